@@ -1,0 +1,6 @@
+//! How values look as bytes: pure Rust, no Python.
+
+pub mod kind;
+pub mod opcode;
+pub mod stack;
+pub mod scalar;

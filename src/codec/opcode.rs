@@ -1,0 +1,361 @@
+//! A reader of pickle opcodes, one at a time, from bytes nobody vouches for.
+//!
+//! It knows protocols 2 to 5 as CPython writes them and allocates nothing: every argument borrows from the input, and
+//! every length is compared with the bytes that are left before it is believed. The text opcodes of protocols 0 and 1
+//! are refused by name, since nothing that writes to a segment uses them.
+
+use std::fmt;
+
+/// The newest pickle protocol this reader knows.
+pub const HIGHEST_PROTOCOL: u8 = 5;
+
+/// One opcode with its argument, named as `pickletools` does. Opcodes that differ only in the width of a length or number are one variant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Op<'a> {
+    /// The protocol number; not checked here, so that the caller can tell "newer" from "damaged".
+    Proto(u8),
+    /// A frame of this many bytes follows; they are there.
+    Frame(usize),
+    Stop,
+    Mark,
+    Pop,
+    PopMark,
+    Dup,
+    None,
+    Bool(bool),
+    Int(i32),
+    /// Little-endian two's complement of any length; empty means 0.
+    Long(&'a [u8]),
+    Float(f64),
+    /// UTF-8 in which lone surrogates may occur (`surrogatepass`); not checked.
+    Str(&'a [u8]),
+    Bytes(&'a [u8]),
+    ByteArray(&'a [u8]),
+    EmptyList,
+    EmptyTuple,
+    EmptyDict,
+    EmptySet,
+    /// Items down to the mark.
+    List,
+    Tuple,
+    Dict,
+    FrozenSet,
+    /// The top 1, 2 or 3 items.
+    TupleOf(usize),
+    Append,
+    Appends,
+    SetItem,
+    SetItems,
+    AddItems,
+    Put(u32),
+    Get(u32),
+    Memoize,
+    Global {
+        module: &'a [u8],
+        name: &'a [u8],
+    },
+    StackGlobal,
+    Inst {
+        module: &'a [u8],
+        name: &'a [u8],
+    },
+    Obj,
+    NewObj,
+    NewObjEx,
+    Reduce,
+    Build,
+    Ext(u32),
+    PersId,
+    BinPersId,
+    NextBuffer,
+    ReadonlyBuffer,
+}
+
+/// Why the bytes are not a pickle, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpError {
+    /// Offset of the opcode that could not be read.
+    pub at: usize,
+    /// In words.
+    pub why: &'static str,
+}
+
+impl fmt::Display for OpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", self.why, self.at)
+    }
+}
+
+impl std::error::Error for OpError {}
+
+const ENDS_EARLY: &str = "the pickle ends too early";
+
+/// Walks over a pickle. It does not stop at `STOP` by itself; the caller does.
+#[derive(Clone, Debug)]
+pub struct Reader<'a> {
+    data: &'a [u8],
+    at: usize,
+    op_at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the first byte.
+    pub fn new(data: &'a [u8]) -> Self {
+        Self::starting_at(data, 0)
+    }
+
+    /// Reads from the middle, to look again at an opcode already met.
+    pub fn starting_at(data: &'a [u8], at: usize) -> Self {
+        Reader {
+            data,
+            at,
+            op_at: at,
+        }
+    }
+
+    /// Where the opcode returned last began.
+    pub fn op_at(&self) -> usize {
+        self.op_at
+    }
+
+    /// The next opcode; after an error the reader is of no use.
+    pub fn next_op(&mut self) -> Result<Op<'a>, OpError> {
+        self.op_at = self.at;
+        self.read().map_err(|why| OpError {
+            at: self.op_at,
+            why,
+        })
+    }
+
+    fn read(&mut self) -> Result<Op<'a>, &'static str> {
+        Ok(match self.byte()? {
+            0x80 => Op::Proto(self.byte()?),
+            0x95 => Op::Frame(self.frame()?),
+            b'.' => Op::Stop,
+            b'(' => Op::Mark,
+            b'0' => Op::Pop,
+            b'1' => Op::PopMark,
+            b'2' => Op::Dup,
+            b'N' => Op::None,
+            0x88 => Op::Bool(true),
+            0x89 => Op::Bool(false),
+            b'J' => Op::Int(i32::from_le_bytes(self.array()?)),
+            b'K' => Op::Int(self.byte()?.into()),
+            b'M' => Op::Int(u16::from_le_bytes(self.array()?).into()),
+            0x8a => Op::Long(self.counted8()?),
+            0x8b => Op::Long(self.long4()?),
+            b'G' => Op::Float(f64::from_be_bytes(self.array()?)),
+            0x8c => Op::Str(self.counted8()?),
+            b'X' => Op::Str(self.counted32()?),
+            0x8d => Op::Str(self.counted64()?),
+            b'C' => Op::Bytes(self.counted8()?),
+            b'B' => Op::Bytes(self.counted32()?),
+            0x8e => Op::Bytes(self.counted64()?),
+            0x96 => Op::ByteArray(self.counted64()?),
+            b']' => Op::EmptyList,
+            b')' => Op::EmptyTuple,
+            b'}' => Op::EmptyDict,
+            0x8f => Op::EmptySet,
+            b'l' => Op::List,
+            b't' => Op::Tuple,
+            b'd' => Op::Dict,
+            0x91 => Op::FrozenSet,
+            0x85 => Op::TupleOf(1),
+            0x86 => Op::TupleOf(2),
+            0x87 => Op::TupleOf(3),
+            b'a' => Op::Append,
+            b'e' => Op::Appends,
+            b's' => Op::SetItem,
+            b'u' => Op::SetItems,
+            0x90 => Op::AddItems,
+            b'q' => Op::Put(self.byte()?.into()),
+            b'r' => Op::Put(u32::from_le_bytes(self.array()?)),
+            b'h' => Op::Get(self.byte()?.into()),
+            b'j' => Op::Get(u32::from_le_bytes(self.array()?)),
+            0x94 => Op::Memoize,
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                Op::Global { module, name }
+            }
+            0x93 => Op::StackGlobal,
+            b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                Op::Inst { module, name }
+            }
+            b'o' => Op::Obj,
+            0x81 => Op::NewObj,
+            0x92 => Op::NewObjEx,
+            b'R' => Op::Reduce,
+            b'b' => Op::Build,
+            0x82 => Op::Ext(self.byte()?.into()),
+            0x83 => Op::Ext(u16::from_le_bytes(self.array()?).into()),
+            0x84 => Op::Ext(u32::from_le_bytes(self.array()?)),
+            b'P' => {
+                self.line()?;
+                Op::PersId
+            }
+            b'Q' => Op::BinPersId,
+            0x97 => Op::NextBuffer,
+            0x98 => Op::ReadonlyBuffer,
+            old => return Err(refusal(old)),
+        })
+    }
+
+    fn left(&self) -> usize {
+        self.data.len() - self.at.min(self.data.len())
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
+        if count > self.left() {
+            return Err(ENDS_EARLY);
+        }
+        let taken = &self.data[self.at..self.at + count];
+        self.at += count;
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8, &'static str> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
+        self.take(N)?.try_into().map_err(|_| ENDS_EARLY)
+    }
+
+    fn counted8(&mut self) -> Result<&'a [u8], &'static str> {
+        let count = self.byte()?;
+        self.take(count.into())
+    }
+
+    fn counted32(&mut self) -> Result<&'a [u8], &'static str> {
+        let count = u32::from_le_bytes(self.array()?);
+        self.take(usize::try_from(count).map_err(|_| ENDS_EARLY)?)
+    }
+
+    fn counted64(&mut self) -> Result<&'a [u8], &'static str> {
+        let count = u64::from_le_bytes(self.array()?);
+        self.take(usize::try_from(count).map_err(|_| ENDS_EARLY)?)
+    }
+
+    fn long4(&mut self) -> Result<&'a [u8], &'static str> {
+        let count = i32::from_le_bytes(self.array()?);
+        self.take(usize::try_from(count).map_err(|_| "a LONG4 of negative length")?)
+    }
+
+    /// As CPython's C unpickler: the frame must fit into what is left, and is not looked at any further.
+    fn frame(&mut self) -> Result<usize, &'static str> {
+        let length = u64::from_le_bytes(self.array()?);
+        match usize::try_from(length) {
+            Ok(length) if length <= self.left() => Ok(length),
+            _ => Err("a FRAME runs beyond the end of the pickle"),
+        }
+    }
+
+    fn line(&mut self) -> Result<&'a [u8], &'static str> {
+        let rest = &self.data[self.at..];
+        let end = rest.iter().position(|&b| b == b'\n').ok_or(ENDS_EARLY)?;
+        self.at += end + 1;
+        Ok(&rest[..end])
+    }
+}
+
+fn refusal(opcode: u8) -> &'static str {
+    match opcode {
+        b'I' => "the text opcode INT is not read",
+        b'L' => "the text opcode LONG is not read",
+        b'F' => "the text opcode FLOAT is not read",
+        b'S' => "the text opcode STRING is not read",
+        b'V' => "the text opcode UNICODE is not read",
+        b'p' => "the text opcode PUT is not read",
+        b'g' => "the text opcode GET is not read",
+        b'T' => "the Python 2 opcode BINSTRING is not read",
+        b'U' => "the Python 2 opcode SHORT_BINSTRING is not read",
+        _ => "no such opcode",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all(data: &[u8]) -> Result<Vec<Op<'_>>, OpError> {
+        let mut reader = Reader::new(data);
+        let mut ops = Vec::new();
+        loop {
+            ops.push(reader.next_op()?);
+            if ops.last() == Some(&Op::Stop) {
+                return Ok(ops);
+            }
+        }
+    }
+
+    #[test]
+    fn a_protocol_4_list_reads_as_written() {
+        // pickle.dumps([1, 'a', -1], 4)
+        let data = b"\x80\x04\x95\x10\0\0\0\0\0\0\0]\x94(K\x01\x8c\x01a\x94J\xff\xff\xff\xffe.";
+        let want = [
+            Op::Proto(4),
+            Op::Frame(16),
+            Op::EmptyList,
+            Op::Memoize,
+            Op::Mark,
+            Op::Int(1),
+            Op::Str(b"a"),
+            Op::Memoize,
+            Op::Int(-1),
+            Op::Appends,
+            Op::Stop,
+        ];
+        assert_eq!(all(data).unwrap(), want);
+    }
+
+    #[test]
+    fn a_global_is_two_lines() {
+        let got = all(b"cos\nsystem\n.").unwrap();
+        let (module, name) = (&b"os"[..], &b"system"[..]);
+        assert_eq!(got[0], Op::Global { module, name });
+        assert!(all(b"cos\nsystem").is_err());
+    }
+
+    #[test]
+    fn lengths_that_lie_are_errors_at_the_opcode() {
+        let lies: [&[u8]; 9] = [
+            b"N\x8e\0\0\0\0\0\0\0\x10.",
+            b"N\x8e\xff\xff\xff\xff\xff\xff\xff\xff.",
+            b"N\x96\0\0\0\0\0\x01\0\0.",
+            b"N\x8d\xff\xff\xff\xff\xff\xff\xff\x7f.",
+            b"N\x8b\xff\xff\xff\x7f.",
+            b"N\x8b\xff\xff\xff\xff.",
+            b"NX\xff\xff\xff\xff.",
+            b"N\x8c\x02.",
+            b"N\x95\x02\0\0\0\0\0\0\0.",
+        ];
+        for data in lies {
+            assert_eq!(all(data).unwrap_err().at, 1, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_opcode_is_refused_by_name() {
+        let error = all(b"I01\n.").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the text opcode INT is not read at byte 0"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_read_without_panic(data in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = all(&data);
+        }
+
+        #[test]
+        fn every_cut_of_a_pickle_is_an_error(cut in 0usize..26) {
+            let data = b"\x80\x04\x95\x0f\0\0\0\0\0\0\0]\x94(K\x01\x8c\x01a\x94J\xff\xff\xff\xffe.";
+            prop_assert!(all(&data[..cut.min(data.len() - 1)]).is_err());
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! How an index becomes a place in the table: a keyed mix, so that strided or chosen indexes do not cluster.
+//!
+//! Part of the format. The mix is the 64 x 64 -> 128 bit folded multiply of the wyhash family; it resists patterns,
+//! not somebody who can read the segment's key.
+
+/// The 128-bit product folded to 64.
+#[inline(always)]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Hash of an integer index.
+#[inline(always)]
+pub fn of_int(key: [u64; 2], index: i64) -> u64 {
+    fold(index as u64 ^ key[0], key[1] | 1) ^ (index as u64).wrapping_mul(ODD).rotate_left(32)
+}
+
+/// Hash of a text index, or of any bytes.
+pub fn of_bytes(key: [u64; 2], bytes: &[u8]) -> u64 {
+    let mut state = key[0] ^ fold(bytes.len() as u64 ^ ODD, key[1] | 1);
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        state = fold(state ^ u64::from_ne_bytes(word), key[1] | 1).wrapping_add(ODD);
+    }
+    fold(state ^ ODD, key[1] | 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strided_indexes_spread_over_a_table() {
+        let key = [0x1234_5678_9abc_def0, 0x0fed_cba9_8765_4321];
+        for stride in [1_i64, 2, 512, 4096, 1 << 20, 1 << 40] {
+            let mut buckets = vec![0_u32; 1024];
+            for i in 0..1024 {
+                buckets[(of_int(key, i * stride) & 1023) as usize] += 1;
+            }
+            assert!(*buckets.iter().max().unwrap() < 12, "stride {stride} clusters");
+        }
+    }
+
+    #[test]
+    fn text_hashes_differ_by_length_and_content() {
+        let key = [7, 9];
+        let texts: Vec<Vec<u8>> = (0..64).map(|n| vec![0; n]).chain((0..64).map(|n| vec![n as u8; 9])).collect();
+        let mut hashes: Vec<u64> = texts.iter().map(|t| of_bytes(key, t)).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 127, "the nine zeros stand twice");
+    }
+}

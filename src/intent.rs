@@ -1,0 +1,190 @@
+//! A change, described whole before it is made: whoever finds it makes it, once or twice, with the same result.
+
+use crate::layout::{BLOCK_EDITS, Entry, IntentArea, Root, SPAN_EDITS, State};
+use crate::slot::Content;
+use crate::sync::{Ordering, fence};
+
+/// One block of a slab becomes used or free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct BlockEdit {
+    /// The slab.
+    pub granule: u64,
+    /// Which block.
+    pub block: u64,
+    /// Used from now on.
+    pub set: bool,
+}
+
+/// One span map entry changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanEdit {
+    /// The head.
+    pub granule: u64,
+    /// Its entry now: what the bitmaps say of it ends.
+    pub before: Entry,
+    /// Its entry afterwards.
+    pub after: Entry,
+}
+
+/// The counters that a change leaves, absolute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "docs/format.md, state")]
+pub struct Counters {
+    pub root: Root,
+    pub zones: u64,
+    pub version: u64,
+    pub used: u64,
+    pub count: u64,
+    pub fill: u64,
+}
+
+impl Counters {
+    /// As they are: the caller holds the lock.
+    #[inline]
+    pub fn read(state: &State) -> Self {
+        Counters {
+            root: Root(state.root.load(Ordering::Relaxed)),
+            zones: state.zones.load(Ordering::Relaxed),
+            version: state.version.load(Ordering::Relaxed),
+            used: state.used.load(Ordering::Relaxed),
+            count: state.count.load(Ordering::Relaxed),
+            fill: state.fill.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// One change, in private memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// File offset of the slot that changes, and what it becomes.
+    pub slot: Option<(u64, Content)>,
+    /// What the counters become.
+    pub counters: Counters,
+    /// The first `block_count` count.
+    pub blocks: [BlockEdit; BLOCK_EDITS],
+    /// At most 2.
+    pub block_count: usize,
+    /// At most 64.
+    pub spans: Vec<SpanEdit>,
+}
+
+impl Change {
+    /// Nothing yet: the counters stay.
+    #[inline]
+    pub fn new(counters: Counters) -> Self {
+        Change { slot: None, counters, blocks: Default::default(), block_count: 0, spans: Vec::new() }
+    }
+
+    /// Adds a block edit.
+    #[inline]
+    pub fn block(&mut self, granule: u64, block: u64, set: bool) {
+        self.blocks[self.block_count] = BlockEdit { granule, block, set };
+        self.block_count += 1;
+    }
+
+    /// Adds a span edit.
+    pub fn span(&mut self, granule: u64, before: Entry, after: Entry) {
+        debug_assert!(self.spans.len() < SPAN_EDITS && self.spans.iter().all(|edit| edit.granule != granule));
+        self.spans.push(SpanEdit { granule, before, after });
+    }
+
+    /// Makes it the segment's intent. From here on it will happen, whoever dies. The caller holds the lock.
+    #[inline]
+    pub fn describe(&self, area: &IntentArea) {
+        let relaxed = Ordering::Relaxed;
+        // SYNC: with the acquire fence of `still`: who sees a field of this change sees the last one's mark cleared.
+        fence(Ordering::Release);
+        let serial = area.serial.load(relaxed).wrapping_add(1).max(1);
+        area.serial.store(serial, relaxed);
+        let (slot, content) = self.slot.unwrap_or_default();
+        area.slot.store(slot, relaxed);
+        area.content[0].store(content.word, relaxed);
+        for (to, from) in area.content[1..].iter().zip(content.rest) {
+            to.store(from, relaxed);
+        }
+        let c = &self.counters;
+        let fields = [&area.root, &area.zones, &area.version, &area.used, &area.count, &area.fill];
+        for (field, value) in fields.iter().zip([c.root.0, c.zones, c.version, c.used, c.count, c.fill]) {
+            field.store(value, relaxed);
+        }
+        area.lengths.store((self.block_count as u64) << 32 | self.spans.len() as u64, relaxed);
+        for (to, edit) in area.blocks.iter().zip(&self.blocks[..self.block_count]) {
+            to.store(edit.granule << 32 | u64::from(edit.set) << 31 | edit.block, relaxed);
+        }
+        for (to, edit) in area.spans.iter().zip(&self.spans) {
+            to.granule.store(edit.granule, relaxed);
+            to.before.store(edit.before.0, relaxed);
+            to.after.store(edit.after.0, relaxed);
+        }
+        crash_point!("intent-described");
+        // CRASH: before this store nothing happened; after it the change is decided.
+        // SYNC: release, for whoever repairs or reads through the intent.
+        area.valid.store(serial, Ordering::Release);
+        // SYNC: nothing of the change itself is seen without the valid mark (arm64 would let later stores pass).
+        fence(Ordering::Release);
+        crash_point!("intent-valid");
+    }
+
+    /// The change under way, if there is one: copied out once, not yet believed.
+    pub fn read(area: &IntentArea) -> Option<Self> {
+        let relaxed = Ordering::Relaxed;
+        if area.valid.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let lengths = area.lengths.load(relaxed);
+        let block_count = ((lengths >> 32) as usize).min(BLOCK_EDITS);
+        let mut change = Change::new(Counters {
+            root: Root(area.root.load(relaxed)),
+            zones: area.zones.load(relaxed),
+            version: area.version.load(relaxed),
+            used: area.used.load(relaxed),
+            count: area.count.load(relaxed),
+            fill: area.fill.load(relaxed),
+        });
+        let slot = area.slot.load(relaxed);
+        if slot != 0 {
+            change.slot = Some((slot, Self::content(area)));
+        }
+        for packed in area.blocks[..block_count].iter().map(|b| b.load(relaxed)) {
+            change.block(packed >> 32, packed & 0x7fff_ffff, packed >> 31 & 1 == 1);
+        }
+        for edit in &area.spans[..(lengths as u32 as usize).min(SPAN_EDITS)] {
+            change.spans.push(SpanEdit {
+                granule: edit.granule.load(relaxed),
+                before: Entry(edit.before.load(relaxed)),
+                after: Entry(edit.after.load(relaxed)),
+            });
+        }
+        Some(change)
+    }
+
+    fn content(area: &IntentArea) -> Content {
+        let word = |i: usize| area.content[i].load(Ordering::Relaxed);
+        Content { word: word(0), rest: [word(1), word(2), word(3)] }
+    }
+
+    /// What the change under way makes of the slot at `offset`, with its serial: for readers that meet a busy slot.
+    /// [`Change::still`] must say so before it is believed.
+    pub fn pending(area: &IntentArea, offset: u64) -> Option<(u64, Content)> {
+        let serial = area.valid.load(Ordering::Acquire);
+        (serial != 0 && area.slot.load(Ordering::Relaxed) == offset).then(|| (serial, Self::content(area)))
+    }
+
+    /// Is the change of this serial still the one under way? Then what [`Change::pending`] gave, and the record it names,
+    /// was read whole.
+    pub fn still(area: &IntentArea, serial: u64) -> bool {
+        // SYNC: with the release fences before the next change's description and before its record is written: a reader
+        // that saw a byte of either sees here that `valid` was cleared.
+        fence(Ordering::Acquire);
+        area.valid.load(Ordering::Relaxed) == serial
+    }
+
+    /// The change is made.
+    #[inline]
+    pub fn clear(area: &IntentArea) {
+        crash_point!("applied");
+        // SYNC: release: who sees no intent sees the change made.
+        area.valid.store(0, Ordering::Release);
+        crash_point!("intent-cleared");
+    }
+}

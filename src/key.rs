@@ -1,0 +1,179 @@
+//! Keys name segments, indexes name variables.
+
+use crate::error::{Error, Result};
+use crate::hash;
+
+/// Longest text key, in bytes of UTF-8.
+pub const KEY_MAX: usize = 128;
+/// Longest text index, in bytes of UTF-8.
+pub const INDEX_MAX: usize = 1024;
+/// What every object's name begins with.
+pub const PREFIX: &str = "shmvar.";
+/// Longest escaped key in a name; a longer one is hashed.
+const ESCAPED_MAX: usize = 200;
+
+/// The name of a segment: a number or a text. 5 and "5" are different.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// Any signed 64-bit number.
+    Int(i64),
+    /// Text of 1 to 128 bytes.
+    Text(String),
+}
+
+impl Key {
+    /// A text key, checked.
+    pub fn text(text: &str) -> Result<Self> {
+        match text.len() {
+            0 => Err(Error::Invalid("a text key may not be empty".into())),
+            1..=KEY_MAX => Ok(Key::Text(text.into())),
+            n => Err(Error::Overflow(format!("a text key has at most {KEY_MAX} bytes of UTF-8, this one {n}"))),
+        }
+    }
+
+    /// The name of the segment's object in the memory file system, at most 255 bytes.
+    ///
+    /// `shmvar.i.` and the number; `shmvar.s.` and the text with every byte but letters, digits, `-` and `_` written as
+    /// `%XX`; where that is longer than 200 bytes, `shmvar.h.` and a hash (the segment itself holds the whole key).
+    pub fn object_name(&self) -> String {
+        match self {
+            Key::Int(number) => format!("{PREFIX}i.{number}"),
+            Key::Text(text) => {
+                let mut escaped = String::with_capacity(text.len());
+                for byte in text.bytes() {
+                    if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+                        escaped.push(char::from(byte));
+                    } else {
+                        escaped.push_str(&format!("%{byte:02X}"));
+                    }
+                }
+                if escaped.len() <= ESCAPED_MAX {
+                    return format!("{PREFIX}s.{escaped}");
+                }
+                let half = |seed| hash::of_bytes([seed, 0x5851_F42D_4C95_7F2D], text.as_bytes());
+                format!("{PREFIX}h.{:016x}{:016x}", half(1), half(2))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Key::Int(number) => write!(f, "{number}"),
+            Key::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+impl From<i64> for Key {
+    fn from(number: i64) -> Self {
+        Key::Int(number)
+    }
+}
+
+/// The name of a variable in a segment, borrowed for one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Index<'a> {
+    /// Any signed 64-bit number.
+    Int(i64),
+    /// Text of at most 1024 bytes.
+    Text(&'a str),
+}
+
+impl<'a> Index<'a> {
+    /// A text index, checked.
+    pub fn text(text: &'a str) -> Result<Self> {
+        if text.len() > INDEX_MAX {
+            let n = text.len();
+            return Err(Error::Overflow(format!("a text index has at most {INDEX_MAX} bytes of UTF-8, this one {n}")));
+        }
+        Ok(Index::Text(text))
+    }
+
+    /// The bytes that a record of this index begins with.
+    #[inline]
+    pub(crate) fn record_key(&self) -> &'a [u8] {
+        match self {
+            Index::Int(_) => &[],
+            Index::Text(text) => text.as_bytes(),
+        }
+    }
+
+    /// The same, owned.
+    pub fn to_owned(&self) -> IndexBuf {
+        match self {
+            Index::Int(number) => IndexBuf::Int(*number),
+            Index::Text(text) => IndexBuf::Text((*text).into()),
+        }
+    }
+}
+
+impl From<i64> for Index<'_> {
+    fn from(number: i64) -> Self {
+        Index::Int(number)
+    }
+}
+
+/// Unchecked: a text of more than 1024 bytes is refused where it is stored.
+impl<'a> From<&'a str> for Index<'a> {
+    fn from(text: &'a str) -> Self {
+        Index::Text(text)
+    }
+}
+
+impl std::fmt::Display for Index<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Index::Int(number) => write!(f, "{number}"),
+            Index::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+/// An [`Index`] that owns its text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IndexBuf {
+    /// See [`Index::Int`].
+    Int(i64),
+    /// See [`Index::Text`].
+    Text(String),
+}
+
+impl IndexBuf {
+    /// Borrowed for a call.
+    pub fn as_index(&self) -> Index<'_> {
+        match self {
+            IndexBuf::Int(number) => Index::Int(*number),
+            IndexBuf::Text(text) => Index::Text(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_within_name_max_and_apart() {
+        let texts = ["5", "a/b", "a.b", "..", "é", "ü", "A", "a", "\u{1F600}"];
+        let long = ["é".repeat(64), "ü".repeat(64), "a".repeat(128)];
+        let keys = texts.iter().map(|t| (*t).to_string()).chain(long);
+        let mut names: Vec<String> = keys.map(|t| Key::text(&t).unwrap().object_name()).collect();
+        names.push(Key::Int(5).object_name());
+        names.push(Key::Int(i64::MIN).object_name());
+        assert!(names.iter().all(|n| n.len() <= 255 && !n.contains('/')));
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn keys_and_indexes_out_of_range_are_refused() {
+        assert!(matches!(Key::text(""), Err(Error::Invalid(_))));
+        assert!(matches!(Key::text(&"x".repeat(129)), Err(Error::Overflow(_))));
+        assert!(matches!(Index::text(&"x".repeat(1025)), Err(Error::Overflow(_))));
+        assert!(Index::text("").is_ok());
+    }
+}

@@ -1,0 +1,501 @@
+//! The bytes of a segment, as `docs/format.md` states them. All structs here live in shared memory.
+//!
+//! Every field is an atomic: another process may store to it at any time.
+
+use crate::hash;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// `\x89SHMVAR\n`
+pub const MAGIC: [u8; 8] = *b"\x89SHMVAR\n";
+/// The version of the format.
+pub const FORMAT: u32 = 1;
+/// Reads differently where bytes are in another order.
+pub const BYTE_ORDER: u32 = 0x0102_0304;
+/// Bytes of a granule.
+pub const GRANULE: u64 = 16_384;
+/// Granules of a zone.
+pub const ZONE: u64 = 1_024;
+/// Bytes of a page, as the format counts them.
+pub const PAGE: u64 = 4_096;
+/// log2 of a zone's granules: a span of this order is a whole zone.
+pub const ZONE_ORDER: u32 = 10;
+/// Highest order a span can have: 2^22 zones' worth is never reached.
+pub const ORDER_MAX: u32 = 31;
+/// Participant numbers are below this.
+pub const PARTICIPANTS: u32 = 1_024;
+/// Equal parts of a pin bitmap that are made present one by one.
+pub const PIN_UNITS: u64 = 128;
+/// Fewest slots of a table.
+pub const SLOTS_MIN_LOG2: u32 = 9;
+/// Most bytes of a pickle inside a slot.
+pub const INLINE_MAX: usize = 14;
+/// Bytes of a slot, and what every variable is charged for it.
+pub const SLOT: u64 = 32;
+/// Bytes of a slab's bitmap.
+pub const SLAB_HEAD: u64 = 64;
+/// Block sizes of slabs.
+pub const CLASSES: [u16; 32] = [
+    32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1808,
+    2040, 2328, 2720, 3264, 4080, 5440, 8160, 16320,
+];
+/// Largest record of a slab; a larger one takes a span.
+pub const RECORD_MAX: u64 = 16_320;
+/// Most span edits of one change.
+pub const SPAN_EDITS: usize = 64;
+/// Most block edits of one change.
+pub const BLOCK_EDITS: usize = 2;
+/// Set in the lock word while somebody waits.
+pub const WAITERS: u32 = 1 << 31;
+
+/// Offsets of the fixed part.
+pub mod at {
+    /// Identity.
+    pub const IDENTITY: u64 = 0;
+    /// [`super::State`].
+    pub const STATE: u64 = 4_096;
+    /// [`super::IntentArea`].
+    pub const INTENT: u64 = 8_192;
+    /// Wake words.
+    pub const WAKE: u64 = 12_288;
+    /// [`super::Participant`] records.
+    pub const PARTICIPANTS: u64 = 16_384;
+    /// Summary words.
+    pub const SUMMARY: u64 = 81_920;
+}
+
+/// A type that may be looked at in shared memory: only atomics inside, any bytes are a value of it.
+///
+/// # Safety
+/// `repr(C)`, made of `AtomicU32`, `AtomicU64` and arrays of them only.
+pub unsafe trait Shared {}
+
+// SAFETY: an atomic integer has no invalid values.
+unsafe impl Shared for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Shared for AtomicU64 {}
+
+/// The identity as bytes and its parsing are in [`crate::identity`]; its length is here.
+pub const IDENTITY_LEN: usize = 248;
+
+/// Shared, at 4,096: what every change touches. Three lines that are written at different rates.
+#[repr(C, align(64))]
+pub struct State {
+    /// 0, or the owner's number + 1, and [`WAITERS`].
+    pub lock: AtomicU32,
+    _lock_line: [AtomicU32; 15],
+    /// The table: see [`Root`].
+    pub root: AtomicU64,
+    /// Zones in use.
+    pub zones: AtomicU64,
+    /// Bytes that may be charged.
+    pub limit: AtomicU64,
+    /// No participant at or above this number was ever used.
+    pub participants_top: AtomicU32,
+    /// 1 once unlinked.
+    pub gone: AtomicU32,
+    _read_line: [AtomicU64; 4],
+    /// Last version given.
+    pub version: AtomicU64,
+    /// Sum of charges.
+    pub used: AtomicU64,
+    /// Variables.
+    pub count: AtomicU64,
+    /// Slots that are not empty.
+    pub fill: AtomicU64,
+    _count_line: [AtomicU64; 4],
+    /// Odd while a batch is applied.
+    pub many: AtomicU64,
+    _many_line: [AtomicU64; 7],
+}
+
+/// Shared: a variable's place in the table.
+#[repr(C, align(32))]
+pub struct Slot {
+    /// `version << 1 | busy`.
+    pub word: AtomicU64,
+    /// Index, tag and contents.
+    pub rest: [AtomicU64; 3],
+}
+
+/// Shared: one span edit of the intent.
+#[repr(C)]
+pub struct SpanEditArea {
+    /// Head granule.
+    pub granule: AtomicU64,
+    /// Entry before.
+    pub before: AtomicU64,
+    /// Entry after.
+    pub after: AtomicU64,
+}
+
+/// Shared, at 8,192: the change under way.
+#[repr(C)]
+pub struct IntentArea {
+    /// 0, or the serial of the change.
+    pub valid: AtomicU64,
+    /// Serial of the last change described.
+    pub serial: AtomicU64,
+    /// File offset of the slot, 0 for none.
+    pub slot: AtomicU64,
+    /// The slot's new words.
+    pub content: [AtomicU64; 4],
+    /// New root.
+    pub root: AtomicU64,
+    /// New number of zones.
+    pub zones: AtomicU64,
+    /// New last version.
+    pub version: AtomicU64,
+    /// New sum of charges.
+    pub used: AtomicU64,
+    /// New number of variables.
+    pub count: AtomicU64,
+    /// New number of filled slots.
+    pub fill: AtomicU64,
+    /// Block edits `<< 32 |` span edits.
+    pub lengths: AtomicU64,
+    /// `granule << 32 | set << 31 | block`.
+    pub blocks: [AtomicU64; BLOCK_EDITS],
+    /// Span map entries that change.
+    pub spans: [SpanEditArea; SPAN_EDITS],
+}
+
+/// Shared: a process attached for writing.
+#[repr(C, align(64))]
+pub struct Participant {
+    /// 0 free, 1 in use.
+    pub state: AtomicU32,
+    /// For people.
+    pub pid: AtomicU32,
+    /// Claims of this number so far.
+    pub generation: AtomicU64,
+    /// Nanoseconds since 1970.
+    pub attached_at: AtomicU64,
+    /// 1 once it has taken a span for itself.
+    pub spans: AtomicU64,
+    /// Parts of its pin bitmap that are present.
+    pub pin_units: [AtomicU64; 2],
+    _pad: [AtomicU64; 2],
+}
+
+/// Shared: a slab's bitmap, at the start of its granule.
+#[repr(C, align(64))]
+pub struct SlabHead {
+    /// Bit b: block b holds a record.
+    pub used: [AtomicU64; 8],
+}
+
+/// Shared: summary of 64 zones.
+#[repr(C, align(64))]
+pub struct Group {
+    /// One word per kind.
+    pub kinds: [AtomicU64; 64],
+}
+
+/// Shared: metadata of a zone.
+#[repr(C, align(64))]
+pub struct ZoneMeta {
+    /// Span map.
+    pub entries: [AtomicU64; ZONE as usize],
+    /// Per class: slabs with a free block.
+    pub classes: [[AtomicU64; 16]; 32],
+    /// Free spans of order 0..9, one after the other: see [`free_bits`].
+    pub free: [AtomicU64; FREE_WORDS],
+}
+
+/// Words of the free-span bitmaps of a zone.
+pub const FREE_WORDS: usize = 36;
+
+/// First word and number of words of the bitmap of free spans of `order` (below 10) in a zone.
+#[inline]
+pub const fn free_bits(order: u32) -> (usize, usize) {
+    match order {
+        0 => (0, 16),
+        1 => (16, 8),
+        2 => (24, 4),
+        3 => (28, 2),
+        n => (26 + n as usize, 1),
+    }
+}
+
+macro_rules! shared {
+    ($($name:ty),*) => {$(
+        // SAFETY: repr(C) and made of atomics only, as the compiler sees above.
+        unsafe impl Shared for $name {}
+    )*};
+}
+shared!(State, Slot, SpanEditArea, IntentArea, Participant, SlabHead, Group, ZoneMeta);
+
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::{offset_of, size_of};
+    assert!(size_of::<State>() == 256);
+    assert!(offset_of!(State, root) == 64 && offset_of!(State, gone) == 92);
+    assert!(offset_of!(State, version) == 128 && offset_of!(State, many) == 192);
+    assert!(size_of::<Slot>() == SLOT as usize);
+    assert!(offset_of!(IntentArea, lengths) == 104 && offset_of!(IntentArea, spans) == 128);
+    assert!(size_of::<IntentArea>() <= PAGE as usize);
+    assert!(size_of::<Participant>() == 64);
+    assert!(at::PARTICIPANTS + PARTICIPANTS as u64 * 64 == at::SUMMARY);
+    assert!(size_of::<Group>() == 512 && size_of::<SlabHead>() == SLAB_HEAD as usize);
+    assert!(offset_of!(ZoneMeta, classes) == 8_192 && offset_of!(ZoneMeta, free) == 12_288);
+    assert!(size_of::<ZoneMeta>() <= GRANULE as usize);
+};
+
+/// Which table is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Root(pub u64);
+
+impl Root {
+    /// Packs.
+    pub const fn new(granule: u32, log2: u32, generation: u32) -> Self {
+        Root((granule as u64) << 32 | (log2 as u64 & 0xff) << 24 | (generation as u64 & 0xff_ffff))
+    }
+    /// First granule of the table.
+    #[inline(always)]
+    pub const fn granule(self) -> u64 {
+        self.0 >> 32
+    }
+    /// log2 of the number of slots.
+    #[inline(always)]
+    pub const fn log2(self) -> u32 {
+        (self.0 >> 24) as u32 & 0xff
+    }
+    /// Changes with every new table.
+    pub const fn generation(self) -> u32 {
+        self.0 as u32 & 0xff_ffff
+    }
+}
+
+/// State of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "docs/format.md, span map entry")]
+pub enum SpanState {
+    None = 0,
+    Free = 1,
+    Filling = 2,
+    Live = 3,
+    Retired = 4,
+    Freeing = 5,
+    Slab = 6,
+    Table = 7,
+    /// Not a state: damaged.
+    Bad = 15,
+}
+
+/// A span map entry.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Entry(pub u64);
+
+impl Entry {
+    /// Set once the granule was part of a slab or a table.
+    pub const STICKY: u64 = 1 << 63;
+    /// Largest number of present pages an entry can state.
+    pub const PRESENT_MAX: u64 = (1 << 31) - 1;
+
+    /// An entry of `state` and `order`, owner and class 0, nothing present.
+    pub const fn new(state: SpanState, order: u32) -> Self {
+        Entry(state as u64 | (order as u64) << 4)
+    }
+    /// With this class.
+    pub const fn with_class(self, class: usize) -> Self {
+        Entry(self.0 & !(0x3f << 10) | (class as u64) << 10)
+    }
+    /// With this owner.
+    pub const fn with_owner(self, owner: u32) -> Self {
+        Entry(self.0 & !(0xffff << 16) | (owner as u64) << 16)
+    }
+    /// With this many pages present.
+    pub const fn with_present(self, pages: u64) -> Self {
+        let pages = if pages > Self::PRESENT_MAX { Self::PRESENT_MAX } else { pages };
+        Entry(self.0 & !(Self::PRESENT_MAX << 32) | pages << 32)
+    }
+    /// Sticky.
+    pub const fn with_sticky(self) -> Self {
+        Entry(self.0 | Self::STICKY)
+    }
+    /// The state.
+    #[inline]
+    pub const fn state(self) -> SpanState {
+        match self.0 & 15 {
+            0 => SpanState::None,
+            1 => SpanState::Free,
+            2 => SpanState::Filling,
+            3 => SpanState::Live,
+            4 => SpanState::Retired,
+            5 => SpanState::Freeing,
+            6 => SpanState::Slab,
+            7 => SpanState::Table,
+            _ => SpanState::Bad,
+        }
+    }
+    /// log2 of its granules.
+    #[inline]
+    pub const fn order(self) -> u32 {
+        (self.0 >> 4) as u32 & 0x3f
+    }
+    /// Class of a slab, at most 63: check it.
+    #[inline]
+    pub const fn class(self) -> usize {
+        (self.0 >> 10) as usize & 0x3f
+    }
+    /// Who fills or frees it.
+    pub const fn owner(self) -> u32 {
+        (self.0 >> 16) as u32 & 0xffff
+    }
+    /// Pages known to be present.
+    pub const fn present(self) -> u64 {
+        self.0 >> 32 & Self::PRESENT_MAX
+    }
+    /// Was once part of a slab or a table.
+    pub const fn sticky(self) -> bool {
+        self.0 & Self::STICKY != 0
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}({}", self.state(), self.order())?;
+        write!(f, " class {} owner {} present {}", self.class(), self.owner(), self.present())?;
+        f.write_str(if self.sticky() { " sticky)" } else { ")" })
+    }
+}
+
+/// Blocks of a slab of this class.
+#[inline]
+pub const fn blocks_of(class: usize) -> u64 {
+    (GRANULE - SLAB_HEAD) / CLASSES[class] as u64
+}
+
+/// The smallest class that holds `len` bytes (at most [`RECORD_MAX`]).
+#[inline]
+pub fn class_of(len: u64) -> usize {
+    CLASSES.partition_point(|&size| u64::from(size) < len)
+}
+
+/// The smallest order whose span holds `bytes`.
+pub fn order_of(bytes: u64) -> u32 {
+    bytes.div_ceil(GRANULE).max(1).next_power_of_two().trailing_zeros()
+}
+
+/// Where everything is, from the number of granules alone. In process memory, never re-read from the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Granules of the arena.
+    pub granules: u64,
+    /// Most zones.
+    pub zones_max: u64,
+    /// Offset of zone metadata.
+    pub zone_meta: u64,
+    /// Offset of the pin bitmaps.
+    pub pins: u64,
+    /// Bytes from one pin bitmap to the next.
+    pub pin_stride: u64,
+    /// Offset of the arena.
+    pub arena: u64,
+    /// Length of the file.
+    pub length: u64,
+}
+
+impl Geometry {
+    /// `None` where `granules` is no multiple of a zone, 0, or beyond what an entry can name.
+    pub fn new(granules: u64) -> Option<Self> {
+        if granules == 0 || granules % ZONE != 0 || granules >= 1 << 32 {
+            return None;
+        }
+        let zones_max = granules / ZONE;
+        let groups = zones_max.div_ceil(64);
+        let zone_meta = (at::SUMMARY + groups * 512).next_multiple_of(GRANULE);
+        let pins = zone_meta + zones_max * GRANULE;
+        let pin_stride = (granules / 8).next_multiple_of(PAGE);
+        let arena = (pins + pin_stride * u64::from(PARTICIPANTS)).next_multiple_of(2 << 20);
+        let length = arena + granules * GRANULE;
+        Some(Geometry { granules, zones_max, zone_meta, pins, pin_stride, arena, length })
+    }
+
+    /// File offset of a granule (below `granules`).
+    #[inline(always)]
+    pub fn granule_at(&self, granule: u64) -> u64 {
+        self.arena + granule * GRANULE
+    }
+
+    /// File offset of a zone's metadata.
+    #[inline(always)]
+    pub fn zone_at(&self, zone: u64) -> u64 {
+        self.zone_meta + zone * GRANULE
+    }
+
+    /// Offset of a participant's record.
+    pub fn participant_at(&self, number: u32) -> u64 {
+        at::PARTICIPANTS + u64::from(number) * 64
+    }
+
+    /// Bytes of one of the 128 parts of a pin bitmap: whole pages.
+    pub fn pin_unit(&self) -> u64 {
+        self.pin_stride.div_ceil(PIN_UNITS).next_multiple_of(PAGE)
+    }
+}
+
+/// A number that differs where any constant of the format differs.
+pub fn fingerprint() -> u64 {
+    let mut text = format!(
+        "{FORMAT} {GRANULE} {ZONE} {PAGE} {PARTICIPANTS} {PIN_UNITS} {SLOTS_MIN_LOG2} {INLINE_MAX} {SLOT} {SLAB_HEAD} \
+         {SPAN_EDITS} {BLOCK_EDITS} {FREE_WORDS} {} {} {} {} {}",
+        at::STATE,
+        at::INTENT,
+        at::WAKE,
+        at::PARTICIPANTS,
+        at::SUMMARY
+    );
+    for class in CLASSES {
+        text.push_str(&format!(" {class}"));
+    }
+    hash::of_bytes([u64::from(FORMAT), usize::BITS as u64], text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_keep_their_fields_apart() {
+        let entry = Entry::new(SpanState::Slab, 31).with_class(31).with_owner(1023).with_present(u64::MAX).with_sticky();
+        assert_eq!(entry.state(), SpanState::Slab);
+        assert_eq!((entry.order(), entry.class(), entry.owner()), (31, 31, 1023));
+        assert_eq!(entry.present(), Entry::PRESENT_MAX);
+        assert!(entry.sticky() && !entry.with_owner(0).with_present(3).0 & Entry::STICKY == 0);
+        assert_eq!(Entry::new(SpanState::Free, 3).with_present(7).with_present(2).present(), 2);
+    }
+
+    #[test]
+    fn classes_grow_and_fit_a_slab() {
+        assert!(CLASSES.windows(2).all(|w| w[0] < w[1]) && CLASSES.iter().all(|c| c % 8 == 0));
+        for (class, &size) in CLASSES.iter().enumerate() {
+            assert_eq!(class_of(u64::from(size)), class);
+            assert!(blocks_of(class) >= 1 && blocks_of(class) <= 512);
+            assert!(SLAB_HEAD + blocks_of(class) * u64::from(size) <= GRANULE);
+        }
+        assert_eq!(class_of(1), 0);
+    }
+
+    #[test]
+    fn free_bitmaps_of_a_zone_do_not_overlap() {
+        let mut next = 0;
+        for order in 0..ZONE_ORDER {
+            let (first, words) = free_bits(order);
+            assert_eq!(first, next);
+            assert_eq!(words as u64, (ZONE >> order).div_ceil(64));
+            next += words;
+        }
+        assert_eq!(next, FREE_WORDS);
+    }
+
+    #[test]
+    fn geometry_refuses_what_it_cannot_address() {
+        assert!(Geometry::new(0).is_none() && Geometry::new(1023).is_none() && Geometry::new(1 << 32).is_none());
+        assert!(Geometry::new(u64::MAX - 1023).is_none());
+        let geometry = Geometry::new(1 << 22).unwrap();
+        assert_eq!(geometry.length - geometry.arena, 64 << 30);
+        assert!(geometry.pin_unit() * PIN_UNITS >= geometry.pin_stride);
+    }
+}

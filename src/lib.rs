@@ -1,0 +1,69 @@
+//! Python values shared between processes, by number, through memory: any number of processes, any of them killed at any
+//! instruction, no server, no torn value, reads without a lock.
+//!
+//! The bytes are in `docs/format.md`, the protocols in `docs/protocol.md`; both stand above this code.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | segment | the shared object, named by a [`Key`] |
+//! | variable | one value in it, named by an [`Index`] |
+//! | handle | a [`Segment`] of this process |
+//! | attachment | a process's half of a segment, behind all of its handles on it |
+//! | participant | a process attached for writing, by number |
+//! | slot | a variable's place in the table |
+//! | record | what a variable stores outside of its slot |
+//! | slab | a granule cut into blocks for short records |
+//! | span | a run of granules that holds one large record, or a table |
+//! | granule | 16 KiB of the arena |
+//! | intent | the change under way, described before it is made |
+//! | pin | a reader's mark on a span: do not free |
+//! | version | a number that grows with every change |
+//!
+//! # Layers
+//!
+//! Arrows point down: `py` → `segment` → `arena`, `slot`, `lock`, `intent` → `layout`, `mem` → `os`. Only `py` knows
+//! Python, only `os` makes system calls; `unsafe` lives in `os`, `mem`, the marker impls of `layout`, and `py`.
+#![deny(unsafe_code)]
+
+#[macro_use]
+#[cfg_attr(not(feature = "crash-points"), allow(unused_macros))]
+mod crash;
+
+pub mod intent;
+#[allow(unsafe_code, reason = "marker impls")]
+pub mod layout;
+pub mod lock;
+pub mod slot;
+pub mod sync;
+
+mod hash;
+
+#[cfg(not(loom))]
+mod arena;
+#[cfg(not(loom))]
+pub mod codec;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod identity;
+#[cfg(not(loom))]
+mod key;
+#[cfg(not(loom))]
+#[allow(unsafe_code, reason = "checked access to shared bytes")]
+mod mem;
+#[cfg(not(loom))]
+mod os;
+#[cfg(all(feature = "python", not(loom)))]
+mod py;
+#[cfg(not(loom))]
+mod segment;
+
+#[cfg(not(loom))]
+pub use crate::{
+    error::{Error, Result},
+    key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
+    os::ftok,
+    segment::{Condition, Options, Patience, Plain, Report, Segment, SegmentInfo, VariableInfo, destroy, segments},
+};

@@ -1,0 +1,279 @@
+//! Checked access to the bytes of a mapped segment.
+//!
+//! Others store here at any time, so nothing but atomics is ever borrowed, and bytes are copied by instructions that the
+//! compiler cannot reason about: a plain `memcpy` of racing bytes is undefined in the language, an opaque one is not.
+
+use crate::error::{Error, Result};
+use crate::layout::{GRANULE, IntentArea, Shared, State, at};
+use std::mem::{MaybeUninit, align_of, size_of};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A mapped segment. Does not own the mapping: whoever made it keeps it mapped for longer than this lives.
+pub struct Mem {
+    base: *mut u8,
+    len: u64,
+    writable: bool,
+}
+
+// SAFETY: the pointer is only used through atomics and opaque copies, from any thread.
+unsafe impl Send for Mem {}
+// SAFETY: as above.
+unsafe impl Sync for Mem {}
+
+/// From here on a copy goes through one string instruction instead of words.
+const WORDWISE: usize = 256;
+
+impl Mem {
+    /// # Safety
+    /// `base` is page-aligned and maps `len` bytes, at least the fixed part, for as long as the result lives; with
+    /// `writable` they may be stored to.
+    pub unsafe fn new(base: *mut u8, len: u64, writable: bool) -> Self {
+        assert!(len >= GRANULE && base.addr() % 4096 == 0, "a mapping shorter than the fixed part");
+        Mem { base, len, writable }
+    }
+
+    /// A `T` at this offset, if it lies within the segment and is aligned.
+    #[inline(always)]
+    pub fn at<T: Shared>(&self, offset: u64) -> Result<&T> {
+        if offset % align_of::<T>() as u64 != 0 || offset > self.len || self.len - offset < size_of::<T>() as u64 {
+            return Err(outside(offset));
+        }
+        // SAFETY: in bounds and aligned; `Shared` types have no invalid values and are only atomics.
+        Ok(unsafe { &*self.base.add(offset as usize).cast::<T>() })
+    }
+
+    /// The state line block.
+    #[inline(always)]
+    pub fn state(&self) -> &State {
+        // SAFETY: the constructor's assertion covers the fixed part; aligned by the compile-time offsets.
+        unsafe { &*self.base.add(at::STATE as usize).cast::<State>() }
+    }
+
+    /// The intent.
+    #[inline(always)]
+    pub fn intent(&self) -> &IntentArea {
+        // SAFETY: as above.
+        unsafe { &*self.base.add(at::INTENT as usize).cast::<IntentArea>() }
+    }
+
+    /// May it be stored to?
+    pub fn writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Length of the mapping.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn range(&self, offset: u64, len: usize) -> Result<*mut u8> {
+        if offset > self.len || self.len - offset < len as u64 {
+            return Err(outside(offset));
+        }
+        // SAFETY: in bounds.
+        Ok(unsafe { self.base.add(offset as usize) })
+    }
+
+    /// Copies `len` bytes out, to memory of the caller's. `offset` is a multiple of 8.
+    ///
+    /// # Safety
+    /// `to` is valid for `len` bytes of writes and not part of the segment.
+    #[inline]
+    pub unsafe fn copy_out(&self, offset: u64, to: *mut u8, len: usize) -> Result<()> {
+        let from = self.range(offset, len.next_multiple_of(8))?;
+        if len >= WORDWISE || offset % 8 != 0 {
+            // SAFETY: source in bounds, destination the caller's promise.
+            unsafe { opaque_copy(to, from, len) };
+            return Ok(());
+        }
+        let words = from.cast::<AtomicU64>();
+        for i in 0..len / 8 {
+            // SAFETY: in bounds, aligned; relaxed loads may race.
+            unsafe { to.add(i * 8).cast::<u64>().write_unaligned((*words.add(i)).load(Ordering::Relaxed)) };
+        }
+        let (done, tail) = (len & !7, len & 7);
+        if tail != 0 {
+            // SAFETY: the whole last word is within bounds (rounded up above); only `tail` bytes are written.
+            unsafe {
+                let last = (*words.add(done / 8)).load(Ordering::Relaxed).to_ne_bytes();
+                std::ptr::copy_nonoverlapping(last.as_ptr(), to.add(done), tail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies out into a scratch buffer.
+    #[inline]
+    pub fn read_scratch(&self, offset: u64, len: usize, to: &mut Scratch) -> Result<()> {
+        if len > SCRATCH {
+            to.small_len = None;
+            return self.read_into(offset, len, &mut to.large);
+        }
+        // SAFETY: the array has room for `len` bytes; all of them are written before the length says so.
+        unsafe { self.copy_out(offset, to.small.as_mut_ptr().cast(), len)? };
+        to.small_len = Some(len);
+        Ok(())
+    }
+
+    /// Copies out into a vector's spare room and makes it that long.
+    #[inline]
+    pub fn read_into(&self, offset: u64, len: usize, to: &mut Vec<u8>) -> Result<()> {
+        to.clear();
+        to.reserve(len);
+        // SAFETY: room for `len` bytes was reserved; all of them are written before the length says so.
+        unsafe {
+            self.copy_out(offset, to.as_mut_ptr(), len)?;
+            to.set_len(len);
+        }
+        Ok(())
+    }
+
+    /// Copies bytes in, one part after the other.
+    pub fn copy_in(&self, offset: u64, parts: &[&[u8]]) -> Result<()> {
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        debug_assert!(self.writable);
+        let mut to = self.range(offset, total)?;
+        for part in parts {
+            // SAFETY: the sum of the parts is in bounds, and the segment's memory never overlaps a private slice.
+            unsafe {
+                opaque_copy(to, part.as_ptr(), part.len());
+                to = to.add(part.len());
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears bytes.
+    pub fn zero(&self, offset: u64, len: usize) -> Result<()> {
+        debug_assert!(self.writable);
+        let to = self.range(offset, len)?;
+        // SAFETY: in bounds. Nobody else stores here: the caller owns the range.
+        unsafe { std::ptr::write_bytes(to, 0, len) };
+        Ok(())
+    }
+
+    /// The address of an offset, for system calls that want one.
+    pub fn address(&self, offset: u64, len: usize) -> Result<*mut u8> {
+        self.range(offset, len)
+    }
+}
+
+/// Bytes that a scratch buffer holds without allocating.
+const SCRATCH: usize = 512;
+
+/// Where a record is copied to: on the stack while it is short.
+pub struct Scratch {
+    small: [MaybeUninit<u8>; SCRATCH],
+    /// Bytes of `small` that are written, where the last copy went there.
+    small_len: Option<usize>,
+    large: Vec<u8>,
+}
+
+impl Scratch {
+    /// Empty; costs nothing.
+    #[inline(always)]
+    #[allow(clippy::new_without_default, reason = "a local variable, never a field")]
+    pub fn new() -> Self {
+        Scratch { small: [const { MaybeUninit::uninit() }; SCRATCH], small_len: None, large: Vec::new() }
+    }
+
+    /// Bytes that came another way.
+    pub fn set(&mut self, bytes: Vec<u8>) {
+        self.small_len = None;
+        self.large = bytes;
+    }
+
+    /// What was copied last.
+    #[inline(always)]
+    pub fn bytes(&self) -> &[u8] {
+        match self.small_len {
+            // SAFETY: so many bytes were written by `read_scratch`.
+            Some(len) => unsafe { std::slice::from_raw_parts(self.small.as_ptr().cast(), len) },
+            None => &self.large,
+        }
+    }
+}
+
+#[cold]
+fn outside(offset: u64) -> Error {
+    Error::corrupt(format_args!("offset {offset} lies outside of it"))
+}
+
+/// Copies by instructions that the optimiser does not see through.
+///
+/// # Safety
+/// Both ranges are valid for `len` bytes and do not overlap.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: the caller's promise; the direction flag is clear by the ABI.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Copies by instructions that the optimiser does not see through.
+///
+/// # Safety
+/// Both ranges are valid for `len` bytes and do not overlap.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        std::arch::asm!(
+            "2: cmp {n}, #16", "b.lo 3f",
+            "ldp {t}, {u}, [{s}], #16", "stp {t}, {u}, [{d}], #16", "sub {n}, {n}, #16", "b 2b",
+            "3: cbz {n}, 4f",
+            "ldrb {t:w}, [{s}], #1", "strb {t:w}, [{d}], #1", "sub {n}, {n}, #1", "b 3b",
+            "4:",
+            n = inout(reg) len => _, d = inout(reg) to => _, s = inout(reg) from => _,
+            t = out(reg) _, u = out(reg) _, options(nostack)
+        );
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("shmvar is written for Linux on x86-64 and aarch64");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_memory(test: impl FnOnce(&Mem)) {
+        let mut map = memmap2::MmapMut::map_anon(65_536).unwrap();
+        // SAFETY: the map outlives the use.
+        test(&unsafe { Mem::new(map.as_mut_ptr(), 65_536, true) });
+    }
+
+    #[test]
+    fn offsets_outside_are_errors() {
+        with_memory(|mem| {
+            for offset in [65_529, 65_536, u64::MAX, 1 << 63, 3] {
+                assert!(mem.at::<AtomicU64>(offset).is_err(), "{offset}");
+            }
+            assert!(mem.at::<AtomicU64>(65_528).is_ok());
+            assert!(mem.copy_in(65_530, &[&[0; 4], &[0; 3]]).is_err());
+            assert!(mem.read_into(65_536 - 8, 9, &mut Vec::new()).is_err());
+        });
+    }
+
+    #[test]
+    fn copies_of_every_length_and_alignment_are_whole() {
+        with_memory(|mem| {
+            let mut back = Vec::new();
+            for len in (0..600).chain([4096, 16_320]) {
+                let bytes: Vec<u8> = (0..len).map(|i| (i * 7 + 1) as u8).collect();
+                for offset in [16_384, 16_392, 16_385] {
+                    mem.copy_in(offset, &[&bytes[..len / 3], &bytes[len / 3..]]).unwrap();
+                    mem.read_into(offset, len, &mut back).unwrap();
+                    assert_eq!(back, bytes);
+                }
+            }
+        });
+    }
+}

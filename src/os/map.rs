@@ -1,0 +1,115 @@
+//! Mappings of a whole segment.
+
+use crate::error::{Error, Result};
+use crate::os::object::{self, Status};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::mm::Advice;
+
+/// A mapped segment, unmapped when dropped.
+pub struct Mapping {
+    ptr: *mut u8,
+    len: usize,
+}
+
+// SAFETY: an address range; access to it is `Mem`'s business.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Its first address.
+    pub fn ptr(&self) -> *mut u8 {
+        self.ptr
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// Checked access to it, for as long as this lives: kept together in one struct.
+    pub fn mem(&self, writable: bool) -> crate::mem::Mem {
+        // SAFETY: mapped, page-aligned, at least the fixed part (asserted there). Every caller keeps the mapping beside it.
+        unsafe { crate::mem::Mem::new(self.ptr, self.len as u64, writable) }
+    }
+
+    /// Maps the object of this name for reading and writing, through the `shared_memory` crate. The name is opened anew:
+    /// the caller compares the identity inside with the one he knows.
+    pub fn named(name: &str, status: &Status, known: BorrowedFd<'_>) -> Result<Self> {
+        // The lowest free number is the one that the crate's open will get.
+        let next = rustix::io::fcntl_dupfd_cloexec(known, 0).map_err(|e| Error::system("a descriptor", e))?;
+        let number = next.as_raw_fd();
+        drop(next);
+        let mut shmem = shared_memory::ShmemConf::new().os_id(name).open().map_err(|e| refused(&e.to_string(), status))?;
+        shmem.set_owner(false);
+        let mapping = Mapping { ptr: shmem.as_ptr(), len: shmem.len() };
+        // The crate would close its descriptor's number when we unmap, whosever it is by then (`os.closerange` and a new
+        // file): close it now, while it is surely ours, and keep the mapping alone.
+        let crates = close_if_same(number, status);
+        if crates {
+            std::mem::forget(shmem);
+        } else {
+            std::mem::drop(shmem);
+            std::mem::forget(mapping);
+            return Self::of(known, status.size, true);
+        }
+        mapping.keep_out_of_dumps()?;
+        Ok(mapping)
+    }
+
+    /// Maps an open object.
+    pub fn of(fd: BorrowedFd<'_>, len: u64, write: bool) -> Result<Self> {
+        let mut options = MmapOptions::new();
+        options.len(len as usize);
+        let map = if write { options.map_raw(&fd.as_raw_fd()) } else { options.map_raw_read_only(&fd.as_raw_fd()) };
+        let map: MmapRaw = map.map_err(|e| no_room(&e.to_string(), len))?;
+        let mapping = Mapping { ptr: map.as_mut_ptr(), len: map.len() };
+        std::mem::forget(map);
+        mapping.keep_out_of_dumps()?;
+        Ok(mapping)
+    }
+
+    /// A core dump would make every page of the reserve present.
+    fn keep_out_of_dumps(&self) -> Result<()> {
+        // SAFETY: advice about our own mapping.
+        unsafe { rustix::mm::madvise(self.ptr.cast(), self.len, Advice::LinuxDontDump) }
+            .map_err(|e| Error::system("madvise", e))
+    }
+}
+
+fn refused(text: &str, status: &Status) -> Error {
+    no_room(text, status.size)
+}
+
+fn no_room(text: &str, len: u64) -> Error {
+    Error::Busy(format!(
+        "cannot map the segment's {len} bytes of address space ({text}): raise `ulimit -v`, or detach other segments"
+    ))
+}
+
+/// Closes descriptor `number` if it is one of the object `status`.
+fn close_if_same(number: i32, status: &Status) -> bool {
+    // SAFETY: only looked at; it may be anybody's or nobody's.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    match object::status(borrowed) {
+        Ok(found) if found.same(status) => {
+            // SAFETY: it was free a moment ago and now names the object that only the crate opened since.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+            true
+        }
+        _ => false,
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: ours, and whoever borrowed from it is gone.
+        let _ = unsafe { rustix::mm::munmap(self.ptr.cast(), self.len) };
+    }
+}
+
+/// Is this still a descriptor of that object? User code may have closed it, and the number may be another file's.
+pub fn is_descriptor_of(fd: impl AsFd, status: &Status) -> bool {
+    object::status(fd).is_ok_and(|found| found.same(status))
+}

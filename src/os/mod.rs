@@ -1,0 +1,65 @@
+//! Everything that asks the kernel: objects, byte-range locks, mappings, futexes, fork. Linux's own is here and nowhere
+//! else.
+#![allow(unsafe_code, reason = "system calls")]
+
+pub mod bytelock;
+pub mod fork;
+pub mod futex;
+pub mod map;
+pub mod object;
+
+use crate::error::{Error, Result};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds since 1970.
+pub fn unix_ns() -> u64 {
+    clock_ns(ClockId::Realtime)
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// This process's number in its pid namespace: for people.
+pub fn pid() -> u32 {
+    std::process::id()
+}
+
+/// The user whose permissions count.
+pub fn euid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The uid that every user without a number in this user namespace shows as: nobody to trust.
+pub fn overflow_uid() -> u32 {
+    let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+    text.ok().and_then(|t| t.trim().parse().ok()).unwrap_or(65_534)
+}
+
+/// Fills with random bytes.
+pub fn random(bytes: &mut [u8]) -> Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        done += rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| Error::system("random bytes", e))?;
+    }
+    Ok(())
+}
+
+/// Bytes of address space (`RLIMIT_AS`) and of a file (`RLIMIT_FSIZE`) that this process may use, where limited.
+pub fn limits() -> (Option<u64>, Option<u64>) {
+    use rustix::process::{Resource, getrlimit};
+    (getrlimit(Resource::As).current, getrlimit(Resource::Fsize).current)
+}
+
+/// The C library's `ftok`: a key from a file and a project byte.
+///
+/// # Errors
+/// The system's, where the file cannot be looked at.
+pub fn ftok(path: &std::path::Path, project: u8) -> Result<i64> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).map_err(|e| Error::io(format!("ftok {}", path.display()), e))?;
+    let key = u32::from(project) << 24 | (meta.dev() as u32 & 0xff) << 16 | (meta.ino() as u32 & 0xffff);
+    Ok(i64::from(key as i32))
+}

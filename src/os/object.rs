@@ -1,0 +1,209 @@
+//! Objects of the memory file system: made nameless, published whole, opened with suspicion.
+
+use crate::error::{Error, Result};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+/// Where POSIX shared memory objects live on Linux.
+pub const DIR: &str = "/dev/shm";
+/// What a temporary name begins with, where nameless files are not to be had.
+pub const TEMPORARY: &str = "shmvar-tmp.";
+
+/// What the kernel says of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of stat(2)")]
+pub struct Status {
+    pub dev: u64,
+    pub ino: u64,
+    pub uid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    pub nlink: u64,
+    pub size: u64,
+    /// Bytes of memory it takes.
+    pub resident: u64,
+    pub regular: bool,
+}
+
+impl Status {
+    /// The same object?
+    pub fn same(&self, other: &Status) -> bool {
+        (self.dev, self.ino) == (other.dev, other.ino)
+    }
+
+    #[allow(clippy::unnecessary_cast, reason = "the types of stat differ between architectures")]
+    fn new(stat: &fs::Stat) -> Self {
+        Status {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+            uid: stat.st_uid,
+            mode: stat.st_mode as u32 & 0o7777,
+            nlink: stat.st_nlink as u64,
+            size: stat.st_size as u64,
+            resident: stat.st_blocks as u64 * 512,
+            regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+        }
+    }
+}
+
+fn path(name: &str) -> String {
+    format!("{DIR}/{name}")
+}
+
+/// Opens by name; neither follows links nor waits for a pipe's other end.
+pub fn open(name: &str, write: bool) -> rustix::io::Result<OwnedFd> {
+    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    fs::open(path(name), flags, Mode::empty())
+}
+
+/// A new description of the object behind a descriptor.
+pub fn reopen(fd: BorrowedFd<'_>, write: bool) -> rustix::io::Result<OwnedFd> {
+    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+    fs::open(format!("/proc/self/fd/{}", fd.as_raw_fd()), access | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Of an open object.
+pub fn status(fd: impl AsFd) -> rustix::io::Result<Status> {
+    Ok(Status::new(&fs::fstat(fd)?))
+}
+
+/// Of a name, links not followed.
+pub fn status_of(name: &str) -> rustix::io::Result<Status> {
+    Ok(Status::new(&fs::statat(CWD, path(name), AtFlags::SYMLINK_NOFOLLOW)?))
+}
+
+/// An object that has no name yet, or a temporary one. Dropped unpublished, it leaves nothing.
+pub struct Unpublished {
+    fd: Option<OwnedFd>,
+    temporary: Option<String>,
+}
+
+impl Unpublished {
+    /// A new, empty object with exactly this mode.
+    pub fn new(mode: u32) -> rustix::io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let made = match fs::open(DIR, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => Unpublished { fd: Some(fd), temporary: None },
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::temporary()?,
+            Err(error) => return Err(error),
+        };
+        fs::fchmod(made.fd(), Mode::from_raw_mode(mode))?;
+        Ok(made)
+    }
+
+    fn temporary() -> rustix::io::Result<Self> {
+        let mut bytes = [0; 8];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        let name = format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(bytes));
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let fd = fs::open(path(&name), flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Unpublished { fd: Some(fd), temporary: Some(name) })
+    }
+
+    /// To fill it.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("until published").as_fd()
+    }
+
+    /// Gives it its name, unless that is taken (`EXIST`).
+    pub fn publish(mut self, name: &str) -> std::result::Result<OwnedFd, (Errno, Self)> {
+        let done = match &self.temporary {
+            Some(temporary) => fs::renameat_with(CWD, path(temporary), CWD, path(name), RenameFlags::NOREPLACE),
+            None => {
+                // CRASH: before this line nothing is left, after it a whole segment.
+                let from = format!("/proc/self/fd/{}", self.fd().as_raw_fd());
+                fs::linkat(CWD, from, CWD, path(name), AtFlags::SYMLINK_FOLLOW)
+            }
+        };
+        if let Err(error) = done {
+            return Err((error, self));
+        }
+        self.temporary = None;
+        Ok(self.fd.take().expect("until published"))
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        if let Some(name) = &self.temporary {
+            let _ = unlink(name);
+        }
+    }
+}
+
+/// Removes a name.
+pub fn unlink(name: &str) -> rustix::io::Result<()> {
+    fs::unlink(path(name))
+}
+
+/// All names of the directory that begin with `prefix`.
+pub fn list(prefix: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(DIR) else { return Vec::new() };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
+}
+
+/// Makes pages present. A full file system is an error and leaves nothing behind.
+pub fn obtain(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
+    retry(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, offset, len))
+}
+
+/// Gives pages back.
+pub fn punch(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
+    retry(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE, offset, len))
+}
+
+fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Writes all of it, making pages present.
+pub fn write_at(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(&fd, bytes, offset) {
+            Ok(0) => return Err(Errno::NOSPC),
+            Ok(n) => {
+                bytes = &bytes[n..];
+                offset += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads as much as there is, up to the whole of `bytes`.
+pub fn read_at(fd: impl AsFd, bytes: &mut [u8], mut offset: u64) -> rustix::io::Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::pread(&fd, &mut bytes[done..], offset) {
+            Ok(0) => break,
+            Ok(n) => {
+                done += n;
+                offset += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Size of the memory file system and what is free of it, in bytes; no limit shows as `u64::MAX`.
+pub fn file_system() -> Result<(u64, u64)> {
+    let stat = fs::statvfs(DIR).map_err(|e| Error::system(format!("no shared memory here: {DIR}"), e))?;
+    if stat.f_blocks == 0 {
+        return Ok((u64::MAX, u64::MAX));
+    }
+    Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+}

@@ -1,0 +1,235 @@
+//! Scalars from their bytes, and containers from what lies on the stack.
+
+use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::prelude::*;
+use pyo3::types::frozenset::PyFrozenSetBuilder;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PySet, PyString, PyTuple};
+
+use super::value::{Shape, Slot, Value};
+use super::{Decoder, Result, size, too_much};
+
+/// From here on an allocation may fail, and the fallible constructor is worth its zeroing.
+const LARGE: usize = 1 << 16;
+
+impl<'py> Decoder<'_, 'py> {
+    pub(super) fn int(&self, digits: &[u8]) -> Result<Bound<'py, PyAny>> {
+        if digits.len() > self.limits.int_bytes {
+            return Err(too_much("bytes of one int", self.limits.int_bytes as u64));
+        }
+        if digits.len() <= 8 {
+            let negative = digits.last().is_some_and(|&top| top >= 0x80);
+            let mut wide = if negative { [0xff; 8] } else { [0; 8] };
+            wide[..digits.len()].copy_from_slice(digits);
+            let int = i64::from_le_bytes(wide).into_pyobject(self.py);
+            return Ok(int.map_err(PyErr::from)?.into_any());
+        }
+        // Linear in C, unlike the way through decimal digits.
+        let signed = PyDict::new(self.py);
+        signed.set_item("signed", true)?;
+        let arguments = (PyBytes::new(self.py, digits), "little");
+        Ok(self
+            .py
+            .get_type::<PyInt>()
+            .call_method("from_bytes", arguments, Some(&signed))?)
+    }
+
+    pub(super) fn text(&self, utf8: &[u8]) -> Result<Bound<'py, PyAny>> {
+        let error = match PyString::from_bytes(self.py, utf8) {
+            Ok(text) => return Ok(text.into_any()),
+            Err(error) => error,
+        };
+        if !error.is_instance_of::<PyUnicodeDecodeError>(self.py) {
+            return Err(error.into());
+        }
+        let bytes = PyBytes::new(self.py, utf8);
+        PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"surrogatepass"))
+            .map(Bound::into_any)
+            .map_err(|_| self.damaged("a str that is not UTF-8"))
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<Bound<'py, PyAny>> {
+        self.budget.memory(40 + bytes.len())?;
+        if bytes.len() < LARGE {
+            return Ok(PyBytes::new(self.py, bytes).into_any());
+        }
+        let fill = |room: &mut [u8]| {
+            room.copy_from_slice(bytes);
+            Ok(())
+        };
+        Ok(PyBytes::new_with(self.py, bytes.len(), fill)?.into_any())
+    }
+
+    pub(super) fn bytearray(&mut self, bytes: &[u8]) -> Result<Bound<'py, PyAny>> {
+        self.budget.memory(64 + bytes.len())?;
+        let fill = |room: &mut [u8]| {
+            room.copy_from_slice(bytes);
+            Ok(())
+        };
+        Ok(PyByteArray::new_with(self.py, bytes.len(), fill)?.into_any())
+    }
+
+    pub(super) fn tuple(&mut self, start: usize) -> Result<()> {
+        let slots = self.take(start)?;
+        let (weight, height) = self.immutable(&slots)?;
+        let shape = match slots.as_slice() {
+            [
+                Slot::Value(Value {
+                    shape: Shape::Node(node),
+                    ..
+                }),
+            ] => Shape::TupleOf(*node),
+            _ => Shape::Fixed(height),
+        };
+        self.budget.memory(size::TUPLE + 8 * slots.len())?;
+        let obj = PyTuple::new(self.py, slots.iter().map(Slot::object))?.into_any();
+        self.stack.push(Slot::Value(Value { obj, weight, shape }));
+        Ok(())
+    }
+
+    pub(super) fn frozen_set(&mut self, start: usize) -> Result<()> {
+        let slots = self.take(start)?;
+        let (weight, height) = self.immutable(&slots)?;
+        self.budget.memory(size::SET + size::ENTRY * slots.len())?;
+        let mut builder = PyFrozenSetBuilder::new(self.py)?;
+        for slot in &slots {
+            let (value, _) = self.child(slot)?;
+            self.check_key(value)?;
+            builder.add(&value.obj)?;
+        }
+        self.stack.push(Slot::Value(Value {
+            obj: builder.finalize().into_any(),
+            weight,
+            shape: Shape::Fixed(height),
+        }));
+        Ok(())
+    }
+
+    /// The weight and height of a tuple or frozenset of `slots`.
+    fn immutable(&self, slots: &[Slot<'py>]) -> Result<(u32, u32)> {
+        let (mut weight, mut height, mut hashable) = (1u32, 0, true);
+        for slot in slots {
+            let (value, above) = self.child(slot)?;
+            hashable &= value.weight != 0;
+            weight = weight.saturating_add(value.weight);
+            height = height.max(above);
+        }
+        Ok((if hashable { weight } else { 0 }, height))
+    }
+
+    pub(super) fn append(&mut self, target: &Value<'py>, start: usize) -> Result<()> {
+        let slots = self.take(start)?;
+        let (Ok(list), Shape::Node(node)) = (target.obj.cast_exact::<PyList>(), target.shape)
+        else {
+            return Err(self.damaged("items for something that is no list"));
+        };
+        self.budget.memory(size::LIST_ITEM * slots.len())?;
+        for slot in &slots {
+            let (value, height) = self.child(slot)?;
+            list.append(&value.obj)?;
+            let entry = &mut self.nodes[node as usize];
+            entry.heaviest = entry.heaviest.max(value.weight);
+            entry.unhashable |= value.weight == 0;
+            self.grow(target, value, height);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_items(&mut self, target: &Value<'py>, start: usize) -> Result<()> {
+        let slots = self.take(start)?;
+        let Ok(dict) = target.obj.cast_exact::<PyDict>() else {
+            return Err(self.damaged("keys and values for something that is no dict"));
+        };
+        if !slots.len().is_multiple_of(2) {
+            return Err(self.damaged("a key without a value"));
+        }
+        if dict.is_empty() && !slots.is_empty() {
+            self.budget.memory(size::DICT_TABLE)?;
+        }
+        self.budget.memory(size::ENTRY * (slots.len() / 2))?;
+        for pair in slots.chunks_exact(2) {
+            let (key, key_height) = self.child(&pair[0])?;
+            let (value, height) = self.child(&pair[1])?;
+            self.check_key(key)?;
+            dict.set_item(&key.obj, &value.obj)?;
+            self.grow(target, value, height);
+            self.grow(target, key, key_height);
+        }
+        Ok(())
+    }
+
+    pub(super) fn add_items(&mut self, target: &Value<'py>, start: usize) -> Result<()> {
+        let slots = self.take(start)?;
+        let Ok(set) = target.obj.cast_exact::<PySet>() else {
+            return Err(self.damaged("members for something that is no set"));
+        };
+        self.budget.memory(size::ENTRY * slots.len())?;
+        for slot in &slots {
+            let (value, height) = self.child(slot)?;
+            self.check_key(value)?;
+            set.add(&value.obj)?;
+            self.grow(target, value, height);
+        }
+        Ok(())
+    }
+
+    /// Notes that `value` now lies in `target`. A container that was already inside another when it grew is not
+    /// followed upwards, so a stream made for it can nest mutable containers deeper than the limit: the interpreter
+    /// frees and walks those without recursion. Tuples, which it hashes recursively, are exact.
+    fn grow(&mut self, target: &Value<'py>, value: &Value<'py>, height: u32) {
+        let Shape::Node(node) = target.shape else {
+            return;
+        };
+        // A list in itself is no deeper for it.
+        if !matches!(value.shape, Shape::Node(own) if own == node) {
+            let entry = &mut self.nodes[node as usize];
+            entry.height = entry.height.max(height);
+        }
+    }
+
+    /// Everything that is asked of a dict key or set member before the interpreter hashes it.
+    pub(super) fn check_key(&mut self, key: &Value<'py>) -> Result<()> {
+        if key.weight == 0 {
+            return Err(self.damaged("a dict key or set member that cannot be hashed"));
+        }
+        self.check_key_cost(key.weight, self.height(key.shape))?;
+        self.budget.tick()
+    }
+
+    pub(super) fn check_key_cost(&self, weight: u32, height: u32) -> Result<()> {
+        if weight > self.limits.key_weight {
+            return Err(too_much(
+                "steps to hash a key",
+                self.limits.key_weight.into(),
+            ));
+        }
+        if height > self.limits.key_depth {
+            return Err(too_much("depth of a key", self.limits.key_depth.into()));
+        }
+        Ok(())
+    }
+
+    /// Puts the top `count` items into the one below.
+    pub(super) fn fill(&mut self, count: usize, how: Fill<Self, Value<'py>>) -> Result<()> {
+        let start = self.last(count)?;
+        self.fill_from(start, how)
+    }
+
+    pub(super) fn fill_marked(&mut self, how: Fill<Self, Value<'py>>) -> Result<()> {
+        let start = self.pop_mark()?;
+        self.fill_from(start, how)
+    }
+
+    fn fill_from(&mut self, start: usize, how: Fill<Self, Value<'py>>) -> Result<()> {
+        match self
+            .stack
+            .under(start)
+            .map_err(|why| self.damaged(why))?
+            .clone()
+        {
+            Slot::Value(target) => how(self, &target, start),
+            Slot::Known(known) => Err(super::needs(known.name())),
+        }
+    }
+}
+
+type Fill<D, V> = fn(&mut D, &V, usize) -> Result<()>;

@@ -1,0 +1,112 @@
+//! What an untrusted value may cost, and how its decoding fails.
+
+use std::fmt;
+
+use pyo3::prelude::*;
+
+/// Bounds on one decoding. With the defaults, of what CPython's pickler makes of plain values only this is refused:
+/// nesting beyond `depth`, ints beyond `int_bytes`, keys beyond `key_depth` or `key_weight`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Containers inside each other.
+    pub depth: u32,
+    /// The same for dict keys and set members: hashing recurses in C without a check of its own.
+    pub key_depth: u32,
+    /// Steps to hash or compare one key: 1 for each value in it, and 1 more for each 64 bytes of text. A tuple of shared
+    /// tuples can take 2^n of them, since tuples do not remember their hash. A str of 10,000 steps has 640,000 bytes.
+    pub key_weight: u32,
+    /// Length of one int. 65,536 bytes are some 157,000 decimal digits.
+    pub int_bytes: usize,
+    /// Opcodes in one pickle.
+    pub opcodes: u64,
+    /// Bytes of Python objects built: this much, and so much more for each byte of the pickle. An empty set takes 232
+    /// bytes from 2; nothing that CPython writes grows more.
+    pub memory_base: u64,
+    /// See `memory_base`.
+    pub memory_per_byte: u64,
+    /// Processor time of this thread. It is what bounds collisions: ints and tuples hash without a secret, so n chosen
+    /// keys can make a dict take n² steps. Honest values take some 0.05 µs a byte.
+    pub cpu_base_ns: u64,
+    /// See `cpu_base_ns`.
+    pub cpu_ns_per_byte: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            depth: 10_000,
+            key_depth: 200,
+            key_weight: 10_000,
+            int_bytes: 65_536,
+            opcodes: 1 << 32,
+            memory_base: 16 << 20,
+            memory_per_byte: 128,
+            cpu_base_ns: 2_000_000_000,
+            cpu_ns_per_byte: 1_000,
+        }
+    }
+}
+
+/// Why a pickle gave no value. The value in the segment is untouched in every case.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum PlainError {
+    /// Not a pickle, or not one of a value that can exist.
+    Damaged { at: usize, why: &'static str },
+    /// Needs a class, a function or a buffer; `what` is short and printable.
+    NeedsCode { what: String },
+    /// The pickle says it is of this protocol.
+    NewerProtocol(u8),
+    /// The named limit, and its value.
+    TooMuch { limit: &'static str, value: u64 },
+    /// The interpreter's own failure, in practice `MemoryError`.
+    Python(PyErr),
+}
+
+impl fmt::Display for PlainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PlainError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
+            PlainError::NeedsCode { what } => write!(
+                f,
+                "the value needs {what}, and this segment is not trusted: only plain data is decoded"
+            ),
+            PlainError::NewerProtocol(proto) => {
+                write!(
+                    f,
+                    "the value was written by pickle protocol {proto}; this reads up to 5"
+                )
+            }
+            PlainError::TooMuch { limit, value } => {
+                write!(
+                    f,
+                    "the value exceeds a limit for segments that are not trusted: {limit}, {value}"
+                )
+            }
+            PlainError::Python(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<PyErr> for PlainError {
+    fn from(error: PyErr) -> Self {
+        PlainError::Python(error)
+    }
+}
+
+/// The Python exception for `error`; the classes live in `shmvar._errors`.
+pub fn to_pyerr(py: Python<'_>, error: PlainError) -> PyErr {
+    let class = match error {
+        PlainError::Python(error) => return error,
+        PlainError::NeedsCode { .. } | PlainError::TooMuch { .. } => "UntrustedValueError",
+        PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => "CorruptSegmentError",
+    };
+    let message = error.to_string();
+    let raised = py
+        .import("shmvar._errors")
+        .and_then(|errors| errors.getattr(class)?.call1((message,)));
+    match raised {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,205 @@
+//! A process's half of a segment: mapping, descriptors, participant number. One per process and segment, shared by all
+//! of its handles.
+
+use crate::arena::Arena;
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::layout::{Participant, State};
+use crate::mem::Mem;
+use crate::os::bytelock::Anchor;
+use crate::os::fork::{self, ForkMutex};
+use crate::os::map::{Mapping, is_descriptor_of};
+use crate::os::object::{self, Status};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How a call waits, and lets others of its process go on meanwhile.
+pub trait Patience {
+    /// Runs something slow (a sleep, a large copy) without keeping the caller's interpreter from its other threads.
+    fn outside(&self, slow: &mut (dyn FnMut() + Send));
+    /// [`Error::Interrupted`] if the caller shall give up (Ctrl-C). Never called with one of our mutexes held.
+    fn interrupted(&self) -> Result<()>;
+}
+
+/// Waits without further ado: the Rust interface.
+pub struct Plain;
+
+impl Patience for Plain {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        slow();
+    }
+    fn interrupted(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A living process that holds a segment up is waited for this long.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A descriptor that user code may close, and whose number may then be another file's: looked at before each use.
+pub struct Descriptor(ForkMutex<Option<Arc<OwnedFd>>>);
+
+impl Descriptor {
+    pub fn new(fd: Option<OwnedFd>) -> Self {
+        Descriptor(ForkMutex::new(fd.map(Arc::new)))
+    }
+
+    /// Runs `act` with a descriptor of the object, opened anew by name where ours was closed under us.
+    pub fn with<T>(
+        &self,
+        name: &str,
+        status: &Status,
+        write: bool,
+        act: impl FnOnce(BorrowedFd<'_>) -> T,
+    ) -> Result<T> {
+        let mut held = self.0.lock();
+        if held.as_ref().is_none_or(|fd| !is_descriptor_of(fd, status)) {
+            // The number is somebody else's now, or nobody's: not ours to close.
+            std::mem::forget(held.take());
+            match object::open(name, write) {
+                Ok(fd) if is_descriptor_of(&fd, status) => *held = Some(Arc::new(fd)),
+                _ => {
+                    return Err(Error::Access(format!(
+                        "the descriptors of {name} were closed (os.closerange?) and it cannot be opened again: attach \
+                         again"
+                    )));
+                }
+            }
+        }
+        let fd = held.clone();
+        drop(held);
+        Ok(act(fd.expect("just looked at").as_fd()))
+    }
+
+    /// Another descriptor from now on; the old one is closed if it still is the object's.
+    pub fn replace(&self, fd: Option<OwnedFd>, status: &Status) {
+        let old = std::mem::replace(&mut *self.0.lock(), fd.map(Arc::new));
+        if let Some(old) = old.filter(|old| !is_descriptor_of(old, status)) {
+            std::mem::forget(old);
+        }
+    }
+}
+
+/// What a forked child was given by the handler that ran before the fork: two descriptions of the lock object that are
+/// its own.
+#[derive(Default)]
+pub struct Prepared {
+    /// For its anchor, then for its questions.
+    pub fds: Option<(OwnedFd, OwnedFd)>,
+    /// The process they are meant for: not its children.
+    pub pid: u32,
+}
+
+/// See the module.
+pub struct Attachment {
+    /// What it is.
+    pub identity: Identity,
+    /// Its object's name.
+    pub name: String,
+    /// As opened.
+    pub status: Status,
+    /// Of the object that carries the lock bytes.
+    pub lock_status: Status,
+    /// Access to its bytes.
+    pub mem: Mem,
+    /// Keeps `mem` mapped.
+    pub _mapping: Mapping,
+    /// For `pread`, `pwrite`, `fallocate`.
+    pub file: Descriptor,
+    /// For questions about locks.
+    pub query: Descriptor,
+    /// `epoch << 32 | participant + 1`, or 0.
+    pub member: AtomicU64,
+    /// `epoch << 32 | calls inside that may use the number`.
+    pub active: AtomicU64,
+    /// Keeps this process's byte locked.
+    pub anchor: ForkMutex<Option<Anchor>>,
+    /// For the next child.
+    pub child: ForkMutex<Prepared>,
+    /// Spans to free at the next occasion: taken but not published, or found retired without the lock.
+    pub chores: ForkMutex<Vec<u64>>,
+    /// Is there any?
+    pub has_chores: AtomicBool,
+    /// Pins of this process: head granule to count, of the epoch that is named.
+    pub pins: ForkMutex<(u32, HashMap<u64, u32>)>,
+    /// The last root that was found sound.
+    pub sound_root: AtomicU64,
+    /// Handles that are not detached.
+    pub handles: AtomicU64,
+}
+
+impl Attachment {
+    /// The spans of its arena.
+    #[inline(always)]
+    pub fn arena(&self) -> Arena<'_> {
+        Arena { mem: &self.mem, geo: &self.identity.geometry }
+    }
+
+    /// Its counters and lock.
+    #[inline(always)]
+    pub fn state(&self) -> &State {
+        self.mem.state()
+    }
+
+    /// A participant's record; `None` at or above the top, where nothing is present.
+    pub fn participant(&self, number: u32) -> Option<&Participant> {
+        let top = self.state().participants_top.load(Ordering::Acquire);
+        (number < top.min(crate::layout::PARTICIPANTS))
+            .then(|| self.mem.at(self.identity.geometry.participant_at(number)).ok())
+            .flatten()
+    }
+
+    /// The name of the object that carries the lock bytes.
+    pub fn lock_name(&self) -> String {
+        if self.identity.lock_object == 0 { self.name.clone() } else { Identity::lock_name(&self.identity.id) }
+    }
+
+    /// Runs something with a descriptor of the segment.
+    pub fn with_file<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
+        self.file.with(&self.name, &self.status, self.mem.writable(), act)
+    }
+
+    /// Makes pages present.
+    pub fn obtain(&self, offset: u64, len: u64) -> Result<rustix::io::Result<()>> {
+        self.with_file(|fd| object::obtain(fd, offset, len))
+    }
+
+    /// Begins a call that uses this process's participant number: from now on it is not let go.
+    pub fn enter(&self) -> Inside<'_> {
+        let epoch = u64::from(fork::epoch()) << 32;
+        let mut seen = self.active.load(Ordering::Relaxed);
+        loop {
+            // Calls of another epoch are the parent's threads.
+            let inside = if seen >> 32 << 32 == epoch { seen + 1 } else { epoch + 1 };
+            match self.active.compare_exchange_weak(seen, inside, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return Inside(self),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// This process's participant number, if it has one.
+    #[inline]
+    pub fn member_now(&self) -> Option<u32> {
+        let member = self.member.load(Ordering::SeqCst);
+        (member != 0 && (member >> 32) as u32 == fork::epoch()).then(|| (member as u32).wrapping_sub(1))
+    }
+
+    /// Leaves a span to be freed at the next occasion.
+    pub fn leave_chore(&self, granule: u64) {
+        self.chores.lock().push(granule);
+        self.has_chores.store(true, Ordering::Release);
+    }
+}
+
+/// A call that may use the participant number.
+pub struct Inside<'a>(&'a Attachment);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
+    }
+}

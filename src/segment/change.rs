@@ -1,0 +1,330 @@
+//! Changing variables: put and remove. Whole or not at all.
+
+use crate::error::{Error, Result};
+use crate::key::Index;
+use crate::layout::{Entry, GRANULE, INLINE_MAX, PAGE, RECORD_MAX, SLOT, SpanState, class_of, order_of};
+use crate::mem::Scratch;
+use crate::os::object;
+use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::room::{file_system_full, is_full};
+use crate::segment::table::{Place, hash_of, record_at};
+use crate::segment::writer::Writer;
+use crate::slot::{Content, Kind, TEXT};
+use rustix::io::Errno;
+use std::sync::atomic::Ordering;
+
+/// When a change is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// In any case.
+    Always,
+    /// Only while the variable has this version; 0: only while it is missing.
+    Version(u64),
+}
+
+/// Versions stay below this, so that a slot's word never overflows.
+const VERSION_MAX: u64 = 1 << 62;
+
+/// A span that was filled and waits to be published; given back unless it was.
+struct Filled<'a> {
+    att: &'a Attachment,
+    granule: u64,
+    pages: u64,
+    published: bool,
+}
+
+impl Drop for Filled<'_> {
+    fn drop(&mut self) {
+        if !self.published {
+            self.att.give_back(self.granule);
+        }
+    }
+}
+
+impl Attachment {
+    /// Stores a value, given as parts of a pickle. `None`: the condition does not hold. Else the new version.
+    pub fn put(
+        &self,
+        index: &Index<'_>,
+        value: &[&[u8]],
+        condition: Condition,
+        patience: &dyn Patience,
+    ) -> Result<Option<u64>> {
+        let value_len = value.iter().map(|part| part.len() as u64).sum::<u64>();
+        let key = index.record_key();
+        if key.len() > crate::key::INDEX_MAX {
+            return Err(Index::text(std::str::from_utf8(key).unwrap_or_default()).expect_err("too long"));
+        }
+        let record_len = key.len() as u64 + value_len;
+        let inline = matches!(index, Index::Int(_)) && value_len <= INLINE_MAX as u64;
+        let charge = if inline { SLOT } else { SLOT + record_len };
+        let mut span = None;
+        let mut crowded = false;
+        loop {
+            let mut writer = self.write(patience)?;
+            // The record may just have been given another one's block: the place is looked for anew after each wait.
+            let place = writer.place(index, &mut Scratch::new())?;
+            let old = match place {
+                Place::Taken(_, content) => Some(content),
+                _ => None,
+            };
+            if let Condition::Version(version) = condition {
+                if old.map_or(0, |content| content.version()) != version {
+                    return Ok(None);
+                }
+            }
+            let mut change = writer.change();
+            writer.charge(old.as_ref(), charge, &mut change)?;
+            let offset = match place {
+                Place::Taken(offset, _) | Place::Tombstone(offset) => offset,
+                Place::Fresh(offset) => {
+                    let table = self.table()?;
+                    let last = change.counters.fill >= table.mask;
+                    if last || (!crowded && is_full(change.counters.fill, table.mask + 1)) {
+                        drop(writer);
+                        match self.grow(&table, patience) {
+                            // No room for a larger one: a crowded table serves to its last free slot.
+                            Err(Error::Full { .. }) if !last => crowded = true,
+                            other => other?,
+                        }
+                        continue;
+                    }
+                    change.counters.fill += 1;
+                    offset
+                }
+                Place::None => {
+                    drop(writer);
+                    self.grow(&self.table()?, patience)?;
+                    continue;
+                }
+            };
+            let flags = if key.is_empty() && matches!(index, Index::Int(_)) { 0 } else { TEXT };
+            let first = match index {
+                Index::Int(number) => *number as u64,
+                Index::Text(_) => hash_of(self.identity.hash_key, index),
+            };
+            let content = if inline {
+                let mut pickle = [0; INLINE_MAX];
+                let mut at = 0;
+                for part in value {
+                    pickle[at..at + part.len()].copy_from_slice(part);
+                    at += part.len();
+                }
+                Content::inline(first as i64, &pickle[..at])
+            } else if record_len <= RECORD_MAX {
+                let class = class_of(record_len);
+                let Some((granule, block)) = writer.arena().find_slab(class)? else {
+                    if !writer.slab_from_free(class)? {
+                        drop(writer);
+                        self.refill(class, patience)?;
+                    }
+                    continue;
+                };
+                let content = Content::record(first, flags, key.len(), record_len, granule, Some(block));
+                let Some(at) = record_at(self, &content)? else { return Err(Error::corrupt("a free block's place")) };
+                writer.write_record(at, key, value)?;
+                change.block(granule, block, true);
+                content
+            } else {
+                let Some(Filled { granule, pages, .. }) = &span else {
+                    drop(writer);
+                    span = Some(self.fill(key, value, record_len, patience)?);
+                    continue;
+                };
+                let before = writer.arena().entry(*granule)?;
+                let live = Entry::new(SpanState::Live, before.order()).with_present(*pages);
+                change.span(*granule, before, live);
+                Content::record(first, flags, key.len(), record_len, *granule, None)
+            };
+            let version = writer.replace(offset, content, old.as_ref(), change)?;
+            if let Some(span) = &mut span {
+                span.published = true;
+            }
+            return Ok(Some(version));
+        }
+    }
+
+    /// Copies a large record into a span of this process's own. No lock is held, no user code runs.
+    fn fill(&self, key: &[u8], value: &[&[u8]], len: u64, patience: &dyn Patience) -> Result<Filled<'_>> {
+        let (granule, present) = self.take_span(order_of(len), patience)?;
+        let span = Filled { att: self, granule, pages: present.max(len.div_ceil(PAGE)), published: false };
+        crash_point!("span-taken");
+        let start = self.identity.geometry.granule_at(granule);
+        let mut trimmed = false;
+        loop {
+            let mut wrote = Ok(Ok(()));
+            patience.outside(&mut || {
+                let mut at = start;
+                wrote = self.with_file(|fd| {
+                    for part in std::iter::once(&key).chain(value) {
+                        object::write_at(fd, part, at)?;
+                        at += part.len() as u64;
+                    }
+                    Ok(())
+                });
+            });
+            match wrote? {
+                Ok(()) => break,
+                Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) if !trimmed => {
+                    trimmed = true;
+                    self.trim(patience)?;
+                }
+                Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => {
+                    self.punch_unpublished(&span)?;
+                    return Err(file_system_full(len));
+                }
+                Err(error) => return Err(Error::system("storing a value", error)),
+            }
+        }
+        crash_point!("span-filled");
+        Ok(span)
+    }
+
+    /// A value that the memory file system had no room for leaves it as full as it was.
+    fn punch_unpublished(&self, span: &Filled<'_>) -> Result<()> {
+        let mut writer = self.write(&crate::segment::attachment::Plain)?;
+        let entry = writer.arena().entry(span.granule)?;
+        let mut change = writer.change();
+        change.span(span.granule, entry, entry.with_present(0));
+        let sticky = writer.runs_to_punch(span.granule, entry.order())?;
+        writer.commit(&change)?;
+        drop(writer);
+        for (granule, granules) in sticky {
+            let offset = self.identity.geometry.granule_at(granule);
+            let _ = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a variable. False: it was not there, or the condition does not hold.
+    pub fn remove(&self, index: &Index<'_>, condition: Condition, patience: &dyn Patience) -> Result<bool> {
+        let mut writer = self.write(patience)?;
+        let Place::Taken(offset, old) = writer.place(index, &mut Scratch::new())? else { return Ok(false) };
+        if matches!(condition, Condition::Version(version) if version != old.version()) {
+            return Ok(false);
+        }
+        writer.discard(offset, &old)?;
+        Ok(true)
+    }
+
+    /// Removes every variable that is there now.
+    pub fn clear(&self, patience: &dyn Patience) -> Result<()> {
+        let table = self.table()?;
+        let mut number = 0;
+        while number <= table.mask {
+            let mut writer = self.write(patience)?;
+            if self.state().root.load(Ordering::Relaxed) != table.root.0 {
+                drop(writer);
+                return self.clear(patience);
+            }
+            // A handful at a time: others get their turn.
+            for offset in (number..=table.mask).take(256).map(|n| table.slot_at(n)) {
+                let slot = self.mem.at::<crate::layout::Slot>(offset)?;
+                if let Some(content) = slot.copy().filter(Content::is_variable) {
+                    writer.discard(offset, &content)?;
+                }
+            }
+            drop(writer);
+            patience.interrupted()?;
+            number += 256;
+        }
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// Charges a variable, or says that it does not fit.
+    #[inline]
+    fn charge(&self, old: Option<&Content>, charge: u64, change: &mut crate::intent::Change) -> Result<()> {
+        let counters = &mut change.counters;
+        let others = counters.used.saturating_sub(old.map_or(0, Content::charge));
+        let size = self.att.state().limit.load(Ordering::Relaxed);
+        if charge > size.saturating_sub(others) {
+            return Err(Error::Full {
+                needed: charge,
+                free: size.saturating_sub(others),
+                size,
+                remedy: "remove variables, or raise the limit: resize(), or attach with a larger size".into(),
+            });
+        }
+        counters.used = others + charge;
+        if old.is_none() {
+            counters.count += 1;
+        }
+        Ok(())
+    }
+
+    fn write_record(&self, at: u64, key: &[u8], value: &[&[u8]]) -> Result<()> {
+        let mut at = at;
+        for part in std::iter::once(&key).chain(value) {
+            self.att.mem.copy_in(at, &[part])?;
+            at += part.len() as u64;
+        }
+        crash_point!("record-written");
+        // CRASH: a free block with something in it.
+        Ok(())
+    }
+
+    /// Commits a slot's new contents and lets go of what the old ones named.
+    #[inline]
+    fn replace(
+        &mut self,
+        offset: u64,
+        content: Content,
+        old: Option<&Content>,
+        mut change: crate::intent::Change,
+    ) -> Result<u64> {
+        let version = change.counters.version + 1;
+        if version >= VERSION_MAX {
+            return Err(Error::corrupt("the version counter"));
+        }
+        change.counters.version = version;
+        change.slot = Some((offset, content.with_version(version)));
+        match old.map(Content::kind) {
+            Some(Kind::Record) => {
+                let old = old.expect("just matched");
+                if record_at(self.att, old)?.is_none() {
+                    return Err(Error::corrupt("the place of the record that is replaced"));
+                }
+                change.block(old.granule(), old.block(), false);
+            }
+            Some(Kind::Span) => {
+                let granule = old.expect("just matched").granule();
+                let before = self.arena().entry(granule)?;
+                if before.state() != SpanState::Live {
+                    return Err(Error::corrupt(format_args!("a variable's span: {before:?}")));
+                }
+                let retired = Entry::new(SpanState::Retired, before.order()).with_present(before.present());
+                change.span(granule, before, retired);
+            }
+            _ => {}
+        }
+        self.commit(&change)?;
+        match old.map(|old| (old.kind(), old.granule())) {
+            Some((Kind::Record, granule)) => self.release_slab(granule)?,
+            Some((Kind::Span, granule)) => self.free_retired(granule)?,
+            _ => {}
+        }
+        Ok(version)
+    }
+
+    /// Makes a variable's slot a tombstone.
+    pub fn discard(&mut self, offset: u64, old: &Content) -> Result<()> {
+        let mut change = self.change();
+        change.counters.used = change.counters.used.saturating_sub(old.charge());
+        change.counters.count = change.counters.count.saturating_sub(1);
+        self.replace(offset, Content::tombstone(), Some(old), change).map(drop)
+    }
+}
+
+/// Most bytes that a `bytes` value of a new integer index may have, where `room` bytes may be charged: its pickle adds 3 to
+/// 12, its slot 32; 9 and less fit the slot.
+pub fn largest_bytes(room: u64) -> u64 {
+    let Some(record) = room.checked_sub(SLOT) else { return 0 };
+    let overhead = |n: u64| if n < 256 { 5 } else if n < 1 << 32 { 8 } else { 12 };
+    let mut most = record.saturating_sub(5).max(INLINE_MAX as u64 - 5);
+    while most > INLINE_MAX as u64 - 5 && most + overhead(most) > record {
+        most -= 1;
+    }
+    most
+}

@@ -1,0 +1,156 @@
+//! What can be said of a segment and of a variable.
+
+use crate::error::{Error, Result};
+use crate::key::{Index, Key};
+use crate::layout::{GRANULE, SpanState};
+use crate::mem::Scratch;
+use crate::os::object;
+use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::change::largest_bytes;
+use crate::segment::open::identify;
+use crate::segment::read::Got;
+use std::sync::atomic::Ordering;
+
+/// A segment, in numbers. All sizes are bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its key.
+    pub key: Key,
+    /// Its object's name.
+    pub name: String,
+    /// The limit.
+    pub size: u64,
+    /// What its variables are charged.
+    pub used: u64,
+    /// What may still be charged.
+    pub free: u64,
+    /// Variables.
+    pub count: u64,
+    /// Permission bits.
+    pub perm: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Nanoseconds since 1970.
+    pub created_at: u64,
+    /// Living processes attached for writing.
+    pub attached: u32,
+    /// Longest `bytes` that can be stored under a new integer index.
+    pub largest_put: u64,
+    /// Memory it takes.
+    pub resident: u64,
+}
+
+/// A variable, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariableInfo {
+    /// Bytes it is charged: 32 for its slot, its key and its value as stored.
+    pub size: u64,
+    /// Grows with every change.
+    pub version: u64,
+    /// Nanoseconds until it expires.
+    pub expires_in: Option<u64>,
+    /// Name of its type, found without running code.
+    pub kind: String,
+}
+
+impl Attachment {
+    /// See [`SegmentInfo`].
+    pub fn info(&self) -> Result<SegmentInfo> {
+        let state = self.state();
+        let status = self
+            .with_file(|fd| object::status(fd))?
+            .map_err(|e| Error::system("fstat", e))?;
+        let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
+        let free = size.saturating_sub(used);
+        // Where the memory file system is nearly full, its pages decide; what is free and present here counts too.
+        let (_, pages) = object::file_system()?;
+        let room = if pages < free.saturating_add(1 << 20) { free.min(pages.saturating_add(self.warm())) } else { free };
+        Ok(SegmentInfo {
+            key: self.identity.key.clone(),
+            name: self.name.clone(),
+            size,
+            used,
+            free,
+            count: state.count.load(Ordering::Relaxed),
+            perm: status.mode & 0o777,
+            uid: status.uid,
+            created_at: self.identity.created_at,
+            attached: self.attached()?,
+            largest_put: largest_bytes(room),
+            resident: status.resident,
+        })
+    }
+
+    /// Bytes of free spans that are known to be present; a guess while others write.
+    fn warm(&self) -> u64 {
+        let free = self.arena().spans().map_while(Result::ok).filter(|(_, entry)| entry.state() == SpanState::Free);
+        free.map(|(_, entry)| entry.present() * crate::layout::PAGE).sum()
+    }
+
+    /// See [`VariableInfo`]. `None`: missing.
+    pub fn stat(&self, index: &Index<'_>, patience: &dyn Patience) -> Result<Option<VariableInfo>> {
+        loop {
+            let mut scratch = Scratch::new();
+            let Some(found) = self.find(index, &mut scratch, patience)? else { return Ok(None) };
+            let Some(got) = self.get(index, &mut scratch, patience)? else { return Ok(None) };
+            let (version, kind) = match &got {
+                Got::Inline { bytes, len, version } => (*version, crate::codec::kind::type_name(&bytes[2..2 + len])),
+                Got::Record { prefix, version } => (*version, crate::codec::kind::type_name(&scratch.bytes()[*prefix..])),
+                Got::Large(large) => {
+                    let mut pickle = vec![0; large.len() as usize];
+                    if !large.read(0, &mut pickle, patience)? {
+                        continue;
+                    }
+                    (large.version(), crate::codec::kind::type_name(&pickle))
+                }
+            };
+            if version == found.content.version() {
+                return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in: None, kind }));
+            }
+        }
+    }
+}
+
+/// Every segment that this user can see, by name. Objects that are none of ours are passed over, as is what vanishes.
+pub fn segments() -> Vec<SegmentInfo> {
+    object::list(crate::key::PREFIX).iter().filter_map(|name| summary(name)).collect()
+}
+
+/// Of a segment that is not attached: read, never mapped.
+fn summary(name: &str) -> Option<SegmentInfo> {
+    let fd = object::open(name, false).ok()?;
+    let (identity, status) = identify(None, name, &fd).ok()??;
+    if identity.key.object_name() != name {
+        return None;
+    }
+    let mut state = [0; 256];
+    object::read_at(&fd, &mut state, crate::layout::at::STATE).ok()?;
+    let u64_at = |offset: usize| u64::from_ne_bytes(state[offset..offset + 8].try_into().expect("eight bytes"));
+    let top = u32::from_ne_bytes(state[88..92].try_into().expect("four bytes")).min(crate::layout::PARTICIPANTS);
+    let (size, used) = (u64_at(80), u64_at(136));
+    let lock_fd = match identity.lock_object {
+        0 => Some(fd),
+        _ => object::open(&crate::identity::Identity::lock_name(&identity.id), false).ok(),
+    };
+    let living = |n: &u32| {
+        lock_fd.as_ref().is_some_and(|fd| {
+            crate::os::bytelock::is_locked(fd, crate::os::bytelock::byte_of(*n)).unwrap_or(false)
+        })
+    };
+    Some(SegmentInfo {
+        key: identity.key,
+        name: name.into(),
+        size,
+        used,
+        free: size.saturating_sub(used),
+        count: u64_at(144),
+        perm: status.mode & 0o777,
+        uid: status.uid,
+        created_at: identity.created_at,
+        attached: (0..top).filter(living).count() as u32,
+        largest_put: largest_bytes(size.saturating_sub(used)),
+        resident: status.resident,
+    })
+}
+
+const _: () = assert!(GRANULE % crate::layout::PAGE == 0);

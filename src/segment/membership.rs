@@ -1,0 +1,356 @@
+//! Who takes part, and who is dead: the registry lock, claiming, burying.
+
+use crate::error::{Error, Result};
+use crate::layout::{PARTICIPANTS, PIN_UNITS, SpanState};
+use crate::lock;
+use crate::os::bytelock::{self, Anchor, REGISTRY, byte_of};
+use crate::os::fork::{self, ForkGuard};
+use crate::os::map::is_descriptor_of;
+use crate::os::object::{self, Status};
+use crate::segment::attachment::{Attachment, PATIENCE, Patience, Prepared};
+use crate::segment::process::{self, Process};
+use crate::segment::writer::Writer;
+use rustix::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How many others a process looks after when it attaches.
+const LOOK_AFTER: u32 = 4;
+
+/// The registry lock, and the process's own mutex with it.
+pub struct Registry {
+    _process: ForkGuard<'static, Process>,
+    held: Held,
+}
+
+enum Held {
+    /// A description of this act alone: unmapping it lets go. Closing descriptors does not.
+    Anchored(#[allow(dead_code, reason = "held, not looked at")] Anchor),
+    /// The process's query description, where privileges were dropped and no fresh one is to be had.
+    Descriptor(OwnedFd),
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if let Held::Descriptor(fd) = &self.held {
+            let _ = bytelock::unlock(fd, REGISTRY);
+        }
+    }
+}
+
+/// Tries for the registry lock of the object behind `fd`.
+fn try_registry(fresh: Option<OwnedFd>, other: impl FnOnce() -> Result<OwnedFd>, status: &Status) -> Result<Option<Held>> {
+    let Some(fd) = fresh.filter(|fd| is_descriptor_of(fd, status)) else {
+        let fd = other()?;
+        let locked = bytelock::try_lock(&fd, REGISTRY).map_err(|e| Error::io("the registry lock", e))?;
+        return Ok(locked.then_some(Held::Descriptor(fd)));
+    };
+    if !bytelock::try_lock(&fd, REGISTRY).map_err(|e| Error::io("the registry lock", e))? {
+        return Ok(None);
+    }
+    let anchor = Anchor::new(&fd).map_err(|e| Error::system("an anchor page", e))?;
+    Ok(Some(Held::Anchored(anchor)))
+}
+
+/// Waits for the registry lock: sliced, bounded, interruptible.
+fn wait_registry(mut attempt: impl FnMut() -> Result<Option<Held>>, name: &str, patience: &dyn Patience) -> Result<Registry> {
+    let (began, mut pause) = (Instant::now(), Duration::from_micros(50));
+    loop {
+        // The mutex goes with each attempt: a fork must not wait for somebody else's registry lock.
+        let process = process::lock();
+        if let Some(held) = attempt()? {
+            return Ok(Registry { _process: process, held });
+        }
+        drop(process);
+        if began.elapsed() > PATIENCE {
+            return Err(Error::Busy(format!(
+                "{name}: a process has held its registry lock for {} s (is it stopped? SIGSTOP, a debugger)",
+                PATIENCE.as_secs()
+            )));
+        }
+        patience.outside(&mut || std::thread::sleep(pause));
+        patience.interrupted()?;
+        pause = (pause * 2).min(Duration::from_millis(10));
+    }
+}
+
+/// The registry lock of a segment that is not attached, through a descriptor of the object that carries its locks.
+pub fn registry_of(fd: &OwnedFd, name: &str, patience: &dyn Patience) -> Result<Registry> {
+    let status = object::status(fd).map_err(|e| Error::system("fstat", e))?;
+    let fresh = || object::reopen(fd.as_fd(), true).ok();
+    let other = || rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| Error::system("a descriptor", e));
+    wait_registry(|| try_registry(fresh(), other, &status), name, patience)
+}
+
+impl Attachment {
+    /// A description of the lock object that nobody else has. `None` where the system refuses (dropped privileges).
+    fn fresh_description(&self) -> Option<OwnedFd> {
+        let reopened = self.query.with(&self.lock_name(), &self.lock_status, true, |fd| object::reopen(fd, true));
+        let fd = match reopened {
+            Ok(Ok(fd)) => fd,
+            _ => object::open(&self.lock_name(), true).ok()?,
+        };
+        is_descriptor_of(&fd, &self.lock_status).then_some(fd)
+    }
+
+    /// The registry lock.
+    pub fn registry(&self, patience: &dyn Patience) -> Result<Registry> {
+        let own = || {
+            let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+            // Only this process's own description: an inherited one is also the parent's.
+            if self.member_now().is_some() {
+                return self
+                    .query
+                    .with(&self.lock_name(), &self.lock_status, true, duplicate)?
+                    .map_err(|e| Error::system("a descriptor", e));
+            }
+            let prepared = self.child.lock();
+            match &prepared.fds {
+                Some((_, query)) if prepared.pid == crate::os::pid() && is_descriptor_of(query, &self.lock_status) => {
+                    duplicate(query.as_fd()).map_err(|e| Error::system("a descriptor", e))
+                }
+                _ => Err(self.no_description()),
+            }
+        };
+        wait_registry(|| try_registry(self.fresh_description(), own, &self.lock_status), &self.name, patience)
+    }
+
+    fn no_description(&self) -> Error {
+        Error::Access(format!(
+            "{}: this process may not open the segment (mode {:o}, owner {}), so it cannot take part in it: attach before \
+             the privileges are dropped, or fork through os.fork",
+            self.name, self.status.mode, self.status.uid
+        ))
+    }
+
+    /// Opens the descriptions that a child about to be forked will need. Called with the process's mutex held.
+    pub fn prepare_child(&self) {
+        if self.member_now().is_some() {
+            let fds = self.fresh_description().zip(self.fresh_description());
+            *self.child.lock() = Prepared { fds, pid: 0 };
+        }
+    }
+
+    /// Does this participant live? Its own process's number does, by definition.
+    pub fn alive(&self, number: u32) -> Result<bool> {
+        if self.member_now() == Some(number) {
+            return Ok(true);
+        }
+        self.query
+            .with(&self.lock_name(), &self.lock_status, self.mem.writable(), |fd| {
+                bytelock::is_locked(fd, byte_of(number))
+            })?
+            .map_err(|e| Error::io("asking who is alive", e))
+    }
+
+    /// This process's number, claimed now if it has none.
+    pub fn member(&self, patience: &dyn Patience) -> Result<u32> {
+        match self.member_now() {
+            Some(number) => Ok(number),
+            None => self.register(patience),
+        }
+    }
+
+    #[cold]
+    fn register(&self, patience: &dyn Patience) -> Result<u32> {
+        let registry = self.registry(patience)?;
+        if let Some(number) = self.member_now() {
+            return Ok(number);
+        }
+        let prepared = std::mem::take(&mut *self.child.lock());
+        let usable = |fd: &OwnedFd| prepared.pid == crate::os::pid() && is_descriptor_of(fd, &self.lock_status);
+        let (anchor_fd, query) = match prepared.fds {
+            Some((anchor, query)) if usable(&anchor) && usable(&query) => (anchor, query),
+            _ => self.fresh_description().zip(self.fresh_description()).ok_or_else(|| self.no_description())?,
+        };
+        // The anchor first: until it is there a lock would hang on a descriptor.
+        let anchor = Anchor::new(&anchor_fd).map_err(|e| Error::system("an anchor page", e))?;
+        let (number, dead) = self.claim(&anchor_fd)?;
+        drop(anchor_fd);
+        *self.anchor.lock() = Some(anchor);
+        self.query.replace(Some(query), &self.lock_status);
+        // The dead one's writer lock would be ours: looked at before a thread of ours can take the lock under that number.
+        let inherited = dead && lock::owner(self.state().lock.load(Ordering::Relaxed)) == Some(number);
+        self.member.store(u64::from(fork::epoch()) << 32 | u64::from(number + 1), Ordering::SeqCst);
+        crash_point!("claimed");
+        if dead {
+            // The number of a dead process whom nobody buried: as its heir, do it now.
+            let mut writer = Writer::heir(self, inherited, &registry)?;
+            writer.bury_remains(number)?;
+        } else {
+            self.look_after(number, &registry);
+        }
+        Ok(number)
+    }
+
+    /// Locks a byte that is free. True: its last owner died and was not buried.
+    fn claim(&self, fd: &OwnedFd) -> Result<(u32, bool)> {
+        let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
+        for dead in [false, true] {
+            for number in 0..if dead { top } else { PARTICIPANTS } {
+                let free = self.participant(number).is_none_or(|p| p.state.load(Ordering::Acquire) == 0);
+                if free == dead || !self.try_byte(fd, number)? {
+                    continue;
+                }
+                if let Err(error) = self.sign_in(number, dead) {
+                    let _ = bytelock::unlock(fd, byte_of(number));
+                    return Err(error);
+                }
+                return Ok((number, dead));
+            }
+        }
+        Err(Error::Busy(format!(
+            "{}: {PARTICIPANTS} living processes are attached, there is no room for one more: let some detach",
+            self.name
+        )))
+    }
+
+    fn try_byte(&self, fd: &OwnedFd, number: u32) -> Result<bool> {
+        bytelock::try_lock(fd, byte_of(number)).map_err(|e| Error::io("a participant's lock", e))
+    }
+
+    fn sign_in(&self, number: u32, dead: bool) -> Result<()> {
+        let state = self.state();
+        if number >= state.participants_top.load(Ordering::Relaxed) {
+            // A record above the top may lie on a page that is not there.
+            self.obtain_pages(self.identity.geometry.participant_at(number), 64)?;
+            state.participants_top.store(number + 1, Ordering::Release);
+        }
+        let Some(record) = self.participant(number) else { return Err(Error::corrupt("participants_top")) };
+        record.pid.store(crate::os::pid(), Ordering::Relaxed);
+        record.generation.fetch_add(1, Ordering::Relaxed);
+        record.attached_at.store(crate::os::unix_ns(), Ordering::Relaxed);
+        if !dead {
+            record.spans.store(0, Ordering::Relaxed);
+            record.pin_units.iter().for_each(|unit| unit.store(0, Ordering::Relaxed));
+            crash_point!("signing-in");
+            // CRASH: before this store the number is free and its byte goes with us.
+            record.state.store(1, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Buries a few dead, if there are any: who attaches pays for those who died.
+    fn look_after(&self, me: u32, registry: &Registry) {
+        let top = self.state().participants_top.load(Ordering::Relaxed).min(PARTICIPANTS);
+        let used = |n: &u32| self.participant(*n).is_some_and(|p| p.state.load(Ordering::Relaxed) == 1);
+        for number in (0..top).map(|i| (me + 1 + i) % top).filter(used).take(LOOK_AFTER as usize) {
+            if number != me && self.alive(number).is_ok_and(|alive| !alive) {
+                let _ = self.bury(number, registry);
+            }
+        }
+    }
+
+    /// Buries a participant that was found dead with the registry lock held.
+    pub fn bury(&self, number: u32, registry: &Registry) -> Result<()> {
+        let mut writer = Writer::with_registry(self, registry)?;
+        writer.bury(number)
+    }
+
+    /// Buries all who are dead.
+    pub fn bury_the_dead(&self, patience: &dyn Patience) -> Result<u32> {
+        let (me, mut buried) = (self.member(patience)?, 0);
+        let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
+        for number in (0..top).filter(|n| *n != me) {
+            let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
+            if used && !self.alive(number)? {
+                let registry = self.registry(patience)?;
+                // Asked again: before we had the registry lock somebody may have buried it, and somebody claimed it.
+                let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
+                if used && !self.alive(number)? {
+                    self.bury(number, &registry)?;
+                    buried += 1;
+                }
+            }
+        }
+        Ok(buried)
+    }
+
+    /// Living participants.
+    pub fn attached(&self) -> Result<u32> {
+        let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
+        let mut living = 0;
+        for number in 0..top {
+            let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
+            living += u32::from(used && self.alive(number)?);
+        }
+        Ok(living)
+    }
+
+    /// Lets the participant number go, unless a call is inside or something still needs it. The last handle is gone.
+    pub fn deregister(&self) {
+        let _process = process::lock();
+        self.let_go();
+    }
+
+    /// The same, with the process's mutex held or nobody else around.
+    pub fn let_go(&self) {
+        let Some(number) = self.member_now() else { return };
+        let pinned = {
+            let pins = self.pins.lock();
+            pins.0 == fork::epoch() && !pins.1.is_empty()
+        };
+        if pinned {
+            return;
+        }
+        let member = self.member.swap(0, Ordering::SeqCst);
+        let active = self.active.load(Ordering::SeqCst);
+        if (active >> 32) as u32 == fork::epoch() && active as u32 != 0 {
+            self.member.store(member, Ordering::SeqCst);
+            return;
+        }
+        // With chores left it goes as the dead go: whoever buries it frees them.
+        if self.chores.lock().is_empty() {
+            if let Some(record) = self.participant(number) {
+                record.state.store(0, Ordering::SeqCst);
+            }
+        }
+        crash_point!("signed-out");
+        // CRASH: the number is free already; until the anchor goes nobody can lock its byte.
+        *self.anchor.lock() = None;
+        self.chores.lock().clear();
+    }
+}
+
+impl Writer<'_> {
+    /// Undoes what a dead participant left and frees its number. The registry lock is held, and the writer lock (by us).
+    pub fn bury(&mut self, number: u32) -> Result<()> {
+        self.bury_remains(number)?;
+        if let Some(record) = self.att.participant(number) {
+            crash_point!("burying");
+            // CRASH: still in use and still dead: it is met again.
+            record.state.store(0, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Spans that it was filling or freeing, and its pins.
+    pub fn bury_remains(&mut self, number: u32) -> Result<()> {
+        let Some(record) = self.att.participant(number) else { return Ok(()) };
+        if record.spans.load(Ordering::Relaxed) != 0 {
+            let mine = |state| matches!(state, SpanState::Filling | SpanState::Freeing);
+            let spans: Vec<_> = self.att.arena().spans().collect::<Result<_>>()?;
+            for (granule, entry) in spans {
+                if mine(entry.state()) && entry.owner() == number {
+                    self.free_span(granule)?;
+                }
+            }
+            record.spans.store(0, Ordering::Relaxed);
+        }
+        let geometry = &self.att.identity.geometry;
+        let mut pinned = false;
+        for unit in 0..PIN_UNITS {
+            let word = &record.pin_units[(unit / 64) as usize];
+            if word.load(Ordering::Relaxed) >> (unit % 64) & 1 == 1 {
+                let len = geometry.pin_unit();
+                let start = unit * len;
+                let len = len.min(geometry.pin_stride.saturating_sub(start));
+                let offset = geometry.pins + u64::from(number) * geometry.pin_stride + start;
+                self.att.mem.zero(offset, len as usize)?;
+                pinned = true;
+            }
+        }
+        record.pin_units.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        if pinned { self.sweep() } else { Ok(()) }
+    }
+}

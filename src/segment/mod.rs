@@ -1,0 +1,335 @@
+//! A handle on a segment: the public interface of the crate.
+
+pub mod attachment;
+pub mod change;
+mod check;
+mod info;
+mod membership;
+mod open;
+mod pins;
+mod process;
+mod read;
+mod room;
+pub mod table;
+mod writer;
+
+pub use crate::segment::attachment::{Patience, Plain};
+pub use crate::segment::change::Condition;
+pub use crate::segment::check::Report;
+pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
+pub use crate::segment::open::{Options, destroy_with};
+pub use crate::segment::read::Got;
+
+use crate::error::{Error, Result};
+use crate::key::{Index, IndexBuf, Key};
+use crate::mem::Scratch;
+use crate::segment::attachment::Attachment;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Unlinks a segment by its key. False: there was none. Those attached keep it until they detach.
+///
+/// # Errors
+/// [`Error::Access`] where it is another user's, [`Error::Incompatible`] where it is no segment.
+pub fn destroy(key: &Key) -> Result<bool> {
+    destroy_with(key, &Plain)
+}
+
+/// A handle on a segment. Any number of threads may use it; a forked child uses the one it inherited.
+///
+/// Values that this interface stores are pickles written by serde-pickle (protocol 3), which Python reads; it reads what
+/// Python wrote from plain data. Only [`Segment::get`] of a segment whose writers you trust: serde-pickle bounds neither
+/// depth nor memory.
+///
+/// ```
+/// let key = shmvar::Key::from(-0x5EED_D0C0);
+/// # shmvar::destroy(&key).unwrap();
+/// let segment = shmvar::Segment::attach(key.clone(), &shmvar::Options::default())?;
+/// segment.put(7, &("seven", 7.0))?;
+/// assert_eq!(segment.get::<(String, f64)>(7)?, Some(("seven".into(), 7.0)));
+/// segment.destroy()?;
+/// # Ok::<(), shmvar::Error>(())
+/// ```
+pub struct Segment {
+    attachment: Arc<Attachment>,
+    options: Options,
+    created: bool,
+    trusted: bool,
+    detached: AtomicBool,
+}
+
+impl Segment {
+    /// Attaches to the segment of this key, creating it where the options say so.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Exists`], [`Error::Access`], [`Error::Busy`], [`Error::Incompatible`],
+    /// [`Error::Corrupt`], [`Error::Full`], [`Error::Invalid`].
+    pub fn attach(key: impl Into<Key>, options: &Options) -> Result<Self> {
+        Self::attach_with(&key.into(), options, &Plain)
+    }
+
+    /// The same, waiting in the caller's way.
+    pub fn attach_with(key: &Key, options: &Options, patience: &dyn Patience) -> Result<Self> {
+        let attached = open::attach(key, options, patience)?;
+        Ok(Segment {
+            attachment: attached.attachment,
+            options: Options { id: None, ..options.clone() },
+            created: attached.created,
+            trusted: attached.trusted,
+            detached: AtomicBool::new(false),
+        })
+    }
+
+    /// The process's half, unless detached.
+    #[inline(always)]
+    pub fn attachment(&self) -> Result<&Attachment> {
+        if self.detached.load(Ordering::Relaxed) { Err(Error::Detached) } else { Ok(&self.attachment) }
+    }
+
+    /// The same, for a change.
+    #[inline(always)]
+    pub fn for_change(&self) -> Result<&Attachment> {
+        let attachment = self.attachment()?;
+        if self.options.readonly { Err(Error::ReadOnly) } else { Ok(attachment) }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &Key {
+        &self.attachment.identity.key
+    }
+
+    /// The random 128 bits that tell it from any other segment of that key.
+    pub fn id(&self) -> [u8; 16] {
+        self.attachment.identity.id
+    }
+
+    /// How it was attached.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Did this handle's attach create it?
+    pub fn created(&self) -> bool {
+        self.created
+    }
+
+    /// May values run code when they are read through this handle?
+    pub fn trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// Was [`Segment::detach`] called?
+    pub fn detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
+    }
+
+    /// The limit now: bytes that stored variables may be charged.
+    ///
+    /// # Errors
+    /// [`Error::Detached`].
+    pub fn size(&self) -> Result<u64> {
+        Ok(self.attachment()?.state().limit.load(Ordering::Relaxed))
+    }
+
+    /// Variables in it.
+    ///
+    /// # Errors
+    /// [`Error::Detached`].
+    pub fn len(&self) -> Result<u64> {
+        Ok(self.attachment()?.state().count.load(Ordering::Relaxed))
+    }
+
+    /// No variable in it?
+    ///
+    /// # Errors
+    /// [`Error::Detached`].
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Stores a value of any serde type, as a pickle.
+    ///
+    /// # Errors
+    /// [`Error::Full`] and others; nothing has changed then.
+    pub fn put<'a, T: serde::Serialize>(&self, index: impl Into<Index<'a>>, value: &T) -> Result<()> {
+        let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
+        self.put_pickle(&index.into(), &[&pickle], Condition::Always, &Plain).map(drop)
+    }
+
+    /// The value, of any serde type; `None` where the index is missing.
+    ///
+    /// # Errors
+    /// [`Error::Pickle`] where the value is not such a `T`; and others.
+    pub fn get<'a, T: serde::de::DeserializeOwned>(&self, index: impl Into<Index<'a>>) -> Result<Option<T>> {
+        let Some(pickle) = self.get_pickle(&index.into(), &Plain)? else { return Ok(None) };
+        Ok(Some(serde_pickle::from_slice(&pickle, serde_pickle::DeOptions::new())?))
+    }
+
+    /// Stores bytes; Python reads them as `bytes`.
+    ///
+    /// # Errors
+    /// As [`Segment::put`].
+    pub fn put_bytes<'a>(&self, index: impl Into<Index<'a>>, bytes: &[u8]) -> Result<()> {
+        let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
+        self.put_pickle(&index.into(), &[head.as_slice(), bytes, &tail], Condition::Always, &Plain).map(drop)
+    }
+
+    /// Bytes that were stored by [`Segment::put_bytes`], or a `bytes` that Python stored.
+    ///
+    /// # Errors
+    /// [`Error::Pickle`] where the value is something else; and others.
+    pub fn get_bytes<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<Vec<u8>>> {
+        let Some(pickle) = self.get_pickle(&index.into(), &Plain)? else { return Ok(None) };
+        if let Some(crate::codec::scalar::Scalar::Bytes(bytes)) = crate::codec::scalar::decode(&pickle) {
+            return Ok(Some(bytes.to_vec()));
+        }
+        let value: serde_pickle::Value = serde_pickle::from_slice(&pickle, serde_pickle::DeOptions::new())?;
+        match value {
+            serde_pickle::Value::Bytes(bytes) => Ok(Some(bytes)),
+            other => Err(Error::Invalid(format!("the value is no bytes: {other}"))),
+        }
+    }
+
+    /// Stores a pickle stream, given in parts. `None`: the condition does not hold; else the new version.
+    ///
+    /// # Errors
+    /// As [`Segment::put`].
+    pub fn put_pickle(
+        &self,
+        index: &Index<'_>,
+        value: &[&[u8]],
+        condition: Condition,
+        patience: &dyn Patience,
+    ) -> Result<Option<u64>> {
+        self.for_change()?.put(index, value, condition, patience)
+    }
+
+    /// The pickle stream of a variable.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Busy`], [`Error::Detached`].
+    pub fn get_pickle(&self, index: &Index<'_>, patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
+        let attachment = self.attachment()?;
+        loop {
+            let mut scratch = Scratch::new();
+            let Some(got) = attachment.get(index, &mut scratch, patience)? else { return Ok(None) };
+            match got {
+                Got::Inline { bytes, len, .. } => return Ok(Some(bytes[2..2 + len].to_vec())),
+                Got::Record { prefix, .. } => return Ok(Some(scratch.bytes()[prefix..].to_vec())),
+                Got::Large(large) => {
+                    let mut pickle = vec![0; large.len() as usize];
+                    if large.read(0, &mut pickle, patience)? {
+                        return Ok(Some(pickle));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Is there such a variable?
+    ///
+    /// # Errors
+    /// As [`Segment::get_pickle`].
+    pub fn has<'a>(&self, index: impl Into<Index<'a>>) -> Result<bool> {
+        Ok(self.attachment()?.find(&index.into(), &mut Scratch::new(), &Plain)?.is_some())
+    }
+
+    /// Removes a variable. False: it was not there.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Busy`] and others.
+    pub fn remove<'a>(&self, index: impl Into<Index<'a>>) -> Result<bool> {
+        self.for_change()?.remove(&index.into(), Condition::Always, &Plain)
+    }
+
+    /// Removes every variable that is there.
+    ///
+    /// # Errors
+    /// As [`Segment::remove`].
+    pub fn clear(&self) -> Result<()> {
+        self.for_change()?.clear(&Plain)
+    }
+
+    /// The segment, in numbers.
+    ///
+    /// # Errors
+    /// [`Error::Detached`] and the system's.
+    pub fn info(&self) -> Result<SegmentInfo> {
+        self.attachment()?.info()
+    }
+
+    /// A variable, in numbers; `None` where it is missing.
+    ///
+    /// # Errors
+    /// As [`Segment::get_pickle`].
+    pub fn stat<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<VariableInfo>> {
+        self.attachment()?.stat(&index.into(), &Plain)
+    }
+
+    /// The indexes of all variables, in no order.
+    ///
+    /// # Errors
+    /// As [`Segment::get_pickle`].
+    pub fn indexes(&self) -> Result<Vec<IndexBuf>> {
+        self.attachment()?.indexes(&Plain)
+    }
+
+    /// Lets go of this handle; again is nothing.
+    pub fn detach(&self) {
+        if !self.detached.swap(true, Ordering::SeqCst) {
+            open::release(&self.attachment);
+        }
+    }
+
+    /// Unlinks the segment, if its key still means this very one: a new attach gets a new one, those attached keep it.
+    ///
+    /// # Errors
+    /// [`Error::Access`] where it is another user's, [`Error::ReadOnly`].
+    pub fn destroy(&self) -> Result<()> {
+        self.destroy_with(&Plain)
+    }
+
+    /// The same, waiting in the caller's way.
+    pub fn destroy_with(&self, patience: &dyn Patience) -> Result<()> {
+        self.for_change()?.destroy(patience)
+    }
+
+    /// Changes the limit.
+    ///
+    /// # Errors
+    /// [`Error::Full`] below what is used or beyond what can be held; [`Error::Invalid`] for 0.
+    pub fn resize(&self, size: u64, patience: &dyn Patience) -> Result<()> {
+        if size == 0 {
+            return Err(Error::Invalid("size must be at least 1 byte".into()));
+        }
+        self.for_change()?.set_limit(size, false, patience)
+    }
+
+    /// Gives free memory back to the system.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Busy`].
+    pub fn trim(&self, patience: &dyn Patience) -> Result<()> {
+        self.for_change()?.trim(patience)
+    }
+
+    /// Verifies every invariant of the format, under the lock.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the first one that does not hold.
+    pub fn check(&self) -> Result<Report> {
+        self.for_change()?.check(&Plain)
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Segment(key={})", self.key())
+    }
+}

@@ -1,0 +1,172 @@
+//! Reading variables, without a lock.
+
+use crate::error::Result;
+use crate::key::{Index, IndexBuf};
+use crate::mem::Scratch;
+use crate::segment::attachment::{Attachment, Inside, Patience};
+use crate::segment::pins::Pin;
+use crate::segment::table::{Found, Table, Token, record_at};
+use crate::slot::Kind;
+
+/// A variable's value as a reader gets it.
+pub enum Got<'a> {
+    /// From its slot: the pickle is `bytes[2..2 + len]`.
+    Inline {
+        /// The slot's last two words.
+        bytes: [u8; 16],
+        /// Of the pickle.
+        len: usize,
+        /// Of the variable.
+        version: u64,
+    },
+    /// A record, copied to the scratch buffer: the pickle begins at `prefix`.
+    Record {
+        /// Bytes before it.
+        prefix: usize,
+        /// Of the variable.
+        version: u64,
+    },
+    /// In a span, still to be copied.
+    Large(Large<'a>),
+}
+
+/// A large value, held still for reading as far as this handle can.
+pub struct Large<'a> {
+    att: &'a Attachment,
+    found: Found,
+    pin: Option<Pin<'a>>,
+    _inside: Option<Inside<'a>>,
+}
+
+impl Large<'_> {
+    /// Bytes of its pickle.
+    pub fn len(&self) -> u64 {
+        self.found.content.len() - self.found.content.prefix_len()
+    }
+
+    /// Never: a short value is no large one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Of the variable.
+    pub fn version(&self) -> u64 {
+        self.found.content.version()
+    }
+
+    /// Copies from the pickle. False: the variable changed meanwhile, begin anew.
+    pub fn read(&self, at: u64, to: &mut [u8], patience: &dyn Patience) -> Result<bool> {
+        let at = self.found.content.prefix_len() + at;
+        let mut outcome = Ok(());
+        if to.len() < OUTSIDE {
+            self.att.read_span(&self.found.content, at, to)?;
+        } else {
+            patience.outside(&mut || outcome = self.att.read_span(&self.found.content, at, to));
+        }
+        if self.pin.is_some() {
+            // Nobody frees it while we hold the pin.
+            return outcome.map(|()| true);
+        }
+        let still = self.att.still(&self.found)?;
+        if still { outcome.map(|()| true) } else { Ok(false) }
+    }
+}
+
+/// Copies from here on let the interpreter's other threads go on.
+pub const OUTSIDE: usize = 64 << 10;
+
+impl Attachment {
+    /// A variable's value.
+    #[inline]
+    pub fn get<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch, patience: &dyn Patience) -> Result<Option<Got<'a>>> {
+        let Some(found) = self.find(index, scratch, patience)? else { return Ok(None) };
+        let (content, version) = (&found.content, found.content.version());
+        Ok(Some(match content.kind() {
+            Kind::Inline => {
+                let (bytes, len) = content.inline_bytes();
+                Got::Inline { bytes, len, version }
+            }
+            Kind::Record => Got::Record { prefix: content.prefix_len() as usize, version },
+            _ => Got::Large(self.hold(found, patience)?),
+        }))
+    }
+
+    /// Pins a large value, if this handle may and the variable did not change meanwhile.
+    fn hold(&self, found: Found, patience: &dyn Patience) -> Result<Large<'_>> {
+        if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
+            return Ok(Large { att: self, found, pin: None, _inside: None });
+        }
+        let inside = self.enter();
+        let me = self.member(patience)?;
+        let pin = self.pin(me, &found)?;
+        Ok(Large { att: self, found, pin, _inside: Some(inside) })
+    }
+
+    /// All indexes, as of one moment or nearly: what was there throughout is in it.
+    pub fn indexes(&self, patience: &dyn Patience) -> Result<Vec<IndexBuf>> {
+        loop {
+            let mut indexes = Vec::new();
+            let whole = self.scan(
+                |found, _| {
+                    indexes.extend(self.index_of(&found)?);
+                    Ok(())
+                },
+                patience,
+            )?;
+            if whole {
+                return Ok(indexes);
+            }
+            patience.interrupted()?;
+        }
+    }
+
+    /// The index of a slot that was found. `None`: it changed meanwhile, so it was not there throughout.
+    pub fn index_of(&self, found: &Found) -> Result<Option<IndexBuf>> {
+        let content = &found.content;
+        if !content.is_text() {
+            return Ok(Some(IndexBuf::Int(content.rest[0] as i64)));
+        }
+        let prefix = content.prefix_len() as usize;
+        let mut bytes = vec![0; prefix];
+        match content.kind() {
+            Kind::Record => {
+                let Some(at) = record_at(self, content)? else {
+                    return if self.still(found)? { Err(crate::Error::corrupt("a record's place")) } else { Ok(None) };
+                };
+                self.mem.read_into(at, prefix, &mut bytes)?;
+            }
+            _ => self.read_span(content, 0, &mut bytes)?,
+        }
+        if !self.still(found)? {
+            // Overwritten perhaps, not removed: look at the slot as it is now.
+            return self.index_again(found);
+        }
+        let key = bytes.split_off(prefix - content.key_len() as usize);
+        match String::from_utf8(key) {
+            Ok(text) => Ok(Some(IndexBuf::Text(text))),
+            Err(_) => Err(crate::Error::corrupt(format_args!("the text index of the slot at {}", found.offset))),
+        }
+    }
+
+    #[cold]
+    fn index_again(&self, found: &Found) -> Result<Option<IndexBuf>> {
+        let slot = self.mem.at::<crate::layout::Slot>(found.offset)?;
+        for _ in 0..1_000_000 {
+            if let Some(content) = slot.copy() {
+                let again = found.seen_again(content);
+                if !content.is_variable() {
+                    return Ok(None);
+                }
+                return self.index_of(&again);
+            }
+            std::thread::yield_now();
+        }
+        Ok(None)
+    }
+
+    /// The table's slots, for those who count.
+    pub fn slots(&self) -> Result<(Table, u64)> {
+        let table = self.table()?;
+        Ok((table, table.mask + 1))
+    }
+}

@@ -1,0 +1,335 @@
+//! Making room: pages, zones, spans, slabs, larger tables; and giving room back.
+//!
+//! Everything here that can wait or fail happens with the lock let go; afterwards the caller looks again.
+
+use crate::arena::pages_of;
+use crate::error::{Error, Result};
+use crate::layout::{
+    CLASSES, Entry, GRANULE, PAGE, Root, SLOT, Slot, SpanState, at, order_of,
+};
+use crate::os::object;
+use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::table::Table;
+use crate::segment::writer::Writer;
+use crate::slot::Content;
+use rustix::io::Errno;
+use std::sync::atomic::Ordering;
+
+/// A table is this full at most: 7/8.
+pub fn is_full(fill: u64, slots: u64) -> bool {
+    fill >= slots / 8 * 7
+}
+
+/// What is said where the memory file system has no page left.
+pub fn file_system_full(needed: u64) -> Error {
+    let (size, free) = object::file_system().unwrap_or((0, 0));
+    Error::Full {
+        needed,
+        free,
+        size,
+        remedy: format!(
+            "the memory file system {} is full: remove variables and trim(), destroy segments, or enlarge it (mount -o \
+             remount,size=…; docker --shm-size; Kubernetes: a memory emptyDir)",
+            object::DIR
+        ),
+    }
+}
+
+impl Attachment {
+    /// Makes pages present, or says what to do.
+    pub fn obtain_pages(&self, offset: u64, len: u64) -> Result<()> {
+        match self.obtain(offset, len)? {
+            Ok(()) => Ok(()),
+            Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => Err(file_system_full(len)),
+            Err(error) => Err(Error::system("obtaining pages", error)),
+        }
+    }
+
+    /// The same; what is free but still present is given back before it is called full.
+    pub fn obtain_or_trim(&self, offset: u64, len: u64, patience: &dyn Patience) -> Result<()> {
+        match self.obtain_pages(offset, len) {
+            Err(Error::Full { .. }) => {
+                self.trim(patience)?;
+                self.obtain_pages(offset, len)
+            }
+            other => other,
+        }
+    }
+
+    /// Takes a span for this process to fill: its first granule, and how many of its pages are present.
+    pub fn take_span(&self, order: u32, patience: &dyn Patience) -> Result<(u64, u64)> {
+        let (mut ready, mut swept) = (0, false);
+        loop {
+            let mut writer = self.write(patience)?;
+            let arena = writer.arena();
+            let mut change = writer.change();
+            let filling = Entry::new(SpanState::Filling, order).with_owner(writer.me);
+            if let Some((granule, entry)) = arena.plan_take(order, filling, &mut change)? {
+                writer.mark_spans();
+                writer.commit(&change)?;
+                return Ok((granule, entry.present()));
+            }
+            let Some(end) = arena.zones_for(order) else {
+                if !swept {
+                    swept = true;
+                    writer.sweep()?;
+                    continue;
+                }
+                return Err(self.no_addresses(order));
+            };
+            if end <= ready {
+                while arena.zones() < end {
+                    let mut change = writer.change();
+                    arena.plan_zones(end, &mut change)?;
+                    writer.commit(&change)?;
+                }
+                continue;
+            }
+            let zones = arena.zones();
+            drop(writer);
+            let geometry = &self.identity.geometry;
+            self.obtain_or_trim(geometry.zone_at(zones), (end - zones) * GRANULE, patience)?;
+            let (first, last) = (zones / 64 * 512, (end - 1) / 64 * 512);
+            let page = |offset: u64| (at::SUMMARY + offset) / PAGE * PAGE;
+            self.obtain_or_trim(page(first), page(last) + PAGE - page(first), patience)?;
+            ready = end;
+        }
+    }
+
+    fn no_addresses(&self, order: u32) -> Error {
+        let geometry = &self.identity.geometry;
+        Error::Full {
+            needed: GRANULE << order,
+            free: 0,
+            size: geometry.granules * GRANULE,
+            remedy: "the segment's reserve of addresses, fixed when it was created, is used up or in pieces: create it anew \
+                     with a larger size"
+                .into(),
+        }
+    }
+
+    /// Gives a span back that this process took and did not publish.
+    pub fn give_back(&self, granule: u64) {
+        self.leave_chore(granule);
+        // Without the lock now, the next acquisition does it.
+        drop(self.try_write());
+    }
+
+    /// Makes a slab of this class whose pages have to be obtained first.
+    pub fn refill(&self, class: usize, patience: &dyn Patience) -> Result<()> {
+        // In batches, as the segment grows: few calls of the system, little taken by a small one.
+        let used = self.state().used.load(Ordering::Relaxed);
+        let batch = if used < 1 << 20 { 0 } else if used < 16 << 20 { 2 } else { 4 };
+        let mut outcome = self.refill_batch(class, batch, patience);
+        if batch > 0 && matches!(outcome, Err(Error::Full { .. })) {
+            outcome = self.refill_batch(class, 0, patience);
+        }
+        outcome
+    }
+
+    fn refill_batch(&self, class: usize, order: u32, patience: &dyn Patience) -> Result<()> {
+        let (granule, present) = self.take_span(order, patience)?;
+        let offset = self.identity.geometry.granule_at(granule);
+        let obtained = if present >= pages_of(order) { Ok(()) } else { self.obtain_or_trim(offset, GRANULE << order, patience) };
+        let finish = obtained.and_then(|()| {
+            let mut writer = self.write(patience)?;
+            let entry = writer.arena().entry(granule)?;
+            let mut change = writer.change();
+            writer.plan_slab(granule, entry, class, &mut change)?;
+            for half in 0..order {
+                let right = granule + (1 << half);
+                writer.arena().plan_free(right, Entry(0), half, pages_of(half), &mut change)?;
+            }
+            writer.commit(&change)
+        });
+        finish.inspect_err(|_| self.give_back(granule))
+    }
+
+    /// Replaces the table by a larger one, or by one without tombstones, unless somebody did since `old` was looked at.
+    pub fn grow(&self, old: &Table, patience: &dyn Patience) -> Result<()> {
+        let count = self.state().count.load(Ordering::Relaxed);
+        let log2 = match old.root.log2() {
+            same if count + 1 <= (1 << same) / 2 => same,
+            small @ ..=15 => small + 2,
+            large => large + 1,
+        };
+        let order = order_of(SLOT << log2);
+        let (granule, present) = self.take_span(order, patience)?;
+        let outcome = self.grow_into(old, log2, granule, order, present, patience);
+        if !matches!(outcome, Ok(true)) {
+            self.give_back(granule);
+        }
+        outcome.map(drop)
+    }
+
+    fn grow_into(
+        &self,
+        old: &Table,
+        log2: u32,
+        granule: u64,
+        order: u32,
+        present: u64,
+        patience: &dyn Patience,
+    ) -> Result<bool> {
+        let offset = self.identity.geometry.granule_at(granule);
+        let len = GRANULE << order;
+        if present < pages_of(order) {
+            self.obtain_or_trim(offset, len, patience)?;
+        }
+        self.arena().make_sticky(granule, order)?;
+        let mut cleared = Ok(());
+        patience.outside(&mut || cleared = self.mem.zero(offset, len as usize));
+        cleared?;
+
+        let mut writer = self.write(patience)?;
+        if self.state().root.load(Ordering::Relaxed) != old.root.0 {
+            return Ok(false);
+        }
+        let root = Root::new(granule as u32, log2, old.root.generation().wrapping_add(1));
+        let new = Table { root, base: offset, mask: (1 << log2) - 1 };
+        crash_point!("growing");
+        // CRASH: until the commit the new table is a span that we fill.
+        let moved = writer.copy_table(old, &new)?;
+        let mut change = writer.change();
+        change.counters.root = root;
+        change.counters.fill = moved;
+        let table = Entry::new(SpanState::Table, order).with_present(pages_of(order)).with_sticky();
+        change.span(granule, writer.arena().entry(granule)?, table);
+        let before = writer.arena().entry(old.root.granule())?;
+        writer.arena().plan_free(old.root.granule(), before, before.order(), pages_of(before.order()), &mut change)?;
+        writer.commit(&change)?;
+        Ok(true)
+    }
+
+    /// Gives free memory back to the system: bytes of address space that were punched.
+    pub fn trim(&self, patience: &dyn Patience) -> Result<()> {
+        self.bury_the_dead(patience)?;
+        let mut writer = self.write(patience)?;
+        writer.sweep()?;
+        let spans: Vec<(u64, Entry)> = writer.arena().spans().collect::<Result<_>>()?;
+        drop(writer);
+        for (granule, _) in spans.into_iter().filter(|(_, entry)| entry.state() == SpanState::Free) {
+            let mut writer = self.write(patience)?;
+            let entry = writer.arena().entry(granule)?;
+            if entry.state() != SpanState::Free {
+                continue;
+            }
+            let runs = writer.runs_to_punch(granule, entry.order())?;
+            if runs.is_empty() {
+                continue;
+            }
+            writer.mark_spans();
+            let mut change = writer.change();
+            // Present 0 from this commit on: who buries us must not take holes for pages.
+            let freeing = Entry::new(SpanState::Freeing, entry.order()).with_owner(writer.me);
+            change.span(granule, entry, freeing);
+            writer.commit(&change)?;
+            drop(writer);
+            crash_point!("trimming");
+            let mut outcome = Ok(());
+            for (start, granules) in runs {
+                let offset = self.identity.geometry.granule_at(start);
+                let mut punched = Ok(Ok(()));
+                patience.outside(&mut || {
+                    punched = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE));
+                });
+                if let Err(error) = punched? {
+                    outcome = Err(Error::system("giving memory back", error));
+                    break;
+                }
+            }
+            self.give_back(granule);
+            outcome?;
+        }
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// Plans that a granule whose pages are present becomes an empty slab.
+    pub fn plan_slab(&self, granule: u64, before: Entry, class: usize, change: &mut crate::intent::Change) -> Result<()> {
+        debug_assert!(class < CLASSES.len());
+        // CRASH: still free, or ours to fill: nobody reads a bitmap there.
+        self.att.mem.zero(self.att.identity.geometry.granule_at(granule), crate::layout::SLAB_HEAD as usize)?;
+        let slab = Entry::new(SpanState::Slab, 0).with_class(class).with_present(pages_of(0)).with_sticky();
+        change.span(granule, before, slab);
+        Ok(())
+    }
+
+    /// Makes a slab of a free granule whose pages are known to be present. False: there is none such at hand.
+    pub fn slab_from_free(&mut self, class: usize) -> Result<bool> {
+        let mut change = self.change();
+        let slab = Entry::new(SpanState::Slab, 0);
+        let Some((granule, taken)) = self.arena().plan_take(0, slab, &mut change)? else { return Ok(false) };
+        if taken.present() < pages_of(0) {
+            return Ok(false);
+        }
+        // `plan_take` put the granule's own edit last.
+        let Some(edit) = change.spans.pop() else { return Ok(false) };
+        self.plan_slab(granule, edit.before, class, &mut change)?;
+        self.commit(&change)?;
+        Ok(true)
+    }
+
+    /// A slab without a used block goes back to the arena, if its class has room elsewhere.
+    pub fn release_slab(&mut self, granule: u64) -> Result<()> {
+        let entry = self.arena().entry(granule)?;
+        if entry.state() != SpanState::Slab || !self.arena().slab_is_empty(granule)? {
+            return Ok(());
+        }
+        let mut change = self.change();
+        self.arena().plan_free(granule, entry, 0, pages_of(0), &mut change)?;
+        // One with room stays, so that a class does not take and give a granule at every turn.
+        if self.arena().find_slab(entry.class())?.is_some_and(|(other, _)| other != granule) {
+            self.commit(&change)?;
+        }
+        Ok(())
+    }
+
+    /// Copies every variable's slot from one table to a new, empty one that nobody reads yet.
+    fn copy_table(&self, old: &Table, new: &Table) -> Result<u64> {
+        let key = self.att.identity.hash_key;
+        let mut moved = 0;
+        for number in 0..=old.mask {
+            let slot = self.att.mem.at::<Slot>(old.slot_at(number))?;
+            let content = Content { word: slot.word.load(Ordering::Relaxed), rest: slot.rest() };
+            if !content.is_variable() {
+                continue;
+            }
+            let first = content.rest[0];
+            let hash = if content.is_text() { first } else { crate::hash::of_int(key, first as i64) };
+            let mut step = 0;
+            let to = loop {
+                let to = self.att.mem.at::<Slot>(new.slot_at(hash.wrapping_add(step)))?;
+                if to.word.load(Ordering::Relaxed) == 0 {
+                    break to;
+                }
+                step += 1;
+                if step > new.mask {
+                    return Err(Error::corrupt("more variables than counted"));
+                }
+            };
+            for (to, from) in to.rest.iter().zip(content.rest) {
+                to.store(from, Ordering::Relaxed);
+            }
+            to.word.store(content.word, Ordering::Relaxed);
+            moved += 1;
+        }
+        Ok(moved)
+    }
+
+    /// Runs of granules of a free span that may be punched.
+    pub fn runs_to_punch(&self, granule: u64, order: u32) -> Result<Vec<(u64, u64)>> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for g in granule..granule + (1 << order) {
+            if self.arena().entry(g)?.sticky() {
+                continue;
+            }
+            match runs.last_mut() {
+                Some((start, len)) if *start + *len == g => *len += 1,
+                _ => runs.push((g, 1)),
+            }
+        }
+        Ok(runs)
+    }
+}

@@ -1,0 +1,399 @@
+//! Finding a variable's slot: by readers without a lock, by writers with it.
+
+use crate::error::{Error, Result};
+use crate::hash;
+use crate::intent::Change;
+use crate::key::Index;
+use crate::layout::{
+    CLASSES, GRANULE, Geometry, RECORD_MAX, Root, SLAB_HEAD, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, ZONE, blocks_of,
+};
+use crate::mem::Scratch;
+use crate::segment::attachment::{Attachment, PATIENCE, Patience};
+use crate::segment::writer::Writer;
+use crate::slot::{BUSY, Content, Kind};
+use crate::sync::spin;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+/// Looks at a busy slot before the intent is asked.
+const SPINS: u32 = 100;
+
+/// A table, its root checked.
+#[derive(Clone, Copy)]
+pub struct Table {
+    /// As loaded.
+    pub root: Root,
+    /// File offset of slot 0.
+    pub base: u64,
+    /// Slots - 1.
+    pub mask: u64,
+}
+
+/// By what a copied value is known to be whole.
+#[derive(Clone, Copy, Debug)]
+pub enum Token {
+    /// The slot's word and the root did not change.
+    Stable,
+    /// The change of this serial is still under way, its slot still busy.
+    Pending(u64),
+}
+
+/// A variable that a reader found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// File offset of its slot.
+    pub offset: u64,
+    /// Its slot. A record's bytes are in the reader's scratch buffer.
+    pub content: Content,
+    root: Root,
+    /// The slot's word as it was seen (busy, for a pending one).
+    word: u64,
+    /// How to check it again.
+    pub token: Token,
+}
+
+impl Found {
+    /// The same slot, copied anew.
+    pub fn seen_again(&self, content: Content) -> Self {
+        Found { content, word: content.word, token: Token::Stable, ..*self }
+    }
+}
+
+/// Where a writer finds an index, or may put it.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// It is here.
+    Taken(u64, Content),
+    /// It is nowhere; a tombstone here can be taken.
+    Tombstone(u64),
+    /// It is nowhere; this slot was never used.
+    Fresh(u64),
+    /// It is nowhere, and every slot was used.
+    None,
+}
+
+/// How a probe of one slot ended.
+enum Probe {
+    Found(Found),
+    NotHere,
+    Again,
+}
+
+impl Table {
+    /// File offset of a slot.
+    #[inline(always)]
+    pub fn slot_at(&self, number: u64) -> u64 {
+        self.base + (number & self.mask) * SLOT
+    }
+}
+
+/// File offset of a record's first byte, if the slab's entry agrees with it.
+#[inline(always)]
+pub fn record_at(att: &Attachment, content: &Content) -> Result<Option<u64>> {
+    let (granule, block) = (content.granule(), content.block());
+    if granule >= att.identity.geometry.granules {
+        return Ok(None);
+    }
+    let Ok(entry) = att.arena().entry(granule) else { return Ok(None) };
+    let class = entry.class();
+    if entry.state() != SpanState::Slab || class >= CLASSES.len() {
+        return Ok(None);
+    }
+    let size = u64::from(CLASSES[class]);
+    let fits = block < blocks_of(class) && content.len() <= size && content.prefix_len() <= content.len();
+    Ok(fits.then(|| att.identity.geometry.granule_at(granule) + SLAB_HEAD + block * size))
+}
+
+/// The place of an index in any table of this segment.
+#[inline(always)]
+pub fn hash_of(key: [u64; 2], index: &Index<'_>) -> u64 {
+    match index {
+        Index::Int(number) => hash::of_int(key, *number),
+        Index::Text(text) => hash::of_bytes(key, text.as_bytes()),
+    }
+}
+
+impl Attachment {
+    /// The table in force.
+    #[inline(always)]
+    pub fn table(&self) -> Result<Table> {
+        let root = Root(self.state().root.load(Ordering::Acquire));
+        if root.0 != self.sound_root.load(Ordering::Relaxed) {
+            self.check_root(root)?;
+        }
+        let base = self.identity.geometry.granule_at(root.granule());
+        Ok(Table { root, base, mask: (1 << root.log2()) - 1 })
+    }
+
+    #[cold]
+    fn check_root(&self, root: Root) -> Result<()> {
+        let sound = (SLOTS_MIN_LOG2..40).contains(&root.log2())
+            && root.granule() < self.arena().zones() * ZONE
+            && (SLOT << root.log2()) <= (self.arena().zones() * ZONE - root.granule()) * GRANULE;
+        if !sound {
+            return Err(Error::corrupt(format_args!("root {:#x}", root.0)));
+        }
+        let entry = self.arena().entry(root.granule())?;
+        if entry.state() != SpanState::Table || SLOT << root.log2() > GRANULE << entry.order().min(40) {
+            // A table that was replaced this moment looks so too: the root tells.
+            if self.state().root.load(Ordering::Acquire) != root.0 {
+                return Ok(());
+            }
+            return Err(Error::corrupt(format_args!("the table's span: {entry:?}")));
+        }
+        self.sound_root.store(root.0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Finds a variable without a lock. A record's bytes are copied to `scratch`; a span's are not.
+    #[inline]
+    pub fn find(&self, index: &Index<'_>, scratch: &mut Scratch, patience: &dyn Patience) -> Result<Option<Found>> {
+        let hash = hash_of(self.identity.hash_key, index);
+        let mut stuck = Stuck::default();
+        'again: loop {
+            let table = self.table()?;
+            for step in 0..=table.mask {
+                let offset = table.slot_at(hash.wrapping_add(step));
+                let slot = self.mem.at::<Slot>(offset)?;
+                let word = slot.begin();
+                if word == 0 {
+                    break;
+                }
+                let probed = if word & BUSY == 0 {
+                    let found =
+                        Found { offset, content: Content { word, rest: slot.rest() }, root: table.root, word, token: Token::Stable };
+                    self.probe(index, hash, found, scratch)?
+                } else {
+                    self.probe_busy(index, hash, table.root, offset, scratch, &mut stuck, patience)?
+                };
+                match probed {
+                    Probe::Found(found) => return Ok(Some(found)),
+                    Probe::NotHere => {}
+                    Probe::Again => continue 'again,
+                }
+            }
+            // SYNC: as in `Slot::unchanged`: nothing above is of a later table than the root said.
+            fence(Ordering::Acquire);
+            if self.state().root.load(Ordering::Relaxed) == table.root.0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Is what was found still so? Asked after whatever was copied meanwhile.
+    #[inline(always)]
+    pub fn still(&self, found: &Found) -> Result<bool> {
+        let slot = self.mem.at::<Slot>(found.offset)?;
+        let pending = match found.token {
+            Token::Stable => true,
+            Token::Pending(serial) => Change::still(self.mem.intent(), serial),
+        };
+        Ok(slot.unchanged(found.word) && self.state().root.load(Ordering::Relaxed) == found.root.0 && pending)
+    }
+
+    #[inline(always)]
+    fn probe(&self, index: &Index<'_>, hash: u64, found: Found, scratch: &mut Scratch) -> Result<Probe> {
+        let content = &found.content;
+        let first = match index {
+            Index::Int(number) => *number as u64,
+            Index::Text(_) => hash,
+        };
+        let is_text = matches!(index, Index::Text(_));
+        if content.rest[0] != first || content.is_text() != is_text || !content.is_variable() {
+            return Ok(Probe::NotHere);
+        }
+        match content.kind() {
+            Kind::Inline => return Ok(if self.still(&found)? { Probe::Found(found) } else { Probe::Again }),
+            Kind::Record => match record_at(self, content)? {
+                Some(at) => self.mem.read_scratch(at, content.len() as usize, scratch)?,
+                None => return self.damaged(&found, "a record's place"),
+            },
+            Kind::Span => {
+                if !span_fits(&self.identity.geometry, content) {
+                    return self.damaged(&found, "a span's place");
+                }
+                if is_text {
+                    // The key alone, by `pread`: a span may be given back under an unpinned reader.
+                    let mut prefix = vec![0; content.prefix_len() as usize];
+                    self.read_span(content, 0, &mut prefix)?;
+                    scratch.set(prefix);
+                }
+            }
+            _ => return self.damaged(&found, "a slot's kind"),
+        }
+        // Not only what is taken: what is passed over because of its record must have been whole, too.
+        if !self.still(&found)? {
+            return Ok(Probe::Again);
+        }
+        let prefix = content.prefix_len() as usize;
+        let key = if is_text { &scratch.bytes()[prefix - content.key_len() as usize..prefix] } else { &[] };
+        Ok(if key == index.record_key() { Probe::Found(found) } else { Probe::NotHere })
+    }
+
+    /// Damaged, or only changed while we looked?
+    #[cold]
+    fn damaged(&self, found: &Found, what: &str) -> Result<Probe> {
+        if self.still(found)? {
+            return Err(Error::corrupt(format_args!("{what}, slot at {}: {:x?}", found.offset, found.content.rest)));
+        }
+        Ok(Probe::Again)
+    }
+
+    #[cold]
+    #[allow(clippy::too_many_arguments, reason = "one call, split off for being cold")]
+    fn probe_busy(
+        &self,
+        index: &Index<'_>,
+        hash: u64,
+        root: Root,
+        offset: u64,
+        scratch: &mut Scratch,
+        stuck: &mut Stuck,
+        patience: &dyn Patience,
+    ) -> Result<Probe> {
+        let slot = self.mem.at::<Slot>(offset)?;
+        let word = slot.begin();
+        for _ in 0..SPINS {
+            if slot.begin() != word {
+                return Ok(Probe::Again);
+            }
+            spin();
+        }
+        if word & BUSY == 0 {
+            return Ok(Probe::Again);
+        }
+        if let Some((serial, content)) = Change::pending(self.mem.intent(), offset) {
+            // The change is decided: what it makes of the slot is the answer. A slot that becomes another index's, or
+            // nobody's, does not hold ours.
+            let found = Found { offset, content, root, word, token: Token::Pending(serial) };
+            return match self.probe(index, hash, found, scratch)? {
+                Probe::NotHere if !self.still(&found)? => Ok(Probe::Again),
+                probe => Ok(probe),
+            };
+        }
+        if slot.begin() != word {
+            return Ok(Probe::Again);
+        }
+        // Busy, and no intent: its writer is between two stores, or a hostile one.
+        if self.mem.writable() {
+            let _writer = self.write(patience)?;
+            if slot.begin() == word {
+                return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
+            }
+            return Ok(Probe::Again);
+        }
+        stuck.pause(self, patience)?;
+        Ok(Probe::Again)
+    }
+
+    /// Reads from a span through the kernel: never a signal, whatever happens to it meanwhile.
+    pub fn read_span(&self, content: &Content, at: u64, to: &mut [u8]) -> Result<()> {
+        let offset = self.identity.geometry.granule_at(content.granule()) + at;
+        let done = self
+            .with_file(|fd| crate::os::object::read_at(fd, to, offset))?
+            .map_err(|e| Error::system("reading the segment", e))?;
+        if done < to.len() {
+            return Err(Error::corrupt("the object was truncated"));
+        }
+        Ok(())
+    }
+
+    /// A slot that was read otherwise.
+    pub fn found_at(&self, offset: u64, content: Content) -> Result<Found> {
+        Ok(Found { offset, content, root: self.table()?.root, word: content.word, token: Token::Stable })
+    }
+
+    /// Calls `each` with every variable found in one pass, and says whether the table stayed the same.
+    pub fn scan(&self, mut each: impl FnMut(Found, &Table) -> Result<()>, patience: &dyn Patience) -> Result<bool> {
+        let table = self.table()?;
+        let mut stuck = Stuck::default();
+        for number in 0..=table.mask {
+            let offset = table.slot_at(number);
+            let slot = self.mem.at::<Slot>(offset)?;
+            loop {
+                let word = slot.begin();
+                let pending = if word & BUSY == 1 { Change::pending(self.mem.intent(), offset) } else { None };
+                let (content, token) = match pending {
+                    Some((serial, content)) => (content, Token::Pending(serial)),
+                    None => (Content { word, rest: slot.rest() }, Token::Stable),
+                };
+                let found = Found { offset, content, root: table.root, word, token };
+                if (word & BUSY == 0 || pending.is_some()) && self.still(&found)? {
+                    if content.is_variable() {
+                        each(found, &table)?;
+                    }
+                    break;
+                }
+                if self.state().root.load(Ordering::Acquire) != table.root.0 {
+                    return Ok(false);
+                }
+                if word & BUSY == 1 && pending.is_none() {
+                    stuck.pause(self, patience)?;
+                }
+            }
+        }
+        fence(Ordering::Acquire);
+        Ok(self.state().root.load(Ordering::Relaxed) == table.root.0)
+    }
+}
+
+impl Writer<'_> {
+    /// Finds an index's place. The lock is held: slots stand still.
+    #[inline]
+    pub fn place(&self, index: &Index<'_>, scratch: &mut Scratch) -> Result<Place> {
+        let att = self.att;
+        let hash = hash_of(att.identity.hash_key, index);
+        let table = att.table()?;
+        let mut tombstone = None;
+        for step in 0..=table.mask {
+            let offset = table.slot_at(hash.wrapping_add(step));
+            let slot = att.mem.at::<Slot>(offset)?;
+            let word = slot.begin();
+            if word == 0 {
+                return Ok(tombstone.map_or(Place::Fresh(offset), Place::Tombstone));
+            }
+            if word & BUSY == 1 {
+                return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
+            }
+            let content = Content { word, rest: slot.rest() };
+            if content.kind() == Kind::Tombstone {
+                tombstone = tombstone.or(Some(offset));
+                continue;
+            }
+            let found = Found { offset, content, root: table.root, word, token: Token::Stable };
+            match att.probe(index, hash, found, scratch)? {
+                Probe::Found(_) => return Ok(Place::Taken(offset, content)),
+                Probe::NotHere => {}
+                Probe::Again => return Err(Error::corrupt("a slot changed although its writer lock is held")),
+            }
+        }
+        Ok(tombstone.map_or(Place::None, Place::Tombstone))
+    }
+}
+
+/// Could this span be one of the arena's? (Whether it is, its entry says.)
+pub fn span_fits(geometry: &Geometry, content: &Content) -> bool {
+    let (granule, len) = (content.granule(), content.len());
+    granule < geometry.granules
+        && len <= (geometry.granules - granule) * GRANULE
+        && content.prefix_len() <= len.min(RECORD_MAX)
+}
+
+/// A reader that cannot repair and finds nobody who does.
+#[derive(Default)]
+struct Stuck(Option<Instant>);
+
+impl Stuck {
+    fn pause(&mut self, att: &Attachment, patience: &dyn Patience) -> Result<()> {
+        let began = *self.0.get_or_insert_with(Instant::now);
+        if began.elapsed() > PATIENCE {
+            return Err(Error::Busy(format!(
+                "{}: a variable has been half changed for {} s and its writer does not go on",
+                att.name,
+                PATIENCE.as_secs()
+            )));
+        }
+        patience.outside(&mut || std::thread::sleep(Duration::from_micros(200)));
+        patience.interrupted()
+    }
+}

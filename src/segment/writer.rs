@@ -1,0 +1,307 @@
+//! Holding the writer lock: taking it, over the dead if need be; repairing; committing.
+//!
+//! A [`Writer`] never leaves one call of this crate. No user code, no interpreter, nothing that can fail between a valid
+//! intent and its clearing.
+
+use crate::arena::Arena;
+use crate::error::{Error, Result};
+use crate::intent::{Change, Counters};
+use crate::layout::{CLASSES, Entry, ORDER_MAX, PARTICIPANTS, SLOT, SLOTS_MIN_LOG2, SpanState, ZONE, blocks_of};
+use crate::lock::{self, Waiting};
+use crate::os::futex;
+use crate::segment::attachment::{Attachment, Inside, PATIENCE, Patience, Plain};
+use crate::segment::membership::Registry;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::time::{Duration, Instant};
+
+/// A waiter looks again this often.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// The writer lock, held until dropped.
+pub struct Writer<'a> {
+    /// Of what.
+    pub att: &'a Attachment,
+    /// Our participant number.
+    pub me: u32,
+    _inside: Inside<'a>,
+}
+
+impl Attachment {
+    /// Takes the writer lock. What a dead owner left is repaired first.
+    #[inline]
+    pub fn write(&self, patience: &dyn Patience) -> Result<Writer<'_>> {
+        Writer::acquire(self, patience, None)
+    }
+
+    /// The writer lock if it is free.
+    pub fn try_write(&self) -> Option<Writer<'_>> {
+        let inside = self.enter();
+        let me = self.member_now()?;
+        if !lock::try_acquire(&self.state().lock, me) {
+            return None;
+        }
+        Writer::ready(self, me, inside).ok()
+    }
+}
+
+impl<'a> Writer<'a> {
+    #[inline]
+    fn acquire(att: &'a Attachment, patience: &dyn Patience, registry: Option<&Registry>) -> Result<Self> {
+        let inside = att.enter();
+        let me = match att.member_now() {
+            Some(me) => me,
+            None => att.member(patience)?,
+        };
+        let word = &att.state().lock;
+        if !lock::try_acquire(word, me) {
+            lock::acquire(word, me, &mut Waiter { att, me, patience, registry, began: Instant::now() })?;
+        }
+        Self::ready(att, me, inside)
+    }
+
+    /// For whoever holds the registry lock: no interpreter is asked while waiting.
+    pub fn with_registry(att: &'a Attachment, registry: &Registry) -> Result<Self> {
+        Self::acquire(att, &Plain, Some(registry))
+    }
+
+    /// For the heir of a dead participant's number: `inherited`, the lock is his already.
+    pub fn heir(att: &'a Attachment, inherited: bool, registry: &Registry) -> Result<Self> {
+        if !inherited {
+            return Self::with_registry(att, registry);
+        }
+        let inside = att.enter();
+        let me = att.member_now().ok_or(Error::Detached)?;
+        Self::ready(att, me, inside)
+    }
+
+    /// The lock word is ours: make sure that nothing is half done.
+    #[inline]
+    fn ready(att: &'a Attachment, me: u32, inside: Inside<'a>) -> Result<Self> {
+        let mut writer = Writer { att, me, _inside: inside };
+        // SYNC: with the readers' acquire fences: who sees a byte that we write from here on sees what came before it.
+        fence(Ordering::Release);
+        if att.mem.intent().valid.load(Ordering::Relaxed) != 0 {
+            writer.repair()?;
+        }
+        if att.has_chores.load(Ordering::Relaxed) {
+            writer.do_chores()?;
+        }
+        Ok(writer)
+    }
+
+    /// The arena.
+    #[inline(always)]
+    pub fn arena(&self) -> Arena<'a> {
+        self.att.arena()
+    }
+
+    /// A change that changes nothing yet.
+    #[inline]
+    pub fn change(&self) -> Change {
+        Change::new(Counters::read(self.att.state()))
+    }
+
+    /// Makes a change.
+    #[inline]
+    pub fn commit(&mut self, change: &Change) -> Result<()> {
+        let area = self.att.mem.intent();
+        change.describe(area);
+        let applied = self.apply(change);
+        Change::clear(area);
+        applied
+    }
+
+    /// Every store is of a stated result: twice is once.
+    #[inline]
+    fn apply(&self, change: &Change) -> Result<()> {
+        let (state, counters) = (self.att.state(), &change.counters);
+        // First: the entries of new zones are reached through it.
+        state.zones.store(counters.zones, Ordering::Release);
+        for edit in &change.spans {
+            self.arena().apply_span(edit)?;
+        }
+        for edit in &change.blocks[..change.block_count] {
+            self.arena().apply_block(edit.granule, edit.block, edit.set)?;
+        }
+        state.version.store(counters.version, Ordering::Relaxed);
+        state.used.store(counters.used, Ordering::Relaxed);
+        state.count.store(counters.count, Ordering::Relaxed);
+        state.fill.store(counters.fill, Ordering::Relaxed);
+        crash_point!("counted");
+        // SYNC: release, with the readers' acquire: who sees a new table sees what is in it.
+        state.root.store(counters.root.0, Ordering::Release);
+        if let Some((offset, content)) = &change.slot {
+            self.att.mem.at::<crate::layout::Slot>(*offset)?.write(content);
+        }
+        Ok(())
+    }
+
+    /// Makes the change that a dead owner had decided.
+    #[cold]
+    fn repair(&mut self) -> Result<()> {
+        let area = self.att.mem.intent();
+        let Some(change) = Change::read(area) else { return Ok(()) };
+        let sound = self.is_sound(&change);
+        let applied = if sound { self.apply(&change) } else { Err(Error::corrupt("the change under way is none of ours")) };
+        // An intent that nobody could have written is dropped, so that the next call goes on.
+        Change::clear(area);
+        applied
+    }
+
+    /// Could this process have written that intent? Every number, before any of it is applied.
+    fn is_sound(&self, change: &Change) -> bool {
+        let geometry = &self.att.identity.geometry;
+        let (zones, root) = (change.counters.zones, change.counters.root);
+        let now = self.arena().zones();
+        let table_end = |log2: u32| (SLOT << log2).div_ceil(crate::layout::GRANULE);
+        let root_fits = (SLOTS_MIN_LOG2..40).contains(&root.log2())
+            && root.granule() + table_end(root.log2()) <= zones.saturating_mul(ZONE);
+        let slot_fits = change.slot.is_none_or(|(offset, content)| {
+            offset % SLOT == 0
+                && content.word & 1 == 0
+                && offset >= geometry.granule_at(root.granule())
+                && offset < geometry.granule_at(root.granule()) + (SLOT << root.log2())
+        });
+        let block_fits = |granule: u64, block: u64| {
+            let entry = self.arena().entry(granule).unwrap_or_default();
+            entry.state() == SpanState::Slab && entry.class() < CLASSES.len() && block < blocks_of(entry.class())
+        };
+        zones >= now
+            && zones <= geometry.zones_max
+            && root_fits
+            && slot_fits
+            && change.spans.iter().all(|edit| self.arena().edit_is_sound(edit, zones))
+            && change.blocks[..change.block_count].iter().all(|edit| block_fits(edit.granule, edit.block))
+    }
+
+    /// Before any span is taken in our name: burying looks for them only then.
+    pub fn mark_spans(&self) {
+        if let Some(record) = self.att.participant(self.me) {
+            if record.spans.load(Ordering::Relaxed) == 0 {
+                record.spans.store(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Frees a span, whatever its state.
+    pub fn free_span(&mut self, granule: u64) -> Result<()> {
+        let entry = self.arena().entry(granule)?;
+        if entry.order() > ORDER_MAX || matches!(entry.state(), SpanState::None | SpanState::Free | SpanState::Bad) {
+            return Err(Error::corrupt(format_args!("span map, granule {granule}: {entry:?} is not to be freed")));
+        }
+        let mut change = self.change();
+        let present = if entry.state() == SpanState::Freeing { 0 } else { entry.present() };
+        self.arena().plan_free(granule, entry, entry.order(), present, &mut change)?;
+        self.commit(&change)
+    }
+
+    /// Frees a retired span unless somebody has it pinned.
+    pub fn free_retired(&mut self, granule: u64) -> Result<()> {
+        // SYNC: with the fence of `pin` and of `unpin`: the slot was changed (or the span retired) before this line; they set
+        // (or clear) their bit before theirs and look afterwards. One of us sees the other.
+        fence(Ordering::SeqCst);
+        let entry = self.arena().entry(granule)?;
+        if entry.state() == SpanState::Retired && !self.att.pinned(granule)? {
+            crash_point!("retired-unpinned");
+            self.free_span(granule)?;
+        }
+        Ok(())
+    }
+
+    /// Frees every retired span that nobody has pinned.
+    pub fn sweep(&mut self) -> Result<()> {
+        let spans: Vec<(u64, Entry)> = self.arena().spans().collect::<Result<_>>()?;
+        for (granule, _) in spans.iter().filter(|(_, entry)| entry.state() == SpanState::Retired) {
+            self.free_retired(*granule)?;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn do_chores(&mut self) -> Result<()> {
+        self.att.has_chores.store(false, Ordering::Relaxed);
+        let chores = std::mem::take(&mut *self.att.chores.lock());
+        for granule in chores {
+            let entry = self.arena().entry(granule)?;
+            match entry.state() {
+                SpanState::Retired => self.free_retired(granule)?,
+                SpanState::Filling | SpanState::Freeing if entry.owner() == self.me => self.free_span(granule)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Writer<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        crash_point!("before-release");
+        let word = &self.att.state().lock;
+        if lock::release(word) {
+            crash_point!("before-wake");
+            // CRASH: the sleepers look again after a slice.
+            futex::wake(word, 1);
+        }
+    }
+}
+
+/// Waiting for the writer lock.
+struct Waiter<'a> {
+    att: &'a Attachment,
+    me: u32,
+    patience: &'a dyn Patience,
+    registry: Option<&'a Registry>,
+    began: Instant,
+}
+
+impl Waiting for Waiter<'_> {
+    type Stop = Error;
+
+    fn sleep(&mut self, word: &AtomicU32, value: u32) -> Result<()> {
+        self.patience.outside(&mut || futex::wait(word, value, SLICE));
+        self.patience.interrupted()?;
+        if self.began.elapsed() < PATIENCE {
+            return Ok(());
+        }
+        let owner = lock::owner(word.load(Ordering::Relaxed));
+        let pid = owner.and_then(|n| self.att.participant(n)).map_or(0, |p| p.pid.load(Ordering::Relaxed));
+        Err(Error::Busy(format!(
+            "{}: process {pid} lives but has held the writer lock for {} s (is it stopped? SIGSTOP, a debugger): let it go on \
+             or end it",
+            self.att.name,
+            PATIENCE.as_secs()
+        )))
+    }
+
+    fn take_over(&mut self, owner: u32) -> Result<bool> {
+        let alive = |owner| if owner < PARTICIPANTS { self.att.alive(owner) } else { Ok(false) };
+        if alive(owner)? {
+            return Ok(false);
+        }
+        let fresh;
+        let registry = match self.registry {
+            Some(registry) => registry,
+            None => {
+                fresh = self.att.registry(self.patience)?;
+                &fresh
+            }
+        };
+        // Asked again: until we held the registry lock the number may have been buried and claimed by a living process.
+        if alive(owner)? || !lock::take_from(&self.att.state().lock, owner, self.me) {
+            return Ok(false);
+        }
+        crash_point!("taken-over");
+        // CRASH: the word names us, the intent stands: the next one does the same with us.
+        let mut writer = Writer::ready(self.att, self.me, self.att.enter())?;
+        let buried = if owner < PARTICIPANTS { writer.bury(owner) } else { Ok(()) };
+        let _ = registry;
+        // The lock stays ours: the caller goes on with it.
+        std::mem::forget(writer);
+        self.att.active.fetch_sub(1, Ordering::SeqCst);
+        if buried.is_err() {
+            let _ = lock::release(&self.att.state().lock);
+        }
+        buried.map(|()| true)
+    }
+}
