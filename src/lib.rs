@@ -65,5 +65,5 @@ pub use crate::{
     error::{Error, Result},
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
-    segment::{Condition, Options, Patience, Plain, Report, Segment, SegmentInfo, VariableInfo, destroy, segments},
+    segment::{Condition, Options, Patience, Plain, Report, Segment, SegmentInfo, VariableInfo, destroy, exists, segments},
 };

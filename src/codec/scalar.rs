@@ -47,13 +47,14 @@ const PROTO: [u8; 2] = [0x80, 4];
 const STOP: [u8; 1] = *b".";
 
 /// The pickle of `None`, `True` or `False`.
-pub fn constant(value: Option<bool>) -> [u8; 4] {
+#[inline]
+pub fn constant(value: Option<bool>) -> Short {
     let code = match value {
         None => b'N',
         Some(true) => 0x88,
         Some(false) => 0x89,
     };
-    [PROTO[0], PROTO[1], code, STOP[0]]
+    Short::new(&[&PROTO, &[code], &STOP])
 }
 
 /// The pickle of an int, as CPython chooses its opcodes.
@@ -206,6 +207,9 @@ mod tests {
 
     #[test]
     fn edges_of_every_opcode_round_trip() {
+        for (value, scalar) in [(None, Scalar::None), (Some(true), Scalar::Bool(true)), (Some(false), Scalar::Bool(false))] {
+            assert_eq!(decode(constant(value).as_slice()), Some(scalar));
+        }
         let edges = (0..64).flat_map(|bit| {
             let power = 1_i64 << bit;
             [power, power.wrapping_sub(1), power.wrapping_neg(), power.wrapping_neg().wrapping_sub(1)]

@@ -17,8 +17,8 @@ pub use crate::segment::attachment::{Patience, Plain};
 pub use crate::segment::change::Condition;
 pub use crate::segment::check::Report;
 pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
-pub use crate::segment::open::{Options, destroy_with};
-pub use crate::segment::read::Got;
+pub use crate::segment::open::{Options, destroy_with, exists};
+pub use crate::segment::read::{Got, Large};
 
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};
@@ -231,7 +231,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn has<'a>(&self, index: impl Into<Index<'a>>) -> Result<bool> {
-        Ok(self.attachment()?.find(&index.into(), &mut Scratch::new(), &Plain)?.is_some())
+        self.attachment()?.has(&index.into(), &Plain)
     }
 
     /// Removes a variable. False: it was not there.

@@ -492,6 +492,11 @@ pub fn destroy_with(key: &Key, patience: &dyn Patience) -> Result<bool> {
         })
 }
 
+/// Is there an object of this key's name? Whether it can be attached is another question.
+pub fn exists(key: &Key) -> bool {
+    object::status_of(&key.object_name()).is_ok_and(|status| status.regular)
+}
+
 /// Unlinks a name if it still means this object, under the registry lock that lives on `lock_fd`.
 fn unlink(
     key: &Key,

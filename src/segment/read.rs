@@ -5,7 +5,7 @@ use crate::key::{Index, IndexBuf};
 use crate::mem::Scratch;
 use crate::segment::attachment::{Attachment, Inside, Patience};
 use crate::segment::pins::Pin;
-use crate::segment::table::{Found, Table, Token, record_at};
+use crate::segment::table::{Found, Token, record_at};
 use crate::slot::Kind;
 
 /// A variable's value as a reader gets it.
@@ -91,6 +91,12 @@ impl Attachment {
         }))
     }
 
+    /// Is there such a variable?
+    #[inline]
+    pub fn has(&self, index: &Index<'_>, patience: &dyn Patience) -> Result<bool> {
+        Ok(self.find(index, &mut Scratch::new(), patience)?.is_some())
+    }
+
     /// Pins a large value, if this handle may and the variable did not change meanwhile.
     fn hold(&self, found: Found, patience: &dyn Patience) -> Result<Large<'_>> {
         if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
@@ -162,11 +168,5 @@ impl Attachment {
             std::thread::yield_now();
         }
         Ok(None)
-    }
-
-    /// The table's slots, for those who count.
-    pub fn slots(&self) -> Result<(Table, u64)> {
-        let table = self.table()?;
-        Ok((table, table.mask + 1))
     }
 }

@@ -1,0 +1,79 @@
+"""Python values shared between processes, by number, through memory.
+
+>>> import shmvar
+>>> segment = shmvar.attach(4711)       # any process, any user's choice of number or text
+>>> segment[1] = {"answer": 42}         # any value that pickles
+>>> segment[1]                          # in another process, too
+{'answer': 42}
+>>> segment.destroy()                   # nothing else destroys it, no exit and no kill
+"""
+
+from _collections_abc import MutableMapping as _MutableMapping
+
+from shmvar._core import (
+    Segment,
+    SegmentInfo,
+    VariableInfo,
+    __version__,
+    attach,
+    destroy,
+    exists,
+    ftok,
+    segments,
+)
+from shmvar._errors import (
+    CorruptSegmentError,
+    DetachedError,
+    Error,
+    IncompatibleSegmentError,
+    ReadOnlyError,
+    SegmentAccessError,
+    SegmentBusyError,
+    SegmentExistsError,
+    SegmentFullError,
+    SegmentNotFoundError,
+    UntrustedValueError,
+    WaitTimeoutError,
+)
+from shmvar._functions import (
+    shm_attach,
+    shm_detach,
+    shm_get_var,
+    shm_has_var,
+    shm_put_var,
+    shm_remove,
+    shm_remove_var,
+)
+
+_MutableMapping.register(Segment)
+
+__all__ = [
+    "CorruptSegmentError",
+    "DetachedError",
+    "Error",
+    "IncompatibleSegmentError",
+    "ReadOnlyError",
+    "Segment",
+    "SegmentAccessError",
+    "SegmentBusyError",
+    "SegmentExistsError",
+    "SegmentFullError",
+    "SegmentInfo",
+    "SegmentNotFoundError",
+    "UntrustedValueError",
+    "VariableInfo",
+    "WaitTimeoutError",
+    "__version__",
+    "attach",
+    "destroy",
+    "exists",
+    "ftok",
+    "segments",
+    "shm_attach",
+    "shm_detach",
+    "shm_get_var",
+    "shm_has_var",
+    "shm_put_var",
+    "shm_remove",
+    "shm_remove_var",
+]

@@ -1,0 +1,72 @@
+"""The package's own errors. Each is also the built-in error that people catch for such a thing."""
+
+from _pickle import UnpicklingError
+
+
+class Error(Exception):
+    """Base of every error that is the package's own."""
+
+
+class SegmentNotFoundError(Error, FileNotFoundError):
+    """There is no segment of this key."""
+
+
+class SegmentExistsError(Error, FileExistsError):
+    """There is a segment of this key already."""
+
+
+class SegmentAccessError(Error, PermissionError):
+    """The system refuses, or the segment is another user's. Names key, owner and mode."""
+
+
+class SegmentBusyError(Error, TimeoutError):
+    """A living process holds the segment up, or there is no room for one more process."""
+
+
+class ReadOnlyError(Error, PermissionError):
+    """A change through a read-only handle."""
+
+
+class SegmentFullError(Error, MemoryError):
+    """It does not fit; nothing has changed.
+
+    Attributes:
+        needed: bytes that the change would have been charged, or pages that it would have taken.
+        free: bytes left for it.
+        size: the limit, or the size of the memory file system where that is what is full.
+    """
+
+    def __init__(self, message: str = "", needed: int = 0, free: int = 0, size: int = 0) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.free = free
+        self.size = size
+
+    def __reduce__(self) -> tuple[type["SegmentFullError"], tuple[str, int, int, int]]:
+        return type(self), (str(self), self.needed, self.free, self.size)
+
+
+class IncompatibleSegmentError(Error, ValueError):
+    """Not a segment of ours, or of another format version. Nothing was written to it."""
+
+
+class CorruptSegmentError(Error, ValueError):
+    """Damaged contents. Names the place."""
+
+
+class UntrustedValueError(Error, UnpicklingError):
+    """A value that needs code, in a segment that is not trusted. Names the class."""
+
+
+class DetachedError(Error, ValueError):
+    """The handle was detached."""
+
+
+class WaitTimeoutError(Error, TimeoutError):
+    """Time is up."""
+
+
+for _class in list(globals().values()):
+    if isinstance(_class, type) and issubclass(_class, Error):
+        _class.__module__ = "shmvar"
+del _class

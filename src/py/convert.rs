@@ -1,0 +1,79 @@
+//! Keys, indexes and sizes from Python objects.
+
+use crate::key::{Index, IndexBuf, Key};
+use crate::py::errors;
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyInt, PyString};
+
+/// An `int`, or anything with `__index__`, of 64 bits. `what` is for the message.
+fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
+    let number = match object.cast::<PyInt>() {
+        Ok(number) => number.extract::<i64>(),
+        Err(_) => match object.call_method0("__index__") {
+            Ok(number) => number.extract::<i64>(),
+            Err(_) => return Ok(None),
+        },
+    };
+    number.map(Some).map_err(|_| {
+        let shown = object.repr().map_or_else(|_| "it".into(), |repr| repr.to_string_lossy().into_owned());
+        let shown: String = shown.chars().take(40).collect();
+        PyOverflowError::new_err(format!("{what} {shown} is outside of -2**63 .. 2**63 - 1"))
+    })
+}
+
+#[cold]
+fn wrong_type(object: &Bound<'_, PyAny>, what: &str) -> PyErr {
+    let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+    PyTypeError::new_err(format!("{what} must be an int or a str, not {name}"))
+}
+
+/// A segment's key.
+pub fn key(object: &Bound<'_, PyAny>) -> PyResult<Key> {
+    if let Ok(text) = object.cast::<PyString>() {
+        return Key::text(text.to_str()?).map_err(|error| errors::to_py(object.py(), error));
+    }
+    integer(object, "key")?.map(Key::Int).ok_or_else(|| wrong_type(object, "a key"))
+}
+
+/// A variable's index, borrowed from the object.
+#[inline]
+pub fn index<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Index<'a>> {
+    if object.is_exact_instance_of::<PyInt>() {
+        if let Ok(number) = object.extract::<i64>() {
+            return Ok(Index::Int(number));
+        }
+    } else if let Ok(text) = object.cast::<PyString>() {
+        return Index::text(text.to_str()?).map_err(|error| errors::to_py(object.py(), error));
+    }
+    integer(object, "index")?.map(Index::Int).ok_or_else(|| wrong_type(object, "an index"))
+}
+
+/// A key as Python sees it.
+pub fn key_object(py: Python<'_>, key: &Key) -> PyResult<Py<PyAny>> {
+    Ok(match key {
+        Key::Int(number) => number.into_pyobject(py)?.into_any().unbind(),
+        Key::Text(text) => text.into_pyobject(py)?.into_any().unbind(),
+    })
+}
+
+/// An index as Python sees it.
+pub fn index_object(py: Python<'_>, index: &IndexBuf) -> PyResult<Py<PyAny>> {
+    Ok(match index {
+        IndexBuf::Int(number) => number.into_pyobject(py)?.into_any().unbind(),
+        IndexBuf::Text(text) => text.into_pyobject(py)?.into_any().unbind(),
+    })
+}
+
+/// A size in bytes: at least 1.
+pub fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let not_int = || PyTypeError::new_err("size must be an int or None");
+    let number = object.call_method0("__index__").map_err(|_| not_int())?;
+    if number.le(0)? {
+        return Err(PyValueError::new_err(format!("size must be at least 1 byte, not {number}")));
+    }
+    number
+        .extract::<i64>()
+        .map(|size| size as u64)
+        .map_err(|_| PyOverflowError::new_err(format!("size {number} is beyond 2**63 - 1 bytes")))
+}

@@ -1,0 +1,51 @@
+//! One conversion from the core's errors to the package's classes.
+
+use crate::error::Error;
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
+use pyo3::prelude::*;
+
+/// The Python exception for an error of the core.
+#[cold]
+pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
+    let text = error.to_string();
+    let class = match &error {
+        Error::NotFound(_) => "SegmentNotFoundError",
+        Error::Exists(_) => "SegmentExistsError",
+        Error::Access(_) => "SegmentAccessError",
+        Error::Busy(_) => "SegmentBusyError",
+        Error::ReadOnly => "ReadOnlyError",
+        Error::Incompatible(_) => "IncompatibleSegmentError",
+        Error::Corrupt(_) => "CorruptSegmentError",
+        Error::Detached => "DetachedError",
+        Error::Full { needed, free, size, .. } => {
+            return raise(py, "SegmentFullError", |class| class.call1((text, *needed, *free, *size)));
+        }
+        Error::System { source, .. } => return system(py, source, text),
+        Error::Overflow(_) => return PyOverflowError::new_err(text),
+        Error::Invalid(_) | Error::Pickle(_) | Error::Interrupted => return PyValueError::new_err(text),
+    };
+    raise(py, class, |class| class.call1((text,)))
+}
+
+/// An `OSError` of the right subclass; what has a class of ours is that.
+fn system(py: Python<'_>, source: &std::io::Error, text: String) -> PyErr {
+    match source.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => raise(py, "SegmentAccessError", |class| class.call1((text,))),
+        Some(libc::ENOMEM) => PyMemoryError::new_err(text),
+        Some(libc::ENOENT) if text.contains("no shared memory here") => {
+            raise(py, "SegmentAccessError", |class| class.call1((text,)))
+        }
+        Some(number) => PyOSError::new_err((number, text)),
+        None => PyOSError::new_err(text),
+    }
+}
+
+/// An exception of a class of `shmvar._errors`, imported only now.
+pub fn raise<'py>(
+    py: Python<'py>,
+    class: &str,
+    call: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyErr {
+    let made = py.import("shmvar._errors").and_then(|errors| call(errors.getattr(class)?));
+    made.map_or_else(|error| error, PyErr::from_value)
+}

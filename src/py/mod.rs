@@ -1,0 +1,30 @@
+//! The extension module `shmvar._core`: thin classes over [`crate::segment`].
+
+mod convert;
+mod errors;
+mod info;
+mod patience;
+mod plain;
+mod segment;
+#[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
+mod value;
+
+use pyo3::prelude::*;
+
+/// `shmvar._core`
+#[pymodule]
+mod _core {
+    use super::*;
+
+    #[pymodule_export]
+    use super::info::{PySegmentInfo, PyVariableInfo};
+    #[pymodule_export]
+    use super::plain::_decode_plain;
+    #[pymodule_export]
+    use super::segment::{PySegment, _reattach, attach, destroy, exists, ftok, segments};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,44 @@
+//! Waiting as a Python program wants it: other threads go on, Ctrl-C gets through.
+
+use crate::error::{Error, Result};
+use crate::py::errors;
+use crate::segment::Patience;
+use pyo3::prelude::*;
+use std::cell::RefCell;
+
+/// For one call.
+pub struct PyPatience<'py> {
+    py: Python<'py>,
+    /// What the signal handler raised.
+    raised: RefCell<Option<PyErr>>,
+}
+
+impl<'py> PyPatience<'py> {
+    /// Costs nothing until something waits.
+    #[inline(always)]
+    pub fn new(py: Python<'py>) -> Self {
+        PyPatience { py, raised: RefCell::new(None) }
+    }
+
+    /// The exception for an error of a call that waited with this.
+    #[cold]
+    pub fn error(&self, error: Error) -> PyErr {
+        match (error, self.raised.take()) {
+            (Error::Interrupted, Some(raised)) => raised,
+            (error, _) => errors::to_py(self.py, error),
+        }
+    }
+}
+
+impl Patience for PyPatience<'_> {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.py.detach(slow);
+    }
+
+    fn interrupted(&self) -> Result<()> {
+        self.py.check_signals().map_err(|raised| {
+            *self.raised.borrow_mut() = Some(raised);
+            Error::Interrupted
+        })
+    }
+}

@@ -1,0 +1,416 @@
+//! `shmvar.Segment` and the functions that open segments.
+
+use crate::error::Error;
+use crate::key::Key;
+use crate::py::convert;
+use crate::py::errors;
+use crate::py::info::{PySegmentInfo, PyVariableInfo};
+use crate::py::patience::PyPatience;
+use crate::py::value;
+use crate::segment::{self, Condition, Options, Patience, Segment};
+use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
+use std::path::PathBuf;
+
+/// A handle on a segment: a mutable mapping from `int` or `str` indexes to values.
+#[pyclass(frozen, mapping, weakref, name = "Segment", module = "shmvar")]
+pub struct PySegment {
+    inner: Segment,
+}
+
+impl PySegment {
+    #[inline]
+    fn read(&self, index: &Bound<'_, PyAny>) -> PyResult<Option<(Py<PyAny>, u64)>> {
+        let py = index.py();
+        let att = self.inner.attachment().map_err(|error| errors::to_py(py, error))?;
+        value::read(&PyPatience::new(py), py, att, &convert::index(index)?, self.inner.trusted())
+    }
+
+    #[inline]
+    fn store(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, condition: Condition) -> PyResult<bool> {
+        let py = index.py();
+        let name = convert::index(index)?;
+        self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        // Runs user code, which may do anything to this very handle: looked at again afterwards.
+        let encoded = value::encode(value)?;
+        let patience = PyPatience::new(py);
+        let att = self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        let stored = encoded.with(|parts| att.put(&name, parts, condition, &patience));
+        Ok(stored.map_err(|error| patience.error(error))?.is_some())
+    }
+
+    fn take_away(&self, index: &Bound<'_, PyAny>, condition: Condition) -> PyResult<bool> {
+        let patience = PyPatience::new(index.py());
+        let name = convert::index(index)?;
+        let removed = self.inner.for_change().and_then(|att| att.remove(&name, condition, &patience));
+        removed.map_err(|error| patience.error(error))
+    }
+
+    /// Runs a call of the core that may wait.
+    fn call<R>(&self, py: Python<'_>, call: impl FnOnce(&dyn Patience) -> Result<R, Error>) -> PyResult<R> {
+        let patience = PyPatience::new(py);
+        call(&patience).map_err(|error| patience.error(error))
+    }
+
+    fn view_of(slf: &Bound<'_, Self>, class: &str) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        slf.borrow_inner().attachment().map_err(|error| errors::to_py(py, error))?;
+        Ok(py.import("shmvar._views")?.getattr(class)?.call1((slf,))?.unbind())
+    }
+}
+
+/// Access to the frozen inside of a bound handle.
+trait Inner {
+    fn borrow_inner(&self) -> &Segment;
+}
+
+impl Inner for Bound<'_, PySegment> {
+    fn borrow_inner(&self) -> &Segment {
+        &self.get().inner
+    }
+}
+
+#[cold]
+fn missing(index: &Bound<'_, PyAny>) -> PyErr {
+    PyKeyError::new_err(index.clone().unbind())
+}
+
+#[pymethods]
+impl PySegment {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        Err(PyTypeError::new_err("segments are opened with shmvar.attach(key)"))
+    }
+
+    #[inline]
+    fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        match self.read(index)? {
+            Some((value, _)) => Ok(value),
+            None => Err(missing(index)),
+        }
+    }
+
+    #[inline]
+    fn __setitem__(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.store(index, value, Condition::Always).map(drop)
+    }
+
+    fn __delitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.take_away(index, Condition::Always)? { Ok(()) } else { Err(missing(index)) }
+    }
+
+    fn __contains__(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.has(index)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.inner.len().map(|len| len as usize).map_err(|error| errors::to_py(py, error))
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let list = self.indexes(py)?;
+        Ok(list.try_iter()?.into_any())
+    }
+
+    fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        if slf.is(other) {
+            return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
+        }
+        let Ok(other) = other.cast::<PyMapping>() else { return Ok(py.NotImplemented()) };
+        let ours = PyDict::new(py);
+        for item in Self::items(slf)?.bind(py).try_iter()? {
+            let (index, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
+            ours.set_item(index, value)?;
+        }
+        let theirs = PyDict::new(py);
+        theirs.update(other)?;
+        Ok(ours.eq(theirs)?.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let key = convert::key_object(py, self.inner.key())?;
+        let key = key.bind(py).repr()?.to_string_lossy().into_owned();
+        Ok(match (self.inner.len(), self.inner.info()) {
+            (Ok(count), Ok(info)) => {
+                format!("<shmvar.Segment key={key} variables={count} used={} size={}>", info.used, info.size)
+            }
+            _ => format!("<shmvar.Segment key={key} detached>"),
+        })
+    }
+
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        slf.get().inner.attachment().map_err(|error| errors::to_py(py, error))?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) {
+        self.detach(py);
+    }
+
+    /// A handle unpickles by attaching again, to this very segment.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let (py, inner) = (slf.py(), slf.borrow_inner());
+        inner.attachment().map_err(|error| errors::to_py(py, error))?;
+        let again = py.import("shmvar._core")?.getattr("_reattach")?;
+        let (key, options) = (convert::key_object(py, inner.key())?, inner.options());
+        Ok((again, (key, PyBytes::new(py, &inner.id()), options.readonly, options.trust).into_pyobject(py)?))
+    }
+
+    #[getter]
+    fn key(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        convert::key_object(py, self.inner.key())
+    }
+    #[getter]
+    fn size(&self, py: Python<'_>) -> PyResult<u64> {
+        self.inner.size().map_err(|error| errors::to_py(py, error))
+    }
+    #[getter]
+    fn created(&self) -> bool {
+        self.inner.created()
+    }
+    #[getter]
+    fn readonly(&self) -> bool {
+        self.inner.options().readonly
+    }
+    #[getter]
+    fn trusted(&self) -> bool {
+        self.inner.trusted()
+    }
+    #[getter]
+    fn detached(&self) -> bool {
+        self.inner.detached()
+    }
+
+    fn put(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.store(index, value, Condition::Always).map(drop)
+    }
+
+    #[pyo3(signature = (index, default = None))]
+    fn get(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+        Ok(match self.read(index)? {
+            Some((value, _)) => value,
+            None => default.unwrap_or_else(|| py.None()),
+        })
+    }
+
+    fn has(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let patience = PyPatience::new(index.py());
+        let name = convert::index(index)?;
+        let found = self.inner.attachment().and_then(|att| att.has(&name, &patience));
+        found.map_err(|error| patience.error(error))
+    }
+
+    fn remove(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.take_away(index, Condition::Always)
+    }
+
+    /// Read, then removed only while it is still that version: nobody else gets the same one.
+    #[pyo3(signature = (index, *default))]
+    fn pop(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        if default.len() > 1 {
+            return Err(PyTypeError::new_err(format!("pop expected at most 2 arguments, got {}", 1 + default.len())));
+        }
+        self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        while let Some((value, version)) = self.read(index)? {
+            if self.take_away(index, Condition::Version(version))? {
+                return Ok(value);
+            }
+            py.check_signals()?;
+        }
+        match default.iter().next() {
+            Some(default) => Ok(default.unbind()),
+            None => Err(missing(index)),
+        }
+    }
+
+    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Py<PyAny>)> {
+        self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        loop {
+            let indexes = self.indexes(py)?;
+            if indexes.is_empty() {
+                return Err(PyKeyError::new_err("popitem(): the segment is empty"));
+            }
+            for index in indexes {
+                if let Some((value, version)) = self.read(&index)? {
+                    if self.take_away(&index, Condition::Version(version))? {
+                        return Ok((index, value));
+                    }
+                }
+            }
+            py.check_signals()?;
+        }
+    }
+
+    #[pyo3(signature = (index, default = None))]
+    fn setdefault(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+        self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        let default = default.unwrap_or_else(|| py.None());
+        loop {
+            if let Some((value, _)) = self.read(index)? {
+                return Ok(value);
+            }
+            if self.store(index, default.bind(py), Condition::Version(0))? {
+                return Ok(default);
+            }
+            py.check_signals()?;
+        }
+    }
+
+    #[pyo3(signature = (other = None, /, **named))]
+    fn update(&self, other: Option<&Bound<'_, PyAny>>, named: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        if let Some(other) = other {
+            if let Ok(mapping) = other.cast::<PyMapping>() {
+                for index in mapping.keys()? {
+                    self.store(&index, &other.get_item(&index)?, Condition::Always)?;
+                }
+            } else if other.hasattr("keys")? {
+                for index in other.call_method0("keys")?.try_iter()? {
+                    let index = index?;
+                    self.store(&index, &other.get_item(&index)?, Condition::Always)?;
+                }
+            } else {
+                for (number, pair) in other.try_iter()?.enumerate() {
+                    let pair = pair?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+                    let [index, value] = &pair[..] else {
+                        let (len, text) = (pair.len(), "update: element");
+                        return Err(PyValueError::new_err(format!("{text} #{number} has length {len}; 2 is required")));
+                    };
+                    self.store(index, value, Condition::Always)?;
+                }
+            }
+        }
+        for (index, value) in named.into_iter().flatten() {
+            self.store(&index, &value, Condition::Always)?;
+        }
+        Ok(())
+    }
+
+    fn clear(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, |patience| self.inner.for_change()?.clear(patience))
+    }
+
+    fn keys(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::view_of(slf, "SegmentKeys")
+    }
+
+    fn values(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::view_of(slf, "SegmentValues")
+    }
+
+    fn items(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Self::view_of(slf, "SegmentItems")
+    }
+
+    fn stat(&self, index: &Bound<'_, PyAny>) -> PyResult<PyVariableInfo> {
+        let name = convert::index(index)?;
+        let found = self.call(index.py(), |patience| self.inner.attachment()?.stat(&name, patience))?;
+        found.map(PyVariableInfo).ok_or_else(|| missing(index))
+    }
+
+    fn info(&self, py: Python<'_>) -> PyResult<PySegmentInfo> {
+        self.inner.info().map(PySegmentInfo).map_err(|error| errors::to_py(py, error))
+    }
+
+    fn resize(&self, py: Python<'_>, size: &Bound<'_, PyAny>) -> PyResult<()> {
+        let size = convert::size(size)?;
+        self.call(py, |patience| self.inner.resize(size, patience))
+    }
+
+    fn trim(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, |patience| self.inner.trim(patience))
+    }
+
+    fn detach(&self, py: Python<'_>) {
+        py.detach(|| self.inner.detach());
+    }
+
+    fn destroy(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, |patience| self.inner.destroy_with(patience))
+    }
+
+    /// Verifies every invariant of the format: for tests.
+    fn _check(&self, py: Python<'_>) -> PyResult<u64> {
+        self.call(py, |patience| self.inner.for_change()?.check(patience)).map(|report| report.variables)
+    }
+}
+
+impl PySegment {
+    fn indexes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let indexes = self.call(py, |patience| self.inner.attachment()?.indexes(patience))?;
+        let objects = indexes.iter().map(|index| convert::index_object(py, index)).collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, objects)
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (key, size = None, *, perm = 0o600, create = None, readonly = false, trust = None))]
+pub fn attach(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    size: Option<&Bound<'_, PyAny>>,
+    perm: u32,
+    create: Option<bool>,
+    readonly: bool,
+    trust: Option<bool>,
+) -> PyResult<PySegment> {
+    let key = convert::key(key)?;
+    let size = size.map(convert::size).transpose()?;
+    open(py, &key, &Options { size, perm, create, readonly, trust, id: None })
+}
+
+fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
+    let patience = PyPatience::new(py);
+    let inner = Segment::attach_with(key, options, &patience).map_err(|error| patience.error(error))?;
+    Ok(PySegment { inner })
+}
+
+/// Unpickles a handle.
+#[pyfunction]
+pub fn _reattach(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    id: [u8; 16],
+    readonly: bool,
+    trust: Option<bool>,
+) -> PyResult<PySegment> {
+    let options = Options { create: Some(false), readonly, trust, id: Some(id), ..Options::default() };
+    open(py, &convert::key(key)?, &options)
+}
+
+#[pyfunction]
+pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let (key, patience) = (convert::key(key)?, PyPatience::new(py));
+    segment::destroy_with(&key, &patience).map_err(|error| patience.error(error))
+}
+
+#[pyfunction]
+pub fn exists(key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(segment::exists(&convert::key(key)?))
+}
+
+#[pyfunction]
+pub fn segments(py: Python<'_>) -> Vec<PySegmentInfo> {
+    py.detach(segment::segments).into_iter().map(PySegmentInfo).collect()
+}
+
+#[pyfunction]
+pub fn ftok(py: Python<'_>, path: PathBuf, proj: &Bound<'_, PyAny>) -> PyResult<i64> {
+    let wrong = || PyValueError::new_err("proj must be an int from 1 to 255 or one character");
+    let project = match proj.extract::<char>() {
+        Ok(character) => u32::from(character),
+        Err(_) if proj.is_instance_of::<pyo3::types::PyString>() => return Err(wrong()),
+        Err(_) => {
+            static INDEX: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            INDEX.import(py, "operator", "index")?.call1((proj,))?.extract::<u32>().map_err(|_| wrong())?
+        }
+    };
+    match u8::try_from(project) {
+        Ok(project @ 1..) => crate::os::ftok(&path, project).map_err(|error| errors::to_py(py, error)),
+        _ => Err(wrong()),
+    }
+}
