@@ -158,7 +158,9 @@ impl<'a> Arena<'a> {
         }
         match after.state() {
             SpanState::Free => self.set_free(granule, after.order(), true)?,
-            SpanState::Slab => self.set_room(granule, after.class(), self.free_block(granule, after.class())?.is_some())?,
+            SpanState::Slab => {
+                self.set_room(granule, after.class(), self.free_block(granule, after.class())?.is_some())?
+            }
             _ => {}
         }
         crash_point!("span-applied");
@@ -179,7 +181,8 @@ impl<'a> Arena<'a> {
     pub fn edit_is_sound(&self, edit: &SpanEdit, zones: u64) -> bool {
         let sound = |entry: Entry| {
             let fits = entry.state() == SpanState::None || self.fits(edit.granule, entry.order(), zones);
-            fits && entry.state() != SpanState::Bad && (entry.state() != SpanState::Slab || entry.class() < CLASSES.len())
+            fits && entry.state() != SpanState::Bad
+                && (entry.state() != SpanState::Slab || entry.class() < CLASSES.len())
         };
         edit.granule < zones * ZONE && sound(edit.before) && sound(edit.after)
     }

@@ -78,7 +78,9 @@ impl fmt::Display for Error {
             | Error::Corrupt(text)
             | Error::Invalid(text)
             | Error::Overflow(text) => f.write_str(text),
-            Error::ReadOnly => f.write_str("the handle is read-only: attach without readonly=True to change the segment"),
+            Error::ReadOnly => {
+                f.write_str("the handle is read-only: attach without readonly=True to change the segment")
+            }
             Error::Full { needed, free, size, remedy } => {
                 write!(f, "does not fit: needs {needed} bytes, {free} of {size} are free; {remedy}")
             }

@@ -138,8 +138,7 @@ mod tests {
         let key = Key::Text("état".into());
         let (id, hash_key) = ([7; 16], [1, 2]);
         let size = geometry.length;
-        let status =
-            Status { dev: 1, ino: 2, uid: 3, mode: 0o600, nlink: 1, size, resident: 0, regular: true };
+        let status = Status { dev: 1, ino: 2, uid: 3, mode: 0o600, nlink: 1, size, resident: 0, regular: true };
         (Identity { id, created_at: 9, geometry, hash_key, lock_object: 5, key }, status)
     }
 

@@ -35,8 +35,8 @@ pub const SLOT: u64 = 32;
 pub const SLAB_HEAD: u64 = 64;
 /// Block sizes of slabs.
 pub const CLASSES: [u16; 32] = [
-    32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1808,
-    2040, 2328, 2720, 3264, 4080, 5440, 8160, 16320,
+    32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536,
+    1808, 2040, 2328, 2720, 3264, 4080, 5440, 8160, 16320,
 ];
 /// Largest record of a slab; a larger one takes a span.
 pub const RECORD_MAX: u64 = 16_320;
@@ -459,7 +459,8 @@ mod tests {
 
     #[test]
     fn entries_keep_their_fields_apart() {
-        let entry = Entry::new(SpanState::Slab, 31).with_class(31).with_owner(1023).with_present(u64::MAX).with_sticky();
+        let entry =
+            Entry::new(SpanState::Slab, 31).with_class(31).with_owner(1023).with_present(u64::MAX).with_sticky();
         assert_eq!(entry.state(), SpanState::Slab);
         assert_eq!((entry.order(), entry.class(), entry.owner()), (31, 31, 1023));
         assert_eq!(entry.present(), Entry::PRESENT_MAX);

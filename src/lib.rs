@@ -65,5 +65,7 @@ pub use crate::{
     error::{Error, Result},
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
-    segment::{Condition, Options, Patience, Plain, Report, Segment, SegmentInfo, VariableInfo, destroy, exists, segments},
+    segment::{
+        Condition, Options, Patience, Plain, Report, Segment, SegmentInfo, VariableInfo, destroy, exists, segments,
+    },
 };

@@ -128,11 +128,31 @@ impl Mem {
         Ok(())
     }
 
-    /// Copies bytes in, one part after the other.
+    /// Copies bytes in, one part after the other. `offset` is a multiple of 8, and up to the next such multiple after the
+    /// last part nobody else's bytes lie.
+    #[inline]
     pub fn copy_in(&self, offset: u64, parts: &[&[u8]]) -> Result<()> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         debug_assert!(self.writable);
-        let mut to = self.range(offset, total)?;
+        let mut to = self.range(offset, total.next_multiple_of(8))?;
+        if total < WORDWISE && offset % 8 == 0 {
+            let mut bytes = [0_u64; WORDWISE / 8];
+            let mut at = 0;
+            for part in parts {
+                // SAFETY: the parts together are shorter than the array; it does not overlap them.
+                unsafe {
+                    let gathered = bytes.as_mut_ptr().cast::<u8>().add(at);
+                    std::ptr::copy_nonoverlapping(part.as_ptr(), gathered, part.len());
+                }
+                at += part.len();
+            }
+            let words = to.cast::<AtomicU64>();
+            for (i, word) in bytes[..total.div_ceil(8)].iter().enumerate() {
+                // SAFETY: in bounds (rounded up above), aligned; relaxed stores may race with readers that will refuse.
+                unsafe { (*words.add(i)).store(*word, Ordering::Relaxed) };
+            }
+            return Ok(());
+        }
         for part in parts {
             // SAFETY: the sum of the parts is in bounds, and the segment's memory never overlaps a private slice.
             unsafe {
@@ -257,7 +277,7 @@ mod tests {
                 assert!(mem.at::<AtomicU64>(offset).is_err(), "{offset}");
             }
             assert!(mem.at::<AtomicU64>(65_528).is_ok());
-            assert!(mem.copy_in(65_530, &[&[0; 4], &[0; 3]]).is_err());
+            assert!(mem.copy_in(65_528, &[&[0; 4], &[0; 5]]).is_err());
             assert!(mem.read_into(65_536 - 8, 9, &mut Vec::new()).is_err());
         });
     }
@@ -268,7 +288,7 @@ mod tests {
             let mut back = Vec::new();
             for len in (0..600).chain([4096, 16_320]) {
                 let bytes: Vec<u8> = (0..len).map(|i| (i * 7 + 1) as u8).collect();
-                for offset in [16_384, 16_392, 16_385] {
+                for offset in [16_384, 16_392] {
                     mem.copy_in(offset, &[&bytes[..len / 3], &bytes[len / 3..]]).unwrap();
                     mem.read_into(offset, len, &mut back).unwrap();
                     assert_eq!(back, bytes);

@@ -84,12 +84,7 @@ struct Walk<'a> {
 
 /// The type of the pickled value: `int`, `list`, …, `module.qualname` for classes outside `builtins`, or [`DAMAGED`].
 pub fn type_name(pickle: &[u8]) -> String {
-    let mut walk = Walk {
-        data: pickle,
-        stack: Stack::new(),
-        globals: Vec::new(),
-        proto: 0,
-    };
+    let mut walk = Walk { data: pickle, stack: Stack::new(), globals: Vec::new(), proto: 0 };
     match walk.run() {
         Ok(tag) => walk.describe(tag),
         Err(_) => DAMAGED.to_owned(),
@@ -174,11 +169,7 @@ impl<'a> Walk<'a> {
             }
             Op::Obj => {
                 let start = self.stack.pop_mark()?;
-                let class = *self
-                    .stack
-                    .from(start)
-                    .first()
-                    .ok_or("OBJ without a class")?;
+                let class = *self.stack.from(start).first().ok_or("OBJ without a class")?;
                 self.stack.truncate(start);
                 instance(class)
             }
@@ -324,10 +315,7 @@ pub(crate) fn dotted(module: &[u8], name: &[u8]) -> String {
 fn clean(name: &[u8]) -> String {
     let short = &name[..name.len().min(MAX_NAME)];
     let printable = |c: char| if c.is_control() { '?' } else { c };
-    String::from_utf8_lossy(short)
-        .chars()
-        .map(printable)
-        .collect()
+    String::from_utf8_lossy(short).chars().map(printable).collect()
 }
 
 #[cfg(test)]

@@ -2,5 +2,5 @@
 
 pub mod kind;
 pub mod opcode;
-pub mod stack;
 pub mod scalar;
+pub mod stack;

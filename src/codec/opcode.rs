@@ -107,11 +107,7 @@ impl<'a> Reader<'a> {
 
     /// Reads from the middle, to look again at an opcode already met.
     pub fn starting_at(data: &'a [u8], at: usize) -> Self {
-        Reader {
-            data,
-            at,
-            op_at: at,
-        }
+        Reader { data, at, op_at: at }
     }
 
     /// Where the opcode returned last began.
@@ -122,10 +118,7 @@ impl<'a> Reader<'a> {
     /// The next opcode; after an error the reader is of no use.
     pub fn next_op(&mut self) -> Result<Op<'a>, OpError> {
         self.op_at = self.at;
-        self.read().map_err(|why| OpError {
-            at: self.op_at,
-            why,
-        })
+        self.read().map_err(|why| OpError { at: self.op_at, why })
     }
 
     fn read(&mut self) -> Result<Op<'a>, &'static str> {
@@ -340,10 +333,7 @@ mod tests {
     #[test]
     fn a_text_opcode_is_refused_by_name() {
         let error = all(b"I01\n.").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the text opcode INT is not read at byte 0"
-        );
+        assert_eq!(error.to_string(), "the text opcode INT is not read at byte 0");
     }
 
     proptest! {

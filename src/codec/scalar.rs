@@ -207,7 +207,9 @@ mod tests {
 
     #[test]
     fn edges_of_every_opcode_round_trip() {
-        for (value, scalar) in [(None, Scalar::None), (Some(true), Scalar::Bool(true)), (Some(false), Scalar::Bool(false))] {
+        for (value, scalar) in
+            [(None, Scalar::None), (Some(true), Scalar::Bool(true)), (Some(false), Scalar::Bool(false))]
+        {
             assert_eq!(decode(constant(value).as_slice()), Some(scalar));
         }
         let edges = (0..64).flat_map(|bit| {

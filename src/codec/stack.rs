@@ -18,12 +18,7 @@ pub struct Stack<T> {
 impl<T: Clone> Stack<T> {
     /// Empty.
     pub fn new() -> Self {
-        Stack {
-            items: Vec::new(),
-            marks: Vec::new(),
-            memo: Vec::new(),
-            memo_len: 0,
-        }
+        Stack { items: Vec::new(), marks: Vec::new(), memo: Vec::new(), memo_len: 0 }
     }
 
     fn fence(&self) -> usize {
@@ -64,9 +59,7 @@ impl<T: Clone> Stack<T> {
 
     /// Removes the last mark and says where its items begin.
     pub fn pop_mark(&mut self) -> Result<usize, &'static str> {
-        self.marks
-            .pop()
-            .ok_or("an opcode needs a mark and there is none")
+        self.marks.pop().ok_or("an opcode needs a mark and there is none")
     }
 
     /// Where the top `count` items begin.

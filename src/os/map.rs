@@ -41,7 +41,8 @@ impl Mapping {
         let next = rustix::io::fcntl_dupfd_cloexec(known, 0).map_err(|e| Error::system("a descriptor", e))?;
         let number = next.as_raw_fd();
         drop(next);
-        let mut shmem = shared_memory::ShmemConf::new().os_id(name).open().map_err(|e| refused(&e.to_string(), status))?;
+        let mut shmem =
+            shared_memory::ShmemConf::new().os_id(name).open().map_err(|e| refused(&e.to_string(), status))?;
         shmem.set_owner(false);
         let mapping = Mapping { ptr: shmem.as_ptr(), len: shmem.len() };
         // The crate would close its descriptor's number when we unmap, whosever it is by then (`os.closerange` and a new

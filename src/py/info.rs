@@ -106,7 +106,10 @@ impl PyVariableInfo {
     }
 }
 
-fn fields<'py, 'a>(object: &Bound<'py, PyAny>, names: impl Iterator<Item = &'a &'a str>) -> PyResult<Bound<'py, PyDict>> {
+fn fields<'py, 'a>(
+    object: &Bound<'py, PyAny>,
+    names: impl Iterator<Item = &'a &'a str>,
+) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(object.py());
     for name in names {
         dict.set_item(name, object.getattr(*name)?)?;

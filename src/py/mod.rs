@@ -21,7 +21,7 @@ mod _core {
     #[pymodule_export]
     use super::plain::_decode_plain;
     #[pymodule_export]
-    use super::segment::{PySegment, _reattach, attach, destroy, exists, ftok, segments};
+    use super::segment::{_reattach, PySegment, attach, destroy, exists, ftok, segments};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -72,9 +72,7 @@ fn no_memory(_: TryReserveError) -> PlainError {
 }
 
 fn needs(what: &str) -> PlainError {
-    PlainError::NeedsCode {
-        what: what.to_owned(),
-    }
+    PlainError::NeedsCode { what: what.to_owned() }
 }
 
 struct Decoder<'a, 'py> {
@@ -90,10 +88,7 @@ struct Decoder<'a, 'py> {
 impl<'a, 'py> Decoder<'a, 'py> {
     fn run(mut self) -> Result<Bound<'py, PyAny>> {
         for _ in 0..self.limits.opcodes {
-            let op = self.reader.next_op().map_err(|error| PlainError::Damaged {
-                at: error.at,
-                why: error.why,
-            })?;
+            let op = self.reader.next_op().map_err(|error| PlainError::Damaged { at: error.at, why: error.why })?;
             if op == Op::Stop {
                 return Ok(self.pop_value()?.obj);
             }
@@ -112,10 +107,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Op::Proto(proto) => self.proto = proto,
             Op::Frame(_) | Op::Stop => {}
             Op::Mark => self.stack.mark(),
-            Op::Pop => self
-                .stack
-                .pop_item_or_mark()
-                .map_err(|why| self.damaged(why))?,
+            Op::Pop => self.stack.pop_item_or_mark().map_err(|why| self.damaged(why))?,
             Op::PopMark => {
                 let start = self.pop_mark()?;
                 self.stack.truncate(start);
@@ -134,20 +126,8 @@ impl<'a, 'py> Decoder<'a, 'py> {
                 self.stack.push(slot);
             }
             Op::None => self.push(py.None().into_bound(py), 1, 0)?,
-            Op::Bool(value) => self.push(
-                value
-                    .into_pyobject(py)
-                    .map_err(PyErr::from)?
-                    .to_owned()
-                    .into_any(),
-                1,
-                0,
-            )?,
-            Op::Int(value) => self.push(
-                value.into_pyobject(py).map_err(PyErr::from)?.into_any(),
-                1,
-                32,
-            )?,
+            Op::Bool(value) => self.push(value.into_pyobject(py).map_err(PyErr::from)?.to_owned().into_any(), 1, 0)?,
+            Op::Int(value) => self.push(value.into_pyobject(py).map_err(PyErr::from)?.into_any(), 1, 32)?,
             Op::Long(digits) => {
                 let int = self.int(digits)?;
                 self.push(int, 1 + digits.len() / 16, 40 + digits.len())?;
@@ -219,39 +199,25 @@ impl<'a, 'py> Decoder<'a, 'py> {
     }
 
     fn damaged(&self, why: &'static str) -> PlainError {
-        PlainError::Damaged {
-            at: self.reader.op_at(),
-            why,
-        }
+        PlainError::Damaged { at: self.reader.op_at(), why }
     }
 
     fn refuse(&self, module: &[u8], name: &[u8]) -> PlainError {
-        PlainError::NeedsCode {
-            what: dotted(modern(module, self.proto), name),
-        }
+        PlainError::NeedsCode { what: dotted(modern(module, self.proto), name) }
     }
 
     fn push(&mut self, obj: Bound<'py, PyAny>, weight: usize, size: usize) -> Result<()> {
         self.budget.memory(size)?;
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-        self.stack.push(Slot::Value(Value {
-            obj,
-            weight,
-            shape: Shape::Fixed(0),
-        }));
+        self.stack.push(Slot::Value(Value { obj, weight, shape: Shape::Fixed(0) }));
         Ok(())
     }
 
     fn new_node(&mut self, obj: Bound<'py, PyAny>) -> Result<Value<'py>> {
-        let index =
-            u32::try_from(self.nodes.len()).map_err(|_| too_much("containers", u32::MAX.into()))?;
+        let index = u32::try_from(self.nodes.len()).map_err(|_| too_much("containers", u32::MAX.into()))?;
         self.nodes.try_reserve(1).map_err(no_memory)?;
         self.nodes.push(Node::default());
-        Ok(Value {
-            obj,
-            weight: 0,
-            shape: Shape::Node(index),
-        })
+        Ok(Value { obj, weight: 0, shape: Shape::Node(index) })
     }
 
     fn push_node(&mut self, obj: Bound<'py, PyAny>, size: usize) -> Result<()> {

@@ -255,10 +255,10 @@ impl Writer<'_> {
     }
 
     fn write_record(&self, at: u64, key: &[u8], value: &[&[u8]]) -> Result<()> {
-        let mut at = at;
-        for part in std::iter::once(&key).chain(value) {
-            self.att.mem.copy_in(at, &[part])?;
-            at += part.len() as u64;
+        match value {
+            [whole] if key.is_empty() => self.att.mem.copy_in(at, &[whole])?,
+            [head, middle, tail] => self.att.mem.copy_in(at, &[key, head, middle, tail])?,
+            _ => self.att.mem.copy_in(at, &[&[key], value].concat())?,
         }
         crash_point!("record-written");
         // CRASH: a free block with something in it.
@@ -321,7 +321,15 @@ impl Writer<'_> {
 /// 12, its slot 32; 9 and less fit the slot.
 pub fn largest_bytes(room: u64) -> u64 {
     let Some(record) = room.checked_sub(SLOT) else { return 0 };
-    let overhead = |n: u64| if n < 256 { 5 } else if n < 1 << 32 { 8 } else { 12 };
+    let overhead = |n: u64| {
+        if n < 256 {
+            5
+        } else if n < 1 << 32 {
+            8
+        } else {
+            12
+        }
+    };
     let mut most = record.saturating_sub(5).max(INLINE_MAX as u64 - 5);
     while most > INLINE_MAX as u64 - 5 && most + overhead(most) > record {
         most -= 1;

@@ -65,16 +65,29 @@ impl Attachment {
             }
             report.variables += 1;
             report.used += content.charge();
-            hold!(content.version() <= state.version.load(Ordering::Relaxed), "slot {number}: a version from the future");
+            hold!(
+                content.version() <= state.version.load(Ordering::Relaxed),
+                "slot {number}: a version from the future"
+            );
             match content.kind() {
                 Kind::Record => {
                     let (granule, block) = (content.granule(), content.block());
                     hold!(blocks.insert((granule, block)), "block {block} of granule {granule} is named twice");
                     let entry = arena.entry(granule)?;
                     hold!(entry.state() == SpanState::Slab, "slot {number} names a block of {entry:?}");
-                    hold!(block < blocks_of(entry.class()), "slot {number} names block {block} of class {}", entry.class());
-                    hold!(content.len() <= u64::from(CLASSES[entry.class()]), "slot {number}: record longer than its block");
-                    hold!(arena.block_used(granule, block)?, "slot {number}: block {block} of granule {granule} is marked free");
+                    hold!(
+                        block < blocks_of(entry.class()),
+                        "slot {number} names block {block} of class {}",
+                        entry.class()
+                    );
+                    hold!(
+                        content.len() <= u64::from(CLASSES[entry.class()]),
+                        "slot {number}: record longer than its block"
+                    );
+                    hold!(
+                        arena.block_used(granule, block)?,
+                        "slot {number}: block {block} of granule {granule} is marked free"
+                    );
                 }
                 Kind::Span => {
                     let granule = content.granule();
@@ -132,7 +145,10 @@ impl Attachment {
                 SpanState::Table => {
                     tables += 1;
                     hold!(granule == table.root.granule(), "a second table at granule {granule}");
-                    hold!(SLOT << table.root.log2() <= crate::layout::GRANULE << entry.order(), "the table's span is short");
+                    hold!(
+                        SLOT << table.root.log2() <= crate::layout::GRANULE << entry.order(),
+                        "the table's span is short"
+                    );
                 }
                 SpanState::None | SpanState::Bad => {}
             }

@@ -57,14 +57,13 @@ impl Attachment {
     /// See [`SegmentInfo`].
     pub fn info(&self) -> Result<SegmentInfo> {
         let state = self.state();
-        let status = self
-            .with_file(|fd| object::status(fd))?
-            .map_err(|e| Error::system("fstat", e))?;
+        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
         let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
         let free = size.saturating_sub(used);
         // Where the memory file system is nearly full, its pages decide; what is free and present here counts too.
         let (_, pages) = object::file_system()?;
-        let room = if pages < free.saturating_add(1 << 20) { free.min(pages.saturating_add(self.warm())) } else { free };
+        let room =
+            if pages < free.saturating_add(1 << 20) { free.min(pages.saturating_add(self.warm())) } else { free };
         Ok(SegmentInfo {
             key: self.identity.key.clone(),
             name: self.name.clone(),
@@ -95,7 +94,9 @@ impl Attachment {
             let Some(got) = self.get(index, &mut scratch, patience)? else { return Ok(None) };
             let (version, kind) = match &got {
                 Got::Inline { bytes, len, version } => (*version, crate::codec::kind::type_name(&bytes[2..2 + len])),
-                Got::Record { prefix, version } => (*version, crate::codec::kind::type_name(&scratch.bytes()[*prefix..])),
+                Got::Record { prefix, version } => {
+                    (*version, crate::codec::kind::type_name(&scratch.bytes()[*prefix..]))
+                }
                 Got::Large(large) => {
                     let mut pickle = vec![0; large.len() as usize];
                     if !large.read(0, &mut pickle, patience)? {
@@ -133,9 +134,9 @@ fn summary(name: &str) -> Option<SegmentInfo> {
         _ => object::open(&crate::identity::Identity::lock_name(&identity.id), false).ok(),
     };
     let living = |n: &u32| {
-        lock_fd.as_ref().is_some_and(|fd| {
-            crate::os::bytelock::is_locked(fd, crate::os::bytelock::byte_of(*n)).unwrap_or(false)
-        })
+        lock_fd
+            .as_ref()
+            .is_some_and(|fd| crate::os::bytelock::is_locked(fd, crate::os::bytelock::byte_of(*n)).unwrap_or(false))
     };
     Some(SegmentInfo {
         key: identity.key,

@@ -39,7 +39,11 @@ impl Drop for Registry {
 }
 
 /// Tries for the registry lock of the object behind `fd`.
-fn try_registry(fresh: Option<OwnedFd>, other: impl FnOnce() -> Result<OwnedFd>, status: &Status) -> Result<Option<Held>> {
+fn try_registry(
+    fresh: Option<OwnedFd>,
+    other: impl FnOnce() -> Result<OwnedFd>,
+    status: &Status,
+) -> Result<Option<Held>> {
     let Some(fd) = fresh.filter(|fd| is_descriptor_of(fd, status)) else {
         let fd = other()?;
         let locked = bytelock::try_lock(&fd, REGISTRY).map_err(|e| Error::io("the registry lock", e))?;
@@ -53,7 +57,11 @@ fn try_registry(fresh: Option<OwnedFd>, other: impl FnOnce() -> Result<OwnedFd>,
 }
 
 /// Waits for the registry lock: sliced, bounded, interruptible.
-fn wait_registry(mut attempt: impl FnMut() -> Result<Option<Held>>, name: &str, patience: &dyn Patience) -> Result<Registry> {
+fn wait_registry(
+    mut attempt: impl FnMut() -> Result<Option<Held>>,
+    name: &str,
+    patience: &dyn Patience,
+) -> Result<Registry> {
     let (began, mut pause) = (Instant::now(), Duration::from_micros(50));
     loop {
         // The mutex goes with each attempt: a fork must not wait for somebody else's registry lock.

@@ -18,7 +18,9 @@ pub use crate::segment::change::Condition;
 pub use crate::segment::check::Report;
 pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
 pub use crate::segment::open::{Options, destroy_with, exists};
-pub use crate::segment::read::{Got, Large};
+pub use crate::segment::read::Got;
+#[cfg(feature = "python")]
+pub use crate::segment::read::Large;
 
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};

@@ -73,7 +73,10 @@ pub fn attach(key: &Key, options: &Options, patience: &dyn Patience) -> Result<A
         match object::open(&name, !options.readonly) {
             Ok(fd) => {
                 if options.create == Some(true) {
-                    return Err(Error::Exists(format!("key {key}: a segment is there already ({}/{name})", object::DIR)));
+                    return Err(Error::Exists(format!(
+                        "key {key}: a segment is there already ({}/{name})",
+                        object::DIR
+                    )));
                 }
                 if let Some(attached) = open(key, &name, fd, options, patience)? {
                     return Ok(attached);
@@ -135,8 +138,12 @@ fn refused(key: &Key, name: &str, error: Errno) -> Error {
 pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(Identity, Status)>> {
     let status = object::status(fd).map_err(|e| Error::system("fstat", e))?;
     if !status.regular || status.nlink > 1 {
-        let what = if status.regular { format!("a file with {} names", status.nlink) } else { "no regular file".into() };
-        return Err(Error::Incompatible(format!("{}/{name} is {what}, not a segment; it was not touched", object::DIR)));
+        let what =
+            if status.regular { format!("a file with {} names", status.nlink) } else { "no regular file".into() };
+        return Err(Error::Incompatible(format!(
+            "{}/{name} is {what}, not a segment; it was not touched",
+            object::DIR
+        )));
     }
     if status.nlink == 0 {
         return Ok(None);
@@ -152,13 +159,7 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
 }
 
 /// `None`: it vanished meanwhile, look again.
-fn open(
-    key: &Key,
-    name: &str,
-    fd: OwnedFd,
-    options: &Options,
-    patience: &dyn Patience,
-) -> Result<Option<Attached>> {
+fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Patience) -> Result<Option<Attached>> {
     let me = crate::os::euid();
     let asked = options.perm & 0o077 != 0 || options.create == Some(false);
     let before = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
@@ -173,7 +174,9 @@ fn open(
     }
     let Some((identity, status)) = identify(Some(key), name, &fd)? else { return Ok(None) };
     if options.id.is_some_and(|id| id != identity.id) {
-        return Err(Error::NotFound(format!("key {key}: the segment that was meant is gone; another one has its key now")));
+        return Err(Error::NotFound(format!(
+            "key {key}: the segment that was meant is gone; another one has its key now"
+        )));
     }
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
     let mut process = process::lock();
@@ -330,7 +333,8 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let zone = ZONE * GRANULE;
     let want = limit.saturating_mul(RESERVE_FACTOR).max(RESERVE_MIN).min(1 << 45).next_power_of_two();
     let least = limit.saturating_mul(2).next_multiple_of(zone);
-    let sizes = std::iter::successors(Some(want), |size| Some(size / 2)).take_while(|size| *size >= least && *size >= zone);
+    let sizes =
+        std::iter::successors(Some(want), |size| Some(size / 2)).take_while(|size| *size >= least && *size >= zone);
     let geometries: Vec<_> =
         sizes.filter_map(|size| Geometry::new(size / GRANULE)).filter(|geometry| geometry.length <= most).collect();
     if geometries.is_empty() {
@@ -385,7 +389,9 @@ fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience) -> 
     // The lock object first: nobody meets a segment without one. Nobody knows its name before he reads the segment's id.
     let lock_name = Identity::lock_name(&id);
     let lock_fd = match lock_object {
-        Some(object) => Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?),
+        Some(object) => {
+            Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
+        }
         None => None,
     };
     crash_point!("lock-object-published");
@@ -485,11 +491,18 @@ pub fn destroy_with(key: &Key, patience: &dyn Patience) -> Result<bool> {
         0 => None,
         _ => object::open(&lock_name, true).ok(),
     };
-    unlink(key, &name, &status, lock_fd.as_ref().unwrap_or(&fd), (identity.lock_object != 0).then_some(&*lock_name), patience)
-        .inspect(|_| {
-            let gone = at::STATE + std::mem::offset_of!(crate::layout::State, gone) as u64;
-            let _ = object::write_at(&fd, &1_u32.to_ne_bytes(), gone);
-        })
+    unlink(
+        key,
+        &name,
+        &status,
+        lock_fd.as_ref().unwrap_or(&fd),
+        (identity.lock_object != 0).then_some(&*lock_name),
+        patience,
+    )
+    .inspect(|_| {
+        let gone = at::STATE + std::mem::offset_of!(crate::layout::State, gone) as u64;
+        let _ = object::write_at(&fd, &1_u32.to_ne_bytes(), gone);
+    })
 }
 
 /// Is there an object of this key's name? Whether it can be attached is another question.
@@ -566,7 +579,9 @@ impl Attachment {
                 needed: size,
                 free: most,
                 size: most,
-                remedy: "the reserve of addresses was fixed when the segment was created: create it anew with this size".into(),
+                remedy:
+                    "the reserve of addresses was fixed when the segment was created: create it anew with this size"
+                        .into(),
             });
         }
         let writer = self.write(patience)?;

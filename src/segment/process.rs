@@ -37,8 +37,7 @@ impl Process {
     /// Adds one.
     pub fn add(&mut self, attachment: &Arc<Attachment>) {
         let status = &attachment.status;
-        self.attachments
-            .insert((status.dev, status.ino, attachment.mem.writable()), Arc::downgrade(attachment));
+        self.attachments.insert((status.dev, status.ino, attachment.mem.writable()), Arc::downgrade(attachment));
     }
 
     /// Forgets those that are gone.

@@ -1,8 +1,9 @@
 //! Reading variables, without a lock.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf};
 use crate::mem::Scratch;
+use crate::os::object;
 use crate::segment::attachment::{Attachment, Inside, Patience};
 use crate::segment::pins::Pin;
 use crate::segment::table::{Found, Token, record_at};
@@ -75,10 +76,18 @@ impl Large<'_> {
 /// Copies from here on let the interpreter's other threads go on.
 pub const OUTSIDE: usize = 64 << 10;
 
+/// A length that is compared with what the object really takes.
+const ASK_THE_KERNEL: u64 = 1 << 20;
+
 impl Attachment {
     /// A variable's value.
     #[inline]
-    pub fn get<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch, patience: &dyn Patience) -> Result<Option<Got<'a>>> {
+    pub fn get<'a>(
+        &'a self,
+        index: &Index<'_>,
+        scratch: &mut Scratch,
+        patience: &dyn Patience,
+    ) -> Result<Option<Got<'a>>> {
         let Some(found) = self.find(index, scratch, patience)? else { return Ok(None) };
         let (content, version) = (&found.content, found.content.version());
         Ok(Some(match content.kind() {
@@ -99,6 +108,15 @@ impl Attachment {
 
     /// Pins a large value, if this handle may and the variable did not change meanwhile.
     fn hold(&self, found: Found, patience: &dyn Patience) -> Result<Large<'_>> {
+        let len = found.content.len();
+        if len >= ASK_THE_KERNEL {
+            // Whoever may write may claim any length; memory that is not there holds no value.
+            let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+            if status.resident < len && self.still(&found)? {
+                let resident = status.resident;
+                return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
+            }
+        }
         if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
             return Ok(Large { att: self, found, pin: None, _inside: None });
         }
@@ -137,7 +155,7 @@ impl Attachment {
         match content.kind() {
             Kind::Record => {
                 let Some(at) = record_at(self, content)? else {
-                    return if self.still(found)? { Err(crate::Error::corrupt("a record's place")) } else { Ok(None) };
+                    return if self.still(found)? { Err(Error::corrupt("a record's place")) } else { Ok(None) };
                 };
                 self.mem.read_into(at, prefix, &mut bytes)?;
             }
@@ -150,7 +168,7 @@ impl Attachment {
         let key = bytes.split_off(prefix - content.key_len() as usize);
         match String::from_utf8(key) {
             Ok(text) => Ok(Some(IndexBuf::Text(text))),
-            Err(_) => Err(crate::Error::corrupt(format_args!("the text index of the slot at {}", found.offset))),
+            Err(_) => Err(Error::corrupt(format_args!("the text index of the slot at {}", found.offset))),
         }
     }
 

@@ -4,9 +4,7 @@
 
 use crate::arena::pages_of;
 use crate::error::{Error, Result};
-use crate::layout::{
-    CLASSES, Entry, GRANULE, PAGE, Root, SLOT, Slot, SpanState, at, order_of,
-};
+use crate::layout::{CLASSES, Entry, GRANULE, PAGE, Root, SLOT, Slot, SpanState, at, order_of};
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::table::Table;
@@ -119,7 +117,13 @@ impl Attachment {
     pub fn refill(&self, class: usize, patience: &dyn Patience) -> Result<()> {
         // In batches, as the segment grows: few calls of the system, little taken by a small one.
         let used = self.state().used.load(Ordering::Relaxed);
-        let batch = if used < 1 << 20 { 0 } else if used < 16 << 20 { 2 } else { 4 };
+        let batch = if used < 1 << 20 {
+            0
+        } else if used < 16 << 20 {
+            2
+        } else {
+            4
+        };
         let mut outcome = self.refill_batch(class, batch, patience);
         if batch > 0 && matches!(outcome, Err(Error::Full { .. })) {
             outcome = self.refill_batch(class, 0, patience);
@@ -130,7 +134,8 @@ impl Attachment {
     fn refill_batch(&self, class: usize, order: u32, patience: &dyn Patience) -> Result<()> {
         let (granule, present) = self.take_span(order, patience)?;
         let offset = self.identity.geometry.granule_at(granule);
-        let obtained = if present >= pages_of(order) { Ok(()) } else { self.obtain_or_trim(offset, GRANULE << order, patience) };
+        let obtained =
+            if present >= pages_of(order) { Ok(()) } else { self.obtain_or_trim(offset, GRANULE << order, patience) };
         let finish = obtained.and_then(|()| {
             let mut writer = self.write(patience)?;
             let entry = writer.arena().entry(granule)?;
@@ -247,7 +252,13 @@ impl Attachment {
 
 impl Writer<'_> {
     /// Plans that a granule whose pages are present becomes an empty slab.
-    pub fn plan_slab(&self, granule: u64, before: Entry, class: usize, change: &mut crate::intent::Change) -> Result<()> {
+    pub fn plan_slab(
+        &self,
+        granule: u64,
+        before: Entry,
+        class: usize,
+        change: &mut crate::intent::Change,
+    ) -> Result<()> {
         debug_assert!(class < CLASSES.len());
         // CRASH: still free, or ours to fill: nobody reads a bitmap there.
         self.att.mem.zero(self.att.identity.geometry.granule_at(granule), crate::layout::SLAB_HEAD as usize)?;

@@ -5,7 +5,7 @@ use crate::hash;
 use crate::intent::Change;
 use crate::key::Index;
 use crate::layout::{
-    CLASSES, GRANULE, Geometry, RECORD_MAX, Root, SLAB_HEAD, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, ZONE, blocks_of,
+    CLASSES, GRANULE, ORDER_MAX, RECORD_MAX, Root, SLAB_HEAD, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, ZONE, blocks_of,
 };
 use crate::mem::Scratch;
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
@@ -160,8 +160,13 @@ impl Attachment {
                     break;
                 }
                 let probed = if word & BUSY == 0 {
-                    let found =
-                        Found { offset, content: Content { word, rest: slot.rest() }, root: table.root, word, token: Token::Stable };
+                    let found = Found {
+                        offset,
+                        content: Content { word, rest: slot.rest() },
+                        root: table.root,
+                        word,
+                        token: Token::Stable,
+                    };
                     self.probe(index, hash, found, scratch)?
                 } else {
                     self.probe_busy(index, hash, table.root, offset, scratch, &mut stuck, patience)?
@@ -209,7 +214,7 @@ impl Attachment {
                 None => return self.damaged(&found, "a record's place"),
             },
             Kind::Span => {
-                if !span_fits(&self.identity.geometry, content) {
+                if !self.span_fits(content) {
                     return self.damaged(&found, "a span's place");
                 }
                 if is_text {
@@ -225,9 +230,13 @@ impl Attachment {
         if !self.still(&found)? {
             return Ok(Probe::Again);
         }
-        let prefix = content.prefix_len() as usize;
-        let key = if is_text { &scratch.bytes()[prefix - content.key_len() as usize..prefix] } else { &[] };
-        Ok(if key == index.record_key() { Probe::Found(found) } else { Probe::NotHere })
+        // Of an integer the slot said all. (Comparing nothing with nothing is a call, and not a cheap one.)
+        if is_text {
+            let prefix = content.prefix_len() as usize;
+            let key = &scratch.bytes()[prefix - content.key_len() as usize..prefix];
+            return Ok(if key == index.record_key() { Probe::Found(found) } else { Probe::NotHere });
+        }
+        Ok(Probe::Found(found))
     }
 
     /// Damaged, or only changed while we looked?
@@ -284,6 +293,16 @@ impl Attachment {
         }
         stuck.pause(self, patience)?;
         Ok(Probe::Again)
+    }
+
+    /// Does the span map say that a record of this length can be there?
+    fn span_fits(&self, content: &Content) -> bool {
+        let Ok(entry) = self.arena().entry(content.granule()) else { return false };
+        // Filling: of a change that is decided and not made yet. Retired: the slot changed, and the reader will see it.
+        let holds = matches!(entry.state(), SpanState::Live | SpanState::Filling | SpanState::Retired);
+        holds
+            && content.len() <= GRANULE << entry.order().min(ORDER_MAX)
+            && content.prefix_len() <= content.len().min(RECORD_MAX)
     }
 
     /// Reads from a span through the kernel: never a signal, whatever happens to it meanwhile.
@@ -360,6 +379,12 @@ impl Writer<'_> {
                 tombstone = tombstone.or(Some(offset));
                 continue;
             }
+            if let Index::Int(number) = index {
+                if content.rest[0] == *number as u64 && !content.is_text() {
+                    return Ok(Place::Taken(offset, content));
+                }
+                continue;
+            }
             let found = Found { offset, content, root: table.root, word, token: Token::Stable };
             match att.probe(index, hash, found, scratch)? {
                 Probe::Found(_) => return Ok(Place::Taken(offset, content)),
@@ -369,14 +394,6 @@ impl Writer<'_> {
         }
         Ok(tombstone.map_or(Place::None, Place::Tombstone))
     }
-}
-
-/// Could this span be one of the arena's? (Whether it is, its entry says.)
-pub fn span_fits(geometry: &Geometry, content: &Content) -> bool {
-    let (granule, len) = (content.granule(), content.len());
-    granule < geometry.granules
-        && len <= (geometry.granules - granule) * GRANULE
-        && content.prefix_len() <= len.min(RECORD_MAX)
 }
 
 /// A reader that cannot repair and finds nobody who does.

@@ -142,7 +142,8 @@ impl<'a> Writer<'a> {
         let area = self.att.mem.intent();
         let Some(change) = Change::read(area) else { return Ok(()) };
         let sound = self.is_sound(&change);
-        let applied = if sound { self.apply(&change) } else { Err(Error::corrupt("the change under way is none of ours")) };
+        let applied =
+            if sound { self.apply(&change) } else { Err(Error::corrupt("the change under way is none of ours")) };
         // An intent that nobody could have written is dropped, so that the next call goes on.
         Change::clear(area);
         applied

@@ -27,10 +27,7 @@ impl<'py> Decoder<'_, 'py> {
         let signed = PyDict::new(self.py);
         signed.set_item("signed", true)?;
         let arguments = (PyBytes::new(self.py, digits), "little");
-        Ok(self
-            .py
-            .get_type::<PyInt>()
-            .call_method("from_bytes", arguments, Some(&signed))?)
+        Ok(self.py.get_type::<PyInt>().call_method("from_bytes", arguments, Some(&signed))?)
     }
 
     pub(super) fn text(&self, utf8: &[u8]) -> Result<Bound<'py, PyAny>> {
@@ -72,12 +69,7 @@ impl<'py> Decoder<'_, 'py> {
         let slots = self.take(start)?;
         let (weight, height) = self.immutable(&slots)?;
         let shape = match slots.as_slice() {
-            [
-                Slot::Value(Value {
-                    shape: Shape::Node(node),
-                    ..
-                }),
-            ] => Shape::TupleOf(*node),
+            [Slot::Value(Value { shape: Shape::Node(node), .. })] => Shape::TupleOf(*node),
             _ => Shape::Fixed(height),
         };
         self.budget.memory(size::TUPLE + 8 * slots.len())?;
@@ -96,11 +88,7 @@ impl<'py> Decoder<'_, 'py> {
             self.check_key(value)?;
             builder.add(&value.obj)?;
         }
-        self.stack.push(Slot::Value(Value {
-            obj: builder.finalize().into_any(),
-            weight,
-            shape: Shape::Fixed(height),
-        }));
+        self.stack.push(Slot::Value(Value { obj: builder.finalize().into_any(), weight, shape: Shape::Fixed(height) }));
         Ok(())
     }
 
@@ -118,8 +106,7 @@ impl<'py> Decoder<'_, 'py> {
 
     pub(super) fn append(&mut self, target: &Value<'py>, start: usize) -> Result<()> {
         let slots = self.take(start)?;
-        let (Ok(list), Shape::Node(node)) = (target.obj.cast_exact::<PyList>(), target.shape)
-        else {
+        let (Ok(list), Shape::Node(node)) = (target.obj.cast_exact::<PyList>(), target.shape) else {
             return Err(self.damaged("items for something that is no list"));
         };
         self.budget.memory(size::LIST_ITEM * slots.len())?;
@@ -197,10 +184,7 @@ impl<'py> Decoder<'_, 'py> {
 
     pub(super) fn check_key_cost(&self, weight: u32, height: u32) -> Result<()> {
         if weight > self.limits.key_weight {
-            return Err(too_much(
-                "steps to hash a key",
-                self.limits.key_weight.into(),
-            ));
+            return Err(too_much("steps to hash a key", self.limits.key_weight.into()));
         }
         if height > self.limits.key_depth {
             return Err(too_much("depth of a key", self.limits.key_depth.into()));
@@ -220,12 +204,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     fn fill_from(&mut self, start: usize, how: Fill<Self, Value<'py>>) -> Result<()> {
-        match self
-            .stack
-            .under(start)
-            .map_err(|why| self.damaged(why))?
-            .clone()
-        {
+        match self.stack.under(start).map_err(|why| self.damaged(why))?.clone() {
             Slot::Value(target) => how(self, &target, start),
             Slot::Known(known) => Err(super::needs(known.name())),
         }

@@ -19,17 +19,11 @@ impl<'py> Decoder<'_, 'py> {
 
     pub(super) fn stack_global(&mut self) -> Result<()> {
         let (name, module) = (self.pop_value()?, self.pop_value()?);
-        let texts = (
-            module.obj.cast_exact::<PyString>(),
-            name.obj.cast_exact::<PyString>(),
-        );
+        let texts = (module.obj.cast_exact::<PyString>(), name.obj.cast_exact::<PyString>());
         let (Ok(module), Ok(name)) = texts else {
             return Err(self.damaged("STACK_GLOBAL of something that is no name"));
         };
-        self.global(
-            module.to_string_lossy().as_bytes(),
-            name.to_string_lossy().as_bytes(),
-        )
+        self.global(module.to_string_lossy().as_bytes(), name.to_string_lossy().as_bytes())
     }
 
     pub(super) fn reduce(&mut self) -> Result<()> {
@@ -46,17 +40,11 @@ impl<'py> Decoder<'_, 'py> {
         }
         let items: Vec<_> = tuple.iter().collect();
         let slot = match (known, items.as_slice()) {
-            (Known::Set | Known::FrozenSet, []) => {
-                self.set_of(known, &PyList::empty(self.py), Node::default())?
-            }
-            (Known::Set | Known::FrozenSet, [items]) => {
-                match (items.cast_exact::<PyList>(), arguments.shape) {
-                    (Ok(list), Shape::TupleOf(node)) => {
-                        self.set_of(known, list, self.nodes[node as usize])?
-                    }
-                    _ => return Err(needs(known.name())),
-                }
-            }
+            (Known::Set | Known::FrozenSet, []) => self.set_of(known, &PyList::empty(self.py), Node::default())?,
+            (Known::Set | Known::FrozenSet, [items]) => match (items.cast_exact::<PyList>(), arguments.shape) {
+                (Ok(list), Shape::TupleOf(node)) => self.set_of(known, list, self.nodes[node as usize])?,
+                _ => return Err(needs(known.name())),
+            },
             (Known::Bytes, []) => self.bytes_slot(&[])?,
             (Known::Encode, [text, encoding]) => {
                 let bytes = self.latin1(text, encoding, known)?;
@@ -72,17 +60,10 @@ impl<'py> Decoder<'_, 'py> {
                 self.bytearray_slot(&bytes)?
             }
             (Known::Complex, [real, imaginary]) => {
-                match (
-                    real.cast_exact::<PyFloat>(),
-                    imaginary.cast_exact::<PyFloat>(),
-                ) {
+                match (real.cast_exact::<PyFloat>(), imaginary.cast_exact::<PyFloat>()) {
                     (Ok(real), Ok(imaginary)) => {
                         self.budget.memory(32)?;
-                        scalar(
-                            PyComplex::from_doubles(self.py, real.value(), imaginary.value())
-                                .into_any(),
-                            1,
-                        )
+                        scalar(PyComplex::from_doubles(self.py, real.value(), imaginary.value()).into_any(), 1)
                     }
                     _ => return Err(needs(known.name())),
                 }
@@ -94,12 +75,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     /// A set of a list's items, which were weighed when they went into the list.
-    fn set_of(
-        &mut self,
-        known: Known,
-        list: &Bound<'py, PyList>,
-        items: Node,
-    ) -> Result<Slot<'py>> {
+    fn set_of(&mut self, known: Known, list: &Bound<'py, PyList>, items: Node) -> Result<Slot<'py>> {
         if items.unhashable {
             return Err(self.damaged("a set member that cannot be hashed"));
         }
@@ -138,34 +114,18 @@ impl<'py> Decoder<'_, 'py> {
         Ok(scalar(self.bytearray(bytes)?, 0))
     }
 
-    fn latin1(
-        &self,
-        text: &Bound<'py, PyAny>,
-        encoding: &Bound<'py, PyAny>,
-        known: Known,
-    ) -> Result<Vec<u8>> {
-        let (Ok(text), Ok(encoding)) = (
-            text.cast_exact::<PyString>(),
-            encoding.cast_exact::<PyString>(),
-        ) else {
+    fn latin1(&self, text: &Bound<'py, PyAny>, encoding: &Bound<'py, PyAny>, known: Known) -> Result<Vec<u8>> {
+        let (Ok(text), Ok(encoding)) = (text.cast_exact::<PyString>(), encoding.cast_exact::<PyString>()) else {
             return Err(needs(known.name()));
         };
         if !matches!(&*encoding.to_string_lossy(), "latin1" | "latin-1") {
             return Err(needs(known.name()));
         }
-        let text = text
-            .to_str()
-            .map_err(|_| self.damaged("a str that is not Latin-1"))?;
-        text.chars()
-            .map(|c| u8::try_from(c).map_err(|_| self.damaged("a str that is not Latin-1")))
-            .collect()
+        let text = text.to_str().map_err(|_| self.damaged("a str that is not Latin-1"))?;
+        text.chars().map(|c| u8::try_from(c).map_err(|_| self.damaged("a str that is not Latin-1"))).collect()
     }
 }
 
 fn scalar(obj: Bound<'_, PyAny>, weight: usize) -> Slot<'_> {
-    Slot::Value(Value {
-        obj,
-        weight: u32::try_from(weight).unwrap_or(u32::MAX),
-        shape: Shape::Fixed(0),
-    })
+    Slot::Value(Value { obj, weight: u32::try_from(weight).unwrap_or(u32::MAX), shape: Shape::Fixed(0) })
 }

@@ -67,21 +67,14 @@ impl fmt::Display for PlainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PlainError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
-            PlainError::NeedsCode { what } => write!(
-                f,
-                "the value needs {what}, and this segment is not trusted: only plain data is decoded"
-            ),
+            PlainError::NeedsCode { what } => {
+                write!(f, "the value needs {what}, and this segment is not trusted: only plain data is decoded")
+            }
             PlainError::NewerProtocol(proto) => {
-                write!(
-                    f,
-                    "the value was written by pickle protocol {proto}; this reads up to 5"
-                )
+                write!(f, "the value was written by pickle protocol {proto}; this reads up to 5")
             }
             PlainError::TooMuch { limit, value } => {
-                write!(
-                    f,
-                    "the value exceeds a limit for segments that are not trusted: {limit}, {value}"
-                )
+                write!(f, "the value exceeds a limit for segments that are not trusted: {limit}, {value}")
             }
             PlainError::Python(error) => error.fmt(f),
         }
@@ -102,9 +95,7 @@ pub fn to_pyerr(py: Python<'_>, error: PlainError) -> PyErr {
         PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => "CorruptSegmentError",
     };
     let message = error.to_string();
-    let raised = py
-        .import("shmvar._errors")
-        .and_then(|errors| errors.getattr(class)?.call1((message,)));
+    let raised = py.import("shmvar._errors").and_then(|errors| errors.getattr(class)?.call1((message,)));
     match raised {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,

@@ -101,13 +101,7 @@ impl Budget {
         let scaled = |base: u64, each: u64| base.saturating_add(each.saturating_mul(input as u64));
         let memory = scaled(limits.memory_base, limits.memory_per_byte);
         let cpu = scaled(limits.cpu_base_ns, limits.cpu_ns_per_byte);
-        Budget {
-            memory_left: memory,
-            memory,
-            cpu_end: cpu_now().saturating_add(cpu),
-            cpu,
-            ticks: 0,
-        }
+        Budget { memory_left: memory, memory, cpu_end: cpu_now().saturating_add(cpu), cpu, ticks: 0 }
     }
 
     pub fn memory(&mut self, bytes: usize) -> Result<(), super::PlainError> {
@@ -137,7 +131,5 @@ impl Budget {
 /// Not the wall clock: a stopped or starved process must not lose its values.
 fn cpu_now() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    (now.tv_sec as u64)
-        .saturating_mul(1_000_000_000)
-        .saturating_add(now.tv_nsec as u64)
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
 }
