@@ -16,6 +16,12 @@ pub fn unix_ns() -> u64 {
     clock_ns(ClockId::Realtime)
 }
 
+/// Processor time of this thread, in nanoseconds: a stopped or starved process loses none.
+#[cfg(feature = "python")]
+pub fn thread_cpu_ns() -> u64 {
+    clock_ns(ClockId::ThreadCPUTime)
+}
+
 fn clock_ns(clock: ClockId) -> u64 {
     let now = clock_gettime(clock);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64

@@ -3,7 +3,9 @@
 pub mod attachment;
 pub mod change;
 mod check;
+mod create;
 mod info;
+mod limit;
 mod membership;
 mod open;
 mod pins;
@@ -11,16 +13,18 @@ mod process;
 mod read;
 mod room;
 pub mod table;
+mod unlink;
 mod writer;
 
 pub use crate::segment::attachment::{Patience, Plain};
 pub use crate::segment::change::Condition;
 pub use crate::segment::check::Report;
 pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
-pub use crate::segment::open::{Options, destroy_with, exists};
+pub use crate::segment::open::Options;
 pub use crate::segment::read::Got;
 #[cfg(feature = "python")]
 pub use crate::segment::read::Large;
+pub use crate::segment::unlink::{destroy_with, exists};
 
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};

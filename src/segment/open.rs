@@ -1,21 +1,15 @@
-//! Finding, making and mapping a segment by its key; unlinking it.
+//! Finding and mapping a segment by its key.
 
-use crate::arena::{Arena, pages_of};
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Unverified};
-use crate::intent::{Change, Counters};
 use crate::key::Key;
-use crate::layout::{
-    Entry, GRANULE, Geometry, IDENTITY_LEN, PAGE, Root, SLOTS_MIN_LOG2, SpanState, ZONE, ZONE_ORDER, at,
-};
-use crate::mem::Mem;
+use crate::layout::IDENTITY_LEN;
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
-use crate::os::object::{self, Status, Unpublished};
+use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, Descriptor, Patience};
-use crate::segment::membership::registry_of;
+use crate::segment::create::create;
 use crate::segment::process;
-use crate::segment::room::file_system_full;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::sync::Arc;
@@ -45,12 +39,6 @@ impl Default for Options {
     }
 }
 
-/// The default limit.
-const SIZE: u64 = 1 << 30;
-/// The arena has this many times the limit of addresses: then fragmentation never decides.
-const RESERVE_FACTOR: u64 = 16;
-/// And at least this much, so that the limit can be raised later.
-const RESERVE_MIN: u64 = 64 << 30;
 /// Tries at a key that others create and destroy meanwhile.
 const TRIES: u32 = 1000;
 
@@ -111,7 +99,7 @@ fn check(options: &Options) -> Result<()> {
 }
 
 /// What the system's refusal to open means.
-fn refused(key: &Key, name: &str, error: Errno) -> Error {
+pub fn refused(key: &Key, name: &str, error: Errno) -> Error {
     let status = object::status_of(name);
     let strange = |what: &str| {
         Error::Incompatible(format!("key {key}: {}/{name} is {what}, not a segment; it was not touched", object::DIR))
@@ -214,7 +202,7 @@ pub fn release(attachment: &Attachment) {
 }
 
 /// Could nobody but this user and root have written to it?
-fn is_trusted(status: &Status) -> bool {
+pub fn is_trusted(status: &Status) -> bool {
     // In a user namespace every unmapped owner shows as the overflow uid.
     let owner = (status.uid == crate::os::euid() || status.uid == 0) && status.uid != crate::os::overflow_uid();
     owner && status.mode & 0o022 == 0
@@ -265,7 +253,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
 }
 
 #[allow(clippy::too_many_arguments, reason = "one constructor, two callers")]
-fn assemble(
+pub fn assemble(
     identity: Identity,
     name: &str,
     status: Status,
@@ -312,293 +300,5 @@ impl Drop for Attachment {
         self.let_go();
         self.file.replace(None, &self.status);
         self.query.replace(None, &self.lock_status);
-    }
-}
-
-/// Limit and arena of a new segment.
-fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
-    let (total, _) = object::file_system()?;
-    let limit = options.size.unwrap_or(SIZE.min(total));
-    if limit > total {
-        let free = object::file_system().map_or(0, |(_, free)| free);
-        let remedy = format!(
-            "the memory file system {} is smaller than the size asked for: ask for less, or enlarge it (mount -o remount,size=…; \
-             docker --shm-size; Kubernetes: a memory emptyDir)",
-            object::DIR
-        );
-        return Err(Error::Full { needed: limit, free, size: total, remedy });
-    }
-    let (addresses, file) = crate::os::limits();
-    let most = addresses.map_or(u64::MAX, |n| n / 2).min(file.unwrap_or(u64::MAX));
-    let zone = ZONE * GRANULE;
-    let want = limit.saturating_mul(RESERVE_FACTOR).max(RESERVE_MIN).min(1 << 45).next_power_of_two();
-    let least = limit.saturating_mul(2).next_multiple_of(zone);
-    let sizes =
-        std::iter::successors(Some(want), |size| Some(size / 2)).take_while(|size| *size >= least && *size >= zone);
-    let geometries: Vec<_> =
-        sizes.filter_map(|size| Geometry::new(size / GRANULE)).filter(|geometry| geometry.length <= most).collect();
-    if geometries.is_empty() {
-        return Err(Error::Busy(format!(
-            "a segment of {limit} bytes reserves at least {least} bytes of addresses; the limits of this process allow {most} \
-             (ulimit -v, ulimit -f): raise them"
-        )));
-    }
-    Ok((limit, geometries))
-}
-
-/// `None`: somebody else was first.
-fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience) -> Result<Option<Attached>> {
-    let (limit, geometries) = plan(options)?;
-    let new = |mode| {
-        Unpublished::new(mode).map_err(|e| match e {
-            Errno::NOSPC => file_system_full(GRANULE),
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::Access(format!(
-                "key {key}: this process (uid {}) may not create objects in {}: {e}",
-                crate::os::euid(),
-                object::DIR
-            )),
-            e => Error::system(format!("creating a segment in {}", object::DIR), e),
-        })
-    };
-    let object = new(options.perm)?;
-    // Where somebody may read who may not write, he could take read locks on the segment itself and stop everybody.
-    let reads_only = [6, 3, 0].iter().any(|class| options.perm >> class & 0o6 == 0o4);
-    let lock_mode = [6, 3, 0].iter().fold(0, |mode, class| mode | (options.perm >> class & 0o2) * 3 << class);
-    let lock_object = reads_only.then(|| new(lock_mode)).transpose()?;
-    let lock_inode = match &lock_object {
-        Some(object) => object::status(object.fd()).map_err(|e| Error::system("fstat", e))?.ino,
-        None => 0,
-    };
-    let (mut id, mut hash_key) = ([0; 16], [0; 16]);
-    crate::os::random(&mut id)?;
-    crate::os::random(&mut hash_key)?;
-    let half = |i: usize| u64::from_le_bytes(hash_key[i..i + 8].try_into().expect("eight bytes"));
-
-    let (geometry, mapping) = reserve(&object, &geometries)?;
-    let identity = Identity {
-        id,
-        created_at: crate::os::unix_ns(),
-        geometry,
-        hash_key: [half(0), half(8)],
-        lock_object: lock_inode,
-        key: key.clone(),
-    };
-    format(&object, &mapping.mem(true), &identity, limit)?;
-    crash_point!("formatted");
-
-    // The lock object first: nobody meets a segment without one. Nobody knows its name before he reads the segment's id.
-    let lock_name = Identity::lock_name(&id);
-    let lock_fd = match lock_object {
-        Some(object) => {
-            Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
-        }
-        None => None,
-    };
-    crash_point!("lock-object-published");
-    let fd = match object.publish(name) {
-        Ok(fd) => fd,
-        Err((error, _)) => {
-            if lock_fd.is_some() {
-                let _ = object::unlink(&lock_name);
-            }
-            return match error {
-                Errno::EXIST if options.create == Some(true) => {
-                    Err(Error::Exists(format!("key {key}: a segment is there already ({}/{name})", object::DIR)))
-                }
-                Errno::EXIST => Ok(None),
-                error => Err(Error::system(format!("publishing {}/{name}", object::DIR), error)),
-            };
-        }
-    };
-    crash_point!("published");
-    let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
-    let lock_status = match &lock_fd {
-        Some(fd) => object::status(fd).map_err(|e| Error::system("fstat", e))?,
-        None => status,
-    };
-    let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
-    let attachment = Arc::new(assemble(identity, name, status, lock_status, mapping, fd, lock_fd, true));
-    {
-        let mut process = process::lock();
-        process.sweep();
-        process.add(&attachment);
-    }
-    attachment.handles.fetch_add(1, Ordering::SeqCst);
-    attachment.member(patience).inspect_err(|_| release(&attachment))?;
-    Ok(Some(Attached { attachment, created: true, trusted }))
-}
-
-/// Gives the object its length and maps it: the largest reserve that this process's limits allow.
-fn reserve(object: &Unpublished, geometries: &[Geometry]) -> Result<(Geometry, Mapping)> {
-    let mut last = None;
-    for geometry in geometries {
-        let sized = rustix::fs::ftruncate(object.fd(), geometry.length);
-        match sized.map_err(|e| Error::system("sizing a segment", e)) {
-            Ok(()) => match Mapping::of(object.fd(), geometry.length, true) {
-                Ok(mapping) => return Ok((*geometry, mapping)),
-                Err(error) => last = Some(error),
-            },
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.expect("at least one geometry"))
-}
-
-/// Fills a new segment: nobody else sees it yet.
-fn format(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> Result<()> {
-    let geo = &identity.geometry;
-    let pages = [
-        (0, at::PARTICIPANTS + PAGE),
-        (at::SUMMARY / PAGE * PAGE, PAGE),
-        (geo.zone_at(0), GRANULE),
-        (geo.granule_at(0), GRANULE),
-    ];
-    for (offset, len) in pages {
-        object::obtain(object.fd(), offset, len).map_err(|e| match e {
-            Errno::NOSPC | Errno::NOMEM | Errno::DQUOT => file_system_full(len),
-            e => Error::system("obtaining pages", e),
-        })?;
-    }
-    mem.copy_in(0, &[&identity.to_bytes()])?;
-    let (state, arena) = (mem.state(), Arena { mem, geo });
-    state.limit.store(limit, Ordering::Relaxed);
-    state.zones.store(1, Ordering::Relaxed);
-    let mut change = Change::new(Counters::read(state));
-    arena.plan_free(0, Entry(0), ZONE_ORDER, pages_of(0), &mut change)?;
-    arena.apply_span(&change.spans[0])?;
-    arena.make_sticky(0, 0)?;
-    let mut change = Change::new(Counters::read(state));
-    let table = Entry::new(SpanState::Table, 0).with_sticky();
-    let Some((granule, _)) = arena.plan_take(0, table, &mut change)? else { return Err(Error::corrupt("a new arena")) };
-    for edit in &change.spans {
-        arena.apply_span(edit)?;
-    }
-    state.root.store(Root::new(granule as u32, SLOTS_MIN_LOG2, 1).0, Ordering::Release);
-    Ok(())
-}
-
-/// Unlinks a segment by its key, waiting in the caller's way. False: there was none.
-pub fn destroy_with(key: &Key, patience: &dyn Patience) -> Result<bool> {
-    let name = key.object_name();
-    let fd = match object::open(&name, true).or_else(|_| object::open(&name, false)) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(false),
-        Err(error) => return Err(refused(key, &name, error)),
-    };
-    let Some((identity, status)) = identify(Some(key), &name, &fd)? else { return Ok(false) };
-    let lock_name = Identity::lock_name(&identity.id);
-    let lock_fd = match identity.lock_object {
-        0 => None,
-        _ => object::open(&lock_name, true).ok(),
-    };
-    unlink(
-        key,
-        &name,
-        &status,
-        lock_fd.as_ref().unwrap_or(&fd),
-        (identity.lock_object != 0).then_some(&*lock_name),
-        patience,
-    )
-    .inspect(|_| {
-        let gone = at::STATE + std::mem::offset_of!(crate::layout::State, gone) as u64;
-        let _ = object::write_at(&fd, &1_u32.to_ne_bytes(), gone);
-    })
-}
-
-/// Is there an object of this key's name? Whether it can be attached is another question.
-pub fn exists(key: &Key) -> bool {
-    object::status_of(&key.object_name()).is_ok_and(|status| status.regular)
-}
-
-/// Unlinks a name if it still means this object, under the registry lock that lives on `lock_fd`.
-fn unlink(
-    key: &Key,
-    name: &str,
-    status: &Status,
-    lock_fd: &OwnedFd,
-    lock_name: Option<&str>,
-    patience: &dyn Patience,
-) -> Result<bool> {
-    // Without permission to lock there is nobody whom the lock would keep from binding the name anew, either.
-    let _registry = match registry_of(lock_fd, name, patience) {
-        Ok(registry) => Some(registry),
-        Err(Error::Access(_) | Error::System { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    match object::status_of(name) {
-        Ok(now) if now.same(status) => {}
-        _ => return Ok(false),
-    }
-    object::unlink(name).map_err(|e| match e {
-        Errno::ACCESS | Errno::PERM => Error::Access(format!(
-            "key {key}: {}/{name} belongs to uid {} (mode {:#o}); only its owner and root may destroy it",
-            object::DIR,
-            status.uid,
-            status.mode
-        )),
-        e => Error::system(format!("unlinking {}/{name}", object::DIR), e),
-    })?;
-    crash_point!("unlinked");
-    // CRASH: an empty lock object stays, which nobody will ask for.
-    if let Some(lock_name) = lock_name {
-        let _ = object::unlink(lock_name);
-    }
-    Ok(true)
-}
-
-impl Attachment {
-    /// Unlinks this very segment, if its name still means it.
-    pub fn destroy(&self, patience: &dyn Patience) -> Result<()> {
-        let lock_name = (self.identity.lock_object != 0).then(|| self.lock_name());
-        let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-        let fd = self
-            .query
-            .with(&self.lock_name(), &self.lock_status, self.mem.writable(), duplicate)?
-            .map_err(|e| Error::system("a descriptor", e))?;
-        if unlink(&self.identity.key, &self.name, &self.status, &fd, lock_name.as_deref(), patience)? {
-            self.state().gone.store(1, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// Raises the limit to `size`; never lowers it.
-    pub fn raise(&self, size: u64, patience: &dyn Patience) -> Result<()> {
-        if size > self.state().limit.load(Ordering::Relaxed) { self.set_limit(size, true, patience) } else { Ok(()) }
-    }
-
-    /// Changes the limit: not below what is used, not beyond what the segment or the memory file system can hold.
-    pub fn set_limit(&self, size: u64, only_raise: bool, patience: &dyn Patience) -> Result<()> {
-        let (total, free) = object::file_system()?;
-        if size > total {
-            let remedy = format!("the memory file system {} is smaller than that: enlarge it first", object::DIR);
-            return Err(Error::Full { needed: size, free, size: total, remedy });
-        }
-        let most = self.identity.geometry.granules * GRANULE / 2;
-        if size > most {
-            return Err(Error::Full {
-                needed: size,
-                free: most,
-                size: most,
-                remedy:
-                    "the reserve of addresses was fixed when the segment was created: create it anew with this size"
-                        .into(),
-            });
-        }
-        let writer = self.write(patience)?;
-        let used = self.state().used.load(Ordering::Relaxed);
-        let now = self.state().limit.load(Ordering::Relaxed);
-        if size < used {
-            return Err(Error::Full {
-                needed: used,
-                free: size,
-                size: now,
-                remedy: format!("the limit cannot go below the {used} bytes that are used: remove variables first"),
-            });
-        }
-        if !only_raise || size > now {
-            self.state().limit.store(size, Ordering::Release);
-        }
-        drop(writer);
-        Ok(())
     }
 }

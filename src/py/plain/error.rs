@@ -34,7 +34,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            depth: 10_000,
+            depth: 20_000,
             key_depth: 200,
             key_weight: 10_000,
             int_bytes: 65_536,

@@ -1,5 +1,6 @@
 //! What the decoder of untrusted values keeps about each Python object it has made.
 
+use crate::os::thread_cpu_ns;
 use pyo3::prelude::*;
 
 /// One item of the pickle machine's stack.
@@ -101,7 +102,7 @@ impl Budget {
         let scaled = |base: u64, each: u64| base.saturating_add(each.saturating_mul(input as u64));
         let memory = scaled(limits.memory_base, limits.memory_per_byte);
         let cpu = scaled(limits.cpu_base_ns, limits.cpu_ns_per_byte);
-        Budget { memory_left: memory, memory, cpu_end: cpu_now().saturating_add(cpu), cpu, ticks: 0 }
+        Budget { memory_left: memory, memory, cpu_end: thread_cpu_ns().saturating_add(cpu), cpu, ticks: 0 }
     }
 
     pub fn memory(&mut self, bytes: usize) -> Result<(), super::PlainError> {
@@ -121,15 +122,9 @@ impl Budget {
             return Ok(());
         }
         self.ticks = 0;
-        if cpu_now() > self.cpu_end {
+        if thread_cpu_ns() > self.cpu_end {
             return Err(super::too_much("nanoseconds of processor time", self.cpu));
         }
         Ok(())
     }
-}
-
-/// Not the wall clock: a stopped or starved process must not lose its values.
-fn cpu_now() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
 }

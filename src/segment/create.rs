@@ -1,0 +1,187 @@
+//! Making a segment: nameless, filled, then published whole.
+
+use crate::arena::{Arena, pages_of};
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::intent::{Change, Counters};
+use crate::key::Key;
+use crate::layout::{Entry, GRANULE, Geometry, PAGE, Root, SLOTS_MIN_LOG2, SpanState, ZONE, ZONE_ORDER, at};
+use crate::mem::Mem;
+use crate::os::map::Mapping;
+use crate::os::object::{self, Unpublished};
+use crate::segment::attachment::Patience;
+use crate::segment::open::{Attached, Options, assemble, is_trusted, release};
+use crate::segment::process;
+use crate::segment::room::file_system_full;
+use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The default limit.
+const SIZE: u64 = 1 << 30;
+/// The arena has this many times the limit of addresses: then fragmentation never decides.
+const RESERVE_FACTOR: u64 = 16;
+/// And at least this much, so that the limit can be raised later.
+const RESERVE_MIN: u64 = 64 << 30;
+
+/// Limit and arena of a new segment.
+fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
+    let (total, _) = object::file_system()?;
+    let limit = options.size.unwrap_or(SIZE.min(total));
+    if limit > total {
+        let free = object::file_system().map_or(0, |(_, free)| free);
+        let remedy = format!(
+            "the memory file system {} is smaller than the size asked for: ask for less, or enlarge it (mount -o remount,size=…; \
+             docker --shm-size; Kubernetes: a memory emptyDir)",
+            object::DIR
+        );
+        return Err(Error::Full { needed: limit, free, size: total, remedy });
+    }
+    let (addresses, file) = crate::os::limits();
+    let most = addresses.map_or(u64::MAX, |n| n / 2).min(file.unwrap_or(u64::MAX));
+    let zone = ZONE * GRANULE;
+    let want = limit.saturating_mul(RESERVE_FACTOR).max(RESERVE_MIN).min(1 << 45).next_power_of_two();
+    let least = limit.saturating_mul(2).next_multiple_of(zone);
+    let sizes =
+        std::iter::successors(Some(want), |size| Some(size / 2)).take_while(|size| *size >= least && *size >= zone);
+    let geometries: Vec<_> =
+        sizes.filter_map(|size| Geometry::new(size / GRANULE)).filter(|geometry| geometry.length <= most).collect();
+    if geometries.is_empty() {
+        return Err(Error::Busy(format!(
+            "a segment of {limit} bytes reserves at least {least} bytes of addresses; the limits of this process allow {most} \
+             (ulimit -v, ulimit -f): raise them"
+        )));
+    }
+    Ok((limit, geometries))
+}
+
+/// `None`: somebody else was first.
+pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience) -> Result<Option<Attached>> {
+    let (limit, geometries) = plan(options)?;
+    let new = |mode| {
+        Unpublished::new(mode).map_err(|e| match e {
+            Errno::NOSPC => file_system_full(GRANULE),
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::Access(format!(
+                "key {key}: this process (uid {}) may not create objects in {}: {e}",
+                crate::os::euid(),
+                object::DIR
+            )),
+            e => Error::system(format!("creating a segment in {}", object::DIR), e),
+        })
+    };
+    let object = new(options.perm)?;
+    // Where somebody may read who may not write, he could take read locks on the segment itself and stop everybody.
+    let reads_only = [6, 3, 0].iter().any(|class| options.perm >> class & 0o6 == 0o4);
+    let lock_mode = [6, 3, 0].iter().fold(0, |mode, class| mode | (options.perm >> class & 0o2) * 3 << class);
+    let lock_object = reads_only.then(|| new(lock_mode)).transpose()?;
+    let lock_inode = match &lock_object {
+        Some(object) => object::status(object.fd()).map_err(|e| Error::system("fstat", e))?.ino,
+        None => 0,
+    };
+    let (mut id, mut hash_key) = ([0; 16], [0; 16]);
+    crate::os::random(&mut id)?;
+    crate::os::random(&mut hash_key)?;
+    let half = |i: usize| u64::from_le_bytes(hash_key[i..i + 8].try_into().expect("eight bytes"));
+
+    let (geometry, mapping) = reserve(&object, &geometries)?;
+    let identity = Identity {
+        id,
+        created_at: crate::os::unix_ns(),
+        geometry,
+        hash_key: [half(0), half(8)],
+        lock_object: lock_inode,
+        key: key.clone(),
+    };
+    format(&object, &mapping.mem(true), &identity, limit)?;
+    crash_point!("formatted");
+
+    // The lock object first: nobody meets a segment without one. Nobody knows its name before he reads the segment's id.
+    let lock_name = Identity::lock_name(&id);
+    let lock_fd = match lock_object {
+        Some(object) => {
+            Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
+        }
+        None => None,
+    };
+    crash_point!("lock-object-published");
+    let fd = match object.publish(name) {
+        Ok(fd) => fd,
+        Err((error, _)) => {
+            if lock_fd.is_some() {
+                let _ = object::unlink(&lock_name);
+            }
+            return match error {
+                Errno::EXIST if options.create == Some(true) => {
+                    Err(Error::Exists(format!("key {key}: a segment is there already ({}/{name})", object::DIR)))
+                }
+                Errno::EXIST => Ok(None),
+                error => Err(Error::system(format!("publishing {}/{name}", object::DIR), error)),
+            };
+        }
+    };
+    crash_point!("published");
+    let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
+    let lock_status = match &lock_fd {
+        Some(fd) => object::status(fd).map_err(|e| Error::system("fstat", e))?,
+        None => status,
+    };
+    let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
+    let attachment = Arc::new(assemble(identity, name, status, lock_status, mapping, fd, lock_fd, true));
+    {
+        let mut process = process::lock();
+        process.sweep();
+        process.add(&attachment);
+    }
+    attachment.handles.fetch_add(1, Ordering::SeqCst);
+    attachment.member(patience).inspect_err(|_| release(&attachment))?;
+    Ok(Some(Attached { attachment, created: true, trusted }))
+}
+
+/// Gives the object its length and maps it: the largest reserve that this process's limits allow.
+fn reserve(object: &Unpublished, geometries: &[Geometry]) -> Result<(Geometry, Mapping)> {
+    let mut last = None;
+    for geometry in geometries {
+        let sized = rustix::fs::ftruncate(object.fd(), geometry.length);
+        match sized.map_err(|e| Error::system("sizing a segment", e)) {
+            Ok(()) => match Mapping::of(object.fd(), geometry.length, true) {
+                Ok(mapping) => return Ok((*geometry, mapping)),
+                Err(error) => last = Some(error),
+            },
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.expect("at least one geometry"))
+}
+
+/// Fills a new segment: nobody else sees it yet.
+fn format(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> Result<()> {
+    let geo = &identity.geometry;
+    let pages = [
+        (0, at::PARTICIPANTS + PAGE),
+        (at::SUMMARY / PAGE * PAGE, PAGE),
+        (geo.zone_at(0), GRANULE),
+        (geo.granule_at(0), GRANULE),
+    ];
+    for (offset, len) in pages {
+        object::obtain(object.fd(), offset, len).map_err(|e| match e {
+            Errno::NOSPC | Errno::NOMEM | Errno::DQUOT => file_system_full(len),
+            e => Error::system("obtaining pages", e),
+        })?;
+    }
+    mem.copy_in(0, &[&identity.to_bytes()])?;
+    let (state, arena) = (mem.state(), Arena { mem, geo });
+    state.limit.store(limit, Ordering::Relaxed);
+    state.zones.store(1, Ordering::Relaxed);
+    let mut change = Change::new(Counters::read(state));
+    arena.plan_free(0, Entry(0), ZONE_ORDER, pages_of(0), &mut change)?;
+    arena.apply_span(&change.spans[0])?;
+    arena.make_sticky(0, 0)?;
+    let mut change = Change::new(Counters::read(state));
+    let table = Entry::new(SpanState::Table, 0).with_sticky();
+    let Some((granule, _)) = arena.plan_take(0, table, &mut change)? else { return Err(Error::corrupt("a new arena")) };
+    for edit in &change.spans {
+        arena.apply_span(edit)?;
+    }
+    state.root.store(Root::new(granule as u32, SLOTS_MIN_LOG2, 1).0, Ordering::Release);
+    Ok(())
+}

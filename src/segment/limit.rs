@@ -1,0 +1,50 @@
+//! The limit: how much may be stored.
+
+use crate::error::{Error, Result};
+use crate::layout::GRANULE;
+use crate::os::object;
+use crate::segment::attachment::{Attachment, Patience};
+use std::sync::atomic::Ordering;
+
+impl Attachment {
+    /// Raises the limit to `size`; never lowers it.
+    pub fn raise(&self, size: u64, patience: &dyn Patience) -> Result<()> {
+        if size > self.state().limit.load(Ordering::Relaxed) { self.set_limit(size, true, patience) } else { Ok(()) }
+    }
+
+    /// Changes the limit: not below what is used, not beyond what the segment or the memory file system can hold.
+    pub fn set_limit(&self, size: u64, only_raise: bool, patience: &dyn Patience) -> Result<()> {
+        let (total, free) = object::file_system()?;
+        if size > total {
+            let remedy = format!("the memory file system {} is smaller than that: enlarge it first", object::DIR);
+            return Err(Error::Full { needed: size, free, size: total, remedy });
+        }
+        let most = self.identity.geometry.granules * GRANULE / 2;
+        if size > most {
+            return Err(Error::Full {
+                needed: size,
+                free: most,
+                size: most,
+                remedy:
+                    "the reserve of addresses was fixed when the segment was created: create it anew with this size"
+                        .into(),
+            });
+        }
+        let writer = self.write(patience)?;
+        let used = self.state().used.load(Ordering::Relaxed);
+        let now = self.state().limit.load(Ordering::Relaxed);
+        if size < used {
+            return Err(Error::Full {
+                needed: used,
+                free: size,
+                size: now,
+                remedy: format!("the limit cannot go below the {used} bytes that are used: remove variables first"),
+            });
+        }
+        if !only_raise || size > now {
+            self.state().limit.store(size, Ordering::Release);
+        }
+        drop(writer);
+        Ok(())
+    }
+}
