@@ -91,6 +91,9 @@ impl<'a> Arena<'a> {
 
     fn set_free(&self, granule: u64, order: u32, on: bool) -> Result<()> {
         let zone = granule / ZONE;
+        if order > ORDER_MAX {
+            return Err(Error::corrupt(format_args!("a span of order {order} at granule {granule}")));
+        }
         if order >= ZONE_ORDER {
             return self.set_summary(KIND_ZONES + (order - ZONE_ORDER) as usize, zone, on);
         }
@@ -104,7 +107,7 @@ impl<'a> Arena<'a> {
 
     fn set_room(&self, granule: u64, class: usize, on: bool) -> Result<()> {
         let zone = granule / ZONE;
-        let bitmap = &self.zone(zone)?.classes[class];
+        let bitmap = self.class_bits(zone, class)?;
         let bit = granule % ZONE;
         let word = &bitmap[(bit / 64) as usize];
         if (word.load(Ordering::Relaxed) >> (bit % 64) & 1 == 1) == on {
@@ -116,12 +119,20 @@ impl<'a> Arena<'a> {
         self.set_summary(class, zone, any)
     }
 
+    fn class_bits(&self, zone: u64, class: usize) -> Result<&'a [AtomicU64; 16]> {
+        let classes = &self.zone(zone)?.classes;
+        classes.get(class).ok_or_else(|| Error::corrupt(format_args!("a slab of class {class} in zone {zone}")))
+    }
+
     fn slab(&self, granule: u64) -> Result<&'a SlabHead> {
         self.mem.at(self.geo.granule_at(granule))
     }
 
     /// Lowest free block of a slab.
     pub fn free_block(&self, granule: u64, class: usize) -> Result<Option<u64>> {
+        if class >= CLASSES.len() {
+            return Err(Error::corrupt(format_args!("granule {granule} is a slab of class {class}")));
+        }
         for (i, word) in self.slab(granule)?.used.iter().enumerate() {
             let block = i as u64 * 64 + u64::from(word.load(Ordering::Relaxed).trailing_ones());
             if block < (i as u64 + 1) * 64 {
@@ -171,7 +182,7 @@ impl<'a> Arena<'a> {
     #[inline]
     pub fn apply_block(&self, granule: u64, block: u64, set: bool) -> Result<()> {
         let class = self.entry(granule)?.class();
-        set_bit(&self.slab(granule)?.used[(block / 64) as usize], block % 64, set);
+        set_bit(&self.slab(granule)?.used[(block / 64 % 8) as usize], block % 64, set);
         crash_point!("block-stored");
         let room = !set || self.free_block(granule, class)?.is_some();
         self.set_room(granule, class, room)
@@ -188,15 +199,21 @@ impl<'a> Arena<'a> {
     }
 
     /// Is this a place for a span of this order?
-    fn fits(&self, granule: u64, order: u32, zones: u64) -> bool {
-        order <= ORDER_MAX && granule % (1 << order) == 0 && granule + (1 << order) <= zones * ZONE
+    pub fn fits(&self, granule: u64, order: u32, zones: u64) -> bool {
+        order <= ORDER_MAX
+            && granule < zones * ZONE
+            && granule % (1 << order) == 0
+            && granule + (1 << order) <= zones * ZONE
     }
 
     // --- finding and planning ---
 
     fn first_zone(&self, kind: usize) -> Result<Option<u64>> {
-        for group in 0..self.zones().div_ceil(64) {
-            let word = self.group(group)?.kinds[kind].load(Ordering::Relaxed);
+        let zones = self.zones();
+        for group in 0..zones.div_ceil(64) {
+            // Bits of zones that are not in use are none of ours.
+            let used = (zones - group * 64).min(64);
+            let word = self.group(group)?.kinds[kind].load(Ordering::Relaxed) & (u64::MAX >> (64 - used));
             if word != 0 {
                 return Ok(Some(group * 64 + u64::from(word.trailing_zeros())));
             }

@@ -80,8 +80,26 @@ fn child() {
     }
 }
 
+/// Who may not write cannot repair, and reads all the same.
+fn read_only(fresh: &Fresh, what: &str) {
+    let options = Options { readonly: true, ..Options::default() };
+    let reader = Segment::attach(fresh.key.clone(), &options).unwrap();
+    for (i, len) in LENGTHS.iter().enumerate() {
+        for index in [Index::Int(i as i64), Index::Text(&format!("text {i}"))] {
+            let bytes = reader.get_bytes(index).unwrap_or_else(|error| panic!("{what}, read-only: {error}"));
+            if let Some(bytes) = bytes {
+                assert_eq!(bytes.len(), *len, "{what}: {index}");
+                whole(&bytes);
+            }
+        }
+    }
+    assert_eq!(reader.get::<u64>(7_000).unwrap(), Some(7), "{what}, read-only");
+    reader.indexes().unwrap();
+}
+
 /// What a survivor finds after a death, and leaves.
 fn survive(fresh: &Fresh, what: &str) {
+    read_only(fresh, what);
     let began = Instant::now();
     let report = fresh.segment.check().unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(began.elapsed() < Duration::from_secs(5), "{what}: the survivor waited {:?}", began.elapsed());
@@ -132,8 +150,11 @@ fn f1_f2_f3_killed_at_every_point_others_go_on_and_nothing_is_lost() {
 /// The one who repairs is killed in the repair, at each point, and a third goes on.
 #[test]
 fn f1_killed_while_repairing_the_next_one_repairs() {
-    for first in ["intent-valid", "span-stored", "slot-busy", "slot-written", "counted", "block-stored", "span-filled"] {
-        for second in ["taken-over", "span-stored", "slot-busy", "counted", "applied", "intent-cleared", "burying", "claimed"] {
+    for first in ["intent-valid", "span-stored", "slot-busy", "slot-written", "counted", "block-stored", "span-filled"]
+    {
+        for second in
+            ["taken-over", "span-stored", "slot-busy", "counted", "applied", "intent-cleared", "burying", "claimed"]
+        {
             let fresh = Fresh::new("twice", 8 << 20);
             fresh.segment.put(7_000, &7_u64).unwrap();
             let what = format!("{first}, then {second}");

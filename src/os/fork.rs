@@ -60,6 +60,8 @@ fn child() -> u32 {
 pub struct ForkMutex<T> {
     /// 0, or the epoch of the process that holds it.
     holder: AtomicU32,
+    /// The value bears being found half way: it is changed in one step.
+    keep: bool,
     value: UnsafeCell<T>,
 }
 
@@ -72,21 +74,34 @@ pub struct ForkGuard<'a, T>(&'a ForkMutex<T>);
 impl<T: Default> ForkMutex<T> {
     /// Free.
     pub const fn new(value: T) -> Self {
-        ForkMutex { holder: AtomicU32::new(0), value: UnsafeCell::new(value) }
+        ForkMutex { holder: AtomicU32::new(0), keep: false, value: UnsafeCell::new(value) }
+    }
+
+    /// Free; a child keeps the value even if a thread of the parent held the mutex: it is replaced in one step.
+    pub const fn keeping(value: T) -> Self {
+        ForkMutex { holder: AtomicU32::new(0), keep: true, value: UnsafeCell::new(value) }
+    }
+
+    /// The mutex if it is free.
+    pub fn try_lock(&self) -> Option<ForkGuard<'_, T>> {
+        let (now, holder) = (epoch(), self.holder.load(Ordering::Relaxed));
+        let free = holder != now;
+        if !free || self.holder.compare_exchange(holder, now, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return None;
+        }
+        if holder != 0 && !self.keep {
+            // SAFETY: held by us alone. Not dropped: it may be inconsistent.
+            unsafe { std::ptr::write(self.value.get(), T::default()) };
+        }
+        Some(ForkGuard(self))
     }
 
     /// Waits for it. Who holds it never waits for the interpreter.
     pub fn lock(&self) -> ForkGuard<'_, T> {
         let mut wait = std::time::Duration::from_micros(5);
         loop {
-            let (now, holder) = (epoch(), self.holder.load(Ordering::Relaxed));
-            let free = holder != now;
-            if free && self.holder.compare_exchange(holder, now, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                if holder != 0 {
-                    // SAFETY: held by us alone. Not dropped: it may be inconsistent.
-                    unsafe { std::ptr::write(self.value.get(), T::default()) };
-                }
-                return ForkGuard(self);
+            if let Some(guard) = self.try_lock() {
+                return guard;
             }
             std::thread::sleep(wait);
             wait = (wait * 2).min(std::time::Duration::from_millis(1));

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::os::object::{self, Status};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use rustix::mm::Advice;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::mm::{Advice, MremapFlags};
 
 /// A mapped segment, unmapped when dropped.
 pub struct Mapping {
@@ -36,25 +36,15 @@ impl Mapping {
 
     /// Maps the object of this name for reading and writing, through the `shared_memory` crate. The name is opened anew:
     /// the caller compares the identity inside with the one he knows.
-    pub fn named(name: &str, status: &Status, known: BorrowedFd<'_>) -> Result<Self> {
-        // The lowest free number is the one that the crate's open will get.
-        let next = rustix::io::fcntl_dupfd_cloexec(known, 0).map_err(|e| Error::system("a descriptor", e))?;
-        let number = next.as_raw_fd();
-        drop(next);
-        let mut shmem =
-            shared_memory::ShmemConf::new().os_id(name).open().map_err(|e| refused(&e.to_string(), status))?;
+    pub fn named(name: &str) -> Result<Self> {
+        let mut shmem = shared_memory::ShmemConf::new().os_id(name).open().map_err(|e| no_room(&e.to_string(), 0))?;
         shmem.set_owner(false);
-        let mapping = Mapping { ptr: shmem.as_ptr(), len: shmem.len() };
-        // The crate would close its descriptor's number when we unmap, whosever it is by then (`os.closerange` and a new
-        // file): close it now, while it is surely ours, and keep the mapping alone.
-        let crates = close_if_same(number, status);
-        if crates {
-            std::mem::forget(shmem);
-        } else {
-            std::mem::drop(shmem);
-            std::mem::forget(mapping);
-            return Self::of(known, status.size, true);
-        }
+        // The crate closes its descriptor's number when it unmaps, whosever it is by then (`os.closerange`, and a new
+        // file): so it unmaps now, and a second mapping of the same pages stays.
+        // SAFETY: an old size of 0 duplicates a shared mapping; the crate's own is left alone.
+        let ptr = unsafe { rustix::mm::mremap(shmem.as_ptr().cast(), 0, shmem.len(), MremapFlags::MAYMOVE) }
+            .map_err(|e| no_room(&e.to_string(), shmem.len() as u64))?;
+        let mapping = Mapping { ptr: ptr.cast(), len: shmem.len() };
         mapping.keep_out_of_dumps()?;
         Ok(mapping)
     }
@@ -79,28 +69,10 @@ impl Mapping {
     }
 }
 
-fn refused(text: &str, status: &Status) -> Error {
-    no_room(text, status.size)
-}
-
 fn no_room(text: &str, len: u64) -> Error {
     Error::Busy(format!(
         "cannot map the segment's {len} bytes of address space ({text}): raise `ulimit -v`, or detach other segments"
     ))
-}
-
-/// Closes descriptor `number` if it is one of the object `status`.
-fn close_if_same(number: i32, status: &Status) -> bool {
-    // SAFETY: only looked at; it may be anybody's or nobody's.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    match object::status(borrowed) {
-        Ok(found) if found.same(status) => {
-            // SAFETY: it was free a moment ago and now names the object that only the crate opened since.
-            drop(unsafe { OwnedFd::from_raw_fd(number) });
-            true
-        }
-        _ => false,
-    }
 }
 
 impl Drop for Mapping {

@@ -77,29 +77,29 @@ pub fn status_of(name: &str) -> rustix::io::Result<Status> {
 /// An object that has no name yet, or a temporary one. Dropped unpublished, it leaves nothing.
 pub struct Unpublished {
     fd: Option<OwnedFd>,
+    mode: u32,
     temporary: Option<String>,
 }
 
 impl Unpublished {
-    /// A new, empty object with exactly this mode.
+    /// A new, empty object that will have exactly this mode; until it is published, its maker may open it anew.
     pub fn new(mode: u32) -> rustix::io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let made = match fs::open(DIR, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
-            Ok(fd) => Unpublished { fd: Some(fd), temporary: None },
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::temporary()?,
+            Ok(fd) => Unpublished { fd: Some(fd), mode, temporary: None },
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::temporary(mode)?,
             Err(error) => return Err(error),
         };
-        fs::fchmod(made.fd(), Mode::from_raw_mode(mode))?;
         Ok(made)
     }
 
-    fn temporary() -> rustix::io::Result<Self> {
+    fn temporary(mode: u32) -> rustix::io::Result<Self> {
         let mut bytes = [0; 8];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
         let name = format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(bytes));
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = fs::open(path(&name), flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Unpublished { fd: Some(fd), temporary: Some(name) })
+        Ok(Unpublished { fd: Some(fd), mode, temporary: Some(name) })
     }
 
     /// To fill it.
@@ -109,14 +109,16 @@ impl Unpublished {
 
     /// Gives it its name, unless that is taken (`EXIST`).
     pub fn publish(mut self, name: &str) -> std::result::Result<OwnedFd, (Errno, Self)> {
-        let done = match &self.temporary {
+        // Not through the umask.
+        let moded = fs::fchmod(self.fd(), Mode::from_raw_mode(self.mode));
+        let done = moded.and_then(|()| match &self.temporary {
             Some(temporary) => fs::renameat_with(CWD, path(temporary), CWD, path(name), RenameFlags::NOREPLACE),
             None => {
                 // CRASH: before this line nothing is left, after it a whole segment.
                 let from = format!("/proc/self/fd/{}", self.fd().as_raw_fd());
                 fs::linkat(CWD, from, CWD, path(name), AtFlags::SYMLINK_FOLLOW)
             }
-        };
+        });
         if let Err(error) = done {
             return Err((error, self));
         }

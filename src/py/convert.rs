@@ -8,18 +8,30 @@ use pyo3::types::{PyInt, PyString};
 
 /// An `int`, or anything with `__index__`, of 64 bits. `what` is for the message.
 fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
-    let number = match object.cast::<PyInt>() {
-        Ok(number) => number.extract::<i64>(),
-        Err(_) => match object.call_method0("__index__") {
-            Ok(number) => number.extract::<i64>(),
-            Err(_) => return Ok(None),
-        },
-    };
-    number.map(Some).map_err(|_| {
+    let Some(number) = as_int(object)? else { return Ok(None) };
+    number.extract::<i64>().map(Some).map_err(|_| {
         let shown = object.repr().map_or_else(|_| "it".into(), |repr| repr.to_string_lossy().into_owned());
         let shown: String = shown.chars().take(40).collect();
         PyOverflowError::new_err(format!("{what} {shown} is outside of -2**63 .. 2**63 - 1"))
     })
+}
+
+/// What `operator.index` gives; `None` for an object without `__index__`. Its own errors come through.
+fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>> {
+    if let Ok(number) = object.cast::<PyInt>() {
+        return Ok(Some(number.clone()));
+    }
+    if !object.get_type().hasattr("__index__")? {
+        return Ok(None);
+    }
+    let number = object.call_method0("__index__")?;
+    match number.cast_into::<PyInt>() {
+        Ok(number) => Ok(Some(number)),
+        Err(error) => {
+            let name = error.into_inner().get_type().name()?.to_string();
+            Err(PyTypeError::new_err(format!("__index__ returned non-int (type {name})")))
+        }
+    }
 }
 
 #[cold]
@@ -67,8 +79,7 @@ pub fn index_object(py: Python<'_>, index: &IndexBuf) -> PyResult<Py<PyAny>> {
 
 /// A size in bytes: at least 1.
 pub fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
-    let not_int = || PyTypeError::new_err("size must be an int or None");
-    let number = object.call_method0("__index__").map_err(|_| not_int())?;
+    let number = as_int(object)?.ok_or_else(|| PyTypeError::new_err("size must be an int or None"))?;
     if number.le(0)? {
         return Err(PyValueError::new_err(format!("size must be at least 1 byte, not {number}")));
     }

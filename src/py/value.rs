@@ -112,10 +112,13 @@ pub fn read(
             Some(Got::Record { prefix, version }) => {
                 Ok(Some((decode(py, index, &scratch.bytes()[prefix..], trusted)?, version)))
             }
-            Some(Got::Large(large)) => match read_large(patience, py, &large, index, trusted)? {
-                Some(value) => Ok(Some((value, large.version()))),
-                None => continue,
-            },
+            Some(Got::Large(large)) => {
+                let version = large.version();
+                match read_large(patience, py, large, index, trusted)? {
+                    Some(value) => Ok(Some((value, version))),
+                    None => continue,
+                }
+            }
         };
     }
 }
@@ -125,7 +128,7 @@ pub fn read(
 fn read_large(
     patience: &PyPatience<'_>,
     py: Python<'_>,
-    large: &Large<'_>,
+    large: Large<'_>,
     index: &Index<'_>,
     trusted: bool,
 ) -> PyResult<Option<Py<PyAny>>> {
@@ -138,6 +141,8 @@ fn read_large(
         whole = whole && fetch(start, to)?;
         Ok(())
     })?;
+    // Nothing is held while user code runs.
+    drop(large);
     match (whole, start) {
         (false, _) => Ok(None),
         (true, 0) => decode_object(py, index, &bytes, trusted).map(Some),

@@ -44,7 +44,7 @@ pub struct Descriptor(ForkMutex<Option<Arc<OwnedFd>>>);
 
 impl Descriptor {
     pub fn new(fd: Option<OwnedFd>) -> Self {
-        Descriptor(ForkMutex::new(fd.map(Arc::new)))
+        Descriptor(ForkMutex::keeping(fd.map(Arc::new)))
     }
 
     /// Runs `act` with a descriptor of the object, opened anew by name where ours was closed under us.
@@ -119,8 +119,8 @@ pub struct Attachment {
     pub anchor: ForkMutex<Option<Anchor>>,
     /// For the next child.
     pub child: ForkMutex<Prepared>,
-    /// Spans to free at the next occasion: taken but not published, or found retired without the lock.
-    pub chores: ForkMutex<Vec<u64>>,
+    /// For the next acquisition of the lock.
+    pub chores: ForkMutex<Vec<Chore>>,
     /// Is there any?
     pub has_chores: AtomicBool,
     /// Pins of this process: head granule to count, of the epoch that is named.
@@ -168,14 +168,16 @@ impl Attachment {
     }
 
     /// Begins a call that uses this process's participant number: from now on it is not let go.
+    #[inline]
     pub fn enter(&self) -> Inside<'_> {
-        let epoch = u64::from(fork::epoch()) << 32;
+        let now = fork::epoch();
+        let epoch = u64::from(now) << 32;
         let mut seen = self.active.load(Ordering::Relaxed);
         loop {
             // Calls of another epoch are the parent's threads.
             let inside = if seen >> 32 << 32 == epoch { seen + 1 } else { epoch + 1 };
             match self.active.compare_exchange_weak(seen, inside, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return Inside(self),
+                Ok(_) => return Inside { att: self, epoch: now },
                 Err(now) => seen = now,
             }
         }
@@ -188,18 +190,39 @@ impl Attachment {
         (member != 0 && (member >> 32) as u32 == fork::epoch()).then(|| (member as u32).wrapping_sub(1))
     }
 
-    /// Leaves a span to be freed at the next occasion.
-    pub fn leave_chore(&self, granule: u64) {
-        self.chores.lock().push(granule);
+    /// Leaves something to be done at the next acquisition of the lock.
+    pub fn leave_chore(&self, chore: Chore) {
+        self.chores.lock().push(chore);
         self.has_chores.store(true, Ordering::Release);
     }
 }
 
+/// What is left to be done under the writer lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// This span was seen retired when its last pin of ours went: free it, if it still is and nobody has it pinned.
+    Retired(u64),
+    /// This span was taken to be filled, or freed, and that came to nothing: free it.
+    Unpublished(u64),
+}
+
 /// A call that may use the participant number.
-pub struct Inside<'a>(&'a Attachment);
+pub struct Inside<'a> {
+    att: &'a Attachment,
+    /// Of the process that entered: a child that was forked meanwhile never did.
+    pub epoch: u32,
+}
 
 impl Drop for Inside<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::SeqCst);
+        if self.epoch != fork::epoch() {
+            return;
+        }
+        let before = self.att.active.fetch_sub(1, Ordering::SeqCst);
+        if before as u32 == 1 && self.att.handles.load(Ordering::SeqCst) == 0 {
+            // The last handle was detached while we were inside.
+            self.att.deregister_if_free();
+        }
     }
 }

@@ -4,9 +4,10 @@ use crate::error::{Error, Result};
 use crate::key::Index;
 use crate::layout::{Entry, GRANULE, INLINE_MAX, PAGE, RECORD_MAX, SLOT, SpanState, class_of, order_of};
 use crate::mem::Scratch;
-use crate::os::object;
-use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::room::{file_system_full, is_full};
+use crate::os::{fork, object};
+use crate::segment::attachment::{Attachment, Inside, Patience};
+use crate::segment::read::OUTSIDE;
+use crate::segment::room::{Taken, file_system_full, is_full};
 use crate::segment::table::{Place, hash_of, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind, TEXT};
@@ -22,23 +23,15 @@ pub enum Condition {
     Version(u64),
 }
 
+/// A large value is stored in pieces of this many bytes.
+const PIECE: usize = 64 << 20;
 /// Versions stay below this, so that a slot's word never overflows.
 const VERSION_MAX: u64 = 1 << 62;
 
-/// A span that was filled and waits to be published; given back unless it was.
+/// A span that was filled and waits to be published.
 struct Filled<'a> {
-    att: &'a Attachment,
-    granule: u64,
+    span: Taken<'a>,
     pages: u64,
-    published: bool,
-}
-
-impl Drop for Filled<'_> {
-    fn drop(&mut self) {
-        if !self.published {
-            self.att.give_back(self.granule);
-        }
-    }
 }
 
 impl Attachment {
@@ -58,7 +51,7 @@ impl Attachment {
         let record_len = key.len() as u64 + value_len;
         let inline = matches!(index, Index::Int(_)) && value_len <= INLINE_MAX as u64;
         let charge = if inline { SLOT } else { SLOT + record_len };
-        let mut span = None;
+        let (mut filled, mut inside) = (None::<Filled<'_>>, None);
         let mut crowded = false;
         loop {
             let mut writer = self.write(patience)?;
@@ -81,7 +74,7 @@ impl Attachment {
                     let table = self.table()?;
                     let last = change.counters.fill >= table.mask;
                     if last || (!crowded && is_full(change.counters.fill, table.mask + 1)) {
-                        drop(writer);
+                        self.step_out(writer, &mut inside);
                         match self.grow(&table, patience) {
                             // No room for a larger one: a crowded table serves to its last free slot.
                             Err(Error::Full { .. }) if !last => crowded = true,
@@ -89,11 +82,11 @@ impl Attachment {
                         }
                         continue;
                     }
-                    change.counters.fill += 1;
+                    change.counters.fill = change.counters.fill.saturating_add(1);
                     offset
                 }
                 Place::None => {
-                    drop(writer);
+                    self.step_out(writer, &mut inside);
                     self.grow(&self.table()?, patience)?;
                     continue;
                 }
@@ -115,7 +108,7 @@ impl Attachment {
                 let class = class_of(record_len);
                 let Some((granule, block)) = writer.arena().find_slab(class)? else {
                     if !writer.slab_from_free(class)? {
-                        drop(writer);
+                        self.step_out(writer, &mut inside);
                         self.refill(class, patience)?;
                     }
                     continue;
@@ -126,70 +119,102 @@ impl Attachment {
                 change.block(granule, block, true);
                 content
             } else {
-                let Some(Filled { granule, pages, .. }) = &span else {
-                    drop(writer);
-                    span = Some(self.fill(key, value, record_len, patience)?);
-                    continue;
+                let granule = match &filled {
+                    // Not ours: a signal handler forked while we waited, and this is the child.
+                    Some(filled) if writer.owns(filled.span.granule)? => filled.span.granule,
+                    _ => {
+                        self.step_out(writer, &mut inside);
+                        filled = Some(self.fill(key, value, record_len, patience)?);
+                        continue;
+                    }
                 };
-                let before = writer.arena().entry(*granule)?;
-                let live = Entry::new(SpanState::Live, before.order()).with_present(*pages);
-                change.span(*granule, before, live);
-                Content::record(first, flags, key.len(), record_len, *granule, None)
+                let (before, pages) =
+                    (writer.arena().entry(granule)?, filled.as_ref().map_or(0, |filled| filled.pages));
+                let live = Entry::new(SpanState::Live, before.order()).with_present(pages);
+                change.span(granule, before, live);
+                Content::record(first, flags, key.len(), record_len, granule, None)
             };
             let version = writer.replace(offset, content, old.as_ref(), change)?;
-            if let Some(span) = &mut span {
-                span.published = true;
+            if let Some(filled) = filled {
+                filled.span.keep();
             }
             return Ok(Some(version));
         }
     }
 
+    /// Lets the lock go, but not this process's number: between taking a span and publishing it we stay inside.
+    fn step_out<'a>(&'a self, writer: Writer<'a>, inside: &mut Option<Inside<'a>>) {
+        if inside.as_ref().is_none_or(|inside| inside.epoch != fork::epoch()) {
+            *inside = Some(self.enter());
+        }
+        drop(writer);
+    }
+
     /// Copies a large record into a span of this process's own. No lock is held, no user code runs.
     fn fill(&self, key: &[u8], value: &[&[u8]], len: u64, patience: &dyn Patience) -> Result<Filled<'_>> {
-        let (granule, present) = self.take_span(order_of(len), patience)?;
-        let span = Filled { att: self, granule, pages: present.max(len.div_ceil(PAGE)), published: false };
+        let span = self.take_span(order_of(len), patience)?;
+        let filled = Filled { pages: span.present.max(len.div_ceil(PAGE)), span };
         crash_point!("span-taken");
-        let start = self.identity.geometry.granule_at(granule);
         let mut trimmed = false;
         loop {
-            let mut wrote = Ok(Ok(()));
-            patience.outside(&mut || {
-                let mut at = start;
-                wrote = self.with_file(|fd| {
-                    for part in std::iter::once(&key).chain(value) {
-                        object::write_at(fd, part, at)?;
-                        at += part.len() as u64;
-                    }
-                    Ok(())
-                });
-            });
-            match wrote? {
+            match self.write_span(filled.span.granule, key, value, patience)? {
                 Ok(()) => break,
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) if !trimmed => {
                     trimmed = true;
-                    self.trim(patience)?;
+                    self.make_room(patience)?;
                 }
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => {
-                    self.punch_unpublished(&span)?;
+                    self.punch_unpublished(&filled, patience)?;
                     return Err(file_system_full(len));
                 }
                 Err(error) => return Err(Error::system("storing a value", error)),
             }
         }
         crash_point!("span-filled");
-        Ok(span)
+        Ok(filled)
+    }
+
+    fn write_span(
+        &self,
+        granule: u64,
+        key: &[u8],
+        value: &[&[u8]],
+        patience: &dyn Patience,
+    ) -> Result<rustix::io::Result<()>> {
+        let mut at = self.identity.geometry.granule_at(granule);
+        for part in std::iter::once(&key).chain(value) {
+            // The descriptor is looked at before each piece: its number may become another file's at any time.
+            for piece in part.chunks(PIECE) {
+                let mut wrote = Ok(Ok(()));
+                let mut write = || wrote = self.with_file(|fd| object::write_at(fd, piece, at));
+                if piece.len() < OUTSIDE {
+                    write()
+                } else {
+                    patience.outside(&mut write)
+                }
+                if let Err(errno) = wrote? {
+                    return Ok(Err(errno));
+                }
+                at += piece.len() as u64;
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// A value that the memory file system had no room for leaves it as full as it was.
-    fn punch_unpublished(&self, span: &Filled<'_>) -> Result<()> {
-        let mut writer = self.write(&crate::segment::attachment::Plain)?;
-        let entry = writer.arena().entry(span.granule)?;
+    fn punch_unpublished(&self, filled: &Filled<'_>, patience: &dyn Patience) -> Result<()> {
+        let granule = filled.span.granule;
+        let mut writer = self.write(patience)?;
+        if !writer.owns(granule)? {
+            return Ok(());
+        }
+        let entry = writer.arena().entry(granule)?;
         let mut change = writer.change();
-        change.span(span.granule, entry, entry.with_present(0));
-        let sticky = writer.runs_to_punch(span.granule, entry.order())?;
+        change.span(granule, entry, entry.with_present(0));
+        let runs = writer.runs_to_punch(granule, entry.order())?;
         writer.commit(&change)?;
         drop(writer);
-        for (granule, granules) in sticky {
+        for (granule, granules) in runs {
             let offset = self.identity.geometry.granule_at(granule);
             let _ = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE))?;
         }
@@ -249,7 +274,7 @@ impl Writer<'_> {
         }
         counters.used = others + charge;
         if old.is_none() {
-            counters.count += 1;
+            counters.count = counters.count.checked_add(1).ok_or_else(|| Error::corrupt("the count of variables"))?;
         }
         Ok(())
     }
@@ -274,7 +299,7 @@ impl Writer<'_> {
         old: Option<&Content>,
         mut change: crate::intent::Change,
     ) -> Result<u64> {
-        let version = change.counters.version + 1;
+        let version = change.counters.version.saturating_add(1);
         if version >= VERSION_MAX {
             return Err(Error::corrupt("the version counter"));
         }
@@ -300,11 +325,12 @@ impl Writer<'_> {
             _ => {}
         }
         self.commit(&change)?;
-        match old.map(|old| (old.kind(), old.granule())) {
-            Some((Kind::Record, granule)) => self.release_slab(granule)?,
-            Some((Kind::Span, granule)) => self.free_retired(granule)?,
-            _ => {}
-        }
+        // The change is made. What goes wrong now is damage elsewhere, which the next call meets.
+        let _ = match old.map(|old| (old.kind(), old.granule())) {
+            Some((Kind::Record, granule)) => self.release_slab(granule),
+            Some((Kind::Span, granule)) => self.free_retired(granule),
+            _ => Ok(()),
+        };
         Ok(version)
     }
 

@@ -9,7 +9,7 @@ use crate::layout::{Entry, GRANULE, Geometry, PAGE, Root, SLOTS_MIN_LOG2, SpanSt
 use crate::mem::Mem;
 use crate::os::map::Mapping;
 use crate::os::object::{self, Unpublished};
-use crate::segment::attachment::Patience;
+use crate::segment::attachment::{Patience, Prepared};
 use crate::segment::open::{Attached, Options, assemble, is_trusted, release};
 use crate::segment::process;
 use crate::segment::room::file_system_full;
@@ -21,6 +21,8 @@ use std::sync::atomic::Ordering;
 const SIZE: u64 = 1 << 30;
 /// The arena has this many times the limit of addresses: then fragmentation never decides.
 const RESERVE_FACTOR: u64 = 16;
+/// More than any address space has, where the memory file system has no size of its own.
+const LIMIT_MAX: u64 = 1 << 44;
 /// And at least this much, so that the limit can be raised later.
 const RESERVE_MIN: u64 = 64 << 30;
 
@@ -28,7 +30,7 @@ const RESERVE_MIN: u64 = 64 << 30;
 fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let (total, _) = object::file_system()?;
     let limit = options.size.unwrap_or(SIZE.min(total));
-    if limit > total {
+    if limit > total.min(LIMIT_MAX) {
         let free = object::file_system().map_or(0, |(_, free)| free);
         let remedy = format!(
             "the memory file system {} is smaller than the size asked for: ask for less, or enlarge it (mount -o remount,size=…; \
@@ -95,6 +97,11 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     format(&object, &mapping.mem(true), &identity, limit)?;
     crash_point!("formatted");
 
+    // Opened while its maker still may, whatever the mode will be: for questions, and for a participant number.
+    let lock_fd = lock_object.as_ref().map_or(object.fd(), Unpublished::fd);
+    let fresh = || object::reopen(lock_fd, true).map_err(|e| Error::system("opening a new segment", e));
+    let (query, prepared) = (fresh()?, (fresh()?, fresh()?));
+
     // The lock object first: nobody meets a segment without one. Nobody knows its name before he reads the segment's id.
     let lock_name = Identity::lock_name(&id);
     let lock_fd = match lock_object {
@@ -126,7 +133,8 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
         None => status,
     };
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
-    let attachment = Arc::new(assemble(identity, name, status, lock_status, mapping, fd, lock_fd, true));
+    let attachment = Arc::new(assemble(identity, name, status, lock_status, mapping, fd, Some(query), true));
+    *attachment.child.lock() = Prepared { fds: Some(prepared), pid: crate::os::pid() };
     {
         let mut process = process::lock();
         process.sweep();

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::key::{Index, Key};
-use crate::layout::{GRANULE, SpanState};
+use crate::layout::{PAGE, SLOT, SpanState};
 use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Patience};
@@ -62,8 +62,11 @@ impl Attachment {
         let free = size.saturating_sub(used);
         // Where the memory file system is nearly full, its pages decide; what is free and present here counts too.
         let (_, pages) = object::file_system()?;
-        let room =
-            if pages < free.saturating_add(1 << 20) { free.min(pages.saturating_add(self.warm())) } else { free };
+        let room = if pages < free.saturating_add(1 << 20) {
+            free.min(pages.saturating_add(self.warm()).saturating_add(SLOT))
+        } else {
+            free
+        };
         Ok(SegmentInfo {
             key: self.identity.key.clone(),
             name: self.name.clone(),
@@ -83,7 +86,7 @@ impl Attachment {
     /// Bytes of free spans that are known to be present; a guess while others write.
     fn warm(&self) -> u64 {
         let free = self.arena().spans().map_while(Result::ok).filter(|(_, entry)| entry.state() == SpanState::Free);
-        free.map(|(_, entry)| entry.present() * crate::layout::PAGE).sum()
+        free.map(|(_, entry)| entry.present() * PAGE).sum()
     }
 
     /// See [`VariableInfo`]. `None`: missing.
@@ -153,5 +156,3 @@ fn summary(name: &str) -> Option<SegmentInfo> {
         resident: status.resident,
     })
 }
-
-const _: () = assert!(GRANULE % crate::layout::PAGE == 0);

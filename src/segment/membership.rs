@@ -177,16 +177,20 @@ impl Attachment {
         drop(anchor_fd);
         *self.anchor.lock() = Some(anchor);
         self.query.replace(Some(query), &self.lock_status);
-        // The dead one's writer lock would be ours: looked at before a thread of ours can take the lock under that number.
-        let inherited = dead && lock::owner(self.state().lock.load(Ordering::Relaxed)) == Some(number);
-        self.member.store(u64::from(fork::epoch()) << 32 | u64::from(number + 1), Ordering::SeqCst);
         crash_point!("claimed");
         if dead {
-            // The number of a dead process whom nobody buried: as its heir, do it now.
-            let mut writer = Writer::heir(self, inherited, &registry)?;
-            writer.bury_remains(number)?;
-        } else {
-            self.look_after(number, &registry);
+            // The number of a dead process whom nobody buried: as its heir, do it, before a thread of ours can use it. Where
+            // that fails we give it up, and are buried as he would have been.
+            let inherited = lock::owner(self.state().lock.load(Ordering::Relaxed)) == Some(number);
+            let buried = Writer::heir(self, number, inherited, &registry).and_then(|mut w| w.bury_remains(number));
+            if let Err(error) = buried {
+                *self.anchor.lock() = None;
+                return Err(error);
+            }
+        }
+        self.member.store(u64::from(fork::epoch()) << 32 | u64::from(number + 1), Ordering::SeqCst);
+        if !dead {
+            self.look_after(number);
         }
         Ok(number)
     }
@@ -239,39 +243,42 @@ impl Attachment {
     }
 
     /// Buries a few dead, if there are any: who attaches pays for those who died.
-    fn look_after(&self, me: u32, registry: &Registry) {
+    fn look_after(&self, me: u32) {
         let top = self.state().participants_top.load(Ordering::Relaxed).min(PARTICIPANTS);
         let used = |n: &u32| self.participant(*n).is_some_and(|p| p.state.load(Ordering::Relaxed) == 1);
         for number in (0..top).map(|i| (me + 1 + i) % top).filter(used).take(LOOK_AFTER as usize) {
             if number != me && self.alive(number).is_ok_and(|alive| !alive) {
-                let _ = self.bury(number, registry);
+                // Not if somebody writes: others will meet it again.
+                let Some(mut writer) = self.try_write() else { return };
+                let _ = writer.bury(number);
             }
         }
-    }
-
-    /// Buries a participant that was found dead with the registry lock held.
-    pub fn bury(&self, number: u32, registry: &Registry) -> Result<()> {
-        let mut writer = Writer::with_registry(self, registry)?;
-        writer.bury(number)
     }
 
     /// Buries all who are dead.
-    pub fn bury_the_dead(&self, patience: &dyn Patience) -> Result<u32> {
-        let (me, mut buried) = (self.member(patience)?, 0);
+    pub fn bury_the_dead(&self, patience: &dyn Patience) -> Result<()> {
+        let _inside = self.enter();
+        let me = self.member(patience)?;
         let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
         for number in (0..top).filter(|n| *n != me) {
-            let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
-            if used && !self.alive(number)? {
-                let registry = self.registry(patience)?;
-                // Asked again: before we had the registry lock somebody may have buried it, and somebody claimed it.
+            let dead = || -> Result<bool> {
                 let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
-                if used && !self.alive(number)? {
-                    self.bury(number, &registry)?;
-                    buried += 1;
+                Ok(used && !self.alive(number)?)
+            };
+            while dead()? {
+                // Any wait for the writer lock happens before the registry lock is taken, not under it.
+                drop(self.write(patience)?);
+                let _registry = self.registry(patience)?;
+                // Asked again: before we had the registry lock somebody may have buried it, and somebody claimed it.
+                if !dead()? {
+                    break;
+                }
+                if let Some(mut writer) = self.try_write() {
+                    writer.bury(number)?;
                 }
             }
         }
-        Ok(buried)
+        Ok(())
     }
 
     /// Living participants.
@@ -280,7 +287,9 @@ impl Attachment {
         let mut living = 0;
         for number in 0..top {
             let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
-            living += u32::from(used && self.alive(number)?);
+            // A reader who may not even look at the lock object counts those who signed in.
+            let lives = used && self.alive(number).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) })?;
+            living += u32::from(lives);
         }
         Ok(living)
     }
@@ -289,6 +298,13 @@ impl Attachment {
     pub fn deregister(&self) {
         let _process = process::lock();
         self.let_go();
+    }
+
+    /// The same, for a caller who may hold anything: if the process's mutex is not free, not now.
+    pub fn deregister_if_free(&self) {
+        if let Some(_process) = process::try_lock() {
+            self.let_go();
+        }
     }
 
     /// The same, with the process's mutex held or nobody else around.

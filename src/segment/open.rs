@@ -210,7 +210,7 @@ pub fn is_trusted(status: &Status) -> bool {
 
 fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool) -> Result<Option<Attachment>> {
     let mapping = match write {
-        true => match Mapping::named(name, &status, fd.as_fd()) {
+        true => match Mapping::named(name) {
             Ok(mapping) if mapping.len() == status.size => mapping,
             // The name was gone, or another's, when it was opened again.
             Ok(_) => return Ok(None),
@@ -244,7 +244,11 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
             }
         }
     };
-    let attachment = assemble(identity, name, status, lock_status, mapping, fd, lock_fd, write);
+    let query = match identity.lock_object {
+        0 => object::reopen(fd.as_fd(), write).ok(),
+        _ => lock_fd,
+    };
+    let attachment = assemble(identity, name, status, lock_status, mapping, fd, query, write);
     // The mapping came by name: is it the object that was parsed?
     if attachment.mapped_id()? != attachment.identity.id {
         return Ok(None);
@@ -260,10 +264,9 @@ pub fn assemble(
     lock_status: Status,
     mapping: Mapping,
     fd: OwnedFd,
-    lock_fd: Option<OwnedFd>,
+    query: Option<OwnedFd>,
     write: bool,
 ) -> Attachment {
-    let query = lock_fd.or_else(|| object::reopen(fd.as_fd(), write).ok());
     Attachment {
         mem: mapping.mem(write),
         _mapping: mapping,

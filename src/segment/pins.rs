@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::layout::{PAGE, PARTICIPANTS, SpanState};
 use crate::os::fork;
-use crate::segment::attachment::Attachment;
+use crate::segment::attachment::{Attachment, Chore};
 use crate::segment::table::Found;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 pub struct Pin<'a> {
     att: &'a Attachment,
     granule: u64,
+    /// Whose bitmap the mark is in.
+    me: u32,
+    /// Of the process that pinned: its forked children did not.
+    epoch: u32,
 }
 
 impl Attachment {
@@ -53,7 +57,7 @@ impl Attachment {
             *count += 1;
             word.fetch_or(bit, Ordering::SeqCst);
         }
-        let pin = Pin { att: self, granule };
+        let pin = Pin { att: self, granule, me, epoch: fork::epoch() };
         crash_point!("pinned");
         // SYNC: with the fence of `free_retired`: our bit is set before we look again, the slot is changed before it looks.
         fence(Ordering::SeqCst);
@@ -78,8 +82,7 @@ impl Attachment {
         Ok(false)
     }
 
-    fn unpin(&self, granule: u64) {
-        let Some(me) = self.member_now() else { return };
+    fn unpin(&self, granule: u64, me: u32) {
         {
             let mut pins = self.pins.lock();
             if pins.0 != fork::epoch() {
@@ -100,7 +103,7 @@ impl Attachment {
         let retired = self.arena().entry(granule).is_ok_and(|entry| entry.state() == SpanState::Retired);
         if retired {
             // Who holds the lock now does it at his next acquisition, or we do.
-            self.leave_chore(granule);
+            self.leave_chore(Chore::Retired(granule));
             drop(self.try_write());
         }
     }
@@ -108,6 +111,8 @@ impl Attachment {
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
-        self.att.unpin(self.granule);
+        if self.epoch == fork::epoch() {
+            self.att.unpin(self.granule, self.me);
+        }
     }
 }

@@ -28,6 +28,11 @@ pub fn lock() -> ForkGuard<'static, Process> {
     mutex().lock()
 }
 
+/// The process's mutex if it is free.
+pub fn try_lock() -> Option<ForkGuard<'static, Process>> {
+    mutex().try_lock()
+}
+
 impl Process {
     /// The attachment of this object, if one lives. Dropped by the caller after the mutex.
     pub fn find(&self, dev: u64, ino: u64, writable: bool) -> Option<Arc<Attachment>> {
@@ -63,10 +68,13 @@ fn after(in_child: bool) {
     let kept = mutex().held(|process| std::mem::take(&mut process.across_fork));
     for attachment in &kept {
         let mut prepared = attachment.child.lock();
-        if in_child {
-            prepared.pid = crate::os::pid();
-        } else {
-            *prepared = Default::default();
+        // Those opened for this very fork; others were made for this process itself when it was the child.
+        if prepared.fds.is_some() && prepared.pid == 0 {
+            if in_child {
+                prepared.pid = crate::os::pid();
+            } else {
+                *prepared = Default::default();
+            }
         }
     }
     mutex().unlock();

@@ -4,9 +4,9 @@
 
 use crate::arena::pages_of;
 use crate::error::{Error, Result};
-use crate::layout::{CLASSES, Entry, GRANULE, PAGE, Root, SLOT, Slot, SpanState, at, order_of};
-use crate::os::object;
-use crate::segment::attachment::{Attachment, Patience};
+use crate::layout::{CLASSES, Entry, GRANULE, ORDER_MAX, PAGE, Root, SLOT, Slot, SpanState, at, order_of};
+use crate::os::{fork, object};
+use crate::segment::attachment::{Attachment, Chore, Patience};
 use crate::segment::table::Table;
 use crate::segment::writer::Writer;
 use crate::slot::Content;
@@ -33,6 +33,38 @@ pub fn file_system_full(needed: u64) -> Error {
     }
 }
 
+/// A span that this process took for itself: given back unless it was published.
+pub struct Taken<'a> {
+    att: &'a Attachment,
+    /// Its first granule.
+    pub granule: u64,
+    /// Of its pages, those known to be present.
+    pub present: u64,
+    /// Of the process that took it: a child that was forked meanwhile has no part in it.
+    epoch: u32,
+}
+
+impl<'a> Taken<'a> {
+    fn new(att: &'a Attachment, granule: u64, present: u64) -> Self {
+        Taken { att, granule, present, epoch: fork::epoch() }
+    }
+
+    /// It was published.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.epoch == fork::epoch() {
+            self.att.leave_chore(Chore::Unpublished(self.granule));
+            // Without the lock now, the next acquisition does it.
+            drop(self.att.try_write());
+        }
+    }
+}
+
 impl Attachment {
     /// Makes pages present, or says what to do.
     pub fn obtain_pages(&self, offset: u64, len: u64) -> Result<()> {
@@ -47,15 +79,23 @@ impl Attachment {
     pub fn obtain_or_trim(&self, offset: u64, len: u64, patience: &dyn Patience) -> Result<()> {
         match self.obtain_pages(offset, len) {
             Err(Error::Full { .. }) => {
-                self.trim(patience)?;
+                self.make_room(patience)?;
                 self.obtain_pages(offset, len)
             }
             other => other,
         }
     }
 
-    /// Takes a span for this process to fill: its first granule, and how many of its pages are present.
-    pub fn take_span(&self, order: u32, patience: &dyn Patience) -> Result<(u64, u64)> {
+    /// Gives back what is free but present. That it could not is no reason: the caller's own error tells more.
+    pub fn make_room(&self, patience: &dyn Patience) -> Result<()> {
+        match self.trim(patience) {
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a span for this process to fill. The caller is inside (`enter`) until it is published or given back.
+    pub fn take_span(&self, order: u32, patience: &dyn Patience) -> Result<Taken<'_>> {
         let (mut ready, mut swept) = (0, false);
         loop {
             let mut writer = self.write(patience)?;
@@ -65,7 +105,7 @@ impl Attachment {
             if let Some((granule, entry)) = arena.plan_take(order, filling, &mut change)? {
                 writer.mark_spans();
                 writer.commit(&change)?;
-                return Ok((granule, entry.present()));
+                return Ok(Taken::new(self, granule, entry.present()));
             }
             let Some(end) = arena.zones_for(order) else {
                 if !swept {
@@ -106,13 +146,6 @@ impl Attachment {
         }
     }
 
-    /// Gives a span back that this process took and did not publish.
-    pub fn give_back(&self, granule: u64) {
-        self.leave_chore(granule);
-        // Without the lock now, the next acquisition does it.
-        drop(self.try_write());
-    }
-
     /// Makes a slab of this class whose pages have to be obtained first.
     pub fn refill(&self, class: usize, patience: &dyn Patience) -> Result<()> {
         // In batches, as the segment grows: few calls of the system, little taken by a small one.
@@ -132,53 +165,42 @@ impl Attachment {
     }
 
     fn refill_batch(&self, class: usize, order: u32, patience: &dyn Patience) -> Result<()> {
-        let (granule, present) = self.take_span(order, patience)?;
-        let offset = self.identity.geometry.granule_at(granule);
-        let obtained =
-            if present >= pages_of(order) { Ok(()) } else { self.obtain_or_trim(offset, GRANULE << order, patience) };
-        let finish = obtained.and_then(|()| {
-            let mut writer = self.write(patience)?;
-            let entry = writer.arena().entry(granule)?;
-            let mut change = writer.change();
-            writer.plan_slab(granule, entry, class, &mut change)?;
-            for half in 0..order {
-                let right = granule + (1 << half);
-                writer.arena().plan_free(right, Entry(0), half, pages_of(half), &mut change)?;
-            }
-            writer.commit(&change)
-        });
-        finish.inspect_err(|_| self.give_back(granule))
+        let span = self.take_span(order, patience)?;
+        let granule = span.granule;
+        if span.present < pages_of(order) {
+            self.obtain_or_trim(self.identity.geometry.granule_at(granule), GRANULE << order, patience)?;
+        }
+        let mut writer = self.write(patience)?;
+        if !writer.owns(granule)? {
+            // A signal handler forked, and this is the child: the span is the parent's.
+            return Ok(());
+        }
+        let entry = writer.arena().entry(granule)?;
+        let mut change = writer.change();
+        writer.plan_slab(granule, entry, class, &mut change)?;
+        for half in 0..order {
+            let right = granule + (1 << half);
+            writer.arena().plan_free(right, Entry(0), half, pages_of(half), &mut change)?;
+        }
+        writer.commit(&change)?;
+        span.keep();
+        Ok(())
     }
 
     /// Replaces the table by a larger one, or by one without tombstones, unless somebody did since `old` was looked at.
     pub fn grow(&self, old: &Table, patience: &dyn Patience) -> Result<()> {
         let count = self.state().count.load(Ordering::Relaxed);
         let log2 = match old.root.log2() {
-            same if count + 1 <= (1 << same) / 2 => same,
+            same if count < (1 << same) / 2 => same,
             small @ ..=15 => small + 2,
             large => large + 1,
         };
         let order = order_of(SLOT << log2);
-        let (granule, present) = self.take_span(order, patience)?;
-        let outcome = self.grow_into(old, log2, granule, order, present, patience);
-        if !matches!(outcome, Ok(true)) {
-            self.give_back(granule);
-        }
-        outcome.map(drop)
-    }
-
-    fn grow_into(
-        &self,
-        old: &Table,
-        log2: u32,
-        granule: u64,
-        order: u32,
-        present: u64,
-        patience: &dyn Patience,
-    ) -> Result<bool> {
+        let span = self.take_span(order, patience)?;
+        let granule = span.granule;
         let offset = self.identity.geometry.granule_at(granule);
         let len = GRANULE << order;
-        if present < pages_of(order) {
+        if span.present < pages_of(order) {
             self.obtain_or_trim(offset, len, patience)?;
         }
         self.arena().make_sticky(granule, order)?;
@@ -187,8 +209,8 @@ impl Attachment {
         cleared?;
 
         let mut writer = self.write(patience)?;
-        if self.state().root.load(Ordering::Relaxed) != old.root.0 {
-            return Ok(false);
+        if self.state().root.load(Ordering::Relaxed) != old.root.0 || !writer.owns(granule)? {
+            return Ok(());
         }
         let root = Root::new(granule as u32, log2, old.root.generation().wrapping_add(1));
         let new = Table { root, base: offset, mask: (1 << log2) - 1 };
@@ -201,54 +223,62 @@ impl Attachment {
         let table = Entry::new(SpanState::Table, order).with_present(pages_of(order)).with_sticky();
         change.span(granule, writer.arena().entry(granule)?, table);
         let before = writer.arena().entry(old.root.granule())?;
+        if before.state() != SpanState::Table || before.order() > ORDER_MAX {
+            return Err(Error::corrupt(format_args!("the table's span: {before:?}")));
+        }
         writer.arena().plan_free(old.root.granule(), before, before.order(), pages_of(before.order()), &mut change)?;
         writer.commit(&change)?;
-        Ok(true)
+        span.keep();
+        Ok(())
     }
 
-    /// Gives free memory back to the system: bytes of address space that were punched.
+    /// Gives free memory back to the system.
     pub fn trim(&self, patience: &dyn Patience) -> Result<()> {
+        let _inside = self.enter();
         self.bury_the_dead(patience)?;
         let mut writer = self.write(patience)?;
         writer.sweep()?;
         let spans: Vec<(u64, Entry)> = writer.arena().spans().collect::<Result<_>>()?;
         drop(writer);
         for (granule, _) in spans.into_iter().filter(|(_, entry)| entry.state() == SpanState::Free) {
-            let mut writer = self.write(patience)?;
-            let entry = writer.arena().entry(granule)?;
-            if entry.state() != SpanState::Free {
-                continue;
-            }
-            let runs = writer.runs_to_punch(granule, entry.order())?;
-            if runs.is_empty() {
-                continue;
-            }
-            writer.mark_spans();
-            let mut change = writer.change();
-            // Present 0 from this commit on: who buries us must not take holes for pages.
-            let freeing = Entry::new(SpanState::Freeing, entry.order()).with_owner(writer.me);
-            change.span(granule, entry, freeing);
-            writer.commit(&change)?;
-            drop(writer);
-            crash_point!("trimming");
-            let mut outcome = Ok(());
-            for (start, granules) in runs {
-                let offset = self.identity.geometry.granule_at(start);
-                let mut punched = Ok(Ok(()));
-                patience.outside(&mut || {
-                    punched = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE));
-                });
-                if let Err(error) = punched? {
-                    outcome = Err(Error::system("giving memory back", error));
-                    break;
+            if let Some((span, runs)) = self.take_to_punch(granule, patience)? {
+                crash_point!("trimming");
+                for (start, granules) in runs {
+                    let offset = self.identity.geometry.granule_at(start);
+                    let mut punched = Ok(Ok(()));
+                    patience.outside(&mut || {
+                        punched = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE));
+                    });
+                    punched?.map_err(|e| Error::system("giving memory back", e))?;
                 }
+                drop(span);
             }
-            self.give_back(granule);
-            outcome?;
         }
         Ok(())
     }
+
+    /// Takes a span that is free, with the runs of granules in it that may be punched.
+    fn take_to_punch(&self, granule: u64, patience: &dyn Patience) -> Result<Option<(Taken<'_>, Runs)>> {
+        let mut writer = self.write(patience)?;
+        let entry = writer.arena().entry(granule)?;
+        if entry.state() != SpanState::Free || !writer.arena().fits(granule, entry.order(), writer.arena().zones()) {
+            return Ok(None);
+        }
+        let runs = writer.runs_to_punch(granule, entry.order())?;
+        if runs.is_empty() {
+            return Ok(None);
+        }
+        writer.mark_spans();
+        let mut change = writer.change();
+        // Present 0 from this commit on: who buries us must not take holes for pages.
+        change.span(granule, entry, Entry::new(SpanState::Freeing, entry.order()).with_owner(writer.me));
+        writer.commit(&change)?;
+        Ok(Some((Taken::new(self, granule, 0), runs)))
+    }
 }
+
+/// First granule and number of granules of each.
+type Runs = Vec<(u64, u64)>;
 
 impl Writer<'_> {
     /// Plans that a granule whose pages are present becomes an empty slab.
@@ -285,7 +315,7 @@ impl Writer<'_> {
     /// A slab without a used block goes back to the arena, if its class has room elsewhere.
     pub fn release_slab(&mut self, granule: u64) -> Result<()> {
         let entry = self.arena().entry(granule)?;
-        if entry.state() != SpanState::Slab || !self.arena().slab_is_empty(granule)? {
+        if entry.state() != SpanState::Slab || entry.class() >= CLASSES.len() || !self.arena().slab_is_empty(granule)? {
             return Ok(());
         }
         let mut change = self.change();

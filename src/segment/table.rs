@@ -5,7 +5,8 @@ use crate::hash;
 use crate::intent::Change;
 use crate::key::Index;
 use crate::layout::{
-    CLASSES, GRANULE, ORDER_MAX, RECORD_MAX, Root, SLAB_HEAD, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, ZONE, blocks_of,
+    CLASSES, GRANULE, ORDER_MAX, RECORD_MAX, Root, SLAB_HEAD, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, blocks_of,
+    order_of,
 };
 use crate::mem::Scratch;
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
@@ -127,16 +128,18 @@ impl Attachment {
 
     #[cold]
     fn check_root(&self, root: Root) -> Result<()> {
-        let sound = (SLOTS_MIN_LOG2..40).contains(&root.log2())
-            && root.granule() < self.arena().zones() * ZONE
-            && (SLOT << root.log2()) <= (self.arena().zones() * ZONE - root.granule()) * GRANULE;
-        if !sound {
+        let zones = self.arena().zones();
+        let order = order_of(SLOT << root.log2().min(39));
+        if !(SLOTS_MIN_LOG2..40).contains(&root.log2()) || !self.arena().fits(root.granule(), order, zones) {
             return Err(Error::corrupt(format_args!("root {:#x}", root.0)));
         }
         let entry = self.arena().entry(root.granule())?;
-        if entry.state() != SpanState::Table || SLOT << root.log2() > GRANULE << entry.order().min(40) {
-            // A table that was replaced this moment looks so too: the root tells.
-            if self.state().root.load(Ordering::Acquire) != root.0 {
+        if entry.state() != SpanState::Table || entry.order() != order {
+            // A table that is being replaced looks so too, until the root is stored: for ever, if its writer died. It stands
+            // unchanged until he, or whoever repairs, lets the lock go.
+            let area = self.mem.intent();
+            let replaced = area.valid.load(Ordering::Acquire) != 0 && area.root.load(Ordering::Relaxed) != root.0;
+            if replaced || self.state().root.load(Ordering::Acquire) != root.0 {
                 return Ok(());
             }
             return Err(Error::corrupt(format_args!("the table's span: {entry:?}")));
@@ -286,7 +289,7 @@ impl Attachment {
         // Busy, and no intent: its writer is between two stores, or a hostile one.
         if self.mem.writable() {
             let _writer = self.write(patience)?;
-            if slot.begin() == word {
+            if self.state().root.load(Ordering::Relaxed) == root.0 && slot.begin() == word {
                 return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
             }
             return Ok(Probe::Again);

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::intent::{Change, Counters};
 use crate::layout::{CLASSES, Entry, ORDER_MAX, PARTICIPANTS, SLOT, SLOTS_MIN_LOG2, SpanState, ZONE, blocks_of};
 use crate::lock::{self, Waiting};
-use crate::os::futex;
-use crate::segment::attachment::{Attachment, Inside, PATIENCE, Patience, Plain};
+use crate::os::{fork, futex};
+use crate::segment::attachment::{Attachment, Chore, Inside, PATIENCE, Patience, Plain};
 use crate::segment::membership::Registry;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ impl Attachment {
     /// Takes the writer lock. What a dead owner left is repaired first.
     #[inline]
     pub fn write(&self, patience: &dyn Patience) -> Result<Writer<'_>> {
-        Writer::acquire(self, patience, None)
+        Writer::acquire(self, patience)
     }
 
     /// The writer lock if it is free.
@@ -46,32 +46,42 @@ impl Attachment {
 
 impl<'a> Writer<'a> {
     #[inline]
-    fn acquire(att: &'a Attachment, patience: &dyn Patience, registry: Option<&Registry>) -> Result<Self> {
+    fn acquire(att: &'a Attachment, patience: &dyn Patience) -> Result<Self> {
         let inside = att.enter();
         let me = match att.member_now() {
             Some(me) => me,
             None => att.member(patience)?,
         };
-        let word = &att.state().lock;
-        if !lock::try_acquire(word, me) {
-            lock::acquire(word, me, &mut Waiter { att, me, patience, registry, began: Instant::now() })?;
+        if lock::try_acquire(&att.state().lock, me) {
+            return Self::ready(att, me, inside);
         }
-        Self::ready(att, me, inside)
+        Self::wait(att, me, inside, patience)
     }
 
-    /// For whoever holds the registry lock: no interpreter is asked while waiting.
-    pub fn with_registry(att: &'a Attachment, registry: &Registry) -> Result<Self> {
-        Self::acquire(att, &Plain, Some(registry))
+    #[cold]
+    fn wait(att: &'a Attachment, me: u32, inside: Inside<'a>, patience: &dyn Patience) -> Result<Self> {
+        let mut waiter = Waiter { att, me, patience, registry: None, began: Instant::now(), epoch: inside.epoch };
+        match lock::acquire(&att.state().lock, me, &mut waiter) {
+            Ok(()) => Self::ready(att, me, inside),
+            // A signal handler forked, and this is the child: it is another participant.
+            Err(Stop::Forked) => Self::acquire(att, patience),
+            Err(Stop::Error(error)) => Err(error),
+        }
     }
 
-    /// For the heir of a dead participant's number: `inherited`, the lock is his already.
-    pub fn heir(att: &'a Attachment, inherited: bool, registry: &Registry) -> Result<Self> {
-        if !inherited {
-            return Self::with_registry(att, registry);
-        }
+    /// For the heir of a dead participant's number, under the registry lock: `inherited`, the lock is his already.
+    pub fn heir(att: &'a Attachment, number: u32, inherited: bool, registry: &Registry) -> Result<Self> {
         let inside = att.enter();
-        let me = att.member_now().ok_or(Error::Detached)?;
-        Self::ready(att, me, inside)
+        if !inherited {
+            let (began, epoch) = (Instant::now(), inside.epoch);
+            let mut waiter = Waiter { att, me: number, patience: &Plain, registry: Some(registry), began, epoch };
+            match lock::acquire(&att.state().lock, number, &mut waiter) {
+                Err(Stop::Error(error)) => return Err(error),
+                Err(Stop::Forked) => return Err(Error::Interrupted),
+                Ok(()) => {}
+            }
+        }
+        Self::ready(att, number, inside)
     }
 
     /// The lock word is ours: make sure that nothing is half done.
@@ -221,16 +231,38 @@ impl<'a> Writer<'a> {
     #[cold]
     fn do_chores(&mut self) -> Result<()> {
         self.att.has_chores.store(false, Ordering::Relaxed);
-        let chores = std::mem::take(&mut *self.att.chores.lock());
-        for granule in chores {
-            let entry = self.arena().entry(granule)?;
-            match entry.state() {
-                SpanState::Retired => self.free_retired(granule)?,
-                SpanState::Filling | SpanState::Freeing if entry.owner() == self.me => self.free_span(granule)?,
-                _ => {}
+        let mut chores = std::mem::take(&mut *self.att.chores.lock());
+        while let Some(chore) = chores.pop() {
+            if let Err(error) = self.do_chore(chore) {
+                chores.into_iter().for_each(|left| self.att.leave_chore(left));
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    fn do_chore(&mut self, chore: Chore) -> Result<()> {
+        match chore {
+            Chore::Retired(granule) => self.free_retired(granule),
+            Chore::Unpublished(granule) if self.owns(granule)? => self.free_span(granule),
+            Chore::Unpublished(_) => Ok(()),
+        }
+    }
+
+    /// Is this a span that we are filling or freeing? (In a forked child, a span of the parent's is not.)
+    pub fn owns(&self, granule: u64) -> Result<bool> {
+        let entry = self.arena().entry(granule)?;
+        Ok(matches!(entry.state(), SpanState::Filling | SpanState::Freeing) && entry.owner() == self.me)
+    }
+}
+
+/// Lets the writer lock go and wakes one who waits for it.
+fn release(att: &Attachment) {
+    let word = &att.state().lock;
+    if lock::release(word) {
+        crash_point!("before-wake");
+        // CRASH: the sleepers look again after a slice.
+        futex::wake(word, 1);
     }
 }
 
@@ -238,12 +270,7 @@ impl Drop for Writer<'_> {
     #[inline]
     fn drop(&mut self) {
         crash_point!("before-release");
-        let word = &self.att.state().lock;
-        if lock::release(word) {
-            crash_point!("before-wake");
-            // CRASH: the sleepers look again after a slice.
-            futex::wake(word, 1);
-        }
+        release(self.att);
     }
 }
 
@@ -254,28 +281,46 @@ struct Waiter<'a> {
     patience: &'a dyn Patience,
     registry: Option<&'a Registry>,
     began: Instant,
+    /// Of the process that began to wait.
+    epoch: u32,
+}
+
+/// Why waiting ended without the lock.
+enum Stop {
+    /// This process is a child that a signal handler forked meanwhile.
+    Forked,
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Error(error)
+    }
 }
 
 impl Waiting for Waiter<'_> {
-    type Stop = Error;
+    type Stop = Stop;
 
-    fn sleep(&mut self, word: &AtomicU32, value: u32) -> Result<()> {
+    fn sleep(&mut self, word: &AtomicU32, value: u32) -> std::result::Result<(), Stop> {
         self.patience.outside(&mut || futex::wait(word, value, SLICE));
         self.patience.interrupted()?;
+        if self.epoch != fork::epoch() {
+            return Err(Stop::Forked);
+        }
         if self.began.elapsed() < PATIENCE {
             return Ok(());
         }
         let owner = lock::owner(word.load(Ordering::Relaxed));
         let pid = owner.and_then(|n| self.att.participant(n)).map_or(0, |p| p.pid.load(Ordering::Relaxed));
-        Err(Error::Busy(format!(
+        Err(Stop::Error(Error::Busy(format!(
             "{}: process {pid} lives but has held the writer lock for {} s (is it stopped? SIGSTOP, a debugger): let it go on \
              or end it",
             self.att.name,
             PATIENCE.as_secs()
-        )))
+        ))))
     }
 
-    fn take_over(&mut self, owner: u32) -> Result<bool> {
+    fn take_over(&mut self, owner: u32) -> std::result::Result<bool, Stop> {
         let alive = |owner| if owner < PARTICIPANTS { self.att.alive(owner) } else { Ok(false) };
         if alive(owner)? {
             return Ok(false);
@@ -295,14 +340,20 @@ impl Waiting for Waiter<'_> {
         crash_point!("taken-over");
         // CRASH: the word names us, the intent stands: the next one does the same with us.
         let mut writer = Writer::ready(self.att, self.me, self.att.enter())?;
-        let buried = if owner < PARTICIPANTS { writer.bury(owner) } else { Ok(()) };
-        let _ = registry;
-        // The lock stays ours: the caller goes on with it.
-        std::mem::forget(writer);
-        self.att.active.fetch_sub(1, Ordering::SeqCst);
-        if buried.is_err() {
-            let _ = lock::release(&self.att.state().lock);
+        if owner < PARTICIPANTS {
+            writer.bury(owner)?;
         }
-        buried.map(|()| true)
+        let _ = registry;
+        writer.leave_locked();
+        Ok(true)
+    }
+}
+
+impl Writer<'_> {
+    /// The lock stays ours: the caller goes on with it.
+    fn leave_locked(self) {
+        // He is counted in himself.
+        self.att.active.fetch_sub(1, Ordering::SeqCst);
+        std::mem::forget(self);
     }
 }

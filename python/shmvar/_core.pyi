@@ -1,0 +1,299 @@
+"""The compiled core. Everything public is re-exported by `shmvar`."""
+
+import os
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from types import TracebackType
+from typing import Any, Self, SupportsIndex, TypeVar, final, overload
+
+_T = TypeVar("_T")
+
+__all__ = [
+    "Segment",
+    "SegmentInfo",
+    "VariableInfo",
+    "__version__",
+    "_decode_plain",
+    "_reattach",
+    "attach",
+    "destroy",
+    "exists",
+    "ftok",
+    "segments",
+]
+
+__version__: str
+
+@final
+class Segment(MutableMapping[SupportsIndex | str, Any]):
+    """A handle on a segment: a mutable mapping from `int` or `str` indexes to values.
+
+    Opened with `shmvar.attach`. An index is an `int` (or anything with `__index__`) of 64 signed bits, or a `str` of at
+    most 1024 bytes of UTF-8; beyond that it is `OverflowError`, of another type `TypeError`. 5 and "5" are different.
+    Every value is stored as a pickle; reading gives an independent, mutable value, so `segment[1].append(2)` changes a
+    copy: put it back. Reads take no lock. Any number of threads may use a handle, and a forked child uses the one that it
+    inherited. After `detach` every call raises `DetachedError`; changes through a read-only handle raise
+    `ReadOnlyError`. A living process that holds the segment up for 10 s (stopped, say) is `SegmentBusyError`.
+    """
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __getitem__(self, index: SupportsIndex | str, /) -> Any:
+        """The value under `index`.
+
+        Raises:
+            KeyError: there is none.
+            UntrustedValueError: it needs code, and the segment is not trusted.
+            CorruptSegmentError: its bytes are damaged.
+        """
+
+    def __setitem__(self, index: SupportsIndex | str, value: Any, /) -> None:
+        """Store `value` under `index`, as `put` does."""
+
+    def __delitem__(self, index: SupportsIndex | str, /) -> None:
+        """Remove `index`; `KeyError` where there is none."""
+
+    def __contains__(self, index: object, /) -> bool: ...
+    def __len__(self) -> int:
+        """Variables in the segment now."""
+
+    def __iter__(self) -> Iterator[int | str]:
+        """The indexes that are there now, in no promised order: a snapshot."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Equal to any mapping with equal items."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        *_exception: type[BaseException] | BaseException | TracebackType | None,
+    ) -> None:
+        """Detach; nothing is destroyed."""
+
+    def __reduce__(self) -> tuple[Any, tuple[int | str, bytes, bool, bool | None]]:
+        """A handle unpickles by attaching again to this very segment, or `SegmentNotFoundError`."""
+
+    @property
+    def key(self) -> int | str:
+        """The key it was attached by."""
+
+    @property
+    def size(self) -> int:
+        """The limit now, in bytes: what stored variables may be charged. Others may raise it."""
+
+    @property
+    def created(self) -> bool:
+        """Did this handle's `attach` create the segment?"""
+
+    @property
+    def readonly(self) -> bool:
+        """Does this handle only read?"""
+
+    @property
+    def trusted(self) -> bool:
+        """May values run code when they are read through this handle?"""
+
+    @property
+    def detached(self) -> bool:
+        """Was `detach` called?"""
+
+    def put(self, index: SupportsIndex | str, value: Any) -> None:
+        """Store `value`; whole or not at all: a put that fails changes nothing.
+
+        Raises:
+            SegmentFullError: it does not fit, the limit or the memory file system; says which, and what to do.
+            ReadOnlyError, SegmentBusyError: see the class.
+            Exception: whatever pickling the value raised, unchanged.
+        """
+
+    @overload
+    def get(self, index: SupportsIndex | str, default: None = None) -> Any | None: ...
+    @overload
+    def get(self, index: SupportsIndex | str, default: _T) -> Any | _T:
+        """The value under `index`, or `default`."""
+
+    def has(self, index: SupportsIndex | str) -> bool:
+        """Is there a variable `index`? A stored `None` or `False` is there."""
+
+    def remove(self, index: SupportsIndex | str) -> bool:
+        """Remove `index`. False: it was not there."""
+
+    @overload
+    def pop(self, index: SupportsIndex | str) -> Any: ...
+    @overload
+    def pop(self, index: SupportsIndex | str, default: _T, /) -> Any | _T:
+        """Remove `index` and return its value: nobody else gets the same one. Without `default`, `KeyError` where it is missing."""
+
+    def popitem(self) -> tuple[int | str, Any]:
+        """Remove some variable and return it with its index; `KeyError` where the segment is empty."""
+
+    def setdefault(self, index: SupportsIndex | str, default: Any = None) -> Any:
+        """The value under `index`; stored as `default` first where it is missing."""
+
+    @overload  # type: ignore[override]
+    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, /) -> None: ...
+    @overload
+    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, /, **named: Any) -> None:
+        """Store every item of a mapping, or of an iterable of pairs, one by one."""
+
+    def clear(self) -> None:
+        """Remove every variable that is there."""
+
+    def keys(self) -> KeysView[int | str]:
+        """The indexes; each iteration is a snapshot of its beginning."""
+
+    def values(self) -> ValuesView[Any]:
+        """The values; one that vanishes meanwhile is passed over."""
+
+    def items(self) -> ItemsView[int | str, Any]:
+        """Index and value of each variable, each item consistent; one that vanishes meanwhile is passed over."""
+
+    def stat(self, index: SupportsIndex | str) -> VariableInfo:
+        """A variable, in numbers; `KeyError` where there is none."""
+
+    def info(self) -> SegmentInfo:
+        """The segment, in numbers."""
+
+    def resize(self, size: SupportsIndex) -> None:
+        """Change the limit to `size` bytes.
+
+        Raises:
+            ValueError: 0 or negative.
+            SegmentFullError: below what is used, or beyond the memory file system or the segment's reserve of addresses.
+        """
+
+    def trim(self) -> None:
+        """Give free memory back to the system. Memory that once held small variables stays, for them."""
+
+    def detach(self) -> None:
+        """Let go of this handle; again is a no-op. Variables stay."""
+
+    def destroy(self) -> None:
+        """Unlink the segment, if its key still means this very one.
+
+        A new `attach` gets a new, empty segment; those still attached keep this one until they detach.
+
+        Raises:
+            SegmentAccessError: it is another user's.
+        """
+
+    def _check(self) -> int: ...
+
+@final
+class SegmentInfo:
+    """A segment, in numbers. Sizes are bytes."""
+
+    @property
+    def key(self) -> int | str: ...
+    @property
+    def name(self) -> str:
+        """Of its object in the memory file system."""
+
+    @property
+    def size(self) -> int:
+        """The limit."""
+
+    @property
+    def used(self) -> int:
+        """What its variables are charged."""
+
+    @property
+    def free(self) -> int:
+        """`size - used`."""
+
+    @property
+    def count(self) -> int:
+        """Variables."""
+
+    @property
+    def perm(self) -> int:
+        """Permission bits."""
+
+    @property
+    def uid(self) -> int:
+        """Owner."""
+
+    @property
+    def created_at(self) -> float:
+        """Seconds since 1970."""
+
+    @property
+    def attached(self) -> int:
+        """Living processes attached for writing."""
+
+    @property
+    def largest_put(self) -> int:
+        """Longest `bytes` that can be stored under a new integer index."""
+
+    @property
+    def resident(self) -> int:
+        """Memory that it takes."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class VariableInfo:
+    """A variable, in numbers. Sizes are bytes."""
+
+    @property
+    def size(self) -> int:
+        """What it is charged: 32 for its slot, its key where that is text, its value as stored; small ints, floats and
+        short strings fit the slot."""
+
+    @property
+    def version(self) -> int:
+        """Grows with every change."""
+
+    @property
+    def expires_in(self) -> float | None:
+        """Seconds until it is gone; `None`: it stays."""
+
+    @property
+    def type(self) -> str:
+        """Name of its type, found without running code."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+def attach(
+    key: SupportsIndex | str,
+    size: SupportsIndex | None = None,
+    *,
+    perm: int = 0o600,
+    create: bool | None = None,
+    readonly: bool = False,
+    trust: bool | None = None,
+) -> Segment:
+    """Open the segment `key`, creating it where there is none.
+
+    Args:
+        key: a 64-bit signed number, or a str of 1 to 128 bytes of UTF-8.
+        size: bytes of values it may hold (a limit, not a reservation: memory is taken as it is used). None: 1 GiB, or
+            what the memory file system holds where that is less. A larger size raises the limit of an existing segment.
+        perm: mode of a segment that this call creates, exactly: the umask does not apply.
+        create: None opens or creates, True must create, False must exist.
+        readonly: read only; every change raises `ReadOnlyError`.
+        trust: may values run code when unpickled? None: if nobody but this user and root could have written them.
+
+    Raises:
+        OverflowError, TypeError, ValueError: a wrong argument.
+        SegmentNotFoundError, SegmentExistsError: by `create`.
+        SegmentAccessError: the system refuses, or it is another user's and sharing was not asked for.
+        SegmentFullError: `size` is beyond what the memory file system can hold.
+        SegmentBusyError: a living process holds it up, or 1024 processes are attached.
+        IncompatibleSegmentError, CorruptSegmentError: what is there is no segment, of another version, or damaged.
+    """
+
+def destroy(key: SupportsIndex | str) -> bool:
+    """Unlink the segment `key`. False: there was none."""
+
+def exists(key: SupportsIndex | str) -> bool:
+    """Is there an object of this key's name?"""
+
+def segments() -> list[SegmentInfo]:
+    """Every segment that this user can see."""
+
+def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:
+    """The C library's `ftok`: a key from a file that exists and a project, an int from 1 to 255 or one character."""
+
+def _reattach(key: int | str, id: bytes, readonly: bool, trust: bool | None) -> Segment: ...
+def _decode_plain(data: bytes) -> Any: ...
