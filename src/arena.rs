@@ -202,7 +202,7 @@ impl<'a> Arena<'a> {
     pub fn fits(&self, granule: u64, order: u32, zones: u64) -> bool {
         order <= ORDER_MAX
             && granule < zones * ZONE
-            && granule % (1 << order) == 0
+            && granule.is_multiple_of(1 << order)
             && granule + (1 << order) <= zones * ZONE
     }
 
@@ -373,11 +373,11 @@ impl<'a> Arena<'a> {
         for order in 0..=ORDER_MAX {
             let set = if order >= ZONE_ORDER {
                 let word = &self.group(granule / ZONE / 64)?.kinds[KIND_ZONES + (order - ZONE_ORDER) as usize];
-                granule % ZONE == 0 && word.load(Ordering::Relaxed) >> (granule / ZONE % 64) & 1 == 1
+                granule.is_multiple_of(ZONE) && word.load(Ordering::Relaxed) >> (granule / ZONE % 64) & 1 == 1
             } else {
                 let bit = (granule % ZONE) >> order;
                 let word = &zone.free[free_bits(order).0 + (bit / 64) as usize];
-                granule % (1 << order) == 0 && word.load(Ordering::Relaxed) >> (bit % 64) & 1 == 1
+                granule.is_multiple_of(1 << order) && word.load(Ordering::Relaxed) >> (bit % 64) & 1 == 1
             };
             if set {
                 orders.push(order);

@@ -78,7 +78,7 @@ impl<'a> Unverified<'a> {
             0 => Key::Int(self.u64(96) as i64),
             1 => {
                 let len = self.u64(104) as usize;
-                let text = (len >= 1 && len <= KEY_MAX).then(|| std::str::from_utf8(&self.0[112..112 + len]));
+                let text = (1..=KEY_MAX).contains(&len).then(|| std::str::from_utf8(&self.0[112..112 + len]));
                 let Some(Ok(text)) = text else { return damaged("key") };
                 Key::Text(text.into())
             }

@@ -400,7 +400,7 @@ pub struct Geometry {
 impl Geometry {
     /// `None` where `granules` is no multiple of a zone, 0, or beyond what an entry can name.
     pub fn new(granules: u64) -> Option<Self> {
-        if granules == 0 || granules % ZONE != 0 || granules >= 1 << 32 {
+        if granules == 0 || !granules.is_multiple_of(ZONE) || granules >= 1 << 32 {
             return None;
         }
         let zones_max = granules / ZONE;

@@ -28,14 +28,17 @@ impl Mem {
     /// `base` is page-aligned and maps `len` bytes, at least the fixed part, for as long as the result lives; with
     /// `writable` they may be stored to.
     pub unsafe fn new(base: *mut u8, len: u64, writable: bool) -> Self {
-        assert!(len >= GRANULE && base.addr() % 4096 == 0, "a mapping shorter than the fixed part");
+        assert!(len >= GRANULE && base.addr().is_multiple_of(4096), "a mapping shorter than the fixed part");
         Mem { base, len, writable }
     }
 
     /// A `T` at this offset, if it lies within the segment and is aligned.
     #[inline(always)]
     pub fn at<T: Shared>(&self, offset: u64) -> Result<&T> {
-        if offset % align_of::<T>() as u64 != 0 || offset > self.len || self.len - offset < size_of::<T>() as u64 {
+        if !offset.is_multiple_of(align_of::<T>() as u64)
+            || offset > self.len
+            || self.len - offset < size_of::<T>() as u64
+        {
             return Err(outside(offset));
         }
         // SAFETY: in bounds and aligned; `Shared` types have no invalid values and are only atomics.
@@ -81,7 +84,7 @@ impl Mem {
     #[inline]
     pub unsafe fn copy_out(&self, offset: u64, to: *mut u8, len: usize) -> Result<()> {
         let from = self.range(offset, len.next_multiple_of(8))?;
-        if len >= WORDWISE || offset % 8 != 0 {
+        if len >= WORDWISE || !offset.is_multiple_of(8) {
             // SAFETY: source in bounds, destination the caller's promise.
             unsafe { opaque_copy(to, from, len) };
             return Ok(());
@@ -135,7 +138,7 @@ impl Mem {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         debug_assert!(self.writable);
         let mut to = self.range(offset, total.next_multiple_of(8))?;
-        if total < WORDWISE && offset % 8 == 0 {
+        if total < WORDWISE && offset.is_multiple_of(8) {
             let mut bytes = [0_u64; WORDWISE / 8];
             let mut at = 0;
             for part in parts {
@@ -165,7 +168,7 @@ impl Mem {
 
     /// Clears bytes; `offset` and `len` are multiples of 8.
     pub fn zero(&self, offset: u64, len: usize) -> Result<()> {
-        debug_assert!(self.writable && offset % 8 == 0 && len % 8 == 0);
+        debug_assert!(self.writable && offset.is_multiple_of(8) && len.is_multiple_of(8));
         let words = self.range(offset, len)?.cast::<AtomicU64>();
         for i in 0..len / 8 {
             // SAFETY: in bounds and aligned; readers of what stood here before may race, and will refuse.

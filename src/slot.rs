@@ -162,7 +162,7 @@ impl Content {
     }
 
     /// Bytes of the record.
-    pub fn len(&self) -> u64 {
+    pub fn record_len(&self) -> u64 {
         self.rest[1] >> 24
     }
 
@@ -180,7 +180,7 @@ impl Content {
     pub fn charge(&self) -> u64 {
         match self.kind() {
             Kind::Inline => SLOT,
-            Kind::Record | Kind::Span => SLOT + self.len(),
+            Kind::Record | Kind::Span => SLOT + self.record_len(),
             _ => 0,
         }
     }
@@ -203,7 +203,7 @@ mod tests {
     fn contents_keep_their_fields_apart() {
         let content = Content::record(9, TEXT | EXPIRES, 1024, (1 << 40) - 1, u64::from(u32::MAX), Some(509));
         assert_eq!((content.kind(), content.is_text(), content.expires()), (Kind::Record, true, true));
-        assert_eq!((content.key_len(), content.len()), (1024, (1 << 40) - 1));
+        assert_eq!((content.key_len(), content.record_len()), (1024, (1 << 40) - 1));
         assert_eq!((content.granule(), content.block()), (u64::from(u32::MAX), 509));
         assert_eq!(content.prefix_len(), 1032);
         let inline = Content::inline(-1, &[7; 14]).with_version(3);

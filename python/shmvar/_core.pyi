@@ -120,7 +120,10 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def pop(self, index: SupportsIndex | str) -> Any: ...
     @overload
     def pop(self, index: SupportsIndex | str, default: _T, /) -> Any | _T:
-        """Remove `index` and return its value: nobody else gets the same one. Without `default`, `KeyError` where it is missing."""
+        """Remove `index` and return its value: nobody else gets the same one.
+
+        Without `default`, `KeyError` where it is missing.
+        """
 
     def popitem(self) -> tuple[int | str, Any]:
         """Remove some variable and return it with its index; `KeyError` where the segment is empty."""
@@ -157,7 +160,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
 
         Raises:
             ValueError: 0 or negative.
-            SegmentFullError: below what is used, or beyond the memory file system or the segment's reserve of addresses.
+            SegmentFullError: below what is used, or beyond the memory file system or the segment's reserve of
+                addresses.
         """
 
     def trim(self) -> None:

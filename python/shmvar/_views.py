@@ -1,6 +1,6 @@
 """What `keys`, `values` and `items` of a segment return: views as a dict has them, that bear being changed under."""
 
-from _collections_abc import ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ impl Mapping {
     pub fn of(fd: BorrowedFd<'_>, len: u64, write: bool) -> Result<Self> {
         let mut options = MmapOptions::new();
         options.len(len as usize);
-        let map = if write { options.map_raw(&fd.as_raw_fd()) } else { options.map_raw_read_only(&fd.as_raw_fd()) };
+        let map = if write { options.map_raw(fd.as_raw_fd()) } else { options.map_raw_read_only(fd.as_raw_fd()) };
         let map: MmapRaw = map.map_err(|e| no_room(&e.to_string(), len))?;
         let mapping = Mapping { ptr: map.as_mut_ptr(), len: map.len() };
         std::mem::forget(map);

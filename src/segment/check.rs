@@ -81,7 +81,7 @@ impl Attachment {
                         entry.class()
                     );
                     hold!(
-                        content.len() <= u64::from(CLASSES[entry.class()]),
+                        content.record_len() <= u64::from(CLASSES[entry.class()]),
                         "slot {number}: record longer than its block"
                     );
                     hold!(
@@ -94,9 +94,9 @@ impl Attachment {
                     hold!(spans.insert(granule), "the span at granule {granule} is named twice");
                     let entry = arena.entry(granule)?;
                     hold!(entry.state() == SpanState::Live, "slot {number} names a span that is {entry:?}");
-                    hold!(order_of(content.len()) <= entry.order(), "slot {number}: value longer than its span");
+                    hold!(order_of(content.record_len()) <= entry.order(), "slot {number}: value longer than its span");
                     hold!(
-                        content.len().div_ceil(crate::layout::PAGE) <= entry.present(),
+                        content.record_len().div_ceil(crate::layout::PAGE) <= entry.present(),
                         "slot {number}: only {} pages of its span are present",
                         entry.present()
                     );

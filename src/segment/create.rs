@@ -42,7 +42,7 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let (addresses, file) = crate::os::limits();
     let most = addresses.map_or(u64::MAX, |n| n / 2).min(file.unwrap_or(u64::MAX));
     let zone = ZONE * GRANULE;
-    let want = limit.saturating_mul(RESERVE_FACTOR).max(RESERVE_MIN).min(1 << 45).next_power_of_two();
+    let want = limit.saturating_mul(RESERVE_FACTOR).clamp(RESERVE_MIN, 1 << 45).next_power_of_two();
     let least = limit.saturating_mul(2).next_multiple_of(zone);
     let sizes =
         std::iter::successors(Some(want), |size| Some(size / 2)).take_while(|size| *size >= least && *size >= zone);
@@ -74,7 +74,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     let object = new(options.perm)?;
     // Where somebody may read who may not write, he could take read locks on the segment itself and stop everybody.
     let reads_only = [6, 3, 0].iter().any(|class| options.perm >> class & 0o6 == 0o4);
-    let lock_mode = [6, 3, 0].iter().fold(0, |mode, class| mode | (options.perm >> class & 0o2) * 3 << class);
+    let lock_mode = [6, 3, 0].iter().fold(0, |mode, class| mode | ((options.perm >> class & 0o2) * 3) << class);
     let lock_object = reads_only.then(|| new(lock_mode)).transpose()?;
     let lock_inode = match &lock_object {
         Some(object) => object::status(object.fd()).map_err(|e| Error::system("fstat", e))?.ino,

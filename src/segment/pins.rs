@@ -46,7 +46,7 @@ impl Attachment {
             if present.load(Ordering::Relaxed) >> (unit % 64) & 1 == 0 {
                 let geometry = &self.identity.geometry;
                 let start = geometry.pins + u64::from(me) * geometry.pin_stride + unit * len;
-                debug_assert!(start % PAGE == 0 && len % PAGE == 0);
+                debug_assert!(start.is_multiple_of(PAGE) && len % PAGE == 0);
                 if self.obtain(start, len)?.is_err() {
                     return Ok(None);
                 }

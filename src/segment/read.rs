@@ -42,7 +42,7 @@ pub struct Large<'a> {
 impl Large<'_> {
     /// Bytes of its pickle.
     pub fn len(&self) -> u64 {
-        self.found.content.len() - self.found.content.prefix_len()
+        self.found.content.record_len() - self.found.content.prefix_len()
     }
 
     /// Never: a short value is no large one.
@@ -108,7 +108,7 @@ impl Attachment {
 
     /// Pins a large value, if this handle may and the variable did not change meanwhile.
     fn hold(&self, found: Found, patience: &dyn Patience) -> Result<Large<'_>> {
-        let len = found.content.len();
+        let len = found.content.record_len();
         if len >= ASK_THE_KERNEL {
             // Whoever may write may claim any length; memory that is not there holds no value.
             let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;

@@ -101,7 +101,7 @@ pub fn record_at(att: &Attachment, content: &Content) -> Result<Option<u64>> {
         return Ok(None);
     }
     let size = u64::from(CLASSES[class]);
-    let fits = block < blocks_of(class) && content.len() <= size && content.prefix_len() <= content.len();
+    let fits = block < blocks_of(class) && content.record_len() <= size && content.prefix_len() <= content.record_len();
     Ok(fits.then(|| att.identity.geometry.granule_at(granule) + SLAB_HEAD + block * size))
 }
 
@@ -213,7 +213,7 @@ impl Attachment {
         match content.kind() {
             Kind::Inline => return Ok(if self.still(&found)? { Probe::Found(found) } else { Probe::Again }),
             Kind::Record => match record_at(self, content)? {
-                Some(at) => self.mem.read_scratch(at, content.len() as usize, scratch)?,
+                Some(at) => self.mem.read_scratch(at, content.record_len() as usize, scratch)?,
                 None => return self.damaged(&found, "a record's place"),
             },
             Kind::Span => {
@@ -304,8 +304,8 @@ impl Attachment {
         // Filling: of a change that is decided and not made yet. Retired: the slot changed, and the reader will see it.
         let holds = matches!(entry.state(), SpanState::Live | SpanState::Filling | SpanState::Retired);
         holds
-            && content.len() <= GRANULE << entry.order().min(ORDER_MAX)
-            && content.prefix_len() <= content.len().min(RECORD_MAX)
+            && content.record_len() <= GRANULE << entry.order().min(ORDER_MAX)
+            && content.prefix_len() <= content.record_len().min(RECORD_MAX)
     }
 
     /// Reads from a span through the kernel: never a signal, whatever happens to it meanwhile.
