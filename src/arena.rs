@@ -105,6 +105,7 @@ impl<'a> Arena<'a> {
         self.set_summary(KIND_FREE + order as usize, zone, any)
     }
 
+    #[inline]
     fn set_room(&self, granule: u64, class: usize, on: bool) -> Result<()> {
         let zone = granule / ZONE;
         let bitmap = self.class_bits(zone, class)?;
@@ -112,6 +113,10 @@ impl<'a> Arena<'a> {
         let word = &bitmap[(bit / 64) as usize];
         if (word.load(Ordering::Relaxed) >> (bit % 64) & 1 == 1) == on {
             // The usual case. The summary follows all the same: a death may have come between the two.
+            let summary = self.group(zone / 64)?.kinds[class].load(Ordering::Relaxed);
+            if on && summary >> (zone % 64) & 1 == 1 {
+                return Ok(());
+            }
             return self.set_summary(class, zone, on || bitmap.iter().any(|w| w.load(Ordering::Relaxed) != 0));
         }
         set_bit(word, bit % 64, on);
@@ -129,6 +134,7 @@ impl<'a> Arena<'a> {
     }
 
     /// Lowest free block of a slab.
+    #[inline]
     pub fn free_block(&self, granule: u64, class: usize) -> Result<Option<u64>> {
         if class >= CLASSES.len() {
             return Err(Error::corrupt(format_args!("granule {granule} is a slab of class {class}")));

@@ -363,13 +363,42 @@ impl std::fmt::Debug for Entry {
 
 /// Blocks of a slab of this class.
 #[inline]
-pub const fn blocks_of(class: usize) -> u64 {
-    (GRANULE - SLAB_HEAD) / CLASSES[class] as u64
+pub fn blocks_of(class: usize) -> u64 {
+    u64::from(BLOCKS[class])
 }
+
+/// Looked up, not divided: it is asked several times in every change.
+const BLOCKS: [u16; CLASSES.len()] = {
+    let mut blocks = [0; CLASSES.len()];
+    let mut class = 0;
+    while class < CLASSES.len() {
+        blocks[class] = ((GRANULE - SLAB_HEAD) / CLASSES[class] as u64) as u16;
+        class += 1;
+    }
+    blocks
+};
+
+/// Class by eighths of the length, for short records.
+const CLASS_OF_WORDS: [u8; 65] = {
+    let mut table = [0; 65];
+    let mut words = 0;
+    while words < table.len() {
+        let mut class = 0;
+        while (CLASSES[class] as usize) < words * 8 {
+            class += 1;
+        }
+        table[words] = class as u8;
+        words += 1;
+    }
+    table
+};
 
 /// The smallest class that holds `len` bytes (at most [`RECORD_MAX`]).
 #[inline]
 pub fn class_of(len: u64) -> usize {
+    if len <= 512 {
+        return CLASS_OF_WORDS[len.div_ceil(8) as usize] as usize;
+    }
     CLASSES.partition_point(|&size| u64::from(size) < len)
 }
 
@@ -476,7 +505,9 @@ mod tests {
             assert!(blocks_of(class) >= 1 && blocks_of(class) <= 512);
             assert!(SLAB_HEAD + blocks_of(class) * u64::from(size) <= GRANULE);
         }
-        assert_eq!(class_of(1), 0);
+        for len in 0..=RECORD_MAX {
+            assert_eq!(class_of(len), CLASSES.partition_point(|&size| u64::from(size) < len), "{len}");
+        }
     }
 
     #[test]

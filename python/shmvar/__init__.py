@@ -32,7 +32,6 @@ from shmvar._errors import (
     SegmentExistsError,
     SegmentFullError,
     SegmentNotFoundError,
-    UntrustedValueError,
     WaitTimeoutError,
 )
 from shmvar._functions import (
@@ -45,7 +44,20 @@ from shmvar._functions import (
     shm_remove_var,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from shmvar._untrusted import UntrustedValueError as UntrustedValueError
+
 _MutableMapping.register(Segment)
+
+
+def __getattr__(name: str) -> type[Error]:
+    if name == "UntrustedValueError":
+        from shmvar._untrusted import UntrustedValueError
+
+        return UntrustedValueError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "CorruptSegmentError",

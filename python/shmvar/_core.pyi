@@ -30,8 +30,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     Opened with `shmvar.attach`. An index is an `int` (or anything with `__index__`) of 64 signed bits, or a `str` of at
     most 1024 bytes of UTF-8; beyond that it is `OverflowError`, of another type `TypeError`. 5 and "5" are different.
     Every value is stored as a pickle; reading gives an independent, mutable value, so `segment[1].append(2)` changes a
-    copy: put it back. Reads take no lock. Any number of threads may use a handle, and a forked child uses the one that it
-    inherited. After `detach` every call raises `DetachedError`; changes through a read-only handle raise
+    copy: put it back. Reads take no lock. Any number of threads may use a handle, and a forked child uses the one that
+    it inherited. After `detach` every call raises `DetachedError`; changes through a read-only handle raise
     `ReadOnlyError`. A living process that holds the segment up for 10 s (stopped, say) is `SegmentBusyError`.
     """
 

@@ -1,6 +1,10 @@
 """The package's own errors. Each is also the built-in error that people catch for such a thing."""
 
-from _pickle import UnpicklingError
+from __future__ import annotations
+
+TYPE_CHECKING = False  # of `typing`, whose import costs more than the rest of the package
+if TYPE_CHECKING:
+    from shmvar._untrusted import UntrustedValueError as UntrustedValueError
 
 
 class Error(Exception):
@@ -42,7 +46,7 @@ class SegmentFullError(Error, MemoryError):
         self.free = free
         self.size = size
 
-    def __reduce__(self) -> tuple[type["SegmentFullError"], tuple[str, int, int, int]]:
+    def __reduce__(self) -> tuple[type[SegmentFullError], tuple[str, int, int, int]]:
         return type(self), (str(self), self.needed, self.free, self.size)
 
 
@@ -52,10 +56,6 @@ class IncompatibleSegmentError(Error, ValueError):
 
 class CorruptSegmentError(Error, ValueError):
     """Damaged contents. Names the place."""
-
-
-class UntrustedValueError(Error, UnpicklingError):
-    """A value that needs code, in a segment that is not trusted. Names the class."""
 
 
 class DetachedError(Error, ValueError):
@@ -70,3 +70,12 @@ for _class in list(globals().values()):
     if isinstance(_class, type) and issubclass(_class, Error):
         _class.__module__ = "shmvar"
 del _class
+
+
+def __getattr__(name: str) -> type[Error]:
+    """`UntrustedValueError` derives from one of pickle's errors: pickle is imported when somebody asks for it."""
+    if name == "UntrustedValueError":
+        from shmvar._untrusted import UntrustedValueError
+
+        return UntrustedValueError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

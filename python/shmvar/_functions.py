@@ -3,9 +3,13 @@
 They raise where PHP warns and returns false. (PHP's own segments are another format.)
 """
 
-from typing import Any, Literal
+from __future__ import annotations
 
 from shmvar._core import Segment, attach
+
+TYPE_CHECKING = False  # of `typing`, whose import costs more than the rest of the package
+if TYPE_CHECKING:
+    from typing import Any, Literal
 
 
 def shm_attach(key: int | str, size: int = 10000, permissions: int = 0o666) -> Segment:

@@ -4,7 +4,7 @@
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::layout::{Participant, State};
+use crate::layout::{CLASSES, Participant, State};
 use crate::mem::Mem;
 use crate::os::bytelock::Anchor;
 use crate::os::fork::{self, ForkMutex};
@@ -13,7 +13,7 @@ use crate::os::object::{self, Status};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How a call waits, and lets others of its process go on meanwhile.
@@ -125,6 +125,10 @@ pub struct Attachment {
     pub has_chores: AtomicBool,
     /// Pins of this process: head granule to count, of the epoch that is named.
     pub pins: ForkMutex<(u32, HashMap<u64, u32>)>,
+    /// Where each class had a free block last: looked at before the bitmaps are searched.
+    pub slab_hints: [AtomicU32; CLASSES.len()],
+    /// The root of a table that could not grow for lack of memory.
+    pub crowded_root: AtomicU64,
     /// The last root that was found sound.
     pub sound_root: AtomicU64,
     /// Handles that are not detached.

@@ -7,7 +7,7 @@ use crate::mem::Scratch;
 use crate::os::{fork, object};
 use crate::segment::attachment::{Attachment, Inside, Patience};
 use crate::segment::read::OUTSIDE;
-use crate::segment::room::{Taken, file_system_full, is_full};
+use crate::segment::room::{Taken, file_system_full, is_crowded, is_full};
 use crate::segment::table::{Place, hash_of, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind, TEXT};
@@ -72,12 +72,18 @@ impl Attachment {
                 Place::Taken(offset, _) | Place::Tombstone(offset) => offset,
                 Place::Fresh(offset) => {
                     let table = self.table()?;
-                    let last = change.counters.fill >= table.mask;
-                    if last || (!crowded && is_full(change.counters.fill, table.mask + 1)) {
+                    let (fill, slots) = (change.counters.fill, table.mask + 1);
+                    let last = is_crowded(fill, slots);
+                    // There was no memory for a larger table: not tried at every turn.
+                    crowded |= self.crowded_root.load(Ordering::Relaxed) == table.root.0 && fill % 64 != 0;
+                    if last || (!crowded && is_full(fill, slots)) {
                         self.step_out(writer, &mut inside);
                         match self.grow(&table, patience) {
                             // No room for a larger one: a crowded table serves to its last free slot.
-                            Err(Error::Full { .. }) if !last => crowded = true,
+                            Err(Error::Full { .. }) if !last => {
+                                crowded = true;
+                                self.crowded_root.store(table.root.0, Ordering::Relaxed);
+                            }
                             other => other?,
                         }
                         continue;
@@ -106,7 +112,7 @@ impl Attachment {
                 Content::inline(first as i64, &pickle[..at])
             } else if record_len <= RECORD_MAX {
                 let class = class_of(record_len);
-                let Some((granule, block)) = writer.arena().find_slab(class)? else {
+                let Some((granule, block)) = writer.find_block(class)? else {
                     if !writer.slab_from_free(class)? {
                         self.step_out(writer, &mut inside);
                         self.refill(class, patience)?;
@@ -134,7 +140,7 @@ impl Attachment {
                 change.span(granule, before, live);
                 Content::record(first, flags, key.len(), record_len, granule, None)
             };
-            let version = writer.replace(offset, content, old.as_ref(), change)?;
+            let version = writer.replace(offset, content, old.as_ref(), &mut change)?;
             if let Some(filled) = filled {
                 filled.span.keep();
             }
@@ -253,6 +259,16 @@ impl Attachment {
             patience.interrupted()?;
             number += 256;
         }
+        let (state, slots) = (self.state(), table.mask + 1);
+        let (fill, count) = (state.fill.load(Ordering::Relaxed), state.count.load(Ordering::Relaxed));
+        if is_full(fill, slots / 2) && count < slots / 16 {
+            // Mostly tombstones: a clean table costs less than passing over them. Without memory for one, they stay.
+            let _inside = self.enter();
+            match self.grow(&table, patience) {
+                Err(Error::Full { .. }) => {}
+                other => other?,
+            }
+        }
         Ok(())
     }
 }
@@ -297,7 +313,7 @@ impl Writer<'_> {
         offset: u64,
         content: Content,
         old: Option<&Content>,
-        mut change: crate::intent::Change,
+        change: &mut crate::intent::Change,
     ) -> Result<u64> {
         let version = change.counters.version.saturating_add(1);
         if version >= VERSION_MAX {
@@ -324,10 +340,13 @@ impl Writer<'_> {
             }
             _ => {}
         }
-        self.commit(&change)?;
+        self.commit(change)?;
         // The change is made. What goes wrong now is damage elsewhere, which the next call meets.
         let _ = match old.map(|old| (old.kind(), old.granule())) {
-            Some((Kind::Record, granule)) => self.release_slab(granule),
+            // The new record keeps its own slab in use.
+            Some((Kind::Record, granule)) if content.kind() != Kind::Record || content.granule() != granule => {
+                self.release_slab(granule)
+            }
             Some((Kind::Span, granule)) => self.free_retired(granule),
             _ => Ok(()),
         };
@@ -339,7 +358,7 @@ impl Writer<'_> {
         let mut change = self.change();
         change.counters.used = change.counters.used.saturating_sub(old.charge());
         change.counters.count = change.counters.count.saturating_sub(1);
-        self.replace(offset, Content::tombstone(), Some(old), change).map(drop)
+        self.replace(offset, Content::tombstone(), Some(old), &mut change).map(drop)
     }
 }
 

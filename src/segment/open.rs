@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Unverified};
 use crate::key::Key;
-use crate::layout::IDENTITY_LEN;
+use crate::layout::{CLASSES, IDENTITY_LEN};
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
 use crate::os::object::{self, Status};
@@ -13,7 +13,7 @@ use crate::segment::process;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// How to attach.
 #[derive(Clone, Debug)]
@@ -283,6 +283,8 @@ pub fn assemble(
         chores: ForkMutex::new(Vec::new()),
         has_chores: AtomicBool::new(false),
         pins: ForkMutex::new(Default::default()),
+        slab_hints: [const { AtomicU32::new(0) }; CLASSES.len()],
+        crowded_root: AtomicU64::new(0),
         sound_root: AtomicU64::new(0),
         handles: AtomicU64::new(0),
     }

@@ -4,7 +4,9 @@
 
 use crate::arena::pages_of;
 use crate::error::{Error, Result};
-use crate::layout::{CLASSES, Entry, GRANULE, ORDER_MAX, PAGE, Root, SLOT, Slot, SpanState, at, order_of};
+use crate::layout::{
+    CLASSES, Entry, GRANULE, ORDER_MAX, PAGE, Root, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, at, order_of,
+};
 use crate::os::{fork, object};
 use crate::segment::attachment::{Attachment, Chore, Patience};
 use crate::segment::table::Table;
@@ -16,6 +18,11 @@ use std::sync::atomic::Ordering;
 /// A table is this full at most: 7/8.
 pub fn is_full(fill: u64, slots: u64) -> bool {
     fill >= slots / 8 * 7
+}
+
+/// Where no memory is left for another table: 15/16, so that looking for what is not there still ends soon.
+pub fn is_crowded(fill: u64, slots: u64) -> bool {
+    fill >= slots / 16 * 15
 }
 
 /// What is said where the memory file system has no page left.
@@ -187,10 +194,11 @@ impl Attachment {
         Ok(())
     }
 
-    /// Replaces the table by a larger one, or by one without tombstones, unless somebody did since `old` was looked at.
+    /// Replaces the table by a larger one, or by one without tombstones (smaller, where little is left), unless somebody did since `old` was looked at.
     pub fn grow(&self, old: &Table, patience: &dyn Patience) -> Result<()> {
         let count = self.state().count.load(Ordering::Relaxed);
         let log2 = match old.root.log2() {
+            large if count < (1 << large) / 16 => (count * 4).next_power_of_two().ilog2().max(SLOTS_MIN_LOG2),
             same if count < (1 << same) / 2 => same,
             small @ ..=15 => small + 2,
             large => large + 1,
@@ -295,6 +303,24 @@ impl Writer<'_> {
         let slab = Entry::new(SpanState::Slab, 0).with_class(class).with_present(pages_of(0)).with_sticky();
         change.span(granule, before, slab);
         Ok(())
+    }
+
+    /// A free block of this class, where the last one was or where the bitmaps say.
+    #[inline]
+    pub fn find_block(&self, class: usize) -> Result<Option<(u64, u64)>> {
+        let hint = &self.att.slab_hints[class];
+        let granule = u64::from(hint.load(Ordering::Relaxed));
+        let entry = self.arena().entry(granule).unwrap_or_default();
+        if entry.state() == SpanState::Slab && entry.class() == class {
+            if let Some(block) = self.arena().free_block(granule, class)? {
+                return Ok(Some((granule, block)));
+            }
+        }
+        let found = self.arena().find_slab(class)?;
+        if let Some((granule, _)) = found {
+            hint.store(granule as u32, Ordering::Relaxed);
+        }
+        Ok(found)
     }
 
     /// Makes a slab of a free granule whose pages are known to be present. False: there is none such at hand.

@@ -1,0 +1,79 @@
+# Needs Rust (cargo) and Python 3.11 or newer with its venv module; everything else goes into .venv and target.
+#
+#   make demo    processes share values and are killed; see what is lost
+#   make test    all that must pass
+#   make check   format, lint, types
+#   make quick   a fast loop while writing code
+#   make bench   speed, as ratios
+
+PYTHON ?= python3
+# The interpreter whose stable ABI the extension is linted against.
+export PYO3_PYTHON ?= $(PYTHON)
+
+PIP = python -m pip --quiet --disable-pip-version-check install
+CORE = --no-default-features
+SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
+
+.PHONY: demo test rust loom crash python check quick bench clean
+.DELETE_ON_ERROR:
+
+demo: .venv/demo
+	.venv/bin/shmvar demo
+
+test: rust loom crash python
+
+rust:
+	cargo test $(CORE)
+
+# Every interleaving of the protocols. Everything is built anew under this flag: in a directory of its own.
+loom: $(wildcard tests/loom.rs)
+	$(if $<,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target-loom cargo test $(CORE) --test loom --release)
+
+# A process kills itself at each named point.
+crash: $(wildcard tests/crash.rs)
+	$(if $<,cargo test $(CORE) --features crash-points --test crash)
+
+python: .venv/test
+	.venv/bin/pytest
+
+check: .venv/lint
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets $(CORE) -- -D warnings
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict python/shmvar
+	cd .venv && bin/stubtest shmvar $(addprefix --allowlist $(CURDIR)/,$(wildcard tests/stubtest_allowlist.txt))
+
+quick: .venv-quick/test
+	cargo test $(CORE) --lib
+	.venv-quick/bin/pytest -x -m "not slow" $(wildcard tests/test_api_*.py tests/test_values.py)
+
+bench: .venv/test
+	@for program in bench/*.py; do echo "== $$program"; .venv/bin/python $$program || exit; done
+
+clean:
+	rm -rf .venv .venv-quick target-loom
+	cargo clean
+
+%/bin/python:
+	$(PYTHON) -m venv $*
+
+# A stamp for each set of packages that was installed.
+.venv/demo: .venv/bin/python $(SOURCES)
+	@echo "Building the extension module; the first time takes a minute or two."
+	.venv/bin/$(PIP) .
+	@touch $@
+
+.venv/test: .venv/demo
+	.venv/bin/$(PIP) ".[test]"
+	@touch $@
+
+.venv/lint: .venv/test
+	.venv/bin/$(PIP) ".[test,lint]"
+	@touch $@
+
+# Without optimisation: built in seconds.
+.venv-quick/test: .venv-quick/bin/python $(SOURCES)
+	MATURIN_PEP517_ARGS="--profile dev" .venv-quick/bin/$(PIP) ".[test]"
+	@touch $@
