@@ -10,6 +10,7 @@
 
 from _collections_abc import MutableMapping as _MutableMapping
 
+from shmvar import _views as _views  # now: later there may be no permission left to read it
 from shmvar._core import (
     Segment,
     SegmentInfo,

@@ -1,9 +1,13 @@
 """What `keys`, `values` and `items` of a segment return: views as a dict has them, that bear being changed under."""
 
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from _collections_abc import ItemsView, Iterator, KeysView, ValuesView
+
+TYPE_CHECKING = False  # of `typing`, whose import costs more than the rest of the package
 if TYPE_CHECKING:
+    from typing import Any
+
     from shmvar._core import Segment
 
 _GONE = object()
@@ -15,11 +19,11 @@ class SegmentKeys(KeysView[int | str]):
     __slots__ = ()
 
 
-class SegmentItems(ItemsView[int | str, Any]):
+class SegmentItems(ItemsView[int | str, "Any"]):
     """Index and value of each variable. One that vanishes meanwhile is passed over."""
 
     __slots__ = ()
-    _mapping: "Segment"
+    _mapping: Segment
 
     def __iter__(self) -> Iterator[tuple[int | str, Any]]:
         get = self._mapping.get
@@ -29,11 +33,11 @@ class SegmentItems(ItemsView[int | str, Any]):
                 yield index, value
 
 
-class SegmentValues(ValuesView[Any]):
+class SegmentValues(ValuesView["Any"]):
     """The values. One that vanishes meanwhile is passed over."""
 
     __slots__ = ()
-    _mapping: "Segment"
+    _mapping: Segment
 
     def __iter__(self) -> Iterator[Any]:
         for _, value in SegmentItems(self._mapping):

@@ -142,7 +142,13 @@ impl Segment {
     /// # Errors
     /// [`Error::Detached`].
     pub fn len(&self) -> Result<u64> {
-        Ok(self.attachment()?.state().count.load(Ordering::Relaxed))
+        let attachment = self.attachment()?;
+        let (count, table) = (attachment.state().count.load(Ordering::Relaxed), attachment.table()?);
+        // A table that is just being replaced by a smaller one may be that much behind.
+        if count > table.mask + 1 && attachment.table()?.root == table.root {
+            return Err(Error::corrupt(format_args!("{count} variables in a table of {} slots", table.mask + 1)));
+        }
+        Ok(count)
     }
 
     /// No variable in it?

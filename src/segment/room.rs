@@ -203,6 +203,14 @@ impl Attachment {
             small @ ..=15 => small + 2,
             large => large + 1,
         };
+        match self.grow_to(old, log2, patience) {
+            // No memory for four times as many: then for twice.
+            Err(Error::Full { .. }) if log2 > old.root.log2() + 1 => self.grow_to(old, log2 - 1, patience),
+            other => other,
+        }
+    }
+
+    fn grow_to(&self, old: &Table, log2: u32, patience: &dyn Patience) -> Result<()> {
         let order = order_of(SLOT << log2);
         let span = self.take_span(order, patience)?;
         let granule = span.granule;

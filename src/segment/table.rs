@@ -283,19 +283,26 @@ impl Attachment {
                 probe => Ok(probe),
             };
         }
-        if slot.begin() != word {
-            return Ok(Probe::Again);
-        }
-        // Busy, and no intent: its writer is between two stores, or a hostile one.
-        if self.mem.writable() {
-            let _writer = self.write(patience)?;
-            if self.state().root.load(Ordering::Relaxed) == root.0 && slot.begin() == word {
-                return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
-            }
-            return Ok(Probe::Again);
-        }
-        stuck.pause(self, patience)?;
+        self.settle(offset, word, root, stuck, patience)?;
         Ok(Probe::Again)
+    }
+
+    /// A slot is busy and no change says why: its writer is between two stores, or a hostile one. Returns when it is worth
+    /// looking again.
+    fn settle(&self, offset: u64, word: u64, root: Root, stuck: &mut Stuck, patience: &dyn Patience) -> Result<()> {
+        let slot = self.mem.at::<Slot>(offset)?;
+        if slot.begin() != word {
+            return Ok(());
+        }
+        if !self.mem.writable() {
+            return stuck.pause(self, patience);
+        }
+        // Whoever has the lock has repaired what could be.
+        let _writer = self.write(patience)?;
+        if self.state().root.load(Ordering::Relaxed) == root.0 && slot.begin() == word {
+            return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
+        }
+        Ok(())
     }
 
     /// Does the span map say that a record of this length can be there?
@@ -350,7 +357,7 @@ impl Attachment {
                     return Ok(false);
                 }
                 if word & BUSY == 1 && pending.is_none() {
-                    stuck.pause(self, patience)?;
+                    self.settle(offset, word, table.root, &mut stuck, patience)?;
                 }
             }
         }
