@@ -6,11 +6,12 @@
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::intent::{Change, Counters};
-use crate::layout::{CLASSES, Entry, ORDER_MAX, PARTICIPANTS, SLOT, SLOTS_MIN_LOG2, SpanState, ZONE, blocks_of};
+use crate::layout::{CLASSES, Entry, ORDER_MAX, PARTICIPANTS, SLOT, SLOTS_MIN_LOG2, SpanState, blocks_of, order_of};
 use crate::lock::{self, Waiting};
 use crate::os::{fork, futex};
 use crate::segment::attachment::{Attachment, Chore, Inside, PATIENCE, Patience, Plain};
 use crate::segment::membership::Registry;
+use crate::slot::{BUSY, Content};
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
@@ -164,23 +165,21 @@ impl<'a> Writer<'a> {
         let geometry = &self.att.identity.geometry;
         let (zones, root) = (change.counters.zones, change.counters.root);
         let now = self.arena().zones();
-        let table_end = |log2: u32| (SLOT << log2).div_ceil(crate::layout::GRANULE);
-        let root_fits = (SLOTS_MIN_LOG2..40).contains(&root.log2())
-            && root.granule() + table_end(root.log2()) <= zones.saturating_mul(ZONE);
-        let slot_fits = change.slot.is_none_or(|(offset, content)| {
-            offset % SLOT == 0
-                && content.word & 1 == 0
-                && offset >= geometry.granule_at(root.granule())
-                && offset < geometry.granule_at(root.granule()) + (SLOT << root.log2())
-        });
+        let log2 = root.log2();
+        let root_fits = (SLOTS_MIN_LOG2..40).contains(&log2)
+            && zones <= geometry.zones_max
+            && self.arena().fits(root.granule(), order_of(SLOT << log2), zones);
+        let slot_fits = |offset: u64, content: &Content| {
+            let base = geometry.granule_at(root.granule());
+            offset.is_multiple_of(SLOT) && content.word & BUSY == 0 && offset >= base && offset < base + (SLOT << log2)
+        };
         let block_fits = |granule: u64, block: u64| {
             let entry = self.arena().entry(granule).unwrap_or_default();
             entry.state() == SpanState::Slab && entry.class() < CLASSES.len() && block < blocks_of(entry.class())
         };
         zones >= now
-            && zones <= geometry.zones_max
             && root_fits
-            && slot_fits
+            && change.slot.as_ref().is_none_or(|(offset, content)| slot_fits(*offset, content))
             && change.spans.iter().all(|edit| self.arena().edit_is_sound(edit, zones))
             && change.blocks[..change.block_count].iter().all(|edit| block_fits(edit.granule, edit.block))
     }
