@@ -201,11 +201,12 @@ impl<'a> Arena<'a> {
             fits && entry.state() != SpanState::Bad
                 && (entry.state() != SpanState::Slab || entry.class() < CLASSES.len())
         };
-        edit.granule < zones * ZONE && sound(edit.before) && sound(edit.after)
+        edit.granule < zones.min(self.geo.zones_max) * ZONE && sound(edit.before) && sound(edit.after)
     }
 
     /// Is this a place for a span of this order?
     pub fn fits(&self, granule: u64, order: u32, zones: u64) -> bool {
+        let zones = zones.min(self.geo.zones_max);
         order <= ORDER_MAX
             && granule < zones * ZONE
             && granule.is_multiple_of(1 << order)

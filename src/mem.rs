@@ -166,6 +166,23 @@ impl Mem {
         Ok(())
     }
 
+    /// Copies out to a slice, from anywhere.
+    pub fn copy_to(&self, offset: u64, to: &mut [u8]) -> Result<()> {
+        let from = self.range(offset, to.len())?;
+        // SAFETY: in bounds; a private slice does not overlap the segment's memory.
+        unsafe { opaque_copy(to.as_mut_ptr(), from, to.len()) };
+        Ok(())
+    }
+
+    /// Copies into a span that the caller is filling: nobody else stores there, and nobody takes what he reads there.
+    pub fn fill(&self, offset: u64, part: &[u8]) -> Result<()> {
+        debug_assert!(self.writable);
+        let to = self.range(offset, part.len())?;
+        // SAFETY: in bounds; the segment's memory never overlaps a private slice.
+        unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len()) };
+        Ok(())
+    }
+
     /// Clears bytes; `offset` and `len` are multiples of 8.
     pub fn zero(&self, offset: u64, len: usize) -> Result<()> {
         debug_assert!(self.writable && offset.is_multiple_of(8) && len.is_multiple_of(8));

@@ -36,6 +36,11 @@ pub struct Content {
     pub rest: [u64; 3],
 }
 
+/// Bytes left free before a record with buffers, of which `prefix` are no value.
+pub fn lead(prefix: u64) -> u64 {
+    prefix.next_multiple_of(64) - prefix
+}
+
 impl Slot {
     /// Begins a read: the word, to be compared at the end.
     #[inline(always)]
@@ -149,6 +154,16 @@ impl Content {
     /// Does the record begin with an expiry?
     pub fn expires(&self) -> bool {
         self.rest[1] & EXPIRES != 0
+    }
+
+    /// Does the record hold out-of-band buffers?
+    pub fn has_buffers(&self) -> bool {
+        self.rest[1] & BUFFERS != 0
+    }
+
+    /// Bytes of the span before the record: with buffers, so many that the value begins at a multiple of 64.
+    pub fn lead(&self) -> u64 {
+        if self.has_buffers() { lead(self.prefix_len()) } else { 0 }
     }
 
     /// Bytes of the record that are no value: expiry and key.

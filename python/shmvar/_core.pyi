@@ -110,6 +110,18 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def get(self, index: SupportsIndex | str, default: _T) -> Any | _T:
         """The value under `index`, or `default`."""
 
+    def view(self, index: SupportsIndex | str) -> Any:
+        """The value under `index`, read-only and, where it is large, over the segment's own memory: not copied.
+
+        Of an array, that array; of `bytes`, `bytearray` and `memoryview`, a `memoryview`; of other values, the value
+        rebuilt over read-only buffers. It stays valid and unchanged whatever happens to the variable, the segment or
+        the handle, until it is dropped; its memory is in use until then. Through a read-only handle, and where the
+        segment is not trusted, it is a read-only copy.
+
+        Raises:
+            KeyError, UntrustedValueError, CorruptSegmentError: as `segment[index]`.
+        """
+
     def has(self, index: SupportsIndex | str) -> bool:
         """Is there a variable `index`? A stored `None` or `False` is there."""
 
@@ -230,6 +242,10 @@ class SegmentInfo:
     @property
     def resident(self) -> int:
         """Memory that it takes."""
+
+    @property
+    def held(self) -> int:
+        """Of that, what was replaced or removed and is still in somebody's view."""
 
     def _asdict(self) -> dict[str, Any]: ...
     def __eq__(self, other: object, /) -> bool: ...

@@ -5,6 +5,11 @@ use crate::os::object::{self, Status};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::mm::{Advice, MremapFlags};
+#[cfg(feature = "python")]
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 /// A mapped segment, unmapped when dropped.
 pub struct Mapping {
@@ -73,6 +78,52 @@ fn no_room(text: &str, len: u64) -> Error {
     Error::Busy(format!(
         "cannot map the segment's {len} bytes of address space ({text}): raise `ulimit -v`, or detach other segments"
     ))
+}
+
+/// A private, writable copy-on-write map of a part of a segment.
+#[cfg(feature = "python")]
+pub struct Private(memmap2::MmapMut);
+
+/// Private maps alive in this process.
+#[cfg(feature = "python")]
+static PRIVATE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many there may be: half of what the system allows a process, for its allocator needs maps, too.
+#[cfg(feature = "python")]
+fn private_max() -> usize {
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/vm/max_map_count");
+        text.ok().and_then(|t| t.trim().parse::<usize>().ok()).unwrap_or(65_530) / 2
+    })
+}
+
+#[cfg(feature = "python")]
+impl Private {
+    /// Maps `len` bytes from `offset`, which may lie anywhere.
+    pub fn new(fd: BorrowedFd<'_>, offset: u64, len: usize) -> std::io::Result<Self> {
+        if PRIVATE.load(Ordering::Relaxed) >= private_max() {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
+        // SAFETY: the pages are private to us once written; those not yet written show the span, which the caller keeps
+        // pinned for as long as this lives.
+        unsafe { MmapOptions::new().offset(offset).len(len).map_copy(fd.as_raw_fd()) }.map(|map| {
+            PRIVATE.fetch_add(1, Ordering::Relaxed);
+            Private(map)
+        })
+    }
+
+    /// Its first address.
+    pub fn ptr(&self) -> *mut u8 {
+        self.0.as_ptr().cast_mut()
+    }
+}
+
+#[cfg(feature = "python")]
+impl Drop for Private {
+    fn drop(&mut self) {
+        PRIVATE.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Mapping {

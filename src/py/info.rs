@@ -68,9 +68,14 @@ impl PySegmentInfo {
         self.0.resident
     }
 
+    #[getter]
+    fn held(&self) -> u64 {
+        self.0.held
+    }
+
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["key", "name", "size", "used", "free", "count", "perm", "uid", "created_at", "attached"];
-        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident"]))
+        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held"]))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

@@ -1,13 +1,17 @@
 //! The extension module `shmvar._core`: thin classes over [`crate::segment`].
 
 mod convert;
+#[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
+mod decode;
+#[allow(unsafe_code, reason = "the interpreter's C interface for scalars and buffers")]
+mod encode;
 mod errors;
 mod info;
+#[allow(unsafe_code, reason = "the buffer protocol")]
+mod memory;
 mod patience;
 mod plain;
 mod segment;
-#[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
-mod value;
 
 use pyo3::prelude::*;
 

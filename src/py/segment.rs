@@ -3,10 +3,11 @@
 use crate::error::Error;
 use crate::key::Key;
 use crate::py::convert;
+use crate::py::decode::{self, Want};
+use crate::py::encode;
 use crate::py::errors;
 use crate::py::info::{PySegmentInfo, PyVariableInfo};
 use crate::py::patience::PyPatience;
-use crate::py::value;
 use crate::segment::{self, Condition, Options, Patience, Segment};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -24,8 +25,7 @@ impl PySegment {
     #[inline]
     fn read(&self, index: &Bound<'_, PyAny>) -> PyResult<Option<(Py<PyAny>, u64)>> {
         let py = index.py();
-        let att = self.inner.attachment().map_err(|error| errors::to_py(py, error))?;
-        value::read(&PyPatience::new(py), py, att, &convert::index(index)?, self.inner.trusted())
+        decode::read(&PyPatience::new(py), py, &self.inner, &convert::index(index)?, Want::Own)
     }
 
     #[inline]
@@ -34,7 +34,7 @@ impl PySegment {
         let name = convert::index(index)?;
         self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
         // Runs user code, which may do anything to this very handle: looked at again afterwards.
-        let encoded = value::encode(value)?;
+        let encoded = encode::encode(value)?;
         let patience = PyPatience::new(py);
         let att = self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
         let stored = encoded.with(|parts| att.put(&name, parts, condition, &patience));
@@ -196,6 +196,14 @@ impl PySegment {
             Some((value, _)) => value,
             None => default.unwrap_or_else(|| py.None()),
         })
+    }
+
+    fn view(&self, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = index.py();
+        match decode::read(&PyPatience::new(py), py, &self.inner, &convert::index(index)?, Want::View)? {
+            Some((value, _)) => decode::sealed(py, value),
+            None => Err(missing(index)),
+        }
     }
 
     fn has(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {

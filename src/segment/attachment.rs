@@ -10,8 +10,9 @@ use crate::os::bytelock::Anchor;
 use crate::os::fork::{self, ForkMutex};
 use crate::os::map::{Mapping, is_descriptor_of};
 use crate::os::object::{self, Status};
+use crate::segment::pins::PinTable;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -91,6 +92,10 @@ pub struct Prepared {
     pub fds: Option<(OwnedFd, OwnedFd)>,
     /// The process they are meant for: not its children.
     pub pid: u32,
+    /// A number that was claimed for it already, because it inherits objects over pinned memory.
+    pub number: Option<u32>,
+    /// The pins stand still across the fork.
+    pub holds_pins: bool,
 }
 
 /// See the module.
@@ -123,8 +128,10 @@ pub struct Attachment {
     pub chores: ForkMutex<Vec<Chore>>,
     /// Is there any?
     pub has_chores: AtomicBool,
-    /// Pins of this process: head granule to count, of the epoch that is named.
-    pub pins: ForkMutex<(u32, HashMap<u64, u32>)>,
+    /// Pins of this process.
+    pub pins: ForkMutex<PinTable>,
+    /// Spans that this process has filled, by their first granule.
+    pub met: ForkMutex<HashSet<u64>>,
     /// Where each class had a free block last: looked at before the bitmaps are searched.
     pub slab_hints: [AtomicU32; CLASSES.len()],
     /// The root of a table that could not grow for lack of memory.

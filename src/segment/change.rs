@@ -1,5 +1,6 @@
 //! Changing variables: put and remove. Whole or not at all.
 
+use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::key::Index;
 use crate::layout::{Entry, GRANULE, INLINE_MAX, PAGE, RECORD_MAX, SLOT, SpanState, class_of, order_of};
@@ -10,9 +11,18 @@ use crate::segment::read::OUTSIDE;
 use crate::segment::room::{Taken, file_system_full, is_crowded, is_full};
 use crate::segment::table::{Place, hash_of, record_at};
 use crate::segment::writer::Writer;
-use crate::slot::{Content, Kind, TEXT};
+use crate::slot::{BUFFERS, Content, Kind, TEXT, lead};
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
+
+/// What a put stores: the parts of a value's bytes, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Together they are the value.
+    pub parts: &'a [&'a [u8]],
+    /// It is a record with out-of-band buffers (docs/format.md): a span, however short.
+    pub buffers: bool,
+}
 
 /// When a change is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +33,10 @@ pub enum Condition {
     Version(u64),
 }
 
+/// Free memory that stays present at least.
+const WARM_MIN: u64 = 64 << 20;
+/// Smaller values leave too little to look.
+const WARM_FROM: u64 = 1 << 20;
 /// A large value is stored in pieces of this many bytes.
 const PIECE: usize = 64 << 20;
 /// Versions stay below this, so that a slot's word never overflows.
@@ -39,17 +53,18 @@ impl Attachment {
     pub fn put(
         &self,
         index: &Index<'_>,
-        value: &[&[u8]],
+        stored: Stored<'_>,
         condition: Condition,
         patience: &dyn Patience,
     ) -> Result<Option<u64>> {
+        let value = stored.parts;
         let value_len = value.iter().map(|part| part.len() as u64).sum::<u64>();
         let key = index.record_key();
         if key.len() > crate::key::INDEX_MAX {
             return Err(Index::text(std::str::from_utf8(key).unwrap_or_default()).expect_err("too long"));
         }
         let record_len = key.len() as u64 + value_len;
-        let inline = matches!(index, Index::Int(_)) && value_len <= INLINE_MAX as u64;
+        let inline = matches!(index, Index::Int(_)) && value_len <= INLINE_MAX as u64 && !stored.buffers;
         let charge = if inline { SLOT } else { SLOT + record_len };
         let (mut filled, mut inside) = (None::<Filled<'_>>, None);
         let mut crowded = false;
@@ -110,7 +125,7 @@ impl Attachment {
                     at += part.len();
                 }
                 Content::inline(first as i64, &pickle[..at])
-            } else if record_len <= RECORD_MAX {
+            } else if record_len <= RECORD_MAX && !stored.buffers {
                 let class = class_of(record_len);
                 let Some((granule, block)) = writer.find_block(class)? else {
                     if !writer.slab_from_free(class)? {
@@ -130,7 +145,8 @@ impl Attachment {
                     Some(filled) if writer.owns(filled.span.granule)? => filled.span.granule,
                     _ => {
                         self.step_out(writer, &mut inside);
-                        filled = Some(self.fill(key, value, record_len, patience)?);
+                        let lead = if stored.buffers { lead(key.len() as u64) } else { 0 };
+                        filled = Some(self.fill(lead, key, value, record_len, patience)?);
                         continue;
                     }
                 };
@@ -138,12 +154,15 @@ impl Attachment {
                     (writer.arena().entry(granule)?, filled.as_ref().map_or(0, |filled| filled.pages));
                 let live = Entry::new(SpanState::Live, before.order()).with_present(pages);
                 change.span(granule, before, live);
+                let flags = if stored.buffers { flags | BUFFERS } else { flags };
                 Content::record(first, flags, key.len(), record_len, granule, None)
             };
             let version = writer.replace(offset, content, old.as_ref(), &mut change)?;
             if let Some(filled) = filled {
                 filled.span.keep();
             }
+            drop(writer);
+            self.bound_warm(old.as_ref());
             return Ok(Some(version));
         }
     }
@@ -157,13 +176,14 @@ impl Attachment {
     }
 
     /// Copies a large record into a span of this process's own. No lock is held, no user code runs.
-    fn fill(&self, key: &[u8], value: &[&[u8]], len: u64, patience: &dyn Patience) -> Result<Filled<'_>> {
+    fn fill(&self, lead: u64, key: &[u8], value: &[&[u8]], len: u64, patience: &dyn Patience) -> Result<Filled<'_>> {
+        let len = lead + len;
         let span = self.take_span(order_of(len), patience)?;
         let filled = Filled { pages: span.present.max(len.div_ceil(PAGE)), span };
         crash_point!("span-taken");
         let mut trimmed = false;
         loop {
-            match self.write_span(filled.span.granule, key, value, patience)? {
+            match self.write_span(&filled.span, lead, key, value, patience)? {
                 Ok(()) => break,
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) if !trimmed => {
                     trimmed = true;
@@ -182,12 +202,29 @@ impl Attachment {
 
     fn write_span(
         &self,
-        granule: u64,
+        span: &Taken<'_>,
+        lead: u64,
         key: &[u8],
         value: &[&[u8]],
         patience: &dyn Patience,
     ) -> Result<rustix::io::Result<()>> {
-        let mut at = self.identity.geometry.granule_at(granule);
+        let start = self.identity.geometry.granule_at(span.granule) + lead;
+        let len: u64 = std::iter::once(&key).chain(value).map(|part| part.len() as u64).sum();
+        // What this process has mapped it copies to: the quickest way. What is present and was never mapped here costs a
+        // fault a page, once, if it is met a second time. Anything else the kernel writes: no faults, and an error in time.
+        if span.present >= (lead + len).div_ceil(PAGE) && self.met_before(span.granule) {
+            let mut at = start;
+            let mut copied = Ok(());
+            patience.outside(&mut || {
+                copied = std::iter::once(&key).chain(value).try_for_each(|part| {
+                    self.mem.fill(at, part)?;
+                    at += part.len() as u64;
+                    Ok(())
+                });
+            });
+            return copied.map(Ok);
+        }
+        let mut at = start;
         for part in std::iter::once(&key).chain(value) {
             // The descriptor is looked at before each piece: its number may become another file's at any time.
             for piece in part.chunks(PIECE) {
@@ -205,6 +242,19 @@ impl Attachment {
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Has this process filled a span that begins here before? (A guess at which pages it has mapped: a wrong one costs time.)
+    fn met_before(&self, granule: u64) -> bool {
+        let mut met = self.met.lock();
+        if met.contains(&granule) {
+            return true;
+        }
+        if met.len() > 4096 {
+            met.clear();
+        }
+        met.insert(granule);
+        false
     }
 
     /// A value that the memory file system had no room for leaves it as full as it was.
@@ -235,7 +285,22 @@ impl Attachment {
             return Ok(false);
         }
         writer.discard(offset, &old)?;
+        drop(writer);
+        self.bound_warm(Some(&old));
         Ok(true)
+    }
+
+    /// What large values leave is kept for the next ones, within bounds: as much as is in use, and 64 MiB. Without the interpreter's
+    /// leave, and without a wait: what cannot be had now is left to the next.
+    fn bound_warm(&self, old: Option<&Content>) {
+        let Some(len) = old.filter(|old| old.kind() == Kind::Span).map(Content::record_len) else { return };
+        if len < WARM_FROM {
+            return;
+        }
+        let bound = self.state().used.load(Ordering::Relaxed).saturating_add(WARM_MIN);
+        if self.warm() > bound {
+            let _ = self.cool(bound);
+        }
     }
 
     /// Removes every variable that is there now.
@@ -362,21 +427,19 @@ impl Writer<'_> {
     }
 }
 
-/// Most bytes that a `bytes` value of a new integer index may have, where `room` bytes may be charged: its pickle adds 3 to
-/// 12, its slot 32; 9 and less fit the slot.
+/// Most bytes that a `bytes` value of a new integer index may have, where `room` bytes may be charged: its slot is 32; 9 and
+/// less fit that; in a record the pickle adds 5 or 8; in a span, as the one buffer beside its pickle, it begins at a fixed place.
 pub fn largest_bytes(room: u64) -> u64 {
     let Some(record) = room.checked_sub(SLOT) else { return 0 };
-    let overhead = |n: u64| {
-        if n < 256 {
-            5
-        } else if n < 1 << 32 {
-            8
-        } else {
-            12
-        }
+    let head = (16 + 16 + buffers::BYTES.len() as u64).next_multiple_of(buffers::ALIGN);
+    let record_len = |n: u64| match n {
+        n if n + 5 <= INLINE_MAX as u64 => 0,
+        0..256 => n + 5,
+        n if n < buffers::LARGE_BYTES as u64 => n + 8,
+        n => head + n,
     };
     let mut most = record.saturating_sub(5).max(INLINE_MAX as u64 - 5);
-    while most > INLINE_MAX as u64 - 5 && most + overhead(most) > record {
+    while record_len(most) > record {
         most -= 1;
     }
     most

@@ -94,9 +94,10 @@ impl Attachment {
                     hold!(spans.insert(granule), "the span at granule {granule} is named twice");
                     let entry = arena.entry(granule)?;
                     hold!(entry.state() == SpanState::Live, "slot {number} names a span that is {entry:?}");
-                    hold!(order_of(content.record_len()) <= entry.order(), "slot {number}: value longer than its span");
+                    let len = content.lead() + content.record_len();
+                    hold!(order_of(len) <= entry.order(), "slot {number}: value longer than its span");
                     hold!(
-                        content.record_len().div_ceil(crate::layout::PAGE) <= entry.present(),
+                        len.div_ceil(crate::layout::PAGE) <= entry.present(),
                         "slot {number}: only {} pages of its span are present",
                         entry.present()
                     );

@@ -134,7 +134,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     };
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
     let attachment = Arc::new(assemble(identity, name, status, lock_status, mapping, fd, Some(query), true));
-    *attachment.child.lock() = Prepared { fds: Some(prepared), pid: crate::os::pid() };
+    *attachment.child.lock() = Prepared { fds: Some(prepared), pid: crate::os::pid(), ..Prepared::default() };
     {
         let mut process = process::lock();
         process.sweep();

@@ -1,5 +1,6 @@
 //! What can be said of a segment and of a variable.
 
+use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::key::{Index, Key};
 use crate::layout::{PAGE, SLOT, SpanState};
@@ -38,6 +39,8 @@ pub struct SegmentInfo {
     pub largest_put: u64,
     /// Memory it takes.
     pub resident: u64,
+    /// Of that, what was replaced or removed and is still in somebody's view.
+    pub held: u64,
 }
 
 /// A variable, in numbers.
@@ -80,13 +83,18 @@ impl Attachment {
             attached: self.attached()?,
             largest_put: largest_bytes(room),
             resident: status.resident,
+            held: self.pages_in(SpanState::Retired),
         })
     }
 
     /// Bytes of free spans that are known to be present; a guess while others write.
-    fn warm(&self) -> u64 {
-        let free = self.arena().spans().map_while(Result::ok).filter(|(_, entry)| entry.state() == SpanState::Free);
-        free.map(|(_, entry)| entry.present() * PAGE).sum()
+    pub fn warm(&self) -> u64 {
+        self.pages_in(SpanState::Free)
+    }
+
+    fn pages_in(&self, state: SpanState) -> u64 {
+        let spans = self.arena().spans().map_while(Result::ok).filter(|(_, entry)| entry.state() == state);
+        spans.map(|(_, entry)| entry.present() * PAGE).sum()
     }
 
     /// See [`VariableInfo`]. `None`: missing.
@@ -101,11 +109,10 @@ impl Attachment {
                     (*version, crate::codec::kind::type_name(&scratch.bytes()[*prefix..]))
                 }
                 Got::Large(large) => {
-                    let mut pickle = vec![0; large.len() as usize];
-                    if !large.read(0, &mut pickle, patience)? {
-                        continue;
-                    }
-                    (large.version(), crate::codec::kind::type_name(&pickle))
+                    let Some(stream) = large.stream(patience)? else { continue };
+                    let bare = large.has_buffers() && stream == buffers::MEMORYVIEW;
+                    let kind = if bare { "memoryview".into() } else { crate::codec::kind::type_name(&stream) };
+                    (large.version(), kind)
                 }
             };
             if version == found.content.version() {
@@ -154,5 +161,6 @@ fn summary(name: &str) -> Option<SegmentInfo> {
         attached: (0..top).filter(living).count() as u32,
         largest_put: largest_bytes(size.saturating_sub(used)),
         resident: status.resident,
+        held: 0,
     })
 }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How many others a process looks after when it attaches.
 const LOOK_AFTER: u32 = 4;
+/// How long a fork waits for the registry lock on behalf of a child that inherits views.
+const FORK_WAITS: Duration = Duration::from_secs(1);
 
 /// The registry lock, and the process's own mutex with it.
 pub struct Registry {
@@ -133,10 +135,63 @@ impl Attachment {
 
     /// Opens the descriptions that a child about to be forked will need. Called with the process's mutex held.
     pub fn prepare_child(&self) {
-        if self.member_now().is_some() {
-            let fds = self.fresh_description().zip(self.fresh_description());
-            *self.child.lock() = Prepared { fds, pid: 0 };
+        if self.member_now().is_none() {
+            return;
         }
+        let fds = self.fresh_description().zip(self.fresh_description());
+        let mut prepared = Prepared { fds, ..Prepared::default() };
+        // Objects over pinned memory live on in the child: its pins must stand before it does.
+        let pins = self.pins.lock();
+        let inherited = pins.inherited();
+        if !inherited.is_empty() {
+            if let Some((anchor, _)) = &prepared.fds {
+                prepared.number = self.claim_for_child(anchor, &inherited).unwrap_or(None);
+            }
+            // Let go after the fork, on both sides.
+            prepared.holds_pins = true;
+            std::mem::forget(pins);
+        }
+        *self.child.lock() = prepared;
+    }
+
+    /// A participant number for a child about to be forked, with these spans pinned. `None`: none was to be had in time;
+    /// then the child's objects are not protected.
+    fn claim_for_child(&self, anchor: &OwnedFd, granules: &[u64]) -> Result<Option<u32>> {
+        let began = Instant::now();
+        let registry = loop {
+            let none = || Err(self.no_description());
+            if let Some(held) = try_registry(self.fresh_description(), none, &self.lock_status)? {
+                break held;
+            }
+            if began.elapsed() > FORK_WAITS {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        };
+        let (number, dead) = self.claim(anchor)?;
+        // Of a dead one we could not be the heir for somebody else.
+        let pinned = !dead && self.pin_for_child(number, granules)?;
+        drop(registry);
+        if !pinned {
+            if let (false, Some(record)) = (dead, self.participant(number)) {
+                record.state.store(0, Ordering::SeqCst);
+            }
+            let _ = bytelock::unlock(anchor, byte_of(number));
+        }
+        Ok(pinned.then_some(number))
+    }
+
+    /// In the child: becomes the participant that was claimed for it before the fork.
+    pub fn adopt(&self, prepared: &mut Prepared) {
+        let (Some(number), Some((anchor, query))) = (prepared.number.take(), prepared.fds.take()) else { return };
+        let Ok(anchor) = Anchor::new(&anchor) else { return };
+        if let Some(record) = self.participant(number) {
+            record.pid.store(crate::os::pid(), Ordering::Relaxed);
+        }
+        *self.anchor.lock() = Some(anchor);
+        self.query.replace(Some(query), &self.lock_status);
+        self.member.store(u64::from(fork::epoch()) << 32 | u64::from(number + 1), Ordering::SeqCst);
+        self.pins.held(|pins| pins.adopt(number));
     }
 
     /// Does this participant live? Its own process's number does, by definition.
@@ -310,11 +365,7 @@ impl Attachment {
     /// The same, with the process's mutex held or nobody else around.
     pub fn let_go(&self) {
         let Some(number) = self.member_now() else { return };
-        let pinned = {
-            let pins = self.pins.lock();
-            pins.0 == fork::epoch() && !pins.1.is_empty()
-        };
-        if pinned {
+        if !self.pins.lock().is_empty() {
             return;
         }
         let member = self.member.swap(0, Ordering::SeqCst);

@@ -17,15 +17,16 @@ mod unlink;
 mod writer;
 
 pub use crate::segment::attachment::{Patience, Plain};
-pub use crate::segment::change::Condition;
+pub use crate::segment::change::{Condition, Stored};
 pub use crate::segment::check::Report;
 pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
 pub use crate::segment::open::Options;
 pub use crate::segment::read::Got;
-#[cfg(feature = "python")]
-pub use crate::segment::read::Large;
 pub use crate::segment::unlink::{destroy_with, exists};
+#[cfg(feature = "python")]
+pub use crate::segment::{pins::Kept, read::Large};
 
+use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};
 use crate::mem::Scratch;
@@ -90,6 +91,12 @@ impl Segment {
     #[inline(always)]
     pub fn attachment(&self) -> Result<&Attachment> {
         if self.detached.load(Ordering::Relaxed) { Err(Error::Detached) } else { Ok(&self.attachment) }
+    }
+
+    /// The same, to be kept by an object over its memory.
+    #[cfg(feature = "python")]
+    pub fn shared(&self) -> &Arc<Attachment> {
+        &self.attachment
     }
 
     /// The same, for a change.
@@ -182,8 +189,16 @@ impl Segment {
     /// # Errors
     /// As [`Segment::put`].
     pub fn put_bytes<'a>(&self, index: impl Into<Index<'a>>, bytes: &[u8]) -> Result<()> {
+        let index = index.into();
+        if bytes.len() >= buffers::LARGE_BYTES {
+            let plan = buffers::plan(buffers::BYTES.len(), &[bytes.len()]);
+            let gap = &[0; buffers::ALIGN as usize][..plan.gaps[0]];
+            let parts = [&plan.head, buffers::BYTES, gap, bytes];
+            let stored = Stored { parts: &parts, buffers: true };
+            return self.for_change()?.put(&index, stored, Condition::Always, &Plain).map(drop);
+        }
         let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
-        self.put_pickle(&index.into(), &[head.as_slice(), bytes, &tail], Condition::Always, &Plain).map(drop)
+        self.put_pickle(&index, &[head.as_slice(), bytes, &tail], Condition::Always, &Plain).map(drop)
     }
 
     /// Bytes that were stored by [`Segment::put_bytes`], or a `bytes` that Python stored.
@@ -213,7 +228,7 @@ impl Segment {
         condition: Condition,
         patience: &dyn Patience,
     ) -> Result<Option<u64>> {
-        self.for_change()?.put(index, value, condition, patience)
+        self.for_change()?.put(index, Stored { parts: value, buffers: false }, condition, patience)
     }
 
     /// The pickle stream of a variable.
@@ -229,8 +244,7 @@ impl Segment {
                 Got::Inline { bytes, len, .. } => return Ok(Some(bytes[2..2 + len].to_vec())),
                 Got::Record { prefix, .. } => return Ok(Some(scratch.bytes()[prefix..].to_vec())),
                 Got::Large(large) => {
-                    let mut pickle = vec![0; large.len() as usize];
-                    if large.read(0, &mut pickle, patience)? {
+                    if let Some(pickle) = large.pickle(patience)? {
                         return Ok(Some(pickle));
                     }
                 }

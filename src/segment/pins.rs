@@ -5,16 +5,99 @@ use crate::layout::{PAGE, PARTICIPANTS, SpanState};
 use crate::os::fork;
 use crate::segment::attachment::{Attachment, Chore};
 use crate::segment::table::Found;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// What this process has pinned.
+#[derive(Default)]
+pub struct PinTable {
+    /// Grows when the table is made anew: objects of another table, a parent's, have nothing in this one.
+    id: u64,
+    /// Of the process that the pins belong to.
+    epoch: u32,
+    /// Whose bitmap the marks are in.
+    me: u32,
+    /// By first granule.
+    counts: HashMap<u64, Counts>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    /// By calls under way.
+    calls: u32,
+    /// By objects that live on.
+    objects: u32,
+}
+
+impl PinTable {
+    /// Does it hold any pin of this process?
+    pub fn is_empty(&self) -> bool {
+        self.epoch != fork::epoch() || self.counts.is_empty()
+    }
+
+    /// First granules that objects pin: what a forked child inherits.
+    pub fn inherited(&self) -> Vec<u64> {
+        let ours = if self.epoch == fork::epoch() { Some(&self.counts) } else { None };
+        ours.into_iter().flatten().filter(|(_, counts)| counts.objects > 0).map(|(granule, _)| *granule).collect()
+    }
+
+    /// The child's, of what the handler pinned for it under `me`: objects live on in it, calls do not.
+    pub fn adopt(&mut self, me: u32) {
+        self.epoch = fork::epoch();
+        self.me = me;
+        self.counts.retain(|_, counts| {
+            counts.calls = 0;
+            counts.objects > 0
+        });
+    }
+
+    /// For a pin by participant `me`: a table of another process is forgotten.
+    fn current(&mut self, me: u32) -> &mut HashMap<u64, Counts> {
+        if self.epoch != fork::epoch() || (self.me != me && self.counts.is_empty()) {
+            *self = PinTable { id: self.id + 1, epoch: fork::epoch(), me, counts: HashMap::new() };
+        }
+        &mut self.counts
+    }
+}
 
 /// A span that stays as it is until this is dropped.
 pub struct Pin<'a> {
     att: &'a Attachment,
     granule: u64,
-    /// Whose bitmap the mark is in.
-    me: u32,
-    /// Of the process that pinned: its forked children did not.
+    /// The table that counts it.
+    table: u64,
+    /// Of the process that pinned: in a child no call is under way.
     epoch: u32,
+}
+
+/// A pin that outlives the call: of a Python object over the span's memory.
+pub struct Kept {
+    att: Arc<Attachment>,
+    granule: u64,
+    table: u64,
+}
+
+impl Pin<'_> {
+    /// Makes it the caller's for as long as he likes. `att` is the attachment that was pinned.
+    pub fn keep(self, att: &Arc<Attachment>) -> Kept {
+        debug_assert!(std::ptr::eq(self.att, Arc::as_ptr(att)));
+        if let Some(counts) = att.pins.lock().counts.get_mut(&self.granule) {
+            counts.objects += 1;
+        }
+        // The call's own goes with `self`.
+        Kept { att: att.clone(), granule: self.granule, table: self.table }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.att.unpin(self.granule, self.table, |counts| &mut counts.objects);
+        if self.att.handles.load(Ordering::SeqCst) == 0 {
+            // The last handle was detached while the object lived.
+            self.att.deregister_if_free();
+        }
+    }
 }
 
 impl Attachment {
@@ -34,30 +117,18 @@ impl Attachment {
     /// The caller is inside (`enter`) and has a participant number.
     pub fn pin(&self, me: u32, found: &Found) -> Result<Option<Pin<'_>>> {
         let granule = found.content.granule();
-        let Some(record) = self.participant(me) else { return Ok(None) };
+        let table;
         {
             let mut pins = self.pins.lock();
-            if pins.0 != fork::epoch() {
-                // A child's: its parent's pins are the parent's.
-                *pins = (fork::epoch(), Default::default());
-            }
-            let (unit, len) = (self.pin_unit_of(granule), self.identity.geometry.pin_unit());
-            let present = &record.pin_units[(unit / 64) as usize];
-            if present.load(Ordering::Relaxed) >> (unit % 64) & 1 == 0 {
-                let geometry = &self.identity.geometry;
-                let start = geometry.pins + u64::from(me) * geometry.pin_stride + unit * len;
-                debug_assert!(start.is_multiple_of(PAGE) && len % PAGE == 0);
-                if self.obtain(start, len)?.is_err() {
-                    return Ok(None);
-                }
-                present.fetch_or(1 << (unit % 64), Ordering::SeqCst);
+            if !self.make_pin_unit(me, granule)? {
+                return Ok(None);
             }
             let (word, bit) = self.pin_bit(me, granule)?;
-            let count = pins.1.entry(granule).or_insert(0);
-            *count += 1;
+            pins.current(me).entry(granule).or_default().calls += 1;
+            table = pins.id;
             word.fetch_or(bit, Ordering::SeqCst);
         }
-        let pin = Pin { att: self, granule, me, epoch: fork::epoch() };
+        let pin = Pin { att: self, granule, table, epoch: fork::epoch() };
         crash_point!("pinned");
         // SYNC: with the fence of `free_retired`: our bit is set before we look again, the slot is changed before it looks.
         fence(Ordering::SeqCst);
@@ -82,18 +153,50 @@ impl Attachment {
         Ok(false)
     }
 
-    fn unpin(&self, granule: u64, me: u32) {
+    /// Makes the part of a participant's bitmap present that a granule's bit lies in. False: there is no memory for it.
+    fn make_pin_unit(&self, number: u32, granule: u64) -> Result<bool> {
+        let Some(record) = self.participant(number) else { return Ok(false) };
+        let (unit, geometry) = (self.pin_unit_of(granule), &self.identity.geometry);
+        let present = &record.pin_units[(unit / 64).min(1) as usize];
+        if present.load(Ordering::Relaxed) >> (unit % 64) & 1 == 0 {
+            let len = geometry.pin_unit();
+            let start = geometry.pins + u64::from(number) * geometry.pin_stride + unit * len;
+            debug_assert!(start % PAGE == 0 && len % PAGE == 0);
+            if self.obtain(start, len)?.is_err() {
+                return Ok(false);
+            }
+            present.fetch_or(1 << (unit % 64), Ordering::SeqCst);
+        }
+        Ok(true)
+    }
+
+    /// Marks, for participant `number`, the spans that a child will inherit objects over.
+    pub fn pin_for_child(&self, number: u32, granules: &[u64]) -> Result<bool> {
+        for granule in granules {
+            if !self.make_pin_unit(number, *granule)? {
+                return Ok(false);
+            }
+            let (word, bit) = self.pin_bit(number, *granule)?;
+            word.fetch_or(bit, Ordering::SeqCst);
+        }
+        Ok(true)
+    }
+
+    fn unpin(&self, granule: u64, table: u64, which: fn(&mut Counts) -> &mut u32) {
         {
             let mut pins = self.pins.lock();
-            if pins.0 != fork::epoch() {
+            if pins.id != table || pins.epoch != fork::epoch() {
+                // A parent's: whoever forked without our handlers does not hold it.
                 return;
             }
-            let Some(count) = pins.1.get_mut(&granule) else { return };
-            *count -= 1;
-            if *count > 0 {
+            let me = pins.me;
+            let Some(counts) = pins.counts.get_mut(&granule) else { return };
+            let count = which(counts);
+            *count = count.saturating_sub(1);
+            if counts.calls + counts.objects > 0 {
                 return;
             }
-            pins.1.remove(&granule);
+            pins.counts.remove(&granule);
             if let Ok((word, bit)) = self.pin_bit(me, granule) {
                 word.fetch_and(!bit, Ordering::SeqCst);
             }
@@ -112,7 +215,7 @@ impl Attachment {
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
-            self.att.unpin(self.granule, self.me);
+            self.att.unpin(self.granule, self.table, |counts| &mut counts.calls);
         }
     }
 }

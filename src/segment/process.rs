@@ -69,10 +69,19 @@ fn after(in_child: bool) {
     for attachment in &kept {
         let mut prepared = attachment.child.lock();
         // Those opened for this very fork; others were made for this process itself when it was the child.
-        if prepared.fds.is_some() && prepared.pid == 0 {
+        if prepared.holds_pins || (prepared.fds.is_some() && prepared.pid == 0) {
             if in_child {
                 prepared.pid = crate::os::pid();
-            } else {
+                if prepared.holds_pins {
+                    attachment.pins.adopt();
+                    attachment.adopt(&mut prepared);
+                }
+            }
+            if prepared.holds_pins {
+                prepared.holds_pins = false;
+                attachment.pins.unlock();
+            }
+            if !in_child {
                 *prepared = Default::default();
             }
         }

@@ -1,13 +1,15 @@
 //! Reading variables, without a lock.
 
+use crate::codec::buffers::{self, Parsed};
 use crate::error::{Error, Result};
-use crate::key::{Index, IndexBuf};
+use crate::key::{INDEX_MAX, Index, IndexBuf};
 use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Inside, Patience};
-use crate::segment::pins::Pin;
+use crate::segment::pins::{Kept, Pin};
 use crate::segment::table::{Found, Token, record_at};
 use crate::slot::Kind;
+use std::sync::Arc;
 
 /// A variable's value as a reader gets it.
 pub enum Got<'a> {
@@ -36,6 +38,8 @@ pub struct Large<'a> {
     att: &'a Attachment,
     found: Found,
     pin: Option<Pin<'a>>,
+    /// Short parts are read through the mapping: where nobody but ourselves could have lied about what is present.
+    direct: bool,
     _inside: Option<Inside<'a>>,
 }
 
@@ -55,11 +59,107 @@ impl Large<'_> {
         self.found.content.version()
     }
 
+    /// For values that nobody but we ourselves and root could have written.
+    pub fn trusting(self) -> Self {
+        Large { direct: self.pin.is_some(), ..self }
+    }
+
+    /// Before so many bytes are allocated for a part of it: whoever may write may claim any length, but memory that is not
+    /// there holds no value.
+    pub fn is_there(&self, len: u64) -> Result<()> {
+        if len < ASK_THE_KERNEL {
+            return Ok(());
+        }
+        let status = self.att.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+        if status.resident < len && (self.pin.is_some() || self.att.still(&self.found)?) {
+            let resident = status.resident;
+            return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
+        }
+        Ok(())
+    }
+
+    /// Is it held still until this is dropped?
+    pub fn pinned(&self) -> bool {
+        self.pin.is_some()
+    }
+
+    /// File offset of the value.
+    pub fn offset(&self) -> u64 {
+        let content = &self.found.content;
+        self.att.identity.geometry.granule_at(content.granule()) + content.lead() + content.prefix_len()
+    }
+
+    /// The pin alone, for objects over the span's memory. `None`: it is not pinned.
+    pub fn keep(self, att: &Arc<Attachment>) -> Option<Kept> {
+        Some(self.pin?.keep(att))
+    }
+
+    /// Does it have out-of-band buffers?
+    pub fn has_buffers(&self) -> bool {
+        self.found.content.has_buffers()
+    }
+
+    /// Of a value with buffers, where they and the pickle are. `None`: it changed meanwhile.
+    pub fn parse(&self, patience: &dyn Patience) -> Result<Option<Parsed>> {
+        let damaged = || Error::corrupt("the table of a value's buffers");
+        let mut start = [0; 16];
+        if self.len() < 16 {
+            return Err(damaged());
+        }
+        let mut whole = self.read(0, &mut start, patience)?;
+        let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
+        self.is_there(len)?;
+        let mut head = vec![0; len as usize];
+        whole = whole && self.read(0, &mut head, patience)?;
+        if !whole {
+            return Ok(None);
+        }
+        buffers::parse(&head, self.len()).ok_or_else(damaged).map(Some)
+    }
+
+    /// Copies a part of the value. `None`: the variable changed meanwhile.
+    pub fn read_part(&self, (at, len): (u64, u64), patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
+        self.is_there(len)?;
+        let mut bytes = vec![0; len as usize];
+        let whole = self.read(at, &mut bytes, patience)?;
+        Ok(whole.then_some(bytes))
+    }
+
+    /// All of it as one pickle stream, buffers within. `None`: it changed meanwhile.
+    pub fn pickle(&self, patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
+        if !self.has_buffers() {
+            return self.read_part((0, self.len()), patience);
+        }
+        let Some(parsed) = self.parse(patience)? else { return Ok(None) };
+        let Some(pickle) = self.read_part(parsed.pickle, patience)? else { return Ok(None) };
+        let mut copies = Vec::with_capacity(parsed.buffers.len());
+        for place in parsed.buffers {
+            let Some(copy) = self.read_part(place, patience)? else { return Ok(None) };
+            copies.push(copy);
+        }
+        let slices: Vec<&[u8]> = copies.iter().map(Vec::as_slice).collect();
+        let stream = buffers::in_band(&pickle, &slices);
+        stream.ok_or_else(|| Error::corrupt("the pickle of a value with buffers")).map(Some)
+    }
+
+    /// The pickle alone, without the buffers beside it. `None`: it changed meanwhile.
+    pub fn stream(&self, patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
+        if !self.has_buffers() {
+            return self.pickle(patience);
+        }
+        let Some(parsed) = self.parse(patience)? else { return Ok(None) };
+        self.read_part(parsed.pickle, patience)
+    }
+
     /// Copies from the pickle. False: the variable changed meanwhile, begin anew.
     pub fn read(&self, at: u64, to: &mut [u8], patience: &dyn Patience) -> Result<bool> {
         let at = self.found.content.prefix_len() + at;
         let mut outcome = Ok(());
-        if to.len() < OUTSIDE {
+        if self.direct && to.len() < OUTSIDE {
+            let content = &self.found.content;
+            let offset = self.att.identity.geometry.granule_at(content.granule()) + content.lead() + at;
+            self.att.mem.copy_to(offset, to)?;
+        } else if to.len() < OUTSIDE {
             self.att.read_span(&self.found.content, at, to)?;
         } else {
             patience.outside(&mut || outcome = self.att.read_span(&self.found.content, at, to));
@@ -108,22 +208,13 @@ impl Attachment {
 
     /// Pins a large value, if this handle may and the variable did not change meanwhile.
     fn hold(&self, found: Found, patience: &dyn Patience) -> Result<Large<'_>> {
-        let len = found.content.record_len();
-        if len >= ASK_THE_KERNEL {
-            // Whoever may write may claim any length; memory that is not there holds no value.
-            let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
-            if status.resident < len && self.still(&found)? {
-                let resident = status.resident;
-                return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
-            }
-        }
         if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
-            return Ok(Large { att: self, found, pin: None, _inside: None });
+            return Ok(Large { att: self, found, pin: None, direct: false, _inside: None });
         }
         let inside = self.enter();
         let me = self.member(patience)?;
         let pin = self.pin(me, &found)?;
-        Ok(Large { att: self, found, pin, _inside: Some(inside) })
+        Ok(Large { att: self, found, pin, direct: false, _inside: Some(inside) })
     }
 
     /// All indexes, as of one moment or nearly: what was there throughout is in it.
@@ -149,6 +240,9 @@ impl Attachment {
         let content = &found.content;
         if !content.is_text() {
             return Ok(Some(IndexBuf::Int(content.rest[0] as i64)));
+        }
+        if content.key_len() > INDEX_MAX as u64 && self.still(found)? {
+            return Err(Error::corrupt(format_args!("a text index of {} bytes", content.key_len())));
         }
         let prefix = content.prefix_len() as usize;
         let mut bytes = vec![0; prefix];

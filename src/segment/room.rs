@@ -8,7 +8,7 @@ use crate::layout::{
     CLASSES, Entry, GRANULE, ORDER_MAX, PAGE, Root, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, at, order_of,
 };
 use crate::os::{fork, object};
-use crate::segment::attachment::{Attachment, Chore, Patience};
+use crate::segment::attachment::{Attachment, Chore, Patience, Plain};
 use crate::segment::table::Table;
 use crate::segment::writer::Writer;
 use crate::slot::Content;
@@ -259,16 +259,40 @@ impl Attachment {
         for (granule, _) in spans.into_iter().filter(|(_, entry)| entry.state() == SpanState::Free) {
             if let Some((span, runs)) = self.take_to_punch(granule, patience)? {
                 crash_point!("trimming");
-                for (start, granules) in runs {
-                    let offset = self.identity.geometry.granule_at(start);
-                    let mut punched = Ok(Ok(()));
-                    patience.outside(&mut || {
-                        punched = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE));
-                    });
-                    punched?.map_err(|e| Error::system("giving memory back", e))?;
-                }
+                self.punch(&runs, patience)?;
                 drop(span);
             }
+        }
+        Ok(())
+    }
+
+    /// Gives free spans back until at most `bound` bytes of them are present, the last ones first.
+    pub fn cool(&self, bound: u64) -> Result<()> {
+        let _inside = self.enter();
+        let mut warm = self.warm();
+        let spans: Vec<(u64, Entry)> = self.arena().spans().map_while(Result::ok).collect();
+        let free = |(_, entry): &&(u64, Entry)| entry.state() == SpanState::Free && entry.present() > 0;
+        for (granule, entry) in spans.iter().rev().filter(free) {
+            if warm <= bound {
+                break;
+            }
+            if let Some((span, runs)) = self.take_to_punch(*granule, &Plain)? {
+                self.punch(&runs, &Plain)?;
+                warm = warm.saturating_sub(entry.present() * PAGE);
+                drop(span);
+            }
+        }
+        Ok(())
+    }
+
+    fn punch(&self, runs: &Runs, patience: &dyn Patience) -> Result<()> {
+        for (start, granules) in runs {
+            let offset = self.identity.geometry.granule_at(*start);
+            let mut punched = Ok(Ok(()));
+            patience.outside(&mut || {
+                punched = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE));
+            });
+            punched?.map_err(|e| Error::system("giving memory back", e))?;
         }
         Ok(())
     }

@@ -311,13 +311,13 @@ impl Attachment {
         // Filling: of a change that is decided and not made yet. Retired: the slot changed, and the reader will see it.
         let holds = matches!(entry.state(), SpanState::Live | SpanState::Filling | SpanState::Retired);
         holds
-            && content.record_len() <= GRANULE << entry.order().min(ORDER_MAX)
+            && content.lead() + content.record_len() <= GRANULE << entry.order().min(ORDER_MAX)
             && content.prefix_len() <= content.record_len().min(RECORD_MAX)
     }
 
     /// Reads from a span through the kernel: never a signal, whatever happens to it meanwhile.
     pub fn read_span(&self, content: &Content, at: u64, to: &mut [u8]) -> Result<()> {
-        let offset = self.identity.geometry.granule_at(content.granule()) + at;
+        let offset = self.identity.geometry.granule_at(content.granule()) + content.lead() + at;
         let done = self
             .with_file(|fd| crate::os::object::read_at(fd, to, offset))?
             .map_err(|e| Error::system("reading the segment", e))?;

@@ -1,0 +1,186 @@
+//! Records with out-of-band buffers: how they are laid out, read, and turned into a pickle without any.
+
+use crate::codec::opcode::{Op, Reader};
+
+/// Buffers are aligned to this in memory.
+pub const ALIGN: u64 = 64;
+/// The stream of an exact `bytes` whose one buffer is beside it: `builtins.bytes` called on it.
+pub const BYTES: &[u8] = b"\x80\x05\x8c\x08builtins\x8c\x05bytes\x93\x97\x85R.";
+/// The stream of an exact `bytearray`, likewise.
+pub const BYTEARRAY: &[u8] = b"\x80\x05\x8c\x08builtins\x8c\x09bytearray\x93\x97\x85R.";
+/// The stream of a `memoryview` of plain bytes: the buffer itself.
+pub const MEMORYVIEW: &[u8] = b"\x80\x05\x97.";
+/// An exact `bytes` from here on is stored as a record with one buffer: as a pickle it would take a span, too.
+pub const LARGE_BYTES: usize = crate::layout::RECORD_MAX as usize - 7;
+/// Most buffers of one value: the table stays small against what it describes.
+const MOST: u64 = 1 << 24;
+
+/// Where the parts of a value with buffers stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Counts and table, ready to be stored before the pickle.
+    pub head: Vec<u8>,
+    /// Zeros before each buffer.
+    pub gaps: Vec<usize>,
+}
+
+/// Plans a value: head, pickle and buffers.
+pub fn plan(pickle: usize, lens: &[usize]) -> Plan {
+    let mut head = Vec::with_capacity(16 + 16 * lens.len());
+    head.extend((lens.len() as u64).to_le_bytes());
+    head.extend((pickle as u64).to_le_bytes());
+    let mut at = (16 + 16 * lens.len() + pickle) as u64;
+    let mut gaps = Vec::with_capacity(lens.len());
+    for len in lens {
+        let start = at.next_multiple_of(ALIGN);
+        gaps.push((start - at) as usize);
+        head.extend(start.to_le_bytes());
+        head.extend((*len as u64).to_le_bytes());
+        at = start + *len as u64;
+    }
+    Plan { head, gaps }
+}
+
+/// A value with buffers, parsed: every number lies within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// The pickle: offset in the value, length.
+    pub pickle: (u64, u64),
+    /// Each buffer: offset in the value, length.
+    pub buffers: Vec<(u64, u64)>,
+}
+
+/// Bytes of the head of a value whose first 16 bytes are these.
+pub fn head_len(start: [u8; 16]) -> Option<u64> {
+    let count = u64::from_le_bytes(start[..8].try_into().ok()?);
+    (count <= MOST).then_some(16 + 16 * count)
+}
+
+/// Parses a head; the value has `total` bytes. `None`: damaged.
+pub fn parse(head: &[u8], total: u64) -> Option<Parsed> {
+    let word = |i: usize| Some(u64::from_le_bytes(head.get(i * 8..i * 8 + 8)?.try_into().ok()?));
+    let (count, pickle_len) = (word(0)?, word(1)?);
+    if head.len() as u64 != 16 + count.checked_mul(16)? {
+        return None;
+    }
+    let pickle = (head.len() as u64, pickle_len);
+    let within = |start: u64, len: u64| start.checked_add(len).is_some_and(|end| end <= total);
+    if !within(pickle.0, pickle.1) {
+        return None;
+    }
+    let mut buffers = Vec::with_capacity(count as usize);
+    let mut end = pickle.0 + pickle.1;
+    for i in 0..count as usize {
+        let (start, len) = (word(2 + 2 * i)?, word(3 + 2 * i)?);
+        // In order, one behind the other, behind the pickle.
+        if start < end || start % ALIGN != 0 || !within(start, len) {
+            return None;
+        }
+        buffers.push((start, len));
+        end = start + len;
+    }
+    Some(Parsed { pickle, buffers })
+}
+
+/// The same value as a stream without buffers. `None`: damaged.
+pub fn in_band(pickle: &[u8], buffers: &[&[u8]]) -> Option<Vec<u8>> {
+    if pickle == BYTES {
+        let (head, tail) = crate::codec::scalar::bytes_frame(buffers.first()?.len());
+        return Some([head.as_slice(), buffers.first()?, &tail].concat());
+    }
+    let mut ends = Vec::new();
+    let mut reader = Reader::new(pickle);
+    loop {
+        let op = reader.next_op().ok()?;
+        match op {
+            Op::NextBuffer => ends.push((reader.op_at(), false)),
+            Op::ReadonlyBuffer => {
+                if let Some(last) = ends.last_mut().filter(|last| last.0 + 1 == reader.op_at()) {
+                    last.1 = true;
+                }
+            }
+            Op::Stop => break,
+            _ => {}
+        }
+    }
+    if ends.len() > buffers.len() {
+        return None;
+    }
+    // Frames count bytes that change: they are left out, which every reader bears.
+    let mut stream = Vec::with_capacity(pickle.len() + buffers.iter().map(|b| b.len() + 16).sum::<usize>());
+    let mut reader = Reader::new(pickle);
+    let (mut kept, mut next) = (0, ends.iter().zip(buffers));
+    let mut skip_readonly = false;
+    loop {
+        let op = reader.next_op().ok()?;
+        let at = reader.op_at();
+        match op {
+            Op::Frame(_) => {
+                stream.extend(&pickle[kept..at]);
+                kept = at + 9;
+            }
+            Op::NextBuffer => {
+                stream.extend(&pickle[kept..at]);
+                let ((_, readonly), buffer) = next.next()?;
+                stream.push(if *readonly { 0x8e } else { 0x96 });
+                stream.extend((buffer.len() as u64).to_le_bytes());
+                stream.extend(*buffer);
+                kept = at + 1;
+                skip_readonly = *readonly;
+            }
+            Op::ReadonlyBuffer if skip_readonly => {
+                stream.extend(&pickle[kept..at]);
+                kept = at + 1;
+                skip_readonly = false;
+            }
+            Op::Stop => {
+                stream.extend(&pickle[kept..=at]);
+                return Some(stream);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_plan_parses_back_with_every_buffer_aligned(
+            pickle in 0_usize..300, lens in prop::collection::vec(0_usize..5000, 0..20),
+        ) {
+            let plan = plan(pickle, &lens);
+            let total = plan.head.len() + pickle + plan.gaps.iter().sum::<usize>() + lens.iter().sum::<usize>();
+            prop_assert_eq!(head_len(plan.head[..16].try_into().unwrap()), Some(plan.head.len() as u64));
+            let parsed = parse(&plan.head, total as u64).unwrap();
+            prop_assert_eq!(parsed.pickle, (plan.head.len() as u64, pickle as u64));
+            let mut at = parsed.pickle.0 + parsed.pickle.1;
+            for ((start, len), (gap, expected)) in parsed.buffers.iter().zip(plan.gaps.iter().zip(&lens)) {
+                prop_assert_eq!((*start, *len), (at + *gap as u64, *expected as u64));
+                prop_assert!(start % ALIGN == 0);
+                at = start + len;
+            }
+            prop_assert!(parse(&plan.head, total as u64 - 1).is_none() || total as u64 > at);
+        }
+
+        #[test]
+        fn any_head_and_stream_is_parsed_or_refused(bytes: Vec<u8>, total: u64) {
+            let _ = parse(&bytes, total);
+            let _ = in_band(&bytes, &[b"x", b"yy"]);
+        }
+    }
+
+    #[test]
+    fn in_band_replaces_each_buffer_where_it_stands() {
+        let stream = in_band(BYTES, &[b"abc"]).unwrap();
+        assert_eq!(crate::codec::scalar::decode(&stream), Some(crate::codec::scalar::Scalar::Bytes(b"abc")));
+        let two = b"\x80\x05\x95\x05\x00\x00\x00\x00\x00\x00\x00\x97\x97\x98\x86.";
+        let stream = in_band(two, &[b"ab", b"c"]).unwrap();
+        let expected = b"\x80\x05\x96\x02\0\0\0\0\0\0\0ab\x8e\x01\0\0\0\0\0\0\0c\x86.";
+        assert_eq!(stream, expected);
+        assert_eq!(in_band(two, &[b"ab"]), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! Pickles to values. What is copied out of the segment is decoded with nothing held.
+
+use crate::codec::buffers;
+use crate::codec::kind;
+use crate::codec::scalar::{self, Scalar};
+use crate::key::Index;
+use crate::mem::Scratch;
+use crate::py::errors::raise;
+use crate::py::memory::{self, Memory};
+use crate::py::patience::PyPatience;
+use crate::py::plain::{self, Limits, PlainError};
+use crate::segment::{Got, Large, Segment};
+use pyo3::exceptions::PyException;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView};
+
+/// What a reader wants of large values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Values that are independent, and may be changed.
+    Own,
+    /// Read-only ones over the segment's own memory, where that can be.
+    View,
+}
+
+/// A variable's value and version; `None` where it is missing.
+#[inline]
+pub fn read(
+    patience: &PyPatience<'_>,
+    py: Python<'_>,
+    segment: &Segment,
+    index: &Index<'_>,
+    want: Want,
+) -> PyResult<Option<(Py<PyAny>, u64)>> {
+    let trusted = segment.trusted();
+    loop {
+        let mut scratch = Scratch::new();
+        let att = segment.attachment().map_err(|error| patience.error(error))?;
+        let got = att.get(index, &mut scratch, patience).map_err(|error| patience.error(error))?;
+        return match got {
+            None => Ok(None),
+            Some(Got::Inline { bytes, len, version }) => {
+                Ok(Some((decode(py, index, &bytes[2..2 + len], trusted)?, version)))
+            }
+            Some(Got::Record { prefix, version }) => {
+                Ok(Some((decode(py, index, &scratch.bytes()[prefix..], trusted)?, version)))
+            }
+            Some(Got::Large(large)) => {
+                let version = large.version();
+                match read_large(patience, py, segment, large, index, want)? {
+                    Some(value) => Ok(Some((value, version))),
+                    None => continue,
+                }
+            }
+        };
+    }
+}
+
+/// `None`: it changed while it was copied.
+#[cold]
+fn read_large(
+    patience: &PyPatience<'_>,
+    py: Python<'_>,
+    segment: &Segment,
+    large: Large<'_>,
+    index: &Index<'_>,
+    want: Want,
+) -> PyResult<Option<Py<PyAny>>> {
+    let large = if segment.trusted() { large.trusting() } else { large };
+    if large.has_buffers() {
+        return read_buffers(patience, py, segment, large, index, want);
+    }
+    let Some(pickle) = copy(patience, py, &large, (0, large.len()))? else { return Ok(None) };
+    // Nothing is held while user code runs.
+    drop(large);
+    decode_object(py, index, &pickle, segment.trusted()).map(Some)
+}
+
+/// Copies from the value, to where it stays. `None`: it changed meanwhile.
+fn copy<'py>(
+    patience: &PyPatience<'_>,
+    py: Python<'py>,
+    large: &Large<'_>,
+    (at, len): (u64, u64),
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    large.is_there(len).map_err(|error| patience.error(error))?;
+    let mut whole = true;
+    let bytes = PyBytes::new_with(py, len as usize, |to| {
+        whole = large.read(at, to, patience).map_err(|error| patience.error(error))?;
+        Ok(())
+    })?;
+    Ok(whole.then_some(bytes))
+}
+
+/// Of a value with out-of-band buffers.
+fn read_buffers(
+    patience: &PyPatience<'_>,
+    py: Python<'_>,
+    segment: &Segment,
+    large: Large<'_>,
+    index: &Index<'_>,
+    want: Want,
+) -> PyResult<Option<Py<PyAny>>> {
+    let failed = |error| patience.error(error);
+    let Some(parsed) = large.parse(patience).map_err(failed)? else { return Ok(None) };
+    let Some(stream) = large.read_part(parsed.pickle, patience).map_err(failed)? else { return Ok(None) };
+    if stream == buffers::BYTES && parsed.buffers.len() == 1 && (want == Want::Own || !large.pinned()) {
+        return Ok(copy(patience, py, &large, parsed.buffers[0])?.map(|bytes| bytes.into_any().unbind()));
+    }
+    if !segment.trusted() {
+        let Some(stream) = large.pickle(patience).map_err(failed)? else { return Ok(None) };
+        drop(large);
+        return decode_object(py, index, &PyBytes::new(py, &stream), false).map(Some);
+    }
+    let total: u64 = parsed.buffers.iter().map(|(_, len)| len).sum();
+    let objects = match memory::over(py, segment, large, &parsed, want, total)? {
+        Memory::Objects(objects) => objects,
+        Memory::Copy(large) => {
+            let mut copies = Vec::with_capacity(parsed.buffers.len());
+            for place in &parsed.buffers {
+                let Some(bytes) = copy(patience, py, &large, *place)? else { return Ok(None) };
+                copies.push(match want {
+                    Want::View => bytes.into_any(),
+                    Want::Own => PyByteArray::new(py, bytes.as_bytes()).into_any(),
+                });
+            }
+            copies
+        }
+    };
+    let bare = stream == buffers::BYTES || stream == buffers::MEMORYVIEW || stream == buffers::BYTEARRAY;
+    if let (true, [buffer]) = (bare, &objects[..]) {
+        if want == Want::View || stream == buffers::MEMORYVIEW {
+            return Ok(Some(PyMemoryView::from(buffer)?.into_any().unbind()));
+        }
+    }
+    let named = PyDict::new(py);
+    named.set_item("buffers", PyList::new(py, objects)?)?;
+    match loads(py)?.call((PyBytes::new(py, &stream),), Some(&named)) {
+        Ok(value) => Ok(Some(value.unbind())),
+        Err(error) => Err(explain(py, error, index, &stream)),
+    }
+}
+
+fn loads(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    LOADS.import(py, "_pickle", "loads")
+}
+
+/// The read-only form of a value that is not over the segment's memory: of bytes a memoryview, of an array that array.
+pub fn sealed(py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let value = value.into_bound(py);
+    if value.is_exact_instance_of::<PyBytes>() {
+        return Ok(PyMemoryView::from(&value)?.into_any().unbind());
+    }
+    if value.is_exact_instance_of::<PyByteArray>() {
+        let bytes = value.call_method0("__bytes__").or_else(|_| py.get_type::<PyBytes>().call1((&value,)))?;
+        return Ok(PyMemoryView::from(&bytes)?.into_any().unbind());
+    }
+    if value.is_instance_of::<PyMemoryView>() {
+        return Ok(value.call_method0("toreadonly")?.unbind());
+    }
+    // An array that its pickle held within: numpy's own way to say so.
+    if value.get_type().name()? == "ndarray" {
+        value.getattr("flags")?.setattr("writeable", false)?;
+    }
+    Ok(value.unbind())
+}
+
+/// The value of a pickle that was copied out.
+#[inline]
+fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool) -> PyResult<Py<PyAny>> {
+    // SAFETY: the interpreter is attached; each call returns a new reference or null with an exception set.
+    let made = unsafe {
+        let object = match scalar::decode(pickle) {
+            Some(Scalar::Int(number)) => ffi::PyLong_FromLongLong(number),
+            Some(Scalar::Str(text)) => {
+                let surrogates = c"surrogatepass".as_ptr();
+                ffi::PyUnicode_DecodeUTF8(text.as_ptr().cast(), text.len() as ffi::Py_ssize_t, surrogates)
+            }
+            Some(Scalar::Float(number)) => ffi::PyFloat_FromDouble(number),
+            Some(Scalar::Bytes(bytes)) => {
+                ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t)
+            }
+            Some(Scalar::None) => return Ok(py.None()),
+            Some(Scalar::Bool(truth)) => return Ok(truth.into_pyobject(py)?.to_owned().into_any().unbind()),
+            None => return decode_object(py, index, &PyBytes::new(py, pickle), trusted),
+        };
+        Bound::from_owned_ptr_or_opt(py, object)
+    };
+    match made {
+        Some(object) => Ok(object.unbind()),
+        None => Err(explain(py, PyErr::fetch(py), index, pickle)),
+    }
+}
+
+/// Of anything but a scalar.
+fn decode_object(py: Python<'_>, index: &Index<'_>, pickle: &Bound<'_, PyBytes>, trusted: bool) -> PyResult<Py<PyAny>> {
+    if !trusted {
+        return plain::decode(py, pickle.as_bytes(), &Limits::default())
+            .map_err(|error| refused(py, error, index, pickle.as_bytes().len()));
+    }
+    match loads(py)?.call1((pickle,)) {
+        Ok(value) => Ok(value.unbind()),
+        Err(error) => Err(explain(py, error, index, pickle.as_bytes())),
+    }
+}
+
+/// Why a value of a segment that is not trusted was not decoded, with its index and length.
+#[cold]
+fn refused(py: Python<'_>, error: PlainError, index: &Index<'_>, len: usize) -> PyErr {
+    let class = match error {
+        PlainError::Python(error) => return error,
+        PlainError::NeedsCode { .. } | PlainError::TooMuch { .. } => "UntrustedValueError",
+        PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => "CorruptSegmentError",
+    };
+    raise(py, class, |class| class.call1((format!("index {index} ({len} bytes): {error}"),)))
+}
+
+/// What `loads` raised: of a stream that is no pickle, damage; else (a class that is missing here, a `__setstate__` that
+/// raises) the error unchanged, with a note of where it came from.
+#[cold]
+fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> PyErr {
+    if !error.is_instance_of::<PyException>(py) {
+        return error;
+    }
+    if kind::type_name(pickle) == kind::DAMAGED {
+        let text = format!("index {index}: its value of {} bytes is damaged ({error})", pickle.len());
+        let damage = raise(py, "CorruptSegmentError", |class| class.call1((text,)));
+        damage.set_cause(py, Some(error));
+        return damage;
+    }
+    let note = format!("while reading index {index}, a value of {} bytes", pickle.len());
+    let _ = error.value(py).call_method1("add_note", (note,));
+    error
+}

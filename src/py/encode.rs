@@ -1,0 +1,210 @@
+//! Values to pickles. Scalars by the core, the rest by the interpreter's C pickler; never under a lock.
+
+use crate::codec::buffers::{self, ALIGN};
+use crate::codec::scalar::{self, Short};
+use crate::segment::Stored;
+use pyo3::buffer::PyBuffer;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyMemoryView, PyString};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A value's pickle, in the parts it is stored from.
+pub enum Encoded<'a, 'py> {
+    /// All of it.
+    Short(Short),
+    /// Head, bytes of the object itself, tail.
+    Framed(Short, &'a [u8], [u8; 1]),
+    /// By the C pickler.
+    Pickled(Bound<'py, PyBytes>),
+    /// An exact `bytes` that takes a span.
+    Bytes(&'a [u8]),
+    /// A pickle, and buffers that are stored beside it.
+    Buffers(Stream<'py>, Vec<PyBuffer<u8>>),
+}
+
+/// A pickle that has its buffers beside it.
+pub enum Stream<'py> {
+    /// One of those that `codec::buffers` knows.
+    Known(&'static [u8]),
+    /// By the C pickler.
+    Pickled(Bound<'py, PyBytes>),
+}
+
+impl Encoded<'_, '_> {
+    /// Runs `store` with the parts.
+    #[inline(always)]
+    pub fn with<R>(&self, store: impl FnOnce(Stored<'_>) -> R) -> R {
+        match self {
+            Encoded::Short(short) => store(Stored { parts: &[short.as_slice()], buffers: false }),
+            Encoded::Framed(head, middle, tail) => {
+                store(Stored { parts: &[head.as_slice(), middle, tail], buffers: false })
+            }
+            Encoded::Pickled(bytes) => store(Stored { parts: &[bytes.as_bytes()], buffers: false }),
+            Encoded::Bytes(bytes) => beside(buffers::BYTES, &[bytes], store),
+            Encoded::Buffers(stream, held) => {
+                let stream = match stream {
+                    Stream::Known(stream) => stream,
+                    Stream::Pickled(bytes) => bytes.as_bytes(),
+                };
+                // SAFETY: contiguous, and exported for as long as `held` lives. Other threads may store into the memory
+                // meanwhile; the kernel copies it, once, and what it copies is what is stored.
+                let slice = |b: &PyBuffer<u8>| unsafe {
+                    match b.len_bytes() {
+                        0 => &[][..],
+                        len => std::slice::from_raw_parts(b.buf_ptr().cast::<u8>(), len),
+                    }
+                };
+                let slices: Vec<&[u8]> = held.iter().map(slice).collect();
+                beside(stream, &slices, store)
+            }
+        }
+    }
+}
+
+/// Runs `store` with the parts of a record with buffers.
+#[cold]
+fn beside<R>(stream: &[u8], slices: &[&[u8]], store: impl FnOnce(Stored<'_>) -> R) -> R {
+    let lens: Vec<usize> = slices.iter().map(|slice| slice.len()).collect();
+    let plan = buffers::plan(stream.len(), &lens);
+    let zeros = [0; ALIGN as usize];
+    let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + 2 * slices.len());
+    parts.extend([plan.head.as_slice(), stream]);
+    for (gap, slice) in plan.gaps.iter().zip(slices) {
+        parts.extend([&zeros[..*gap], slice]);
+    }
+    store(Stored { parts: &parts, buffers: true })
+}
+
+/// Pickles a value: exact scalars here, everything else by `_pickle.dumps` at protocol 5, whose errors come through
+/// unchanged.
+#[inline]
+pub fn encode<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
+    let py = value.py();
+    if value.is_exact_instance_of::<PyInt>() {
+        let mut overflow = 0;
+        // SAFETY: an int, borrowed; the interpreter is attached.
+        let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(value.as_ptr(), &mut overflow) };
+        if overflow == 0 {
+            return Ok(Encoded::Short(scalar::int(number)));
+        }
+    } else if value.is_exact_instance_of::<PyString>() {
+        let mut len = 0;
+        // SAFETY: a str, borrowed. The bytes belong to it and live as long as it does.
+        let text = unsafe { ffi::PyUnicode_AsUTF8AndSize(value.as_ptr(), &mut len) };
+        if !text.is_null() {
+            let (head, tail) = scalar::str_frame(len as usize);
+            // SAFETY: as above; a str does not change.
+            let bytes = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len as usize) };
+            return Ok(Encoded::Framed(head, bytes, tail));
+        }
+        // Lone surrogates: the pickler knows what to do.
+        drop(PyErr::take(py));
+    } else if value.is_exact_instance_of::<PyFloat>() {
+        // SAFETY: a float, borrowed.
+        return Ok(Encoded::Short(scalar::float(unsafe { ffi::PyFloat_AsDouble(value.as_ptr()) })));
+    } else if value.is_exact_instance_of::<PyBytes>() {
+        // SAFETY: just looked at.
+        let bytes = unsafe { value.cast_unchecked::<PyBytes>() }.as_bytes();
+        if bytes.len() >= buffers::LARGE_BYTES {
+            return Ok(Encoded::Bytes(bytes));
+        }
+        let (head, tail) = scalar::bytes_frame(bytes.len());
+        return Ok(Encoded::Framed(head, bytes, tail));
+    } else if value.is_none() {
+        return Ok(Encoded::Short(scalar::constant(None)));
+    } else if let Some(truth) = truth(value) {
+        return Ok(Encoded::Short(scalar::constant(Some(truth))));
+    }
+    pickle(value)
+}
+
+/// By the C pickler, with the buffers that are worth it beside the stream.
+fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
+    let py = value.py();
+    if value.is_exact_instance_of::<PyByteArray>() || value.is_instance_of::<PyMemoryView>() {
+        if let Some(encoded) = bare_buffer(value) {
+            return Ok(encoded);
+        }
+    }
+    static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static USUAL: PyOnceLock<(Py<Sink>, Py<PyDict>)> = PyOnceLock::new();
+    static BUSY: AtomicBool = AtomicBool::new(false);
+    let dumps = DUMPS.import(py, "_pickle", "dumps")?;
+    let make = || -> PyResult<(Py<Sink>, Py<PyDict>)> {
+        let sink = Py::new(py, Sink::default())?;
+        let named = PyDict::new(py);
+        named.set_item("buffer_callback", &sink)?;
+        Ok((sink, named.unbind()))
+    };
+    // Pickling runs user code, which may pickle into a segment, or let another thread do so: each has a sink of its own, but
+    // making one costs more than pickling a small dict, so one is kept for whoever comes first.
+    let first = !BUSY.swap(true, Ordering::Acquire);
+    let (sink, named) = if first {
+        let (sink, named) = USUAL.get_or_try_init(py, make)?;
+        (sink.clone_ref(py), named.clone_ref(py))
+    } else {
+        make()?
+    };
+    let pickled = dumps.call((value, 5), Some(named.bind(py)));
+    let taken = std::mem::take(&mut *sink.get().0.lock().unwrap_or_else(|e| e.into_inner()));
+    if first {
+        BUSY.store(false, Ordering::Release);
+    }
+    let pickled = pickled?.cast_into::<PyBytes>()?;
+    if taken.is_empty() {
+        return Ok(Encoded::Pickled(pickled));
+    }
+    Ok(Encoded::Buffers(Stream::Pickled(pickled), taken))
+}
+
+/// A large `bytearray` or `memoryview` of plain bytes: a stream that the core knows, and the buffer.
+fn bare_buffer<'a, 'py>(value: &Bound<'py, PyAny>) -> Option<Encoded<'a, 'py>> {
+    let array = value.is_exact_instance_of::<PyByteArray>();
+    let Ok(buffer) = PyBuffer::<u8>::get(value) else {
+        drop(PyErr::take(value.py()));
+        return None;
+    };
+    // A small memoryview is stored so, too: the pickler would refuse it.
+    let fits = buffer.dimensions() == 1 && buffer.is_c_contiguous() && (!array || buffer.len_bytes() >= OUT_OF_BAND);
+    let stream = if array { buffers::BYTEARRAY } else { buffers::MEMORYVIEW };
+    fits.then(|| Encoded::Buffers(Stream::Known(stream), vec![buffer]))
+}
+
+/// Buffers from here on are stored beside the pickle, in a span; shorter ones within it.
+const OUT_OF_BAND: usize = 8 << 10;
+
+/// What the pickler hands its out-of-band buffers to.
+#[pyclass(frozen)]
+#[derive(Default)]
+struct Sink(Mutex<Vec<PyBuffer<u8>>>);
+
+#[pymethods]
+impl Sink {
+    /// True: pickle it within the stream.
+    fn __call__(&self, buffer: &Bound<'_, PyAny>) -> PyResult<bool> {
+        // Not contiguous: the pickler says so itself.
+        let Ok(raw) = buffer.call_method0("raw") else { return Ok(true) };
+        let raw = PyBuffer::<u8>::get(&raw)?;
+        if raw.len_bytes() < OUT_OF_BAND {
+            return Ok(true);
+        }
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).push(raw);
+        Ok(false)
+    }
+}
+
+fn truth(value: &Bound<'_, PyAny>) -> Option<bool> {
+    // SAFETY: the two constants of the interpreter, compared by address.
+    unsafe {
+        if value.as_ptr() == ffi::Py_True() {
+            Some(true)
+        } else if value.as_ptr() == ffi::Py_False() {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,105 @@
+"""For every test: keys of its own, a watch over what is left behind, a private /dev/shm where that is possible."""
+
+import ctypes
+import itertools
+import os
+import sys
+import time
+from pathlib import Path
+
+import helpers
+import pytest
+
+import shmvar
+
+NUMBERS = itertools.count(1)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes seconds or gigabytes; runs all the same")
+    config.stash[PRIVATE] = _private_shm()
+
+
+PRIVATE = pytest.StashKey[bool]()
+
+
+def _private_shm():
+    """As root, a mount namespace with an empty /dev/shm: no test meets, lists or damages a segment of somebody else."""
+    clone_newns, ms_rec, ms_private = 0x00020000, 0x4000, 1 << 18
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() != 0 or libc.unshare(clone_newns) != 0:
+        return False
+    if libc.mount(None, b"/", None, ms_rec | ms_private, None) != 0:
+        return False
+    return libc.mount(b"shmvar-tests", b"/dev/shm", b"tmpfs", 0, b"mode=1777,size=75%") == 0
+
+
+def pytest_report_header(config):
+    where = "a private one" if config.stash[PRIVATE] else "the system's"
+    return f"shmvar {shmvar.__version__} from {Path(shmvar.__file__).parent}, /dev/shm: {where}"
+
+
+def entries():
+    return {name for name in os.listdir(helpers.SHM) if name.startswith("shmvar")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_in_shm():
+    """After each test, /dev/shm has no shmvar entry that it did not have before."""
+    before = entries()
+    yield
+    until = time.monotonic() + 5
+    while entries() - before and time.monotonic() < until:
+        time.sleep(0.05)
+    left = entries() - before
+    assert not left, f"left behind: {sorted(left)}"
+
+
+@pytest.fixture
+def new_key():
+    """Makes keys that nobody else has; their segments are destroyed after the test."""
+    made = []
+
+    def make(kind=str):
+        number = (os.getpid() << 24 | next(NUMBERS)) + 0x5EED << 8
+        made.append(number if kind is int else f"test-{number:x}")
+        return made[-1]
+
+    yield make
+    for key in made:
+        shmvar.destroy(key)
+
+
+@pytest.fixture
+def key(new_key):
+    """A text key of the test's own."""
+    return new_key()
+
+
+@pytest.fixture
+def seg(key):
+    """A new segment; its whole format is verified after the test."""
+    segment = shmvar.attach(key)
+    yield segment
+    if not segment.detached:
+        segment._check()
+        segment.detach()
+
+
+@pytest.fixture
+def children():
+    """A list for processes (`Popen` or pid): whichever still runs after the test is ended."""
+    started = []
+    yield started
+    for child in started:
+        helpers.end(child)
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """The module of functions that multiprocessing's children import."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import helpers_workers
+
+    assert "helpers_workers" in sys.modules
+    return helpers_workers

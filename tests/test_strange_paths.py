@@ -1,0 +1,135 @@
+"""What may sit at a segment's path that is no segment: refused, and not touched. Needs root."""
+
+import os
+import stat
+import struct
+import time
+
+import helpers
+import pytest
+
+import shmvar
+
+pytestmark = helpers.needs_root
+
+
+def path_for(key):
+    return f"{helpers.SHM}/shmvar.s.{key}"
+
+
+def tree(path):
+    status = os.lstat(path)
+    what = status.st_mode, status.st_ino, status.st_size, status.st_nlink, status.st_mtime_ns
+    if stat.S_ISREG(status.st_mode):
+        with open(path, "rb") as file:
+            return what, file.read()
+    return (*what, os.readlink(path)) if stat.S_ISLNK(status.st_mode) else what
+
+
+def refused(key):
+    for options in ({}, {"create": False}, {"readonly": True}, {"perm": 0o666}, {"size": 1000}):
+        with pytest.raises(shmvar.IncompatibleSegmentError):
+            shmvar.attach(key, **options)
+    with pytest.raises((shmvar.IncompatibleSegmentError, shmvar.SegmentExistsError)):
+        shmvar.attach(key, create=True)
+    assert key not in [info.key for info in shmvar.segments()]
+
+
+@pytest.fixture
+def sound_bytes(new_key):
+    """The first pages of a sound segment."""
+    with shmvar.attach(new_key()) as segment, open(helpers.path_of(segment), "rb") as file:
+        return file.read(20480)
+
+
+CONTENTS = {
+    "empty": lambda sound: b"",
+    "short": lambda sound: sound[:100],
+    "foreign": lambda sound: b"PHP_SM\0\0" + bytes(range(256)) * 400,
+    "zeros": lambda sound: bytes(100_000),
+    "another format": lambda sound: sound[:8] + struct.pack("<I", 2) + sound[12:],
+    "another byte order": lambda sound: sound[:12] + struct.pack(">I", 0x01020304) + sound[16:],
+    "another layout": lambda sound: sound[:16] + bytes(8) + sound[24:],
+    "another key's": lambda sound: sound,
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_f23_f33_foreign_content_is_refused_and_stays_byte_for_byte(key, sound_bytes, content):
+    path = path_for(key)
+    with open(path, "xb") as file:
+        file.write(CONTENTS[content](sound_bytes))
+    os.chmod(path, 0o600)
+    before = tree(path)
+    try:
+        for options in ({}, {"create": False}, {"readonly": True}, {"size": 1000}, {"perm": 0o666}):
+            with pytest.raises((shmvar.IncompatibleSegmentError, shmvar.CorruptSegmentError)) as caught:
+                shmvar.attach(key, **options)
+            if content.startswith("another f"):
+                assert "version 2" in str(caught.value) and "1" in str(caught.value)
+        assert key not in [info.key for info in shmvar.segments()]
+        with pytest.raises(shmvar.Error):
+            shmvar.destroy(key)
+        assert tree(path) == before
+    finally:
+        os.unlink(path)
+
+
+@pytest.mark.parametrize("target", ["file", "segment", "missing"])
+def test_f27_a_symbolic_link_is_not_followed(key, new_key, tmp_path, target):
+    with shmvar.attach(new_key()) as other:
+        (tmp_path / "file").write_bytes(b"content")
+        to = {"file": tmp_path / "file", "segment": helpers.path_of(other), "missing": tmp_path / "missing"}[target]
+        os.symlink(to, path_for(key))
+        before = tree(path_for(key)), os.path.exists(to) and target == "file" and tree(to)
+        try:
+            refused(key)
+            assert (tree(path_for(key)), os.path.exists(to) and target == "file" and tree(to)) == before
+        finally:
+            os.unlink(path_for(key))
+
+
+def test_f27_a_pipe_a_directory_and_a_socket_are_refused_at_once(key):
+    import socket
+
+    path = path_for(key)
+    makers = [
+        (os.mkfifo, os.unlink),
+        (os.mkdir, os.rmdir),
+        (lambda p: socket.socket(socket.AF_UNIX).bind(p), os.unlink),
+    ]
+    makers.append((lambda p: os.mknod(p, stat.S_IFCHR | 0o600, os.makedev(1, 3)), os.unlink))
+    for make, remove in makers:
+        make(path)
+        before = tree(path)
+        try:
+            began = time.monotonic()
+            refused(key)
+            with pytest.raises(shmvar.Error):
+                shmvar.destroy(key)
+            assert time.monotonic() - began < 2 and tree(path) == before
+        finally:
+            remove(path)
+
+
+def test_f27_a_segment_with_a_second_name_is_refused(key, new_key):
+    with shmvar.attach(key) as segment:
+        segment[1] = "mine"
+        path, second = helpers.path_of(segment), f"{helpers.SHM}/second-{key}"
+        os.link(path, second)
+        try:
+            before = sorted(os.listdir(helpers.SHM))
+            with pytest.raises(shmvar.IncompatibleSegmentError):
+                shmvar.attach(key)
+            assert sorted(os.listdir(helpers.SHM)) == before
+        finally:
+            os.unlink(second)
+        with shmvar.attach(key) as again:
+            assert again[1] == "mine"
+        moved = path_for(new_key())
+        os.rename(path, moved)
+        try:
+            with pytest.raises(shmvar.IncompatibleSegmentError):
+                shmvar.attach(moved.rpartition(".")[2])
+        finally:
+            os.rename(moved, path)

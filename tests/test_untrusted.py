@@ -1,0 +1,229 @@
+"""What others may have written: plain data is decoded, nothing runs. Damaged values: typed errors, others untouched."""
+
+import collections
+import datetime
+import os
+import resource
+
+import helpers
+import numpy as np
+import pytest
+
+import shmvar
+
+PLAIN = [
+    None,
+    True,
+    0,
+    -(2**80),
+    1.5,
+    "é\x00😀",
+    b"\x00",
+    (),
+    (1, (2,)),
+    [1, [2]],
+    {"a": {1: None}},
+    {1, 2},
+    frozenset("ab"),
+]
+
+
+class Own:
+    pass
+
+
+class Runs:
+    def __reduce__(self):
+        return (os.mkdir, ("/tmp/shmvar-test-must-not-exist",))
+
+
+@pytest.fixture
+def public(key):
+    """A segment that anybody may write."""
+    with shmvar.attach(key, perm=0o666) as segment:
+        yield segment
+        segment._check()
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=repr)
+def test_plain_data_is_read_from_an_untrusted_segment(public, value):
+    assert public.trusted is False
+    for weight in (b"", b"x" * 200_000):
+        public[1], public["text"] = [value, weight], value
+        assert public[1] == [value, weight] and public["text"] == value
+        assert type(public["text"]) is type(value)
+
+
+def test_a_large_lone_value_is_read_from_an_untrusted_segment(public):
+    for value in (b"x" * 1_000_000, "é" * 500_000, list(range(100_000)), {str(n): n for n in range(20_000)}):
+        public[1] = value
+        assert public[1] == value
+
+
+NEEDS_CODE = {
+    "Own": Own(),
+    "Fraction": __import__("fractions").Fraction(1, 3),
+    "mkdir": Runs(),
+    "Path": __import__("pathlib").PurePosixPath("/x"),
+    "len": len,
+}
+
+
+@pytest.mark.parametrize("weight", [0, 100_000])
+@pytest.mark.parametrize("name", NEEDS_CODE)
+def test_a_value_that_needs_code_is_refused_by_name_and_stays(public, key, name, weight):
+    value = [b"x" * weight, NEEDS_CODE[name]]
+    public[7] = value
+    for call in (
+        lambda: public[7],
+        lambda: public.get(7),
+        lambda: public.pop(7),
+        lambda: dict(public),
+        lambda: public.popitem(),
+    ):
+        with pytest.raises(shmvar.UntrustedValueError, match=name):
+            call()
+    assert 7 in public and len(public) == 1 and public.stat(7).type == "list"
+    public[8] = NEEDS_CODE[name]
+    assert name.lower() in public.stat(8).type.lower()
+    assert not os.path.exists("/tmp/shmvar-test-must-not-exist")
+    if name != "mkdir":
+        with shmvar.attach(key, trust=True) as forced:
+            assert type(forced[7][1]) is type(value[1])
+    with shmvar.attach(key, readonly=True) as reader, pytest.raises(shmvar.UntrustedValueError, match=name):
+        reader[7]
+
+
+def test_a_forced_distrust_refuses_in_a_segment_of_ones_own(seg, key):
+    seg[1] = collections.Counter("a")
+    seg[2] = Own()
+    with shmvar.attach(key, trust=False) as careful, pytest.raises(shmvar.UntrustedValueError, match="Own"):
+        careful[2]
+    assert isinstance(seg[2], Own)
+
+
+def test_an_untrusted_value_may_be_plain_or_refused_never_run(public):
+    for value in (datetime.date(2020, 1, 1), np.arange(3), collections.OrderedDict(a=1), 1j, bytearray(b"x"), range(3)):
+        public[1] = value
+        try:
+            got = public[1]
+        except shmvar.UntrustedValueError:
+            continue
+        assert repr(got) == repr(value)
+
+
+# --- damage
+
+VALUE = {"text": "x" * 50, "list": [1, 2.5, None, b"bytes" * 20], "more": ("a", "b", 2**70)}
+
+FLIP = """
+import resource
+resource.setrlimit(resource.RLIMIT_DATA, (3 << 30, 3 << 30))
+sys.path.insert(0, sys.argv[2])
+import helpers
+trust, flips = sys.argv[3] == "True", eval(sys.argv[4])
+segment = shmvar.attach(key, trust=trust)
+others = {index: segment[index] for index in segment if index != 7}
+outcomes = {}
+with helpers.Raw(segment) as raw:
+    at, length = raw.record(7)
+    sound = raw.read(at, length)
+    for place in range(length):
+        for flip in flips:
+            raw.write(at + place, bytes([sound[place] ^ flip]))
+            try:
+                repr(segment[7])
+                outcome = "data"
+            except shmvar.Error as error:
+                outcome = type(error).__name__
+                assert "7" in str(error), error
+            except Exception as error:
+                assert trust and any("index 7" in note for note in getattr(error, "__notes__", [])), repr(error)
+                outcome = "explained"
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            segment.has(7), segment.stat(7)
+        raw.write(at + place, sound[place : place + 1])
+        assert {index: segment[index] for index in others} == others
+    segment._check()
+print(outcomes)
+"""
+
+
+@pytest.mark.parametrize("trust", [True, False])
+def test_f29_any_damaged_byte_of_a_record_is_other_data_or_a_typed_error(seg, key, trust):
+    seg.update({7: VALUE, 6: "six" * 30, 8: [8] * 30, "seven": VALUE})
+    flips = [1, 2, 4, 0x10, 0x20, 0x40, 0x80, 0xFF]
+    done = helpers.run(FLIP, key, os.path.dirname(__file__), trust, flips)
+    outcomes = eval(done.stdout)
+    assert outcomes["data"] > 100 and outcomes["CorruptSegmentError"] > 100
+    assert seg[7] == VALUE == seg["seven"]
+
+
+def test_f29_a_damaged_span_is_a_typed_error_or_other_data(seg, key):
+    value = [b"x" * 100_000, "end"]
+    seg.update({7: value, 8: [b"y" * 100_000]})
+    with helpers.Raw(seg) as raw, shmvar.attach(key, trust=False) as careful:
+        at, length = raw.record(7)
+        sound = raw.read(at, length)
+        assert sound[:2] == b"\x80\x05" and sound.endswith(b".")
+        for place in (0, 1, 2, 3, 11, 12, 13, 17, 50_000, length - 6, length - 2, length - 1):
+            for flip in (1, 0x80, 0xFF):
+                raw.write(at + place, bytes([sound[place] ^ flip]))
+                for segment in (seg, careful):
+                    try:
+                        repr(segment[7])
+                    except Exception as error:
+                        told = " ".join([str(error), *getattr(error, "__notes__", [])])
+                        assert "7" in told and (isinstance(error, shmvar.Error) or segment is seg)
+            raw.write(at + place, sound[place : place + 1])
+        assert seg[7] == value == careful[7] and seg[8] == [b"y" * 100_000]
+
+
+@pytest.mark.parametrize("weight", [100, 100_000])
+def test_f31_a_truncated_value_names_index_and_length(seg, key, weight):
+    value = [b"x" * weight, "end"]
+    with helpers.Raw(seg) as raw, shmvar.attach(key, trust=False) as careful:
+        seg.update({4711: value, 8: "eight" * 20})
+        slot, _, _, tag, _ = raw.slot(4711)
+        _, length = raw.record(4711)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for short in (1, 2, 3, length // 2, length - 1):
+            raw.pack("<Q", slot + 16, tag & 0xFFFFFF | short << 24)
+            for segment in (seg, careful):
+                with pytest.raises(shmvar.CorruptSegmentError, match="4711") as caught:
+                    segment[4711]
+                assert str(short) in str(caught.value)
+        raw.pack("<Q", slot + 16, tag)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+        assert seg[4711] == value and seg[8] == "eight" * 20
+
+
+def test_f31_a_length_beyond_its_room_is_a_typed_error_and_takes_no_memory(seg):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with helpers.Raw(seg) as raw:
+        for index, value in [(1, "x" * 100), (2, b"x" * 100_000)]:
+            seg[index] = value
+            slot, _, _, tag, _ = raw.slot(index)
+            try:
+                for length in (20_000 if index == 1 else 50_000_000, 200_000_000, 2**40 - 1):
+                    raw.pack("<Q", slot + 16, tag & 0xFFFFFF | length << 24)
+                    with pytest.raises(shmvar.CorruptSegmentError):
+                        seg[index]
+            finally:
+                raw.pack("<Q", slot + 16, tag)
+            assert seg[index] == value
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_f35_a_newer_pickle_protocol_is_said_to_be_newer(seg, key):
+    seg[7] = VALUE
+    with helpers.Raw(seg) as raw, shmvar.attach(key, trust=False) as careful:
+        at, _ = raw.record(7)
+        assert raw.read(at, 2) == b"\x80\x05"
+        raw.write(at + 1, b"\x09")
+        for segment in (seg, careful):
+            with pytest.raises((ValueError, shmvar.Error), match=r"protocol.*9") as caught:
+                segment[7]
+            assert "7" in " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+        raw.write(at + 1, b"\x05")
+        assert seg[7] == VALUE
