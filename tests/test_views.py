@@ -374,3 +374,64 @@ def test_any_pickle_reader_can_read_what_is_beside(big):
         big[1] = value
         assert type(pickle.loads(stored)) is type(big[1])
         assert big.stat(1).type == {list: "list", bytearray: "bytearray"}.get(type(value), "numpy.ndarray")
+
+
+def test_c11_children_that_end_without_a_word_use_nothing_up(key):
+    segment = shmvar.attach(key, 64 * MIB)
+    for round_ in range(1_100):
+        if round_ % 50 == 0:
+            value = np.full(MIB, round_, dtype="f8")
+            segment[1] = value
+            view = segment.view(1)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if view[0] == view[-1] == round_ // 50 * 50 else 1)
+        assert os.waitpid(pid, 0)[1] == 0, round_
+    held = segment.info().held
+    assert held <= 80 * MIB, "the dead hold what they saw"
+    del view
+    gc.collect()
+    segment.clear()
+    segment.trim()
+    assert segment.info().held == 0 and segment.info().attached == 1
+    segment._check()
+
+
+def test_f60_a_reader_that_cannot_hold_a_value_still_can_be_interrupted(key):
+    segment = shmvar.attach(key, 2 << 30)
+    segment[1] = bytes(64 * MIB)
+    code = """
+import signal, sys, time, shmvar
+reader = shmvar.attach(sys.argv[1], readonly=True)
+def stop(*_):
+    raise InterruptedError
+signal.signal(signal.SIGALRM, stop)
+signal.setitimer(signal.ITIMER_REAL, 1.0)
+began = time.monotonic()
+try:
+    while True:
+        reader[1]
+except InterruptedError:
+    print(time.monotonic() - began < 4)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code, key], stdout=subprocess.PIPE, text=True)
+    value = bytes(64 * MIB)
+    while child.poll() is None:
+        segment[1] = value
+    assert child.communicate()[0] == "True\n"
+
+
+def test_a_value_that_memory_cannot_hold_is_a_memory_error(key):
+    code = """
+import resource, sys, shmvar
+segment = shmvar.attach(sys.argv[1], 2 << 30, trust=False)
+segment[1] = bytearray(512 << 20)
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20),) * 2)
+try:
+    segment[1]
+except MemoryError:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", code, key], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "refused\n", done.stderr

@@ -60,7 +60,7 @@ pub fn head_len(start: [u8; 16]) -> Option<u64> {
 pub fn parse(head: &[u8], total: u64) -> Option<Parsed> {
     let word = |i: usize| Some(u64::from_le_bytes(head.get(i * 8..i * 8 + 8)?.try_into().ok()?));
     let (count, pickle_len) = (word(0)?, word(1)?);
-    if head.len() as u64 != 16 + count.checked_mul(16)? {
+    if head.len() as u64 != count.checked_mul(16)?.checked_add(16)? {
         return None;
     }
     let pickle = (head.len() as u64, pickle_len);

@@ -9,7 +9,7 @@ use crate::py::errors::raise;
 use crate::py::memory::{self, Memory};
 use crate::py::patience::PyPatience;
 use crate::py::plain::{self, Limits, PlainError};
-use crate::segment::{Got, Large, Segment};
+use crate::segment::{Got, Large, Retry, Segment};
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -35,6 +35,7 @@ pub fn read(
     want: Want,
 ) -> PyResult<Option<(Py<PyAny>, u64)>> {
     let trusted = segment.trusted();
+    let mut retry = Retry::default();
     loop {
         let mut scratch = Scratch::new();
         let att = segment.attachment().map_err(|error| patience.error(error))?;
@@ -51,7 +52,10 @@ pub fn read(
                 let version = large.version();
                 match read_large(patience, py, segment, large, index, want)? {
                     Some(value) => Ok(Some((value, version))),
-                    None => continue,
+                    None => {
+                        retry.again(segment.key(), patience).map_err(|error| patience.error(error))?;
+                        continue;
+                    }
                 }
             }
         };

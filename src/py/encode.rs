@@ -4,6 +4,7 @@ use crate::codec::buffers::{self, ALIGN};
 use crate::codec::scalar::{self, Short};
 use crate::segment::Stored;
 use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -141,13 +142,9 @@ fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     };
     // Pickling runs user code, which may pickle into a segment, or let another thread do so: each has a sink of its own, but
     // making one costs more than pickling a small dict, so one is kept for whoever comes first.
+    let usual = USUAL.get_or_try_init(py, make)?;
     let first = !BUSY.swap(true, Ordering::Acquire);
-    let (sink, named) = if first {
-        let (sink, named) = USUAL.get_or_try_init(py, make)?;
-        (sink.clone_ref(py), named.clone_ref(py))
-    } else {
-        make()?
-    };
+    let (sink, named) = if first { (usual.0.clone_ref(py), usual.1.clone_ref(py)) } else { make()? };
     let pickled = dumps.call((value, 5), Some(named.bind(py)));
     let taken = std::mem::take(&mut *sink.get().0.lock().unwrap_or_else(|e| e.into_inner()));
     if first {
@@ -186,7 +183,10 @@ impl Sink {
     /// True: pickle it within the stream.
     fn __call__(&self, buffer: &Bound<'_, PyAny>) -> PyResult<bool> {
         // Not contiguous: the pickler says so itself.
-        let Ok(raw) = buffer.call_method0("raw") else { return Ok(true) };
+        let raw = match buffer.call_method0("raw") {
+            Err(error) if error.is_instance_of::<PyBufferError>(buffer.py()) => return Ok(true),
+            raw => raw?,
+        };
         let raw = PyBuffer::<u8>::get(&raw)?;
         if raw.len_bytes() < OUT_OF_BAND {
             return Ok(true);

@@ -130,6 +130,8 @@ pub struct Attachment {
     pub has_chores: AtomicBool,
     /// Pins of this process.
     pub pins: ForkMutex<PinTable>,
+    /// Where the next look after the others begins.
+    pub looked_after: AtomicU32,
     /// Spans that this process has filled, by their first granule.
     pub met: ForkMutex<HashSet<u64>>,
     /// Where each class had a free block last: looked at before the bitmaps are searched.

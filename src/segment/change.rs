@@ -162,7 +162,7 @@ impl Attachment {
                 filled.span.keep();
             }
             drop(writer);
-            self.bound_warm(old.as_ref());
+            self.bound_warm(old.as_ref(), patience);
             return Ok(Some(version));
         }
     }
@@ -286,20 +286,20 @@ impl Attachment {
         }
         writer.discard(offset, &old)?;
         drop(writer);
-        self.bound_warm(Some(&old));
+        self.bound_warm(Some(&old), patience);
         Ok(true)
     }
 
-    /// What large values leave is kept for the next ones, within bounds: as much as is in use, and 64 MiB. Without the interpreter's
-    /// leave, and without a wait: what cannot be had now is left to the next.
-    fn bound_warm(&self, old: Option<&Content>) {
+    /// What large values leave is kept for the next ones, within bounds: as much as is in use, and 64 MiB. Without a
+    /// wait: what cannot be had now is left to the next.
+    fn bound_warm(&self, old: Option<&Content>, patience: &dyn Patience) {
         let Some(len) = old.filter(|old| old.kind() == Kind::Span).map(Content::record_len) else { return };
         if len < WARM_FROM {
             return;
         }
         let bound = self.state().used.load(Ordering::Relaxed).saturating_add(WARM_MIN);
         if self.warm() > bound {
-            let _ = self.cool(bound);
+            let _ = self.cool(bound, patience);
         }
     }
 

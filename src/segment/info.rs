@@ -9,7 +9,7 @@ use crate::os::object;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::largest_bytes;
 use crate::segment::open::identify;
-use crate::segment::read::Got;
+use crate::segment::read::{Got, Retry};
 use std::sync::atomic::Ordering;
 
 /// A segment, in numbers. All sizes are bytes.
@@ -99,6 +99,7 @@ impl Attachment {
 
     /// See [`VariableInfo`]. `None`: missing.
     pub fn stat(&self, index: &Index<'_>, patience: &dyn Patience) -> Result<Option<VariableInfo>> {
+        let mut retry = Retry::default();
         loop {
             let mut scratch = Scratch::new();
             let Some(found) = self.find(index, &mut scratch, patience)? else { return Ok(None) };
@@ -109,7 +110,10 @@ impl Attachment {
                     (*version, crate::codec::kind::type_name(&scratch.bytes()[*prefix..]))
                 }
                 Got::Large(large) => {
-                    let Some(stream) = large.stream(patience)? else { continue };
+                    let Some(stream) = large.stream(patience)? else {
+                        retry.again(&self.identity.key, patience)?;
+                        continue;
+                    };
                     let bare = large.has_buffers() && stream == buffers::MEMORYVIEW;
                     let kind = if bare { "memoryview".into() } else { crate::codec::kind::type_name(&stream) };
                     (large.version(), kind)

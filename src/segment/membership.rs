@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How many others a process looks after when it attaches.
-const LOOK_AFTER: u32 = 4;
+const LOOK_AFTER: u32 = 8;
 /// How long a fork waits for the registry lock on behalf of a child that inherits views.
 const FORK_WAITS: Duration = Duration::from_secs(1);
 
@@ -143,14 +143,12 @@ impl Attachment {
         // Objects over pinned memory live on in the child: its pins must stand before it does.
         let pins = self.pins.lock();
         let inherited = pins.inherited();
-        if !inherited.is_empty() {
-            if let Some((anchor, _)) = &prepared.fds {
-                prepared.number = self.claim_for_child(anchor, &inherited).unwrap_or(None);
-            }
-            // Let go after the fork, on both sides.
-            prepared.holds_pins = true;
-            std::mem::forget(pins);
+        if let (false, Some((anchor, _))) = (inherited.is_empty(), &prepared.fds) {
+            prepared.number = self.claim_for_child(anchor, &inherited).unwrap_or(None);
         }
+        // Let go after the fork, on both sides: no pin comes between.
+        prepared.holds_pins = true;
+        std::mem::forget(pins);
         *self.child.lock() = prepared;
     }
 
@@ -168,22 +166,46 @@ impl Attachment {
             }
             std::thread::sleep(Duration::from_micros(200));
         };
-        let (number, dead) = self.claim(anchor)?;
-        // Of a dead one we could not be the heir for somebody else.
-        let pinned = !dead && self.pin_for_child(number, granules)?;
+        // Children that ended without a word are buried here: nobody else may come by.
+        let me = self.member_now().unwrap_or(PARTICIPANTS);
+        self.look_after(me);
+        let (mut number, mut dead) = self.claim(anchor)?;
+        if dead {
+            // Of a dead one we could not be the heir for somebody else: make room.
+            let _ = bytelock::unlock(anchor, byte_of(number));
+            self.look_after_some(me, PARTICIPANTS);
+            (number, dead) = self.claim(anchor)?;
+        }
+        let pinned = !dead && self.pin_for_child(number, granules).unwrap_or(false) && self.scans_ended(began);
         drop(registry);
         if !pinned {
-            if let (false, Some(record)) = (dead, self.participant(number)) {
-                record.state.store(0, Ordering::SeqCst);
+            if !dead {
+                self.unpin_for_child(number, granules);
+                if let Some(record) = self.participant(number) {
+                    record.state.store(0, Ordering::SeqCst);
+                }
             }
             let _ = bytelock::unlock(anchor, byte_of(number));
         }
         Ok(pinned.then_some(number))
     }
 
+    /// Waits until whoever was looking at pins when the child's were set has ended: he may have passed its number before, and
+    /// will pass ours after we let go. Pins are looked at under the writer lock only.
+    fn scans_ended(&self, began: Instant) -> bool {
+        while self.try_write().is_none() {
+            if began.elapsed() > FORK_WAITS {
+                return false;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        true
+    }
+
     /// In the child: becomes the participant that was claimed for it before the fork.
     pub fn adopt(&self, prepared: &mut Prepared) {
-        let (Some(number), Some((anchor, query))) = (prepared.number.take(), prepared.fds.take()) else { return };
+        let Some(number) = prepared.number.take() else { return };
+        let Some((anchor, query)) = prepared.fds.take() else { return };
         let Ok(anchor) = Anchor::new(&anchor) else { return };
         if let Some(record) = self.participant(number) {
             record.pid.store(crate::os::pid(), Ordering::Relaxed);
@@ -299,9 +321,15 @@ impl Attachment {
 
     /// Buries a few dead, if there are any: who attaches pays for those who died.
     fn look_after(&self, me: u32) {
-        let top = self.state().participants_top.load(Ordering::Relaxed).min(PARTICIPANTS);
+        self.look_after_some(me, LOOK_AFTER);
+    }
+
+    /// The same for so many of those in use, going round from where the last look ended.
+    fn look_after_some(&self, me: u32, most: u32) {
+        let top = self.state().participants_top.load(Ordering::Relaxed).clamp(1, PARTICIPANTS);
+        let from = self.looked_after.fetch_add(most, Ordering::Relaxed) % top;
         let used = |n: &u32| self.participant(*n).is_some_and(|p| p.state.load(Ordering::Relaxed) == 1);
-        for number in (0..top).map(|i| (me + 1 + i) % top).filter(used).take(LOOK_AFTER as usize) {
+        for number in (0..top).map(|i| (from + i) % top).filter(used).take(most as usize) {
             if number != me && self.alive(number).is_ok_and(|alive| !alive) {
                 // Not if somebody writes: others will meet it again.
                 let Some(mut writer) = self.try_write() else { return };
@@ -365,12 +393,11 @@ impl Attachment {
     /// The same, with the process's mutex held or nobody else around.
     pub fn let_go(&self) {
         let Some(number) = self.member_now() else { return };
-        if !self.pins.lock().is_empty() {
-            return;
-        }
         let member = self.member.swap(0, Ordering::SeqCst);
         let active = self.active.load(Ordering::SeqCst);
-        if (active >> 32) as u32 == fork::epoch() && active as u32 != 0 {
+        let inside = (active >> 32) as u32 == fork::epoch() && active as u32 != 0;
+        // The pins last: whoever was inside may have left one.
+        if inside || !self.pins.lock().is_empty() {
             self.member.store(member, Ordering::SeqCst);
             return;
         }

@@ -21,7 +21,7 @@ pub use crate::segment::change::{Condition, Stored};
 pub use crate::segment::check::Report;
 pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
 pub use crate::segment::open::Options;
-pub use crate::segment::read::Got;
+pub use crate::segment::read::{Got, Retry};
 pub use crate::segment::unlink::{destroy_with, exists};
 #[cfg(feature = "python")]
 pub use crate::segment::{pins::Kept, read::Large};
@@ -237,6 +237,7 @@ impl Segment {
     /// [`Error::Corrupt`], [`Error::Busy`], [`Error::Detached`].
     pub fn get_pickle(&self, index: &Index<'_>, patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
         let attachment = self.attachment()?;
+        let mut retry = Retry::default();
         loop {
             let mut scratch = Scratch::new();
             let Some(got) = attachment.get(index, &mut scratch, patience)? else { return Ok(None) };
@@ -247,6 +248,7 @@ impl Segment {
                     if let Some(pickle) = large.pickle(patience)? {
                         return Ok(Some(pickle));
                     }
+                    retry.again(self.key(), patience)?;
                 }
             }
         }

@@ -283,6 +283,7 @@ pub fn assemble(
         chores: ForkMutex::new(Vec::new()),
         has_chores: AtomicBool::new(false),
         pins: ForkMutex::new(Default::default()),
+        looked_after: AtomicU32::new(0),
         met: ForkMutex::new(Default::default()),
         slab_hints: [const { AtomicU32::new(0) }; CLASSES.len()],
         crowded_root: AtomicU64::new(0),

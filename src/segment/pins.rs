@@ -1,13 +1,16 @@
 //! Pins: a reader's mark on a span, without which nobody may free it.
 
 use crate::error::Result;
-use crate::layout::{PAGE, PARTICIPANTS, SpanState};
+use crate::layout::{PAGE, PARTICIPANTS, Participant, SpanState};
 use crate::os::fork;
 use crate::segment::attachment::{Attachment, Chore};
 use crate::segment::table::Found;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Tables of pins made so far, by this process and those that it was forked from.
+static TABLES: AtomicU64 = AtomicU64::new(1);
 
 /// What this process has pinned.
 #[derive(Default)]
@@ -54,8 +57,10 @@ impl PinTable {
 
     /// For a pin by participant `me`: a table of another process is forgotten.
     fn current(&mut self, me: u32) -> &mut HashMap<u64, Counts> {
-        if self.epoch != fork::epoch() || (self.me != me && self.counts.is_empty()) {
-            *self = PinTable { id: self.id + 1, epoch: fork::epoch(), me, counts: HashMap::new() };
+        if self.epoch != fork::epoch() || self.me != me {
+            // Never 0, the id of a table that was made anew because its holder does not exist here.
+            let id = TABLES.fetch_add(1, Ordering::Relaxed);
+            *self = PinTable { id, epoch: fork::epoch(), me, counts: HashMap::new() };
         }
         &mut self.counts
     }
@@ -168,6 +173,21 @@ impl Attachment {
             present.fetch_or(1 << (unit % 64), Ordering::SeqCst);
         }
         Ok(true)
+    }
+
+    /// Takes such marks away.
+    pub fn unpin_for_child(&self, number: u32, granules: &[u64]) {
+        for granule in granules {
+            let unit = self.pin_unit_of(*granule);
+            let present = |p: &Participant| {
+                p.pin_units[(unit / 64).min(1) as usize].load(Ordering::SeqCst) >> (unit % 64) & 1 == 1
+            };
+            if let (true, Ok((word, bit))) =
+                (self.participant(number).is_some_and(present), self.pin_bit(number, *granule))
+            {
+                word.fetch_and(!bit, Ordering::SeqCst);
+            }
+        }
     }
 
     /// Marks, for participant `number`, the spans that a child will inherit objects over.

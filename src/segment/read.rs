@@ -2,14 +2,15 @@
 
 use crate::codec::buffers::{self, Parsed};
 use crate::error::{Error, Result};
-use crate::key::{INDEX_MAX, Index, IndexBuf};
+use crate::key::{INDEX_MAX, Index, IndexBuf, Key};
 use crate::mem::Scratch;
 use crate::os::object;
-use crate::segment::attachment::{Attachment, Inside, Patience};
+use crate::segment::attachment::{Attachment, Inside, PATIENCE, Patience};
 use crate::segment::pins::{Kept, Pin};
 use crate::segment::table::{Found, Token, record_at};
 use crate::slot::Kind;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A variable's value as a reader gets it.
 pub enum Got<'a> {
@@ -109,7 +110,7 @@ impl Large<'_> {
         let mut whole = self.read(0, &mut start, patience)?;
         let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
         self.is_there(len)?;
-        let mut head = vec![0; len as usize];
+        let mut head = room(len)?;
         whole = whole && self.read(0, &mut head, patience)?;
         if !whole {
             return Ok(None);
@@ -120,7 +121,7 @@ impl Large<'_> {
     /// Copies a part of the value. `None`: the variable changed meanwhile.
     pub fn read_part(&self, (at, len): (u64, u64), patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
         self.is_there(len)?;
-        let mut bytes = vec![0; len as usize];
+        let mut bytes = room(len)?;
         let whole = self.read(at, &mut bytes, patience)?;
         Ok(whole.then_some(bytes))
     }
@@ -138,6 +139,8 @@ impl Large<'_> {
             copies.push(copy);
         }
         let slices: Vec<&[u8]> = copies.iter().map(Vec::as_slice).collect();
+        let total = slices.iter().map(|slice| slice.len() as u64 + 9).sum::<u64>() + pickle.len() as u64;
+        drop(room(total)?);
         let stream = buffers::in_band(&pickle, &slices);
         stream.ok_or_else(|| Error::corrupt("the pickle of a value with buffers")).map(Some)
     }
@@ -171,6 +174,34 @@ impl Large<'_> {
         let still = self.att.still(&self.found)?;
         if still { outcome.map(|()| true) } else { Ok(false) }
     }
+}
+
+/// A reader that cannot hold a large value still, and finds it changed each time it has copied it.
+#[derive(Default)]
+pub struct Retry(Option<Instant>);
+
+impl Retry {
+    /// Once more, unless the caller was interrupted or it has gone on for 10 s.
+    pub fn again(&mut self, key: &Key, patience: &dyn Patience) -> Result<()> {
+        patience.interrupted()?;
+        if self.0.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
+            return Ok(());
+        }
+        Err(Error::Busy(format!(
+            "key {key}: a large value was replaced each time it was being copied, for {} s: a handle that may write holds it \
+             still",
+            PATIENCE.as_secs()
+        )))
+    }
+}
+
+/// Room for so many bytes, or an error instead of an abort: lengths come from the segment.
+fn room(len: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let full = |_| Error::system(format!("no memory for a value of {len} bytes"), rustix::io::Errno::NOMEM);
+    bytes.try_reserve_exact(len as usize).map_err(full)?;
+    bytes.resize(len as usize, 0);
+    Ok(bytes)
 }
 
 /// Copies from here on let the interpreter's other threads go on.

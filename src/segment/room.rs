@@ -8,7 +8,7 @@ use crate::layout::{
     CLASSES, Entry, GRANULE, ORDER_MAX, PAGE, Root, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, at, order_of,
 };
 use crate::os::{fork, object};
-use crate::segment::attachment::{Attachment, Chore, Patience, Plain};
+use crate::segment::attachment::{Attachment, Chore, Patience};
 use crate::segment::table::Table;
 use crate::segment::writer::Writer;
 use crate::slot::Content;
@@ -257,7 +257,7 @@ impl Attachment {
         let spans: Vec<(u64, Entry)> = writer.arena().spans().collect::<Result<_>>()?;
         drop(writer);
         for (granule, _) in spans.into_iter().filter(|(_, entry)| entry.state() == SpanState::Free) {
-            if let Some((span, runs)) = self.take_to_punch(granule, patience)? {
+            if let Some((span, runs)) = self.take_to_punch(granule, self.write(patience)?)? {
                 crash_point!("trimming");
                 self.punch(&runs, patience)?;
                 drop(span);
@@ -267,7 +267,7 @@ impl Attachment {
     }
 
     /// Gives free spans back until at most `bound` bytes of them are present, the last ones first.
-    pub fn cool(&self, bound: u64) -> Result<()> {
+    pub fn cool(&self, bound: u64, patience: &dyn Patience) -> Result<()> {
         let _inside = self.enter();
         let mut warm = self.warm();
         let spans: Vec<(u64, Entry)> = self.arena().spans().map_while(Result::ok).collect();
@@ -276,8 +276,10 @@ impl Attachment {
             if warm <= bound {
                 break;
             }
-            if let Some((span, runs)) = self.take_to_punch(*granule, &Plain)? {
-                self.punch(&runs, &Plain)?;
+            // Whoever writes now goes on; the next large change looks again.
+            let Some(writer) = self.try_write() else { return Ok(()) };
+            if let Some((span, runs)) = self.take_to_punch(*granule, writer)? {
+                self.punch(&runs, patience)?;
                 warm = warm.saturating_sub(entry.present() * PAGE);
                 drop(span);
             }
@@ -298,8 +300,7 @@ impl Attachment {
     }
 
     /// Takes a span that is free, with the runs of granules in it that may be punched.
-    fn take_to_punch(&self, granule: u64, patience: &dyn Patience) -> Result<Option<(Taken<'_>, Runs)>> {
-        let mut writer = self.write(patience)?;
+    fn take_to_punch(&self, granule: u64, mut writer: Writer<'_>) -> Result<Option<(Taken<'_>, Runs)>> {
         let entry = writer.arena().entry(granule)?;
         if entry.state() != SpanState::Free || !writer.arena().fits(granule, entry.order(), writer.arena().zones()) {
             return Ok(None);
