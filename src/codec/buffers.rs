@@ -10,6 +10,26 @@ pub const BYTES: &[u8] = b"\x80\x05\x8c\x08builtins\x8c\x05bytes\x93\x97\x85R.";
 pub const BYTEARRAY: &[u8] = b"\x80\x05\x8c\x08builtins\x8c\x09bytearray\x93\x97\x85R.";
 /// The stream of a `memoryview` of plain bytes: the buffer itself.
 pub const MEMORYVIEW: &[u8] = b"\x80\x05\x97.";
+/// The stream of an exact `array.array` whose items are beside it, as `array` itself reduces one at protocol 5: typecode, and
+/// the number by which it calls the machine's format of such items.
+pub fn array_stream(code: u8, format: u8) -> Vec<u8> {
+    let mut stream = ARRAY_HEAD.to_vec();
+    stream.extend([code, b'K', format]);
+    stream.extend(ARRAY_TAIL);
+    stream
+}
+
+/// The typecode of such a stream.
+pub fn array_code(stream: &[u8]) -> Option<u8> {
+    match stream.strip_prefix(ARRAY_HEAD)?.strip_suffix(ARRAY_TAIL)? {
+        [code, b'K', _] => Some(*code),
+        _ => None,
+    }
+}
+
+const ARRAY_HEAD: &[u8] =
+    b"\x80\x05\x8c\x05array\x8c\x14_array_reconstructor\x93(\x8c\x05array\x8c\x05array\x93\x8c\x01";
+const ARRAY_TAIL: &[u8] = b"\x8c\x08builtins\x8c\x05bytes\x93\x97\x85RtR.";
 /// An exact `bytes` from here on is stored as a record with one buffer: as a pickle it would take a span, too.
 pub const LARGE_BYTES: usize = crate::layout::RECORD_MAX as usize - 7;
 /// Most buffers of one value: the table stays small against what it describes.

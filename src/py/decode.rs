@@ -25,6 +25,17 @@ pub enum Want {
     View,
 }
 
+impl Want {
+    /// A value that was copied, as it is wanted.
+    #[inline]
+    fn of(self, py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        match self {
+            Want::Own => Ok(value),
+            Want::View => sealed(py, value),
+        }
+    }
+}
+
 /// A variable's value and version; `None` where it is missing.
 #[inline]
 pub fn read(
@@ -43,10 +54,10 @@ pub fn read(
         return match got {
             None => Ok(None),
             Some(Got::Inline { bytes, len, version }) => {
-                Ok(Some((decode(py, index, &bytes[2..2 + len], trusted)?, version)))
+                Ok(Some((want.of(py, decode(py, index, &bytes[2..2 + len], trusted)?)?, version)))
             }
             Some(Got::Record { prefix, version }) => {
-                Ok(Some((decode(py, index, &scratch.bytes()[prefix..], trusted)?, version)))
+                Ok(Some((want.of(py, decode(py, index, &scratch.bytes()[prefix..], trusted)?)?, version)))
             }
             Some(Got::Large(large)) => {
                 let version = large.version();
@@ -79,7 +90,7 @@ fn read_large(
     let Some(pickle) = copy(patience, py, &large, (0, large.len()))? else { return Ok(None) };
     // Nothing is held while user code runs.
     drop(large);
-    decode_object(py, index, &pickle, segment.trusted()).map(Some)
+    want.of(py, decode_object(py, index, &pickle, segment.trusted())?).map(Some)
 }
 
 /// Copies from the value, to where it stays. `None`: it changed meanwhile.
@@ -111,12 +122,13 @@ fn read_buffers(
     let Some(parsed) = large.parse(patience).map_err(failed)? else { return Ok(None) };
     let Some(stream) = large.read_part(parsed.pickle, patience).map_err(failed)? else { return Ok(None) };
     if stream == buffers::BYTES && parsed.buffers.len() == 1 && (want == Want::Own || !large.pinned()) {
-        return Ok(copy(patience, py, &large, parsed.buffers[0])?.map(|bytes| bytes.into_any().unbind()));
+        let copied = copy(patience, py, &large, parsed.buffers[0])?.map(|bytes| bytes.into_any().unbind());
+        return copied.map(|bytes| want.of(py, bytes)).transpose();
     }
     if !segment.trusted() {
         let Some(stream) = large.pickle(patience).map_err(failed)? else { return Ok(None) };
         drop(large);
-        return decode_object(py, index, &PyBytes::new(py, &stream), false).map(Some);
+        return want.of(py, decode_object(py, index, &PyBytes::new(py, &stream), false)?).map(Some);
     }
     let total: u64 = parsed.buffers.iter().map(|(_, len)| len).sum();
     let objects = match memory::over(py, segment, large, &parsed, want, total)? {
@@ -139,6 +151,11 @@ fn read_buffers(
             return Ok(Some(PyMemoryView::from(buffer)?.into_any().unbind()));
         }
     }
+    if let (Want::View, Some(code), [buffer]) = (want, buffers::array_code(&stream), &objects[..]) {
+        // Rebuilding an `array.array` would copy: its items, as they stand.
+        let code = char::from(code).to_string();
+        return Ok(Some(PyMemoryView::from(buffer)?.call_method1("cast", (code,))?.unbind()));
+    }
     let named = PyDict::new(py);
     named.set_item("buffers", PyList::new(py, objects)?)?;
     match loads(py)?.call((PyBytes::new(py, &stream),), Some(&named)) {
@@ -153,7 +170,7 @@ fn loads(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 }
 
 /// The read-only form of a value that is not over the segment's memory: of bytes a memoryview, of an array that array.
-pub fn sealed(py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+fn sealed(py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
     let value = value.into_bound(py);
     if value.is_exact_instance_of::<PyBytes>() {
         return Ok(PyMemoryView::from(&value)?.into_any().unbind());

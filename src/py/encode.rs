@@ -8,7 +8,7 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyMemoryView, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyMemoryView, PySlice, PyString};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +30,8 @@ pub enum Encoded<'a, 'py> {
 pub enum Stream<'py> {
     /// One of those that `codec::buffers` knows.
     Known(&'static [u8]),
+    /// Of an `array.array`.
+    Array(Vec<u8>),
     /// By the C pickler.
     Pickled(Bound<'py, PyBytes>),
 }
@@ -47,7 +49,8 @@ impl Encoded<'_, '_> {
             Encoded::Bytes(bytes) => beside(buffers::BYTES, &[bytes], store),
             Encoded::Buffers(stream, held) => {
                 let stream = match stream {
-                    Stream::Known(stream) => stream,
+                    Stream::Known(stream) => *stream,
+                    Stream::Array(stream) => stream.as_slice(),
                     Stream::Pickled(bytes) => bytes.as_bytes(),
                 };
                 // SAFETY: contiguous, and exported for as long as `held` lives. Other threads may store into the memory
@@ -125,10 +128,8 @@ pub fn encode<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py
 /// By the C pickler, with the buffers that are worth it beside the stream.
 fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let py = value.py();
-    if value.is_exact_instance_of::<PyByteArray>() || value.is_instance_of::<PyMemoryView>() {
-        if let Some(encoded) = bare_buffer(value) {
-            return Ok(encoded);
-        }
+    if let Some(encoded) = bare_buffer(value)? {
+        return Ok(encoded);
     }
     static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static USUAL: PyOnceLock<(Py<Sink>, Py<PyDict>)> = PyOnceLock::new();
@@ -157,18 +158,60 @@ fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     Ok(Encoded::Buffers(Stream::Pickled(pickled), taken))
 }
 
-/// A large `bytearray` or `memoryview` of plain bytes: a stream that the core knows, and the buffer.
-fn bare_buffer<'a, 'py>(value: &Bound<'py, PyAny>) -> Option<Encoded<'a, 'py>> {
-    let array = value.is_exact_instance_of::<PyByteArray>();
-    let Ok(buffer) = PyBuffer::<u8>::get(value) else {
-        drop(PyErr::take(value.py()));
-        return None;
+/// A large `bytearray`, `array.array`, `mmap` or `memoryview` of plain bytes: a stream that the core knows, and the buffer.
+fn bare_buffer<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Encoded<'a, 'py>>> {
+    let py = value.py();
+    // SAFETY: an object, borrowed. Most have no buffer, and pass at the cost of this look.
+    if unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } == 0 {
+        return Ok(None);
+    }
+    let beside = |buffer: PyBuffer<u8>, stream| Ok(Some(Encoded::Buffers(stream, vec![buffer])));
+    let plain = |value: &Bound<'py, PyAny>| match PyBuffer::<u8>::get(value) {
+        Ok(buffer) if buffer.dimensions() == 1 && buffer.is_c_contiguous() => Some(buffer),
+        Ok(_) => None,
+        Err(_) => {
+            drop(PyErr::take(py));
+            None
+        }
     };
-    // A small memoryview is stored so, too: the pickler would refuse it.
-    let fits = buffer.dimensions() == 1 && buffer.is_c_contiguous() && (!array || buffer.len_bytes() >= OUT_OF_BAND);
-    let stream = if array { buffers::BYTEARRAY } else { buffers::MEMORYVIEW };
-    fits.then(|| Encoded::Buffers(Stream::Known(stream), vec![buffer]))
+    if value.is_exact_instance_of::<PyByteArray>() {
+        return match plain(value).filter(|buffer| buffer.len_bytes() >= OUT_OF_BAND) {
+            Some(buffer) => beside(buffer, Stream::Known(buffers::BYTEARRAY)),
+            None => Ok(None),
+        };
+    }
+    // However short: the pickler would refuse these two.
+    if value.is_instance_of::<PyMemoryView>() || is_of(value, "mmap", "mmap")? {
+        return match plain(value) {
+            Some(buffer) => beside(buffer, Stream::Known(buffers::MEMORYVIEW)),
+            None => Ok(None),
+        };
+    }
+    if is_of(value, "array", "array")? {
+        let code = value.getattr("typecode")?.extract::<char>()?;
+        let bytes = value.len()? * value.getattr("itemsize")?.extract::<usize>()?;
+        // Text has widths of its own.
+        if bytes >= OUT_OF_BAND && code.is_ascii() && !matches!(code, 'u' | 'w') {
+            let reduced = value.get_item(PySlice::new(py, 0, 0, 1))?.call_method1("__reduce_ex__", (5,))?;
+            let format = reduced.get_item(1)?.get_item(2)?.extract::<u8>()?;
+            let window = PyMemoryView::from(value)?.call_method1("cast", ("B",))?;
+            return beside(PyBuffer::get(&window)?, Stream::Array(buffers::array_stream(code as u8, format)));
+        }
+    }
+    Ok(None)
 }
+
+/// Is this exactly the type of that name in a module of the standard library, which is not imported for that?
+fn is_of(value: &Bound<'_, PyAny>, module: &str, name: &str) -> PyResult<bool> {
+    let class = value.get_type();
+    // SAFETY: a type object; its flags are read.
+    let flags = unsafe { ffi::PyType_GetFlags(class.as_type_ptr()) };
+    let built_in = flags & ffi::Py_TPFLAGS_HEAPTYPE == 0 || flags & IMMUTABLE != 0;
+    Ok(built_in && class.name()? == name && class.module()? == module)
+}
+
+/// `Py_TPFLAGS_IMMUTABLETYPE`: no class that a program defines has it.
+const IMMUTABLE: std::ffi::c_ulong = 1 << 8;
 
 /// Buffers from here on are stored beside the pickle, in a span; shorter ones within it.
 const OUT_OF_BAND: usize = 8 << 10;

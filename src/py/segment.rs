@@ -201,7 +201,7 @@ impl PySegment {
     fn view(&self, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = index.py();
         match decode::read(&PyPatience::new(py), py, &self.inner, &convert::index(index)?, Want::View)? {
-            Some((value, _)) => decode::sealed(py, value),
+            Some((value, _)) => Ok(value),
             None => Err(missing(index)),
         }
     }
