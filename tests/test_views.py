@@ -1,6 +1,7 @@
 """Large values without a copy: real numpy arrays, views and copy-on-write values, whatever happens to the variable."""
 
 import array as standard
+import contextlib
 import ctypes
 import gc
 import mmap
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 
+import helpers
 import numpy as np
 import pytest
 
@@ -483,3 +485,25 @@ except MemoryError:
 """
     done = subprocess.run([sys.executable, "-c", code, key], capture_output=True, text=True, timeout=60)
     assert done.stdout == "refused\n", done.stderr
+
+
+@pytest.mark.parametrize("value", [b"x" * 50_000, [np.ones(20_000), np.ones(20_000)]], ids=["bytes", "arrays"])
+def test_f28_a_damaged_table_of_buffers_is_data_or_a_typed_error(key, value):
+    segment = shmvar.attach(key, 1 << 30)
+    segment[1], segment[2] = value, "intact"
+    with helpers.Raw(segment) as raw, shmvar.attach(key, readonly=True) as reader:
+        record, _ = raw.record(1)
+        sound = raw.read(record, 64)
+        words = [0, 1, 2, 63, 64, 2**31, 2**40, 2**60 - 1, 2**63, 2**64 - 1, 2**64 - 64]
+        for place in range(0, 48, 8):
+            for word in words:
+                raw.pack("<Q", record + place, word)
+                for call in (segment.get, segment.view, reader.get, segment.stat):
+                    # Whether a buffer of another length suits an array is numpy's to say: ValueError.
+                    with contextlib.suppress(ValueError, EOFError, pickle.UnpicklingError, MemoryError):
+                        call(1)
+                assert segment[2] == "intact"
+            raw.write(record, sound)
+    gc.collect()
+    assert segment[2] == "intact" and np.array_equal(segment[1], value)
+    segment._check()

@@ -73,7 +73,7 @@ pub struct Parsed {
 /// Bytes of the head of a value whose first 16 bytes are these.
 pub fn head_len(start: [u8; 16]) -> Option<u64> {
     let count = u64::from_le_bytes(start[..8].try_into().ok()?);
-    (count <= MOST).then_some(16 + 16 * count)
+    (count <= MOST).then(|| 16 + 16 * count)
 }
 
 /// Parses a head; the value has `total` bytes. `None`: damaged.
