@@ -12,6 +12,7 @@ fn fold(a: u64, b: u64) -> u64 {
 
 const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 
+#[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 /// Hash of an integer index.
 #[inline(always)]
 pub fn of_int(key: [u64; 2], index: i64) -> u64 {

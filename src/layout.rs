@@ -2,7 +2,7 @@
 //!
 //! Every field is an atomic: another process may store to it at any time.
 
-use crate::hash;
+pub use crate::geometry::{Geometry, fingerprint};
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// `\x89SHMVAR\n`
@@ -407,81 +407,6 @@ pub fn order_of(bytes: u64) -> u32 {
     bytes.div_ceil(GRANULE).max(1).next_power_of_two().trailing_zeros()
 }
 
-/// Where everything is, from the number of granules alone. In process memory, never re-read from the segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Granules of the arena.
-    pub granules: u64,
-    /// Most zones.
-    pub zones_max: u64,
-    /// Offset of zone metadata.
-    pub zone_meta: u64,
-    /// Offset of the pin bitmaps.
-    pub pins: u64,
-    /// Bytes from one pin bitmap to the next.
-    pub pin_stride: u64,
-    /// Offset of the arena.
-    pub arena: u64,
-    /// Length of the file.
-    pub length: u64,
-}
-
-impl Geometry {
-    /// `None` where `granules` is no multiple of a zone, 0, or beyond what an entry can name.
-    pub fn new(granules: u64) -> Option<Self> {
-        if granules == 0 || !granules.is_multiple_of(ZONE) || granules >= 1 << 32 {
-            return None;
-        }
-        let zones_max = granules / ZONE;
-        let groups = zones_max.div_ceil(64);
-        let zone_meta = (at::SUMMARY + groups * 512).next_multiple_of(GRANULE);
-        let pins = zone_meta + zones_max * GRANULE;
-        let pin_stride = (granules / 8).next_multiple_of(PAGE);
-        let arena = (pins + pin_stride * u64::from(PARTICIPANTS)).next_multiple_of(2 << 20);
-        let length = arena + granules * GRANULE;
-        Some(Geometry { granules, zones_max, zone_meta, pins, pin_stride, arena, length })
-    }
-
-    /// File offset of a granule (below `granules`).
-    #[inline(always)]
-    pub fn granule_at(&self, granule: u64) -> u64 {
-        self.arena + granule * GRANULE
-    }
-
-    /// File offset of a zone's metadata.
-    #[inline(always)]
-    pub fn zone_at(&self, zone: u64) -> u64 {
-        self.zone_meta + zone * GRANULE
-    }
-
-    /// Offset of a participant's record.
-    pub fn participant_at(&self, number: u32) -> u64 {
-        at::PARTICIPANTS + u64::from(number) * 64
-    }
-
-    /// Bytes of one of the 128 parts of a pin bitmap: whole pages.
-    pub fn pin_unit(&self) -> u64 {
-        self.pin_stride.div_ceil(PIN_UNITS).next_multiple_of(PAGE)
-    }
-}
-
-/// A number that differs where any constant of the format differs.
-pub fn fingerprint() -> u64 {
-    let mut text = format!(
-        "{FORMAT} {GRANULE} {ZONE} {PAGE} {PARTICIPANTS} {PIN_UNITS} {SLOTS_MIN_LOG2} {INLINE_MAX} {SLOT} {SLAB_HEAD} \
-         {SPAN_EDITS} {BLOCK_EDITS} {FREE_WORDS} {} {} {} {} {}",
-        at::STATE,
-        at::INTENT,
-        at::WAKE,
-        at::PARTICIPANTS,
-        at::SUMMARY
-    );
-    for class in CLASSES {
-        text.push_str(&format!(" {class}"));
-    }
-    hash::of_bytes([u64::from(FORMAT), usize::BITS as u64], text.as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -520,14 +445,5 @@ mod tests {
             next += words;
         }
         assert_eq!(next, FREE_WORDS);
-    }
-
-    #[test]
-    fn geometry_refuses_what_it_cannot_address() {
-        assert!(Geometry::new(0).is_none() && Geometry::new(1023).is_none() && Geometry::new(1 << 32).is_none());
-        assert!(Geometry::new(u64::MAX - 1023).is_none());
-        let geometry = Geometry::new(1 << 22).unwrap();
-        assert_eq!(geometry.length - geometry.arena, 64 << 30);
-        assert!(geometry.pin_unit() * PIN_UNITS >= geometry.pin_stride);
     }
 }

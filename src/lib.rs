@@ -31,6 +31,7 @@
 #[cfg_attr(not(feature = "crash-points"), allow(unused_macros))]
 mod crash;
 
+pub mod geometry;
 pub mod intent;
 #[allow(unsafe_code, reason = "marker impls")]
 pub mod layout;

@@ -1,0 +1,233 @@
+"""Large values between processes: forks, kills, stops, and readers that cannot hold them still."""
+
+import ctypes
+import gc
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import shmvar
+
+MIB = 1 << 20
+
+
+def array(seed: int, size: int = MIB // 8) -> np.ndarray:
+    return np.random.default_rng(seed).random(size)
+
+
+@pytest.fixture
+def big(key):
+    segment = shmvar.attach(key, 2 << 30)
+    yield segment
+    gc.collect()
+    segment.detach()
+
+
+@pytest.mark.parametrize("how", ["os.fork", "_Fork"])
+def test_c11_a_forked_child_keeps_its_views_when_the_parent_drops_its_own(key, how):
+    segment = shmvar.attach(key, 1 << 30)
+    value = array(7)
+    segment[1] = value
+    view, copy = segment.view(1), segment[1]
+    go_r, go_w = os.pipe()
+    pid = os.fork() if how == "os.fork" else ctypes.CDLL(None)._Fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.read(go_r, 1)
+            same = how == "_Fork" or (np.array_equal(value, view) and np.array_equal(value, copy))
+            segment[2] = array(8)
+            same = same and np.array_equal(segment.view(2), array(8)) and len(segment) == 3
+            del view, copy
+            gc.collect()
+            status = 0 if same else 2
+        finally:
+            os._exit(status)
+    del view, copy
+    gc.collect()
+    for round_ in range(30):
+        segment[1] = array(100 + round_)
+    segment[3] = 3
+    os.write(go_w, b"x")
+    assert os.waitpid(pid, 0)[1] == 0
+    segment.clear()
+    segment.trim()
+    assert segment.info().held == 0 and segment.info().attached == 1
+    segment._check()
+
+
+def test_c11_threads_that_pin_while_another_forks(big):
+    big[1] = array(1, 40_000)
+    kept = [big.view(1)]
+    stop = threading.Event()
+
+    def read():
+        while not stop.is_set():
+            assert big.view(1)[0] == kept[0][0] == big[1][0]
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(40):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if np.array_equal(kept[0], big[1]) and np.array_equal(big.view(1), kept[0]) else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+    stop.set()
+    for thread in threads:
+        thread.join()
+    kept.clear()
+    gc.collect()
+    big.clear()
+    big.trim()
+    assert big.info().held == 0
+    big._check()
+
+
+def test_f2_a_process_killed_with_views_open_leaves_no_span_behind(key):
+    segment = shmvar.attach(key, 1 << 30)
+    for index in range(8):
+        segment[index] = array(index)
+    code = "import sys, shmvar, time; s = shmvar.attach(sys.argv[1]); v = [s.view(i) for i in range(8)]; c = s[0]; "
+    child = subprocess.Popen(
+        [sys.executable, "-c", code + "print('ready', flush=True); time.sleep(60)", key], stdout=subprocess.PIPE
+    )
+    child.stdout.readline()
+    segment.clear()
+    assert segment.info().held >= 8 * MIB
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    segment.trim()
+    assert segment.info().held == 0 and segment.info().resident < MIB
+    segment._check()
+
+
+def test_where_the_system_runs_out_of_maps_get_copies(key):
+    code = """
+import sys, numpy, shmvar
+segment = shmvar.attach(sys.argv[1], 1 << 30)
+segment[1] = numpy.arange(20_000.0)
+kept = [segment[1] for _ in range(66_000)]
+assert all(a[-1] == 19_999 for a in kept[::1000]) and kept[-1].flags.writeable
+kept[-1][0] = 5
+assert segment[1][0] == 0
+"""
+    subprocess.run([sys.executable, "-c", code, key], check=True, timeout=100)
+
+
+def test_f54_no_mixed_value_is_ever_seen_of_two_alternating_arrays(key):
+    segment = shmvar.attach(key, 1 << 30)
+    values = [np.full(8 * MIB, fill, dtype="f8") for fill in (1.0, 2.0)]
+    segment[1] = values[0]
+    code = """
+import sys, shmvar, numpy
+segment = shmvar.attach(sys.argv[1], create=False)
+values = [numpy.full(8 << 20, fill, dtype="f8") for fill in (1.0, 2.0)]
+print("ready", flush=True)
+for round_ in range(200):
+    segment[1] = values[round_ % 2]
+"""
+    child = subprocess.Popen([sys.executable, "-c", code, key], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    seen = 0
+    while child.poll() is None:
+        for found in (segment.view(1), segment[1]):
+            assert found[0] in (1.0, 2.0) and (found == found[0]).all(), "a mixed value"
+            seen += 1
+    child.stdout.close()
+    assert child.returncode == 0 and seen > 5
+    with shmvar.attach(key, readonly=True) as reader:
+        assert (reader[1] == reader[1][0]).all()
+    segment._check()
+
+
+def test_a_value_that_is_being_filled_by_a_stopped_process_blocks_nobody(key):
+    segment = shmvar.attach(key, 2 << 30)
+    code = "import sys, shmvar; s = shmvar.attach(sys.argv[1]); print('ready', flush=True)\n"
+    code += "while True: s[1] = bytes(64 << 20)"
+    child = subprocess.Popen([sys.executable, "-c", code, key], stdout=subprocess.PIPE)
+    try:
+        child.stdout.readline()
+        for round_ in range(20):
+            os.kill(child.pid, 19)
+            try:
+                segment[2] = array(round_)
+                assert np.array_equal(segment.view(2), array(round_))
+            except shmvar.SegmentBusyError:
+                pass  # stopped in the instant in which it held the writer lock
+            finally:
+                os.kill(child.pid, 18)
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    segment.clear()
+    segment.trim()
+    segment._check()
+    assert segment.info().resident < MIB
+
+
+def test_c11_children_that_end_without_a_word_use_nothing_up(key):
+    segment = shmvar.attach(key, 64 * MIB)
+    for round_ in range(1_100):
+        if round_ % 50 == 0:
+            value = np.full(MIB, round_, dtype="f8")
+            segment[1] = value
+            view = segment.view(1)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if view[0] == view[-1] == round_ // 50 * 50 else 1)
+        assert os.waitpid(pid, 0)[1] == 0, round_
+    held = segment.info().held
+    assert held <= 80 * MIB, "the dead hold what they saw"
+    del view
+    gc.collect()
+    segment.clear()
+    segment.trim()
+    assert segment.info().held == 0 and segment.info().attached == 1
+    segment._check()
+
+
+def test_f60_a_reader_that_cannot_hold_a_value_still_can_be_interrupted(key):
+    segment = shmvar.attach(key, 2 << 30)
+    segment[1] = bytes(64 * MIB)
+    code = """
+import signal, sys, time, shmvar
+reader = shmvar.attach(sys.argv[1], readonly=True)
+def stop(*_):
+    raise InterruptedError
+signal.signal(signal.SIGALRM, stop)
+signal.setitimer(signal.ITIMER_REAL, 1.0)
+began = time.monotonic()
+try:
+    while True:
+        reader[1]
+except InterruptedError:
+    print(time.monotonic() - began < 4)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code, key], stdout=subprocess.PIPE, text=True)
+    value = bytes(64 * MIB)
+    while child.poll() is None:
+        segment[1] = value
+    assert child.communicate()[0] == "True\n"
+
+
+def test_a_value_that_memory_cannot_hold_is_a_memory_error(key):
+    code = """
+import resource, sys, shmvar
+segment = shmvar.attach(sys.argv[1], 2 << 30, trust=False)
+segment[1] = bytearray(512 << 20)
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20),) * 2)
+try:
+    segment[1]
+except MemoryError:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", code, key], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "refused\n", done.stderr
