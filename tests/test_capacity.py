@@ -263,3 +263,21 @@ def test_memory_is_taken_only_as_it_is_used(key):
         segment[1] = b"x" * 1_000_000
         assert 1_000_000 <= segment.info().resident < 2_500_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_f41_narrow_limits_of_the_process_make_a_smaller_segment_or_a_typed_error(key):
+    code = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+with shmvar.attach(key) as segment:
+    assert segment.size == 256 << 20
+    segment[1] = b"x" * (1 << 20)
+    assert segment[1] == b"x" * (1 << 20)
+    segment.destroy()
+try:
+    shmvar.attach(key, 3 << 30)
+except shmvar.SegmentFullError as error:
+    assert "ulimit" in str(error) and error.needed > error.free > 0
+    print("refused")
+"""
+    assert helpers.run(code, key).stdout == "refused\n"

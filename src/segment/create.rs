@@ -29,7 +29,10 @@ const RESERVE_MIN: u64 = 64 << 30;
 /// Limit and arena of a new segment.
 fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let (total, _) = object::file_system()?;
-    let limit = options.size.unwrap_or(SIZE.min(total));
+    let (addresses, file) = crate::os::limits();
+    let most = addresses.map_or(u64::MAX, |n| n / 2).min(file.unwrap_or(u64::MAX));
+    // Nobody asked for a gibibyte: where the limits of this process are narrow, the default is, too.
+    let limit = options.size.unwrap_or(SIZE.min(total).min(most / 4).max(1));
     if limit > total.min(LIMIT_MAX) {
         let free = object::file_system().map_or(0, |(_, free)| free);
         let remedy = format!(
@@ -39,8 +42,6 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
         );
         return Err(Error::Full { needed: limit, free, size: total, remedy });
     }
-    let (addresses, file) = crate::os::limits();
-    let most = addresses.map_or(u64::MAX, |n| n / 2).min(file.unwrap_or(u64::MAX));
     let zone = ZONE * GRANULE;
     let want = limit.saturating_mul(RESERVE_FACTOR).clamp(RESERVE_MIN, 1 << 45).next_power_of_two();
     let least = limit.saturating_mul(2).next_multiple_of(zone);
@@ -49,10 +50,15 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let geometries: Vec<_> =
         sizes.filter_map(|size| Geometry::new(size / GRANULE)).filter(|geometry| geometry.length <= most).collect();
     if geometries.is_empty() {
-        return Err(Error::Busy(format!(
-            "a segment of {limit} bytes reserves at least {least} bytes of addresses; the limits of this process allow {most} \
-             (ulimit -v, ulimit -f): raise them"
-        )));
+        return Err(Error::Full {
+            needed: least,
+            free: most,
+            size: most,
+            remedy: format!(
+                "a segment of {limit} bytes reserves at least {least} bytes of addresses, and the limits of this process \
+                 (ulimit -v, ulimit -f) leave {most}: raise them, or ask for less"
+            ),
+        });
     }
     Ok((limit, geometries))
 }
