@@ -74,7 +74,7 @@ def crossover() -> None:
     """From which size on a private map is quicker than a copy: what `MAP_FROM` in src/py/memory.rs rests on."""
     shmvar.destroy("bench-large")
     with shmvar.attach("bench-large", 64 * MIB) as segment:
-        for kib in (32, 64, 96, 127, 129, 192, 256, 512):
+        for kib in (32, 64, 128, 192, 255, 257, 384, 512, 1024):
             segment[1] = np.ones(kib * 128)
             print(f"{kib:>5} KiB  get and sum {best(lambda: segment[1].sum(), 200) * 1e6:6.1f} us")
         segment.destroy()

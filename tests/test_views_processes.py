@@ -108,12 +108,15 @@ def test_f2_a_process_killed_with_views_open_leaves_no_span_behind(key):
 
 
 def test_where_the_system_runs_out_of_maps_get_copies(key):
+    with open("/proc/sys/vm/max_map_count") as limit:
+        if int(limit.read()) > 200_000:
+            pytest.skip("the system allows more maps than a test should use up")
     code = """
 import sys, numpy, shmvar
 segment = shmvar.attach(sys.argv[1], 1 << 30)
-segment[1] = numpy.arange(20_000.0)
-kept = [segment[1] for _ in range(66_000)]
-assert all(a[-1] == 19_999 for a in kept[::1000]) and kept[-1].flags.writeable
+segment[1] = numpy.arange(40_000.0)
+kept = [segment[1] for _ in range(int(open("/proc/sys/vm/max_map_count").read()) // 2 + 500)]
+assert all(a[-1] == 39_999 for a in kept[::100]) and kept[-1].flags.writeable
 kept[-1][0] = 5
 assert segment[1][0] == 0
 """

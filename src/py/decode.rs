@@ -109,6 +109,22 @@ fn copy<'py>(
     Ok(whole.then_some(bytes))
 }
 
+/// The same, to where it may be changed.
+fn copy_writable<'py>(
+    patience: &PyPatience<'_>,
+    py: Python<'py>,
+    large: &Large<'_>,
+    (at, len): (u64, u64),
+) -> PyResult<Option<Bound<'py, PyByteArray>>> {
+    large.is_there(len).map_err(|error| patience.error(error))?;
+    let mut whole = true;
+    let bytes = PyByteArray::new_with(py, len as usize, |to| {
+        whole = large.read(at, to, patience).map_err(|error| patience.error(error))?;
+        Ok(())
+    })?;
+    Ok(whole.then_some(bytes))
+}
+
 /// Of a value with out-of-band buffers.
 fn read_buffers(
     patience: &PyPatience<'_>,
@@ -136,11 +152,12 @@ fn read_buffers(
         Memory::Copy(large) => {
             let mut copies = Vec::with_capacity(parsed.buffers.len());
             for place in &parsed.buffers {
-                let Some(bytes) = copy(patience, py, &large, *place)? else { return Ok(None) };
-                copies.push(match want {
-                    Want::View => bytes.into_any(),
-                    Want::Own => PyByteArray::new(py, bytes.as_bytes()).into_any(),
-                });
+                let copied = match want {
+                    Want::View => copy(patience, py, &large, *place)?.map(Bound::into_any),
+                    Want::Own => copy_writable(patience, py, &large, *place)?.map(Bound::into_any),
+                };
+                let Some(copied) = copied else { return Ok(None) };
+                copies.push(copied);
             }
             copies
         }

@@ -11,8 +11,9 @@ use pyo3::prelude::*;
 use std::ffi::c_int;
 use std::sync::Arc;
 
-/// From so many bytes on a private map is quicker than a copy (bench/large.py: near 100 KiB).
-const MAP_FROM: u64 = 128 << 10;
+/// From so many bytes on a private map is quicker than a copy (bench/large.py, `crossover`: read whole, they meet between
+/// 256 and 512 KiB; until the first element the map is quicker from 128 KiB on).
+const MAP_FROM: u64 = 256 << 10;
 
 /// How the buffers of a value come to the caller.
 pub enum Memory<'py, 'a> {
