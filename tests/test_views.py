@@ -177,8 +177,7 @@ def test_a_view_and_a_copy_stay_valid_and_unchanged_whatever_happens(key, end):
         assert np.array_equal(value, view) and np.array_equal(value, copy)
         copy[:] = 0
         assert np.array_equal(value, view)
-    held = other.info().held
-    assert held >= 4 * MIB if end != "forget" or held else True
+    assert other.info().held >= 4 * MIB
     del views, copies, view, copy
     gc.collect()
     other.clear()
@@ -268,13 +267,14 @@ def test_untrusted_and_read_only_handles_get_copies(key):
     assert np.array_equal(view, array(1)) and data == b"x" * MIB
 
 
-def test_any_pickle_reader_can_read_what_is_beside(big):
-    values = [array(1), [array(1), b"y" * MIB], bytearray(50_000)]
-    for value in values:
-        stored = pickle.dumps(value, 5)
+def test_stat_names_the_type_of_a_value_with_its_buffers_beside_it(big):
+    for value, name in [
+        (array(1), "numpy.ndarray"),
+        ([array(1), b"y" * MIB], "list"),
+        (bytearray(50_000), "bytearray"),
+    ]:
         big[1] = value
-        assert type(pickle.loads(stored)) is type(big[1])
-        assert big.stat(1).type == {list: "list", bytearray: "bytearray"}.get(type(value), "numpy.ndarray")
+        assert big.stat(1).type == name and big.stat(1).size > 50_000
 
 
 @pytest.mark.parametrize("value", [b"x" * 50_000, [np.ones(20_000), np.ones(20_000)]], ids=["bytes", "arrays"])
