@@ -78,6 +78,8 @@ impl<'a> Arena<'a> {
     pub fn make_sticky(&self, granule: u64, order: u32) -> Result<()> {
         for g in granule..granule + (1 << order) {
             self.entry_word(g)?.fetch_or(Entry::STICKY, Ordering::Relaxed);
+            // CRASH: a span that is filling, some of its granules sticky without ever having been a table: they stay so.
+            crash_point!("made-sticky");
         }
         Ok(())
     }
@@ -86,6 +88,7 @@ impl<'a> Arena<'a> {
 
     fn set_summary(&self, kind: usize, zone: u64, on: bool) -> Result<()> {
         set_bit(&self.group(zone / 64)?.kinds[kind], zone % 64, on);
+        crash_point!("summary-bit");
         Ok(())
     }
 
@@ -101,6 +104,7 @@ impl<'a> Arena<'a> {
         let bit = (granule % ZONE) >> order;
         let bitmap = &self.zone(zone)?.free[first..first + words];
         set_bit(&bitmap[(bit / 64) as usize], bit % 64, on);
+        crash_point!("free-bit");
         let any = on || bitmap.iter().any(|word| word.load(Ordering::Relaxed) != 0);
         self.set_summary(KIND_FREE + order as usize, zone, any)
     }
@@ -120,6 +124,7 @@ impl<'a> Arena<'a> {
             return self.set_summary(class, zone, on || bitmap.iter().any(|w| w.load(Ordering::Relaxed) != 0));
         }
         set_bit(word, bit % 64, on);
+        crash_point!("room-bit");
         let any = on || bitmap.iter().any(|word| word.load(Ordering::Relaxed) != 0);
         self.set_summary(class, zone, any)
     }
@@ -190,8 +195,11 @@ impl<'a> Arena<'a> {
         let class = self.entry(granule)?.class();
         set_bit(&self.slab(granule)?.used[(block / 64 % 8) as usize], block % 64, set);
         crash_point!("block-stored");
+        // CRASH: the class bit may be wrong until the intent's next application.
         let room = !set || self.free_block(granule, class)?.is_some();
-        self.set_room(granule, class, room)
+        self.set_room(granule, class, room)?;
+        crash_point!("block-applied");
+        Ok(())
     }
 
     /// Could this edit be one of ours? Asked of every edit of an intent found valid, before any of it is applied.

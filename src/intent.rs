@@ -182,9 +182,9 @@ impl Change {
     /// The change is made.
     #[inline]
     pub fn clear(area: &IntentArea) {
-        crash_point!("applied");
         // SYNC: release: who sees no intent sees the change made.
         area.valid.store(0, Ordering::Release);
+        // CRASH: the change is made, the lock is a dead owner's.
         crash_point!("intent-cleared");
     }
 }

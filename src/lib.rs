@@ -28,8 +28,11 @@
 #![deny(unsafe_code)]
 
 #[macro_use]
-#[cfg_attr(not(feature = "crash-points"), allow(unused_macros))]
+#[cfg(not(feature = "crash-points"))]
 mod crash;
+#[macro_use]
+#[cfg(feature = "crash-points")]
+pub mod crash;
 
 pub mod geometry;
 pub mod intent;
@@ -61,6 +64,8 @@ mod py;
 #[cfg(not(loom))]
 mod segment;
 
+#[cfg(all(feature = "crash-points", not(loom)))]
+pub use crate::segment::Held;
 #[cfg(not(loom))]
 pub use crate::{
     error::{Error, Result},

@@ -61,6 +61,8 @@ fn acquire_slowly<W: Waiting>(word: &AtomicU32, me: u32, waiting: &mut W) -> Res
         if seen != marked && word.compare_exchange(seen, marked, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             continue;
         }
+        crash_point!("waiters-marked");
+        // CRASH: the owner's release wakes nobody, or another who waits.
         waiting.sleep(word, marked)?;
         if let Some(owner) = owner(word.load(Ordering::Relaxed)) {
             // Our own number is another thread of ours: alive by definition.

@@ -85,9 +85,10 @@ impl Slot {
         // CRASH: busy; the valid intent says what shall stand here, and readers read it there.
         for (to, from) in self.rest.iter().zip(content.rest) {
             to.store(from, Ordering::Relaxed);
+            crash_point!("slot-word");
         }
-        crash_point!("slot-written");
         self.word.store(content.word, Ordering::Release);
+        crash_point!("slot-whole");
     }
 }
 

@@ -151,6 +151,8 @@ pub fn list(prefix: &str) -> Vec<String> {
 
 /// Makes pages present. A full file system is an error and leaves nothing behind.
 pub fn obtain(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
+    #[cfg(feature = "crash-points")]
+    crate::crash::pages()?;
     retry(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, offset, len))
 }
 
@@ -170,6 +172,8 @@ fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result
 
 /// Writes all of it, making pages present.
 pub fn write_at(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> rustix::io::Result<()> {
+    #[cfg(feature = "crash-points")]
+    crate::crash::pages()?;
     while !bytes.is_empty() {
         match rustix::io::pwrite(&fd, bytes, offset) {
             Ok(0) => return Err(Errno::NOSPC),

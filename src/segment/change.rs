@@ -273,6 +273,7 @@ impl Attachment {
         for (granule, granules) in runs {
             let offset = self.identity.geometry.granule_at(granule);
             let _ = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE))?;
+            crash_point!("unpublished-punched");
         }
         Ok(())
     }

@@ -44,6 +44,7 @@ impl Attachment {
         if !only_raise || size > now {
             // CRASH: one word, the old limit or the new one; the lock, if we die here, holds no change.
             self.state().limit.store(size, Ordering::Release);
+            crash_point!("limit-stored");
         }
         drop(writer);
         Ok(())

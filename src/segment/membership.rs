@@ -183,6 +183,7 @@ impl Attachment {
                 self.unpin_for_child(number, granules);
                 if let Some(record) = self.participant(number) {
                     record.state.store(0, Ordering::SeqCst);
+                    crash_point!("child-given-up");
                 }
             }
             let _ = bytelock::unlock(anchor, byte_of(number));
@@ -209,6 +210,7 @@ impl Attachment {
         let Ok(anchor) = Anchor::new(&anchor) else { return };
         if let Some(record) = self.participant(number) {
             record.pid.store(crate::os::pid(), Ordering::Relaxed);
+            crash_point!("child-adopted");
         }
         *self.anchor.lock() = Some(anchor);
         self.query.replace(Some(query), &self.lock_status);
@@ -281,6 +283,7 @@ impl Attachment {
                 if free == dead || !self.try_byte(fd, number)? {
                     continue;
                 }
+                crash_point!("byte-locked");
                 if let Err(error) = self.sign_in(number, dead) {
                     let _ = bytelock::unlock(fd, byte_of(number));
                     return Err(error);
@@ -304,6 +307,7 @@ impl Attachment {
             // A record above the top may lie on a page that is not there.
             self.obtain_pages(self.identity.geometry.participant_at(number), 64)?;
             state.participants_top.store(number + 1, Ordering::Release);
+            crash_point!("top-raised");
         }
         let Some(record) = self.participant(number) else { return Err(Error::corrupt("participants_top")) };
         record.pid.store(crate::os::pid(), Ordering::Relaxed);
@@ -315,6 +319,7 @@ impl Attachment {
             crash_point!("signing-in");
             // CRASH: before this store the number is free and its byte goes with us.
             record.state.store(1, Ordering::Release);
+            crash_point!("signed-in");
         }
         Ok(())
     }
@@ -419,9 +424,9 @@ impl Writer<'_> {
     pub fn bury(&mut self, number: u32) -> Result<()> {
         self.bury_remains(number)?;
         if let Some(record) = self.att.participant(number) {
-            crash_point!("burying");
-            // CRASH: still in use and still dead: it is met again.
+            // CRASH: until this store it is still in use and still dead: it is met again.
             record.state.store(0, Ordering::Release);
+            crash_point!("buried");
         }
         Ok(())
     }
@@ -438,6 +443,7 @@ impl Writer<'_> {
                 }
             }
             record.spans.store(0, Ordering::Relaxed);
+            crash_point!("spans-unmarked");
         }
         let geometry = &self.att.identity.geometry;
         let mut pinned = false;
@@ -450,9 +456,13 @@ impl Writer<'_> {
                 let offset = geometry.pins + u64::from(number) * geometry.pin_stride + start;
                 self.att.mem.zero(offset, len as usize)?;
                 pinned = true;
+                crash_point!("pin-bits-cleared");
             }
         }
-        record.pin_units.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        for word in &record.pin_units {
+            word.store(0, Ordering::Relaxed);
+            crash_point!("pin-units-cleared");
+        }
         if pinned { self.sweep() } else { Ok(()) }
     }
 }

@@ -4,6 +4,8 @@ pub mod attachment;
 pub mod change;
 mod check;
 mod create;
+#[cfg(feature = "crash-points")]
+mod held;
 mod info;
 mod limit;
 mod membership;
@@ -19,6 +21,8 @@ mod writer;
 pub use crate::segment::attachment::{Patience, Plain};
 pub use crate::segment::change::{Condition, Stored};
 pub use crate::segment::check::Report;
+#[cfg(feature = "crash-points")]
+pub use crate::segment::held::Held;
 pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
 pub use crate::segment::open::Options;
 pub use crate::segment::read::{Got, Retry};

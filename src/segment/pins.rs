@@ -95,6 +95,14 @@ impl Pin<'_> {
     }
 }
 
+#[cfg(feature = "crash-points")]
+impl Kept {
+    /// Of what.
+    pub fn attachment(&self) -> &Attachment {
+        &self.att
+    }
+}
+
 impl Drop for Kept {
     fn drop(&mut self) {
         self.att.unpin(self.granule, self.table, |counts| &mut counts.objects);
@@ -132,9 +140,10 @@ impl Attachment {
             pins.current(me).entry(granule).or_default().calls += 1;
             table = pins.id;
             word.fetch_or(bit, Ordering::SeqCst);
+            // CRASH: whoever buries us clears the bit and sweeps.
+            crash_point!("pinned");
         }
         let pin = Pin { att: self, granule, table, epoch: fork::epoch() };
-        crash_point!("pinned");
         // SYNC: with the fence of `free_retired`: our bit is set before we look again, the slot is changed before it looks.
         fence(Ordering::SeqCst);
         // The whole slot with its version, not only the span's number: the same span may hold a later value by now.
@@ -170,7 +179,10 @@ impl Attachment {
             if self.obtain(start, len)?.is_err() {
                 return Ok(false);
             }
+            crash_point!("pin-unit-obtained");
+            // CRASH: a page of zeros that nobody reads.
             present.fetch_or(1 << (unit % 64), Ordering::SeqCst);
+            crash_point!("pin-unit-marked");
         }
         Ok(true)
     }
@@ -186,6 +198,7 @@ impl Attachment {
                 (self.participant(number).is_some_and(present), self.pin_bit(number, *granule))
             {
                 word.fetch_and(!bit, Ordering::SeqCst);
+                crash_point!("child-unpinned");
             }
         }
     }
@@ -198,6 +211,8 @@ impl Attachment {
             }
             let (word, bit) = self.pin_bit(number, *granule)?;
             word.fetch_or(bit, Ordering::SeqCst);
+            // CRASH: before the fork its byte is locked by us alone: it dies with us, and is buried.
+            crash_point!("child-pinned");
         }
         Ok(true)
     }
@@ -219,6 +234,8 @@ impl Attachment {
             pins.counts.remove(&granule);
             if let Ok((word, bit)) = self.pin_bit(me, granule) {
                 word.fetch_and(!bit, Ordering::SeqCst);
+                // CRASH: a retired span that nobody pins: whoever buries us sweeps.
+                crash_point!("unpinned");
             }
         }
         // SYNC: with the fence of `free_retired`: our bit is cleared before we look, the span is retired before it looks.

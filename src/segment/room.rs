@@ -76,7 +76,11 @@ impl Attachment {
     /// Makes pages present, or says what to do.
     pub fn obtain_pages(&self, offset: u64, len: u64) -> Result<()> {
         match self.obtain(offset, len)? {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                crash_point!("pages-obtained");
+                // CRASH: present, and not yet in use: whoever needs them next finds them there.
+                Ok(())
+            }
             Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => Err(file_system_full(len)),
             Err(error) => Err(Error::system("obtaining pages", error)),
         }
@@ -223,6 +227,7 @@ impl Attachment {
         let mut cleared = Ok(());
         patience.outside(&mut || cleared = self.mem.zero(offset, len as usize));
         cleared?;
+        crash_point!("table-cleared");
 
         let mut writer = self.write(patience)?;
         if self.state().root.load(Ordering::Relaxed) != old.root.0 || !writer.owns(granule)? {
@@ -230,8 +235,6 @@ impl Attachment {
         }
         let root = Root::new(granule as u32, log2, old.root.generation().wrapping_add(1));
         let new = Table { root, base: offset, mask: (1 << log2) - 1 };
-        crash_point!("growing");
-        // CRASH: until the commit the new table is a span that we fill.
         let moved = writer.copy_table(old, &new)?;
         let mut change = writer.change();
         change.counters.root = root;
@@ -258,7 +261,6 @@ impl Attachment {
         drop(writer);
         for (granule, _) in spans.into_iter().filter(|(_, entry)| entry.state() == SpanState::Free) {
             if let Some((span, runs)) = self.take_to_punch(granule, self.write(patience)?)? {
-                crash_point!("trimming");
                 self.punch(&runs, patience)?;
                 drop(span);
             }
@@ -295,6 +297,8 @@ impl Attachment {
                 punched = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE));
             });
             punched?.map_err(|e| Error::system("giving memory back", e))?;
+            // CRASH: a span that is freeing, present 0.
+            crash_point!("punched");
         }
         Ok(())
     }
@@ -314,6 +318,7 @@ impl Attachment {
         // Present 0 from this commit on: who buries us must not take holes for pages.
         change.span(granule, entry, Entry::new(SpanState::Freeing, entry.order()).with_owner(writer.me));
         writer.commit(&change)?;
+        crash_point!("taken-to-punch");
         Ok(Some((Taken::new(self, granule, 0), runs)))
     }
 }
@@ -333,6 +338,7 @@ impl Writer<'_> {
         debug_assert!(class < CLASSES.len());
         // CRASH: still free, or ours to fill: nobody reads a bitmap there.
         self.att.mem.zero(self.att.identity.geometry.granule_at(granule), crate::layout::SLAB_HEAD as usize)?;
+        crash_point!("slab-cleared");
         let slab = Entry::new(SpanState::Slab, 0).with_class(class).with_present(pages_of(0)).with_sticky();
         change.span(granule, before, slab);
         Ok(())
@@ -413,6 +419,8 @@ impl Writer<'_> {
                 to.store(from, Ordering::Relaxed);
             }
             to.word.store(content.word, Ordering::Relaxed);
+            crash_point!("slot-copied");
+            // CRASH: until the commit the new table is a span that we fill.
             moved += 1;
         }
         Ok(moved)

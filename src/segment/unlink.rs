@@ -37,6 +37,7 @@ pub fn destroy_with(key: &Key, patience: &dyn Patience) -> Result<bool> {
     .inspect(|_| {
         let gone = at::STATE + std::mem::offset_of!(crate::layout::State, gone) as u64;
         let _ = object::write_at(&fd, &1_u32.to_ne_bytes(), gone);
+        crash_point!("gone-stored");
     })
 }
 
@@ -77,6 +78,7 @@ fn unlink(
     // CRASH: an empty lock object stays, which nobody will ask for.
     if let Some(lock_name) = lock_name {
         let _ = object::unlink(lock_name);
+        crash_point!("lock-object-unlinked");
     }
     Ok(true)
 }
@@ -92,6 +94,7 @@ impl Attachment {
             .map_err(|e| Error::system("a descriptor", e))?;
         if unlink(&self.identity.key, &self.name, &self.status, &fd, lock_name.as_deref(), patience)? {
             self.state().gone.store(1, Ordering::Release);
+            crash_point!("gone-stored");
         }
         Ok(())
     }

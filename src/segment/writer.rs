@@ -89,6 +89,8 @@ impl<'a> Writer<'a> {
     #[inline]
     fn ready(att: &'a Attachment, me: u32, inside: Inside<'a>) -> Result<Self> {
         let mut writer = Writer { att, me, _inside: inside };
+        crash_point!("lock-taken");
+        // CRASH: the lock is a dead owner's, with or without a change to repair.
         // SYNC: with the readers' acquire fences: who sees a byte that we write from here on sees what came before it.
         fence(Ordering::Release);
         if att.mem.intent().valid.load(Ordering::Relaxed) != 0 {
@@ -128,6 +130,7 @@ impl<'a> Writer<'a> {
         let (state, counters) = (self.att.state(), &change.counters);
         // First: the entries of new zones are reached through it.
         state.zones.store(counters.zones, Ordering::Release);
+        crash_point!("zones-stored");
         for edit in &change.spans {
             self.arena().apply_span(edit)?;
         }
@@ -135,12 +138,16 @@ impl<'a> Writer<'a> {
             self.arena().apply_block(edit.granule, edit.block, edit.set)?;
         }
         state.version.store(counters.version, Ordering::Relaxed);
+        crash_point!("version-stored");
         state.used.store(counters.used, Ordering::Relaxed);
+        crash_point!("used-stored");
         state.count.store(counters.count, Ordering::Relaxed);
+        crash_point!("count-stored");
         state.fill.store(counters.fill, Ordering::Relaxed);
-        crash_point!("counted");
+        crash_point!("fill-stored");
         // SYNC: release, with the readers' acquire: who sees a new table sees what is in it.
         state.root.store(counters.root.0, Ordering::Release);
+        crash_point!("root-stored");
         if let Some((offset, content)) = &change.slot {
             self.att.mem.at::<crate::layout::Slot>(*offset)?.write(content);
         }
@@ -189,6 +196,8 @@ impl<'a> Writer<'a> {
         if let Some(record) = self.att.participant(self.me) {
             if record.spans.load(Ordering::Relaxed) == 0 {
                 record.spans.store(1, Ordering::SeqCst);
+                // CRASH: whoever buries us looks through the span map and finds nothing.
+                crash_point!("spans-marked");
             }
         }
     }
@@ -258,9 +267,10 @@ impl<'a> Writer<'a> {
 /// Lets the writer lock go and wakes one who waits for it.
 fn release(att: &Attachment) {
     let word = &att.state().lock;
-    if lock::release(word) {
-        crash_point!("before-wake");
-        // CRASH: the sleepers look again after a slice.
+    let waited_for = lock::release(word);
+    crash_point!("lock-released");
+    // CRASH: the sleepers look again after a slice.
+    if waited_for {
         futex::wake(word, 1);
     }
 }
@@ -268,7 +278,6 @@ fn release(att: &Attachment) {
 impl Drop for Writer<'_> {
     #[inline]
     fn drop(&mut self) {
-        crash_point!("before-release");
         release(self.att);
     }
 }

@@ -13,10 +13,14 @@ pub struct Fresh {
 
 impl Fresh {
     pub fn new(name: &str, size: u64) -> Self {
+        Self::with_perm(name, size, 0o600)
+    }
+
+    pub fn with_perm(name: &str, size: u64, perm: u32) -> Self {
         watchdog(Duration::from_secs(240));
         let key = Key::text(&format!("test-{}-{name}", std::process::id())).unwrap();
         shmvar::destroy(&key).unwrap();
-        let options = Options { size: Some(size), create: Some(true), ..Options::default() };
+        let options = Options { size: Some(size), perm, create: Some(true), ..Options::default() };
         let segment = Segment::attach(key.clone(), &options).unwrap();
         Fresh { segment, key }
     }

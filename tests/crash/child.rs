@@ -1,0 +1,139 @@
+//! The process that dies: it does what an operation says, up to the point where it was told to.
+
+use crate::common::{existing, role_key};
+use crate::operations::{Begins, OPERATIONS};
+use shmvar::{Held, Index, Key, Options, Segment, crash};
+use std::io::{BufRead, Write};
+use std::process::{Child, Command, Stdio};
+
+/// Marks a line for whoever started us, among those of the test harness.
+pub const MARK: &str = "@ ";
+
+/// What an operation works on.
+pub struct Stage {
+    pub key: Key,
+    pub segment: Option<Segment>,
+    pub held: Vec<Held>,
+    pub thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Stage {
+    pub fn segment(&self) -> &Segment {
+        self.segment.as_ref().expect("attached")
+    }
+
+    /// A value of that many bytes, which tells by itself which one it is.
+    pub fn put<'a>(&self, index: impl Into<Index<'a>>, round: u64, len: usize) {
+        self.segment().put_bytes(index, &value(round, len)).unwrap();
+    }
+
+    pub fn remove<'a>(&self, index: impl Into<Index<'a>>) {
+        assert!(self.segment().remove(index).unwrap());
+    }
+
+    /// Another process does that operation and dies in it.
+    pub fn another_dies(&self, operation: &str, order: &str) {
+        assert_eq!(start(operation, &self.key, Some(order)).finish().0, End::Killed, "{operation}, {order}");
+    }
+}
+
+pub fn value(round: u64, len: usize) -> Vec<u8> {
+    let mut bytes = round.to_le_bytes().repeat(len.div_ceil(8));
+    bytes.truncate(len);
+    bytes
+}
+
+/// How a child ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    Killed,
+    Well,
+}
+
+/// Of a process that outlived the one it forked, which was killed.
+pub const OUTLIVED: i32 = 9;
+
+pub struct Started(Child);
+
+/// Starts this program again as the child of that operation: to be killed at `order`, or to be rehearsed.
+pub fn start(operation: &str, key: &Key, order: Option<&str>) -> Started {
+    let Key::Text(text) = key else { panic!("tests use text keys") };
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child::child", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env("SHMVAR_TEST_KEY", text).env("OPERATION", operation).env_remove("ORDER");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::piped());
+    if let Some(order) = order {
+        command.env("ORDER", order).stdin(Stdio::null());
+    }
+    Started(command.spawn().unwrap())
+}
+
+impl Started {
+    /// Waits until it stands before its act, runs that, and lets it go on.
+    pub fn when_ready<T>(&mut self, act: impl FnOnce() -> T) -> T {
+        let mut byte = [0; 1];
+        let mut line = Vec::new();
+        let out = self.0.stdout.as_mut().unwrap();
+        while !String::from_utf8_lossy(&line).contains("@ ready") {
+            assert_eq!(std::io::Read::read(out, &mut byte).unwrap(), 1, "the rehearsal ended: {}", self.complaint());
+            line.push(byte[0]);
+        }
+        let done = act();
+        self.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+        done
+    }
+
+    fn complaint(&mut self) -> String {
+        std::io::read_to_string(self.0.stderr.take().unwrap()).unwrap()
+    }
+
+    /// Waits for its end: how, what points it passed, and what it said on its way.
+    pub fn finish(mut self) -> (End, Vec<String>, String) {
+        use std::os::unix::process::ExitStatusExt;
+        let out = std::io::read_to_string(self.0.stdout.take().unwrap()).unwrap();
+        let said = self.complaint();
+        let status = self.0.wait().unwrap();
+        let end = match (status.signal(), status.code()) {
+            (Some(9), _) | (_, Some(OUTLIVED)) => End::Killed,
+            (_, Some(0)) => End::Well,
+            _ => panic!("a child ended with {status}\n{said}"),
+        };
+        let passed = out.lines().filter_map(|line| line.split_once("@ passed ").map(|(_, name)| name.to_string()));
+        (end, passed.collect(), said)
+    }
+}
+
+/// Tells whoever started us what was passed.
+pub fn report() {
+    let lines: Vec<String> = crash::passed().iter().map(|name| format!("{MARK}passed {name}\n")).collect();
+    let mut out = std::io::stdout().lock();
+    out.write_all(lines.concat().as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+#[test]
+#[ignore = "a role of the tests"]
+fn child() {
+    let Some(key) = role_key() else { return };
+    let name = std::env::var("OPERATION").unwrap();
+    let operation = OPERATIONS.iter().find(|operation| operation.name == name).expect("an operation");
+    let segment = (operation.begins == Begins::Attached).then(|| existing(&key));
+    let mut stage = Stage { key, segment, held: Vec::new(), thread: None };
+    (operation.setup)(&mut stage);
+    match std::env::var("ORDER") {
+        Ok(order) => crash::arm(&order),
+        Err(_) => {
+            println!("\n{MARK}ready");
+            std::io::stdin().lock().read_line(&mut String::new()).unwrap();
+            crash::record();
+        }
+    }
+    (operation.act)(&mut stage);
+    crash::arm("");
+    report();
+}
+
+/// Attaches as the operations on a missing or destroyed segment do.
+pub fn attach(key: &Key, perm: u32) -> Segment {
+    Segment::attach(key.clone(), &Options { perm, ..Options::default() }).unwrap()
+}

@@ -1,0 +1,194 @@
+//! Rehearsing an operation, and killing it at each point.
+
+use crate::child::{End, attach, start};
+use crate::common::{Fresh, watchdog};
+use crate::operations::{Begins, MEND, Operation};
+use crate::survivor::{Snapshot, go_on, in_use, leave_nothing, old_or_new};
+use shmvar::{Key, Segment};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The n-th passage of a point.
+pub type Passage = (String, u64);
+
+/// Children at a time: most of them wait now and then.
+const WORKERS: usize = 4;
+/// Of the bytes that an object takes after a death, so many may be others than after none: slabs that stay.
+const SLACK: u64 = 128 << 10;
+
+/// What an operation passes and changes when nobody dies.
+pub struct Rehearsal {
+    pub passed: Vec<String>,
+    old: Snapshot,
+    new: Snapshot,
+    /// Bytes that the object takes at the end of all.
+    resident: u64,
+}
+
+/// Does all of the work, a few at a time; says everything that failed.
+pub fn work<T: Send, R: Send>(jobs: Vec<T>, act: impl Fn(T) -> R + Sync) -> Vec<R> {
+    watchdog(Duration::from_secs(240));
+    let jobs: Vec<_> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
+    let (next, done, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let job = job.lock().unwrap().take().unwrap();
+                    match catch_unwind(AssertUnwindSafe(|| act(job))) {
+                        Ok(result) => done.lock().unwrap().push(result),
+                        // The panic has said what.
+                        Err(_) => drop(failed.fetch_add(1, Ordering::Relaxed)),
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(failed.into_inner(), 0, "cases failed, see above");
+    done.into_inner().unwrap()
+}
+
+/// Where an operation takes place: a segment with variables of others in it, or only its key.
+struct Scene {
+    fresh: Option<Fresh>,
+    key: Key,
+    perm: u32,
+}
+
+impl Scene {
+    fn new(operation: &Operation) -> Scene {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("crash-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        if operation.begins == Begins::Nothing {
+            let key = Key::text(&format!("test-{}-{name}", std::process::id())).unwrap();
+            shmvar::destroy(&key).unwrap();
+            return Scene { fresh: None, key, perm: operation.perm };
+        }
+        let fresh = Fresh::with_perm(&name, 256 << 20, operation.perm);
+        fresh.segment.put(7_000, &7_u64).unwrap();
+        fresh.segment.put_bytes(7_001, &[7; 20_000]).unwrap();
+        fresh.segment.put_bytes("of nobody here", &[7; 700]).unwrap();
+        Scene { key: fresh.key.clone(), fresh: Some(fresh), perm: operation.perm }
+    }
+
+    fn read_only(&self) -> Snapshot {
+        self.fresh.as_ref().map_or_else(Snapshot::default, |fresh| Snapshot::read_only(&self.key, &fresh.segment))
+    }
+
+    /// Reads, mends, goes on, cleans up. Bytes that the object takes then.
+    fn survive(&self, old: &Snapshot, new: &Snapshot, operation: &Operation, what: &str) -> u64 {
+        let own = self.fresh.is_none().then(|| attach(&self.key, self.perm));
+        let segment = match (&self.fresh, &own) {
+            (Some(fresh), _) => &fresh.segment,
+            (None, own) => own.as_ref().expect("just attached"),
+        };
+        if self.fresh.is_some() {
+            old_or_new(&self.read_only(), old, new, operation.one_step, &format!("{what}, read only"));
+        }
+        segment.check().unwrap_or_else(|error| panic!("{what}: {error}"));
+        if self.fresh.is_some() {
+            let found = Snapshot::of(segment);
+            old_or_new(&found, old, new, operation.one_step, what);
+            assert_eq!(segment.info().unwrap().count, segment.indexes().unwrap().len() as u64, "{what}");
+        } else {
+            assert!(Snapshot::of(segment).variables.is_empty(), "{what}");
+        }
+        go_on(segment, what);
+        let resident = leave_nothing(segment, what);
+        if !segment_is_gone(segment) {
+            assert_eq!(in_use(segment), Some(1), "{what}: somebody dead is not buried");
+        }
+        // By its name another one, or this one, is attached as ever.
+        let again = attach(&self.key, self.perm);
+        again.put(1, &1).unwrap();
+        again.check().unwrap();
+        again.destroy().unwrap();
+        resident
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = shmvar::destroy(&self.key);
+    }
+}
+
+fn segment_is_gone(segment: &Segment) -> bool {
+    let options = shmvar::Options { create: Some(false), readonly: true, ..Default::default() };
+    Segment::attach(segment.key().clone(), &options).map_or(true, |found| found.id() != segment.id())
+}
+
+/// Once through, with nobody killed.
+pub fn rehearse(operation: &Operation) -> Rehearsal {
+    let scene = Scene::new(operation);
+    let what = format!("{}, rehearsed", operation.name);
+    let mut child = start(operation.name, &scene.key, None);
+    let old = child.when_ready(|| scene.read_only());
+    let (end, passed, said) = child.finish();
+    assert_eq!(end, End::Well, "{what}: {said}");
+    let new = scene.read_only();
+    assert!(!operation.changes || old != new, "{what}: it changes nothing");
+    let resident = scene.survive(&new, &new, operation, &what);
+    Rehearsal { passed, old, new, resident }
+}
+
+/// Which passages of which points: of those passed often the first ones, one in the middle, and the last.
+pub fn passages(operation: &Operation, passed: &[String]) -> Vec<Passage> {
+    let mut counts = BTreeMap::<&String, u64>::new();
+    passed
+        .iter()
+        .filter(|name| name.starts_with(operation.only))
+        .for_each(|name| *counts.entry(name).or_default() += 1);
+    let chosen = |(name, all): (&String, u64)| {
+        let wanted = move |n: &u64| all <= 4 || *n <= 3 || *n == all / 2 || *n == all;
+        (1..=all).filter(wanted).map(|n| (name.clone(), n)).collect::<Vec<_>>()
+    };
+    counts.into_iter().flat_map(chosen).collect()
+}
+
+fn die(scene: &Scene, operation: &Operation, (point, passage): &Passage) -> String {
+    let what = format!("{}, killed at {point}:{passage}", operation.name);
+    let (end, _, said) = start(operation.name, &scene.key, Some(&format!("{point}:{passage}"))).finish();
+    assert_eq!(end, End::Killed, "{what}: it was not passed");
+    assert!(said.contains(&format!("killed at {point}\n")), "{what}: {said}");
+    what
+}
+
+/// One death, one survivor.
+pub fn kill(operation: &Operation, rehearsal: &Rehearsal, passage: &Passage) {
+    let scene = Scene::new(operation);
+    let what = die(&scene, operation, passage);
+    let resident = scene.survive(&rehearsal.old, &rehearsal.new, operation, &what);
+    let most = rehearsal.resident + SLACK;
+    assert!(resident <= most, "{what}: {resident} bytes are left, {} where nobody died", rehearsal.resident);
+}
+
+/// After that death, what whoever mends passes until the last of the dead is buried.
+pub fn mending(operation: &Operation, first: &Passage) -> Vec<String> {
+    let scene = Scene::new(operation);
+    let what = die(&scene, operation, first);
+    let mut child = start(MEND, &scene.key, None);
+    child.when_ready(|| ());
+    let (end, mut passed, said) = child.finish();
+    assert_eq!(end, End::Well, "{what}, mended: {said}");
+    passed.truncate(passed.iter().rposition(|name| name == "buried").map_or(0, |last| last + 1));
+    passed
+}
+
+/// The first passage of each point.
+pub fn once(passed: &[String]) -> Vec<Passage> {
+    BTreeSet::from_iter(passed).into_iter().map(|name| (name.clone(), 1)).collect()
+}
+
+/// A death, another in whoever mends, and a survivor. False: the second one did not come so far.
+pub fn kill_twice(operation: &Operation, rehearsal: &Rehearsal, first: &Passage, second: &str) -> bool {
+    let scene = Scene::new(operation);
+    let what = format!("{}, and then at {second}", die(&scene, operation, first));
+    let (end, _, said) = start(MEND, &scene.key, Some(second)).finish();
+    let what = format!("{what} ({})", said.trim());
+    scene.survive(&rehearsal.old, &rehearsal.new, operation, &what);
+    end == End::Killed
+}

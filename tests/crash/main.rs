@@ -1,0 +1,95 @@
+//! A process killed behind each store that matters for recovery, and a survivor who goes on.
+//!
+//! `cargo test --no-default-features --features crash-points --test crash -- --nocapture` prints how many passages of
+//! points each operation has.
+//!
+//! An operation is one entry of the table in `operations.rs`: what stands before, and what is done. Everything else follows
+//! from it: it is rehearsed once to learn which points it passes and what stands afterwards; then, for each point and
+//! passage, a child of its own does the same and is killed there, and `survivor.rs` looks at what is left.
+#![cfg(feature = "crash-points")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod child;
+mod drive;
+mod operations;
+mod survivor;
+mod table;
+
+use drive::{Rehearsal, passages, rehearse, work};
+use operations::{OPERATIONS, Operation};
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// While writing: `ONLY="put, span"` in the environment leaves the other operations out.
+fn only() -> Option<String> {
+    std::env::var("ONLY").ok()
+}
+
+type Rehearsed = Vec<(&'static Operation, Rehearsal)>;
+
+fn rehearsals() -> &'static Rehearsed {
+    static REHEARSALS: OnceLock<Rehearsed> = OnceLock::new();
+    let wanted = |operation: &&Operation| only().is_none_or(|only| operation.name.contains(&only));
+    REHEARSALS.get_or_init(|| work(OPERATIONS.iter().filter(wanted).collect(), |op| (op, rehearse(op))))
+}
+
+#[test]
+fn f1_f2_f3_f4_f24_killed_at_every_point_of_every_operation_others_go_on_and_nothing_is_lost() {
+    let (mut seen, mut deaths) = (BTreeSet::new(), Vec::new());
+    for (operation, rehearsal) in rehearsals() {
+        let chosen = passages(operation, &rehearsal.passed);
+        let (all, points) = (rehearsal.passed.len(), BTreeSet::from_iter(&rehearsal.passed).len());
+        println!("{:<48} {points:>3} points, {all:>5} passages, killed at {}", operation.name, chosen.len());
+        assert!(!chosen.is_empty(), "{} passes no point", operation.name);
+        seen.extend(rehearsal.passed.iter().cloned());
+        deaths.extend(chosen.into_iter().map(|passage| (operation, rehearsal, passage)));
+    }
+    let never: Vec<String> = table::points().into_keys().filter(|point| !seen.contains(point)).collect();
+    assert!(only().is_some() || never.is_empty(), "no operation passes {never:?}");
+    println!("{} deaths", deaths.len());
+    work(deaths, |(operation, rehearsal, passage)| drive::kill(operation, rehearsal, &passage));
+}
+
+/// Who mends is killed in it: after each death of some operations, at each point that he passes then.
+#[test]
+fn f1_killed_while_mending_the_next_one_mends() {
+    let some = rehearsals().iter().filter(|(operation, _)| operation.pairs);
+    let deaths = some.flat_map(|(operation, rehearsal)| {
+        let firsts = passages(operation, &rehearsal.passed).into_iter().filter(|(_, passage)| *passage <= 2);
+        firsts.map(move |first| (*operation, rehearsal, first))
+    });
+    let pairs = work(deaths.collect(), |(operation, rehearsal, first)| {
+        let seconds = drive::once(&drive::mending(operation, &first));
+        seconds.into_iter().map(|second| (operation, rehearsal, first.clone(), second)).collect::<Vec<_>>()
+    });
+    let pairs: Vec<_> = pairs.into_iter().flatten().collect();
+    println!("{} pairs of deaths", pairs.len());
+    assert!(only().is_some() || pairs.len() > 500);
+    work(pairs, |(operation, rehearsal, first, (point, passage))| {
+        let second = format!("{point}:{passage}");
+        assert!(drive::kill_twice(operation, rehearsal, &first, &second), "{first:?}, {second}: was not passed");
+    });
+}
+
+/// After each death of the others one more, at a passage that goes round.
+#[test]
+fn f1_killed_once_more_after_any_death_the_next_one_mends() {
+    let others = rehearsals().iter().filter(|(operation, _)| !operation.pairs);
+    let deaths = others.flat_map(|(operation, rehearsal)| {
+        let firsts = passages(operation, &rehearsal.passed).into_iter();
+        firsts.map(move |first| (*operation, rehearsal, first))
+    });
+    let died = AtomicUsize::new(0);
+    let deaths: Vec<_> = deaths.enumerate().collect();
+    let all = deaths.len();
+    work(deaths, |(number, (operation, rehearsal, first))| {
+        let second = format!("*:{}", 1 + number * 7 % 40);
+        died.fetch_add(usize::from(drive::kill_twice(operation, rehearsal, &first, &second)), Ordering::Relaxed);
+    });
+    let died = died.into_inner();
+    println!("{died} second deaths after {all} first ones");
+    assert!(died > all * 9 / 10, "{died} of {all}");
+}

@@ -1,0 +1,125 @@
+//! What a survivor finds after a death: read only, then with the lock; and that it leaves nothing behind.
+
+use crate::child::value;
+use shmvar::{Error, Index, Key, Options, Plain, Segment};
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+/// Index that those who mend use: it is none of the operations'.
+pub const MENDING: i64 = -1;
+
+/// What stands in a segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub limit: u64,
+    pub variables: BTreeMap<String, Variable>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct Variable {
+    version: u64,
+    size: u64,
+    /// Not of the very large ones: reading them takes more time than all else.
+    pickle: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tail = self.pickle.as_ref().map(|pickle| &pickle[pickle.len().saturating_sub(9)..]);
+        write!(f, "version {}, {} bytes, ..{tail:?}", self.version, self.size)
+    }
+}
+
+impl Snapshot {
+    pub fn of(segment: &Segment) -> Snapshot {
+        let mut variables = BTreeMap::new();
+        for index in segment.indexes().unwrap() {
+            let index = index.as_index();
+            if index == Index::Int(MENDING) {
+                continue;
+            }
+            let stat = segment.stat(index).unwrap().expect("nobody removes it");
+            let read = || segment.get_pickle(&index, &Plain).unwrap().expect("nobody removes it");
+            let pickle = (stat.size < 1 << 20).then(read);
+            variables.insert(index.to_string(), Variable { version: stat.version, size: stat.size, pickle });
+        }
+        Snapshot { limit: segment.size().unwrap(), variables }
+    }
+
+    /// Who may not write cannot mend, and reads all the same. A destroyed segment is read through the handle that is left.
+    pub fn read_only(key: &Key, left: &Segment) -> Snapshot {
+        let options = Options { readonly: true, ..Options::default() };
+        match Segment::attach(key.clone(), &options) {
+            Ok(reader) if reader.id() == left.id() => Snapshot::of(&reader),
+            Ok(_) | Err(Error::NotFound(_)) => Snapshot::of(left),
+            Err(error) => panic!("read only: {error}"),
+        }
+    }
+}
+
+/// Old or new: each variable, and where the operation is one step all of them together.
+pub fn old_or_new(found: &Snapshot, old: &Snapshot, new: &Snapshot, one_step: bool, what: &str) {
+    assert!(
+        [old.limit, new.limit].contains(&found.limit),
+        "{what}: limit {}, {} and {}",
+        found.limit,
+        old.limit,
+        new.limit
+    );
+    let indexes = old.variables.keys().chain(new.variables.keys()).chain(found.variables.keys());
+    for index in indexes {
+        let (now, before, after) = (found.variables.get(index), old.variables.get(index), new.variables.get(index));
+        assert!(now == before || now == after, "{what}: {index} is {now:?}, was {before:?}, becomes {after:?}");
+    }
+    assert!(
+        !one_step || found.variables == old.variables || found.variables == new.variables,
+        "{what}: a part of it was made"
+    );
+}
+
+/// Everything that a survivor does goes on working, with the operation's own indexes, too.
+pub fn go_on(segment: &Segment, what: &str) {
+    for (round, len) in [8, 400, 5_000, 40_000, 300, 20_000, 3].into_iter().enumerate() {
+        let value = value(round as u64, len);
+        for index in [Index::Int(1), Index::Text("one"), Index::Int(7_777)] {
+            segment.put_bytes(index, &value).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(segment.get_bytes(index).unwrap().as_ref(), Some(&value), "{what}");
+        }
+    }
+    assert!(segment.remove(7_777).unwrap());
+    segment.check().unwrap_or_else(|error| panic!("{what}, gone on: {error}"));
+}
+
+/// Everything was given back; the dead are buried. What the object still takes.
+pub fn leave_nothing(segment: &Segment, what: &str) -> u64 {
+    segment.clear().unwrap();
+    // Somebody who looks at a dying process (ps, a profiler) keeps its address space, and so its byte, for a moment more.
+    let began = Instant::now();
+    loop {
+        segment.trim(&Plain).unwrap();
+        if segment.info().unwrap().attached == 1 || began.elapsed() > Duration::from_secs(5) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    segment.trim(&Plain).unwrap();
+    let report = segment.check().unwrap();
+    let left = (report.variables, report.used, report.live, report.busy, report.retired);
+    assert_eq!(left, (0, 0, 0, 0, 0), "{what}: something is left");
+    let info = segment.info().unwrap();
+    assert_eq!((info.count, info.used, info.attached), (0, 0, 1), "{what}: the dead count");
+    info.resident
+}
+
+/// Participants in use, dead or alive, as format.md has them.
+pub fn in_use(segment: &Segment) -> Option<usize> {
+    let file = std::fs::File::open(format!("/dev/shm/{}", segment.info().unwrap().name)).ok()?;
+    let word = |offset: u64| {
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, offset).unwrap();
+        u32::from_le_bytes(bytes)
+    };
+    let top = u64::from(word(4_184));
+    Some((0..top).filter(|number| word(16_384 + number * 64) == 1).count())
+}
