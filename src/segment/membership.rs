@@ -459,10 +459,14 @@ impl Writer<'_> {
                 crash_point!("pin-bits-cleared");
             }
         }
+        if pinned {
+            self.sweep()?;
+        }
+        // CRASH: after the sweep: until then they say that there may be spans that only this participant kept from being freed.
         for word in &record.pin_units {
             word.store(0, Ordering::Relaxed);
             crash_point!("pin-units-cleared");
         }
-        if pinned { self.sweep() } else { Ok(()) }
+        Ok(())
     }
 }

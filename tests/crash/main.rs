@@ -93,3 +93,18 @@ fn f1_killed_once_more_after_any_death_the_next_one_mends() {
     println!("{died} second deaths after {all} first ones");
     assert!(died > all * 9 / 10, "{died} of {all}");
 }
+
+/// Who buries dies after he cleared the marks of pins: the next burial still knows that a sweep is due.
+#[test]
+fn f1_what_only_the_dead_held_is_freed_although_the_first_who_buried_them_died() {
+    let fresh = common::Fresh::new("crash-sweep", 64 << 20);
+    let end = |operation, order| child::start(operation, &fresh.key, order).finish().0;
+    assert_eq!(end("drop the last view of a span that was replaced", Some("unpinned:1")), child::End::Killed);
+    assert_eq!(fresh.segment.check().unwrap().retired, 1);
+    assert_eq!(end("attach, later", Some("pin-units-cleared:1")), child::End::Killed);
+    fresh.segment.check().unwrap();
+    let mut last = child::start("attach, later", &fresh.key, None);
+    last.when_ready(|| ());
+    last.finish();
+    assert_eq!(fresh.segment.check().unwrap().retired, 0);
+}
