@@ -6,6 +6,10 @@ use crate::key::{KEY_MAX, Key};
 use crate::layout::{BYTE_ORDER, FORMAT, Geometry, IDENTITY_LEN, MAGIC, fingerprint};
 use crate::os::object::Status;
 
+/// What the name of a second object begins with.
+pub const LOCK_PREFIX: &str = "shmvar-lock.";
+/// Where the creation id stands, in every version.
+pub const ID_AT: u64 = 24;
 /// Seed of the identity's check: any will do, it guards against damage, not against intent.
 const CHECK_KEY: [u64; 2] = [0x7368_6D76_6172_0001, 0x6964_656E_7469_7479];
 
@@ -125,7 +129,7 @@ impl Identity {
 
     /// The name of the second object, where there is one.
     pub fn lock_name(id: &[u8; 16]) -> String {
-        format!("shmvar-lock.{:032x}", u128::from_be_bytes(*id))
+        format!("{LOCK_PREFIX}{:032x}", u128::from_be_bytes(*id))
     }
 }
 

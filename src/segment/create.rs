@@ -7,10 +7,12 @@ use crate::intent::{Change, Counters};
 use crate::key::Key;
 use crate::layout::{Entry, GRANULE, Geometry, PAGE, Root, SLOTS_MIN_LOG2, SpanState, ZONE, ZONE_ORDER, at};
 use crate::mem::Mem;
+use crate::os::bytelock::{self, REGISTRY};
 use crate::os::map::Mapping;
 use crate::os::object::{self, Unpublished};
 use crate::segment::attachment::{Patience, Prepared};
 use crate::segment::open::{Attached, Options, assemble, is_trusted, release};
+use crate::segment::orphan::remove_orphans;
 use crate::segment::process;
 use crate::segment::room::file_system_full;
 use rustix::io::Errno;
@@ -112,6 +114,9 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     let lock_name = Identity::lock_name(&id);
     let lock_fd = match lock_object {
         Some(object) => {
+            remove_orphans();
+            // SYNC: with `orphan`: named and not locked, it belongs to a segment that is published, or to nobody.
+            let _ = bytelock::try_lock(object.fd(), REGISTRY);
             Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
         }
         None => None,
@@ -133,6 +138,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
         }
     };
     crash_point!("published");
+    lock_fd.as_ref().inspect(|fd| drop(bytelock::unlock(fd, REGISTRY)));
     let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
     let lock_status = match &lock_fd {
         Some(fd) => object::status(fd).map_err(|e| Error::system("fstat", e))?,

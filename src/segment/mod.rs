@@ -10,6 +10,7 @@ mod info;
 mod limit;
 mod membership;
 mod open;
+mod orphan;
 mod pins;
 mod process;
 mod read;

@@ -8,6 +8,7 @@ use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::membership::registry_of;
 use crate::segment::open::{identify, refused};
+use crate::segment::orphan::remove_orphans;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
@@ -75,10 +76,11 @@ fn unlink(
         e => Error::system(format!("unlinking {}/{name}", object::DIR), e),
     })?;
     crash_point!("unlinked");
-    // CRASH: an empty lock object stays, which nobody will ask for.
+    // CRASH: an empty lock object stays, until somebody makes or removes another one.
     if let Some(lock_name) = lock_name {
         let _ = object::unlink(lock_name);
         crash_point!("lock-object-unlinked");
+        remove_orphans();
     }
     Ok(true)
 }

@@ -19,7 +19,9 @@ mod table;
 
 use drive::{Rehearsal, passages, rehearse, work};
 use operations::{OPERATIONS, Operation};
+use shmvar::Key;
 use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -107,4 +109,56 @@ fn f1_what_only_the_dead_held_is_freed_although_the_first_who_buried_them_died()
     last.when_ready(|| ());
     last.finish();
     assert_eq!(fresh.segment.check().unwrap().retired, 0);
+}
+
+/// Second objects that no segment names. Other tests make and remove some meanwhile.
+fn orphans() -> BTreeSet<String> {
+    let names = |prefix: &str| -> Vec<String> {
+        let entries = std::fs::read_dir("/dev/shm").unwrap();
+        let names = entries.filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+        names.filter(|name| name.starts_with(prefix)).collect()
+    };
+    let objects = names("shmvar-lock.");
+    let id = |name: String| {
+        std::fs::File::open(format!("/dev/shm/{name}")).and_then(|file| {
+            let mut id = [0; 16];
+            file.read_exact_at(&mut id, 24).map(|()| format!("shmvar-lock.{:032x}", u128::from_be_bytes(id)))
+        })
+    };
+    let named: BTreeSet<String> = names("shmvar.").into_iter().filter_map(|name| id(name).ok()).collect();
+    objects.into_iter().filter(|name| !named.contains(name)).collect()
+}
+
+#[test]
+fn f24_a_second_object_that_no_segment_names_goes_with_the_next_attach_that_makes_one_or_destroy() {
+    let name = |role: &str| Key::text(&format!("test-{}-orphan-{role}", std::process::id())).unwrap();
+    let (dying, other) = (name("dying"), name("other"));
+    let stays_orphan = |before: &BTreeSet<String>| {
+        let now = orphans();
+        before.iter().filter(|name| now.contains(*name)).cloned().collect::<Vec<_>>()
+    };
+    for (operation, order) in [
+        ("attach, first, with a second object", "lock-object-published:1"),
+        ("destroy, with a second object", "unlinked:1"),
+    ] {
+        let die = || {
+            if operation.starts_with("destroy") {
+                child::attach(&dying, 0o644);
+            }
+            let before = orphans();
+            assert_eq!(child::start(operation, &dying, Some(order)).finish().0, child::End::Killed);
+            let left: BTreeSet<String> = orphans().difference(&before).cloned().collect();
+            Some(left).filter(|left| !left.is_empty())
+        };
+        // Again, should another test have removed it already.
+        let left = (0..20).find_map(|_| die()).unwrap_or_default();
+        assert!(!left.is_empty(), "{operation}, {order}: nothing is left to be removed");
+        // Made beside others, and removed.
+        let segment = child::attach(&other, 0o644);
+        let last = child::attach(&other, 0o644);
+        assert_eq!(stays_orphan(&left), Vec::<String>::new(), "{operation}, {order}");
+        segment.put(1, &1).unwrap();
+        last.destroy().unwrap();
+        shmvar::destroy(&dying).unwrap();
+    }
 }
