@@ -279,6 +279,7 @@ impl<'a> Arena<'a> {
                 let (first, words) = free_bits(at_order);
                 let Some(bit) = Self::first_bit(&self.zone(zone)?.free[first..first + words]) else {
                     self.set_summary(kind, zone, false)?;
+                    wrong += 1;
                     continue;
                 };
                 granule += bit << at_order;
@@ -350,7 +351,10 @@ impl<'a> Arena<'a> {
     /// Plans to bring the next aligned run of zones into use, at most up to `end`.
     pub fn plan_zones(&self, end: u64, change: &mut Change) -> Result<()> {
         let zone = self.zones();
-        let run = (end - zone).ilog2().min(zone.trailing_zeros());
+        let Some(run) = end.checked_sub(zone).and_then(u64::checked_ilog2) else {
+            return Err(Error::corrupt(format_args!("{zone} zones in use, {end} expected at most")));
+        };
+        let run = run.min(zone.trailing_zeros());
         change.counters.zones = zone + (1 << run);
         self.plan_free(zone * ZONE, Entry(0), ZONE_ORDER + run, 0, change)
     }

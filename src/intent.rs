@@ -84,8 +84,14 @@ impl Change {
 
     /// Adds a span edit.
     pub fn span(&mut self, granule: u64, before: Entry, after: Entry) {
-        debug_assert!(self.spans.len() < SPAN_EDITS && self.spans.iter().all(|edit| edit.granule != granule));
         self.spans.push(SpanEdit { granule, before, after });
+    }
+
+    /// Can it be described? From a sound span map nothing else is planned.
+    #[inline]
+    pub fn is_describable(&self) -> bool {
+        let twice = |(i, edit): (usize, &SpanEdit)| self.spans[..i].iter().any(|other| other.granule == edit.granule);
+        self.spans.len() <= SPAN_EDITS && !self.spans.iter().enumerate().any(twice)
     }
 
     /// Makes it the segment's intent. From here on it will happen, whoever dies. The caller holds the lock.

@@ -100,7 +100,9 @@ fn copy<'py>(
     large: &Large<'_>,
     (at, len): (u64, u64),
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    large.is_there(len).map_err(|error| patience.error(error))?;
+    if !large.is_there(len).map_err(|error| patience.error(error))? {
+        return Ok(None);
+    }
     let mut whole = true;
     let bytes = PyBytes::new_with(py, len as usize, |to| {
         whole = large.read(at, to, patience).map_err(|error| patience.error(error))?;
@@ -116,7 +118,9 @@ fn copy_writable<'py>(
     large: &Large<'_>,
     (at, len): (u64, u64),
 ) -> PyResult<Option<Bound<'py, PyByteArray>>> {
-    large.is_there(len).map_err(|error| patience.error(error))?;
+    if !large.is_there(len).map_err(|error| patience.error(error))? {
+        return Ok(None);
+    }
     let mut whole = true;
     let bytes = PyByteArray::new_with(py, len as usize, |to| {
         whole = large.read(at, to, patience).map_err(|error| patience.error(error))?;

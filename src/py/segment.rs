@@ -8,7 +8,7 @@ use crate::py::encode;
 use crate::py::errors;
 use crate::py::info::{PySegmentInfo, PyVariableInfo};
 use crate::py::patience::PyPatience;
-use crate::segment::{self, Condition, Options, Patience, Segment};
+use crate::segment::{self, Condition, Options, Patience, Segment, Stuck};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -52,6 +52,12 @@ impl PySegment {
     fn call<R>(&self, py: Python<'_>, call: impl FnOnce(&dyn Patience) -> Result<R, Error>) -> PyResult<R> {
         let patience = PyPatience::new(py);
         call(&patience).map_err(|error| patience.error(error))
+    }
+
+    /// Others changed a variable between two looks at it.
+    fn again(&self, py: Python<'_>, stuck: &mut Stuck) -> PyResult<()> {
+        py.check_signals()?;
+        self.call(py, |patience| stuck.again(self.inner.attachment()?, patience))
     }
 
     fn view_of(slf: &Bound<'_, Self>, class: &str) -> PyResult<Py<PyAny>> {
@@ -224,11 +230,12 @@ impl PySegment {
             return Err(PyTypeError::new_err(format!("pop expected at most 2 arguments, got {}", 1 + default.len())));
         }
         self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        let mut stuck = Stuck::default();
         while let Some((value, version)) = self.read(index)? {
             if self.take_away(index, Condition::Version(version))? {
                 return Ok(value);
             }
-            py.check_signals()?;
+            self.again(py, &mut stuck)?;
         }
         match default.iter().next() {
             Some(default) => Ok(default.unbind()),
@@ -238,6 +245,7 @@ impl PySegment {
 
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Py<PyAny>)> {
         self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        let mut stuck = Stuck::default();
         loop {
             let indexes = self.indexes(py)?;
             if indexes.is_empty() {
@@ -250,7 +258,7 @@ impl PySegment {
                     }
                 }
             }
-            py.check_signals()?;
+            self.again(py, &mut stuck)?;
         }
     }
 
@@ -258,6 +266,7 @@ impl PySegment {
     fn setdefault(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
         let default = default.unwrap_or_else(|| py.None());
+        let mut stuck = Stuck::default();
         loop {
             if let Some((value, _)) = self.read(index)? {
                 return Ok(value);
@@ -265,7 +274,7 @@ impl PySegment {
             if self.store(index, default.bind(py), Condition::Version(0))? {
                 return Ok(default);
             }
-            py.check_signals()?;
+            self.again(py, &mut stuck)?;
         }
     }
 

@@ -57,7 +57,12 @@ impl Descriptor {
         act: impl FnOnce(BorrowedFd<'_>) -> T,
     ) -> Result<T> {
         let mut held = self.0.lock();
-        if held.as_ref().is_none_or(|fd| !is_descriptor_of(fd, status)) {
+        let found = held.as_ref().and_then(|fd| object::status(fd).ok()).filter(|found| found.same(status));
+        if let Some(found) = found.filter(|found| found.size < status.size) {
+            // Its pages behind the end are gone: what touches them through the mapping ends with SIGBUS.
+            return Err(Error::corrupt(format_args!("{name} was cut from {} to {} bytes", status.size, found.size)));
+        }
+        if found.is_none() {
             // The number is somebody else's now, or nobody's: not ours to close.
             std::mem::forget(held.take());
             match object::open(name, write) {

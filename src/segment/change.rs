@@ -8,8 +8,8 @@ use crate::mem::Scratch;
 use crate::os::{fork, object};
 use crate::segment::attachment::{Attachment, Inside, Patience};
 use crate::segment::read::OUTSIDE;
-use crate::segment::room::{Taken, file_system_full, is_crowded, is_full};
-use crate::segment::table::{Place, hash_of, record_at};
+use crate::segment::room::{Taken, Turns, file_system_full, is_crowded, is_full};
+use crate::segment::table::{Place, Stuck, Table, hash_of, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{BUFFERS, Content, Kind, TEXT, lead};
 use rustix::io::Errno;
@@ -67,8 +67,9 @@ impl Attachment {
         let inline = matches!(index, Index::Int(_)) && value_len <= INLINE_MAX as u64 && !stored.buffers;
         let charge = if inline { SLOT } else { SLOT + record_len };
         let (mut filled, mut inside) = (None::<Filled<'_>>, None);
-        let mut crowded = false;
+        let (mut crowded, mut turns) = (false, Turns::default());
         loop {
+            turns.next(self)?;
             let mut writer = self.write(patience)?;
             // The record may just have been given another one's block: the place is looked for anew after each wait.
             let place = writer.place(index, &mut Scratch::new())?;
@@ -306,13 +307,23 @@ impl Attachment {
 
     /// Removes every variable that is there now.
     pub fn clear(&self, patience: &dyn Patience) -> Result<()> {
-        let table = self.table()?;
+        let mut stuck = Stuck::default();
+        loop {
+            let table = self.table()?;
+            if self.clear_table(&table, patience)? {
+                return self.clean(&table, patience);
+            }
+            stuck.again(self, patience)?;
+        }
+    }
+
+    /// False: another table took its place meanwhile.
+    fn clear_table(&self, table: &Table, patience: &dyn Patience) -> Result<bool> {
         let mut number = 0;
         while number <= table.mask {
             let mut writer = self.write(patience)?;
             if self.state().root.load(Ordering::Relaxed) != table.root.0 {
-                drop(writer);
-                return self.clear(patience);
+                return Ok(false);
             }
             // A handful at a time: others get their turn.
             for offset in (number..=table.mask).take(256).map(|n| table.slot_at(n)) {
@@ -325,12 +336,16 @@ impl Attachment {
             patience.interrupted()?;
             number += 256;
         }
+        Ok(true)
+    }
+
+    /// Where a table is mostly tombstones, a clean one costs less than passing over them. Without memory for one, they stay.
+    fn clean(&self, table: &Table, patience: &dyn Patience) -> Result<()> {
         let (state, slots) = (self.state(), table.mask + 1);
         let (fill, count) = (state.fill.load(Ordering::Relaxed), state.count.load(Ordering::Relaxed));
         if is_full(fill, slots / 2) && count < slots / 16 {
-            // Mostly tombstones: a clean table costs less than passing over them. Without memory for one, they stay.
             let _inside = self.enter();
-            match self.grow(&table, patience) {
+            match self.grow(table, patience) {
                 Err(Error::Full { .. }) => {}
                 other => other?,
             }
@@ -431,7 +446,8 @@ impl Writer<'_> {
 /// Most bytes that a `bytes` value of a new integer index may have, where `room` bytes may be charged: its slot is 32; 9 and
 /// less fit that; in a record the pickle adds 5 or 8; in a span, as the one buffer beside its pickle, it begins at a fixed place.
 pub fn largest_bytes(room: u64) -> u64 {
-    let Some(record) = room.checked_sub(SLOT) else { return 0 };
+    // More than any value has, so that nothing below overflows: the room may be what somebody else wrote.
+    let Some(record) = room.min(1 << 48).checked_sub(SLOT) else { return 0 };
     let head = (16 + 16 + buffers::BYTES.len() as u64).next_multiple_of(buffers::ALIGN);
     let record_len = |n: u64| match n {
         n if n + 5 <= INLINE_MAX as u64 => 0,

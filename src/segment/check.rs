@@ -43,6 +43,8 @@ macro_rules! hold {
 impl Attachment {
     /// Verifies every invariant, under the writer lock.
     pub fn check(&self, patience: &dyn Patience) -> Result<Report> {
+        // Before anything is touched: an object that was cut short is an error.
+        self.with_file(|_| ())?;
         let writer = self.write(patience)?;
         let (arena, state) = (writer.arena(), self.state());
         let table = self.table()?;
@@ -64,7 +66,7 @@ impl Attachment {
                 continue;
             }
             report.variables += 1;
-            report.used += content.charge();
+            report.used = report.used.saturating_add(content.charge());
             hold!(
                 content.version() <= state.version.load(Ordering::Relaxed),
                 "slot {number}: a version from the future"
@@ -74,7 +76,10 @@ impl Attachment {
                     let (granule, block) = (content.granule(), content.block());
                     hold!(blocks.insert((granule, block)), "block {block} of granule {granule} is named twice");
                     let entry = arena.entry(granule)?;
-                    hold!(entry.state() == SpanState::Slab, "slot {number} names a block of {entry:?}");
+                    hold!(
+                        entry.state() == SpanState::Slab && entry.class() < CLASSES.len(),
+                        "slot {number} names a block of {entry:?}"
+                    );
                     hold!(
                         block < blocks_of(entry.class()),
                         "slot {number} names block {block} of class {}",

@@ -10,6 +10,7 @@ use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::largest_bytes;
 use crate::segment::open::identify;
 use crate::segment::read::{Got, Retry};
+use crate::segment::table::Stuck;
 use std::sync::atomic::Ordering;
 
 /// A segment, in numbers. All sizes are bytes.
@@ -59,8 +60,9 @@ pub struct VariableInfo {
 impl Attachment {
     /// See [`SegmentInfo`].
     pub fn info(&self) -> Result<SegmentInfo> {
-        let state = self.state();
+        // Before anything is touched: an object that was cut short is an error.
         let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+        let state = self.state();
         let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
         let free = size.saturating_sub(used);
         // Where the memory file system is nearly full, its pages decide; what is free and present here counts too.
@@ -94,12 +96,12 @@ impl Attachment {
 
     fn pages_in(&self, state: SpanState) -> u64 {
         let spans = self.arena().spans().map_while(Result::ok).filter(|(_, entry)| entry.state() == state);
-        spans.map(|(_, entry)| entry.present() * PAGE).sum()
+        spans.fold(0, |sum: u64, (_, entry)| sum.saturating_add(entry.present() * PAGE))
     }
 
     /// See [`VariableInfo`]. `None`: missing.
     pub fn stat(&self, index: &Index<'_>, patience: &dyn Patience) -> Result<Option<VariableInfo>> {
-        let mut retry = Retry::default();
+        let (mut retry, mut stuck) = (Retry::default(), Stuck::default());
         loop {
             let mut scratch = Scratch::new();
             let Some(found) = self.find(index, &mut scratch, patience)? else { return Ok(None) };
@@ -122,6 +124,7 @@ impl Attachment {
             if version == found.content.version() {
                 return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in: None, kind }));
             }
+            stuck.again(self, patience)?;
         }
     }
 }

@@ -353,7 +353,11 @@ impl Attachment {
                 let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
                 Ok(used && !self.alive(number)?)
             };
-            while dead()? {
+            // Somebody else may write each time; a hostile one may undo it each time.
+            for _ in 0..1_000 {
+                if !dead()? {
+                    break;
+                }
                 // Any wait for the writer lock happens before the registry lock is taken, not under it.
                 drop(self.write(patience)?);
                 let _registry = self.registry(patience)?;

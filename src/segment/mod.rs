@@ -29,7 +29,7 @@ pub use crate::segment::open::Options;
 pub use crate::segment::read::{Got, Retry};
 pub use crate::segment::unlink::{destroy_with, exists};
 #[cfg(feature = "python")]
-pub use crate::segment::{pins::Kept, read::Large};
+pub use crate::segment::{pins::Kept, read::Large, table::Stuck};
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Inside, PATIENCE, Patience};
 use crate::segment::pins::{Kept, Pin};
-use crate::segment::table::{Found, Token, record_at};
+use crate::segment::table::{Found, Stuck, Token, record_at};
 use crate::slot::Kind;
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,16 +67,20 @@ impl Large<'_> {
 
     /// Before so many bytes are allocated for a part of it: whoever may write may claim any length, but memory that is not
     /// there holds no value.
-    pub fn is_there(&self, len: u64) -> Result<()> {
+    /// False: it changed meanwhile.
+    pub fn is_there(&self, len: u64) -> Result<bool> {
         if len < ASK_THE_KERNEL {
-            return Ok(());
+            return Ok(true);
         }
         let status = self.att.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
-        if status.resident < len && (self.pin.is_some() || self.att.still(&self.found)?) {
+        if status.resident >= len {
+            return Ok(true);
+        }
+        if self.pin.is_some() || self.att.still(&self.found)? {
             let resident = status.resident;
             return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Is it held still until this is dropped?
@@ -109,7 +113,9 @@ impl Large<'_> {
         }
         let mut whole = self.read(0, &mut start, patience)?;
         let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
-        self.is_there(len)?;
+        if !self.is_there(len)? {
+            return Ok(None);
+        }
         let mut head = room(len)?;
         whole = whole && self.read(0, &mut head, patience)?;
         if !whole {
@@ -120,7 +126,9 @@ impl Large<'_> {
 
     /// Copies a part of the value. `None`: the variable changed meanwhile.
     pub fn read_part(&self, (at, len): (u64, u64), patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
-        self.is_there(len)?;
+        if !self.is_there(len)? {
+            return Ok(None);
+        }
         let mut bytes = room(len)?;
         let whole = self.read(at, &mut bytes, patience)?;
         Ok(whole.then_some(bytes))
@@ -208,7 +216,7 @@ fn room(len: u64) -> Result<Vec<u8>> {
 pub const OUTSIDE: usize = 64 << 10;
 
 /// A length that is compared with what the object really takes.
-const ASK_THE_KERNEL: u64 = 1 << 20;
+pub const ASK_THE_KERNEL: u64 = 1 << 20;
 
 impl Attachment {
     /// A variable's value.
@@ -250,6 +258,7 @@ impl Attachment {
 
     /// All indexes, as of one moment or nearly: what was there throughout is in it.
     pub fn indexes(&self, patience: &dyn Patience) -> Result<Vec<IndexBuf>> {
+        let mut stuck = Stuck::default();
         loop {
             let mut indexes = Vec::new();
             let whole = self.scan(
@@ -263,15 +272,24 @@ impl Attachment {
                 return Ok(indexes);
             }
             patience.interrupted()?;
+            stuck.again(self, patience)?;
         }
     }
 
-    /// The index of a slot that was found. `None`: it changed meanwhile, so it was not there throughout.
+    /// The index of a slot that was found. `None`: it was removed meanwhile, so it was not there throughout.
     pub fn index_of(&self, found: &Found) -> Result<Option<IndexBuf>> {
-        let content = &found.content;
-        if !content.is_text() {
-            return Ok(Some(IndexBuf::Int(content.rest[0] as i64)));
+        if !found.content.is_text() {
+            return Ok(Some(IndexBuf::Int(found.content.rest[0] as i64)));
         }
+        if let Some(text) = self.text_of(found)? {
+            return Ok(Some(IndexBuf::Text(text)));
+        }
+        self.index_again(found)
+    }
+
+    /// A text index. `None`: it changed meanwhile.
+    fn text_of(&self, found: &Found) -> Result<Option<String>> {
+        let content = &found.content;
         if content.key_len() > INDEX_MAX as u64 && self.still(found)? {
             return Err(Error::corrupt(format_args!("a text index of {} bytes", content.key_len())));
         }
@@ -287,26 +305,30 @@ impl Attachment {
             _ => self.read_span(content, 0, &mut bytes)?,
         }
         if !self.still(found)? {
-            // Overwritten perhaps, not removed: look at the slot as it is now.
-            return self.index_again(found);
+            return Ok(None);
         }
         let key = bytes.split_off(prefix - content.key_len() as usize);
         match String::from_utf8(key) {
-            Ok(text) => Ok(Some(IndexBuf::Text(text))),
+            Ok(text) => Ok(Some(text)),
             Err(_) => Err(Error::corrupt(format_args!("the text index of the slot at {}", found.offset))),
         }
     }
 
+    /// Overwritten perhaps, not removed: looks at the slot as it is now.
     #[cold]
     fn index_again(&self, found: &Found) -> Result<Option<IndexBuf>> {
         let slot = self.mem.at::<crate::layout::Slot>(found.offset)?;
         for _ in 0..1_000_000 {
             if let Some(content) = slot.copy() {
-                let again = found.seen_again(content);
                 if !content.is_variable() {
                     return Ok(None);
                 }
-                return self.index_of(&again);
+                if !content.is_text() {
+                    return Ok(Some(IndexBuf::Int(content.rest[0] as i64)));
+                }
+                if let Some(text) = self.text_of(&found.seen_again(content))? {
+                    return Ok(Some(IndexBuf::Text(text)));
+                }
             }
             std::thread::yield_now();
         }

@@ -40,6 +40,22 @@ pub fn file_system_full(needed: u64) -> Error {
     }
 }
 
+/// Turns of a call that makes room and finds it taken by others. So many are lost only to somebody who keeps to no protocol.
+#[derive(Default)]
+pub struct Turns(u32);
+
+impl Turns {
+    /// One more.
+    #[inline]
+    pub fn next(&mut self, att: &Attachment) -> Result<()> {
+        self.0 += 1;
+        if self.0 <= 10_000 {
+            return Ok(());
+        }
+        Err(Error::Busy(format!("{}: the room that was made was gone each of {} times", att.name, self.0)))
+    }
+}
+
 /// A span that this process took for itself: given back unless it was published.
 pub struct Taken<'a> {
     att: &'a Attachment,
@@ -107,8 +123,9 @@ impl Attachment {
 
     /// Takes a span for this process to fill. The caller is inside (`enter`) until it is published or given back.
     pub fn take_span(&self, order: u32, patience: &dyn Patience) -> Result<Taken<'_>> {
-        let (mut ready, mut swept) = (0, false);
+        let (mut ready, mut swept, mut turns) = (0, false, Turns::default());
         loop {
+            turns.next(self)?;
             let mut writer = self.write(patience)?;
             let arena = writer.arena();
             let mut change = writer.change();
@@ -128,6 +145,7 @@ impl Attachment {
             };
             if end <= ready {
                 while arena.zones() < end {
+                    turns.next(self)?;
                     let mut change = writer.change();
                     arena.plan_zones(end, &mut change)?;
                     writer.commit(&change)?;
@@ -395,7 +413,7 @@ impl Writer<'_> {
     /// Copies every variable's slot from one table to a new, empty one that nobody reads yet.
     fn copy_table(&self, old: &Table, new: &Table) -> Result<u64> {
         let key = self.att.identity.hash_key;
-        let mut moved = 0;
+        let (mut moved, mut steps) = (0, 0);
         for number in 0..=old.mask {
             let slot = self.att.mem.at::<Slot>(old.slot_at(number))?;
             let content = Content { word: slot.word.load(Ordering::Relaxed), rest: slot.rest() };
@@ -411,8 +429,10 @@ impl Writer<'_> {
                     break to;
                 }
                 step += 1;
-                if step > new.mask {
-                    return Err(Error::corrupt("more variables than counted"));
+                steps += 1;
+                // Two steps a slot is much in a table this empty.
+                if step > new.mask || steps > 64 * (new.mask + 1) {
+                    return Err(Error::corrupt("more variables than counted, or too many of one hash"));
                 }
             };
             for (to, from) in to.rest.iter().zip(content.rest) {

@@ -9,7 +9,9 @@ use crate::layout::{
     order_of,
 };
 use crate::mem::Scratch;
+use crate::os::object;
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
+use crate::segment::read::ASK_THE_KERNEL;
 use crate::segment::writer::Writer;
 use crate::slot::{BUSY, Content, Kind};
 use crate::sync::spin;
@@ -144,6 +146,16 @@ impl Attachment {
             }
             return Err(Error::corrupt(format_args!("the table's span: {entry:?}")));
         }
+        // All pages of a table were obtained before it was one: whoever may write may claim any length, but memory that is not
+        // there is none. So what a pass over it costs is bounded by what the segment takes.
+        let len = SLOT << root.log2();
+        if len >= ASK_THE_KERNEL {
+            let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+            if status.resident < len {
+                let resident = status.resident;
+                return Err(Error::corrupt(format_args!("a table of {len} bytes in an object that takes {resident}")));
+            }
+        }
         self.sound_root.store(root.0, Ordering::Relaxed);
         Ok(())
     }
@@ -177,7 +189,10 @@ impl Attachment {
                 match probed {
                     Probe::Found(found) => return Ok(Some(found)),
                     Probe::NotHere => {}
-                    Probe::Again => continue 'again,
+                    Probe::Again => {
+                        stuck.again(self, patience)?;
+                        continue 'again;
+                    }
                 }
             }
             // SYNC: as in `Slot::unchanged`: nothing above is of a later table than the root said.
@@ -185,6 +200,7 @@ impl Attachment {
             if self.state().root.load(Ordering::Relaxed) == table.root.0 {
                 return Ok(None);
             }
+            stuck.again(self, patience)?;
         }
     }
 
@@ -359,6 +375,7 @@ impl Attachment {
                 if word & BUSY == 1 && pending.is_none() {
                     self.settle(offset, word, table.root, &mut stuck, patience)?;
                 }
+                stuck.again(self, patience)?;
             }
         }
         fence(Ordering::Acquire);
@@ -406,13 +423,34 @@ impl Writer<'_> {
     }
 }
 
-/// A reader that cannot repair and finds nobody who does.
+/// A call that cannot go on: it finds what it looks at changed each time, or half changed and may not repair it.
 #[derive(Default)]
-struct Stuck(Option<Instant>);
+pub struct Stuck {
+    began: Option<Instant>,
+    turns: u32,
+}
 
 impl Stuck {
+    /// Once more: at no cost for a while, then until the caller is interrupted or 10 s have gone by. Those who keep to the
+    /// protocol let every reader through within a few turns.
+    pub fn again(&mut self, att: &Attachment, patience: &dyn Patience) -> Result<()> {
+        self.turns = self.turns.wrapping_add(1);
+        if !self.turns.is_multiple_of(256) {
+            return Ok(());
+        }
+        patience.interrupted()?;
+        if self.began.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
+            return Ok(());
+        }
+        Err(Error::Busy(format!(
+            "{}: what was looked at was changed each time, for {} s",
+            att.name,
+            PATIENCE.as_secs()
+        )))
+    }
+
     fn pause(&mut self, att: &Attachment, patience: &dyn Patience) -> Result<()> {
-        let began = *self.0.get_or_insert_with(Instant::now);
+        let began = *self.began.get_or_insert_with(Instant::now);
         if began.elapsed() > PATIENCE {
             return Err(Error::Busy(format!(
                 "{}: a variable has been half changed for {} s and its writer does not go on",

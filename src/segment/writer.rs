@@ -117,6 +117,9 @@ impl<'a> Writer<'a> {
     /// Makes a change.
     #[inline]
     pub fn commit(&mut self, change: &Change) -> Result<()> {
+        if !change.is_describable() {
+            return Err(Error::corrupt("the span map: one granule in two spans"));
+        }
         let area = self.att.mem.intent();
         change.describe(area);
         let applied = self.apply(change);

@@ -1,0 +1,153 @@
+//! Every call of every kind on a damaged segment: data, or an error of a known type.
+
+use crate::image::{INTS, Image, TEXTS, pickle};
+use shmvar::{Condition, Error, Index, Options, Patience, Segment};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Gives a waiting call up after a short while: that it would go on for the documented ten seconds is tested elsewhere.
+pub struct Brief {
+    began: Cell<Instant>,
+    gave_up: Cell<bool>,
+}
+
+const SHORT: Duration = Duration::from_millis(60);
+
+impl Brief {
+    pub fn new() -> Self {
+        Brief { began: Cell::new(Instant::now()), gave_up: Cell::new(false) }
+    }
+}
+
+impl Patience for Brief {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        slow();
+    }
+    fn interrupted(&self) -> Result<(), Error> {
+        // Once one call had to be given up, the others of this case are at once.
+        if !self.gave_up.get() && self.began.get().elapsed() < SHORT {
+            return Ok(());
+        }
+        self.gave_up.set(true);
+        Err(Error::Interrupted)
+    }
+}
+
+/// How often each kind of answer was given.
+pub type Tally = BTreeMap<&'static str, u64>;
+
+/// The calls of one case.
+pub struct Calls<'a> {
+    pub tally: &'a mut Tally,
+    pub brief: Brief,
+    /// Answers of types that damage must not have.
+    pub wrong: Vec<String>,
+}
+
+impl<'a> Calls<'a> {
+    pub fn new(tally: &'a mut Tally) -> Self {
+        Calls { tally, brief: Brief::new(), wrong: Vec::new() }
+    }
+
+    fn saw<T>(&mut self, what: &str, answer: Result<T, Error>) -> Option<T> {
+        let kind = match &answer {
+            Ok(_) => "data",
+            Err(Error::Corrupt(_)) => "corrupt",
+            Err(Error::Incompatible(_)) => "incompatible",
+            Err(Error::Full { .. }) => "full",
+            Err(Error::Busy(_)) => "busy",
+            Err(Error::NotFound(_)) => "not found",
+            Err(Error::Interrupted) => "waits for a living one",
+            Err(Error::Pickle(_)) => "pickle",
+            Err(error) => {
+                self.wrong.push(format!("{what}: {error:?}"));
+                "wrong"
+            }
+        };
+        *self.tally.entry(kind).or_default() += 1;
+        self.brief.began.set(Instant::now());
+        answer.ok()
+    }
+
+    /// Opens the segment again, as it now is.
+    pub fn attach(&mut self, image: &Image, readonly: bool) -> Option<Segment> {
+        let options = Options { create: Some(false), readonly, ..Options::default() };
+        let attached = Segment::attach_with(&image.key, &options, &self.brief);
+        self.saw("attach", attached)
+    }
+
+    /// All that reads.
+    pub fn read(&mut self, segment: &Segment) {
+        let ints = INTS.iter().map(|index| Index::Int(*index)).chain([Index::Int(-1)]);
+        for index in ints.chain(TEXTS.map(Index::Text)).chain([Index::Text("missing")]) {
+            let got = segment.get_pickle(&index, &self.brief);
+            if let Some(Some(pickle)) = self.saw("get", got) {
+                shmvar::codec::kind::type_name(&pickle);
+            }
+            let Ok(att) = segment.attachment() else { return };
+            let has = att.has(&index, &self.brief);
+            self.saw("has", has);
+            let stat = att.stat(&index, &self.brief);
+            self.saw("stat", stat);
+        }
+        let Ok(att) = segment.attachment() else { return };
+        let indexes = att.indexes(&self.brief);
+        self.saw("indexes", indexes);
+        self.saw("len", segment.len());
+        self.saw("info", segment.info());
+        self.saw("size", segment.size());
+    }
+
+    /// All that changes variables.
+    pub fn write(&mut self, segment: &Segment) {
+        let values = [b"\x80\x05K\x09.".to_vec(), pickle(35), pickle(300), pickle(10_000), pickle(50_000)];
+        for (index, value) in [1, 2, 3, 4, 20, 30, 31, 32, 33].into_iter().zip(values.iter().cycle()) {
+            let put = segment.put_pickle(&Index::Int(index), &[value], Condition::Always, &self.brief);
+            self.saw("put", put);
+        }
+        for (text, value) in ["text", "large text", "new", "new, too"].iter().zip(values.iter().skip(1)) {
+            let put = segment.put_pickle(&Index::Text(text), &[value], Condition::Always, &self.brief);
+            self.saw("put", put);
+        }
+        let put = segment.put_pickle(&Index::Int(3), &[&values[3]], Condition::Version(1), &self.brief);
+        self.saw("put if", put);
+        if !self.brief.gave_up.get() {
+            self.saw("put bytes", segment.put_bytes(5, &[1; 40_000]));
+            self.saw("get bytes", segment.get_bytes(5));
+        }
+        let Ok(att) = segment.for_change() else { return };
+        for index in [2, 4, 1001, -1].map(Index::Int).into_iter().chain(["buffers", "é", "x"].map(Index::Text)) {
+            let removed = att.remove(&index, Condition::Always, &self.brief);
+            self.saw("remove", removed);
+        }
+    }
+
+    /// All that looks after the whole.
+    pub fn tidy(&mut self, segment: &Segment) {
+        let Ok(att) = segment.for_change() else { return };
+        let check = att.check(&self.brief);
+        self.saw("check", check);
+        let trim = segment.trim(&self.brief);
+        self.saw("trim", trim);
+        let grown = att.table().and_then(|table| att.grow(&table, &self.brief));
+        self.saw("grow", grown);
+        for size in [1 << 24, 1] {
+            let resized = segment.resize(size, &self.brief);
+            self.saw("resize", resized);
+        }
+        let resized = segment.resize(1 << 24, &self.brief);
+        self.saw("resize", resized);
+        let cleared = att.clear(&self.brief);
+        self.saw("clear", cleared);
+        let put = segment.put_pickle(&Index::Int(1), &[&pickle(400)], Condition::Always, &self.brief);
+        self.saw("put", put);
+    }
+
+    /// The end.
+    pub fn destroy(&mut self, segment: &Segment) {
+        let destroyed = segment.destroy_with(&self.brief);
+        self.saw("destroy", destroyed);
+        segment.detach();
+    }
+}

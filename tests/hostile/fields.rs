@@ -1,0 +1,135 @@
+//! Every field of an image, and what is stored into it.
+
+use crate::image::{DEAD, Image, place};
+use shmvar::layout::{SpanState, at};
+
+/// A word of the format. Those of 4 bytes are given by the word that they lie in.
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub part: &'static str,
+    pub name: String,
+    pub offset: u64,
+}
+
+/// All fields of an image, part by part.
+pub fn of(image: &Image) -> Vec<Field> {
+    let mut fields = Vec::new();
+    let mut add = |part, name: &str, offset: u64, words: u64| {
+        fields.extend((0..words).map(|i| Field { part, name: format!("{name}+{}", i * 8), offset: offset + i * 8 }));
+    };
+    add("identity", "identity", 0, 31);
+    add("state", "lock", place::LOCK, 1);
+    add("state", "state", place::ROOT, 4);
+    add("state", "version", place::VERSION, 9);
+    add("intent", "intent", at::INTENT, 22);
+    for number in 0..3 {
+        add("participants", &format!("participant {number}"), at::PARTICIPANTS + number * 64, 6);
+    }
+    add("summary", "summary", at::SUMMARY, 64);
+    let zone = image.geometry.zone_at(0);
+    let mut slabs = Vec::new();
+    for granule in 0..1024 {
+        let entry = image.entry(granule);
+        if entry.state() != SpanState::None || granule < 3 || granule == 1023 {
+            add("zone", &format!("entry {granule} {entry:?}"), image.entry_at(granule), 1);
+        }
+        if entry.state() == SpanState::Slab {
+            slabs.push(granule);
+        }
+    }
+    for class in 0..32 {
+        add("zone", &format!("class bits {class}"), zone + 8_192 + class * 128, 1);
+    }
+    add("zone", "free bits", zone + 12_288, 36);
+    for granule in slabs {
+        add("slab", &format!("slab head {granule}"), image.geometry.granule_at(granule), 2);
+    }
+    let mut ordinary = 0;
+    for slot in image.slots() {
+        let content = image.content(slot);
+        let index = content.rest[0] as i64;
+        if !content.is_variable() || (1002..2000).contains(&index) {
+            // Of those that are all alike, a few.
+            ordinary += 1;
+            if ordinary % 400 == 0 {
+                add("slot", &format!("slot {slot}"), slot, 4);
+            }
+            continue;
+        }
+        add("slot", &format!("slot of {index}"), slot, 4);
+        if content.record_len() > 14 && content.granule() > 0 && content.block() < 512 {
+            add("record", &format!("record of {index}"), image.record(&content), 8);
+        }
+    }
+    for number in [0, DEAD] {
+        add("pins", &format!("pins {number}"), image.geometry.pins + number * image.geometry.pin_stride, 1);
+    }
+    fields
+}
+
+/// What a field becomes: nothing, one, everything, the sign alone, its own place, another's value, one more, one less, and each
+/// of its bytes everything, or another.
+pub fn values(image: &Image, field: &Field, other: u64) -> Vec<u64> {
+    let now = image.word(field.offset);
+    let own_granule = field.offset.saturating_sub(image.geometry.arena) / 16_384;
+    let mut values = vec![0, 1, u64::MAX, 1 << 63, 1 << 31, u64::from(u32::MAX), (1 << 63) - 1];
+    values.extend([field.offset, own_granule << 32 | now & 0xffff_ffff, own_granule << 16, other]);
+    values.extend([now.wrapping_add(1), now.wrapping_sub(1), now ^ 0x10, now.swap_bytes()]);
+    for byte in 0..8 {
+        values.extend([now | 0xff << (byte * 8), now ^ 1 << (byte * 8 + 4)]);
+    }
+    values.sort_unstable();
+    values.dedup();
+    values.retain(|value| *value != now);
+    values
+}
+
+/// One to sixty-four words or bytes of an image, most of them where structures are.
+pub fn at_random(image: &Image, fields: &[Field], chance: &mut Chance) -> Vec<(u64, u64)> {
+    let most = 1 << chance.below(7);
+    let count = 1 + chance.below(most);
+    let mut edits: Vec<(u64, u64)> = Vec::new();
+    while edits.len() < count {
+        let mut field = &fields[chance.below(fields.len())];
+        // What a living process seems to hold is waited for, and an identity that is damaged is refused: seldom.
+        while (field.offset == place::LOCK || field.part == "identity") && chance.below(16) != 0 {
+            field = &fields[chance.below(fields.len())];
+        }
+        // Around it, too: not only what is in use.
+        let offset = if chance.below(8) == 0 { (field.offset + chance.next() % 4_096) & !7 } else { field.offset };
+        let now = edits.iter().rfind(|edit| edit.0 == offset).map_or_else(|| image.word(offset), |edit| edit.1);
+        edits.push((offset, value_at_random(image, fields, now, chance)));
+    }
+    edits
+}
+
+/// What a word may become.
+pub fn value_at_random(image: &Image, fields: &[Field], now: u64, chance: &mut Chance) -> u64 {
+    let byte = 8 * chance.below(8);
+    match chance.below(10) {
+        0 => [0, 1, u64::MAX, 1 << 63, 1 << 31, 1 << 32, (1 << 63) - 1][chance.below(7)],
+        1 => image.word(fields[chance.below(fields.len())].offset),
+        2 => chance.next(),
+        3 => chance.next() >> chance.below(64),
+        4 => now.wrapping_add(chance.next() % 64).wrapping_sub(32),
+        5 | 6 => now ^ 1 << chance.below(64),
+        _ => now & !(0xff << byte) | (chance.next() & 0xff) << byte,
+    }
+}
+
+/// A source of numbers that are the same for the same seed.
+pub struct Chance(pub u64);
+
+impl Chance {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ z >> 31
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}

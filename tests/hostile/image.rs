@@ -1,0 +1,257 @@
+//! A populated segment as bytes: taken once, damaged in memory, laid out as a new file for each case.
+
+use shmvar::layout::{CLASSES, Entry, Geometry, PAGE, Root, SLAB_HEAD, SpanState, at};
+use shmvar::slot::{Content, EXPIRES};
+use shmvar::{Condition, Index, Key, Options, Plain, Segment};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+/// The number of a participant that died, and left a span half filled, a retired one, and a pin.
+pub const DEAD: u64 = 1;
+
+/// Where the format says that things are. (`docs/format.md`)
+pub mod place {
+    pub const LOCK: u64 = 4_096;
+    pub const ROOT: u64 = 4_160;
+    pub const ZONES: u64 = 4_168;
+    pub const PARTICIPANTS_TOP: u64 = 4_184;
+    pub const VERSION: u64 = 4_224;
+    pub const USED: u64 = 4_232;
+    pub const COUNT: u64 = 4_240;
+    pub const FILL: u64 = 4_248;
+}
+
+/// What is stored under which index in every image.
+pub const INTS: [i64; 9] = [1, 2, 3, 4, 5, 6, 8, 1000, 1001];
+pub const TEXTS: [&str; 4] = ["text", "large text", "é", "buffers"];
+
+/// The pages of a segment that are there.
+#[derive(Clone)]
+pub struct Image {
+    pub name: String,
+    pub key: Key,
+    pub geometry: Geometry,
+    pages: BTreeMap<u64, Vec<u8>>,
+}
+
+/// A pickle of a list that holds so many bytes: never inline, never a scalar.
+pub fn pickle(len: usize) -> Vec<u8> {
+    let mut bytes = b"\x80\x05]\x94B".to_vec();
+    bytes.extend((len as u32).to_le_bytes());
+    bytes.extend((0..len).map(|i| (i * 7) as u8));
+    bytes.extend(b"a.");
+    bytes
+}
+
+fn put(segment: &Segment, index: Index<'_>, pickle: &[u8]) {
+    segment.put_pickle(&index, &[pickle], Condition::Always, &Plain).unwrap();
+}
+
+impl Image {
+    /// Populates a segment of this key and takes it: inline values, records, spans, buffers, text indexes, an expiry, a table
+    /// that has grown, tombstones, and what a dead participant leaves.
+    pub fn take(key: &Key) -> Self {
+        shmvar::destroy(key).unwrap();
+        let options = Options { size: Some(8 << 20), create: Some(true), ..Options::default() };
+        let segment = Segment::attach(key.clone(), &options).unwrap();
+        let most = 470;
+        for index in 1000..1000 + most {
+            put(&segment, Index::Int(index), b"\x80\x05K\x07.");
+        }
+        for index in 1010..1000 + most {
+            assert!(segment.remove(index).unwrap());
+        }
+        put(&segment, Index::Int(1), b"\x80\x05K\x01.");
+        for (index, len) in [(2, 30), (6, 33), (3, 3_000), (8, 100), (4, 40_000), (20, 20_000), (21, 20_000)] {
+            put(&segment, Index::Int(index), &pickle(len));
+        }
+        for (text, len) in [("text", 50), ("é", 9_000), ("large text", 30_000)] {
+            put(&segment, Index::Text(text), &pickle(len));
+        }
+        segment.put_bytes(5, &[5; 30_000]).unwrap();
+        segment.put_bytes("buffers", &[6; 20_000]).unwrap();
+        segment.put_bytes(7, &[7; 300_000]).unwrap();
+        assert!(segment.remove(7).unwrap());
+        let name = segment.info().unwrap().name;
+        segment.detach();
+
+        let mut image = Image::read(&name, key);
+        image.expire(8);
+        image.bereave();
+        segment.destroy().unwrap_err();
+        shmvar::destroy(key).unwrap();
+        image
+    }
+
+    pub fn read(name: &str, key: &Key) -> Self {
+        let file = File::open(format!("/dev/shm/{name}")).unwrap();
+        let (mut pages, mut at) = (BTreeMap::new(), 0);
+        while let Ok(start) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)) {
+            at = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(start)).unwrap();
+            for offset in (start..at).step_by(PAGE as usize) {
+                let mut page = vec![0; PAGE as usize];
+                file.read_exact_at(&mut page, offset).unwrap();
+                pages.insert(offset, page);
+            }
+        }
+        let granules = u64::from_le_bytes(pages[&0][56..64].try_into().unwrap());
+        Image { name: name.into(), key: key.clone(), geometry: Geometry::new(granules).unwrap(), pages }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.pages.len() as u64 * PAGE
+    }
+
+    pub fn word(&self, offset: u64) -> u64 {
+        let Some(page) = self.pages.get(&(offset / PAGE * PAGE)) else { return 0 };
+        let at = (offset % PAGE) as usize;
+        u64::from_le_bytes(page[at..at + 8].try_into().unwrap())
+    }
+
+    pub fn set(&mut self, offset: u64, value: u64) {
+        let page = self.pages.entry(offset / PAGE * PAGE).or_insert_with(|| vec![0; PAGE as usize]);
+        let at = (offset % PAGE) as usize;
+        page[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
+    pub fn entry_at(&self, granule: u64) -> u64 {
+        self.geometry.zone_at(granule / 1024) + granule % 1024 * 8
+    }
+
+    pub fn entry(&self, granule: u64) -> Entry {
+        Entry(self.word(self.entry_at(granule)))
+    }
+
+    /// Offsets of the slots of the table.
+    pub fn slots(&self) -> impl Iterator<Item = u64> + '_ {
+        let root = Root(self.word(place::ROOT));
+        let base = self.geometry.granule_at(root.granule());
+        (0..1_u64 << root.log2()).map(move |number| base + number * 32)
+    }
+
+    pub fn content(&self, slot: u64) -> Content {
+        let word = |i: u64| self.word(slot + i * 8);
+        Content { word: word(0), rest: [word(1), word(2), word(3)] }
+    }
+
+    fn set_content(&mut self, slot: u64, content: &Content) {
+        self.set(slot, content.word);
+        for (i, word) in content.rest.iter().enumerate() {
+            self.set(slot + 8 + i as u64 * 8, *word);
+        }
+    }
+
+    /// The slot of an integer index.
+    pub fn slot_of(&self, index: i64) -> u64 {
+        let ours = |slot: &u64| {
+            let content = self.content(*slot);
+            content.is_variable() && !content.is_text() && content.rest[0] == index as u64
+        };
+        self.slots().find(ours).unwrap()
+    }
+
+    /// Offset of the record that a slot names.
+    pub fn record(&self, content: &Content) -> u64 {
+        let start = self.geometry.granule_at(content.granule());
+        match self.entry(content.granule()) {
+            entry if entry.state() == SpanState::Slab => {
+                start + SLAB_HEAD + content.block() * u64::from(CLASSES[entry.class()])
+            }
+            _ => start + content.lead(),
+        }
+    }
+
+    /// Gives a record an expiry in some hundred years: its first eight bytes.
+    fn expire(&mut self, index: i64) {
+        let slot = self.slot_of(index);
+        let mut content = self.content(slot);
+        content.rest[1] |= EXPIRES;
+        self.set_content(slot, &content);
+        self.set(self.record(&content), 1 << 62);
+    }
+
+    /// A participant that died: one span that it was filling, one that it had retired, one that it had pinned.
+    fn bereave(&mut self) {
+        for (index, state) in [(20, SpanState::Filling), (21, SpanState::Retired)] {
+            let slot = self.slot_of(index);
+            let content = self.content(slot);
+            let entry = self.entry(content.granule());
+            let left = Entry::new(state, entry.order()).with_present(entry.present()).with_owner(DEAD as u32);
+            self.set(self.entry_at(content.granule()), left.0);
+            self.set(place::USED, self.word(place::USED) - content.charge());
+            self.set(place::COUNT, self.word(place::COUNT) - 1);
+            self.set_content(slot, &Content { word: content.word, ..Content::tombstone() });
+        }
+        let record = at::PARTICIPANTS + DEAD * 64;
+        self.set(record, 1 | 77_777 << 32);
+        self.set(record + 8, 1);
+        self.set(record + 24, 1);
+        self.set(record + 32, 1);
+        let pinned = self.content(self.slot_of(4)).granule();
+        let bitmap = self.geometry.pins + DEAD * self.geometry.pin_stride;
+        self.set(bitmap + pinned / 64 * 8, 1 << (pinned % 64));
+        let top = self.word(place::PARTICIPANTS_TOP) & !0xffff_ffff;
+        self.set(place::PARTICIPANTS_TOP, top | (DEAD + 1));
+    }
+
+    /// The same with a change decided and not made: its slot busy, its intent valid.
+    pub fn pending(&self) -> Self {
+        let mut image = self.clone();
+        let slot = image.slot_of(2);
+        let content = image.content(slot);
+        let version = image.word(place::VERSION) + 1;
+        image.set(slot, content.word | 1);
+        let (granule, block) = (content.granule(), content.block());
+        let entry = image.entry(granule).0;
+        let root = image.word(place::ROOT);
+        let counters = [place::USED, place::COUNT, place::FILL].map(|at| image.word(at));
+        let mut words = vec![9, 9, slot];
+        let new = content.with_version(version);
+        words.extend([new.word, new.rest[0], new.rest[1], new.rest[2], root, image.word(place::ZONES), version]);
+        words.extend(counters);
+        words.extend([1 << 32 | 1, granule << 32 | 1 << 31 | block, 0, granule, entry, entry]);
+        for (i, word) in words.iter().enumerate() {
+            image.set(at::INTENT + i as u64 * 8, *word);
+        }
+        image
+    }
+
+    /// Makes the identity's check say what its other bytes say.
+    pub fn sign(&mut self) {
+        let check = check_of(&self.pages[&0][..240]);
+        self.set(240, check);
+    }
+
+    /// A new file of these bytes at the segment's name.
+    pub fn lay(&self) -> File {
+        let path = format!("/dev/shm/{}", self.name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).unwrap();
+        file.set_len(self.geometry.length).unwrap();
+        let mut run: (u64, Vec<u8>) = (0, Vec::new());
+        for (offset, page) in &self.pages {
+            if run.0 + run.1.len() as u64 != *offset {
+                file.write_all_at(&run.1, run.0).unwrap();
+                run = (*offset, Vec::new());
+            }
+            run.1.extend(page);
+        }
+        file.write_all_at(&run.1, run.0).unwrap();
+        file
+    }
+}
+
+/// The identity's check, from the format alone: src/hash.rs states it.
+fn check_of(bytes: &[u8]) -> u64 {
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let (key, odd) = ([0x7368_6D76_6172_0001_u64, 0x6964_656E_7469_7479], 0x9E37_79B9_7F4A_7C15);
+    let mut state = key[0] ^ fold(bytes.len() as u64 ^ odd, key[1] | 1);
+    for chunk in bytes.chunks_exact(8) {
+        let word = u64::from_le_bytes(chunk.try_into().unwrap());
+        state = fold(state ^ word, key[1] | 1).wrapping_add(odd);
+    }
+    fold(state ^ odd, key[1] | 1)
+}

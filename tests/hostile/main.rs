@@ -1,0 +1,204 @@
+//! A segment whose any byte may be anything: every call gives data or a typed error, in bounded time and memory, without a
+//! signal, a panic or an access out of bounds (F28, F29, F30, F31).
+//!
+//! All of it happens in child processes: a signal, a failed assertion of the crate, memory beyond the limit and a call that does
+//! not end are seen by the parent as a child that did not end well.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod calls;
+mod claims;
+mod fields;
+mod image;
+mod scribble;
+
+use calls::{Calls, Tally};
+use fields::Chance;
+use image::Image;
+use shmvar::Key;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Longest that one damaged segment may take: some calls wait 20 ms for a lock that a dead one seems to hold.
+const CASE: Duration = Duration::from_secs(20);
+/// Private memory of a child.
+const MEMORY: u64 = 1 << 30;
+/// Memory that a damaged segment itself may come to take.
+const GROWTH: u64 = 48 << 20;
+
+/// What is under way, for the watchdog.
+static NOW: Mutex<Option<(String, Instant)>> = Mutex::new(None);
+
+fn guard() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    setrlimit(Resource::Data, Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) }).unwrap();
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).unwrap();
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(Duration::from_millis(500));
+            if let Some((case, since)) = &*NOW.lock().unwrap() {
+                if since.elapsed() > CASE {
+                    eprintln!("{case}: still at it after {:?}", since.elapsed());
+                    std::process::abort();
+                }
+            }
+        }
+    });
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        hook(info);
+        eprintln!("in the case: {:?}", NOW.lock().map(|now| now.clone()));
+    }));
+}
+
+/// One damaged segment, and every call there is. `late`: the damage comes when handles are attached already.
+fn case(what: &str, image: &Image, edits: &[(u64, u64)], late: bool, tally: &mut Tally) {
+    *NOW.lock().unwrap() = Some((format!("{what}, late: {late}"), Instant::now()));
+    let mut calls = Calls::new(tally);
+    let mut damaged = image.clone();
+    for (offset, value) in edits {
+        damaged.set(*offset, *value);
+    }
+    let file = if late { image.lay() } else { damaged.lay() };
+    let (writer, reader) = (calls.attach(image, false), calls.attach(image, true));
+    if late {
+        for (offset, value) in edits {
+            std::os::unix::fs::FileExt::write_all_at(&file, &value.to_le_bytes(), *offset).unwrap();
+        }
+    }
+    if let Some(reader) = &reader {
+        calls.read(reader);
+    }
+    if let Some(writer) = &writer {
+        calls.read(writer);
+        calls.write(writer);
+        calls.tidy(writer);
+    }
+    drop((writer, reader));
+    if let Some(again) = calls.attach(image, false) {
+        calls.destroy(&again);
+    }
+    shmvar::segments();
+    let grown = (file.metadata().unwrap().blocks() * 512).saturating_sub(image.bytes());
+    assert!(grown < GROWTH, "{what}: the segment came to take {grown} bytes more");
+    assert!(calls.wrong.is_empty(), "{what}, late: {late}: {:?}", calls.wrong);
+    *NOW.lock().unwrap() = None;
+}
+
+/// This program again, in a role, one half of the work each: what it prints at its end is parsed.
+fn half(role: &str, number: u32, env: &[(&str, String)]) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", role, "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env("SHMVAR_TEST_KEY", format!("test-{}-{role}-{number}", std::process::id()));
+    command.env("HALF", number.to_string()).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.envs(env.iter().map(|(name, value)| (name, value))).spawn().unwrap()
+}
+
+/// What a child left that did not end well.
+fn clean_up(key: &str) {
+    for entry in std::fs::read_dir("/dev/shm").unwrap().flatten() {
+        if entry.file_name().to_string_lossy().contains(key) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Runs both halves; how many damaged segments they met.
+fn both(role: &str, env: &[(&str, String)]) -> u64 {
+    let halves = [0, 1].map(|number| half(role, number, env));
+    let mut total = 0;
+    for (number, mut child) in halves.into_iter().enumerate() {
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        let status = child.wait().unwrap();
+        clean_up(&format!("test-{}-{role}-{number}", std::process::id()));
+        assert!(status.success(), "{role}: {status}\n{text}");
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("damaged segments: ")).unwrap_or_else(|| panic!("{text}"));
+        println!("{line}");
+        total += line.split(' ').next().unwrap().parse::<u64>().unwrap();
+    }
+    total
+}
+
+/// What a half does: its share of the cases, and the count at its end.
+fn play(cases: impl FnOnce(&Image, &mut dyn FnMut(&str, &Image, &[(u64, u64)], bool))) {
+    let Ok(text) = std::env::var("SHMVAR_TEST_KEY") else { return };
+    let half: u64 = std::env::var("HALF").unwrap().parse().unwrap();
+    guard();
+    let image = Image::take(&Key::text(&text).unwrap());
+    let (mut tally, mut number, mut done, mut failed) = (Tally::new(), 0, 0, Vec::new());
+    cases(&image, &mut |what, image, edits, late| {
+        number += 1;
+        if number % 2 == half {
+            // A panic is a failure, and the others are looked at all the same.
+            let one = std::panic::AssertUnwindSafe(|| case(what, image, edits, late, &mut tally));
+            if std::panic::catch_unwind(one).is_err() {
+                failed.push(format!("{what}, late: {late}"));
+            }
+            let _ = std::fs::remove_file(format!("/dev/shm/{}", image.name));
+            done += 1;
+        }
+    });
+    println!("\ndamaged segments: {done} {tally:?}");
+    assert!(failed.is_empty(), "{} failed: {:#?}", failed.len(), &failed[..failed.len().min(20)]);
+    assert!(tally["data"] > done && tally["corrupt"] > done / 20, "{tally:?}");
+}
+
+#[test]
+#[ignore = "a role of the tests below"]
+fn every_field() {
+    play(|quiet, run| {
+        let pending = quiet.pending();
+        let all = fields::of(quiet);
+        for field in &all {
+            let image = if field.part == "intent" { &pending } else { quiet };
+            let other = image.word(all[(field.offset / 8 % 97) as usize].offset);
+            for (i, value) in fields::values(image, field, other).into_iter().enumerate() {
+                let what = format!("{} {} at {}: {value:#x}", field.part, field.name, field.offset);
+                // Two by two: each half of the work has both.
+                run(&what, image, &[(field.offset, value)], i / 2 % 2 == 0);
+            }
+        }
+        // An identity whose check is right, as somebody who means it would make it.
+        for field in all.iter().filter(|field| field.part == "identity" && field.offset < 240) {
+            for value in fields::values(quiet, field, 5) {
+                let mut signed = quiet.clone();
+                signed.set(field.offset, value);
+                signed.sign();
+                run(&format!("signed {}: {value:#x}", field.name), &signed, &[], false);
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "a role of the tests below"]
+fn random_edits() {
+    play(|quiet, run| {
+        let (pending, all) = (quiet.pending(), fields::of(quiet));
+        for seed in seeds(3_000) {
+            let mut chance = Chance(seed);
+            let image = if chance.below(3) == 0 { &pending } else { quiet };
+            let edits = fields::at_random(image, &all, &mut chance);
+            run(&format!("seed {seed}"), image, &edits, seed / 2 % 2 == 0);
+        }
+    });
+}
+
+/// Seeds that are the same at each run, so that what fails fails again; others with `SHMVAR_SEED`.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let first = std::env::var("SHMVAR_SEED").map_or(1, |text| text.parse().unwrap());
+    first..first + count
+}
+
+#[test]
+fn f28_f29_f30_f31_ten_thousand_damaged_segments_are_data_or_typed_errors() {
+    let total = both("every_field", &[]) + both("random_edits", &[]);
+    println!("{total} damaged segments, no signal");
+    assert!(total > 10_000, "{total}");
+}
