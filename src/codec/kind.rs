@@ -245,9 +245,9 @@ impl<'a> Walk<'a> {
     }
 
     fn name(&mut self, module: &'a [u8], name: &'a [u8]) -> Result<u32, &'static str> {
-        let module = match modern(module, self.proto) {
-            b"exceptions" if self.proto < 3 => b"builtins",
-            module => module,
+        let (module, name) = match modern(module, name, self.proto) {
+            (b"exceptions", name) if self.proto < 3 => (&b"builtins"[..], name),
+            named => named,
         };
         self.globals.push(Name { module, name });
         u32::try_from(self.globals.len() - 1).map_err(|_| "too many names")
@@ -298,12 +298,14 @@ fn is_helper(name: &[u8]) -> bool {
     matches!(last, [b'_', b'_' | b'a'..=b'z', ..])
 }
 
-/// Protocols below 3 carry Python 2's names of modules.
-pub(crate) fn modern(module: &[u8], proto: u8) -> &[u8] {
-    match module {
-        b"__builtin__" if proto < 3 => b"builtins",
-        b"copy_reg" if proto < 3 => b"copyreg",
-        other => other,
+/// Protocols below 3 carry Python 2's names, and Python 3.13 that of a file within `pathlib`.
+pub(crate) fn modern<'a>(module: &'a [u8], name: &'a [u8], proto: u8) -> (&'a [u8], &'a [u8]) {
+    match (module, name) {
+        (b"__builtin__", b"xrange") if proto < 3 => (b"builtins", b"range"),
+        (b"__builtin__", _) if proto < 3 => (b"builtins", name),
+        (b"copy_reg", _) if proto < 3 => (b"copyreg", name),
+        (b"pathlib._local", _) => (b"pathlib", name),
+        _ => (module, name),
     }
 }
 

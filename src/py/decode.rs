@@ -146,9 +146,13 @@ fn read_buffers(
         return copied.map(|bytes| want.of(py, bytes)).transpose();
     }
     if !segment.trusted() {
-        let Some(stream) = large.pickle(patience).map_err(failed)? else { return Ok(None) };
+        let mut copies = Vec::with_capacity(parsed.buffers.len());
+        for place in &parsed.buffers {
+            let Some(copied) = copy_writable(patience, py, &large, *place)? else { return Ok(None) };
+            copies.push(copied);
+        }
         drop(large);
-        return want.of(py, decode_object(py, index, &PyBytes::new(py, &stream), false)?).map(Some);
+        return want.of(py, decode_plain_buffers(py, index, &stream, copies)?).map(Some);
     }
     let total: u64 = parsed.buffers.iter().map(|(_, len)| len).sum();
     let objects = match memory::over(py, segment, large, &parsed, want, total)? {
@@ -240,7 +244,7 @@ fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool) -> Py
 /// Of anything but a scalar.
 fn decode_object(py: Python<'_>, index: &Index<'_>, pickle: &Bound<'_, PyBytes>, trusted: bool) -> PyResult<Py<PyAny>> {
     if !trusted {
-        return plain::decode(py, pickle.as_bytes(), &Limits::default())
+        return plain::decode(py, pickle.as_bytes(), Vec::new(), &Limits::default())
             .map_err(|error| refused(py, error, index, pickle.as_bytes().len()));
     }
     match loads(py)?.call1((pickle,)) {
@@ -249,15 +253,32 @@ fn decode_object(py: Python<'_>, index: &Index<'_>, pickle: &Bound<'_, PyBytes>,
     }
 }
 
+/// Of a value in a segment that is not trusted, from its stream and copies of its buffers, which become part of it.
+fn decode_plain_buffers<'py>(
+    py: Python<'py>,
+    index: &Index<'_>,
+    stream: &[u8],
+    mut copies: Vec<Bound<'py, PyByteArray>>,
+) -> PyResult<Py<PyAny>> {
+    if let ([_], true, _) | ([_], _, true) = (&copies[..], stream == buffers::BYTEARRAY, stream == buffers::MEMORYVIEW)
+    {
+        let buffer = copies.remove(0).into_any();
+        return match stream == buffers::BYTEARRAY {
+            true => Ok(buffer.unbind()),
+            false => Ok(PyMemoryView::from(&buffer)?.into_any().unbind()),
+        };
+    }
+    let len = copies.iter().fold(stream.len(), |sum, copy| sum + copy.len());
+    plain::decode(py, stream, copies, &Limits::default()).map_err(|error| refused(py, error, index, len))
+}
+
 /// Why a value of a segment that is not trusted was not decoded, with its index and length.
 #[cold]
 fn refused(py: Python<'_>, error: PlainError, index: &Index<'_>, len: usize) -> PyErr {
-    let class = match error {
-        PlainError::Python(error) => return error,
-        PlainError::NeedsCode { .. } | PlainError::TooMuch { .. } => "UntrustedValueError",
-        PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => "CorruptSegmentError",
-    };
-    raise(py, class, |class| class.call1((format!("index {index} ({len} bytes): {error}"),)))
+    match error.class() {
+        Ok((class, why)) => raise(py, class, |class| class.call1((format!("index {index} ({len} bytes): {why}"),))),
+        Err(error) => error,
+    }
 }
 
 /// What `loads` raised: of a stream that is no pickle, damage; else (a class that is missing here, a `__setstate__` that

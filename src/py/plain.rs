@@ -1,22 +1,29 @@
 //! The decoder for values of a segment that is not trusted: plain data, and nothing that could run code.
 //!
-//! It builds real Python objects from the opcodes, without recursion, without an import and without a call of anything
-//! the pickle names. Work and memory are bounded by [`Limits`]; what was half built is freed on every error. On what it
-//! accepts it agrees with `pickle.loads`; it accepts less.
+//! It builds real Python objects from the opcodes, without recursion, and imports and calls nothing that the pickle names:
+//! names are compared with a short table ([`table`]), and what that holds is made here. Work and memory are bounded by
+//! [`Limits`]; what was half built is freed on every error. On what it accepts it agrees with `pickle.loads`; it accepts
+//! less.
 
 mod build;
 mod call;
+mod dtype;
 mod error;
+mod ndarray;
+mod standard;
+mod table;
 mod value;
 
-use std::collections::TryReserveError;
+use std::collections::{HashMap, TryReserveError};
+use std::rc::Rc;
 
-use pyo3::exceptions::PyMemoryError;
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyList, PySet, PyTuple};
+use pyo3::types::{PyByteArray, PyDict, PyFloat, PyList, PyMemoryView, PySet, PyTuple};
 
+use dtype::Desc;
 pub use error::{Limits, PlainError, to_pyerr};
-use value::{Budget, Node, Shape, Slot, Value};
+use value::{Budget, Class, Node, Pending, Shape, Slot, Value};
 
 use crate::codec::kind::{dotted, modern};
 use crate::codec::opcode::{HIGHEST_PROTOCOL, Op, Reader};
@@ -36,17 +43,35 @@ mod size {
     pub const ENTRY: usize = 64;
     pub const TUPLE: usize = 64;
     pub const TEXT: usize = 64;
+    /// With its first block.
+    pub const DEQUE: usize = 776;
+    pub const ORDERED: usize = 240;
+    /// A small object of the standard library or numpy, with what it consists of.
+    pub const OBJECT: usize = 256;
 }
 
-/// The value of `pickle`, if it is plain data.
-pub fn decode(py: Python<'_>, pickle: &[u8], limits: &Limits) -> Result<Py<PyAny>> {
+/// The value of `pickle`, if it is plain data. `buffers` are those beside it, copied to where nobody else writes; they
+/// become part of the value.
+pub fn decode<'py>(
+    py: Python<'py>,
+    pickle: &[u8],
+    buffers: Vec<Bound<'py, PyByteArray>>,
+    limits: &Limits,
+) -> Result<Py<PyAny>> {
+    let input = buffers.iter().fold(pickle.len(), |sum, buffer| sum.saturating_add(buffer.len()));
     let decoder = Decoder {
         py,
         limits,
         reader: Reader::new(pickle),
         stack: Stack::new(),
         nodes: Vec::new(),
-        budget: Budget::new(limits, pickle.len()),
+        pending: Vec::new(),
+        dtypes: HashMap::new(),
+        buffers: buffers.into_iter(),
+        budget: Budget::new(limits, input),
+        untold: 0,
+        wide_int: false,
+        slow_equality: false,
         proto: 0,
     };
     Ok(decoder.run()?.unbind())
@@ -54,8 +79,9 @@ pub fn decode(py: Python<'_>, pickle: &[u8], limits: &Limits) -> Result<Py<PyAny
 
 /// For the tests only.
 #[pyfunction]
-pub fn _decode_plain(py: Python<'_>, data: &[u8]) -> PyResult<Py<PyAny>> {
-    decode(py, data, &Limits::default()).map_err(|error| to_pyerr(py, error))
+#[pyo3(signature = (data, buffers = Vec::new()))]
+pub fn _decode_plain<'py>(py: Python<'py>, data: &[u8], buffers: Vec<Bound<'py, PyByteArray>>) -> PyResult<Py<PyAny>> {
+    decode(py, data, buffers, &Limits::default()).map_err(|error| to_pyerr(py, error))
 }
 
 fn too_much(limit: &'static str, value: u64) -> PlainError {
@@ -71,8 +97,8 @@ fn no_memory(_: TryReserveError) -> PlainError {
     PlainError::Python(PyMemoryError::new_err(()))
 }
 
-fn needs(what: &str) -> PlainError {
-    PlainError::NeedsCode { what: what.to_owned() }
+fn needs(what: impl Into<String>) -> PlainError {
+    PlainError::NeedsCode { what: what.into() }
 }
 
 struct Decoder<'a, 'py> {
@@ -81,7 +107,16 @@ struct Decoder<'a, 'py> {
     reader: Reader<'a>,
     stack: Stack<Slot<'py>>,
     nodes: Vec<Node>,
+    pending: Vec<Pending<'py>>,
+    /// By address. The object is kept, so no other can have it.
+    dtypes: HashMap<usize, (Bound<'py, PyAny>, Rc<Desc>)>,
+    buffers: std::vec::IntoIter<Bound<'py, PyByteArray>>,
     budget: Budget,
+    /// The sum of [`Node::untold`].
+    untold: u32,
+    /// An int was met that is slow to compare with what sets the other one. See [`Decoder::keep_equality_quick`].
+    wide_int: bool,
+    slow_equality: bool,
     proto: u8,
 }
 
@@ -122,7 +157,12 @@ impl<'a, 'py> Decoder<'a, 'py> {
                 self.stack.put(index, at).map_err(|why| self.damaged(why))?;
             }
             Op::Get(index) => {
-                let slot = self.stack.get(index).map_err(|why| self.damaged(why))?;
+                let mut slot = self.stack.get(index).map_err(|why| self.damaged(why))?;
+                if let Slot::Value(Value { shape, .. }) = &mut slot {
+                    if let Shape::Node(node) = *shape {
+                        *shape = if self.nodes[node as usize].placed { *shape } else { Shape::Within(node) };
+                    }
+                }
                 self.stack.push(slot);
             }
             Op::None => self.push(py.None().into_bound(py), 1, 0)?,
@@ -155,14 +195,14 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Op::List => {
                 let start = self.pop_mark()?;
                 self.budget.memory(size::LIST)?;
-                let list = self.new_node(PyList::empty(py).into_any())?;
+                let list = self.new_node(PyList::empty(py).into_any(), Class::Builtin)?;
                 self.append(&list, start)?;
                 self.stack.push(Slot::Value(list));
             }
             Op::Dict => {
                 let start = self.pop_mark()?;
                 self.budget.memory(size::DICT)?;
-                let dict = self.new_node(PyDict::new(py).into_any())?;
+                let dict = self.new_node(PyDict::new(py).into_any(), Class::Builtin)?;
                 self.set_items(&dict, start)?;
                 self.stack.push(Slot::Value(dict));
             }
@@ -187,13 +227,23 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Op::StackGlobal => self.stack_global()?,
             Op::Reduce => self.reduce()?,
             Op::Inst { module, name } => return Err(self.refuse(module, name)),
-            Op::Obj | Op::NewObj | Op::NewObjEx => {
-                return Err(needs("a class to make an object of"));
-            }
-            Op::Build => return Err(needs("__setstate__")),
+            Op::NewObj => self.new_object()?,
+            Op::Obj | Op::NewObjEx => return Err(needs("a class to make an object of")),
+            Op::Build => self.build()?,
             Op::PersId | Op::BinPersId => return Err(needs("a persistent id")),
             Op::Ext(_) => return Err(needs("a copyreg extension")),
-            Op::NextBuffer | Op::ReadonlyBuffer => return Err(needs("a buffer")),
+            Op::NextBuffer => {
+                let buffer = self.buffers.next().ok_or_else(|| needs("a buffer"))?;
+                self.push(buffer.into_any(), 0, 0)?;
+            }
+            Op::ReadonlyBuffer => {
+                let value = self.pop_value()?;
+                if !value.obj.is_exact_instance_of::<PyByteArray>() {
+                    return Err(needs("a buffer"));
+                }
+                let view = PyMemoryView::from(&value.obj)?.call_method0("toreadonly")?;
+                self.push(view, 0, size::OBJECT)?;
+            }
         }
         Ok(())
     }
@@ -203,43 +253,89 @@ impl<'a, 'py> Decoder<'a, 'py> {
     }
 
     fn refuse(&self, module: &[u8], name: &[u8]) -> PlainError {
-        PlainError::NeedsCode { what: dotted(modern(module, self.proto), name) }
+        let (module, name) = modern(module, name, self.proto);
+        PlainError::NeedsCode { what: dotted(module, name) }
+    }
+
+    /// What our own call of the interpreter or a library gave; an exception about the values is damage.
+    fn made<T>(&self, result: PyResult<T>, why: &'static str) -> Result<T> {
+        result.map_err(|error| match error {
+            error if error.is_instance_of::<PyMemoryError>(self.py) => error.into(),
+            // Not Ctrl-C, which may come between any two steps of Python code.
+            error if error.is_instance_of::<PyException>(self.py) => self.damaged(why),
+            error => error.into(),
+        })
     }
 
     fn push(&mut self, obj: Bound<'py, PyAny>, weight: usize, size: usize) -> Result<()> {
         self.budget.memory(size)?;
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-        self.stack.push(Slot::Value(Value { obj, weight, shape: Shape::Fixed(0) }));
+        self.stack.push(Slot::Value(Value::leaf(obj, weight)));
         Ok(())
     }
 
-    fn new_node(&mut self, obj: Bound<'py, PyAny>) -> Result<Value<'py>> {
+    fn new_node(&mut self, obj: Bound<'py, PyAny>, class: Class) -> Result<Value<'py>> {
         let index = u32::try_from(self.nodes.len()).map_err(|_| too_much("containers", u32::MAX.into()))?;
         self.nodes.try_reserve(1).map_err(no_memory)?;
-        self.nodes.push(Node::default());
-        Ok(Value { obj, weight: 0, shape: Shape::Node(index) })
+        self.nodes.push(Node { class, deques: u32::from(class == Class::Deque), ..Node::default() });
+        Ok(Value { obj, weight: 0, deques: 0, shape: Shape::Node(index) })
     }
 
     fn push_node(&mut self, obj: Bound<'py, PyAny>, size: usize) -> Result<()> {
         self.budget.memory(size)?;
-        let value = self.new_node(obj)?;
+        let value = self.new_node(obj, Class::Builtin)?;
         self.stack.push(Slot::Value(value));
         Ok(())
     }
 
+    fn push_pending(&mut self, pending: Pending<'py>) -> Result<()> {
+        self.budget.memory(size::OBJECT)?;
+        let index = u32::try_from(self.pending.len()).map_err(|_| too_much("objects", u32::MAX.into()))?;
+        self.pending.try_reserve(1).map_err(no_memory)?;
+        self.pending.push(pending);
+        self.stack.push(Slot::Pending(index));
+        Ok(())
+    }
+
+    /// The object itself, once its state has made it.
+    fn settled(&self, slot: Slot<'py>) -> Slot<'py> {
+        match slot {
+            Slot::Pending(index) => match &self.pending[index as usize] {
+                Pending::Built(value) => Slot::Value(value.clone()),
+                _ => slot,
+            },
+            _ => slot,
+        }
+    }
+
     fn pop_slot(&mut self) -> Result<Slot<'py>> {
-        self.stack.pop().map_err(|why| self.damaged(why))
+        let slot = self.stack.pop().map_err(|why| self.damaged(why))?;
+        Ok(self.settled(slot))
     }
 
     fn pop_value(&mut self) -> Result<Value<'py>> {
         match self.pop_slot()? {
             Slot::Value(value) => Ok(value),
-            Slot::Known(known) => Err(needs(known.name())),
+            slot => Err(self.no_value(&slot)),
+        }
+    }
+
+    fn no_value(&self, slot: &Slot<'py>) -> PlainError {
+        match slot {
+            Slot::Known(known) => needs(known.name()),
+            _ => self.damaged("an object without its state, or the arguments of a call, in the place of a value"),
         }
     }
 
     fn take(&mut self, start: usize) -> Result<Vec<Slot<'py>>> {
-        self.stack.split_off(start).map_err(no_memory)
+        let mut slots = self.stack.split_off(start).map_err(no_memory)?;
+        if !self.pending.is_empty() {
+            for slot in &mut slots {
+                if let Slot::Pending(_) = slot {
+                    *slot = self.settled(slot.clone());
+                }
+            }
+        }
+        Ok(slots)
     }
 
     fn pop_mark(&mut self) -> Result<usize> {
@@ -255,19 +351,60 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Shape::Fixed(height) => height,
             Shape::Node(node) => self.nodes[node as usize].height,
             Shape::TupleOf(node) => self.nodes[node as usize].height.saturating_add(1),
+            // No deeper for it: a way back up.
+            Shape::Within(_) => 0,
         }
     }
 
-    /// The item as something that may go into a container, and the height the container then has.
-    fn child<'s>(&self, slot: &'s Slot<'py>) -> Result<(&'s Value<'py>, u32)> {
-        let value = match slot {
-            Slot::Value(value) => value,
-            Slot::Known(known) => return Err(needs(known.name())),
-        };
+    /// The item as something that goes into a container, and the height the container then has.
+    fn child<'s>(&mut self, slot: &'s Slot<'py>) -> Result<(&'s Value<'py>, u32)> {
+        let Slot::Value(value) = slot else { return Err(self.no_value(slot)) };
         let height = self.height(value.shape).saturating_add(1);
         if height > self.limits.depth {
             return Err(too_much("depth", self.limits.depth.into()));
         }
+        match value.shape {
+            Shape::Node(node) => self.nodes[node as usize].placed = true,
+            Shape::Within(node) => {
+                self.nodes[node as usize].placed = true;
+                self.untold(node, self.nodes[node as usize].deques)?;
+            }
+            Shape::Fixed(_) | Shape::TupleOf(_) => {}
+        }
         Ok((value, height))
     }
+
+    /// Deques inside each other in `value`, as far as what holds it is told.
+    fn deques(&self, value: &Value<'py>) -> u32 {
+        match value.shape {
+            Shape::Fixed(_) => value.deques,
+            Shape::Node(node) | Shape::TupleOf(node) => self.nodes[node as usize].deques,
+            Shape::Within(_) => 0,
+        }
+    }
+
+    /// A node that lies in something already has, or gets, so many deques below it. A path from the outermost value
+    /// leaves each node once, so what it meets is at most what its first node was told, and the sum of these.
+    fn untold(&mut self, node: u32, deques: u32) -> Result<()> {
+        let node = &mut self.nodes[node as usize];
+        if deques > node.untold {
+            self.untold = self.untold.saturating_add(deques - node.untold);
+            node.untold = deques;
+        }
+        if self.untold > self.limits.deques {
+            return Err(too_much("deques inside each other", self.limits.deques.into()));
+        }
+        Ok(())
+    }
+
+    /// Decimals and Fractions compare with ints by arithmetic, which is quadratic in C: not with giant ones.
+    fn keep_equality_quick(&self) -> Result<()> {
+        match self.wide_int && self.slow_equality {
+            true => Err(too_much("bytes of an int beside a Decimal, Fraction or long double", WIDE_INT as u64)),
+            false => Ok(()),
+        }
+    }
 }
+
+/// Wider ints count as such, in bytes.
+const WIDE_INT: usize = 2_048;

@@ -5,16 +5,22 @@ use pyo3::prelude::*;
 use pyo3::types::frozenset::PyFrozenSetBuilder;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PySet, PyString, PyTuple};
 
-use super::value::{Shape, Slot, Value};
-use super::{Decoder, Result, size, too_much};
+use super::value::{Class, Shape, Slot, Value};
+use super::{Decoder, Result, WIDE_INT, size, too_much};
+
+const NO_KEY: &str = "a dict key or set member that cannot be hashed or compared";
 
 /// From here on an allocation may fail, and the fallible constructor is worth its zeroing.
 const LARGE: usize = 1 << 16;
 
 impl<'py> Decoder<'_, 'py> {
-    pub(super) fn int(&self, digits: &[u8]) -> Result<Bound<'py, PyAny>> {
+    pub(super) fn int(&mut self, digits: &[u8]) -> Result<Bound<'py, PyAny>> {
         if digits.len() > self.limits.int_bytes {
             return Err(too_much("bytes of one int", self.limits.int_bytes as u64));
+        }
+        if digits.len() > WIDE_INT {
+            self.wide_int = true;
+            self.keep_equality_quick()?;
         }
         if digits.len() <= 8 {
             let negative = digits.last().is_some_and(|&top| top >= 0x80);
@@ -67,79 +73,99 @@ impl<'py> Decoder<'_, 'py> {
 
     pub(super) fn tuple(&mut self, start: usize) -> Result<()> {
         let slots = self.take(start)?;
-        let (weight, height) = self.immutable(&slots)?;
-        let shape = match slots.as_slice() {
-            [Slot::Value(Value { shape: Shape::Node(node), .. })] => Shape::TupleOf(*node),
-            _ => Shape::Fixed(height),
-        };
         self.budget.memory(size::TUPLE + 8 * slots.len())?;
-        let obj = PyTuple::new(self.py, slots.iter().map(Slot::object))?.into_any();
-        self.stack.push(Slot::Value(Value { obj, weight, shape }));
+        if slots.iter().any(|slot| matches!(slot, Slot::Known(known) if known.is_argument())) {
+            self.stack.push(Slot::Arguments(slots.into()));
+            return Ok(());
+        }
+        let mut value = self.immutable(&slots)?;
+        if let [Slot::Value(Value { shape: Shape::Node(node) | Shape::Within(node), .. })] = slots.as_slice() {
+            value.shape = Shape::TupleOf(*node);
+        }
+        value.obj = PyTuple::new(self.py, slots.iter().map(Slot::object))?.into_any();
+        self.stack.push(Slot::Value(value));
         Ok(())
     }
 
     pub(super) fn frozen_set(&mut self, start: usize) -> Result<()> {
         let slots = self.take(start)?;
-        let (weight, height) = self.immutable(&slots)?;
+        let mut value = self.immutable(&slots)?;
         self.budget.memory(size::SET + size::ENTRY * slots.len())?;
         let mut builder = PyFrozenSetBuilder::new(self.py)?;
         for slot in &slots {
-            let (value, _) = self.child(slot)?;
-            self.check_key(value)?;
-            builder.add(&value.obj)?;
+            let (member, _) = self.child(slot)?;
+            self.check_key(member)?;
+            let added = builder.add(&member.obj);
+            self.made(added, NO_KEY)?;
         }
-        self.stack.push(Slot::Value(Value { obj: builder.finalize().into_any(), weight, shape: Shape::Fixed(height) }));
+        value.obj = builder.finalize().into_any();
+        self.stack.push(Slot::Value(value));
         Ok(())
     }
 
-    /// The weight and height of a tuple or frozenset of `slots`.
-    fn immutable(&self, slots: &[Slot<'py>]) -> Result<(u32, u32)> {
-        let (mut weight, mut height, mut hashable) = (1u32, 0, true);
+    /// All but the object, of a tuple or frozenset of `slots`.
+    fn immutable(&mut self, slots: &[Slot<'py>]) -> Result<Value<'py>> {
+        let (mut weight, mut height, mut deques, mut hashable) = (1u32, 0, 0, true);
         for slot in slots {
             let (value, above) = self.child(slot)?;
             hashable &= value.weight != 0;
             weight = weight.saturating_add(value.weight);
             height = height.max(above);
+            deques = deques.max(self.deques(value));
         }
-        Ok((if hashable { weight } else { 0 }, height))
+        let weight = if hashable { weight } else { 0 };
+        Ok(Value { obj: self.py.None().into_bound(self.py), weight, deques, shape: Shape::Fixed(height) })
     }
 
     pub(super) fn append(&mut self, target: &Value<'py>, start: usize) -> Result<()> {
         let slots = self.take(start)?;
-        let (Ok(list), Shape::Node(node)) = (target.obj.cast_exact::<PyList>(), target.shape) else {
+        let class = self.class(target);
+        let (list, Shape::Node(node) | Shape::Within(node)) = (target.obj.cast_exact::<PyList>(), target.shape) else {
             return Err(self.damaged("items for something that is no list"));
         };
+        if list.is_err() && class != Class::Deque {
+            return Err(self.damaged("items for something that is no list"));
+        }
         self.budget.memory(size::LIST_ITEM * slots.len())?;
         for slot in &slots {
             let (value, height) = self.child(slot)?;
-            list.append(&value.obj)?;
+            match list {
+                Ok(list) => list.append(&value.obj)?,
+                Err(_) => drop(target.obj.call_method1("append", (&value.obj,))?),
+            }
             let entry = &mut self.nodes[node as usize];
             entry.heaviest = entry.heaviest.max(value.weight);
             entry.unhashable |= value.weight == 0;
-            self.grow(target, value, height);
+            self.grow(target, value, height)?;
         }
         Ok(())
     }
 
     pub(super) fn set_items(&mut self, target: &Value<'py>, start: usize) -> Result<()> {
         let slots = self.take(start)?;
-        let Ok(dict) = target.obj.cast_exact::<PyDict>() else {
+        let ordered = self.class(target) == Class::Ordered;
+        let dict = target.obj.cast_exact::<PyDict>().ok();
+        if dict.is_none() && !ordered {
             return Err(self.damaged("keys and values for something that is no dict"));
-        };
+        }
         if !slots.len().is_multiple_of(2) {
             return Err(self.damaged("a key without a value"));
         }
-        if dict.is_empty() && !slots.is_empty() {
+        if !slots.is_empty() && dict.is_some_and(|dict| dict.is_empty()) {
             self.budget.memory(size::DICT_TABLE)?;
         }
-        self.budget.memory(size::ENTRY * (slots.len() / 2))?;
+        self.budget.memory(size::ENTRY * (slots.len() / 2) * (1 + usize::from(ordered)))?;
         for pair in slots.chunks_exact(2) {
             let (key, key_height) = self.child(&pair[0])?;
             let (value, height) = self.child(&pair[1])?;
             self.check_key(key)?;
-            dict.set_item(&key.obj, &value.obj)?;
-            self.grow(target, value, height);
-            self.grow(target, key, key_height);
+            let set = match dict {
+                Some(dict) => dict.set_item(&key.obj, &value.obj),
+                None => target.obj.set_item(&key.obj, &value.obj),
+            };
+            self.made(set, NO_KEY)?;
+            self.grow(target, value, height)?;
+            self.grow(target, key, key_height)?;
         }
         Ok(())
     }
@@ -153,24 +179,40 @@ impl<'py> Decoder<'_, 'py> {
         for slot in &slots {
             let (value, height) = self.child(slot)?;
             self.check_key(value)?;
-            set.add(&value.obj)?;
-            self.grow(target, value, height);
+            let added = set.add(&value.obj);
+            self.made(added, NO_KEY)?;
+            self.grow(target, value, height)?;
         }
         Ok(())
     }
 
+    fn class(&self, target: &Value<'py>) -> Class {
+        match target.shape {
+            Shape::Node(node) | Shape::Within(node) => self.nodes[node as usize].class,
+            Shape::Fixed(_) | Shape::TupleOf(_) => Class::Builtin,
+        }
+    }
+
     /// Notes that `value` now lies in `target`. A container that was already inside another when it grew is not
     /// followed upwards, so a stream made for it can nest mutable containers deeper than the limit: the interpreter
-    /// frees and walks those without recursion. Tuples, which it hashes recursively, are exact.
-    fn grow(&mut self, target: &Value<'py>, value: &Value<'py>, height: u32) {
-        let Shape::Node(node) = target.shape else {
-            return;
-        };
+    /// frees and walks those without recursion. Tuples, which it hashes recursively, are exact; deques, which it frees
+    /// recursively, are bounded from above.
+    fn grow(&mut self, target: &Value<'py>, value: &Value<'py>, height: u32) -> Result<()> {
+        let (Shape::Node(node) | Shape::Within(node)) = target.shape else { return Ok(()) };
         // A list in itself is no deeper for it.
-        if !matches!(value.shape, Shape::Node(own) if own == node) {
-            let entry = &mut self.nodes[node as usize];
-            entry.height = entry.height.max(height);
+        if matches!(value.shape, Shape::Node(own) | Shape::Within(own) if own == node) {
+            return Ok(());
         }
+        let deques = self.deques(value);
+        let entry = &mut self.nodes[node as usize];
+        entry.height = entry.height.max(height);
+        let deques = deques + u32::from(entry.class == Class::Deque);
+        entry.deques = entry.deques.max(deques);
+        let placed = entry.placed;
+        if deques > self.limits.deques {
+            return Err(too_much("deques inside each other", self.limits.deques.into()));
+        }
+        if placed { self.untold(node, deques) } else { Ok(()) }
     }
 
     /// Everything that is asked of a dict key or set member before the interpreter hashes it.
@@ -179,7 +221,7 @@ impl<'py> Decoder<'_, 'py> {
             return Err(self.damaged("a dict key or set member that cannot be hashed"));
         }
         self.check_key_cost(key.weight, self.height(key.shape))?;
-        self.budget.tick()
+        if self.slow_equality { self.budget.look() } else { self.budget.tick() }
     }
 
     pub(super) fn check_key_cost(&self, weight: u32, height: u32) -> Result<()> {
@@ -204,9 +246,10 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     fn fill_from(&mut self, start: usize, how: Fill<Self, Value<'py>>) -> Result<()> {
-        match self.stack.under(start).map_err(|why| self.damaged(why))?.clone() {
+        let target = self.stack.under(start).map_err(|why| self.damaged(why))?.clone();
+        match self.settled(target) {
             Slot::Value(target) => how(self, &target, start),
-            Slot::Known(known) => Err(super::needs(known.name())),
+            other => Err(self.no_value(&other)),
         }
     }
 }

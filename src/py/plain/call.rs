@@ -1,18 +1,22 @@
-//! The calls that are data: `set`, `frozenset`, `bytearray`, `bytes`, `complex` and `_codecs.encode`, as CPython writes
-//! plain values in protocols without an opcode for them. Any other global ends the decoding.
+//! The calls that are data, as CPython writes values that have no opcode: found in the table by name, made here from
+//! checked arguments. Any other global ends the decoding.
 
 use pyo3::prelude::*;
 use pyo3::types::frozenset::PyFrozenSetBuilder;
-use pyo3::types::{PyBytes, PyComplex, PyFloat, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyComplex, PyFloat, PyList, PyMemoryView, PySet, PyString, PyTuple};
 
-use super::value::{Known, Node, Shape, Slot, Value};
+use super::table::Known;
+use super::value::{Class, Node, Pending, Shape, Slot, Value};
 use super::{Decoder, Result, compared, needs, size};
 use crate::codec::kind::modern;
 
+/// Most arguments of any call in the table; a path has one for each of its parts.
+const MOST_ARGUMENTS: usize = 1_000;
+
 impl<'py> Decoder<'_, 'py> {
     pub(super) fn global(&mut self, module: &[u8], name: &[u8]) -> Result<()> {
-        let known = Known::find(modern(module, self.proto), name);
-        let known = known.ok_or_else(|| self.refuse(module, name))?;
+        let (recent, plain) = modern(module, name, self.proto);
+        let known = Known::find(recent, plain).ok_or_else(|| self.refuse(module, name))?;
         self.stack.push(Slot::Known(known));
         Ok(())
     }
@@ -27,25 +31,105 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     pub(super) fn reduce(&mut self) -> Result<()> {
-        let arguments = self.pop_value()?;
+        let arguments = self.pop_slot()?;
         let Slot::Known(known) = self.pop_slot()? else {
             return Err(self.damaged("a call of something that is no function"));
+        };
+        let arguments = match arguments {
+            Slot::Value(value) => value,
+            Slot::Arguments(slots) => return self.call_with_class(known, &slots),
+            other => return Err(self.no_value(&other)),
         };
         let Ok(tuple) = arguments.obj.cast_exact::<PyTuple>() else {
             return Err(self.damaged("a call with something that is no argument tuple"));
         };
-        // Two at most, before anything is copied.
-        if tuple.len() > 2 {
+        // Before anything is copied.
+        if tuple.len() > MOST_ARGUMENTS {
             return Err(needs(known.name()));
         }
         let items: Vec<_> = tuple.iter().collect();
-        let slot = match (known, items.as_slice()) {
+        let slot = match known {
+            Known::Dtype => return self.dtype(&items),
+            Known::FromBuffer | Known::Scalar => Slot::Value(self.array_call(known, &items)?),
+            _ => match self.builtin(known, &items, &arguments)? {
+                Some(slot) => slot,
+                None => Slot::Value(self.standard(known, &items)?),
+            },
+        };
+        self.stack.push(slot);
+        Ok(())
+    }
+
+    /// A class of the table without arguments, made before its state is known.
+    pub(super) fn new_object(&mut self) -> Result<()> {
+        let arguments = self.pop_slot()?;
+        let Slot::Known(known) = self.pop_slot()? else {
+            return Err(needs("a class to make an object of"));
+        };
+        match arguments.object().map(|arguments| arguments.cast_exact::<PyTuple>()) {
+            Some(Ok(none)) if known == Known::Uuid && none.is_empty() => self.push_pending(Pending::Uuid),
+            _ => Err(needs(known.name())),
+        }
+    }
+
+    pub(super) fn build(&mut self) -> Result<()> {
+        let state = self.pop_value()?;
+        let Slot::Pending(index) = *self.stack.top().map_err(|why| self.damaged(why))? else {
+            return Err(needs("__setstate__"));
+        };
+        let built = match &self.pending[index as usize] {
+            Pending::Uuid => self.uuid(&state.obj)?,
+            Pending::Dtype(kind) => {
+                let kind = kind.clone();
+                self.dtype_state(&kind, &state.obj)?
+            }
+            Pending::Array => self.array_state(&state.obj)?,
+            Pending::Built(_) => return Err(self.damaged("a second state for one object")),
+        };
+        self.pending[index as usize] = Pending::Built(built);
+        Ok(())
+    }
+
+    fn call_with_class(&mut self, known: Known, slots: &[Slot<'py>]) -> Result<()> {
+        match (known, slots) {
+            (Known::Reconstruct, [Slot::Known(Known::NdArray), Slot::Value(shape), Slot::Value(kind)])
+                if shape.obj.is_exact_instance_of::<PyTuple>() && kind.obj.is_exact_instance_of::<PyBytes>() =>
+            {
+                self.push_pending(Pending::Array)
+            }
+            (
+                Known::ArrayOf,
+                [Slot::Known(Known::Array), Slot::Value(code), Slot::Value(format), Slot::Value(bytes)],
+            ) => {
+                let value = self.array_of(&code.obj, &format.obj, &bytes.obj)?;
+                self.stack.push(Slot::Value(value));
+                Ok(())
+            }
+            _ => Err(needs(known.name())),
+        }
+    }
+
+    /// `None`: none of these, or not with such arguments.
+    fn builtin(
+        &mut self,
+        known: Known,
+        items: &[Bound<'py, PyAny>],
+        arguments: &Value<'py>,
+    ) -> Result<Option<Slot<'py>>> {
+        Ok(Some(match (known, items) {
             (Known::Set | Known::FrozenSet, []) => self.set_of(known, &PyList::empty(self.py), Node::default())?,
             (Known::Set | Known::FrozenSet, [items]) => match (items.cast_exact::<PyList>(), arguments.shape) {
                 (Ok(list), Shape::TupleOf(node)) => self.set_of(known, list, self.nodes[node as usize])?,
                 _ => return Err(needs(known.name())),
             },
             (Known::Bytes, []) => self.bytes_slot(&[])?,
+            (Known::Bytes | Known::ByteArray, [source]) if is_buffer(source) => {
+                let copy = source.extract::<Vec<u8>>()?;
+                match known {
+                    Known::Bytes => self.bytes_slot(&copy)?,
+                    _ => self.bytearray_slot(&copy)?,
+                }
+            }
             (Known::Encode, [text, encoding]) => {
                 let bytes = self.latin1(text, encoding, known)?;
                 self.bytes_slot(&bytes)?
@@ -63,15 +147,14 @@ impl<'py> Decoder<'_, 'py> {
                 match (real.cast_exact::<PyFloat>(), imaginary.cast_exact::<PyFloat>()) {
                     (Ok(real), Ok(imaginary)) => {
                         self.budget.memory(32)?;
-                        scalar(PyComplex::from_doubles(self.py, real.value(), imaginary.value()).into_any(), 1)
+                        let complex = PyComplex::from_doubles(self.py, real.value(), imaginary.value());
+                        Slot::Value(Value::leaf(complex.into_any(), 1))
                     }
                     _ => return Err(needs(known.name())),
                 }
             }
-            _ => return Err(needs(known.name())),
-        };
-        self.stack.push(slot);
-        Ok(())
+            _ => return Ok(None),
+        }))
     }
 
     /// A set of a list's items, which were weighed when they went into the list.
@@ -85,9 +168,10 @@ impl<'py> Decoder<'_, 'py> {
             let set = PySet::empty(self.py)?;
             for item in list {
                 self.budget.tick()?;
-                set.add(item)?;
+                let added = set.add(item);
+                self.made(added, "a set member that cannot be hashed or compared")?;
             }
-            let value = self.new_node(set.into_any())?;
+            let value = self.new_node(set.into_any(), Class::Builtin)?;
             if let Shape::Node(node) = value.shape {
                 self.nodes[node as usize].height = items.height;
             }
@@ -96,22 +180,24 @@ impl<'py> Decoder<'_, 'py> {
         let mut builder = PyFrozenSetBuilder::new(self.py)?;
         for item in list {
             self.budget.tick()?;
-            builder.add(item)?;
+            let added = builder.add(item);
+            self.made(added, "a set member that cannot be hashed or compared")?;
         }
         let count = u32::try_from(list.len()).unwrap_or(u32::MAX);
         Ok(Slot::Value(Value {
             obj: builder.finalize().into_any(),
             weight: items.heaviest.saturating_mul(count).saturating_add(1),
+            deques: items.deques,
             shape: Shape::Fixed(items.height),
         }))
     }
 
     fn bytes_slot(&mut self, bytes: &[u8]) -> Result<Slot<'py>> {
-        Ok(scalar(self.bytes(bytes)?, compared(bytes.len())))
+        Ok(Slot::Value(Value::leaf(self.bytes(bytes)?, compared(bytes.len()))))
     }
 
     fn bytearray_slot(&mut self, bytes: &[u8]) -> Result<Slot<'py>> {
-        Ok(scalar(self.bytearray(bytes)?, 0))
+        Ok(Slot::Value(Value::leaf(self.bytearray(bytes)?, 0)))
     }
 
     fn latin1(&self, text: &Bound<'py, PyAny>, encoding: &Bound<'py, PyAny>, known: Known) -> Result<Vec<u8>> {
@@ -121,11 +207,15 @@ impl<'py> Decoder<'_, 'py> {
         if !matches!(&*encoding.to_string_lossy(), "latin1" | "latin-1") {
             return Err(needs(known.name()));
         }
+        self.latin1_bytes(text)
+    }
+
+    pub(super) fn latin1_bytes(&self, text: &Bound<'py, PyString>) -> Result<Vec<u8>> {
         let text = text.to_str().map_err(|_| self.damaged("a str that is not Latin-1"))?;
         text.chars().map(|c| u8::try_from(c).map_err(|_| self.damaged("a str that is not Latin-1"))).collect()
     }
 }
 
-fn scalar(obj: Bound<'_, PyAny>, weight: usize) -> Slot<'_> {
-    Slot::Value(Value { obj, weight: u32::try_from(weight).unwrap_or(u32::MAX), shape: Shape::Fixed(0) })
+fn is_buffer(object: &Bound<'_, PyAny>) -> bool {
+    object.is_exact_instance_of::<PyByteArray>() || object.is_exact_instance_of::<PyMemoryView>()
 }

@@ -5,22 +5,25 @@ use std::fmt;
 use pyo3::prelude::*;
 
 /// Bounds on one decoding. With the defaults, of what CPython's pickler makes of plain values only this is refused:
-/// nesting beyond `depth`, ints beyond `int_bytes`, keys beyond `key_depth` or `key_weight`.
+/// nesting beyond `depth` or `deques`, ints beyond `int_bytes`, keys beyond `key_depth` or `key_weight`.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Containers inside each other.
     pub depth: u32,
+    /// Deques inside each other: freeing them recurses in C without a check of its own.
+    pub deques: u32,
     /// The same for dict keys and set members: hashing recurses in C without a check of its own.
     pub key_depth: u32,
     /// Steps to hash or compare one key: 1 for each value in it, and 1 more for each 64 bytes of text. A tuple of shared
     /// tuples can take 2^n of them, since tuples do not remember their hash. A str of 10,000 steps has 640,000 bytes.
     pub key_weight: u32,
-    /// Length of one int. 65,536 bytes are some 157,000 decimal digits.
+    /// Length of one int. 65,536 bytes are some 157,000 decimal digits. Those that go into a Fraction or range, or stand
+    /// beside a Decimal or Fraction, have 2,048 at most.
     pub int_bytes: usize,
     /// Opcodes in one pickle.
     pub opcodes: u64,
     /// Bytes of Python objects built: this much, and so much more for each byte of the pickle. An empty set takes 232
-    /// bytes from 2; nothing that CPython writes grows more.
+    /// bytes from 2, an empty deque 776 from 5; nothing that CPython writes grows more.
     pub memory_base: u64,
     /// See `memory_base`.
     pub memory_per_byte: u64,
@@ -35,12 +38,13 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             depth: 20_000,
+            deques: 10_000,
             key_depth: 200,
             key_weight: 10_000,
             int_bytes: 65_536,
             opcodes: 1 << 32,
             memory_base: 16 << 20,
-            memory_per_byte: 128,
+            memory_per_byte: 160,
             cpu_base_ns: 2_000_000_000,
             cpu_ns_per_byte: 1_000,
         }
@@ -55,6 +59,8 @@ pub enum PlainError {
     Damaged { at: usize, why: &'static str },
     /// Needs a class, a function or a buffer; `what` is short and printable.
     NeedsCode { what: String },
+    /// It holds arrays, and numpy cannot be imported.
+    Missing { module: &'static str },
     /// The pickle says it is of this protocol.
     NewerProtocol(u8),
     /// The named limit, and its value.
@@ -69,6 +75,9 @@ impl fmt::Display for PlainError {
             PlainError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
             PlainError::NeedsCode { what } => {
                 write!(f, "the value needs {what}, and this segment is not trusted: only plain data is decoded")
+            }
+            PlainError::Missing { module } => {
+                write!(f, "the value holds something of {module}, which is not installed here or cannot be imported")
             }
             PlainError::NewerProtocol(proto) => {
                 write!(f, "the value was written by pickle protocol {proto}; this reads up to 5")
@@ -87,14 +96,26 @@ impl From<PyErr> for PlainError {
     }
 }
 
+impl PlainError {
+    /// The name of the exception's class in `shmvar`; an exception of the interpreter goes through as it is.
+    pub fn class(self) -> Result<(&'static str, String), PyErr> {
+        let class = match self {
+            PlainError::Python(error) => return Err(error),
+            PlainError::NeedsCode { .. } | PlainError::Missing { .. } | PlainError::TooMuch { .. } => {
+                "UntrustedValueError"
+            }
+            PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => "CorruptSegmentError",
+        };
+        Ok((class, self.to_string()))
+    }
+}
+
 /// The Python exception for `error`; the classes live in `shmvar._errors`.
 pub fn to_pyerr(py: Python<'_>, error: PlainError) -> PyErr {
-    let class = match error {
-        PlainError::Python(error) => return error,
-        PlainError::NeedsCode { .. } | PlainError::TooMuch { .. } => "UntrustedValueError",
-        PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => "CorruptSegmentError",
+    let (class, message) = match error.class() {
+        Ok(named) => named,
+        Err(error) => return error,
     };
-    let message = error.to_string();
     let raised = py.import("shmvar._errors").and_then(|errors| errors.getattr(class)?.call1((message,)));
     match raised {
         Ok(exception) => PyErr::from_value(exception),

@@ -1,5 +1,8 @@
 //! What the decoder of untrusted values keeps about each Python object it has made.
 
+use std::rc::Rc;
+
+use super::table::Known;
 use crate::os::thread_cpu_ns;
 use pyo3::prelude::*;
 
@@ -8,15 +11,28 @@ use pyo3::prelude::*;
 pub enum Slot<'py> {
     Value(Value<'py>),
     Known(Known),
+    /// A tuple with a [`Known`] in it: the arguments of a call, and nothing else.
+    Arguments(Rc<[Slot<'py>]>),
+    /// An object that its state will make: see this entry of the decoder's list.
+    Pending(u32),
 }
 
 impl<'py> Slot<'py> {
     pub fn object(&self) -> Option<&Bound<'py, PyAny>> {
         match self {
             Slot::Value(value) => Some(&value.obj),
-            Slot::Known(_) => None,
+            _ => None,
         }
     }
+}
+
+/// What pickle makes in two steps, a call and then `BUILD`.
+pub enum Pending<'py> {
+    Uuid,
+    /// With its kind and size, as `i8`.
+    Dtype(String),
+    Array,
+    Built(Value<'py>),
 }
 
 #[derive(Clone)]
@@ -24,7 +40,16 @@ pub struct Value<'py> {
     pub obj: Bound<'py, PyAny>,
     /// Steps to hash it, 0 if it cannot be hashed.
     pub weight: u32,
+    /// Deques inside each other in it, where it cannot grow: the interpreter frees these by recursion.
+    pub deques: u32,
     pub shape: Shape,
+}
+
+impl<'py> Value<'py> {
+    /// Something that contains nothing which the decoder made.
+    pub fn leaf(obj: Bound<'py, PyAny>, weight: usize) -> Self {
+        Value { obj, weight: u32::try_from(weight).unwrap_or(u32::MAX), deques: 0, shape: Shape::Fixed(0) }
+    }
 }
 
 /// How deep an object's contents go.
@@ -32,57 +57,37 @@ pub struct Value<'py> {
 pub enum Shape {
     /// Immutable, so for ever.
     Fixed(u32),
-    /// A list, dict or set: see this node, for it may still grow while the stack and the memo both hold it.
+    /// A container that may still grow while the stack and the memo both hold it: see this node.
     Node(u32),
-    /// A tuple of just that list, dict or set: the arguments of `set` in protocols 2 and 3.
+    /// The same, fetched from the memo before it lay in anything: what is being filled now, referred to from within.
+    Within(u32),
+    /// A tuple of just that container: the arguments of `set` in protocols 2 and 3.
     TupleOf(u32),
 }
 
-/// One list, dict or set, as grown so far.
+/// One list, dict, set or deque, as grown so far.
 #[derive(Clone, Copy, Default)]
 pub struct Node {
     pub height: u32,
     /// The greatest weight among the items of a list.
     pub heaviest: u32,
     pub unhashable: bool,
+    pub class: Class,
+    /// It lies in something.
+    pub placed: bool,
+    /// Deques inside each other, itself included.
+    pub deques: u32,
+    /// Of these, what those above it were not told of: it grew after it was placed.
+    pub untold: u32,
 }
 
-/// The handful of globals that CPython writes for plain values where the protocol has no opcode for them. They are
-/// recognised by name; nothing is looked up.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    Set,
-    FrozenSet,
-    ByteArray,
-    Bytes,
-    Complex,
-    /// `_codecs.encode(text, 'latin1')`: bytes in protocol 2.
-    Encode,
-}
-
-impl Known {
-    pub fn find(module: &[u8], name: &[u8]) -> Option<Self> {
-        Some(match (module, name) {
-            (b"builtins", b"set") => Known::Set,
-            (b"builtins", b"frozenset") => Known::FrozenSet,
-            (b"builtins", b"bytearray") => Known::ByteArray,
-            (b"builtins", b"bytes") => Known::Bytes,
-            (b"builtins", b"complex") => Known::Complex,
-            (b"_codecs", b"encode") => Known::Encode,
-            _ => return None,
-        })
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Known::Set => "builtins.set",
-            Known::FrozenSet => "builtins.frozenset",
-            Known::ByteArray => "builtins.bytearray",
-            Known::Bytes => "builtins.bytes",
-            Known::Complex => "builtins.complex",
-            Known::Encode => "_codecs.encode",
-        }
-    }
+/// Whose methods fill a container.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Class {
+    #[default]
+    Builtin,
+    Ordered,
+    Deque,
 }
 
 /// What has been spent, against the limits for this input.
@@ -115,16 +120,26 @@ impl Budget {
         }
     }
 
-    /// Called for each insertion of a key: the only step whose time does not show in the stream.
+    /// Called for each insertion of a key: the only step of builtin containers whose time does not show in the stream.
     pub fn tick(&mut self) -> Result<(), super::PlainError> {
         self.ticks += 1;
         if self.ticks < TICKS {
             return Ok(());
         }
+        self.look()
+    }
+
+    /// Looks at the clock.
+    pub fn look(&mut self) -> Result<(), super::PlainError> {
         self.ticks = 0;
         if thread_cpu_ns() > self.cpu_end {
             return Err(super::too_much("nanoseconds of processor time", self.cpu));
         }
         Ok(())
+    }
+
+    /// Time that is not the stream's doing.
+    pub fn forgive(&mut self, since: u64) {
+        self.cpu_end = self.cpu_end.saturating_add(thread_cpu_ns().saturating_sub(since));
     }
 }
