@@ -11,9 +11,10 @@ use crate::layout::{
 use crate::mem::Mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Kinds of the summary: classes come first, then free spans by order.
-const KIND_FREE: usize = 32;
-const KIND_ZONES: usize = 42;
+/// Kinds of the summary: classes come first, then free spans by order, from here on.
+pub const KIND_FREE: usize = 32;
+/// Free spans of whole zones, by order.
+pub const KIND_ZONES: usize = 42;
 /// Wrong bits that a search puts right before it gives up: only a hostile writer makes any.
 const WRONG_BITS: u32 = 1 << 16;
 
@@ -43,14 +44,15 @@ fn set_bit(word: &AtomicU64, bit: u64, on: bool) {
 impl<'a> Arena<'a> {
     /// Metadata of a zone in use.
     #[inline(always)]
-    fn zone(&self, zone: u64) -> Result<&'a ZoneMeta> {
+    pub fn zone(&self, zone: u64) -> Result<&'a ZoneMeta> {
         if zone >= self.geo.zones_max {
             return Err(Error::corrupt(format_args!("zone {zone} of {}", self.geo.zones_max)));
         }
         self.mem.at(self.geo.zone_at(zone))
     }
 
-    fn group(&self, group: u64) -> Result<&'a Group> {
+    /// The summary of 64 zones.
+    pub fn group(&self, group: u64) -> Result<&'a Group> {
         self.mem.at(at::SUMMARY + group * 512)
     }
 
@@ -383,41 +385,5 @@ impl<'a> Arena<'a> {
             next += 1 << entry.order();
             Some(Ok((granule, entry)))
         })
-    }
-
-    /// What the bitmaps say of a granule as the head of a free span of this order, or as a slab with room (for checks).
-    pub fn bits_of(&self, granule: u64) -> Result<(Vec<u32>, Vec<usize>)> {
-        let zone = self.zone(granule / ZONE)?;
-        let mut orders = Vec::new();
-        for order in 0..=ORDER_MAX {
-            let set = if order >= ZONE_ORDER {
-                let word = &self.group(granule / ZONE / 64)?.kinds[KIND_ZONES + (order - ZONE_ORDER) as usize];
-                granule.is_multiple_of(ZONE) && word.load(Ordering::Relaxed) >> (granule / ZONE % 64) & 1 == 1
-            } else {
-                let bit = (granule % ZONE) >> order;
-                let word = &zone.free[free_bits(order).0 + (bit / 64) as usize];
-                granule.is_multiple_of(1 << order) && word.load(Ordering::Relaxed) >> (bit % 64) & 1 == 1
-            };
-            if set {
-                orders.push(order);
-            }
-        }
-        let bit = granule % ZONE;
-        let room = |c: &usize| zone.classes[*c][(bit / 64) as usize].load(Ordering::Relaxed) >> (bit % 64) & 1 == 1;
-        Ok((orders, (0..CLASSES.len()).filter(room).collect()))
-    }
-
-    /// Do the summary bits of a zone say what its bitmaps say? (for checks)
-    pub fn summary_is_right(&self, zone: u64) -> Result<bool> {
-        let meta = self.zone(zone)?;
-        let group = self.group(zone / 64)?;
-        let any = |words: &[AtomicU64]| words.iter().any(|w| w.load(Ordering::Relaxed) != 0);
-        let says = |kind: usize| group.kinds[kind].load(Ordering::Relaxed) >> (zone % 64) & 1 == 1;
-        let classes = (0..CLASSES.len()).all(|class| says(class) == any(&meta.classes[class]));
-        let frees = (0..ZONE_ORDER).all(|order| {
-            let (first, words) = free_bits(order);
-            says(KIND_FREE + order as usize) == any(&meta.free[first..first + words])
-        });
-        Ok(classes && frees)
     }
 }

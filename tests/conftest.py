@@ -82,7 +82,7 @@ def seg(key):
     segment = shmvar.attach(key)
     yield segment
     if not segment.detached:
-        segment._check()
+        segment.check()
         segment.detach()
 
 

@@ -186,7 +186,7 @@ class Raw:
         zone_meta = -(-(81920 + 512 * -(-zones // 64)) // 16384) * 16384
         pins = zone_meta + 16384 * zones
         stride = -(-(granules // 8) // 4096) * 4096
-        self.zone_meta, self.granules = zone_meta, granules
+        self.zone_meta, self.granules, self.pins, self.pin_stride = zone_meta, granules, pins, stride
         self.arena = -(-(pins + stride * 1024) // (2 << 20)) * (2 << 20)
 
     def __enter__(self):
@@ -207,10 +207,19 @@ class Raw:
     def pack(self, layout, offset, *values):
         self.write(offset, struct.pack(layout, *values))
 
+    def entry(self, granule):
+        """Offset and word of a span map entry."""
+        at = self.zone_meta + granule // 1024 * 16384 + granule % 1024 * 8
+        return at, *self.unpack("<Q", at)
+
+    def table(self):
+        """Offset of the first slot, number of slots."""
+        (root,) = self.unpack("<Q", self.ROOT)
+        return self.arena + (root >> 32) * 16384, 1 << (root >> 24 & 0xFF)
+
     def slots(self):
         """(offset, word, index or hash, tag word, place) of each variable."""
-        (root,) = self.unpack("<Q", self.ROOT)
-        base, count = self.arena + (root >> 32) * 16384, 1 << (root >> 24 & 0xFF)
+        base, count = self.table()
         for number, slot in enumerate(struct.iter_unpack("<4Q", self.read(base, 32 * count))):
             if slot[2] & 7 >= 2:
                 yield (base + 32 * number, *slot)
@@ -225,9 +234,7 @@ class Raw:
         at, length = self.arena + granule * 16384, tag >> 24
         if tag & 7 == 4:
             return at, length
-        zone, number = divmod(granule, 1024)
-        (entry,) = self.unpack("<Q", self.zone_meta + zone * 16384 + number * 8)
-        return at + 64 + block * CLASSES[entry >> 10 & 63], length
+        return at + 64 + block * CLASSES[self.entry(granule)[1] >> 10 & 63], length
 
     def participants(self):
         """Number -> pid of each participant in use."""

@@ -291,7 +291,7 @@ def test_ten_thousand_indexes_of_both_kinds_agree_with_a_dict(seg):
         if number % 3 == 0:
             gone = (number // 2) * 7919 - 5000
             assert (seg.pop(gone, None), seg.has(gone)) == (model.pop(gone, None), False)
-    assert dict(seg) == model and len(seg) == len(model) == seg._check()
+    assert dict(seg) == model and len(seg) == len(model) == seg.check().variables
     assert seg.info().count == len(model)
 
 

@@ -283,7 +283,7 @@ def test_f24_a_failed_attach_removes_nothing_and_leaves_nothing(key, new_key):
         with pytest.raises((shmvar.Error, OverflowError, ValueError)):
             shmvar.attach(new_key(), 2**62)
         assert sorted(os.listdir(helpers.SHM)) == before
-        assert segment[1] == "mine" and segment._check() == 1
+        assert segment[1] == "mine" and segment.check().variables == 1
 
 
 def test_a_readonly_handle_reads_and_refuses_every_change(seg, key):

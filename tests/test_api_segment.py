@@ -137,7 +137,9 @@ def test_f15_after_destroy_those_attached_keep_the_old_and_a_new_attach_gets_an_
     assert new.created and dict(new) == {} and old_too[1] == "old"
     old_too[1] = b"still shared" * 10_000
     new[1] = "new"
-    assert old[1] == b"still shared" * 10_000 and new[1] == "new" and old._check() == 1 == new._check()
+    assert (
+        old[1] == b"still shared" * 10_000 and new[1] == "new" and old.check().variables == 1 == new.check().variables
+    )
     for segment in (old, old_too, new):
         segment.detach()
 
@@ -152,7 +154,7 @@ def test_f16_an_old_handle_never_destroys_the_new_segment(key):
         old[1] = "old"
         old.trim()
         old.detach()
-        assert new[1] == "new" and new._check() == 1
+        assert new[1] == "new" and new.check().variables == 1
 
 
 # --- resize and trim
@@ -193,7 +195,7 @@ def test_trim_gives_memory_back_and_loses_nothing(seg):
         del seg[index]
     assert seg.trim() is None
     assert seg.info().resident <= large - 30_000_000
-    assert seg[0] == bytes(2_000_000) and len(seg) == 1001 == seg._check()
+    assert seg[0] == bytes(2_000_000) and len(seg) == 1001 == seg.check().variables
     seg.clear()
     seg.trim()
     assert seg.info().resident < 4_000_000

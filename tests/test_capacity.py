@@ -16,7 +16,7 @@ def small(key):
     """A segment of 100,000 bytes."""
     with shmvar.attach(key, 100_000) as segment:
         yield segment
-        segment._check()
+        segment.check()
 
 
 def fill(segment, value=b"x" * 1000):
@@ -44,7 +44,7 @@ def test_f36_f37_a_put_that_does_not_fit_changes_nothing_and_tells_the_numbers(s
         error = caught.value
         assert error.size == 100_000 and error.needed > error.free >= 0
         assert all(str(number) in str(error) for number in (error.needed, error.free, error.size))
-        assert dict(small) == before and small.info().used == info.used and small._check() == 2
+        assert dict(small) == before and small.info().used == info.used and small.check().variables == 2
     small[1] = "new"
 
 
@@ -97,7 +97,7 @@ def test_f38_largest_put_is_exact(key, state, size):
             segment[-1] = b"x" * most
             assert segment.pop(-1) == b"x" * most
         assert dict(segment) == before
-        segment._check()
+        segment.check()
 
 
 def test_f39_random_puts_and_removals_leave_the_capacity_as_it_was(key):
@@ -120,14 +120,14 @@ def test_f39_random_puts_and_removals_leave_the_capacity_as_it_was(key):
                     assert error.needed > error.free
             assert dict(segment) == model
         assert refused > 10
-        segment._check()
+        segment.check()
         segment.clear()
         assert segment.info().largest_put == first and segment.info().used == 0
         segment[1] = b"x" * first
         del segment[1]
         segment.trim()
         assert segment.info().resident < resident + 6_000_000
-        segment._check()
+        segment.check()
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_f40_any_size_is_a_segment_of_that_size_or_a_typed_error(key, size):
         if size >= 4095:
             segment[1] = b"x" * 1000
             assert segment[1] == b"x" * 1000
-        segment._check()
+        segment.check()
 
 
 def test_f40_a_limit_can_be_raised_to_what_the_file_system_has_or_is_refused(seg):
@@ -204,7 +204,7 @@ def test_f42_the_descriptor_limit_is_told_from_a_lack_of_memory(key):
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     segment = shmvar.attach(key)
     segment[1] = b"x" * 100_000
-    segment._check()
+    segment.check()
     """
     helpers.run(code, key)
 
@@ -220,7 +220,7 @@ def test_f40_address_space_that_is_limited_is_a_typed_error_or_enough(key):
             try:
                 with shmvar.attach(key, 1 << 20) as segment:
                     segment[1] = b"x" * 100_000
-                    segment._check()
+                    segment.check()
                     segment.destroy()
             except (shmvar.Error, MemoryError, OSError) as error:
                 print(gib, type(error).__name__, error)

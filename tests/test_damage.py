@@ -66,7 +66,7 @@ for turn in range(int(sys.argv[5])):
         calls = [lambda i=index: get(i) for index in values]
         calls += [lambda: get(77), lambda: list(segment), lambda: dict(segment.items()), lambda: len(segment)]
         calls += [lambda: put(6, "new"), lambda: put(7, b"n" * 50_000), lambda: put(8, b"n" * 500), lambda: put(2, "y")]
-        calls += [lambda: segment.remove(4), lambda: segment.pop(5, None), segment.trim, segment._check, segment.info]
+        calls += [lambda: segment.remove(4), lambda: segment.pop(5, None), segment.trim, segment.check, segment.info]
         calls += [lambda: segment.update({n: n for n in range(100, 700)}), segment.clear, lambda: segment.stat(3)]
         calls += [lambda: shmvar.attach(name).get(1), lambda: shmvar.attach(name, readonly=True).get(4)]
         chance.shuffle(calls)

@@ -29,7 +29,7 @@ def verify(segment, numbers):
         assert segment[f"large {number}"] == bytes([number % 256]) * 200_000
     segment["parent"] = "goes on"
     assert segment.info().attached == 1, segment.info()
-    print(segment._check())
+    print(segment.check().variables)
 
 segment = shmvar.attach(key)
 segment["before"] = [1] * 5000
@@ -146,7 +146,7 @@ def test_f56_a_fork_while_other_threads_put_leaves_both_sides_working(key, endin
     for thread in threads:
         thread.join()
     assert segment.info().attached == 1, segment.info()
-    segment._check()
+    segment.check()
     """
     if "sys.exit" in ending:
         code = code.replace("ENDING", "raise SystemExit")
@@ -205,7 +205,7 @@ def test_c6_after_closerange_calls_work_or_are_typed_errors_and_no_other_file_is
     def use(segment, done):
         calls = [
             lambda: segment.put(1, "new"), lambda: segment[1], lambda: segment.put(2, b"y" * 300_000),
-            lambda: segment[2], lambda: segment._check(),
+            lambda: segment[2], lambda: segment.check().variables,
             lambda: reader[2], lambda: reader.get(1), lambda: segment.update({n: "z" * n for n in range(10, 3000)}),
             lambda: segment.remove(10), lambda: segment.trim(), lambda: segment.info(), lambda: dict(segment),
             lambda: segment.put(3, b"w" * 5_000_000), lambda: segment[3], lambda: shmvar.attach(key).put(5, 5),
@@ -243,7 +243,7 @@ def test_c6_after_closerange_calls_work_or_are_typed_errors_and_no_other_file_is
     with shmvar.attach(key, create=False) as segment:
         segment[1] = "others go on"
         assert segment[1] == "others go on"
-        segment._check()
+        segment.check()
         assert segment.info().attached == 1
 
 
@@ -267,7 +267,7 @@ def test_closed_descriptors_do_not_make_a_living_writer_look_dead(key, children)
             assert value == value[:1] * len(value)
         assert segment.info().attached == 2
         helpers.end(children[0])
-        segment._check()
+        segment.check()
         assert segment.info().attached == 1
 
 
@@ -333,7 +333,7 @@ def test_f5_ctrl_c_interrupts_a_put_that_waits_and_the_lock_is_as_it_was(held):
     assert "new" not in seg
     seg["new"] = 1
     seg.remove("new")
-    assert seg._check() == 2
+    assert seg.check().variables == 2
 
 
 def test_a_signal_handler_that_returns_does_not_end_the_wait(held):

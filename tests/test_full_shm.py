@@ -48,7 +48,7 @@ def test_f41_a_full_file_system_is_a_typed_error_and_nothing_stored_is_lost(key,
             assert segment[index] == everything[index]
         assert full(lambda: segment.put("large", b"x" * 3_000_000), "resize")
         assert dict(segment) == everything and segment.info().used == used
-        segment._check()
+        segment.check()
         gone = list(everything)[::2][:3000]
         for index in gone:
             del segment[index]
@@ -60,10 +60,10 @@ def test_f41_a_full_file_system_is_a_typed_error_and_nothing_stored_is_lost(key,
             again += 1
         assert again >= len(gone) * 0.8, (again, len(gone))
         assert all(segment[index] == rest[index] for index in rest)
-        segment._check()
+        segment.check()
         segment.clear()
         segment.trim()
-        segment._check()
+        segment.check()
     """
     helpers.run(TINY + helpers.textwrap.dedent(code), key, value, prefix=["unshare", "-m"])
 
@@ -121,7 +121,7 @@ def test_f41_where_not_even_a_segment_fits_creation_is_a_typed_error_and_leaves_
         assert dict(other) == dict(segment) == dict(reader)
         helpers = other.pop(50)
     segment.trim()
-    segment._check()
+    segment.check()
     pid = os.fork()
     if pid == 0:
         assert segment[60] is not None
@@ -173,6 +173,6 @@ def test_c12_reads_on_a_full_file_system_during_trim_are_no_crash(key):
             segment.remove(n)
         segment.trim()
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGALRM
-    segment._check()
+    segment.check()
     """
     helpers.run(TINY + helpers.textwrap.dedent(code), key, prefix=["unshare", "-m"])

@@ -61,7 +61,7 @@ class Victims:
         assert self.segment.pop("mine") == self.kills
         self.settle()
         if check:
-            assert self.segment._check() == len(self.model)
+            assert self.segment.check().variables == len(self.model)
 
     def settle(self):
         now = self.page[0]
@@ -99,9 +99,9 @@ def kill_many(key, op, kills, resident, every=1, model=None):
         assert segment.info().attached == 1
         segment.clear()
         info = segment.info()
-        assert (info.used, info.count, len(segment), segment._check()) == (0, 0, 0, 0)
+        assert (info.used, info.count, len(segment), segment.check().variables) == (0, 0, 0, 0)
         segment.trim()
-        assert segment._check() == 0 and segment.info().resident < resident
+        assert segment.check().variables == 0 and segment.info().resident < resident
         segment.destroy()
     assert victims.done > kills
 
@@ -161,9 +161,9 @@ def test_f3_killed_in_the_growth_of_the_table(new_key):
             victims = Victims(segment, lambda n: (n * 31, f"{n:08}"))
             for number in range(10):
                 victims.kill_one(check=number % 3 == 0)
-            assert segment._check() == len(victims.model)
+            assert segment.check().variables == len(victims.model)
             segment.clear()
-            assert segment.info().used == 0 == segment._check()
+            assert segment.info().used == 0 == segment.check().variables
             segment.destroy()
 
 
@@ -202,11 +202,11 @@ def test_f1_killed_while_others_write_too(key, children):
         victims.segment = OnlyVictims()
         for _ in range(100):
             victims.kill_one(check=False)
-            segment._check()
+            segment.check()
         other.kill()
         other.wait(10)
         segment.clear()
-        assert segment._check() == 0 == segment.info().used and segment.info().attached == 1
+        assert segment.check().variables == 0 == segment.info().used and segment.info().attached == 1
         segment.destroy()
 
 
@@ -231,10 +231,10 @@ def test_f2_killed_in_gets_writers_are_not_blocked_and_nothing_is_kept(key, read
             assert time.monotonic() - began < 1
             assert dict(segment) == values
             if number % 5 == 0:
-                segment._check()
+                segment.check()
         segment.clear()
         segment.trim()
-        assert segment._check() == 0 and segment.info().resident < 2 << 20 and segment.info().attached == 1
+        assert segment.check().variables == 0 and segment.info().resident < 2 << 20 and segment.info().attached == 1
         segment.destroy()
 
 
@@ -261,7 +261,7 @@ def test_f4_f10_killed_in_attach_creation_detach_and_destroy(key, perm):
             assert segment.get(1, "whole") == "whole" and segment.get(2, b"x" * 50_000) == b"x" * 50_000
             segment[3] = number
             assert segment.info().attached == 1
-            segment._check()
+            segment.check()
             if number % 3 == 0:
                 segment.destroy()
     shmvar.destroy(key)
@@ -312,5 +312,5 @@ def test_f5_a_stopped_writer_does_not_stop_readers_and_others_put_or_are_told_it
         finally:
             os.kill(pid, signal.SIGCONT)
             helpers.kill(pid)
-        segment._check()
+        segment.check()
         segment.destroy()

@@ -62,7 +62,7 @@ def test_f7_a_writer_killed_in_another_namespace_is_recognised_as_dead_at_once(s
         assert time.monotonic() - began < 1
         whole(seg)
         assert seg["mine"] == -number and seg.info().attached == 1
-        seg._check()
+        seg.check()
 
 
 def test_f7_f8_a_dead_owner_of_the_lock_with_the_pid_of_somebody_living_is_dead(seg, key, children):
@@ -78,7 +78,7 @@ def test_f7_f8_a_dead_owner_of_the_lock_with_the_pid_of_somebody_living_is_dead(
         seg["mine"] = 1
         assert time.monotonic() - began < 1
     assert seg["idle"] == b"i" * 100_000 and seg.info().attached == 2
-    seg._check()
+    seg.check()
     end(children[1])
     assert seg.info().attached == 1
 

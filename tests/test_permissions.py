@@ -112,7 +112,7 @@ def test_a_readonly_attach_of_a_segment_one_may_only_read(key, perm):
         segment.update({1: "one", 2: b"x" * 300_000, "three": [3] * 1000})
         user = as_user(NOBODY, 0 if perm == 0o640 else NOBODY)
         assert run(code, key, perm, **user).stdout == "fine\n"
-        assert len(segment) == 3 == segment._check()
+        assert len(segment) == 3 == segment.check().variables
 
 
 def test_two_users_share_a_segment_of_mode_666(key):
@@ -125,13 +125,13 @@ def test_two_users_share_a_segment_of_mode_666(key):
         segment[3] = b"n" * 300_000
         segment.remove(2)
         segment.trim()
-        segment._check()
+        segment.check()
         os.kill(os.getpid(), signal.SIGKILL)
         """
         assert run(code, key, check=False, **as_user()).returncode == -9
         assert segment[1] == "nobody" and segment[3] == b"n" * 300_000 and 2 not in segment
         assert segment.info().attached == 1
-        segment._check()
+        segment.check()
 
 
 # --- trust
@@ -211,7 +211,7 @@ def test_a_user_who_may_only_read_cannot_stop_puts_burials_and_attaches_by_read_
         assert segment[5] == "new" and segment[6] == "child" and segment.info().attached == 1
         assert time.monotonic() - began < 20
         segment.trim()
-        segment._check()
+        segment.check()
         segment.destroy()
         with shmvar.attach(key, perm=0o644) as again:
             again[1] = 1
@@ -237,7 +237,7 @@ def use(number):
         assert segment[f"span {number}"] == bytes([turn]) * 150_000
     assert segment.info().uid == 0 and segment.stat(number).type == "list"
     segment.trim()
-    segment._check()
+    segment.check()
 def forked(work):
     pid = os.fork()
     if pid == 0:
@@ -276,7 +276,7 @@ def test_h22_a_process_that_drops_its_own_privileges_goes_on(key):
     """
     assert run(DROP + helpers.textwrap.dedent(code), key).stdout == ""
     with shmvar.attach(key) as segment:
-        assert segment[10] == [10, 49] and segment._check() and segment.info().attached == 1
+        assert segment[10] == [10, 49] and segment.check().variables and segment.info().attached == 1
 
 
 def test_h22_a_child_forked_after_the_drop_reads_and_its_changes_work_or_are_typed_errors(key):
@@ -296,7 +296,7 @@ def test_h22_a_child_forked_after_the_drop_reads_and_its_changes_work_or_are_typ
     """
     assert run(DROP + helpers.textwrap.dedent(code), key).stdout == ""
     with shmvar.attach(key) as segment:
-        assert segment._check() and segment.info().attached == 1
+        assert segment.check().variables and segment.info().attached == 1
 
 
 @pytest.mark.parametrize("perm", [0o600, 0o644, 0o666])
@@ -317,7 +317,7 @@ def test_h22_a_process_that_dropped_its_privileges_creates_segments_of_its_own(k
                 os._exit(0)
             assert os.waitpid(pid, 0)[1] == 0 and segment["child"] == 1
             segment.trim()
-            segment._check()
+            segment.check()
     assert shmvar.destroy(key)
     """
     run(code, key, perm)

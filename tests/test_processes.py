@@ -58,7 +58,7 @@ assert sorted(created for created, _ in outcomes) == [False] * 63 + [True], outc
 def test_f20_of_64_processes_that_race_exactly_one_creates_and_all_see_one_another(key, attempt):
     helpers.run(RACE, key)
     with shmvar.attach(key, create=False) as segment:
-        assert len(segment) == 128 == segment._check() and segment.size == 100_063
+        assert len(segment) == 128 == segment.check().variables and segment.size == 100_063
         assert segment.info().attached == 1
 
 
@@ -105,7 +105,7 @@ def test_f10_f11_values_remain_however_the_creating_process_ends(key, end):
     helpers.run(code, key, check=False)
     with shmvar.attach(key, create=False) as segment:
         assert dict(segment) == {1: "one", 2: b"x" * 100_000}
-        assert segment.info().attached == 1 and segment._check() == 2
+        assert segment.info().attached == 1 and segment.check().variables == 2
         segment[1] = "go on"
 
 
@@ -341,7 +341,7 @@ def test_eight_threads_put_and_get_mixed_values_of_their_own_and_shared_ones(seg
     for thread in threads:
         thread.join(100)
     assert not errors and len(seg) == 9
-    seg._check()
+    seg.check()
 
 
 def test_pop_and_popitem_give_each_item_to_one_of_many_processes(seg, key):

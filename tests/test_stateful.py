@@ -209,11 +209,11 @@ class SegmentAgainstDict(RuleBasedStateMachine):
                 found = who.call("dict")
                 assert found.keys() == self.model.keys()
                 assert all(repr(found[index]) == repr(value) for index, value in self.model.items())
-            assert self.here.call("_check") == len(self.model)
+            assert self.here.call("check").variables == len(self.model)
             info = self.here.call("info")
             assert info.used == sum(self.here.call("stat", index).size for index in self.model) and info.attached == 2
             self.other.call("clear")
-            assert self.here.call("info").used == 0 == self.here.call("_check")
+            assert self.here.call("info").used == 0 == self.here.call("check").variables
             self.other.call("detach")
             assert self.here.call("info").attached == 1
         finally:

@@ -42,7 +42,7 @@ def public(key):
     """A segment that anybody may write."""
     with shmvar.attach(key, perm=0o666) as segment:
         yield segment
-        segment._check()
+        segment.check()
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=repr)
@@ -144,7 +144,7 @@ with helpers.Raw(segment) as raw:
             segment.has(7), segment.stat(7)
         raw.write(at + place, sound[place : place + 1])
         assert {index: segment[index] for index in others} == others
-    segment._check()
+    segment.check()
 print(outcomes)
 """
 

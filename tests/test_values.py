@@ -135,7 +135,7 @@ def test_f48_bytes_and_text_of_every_length_around_the_bounds(seg):
             assert stored(seg, value) == value
             assert stored(seg, value, "t") == value
             assert stored(seg, [value]) == [value]
-    seg._check()
+    seg.check()
 
 
 def test_f48_recursive_and_shared_objects_keep_their_shape(seg):
@@ -221,7 +221,7 @@ def test_f48_a_gibibyte_of_bytes_comes_back(key):
         with pytest.raises(shmvar.SegmentFullError):
             segment[2] = b"x" * 100
         segment[1] = "small"
-        assert segment[1] == "small" and segment._check() == 1
+        assert segment[1] == "small" and segment.check().variables == 1
         segment.destroy()
 
 
@@ -267,7 +267,7 @@ def test_any_plain_value_comes_back_through_trusted_and_untrusted_handles(segmen
 def segments_both(key):
     with shmvar.attach(key, trust=True) as trusted, shmvar.attach(key, trust=False) as untrusted:
         yield trusted, untrusted
-        trusted._check()
+        trusted.check()
 
 
 # --- errors while pickling

@@ -64,7 +64,7 @@ def test_f48_arrays_of_every_layout_come_back_writable_and_are_viewed_read_only(
         and (value.flags.c_contiguous or value.flags.f_contiguous)
     ):
         assert view.ctypes.data % 64 == 0
-    big._check()
+    big.check()
 
 
 @pytest.mark.parametrize("size", [0, 10, 9_000, 20_000, 3 * MIB])
@@ -183,7 +183,7 @@ def test_a_view_and_a_copy_stay_valid_and_unchanged_whatever_happens(key, end):
     other.clear()
     other.trim()
     assert other.info().held == 0 and other.info().used == 0
-    other._check()
+    other.check()
     assert other.info().resident < MIB
     other.detach()
 
@@ -216,13 +216,13 @@ def test_f39_an_hour_of_random_sizes_leaves_the_capacity_as_it_was(key):
             segment[index] = bytes(size)
         except shmvar.SegmentFullError:
             assert not fits, "a value within the limit did not fit"
-    segment._check()
+    segment.check()
     segment.clear()
     assert segment.info().largest_put == most and segment.info().used == 0
     segment[0] = bytes(most)
     with pytest.raises(shmvar.SegmentFullError):
         segment[1] = 1
-    segment._check()
+    segment.check()
 
 
 def test_freed_memory_is_kept_warm_within_bounds(key):
@@ -296,4 +296,4 @@ def test_f28_a_damaged_table_of_buffers_is_data_or_a_typed_error(key, value):
             raw.write(record, sound)
     gc.collect()
     assert segment[2] == "intact" and np.array_equal(segment[1], value)
-    segment._check()
+    segment.check()

@@ -57,7 +57,7 @@ def test_c11_a_forked_child_keeps_its_views_when_the_parent_drops_its_own(key, h
     segment.clear()
     segment.trim()
     assert segment.info().held == 0 and segment.info().attached == 1
-    segment._check()
+    segment.check()
 
 
 def test_c11_threads_that_pin_while_another_forks(big):
@@ -85,7 +85,7 @@ def test_c11_threads_that_pin_while_another_forks(big):
     big.clear()
     big.trim()
     assert big.info().held == 0
-    big._check()
+    big.check()
 
 
 def test_f2_a_process_killed_with_views_open_leaves_no_span_behind(key):
@@ -104,7 +104,7 @@ def test_f2_a_process_killed_with_views_open_leaves_no_span_behind(key):
     child.stdout.close()
     segment.trim()
     assert segment.info().held == 0 and segment.info().resident < MIB
-    segment._check()
+    segment.check()
 
 
 def test_where_the_system_runs_out_of_maps_get_copies(key):
@@ -146,7 +146,7 @@ for round_ in range(200):
     assert child.returncode == 0 and seen > 5
     with shmvar.attach(key, readonly=True) as reader:
         assert (reader[1] == reader[1][0]).all()
-    segment._check()
+    segment.check()
 
 
 def test_a_value_that_is_being_filled_by_a_stopped_process_blocks_nobody(key):
@@ -171,7 +171,7 @@ def test_a_value_that_is_being_filled_by_a_stopped_process_blocks_nobody(key):
         child.stdout.close()
     segment.clear()
     segment.trim()
-    segment._check()
+    segment.check()
     assert segment.info().resident < MIB
 
 
@@ -193,7 +193,7 @@ def test_c11_children_that_end_without_a_word_use_nothing_up(key):
     segment.clear()
     segment.trim()
     assert segment.info().held == 0 and segment.info().attached == 1
-    segment._check()
+    segment.check()
 
 
 def test_f60_a_reader_that_cannot_hold_a_value_still_can_be_interrupted(key):

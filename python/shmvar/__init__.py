@@ -12,6 +12,7 @@ from _collections_abc import MutableMapping as _MutableMapping
 
 from shmvar import _views as _views  # now: later there may be no permission left to read it
 from shmvar._core import (
+    CheckReport,
     Segment,
     SegmentInfo,
     VariableInfo,
@@ -61,6 +62,7 @@ def __getattr__(name: str) -> type[Error]:
 
 
 __all__ = [
+    "CheckReport",
     "CorruptSegmentError",
     "DetachedError",
     "Error",

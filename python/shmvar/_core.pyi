@@ -8,6 +8,7 @@ from typing import Any, Self, SupportsIndex, TypeVar, final, overload
 _T = TypeVar("_T")
 
 __all__ = [
+    "CheckReport",
     "Segment",
     "SegmentInfo",
     "VariableInfo",
@@ -191,7 +192,17 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
             SegmentAccessError: it is another user's.
         """
 
-    def _check(self) -> int: ...
+    def check(self) -> CheckReport:
+        """Verify every invariant of the format, and count what is there.
+
+        Under the writer lock, so writers wait meanwhile; what a dead process left half done is put right first. Through a
+        read-only handle without the lock, again and again until nobody changed anything meanwhile.
+
+        Raises:
+            CorruptSegmentError: the first invariant that does not hold, by its number in docs/format.md, and the place.
+            SegmentBusyError: a living process holds the segment up; or, read-only, others changed it for 10 s without a
+                pause, or a process died in a change.
+        """
 
 @final
 class SegmentInfo:
@@ -272,6 +283,63 @@ class VariableInfo:
         """Name of its type, found without running code."""
 
     def _asdict(self) -> dict[str, Any]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class CheckReport:
+    """What `Segment.check` counted."""
+
+    @property
+    def variables(self) -> int: ...
+    @property
+    def used(self) -> int:
+        """Bytes that they are charged."""
+
+    @property
+    def slots(self) -> int:
+        """Of the table of variables."""
+
+    @property
+    def tombstones(self) -> int:
+        """Slots in which a variable was."""
+
+    @property
+    def zones(self) -> int:
+        """Zones in use, of 16 MiB of addresses each."""
+
+    @property
+    def slabs(self) -> int:
+        """Granules of 16 KiB that hold short values."""
+
+    @property
+    def blocks(self) -> int:
+        """Short values in them."""
+
+    @property
+    def live(self) -> int:
+        """Spans that hold a long value."""
+
+    @property
+    def busy(self) -> int:
+        """Spans that somebody is filling or freeing."""
+
+    @property
+    def retired(self) -> int:
+        """Spans whose value was replaced or removed, and that somebody still has in view."""
+
+    @property
+    def free(self) -> int:
+        """Free spans."""
+
+    @property
+    def living(self) -> int:
+        """Processes that are attached for writing."""
+
+    @property
+    def dead(self) -> int:
+        """Processes that died and were not tidied up after yet."""
+
+    def _asdict(self) -> dict[str, int]: ...
     def __eq__(self, other: object, /) -> bool: ...
 
 def attach(

@@ -203,7 +203,7 @@ class Stage:
             for index in range(INDEXES):
                 gone, mixed = check(index, self.board[index], self.segment.get(index))
                 lost, torn = lost + gone, torn + mixed
-            self.segment._check()
+            self.segment.check()
         except shmvar.Error as error:
             verified = str(error)
         longest = max(self.board[row_of(worker) + LONGEST] for worker in range(WORKERS)) / 1e6

@@ -1,7 +1,7 @@
-//! What `info` and `stat` return.
+//! What `info`, `stat` and `check` return.
 
 use crate::py::convert::key_object;
-use crate::segment::{SegmentInfo, VariableInfo};
+use crate::segment::{Report, SegmentInfo, VariableInfo};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -14,6 +14,11 @@ pub struct PySegmentInfo(pub SegmentInfo);
 #[pyclass(frozen, eq, name = "VariableInfo", module = "shmvar")]
 #[derive(PartialEq)]
 pub struct PyVariableInfo(pub VariableInfo);
+
+/// What a check counted.
+#[pyclass(frozen, eq, name = "CheckReport", module = "shmvar")]
+#[derive(PartialEq)]
+pub struct PyCheckReport(pub Report);
 
 const NANO: f64 = 1e-9;
 
@@ -108,6 +113,71 @@ impl PyVariableInfo {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         shown("VariableInfo", &Self::_asdict(slf)?)
+    }
+}
+
+#[pymethods]
+impl PyCheckReport {
+    #[getter]
+    fn variables(&self) -> u64 {
+        self.0.variables
+    }
+    #[getter]
+    fn used(&self) -> u64 {
+        self.0.used
+    }
+    #[getter]
+    fn slots(&self) -> u64 {
+        self.0.slots
+    }
+    #[getter]
+    fn tombstones(&self) -> u64 {
+        self.0.tombstones
+    }
+    #[getter]
+    fn zones(&self) -> u64 {
+        self.0.zones
+    }
+    #[getter]
+    fn slabs(&self) -> u64 {
+        self.0.slabs
+    }
+    #[getter]
+    fn blocks(&self) -> u64 {
+        self.0.blocks
+    }
+    #[getter]
+    fn live(&self) -> u64 {
+        self.0.live
+    }
+    #[getter]
+    fn busy(&self) -> u64 {
+        self.0.busy
+    }
+    #[getter]
+    fn retired(&self) -> u64 {
+        self.0.retired
+    }
+    #[getter]
+    fn free(&self) -> u64 {
+        self.0.free
+    }
+    #[getter]
+    fn living(&self) -> u64 {
+        self.0.living
+    }
+    #[getter]
+    fn dead(&self) -> u64 {
+        self.0.dead
+    }
+
+    fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let names = ["variables", "used", "slots", "tombstones", "zones", "slabs", "blocks"];
+        fields(slf.as_any(), names.iter().chain(&["live", "busy", "retired", "free", "living", "dead"]))
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        shown("CheckReport", &Self::_asdict(slf)?)
     }
 }
 

@@ -21,7 +21,7 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
-    use super::info::{PySegmentInfo, PyVariableInfo};
+    use super::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
     #[pymodule_export]
     use super::plain::_decode_plain;
     #[pymodule_export]

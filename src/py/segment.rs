@@ -6,7 +6,7 @@ use crate::py::convert;
 use crate::py::decode::{self, Want};
 use crate::py::encode;
 use crate::py::errors;
-use crate::py::info::{PySegmentInfo, PyVariableInfo};
+use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::patience::PyPatience;
 use crate::segment::{self, Condition, Options, Patience, Segment, Stuck};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
@@ -350,9 +350,8 @@ impl PySegment {
         self.call(py, |patience| self.inner.destroy_with(patience))
     }
 
-    /// Verifies every invariant of the format: for tests.
-    fn _check(&self, py: Python<'_>) -> PyResult<u64> {
-        self.call(py, |patience| self.inner.for_change()?.check(patience)).map(|report| report.variables)
+    fn check(&self, py: Python<'_>) -> PyResult<PyCheckReport> {
+        self.call(py, |patience| self.inner.check_with(patience)).map(PyCheckReport)
     }
 }
 

@@ -1,13 +1,17 @@
-//! The self-check: every invariant of docs/format.md, one condition a line.
+//! The self-check: every invariant of docs/format.md, one condition a line, named by its number there.
 
-use crate::arena::pages_of;
+mod arena;
+mod table;
+
 use crate::error::{Error, Result};
-use crate::key::IndexBuf;
-use crate::layout::{CLASSES, SLOT, Slot, SpanState, blocks_of, order_of};
-use crate::segment::attachment::{Attachment, Patience};
-use crate::slot::{BUSY, Content, Kind};
+use crate::identity::Identity;
+use crate::layout::{GRANULE, IDENTITY_LEN, PAGE, PARTICIPANTS, PIN_UNITS, Participant, ZONE, at};
+use crate::lock;
+use crate::os::object::{self, Status};
+use crate::segment::attachment::{Attachment, PATIENCE, Patience};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
 
 /// What a check counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +22,10 @@ pub struct Report {
     pub used: u64,
     /// Slots of the table.
     pub slots: u64,
+    /// Slots in which a variable was.
+    pub tombstones: u64,
+    /// Zones in use.
+    pub zones: u64,
     /// Slabs, and their blocks in use.
     pub slabs: u64,
     /// See above.
@@ -30,157 +38,214 @@ pub struct Report {
     pub retired: u64,
     /// Spans that are free.
     pub free: u64,
+    /// Participants that live.
+    pub living: u64,
+    /// Participants that died and are not buried yet.
+    pub dead: u64,
 }
 
 macro_rules! hold {
-    ($condition:expr, $($text:tt)*) => {
+    ($condition:expr, $invariant:literal, $($text:tt)*) => {
         if !$condition {
-            return Err(Error::corrupt(format_args!($($text)*)));
+            return Err($crate::error::Error::corrupt(format_args!(
+                concat!("invariant ", $invariant, ": {}"), format_args!($($text)*)
+            )));
         }
     };
 }
+use hold;
+
+/// What the slots of the table name in the arena.
+#[derive(Default)]
+struct Named {
+    /// By slab, its blocks.
+    blocks: HashMap<u64, [u64; 8]>,
+    spans: HashSet<u64>,
+}
 
 impl Attachment {
-    /// Verifies every invariant, under the writer lock.
-    pub fn check(&self, patience: &dyn Patience) -> Result<Report> {
+    /// Verifies every invariant. With `write`, under the writer lock, which repairs first what a dead owner left; else
+    /// without, again and again until nobody changed anything meanwhile.
+    pub fn check(&self, write: bool, patience: &dyn Patience) -> Result<Report> {
         // Before anything is touched: an object that was cut short is an error.
         self.with_file(|_| ())?;
-        let writer = self.write(patience)?;
-        let (arena, state) = (writer.arena(), self.state());
+        if write {
+            self.check_unlocked_intent()?;
+            let _writer = self.write(patience)?;
+            return self.verify();
+        }
+        let began = Instant::now();
+        loop {
+            // SYNC: with the release fences of `describe`: a store of a later change that `verify` saw is followed by the
+            // sight of that change's serial, or of the lock held for it.
+            let before = self.quiet()?;
+            fence(Ordering::Acquire);
+            let verified = self.verify();
+            fence(Ordering::Acquire);
+            if before.is_some() && before == self.quiet()? {
+                return verified;
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(Error::Busy(format!(
+                    "{}: others changed it each time it was checked, for {} s: check it through a handle that may write",
+                    self.name,
+                    PATIENCE.as_secs()
+                )));
+            }
+            patience.outside(&mut || std::thread::sleep(Duration::from_millis(1)));
+            patience.interrupted()?;
+        }
+    }
+
+    /// The serial of the last change, unless somebody is at one.
+    fn quiet(&self) -> Result<Option<u64>> {
+        let word = self.state().lock.load(Ordering::Acquire);
+        if word == 0 {
+            self.check_unlocked_intent()?;
+            return Ok(Some(self.mem.intent().serial.load(Ordering::Acquire)));
+        }
+        let owner = lock::owner(word).filter(|owner| *owner < PARTICIPANTS);
+        if owner.is_some_and(|owner| self.alive(owner).is_ok_and(|alive| !alive)) {
+            return Err(Error::Busy(format!(
+                "{}: a process died while it held the writer lock; the next one that may write puts that right",
+                self.name
+            )));
+        }
+        Ok(None)
+    }
+
+    /// Not asked under the lock: whoever takes that makes, or drops, a change that is under way.
+    fn check_unlocked_intent(&self) -> Result<()> {
+        let (lock, valid) = (&self.state().lock, &self.mem.intent().valid);
+        let stray = lock.load(Ordering::Acquire) == 0 && {
+            // Not the change of somebody who came and went in between: its serial is not met twice.
+            let serial = valid.load(Ordering::Acquire);
+            serial != 0 && lock.load(Ordering::Acquire) == 0 && valid.load(Ordering::Acquire) == serial
+        };
+        hold!(!stray, 6, "the intent is valid although the lock is free");
+        Ok(())
+    }
+
+    fn verify(&self) -> Result<Report> {
+        let mut report = Report::default();
+        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+        // First what the rest relies on.
+        self.check_identity(&status)?;
+        self.check_state(&status)?;
         let table = self.table()?;
-        let mut report = Report { slots: table.mask + 1, ..Report::default() };
-        hold!(self.mem.intent().valid.load(Ordering::Relaxed) == 0, "an intent is valid although the lock was free");
-
-        // The table: each slot, each index once, each record named once.
-        let (mut indexes, mut blocks, mut spans) = (HashSet::new(), HashSet::new(), HashSet::new());
-        let mut fill = 0;
-        for number in 0..=table.mask {
-            let offset = table.slot_at(number);
-            let slot = self.mem.at::<Slot>(offset)?;
-            let content = Content { word: slot.begin(), rest: slot.rest() };
-            hold!(content.word & BUSY == 0, "slot {number} is busy although the lock is held");
-            hold!(content.kind() != Kind::Bad, "slot {number} has kind {}", content.rest[1] & 7);
-            hold!((content.word == 0) == (content.kind() == Kind::Empty), "slot {number}: word and kind disagree");
-            fill += u64::from(content.word != 0);
-            if !content.is_variable() {
-                continue;
-            }
-            report.variables += 1;
-            report.used = report.used.saturating_add(content.charge());
-            hold!(
-                content.version() <= state.version.load(Ordering::Relaxed),
-                "slot {number}: a version from the future"
-            );
-            match content.kind() {
-                Kind::Record => {
-                    let (granule, block) = (content.granule(), content.block());
-                    hold!(blocks.insert((granule, block)), "block {block} of granule {granule} is named twice");
-                    let entry = arena.entry(granule)?;
-                    hold!(
-                        entry.state() == SpanState::Slab && entry.class() < CLASSES.len(),
-                        "slot {number} names a block of {entry:?}"
-                    );
-                    hold!(
-                        block < blocks_of(entry.class()),
-                        "slot {number} names block {block} of class {}",
-                        entry.class()
-                    );
-                    hold!(
-                        content.record_len() <= u64::from(CLASSES[entry.class()]),
-                        "slot {number}: record longer than its block"
-                    );
-                    hold!(
-                        arena.block_used(granule, block)?,
-                        "slot {number}: block {block} of granule {granule} is marked free"
-                    );
-                }
-                Kind::Span => {
-                    let granule = content.granule();
-                    hold!(spans.insert(granule), "the span at granule {granule} is named twice");
-                    let entry = arena.entry(granule)?;
-                    hold!(entry.state() == SpanState::Live, "slot {number} names a span that is {entry:?}");
-                    let len = content.lead() + content.record_len();
-                    hold!(order_of(len) <= entry.order(), "slot {number}: value longer than its span");
-                    hold!(
-                        len.div_ceil(crate::layout::PAGE) <= entry.present(),
-                        "slot {number}: only {} pages of its span are present",
-                        entry.present()
-                    );
-                }
-                _ => hold!(!content.is_text(), "slot {number}: inline with a text index"),
-            }
-            let index = self.index_under_lock(offset, content)?;
-            hold!(indexes.insert(index.clone()), "index {} stands twice", index.as_index());
-        }
-        hold!(report.variables == state.count.load(Ordering::Relaxed), "count: {} variables", report.variables);
-        hold!(report.used == state.used.load(Ordering::Relaxed), "used: {} bytes are charged", report.used);
-        hold!(fill == state.fill.load(Ordering::Relaxed), "fill: {fill} slots are not empty");
-        hold!(report.used <= state.limit.load(Ordering::Relaxed), "more is used than the limit");
-
-        // The arena: covered exactly, and the bitmaps say what the map says.
-        let mut frees: HashMap<u64, u32> = HashMap::new();
-        let mut tables = 0;
-        for span in arena.spans() {
-            let (granule, entry) = span?;
-            let mut room = Vec::new();
-            match entry.state() {
-                SpanState::Free => {
-                    report.free += 1;
-                    frees.insert(granule, entry.order());
-                }
-                SpanState::Filling | SpanState::Freeing => report.busy += 1,
-                SpanState::Live => {
-                    report.live += 1;
-                    hold!(spans.contains(&granule), "the span at granule {granule} is live and nobody names it");
-                }
-                SpanState::Retired => report.retired += 1,
-                SpanState::Slab => {
-                    report.slabs += 1;
-                    hold!(entry.order() == 0 && entry.sticky(), "slab at granule {granule}: {entry:?}");
-                    hold!(entry.class() < CLASSES.len(), "slab at granule {granule} has class {}", entry.class());
-                    for block in 0..512 {
-                        let used = arena.block_used(granule, block)?;
-                        report.blocks += u64::from(used);
-                        let named = blocks.contains(&(granule, block));
-                        hold!(used == named, "block {block} of granule {granule}: used {used}, named {named}");
-                    }
-                    if arena.free_block(granule, entry.class())?.is_some() {
-                        room.push(entry.class());
-                    }
-                }
-                SpanState::Table => {
-                    tables += 1;
-                    hold!(granule == table.root.granule(), "a second table at granule {granule}");
-                    hold!(
-                        SLOT << table.root.log2() <= crate::layout::GRANULE << entry.order(),
-                        "the table's span is short"
-                    );
-                }
-                SpanState::None | SpanState::Bad => {}
-            }
-            hold!(entry.present() <= pages_of(entry.order()), "granule {granule}: more pages than it has: {entry:?}");
-            let (orders, rooms) = arena.bits_of(granule)?;
-            let expected: Vec<u32> = if entry.state() == SpanState::Free { vec![entry.order()] } else { Vec::new() };
-            hold!(orders == expected, "granule {granule} is {entry:?}, its free bits say orders {orders:?}");
-            hold!(rooms == room, "granule {granule} is {entry:?}, its class bits say {rooms:?}, expected {room:?}");
-            for inner in granule + 1..granule + (1_u64 << entry.order()).min(4096) {
-                let other = arena.entry(inner)?;
-                hold!(other.state() == SpanState::None, "granule {inner} inside {entry:?} at {granule} says {other:?}");
-            }
-        }
-        hold!(tables == 1, "{tables} tables");
-        for (granule, order) in &frees {
-            let buddy = granule ^ (1 << order);
-            hold!(frees.get(&buddy) != Some(order), "free buddies of order {order} at granules {granule} and {buddy}");
-        }
-        for zone in 0..arena.zones() {
-            hold!(arena.summary_is_right(zone)?, "the summary of zone {zone}");
-        }
+        let named = self.check_table(&table, &mut report)?;
+        let arena = self.check_spans(&table, &named, &mut report)?;
+        hold!(
+            arena.present <= status.resident,
+            12,
+            "the span map says that {} bytes are present, the object takes {}",
+            arena.present,
+            status.resident
+        );
+        self.check_participants(&arena.owners, &mut report)?;
         Ok(report)
     }
 
-    fn index_under_lock(&self, offset: u64, content: Content) -> Result<IndexBuf> {
-        let found = self.found_at(offset, content)?;
-        self.index_of(&found)?.ok_or_else(|| Error::corrupt(format_args!("the slot at {offset} does not stand still")))
+    /// What is fixed at creation, and its names.
+    fn check_identity(&self, status: &Status) -> Result<()> {
+        // Cut short, every access beyond the end is a signal.
+        hold!(status.size == self.identity.geometry.length, 13, "the object has {} bytes", status.size);
+        let mut bytes = Vec::new();
+        self.mem.read_into(at::IDENTITY, IDENTITY_LEN, &mut bytes)?;
+        hold!(bytes == self.identity.to_bytes(), 13, "the identity has changed");
+        let gone = self.state().gone.load(Ordering::Acquire);
+        hold!(gone <= 1 && (gone == 0 || status.nlink == 0), 13, "gone is {gone}, the object has a name");
+        if self.identity.lock_object != 0 {
+            let found = object::status_of(&Identity::lock_name(&self.identity.id));
+            // It is unlinked after the segment, and is not looked for where the segment has no name.
+            let named = || object::status_of(&self.name).is_ok_and(|now| now.same(&self.status));
+            let sound = found.is_ok_and(|found| found.ino == self.identity.lock_object) || !named();
+            hold!(sound, 13, "its lock object {} is missing", Identity::lock_name(&self.identity.id));
+        }
+        Ok(())
     }
+
+    /// The counters that bound everything else.
+    fn check_state(&self, status: &Status) -> Result<()> {
+        let (state, geometry) = (self.state(), &self.identity.geometry);
+        let (zones, limit) = (state.zones.load(Ordering::Acquire), state.limit.load(Ordering::Relaxed));
+        hold!((1..=geometry.zones_max).contains(&zones), 3, "{zones} zones are in use, of {}", geometry.zones_max);
+        // Their metadata is about to be read, and a page that is not there may not be had.
+        hold!(zones * GRANULE <= status.resident, 12, "{zones} zones are in use, the object takes {}", status.resident);
+        hold!((1..=geometry.granules * GRANULE / 2).contains(&limit), 1, "the limit is {limit}");
+        let version = state.version.load(Ordering::Relaxed);
+        hold!(version <= 1 << 62, 9, "the last version is {version}");
+        let top = state.participants_top.load(Ordering::Acquire);
+        hold!(top <= PARTICIPANTS, 11, "participants_top is {top}");
+        Ok(())
+    }
+
+    /// Who takes part. `owners`: who fills or frees a span, and one such span.
+    fn check_participants(&self, owners: &HashMap<u32, u64>, report: &mut Report) -> Result<()> {
+        let top = self.state().participants_top.load(Ordering::Acquire);
+        for number in 0..top {
+            let Some(record) = self.participant(number) else { continue };
+            let state = record.state.load(Ordering::Acquire);
+            hold!(state <= 1, 11, "participant {number} has state {state}");
+            if state == 0 {
+                continue;
+            }
+            let signed = record.generation.load(Ordering::Relaxed) != 0 && record.pid.load(Ordering::Relaxed) != 0;
+            hold!(signed, 11, "participant {number} is in use and has no pid or generation");
+            hold!(record.spans.load(Ordering::Relaxed) <= 1, 11, "participant {number}: spans is neither 0 nor 1");
+            self.check_pins(number, record)?;
+            // A reader that may not look at the lock object takes them for alive.
+            let alive = self.alive(number).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) })?;
+            report.living += u64::from(alive);
+            report.dead += u64::from(!alive);
+        }
+        for (owner, granule) in owners {
+            let record = self.participant(*owner).filter(|record| record.state.load(Ordering::Acquire) == 1);
+            let taking = record.is_some_and(|record| record.spans.load(Ordering::Relaxed) == 1);
+            hold!(taking, 11, "the span at granule {granule} is participant {owner}'s, who says he has taken none");
+        }
+        self.check_unused_records(top)
+    }
+
+    fn check_pins(&self, number: u32, record: &Participant) -> Result<()> {
+        let geometry = &self.identity.geometry;
+        let granules = self.arena().zones() * ZONE;
+        for unit in 0..PIN_UNITS {
+            if record.pin_units[(unit / 64) as usize].load(Ordering::Acquire) >> (unit % 64) & 1 == 0 {
+                continue;
+            }
+            let start = unit * geometry.pin_unit();
+            hold!(
+                start < geometry.pin_stride,
+                11,
+                "participant {number} has part {unit} of a bitmap, which has no such"
+            );
+            let mut bits = vec![0; geometry.pin_unit().min(geometry.pin_stride - start) as usize];
+            // Not through the mapping: whether the page is there is just what is asked.
+            let offset = geometry.pins + u64::from(number) * geometry.pin_stride + start;
+            self.with_file(|fd| object::read_at(fd, &mut bits, offset))?
+                .map_err(|e| Error::system("reading pins", e))?;
+            let last = bits.iter().rposition(|byte| *byte != 0).map(|byte| (start + byte as u64) * 8);
+            hold!(last.is_none_or(|bit| bit < granules), 11, "participant {number} pins a granule after {}", granules);
+        }
+        Ok(())
+    }
+
+    /// Records at and above the top, which may not be there.
+    fn check_unused_records(&self, top: u32) -> Result<()> {
+        let offset = self.identity.geometry.participant_at(top);
+        let mut bytes = vec![0; (at::SUMMARY - offset) as usize];
+        self.with_file(|fd| object::read_at(fd, &mut bytes, offset))?
+            .map_err(|e| Error::system("reading participants", e))?;
+        // Somebody may just have come: looked at first, raised meanwhile.
+        let raised = self.state().participants_top.load(Ordering::Acquire) != top;
+        let used = bytes.iter().position(|byte| *byte != 0).map(|byte| u64::from(top) + byte as u64 / 64);
+        hold!(used.is_none() || raised, 11, "participant {} was used, participants_top is {top}", used.unwrap_or(0));
+        Ok(())
+    }
+}
+
+/// Bytes of so many pages.
+fn bytes_of(pages: u64) -> u64 {
+    pages * PAGE
 }

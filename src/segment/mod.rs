@@ -346,12 +346,18 @@ impl Segment {
         self.for_change()?.trim(patience)
     }
 
-    /// Verifies every invariant of the format, under the lock.
+    /// Verifies every invariant of the format: under the writer lock; through a handle that only reads, without it, until
+    /// nobody changed anything meanwhile.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] with the first one that does not hold.
+    /// [`Error::Corrupt`] with the first one that does not hold; [`Error::Busy`].
     pub fn check(&self) -> Result<Report> {
-        self.for_change()?.check(&Plain)
+        self.check_with(&Plain)
+    }
+
+    /// The same, waiting in the caller's way.
+    pub fn check_with(&self, patience: &dyn Patience) -> Result<Report> {
+        self.attachment()?.check(!self.options.readonly, patience)
     }
 }
 
