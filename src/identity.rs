@@ -4,10 +4,8 @@ use crate::error::{Error, Result};
 use crate::hash;
 use crate::key::{KEY_MAX, Key};
 use crate::layout::{BYTE_ORDER, FORMAT, Geometry, IDENTITY_LEN, MAGIC, fingerprint};
-use crate::os::object::Status;
+use crate::os::object::{LOCKS, Status};
 
-/// What the name of a second object begins with.
-pub const LOCK_PREFIX: &str = "shmvar-lock.";
 /// Where the creation id stands, in every version.
 pub const ID_AT: u64 = 24;
 /// Seed of the identity's check: any will do, it guards against damage, not against intent.
@@ -129,7 +127,7 @@ impl Identity {
 
     /// The name of the second object, where there is one.
     pub fn lock_name(id: &[u8; 16]) -> String {
-        format!("{LOCK_PREFIX}{:032x}", u128::from_be_bytes(*id))
+        format!("{LOCKS}{:032x}", u128::from_be_bytes(*id))
     }
 }
 
@@ -142,7 +140,8 @@ mod tests {
         let key = Key::Text("état".into());
         let (id, hash_key) = ([7; 16], [1, 2]);
         let size = geometry.length;
-        let status = Status { dev: 1, ino: 2, uid: 3, mode: 0o600, nlink: 1, size, resident: 0, regular: true };
+        let status =
+            Status { dev: 1, ino: 2, uid: 3, mode: 0o600, nlink: 1, size, resident: 0, regular: true, changed_at: 0 };
         (Identity { id, created_at: 9, geometry, hash_key, lock_object: 5, key }, status)
     }
 

@@ -56,6 +56,13 @@ def nothing_is_left_in_shm():
 
 
 @pytest.fixture
+def private_shm(request):
+    """For tests of what looks at, and repairs, everything in /dev/shm: not in the system's."""
+    if not request.config.stash[PRIVATE]:
+        pytest.skip("needs root, for a /dev/shm of its own")
+
+
+@pytest.fixture
 def new_key():
     """Makes keys that nobody else has; their segments are destroyed after the test."""
     made = []

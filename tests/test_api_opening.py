@@ -9,6 +9,7 @@ import pytest
 import shmvar
 
 PUBLIC = [
+    "CheckReport",
     "CorruptSegmentError",
     "DetachedError",
     "Error",

@@ -165,6 +165,65 @@ def _info(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _show(args: argparse.Namespace) -> int:
+    from shmvar import _show as show
+
+    with _reader(args) as segment:
+        found = list(show.variables(segment))
+    if args.json:
+        print(_json(found))
+    elif found:
+        _table(("INDEX", "TYPE", "SIZE", "VERSION", "EXPIRES", "VALUE"), map(_shown, found))
+    elif _terminal():
+        print("no variables")
+    return DONE
+
+
+def _shown(variable: dict[str, Any]) -> tuple[str, ...]:
+    """Made harmless for files, too: an index or a value may hold line ends."""
+    expires = "" if variable["expires_in"] is None else f"{variable['expires_in']:.1f} s"
+    text = variable["repr"] if variable["error"] is None else f"<{variable['error']}>"
+    size = "" if variable["size"] is None else _size(variable["size"])
+    row = (repr(variable["index"]), variable["type"] or "", size, str(variable["version"] or ""), expires, text or "…")
+    return tuple(_harmless(cell).replace("\n", "\\n").replace("\t", "\\t") for cell in row)
+
+
+def _dump(args: argparse.Namespace) -> int:
+    from shmvar import _dump as dumps
+
+    if args.file == "-" and _terminal():
+        raise Refused("a dump is no text for a terminal: give a FILE, or send it on")
+    with _reader(args) as segment, dumps.made(args.file) as file:
+        dumps.dump(segment, file)
+        file.flush()
+    return DONE
+
+
+def _load(args: argparse.Namespace) -> int:
+    from shmvar import _dump as dumps
+
+    with dumps.opened(args.file) as file:
+        try:
+            variables = dumps.verify(file)
+        except dumps.Damaged as error:
+            raise Refused(f"{error}; nothing was loaded") from None
+        file.seek(0)
+        loaded = 0
+        with shmvar.attach(args.key, args.size, perm=args.perm) as segment:
+            try:
+                for _ in dumps.load(segment, file):
+                    loaded += 1
+            except (shmvar.Error, OSError, MemoryError) as error:
+                raise Refused(f"{loaded} of {variables} variables were loaded: {error}") from None
+    return DONE
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from shmvar import _doctor as doctor
+
+    return doctor.run(args.fix, args.json)
+
+
 def _demo(args: argparse.Namespace) -> int:
     from shmvar import _demo as demo
 
@@ -254,10 +313,6 @@ def _parser() -> argparse.ArgumentParser:
     put = command("put send", _put, "store a value, in a new segment if there is none")
     named(put, "KEY", "INDEX")
     put.add_argument("value", metavar="VALUE", help="a Python literal if it reads as one, else the text")
-    limit = "bytes the segment may hold (4096, 64M, 2G); raises that of an existing one"
-    put.add_argument("--size", type=amount, help=limit)
-    rights = "mode of a new segment, octal (600); one that shares lets this open another user's, too"
-    put.add_argument("--perm", type=mode, default=0o600, help=rights)
 
     get = command("get", _get, "print a value")
     named(get, "KEY", "INDEX")
@@ -273,10 +328,31 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", _info, "show a segment in numbers")
     named(info, "KEY")
 
+    show = command("show", _show, "list a segment's variables, with values that are short and plain")
+    named(show, "KEY")
+
+    dump = command("dump", _dump, "save a segment's variables to a file, as they are stored")
+    named(dump, "KEY")
+    dump.add_argument("file", metavar="FILE", help="- for stdout")
+
+    load = command(
+        "load", _load, "store the variables of a dump, over what is there, in a new segment if there is none"
+    )
+    named(load, "KEY")
+    load.add_argument("file", metavar="FILE", help="- for stdin")
+    for made in (put, load):
+        limit = "bytes the segment may hold (4096, 64M, 2G); raises that of an existing one"
+        made.add_argument("--size", type=amount, help=limit)
+        rights = "mode of a new segment, octal (600); one that shares lets this open another user's, too"
+        made.add_argument("--perm", type=mode, default=0o600, help=rights)
+
+    doctor = command("doctor", _doctor, "check every segment and the machine, repair what is safe to repair")
+    doctor.add_argument("--no-fix", dest="fix", action="store_false", help="repair nothing, only look")
+
     demo = command("demo", _demo, "processes share values and are killed: what is lost?")
     demo.add_argument("--seconds", type=seconds, default=6.0, metavar="N", help="how long (6)")
 
-    for made in (get, ls, info, demo):
+    for made in (get, ls, info, show, doctor, demo):
         made.add_argument("--json", action="store_true", help="print JSON")
     return parser
 

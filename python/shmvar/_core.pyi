@@ -14,7 +14,13 @@ __all__ = [
     "VariableInfo",
     "__version__",
     "_decode_plain",
+    "_get_pickle",
+    "_pickle_fault",
+    "_put_pickle",
     "_reattach",
+    "_remove_stale",
+    "_repair",
+    "_survey",
     "attach",
     "destroy",
     "exists",
@@ -195,8 +201,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def check(self) -> CheckReport:
         """Verify every invariant of the format, and count what is there.
 
-        Under the writer lock, so writers wait meanwhile; what a dead process left half done is put right first. Through a
-        read-only handle without the lock, again and again until nobody changed anything meanwhile.
+        Under the writer lock, so writers wait meanwhile; what a dead process left half done is put right first. Through
+        a read-only handle without the lock, again and again until nobody changed anything meanwhile.
 
         Raises:
             CorruptSegmentError: the first invariant that does not hold, by its number in docs/format.md, and the place.
@@ -385,3 +391,9 @@ def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:
 
 def _reattach(key: int | str, id: bytes, readonly: bool, trust: bool | None) -> Segment: ...
 def _decode_plain(data: bytes) -> Any: ...
+def _get_pickle(segment: Segment, index: int | str) -> bytes | None: ...
+def _put_pickle(segment: Segment, index: int | str, pickle: bytes) -> None: ...
+def _pickle_fault(pickle: bytes) -> str | None: ...
+def _repair(segment: Segment) -> int: ...
+def _remove_stale(name: str, age: float, look: bool) -> str | None: ...
+def _survey() -> list[dict[str, Any]]: ...

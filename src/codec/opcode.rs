@@ -253,6 +253,27 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Is this one pickle, of a protocol that is known, from the first byte to its `STOP` at the last, that needs nothing from
+/// beside it? What it would do is not looked at.
+pub fn one_pickle(data: &[u8]) -> Result<(), OpError> {
+    let mut reader = Reader::new(data);
+    let mut values = false;
+    loop {
+        let op = reader.next_op()?;
+        let fault = |why| Err(OpError { at: reader.op_at(), why });
+        match op {
+            Op::Stop if reader.left() > 0 => return fault("bytes follow the pickle's end"),
+            Op::Stop if !values => return fault("the pickle has no value"),
+            Op::Stop => return Ok(()),
+            Op::Proto(protocol) if protocol > HIGHEST_PROTOCOL => return fault("a newer protocol"),
+            Op::NextBuffer | Op::ReadonlyBuffer => return fault("a buffer that is not within the pickle"),
+            Op::PersId | Op::BinPersId => return fault("a persistent id"),
+            Op::Proto(_) | Op::Frame(_) | Op::Mark => {}
+            _ => values = true,
+        }
+    }
+}
+
 fn refusal(opcode: u8) -> &'static str {
     match opcode {
         b'I' => "the text opcode INT is not read",
@@ -327,6 +348,25 @@ mod tests {
         ];
         for data in lies {
             assert_eq!(all(data).unwrap_err().at, 1, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn one_pickle_is_whole_and_stands_for_itself() {
+        assert!(one_pickle(b"N.").is_ok() && one_pickle(b"\x80\x05K\x07.").is_ok());
+        let faults: [(&[u8], &str); 8] = [
+            (b"", "too early"),
+            (b"N", "too early"),
+            (b"N.N.", "follow"),
+            (b"\x80\x05.", "no value"),
+            (b"\x80\x09N.", "newer"),
+            (b"\x80\x05\x97.", "buffer"),
+            (b"Pid\n.", "persistent"),
+            (b"\xffN.", "no such"),
+        ];
+        for (data, why) in faults {
+            let error = one_pickle(data).unwrap_err().to_string();
+            assert!(error.contains(why), "{data:?}: {error}");
         }
     }
 

@@ -42,7 +42,9 @@ impl Mapping {
     /// Maps the object of this name for reading and writing, through the `shared_memory` crate. The name is opened anew:
     /// the caller compares the identity inside with the one he knows.
     pub fn named(name: &str) -> Result<Self> {
-        let mut shmem = shared_memory::ShmemConf::new().os_id(name).open().map_err(|e| no_room(&e.to_string(), 0))?;
+        let opened = shared_memory::ShmemConf::new().os_id(name).open();
+        let mut shmem = opened
+            .map_err(|e| object::no_descriptors("mapping a segment").unwrap_or_else(|| no_room(&e.to_string(), 0)))?;
         shmem.set_owner(false);
         // The crate closes its descriptor's number when it unmaps, whosever it is by then (`os.closerange`, and a new
         // file): so it unmaps now, and a second mapping of the same pages stays.

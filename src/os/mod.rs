@@ -5,6 +5,8 @@
 pub mod bytelock;
 pub mod fork;
 pub mod futex;
+#[cfg(feature = "python")]
+pub mod lease;
 pub mod map;
 pub mod object;
 

@@ -9,6 +9,8 @@ use rustix::io::Errno;
 pub const DIR: &str = "/dev/shm";
 /// What a temporary name begins with, where nameless files are not to be had.
 pub const TEMPORARY: &str = "shmvar-tmp.";
+/// What the name of a second object, which carries a segment's locks, begins with.
+pub const LOCKS: &str = "shmvar-lock.";
 
 /// What the kernel says of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Status {
     /// Bytes of memory it takes.
     pub resident: u64,
     pub regular: bool,
+    /// Nanoseconds since 1970: contents, mode or name changed last.
+    pub changed_at: u64,
 }
 
 impl Status {
@@ -43,6 +47,7 @@ impl Status {
             size: stat.st_size as u64,
             resident: stat.st_blocks as u64 * 512,
             regular: FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile,
+            changed_at: (stat.st_ctime as u64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_ctime_nsec as u64),
         }
     }
 }
@@ -212,4 +217,18 @@ pub fn file_system() -> Result<(u64, u64)> {
         return Ok((u64::MAX, u64::MAX));
     }
     Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
+/// Objects that the memory file system may have, and how many more; `None` where it does not count them.
+pub fn file_system_objects() -> Option<(u64, u64)> {
+    let stat = fs::statvfs(DIR).ok()?;
+    (stat.f_files != 0).then_some((stat.f_files, stat.f_favail))
+}
+
+/// Is it descriptors that are lacking? For where the kernel's answer was lost on the way.
+pub fn no_descriptors(action: &str) -> Option<Error> {
+    match fs::open(DIR, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Err(error @ (Errno::MFILE | Errno::NFILE)) => Some(Error::system(action, error)),
+        _ => None,
+    }
 }

@@ -11,7 +11,9 @@ mod info;
 mod memory;
 mod patience;
 mod plain;
+mod raw;
 mod segment;
+mod survey;
 
 use pyo3::prelude::*;
 
@@ -25,7 +27,11 @@ mod _core {
     #[pymodule_export]
     use super::plain::_decode_plain;
     #[pymodule_export]
+    use super::raw::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair};
+    #[pymodule_export]
     use super::segment::{_reattach, PySegment, attach, destroy, exists, ftok, segments};
+    #[pymodule_export]
+    use super::survey::_survey;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

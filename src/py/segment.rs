@@ -22,6 +22,11 @@ pub struct PySegment {
 }
 
 impl PySegment {
+    /// The core's handle.
+    pub fn inner(&self) -> &Segment {
+        &self.inner
+    }
+
     #[inline]
     fn read(&self, index: &Bound<'_, PyAny>) -> PyResult<Option<(Py<PyAny>, u64)>> {
         let py = index.py();

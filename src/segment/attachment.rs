@@ -68,6 +68,9 @@ impl Descriptor {
             match object::open(name, write) {
                 Ok(fd) if is_descriptor_of(&fd, status) => *held = Some(Arc::new(fd)),
                 _ => {
+                    if let Some(error) = object::no_descriptors("opening a segment again") {
+                        return Err(error);
+                    }
                     return Err(Error::Access(format!(
                         "the descriptors of {name} were closed (os.closerange?) and it cannot be opened again: attach \
                          again"

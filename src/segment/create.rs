@@ -70,6 +70,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     let (limit, geometries) = plan(options)?;
     let new = |mode| {
         Unpublished::new(mode).map_err(|e| match e {
+            Errno::NOSPC if object::file_system_objects().is_some_and(|(_, free)| free == 0) => too_many_objects(),
             Errno::NOSPC => file_system_full(GRANULE),
             Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::Access(format!(
                 "key {key}: this process (uid {}) may not create objects in {}: {e}",
@@ -155,6 +156,18 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     attachment.handles.fetch_add(1, Ordering::SeqCst);
     attachment.member(patience).inspect_err(|_| release(&attachment))?;
     Ok(Some(Attached { attachment, created: true, trusted }))
+}
+
+/// Not its bytes: its inodes are used up.
+fn too_many_objects() -> Error {
+    let (size, free) = object::file_system().unwrap_or((0, 0));
+    let (objects, _) = object::file_system_objects().unwrap_or((0, 0));
+    let remedy = format!(
+        "but there are too many objects: the memory file system {} may have {objects} (nr_inodes), and has them; destroy \
+         segments, or mount -o remount,nr_inodes=…",
+        object::DIR
+    );
+    Error::Full { needed: GRANULE, free, size, remedy }
 }
 
 /// Gives the object its length and maps it: the largest reserve that this process's limits allow.

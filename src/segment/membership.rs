@@ -126,6 +126,9 @@ impl Attachment {
     }
 
     fn no_description(&self) -> Error {
+        if let Some(error) = object::no_descriptors("taking part in a segment") {
+            return error;
+        }
         Error::Access(format!(
             "{}: this process may not open the segment (mode {:o}, owner {}), so it cannot take part in it: attach before \
              the privileges are dropped, or fork through os.fork",
@@ -248,7 +251,11 @@ impl Attachment {
         let usable = |fd: &OwnedFd| prepared.pid == crate::os::pid() && is_descriptor_of(fd, &self.lock_status);
         let (anchor_fd, query) = match prepared.fds {
             Some((anchor, query)) if usable(&anchor) && usable(&query) => (anchor, query),
-            _ => self.fresh_description().zip(self.fresh_description()).ok_or_else(|| self.no_description())?,
+            _ => match (self.fresh_description(), self.fresh_description()) {
+                (Some(anchor), Some(query)) => (anchor, query),
+                // With the one still open: the other may be one descriptor too many.
+                _ => return Err(self.no_description()),
+            },
         };
         // The anchor first: until it is there a lock would hang on a descriptor.
         let anchor = Anchor::new(&anchor_fd).map_err(|e| Error::system("an anchor page", e))?;

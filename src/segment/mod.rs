@@ -14,7 +14,11 @@ mod orphan;
 mod pins;
 mod process;
 mod read;
+#[cfg(feature = "python")]
+mod repair;
 mod room;
+#[cfg(feature = "python")]
+mod survey;
 pub mod table;
 mod unlink;
 mod writer;
@@ -27,6 +31,10 @@ pub use crate::segment::held::Held;
 pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
 pub use crate::segment::open::Options;
 pub use crate::segment::read::{Got, Retry};
+#[cfg(feature = "python")]
+pub use crate::segment::repair::remove_stale;
+#[cfg(feature = "python")]
+pub use crate::segment::survey::{Seen, Surveyed, What, survey};
 pub use crate::segment::unlink::{destroy_with, exists};
 #[cfg(feature = "python")]
 pub use crate::segment::{pins::Kept, read::Large, table::Stuck};

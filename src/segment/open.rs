@@ -203,9 +203,19 @@ pub fn release(attachment: &Attachment) {
 
 /// Could nobody but this user and root have written to it?
 pub fn is_trusted(status: &Status) -> bool {
+    distrust(status).is_none()
+}
+
+/// Who else could have written to it?
+pub fn distrust(status: &Status) -> Option<&'static str> {
     // In a user namespace every unmapped owner shows as the overflow uid.
-    let owner = (status.uid == crate::os::euid() || status.uid == 0) && status.uid != crate::os::overflow_uid();
-    owner && status.mode & 0o022 == 0
+    if status.uid == crate::os::overflow_uid() {
+        return Some("its owner has no number of his own here");
+    }
+    if status.uid != crate::os::euid() && status.uid != 0 {
+        return Some("it is another user's");
+    }
+    (status.mode & 0o022 != 0).then_some("group or others may write to it")
 }
 
 fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool) -> Result<Option<Attachment>> {

@@ -1,6 +1,6 @@
 //! Second objects that no segment names: left by one who died between publishing the two, or between unlinking them.
 
-use crate::identity::{ID_AT, Identity, LOCK_PREFIX};
+use crate::identity::{ID_AT, Identity};
 use crate::key;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::object;
@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 /// Removes those of this user. Called by whoever makes or removes a second object: nobody else pays.
 pub fn remove_orphans() {
-    let objects = object::list(LOCK_PREFIX);
+    let objects = object::list(object::LOCKS);
     let Some(named) = (if objects.is_empty() { None } else { named() }) else { return };
     for name in objects.iter().filter(|name| !named.contains(*name)) {
         let _ = remove(name);

@@ -1,0 +1,54 @@
+//! For the command line: values as they are stored, and repairs.
+
+use crate::codec::opcode;
+use crate::py::convert;
+use crate::py::errors;
+use crate::py::patience::PyPatience;
+use crate::py::segment::PySegment;
+use crate::segment::Condition;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// The pickle of a variable, its buffers within; `None`: it is missing.
+#[pyfunction]
+pub fn _get_pickle<'py>(
+    segment: &Bound<'py, PySegment>,
+    index: &Bound<'py, PyAny>,
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let patience = PyPatience::new(segment.py());
+    let found = segment.get().inner().get_pickle(&convert::index(index)?, &patience);
+    Ok(found.map_err(|error| patience.error(error))?.map(|pickle| PyBytes::new(segment.py(), &pickle)))
+}
+
+/// Stores a pickle as it is, if it is one.
+#[pyfunction]
+pub fn _put_pickle(segment: &Bound<'_, PySegment>, index: &Bound<'_, PyAny>, pickle: &[u8]) -> PyResult<()> {
+    if let Some(why) = _pickle_fault(pickle) {
+        return Err(PyValueError::new_err(why));
+    }
+    let patience = PyPatience::new(segment.py());
+    let index = convert::index(index)?;
+    let stored = segment.get().inner().put_pickle(&index, &[pickle], Condition::Always, &patience);
+    stored.map(drop).map_err(|error| patience.error(error))
+}
+
+/// Why these bytes are not one whole pickle that stands for itself; `None`: they are.
+#[pyfunction]
+pub fn _pickle_fault(pickle: &[u8]) -> Option<String> {
+    opcode::one_pickle(pickle).err().map(|error| error.to_string())
+}
+
+/// Puts right what the dead left in a segment: how many processes were tidied up after.
+#[pyfunction]
+pub fn _repair(segment: &Bound<'_, PySegment>) -> PyResult<u64> {
+    let patience = PyPatience::new(segment.py());
+    segment.get().inner().repair(&patience).map_err(|error| patience.error(error))
+}
+
+/// Removes a stale object that is at least `age` seconds old, or with `look` only looks; else says why it stays.
+#[pyfunction]
+pub fn _remove_stale(py: Python<'_>, name: &str, age: f64, look: bool) -> PyResult<Option<&'static str>> {
+    let age = (age * 1e9) as u64;
+    py.detach(|| crate::segment::remove_stale(name, age, look)).map_err(|error| errors::to_py(py, error))
+}

@@ -1,0 +1,72 @@
+//! For `shmvar doctor`: what is there, as plain dicts.
+
+use crate::error::Error;
+use crate::py::convert::key_object;
+use crate::segment::{self, Seen, Surveyed, What};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+const NANO: f64 = 1e-9;
+
+/// Every object under one of our names.
+#[pyfunction]
+pub fn _survey(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let all = py.detach(segment::survey);
+    PyList::new(py, all.iter().map(|seen| object(py, seen)).collect::<PyResult<Vec<_>>>()?)
+}
+
+fn object<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let status = &seen.status;
+    dict.set_item("name", &seen.name)?;
+    dict.set_item("uid", status.uid)?;
+    dict.set_item("mode", status.mode)?;
+    dict.set_item("length", status.size)?;
+    dict.set_item("resident", status.resident)?;
+    dict.set_item("changed_at", status.changed_at as f64 * NANO)?;
+    let kind = match &seen.what {
+        What::Segment(segment) => {
+            describe(py, segment, &dict)?;
+            "segment"
+        }
+        What::Locks(by) => {
+            dict.set_item("named_by", by)?;
+            "locks"
+        }
+        What::Temporary => "temporary",
+        What::Unreadable(error) => {
+            dict.set_item("why", error.to_string())?;
+            match error {
+                Error::Corrupt(_) => "damaged",
+                Error::Incompatible(_) => "foreign",
+                _ => "refused",
+            }
+        }
+    };
+    dict.set_item("kind", kind)?;
+    Ok(dict)
+}
+
+fn describe(py: Python<'_>, segment: &Surveyed, dict: &Bound<'_, PyDict>) -> PyResult<()> {
+    dict.set_item("key", key_object(py, &segment.key)?)?;
+    dict.set_item("format", crate::layout::FORMAT)?;
+    dict.set_item("created_at", segment.created_at as f64 * NANO)?;
+    dict.set_item("size", segment.size)?;
+    dict.set_item("used", segment.used)?;
+    dict.set_item("count", segment.count)?;
+    dict.set_item("trusted", segment.distrust.is_none())?;
+    dict.set_item("distrust", segment.distrust)?;
+    dict.set_item("locks", segment.locks.as_deref())?;
+    dict.set_item("writer", segment.writer)?;
+    dict.set_item("changing", segment.changing)?;
+    let people = segment.participants.iter().map(|person| {
+        let dict = PyDict::new(py);
+        dict.set_item("number", person.number)?;
+        dict.set_item("pid", person.pid)?;
+        dict.set_item("generation", person.generation)?;
+        dict.set_item("attached_at", person.attached_at as f64 * NANO)?;
+        dict.set_item("alive", person.alive)?;
+        Ok(dict)
+    });
+    dict.set_item("participants", PyList::new(py, people.collect::<PyResult<Vec<_>>>()?)?)
+}

@@ -1,0 +1,95 @@
+//! Putting right what the dead left, for whoever asks: what others would do when they meet it.
+
+use crate::error::{Error, Result};
+use crate::key::PREFIX;
+use crate::layout::PARTICIPANTS;
+use crate::os::lease::nobody_has_open;
+use crate::os::object::{self, LOCKS, TEMPORARY};
+use crate::segment::Segment;
+use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::open::identify;
+use std::sync::atomic::Ordering;
+
+impl Segment {
+    /// Finishes or drops a dead writer's change, buries every dead participant, frees what nobody uses any more. How many
+    /// were buried.
+    pub fn repair(&self, patience: &dyn Patience) -> Result<u64> {
+        self.for_change()?.repair(patience)
+    }
+}
+
+impl Attachment {
+    fn repair(&self, patience: &dyn Patience) -> Result<u64> {
+        let _inside = self.enter();
+        let dead = self.dead()?;
+        self.bury_the_dead(patience)?;
+        // Whoever holds the writer lock has repaired what was under way.
+        self.write(patience)?.sweep()?;
+        Ok(dead.saturating_sub(self.dead()?))
+    }
+
+    fn dead(&self) -> Result<u64> {
+        let mut dead = 0;
+        for number in 0..self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS) {
+            let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
+            dead += u64::from(used && !self.alive(number)?);
+        }
+        Ok(dead)
+    }
+}
+
+/// Removes a lock object that no segment names, or a temporary one, if that is safe: docs/protocol.md, "Stale objects".
+/// `Some`: why it stays. With `look`, it stays in any case.
+pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<&'static str>> {
+    if !name.starts_with(LOCKS) && !name.starts_with(TEMPORARY) {
+        return Err(Error::Invalid(format!("{name} is neither a lock object nor a temporary one")));
+    }
+    let Ok(fd) = object::open(name, true).or_else(|_| object::open(name, false)) else {
+        return Ok(Some("it cannot be opened"));
+    };
+    let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
+    let me = crate::os::euid();
+    if !status.regular || status.nlink != 1 || (status.uid != me && me != 0) {
+        return Ok(Some("it is another user's, or none of ours"));
+    }
+    // Before anything is asked of the kernel that an opener could notice.
+    if crate::os::unix_ns().saturating_sub(status.changed_at) < age_ns {
+        return Ok(Some("it is young: its maker may be at work"));
+    }
+    if let Some(why) = is_named(name, status.uid) {
+        return Ok(Some(why));
+    }
+    match nobody_has_open(&fd) {
+        Some(true) => {}
+        Some(false) => return Ok(Some("a process has it open")),
+        None => return Ok(Some("this system does not say whether a process has it open")),
+    }
+    // In this order: a maker that had it open until just now has published its segment.
+    if let Some(why) = is_named(name, status.uid) {
+        return Ok(Some(why));
+    }
+    match object::status_of(name) {
+        Ok(now) if now.same(&status) => {}
+        _ => return Ok(Some("it is another one by now")),
+    }
+    if !look {
+        object::unlink(name).map_err(|e| Error::system(format!("unlinking {}/{name}", object::DIR), e))?;
+    }
+    Ok(None)
+}
+
+/// Does a segment name this lock object, or could one of the same owner that cannot be read?
+fn is_named(name: &str, uid: u32) -> Option<&'static str> {
+    let segments = if name.starts_with(LOCKS) { object::list(PREFIX) } else { Vec::new() };
+    segments.iter().find_map(|segment| {
+        let ours = object::status_of(segment).is_ok_and(|status| status.regular && status.uid == uid);
+        let read = object::open(segment, false).map(|fd| identify(None, segment, &fd));
+        match read {
+            Ok(Ok(Some((identity, _)))) if crate::identity::Identity::lock_name(&identity.id) == name => {
+                Some("a segment names it")
+            }
+            Ok(Ok(_)) | Ok(Err(Error::Incompatible(_))) => None,
+            _ => ours.then_some("a segment that cannot be read may name it"),
+        }
+    })
+}

@@ -1,0 +1,165 @@
+//! What is in the memory file system under our names: read, never mapped, nothing changed.
+
+use crate::error::{Error, Result};
+use crate::identity::Identity;
+use crate::key::{Key, PREFIX};
+use crate::layout::{PARTICIPANTS, at};
+use crate::lock;
+use crate::os::bytelock::{byte_of, is_locked};
+use crate::os::object::{self, LOCKS, Status, TEMPORARY};
+use crate::segment::open::{distrust, identify};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+/// An object under one of our names.
+pub struct Seen {
+    /// Its name.
+    pub name: String,
+    /// What the kernel says of it.
+    pub status: Status,
+    /// What it is.
+    pub what: What,
+}
+
+/// What an object is.
+pub enum What {
+    /// A segment.
+    Segment(Box<Surveyed>),
+    /// At a segment's name, and not to be read as one: why.
+    Unreadable(Error),
+    /// The second object of a segment, by that one's name; `None`: no segment that can be read names it.
+    Locks(Option<String>),
+    /// A segment that is being made, or was when its maker died.
+    Temporary,
+}
+
+/// A segment, as far as `pread` shows it.
+pub struct Surveyed {
+    /// Its key.
+    pub key: Key,
+    /// Nanoseconds since 1970.
+    pub created_at: u64,
+    /// Its limit, what is charged, variables.
+    pub size: u64,
+    /// See above.
+    pub used: u64,
+    /// See above.
+    pub count: u64,
+    /// Why values of it would run no code; `None`: it is trusted.
+    pub distrust: Option<&'static str>,
+    /// The name of its second object.
+    pub locks: Option<String>,
+    /// Who holds the writer lock, by number.
+    pub writer: Option<u32>,
+    /// Is a change under way?
+    pub changing: bool,
+    /// Participants in use.
+    pub participants: Vec<Person>,
+}
+
+/// A process attached for writing.
+pub struct Person {
+    /// Its number.
+    pub number: u32,
+    /// In its own pid namespace.
+    pub pid: u32,
+    /// How often the number was claimed.
+    pub generation: u64,
+    /// Nanoseconds since 1970.
+    pub attached_at: u64,
+    /// `None`: this user may not ask.
+    pub alive: Option<bool>,
+}
+
+/// Everything under our names. What vanishes meanwhile is passed over.
+pub fn survey() -> Vec<Seen> {
+    let mut all: Vec<Seen> = [PREFIX, LOCKS, TEMPORARY].into_iter().flat_map(object::list).filter_map(look).collect();
+    let named: Vec<(String, String)> = all.iter().filter_map(names_locks).collect();
+    for seen in &mut all {
+        if let What::Locks(by) = &mut seen.what {
+            *by = named.iter().find(|(locks, _)| *locks == seen.name).map(|(_, by)| by.clone());
+        }
+    }
+    all
+}
+
+fn names_locks(seen: &Seen) -> Option<(String, String)> {
+    match &seen.what {
+        What::Segment(segment) => Some((segment.locks.clone()?, seen.name.clone())),
+        _ => None,
+    }
+}
+
+fn look(name: String) -> Option<Seen> {
+    let status = object::status_of(&name).ok()?;
+    if !name.starts_with(PREFIX) {
+        let what = if name.starts_with(LOCKS) { What::Locks(None) } else { What::Temporary };
+        return Some(Seen { name, status, what });
+    }
+    match read(&name) {
+        Ok(None) => None,
+        Ok(Some((segment, status))) => Some(Seen { name, status, what: What::Segment(Box::new(segment)) }),
+        Err(error) => Some(Seen { name, status, what: What::Unreadable(error) }),
+    }
+}
+
+fn read(name: &str) -> Result<Option<(Surveyed, Status)>> {
+    let fd = match object::open(name, false) {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::ACCESS | Errno::PERM) => return Err(Error::Access("this user may not read it".into())),
+        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV) => {
+            return Err(Error::Incompatible("it is no regular file".into()));
+        }
+        Err(error) => return Err(Error::system(format!("opening {}/{name}", object::DIR), error)),
+    };
+    let Some((identity, status)) = identify(None, name, &fd)? else { return Ok(None) };
+    if identity.key.object_name() != name {
+        let (key, right) = (&identity.key, identity.key.object_name());
+        return Err(Error::Incompatible(format!("it says that its key is {key}, whose name would be {right}")));
+    }
+    segment(fd, identity, &status).map(|segment| Some((segment, status)))
+}
+
+/// Words of the machine's own order, `at` bytes into what was read.
+fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("within what was read")
+}
+
+fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed> {
+    let read = |bytes: &mut [u8], offset| {
+        object::read_at(&fd, bytes, offset).map_err(|e| Error::system("reading the segment", e)).map(drop)
+    };
+    let (mut state, mut valid) = ([0; 256], [0; 8]);
+    read(&mut state, at::STATE)?;
+    read(&mut valid, at::INTENT)?;
+    let top = u32::from_ne_bytes(word(&state, 88)).min(PARTICIPANTS);
+    let mut records = vec![0; top as usize * 64];
+    read(&mut records, at::PARTICIPANTS)?;
+    let u64_at = |at: usize| u64::from_ne_bytes(word(&state, at));
+    let locks = (identity.lock_object != 0).then(|| Identity::lock_name(&identity.id));
+    let lock_fd = match &locks {
+        None => Some(fd),
+        Some(name) => object::open(name, false).ok(),
+    };
+    let person = |(number, record): (u32, &[u8])| Person {
+        number,
+        pid: u32::from_ne_bytes(word(record, 4)),
+        generation: u64::from_ne_bytes(word(record, 8)),
+        attached_at: u64::from_ne_bytes(word(record, 16)),
+        alive: lock_fd.as_ref().and_then(|fd| is_locked(fd, byte_of(number)).ok()),
+    };
+    let in_use = |(_, record): &(u32, &[u8])| u32::from_ne_bytes(word(record, 0)) == 1;
+    Ok(Surveyed {
+        created_at: identity.created_at,
+        size: u64_at(80),
+        used: u64_at(136),
+        count: u64_at(144),
+        distrust: distrust(status),
+        writer: lock::owner(u32::from_ne_bytes(word(&state, 0))),
+        changing: valid != [0; 8],
+        participants: (0..).zip(records.chunks_exact(64)).filter(in_use).map(person).collect(),
+        key: identity.key,
+        locks,
+    })
+}
