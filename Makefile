@@ -5,8 +5,10 @@
 #   make check   format, lint, types
 #   make quick   a fast loop while writing code
 #   make bench   speed, as ratios
+#   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
 
 PYTHON ?= python3
+SOAK_MINUTES ?= 5
 # The interpreter whose stable ABI the extension is linted against.
 export PYO3_PYTHON ?= $(PYTHON)
 
@@ -14,7 +16,7 @@ PIP = python -m pip --quiet --disable-pip-version-check install
 CORE = --no-default-features
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo test rust loom crash python check quick bench clean
+.PHONY: demo test rust loom crash python check quick bench soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -51,6 +53,10 @@ quick: .venv-quick/test
 
 bench: .venv/test
 	@for program in bench/*.py; do echo "== $$program"; .venv/bin/python $$program || exit; done
+
+# More: SOAK_OPTIONS="--workers 8 --seed 7".
+soak: .venv/test
+	.venv/bin/python tests/soak.py --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
 
 clean:
 	rm -rf .venv .venv-quick target-loom

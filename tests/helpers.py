@@ -177,7 +177,7 @@ def path_of(segment):
 class Raw:
     """A segment's file, read and damaged by docs/format.md."""
 
-    LOCK, ROOT, STATE, PARTICIPANTS = 4096, 4160, 4096, 16384
+    LOCK, ROOT, STATE, INTENT, PARTICIPANTS = 4096, 4160, 4096, 8192, 16384
 
     def __init__(self, segment):
         self.fd = os.open(path_of(segment), os.O_RDWR)

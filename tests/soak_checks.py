@@ -1,0 +1,91 @@
+"""What the director of a soak looks at: while all goes on, at a pause, at the end."""
+
+import os
+import time
+
+import helpers
+import soak_worker
+from soak_board import Board, index_of
+from soak_operations import CROWD, QUEUE
+from soak_people import People
+from soak_values import round_of
+
+import shmvar
+
+LONGEST = 90.0
+"""Seconds in one operation, more than a few waits of 10 s: longer is hanging."""
+
+RESIDENT = 8 << 20
+"""Bytes that an empty segment may keep: its administration, and granules that once held small values."""
+
+
+class Failure(Exception):
+    """Something that must not be."""
+
+
+def self_check(segment: shmvar.Segment) -> int:
+    """Every invariant of the format; the number of variables."""
+    return segment._check()
+
+
+def watch(people: People, board: Board, plan: soak_worker.Plan) -> None:
+    """Nobody who runs is in one operation for too long."""
+    now = time.monotonic_ns()
+    for lane, pid in people.of_lane.items():
+        since = max(board.lane(lane, Board.SINCE), people.went_on.get(pid, 0))
+        if pid not in people.stopped and now - since > LONGEST * 1e9 and not board.lane(lane, Board.PARKED):
+            raise Failure(f"process {pid} hangs:\n{people.stacks()}")
+
+
+def check(segment: shmvar.Segment, board: Board, plan: soak_worker.Plan) -> None:
+    """While nobody writes: the format, the accounts, every value."""
+    count = self_check(segment)
+    found = dict(segment.items())
+    info = segment.info()
+    expected = {index_of(number): number for number in board.numbers() if board.done(number).there}
+    numbered = {index_of(number) for number in board.numbers()}
+    if count != len(found) or count != info.count:
+        raise Failure(f"{count} variables in the self-check, {len(found)} items, {info.count} in info")
+    if expected.keys() != found.keys() & numbered:
+        raise Failure(f"there, and not expected, or the reverse: {expected.keys() ^ (found.keys() & numbered)}")
+    if others := found.keys() - numbered - set(QUEUE) - set(CROWD):
+        raise Failure(f"indexes that nobody has put: {others}")
+    for index, number in expected.items():
+        if round_of(number, found[index]) != board.done(number).round:
+            raise Failure(f"number {number}: {board.done(number)} was done, found {found[index]!r:.200}")
+    if info.used != (charged := sum(segment.stat(index).size for index in found)):
+        raise Failure(f"{info.used} bytes are used, {charged} are charged")
+    no_value_twice(plan)
+
+
+def no_value_twice(plan: soak_worker.Plan) -> None:
+    """`pop` has handed no value of the queues to two callers."""
+    path = f"{plan.directory}/popped"
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            data = file.read()
+        popped = [data[at : at + 16] for at in range(0, len(data), 16)]
+        if len(popped) != len(set(popped)):
+            raise Failure("a value was popped twice")
+
+
+def final_check(segment: shmvar.Segment, plan: soak_worker.Plan, private: bool) -> None:
+    """When all have ended: only the director is attached; emptied, nothing is used and the memory is given back."""
+    if (attached := segment.info().attached) != 1:
+        raise Failure(f"{attached} processes are attached, one lives")
+    segment.clear()
+    segment.trim()
+    info = segment.info()
+    if (info.used, info.count, len(segment), self_check(segment)) != (0, 0, 0, 0):
+        raise Failure(f"after clear: {info}")
+    if info.resident > RESIDENT:
+        raise Failure(f"after clear and trim {info.resident} bytes are resident")
+    segment.destroy()
+    segment.detach()
+    for name in ("side", *(f"lane-{lane}" for lane in range(plan.lanes))):
+        shmvar.destroy(plan.side(name))
+    left = [info for info in shmvar.segments() if str(info.key).startswith(plan.key)]
+    # A process that died while it created a segment may leave the second object, empty, that no segment names.
+    files = {name: os.stat(f"{helpers.SHM}/{name}").st_blocks for name in os.listdir(helpers.SHM)} if private else {}
+    if left or any(files.values()):
+        raise Failure(f"left behind: {left or files}")
