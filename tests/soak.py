@@ -16,11 +16,13 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ["PYTHONWARNINGS"] = "ignore"  # multiprocessing's tracker is killed, too, and its children say so
+os.environ["PYTHONWARNINGS"] = "ignore"  # the tracker of multiprocessing is killed, too, and says so
+warnings.simplefilter("ignore")
 
 import helpers
 import soak_worker
