@@ -157,7 +157,7 @@ mod tests {
     fn f28_any_changed_byte_of_the_identity_is_a_typed_error() {
         let (identity, status) = identity();
         let bytes = identity.to_bytes();
-        for at in 0..bytes.len() {
+        for at in (0..bytes.len()).step_by(if cfg!(miri) { 37 } else { 1 }) {
             for flip in [1, 0x80, 0xff] {
                 let mut bytes = bytes;
                 bytes[at] ^= flip;

@@ -245,7 +245,7 @@ fn outside(offset: u64) -> Error {
 ///
 /// # Safety
 /// Both ranges are valid for `len` bytes and do not overlap.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline(always)]
 unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller's promise; the direction flag is clear by the ABI.
@@ -262,7 +262,7 @@ unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
 ///
 /// # Safety
 /// Both ranges are valid for `len` bytes and do not overlap.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 #[inline(always)]
 unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller's promise.
@@ -277,6 +277,16 @@ unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
             t = out(reg) _, u = out(reg) _, options(nostack)
         );
     }
+}
+
+/// Miri runs no assembly, and its tests copy on one thread.
+///
+/// # Safety
+/// Both ranges are valid for `len` bytes and do not overlap.
+#[cfg(miri)]
+unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

@@ -21,8 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ["PYTHONWARNINGS"] = "ignore"  # the tracker of multiprocessing is killed, too, and says so
-warnings.simplefilter("ignore")
 
 import helpers
 import soak_worker
@@ -50,8 +48,8 @@ class Director:
     def __init__(self, options: argparse.Namespace, directory: str, private: bool) -> None:
         self.options, self.private = options, private
         self.random = random.Random(options.seed)
-        # Of a private memory file system a part: the segment's size runs out, too, and can be raised and lowered.
-        size = (options.memory << 20) // 3
+        # Of a private memory file system a part, not much above what is stored at a time: the size runs out, too.
+        size = (options.memory << 20) // 4
         key = f"soak-{os.getpid()}-{options.seed}"
         self.plan = soak_worker.Plan(directory, key, size, options.workers, options.seed)
         self.board = Board(f"{directory}/board", self.plan.lanes, (name for name, *_ in OPERATIONS))
@@ -88,6 +86,8 @@ class Director:
                 next_long = now + self.random.uniform(60, 180)
                 if self.stop_a_lock_holder():
                     next_pause = max(next_pause, now + 14)
+                    # Those who are killed do not wait long enough to give up.
+                    next_event = max(next_event, now + self.random.choice([0, 11]))
             if now >= next_pause:
                 self.pause()
                 next_pause = time.monotonic() + span
@@ -278,6 +278,9 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     os.nice(options.nice)
+    # multiprocessing's tracker is killed, too, and its children say so.
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     private = in_a_mount_of_its_own(options.memory)
     directory = tempfile.mkdtemp(prefix="soak-")

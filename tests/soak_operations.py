@@ -292,7 +292,7 @@ def queue(worker: Worker) -> None:
 
 def resize(worker: Worker) -> None:
     try:
-        worker.segment.resize(int(worker.plan.size * worker.random.uniform(0.6, 1.4)))
+        worker.segment.resize(int(worker.plan.size * worker.random.uniform(0.3, 1.3)))
     except EXPECTED as error:
         worker.failed(error)
 

@@ -113,6 +113,7 @@ fn a_hostile_name_stays_short_and_printable() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a million steps")]
 fn a_long_walk_ends_with_the_outermost_type() {
     let mut pickle = b"\x80\x04]\x94(".to_vec();
     pickle.extend(vec![b'N'; MAX_STEPS]);

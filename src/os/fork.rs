@@ -186,6 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "clone")]
     fn a_raw_clone_sees_another_epoch_and_a_free_mutex() {
         static MUTEX: ForkMutex<Vec<u8>> = ForkMutex::new(Vec::new());
         let (before, mut held) = (epoch(), MUTEX.lock());
