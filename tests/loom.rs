@@ -246,6 +246,136 @@ fn a_number_claimed_anew_is_not_taken_for_the_dead_one() {
     });
 }
 
+/// Two waiters behind an owner who lives, and a futex without slices: a wake that is lost is a deadlock here.
+struct Sleepers {
+    word: AtomicU32,
+    /// The kernel's: looking at the word and falling asleep are one step.
+    queue: loom::sync::Mutex<()>,
+    asleep: loom::sync::Condvar,
+    inside: AtomicU32,
+}
+
+struct Sleeper<'a>(&'a Sleepers);
+
+impl Waiting for Sleeper<'_> {
+    type Stop = ();
+
+    fn sleep(&mut self, word: &AtomicU32, value: u32) -> Result<(), ()> {
+        let queue = self.0.queue.lock().unwrap();
+        if word.load(SeqCst) == value {
+            drop(self.0.asleep.wait(queue).unwrap());
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, _owner: u32) -> Result<bool, ()> {
+        Ok(false)
+    }
+}
+
+fn hold_and_wake(world: &Sleepers, me: u32) {
+    lock::acquire(&world.word, me, &mut Sleeper(world)).unwrap();
+    assert_eq!(world.inside.fetch_add(1, Relaxed), 0, "two owners");
+    world.inside.fetch_sub(1, Relaxed);
+    let_go(world);
+}
+
+fn let_go(world: &Sleepers) {
+    if lock::release(&world.word) {
+        let _queue = world.queue.lock().unwrap();
+        world.asleep.notify_one();
+    }
+}
+
+#[test]
+fn a_release_wakes_somebody_where_somebody_sleeps() {
+    bounded(2, || {
+        let world = Arc::new(Sleepers {
+            word: AtomicU32::new(1),
+            queue: loom::sync::Mutex::new(()),
+            asleep: loom::sync::Condvar::new(),
+            inside: AtomicU32::new(0),
+        });
+        let waiters = [1, 2].map(|me| {
+            let world = world.clone();
+            thread::spawn(move || hold_and_wake(&world, me))
+        });
+        let_go(&world);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+        assert_eq!(world.word.load(SeqCst) & !(1 << 31), 0);
+    });
+}
+
+/// The stores of a commit of version 2, as far as number `until`; what comes after died with the writer.
+fn commit_and_die(slot: &Slot, area: &IntentArea, until: usize) {
+    let mut change = Change::new(counters(2));
+    change.slot = Some((64, content(2)));
+    if until == 0 {
+        return;
+    }
+    change.describe(area);
+    if until == 1 {
+        return;
+    }
+    // `Slot::write`, store by store.
+    slot.word.store(content(2).word | 1, Relaxed);
+    fence(Release);
+    for (to, from) in slot.rest.iter().zip(content(2).rest).take(until - 2) {
+        to.store(from, Relaxed);
+    }
+    if until == 6 {
+        slot.word.store(content(2).word, Release);
+    }
+}
+
+/// Dead between any two stores; the one who takes over repairs, while a reader looks, twice.
+#[test]
+fn a_reader_beside_a_death_and_its_repair_sees_old_or_new_and_never_goes_back() {
+    for until in 0..=6 {
+        bounded(2, move || {
+            let shared = Arc::new((slot(), area(), AtomicU32::new(0)));
+            shared.0.write(&content(1));
+            let writers = {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (slot, area, word) = &*shared;
+                    assert!(lock::try_acquire(word, 2));
+                    fence(Release);
+                    commit_and_die(slot, area, until);
+                    // Another process from here on: it found the owner dead, under the registry lock.
+                    assert!(lock::take_from(word, 2, 0));
+                    fence(Release);
+                    if let Some(change) = Change::read(area) {
+                        slot.write(&change.slot.unwrap().1);
+                        Change::clear(area);
+                    }
+                    let _ = lock::release(word);
+                })
+            };
+            let (slot, area, _) = &*shared;
+            let look = || {
+                let word = slot.begin();
+                if word & 1 == 0 {
+                    return slot.copy();
+                }
+                let (serial, seen) = Change::pending(area, 64)?;
+                (Change::still(area, serial) && slot.unchanged(word)).then_some(seen)
+            };
+            let (first, second) = (look(), look());
+            for seen in [first, second].into_iter().flatten() {
+                assert!(whole(seen) && seen.word >> 1 <= 2, "{seen:?}");
+            }
+            if let (Some(first), Some(second)) = (first, second) {
+                assert!(first.word <= second.word, "{first:?}, then {second:?}");
+            }
+            writers.join().unwrap();
+            assert_eq!(slot.copy(), Some(content(if until == 0 { 1 } else { 2 })));
+        });
+    }
+}
+
 /// Applied, killed anywhere, applied again: the slot is whole, once the intent was valid.
 #[test]
 fn a_change_applied_twice_is_applied_once() {
@@ -314,5 +444,67 @@ fn a_pinned_span_is_not_freed_and_an_unpinned_one_is_freed_once() {
         }
         reader.join().unwrap();
         assert_eq!(*state.lock().unwrap(), 2, "leaked");
+    });
+}
+
+/// A span that is freed and filled again at once: the reader's second look, at the whole slot, finds it out.
+#[test]
+fn a_pin_holds_the_value_that_was_found_and_not_a_later_one_in_the_same_span() {
+    bounded(3, || {
+        // Slot; the two spans' bytes; the reader's bits; state of span 0 under the lock (0 live, 1 retired, 2 free).
+        struct World {
+            slot: Slot,
+            bytes: [AtomicU64; 2],
+            bits: [AtomicU64; 2],
+            state: loom::sync::Mutex<u32>,
+        }
+        let at = |version: u64, span: u64| Content { word: version << 1, rest: [span, 0, 0] };
+        let words = || [AtomicU64::new(0), AtomicU64::new(0)];
+        let world = Arc::new(World { slot: slot(), bytes: words(), bits: words(), state: loom::sync::Mutex::new(0) });
+        world.bytes[0].store(1, Relaxed);
+        world.slot.write(&at(1, 0));
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.bytes[1].store(2, Relaxed);
+                let free = {
+                    let mut state = world.state.lock().unwrap();
+                    fence(Release);
+                    world.slot.write(&at(2, 1));
+                    *state = 1;
+                    fence(SeqCst);
+                    if world.bits[0].load(SeqCst) == 0 {
+                        *state = 2;
+                    }
+                    *state == 2
+                };
+                if free {
+                    // Filled with no lock, then published.
+                    world.bytes[0].store(3, Relaxed);
+                    let _state = world.state.lock().unwrap();
+                    fence(Release);
+                    world.slot.write(&at(3, 0));
+                }
+            })
+        };
+        if let Some(found) = world.slot.copy() {
+            let span = found.rest[0] as usize;
+            world.bits[span].fetch_or(1, SeqCst);
+            fence(SeqCst);
+            if world.slot.unchanged(found.word) {
+                for _ in 0..2 {
+                    assert_eq!(world.bytes[span].load(Relaxed), found.word >> 1, "overwritten under a pin");
+                    thread::yield_now();
+                }
+            }
+            world.bits[span].fetch_and(0, SeqCst);
+            fence(SeqCst);
+            let mut state = world.state.lock().unwrap();
+            if *state == 1 && world.bits[0].load(SeqCst) == 0 {
+                *state = 2;
+            }
+        }
+        writer.join().unwrap();
+        assert_ne!(*world.state.lock().unwrap(), 1, "leaked");
     });
 }

@@ -271,6 +271,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--events", type=float, default=12, metavar="E", help="kills and stops a second")
     parser.add_argument("--memory", type=int, default=96, metavar="MIB", help="size of the private memory file system")
+    parser.add_argument("--shared", action="store_true", help="the machine's /dev/shm, as root too")
     parser.add_argument("--nice", type=int, default=0, metavar="N")
     return parser.parse_args()
 
@@ -282,7 +283,7 @@ def main() -> int:
     os.environ["PYTHONWARNINGS"] = "ignore"
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    private = in_a_mount_of_its_own(options.memory)
+    private = not options.shared and in_a_mount_of_its_own(options.memory)
     directory = tempfile.mkdtemp(prefix="soak-")
     director = Director(options, directory, private)
     failure = ""

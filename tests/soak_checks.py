@@ -6,9 +6,9 @@ import time
 import helpers
 import soak_worker
 from soak_board import Board, index_of
-from soak_operations import CROWD, QUEUE
 from soak_people import People
 from soak_values import round_of
+from soak_variables import CROWD, QUEUE
 
 import shmvar
 

@@ -46,7 +46,7 @@ class Interrupted(Exception):
 
 
 class Worker:
-    """A process's half of the soak. Operations are functions of it, in `soak_operations`."""
+    """A process's half of the soak. Operations are functions of it, in the table of `soak_operations`."""
 
     def __init__(self, plan: Plan, lane: int, segment: shmvar.Segment | None, board: Board | None = None) -> None:
         from soak_operations import OPERATIONS
@@ -277,7 +277,7 @@ def run_child(plan: Plan, lane: int, segment: shmvar.Segment, numbers: list[int]
         worker = Worker(plan, lane, segment)
         if worker.board.take(lane, 0):
             worker.take_over()
-            from soak_operations import put
+            from soak_variables import put
 
             for _ in range(5):
                 put(worker)

@@ -17,8 +17,8 @@ mod survey;
 
 use pyo3::prelude::*;
 
-/// `shmvar._core`
-#[pymodule]
+/// `shmvar._core`. Its classes are frozen and its state atomic or locked: a free-threaded interpreter stays so.
+#[pymodule(gil_used = false)]
 mod _core {
     use super::*;
 
