@@ -25,7 +25,7 @@ class Failure(Exception):
 
 def self_check(segment: shmvar.Segment) -> int:
     """Every invariant of the format; the number of variables."""
-    return segment._check()
+    return segment.check().variables
 
 
 def watch(people: People, board: Board, plan: soak_worker.Plan) -> None:

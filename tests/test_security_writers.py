@@ -305,7 +305,7 @@ def test_who_may_write_can_take_memory_beyond_the_size(key):
         with Raw(segment) as raw:
             os.posix_fallocate(raw.fd, raw.arena + (8 << 20), 8 << 20)
         assert segment.info().resident > segment.size and segment.info().used < segment.size
-        segment._check()
+        segment.check()
         with pytest.raises(shmvar.SegmentFullError):
             segment[2] = b"x" * (2 << 20)
 

@@ -71,8 +71,9 @@ impl Attachment {
         self.with_file(|_| ())?;
         if write {
             self.check_unlocked_intent()?;
-            let _writer = self.write(patience)?;
-            return self.verify();
+            let mut writer = Some(self.write(patience)?);
+            // Let go before the caller's interpreter is waited for.
+            return self.verify_outside(patience, || drop(writer.take()));
         }
         let began = Instant::now();
         loop {
@@ -80,7 +81,7 @@ impl Attachment {
             // sight of that change's serial, or of the lock held for it.
             let before = self.quiet()?;
             fence(Ordering::Acquire);
-            let verified = self.verify();
+            let verified = self.verify_outside(patience, || {});
             fence(Ordering::Acquire);
             if before.is_some() && before == self.quiet()? {
                 return verified;
@@ -124,6 +125,15 @@ impl Attachment {
         };
         hold!(!stray, 6, "the intent is valid although the lock is free");
         Ok(())
+    }
+
+    fn verify_outside(&self, patience: &dyn Patience, mut then: impl FnMut() + Send) -> Result<Report> {
+        let mut verified = Ok(Report::default());
+        patience.outside(&mut || {
+            verified = self.verify();
+            then();
+        });
+        verified
     }
 
     fn verify(&self) -> Result<Report> {

@@ -126,7 +126,7 @@ impl<'a> Calls<'a> {
     /// All that looks after the whole.
     pub fn tidy(&mut self, segment: &Segment) {
         let Ok(att) = segment.for_change() else { return };
-        let check = att.check(&self.brief);
+        let check = att.check(true, &self.brief);
         self.saw("check", check);
         let trim = segment.trim(&self.brief);
         self.saw("trim", trim);
