@@ -30,7 +30,7 @@ pub struct Rehearsal {
 
 /// Does all of the work, a few at a time; says everything that failed.
 pub fn work<T: Send, R: Send>(jobs: Vec<T>, act: impl Fn(T) -> R + Sync) -> Vec<R> {
-    watchdog(Duration::from_secs(240));
+    watchdog(Duration::from_secs(480));
     let jobs: Vec<_> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
     let (next, done, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -69,7 +69,7 @@ impl Scene {
         }
         let fresh = Fresh::with_perm(&name, 256 << 20, operation.perm);
         fresh.segment.put(7_000, &7_u64).unwrap();
-        fresh.segment.put_bytes(7_001, &[7; 20_000]).unwrap();
+        fresh.segment.put_bytes(7_001, &[7; 17_000]).unwrap();
         fresh.segment.put_bytes("of nobody here", &[7; 700]).unwrap();
         Scene { key: fresh.key.clone(), fresh: Some(fresh), perm: operation.perm }
     }
@@ -176,6 +176,13 @@ pub fn mending(operation: &Operation, first: &Passage) -> Vec<String> {
     assert_eq!(end, End::Well, "{what}, mended: {said}");
     passed.truncate(passed.iter().rposition(|name| name == "buried").map_or(0, |last| last + 1));
     passed
+}
+
+/// The last passage of each point.
+pub fn last(passed: &[String]) -> Vec<Passage> {
+    let mut counts = BTreeMap::<&String, u64>::new();
+    passed.iter().for_each(|name| *counts.entry(name).or_default() += 1);
+    counts.into_iter().map(|(name, all)| (name.clone(), all)).collect()
 }
 
 /// The first passage of each point.

@@ -55,12 +55,13 @@ fn f1_f2_f3_f4_f24_killed_at_every_point_of_every_operation_others_go_on_and_not
     work(deaths, |(operation, rehearsal, passage)| drive::kill(operation, rehearsal, &passage));
 }
 
-/// Who mends is killed in it: after each death of some operations, at each point that he passes then.
+/// Who mends is killed in it: after a death of some operations at each of their points (its last passage), at each point that he
+/// passes then (its first).
 #[test]
 fn f1_killed_while_mending_the_next_one_mends() {
     let some = rehearsals().iter().filter(|(operation, _)| operation.pairs);
     let deaths = some.flat_map(|(operation, rehearsal)| {
-        let firsts = passages(operation, &rehearsal.passed).into_iter().filter(|(_, passage)| *passage <= 2);
+        let firsts = drive::last(&rehearsal.passed).into_iter();
         firsts.map(move |first| (*operation, rehearsal, first))
     });
     let pairs = work(deaths.collect(), |(operation, rehearsal, first)| {

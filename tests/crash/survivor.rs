@@ -80,14 +80,14 @@ pub fn old_or_new(found: &Snapshot, old: &Snapshot, new: &Snapshot, one_step: bo
 
 /// Everything that a survivor does goes on working, with the operation's own indexes, too.
 pub fn go_on(segment: &Segment, what: &str) {
-    for (round, len) in [8, 400, 5_000, 40_000, 300, 20_000, 3].into_iter().enumerate() {
+    for (round, len) in [8, 400, 17_000, 5_000, 3].into_iter().enumerate() {
         let value = value(round as u64, len);
-        for index in [Index::Int(1), Index::Text("one"), Index::Int(7_777)] {
+        for index in [Index::Int(1), Index::Text("one")] {
             segment.put_bytes(index, &value).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(segment.get_bytes(index).unwrap().as_ref(), Some(&value), "{what}");
         }
     }
-    assert!(segment.remove(7_777).unwrap());
+    assert!(segment.remove(1).unwrap());
     segment.check().unwrap_or_else(|error| panic!("{what}, gone on: {error}"));
 }
 
