@@ -32,7 +32,7 @@ loom: $(wildcard tests/loom.rs)
 	$(if $<,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target-loom cargo test $(CORE) --test loom --release)
 
 # A process kills itself at each named point.
-crash: $(wildcard tests/crash.rs)
+crash: $(wildcard tests/crash/main.rs)
 	$(if $<,cargo test $(CORE) --features crash-points --test crash)
 
 python: .venv/test
