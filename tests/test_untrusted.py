@@ -1,9 +1,15 @@
 """What others may have written: plain data is decoded, nothing runs. Damaged values: typed errors, others untouched."""
 
+import array
 import collections
 import datetime
+import decimal
+import fractions
+import ipaddress
 import os
+import pathlib
 import resource
+import uuid
 
 import helpers
 import numpy as np
@@ -62,9 +68,9 @@ def test_a_large_lone_value_is_read_from_an_untrusted_segment(public):
 
 NEEDS_CODE = {
     "Own": Own(),
-    "Fraction": __import__("fractions").Fraction(1, 3),
+    "Counter": collections.Counter("a"),
     "mkdir": Runs(),
-    "Path": __import__("pathlib").PurePosixPath("/x"),
+    "IPv4Address": ipaddress.IPv4Address("127.0.0.1"),
     "len": len,
 }
 
@@ -102,14 +108,103 @@ def test_a_forced_distrust_refuses_in_a_segment_of_ones_own(seg, key):
     assert isinstance(seg[2], Own)
 
 
-def test_an_untrusted_value_may_be_plain_or_refused_never_run(public):
-    for value in (datetime.date(2020, 1, 1), np.arange(3), collections.OrderedDict(a=1), 1j, bytearray(b"x"), range(3)):
-        public[1] = value
-        try:
-            got = public[1]
-        except shmvar.UntrustedValueError:
-            continue
-        assert repr(got) == repr(value)
+STANDARD = {
+    "datetime.date": datetime.date(2020, 1, 1),
+    "datetime.datetime": datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
+    "datetime.timedelta": datetime.timedelta(1),
+    "decimal.Decimal": decimal.Decimal("1.5"),
+    "fractions.Fraction": fractions.Fraction(1, 3),
+    "uuid.UUID": uuid.UUID(int=7),
+    "collections.OrderedDict": collections.OrderedDict(a=1),
+    "collections.deque": collections.deque([1], 3),
+    "range": range(3),
+    "pathlib.PosixPath": pathlib.Path("/x"),
+    "pathlib.PurePosixPath": pathlib.PurePosixPath("/x"),
+    "complex": 1j,
+    "array.array": array.array("d", [1, 2]),
+    "numpy.float64": np.float64(1.5),
+    "numpy.datetime64": np.datetime64("2020"),
+    "numpy.dtype": np.dtype("i4"),
+    "bytearray": bytearray(b"x"),
+}
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_a_type_of_the_table_is_read_and_named(public, key, name):
+    value = STANDARD[name]
+    for weight in (0, 100_000):
+        public[1] = [value, b"x" * weight]
+        public[2] = value
+        assert public.stat(2).type == name
+        for got in (public[1][0], public[2]):
+            assert type(got) is type(value) and repr(got) == repr(value)
+        with shmvar.attach(key, readonly=True) as reader:
+            assert repr(reader[2]) == repr(value)
+
+
+ARRAYS = [
+    np.arange(5.0),
+    np.arange(300_000.0).reshape(3, -1),
+    np.asfortranarray(np.arange(60_000).reshape(3, -1)),
+    np.arange(60_000)[::2],
+    np.zeros(50_000, [("a", "<i4"), ("b", ">U3"), ("c", "f8", (2, 3))]),
+    np.array(["2020", "2021"], "M8[ns]"),
+    np.zeros(60_000, "?"),
+]
+
+
+@pytest.mark.parametrize("value", ARRAYS, ids=lambda value: f"{value.dtype.kind}{value.nbytes}")
+def test_an_array_is_read_from_an_untrusted_segment_as_a_copy(public, key, value):
+    for made in (value, [value, b"x" * 100, value]):
+        public[1] = made
+        got = public[1] if made is value else public[1][2]
+        assert type(got) is np.ndarray and got.dtype == value.dtype and np.array_equal(got, value)
+        got[...] = np.ones((), value.dtype)  # its own memory
+        again = public[1] if made is value else public[1][0]
+        assert np.array_equal(again, value)
+    assert public.stat(1).type == "list"
+    public[1] = value
+    assert public.stat(1).type == "numpy.ndarray"
+    view = public.view(1)
+    assert np.array_equal(view, value) and not view.flags.writeable
+    public[1] = value[:0]
+    assert np.array_equal(view, value) and public[1].shape == value[:0].shape
+    with shmvar.attach(key, readonly=True) as reader:
+        assert reader[1].dtype == value.dtype
+
+
+@pytest.mark.parametrize("size", [10, 10_000, 1_000_000])
+def test_buffers_of_bytes_are_read_from_an_untrusted_segment(public, size):
+    data = os.urandom(size)
+    public[1] = bytearray(data)
+    got = public[1]
+    assert type(got) is bytearray and got == data
+    got += b"grows"
+    assert type(public.view(1)) is memoryview and public.view(1) == data and public.view(1).readonly
+    public[1] = memoryview(data)
+    assert type(public[1]) is memoryview and public[1] == data
+    public[1] = array.array("b", data)
+    assert public[1] == array.array("b", data) == public.view(1)
+    public[1] = data
+    assert public[1] == data and type(public[1]) is bytes
+    public[1] = {"parts": [np.frombuffer(data, "u1"), bytearray(data)]}
+    first, second = public[1]["parts"]
+    assert first.tobytes() == data == second and not first.flags.writeable
+
+
+def test_a_hostile_array_in_a_record_with_buffers_is_a_typed_error(public):
+    """Its shape is changed in the segment, so that it reaches beyond its buffer."""
+    value = np.arange(10_000)
+    public[7] = value
+    with helpers.Raw(public) as raw:
+        at, _ = raw.record(7)
+        stored = raw.read(at, 400)
+        place = stored.index((10_000).to_bytes(2, "little") + b"\x85")
+        raw.write(at + place, b"\xff\xff")
+        with pytest.raises(shmvar.CorruptSegmentError, match=r"index 7 .*another length"):
+            public[7]
+        raw.write(at + place, stored[place : place + 2])
+    assert np.array_equal(public[7], value)
 
 
 # --- damage

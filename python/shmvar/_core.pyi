@@ -48,7 +48,7 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
 
         Raises:
             KeyError: there is none.
-            UntrustedValueError: it needs code, and the segment is not trusted.
+            UntrustedValueError: it needs code, or numpy and there is none, and the segment is not trusted.
             CorruptSegmentError: its bytes are damaged.
         """
 

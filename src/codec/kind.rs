@@ -65,6 +65,11 @@ enum Tag {
     Str(u32),
     /// A tuple with the first of its items that is a global.
     TupleWith(u32),
+    /// A tuple without one, whose first item is such a str, or such a dtype.
+    TupleText(u32),
+    TupleDtype(u32),
+    /// A numpy dtype whose kind is the str at this offset.
+    Dtype(u32),
     Global(u32),
     Instance(u32),
 }
@@ -211,12 +216,19 @@ impl<'a> Walk<'a> {
     }
 
     fn tuple(&mut self, start: usize) -> Tag {
-        let global = self.stack.from(start).iter().find_map(|tag| match tag {
+        let items = self.stack.from(start);
+        let global = items.iter().find_map(|tag| match tag {
             Tag::Global(index) => Some(*index),
             _ => None,
         });
+        let tag = match (global, items.first()) {
+            (Some(index), _) => Tag::TupleWith(index),
+            (None, Some(Tag::Str(at))) => Tag::TupleText(*at),
+            (None, Some(Tag::Dtype(at))) => Tag::TupleDtype(*at),
+            _ => Tag::Is(Plain::Tuple),
+        };
         self.stack.truncate(start);
-        global.map_or(Tag::Is(Plain::Tuple), Tag::TupleWith)
+        tag
     }
 
     /// A class or function called with an argument tuple (and, for `NEWOBJ_EX`, keywords).
@@ -237,6 +249,13 @@ impl<'a> Walk<'a> {
         }
         if module.starts_with(b"numpy") && name == b"_frombuffer" {
             return Ok(Tag::Instance(self.name(b"numpy", b"ndarray")?));
+        }
+        if let (b"numpy", b"dtype", Some(Tag::TupleText(at))) = (module, name, first) {
+            return Ok(Tag::Dtype(at));
+        }
+        if let (true, b"scalar", Some(Tag::TupleDtype(at))) = (module.starts_with(b"numpy"), name, first) {
+            let scalar = scalar_name(self.text(Tag::Str(at))?);
+            return Ok(Tag::Instance(self.name(b"numpy", scalar.as_bytes())?));
         }
         Ok(match first {
             Some(Tag::TupleWith(class)) if is_helper(name) => Tag::Instance(class),
@@ -267,7 +286,8 @@ impl<'a> Walk<'a> {
         match tag {
             Tag::Is(plain) => plain.name().to_owned(),
             Tag::Str(_) => Plain::Str.name().to_owned(),
-            Tag::TupleWith(_) => Plain::Tuple.name().to_owned(),
+            Tag::TupleWith(_) | Tag::TupleText(_) | Tag::TupleDtype(_) => Plain::Tuple.name().to_owned(),
+            Tag::Dtype(_) => "numpy.dtype".to_owned(),
             Tag::Instance(index) => {
                 let Name { module, name } = self.globals[index as usize];
                 match module {
@@ -281,6 +301,34 @@ impl<'a> Walk<'a> {
                 dotted(module, name)
             }
         }
+    }
+}
+
+/// What numpy 2 calls the scalars of a kind.
+fn scalar_name(kind: &[u8]) -> &'static str {
+    match kind {
+        b"b1" => "bool",
+        b"i1" => "int8",
+        b"i2" => "int16",
+        b"i4" => "int32",
+        b"i8" => "int64",
+        b"u1" => "uint8",
+        b"u2" => "uint16",
+        b"u4" => "uint32",
+        b"u8" => "uint64",
+        b"f2" => "float16",
+        b"f4" => "float32",
+        b"f8" => "float64",
+        b"f16" => "longdouble",
+        b"c8" => "complex64",
+        b"c16" => "complex128",
+        b"c32" => "clongdouble",
+        b"M8" => "datetime64",
+        b"m8" => "timedelta64",
+        [b'S', ..] => "bytes_",
+        [b'U', ..] => "str_",
+        [b'V', ..] => "void",
+        _ => "generic",
     }
 }
 

@@ -152,6 +152,9 @@ fn read_buffers(
             copies.push(copied);
         }
         drop(large);
+        if let (Want::View, Some(code), [buffer]) = (want, buffers::array_code(&stream), &copies[..]) {
+            return items(buffer, code)?.call_method0("toreadonly").map(|view| Some(view.unbind()));
+        }
         return want.of(py, decode_plain_buffers(py, index, &stream, copies)?).map(Some);
     }
     let total: u64 = parsed.buffers.iter().map(|(_, len)| len).sum();
@@ -178,8 +181,7 @@ fn read_buffers(
     }
     if let (Want::View, Some(code), [buffer]) = (want, buffers::array_code(&stream), &objects[..]) {
         // Rebuilding an `array.array` would copy: its items, as they stand.
-        let code = char::from(code).to_string();
-        return Ok(Some(PyMemoryView::from(buffer)?.call_method1("cast", (code,))?.unbind()));
+        return Ok(Some(items(buffer, code)?.unbind()));
     }
     let named = PyDict::new(py);
     named.set_item("buffers", PyList::new(py, objects)?)?;
@@ -187,6 +189,11 @@ fn read_buffers(
         Ok(value) => Ok(Some(value.unbind())),
         Err(error) => Err(explain(py, error, index, &stream)),
     }
+}
+
+/// The items of an `array.array` of that typecode, over their bytes.
+fn items<'py>(bytes: &Bound<'py, PyAny>, code: u8) -> PyResult<Bound<'py, PyAny>> {
+    PyMemoryView::from(bytes)?.call_method1("cast", (char::from(code).to_string(),))
 }
 
 fn loads(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

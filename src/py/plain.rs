@@ -43,11 +43,10 @@ mod size {
     pub const ENTRY: usize = 64;
     pub const TUPLE: usize = 64;
     pub const TEXT: usize = 64;
-    /// With its first block.
-    pub const DEQUE: usize = 776;
-    pub const ORDERED: usize = 240;
     /// A small object of the standard library or numpy, with what it consists of.
     pub const OBJECT: usize = 256;
+    /// And a deque's first block.
+    pub const BLOCK: usize = 528;
 }
 
 /// The value of `pickle`, if it is plain data. `buffers` are those beside it, copied to where nobody else writes; they

@@ -93,7 +93,8 @@ impl<'py> Decoder<'_, 'py> {
     fn call_with_class(&mut self, known: Known, slots: &[Slot<'py>]) -> Result<()> {
         match (known, slots) {
             (Known::Reconstruct, [Slot::Known(Known::NdArray), Slot::Value(shape), Slot::Value(kind)])
-                if shape.obj.is_exact_instance_of::<PyTuple>() && kind.obj.is_exact_instance_of::<PyBytes>() =>
+                if self.sizes(&shape.obj)? == [0]
+                    && kind.obj.cast_exact::<PyBytes>().is_ok_and(|kind| kind.as_bytes() == b"b") =>
             {
                 self.push_pending(Pending::Array)
             }

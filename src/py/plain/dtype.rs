@@ -20,6 +20,10 @@ const MOST_PARTS: u32 = 10_000;
 /// Dimensions; numpy 1 has 32.
 pub(super) const MOST_DIMENSIONS: usize = 64;
 
+/// Flags of numpy's: references, items pickled as a list, pointers; and a struct laid out as in C.
+const WITH_OBJECTS: i64 = 0x07;
+const ALIGNED: i64 = 0x80;
+
 /// What is known of a dtype.
 pub(super) struct Desc {
     pub size: usize,
@@ -105,7 +109,7 @@ impl<'py> Decoder<'_, 'py> {
             return Err(self.damaged("the state of a dtype that is no tuple"));
         };
         let items: Vec<_> = if state.len() <= 9 { state.iter().collect() } else { Vec::new() };
-        let [version, order, subarray, names, fields, item_size, _, flags, rest @ ..] = items.as_slice() else {
+        let [version, order, subarray, names, fields, item_size, alignment, flags, rest @ ..] = items.as_slice() else {
             return Err(self.damaged("the state of a dtype of another length"));
         };
         if self.number(version)? != 3 + rest.len() as i64 {
@@ -132,6 +136,10 @@ impl<'py> Decoder<'_, 'py> {
         if metadata.is_some_and(|metadata| !metadata.is_none() && !empty(&metadata)) {
             return Err(needs("metadata of a numpy.dtype"));
         }
+        let flags = self.number(flags)?;
+        if flags & WITH_OBJECTS != 0 {
+            return Err(needs("Python objects in a numpy.dtype"));
+        }
         let stated = self.number(item_size)?;
         let (obj, desc) = match (subarray.is_none(), names.is_none() && fields.is_none()) {
             (true, true) => self.plain_dtype(letter, number, order, unit, stated)?,
@@ -139,9 +147,13 @@ impl<'py> Decoder<'_, 'py> {
                 return Err(needs("a numpy.dtype of two kinds at once"));
             }
             (false, true) => self.subarray(subarray, number)?,
-            (true, false) => self.fields(names, fields, number, self.number(flags)? & 0x80 != 0)?,
+            (true, false) => self.fields(names, fields, number, flags & ALIGNED != 0)?,
             (false, false) => return Err(self.damaged("a dtype with fields and dimensions")),
         };
+        let own = obj.getattr("alignment")?.extract::<i64>()?;
+        if ![own, -1].contains(&self.number(alignment)?) {
+            return Err(self.damaged("a dtype that numpy reads otherwise"));
+        }
         if desc.depth > DEEPEST {
             return Err(too_much("dtypes inside each other", DEEPEST.into()));
         }

@@ -23,7 +23,7 @@ pub struct Limits {
     /// Opcodes in one pickle.
     pub opcodes: u64,
     /// Bytes of Python objects built: this much, and so much more for each byte of the pickle. An empty set takes 232
-    /// bytes from 2, an empty deque 776 from 5; nothing that CPython writes grows more.
+    /// bytes from 2, an empty deque 784 from 5; nothing that CPython writes grows more.
     pub memory_base: u64,
     /// See `memory_base`.
     pub memory_per_byte: u64,

@@ -60,7 +60,8 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value::leaf(self.made(turned, "axes of an array that are none")?, 0))
     }
 
-    /// The state of an array: `(1, shape, dtype, is it in Fortran's order, bytes)`.
+    /// The state of an array: `(1, shape, dtype, is it in Fortran's order, bytes)`. The byte order stays as it is, where
+    /// numpy would turn it into the machine's.
     pub(super) fn array_state(&mut self, state: &Bound<'py, PyAny>) -> Result<Value<'py>> {
         let items: Vec<_> = match state.cast_exact::<PyTuple>() {
             Ok(state) if state.len() == 5 => state.iter().collect(),

@@ -81,19 +81,16 @@ impl<'py> Decoder<'_, 'py> {
             (Known::TimeZone, [offset, name]) => (self.timezone(offset, Some(name))?, 4),
             (Known::Decimal, [text]) => self.decimal(text)?,
             (Known::Fraction, [above, below]) => {
-                self.narrow(above)?;
-                self.narrow(below)?;
+                let len = self.narrow(above)? + self.narrow(below)?;
                 self.slow_equality = true;
                 self.keep_equality_quick()?;
-                self.budget.memory(WIDE_INT)?;
+                self.budget.memory(len)?;
                 (self.construct(&FRACTION, (above, below))?, 64)
             }
             (Known::Range, [start, stop, step]) => {
                 self.budget.look()?;
-                for number in items {
-                    self.narrow(number)?;
-                }
-                self.budget.memory(size::OBJECT + WIDE_INT)?;
+                let len = self.narrow(start)? + self.narrow(stop)? + self.narrow(step)?;
+                self.budget.memory(size::OBJECT + len)?;
                 let range = self.py.get_type::<PyRange>().call1((start, stop, step));
                 (self.made(range, "a range whose step is 0")?, 64)
             }
@@ -102,12 +99,11 @@ impl<'py> Decoder<'_, 'py> {
             (Known::PureWindowsPath, parts) => self.path(&PURE_WINDOWS_PATH, parts)?,
             (Known::Array, [code, items]) => (self.array_from(code, items)?, 0),
             (Known::OrderedDict, []) => {
-                self.budget.memory(size::ORDERED)?;
                 let made = self.construct(&ORDERED_DICT, ())?;
                 return self.new_node(made, Class::Ordered);
             }
             (Known::Deque, []) => {
-                self.budget.memory(size::DEQUE)?;
+                self.budget.memory(size::BLOCK)?;
                 let made = self.construct(&DEQUE, ())?;
                 return self.new_node(made, Class::Deque);
             }
@@ -116,7 +112,7 @@ impl<'py> Decoder<'_, 'py> {
                 if !empty || self.number(longest)? < 0 {
                     return Err(needs(known.name()));
                 }
-                self.budget.memory(size::DEQUE)?;
+                self.budget.memory(size::BLOCK)?;
                 let made = self.construct(&DEQUE, (none, longest))?;
                 return self.new_node(made, Class::Deque);
             }
@@ -131,16 +127,14 @@ impl<'py> Decoder<'_, 'py> {
         number.ok_or_else(|| self.damaged("something else than an int in the place of one, or one too large for it"))
     }
 
-    /// Fails unless it is an exact int that one can calculate with at once.
-    fn narrow(&self, object: &Bound<'py, PyAny>) -> Result<()> {
+    /// The length of an exact int; fails where one cannot calculate with it at once.
+    fn narrow(&self, object: &Bound<'py, PyAny>) -> Result<usize> {
         let Ok(int) = object.cast_exact::<PyInt>() else {
             return Err(self.damaged("something else than an int in the place of one"));
         };
-        match int.call_method0("bit_length")?.extract::<u64>()? {
-            bits if bits > 8 * WIDE_INT as u64 => {
-                Err(too_much("bytes of an int in a Fraction or range", WIDE_INT as u64))
-            }
-            _ => Ok(()),
+        match int.call_method0("bit_length")?.extract::<usize>()?.div_ceil(8) {
+            len if len > WIDE_INT => Err(too_much("bytes of an int in a Fraction or range", WIDE_INT as u64)),
+            len => Ok(len),
         }
     }
 
