@@ -6,6 +6,7 @@
 #   make quick   a fast loop while writing code
 #   make bench   speed, as ratios
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
+#   make fuzz    a minute of damaged input for each target, with a memory checker
 
 PYTHON ?= python3
 SOAK_MINUTES ?= 5
@@ -16,7 +17,7 @@ PIP = python -m pip --quiet --disable-pip-version-check install
 CORE = --no-default-features
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo test rust loom crash python check quick bench soak clean
+.PHONY: demo test rust loom crash python check quick fuzz bench soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -51,6 +52,21 @@ quick: .venv-quick/test
 	cargo test $(CORE) --lib
 	.venv-quick/bin/pytest -x -m "not slow" $(wildcard tests/test_api_*.py tests/test_values.py)
 
+# Coverage-guided, under AddressSanitizer, so many seconds for each target. What it finds is kept in fuzz/artifacts.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = segment pickle identity
+# Sanitizers need an unstable option: a nightly compiler, or the stable one told that it may.
+CARGO_FUZZ = $(if $(shell rustup toolchain list 2>/dev/null | grep nightly),cargo +nightly,RUSTC_BOOTSTRAP=1 cargo) fuzz
+
+fuzz:
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		echo "== $$target"; new=$$(mktemp -d); \
+		$(CARGO_FUZZ) run $$target $$new fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=1024 -len_control=0 -timeout=30 -print_final_stats=1; \
+		status=$$?; rm -rf $$new; [ $$status -eq 0 ] || exit $$status; \
+	done
+
 bench: .venv/test
 	@for program in bench/*.py; do echo "== $$program"; .venv/bin/python $$program || exit; done
 
@@ -59,7 +75,7 @@ soak: .venv/test
 	.venv/bin/python tests/soak.py --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
 
 clean:
-	rm -rf .venv .venv-quick target-loom
+	rm -rf .venv .venv-quick target-loom fuzz/target
 	cargo clean
 
 %/bin/python:

@@ -9,7 +9,7 @@ use crate::os::object::{LOCKS, Status};
 /// Where the creation id stands, in every version.
 pub const ID_AT: u64 = 24;
 /// Seed of the identity's check: any will do, it guards against damage, not against intent.
-const CHECK_KEY: [u64; 2] = [0x7368_6D76_6172_0001, 0x6964_656E_7469_7479];
+pub const CHECK_KEY: [u64; 2] = [0x7368_6D76_6172_0001, 0x6964_656E_7469_7479];
 
 /// What a segment says of itself, believed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -50,6 +50,9 @@ mod arena;
 pub mod codec;
 #[cfg(not(loom))]
 mod error;
+#[cfg(all(fuzzing, not(loom)))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(not(loom))]
 mod identity;
 #[cfg(not(loom))]

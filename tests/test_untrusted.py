@@ -254,6 +254,20 @@ def test_f29_any_damaged_byte_of_a_record_is_other_data_or_a_typed_error(seg, ke
     assert seg[7] == VALUE == seg["seven"]
 
 
+@pytest.mark.parametrize("length", [10, 100, 100_000])
+def test_f29_a_str_that_is_no_utf8_is_damage(seg, key, length):
+    seg.update({7: "x" * length, 8: "eight"})
+    with helpers.Raw(seg) as raw, shmvar.attach(key, trust=False) as careful:
+        at = raw.record(7)[0] + (8 if length == 10 else 20)
+        raw.write(at, b"\xa2")
+        for segment in (seg, careful) if length < 50_000 else (careful,):
+            with pytest.raises(shmvar.CorruptSegmentError, match="index 7"):
+                segment[7]
+        assert seg[8] == careful[8] == "eight"
+        raw.write(at, b"x")
+        assert seg[7] == "x" * length
+
+
 def test_f29_a_damaged_span_is_a_typed_error_or_other_data(seg, key):
     value = [b"x" * 100_000, "end"]
     seg.update({7: value, 8: [b"y" * 100_000]})

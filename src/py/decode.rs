@@ -10,7 +10,7 @@ use crate::py::memory::{self, Memory};
 use crate::py::patience::PyPatience;
 use crate::py::plain::{self, Limits, PlainError};
 use crate::segment::{Got, Large, Retry, Segment};
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyUnicodeDecodeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -244,7 +244,12 @@ fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool) -> Py
     };
     match made {
         Some(object) => Ok(object.unbind()),
-        None => Err(explain(py, PyErr::fetch(py), index, pickle)),
+        None => {
+            let error = PyErr::fetch(py);
+            // No pickler writes a str that is no UTF-8.
+            let damaged = error.is_instance_of::<PyUnicodeDecodeError>(py);
+            Err(if damaged { damage(py, error, index, pickle.len()) } else { explain(py, error, index, pickle) })
+        }
     }
 }
 
@@ -288,6 +293,14 @@ fn refused(py: Python<'_>, error: PlainError, index: &Index<'_>, len: usize) -> 
     }
 }
 
+#[cold]
+fn damage(py: Python<'_>, error: PyErr, index: &Index<'_>, len: usize) -> PyErr {
+    let text = format!("index {index}: its value of {len} bytes is damaged ({error})");
+    let damage = raise(py, "CorruptSegmentError", |class| class.call1((text,)));
+    damage.set_cause(py, Some(error));
+    damage
+}
+
 /// What `loads` raised: of a stream that is no pickle, damage; else (a class that is missing here, a `__setstate__` that
 /// raises) the error unchanged, with a note of where it came from.
 #[cold]
@@ -296,10 +309,7 @@ fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> Py
         return error;
     }
     if kind::type_name(pickle) == kind::DAMAGED {
-        let text = format!("index {index}: its value of {} bytes is damaged ({error})", pickle.len());
-        let damage = raise(py, "CorruptSegmentError", |class| class.call1((text,)));
-        damage.set_cause(py, Some(error));
-        return damage;
+        return damage(py, error, index, pickle.len());
     }
     let note = format!("while reading index {index}, a value of {} bytes", pickle.len());
     let _ = error.value(py).call_method1("add_note", (note,));

@@ -50,7 +50,8 @@ impl<'a> Calls<'a> {
         Calls { tally, brief: Brief::new(), wrong: Vec::new() }
     }
 
-    fn saw<T>(&mut self, what: &str, answer: Result<T, Error>) -> Option<T> {
+    /// Counts an answer.
+    pub fn saw<T>(&mut self, what: &str, answer: Result<T, Error>) -> Option<T> {
         let kind = match &answer {
             Ok(_) => "data",
             Err(Error::Corrupt(_)) => "corrupt",
@@ -101,7 +102,7 @@ impl<'a> Calls<'a> {
 
     /// All that changes variables.
     pub fn write(&mut self, segment: &Segment) {
-        let values = [b"\x80\x05K\x09.".to_vec(), pickle(35), pickle(300), pickle(10_000), pickle(50_000)];
+        let values = [b"\x80\x05K\x09.".to_vec(), pickle(35), pickle(300), pickle(5_000), pickle(17_000)];
         for (index, value) in [1, 2, 3, 4, 20, 30, 31, 32, 33].into_iter().zip(values.iter().cycle()) {
             let put = segment.put_pickle(&Index::Int(index), &[value], Condition::Always, &self.brief);
             self.saw("put", put);
@@ -113,7 +114,7 @@ impl<'a> Calls<'a> {
         let put = segment.put_pickle(&Index::Int(3), &[&values[3]], Condition::Version(1), &self.brief);
         self.saw("put if", put);
         if !self.brief.gave_up.get() {
-            self.saw("put bytes", segment.put_bytes(5, &[1; 40_000]));
+            self.saw("put bytes", segment.put_bytes(5, &[1; 18_000]));
             self.saw("get bytes", segment.get_bytes(5));
         }
         let Ok(att) = segment.for_change() else { return };

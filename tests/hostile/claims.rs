@@ -35,7 +35,7 @@ impl Drop for Laid {
 }
 
 pub fn image(name: &str) -> Image {
-    crate::common::watchdog(std::time::Duration::from_secs(200));
+    crate::watch();
     Image::take(&Key::text(&format!("test-{}-{name}", std::process::id())).unwrap())
 }
 
@@ -69,6 +69,7 @@ fn f28_a_table_that_claims_more_slots_than_there_is_memory_is_not_walked() {
 /// A larger table is filled by looking for a free slot for each variable: not for ever where all have one hash.
 #[test]
 fn f30_a_table_in_which_all_variables_have_one_hash_ends_a_growth_with_an_error() {
+    crate::watch();
     let fresh = crate::common::Fresh::new("one-hash", 64 << 20);
     let segment = &fresh.segment;
     for index in 0..30_000 {

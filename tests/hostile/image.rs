@@ -63,14 +63,14 @@ impl Image {
             assert!(segment.remove(index).unwrap());
         }
         put(&segment, Index::Int(1), b"\x80\x05K\x01.");
-        for (index, len) in [(2, 30), (6, 33), (3, 3_000), (8, 100), (4, 40_000), (20, 20_000), (21, 20_000)] {
+        for (index, len) in [(2, 30), (6, 33), (3, 3_000), (8, 100), (4, 17_000), (20, 17_000), (21, 17_000)] {
             put(&segment, Index::Int(index), &pickle(len));
         }
-        for (text, len) in [("text", 50), ("é", 9_000), ("large text", 30_000)] {
+        for (text, len) in [("text", 50), ("é", 9_000), ("large text", 18_000)] {
             put(&segment, Index::Text(text), &pickle(len));
         }
-        segment.put_bytes(5, &[5; 30_000]).unwrap();
-        segment.put_bytes("buffers", &[6; 20_000]).unwrap();
+        segment.put_bytes(5, &[5; 17_000]).unwrap();
+        segment.put_bytes("buffers", &[6; 17_000]).unwrap();
         segment.put_bytes(7, &[7; 300_000]).unwrap();
         assert!(segment.remove(7).unwrap());
         let name = segment.info().unwrap().name;

@@ -102,6 +102,7 @@ fn user() {
 
 #[test]
 fn f28_f30_every_call_ends_well_while_another_process_scribbles_over_the_segment() {
+    crate::watch();
     let key = format!("test-{}-scribble", std::process::id());
     let status = again("scribble::user", &key, seeds(1).start).status().unwrap();
     crate::clean_up(&key);

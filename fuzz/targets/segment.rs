@@ -1,0 +1,157 @@
+//! Edits of a populated segment, then calls: data or a typed error, and no harm to a sound segment afterwards.
+//!
+//! The input: a byte of choices, a number of edits, 12 bytes for each (which field, how it is changed, a value), then a byte or
+//! two for each call. Image, fields and the calls on the whole are those of `tests/hostile`.
+#![no_main]
+
+#[path = "../../tests/hostile/calls.rs"]
+#[allow(dead_code)]
+mod calls;
+#[path = "../../tests/hostile/fields.rs"]
+#[allow(dead_code)]
+mod fields;
+#[path = "../../tests/hostile/image.rs"]
+#[allow(dead_code)]
+mod image;
+
+use calls::{Calls, Tally};
+use fields::Field;
+use image::{INTS, Image, TEXTS, pickle, place};
+use libfuzzer_sys::fuzz_target;
+use shmvar::{Condition, Index, Key, Segment};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The two images, and the fields of both.
+struct Template {
+    quiet: Image,
+    pending: Image,
+    fields: Vec<Field>,
+}
+
+/// Memory that a damaged segment may come to take.
+const GROWTH: u64 = 256 << 20;
+
+fn template() -> &'static Template {
+    static TEMPLATE: OnceLock<Template> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        tidy();
+        let quiet = Image::take(&Key::text(&format!("fuzz-{}", std::process::id())).unwrap());
+        let pending = quiet.pending();
+        let mut fields = fields::of(&quiet);
+        fields.retain(|field| field.offset != place::LOCK);
+        Template { quiet, pending, fields }
+    })
+}
+
+/// Removes what runs left that ended with a finding.
+fn tidy() {
+    for entry in std::fs::read_dir("/dev/shm").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix("shmvar.s.fuzz-");
+        if pid.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn edit(template: &Template, image: &Image, bytes: &[u8; 12]) -> (u64, u64) {
+    let [a, b, how, detail, value @ ..] = *bytes;
+    let field = &template.fields[usize::from(u16::from_le_bytes([a, b])) % template.fields.len()];
+    let (now, value) = (image.word(field.offset), u64::from_le_bytes(value));
+    let byte = u64::from(detail % 8) * 8;
+    let other = &template.fields[usize::from(detail) % template.fields.len()];
+    let new = match how % 8 {
+        0 => value,
+        1 => now.wrapping_add(value % 64),
+        2 => now.wrapping_sub(value % 64),
+        3 => now ^ 1 << (detail % 64),
+        4 => now & !(0xff << byte) | (value & 0xff) << byte,
+        5 => image.word(other.offset),
+        6 => other.offset,
+        _ => u64::MAX >> (detail % 64),
+    };
+    let offset = if how & 0x80 == 0 { field.offset } else { field.offset + u64::from(detail) * 8 };
+    (offset, new)
+}
+
+fn index(byte: u8) -> Index<'static> {
+    let known = INTS.len() + TEXTS.len();
+    match usize::from(byte % 32) {
+        number if number < INTS.len() => Index::Int(INTS[number]),
+        number if number < known => Index::Text(TEXTS[number - INTS.len()]),
+        number => Index::Int(number as i64 + 100),
+    }
+}
+
+fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: u8) {
+    let segment = if op & 0x80 == 0 { writer } else { reader };
+    let (Ok(att), index) = (segment.attachment(), index(arg)) else { return };
+    // A patience of its own for each call: it is looked at only where somebody is waited for.
+    match op % 16 {
+        0 => drop(calls.saw("get", segment.get_pickle(&index, &calls.brief))),
+        1 => drop(calls.saw("has", att.has(&index, &calls.brief))),
+        2 => drop(calls.saw("stat", att.stat(&index, &calls.brief))),
+        3 => drop(calls.saw("indexes", att.indexes(&calls.brief))),
+        4 => drop(calls.saw("info", segment.info())),
+        5 => drop(calls.saw("len", segment.len())),
+        _ if op & 0x80 != 0 => calls.read(reader),
+        6..=8 => {
+            let len = [3, 40, 300, 3_000, 16_300, 17_000, 70_000, 300_000][usize::from(arg >> 5)];
+            let value = pickle(len);
+            drop(calls.saw("put", writer.put_pickle(&index, &[&value], Condition::Always, &calls.brief)));
+        }
+        9 | 10 => drop(calls.saw("remove", att.remove(&index, Condition::Always, &calls.brief))),
+        11 => drop(calls.saw("trim", writer.trim(&calls.brief))),
+        12 => drop(calls.saw("check", att.check(&calls.brief))),
+        13 => drop(calls.saw("clear", att.clear(&calls.brief))),
+        14 => drop(calls.saw("grow", att.table().and_then(|table| att.grow(&table, &calls.brief)))),
+        _ => drop(calls.saw("resize", writer.resize(u64::from(arg) << 16 | 1, &calls.brief))),
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let template = template();
+    let [choice, count, rest @ ..] = data else { return };
+    let image = if choice & 1 == 0 { &template.quiet } else { &template.pending };
+    let (edits, ops) = rest.split_at(rest.len().min(usize::from(count % 64) * 12));
+    let edits: Vec<_> = edits.as_chunks().0.iter().map(|bytes| edit(template, image, bytes)).collect();
+    let late = choice & 2 == 0;
+    let mut damaged = image.clone();
+    if !late {
+        edits.iter().for_each(|(offset, value)| damaged.set(*offset, *value));
+        if choice & 4 == 0 {
+            damaged.sign();
+        }
+    }
+    let file = damaged.lay();
+    let mut tally = Tally::new();
+    let mut calls = Calls::new(&mut tally);
+    if let (Some(writer), Some(reader)) = (calls.attach(image, false), calls.attach(image, true)) {
+        if late {
+            edits.iter().for_each(|(offset, value)| file.write_all_at(&value.to_le_bytes(), *offset).unwrap());
+        }
+        for op in ops.as_chunks().0.iter().take(64) {
+            let [op, arg] = *op;
+            call(&mut calls, &writer, &reader, op, arg);
+        }
+        drop((writer, reader));
+        if let Some(again) = calls.attach(image, false) {
+            calls.destroy(&again);
+        }
+    }
+    let grown = (file.metadata().unwrap().blocks() * 512).saturating_sub(image.bytes());
+    let _ = std::fs::remove_file(format!("/dev/shm/{}", image.name));
+    assert!(grown < GROWTH, "the segment came to take {grown} bytes more");
+    assert!(calls.wrong.is_empty(), "{:?}", calls.wrong);
+    // What the process knows of its own is not damaged by what it read.
+    if RUNS.fetch_add(1, Ordering::Relaxed) % 32 == 0 {
+        let _file = template.quiet.lay();
+        let sound = calls.attach(&template.quiet, false).expect("a sound segment");
+        sound.check().unwrap();
+        assert_eq!(sound.get_bytes(5).unwrap().map(|bytes| bytes.len()), Some(17_000));
+        sound.destroy().unwrap();
+    }
+});
