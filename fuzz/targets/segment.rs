@@ -37,7 +37,7 @@ fn template() -> &'static Template {
     static TEMPLATE: OnceLock<Template> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
         tidy();
-        let quiet = Image::take(&Key::text(&format!("fuzz-{}", std::process::id())).unwrap());
+        let quiet = Image::take(&Key::text(&format!("fuzz-{}", std::process::id())).unwrap(), 40);
         let pending = quiet.pending();
         let mut fields = fields::of(&quiet);
         fields.retain(|field| field.offset != place::LOCK);

@@ -36,7 +36,7 @@ impl Drop for Laid {
 
 pub fn image(name: &str) -> Image {
     crate::watch();
-    Image::take(&Key::text(&format!("test-{}-{name}", std::process::id())).unwrap())
+    Image::take(&Key::text(&format!("test-{}-{name}", std::process::id())).unwrap(), 470)
 }
 
 /// 64 GiB of slots, in a segment that takes less than a mebibyte.

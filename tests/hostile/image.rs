@@ -50,12 +50,11 @@ fn put(segment: &Segment, index: Index<'_>, pickle: &[u8]) {
 
 impl Image {
     /// Populates a segment of this key and takes it: inline values, records, spans, buffers, text indexes, an expiry, a table
-    /// that has grown, tombstones, and what a dead participant leaves.
-    pub fn take(key: &Key) -> Self {
+    /// that has grown (from 448 `most` on), tombstones, and what a dead participant leaves.
+    pub fn take(key: &Key, most: i64) -> Self {
         shmvar::destroy(key).unwrap();
         let options = Options { size: Some(8 << 20), create: Some(true), ..Options::default() };
         let segment = Segment::attach(key.clone(), &options).unwrap();
-        let most = 470;
         for index in 1000..1000 + most {
             put(&segment, Index::Int(index), b"\x80\x05K\x07.");
         }

@@ -138,7 +138,7 @@ fn play(cases: impl FnOnce(&Image, &mut dyn FnMut(&str, &Image, &[(u64, u64)], b
     let Ok(text) = std::env::var("SHMVAR_TEST_KEY") else { return };
     let half: u64 = std::env::var("HALF").unwrap().parse().unwrap();
     guard();
-    let image = Image::take(&Key::text(&text).unwrap());
+    let image = Image::take(&Key::text(&text).unwrap(), 470);
     let (mut tally, mut number, mut done, mut failed) = (Tally::new(), 0, 0, Vec::new());
     cases(&image, &mut |what, image, edits, late| {
         number += 1;

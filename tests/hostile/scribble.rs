@@ -62,7 +62,7 @@ fn scribbler() {
 fn user() {
     let Some(Key::Text(text)) = crate::common::role_key() else { return };
     guard();
-    let image = Image::take(&Key::text(&text).unwrap());
+    let image = Image::take(&Key::text(&text).unwrap(), 470);
     let (mut tally, mut loops) = (Tally::new(), 0);
     let first: u64 = std::env::var("SEED").unwrap().parse().unwrap();
     for seed in first..first + ROUNDS {
