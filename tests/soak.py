@@ -125,8 +125,8 @@ class Director:
             case "kill" | "kill, a descendant":
                 self.kill(pid)
             case "kill, aimed":
-                # Stopped again and again until it holds the lock.
-                self.stop_inside(pid, 60)
+                # Stopped again and again until it holds the lock, or is in the middle of a commit.
+                self.stop_inside(pid, 120, self.random.random() < 0.7)
                 self.kill(pid)
             case "kill, stopped":
                 self.people.stop(pid)
@@ -151,18 +151,21 @@ class Director:
             (word,) = self.raw.unpack("<I", self.raw.LOCK)
             holds = self.participant(word) == pid
             self.counts["deaths with the lock"] += holds
-            self.counts["deaths in a change"] += holds and self.raw.unpack("<Q", self.raw.INTENT)[0] != 0
+            self.counts["deaths in a change"] += holds and self.a_change_is_under_way()
+
+    def a_change_is_under_way(self) -> bool:
+        return self.raw.unpack("<Q", self.raw.INTENT)[0] != 0
 
     def participant(self, word: int) -> int | None:
         """Whose number a lock word holds."""
         number = (word & 0x7FFF_FFFF) - 1
         return self.raw.unpack("<I", self.raw.PARTICIPANTS + 64 * number + 4)[0] if number >= 0 else None
 
-    def stop_inside(self, pid: int, tries: int) -> bool:
+    def stop_inside(self, pid: int, tries: int, in_a_change: bool = False) -> bool:
         for _ in range(tries):
             self.people.stop(pid)
             (word,) = self.raw.unpack("<I", self.raw.LOCK)
-            if self.participant(word) == pid:
+            if self.participant(word) == pid and (not in_a_change or self.a_change_is_under_way()):
                 return True
             self.people.go_on(pid)
             time.sleep(self.random.random() * 0.002)
