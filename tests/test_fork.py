@@ -109,7 +109,8 @@ def test_a_grandchild_and_a_child_of_a_dead_parent_go_on(key):
 @pytest.mark.parametrize("ending", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(0)"])
 def test_f56_a_fork_while_other_threads_put_leaves_both_sides_working(key, ending):
     code = """
-    import threading
+    import threading, warnings
+    warnings.filterwarnings("ignore", ".*multi-threaded")  # from Python 3.12 on
     segment, stop = shmvar.attach(key), []
     segment["before"] = "here"
     def work(number):
