@@ -97,7 +97,7 @@ class Worker:
         self.count("segment full" if full else "held up for 10 s")
 
     def resolve(self, number: int) -> bool:
-        """After a call that did not end: whole old, or whole new? True where it was done."""
+        """After a call that did not end: whole old, or whole new? True where it must have been done."""
         old, new = self.board.done(number), self.board.announced(number)
         if old == new:
             found = self.find(number)
@@ -109,7 +109,8 @@ class Worker:
         assert is_old or is_new, f"number {number}: found {found}, neither old {old} nor new {new}"
         (self.board.is_done if is_new else self.board.is_not_done)(number)
         self.count("resolved: new" if is_new else "resolved: old")
-        return is_new
+        # Nothing removed from nothing is both.
+        return is_new and not is_old
 
     # --- reading any number
 

@@ -118,6 +118,19 @@ def test_who_comes_after_a_kill_finds_old_or_new_and_nothing_else(worker):
         worker.resolve(3)
 
 
+def test_a_removal_that_fails_is_no_change_where_nothing_was_there_and_one_where_something_was(worker):
+    index = soak_worker.index_of(3)
+
+    def busy(_):
+        worker.segment.remove(index)
+        raise shmvar.SegmentBusyError("after the change")
+
+    worker.attempt([(3, False)], busy)
+    worker.attempt([(3, True)], lambda rounds: worker.segment.put(index, make(3, rounds[0])))
+    with pytest.raises(AssertionError, match="changed by a call that failed"):
+        worker.attempt([(3, False)], busy)
+
+
 def test_only_one_process_has_a_lane_and_a_kill_lets_go_of_it(worker):
     def another():
         board = Board(worker.board.path, worker.board.lanes, worker.board.operations)
