@@ -263,6 +263,30 @@ impl<'a> Arena<'a> {
         Err(Error::corrupt("the bitmaps of slabs"))
     }
 
+    /// Do the slabs of this class have so many free blocks?
+    pub fn has_blocks(&self, class: usize, needed: u64) -> Result<bool> {
+        let mut free = 0;
+        for zone in 0..self.zones() {
+            if self.group(zone / 64)?.kinds[class].load(Ordering::Relaxed) >> (zone % 64) & 1 == 0 {
+                continue;
+            }
+            for bit in 0..ZONE {
+                let word = self.zone(zone)?.classes[class][(bit / 64) as usize].load(Ordering::Relaxed);
+                let granule = zone * ZONE + bit;
+                let entry = self.entry(granule)?;
+                if word >> (bit % 64) & 1 == 1 && entry.state() == SpanState::Slab && entry.class() == class {
+                    let used: u32 =
+                        self.slab(granule)?.used.iter().map(|w| w.load(Ordering::Relaxed).count_ones()).sum();
+                    free += blocks_of(class).saturating_sub(u64::from(used));
+                }
+                if free >= needed {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// The lowest free span of the smallest order that is at least `order`.
     fn find_free(&self, order: u32) -> Result<Option<(u64, Entry)>> {
         let mut wrong = 0;

@@ -2,8 +2,8 @@
 
 use crate::hash;
 use crate::layout::{
-    BLOCK_EDITS, CLASSES, FORMAT, FREE_WORDS, GRANULE, INLINE_MAX, PAGE, PARTICIPANTS, PIN_UNITS, SLAB_HEAD, SLOT,
-    SLOTS_MIN_LOG2, SPAN_EDITS, ZONE, at,
+    BLOCK_EDITS, CLASSES, FORMAT, FREE_WORDS, GRANULE, INLINE_MAX, IntentArea, PAGE, PARTICIPANTS, PIN_UNITS,
+    SLAB_HEAD, SLOT, SLOTS_MIN_LOG2, SPAN_EDITS, State, WAKE_WORDS, ZONE, at,
 };
 
 /// Where everything is, from the number of granules alone. In process memory, never re-read from the segment.
@@ -68,12 +68,14 @@ impl Geometry {
 pub fn fingerprint() -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {PAGE} {PARTICIPANTS} {PIN_UNITS} {SLOTS_MIN_LOG2} {INLINE_MAX} {SLOT} {SLAB_HEAD} \
-         {SPAN_EDITS} {BLOCK_EDITS} {FREE_WORDS} {} {} {} {} {}",
+         {SPAN_EDITS} {BLOCK_EDITS} {FREE_WORDS} {WAKE_WORDS} {} {} {} {} {} {} {}",
         at::STATE,
         at::INTENT,
         at::WAKE,
         at::PARTICIPANTS,
-        at::SUMMARY
+        at::SUMMARY,
+        std::mem::offset_of!(State, watch),
+        std::mem::offset_of!(IntentArea, cursor),
     );
     for class in CLASSES {
         text.push_str(&format!(" {class}"));

@@ -36,7 +36,22 @@ pub struct Counters {
     pub used: u64,
     pub count: u64,
     pub fill: u64,
+    pub expiring: u64,
 }
+
+/// How far a batch is, absolute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Odd while it is applied.
+    pub many: u64,
+    /// 0: none; `granule << 8 | 1`: the list there; 2: all variables are removed.
+    pub batch: u64,
+    /// Entries, or slots, that are done.
+    pub cursor: u64,
+}
+
+/// Of `lengths`: the change has a [`Progress`].
+const MOVES_ON: u64 = 1 << 63;
 
 impl Counters {
     /// As they are: the caller holds the lock.
@@ -49,6 +64,7 @@ impl Counters {
             used: state.used.load(Ordering::Relaxed),
             count: state.count.load(Ordering::Relaxed),
             fill: state.fill.load(Ordering::Relaxed),
+            expiring: state.expiring.load(Ordering::Relaxed),
         }
     }
 }
@@ -66,13 +82,15 @@ pub struct Change {
     pub block_count: usize,
     /// At most 64.
     pub spans: Vec<SpanEdit>,
+    /// Of a batch that is begun, goes on, or ends with this change.
+    pub progress: Option<Progress>,
 }
 
 impl Change {
     /// Nothing yet: the counters stay.
     #[inline]
     pub fn new(counters: Counters) -> Self {
-        Change { slot: None, counters, blocks: Default::default(), block_count: 0, spans: Vec::new() }
+        Change { slot: None, counters, blocks: Default::default(), block_count: 0, spans: Vec::new(), progress: None }
     }
 
     /// Adds a block edit.
@@ -109,11 +127,18 @@ impl Change {
             to.store(from, relaxed);
         }
         let c = &self.counters;
-        let fields = [&area.root, &area.zones, &area.version, &area.used, &area.count, &area.fill];
-        for (field, value) in fields.iter().zip([c.root.0, c.zones, c.version, c.used, c.count, c.fill]) {
+        let fields = [&area.root, &area.zones, &area.version, &area.used, &area.count, &area.fill, &area.expiring];
+        for (field, value) in fields.iter().zip([c.root.0, c.zones, c.version, c.used, c.count, c.fill, c.expiring]) {
             field.store(value, relaxed);
         }
-        area.lengths.store((self.block_count as u64) << 32 | self.spans.len() as u64, relaxed);
+        let mut lengths = (self.block_count as u64) << 32 | self.spans.len() as u64;
+        if let Some(progress) = &self.progress {
+            lengths |= MOVES_ON;
+            area.many.store(progress.many, relaxed);
+            area.batch.store(progress.batch, relaxed);
+            area.cursor.store(progress.cursor, relaxed);
+        }
+        area.lengths.store(lengths, relaxed);
         for (to, edit) in area.blocks.iter().zip(&self.blocks[..self.block_count]) {
             to.store(edit.granule << 32 | u64::from(edit.set) << 31 | edit.block, relaxed);
         }
@@ -138,7 +163,7 @@ impl Change {
             return None;
         }
         let lengths = area.lengths.load(relaxed);
-        let block_count = ((lengths >> 32) as usize).min(BLOCK_EDITS);
+        let block_count = ((lengths >> 32) as usize & 0xff).min(BLOCK_EDITS);
         let mut change = Change::new(Counters {
             root: Root(area.root.load(relaxed)),
             zones: area.zones.load(relaxed),
@@ -146,6 +171,12 @@ impl Change {
             used: area.used.load(relaxed),
             count: area.count.load(relaxed),
             fill: area.fill.load(relaxed),
+            expiring: area.expiring.load(relaxed),
+        });
+        change.progress = (lengths & MOVES_ON != 0).then(|| Progress {
+            many: area.many.load(relaxed),
+            batch: area.batch.load(relaxed),
+            cursor: area.cursor.load(relaxed),
         });
         let slot = area.slot.load(relaxed);
         if slot != 0 {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::hash;
+use crate::slot::{LOCK, TEXT};
 
 /// Longest text key, in bytes of UTF-8.
 pub const KEY_MAX: usize = 128;
@@ -91,6 +92,15 @@ impl<'a> Index<'a> {
         Ok(Index::Text(text))
     }
 
+    /// Is it short enough? (Text may come in unchecked.)
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        match self {
+            Index::Text(text) if text.len() > INDEX_MAX => Index::text(text).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// The bytes that a record of this index begins with.
     #[inline]
     pub(crate) fn record_key(&self) -> &'a [u8] {
@@ -105,6 +115,61 @@ impl<'a> Index<'a> {
         match self {
             Index::Int(number) => IndexBuf::Int(*number),
             Index::Text(text) => IndexBuf::Text((*text).into()),
+        }
+    }
+}
+
+/// What a slot is for: a variable's index, or the name of a lock. The two do not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'a> {
+    /// Index or name.
+    pub index: Index<'a>,
+    /// A lock's.
+    pub lock: bool,
+}
+
+impl<'a> From<&Index<'a>> for Name<'a> {
+    #[inline(always)]
+    fn from(index: &Index<'a>) -> Self {
+        Name { index: *index, lock: false }
+    }
+}
+
+impl<'a> Name<'a> {
+    /// Of a lock.
+    pub fn of_lock(index: &Index<'a>) -> Self {
+        Name { index: *index, lock: true }
+    }
+
+    /// Is it text?
+    #[inline(always)]
+    pub fn is_text(&self) -> bool {
+        matches!(self.index, Index::Text(_))
+    }
+
+    /// The bits of a slot's tag that belong to the name.
+    #[inline(always)]
+    pub fn flags(&self) -> u64 {
+        let text = if self.is_text() { TEXT } else { 0 };
+        if self.lock { text | LOCK } else { text }
+    }
+
+    /// Its place in any table of the segment with this key.
+    #[inline(always)]
+    pub fn hash(&self, key: [u64; 2]) -> u64 {
+        let hash = match &self.index {
+            Index::Int(number) => hash::of_int(key, *number),
+            Index::Text(text) => hash::of_bytes(key, text.as_bytes()),
+        };
+        if self.lock { hash ^ hash::LOCKS } else { hash }
+    }
+
+    /// The slot's second word, for a name of this hash.
+    #[inline(always)]
+    pub fn first(&self, hash: u64) -> u64 {
+        match &self.index {
+            Index::Int(number) => *number as u64,
+            Index::Text(_) => hash,
         }
     }
 }

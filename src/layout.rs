@@ -102,11 +102,45 @@ pub struct State {
     pub count: AtomicU64,
     /// Slots that are not empty.
     pub fill: AtomicU64,
-    _count_line: [AtomicU64; 4],
+    /// Variables that expire.
+    pub expiring: AtomicU64,
+    _count_line: [AtomicU64; 3],
     /// Odd while a batch is applied.
     pub many: AtomicU64,
-    _many_line: [AtomicU64; 7],
+    /// Which batch is applied: see [`crate::intent::Progress`].
+    pub batch: AtomicU64,
+    /// How much of it is done.
+    pub cursor: AtomicU64,
+    /// Slept on by watchers.
+    pub watch: AtomicU32,
+    _watch: AtomicU32,
+    _many_line: [AtomicU64; 4],
 }
+
+/// Shared, 256 of them at 12,288: who waits for a change, or for a lock.
+#[repr(C, align(16))]
+pub struct WakeWord {
+    /// Variables that changed.
+    pub changed: Bell,
+    /// Locks that were let go.
+    pub released: Bell,
+}
+
+/// Shared: what waiters sleep on.
+#[repr(C)]
+pub struct Bell {
+    /// Grows with each ring.
+    pub rings: AtomicU32,
+    /// [`SLEEPER`], [`WATCHER`].
+    pub waits: AtomicU32,
+}
+
+/// Of [`Bell::waits`]: somebody sleeps on the bell itself.
+pub const SLEEPER: u32 = 1;
+/// Of [`Bell::waits`]: somebody watches it through [`State::watch`].
+pub const WATCHER: u32 = 2;
+/// Wake words.
+pub const WAKE_WORDS: u64 = 256;
 
 /// Shared: a variable's place in the table.
 #[repr(C, align(32))]
@@ -151,12 +185,20 @@ pub struct IntentArea {
     pub count: AtomicU64,
     /// New number of filled slots.
     pub fill: AtomicU64,
-    /// Block edits `<< 32 |` span edits.
+    /// Block edits `<< 32 |` span edits; bit 63: the batch moves on.
     pub lengths: AtomicU64,
     /// `granule << 32 | set << 31 | block`.
     pub blocks: [AtomicU64; BLOCK_EDITS],
     /// Span map entries that change.
     pub spans: [SpanEditArea; SPAN_EDITS],
+    /// New number of variables that expire.
+    pub expiring: AtomicU64,
+    /// Where `lengths` says so: new `many`.
+    pub many: AtomicU64,
+    /// New batch.
+    pub batch: AtomicU64,
+    /// New cursor.
+    pub cursor: AtomicU64,
 }
 
 /// Shared: a process attached for writing.
@@ -174,7 +216,9 @@ pub struct Participant {
     pub spans: AtomicU64,
     /// Parts of its pin bitmap that are present.
     pub pin_units: [AtomicU64; 2],
-    _pad: [AtomicU64; 2],
+    /// 1 once it has taken or asked for a lock.
+    pub locks: AtomicU64,
+    _pad: AtomicU64,
 }
 
 /// Shared: a slab's bitmap, at the start of its granule.
@@ -223,7 +267,7 @@ macro_rules! shared {
         unsafe impl Shared for $name {}
     )*};
 }
-shared!(State, Slot, SpanEditArea, IntentArea, Participant, SlabHead, Group, ZoneMeta);
+shared!(State, WakeWord, Bell, Slot, SpanEditArea, IntentArea, Participant, SlabHead, Group, ZoneMeta);
 
 #[cfg(not(loom))]
 const _: () = {
@@ -231,6 +275,9 @@ const _: () = {
     assert!(size_of::<State>() == 256);
     assert!(offset_of!(State, root) == 64 && offset_of!(State, gone) == 92);
     assert!(offset_of!(State, version) == 128 && offset_of!(State, many) == 192);
+    assert!(offset_of!(State, expiring) == 160 && offset_of!(State, cursor) == 208 && offset_of!(State, watch) == 216);
+    assert!(size_of::<WakeWord>() == 16 && at::WAKE + 16 * WAKE_WORDS == at::PARTICIPANTS);
+    assert!(offset_of!(IntentArea, expiring) == 1_664 && offset_of!(Participant, locks) == 48);
     assert!(size_of::<Slot>() == SLOT as usize);
     assert!(offset_of!(IntentArea, lengths) == 104 && offset_of!(IntentArea, spans) == 128);
     assert!(size_of::<IntentArea>() <= PAGE as usize);

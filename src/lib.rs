@@ -20,6 +20,9 @@
 //! | intent | the change under way, described before it is made |
 //! | pin | a reader's mark on a span: do not free |
 //! | version | a number that grows with every change |
+//! | batch | several changes that are made together or not at all |
+//! | lock | a named lock; the *writer lock* guards changes of the segment itself |
+//! | bell | what waiters sleep on, rung by who changes what they wait for |
 //!
 //! # Layers
 //!
@@ -34,6 +37,7 @@ mod crash;
 #[cfg(feature = "crash-points")]
 pub mod crash;
 
+pub mod bell;
 pub mod geometry;
 pub mod intent;
 #[allow(unsafe_code, reason = "marker impls")]
@@ -75,6 +79,7 @@ pub use crate::{
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
     segment::{
-        Condition, Options, Patience, Plain, Report, Segment, SegmentInfo, VariableInfo, destroy, exists, segments,
+        Condition, LockGuard, Number, Options, Patience, Plain, Report, Segment, SegmentInfo, VariableInfo, destroy,
+        exists, segments,
     },
 };

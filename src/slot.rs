@@ -15,6 +15,9 @@ pub const EXPIRES: u64 = 1 << 4;
 /// In the tag: the record holds out-of-band buffers.
 pub const BUFFERS: u64 = 1 << 5;
 
+/// In the tag: a lock, and the index is its name.
+pub const LOCK: u64 = 1 << 6;
+
 /// What a slot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "docs/format.md, slot")]
@@ -95,10 +98,10 @@ impl Slot {
 impl Content {
     /// An inline value: `pickle` has at most 14 bytes.
     #[inline]
-    pub fn inline(index: i64, pickle: &[u8]) -> Self {
+    pub fn inline(index: i64, flags: u64, pickle: &[u8]) -> Self {
         debug_assert!(pickle.len() <= INLINE_MAX);
         let mut bytes = [0; 16];
-        bytes[0] = 2;
+        bytes[0] = 2 | flags as u8;
         bytes[1] = pickle.len() as u8;
         bytes[2..2 + pickle.len()].copy_from_slice(pickle);
         let word = |i: usize| u64::from_le_bytes(bytes[i..i + 8].try_into().expect("eight bytes"));
@@ -140,10 +143,22 @@ impl Content {
         }
     }
 
+    /// Does it hold anything: a variable, or a lock?
+    #[inline]
+    pub fn is_entry(&self) -> bool {
+        self.rest[1] & 7 >= 2
+    }
+
     /// Does it hold a variable?
     #[inline]
     pub fn is_variable(&self) -> bool {
-        self.rest[1] & 7 >= 2
+        self.is_entry() && !self.is_lock()
+    }
+
+    /// Does it hold a lock (where it holds anything)?
+    #[inline]
+    pub fn is_lock(&self) -> bool {
+        self.rest[1] & LOCK != 0
     }
 
     /// Is the index text (and `rest[0]` its hash)?
@@ -192,9 +207,10 @@ impl Content {
         self.rest[2] & 0xffff
     }
 
-    /// What the variable is charged.
+    /// What the variable is charged; a lock, nothing.
     pub fn charge(&self) -> u64 {
         match self.kind() {
+            _ if self.is_lock() => 0,
             Kind::Inline => SLOT,
             Kind::Record | Kind::Span => SLOT + self.record_len(),
             _ => 0,
@@ -222,7 +238,7 @@ mod tests {
         assert_eq!((content.key_len(), content.record_len()), (1024, (1 << 40) - 1));
         assert_eq!((content.granule(), content.block()), (u64::from(u32::MAX), 509));
         assert_eq!(content.prefix_len(), 1032);
-        let inline = Content::inline(-1, &[7; 14]).with_version(3);
+        let inline = Content::inline(-1, 0, &[7; 14]).with_version(3);
         assert_eq!((inline.kind(), inline.version(), inline.charge()), (Kind::Inline, 3, 32));
         assert_eq!(inline.inline_bytes().0[2..], [7; 14]);
     }

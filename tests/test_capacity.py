@@ -48,10 +48,11 @@ def test_f36_f37_a_put_that_does_not_fit_changes_nothing_and_tells_the_numbers(s
     small[1] = "new"
 
 
-def test_f36_update_stores_what_fits_and_the_rest_is_untouched(small):
+def test_f36_update_stores_all_or_nothing(small):
+    small[0] = "old"
     with pytest.raises(shmvar.SegmentFullError):
         small.update([(n, b"x" * 30_000) for n in range(5)])
-    assert sorted(small) == [0, 1, 2]
+    assert dict(small) == {0: "old"} and small.check().variables == 1
 
 
 def test_f37_free_is_what_is_left_and_needed_what_would_fit(small):

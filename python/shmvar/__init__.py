@@ -13,6 +13,7 @@ from _collections_abc import MutableMapping as _MutableMapping
 from shmvar import _views as _views  # now: later there may be no permission left to read it
 from shmvar._core import (
     CheckReport,
+    Lock,
     Segment,
     SegmentInfo,
     VariableInfo,
@@ -67,6 +68,7 @@ __all__ = [
     "DetachedError",
     "Error",
     "IncompatibleSegmentError",
+    "Lock",
     "ReadOnlyError",
     "Segment",
     "SegmentAccessError",

@@ -1,7 +1,17 @@
 """The compiled core. Everything public is re-exported by `shmvar`."""
 
 import os
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import (
+    Callable,
+    Coroutine,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    ValuesView,
+)
 from types import TracebackType
 from typing import Any, Self, SupportsIndex, TypeVar, final, overload
 
@@ -9,6 +19,7 @@ _T = TypeVar("_T")
 
 __all__ = [
     "CheckReport",
+    "Lock",
     "Segment",
     "SegmentInfo",
     "VariableInfo",
@@ -102,10 +113,17 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def detached(self) -> bool:
         """Was `detach` called?"""
 
-    def put(self, index: SupportsIndex | str, value: Any) -> None:
+    def put(self, index: SupportsIndex | str, value: Any, *, ttl: float | None = None) -> None:
         """Store `value`; whole or not at all: a put that fails changes nothing.
 
+        Args:
+            index: of the variable.
+            value: anything that pickles.
+            ttl: seconds after which the variable is gone, more than 0; without one an earlier `ttl` ends. The clock is
+                `CLOCK_BOOTTIME`: the same in every process, and it goes on while the machine is suspended.
+
         Raises:
+            ValueError: a `ttl` that is not finite, or not above 0.
             SegmentFullError: it does not fit, the limit or the memory file system; says which, and what to do.
             ReadOnlyError, SegmentBusyError: see the class.
             Exception: whatever pickling the value raised, unchanged.
@@ -154,10 +172,115 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, /) -> None: ...
     @overload
     def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, /, **named: Any) -> None:
-        """Store every item of a mapping, or of an iterable of pairs, one by one."""
+        """Store every item of a mapping, or of an iterable of pairs, as `put_many` does: at one instant, or none."""
 
     def clear(self) -> None:
-        """Remove every variable that is there."""
+        """Remove every variable, at one instant. Locks that are held stay."""
+
+    def put_many(
+        self,
+        mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
+        *,
+        ttl: float | None = None,
+    ) -> None:
+        """Store every item of a mapping at one instant, or none of them.
+
+        No `get_many` sees half of it, and a writer killed on the way leaves all or nothing. Other readers of single
+        variables may meet some before others. Of two items for one index the last counts.
+
+        Raises:
+            SegmentFullError: together they do not fit; nothing has changed.
+            ReadOnlyError, SegmentBusyError: see the class.
+        """
+
+    def get_many(self, indices: Iterable[SupportsIndex | str]) -> dict[int | str, Any]:
+        """The values of those of `indices` that are there, as of one instant; what is missing is left out.
+
+        Raises:
+            SegmentBusyError: through a read-only handle, where they change each time they are read, for 10 s.
+            UntrustedValueError, CorruptSegmentError: as `segment[index]`.
+        """
+
+    def add(self, index: SupportsIndex | str, amount: float = 1) -> Any:
+        """Atomic `+=` on an int or a float, from 0 where it is missing; returns the sum.
+
+        Ints never wrap: beyond 64 bits they go on as Python ints. A `ttl` is kept.
+
+        Raises:
+            TypeError: the value, or the amount, is no int or float (a bool is none).
+        """
+
+    @overload
+    def swap(self, index: SupportsIndex | str, value: Any, default: None = None) -> Any | None: ...
+    @overload
+    def swap(self, index: SupportsIndex | str, value: Any, default: _T) -> Any | _T:
+        """Store `value` and return what it replaced, at one instant; `default` where it was missing."""
+
+    def version(self, index: SupportsIndex | str) -> int:
+        """The version of `index`, 0 where it is missing: strictly greater after every change of that index.
+
+        Removal and re-creation are changes. Compare versions of one index, for order and equality only.
+        """
+
+    def get_versioned(self, index: SupportsIndex | str) -> tuple[Any, int]:
+        """Value and version of `index`, from one instant; `KeyError` where there is none."""
+
+    def compare_and_put(self, index: SupportsIndex | str, version: int, value: Any) -> bool:
+        """Store `value` only if `index` still has this version (0: only if it is missing). False: it has not."""
+
+    def modify(self, index: SupportsIndex | str, function: Callable[[Any], Any], default: Any = ...) -> Any:
+        """Store `function(value)` under `index`, atomically, and return it.
+
+        The function runs outside of any lock, and again when another writer came between; where it raises, nothing
+        has changed. A `ttl` is kept.
+
+        Args:
+            index: of the variable.
+            function: from the old value to the new one.
+            default: the old value where `index` is missing; without one that is `KeyError`.
+        """
+
+    def wait(
+        self,
+        index: SupportsIndex | str,
+        timeout: float | None = None,
+        *,
+        newer_than: int | None = None,
+    ) -> int:
+        """Sleep until the version of `index` differs from `newer_than`, and return it: 0 if it was removed or expired.
+
+        Never misses the last change; several changes may wake it once. Other threads go on, Ctrl-C works.
+
+        Args:
+            index: of the variable, which may be missing.
+            timeout: seconds; None waits without end.
+            newer_than: a version of this index; None: the one it has now.
+
+        Raises:
+            WaitTimeoutError: time is up.
+            SegmentNotFoundError: the segment was destroyed.
+            ValueError: a negative timeout.
+        """
+
+    def changed(
+        self,
+        index: SupportsIndex | str,
+        timeout: float | None = None,
+        *,
+        newer_than: int | None = None,
+    ) -> Coroutine[Any, Any, int]:
+        """`wait` for asyncio: `version = await segment.changed(index)`. One thread watches for all tasks of a handle.
+
+        Without `newer_than` it is the version at the time of the call, not of the `await`.
+        """
+
+    def lock(self, name: SupportsIndex | str = 0, *, timeout: float | None = None) -> Lock:
+        """A lock of this name, shared by every process on this segment. It is not held yet: see `Lock`.
+
+        Args:
+            name: as an index; locks and variables of one name have nothing to do with each other.
+            timeout: seconds that `with` and `acquire` wait; None: without end.
+        """
 
     def keys(self) -> KeysView[int | str]:
         """The indexes; each iteration is a snapshot of its beginning."""
@@ -209,6 +332,68 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
             SegmentBusyError: a living process holds the segment up; or, read-only, others changed it for 10 s without a
                 pause, or a process died in a change.
         """
+
+    @property
+    def _watcher(self) -> Any: ...
+    def _mark(self, index: SupportsIndex | str, lock: bool) -> tuple[int, float | None]: ...
+    def _watch_count(self) -> int: ...
+    def _watch(self, count: int) -> None: ...
+    def _nudge(self) -> None: ...
+
+@final
+class Lock:
+    """A lock shared by every process on a segment, from `Segment.lock`.
+
+    `with segment.lock("accounts"):` holds it; `async with` too, for the running task. Re-entrant in a thread, and in a
+    task with `async with`; two tasks of one thread that use plain `with` are one thread to it, and both get in. The lock
+    of a process or thread that died is handed on within 0.1 s of the system letting go of it. A forked child does not own
+    its parent's locks. Detaching the handle lets go of what was taken through it. Through a read-only handle it cannot be
+    taken.
+    """
+
+    @property
+    def name(self) -> int | str: ...
+    @property
+    def segment(self) -> Segment: ...
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that `with` and `acquire` wait; None: without end."""
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Take it. False: time was up.
+
+        Args:
+            timeout: seconds, 0 for one try; None: the lock's own `timeout`.
+
+        Raises:
+            ReadOnlyError: through a read-only handle.
+            SegmentBusyError: a stopped process has held the segment itself up for 10 s.
+        """
+
+    def release(self) -> None:
+        """Let go once; `RuntimeError` where this thread does not hold it."""
+
+    def locked(self) -> bool:
+        """Does a living process hold it?"""
+
+    def __enter__(self) -> Self:
+        """Take it, or `WaitTimeoutError`."""
+
+    def __exit__(
+        self,
+        *_exception: type[BaseException] | BaseException | TracebackType | None,
+    ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+        """Take it for the running task, or `WaitTimeoutError`. Other tasks go on."""
+
+    def __aexit__(
+        self,
+        *_exception: type[BaseException] | BaseException | TracebackType | None,
+    ) -> Coroutine[Any, Any, None]: ...
+    def _turn(self) -> Any: ...
+    def _try(self, task: int, turn: Any) -> bool: ...
+    def _end(self, turn: Any) -> None: ...
+    def _release(self, task: int) -> None: ...
 
 @final
 class SegmentInfo:
@@ -264,6 +449,10 @@ class SegmentInfo:
     def held(self) -> int:
         """Of that, what was replaced or removed and is still in somebody's view."""
 
+    @property
+    def locks(self) -> dict[int | str, int]:
+        """Named locks that are held, and the pid of each one's owner in its own pid namespace: for people."""
+
     def _asdict(self) -> dict[str, Any]: ...
     def __eq__(self, other: object, /) -> bool: ...
 
@@ -304,6 +493,10 @@ class CheckReport:
     @property
     def slots(self) -> int:
         """Of the table of variables."""
+
+    @property
+    def locks(self) -> int:
+        """Named locks that are held."""
 
     @property
     def tombstones(self) -> int:

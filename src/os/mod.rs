@@ -18,6 +18,16 @@ pub fn unix_ns() -> u64 {
     clock_ns(ClockId::Realtime)
 }
 
+/// Nanoseconds since the machine was started, suspension included.
+pub fn boottime_ns() -> u64 {
+    clock_ns(ClockId::Boottime)
+}
+
+/// Milliseconds since the machine was started, as every process sees them.
+pub fn monotonic_ms() -> u64 {
+    clock_ns(ClockId::Monotonic) / 1_000_000
+}
+
 /// Processor time of this thread, in nanoseconds: a stopped or starved process loses none.
 #[cfg(feature = "python")]
 pub fn thread_cpu_ns() -> u64 {

@@ -2,9 +2,11 @@
 
 use crate::key::{Index, IndexBuf, Key};
 use crate::py::errors;
+use crate::segment::expires_after;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
+use std::time::Duration;
 
 /// An `int`, or anything with `__index__`, of 64 bits. `what` is for the message.
 fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
@@ -77,6 +79,14 @@ pub fn index_object(py: Python<'_>, index: &IndexBuf) -> PyResult<Py<PyAny>> {
     })
 }
 
+/// An index that came in as an object, as the key of a dict.
+pub fn index_key<'py>(object: &Bound<'py, PyAny>, index: &Index<'_>) -> PyResult<Bound<'py, PyAny>> {
+    if object.is_exact_instance_of::<PyInt>() || object.is_exact_instance_of::<PyString>() {
+        return Ok(object.clone());
+    }
+    Ok(index_object(object.py(), &index.to_owned())?.into_bound(object.py()))
+}
+
 /// A size in bytes: at least 1.
 pub fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     let number = as_int(object)?.ok_or_else(|| PyTypeError::new_err("size must be an int or None"))?;
@@ -87,4 +97,25 @@ pub fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
         .extract::<i64>()
         .map(|size| size as u64)
         .map_err(|_| PyOverflowError::new_err(format!("size {number} is beyond 2**63 - 1 bytes")))
+}
+
+/// Seconds to wait at most; `None`: without end.
+pub fn timeout(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(object) = object else { return Ok(None) };
+    let seconds = object.extract::<f64>()?;
+    if seconds.is_nan() || seconds < 0.0 {
+        return Err(PyValueError::new_err(format!("timeout must be None or at least 0 seconds, not {seconds}")));
+    }
+    // Beyond what a clock counts it is without end.
+    Ok(Duration::try_from_secs_f64(seconds).ok())
+}
+
+/// Seconds to live, as the moment when it is over; `None`: for ever.
+pub fn ttl(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
+    let Some(object) = object else { return Ok(None) };
+    let seconds = object.extract::<f64>()?;
+    if !seconds.is_finite() || seconds <= 0.0 {
+        return Err(PyValueError::new_err(format!("ttl must be None or more than 0 seconds, not {seconds}")));
+    }
+    Ok(Some(expires_after(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))))
 }

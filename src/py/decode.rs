@@ -56,7 +56,7 @@ pub fn read(
             Some(Got::Inline { bytes, len, version }) => {
                 Ok(Some((want.of(py, decode(py, index, &bytes[2..2 + len], trusted)?)?, version)))
             }
-            Some(Got::Record { prefix, version }) => {
+            Some(Got::Record { prefix, version, .. }) => {
                 Ok(Some((want.of(py, decode(py, index, &scratch.bytes()[prefix..], trusted)?)?, version)))
             }
             Some(Got::Large(large)) => {
@@ -75,7 +75,7 @@ pub fn read(
 
 /// `None`: it changed while it was copied.
 #[cold]
-fn read_large(
+pub fn read_large(
     patience: &PyPatience<'_>,
     py: Python<'_>,
     segment: &Segment,
@@ -223,7 +223,7 @@ fn sealed(py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
 
 /// The value of a pickle that was copied out.
 #[inline]
-fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool) -> PyResult<Py<PyAny>> {
+pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool) -> PyResult<Py<PyAny>> {
     // SAFETY: the interpreter is attached; each call returns a new reference or null with an exception set.
     let made = unsafe {
         let object = match scalar::decode(pickle) {

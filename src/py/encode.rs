@@ -36,50 +36,93 @@ pub enum Stream<'py> {
     Pickled(Bound<'py, PyBytes>),
 }
 
-impl Encoded<'_, '_> {
-    /// Runs `store` with the parts.
-    #[inline(always)]
-    pub fn with<R>(&self, store: impl FnOnce(Stored<'_>) -> R) -> R {
+/// The parts of a value, where it is stored together with others.
+pub enum Parts<'a> {
+    /// All of it.
+    Small(Vec<u8>),
+    /// With buffers: what stands before them, each one's gap and itself.
+    Beside(buffers::Plan, &'a [u8], Vec<&'a [u8]>),
+}
+
+impl Parts<'_> {
+    /// In order; and is it a record with buffers?
+    pub fn slices(&self) -> (Vec<&[u8]>, bool) {
         match self {
-            Encoded::Short(short) => store(Stored { parts: &[short.as_slice()], buffers: false }),
-            Encoded::Framed(head, middle, tail) => {
-                store(Stored { parts: &[head.as_slice(), middle, tail], buffers: false })
-            }
-            Encoded::Pickled(bytes) => store(Stored { parts: &[bytes.as_bytes()], buffers: false }),
-            Encoded::Bytes(bytes) => beside(buffers::BYTES, &[bytes], store),
-            Encoded::Buffers(stream, held) => {
-                let stream = match stream {
-                    Stream::Known(stream) => *stream,
-                    Stream::Array(stream) => stream.as_slice(),
-                    Stream::Pickled(bytes) => bytes.as_bytes(),
-                };
-                // SAFETY: contiguous, and exported for as long as `held` lives. Other threads may store into the memory
-                // meanwhile; the kernel copies it, once, and what it copies is what is stored.
-                let slice = |b: &PyBuffer<u8>| unsafe {
-                    match b.len_bytes() {
-                        0 => &[][..],
-                        len => std::slice::from_raw_parts(b.buf_ptr().cast::<u8>(), len),
-                    }
-                };
-                let slices: Vec<&[u8]> = held.iter().map(slice).collect();
-                beside(stream, &slices, store)
-            }
+            Parts::Small(bytes) => (vec![bytes.as_slice()], false),
+            Parts::Beside(plan, stream, slices) => (laid_out(plan, stream, slices), true),
         }
     }
 }
 
-/// Runs `store` with the parts of a record with buffers.
-#[cold]
-fn beside<R>(stream: &[u8], slices: &[&[u8]], store: impl FnOnce(Stored<'_>) -> R) -> R {
+impl Encoded<'_, '_> {
+    /// The parts, to be kept.
+    pub fn parts(&self) -> Parts<'_> {
+        match self {
+            Encoded::Bytes(bytes) => planned(buffers::BYTES, vec![*bytes]),
+            Encoded::Buffers(stream, held) => planned(stream.as_bytes(), slices_of(held)),
+            small => Parts::Small(small.with(|stored| stored.parts.concat())),
+        }
+    }
+
+    /// Runs `store` with the parts.
+    #[inline(always)]
+    pub fn with<R>(&self, store: impl FnOnce(Stored<'_>) -> R) -> R {
+        match self {
+            Encoded::Short(short) => store(Stored { parts: &[short.as_slice()], buffers: false, expiry: None }),
+            Encoded::Framed(head, middle, tail) => {
+                store(Stored { parts: &[head.as_slice(), middle, tail], buffers: false, expiry: None })
+            }
+            Encoded::Pickled(bytes) => store(Stored { parts: &[bytes.as_bytes()], buffers: false, expiry: None }),
+            Encoded::Bytes(bytes) => beside(buffers::BYTES, vec![*bytes], store),
+            Encoded::Buffers(stream, held) => beside(stream.as_bytes(), slices_of(held), store),
+        }
+    }
+}
+
+impl Stream<'_> {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Stream::Known(stream) => stream,
+            Stream::Array(stream) => stream.as_slice(),
+            Stream::Pickled(bytes) => bytes.as_bytes(),
+        }
+    }
+}
+
+fn slices_of(held: &[PyBuffer<u8>]) -> Vec<&[u8]> {
+    // SAFETY: contiguous, and exported for as long as `held` lives. Other threads may store into the memory meanwhile; the
+    // kernel copies it, once, and what it copies is what is stored.
+    let slice = |b: &PyBuffer<u8>| unsafe {
+        match b.len_bytes() {
+            0 => &[][..],
+            len => std::slice::from_raw_parts(b.buf_ptr().cast::<u8>(), len),
+        }
+    };
+    held.iter().map(slice).collect()
+}
+
+fn planned<'a>(stream: &'a [u8], slices: Vec<&'a [u8]>) -> Parts<'a> {
     let lens: Vec<usize> = slices.iter().map(|slice| slice.len()).collect();
-    let plan = buffers::plan(stream.len(), &lens);
-    let zeros = [0; ALIGN as usize];
+    Parts::Beside(buffers::plan(stream.len(), &lens), stream, slices)
+}
+
+fn laid_out<'a>(plan: &'a buffers::Plan, stream: &'a [u8], slices: &[&'a [u8]]) -> Vec<&'a [u8]> {
     let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + 2 * slices.len());
     parts.extend([plan.head.as_slice(), stream]);
     for (gap, slice) in plan.gaps.iter().zip(slices) {
-        parts.extend([&zeros[..*gap], slice]);
+        parts.extend([&ZEROS[..*gap], slice]);
     }
-    store(Stored { parts: &parts, buffers: true })
+    parts
+}
+
+/// What stands between buffers.
+static ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
+
+/// Runs `store` with the parts of a record with buffers.
+#[cold]
+fn beside<R>(stream: &[u8], slices: Vec<&[u8]>, store: impl FnOnce(Stored<'_>) -> R) -> R {
+    let parts = planned(stream, slices);
+    store(Stored { parts: &parts.slices().0, buffers: true, expiry: None })
 }
 
 /// Pickles a value: exact scalars here, everything else by `_pickle.dumps` at protocol 5, whose errors come through

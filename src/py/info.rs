@@ -1,6 +1,6 @@
 //! What `info`, `stat` and `check` return.
 
-use crate::py::convert::key_object;
+use crate::py::convert::{index_object, key_object};
 use crate::segment::{Report, SegmentInfo, VariableInfo};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -77,10 +77,18 @@ impl PySegmentInfo {
     fn held(&self) -> u64 {
         self.0.held
     }
+    #[getter]
+    fn locks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let locks = PyDict::new(py);
+        for (name, pid) in &self.0.locks {
+            locks.set_item(index_object(py, name)?, pid)?;
+        }
+        Ok(locks)
+    }
 
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["key", "name", "size", "used", "free", "count", "perm", "uid", "created_at", "attached"];
-        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held"]))
+        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "locks"]))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -131,6 +139,10 @@ impl PyCheckReport {
         self.0.slots
     }
     #[getter]
+    fn locks(&self) -> u64 {
+        self.0.locks
+    }
+    #[getter]
     fn tombstones(&self) -> u64 {
         self.0.tombstones
     }
@@ -172,7 +184,7 @@ impl PyCheckReport {
     }
 
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        let names = ["variables", "used", "slots", "tombstones", "zones", "slabs", "blocks"];
+        let names = ["variables", "used", "locks", "slots", "tombstones", "zones", "slabs", "blocks"];
         fields(slf.as_any(), names.iter().chain(&["live", "busy", "retired", "free", "living", "dead"]))
     }
 

@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod errors;
 mod info;
+mod lock;
 #[allow(unsafe_code, reason = "the buffer protocol")]
 mod memory;
 mod patience;
@@ -14,6 +15,7 @@ mod plain;
 mod raw;
 mod segment;
 mod survey;
+mod together;
 
 use pyo3::prelude::*;
 
@@ -24,6 +26,8 @@ mod _core {
 
     #[pymodule_export]
     use super::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
+    #[pymodule_export]
+    use super::lock::PyLock;
     #[pymodule_export]
     use super::plain::_decode_plain;
     #[pymodule_export]

@@ -42,3 +42,16 @@ impl Patience for PyPatience<'_> {
         })
     }
 }
+
+/// The same for what must come to its end: Ctrl-C is for afterwards.
+pub struct Determined<'py>(pub Python<'py>);
+
+impl Patience for Determined<'_> {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.0.detach(slow);
+    }
+
+    fn interrupted(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -4,10 +4,11 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::py::convert;
 use crate::py::decode::{self, Want};
-use crate::py::encode;
 use crate::py::errors;
 use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
+use crate::py::lock::PyLock;
 use crate::py::patience::PyPatience;
+use crate::py::together::{self, Given};
 use crate::segment::{self, Condition, Options, Patience, Segment, Stuck};
 use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -19,6 +20,8 @@ use std::path::PathBuf;
 #[pyclass(frozen, mapping, weakref, name = "Segment", module = "shmvar")]
 pub struct PySegment {
     inner: Segment,
+    /// Of asyncio's waiters, made when the first one comes.
+    watcher: PyOnceLock<Py<PyAny>>,
 }
 
 impl PySegment {
@@ -35,15 +38,7 @@ impl PySegment {
 
     #[inline]
     fn store(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, condition: Condition) -> PyResult<bool> {
-        let py = index.py();
-        let name = convert::index(index)?;
-        self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
-        // Runs user code, which may do anything to this very handle: looked at again afterwards.
-        let encoded = encode::encode(value)?;
-        let patience = PyPatience::new(py);
-        let att = self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
-        let stored = encoded.with(|parts| att.put(&name, parts, condition, &patience));
-        Ok(stored.map_err(|error| patience.error(error))?.is_some())
+        Ok(together::store(&self.inner, index, value, condition, || Ok(None))?.is_some())
     }
 
     fn take_away(&self, index: &Bound<'_, PyAny>, condition: Condition) -> PyResult<bool> {
@@ -197,8 +192,9 @@ impl PySegment {
         self.inner.detached()
     }
 
-    fn put(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.store(index, value, Condition::Always).map(drop)
+    #[pyo3(signature = (index, value, *, ttl = None))]
+    fn put(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        together::store(&self.inner, index, value, Condition::Always, || convert::ttl(ttl)).map(drop)
     }
 
     #[pyo3(signature = (index, default = None))]
@@ -284,32 +280,122 @@ impl PySegment {
     }
 
     #[pyo3(signature = (other = None, /, **named))]
-    fn update(&self, other: Option<&Bound<'_, PyAny>>, named: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
-        if let Some(other) = other {
-            if let Ok(mapping) = other.cast::<PyMapping>() {
-                for index in mapping.keys()? {
-                    self.store(&index, &other.get_item(&index)?, Condition::Always)?;
-                }
-            } else if other.hasattr("keys")? {
-                for index in other.call_method0("keys")?.try_iter()? {
-                    let index = index?;
-                    self.store(&index, &other.get_item(&index)?, Condition::Always)?;
-                }
-            } else {
-                for (number, pair) in other.try_iter()?.enumerate() {
-                    let pair = pair?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-                    let [index, value] = &pair[..] else {
-                        let (len, text) = (pair.len(), "update: element");
-                        return Err(PyValueError::new_err(format!("{text} #{number} has length {len}; 2 is required")));
-                    };
-                    self.store(index, value, Condition::Always)?;
-                }
-            }
+    fn update(
+        &self,
+        py: Python<'_>,
+        other: Option<&Bound<'_, PyAny>>,
+        named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let mut items = other.map(together::items).transpose()?.unwrap_or_default();
+        items.extend(named.into_iter().flatten().map(|(index, value)| (index.into_any(), value)));
+        together::put_many(&self.inner, &items, None, py)
+    }
+
+    #[pyo3(signature = (mapping, *, ttl = None))]
+    fn put_many(&self, mapping: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        together::put_many(&self.inner, &together::items(mapping)?, ttl, mapping.py())
+    }
+
+    fn get_many<'py>(&self, indices: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        together::get_many(&self.inner, indices)
+    }
+
+    #[pyo3(signature = (index, amount = Given::default()), text_signature = "($self, index, amount=1)")]
+    fn add(&self, index: &Bound<'_, PyAny>, amount: Given) -> PyResult<Py<PyAny>> {
+        match amount.0 {
+            Some(amount) => together::add(&self.inner, index, amount.bind(index.py())),
+            None => together::add(&self.inner, index, &1_i64.into_pyobject(index.py())?.into_any()),
         }
-        for (index, value) in named.into_iter().flatten() {
-            self.store(&index, &value, Condition::Always)?;
-        }
+    }
+
+    #[pyo3(signature = (index, value, default = None))]
+    fn swap(
+        &self,
+        py: Python<'_>,
+        index: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+        default: Option<Py<PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let old = together::swap(&self.inner, index, value)?;
+        Ok(old.or(default).unwrap_or_else(|| py.None()))
+    }
+
+    fn version(&self, index: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let (patience, name) = (PyPatience::new(index.py()), convert::index(index)?);
+        let version = self.inner.attachment().and_then(|att| att.version(&name, &patience));
+        version.map(|(version, _)| version).map_err(|error| patience.error(error))
+    }
+
+    fn get_versioned(&self, index: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, u64)> {
+        self.read(index)?.ok_or_else(|| missing(index))
+    }
+
+    fn compare_and_put(&self, index: &Bound<'_, PyAny>, version: u64, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.store(index, value, Condition::Version(version))
+    }
+
+    #[pyo3(signature = (index, function, default = Given::default()))]
+    fn modify(&self, index: &Bound<'_, PyAny>, function: &Bound<'_, PyAny>, default: Given) -> PyResult<Py<PyAny>> {
+        together::modify(&self.inner, index, function, &default)?.ok_or_else(|| missing(index))
+    }
+
+    #[pyo3(signature = (index, timeout = None, *, newer_than = None))]
+    fn wait(
+        &self,
+        index: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        newer_than: Option<u64>,
+    ) -> PyResult<u64> {
+        together::wait(&self.inner, index, timeout, newer_than)
+    }
+
+    #[pyo3(signature = (index, timeout = None, *, newer_than = None))]
+    fn changed<'py>(
+        slf: &Bound<'py, Self>,
+        index: &Bound<'py, PyAny>,
+        timeout: Option<&Bound<'py, PyAny>>,
+        newer_than: Option<u64>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        convert::timeout(timeout)?;
+        // Now's version: now, not when somebody awaits.
+        let base = newer_than.map_or_else(|| slf.get().version(index), Ok)?;
+        slf.py().import("shmvar._aio")?.call_method1("changed", (slf, index, timeout, base))
+    }
+
+    #[pyo3(signature = (name = Given::default(), *, timeout = None), text_signature = "($self, name=0, *, timeout=None)")]
+    fn lock(slf: &Bound<'_, Self>, name: Given, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyLock> {
+        slf.borrow_inner().attachment().map_err(|error| errors::to_py(slf.py(), error))?;
+        PyLock::new(slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), timeout)
+    }
+
+    /// For `shmvar._aio`.
+    #[getter]
+    fn _watcher(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let make = || Ok::<_, PyErr>(py.import("shmvar._aio")?.getattr("Watcher")?.call0()?.unbind());
+        self.watcher.get_or_try_init(py, make).map(|watcher| watcher.clone_ref(py))
+    }
+
+    fn _mark(&self, index: &Bound<'_, PyAny>, lock: bool) -> PyResult<(u64, Option<f64>)> {
+        let (patience, name) = (PyPatience::new(index.py()), convert::index(index)?);
+        let marked = self.inner.attachment().and_then(|att| att.mark_watched(&name, lock, &patience));
+        let (version, left) = marked.map_err(|error| patience.error(error))?;
+        Ok((version, left.map(|nanos| nanos as f64 * 1e-9)))
+    }
+
+    fn _watch_count(&self, py: Python<'_>) -> PyResult<u32> {
+        self.inner.attachment().map(|att| att.watch_count()).map_err(|error| errors::to_py(py, error))
+    }
+
+    fn _watch(&self, py: Python<'_>, count: u32) -> PyResult<()> {
+        let att = self.inner.attachment().map_err(|error| errors::to_py(py, error))?;
+        att.watch(count, &PyPatience::new(py));
         Ok(())
+    }
+
+    fn _nudge(&self) {
+        if let Ok(att) = self.inner.attachment() {
+            att.nudge();
+        }
     }
 
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
@@ -387,7 +473,7 @@ pub fn attach(
 fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
     let patience = PyPatience::new(py);
     let inner = Segment::attach_with(key, options, &patience).map_err(|error| patience.error(error))?;
-    Ok(PySegment { inner })
+    Ok(PySegment { inner, watcher: PyOnceLock::new() })
 }
 
 /// Unpickles a handle.

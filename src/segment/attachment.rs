@@ -10,6 +10,7 @@ use crate::os::bytelock::Anchor;
 use crate::os::fork::{self, ForkMutex};
 use crate::os::map::{Mapping, is_descriptor_of};
 use crate::os::object::{self, Status};
+use crate::segment::holds::Held;
 use crate::segment::pins::PinTable;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::HashSet;
@@ -134,8 +135,12 @@ pub struct Attachment {
     pub child: ForkMutex<Prepared>,
     /// For the next acquisition of the lock.
     pub chores: ForkMutex<Vec<Chore>>,
-    /// Is there any?
+    /// Is there any, or an abandoned lock?
     pub has_chores: AtomicBool,
+    /// Named locks that this process holds.
+    pub held: ForkMutex<Held>,
+    /// When the writer lock is let go: wake whoever waits for anything.
+    pub ring_later: AtomicBool,
     /// Pins of this process.
     pub pins: ForkMutex<PinTable>,
     /// Where the next look after the others begins.

@@ -20,6 +20,8 @@ pub struct Report {
     pub variables: u64,
     /// Bytes charged.
     pub used: u64,
+    /// Named locks that are held.
+    pub locks: u64,
     /// Slots of the table.
     pub slots: u64,
     /// Slots in which a variable was.
@@ -183,6 +185,8 @@ impl Attachment {
         // Their metadata is about to be read, and a page that is not there may not be had.
         hold!(zones * GRANULE <= status.resident, 12, "{zones} zones are in use, the object takes {}", status.resident);
         hold!((1..=geometry.granules * GRANULE / 2).contains(&limit), 1, "the limit is {limit}");
+        let (batch, many) = (state.batch.load(Ordering::Relaxed), state.many.load(Ordering::Relaxed));
+        hold!(batch == 0 && many.is_multiple_of(2), 6, "many is {many}, a batch is {batch}, and nobody is at one");
         let version = state.version.load(Ordering::Relaxed);
         hold!(version <= 1 << 62, 9, "the last version is {version}");
         let top = state.participants_top.load(Ordering::Acquire);

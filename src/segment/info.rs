@@ -2,11 +2,11 @@
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};
-use crate::key::{Index, Key};
+use crate::key::{Index, IndexBuf, Key};
 use crate::layout::{PAGE, SLOT, SpanState};
 use crate::mem::Scratch;
 use crate::os::object;
-use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::attachment::{Attachment, Patience, Plain};
 use crate::segment::change::largest_bytes;
 use crate::segment::open::identify;
 use crate::segment::read::{Got, Retry};
@@ -42,6 +42,8 @@ pub struct SegmentInfo {
     pub resident: u64,
     /// Of that, what was replaced or removed and is still in somebody's view.
     pub held: u64,
+    /// Named locks that are held, and the pid of each one's owner, in his pid namespace: for people.
+    pub locks: Vec<(IndexBuf, u32)>,
 }
 
 /// A variable, in numbers.
@@ -78,7 +80,7 @@ impl Attachment {
             size,
             used,
             free,
-            count: state.count.load(Ordering::Relaxed),
+            count: self.live_count(&Plain)?,
             perm: status.mode & 0o777,
             uid: status.uid,
             created_at: self.identity.created_at,
@@ -86,6 +88,7 @@ impl Attachment {
             largest_put: largest_bytes(room),
             resident: status.resident,
             held: self.pages_in(SpanState::Retired),
+            locks: self.locks(&Plain)?,
         })
     }
 
@@ -108,7 +111,7 @@ impl Attachment {
             let Some(got) = self.get(index, &mut scratch, patience)? else { return Ok(None) };
             let (version, kind) = match &got {
                 Got::Inline { bytes, len, version } => (*version, crate::codec::kind::type_name(&bytes[2..2 + len])),
-                Got::Record { prefix, version } => {
+                Got::Record { prefix, version, .. } => {
                     (*version, crate::codec::kind::type_name(&scratch.bytes()[*prefix..]))
                 }
                 Got::Large(large) => {
@@ -121,8 +124,10 @@ impl Attachment {
                     (large.version(), kind)
                 }
             };
-            if version == found.content.version() {
-                return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in: None, kind }));
+            let expiry = self.version(index, patience)?;
+            if version == found.content.version() && expiry.0 == version {
+                let expires_in = expiry.1.map(|at| at.saturating_sub(crate::os::boottime_ns()));
+                return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in, kind }));
             }
             stuck.again(self, patience)?;
         }
@@ -169,5 +174,6 @@ fn summary(name: &str) -> Option<SegmentInfo> {
         largest_put: largest_bytes(size.saturating_sub(used)),
         resident: status.resident,
         held: 0,
+        locks: Vec::new(),
     })
 }

@@ -322,6 +322,7 @@ impl Attachment {
         record.attached_at.store(crate::os::unix_ns(), Ordering::Relaxed);
         if !dead {
             record.spans.store(0, Ordering::Relaxed);
+            record.locks.store(0, Ordering::Relaxed);
             record.pin_units.iter().for_each(|unit| unit.store(0, Ordering::Relaxed));
             crash_point!("signing-in");
             // CRASH: before this store the number is free and its byte goes with us.
@@ -418,7 +419,7 @@ impl Attachment {
             return;
         }
         // With chores left it goes as the dead go: whoever buries it frees them.
-        if self.chores.lock().is_empty() {
+        if self.chores.lock().is_empty() && self.held.lock().is_empty() {
             if let Some(record) = self.participant(number) {
                 record.state.store(0, Ordering::SeqCst);
             }
@@ -445,6 +446,10 @@ impl Writer<'_> {
     /// Spans that it was filling or freeing, and its pins.
     pub fn bury_remains(&mut self, number: u32) -> Result<()> {
         let Some(record) = self.att.participant(number) else { return Ok(()) };
+        if record.locks.load(Ordering::Relaxed) != 0 {
+            self.bury_locks(number)?;
+            record.locks.store(0, Ordering::Relaxed);
+        }
         if record.spans.load(Ordering::Relaxed) != 0 {
             let mine = |state| matches!(state, SpanState::Filling | SpanState::Freeing);
             let spans: Vec<_> = self.att.arena().spans().collect::<Result<_>>()?;

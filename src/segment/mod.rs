@@ -1,28 +1,40 @@
 //! A handle on a segment: the public interface of the crate.
 
+pub mod add;
 pub mod attachment;
+mod batch;
+mod batch_list;
 pub mod change;
 mod check;
 mod create;
+mod expiry;
+mod fill;
 #[cfg(feature = "crash-points")]
 mod held;
+pub mod holds;
 mod info;
 mod limit;
+pub mod locks;
 mod membership;
 mod open;
 mod orphan;
 mod pins;
 mod process;
+mod publish;
 mod read;
 #[cfg(feature = "python")]
 mod repair;
 mod room;
+pub mod snapshot;
 #[cfg(feature = "python")]
 mod survey;
 pub mod table;
+mod together;
 mod unlink;
+mod wake;
 mod writer;
 
+pub use crate::segment::add::Number;
 pub use crate::segment::attachment::{Patience, Plain};
 pub use crate::segment::change::{Condition, Stored};
 pub use crate::segment::check::Report;
@@ -35,6 +47,7 @@ pub use crate::segment::read::{Got, Retry};
 pub use crate::segment::repair::remove_stale;
 #[cfg(feature = "python")]
 pub use crate::segment::survey::{Seen, Surveyed, What, survey};
+pub use crate::segment::together::LockGuard;
 pub use crate::segment::unlink::{destroy_with, exists};
 #[cfg(feature = "python")]
 pub use crate::segment::{pins::Kept, read::Large, table::Stuck};
@@ -45,7 +58,7 @@ use crate::key::{Index, IndexBuf, Key};
 use crate::mem::Scratch;
 use crate::segment::attachment::Attachment;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Unlinks a segment by its key. False: there was none. Those attached keep it until they detach.
 ///
@@ -76,7 +89,18 @@ pub struct Segment {
     created: bool,
     trusted: bool,
     detached: AtomicBool,
+    /// Tells handles of one process apart.
+    number: u64,
 }
+
+/// When what lives so long from now on expires.
+pub fn expires_after(ttl: std::time::Duration) -> u64 {
+    let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+    crate::os::boottime_ns().saturating_add(nanos).min(i64::MAX as u64)
+}
+
+/// Handles made so far.
+static HANDLES: AtomicU64 = AtomicU64::new(1);
 
 impl Segment {
     /// Attaches to the segment of this key, creating it where the options say so.
@@ -97,6 +121,7 @@ impl Segment {
             created: attached.created,
             trusted: attached.trusted,
             detached: AtomicBool::new(false),
+            number: HANDLES.fetch_add(1, Ordering::Relaxed),
         })
     }
 
@@ -107,7 +132,6 @@ impl Segment {
     }
 
     /// The same, to be kept by an object over its memory.
-    #[cfg(feature = "python")]
     pub fn shared(&self) -> &Arc<Attachment> {
         &self.attachment
     }
@@ -207,7 +231,7 @@ impl Segment {
             let plan = buffers::plan(buffers::BYTES.len(), &[bytes.len()]);
             let gap = &[0; buffers::ALIGN as usize][..plan.gaps[0]];
             let parts = [&plan.head, buffers::BYTES, gap, bytes];
-            let stored = Stored { parts: &parts, buffers: true };
+            let stored = Stored { parts: &parts, buffers: true, expiry: None };
             return self.for_change()?.put(&index, stored, Condition::Always, &Plain).map(drop);
         }
         let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
@@ -241,7 +265,7 @@ impl Segment {
         condition: Condition,
         patience: &dyn Patience,
     ) -> Result<Option<u64>> {
-        self.for_change()?.put(index, Stored { parts: value, buffers: false }, condition, patience)
+        self.for_change()?.put(index, Stored { parts: value, buffers: false, expiry: None }, condition, patience)
     }
 
     /// The pickle stream of a variable.
@@ -318,6 +342,7 @@ impl Segment {
     /// Lets go of this handle; again is nothing.
     pub fn detach(&self) {
         if !self.detached.swap(true, Ordering::SeqCst) {
+            self.attachment.release_those(|who| who.handle == self.number);
             open::release(&self.attachment);
         }
     }

@@ -9,6 +9,7 @@ use crate::os::map::Mapping;
 use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, Descriptor, Patience};
 use crate::segment::create::create;
+use crate::segment::holds::Held;
 use crate::segment::process;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -292,6 +293,8 @@ pub fn assemble(
         child: ForkMutex::new(Default::default()),
         chores: ForkMutex::new(Vec::new()),
         has_chores: AtomicBool::new(false),
+        held: ForkMutex::new(Held::default()),
+        ring_later: AtomicBool::new(false),
         pins: ForkMutex::new(Default::default()),
         looked_after: AtomicU32::new(0),
         met: ForkMutex::new(Default::default()),

@@ -29,6 +29,8 @@ pub enum Got<'a> {
         prefix: usize,
         /// Of the variable.
         version: u64,
+        /// The record begins with an expiry.
+        expires: bool,
     },
     /// In a span, still to be copied.
     Large(Large<'a>),
@@ -72,12 +74,11 @@ impl Large<'_> {
         if len < ASK_THE_KERNEL {
             return Ok(true);
         }
-        let status = self.att.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
-        if status.resident >= len {
+        let resident = self.att.resident()?;
+        if resident >= len {
             return Ok(true);
         }
         if self.pin.is_some() || self.att.still(&self.found)? {
-            let resident = status.resident;
             return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
         }
         Ok(false)
@@ -228,15 +229,27 @@ impl Attachment {
         patience: &dyn Patience,
     ) -> Result<Option<Got<'a>>> {
         let Some(found) = self.find(index, scratch, patience)? else { return Ok(None) };
+        self.got(found, patience).map(Some)
+    }
+
+    /// The value of a variable that was just found.
+    #[inline(always)]
+    pub fn got(&self, found: Found, patience: &dyn Patience) -> Result<Got<'_>> {
         let (content, version) = (&found.content, found.content.version());
-        Ok(Some(match content.kind() {
+        Ok(match content.kind() {
             Kind::Inline => {
                 let (bytes, len) = content.inline_bytes();
                 Got::Inline { bytes, len, version }
             }
-            Kind::Record => Got::Record { prefix: content.prefix_len() as usize, version },
+            Kind::Record => Got::Record { prefix: content.prefix_len() as usize, version, expires: content.expires() },
             _ => Got::Large(self.hold(found, patience)?),
-        }))
+        })
+    }
+
+    /// Bytes of memory that the object takes.
+    pub fn resident(&self) -> Result<u64> {
+        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+        Ok(status.resident)
     }
 
     /// Is there such a variable?
@@ -263,7 +276,9 @@ impl Attachment {
             let mut indexes = Vec::new();
             let whole = self.scan(
                 |found, _| {
-                    indexes.extend(self.index_of(&found)?);
+                    if let Some(found) = self.live(&found)? {
+                        indexes.extend(self.index_of(&found)?);
+                    }
                     Ok(())
                 },
                 patience,
@@ -320,7 +335,7 @@ impl Attachment {
         let slot = self.mem.at::<crate::layout::Slot>(found.offset)?;
         for _ in 0..1_000_000 {
             if let Some(content) = slot.copy() {
-                if !content.is_variable() {
+                if !content.is_entry() || content.is_lock() != found.content.is_lock() {
                     return Ok(None);
                 }
                 if !content.is_text() {

@@ -4,6 +4,7 @@
 
 use crate::arena::pages_of;
 use crate::error::{Error, Result};
+use crate::key::{Index, Name};
 use crate::layout::{
     CLASSES, Entry, GRANULE, ORDER_MAX, PAGE, Root, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, at, order_of,
 };
@@ -115,7 +116,8 @@ impl Attachment {
 
     /// Gives back what is free but present. That it could not is no reason: the caller's own error tells more.
     pub fn make_room(&self, patience: &dyn Patience) -> Result<()> {
-        match self.trim(patience) {
+        let collected = self.collect_expired(patience);
+        match collected.and_then(|_| self.trim(patience)) {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             _ => Ok(()),
         }
@@ -216,23 +218,34 @@ impl Attachment {
         Ok(())
     }
 
-    /// Replaces the table by a larger one, or by one without tombstones (smaller, where little is left), unless somebody did since `old` was looked at.
-    pub fn grow(&self, old: &Table, patience: &dyn Patience) -> Result<()> {
+    /// Replaces the table by a larger one, or by one without tombstones (smaller, where little is left), with room for so many
+    /// `more`, unless somebody did since `old` was looked at.
+    pub fn grow(&self, old: &Table, more: u64, patience: &dyn Patience) -> Result<()> {
         let count = self.state().count.load(Ordering::Relaxed);
-        let log2 = match old.root.log2() {
+        let mut log2 = match old.root.log2() {
             large if count < (1 << large) / 16 => (count * 4).next_power_of_two().ilog2().max(SLOTS_MIN_LOG2),
             same if count < (1 << same) / 2 => same,
             small @ ..=15 => small + 2,
             large => large + 1,
         };
-        match self.grow_to(old, log2, patience) {
-            // No memory for four times as many: then for twice.
-            Err(Error::Full { .. }) if log2 > old.root.log2() + 1 => self.grow_to(old, log2 - 1, patience),
-            other => other,
+        while is_full(count.saturating_add(more), 1 << log2) && log2 < 40 {
+            log2 += 1;
+        }
+        loop {
+            let smaller = log2 > old.root.log2() + 1 && !is_full(count.saturating_add(more), 1 << (log2 - 1));
+            match self.grow_to(old, log2, patience) {
+                // No memory for four times as many: then for twice.
+                Err(Error::Full { .. }) if smaller => log2 -= 1,
+                // Locks are not counted; twice as large holds whatever is there.
+                Ok(false) if log2 <= old.root.log2() => log2 += 1,
+                Ok(false) => return Err(Error::corrupt("more in the table than it has slots")),
+                other => return other.map(drop),
+            }
         }
     }
 
-    fn grow_to(&self, old: &Table, log2: u32, patience: &dyn Patience) -> Result<()> {
+    /// False: what is there does not fit.
+    fn grow_to(&self, old: &Table, log2: u32, patience: &dyn Patience) -> Result<bool> {
         let order = order_of(SLOT << log2);
         let span = self.take_span(order, patience)?;
         let granule = span.granule;
@@ -249,11 +262,11 @@ impl Attachment {
 
         let mut writer = self.write(patience)?;
         if self.state().root.load(Ordering::Relaxed) != old.root.0 || !writer.owns(granule)? {
-            return Ok(());
+            return Ok(true);
         }
         let root = Root::new(granule as u32, log2, old.root.generation().wrapping_add(1));
         let new = Table { root, base: offset, mask: (1 << log2) - 1 };
-        let moved = writer.copy_table(old, &new)?;
+        let Some(moved) = writer.copy_table(old, &new)? else { return Ok(false) };
         let mut change = writer.change();
         change.counters.root = root;
         change.counters.fill = moved;
@@ -266,7 +279,7 @@ impl Attachment {
         writer.arena().plan_free(old.root.granule(), before, before.order(), pages_of(before.order()), &mut change)?;
         writer.commit(&change)?;
         span.keep();
-        Ok(())
+        Ok(true)
     }
 
     /// Gives free memory back to the system.
@@ -410,18 +423,21 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Copies every variable's slot from one table to a new, empty one that nobody reads yet.
-    fn copy_table(&self, old: &Table, new: &Table) -> Result<u64> {
+    /// Copies every slot in use from one table to a new, empty one that nobody reads yet. `None`: they do not fit.
+    fn copy_table(&self, old: &Table, new: &Table) -> Result<Option<u64>> {
         let key = self.att.identity.hash_key;
         let (mut moved, mut steps) = (0, 0);
         for number in 0..=old.mask {
             let slot = self.att.mem.at::<Slot>(old.slot_at(number))?;
             let content = Content { word: slot.word.load(Ordering::Relaxed), rest: slot.rest() };
-            if !content.is_variable() {
+            if !content.is_entry() {
                 continue;
             }
             let first = content.rest[0];
-            let hash = if content.is_text() { first } else { crate::hash::of_int(key, first as i64) };
+            let hash = match content.is_text() {
+                true => first,
+                false => Name { index: Index::Int(first as i64), lock: content.is_lock() }.hash(key),
+            };
             let mut step = 0;
             let to = loop {
                 let to = self.att.mem.at::<Slot>(new.slot_at(hash.wrapping_add(step)))?;
@@ -432,7 +448,7 @@ impl Writer<'_> {
                 steps += 1;
                 // Two steps a slot is much in a table this empty.
                 if step > new.mask || steps > 64 * (new.mask + 1) {
-                    return Err(Error::corrupt("more variables than counted, or too many of one hash"));
+                    return Err(Error::corrupt("too many of one hash in the table"));
                 }
             };
             for (to, from) in to.rest.iter().zip(content.rest) {
@@ -442,8 +458,11 @@ impl Writer<'_> {
             crash_point!("slot-copied");
             // CRASH: until the commit the new table is a span that we fill.
             moved += 1;
+            if is_full(moved, new.mask + 1) {
+                return Ok(None);
+            }
         }
-        Ok(moved)
+        Ok(Some(moved))
     }
 
     /// Runs of granules of a free span that may be punched.

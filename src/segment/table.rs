@@ -1,9 +1,8 @@
 //! Finding a variable's slot: by readers without a lock, by writers with it.
 
 use crate::error::{Error, Result};
-use crate::hash;
 use crate::intent::Change;
-use crate::key::Index;
+use crate::key::{Index, Name};
 use crate::layout::{
     CLASSES, GRANULE, ORDER_MAX, RECORD_MAX, Root, SLAB_HEAD, SLOT, SLOTS_MIN_LOG2, Slot, SpanState, blocks_of,
     order_of,
@@ -13,7 +12,7 @@ use crate::os::object;
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
 use crate::segment::read::ASK_THE_KERNEL;
 use crate::segment::writer::Writer;
-use crate::slot::{BUSY, Content, Kind};
+use crate::slot::{BUSY, Content, Kind, LOCK, TEXT};
 use crate::sync::spin;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
@@ -56,6 +55,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// The table it was found in.
+    pub fn root(&self) -> Root {
+        self.root
+    }
+
     /// The same slot, copied anew.
     pub fn seen_again(&self, content: Content) -> Self {
         Found { content, word: content.word, token: Token::Stable, ..*self }
@@ -73,6 +77,17 @@ pub enum Place {
     Fresh(u64),
     /// It is nowhere, and every slot was used.
     None,
+}
+
+impl Place {
+    /// What stands there.
+    #[inline(always)]
+    pub fn content(&self) -> Option<Content> {
+        match self {
+            Place::Taken(_, content) => Some(*content),
+            _ => None,
+        }
+    }
 }
 
 /// How a probe of one slot ended.
@@ -105,15 +120,6 @@ pub fn record_at(att: &Attachment, content: &Content) -> Result<Option<u64>> {
     let size = u64::from(CLASSES[class]);
     let fits = block < blocks_of(class) && content.record_len() <= size && content.prefix_len() <= content.record_len();
     Ok(fits.then(|| att.identity.geometry.granule_at(granule) + SLAB_HEAD + block * size))
-}
-
-/// The place of an index in any table of this segment.
-#[inline(always)]
-pub fn hash_of(key: [u64; 2], index: &Index<'_>) -> u64 {
-    match index {
-        Index::Int(number) => hash::of_int(key, *number),
-        Index::Text(text) => hash::of_bytes(key, text.as_bytes()),
-    }
 }
 
 impl Attachment {
@@ -160,10 +166,21 @@ impl Attachment {
         Ok(())
     }
 
-    /// Finds a variable without a lock. A record's bytes are copied to `scratch`; a span's are not.
+    /// Finds a variable without a lock; an expired one is missing. A record's bytes are copied to `scratch`; a span's are
+    /// not.
     #[inline]
     pub fn find(&self, index: &Index<'_>, scratch: &mut Scratch, patience: &dyn Patience) -> Result<Option<Found>> {
-        let hash = hash_of(self.identity.hash_key, index);
+        let found = self.find_entry(&index.into(), scratch, patience)?;
+        if found.as_ref().is_some_and(|found| found.content.expires()) && self.has_expired(scratch) {
+            return Ok(None);
+        }
+        Ok(found)
+    }
+
+    /// Finds what is there under a name, as `find` does.
+    #[inline(always)]
+    pub fn find_entry(&self, name: &Name<'_>, scratch: &mut Scratch, patience: &dyn Patience) -> Result<Option<Found>> {
+        let hash = name.hash(self.identity.hash_key);
         let mut stuck = Stuck::default();
         'again: loop {
             let table = self.table()?;
@@ -182,9 +199,9 @@ impl Attachment {
                         word,
                         token: Token::Stable,
                     };
-                    self.probe(index, hash, found, scratch)?
+                    self.probe(name, hash, found, scratch)?
                 } else {
-                    self.probe_busy(index, hash, table.root, offset, scratch, &mut stuck, patience)?
+                    self.probe_busy(name, hash, table.root, offset, scratch, &mut stuck, patience)?
                 };
                 match probed {
                     Probe::Found(found) => return Ok(Some(found)),
@@ -216,14 +233,11 @@ impl Attachment {
     }
 
     #[inline(always)]
-    fn probe(&self, index: &Index<'_>, hash: u64, found: Found, scratch: &mut Scratch) -> Result<Probe> {
+    fn probe(&self, name: &Name<'_>, hash: u64, found: Found, scratch: &mut Scratch) -> Result<Probe> {
         let content = &found.content;
-        let first = match index {
-            Index::Int(number) => *number as u64,
-            Index::Text(_) => hash,
-        };
-        let is_text = matches!(index, Index::Text(_));
-        if content.rest[0] != first || content.is_text() != is_text || !content.is_variable() {
+        let is_text = name.is_text();
+        if content.rest[0] != name.first(hash) || content.rest[1] & (TEXT | LOCK) != name.flags() || !content.is_entry()
+        {
             return Ok(Probe::NotHere);
         }
         match content.kind() {
@@ -236,8 +250,8 @@ impl Attachment {
                 if !self.span_fits(content) {
                     return self.damaged(&found, "a span's place");
                 }
-                if is_text {
-                    // The key alone, by `pread`: a span may be given back under an unpinned reader.
+                if is_text || content.expires() {
+                    // The prefix alone, by `pread`: a span may be given back under an unpinned reader.
                     let mut prefix = vec![0; content.prefix_len() as usize];
                     self.read_span(content, 0, &mut prefix)?;
                     scratch.set(prefix);
@@ -253,7 +267,7 @@ impl Attachment {
         if is_text {
             let prefix = content.prefix_len() as usize;
             let key = &scratch.bytes()[prefix - content.key_len() as usize..prefix];
-            return Ok(if key == index.record_key() { Probe::Found(found) } else { Probe::NotHere });
+            return Ok(if key == name.index.record_key() { Probe::Found(found) } else { Probe::NotHere });
         }
         Ok(Probe::Found(found))
     }
@@ -271,7 +285,7 @@ impl Attachment {
     #[allow(clippy::too_many_arguments, reason = "one call, split off for being cold")]
     fn probe_busy(
         &self,
-        index: &Index<'_>,
+        name: &Name<'_>,
         hash: u64,
         root: Root,
         offset: u64,
@@ -294,7 +308,7 @@ impl Attachment {
             // The change is decided: what it makes of the slot is the answer. A slot that becomes another index's, or
             // nobody's, does not hold ours.
             let found = Found { offset, content, root, word, token: Token::Pending(serial) };
-            return match self.probe(index, hash, found, scratch)? {
+            return match self.probe(name, hash, found, scratch)? {
                 Probe::NotHere if !self.still(&found)? => Ok(Probe::Again),
                 probe => Ok(probe),
             };
@@ -333,7 +347,12 @@ impl Attachment {
 
     /// Reads from a span through the kernel: never a signal, whatever happens to it meanwhile.
     pub fn read_span(&self, content: &Content, at: u64, to: &mut [u8]) -> Result<()> {
-        let offset = self.identity.geometry.granule_at(content.granule()) + content.lead() + at;
+        self.read_arena(content.granule(), content.lead() + at, to)
+    }
+
+    /// The same, from so many bytes behind the start of a granule.
+    pub fn read_arena(&self, granule: u64, at: u64, to: &mut [u8]) -> Result<()> {
+        let offset = self.identity.geometry.granule_at(granule) + at;
         let done = self
             .with_file(|fd| crate::os::object::read_at(fd, to, offset))?
             .map_err(|e| Error::system("reading the segment", e))?;
@@ -348,7 +367,7 @@ impl Attachment {
         Ok(Found { offset, content, root: self.table()?.root, word: content.word, token: Token::Stable })
     }
 
-    /// Calls `each` with every variable found in one pass, and says whether the table stayed the same.
+    /// Calls `each` with every variable and lock found in one pass, and says whether the table stayed the same.
     pub fn scan(&self, mut each: impl FnMut(Found, &Table) -> Result<()>, patience: &dyn Patience) -> Result<bool> {
         let table = self.table()?;
         let mut stuck = Stuck::default();
@@ -364,7 +383,7 @@ impl Attachment {
                 };
                 let found = Found { offset, content, root: table.root, word, token };
                 if (word & BUSY == 0 || pending.is_some()) && self.still(&found)? {
-                    if content.is_variable() {
+                    if content.is_entry() {
                         each(found, &table)?;
                     }
                     break;
@@ -384,11 +403,16 @@ impl Attachment {
 }
 
 impl Writer<'_> {
-    /// Finds an index's place. The lock is held: slots stand still.
+    /// Finds a name's place. The lock is held: slots stand still.
     #[inline]
-    pub fn place(&self, index: &Index<'_>, scratch: &mut Scratch) -> Result<Place> {
+    pub fn place(&self, name: &Name<'_>, scratch: &mut Scratch) -> Result<Place> {
+        self.place_of(name, name.hash(self.att.identity.hash_key), scratch)
+    }
+
+    /// The same, of a name whose hash is known.
+    #[inline(always)]
+    pub fn place_of(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch) -> Result<Place> {
         let att = self.att;
-        let hash = hash_of(att.identity.hash_key, index);
         let table = att.table()?;
         let mut tombstone = None;
         for step in 0..=table.mask {
@@ -406,14 +430,14 @@ impl Writer<'_> {
                 tombstone = tombstone.or(Some(offset));
                 continue;
             }
-            if let Index::Int(number) = index {
-                if content.rest[0] == *number as u64 && !content.is_text() {
+            if let Index::Int(number) = name.index {
+                if content.rest[0] == number as u64 && content.rest[1] & (TEXT | LOCK) == name.flags() {
                     return Ok(Place::Taken(offset, content));
                 }
                 continue;
             }
             let found = Found { offset, content, root: table.root, word, token: Token::Stable };
-            match att.probe(index, hash, found, scratch)? {
+            match att.probe(name, hash, found, scratch)? {
                 Probe::Found(_) => return Ok(Place::Taken(offset, content)),
                 Probe::NotHere => {}
                 Probe::Again => return Err(Error::corrupt("a slot changed although its writer lock is held")),

@@ -95,8 +95,9 @@ impl Attachment {
             .with(&self.lock_name(), &self.lock_status, self.mem.writable(), duplicate)?
             .map_err(|e| Error::system("a descriptor", e))?;
         if unlink(&self.identity.key, &self.name, &self.status, &fd, lock_name.as_deref(), patience)? {
-            self.state().gone.store(1, Ordering::Release);
+            self.state().gone.store(1, Ordering::SeqCst);
             crash_point!("gone-stored");
+            self.ring_all();
         }
         Ok(())
     }

@@ -61,7 +61,8 @@ impl<'a> Writer<'a> {
 
     #[cold]
     fn wait(att: &'a Attachment, me: u32, inside: Inside<'a>, patience: &dyn Patience) -> Result<Self> {
-        let mut waiter = Waiter { att, me, patience, registry: None, began: Instant::now(), epoch: inside.epoch };
+        let (began, epoch) = (Instant::now(), inside.epoch);
+        let mut waiter = Waiter { att, me, patience, registry: None, began, cursor: 0, epoch };
         match lock::acquire(&att.state().lock, me, &mut waiter) {
             Ok(()) => Self::ready(att, me, inside),
             // A signal handler forked, and this is the child: it is another participant.
@@ -75,7 +76,8 @@ impl<'a> Writer<'a> {
         let inside = att.enter();
         if !inherited {
             let (began, epoch) = (Instant::now(), inside.epoch);
-            let mut waiter = Waiter { att, me: number, patience: &Plain, registry: Some(registry), began, epoch };
+            let mut waiter =
+                Waiter { att, me: number, patience: &Plain, registry: Some(registry), began, cursor: 0, epoch };
             match lock::acquire(&att.state().lock, number, &mut waiter) {
                 Err(Stop::Error(error)) => return Err(error),
                 Err(Stop::Forked) => return Err(Error::Interrupted),
@@ -95,6 +97,9 @@ impl<'a> Writer<'a> {
         fence(Ordering::Release);
         if att.mem.intent().valid.load(Ordering::Relaxed) != 0 {
             writer.repair()?;
+        }
+        if att.state().batch.load(Ordering::Relaxed) != 0 {
+            writer.finish_batch()?;
         }
         if att.has_chores.load(Ordering::Relaxed) {
             writer.do_chores()?;
@@ -148,6 +153,17 @@ impl<'a> Writer<'a> {
         crash_point!("count-stored");
         state.fill.store(counters.fill, Ordering::Relaxed);
         crash_point!("fill-stored");
+        state.expiring.store(counters.expiring, Ordering::Relaxed);
+        crash_point!("expiring-stored");
+        if let Some(progress) = &change.progress {
+            state.batch.store(progress.batch, Ordering::Relaxed);
+            crash_point!("batch-stored");
+            state.cursor.store(progress.cursor, Ordering::Relaxed);
+            crash_point!("cursor-stored");
+            // SYNC: before the slot below, whose word is stored with release: with the last look of `get_many`.
+            state.many.store(progress.many, Ordering::Release);
+            crash_point!("many-stored");
+        }
         // SYNC: release, with the readers' acquire: who sees a new table sees what is in it.
         state.root.store(counters.root.0, Ordering::Release);
         crash_point!("root-stored");
@@ -242,6 +258,7 @@ impl<'a> Writer<'a> {
     #[cold]
     fn do_chores(&mut self) -> Result<()> {
         self.att.has_chores.store(false, Ordering::Relaxed);
+        self.free_abandoned()?;
         let mut chores = std::mem::take(&mut *self.att.chores.lock());
         while let Some(chore) = chores.pop() {
             if let Err(error) = self.do_chore(chore) {
@@ -282,6 +299,10 @@ impl Drop for Writer<'_> {
     #[inline]
     fn drop(&mut self) {
         release(self.att);
+        if self.att.ring_later.load(Ordering::Relaxed) {
+            self.att.ring_later.store(false, Ordering::Relaxed);
+            self.att.ring_all();
+        }
     }
 }
 
@@ -292,6 +313,8 @@ struct Waiter<'a> {
     patience: &'a dyn Patience,
     registry: Option<&'a Registry>,
     began: Instant,
+    /// Of the batch under way: while it moves on, nobody stands still.
+    cursor: u64,
     /// Of the process that began to wait.
     epoch: u32,
 }
@@ -317,6 +340,10 @@ impl Waiting for Waiter<'_> {
         self.patience.interrupted()?;
         if self.epoch != fork::epoch() {
             return Err(Stop::Forked);
+        }
+        let cursor = self.att.state().cursor.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.cursor, cursor) != cursor {
+            self.began = Instant::now();
         }
         if self.began.elapsed() < PATIENCE {
             return Ok(());
@@ -354,6 +381,8 @@ impl Waiting for Waiter<'_> {
         if owner < PARTICIPANTS {
             writer.bury(owner)?;
         }
+        // He may have died between a change and the wake for it.
+        self.att.ring_later.store(true, Ordering::Relaxed);
         let _ = registry;
         writer.leave_locked();
         Ok(true)

@@ -131,7 +131,7 @@ impl<'a> Calls<'a> {
         self.saw("check", check);
         let trim = segment.trim(&self.brief);
         self.saw("trim", trim);
-        let grown = att.table().and_then(|table| att.grow(&table, &self.brief));
+        let grown = att.table().and_then(|table| att.grow(&table, 1, &self.brief));
         self.saw("grow", grown);
         for size in [1 << 24, 1] {
             let resized = segment.resize(size, &self.brief);

@@ -3,16 +3,16 @@
 use super::{Named, Report, hold};
 use crate::codec::buffers;
 use crate::error::{Error, Result};
-use crate::key::{INDEX_MAX, IndexBuf};
+use crate::key::{INDEX_MAX, IndexBuf, Name};
 use crate::layout::{CLASSES, PAGE, Slot, SpanState, blocks_of, order_of};
 use crate::segment::attachment::Attachment;
-use crate::segment::table::{Table, hash_of};
+use crate::segment::table::Table;
 use crate::slot::{BUSY, Content, Kind};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-/// Bits 6 and 7 of a tag mean nothing.
-const TAG_UNUSED: u64 = 0b1100_0000;
+/// Bit 7 of a tag means nothing.
+const TAG_UNUSED: u64 = 0b1000_0000;
 
 impl Attachment {
     pub(super) fn check_table(&self, table: &Table, report: &mut Report) -> Result<Named> {
@@ -20,7 +20,7 @@ impl Attachment {
         report.slots = table.mask + 1;
         let last_version = state.version.load(Ordering::Relaxed);
         let (mut named, mut indexes) = (Named::default(), HashSet::new());
-        let (mut fill, mut run) = (0, self.run_before_first(table)?);
+        let (mut fill, mut expiring, mut run) = (0, 0, self.run_before_first(table)?);
         for number in 0..=table.mask {
             let offset = table.slot_at(number);
             let content = self.slot_content(offset)?;
@@ -35,13 +35,17 @@ impl Attachment {
             fill += 1;
             let version = content.version();
             hold!((1..=last_version).contains(&version), 9, "slot {number} has version {version} of {last_version}");
-            if !content.is_variable() {
+            if !content.is_entry() {
                 hold!(content.rest == Content::tombstone().rest, 8, "slot {number}: a tombstone that is not empty");
                 report.tombstones += 1;
                 run += 1;
                 continue;
             }
-            report.variables += 1;
+            let lock = content.is_lock();
+            hold!(!lock || content.kind() != Kind::Span, 10, "slot {number}: a lock in a span");
+            report.locks += u64::from(lock);
+            report.variables += u64::from(!lock);
+            expiring += u64::from(content.expires());
             report.used = report.used.saturating_add(content.charge());
             hold!(content.rest[1] & TAG_UNUSED == 0, 10, "slot {number} has tag {:#x}", content.rest[1] & 0xff);
             match content.kind() {
@@ -50,11 +54,11 @@ impl Attachment {
                 _ => self.check_span(number, &content, &mut named)?,
             }
             let index = self.check_index(number, offset, content)?;
-            let home = hash_of(self.identity.hash_key, &index.as_index());
+            let home = Name { index: index.as_index(), lock }.hash(self.identity.hash_key);
             hold!(!content.is_text() || content.rest[0] == home, 8, "slot {number} does not hold its index's hash");
             let distance = number.wrapping_sub(home) & table.mask;
             hold!(distance <= run, 8, "slot {number}: an empty slot keeps index {} from being found", index.as_index());
-            hold!(indexes.insert(index.clone()), 7, "index {} stands twice", index.as_index());
+            hold!(indexes.insert((lock, index.clone())), 7, "index {} stands twice", index.as_index());
             run += 1;
         }
         let (count, used) = (state.count.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
@@ -62,6 +66,8 @@ impl Attachment {
         hold!(report.variables == count, 1, "count is {count}, there are {} variables", report.variables);
         hold!(report.used == used, 1, "used is {used}, {} bytes are charged", report.used);
         hold!(fill == filled, 1, "fill is {filled}, {fill} slots are not empty");
+        let expires = state.expiring.load(Ordering::Relaxed);
+        hold!(expiring == expires, 1, "expiring is {expires}, {expiring} variables expire");
         hold!(used <= limit, 1, "{used} bytes are used, the limit is {limit}");
         Ok(named)
     }

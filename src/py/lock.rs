@@ -1,0 +1,144 @@
+//! `shmvar.Lock`: a named lock of a segment.
+
+use crate::key::IndexBuf;
+use crate::py::convert;
+use crate::py::errors;
+use crate::py::patience::{Determined, PyPatience};
+use crate::py::segment::PySegment;
+use crate::py::together::time_is_up;
+use crate::segment::Segment;
+use crate::segment::holds::Who;
+use crate::segment::locks::Turn;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// A lock shared by every process on a segment.
+#[pyclass(frozen, weakref, name = "Lock", module = "shmvar")]
+pub struct PyLock {
+    segment: Py<PySegment>,
+    name: IndexBuf,
+    timeout: Option<Duration>,
+}
+
+/// The turn of a task that waits for a lock.
+#[pyclass(frozen, module = "shmvar._core")]
+pub struct _Turn(Mutex<Turn>);
+
+impl PyLock {
+    /// `seg.lock(name, timeout=...)`
+    pub fn new(
+        segment: Py<PySegment>,
+        name: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let name = name.map(convert::index).transpose()?.map_or(IndexBuf::Int(0), |name| name.to_owned());
+        Ok(PyLock { segment, name, timeout: convert::timeout(timeout)? })
+    }
+
+    fn inner(&self) -> &Segment {
+        self.segment.get().inner()
+    }
+
+    fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
+        let (patience, segment) = (PyPatience::new(py), self.inner());
+        segment.for_change().map_err(|error| errors::to_py(py, error))?;
+        let taken = segment.shared().acquire_lock(&self.name.as_index(), segment.thread(), timeout, &patience);
+        taken.map_err(|error| patience.error(error))
+    }
+
+    fn let_go(&self, py: Python<'_>, who: Who) -> PyResult<()> {
+        // Not through `for_change`: detaching let go of what was taken through this handle.
+        let released = self.inner().shared().release_lock(&self.name.as_index(), who, &Determined(py));
+        if released.map_err(|error| errors::to_py(py, error))? {
+            return Ok(());
+        }
+        let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
+        Err(PyRuntimeError::new_err(text))
+    }
+}
+
+#[pymethods]
+impl PyLock {
+    #[getter]
+    fn name(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        convert::index_object(py, &self.name)
+    }
+
+    #[getter]
+    fn segment(&self, py: Python<'_>) -> Py<PySegment> {
+        self.segment.clone_ref(py)
+    }
+
+    #[getter]
+    fn timeout(&self) -> Option<f64> {
+        self.timeout.map(|timeout| timeout.as_secs_f64())
+    }
+
+    #[pyo3(signature = (timeout = None))]
+    fn acquire(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let timeout = if timeout.is_some() { convert::timeout(timeout)? } else { self.timeout };
+        self.take(py, timeout)
+    }
+
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        self.let_go(py, self.inner().thread())
+    }
+
+    fn locked(&self, py: Python<'_>) -> PyResult<bool> {
+        let patience = PyPatience::new(py);
+        let locked = self.inner().attachment().and_then(|att| att.is_locked(&self.name.as_index(), &patience));
+        locked.map_err(|error| patience.error(error))
+    }
+
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        let lock = slf.get();
+        if lock.take(py, lock.timeout)? {
+            return Ok(slf);
+        }
+        let seconds = lock.timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
+        Err(time_is_up(py, &format!("lock {} was not let go", lock.name.as_index()), seconds))
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.let_go(py, self.inner().thread())
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("shmvar._aio")?.call_method1("enter", (slf,))
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__<'py>(slf: &Bound<'py, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("shmvar._aio")?.call_method1("leave", (slf,))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let key = convert::key_object(py, self.inner().key())?;
+        Ok(format!("<shmvar.Lock {} of segment {}>", self.name.as_index(), key.bind(py).repr()?))
+    }
+
+    fn _turn(&self) -> _Turn {
+        _Turn(Mutex::default())
+    }
+
+    fn _try(&self, py: Python<'_>, task: u64, turn: &_Turn) -> PyResult<bool> {
+        let (patience, segment) = (PyPatience::new(py), self.inner());
+        let mut turn = turn.0.lock().unwrap_or_else(|e| e.into_inner());
+        let att = segment.for_change().map_err(|error| errors::to_py(py, error))?;
+        let taken = att.try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &patience);
+        taken.map_err(|error| patience.error(error))
+    }
+
+    fn _end(&self, turn: &_Turn) {
+        let turn = turn.0.lock().unwrap_or_else(|e| e.into_inner());
+        self.inner().shared().end_turn(&self.name.as_index(), &turn);
+    }
+
+    fn _release(&self, py: Python<'_>, task: u64) -> PyResult<()> {
+        self.let_go(py, self.inner().task(task))
+    }
+}

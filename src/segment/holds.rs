@@ -1,0 +1,162 @@
+//! What this process knows of the locks that it holds: which thread or task, how often. Not in the segment.
+
+use crate::key::{Index, IndexBuf};
+use crate::os::fork;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A thread or task of this process that asks for locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Never another's in this process.
+    pub id: u64,
+    /// The handle through which it asks.
+    pub handle: u64,
+}
+
+/// Ids of threads have this bit clear, ids of tasks have it set.
+const TASK: u64 = 1 << 63;
+
+impl Who {
+    /// The calling thread.
+    pub fn thread(handle: u64) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        thread_local! {
+            static ID: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
+        }
+        // While a thread ends its id may be gone; then it holds nothing.
+        Who { id: ID.try_with(|id| *id).unwrap_or(0), handle }
+    }
+
+    /// A task, by a number that is its own while it lives.
+    pub fn task(number: u64, handle: u64) -> Self {
+        Who { id: number | TASK, handle }
+    }
+
+    /// A task rather than a thread?
+    pub fn is_task(&self) -> bool {
+        self.id & TASK != 0
+    }
+}
+
+/// One lock that is held.
+struct Hold {
+    name: IndexBuf,
+    who: Who,
+    depth: u32,
+}
+
+/// The locks that this process holds.
+#[derive(Default)]
+pub struct Held {
+    epoch: u32,
+    holds: Vec<Hold>,
+    /// Those whose holders could not let go.
+    abandoned: Vec<IndexBuf>,
+}
+
+fn same(name: &IndexBuf, other: &Index<'_>) -> bool {
+    match (name, other) {
+        (IndexBuf::Int(a), Index::Int(b)) => a == b,
+        (IndexBuf::Text(a), Index::Text(b)) => a == b,
+        _ => false,
+    }
+}
+
+impl Held {
+    /// A forked child holds nothing.
+    fn current(&mut self) -> &mut Vec<Hold> {
+        if self.epoch != fork::epoch() {
+            *self = Held { epoch: fork::epoch(), ..Held::default() };
+        }
+        &mut self.holds
+    }
+
+    fn find(&mut self, name: &Index<'_>) -> Option<&mut Hold> {
+        self.current().iter_mut().find(|hold| same(&hold.name, name))
+    }
+
+    /// Takes a lock once more, if `who` holds it.
+    pub fn again(&mut self, name: &Index<'_>, who: Who) -> bool {
+        match self.find(name).filter(|hold| hold.who.id == who.id) {
+            Some(hold) => {
+                hold.depth += 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// How often `who` holds it.
+    pub fn depth(&mut self, name: &Index<'_>, who: Who) -> u32 {
+        self.find(name).filter(|hold| hold.who.id == who.id).map_or(0, |hold| hold.depth)
+    }
+
+    /// It is taken, for the first time.
+    pub fn taken(&mut self, name: &Index<'_>, who: Who) {
+        self.current().push(Hold { name: name.to_owned(), who, depth: 1 });
+    }
+
+    /// Lets go once of what is held more than once. False: this was the last time, nothing is changed.
+    pub fn once_less(&mut self, name: &Index<'_>, who: Who) -> bool {
+        match self.find(name).filter(|hold| hold.who.id == who.id && hold.depth > 1) {
+            Some(hold) => {
+                hold.depth -= 1;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// It is held no longer.
+    pub fn let_go(&mut self, name: &Index<'_>, who: Who) {
+        self.current().retain(|hold| !(hold.who.id == who.id && same(&hold.name, name)));
+    }
+
+    /// Its holder is gone and could not let it go.
+    pub fn abandon(&mut self, name: &Index<'_>, who: Who) {
+        self.let_go(name, who);
+        self.abandoned.push(name.to_owned());
+    }
+
+    /// One that was abandoned.
+    pub fn abandoned(&mut self) -> Option<IndexBuf> {
+        self.current();
+        self.abandoned.last().cloned()
+    }
+
+    /// It is abandoned no longer.
+    pub fn forget(&mut self, name: &Index<'_>) {
+        self.abandoned.retain(|other| !same(other, name));
+    }
+
+    /// Does this process hold none?
+    pub fn is_empty(&mut self) -> bool {
+        self.current().is_empty() && self.abandoned.is_empty()
+    }
+
+    /// Those that meet a condition.
+    pub fn filtered(&mut self, condition: impl Fn(Who) -> bool) -> Vec<(IndexBuf, Who)> {
+        let chosen = self.current().iter().filter(|hold| condition(hold.who));
+        chosen.map(|hold| (hold.name.clone(), hold.who)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_holds_a_lock_as_often_as_it_took_it_and_others_do_not() {
+        let (mut held, name) = (Held::default(), Index::Text("a"));
+        let (me, other) = (Who::thread(1), Who::task(7, 1));
+        assert!(!held.again(&name, me) && held.is_empty());
+        held.taken(&name, me);
+        assert!(held.again(&name, me) && !held.again(&name, other) && held.depth(&name, me) == 2);
+        assert!(held.once_less(&name, me) && !held.once_less(&name, me) && !held.once_less(&name, other));
+        held.let_go(&name, other);
+        assert!(!held.is_empty());
+        held.let_go(&name, me);
+        assert!(held.is_empty());
+        assert_ne!(std::thread::spawn(|| Who::thread(1).id).join().unwrap(), me.id);
+    }
+}

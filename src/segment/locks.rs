@@ -1,0 +1,599 @@
+//! Named locks: slots that say who holds them, taken over from the dead, handed to who has waited.
+
+use crate::bell;
+use crate::error::{Error, Result};
+use crate::key::{Index, IndexBuf, Name};
+use crate::layout::{PARTICIPANTS, SLEEPER};
+use crate::mem::Scratch;
+use crate::os::{self, fork, futex};
+use crate::segment::attachment::{Attachment, Patience, Plain};
+use crate::segment::change::Stored;
+use crate::segment::holds::Who;
+use crate::segment::publish::{Form, Plan};
+use crate::segment::table::{Found, Place, record_at};
+use crate::segment::wake::bits_of;
+use crate::segment::writer::Writer;
+use crate::slot::{Content, Kind};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// A waiter asks this often whether the owner lives.
+const SLICE: Duration = Duration::from_millis(20);
+/// Who has waited this long asks for the next turn: after Go's `sync.Mutex`.
+const STARVING: Duration = Duration::from_millis(1);
+/// Who is next has so long to come.
+const RESERVED_MS: u16 = 100;
+/// No participant.
+const NOBODY: Owner = u32::MAX;
+
+/// A participant in one of its lives.
+type Owner = u32;
+
+/// What a lock's slot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LockWord {
+    owner: Owner,
+    next: Owner,
+    token: u16,
+    since: u16,
+}
+
+impl LockWord {
+    fn of(owner: Owner) -> Self {
+        LockWord { owner, next: NOBODY, token: 0, since: 0 }
+    }
+
+    fn to_bytes(self) -> [u8; 14] {
+        let mut bytes = [0; 14];
+        bytes[..4].copy_from_slice(&self.owner.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.next.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.token.to_le_bytes());
+        bytes[10..12].copy_from_slice(&self.since.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; 14] = bytes.try_into().ok()?;
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        Some(LockWord { owner: u32_at(0), next: u32_at(4), token: u16_at(8), since: u16_at(10) })
+    }
+
+    /// Nobody owns it, and who is next has not come in time.
+    fn lapsed(&self) -> bool {
+        self.owner == NOBODY && (os::monotonic_ms() as u16).wrapping_sub(self.since) >= RESERVED_MS
+    }
+
+    /// Without a participant as the one who is next.
+    fn without_next(self) -> Self {
+        LockWord { next: NOBODY, token: 0, ..self }
+    }
+}
+
+/// The number of a participant in any of its lives.
+fn number_of(owner: Owner) -> u32 {
+    owner & (PARTICIPANTS - 1)
+}
+
+/// Somebody waits.
+struct Wait {
+    began: Instant,
+    /// Tells waiters of one process apart. Two may have the same: then one takes the other's turn.
+    token: u16,
+    /// Found dead, after the last look.
+    dead: [Owner; 2],
+}
+
+impl Wait {
+    fn began(ago: Duration) -> Self {
+        static TOKENS: AtomicU16 = AtomicU16::new(0);
+        let now = Instant::now();
+        let token = TOKENS.fetch_add(1, Ordering::Relaxed);
+        Wait { began: now.checked_sub(ago).unwrap_or(now), token, dead: [NOBODY; 2] }
+    }
+
+    fn is_dead(&self, owner: Owner) -> bool {
+        owner != NOBODY && self.dead.contains(&owner)
+    }
+}
+
+/// How a look at a lock ended.
+enum Look {
+    Ours,
+    Theirs(LockWord),
+}
+
+/// A wait that ends at a time, besides.
+struct Until<'a> {
+    patience: &'a dyn Patience,
+    deadline: Option<Instant>,
+    up: Cell<bool>,
+}
+
+impl Patience for Until<'_> {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.patience.outside(slow);
+    }
+    fn interrupted(&self) -> Result<()> {
+        self.patience.interrupted()?;
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.up.set(true);
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+}
+
+thread_local! {
+    /// Attachments whose locks this thread has taken: let go when it ends.
+    static OF_THREAD: Ending = const { Ending(RefCell::new(Vec::new())) };
+}
+
+struct Ending(RefCell<Vec<Weak<Attachment>>>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let me = Who::thread(0);
+        for attachment in self.0.take().iter().filter_map(Weak::upgrade) {
+            attachment.release_those(|who| me.id != 0 && who.id == me.id);
+        }
+    }
+}
+
+impl Attachment {
+    /// Takes a lock for a thread or task, waiting at most so long (`None`: without end). False: time is up.
+    pub fn acquire_lock(
+        self: &Arc<Self>,
+        name: &Index<'_>,
+        who: Who,
+        timeout: Option<Duration>,
+        patience: &dyn Patience,
+    ) -> Result<bool> {
+        name.check()?;
+        if self.held.lock().again(name, who) {
+            return Ok(true);
+        }
+        let taken = match self.look_at_lock(name, who, None, patience) {
+            Ok(Look::Ours) => true,
+            Ok(Look::Theirs(_)) if timeout == Some(Duration::ZERO) => false,
+            Ok(Look::Theirs(_)) => {
+                let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+                let (until, mut wait) =
+                    (Until { patience, deadline, up: Cell::new(false) }, Wait::began(Duration::ZERO));
+                let waited = self.wait_for_lock(name, who, &mut wait, &until);
+                if !matches!(waited, Ok(true)) {
+                    self.leave_queue(name, &wait);
+                }
+                match waited {
+                    Err(Error::Interrupted) if until.up.get() => false,
+                    other => other?,
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        if taken && !who.is_task() {
+            // While a thread ends, what it takes it must let go itself.
+            let _ = OF_THREAD.try_with(|of| {
+                let mut of = of.0.borrow_mut();
+                if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), Arc::as_ptr(self))) {
+                    of.push(Arc::downgrade(self));
+                }
+            });
+        }
+        Ok(taken)
+    }
+
+    fn wait_for_lock(&self, name: &Index<'_>, who: Who, wait: &mut Wait, until: &Until<'_>) -> Result<bool> {
+        let hash = Name::of_lock(name).hash(self.identity.hash_key);
+        let Some(word) = self.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
+        let mut first = true;
+        loop {
+            let rings = bell::mark(&word.released, SLEEPER);
+            let lock = match self.look_at_lock(name, who, Some(wait), until)? {
+                Look::Ours => {
+                    // Others may sleep behind us: our own release wakes one of them.
+                    bell::mark(&word.released, SLEEPER);
+                    return Ok(true);
+                }
+                Look::Theirs(lock) => lock,
+            };
+            // The first sleep ends when it is time to ask for the next turn.
+            let short = std::mem::take(&mut first) || lock.owner == NOBODY;
+            let slice = if short { STARVING } else { SLICE };
+            let left = until.deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
+            let epoch = fork::epoch();
+            until.outside(&mut || futex::wait_for(&word.released.rings, rings, slice.min(left), bits_of(hash)));
+            until.interrupted()?;
+            if epoch != fork::epoch() {
+                // A signal handler forked, and this is the child: it has asked for nothing.
+                *wait = Wait::began(Duration::ZERO);
+                continue;
+            }
+            self.find_dead(&lock, wait)?;
+        }
+    }
+
+    /// Asks who of those that a lock names is dead, with nothing held.
+    fn find_dead(&self, lock: &LockWord, wait: &mut Wait) -> Result<()> {
+        for (dead, owner) in wait.dead.iter_mut().zip([lock.owner, lock.next]) {
+            *dead = if owner == NOBODY || self.lives(owner)? { NOBODY } else { owner };
+        }
+        Ok(())
+    }
+
+    /// One try without a wait, for who waits in his own way since he began so. `None`: begin now.
+    pub fn try_lock_of(&self, name: &Index<'_>, who: Who, turn: &mut Turn, patience: &dyn Patience) -> Result<bool> {
+        name.check()?;
+        if self.held.lock().again(name, who) {
+            return Ok(true);
+        }
+        let wait = turn.0.get_or_insert_with(|| Wait::began(Duration::ZERO));
+        for _ in 0..2 {
+            let lock = match self.look_at_lock(name, who, Some(wait), patience)? {
+                Look::Ours => return Ok(true),
+                Look::Theirs(lock) => lock,
+            };
+            self.find_dead(&lock, wait)?;
+            if wait.dead == [NOBODY; 2] {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Who waited in his own way does so no longer.
+    pub fn end_turn(&self, name: &Index<'_>, turn: &Turn) {
+        if let Some(wait) = &turn.0 {
+            self.leave_queue(name, wait);
+        }
+    }
+
+    /// This process, or another, in its present life.
+    fn life_of(&self, number: u32) -> Owner {
+        let generation = self.participant(number).map_or(0, |record| record.generation.load(Ordering::Relaxed));
+        // All bits set is nobody.
+        ((generation % 0x3f_ffff) as u32 * PARTICIPANTS) | number
+    }
+
+    /// Does that participant still live that life? An answer that is late stays true: no other life is the same.
+    fn lives(&self, owner: Owner) -> Result<bool> {
+        let number = number_of(owner);
+        let Some(record) = self.participant(number) else { return Ok(false) };
+        let lives = record.state.load(Ordering::Acquire) == 1 && self.alive(number)?;
+        // The life is looked at last: a number that was claimed anew meanwhile is another's.
+        Ok(lives && self.life_of(number) == owner)
+    }
+
+    /// Takes the lock if it is free, reserved for us, or a dead one's; asks for the next turn where it is time to.
+    fn look_at_lock(&self, name: &Index<'_>, who: Who, wait: Option<&Wait>, patience: &dyn Patience) -> Result<Look> {
+        loop {
+            let mut writer = self.write(patience)?;
+            let me = self.life_of(writer.me);
+            let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
+            let Place::Taken(offset, content) = place else {
+                if writer.put_lock(name, &place, LockWord::of(me))? {
+                    self.held.lock().taken(name, who);
+                    return Ok(Look::Ours);
+                }
+                drop(writer);
+                self.room_for_lock(name, &place, patience)?;
+                continue;
+            };
+            let lock = writer.lock_at(&content)?;
+            let dead = |owner| wait.is_some_and(|wait| wait.is_dead(owner));
+            let next_is_me = wait.is_some_and(|wait| lock.next == me && lock.token == wait.token);
+            let free = match lock.owner {
+                NOBODY => next_is_me || dead(lock.next) || lock.lapsed(),
+                owner => dead(owner),
+            };
+            let ours = if free {
+                // A next one that is us, dead, or did not come is none.
+                let gone = next_is_me || dead(lock.next) || lock.owner == NOBODY;
+                Some(LockWord { owner: me, ..if gone { lock.without_next() } else { lock } })
+            } else {
+                None
+            };
+            if let Some(ours) = ours {
+                if writer.set_lock(name, offset, &content, ours)? {
+                    self.held.lock().taken(name, who);
+                    return Ok(Look::Ours);
+                }
+            } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= STARVING && !next_is_me) {
+                let asked = LockWord { next: me, token: wait.token, ..lock };
+                let open = lock.owner != NOBODY && (lock.next == NOBODY || dead(lock.next));
+                if !open || writer.set_lock(name, offset, &content, asked)? {
+                    return Ok(Look::Theirs(if open { asked } else { lock }));
+                }
+            } else {
+                return Ok(Look::Theirs(lock));
+            }
+            drop(writer);
+            self.room_for_lock(name, &place, patience)?;
+        }
+    }
+
+    /// Makes room for a lock, with the writer lock let go.
+    fn room_for_lock(&self, name: &Index<'_>, place: &Place, patience: &dyn Patience) -> Result<()> {
+        let _inside = self.enter();
+        if matches!(place, Place::Fresh(_) | Place::None) {
+            let table = self.table()?;
+            if crate::segment::room::is_full(self.state().fill.load(Ordering::Relaxed), table.mask + 1) {
+                return self.grow(&table, 1, patience);
+            }
+        }
+        match Plan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2]).form
+        {
+            Form::Block(class) => self.refill(class, patience),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a lock go once. False: `who` does not hold it. An error: he still does.
+    pub fn release_lock(&self, name: &Index<'_>, who: Who, patience: &dyn Patience) -> Result<bool> {
+        {
+            let mut held = self.held.lock();
+            if held.depth(name, who) == 0 {
+                return Ok(false);
+            }
+            if held.once_less(name, who) {
+                return Ok(true);
+            }
+        }
+        let mut writer = self.write(patience)?;
+        let reserved = writer.free_lock(name)?;
+        // CRASH: before the segment said so, it is ours and we are dead.
+        self.held.lock().let_go(name, who);
+        drop(writer);
+        self.ring_released(Name::of_lock(name).hash(self.identity.hash_key), reserved);
+        Ok(true)
+    }
+
+    /// Takes back what a waiter asked for, if that can be done at once. If not, it lapses.
+    fn leave_queue(&self, name: &Index<'_>, wait: &Wait) {
+        let Some(mut writer) = self.try_write() else { return };
+        let (me, hash) = (self.life_of(writer.me), Name::of_lock(name).hash(self.identity.hash_key));
+        let mut left = || -> Result<bool> {
+            let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
+            let Place::Taken(offset, content) = place else { return Ok(false) };
+            let lock = writer.lock_at(&content)?;
+            if lock.next != me || lock.token != wait.token {
+                return Ok(false);
+            }
+            if lock.owner == NOBODY {
+                // It was reserved for us just now: whoever comes.
+                return writer.discard(offset, &content).map(|()| true);
+            }
+            writer.set_lock(name, offset, &content, lock.without_next()).map(|_| false)
+        };
+        let freed = left().unwrap_or(false);
+        drop(writer);
+        if freed {
+            self.ring_released(hash, false);
+        }
+    }
+
+    /// Lets go what some of this process hold: a thread that ends, a handle that is detached.
+    pub fn release_those(&self, condition: impl Fn(Who) -> bool) {
+        let chosen = self.held.lock().filtered(condition);
+        for (name, who) in chosen {
+            while self.held.lock().once_less(&name.as_index(), who) {}
+            if self.release_lock(&name.as_index(), who, &Plain).is_err() {
+                // A stopped process holds the segment up: left to our next acquisition, and to who buries us.
+                self.held.lock().abandon(&name.as_index(), who);
+                self.has_chores.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Does a living process hold this lock?
+    pub fn is_locked(&self, name: &Index<'_>, patience: &dyn Patience) -> Result<bool> {
+        name.check()?;
+        let mut scratch = Scratch::new();
+        let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, patience)? else { return Ok(false) };
+        let lock = match found.content.kind() {
+            Kind::Inline => inline_lock(&found.content),
+            Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes),
+            _ => None,
+        };
+        let owner = lock.ok_or_else(|| Error::corrupt("a lock"))?.owner;
+        Ok(owner != NOBODY && self.lives(owner)?)
+    }
+
+    /// The locks that are held, and their owners' pids: for people.
+    pub fn locks(&self, patience: &dyn Patience) -> Result<Vec<(IndexBuf, u32)>> {
+        let locks = |number| self.participant(number).is_some_and(|record| record.locks.load(Ordering::Relaxed) != 0);
+        if !(0..PARTICIPANTS).any(locks) {
+            return Ok(Vec::new());
+        }
+        loop {
+            let mut locks = Vec::new();
+            let whole = self.scan(
+                |found, _| {
+                    if found.content.is_lock() {
+                        locks.extend(self.lock_found(&found)?);
+                    }
+                    Ok(())
+                },
+                patience,
+            )?;
+            if whole {
+                return Ok(locks);
+            }
+            patience.interrupted()?;
+        }
+    }
+
+    fn lock_found(&self, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
+        let Some(name) = self.index_of(found)? else { return Ok(None) };
+        let lock = match found.content.kind() {
+            Kind::Inline => inline_lock(&found.content),
+            _ => self.lock_in_record(&found.content)?,
+        };
+        if !self.still(found)? {
+            return Ok(None);
+        }
+        let owner = lock.filter(|lock| lock.owner != NOBODY).and_then(|lock| self.participant(number_of(lock.owner)));
+        Ok(owner.map(|record| (name, record.pid.load(Ordering::Relaxed))))
+    }
+
+    fn lock_in_record(&self, content: &Content) -> Result<Option<LockWord>> {
+        let Some(at) = record_at(self, content)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        self.mem.read_into(at, content.record_len() as usize, &mut bytes)?;
+        Ok(bytes.get(content.prefix_len() as usize..).and_then(LockWord::from_bytes))
+    }
+}
+
+fn inline_lock(content: &Content) -> Option<LockWord> {
+    let (bytes, len) = content.inline_bytes();
+    LockWord::from_bytes(&bytes[2..2 + len])
+}
+
+impl Writer<'_> {
+    /// What a lock's slot says. The writer lock is held.
+    fn lock_at(&self, content: &Content) -> Result<LockWord> {
+        let lock = match content.kind() {
+            Kind::Inline => inline_lock(content),
+            Kind::Record => self.att.lock_in_record(content)?,
+            _ => None,
+        };
+        lock.ok_or_else(|| Error::corrupt(format_args!("a lock: {:x?}", content.rest)))
+    }
+
+    /// Makes a free lock ours. False: there is no room for it yet.
+    fn put_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
+        let mut change = self.change();
+        let offset = match place {
+            Place::Tombstone(offset) => *offset,
+            Place::Fresh(offset) => {
+                let slots = self.att.table()?.mask + 1;
+                if crate::segment::room::is_full(change.counters.fill, slots) {
+                    return Ok(false);
+                }
+                change.counters.fill = change.counters.fill.saturating_add(1);
+                *offset
+            }
+            _ => return Ok(false),
+        };
+        self.mark_locks();
+        let bytes = lock.to_bytes();
+        let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
+        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
+        let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
+        self.replace(offset, content, None, &mut change).map(|_| true)
+    }
+
+    /// Changes a lock that has a slot. False: there is no block for it yet.
+    fn set_lock(&mut self, name: &Index<'_>, offset: u64, old: &Content, lock: LockWord) -> Result<bool> {
+        self.mark_locks();
+        let mut change = self.change();
+        let bytes = lock.to_bytes();
+        let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
+        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
+        let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
+        self.replace(offset, content, Some(old), &mut change).map(|_| true)
+    }
+
+    fn lock_content(&mut self, plan: &Plan<'_>, change: &mut crate::intent::Change) -> Result<Option<Content>> {
+        match plan.form {
+            Form::Block(class) => self.put_in_block(plan, class, change),
+            _ => Ok(Some(plan.inline())),
+        }
+    }
+
+    /// Frees a lock of ours. True: it is reserved now.
+    fn free_lock(&mut self, name: &Index<'_>) -> Result<bool> {
+        let Place::Taken(offset, content) = self.place(&Name::of_lock(name), &mut Scratch::new())? else {
+            return Ok(false);
+        };
+        let lock = self.lock_at(&content)?;
+        if lock.owner != self.att.life_of(self.me) {
+            return Ok(false);
+        }
+        self.pass_lock(name, offset, &content, lock)
+    }
+
+    /// Reserves a lock for who is next, or frees it. True: reserved.
+    fn pass_lock(&mut self, name: &Index<'_>, offset: u64, old: &Content, lock: LockWord) -> Result<bool> {
+        let reserved = LockWord { owner: NOBODY, since: os::monotonic_ms() as u16, ..lock };
+        // Without a block for the reservation it is free for all.
+        if lock.next != NOBODY && self.set_lock(name, offset, old, reserved)? {
+            return Ok(true);
+        }
+        self.discard(offset, old).map(|()| false)
+    }
+
+    /// Locks that could not be let go when they should have been.
+    pub fn free_abandoned(&mut self) -> Result<()> {
+        loop {
+            let Some(name) = self.att.held.lock().abandoned() else { return Ok(()) };
+            self.free_lock(&name.as_index())?;
+            self.att.held.lock().forget(&name.as_index());
+            self.att.ring_later.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Before the first lock in our name: burying looks for them only then.
+    fn mark_locks(&self) {
+        if let Some(record) = self.att.participant(self.me) {
+            if record.locks.load(Ordering::Relaxed) == 0 {
+                record.locks.store(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Releases the locks of a participant that died, in any of its lives.
+    pub fn bury_locks(&mut self, number: u32) -> Result<()> {
+        let table = self.att.table()?;
+        for offset in (0..=table.mask).map(|slot| table.slot_at(slot)) {
+            let slot = self.att.mem.at::<crate::layout::Slot>(offset)?;
+            let Some(content) = slot.copy().filter(|content| content.is_entry() && content.is_lock()) else { continue };
+            let mut lock = self.lock_at(&content)?;
+            let found = self.att.found_at(offset, content)?;
+            let Some(name) = self.att.index_of(&found)? else { continue };
+            let name = name.as_index();
+            let (owns, next) =
+                (lock.owner != NOBODY && number_of(lock.owner) == number, number_of(lock.next) == number);
+            if next && lock.next != NOBODY {
+                lock = lock.without_next();
+                if lock.owner != NOBODY && !owns {
+                    // Without a block for it he stays, and is found dead by who waits.
+                    self.set_lock(&name, offset, &content, lock)?;
+                    continue;
+                }
+            } else if !owns {
+                continue;
+            }
+            self.pass_lock(&name, offset, &content, lock)?;
+        }
+        self.att.ring_later.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The turn of one who waits in his own way.
+#[derive(Default)]
+pub struct Turn(Option<Wait>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_reads_back_from_its_slot() {
+        let lock = LockWord { owner: 1023 | 77 << 10, next: 5 | 6 << 10, token: 65_535, since: 4 };
+        assert_eq!(LockWord::from_bytes(&lock.to_bytes()), Some(lock));
+        assert_eq!((number_of(lock.owner), number_of(lock.next)), (1023, 5));
+        assert_eq!(LockWord::from_bytes(&[0; 13]), None);
+    }
+
+    #[test]
+    fn a_reservation_lapses_and_a_lock_that_is_owned_does_not() {
+        let now = os::monotonic_ms() as u16;
+        let reserved = |ago| LockWord { since: now.wrapping_sub(ago), next: 7, ..LockWord::of(NOBODY) };
+        assert!(!reserved(0).lapsed() && reserved(RESERVED_MS).lapsed() && reserved(30_000).lapsed());
+        assert!(!LockWord::of(3).lapsed());
+    }
+}

@@ -1,0 +1,175 @@
+//! Several variables as of one instant.
+
+use crate::error::Result;
+use crate::key::{Index, Name};
+use crate::layout::Slot;
+use crate::mem::Scratch;
+use crate::os;
+use crate::segment::attachment::{Attachment, Patience, Plain};
+use crate::segment::expiry::expiry_in;
+use crate::segment::read::{Got, Large, Retry};
+use crate::segment::table::Found;
+use std::sync::atomic::{Ordering, fence};
+
+/// Attempts without the lock.
+const ATTEMPTS: u32 = 8;
+
+/// One variable's value.
+pub enum Seen<'a> {
+    /// From its slot: the pickle is `bytes[2..2 + len]`.
+    Inline([u8; 16], u8),
+    /// Its pickle: so many bytes of [`Snapshot::bytes`] from here.
+    Small(usize, usize),
+    /// A large one, held still.
+    Large(Box<Large<'a>>),
+    /// It is missing.
+    Missing,
+}
+
+/// By what the second pass knows that nothing changed.
+enum Proof {
+    Found(Found),
+    Missing(u64),
+}
+
+/// Several variables' values.
+#[derive(Default)]
+pub struct Snapshot<'a> {
+    /// The pickles of small values, one after the other.
+    pub bytes: Vec<u8>,
+    /// In the order asked for.
+    pub seen: Vec<Seen<'a>>,
+    /// Where each was found; of the missing, what the slots said that were passed over.
+    proof: Vec<Proof>,
+    /// Of those that expire: which, and when.
+    expiries: Vec<(usize, u64)>,
+}
+
+impl Snapshot<'_> {
+    /// One moment judges all.
+    fn expire(&mut self) {
+        if self.expiries.is_empty() {
+            return;
+        }
+        let now = os::boottime_ns();
+        for (number, _) in self.expiries.iter().filter(|(_, expiry)| *expiry <= now) {
+            self.seen[*number] = Seen::Missing;
+        }
+    }
+}
+
+impl Attachment {
+    /// The values of several variables, as of one instant.
+    pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], patience: &dyn Patience) -> Result<Snapshot<'a>> {
+        let mut snapshot = Snapshot::default();
+        let (mut retry, mut attempts) = (Retry::default(), 0);
+        loop {
+            let many = self.state().many.load(Ordering::Acquire);
+            // A reader who cannot hold a large value still may find it changed, whatever it copied.
+            let looked = many.is_multiple_of(2) && self.look(indexes, &mut snapshot, patience)?;
+            if looked {
+                snapshot.expire();
+            }
+            if looked && self.again(indexes, &snapshot)? {
+                // SYNC: with the store of `many` before any slot of a batch: who saw a word of one sees it changed here.
+                fence(Ordering::Acquire);
+                if self.state().many.load(Ordering::Relaxed) == many {
+                    return Ok(snapshot);
+                }
+            }
+            attempts += 1;
+            if !self.mem.writable() {
+                retry.again(&self.identity.key, patience)?;
+                if !many.is_multiple_of(2) {
+                    // Its writer goes on, or somebody who may write brings it to its end.
+                    patience.outside(&mut || std::thread::sleep(std::time::Duration::from_micros(200)));
+                }
+            } else if !many.is_multiple_of(2) || attempts > ATTEMPTS {
+                let writer = self.write(patience)?;
+                if attempts > ATTEMPTS {
+                    // Nobody changes anything now. Nobody waits for an interpreter, either.
+                    let whole = self.look(indexes, &mut snapshot, &Plain)?;
+                    drop(writer);
+                    if whole {
+                        snapshot.expire();
+                        return Ok(snapshot);
+                    }
+                    patience.interrupted()?;
+                }
+            }
+        }
+    }
+
+    /// The first pass. False: a large value changed while it was copied.
+    fn look<'a>(&'a self, indexes: &[Index<'_>], to: &mut Snapshot<'a>, patience: &dyn Patience) -> Result<bool> {
+        to.bytes.clear();
+        to.seen.clear();
+        to.proof.clear();
+        to.expiries.clear();
+        to.seen.reserve(indexes.len());
+        to.proof.reserve(indexes.len());
+        for index in indexes {
+            let mut scratch = Scratch::new();
+            let Some(found) = self.find_entry(&index.into(), &mut scratch, patience)? else {
+                // It may have come before the slots were summed up, so it is looked for once more behind that.
+                let sum = self.slots_passed(&index.into())?;
+                if self.find_entry(&index.into(), &mut scratch, patience)?.is_some() {
+                    return Ok(false);
+                }
+                to.proof.push(Proof::Missing(sum));
+                to.seen.push(Seen::Missing);
+                continue;
+            };
+            to.proof.push(Proof::Found(found));
+            if found.content.expires() {
+                to.expiries.push((to.seen.len(), expiry_in(scratch.bytes()).unwrap_or(0)));
+            }
+            let start = to.bytes.len();
+            let seen = match self.got(found, patience)? {
+                Got::Inline { bytes, len, .. } => Seen::Inline(bytes, len as u8),
+                Got::Record { prefix, .. } => {
+                    to.bytes.extend_from_slice(&scratch.bytes()[prefix..]);
+                    Seen::Small(start, to.bytes.len() - start)
+                }
+                Got::Large(large) if large.pinned() => Seen::Large(Box::new(large)),
+                Got::Large(large) => {
+                    let Some(pickle) = large.pickle(patience)? else { return Ok(false) };
+                    to.bytes.extend_from_slice(&pickle);
+                    Seen::Small(start, pickle.len())
+                }
+            };
+            to.seen.push(seen);
+        }
+        Ok(true)
+    }
+
+    /// The second pass: is all of it still so? Then it was so at the instant between the two.
+    fn again(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>) -> Result<bool> {
+        for (index, proof) in indexes.iter().zip(&snapshot.proof) {
+            let same = match proof {
+                Proof::Found(found) => self.still(found)?,
+                Proof::Missing(sum) => self.slots_passed(&index.into())? == *sum,
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A sum over the root and the words of the slots that a search for a missing name passes: had the variable come and
+    /// gone, one of them would be another.
+    fn slots_passed(&self, name: &Name<'_>) -> Result<u64> {
+        let (hash, table) = (name.hash(self.identity.hash_key), self.table()?);
+        let mut sum = table.root.0;
+        for step in 0..=table.mask {
+            let word = self.mem.at::<Slot>(table.slot_at(hash.wrapping_add(step)))?.begin();
+            sum = (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+            if word == 0 {
+                break;
+            }
+        }
+        fence(Ordering::Acquire);
+        Ok(sum)
+    }
+}

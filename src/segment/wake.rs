@@ -1,0 +1,175 @@
+//! Waiting for a variable to change, and waking who waits.
+
+use crate::bell;
+use crate::error::{Error, Result};
+use crate::key::{Index, Name};
+use crate::layout::{Bell, SLEEPER, WAKE_WORDS, WATCHER, WakeWord, at};
+use crate::os::{self, futex, object};
+use crate::segment::attachment::{Attachment, Patience};
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+/// A waiter looks again this often: who should have woken it may have died before he did.
+const SLICE: Duration = Duration::from_millis(500);
+/// However many sleep.
+const ALL: u32 = i32::MAX as u32;
+/// Whoever sleeps.
+const ANY: u32 = u32::MAX;
+/// So often in vain, and a waiter sleeps unmarked for a while.
+const IN_VAIN: u32 = 3;
+
+fn nudge_bit() -> u32 {
+    1 << (os::pid() % 32)
+}
+
+/// By which those who wait for one lock are told from those who wait for another of the same word.
+pub fn bits_of(hash: u64) -> u32 {
+    1 << (hash >> 32 & 31)
+}
+
+/// The same for one who may not write, so that nobody can know that he waits.
+const UNMARKED_SLICE: Duration = Duration::from_millis(50);
+
+impl Attachment {
+    /// The wake word of a name with this hash.
+    #[inline(always)]
+    pub fn wake_word(&self, hash: u64) -> Option<&WakeWord> {
+        self.mem.at::<WakeWord>(at::WAKE + hash % WAKE_WORDS * 16).ok()
+    }
+
+    /// A variable with this hash has changed, and the lock was let go.
+    #[inline(always)]
+    pub fn ring_changed(&self, hash: u64) {
+        if let Some(word) = self.wake_word(hash) {
+            let bits = bell::ring(&word.changed);
+            if bits != 0 {
+                self.wake(&word.changed, bits, ALL, ANY);
+            }
+        }
+    }
+
+    /// A lock of this hash was let go; `all`: it is reserved, only one knows for whom.
+    #[inline]
+    pub fn ring_released(&self, hash: u64, all: bool) {
+        if let Some(word) = self.wake_word(hash) {
+            let bits = bell::ring(&word.released);
+            if bits != 0 {
+                self.wake(&word.released, bits, if all { ALL } else { 1 }, bits_of(hash));
+            }
+        }
+    }
+
+    #[cold]
+    fn wake(&self, bell: &Bell, bits: u32, sleepers: u32, which: u32) {
+        if bits & SLEEPER != 0 {
+            futex::wake_those(&bell.rings, sleepers, which);
+        }
+        if bits & WATCHER != 0 {
+            let watch = &self.state().watch;
+            watch.fetch_add(1, Ordering::SeqCst);
+            futex::wake(watch, ALL);
+        }
+    }
+
+    /// Wakes whoever waits for anything.
+    pub fn ring_all(&self) {
+        // SYNC: as in `bell::ring`; nobody says that a lock was let go just before.
+        fence(Ordering::SeqCst);
+        for number in 0..WAKE_WORDS {
+            let Some(word) = self.wake_word(number) else { return };
+            for bell in [&word.changed, &word.released] {
+                let bits = bell::ring(bell);
+                if bits != 0 {
+                    self.wake(bell, bits, ALL, ANY);
+                }
+            }
+        }
+    }
+
+    /// Waits until a variable's version differs from `newer_than` (`None`: from now's): the version then, 0 where it is
+    /// missing. `None`: time is up.
+    pub fn wait(
+        &self,
+        index: &Index<'_>,
+        newer_than: Option<u64>,
+        timeout: Option<Duration>,
+        patience: &dyn Patience,
+    ) -> Result<Option<u64>> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let hash = Name::from(index).hash(self.identity.hash_key);
+        let Some(word) = self.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
+        let (mut base, mut in_vain) = (newer_than, 0_u32);
+        loop {
+            let (rings, longest) = match self.mem.writable() {
+                true => (bell::mark(&word.changed, SLEEPER), SLICE),
+                false => (word.changed.rings.load(Ordering::SeqCst), UNMARKED_SLICE),
+            };
+            let (version, expiry) = self.version(index, patience)?;
+            if version != *base.get_or_insert(version) {
+                return Ok(Some(version));
+            }
+            self.is_gone()?;
+            let left = deadline.map_or(longest, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let lives = expiry.map_or(longest, |at| Duration::from_nanos(at.saturating_sub(os::boottime_ns()) + 1));
+            let slice = longest.min(left).min(lives);
+            patience.outside(&mut || futex::wait(&word.changed.rings, rings, slice));
+            patience.interrupted()?;
+            // Rung for another index of this word: who changes that all the time shall not pay for each change.
+            let rung = self.mem.writable() && word.changed.rings.load(Ordering::Relaxed) != rings;
+            in_vain = if rung { in_vain + 1 } else { 0 };
+            if in_vain > IN_VAIN && self.version(index, patience)?.0 == version {
+                let pause =
+                    Duration::from_millis(1 << (in_vain - IN_VAIN).min(5)).min(Duration::from_millis(20)).min(slice);
+                patience.outside(&mut || std::thread::sleep(pause));
+                patience.interrupted()?;
+            }
+        }
+    }
+
+    /// For a watcher: marks the variable's wake word (`lock`: the lock's), then reads the version (of a lock: nothing) and the
+    /// time to live in nanoseconds.
+    pub fn mark_watched(&self, index: &Index<'_>, lock: bool, patience: &dyn Patience) -> Result<(u64, Option<u64>)> {
+        let hash = Name { index: *index, lock }.hash(self.identity.hash_key);
+        if let (true, Some(word)) = (self.mem.writable(), self.wake_word(hash)) {
+            bell::mark(if lock { &word.released } else { &word.changed }, WATCHER);
+        }
+        if lock {
+            return Ok((0, None));
+        }
+        let (version, expiry) = self.version(index, patience)?;
+        self.is_gone()?;
+        Ok((version, expiry.map(|at| at.saturating_sub(os::boottime_ns()))))
+    }
+
+    /// For a watcher: what it sleeps on, read before it marks.
+    pub fn watch_count(&self) -> u32 {
+        self.state().watch.load(Ordering::SeqCst)
+    }
+
+    /// For a watcher: sleeps until a marked word rings, or it is time to look again.
+    pub fn watch(&self, count: u32, patience: &dyn Patience) {
+        let slice = if self.mem.writable() { SLICE } else { UNMARKED_SLICE };
+        patience.outside(&mut || futex::wait_for(&self.state().watch, count, slice, nudge_bit()));
+    }
+
+    /// Wakes this process's watcher (and few others): it has nobody to watch for any more.
+    pub fn nudge(&self) {
+        futex::wake_those(&self.state().watch, ALL, nudge_bit());
+    }
+
+    /// An error where the segment was destroyed.
+    fn is_gone(&self) -> Result<()> {
+        // CRASH: who destroyed it may have died before he said so; the object knows.
+        let unlinked = || self.with_file(|fd| object::status(fd)).is_ok_and(|s| s.is_ok_and(|s| s.nlink == 0));
+        match self.state().gone.load(Ordering::SeqCst) {
+            0 if !unlinked() => Ok(()),
+            _ => Err(Error::NotFound(format!(
+                "key {}: the segment was destroyed, so nobody new will change it: attach anew",
+                self.identity.key
+            ))),
+        }
+    }
+}
