@@ -1,9 +1,10 @@
 //! `shmvar.Lock`: a named lock of a segment.
 
+use crate::error::Error;
 use crate::key::IndexBuf;
 use crate::py::convert;
 use crate::py::errors;
-use crate::py::patience::{Determined, PyPatience};
+use crate::py::patience::{Attached, Determined, PyPatience};
 use crate::py::segment::PySegment;
 use crate::py::together::time_is_up;
 use crate::segment::Segment;
@@ -11,6 +12,7 @@ use crate::segment::holds::Who;
 use crate::segment::locks::Turn;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::PyTuple;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -45,8 +47,15 @@ impl PyLock {
     fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
         let (patience, segment) = (PyPatience::new(py), self.inner());
         segment.for_change().map_err(|error| errors::to_py(py, error))?;
-        let taken = segment.shared().acquire_lock(&self.name.as_index(), segment.thread(), timeout, &patience);
-        taken.map_err(|error| patience.error(error))
+        let (name, who) = (self.name.as_index(), segment.thread());
+        let taken = segment.shared().acquire_lock(&name, who, timeout, &Attached(&patience, segment));
+        let taken = taken.map_err(|error| patience.error(error))?;
+        if taken && segment.detached() {
+            // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
+            let _ = segment.shared().release_lock(&name, who, &Determined(py));
+            return Err(errors::to_py(py, Error::Detached));
+        }
+        Ok(taken)
     }
 
     fn let_go(&self, py: Python<'_>, who: Who) -> PyResult<()> {
@@ -55,6 +64,7 @@ impl PyLock {
         if released.map_err(|error| errors::to_py(py, error))? {
             return Ok(());
         }
+        self.inner().attachment().map_err(|error| errors::to_py(py, error))?;
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
         Err(PyRuntimeError::new_err(text))
     }
@@ -127,14 +137,15 @@ impl PyLock {
 
     fn _try(&self, py: Python<'_>, task: u64, turn: &_Turn) -> PyResult<bool> {
         let (patience, segment) = (PyPatience::new(py), self.inner());
-        let mut turn = turn.0.lock().unwrap_or_else(|e| e.into_inner());
+        // Who holds it may wait for the interpreter.
+        let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         let att = segment.for_change().map_err(|error| errors::to_py(py, error))?;
         let taken = att.try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &patience);
         taken.map_err(|error| patience.error(error))
     }
 
-    fn _end(&self, turn: &_Turn) {
-        let turn = turn.0.lock().unwrap_or_else(|e| e.into_inner());
+    fn _end(&self, py: Python<'_>, turn: &_Turn) {
+        let turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         self.inner().shared().end_turn(&self.name.as_index(), &turn);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::py::errors;
-use crate::segment::Patience;
+use crate::segment::{Patience, Segment};
 use pyo3::prelude::*;
 use std::cell::RefCell;
 
@@ -53,5 +53,19 @@ impl Patience for Determined<'_> {
 
     fn interrupted(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// For a call that may wait without end: it ends with an error when the handle is detached meanwhile.
+pub struct Attached<'a, 'py>(pub &'a PyPatience<'py>, pub &'a Segment);
+
+impl Patience for Attached<'_, '_> {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.0.outside(slow);
+    }
+
+    fn interrupted(&self) -> Result<()> {
+        self.0.interrupted()?;
+        self.1.attachment().map(drop)
     }
 }

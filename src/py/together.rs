@@ -5,7 +5,7 @@ use crate::py::convert;
 use crate::py::decode::{self, Want};
 use crate::py::encode;
 use crate::py::errors::{self, raise};
-use crate::py::patience::PyPatience;
+use crate::py::patience::{Attached, PyPatience};
 use crate::segment::snapshot::Seen;
 use crate::segment::{Condition, Number, Segment, Stored};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -249,7 +249,7 @@ pub fn wait(
     let (py, patience) = (index.py(), PyPatience::new(index.py()));
     let (name, limit) = (convert::index(index)?, convert::timeout(timeout)?);
     let att = segment.attachment().map_err(|error| patience.error(error))?;
-    match att.wait(&name, newer_than, limit, &patience).map_err(|error| patience.error(error))? {
+    match att.wait(&name, newer_than, limit, &Attached(&patience, segment)).map_err(|error| patience.error(error))? {
         Some(version) => Ok(version),
         None => {
             Err(time_is_up(py, &format!("index {name} did not change"), limit.map_or(0.0, |limit| limit.as_secs_f64())))

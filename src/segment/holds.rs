@@ -112,10 +112,14 @@ impl Held {
         self.current().retain(|hold| !(hold.who.id == who.id && same(&hold.name, name)));
     }
 
-    /// Its holder is gone and could not let it go.
-    pub fn abandon(&mut self, name: &Index<'_>, who: Who) {
-        self.let_go(name, who);
-        self.abandoned.push(name.to_owned());
+    /// Its holder is gone and could not let it go. False: `who` holds it no longer.
+    pub fn abandon(&mut self, name: &Index<'_>, who: Who) -> bool {
+        let held = self.depth(name, who) > 0;
+        if held {
+            self.let_go(name, who);
+            self.abandoned.push(name.to_owned());
+        }
+        held
     }
 
     /// One that was abandoned.
@@ -157,6 +161,10 @@ mod tests {
         assert!(!held.is_empty());
         held.let_go(&name, me);
         assert!(held.is_empty());
+        // Not held: nothing to abandon, or the next one's lock would be let go.
+        assert!(!held.abandon(&name, me) && held.is_empty());
+        held.taken(&name, other);
+        assert!(held.abandon(&name, other) && held.abandoned().is_some());
         assert_ne!(std::thread::spawn(|| Who::thread(1).id).join().unwrap(), me.id);
     }
 }

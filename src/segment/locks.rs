@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const SLICE: Duration = Duration::from_millis(20);
 /// Who has waited this long asks for the next turn: after Go's `sync.Mutex`.
 const STARVING: Duration = Duration::from_millis(1);
+/// One try waits for the writer lock so long: enough to take it over from a dead owner.
+const ONE_TRY: Duration = Duration::from_millis(50);
 /// Who is next has so long to come.
 const RESERVED_MS: u16 = 100;
 /// No participant.
@@ -87,11 +89,9 @@ struct Wait {
 }
 
 impl Wait {
-    fn began(ago: Duration) -> Self {
+    fn began() -> Self {
         static TOKENS: AtomicU16 = AtomicU16::new(0);
-        let now = Instant::now();
-        let token = TOKENS.fetch_add(1, Ordering::Relaxed);
-        Wait { began: now.checked_sub(ago).unwrap_or(now), token, dead: [NOBODY; 2] }
+        Wait { began: Instant::now(), token: TOKENS.fetch_add(1, Ordering::Relaxed), dead: [NOBODY; 2] }
     }
 
     fn is_dead(&self, owner: Owner) -> bool {
@@ -110,6 +110,20 @@ struct Until<'a> {
     patience: &'a dyn Patience,
     deadline: Option<Instant>,
     up: Cell<bool>,
+}
+
+impl<'a> Until<'a> {
+    fn new(deadline: Option<Instant>, patience: &'a dyn Patience) -> Self {
+        Until { patience, deadline, up: Cell::new(false) }
+    }
+
+    /// `None`: time was up.
+    fn outcome<T>(&self, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
+            Err(Error::Interrupted) if self.up.get() => Ok(None),
+            other => other.map(Some),
+        }
+    }
 }
 
 impl Patience for Until<'_> {
@@ -155,29 +169,32 @@ impl Attachment {
         if self.held.lock().again(name, who) {
             return Ok(true);
         }
-        let taken = match self.look_at_lock(name, who, None, patience) {
-            Ok(Look::Ours) => true,
-            Ok(Look::Theirs(_)) if timeout == Some(Duration::ZERO) => false,
-            Ok(Look::Theirs(_)) => {
-                let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-                let (until, mut wait) =
-                    (Until { patience, deadline, up: Cell::new(false) }, Wait::began(Duration::ZERO));
-                let waited = self.wait_for_lock(name, who, &mut wait, &until);
-                if !matches!(waited, Ok(true)) {
-                    self.leave_queue(name, &wait);
+        let began = timeout.map(|_| Instant::now());
+        let deadline = |timeout: Duration| began.and_then(|began| began.checked_add(timeout));
+        let mut until = Until::new(timeout.and_then(|timeout| deadline(timeout.max(ONE_TRY))), patience);
+        let looked = self.look_at_lock(name, who, None, &until);
+        let taken = match until.outcome(looked)? {
+            Some(Look::Ours) => true,
+            None => false,
+            Some(Look::Theirs(lock)) => {
+                let mut wait = Wait::began();
+                let mut waited = self.look_again(name, who, &lock, &mut wait, &until);
+                if matches!(waited, Ok(false)) && timeout != Some(Duration::ZERO) {
+                    until.deadline = timeout.and_then(deadline);
+                    waited = self.wait_for_lock(name, who, &mut wait, &until);
+                    if !matches!(waited, Ok(true)) {
+                        self.leave_queue(name, &wait);
+                    }
                 }
-                match waited {
-                    Err(Error::Interrupted) if until.up.get() => false,
-                    other => other?,
-                }
+                until.outcome(waited)?.unwrap_or(false)
             }
-            Err(error) => return Err(error),
         };
         if taken && !who.is_task() {
             // While a thread ends, what it takes it must let go itself.
             let _ = OF_THREAD.try_with(|of| {
                 let mut of = of.0.borrow_mut();
                 if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), Arc::as_ptr(self))) {
+                    of.retain(|weak| weak.strong_count() > 0);
                     of.push(Arc::downgrade(self));
                 }
             });
@@ -208,7 +225,7 @@ impl Attachment {
             until.interrupted()?;
             if epoch != fork::epoch() {
                 // A signal handler forked, and this is the child: it has asked for nothing.
-                *wait = Wait::began(Duration::ZERO);
+                *wait = Wait::began();
                 continue;
             }
             self.find_dead(&lock, wait)?;
@@ -223,24 +240,34 @@ impl Attachment {
         Ok(())
     }
 
-    /// One try without a wait, for who waits in his own way since he began so. `None`: begin now.
+    /// One try, for who waits in his own way. The writer lock is waited for shortly: he has others to serve.
     pub fn try_lock_of(&self, name: &Index<'_>, who: Who, turn: &mut Turn, patience: &dyn Patience) -> Result<bool> {
         name.check()?;
         if self.held.lock().again(name, who) {
             return Ok(true);
         }
-        let wait = turn.0.get_or_insert_with(|| Wait::began(Duration::ZERO));
-        for _ in 0..2 {
-            let lock = match self.look_at_lock(name, who, Some(wait), patience)? {
-                Look::Ours => return Ok(true),
-                Look::Theirs(lock) => lock,
-            };
-            self.find_dead(&lock, wait)?;
-            if wait.dead == [NOBODY; 2] {
-                break;
-            }
-        }
-        Ok(false)
+        let until = Until::new(Instant::now().checked_add(ONE_TRY), patience);
+        let wait = turn.0.get_or_insert_with(Wait::began);
+        let tried = match self.look_at_lock(name, who, Some(wait), &until) {
+            Ok(Look::Ours) => Ok(true),
+            Ok(Look::Theirs(lock)) => self.look_again(name, who, &lock, wait, &until),
+            Err(error) => Err(error),
+        };
+        Ok(until.outcome(tried)?.unwrap_or(false))
+    }
+
+    /// A second look, if one of those whom a lock names is dead: who tries without a wait must get it, too.
+    #[cold]
+    fn look_again(
+        &self,
+        name: &Index<'_>,
+        who: Who,
+        lock: &LockWord,
+        wait: &mut Wait,
+        patience: &dyn Patience,
+    ) -> Result<bool> {
+        self.find_dead(lock, wait)?;
+        Ok(wait.dead != [NOBODY; 2] && matches!(self.look_at_lock(name, who, Some(wait), patience)?, Look::Ours))
     }
 
     /// Who waited in his own way does so no longer.
@@ -342,6 +369,10 @@ impl Attachment {
             }
         }
         let mut writer = self.write(patience)?;
+        // The slot names the process: let go by another thread meanwhile (a handle was detached), it may be a third one's.
+        if self.held.lock().depth(name, who) == 0 {
+            return Ok(false);
+        }
         let reserved = writer.free_lock(name)?;
         // CRASH: before the segment said so, it is ours and we are dead.
         self.held.lock().let_go(name, who);
@@ -377,11 +408,13 @@ impl Attachment {
     /// Lets go what some of this process hold: a thread that ends, a handle that is detached.
     pub fn release_those(&self, condition: impl Fn(Who) -> bool) {
         let chosen = self.held.lock().filtered(condition);
+        let mut stopped = false;
         for (name, who) in chosen {
             while self.held.lock().once_less(&name.as_index(), who) {}
-            if self.release_lock(&name.as_index(), who, &Plain).is_err() {
-                // A stopped process holds the segment up: left to our next acquisition, and to who buries us.
-                self.held.lock().abandon(&name.as_index(), who);
+            // Waited for once, however many there are.
+            stopped = stopped || self.release_lock(&name.as_index(), who, &Plain).is_err();
+            // A stopped process holds the segment up: left to our next acquisition, and to who buries us.
+            if stopped && self.held.lock().abandon(&name.as_index(), who) {
                 self.has_chores.store(true, Ordering::Release);
             }
         }
@@ -529,9 +562,13 @@ impl Writer<'_> {
     pub fn free_abandoned(&mut self) -> Result<()> {
         loop {
             let Some(name) = self.att.held.lock().abandoned() else { return Ok(()) };
-            self.free_lock(&name.as_index())?;
-            self.att.held.lock().forget(&name.as_index());
+            let freed = self.free_lock(&name.as_index());
+            if matches!(freed, Ok(_) | Err(Error::Corrupt(_))) {
+                // A damaged one is for once: it must not keep us from everything else.
+                self.att.held.lock().forget(&name.as_index());
+            }
             self.att.ring_later.store(true, Ordering::Relaxed);
+            freed?;
         }
     }
 
@@ -595,5 +632,56 @@ mod tests {
         let reserved = |ago| LockWord { since: now.wrapping_sub(ago), next: 7, ..LockWord::of(NOBODY) };
         assert!(!reserved(0).lapsed() && reserved(RESERVED_MS).lapsed() && reserved(30_000).lapsed());
         assert!(!LockWord::of(3).lapsed());
+    }
+
+    /// Does something the first time a call waits.
+    struct Meanwhile<F>(RefCell<Option<F>>);
+
+    impl<F: FnOnce()> Patience for Meanwhile<F> {
+        fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+            if let Some(act) = self.0.take() {
+                act();
+            }
+            slow();
+        }
+        fn interrupted(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn segment(name: &str) -> crate::Segment {
+        let key = format!("locks-rs-{}-{name}", os::pid());
+        crate::Segment::attach(crate::key::Key::text(&key).unwrap(), &crate::Options::default()).unwrap()
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn a_release_that_comes_late_leaves_the_lock_to_who_took_it_meanwhile() {
+        let (segment, name) = (segment("late"), Index::Int(1));
+        let att = segment.shared();
+        let (first, third) = (Who::task(1, 7), Who::task(3, 8));
+        assert!(att.acquire_lock(&name, first, None, &Plain).unwrap());
+        let writer = att.write(&Plain).unwrap();
+        // While its own release waits for the writer lock its handle is detached, and another task gets it.
+        let meanwhile = Meanwhile(RefCell::new(Some(move || {
+            drop(writer);
+            att.release_those(|who| who.handle == 7);
+            assert!(att.acquire_lock(&name, third, None, &Plain).unwrap());
+        })));
+        assert!(!att.release_lock(&name, first, &meanwhile).unwrap());
+        assert!(att.is_locked(&name, &Plain).unwrap());
+        assert!(att.release_lock(&name, third, &Plain).unwrap());
+        segment.destroy().unwrap();
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn a_thread_remembers_no_segment_that_is_gone() {
+        for number in 0..20 {
+            let segment = segment(&format!("gone-{number}"));
+            drop(segment.lock(1, None).unwrap());
+            segment.destroy().unwrap();
+        }
+        assert!(OF_THREAD.with(|of| of.0.borrow().len()) <= 1);
     }
 }

@@ -258,7 +258,7 @@ impl<'a> Writer<'a> {
     #[cold]
     fn do_chores(&mut self) -> Result<()> {
         self.att.has_chores.store(false, Ordering::Relaxed);
-        self.free_abandoned()?;
+        self.free_abandoned().inspect_err(|_| self.att.has_chores.store(true, Ordering::Relaxed))?;
         let mut chores = std::mem::take(&mut *self.att.chores.lock());
         while let Some(chore) = chores.pop() {
             if let Err(error) = self.do_chore(chore) {

@@ -1,0 +1,149 @@
+"""Corners of working together: who waits while something else happens, and what is left then."""
+
+import asyncio
+import decimal
+import os
+import signal
+import threading
+import time
+
+import pytest
+from helpers import Raw, end, run, start
+
+import shmvar
+from shmvar import _aio
+
+WRITER = """
+    seg = shmvar.attach(key, create=False)
+    seg[-1] = 0
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def segment(seg):
+    """The same, where the test has a second handle."""
+    return seg
+
+
+@pytest.fixture
+def stopped(segment):
+    """The writer lock is a living process's that does not go on, while the fixture's function was called with True."""
+    child = start(WRITER, segment.key)
+    raw = Raw(segment)
+    segment[-1] = 1
+
+    def hold(held):
+        if held:
+            raw.hold_lock(child.pid)
+        else:
+            raw.free_lock()
+
+    yield hold
+    raw.free_lock()
+    raw.__exit__()
+    end(child)
+
+
+# --- locks
+
+
+def test_one_try_takes_the_lock_of_a_dead_process(segment):
+    code = """
+        seg = shmvar.attach(key, create=False)
+        seg.lock("l").acquire()
+        print("here", flush=True)
+        sys.stdin.read()
+    """
+    child = start(code, segment.key)
+    lock = segment.lock("l")
+    assert not lock.acquire(timeout=0) and lock.locked()
+    child.kill()
+    child.wait(10)
+    assert lock.acquire(timeout=0)
+    lock.release()
+    end(child)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.3])
+def test_the_timeout_of_a_lock_holds_while_a_writer_is_stopped(segment, stopped, timeout):
+    lock, began = segment.lock(), time.monotonic()
+    stopped(True)
+    assert not lock.acquire(timeout=timeout)
+    # Not after the ten seconds of other calls.
+    assert time.monotonic() - began < 8
+    stopped(False)
+    assert lock.acquire(timeout=5)
+    lock.release()
+
+
+def test_a_task_that_asks_for_a_lock_lets_the_others_go_on_while_a_writer_is_stopped(segment, stopped):
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    async def main():
+        ticking = asyncio.create_task(tick())
+        stopped(True)
+        with pytest.raises(shmvar.WaitTimeoutError):
+            async with segment.lock(timeout=0.5):
+                pass
+        ticking.cancel()
+
+    asyncio.run(main())
+    assert ticks >= 3
+
+
+def test_who_waits_for_a_lock_or_a_change_when_the_handle_is_detached_is_told(key):
+    with shmvar.attach(key) as other:
+        other.lock().acquire()
+        seg, told = shmvar.attach(key), []
+
+        def wait_for(what):
+            try:
+                told.append(what(timeout=30))
+            except shmvar.DetachedError as error:
+                told.append(type(error))
+
+        waits = [lambda timeout: seg.wait(1, timeout), seg.lock().acquire]
+        threads = [threading.Thread(target=wait_for, args=(what,)) for what in waits]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        seg.detach()
+        for thread in threads:
+            thread.join(20)
+        assert told == [shmvar.DetachedError] * 2
+        other.lock().release()
+        assert not other.lock().locked()
+        other.destroy()
+
+
+def test_letting_go_after_detaching_says_so(segment):
+    seg = shmvar.attach(segment.key, create=False)
+    lock = seg.lock()
+    lock.acquire()
+    seg.detach()
+    with pytest.raises(shmvar.DetachedError):
+        lock.release()
+    assert not segment.lock().locked()
+
+
+@pytest.mark.slow
+def test_detaching_waits_once_for_a_stopped_writer_however_many_locks_it_holds(segment, stopped):
+    seg = shmvar.attach(segment.key, create=False)
+    for name in range(3):
+        seg.lock(name).acquire()
+    stopped(True)
+    thread = threading.Thread(target=seg.detach)
+    thread.start()
+    thread.join(25)
+    assert not thread.is_alive()
+    stopped(False)
+    segment[1] = 1
+    assert not any(segment.lock(name).locked() for name in range(3))
