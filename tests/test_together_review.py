@@ -46,6 +46,57 @@ def stopped(segment):
     end(child)
 
 
+# --- batches
+
+
+def test_a_batch_that_fits_beside_held_locks_alone_grows_the_table_once(key):
+    # Of 512 slots 448 are used at most, and locks are in the table, too.
+    code = """
+        seg = shmvar.attach(key)
+        locks = [seg.lock(n) for n in range(10)]
+        for lock in locks:
+            lock.acquire()
+        seg.put_many({n: n for n in range(440)})
+        assert len(seg) == 440 and all(lock.locked() for lock in locks)
+        assert seg.check().slots == 1024
+        seg.destroy()
+    """
+    run(code, key, timeout=30)
+
+
+def test_a_batch_of_hostile_extent_is_refused(key):
+    seg = shmvar.attach(key)
+    seg["big"] = b"x" * 100_000
+    with Raw(seg) as raw:
+        (_, _, _, _, place) = next(slot for slot in raw.slots() if slot[3] & 7 == 4)
+        granule = place >> 16
+        at, word = raw.entry(granule)
+        # Filling, of an order that none has; the list says that it is empty.
+        for order in (40, 63):
+            raw.pack("<Q", at, word & ~0x3FF | order << 4 | 3)
+            raw.pack("<2Q", raw.arena + granule * 16384, 0, 16)
+            raw.pack("<3Q", 4096 + 192, 1, granule << 8 | 1, 0)
+            with pytest.raises(shmvar.CorruptSegmentError):
+                seg[5] = 5
+            seg[5] = order
+            assert seg[5] == order
+    seg.destroy()
+
+
+def test_clearing_what_is_damaged_costs_no_other_call(key):
+    seg = shmvar.attach(key)
+    seg["big"] = b"x" * 100_000
+    with Raw(seg) as raw:
+        (_, _, _, _, place) = next(slot for slot in raw.slots() if slot[3] & 7 == 4)
+        at, _ = raw.entry(place >> 16)
+        raw.pack("<Q", at, 0)
+    with pytest.raises(shmvar.CorruptSegmentError):
+        seg.clear()
+    seg[5] = 5
+    assert seg[5] == 5
+    seg.destroy()
+
+
 # --- locks
 
 

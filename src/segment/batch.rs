@@ -3,14 +3,14 @@
 use crate::error::{Error, Result};
 use crate::intent::Progress;
 use crate::key::{Index, Name};
-use crate::layout::{CLASSES, GRANULE, ORDER_MAX, PAGE, Slot, SpanState, class_of, order_of};
+use crate::layout::{CLASSES, GRANULE, PAGE, Slot, SpanState, class_of, order_of};
 use crate::mem::Scratch;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::batch_list::{Entry, List, Reader};
 use crate::segment::change::Stored;
 use crate::segment::fill::Filled;
 use crate::segment::publish::{Form, Plan, limit_reached};
-use crate::segment::room::{is_crowded, is_full};
+use crate::segment::room::{Turns, is_crowded, is_full};
 use crate::segment::table::{Place, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
@@ -73,8 +73,9 @@ impl Attachment {
         // Between taking spans and publishing them this process keeps its number.
         let (mut inside, mut collected) = (Some(self.enter()), false);
         let (mut spans, mut list) = self.fill_spans(&plans, patience)?;
-        let mut needs = Needs::of(&plans);
+        let (mut needs, mut turns) = (Needs::of(&plans), Turns::default());
         loop {
+            turns.next(self)?;
             let mut writer = self.write(patience)?;
             let mut ours = true;
             for filled in &spans {
@@ -93,7 +94,8 @@ impl Attachment {
                 // From here on it will be made, whoever dies: the spans are the batch's.
                 spans.into_iter().for_each(|filled| filled.span.keep());
                 let mut entries = list.0.into_iter();
-                writer.carry_on(|| Ok(entries.next()))?;
+                let outcome = writer.carry_on(|| Ok(entries.next()));
+                writer.or_drop(outcome)?;
                 drop(writer);
                 plans.iter().for_each(|plan| self.ring_changed(plan.hash));
                 return Ok(());
@@ -139,7 +141,8 @@ impl Attachment {
     pub fn clear(&self, patience: &dyn Patience) -> Result<()> {
         let mut writer = self.write(patience)?;
         writer.begin(CLEAR)?;
-        writer.carry_on_clearing()?;
+        let outcome = writer.carry_on_clearing();
+        writer.or_drop(outcome)?;
         drop(writer);
         self.ring_all();
         let (state, table) = (self.state(), self.table()?);
@@ -181,7 +184,7 @@ impl Writer<'_> {
             return Ok(Lack::Limit(new_charge, free));
         }
         let (fill, slots) = (counters.fill.saturating_add(more), self.att.table()?.mask + 1);
-        if is_crowded(fill, slots) || (!needs.crowded && is_full(fill, slots)) {
+        if more > 0 && (is_crowded(fill, slots) || (!needs.crowded && is_full(fill, slots))) {
             return Ok(Lack::Table(more));
         }
         Ok(Lack::Nothing)
@@ -214,12 +217,16 @@ impl Writer<'_> {
             CLEAR => self.carry_on_clearing(),
             _ => self.carry_on_from_span(),
         };
+        self.att.ring_later.store(true, Ordering::Relaxed);
+        self.or_drop(outcome)
+    }
+
+    /// How a batch ended. Contents that nobody who keeps to the protocol wrote: it is dropped, so that the next call goes on.
+    /// Any other error is this process's own: the next one does it.
+    fn or_drop(&mut self, outcome: Result<()>) -> Result<()> {
         if matches!(outcome, Err(Error::Corrupt(_))) && self.progress().batch != 0 {
-            // Nobody who keeps to the protocol wrote that: dropped, so that the next call goes on. Any other error is this
-            // process's own: the next one does it.
             self.end(None)?;
         }
-        self.att.ring_later.store(true, Ordering::Relaxed);
         outcome
     }
 
@@ -229,11 +236,12 @@ impl Writer<'_> {
         let Progress { batch, cursor, .. } = self.progress();
         let granule = batch >> 8;
         let span = self.arena().entry(granule)?;
-        if batch & 0xff != LIST || span.state() != SpanState::Filling {
+        let fits = self.arena().fits(granule, span.order(), self.arena().zones());
+        if batch & 0xff != LIST || span.state() != SpanState::Filling || !fits {
             return Err(damaged());
         }
         let att = self.att;
-        let most = GRANULE << span.order().min(ORDER_MAX);
+        let most = GRANULE << span.order();
         let mut reader =
             Reader::new(most, move |at, to: &mut [u8]| att.read_arena(granule, at, to))?.ok_or_else(damaged)?;
         for _ in 0..cursor {
@@ -296,7 +304,8 @@ impl Writer<'_> {
                 let granule = content.granule();
                 let before = self.arena().entry(granule)?;
                 let len = content.lead().saturating_add(content.record_len());
-                if before.state() != SpanState::Filling || order_of(len) > before.order() {
+                let fits = self.arena().fits(granule, before.order(), self.arena().zones());
+                if before.state() != SpanState::Filling || !fits || order_of(len) > before.order() {
                     return Err(Error::corrupt(format_args!("a span of a batch: {before:?}")));
                 }
                 let pages = before.present().max(len.div_ceil(PAGE));

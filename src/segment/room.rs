@@ -231,21 +231,25 @@ impl Attachment {
         while is_full(count.saturating_add(more), 1 << log2) && log2 < 40 {
             log2 += 1;
         }
+        // Locks are not counted: where they leave too little room, it is twice as large.
+        let (mut least, most) = (0, log2.max(old.root.log2()) + 1);
         loop {
             let smaller = log2 > old.root.log2() + 1 && !is_full(count.saturating_add(more), 1 << (log2 - 1));
-            match self.grow_to(old, log2, patience) {
+            match self.grow_to(old, log2, more, patience) {
                 // No memory for four times as many: then for twice.
-                Err(Error::Full { .. }) if smaller => log2 -= 1,
-                // Locks are not counted; twice as large holds whatever is there.
-                Ok(false) if log2 <= old.root.log2() => log2 += 1,
+                Err(Error::Full { .. }) if smaller && log2 > least => log2 -= 1,
+                Ok(false) if log2 < most => {
+                    log2 += 1;
+                    least = log2;
+                }
                 Ok(false) => return Err(Error::corrupt("more in the table than it has slots")),
                 other => return other.map(drop),
             }
         }
     }
 
-    /// False: what is there does not fit.
-    fn grow_to(&self, old: &Table, log2: u32, patience: &dyn Patience) -> Result<bool> {
+    /// False: what is there does not fit, with so many more.
+    fn grow_to(&self, old: &Table, log2: u32, more: u64, patience: &dyn Patience) -> Result<bool> {
         let order = order_of(SLOT << log2);
         let span = self.take_span(order, patience)?;
         let granule = span.granule;
@@ -267,6 +271,9 @@ impl Attachment {
         let root = Root::new(granule as u32, log2, old.root.generation().wrapping_add(1));
         let new = Table { root, base: offset, mask: (1 << log2) - 1 };
         let Some(moved) = writer.copy_table(old, &new)? else { return Ok(false) };
+        if is_full(moved.saturating_add(more), new.mask + 1) {
+            return Ok(false);
+        }
         let mut change = writer.change();
         change.counters.root = root;
         change.counters.fill = moved;
