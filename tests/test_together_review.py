@@ -97,6 +97,31 @@ def test_clearing_what_is_damaged_costs_no_other_call(key):
     seg.destroy()
 
 
+# --- expiry
+
+
+def test_what_has_expired_is_not_counted(segment):
+    segment[1] = 1
+    segment.put(2, 2, ttl=0.01)
+    segment.put(3, 3, ttl=100)
+    time.sleep(0.05)
+    assert (len(segment), len(segment.keys()), segment.info().count) == (2, 2, 2)
+    assert segment == {1: 1, 3: 3}
+
+
+def test_a_put_with_a_time_to_live_bears_damage_elsewhere(key):
+    seg = shmvar.attach(key)
+    seg.put(1, b"x" * 100_000, ttl=0.01)
+    time.sleep(0.02)
+    with Raw(seg) as raw:
+        at, _ = raw.entry(raw.slot(1)[4] >> 16)
+        raw.pack("<Q", at, 0)
+    for n in range(1000):
+        seg.put(2, n, ttl=100)
+    assert seg[2] == 999
+    seg.destroy()
+
+
 # --- locks
 
 

@@ -57,7 +57,7 @@ impl Attachment {
             turns.next(self)?;
             let mut writer = self.write(patience)?;
             if stored.expiry.is_some() {
-                writer.collect_a_few()?;
+                writer.collect_a_few();
             }
             // The record may just have been given another one's block: the place is looked for anew after each wait.
             let place = writer.place_of(&plan.name, plan.hash, &mut Scratch::new())?;

@@ -192,6 +192,9 @@ impl Segment {
         if count > table.mask + 1 && attachment.table()?.root == table.root {
             return Err(Error::corrupt(format_args!("{count} variables in a table of {} slots", table.mask + 1)));
         }
+        if attachment.state().expiring.load(Ordering::Relaxed) != 0 {
+            return attachment.live_count(&Plain);
+        }
         Ok(count)
     }
 
