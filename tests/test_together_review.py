@@ -223,3 +223,118 @@ def test_detaching_waits_once_for_a_stopped_writer_however_many_locks_it_holds(s
     stopped(False)
     segment[1] = 1
     assert not any(segment.lock(name).locked() for name in range(3))
+
+
+# --- asyncio
+
+
+class Between:
+    """A segment whose watcher does something between two of its steps."""
+
+    def __init__(self, segment, before_count):
+        self.segment, self.before_count, self.counts, self.slept = segment, before_count, [], []
+
+    def _watch_count(self):
+        self.before_count()
+        self.counts.append(self.segment._watch_count())
+        return self.counts[-1]
+
+    def _watch(self, count):
+        self.slept.append(count)
+        if count == self.segment._watch_count():
+            self.segment._watch(count)
+
+    def __getattr__(self, name):
+        return getattr(self.segment, name)
+
+
+def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that(segment):
+    """The list is read after the count: who came after the list was read is woken by a count that has moved since."""
+    watcher, looked = _aio.Watcher(), []
+
+    async def main():
+        first = _aio._Waiter(watcher, segment, 1, 0)
+        second = _aio._Waiter(watcher, segment, 2, 0)
+        second.look = lambda: looked.append(len(between.slept)) or True
+        step = iter(range(3))
+
+        def before_count():
+            if next(step, None) == 0:
+                watcher._waiters[id(second)] = second
+                segment._mark(2, False)
+                segment[2] = 2
+
+        between = Between(segment, before_count)
+        first.segment = between
+        with first:
+            first.arm()
+            for _ in range(500):
+                if looked:
+                    break
+                await asyncio.sleep(0.01)
+        watcher.drop(second)
+        # Looked at before the first sleep, not after it.
+        assert looked[0] == 0
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_forked_child_drops_a_waiter_though_the_watchers_lock_was_held(segment):
+    async def main():
+        watcher = _aio.Watcher()
+        with _aio._Waiter(watcher, segment, 1, 0):
+            with watcher._some:
+                pid = os.fork()
+                if pid == 0:
+                    signal.alarm(5)
+                    watcher.drop(next(iter(watcher._waiters.values())))
+                    os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    asyncio.run(main())
+
+
+def test_a_waiter_for_which_there_is_no_thread_leaves_nothing(segment, monkeypatch):
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
+
+    async def main():
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            with pytest.raises(RuntimeError):
+                await segment.changed(1, 5)
+        threading.Timer(0.05, segment.put, (1, 1)).start()
+        return await segment.changed(1, 5)
+
+    assert asyncio.run(asyncio.wait_for(main(), 20)) == segment.version(1)
+    assert not segment._watcher._waiters
+
+
+def test_any_number_is_a_timeout(segment):
+    for timeout in (decimal.Decimal("0.01"), True, 0):
+        with pytest.raises(shmvar.WaitTimeoutError):
+            segment.wait(1, timeout and decimal.Decimal("0.01"))
+        with pytest.raises(shmvar.WaitTimeoutError):
+            asyncio.run(segment.changed(1, timeout and decimal.Decimal("0.01")))
+
+
+@pytest.mark.parametrize("where", ["wait", "lock", "changed"])
+def test_a_program_ends_in_silence_while_a_daemon_thread_waits(key, where):
+    """F17"""
+    code = """
+        import asyncio, threading
+        seg = shmvar.attach(key)
+        waits = {
+            "wait": lambda: seg.wait(1),
+            "lock": lambda: seg.lock().acquire(),
+            "changed": lambda: asyncio.run(seg.changed(1)),
+        }
+        if sys.argv[2] == "lock":
+            seg.lock().acquire()
+        threading.Thread(target=waits[sys.argv[2]], daemon=True).start()
+        time.sleep(0.2)
+        shmvar.destroy(key) if sys.argv[2] == "lock" else seg.put(2, 2)
+    """
+    done = run(code, key, where, timeout=30)
+    assert (done.stdout, done.stderr) == ("", "")
+    shmvar.destroy(key)

@@ -103,10 +103,17 @@ class Watcher:
             self._waiters[id(waiter)] = waiter
             self._some.notify()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, args=(waiter.segment,), name="shmvar-watcher")
-                self._thread.start()
+                thread = threading.Thread(target=self._run, args=(waiter.segment,), name="shmvar-watcher")
+                try:
+                    thread.start()
+                except BaseException:  # No more threads: the next waiter tries again.
+                    del self._waiters[id(waiter)]
+                    raise
+                self._thread = thread
 
     def drop(self, waiter: _Waiter) -> None:
+        if self._pid != os.getpid():  # Of the parent; its thread may have held the lock when this child was forked.
+            return
         with self._some:
             if self._waiters.pop(id(waiter), None) is None or self._waiters:
                 return
@@ -116,26 +123,30 @@ class Watcher:
             pass
 
     def _run(self, segment: Segment) -> None:
-        rung = False
+        rung, waiters = False, list[_Waiter]()
         while True:
-            with self._some:
-                if not self._waiters:
-                    self._some.wait(_LINGER)
-                if not self._waiters or not threading.main_thread().is_alive():
-                    self._thread = None
-                    return
-                waiters = list(self._waiters.values())
             try:
+                # Before the list: who comes later is woken by the count, which moves only after that.
                 count = segment._watch_count()
+                with self._some:
+                    if not self._waiters:
+                        self._some.wait(_LINGER)
+                    if not self._waiters or not threading.main_thread().is_alive():
+                        self._thread = None
+                        return
+                    waiters = list(self._waiters.values())
                 if not any([waiter.look() for waiter in waiters]) and rung:
                     # For another index of the same word: who changes that all the time shall not keep us busy.
                     time.sleep(_PAUSE)
                 segment._watch(count)
                 rung = segment._watch_count() != count
             except Error:  # Detached: each task meets it itself.
+                with self._some:
+                    waiters, self._waiters = list(self._waiters.values()), {}
+                    self._thread = None
                 for waiter in waiters:
                     waiter.wake()
-                    self.drop(waiter)
+                return
 
 
 async def changed(segment: Segment, index: int | str, timeout: float | None, seen: int) -> int:

@@ -356,7 +356,8 @@ impl PySegment {
         timeout: Option<&Bound<'py, PyAny>>,
         newer_than: Option<u64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        convert::timeout(timeout)?;
+        // As a float of this very moment: whatever it is converts to one.
+        let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
         // Now's version: now, not when somebody awaits.
         let base = newer_than.map_or_else(|| slf.get().version(index), Ok)?;
         slf.py().import("shmvar._aio")?.call_method1("changed", (slf, index, timeout, base))
