@@ -71,15 +71,17 @@ def test_a_batch_of_hostile_extent_is_refused(key):
         (_, _, _, _, place) = next(slot for slot in raw.slots() if slot[3] & 7 == 4)
         granule = place >> 16
         at, word = raw.entry(granule)
-        # Filling, of an order that none has; the list says that it is empty.
-        for order in (40, 63):
-            raw.pack("<Q", at, word & ~0x3FF | order << 4 | 3)
+        # Filling, of an order that none has, or that does not fit there; the list says that it is empty.
+        for order in (10, 63):
+            raw.pack("<Q", at, word & ~0x3FF | order << 4 | 2)
             raw.pack("<2Q", raw.arena + granule * 16384, 0, 16)
             raw.pack("<3Q", 4096 + 192, 1, granule << 8 | 1, 0)
             with pytest.raises(shmvar.CorruptSegmentError):
                 seg[5] = 5
             seg[5] = order
             assert seg[5] == order
+            # It was not made a free span, to be handed out over others.
+            assert raw.entry(granule)[1] & 15 == 2
     seg.destroy()
 
 
@@ -282,12 +284,12 @@ def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that
 def test_a_forked_child_drops_a_waiter_though_the_watchers_lock_was_held(segment):
     async def main():
         watcher = _aio.Watcher()
-        with _aio._Waiter(watcher, segment, 1, 0):
+        with _aio._Waiter(watcher, segment, 1, 0) as waiter:
             with watcher._some:
                 pid = os.fork()
                 if pid == 0:
                     signal.alarm(5)
-                    watcher.drop(next(iter(watcher._waiters.values())))
+                    watcher.drop(waiter)
                     os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
