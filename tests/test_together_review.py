@@ -284,13 +284,12 @@ def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that
 def test_a_forked_child_drops_a_waiter_though_the_watchers_lock_was_held(segment):
     async def main():
         watcher = _aio.Watcher()
-        with _aio._Waiter(watcher, segment, 1, 0) as waiter:
-            with watcher._some:
-                pid = os.fork()
-                if pid == 0:
-                    signal.alarm(5)
-                    watcher.drop(waiter)
-                    os._exit(0)
+        with _aio._Waiter(watcher, segment, 1, 0) as waiter, watcher._some:
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(5)
+                watcher.drop(waiter)
+                os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
     asyncio.run(main())
