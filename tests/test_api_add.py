@@ -1,0 +1,184 @@
+"""Counters: `add` on every kind of number, and totals of many processes that are exact (F53)."""
+
+import math
+import pickle
+
+import helpers
+import numpy
+import pytest
+
+import shmvar
+
+INDEXES = [0, -5, 2**63 - 1, "text", "ключ", "k" * 1024]
+
+
+class Count(int):
+    pass
+
+
+class Weight(float):
+    pass
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_add_counts_from_0_where_it_is_missing(seg, index):
+    assert seg.add(index) == 1 and seg.add(index, 5) == 6 and seg.add(index, -10) == -4
+    assert seg[index] == -4 and type(seg[index]) is int
+    seg.remove(index)
+    assert seg.add(index, 0) == 0 and index in seg
+
+
+@pytest.mark.parametrize("bits", [15, 31, 32, 62, 63, 64, 65, 127, 128, 2000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_ints_never_wrap(seg, bits, sign):
+    edge = sign * 2**bits
+    for start in range(-2, 3):
+        for amount in (-3, -1, 0, 1, 2, sign * 2**62, sign * (2**63 - 1), -(2**63), edge, -edge):
+            seg[1] = edge + start
+            total = seg.add(1, amount)
+            assert total == edge + start + amount == seg[1] and type(total) is type(seg[1]) is int
+
+
+def test_ints_come_back_below_64_bits_and_go_on(seg):
+    seg[1] = 2**63 - 1
+    assert [seg.add(1), seg.add(1), seg.add(1, -2), seg.add(1)] == [2**63, 2**63 + 1, 2**63 - 1, 2**63]
+    assert seg.add(1, -(2**64)) == -(2**63) and seg.add(1, -1) == -(2**63) - 1
+
+
+@pytest.mark.parametrize(
+    ("start", "amount"),
+    [
+        (1.5, 1),
+        (1, 0.5),
+        (0.1, 0.2),
+        (0.0, -0.0),
+        (-0.0, -0.0),
+        (1e308, 1e308),
+        (math.inf, -math.inf),
+        (math.nan, 1),
+        (1, math.inf),
+        (2**53, 1.0),
+        (2**70, 0.5),
+        (0.5, 2**70),
+        (5e-324, 5e-324),
+        (1.0, 10**300),
+        (-(10**300), 1.0),
+    ],
+)
+def test_floats_are_added_as_python_adds_them(seg, start, amount):
+    seg["f"] = start
+    total, expected = seg.add("f", amount), start + amount
+    assert type(total) is type(expected) is float is type(seg["f"])
+    assert repr(total) == repr(expected) == repr(seg["f"])
+
+
+def test_an_int_too_large_for_a_float_is_an_error_and_nothing_is_changed(seg):
+    seg[1], seg[2] = 10**400, 0.5
+    for index, amount in ((1, 0.5), (2, 10**400)):
+        before = seg.get_versioned(index)
+        with pytest.raises(OverflowError):
+            seg.add(index, amount)
+        assert seg.get_versioned(index) == before
+
+
+@pytest.mark.parametrize(
+    "value", [True, False, None, "1", b"1", [1], (1,), {1: 1}, 1j, {1}, bytearray(9), b"x" * 300_000, "x" * 5000]
+)
+def test_add_to_another_type_is_a_type_error_and_nothing_is_changed(seg, value):
+    seg[1] = value
+    before = seg.get_versioned(1)
+    with pytest.raises(TypeError):
+        seg.add(1, 1)
+    assert seg.get_versioned(1) == before
+
+
+@pytest.mark.parametrize("amount", [True, None, "1", b"1", [1], 1j, numpy.bool_(True), numpy.arange(2), object()])
+@pytest.mark.parametrize("there", [False, True])
+def test_add_of_another_type_is_a_type_error_and_nothing_is_changed(seg, amount, there):
+    if there:
+        seg[1] = 1
+    with pytest.raises(TypeError):
+        seg.add(1, amount)
+    assert dict(seg) == ({1: 1} if there else {})
+
+
+@pytest.mark.parametrize("amount", [numpy.int8(3), numpy.uint64(2**64 - 1), numpy.int64(-5), numpy.float64(0.5)])
+def test_numpy_numbers_are_amounts_and_the_sum_is_pythons_own(seg, amount):
+    seg[1] = 1
+    total = seg.add(1, amount)
+    assert total == 1 + amount.item() == seg[1] and type(total) is type(seg[1]) is type(1 + amount.item())
+
+
+def test_amounts_of_subclasses_count_as_numbers(seg):
+    assert seg.add(1, Count(4)) == 4 and type(seg[1]) is int
+    assert seg.add(1, Weight(0.5)) == 4.5 and type(seg[1]) is float
+
+
+@pytest.mark.parametrize("value", [Count(4), Weight(4), numpy.int64(4), numpy.float64(4)])
+def test_a_value_of_a_subclass_is_added_to_as_a_number_or_refused_whole(seg, value):
+    seg[1] = value
+    before = seg.get_versioned(1)
+    try:
+        assert seg.add(1, 1) == 5 == seg[1]
+    except TypeError:
+        assert seg.get_versioned(1) == before and type(seg[1]) is type(value)
+
+
+def test_add_keeps_a_time_to_live(seg):
+    for index, value in ((1, 5), (2, 2**63 - 1), ("f", 1.5), ("big", 2**3000)):
+        seg.put(index, value, ttl=1000)
+        for _ in range(3):
+            seg.add(index)
+        assert 900 < seg.stat(index).expires_in <= 1000 and seg[index] == value + 3
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_a_number_in_any_pickle_protocol_is_added_to(seg, protocol):
+    for value in (0, 5, -1, 300, 70_000, 2**31, 2**40, -(2**40), 2**63 - 1, 2**70, 1.5, -0.25):
+        shmvar._core._put_pickle(seg, 1, pickle.dumps(value, protocol))
+        assert seg.add(1, 3) == value + 3 == seg[1]
+        shmvar._core._put_pickle(seg, 1, pickle.dumps(True, protocol))
+        with pytest.raises(TypeError):
+            seg.add(1, 3)
+
+
+# --- totals
+
+
+UPDATES = {
+    "add": "s.add('n')",
+    "modify": "s.modify('n', lambda old: old + 1)",
+    "modify of a large value": "s.modify('n', lambda old: [old[0] + 1, old[1]])",
+    "compare_and_put": """
+            while True:
+                value, version = s.get_versioned('n')
+                if s.compare_and_put('n', version, value + 1): break""",
+}
+
+
+@pytest.mark.parametrize("how", UPDATES)
+def test_f53_the_total_is_exact_with_8_processes_of_4_threads(seg, key, how):
+    large = "large" in how
+    seg["n"] = [0, b"x" * 40_000] if large else 0
+    each = 1000 if how == "add" else 30 if large else 100
+    code = f"""
+    import threading
+    s = shmvar.attach(key)
+    def work():
+        for _ in range({each}):
+            {UPDATES[how]}
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    """
+    processes = [helpers.subprocess.Popen(helpers.command(code, key)) for _ in range(8)]
+    assert [process.wait(100) for process in processes] == [0] * 8
+    assert (seg["n"][0] if large else seg["n"]) == 32 * each
+
+
+def test_floats_and_ints_beyond_64_bits_are_added_exactly_by_many_processes(seg, key):
+    seg["big"] = 2**63 - 500
+    code = "s = shmvar.attach(key)\nfor _ in range(1000):\n  s.add('big'); s.add('half', 0.5)"
+    processes = [helpers.subprocess.Popen(helpers.command(code, key)) for _ in range(3)]
+    assert [process.wait(60) for process in processes] == [0] * 3
+    assert seg["big"] == 2**63 + 2500 and seg["half"] == 1500.0
