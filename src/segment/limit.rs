@@ -30,7 +30,12 @@ impl Attachment {
                         .into(),
             });
         }
-        let writer = self.write(patience)?;
+        let mut writer = self.write(patience)?;
+        if size < self.state().used.load(Ordering::Relaxed) {
+            drop(writer);
+            self.collect_expired(patience)?;
+            writer = self.write(patience)?;
+        }
         let used = self.state().used.load(Ordering::Relaxed);
         let now = self.state().limit.load(Ordering::Relaxed);
         if size < used {
