@@ -41,7 +41,7 @@ def produce(queue: shmvar.Segment, name: str, items: int, batch: int = 5) -> Non
     mark, done = f"producer {name}", 0
     while done < items:
         with queue.lock("tail"):  # one producer at a time reads, then puts
-            # Read in here: once we hold it, what one of our name had begun when it was killed is there or never will be.
+            # Read in here: once we hold it, what one of our name had begun when it was killed is there, or never comes.
             done, tail = queue.get(mark, 0), queue.get("tail", 0)
             jobs = [f"{name} {number}" for number in range(done, min(done + batch, items))]
             numbered = {tail + place: ("waiting", job) for place, job in enumerate(jobs, 1)}
