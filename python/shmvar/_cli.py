@@ -75,9 +75,26 @@ def seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from above 0 to 86400")
 
 
+def duration(text: str) -> float:
+    """Seconds, as many as you like."""
+    try:
+        if 0 < (number := float(text)) < float("inf"):
+            return number
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+
+
+def many(text: str) -> int:
+    """How often."""
+    if not re.fullmatch(r"[0-9]{1,18}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def _put(args: argparse.Namespace) -> int:
     with shmvar.attach(args.key, args.size, perm=args.perm) as segment:
-        segment.put(args.index, literal(args.value))
+        segment.put(args.index, literal(args.value), ttl=args.ttl)
     return DONE
 
 
@@ -128,7 +145,8 @@ def _remove(args: argparse.Namespace) -> int:
 def _ls(args: argparse.Namespace) -> int:
     found = sorted(shmvar.segments(), key=lambda info: info.name)
     if args.json:
-        print(_json([info._asdict() for info in found]))
+        # Of locks only who attaches knows.
+        print(_json([{name: value for name, value in info._asdict().items() if name != "locks"} for info in found]))
     elif found:
         titles = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED")
         _table(titles, map(_row, found))
@@ -154,15 +172,59 @@ def _info(args: argparse.Namespace) -> int:
     with _reader(args) as segment:
         info = segment.info()
     if args.json:
-        print(_json(info._asdict()))
+        print(_json(info._asdict() | {"locks": locks_of(info)}))
         return DONE
     shown = info._asdict() | {"key": repr(info.key), "perm": f"{info.perm:03o}", "count": str(info.count)}
     shown |= {"uid": f"{info.uid} ({_owner(info.uid)})", "created_at": _time(info.created_at)}
     for field in ("size", "used", "free", "largest_put", "resident"):
         number = shown[field]
         shown[field] = f"{number:,} bytes" if number < 1024 else f"{number:,} bytes ({_size(number)})"
+    shown["locks"] = ", ".join(map(lock_text, locks_of(info))) or "none held"
     _table((), ((field, str(value)) for field, value in shown.items()))
     return DONE
+
+
+def locks_of(info: shmvar.SegmentInfo) -> list[dict[str, Any]]:
+    """Named locks that are held: in JSON an object could not tell 5 from "5"."""
+    return [{"name": name, "pid": pid} for name, pid in info.locks.items()]
+
+
+def lock_text(lock: dict[str, Any]) -> str:
+    """Name and owner of a lock; names may hold anything."""
+    return _line_of(f"{lock['name']!r} by {lock['pid']}")
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from shmvar import _watch as watch
+
+    with watch.attached(args.key, args.trust) as segment:
+        if args.index is None:
+            changes = watch.of_all(segment, args.timeout)
+        else:
+            changes = watch.of_one(segment, args.index, args.timeout)
+        try:
+            for number, change in enumerate(changes, 1):
+                print(_changed(change, args.json), flush=True)
+                if number == args.count:
+                    break
+        except KeyboardInterrupt:
+            pass  # the way to end it
+    return DONE
+
+
+def _changed(change: Any, as_json: bool) -> str:
+    """A change as one line."""
+    text, error = "gone", change.error
+    if change.version and error is None:
+        try:
+            text = _json(change.value) if as_json else repr(change.value)
+        except Exception as failure:  # as for `get`
+            error = f"no form as {'JSON' if as_json else 'text'}: {type(failure).__name__}: {failure}"
+    if not as_json:
+        return _line_of(repr(change.index)) + f"\t{change.version}\t" + _line_of(f"<{error}>" if error else text)
+    there = bool(change.version)
+    head = _json({"index": change.index, "version": change.version, "there": there, "error": error})
+    return f'{head[:-1]}, "value": {text if there and error is None else "null"}}}'
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -185,7 +247,11 @@ def _shown(variable: dict[str, Any]) -> tuple[str, ...]:
     text = variable["repr"] if variable["error"] is None else f"<{variable['error']}>"
     size = "" if variable["size"] is None else _size(variable["size"])
     row = (repr(variable["index"]), variable["type"] or "", size, str(variable["version"] or ""), expires, text or "…")
-    return tuple(_harmless(cell).replace("\n", "\\n").replace("\t", "\\t") for cell in row)
+    return tuple(map(_line_of, row))
+
+
+def _line_of(text: str) -> str:
+    return _harmless(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _dump(args: argparse.Namespace) -> int:
@@ -313,10 +379,10 @@ def _parser() -> argparse.ArgumentParser:
     put = command("put send", _put, "store a value, in a new segment if there is none")
     named(put, "KEY", "INDEX")
     put.add_argument("value", metavar="VALUE", help="a Python literal if it reads as one, else the text")
+    put.add_argument("--ttl", type=duration, metavar="SECONDS", help="after which the variable is gone")
 
     get = command("get", _get, "print a value")
     named(get, "KEY", "INDEX")
-    get.add_argument("--trust", action="store_true", help="read values that run code")
 
     named(command("has", _has, "exit with 0 if the variable is there, else with 1"), "KEY", "INDEX")
 
@@ -330,6 +396,14 @@ def _parser() -> argparse.ArgumentParser:
 
     show = command("show", _show, "list a segment's variables, with values that are short and plain")
     named(show, "KEY")
+
+    watch = command("watch", _watch, "print a line for each change of a variable; without INDEX, of any variable")
+    named(watch, "KEY")
+    named(watch, "INDEX", nargs="?")
+    watch.add_argument("--count", type=many, metavar="N", help="end after so many; else with Ctrl-C")
+    watch.add_argument("--timeout", type=duration, metavar="SECONDS", help="give up after so long without one")
+    for made in (get, watch):
+        made.add_argument("--trust", action="store_true", help="read values that run code")
 
     dump = command("dump", _dump, "save a segment's variables to a file, as they are stored")
     named(dump, "KEY")
@@ -352,7 +426,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = command("demo", _demo, "processes share values and are killed: what is lost?")
     demo.add_argument("--seconds", type=seconds, default=6.0, metavar="N", help="how long (6)")
 
-    for made in (get, ls, info, show, doctor, demo):
+    for made in (get, ls, info, show, watch, doctor, demo):
         made.add_argument("--json", action="store_true", help="print JSON")
     return parser
 

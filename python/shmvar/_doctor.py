@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import shmvar
+from shmvar import _cli as cli
 from shmvar import _machine as machine
 from shmvar._core import _remove_stale, _repair, _survey
 
@@ -119,7 +120,8 @@ def visit(key: int | str, write: bool) -> Facts:
             # Of the process that checks only this much is said: that it is not counted.
             found["report"] = segment.check()._asdict()
             found["report"]["living"] -= int(write)
-            found["info"] = segment.info()._asdict()
+            info = segment.info()
+            found["info"] = info._asdict() | {"locks": cli.locks_of(info)}
             found["info"]["attached"] -= int(write)
             return found | {"result": "sound"}
     except shmvar.CorruptSegmentError as error:

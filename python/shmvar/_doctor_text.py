@@ -92,6 +92,8 @@ def segment(seen: Facts) -> list[tuple[str, str]]:
     unknown = [str(person["pid"]) for person in seen["participants"] if person["alive"] is None]
     people = ", ".join(living) or "none"
     rows.append(("attached", people + (f"; may not be asked after: {', '.join(unknown)}" if unknown else "")))
+    if locks := info.get("locks"):
+        rows.append(("locks held", ", ".join(map(cli.lock_text, locks[:MOST])) + ", …" * (len(locks) > MOST)))
     check = seen["check"]
     rows.append(("check", check["result"] + (f": {check['why']}" if "why" in check else "")))
     return rows

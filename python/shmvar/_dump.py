@@ -46,13 +46,9 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
     write(HEADER)
     count = 0
     for index in sorted(segment.keys(), key=lambda index: (isinstance(index, str), index)):
-        try:
-            expires_in = segment.stat(index).expires_in
-        except KeyError:
-            continue  # it vanished meanwhile
-        pickle = _get_pickle(segment, index)
+        pickle, expires_in = _whole(segment, index)
         if pickle is None:
-            continue
+            continue  # it vanished meanwhile
         if fault := _pickle_fault(pickle):
             raise shmvar.CorruptSegmentError(f"variable {index!r} is damaged: {fault}; remove it to dump the others")
         write(_line({"index": index, "length": len(pickle), "expires_in": expires_in}))
@@ -61,6 +57,19 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
         count += 1
     file.write(_line({"variables": count, "sha256": digest.hexdigest()}))
     return count
+
+
+def _whole(segment: shmvar.Segment, index: int | str) -> tuple[bytes | None, float | None]:
+    """A pickle and the seconds it has left, of one put."""
+    for _ in range(1000):
+        try:
+            found = segment.stat(index)
+        except KeyError:
+            return None, None
+        pickle = _get_pickle(segment, index)
+        if pickle is None or segment.version(index) == found.version:
+            return pickle, found.expires_in
+    raise shmvar.SegmentBusyError(f"variable {index!r} changes each time it is read")
 
 
 def _line(said: dict[str, Any]) -> bytes:
@@ -121,7 +130,7 @@ def _variable(said: dict[str, Any], count: int) -> Variable:
     index: Any = said.get("index")
     length, expires_in = said.get("length"), said.get("expires_in")
     good_index = (type(index) is int and -(2**63) <= index < 2**63) or (type(index) is str and len(index) <= 1024)
-    good_expiry = expires_in is None or (type(expires_in) in (int, float) and expires_in > 0)
+    good_expiry = expires_in is None or (type(expires_in) in (int, float) and 0 < expires_in < 1e300)
     if (
         said.keys() != {field.name for field in fields(Variable)}
         or not good_index
@@ -142,9 +151,7 @@ def verify(file: IO[bytes]) -> int:
 def load(segment: shmvar.Segment, file: IO[bytes]) -> Iterator[Variable]:
     """Stores every variable over what is there, and gives each back when it is stored."""
     for variable, pickle in read(file):
-        if variable.expires_in is not None:
-            raise Damaged(f"variable {variable.index!r} expires, which this version of shmvar cannot store")
-        _put_pickle(segment, variable.index, pickle)
+        _put_pickle(segment, variable.index, pickle, variable.expires_in)
         yield variable
 
 

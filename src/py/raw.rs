@@ -5,7 +5,7 @@ use crate::py::convert;
 use crate::py::errors;
 use crate::py::patience::PyPatience;
 use crate::py::segment::PySegment;
-use crate::segment::Condition;
+use crate::segment::{Condition, Stored};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -21,16 +21,23 @@ pub fn _get_pickle<'py>(
     Ok(found.map_err(|error| patience.error(error))?.map(|pickle| PyBytes::new(segment.py(), &pickle)))
 }
 
-/// Stores a pickle as it is, if it is one.
+/// Stores a pickle as it is, if it is one, with `ttl` seconds to live.
 #[pyfunction]
-pub fn _put_pickle(segment: &Bound<'_, PySegment>, index: &Bound<'_, PyAny>, pickle: &[u8]) -> PyResult<()> {
+#[pyo3(signature = (segment, index, pickle, ttl = None))]
+pub fn _put_pickle(
+    segment: &Bound<'_, PySegment>,
+    index: &Bound<'_, PyAny>,
+    pickle: &[u8],
+    ttl: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
     if let Some(why) = _pickle_fault(pickle) {
         return Err(PyValueError::new_err(why));
     }
     let patience = PyPatience::new(segment.py());
-    let index = convert::index(index)?;
-    let stored = segment.get().inner().put_pickle(&index, &[pickle], Condition::Always, &patience);
-    stored.map(drop).map_err(|error| patience.error(error))
+    let (index, expiry) = (convert::index(index)?, convert::ttl(ttl)?);
+    let stored = Stored { parts: &[pickle], buffers: false, expiry };
+    let put = segment.get().inner().for_change().and_then(|att| att.put(&index, stored, Condition::Always, &patience));
+    put.map(drop).map_err(|error| patience.error(error))
 }
 
 /// Why these bytes are not one whole pickle that stands for itself; `None`: they are.

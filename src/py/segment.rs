@@ -383,13 +383,20 @@ impl PySegment {
         Ok((version, left.map(|nanos| nanos as f64 * 1e-9)))
     }
 
+    fn _mark_all(&self, py: Python<'_>) -> PyResult<()> {
+        let marked = self.inner.attachment().and_then(|att| att.mark_all_watched());
+        marked.map_err(|error| errors::to_py(py, error))
+    }
+
     fn _watch_count(&self, py: Python<'_>) -> PyResult<u32> {
         self.inner.attachment().map(|att| att.watch_count()).map_err(|error| errors::to_py(py, error))
     }
 
-    fn _watch(&self, py: Python<'_>, count: u32) -> PyResult<()> {
+    #[pyo3(signature = (count, at_most = None))]
+    fn _watch(&self, py: Python<'_>, count: u32, at_most: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let at_most = convert::timeout(at_most)?;
         let att = self.inner.attachment().map_err(|error| errors::to_py(py, error))?;
-        att.watch(count, &PyPatience::new(py));
+        att.watch(count, at_most, &PyPatience::new(py));
         Ok(())
     }
 

@@ -144,14 +144,28 @@ impl Attachment {
         Ok((version, expiry.map(|at| at.saturating_sub(os::boottime_ns()))))
     }
 
+    /// For a watcher of the whole segment: marks every variable's wake word, of those to come, too.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]: the segment was destroyed.
+    pub fn mark_all_watched(&self) -> Result<()> {
+        if self.mem.writable() {
+            for word in (0..WAKE_WORDS).filter_map(|number| self.wake_word(number)) {
+                bell::mark(&word.changed, WATCHER);
+            }
+        }
+        self.is_gone()
+    }
+
     /// For a watcher: what it sleeps on, read before it marks.
     pub fn watch_count(&self) -> u32 {
         self.state().watch.load(Ordering::SeqCst)
     }
 
-    /// For a watcher: sleeps until a marked word rings, or it is time to look again.
-    pub fn watch(&self, count: u32, patience: &dyn Patience) {
+    /// For a watcher: sleeps until a marked word rings, or it is time to look again, or so long.
+    pub fn watch(&self, count: u32, at_most: Option<Duration>, patience: &dyn Patience) {
         let slice = if self.mem.writable() { SLICE } else { UNMARKED_SLICE };
+        let slice = at_most.map_or(slice, |at_most| at_most.min(slice));
         patience.outside(&mut || futex::wait_for(&self.state().watch, count, slice, nudge_bit()));
     }
 
