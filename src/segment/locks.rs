@@ -467,7 +467,9 @@ impl Attachment {
         if !self.still(found)? {
             return Ok(None);
         }
-        let owner = lock.filter(|lock| lock.owner != NOBODY).and_then(|lock| self.participant(number_of(lock.owner)));
+        // One of the dead is free, only nobody has come for it. (Who may not even ask takes them for alive.)
+        let lives = |lock: &LockWord| lock.owner != NOBODY && self.lives(lock.owner).unwrap_or(true);
+        let owner = lock.filter(lives).and_then(|lock| self.participant(number_of(lock.owner)));
         Ok(owner.map(|record| (name, record.pid.load(Ordering::Relaxed))))
     }
 
