@@ -7,6 +7,7 @@
 #   make bench   speed, as ratios
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
 #   make fuzz    a minute of damaged input for each target, with a memory checker
+#   make fuzz-plain   any bytes as a value that is not trusted (FUZZ_SECONDS; needs nightly Rust and cargo-fuzz)
 
 PYTHON ?= python3
 SOAK_MINUTES ?= 5
@@ -17,7 +18,7 @@ PIP = python -m pip --quiet --disable-pip-version-check install
 CORE = --no-default-features
 SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo test rust loom crash python check quick fuzz bench soak clean
+.PHONY: demo test rust loom crash python check quick fuzz fuzz-plain bench soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -66,6 +67,7 @@ fuzz:
 			-max_total_time=$(FUZZ_SECONDS) -max_len=1024 -len_control=0 -timeout=30 -print_final_stats=1; \
 		status=$$?; rm -rf $$new; [ $$status -eq 0 ] || exit $$status; \
 	done
+	$(MAKE) fuzz-plain
 
 bench: .venv/test
 	@for program in bench/*.py; do echo "== $$program"; .venv/bin/python $$program || exit; done
@@ -73,6 +75,9 @@ bench: .venv/test
 # More: SOAK_OPTIONS="--workers 8 --seed 7".
 soak: .venv/test
 	.venv/bin/python tests/soak.py --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
+
+fuzz-plain: .venv/test
+	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000
 
 clean:
 	rm -rf .venv .venv-quick target-loom fuzz/target

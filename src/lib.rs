@@ -73,6 +73,11 @@ mod segment;
 
 #[cfg(all(feature = "crash-points", not(loom)))]
 pub use crate::segment::Held;
+
+#[cfg(all(fuzzing, feature = "python", not(loom)))]
+#[doc(hidden)]
+pub use py::fuzz_plain;
+
 #[cfg(not(loom))]
 pub use crate::{
     error::{Error, Result},

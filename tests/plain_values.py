@@ -6,10 +6,9 @@ import datetime
 import decimal
 import pathlib
 import pickle
-import struct
-import uuid
 
 import numpy as np
+from alike import same_as_pickle
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -18,77 +17,6 @@ from shmvar._errors import CorruptSegmentError, UntrustedValueError
 
 PROTOCOLS = [2, 3, 4, 5]
 DUMPS = [pickle.dumps, pickle._dumps]
-MUTABLE = (list, dict, set, bytearray, collections.deque, array.array, np.ndarray)
-
-
-# --- equal in value, type, order and sharing
-
-
-def canon(value):
-    """A text that orders the members of a set by value and type."""
-    if type(value) in (tuple, frozenset):
-        parts = [canon(item) for item in value]
-        return repr((type(value).__name__, parts if type(value) is tuple else sorted(parts)))
-    return repr((type(value).__name__, repr(value)))
-
-
-def same(one, other):
-    """Whether two values are alike down to types, bits of floats and which objects are one; no recursion."""
-    partner, todo = {}, [(one, other)]
-    while todo:
-        a, b = todo.pop()
-        if type(a) is not type(b):
-            return False
-        if isinstance(a, MUTABLE):
-            if id(a) in partner:
-                if partner[id(a)] != id(b):
-                    return False
-                continue
-            partner[id(a)] = id(b)
-        if isinstance(a, (list, tuple, collections.deque)):
-            if len(a) != len(b) or getattr(a, "maxlen", None) != getattr(b, "maxlen", None):
-                return False
-            todo.extend(zip(a, b, strict=True))
-        elif isinstance(a, dict):
-            if len(a) != len(b):
-                return False
-            todo.extend(zip(a.keys(), b.keys(), strict=True))
-            todo.extend(zip(a.values(), b.values(), strict=True))
-        elif isinstance(a, (set, frozenset)):
-            if sorted(map(canon, a)) != sorted(map(canon, b)):
-                return False
-        elif isinstance(a, np.ndarray):
-            if not same_array(a, b):
-                return False
-        elif isinstance(a, np.generic):
-            if a.dtype != b.dtype or a.tobytes() != b.tobytes():
-                return False
-        elif isinstance(a, float):
-            if struct.pack("d", a) != struct.pack("d", b):
-                return False
-        elif isinstance(a, complex):
-            todo.extend([(a.real, b.real), (a.imag, b.imag)])
-        elif isinstance(a, (decimal.Decimal, datetime.time, datetime.datetime, array.array)):
-            if repr(a) != repr(b):  # NaNs, folds and zones too
-                return False
-        elif isinstance(a, uuid.UUID):
-            if a != b or a.is_safe is not b.is_safe:
-                return False
-        elif a != b:
-            return False
-    return True
-
-
-def same_array(a, b):
-    """numpy's own unpickling turns some arrays into the machine's byte order, and the decoder does not."""
-    if a.dtype.kind in "V":
-        alike = a.dtype == b.dtype and a.tobytes() == b.tobytes()
-    else:
-        alike = a.dtype.newbyteorder("=") == b.dtype.newbyteorder("=") and (
-            a.tobytes() == b.astype(a.dtype).tobytes() or np.array_equal(a, b, equal_nan=a.dtype.kind in "fcmM")
-        )
-    return alike and (a.shape, a.strides, a.flags.writeable) == (b.shape, b.strides, b.flags.writeable)
-
 
 # --- what is drawn
 
@@ -181,9 +109,7 @@ def agree_or_refuse(data, buffers=()):
         result = decode(data, [bytearray(buffer) for buffer in buffers])
     except (CorruptSegmentError, UntrustedValueError):
         return False
-    # What decoded names nothing but the table's rows, so pickle may have it too. (Not through a file: there the C
-    # unpickler loses bytes where an opcode crosses the end of a frame.)
-    assert same(result, pickle.loads(data, buffers=[bytearray(buffer) for buffer in buffers])), data
+    same_as_pickle(result, data, [bytearray(buffer) for buffer in buffers])
     return True
 
 

@@ -12,9 +12,10 @@ import sys
 import zoneinfo
 
 import pytest
+from alike import same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_values import DUMPS, PROTOCOLS, agree_or_refuse, edits, mutated, plain, same
+from plain_values import DUMPS, PROTOCOLS, agree_or_refuse, edits, mutated, plain
 
 from shmvar._core import _decode_plain as decode
 from shmvar._errors import CorruptSegmentError, UntrustedValueError

@@ -4,9 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+from alike import same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_values import PROTOCOLS, agree_or_refuse, arrays, dtypes, edits, mutated, same
+from plain_values import PROTOCOLS, agree_or_refuse, arrays, dtypes, edits, mutated
 
 from shmvar._core import _decode_plain as decode
 from shmvar._errors import UntrustedValueError

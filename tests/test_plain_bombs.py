@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from plain_values import same
+from alike import same
 
 from shmvar._core import _decode_plain as decode
 from shmvar._errors import CorruptSegmentError

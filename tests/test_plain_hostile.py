@@ -63,6 +63,12 @@ HOSTILE = {
     + b".",
     "a size that is not the kind's": dtype(b"i8", INT.replace(b"NNNJ\xff\xff\xff\xff", b"NNNK\x10")) + b".",
     "a kind of 3 bytes": dtype(b"i3", INT) + b".",
+    "a kind of 3 bytes, thrown away": dtype(b"i3", b"0N."),
+    "three of no unit": dtype(
+        b"M8", INT.replace(b"K\x03", b"K\x04", 1)[:-2] + b"N(C\x07genericK\x03K\x01K\x01t\x86tb"
+    )
+    + b".",
+    "the state of a dtype of numpy's own": dtype(b"i8", INT).replace(b"\x89\x88\x87", b"\x89\x89\x87") + b".",
     "objects": dtype(b"O8", INT) + b".",
     "a kind in words": dtype(b"i8,O", INT) + b".",
     "a giant item": dtype(b"V99999999999", INT) + b".",
@@ -141,4 +147,6 @@ def test_the_opcodes_of_the_hostile_streams_are_right():
     assert decode(record + b".") == np.dtype([("a", "i8"), ("b", "?")])
     assert decode(over(bytes(9), record, b"K\x01\x85")).tolist() == [(0, False)]
     assert decode(struct([], 8, sub=I8 + b"K\x01\x85\x86") + b".") == np.dtype(("i8", (1,)))
+    timed = dtype(b"M8", INT.replace(b"K\x03", b"K\x04", 1)[:-2] + b"N(C\x07genericK\x01K\x01K\x01t\x86tb")
+    assert decode(timed + b".") == np.dtype("M8")
     assert decode(b"cuuid\nUUID\n)\x81}X\x03\x00\x00\x00intK\x01sb.") == uuid.UUID(int=1)

@@ -14,9 +14,10 @@ import uuid
 
 import numpy as np
 import pytest
+from alike import same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_values import PROTOCOLS, agree_or_refuse, edits, mutated, same, standard, typed
+from plain_values import PROTOCOLS, agree_or_refuse, edits, mutated, standard, typed
 
 from shmvar._core import _decode_plain as decode
 

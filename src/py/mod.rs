@@ -17,6 +17,9 @@ mod segment;
 mod survey;
 mod together;
 
+#[cfg(fuzzing)]
+pub use plain::fuzz_plain;
+
 use pyo3::prelude::*;
 
 /// `shmvar._core`. Its classes are frozen and its state atomic or locked: a free-threaded interpreter stays so.

@@ -7,6 +7,7 @@
 
 mod build;
 mod call;
+mod depth;
 mod dtype;
 mod error;
 mod ndarray;
@@ -83,6 +84,19 @@ pub fn _decode_plain<'py>(py: Python<'py>, data: &[u8], buffers: Vec<Bound<'py, 
     decode(py, data, buffers, &Limits::default()).map_err(|error| to_pyerr(py, error))
 }
 
+/// For the fuzz target: a value, or why there is none.
+#[cfg(fuzzing)]
+pub fn fuzz_plain<'py>(
+    py: Python<'py>,
+    data: &[u8],
+    buffers: Vec<Bound<'py, PyByteArray>>,
+) -> std::result::Result<Py<PyAny>, String> {
+    match decode(py, data, buffers, &Limits::default()) {
+        Err(PlainError::Python(error)) => panic!("{error}"),
+        decoded => decoded.map_err(|error| error.to_string()),
+    }
+}
+
 fn too_much(limit: &'static str, value: u64) -> PlainError {
     PlainError::TooMuch { limit, value }
 }
@@ -157,11 +171,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             Op::Get(index) => {
                 let mut slot = self.stack.get(index).map_err(|why| self.damaged(why))?;
-                if let Slot::Value(Value { shape, .. }) = &mut slot {
-                    if let Shape::Node(node) = *shape {
-                        *shape = if self.nodes[node as usize].placed { *shape } else { Shape::Within(node) };
-                    }
-                }
+                self.note_way_back(&mut slot);
                 self.stack.push(slot);
             }
             Op::None => self.push(py.None().into_bound(py), 1, 0)?,
@@ -343,57 +353,6 @@ impl<'a, 'py> Decoder<'a, 'py> {
 
     fn last(&self, count: usize) -> Result<usize> {
         self.stack.last(count).map_err(|why| self.damaged(why))
-    }
-
-    fn height(&self, shape: Shape) -> u32 {
-        match shape {
-            Shape::Fixed(height) => height,
-            Shape::Node(node) => self.nodes[node as usize].height,
-            Shape::TupleOf(node) => self.nodes[node as usize].height.saturating_add(1),
-            // No deeper for it: a way back up.
-            Shape::Within(_) => 0,
-        }
-    }
-
-    /// The item as something that goes into a container, and the height the container then has.
-    fn child<'s>(&mut self, slot: &'s Slot<'py>) -> Result<(&'s Value<'py>, u32)> {
-        let Slot::Value(value) = slot else { return Err(self.no_value(slot)) };
-        let height = self.height(value.shape).saturating_add(1);
-        if height > self.limits.depth {
-            return Err(too_much("depth", self.limits.depth.into()));
-        }
-        match value.shape {
-            Shape::Node(node) => self.nodes[node as usize].placed = true,
-            Shape::Within(node) => {
-                self.nodes[node as usize].placed = true;
-                self.untold(node, self.nodes[node as usize].deques)?;
-            }
-            Shape::Fixed(_) | Shape::TupleOf(_) => {}
-        }
-        Ok((value, height))
-    }
-
-    /// Deques inside each other in `value`, as far as what holds it is told.
-    fn deques(&self, value: &Value<'py>) -> u32 {
-        match value.shape {
-            Shape::Fixed(_) => value.deques,
-            Shape::Node(node) | Shape::TupleOf(node) => self.nodes[node as usize].deques,
-            Shape::Within(_) => 0,
-        }
-    }
-
-    /// A node that lies in something already has, or gets, so many deques below it. A path from the outermost value
-    /// leaves each node once, so what it meets is at most what its first node was told, and the sum of these.
-    fn untold(&mut self, node: u32, deques: u32) -> Result<()> {
-        let node = &mut self.nodes[node as usize];
-        if deques > node.untold {
-            self.untold = self.untold.saturating_add(deques - node.untold);
-            node.untold = deques;
-        }
-        if self.untold > self.limits.deques {
-            return Err(too_much("deques inside each other", self.limits.deques.into()));
-        }
-        Ok(())
     }
 
     /// Decimals and Fractions compare with ints by arithmetic, which is quadratic in C: not with giant ones.

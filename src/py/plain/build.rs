@@ -193,28 +193,6 @@ impl<'py> Decoder<'_, 'py> {
         }
     }
 
-    /// Notes that `value` now lies in `target`. A container that was already inside another when it grew is not
-    /// followed upwards, so a stream made for it can nest mutable containers deeper than the limit: the interpreter
-    /// frees and walks those without recursion. Tuples, which it hashes recursively, are exact; deques, which it frees
-    /// recursively, are bounded from above.
-    fn grow(&mut self, target: &Value<'py>, value: &Value<'py>, height: u32) -> Result<()> {
-        let (Shape::Node(node) | Shape::Within(node)) = target.shape else { return Ok(()) };
-        // A list in itself is no deeper for it.
-        if matches!(value.shape, Shape::Node(own) | Shape::Within(own) if own == node) {
-            return Ok(());
-        }
-        let deques = self.deques(value);
-        let entry = &mut self.nodes[node as usize];
-        entry.height = entry.height.max(height);
-        let deques = deques + u32::from(entry.class == Class::Deque);
-        entry.deques = entry.deques.max(deques);
-        let placed = entry.placed;
-        if deques > self.limits.deques {
-            return Err(too_much("deques inside each other", self.limits.deques.into()));
-        }
-        if placed { self.untold(node, deques) } else { Ok(()) }
-    }
-
     /// Everything that is asked of a dict key or set member before the interpreter hashes it.
     pub(super) fn check_key(&mut self, key: &Value<'py>) -> Result<()> {
         if key.weight == 0 {

@@ -79,10 +79,7 @@ impl<'py> Decoder<'_, 'py> {
         };
         let built = match &self.pending[index as usize] {
             Pending::Uuid => self.uuid(&state.obj)?,
-            Pending::Dtype(kind) => {
-                let kind = kind.clone();
-                self.dtype_state(&kind, &state.obj)?
-            }
+            Pending::Dtype(letter, number) => self.dtype_state(*letter, *number, &state.obj)?,
             Pending::Array => self.array_state(&state.obj)?,
             Pending::Built(_) => return Err(self.damaged("a second state for one object")),
         };

@@ -92,19 +92,39 @@ impl Desc {
 impl<'py> Decoder<'_, 'py> {
     /// `numpy.dtype('i8', False, True)`, of which the state is still to come.
     pub(super) fn dtype(&mut self, items: &[Bound<'py, PyAny>]) -> Result<()> {
-        let flags = items.iter().skip(1).all(|flag| flag.is_exact_instance_of::<PyBool>());
+        let is =
+            |flag: &Bound<'py, PyAny>, value| flag.cast_exact::<PyBool>().is_ok_and(|flag| flag.is_true() == value);
+        // Not aligned, and a copy: without one, the state would be that of numpy's own.
         let kind = match items {
-            [kind, _, _] if flags => kind.cast_exact::<PyString>().ok().and_then(|kind| kind.to_str().ok()),
+            [kind, aligned, copied] if is(aligned, false) && is(copied, true) => kind.cast_exact::<PyString>().ok(),
             _ => None,
         };
-        match kind {
-            Some(kind) if kind.len() <= 16 => self.push_pending(Pending::Dtype(kind.to_owned())),
-            _ => Err(needs("a numpy.dtype that is no plain one")),
+        let kind = kind.and_then(|kind| kind.to_str().ok());
+        let Some(kind) = kind else { return Err(needs("a numpy.dtype that is no plain one")) };
+        let (letter, digits) = kind.split_at_checked(1).unwrap_or((kind, ""));
+        if letter == "O" {
+            return Err(needs("Python objects in a numpy.dtype"));
+        }
+        let decimal = !digits.is_empty() && digits.len() <= 10 && digits.bytes().all(|digit| digit.is_ascii_digit());
+        let number = if decimal { digits.parse::<usize>().ok() } else { None };
+        let fits = number.is_some_and(|number| match letter {
+            "b" => number == 1,
+            "i" | "u" => matches!(number, 1 | 2 | 4 | 8),
+            "f" => matches!(number, 2 | 4 | 8 | 16),
+            "c" => matches!(number, 8 | 16 | 32),
+            "M" | "m" => number == 8,
+            "S" | "V" => number <= MOST_BYTES,
+            "U" => number <= MOST_BYTES / 4,
+            _ => false,
+        });
+        match (letter.bytes().next(), number) {
+            (Some(letter), Some(number)) if fits => self.push_pending(Pending::Dtype(letter, number)),
+            _ => Err(needs(format!("a numpy.dtype of kind {}", letter.escape_debug()))),
         }
     }
 
-    /// Kind and size, as in `i8`, and the state that goes with it.
-    pub(super) fn dtype_state(&mut self, kind: &str, state: &Bound<'py, PyAny>) -> Result<Value<'py>> {
+    /// Of a kind and size, as in `i8`, with the state that goes with it.
+    pub(super) fn dtype_state(&mut self, letter: u8, number: usize, state: &Bound<'py, PyAny>) -> Result<Value<'py>> {
         let Ok(state) = state.cast_exact::<PyTuple>() else {
             return Err(self.damaged("the state of a dtype that is no tuple"));
         };
@@ -115,17 +135,9 @@ impl<'py> Decoder<'_, 'py> {
         if self.number(version)? != 3 + rest.len() as i64 {
             return Err(needs("a numpy.dtype of another version"));
         }
-        let (letter, digits) = kind.split_at_checked(1).unwrap_or(("", ""));
-        if letter == "O" {
-            return Err(needs("Python objects in a numpy.dtype"));
-        }
-        let number = if digits.bytes().all(|digit| digit.is_ascii_digit()) { digits.parse().ok() } else { None };
-        let Some(number) = number.filter(|number| *number <= MOST_BYTES) else {
-            return Err(needs(format!("a numpy.dtype of kind {letter}")));
-        };
         let (metadata, unit) = match (letter, rest) {
             (_, []) => (None, None),
-            ("M" | "m", [pair]) => match pair.cast_exact::<PyTuple>() {
+            (b'M' | b'm', [pair]) => match pair.cast_exact::<PyTuple>() {
                 Ok(pair) if pair.len() == 2 => (Some(pair.get_item(0)?), Some(self.time_unit(&pair.get_item(1)?)?)),
                 _ => return Err(self.damaged("a numpy time without its unit")),
             },
@@ -143,7 +155,7 @@ impl<'py> Decoder<'_, 'py> {
         let stated = self.number(item_size)?;
         let (obj, desc) = match (subarray.is_none(), names.is_none() && fields.is_none()) {
             (true, true) => self.plain_dtype(letter, number, order, unit, stated)?,
-            _ if letter != "V" || stated != number as i64 => {
+            _ if letter != b'V' || stated != number as i64 => {
                 return Err(needs("a numpy.dtype of two kinds at once"));
             }
             (false, true) => self.subarray(subarray, number)?,
@@ -179,41 +191,33 @@ impl<'py> Decoder<'_, 'py> {
 
     fn plain_dtype(
         &mut self,
-        letter: &str,
+        letter: u8,
         number: usize,
         order: &Bound<'py, PyAny>,
         unit: Option<String>,
         stated: i64,
     ) -> Result<(Bound<'py, PyAny>, Desc)> {
         let order = order.cast_exact::<PyString>().ok().and_then(|order| order.to_str().ok()).unwrap_or_default();
-        let fits = match letter {
-            "b" => number == 1,
-            "i" | "u" => matches!(number, 1 | 2 | 4 | 8),
-            "f" => matches!(number, 2 | 4 | 8 | 16),
-            "c" => matches!(number, 8 | 16 | 32),
-            "M" | "m" => number == 8 && unit.is_some(),
-            "S" | "U" | "V" => true,
-            _ => false,
-        };
-        let size = if letter == "U" { number.saturating_mul(4) } else { number };
-        if !fits || size > MOST_BYTES || !matches!(order, "<" | ">" | "=" | "|") {
-            return Err(needs(format!("a numpy.dtype of kind {letter}{number}")));
+        let timed = !matches!(letter, b'M' | b'm') || unit.is_some();
+        if !timed || !matches!(order, "<" | ">" | "=" | "|") {
+            return Err(self.damaged("a dtype without its unit or byte order"));
         }
+        let size = if letter == b'U' { 4 * number } else { number };
         // -1: as the kind says.
-        if stated != size as i64 && (stated != -1 || matches!(letter, "S" | "U" | "V")) {
+        if stated != size as i64 && (stated != -1 || matches!(letter, b'S' | b'U' | b'V')) {
             return Err(self.damaged("a dtype whose sizes differ"));
         }
         let swapped = matches!((order, cfg!(target_endian = "big")), ("<", true) | (">", false));
         let check = match letter {
-            "b" => Check::Bool,
-            "U" => Check::Text { swapped },
+            b'b' => Check::Bool,
+            b'U' => Check::Text { swapped },
             _ => Check::Any,
         };
-        let slow = matches!((letter, number), ("f", 16) | ("c", 32));
-        let text = format!("{order}{letter}{number}{}", unit.unwrap_or_default());
+        let slow = matches!((letter, number), (b'f', 16) | (b'c', 32));
+        let text = format!("{order}{}{number}{}", char::from(letter), unit.unwrap_or_default());
         let obj = self.construct(&DTYPE, (text,))?;
         self.same_size(&obj, size)?;
-        Ok((obj, Desc::scalar(size, check, letter == "V", slow)))
+        Ok((obj, Desc::scalar(size, check, letter == b'V', slow)))
     }
 
     /// Both sides must mean the same before bytes are counted by it.
@@ -237,7 +241,7 @@ impl<'py> Decoder<'_, 'py> {
             true if ones && (1..=i32::MAX.into()).contains(&count) => {
                 Ok(format!("[{count}{}]", String::from_utf8_lossy(name)))
             }
-            false if ones && name == b"generic" => Ok(String::new()),
+            false if ones && count == 1 && name == b"generic" => Ok(String::new()),
             _ => Err(self.damaged("a numpy time in a unit that is none")),
         }
     }

@@ -29,8 +29,8 @@ impl<'py> Slot<'py> {
 /// What pickle makes in two steps, a call and then `BUILD`.
 pub enum Pending<'py> {
     Uuid,
-    /// With its kind and size, as `i8`.
-    Dtype(String),
+    /// With its kind and size, as in `i8`.
+    Dtype(u8, usize),
     Array,
     Built(Value<'py>),
 }
