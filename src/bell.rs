@@ -11,6 +11,8 @@ use crate::sync::{Ordering, fence};
 pub fn mark(bell: &Bell, bits: u32) -> u32 {
     let rings = bell.rings.load(Ordering::SeqCst);
     bell.waits.fetch_or(bits, Ordering::SeqCst);
+    // CRASH: a mark without a sleeper: one ring for nobody takes it away.
+    crash_point!("bell-marked");
     // SYNC: with the barrier of `ring`: our mark is set before we look, what we look for is stored before it looks.
     fence(Ordering::SeqCst);
     rings

@@ -116,6 +116,8 @@ impl Attachment {
         let list = List(plans.iter().map(entry).collect());
         let bytes = list.to_bytes();
         spans.push(self.fill(0, &[], &[&bytes], bytes.len() as u64, patience)?);
+        // CRASH: spans that are filling in our name: freed with us, for no batch names the list.
+        crash_point!("list-filled");
         Ok((spans, list))
     }
 
@@ -340,6 +342,7 @@ impl Writer<'_> {
             };
             let Some((offset, content)) = found else { return self.end(None) };
             self.discard_in_batch(offset, &content, Progress { cursor: number + 1, ..progress })?;
+            crash_point!("batch-step");
         }
     }
 

@@ -145,6 +145,7 @@ impl Writer<'_> {
             };
             if self.att.expiry_of(&content)?.is_some_and(|expiry| expiry <= now) {
                 self.discard(offset, &content)?;
+                crash_point!("expired-collected");
                 any = true;
             }
         }

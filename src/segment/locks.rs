@@ -517,7 +517,9 @@ impl Writer<'_> {
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
         let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
-        self.replace(offset, content, None, &mut change).map(|_| true)
+        self.replace(offset, content, None, &mut change)?;
+        crash_point!("lock-stored");
+        Ok(true)
     }
 
     /// Changes a lock that has a slot. False: there is no block for it yet.
@@ -528,7 +530,10 @@ impl Writer<'_> {
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
         let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
-        self.replace(offset, content, Some(old), &mut change).map(|_| true)
+        self.replace(offset, content, Some(old), &mut change)?;
+        // CRASH: it is a dead one's, or reserved for one, or as he left it: all of that is met by who waits or buries.
+        crash_point!("lock-changed");
+        Ok(true)
     }
 
     fn lock_content(&mut self, plan: &Plan<'_>, change: &mut crate::intent::Change) -> Result<Option<Content>> {
@@ -555,9 +560,13 @@ impl Writer<'_> {
         let reserved = LockWord { owner: NOBODY, since: os::monotonic_ms() as u16, ..lock };
         // Without a block for the reservation it is free for all.
         if lock.next != NOBODY && self.set_lock(name, offset, old, reserved)? {
+            crash_point!("lock-reserved");
             return Ok(true);
         }
-        self.discard(offset, old).map(|()| false)
+        self.discard(offset, old)?;
+        // CRASH: free, and nobody was woken: the sleepers look again after their slice.
+        crash_point!("lock-freed");
+        Ok(false)
     }
 
     /// Locks that could not be let go when they should have been.
@@ -579,6 +588,8 @@ impl Writer<'_> {
         if let Some(record) = self.att.participant(self.me) {
             if record.locks.load(Ordering::Relaxed) == 0 {
                 record.locks.store(1, Ordering::SeqCst);
+                // CRASH: whoever buries us looks through the table and finds nothing.
+                crash_point!("locks-marked");
             }
         }
     }

@@ -449,6 +449,7 @@ impl Writer<'_> {
         if record.locks.load(Ordering::Relaxed) != 0 {
             self.bury_locks(number)?;
             record.locks.store(0, Ordering::Relaxed);
+            crash_point!("locks-unmarked");
         }
         if record.spans.load(Ordering::Relaxed) != 0 {
             let mine = |state| matches!(state, SpanState::Filling | SpanState::Freeing);

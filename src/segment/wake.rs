@@ -67,6 +67,8 @@ impl Attachment {
         if bits & WATCHER != 0 {
             let watch = &self.state().watch;
             watch.fetch_add(1, Ordering::SeqCst);
+            // CRASH: the watchers look again after their slice.
+            crash_point!("watch-counted");
             futex::wake(watch, ALL);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::common::{existing, role_key};
 use crate::operations::{Begins, OPERATIONS};
-use shmvar::{Held, Index, Key, Options, Segment, crash};
+use shmvar::{Held, Index, Key, LockGuard, Options, Segment, crash};
 use std::io::{BufRead, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -14,6 +14,7 @@ pub struct Stage {
     pub key: Key,
     pub segment: Option<Segment>,
     pub held: Vec<Held>,
+    pub locks: Vec<LockGuard>,
     pub thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -118,7 +119,7 @@ fn child() {
     let name = std::env::var("OPERATION").unwrap();
     let operation = OPERATIONS.iter().find(|operation| operation.name == name).expect("an operation");
     let segment = (operation.begins == Begins::Attached).then(|| existing(&key));
-    let mut stage = Stage { key, segment, held: Vec::new(), thread: None };
+    let mut stage = Stage { key, segment, held: Vec::new(), locks: Vec::new(), thread: None };
     (operation.setup)(&mut stage);
     match std::env::var("ORDER") {
         Ok(order) => crash::arm(&order),

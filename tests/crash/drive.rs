@@ -2,13 +2,14 @@
 
 use crate::child::{End, attach, start};
 use crate::common::{Fresh, watchdog};
-use crate::operations::{Begins, MEND, Operation};
-use crate::survivor::{Snapshot, go_on, in_use, leave_nothing, old_or_new};
-use shmvar::{Key, Segment};
+use crate::operations::{Begins, Beside, MEND, Operation};
+use crate::survivor::{Snapshot, go_on, in_use, leave_nothing, old_or_new, together};
+use shmvar::{Index, Key, Plain, Segment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 /// The n-th passage of a point.
@@ -78,6 +79,41 @@ impl Scene {
         self.fresh.as_ref().map_or_else(Snapshot::default, |fresh| Snapshot::read_only(&self.key, &fresh.segment))
     }
 
+    /// Runs a child, with somebody of this process who waits for what it does.
+    fn beside<T>(&self, operation: &Operation, what: &str, act: impl FnOnce() -> T) -> T {
+        let Some(Fresh { segment, .. }) = self.fresh.as_ref().filter(|_| operation.beside != Beside::Nothing) else {
+            return act();
+        };
+        std::thread::scope(|scope| {
+            if operation.beside == Beside::WaitsForLock {
+                // It is the child's first.
+                let (tell, told) = std::sync::mpsc::channel::<()>();
+                let waiter = scope.spawn(move || {
+                    while !segment.attachment().unwrap().is_locked(&Index::Int(1), &Plain).unwrap() {
+                        if told.recv_timeout(Duration::from_millis(1)) != Err(RecvTimeoutError::Timeout) {
+                            return;
+                        }
+                    }
+                    let guard = segment.lock(1, Some(Duration::from_secs(10))).unwrap();
+                    assert!(guard.is_some(), "the lock was not handed on");
+                });
+                let done = act();
+                drop(tell);
+                waiter.join().unwrap_or_else(|_| panic!("{what}: see above"));
+                return done;
+            }
+            let before = segment.version(1).unwrap();
+            let waiter = scope.spawn(move || segment.wait(1, Some(before), Some(Duration::from_secs(2))).unwrap());
+            let done = act();
+            // Mended, if anything is to be.
+            segment.check().unwrap();
+            let now = segment.version(1).unwrap();
+            let seen = waiter.join().unwrap_or_else(|_| panic!("{what}: see above"));
+            assert_eq!(seen, Some(now).filter(|now| *now != before), "{what}: what was waited for");
+            done
+        })
+    }
+
     /// Reads, mends, goes on, cleans up. Bytes that the object takes then.
     fn survive(&self, old: &Snapshot, new: &Snapshot, operation: &Operation, what: &str) -> u64 {
         let own = self.fresh.is_none().then(|| attach(&self.key, self.perm));
@@ -86,7 +122,11 @@ impl Scene {
             (None, own) => own.as_ref().expect("just attached"),
         };
         if self.fresh.is_some() {
-            old_or_new(&self.read_only(), old, new, operation.one_step, &format!("{what}, read only"));
+            let whole = operation.one_step && !operation.batch;
+            old_or_new(&self.read_only(), old, new, whole, &format!("{what}, read only"));
+            if operation.one_step {
+                together(&self.key, segment, old, new, what);
+            }
         }
         segment.check().unwrap_or_else(|error| panic!("{what}: {error}"));
         if self.fresh.is_some() {
@@ -125,25 +165,28 @@ fn segment_is_gone(segment: &Segment) -> bool {
 pub fn rehearse(operation: &Operation) -> Rehearsal {
     let scene = Scene::new(operation);
     let what = format!("{}, rehearsed", operation.name);
-    let mut child = start(operation.name, &scene.key, None);
-    let old = child.when_ready(|| scene.read_only());
-    let (end, passed, said) = child.finish();
-    assert_eq!(end, End::Well, "{what}: {said}");
+    let (old, passed) = scene.beside(operation, &what, || {
+        let mut child = start(operation.name, &scene.key, None);
+        let old = child.when_ready(|| scene.read_only());
+        let (end, passed, said) = child.finish();
+        assert_eq!(end, End::Well, "{what}: {said}");
+        (old, passed)
+    });
     let new = scene.read_only();
     assert!(!operation.changes || old != new, "{what}: it changes nothing");
     let resident = scene.survive(&new, &new, operation, &what);
     Rehearsal { passed, old, new, resident }
 }
 
-/// Which passages of which points: of those passed often the first ones, one in the middle, and the last.
+/// Which passages of which points: of those passed often the first two, one in the middle, and the last.
 pub fn passages(operation: &Operation, passed: &[String]) -> Vec<Passage> {
     let mut counts = BTreeMap::<&String, u64>::new();
     passed
         .iter()
-        .filter(|name| name.starts_with(operation.only))
+        .filter(|name| operation.only.iter().any(|only| name.starts_with(only)))
         .for_each(|name| *counts.entry(name).or_default() += 1);
     let chosen = |(name, all): (&String, u64)| {
-        let wanted = move |n: &u64| all <= 4 || *n <= 3 || *n == all / 2 || *n == all;
+        let wanted = move |n: &u64| all <= 3 || *n <= 2 || *n == all / 2 || *n == all;
         (1..=all).filter(wanted).map(|n| (name.clone(), n)).collect::<Vec<_>>()
     };
     counts.into_iter().flat_map(chosen).collect()
@@ -151,7 +194,8 @@ pub fn passages(operation: &Operation, passed: &[String]) -> Vec<Passage> {
 
 fn die(scene: &Scene, operation: &Operation, (point, passage): &Passage) -> String {
     let what = format!("{}, killed at {point}:{passage}", operation.name);
-    let (end, _, said) = start(operation.name, &scene.key, Some(&format!("{point}:{passage}"))).finish();
+    let order = format!("{point}:{passage}");
+    let (end, _, said) = scene.beside(operation, &what, || start(operation.name, &scene.key, Some(&order)).finish());
     assert_eq!(end, End::Killed, "{what}: it was not passed");
     assert!(said.contains(&format!("killed at {point}\n")), "{what}: {said}");
     what
@@ -178,10 +222,11 @@ pub fn mending(operation: &Operation, first: &Passage) -> Vec<String> {
     passed
 }
 
-/// The last passage of each point.
-pub fn last(passed: &[String]) -> Vec<Passage> {
+/// The last passage of each point after whose deaths there is a second one.
+pub fn last(operation: &Operation, passed: &[String]) -> Vec<Passage> {
     let mut counts = BTreeMap::<&String, u64>::new();
-    passed.iter().for_each(|name| *counts.entry(name).or_default() += 1);
+    let wanted = |name: &&String| operation.pairs.iter().any(|start| name.starts_with(start));
+    passed.iter().filter(wanted).for_each(|name| *counts.entry(name).or_default() += 1);
     counts.into_iter().map(|(name, all)| (name.clone(), all)).collect()
 }
 

@@ -14,6 +14,7 @@ mod common;
 mod child;
 mod drive;
 mod operations;
+mod stages;
 mod survivor;
 mod table;
 
@@ -59,9 +60,9 @@ fn f1_f2_f3_f4_f24_killed_at_every_point_of_every_operation_others_go_on_and_not
 /// passes then (its first).
 #[test]
 fn f1_killed_while_mending_the_next_one_mends() {
-    let some = rehearsals().iter().filter(|(operation, _)| operation.pairs);
+    let some = rehearsals().iter().filter(|(operation, _)| !operation.pairs.is_empty());
     let deaths = some.flat_map(|(operation, rehearsal)| {
-        let firsts = drive::last(&rehearsal.passed).into_iter();
+        let firsts = drive::last(operation, &rehearsal.passed).into_iter();
         firsts.map(move |first| (*operation, rehearsal, first))
     });
     let pairs = work(deaths.collect(), |(operation, rehearsal, first)| {
@@ -80,7 +81,7 @@ fn f1_killed_while_mending_the_next_one_mends() {
 /// After each death of the others one more, at a passage that goes round.
 #[test]
 fn f1_killed_once_more_after_any_death_the_next_one_mends() {
-    let others = rehearsals().iter().filter(|(operation, _)| !operation.pairs);
+    let others = rehearsals().iter().filter(|(operation, _)| !operation.pairs.contains(&""));
     let deaths = others.flat_map(|(operation, rehearsal)| {
         let firsts = passages(operation, &rehearsal.passed).into_iter();
         firsts.map(move |first| (*operation, rehearsal, first))

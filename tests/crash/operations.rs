@@ -6,13 +6,14 @@
 //!
 //! The child is attached already, unless the entry `.begins(..)` otherwise. What it changes is found by a rehearsal; that
 //! the change is one step or none is checked unless it says `.in_steps()`, that there is one unless it `.changes_nothing()`.
-//! `.with_pairs()`: after a death at each of its points, whoever mends is killed at each point that he passes.
+//! `.with_pairs()`: after a death at each of its points, whoever mends is killed at each point that he passes;
+//! `.with_pairs_after(..)`: after deaths at those points only. `.batch()`: who may not write reads the variables one by one in
+//! any state, and together as they were or become. `.beside(..)`: somebody who lives waits for what the child does.
 
-use crate::child::{Stage, attach, report, value};
+use crate::child::{Stage, attach, value};
 use crate::common::existing;
-use crate::survivor::MENDING;
-use shmvar::{Error, Options, Plain, Segment, crash};
-use std::os::unix::fs::FileExt;
+use crate::stages::*;
+use shmvar::{Error, Index, Options, Plain, Segment, crash};
 use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,14 +35,29 @@ pub struct Operation {
     pub act: fn(&mut Stage),
     pub one_step: bool,
     pub changes: bool,
-    pub pairs: bool,
+    /// It makes several changes at one instant, in steps that readers of one variable see.
+    pub batch: bool,
+    /// After a death at points that begin so, whoever mends is killed, too.
+    pub pairs: &'static [&'static str],
     /// Killed at points that begin so only.
-    pub only: &'static str,
+    pub only: &'static [&'static str],
+    pub beside: Beside,
+}
+
+/// What the process that survives does meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    Nothing,
+    /// Asks for the lock 1, and gets it.
+    WaitsForLock,
+    /// Waits for variable 1 to change.
+    WaitsForChange,
 }
 
 const fn op(name: &'static str, setup: fn(&mut Stage), act: fn(&mut Stage)) -> Operation {
     let (begins, perm, one_step, changes) = (Begins::Attached, 0o600, true, true);
-    Operation { name, begins, perm, setup, act, one_step, changes, pairs: false, only: "" }
+    let (pairs, only, beside): (_, &[&str], _) = (&[], &[""], Beside::Nothing);
+    Operation { name, begins, perm, setup, act, one_step, changes, batch: false, pairs, only, beside }
 }
 
 impl Operation {
@@ -58,20 +74,37 @@ impl Operation {
         Operation { changes: false, ..self }
     }
     const fn with_pairs(self) -> Self {
-        Operation { pairs: true, ..self }
+        self.with_pairs_after(&[""])
     }
-    const fn only(self, only: &'static str) -> Self {
+    const fn with_pairs_after(self, pairs: &'static [&'static str]) -> Self {
+        Operation { pairs, ..self }
+    }
+    const fn only(self, only: &'static [&'static str]) -> Self {
         Operation { only, ..self }
+    }
+    const fn batch(self) -> Self {
+        Operation { batch: true, ..self }
+    }
+    const fn beside(self, beside: Beside) -> Self {
+        Operation { beside, ..self }
     }
 }
 
 /// One that the tests of second deaths name.
 pub const MEND: &str = "mend";
 
-/// Lengths of values: in the slot, in a block, in a span.
-const INLINE: usize = 8;
-const RECORD: usize = 400;
-const SPAN: usize = 17_000;
+/// Points of named locks; what else a call passes depends on how long it waits.
+const LOCKS: &[&str] = &["lock-stored", "lock-changed", "lock-reserved", "lock-freed", "locks-"];
+/// The same with all of the change: nobody waits in it.
+const LOCKS_AND_CHANGES: &[&str] = &["lock-", "locks-", "intent-", "slot-", "mark-", "rung"];
+
+/// What tells changes apart that pass the same otherwise.
+const CHANGES: &[&str] = &["expiring-", "intent-", "slot-", "block-", "record-"];
+const COLLECTING: &[&str] = &["expired-", "intent-valid", "slot-whole"];
+const BATCH: &[&str] =
+    &["batch-", "cursor-", "many-", "list-", "record-", "block-applied", "span-applied", "root-", "slot-w"];
+/// Those of a burial, besides.
+const BURYING: &[&str] = &["lock-", "locks-", "taken-over", "intent-", "slot-", "buried"];
 
 pub static OPERATIONS: &[Operation] = &[
     // Coming and going.
@@ -156,11 +189,114 @@ pub static OPERATIONS: &[Operation] = &[
     op("remove, record, the slab goes back", slab_nearly_empty, |s| s.remove(3)),
     op("remove, span", |s| s.put(1, 1, SPAN), |s| s.remove(1)),
     op("remove, span, free pages are given back", |s| s.put(1, 1, 80 << 20), |s| s.remove(1)),
-    op("clear", some_of_each, |s| s.segment().clear().unwrap()).in_steps(),
-    op("clear, a table of tombstones", fill_the_table, |s| s.segment().clear().unwrap()).in_steps(),
+    op("clear", some_of_each, |s| s.segment().clear().unwrap()).batch().with_pairs_after(&["batch-step"]),
+    op("clear, a table of tombstones", fill_the_table, |s| s.segment().clear().unwrap()).batch().only(BATCH),
     op("resize, up", |_| {}, |s| s.segment().resize(400 << 20, &Plain).unwrap()),
     op("resize, down", |_| {}, |s| s.segment().resize(1 << 20, &Plain).unwrap()),
-    op("trim", warm_spans, |s| s.segment().trim(&Plain).unwrap()).changes_nothing(),
+    op("trim", warm_spans, trim).changes_nothing(),
+    // Adding, storing what expires, storing many.
+    op("add, inline", |s| add(s, 1), |s| add(s, 1)),
+    op("add, text", |s| add(s, "one"), |s| add(s, "one")).only(CHANGES),
+    op("add, missing", |_| {}, |s| add(s, 1)),
+    op("compare and put", |s| s.put(1, 1, INLINE), compare_and_put),
+    op("put, with a time to live, new", |_| {}, |s| put_for(s, 1, RECORD, HOUR)).only(CHANGES),
+    op("put, with a time to live, by one", |s| put_for(s, 1, RECORD, HOUR), |s| put_for(s, 1, SPAN, HOUR))
+        .only(CHANGES),
+    op("put, over one that expired", |s| put_for(s, 1, RECORD, INSTANT), |s| s.put(1, 2, RECORD)).only(CHANGES),
+    op("put, full until what expired is collected", nearly_full, |s| s.put(1, 2, 30_000)).only(COLLECTING),
+    op("put, the table is full of what expired", fill_the_table_with_expired, |s| s.put(1, 2, INLINE))
+        .only(&["expired-"]),
+    op("put, many, inline", |s| s.put(2, 1, INLINE), |s| put_many(s, &[(1, INLINE), (2, INLINE), (3, INLINE)])).batch(),
+    op("put, many, records", |s| s.put(2, 1, RECORD), |s| put_many(s, &[(1, RECORD), (2, RECORD), (3, 5_000)]))
+        .batch()
+        .only(BATCH),
+    op("put, many, spans", |s| s.put(2, 1, SPAN), |s| put_many(s, &[(1, SPAN), (2, SPAN + 1)])).batch().only(BATCH),
+    op("put, many, some of each", some_of_each, put_some_of_each).batch().with_pairs_after(&[
+        "list-filled",
+        "batch-",
+        "cursor-stored",
+        "many-stored",
+    ]),
+    op("put, many, the table grows", fill_the_table, |s| put_many(s, &[(1, INLINE), (2, INLINE)])).batch().only(BATCH),
+    op("get, many", some_of_each, |s| {
+        let got = s.segment().get_many_pickles(&[0, 2, 5, 99].map(Index::Int)).unwrap();
+        assert_eq!(got.iter().filter(|got| got.is_some()).count(), 3);
+    })
+    .changes_nothing(),
+    // Named locks.
+    op("lock, take", |_| {}, |s| take(s, 1)).changes_nothing().with_pairs_after(&["lock-stored"]),
+    op("lock, take, text", |_| {}, |s| take(s, "one")).changes_nothing().only(LOCKS_AND_CHANGES),
+    op(
+        "lock, take two",
+        |_| {},
+        |s| {
+            take(s, 2);
+            take(s, "two");
+        },
+    )
+    .changes_nothing()
+    .only(LOCKS),
+    op("lock, let go", |s| take(s, 1), |s| s.locks.clear()).changes_nothing(),
+    op("lock, let go, text", |s| take(s, "one"), |s| s.locks.clear()).changes_nothing(),
+    op(
+        "lock, let go, somebody is next",
+        |s| {
+            take(s, 1);
+            until_somebody_is_next(s);
+        },
+        |s| s.locks.clear(),
+    )
+    .changes_nothing()
+    .beside(Beside::WaitsForLock)
+    .only(LOCKS_AND_CHANGES),
+    op("lock, wait, and be handed it", |s| a_thread_holds(s, 300), |s| take(s, 1)).changes_nothing().only(LOCKS),
+    op(
+        "lock, wait in vain",
+        |s| a_thread_holds(s, 1_500),
+        |s| {
+            assert!(s.segment().lock(1, Some(Duration::from_millis(60))).unwrap().is_none());
+        },
+    )
+    .changes_nothing()
+    .only(LOCKS),
+    op("lock, take over", |s| s.another_dies("lock, take", "lock-released:1"), |s| take(s, 1))
+        .changes_nothing()
+        .only(LOCKS),
+    op("lock, take over, text", |s| s.another_dies("lock, take two", "lock-released:4"), |s| take(s, "two"))
+        .changes_nothing()
+        .only(LOCKS),
+    op("bury, the owner of locks", |s| s.another_dies("lock, take two", "lock-stored:2"), trim)
+        .changes_nothing()
+        .with_pairs_after(&["lock-freed", "locks-unmarked"])
+        .only(BURYING),
+    op(
+        "bury, who was next",
+        |s| {
+            take(s, 1);
+            s.another_dies("lock, wait, and be handed it", "lock-changed:1");
+        },
+        trim,
+    )
+    .changes_nothing()
+    .only(BURYING),
+    op(
+        "bury, for whom a lock is reserved",
+        |s| s.another_dies("lock, wait, and be handed it", "lock-reserved:1"),
+        trim,
+    )
+    .changes_nothing()
+    .only(BURYING),
+    // Waking.
+    op("put, somebody waits", until_somebody_waits, |s| s.put(1, 2, INLINE)).beside(Beside::WaitsForChange),
+    op("put, somebody watches", watch, |s| s.put(1, 2, INLINE)).only(&["mark-", "rung", "watch-"]),
+    op(
+        "wait",
+        |_| {},
+        |s| {
+            assert!(s.segment().wait(7_000, Some(0), None).unwrap().is_some());
+        },
+    )
+    .changes_nothing(),
     // Reading what is large; views.
     op("get, span", |s| s.put(1, 1, SPAN), |s| drop(s.segment().get_bytes(1).unwrap())).changes_nothing(),
     op(
@@ -173,7 +309,7 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .changes_nothing(),
     op("fork, with views", in_a_view, fork).in_steps(),
-    op("fork, with views, a writer stands still", in_a_view_and_a_writer_stands, fork).in_steps().only("child-"),
+    op("fork, with views, a writer stands still", in_a_view_and_a_writer_stands, fork).in_steps().only(&["child-"]),
     // Mending what others left, by an operation that meets it.
     op(
         "repair, a record half put",
@@ -196,124 +332,10 @@ pub static OPERATIONS: &[Operation] = &[
     op(
         "bury, a span half filled and pins",
         |s| s.another_dies("drop the last view of a span that was replaced", "unpinned:1"),
-        |s| {
-            s.segment().trim(&Plain).unwrap();
-        },
+        trim,
     )
     .changes_nothing()
     .with_pairs(),
-    op("bury, a span half given back", |s| s.another_dies("trim", "punched:1"), |s| s.segment().trim(&Plain).unwrap())
-        .changes_nothing(),
+    op("bury, a span half given back", |s| s.another_dies("trim", "punched:1"), trim).changes_nothing(),
     op(MEND, |_| {}, mend).begins(Begins::Detached).changes_nothing(),
 ];
-
-/// What whoever comes next does, of his own: attaches, meets the lock, looks after the dead.
-fn mend(s: &mut Stage) {
-    let segment = attach(&s.key, 0o600);
-    segment.put_bytes(MENDING, &value(1, SPAN)).unwrap();
-    segment.remove(MENDING).unwrap();
-    segment.trim(&Plain).unwrap();
-    segment.detach();
-}
-
-/// Every number is used by somebody dead, the first of them with spans; the lock is that of `owner`.
-fn no_number_is_free(s: &mut Stage, owner: u32) {
-    let name = existing(&s.key).info().unwrap().name;
-    let file = std::fs::OpenOptions::new().write(true).open(format!("/dev/shm/{name}")).unwrap();
-    for number in 0..1024 {
-        file.write_all_at(&1_u32.to_ne_bytes(), 16_384 + number * 64).unwrap();
-    }
-    file.write_all_at(&1_u64.to_ne_bytes(), 16_384 + 64 + 24).unwrap();
-    file.write_all_at(&1_024_u32.to_ne_bytes(), 4_184).unwrap();
-    file.write_all_at(&owner.to_ne_bytes(), 4_096).unwrap();
-}
-
-/// Leaves a free granule whose pages are present.
-fn slab_given_back(s: &mut Stage) {
-    slab_nearly_empty(s);
-    s.remove(3);
-}
-
-/// Two slabs of two blocks each with one record in each; when 3 is removed, its slab goes back.
-fn slab_nearly_empty(s: &mut Stage) {
-    [11, 12, 3].into_iter().for_each(|index| s.put(index, 1, 8_000));
-    s.remove(11);
-}
-
-fn span_given_back(s: &mut Stage) {
-    (1..4).for_each(|round| s.put(1, round, SPAN));
-    s.remove(1);
-}
-
-/// Free spans with their pages, between others.
-fn warm_spans(s: &mut Stage) {
-    (1..=4).for_each(|index| s.put(index + 10, 1, SPAN));
-    s.remove(11);
-    s.remove(13);
-}
-
-fn some_of_each(s: &mut Stage) {
-    for (index, len) in [INLINE, INLINE, RECORD, RECORD, 8_000, SPAN].into_iter().enumerate() {
-        s.put(index as i64, 1, len);
-    }
-    s.put("one", 1, RECORD);
-    s.put("two", 1, SPAN);
-}
-
-/// One more fills it: 448 of 512 slots are taken, some by variables of others.
-fn fill_the_table(s: &mut Stage) {
-    let count = s.segment().len().unwrap();
-    (count..448).for_each(|index| s.put(100 + index as i64, 1, INLINE));
-}
-
-fn in_a_view(s: &mut Stage) {
-    s.put(1, 1, SPAN);
-    s.held.extend(s.segment().hold(1).unwrap());
-    assert_eq!(s.held.len(), 1);
-}
-
-/// A thread that stands with the lock for longer than a fork waits.
-fn in_a_view_and_a_writer_stands(s: &mut Stage) {
-    in_a_view(s);
-    crash::pause("lock-taken", Duration::from_secs(2));
-    let segment = existing(&s.key);
-    s.thread = Some(std::thread::spawn(move || segment.put_bytes(5, &value(1, INLINE)).unwrap()));
-    std::thread::sleep(Duration::from_millis(100));
-}
-
-/// The child of the child reads what it inherited, replaces it, and ends. Killed there, it leaves a parent that goes on.
-fn fork(s: &mut Stage) {
-    let kept = s.held[0].bytes().unwrap();
-    // SAFETY: the threads of this process hold nothing that the child needs.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        assert!(s.held[0].bytes().unwrap() == kept);
-        if s.thread.is_none() {
-            s.put(1, 2, SPAN);
-            assert!(s.held[0].bytes().unwrap() == kept, "a pin of the parent's is the child's, too");
-        }
-        s.held.clear();
-        s.segment().detach();
-        crash::arm("");
-        report();
-        // SAFETY: ends this process without the handlers of its parent.
-        unsafe { libc::_exit(0) };
-    }
-    crash::arm("");
-    crash::passed();
-    let mut status = 0;
-    // SAFETY: our own child.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    if let Some(thread) = s.thread.take() {
-        thread.join().unwrap();
-    }
-    if libc::WIFSIGNALED(status) {
-        assert_eq!(libc::WTERMSIG(status), 9);
-        assert!(s.held[0].bytes().unwrap() == kept, "the child's death takes nothing of the parent's view");
-        s.segment().put_bytes(MENDING, &value(1, SPAN)).unwrap();
-        assert!(s.held[0].bytes().unwrap() == kept);
-        s.segment().check().unwrap();
-        std::process::exit(crate::child::OUTLIVED);
-    }
-    assert_eq!(status, 0);
-}

@@ -1,8 +1,8 @@
 //! What a survivor finds after a death: read only, then with the lock; and that it leaves nothing behind.
 
 use crate::child::value;
-use shmvar::{Error, Index, Key, Options, Plain, Segment};
-use std::collections::BTreeMap;
+use shmvar::{Error, Index, IndexBuf, Key, Options, Patience, Plain, Segment};
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,14 @@ pub const MENDING: i64 = -1;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     pub limit: u64,
-    pub variables: BTreeMap<String, Variable>,
+    pub variables: BTreeMap<IndexBuf, Variable>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct Variable {
     version: u64,
     size: u64,
+    expires: bool,
     /// Not of the very large ones: reading them takes more time than all else.
     pickle: Option<Vec<u8>>,
 }
@@ -34,15 +35,16 @@ impl std::fmt::Debug for Variable {
 impl Snapshot {
     pub fn of(segment: &Segment) -> Snapshot {
         let mut variables = BTreeMap::new();
-        for index in segment.indexes().unwrap() {
-            let index = index.as_index();
+        for owned in segment.indexes().unwrap() {
+            let index = owned.as_index();
             if index == Index::Int(MENDING) {
                 continue;
             }
             let stat = segment.stat(index).unwrap().expect("nobody removes it");
             let read = || segment.get_pickle(&index, &Plain).unwrap().expect("nobody removes it");
             let pickle = (stat.size < 1 << 20).then(read);
-            variables.insert(index.to_string(), Variable { version: stat.version, size: stat.size, pickle });
+            let expires = stat.expires_in.is_some();
+            variables.insert(owned.clone(), Variable { version: stat.version, size: stat.size, expires, pickle });
         }
         Snapshot { limit: segment.size().unwrap(), variables }
     }
@@ -70,12 +72,50 @@ pub fn old_or_new(found: &Snapshot, old: &Snapshot, new: &Snapshot, one_step: bo
     let indexes = old.variables.keys().chain(new.variables.keys()).chain(found.variables.keys());
     for index in indexes {
         let (now, before, after) = (found.variables.get(index), old.variables.get(index), new.variables.get(index));
-        assert!(now == before || now == after, "{what}: {index} is {now:?}, was {before:?}, becomes {after:?}");
+        assert!(now == before || now == after, "{what}: {index:?} is {now:?}, was {before:?}, becomes {after:?}");
     }
     assert!(
         !one_step || found.variables == old.variables || found.variables == new.variables,
         "{what}: a part of it was made"
     );
+}
+
+/// Somebody who waits for what a dead one was at, and gives it up soon.
+struct Brief(Instant);
+
+impl Patience for Brief {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        slow();
+    }
+    fn interrupted(&self) -> Result<(), Error> {
+        if self.0.elapsed() < Duration::from_millis(10) { Ok(()) } else { Err(Error::Interrupted) }
+    }
+}
+
+/// Read together, by who may not write and cannot mend, then by who does: all of it old, or all new. The first may have to wait
+/// for somebody who mends.
+pub fn together(key: &Key, segment: &Segment, old: &Snapshot, new: &Snapshot, what: &str) {
+    let both = old.variables.iter().chain(&new.variables);
+    let large: BTreeSet<_> = both.clone().filter(|(_, v)| v.pickle.is_none()).map(|(index, _)| index).collect();
+    let indexes: BTreeSet<_> = both.map(|(index, _)| index).filter(|index| !large.contains(index)).collect();
+    let asked: Vec<Index<'_>> = indexes.iter().map(|index| index.as_index()).collect();
+    let of = |snapshot: &Snapshot| -> Vec<Option<Vec<u8>>> {
+        indexes.iter().map(|index| snapshot.variables.get(*index).and_then(|v| v.pickle.clone())).collect()
+    };
+    let (before, after) = (of(old), of(new));
+    let look = |segment: &Segment, who: &str| {
+        let seen = segment.get_many_pickles(&asked).unwrap_or_else(|error| panic!("{what}, {who}: {error}"));
+        assert!(seen == before || seen == after, "{what}, {who}: of what is read together a part is new");
+    };
+    let options = Options { readonly: true, create: Some(false), ..Options::default() };
+    if let Some(reader) = Segment::attach(key.clone(), &options).ok().filter(|reader| reader.id() == segment.id()) {
+        match reader.attachment().unwrap().get_many(&asked, &Brief(Instant::now())).map(drop) {
+            Err(Error::Interrupted) => {}
+            Err(error) => panic!("{what}: {error}"),
+            Ok(()) => look(&reader, "read only"),
+        }
+    }
+    look(segment, "mending");
 }
 
 /// Everything that a survivor does goes on working, with the operation's own indexes, too.
@@ -88,6 +128,11 @@ pub fn go_on(segment: &Segment, what: &str) {
         }
     }
     assert!(segment.remove(1).unwrap());
+    // What a dead one held, or was reserved for one, is taken over.
+    for name in [Index::Int(1), Index::Text("one")] {
+        let guard = segment.lock(name, Some(Duration::from_secs(5))).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(guard.is_some(), "{what}: the lock {name} is not to be had");
+    }
     segment.check().unwrap_or_else(|error| panic!("{what}, gone on: {error}"));
 }
 
@@ -105,8 +150,8 @@ pub fn leave_nothing(segment: &Segment, what: &str) -> u64 {
     }
     segment.trim(&Plain).unwrap();
     let report = segment.check().unwrap();
-    let left = (report.variables, report.used, report.live, report.busy, report.retired);
-    assert_eq!(left, (0, 0, 0, 0, 0), "{what}: something is left");
+    let left = (report.variables, report.used, report.live, report.busy, report.retired, report.locks);
+    assert_eq!(left, (0, 0, 0, 0, 0, 0), "{what}: something is left");
     let info = segment.info().unwrap();
     assert_eq!((info.count, info.used, info.attached), (0, 0, 1), "{what}: the dead count");
     info.resident

@@ -1,0 +1,252 @@
+//! What stands before an operation, and what several of them do.
+
+use crate::child::{Stage, attach, report, value};
+use crate::common::existing;
+use crate::survivor::MENDING;
+use shmvar::{Condition, Index, LockGuard, Number, Plain, Segment, crash};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+pub const HOUR: Duration = Duration::from_secs(3_600);
+pub const SOON: Duration = Duration::from_millis(300);
+/// Gone at once.
+pub const INSTANT: Duration = Duration::from_nanos(1);
+
+/// Lengths of values: in the slot, in a block, in a span.
+pub const INLINE: usize = 8;
+pub const RECORD: usize = 400;
+pub const SPAN: usize = 17_000;
+
+/// What whoever comes next does, of his own: attaches, meets the lock, looks after the dead.
+pub fn mend(s: &mut Stage) {
+    let segment = attach(&s.key, 0o600);
+    segment.put_bytes(MENDING, &value(1, SPAN)).unwrap();
+    segment.remove(MENDING).unwrap();
+    segment.trim(&Plain).unwrap();
+    segment.detach();
+}
+
+/// Every number is used by somebody dead, the first of them with spans; the lock is that of `owner`.
+pub fn no_number_is_free(s: &mut Stage, owner: u32) {
+    let name = existing(&s.key).info().unwrap().name;
+    let file = std::fs::OpenOptions::new().write(true).open(format!("/dev/shm/{name}")).unwrap();
+    for number in 0..1024 {
+        // In use, with a pid; claimed once.
+        file.write_all_at(&(1_u64 | 77_777 << 32).to_ne_bytes(), 16_384 + number * 64).unwrap();
+        file.write_all_at(&1_u64.to_ne_bytes(), 16_384 + number * 64 + 8).unwrap();
+    }
+    file.write_all_at(&1_u64.to_ne_bytes(), 16_384 + 64 + 24).unwrap();
+    file.write_all_at(&1_024_u32.to_ne_bytes(), 4_184).unwrap();
+    file.write_all_at(&owner.to_ne_bytes(), 4_096).unwrap();
+}
+
+/// Leaves a free granule whose pages are present.
+pub fn slab_given_back(s: &mut Stage) {
+    slab_nearly_empty(s);
+    s.remove(3);
+}
+
+/// Two slabs of two blocks each with one record in each; when 3 is removed, its slab goes back.
+pub fn slab_nearly_empty(s: &mut Stage) {
+    [11, 12, 3].into_iter().for_each(|index| s.put(index, 1, 8_000));
+    s.remove(11);
+}
+
+pub fn span_given_back(s: &mut Stage) {
+    (1..4).for_each(|round| s.put(1, round, SPAN));
+    s.remove(1);
+}
+
+/// Free spans with their pages, between others.
+pub fn warm_spans(s: &mut Stage) {
+    (1..=4).for_each(|index| s.put(index + 10, 1, SPAN));
+    s.remove(11);
+    s.remove(13);
+}
+
+pub fn some_of_each(s: &mut Stage) {
+    for (index, len) in [INLINE, INLINE, RECORD, RECORD, 8_000, SPAN].into_iter().enumerate() {
+        s.put(index as i64, 1, len);
+    }
+    s.put("one", 1, RECORD);
+    s.put("two", 1, SPAN);
+}
+
+/// One more fills it: 448 of 512 slots are taken, some by variables of others.
+pub fn fill_the_table(s: &mut Stage) {
+    let count = s.segment().len().unwrap();
+    (count..448).for_each(|index| s.put(100 + index as i64, 1, INLINE));
+}
+
+pub fn in_a_view(s: &mut Stage) {
+    s.put(1, 1, SPAN);
+    s.held.extend(s.segment().hold(1).unwrap());
+    assert_eq!(s.held.len(), 1);
+}
+
+/// A thread that stands with the lock for longer than a fork waits.
+pub fn in_a_view_and_a_writer_stands(s: &mut Stage) {
+    in_a_view(s);
+    crash::pause("lock-taken", Duration::from_secs(2));
+    let segment = existing(&s.key);
+    s.thread = Some(std::thread::spawn(move || segment.put_bytes(5, &value(1, INLINE)).unwrap()));
+    std::thread::sleep(Duration::from_millis(100));
+}
+
+/// The child of the child reads what it inherited, replaces it, and ends. Killed there, it leaves a parent that goes on.
+pub fn fork(s: &mut Stage) {
+    let kept = s.held[0].bytes().unwrap();
+    // SAFETY: the threads of this process hold nothing that the child needs.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        assert!(s.held[0].bytes().unwrap() == kept);
+        if s.thread.is_none() {
+            s.put(1, 2, SPAN);
+            assert!(s.held[0].bytes().unwrap() == kept, "a pin of the parent's is the child's, too");
+        }
+        s.held.clear();
+        s.segment().detach();
+        crash::arm("");
+        report();
+        // SAFETY: ends this process without the handlers of its parent.
+        unsafe { libc::_exit(0) };
+    }
+    crash::arm("");
+    crash::passed();
+    let mut status = 0;
+    // SAFETY: our own child.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    if let Some(thread) = s.thread.take() {
+        thread.join().unwrap();
+    }
+    if libc::WIFSIGNALED(status) {
+        assert_eq!(libc::WTERMSIG(status), 9);
+        assert!(s.held[0].bytes().unwrap() == kept, "the child's death takes nothing of the parent's view");
+        s.segment().put_bytes(MENDING, &value(1, SPAN)).unwrap();
+        assert!(s.held[0].bytes().unwrap() == kept);
+        s.segment().check().unwrap();
+        std::process::exit(crate::child::OUTLIVED);
+    }
+    assert_eq!(status, 0);
+}
+
+pub fn add<'a>(s: &Stage, index: impl Into<Index<'a>>) {
+    assert!(s.segment().add(index, Number::Int(1_000)).unwrap().is_some());
+}
+
+pub fn compare_and_put(s: &mut Stage) {
+    let version = Condition::Version(s.segment().version(1).unwrap());
+    let put = s.segment().put_pickle(&Index::Int(1), &[b"\x80\x05K\x05."], version, &Plain).unwrap();
+    assert!(put.is_some());
+}
+
+pub fn put_for<'a>(s: &Stage, index: impl Into<Index<'a>>, len: usize, ttl: Duration) {
+    s.segment().put_for(index, &"x".repeat(len), ttl).unwrap();
+}
+
+/// Of its limit, most is used by what has expired.
+pub fn nearly_full(s: &mut Stage) {
+    // Not before all of them are stored: who stores one collects some.
+    (1..=4).for_each(|index| put_for(s, index, RECORD, SOON));
+    put_for(s, 5, 200_000, SOON);
+    std::thread::sleep(SOON);
+    let used = s.segment().info().unwrap().used;
+    s.segment().resize(used + 1_000, &Plain).unwrap();
+}
+
+/// As full as `fill_the_table` leaves it.
+pub fn fill_the_table_with_expired(s: &mut Stage) {
+    fill_the_table(s);
+    (1..=3).for_each(|index| put_for(s, 440 + 100 - index, RECORD, SOON));
+    std::thread::sleep(SOON);
+}
+
+pub fn pickle(len: usize) -> Vec<u8> {
+    let text = "y".repeat(len);
+    [&b"\x80\x05X"[..], &(len as u32).to_le_bytes(), text.as_bytes(), b"."].concat()
+}
+
+pub fn put_many(s: &Stage, items: &[(i64, usize)]) {
+    let pickles: Vec<_> =
+        items.iter().map(|(_, len)| if *len == INLINE { b"\x80\x05K\x06.".to_vec() } else { pickle(*len) }).collect();
+    let items: Vec<_> =
+        items.iter().zip(&pickles).map(|((index, _), pickle)| (Index::Int(*index), &**pickle)).collect();
+    s.segment().put_many_pickles(&items).unwrap();
+}
+
+/// New ones, and over those of `some_of_each`: another form, the same, text.
+pub fn put_some_of_each(s: &mut Stage) {
+    let (short, record, long) = (&b"\x80\x05K\x06."[..], pickle(RECORD), pickle(SPAN));
+    let items = [
+        (Index::Int(0), &*record),
+        (Index::Int(2), short),
+        (Index::Int(5), &*long),
+        (Index::Int(9), &*long),
+        (Index::Text("one"), &*record),
+        (Index::Text("three"), short),
+    ];
+    s.segment().put_many_pickles(&items).unwrap();
+}
+
+pub fn trim(s: &mut Stage) {
+    s.segment().trim(&Plain).unwrap();
+}
+
+pub fn lock<'a>(segment: &Segment, name: impl Into<Index<'a>>) -> LockGuard {
+    segment.lock(name, Some(Duration::from_secs(10))).unwrap().expect("in time")
+}
+
+pub fn take<'a>(s: &mut Stage, name: impl Into<Index<'a>>) {
+    s.locks.push(lock(s.segment.as_ref().unwrap(), name));
+}
+
+/// Another thread has the lock 1, if it was free, and lets it go so many milliseconds later.
+pub fn a_thread_holds(s: &mut Stage, millis: u64) {
+    let (segment, (tell, told)) = (existing(&s.key), std::sync::mpsc::channel());
+    s.thread = Some(std::thread::spawn(move || {
+        let guard = segment.lock(1, Some(Duration::ZERO)).unwrap();
+        tell.send(()).unwrap();
+        std::thread::sleep(Duration::from_millis(millis));
+        drop(guard);
+    }));
+    told.recv().unwrap();
+}
+
+/// Bytes of the segment's file.
+pub fn bytes_at(s: &Stage, offset: u64, len: usize) -> Vec<u8> {
+    let file = std::fs::File::open(format!("/dev/shm/{}", s.segment().info().unwrap().name)).unwrap();
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, offset).unwrap();
+    bytes
+}
+
+pub fn until(mut come: impl FnMut() -> bool) {
+    for _ in 0..5_000 {
+        if come() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("nobody came");
+}
+
+/// Some lock of an integer name has somebody who is next (format.md, "Slot").
+pub fn until_somebody_is_next(s: &mut Stage) {
+    let word = |offset| u64::from_le_bytes(bytes_at(s, offset, 8).try_into().unwrap());
+    let geometry = shmvar::layout::Geometry::new(word(56)).unwrap();
+    until(|| {
+        let root = shmvar::layout::Root(word(4_160));
+        let table = bytes_at(s, geometry.granule_at(root.granule()), 32 << root.log2());
+        let next = |slot: &[u8]| slot[16] & 0x47 == 0x42 && slot[22..26] != [0xff; 4];
+        table.chunks(32).any(next)
+    });
+}
+
+/// Some wake word says that somebody sleeps until a variable changes.
+pub fn until_somebody_waits(s: &mut Stage) {
+    until(|| bytes_at(s, 12_288, 4_096).chunks(16).any(|word| word[4] & 1 == 1));
+}
+
+pub fn watch(s: &mut Stage) {
+    s.segment().attachment().unwrap().mark_watched(&Index::Int(1), false, &Plain).unwrap();
+}
