@@ -4,14 +4,23 @@ mod common;
 
 use common::Fresh;
 use proptest::prelude::*;
-use shmvar::{Error, Index, IndexBuf, Plain};
-use std::collections::HashMap;
+use shmvar::{Condition, Error, Index, IndexBuf, LockGuard, Number, Plain};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 enum Step {
     Put(IndexBuf, usize, u8),
+    /// Expires in an hour, or at once.
+    PutFor(IndexBuf, usize, bool),
+    PutMany(Vec<(IndexBuf, usize, u8)>),
+    CompareAndPut(IndexBuf, u8, bool),
+    Add(IndexBuf, i64),
     Remove(IndexBuf),
     Get(IndexBuf),
+    GetMany(Vec<IndexBuf>),
+    Lock(IndexBuf),
+    LetGo(IndexBuf),
     Clear,
     Trim,
     Reattach,
@@ -26,12 +35,38 @@ fn index() -> impl Strategy<Value = IndexBuf> {
     ]
 }
 
+fn len() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 0_usize..60, 3 => 0_usize..5_000, 2 => 10_000_usize..40_000, 1 => 0_usize..300_000]
+}
+
+fn pickle(len: usize, byte: u8) -> Vec<u8> {
+    if len < 30 {
+        return vec![0x80, 5, b'K', byte, b'.'];
+    }
+    [&b"\x80\x05B"[..], &(len as u32).to_le_bytes(), &vec![byte; len], b"."].concat()
+}
+
+/// A number's pickle, as `add` and others read it.
+fn number(pickle: &[u8]) -> Option<Number> {
+    match shmvar::codec::scalar::decode(pickle)? {
+        shmvar::codec::scalar::Scalar::Int(number) => Some(Number::Int(number)),
+        shmvar::codec::scalar::Scalar::Float(number) => Some(Number::Float(number)),
+        _ => None,
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
-    let len = prop_oneof![4 => 0_usize..60, 3 => 0_usize..5_000, 2 => 10_000_usize..40_000, 1 => 0_usize..300_000];
     prop_oneof![
-        10 => (index(), len, any::<u8>()).prop_map(|(i, n, b)| Step::Put(i, n, b)),
+        10 => (index(), len(), any::<u8>()).prop_map(|(i, n, b)| Step::Put(i, n, b)),
+        3 => (index(), 0_usize..30_000, any::<bool>()).prop_map(|(i, n, gone)| Step::PutFor(i, n, gone)),
+        3 => prop::collection::vec((index(), len(), any::<u8>()), 0..12).prop_map(Step::PutMany),
+        2 => (index(), any::<u8>(), any::<bool>()).prop_map(|(i, b, now)| Step::CompareAndPut(i, b, now)),
+        3 => (index(), any::<i64>()).prop_map(|(i, n)| Step::Add(i, n)),
         4 => index().prop_map(Step::Remove),
         3 => index().prop_map(Step::Get),
+        2 => prop::collection::vec(index(), 0..12).prop_map(Step::GetMany),
+        2 => index().prop_map(Step::Lock),
+        2 => index().prop_map(Step::LetGo),
         1 => Just(Step::Clear),
         1 => Just(Step::Trim),
         1 => Just(Step::Reattach),
@@ -43,51 +78,164 @@ proptest! {
     #[test]
     fn f36_f43_every_step_is_what_a_map_does_and_leaves_no_invariant_broken(steps in prop::collection::vec(step(), 1..80)) {
         let mut fresh = Fresh::new("model", 2 << 20);
+        // Values as pickles. What is missing is in none.
         let mut model: HashMap<IndexBuf, Vec<u8>> = HashMap::new();
+        let mut locks: BTreeMap<IndexBuf, LockGuard> = BTreeMap::new();
         for step in steps {
-            match step {
-                Step::Put(index, len, byte) => {
-                    let value = vec![byte; len];
-                    match fresh.segment.put_bytes(index.as_index(), &value) {
-                        Ok(()) => drop(model.insert(index, value)),
-                        Err(Error::Full { needed, free, size, .. }) => {
-                            prop_assert!(needed > free && free <= size && size == 2 << 20);
-                        }
-                        Err(error) => return Err(TestCaseError::fail(error.to_string())),
-                    }
-                }
-                Step::Remove(index) => {
-                    let there = model.remove(&index).is_some();
-                    prop_assert_eq!(fresh.segment.remove(index.as_index()).unwrap(), there);
-                }
-                Step::Get(index) => {
-                    prop_assert_eq!(fresh.segment.get_bytes(index.as_index()).unwrap(), model.get(&index).cloned());
-                    prop_assert_eq!(fresh.segment.has(index.as_index()).unwrap(), model.contains_key(&index));
-                }
-                Step::Clear => {
-                    fresh.segment.clear().unwrap();
-                    model.clear();
-                }
-                Step::Trim => fresh.segment.trim(&Plain).unwrap(),
-                Step::Reattach => {
-                    let other = common::existing(&fresh.key);
-                    drop(std::mem::replace(&mut fresh.segment, other));
-                }
-            }
+            take(step, &mut fresh, &mut model, &mut locks)?;
             let report = fresh.segment.check().unwrap();
-            prop_assert_eq!(report.variables, model.len() as u64);
+            // What expired may stand there still: whoever looks finds it missing.
+            prop_assert!(report.variables >= model.len() as u64);
+            prop_assert_eq!(fresh.segment.info().unwrap().count, model.len() as u64);
             prop_assert_eq!(report.busy + report.retired, 0);
+            prop_assert_eq!(report.locks, locks.len() as u64);
         }
         let mut indexes = fresh.segment.indexes().unwrap();
         indexes.sort();
         let mut expected: Vec<_> = model.keys().cloned().collect();
         expected.sort();
-        prop_assert_eq!(indexes, expected);
-        for (index, value) in &model {
-            let got = fresh.segment.get_bytes(index.as_index()).unwrap();
-            prop_assert_eq!(got.as_ref(), Some(value));
+        prop_assert_eq!(&indexes, &expected);
+        let all: Vec<Index<'_>> = expected.iter().map(IndexBuf::as_index).collect();
+        let got = fresh.segment.get_many_pickles(&all).unwrap();
+        for (index, got) in expected.iter().zip(got) {
+            prop_assert_eq!(got.as_ref(), model.get(index));
+            prop_assert_eq!(fresh.segment.get_pickle(&index.as_index(), &Plain).unwrap(), got);
+        }
+        let mut named: Vec<_> = fresh.segment.attachment().unwrap().locks(&Plain).unwrap();
+        named.sort();
+        let held = locks.keys().map(|name| (name.clone(), std::process::id())).collect::<Vec<_>>();
+        prop_assert_eq!(named, held);
+    }
+}
+
+/// What may not fit: then nothing has changed.
+fn fits(done: Result<(), Error>) -> Result<bool, TestCaseError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(Error::Full { needed, free, size, .. }) => {
+            prop_assert!(needed > free && free <= size && size == 2 << 20);
+            Ok(false)
+        }
+        Err(error) => Err(TestCaseError::fail(error.to_string())),
+    }
+}
+
+/// One step, here and there.
+fn take(
+    step: Step,
+    fresh: &mut Fresh,
+    model: &mut HashMap<IndexBuf, Vec<u8>>,
+    locks: &mut BTreeMap<IndexBuf, LockGuard>,
+) -> Result<(), TestCaseError> {
+    let segment = &fresh.segment;
+    match step {
+        Step::Put(index, len, byte) => {
+            let before = segment.version(index.as_index()).unwrap();
+            if fits(segment.put_bytes(index.as_index(), &vec![byte; len]))? {
+                let stored = segment.get_pickle(&index.as_index(), &Plain).unwrap().unwrap();
+                prop_assert_eq!(segment.get_bytes(index.as_index()).unwrap(), Some(vec![byte; len]));
+                prop_assert!(segment.version(index.as_index()).unwrap() > before);
+                model.insert(index, stored);
+            }
+        }
+        Step::PutFor(index, len, gone) => {
+            let (text, ttl) = ("t".repeat(len), Duration::from_secs(3_600));
+            let ttl = if gone { Duration::from_nanos(1) } else { ttl };
+            if fits(segment.put_for(index.as_index(), &text, ttl))? {
+                if gone {
+                    prop_assert_eq!(segment.version(index.as_index()).unwrap(), 0);
+                    prop_assert!(!segment.has(index.as_index()).unwrap());
+                    model.remove(&index);
+                } else {
+                    prop_assert!(segment.stat(index.as_index()).unwrap().unwrap().expires_in.is_some());
+                    model.insert(index, serde_pickle::to_vec(&text, serde_pickle::SerOptions::new()).unwrap());
+                }
+            }
+        }
+        Step::PutMany(items) => {
+            let pickles: Vec<_> = items.iter().map(|(_, len, byte)| pickle(*len, *byte)).collect();
+            let asked: Vec<_> = items.iter().zip(&pickles).map(|((index, ..), p)| (index.as_index(), &**p)).collect();
+            if fits(segment.put_many_pickles(&asked))? {
+                model.extend(items.iter().map(|(index, ..)| index.clone()).zip(pickles));
+            }
+        }
+        Step::CompareAndPut(index, byte, now) => {
+            let version = segment.version(index.as_index()).unwrap();
+            prop_assert_eq!(version != 0, model.contains_key(&index));
+            let (wanted, value) = (if now { version } else { version + 1 }, pickle(3, byte));
+            let put = segment.put_pickle(&index.as_index(), &[&value], Condition::Version(wanted), &Plain);
+            let done = put.as_ref().is_ok_and(Option::is_some);
+            prop_assert!(done == now || put.is_err());
+            if fits(put.map(drop))? && done {
+                model.insert(index, value);
+            }
+        }
+        Step::Add(index, amount) => {
+            let old = model.get(&index).map_or(Some(Number::Int(0)), |pickle| number(pickle));
+            let sum = match old {
+                Some(Number::Int(old)) => old.checked_add(amount),
+                _ => None,
+            };
+            match segment.add(index.as_index(), Number::Int(amount)) {
+                Ok(got) => {
+                    prop_assert_eq!(got, sum.map(Number::Int));
+                    if sum.is_some() {
+                        let stored = segment.get_pickle(&index.as_index(), &Plain).unwrap().unwrap();
+                        prop_assert_eq!(number(&stored), got);
+                        model.insert(index, stored);
+                    }
+                }
+                Err(error) => drop(fits(Err(error))?),
+            }
+        }
+        Step::Remove(index) => {
+            let there = model.remove(&index).is_some();
+            prop_assert_eq!(segment.remove(index.as_index()).unwrap(), there);
+        }
+        Step::Get(index) => {
+            let got = segment.get_pickle(&index.as_index(), &Plain).unwrap();
+            prop_assert_eq!(got.as_ref(), model.get(&index));
+            prop_assert_eq!(segment.has(index.as_index()).unwrap(), model.contains_key(&index));
+        }
+        Step::GetMany(indexes) => {
+            let asked: Vec<Index<'_>> = indexes.iter().map(IndexBuf::as_index).collect();
+            let got = segment.get_many_pickles(&asked).unwrap();
+            for (index, got) in indexes.iter().zip(got) {
+                prop_assert_eq!(got.as_ref(), model.get(index));
+            }
+        }
+        Step::Lock(name) => {
+            // Another thread has it where we have.
+            let free = std::thread::scope(|scope| {
+                let other = scope.spawn(|| segment.lock(name.as_index(), Some(Duration::ZERO)).unwrap().is_some());
+                other.join().unwrap()
+            });
+            prop_assert_eq!(free, !locks.contains_key(&name));
+            if free {
+                let guard = segment.lock(name.as_index(), Some(Duration::ZERO)).unwrap();
+                prop_assert!(guard.is_some());
+                locks.insert(name, guard.unwrap());
+            }
+        }
+        Step::LetGo(name) => {
+            let locked = || segment.attachment().unwrap().is_locked(&name.as_index(), &Plain).unwrap();
+            prop_assert_eq!(locked(), locks.contains_key(&name));
+            drop(locks.remove(&name));
+            prop_assert!(!locked());
+        }
+        Step::Clear => {
+            segment.clear().unwrap();
+            model.clear();
+        }
+        Step::Trim => segment.trim(&Plain).unwrap(),
+        Step::Reattach => {
+            let other = common::existing(&fresh.key);
+            // Locks go with the handle that they were taken through.
+            drop(std::mem::replace(&mut fresh.segment, other));
+            locks.clear();
         }
     }
+    Ok(())
 }
 
 #[test]
