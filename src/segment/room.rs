@@ -221,7 +221,8 @@ impl Attachment {
     /// Replaces the table by a larger one, or by one without tombstones (smaller, where little is left), with room for so many
     /// `more`, unless somebody did since `old` was looked at.
     pub fn grow(&self, old: &Table, more: u64, patience: &dyn Patience) -> Result<()> {
-        let count = self.state().count.load(Ordering::Relaxed);
+        // No more than there are slots, whatever a damaged counter says.
+        let count = self.state().count.load(Ordering::Relaxed).min(old.mask + 1);
         let mut log2 = match old.root.log2() {
             large if count < (1 << large) / 16 => (count * 4).next_power_of_two().ilog2().max(SLOTS_MIN_LOG2),
             same if count < (1 << same) / 2 => same,
