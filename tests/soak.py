@@ -26,6 +26,7 @@ import helpers
 import soak_worker
 from soak_board import PAUSE, RUN, STOP, Board
 from soak_checks import Failure, check, final_check, watch
+from soak_ledger import COUNTERS, LONG
 from soak_operations import OPERATIONS
 from soak_people import People, in_a_mount_of_its_own
 from soak_report import Progress, table
@@ -54,6 +55,7 @@ class Director:
         self.plan = soak_worker.Plan(directory, key, size, options.workers, options.seed)
         self.board = Board(f"{directory}/board", self.plan.lanes, (name for name, *_ in OPERATIONS))
         self.segment = shmvar.attach(key, size, create=True)
+        self.segment[COUNTERS["add, long ints"]] = LONG
         self.people = People(self.plan, self.board, self.segment, self.random)
         self.counts = dict.fromkeys([name for name, _ in EVENTS], 0)
         self.counts |= {"starts: new interpreter": 0, "starts: forked": 0, "memory filled": 0, "pauses with checks": 0}

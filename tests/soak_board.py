@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import soak_ledger
+
 NUMBERS = 20
 """Numbers of each lane."""
 
@@ -28,6 +30,12 @@ EVENTS = (
     "children of multiprocessing",
     "values compared",
     "views compared",
+    "groups compared",
+    "locks not had in time",
+    "pairs mended",
+    "waits that ended",
+    "waits in vain",
+    "expiries looked at",
 )
 
 
@@ -47,7 +55,7 @@ def state(word: int) -> State:
 
 
 class Board:
-    """Words: the phase; a row for each lane; three words for each number.
+    """Words: the phase; a row for each lane; three words for each number; the ledger.
 
     A word is stored whole, by one instruction, and stores are seen in order where processors promise that (x86-64);
     elsewhere thousands of instructions of the interpreter lie between two of them.
@@ -61,7 +69,8 @@ class Board:
         self.names = self.operations + EVENTS
         self.row = self.COUNTS + len(self.names)
         self.first = 1 + lanes * self.row
-        words = self.first + 3 * lanes * NUMBERS
+        self.ledger = self.first + 3 * lanes * NUMBERS
+        words = self.ledger + lanes * soak_ledger.WORDS
         self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.fstat(self.file).st_size < 8 * words:
             os.ftruncate(self.file, 8 * words)

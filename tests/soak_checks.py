@@ -4,8 +4,10 @@ import os
 import time
 
 import helpers
+import soak_together as together
 import soak_worker
 from soak_board import Board, index_of
+from soak_ledger import COUNTERS, LONG, settle
 from soak_people import People
 from soak_values import round_of
 from soak_variables import CROWD, QUEUE
@@ -39,6 +41,11 @@ def watch(people: People, board: Board, plan: soak_worker.Plan) -> None:
 
 def check(segment: shmvar.Segment, board: Board, plan: soak_worker.Plan) -> None:
     """While nobody writes: the format, the accounts, every value."""
+    for index in together.expiring(plan.lanes):
+        # What expired may still stand in the table, and what has not would do so while we count.
+        segment[index] = None
+        segment.remove(index)
+    count_is_exact(segment, board)
     count = self_check(segment)
     found = dict(segment.items())
     info = segment.info()
@@ -48,7 +55,7 @@ def check(segment: shmvar.Segment, board: Board, plan: soak_worker.Plan) -> None
         raise Failure(f"{count} variables in the self-check, {len(found)} items, {info.count} in info")
     if expected.keys() != found.keys() & numbered:
         raise Failure(f"there, and not expected, or the reverse: {expected.keys() ^ (found.keys() & numbered)}")
-    if others := found.keys() - numbered - set(QUEUE) - set(CROWD):
+    if others := found.keys() - numbered - set(QUEUE) - set(CROWD) - together.shared():
         raise Failure(f"indexes that nobody has put: {others}")
     for index, number in expected.items():
         if round_of(number, found[index]) != board.done(number).round:
@@ -58,8 +65,21 @@ def check(segment: shmvar.Segment, board: Board, plan: soak_worker.Plan) -> None
     no_value_twice(plan)
 
 
+def count_is_exact(segment: shmvar.Segment, board: Board) -> None:
+    """What everybody has counted, and the groups of one batch."""
+    with segment.lock("pair", timeout=1):  # everybody stands still: who had it is dead, or let it go
+        together.mend_pair(segment)
+    for name, index in COUNTERS.items():
+        if settle(board, name, found := segment.get(index, LONG if name == "add, long ints" else 0)) is None:
+            raise Failure(f"counter {name!r} is {found}, and no choice of what is unsure makes that")
+    for group in together.GROUPS:
+        together.whole_group(group, segment.get_many(group))
+    if locks := segment.info().locks:
+        raise Failure(f"everybody stands still, and locks are held: {locks}")
+
+
 def no_value_twice(plan: soak_worker.Plan) -> None:
-    """`pop` has handed no value of the queues to two callers."""
+    """`pop` and `swap` have handed no value of the queues to two callers."""
     path = f"{plan.directory}/popped"
     if os.path.exists(path):
         with open(path, "rb") as file:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import soak_families as families
 import soak_segments as segments
+import soak_together as together
 import soak_variables as variables
 from soak_worker import Worker
 
@@ -39,6 +40,19 @@ OPERATIONS = [
     Operation("info", 10, variables.info),
     Operation("crowd", 150, variables.crowd),
     Operation("queue", 150, variables.queue),
+    Operation("add", 60, together.add),
+    Operation("add, long ints", 40, together.add_to_long),
+    Operation("compare_and_put", 60, together.compare),
+    Operation("modify", 60, together.modify),
+    Operation("lock", 60, together.locked),
+    Operation("compare_and_put, own", 60, together.compare_own),
+    Operation("swap, own", 60, together.swap_own),
+    Operation("put_many", 80, together.put_group),
+    Operation("get_many", 150, together.get_group),
+    Operation("wait", 40, together.wait),
+    Operation("put, then wait", 40, together.wait_for_own),
+    Operation("expire", 60, together.expire),
+    Operation("expired", 60, together.expired),
     Operation("resize", 8, segments.resize),
     Operation("trim", 8, segments.trim),
     Operation("attach", 20, segments.attach),

@@ -47,9 +47,14 @@ class People:
         self.board.note(lane, Board.PARKED, 0)
         if forked:
             # With the director's handle.
-            pid = os.fork()
-            if pid == 0:
-                soak_worker.run(self.plan, lane, self.segment, me)
+            # The interpreter's own hooks around a fork swallow a Ctrl-C that comes then.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    soak_worker.run(self.plan, lane, self.segment, me)
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         else:
             program = [sys.executable, str(Path(__file__).with_name("soak_worker.py"))]
             words = [*self.plan, lane, me]

@@ -21,6 +21,9 @@ QUEUE = [f"queue {n}" for n in range(6)]
 CROWD = [f"crowd {n}" for n in range(6)]
 """Indexes that everybody writes: whole values, the last one wins."""
 
+OTHERS = 40
+"""More than there are indexes in `soak_together` that belong to no lane."""
+
 EXPECTED = shmvar.SegmentFullError, shmvar.SegmentBusyError
 """What a soak must meet."""
 
@@ -219,7 +222,8 @@ def keys_and_len(worker: Worker) -> None:
     for number in worker.board.of_lane(worker.lane):
         there = worker.board.done(number).there
         assert names.count(index_of(number)) == there, f"number {number} in {names}"
-    assert 0 <= length <= len(worker.board.numbers()) + len(QUEUE) + len(CROWD)
+    others = len(QUEUE) + len(CROWD) + OTHERS + 4 * worker.board.lanes
+    assert 0 <= length <= len(worker.board.numbers()) + others
 
 
 def stat(worker: Worker) -> None:
@@ -266,13 +270,15 @@ def crowd(worker: Worker) -> None:
 
 
 def queue(worker: Worker) -> None:
-    """Each of these values is unique, and `pop` hands none of them to two callers: the director looks for doubles."""
+    """Each of these values is unique, and none is handed to two callers: the director looks for doubles."""
     index = worker.random.choice(QUEUE)
     unique = time.monotonic_ns() << 16 | os.getpid() & 0xFFFF
     try:
-        if worker.random.random() < 0.5:
-            worker.segment.setdefault(index, [unique, "x" * (unique >> 20 & 0x7FF)])
-        elif value := worker.segment.pop(index, None):
+        mine = [unique, "x" * (unique >> 20 & 0x7FF)]
+        choice = worker.random.random()
+        if choice < 0.4:
+            worker.segment.setdefault(index, mine)
+        elif value := worker.segment.pop(index, None) if choice < 0.8 else worker.segment.swap(index, mine):
             with open(f"{worker.plan.directory}/popped", "ab", buffering=0) as file:
                 file.write(value[0].to_bytes(16))
     except EXPECTED as error:

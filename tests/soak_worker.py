@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from soak_board import PAUSE, STOP, Board, State, index_of
+from soak_ledger import Ledger
 from soak_values import MISSING, round_of
 
 import shmvar
@@ -60,6 +61,8 @@ class Worker:
         self.versions: dict[int, int] = {}
         self.held: list[tuple[int, int, Any]] = []
         self.children: list[int] = []
+        self.totals: dict[int | str, int] = {}
+        self.expiring: dict[str, tuple[float, float]] = {}
 
     # --- changes of own numbers
 
@@ -170,6 +173,7 @@ class Worker:
             die_with(parent)
             signal.alarm(300)
             self.children = []
+            self.expiring = {}
             self.lane = self.lane + self.plan.workers if 0 <= self.lane < self.plan.workers else -1
             if self.lane >= 0 and not self.board.take(self.lane, 0):
                 self.lane = -1
@@ -211,12 +215,14 @@ class Worker:
         self.segment.detach()
 
     def take_over(self) -> None:
+        Ledger(self.board, self.lane).take_over()
         for number in self.board.of_lane(self.lane):
             self.resolve(number)
 
     def park(self, until: int = PAUSE) -> None:
         """Nothing held, no child, no call under way."""
         self.held.clear()
+        self.expiring.clear()
         self.reap(wait=True)
         if self.reader:
             self.reader.detach()
@@ -266,6 +272,7 @@ def run(plan: Plan, lane: int, segment: shmvar.Segment | None, parent: int) -> N
     with ending(plan):
         die_with(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         faulthandler.register(signal.SIGUSR2, open(f"{plan.directory}/stack-{os.getpid()}", "w"))  # noqa: SIM115
         Worker(plan, lane, segment).work()
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import helpers
 import pytest
+import soak_together as together
 import soak_worker
 from soak_board import Board
 from soak_checks import Failure, check
+from soak_ledger import COUNTERS, LONG, UNSURE, Ledger, settle
 from soak_operations import OPERATIONS
 from soak_values import TornError, make, round_of
 
@@ -74,6 +76,7 @@ def test_a_value_of_the_soak_tells_what_it_is_and_a_torn_one_is_noticed(number):
 def worker(tmp_path, key):
     plan = soak_worker.Plan(str(tmp_path), key, 8 << 20, 1, 1)
     with shmvar.attach(key, plan.size) as segment:
+        segment[COUNTERS["add, long ints"]] = LONG
         worker = soak_worker.Worker(plan, 0, segment)
         assert worker.board.take(0, 0)
         yield worker
@@ -129,6 +132,45 @@ def test_a_removal_that_fails_is_no_change_where_nothing_was_there_and_one_where
     worker.attempt([(3, True)], lambda rounds: worker.segment.put(index, make(3, rounds[0])))
     with pytest.raises(AssertionError, match="changed by a call that failed"):
         worker.attempt([(3, False)], busy)
+
+
+def test_a_count_that_was_lost_or_made_twice_is_noticed_one_of_the_dead_may_be_either(worker):
+    index, ledger = COUNTERS["add"], Ledger(worker.board, 0)
+    operation = next(operation for operation in OPERATIONS if operation.name == "add").run
+    for made in (False, True):
+        operation(worker)
+        amount = ledger.begin("add", worker.random)
+        if made:
+            worker.segment.add(index, amount)
+        ledger.take_over()
+        found = worker.segment[index]
+        for wrong in (found + 1, found + 2 * amount):
+            assert settle(worker.board, "add", wrong) is None
+        assert settle(worker.board, "add", found) == (int(made), int(not made))
+        assert settle(worker.board, "add", found) == (0, 0)
+        check(worker.segment, worker.board, worker.plan)
+    for _ in range(UNSURE):
+        assert ledger.open()
+        ledger.begin("add", worker.random)
+        ledger.take_over()
+    assert not ledger.open(), "until they are settled"
+    operation(worker)
+    assert worker.segment[index] == found
+    worker.segment.add(index, 1)
+    with pytest.raises(Failure, match="counter 'add'"):
+        check(worker.segment, worker.board, worker.plan)
+
+
+def test_half_a_batch_is_noticed(worker):
+    group = together.GROUPS[0]
+    worker.segment.put_many({index: 5 << 8 | member for member, index in enumerate(group)})
+    together.whole_group(group, worker.segment.get_many(group))
+    worker.segment[group[2]] = 6 << 8 | 2
+    with pytest.raises(AssertionError, match="two batches"):
+        together.whole_group(group, worker.segment.get_many(group))
+    worker.segment.remove(group[2])
+    with pytest.raises(AssertionError, match="half"):
+        together.whole_group(group, worker.segment.get_many(group))
 
 
 def test_only_one_process_has_a_lane_and_a_kill_lets_go_of_it(worker):
