@@ -14,6 +14,7 @@ PUBLIC = [
     "DetachedError",
     "Error",
     "IncompatibleSegmentError",
+    "Lock",
     "ReadOnlyError",
     "Segment",
     "SegmentAccessError",

@@ -214,7 +214,7 @@ CASES = {
     "a version from the future": (9, "has version", lambda raw: [q(raw.slot(5)[0], 1 << 50)]),
     "a last version beyond all": (9, "the last version", lambda raw: [q(STATE + 128, 1 << 63)]),
     "a kind that is none": (10, "has kind 7", lambda raw: retagged(raw, 5, lambda tag: tag | 7)),
-    "a tag's unused bit": (10, "has tag", lambda raw: retagged(raw, 5, lambda tag: tag | 64)),
+    "a tag's unused bit": (10, "has tag", lambda raw: retagged(raw, 5, lambda tag: tag | 128)),
     "inline with an expiry": (10, "inline, with", lambda raw: retagged(raw, 5, lambda tag: tag | EXPIRES)),
     "too much inline": (10, "15 bytes inline", lambda raw: retagged(raw, 5, lambda tag: tag & ~0xFF00 | 15 << 8)),
     "a record longer than its block": (10, "in a block of", lambda raw: [

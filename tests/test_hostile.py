@@ -77,6 +77,11 @@ def calls(seg):
     yield from (lambda: list(seg), lambda: len(seg), lambda: dict(seg.items()), lambda: seg == {1: 2})
     yield from (lambda: repr(seg), seg.info, lambda: seg.size, lambda: 3 in seg, lambda: list(seg.values()))
     yield lambda: pickle.dumps(seg)
+    yield from (lambda: seg.get_many(indexes), lambda: seg.version("text"), lambda: seg.get_versioned(3))
+    yield from (lambda: seg.wait(1, 0.001), lambda: seg.lock(1).locked(), lambda: seg.lock("a").locked())
+    yield from (lambda: seg.lock(1).acquire(0.001), lambda: seg.lock("a").acquire(0))
+    yield from (lambda: seg.put_many({1: 1, "text": "value", 99: b"y" * 20_000}), lambda: seg.put(98, "x", ttl=0.001))
+    yield from (lambda: seg.add("count"), lambda: seg.swap(97, 1), lambda: seg.compare_and_put(97, 0, 1))
     yield from (lambda: shmvar.attach(key, readonly=True, trust=trust).view(5), lambda: pickle.loads(pickle.dumps(seg)))
     yield from (shmvar.segments, lambda: shmvar.exists(key))
     for index in indexes:
@@ -84,7 +89,7 @@ def calls(seg):
             yield lambda value=value: seg.put(index, value)
     yield from (lambda: seg.put(5, np.arange(40_000.0)), lambda: seg.put("array", np.zeros((300, 300))))
     yield from (lambda: seg.setdefault(7, [1]), lambda: seg.pop(2), lambda: seg.popitem(), lambda: seg.remove("text"))
-    yield from (lambda: seg.update({n: n for n in range(200, 230)}), seg.trim, seg._check)
+    yield from (lambda: seg.update({n: n for n in range(200, 230)}), seg.trim, seg.check)
     yield from (lambda: seg.resize(1 << 22), lambda: seg.resize(1 << 23), lambda: seg.__delitem__(3))
 
 print("attached", flush=True)
@@ -152,7 +157,7 @@ def meets_a_cut(key, length):
     cut(segment, length)
     calls = [
         segment.info,
-        segment._check,
+        segment.check,
         lambda: shmvar.attach(key),
         lambda: shmvar.attach(key, readonly=True),
         lambda: shmvar.attach(key, create=False),
@@ -195,7 +200,7 @@ def test_f32_a_value_whose_pages_were_cut_off_is_an_error_where_it_is_read_throu
                 lambda: careful.view(1),
                 lambda: segment.put(2, value),
                 segment.info,
-                segment._check,
+                segment.check,
             ):
                 with pytest.raises(shmvar.CorruptSegmentError, match=r"was cut from|truncated"):
                     call()
@@ -235,4 +240,4 @@ def test_f32_the_documented_limit_a_process_that_touches_what_was_cut_off_gets_s
     with shmvar.attach(key) as anew:
         assert anew.created and len(anew) == 0
         anew[1] = time.monotonic()
-        anew._check()
+        anew.check()

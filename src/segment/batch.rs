@@ -89,12 +89,12 @@ impl Attachment {
             }
             let lack = writer.lack(&plans, &needs)?;
             if let Lack::Nothing = lack {
-                let granule = spans.last().map_or(0, |filled| filled.span.granule);
+                let (granule, pages) = spans.last().map_or((0, 0), |filled| (filled.span.granule, filled.pages));
                 writer.begin(granule << 8 | LIST)?;
                 // From here on it will be made, whoever dies: the spans are the batch's.
                 spans.into_iter().for_each(|filled| filled.span.keep());
                 let mut entries = list.0.into_iter();
-                let outcome = writer.carry_on(|| Ok(entries.next()));
+                let outcome = writer.carry_on(pages, || Ok(entries.next()));
                 writer.or_drop(outcome)?;
                 drop(writer);
                 plans.iter().for_each(|plan| self.ring_changed(plan.hash));
@@ -249,11 +249,11 @@ impl Writer<'_> {
         for _ in 0..cursor {
             reader.next()?.ok_or_else(damaged)?;
         }
-        self.carry_on(|| reader.next())
+        self.carry_on(reader.pages(), || reader.next())
     }
 
     /// Makes the entries that are not made yet, and ends the batch.
-    fn carry_on(&mut self, mut next: impl FnMut() -> Result<Option<Entry>>) -> Result<()> {
+    fn carry_on(&mut self, pages: u64, mut next: impl FnMut() -> Result<Option<Entry>>) -> Result<()> {
         let mut emptied = HashSet::new();
         while let Some(entry) = next()? {
             let cursor = self.progress().cursor.saturating_add(1);
@@ -262,7 +262,7 @@ impl Writer<'_> {
             }
             crash_point!("batch-step");
         }
-        self.end(Some(self.progress().batch >> 8))?;
+        self.end(Some((self.progress().batch >> 8, pages)))?;
         // Kept until now: a block that was counted on must not have gone with its slab.
         for granule in emptied {
             let _ = self.release_slab(granule);
@@ -347,14 +347,14 @@ impl Writer<'_> {
     }
 
     /// The batch is made, or dropped: its list goes.
-    fn end(&mut self, list: Option<u64>) -> Result<()> {
+    fn end(&mut self, list: Option<(u64, u64)>) -> Result<()> {
         let mut change = self.change();
         let many = self.att.state().many.load(Ordering::Relaxed);
         change.progress = Some(Progress { many: (many | 1).wrapping_add(1), batch: 0, cursor: 0 });
-        if let Some(granule) = list {
+        if let Some((granule, pages)) = list {
             let entry = self.arena().entry(granule)?;
             if entry.state() == SpanState::Filling {
-                self.arena().plan_free(granule, entry, entry.order(), entry.present(), &mut change)?;
+                self.arena().plan_free(granule, entry, entry.order(), entry.present().max(pages), &mut change)?;
             }
         }
         self.commit(&change)?;

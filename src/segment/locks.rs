@@ -25,6 +25,8 @@ const SLICE: Duration = Duration::from_millis(20);
 const STARVING: Duration = Duration::from_millis(1);
 /// One try waits for the writer lock so long: enough to take it over from a dead owner.
 const ONE_TRY: Duration = Duration::from_millis(50);
+/// A thread that ends, or a handle that is detached, waits so long for a stopped writer.
+const LETTING_GO: Duration = Duration::from_millis(500);
 /// Who is next has so long to come.
 const RESERVED_MS: u16 = 100;
 /// No participant.
@@ -408,11 +410,12 @@ impl Attachment {
     /// Lets go what some of this process hold: a thread that ends, a handle that is detached.
     pub fn release_those(&self, condition: impl Fn(Who) -> bool) {
         let chosen = self.held.lock().filtered(condition);
+        let until = Until::new(Instant::now().checked_add(LETTING_GO), &Plain);
         let mut stopped = false;
         for (name, who) in chosen {
             while self.held.lock().once_less(&name.as_index(), who) {}
             // Waited for once, however many there are.
-            stopped = stopped || self.release_lock(&name.as_index(), who, &Plain).is_err();
+            stopped = stopped || self.release_lock(&name.as_index(), who, &until).is_err();
             // A stopped process holds the segment up: left to our next acquisition, and to who buries us.
             if stopped && self.held.lock().abandon(&name.as_index(), who) {
                 self.has_chores.store(true, Ordering::Release);
