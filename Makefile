@@ -30,7 +30,7 @@ rust:
 	cargo test $(CORE)
 
 # Every interleaving of the protocols. Everything is built anew under this flag: in a directory of its own.
-loom: $(wildcard tests/loom.rs)
+loom: $(wildcard tests/loom/main.rs)
 	$(if $<,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target-loom cargo test $(CORE) --test loom --release)
 
 # A process kills itself at each named point.

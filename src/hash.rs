@@ -13,10 +13,11 @@ fn fold(a: u64, b: u64) -> u64 {
 const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Mixed into the hash of a lock's name: variables of that index lie elsewhere.
+#[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 pub const LOCKS: u64 = 0xD1B5_4A32_D192_ED03;
 
-#[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 /// Hash of an integer index.
+#[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 #[inline(always)]
 pub fn of_int(key: [u64; 2], index: i64) -> u64 {
     fold(index as u64 ^ key[0], key[1] | 1) ^ (index as u64).wrapping_mul(ODD).rotate_left(32)

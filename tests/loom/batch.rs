@@ -1,0 +1,209 @@
+//! Several slots as of one instant, and a batch that somebody else brings to its end.
+
+use crate::{area, bounded, counters, slot};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
+use loom::thread;
+use shmvar::intent::{Change, Progress};
+use shmvar::layout::{IntentArea, Slot};
+use shmvar::lock;
+use shmvar::slot::{BUSY, Content};
+
+struct World {
+    slots: [Slot; 2],
+    many: AtomicU64,
+    batch: AtomicU64,
+    cursor: AtomicU64,
+    lock: AtomicU32,
+    area: IntentArea,
+}
+
+fn at(version: u64) -> Content {
+    Content { word: version << 1, rest: [version, 0, 0] }
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        let zero = || AtomicU64::new(0);
+        let (lock, area) = (AtomicU32::new(0), area());
+        let world = World { slots: [slot(), slot()], many: zero(), batch: zero(), cursor: zero(), lock, area };
+        world.slots.iter().for_each(|slot| slot.write(&at(1)));
+        Arc::new(world)
+    }
+
+    /// Both slots' versions, by two looks: `None` where it has to be tried again.
+    fn get_many(&self) -> Option<[u64; 2]> {
+        let many = self.many.load(Acquire);
+        if many & 1 == 1 {
+            return None;
+        }
+        let found = [self.slots[0].copy()?, self.slots[1].copy()?];
+        let still = found.iter().zip(&self.slots).all(|(found, slot)| slot.unchanged(found.word));
+        fence(Acquire);
+        (still && self.many.load(Relaxed) == many).then(|| found.map(|content| content.version()))
+    }
+
+    /// The change's stores, in the order of `Writer::apply`.
+    fn apply(&self, change: &Change, life: &mut Life) -> Result<(), Dead> {
+        if let Some(progress) = &change.progress {
+            self.batch.store(progress.batch, Relaxed);
+            life.goes_on()?;
+            self.cursor.store(progress.cursor, Relaxed);
+            life.goes_on()?;
+            self.many.store(progress.many, Release);
+            life.goes_on()?;
+        }
+        if let Some((number, content)) = &change.slot {
+            let slot = &self.slots[*number as usize - 1];
+            // `Slot::write`, store by store.
+            slot.word.store(content.word | BUSY, Relaxed);
+            fence(Release);
+            life.goes_on()?;
+            slot.rest[0].store(content.rest[0], Relaxed);
+            life.goes_on()?;
+            slot.word.store(content.word, Release);
+            life.goes_on()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&self, slot: Option<u64>, progress: Progress, life: &mut Life) -> Result<(), Dead> {
+        let mut change = Change::new(counters(2));
+        change.slot = slot.map(|number| (number, at(2)));
+        change.progress = Some(progress);
+        change.describe(&self.area);
+        life.goes_on()?;
+        self.apply(&change, life)?;
+        Change::clear(&self.area);
+        life.goes_on()
+    }
+
+    fn begin(&self, life: &mut Life) -> Result<(), Dead> {
+        self.commit(None, Progress { many: 1, batch: 1, cursor: 0 }, life)?;
+        self.carry_on(life)
+    }
+
+    fn carry_on(&self, life: &mut Life) -> Result<(), Dead> {
+        for number in self.cursor.load(Relaxed)..2 {
+            self.commit(Some(number + 1), Progress { many: 1, batch: 1, cursor: number + 1 }, life)?;
+        }
+        self.commit(None, Progress { many: 2, batch: 0, cursor: 0 }, life)
+    }
+
+    /// What whoever has just taken the lock does.
+    fn ready(&self, life: &mut Life) -> Result<(), Dead> {
+        fence(Release);
+        if let Some(change) = Change::read(&self.area) {
+            self.apply(&change, life)?;
+            Change::clear(&self.area);
+            life.goes_on()?;
+        }
+        if self.batch.load(Relaxed) != 0 { self.carry_on(life) } else { Ok(()) }
+    }
+}
+
+/// Ends after so many stores that matter.
+struct Life(usize);
+struct Dead;
+
+impl Life {
+    fn goes_on(&mut self) -> Result<(), Dead> {
+        self.0 = self.0.checked_sub(1).ok_or(Dead)?;
+        Ok(())
+    }
+}
+
+/// More than there are.
+const EVER: usize = 1_000;
+
+#[test]
+fn f54_who_reads_two_slots_while_a_batch_stores_both_sees_both_old_or_both_new() {
+    bounded(3, || {
+        let world = World::new();
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.many.store(1, Release);
+                world.slots.iter().for_each(|slot| slot.write(&at(2)));
+                world.many.store(2, Release);
+            })
+        };
+        if let Some(seen) = world.get_many() {
+            assert!(seen == [1, 1] || seen == [2, 2], "{seen:?}");
+        }
+        writer.join().unwrap();
+        assert_eq!(world.get_many(), Some([2, 2]));
+    });
+}
+
+/// Single changes, too, are seen as of one instant: never the second without the first.
+#[test]
+fn f54_who_reads_two_slots_that_change_one_after_the_other_never_sees_the_second_change_alone() {
+    bounded(3, || {
+        let world = World::new();
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || world.slots.iter().for_each(|slot| slot.write(&at(2))))
+        };
+        if let Some(seen) = world.get_many() {
+            assert_ne!(seen, [1, 2]);
+        }
+        writer.join().unwrap();
+    });
+}
+
+/// Its writer dies behind any of its stores, and the one who takes over behind any of his; a third goes on. A reader looks
+/// meanwhile.
+fn dies(first: usize, second: usize, preemptions: usize) -> usize {
+    let (passed, ended) = (std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)), usize::MAX);
+    let told = passed.clone();
+    bounded(preemptions, move || {
+        let world = World::new();
+        let told = told.clone();
+        let writers = {
+            let world = world.clone();
+            thread::spawn(move || {
+                assert!(lock::try_acquire(&world.lock, 2));
+                fence(Release);
+                if world.begin(&mut Life(first)).is_ok() {
+                    told.store(ended, std::sync::atomic::Ordering::Relaxed);
+                    return;
+                }
+                // Another process from here on, and then a third: each found the owner dead, under the registry lock.
+                assert!(lock::take_from(&world.lock, 2, 1));
+                let finished = world.ready(&mut Life(second)).is_ok();
+                if !finished {
+                    assert!(lock::take_from(&world.lock, 1, 0));
+                    assert!(world.ready(&mut Life(EVER)).is_ok());
+                }
+                let _ = lock::release(&world.lock);
+            })
+        };
+        if let Some(seen) = world.get_many() {
+            assert!(seen == [1, 1] || seen == [2, 2], "{seen:?}");
+        }
+        writers.join().unwrap();
+        assert_eq!(world.get_many(), Some([2, 2]), "the intent was valid");
+        let left = [&world.batch, &world.cursor, &world.area.valid].map(|word| word.load(Relaxed));
+        assert_eq!(left, [0; 3]);
+    });
+    passed.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[test]
+fn f1_a_batch_whose_writer_died_anywhere_is_brought_to_its_end() {
+    let mut first = 0;
+    while dies(first, EVER, 1) != usize::MAX {
+        first += 1;
+    }
+    assert!(first > 20, "{first} deaths");
+}
+
+#[test]
+fn f1_a_batch_whose_finisher_died_too_is_brought_to_its_end_by_a_third() {
+    for first in [4, 9, 12, 17] {
+        for second in [0, 3, 6, 10] {
+            dies(first, second, 1);
+        }
+    }
+}

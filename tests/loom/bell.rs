@@ -1,0 +1,161 @@
+//! Bells: what is rung is heard. Each is slept on without slices here, so a wake that is lost is a deadlock.
+
+use crate::bounded;
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use shmvar::bell::{mark, ring};
+use shmvar::layout::{Bell, SLEEPER, WATCHER};
+use shmvar::lock;
+
+/// A bell and the kernel's queue behind it: looking at the count and falling asleep are one step.
+pub struct Sleeping {
+    pub bell: Bell,
+    queue: Mutex<()>,
+    asleep: Condvar,
+}
+
+impl Sleeping {
+    pub fn new() -> Self {
+        let bell = Bell { rings: AtomicU32::new(0), waits: AtomicU32::new(0) };
+        Sleeping { bell, queue: Mutex::new(()), asleep: Condvar::new() }
+    }
+
+    pub fn sleep(&self, rings: u32) {
+        let queue = self.queue.lock().unwrap();
+        if self.bell.rings.load(SeqCst) == rings {
+            drop(self.asleep.wait(queue).unwrap());
+        }
+    }
+
+    pub fn ring(&self, all: bool) {
+        if ring(&self.bell) & SLEEPER != 0 {
+            let _queue = self.queue.lock().unwrap();
+            if all { self.asleep.notify_all() } else { self.asleep.notify_one() }
+        }
+    }
+}
+
+struct World {
+    /// The word of a slot, stored with release and read with acquire.
+    version: AtomicU64,
+    lock: AtomicU32,
+    changed: Sleeping,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        Arc::new(World { version: AtomicU64::new(0), lock: AtomicU32::new(0), changed: Sleeping::new() })
+    }
+
+    fn put(&self, version: u64) {
+        assert!(lock::try_acquire(&self.lock, 0));
+        self.version.store(version, Release);
+        let _ = lock::release(&self.lock);
+        self.changed.ring(true);
+    }
+
+    fn wait_for(&self, version: u64) {
+        loop {
+            let rings = mark(&self.changed.bell, SLEEPER);
+            if self.version.load(Acquire) >= version {
+                return;
+            }
+            self.changed.sleep(rings);
+        }
+    }
+}
+
+/// The second change may come while the first one is rung for: a mark set then must not be taken for an old one.
+#[test]
+fn f61_who_waits_is_woken_by_each_change() {
+    loom::model(|| {
+        let world = World::new();
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.put(1);
+                world.put(2);
+            })
+        };
+        world.wait_for(2);
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn f61_a_change_wakes_all_who_wait() {
+    bounded(3, || {
+        let world = World::new();
+        let waiters = [(); 2].map(|()| {
+            let world = world.clone();
+            thread::spawn(move || world.wait_for(1))
+        });
+        world.put(1);
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    });
+}
+
+/// Two writers, one after the other under the lock, ring at the same time.
+#[test]
+fn f61_two_who_ring_at_once_leave_nobody_asleep() {
+    bounded(3, || {
+        let world = World::new();
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || {
+                while !lock::try_acquire(&world.lock, 1) {
+                    thread::yield_now();
+                }
+                world.version.fetch_add(1, Release);
+                let _ = lock::release(&world.lock);
+                world.changed.ring(true);
+            })
+        };
+        let waiter = {
+            let world = world.clone();
+            thread::spawn(move || world.wait_for(2))
+        };
+        while !lock::try_acquire(&world.lock, 0) {
+            thread::yield_now();
+        }
+        world.version.fetch_add(1, Release);
+        let _ = lock::release(&world.lock);
+        world.changed.ring(true);
+        writer.join().unwrap();
+        waiter.join().unwrap();
+    });
+}
+
+/// A watcher sleeps on a count of its own, read before it marks; what it watches was listed before.
+#[test]
+fn f61_a_watcher_is_woken_through_its_own_count() {
+    loom::model(|| {
+        let world = Arc::new((AtomicU64::new(0), AtomicU32::new(1), Sleeping::new(), Sleeping::new()));
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || {
+                let (version, word, changed, watch) = &*world;
+                for next in [1, 2] {
+                    version.store(next, Release);
+                    let _ = lock::release(word);
+                    if ring(&changed.bell) & WATCHER != 0 {
+                        watch.bell.rings.fetch_add(1, SeqCst);
+                        let _queue = watch.queue.lock().unwrap();
+                        watch.asleep.notify_all();
+                    }
+                }
+            })
+        };
+        let (version, _, changed, watch) = &*world;
+        loop {
+            let count = watch.bell.rings.load(SeqCst);
+            mark(&changed.bell, WATCHER);
+            if version.load(Acquire) == 2 {
+                break;
+            }
+            watch.sleep(count);
+        }
+        writer.join().unwrap();
+    });
+}

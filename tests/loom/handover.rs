@@ -1,0 +1,90 @@
+//! A named lock that is let go while others wait: who sleeps is woken, and one at a time has it. The lock's slot stands here as
+//! a mutex's contents, the bell is the crate's own; nobody dies, no reservation lapses, nothing sleeps in slices.
+
+use crate::bell::Sleeping;
+use crate::bounded;
+use loom::sync::atomic::{AtomicU32, Ordering::*};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+use shmvar::bell::mark;
+use shmvar::layout::SLEEPER;
+
+#[derive(Default)]
+struct Slot {
+    owner: Option<u32>,
+    next: Option<u32>,
+}
+
+struct World {
+    slot: Mutex<Slot>,
+    released: Sleeping,
+    inside: AtomicU32,
+}
+
+impl World {
+    fn held_by(owner: u32) -> Arc<Self> {
+        let slot = Mutex::new(Slot { owner: Some(owner), next: None });
+        Arc::new(World { slot, released: Sleeping::new(), inside: AtomicU32::new(0) })
+    }
+
+    /// `asks`: it has waited for long enough to ask for the next turn.
+    fn take(&self, me: u32, asks: bool) {
+        loop {
+            let rings = mark(&self.released.bell, SLEEPER);
+            {
+                let mut slot = self.slot.lock().unwrap();
+                if slot.owner.is_none() && slot.next.is_none_or(|next| next == me) {
+                    *slot = Slot { owner: Some(me), next: None };
+                    break;
+                }
+                if asks && slot.owner.is_some() && slot.next.is_none() {
+                    slot.next = Some(me);
+                }
+            }
+            self.released.sleep(rings);
+        }
+        // Others may sleep behind us: our own release wakes one of them.
+        mark(&self.released.bell, SLEEPER);
+        assert_eq!(self.inside.fetch_add(1, Relaxed), 0, "two owners");
+    }
+
+    fn let_go(&self) {
+        let reserved = {
+            let mut slot = self.slot.lock().unwrap();
+            slot.owner = None;
+            slot.next.is_some()
+        };
+        self.released.ring(reserved);
+    }
+
+    fn run(asks: [bool; 2]) {
+        let world = World::held_by(0);
+        let waiters = [1, 2].map(|me| {
+            let world = world.clone();
+            thread::spawn(move || {
+                world.take(me, asks[me as usize - 1]);
+                world.inside.fetch_sub(1, Relaxed);
+                world.let_go();
+            })
+        });
+        world.let_go();
+        waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        let slot = world.slot.lock().unwrap();
+        assert!(slot.owner.is_none() && slot.next.is_none());
+    }
+}
+
+#[test]
+fn a_lock_that_is_reserved_reaches_who_asked_for_it_and_then_the_other() {
+    bounded(2, || World::run([true, true]));
+}
+
+#[test]
+fn a_lock_that_nobody_asked_for_wakes_one_and_he_the_next() {
+    bounded(2, || World::run([false, false]));
+}
+
+#[test]
+fn who_asked_and_who_did_not_both_get_it() {
+    bounded(2, || World::run([true, false]));
+}

@@ -1,0 +1,67 @@
+//! Models of the protocols: every interleaving, and every value that the memory model lets a load return.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --no-default-features --release --test loom`
+//!
+//! What these cannot see: stores by plain instructions (the copies of records stand here as relaxed atomics), the
+//! kernel's part (liveness and the registry lock stand here as an atomic and a mutex), and more than three threads.
+#![cfg(loom)]
+
+mod batch;
+mod bell;
+mod handover;
+mod intent;
+mod pins;
+mod slot;
+mod writer;
+
+use loom::sync::atomic::AtomicU64;
+use shmvar::intent::Counters;
+use shmvar::layout::{IntentArea, Root, Slot};
+use shmvar::slot::Content;
+
+fn slot() -> Slot {
+    Slot { word: AtomicU64::new(0), rest: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)] }
+}
+
+/// Contents in which every word tells the version.
+fn content(version: u64) -> Content {
+    Content { word: version << 1, rest: [version, version * 10, version * 100] }
+}
+
+fn whole(content: Content) -> bool {
+    let version = content.word >> 1;
+    content.rest == [version, version * 10, version * 100]
+}
+
+fn counters(version: u64) -> Counters {
+    Counters { root: Root(1), zones: 1, version, used: 1, count: 1, fill: 1, expiring: 0 }
+}
+
+fn area() -> IntentArea {
+    let zero = || AtomicU64::new(0);
+    IntentArea {
+        valid: zero(),
+        serial: zero(),
+        slot: zero(),
+        content: [zero(), zero(), zero(), zero()],
+        root: zero(),
+        zones: zero(),
+        version: zero(),
+        used: zero(),
+        count: zero(),
+        fill: zero(),
+        lengths: zero(),
+        blocks: [zero(), zero()],
+        spans: std::array::from_fn(|_| shmvar::layout::SpanEditArea { granule: zero(), before: zero(), after: zero() }),
+        expiring: zero(),
+        many: zero(),
+        batch: zero(),
+        cursor: zero(),
+    }
+}
+
+fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
