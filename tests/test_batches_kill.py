@@ -125,7 +125,7 @@ def test_a_killed_batch_wakes_those_who_wait_for_its_indexes(seg, key):
         got = []
 
         def wait(index, version, got=got):
-            got.append((version, seg.wait(index, 3, newer_than=version)))
+            got.append((version, seg.wait(index, 30, newer_than=version)))
 
         threads = [threading.Thread(target=wait, args=(index, version)) for index, version in before.items()]
         for thread in threads:

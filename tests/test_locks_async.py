@@ -279,6 +279,35 @@ def test_a_stopped_holder_does_not_stop_the_loop(seg, key, children):
     run(main())
 
 
+def test_f5_a_timeout_holds_while_a_stopped_process_holds_the_segment_up(seg, key, children):
+    children.append(helpers.start(HOLD, key))
+    turns = 0
+
+    async def tick():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.01)
+
+    async def main():
+        ticker = asyncio.create_task(tick())
+        for name in ("free", "a"):
+            began = time.monotonic()
+            with pytest.raises(shmvar.WaitTimeoutError):
+                async with seg.lock(name, timeout=1):
+                    pytest.fail("taken")
+            assert 0.8 <= time.monotonic() - began < 5
+        ticker.cancel()
+
+    with helpers.Raw(seg) as raw:
+        raw.hold_lock(children[0].pid)
+        children[0].send_signal(signal.SIGSTOP)
+        run(main())
+    assert turns > 4
+    helpers.end(children[0])
+    assert seg.lock("a").acquire(30) and seg.lock("a").release() is None
+
+
 def test_async_with_where_it_cannot_be_taken(seg, key):
     async def through(segment):
         async with segment.lock("a", timeout=1):
