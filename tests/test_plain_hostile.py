@@ -64,9 +64,7 @@ HOSTILE = {
     "a size that is not the kind's": dtype(b"i8", INT.replace(b"NNNJ\xff\xff\xff\xff", b"NNNK\x10")) + b".",
     "a kind of 3 bytes": dtype(b"i3", INT) + b".",
     "a kind of 3 bytes, thrown away": dtype(b"i3", b"0N."),
-    "three of no unit": dtype(
-        b"M8", INT.replace(b"K\x03", b"K\x04", 1)[:-2] + b"N(C\x07genericK\x03K\x01K\x01t\x86tb"
-    )
+    "three of no unit": dtype(b"M8", INT.replace(b"K\x03", b"K\x04", 1)[:-2] + b"N(C\x07genericK\x03K\x01K\x01t\x86tb")
     + b".",
     "the state of a dtype of numpy's own": dtype(b"i8", INT).replace(b"\x89\x88\x87", b"\x89\x89\x87") + b".",
     "objects": dtype(b"O8", INT) + b".",

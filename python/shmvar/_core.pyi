@@ -345,11 +345,11 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
 class Lock:
     """A lock shared by every process on a segment, from `Segment.lock`.
 
-    `with segment.lock("accounts"):` holds it; `async with` too, for the running task. Re-entrant in a thread, and in a
-    task with `async with`; two tasks of one thread that use plain `with` are one thread to it, and both get in. The lock
-    of a process or thread that died is handed on within 0.1 s of the system letting go of it. A forked child does not own
-    its parent's locks. Detaching the handle lets go of what was taken through it. Through a read-only handle it cannot be
-    taken.
+    `with segment.lock("accounts"):` holds it; `async with` too, for the running task. Re-entrant in a thread, and in
+    a task with `async with`; two tasks of one thread that use plain `with` are one thread to it, and both get in. The
+    lock of a process or thread that died is handed on within 0.1 s of the system letting go of it. A forked child does
+    not own its parent's locks. Detaching the handle lets go of what was taken through it. Through a read-only handle
+    it cannot be taken.
     """
 
     @property
@@ -584,7 +584,7 @@ def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:
     """The C library's `ftok`: a key from a file that exists and a project, an int from 1 to 255 or one character."""
 
 def _reattach(key: int | str, id: bytes, readonly: bool, trust: bool | None) -> Segment: ...
-def _decode_plain(data: bytes) -> Any: ...
+def _decode_plain(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
 def _get_pickle(segment: Segment, index: int | str) -> bytes | None: ...
 def _put_pickle(segment: Segment, index: int | str, pickle: bytes, ttl: float | None = None) -> None: ...
 def _pickle_fault(pickle: bytes) -> str | None: ...

@@ -222,9 +222,7 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
         let name = &names[number];
         let value = match seen {
             Seen::Missing => continue,
-            Seen::Inline(bytes, len) => {
-                decode::decode(py, name, &bytes[2..2 + usize::from(len)], segment.trusted())?
-            }
+            Seen::Inline(bytes, len) => decode::decode(py, name, &bytes[2..2 + usize::from(len)], segment.trusted())?,
             Seen::Small(start, len) => {
                 decode::decode(py, name, &snapshot.bytes[start..start + len], segment.trusted())?
             }

@@ -352,8 +352,7 @@ impl Attachment {
                 return self.grow(&table, 1, patience);
             }
         }
-        match Plan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2]).form
-        {
+        match Plan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2]).form {
             Form::Block(class) => self.refill(class, patience),
             _ => Ok(()),
         }
