@@ -101,6 +101,8 @@ class Worker:
 
     def resolve(self, number: int) -> bool:
         """After a call that did not end: whole old, or whole new? True where it must have been done."""
+        # A batch cut short by a death is brought to its end by whoever writes next: nothing is decided before.
+        patient(self.segment.remove, "nothing of that name")
         old, new = self.board.done(number), self.board.announced(number)
         if old == new:
             found = self.find(number)

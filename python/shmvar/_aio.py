@@ -7,6 +7,7 @@ import itertools
 import os
 import threading
 import time
+from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 from shmvar._errors import Error, WaitTimeoutError
@@ -117,10 +118,8 @@ class Watcher:
         with self._some:
             if self._waiters.pop(id(waiter), None) is None or self._waiters:
                 return
-        try:
+        with suppress(Error):
             waiter.segment._nudge()
-        except Error:
-            pass
 
     def _run(self, segment: Segment) -> None:
         rung, waiters = False, list[_Waiter]()
