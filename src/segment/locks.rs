@@ -1,19 +1,18 @@
-//! Named locks: slots that say who holds them, taken over from the dead, handed to who has waited.
+//! Taking named locks and letting go of them: waiting, taking over from the dead, a turn for who has waited.
 
 use crate::bell;
 use crate::error::{Error, Result};
-use crate::key::{Index, IndexBuf, Name};
-use crate::layout::{PARTICIPANTS, SLEEPER};
+use crate::key::{Index, Name};
+use crate::layout::SLEEPER;
 use crate::mem::Scratch;
-use crate::os::{self, fork, futex};
+use crate::os::{fork, futex};
 use crate::segment::attachment::{Attachment, Patience, Plain};
 use crate::segment::change::Stored;
 use crate::segment::holds::Who;
+use crate::segment::lock_slot::{LockWord, NOBODY, Owner};
 use crate::segment::publish::{Form, Plan};
-use crate::segment::table::{Found, Place, record_at};
+use crate::segment::table::Place;
 use crate::segment::wake::bits_of;
-use crate::segment::writer::Writer;
-use crate::slot::{Content, Kind};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Weak};
@@ -27,60 +26,6 @@ const STARVING: Duration = Duration::from_millis(1);
 const ONE_TRY: Duration = Duration::from_millis(50);
 /// A thread that ends, or a handle that is detached, waits so long for a stopped writer.
 const LETTING_GO: Duration = Duration::from_millis(500);
-/// Who is next has so long to come.
-const RESERVED_MS: u16 = 100;
-/// No participant.
-const NOBODY: Owner = u32::MAX;
-
-/// A participant in one of its lives.
-type Owner = u32;
-
-/// What a lock's slot says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct LockWord {
-    owner: Owner,
-    next: Owner,
-    token: u16,
-    since: u16,
-}
-
-impl LockWord {
-    fn of(owner: Owner) -> Self {
-        LockWord { owner, next: NOBODY, token: 0, since: 0 }
-    }
-
-    fn to_bytes(self) -> [u8; 14] {
-        let mut bytes = [0; 14];
-        bytes[..4].copy_from_slice(&self.owner.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.next.to_le_bytes());
-        bytes[8..10].copy_from_slice(&self.token.to_le_bytes());
-        bytes[10..12].copy_from_slice(&self.since.to_le_bytes());
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; 14] = bytes.try_into().ok()?;
-        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        Some(LockWord { owner: u32_at(0), next: u32_at(4), token: u16_at(8), since: u16_at(10) })
-    }
-
-    /// Nobody owns it, and who is next has not come in time.
-    fn lapsed(&self) -> bool {
-        self.owner == NOBODY && (os::monotonic_ms() as u16).wrapping_sub(self.since) >= RESERVED_MS
-    }
-
-    /// Without a participant as the one who is next.
-    fn without_next(self) -> Self {
-        LockWord { next: NOBODY, token: 0, ..self }
-    }
-}
-
-/// The number of a participant in any of its lives.
-fn number_of(owner: Owner) -> u32 {
-    owner & (PARTICIPANTS - 1)
-}
-
 /// Somebody waits.
 struct Wait {
     began: Instant,
@@ -279,22 +224,6 @@ impl Attachment {
         }
     }
 
-    /// This process, or another, in its present life.
-    fn life_of(&self, number: u32) -> Owner {
-        let generation = self.participant(number).map_or(0, |record| record.generation.load(Ordering::Relaxed));
-        // All bits set is nobody.
-        ((generation % 0x3f_ffff) as u32 * PARTICIPANTS) | number
-    }
-
-    /// Does that participant still live that life? An answer that is late stays true: no other life is the same.
-    fn lives(&self, owner: Owner) -> Result<bool> {
-        let number = number_of(owner);
-        let Some(record) = self.participant(number) else { return Ok(false) };
-        let lives = record.state.load(Ordering::Acquire) == 1 && self.alive(number)?;
-        // The life is looked at last: a number that was claimed anew meanwhile is another's.
-        Ok(lives && self.life_of(number) == owner)
-    }
-
     /// Takes the lock if it is free, reserved for us, or a dead one's; asks for the next turn where it is time to.
     fn look_at_lock(&self, name: &Index<'_>, who: Who, wait: Option<&Wait>, patience: &dyn Patience) -> Result<Look> {
         loop {
@@ -421,208 +350,6 @@ impl Attachment {
             }
         }
     }
-
-    /// Does a living process hold this lock?
-    pub fn is_locked(&self, name: &Index<'_>, patience: &dyn Patience) -> Result<bool> {
-        name.check()?;
-        let mut scratch = Scratch::new();
-        let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, patience)? else { return Ok(false) };
-        let lock = match found.content.kind() {
-            Kind::Inline => inline_lock(&found.content),
-            Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes),
-            _ => None,
-        };
-        let owner = lock.ok_or_else(|| Error::corrupt("a lock"))?.owner;
-        Ok(owner != NOBODY && self.lives(owner)?)
-    }
-
-    /// The locks that are held, and their owners' pids: for people.
-    pub fn locks(&self, patience: &dyn Patience) -> Result<Vec<(IndexBuf, u32)>> {
-        let locks = |number| self.participant(number).is_some_and(|record| record.locks.load(Ordering::Relaxed) != 0);
-        if !(0..PARTICIPANTS).any(locks) {
-            return Ok(Vec::new());
-        }
-        loop {
-            let mut locks = Vec::new();
-            let whole = self.scan(
-                |found, _| {
-                    if found.content.is_lock() {
-                        locks.extend(self.lock_found(&found)?);
-                    }
-                    Ok(())
-                },
-                patience,
-            )?;
-            if whole {
-                return Ok(locks);
-            }
-            patience.interrupted()?;
-        }
-    }
-
-    fn lock_found(&self, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
-        let Some(name) = self.index_of(found)? else { return Ok(None) };
-        let lock = match found.content.kind() {
-            Kind::Inline => inline_lock(&found.content),
-            _ => self.lock_in_record(&found.content)?,
-        };
-        if !self.still(found)? {
-            return Ok(None);
-        }
-        // One of the dead is free, only nobody has come for it. (Who may not even ask takes them for alive.)
-        let lives = |lock: &LockWord| lock.owner != NOBODY && self.lives(lock.owner).unwrap_or(true);
-        let owner = lock.filter(lives).and_then(|lock| self.participant(number_of(lock.owner)));
-        Ok(owner.map(|record| (name, record.pid.load(Ordering::Relaxed))))
-    }
-
-    fn lock_in_record(&self, content: &Content) -> Result<Option<LockWord>> {
-        let Some(at) = record_at(self, content)? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        self.mem.read_into(at, content.record_len() as usize, &mut bytes)?;
-        Ok(bytes.get(content.prefix_len() as usize..).and_then(LockWord::from_bytes))
-    }
-}
-
-fn inline_lock(content: &Content) -> Option<LockWord> {
-    let (bytes, len) = content.inline_bytes();
-    LockWord::from_bytes(&bytes[2..2 + len])
-}
-
-impl Writer<'_> {
-    /// What a lock's slot says. The writer lock is held.
-    fn lock_at(&self, content: &Content) -> Result<LockWord> {
-        let lock = match content.kind() {
-            Kind::Inline => inline_lock(content),
-            Kind::Record => self.att.lock_in_record(content)?,
-            _ => None,
-        };
-        lock.ok_or_else(|| Error::corrupt(format_args!("a lock: {:x?}", content.rest)))
-    }
-
-    /// Makes a free lock ours. False: there is no room for it yet.
-    fn put_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
-        let mut change = self.change();
-        let offset = match place {
-            Place::Tombstone(offset) => *offset,
-            Place::Fresh(offset) => {
-                let slots = self.att.table()?.mask + 1;
-                if crate::segment::room::is_full(change.counters.fill, slots) {
-                    return Ok(false);
-                }
-                change.counters.fill = change.counters.fill.saturating_add(1);
-                *offset
-            }
-            _ => return Ok(false),
-        };
-        self.mark_locks();
-        let bytes = lock.to_bytes();
-        let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
-        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
-        let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
-        self.replace(offset, content, None, &mut change)?;
-        crash_point!("lock-stored");
-        Ok(true)
-    }
-
-    /// Changes a lock that has a slot. False: there is no block for it yet.
-    fn set_lock(&mut self, name: &Index<'_>, offset: u64, old: &Content, lock: LockWord) -> Result<bool> {
-        self.mark_locks();
-        let mut change = self.change();
-        let bytes = lock.to_bytes();
-        let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
-        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
-        let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
-        self.replace(offset, content, Some(old), &mut change)?;
-        // CRASH: it is a dead one's, or reserved for one, or as he left it: all of that is met by who waits or buries.
-        crash_point!("lock-changed");
-        Ok(true)
-    }
-
-    fn lock_content(&mut self, plan: &Plan<'_>, change: &mut crate::intent::Change) -> Result<Option<Content>> {
-        match plan.form {
-            Form::Block(class) => self.put_in_block(plan, class, change),
-            _ => Ok(Some(plan.inline())),
-        }
-    }
-
-    /// Frees a lock of ours. True: it is reserved now.
-    fn free_lock(&mut self, name: &Index<'_>) -> Result<bool> {
-        let Place::Taken(offset, content) = self.place(&Name::of_lock(name), &mut Scratch::new())? else {
-            return Ok(false);
-        };
-        let lock = self.lock_at(&content)?;
-        if lock.owner != self.att.life_of(self.me) {
-            return Ok(false);
-        }
-        self.pass_lock(name, offset, &content, lock)
-    }
-
-    /// Reserves a lock for who is next, or frees it. True: reserved.
-    fn pass_lock(&mut self, name: &Index<'_>, offset: u64, old: &Content, lock: LockWord) -> Result<bool> {
-        let reserved = LockWord { owner: NOBODY, since: os::monotonic_ms() as u16, ..lock };
-        // Without a block for the reservation it is free for all.
-        if lock.next != NOBODY && self.set_lock(name, offset, old, reserved)? {
-            crash_point!("lock-reserved");
-            return Ok(true);
-        }
-        self.discard(offset, old)?;
-        // CRASH: free, and nobody was woken: the sleepers look again after their slice.
-        crash_point!("lock-freed");
-        Ok(false)
-    }
-
-    /// Locks that could not be let go when they should have been.
-    pub fn free_abandoned(&mut self) -> Result<()> {
-        loop {
-            let Some(name) = self.att.held.lock().abandoned() else { return Ok(()) };
-            let freed = self.free_lock(&name.as_index());
-            if matches!(freed, Ok(_) | Err(Error::Corrupt(_))) {
-                // A damaged one is for once: it must not keep us from everything else.
-                self.att.held.lock().forget(&name.as_index());
-            }
-            self.att.ring_later.store(true, Ordering::Relaxed);
-            freed?;
-        }
-    }
-
-    /// Before the first lock in our name: burying looks for them only then.
-    fn mark_locks(&self) {
-        if let Some(record) = self.att.participant(self.me) {
-            if record.locks.load(Ordering::Relaxed) == 0 {
-                record.locks.store(1, Ordering::SeqCst);
-                // CRASH: whoever buries us looks through the table and finds nothing.
-                crash_point!("locks-marked");
-            }
-        }
-    }
-
-    /// Releases the locks of a participant that died, in any of its lives.
-    pub fn bury_locks(&mut self, number: u32) -> Result<()> {
-        let table = self.att.table()?;
-        for offset in (0..=table.mask).map(|slot| table.slot_at(slot)) {
-            let slot = self.att.mem.at::<crate::layout::Slot>(offset)?;
-            let Some(content) = slot.copy().filter(|content| content.is_entry() && content.is_lock()) else { continue };
-            let mut lock = self.lock_at(&content)?;
-            let found = self.att.found_at(offset, content)?;
-            let Some(name) = self.att.index_of(&found)? else { continue };
-            let name = name.as_index();
-            let (owns, next) =
-                (lock.owner != NOBODY && number_of(lock.owner) == number, number_of(lock.next) == number);
-            if next && lock.next != NOBODY {
-                lock = lock.without_next();
-                if lock.owner != NOBODY && !owns {
-                    // Without a block for it he stays, and is found dead by who waits.
-                    self.set_lock(&name, offset, &content, lock)?;
-                    continue;
-                }
-            } else if !owns {
-                continue;
-            }
-            self.pass_lock(&name, offset, &content, lock)?;
-        }
-        self.att.ring_later.store(true, Ordering::Relaxed);
-        Ok(())
-    }
 }
 
 /// The turn of one who waits in his own way.
@@ -632,22 +359,6 @@ pub struct Turn(Option<Wait>);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lock_reads_back_from_its_slot() {
-        let lock = LockWord { owner: 1023 | 77 << 10, next: 5 | 6 << 10, token: 65_535, since: 4 };
-        assert_eq!(LockWord::from_bytes(&lock.to_bytes()), Some(lock));
-        assert_eq!((number_of(lock.owner), number_of(lock.next)), (1023, 5));
-        assert_eq!(LockWord::from_bytes(&[0; 13]), None);
-    }
-
-    #[test]
-    fn a_reservation_lapses_and_a_lock_that_is_owned_does_not() {
-        let now = os::monotonic_ms() as u16;
-        let reserved = |ago| LockWord { since: now.wrapping_sub(ago), next: 7, ..LockWord::of(NOBODY) };
-        assert!(!reserved(0).lapsed() && reserved(RESERVED_MS).lapsed() && reserved(30_000).lapsed());
-        assert!(!LockWord::of(3).lapsed());
-    }
 
     /// Does something the first time a call waits.
     struct Meanwhile<F>(RefCell<Option<F>>);
@@ -665,7 +376,7 @@ mod tests {
     }
 
     fn segment(name: &str) -> crate::Segment {
-        let key = format!("locks-rs-{}-{name}", os::pid());
+        let key = format!("locks-rs-{}-{name}", crate::os::pid());
         crate::Segment::attach(crate::key::Key::text(&key).unwrap(), &crate::Options::default()).unwrap()
     }
 

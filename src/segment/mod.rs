@@ -14,6 +14,7 @@ mod held;
 pub mod holds;
 mod info;
 mod limit;
+mod lock_slot;
 pub mod locks;
 mod membership;
 mod open;
