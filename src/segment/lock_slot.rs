@@ -95,7 +95,9 @@ impl Attachment {
             _ => None,
         };
         let owner = lock.ok_or_else(|| Error::corrupt("a lock"))?.owner;
-        Ok(owner != NOBODY && self.lives(owner)?)
+        // A reader that may not look at the lock object takes him for alive.
+        let lives = |owner| self.lives(owner).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) });
+        Ok(owner != NOBODY && lives(owner)?)
     }
 
     /// The locks that are held, and their owners' pids: for people.
