@@ -16,17 +16,19 @@ mod image;
 
 use calls::{Calls, Tally};
 use fields::Field;
-use image::{INTS, Image, TEXTS, pickle, place};
+use image::{INTS, Image, LOCKS, TEXTS, pickle, place};
 use libfuzzer_sys::fuzz_target;
-use shmvar::{Condition, Index, Key, Segment};
+use shmvar::{Condition, Index, Key, Number, Segment};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The two images, and the fields of both.
 struct Template {
     quiet: Image,
     pending: Image,
+    batch: Image,
     fields: Vec<Field>,
 }
 
@@ -38,10 +40,10 @@ fn template() -> &'static Template {
     TEMPLATE.get_or_init(|| {
         tidy();
         let quiet = Image::take(&Key::text(&format!("fuzz-{}", std::process::id())).unwrap(), 40);
-        let pending = quiet.pending();
+        let (pending, batch) = (quiet.pending(), quiet.batch());
         let mut fields = fields::of(&quiet);
         fields.retain(|field| field.offset != place::LOCK);
-        Template { quiet, pending, fields }
+        Template { quiet, pending, batch, fields }
     })
 }
 
@@ -89,25 +91,89 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
     let segment = if op & 0x80 == 0 { writer } else { reader };
     let (Ok(att), index) = (segment.attachment(), index(arg)) else { return };
     // A patience of its own for each call: it is looked at only where somebody is waited for.
-    match op % 16 {
-        0 => drop(calls.saw("get", segment.get_pickle(&index, &calls.brief))),
-        1 => drop(calls.saw("has", att.has(&index, &calls.brief))),
-        2 => drop(calls.saw("stat", att.stat(&index, &calls.brief))),
-        3 => drop(calls.saw("indexes", att.indexes(&calls.brief))),
-        4 => drop(calls.saw("info", segment.info())),
-        5 => drop(calls.saw("len", segment.len())),
+    let name = LOCKS[usize::from(arg) % LOCKS.len()];
+    match op % 28 {
+        0 => {
+            calls.saw("get", segment.get_pickle(&index, &calls.brief));
+        }
+        1 => {
+            calls.saw("has", att.has(&index, &calls.brief));
+        }
+        2 => {
+            calls.saw("stat", att.stat(&index, &calls.brief));
+        }
+        3 => {
+            calls.saw("indexes", att.indexes(&calls.brief));
+        }
+        4 => {
+            calls.saw("info", segment.info_with(&calls.brief));
+        }
+        5 => {
+            calls.saw("len", segment.len_with(&calls.brief));
+        }
+        16 => {
+            calls.saw("version", att.version(&index, &calls.brief));
+        }
+        17 => {
+            calls.saw("wait", att.wait(&index, None, Some(Duration::from_micros(50)), &calls.brief));
+        }
+        18 => {
+            calls.saw("is locked", att.is_locked(&name, &calls.brief));
+        }
+        19 => {
+            calls.saw("locks", att.locks(&calls.brief));
+        }
+        20 | 21 => {
+            let all = [index, Index::Int(1), Index::Int(4), Index::Int(8), Index::Text("text")];
+            calls.saw("get many", att.get_many(&all[..1 + usize::from(arg >> 5) % 5], &calls.brief).map(drop));
+        }
         _ if op & 0x80 != 0 => calls.read(reader),
         6..=8 => {
             let len = [3, 40, 300, 3_000, 16_300, 17_000, 70_000, 300_000][usize::from(arg >> 5)];
             let value = pickle(len);
-            drop(calls.saw("put", writer.put_pickle(&index, &[&value], Condition::Always, &calls.brief)));
+            calls.saw("put", writer.put_pickle(&index, &[&value], Condition::Always, &calls.brief));
         }
-        9 | 10 => drop(calls.saw("remove", att.remove(&index, Condition::Always, &calls.brief))),
-        11 => drop(calls.saw("trim", writer.trim(&calls.brief))),
-        12 => drop(calls.saw("check", att.check(&calls.brief))),
-        13 => drop(calls.saw("clear", att.clear(&calls.brief))),
-        14 => drop(calls.saw("grow", att.table().and_then(|table| att.grow(&table, &calls.brief)))),
-        _ => drop(calls.saw("resize", writer.resize(u64::from(arg) << 16 | 1, &calls.brief))),
+        9 | 10 => {
+            calls.saw("remove", att.remove(&index, Condition::Always, &calls.brief));
+        }
+        11 => {
+            calls.saw("trim", writer.trim(&calls.brief));
+        }
+        12 => {
+            calls.saw("check", att.check(true, &calls.brief));
+        }
+        13 => {
+            calls.saw("clear", att.clear(&calls.brief));
+        }
+        14 => {
+            calls.saw("grow", att.table().and_then(|table| att.grow(&table, 1, &calls.brief)));
+        }
+        22 => {
+            calls.saw("add", att.add(&index, Number::Int(i64::from(arg)), &calls.brief));
+        }
+        23 => {
+            let ttl = Duration::from_nanos(if arg & 1 == 0 { 1 } else { 1 << 40 });
+            calls.saw("put for a while", writer.put_for(index, &arg, ttl));
+        }
+        24 | 25 => {
+            let values = [pickle(3), pickle(300), pickle(17_000)];
+            let all = [
+                (index, &*values[usize::from(arg >> 5) % 3]),
+                (Index::Int(41), &values[0]),
+                (Index::Int(2), &values[2]),
+            ];
+            calls.saw("put many", writer.put_many_pickles(&all[..1 + usize::from(arg >> 6) % 3]));
+        }
+        26 | 27 => {
+            let who = writer.thread();
+            let taken = writer.shared().acquire_lock(&name, who, Some(Duration::from_millis(1)), &calls.brief);
+            if calls.saw("lock", taken) == Some(true) && op & 1 == 0 {
+                calls.saw("let go", att.release_lock(&name, who, &calls.brief));
+            }
+        }
+        _ => {
+            calls.saw("resize", writer.resize(u64::from(arg) << 16 | 1, &calls.brief));
+        }
     }
 }
 
@@ -115,7 +181,11 @@ fuzz_target!(|data: &[u8]| {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let template = template();
     let [choice, count, rest @ ..] = data else { return };
-    let image = if choice & 1 == 0 { &template.quiet } else { &template.pending };
+    let image = match (choice & 1, choice & 8) {
+        (0, 0) => &template.quiet,
+        (0, _) => &template.batch,
+        _ => &template.pending,
+    };
     let (edits, ops) = rest.split_at(rest.len().min(usize::from(count % 64) * 12));
     let edits: Vec<_> = edits.as_chunks().0.iter().map(|bytes| edit(template, image, bytes)).collect();
     let late = choice & 2 == 0;

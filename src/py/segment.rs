@@ -113,7 +113,7 @@ impl PySegment {
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.inner.len().map(|len| len as usize).map_err(|error| errors::to_py(py, error))
+        self.call(py, |patience| self.inner.len_with(patience)).map(|len| len as usize)
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -140,7 +140,12 @@ impl PySegment {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let key = convert::key_object(py, self.inner.key())?;
         let key = key.bind(py).repr()?.to_string_lossy().into_owned();
-        Ok(match (self.inner.len(), self.inner.info()) {
+        let numbers =
+            self.call(py, |patience| match (self.inner.len_with(patience), self.inner.info_with(patience)) {
+                (Err(Error::Interrupted), _) | (_, Err(Error::Interrupted)) => Err(Error::Interrupted),
+                numbers => Ok(numbers),
+            })?;
+        Ok(match numbers {
             (Ok(count), Ok(info)) => {
                 format!("<shmvar.Segment key={key} variables={count} used={} size={}>", info.used, info.size)
             }
@@ -429,7 +434,7 @@ impl PySegment {
     }
 
     fn info(&self, py: Python<'_>) -> PyResult<PySegmentInfo> {
-        self.inner.info().map(PySegmentInfo).map_err(|error| errors::to_py(py, error))
+        self.call(py, |patience| self.inner.info_with(patience)).map(PySegmentInfo)
     }
 
     fn resize(&self, py: Python<'_>, size: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -6,7 +6,7 @@ use crate::layout::Slot;
 use crate::mem::Scratch;
 use crate::os;
 use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::table::{Found, record_at};
+use crate::segment::table::{Found, Stuck, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
 use std::sync::atomic::Ordering;
@@ -77,6 +77,7 @@ impl Attachment {
 
     /// Variables that have not expired.
     pub fn live_count(&self, patience: &dyn Patience) -> Result<u64> {
+        let mut stuck = Stuck::default();
         while self.state().expiring.load(Ordering::Relaxed) != 0 {
             let mut count = 0;
             let whole = self.scan(
@@ -90,6 +91,7 @@ impl Attachment {
                 return Ok(count);
             }
             patience.interrupted()?;
+            stuck.again(self, patience)?;
         }
         Ok(self.state().count.load(Ordering::Relaxed))
     }

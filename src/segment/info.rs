@@ -6,7 +6,7 @@ use crate::key::{Index, IndexBuf, Key};
 use crate::layout::{PAGE, SLOT, SpanState};
 use crate::mem::Scratch;
 use crate::os::object;
-use crate::segment::attachment::{Attachment, Patience, Plain};
+use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::largest_bytes;
 use crate::segment::open::identify;
 use crate::segment::read::{Got, Retry};
@@ -61,7 +61,7 @@ pub struct VariableInfo {
 
 impl Attachment {
     /// See [`SegmentInfo`].
-    pub fn info(&self) -> Result<SegmentInfo> {
+    pub fn info(&self, patience: &dyn Patience) -> Result<SegmentInfo> {
         // Before anything is touched: an object that was cut short is an error.
         let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
         let state = self.state();
@@ -80,7 +80,7 @@ impl Attachment {
             size,
             used,
             free,
-            count: self.live_count(&Plain)?,
+            count: self.live_count(patience)?,
             perm: status.mode & 0o777,
             uid: status.uid,
             created_at: self.identity.created_at,
@@ -88,7 +88,7 @@ impl Attachment {
             largest_put: largest_bytes(room),
             resident: status.resident,
             held: self.pages_in(SpanState::Retired),
-            locks: self.locks(&Plain)?,
+            locks: self.locks(patience)?,
         })
     }
 

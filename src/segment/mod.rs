@@ -187,6 +187,11 @@ impl Segment {
     /// # Errors
     /// [`Error::Detached`].
     pub fn len(&self) -> Result<u64> {
+        self.len_with(&Plain)
+    }
+
+    /// The same, waiting in the caller's way.
+    pub fn len_with(&self, patience: &dyn Patience) -> Result<u64> {
         let attachment = self.attachment()?;
         let (count, table) = (attachment.state().count.load(Ordering::Relaxed), attachment.table()?);
         // A table that is just being replaced by a smaller one may be that much behind.
@@ -194,7 +199,7 @@ impl Segment {
             return Err(Error::corrupt(format_args!("{count} variables in a table of {} slots", table.mask + 1)));
         }
         if attachment.state().expiring.load(Ordering::Relaxed) != 0 {
-            return attachment.live_count(&Plain);
+            return attachment.live_count(patience);
         }
         Ok(count)
     }
@@ -324,7 +329,12 @@ impl Segment {
     /// # Errors
     /// [`Error::Detached`] and the system's.
     pub fn info(&self) -> Result<SegmentInfo> {
-        self.attachment()?.info()
+        self.info_with(&Plain)
+    }
+
+    /// The same, waiting in the caller's way.
+    pub fn info_with(&self, patience: &dyn Patience) -> Result<SegmentInfo> {
+        self.attachment()?.info(patience)
     }
 
     /// A variable, in numbers; `None` where it is missing.

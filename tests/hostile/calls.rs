@@ -1,7 +1,7 @@
 //! Every call of every kind on a damaged segment: data, or an error of a known type.
 
-use crate::image::{INTS, Image, TEXTS, pickle};
-use shmvar::{Condition, Error, Index, Options, Patience, Segment};
+use crate::image::{INTS, Image, LOCKS, TEXTS, pickle};
+use shmvar::{Condition, Error, Index, Number, Options, Patience, Segment};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -95,8 +95,25 @@ impl<'a> Calls<'a> {
         let Ok(att) = segment.attachment() else { return };
         let indexes = att.indexes(&self.brief);
         self.saw("indexes", indexes);
-        self.saw("len", segment.len());
-        self.saw("info", segment.info());
+        let many = [1, 3, 4, 8, 9].map(Index::Int).into_iter().chain(TEXTS.map(Index::Text)).collect::<Vec<_>>();
+        let many = att.get_many(&many, &self.brief).map(drop);
+        self.saw("get many", many);
+        for index in [Index::Int(1), Index::Int(8), Index::Text("missing")] {
+            let version = att.version(&index, &self.brief);
+            self.saw("version", version);
+            let waited = att.wait(&index, None, Some(Duration::ZERO), &self.brief);
+            self.saw("wait", waited);
+        }
+        for name in LOCKS.into_iter().chain([Index::Int(2)]) {
+            let locked = att.is_locked(&name, &self.brief);
+            self.saw("is locked", locked);
+        }
+        let locks = att.locks(&self.brief);
+        self.saw("locks", locks);
+        let len = segment.len_with(&self.brief);
+        self.saw("len", len);
+        let info = segment.info_with(&self.brief);
+        self.saw("info", info);
         self.saw("size", segment.size());
     }
 
@@ -116,11 +133,39 @@ impl<'a> Calls<'a> {
         if !self.brief.gave_up.get() {
             self.saw("put bytes", segment.put_bytes(5, &[1; 18_000]));
             self.saw("get bytes", segment.get_bytes(5));
+            self.saw("put for a while", segment.put_for(8, &"x".repeat(80), Duration::from_secs(60)));
+            self.saw("put for an instant", segment.put_for("brief", &1, Duration::from_nanos(1)));
+            let many = [(Index::Int(2), &values[4]), (Index::Int(40), &values[0]), (Index::Text("text"), &values[2])];
+            self.saw("put many", segment.put_many_pickles(&many.map(|(index, pickle)| (index, &**pickle))));
         }
+        self.cooperate(segment);
         let Ok(att) = segment.for_change() else { return };
         for index in [2, 4, 1001, -1].map(Index::Int).into_iter().chain(["buffers", "é", "x"].map(Index::Text)) {
             let removed = att.remove(&index, Condition::Always, &self.brief);
             self.saw("remove", removed);
+        }
+    }
+
+    /// Counters and locks.
+    pub fn cooperate(&mut self, segment: &Segment) {
+        let Ok(att) = segment.for_change() else { return };
+        for index in [Index::Int(1), Index::Int(8), Index::Text("counter")] {
+            let sum = att.add(&index, Number::Int(1), &self.brief);
+            self.saw("add", sum);
+        }
+        let waited = att.wait(&Index::Int(1), None, Some(Duration::from_micros(50)), &self.brief);
+        self.saw("wait", waited);
+        for lock in [false, true] {
+            let marked = att.mark_watched(&Index::Int(1), lock, &self.brief);
+            self.saw("watch", marked);
+        }
+        let who = segment.thread();
+        for name in LOCKS.into_iter().chain([Index::Int(2)]) {
+            let taken = segment.shared().acquire_lock(&name, who, Some(Duration::from_millis(2)), &self.brief);
+            if self.saw("lock", taken) == Some(true) {
+                let released = att.release_lock(&name, who, &self.brief);
+                self.saw("let go", released);
+            }
         }
     }
 

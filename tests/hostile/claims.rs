@@ -58,10 +58,11 @@ fn f28_a_table_that_claims_more_slots_than_there_is_memory_is_not_walked() {
             segment.clear(),
             segment.put(1, &1),
             segment.check().map(drop),
+            // Its locks and what has expired are looked for in the table.
+            segment.info().map(drop),
         ] {
             assert!(matches!(answer, Err(Error::Corrupt(_) | Error::ReadOnly)), "{answer:?}");
         }
-        segment.info().unwrap();
     }
     assert!(laid.grown(&image) < 4 << 20, "{} bytes more", laid.grown(&image));
 }

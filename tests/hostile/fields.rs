@@ -20,10 +20,16 @@ pub fn of(image: &Image) -> Vec<Field> {
     add("identity", "identity", 0, 31);
     add("state", "lock", place::LOCK, 1);
     add("state", "state", place::ROOT, 4);
-    add("state", "version", place::VERSION, 9);
+    add("state", "version", place::VERSION, 5);
+    add("batch", "many", place::MANY, 4);
     add("intent", "intent", at::INTENT, 22);
+    add("intent", "intent's expiring", at::INTENT + 1_664, 4);
+    add("wake words", "wake word 0", at::WAKE, 2);
+    if let Some(granule) = image.list_granule() {
+        add("batch", "list", image.geometry.granule_at(granule), 15);
+    }
     for number in 0..3 {
-        add("participants", &format!("participant {number}"), at::PARTICIPANTS + number * 64, 6);
+        add("participants", &format!("participant {number}"), at::PARTICIPANTS + number * 64, 7);
     }
     add("summary", "summary", at::SUMMARY, 64);
     let zone = image.geometry.zone_at(0);
@@ -48,6 +54,13 @@ pub fn of(image: &Image) -> Vec<Field> {
     for slot in image.slots() {
         let content = image.content(slot);
         let index = content.rest[0] as i64;
+        if content.is_entry() && content.is_lock() {
+            add("lock", &format!("lock of {index}"), slot, 4);
+            if content.is_text() {
+                add("lock", "record of a lock", image.record(&content), 3);
+            }
+            continue;
+        }
         if !content.is_variable() || (1002..2000).contains(&index) {
             // Of those that are all alike, a few.
             ordinary += 1;

@@ -20,11 +20,18 @@ pub mod place {
     pub const USED: u64 = 4_232;
     pub const COUNT: u64 = 4_240;
     pub const FILL: u64 = 4_248;
+    pub const EXPIRING: u64 = 4_256;
+    pub const MANY: u64 = 4_288;
+    pub const BATCH: u64 = 4_296;
+    pub const CURSOR: u64 = 4_304;
 }
 
 /// What is stored under which index in every image.
 pub const INTS: [i64; 9] = [1, 2, 3, 4, 5, 6, 8, 1000, 1001];
 pub const TEXTS: [&str; 4] = ["text", "large text", "é", "buffers"];
+
+/// Locks that the dead participant owns: in a slot, and in a record.
+pub const LOCKS: [Index<'static>; 2] = [Index::Int(1), Index::Text("the lock")];
 
 /// The pages of a segment that are there.
 #[derive(Clone)]
@@ -62,7 +69,9 @@ impl Image {
             assert!(segment.remove(index).unwrap());
         }
         put(&segment, Index::Int(1), b"\x80\x05K\x01.");
-        for (index, len) in [(2, 30), (6, 33), (3, 3_000), (8, 100), (4, 17_000), (20, 17_000), (21, 17_000)] {
+        for (index, len) in
+            [(2, 30), (6, 33), (3, 3_000), (8, 100), (4, 17_000), (20, 17_000), (21, 17_000), (22, 17_000)]
+        {
             put(&segment, Index::Int(index), &pickle(len));
         }
         for (text, len) in [("text", 50), ("é", 9_000), ("large text", 18_000)] {
@@ -73,10 +82,22 @@ impl Image {
         segment.put_bytes(7, &[7; 300_000]).unwrap();
         assert!(segment.remove(7).unwrap());
         let name = segment.info().unwrap().name;
+        let guards = LOCKS.map(|name| segment.lock(name, None).unwrap());
+        let mut image = Image::read(&name, key);
+        drop(guards);
         segment.detach();
 
-        let mut image = Image::read(&name, key);
+        // Pages of slabs that nobody has written to yet look like holes.
+        for granule in (0..1024).filter(|granule| image.entry(*granule).state() == SpanState::Slab).collect::<Vec<_>>()
+        {
+            let start = image.geometry.granule_at(granule);
+            (0..4).for_each(|page| image.set(start + page * PAGE, image.word(start + page * PAGE)));
+        }
+        // As if it had been read after that, but for the locks.
+        image.set(at::PARTICIPANTS, image.word(at::PARTICIPANTS) >> 32 << 32);
+        image.set(at::PARTICIPANTS + 48, 0);
         image.expire(8);
+        image.list();
         image.bereave();
         segment.destroy().unwrap_err();
         shmvar::destroy(key).unwrap();
@@ -150,6 +171,44 @@ impl Image {
         self.slots().find(ours).unwrap()
     }
 
+    /// Offsets of the slots of locks.
+    pub fn locks(&self) -> Vec<u64> {
+        let lock = |slot: &u64| self.content(*slot).is_entry() && self.content(*slot).is_lock();
+        self.slots().filter(lock).collect()
+    }
+
+    /// First granule of the span with the list of a batch, while its bytes are there.
+    pub fn list_granule(&self) -> Option<u64> {
+        let start = |granule: u64| self.geometry.granule_at(granule);
+        (0..1024).find(|granule| self.word(start(*granule)) == 3 && self.word(start(*granule) + 8) == 120)
+    }
+
+    /// Makes the value of 22 the list of a batch: a value for a slot, one for a block, one that is in the span of 20.
+    fn list(&mut self) {
+        let list = self.geometry.granule_at(self.content(self.slot_of(22)).granule());
+        let span = self.content(self.slot_of(20));
+        let inline = Content::inline(1, 0, b"\x80\x05K\x02.");
+        let block = Content::record(2, 0, 0, 32, 0, Some(0));
+        let mut words = vec![3, 0];
+        words.extend(inline.rest);
+        words.extend(block.rest);
+        words.extend([u64::from_le_bytes(*b"\x80\x05C\x1a...."); 4]);
+        words.extend(span.rest);
+        words[1] = words.len() as u64 * 8;
+        for (i, word) in words.iter().enumerate() {
+            self.set(list + i as u64 * 8, *word);
+        }
+    }
+
+    /// The same with a batch under way, of which the first entry is made.
+    pub fn batch(&self) -> Self {
+        let mut image = self.clone();
+        image.set(place::MANY, 7);
+        image.set(place::BATCH, self.list_granule().unwrap() << 8 | 1);
+        image.set(place::CURSOR, 1);
+        image
+    }
+
     /// Offset of the record that a slot names.
     pub fn record(&self, content: &Content) -> u64 {
         let start = self.geometry.granule_at(content.granule());
@@ -168,11 +227,12 @@ impl Image {
         content.rest[1] |= EXPIRES;
         self.set_content(slot, &content);
         self.set(self.record(&content), 1 << 62);
+        self.set(place::EXPIRING, self.word(place::EXPIRING) + 1);
     }
 
     /// A participant that died: one span that it was filling, one that it had retired, one that it had pinned.
     fn bereave(&mut self) {
-        for (index, state) in [(20, SpanState::Filling), (21, SpanState::Retired)] {
+        for (index, state) in [(20, SpanState::Filling), (21, SpanState::Retired), (22, SpanState::Filling)] {
             let slot = self.slot_of(index);
             let content = self.content(slot);
             let entry = self.entry(content.granule());
@@ -187,6 +247,23 @@ impl Image {
         self.set(record + 8, 1);
         self.set(record + 24, 1);
         self.set(record + 32, 1);
+        self.set(record + 48, 1);
+        // Owned by it, in its first life; the same is next.
+        let life = 1 << 10 | DEAD;
+        for slot in self.locks() {
+            let content = self.content(slot);
+            match content.is_text() {
+                true => self.set(self.record(&content) + 8, life << 32 | life),
+                false => {
+                    self.set(slot + 16, content.rest[1] & 0xffff | life << 16 | life << 48);
+                    self.set(slot + 24, content.rest[2] & !0xffff | life >> 16);
+                }
+            }
+        }
+        // Somebody slept, and somebody watched.
+        for number in 0..256 {
+            self.set(at::WAKE + number * 16, 3 << 32 | 5);
+        }
         let pinned = self.content(self.slot_of(4)).granule();
         let bitmap = self.geometry.pins + DEAD * self.geometry.pin_stride;
         self.set(bitmap + pinned / 64 * 8, 1 << (pinned % 64));

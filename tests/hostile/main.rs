@@ -17,6 +17,7 @@ use calls::{Calls, Tally};
 use fields::Chance;
 use image::Image;
 use shmvar::Key;
+use shmvar::layout::at;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
@@ -163,15 +164,26 @@ fn play(cases: impl FnOnce(&Image, &mut dyn FnMut(&str, &Image, &[(u64, u64)], b
 #[ignore = "a role of the tests below"]
 fn every_field() {
     play(|quiet, run| {
-        let pending = quiet.pending();
+        let (pending, batch) = (quiet.pending(), quiet.batch());
         let all = fields::of(quiet);
         for field in &all {
-            let image = if field.part == "intent" { &pending } else { quiet };
+            let image = match field.part {
+                "intent" => &pending,
+                "batch" => &batch,
+                _ => quiet,
+            };
             let other = image.word(all[(field.offset / 8 % 97) as usize].offset);
             for (i, value) in fields::values(image, field, other).into_iter().enumerate() {
                 let what = format!("{} {} at {}: {value:#x}", field.part, field.name, field.offset);
                 // Two by two: each half of the work has both.
                 run(&what, image, &[(field.offset, value)], i / 2 % 2 == 0);
+            }
+        }
+        // Which wake word is whose, only the segment knows: all of them.
+        for (i, value) in [0, 1, u64::MAX, 1 << 32, 3 << 32 | 0xffff_ffff, 1 << 63, 1 << 31].into_iter().enumerate() {
+            for part in [0, 8] {
+                let edits: Vec<_> = (0..256).map(|number| (at::WAKE + number * 16 + part, value)).collect();
+                run(&format!("all wake words: {value:#x}"), quiet, &edits, i % 2 == 0);
             }
         }
         // An identity whose check is right, as somebody who means it would make it.
@@ -190,10 +202,10 @@ fn every_field() {
 #[ignore = "a role of the tests below"]
 fn random_edits() {
     play(|quiet, run| {
-        let (pending, all) = (quiet.pending(), fields::of(quiet));
+        let (pending, batch, all) = (quiet.pending(), quiet.batch(), fields::of(quiet));
         for seed in seeds(3_000) {
             let mut chance = Chance(seed);
-            let image = if chance.below(3) == 0 { &pending } else { quiet };
+            let image = [quiet, quiet, &pending, &batch][chance.below(4)];
             let edits = fields::at_random(image, &all, &mut chance);
             run(&format!("seed {seed}"), image, &edits, seed / 2 % 2 == 0);
         }

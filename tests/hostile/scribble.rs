@@ -66,7 +66,11 @@ fn user() {
     let (mut tally, mut loops) = (Tally::new(), 0);
     let first: u64 = std::env::var("SEED").unwrap().parse().unwrap();
     for seed in first..first + ROUNDS {
-        let file = if seed % 2 == 0 { image.lay() } else { image.pending().lay() };
+        let file = match seed % 3 {
+            0 => image.lay(),
+            1 => image.pending().lay(),
+            _ => image.batch().lay(),
+        };
         let mut calls = Calls::new(&mut tally);
         let (first_writer, first_reader) = (calls.attach(&image, false), calls.attach(&image, true));
         let mut child = again("scribble::scribbler", &text, seed);
