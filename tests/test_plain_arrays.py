@@ -84,7 +84,7 @@ class Own(np.ndarray):
         (np.arange(3).view(Own), "Own"),
         (np.ma.array([1]), "numpy.ma"),
         (np.rec.array([(1,)], dtype=[("a", "i4")]), "recarray"),
-        (np.array(["a"], np.dtypes.StringDType()), "stringdtype"),
+        (np.array(["a"], getattr(np.dtypes, "StringDType", lambda: "O")()), "stringdtype|objects"),
         (np.dtype("i4", metadata={"a": 1}), "metadata"),
         (np.random.default_rng(), "numpy.random"),
         (np.zeros(3, []), "items without bytes"),

@@ -171,7 +171,7 @@ BOMBS = {
     "deques a million deep": lambda: DEQUE + b"q\x01" + b"h\x01)R" * 1_000_000 + b"a" * 999_999 + b".",
     "deques deep from the outside": lambda: inside_out(b"h\x00)R", b""),
     "deques deep from the outside, in lists": lambda: inside_out(b"h\x00)R", b"]h\x01a"),
-    "chains of deques, joined by lists that were in place": lambda: joined(60, 9_000),
+    "chains of deques, joined by lists that were in place": lambda: joined(40, 1_900),
     "a Decimal of a million digits": lambda: b"cdecimal\nDecimal\n" + text(b"7" * 1_000_000) + b"\x85R.",
     "Decimals that collide": lambda: (
         b"cdecimal\nDecimal\nq\x00\x8f("

@@ -10,6 +10,7 @@ import pathlib
 import pickle
 import subprocess
 import sys
+import threading
 import uuid
 
 import numpy as np
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from plain_values import PROTOCOLS, agree_or_refuse, edits, mutated, standard, typed
 
 from shmvar._core import _decode_plain as decode
+from shmvar._errors import UntrustedValueError
 
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -117,6 +119,23 @@ def test_many_children_that_refer_to_their_parent_are_not_deep():
         parent = make()
         parent.extend([parent, n] for n in range(30_000))
         assert same(decode(pickle.dumps(parent)), parent)
+
+
+def test_deques_as_deep_as_allowed_decode_and_are_freed_on_a_small_stack():
+    def nest(levels):
+        return b"ccollections\ndeque\nq\x00" + b"h\x00)R" * levels + b"a" * (levels - 1) + b"."
+
+    done = []
+    threading.stack_size(1 << 20)
+    try:
+        thread = threading.Thread(target=lambda: done.append(len(decode(nest(2_000)))))
+        thread.start()
+    finally:
+        threading.stack_size(0)
+    thread.join()
+    assert done == [1]
+    with pytest.raises(UntrustedValueError, match="deques"):
+        decode(nest(2_001))
 
 
 MANY = [

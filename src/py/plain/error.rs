@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 pub struct Limits {
     /// Containers inside each other.
     pub depth: u32,
-    /// Deques inside each other: freeing them recurses in C without a check of its own.
+    /// Deques inside each other: freeing them recurses in C without a check of its own, some 100 bytes of stack each.
     pub deques: u32,
     /// The same for dict keys and set members: hashing recurses in C without a check of its own.
     pub key_depth: u32,
@@ -38,7 +38,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             depth: 20_000,
-            deques: 10_000,
+            deques: 2_000,
             key_depth: 200,
             key_weight: 10_000,
             int_bytes: 65_536,
