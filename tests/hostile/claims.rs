@@ -1,6 +1,6 @@
 //! Lengths and loops that would take long, or much, if they were believed.
 
-use crate::image::{Image, place};
+use crate::image::{Image, pickle, place};
 use shmvar::layout::{Entry, SpanState, at};
 use shmvar::slot::{Content, TEXT};
 use shmvar::{Condition, Error, Index, Key, Options, Plain, Segment};
@@ -163,4 +163,18 @@ fn f28_an_intent_that_nobody_could_have_written_is_dropped_and_the_next_call_goe
         segment.put(1, &1).unwrap();
         assert_eq!(segment.get::<i64>(1).unwrap(), Some(1));
     }
+}
+
+/// What every damaged batch is made of is one that whoever comes brings to its end.
+#[test]
+fn f1_the_batch_of_somebody_dead_is_brought_to_its_end() {
+    let image = image("batch").batch();
+    let laid = Laid::new(&image);
+    let segment = laid.attach(&image, false);
+    let indexes = [1, 2, 20].map(Index::Int);
+    let lens = segment.get_many_pickles(&indexes).unwrap().into_iter().map(|pickle| pickle.map(|pickle| pickle.len()));
+    // The first entry counts as made: 1 is as it was.
+    assert_eq!(lens.collect::<Vec<_>>(), [Some(5), Some(32), Some(pickle(17_000).len())]);
+    let report = segment.check().unwrap();
+    assert_eq!((report.busy, report.dead, report.locks), (0, 0, 0));
 }
