@@ -90,7 +90,9 @@ impl Change {
     /// Nothing yet: the counters stay.
     #[inline]
     pub fn new(counters: Counters) -> Self {
-        Change { slot: None, counters, blocks: Default::default(), block_count: 0, spans: Vec::new(), progress: None }
+        // Not `Default::default()`: what it makes is copied from one place on the stack to the next.
+        let blocks = [BlockEdit { granule: 0, block: 0, set: false }; BLOCK_EDITS];
+        Change { slot: None, counters, blocks, block_count: 0, spans: Vec::new(), progress: None }
     }
 
     /// Adds a block edit.

@@ -17,7 +17,7 @@ ROWS = [line for line in LINES if not line.startswith("| | shown by")]
 
 
 def exists(file, name):
-    path = TESTS / file
+    path = PAGE.parent / file if file.startswith("src/") else TESTS / file
     start = r"^def " if file.endswith(".py") else r"^ *fn "
     return path.exists() and re.search(start + re.escape(name) + r"\(", path.read_text(), re.M)
 

@@ -137,7 +137,8 @@ class Watcher:
                 if not any([waiter.look() for waiter in waiters]) and rung:
                     # For another index of the same word: who changes that all the time shall not keep us busy.
                     time.sleep(_PAUSE)
-                segment._watch(count)
+                if self._waiters:  # Else the nudge came already.
+                    segment._watch(count)
                 rung = segment._watch_count() != count
             except Error:  # Detached: each task meets it itself.
                 with self._some:

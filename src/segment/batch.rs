@@ -341,7 +341,7 @@ impl Writer<'_> {
                 number += 1;
             };
             let Some((offset, content)) = found else { return self.end(None) };
-            self.discard_in_batch(offset, &content, Progress { cursor: number + 1, ..progress })?;
+            self.discard(offset, &content, Some(Progress { cursor: number + 1, ..progress }))?;
             crash_point!("batch-step");
         }
     }

@@ -180,7 +180,7 @@ impl Attachment {
             return Ok(false);
         }
         // One that expired is gone either way.
-        writer.discard(offset, &old)?;
+        writer.discard(offset, &old, None)?;
         drop(writer);
         self.ring_changed(name.hash(self.identity.hash_key));
         self.bound_warm(Some(&old), patience);

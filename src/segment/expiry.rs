@@ -146,7 +146,7 @@ impl Writer<'_> {
                 continue;
             };
             if self.att.expiry_of(&content)?.is_some_and(|expiry| expiry <= now) {
-                self.discard(offset, &content)?;
+                self.discard(offset, &content, None)?;
                 crash_point!("expired-collected");
                 any = true;
             }

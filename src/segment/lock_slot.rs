@@ -225,13 +225,15 @@ impl Writer<'_> {
 
     /// Reserves a lock for who is next, or frees it. True: reserved.
     pub(super) fn pass_lock(&mut self, name: &Index<'_>, offset: u64, old: &Content, lock: LockWord) -> Result<bool> {
-        let reserved = LockWord { owner: NOBODY, since: os::monotonic_ms() as u16, ..lock };
-        // Without a block for the reservation it is free for all.
-        if lock.next != NOBODY && self.set_lock(name, offset, old, reserved)? {
-            crash_point!("lock-reserved");
-            return Ok(true);
+        if lock.next != NOBODY {
+            let reserved = LockWord { owner: NOBODY, since: os::monotonic_ms() as u16, ..lock };
+            if self.set_lock(name, offset, old, reserved)? {
+                crash_point!("lock-reserved");
+                return Ok(true);
+            }
+            // Without a block for the reservation it is free for all.
         }
-        self.discard(offset, old)?;
+        self.discard(offset, old, None)?;
         // CRASH: free, and nobody was woken: the sleepers look again after their slice.
         crash_point!("lock-freed");
         Ok(false)

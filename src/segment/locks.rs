@@ -26,6 +26,7 @@ const STARVING: Duration = Duration::from_millis(1);
 const ONE_TRY: Duration = Duration::from_millis(50);
 /// A thread that ends, or a handle that is detached, waits so long for a stopped writer.
 const LETTING_GO: Duration = Duration::from_millis(500);
+
 /// Somebody waits.
 struct Wait {
     began: Instant,
@@ -157,7 +158,8 @@ impl Attachment {
             let rings = bell::mark(&word.released, SLEEPER);
             let lock = match self.look_at_lock(name, who, Some(wait), until)? {
                 Look::Ours => {
-                    // Others may sleep behind us: our own release wakes one of them.
+                    // Others may sleep behind us, and a ring since our mark may have woken one who gave up: our own release
+                    // wakes one of them.
                     bell::mark(&word.released, SLEEPER);
                     return Ok(true);
                 }
@@ -300,12 +302,14 @@ impl Attachment {
         }
         let mut writer = self.write(patience)?;
         // The slot names the process: let go by another thread meanwhile (a handle was detached), it may be a third one's.
-        if self.held.lock().depth(name, who) == 0 {
+        let mut held = self.held.lock();
+        if held.depth(name, who) == 0 {
             return Ok(false);
         }
         let reserved = writer.free_lock(name)?;
         // CRASH: before the segment said so, it is ours and we are dead.
-        self.held.lock().let_go(name, who);
+        held.let_go(name, who);
+        drop(held);
         drop(writer);
         self.ring_released(Name::of_lock(name).hash(self.identity.hash_key), reserved);
         Ok(true)
@@ -324,7 +328,7 @@ impl Attachment {
             }
             if lock.owner == NOBODY {
                 // It was reserved for us just now: whoever comes.
-                return writer.discard(offset, &content).map(|()| true);
+                return writer.discard(offset, &content, None).map(|()| true);
             }
             writer.set_lock(name, offset, &content, lock.without_next()).map(|_| false)
         };

@@ -34,6 +34,7 @@ mod together;
 mod unlink;
 mod wake;
 mod writer;
+mod writer_wait;
 
 pub use crate::segment::add::Number;
 pub use crate::segment::attachment::{Patience, Plain};

@@ -141,6 +141,10 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Writes a record into a free block, or into a span that is filling.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it would lie outside of the memory.
     pub fn write_record(&self, at: u64, prefix: &[u8], value: &[&[u8]]) -> Result<()> {
         // SYNC: with the readers' acquire fences: the block may have been freed under this very acquisition.
         fence(Ordering::Release);
@@ -149,8 +153,8 @@ impl Writer<'_> {
             [head, middle, tail] => self.att.mem.copy_in(at, &[prefix, head, middle, tail])?,
             _ => self.att.mem.copy_in(at, &[&[prefix], value].concat())?,
         }
-        crash_point!("record-written");
         // CRASH: a free block with something in it.
+        crash_point!("record-written");
         Ok(())
     }
 
@@ -223,16 +227,10 @@ impl Writer<'_> {
         Ok(version)
     }
 
-    /// Makes a slot a tombstone.
-    pub fn discard(&mut self, offset: u64, old: &Content) -> Result<()> {
+    /// Makes a slot a tombstone; `progress`: as a step of a batch.
+    pub fn discard(&mut self, offset: u64, old: &Content, progress: Option<Progress>) -> Result<()> {
         let mut change = self.change();
-        self.replace(offset, Content::tombstone(), Some(old), &mut change).map(drop)
-    }
-
-    /// The same, as a step of a batch.
-    pub fn discard_in_batch(&mut self, offset: u64, old: &Content, progress: Progress) -> Result<()> {
-        let mut change = self.change();
-        change.progress = Some(progress);
+        change.progress = progress;
         self.replace(offset, Content::tombstone(), Some(old), &mut change).map(drop)
     }
 }

@@ -6,17 +6,14 @@
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::intent::{Change, Counters};
-use crate::layout::{CLASSES, Entry, ORDER_MAX, PARTICIPANTS, SLOT, SLOTS_MIN_LOG2, SpanState, blocks_of, order_of};
-use crate::lock::{self, Waiting};
-use crate::os::{fork, futex};
-use crate::segment::attachment::{Attachment, Chore, Inside, PATIENCE, Patience, Plain};
+use crate::layout::{CLASSES, Entry, ORDER_MAX, SLOT, SLOTS_MIN_LOG2, SpanState, blocks_of, order_of};
+use crate::lock;
+use crate::os::futex;
+use crate::segment::attachment::{Attachment, Chore, Inside, Patience, Plain};
 use crate::segment::membership::Registry;
+use crate::segment::writer_wait::{Stop, Waiter};
 use crate::slot::{BUSY, Content};
-use std::sync::atomic::{AtomicU32, Ordering, fence};
-use std::time::{Duration, Instant};
-
-/// A waiter looks again this often.
-const SLICE: Duration = Duration::from_millis(20);
+use std::sync::atomic::{Ordering, fence};
 
 /// The writer lock, held until dropped.
 pub struct Writer<'a> {
@@ -29,7 +26,7 @@ pub struct Writer<'a> {
 
 impl Attachment {
     /// Takes the writer lock. What a dead owner left is repaired first.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, patience: &dyn Patience) -> Result<Writer<'_>> {
         Writer::acquire(self, patience)
     }
@@ -46,7 +43,7 @@ impl Attachment {
 }
 
 impl<'a> Writer<'a> {
-    #[inline]
+    #[inline(always)]
     fn acquire(att: &'a Attachment, patience: &dyn Patience) -> Result<Self> {
         let inside = att.enter();
         let me = match att.member_now() {
@@ -61,8 +58,7 @@ impl<'a> Writer<'a> {
 
     #[cold]
     fn wait(att: &'a Attachment, me: u32, inside: Inside<'a>, patience: &dyn Patience) -> Result<Self> {
-        let (began, epoch) = (Instant::now(), inside.epoch);
-        let mut waiter = Waiter { att, me, patience, registry: None, began, cursor: 0, epoch };
+        let mut waiter = Waiter::new(att, me, patience, None, inside.epoch);
         match lock::acquire(&att.state().lock, me, &mut waiter) {
             Ok(()) => Self::ready(att, me, inside),
             // A signal handler forked, and this is the child: it is another participant.
@@ -75,9 +71,7 @@ impl<'a> Writer<'a> {
     pub fn heir(att: &'a Attachment, number: u32, inherited: bool, registry: &Registry) -> Result<Self> {
         let inside = att.enter();
         if !inherited {
-            let (began, epoch) = (Instant::now(), inside.epoch);
-            let mut waiter =
-                Waiter { att, me: number, patience: &Plain, registry: Some(registry), began, cursor: 0, epoch };
+            let mut waiter = Waiter::new(att, number, &Plain, Some(registry), inside.epoch);
             match lock::acquire(&att.state().lock, number, &mut waiter) {
                 Err(Stop::Error(error)) => return Err(error),
                 Err(Stop::Forked) => return Err(Error::Interrupted),
@@ -88,8 +82,8 @@ impl<'a> Writer<'a> {
     }
 
     /// The lock word is ours: make sure that nothing is half done.
-    #[inline]
-    fn ready(att: &'a Attachment, me: u32, inside: Inside<'a>) -> Result<Self> {
+    #[inline(always)]
+    pub(super) fn ready(att: &'a Attachment, me: u32, inside: Inside<'a>) -> Result<Self> {
         let mut writer = Writer { att, me, _inside: inside };
         crash_point!("lock-taken");
         // CRASH: the lock is a dead owner's, with or without a change to repair.
@@ -306,92 +300,9 @@ impl Drop for Writer<'_> {
     }
 }
 
-/// Waiting for the writer lock.
-struct Waiter<'a> {
-    att: &'a Attachment,
-    me: u32,
-    patience: &'a dyn Patience,
-    registry: Option<&'a Registry>,
-    began: Instant,
-    /// Of the batch under way: while it moves on, nobody stands still.
-    cursor: u64,
-    /// Of the process that began to wait.
-    epoch: u32,
-}
-
-/// Why waiting ended without the lock.
-enum Stop {
-    /// This process is a child that a signal handler forked meanwhile.
-    Forked,
-    Error(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Stop::Error(error)
-    }
-}
-
-impl Waiting for Waiter<'_> {
-    type Stop = Stop;
-
-    fn sleep(&mut self, word: &AtomicU32, value: u32) -> std::result::Result<(), Stop> {
-        self.patience.outside(&mut || futex::wait(word, value, SLICE));
-        self.patience.interrupted()?;
-        if self.epoch != fork::epoch() {
-            return Err(Stop::Forked);
-        }
-        let cursor = self.att.state().cursor.load(Ordering::Relaxed);
-        if std::mem::replace(&mut self.cursor, cursor) != cursor {
-            self.began = Instant::now();
-        }
-        if self.began.elapsed() < PATIENCE {
-            return Ok(());
-        }
-        let owner = lock::owner(word.load(Ordering::Relaxed));
-        let pid = owner.and_then(|n| self.att.participant(n)).map_or(0, |p| p.pid.load(Ordering::Relaxed));
-        Err(Stop::Error(Error::Busy(format!(
-            "{}: process {pid} lives but has held the writer lock for {} s (is it stopped? SIGSTOP, a debugger): let it go on \
-             or end it",
-            self.att.name,
-            PATIENCE.as_secs()
-        ))))
-    }
-
-    fn take_over(&mut self, owner: u32) -> std::result::Result<bool, Stop> {
-        let alive = |owner| if owner < PARTICIPANTS { self.att.alive(owner) } else { Ok(false) };
-        if alive(owner)? {
-            return Ok(false);
-        }
-        let fresh;
-        let registry = match self.registry {
-            Some(registry) => registry,
-            None => {
-                fresh = self.att.registry(self.patience)?;
-                &fresh
-            }
-        };
-        // Asked again: until we held the registry lock the number may have been buried and claimed by a living process.
-        if alive(owner)? || !lock::take_from(&self.att.state().lock, owner, self.me) {
-            return Ok(false);
-        }
-        crash_point!("taken-over");
-        // CRASH: the word names us, the intent stands: the next one does the same with us.
-        let mut writer = Writer::ready(self.att, self.me, self.att.enter())?;
-        if owner < PARTICIPANTS {
-            writer.bury(owner)?;
-        }
-        // He may have died between a change and the wake for it.
-        self.att.ring_later.store(true, Ordering::Relaxed);
-        let _ = registry;
-        writer.leave_locked();
-        Ok(true)
-    }
-}
-
 impl Writer<'_> {
     /// The lock stays ours: the caller goes on with it.
-    fn leave_locked(self) {
+    pub(super) fn leave_locked(self) {
         // He is counted in himself.
         self.att.active.fetch_sub(1, Ordering::SeqCst);
         std::mem::forget(self);
