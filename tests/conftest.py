@@ -1,6 +1,6 @@
 """For every test: keys of its own, a watch over what is left behind, a private /dev/shm where that is possible."""
 
-import ctypes
+import gc
 import itertools
 import os
 import sys
@@ -17,21 +17,11 @@ NUMBERS = itertools.count(1)
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes seconds or gigabytes; runs all the same")
-    config.stash[PRIVATE] = _private_shm()
+    # No test meets, lists or damages a segment of somebody else.
+    config.stash[PRIVATE] = helpers.private_shm("size=75%")
 
 
 PRIVATE = pytest.StashKey[bool]()
-
-
-def _private_shm():
-    """As root, a mount namespace with an empty /dev/shm: no test meets, lists or damages a segment of somebody else."""
-    clone_newns, ms_rec, ms_private = 0x00020000, 0x4000, 1 << 18
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0 or libc.unshare(clone_newns) != 0:
-        return False
-    if libc.mount(None, b"/", None, ms_rec | ms_private, None) != 0:
-        return False
-    return libc.mount(b"shmvar-tests", b"/dev/shm", b"tmpfs", 0, b"mode=1777,size=75%") == 0
 
 
 def pytest_report_header(config):
@@ -91,6 +81,15 @@ def seg(key):
     if not segment.detached:
         segment.check()
         segment.detach()
+
+
+@pytest.fixture
+def big(key):
+    """A new segment with room for large values, and none of their views left behind."""
+    segment = shmvar.attach(key, 2 << 30)
+    yield segment
+    gc.collect()
+    segment.detach()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Shared by the tests: child processes with time limits, and the bytes of a segment as docs/format.md states them."""
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -36,6 +37,17 @@ needs_mounts = pytest.mark.skipif(not unshare_works("-m"), reason="needs root an
 needs_pid_namespaces = pytest.mark.skipif(
     not unshare_works("-p", "-f", "--mount-proc"), reason="needs root and `unshare -p -f --mount-proc`"
 )
+
+
+def private_shm(options):
+    """As root, a mount namespace with a /dev/shm of its own, empty. False: it cannot be had."""
+    clone_newns, ms_rec, ms_private = 0x00020000, 0x4000, 1 << 18
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() != 0 or libc.unshare(clone_newns) != 0:
+        return False
+    if libc.mount(None, b"/", None, ms_rec | ms_private, None) != 0:
+        return False
+    return libc.mount(b"shmvar-tests", SHM.encode(), b"tmpfs", 0, f"mode=1777,{options}".encode()) == 0
 
 
 # --- children that run a program
@@ -255,3 +267,10 @@ CLASSES = [
     32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1808,
     2040, 2328, 2720, 3264, 4080, 5440, 8160, 16320,
 ]  # fmt: skip
+
+
+async def tick(turns):
+    """Appends a turn each 10 ms: the event loop goes on."""
+    while True:
+        turns.append(time.monotonic())
+        await asyncio.sleep(0.01)

@@ -28,7 +28,7 @@ from soak_board import PAUSE, RUN, STOP, Board
 from soak_checks import Failure, check, final_check, watch
 from soak_ledger import COUNTERS, LONG
 from soak_operations import OPERATIONS
-from soak_people import People, in_a_mount_of_its_own
+from soak_people import People
 from soak_report import Progress, table
 
 import shmvar
@@ -288,7 +288,7 @@ def main() -> int:
     os.environ["PYTHONWARNINGS"] = "ignore"
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    private = not options.shared and in_a_mount_of_its_own(options.memory)
+    private = not options.shared and helpers.private_shm(f"size={options.memory}m")
     directory = tempfile.mkdtemp(prefix="soak-")
     director = Director(options, directory, private)
     failure = ""

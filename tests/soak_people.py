@@ -19,17 +19,6 @@ import shmvar
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def in_a_mount_of_its_own(mib: int) -> bool:
-    """As root: a private /dev/shm of that size, empty and soon full."""
-    clone_newns, ms_rec, ms_private = 0x00020000, 0x4000, 1 << 18
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0 or libc.unshare(clone_newns) != 0:
-        return False
-    if libc.mount(None, b"/", None, ms_rec | ms_private, None) != 0:
-        return False
-    return libc.mount(b"shmvar-soak", helpers.SHM.encode(), b"tmpfs", 0, f"mode=1777,size={mib}m".encode()) == 0
-
-
 class People:
     def __init__(self, plan: soak_worker.Plan, board: Board, segment: shmvar.Segment, chance: random.Random) -> None:
         self.plan, self.board, self.segment, self.random = plan, board, segment, chance

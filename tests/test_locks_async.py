@@ -117,16 +117,10 @@ def test_a_task_and_the_thread_it_runs_in_are_two(seg):
 
 def test_a_timeout_is_kept_within_a_fifth_and_other_tasks_go_on(seg, key, children):
     children.append(helpers.start(HOLD, key))
-    turns = 0
-
-    async def tick():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0.01)
+    turns = []
 
     async def main():
-        ticker, times = asyncio.create_task(tick()), []
+        ticker, times = asyncio.create_task(helpers.tick(turns)), []
         for _ in range(4):
             began = time.monotonic()
             with pytest.raises(shmvar.WaitTimeoutError):
@@ -137,7 +131,7 @@ def test_a_timeout_is_kept_within_a_fifth_and_other_tasks_go_on(seg, key, childr
         return times
 
     times = run(main())
-    assert min(times) >= 0.4 and min(times) <= 0.6 and turns > 20
+    assert min(times) >= 0.4 and min(times) <= 0.6 and len(turns) > 20
 
 
 def test_a_holder_in_another_process_lets_go_or_is_killed(seg, key, children):
@@ -281,16 +275,10 @@ def test_a_stopped_holder_does_not_stop_the_loop(seg, key, children):
 
 def test_f5_a_timeout_holds_while_a_stopped_process_holds_the_segment_up(seg, key, children):
     children.append(helpers.start(HOLD, key))
-    turns = 0
-
-    async def tick():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0.01)
+    turns = []
 
     async def main():
-        ticker = asyncio.create_task(tick())
+        ticker = asyncio.create_task(helpers.tick(turns))
         for name in ("free", "a"):
             began = time.monotonic()
             with pytest.raises(shmvar.WaitTimeoutError):
@@ -303,7 +291,7 @@ def test_f5_a_timeout_holds_while_a_stopped_process_holds_the_segment_up(seg, ke
         raw.hold_lock(children[0].pid)
         children[0].send_signal(signal.SIGSTOP)
         run(main())
-    assert turns > 4
+    assert len(turns) > 4
     helpers.end(children[0])
     assert seg.lock("a").acquire(30) and seg.lock("a").release() is None
 

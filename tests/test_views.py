@@ -10,23 +10,9 @@ import pickle
 import helpers
 import numpy as np
 import pytest
+from helpers_arrays import MIB, array
 
 import shmvar
-
-MIB = 1 << 20
-
-
-def array(seed: int, size: int = MIB // 8) -> np.ndarray:
-    return np.random.default_rng(seed).random(size)
-
-
-@pytest.fixture
-def big(key):
-    segment = shmvar.attach(key, 2 << 30)
-    yield segment
-    gc.collect()
-    segment.detach()
-
 
 ARRAYS = [
     np.arange(100_000.0),

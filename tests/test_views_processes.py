@@ -9,22 +9,9 @@ import threading
 
 import numpy as np
 import pytest
+from helpers_arrays import MIB, array
 
 import shmvar
-
-MIB = 1 << 20
-
-
-def array(seed: int, size: int = MIB // 8) -> np.ndarray:
-    return np.random.default_rng(seed).random(size)
-
-
-@pytest.fixture
-def big(key):
-    segment = shmvar.attach(key, 2 << 30)
-    yield segment
-    gc.collect()
-    segment.detach()
 
 
 @pytest.mark.parametrize("how", ["os.fork", "_Fork"])

@@ -93,40 +93,42 @@ pub fn read_large(
     want.of(py, decode_object(py, index, &pickle, segment.trusted())?).map(Some)
 }
 
-/// Copies from the value, to where it stays. `None`: it changed meanwhile.
+/// Copies from the value, to what `make` makes: of so many bytes, filled by the function. `None`: it changed meanwhile.
+fn copied<T>(
+    patience: &PyPatience<'_>,
+    large: &Large<'_>,
+    (at, len): (u64, u64),
+    make: impl FnOnce(usize, &mut dyn FnMut(&mut [u8]) -> PyResult<()>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    if !large.is_there(len).map_err(|error| patience.error(error))? {
+        return Ok(None);
+    }
+    let mut whole = true;
+    let made = make(len as usize, &mut |to| {
+        whole = large.read(at, to, patience).map_err(|error| patience.error(error))?;
+        Ok(())
+    })?;
+    Ok(whole.then_some(made))
+}
+
+/// To where it stays.
 fn copy<'py>(
     patience: &PyPatience<'_>,
     py: Python<'py>,
     large: &Large<'_>,
-    (at, len): (u64, u64),
+    place: (u64, u64),
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    if !large.is_there(len).map_err(|error| patience.error(error))? {
-        return Ok(None);
-    }
-    let mut whole = true;
-    let bytes = PyBytes::new_with(py, len as usize, |to| {
-        whole = large.read(at, to, patience).map_err(|error| patience.error(error))?;
-        Ok(())
-    })?;
-    Ok(whole.then_some(bytes))
+    copied(patience, large, place, |len, fill| PyBytes::new_with(py, len, fill))
 }
 
-/// The same, to where it may be changed.
+/// To where it may be changed.
 fn copy_writable<'py>(
     patience: &PyPatience<'_>,
     py: Python<'py>,
     large: &Large<'_>,
-    (at, len): (u64, u64),
+    place: (u64, u64),
 ) -> PyResult<Option<Bound<'py, PyByteArray>>> {
-    if !large.is_there(len).map_err(|error| patience.error(error))? {
-        return Ok(None);
-    }
-    let mut whole = true;
-    let bytes = PyByteArray::new_with(py, len as usize, |to| {
-        whole = large.read(at, to, patience).map_err(|error| patience.error(error))?;
-        Ok(())
-    })?;
-    Ok(whole.then_some(bytes))
+    copied(patience, large, place, |len, fill| PyByteArray::new_with(py, len, fill))
 }
 
 /// Of a value with out-of-band buffers.

@@ -6,7 +6,7 @@ use crate::layout::Slot;
 use crate::mem::Scratch;
 use crate::os;
 use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::table::{Found, Stuck, record_at};
+use crate::segment::table::{Found, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
 use std::sync::atomic::Ordering;
@@ -77,23 +77,16 @@ impl Attachment {
 
     /// Variables that have not expired.
     pub fn live_count(&self, patience: &dyn Patience) -> Result<u64> {
-        let mut stuck = Stuck::default();
-        while self.state().expiring.load(Ordering::Relaxed) != 0 {
-            let mut count = 0;
-            let whole = self.scan(
-                |found, _| {
-                    count += u64::from(self.live(&found)?.is_some());
-                    Ok(())
-                },
-                patience,
-            )?;
-            if whole {
-                return Ok(count);
-            }
-            patience.interrupted()?;
-            stuck.again(self, patience)?;
+        if self.state().expiring.load(Ordering::Relaxed) == 0 {
+            return Ok(self.state().count.load(Ordering::Relaxed));
         }
-        Ok(self.state().count.load(Ordering::Relaxed))
+        self.scan(
+            |count, found| {
+                *count += u64::from(self.live(&found)?.is_some());
+                Ok(())
+            },
+            patience,
+        )
     }
 
     /// Removes every variable that expired. False: there was none.

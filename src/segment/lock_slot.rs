@@ -8,7 +8,7 @@ use crate::os;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::Stored;
 use crate::segment::publish::{Form, Plan};
-use crate::segment::table::{Found, Place, Stuck, record_at};
+use crate::segment::table::{Found, Place, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
 use std::sync::atomic::Ordering;
@@ -106,24 +106,15 @@ impl Attachment {
         if !(0..PARTICIPANTS).any(locks) {
             return Ok(Vec::new());
         }
-        let mut stuck = Stuck::default();
-        loop {
-            let mut locks = Vec::new();
-            let whole = self.scan(
-                |found, _| {
-                    if found.content.is_lock() {
-                        locks.extend(self.lock_found(&found)?);
-                    }
-                    Ok(())
-                },
-                patience,
-            )?;
-            if whole {
-                return Ok(locks);
-            }
-            patience.interrupted()?;
-            stuck.again(self, patience)?;
-        }
+        self.scan(
+            |locks: &mut Vec<_>, found| {
+                if found.content.is_lock() {
+                    locks.extend(self.lock_found(&found)?);
+                }
+                Ok(())
+            },
+            patience,
+        )
     }
 
     fn lock_found(&self, found: &Found) -> Result<Option<(IndexBuf, u32)>> {

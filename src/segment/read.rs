@@ -7,7 +7,7 @@ use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Inside, PATIENCE, Patience};
 use crate::segment::pins::{Kept, Pin};
-use crate::segment::table::{Found, Stuck, Token, record_at};
+use crate::segment::table::{Found, Token, record_at};
 use crate::slot::Kind;
 use std::sync::Arc;
 use std::time::Instant;
@@ -271,24 +271,15 @@ impl Attachment {
 
     /// All indexes, as of one moment or nearly: what was there throughout is in it.
     pub fn indexes(&self, patience: &dyn Patience) -> Result<Vec<IndexBuf>> {
-        let mut stuck = Stuck::default();
-        loop {
-            let mut indexes = Vec::new();
-            let whole = self.scan(
-                |found, _| {
-                    if let Some(found) = self.live(&found)? {
-                        indexes.extend(self.index_of(&found)?);
-                    }
-                    Ok(())
-                },
-                patience,
-            )?;
-            if whole {
-                return Ok(indexes);
-            }
-            patience.interrupted()?;
-            stuck.again(self, patience)?;
-        }
+        self.scan(
+            |indexes: &mut Vec<IndexBuf>, found| {
+                if let Some(found) = self.live(&found)? {
+                    indexes.extend(self.index_of(&found)?);
+                }
+                Ok(())
+            },
+            patience,
+        )
     }
 
     /// The index of a slot that was found. `None`: it was removed meanwhile, so it was not there throughout.

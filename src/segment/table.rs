@@ -367,8 +367,26 @@ impl Attachment {
         Ok(Found { offset, content, root: self.table()?.root, word: content.word, token: Token::Stable })
     }
 
-    /// Calls `each` with every variable and lock found in one pass, and says whether the table stayed the same.
-    pub fn scan(&self, mut each: impl FnMut(Found, &Table) -> Result<()>, patience: &dyn Patience) -> Result<bool> {
+    /// What `see` makes of every variable and lock, found in one pass over one table: as of one moment or nearly, what was
+    /// there throughout is in it.
+    pub fn scan<T: Default>(
+        &self,
+        mut see: impl FnMut(&mut T, Found) -> Result<()>,
+        patience: &dyn Patience,
+    ) -> Result<T> {
+        let mut stuck = Stuck::default();
+        loop {
+            let mut seen = T::default();
+            if self.pass(|found| see(&mut seen, found), patience)? {
+                return Ok(seen);
+            }
+            patience.interrupted()?;
+            stuck.again(self, patience)?;
+        }
+    }
+
+    /// One pass. False: the table was replaced meanwhile.
+    fn pass(&self, mut each: impl FnMut(Found) -> Result<()>, patience: &dyn Patience) -> Result<bool> {
         let table = self.table()?;
         let mut stuck = Stuck::default();
         for number in 0..=table.mask {
@@ -384,7 +402,7 @@ impl Attachment {
                 let found = Found { offset, content, root: table.root, word, token };
                 if (word & BUSY == 0 || pending.is_some()) && self.still(&found)? {
                     if content.is_entry() {
-                        each(found, &table)?;
+                        each(found)?;
                     }
                     break;
                 }

@@ -16,6 +16,18 @@ struct World {
     repaired: AtomicU32,
 }
 
+impl World {
+    fn left_by_the_dead() -> Arc<Self> {
+        Arc::new(World {
+            word: AtomicU32::new(3),
+            registry: loom::sync::Mutex::new(()),
+            dead: AtomicU32::new(1),
+            inside: AtomicU32::new(0),
+            repaired: AtomicU32::new(0),
+        })
+    }
+}
+
 struct Waiter<'a>(&'a World, u32);
 
 impl Waiting for Waiter<'_> {
@@ -51,13 +63,7 @@ fn hold(world: &World, me: u32) {
 #[test]
 fn two_waiters_take_a_dead_owners_lock_over_once() {
     bounded(3, || {
-        let world = Arc::new(World {
-            word: AtomicU32::new(3),
-            registry: loom::sync::Mutex::new(()),
-            dead: AtomicU32::new(1),
-            inside: AtomicU32::new(0),
-            repaired: AtomicU32::new(0),
-        });
+        let world = World::left_by_the_dead();
         let other = {
             let world = world.clone();
             thread::spawn(move || hold(&world, 1))
@@ -72,13 +78,7 @@ fn two_waiters_take_a_dead_owners_lock_over_once() {
 #[test]
 fn a_number_claimed_anew_is_not_taken_for_the_dead_one() {
     bounded(3, || {
-        let world = Arc::new(World {
-            word: AtomicU32::new(3),
-            registry: loom::sync::Mutex::new(()),
-            dead: AtomicU32::new(1),
-            inside: AtomicU32::new(0),
-            repaired: AtomicU32::new(0),
-        });
+        let world = World::left_by_the_dead();
         // Participant 1 takes over and buries; then a new process claims number 2 and takes the lock under it.
         let other = {
             let world = world.clone();
