@@ -18,19 +18,20 @@ pub fn mark(bell: &Bell, bits: u32) -> u32 {
     rings
 }
 
-/// Who waits? Called after what they wait for was stored and the writer lock was let go: by a SeqCst swap, which on x86-64
-/// is the barrier; elsewhere there is one of its own.
+/// Who of these waits? Called after what they wait for was stored and the writer lock was let go: by a SeqCst swap, which on
+/// x86-64 is the barrier; elsewhere there is one of its own.
 #[inline(always)]
-pub fn ring(bell: &Bell) -> u32 {
+pub fn ring(bell: &Bell, those: u32) -> u32 {
     if cfg!(any(loom, not(target_arch = "x86_64"))) {
         fence(Ordering::SeqCst);
     }
-    if bell.waits.load(Ordering::SeqCst) == 0 { 0 } else { ring_marked(bell) }
+    if bell.waits.load(Ordering::SeqCst) & those == 0 { 0 } else { ring_marked(bell, those) }
 }
 
 #[cold]
-fn ring_marked(bell: &Bell) -> u32 {
-    let bits = bell.waits.swap(0, Ordering::SeqCst);
+fn ring_marked(bell: &Bell, those: u32) -> u32 {
+    // The others' marks stay: nobody wakes them now.
+    let bits = bell.waits.fetch_and(!those, Ordering::SeqCst) & those;
     if bits != 0 {
         // CRASH: between the two the mark is gone: the sleepers look again after their slice.
         crash_point!("mark-taken");

@@ -131,7 +131,7 @@ pub struct WakeWord {
 pub struct Bell {
     /// Grows with each ring.
     pub rings: AtomicU32,
-    /// [`SLEEPER`], [`WATCHER`].
+    /// [`SLEEPER`] (of a lock: [`sleeper_of`]), [`WATCHER`].
     pub waits: AtomicU32,
 }
 
@@ -139,6 +139,12 @@ pub struct Bell {
 pub const SLEEPER: u32 = 1;
 /// Of [`Bell::waits`]: somebody watches it through [`State::watch`].
 pub const WATCHER: u32 = 2;
+
+/// Of [`Bell::waits`] and for the futex: somebody sleeps on a lock of this hash, or of one in thirty others of this wake word.
+pub fn sleeper_of(hash: u64) -> u32 {
+    4 << ((hash >> 32) % 30)
+}
+
 /// Wake words.
 pub const WAKE_WORDS: u64 = 256;
 

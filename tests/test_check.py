@@ -27,6 +27,7 @@ def filled(key):
     segment[202] = segment[203] = b"z" * 20_000
     del segment[39], segment["text 3"], segment[202]
     segment.view(201)  # its bitmap of pins is there
+    assert segment.lock(300).acquire()
     yield segment
     segment.check()
     segment.detach()
@@ -233,6 +234,10 @@ CASES = {
     "a participant's state": (11, "has state 2", lambda raw: [(own(raw), struct.pack("<I", 2))]),
     "a participant without a generation": (11, "no pid or generation", lambda raw: [q(own(raw) + 8, 0)]),
     "a participant's spans": (11, "spans is neither", lambda raw: [q(own(raw) + 24, 2)]),
+    "a participant's locks": (11, "locks is neither", lambda raw: [q(own(raw) + 48, 2)]),
+    "a lock of nobody's": (14, "participant 900's", lambda raw: [(raw.slot(300)[0] + 18, struct.pack("<I", 900))]),
+    "a lock without an owner": (10, "says nothing of its owner", lambda raw: retagged(raw, 300,
+        lambda tag: tag - 0x100)),
     "a span of nobody's": (11, "participant 900's", lambda raw: freeing(raw)),
     "a pin beyond the zones": (11, "pins a granule", pin),
     "more pages than a span has": (12, "more pages|pages are present|object takes", lambda raw: entry_edit(raw, FREE,

@@ -116,6 +116,41 @@ def test_f28_a_slot_that_stays_busy_is_a_typed_error_within_a_bound_and_others_g
         assert seg[1] == "one" * 20 == reader[1]
 
 
+def test_f28_a_table_without_an_unused_slot_is_replaced_before_anything_is_put_there(key):
+    for call in [
+        lambda seg: seg.lock(5).acquire(timeout=20),
+        lambda seg: seg.lock("a text").acquire(timeout=20),
+        lambda seg: seg.put_many({5: 5, "a text": 6}) is None,
+        lambda seg: seg.put(5, 5) is None,
+    ]:
+        with shmvar.attach(key) as seg, helpers.Raw(seg) as raw:
+            seg[1] = 1
+            (base, count), (_, _, _, tag, value) = raw.table(), raw.slot(1)
+            for number, slot in enumerate(range(base, base + 32 * count, 32)):
+                if raw.unpack("<Q", slot) == (0,):
+                    raw.pack("<4Q", slot, 2, number << 32, tag, value)  # a variable that `fill` does not know of
+            size = os.stat(helpers.path_of(seg)).st_blocks
+            assert call(seg) and seg[1] == 1
+            assert os.stat(helpers.path_of(seg)).st_blocks - size < 2048, "a mebibyte"
+            seg.destroy()
+
+
+def test_f28_a_slot_of_no_kind_is_missing_to_readers_and_writers_alike(key):
+    for call in [
+        lambda seg: seg.add(1) == 1,
+        lambda seg: seg.swap(1, 2) is None,
+        lambda seg: seg.modify(1, lambda old: old + 1, 7) == 8,
+        lambda seg: seg.setdefault(1, 3) == 3,
+        lambda seg: seg.compare_and_put(1, 0, 4),
+    ]:
+        with shmvar.attach(key) as seg, helpers.Raw(seg) as raw:
+            seg[1] = "one"
+            slot = raw.slot(1)
+            raw.pack("<Q", slot[0] + 16, slot[3] & ~7)
+            assert 1 not in seg and call(seg) and 1 in seg
+            seg.destroy()
+
+
 @pytest.mark.parametrize("length", [0, 100, 4096, 100_000])
 def test_f32_a_segment_that_was_truncated_is_refused_at_attach(key, length):
     segment = shmvar.attach(key)

@@ -1,7 +1,7 @@
 //! The list of a batch, as it stands in its span (docs/format.md, "Batch").
 
 use crate::error::{Error, Result};
-use crate::layout::{PAGE, RECORD_MAX, SLOT};
+use crate::layout::{RECORD_MAX, SLOT};
 use crate::segment::fill::Filled;
 use crate::segment::publish::{Form, Plan};
 use crate::slot::{Content, Kind};
@@ -112,11 +112,6 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> Reader<F> {
         let sound = (HEAD as u64..=most).contains(&len) && left <= len / ENTRY_HEAD as u64;
         let (end, window) = (HEAD as u64, Vec::with_capacity(WINDOW as usize + ENTRY_MAX));
         Ok(sound.then_some(Reader { read, left, end, len, window, done: 0 }))
-    }
-
-    /// Pages that the list takes: they are there, for it was read.
-    pub fn pages(&self) -> u64 {
-        self.len / PAGE
     }
 
     /// The next entry; `None`: that was all.

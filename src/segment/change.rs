@@ -127,7 +127,10 @@ impl Attachment {
 
     /// Before a slot never used is taken: must there be a larger table first? True: at any cost.
     #[inline]
-    fn wants_room(&self, table: &Table, place: &Place, fill: u64, in_vain: bool) -> Option<bool> {
+    pub(super) fn wants_room(&self, table: &Table, place: &Place, fill: u64, in_vain: bool) -> Option<bool> {
+        if matches!(place, Place::Taken(..) | Place::Tombstone(_)) {
+            return None;
+        }
         let slots = table.mask + 1;
         if matches!(place, Place::None) || is_crowded(fill, slots) {
             return Some(true);
@@ -141,7 +144,7 @@ impl Attachment {
     }
 
     /// Removes what expired, or builds a larger table. False: there is no memory for one, and it need not be.
-    fn make_room_in_table(
+    pub(super) fn make_room_in_table(
         &self,
         table: &Table,
         must: bool,

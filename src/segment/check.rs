@@ -63,6 +63,8 @@ struct Named {
     /// By slab, its blocks.
     blocks: HashMap<u64, [u64; 8]>,
     spans: HashSet<u64>,
+    /// By participant, the slot of a lock that is his.
+    owners: HashMap<u32, u64>,
 }
 
 impl Attachment {
@@ -154,7 +156,7 @@ impl Attachment {
             arena.present,
             status.resident
         );
-        self.check_participants(&arena.owners, &mut report)?;
+        self.check_participants(&arena.owners, &named.owners, &mut report)?;
         Ok(report)
     }
 
@@ -194,8 +196,13 @@ impl Attachment {
         Ok(())
     }
 
-    /// Who takes part. `owners`: who fills or frees a span, and one such span.
-    fn check_participants(&self, owners: &HashMap<u32, u64>, report: &mut Report) -> Result<()> {
+    /// Who takes part. `owners`: who fills or frees a span, and one such span; `holders`: who owns a lock, and its slot.
+    fn check_participants(
+        &self,
+        owners: &HashMap<u32, u64>,
+        holders: &HashMap<u32, u64>,
+        report: &mut Report,
+    ) -> Result<()> {
         let top = self.state().participants_top.load(Ordering::Acquire);
         for number in 0..top {
             let Some(record) = self.participant(number) else { continue };
@@ -206,15 +213,26 @@ impl Attachment {
             }
             let signed = record.generation.load(Ordering::Relaxed) != 0 && record.pid.load(Ordering::Relaxed) != 0;
             hold!(signed, 11, "participant {number} is in use and has no pid or generation");
-            hold!(record.spans.load(Ordering::Relaxed) <= 1, 11, "participant {number}: spans is neither 0 nor 1");
+            for (name, mark) in [("spans", &record.spans), ("locks", &record.locks)] {
+                hold!(mark.load(Ordering::Relaxed) <= 1, 11, "participant {number}: {name} is neither 0 nor 1");
+            }
             self.check_pins(number, record)?;
             // A reader that may not look at the lock object takes them for alive.
             let alive = self.alive(number).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) })?;
             report.living += u64::from(alive);
             report.dead += u64::from(!alive);
         }
+        // Above the top may be no page.
+        let in_use = |number| {
+            let record = if number < top { self.participant(number) } else { None };
+            record.filter(|record| record.state.load(Ordering::Acquire) == 1)
+        };
+        for (holder, slot) in holders {
+            let holds = in_use(*holder).is_some_and(|record| record.locks.load(Ordering::Relaxed) == 1);
+            hold!(holds, 14, "slot {slot}: the lock is participant {holder}'s, who says he has taken none");
+        }
         for (owner, granule) in owners {
-            let record = self.participant(*owner).filter(|record| record.state.load(Ordering::Acquire) == 1);
+            let record = in_use(*owner);
             let taking = record.is_some_and(|record| record.spans.load(Ordering::Relaxed) == 1);
             hold!(taking, 11, "the span at granule {granule} is participant {owner}'s, who says he has taken none");
         }

@@ -6,6 +6,7 @@ use crate::layout::Slot;
 use crate::mem::Scratch;
 use crate::os;
 use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::scan::Stuck;
 use crate::segment::table::{Found, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
@@ -45,8 +46,8 @@ impl Attachment {
     }
 
     /// Of a variable found by `scan`: the same one, or what stands in its slot now, if it is there for a reader.
-    pub fn live(&self, found: &Found) -> Result<Option<Found>> {
-        let mut found = *found;
+    pub fn live(&self, found: &Found, patience: &dyn Patience) -> Result<Option<Found>> {
+        let (mut found, mut stuck) = (*found, Stuck::default());
         loop {
             if !found.content.is_variable() {
                 return Ok(None);
@@ -59,11 +60,8 @@ impl Attachment {
             if self.still(&found)? {
                 return Ok(expiry?.is_none_or(|expiry| expiry > os::boottime_ns()).then_some(found));
             }
-            match self.mem.at::<Slot>(found.offset)?.copy() {
-                Some(content) => found = found.seen_again(content),
-                None if self.table()?.root != found.root() => return Ok(None),
-                None => crate::sync::spin(),
-            }
+            let Some(now) = self.seen_again(&found, &mut stuck, patience)? else { return Ok(None) };
+            found = now;
         }
     }
 
@@ -82,7 +80,7 @@ impl Attachment {
         }
         self.scan(
             |count, found| {
-                *count += u64::from(self.live(&found)?.is_some());
+                *count += u64::from(self.live(&found, patience)?.is_some());
                 Ok(())
             },
             patience,
@@ -145,5 +143,39 @@ impl Writer<'_> {
             }
         }
         Ok(any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::attachment::Plain;
+    use crate::segment::change::{Condition, Stored};
+    use crate::slot::BUSY;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn who_counts_what_lives_ends_where_a_slot_became_busy_meanwhile_for_ever() {
+        let key = crate::key::Key::text(&format!("expiry-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        let att = segment.shared();
+        let stored = Stored { parts: &[b"\x80\x05K\x01."], buffers: false, expiry: Some(1 << 62) };
+        att.put(&Index::Int(1), stored, Condition::Always, &Plain).unwrap();
+        let found = att
+            .scan(
+                |all: &mut Vec<Found>, found| {
+                    all.push(found);
+                    Ok(())
+                },
+                &Plain,
+            )
+            .unwrap();
+        let word = &att.mem.at::<crate::layout::Slot>(found[0].offset).unwrap().word;
+        word.fetch_or(BUSY, Ordering::SeqCst);
+        let outcome = att.live(&found[0], &Plain);
+        word.fetch_and(!BUSY, Ordering::SeqCst);
+        assert!(matches!(outcome, Err(crate::error::Error::Corrupt(_))), "{outcome:?}");
+        assert!(att.live(&found[0], &Plain).unwrap().is_some());
+        segment.destroy().unwrap();
     }
 }

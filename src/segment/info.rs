@@ -10,7 +10,7 @@ use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::largest_bytes;
 use crate::segment::open::identify;
 use crate::segment::read::{Got, Retry};
-use crate::segment::table::Stuck;
+use crate::segment::scan::Stuck;
 use std::sync::atomic::Ordering;
 
 /// A segment, in numbers. All sizes are bytes.

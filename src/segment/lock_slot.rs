@@ -56,6 +56,11 @@ impl LockWord {
         self.owner == NOBODY && (os::monotonic_ms() as u16).wrapping_sub(self.since) >= RESERVED_MS
     }
 
+    /// The number of the participant that holds it.
+    pub fn owner(&self) -> Option<u32> {
+        (self.owner != NOBODY).then(|| number_of(self.owner))
+    }
+
     /// Without a participant as the one who is next.
     pub fn without_next(self) -> Self {
         LockWord { next: NOBODY, token: 0, ..self }
@@ -109,7 +114,7 @@ impl Attachment {
         self.scan(
             |locks: &mut Vec<_>, found| {
                 if found.content.is_lock() {
-                    locks.extend(self.lock_found(&found)?);
+                    locks.extend(self.lock_found(&found, patience)?);
                 }
                 Ok(())
             },
@@ -117,12 +122,9 @@ impl Attachment {
         )
     }
 
-    fn lock_found(&self, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
-        let Some(name) = self.index_of(found)? else { return Ok(None) };
-        let lock = match found.content.kind() {
-            Kind::Inline => inline_lock(&found.content),
-            _ => self.lock_in_record(&found.content)?,
-        };
+    fn lock_found(&self, found: &Found, patience: &dyn Patience) -> Result<Option<(IndexBuf, u32)>> {
+        let Some(name) = self.index_of(found, patience)? else { return Ok(None) };
+        let lock = self.lock_of(&found.content)?;
         if !self.still(found)? {
             return Ok(None);
         }
@@ -132,7 +134,13 @@ impl Attachment {
         Ok(owner.map(|record| (name, record.pid.load(Ordering::Relaxed))))
     }
 
-    fn lock_in_record(&self, content: &Content) -> Result<Option<LockWord>> {
+    /// What a lock's slot says. `None`: nothing that a lock's slot can say.
+    pub(super) fn lock_of(&self, content: &Content) -> Result<Option<LockWord>> {
+        match content.kind() {
+            Kind::Inline => return Ok(inline_lock(content)),
+            Kind::Record => {}
+            _ => return Ok(None),
+        }
         let Some(at) = record_at(self, content)? else { return Ok(None) };
         let mut bytes = Vec::new();
         self.mem.read_into(at, content.record_len() as usize, &mut bytes)?;
@@ -148,24 +156,15 @@ fn inline_lock(content: &Content) -> Option<LockWord> {
 impl Writer<'_> {
     /// What a lock's slot says. The writer lock is held.
     pub(super) fn lock_at(&self, content: &Content) -> Result<LockWord> {
-        let lock = match content.kind() {
-            Kind::Inline => inline_lock(content),
-            Kind::Record => self.att.lock_in_record(content)?,
-            _ => None,
-        };
-        lock.ok_or_else(|| Error::corrupt(format_args!("a lock: {:x?}", content.rest)))
+        self.att.lock_of(content)?.ok_or_else(|| Error::corrupt(format_args!("a lock: {:x?}", content.rest)))
     }
 
-    /// Makes a free lock ours. False: there is no room for it yet.
+    /// Makes a free lock ours, in a table that has room. False: there is no block for it yet.
     pub(super) fn put_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
         let mut change = self.change();
         let offset = match place {
             Place::Tombstone(offset) => *offset,
             Place::Fresh(offset) => {
-                let slots = self.att.table()?.mask + 1;
-                if crate::segment::room::is_full(change.counters.fill, slots) {
-                    return Ok(false);
-                }
                 change.counters.fill = change.counters.fill.saturating_add(1);
                 *offset
             }
@@ -263,7 +262,7 @@ impl Writer<'_> {
             let Some(content) = slot.copy().filter(|content| content.is_entry() && content.is_lock()) else { continue };
             let mut lock = self.lock_at(&content)?;
             let found = self.att.found_at(offset, content)?;
-            let Some(name) = self.att.index_of(&found)? else { continue };
+            let Some(name) = self.att.index_at_once(&found)? else { continue };
             let name = name.as_index();
             let (owns, next) =
                 (lock.owner != NOBODY && number_of(lock.owner) == number, number_of(lock.next) == number);

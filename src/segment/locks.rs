@@ -3,7 +3,7 @@
 use crate::bell;
 use crate::error::{Error, Result};
 use crate::key::{Index, Name};
-use crate::layout::SLEEPER;
+use crate::layout::sleeper_of;
 use crate::mem::Scratch;
 use crate::os::{fork, futex};
 use crate::segment::attachment::{Attachment, Patience, Plain};
@@ -11,8 +11,8 @@ use crate::segment::change::Stored;
 use crate::segment::holds::Who;
 use crate::segment::lock_slot::{LockWord, NOBODY, Owner};
 use crate::segment::publish::{Form, Plan};
+use crate::segment::room::Turns;
 use crate::segment::table::Place;
-use crate::segment::wake::bits_of;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Weak};
@@ -153,14 +153,14 @@ impl Attachment {
     fn wait_for_lock(&self, name: &Index<'_>, who: Who, wait: &mut Wait, until: &Until<'_>) -> Result<bool> {
         let hash = Name::of_lock(name).hash(self.identity.hash_key);
         let Some(word) = self.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
-        let mut first = true;
+        let (mut first, sleeper) = (true, sleeper_of(hash));
         loop {
-            let rings = bell::mark(&word.released, SLEEPER);
+            let rings = bell::mark(&word.released, sleeper);
             let lock = match self.look_at_lock(name, who, Some(wait), until)? {
                 Look::Ours => {
                     // Others may sleep behind us, and a ring since our mark may have woken one who gave up: our own release
                     // wakes one of them.
-                    bell::mark(&word.released, SLEEPER);
+                    bell::mark(&word.released, sleeper);
                     return Ok(true);
                 }
                 Look::Theirs(lock) => lock,
@@ -170,7 +170,7 @@ impl Attachment {
             let slice = if short { STARVING } else { SLICE };
             let left = until.deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
             let epoch = fork::epoch();
-            until.outside(&mut || futex::wait_for(&word.released.rings, rings, slice.min(left), bits_of(hash)));
+            until.outside(&mut || futex::wait_for(&word.released.rings, rings, slice.min(left), sleeper));
             until.interrupted()?;
             if epoch != fork::epoch() {
                 // A signal handler forked, and this is the child: it has asked for nothing.
@@ -228,17 +228,26 @@ impl Attachment {
 
     /// Takes the lock if it is free, reserved for us, or a dead one's; asks for the next turn where it is time to.
     fn look_at_lock(&self, name: &Index<'_>, who: Who, wait: Option<&Wait>, patience: &dyn Patience) -> Result<Look> {
+        let (mut turns, mut collected, mut in_vain) = (Turns::default(), false, false);
         loop {
+            turns.next(self)?;
             let mut writer = self.write(patience)?;
             let me = self.life_of(writer.me);
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
             let Place::Taken(offset, content) = place else {
-                if writer.put_lock(name, &place, LockWord::of(me))? {
+                let table = self.table()?;
+                if let Some(must) = self.wants_room(&table, &place, self.state().fill.load(Ordering::Relaxed), in_vain)
+                {
+                    drop(writer);
+                    let _inside = self.enter();
+                    in_vain = !self.make_room_in_table(&table, must, &mut collected, patience)?;
+                } else if writer.put_lock(name, &place, LockWord::of(me))? {
                     self.held.lock().taken(name, who);
                     return Ok(Look::Ours);
+                } else {
+                    drop(writer);
+                    self.block_for_lock(name, patience)?;
                 }
-                drop(writer);
-                self.room_for_lock(name, &place, patience)?;
                 continue;
             };
             let lock = writer.lock_at(&content)?;
@@ -270,19 +279,13 @@ impl Attachment {
                 return Ok(Look::Theirs(lock));
             }
             drop(writer);
-            self.room_for_lock(name, &place, patience)?;
+            self.block_for_lock(name, patience)?;
         }
     }
 
-    /// Makes room for a lock, with the writer lock let go.
-    fn room_for_lock(&self, name: &Index<'_>, place: &Place, patience: &dyn Patience) -> Result<()> {
+    /// Makes a block for a lock, with the writer lock let go.
+    fn block_for_lock(&self, name: &Index<'_>, patience: &dyn Patience) -> Result<()> {
         let _inside = self.enter();
-        if matches!(place, Place::Fresh(_) | Place::None) {
-            let table = self.table()?;
-            if crate::segment::room::is_full(self.state().fill.load(Ordering::Relaxed), table.mask + 1) {
-                return self.grow(&table, 1, patience);
-            }
-        }
         match Plan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2]).form {
             Form::Block(class) => self.refill(class, patience),
             _ => Ok(()),

@@ -26,6 +26,7 @@ mod read;
 #[cfg(feature = "python")]
 mod repair;
 mod room;
+mod scan;
 pub mod snapshot;
 #[cfg(feature = "python")]
 mod survey;
@@ -52,7 +53,7 @@ pub use crate::segment::survey::{Seen, Surveyed, What, survey};
 pub use crate::segment::together::LockGuard;
 pub use crate::segment::unlink::{destroy_with, exists};
 #[cfg(feature = "python")]
-pub use crate::segment::{pins::Kept, read::Large, table::Stuck};
+pub use crate::segment::{pins::Kept, read::Large, scan::Stuck};
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};

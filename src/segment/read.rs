@@ -7,6 +7,7 @@ use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Inside, PATIENCE, Patience};
 use crate::segment::pins::{Kept, Pin};
+use crate::segment::scan::Stuck;
 use crate::segment::table::{Found, Token, record_at};
 use crate::slot::Kind;
 use std::sync::Arc;
@@ -273,8 +274,8 @@ impl Attachment {
     pub fn indexes(&self, patience: &dyn Patience) -> Result<Vec<IndexBuf>> {
         self.scan(
             |indexes: &mut Vec<IndexBuf>, found| {
-                if let Some(found) = self.live(&found)? {
-                    indexes.extend(self.index_of(&found)?);
+                if let Some(found) = self.live(&found, patience)? {
+                    indexes.extend(self.index_of(&found, patience)?);
                 }
                 Ok(())
             },
@@ -283,14 +284,27 @@ impl Attachment {
     }
 
     /// The index of a slot that was found. `None`: it was removed meanwhile, so it was not there throughout.
-    pub fn index_of(&self, found: &Found) -> Result<Option<IndexBuf>> {
+    pub fn index_of(&self, found: &Found, patience: &dyn Patience) -> Result<Option<IndexBuf>> {
+        let (mut found, mut stuck) = (*found, Stuck::default());
+        loop {
+            if let Some(index) = self.index_at_once(&found)? {
+                return Ok(Some(index));
+            }
+            // Overwritten perhaps, not removed.
+            let Some(now) = self.seen_again(&found, &mut stuck, patience)? else { return Ok(None) };
+            if !now.content.is_entry() || now.content.is_lock() != found.content.is_lock() {
+                return Ok(None);
+            }
+            found = now;
+        }
+    }
+
+    /// The same. `None`: it changed meanwhile.
+    pub fn index_at_once(&self, found: &Found) -> Result<Option<IndexBuf>> {
         if !found.content.is_text() {
             return Ok(Some(IndexBuf::Int(found.content.rest[0] as i64)));
         }
-        if let Some(text) = self.text_of(found)? {
-            return Ok(Some(IndexBuf::Text(text)));
-        }
-        self.index_again(found)
+        Ok(self.text_of(found)?.map(IndexBuf::Text))
     }
 
     /// A text index. `None`: it changed meanwhile.
@@ -318,26 +332,5 @@ impl Attachment {
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(Error::corrupt(format_args!("the text index of the slot at {}", found.offset))),
         }
-    }
-
-    /// Overwritten perhaps, not removed: looks at the slot as it is now.
-    #[cold]
-    fn index_again(&self, found: &Found) -> Result<Option<IndexBuf>> {
-        let slot = self.mem.at::<crate::layout::Slot>(found.offset)?;
-        for _ in 0..1_000_000 {
-            if let Some(content) = slot.copy() {
-                if !content.is_entry() || content.is_lock() != found.content.is_lock() {
-                    return Ok(None);
-                }
-                if !content.is_text() {
-                    return Ok(Some(IndexBuf::Int(content.rest[0] as i64)));
-                }
-                if let Some(text) = self.text_of(&found.seen_again(content))? {
-                    return Ok(Some(IndexBuf::Text(text)));
-                }
-            }
-            std::thread::yield_now();
-        }
-        Ok(None)
     }
 }

@@ -9,13 +9,13 @@ use crate::layout::{
 };
 use crate::mem::Scratch;
 use crate::os::object;
-use crate::segment::attachment::{Attachment, PATIENCE, Patience};
+use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::read::ASK_THE_KERNEL;
+use crate::segment::scan::Stuck;
 use crate::segment::writer::Writer;
 use crate::slot::{BUSY, Content, Kind, LOCK, TEXT};
 use crate::sync::spin;
 use std::sync::atomic::{Ordering, fence};
-use std::time::{Duration, Instant};
 
 /// Looks at a busy slot before the intent is asked.
 const SPINS: u32 = 100;
@@ -47,23 +47,11 @@ pub struct Found {
     pub offset: u64,
     /// Its slot. A record's bytes are in the reader's scratch buffer.
     pub content: Content,
-    root: Root,
+    pub(super) root: Root,
     /// The slot's word as it was seen (busy, for a pending one).
-    word: u64,
+    pub(super) word: u64,
     /// How to check it again.
     pub token: Token,
-}
-
-impl Found {
-    /// The table it was found in.
-    pub fn root(&self) -> Root {
-        self.root
-    }
-
-    /// The same slot, copied anew.
-    pub fn seen_again(&self, content: Content) -> Self {
-        Found { content, word: content.word, token: Token::Stable, ..*self }
-    }
 }
 
 /// Where a writer finds an index, or may put it.
@@ -319,7 +307,14 @@ impl Attachment {
 
     /// A slot is busy and no change says why: its writer is between two stores, or a hostile one. Returns when it is worth
     /// looking again.
-    fn settle(&self, offset: u64, word: u64, root: Root, stuck: &mut Stuck, patience: &dyn Patience) -> Result<()> {
+    pub(super) fn settle(
+        &self,
+        offset: u64,
+        word: u64,
+        root: Root,
+        stuck: &mut Stuck,
+        patience: &dyn Patience,
+    ) -> Result<()> {
         let slot = self.mem.at::<Slot>(offset)?;
         if slot.begin() != word {
             return Ok(());
@@ -366,58 +361,6 @@ impl Attachment {
     pub fn found_at(&self, offset: u64, content: Content) -> Result<Found> {
         Ok(Found { offset, content, root: self.table()?.root, word: content.word, token: Token::Stable })
     }
-
-    /// What `see` makes of every variable and lock, found in one pass over one table: as of one moment or nearly, what was
-    /// there throughout is in it.
-    pub fn scan<T: Default>(
-        &self,
-        mut see: impl FnMut(&mut T, Found) -> Result<()>,
-        patience: &dyn Patience,
-    ) -> Result<T> {
-        let mut stuck = Stuck::default();
-        loop {
-            let mut seen = T::default();
-            if self.pass(|found| see(&mut seen, found), patience)? {
-                return Ok(seen);
-            }
-            patience.interrupted()?;
-            stuck.again(self, patience)?;
-        }
-    }
-
-    /// One pass. False: the table was replaced meanwhile.
-    fn pass(&self, mut each: impl FnMut(Found) -> Result<()>, patience: &dyn Patience) -> Result<bool> {
-        let table = self.table()?;
-        let mut stuck = Stuck::default();
-        for number in 0..=table.mask {
-            let offset = table.slot_at(number);
-            let slot = self.mem.at::<Slot>(offset)?;
-            loop {
-                let word = slot.begin();
-                let pending = if word & BUSY == 1 { Change::pending(self.mem.intent(), offset) } else { None };
-                let (content, token) = match pending {
-                    Some((serial, content)) => (content, Token::Pending(serial)),
-                    None => (Content { word, rest: slot.rest() }, Token::Stable),
-                };
-                let found = Found { offset, content, root: table.root, word, token };
-                if (word & BUSY == 0 || pending.is_some()) && self.still(&found)? {
-                    if content.is_entry() {
-                        each(found)?;
-                    }
-                    break;
-                }
-                if self.state().root.load(Ordering::Acquire) != table.root.0 {
-                    return Ok(false);
-                }
-                if word & BUSY == 1 && pending.is_none() {
-                    self.settle(offset, word, table.root, &mut stuck, patience)?;
-                }
-                stuck.again(self, patience)?;
-            }
-        }
-        fence(Ordering::Acquire);
-        Ok(self.state().root.load(Ordering::Relaxed) == table.root.0)
-    }
 }
 
 impl Writer<'_> {
@@ -430,6 +373,12 @@ impl Writer<'_> {
     /// The same, of a name whose hash is known.
     #[inline(always)]
     pub fn place_of(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch) -> Result<Place> {
+        self.place_within(name, hash, scratch, &mut { u64::MAX })
+    }
+
+    /// The same, looking at no more slots than are left to look at.
+    #[inline(always)]
+    pub fn place_within(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, left: &mut u64) -> Result<Place> {
         let att = self.att;
         let table = att.table()?;
         let mut tombstone = None;
@@ -437,6 +386,7 @@ impl Writer<'_> {
             let offset = table.slot_at(hash.wrapping_add(step));
             let slot = att.mem.at::<Slot>(offset)?;
             let word = slot.begin();
+            *left = left.checked_sub(1).ok_or_else(|| Error::corrupt("the table: hardly a slot was never used"))?;
             if word == 0 {
                 return Ok(tombstone.map_or(Place::Fresh(offset), Place::Tombstone));
             }
@@ -444,7 +394,8 @@ impl Writer<'_> {
                 return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
             }
             let content = Content { word, rest: slot.rest() };
-            if content.kind() == Kind::Tombstone {
+            if !content.is_entry() {
+                // What no writer left is one, too: readers pass over it.
                 tombstone = tombstone.or(Some(offset));
                 continue;
             }
@@ -465,42 +416,23 @@ impl Writer<'_> {
     }
 }
 
-/// A call that cannot go on: it finds what it looks at changed each time, or half changed and may not repair it.
-#[derive(Default)]
-pub struct Stuck {
-    began: Option<Instant>,
-    turns: u32,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::attachment::Plain;
 
-impl Stuck {
-    /// Once more: at no cost for a while, then until the caller is interrupted or 10 s have gone by. Those who keep to the
-    /// protocol let every reader through within a few turns.
-    pub fn again(&mut self, att: &Attachment, patience: &dyn Patience) -> Result<()> {
-        self.turns = self.turns.wrapping_add(1);
-        if !self.turns.is_multiple_of(256) {
-            return Ok(());
-        }
-        patience.interrupted()?;
-        if self.began.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
-            return Ok(());
-        }
-        Err(Error::Busy(format!(
-            "{}: what was looked at was changed each time, for {} s",
-            att.name,
-            PATIENCE.as_secs()
-        )))
-    }
-
-    fn pause(&mut self, att: &Attachment, patience: &dyn Patience) -> Result<()> {
-        let began = *self.began.get_or_insert_with(Instant::now);
-        if began.elapsed() > PATIENCE {
-            return Err(Error::Busy(format!(
-                "{}: a variable has been half changed for {} s and its writer does not go on",
-                att.name,
-                PATIENCE.as_secs()
-            )));
-        }
-        patience.outside(&mut || std::thread::sleep(Duration::from_micros(200)));
-        patience.interrupted()
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn a_search_ends_with_the_looks_that_are_left() {
+        let key = crate::key::Key::text(&format!("table-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        let writer = segment.shared().write(&Plain).unwrap();
+        let name = Name::from(&Index::Int(1));
+        let mut place = |left: &mut u64| writer.place_within(&name, 5, &mut Scratch::new(), left);
+        let mut left = 1;
+        assert!(matches!(place(&mut left), Ok(Place::Fresh(_))) && left == 0);
+        assert!(matches!(place(&mut left), Err(Error::Corrupt(_))));
+        drop(writer);
+        segment.destroy().unwrap();
     }
 }

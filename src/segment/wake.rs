@@ -3,7 +3,7 @@
 use crate::bell;
 use crate::error::{Error, Result};
 use crate::key::{Index, Name};
-use crate::layout::{Bell, SLEEPER, WAKE_WORDS, WATCHER, WakeWord, at};
+use crate::layout::{Bell, SLEEPER, WAKE_WORDS, WATCHER, WakeWord, at, sleeper_of};
 use crate::os::{self, futex, object};
 use crate::segment::attachment::{Attachment, Patience};
 use std::sync::atomic::{Ordering, fence};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// A waiter looks again this often: who should have woken it may have died before he did.
 const SLICE: Duration = Duration::from_millis(500);
+/// One who may not write looks so often: nobody can know that he waits.
+const UNMARKED_SLICE: Duration = Duration::from_millis(50);
 /// However many sleep.
 const ALL: u32 = i32::MAX as u32;
 /// Whoever sleeps.
@@ -21,14 +23,6 @@ const IN_VAIN: u32 = 3;
 fn nudge_bit() -> u32 {
     1 << (os::pid() % 32)
 }
-
-/// By which those who wait for one lock are told from those who wait for another of the same word.
-pub fn bits_of(hash: u64) -> u32 {
-    1 << (hash >> 32 & 31)
-}
-
-/// The same for one who may not write, so that nobody can know that he waits.
-const UNMARKED_SLICE: Duration = Duration::from_millis(50);
 
 impl Attachment {
     /// The wake word of a name with this hash.
@@ -41,7 +35,7 @@ impl Attachment {
     #[inline(always)]
     pub fn ring_changed(&self, hash: u64) {
         if let Some(word) = self.wake_word(hash) {
-            let bits = bell::ring(&word.changed);
+            let bits = bell::ring(&word.changed, ANY);
             if bits != 0 {
                 self.wake(&word.changed, bits, ALL, ANY);
             }
@@ -52,16 +46,16 @@ impl Attachment {
     #[inline]
     pub fn ring_released(&self, hash: u64, all: bool) {
         if let Some(word) = self.wake_word(hash) {
-            let bits = bell::ring(&word.released);
+            let bits = bell::ring(&word.released, sleeper_of(hash) | WATCHER);
             if bits != 0 {
-                self.wake(&word.released, bits, if all { ALL } else { 1 }, bits_of(hash));
+                self.wake(&word.released, bits, if all { ALL } else { 1 }, sleeper_of(hash));
             }
         }
     }
 
     #[cold]
     fn wake(&self, bell: &Bell, bits: u32, sleepers: u32, which: u32) {
-        if bits & SLEEPER != 0 {
+        if bits & !WATCHER != 0 {
             futex::wake_those(&bell.rings, sleepers, which);
         }
         if bits & WATCHER != 0 {
@@ -80,7 +74,7 @@ impl Attachment {
         for number in 0..WAKE_WORDS {
             let Some(word) = self.wake_word(number) else { return };
             for bell in [&word.changed, &word.released] {
-                let bits = bell::ring(bell);
+                let bits = bell::ring(bell, ANY);
                 if bits != 0 {
                     self.wake(bell, bits, ALL, ANY);
                 }
@@ -122,7 +116,7 @@ impl Attachment {
             // Rung for another index of this word: who changes that all the time shall not pay for each change.
             let rung = self.mem.writable() && word.changed.rings.load(Ordering::Relaxed) != rings;
             in_vain = if rung { in_vain + 1 } else { 0 };
-            if in_vain > IN_VAIN && self.version(index, patience)?.0 == version {
+            if in_vain >= IN_VAIN && self.version(index, patience)?.0 == version {
                 let pause =
                     Duration::from_millis(1 << (in_vain - IN_VAIN).min(5)).min(Duration::from_millis(20)).min(slice);
                 patience.outside(&mut || std::thread::sleep(pause));
@@ -187,5 +181,30 @@ impl Attachment {
                 self.identity.key
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn who_waits_for_another_lock_of_the_same_word_stays_marked() {
+        let key = crate::key::Key::text(&format!("wake-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        let att = segment.shared();
+        let hash = |number| Name::of_lock(&Index::Int(number)).hash(att.identity.hash_key);
+        let one = hash(0);
+        let of_one_word = |other: &u64| other % WAKE_WORDS == one % WAKE_WORDS && sleeper_of(*other) != sleeper_of(one);
+        let other = (1..).map(hash).find(of_one_word).unwrap();
+        let bell = &att.wake_word(one).unwrap().released;
+        bell::mark(bell, sleeper_of(one));
+        bell::mark(bell, sleeper_of(other));
+        att.ring_released(other, false);
+        assert_eq!(bell.waits.load(Ordering::SeqCst), sleeper_of(one));
+        att.ring_released(one, false);
+        assert_eq!(bell.waits.load(Ordering::SeqCst), 0);
+        segment.destroy().unwrap();
     }
 }

@@ -29,7 +29,11 @@ impl Sleeping {
     }
 
     pub fn ring(&self, all: bool) {
-        if ring(&self.bell) & SLEEPER != 0 {
+        self.ring_those(SLEEPER, all);
+    }
+
+    pub fn ring_those(&self, those: u32, all: bool) {
+        if ring(&self.bell, those) != 0 {
             let _queue = self.queue.lock().unwrap();
             if all { self.asleep.notify_all() } else { self.asleep.notify_one() }
         }
@@ -139,7 +143,7 @@ fn f61_a_watcher_is_woken_through_its_own_count() {
                 for next in [1, 2] {
                     version.store(next, Release);
                     let _ = lock::release(word);
-                    if ring(&changed.bell) & WATCHER != 0 {
+                    if ring(&changed.bell, WATCHER) != 0 {
                         watch.bell.rings.fetch_add(1, SeqCst);
                         let _queue = watch.queue.lock().unwrap();
                         watch.asleep.notify_all();
@@ -157,5 +161,36 @@ fn f61_a_watcher_is_woken_through_its_own_count() {
             watch.sleep(count);
         }
         writer.join().unwrap();
+    });
+}
+
+/// Two locks of one word, each with a bit of its own: a ring for one, which wakes nobody of the other, leaves the other's mark.
+#[test]
+fn a_ring_for_one_lock_takes_no_mark_of_another_away() {
+    const ONE: u32 = 4;
+    const OTHER: u32 = 8;
+    bounded(3, || {
+        let world = Arc::new((AtomicU32::new(1), AtomicU32::new(1), Sleeping::new()));
+        let waiter = {
+            let world = world.clone();
+            thread::spawn(move || {
+                let (held, _, released) = &*world;
+                loop {
+                    let rings = mark(&released.bell, ONE);
+                    if held.load(Acquire) == 0 {
+                        break;
+                    }
+                    released.sleep(rings);
+                }
+            })
+        };
+        let (held, writer_lock, released) = &*world;
+        // Somebody waited for the other lock, too.
+        mark(&released.bell, OTHER);
+        let _ = ring(&released.bell, OTHER);
+        held.store(0, Release);
+        let _ = lock::release(writer_lock);
+        released.ring_those(ONE, false);
+        waiter.join().unwrap();
     });
 }

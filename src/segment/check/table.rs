@@ -59,6 +59,9 @@ impl Attachment {
             let distance = number.wrapping_sub(home) & table.mask;
             hold!(distance <= run, 8, "slot {number}: an empty slot keeps index {} from being found", index.as_index());
             hold!(indexes.insert((lock, index.clone())), 7, "index {} stands twice", index.as_index());
+            if lock {
+                self.check_lock(number, &content, &mut named)?;
+            }
             run += 1;
         }
         let (count, used) = (state.count.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
@@ -142,6 +145,15 @@ impl Attachment {
         Ok(())
     }
 
+    fn check_lock(&self, number: u64, content: &Content, named: &mut Named) -> Result<()> {
+        let lock = self.lock_of(content)?;
+        hold!(lock.is_some(), 10, "slot {number}: a lock that says nothing of its owner");
+        if let Some(owner) = lock.and_then(|lock| lock.owner()) {
+            named.owners.insert(owner, number);
+        }
+        Ok(())
+    }
+
     fn check_index(&self, number: u64, offset: u64, content: Content) -> Result<IndexBuf> {
         let len = content.key_len();
         let inline = content.kind() == Kind::Inline;
@@ -154,7 +166,7 @@ impl Attachment {
             hold!((1..1 << 63).contains(&expiry), 10, "slot {number} expires at {expiry}");
         }
         let found = self.found_at(offset, content)?;
-        self.index_of(&found)?.ok_or_else(|| Error::corrupt(format_args!("slot {number} does not stand still")))
+        self.index_at_once(&found)?.ok_or_else(|| Error::corrupt(format_args!("slot {number} does not stand still")))
     }
 
     /// The first bytes of a record.
