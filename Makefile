@@ -16,7 +16,7 @@ export PYO3_PYTHON ?= $(PYTHON)
 
 PIP = python -m pip --quiet --disable-pip-version-check install
 CORE = --no-default-features
-SOURCES := Cargo.toml Cargo.lock pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
+SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
 .PHONY: demo test rust loom crash python check quick fuzz fuzz-plain bench soak clean
 .DELETE_ON_ERROR:

@@ -79,7 +79,9 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def __eq__(self, other: object, /) -> bool:
         """Equal to any mapping with equal items."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        """The handle itself, if it is not detached."""
+
     def __exit__(
         self,
         *_exception: type[BaseException] | BaseException | TracebackType | None,
@@ -353,9 +355,13 @@ class Lock:
     """
 
     @property
-    def name(self) -> int | str: ...
+    def name(self) -> int | str:
+        """Its name; 0 where none was given."""
+
     @property
-    def segment(self) -> Segment: ...
+    def segment(self) -> Segment:
+        """The handle it was made by."""
+
     @property
     def timeout(self) -> float | None:
         """Seconds that `with` and `acquire` wait; None: without end."""
@@ -383,14 +389,18 @@ class Lock:
     def __exit__(
         self,
         *_exception: type[BaseException] | BaseException | TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        """Let go once."""
+
     def __aenter__(self) -> Coroutine[Any, Any, Self]:
         """Take it for the running task, or `WaitTimeoutError`. Other tasks go on."""
 
     def __aexit__(
         self,
         *_exception: type[BaseException] | BaseException | TracebackType | None,
-    ) -> Coroutine[Any, Any, None]: ...
+    ) -> Coroutine[Any, Any, None]:
+        """Let go once, for the running task."""
+
     def _turn(self) -> Any: ...
     def _try(self, task: int, turn: Any) -> bool: ...
     def _end(self, turn: Any) -> None: ...
@@ -401,7 +411,9 @@ class SegmentInfo:
     """A segment, in numbers. Sizes are bytes."""
 
     @property
-    def key(self) -> int | str: ...
+    def key(self) -> int | str:
+        """The key it is attached by."""
+
     @property
     def name(self) -> str:
         """Of its object in the memory file system."""
@@ -454,7 +466,9 @@ class SegmentInfo:
     def locks(self) -> dict[int | str, int]:
         """Named locks that are held, and the pid of each one's owner in its own pid namespace: for people."""
 
-    def _asdict(self) -> dict[str, Any]: ...
+    def _asdict(self) -> dict[str, Any]:
+        """Its properties, by name."""
+
     def __eq__(self, other: object, /) -> bool: ...
 
 @final
@@ -478,7 +492,9 @@ class VariableInfo:
     def type(self) -> str:
         """Name of its type, found without running code."""
 
-    def _asdict(self) -> dict[str, Any]: ...
+    def _asdict(self) -> dict[str, Any]:
+        """Its properties, by name."""
+
     def __eq__(self, other: object, /) -> bool: ...
 
 @final
@@ -486,7 +502,9 @@ class CheckReport:
     """What `Segment.check` counted."""
 
     @property
-    def variables(self) -> int: ...
+    def variables(self) -> int:
+        """Variables in the segment."""
+
     @property
     def used(self) -> int:
         """Bytes that they are charged."""
@@ -539,7 +557,9 @@ class CheckReport:
     def dead(self) -> int:
         """Processes that died and were not tidied up after yet."""
 
-    def _asdict(self) -> dict[str, int]: ...
+    def _asdict(self) -> dict[str, int]:
+        """Its properties, by name."""
+
     def __eq__(self, other: object, /) -> bool: ...
 
 def attach(

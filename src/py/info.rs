@@ -5,17 +5,17 @@ use crate::segment::{Report, SegmentInfo, VariableInfo};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// A segment, in numbers. Sizes are bytes.
+#[doc = stub!(SegmentInfo)]
 #[pyclass(frozen, eq, name = "SegmentInfo", module = "shmvar")]
 #[derive(PartialEq)]
 pub struct PySegmentInfo(pub SegmentInfo);
 
-/// A variable, in numbers. Sizes are bytes.
+#[doc = stub!(VariableInfo)]
 #[pyclass(frozen, eq, name = "VariableInfo", module = "shmvar")]
 #[derive(PartialEq)]
 pub struct PyVariableInfo(pub VariableInfo);
 
-/// What a check counted.
+#[doc = stub!(CheckReport)]
 #[pyclass(frozen, eq, name = "CheckReport", module = "shmvar")]
 #[derive(PartialEq)]
 pub struct PyCheckReport(pub Report);
@@ -24,59 +24,73 @@ const NANO: f64 = 1e-9;
 
 #[pymethods]
 impl PySegmentInfo {
+    #[doc = stub!(SegmentInfo.key)]
     #[getter]
     fn key(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         key_object(py, &self.0.key)
     }
+    #[doc = stub!(SegmentInfo.name)]
     #[getter]
     fn name(&self) -> &str {
         &self.0.name
     }
+    #[doc = stub!(SegmentInfo.size)]
     #[getter]
     fn size(&self) -> u64 {
         self.0.size
     }
+    #[doc = stub!(SegmentInfo.used)]
     #[getter]
     fn used(&self) -> u64 {
         self.0.used
     }
+    #[doc = stub!(SegmentInfo.free)]
     #[getter]
     fn free(&self) -> u64 {
         self.0.free
     }
+    #[doc = stub!(SegmentInfo.count)]
     #[getter]
     fn count(&self) -> u64 {
         self.0.count
     }
+    #[doc = stub!(SegmentInfo.perm)]
     #[getter]
     fn perm(&self) -> u32 {
         self.0.perm
     }
+    #[doc = stub!(SegmentInfo.uid)]
     #[getter]
     fn uid(&self) -> u32 {
         self.0.uid
     }
+    #[doc = stub!(SegmentInfo.created_at)]
     #[getter]
     fn created_at(&self) -> f64 {
         self.0.created_at as f64 * NANO
     }
+    #[doc = stub!(SegmentInfo.attached)]
     #[getter]
     fn attached(&self) -> u32 {
         self.0.attached
     }
+    #[doc = stub!(SegmentInfo.largest_put)]
     #[getter]
     fn largest_put(&self) -> u64 {
         self.0.largest_put
     }
+    #[doc = stub!(SegmentInfo.resident)]
     #[getter]
     fn resident(&self) -> u64 {
         self.0.resident
     }
 
+    #[doc = stub!(SegmentInfo.held)]
     #[getter]
     fn held(&self) -> u64 {
         self.0.held
     }
+    #[doc = stub!(SegmentInfo.locks)]
     #[getter]
     fn locks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let locks = PyDict::new(py);
@@ -86,6 +100,7 @@ impl PySegmentInfo {
         Ok(locks)
     }
 
+    #[doc = stub!(SegmentInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["key", "name", "size", "used", "free", "count", "perm", "uid", "created_at", "attached"];
         fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "locks"]))
@@ -98,23 +113,28 @@ impl PySegmentInfo {
 
 #[pymethods]
 impl PyVariableInfo {
+    #[doc = stub!(VariableInfo.size)]
     #[getter]
     fn size(&self) -> u64 {
         self.0.size
     }
+    #[doc = stub!(VariableInfo.version)]
     #[getter]
     fn version(&self) -> u64 {
         self.0.version
     }
+    #[doc = stub!(VariableInfo.expires_in)]
     #[getter]
     fn expires_in(&self) -> Option<f64> {
         self.0.expires_in.map(|ns| ns as f64 * NANO)
     }
+    #[doc = stub!(VariableInfo.type)]
     #[getter]
     fn r#type(&self) -> &str {
         &self.0.kind
     }
 
+    #[doc = stub!(VariableInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         fields(slf.as_any(), ["size", "version", "expires_in", "type"].iter())
     }
@@ -126,63 +146,78 @@ impl PyVariableInfo {
 
 #[pymethods]
 impl PyCheckReport {
+    #[doc = stub!(CheckReport.variables)]
     #[getter]
     fn variables(&self) -> u64 {
         self.0.variables
     }
+    #[doc = stub!(CheckReport.used)]
     #[getter]
     fn used(&self) -> u64 {
         self.0.used
     }
+    #[doc = stub!(CheckReport.slots)]
     #[getter]
     fn slots(&self) -> u64 {
         self.0.slots
     }
+    #[doc = stub!(CheckReport.locks)]
     #[getter]
     fn locks(&self) -> u64 {
         self.0.locks
     }
+    #[doc = stub!(CheckReport.tombstones)]
     #[getter]
     fn tombstones(&self) -> u64 {
         self.0.tombstones
     }
+    #[doc = stub!(CheckReport.zones)]
     #[getter]
     fn zones(&self) -> u64 {
         self.0.zones
     }
+    #[doc = stub!(CheckReport.slabs)]
     #[getter]
     fn slabs(&self) -> u64 {
         self.0.slabs
     }
+    #[doc = stub!(CheckReport.blocks)]
     #[getter]
     fn blocks(&self) -> u64 {
         self.0.blocks
     }
+    #[doc = stub!(CheckReport.live)]
     #[getter]
     fn live(&self) -> u64 {
         self.0.live
     }
+    #[doc = stub!(CheckReport.busy)]
     #[getter]
     fn busy(&self) -> u64 {
         self.0.busy
     }
+    #[doc = stub!(CheckReport.retired)]
     #[getter]
     fn retired(&self) -> u64 {
         self.0.retired
     }
+    #[doc = stub!(CheckReport.free)]
     #[getter]
     fn free(&self) -> u64 {
         self.0.free
     }
+    #[doc = stub!(CheckReport.living)]
     #[getter]
     fn living(&self) -> u64 {
         self.0.living
     }
+    #[doc = stub!(CheckReport.dead)]
     #[getter]
     fn dead(&self) -> u64 {
         self.0.dead
     }
 
+    #[doc = stub!(CheckReport._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["variables", "used", "locks", "slots", "tombstones", "zones", "slabs", "blocks"];
         fields(slf.as_any(), names.iter().chain(&["live", "busy", "retired", "free", "living", "dead"]))

@@ -17,7 +17,7 @@ use pyo3::types::PyTuple;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// A lock shared by every process on a segment.
+#[doc = stub!(Lock)]
 #[pyclass(frozen, weakref, name = "Lock", module = "shmvar")]
 pub struct PyLock {
     segment: Py<PySegment>,
@@ -72,37 +72,44 @@ impl PyLock {
 
 #[pymethods]
 impl PyLock {
+    #[doc = stub!(Lock.name)]
     #[getter]
     fn name(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         convert::index_object(py, &self.name)
     }
 
+    #[doc = stub!(Lock.segment)]
     #[getter]
     fn segment(&self, py: Python<'_>) -> Py<PySegment> {
         self.segment.clone_ref(py)
     }
 
+    #[doc = stub!(Lock.timeout)]
     #[getter]
     fn timeout(&self) -> Option<f64> {
         self.timeout.map(|timeout| timeout.as_secs_f64())
     }
 
+    #[doc = stub!(Lock.acquire)]
     #[pyo3(signature = (timeout = None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let timeout = if timeout.is_some() { convert::timeout(timeout)? } else { self.timeout };
         self.take(py, timeout)
     }
 
+    #[doc = stub!(Lock.release)]
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         self.let_go(py, self.inner().thread())
     }
 
+    #[doc = stub!(Lock.locked)]
     fn locked(&self, py: Python<'_>) -> PyResult<bool> {
         let patience = PyPatience::new(py);
         let locked = self.inner().attachment().and_then(|att| att.is_locked(&self.name.as_index(), &patience));
         locked.map_err(|error| patience.error(error))
     }
 
+    #[doc = stub!(Lock.__enter__)]
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
         let lock = slf.get();
         if lock.take(py, lock.timeout)? {
@@ -112,15 +119,18 @@ impl PyLock {
         Err(time_is_up(py, &format!("lock {} was not let go", lock.name.as_index()), seconds))
     }
 
+    #[doc = stub!(Lock.__exit__)]
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.let_go(py, self.inner().thread())
     }
 
+    #[doc = stub!(Lock.__aenter__)]
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("shmvar._aio")?.call_method1("enter", (slf,))
     }
 
+    #[doc = stub!(Lock.__aexit__)]
     #[pyo3(signature = (*_exception))]
     fn __aexit__<'py>(slf: &Bound<'py, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("shmvar._aio")?.call_method1("leave", (slf,))

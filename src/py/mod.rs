@@ -1,5 +1,8 @@
 //! The extension module `shmvar._core`: thin classes over [`crate::segment`].
 
+// `stub!`: the docstrings of `_core.pyi`, made by `build.rs`. Before the modules, which use it.
+include!(concat!(env!("OUT_DIR"), "/stub.rs"));
+
 mod convert;
 #[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
 mod decode;
@@ -22,7 +25,8 @@ pub use plain::fuzz_plain;
 
 use pyo3::prelude::*;
 
-/// `shmvar._core`. Its classes are frozen and its state atomic or locked: a free-threaded interpreter stays so.
+// Its classes are frozen and its state atomic or locked: a free-threaded interpreter stays so.
+#[doc = stub!(_core)]
 #[pymodule(gil_used = false)]
 mod _core {
     use super::*;

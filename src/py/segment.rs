@@ -16,7 +16,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
 use std::path::PathBuf;
 
-/// A handle on a segment: a mutable mapping from `int` or `str` indexes to values.
+#[doc = stub!(Segment)]
 #[pyclass(frozen, mapping, weakref, name = "Segment", module = "shmvar")]
 pub struct PySegment {
     inner: Segment,
@@ -153,17 +153,19 @@ impl PySegment {
         })
     }
 
+    #[doc = stub!(Segment.__enter__)]
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
         slf.get().inner.attachment().map_err(|error| errors::to_py(py, error))?;
         Ok(slf)
     }
 
+    #[doc = stub!(Segment.__exit__)]
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) {
         self.detach(py);
     }
 
-    /// A handle unpickles by attaching again, to this very segment.
+    #[doc = stub!(Segment.__reduce__)]
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, inner) = (slf.py(), slf.borrow_inner());
         inner.attachment().map_err(|error| errors::to_py(py, error))?;
@@ -172,36 +174,44 @@ impl PySegment {
         Ok((again, (key, PyBytes::new(py, &inner.id()), options.readonly, options.trust).into_pyobject(py)?))
     }
 
+    #[doc = stub!(Segment.key)]
     #[getter]
     fn key(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         convert::key_object(py, self.inner.key())
     }
+    #[doc = stub!(Segment.size)]
     #[getter]
     fn size(&self, py: Python<'_>) -> PyResult<u64> {
         self.inner.size().map_err(|error| errors::to_py(py, error))
     }
+    #[doc = stub!(Segment.created)]
     #[getter]
     fn created(&self) -> bool {
         self.inner.created()
     }
+    #[doc = stub!(Segment.readonly)]
     #[getter]
     fn readonly(&self) -> bool {
         self.inner.options().readonly
     }
+    #[doc = stub!(Segment.trusted)]
     #[getter]
     fn trusted(&self) -> bool {
         self.inner.trusted()
     }
+    #[doc = stub!(Segment.detached)]
     #[getter]
     fn detached(&self) -> bool {
         self.inner.detached()
     }
 
+    #[doc = stub!(Segment.put)]
     #[pyo3(signature = (index, value, *, ttl = None))]
     fn put(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         together::store(&self.inner, index, value, Condition::Always, || convert::ttl(ttl)).map(drop)
     }
 
+    #[doc = stub!(Segment.get)]
     #[pyo3(signature = (index, default = None))]
     fn get(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         Ok(match self.read(index)? {
@@ -210,6 +220,7 @@ impl PySegment {
         })
     }
 
+    #[doc = stub!(Segment.view)]
     fn view(&self, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = index.py();
         match decode::read(&PyPatience::new(py), py, &self.inner, &convert::index(index)?, Want::View)? {
@@ -218,6 +229,7 @@ impl PySegment {
         }
     }
 
+    #[doc = stub!(Segment.has)]
     fn has(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
         let patience = PyPatience::new(index.py());
         let name = convert::index(index)?;
@@ -225,11 +237,13 @@ impl PySegment {
         found.map_err(|error| patience.error(error))
     }
 
+    #[doc = stub!(Segment.remove)]
     fn remove(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.take_away(index, Condition::Always)
     }
 
-    /// Read, then removed only while it is still that version: nobody else gets the same one.
+    #[doc = stub!(Segment.pop)]
+    // Read, then removed only while it is still that version: nobody else gets the same one.
     #[pyo3(signature = (index, *default))]
     fn pop(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
         if default.len() > 1 {
@@ -249,6 +263,7 @@ impl PySegment {
         }
     }
 
+    #[doc = stub!(Segment.popitem)]
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Py<PyAny>)> {
         self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
         let mut stuck = Stuck::default();
@@ -268,6 +283,7 @@ impl PySegment {
         }
     }
 
+    #[doc = stub!(Segment.setdefault)]
     #[pyo3(signature = (index, default = None))]
     fn setdefault(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
@@ -284,6 +300,7 @@ impl PySegment {
         }
     }
 
+    #[doc = stub!(Segment.update)]
     #[pyo3(signature = (other = None, /, **named))]
     fn update(
         &self,
@@ -296,15 +313,18 @@ impl PySegment {
         together::put_many(&self.inner, &items, None, py)
     }
 
+    #[doc = stub!(Segment.put_many)]
     #[pyo3(signature = (mapping, *, ttl = None))]
     fn put_many(&self, mapping: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         together::put_many(&self.inner, &together::items(mapping)?, ttl, mapping.py())
     }
 
+    #[doc = stub!(Segment.get_many)]
     fn get_many<'py>(&self, indices: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         together::get_many(&self.inner, indices)
     }
 
+    #[doc = stub!(Segment.add)]
     #[pyo3(signature = (index, amount = Given::default()), text_signature = "($self, index, amount=1)")]
     fn add(&self, index: &Bound<'_, PyAny>, amount: Given) -> PyResult<Py<PyAny>> {
         match amount.0 {
@@ -313,6 +333,7 @@ impl PySegment {
         }
     }
 
+    #[doc = stub!(Segment.swap)]
     #[pyo3(signature = (index, value, default = None))]
     fn swap(
         &self,
@@ -325,25 +346,30 @@ impl PySegment {
         Ok(old.or(default).unwrap_or_else(|| py.None()))
     }
 
+    #[doc = stub!(Segment.version)]
     fn version(&self, index: &Bound<'_, PyAny>) -> PyResult<u64> {
         let (patience, name) = (PyPatience::new(index.py()), convert::index(index)?);
         let version = self.inner.attachment().and_then(|att| att.version(&name, &patience));
         version.map(|(version, _)| version).map_err(|error| patience.error(error))
     }
 
+    #[doc = stub!(Segment.get_versioned)]
     fn get_versioned(&self, index: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, u64)> {
         self.read(index)?.ok_or_else(|| missing(index))
     }
 
+    #[doc = stub!(Segment.compare_and_put)]
     fn compare_and_put(&self, index: &Bound<'_, PyAny>, version: u64, value: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.store(index, value, Condition::Version(version))
     }
 
+    #[doc = stub!(Segment.modify)]
     #[pyo3(signature = (index, function, default = Given::default()))]
     fn modify(&self, index: &Bound<'_, PyAny>, function: &Bound<'_, PyAny>, default: Given) -> PyResult<Py<PyAny>> {
         together::modify(&self.inner, index, function, &default)?.ok_or_else(|| missing(index))
     }
 
+    #[doc = stub!(Segment.wait)]
     #[pyo3(signature = (index, timeout = None, *, newer_than = None))]
     fn wait(
         &self,
@@ -354,6 +380,7 @@ impl PySegment {
         together::wait(&self.inner, index, timeout, newer_than)
     }
 
+    #[doc = stub!(Segment.changed)]
     #[pyo3(signature = (index, timeout = None, *, newer_than = None))]
     fn changed<'py>(
         slf: &Bound<'py, Self>,
@@ -368,6 +395,7 @@ impl PySegment {
         slf.py().import("shmvar._aio")?.call_method1("changed", (slf, index, timeout, base))
     }
 
+    #[doc = stub!(Segment.lock)]
     #[pyo3(signature = (name = Given::default(), *, timeout = None), text_signature = "($self, name=0, *, timeout=None)")]
     fn lock(slf: &Bound<'_, Self>, name: Given, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyLock> {
         slf.borrow_inner().attachment().map_err(|error| errors::to_py(slf.py(), error))?;
@@ -411,49 +439,60 @@ impl PySegment {
         }
     }
 
+    #[doc = stub!(Segment.clear)]
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
         self.call(py, |patience| self.inner.for_change()?.clear(patience))
     }
 
+    #[doc = stub!(Segment.keys)]
     fn keys(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         Self::view_of(slf, "SegmentKeys")
     }
 
+    #[doc = stub!(Segment.values)]
     fn values(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         Self::view_of(slf, "SegmentValues")
     }
 
+    #[doc = stub!(Segment.items)]
     fn items(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
         Self::view_of(slf, "SegmentItems")
     }
 
+    #[doc = stub!(Segment.stat)]
     fn stat(&self, index: &Bound<'_, PyAny>) -> PyResult<PyVariableInfo> {
         let name = convert::index(index)?;
         let found = self.call(index.py(), |patience| self.inner.attachment()?.stat(&name, patience))?;
         found.map(PyVariableInfo).ok_or_else(|| missing(index))
     }
 
+    #[doc = stub!(Segment.info)]
     fn info(&self, py: Python<'_>) -> PyResult<PySegmentInfo> {
         self.call(py, |patience| self.inner.info_with(patience)).map(PySegmentInfo)
     }
 
+    #[doc = stub!(Segment.resize)]
     fn resize(&self, py: Python<'_>, size: &Bound<'_, PyAny>) -> PyResult<()> {
         let size = convert::size(size)?;
         self.call(py, |patience| self.inner.resize(size, patience))
     }
 
+    #[doc = stub!(Segment.trim)]
     fn trim(&self, py: Python<'_>) -> PyResult<()> {
         self.call(py, |patience| self.inner.trim(patience))
     }
 
+    #[doc = stub!(Segment.detach)]
     fn detach(&self, py: Python<'_>) {
         py.detach(|| self.inner.detach());
     }
 
+    #[doc = stub!(Segment.destroy)]
     fn destroy(&self, py: Python<'_>) -> PyResult<()> {
         self.call(py, |patience| self.inner.destroy_with(patience))
     }
 
+    #[doc = stub!(Segment.check)]
     fn check(&self, py: Python<'_>) -> PyResult<PyCheckReport> {
         self.call(py, |patience| self.inner.check_with(patience)).map(PyCheckReport)
     }
@@ -467,6 +506,7 @@ impl PySegment {
     }
 }
 
+#[doc = stub!(attach)]
 #[pyfunction]
 #[pyo3(signature = (key, size = None, *, perm = 0o600, create = None, readonly = false, trust = None))]
 pub fn attach(
@@ -502,22 +542,26 @@ pub fn _reattach(
     open(py, &convert::key(key)?, &options)
 }
 
+#[doc = stub!(destroy)]
 #[pyfunction]
 pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
     let (key, patience) = (convert::key(key)?, PyPatience::new(py));
     segment::destroy_with(&key, &patience).map_err(|error| patience.error(error))
 }
 
+#[doc = stub!(exists)]
 #[pyfunction]
 pub fn exists(key: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(segment::exists(&convert::key(key)?))
 }
 
+#[doc = stub!(segments)]
 #[pyfunction]
 pub fn segments(py: Python<'_>) -> Vec<PySegmentInfo> {
     py.detach(segment::segments).into_iter().map(PySegmentInfo).collect()
 }
 
+#[doc = stub!(ftok)]
 #[pyfunction]
 pub fn ftok(py: Python<'_>, path: PathBuf, proj: &Bound<'_, PyAny>) -> PyResult<i64> {
     let wrong = || PyValueError::new_err("proj must be an int from 1 to 255 or one character");

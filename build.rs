@@ -1,0 +1,57 @@
+//! Docstrings for the extension module: they are written in `python/shmvar/_core.pyi` and nowhere else.
+//!
+//! Makes a macro with a rule for each item that the stub documents: `#[doc = stub!(Segment.put)]` is what it says of
+//! `Segment.put`, and does not compile if it says nothing.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::{env, fs};
+
+const STUB: &str = "python/shmvar/_core.pyi";
+
+fn main() {
+    println!("cargo::rerun-if-changed={STUB}");
+    if env::var_os("CARGO_FEATURE_PYTHON").is_none() {
+        return;
+    }
+    let stub = fs::read_to_string(STUB).unwrap_or_else(|error| panic!("{STUB}: {error}"));
+    let mut rules = String::new();
+    for (item, text) in docstrings(&stub) {
+        writeln!(rules, "    ({item}) => {{ {text:?} }};").unwrap();
+    }
+    let directory = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
+    let path = Path::new(&directory).join("stub.rs");
+    fs::write(path, format!("macro_rules! stub {{\n{rules}}}\n")).unwrap();
+}
+
+/// Every `class`, `class.method` and `function` that has a docstring, and `_core` itself.
+///
+/// No parser of Python: three quotes begin and end a docstring, and it belongs to the last `class` or `def` before it.
+/// Where Python understands a stub otherwise, `tests/test_docs.py` fails.
+fn docstrings(stub: &str) -> Vec<(String, String)> {
+    let (mut class, mut item) = ("", "_core".to_owned());
+    let mut found = Vec::new();
+    let mut pieces = stub.split("\"\"\"");
+    while let (Some(code), Some(text)) = (pieces.next(), pieces.next()) {
+        for line in code.lines() {
+            if let Some(rest) = line.strip_prefix("class ") {
+                class = name(rest);
+                item = class.to_owned();
+            } else if let Some(rest) = line.strip_prefix("def ") {
+                item = name(rest).to_owned();
+            } else if let Some(rest) = line.strip_prefix("    def ") {
+                item = format!("{class}.{}", name(rest));
+            }
+        }
+        // What stands before the quotes stands before each line of the text, too.
+        let indent = code.rsplit('\n').next().unwrap_or_default();
+        let text = text.replace(&format!("\n{indent}"), "\n");
+        found.push((item.clone(), text.trim().to_owned()));
+    }
+    found
+}
+
+/// Of a `class` or `def`, from what follows that word.
+fn name(rest: &str) -> &str {
+    rest.split(['(', '[', ':']).next().unwrap_or(rest)
+}
