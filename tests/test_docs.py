@@ -5,6 +5,7 @@ import inspect
 import types
 from pathlib import Path
 
+import helpers
 import pytest
 
 import shmvar
@@ -66,3 +67,8 @@ def test_every_function_with_phps_name_has_a_docstring():
 def test_what_keys_values_and_items_return_is_documented(seg):
     for view in (seg.keys(), seg.values(), seg.items()):
         assert vars(type(view))["__doc__"]
+
+
+def test_dir_lists_every_public_name_before_any_was_used():
+    helpers.run("names = dir(shmvar); assert names == sorted(names) and {*shmvar.__all__, '__doc__'} <= {*names}")
+    assert set(shmvar.__all__) <= set(dir(shmvar))

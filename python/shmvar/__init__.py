@@ -6,6 +6,8 @@
 >>> segment[1]                          # in another process, too
 {'answer': 42}
 >>> segment.destroy()                   # nothing else destroys it, no exit and no kill
+
+The rest is in `help(shmvar.attach)`, `help(shmvar.Segment)` and `help(shmvar.Lock)`; every error is a `shmvar.Error`.
 """
 
 from _collections_abc import MutableMapping as _MutableMapping
@@ -60,6 +62,10 @@ def __getattr__(name: str) -> type[Error]:
 
         return UntrustedValueError
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # `UntrustedValueError` is not there before somebody asks for it
 
 
 __all__ = [
