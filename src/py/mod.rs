@@ -13,6 +13,7 @@ mod info;
 mod lock;
 #[allow(unsafe_code, reason = "the buffer protocol")]
 mod memory;
+mod open;
 mod patience;
 mod plain;
 mod raw;
@@ -36,11 +37,13 @@ mod _core {
     #[pymodule_export]
     use super::lock::PyLock;
     #[pymodule_export]
+    use super::open::{_reattach, attach, destroy, exists, ftok, segments};
+    #[pymodule_export]
     use super::plain::_decode_plain;
     #[pymodule_export]
     use super::raw::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair};
     #[pymodule_export]
-    use super::segment::{_reattach, PySegment, attach, destroy, exists, ftok, segments};
+    use super::segment::PySegment;
     #[pymodule_export]
     use super::survey::_survey;
 

@@ -1,7 +1,6 @@
-//! `shmvar.Segment` and the functions that open segments.
+//! `shmvar.Segment`.
 
 use crate::error::Error;
-use crate::key::Key;
 use crate::py::convert;
 use crate::py::decode::{self, Want};
 use crate::py::errors;
@@ -9,12 +8,11 @@ use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::lock::PyLock;
 use crate::py::patience::PyPatience;
 use crate::py::together::{self, Given};
-use crate::segment::{self, Condition, Options, Patience, Segment, Stuck};
-use pyo3::exceptions::{PyKeyError, PyTypeError, PyValueError};
+use crate::segment::{Condition, Patience, Segment, Stuck};
+use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
-use std::path::PathBuf;
 
 #[doc = stub!(Segment)]
 #[pyclass(frozen, mapping, weakref, name = "Segment", module = "shmvar")]
@@ -25,6 +23,11 @@ pub struct PySegment {
 }
 
 impl PySegment {
+    /// A handle of the core, as Python sees it.
+    pub fn of(inner: Segment) -> Self {
+        PySegment { inner, watcher: PyOnceLock::new() }
+    }
+
     /// The core's handle.
     pub fn inner(&self) -> &Segment {
         &self.inner
@@ -503,78 +506,5 @@ impl PySegment {
         let indexes = self.call(py, |patience| self.inner.attachment()?.indexes(patience))?;
         let objects = indexes.iter().map(|index| convert::index_object(py, index)).collect::<PyResult<Vec<_>>>()?;
         PyList::new(py, objects)
-    }
-}
-
-#[doc = stub!(attach)]
-#[pyfunction]
-#[pyo3(signature = (key, size = None, *, perm = 0o600, create = None, readonly = false, trust = None))]
-pub fn attach(
-    py: Python<'_>,
-    key: &Bound<'_, PyAny>,
-    size: Option<&Bound<'_, PyAny>>,
-    perm: u32,
-    create: Option<bool>,
-    readonly: bool,
-    trust: Option<bool>,
-) -> PyResult<PySegment> {
-    let key = convert::key(key)?;
-    let size = size.map(convert::size).transpose()?;
-    open(py, &key, &Options { size, perm, create, readonly, trust, id: None })
-}
-
-fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
-    let patience = PyPatience::new(py);
-    let inner = Segment::attach_with(key, options, &patience).map_err(|error| patience.error(error))?;
-    Ok(PySegment { inner, watcher: PyOnceLock::new() })
-}
-
-/// Unpickles a handle.
-#[pyfunction]
-pub fn _reattach(
-    py: Python<'_>,
-    key: &Bound<'_, PyAny>,
-    id: [u8; 16],
-    readonly: bool,
-    trust: Option<bool>,
-) -> PyResult<PySegment> {
-    let options = Options { create: Some(false), readonly, trust, id: Some(id), ..Options::default() };
-    open(py, &convert::key(key)?, &options)
-}
-
-#[doc = stub!(destroy)]
-#[pyfunction]
-pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let (key, patience) = (convert::key(key)?, PyPatience::new(py));
-    segment::destroy_with(&key, &patience).map_err(|error| patience.error(error))
-}
-
-#[doc = stub!(exists)]
-#[pyfunction]
-pub fn exists(key: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(segment::exists(&convert::key(key)?))
-}
-
-#[doc = stub!(segments)]
-#[pyfunction]
-pub fn segments(py: Python<'_>) -> Vec<PySegmentInfo> {
-    py.detach(segment::segments).into_iter().map(PySegmentInfo).collect()
-}
-
-#[doc = stub!(ftok)]
-#[pyfunction]
-pub fn ftok(py: Python<'_>, path: PathBuf, proj: &Bound<'_, PyAny>) -> PyResult<i64> {
-    let wrong = || PyValueError::new_err("proj must be an int from 1 to 255 or one character");
-    let project = match proj.extract::<char>() {
-        Ok(character) => u32::from(character),
-        Err(_) if proj.is_instance_of::<pyo3::types::PyString>() => return Err(wrong()),
-        Err(_) => {
-            static INDEX: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-            INDEX.import(py, "operator", "index")?.call1((proj,))?.extract::<u32>().map_err(|_| wrong())?
-        }
-    };
-    match u8::try_from(project) {
-        Ok(project @ 1..) => crate::os::ftok(&path, project).map_err(|error| errors::to_py(py, error)),
-        _ => Err(wrong()),
     }
 }

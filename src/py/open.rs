@@ -1,0 +1,85 @@
+//! The functions that take a key: `shmvar.attach` and those around it.
+
+use crate::key::Key;
+use crate::py::convert;
+use crate::py::errors;
+use crate::py::info::PySegmentInfo;
+use crate::py::patience::PyPatience;
+use crate::py::segment::PySegment;
+use crate::segment::{self, Options, Segment};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use std::path::PathBuf;
+
+#[doc = stub!(attach)]
+#[pyfunction]
+#[pyo3(signature = (key, size = None, *, perm = 0o600, create = None, readonly = false, trust = None))]
+pub fn attach(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    size: Option<&Bound<'_, PyAny>>,
+    perm: u32,
+    create: Option<bool>,
+    readonly: bool,
+    trust: Option<bool>,
+) -> PyResult<PySegment> {
+    let key = convert::key(key)?;
+    let size = size.map(convert::size).transpose()?;
+    open(py, &key, &Options { size, perm, create, readonly, trust, id: None })
+}
+
+fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
+    let patience = PyPatience::new(py);
+    Segment::attach_with(key, options, &patience).map(PySegment::of).map_err(|error| patience.error(error))
+}
+
+/// Unpickles a handle.
+#[pyfunction]
+pub fn _reattach(
+    py: Python<'_>,
+    key: &Bound<'_, PyAny>,
+    id: [u8; 16],
+    readonly: bool,
+    trust: Option<bool>,
+) -> PyResult<PySegment> {
+    let options = Options { create: Some(false), readonly, trust, id: Some(id), ..Options::default() };
+    open(py, &convert::key(key)?, &options)
+}
+
+#[doc = stub!(destroy)]
+#[pyfunction]
+pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let (key, patience) = (convert::key(key)?, PyPatience::new(py));
+    segment::destroy_with(&key, &patience).map_err(|error| patience.error(error))
+}
+
+#[doc = stub!(exists)]
+#[pyfunction]
+pub fn exists(key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(segment::exists(&convert::key(key)?))
+}
+
+#[doc = stub!(segments)]
+#[pyfunction]
+pub fn segments(py: Python<'_>) -> Vec<PySegmentInfo> {
+    py.detach(segment::segments).into_iter().map(PySegmentInfo).collect()
+}
+
+#[doc = stub!(ftok)]
+#[pyfunction]
+pub fn ftok(py: Python<'_>, path: PathBuf, proj: &Bound<'_, PyAny>) -> PyResult<i64> {
+    let wrong = || PyValueError::new_err("proj must be an int from 1 to 255 or one character");
+    let project = match proj.extract::<char>() {
+        Ok(character) => u32::from(character),
+        Err(_) if proj.is_instance_of::<pyo3::types::PyString>() => return Err(wrong()),
+        Err(_) => {
+            static INDEX: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            INDEX.import(py, "operator", "index")?.call1((proj,))?.extract::<u32>().map_err(|_| wrong())?
+        }
+    };
+    match u8::try_from(project) {
+        Ok(project @ 1..) => crate::os::ftok(&path, project).map_err(|error| errors::to_py(py, error)),
+        _ => Err(wrong()),
+    }
+}
