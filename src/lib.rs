@@ -26,7 +26,7 @@
 //!
 //! # Layers
 //!
-//! Arrows point down: `py` → `segment` → `arena`, `slot`, `lock`, `intent` → `layout`, `mem` → `os`. Only `py` knows
+//! Arrows point down: `py` → `segment` → `arena`, `slot`, `lock`, `bell`, `intent` → `layout`, `mem` → `os`. Only `py` knows
 //! Python, only `os` makes system calls; `unsafe` lives in `os`, `mem`, the marker impls of `layout`, and `py`.
 #![deny(unsafe_code)]
 

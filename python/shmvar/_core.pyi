@@ -577,7 +577,7 @@ def attach(
         key: a 64-bit signed number, or a str of 1 to 128 bytes of UTF-8.
         size: bytes of values it may hold (a limit, not a reservation: memory is taken as it is used). None: 1 GiB, or
             what the memory file system holds where that is less. A larger size raises the limit of an existing segment.
-        perm: mode of a segment that this call creates, exactly: the umask does not apply.
+        perm: mode of a segment that this call creates, exactly: the umask does not apply. 0o600 is for this user alone.
         create: None opens or creates, True must create, False must exist.
         readonly: read only; every change raises `ReadOnlyError`.
         trust: may values run code when unpickled? None: if nobody but this user and root could have written them.

@@ -7,6 +7,7 @@ use crate::layout::INLINE_MAX;
 use crate::mem::Scratch;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::{Condition, Stored};
+use crate::segment::expiry::expiry_in;
 use crate::segment::read::Got;
 use crate::segment::table::Place;
 use crate::slot::{Content, Kind};
@@ -86,7 +87,7 @@ impl Attachment {
                 Some(Got::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
                 Some(Got::Record { prefix, version, expires }) => {
                     let record = scratch.bytes();
-                    let expiry = expires.then(|| record.first_chunk::<8>().map(|b| u64::from_le_bytes(*b))).flatten();
+                    let expiry = if expires { expiry_in(record) } else { None };
                     (Number::of(&record[prefix..]), version, expiry)
                 }
                 Some(Got::Large(_)) => return Ok(None),

@@ -428,7 +428,7 @@ mod tests {
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let writer = segment.shared().write(&Plain).unwrap();
         let name = Name::from(&Index::Int(1));
-        let mut place = |left: &mut u64| writer.place_within(&name, 5, &mut Scratch::new(), left);
+        let place = |left: &mut u64| writer.place_within(&name, 5, &mut Scratch::new(), left);
         let mut left = 1;
         assert!(matches!(place(&mut left), Ok(Place::Fresh(_))) && left == 0);
         assert!(matches!(place(&mut left), Err(Error::Corrupt(_))));
