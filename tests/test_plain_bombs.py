@@ -128,6 +128,15 @@ BOMBS = {
     "a long list made a set often": lambda: (
         b"cbuiltins\nset\nq\x01]q\x00(" + ints(range(100_000)) + b"e(" + b"h\x01h\x00\x85R" * 50_000 + b"t."
     ),
+    # Each copy is dropped again: it is their time that counts.
+    "a long bytearray made bytes often": lambda: (
+        b"cbuiltins\nbytes\nq\x01\x96"
+        + struct.pack("<Q", 1 << 20)
+        + bytes(1 << 20)
+        + b"\x85q\x00"
+        + b"h\x01h\x00R0" * 300
+        + b"."
+    ),
     "a long text made bytes often": lambda: (
         b"c_codecs\nencode\nq\x01"
         + text(b"a" * 1_000_000)

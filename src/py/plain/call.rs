@@ -1,6 +1,7 @@
 //! The calls that are data, as CPython writes values that have no opcode: found in the table by name, made here from
 //! checked arguments. Any other global ends the decoding.
 
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::frozenset::PyFrozenSetBuilder;
 use pyo3::types::{PyByteArray, PyBytes, PyComplex, PyFloat, PyList, PyMemoryView, PySet, PyString, PyTuple};
@@ -122,7 +123,9 @@ impl<'py> Decoder<'_, 'py> {
             },
             (Known::Bytes, []) => self.bytes_slot(&[])?,
             (Known::Bytes | Known::ByteArray, [source]) if is_buffer(source) => {
-                let copy = source.extract::<Vec<u8>>()?;
+                // The time of a copy does not show in the stream.
+                self.budget.look()?;
+                let copy = PyBuffer::<u8>::get(source)?.to_vec(self.py)?;
                 match known {
                     Known::Bytes => self.bytes_slot(&copy)?,
                     _ => self.bytearray_slot(&copy)?,
