@@ -24,6 +24,8 @@ _SLICE = 0.02
 _LINGER = 0.05
 # Woken in vain, it looks again after so long at the earliest, in seconds.
 _PAUSE = 0.002
+# A watcher that failed waits so long before its tasks start another, in seconds.
+_AFTER_FAILURE = 0.02
 
 
 class _Waiter:
@@ -47,6 +49,9 @@ class _Waiter:
     def arm(self) -> None:
         """Before the look: what comes from now on ends the next `sleep`."""
         self.future = self.loop.create_future()
+        # After that: a watcher that fails takes all from its list, then wakes what they sleep on.
+        if not self.watcher.has(self):
+            self.watcher.add(self)
 
     async def sleep(self, at_most: float | None) -> None:
         """Until there may be something to see."""
@@ -63,7 +68,7 @@ class _Waiter:
         """In the watching thread: marks the index, and wakes the task if there may be something to see."""
         try:
             version, _ = self.segment._mark(self.index, self.seen is None)
-        except Error:
+        except Exception:
             version = -1  # The task meets it itself.
         if self.seen is not None and version == self.seen:
             return False
@@ -112,6 +117,9 @@ class Watcher:
                     raise
                 self._thread = thread
 
+    def has(self, waiter: _Waiter) -> bool:
+        return id(waiter) in self._waiters
+
     def drop(self, waiter: _Waiter) -> None:
         if self._pid != os.getpid():  # Of the parent; its thread may have held the lock when this child was forked.
             return
@@ -122,31 +130,41 @@ class Watcher:
             waiter.segment._nudge()
 
     def _run(self, segment: Segment) -> None:
-        rung, waiters = False, list[_Waiter]()
-        while True:
-            try:
-                # Before the list: who comes later is woken by the count, which moves only after that.
-                count = segment._watch_count()
-                with self._some:
-                    if not self._waiters:
-                        self._some.wait(_LINGER)
-                    if not self._waiters or not threading.main_thread().is_alive():
-                        self._thread = None
-                        return
-                    waiters = list(self._waiters.values())
-                if not any([waiter.look() for waiter in waiters]) and rung:
-                    # For another index of the same word: who changes that all the time shall not keep us busy.
-                    time.sleep(_PAUSE)
-                if self._waiters:  # Else the nudge came already.
-                    segment._watch(count)
-                rung = segment._watch_count() != count
-            except Error:  # Detached: each task meets it itself.
-                with self._some:
-                    waiters, self._waiters = list(self._waiters.values()), {}
+        try:
+            self._watch(segment)
+        except Error:  # Detached: each task meets it itself.
+            pass
+        except Exception:  # A task that does not meet it begins anew, with another thread.
+            time.sleep(_AFTER_FAILURE)
+        finally:
+            waiters = dict[int, _Waiter]()
+            with self._some:
+                if self._thread is threading.current_thread():
                     self._thread = None
-                for waiter in waiters:
+                    waiters, self._waiters = self._waiters, waiters
+            for waiter in waiters.values():
+                with suppress(Exception):  # The others shall be woken all the same.
                     waiter.wake()
-                return
+
+    def _watch(self, segment: Segment) -> None:
+        """Until there is nobody to watch for."""
+        rung = False
+        while True:
+            # Before the list: who comes later is woken by the count, which moves only after that.
+            count = segment._watch_count()
+            with self._some:
+                if not self._waiters:
+                    self._some.wait(_LINGER)
+                if not self._waiters or not threading.main_thread().is_alive():
+                    self._thread = None
+                    return
+                waiters = list(self._waiters.values())
+            if not any([waiter.look() for waiter in waiters]) and rung:
+                # For another index of the same word: who changes that all the time shall not keep us busy.
+                time.sleep(_PAUSE)
+            if self._waiters:  # Else the nudge came already.
+                segment._watch(count)
+            rung = segment._watch_count() != count
 
 
 async def changed(segment: Segment, index: int | str, timeout: float | None, seen: int) -> int:
