@@ -104,6 +104,8 @@ def _reader(args: argparse.Namespace) -> shmvar.Segment:
 
 def _get(args: argparse.Namespace) -> int:
     with _reader(args) as segment:
+        if not segment.has(args.index):  # an index that cannot be is no fault of the value
+            raise Refused(_no_variable(args))
         try:
             value = segment.get(args.index, _MISSING)
         except shmvar.UntrustedValueError as error:
