@@ -4,6 +4,7 @@ import array
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -177,7 +178,8 @@ def test_what_is_not_one_pickle_is_not_stored(pickle, seg, new_key, tmp_path, ca
 def test_f36_a_load_that_does_not_fit_says_how_far_it_came(dumped, new_key, capsys):
     key = new_key()
     assert cli.main(["load", key, str(dumped), "--size", "20000"]) == 1
-    assert f"of {len(VALUES)} variables were loaded: does not fit" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"of {len(VALUES)} variables were loaded: " in said and key in said and "does not fit" in said
     with shmvar.attach(key, create=False) as segment:
         assert all(segment[index] == VALUES[index] for index in segment)
         segment.check()
@@ -241,3 +243,44 @@ def test_show_runs_no_code_and_bears_damage(seg, key, capsys):
 def test_show_of_an_empty_segment_is_an_empty_list(seg, key, capsys):
     assert json.loads(shown(key, capsys, "--json")) == []
     assert shown(key, capsys) == ""
+
+
+def forged(path, *variables):
+    """A dump with a right check sum."""
+    body = b"shmvar dump 1\n"
+    for index, pickled in variables:
+        body += json.dumps({"index": index, "length": len(pickled), "expires_in": None}).encode() + b"\n"
+        body += pickled + b"\n"
+    end = {"variables": len(variables), "sha256": hashlib.sha256(body).hexdigest()}
+    path.write_bytes(body + json.dumps(end).encode() + b"\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("index", ["é" * 1024, "é" * 513, "\ud800", "x" * 1025, 2**63], ids=range(5))
+def test_an_index_that_cannot_be_is_damage_and_nothing_is_loaded(index, new_key, tmp_path, capsys):
+    key, value = new_key(), pickle.dumps(1)
+    assert cli.main(["load", key, forged(tmp_path / "file", (1, value), (index, value))]) == 1
+    assert not shmvar.exists(key) and "damaged after 1 variables; nothing was loaded" in capsys.readouterr().err
+
+
+def test_the_longest_index_is_loaded(new_key, tmp_path):
+    key = new_key()
+    assert cli.main(["load", key, forged(tmp_path / "file", ("é" * 512, pickle.dumps(1)))]) == 0
+    with shmvar.attach(key) as segment:
+        assert dict(segment) == {"é" * 512: 1}
+
+
+@pytest.mark.parametrize("error", [ValueError, OverflowError])
+def test_whatever_is_refused_in_the_middle_says_how_far_it_came(error, new_key, tmp_path, capsys, monkeypatch):
+    from shmvar import _dump
+
+    def put(segment, index, pickled, ttl):
+        if index == 3:
+            raise error("refused")
+        real(segment, index, pickled, ttl)
+
+    real, key = _dump._put_pickle, new_key()
+    monkeypatch.setattr(_dump, "_put_pickle", put)
+    path = forged(tmp_path / "file", *((n, pickle.dumps(n)) for n in range(5)))
+    assert cli.main(["load", key, path]) == 1
+    assert "3 of 5 variables were loaded: refused" in capsys.readouterr().err

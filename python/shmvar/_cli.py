@@ -281,7 +281,7 @@ def _load(args: argparse.Namespace) -> int:
             try:
                 for _ in dumps.load(segment, file):
                     loaded += 1
-            except (shmvar.Error, OSError, MemoryError) as error:
+            except (shmvar.Error, OSError, MemoryError, ValueError, OverflowError) as error:
                 raise Refused(f"{loaded} of {variables} variables were loaded: {error}") from None
     return DONE
 

@@ -129,7 +129,7 @@ def _said(line: bytes, count: int) -> dict[str, Any]:
 def _variable(said: dict[str, Any], count: int) -> Variable:
     index: Any = said.get("index")
     length, expires_in = said.get("length"), said.get("expires_in")
-    good_index = (type(index) is int and -(2**63) <= index < 2**63) or (type(index) is str and len(index) <= 1024)
+    good_index = (type(index) is int and -(2**63) <= index < 2**63) or (type(index) is str and _bytes(index) <= 1024)
     good_expiry = expires_in is None or (type(expires_in) in (int, float) and 0 < expires_in < 1e300)
     if (
         said.keys() != {field.name for field in fields(Variable)}
@@ -141,6 +141,14 @@ def _variable(said: dict[str, Any], count: int) -> Variable:
     if length < 1:
         raise Damaged(f"the dump is damaged: variable {index!r} has {length} bytes")
     return Variable(index, length, expires_in)
+
+
+def _bytes(index: str) -> float:
+    """Of its UTF-8; without end where it has none."""
+    try:
+        return len(index.encode())
+    except UnicodeEncodeError:
+        return float("inf")
 
 
 def verify(file: IO[bytes]) -> int:
