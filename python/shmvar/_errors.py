@@ -1,6 +1,8 @@
-"""The package's own errors. Each is also the built-in error that people catch for such a thing."""
+"""The package's own errors. Each is also the built-in error that people catch for such a thing, with its `errno`."""
 
 from __future__ import annotations
+
+from errno import EACCES, EEXIST, ENOENT, ETIMEDOUT
 
 TYPE_CHECKING = False  # of `typing`, whose import costs more than the rest of the package
 if TYPE_CHECKING:
@@ -14,21 +16,31 @@ class Error(Exception):
 class SegmentNotFoundError(Error, FileNotFoundError):
     """There is no segment of this key."""
 
+    errno = ENOENT
+
 
 class SegmentExistsError(Error, FileExistsError):
     """There is a segment of this key already."""
+
+    errno = EEXIST
 
 
 class SegmentAccessError(Error, PermissionError):
     """The system refuses, or the segment is another user's. Names key, owner and mode."""
 
+    errno = EACCES
+
 
 class SegmentBusyError(Error, TimeoutError):
     """A living process holds the segment up, or there is no room for one more process."""
 
+    errno = ETIMEDOUT
+
 
 class ReadOnlyError(Error, PermissionError):
     """A change through a read-only handle."""
+
+    errno = EACCES
 
 
 class SegmentFullError(Error, MemoryError):
@@ -64,6 +76,8 @@ class DetachedError(Error, ValueError):
 
 class WaitTimeoutError(Error, TimeoutError):
     """Time is up."""
+
+    errno = ETIMEDOUT
 
 
 for _class in list(globals().values()):
