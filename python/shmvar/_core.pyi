@@ -304,8 +304,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
 
         Raises:
             ValueError: 0 or negative.
-            SegmentFullError: below what is used, or beyond the memory file system or the segment's reserve of
-                addresses.
+            SegmentFullError: below what is used (`needed` is that, `size` the one asked for, `free` 0), or beyond the
+                memory file system or the segment's reserve of addresses (`needed` is the one asked for).
         """
 
     def trim(self) -> None:

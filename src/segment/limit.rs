@@ -23,7 +23,7 @@ impl Attachment {
         if size > most {
             return Err(Error::Full {
                 needed: size,
-                free: most,
+                free: most.saturating_sub(self.state().used.load(Ordering::Relaxed)),
                 size: most,
                 remedy:
                     "the reserve of addresses was fixed when the segment was created: create it anew with this size"
@@ -41,8 +41,8 @@ impl Attachment {
         if size < used {
             return Err(Error::Full {
                 needed: used,
-                free: size,
-                size: now,
+                free: 0,
+                size,
                 remedy: format!("the limit cannot go below the {used} bytes that are used: remove variables first"),
             });
         }
