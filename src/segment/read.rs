@@ -186,22 +186,23 @@ impl Large<'_> {
     }
 }
 
-/// A reader that cannot hold a large value still, and finds it changed each time it has copied it.
+/// A reader that cannot hold still what it reads, and finds it changed each time it has copied it.
 #[derive(Default)]
 pub struct Retry(Option<Instant>);
 
 impl Retry {
     /// Once more, unless the caller was interrupted or it has gone on for 10 s.
     pub fn again(&mut self, key: &Key, patience: &dyn Patience) -> Result<()> {
+        self.again_for("a large value was replaced each time it was being copied", "holds it still", key, patience)
+    }
+
+    /// The same: why, and what those do who may write.
+    pub fn again_for(&mut self, why: &str, writer: &str, key: &Key, patience: &dyn Patience) -> Result<()> {
         patience.interrupted()?;
         if self.0.get_or_insert_with(Instant::now).elapsed() < PATIENCE {
             return Ok(());
         }
-        Err(Error::Busy(format!(
-            "key {key}: a large value was replaced each time it was being copied, for {} s: a handle that may write holds it \
-             still",
-            PATIENCE.as_secs()
-        )))
+        Err(Error::Busy(format!("key {key}: {why}, for {} s: a handle that may write {writer}", PATIENCE.as_secs())))
     }
 }
 

@@ -79,7 +79,11 @@ impl Attachment {
             }
             attempts += 1;
             if !self.mem.writable() {
-                retry.again(&self.identity.key, patience)?;
+                let (why, writer) = match many.is_multiple_of(2) {
+                    true => ("what was read was changed each time meanwhile", "holds it still"),
+                    false => ("a batch was half made each time", "brings it to its end, or names who is at it"),
+                };
+                retry.again_for(why, writer, &self.identity.key, patience)?;
                 if !many.is_multiple_of(2) {
                     // Its writer goes on, or somebody who may write brings it to its end.
                     patience.outside(&mut || std::thread::sleep(std::time::Duration::from_micros(200)));
