@@ -171,9 +171,9 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         """The value under `index`; stored as `default` first where it is missing."""
 
     @overload  # type: ignore[override]
-    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, /) -> None: ...
+    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /) -> None: ...
     @overload
-    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None = None, /, **named: Any) -> None:
+    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **named: Any) -> None:
         """Store every item of a mapping, or of an iterable of pairs, as `put_many` does: at one instant, or none."""
 
     def clear(self) -> None:
@@ -228,7 +228,10 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         """Value and version of `index`, from one instant; `KeyError` where there is none."""
 
     def compare_and_put(self, index: SupportsIndex | str, version: int, value: Any) -> bool:
-        """Store `value` only if `index` still has this version (0: only if it is missing). False: it has not."""
+        """Store `value` only if `index` still has this version (0: only if it is missing). False: it has not.
+
+        A version that no variable can have, below 0 or of 64 bits and more, is False.
+        """
 
     def modify(self, index: SupportsIndex | str, function: Callable[[Any], Any], default: Any = ...) -> Any:
         """Store `function(value)` under `index`, atomically, and return it.
@@ -256,7 +259,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         Args:
             index: of the variable, which may be missing.
             timeout: seconds; None waits without end.
-            newer_than: a version of this index; None: the one it has now.
+            newer_than: a version of this index; None: the one it has now. One that no variable can have, below 0 or of
+                64 bits and more, differs at once.
 
         Raises:
             WaitTimeoutError: time is up.

@@ -99,6 +99,16 @@ pub fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
         .map_err(|_| PyOverflowError::new_err(format!("size {number} is beyond 2**63 - 1 bytes")))
 }
 
+/// A version. One that no variable can have, below 0 or beyond 64 bits, differs from all of them.
+pub fn version(object: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let number = as_int(object)?.ok_or_else(|| {
+        let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+        PyTypeError::new_err(format!("a version must be an int, not {name}"))
+    })?;
+    // Versions share a word of 64 bits with a flag.
+    Ok(number.extract::<u64>().unwrap_or(u64::MAX))
+}
+
 /// Seconds to wait at most; `None`: without end.
 pub fn timeout(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(object) = object else { return Ok(None) };

@@ -304,14 +304,9 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.update)]
-    #[pyo3(signature = (other = None, /, **named))]
-    fn update(
-        &self,
-        py: Python<'_>,
-        other: Option<&Bound<'_, PyAny>>,
-        named: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<()> {
-        let mut items = other.map(together::items).transpose()?.unwrap_or_default();
+    #[pyo3(signature = (other = Given::default(), /, **named), text_signature = "($self, other=(), /, **named)")]
+    fn update(&self, py: Python<'_>, other: Given, named: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+        let mut items = other.0.map(|other| together::items(other.bind(py))).transpose()?.unwrap_or_default();
         items.extend(named.into_iter().flatten().map(|(index, value)| (index.into_any(), value)));
         together::put_many(&self.inner, &items, None, py)
     }
@@ -362,8 +357,13 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.compare_and_put)]
-    fn compare_and_put(&self, index: &Bound<'_, PyAny>, version: u64, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.store(index, value, Condition::Version(version))
+    fn compare_and_put(
+        &self,
+        index: &Bound<'_, PyAny>,
+        version: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
+        self.store(index, value, Condition::Version(convert::version(version)?))
     }
 
     #[doc = stub!(Segment.modify)]
@@ -378,9 +378,9 @@ impl PySegment {
         &self,
         index: &Bound<'_, PyAny>,
         timeout: Option<&Bound<'_, PyAny>>,
-        newer_than: Option<u64>,
+        newer_than: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<u64> {
-        together::wait(&self.inner, index, timeout, newer_than)
+        together::wait(&self.inner, index, timeout, newer_than.map(convert::version).transpose()?)
     }
 
     #[doc = stub!(Segment.changed)]
@@ -389,12 +389,12 @@ impl PySegment {
         slf: &Bound<'py, Self>,
         index: &Bound<'py, PyAny>,
         timeout: Option<&Bound<'py, PyAny>>,
-        newer_than: Option<u64>,
+        newer_than: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         // As a float of this very moment: whatever it is converts to one.
         let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
         // Now's version: now, not when somebody awaits.
-        let base = newer_than.map_or_else(|| slf.get().version(index), Ok)?;
+        let base = newer_than.map_or_else(|| slf.get().version(index), convert::version)?;
         slf.py().import("shmvar._aio")?.call_method1("changed", (slf, index, timeout, base))
     }
 
