@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::slot::{LOCK, TEXT};
+use std::fmt::Write;
 
 /// Longest text key, in bytes of UTF-8.
 pub const KEY_MAX: usize = 128;
@@ -62,9 +63,23 @@ impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Key::Int(number) => write!(f, "{number}"),
-            Key::Text(text) => write!(f, "{text:?}"),
+            Key::Text(text) => quoted(f, text),
         }
     }
+}
+
+/// As its user wrote it; but what commands a terminal, or cannot be seen, is escaped.
+fn quoted(f: &mut std::fmt::Formatter<'_>, text: &str) -> std::fmt::Result {
+    let escaped = format!("{text:?}");
+    let mut characters = escaped.chars().peekable();
+    while let Some(character) = characters.next() {
+        let character = match (character, characters.peek()) {
+            ('\\', Some('"' | '\\')) => characters.next().expect("just seen"),
+            _ => character,
+        };
+        f.write_char(character)?;
+    }
+    Ok(())
 }
 
 impl From<i64> for Key {
@@ -191,7 +206,7 @@ impl std::fmt::Display for Index<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Index::Int(number) => write!(f, "{number}"),
-            Index::Text(text) => write!(f, "{text:?}"),
+            Index::Text(text) => quoted(f, text),
         }
     }
 }

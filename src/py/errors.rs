@@ -1,13 +1,45 @@
 //! One conversion from the core's errors to the package's classes.
 
 use crate::error::Error;
+use crate::key::{Index, Key};
+use crate::os::object;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 
-/// The Python exception for an error of the core.
+/// The Python exception for an error of the core that has to do with no segment.
 #[cold]
 pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
     let text = error.to_string();
+    with_text(py, error, text)
+}
+
+/// The same of a segment, which it names as its user does.
+#[cold]
+pub fn of(py: Python<'_>, key: &Key, error: Error) -> PyErr {
+    let text = named(key, "", error.to_string());
+    with_text(py, error, text)
+}
+
+/// The same of a variable.
+#[cold]
+pub fn of_variable(py: Python<'_>, key: &Key, index: &Index<'_>, error: Error) -> PyErr {
+    let text = named(key, &format!(", index {index}"), error.to_string());
+    with_text(py, error, text)
+}
+
+/// Where the core knows the key it says it; where it knows the object's name only, that begins the text.
+fn named(key: &Key, index: &str, text: String) -> String {
+    if text.contains(&format!("key {key}")) {
+        return text;
+    }
+    let name = key.object_name();
+    match text.strip_prefix(&name).and_then(|rest| rest.strip_prefix(": ")) {
+        Some(rest) => format!("key {key}{index} ({}/{name}): {rest}", object::DIR),
+        None => format!("key {key}{index}: {text}"),
+    }
+}
+
+fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
     let class = match &error {
         Error::NotFound(_) => "SegmentNotFoundError",
         Error::Exists(_) => "SegmentExistsError",

@@ -44,16 +44,20 @@ impl PyLock {
         self.segment.get().inner()
     }
 
+    fn error(&self, py: Python<'_>, error: Error) -> PyErr {
+        errors::of(py, self.inner().key(), error)
+    }
+
     fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
-        let (patience, segment) = (PyPatience::new(py), self.inner());
-        segment.for_change().map_err(|error| errors::to_py(py, error))?;
+        let (patience, segment) = (PyPatience::new(py, self.inner().key()), self.inner());
+        segment.for_change().map_err(|error| self.error(py, error))?;
         let (name, who) = (self.name.as_index(), segment.thread());
         let taken = segment.shared().acquire_lock(&name, who, timeout, &Attached(&patience, segment));
         let taken = taken.map_err(|error| patience.error(error))?;
         if taken && segment.detached() {
             // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
             let _ = segment.shared().release_lock(&name, who, &Determined(py));
-            return Err(errors::to_py(py, Error::Detached));
+            return Err(self.error(py, Error::Detached));
         }
         Ok(taken)
     }
@@ -61,10 +65,10 @@ impl PyLock {
     fn let_go(&self, py: Python<'_>, who: Who) -> PyResult<()> {
         // Not through `for_change`: detaching let go of what was taken through this handle.
         let released = self.inner().shared().release_lock(&self.name.as_index(), who, &Determined(py));
-        if released.map_err(|error| errors::to_py(py, error))? {
+        if released.map_err(|error| self.error(py, error))? {
             return Ok(());
         }
-        self.inner().attachment().map_err(|error| errors::to_py(py, error))?;
+        self.inner().attachment().map_err(|error| self.error(py, error))?;
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
         Err(PyRuntimeError::new_err(text))
     }
@@ -104,7 +108,7 @@ impl PyLock {
 
     #[doc = stub!(Lock.locked)]
     fn locked(&self, py: Python<'_>) -> PyResult<bool> {
-        let patience = PyPatience::new(py);
+        let patience = PyPatience::new(py, self.inner().key());
         let locked = self.inner().attachment().and_then(|att| att.is_locked(&self.name.as_index(), &patience));
         locked.map_err(|error| patience.error(error))
     }
@@ -146,10 +150,10 @@ impl PyLock {
     }
 
     fn _try(&self, py: Python<'_>, task: u64, turn: &_Turn) -> PyResult<bool> {
-        let (patience, segment) = (PyPatience::new(py), self.inner());
+        let (patience, segment) = (PyPatience::new(py, self.inner().key()), self.inner());
         // Who holds it may wait for the interpreter.
         let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
-        let att = segment.for_change().map_err(|error| errors::to_py(py, error))?;
+        let att = segment.for_change().map_err(|error| self.error(py, error))?;
         let taken = att.try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &patience);
         taken.map_err(|error| patience.error(error))
     }

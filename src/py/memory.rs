@@ -87,12 +87,14 @@ pub fn over<'py, 'a>(
     let att = segment.shared();
     let (map, base) = match want {
         Want::Own => {
-            let mapped = att.with_file(|fd| Private::new(fd, value + start, len)).map_err(|e| errors::to_py(py, e))?;
+            let mapped = att
+                .with_file(|fd| Private::new(fd, value + start, len))
+                .map_err(|e| errors::of(py, segment.key(), e))?;
             let Ok(map) = mapped else { return Ok(Memory::Copy(large)) };
             let base = map.ptr();
             (Some(map), base)
         }
-        Want::View => (None, att.mem.address(value + start, len).map_err(|e| errors::to_py(py, e))?),
+        Want::View => (None, att.mem.address(value + start, len).map_err(|e| errors::of(py, segment.key(), e))?),
     };
     let Some(pin) = large.keep(att) else { return Err(PyBufferError::new_err("the value is not pinned")) };
     let owner = Arc::new(Owner { _map: map, _pin: pin });

@@ -30,7 +30,7 @@ pub fn attach(
 }
 
 fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
-    let patience = PyPatience::new(py);
+    let patience = PyPatience::new(py, key);
     Segment::attach_with(key, options, &patience).map(PySegment::of).map_err(|error| patience.error(error))
 }
 
@@ -50,7 +50,8 @@ pub fn _reattach(
 #[doc = stub!(destroy)]
 #[pyfunction]
 pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let (key, patience) = (convert::key(key)?, PyPatience::new(py));
+    let key = convert::key(key)?;
+    let patience = PyPatience::new(py, &key);
     segment::destroy_with(&key, &patience).map_err(|error| patience.error(error))
 }
 

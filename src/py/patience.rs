@@ -1,14 +1,17 @@
 //! Waiting as a Python program wants it: other threads go on, Ctrl-C gets through.
 
 use crate::error::{Error, Result};
+use crate::key::{Index, Key};
 use crate::py::errors;
 use crate::segment::{Patience, Segment};
 use pyo3::prelude::*;
 use std::cell::RefCell;
 
-/// For one call.
+/// For one call on a segment.
 pub struct PyPatience<'py> {
     py: Python<'py>,
+    /// The segment's, for messages.
+    key: &'py Key,
     /// What the signal handler raised.
     raised: RefCell<Option<PyErr>>,
 }
@@ -16,8 +19,8 @@ pub struct PyPatience<'py> {
 impl<'py> PyPatience<'py> {
     /// Costs nothing until something waits.
     #[inline(always)]
-    pub fn new(py: Python<'py>) -> Self {
-        PyPatience { py, raised: RefCell::new(None) }
+    pub fn new(py: Python<'py>, key: &'py Key) -> Self {
+        PyPatience { py, key, raised: RefCell::new(None) }
     }
 
     /// The exception for an error of a call that waited with this.
@@ -25,7 +28,16 @@ impl<'py> PyPatience<'py> {
     pub fn error(&self, error: Error) -> PyErr {
         match (error, self.raised.take()) {
             (Error::Interrupted, Some(raised)) => raised,
-            (error, _) => errors::to_py(self.py, error),
+            (error, _) => errors::of(self.py, self.key, error),
+        }
+    }
+
+    /// The same, for a call on one variable.
+    #[cold]
+    pub fn error_at(&self, index: &Index<'_>, error: Error) -> PyErr {
+        match error {
+            Error::Full { .. } | Error::Corrupt(_) => errors::of_variable(self.py, self.key, index, error),
+            error => self.error(error),
         }
     }
 }

@@ -16,8 +16,9 @@ pub fn _get_pickle<'py>(
     segment: &Bound<'py, PySegment>,
     index: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    let patience = PyPatience::new(segment.py());
-    let found = segment.get().inner().get_pickle(&convert::index(index)?, &patience);
+    let inner = segment.get().inner();
+    let patience = PyPatience::new(segment.py(), inner.key());
+    let found = inner.get_pickle(&convert::index(index)?, &patience);
     Ok(found.map_err(|error| patience.error(error))?.map(|pickle| PyBytes::new(segment.py(), &pickle)))
 }
 
@@ -33,11 +34,12 @@ pub fn _put_pickle(
     if let Some(why) = _pickle_fault(pickle) {
         return Err(PyValueError::new_err(why));
     }
-    let patience = PyPatience::new(segment.py());
+    let inner = segment.get().inner();
+    let patience = PyPatience::new(segment.py(), inner.key());
     let (index, expiry) = (convert::index(index)?, convert::ttl(ttl)?);
     let stored = Stored { parts: &[pickle], buffers: false, expiry };
-    let put = segment.get().inner().for_change().and_then(|att| att.put(&index, stored, Condition::Always, &patience));
-    put.map(drop).map_err(|error| patience.error(error))
+    let put = inner.for_change().and_then(|att| att.put(&index, stored, Condition::Always, &patience));
+    put.map(drop).map_err(|error| patience.error_at(&index, error))
 }
 
 /// Why these bytes are not one whole pickle that stands for itself; `None`: they are.
@@ -49,8 +51,9 @@ pub fn _pickle_fault(pickle: &[u8]) -> Option<String> {
 /// Puts right what the dead left in a segment: how many processes were tidied up after.
 #[pyfunction]
 pub fn _repair(segment: &Bound<'_, PySegment>) -> PyResult<u64> {
-    let patience = PyPatience::new(segment.py());
-    segment.get().inner().repair(&patience).map_err(|error| patience.error(error))
+    let inner = segment.get().inner();
+    let patience = PyPatience::new(segment.py(), inner.key());
+    inner.repair(&patience).map_err(|error| patience.error(error))
 }
 
 /// Removes a stale object that is at least `age` seconds old, or with `look` only looks; else says why it stays.

@@ -36,7 +36,7 @@ impl PySegment {
     #[inline]
     fn read(&self, index: &Bound<'_, PyAny>) -> PyResult<Option<(Py<PyAny>, u64)>> {
         let py = index.py();
-        decode::read(&PyPatience::new(py), py, &self.inner, &convert::index(index)?, Want::Own)
+        decode::read(&self.patience(py), py, &self.inner, &convert::index(index)?, Want::Own)
     }
 
     #[inline]
@@ -45,15 +45,24 @@ impl PySegment {
     }
 
     fn take_away(&self, index: &Bound<'_, PyAny>, condition: Condition) -> PyResult<bool> {
-        let patience = PyPatience::new(index.py());
+        let patience = self.patience(index.py());
         let name = convert::index(index)?;
         let removed = self.inner.for_change().and_then(|att| att.remove(&name, condition, &patience));
-        removed.map_err(|error| patience.error(error))
+        removed.map_err(|error| patience.error_at(&name, error))
+    }
+
+    #[inline]
+    fn patience<'a>(&'a self, py: Python<'a>) -> PyPatience<'a> {
+        PyPatience::new(py, self.inner.key())
+    }
+
+    fn error(&self, py: Python<'_>, error: Error) -> PyErr {
+        errors::of(py, self.inner.key(), error)
     }
 
     /// Runs a call of the core that may wait.
     fn call<R>(&self, py: Python<'_>, call: impl FnOnce(&dyn Patience) -> Result<R, Error>) -> PyResult<R> {
-        let patience = PyPatience::new(py);
+        let patience = self.patience(py);
         call(&patience).map_err(|error| patience.error(error))
     }
 
@@ -65,7 +74,7 @@ impl PySegment {
 
     fn view_of(slf: &Bound<'_, Self>, class: &str) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        slf.borrow_inner().attachment().map_err(|error| errors::to_py(py, error))?;
+        slf.borrow_inner().attachment().map_err(|error| slf.get().error(py, error))?;
         Ok(py.import("shmvar._views")?.getattr(class)?.call1((slf,))?.unbind())
     }
 }
@@ -158,7 +167,7 @@ impl PySegment {
 
     #[doc = stub!(Segment.__enter__)]
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
-        slf.get().inner.attachment().map_err(|error| errors::to_py(py, error))?;
+        slf.get().inner.attachment().map_err(|error| slf.get().error(py, error))?;
         Ok(slf)
     }
 
@@ -171,7 +180,7 @@ impl PySegment {
     #[doc = stub!(Segment.__reduce__)]
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let (py, inner) = (slf.py(), slf.borrow_inner());
-        inner.attachment().map_err(|error| errors::to_py(py, error))?;
+        inner.attachment().map_err(|error| slf.get().error(py, error))?;
         let again = py.import("shmvar._core")?.getattr("_reattach")?;
         let (key, options) = (convert::key_object(py, inner.key())?, inner.options());
         Ok((again, (key, PyBytes::new(py, &inner.id()), options.readonly, options.trust).into_pyobject(py)?))
@@ -185,7 +194,7 @@ impl PySegment {
     #[doc = stub!(Segment.size)]
     #[getter]
     fn size(&self, py: Python<'_>) -> PyResult<u64> {
-        self.inner.size().map_err(|error| errors::to_py(py, error))
+        self.inner.size().map_err(|error| self.error(py, error))
     }
     #[doc = stub!(Segment.created)]
     #[getter]
@@ -226,7 +235,7 @@ impl PySegment {
     #[doc = stub!(Segment.view)]
     fn view(&self, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = index.py();
-        match decode::read(&PyPatience::new(py), py, &self.inner, &convert::index(index)?, Want::View)? {
+        match decode::read(&self.patience(py), py, &self.inner, &convert::index(index)?, Want::View)? {
             Some((value, _)) => Ok(value),
             None => Err(missing(index)),
         }
@@ -234,7 +243,7 @@ impl PySegment {
 
     #[doc = stub!(Segment.has)]
     fn has(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let patience = PyPatience::new(index.py());
+        let patience = self.patience(index.py());
         let name = convert::index(index)?;
         let found = self.inner.attachment().and_then(|att| att.has(&name, &patience));
         found.map_err(|error| patience.error(error))
@@ -252,7 +261,7 @@ impl PySegment {
         if default.len() > 1 {
             return Err(PyTypeError::new_err(format!("pop expected at most 2 arguments, got {}", 1 + default.len())));
         }
-        self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        self.inner.for_change().map_err(|error| self.error(py, error))?;
         let mut stuck = Stuck::default();
         while let Some((value, version)) = self.read(index)? {
             if self.take_away(index, Condition::Version(version))? {
@@ -268,7 +277,7 @@ impl PySegment {
 
     #[doc = stub!(Segment.popitem)]
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Py<PyAny>)> {
-        self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        self.inner.for_change().map_err(|error| self.error(py, error))?;
         let mut stuck = Stuck::default();
         loop {
             let indexes = self.indexes(py)?;
@@ -289,7 +298,7 @@ impl PySegment {
     #[doc = stub!(Segment.setdefault)]
     #[pyo3(signature = (index, default = None))]
     fn setdefault(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
-        self.inner.for_change().map_err(|error| errors::to_py(py, error))?;
+        self.inner.for_change().map_err(|error| self.error(py, error))?;
         let default = default.unwrap_or_else(|| py.None());
         let mut stuck = Stuck::default();
         loop {
@@ -346,7 +355,7 @@ impl PySegment {
 
     #[doc = stub!(Segment.version)]
     fn version(&self, index: &Bound<'_, PyAny>) -> PyResult<u64> {
-        let (patience, name) = (PyPatience::new(index.py()), convert::index(index)?);
+        let (patience, name) = (self.patience(index.py()), convert::index(index)?);
         let version = self.inner.attachment().and_then(|att| att.version(&name, &patience));
         version.map(|(version, _)| version).map_err(|error| patience.error(error))
     }
@@ -401,7 +410,7 @@ impl PySegment {
     #[doc = stub!(Segment.lock)]
     #[pyo3(signature = (name = Given::default(), *, timeout = None), text_signature = "($self, name=0, *, timeout=None)")]
     fn lock(slf: &Bound<'_, Self>, name: Given, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyLock> {
-        slf.borrow_inner().attachment().map_err(|error| errors::to_py(slf.py(), error))?;
+        slf.borrow_inner().attachment().map_err(|error| slf.get().error(slf.py(), error))?;
         PyLock::new(slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), timeout)
     }
 
@@ -413,7 +422,7 @@ impl PySegment {
     }
 
     fn _mark(&self, index: &Bound<'_, PyAny>, lock: bool) -> PyResult<(u64, Option<f64>)> {
-        let (patience, name) = (PyPatience::new(index.py()), convert::index(index)?);
+        let (patience, name) = (self.patience(index.py()), convert::index(index)?);
         let marked = self.inner.attachment().and_then(|att| att.mark_watched(&name, lock, &patience));
         let (version, left) = marked.map_err(|error| patience.error(error))?;
         Ok((version, left.map(|nanos| nanos as f64 * 1e-9)))
@@ -421,18 +430,18 @@ impl PySegment {
 
     fn _mark_all(&self, py: Python<'_>) -> PyResult<()> {
         let marked = self.inner.attachment().and_then(|att| att.mark_all_watched());
-        marked.map_err(|error| errors::to_py(py, error))
+        marked.map_err(|error| self.error(py, error))
     }
 
     fn _watch_count(&self, py: Python<'_>) -> PyResult<u32> {
-        self.inner.attachment().map(|att| att.watch_count()).map_err(|error| errors::to_py(py, error))
+        self.inner.attachment().map(|att| att.watch_count()).map_err(|error| self.error(py, error))
     }
 
     #[pyo3(signature = (count, at_most = None))]
     fn _watch(&self, py: Python<'_>, count: u32, at_most: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let at_most = convert::timeout(at_most)?;
-        let att = self.inner.attachment().map_err(|error| errors::to_py(py, error))?;
-        att.watch(count, at_most, &PyPatience::new(py));
+        let att = self.inner.attachment().map_err(|error| self.error(py, error))?;
+        att.watch(count, at_most, &self.patience(py));
         Ok(())
     }
 

@@ -29,7 +29,7 @@ type Read = (Py<PyAny>, u64, Option<u64>);
 
 /// Reads a variable. `None`: missing.
 fn read(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Option<Read>> {
-    let (py, patience) = (index.py(), PyPatience::new(index.py()));
+    let (py, patience) = (index.py(), PyPatience::new(index.py(), segment.key()));
     let name = convert::index(index)?;
     let Some((value, version)) = decode::read(&patience, py, segment, &name, Want::Own)? else { return Ok(None) };
     let att = segment.attachment().map_err(|error| patience.error(error))?;
@@ -48,15 +48,15 @@ pub fn store(
 ) -> PyResult<Option<u64>> {
     let py = index.py();
     let name = convert::index(index)?;
-    segment.for_change().map_err(|error| errors::to_py(py, error))?;
+    segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     // Runs user code, which may do anything to this very handle: looked at again afterwards.
     let encoded = encode::encode(value)?;
     let expiry = expiry()?;
-    let patience = PyPatience::new(py);
-    let att = segment.for_change().map_err(|error| errors::to_py(py, error))?;
+    let patience = PyPatience::new(py, segment.key());
+    let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     encoded
         .with(|stored| att.put(&name, Stored { expiry, ..stored }, condition, &patience))
-        .map_err(|error| patience.error(error))
+        .map_err(|error| patience.error_at(&name, error))
 }
 
 /// What an object adds; `None`: an int beyond 64 bits.
@@ -81,11 +81,11 @@ fn not_a_number(what: &str, object: &Bound<'_, PyAny>) -> PyErr {
 
 /// `add`
 pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    let (py, patience) = (index.py(), PyPatience::new(index.py()));
+    let (py, patience) = (index.py(), PyPatience::new(index.py(), segment.key()));
     let name = convert::index(index)?;
-    let att = segment.for_change().map_err(|error| errors::to_py(py, error))?;
+    let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     if let Some(amount) = amount(by)? {
-        let sum = att.add(&name, amount, &patience).map_err(|error| patience.error(error))?;
+        let sum = att.add(&name, amount, &patience).map_err(|error| patience.error_at(&name, error))?;
         match sum {
             Some(Number::Int(sum)) => return Ok(sum.into_pyobject(py)?.into_any().unbind()),
             Some(Number::Float(sum)) => return Ok(sum.into_pyobject(py)?.into_any().unbind()),
@@ -116,7 +116,7 @@ pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -
 
 /// `swap`: the old value.
 pub fn swap(segment: &Segment, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-    segment.for_change().map_err(|error| errors::to_py(index.py(), error))?;
+    segment.for_change().map_err(|error| errors::of(index.py(), segment.key(), error))?;
     loop {
         let (old, version) = match read(segment, index)? {
             Some((old, version, _)) => (Some(old), version),
@@ -137,7 +137,7 @@ pub fn modify(
     default: &Given,
 ) -> PyResult<Option<Py<PyAny>>> {
     let py = index.py();
-    segment.for_change().map_err(|error| errors::to_py(py, error))?;
+    segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     loop {
         let (old, version, expiry) = match (read(segment, index)?, &default.0) {
             (Some(read), _) => read,
@@ -159,7 +159,7 @@ pub fn put_many(
     ttl: Option<&Bound<'_, PyAny>>,
     py: Python<'_>,
 ) -> PyResult<()> {
-    segment.for_change().map_err(|error| errors::to_py(py, error))?;
+    segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     let names = items.iter().map(|(index, _)| convert::index(index)).collect::<PyResult<Vec<Index<'_>>>>()?;
     let encoded = items.iter().map(|(_, value)| encode::encode(value)).collect::<PyResult<Vec<_>>>()?;
     let parts: Vec<_> = encoded.iter().map(|encoded| encoded.parts()).collect();
@@ -169,8 +169,8 @@ pub fn put_many(
     for (name, (parts, buffers)) in names.iter().zip(&slices) {
         list.push((*name, Stored { parts, buffers: *buffers, expiry }));
     }
-    let patience = PyPatience::new(py);
-    let att = segment.for_change().map_err(|error| errors::to_py(py, error))?;
+    let patience = PyPatience::new(py, segment.key());
+    let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     att.put_many(&list, &patience).map_err(|error| patience.error(error))
 }
 
@@ -214,7 +214,7 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
     for object in &objects {
         names.push(convert::index(object)?);
     }
-    let patience = PyPatience::new(py);
+    let patience = PyPatience::new(py, segment.key());
     let att = segment.attachment().map_err(|error| patience.error(error))?;
     let mut snapshot = att.get_many(&names, &patience).map_err(|error| patience.error(error))?;
     let values = PyDict::new(py);
@@ -244,7 +244,7 @@ pub fn wait(
     timeout: Option<&Bound<'_, PyAny>>,
     newer_than: Option<u64>,
 ) -> PyResult<u64> {
-    let (py, patience) = (index.py(), PyPatience::new(index.py()));
+    let (py, patience) = (index.py(), PyPatience::new(index.py(), segment.key()));
     let (name, limit) = (convert::index(index)?, convert::timeout(timeout)?);
     let att = segment.attachment().map_err(|error| patience.error(error))?;
     match att.wait(&name, newer_than, limit, &Attached(&patience, segment)).map_err(|error| patience.error(error))? {
