@@ -8,6 +8,7 @@ use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::largest_bytes;
+use crate::segment::glance::Glance;
 use crate::segment::open::identify;
 use crate::segment::read::{Got, Retry};
 use crate::segment::scan::Stuck;
@@ -146,11 +147,8 @@ fn summary(name: &str) -> Option<SegmentInfo> {
     if identity.key.object_name() != name {
         return None;
     }
-    let mut state = [0; 256];
-    object::read_at(&fd, &mut state, crate::layout::at::STATE).ok()?;
-    let u64_at = |offset: usize| u64::from_ne_bytes(state[offset..offset + 8].try_into().expect("eight bytes"));
-    let top = u32::from_ne_bytes(state[88..92].try_into().expect("four bytes")).min(crate::layout::PARTICIPANTS);
-    let (size, used) = (u64_at(80), u64_at(136));
+    let state = Glance::of(&fd).ok()?;
+    let (size, used) = (state.limit(), state.used());
     let lock_fd = match identity.lock_object {
         0 => Some(fd),
         _ => object::open(&crate::identity::Identity::lock_name(&identity.id), false).ok(),
@@ -166,11 +164,11 @@ fn summary(name: &str) -> Option<SegmentInfo> {
         size,
         used,
         free: size.saturating_sub(used),
-        count: u64_at(144),
+        count: state.count(),
         perm: status.mode & 0o777,
         uid: status.uid,
         created_at: identity.created_at,
-        attached: (0..top).filter(living).count() as u32,
+        attached: (0..state.participants_top()).filter(living).count() as u32,
         largest_put: largest_bytes(size.saturating_sub(used)),
         resident: status.resident,
         held: 0,

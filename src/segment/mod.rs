@@ -9,6 +9,7 @@ mod check;
 mod create;
 mod expiry;
 mod fill;
+mod glance;
 #[cfg(feature = "crash-points")]
 mod held;
 pub mod holds;

@@ -3,13 +3,15 @@
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::key::{Key, PREFIX};
-use crate::layout::{PARTICIPANTS, at};
+use crate::layout::{Participant, at};
 use crate::lock;
 use crate::os::bytelock::{byte_of, is_locked};
 use crate::os::object::{self, LOCKS, Status, TEMPORARY};
+use crate::segment::glance::{self, Glance, word};
 use crate::segment::open::{distrust, identify};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use std::mem::{offset_of, size_of};
 
 /// An object under one of our names.
 pub struct Seen {
@@ -121,22 +123,13 @@ fn read(name: &str) -> Result<Option<(Surveyed, Status)>> {
     segment(fd, identity, &status).map(|segment| Some((segment, status)))
 }
 
-/// Words of the machine's own order, `at` bytes into what was read.
-fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().expect("within what was read")
-}
-
 fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed> {
-    let read = |bytes: &mut [u8], offset| {
-        object::read_at(&fd, bytes, offset).map_err(|e| Error::system("reading the segment", e)).map(drop)
-    };
-    let (mut state, mut valid) = ([0; 256], [0; 8]);
-    read(&mut state, at::STATE)?;
-    read(&mut valid, at::INTENT)?;
-    let top = u32::from_ne_bytes(word(&state, 88)).min(PARTICIPANTS);
-    let mut records = vec![0; top as usize * 64];
-    read(&mut records, at::PARTICIPANTS)?;
-    let u64_at = |at: usize| u64::from_ne_bytes(word(&state, at));
+    const RECORD: usize = size_of::<Participant>();
+    let state = Glance::of(&fd)?;
+    let mut valid = [0; 8];
+    glance::read(&fd, &mut valid, at::INTENT)?;
+    let mut records = vec![0; state.participants_top() as usize * RECORD];
+    glance::read(&fd, &mut records, at::PARTICIPANTS)?;
     let locks = (identity.lock_object != 0).then(|| Identity::lock_name(&identity.id));
     let lock_fd = match &locks {
         None => Some(fd),
@@ -144,21 +137,21 @@ fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed>
     };
     let person = |(number, record): (u32, &[u8])| Person {
         number,
-        pid: u32::from_ne_bytes(word(record, 4)),
-        generation: u64::from_ne_bytes(word(record, 8)),
-        attached_at: u64::from_ne_bytes(word(record, 16)),
+        pid: u32::from_ne_bytes(word(record, offset_of!(Participant, pid))),
+        generation: u64::from_ne_bytes(word(record, offset_of!(Participant, generation))),
+        attached_at: u64::from_ne_bytes(word(record, offset_of!(Participant, attached_at))),
         alive: lock_fd.as_ref().and_then(|fd| is_locked(fd, byte_of(number)).ok()),
     };
-    let in_use = |(_, record): &(u32, &[u8])| u32::from_ne_bytes(word(record, 0)) == 1;
+    let in_use = |(_, record): &(u32, &[u8])| u32::from_ne_bytes(word(record, offset_of!(Participant, state))) == 1;
     Ok(Surveyed {
         created_at: identity.created_at,
-        size: u64_at(80),
-        used: u64_at(136),
-        count: u64_at(144),
+        size: state.limit(),
+        used: state.used(),
+        count: state.count(),
         distrust: distrust(status),
-        writer: lock::owner(u32::from_ne_bytes(word(&state, 0))),
+        writer: lock::owner(state.lock()),
         changing: valid != [0; 8],
-        participants: (0..).zip(records.chunks_exact(64)).filter(in_use).map(person).collect(),
+        participants: (0..).zip(records.chunks_exact(RECORD)).filter(in_use).map(person).collect(),
         key: identity.key,
         locks,
     })
