@@ -167,6 +167,15 @@ def test_f32_whoever_looks_at_a_segment_that_is_cut_short_under_him_is_not_kille
     assert status == 1 and "killed by SIGBUS" in of(found, "problem")[0]["text"]
 
 
+def test_a_check_that_takes_too_long_is_busy_and_not_damage(seg, key):
+    slow = "_doctor.CHECK_WITHIN = 1; _doctor.visit = lambda *_: time.sleep(30)"
+    found, status = examine(before=slow)
+    (problem,) = of(found, "problem")
+    assert status == 1 and problem["text"] == "the check took longer than 1 s" and "remove" not in problem["remedy"]
+    (seen,) = [seen for seen in found["segments"] if seen["key"] == key]
+    assert seen["check"] == {"result": "busy", "why": "the check took longer than 1 s"}
+
+
 def test_f5_a_stopped_writer_is_named(seg, key, children):
     child = helpers.start(DIES, key)
     children.append(child)
@@ -313,6 +322,23 @@ def test_the_lock_object_of_a_segment_stays(how, key):
         (None, "a segment that cannot be read may name it") if how == "unreadable" else (f"shmvar.s.{key}", None)
     )
     assert segment_of_name(key)
+
+
+@pytest.mark.parametrize("place, damage", [(8, b"\x09"), (0, b"?"), (16, bytes(8))])
+def test_the_lock_object_of_what_another_version_made_stays(place, damage, key):
+    with shmvar.attach(key, perm=0o644):
+        pass
+    path = f"{SHM}/shmvar.s.{key}"
+    (locks,) = [name for name in os.listdir(SHM) if name.startswith("shmvar-lock.")]
+    file = os.open(path, os.O_RDWR)
+    sound = os.pread(file, len(damage), place)
+    os.pwrite(file, damage, place)
+    found, _ = examine(age=0)
+    assert shmvar._core._remove_stale(locks, 0.0, False) == ("named", "a segment that cannot be read may name it")
+    os.pwrite(file, sound, place)
+    os.close(file)
+    assert os.path.exists(f"{SHM}/{locks}") and segment_of_name(key)
+    assert any(locks in warning["about"] for warning in of(found, "warning"))
 
 
 def segment_of_name(key):

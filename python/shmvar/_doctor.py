@@ -18,6 +18,7 @@ Finding = dict[str, str]
 
 STALE_AFTER = 60.0  # seconds; docs/protocol.md, "Stale objects"
 CHECK_WITHIN = 300  # seconds, for one segment
+UNSURE = ("closed", "named", "unknown")  # why an object stays that may be stale all the same
 NEARLY_FULL = 0.95
 ADDRESSES = 80 << 30  # what a segment of the usual size reserves, and its metadata
 
@@ -102,7 +103,8 @@ def of_check(about: str, seen: Facts, found: Facts) -> Iterator[Finding]:
             )
             yield finding(level, about, found["why"], remedy)
         case "busy":
-            yield finding(level, about, found["why"], "let that process go on (kill -CONT PID), or end it")
+            remedy = found.pop("remedy", "let that process go on (kill -CONT PID), or end it")
+            yield finding(level, about, found["why"], remedy)
         case "killed":
             remedy = "shmvar remove KEY, if the object was cut short; make room, if the memory file system is full"
             yield finding(level, about, found["why"], remedy)
@@ -152,6 +154,9 @@ def in_child(act: Callable[[], Facts]) -> Facts:
             said = pipe.read()
     finally:
         _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+        remedy = "once more when others use the segment, and the machine, less"
+        return {"result": "busy", "why": f"the check took longer than {CHECK_WITHIN} s", "remedy": remedy}
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         return {"result": "killed", "why": f"whoever checks it is killed by {name}"}
@@ -176,17 +181,19 @@ def of_object(seen: Facts, repair: bool) -> Iterator[Finding]:
         case "locks" | "temporary":
             if seen["kind"] == "locks" and seen["named_by"] is not None:
                 return
-            why = seen["stays"] = _remove_stale(seen["name"], STALE_AFTER, not repair) if ours else "another user's"
+            stays = _remove_stale(seen["name"], STALE_AFTER, not repair) if ours else ("foreign", "another user's")
+            code, why = stays or (None, None)
+            seen["stays"] = why
             what = (
                 "a lock object whose segment is gone"
                 if seen["kind"] == "locks"
                 else "a segment that was never finished"
             )
-            if why is None and repair:
+            if code is None and repair:
                 yield finding("repaired", path, f"{what}: removed")
-            elif why is None:
+            elif code is None:
                 yield finding("problem", path, what, "shmvar doctor, without --no-fix")
-            elif "does not say" in why or "may name it" in why or "opened" in why:
+            elif code in UNSURE:
                 yield finding("warning", path, f"{what}, perhaps: {why}", f"if no process uses it, rm '{path}'")
 
 

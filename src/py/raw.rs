@@ -56,9 +56,17 @@ pub fn _repair(segment: &Bound<'_, PySegment>) -> PyResult<u64> {
     inner.repair(&patience).map_err(|error| patience.error(error))
 }
 
-/// Removes a stale object that is at least `age` seconds old, or with `look` only looks; else says why it stays.
+/// Removes a stale object that is at least `age` seconds old, or with `look` only looks; else says why it stays, by a code
+/// and in words.
 #[pyfunction]
-pub fn _remove_stale(py: Python<'_>, name: &str, age: f64, look: bool) -> PyResult<Option<&'static str>> {
+pub fn _remove_stale(
+    py: Python<'_>,
+    name: &str,
+    age: f64,
+    look: bool,
+) -> PyResult<Option<(&'static str, &'static str)>> {
     let age = (age * 1e9) as u64;
-    py.detach(|| crate::segment::remove_stale(name, age, look)).map_err(|error| errors::to_py(py, error))
+    let stays =
+        py.detach(|| crate::segment::remove_stale(name, age, look)).map_err(|error| errors::to_py(py, error))?;
+    Ok(stays.map(|stays| (stays.code(), stays.text())))
 }

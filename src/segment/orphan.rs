@@ -9,22 +9,22 @@ use std::collections::HashSet;
 /// Removes those of this user. Called by whoever makes or removes a second object: nobody else pays.
 pub fn remove_orphans() {
     let objects = object::list(object::LOCKS);
-    let Some(named) = (if objects.is_empty() { None } else { named() }) else { return };
+    let Some(named) = (if objects.is_empty() { None } else { named(crate::os::euid()) }) else { return };
     for name in objects.iter().filter(|name| !named.contains(*name)) {
         let _ = remove(name);
     }
 }
 
 /// The second objects that any segment may name, by its creation id alone: of another version or damaged, it counts, too. `None`:
-/// one of this user's cannot be read, and might name any.
-fn named() -> Option<HashSet<String>> {
+/// one of this owner's cannot be read, and might name any of his.
+pub fn named(uid: u32) -> Option<HashSet<String>> {
     let mut names = HashSet::new();
     for name in object::list(key::PREFIX) {
         let mut id = [0; 16];
         match object::open(&name, false).and_then(|fd| object::read_at(fd, &mut id, ID_AT)) {
             Ok(_) => drop(names.insert(Identity::lock_name(&id))),
-            // Both objects belong to whoever made them: what is another user's names none of ours.
-            Err(_) if object::status_of(&name).is_ok_and(|status| status.uid == crate::os::euid()) => return None,
+            // Both objects belong to whoever made them: what is another user's names none of his.
+            Err(_) if object::status_of(&name).is_ok_and(|status| status.uid == uid) => return None,
             Err(_) => {}
         }
     }
@@ -39,7 +39,7 @@ fn remove(name: &str) -> Option<()> {
     }
     // SYNC: its maker holds this lock until the segment is published, and whoever unlinks the segment until both are gone. So
     // the names are asked again now.
-    if bytelock::try_lock(&fd, REGISTRY).ok()? && !named()?.contains(name) {
+    if bytelock::try_lock(&fd, REGISTRY).ok()? && !named(status.uid)?.contains(name) {
         object::unlink(name).ok()?;
     }
     Some(())

@@ -1,13 +1,12 @@
 //! Putting right what the dead left, for whoever asks: what others would do when they meet it.
 
 use crate::error::{Error, Result};
-use crate::key::PREFIX;
 use crate::layout::PARTICIPANTS;
 use crate::os::lease::nobody_has_open;
 use crate::os::object::{self, LOCKS, TEMPORARY};
 use crate::segment::Segment;
 use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::open::identify;
+use crate::segment::orphan::named;
 use std::sync::atomic::Ordering;
 
 impl Segment {
@@ -38,39 +37,86 @@ impl Attachment {
     }
 }
 
+/// Why a stale object is not removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// This user may not open it.
+    Closed,
+    /// Another user's, or no object of ours.
+    Foreign,
+    /// Its maker may be at work.
+    Young,
+    /// A segment that cannot be read as one has its id, or might.
+    Named,
+    /// Somebody has it open.
+    Open,
+    /// The system does not say whether anybody has.
+    Unknown,
+    /// Its name means another object by now.
+    Replaced,
+}
+
+impl Stays {
+    /// For programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Stays::Closed => "closed",
+            Stays::Foreign => "foreign",
+            Stays::Young => "young",
+            Stays::Named => "named",
+            Stays::Open => "open",
+            Stays::Unknown => "unknown",
+            Stays::Replaced => "replaced",
+        }
+    }
+
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Stays::Closed => "it cannot be opened",
+            Stays::Foreign => "it is another user's, or none of ours",
+            Stays::Young => "it is young: its maker may be at work",
+            Stays::Named => "a segment that cannot be read may name it",
+            Stays::Open => "a process has it open",
+            Stays::Unknown => "this system does not say whether a process has it open",
+            Stays::Replaced => "it is another one by now",
+        }
+    }
+}
+
 /// Removes a lock object that no segment names, or a temporary one, if that is safe: docs/protocol.md, "Stale objects".
 /// `Some`: why it stays. With `look`, it stays in any case.
-pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<&'static str>> {
+pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<Stays>> {
     if !name.starts_with(LOCKS) && !name.starts_with(TEMPORARY) {
         return Err(Error::Invalid(format!("{name} is neither a lock object nor a temporary one")));
     }
     let Ok(fd) = object::open(name, true).or_else(|_| object::open(name, false)) else {
-        return Ok(Some("it cannot be opened"));
+        return Ok(Some(Stays::Closed));
     };
     let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
     let me = crate::os::euid();
     if !status.regular || status.nlink != 1 || (status.uid != me && me != 0) {
-        return Ok(Some("it is another user's, or none of ours"));
+        return Ok(Some(Stays::Foreign));
     }
     // Before anything is asked of the kernel that an opener could notice.
     if crate::os::unix_ns().saturating_sub(status.changed_at) < age_ns {
-        return Ok(Some("it is young: its maker may be at work"));
+        return Ok(Some(Stays::Young));
     }
-    if let Some(why) = is_named(name, status.uid) {
-        return Ok(Some(why));
+    if is_named(name, status.uid) {
+        return Ok(Some(Stays::Named));
     }
     match nobody_has_open(&fd) {
         Some(true) => {}
-        Some(false) => return Ok(Some("a process has it open")),
-        None => return Ok(Some("this system does not say whether a process has it open")),
+        Some(false) => return Ok(Some(Stays::Open)),
+        None => return Ok(Some(Stays::Unknown)),
     }
     // In this order: a maker that had it open until just now has published its segment.
-    if let Some(why) = is_named(name, status.uid) {
-        return Ok(Some(why));
+    if is_named(name, status.uid) {
+        return Ok(Some(Stays::Named));
     }
     match object::status_of(name) {
         Ok(now) if now.same(&status) => {}
-        _ => return Ok(Some("it is another one by now")),
+        _ => return Ok(Some(Stays::Replaced)),
     }
     if !look {
         object::unlink(name).map_err(|e| Error::system(format!("unlinking {}/{name}", object::DIR), e))?;
@@ -79,17 +125,6 @@ pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<&'stat
 }
 
 /// Does a segment name this lock object, or could one of the same owner that cannot be read?
-fn is_named(name: &str, uid: u32) -> Option<&'static str> {
-    let segments = if name.starts_with(LOCKS) { object::list(PREFIX) } else { Vec::new() };
-    segments.iter().find_map(|segment| {
-        let ours = object::status_of(segment).is_ok_and(|status| status.regular && status.uid == uid);
-        let read = object::open(segment, false).map(|fd| identify(None, segment, &fd));
-        match read {
-            Ok(Ok(Some((identity, _)))) if crate::identity::Identity::lock_name(&identity.id) == name => {
-                Some("a segment names it")
-            }
-            Ok(Ok(_)) | Ok(Err(Error::Incompatible(_))) => None,
-            _ => ours.then_some("a segment that cannot be read may name it"),
-        }
-    })
+fn is_named(name: &str, uid: u32) -> bool {
+    name.starts_with(LOCKS) && named(uid).is_none_or(|named| named.contains(name))
 }
