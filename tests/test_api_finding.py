@@ -1,7 +1,12 @@
 """destroy, exists, segments, ftok."""
 
+import concurrent.futures
+import copy
 import ctypes
+import multiprocessing
+import operator
 import os
+import pickle
 import random
 import time
 
@@ -61,6 +66,43 @@ def test_segments_passes_over_what_is_none(key):
         os.rmdir(paths[3])
         for path in paths[:3]:
             os.unlink(path)
+
+
+def test_what_segments_does_not_know_is_as_documented(seg):
+    seg.put("soon", 1, ttl=0.01)
+    seg["large"] = b"x" * 100_000
+    view = seg.view("large")
+    del seg["large"]
+    with seg.lock("held"), shmvar.attach(seg.key, readonly=True):
+        time.sleep(0.02)
+        (listed,) = [info for info in shmvar.segments() if info.key == seg.key]
+        own = seg.info()
+    assert (listed.count, listed.locks, listed.held) == (1, {}, 0)
+    assert (own.count, own.locks) == (0, {"held": os.getpid()}) and own.held > 100_000
+    assert listed.attached == own.attached == 1 and len(view) == 100_000
+
+
+def test_numbers_pickle_and_compare_and_hash(seg):
+    seg.update({1: "a", "x": b"b" * 50_000})
+    seg.put("soon", [1], ttl=1000.123456789)
+    with seg.lock("held"), seg.lock(5):
+        made = [seg.info(), *shmvar.segments(), seg.stat(1), seg.stat("x"), seg.stat("soon"), seg.check()]
+    for one in made:
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            again = pickle.loads(pickle.dumps(one, protocol))
+            assert type(again) is type(one) and again == one and hash(again) == hash(one)
+            assert again._asdict() == one._asdict() and repr(again) == repr(one) and {one: 1}[again] == 1
+        assert copy.deepcopy(one) == copy.copy(one) == one
+        assert one != 5 and one not in [other for other in made if other is not one]
+    seg.put(1, "b")
+    assert seg.stat(1) not in {*made}
+
+
+def test_a_pool_worker_returns_numbers(seg, key):
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        own = seg.info()
+        assert pool.submit(operator.methodcaller("info"), seg).result(60).created_at == own.created_at
+        assert own.key in {info.key for info in pool.submit(shmvar.segments).result(60)}
 
 
 # --- ftok

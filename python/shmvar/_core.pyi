@@ -24,6 +24,7 @@ __all__ = [
     "SegmentInfo",
     "VariableInfo",
     "__version__",
+    "_check_report",
     "_decode_plain",
     "_get_pickle",
     "_pickle_fault",
@@ -31,7 +32,9 @@ __all__ = [
     "_reattach",
     "_remove_stale",
     "_repair",
+    "_segment_info",
     "_survey",
+    "_variable_info",
     "attach",
     "destroy",
     "exists",
@@ -412,7 +415,10 @@ class Lock:
 
 @final
 class SegmentInfo:
-    """A segment, in numbers. Sizes are bytes."""
+    """A segment, in numbers. Sizes are bytes. It pickles, and may be a key of a dict.
+
+    From `shmvar.segments` it says less than from `Segment.info`: see `count`, `held`, `locks`, `largest_put`.
+    """
 
     @property
     def key(self) -> int | str:
@@ -436,7 +442,7 @@ class SegmentInfo:
 
     @property
     def count(self) -> int:
-        """Variables."""
+        """Variables; from `shmvar.segments`, expired ones that nobody has removed yet, too."""
 
     @property
     def perm(self) -> int:
@@ -452,11 +458,11 @@ class SegmentInfo:
 
     @property
     def attached(self) -> int:
-        """Living processes attached for writing."""
+        """Living processes attached for writing; those that only read are not known."""
 
     @property
     def largest_put(self) -> int:
-        """Longest `bytes` that can be stored under a new integer index."""
+        """Longest `bytes` that can be stored under a new integer index; from `shmvar.segments`, by the limit alone."""
 
     @property
     def resident(self) -> int:
@@ -464,20 +470,25 @@ class SegmentInfo:
 
     @property
     def held(self) -> int:
-        """Of that, what was replaced or removed and is still in somebody's view."""
+        """Of that, what was replaced or removed and is still in somebody's view; from `shmvar.segments`, 0."""
 
     @property
     def locks(self) -> dict[int | str, int]:
-        """Named locks that are held, and the pid of each one's owner in its own pid namespace: for people."""
+        """Named locks that are held, and the pid of each one's owner in its own pid namespace: for people.
+
+        From `shmvar.segments`, none.
+        """
 
     def _asdict(self) -> dict[str, Any]:
         """Its properties, by name."""
 
     def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]: ...
 
 @final
 class VariableInfo:
-    """A variable, in numbers. Sizes are bytes."""
+    """A variable, in numbers. Sizes are bytes. It pickles, and may be a key of a dict."""
 
     @property
     def size(self) -> int:
@@ -500,10 +511,12 @@ class VariableInfo:
         """Its properties, by name."""
 
     def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]: ...
 
 @final
 class CheckReport:
-    """What `Segment.check` counted."""
+    """What `Segment.check` counted. It pickles, and may be a key of a dict."""
 
     @property
     def variables(self) -> int:
@@ -565,6 +578,8 @@ class CheckReport:
         """Its properties, by name."""
 
     def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]: ...
 
 def attach(
     key: SupportsIndex | str,
@@ -602,12 +617,21 @@ def exists(key: SupportsIndex | str) -> bool:
     """Is there an object of this key's name?"""
 
 def segments() -> list[SegmentInfo]:
-    """Every segment that this user can see."""
+    """Every segment that this user can see.
+
+    They are read, not attached, so less is known than `Segment.info` says: `count` includes variables that expired and
+    that nobody has removed yet, `locks` is empty and `held` is 0. `largest_put` goes by the limit alone.
+    """
 
 def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:
     """The C library's `ftok`: a key from a file that exists and a project, an int from 1 to 255 or one character."""
 
 def _reattach(key: int | str, id: bytes, readonly: bool, trust: bool | None) -> Segment: ...
+def _segment_info(
+    key: int | str, name: str, words: list[int], halves: list[int], locks: list[tuple[int | str, int]]
+) -> SegmentInfo: ...
+def _variable_info(size: int, version: int, expires_in: int | None, kind: str) -> VariableInfo: ...
+def _check_report(counts: list[int]) -> CheckReport: ...
 def _decode_plain(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
 def _get_pickle(segment: Segment, index: int | str) -> bytes | None: ...
 def _put_pickle(segment: Segment, index: int | str, pickle: bytes, ttl: float | None = None) -> None: ...

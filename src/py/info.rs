@@ -1,23 +1,23 @@
 //! What `info`, `stat` and `check` return.
 
-use crate::py::convert::{index_object, key_object};
+use crate::py::convert::{self, index_object, key_object};
 use crate::segment::{Report, SegmentInfo, VariableInfo};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 #[doc = stub!(SegmentInfo)]
-#[pyclass(frozen, eq, name = "SegmentInfo", module = "shmvar")]
-#[derive(PartialEq)]
+#[pyclass(frozen, eq, hash, name = "SegmentInfo", module = "shmvar")]
+#[derive(PartialEq, Hash)]
 pub struct PySegmentInfo(pub SegmentInfo);
 
 #[doc = stub!(VariableInfo)]
-#[pyclass(frozen, eq, name = "VariableInfo", module = "shmvar")]
-#[derive(PartialEq)]
+#[pyclass(frozen, eq, hash, name = "VariableInfo", module = "shmvar")]
+#[derive(PartialEq, Hash)]
 pub struct PyVariableInfo(pub VariableInfo);
 
 #[doc = stub!(CheckReport)]
-#[pyclass(frozen, eq, name = "CheckReport", module = "shmvar")]
-#[derive(PartialEq)]
+#[pyclass(frozen, eq, hash, name = "CheckReport", module = "shmvar")]
+#[derive(PartialEq, Hash)]
 pub struct PyCheckReport(pub Report);
 
 const NANO: f64 = 1e-9;
@@ -106,6 +106,16 @@ impl PySegmentInfo {
         fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "locks"]))
     }
 
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
+        let info = &self.0;
+        let words =
+            [info.size, info.used, info.free, info.count, info.created_at, info.largest_put, info.resident, info.held];
+        let locks = info.locks.iter().map(|(name, pid)| Ok((index_object(py, name)?, *pid)));
+        let locks = locks.collect::<PyResult<Vec<_>>>()?;
+        let halves = [info.perm, info.uid, info.attached];
+        again(py, "_segment_info", (key_object(py, &info.key)?, &info.name, words, halves, locks))
+    }
+
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         shown("SegmentInfo", &Self::_asdict(slf)?)
     }
@@ -137,6 +147,11 @@ impl PyVariableInfo {
     #[doc = stub!(VariableInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         fields(slf.as_any(), ["size", "version", "expires_in", "type"].iter())
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
+        let info = &self.0;
+        again(py, "_variable_info", (info.size, info.version, info.expires_in, &info.kind))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -223,9 +238,90 @@ impl PyCheckReport {
         fields(slf.as_any(), names.iter().chain(&["live", "busy", "retired", "free", "living", "dead"]))
     }
 
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
+        let Report { variables, used, locks, slots, tombstones, zones, slabs, .. } = self.0;
+        let Report { blocks, live, busy, retired, free, living, dead, .. } = self.0;
+        let counts =
+            [variables, used, locks, slots, tombstones, zones, slabs, blocks, live, busy, retired, free, living, dead];
+        again(py, "_check_report", (counts,))
+    }
+
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         shown("CheckReport", &Self::_asdict(slf)?)
     }
+}
+
+/// What `__reduce__` returns.
+type Reduced<'py> = (Bound<'py, PyAny>, Bound<'py, PyTuple>);
+
+/// Made again by a function of the module, from the numbers as they are kept: those that Python sees are rounded.
+fn again<'py>(
+    py: Python<'py>,
+    function: &str,
+    arguments: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+) -> PyResult<Reduced<'py>> {
+    Ok((py.import("shmvar._core")?.getattr(function)?, arguments.into_pyobject(py)?))
+}
+
+/// Unpickles a `SegmentInfo`.
+#[pyfunction]
+pub fn _segment_info(
+    key: &Bound<'_, PyAny>,
+    name: String,
+    words: [u64; 8],
+    halves: [u32; 3],
+    locks: Vec<(Bound<'_, PyAny>, u32)>,
+) -> PyResult<PySegmentInfo> {
+    let [size, used, free, count, created_at, largest_put, resident, held] = words;
+    let ([perm, uid, attached], key) = (halves, convert::key(key)?);
+    let locks = locks.iter().map(|(name, pid)| Ok((convert::index(name)?.to_owned(), *pid)));
+    let locks = locks.collect::<PyResult<Vec<_>>>()?;
+    Ok(PySegmentInfo(SegmentInfo {
+        key,
+        name,
+        size,
+        used,
+        free,
+        count,
+        perm,
+        uid,
+        created_at,
+        attached,
+        largest_put,
+        resident,
+        held,
+        locks,
+    }))
+}
+
+/// Unpickles a `VariableInfo`.
+#[pyfunction]
+#[pyo3(signature = (size, version, expires_in, kind))]
+pub fn _variable_info(size: u64, version: u64, expires_in: Option<u64>, kind: String) -> PyVariableInfo {
+    PyVariableInfo(VariableInfo { size, version, expires_in, kind })
+}
+
+/// Unpickles a `CheckReport`.
+#[pyfunction]
+pub fn _check_report(counts: [u64; 14]) -> PyCheckReport {
+    let [variables, used, locks, slots, tombstones, zones, slabs, blocks, live, busy, retired, free, living, dead] =
+        counts;
+    PyCheckReport(Report {
+        variables,
+        used,
+        locks,
+        slots,
+        tombstones,
+        zones,
+        slabs,
+        blocks,
+        live,
+        busy,
+        retired,
+        free,
+        living,
+        dead,
+    })
 }
 
 fn fields<'py, 'a>(

@@ -33,7 +33,7 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
-    use super::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
+    use super::info::{_check_report, _segment_info, _variable_info, PyCheckReport, PySegmentInfo, PyVariableInfo};
     #[pymodule_export]
     use super::lock::PyLock;
     #[pymodule_export]

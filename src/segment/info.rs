@@ -15,7 +15,7 @@ use crate::segment::scan::Stuck;
 use std::sync::atomic::Ordering;
 
 /// A segment, in numbers. All sizes are bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentInfo {
     /// Its key.
     pub key: Key,
@@ -27,7 +27,7 @@ pub struct SegmentInfo {
     pub used: u64,
     /// What may still be charged.
     pub free: u64,
-    /// Variables.
+    /// Variables; from [`segments`], expired ones that nobody has removed yet among them.
     pub count: u64,
     /// Permission bits.
     pub perm: u32,
@@ -41,14 +41,14 @@ pub struct SegmentInfo {
     pub largest_put: u64,
     /// Memory it takes.
     pub resident: u64,
-    /// Of that, what was replaced or removed and is still in somebody's view.
+    /// Of that, what was replaced or removed and is still in somebody's view. From [`segments`], 0.
     pub held: u64,
-    /// Named locks that are held, and the pid of each one's owner, in his pid namespace: for people.
+    /// Named locks that are held, and the pid of each one's owner, in his pid namespace: for people. From [`segments`], none.
     pub locks: Vec<(IndexBuf, u32)>,
 }
 
 /// A variable, in numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VariableInfo {
     /// Bytes it is charged: 32 for its slot, its key and its value as stored.
     pub size: u64,
