@@ -250,6 +250,15 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_shown_as_they_are_but_for_what_cannot_be_seen() {
+        for text in ["a b/c", "it's \"so\"", r"C:\new\", r#"\""#, "\u{e9}\u{1F600}"] {
+            assert_eq!(Key::text(text).unwrap().to_string(), format!("\"{text}\""));
+            assert_eq!(Index::from(text).to_string(), format!("\"{text}\""));
+        }
+        assert_eq!(Index::from("\x1b[2J\n\u{202e}").to_string(), r#""\u{1b}[2J\n\u{202e}""#);
+    }
+
+    #[test]
     fn keys_and_indexes_out_of_range_are_refused() {
         assert!(matches!(Key::text(""), Err(Error::Invalid(_))));
         assert!(matches!(Key::text(&"x".repeat(129)), Err(Error::Overflow(_))));

@@ -178,6 +178,13 @@ def test_a_refusal_names_the_key(named):
         assert helpers.run(code, ascii(named), **helpers.as_user()).stdout == "refused\n"
 
 
+def test_what_is_wrong_with_an_argument_is_said_of_the_argument(seg, key):
+    for call in (lambda: shmvar.attach(key, 0), lambda: shmvar.attach(key, perm=0o1000), lambda: seg.resize(0)):
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert key not in str(caught.value)
+
+
 NUMBERS = {
     "SegmentNotFoundError": errno.ENOENT,
     "SegmentExistsError": errno.EEXIST,

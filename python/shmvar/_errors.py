@@ -49,7 +49,8 @@ class SegmentFullError(Error, MemoryError):
     Attributes:
         needed: bytes that the change would have been charged, or pages that it would have taken.
         free: bytes left for it.
-        size: the limit, or the size of the memory file system where that is what is full.
+        size: the limit (of `resize` below what is used, the one asked for), or the size of the memory file system where
+            that is what is full.
     """
 
     def __init__(self, message: str = "", needed: int = 0, free: int = 0, size: int = 0) -> None:

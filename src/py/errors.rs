@@ -16,6 +16,9 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
 /// The same of a segment, which it names as its user does.
 #[cold]
 pub fn of(py: Python<'_>, key: &Key, error: Error) -> PyErr {
+    if matches!(error, Error::Invalid(_) | Error::Overflow(_) | Error::Interrupted) {
+        return to_py(py, error); // Of an argument, not of a segment.
+    }
     let text = named(key, "", error.to_string());
     with_text(py, error, text)
 }
