@@ -1,5 +1,6 @@
 //! How values look as bytes: pure Rust, no Python.
 
+pub mod arrays;
 pub mod buffers;
 pub mod kind;
 pub mod opcode;
