@@ -9,6 +9,7 @@ use crate::py::errors::raise;
 use crate::py::memory::{self, Memory};
 use crate::py::patience::PyPatience;
 use crate::py::plain::{self, Limits, PlainError};
+use crate::py::sealed;
 use crate::segment::{Got, Large, Retry, Segment};
 use pyo3::exceptions::{PyException, PyUnicodeDecodeError};
 use pyo3::ffi;
@@ -31,7 +32,7 @@ impl Want {
     fn of(self, py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
         match self {
             Want::Own => Ok(value),
-            Want::View => sealed(py, value),
+            Want::View => Ok(sealed::sealed(value.into_bound(py))?.unbind()),
         }
     }
 }
@@ -54,10 +55,10 @@ pub fn read(
         return match got {
             None => Ok(None),
             Some(Got::Inline { bytes, len, version }) => {
-                Ok(Some((want.of(py, decode(py, index, &bytes[2..2 + len], trusted)?)?, version)))
+                Ok(Some((decode(py, index, &bytes[2..2 + len], trusted, want)?, version)))
             }
             Some(Got::Record { prefix, version, .. }) => {
-                Ok(Some((want.of(py, decode(py, index, &scratch.bytes()[prefix..], trusted)?)?, version)))
+                Ok(Some((decode(py, index, &scratch.bytes()[prefix..], trusted, want)?, version)))
             }
             Some(Got::Large(large)) => {
                 let version = large.version();
@@ -90,7 +91,7 @@ pub fn read_large(
     let Some(pickle) = copy(patience, py, &large, (0, large.len()))? else { return Ok(None) };
     // Nothing is held while user code runs.
     drop(large);
-    want.of(py, decode_object(py, index, &pickle, segment.trusted())?).map(Some)
+    decode_object(py, index, pickle, segment.trusted(), want).map(Some)
 }
 
 /// Copies from the value, to what `make` makes: of so many bytes, filled by the function. `None`: it changed meanwhile.
@@ -157,7 +158,7 @@ fn read_buffers(
         if let (Want::View, Some(code), [buffer]) = (want, buffers::array_code(&stream), &copies[..]) {
             return items(buffer, code)?.call_method0("toreadonly").map(|view| Some(view.unbind()));
         }
-        return want.of(py, decode_plain_buffers(py, index, &stream, copies)?).map(Some);
+        return want.of(py, decode_plain_buffers(py, index, &stream, copies, want)?).map(Some);
     }
     let total: u64 = parsed.buffers.iter().map(|(_, len)| len).sum();
     let objects = match memory::over(py, segment, large, &parsed, want, total)? {
@@ -187,7 +188,12 @@ fn read_buffers(
     }
     let named = PyDict::new(py);
     named.set_item("buffers", PyList::new(py, objects)?)?;
-    match loads(py)?.call((PyBytes::new(py, &stream),), Some(&named)) {
+    let pickle = PyBytes::new(py, &stream);
+    let value = match want {
+        Want::Own => loads(py)?.call((pickle,), Some(&named)),
+        Want::View => sealed::unpickle(pickle, Some(&named)),
+    };
+    match value {
         Ok(value) => Ok(Some(value.unbind())),
         Err(error) => Err(explain(py, error, index, &stream)),
     }
@@ -198,34 +204,15 @@ fn items<'py>(bytes: &Bound<'py, PyAny>, code: u8) -> PyResult<Bound<'py, PyAny>
     PyMemoryView::from(bytes)?.call_method1("cast", (char::from(code).to_string(),))
 }
 
-fn loads(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+/// `pickle.loads`
+pub fn loads(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     LOADS.import(py, "_pickle", "loads")
 }
 
-/// The read-only form of a value that is not over the segment's memory: of bytes a memoryview, of an array that array.
-fn sealed(py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
-    let value = value.into_bound(py);
-    if value.is_exact_instance_of::<PyBytes>() {
-        return Ok(PyMemoryView::from(&value)?.into_any().unbind());
-    }
-    if value.is_exact_instance_of::<PyByteArray>() {
-        let bytes = value.call_method0("__bytes__").or_else(|_| py.get_type::<PyBytes>().call1((&value,)))?;
-        return Ok(PyMemoryView::from(&bytes)?.into_any().unbind());
-    }
-    if value.is_instance_of::<PyMemoryView>() {
-        return Ok(value.call_method0("toreadonly")?.unbind());
-    }
-    // An array that its pickle held within: numpy's own way to say so.
-    if value.get_type().name()? == "ndarray" {
-        value.getattr("flags")?.setattr("writeable", false)?;
-    }
-    Ok(value.unbind())
-}
-
 /// The value of a pickle that was copied out.
 #[inline]
-pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool) -> PyResult<Py<PyAny>> {
+pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, want: Want) -> PyResult<Py<PyAny>> {
     // SAFETY: the interpreter is attached; each call returns a new reference or null with an exception set.
     let made = unsafe {
         let object = match scalar::decode(pickle) {
@@ -240,12 +227,12 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool) -
             }
             Some(Scalar::None) => return Ok(py.None()),
             Some(Scalar::Bool(truth)) => return Ok(truth.into_pyobject(py)?.to_owned().into_any().unbind()),
-            None => return decode_object(py, index, &PyBytes::new(py, pickle), trusted),
+            None => return decode_object(py, index, PyBytes::new(py, pickle), trusted, want),
         };
         Bound::from_owned_ptr_or_opt(py, object)
     };
     match made {
-        Some(object) => Ok(object.unbind()),
+        Some(object) => want.of(py, object.unbind()),
         None => {
             let error = PyErr::fetch(py);
             // No pickler writes a str that is no UTF-8.
@@ -256,12 +243,22 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool) -
 }
 
 /// Of anything but a scalar.
-fn decode_object(py: Python<'_>, index: &Index<'_>, pickle: &Bound<'_, PyBytes>, trusted: bool) -> PyResult<Py<PyAny>> {
+fn decode_object(
+    py: Python<'_>,
+    index: &Index<'_>,
+    pickle: Bound<'_, PyBytes>,
+    trusted: bool,
+    want: Want,
+) -> PyResult<Py<PyAny>> {
     if !trusted {
-        return plain::decode(py, pickle.as_bytes(), Vec::new(), &Limits::default())
-            .map_err(|error| refused(py, error, index, pickle.as_bytes().len()));
+        let value = plain::decode(py, pickle.as_bytes(), Vec::new(), want, &Limits::default());
+        return want.of(py, value.map_err(|error| refused(py, error, index, pickle.as_bytes().len()))?);
     }
-    match loads(py)?.call1((pickle,)) {
+    let value = match want {
+        Want::Own => loads(py)?.call1((&pickle,)),
+        Want::View => sealed::unpickle(pickle.clone(), None),
+    };
+    match value {
         Ok(value) => Ok(value.unbind()),
         Err(error) => Err(explain(py, error, index, pickle.as_bytes())),
     }
@@ -273,6 +270,7 @@ fn decode_plain_buffers<'py>(
     index: &Index<'_>,
     stream: &[u8],
     mut copies: Vec<Bound<'py, PyByteArray>>,
+    want: Want,
 ) -> PyResult<Py<PyAny>> {
     if let ([_], true, _) | ([_], _, true) = (&copies[..], stream == buffers::BYTEARRAY, stream == buffers::MEMORYVIEW)
     {
@@ -283,7 +281,7 @@ fn decode_plain_buffers<'py>(
         };
     }
     let len = copies.iter().fold(stream.len(), |sum, copy| sum + copy.len());
-    plain::decode(py, stream, copies, &Limits::default()).map_err(|error| refused(py, error, index, len))
+    plain::decode(py, stream, copies, want, &Limits::default()).map_err(|error| refused(py, error, index, len))
 }
 
 /// Why a value of a segment that is not trusted was not decoded, with its index and length.

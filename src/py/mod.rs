@@ -17,6 +17,8 @@ mod open;
 mod patience;
 mod plain;
 mod raw;
+#[allow(unsafe_code, reason = "the C interface for a look at buffers, and a search")]
+mod sealed;
 mod segment;
 mod survey;
 mod together;

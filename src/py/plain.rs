@@ -29,6 +29,7 @@ use value::{Budget, Class, Node, Pending, Shape, Slot, Value};
 use crate::codec::kind::{dotted, modern};
 use crate::codec::opcode::{HIGHEST_PROTOCOL, Op, Reader};
 use crate::codec::stack::Stack;
+use crate::py::decode::Want;
 
 type Result<T> = std::result::Result<T, PlainError>;
 
@@ -51,16 +52,19 @@ mod size {
 }
 
 /// The value of `pickle`, if it is plain data. `buffers` are those beside it, copied to where nobody else writes; they
-/// become part of the value.
+/// become part of the value. An array can be written for [`Want::Own`] and cannot for [`Want::View`], whatever the pickle
+/// says of its memory.
 pub fn decode<'py>(
     py: Python<'py>,
     pickle: &[u8],
     buffers: Vec<Bound<'py, PyByteArray>>,
+    want: Want,
     limits: &Limits,
 ) -> Result<Py<PyAny>> {
     let input = buffers.iter().fold(pickle.len(), |sum, buffer| sum.saturating_add(buffer.len()));
     let decoder = Decoder {
         py,
+        want,
         limits,
         reader: Reader::new(pickle),
         stack: Stack::new(),
@@ -81,7 +85,7 @@ pub fn decode<'py>(
 #[pyfunction]
 #[pyo3(signature = (data, buffers = Vec::new()))]
 pub fn _decode_plain<'py>(py: Python<'py>, data: &[u8], buffers: Vec<Bound<'py, PyByteArray>>) -> PyResult<Py<PyAny>> {
-    decode(py, data, buffers, &Limits::default()).map_err(|error| to_pyerr(py, error))
+    decode(py, data, buffers, Want::Own, &Limits::default()).map_err(|error| to_pyerr(py, error))
 }
 
 /// For the fuzz target: a value, or why there is none.
@@ -91,7 +95,7 @@ pub fn fuzz_plain<'py>(
     data: &[u8],
     buffers: Vec<Bound<'py, PyByteArray>>,
 ) -> std::result::Result<Py<PyAny>, String> {
-    match decode(py, data, buffers, &Limits::default()) {
+    match decode(py, data, buffers, Want::Own, &Limits::default()) {
         Err(PlainError::Python(error)) => panic!("{error}"),
         decoded => decoded.map_err(|error| error.to_string()),
     }
@@ -116,6 +120,7 @@ fn needs(what: impl Into<String>) -> PlainError {
 
 struct Decoder<'a, 'py> {
     py: Python<'py>,
+    want: Want,
     limits: &'a Limits,
     reader: Reader<'a>,
     stack: Stack<Slot<'py>>,

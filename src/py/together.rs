@@ -222,9 +222,11 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
         let name = &names[number];
         let value = match seen {
             Seen::Missing => continue,
-            Seen::Inline(bytes, len) => decode::decode(py, name, &bytes[2..2 + usize::from(len)], segment.trusted())?,
+            Seen::Inline(bytes, len) => {
+                decode::decode(py, name, &bytes[2..2 + usize::from(len)], segment.trusted(), Want::Own)?
+            }
             Seen::Small(start, len) => {
-                decode::decode(py, name, &snapshot.bytes[start..start + len], segment.trusted())?
+                decode::decode(py, name, &snapshot.bytes[start..start + len], segment.trusted(), Want::Own)?
             }
             // Pinned: it does not change.
             Seen::Large(large) => match decode::read_large(&patience, py, segment, *large, name, Want::Own)? {

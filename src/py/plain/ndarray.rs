@@ -10,6 +10,7 @@ use super::standard::Fetched;
 use super::table::Known;
 use super::value::Value;
 use super::{Decoder, Result, needs, size};
+use crate::py::decode::Want;
 
 static NDARRAY: Fetched = Fetched::new("numpy", "ndarray");
 
@@ -26,7 +27,7 @@ impl<'py> Decoder<'_, 'py> {
         }
     }
 
-    /// Over the buffer itself, as numpy has it: what is read-only stays so.
+    /// Over the buffer itself, as numpy has it, but for one that may be written and is not wanted so, or the other way round.
     fn over_buffer(
         &mut self,
         buffer: &Bound<'py, PyAny>,
@@ -49,7 +50,18 @@ impl<'py> Decoder<'_, 'py> {
             None if is("F") => "F",
             _ => return Err(self.damaged("an array in an order that is none")),
         };
-        let array = self.array(buffer, dtype, shape, order)?;
+        let buffer = match (self.want, buffer.is_exact_instance_of::<PyByteArray>()) {
+            (Want::Own, true) => buffer.clone(),
+            (Want::Own, false) => {
+                self.budget.memory(size::OBJECT + buffer.len()?)?;
+                PyByteArray::from(buffer)?.into_any()
+            }
+            (Want::View, _) => {
+                self.budget.memory(size::OBJECT)?;
+                PyMemoryView::from(buffer)?.call_method0("toreadonly")?
+            }
+        };
+        let array = self.array(&buffer, dtype, shape, order)?;
         let Some(axes) = axes else { return Ok(Value::leaf(array, 0)) };
         let mut places = self.sizes(axes)?;
         places.sort_unstable();
@@ -76,8 +88,11 @@ impl<'py> Decoder<'_, 'py> {
         if self.number(version)? != 1 {
             return Err(needs("a numpy.ndarray of another version"));
         }
-        // Its own memory, for it may be changed.
-        let own = self.bytearray(bytes.as_bytes())?;
+        // Memory of its own, where it may be changed.
+        let own = match self.want {
+            Want::Own => self.bytearray(bytes.as_bytes())?,
+            Want::View => bytes.clone().into_any(),
+        };
         let order = if fortran.is_true() { "F" } else { "C" };
         Ok(Value::leaf(self.array(&own, dtype, shape, order)?, 0))
     }
