@@ -189,7 +189,7 @@ def test_buffers_of_bytes_are_read_from_an_untrusted_segment(public, size):
     assert public[1] == data and type(public[1]) is bytes
     public[1] = {"parts": [np.frombuffer(data, "u1"), bytearray(data)]}
     first, second = public[1]["parts"]
-    assert first.tobytes() == data == second and not first.flags.writeable
+    assert first.tobytes() == data == second and first.flags.writeable
 
 
 def test_a_hostile_array_in_a_record_with_buffers_is_a_typed_error(public):

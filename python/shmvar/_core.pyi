@@ -123,7 +123,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
 
         Args:
             index: of the variable.
-            value: anything that pickles.
+            value: anything that pickles; it is pickled once. Read-only numpy arrays are stored as writable ones: what a
+                reader gets is its own.
             ttl: seconds after which the variable is gone, more than 0; without one an earlier `ttl` ends. The clock is
                 `CLOCK_BOOTTIME`: the same in every process, and it goes on while the machine is suspended.
 
@@ -138,15 +139,21 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def get(self, index: SupportsIndex | str, default: None = None) -> Any | None: ...
     @overload
     def get(self, index: SupportsIndex | str, default: _T) -> Any | _T:
-        """The value under `index`, or `default`."""
+        """The value under `index`, or `default`.
+
+        Independent, and as changeable as its type is: a numpy array is writable, whatever it was when it was stored.
+        """
 
     def view(self, index: SupportsIndex | str) -> Any:
         """The value under `index`, read-only and, where it is large, over the segment's own memory: not copied.
 
-        Of an array, that array; of `bytes`, `bytearray` and `memoryview`, a `memoryview`; of other values, the value
-        rebuilt over read-only buffers. It stays valid and unchanged whatever happens to the variable, the segment or
-        the handle, until it is dropped; its memory is in use until then. Through a read-only handle, and where the
-        segment is not trusted, it is a read-only copy.
+        Of an array, that array; of `bytes`, `bytearray`, `memoryview` and `array.array`, and what derives from them, a
+        `memoryview`; of other values, the value rebuilt over read-only buffers: every numpy array in it is read-only,
+        of any size and class. What else is in it (lists, a `bytearray` in a dict) is a copy that may be changed.
+
+        It stays valid and unchanged whatever happens to the variable, the segment or the handle, until it is dropped;
+        its memory is in use until then. Through a read-only handle, and where the segment is not trusted, it is a
+        read-only copy.
 
         Raises:
             KeyError, UntrustedValueError, CorruptSegmentError: as `segment[index]`.

@@ -1,7 +1,9 @@
 //! Values to pickles. Scalars by the core, the rest by the interpreter's C pickler; never under a lock.
 
+use crate::codec::arrays;
 use crate::codec::buffers::{self, ALIGN};
 use crate::codec::scalar::{self, Short};
+use crate::py::sealed;
 use crate::segment::Stored;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
@@ -190,11 +192,17 @@ fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let first = !BUSY.swap(true, Ordering::Acquire);
     let (sink, named) = if first { (usual.0.clone_ref(py), usual.1.clone_ref(py)) } else { make()? };
     let pickled = dumps.call((value, 5), Some(named.bind(py)));
-    let taken = std::mem::take(&mut *sink.get().0.lock().unwrap_or_else(|e| e.into_inner()));
+    let Given { buffers: taken, read_only } = sink.get().take();
     if first {
         BUSY.store(false, Ordering::Release);
     }
-    let pickled = pickled?.cast_into::<PyBytes>()?;
+    let mut pickled = pickled?.cast_into::<PyBytes>()?;
+    // What a reader gets is its own, and may be changed, whether the memory that was copied may or not.
+    if read_only && sealed::names_numpy(pickled.as_bytes()) {
+        if let Some(writable) = arrays::writable(pickled.as_bytes()) {
+            pickled = PyBytes::new(py, &writable);
+        }
+    }
     if taken.is_empty() {
         return Ok(Encoded::Pickled(pickled));
     }
@@ -262,7 +270,21 @@ const OUT_OF_BAND: usize = 8 << 10;
 /// What the pickler hands its out-of-band buffers to.
 #[pyclass(frozen)]
 #[derive(Default)]
-struct Sink(Mutex<Vec<PyBuffer<u8>>>);
+struct Sink(Mutex<Given>);
+
+#[derive(Default)]
+struct Given {
+    /// Those that are stored beside the pickle.
+    buffers: Vec<PyBuffer<u8>>,
+    /// One or more, short ones too, cannot be written.
+    read_only: bool,
+}
+
+impl Sink {
+    fn take(&self) -> Given {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
 
 #[pymethods]
 impl Sink {
@@ -274,11 +296,15 @@ impl Sink {
             raw => raw?,
         };
         let raw = PyBuffer::<u8>::get(&raw)?;
-        if raw.len_bytes() < OUT_OF_BAND {
-            return Ok(true);
+        let within = raw.len_bytes() < OUT_OF_BAND;
+        if !within || raw.readonly() {
+            let mut given = self.0.lock().unwrap_or_else(|e| e.into_inner());
+            given.read_only |= raw.readonly();
+            if !within {
+                given.buffers.push(raw);
+            }
         }
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).push(raw);
-        Ok(false)
+        Ok(within)
     }
 }
 
