@@ -79,11 +79,16 @@ def alone(segment: shmvar.Segment, repeats: int) -> None:
 
 
 def locks(segment: shmvar.Segment, repeats: int) -> None:
-    lock, theirs = segment.lock("bench"), multiprocessing.Lock()
+    lock, theirs = segment.lock(), multiprocessing.Lock()
+    by_text = segment.lock("bench")
 
     def ours():
         lock.acquire()
         lock.release()
+
+    def ours_by_text():
+        by_text.acquire()
+        by_text.release()
 
     def block():
         with lock:
@@ -94,6 +99,7 @@ def locks(segment: shmvar.Segment, repeats: int) -> None:
         theirs.release()
 
     pair = best(ours, repeats=repeats)
+    row("the same, a text for a name", best(ours_by_text, repeats=repeats), "acquire(), release()", pair)
     row("with lock: pass", best(block, repeats=repeats), "acquire(), release()", pair)
     row("acquire(), release()", pair, "multiprocessing.Lock", best(posix, repeats=repeats))
     with tempfile.TemporaryFile() as file:

@@ -17,6 +17,8 @@ pub const BUFFERS: u64 = 1 << 5;
 
 /// In the tag: a lock, and the index is its name.
 pub const LOCK: u64 = 1 << 6;
+/// The whole word of the tag, in a tombstone that a lock of an integer name left: all else in it is as it was.
+pub const LET_GO: u64 = 1 | LOCK;
 
 /// What a slot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,13 @@ impl Slot {
         let word = self.begin();
         let rest = self.rest();
         (word & BUSY == 0 && self.unchanged(word)).then_some(Content { word, rest })
+    }
+
+    /// Replaces the word of the tag, which is whole at once: no intent describes it, and readers take either for the slot's
+    /// contents. The caller holds the writer lock.
+    #[inline]
+    pub fn retag(&self, tag: u64) {
+        self.rest[1].store(tag, Ordering::Relaxed);
     }
 
     /// Replaces the contents. The caller holds the writer lock, and the intent describes just this.

@@ -1,6 +1,7 @@
 """Named locks within one process: who holds them, what names mean, what becomes of them with handle and thread."""
 
 import pickle
+import random
 import signal
 import threading
 import time
@@ -347,3 +348,41 @@ def test_f60_other_threads_run_while_one_waits(seg):
         assert turns > 100 and waiter.is_alive()
     waiter.join(30)
     assert not waiter.is_alive()
+
+
+def test_a_lock_that_is_taken_again_takes_no_other_slot(seg):
+    for name in (7, "seven"):
+        for _ in range(1000):
+            with seg.lock(name):
+                pass
+    report = seg.check()
+    assert report.locks == 0 and report.tombstones <= 2
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_slots_that_locks_left_are_taken_by_others_and_by_the_same_lock_again(seg, seed):
+    chance, held, stored = random.Random(seed), {}, {}
+    for step in range(600):
+        number = chance.randrange(40)
+        if chance.random() < 0.5:
+            lock = held.pop(number, None)
+            if lock is None:
+                held[number] = lock = seg.lock(number)
+                assert lock.acquire(0)
+            else:
+                lock.release()
+        elif number in stored:
+            assert seg.pop(number) == stored.pop(number)
+        else:
+            seg[number] = stored[number] = "x" * chance.randrange(40)
+        if step % 50 == 0:
+            report = seg.check()
+            assert (report.locks, report.variables) == (len(held), len(stored)) and dict(seg) == stored
+            assert seg.info().locks.keys() == held.keys()
+        if step == 300:
+            seg.update({n: n for n in range(1000, 2000)})  # a larger table: what locks left stays behind
+            stored |= {n: n for n in range(1000, 2000)}
+            assert seg.check().tombstones == 0
+    for lock in held.values():
+        lock.release()
+    assert not any(seg.lock(number).locked() for number in range(40)) and seg.check().locks == 0

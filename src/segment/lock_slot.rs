@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Name};
-use crate::layout::PARTICIPANTS;
+use crate::layout::{PARTICIPANTS, Slot};
 use crate::mem::Scratch;
 use crate::os;
 use crate::segment::attachment::{Attachment, Patience};
@@ -10,8 +10,8 @@ use crate::segment::change::Stored;
 use crate::segment::publish::{Form, Plan};
 use crate::segment::table::{Found, Place, record_at};
 use crate::segment::writer::Writer;
-use crate::slot::{Content, Kind};
-use std::sync::atomic::Ordering;
+use crate::slot::{Content, Kind, LET_GO, LOCK};
+use std::sync::atomic::{Ordering, fence};
 
 /// Who is next has so long to come.
 pub(super) const RESERVED_MS: u16 = 100;
@@ -35,20 +35,40 @@ impl LockWord {
         LockWord { owner, next: NOBODY, token: 0, since: 0 }
     }
 
+    /// Its 14 bytes, as a number.
+    #[inline(always)]
+    fn bits(self) -> u128 {
+        let who = u64::from(self.owner) | u64::from(self.next) << 32;
+        u128::from(who) | u128::from(u64::from(self.token) | u64::from(self.since) << 16) << 64
+    }
+
+    #[inline(always)]
+    fn from_bits(bits: u128) -> Self {
+        let (who, rest) = (bits as u64, (bits >> 64) as u64);
+        LockWord { owner: who as u32, next: (who >> 32) as u32, token: rest as u16, since: (rest >> 16) as u16 }
+    }
+
     fn to_bytes(self) -> [u8; 14] {
-        let mut bytes = [0; 14];
-        bytes[..4].copy_from_slice(&self.owner.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.next.to_le_bytes());
-        bytes[8..10].copy_from_slice(&self.token.to_le_bytes());
-        bytes[10..12].copy_from_slice(&self.since.to_le_bytes());
-        bytes
+        self.bits().to_le_bytes()[..14].try_into().expect("14 bytes")
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; 14] = bytes.try_into().ok()?;
-        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        Some(LockWord { owner: u32_at(0), next: u32_at(4), token: u16_at(8), since: u16_at(10) })
+        let mut bits = [0; 16];
+        bits[..14].copy_from_slice(bytes.get(..14).filter(|all| all.len() == bytes.len())?);
+        Some(Self::from_bits(u128::from_le_bytes(bits)))
+    }
+
+    /// The slot of a lock of an integer name, behind the name: not by way of bytes, which stalls.
+    #[inline(always)]
+    fn slot_words(self) -> [u64; 2] {
+        let words = INLINE_LOCK | self.bits() << 16;
+        [words as u64, (words >> 64) as u64]
+    }
+
+    #[inline(always)]
+    fn from_slot_words([tag, rest]: [u64; 2]) -> Option<Self> {
+        let words = u128::from(tag) | u128::from(rest) << 64;
+        (tag & 0xff07 == INLINE_LOCK as u64 & 0xff07).then_some(Self::from_bits(words >> 16))
     }
 
     /// Nobody owns it, and who is next has not come in time.
@@ -95,7 +115,7 @@ impl Attachment {
         let mut scratch = Scratch::new();
         let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, patience)? else { return Ok(false) };
         let lock = match found.content.kind() {
-            Kind::Inline => inline_lock(&found.content),
+            Kind::Inline => LockWord::from_slot_words([found.content.rest[1], found.content.rest[2]]),
             Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes),
             _ => None,
         };
@@ -137,7 +157,7 @@ impl Attachment {
     /// What a lock's slot says. `None`: nothing that a lock's slot can say.
     pub(super) fn lock_of(&self, content: &Content) -> Result<Option<LockWord>> {
         match content.kind() {
-            Kind::Inline => return Ok(inline_lock(content)),
+            Kind::Inline => return Ok(LockWord::from_slot_words([content.rest[1], content.rest[2]])),
             Kind::Record => {}
             _ => return Ok(None),
         }
@@ -148,10 +168,8 @@ impl Attachment {
     }
 }
 
-fn inline_lock(content: &Content) -> Option<LockWord> {
-    let (bytes, len) = content.inline_bytes();
-    LockWord::from_bytes(&bytes[2..2 + len])
-}
+/// Kind, flag and length of a lock in its slot.
+const INLINE_LOCK: u128 = 2 | LOCK as u128 | 14 << 8;
 
 impl Writer<'_> {
     /// What a lock's slot says. The writer lock is held.
@@ -161,6 +179,39 @@ impl Writer<'_> {
 
     /// Makes a free lock ours, in a table that has room. False: there is no block for it yet.
     pub(super) fn put_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
+        if !self.put_back(name, place, lock)? && !self.put_anew(name, place, lock)? {
+            return Ok(false);
+        }
+        crash_point!("lock-stored");
+        Ok(true)
+    }
+
+    /// Where it was let go last: by one store. False: it was not let go here, or left in another state.
+    #[inline]
+    fn put_back(&self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
+        let (Place::Tombstone(offset), Index::Int(number)) = (place, name) else { return Ok(false) };
+        let slot = self.att.mem.at::<Slot>(*offset)?;
+        let ([name, tag, rest], [held, unchanged]) = (slot.rest(), lock.slot_words());
+        if name != *number as u64 || tag != LET_GO || rest != unchanged {
+            return Ok(false);
+        }
+        self.mark_locks();
+        self.retag(slot, held);
+        Ok(true)
+    }
+
+    /// A change that is one store: it is made or not, whenever we die.
+    #[inline]
+    fn retag(&self, slot: &Slot, tag: u64) {
+        let serial = &self.att.mem.intent().serial;
+        serial.store(serial.load(Ordering::Relaxed).wrapping_add(1).max(1), Ordering::Relaxed);
+        // SYNC: with the acquire fences of a check without the lock: who saw the tag, or what came after it, sees that
+        // somebody was at a change.
+        fence(Ordering::Release);
+        slot.retag(tag);
+    }
+
+    fn put_anew(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
         let mut change = self.change();
         let offset = match place {
             Place::Tombstone(offset) => *offset,
@@ -176,7 +227,6 @@ impl Writer<'_> {
         let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
         self.replace(offset, content, None, &mut change)?;
-        crash_point!("lock-stored");
         Ok(true)
     }
 
@@ -223,7 +273,12 @@ impl Writer<'_> {
             }
             // Without a block for the reservation it is free for all.
         }
-        self.discard(offset, old, None)?;
+        if [old.rest[1], old.rest[2]] == LockWord::of(lock.owner).slot_words() {
+            // By one store: nobody asked for the next turn, and nothing else of it is worth keeping.
+            self.retag(self.att.mem.at::<Slot>(offset)?, LET_GO);
+        } else {
+            self.discard(offset, old, None)?;
+        }
         // CRASH: free, and nobody was woken: the sleepers look again after their slice.
         crash_point!("lock-freed");
         Ok(false)
@@ -291,6 +346,10 @@ mod tests {
     fn a_lock_reads_back_from_its_slot() {
         let lock = LockWord { owner: 1023 | 77 << 10, next: 5 | 6 << 10, token: 65_535, since: 4 };
         assert_eq!(LockWord::from_bytes(&lock.to_bytes()), Some(lock));
+        let content = Content::inline(-7, LOCK, &lock.to_bytes());
+        assert_eq!([content.rest[1], content.rest[2]], lock.slot_words());
+        assert_eq!(LockWord::from_slot_words(lock.slot_words()), Some(lock));
+        assert_eq!(LockWord::from_slot_words([content.rest[1] - 0x100, content.rest[2]]), None);
         assert_eq!((number_of(lock.owner), number_of(lock.next)), (1023, 5));
         assert_eq!(LockWord::from_bytes(&[0; 13]), None);
     }

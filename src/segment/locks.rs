@@ -114,7 +114,7 @@ impl Attachment {
         patience: &dyn Patience,
     ) -> Result<bool> {
         name.check()?;
-        if self.held.lock().again(name, who) {
+        if self.holds_some.load(Ordering::Relaxed) && self.held.lock().again(name, who) {
             return Ok(true);
         }
         let began = timeout.map(|_| Instant::now());
@@ -192,7 +192,7 @@ impl Attachment {
     /// One try, for who waits in his own way. The writer lock is waited for shortly: he has others to serve.
     pub fn try_lock_of(&self, name: &Index<'_>, who: Who, turn: &mut Turn, patience: &dyn Patience) -> Result<bool> {
         name.check()?;
-        if self.held.lock().again(name, who) {
+        if self.holds_some.load(Ordering::Relaxed) && self.held.lock().again(name, who) {
             return Ok(true);
         }
         let until = Until::new(Instant::now().checked_add(ONE_TRY), patience);
@@ -242,7 +242,7 @@ impl Attachment {
                     let _inside = self.enter();
                     in_vain = !self.make_room_in_table(&table, must, &mut collected, patience)?;
                 } else if writer.put_lock(name, &place, LockWord::of(me))? {
-                    self.held.lock().taken(name, who);
+                    self.is_taken(name, who);
                     return Ok(Look::Ours);
                 } else {
                     drop(writer);
@@ -266,7 +266,7 @@ impl Attachment {
             };
             if let Some(ours) = ours {
                 if writer.set_lock(name, offset, &content, ours)? {
-                    self.held.lock().taken(name, who);
+                    self.is_taken(name, who);
                     return Ok(Look::Ours);
                 }
             } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= STARVING && !next_is_me) {
@@ -281,6 +281,13 @@ impl Attachment {
             drop(writer);
             self.block_for_lock(name, patience)?;
         }
+    }
+
+    /// A thread or task has a lock now. The writer lock is held.
+    fn is_taken(&self, name: &Index<'_>, who: Who) {
+        let mut held = self.held.lock();
+        held.taken(name, who);
+        self.holds_some.store(true, Ordering::Relaxed);
     }
 
     /// Makes a block for a lock, with the writer lock let go.
@@ -312,6 +319,7 @@ impl Attachment {
         let reserved = writer.free_lock(name)?;
         // CRASH: before the segment said so, it is ours and we are dead.
         held.let_go(name, who);
+        self.holds_some.store(!held.is_empty(), Ordering::Relaxed);
         drop(held);
         drop(writer);
         self.ring_released(Name::of_lock(name).hash(self.identity.hash_key), reserved);

@@ -294,6 +294,7 @@ pub fn assemble(
         chores: ForkMutex::new(Vec::new()),
         has_chores: AtomicBool::new(false),
         held: ForkMutex::new(Held::default()),
+        holds_some: AtomicBool::new(false),
         ring_later: AtomicBool::new(false),
         pins: ForkMutex::new(Default::default()),
         looked_after: AtomicU32::new(0),

@@ -13,7 +13,7 @@ use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::read::ASK_THE_KERNEL;
 use crate::segment::scan::Stuck;
 use crate::segment::writer::Writer;
-use crate::slot::{BUSY, Content, Kind, LOCK, TEXT};
+use crate::slot::{BUSY, Content, Kind, LET_GO, LOCK, TEXT};
 use crate::sync::spin;
 use std::sync::atomic::{Ordering, fence};
 
@@ -395,6 +395,10 @@ impl Writer<'_> {
             }
             let content = Content { word, rest: slot.rest() };
             if !content.is_entry() {
+                // A lock that was let go here is taken here again: then it has one slot, and one tombstone at the most.
+                if name.lock && content.rest[1] == LET_GO && name.index == Index::Int(content.rest[0] as i64) {
+                    return Ok(Place::Tombstone(offset));
+                }
                 // What no writer left is one, too: readers pass over it.
                 tombstone = tombstone.or(Some(offset));
                 continue;

@@ -236,6 +236,7 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .changes_nothing()
     .only(LOCKS),
+    op("lock, take where it was let go", |s| drop(lock(s.segment(), 1)), |s| take(s, 1)).changes_nothing(),
     op("lock, let go", |s| take(s, 1), |s| s.locks.clear()).changes_nothing(),
     op("lock, let go, text", |s| take(s, "one"), |s| s.locks.clear()).changes_nothing(),
     op(

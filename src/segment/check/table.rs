@@ -7,7 +7,7 @@ use crate::key::{INDEX_MAX, IndexBuf, Name};
 use crate::layout::{CLASSES, PAGE, Slot, SpanState, blocks_of, order_of};
 use crate::segment::attachment::Attachment;
 use crate::segment::table::Table;
-use crate::slot::{BUSY, Content, Kind};
+use crate::slot::{BUSY, Content, Kind, LET_GO};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
@@ -36,7 +36,11 @@ impl Attachment {
             let version = content.version();
             hold!((1..=last_version).contains(&version), 9, "slot {number} has version {version} of {last_version}");
             if !content.is_entry() {
-                hold!(content.rest == Content::tombstone().rest, 8, "slot {number}: a tombstone that is not empty");
+                let empty = content.rest == Content::tombstone().rest;
+                hold!(empty || content.rest[1] == LET_GO, 8, "slot {number}: a tombstone that is not empty");
+                let index = IndexBuf::Int(content.rest[0] as i64);
+                let once = empty || indexes.insert((true, index.clone()));
+                hold!(once, 7, "the lock {} stands twice, let go in slot {number}", index.as_index());
                 report.tombstones += 1;
                 run += 1;
                 continue;
