@@ -3,6 +3,7 @@
 import gc
 import itertools
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,8 @@ NUMBERS = itertools.count(1)
 
 
 def pytest_configure(config):
+    # Started in the background by a shell that ignores it, the children of the tests would, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "slow: takes seconds or gigabytes; runs all the same")
     # No test meets, lists or damages a segment of somebody else.
     config.stash[PRIVATE] = helpers.private_shm("size=75%")

@@ -28,7 +28,8 @@ def terminal(key, children):
 
     def start(*words):
         program = [sys.executable, str(EXAMPLES / "work_queue.py"), *map(str, words), "--key", key]
-        children.append(subprocess.Popen(program, stdout=subprocess.PIPE, text=True))
+        # Who says more than is read stands still: nobody is done before the test has looked.
+        children.append(subprocess.Popen(program, stdout=subprocess.PIPE, text=True, pipesize=4096))
         return children[-1]
 
     return start
@@ -75,12 +76,12 @@ def test_the_item_of_a_killed_worker_is_done_by_another_and_that_of_a_stopped_on
 
 def test_a_producer_that_is_killed_and_started_again_puts_each_item_once(seg, terminal):
     chance, starts = random.Random(7), 0
-    while seg.get("producer A", 0) < 400:
-        producer, starts = terminal("produce", "--items", 400), starts + 1
+    while seg.get("producer A", 0) < 2000:
+        producer, starts = terminal("produce", "--items", 2000), starts + 1
         for _ in range(chance.randrange(1, 12)):
             producer.stdout.readline()
         producer.kill()
         producer.wait()
     assert starts > 1
-    assert items(seg) == [("waiting", f"A {number}") for number in range(400)]
-    assert set(seg) == {"tail", "producer A", *range(1, 401)}
+    assert items(seg) == [("waiting", f"A {number}") for number in range(2000)]
+    assert set(seg) == {"tail", "producer A", *range(1, 2001)}
