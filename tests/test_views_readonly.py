@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import gc
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -74,6 +75,11 @@ def plain(size):
     }
 
 
+def matrix(values):
+    with warnings.catch_warnings(action="ignore"):  # numpy would rather have no more of them
+        return np.matrix(values)
+
+
 def special(size):
     inner = np.empty(2, object)
     inner[:] = [np.arange(size), [np.zeros(size).view(Sub)]]
@@ -83,7 +89,7 @@ def special(size):
         "attribute": Holder(np.arange(size)),
         "sub": np.arange(size).view(Sub),
         "record": np.rec.array(np.zeros(size, [("x", "f8"), ("y", "i2")])),
-        "matrix": np.matrix(np.arange(size)),
+        "matrix": matrix(np.arange(size)),
         "masked": np.ma.array(np.arange(size), mask=np.arange(size) % 2),
         "text": np.char.array(["a"] * size),
         "all": [np.arange(size), np.arange(size).view(Sub), {"m": np.ma.array([1, 2], mask=[0, 1])}],
