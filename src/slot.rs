@@ -84,6 +84,7 @@ impl Slot {
     /// contents. The caller holds the writer lock.
     #[inline]
     pub fn retag(&self, tag: u64) {
+        // SYNC: none of its own: nothing else belongs to it, and the next writer has the lock after us.
         self.rest[1].store(tag, Ordering::Relaxed);
     }
 

@@ -139,7 +139,7 @@ pub struct Attachment {
     pub has_chores: AtomicBool,
     /// Named locks that this process holds.
     pub held: ForkMutex<Held>,
-    /// False: `held` has none, which need not be asked. Stored while it is held.
+    /// False: this process holds none, and `held` need not be asked. Stored under its mutex.
     pub holds_some: AtomicBool,
     /// When the writer lock is let go: wake whoever waits for anything.
     pub ring_later: AtomicBool,

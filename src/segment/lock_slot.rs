@@ -182,6 +182,7 @@ impl Writer<'_> {
         if !self.put_back(name, place, lock)? && !self.put_anew(name, place, lock)? {
             return Ok(false);
         }
+        // CRASH: it is a dead one's: met by who waits, or buries.
         crash_point!("lock-stored");
         Ok(true)
     }
@@ -205,6 +206,8 @@ impl Writer<'_> {
     fn retag(&self, slot: &Slot, tag: u64) {
         let serial = &self.att.mem.intent().serial;
         serial.store(serial.load(Ordering::Relaxed).wrapping_add(1).max(1), Ordering::Relaxed);
+        // CRASH: a serial that no change has; the lock is as it was.
+        crash_point!("serial-moved");
         // SYNC: with the acquire fences of a check without the lock: who saw the tag, or what came after it, sees that
         // somebody was at a change.
         fence(Ordering::Release);

@@ -242,7 +242,7 @@ impl Attachment {
                     let _inside = self.enter();
                     in_vain = !self.make_room_in_table(&table, must, &mut collected, patience)?;
                 } else if writer.put_lock(name, &place, LockWord::of(me))? {
-                    self.is_taken(name, who);
+                    self.note_taken(name, who);
                     return Ok(Look::Ours);
                 } else {
                     drop(writer);
@@ -266,7 +266,7 @@ impl Attachment {
             };
             if let Some(ours) = ours {
                 if writer.set_lock(name, offset, &content, ours)? {
-                    self.is_taken(name, who);
+                    self.note_taken(name, who);
                     return Ok(Look::Ours);
                 }
             } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= STARVING && !next_is_me) {
@@ -284,7 +284,7 @@ impl Attachment {
     }
 
     /// A thread or task has a lock now. The writer lock is held.
-    fn is_taken(&self, name: &Index<'_>, who: Who) {
+    fn note_taken(&self, name: &Index<'_>, who: Who) {
         let mut held = self.held.lock();
         held.taken(name, who);
         self.holds_some.store(true, Ordering::Relaxed);

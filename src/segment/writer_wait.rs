@@ -31,6 +31,7 @@ pub(super) struct Waiter<'a> {
 }
 
 impl<'a> Waiter<'a> {
+    /// From now on.
     pub fn new(
         att: &'a Attachment,
         me: u32,
@@ -47,7 +48,7 @@ impl<'a> Waiter<'a> {
 pub(super) enum Stop {
     /// This process is a child that a signal handler forked meanwhile.
     Forked,
-    /// That.
+    /// With this error.
     Error(Error),
 }
 
