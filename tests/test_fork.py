@@ -325,10 +325,8 @@ def test_f5_ctrl_c_interrupts_a_put_that_waits_and_the_lock_is_as_it_was(held):
     seg, _, raw = held
     timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
-    began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
+    with helpers.promptly(), pytest.raises(KeyboardInterrupt):
         seg["new"] = b"x" * 200_000
-    assert time.monotonic() - began < 3
     timer.join()
     raw.free_lock()
     assert "new" not in seg
@@ -358,9 +356,9 @@ def test_f1_a_lock_whose_owner_dies_is_taken_over_within_a_second(held):
     seg, child, _ = held
     child.kill()
     child.wait(10)
-    began = time.monotonic()
-    seg[1] = "after"
-    assert time.monotonic() - began < 1 and seg[1] == "after"
+    with helpers.promptly():
+        seg[1] = "after"
+    assert seg[1] == "after"
 
 
 def test_f8_a_dead_owner_whose_pid_lives_again_is_still_dead(held):
@@ -369,6 +367,6 @@ def test_f8_a_dead_owner_whose_pid_lives_again_is_still_dead(held):
     child.kill()
     child.wait(10)
     raw.pack("<I", raw.PARTICIPANTS + 64 * number + 4, os.getpid())
-    began = time.monotonic()
-    seg[1] = "after"
-    assert time.monotonic() - began < 1 and seg.info().attached == 1
+    with helpers.promptly():
+        seg[1] = "after"
+    assert seg.info().attached == 1

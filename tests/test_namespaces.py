@@ -57,9 +57,8 @@ def test_f7_a_writer_killed_in_another_namespace_is_recognised_as_dead_at_once(s
         whole(seg)
         time.sleep(random.random() * 0.02)
         end(child)
-        began = time.monotonic()
-        seg["mine"] = -number
-        assert time.monotonic() - began < 1
+        with helpers.promptly():
+            seg["mine"] = -number
         whole(seg)
         assert seg["mine"] == -number and seg.info().attached == 1
         seg.check()
@@ -74,9 +73,8 @@ def test_f7_f8_a_dead_owner_of_the_lock_with_the_pid_of_somebody_living_is_dead(
         end(children[0])
         assert seg.info().attached == 2
         raw.pack("<I", raw.LOCK, min(numbers) + 1)
-        began = time.monotonic()
-        seg["mine"] = 1
-        assert time.monotonic() - began < 1
+        with helpers.promptly():
+            seg["mine"] = 1
     assert seg["idle"] == b"i" * 100_000 and seg.info().attached == 2
     seg.check()
     end(children[1])

@@ -200,10 +200,9 @@ def test_a_user_who_may_only_read_cannot_stop_puts_burials_and_attaches_by_read_
             raw.hold_lock(victim.pid)
             victim.kill()
             victim.wait(10)
-            began = time.monotonic()
-            segment[1] = "after the burial"
-            segment[4] = b"y" * 500_000
-            assert time.monotonic() - began < 2
+            with helpers.promptly():
+                segment[1] = "after the burial"
+                segment[4] = b"y" * 500_000
         began = time.monotonic()
         for _ in range(5):
             run("s = shmvar.attach(key); s[5] = 'new'; os.kill(os.getpid(), 9)", key, check=False)
