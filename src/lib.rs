@@ -38,6 +38,7 @@ mod crash;
 pub mod crash;
 
 pub mod bell;
+pub mod entry;
 pub mod geometry;
 pub mod intent;
 #[allow(unsafe_code, reason = "marker impls")]

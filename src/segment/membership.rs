@@ -1,141 +1,23 @@
-//! Who takes part, and who is dead: the registry lock, claiming, burying.
+//! Who takes part: claiming a number, for a child too, and letting it go.
 
 use crate::error::{Error, Result};
-use crate::layout::{PARTICIPANTS, PIN_UNITS, SpanState};
+use crate::layout::PARTICIPANTS;
 use crate::lock;
-use crate::os::bytelock::{self, Anchor, REGISTRY, byte_of};
-use crate::os::fork::{self, ForkGuard};
+use crate::os::bytelock::{self, Anchor, byte_of};
+use crate::os::fork;
 use crate::os::map::is_descriptor_of;
-use crate::os::object::{self, Status};
-use crate::segment::attachment::{Attachment, PATIENCE, Patience, Prepared};
-use crate::segment::process::{self, Process};
+use crate::segment::attachment::{Attachment, Patience, Prepared};
+use crate::segment::process;
+use crate::segment::registry::try_registry;
 use crate::segment::writer::Writer;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How many others a process looks after when it attaches.
-const LOOK_AFTER: u32 = 8;
 /// How long a fork waits for the registry lock on behalf of a child that inherits views.
 const FORK_WAITS: Duration = Duration::from_secs(1);
 
-/// The registry lock, and the process's own mutex with it.
-pub struct Registry {
-    _process: ForkGuard<'static, Process>,
-    held: Held,
-}
-
-enum Held {
-    /// A description of this act alone: unmapping it lets go. Closing descriptors does not.
-    Anchored(#[allow(dead_code, reason = "held, not looked at")] Anchor),
-    /// The process's query description, where privileges were dropped and no fresh one is to be had.
-    Descriptor(OwnedFd),
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        if let Held::Descriptor(fd) = &self.held {
-            let _ = bytelock::unlock(fd, REGISTRY);
-        }
-    }
-}
-
-/// Tries for the registry lock of the object behind `fd`.
-fn try_registry(
-    fresh: Option<OwnedFd>,
-    other: impl FnOnce() -> Result<OwnedFd>,
-    status: &Status,
-) -> Result<Option<Held>> {
-    let Some(fd) = fresh.filter(|fd| is_descriptor_of(fd, status)) else {
-        let fd = other()?;
-        let locked = bytelock::try_lock(&fd, REGISTRY).map_err(|e| Error::io("the registry lock", e))?;
-        return Ok(locked.then_some(Held::Descriptor(fd)));
-    };
-    if !bytelock::try_lock(&fd, REGISTRY).map_err(|e| Error::io("the registry lock", e))? {
-        return Ok(None);
-    }
-    let anchor = Anchor::new(&fd).map_err(|e| Error::system("an anchor page", e))?;
-    Ok(Some(Held::Anchored(anchor)))
-}
-
-/// Waits for the registry lock: sliced, bounded, interruptible.
-fn wait_registry(
-    mut attempt: impl FnMut() -> Result<Option<Held>>,
-    name: &str,
-    patience: &dyn Patience,
-) -> Result<Registry> {
-    let (began, mut pause) = (Instant::now(), Duration::from_micros(50));
-    loop {
-        // The mutex goes with each attempt: a fork must not wait for somebody else's registry lock.
-        let process = process::lock();
-        if let Some(held) = attempt()? {
-            return Ok(Registry { _process: process, held });
-        }
-        drop(process);
-        if began.elapsed() > PATIENCE {
-            return Err(Error::Busy(format!(
-                "{name}: a process has held its registry lock for {} s (is it stopped? SIGSTOP, a debugger)",
-                PATIENCE.as_secs()
-            )));
-        }
-        patience.outside(&mut || std::thread::sleep(pause));
-        patience.interrupted()?;
-        pause = (pause * 2).min(Duration::from_millis(10));
-    }
-}
-
-/// The registry lock of a segment that is not attached, through a descriptor of the object that carries its locks.
-pub fn registry_of(fd: &OwnedFd, name: &str, patience: &dyn Patience) -> Result<Registry> {
-    let status = object::status(fd).map_err(|e| Error::system("fstat", e))?;
-    let fresh = || object::reopen(fd.as_fd(), true).ok();
-    let other = || rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(|e| Error::system("a descriptor", e));
-    wait_registry(|| try_registry(fresh(), other, &status), name, patience)
-}
-
 impl Attachment {
-    /// A description of the lock object that nobody else has. `None` where the system refuses (dropped privileges).
-    fn fresh_description(&self) -> Option<OwnedFd> {
-        let reopened = self.query.with(&self.lock_name(), &self.lock_status, true, |fd| object::reopen(fd, true));
-        let fd = match reopened {
-            Ok(Ok(fd)) => fd,
-            _ => object::open(&self.lock_name(), true).ok()?,
-        };
-        is_descriptor_of(&fd, &self.lock_status).then_some(fd)
-    }
-
-    /// The registry lock.
-    pub fn registry(&self, patience: &dyn Patience) -> Result<Registry> {
-        let own = || {
-            let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-            // Only this process's own description: an inherited one is also the parent's.
-            if self.member_now().is_some() {
-                return self
-                    .query
-                    .with(&self.lock_name(), &self.lock_status, true, duplicate)?
-                    .map_err(|e| Error::system("a descriptor", e));
-            }
-            let prepared = self.child.lock();
-            match &prepared.fds {
-                Some((_, query)) if prepared.pid == crate::os::pid() && is_descriptor_of(query, &self.lock_status) => {
-                    duplicate(query.as_fd()).map_err(|e| Error::system("a descriptor", e))
-                }
-                _ => Err(self.no_description()),
-            }
-        };
-        wait_registry(|| try_registry(self.fresh_description(), own, &self.lock_status), &self.name, patience)
-    }
-
-    fn no_description(&self) -> Error {
-        if let Some(error) = object::no_descriptors("taking part in a segment") {
-            return error;
-        }
-        Error::Access(format!(
-            "{}: this process may not open the segment (mode {:o}, owner {}), so it cannot take part in it: attach before \
-             the privileges are dropped, or fork through os.fork",
-            self.name, self.status.mode, self.status.uid
-        ))
-    }
-
     /// Opens the descriptions that a child about to be forked will need. Called with the process's mutex held.
     pub fn prepare_child(&self) {
         if self.member_now().is_none() {
@@ -332,55 +214,6 @@ impl Attachment {
         Ok(())
     }
 
-    /// Buries a few dead, if there are any: who attaches pays for those who died.
-    fn look_after(&self, me: u32) {
-        self.look_after_some(me, LOOK_AFTER);
-    }
-
-    /// The same for so many of those in use, going round from where the last look ended.
-    fn look_after_some(&self, me: u32, most: u32) {
-        let top = self.state().participants_top.load(Ordering::Relaxed).clamp(1, PARTICIPANTS);
-        let from = self.looked_after.fetch_add(most, Ordering::Relaxed) % top;
-        let used = |n: &u32| self.participant(*n).is_some_and(|p| p.state.load(Ordering::Relaxed) == 1);
-        for number in (0..top).map(|i| (from + i) % top).filter(used).take(most as usize) {
-            if number != me && self.alive(number).is_ok_and(|alive| !alive) {
-                // Not if somebody writes: others will meet it again.
-                let Some(mut writer) = self.try_write() else { return };
-                let _ = writer.bury(number);
-            }
-        }
-    }
-
-    /// Buries all who are dead.
-    pub fn bury_the_dead(&self, patience: &dyn Patience) -> Result<()> {
-        let _inside = self.enter();
-        let me = self.member(patience)?;
-        let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
-        for number in (0..top).filter(|n| *n != me) {
-            let dead = || -> Result<bool> {
-                let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
-                Ok(used && !self.alive(number)?)
-            };
-            // Somebody else may write each time; a hostile one may undo it each time.
-            for _ in 0..1_000 {
-                if !dead()? {
-                    break;
-                }
-                // Any wait for the writer lock happens before the registry lock is taken, not under it.
-                drop(self.write(patience)?);
-                let _registry = self.registry(patience)?;
-                // Asked again: before we had the registry lock somebody may have buried it, and somebody claimed it.
-                if !dead()? {
-                    break;
-                }
-                if let Some(mut writer) = self.try_write() {
-                    writer.bury(number)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Living participants.
     pub fn attached(&self) -> Result<u32> {
         let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
@@ -428,62 +261,5 @@ impl Attachment {
         // CRASH: the number is free already; until the anchor goes nobody can lock its byte.
         *self.anchor.lock() = None;
         self.chores.lock().clear();
-    }
-}
-
-impl Writer<'_> {
-    /// Undoes what a dead participant left and frees its number. The registry lock is held, and the writer lock (by us).
-    pub fn bury(&mut self, number: u32) -> Result<()> {
-        self.bury_remains(number)?;
-        if let Some(record) = self.att.participant(number) {
-            // CRASH: until this store it is still in use and still dead: it is met again.
-            record.state.store(0, Ordering::Release);
-            crash_point!("buried");
-        }
-        Ok(())
-    }
-
-    /// Spans that it was filling or freeing, and its pins.
-    pub fn bury_remains(&mut self, number: u32) -> Result<()> {
-        let Some(record) = self.att.participant(number) else { return Ok(()) };
-        if record.locks.load(Ordering::Relaxed) != 0 {
-            self.bury_locks(number)?;
-            record.locks.store(0, Ordering::Relaxed);
-            crash_point!("locks-unmarked");
-        }
-        if record.spans.load(Ordering::Relaxed) != 0 {
-            let mine = |state| matches!(state, SpanState::Filling | SpanState::Freeing);
-            let spans: Vec<_> = self.att.arena().spans().collect::<Result<_>>()?;
-            for (granule, entry) in spans {
-                if mine(entry.state()) && entry.owner() == number {
-                    self.free_span(granule)?;
-                }
-            }
-            record.spans.store(0, Ordering::Relaxed);
-            crash_point!("spans-unmarked");
-        }
-        let geometry = &self.att.identity.geometry;
-        let mut pinned = false;
-        for unit in 0..PIN_UNITS {
-            let word = &record.pin_units[(unit / 64) as usize];
-            if word.load(Ordering::Relaxed) >> (unit % 64) & 1 == 1 {
-                let len = geometry.pin_unit();
-                let start = unit * len;
-                let len = len.min(geometry.pin_stride.saturating_sub(start));
-                let offset = geometry.pins + u64::from(number) * geometry.pin_stride + start;
-                self.att.mem.zero(offset, len as usize)?;
-                pinned = true;
-                crash_point!("pin-bits-cleared");
-            }
-        }
-        if pinned {
-            self.sweep()?;
-        }
-        // CRASH: after the sweep: until then they say that there may be spans that only this participant kept from being freed.
-        for word in &record.pin_units {
-            word.store(0, Ordering::Relaxed);
-            crash_point!("pin-units-cleared");
-        }
-        Ok(())
     }
 }

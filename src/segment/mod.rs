@@ -4,12 +4,14 @@ pub mod add;
 pub mod attachment;
 mod batch;
 mod batch_list;
+mod burial;
 pub mod change;
 mod check;
 mod create;
 mod expiry;
 mod fill;
 mod glance;
+mod growth;
 #[cfg(feature = "crash-points")]
 mod held;
 pub mod holds;
@@ -24,15 +26,18 @@ mod pins;
 mod process;
 mod publish;
 mod read;
+mod registry;
 #[cfg(feature = "python")]
 mod repair;
 mod room;
 mod scan;
+mod slabs;
 pub mod snapshot;
 #[cfg(feature = "python")]
 mod survey;
 pub mod table;
 mod together;
+mod trim;
 mod unlink;
 mod wake;
 mod writer;

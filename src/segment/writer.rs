@@ -10,7 +10,7 @@ use crate::layout::{CLASSES, Entry, ORDER_MAX, SLOT, SLOTS_MIN_LOG2, SpanState, 
 use crate::lock;
 use crate::os::futex;
 use crate::segment::attachment::{Attachment, Chore, Inside, Patience, Plain};
-use crate::segment::membership::Registry;
+use crate::segment::registry::Registry;
 use crate::segment::writer_wait::{Stop, Waiter};
 use crate::slot::{BUSY, Content};
 use std::sync::atomic::{Ordering, fence};

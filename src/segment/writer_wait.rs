@@ -5,7 +5,7 @@ use crate::layout::PARTICIPANTS;
 use crate::lock::{self, Waiting};
 use crate::os::{fork, futex};
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
-use crate::segment::membership::Registry;
+use crate::segment::registry::Registry;
 use crate::segment::writer::Writer;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
