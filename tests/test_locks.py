@@ -351,6 +351,7 @@ def test_f60_other_threads_run_while_one_waits(seg):
 
 
 def test_a_lock_that_is_taken_again_takes_no_other_slot(seg):
+    seg[8] = "there"  # new, it might take the place of a lock that was let go
     with helpers.Raw(seg) as raw:
         slots = set()
         for number in range(1000):
