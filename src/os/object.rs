@@ -212,7 +212,10 @@ pub fn read_at(fd: impl AsFd, bytes: &mut [u8], mut offset: u64) -> rustix::io::
 
 /// Size of the memory file system and what is free of it, in bytes; no limit shows as `u64::MAX`.
 pub fn file_system() -> Result<(u64, u64)> {
-    let stat = fs::statvfs(DIR).map_err(|e| Error::system(format!("no shared memory here: {DIR}"), e))?;
+    let stat = fs::statvfs(DIR).map_err(|error| match error {
+        Errno::NOENT => Error::Access(format!("no shared memory here: mount a tmpfs at {DIR} (mode 1777)")),
+        error => Error::system(DIR, error),
+    })?;
     if stat.f_blocks == 0 {
         return Ok((u64::MAX, u64::MAX));
     }

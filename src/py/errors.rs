@@ -67,9 +67,6 @@ fn system(py: Python<'_>, source: &std::io::Error, text: String) -> PyErr {
     match source.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => raise(py, "SegmentAccessError", |class| class.call1((text,))),
         Some(libc::ENOMEM) => PyMemoryError::new_err(text),
-        Some(libc::ENOENT) if text.contains("no shared memory here") => {
-            raise(py, "SegmentAccessError", |class| class.call1((text,)))
-        }
         Some(number) => PyOSError::new_err((number, text)),
         None => PyOSError::new_err(text),
     }
