@@ -1,6 +1,7 @@
 """numpy's arrays in untrusted values: as pickle has them, without numpy's unpickling."""
 
 import pickle
+import pickletools
 
 import numpy as np
 import pytest
@@ -68,6 +69,17 @@ def test_an_array_that_was_read_only_is_ones_own_and_writable():
 @settings(slow, max_examples=1000)
 def test_a_mutated_array_is_an_array_or_an_error(value, protocol, edits):
     agree_or_refuse(mutated(pickle.dumps(value, protocol), edits))
+
+
+@pytest.mark.parametrize("order", "<>=|")
+def test_a_dtype_in_another_byte_order_is_what_pickle_makes_of_it_or_an_error(order):
+    for value in ARRAYS:
+        for protocol in PROTOCOLS:
+            data = pickle.dumps(value, protocol)
+            for _, argument, place in pickletools.genops(data):
+                if argument in ("<", ">", "|"):
+                    at = data.index(argument.encode(), place)
+                    agree_or_refuse(data[:at] + order.encode() + data[at + 1 :])
 
 
 class Own(np.ndarray):

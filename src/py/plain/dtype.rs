@@ -153,6 +153,12 @@ impl<'py> Decoder<'_, 'py> {
             return Err(needs("Python objects in a numpy.dtype"));
         }
         let stated = self.number(item_size)?;
+        let order = order.cast_exact::<PyString>().ok().and_then(|order| order.to_str().ok()).unwrap_or_default();
+        // As numpy writes it: of a struct or a single byte with another one it makes something else.
+        let has_order = !matches!((letter, number), (b'S' | b'V', _) | (b'b' | b'i' | b'u', 1));
+        if !(if has_order { matches!(order, "<" | ">") } else { order == "|" }) {
+            return Err(self.damaged("a dtype whose byte order is not of its kind"));
+        }
         let (obj, desc) = match (subarray.is_none(), names.is_none() && fields.is_none()) {
             (true, true) => self.plain_dtype(letter, number, order, unit, stated)?,
             _ if letter != b'V' || stated != number as i64 => {
@@ -193,14 +199,12 @@ impl<'py> Decoder<'_, 'py> {
         &mut self,
         letter: u8,
         number: usize,
-        order: &Bound<'py, PyAny>,
+        order: &str,
         unit: Option<String>,
         stated: i64,
     ) -> Result<(Bound<'py, PyAny>, Desc)> {
-        let order = order.cast_exact::<PyString>().ok().and_then(|order| order.to_str().ok()).unwrap_or_default();
-        let timed = !matches!(letter, b'M' | b'm') || unit.is_some();
-        if !timed || !matches!(order, "<" | ">" | "=" | "|") {
-            return Err(self.damaged("a dtype without its unit or byte order"));
+        if matches!(letter, b'M' | b'm') && unit.is_none() {
+            return Err(self.damaged("a numpy time without its unit"));
         }
         let size = if letter == b'U' { 4 * number } else { number };
         // -1: as the kind says.
