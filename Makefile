@@ -6,11 +6,14 @@
 #   make quick   a fast loop while writing code
 #   make bench   speed, as ratios
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
+#   make search  the tests that draw their values, with values that no run had before
 #   make fuzz    a minute of damaged input for each target, with a memory checker
 #   make fuzz-plain   any bytes as a value that is not trusted (FUZZ_SECONDS; needs nightly Rust and cargo-fuzz)
 
 PYTHON ?= python3
 SOAK_MINUTES ?= 5
+# What must pass draws the same in every run.
+export PROPTEST_RNG_SEED ?= 1
 # The interpreter whose stable ABI the extension is linted against.
 export PYO3_PYTHON ?= $(PYTHON)
 
@@ -18,7 +21,7 @@ PIP = python -m pip --quiet --disable-pip-version-check install
 CORE = --no-default-features
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo test rust loom crash python check quick fuzz fuzz-plain bench soak clean
+.PHONY: demo test rust loom crash python check quick search fuzz fuzz-plain bench soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -52,6 +55,10 @@ check: .venv/lint
 quick: .venv-quick/test
 	cargo test $(CORE) --lib
 	.venv-quick/bin/pytest -x -m "not slow" $(wildcard tests/test_api_*.py tests/test_values.py)
+
+search: .venv/test
+	PROPTEST_RNG_SEED=$$(date +%s) cargo test $(CORE)
+	.venv/bin/pytest --hypothesis-profile search $(shell grep -l "^@given\|RuleBasedStateMachine" tests/test_*.py)
 
 # Coverage-guided, under AddressSanitizer, so many seconds for each target. What it finds is kept in fuzz/artifacts.
 FUZZ_SECONDS ?= 60

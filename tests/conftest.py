@@ -10,10 +10,17 @@ from pathlib import Path
 
 import helpers
 import pytest
+from hypothesis import HealthCheck, settings
 
 import shmvar
 
 NUMBERS = itertools.count(1)
+
+# What must pass draws the same in every run, however slow the machine; `make search` draws anew.
+slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.register_profile("gate", slow, derandomize=True)
+settings.register_profile("search", slow, print_blob=True)
+settings.load_profile("gate")
 
 
 def pytest_configure(config):

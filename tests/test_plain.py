@@ -13,7 +13,7 @@ import zoneinfo
 
 import pytest
 from alike import same
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_values import DUMPS, PROTOCOLS, agree_or_refuse, edits, mutated, plain
 
@@ -24,7 +24,7 @@ from shmvar._errors import CorruptSegmentError, UntrustedValueError
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("dumps", DUMPS)
 @given(value=plain)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_plain_value_comes_back_as_pickle_has_it(dumps, protocol, value):
     data = dumps(value, protocol)
     result = decode(data)
@@ -265,7 +265,7 @@ def test_every_start_of_a_pickle_is_damaged(protocol):
 
 
 @given(value=plain, protocol=st.sampled_from(PROTOCOLS), dumps=st.sampled_from(DUMPS), edits=edits)
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2000)
 def test_a_mutated_pickle_gives_what_pickle_gives_or_an_error(value, protocol, dumps, edits):
     agree_or_refuse(mutated(dumps(value, protocol), edits))
 
@@ -274,7 +274,7 @@ OPCODES = b"(.012NKJ]})GX\x8f\x90\x91\x93\x81\x85\x86\x87tldaesubRqh\x94\x8c\x8a
 
 
 @given(st.lists(st.sampled_from(OPCODES), max_size=60).map(lambda ops: bytes(ops) + b"."))
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 def test_opcode_soup_gives_what_pickle_gives_or_an_error(data):
     agree_or_refuse(data)
 

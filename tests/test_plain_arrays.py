@@ -6,14 +6,12 @@ import pickletools
 import numpy as np
 import pytest
 from alike import same
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_values import PROTOCOLS, agree_or_refuse, arrays, dtypes, edits, mutated
 
 from shmvar._core import _decode_plain as decode
 from shmvar._errors import UntrustedValueError
-
-slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 STRUCT = np.dtype([("a", "<i4"), ("b", ">U3"), ("c", "f8", (2, 3)), ("d", [("x", "?"), ("y", "M8[25us]")])], align=True)
 TITLED = np.dtype({"names": ["x"], "formats": ["i4"], "titles": ["T"], "offsets": [4], "itemsize": 16})
@@ -66,7 +64,7 @@ def test_an_array_that_was_read_only_is_ones_own_and_writable():
 
 
 @given(value=st.one_of(arrays, dtypes), protocol=st.sampled_from(PROTOCOLS), edits=edits)
-@settings(slow, max_examples=1000)
+@settings(max_examples=1000)
 def test_a_mutated_array_is_an_array_or_an_error(value, protocol, edits):
     agree_or_refuse(mutated(pickle.dumps(value, protocol), edits))
 

@@ -16,14 +16,12 @@ import uuid
 import numpy as np
 import pytest
 from alike import same
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_values import PROTOCOLS, agree_or_refuse, edits, mutated, standard, typed
 
 from shmvar._core import _decode_plain as decode
 from shmvar._errors import UntrustedValueError
-
-slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 ZONE = datetime.timezone(datetime.timedelta(hours=-3, microseconds=1), "X")
 EDGES = [
@@ -82,13 +80,13 @@ def test_edges_of_the_standard_types_come_back(protocol, value):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @given(value=st.lists(standard))
-@settings(slow, max_examples=300)
+@settings(max_examples=300)
 def test_any_standard_value_comes_back_as_pickle_has_it(protocol, value):
     assert agree_or_refuse(pickle.dumps(value, protocol))
 
 
 @given(value=typed, protocol=st.sampled_from(PROTOCOLS), beside=st.booleans())
-@settings(slow, max_examples=500)
+@settings(max_examples=500)
 def test_any_nesting_of_all_types_comes_back_as_pickle_has_it(value, protocol, beside):
     buffers = []
     kept = buffers.append if beside and protocol == 5 else None
@@ -97,7 +95,7 @@ def test_any_nesting_of_all_types_comes_back_as_pickle_has_it(value, protocol, b
 
 
 @given(value=typed, protocol=st.sampled_from(PROTOCOLS), edits=edits)
-@settings(slow, max_examples=1000)
+@settings(max_examples=1000)
 def test_a_mutated_pickle_of_these_gives_what_pickle_gives_or_an_error(value, protocol, edits):
     agree_or_refuse(mutated(pickle.dumps(value, protocol), edits))
 
