@@ -137,12 +137,15 @@ pub fn sealing(stream: &[u8]) -> Option<Sealing> {
     }
     let mut walk = Walk::new(stream);
     let (mut writable, mut whole) = (Vec::new(), Whole::Other { rebuilt: false });
-    // So far only the name of what makes the value itself.
-    let mut first = true;
+    // So far only the name of what makes the value itself, or the first item of a short tuple: those have no mark before.
+    let (mut first, mut tuple) = (true, false);
     loop {
         let (op, at, memory) = walk.next()?;
         match op {
-            Op::Stop => return Some(Sealing { writable, whole }),
+            Op::Stop => {
+                let whole = if tuple && whole == Whole::Rebuilt { Whole::Other { rebuilt: true } } else { whole };
+                return Some(Sealing { writable, whole });
+            }
             Op::ByteArray(_) if memory => writable.push(at),
             Op::Proto(_) | Op::Frame(_) | Op::Str(_) | Op::Memoize => continue,
             Op::StackGlobal | Op::Get(_) | Op::Global { .. } => match walk.top {
@@ -152,12 +155,16 @@ pub fn sealing(stream: &[u8]) -> Option<Sealing> {
             },
             _ => {}
         }
-        first = false;
+        (first, tuple) = (false, matches!(op, Op::TupleOf(_)));
     }
 }
 
 /// The same for a value that is one array over its memory, which does not wait for the walk.
 fn alone(stream: &[u8]) -> Option<Vec<usize>> {
+    // Called last: not the first item of a short tuple.
+    if ![&b"R."[..], b"R\x94."].iter().any(|end| stream.ends_with(end)) {
+        return None;
+    }
     let framed = if stream.get(2) == Some(&0x95) { 11 } else { 2 };
     let head = ALONE.into_iter().find(|head| stream.get(framed..).is_some_and(|rest| rest.starts_with(head)))?;
     let at = framed + head.len();
@@ -266,6 +273,9 @@ mod tests {
         assert_eq!(whole(&[masked]), Whole::Other { rebuilt: true });
         assert_eq!(whole(&[b"]", NAME, b"(\x97t\x52a."]), Whole::Other { rebuilt: false });
         assert_eq!(whole(&[NAME, b"(\x97t\x52."]), Whole::Array);
+        assert_eq!(whole(&[NAME, b"(\x97t\x52\x94h\x02(\x97t\x52\x94\x86\x94."]), Whole::Other { rebuilt: false });
+        assert_eq!(whole(&[name, b"NK\0NR\x85."]), Whole::Other { rebuilt: true });
+        assert_eq!(whole(&[name, b"NK\0NR\x94Nb\x86\x94."]), Whole::Other { rebuilt: true });
         let short = framed(&[NAME, b"(\x96\x01\0\0\0\0\0\0\0at\x52."]);
         assert_eq!(sealing(&short), Some(Sealing { writable: vec![11 + NAME.len() + 1], whole: Whole::Array }));
         assert_eq!(sealing(b"\x80\x05\x95\x40\0\0\0\0\0\0\0"), None);
