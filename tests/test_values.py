@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+import types
 import uuid
 
 import helpers
@@ -345,3 +346,18 @@ def test_f34_a_value_whose_class_is_missing_names_index_and_class_and_stays(seg,
             assert "GoneClass" in told and str(index) in told
         monkeypatch.setattr(sys.modules[__name__], "GoneClass", gone, raising=False)
         assert type(seg[index]) is gone and "GoneClass" in seg.stat(index).type
+
+
+def test_f34_a_value_whose_module_is_missing_names_index_and_class_and_stays(seg, monkeypatch):
+    gone = types.ModuleType("gone.module")
+    gone.Inner = type("Inner", (), {"__module__": "gone.module"})
+    for value in (gone.Inner(), [1, {"deep": (gone.Inner(),)}]):
+        with monkeypatch.context() as there:
+            there.setitem(sys.modules, "gone", types.ModuleType("gone"))
+            there.setitem(sys.modules, "gone.module", gone)
+            seg["index"] = value
+        with pytest.raises(ModuleNotFoundError) as caught:
+            seg["index"]
+        told = "\n".join([str(caught.value), *caught.value.__notes__])
+        assert "needs gone.module.Inner" in told and '"index"' in told
+        assert "index" in seg

@@ -96,6 +96,17 @@ pub fn type_name(pickle: &[u8]) -> String {
     }
 }
 
+/// What a pickle needs of this module, or of one in it.
+#[cfg(feature = "python")]
+pub fn needed_of(pickle: &[u8], module: &str) -> Option<String> {
+    let mut walk = Walk { data: pickle, stack: Stack::new(), globals: Vec::new(), proto: 0 };
+    let _ = walk.run(); // As far as it gets.
+    let within = |name: &&Name<'_>| {
+        name.module.strip_prefix(module.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'.')
+    };
+    walk.globals.iter().find(within).map(|name| dotted(name.module, name.name))
+}
+
 impl<'a> Walk<'a> {
     fn run(&mut self) -> Result<Tag, &'static str> {
         let mut reader = Reader::new(self.data);

@@ -11,7 +11,7 @@ use crate::py::patience::PyPatience;
 use crate::py::plain::{self, Limits, PlainError};
 use crate::py::sealed;
 use crate::segment::{Got, Large, Retry, Segment};
-use pyo3::exceptions::{PyException, PyUnicodeDecodeError};
+use pyo3::exceptions::{PyException, PyImportError, PyUnicodeDecodeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -311,7 +311,12 @@ fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> Py
     if kind::type_name(pickle) == kind::DAMAGED {
         return damage(py, error, index, pickle.len());
     }
-    let note = format!("while reading index {index}, a value of {} bytes", pickle.len());
+    // Of a missing module Python names the module alone.
+    let missing =
+        error.is_instance_of::<PyImportError>(py).then(|| error.value(py).getattr("name")).and_then(Result::ok);
+    let needed = missing.and_then(|module| kind::needed_of(pickle, &module.extract::<String>().ok()?));
+    let needed = needed.map_or_else(String::new, |name| format!(", which needs {name}"));
+    let note = format!("while reading index {index}, a value of {} bytes{needed}", pickle.len());
     let _ = error.value(py).call_method1("add_note", (note,));
     error
 }
