@@ -282,3 +282,12 @@ except shmvar.SegmentFullError as error:
     print("refused")
 """
     assert helpers.run(code, key).stdout == "refused\n"
+
+
+def test_f37_free_is_what_info_says_also_where_a_value_is_replaced(small):
+    small[1] = b"x" * 60_000
+    for put in (lambda: small.put(1, b"x" * 200_000), lambda: small.put_many({1: b"x" * 200_000, 2: 0})):
+        with pytest.raises(shmvar.SegmentFullError) as caught:
+            put()
+        error = caught.value
+        assert error.free == small.info().free < 40_000 and 200_000 < error.needed < 201_000

@@ -190,9 +190,9 @@ impl Writer<'_> {
             new_charge = new_charge.saturating_add(plan.charge());
         }
         let others = counters.used.saturating_sub(old_charge);
-        let free = self.att.state().limit.load(Ordering::Relaxed).saturating_sub(others);
-        if new_charge > free {
-            return Ok(Lack::Limit(new_charge, free));
+        let limit = self.att.state().limit.load(Ordering::Relaxed);
+        if new_charge > limit.saturating_sub(others) {
+            return Ok(Lack::Limit(new_charge, limit.saturating_sub(counters.used)));
         }
         let fill = counters.fill.saturating_add(more);
         if more > 0 && (is_crowded(fill, slots) || (!needs.crowded && is_full(fill, slots))) {

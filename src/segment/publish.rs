@@ -111,7 +111,7 @@ impl Writer<'_> {
         let others = change.counters.used.saturating_sub(old.map_or(0, Content::charge));
         let size = self.att.state().limit.load(Ordering::Relaxed);
         if charge > size.saturating_sub(others) {
-            return Err(limit_reached(charge, size.saturating_sub(others), size));
+            return Err(limit_reached(charge, size.saturating_sub(change.counters.used), size));
         }
         Ok(())
     }
