@@ -51,3 +51,9 @@ def test_a_value_that_raises_is_the_values_fault(seg, key, capsys):
     assert cli.main(["get", key, "2"]) == 1
     assert "no variable 2" in capsys.readouterr().err
     assert isinstance(seg, shmvar.Segment)
+
+
+@pytest.mark.parametrize("text", ["...", "[...]", "{'a': (..., 1)}"])
+def test_an_ellipsis_is_a_text_for_it_is_no_data(seg, key, text):
+    assert cli.main(["put", key, "i", text]) == 0
+    assert seg["i"] == text

@@ -45,7 +45,10 @@ def literal(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" is a text like any other
-            return ast.literal_eval(text)
+            parsed = ast.parse(text.lstrip(" \t"), mode="eval")
+        if any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(parsed)):
+            return text  # "..." is a literal, too, but of no data
+        return ast.literal_eval(parsed)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
@@ -425,7 +428,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "check every segment and the machine, repair what is safe to repair")
     doctor.add_argument("--no-fix", dest="fix", action="store_false", help="repair nothing, only look")
 
-    demo = command("demo", _demo, "processes share values and are killed: what is lost?")
+    demo = command("demo", _demo, "processes share values and are killed; see what is lost")
     demo.add_argument("--seconds", type=seconds, default=6.0, metavar="N", help="how long (6)")
 
     for made in (get, ls, info, show, watch, doctor, demo):
