@@ -1,6 +1,7 @@
 """Named locks in asyncio: a task holds one, other tasks go on and wait, threads and processes are excluded."""
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -351,3 +352,58 @@ def test_f9_a_program_that_ends_with_tasks_that_hold_and_wait_neither_hangs_nor_
         done = helpers.run(code, key, *extra, timeout=40)
         assert (done.stdout, done.stderr) == ("", "")
         assert seg.lock("a").acquire(5) and seg.lock("a").release() is None
+
+
+def test_a_task_that_is_thrown_away_unfinished_lets_go(seg):
+    """Nobody awaits its end, and no loop runs when its coroutine is closed."""
+
+    async def hold():
+        async with seg.lock("a"), seg.lock("a"):
+            await asyncio.sleep(100)
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(hold())
+    task._log_destroy_pending = False
+    loop.run_until_complete(asyncio.sleep(0.05))
+    assert seg.lock("a").locked() and not seg.lock("a").acquire(0)
+    loop.close()
+    del task
+    gc.collect()
+    assert not seg.lock("a").locked() and seg.lock("a").acquire(5) and seg.lock("a").release() is None
+
+    async def closed_by_another_task():
+        held = hold()
+        held.send(None)
+        assert seg.lock("a").locked()
+
+        async def close():
+            held.close()
+
+        await asyncio.create_task(close())
+        assert not seg.lock("a").locked()
+
+    run(closed_by_another_task())
+
+
+def test_messages_name_a_lock_and_an_index_as_those_of_threads_do(seg):
+    name, said = 'a "b"', []
+
+    async def other():
+        async with seg.lock(name, timeout=0.01):
+            pass
+
+    async def main():
+        async with seg.lock(name):
+            with pytest.raises(shmvar.WaitTimeoutError) as caught, seg.lock(name, timeout=0.01):
+                pass
+            said.append(str(caught.value))
+            for waits in (other(), seg.changed(name, 0.01)):
+                with pytest.raises(shmvar.WaitTimeoutError) as caught:
+                    await asyncio.create_task(waits)
+                said.append(str(caught.value))
+        with pytest.raises(shmvar.WaitTimeoutError) as caught:
+            seg.wait(name, 0.01)
+        said.append(str(caught.value))
+
+    run(main())
+    assert said[0] == said[1] and said[2] == said[3] and all(repr(name)[1:-1] in text for text in said), said

@@ -99,3 +99,47 @@ def test_f52_a_slow_pickle_holds_up_nobody(seg):
     go_on.set()
     thread.join(30)
     assert seg[1] == [[]]
+
+
+class Counted:
+    """Pickled as 7; doing something else meanwhile."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile, self.pickled = meanwhile, 0
+
+    def __reduce__(self):
+        self.pickled += 1
+        self.meanwhile()
+        return (int, (7,))
+
+
+def test_f51_what_swap_and_setdefault_store_is_pickled_once_though_it_changes_that_very_variable(seg):
+    value = Counted(lambda: seg.put("swapped", "inner"))
+    assert seg.swap("swapped", value) == "inner" and seg["swapped"] == 7 and value.pickled == 1
+    value = Counted(lambda: seg.put("set", "inner"))
+    assert seg.setdefault("set", value) == "inner" and seg["set"] == "inner" and value.pickled == 1
+    value = Counted(lambda: None)
+    assert seg.setdefault("set", value) == "inner" and value.pickled == 0
+    assert seg.setdefault("new", value) is value and seg["new"] == 7 and value.pickled == 1
+
+
+def test_f52_a_swap_that_pickles_for_long_is_not_begun_anew_for_whoever_is_faster(seg):
+    def others():
+        for _ in range(3):
+            seg.add("n")
+        time.sleep(0.05)
+
+    value, stop = Counted(others), threading.Event()
+
+    def count():
+        while not stop.is_set():
+            seg.add("n")
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        assert seg.swap("n", value) >= 3 and value.pickled == 1
+    finally:
+        stop.set()
+        thread.join(30)

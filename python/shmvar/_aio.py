@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from weakref import WeakKeyDictionary
 
-from shmvar._errors import Error, WaitTimeoutError
+from shmvar._errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ async def changed(segment: Segment, index: int | str, timeout: float | None, see
             if deadline is not None:
                 rest = deadline - loop.time()
                 if rest <= 0:
-                    raise WaitTimeoutError(f"index {index!r} did not change within {timeout} s")
+                    segment._late(index, False, timeout)
                 left = rest if left is None else min(rest, left)
             await waiter.sleep(left)
 
@@ -218,7 +218,7 @@ async def enter(lock: Lock) -> Lock:
                 if taken:
                     return lock
                 if deadline is not None and loop.time() >= deadline:
-                    raise WaitTimeoutError(f"lock {lock.name!r} was not let go within {lock.timeout} s")
+                    lock.segment._late(lock.name, True, lock.timeout)
                 rest = _SLICE if deadline is None else min(_SLICE, deadline - loop.time())
                 await waiter.sleep(max(rest, 0.0))
     finally:
@@ -226,6 +226,7 @@ async def enter(lock: Lock) -> Lock:
             lock._end(turn)
 
 
-async def leave(lock: Lock) -> None:
+async def leave(lock: Lock, reason: type[BaseException] | None = None) -> None:
     """The end of `async with lock`."""
-    lock._release(_task())
+    # A coroutine that is closed, or collected, unfinished: outside of its task, perhaps of any loop. The lock knows it.
+    lock._release(None if reason is GeneratorExit else _task())

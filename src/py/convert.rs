@@ -89,7 +89,7 @@ pub fn index_key<'py>(object: &Bound<'py, PyAny>, index: &Index<'_>) -> PyResult
 
 /// A size in bytes: at least 1.
 pub fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
-    let number = as_int(object)?.ok_or_else(|| PyTypeError::new_err("size must be an int or None"))?;
+    let number = as_int(object)?.ok_or_else(|| PyTypeError::new_err("size must be an int"))?;
     if number.le(0)? {
         return Err(PyValueError::new_err(format!("size must be at least 1 byte, not {number}")));
     }

@@ -6,7 +6,7 @@ use crate::py::convert;
 use crate::py::errors;
 use crate::py::patience::{Attached, Determined, PyPatience};
 use crate::py::segment::PySegment;
-use crate::py::together::time_is_up;
+use crate::py::together::not_let_go;
 use crate::segment::Segment;
 use crate::segment::holds::Who;
 use crate::segment::locks::Turn;
@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::PyTuple;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 #[doc = stub!(Lock)]
@@ -23,6 +24,8 @@ pub struct PyLock {
     segment: Py<PySegment>,
     name: IndexBuf,
     timeout: Option<Duration>,
+    /// The task that took it last, through this object.
+    taker: AtomicU64,
 }
 
 /// The turn of a task that waits for a lock.
@@ -37,7 +40,7 @@ impl PyLock {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let name = name.map(convert::index).transpose()?.map_or(IndexBuf::Int(0), |name| name.to_owned());
-        Ok(PyLock { segment, name, timeout: convert::timeout(timeout)? })
+        Ok(PyLock { segment, name, timeout: convert::timeout(timeout)?, taker: AtomicU64::new(0) })
     }
 
     fn inner(&self) -> &Segment {
@@ -120,7 +123,7 @@ impl PyLock {
             return Ok(slf);
         }
         let seconds = lock.timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
-        Err(time_is_up(py, &format!("lock {} was not let go", lock.name.as_index()), seconds))
+        Err(not_let_go(py, &lock.name.as_index(), seconds))
     }
 
     #[doc = stub!(Lock.__exit__)]
@@ -136,8 +139,9 @@ impl PyLock {
 
     #[doc = stub!(Lock.__aexit__)]
     #[pyo3(signature = (*_exception))]
-    fn __aexit__<'py>(slf: &Bound<'py, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("shmvar._aio")?.call_method1("leave", (slf,))
+    fn __aexit__<'py>(slf: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        let reason = _exception.iter().next();
+        slf.py().import("shmvar._aio")?.call_method1("leave", (slf, reason))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -155,7 +159,11 @@ impl PyLock {
         let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
         let taken = att.try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &patience);
-        taken.map_err(|error| patience.error(error))
+        let taken = taken.map_err(|error| patience.error(error))?;
+        if taken {
+            self.taker.store(task, Ordering::Relaxed);
+        }
+        Ok(taken)
     }
 
     fn _end(&self, py: Python<'_>, turn: &_Turn) {
@@ -163,7 +171,10 @@ impl PyLock {
         self.inner().shared().end_turn(&self.name.as_index(), &turn);
     }
 
-    fn _release(&self, py: Python<'_>, task: u64) -> PyResult<()> {
+    /// For a task, or for the one that took it.
+    #[pyo3(signature = (task))]
+    fn _release(&self, py: Python<'_>, task: Option<u64>) -> PyResult<()> {
+        let task = task.unwrap_or_else(|| self.taker.load(Ordering::Relaxed));
         self.let_go(py, self.inner().task(task))
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::py::convert;
 use crate::py::decode::{self, Want};
+use crate::py::encode;
 use crate::py::errors;
 use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::lock::PyLock;
@@ -300,12 +301,18 @@ impl PySegment {
     fn setdefault(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
         self.inner.for_change().map_err(|error| self.error(py, error))?;
         let default = default.unwrap_or_else(|| py.None());
+        let (name, mut encoded) = (convert::index(index)?, None);
         let mut stuck = Stuck::default();
         loop {
             if let Some((value, _)) = self.read(index)? {
                 return Ok(value);
             }
-            if self.store(index, default.bind(py), Condition::Version(0))? {
+            // Where it is needed, and once.
+            let encoded = match &mut encoded {
+                Some(encoded) => encoded,
+                none => none.insert(encode::encode(default.bind(py))?),
+            };
+            if together::place(py, &self.inner, &name, encoded, Condition::Version(0), None)?.is_some() {
                 return Ok(default);
             }
             self.again(py, &mut stuck)?;
@@ -426,6 +433,14 @@ impl PySegment {
         let marked = self.inner.attachment().and_then(|att| att.mark_watched(&name, lock, &patience));
         let (version, left) = marked.map_err(|error| patience.error(error))?;
         Ok((version, left.map(|nanos| nanos as f64 * 1e-9)))
+    }
+
+    fn _late(&self, index: &Bound<'_, PyAny>, lock: bool, seconds: Option<f64>) -> PyResult<()> {
+        let (name, seconds) = (convert::index(index)?, seconds.unwrap_or_default());
+        Err(match lock {
+            true => together::not_let_go(index.py(), &name, seconds),
+            false => together::not_changed(index.py(), &name, seconds),
+        })
     }
 
     fn _mark_all(&self, py: Python<'_>) -> PyResult<()> {

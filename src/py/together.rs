@@ -3,7 +3,7 @@
 use crate::key::Index;
 use crate::py::convert;
 use crate::py::decode::{self, Want};
-use crate::py::encode;
+use crate::py::encode::{self, Encoded};
 use crate::py::errors::{self, raise};
 use crate::py::patience::{Attached, PyPatience};
 use crate::segment::snapshot::Seen;
@@ -51,12 +51,24 @@ pub fn store(
     segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     // Runs user code, which may do anything to this very handle: looked at again afterwards.
     let encoded = encode::encode(value)?;
-    let expiry = expiry()?;
+    place(py, segment, &name, &encoded, condition, expiry()?)
+}
+
+/// The same of a value that was encoded.
+#[inline]
+pub fn place(
+    py: Python<'_>,
+    segment: &Segment,
+    name: &Index<'_>,
+    encoded: &Encoded<'_, '_>,
+    condition: Condition,
+    expiry: Option<u64>,
+) -> PyResult<Option<u64>> {
     let patience = PyPatience::new(py, segment.key());
     let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     encoded
-        .with(|stored| att.put(&name, Stored { expiry, ..stored }, condition, &patience))
-        .map_err(|error| patience.error_at(&name, error))
+        .with(|stored| att.put(name, Stored { expiry, ..stored }, condition, &patience))
+        .map_err(|error| patience.error_at(name, error))
 }
 
 /// What an object adds; `None`: an int beyond 64 bits.
@@ -116,16 +128,19 @@ pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -
 
 /// `swap`: the old value.
 pub fn swap(segment: &Segment, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-    segment.for_change().map_err(|error| errors::of(index.py(), segment.key(), error))?;
+    let (py, name) = (index.py(), convert::index(index)?);
+    segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
+    // Once, however often others are faster: it may take long, and it may change this very variable.
+    let encoded = encode::encode(value)?;
     loop {
         let (old, version) = match read(segment, index)? {
             Some((old, version, _)) => (Some(old), version),
             None => (None, 0),
         };
-        if store(segment, index, value, Condition::Version(version), || Ok(None))?.is_some() {
+        if place(py, segment, &name, &encoded, Condition::Version(version), None)?.is_some() {
             return Ok(old);
         }
-        index.py().check_signals()?;
+        py.check_signals()?;
     }
 }
 
@@ -251,14 +266,22 @@ pub fn wait(
     let att = segment.attachment().map_err(|error| patience.error(error))?;
     match att.wait(&name, newer_than, limit, &Attached(&patience, segment)).map_err(|error| patience.error(error))? {
         Some(version) => Ok(version),
-        None => {
-            Err(time_is_up(py, &format!("index {name} did not change"), limit.map_or(0.0, |limit| limit.as_secs_f64())))
-        }
+        None => Err(not_changed(py, &name, limit.map_or(0.0, |limit| limit.as_secs_f64()))),
     }
 }
 
-/// `WaitTimeoutError`
+/// `WaitTimeoutError` of a variable.
 #[cold]
-pub fn time_is_up(py: Python<'_>, what: &str, seconds: f64) -> PyErr {
+pub fn not_changed(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {
+    time_is_up(py, &format!("index {name} did not change"), seconds)
+}
+
+/// `WaitTimeoutError` of a lock.
+#[cold]
+pub fn not_let_go(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {
+    time_is_up(py, &format!("lock {name} was not let go"), seconds)
+}
+
+fn time_is_up(py: Python<'_>, what: &str, seconds: f64) -> PyErr {
     raise(py, "WaitTimeoutError", |class| class.call1((format!("{what} within {seconds} s"),)))
 }
