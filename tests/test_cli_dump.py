@@ -284,3 +284,8 @@ def test_whatever_is_refused_in_the_middle_says_how_far_it_came(error, new_key, 
     path = forged(tmp_path / "file", *((n, pickle.dumps(n)) for n in range(5)))
     assert cli.main(["load", key, path]) == 1
     assert "3 of 5 variables were loaded: refused" in capsys.readouterr().err
+
+
+def test_a_dump_that_cannot_be_written_names_the_file_that_was_asked_for(seg, key, tmp_path, capsys):
+    assert cli.main(["dump", key, str(tmp_path / "nowhere" / "file")]) == 1
+    assert "nowhere/file" in capsys.readouterr().err and os.listdir(tmp_path) == []

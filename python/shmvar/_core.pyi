@@ -623,7 +623,7 @@ def destroy(key: SupportsIndex | str) -> bool:
     """Unlink the segment `key`. False: there was none."""
 
 def exists(key: SupportsIndex | str) -> bool:
-    """Is there an object of this key's name?"""
+    """Is there a file under this key's name? It may be somebody else's, or no segment: `attach` says."""
 
 def segments() -> list[SegmentInfo]:
     """Every segment that this user can see.

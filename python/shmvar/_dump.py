@@ -191,7 +191,11 @@ def made(path: str) -> Iterator[IO[bytes]]:
         with open(path, "wb") as device:
             yield device
         return
-    handle, temporary = tempfile.mkstemp(prefix=".shmvar-dump-", dir=os.path.dirname(path))
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".shmvar-dump-", dir=os.path.dirname(path))
+    except OSError as error:
+        error.filename = path  # what was asked for
+        raise
     try:
         with open(handle, "wb") as file:
             yield file

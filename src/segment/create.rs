@@ -130,9 +130,10 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
                 let _ = object::unlink(&lock_name);
             }
             return match error {
-                Errno::EXIST if options.create == Some(true) => {
-                    Err(Error::Exists(format!("key {key}: a segment is there already ({}/{name})", object::DIR)))
-                }
+                Errno::EXIST if options.create == Some(true) => Err(Error::Exists(format!(
+                    "key {key}: a segment, or a file of its name, is there already ({}/{name})",
+                    object::DIR
+                ))),
                 Errno::EXIST => Ok(None),
                 error => Err(Error::system(format!("publishing {}/{name}", object::DIR), error)),
             };

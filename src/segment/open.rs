@@ -63,7 +63,7 @@ pub fn attach(key: &Key, options: &Options, patience: &dyn Patience) -> Result<A
             Ok(fd) => {
                 if options.create == Some(true) {
                     return Err(Error::Exists(format!(
-                        "key {key}: a segment is there already ({}/{name})",
+                        "key {key}: a segment, or a file of its name, is there already ({}/{name})",
                         object::DIR
                     )));
                 }
