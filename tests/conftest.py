@@ -26,6 +26,8 @@ settings.load_profile("gate")
 def pytest_configure(config):
     # Started in the background by a shell that ignores it, the children of the tests would, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Their output is what it is for everybody: where this is set, nobody misses a flush that is missing.
+    os.environ.pop("PYTHONUNBUFFERED", None)
     config.addinivalue_line("markers", "slow: takes seconds or gigabytes; runs all the same")
     # No test meets, lists or damages a segment of somebody else.
     config.stash[PRIVATE] = helpers.private_shm("size=75%")

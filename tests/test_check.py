@@ -336,7 +336,7 @@ def test_check_counts_what_is_there(filled):
 
 
 def test_a_dead_process_and_its_change_are_counted_then_put_right(seg, key, children):
-    child = helpers.start("segment = shmvar.attach(key); segment[1] = 'one'; print('on'); time.sleep(60)", key)
+    child = helpers.start("s = shmvar.attach(key); s[1] = 'one'; print('on', flush=True); time.sleep(60)", key)
     children.append(child)
     assert seg.check().living == 2
     with helpers.Raw(seg) as raw:
@@ -352,7 +352,8 @@ def test_a_dead_process_and_its_change_are_counted_then_put_right(seg, key, chil
 
 
 def test_check_of_a_reader_waits_out_those_who_write(seg, key, children):
-    program = "segment = shmvar.attach(key)\nprint('on')\nwhile True: segment[1] = os.urandom(3000); time.sleep(0.001)"
+    program = "segment = shmvar.attach(key)\nprint('on', flush=True)\nwhile True: "
+    program += "segment[1] = os.urandom(3000); time.sleep(0.001)"
     children.append(helpers.start(program, key))
     with shmvar.attach(key, readonly=True) as reader:
         for _ in range(20):

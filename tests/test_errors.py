@@ -155,7 +155,7 @@ def test_damage_names_the_key_at_attach_and_with_the_index_after(named):
 
 
 def test_a_segment_that_is_held_up_names_the_key(named, children):
-    child = helpers.start("s = shmvar.attach(eval(sys.argv[1])); print('on'); time.sleep(60)", ascii(named))
+    child = helpers.start("s = shmvar.attach(eval(sys.argv[1])); print('on', flush=True); time.sleep(60)", ascii(named))
     children.append(child)
     with shmvar.attach(named) as segment, helpers.Raw(segment) as raw, shmvar.attach(named, readonly=True) as reader:
         raw.hold_lock(child.pid)
