@@ -41,8 +41,13 @@ def use(call):
         outcome = "fine"
     except (shmvar.Error, KeyError) as error:
         outcome = type(error).__name__
+    except Exception as error:
+        # What `loads` makes of other bytes than were stored; only a handle that trusts asks it.
+        assert call is trusting and any("while reading index 1" in note for note in error.__notes__), repr(error)
+        outcome = "explained"
     outcomes[outcome] = outcomes.get(outcome, 0) + 1
 
+trusting = lambda: shmvar.attach(name).get(1)
 for turn in range(int(sys.argv[5])):
     name = f"{key}-{turn}"
     segment = shmvar.attach(name, 1 << 20, trust=False)
@@ -68,7 +73,7 @@ for turn in range(int(sys.argv[5])):
         calls += [lambda: put(6, "new"), lambda: put(7, b"n" * 50_000), lambda: put(8, b"n" * 500), lambda: put(2, "y")]
         calls += [lambda: segment.remove(4), lambda: segment.pop(5, None), segment.trim, segment.check, segment.info]
         calls += [lambda: segment.update({n: n for n in range(100, 700)}), segment.clear, lambda: segment.stat(3)]
-        calls += [lambda: shmvar.attach(name).get(1), lambda: shmvar.attach(name, readonly=True).get(4)]
+        calls += [trusting, lambda: shmvar.attach(name, readonly=True, trust=False).get(4)]
         chance.shuffle(calls)
         for call in calls:
             use(call)
