@@ -100,7 +100,9 @@ def test_a_grandchild_and_a_child_of_a_dead_parent_go_on(key):
     os.waitpid(middle, 0)
     os.write(ended[1], b"x")
     assert os.read(told[0], 1) == b"x"
-    time.sleep(0.3)
+    until = time.monotonic() + 30
+    while segment.info().attached > 1 and time.monotonic() < until:  # it said so before its end
+        time.sleep(0.01)
     verify(segment, [0, 1, 2, 3, 4, 5, 99])
     """
     assert helpers.run(CHILD + helpers.textwrap.dedent(code), key).stdout.strip() == "16"
@@ -324,8 +326,8 @@ def test_f5_f60_a_put_behind_a_living_holder_is_busy_after_10_s_and_others_run_m
 def test_f5_ctrl_c_interrupts_a_put_that_waits_and_the_lock_is_as_it_was(held):
     seg, _, raw = held
     timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
     with helpers.promptly(), pytest.raises(KeyboardInterrupt):
+        timer.start()
         seg["new"] = b"x" * 200_000
     timer.join()
     raw.free_lock()
@@ -337,16 +339,23 @@ def test_f5_ctrl_c_interrupts_a_put_that_waits_and_the_lock_is_as_it_was(held):
 
 def test_a_signal_handler_that_returns_does_not_end_the_wait(held):
     seg, _, raw = held
-    calls = []
+    calls, freed = [], []
+
+    def disturb():
+        for number in (1, 2, 3):
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            helpers.until(lambda number=number: len(calls) == number, 3, "the handler")
+        freed.append(1)
+        raw.free_lock()
+
     old = signal.signal(signal.SIGUSR1, lambda *_: calls.append(1))
+    thread = threading.Thread(target=disturb)
     try:
-        timers = [threading.Timer(0.1 * n, lambda: os.kill(os.getpid(), signal.SIGUSR1)) for n in (1, 2, 3)]
-        timers.append(threading.Timer(0.6, raw.free_lock))
-        for timer in timers:
-            timer.start()
+        thread.start()
         seg[1] = "after"
-        for timer in timers:
-            timer.join()
+        assert freed, "it did not wait"
+        thread.join(30)
     finally:
         signal.signal(signal.SIGUSR1, old)
     assert seg[1] == "after" and len(calls) == 3

@@ -328,8 +328,8 @@ def test_f5_ctrl_c_ends_a_wait_and_leaves_nothing_held(seg):
     for _ in range(5):
         with Holder(lock):
             timer = threading.Timer(0.05, lambda: signal.pthread_kill(main.ident, signal.SIGINT))
-            timer.start()
             with pytest.raises(KeyboardInterrupt):
+                timer.start()
                 lock.acquire()
                 pytest.fail("taken")
             timer.join()

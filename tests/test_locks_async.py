@@ -171,9 +171,9 @@ def test_a_task_that_is_cancelled_while_it_waits_holds_nothing_and_holds_nobody_
                     task.cancel()
                 done = await asyncio.gather(*tasks, return_exceptions=True)
                 assert all(isinstance(error, asyncio.CancelledError) for error in done)
-            began = time.monotonic()
-            async with seg.lock("a", timeout=30):
-                assert time.monotonic() - began < 2
+            with helpers.promptly():
+                async with seg.lock("a", timeout=30):
+                    pass
 
     run(main())
     assert not seg.lock("a").locked()
@@ -216,8 +216,8 @@ def test_cancelling_at_random_moments_leaves_it_neither_held_nor_let_go_twice(se
                     inside -= 1
 
     async def main():
-        tasks, until = [asyncio.create_task(work()) for _ in range(4)], time.monotonic() + 2
-        while time.monotonic() < until:
+        tasks = [asyncio.create_task(work()) for _ in range(4)]
+        for _ in helpers.looks(lambda: entered > 20):
             await asyncio.sleep(random.random() * 0.005)
             victim = random.randrange(4)
             tasks[victim].cancel()
@@ -231,8 +231,8 @@ def test_cancelling_at_random_moments_leaves_it_neither_held_nor_let_go_twice(se
         async with seg.lock("a", timeout=30):
             pass
 
-    run(main())
-    assert entered > 20 and inside == 0 and not seg.lock("a").locked()
+    run(main(), 90)
+    assert inside == 0 and not seg.lock("a").locked()
 
 
 def test_two_loops_in_two_threads_exclude_each_other(seg):
@@ -258,12 +258,10 @@ def test_a_stopped_holder_does_not_stop_the_loop(seg, key, children):
     children[0].send_signal(signal.SIGSTOP)
 
     async def main():
-        turns, task = 0, asyncio.create_task(wait())
-        until = time.monotonic() + 0.5
-        while time.monotonic() < until:
+        task = asyncio.create_task(wait())
+        for _ in helpers.looks(seconds=0.5, turns=6, at_most=8):
             await asyncio.sleep(0.01)
-            turns += 1
-        assert turns > 5 and not task.done()
+        assert not task.done()
         children[0].kill()
         await task
 
@@ -285,7 +283,7 @@ def test_f5_a_timeout_holds_while_a_stopped_process_holds_the_segment_up(seg, ke
             with pytest.raises(shmvar.WaitTimeoutError):
                 async with seg.lock(name, timeout=1):
                     pytest.fail("taken")
-            assert 0.8 <= time.monotonic() - began < 5
+            assert 0.8 <= time.monotonic() - began < 8, "other calls wait 10 s"
         ticker.cancel()
 
     with helpers.Raw(seg) as raw:

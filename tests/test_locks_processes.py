@@ -13,8 +13,8 @@ import shmvar
 HOLD = "s = shmvar.attach(key); s.lock('l').acquire(); s.lock(5).acquire(); s.lock(5).acquire()\n"
 IDLE = HOLD + "print(os.getpid(), flush=True); sys.stdin.read()"
 INSIDE = ["unshare", "-p", "-f", "--mount-proc", "--kill-child"]
-GENEROUS = 2.0
-"""Instead of 0.1 s: the machine may be busy."""
+GENEROUS = 6.0
+"""Instead of 0.1 s: a busy machine may halt for a second or three. Who waits in vain does so for 30 s."""
 
 
 def taken_within(segment, seconds, name="l"):
@@ -170,8 +170,8 @@ def test_f5_ctrl_c_while_the_holder_is_stopped(seg, holder, key, children):
     os.kill(holder.pid, signal.SIGSTOP)
     code = """
     s = shmvar.attach(key)
-    print("go", flush=True)
     try:
+        print("go", flush=True)
         s.lock("l").acquire()
     except KeyboardInterrupt:
         try:
@@ -265,7 +265,7 @@ print("go", flush=True)
 caught = 0
 until = time.monotonic() + 2.5
 signal.signal(signal.SIGALRM, signal.default_int_handler)
-while time.monotonic() < until:
+while time.monotonic() < until or caught <= 20:
     turns = 0
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.0001 + random.random() * 0.004)
@@ -288,7 +288,7 @@ s = shmvar.attach(key)
 print("go", flush=True)
 n = 0
 until = time.monotonic() + 2.5
-while time.monotonic() < until:
+while time.monotonic() < until or not n:
     with s.lock("x"):
         s["total"] = s["total"] + 1
     n += 1
@@ -301,7 +301,7 @@ def test_f5_interrupts_at_random_moments_leave_it_neither_held_nor_let_go_twice(
     children += [helpers.start(code, key) for code in (INTERRUPTED, STEADY, STEADY)]
     caught, first, second = (int(child.stdout.readline()) for child in children)
     # Twice let go, the two others would be in it at once.
-    assert seg["total"] == first + second and caught > 20 and first and second
+    assert seg["total"] == first + second and caught > 20 and first and second, (caught, first, second)
     taken_within(seg, GENEROUS, "x")
 
 

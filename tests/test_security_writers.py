@@ -87,9 +87,9 @@ def test_the_lock_word_set_to_a_number_that_nobody_has_stops_nobody(seg, word):
 def test_f5_a_wait_for_a_lock_held_in_bad_faith_ends_with_ctrl_c(seg, key, peer, children):
     code = """
     segment = shmvar.attach(key)
-    print("up", flush=True)
-    sys.stdin.readline()
     try:
+        print("up", flush=True)
+        sys.stdin.readline()
         segment["held"] = 1
     except KeyboardInterrupt:
         print("interrupted")
@@ -239,7 +239,7 @@ def test_values_rewritten_while_they_are_read_are_plain_data_or_typed_errors(seg
     allowed = (shmvar.CorruptSegmentError, shmvar.UntrustedValueError)
     end = time.monotonic() + 2
     read = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or read <= 100:
         for index in range(1, 30):
             try:
                 value = segment.get(index)
@@ -247,7 +247,6 @@ def test_values_rewritten_while_they_are_read_are_plain_data_or_typed_errors(seg
             except allowed:
                 pass
             read += 1
-    assert read > 100
     """
     run(reader, key)
     children[-1].wait(30)

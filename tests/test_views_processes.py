@@ -198,7 +198,7 @@ try:
     while True:
         reader[1]
 except InterruptedError:
-    print(time.monotonic() - began < 4)
+    print(time.monotonic() - began < 8)  # others wait for 10 s
 """
     child = subprocess.Popen([sys.executable, "-c", code, key], stdout=subprocess.PIPE, text=True)
     value = bytes(64 * MIB)
