@@ -25,8 +25,6 @@ def threads_named(name):
 @pytest.mark.parametrize("change", ["put", "remove", "add", "put_many", "clear", "ttl", "other process"])
 def test_a_change_wakes_the_task_with_its_version(seg, key, readonly, change):
     seg["c"] = 1
-    if change == "ttl":
-        seg.put("c", 1, ttl=0.3)
     calls = {
         "put": lambda: seg.put("c", 2),
         "remove": lambda: seg.remove("c"),
@@ -39,6 +37,8 @@ def test_a_change_wakes_the_task_with_its_version(seg, key, readonly, change):
 
     async def main():
         with shmvar.attach(key, readonly=readonly) as handle:
+            if change == "ttl":
+                seg.put("c", 1, ttl=0.3)
             task = asyncio.create_task(handle.changed("c", 30))
             await asyncio.sleep(0.05)
             await asyncio.to_thread(calls[change])
@@ -279,7 +279,8 @@ except ZeroDivisionError:
     "in another thread": "t = threading.Thread(target=lambda: asyncio.run(main())); t.start(); t.join()",
     "in a daemon thread": """
 threading.Thread(target=lambda: asyncio.run(forever()), daemon=True).start()
-time.sleep(0.2)
+waits.wait(60)
+time.sleep(0.1)
 """,
     "by sys.exit": """
 try:
@@ -307,8 +308,12 @@ async def main(how=None):
     if {end == "with a loop that is left"}:
         for task in main.tasks: task.cancel()
         await asyncio.gather(*main.tasks, return_exceptions=True)
+waits = threading.Event()
 async def forever():
-    await asyncio.gather(*(s.changed(n) for n in range(5)))
+    tasks = [asyncio.ensure_future(s.changed(n)) for n in range(5)]
+    await asyncio.sleep(0.1)
+    waits.set()
+    await asyncio.gather(*tasks)
 {ENDS[end]}
 """
     done = helpers.run(code, key, timeout=40)
@@ -316,6 +321,7 @@ async def forever():
 
 
 def test_f17_a_coroutine_that_nobody_awaits_only_warns(seg):
+    helpers.until(lambda: not threads_named("shmvar"))  # of the tests before
     with pytest.warns(RuntimeWarning, match="never awaited"):
         seg.changed(1)
     assert not threads_named("shmvar")

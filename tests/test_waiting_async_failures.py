@@ -54,6 +54,10 @@ def test_a_failure_that_passes_leaves_every_task_watched(seg, calls, error, time
         handle = Failing(seg, error, times, [calls])
         tasks = [asyncio.create_task(_aio.changed(handle, n, 20, 0)) for n in range(3)]
         await asyncio.sleep(0.4)
+        for _ in range(1000):
+            if handle.failed:
+                break
+            await asyncio.sleep(0.02)
         assert 0 < handle.failed <= times
         began = time.monotonic()
         for n in range(3):
@@ -121,7 +125,10 @@ def test_a_task_that_waits_for_a_lock_is_watched_again(seg):
 
         async with seg.lock():
             task = asyncio.create_task(wait())
-            await asyncio.sleep(0.3)
+            for _ in range(1000):
+                await asyncio.sleep(0.02)
+                if handle.failed == 3:
+                    break
             assert not task.done() and handle.failed == 3
         await task
         assert not lock.locked()
