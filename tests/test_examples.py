@@ -61,8 +61,9 @@ def test_producers_and_workers_of_several_terminals_share_a_queue(seg, terminal)
 
 def test_the_item_of_a_killed_worker_is_done_by_another_and_that_of_a_stopped_one_is_not(seg, terminal):
     assert terminal("produce", "--items", 2).wait(60) == 0
-    first = terminal("work", "--seconds", 1000)
+    first = terminal("work", "--seconds", 10**6)
     helpers.until(lambda: seg[1][0] == "taken", 60)
+    time.sleep(0.3)  # it works now: stopped sooner, in the middle of the change, it would hold everybody up
     assert seg[1] == ("taken", "A 0", 1, 1)
     first.send_signal(signal.SIGSTOP)
     second = terminal("work", "--seconds", 0.01)
