@@ -8,7 +8,7 @@ use shmvar::{Index, Key, Plain, Segment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
@@ -84,6 +84,7 @@ impl Scene {
         let Some(Fresh { segment, .. }) = self.fresh.as_ref().filter(|_| operation.beside != Beside::Nothing) else {
             return act();
         };
+        let over = &AtomicBool::new(false);
         std::thread::scope(|scope| {
             if operation.beside == Beside::WaitsForLock {
                 // It is the child's first.
@@ -103,11 +104,21 @@ impl Scene {
                 return done;
             }
             let before = segment.version(1).unwrap();
-            let waiter = scope.spawn(move || segment.wait(1, Some(before), Some(Duration::from_secs(2))).unwrap());
+            let waiter = scope.spawn(move || {
+                loop {
+                    // Whatever has come is there: a wait that begins then sees it.
+                    let last = over.load(Ordering::Acquire);
+                    let seen = segment.wait(1, Some(before), Some(Duration::from_secs(1))).unwrap();
+                    if last || seen.is_some() {
+                        return seen;
+                    }
+                }
+            });
             let done = act();
             // Mended, if anything is to be.
             segment.check().unwrap();
             let now = segment.version(1).unwrap();
+            over.store(true, Ordering::Release);
             let seen = waiter.join().unwrap_or_else(|_| panic!("{what}: see above"));
             assert_eq!(seen, Some(now).filter(|now| *now != before), "{what}: what was waited for");
             done

@@ -243,17 +243,19 @@ pub static OPERATIONS: &[Operation] = &[
         "lock, let go, somebody is next",
         |s| {
             take(s, 1);
-            until_somebody_is_next(s);
+            until_somebody_is_next(s.segment());
         },
         |s| s.locks.clear(),
     )
     .changes_nothing()
     .beside(Beside::WaitsForLock)
     .only(LOCKS_AND_CHANGES),
-    op("lock, wait, and be handed it", |s| a_thread_holds(s, 300), |s| take(s, 1)).changes_nothing().only(LOCKS),
+    op("lock, wait, and be handed it", |s| a_thread_holds(s, until_somebody_next_sleeps), |s| take(s, 1))
+        .changes_nothing()
+        .only(LOCKS),
     op(
         "lock, wait in vain",
-        |s| a_thread_holds(s, 1_500),
+        |s| a_thread_holds(s, until_the_end),
         |s| {
             assert!(s.segment().lock(1, Some(Duration::from_millis(60))).unwrap().is_none());
         },

@@ -200,28 +200,30 @@ pub fn take<'a>(s: &mut Stage, name: impl Into<Index<'a>>) {
     s.locks.push(lock(s.segment.as_ref().unwrap(), name));
 }
 
-/// Another thread has the lock 1, if it was free, and lets it go so many milliseconds later.
-pub fn a_thread_holds(s: &mut Stage, millis: u64) {
+/// Another thread has the lock 1, if it was free, and lets it go when that has come.
+pub fn a_thread_holds(s: &mut Stage, until: fn(&Segment)) {
     let (segment, (tell, told)) = (existing(&s.key), std::sync::mpsc::channel());
     s.thread = Some(std::thread::spawn(move || {
         let guard = segment.lock(1, Some(Duration::ZERO)).unwrap();
         tell.send(()).unwrap();
-        std::thread::sleep(Duration::from_millis(millis));
+        if guard.is_some() {
+            until(&segment);
+        }
         drop(guard);
     }));
     told.recv().unwrap();
 }
 
 /// Bytes of the segment's file.
-pub fn bytes_at(s: &Stage, offset: u64, len: usize) -> Vec<u8> {
-    let file = std::fs::File::open(format!("/dev/shm/{}", s.segment().info().unwrap().name)).unwrap();
+fn bytes_at(segment: &Segment, offset: u64, len: usize) -> Vec<u8> {
+    let file = std::fs::File::open(format!("/dev/shm/{}", segment.info().unwrap().name)).unwrap();
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, offset).unwrap();
     bytes
 }
 
-pub fn until(mut come: impl FnMut() -> bool) {
-    for _ in 0..5_000 {
+fn until(mut come: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
         if come() {
             return;
         }
@@ -231,20 +233,31 @@ pub fn until(mut come: impl FnMut() -> bool) {
 }
 
 /// Some lock of an integer name has somebody who is next (format.md, "Slot").
-pub fn until_somebody_is_next(s: &mut Stage) {
-    let word = |offset| u64::from_le_bytes(bytes_at(s, offset, 8).try_into().unwrap());
+pub fn until_somebody_is_next(segment: &Segment) {
+    let word = |offset| u64::from_le_bytes(bytes_at(segment, offset, 8).try_into().unwrap());
     let geometry = shmvar::layout::Geometry::new(word(56)).unwrap();
     until(|| {
         let root = shmvar::layout::Root(word(4_160));
-        let table = bytes_at(s, geometry.granule_at(root.granule()), 32 << root.log2());
+        let table = bytes_at(segment, geometry.granule_at(root.granule()), 32 << root.log2());
         let next = |slot: &[u8]| slot[16] & 0x47 == 0x42 && slot[22..26] != [0xff; 4];
         table.chunks(32).any(next)
     });
 }
 
+/// And he has gone to sleep.
+pub fn until_somebody_next_sleeps(segment: &Segment) {
+    until_somebody_is_next(segment);
+    std::thread::sleep(Duration::from_millis(100));
+}
+
+/// Longer than whoever waits in vain.
+pub fn until_the_end(_: &Segment) {
+    std::thread::sleep(Duration::from_secs(50));
+}
+
 /// Some wake word says that somebody sleeps until a variable changes.
 pub fn until_somebody_waits(s: &mut Stage) {
-    until(|| bytes_at(s, 12_288, 4_096).chunks(16).any(|word| word[4] & 1 == 1));
+    until(|| bytes_at(s.segment(), 12_288, 4_096).chunks(16).any(|word| word[4] & 1 == 1));
 }
 
 pub fn watch(s: &mut Stage) {
