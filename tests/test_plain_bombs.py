@@ -184,7 +184,7 @@ BOMBS = {
     "a Decimal of a million digits": lambda: b"cdecimal\nDecimal\n" + text(b"7" * 1_000_000) + b"\x85R.",
     "Decimals that collide": lambda: (
         b"cdecimal\nDecimal\nq\x00\x8f("
-        + b"".join(b"h\x00" + text(b"%d" % (i * PRIME)) + b"\x85R" for i in range(1, 20_000))
+        + b"".join(b"h\x00" + text(b"%d" % (i * PRIME)) + b"\x85R" for i in range(1, 60_000))
         + b"\x90."
     ),
     "Decimals and a wide int that collide": lambda: (
