@@ -115,6 +115,16 @@ impl Attachment {
             .map_err(|e| Error::io("asking who is alive", e))
     }
 
+    /// Is whoever has this number dead? Not who lets go of it just now: he, and whoever has it next, changes its record.
+    pub fn died(&self, number: u32) -> Result<bool> {
+        let life = || {
+            let record = self.participant(number)?;
+            Some((record.state.load(Ordering::Acquire), record.generation.load(Ordering::Acquire)))
+        };
+        let before = life();
+        Ok(!self.alive(number)? && life() == before)
+    }
+
     /// This process's number, claimed now if it has none.
     pub fn member(&self, patience: &dyn Patience) -> Result<u32> {
         match self.member_now() {
