@@ -367,3 +367,14 @@ def test_buffers_that_are_no_arrays_come_back_as_pickle_has_them(big, size):
         assert window == data and window.readonly is not writable
     assert array.flags.writeable
     assert all(memoryview(found.memory).readonly for found in big.view(1)[::4])
+
+
+def test_a_tuple_that_is_in_itself_is_no_array_though_it_begins_with_one(seg):
+    for first in (np.zeros(3, "M8[s]"), np.arange(3), np.arange(LARGE), np.arange(6)[::2]):
+        inner = []
+        value = (first, inner)
+        inner.append(value)
+        seg["loop"] = value
+        view = seg.view("loop")
+        assert view[1][0] is view and not view[0].flags.writeable
+        assert seg["loop"][0].flags.writeable

@@ -138,12 +138,12 @@ pub fn sealing(stream: &[u8]) -> Option<Sealing> {
     let mut walk = Walk::new(stream);
     let (mut writable, mut whole) = (Vec::new(), Whole::Other { rebuilt: false });
     // So far only the name of what makes the value itself, or the first item of a short tuple: those have no mark before.
-    let (mut first, mut tuple) = (true, false);
+    let (mut first, mut called) = (true, false);
     loop {
         let (op, at, memory) = walk.next()?;
         match op {
             Op::Stop => {
-                let whole = if tuple && whole == Whole::Rebuilt { Whole::Other { rebuilt: true } } else { whole };
+                let whole = if !called && whole == Whole::Rebuilt { Whole::Other { rebuilt: true } } else { whole };
                 return Some(Sealing { writable, whole });
             }
             Op::ByteArray(_) if memory => writable.push(at),
@@ -155,7 +155,8 @@ pub fn sealing(stream: &[u8]) -> Option<Sealing> {
             },
             _ => {}
         }
-        (first, tuple) = (false, matches!(op, Op::TupleOf(_)));
+        // An array ends with the call or its state; a tuple with its length or, if it is in itself, its number in the memo.
+        (first, called) = (false, matches!(op, Op::Reduce | Op::Build));
     }
 }
 
@@ -275,6 +276,7 @@ mod tests {
         assert_eq!(whole(&[NAME, b"(\x97t\x52."]), Whole::Array);
         assert_eq!(whole(&[NAME, b"(\x97t\x52\x94h\x02(\x97t\x52\x94\x86\x94."]), Whole::Other { rebuilt: false });
         assert_eq!(whole(&[name, b"NK\0NR\x85."]), Whole::Other { rebuilt: true });
+        assert_eq!(whole(&[name, b"NK\0NR\x94N\x86\x940h\x03."]), Whole::Other { rebuilt: true });
         assert_eq!(whole(&[name, b"NK\0NR\x94Nb\x86\x94."]), Whole::Other { rebuilt: true });
         let short = framed(&[NAME, b"(\x96\x01\0\0\0\0\0\0\0at\x52."]);
         assert_eq!(sealing(&short), Some(Sealing { writable: vec![11 + NAME.len() + 1], whole: Whole::Array }));

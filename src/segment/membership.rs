@@ -115,14 +115,17 @@ impl Attachment {
             .map_err(|e| Error::io("asking who is alive", e))
     }
 
-    /// Is whoever has this number dead? Not who lets go of it just now: he, and whoever has it next, changes its record.
-    pub fn died(&self, number: u32) -> Result<bool> {
+    /// Is whoever has this number dead, while that is `still` so? Not who lets go of it just now: he, and whoever has it
+    /// next, changes its record.
+    pub fn died(&self, number: u32, still: impl FnOnce() -> bool) -> Result<bool> {
+        // SYNC: with the kernel's lock of the byte, between the two looks: who lets go stores `state` before he unlocks it,
+        // who claims moves `generation` after he locked it, and before he can have anything `still` asks for.
         let life = || {
             let record = self.participant(number)?;
             Some((record.state.load(Ordering::Acquire), record.generation.load(Ordering::Acquire)))
         };
         let before = life();
-        Ok(!self.alive(number)? && life() == before)
+        Ok(!self.alive(number)? && still() && life() == before)
     }
 
     /// This process's number, claimed now if it has none.
