@@ -325,6 +325,51 @@ impl<'a> Arena<'a> {
     /// the zones in use.
     pub fn plan_take(&self, order: u32, state: Entry, change: &mut Change) -> Result<Option<(u64, Entry)>> {
         let Some((granule, found)) = self.find_free(order)? else { return Ok(None) };
+        self.plan_take_from(granule, found, order, state, change)
+    }
+
+    /// Plans to take one granule whose pages are known to be present, wherever it lies. `None`: there is none at hand.
+    pub fn plan_take_present(&self, state: Entry, change: &mut Change) -> Result<Option<(u64, Entry)>> {
+        let Some((granule, found)) = self.find_present()? else { return Ok(None) };
+        self.plan_take_from(granule, found, 0, state, change)
+    }
+
+    /// A free span whose first granule is present, the smallest ones first.
+    fn find_present(&self) -> Result<Option<(u64, Entry)>> {
+        // So many absent spans are passed over in one search: more cost more than the pages that they would save.
+        let mut looks = 512;
+        for order in 0..ZONE_ORDER {
+            let (first, words) = free_bits(order);
+            for zone in 0..self.zones() {
+                if self.group(zone / 64)?.kinds[KIND_FREE + order as usize].load(Ordering::Relaxed) >> (zone % 64) & 1 == 0 {
+                    continue;
+                }
+                for (number, word) in self.zone(zone)?.free[first..first + words].iter().enumerate() {
+                    let mut bits = word.load(Ordering::Relaxed);
+                    while bits != 0 && looks > 0 {
+                        let granule = zone * ZONE + ((number as u64 * 64 + u64::from(bits.trailing_zeros())) << order);
+                        let entry = self.entry(granule)?;
+                        let free = entry.state() == SpanState::Free && entry.order() == order;
+                        if free && entry.present() >= pages_of(0) && self.fits(granule, order, self.zones()) {
+                            return Ok(Some((granule, entry)));
+                        }
+                        bits &= bits - 1;
+                        looks -= 1;
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn plan_take_from(
+        &self,
+        granule: u64,
+        found: Entry,
+        order: u32,
+        state: Entry,
+        change: &mut Change,
+    ) -> Result<Option<(u64, Entry)>> {
         let mut present = found.present();
         // CRASH: the order of these edits is of no matter, the intent makes them all.
         for half in (order..found.order()).rev() {

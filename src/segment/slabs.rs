@@ -85,10 +85,7 @@ impl Writer<'_> {
     pub fn slab_from_free(&mut self, class: usize) -> Result<bool> {
         let mut change = self.change();
         let slab = Entry::new(SpanState::Slab, 0);
-        let Some((granule, taken)) = self.arena().plan_take(0, slab, &mut change)? else { return Ok(false) };
-        if taken.present() < pages_of(0) {
-            return Ok(false);
-        }
+        let Some((granule, _)) = self.arena().plan_take_present(slab, &mut change)? else { return Ok(false) };
         // `plan_take` put the granule's own edit last.
         let Some(edit) = change.spans.pop() else { return Ok(false) };
         self.plan_slab(granule, edit.before, class, &mut change)?;
