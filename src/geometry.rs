@@ -2,8 +2,8 @@
 
 use crate::hash;
 use crate::layout::{
-    BLOCK_EDITS, CLASSES, FORMAT, FREE_WORDS, GRANULE, INLINE_MAX, IntentArea, PAGE, PARTICIPANTS, PIN_UNITS,
-    SLAB_HEAD, SLOT, SLOTS_MIN_LOG2, SPAN_EDITS, State, WAKE_WORDS, ZONE, at,
+    BLOCK_EDITS, CLASSES, DEPTH_MAX, FORMAT, GRANULE, INLINE_MAX, IntentArea, KIND_RUN, LEAF_MAX, PARTICIPANTS,
+    PIN_UNITS, READERS, SLAB_HEAD, SLOT, SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at, slab_granules,
 };
 
 /// Where everything is, from the number of granules alone. In process memory, never re-read from the segment.
@@ -33,9 +33,9 @@ impl Geometry {
         }
         let zones_max = granules / ZONE;
         let groups = zones_max.div_ceil(64);
-        let zone_meta = (at::SUMMARY + groups * 512).next_multiple_of(GRANULE);
-        let pins = zone_meta + zones_max * GRANULE;
-        let pin_stride = (granules / 8).next_multiple_of(PAGE);
+        let zone_meta = (at::SUMMARY + groups * 1_024).next_multiple_of(GRANULE);
+        let pins = zone_meta + zones_max * ZONE_META;
+        let pin_stride = (granules / 8).next_multiple_of(GRANULE);
         let arena = (pins + pin_stride * u64::from(PARTICIPANTS)).next_multiple_of(2 << 20);
         let length = arena + granules * GRANULE;
         Some(Geometry { granules, zones_max, zone_meta, pins, pin_stride, arena, length })
@@ -50,7 +50,13 @@ impl Geometry {
     /// File offset of a zone's metadata.
     #[inline(always)]
     pub fn zone_at(&self, zone: u64) -> u64 {
-        self.zone_meta + zone * GRANULE
+        self.zone_meta + zone * ZONE_META
+    }
+
+    /// Offset of a participant's reader words.
+    #[inline(always)]
+    pub fn readers_at(&self, number: u32) -> u64 {
+        at::READERS + u64::from(number) * 8 * READERS as u64
     }
 
     /// Offset of a participant's record.
@@ -60,25 +66,26 @@ impl Geometry {
 
     /// Bytes of one of the 128 parts of a pin bitmap: whole pages.
     pub fn pin_unit(&self) -> u64 {
-        self.pin_stride.div_ceil(PIN_UNITS).next_multiple_of(PAGE)
+        self.pin_stride.div_ceil(PIN_UNITS).next_multiple_of(GRANULE)
     }
 }
 
 /// A number that differs where any constant of the format differs.
 pub fn fingerprint() -> u64 {
     let mut text = format!(
-        "{FORMAT} {GRANULE} {ZONE} {PAGE} {PARTICIPANTS} {PIN_UNITS} {SLOTS_MIN_LOG2} {INLINE_MAX} {SLOT} {SLAB_HEAD} \
-         {SPAN_EDITS} {BLOCK_EDITS} {FREE_WORDS} {WAKE_WORDS} {} {} {} {} {} {} {}",
+        "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
+         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {KIND_RUN} {WAKE_WORDS} {} {} {} {} {} {} {} {}",
         at::STATE,
         at::INTENT,
         at::WAKE,
         at::PARTICIPANTS,
+        at::READERS,
         at::SUMMARY,
         std::mem::offset_of!(State, watch),
-        std::mem::offset_of!(IntentArea, cursor),
+        std::mem::offset_of!(IntentArea, spans),
     );
-    for class in CLASSES {
-        text.push_str(&format!(" {class}"));
+    for (class, size) in CLASSES.iter().enumerate() {
+        text.push_str(&format!(" {size}/{}", slab_granules(class)));
     }
     hash::of_bytes([u64::from(FORMAT), usize::BITS as u64], text.as_bytes())
 }
@@ -89,9 +96,9 @@ mod tests {
 
     #[test]
     fn geometry_refuses_what_it_cannot_address() {
-        assert!(Geometry::new(0).is_none() && Geometry::new(1023).is_none() && Geometry::new(1 << 32).is_none());
-        assert!(Geometry::new(u64::MAX - 1023).is_none());
-        let geometry = Geometry::new(1 << 22).unwrap();
+        assert!(Geometry::new(0).is_none() && Geometry::new(4095).is_none() && Geometry::new(1 << 32).is_none());
+        assert!(Geometry::new(u64::MAX - 4095).is_none());
+        let geometry = Geometry::new(1 << 24).unwrap();
         assert_eq!(geometry.length - geometry.arena, 64 << 30);
         assert!(geometry.pin_unit() * PIN_UNITS >= geometry.pin_stride);
     }

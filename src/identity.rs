@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn identity() -> (Identity, Status) {
-        let geometry = Geometry::new(1024).unwrap();
+        let geometry = Geometry::new(1 << 22).unwrap();
         let key = Key::Text("état".into());
         let (id, hash_key) = ([7; 16], [1, 2]);
         let size = geometry.length;

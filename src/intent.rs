@@ -1,6 +1,6 @@
 //! A change, described whole before it is made: whoever finds it makes it, once or twice, with the same result.
 
-use crate::layout::{BLOCK_EDITS, Entry, IntentArea, Root, SPAN_EDITS, State};
+use crate::layout::{BLOCK_EDITS, Entry, IntentArea, LeafWord, Root, SPAN_EDITS, State};
 use crate::slot::Content;
 use crate::sync::{Ordering, fence};
 
@@ -31,12 +31,53 @@ pub struct SpanEdit {
 #[allow(missing_docs, reason = "docs/format.md, state")]
 pub struct Counters {
     pub root: Root,
+    pub names: Root,
     pub zones: u64,
     pub version: u64,
     pub used: u64,
     pub count: u64,
-    pub fill: u64,
     pub expiring: u64,
+}
+
+/// What a leaf counts, absolute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LeafCounts {
+    /// Slots that are not empty.
+    pub fill: u64,
+    /// Those of them that hold something.
+    pub entries: u64,
+}
+
+impl LeafCounts {
+    /// As a leaf's head says.
+    #[inline]
+    pub fn unpack(word: u64) -> Self {
+        LeafCounts { fill: word >> 32, entries: word & u64::from(u32::MAX) }
+    }
+
+    /// As a leaf's head says it.
+    #[inline]
+    pub fn pack(self) -> u64 {
+        self.fill << 32 | self.entries
+    }
+}
+
+/// Words of a directory that change, absolute: the first half of them to one leaf, the second to another, or the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "docs/format.md, intent")]
+pub struct Words {
+    pub at: u64,
+    pub count: u64,
+    pub word: [LeafWord; 2],
+}
+
+/// A table whose variables were all removed, and where taking it apart goes on, absolute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doomed {
+    /// Its root, or 0.
+    pub root: u64,
+    /// Number of the directory's word `<< 32 |` slot.
+    pub at: u64,
 }
 
 /// How far a batch is, absolute.
@@ -44,14 +85,20 @@ pub struct Counters {
 pub struct Progress {
     /// Odd while it is applied.
     pub many: u64,
-    /// 0: none; `granule << 8 | 1`: the list there; 2: all variables are removed.
+    /// 0: none; `granule << 8 | 1`: the list there.
     pub batch: u64,
-    /// Entries, or slots, that are done.
+    /// Entries that are done.
     pub cursor: u64,
 }
 
+/// Of `counts`: they stay as they are.
+const UNCHANGED: u64 = u64::MAX;
 /// Of `lengths`: the change has a [`Progress`].
 const MOVES_ON: u64 = 1 << 63;
+/// Of `lengths`: it has [`Words`].
+const HAS_WORDS: u64 = 1 << 62;
+/// Of `lengths`: it has a [`Doomed`].
+const HAS_DOOMED: u64 = 1 << 61;
 
 impl Counters {
     /// As they are: the caller holds the lock.
@@ -59,11 +106,11 @@ impl Counters {
     pub fn read(state: &State) -> Self {
         Counters {
             root: Root(state.root.load(Ordering::Relaxed)),
+            names: Root(state.names.load(Ordering::Relaxed)),
             zones: state.zones.load(Ordering::Relaxed),
             version: state.version.load(Ordering::Relaxed),
             used: state.used.load(Ordering::Relaxed),
             count: state.count.load(Ordering::Relaxed),
-            fill: state.fill.load(Ordering::Relaxed),
             expiring: state.expiring.load(Ordering::Relaxed),
         }
     }
@@ -74,16 +121,22 @@ impl Counters {
 pub struct Change {
     /// File offset of the slot that changes, and what it becomes.
     pub slot: Option<(u64, Content)>,
+    /// File offset of that slot's leaf, and what it counts then; `None`: as before.
+    pub leaf: Option<(u64, Option<LeafCounts>)>,
     /// What the counters become.
     pub counters: Counters,
     /// The first `block_count` count.
     pub blocks: [BlockEdit; BLOCK_EDITS],
     /// At most 2.
     pub block_count: usize,
-    /// At most 64.
+    /// At most 8.
     pub spans: Vec<SpanEdit>,
     /// Of a batch that is begun, goes on, or ends with this change.
     pub progress: Option<Progress>,
+    /// Directory words.
+    pub words: Option<Words>,
+    /// Of a table that is taken apart.
+    pub doomed: Option<Doomed>,
 }
 
 impl Change {
@@ -92,7 +145,17 @@ impl Change {
     pub fn new(counters: Counters) -> Self {
         // Not `Default::default()`: what it makes is copied from one place on the stack to the next.
         let blocks = [BlockEdit { granule: 0, block: 0, set: false }; BLOCK_EDITS];
-        Change { slot: None, counters, blocks, block_count: 0, spans: Vec::new(), progress: None }
+        Change {
+            slot: None,
+            leaf: None,
+            counters,
+            blocks,
+            block_count: 0,
+            spans: Vec::new(),
+            progress: None,
+            words: None,
+            doomed: None,
+        }
     }
 
     /// Adds a block edit.
@@ -128,9 +191,13 @@ impl Change {
         for (to, from) in area.content[1..].iter().zip(content.rest) {
             to.store(from, relaxed);
         }
+        let (leaf, counts) = self.leaf.unwrap_or_default();
+        area.leaf.store(leaf, relaxed);
+        area.counts.store(counts.map_or(UNCHANGED, LeafCounts::pack), relaxed);
         let c = &self.counters;
-        let fields = [&area.root, &area.zones, &area.version, &area.used, &area.count, &area.fill, &area.expiring];
-        for (field, value) in fields.iter().zip([c.root.0, c.zones, c.version, c.used, c.count, c.fill, c.expiring]) {
+        let fields = [&area.root, &area.names, &area.zones, &area.version, &area.used, &area.count, &area.expiring];
+        let values = [c.root.0, c.names.0, c.zones, c.version, c.used, c.count, c.expiring];
+        for (field, value) in fields.iter().zip(values) {
             field.store(value, relaxed);
         }
         let mut lengths = (self.block_count as u64) << 32 | self.spans.len() as u64;
@@ -139,6 +206,18 @@ impl Change {
             area.many.store(progress.many, relaxed);
             area.batch.store(progress.batch, relaxed);
             area.cursor.store(progress.cursor, relaxed);
+        }
+        if let Some(words) = &self.words {
+            lengths |= HAS_WORDS;
+            area.words_at.store(words.at, relaxed);
+            area.words.store(words.count, relaxed);
+            area.word[0].store(words.word[0].0, relaxed);
+            area.word[1].store(words.word[1].0, relaxed);
+        }
+        if let Some(doomed) = &self.doomed {
+            lengths |= HAS_DOOMED;
+            area.doomed.store(doomed.root, relaxed);
+            area.doomed_at.store(doomed.at, relaxed);
         }
         area.lengths.store(lengths, relaxed);
         for (to, edit) in area.blocks.iter().zip(&self.blocks[..self.block_count]) {
@@ -168,11 +247,11 @@ impl Change {
         let block_count = ((lengths >> 32) as usize & 0xff).min(BLOCK_EDITS);
         let mut change = Change::new(Counters {
             root: Root(area.root.load(relaxed)),
+            names: Root(area.names.load(relaxed)),
             zones: area.zones.load(relaxed),
             version: area.version.load(relaxed),
             used: area.used.load(relaxed),
             count: area.count.load(relaxed),
-            fill: area.fill.load(relaxed),
             expiring: area.expiring.load(relaxed),
         });
         change.progress = (lengths & MOVES_ON != 0).then(|| Progress {
@@ -180,6 +259,18 @@ impl Change {
             batch: area.batch.load(relaxed),
             cursor: area.cursor.load(relaxed),
         });
+        change.words = (lengths & HAS_WORDS != 0).then(|| Words {
+            at: area.words_at.load(relaxed),
+            count: area.words.load(relaxed),
+            word: [LeafWord(area.word[0].load(relaxed)), LeafWord(area.word[1].load(relaxed))],
+        });
+        change.doomed = (lengths & HAS_DOOMED != 0)
+            .then(|| Doomed { root: area.doomed.load(relaxed), at: area.doomed_at.load(relaxed) });
+        let leaf = area.leaf.load(relaxed);
+        if leaf != 0 {
+            let counts = Some(area.counts.load(relaxed)).filter(|counts| *counts != UNCHANGED);
+            change.leaf = Some((leaf, counts.map(LeafCounts::unpack)));
+        }
         let slot = area.slot.load(relaxed);
         if slot != 0 {
             change.slot = Some((slot, Self::content(area)));

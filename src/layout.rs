@@ -9,42 +9,51 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// `\x89SHMVAR\n`
 pub const MAGIC: [u8; 8] = *b"\x89SHMVAR\n";
 /// The version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Reads differently where bytes are in another order.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
-/// Bytes of a granule.
-pub const GRANULE: u64 = 16_384;
+/// Bytes of a granule: a page, as the format counts them.
+pub const GRANULE: u64 = 4_096;
+/// The same, where the kernel is asked for memory.
+pub const PAGE: u64 = GRANULE;
 /// Granules of a zone.
-pub const ZONE: u64 = 1_024;
-/// Bytes of a page, as the format counts them.
-pub const PAGE: u64 = 4_096;
-/// log2 of a zone's granules: a span of this order is a whole zone.
-pub const ZONE_ORDER: u32 = 10;
-/// Highest order a span can have: 2^22 zones' worth is never reached.
-pub const ORDER_MAX: u32 = 31;
+pub const ZONE: u64 = 4_096;
+/// Bytes of a zone's metadata.
+pub const ZONE_META: u64 = 45_056;
 /// Participant numbers are below this.
 pub const PARTICIPANTS: u32 = 1_024;
+/// Reader words of a participant.
+pub const READERS: usize = 64;
 /// Equal parts of a pin bitmap that are made present one by one.
 pub const PIN_UNITS: u64 = 128;
-/// Fewest slots of a table.
-pub const SLOTS_MIN_LOG2: u32 = 9;
+/// Most granules of a leaf.
+pub const LEAF_MAX: u64 = 16;
+/// Most bits that a directory looks at.
+pub const DEPTH_MAX: u32 = 26;
 /// Most bytes of a pickle inside a slot.
 pub const INLINE_MAX: usize = 14;
 /// Bytes of a slot, and what every variable is charged for it.
 pub const SLOT: u64 = 32;
+/// Slots of a granule; in a leaf's first one, one is its head.
+pub const SLOTS_OF_GRANULE: u64 = GRANULE / SLOT;
 /// Bytes of a slab's bitmap.
 pub const SLAB_HEAD: u64 = 64;
-/// Block sizes of slabs.
-pub const CLASSES: [u16; 32] = [
-    32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536,
-    1808, 2040, 2328, 2720, 3264, 4080, 5440, 8160, 16320,
+/// Block sizes of slabs: a step is at most a sixth, so that no record wastes more of its block. The larger ones are what so many
+/// equal blocks of a slab come to.
+pub const CLASSES: [u16; 67] = [
+    32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 240, 256, 280, 320, 360, 392,
+    424, 464, 504, 560, 624, 680, 736, 816, 904, 960, 1016, 1088, 1160, 1248, 1360, 1480, 1632, 1808, 2040, 2336, 2512,
+    2728, 2976, 3272, 3632, 4088, 4672, 5032, 5456, 5952, 6544, 7272, 8184, 9352, 10072, 10912, 11904, 13096, 14552,
+    16376, 18712, 21832,
 ];
 /// Largest record of a slab; a larger one takes a span.
-pub const RECORD_MAX: u64 = 16_320;
+pub const RECORD_MAX: u64 = 21_832;
 /// Most span edits of one change.
-pub const SPAN_EDITS: usize = 64;
+pub const SPAN_EDITS: usize = 8;
 /// Most block edits of one change.
 pub const BLOCK_EDITS: usize = 2;
+/// Versions stay below this: a slot's word has room for no more.
+pub const VERSION_MAX: u64 = 1 << 52;
 /// Set in the lock word while somebody waits.
 pub const WAITERS: u32 = 1 << 31;
 
@@ -60,8 +69,10 @@ pub mod at {
     pub const WAKE: u64 = 12_288;
     /// [`super::Participant`] records.
     pub const PARTICIPANTS: u64 = 16_384;
+    /// Reader words.
+    pub const READERS: u64 = 81_920;
     /// Summary words.
-    pub const SUMMARY: u64 = 81_920;
+    pub const SUMMARY: u64 = 606_208;
 }
 
 /// A type that may be looked at in shared memory: only atomics inside, any bytes are a value of it.
@@ -84,8 +95,10 @@ pub struct State {
     /// 0, or the owner's number + 1, and [`WAITERS`].
     pub lock: AtomicU32,
     _lock_line: [AtomicU32; 15],
-    /// The table: see [`Root`].
+    /// The table of the variables: see [`Root`].
     pub root: AtomicU64,
+    /// The table of the names.
+    pub names: AtomicU64,
     /// Zones in use.
     pub zones: AtomicU64,
     /// Bytes that may be charged.
@@ -94,18 +107,26 @@ pub struct State {
     pub participants_top: AtomicU32,
     /// 1 once unlinked.
     pub gone: AtomicU32,
-    _read_line: [AtomicU64; 4],
+    /// 0: nothing is evicted.
+    pub evict: AtomicU32,
+    _read_word: AtomicU32,
+    _read_line: [AtomicU64; 2],
     /// Last version given.
     pub version: AtomicU64,
     /// Sum of charges.
     pub used: AtomicU64,
     /// Variables.
     pub count: AtomicU64,
-    /// Slots that are not empty.
-    pub fill: AtomicU64,
     /// Variables that expire.
     pub expiring: AtomicU64,
-    _count_line: [AtomicU64; 3],
+    /// 0, or a table whose variables were all removed.
+    pub doomed: AtomicU64,
+    /// Where taking it apart goes on.
+    pub doomed_at: AtomicU64,
+    /// Variables that were evicted.
+    pub evicted: AtomicU64,
+    /// Grows when somebody begins to give sticky granules back.
+    pub trims: AtomicU64,
     /// Odd while a batch is applied.
     pub many: AtomicU64,
     /// Which batch is applied: see [`crate::intent::Progress`].
@@ -115,7 +136,9 @@ pub struct State {
     /// Slept on by watchers.
     pub watch: AtomicU32,
     _watch: AtomicU32,
-    _many_line: [AtomicU64; 4],
+    /// Granules of spans that are retired.
+    pub retired: AtomicU64,
+    _many_line: [AtomicU64; 3],
 }
 
 /// Shared, 256 of them at 12,288: who waits for a change, or for a lock.
@@ -152,10 +175,18 @@ pub const WAKE_WORDS: u64 = 256;
 /// Shared: a variable's place in the table.
 #[repr(C, align(32))]
 pub struct Slot {
-    /// `version << 1 | busy`.
+    /// `moves << 53 | version << 1 | busy`.
     pub word: AtomicU64,
     /// Index, tag and contents.
     pub rest: [AtomicU64; 3],
+}
+
+/// Shared: what a leaf begins with, as long as a slot.
+#[repr(C, align(32))]
+pub struct LeafHead {
+    /// Slots that are not empty `<< 32 |` those of them that hold something.
+    pub counts: AtomicU64,
+    _rest: [AtomicU64; 3],
 }
 
 /// Shared: one span edit of the intent.
@@ -180,8 +211,14 @@ pub struct IntentArea {
     pub slot: AtomicU64,
     /// The slot's new words.
     pub content: [AtomicU64; 4],
+    /// File offset of the slot's leaf, 0 for none.
+    pub leaf: AtomicU64,
+    /// Its new counts.
+    pub counts: AtomicU64,
     /// New root.
     pub root: AtomicU64,
+    /// New root of the names.
+    pub names: AtomicU64,
     /// New number of zones.
     pub zones: AtomicU64,
     /// New last version.
@@ -190,22 +227,31 @@ pub struct IntentArea {
     pub used: AtomicU64,
     /// New number of variables.
     pub count: AtomicU64,
-    /// New number of filled slots.
-    pub fill: AtomicU64,
-    /// Block edits `<< 32 |` span edits; bit 63: the batch moves on.
+    /// New number of variables that expire.
+    pub expiring: AtomicU64,
+    /// Block edits `<< 32 |` span edits; bits 61 to 63: which of the next groups count.
     pub lengths: AtomicU64,
     /// `granule << 32 | set << 31 | block`.
     pub blocks: [AtomicU64; BLOCK_EDITS],
-    /// Span map entries that change.
-    pub spans: [SpanEditArea; SPAN_EDITS],
-    /// New number of variables that expire.
-    pub expiring: AtomicU64,
-    /// Where `lengths` says so: new `many`.
+    /// New `many`.
     pub many: AtomicU64,
     /// New batch.
     pub batch: AtomicU64,
     /// New cursor.
     pub cursor: AtomicU64,
+    /// New doomed table.
+    pub doomed: AtomicU64,
+    /// And how far it is taken apart.
+    pub doomed_at: AtomicU64,
+    /// File offset of the first directory word that changes.
+    pub words_at: AtomicU64,
+    /// How many do.
+    pub words: AtomicU64,
+    /// What the first half of them becomes, and the second.
+    pub word: [AtomicU64; 2],
+    _pad: [AtomicU64; 4],
+    /// Span map entries that change.
+    pub spans: [SpanEditArea; SPAN_EDITS],
 }
 
 /// Shared: a process attached for writing.
@@ -228,7 +274,14 @@ pub struct Participant {
     _pad: AtomicU64,
 }
 
-/// Shared: a slab's bitmap, at the start of its granule.
+/// Shared: who of a participant's threads is inside of a section.
+#[repr(C, align(64))]
+pub struct Readers {
+    /// Odd: inside.
+    pub words: [AtomicU64; READERS],
+}
+
+/// Shared: a slab's bitmap, at its start.
 #[repr(C, align(64))]
 pub struct SlabHead {
     /// Bit b: block b holds a record.
@@ -239,32 +292,66 @@ pub struct SlabHead {
 #[repr(C, align(64))]
 pub struct Group {
     /// One word per kind.
-    pub kinds: [AtomicU64; 64],
+    pub kinds: [AtomicU64; 128],
 }
+
+/// Of [`Group::kinds`], behind the classes: the longest run of free granules is at least `2^(kind - this)`.
+pub const KIND_RUN: usize = 96;
+/// How many kinds of runs there are: up to a whole zone.
+pub const RUN_KINDS: usize = 13;
+
+/// Words of a bitmap of a zone's granules.
+pub const ZONE_WORDS: usize = ZONE as usize / 64;
 
 /// Shared: metadata of a zone.
 #[repr(C, align(64))]
 pub struct ZoneMeta {
     /// Span map.
     pub entries: [AtomicU64; ZONE as usize],
-    /// Per class: slabs with a free block.
-    pub classes: [[AtomicU64; 16]; 32],
-    /// Free spans of order 0..9, one after the other: see [`free_bits`].
-    pub free: [AtomicU64; FREE_WORDS],
+    /// Granules that are free.
+    pub free: [AtomicU64; ZONE_WORDS],
+    /// Granules whose page is known to be present.
+    pub present: [AtomicU64; ZONE_WORDS],
+    /// Granules that readers may still look into, whatever they are now.
+    pub sticky: [AtomicU64; ZONE_WORDS],
+    /// Sticky granules that were freed since [`State::trims`] last grew.
+    pub fresh: [AtomicU64; ZONE_WORDS],
+    /// Per class: slabs with a free block, one bit for four granules.
+    pub rooms: [[AtomicU64; 16]; CLASSES.len()],
 }
 
-/// Words of the free-span bitmaps of a zone.
-pub const FREE_WORDS: usize = 36;
-
-/// First word and number of words of the bitmap of free spans of `order` (below 10) in a zone.
-#[inline]
-pub const fn free_bits(order: u32) -> (usize, usize) {
-    match order {
-        0 => (0, 16),
-        1 => (16, 8),
-        2 => (24, 4),
-        3 => (28, 2),
-        n => (26 + n as usize, 1),
+#[cfg(loom)]
+impl IntentArea {
+    /// All zeros: for the models.
+    pub fn zeroed() -> Self {
+        let zero = || AtomicU64::new(0);
+        IntentArea {
+            valid: zero(),
+            serial: zero(),
+            slot: zero(),
+            content: std::array::from_fn(|_| zero()),
+            leaf: zero(),
+            counts: zero(),
+            root: zero(),
+            names: zero(),
+            zones: zero(),
+            version: zero(),
+            used: zero(),
+            count: zero(),
+            expiring: zero(),
+            lengths: zero(),
+            blocks: std::array::from_fn(|_| zero()),
+            many: zero(),
+            batch: zero(),
+            cursor: zero(),
+            doomed: zero(),
+            doomed_at: zero(),
+            words_at: zero(),
+            words: zero(),
+            word: std::array::from_fn(|_| zero()),
+            _pad: std::array::from_fn(|_| zero()),
+            spans: std::array::from_fn(|_| SpanEditArea { granule: zero(), before: zero(), after: zero() }),
+        }
     }
 }
 
@@ -274,54 +361,124 @@ macro_rules! shared {
         unsafe impl Shared for $name {}
     )*};
 }
-shared!(State, WakeWord, Bell, Slot, SpanEditArea, IntentArea, Participant, SlabHead, Group, ZoneMeta);
+shared!(
+    State,
+    WakeWord,
+    Bell,
+    Slot,
+    LeafHead,
+    SpanEditArea,
+    IntentArea,
+    Participant,
+    Readers,
+    SlabHead,
+    Group,
+    ZoneMeta
+);
 
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(size_of::<State>() == 256);
-    assert!(offset_of!(State, root) == 64 && offset_of!(State, gone) == 92);
-    assert!(offset_of!(State, version) == 128 && offset_of!(State, many) == 192);
-    assert!(offset_of!(State, expiring) == 160 && offset_of!(State, cursor) == 208 && offset_of!(State, watch) == 216);
+    assert!(offset_of!(State, root) == 64 && offset_of!(State, zones) == 80 && offset_of!(State, gone) == 100);
+    assert!(offset_of!(State, version) == 128 && offset_of!(State, doomed) == 160 && offset_of!(State, many) == 192);
+    assert!(offset_of!(State, cursor) == 208 && offset_of!(State, watch) == 216);
     assert!(size_of::<WakeWord>() == 16 && at::WAKE + 16 * WAKE_WORDS == at::PARTICIPANTS);
-    assert!(offset_of!(IntentArea, expiring) == 1_664 && offset_of!(Participant, locks) == 48);
-    assert!(size_of::<Slot>() == SLOT as usize);
-    assert!(offset_of!(IntentArea, lengths) == 104 && offset_of!(IntentArea, spans) == 128);
-    assert!(size_of::<IntentArea>() <= PAGE as usize);
-    assert!(size_of::<Participant>() == 64);
-    assert!(at::PARTICIPANTS + PARTICIPANTS as u64 * 64 == at::SUMMARY);
-    assert!(size_of::<Group>() == 512 && size_of::<SlabHead>() == SLAB_HEAD as usize);
-    assert!(offset_of!(ZoneMeta, classes) == 8_192 && offset_of!(ZoneMeta, free) == 12_288);
-    assert!(size_of::<ZoneMeta>() <= GRANULE as usize);
+    assert!(size_of::<Slot>() == SLOT as usize && size_of::<LeafHead>() == SLOT as usize);
+    assert!(offset_of!(IntentArea, leaf) == 56 && offset_of!(IntentArea, lengths) == 128);
+    assert!(offset_of!(IntentArea, many) == 152 && offset_of!(IntentArea, words_at) == 192);
+    assert!(offset_of!(IntentArea, spans) == 256 && size_of::<IntentArea>() <= GRANULE as usize);
+    assert!(size_of::<Participant>() == 64 && offset_of!(Participant, locks) == 48 && size_of::<Readers>() == 512);
+    assert!(at::PARTICIPANTS + PARTICIPANTS as u64 * 64 == at::READERS);
+    assert!(at::READERS + PARTICIPANTS as u64 * 512 == at::SUMMARY);
+    assert!(size_of::<Group>() == 1_024 && size_of::<SlabHead>() == SLAB_HEAD as usize);
+    assert!(offset_of!(ZoneMeta, free) == 32_768 && offset_of!(ZoneMeta, rooms) == 34_816);
+    assert!(size_of::<ZoneMeta>() <= ZONE_META as usize && ZONE_META.is_multiple_of(GRANULE));
 };
 
-/// Which table is in force.
+/// Which table is in force: its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root(pub u64);
 
 impl Root {
     /// Packs.
-    pub const fn new(granule: u32, log2: u32, generation: u32) -> Self {
-        Root((granule as u64) << 32 | (log2 as u64 & 0xff) << 24 | (generation as u64 & 0xff_ffff))
+    pub const fn new(granule: u64, depth: u32, generation: u32) -> Self {
+        Root(granule << 32 | (depth as u64 & 0xff) << 24 | (generation as u64 & 0xff_ffff))
     }
-    /// First granule of the table.
+    /// First granule of the directory.
     #[inline(always)]
     pub const fn granule(self) -> u64 {
         self.0 >> 32
     }
-    /// log2 of the number of slots.
+    /// log2 of the number of its words.
     #[inline(always)]
-    pub const fn log2(self) -> u32 {
+    pub const fn depth(self) -> u32 {
         (self.0 >> 24) as u32 & 0xff
     }
-    /// Changes with every new table.
+    /// Changes with every new directory.
     pub const fn generation(self) -> u32 {
         self.0 as u32 & 0xff_ffff
     }
+    /// Which of its words is a hash's.
+    #[inline(always)]
+    pub const fn word_of(self, hash: u64) -> u64 {
+        // In two steps: a shift by 64 is none.
+        hash >> 1 >> (63 - (self.depth() & 63))
+    }
+}
+
+/// A word of a directory: a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafWord(pub u64);
+
+impl LeafWord {
+    /// Packs.
+    pub const fn new(granule: u64, depth: u32, size: u64, generation: u64) -> Self {
+        LeafWord(granule << 32 | (depth as u64) << 26 | size << 18 | (generation & 0x3_ffff))
+    }
+    /// Its first granule.
+    #[inline(always)]
+    pub const fn granule(self) -> u64 {
+        self.0 >> 32
+    }
+    /// How many first bits of the hash all in it have in common.
+    pub const fn depth(self) -> u32 {
+        (self.0 >> 26) as u32 & 0x3f
+    }
+    /// Its granules: 1 to [`LEAF_MAX`], or damaged.
+    #[inline(always)]
+    pub const fn size(self) -> u64 {
+        self.0 >> 18 & 0xff
+    }
+    /// Changes with every new leaf.
+    pub const fn generation(self) -> u64 {
+        self.0 & 0x3_ffff
+    }
+    /// Its slots.
+    #[inline(always)]
+    pub const fn slots(self) -> u64 {
+        self.size() * SLOTS_OF_GRANULE - 1
+    }
+}
+
+/// Granules of a slab of this class.
+#[inline(always)]
+pub const fn slab_granules(class: usize) -> u64 {
+    match CLASSES[class] {
+        0..=2_040 => 4,
+        2_041..=8_184 => 16,
+        _ => 32,
+    }
+}
+
+/// Are all pages of such a slab obtained before it is one?
+#[inline(always)]
+pub const fn slab_is_whole(class: usize) -> bool {
+    CLASSES[class] <= 504
 }
 
 /// Blocks of a slab of this class.
-#[inline]
+#[inline(always)]
 pub fn blocks_of(class: usize) -> u64 {
     u64::from(BLOCKS[class])
 }
@@ -331,7 +488,8 @@ const BLOCKS: [u16; CLASSES.len()] = {
     let mut blocks = [0; CLASSES.len()];
     let mut class = 0;
     while class < CLASSES.len() {
-        blocks[class] = ((GRANULE - SLAB_HEAD) / CLASSES[class] as u64) as u16;
+        let blocks_in = (slab_granules(class) * GRANULE - SLAB_HEAD) / CLASSES[class] as u64;
+        blocks[class] = if blocks_in > 512 { 512 } else { blocks_in as u16 };
         class += 1;
     }
     blocks
@@ -361,9 +519,9 @@ pub fn class_of(len: u64) -> usize {
     CLASSES.partition_point(|&size| u64::from(size) < len)
 }
 
-/// The smallest order whose span holds `bytes`.
-pub fn order_of(bytes: u64) -> u32 {
-    bytes.div_ceil(GRANULE).max(1).next_power_of_two().trailing_zeros()
+/// Granules of a span that holds so many bytes.
+pub fn granules_of(bytes: u64) -> u64 {
+    bytes.div_ceil(GRANULE).max(1)
 }
 
 #[cfg(test)]
@@ -376,7 +534,7 @@ mod tests {
         for (class, &size) in CLASSES.iter().enumerate() {
             assert_eq!(class_of(u64::from(size)), class);
             assert!(blocks_of(class) >= 1 && blocks_of(class) <= 512);
-            assert!(SLAB_HEAD + blocks_of(class) * u64::from(size) <= GRANULE);
+            assert!(SLAB_HEAD + blocks_of(class) * u64::from(size) <= slab_granules(class) * GRANULE);
         }
         for len in 0..=RECORD_MAX {
             assert_eq!(class_of(len), CLASSES.partition_point(|&size| u64::from(size) < len), "{len}");
@@ -384,14 +542,12 @@ mod tests {
     }
 
     #[test]
-    fn free_bitmaps_of_a_zone_do_not_overlap() {
-        let mut next = 0;
-        for order in 0..ZONE_ORDER {
-            let (first, words) = free_bits(order);
-            assert_eq!(first, next);
-            assert_eq!(words as u64, (ZONE >> order).div_ceil(64));
-            next += words;
-        }
-        assert_eq!(next, FREE_WORDS);
+    fn roots_and_words_keep_their_fields_apart() {
+        let root = Root::new(u64::from(u32::MAX), 26, u32::MAX);
+        assert_eq!((root.granule(), root.depth(), root.generation()), (u64::from(u32::MAX), 26, 0xff_ffff));
+        assert_eq!((root.word_of(u64::MAX), Root::new(1, 0, 1).word_of(u64::MAX)), ((1 << 26) - 1, 0));
+        let word = LeafWord::new(u64::from(u32::MAX), 26, LEAF_MAX, u64::MAX);
+        assert_eq!((word.granule(), word.depth(), word.size()), (u64::from(u32::MAX), 26, LEAF_MAX));
+        assert_eq!((word.generation(), word.slots()), (0x3_ffff, 2_047));
     }
 }

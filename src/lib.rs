@@ -70,6 +70,8 @@ mod os;
 #[cfg(all(feature = "python", not(loom)))]
 mod py;
 #[cfg(not(loom))]
+mod runs;
+#[cfg(not(loom))]
 mod segment;
 
 #[cfg(all(feature = "crash-points", not(loom)))]
@@ -78,6 +80,10 @@ pub use crate::segment::Held;
 #[cfg(all(fuzzing, feature = "python", not(loom)))]
 #[doc(hidden)]
 pub use py::fuzz_plain;
+
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub use crate::segment::TableOf;
 
 #[cfg(not(loom))]
 pub use crate::{

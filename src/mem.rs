@@ -4,7 +4,7 @@
 //! compiler cannot reason about: a plain `memcpy` of racing bytes is undefined in the language, an opaque one is not.
 
 use crate::error::{Error, Result};
-use crate::layout::{GRANULE, IntentArea, Shared, State, at};
+use crate::layout::{GRANULE, IntentArea, Shared, Slot, State, at};
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +43,17 @@ impl Mem {
         }
         // SAFETY: in bounds and aligned; `Shared` types have no invalid values and are only atomics.
         Ok(unsafe { &*self.base.add(offset as usize).cast::<T>() })
+    }
+
+    /// So many slots, one after the other, from this offset on.
+    #[inline(always)]
+    pub fn slots(&self, offset: u64, count: u64) -> Result<&[Slot]> {
+        let bytes = count * size_of::<Slot>() as u64;
+        if !offset.is_multiple_of(align_of::<Slot>() as u64) || offset > self.len || self.len - offset < bytes {
+            return Err(outside(offset));
+        }
+        // SAFETY: in bounds and aligned; a slot has no invalid values and is only atomics.
+        Ok(unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).cast::<Slot>(), count as usize) })
     }
 
     /// The state line block.
@@ -197,6 +208,28 @@ impl Mem {
     /// The address of an offset, for system calls that want one.
     pub fn address(&self, offset: u64, len: usize) -> Result<*mut u8> {
         self.range(offset, len)
+    }
+}
+
+/// A private copy of something shared, filled by a call of the system.
+pub struct Copied<T>(Box<MaybeUninit<T>>);
+
+impl<T: Shared> Copied<T> {
+    /// All zeros.
+    pub fn new() -> Self {
+        Copied(Box::new(MaybeUninit::zeroed()))
+    }
+
+    /// Its bytes, to be filled.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: so many bytes, initialised, and borrowed as a whole.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), size_of::<T>()) }
+    }
+
+    /// What they are.
+    pub fn get(&self) -> &T {
+        // SAFETY: `Shared` types have no invalid values, and all bytes are initialised.
+        unsafe { self.0.assume_init_ref() }
     }
 }
 

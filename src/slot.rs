@@ -8,6 +8,10 @@ use crate::sync::{Ordering, fence};
 
 /// Set in a slot's word while its contents change.
 pub const BUSY: u64 = 1;
+/// Moves of a record are counted from this bit of the word on.
+const MOVES_AT: u32 = 53;
+/// In so many bits.
+const MOVES_BITS: u32 = 64 - MOVES_AT;
 /// In the tag: the index is text.
 pub const TEXT: u64 = 1 << 3;
 /// In the tag: the record begins with an expiry.
@@ -15,7 +19,7 @@ pub const EXPIRES: u64 = 1 << 4;
 /// In the tag: the record holds out-of-band buffers.
 pub const BUFFERS: u64 = 1 << 5;
 
-/// In the tag: a lock, and the index is its name.
+/// In the tag: a name, of a lock, not the index of a variable.
 pub const LOCK: u64 = 1 << 6;
 /// The whole word of the tag, in a tombstone that a lock of an integer name left: all else in it is as it was.
 pub const LET_GO: u64 = 1 | LOCK;
@@ -35,7 +39,7 @@ pub enum Kind {
 /// A private copy of a slot's four words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Content {
-    /// `version << 1 | busy`.
+    /// `moves << 53 | version << 1 | busy`.
     pub word: u64,
     /// Index, tag and contents.
     pub rest: [u64; 3],
@@ -130,14 +134,21 @@ impl Content {
         Content { word: 0, rest: [0, 1, 0] }
     }
 
-    /// With this version, not busy.
+    /// With this version, not busy, never moved.
     pub fn with_version(self, version: u64) -> Self {
         Content { word: version << 1, ..self }
     }
 
     /// The version.
+    #[inline(always)]
     pub fn version(&self) -> u64 {
-        self.word >> 1
+        self.word << MOVES_BITS >> (MOVES_BITS + 1)
+    }
+
+    /// The same variable with its record at another place: another word, the same version.
+    pub fn moved_to(self, granule: u64, block: u64) -> Self {
+        let [index, tag, _] = self.rest;
+        Content { word: self.word.wrapping_add(1 << MOVES_AT), rest: [index, tag, granule << 16 | block] }
     }
 
     /// What for.
@@ -248,6 +259,10 @@ mod tests {
         assert_eq!((content.key_len(), content.record_len()), (1024, (1 << 40) - 1));
         assert_eq!((content.granule(), content.block()), (u64::from(u32::MAX), 509));
         assert_eq!(content.prefix_len(), 1032);
+        let moved = content.with_version((1 << 52) - 1).moved_to(5, 6);
+        assert_eq!((moved.version(), moved.granule(), moved.block()), ((1 << 52) - 1, 5, 6));
+        assert_eq!((0..2_048).fold(moved, |moved, _| moved.moved_to(5, 6)), moved, "the count goes round");
+        assert_ne!(moved.moved_to(5, 6).word, moved.word);
         let inline = Content::inline(-1, 0, &[7; 14]).with_version(3);
         assert_eq!((inline.kind(), inline.version(), inline.charge()), (Kind::Inline, 3, 32));
         assert_eq!(inline.inline_bytes().0[2..], [7; 14]);

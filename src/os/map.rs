@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::os::object::{self, Status};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
-use rustix::mm::{Advice, MremapFlags};
+use rustix::mm::{Advice, MapFlags, MremapFlags, ProtFlags};
 #[cfg(feature = "python")]
 use std::sync::{
     OnceLock,
@@ -66,6 +66,15 @@ impl Mapping {
         std::mem::forget(map);
         mapping.keep_out_of_dumps()?;
         Ok(mapping)
+    }
+
+    /// Zeros of this process alone, which take memory where something is stored.
+    pub fn private(len: u64) -> Result<Self> {
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
+        // SAFETY: fresh anonymous memory, at an address of the kernel's choice.
+        let ptr = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), len as usize, access, flags) }
+            .map_err(|e| no_room(&e.to_string(), len))?;
+        Ok(Mapping { ptr: ptr.cast(), len: len as usize })
     }
 
     /// A core dump would make every page of the reserve present.

@@ -71,6 +71,15 @@ pub fn limits() -> (Option<u64>, Option<u64>) {
     (getrlimit(Resource::As).current, getrlimit(Resource::Fsize).current)
 }
 
+/// Every thread of every process has passed a full barrier, or stands still behind one, when this returns. False: the system
+/// has no such call (a filter, or a kernel with `nohz_full`). It takes some milliseconds.
+pub fn barrier_everywhere() -> bool {
+    // MEMBARRIER_CMD_GLOBAL, of linux/membarrier.h, since Linux 4.3: needs no registration of those who are to pass it.
+    const GLOBAL: libc::c_long = 1;
+    // SAFETY: a system call that takes three numbers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0 as libc::c_long, 0 as libc::c_long) == 0 }
+}
+
 /// The C library's `ftok`: a key from a file and a project byte.
 ///
 /// # Errors

@@ -90,6 +90,12 @@ impl PySegmentInfo {
     fn held(&self) -> u64 {
         self.0.held
     }
+
+    #[doc = stub!(SegmentInfo.spare)]
+    #[getter]
+    fn spare(&self) -> u64 {
+        self.0.spare
+    }
     #[doc = stub!(SegmentInfo.locks)]
     #[getter]
     fn locks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -103,13 +109,13 @@ impl PySegmentInfo {
     #[doc = stub!(SegmentInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["key", "name", "size", "used", "free", "count", "perm", "uid", "created_at", "attached"];
-        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "locks"]))
+        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "spare", "locks"]))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
         let info = &self.0;
-        let words =
-            [info.size, info.used, info.free, info.count, info.created_at, info.largest_put, info.resident, info.held];
+        let sizes = [info.size, info.used, info.free, info.largest_put, info.resident, info.held, info.spare];
+        let words = (info.count, info.created_at, sizes);
         let locks = info.locks.iter().map(|(name, pid)| Ok((index_object(py, name)?, *pid)));
         let locks = locks.collect::<PyResult<Vec<_>>>()?;
         let halves = [info.perm, info.uid, info.attached];
@@ -268,11 +274,11 @@ fn again<'py>(
 pub fn _segment_info(
     key: &Bound<'_, PyAny>,
     name: String,
-    words: [u64; 8],
+    words: (u64, u64, [u64; 7]),
     halves: [u32; 3],
     locks: Vec<(Bound<'_, PyAny>, u32)>,
 ) -> PyResult<PySegmentInfo> {
-    let [size, used, free, count, created_at, largest_put, resident, held] = words;
+    let (count, created_at, [size, used, free, largest_put, resident, held, spare]) = words;
     let ([perm, uid, attached], key) = (halves, convert::key(key)?);
     let locks = locks.iter().map(|(name, pid)| Ok((convert::index(name)?.to_owned(), *pid)));
     let locks = locks.collect::<PyResult<Vec<_>>>()?;
@@ -290,6 +296,7 @@ pub fn _segment_info(
         largest_put,
         resident,
         held,
+        spare,
         locks,
     }))
 }

@@ -51,6 +51,12 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // Every read is made with the interpreter attached: where it has a lock, by one thread at a time. A build that may be
+        // without one says so by its name, whether it has one now or not.
+        let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;
+        if !flags.contains('t') {
+            crate::segment::section::one_reader_at_a_time();
+        }
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

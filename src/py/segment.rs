@@ -9,8 +9,9 @@ use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::lock::PyLock;
 use crate::py::patience::PyPatience;
 use crate::py::together::{self, Given};
+use crate::segment::wander::Wander;
 use crate::segment::{Condition, Patience, Segment, Stuck};
-use pyo3::exceptions::{PyKeyError, PyTypeError};
+use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
@@ -281,16 +282,26 @@ impl PySegment {
         self.inner.for_change().map_err(|error| self.error(py, error))?;
         let mut stuck = Stuck::default();
         loop {
-            let indexes = self.indexes(py)?;
-            if indexes.is_empty() {
-                return Err(PyKeyError::new_err("popitem(): the segment is empty"));
-            }
-            for index in indexes {
-                if let Some((value, version)) = self.read(&index)? {
-                    if self.take_away(&index, Condition::Version(version))? {
+            let mut anywhere = [0; 8];
+            crate::os::random(&mut anywhere).map_err(|error| self.error(py, error))?;
+            let mut wander = Wander::new(u64::from_ne_bytes(anywhere));
+            let (mut unreadable, mut lost) = (None, false);
+            while let Some(index) = self.call(py, |patience| self.inner.attachment()?.wander(&mut wander, patience))? {
+                let index = convert::index_object(py, &index)?.into_bound(py);
+                match self.read(&index) {
+                    Ok(Some((value, version))) if self.take_away(&index, Condition::Version(version))? => {
                         return Ok((index, value));
                     }
+                    // Taken, or changed, by somebody else meanwhile: another one, then.
+                    Ok(_) => lost = true,
+                    // No memory, no access, or a stopped process: nothing of this value.
+                    Err(error) if !is_of_the_value(py, &error) => return Err(error),
+                    // It stays for who can read it; all others are handed out first.
+                    Err(error) => unreadable = unreadable.or(Some(error)),
                 }
+            }
+            if !lost {
+                return Err(unreadable.unwrap_or_else(|| PyKeyError::new_err("popitem(): the segment is empty")));
             }
             self.again(py, &mut stuck)?;
         }
@@ -511,7 +522,7 @@ impl PySegment {
 
     #[doc = stub!(Segment.detach)]
     fn detach(&self, py: Python<'_>) {
-        py.detach(|| self.inner.detach());
+        self.inner.detach_with(|slow| py.detach(slow));
     }
 
     #[doc = stub!(Segment.destroy)]
@@ -523,6 +534,13 @@ impl PySegment {
     fn check(&self, py: Python<'_>) -> PyResult<PyCheckReport> {
         self.call(py, |patience| self.inner.check_with(patience)).map(PyCheckReport)
     }
+}
+
+/// Is it the value that cannot be read, and not the segment?
+fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
+        && !error.is_instance_of::<PyMemoryError>(py)
+        && !error.is_instance_of::<PyOSError>(py)
 }
 
 impl PySegment {

@@ -9,7 +9,7 @@ use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::{Condition, Stored};
 use crate::segment::expiry::expiry_in;
 use crate::segment::read::Got;
-use crate::segment::table::Place;
+use crate::segment::table::Spot;
 use crate::slot::{Content, Kind};
 
 /// What can be added.
@@ -58,7 +58,8 @@ impl Attachment {
         if !name.is_text() {
             let hash = name.hash(self.identity.hash_key);
             let mut writer = self.write(patience)?;
-            if let Place::Taken(offset, old) = writer.place_of(&name, hash, &mut Scratch::new())? {
+            let place = writer.place_of(&name, hash, &mut Scratch::new())?;
+            if let Spot::Taken(_, old) = place.spot {
                 if old.kind() == Kind::Inline {
                     let (bytes, len) = old.inline_bytes();
                     let Some(sum) = Number::of(&bytes[2..2 + len]).and_then(|number| number.plus(amount)) else {
@@ -68,7 +69,7 @@ impl Attachment {
                     debug_assert!(pickle.as_slice().len() <= INLINE_MAX);
                     let content = Content::inline(old.rest[0] as i64, 0, pickle.as_slice());
                     let mut change = writer.change();
-                    writer.replace(offset, content, Some(&old), &mut change)?;
+                    writer.replace(&place, content, &mut change)?;
                     drop(writer);
                     self.ring_changed(hash);
                     return Ok(Some(sum));

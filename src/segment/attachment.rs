@@ -13,7 +13,7 @@ use crate::os::object::{self, Status};
 use crate::segment::holds::Held;
 use crate::segment::pins::PinTable;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -147,14 +147,18 @@ pub struct Attachment {
     pub pins: ForkMutex<PinTable>,
     /// Where the next look after the others begins.
     pub looked_after: AtomicU32,
-    /// Spans that this process has filled, by their first granule.
-    pub met: ForkMutex<HashSet<u64>>,
+    /// Spans that this process has filled, by their first granule: how many it had.
+    pub met: ForkMutex<HashMap<u64, u64>>,
     /// Where each class had a free block last: looked at before the bitmaps are searched.
     pub slab_hints: [AtomicU32; CLASSES.len()],
-    /// The root of a table that could not grow for lack of memory.
-    pub crowded_root: AtomicU64,
-    /// The last root that was found sound.
-    pub sound_root: AtomicU64,
+    /// The directory's word of a leaf that could not grow for lack of memory.
+    pub crowded_leaf: AtomicU64,
+    /// The last roots that were found sound, of the variables and of the names.
+    pub sound_roots: [AtomicU64; 2],
+    /// No number was to be had: not asked for again before this, in milliseconds of `os::monotonic_ms`.
+    pub unnumbered: AtomicU64,
+    /// Bytes that this process has freed since it last looked whether too much is kept.
+    pub freed: AtomicU64,
     /// Handles that are not detached.
     pub handles: AtomicU64,
 }

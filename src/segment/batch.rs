@@ -3,36 +3,36 @@
 use crate::error::{Error, Result};
 use crate::intent::Progress;
 use crate::key::{Index, Name};
-use crate::layout::{CLASSES, GRANULE, PAGE, Slot, SpanState, class_of, order_of};
+use crate::layout::{CLASSES, GRANULE, SpanState, blocks_of, class_of, granules_of};
 use crate::mem::Scratch;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::batch_list::{Entry, List, Reader};
 use crate::segment::change::Stored;
 use crate::segment::fill::Filled;
-use crate::segment::growth::{is_crowded, is_full};
+use crate::segment::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::segment::publish::{Form, Plan, limit_reached};
 use crate::segment::room::Turns;
-use crate::segment::table::{Place, record_at};
+use crate::segment::table::{Spot, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
-/// `batch`, while every variable is removed.
-const CLEAR: u64 = 2;
 /// In `batch`: the list in the span at `batch >> 8`.
 const LIST: u64 = 1;
 /// Slots that a batch looks at for each of its entries, on average. In a table of which 15/16 are used (Knuth 6.4, linear
 /// probing) it is 129 for what is missing; a forged one shall not keep who holds the lock busy for hours.
 const LOOKS: u64 = 512;
+/// And before the first of them: those of a leaf.
+const LOOKS_FIRST: u64 = 4_096;
 
 /// What lacks before a batch can begin.
 enum Lack {
     Nothing,
-    /// Room in the table for so many more.
-    Table(u64),
-    /// A free block of this class.
-    Block(usize),
+    /// Room in these leaves: the hash of one in it, and for how many more.
+    Leaves(Vec<(Leaf, u64, u64)>),
+    /// So many free blocks of this class.
+    Blocks(usize, u64),
     /// So much of the limit, of which so much is free.
     Limit(u64, u64),
 }
@@ -93,12 +93,12 @@ impl Attachment {
             }
             let lack = writer.lack(&plans, &needs)?;
             if let Lack::Nothing = lack {
-                let (granule, pages) = spans.last().map_or((0, 0), |filled| (filled.span.granule, filled.pages));
+                let granule = spans.last().map_or(0, |filled| filled.span.granule);
                 writer.begin(granule << 8 | LIST)?;
                 // From here on it will be made, whoever dies: the spans are the batch's.
                 spans.into_iter().for_each(|filled| filled.span.keep());
                 let mut entries = list.0.into_iter();
-                let outcome = writer.carry_on(pages, || Ok(entries.next()));
+                let outcome = writer.carry_on(|| Ok(entries.next()));
                 writer.or_drop(outcome)?;
                 drop(writer);
                 plans.iter().for_each(|plan| self.ring_changed(plan.hash));
@@ -133,33 +133,43 @@ impl Attachment {
         }
         match lack {
             Lack::Nothing => Ok(()),
-            Lack::Table(more) => match self.grow(&self.table()?, more, patience) {
-                // No memory for a larger one: it may still do.
-                Err(Error::Full { .. }) if !std::mem::replace(&mut needs.crowded, true) => Ok(()),
-                other => other,
-            },
-            Lack::Block(class) => self.refill(class, patience),
+            Lack::Leaves(leaves) => {
+                for (leaf, hash, more) in leaves {
+                    match self.grow_for(&leaf, hash, more, patience) {
+                        // No memory for a larger one: it may still do.
+                        Err(Error::Full { .. }) if !std::mem::replace(&mut needs.crowded, true) => return Ok(()),
+                        other => other?,
+                    }
+                }
+                Ok(())
+            }
+            Lack::Blocks(class, lacks) => {
+                for _ in 0..lacks.div_ceil(blocks_of(class)) {
+                    patience.interrupted()?;
+                    let made = self.write(patience)?.slab_from_free(class)?;
+                    if !made {
+                        self.refill(class, true, patience)?;
+                    }
+                }
+                Ok(())
+            }
             Lack::Limit(needed, free) => Err(limit_reached(needed, free, self.state().limit.load(Ordering::Relaxed))),
         }
     }
 
-    /// Removes every variable, at one instant.
-    pub fn clear(&self, patience: &dyn Patience) -> Result<()> {
-        let mut writer = self.write(patience)?;
-        writer.begin(CLEAR)?;
-        let outcome = writer.carry_on_clearing();
-        writer.or_drop(outcome)?;
-        drop(writer);
-        self.ring_all();
-        let (state, table) = (self.state(), self.table()?);
-        let (fill, count) = (state.fill.load(Ordering::Relaxed), state.count.load(Ordering::Relaxed));
-        let slots = table.mask + 1;
-        if is_full(fill, slots / 2) && count < slots / 16 {
-            // Mostly tombstones: a clean table costs less than passing over them. Without memory for one, they stay.
-            let _inside = self.enter();
-            match self.grow(&table, 1, patience) {
-                Err(Error::Full { .. }) => {}
-                other => other?,
+    /// Room for so many more hashes of a leaf, which are spread like any others: it is split until each part has room.
+    fn grow_for(&self, leaf: &Leaf, hash: u64, more: u64, patience: &dyn Patience) -> Result<()> {
+        self.grow(leaf, hash, TableOf::Variables, more, patience)?;
+        let (depth, half) = (leaf.word.depth(), more / 2);
+        for bit in [0, 1] {
+            let hash = if depth == 0 { bit << 63 } else { hash >> (64 - depth) << (64 - depth) | bit << (63 - depth) };
+            let (part, fill) = {
+                let _writer = self.write(patience)?;
+                let part = self.leaf_of(hash, TableOf::Variables)?;
+                (part, self.counts_of(&part)?.fill)
+            };
+            if part.word.depth() > depth && is_full(fill.saturating_add(half), part.slots) {
+                self.grow_for(&part, hash, half, patience)?;
             }
         }
         Ok(())
@@ -170,22 +180,24 @@ impl Writer<'_> {
     /// What lacks? No block is counted on that comes free meanwhile.
     fn lack(&mut self, plans: &[Plan<'_>], needs: &Needs) -> Result<Lack> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
-            while !self.arena().has_blocks(class, *needed)? {
-                if !self.slab_from_free(class)? {
-                    return Ok(Lack::Block(class));
-                }
+            let lacks = self.arena().lacks_blocks(class, *needed)?;
+            if lacks > 0 {
+                return Ok(Lack::Blocks(class, lacks));
             }
         }
         let counters = self.change().counters;
-        let slots = self.att.table()?.mask + 1;
-        let (mut more, mut old_charge, mut new_charge, mut looks) = (0, 0_u64, 0_u64, slots);
+        let mut leaves: HashMap<u64, (Leaf, u64, u64)> = HashMap::new();
+        let (mut old_charge, mut new_charge, mut looks) = (0_u64, 0_u64, LOOKS_FIRST);
         for plan in plans {
             looks += LOOKS;
             let place = self.place_within(&plan.name, plan.hash, &mut Scratch::new(), &mut looks)?;
-            if matches!(place, Place::None) {
-                return Ok(Lack::Table(1));
+            if matches!(place.spot, Spot::None) {
+                // Whatever its leaf counts.
+                return Ok(Lack::Leaves(vec![(place.leaf, plan.hash, 1)]));
             }
-            more += u64::from(place.content().is_none());
+            if place.content().is_none() {
+                leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
+            }
             old_charge = old_charge.saturating_add(place.content().map_or(0, |old| old.charge()));
             new_charge = new_charge.saturating_add(plan.charge());
         }
@@ -194,11 +206,14 @@ impl Writer<'_> {
         if new_charge > limit.saturating_sub(others) {
             return Ok(Lack::Limit(new_charge, limit.saturating_sub(counters.used)));
         }
-        let fill = counters.fill.saturating_add(more);
-        if more > 0 && (is_crowded(fill, slots) || (!needs.crowded && is_full(fill, slots))) {
-            return Ok(Lack::Table(more));
+        let mut full = Vec::new();
+        for (leaf, hash, more) in leaves.into_values() {
+            let fill = self.att.counts_of(&leaf)?.fill.saturating_add(more);
+            if is_crowded(fill, leaf.slots) || (!needs.crowded && is_full(fill, leaf.slots)) {
+                full.push((leaf, hash, more));
+            }
         }
-        Ok(Lack::Nothing)
+        Ok(if full.is_empty() { Lack::Nothing } else { Lack::Leaves(full) })
     }
 
     /// From here on the batch will be made, whoever dies.
@@ -224,10 +239,7 @@ impl Writer<'_> {
     /// Brings what a dead writer began to its end. Called after the intent was repaired, before anybody is buried.
     #[cold]
     pub fn finish_batch(&mut self) -> Result<()> {
-        let outcome = match self.progress().batch {
-            CLEAR => self.carry_on_clearing(),
-            _ => self.carry_on_from_span(),
-        };
+        let outcome = self.carry_on_from_span();
         self.att.ring_later.store(true, Ordering::Relaxed);
         self.or_drop(outcome)
     }
@@ -236,7 +248,7 @@ impl Writer<'_> {
     /// Any other error is this process's own: the next one does it.
     fn or_drop(&mut self, outcome: Result<()>) -> Result<()> {
         if matches!(outcome, Err(Error::Corrupt(_))) && self.progress().batch != 0 {
-            self.end(None)?;
+            self.end(false)?;
         }
         outcome
     }
@@ -247,23 +259,23 @@ impl Writer<'_> {
         let Progress { batch, cursor, .. } = self.progress();
         let granule = batch >> 8;
         let span = self.arena().entry(granule)?;
-        let fits = self.arena().fits(granule, span.order(), self.arena().zones());
+        let fits = self.arena().fits(granule, span.len(), self.arena().zones());
         if batch & 0xff != LIST || span.state() != SpanState::Filling || !fits {
             return Err(damaged());
         }
         let att = self.att;
-        let most = GRANULE << span.order();
+        let most = GRANULE * span.len();
         let mut reader =
             Reader::new(most, move |at, to: &mut [u8]| att.read_arena(granule, at, to))?.ok_or_else(damaged)?;
         for _ in 0..cursor {
             reader.next()?.ok_or_else(damaged)?;
         }
-        self.carry_on(0, || reader.next())
+        self.carry_on(|| reader.next())
     }
 
-    /// Makes the entries that are not made yet, and ends the batch. `pages` of the list are known to be present.
-    fn carry_on(&mut self, pages: u64, mut next: impl FnMut() -> Result<Option<Entry>>) -> Result<()> {
-        let (mut emptied, mut looks) = (HashSet::new(), self.att.table()?.mask + 1);
+    /// Makes the entries that are not made yet, and ends the batch.
+    fn carry_on(&mut self, mut next: impl FnMut() -> Result<Option<Entry>>) -> Result<()> {
+        let (mut emptied, mut looks) = (HashSet::new(), LOOKS_FIRST);
         while let Some(entry) = next()? {
             let cursor = self.progress().cursor.saturating_add(1);
             looks += LOOKS;
@@ -272,7 +284,7 @@ impl Writer<'_> {
             }
             crash_point!("batch-step");
         }
-        self.end(Some((self.progress().batch >> 8, pages)))?;
+        self.end(true)?;
         // Kept until now: a block that was counted on must not have gone with its slab.
         for granule in emptied {
             let _ = self.release_slab(granule);
@@ -292,14 +304,9 @@ impl Writer<'_> {
         let old = place.content();
         let mut change = self.change();
         change.progress = Some(Progress { cursor, ..self.progress() });
-        let offset = match place {
-            Place::Taken(offset, _) | Place::Tombstone(offset) => offset,
-            Place::Fresh(offset) => {
-                change.counters.fill = change.counters.fill.saturating_add(1);
-                offset
-            }
-            Place::None => return Err(Error::corrupt("the table has no room for a batch that had begun")),
-        };
+        if matches!(place.spot, Spot::None) {
+            return Err(Error::corrupt("the table has no room for a batch that had begun"));
+        }
         let content = match content.kind() {
             Kind::Inline => content,
             Kind::Record => {
@@ -317,55 +324,32 @@ impl Writer<'_> {
                 let granule = content.granule();
                 let before = self.arena().entry(granule)?;
                 let len = content.lead().saturating_add(content.record_len());
-                let fits = self.arena().fits(granule, before.order(), self.arena().zones());
-                if before.state() != SpanState::Filling || !fits || order_of(len) > before.order() {
+                let fits = self.arena().fits(granule, before.len(), self.arena().zones());
+                if before.state() != SpanState::Filling || !fits || granules_of(len) != before.len() {
                     return Err(Error::corrupt(format_args!("a span of a batch: {before:?}")));
                 }
-                let pages = before.present().max(len.div_ceil(PAGE));
-                self.publish_span(granule, pages, &mut change)?;
+                self.publish_span(granule, &mut change)?;
                 content
             }
         };
-        self.replace_only(offset, content, old.as_ref(), &mut change)?;
+        self.replace_only(&place, content, &mut change)?;
         Ok(old)
     }
 
-    /// Removes the variables that are not removed yet, and ends the batch.
-    fn carry_on_clearing(&mut self) -> Result<()> {
-        let table = self.att.table()?;
-        loop {
-            let progress = self.progress();
-            if progress.cursor > table.mask {
-                return self.end(None);
-            }
-            // To the next variable: slots without one need no step of their own.
-            let mut number = progress.cursor;
-            let found = loop {
-                if number > table.mask {
-                    break None;
-                }
-                let offset = table.slot_at(number);
-                let slot = self.att.mem.at::<Slot>(offset)?;
-                if let Some(content) = slot.copy().filter(Content::is_variable) {
-                    break Some((offset, content));
-                }
-                number += 1;
-            };
-            let Some((offset, content)) = found else { return self.end(None) };
-            self.discard(offset, &content, Some(Progress { cursor: number + 1, ..progress }))?;
-            crash_point!("batch-step");
-        }
-    }
-
-    /// The batch is made, or dropped: its list goes.
-    fn end(&mut self, list: Option<(u64, u64)>) -> Result<()> {
+    /// The batch is made, or dropped: of one that was made, the list goes.
+    fn end(&mut self, made: bool) -> Result<()> {
         let mut change = self.change();
         let many = self.att.state().many.load(Ordering::Relaxed);
+        let granule = self.progress().batch >> 8;
         change.progress = Some(Progress { many: (many | 1).wrapping_add(1), batch: 0, cursor: 0 });
-        if let Some((granule, pages)) = list {
+        if made {
             let entry = self.arena().entry(granule)?;
             if entry.state() == SpanState::Filling {
-                self.arena().plan_free(granule, entry, entry.order(), entry.present().max(pages), &mut change)?;
+                // Its pages are there: whoever filled it wrote all of them.
+                if self.arena().fits(granule, entry.len(), self.arena().zones()) {
+                    self.arena().set_present(granule, entry.len(), true)?;
+                }
+                self.arena().plan_free(granule, entry, &mut change);
             }
         }
         self.commit(&change)?;

@@ -8,12 +8,11 @@ use crate::mem::Scratch;
 use crate::os::fork;
 use crate::segment::attachment::{Attachment, Inside, Patience};
 use crate::segment::fill::Filled;
-use crate::segment::growth::{is_crowded, is_full};
+use crate::segment::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::segment::publish::{Form, Plan};
 use crate::segment::room::Turns;
-use crate::segment::table::{Place, Table};
+use crate::segment::table::{Place, Spot};
 use crate::segment::writer::Writer;
-use crate::slot::{Content, Kind};
 use std::sync::atomic::Ordering;
 
 /// What a put stores: the parts of a value's bytes, one after the other.
@@ -36,9 +35,21 @@ pub enum Condition {
     Version(u64),
 }
 
-/// Free memory that stays present at least.
-const WARM_MIN: u64 = 64 << 20;
-/// Smaller values leave too little to look.
+/// Free memory that stays present at least. (The guide says 64 MiB: so much may be freed before somebody looks.)
+const WARM_MIN: u64 = 60 << 20;
+/// Lets others go on as the caller does, and is not interrupted.
+struct Uninterrupted<'a>(&'a dyn Patience);
+
+impl Patience for Uninterrupted<'_> {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.0.outside(slow);
+    }
+    fn interrupted(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Before so much was freed it is too little to look.
 const WARM_FROM: u64 = 1 << 20;
 
 impl Attachment {
@@ -76,20 +87,11 @@ impl Attachment {
                 }
                 continue;
             }
-            let offset = match place {
-                Place::Taken(offset, _) | Place::Tombstone(offset) => offset,
-                Place::Fresh(_) | Place::None => {
-                    let table = self.table()?;
-                    if let Some(room) = self.wants_room(&table, &place, change.counters.fill, in_vain) {
-                        self.step_out(writer, &mut inside);
-                        in_vain = !self.make_room_in_table(&table, room, &mut collected, patience)?;
-                        continue;
-                    }
-                    let Place::Fresh(offset) = place else { return Err(Error::corrupt("the table")) };
-                    change.counters.fill = change.counters.fill.saturating_add(1);
-                    offset
-                }
-            };
+            if let Some(must) = self.wants_room(&place, in_vain)? {
+                self.step_out(writer, &mut inside);
+                in_vain = !self.make_room_in_table(&place.leaf, &plan.name, plan.hash, must, patience)?;
+                continue;
+            }
             let content = match plan.form {
                 Form::Inline => plan.inline(),
                 Form::Block(class) => match writer.put_in_block(&plan, class, &mut change)? {
@@ -97,7 +99,7 @@ impl Attachment {
                     None => {
                         if !writer.slab_from_free(class)? {
                             self.step_out(writer, &mut inside);
-                            self.refill(class, patience)?;
+                            self.refill(class, false, patience)?;
                         }
                         continue;
                     }
@@ -115,50 +117,51 @@ impl Attachment {
                     }
                 },
             };
-            let version = writer.replace(offset, content, old.as_ref(), &mut change)?;
+            let version = writer.replace(&place, content, &mut change)?;
             if let Some(filled) = filled {
                 filled.span.keep();
             }
             drop(writer);
             self.ring_changed(plan.hash);
-            self.bound_warm(old.as_ref(), patience);
+            if let Some(old) = old.filter(|old| old.charge() > plan.charge()) {
+                self.note_freed(old.charge() - plan.charge());
+            }
+            self.bound_warm(patience);
             return Ok(Some(version));
         }
     }
 
-    /// Before a slot never used is taken: must there be a larger table first? True: at any cost.
+    /// Before a slot never used is taken: must there be a larger leaf first? True: at any cost.
     #[inline]
-    pub(super) fn wants_room(&self, table: &Table, place: &Place, fill: u64, in_vain: bool) -> Option<bool> {
-        if matches!(place, Place::Taken(..) | Place::Tombstone(_)) {
-            return None;
+    pub(super) fn wants_room(&self, place: &Place, in_vain: bool) -> Result<Option<bool>> {
+        if matches!(place.spot, Spot::Taken(..) | Spot::Tombstone(_)) {
+            return Ok(None);
         }
-        let slots = table.mask + 1;
-        if matches!(place, Place::None) || is_crowded(fill, slots) {
-            return Some(true);
+        let (fill, slots) = (self.counts_of(&place.leaf)?.fill, place.leaf.slots);
+        if matches!(place.spot, Spot::None) || is_crowded(fill, slots) {
+            return Ok(Some(true));
         }
         if !is_full(fill, slots) {
-            return None;
+            return Ok(None);
         }
-        // There was no memory for a larger table: not tried at every turn.
-        let crowded = self.crowded_root.load(Ordering::Relaxed) == table.root.0 && !fill.is_multiple_of(64);
-        (!in_vain && !crowded).then_some(false)
+        // There was no memory for a larger one: not tried at every turn.
+        let crowded = self.crowded_leaf.load(Ordering::Relaxed) == place.leaf.word.0 && !fill.is_multiple_of(64);
+        Ok((!in_vain && !crowded).then_some(false))
     }
 
-    /// Removes what expired, or builds a larger table. False: there is no memory for one, and it need not be.
+    /// Builds a larger leaf. False: there is no memory for one, and it need not be.
     pub(super) fn make_room_in_table(
         &self,
-        table: &Table,
+        leaf: &Leaf,
+        name: &Name<'_>,
+        hash: u64,
         must: bool,
-        collected: &mut bool,
         patience: &dyn Patience,
     ) -> Result<bool> {
-        if !std::mem::replace(collected, true) && self.collect_expired(patience)? {
-            return Ok(true);
-        }
-        match self.grow(table, 1, patience) {
-            // No room for a larger one: a crowded table serves to its last free slot.
+        match self.grow(leaf, hash, TableOf::of(name.lock), 1, patience) {
+            // No room for a larger one: a crowded leaf serves to its last free slot.
             Err(Error::Full { .. }) if !must => {
-                self.crowded_root.store(table.root.0, Ordering::Relaxed);
+                self.crowded_leaf.store(leaf.word.0, Ordering::Relaxed);
                 Ok(false)
             }
             other => other.map(|()| true),
@@ -177,30 +180,67 @@ impl Attachment {
     pub fn remove(&self, index: &Index<'_>, condition: Condition, patience: &dyn Patience) -> Result<bool> {
         let name = Name::from(index);
         let mut writer = self.write(patience)?;
-        let Place::Taken(offset, old) = writer.place(&name, &mut Scratch::new())? else { return Ok(false) };
+        let place = writer.place(&name, &mut Scratch::new())?;
+        let Spot::Taken(offset, old) = place.spot else { return Ok(false) };
         let version = writer.version_of(Some(&old))?;
         let there = version != 0;
         if matches!(condition, Condition::Version(wanted) if wanted != version) {
             return Ok(false);
         }
         // One that expired is gone either way.
-        writer.discard(offset, &old, None)?;
+        writer.discard(&place.leaf, offset, &old)?;
+        let sparse = self.is_sparse(&place.leaf)?;
         drop(writer);
-        self.ring_changed(name.hash(self.identity.hash_key));
-        self.bound_warm(Some(&old), patience);
+        let hash = name.hash(self.identity.hash_key);
+        self.ring_changed(hash);
+        if sparse {
+            let _inside = self.enter();
+            // A smaller leaf costs less than passing over what was. Without memory for one, it stays.
+            match self.grow(&place.leaf, hash, TableOf::Variables, 0, patience) {
+                Err(Error::Full { .. } | Error::Busy(_)) => {}
+                other => other?,
+            }
+        }
+        self.note_freed(old.charge());
+        self.bound_warm(patience);
         Ok(there)
     }
 
-    /// What large values leave is kept for the next ones, within bounds: as much as is in use, and 64 MiB. Without a
+    /// So much less is stored. Other threads may count at the same time: it is a hint when to look.
+    #[inline]
+    fn note_freed(&self, bytes: u64) {
+        self.freed.store(self.freed.load(Ordering::Relaxed).saturating_add(bytes), Ordering::Relaxed);
+    }
+
+    /// Is hardly anything left in a leaf that was large?
+    fn is_sparse(&self, leaf: &Leaf) -> Result<bool> {
+        Ok(leaf.word.size() > 1 && self.counts_of(leaf)?.entries < leaf.slots / 8)
+    }
+
+    /// What was freed is kept for what comes next, within bounds: as much as is in use, and 64 MiB. Without a
     /// wait: what cannot be had now is left to the next.
-    pub fn bound_warm(&self, old: Option<&Content>, patience: &dyn Patience) {
-        let Some(len) = old.filter(|old| old.kind() == Kind::Span).map(Content::record_len) else { return };
-        if len < WARM_FROM {
-            return;
+    #[inline]
+    pub fn bound_warm(&self, patience: &dyn Patience) {
+        let freed = self.freed.load(Ordering::Relaxed);
+        // A look costs in proportion to what there is.
+        if freed >= WARM_FROM && freed >= self.state().used.load(Ordering::Relaxed) / 64 {
+            self.bound_warm_now(patience);
         }
-        let bound = self.state().used.load(Ordering::Relaxed).saturating_add(WARM_MIN);
+    }
+
+    #[cold]
+    pub(super) fn bound_warm_now(&self, patience: &dyn Patience) {
+        self.freed.store(0, Ordering::Relaxed);
+        // The change is made: what the caller is told is that, and a Ctrl-C waits until then.
+        let patience = &Uninterrupted(patience);
+        let used = self.state().used.load(Ordering::Relaxed);
+        let bound = used.saturating_add(WARM_MIN);
         if self.warm() > bound {
-            let _ = self.cool(bound, patience);
+            // Further than it must be, so that it is seldom done.
+            let _ = self.cool(bound - WARM_MIN / 2, patience);
+        } else if self.present().saturating_sub(self.held()) > bound.saturating_add(used + used / 4) {
+            // Much of it lies between what is stored.
+            let _ = self.trim_known(patience);
         }
     }
 }

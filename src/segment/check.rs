@@ -1,11 +1,12 @@
 //! The self-check: every invariant of docs/format.md, one condition a line, named by its number there.
 
 mod arena;
+mod copy;
 mod table;
 
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::layout::{GRANULE, IDENTITY_LEN, PAGE, PARTICIPANTS, PIN_UNITS, Participant, ZONE, at};
+use crate::layout::{GRANULE, IDENTITY_LEN, PARTICIPANTS, PIN_UNITS, Participant, VERSION_MAX, ZONE, ZONE_META, at};
 use crate::lock;
 use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
@@ -22,7 +23,7 @@ pub struct Report {
     pub used: u64,
     /// Named locks that are held.
     pub locks: u64,
-    /// Slots of the table.
+    /// Slots of the tables.
     pub slots: u64,
     /// Slots in which a variable was.
     pub tombstones: u64,
@@ -38,7 +39,7 @@ pub struct Report {
     pub busy: u64,
     /// Spans that are retired but pinned.
     pub retired: u64,
-    /// Spans that are free.
+    /// Granules that are free.
     pub free: u64,
     /// Participants that live.
     pub living: u64,
@@ -57,12 +58,15 @@ macro_rules! hold {
 }
 use hold;
 
-/// What the slots of the table name in the arena.
+/// What the tables name in the arena.
 #[derive(Default)]
 struct Named {
     /// By slab, its blocks.
     blocks: HashMap<u64, [u64; 8]>,
     spans: HashSet<u64>,
+    /// By first granule, how many.
+    leaves: HashMap<u64, u64>,
+    directories: HashMap<u64, u64>,
     /// By participant, the slot of a lock that is his.
     owners: HashMap<u32, u64>,
 }
@@ -85,7 +89,7 @@ impl Attachment {
             // sight of that change's serial, or of the lock held for it.
             let before = self.quiet()?;
             fence(Ordering::Acquire);
-            let verified = self.verify_outside(patience, || {});
+            let verified = self.private_copy().and_then(|copy| copy.verify_outside(patience, || {}));
             fence(Ordering::Acquire);
             if before.is_some() && before == self.quiet()? {
                 return verified;
@@ -148,13 +152,12 @@ impl Attachment {
         // First what the rest relies on.
         self.check_identity(&status)?;
         self.check_state(&status)?;
-        let table = self.table()?;
-        let named = self.check_table(&table, &mut report)?;
-        let arena = self.check_spans(&table, &named, &mut report)?;
+        let named = self.check_tables(&mut report)?;
+        let arena = self.check_spans(&named, &mut report)?;
         hold!(
             arena.present <= status.resident,
             12,
-            "the span map says that {} bytes are present, the object takes {}",
+            "{} bytes of the arena are said to be present, the object takes {}",
             arena.present,
             status.resident
         );
@@ -187,12 +190,17 @@ impl Attachment {
         let (zones, limit) = (state.zones.load(Ordering::Acquire), state.limit.load(Ordering::Relaxed));
         hold!((1..=geometry.zones_max).contains(&zones), 3, "{zones} zones are in use, of {}", geometry.zones_max);
         // Their metadata is about to be read, and a page that is not there may not be had.
-        hold!(zones * GRANULE <= status.resident, 12, "{zones} zones are in use, the object takes {}", status.resident);
+        hold!(
+            zones * ZONE_META <= status.resident,
+            12,
+            "{zones} zones are in use, the object takes {}",
+            status.resident
+        );
         hold!((1..=geometry.granules * GRANULE / 2).contains(&limit), 1, "the limit is {limit}");
         let (batch, many) = (state.batch.load(Ordering::Relaxed), state.many.load(Ordering::Relaxed));
         hold!(batch == 0 && many.is_multiple_of(2), 6, "many is {many}, a batch is {batch}, and nobody is at one");
         let version = state.version.load(Ordering::Relaxed);
-        hold!(version <= 1 << 62, 9, "the last version is {version}");
+        hold!(version < VERSION_MAX, 9, "the last version is {version}");
         let top = state.participants_top.load(Ordering::Acquire);
         hold!(top <= PARTICIPANTS, 11, "participants_top is {top}");
         Ok(())
@@ -268,7 +276,7 @@ impl Attachment {
     /// Records at and above the top, which may not be there.
     fn check_unused_records(&self, top: u32) -> Result<()> {
         let offset = self.identity.geometry.participant_at(top);
-        let mut bytes = vec![0; (at::SUMMARY - offset) as usize];
+        let mut bytes = vec![0; (at::READERS - offset) as usize];
         self.with_file(|fd| object::read_at(fd, &mut bytes, offset))?
             .map_err(|e| Error::system("reading participants", e))?;
         // Somebody may just have come: looked at first, raised meanwhile.
@@ -277,9 +285,4 @@ impl Attachment {
         hold!(used.is_none() || raised, 11, "participant {} was used, participants_top is {top}", used.unwrap_or(0));
         Ok(())
     }
-}
-
-/// Bytes of so many pages.
-fn bytes_of(pages: u64) -> u64 {
-    pages * PAGE
 }

@@ -1,11 +1,11 @@
 //! Making a segment: nameless, filled, then published whole.
 
-use crate::arena::{Arena, pages_of};
+use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::intent::{Change, Counters};
+use crate::intent::SpanEdit;
 use crate::key::Key;
-use crate::layout::{Entry, GRANULE, Geometry, PAGE, Root, SLOTS_MIN_LOG2, SpanState, ZONE, ZONE_ORDER, at};
+use crate::layout::{Entry, GRANULE, Geometry, LeafWord, PAGE, Root, SpanState, ZONE, ZONE_META, at};
 use crate::mem::Mem;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::map::Mapping;
@@ -17,7 +17,7 @@ use crate::segment::process;
 use crate::segment::room::file_system_full;
 use rustix::io::Errno;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The default limit.
 const SIZE: u64 = 1 << 30;
@@ -190,11 +190,12 @@ fn reserve(object: &Unpublished, geometries: &[Geometry]) -> Result<(Geometry, M
 /// Fills a new segment: nobody else sees it yet.
 fn format(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> Result<()> {
     let geo = &identity.geometry;
+    // Two directories and two leaves, a granule each, are the first four of the arena.
     let pages = [
         (0, at::PARTICIPANTS + PAGE),
         (at::SUMMARY / PAGE * PAGE, PAGE),
-        (geo.zone_at(0), GRANULE),
-        (geo.granule_at(0), GRANULE),
+        (geo.zone_at(0), ZONE_META),
+        (geo.granule_at(0), 4 * GRANULE),
     ];
     for (offset, len) in pages {
         object::obtain(object.fd(), offset, len).map_err(|e| match e {
@@ -205,17 +206,15 @@ fn format(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> R
     mem.copy_in(0, &[&identity.to_bytes()])?;
     let (state, arena) = (mem.state(), Arena { mem, geo });
     state.limit.store(limit, Ordering::Relaxed);
+    arena.open_zones(1)?;
     state.zones.store(1, Ordering::Relaxed);
-    let mut change = Change::new(Counters::read(state));
-    arena.plan_free(0, Entry(0), ZONE_ORDER, pages_of(0), &mut change)?;
-    arena.apply_span(&change.spans[0])?;
-    arena.make_sticky(0, 0)?;
-    let mut change = Change::new(Counters::read(state));
-    let table = Entry::new(SpanState::Table, 0).with_sticky();
-    let Some((granule, _)) = arena.plan_take(0, table, &mut change)? else { return Err(Error::corrupt("a new arena")) };
-    for edit in &change.spans {
-        arena.apply_span(edit)?;
+    for (first, root) in [(0, &state.root), (2, &state.names)] {
+        let edit = |granule, state| SpanEdit { granule, before: Entry(0), after: Entry::new(state, 1) };
+        arena.apply_span(&edit(first, SpanState::Directory))?;
+        arena.apply_span(&edit(first + 1, SpanState::Leaf))?;
+        let word = LeafWord::new(first + 1, 0, 1, 1);
+        mem.at::<AtomicU64>(geo.granule_at(first))?.store(word.0, Ordering::Relaxed);
+        root.store(Root::new(first, 0, 1).0, Ordering::Release);
     }
-    state.root.store(Root::new(granule as u32, SLOTS_MIN_LOG2, 1).0, Ordering::Release);
     Ok(())
 }

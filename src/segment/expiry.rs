@@ -6,7 +6,9 @@ use crate::layout::Slot;
 use crate::mem::Scratch;
 use crate::os;
 use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::scan::Stuck;
+use crate::segment::leaf::{Leaf, TableOf};
+use crate::segment::look::{Called, Mapped, looking};
+use crate::segment::scan::{LOOKS, Pass};
 use crate::segment::table::{Found, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
@@ -14,8 +16,6 @@ use std::sync::atomic::Ordering;
 
 /// Slots that a put of a variable with an expiry looks at.
 const A_FEW: u64 = 8;
-/// Slots looked at in one go under the lock.
-const AT_ONCE: u64 = 256;
 
 /// The expiry that a record begins with.
 pub fn expiry_in(record: &[u8]) -> Option<u64> {
@@ -29,7 +29,7 @@ impl Attachment {
         expiry_in(scratch.bytes()).is_none_or(|expiry| expiry <= os::boottime_ns())
     }
 
-    /// When a variable that was found expires; `None`: never. Whether it is still that variable the caller asks afterwards.
+    /// When a variable expires; `None`: never. With the writer lock, or of a span.
     pub fn expiry_of(&self, content: &Content) -> Result<Option<u64>> {
         if !content.expires() {
             return Ok(None);
@@ -46,23 +46,36 @@ impl Attachment {
     }
 
     /// Of a variable found by `scan`: the same one, or what stands in its slot now, if it is there for a reader.
-    pub fn live(&self, found: &Found, patience: &dyn Patience) -> Result<Option<Found>> {
-        let (mut found, mut stuck) = (*found, Stuck::default());
-        loop {
+    pub fn live(&self, pass: &Pass<'_>, found: &Found) -> Result<Option<Found>> {
+        let mut found = *found;
+        for _ in 0..LOOKS {
             if !found.content.is_variable() {
                 return Ok(None);
             }
             if !found.content.expires() {
                 return Ok(Some(found));
             }
-            let expiry = self.expiry_of(&found.content);
+            let expiry = self.expiry_found(&found);
             // Believed only of a variable that stood still; where it did not, its span may have been given back.
             if self.still(&found)? {
                 return Ok(expiry?.is_none_or(|expiry| expiry > os::boottime_ns()).then_some(found));
             }
-            let Some(now) = self.seen_again(&found, &mut stuck, patience)? else { return Ok(None) };
+            let Some(now) = pass.seen_again(&found)? else { return Ok(None) };
             found = now;
         }
+        pass.undone();
+        Ok(None)
+    }
+
+    /// When a variable expires that a reader found. `None`: never, or it is another by now.
+    fn expiry_found(&self, found: &Found) -> Result<Option<u64>> {
+        let content = &found.content;
+        let mut scratch = Scratch::new();
+        if content.kind() != Kind::Record {
+            return self.expiry_of(content);
+        }
+        let read = looking!(self, |look| self.read_record(found, 8, &mut scratch, look))?;
+        Ok(if read { expiry_in(scratch.bytes()) } else { None })
     }
 
     /// A variable's version, 0 where it is missing, and when it expires.
@@ -78,13 +91,8 @@ impl Attachment {
         if self.state().expiring.load(Ordering::Relaxed) == 0 {
             return Ok(self.state().count.load(Ordering::Relaxed));
         }
-        self.scan(
-            |count, found| {
-                *count += u64::from(self.live(&found, patience)?.is_some());
-                Ok(())
-            },
-            patience,
-        )
+        let live = |pass: &Pass<'_>, found| Ok(self.live(pass, &found)?.map(drop));
+        Ok(self.scan(TableOf::Variables, live, patience)?.len() as u64)
     }
 
     /// Removes every variable that expired. False: there was none.
@@ -92,16 +100,14 @@ impl Attachment {
         if self.state().expiring.load(Ordering::Relaxed) == 0 {
             return Ok(false);
         }
-        let (table, mut number, mut any) = (self.table()?, 0, false);
-        while number <= table.mask {
+        let (mut hash, mut any) = (Some(0), false);
+        while let Some(from) = hash {
             let mut writer = self.write(patience)?;
-            if self.state().root.load(Ordering::Relaxed) != table.root.0 {
-                break;
-            }
-            any |= writer.collect(number, AT_ONCE)?;
+            let leaf = self.leaf_of(from, TableOf::Variables)?;
+            any |= writer.collect_leaf(&leaf)?;
             drop(writer);
             patience.interrupted()?;
-            number += AT_ONCE;
+            hash = leaf.end(from);
         }
         Ok(any)
     }
@@ -122,22 +128,28 @@ impl Writer<'_> {
     pub fn collect_a_few(&mut self) {
         // Anywhere, and elsewhere the next time, whoever comes: the version grows with each change.
         let version = self.att.state().version.load(Ordering::Relaxed);
-        let from = crate::hash::of_int(self.att.identity.hash_key, version as i64) / A_FEW * A_FEW;
+        let hash = crate::hash::of_int(self.att.identity.hash_key, version as i64);
         // Damage there is not the caller's, who stores elsewhere.
-        let _ = self.collect(from, A_FEW);
+        let _ = self.att.leaf_of(hash, TableOf::Variables).and_then(|leaf| self.collect(&leaf, leaf.home(hash), A_FEW));
+    }
+
+    /// Removes the variables of a leaf that expired.
+    pub fn collect_leaf(&mut self, leaf: &Leaf) -> Result<bool> {
+        self.collect(leaf, 1, leaf.slots)
     }
 
     /// Removes the variables that expired among so many slots.
-    fn collect(&mut self, from: u64, slots: u64) -> Result<bool> {
-        let (table, now) = (self.att.table()?, os::boottime_ns());
-        let mut any = false;
-        for offset in (from..from.saturating_add(slots)).map(|number| table.slot_at(number)) {
+    fn collect(&mut self, leaf: &Leaf, from: u64, slots: u64) -> Result<bool> {
+        let (now, mut any, mut number) = (os::boottime_ns(), false, from);
+        for _ in 0..slots {
+            let offset = leaf.slot_at(number);
+            number = leaf.after(number);
             let slot = self.att.mem.at::<Slot>(offset)?;
             let Some(content) = slot.copy().filter(|content| content.is_variable() && content.expires()) else {
                 continue;
             };
             if self.att.expiry_of(&content)?.is_some_and(|expiry| expiry <= now) {
-                self.discard(offset, &content, None)?;
+                self.discard(leaf, offset, &content)?;
                 crash_point!("expired-collected");
                 any = true;
             }
@@ -161,21 +173,13 @@ mod tests {
         let att = segment.shared();
         let stored = Stored { parts: &[b"\x80\x05K\x01."], buffers: false, expiry: Some(1 << 62) };
         att.put(&Index::Int(1), stored, Condition::Always, &Plain).unwrap();
-        let found = att
-            .scan(
-                |all: &mut Vec<Found>, found| {
-                    all.push(found);
-                    Ok(())
-                },
-                &Plain,
-            )
-            .unwrap();
+        let found = att.scan(TableOf::Variables, |_, found| Ok(Some(found)), &Plain).unwrap();
         let word = &att.mem.at::<crate::layout::Slot>(found[0].offset).unwrap().word;
         word.fetch_or(BUSY, Ordering::SeqCst);
-        let outcome = att.live(&found[0], &Plain);
+        let outcome = att.live_count(&Plain);
         word.fetch_and(!BUSY, Ordering::SeqCst);
         assert!(matches!(outcome, Err(crate::error::Error::Corrupt(_))), "{outcome:?}");
-        assert!(att.live(&found[0], &Plain).unwrap().is_some());
+        assert_eq!(att.live_count(&Plain).unwrap(), 1);
         segment.destroy().unwrap();
     }
 }

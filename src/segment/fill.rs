@@ -1,7 +1,7 @@
 //! Large values on their way into a span, with no lock held.
 
 use crate::error::{Error, Result};
-use crate::layout::{GRANULE, PAGE, order_of};
+use crate::layout::{GRANULE, granules_of};
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::read::OUTSIDE;
@@ -15,8 +15,6 @@ const PIECE: usize = 64 << 20;
 pub struct Filled<'a> {
     /// It.
     pub span: Taken<'a>,
-    /// Of its pages, those that are present now.
-    pub pages: u64,
 }
 
 impl Attachment {
@@ -30,8 +28,7 @@ impl Attachment {
         patience: &dyn Patience,
     ) -> Result<Filled<'_>> {
         let len = lead + len;
-        let span = self.take_span(order_of(len), patience)?;
-        let filled = Filled { pages: span.present.max(len.div_ceil(PAGE)), span };
+        let filled = Filled { span: self.take_span(granules_of(len), patience)? };
         crash_point!("span-taken");
         let mut trimmed = false;
         loop {
@@ -61,10 +58,9 @@ impl Attachment {
         patience: &dyn Patience,
     ) -> Result<rustix::io::Result<()>> {
         let start = self.identity.geometry.granule_at(span.granule) + lead;
-        let len: u64 = std::iter::once(&prefix).chain(value).map(|part| part.len() as u64).sum();
         // What this process has mapped it copies to: the quickest way. What is present and was never mapped here costs a
         // fault a page, once, if it is met a second time. Anything else the kernel writes: no faults, and an error in time.
-        if span.present >= (lead + len).div_ceil(PAGE) && self.met_before(span.granule) {
+        if self.met_before(span.granule, span.len) && self.arena().is_present(span.granule, span.len)? {
             let mut at = start;
             let mut copied = Ok(());
             patience.outside(&mut || {
@@ -96,31 +92,38 @@ impl Attachment {
         Ok(Ok(()))
     }
 
-    /// Has this process filled a span that begins here before? (A guess at which pages it has mapped: a wrong one costs time.)
-    fn met_before(&self, granule: u64) -> bool {
+    /// Has this process filled a span that begins here, no shorter, before? (A guess at which pages it has mapped: a wrong one
+    /// costs time.)
+    fn met_before(&self, granule: u64, len: u64) -> bool {
         let mut met = self.met.lock();
-        if met.contains(&granule) {
+        if met.get(&granule).is_some_and(|known| *known >= len) {
             return true;
         }
         if met.len() > 4096 {
             met.clear();
         }
-        met.insert(granule);
+        met.insert(granule, len);
         false
     }
 
     /// A value that the memory file system had no room for leaves it as full as it was.
     fn punch_unpublished(&self, filled: &Filled<'_>, patience: &dyn Patience) -> Result<()> {
-        let granule = filled.span.granule;
-        let mut writer = self.write(patience)?;
+        let (granule, len) = (filled.span.granule, filled.span.len);
+        let writer = self.write(patience)?;
         if !writer.owns(granule)? {
             return Ok(());
         }
-        let entry = writer.arena().entry(granule)?;
-        let mut change = writer.change();
-        change.span(granule, entry, entry.with_present(0));
-        let runs = writer.runs_to_punch(granule, entry.order())?;
-        writer.commit(&change)?;
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for at in granule..granule + len {
+            match runs.last_mut() {
+                _ if writer.arena().is_sticky(at)? => {}
+                Some((start, len)) if *start + *len == at => *len += 1,
+                _ => runs.push((at, 1)),
+            }
+        }
+        for (granule, granules) in &runs {
+            writer.arena().set_present(*granule, *granules, false)?;
+        }
         drop(writer);
         for (granule, granules) in runs {
             let offset = self.identity.geometry.granule_at(granule);

@@ -3,7 +3,7 @@
 use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};
-use crate::layout::{PAGE, SLOT, SpanState};
+use crate::layout::{GRANULE, SLOT, ZoneMeta};
 use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Patience};
@@ -12,7 +12,7 @@ use crate::segment::glance::Glance;
 use crate::segment::open::identify;
 use crate::segment::read::{Got, Retry};
 use crate::segment::scan::Stuck;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A segment, in numbers. All sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +43,8 @@ pub struct SegmentInfo {
     pub resident: u64,
     /// Of that, what was replaced or removed and is still in somebody's view. From [`segments`], 0.
     pub held: u64,
+    /// Of `resident`, what is free: kept for what comes next, until `trim` gives it back. From [`segments`], 0.
+    pub spare: u64,
     /// Named locks that are held, and the pid of each one's owner, in his pid namespace: for people. From [`segments`], none.
     pub locks: Vec<(IndexBuf, u32)>,
 }
@@ -69,9 +71,9 @@ impl Attachment {
         let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
         let free = size.saturating_sub(used);
         // Where the memory file system is nearly full, its pages decide; what is free and present here counts too.
-        let (_, pages) = object::file_system()?;
+        let ((_, pages), warm) = (object::file_system()?, self.warm());
         let room = if pages < free.saturating_add(1 << 20) {
-            free.min(pages.saturating_add(self.warm()).saturating_add(SLOT))
+            free.min(pages.saturating_add(warm).saturating_add(SLOT))
         } else {
             free
         };
@@ -88,19 +90,51 @@ impl Attachment {
             attached: self.attached()?,
             largest_put: largest_bytes(room),
             resident: status.resident,
-            held: self.pages_in(SpanState::Retired),
+            held: self.held().min(status.resident),
+            spare: warm.min(status.resident),
             locks: self.locks(patience)?,
         })
     }
 
-    /// Bytes of free spans that are known to be present; a guess while others write.
+    /// Bytes that are free and known to be present; a guess while others write.
     pub fn warm(&self) -> u64 {
-        self.pages_in(SpanState::Free)
+        let both = |zone: &ZoneMeta| {
+            let both = |(a, b): (&AtomicU64, &AtomicU64)| a.load(Ordering::Relaxed) & b.load(Ordering::Relaxed);
+            zone.free.iter().zip(&zone.present).map(|words| u64::from(both(words).count_ones())).sum::<u64>()
+        };
+        let zones = 0..self.arena().zones();
+        zones.map_while(|zone| self.with_zone(zone, both).ok()?).sum::<u64>() * GRANULE
     }
 
-    fn pages_in(&self, state: SpanState) -> u64 {
-        let spans = self.arena().spans().map_while(Result::ok).filter(|(_, entry)| entry.state() == state);
-        spans.fold(0, |sum: u64, (_, entry)| sum.saturating_add(entry.present() * PAGE))
+    /// Bytes of the arena that are known to be present; a guess while others write.
+    pub fn present(&self) -> u64 {
+        let pages = |zone: &ZoneMeta| {
+            zone.present.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum::<u64>()
+        };
+        let zones = 0..self.arena().zones();
+        zones.map_while(|zone| self.with_zone(zone, pages).ok()?).sum::<u64>() * GRANULE
+    }
+
+    /// Bytes of spans that are retired: somebody has them in a view, or they are about to be freed.
+    pub fn held(&self) -> u64 {
+        self.state().retired.load(Ordering::Relaxed).saturating_mul(GRANULE)
+    }
+
+    /// Looks at a zone's metadata. `None`: it is not in use any more.
+    pub fn with_zone<T>(&self, zone: u64, look: impl FnOnce(&ZoneMeta) -> T) -> Result<Option<T>> {
+        if let Some(_section) = self.section() {
+            // Within the section: what is in use now stays present until it ends.
+            return if zone < self.arena().zones() {
+                self.arena().zone(zone).map(|meta| Some(look(meta)))
+            } else {
+                Ok(None)
+            };
+        }
+        let mut copy = crate::mem::Copied::<ZoneMeta>::new();
+        let offset = self.identity.geometry.zone_at(zone);
+        let read = self.with_file(|fd| object::read_at(fd, copy.bytes(), offset))?;
+        read.map_err(|e| Error::system("reading the segment", e))?;
+        Ok(Some(look(copy.get())))
     }
 
     /// See [`VariableInfo`]. `None`: missing.
@@ -172,6 +206,7 @@ fn summary(name: &str) -> Option<SegmentInfo> {
         largest_put: largest_bytes(size.saturating_sub(used)),
         resident: status.resident,
         held: 0,
+        spare: 0,
         locks: Vec::new(),
     })
 }

@@ -7,8 +7,11 @@ use crate::mem::Scratch;
 use crate::os;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::change::Stored;
+use crate::segment::leaf::TableOf;
+use crate::segment::look::{Called, Mapped, looking};
 use crate::segment::publish::{Form, Plan};
-use crate::segment::table::{Found, Place, record_at};
+use crate::segment::scan::Pass;
+use crate::segment::table::{Found, Place, Spot, Token, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind, LET_GO, LOCK};
 use std::sync::atomic::{Ordering, fence};
@@ -131,20 +134,22 @@ impl Attachment {
         if !(0..PARTICIPANTS).any(locks) {
             return Ok(Vec::new());
         }
-        self.scan(
-            |locks: &mut Vec<_>, found| {
-                if found.content.is_lock() {
-                    locks.extend(self.lock_found(&found, patience)?);
-                }
-                Ok(())
-            },
-            patience,
-        )
+        self.scan(TableOf::Names, |pass, found| self.lock_found(pass, &found), patience)
     }
 
-    fn lock_found(&self, found: &Found, patience: &dyn Patience) -> Result<Option<(IndexBuf, u32)>> {
-        let Some(name) = self.index_of(found, patience)? else { return Ok(None) };
-        let lock = self.lock_of(&found.content)?;
+    fn lock_found(&self, pass: &Pass<'_>, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
+        let Some(name) = self.index_of(pass, found)? else { return Ok(None) };
+        let mut scratch = Scratch::new();
+        let lock = match found.content.kind() {
+            Kind::Record => {
+                let len = found.content.record_len();
+                if !looking!(self, |look| self.read_record(found, len, &mut scratch, look))? {
+                    return Ok(None);
+                }
+                scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes)
+            }
+            _ => LockWord::from_slot_words([found.content.rest[1], found.content.rest[2]]),
+        };
         if !self.still(found)? {
             return Ok(None);
         }
@@ -154,7 +159,7 @@ impl Attachment {
         Ok(owner.map(|record| (name, record.pid.load(Ordering::Relaxed))))
     }
 
-    /// What a lock's slot says. `None`: nothing that a lock's slot can say.
+    /// What a lock's slot says. `None`: nothing that a lock's slot can say. The writer lock is held.
     pub(super) fn lock_of(&self, content: &Content) -> Result<Option<LockWord>> {
         match content.kind() {
             Kind::Inline => return Ok(LockWord::from_slot_words([content.rest[1], content.rest[2]])),
@@ -190,8 +195,8 @@ impl Writer<'_> {
     /// Where it was let go last: by one store. False: it was not let go here, or left in another state.
     #[inline]
     fn put_back(&self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
-        let (Place::Tombstone(offset), Index::Int(number)) = (place, name) else { return Ok(false) };
-        let slot = self.att.mem.at::<Slot>(*offset)?;
+        let (Spot::Tombstone(offset), Index::Int(number)) = (place.spot, name) else { return Ok(false) };
+        let slot = self.att.mem.at::<Slot>(offset)?;
         let ([name, tag, rest], [held, unchanged]) = (slot.rest(), lock.slot_words());
         if name != *number as u64 || tag != LET_GO || rest != unchanged {
             return Ok(false);
@@ -216,32 +221,27 @@ impl Writer<'_> {
 
     fn put_anew(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
         let mut change = self.change();
-        let offset = match place {
-            Place::Tombstone(offset) => *offset,
-            Place::Fresh(offset) => {
-                change.counters.fill = change.counters.fill.saturating_add(1);
-                *offset
-            }
-            _ => return Ok(false),
-        };
+        if !matches!(place.spot, Spot::Tombstone(_) | Spot::Fresh(_)) {
+            return Ok(false);
+        }
         self.mark_locks();
         let bytes = lock.to_bytes();
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
         let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
-        self.replace(offset, content, None, &mut change)?;
+        self.replace(place, content, &mut change)?;
         Ok(true)
     }
 
     /// Changes a lock that has a slot. False: there is no block for it yet.
-    pub(super) fn set_lock(&mut self, name: &Index<'_>, offset: u64, old: &Content, lock: LockWord) -> Result<bool> {
+    pub(super) fn set_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
         self.mark_locks();
         let mut change = self.change();
         let bytes = lock.to_bytes();
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
         let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
-        self.replace(offset, content, Some(old), &mut change)?;
+        self.replace(place, content, &mut change)?;
         // CRASH: it is a dead one's, or reserved for one, or as he left it: all of that is met by who waits or buries.
         crash_point!("lock-changed");
         Ok(true)
@@ -256,21 +256,21 @@ impl Writer<'_> {
 
     /// Frees a lock of ours. True: it is reserved now.
     pub(super) fn free_lock(&mut self, name: &Index<'_>) -> Result<bool> {
-        let Place::Taken(offset, content) = self.place(&Name::of_lock(name), &mut Scratch::new())? else {
-            return Ok(false);
-        };
+        let place = self.place(&Name::of_lock(name), &mut Scratch::new())?;
+        let Spot::Taken(_, content) = place.spot else { return Ok(false) };
         let lock = self.lock_at(&content)?;
         if lock.owner != self.att.life_of(self.me) {
             return Ok(false);
         }
-        self.pass_lock(name, offset, &content, lock)
+        self.pass_lock(name, &place, lock)
     }
 
     /// Reserves a lock for who is next, or frees it. True: reserved.
-    pub(super) fn pass_lock(&mut self, name: &Index<'_>, offset: u64, old: &Content, lock: LockWord) -> Result<bool> {
+    pub(super) fn pass_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
+        let Spot::Taken(offset, old) = place.spot else { return Ok(false) };
         if lock.next != NOBODY {
             let reserved = LockWord { owner: NOBODY, since: os::monotonic_ms() as u16, ..lock };
-            if self.set_lock(name, offset, old, reserved)? {
+            if self.set_lock(name, place, reserved)? {
                 crash_point!("lock-reserved");
                 return Ok(true);
             }
@@ -280,7 +280,7 @@ impl Writer<'_> {
             // By one store: nobody asked for the next turn, and nothing else of it is worth keeping.
             self.retag(self.att.mem.at::<Slot>(offset)?, LET_GO);
         } else {
-            self.discard(offset, old, None)?;
+            self.discard(&place.leaf, offset, &old)?;
         }
         // CRASH: free, and nobody was woken: the sleepers look again after their slice.
         crash_point!("lock-freed");
@@ -314,30 +314,43 @@ impl Writer<'_> {
 
     /// Releases the locks of a participant that died, in any of its lives.
     pub fn bury_locks(&mut self, number: u32) -> Result<()> {
-        let table = self.att.table()?;
-        for offset in (0..=table.mask).map(|slot| table.slot_at(slot)) {
-            let slot = self.att.mem.at::<crate::layout::Slot>(offset)?;
-            let Some(content) = slot.copy().filter(|content| content.is_entry() && content.is_lock()) else { continue };
-            let mut lock = self.lock_at(&content)?;
-            let found = self.att.found_at(offset, content)?;
-            let Some(name) = self.att.index_at_once(&found)? else { continue };
-            let name = name.as_index();
-            let (owns, next) =
-                (lock.owner != NOBODY && number_of(lock.owner) == number, number_of(lock.next) == number);
-            if next && lock.next != NOBODY {
-                lock = lock.without_next();
-                if lock.owner != NOBODY && !owns {
-                    // Without a block for it he stays, and is found dead by who waits.
-                    self.set_lock(&name, offset, &content, lock)?;
-                    continue;
-                }
-            } else if !owns {
-                continue;
+        let mut hash = Some(0);
+        while let Some(from) = hash {
+            let leaf = self.att.leaf_of(from, TableOf::Names)?;
+            if !self.att.leaf_is_sound(&leaf, Mapped)? {
+                return Err(Error::corrupt(format_args!("the leaf {:#x} of the names", leaf.word.0)));
             }
-            self.pass_lock(&name, offset, &content, lock)?;
+            for slot in 1..=leaf.slots {
+                let offset = leaf.slot_at(slot);
+                let content = self.att.mem.at::<Slot>(offset)?.copy().filter(|c| c.is_entry() && c.is_lock());
+                if let Some(content) = content {
+                    self.bury_lock(number, &Place { leaf, spot: Spot::Taken(offset, content) })?;
+                }
+            }
+            hash = leaf.end(from);
         }
         self.att.ring_later.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn bury_lock(&mut self, number: u32, place: &Place) -> Result<()> {
+        let Spot::Taken(offset, content) = place.spot else { return Ok(()) };
+        let mut lock = self.lock_at(&content)?;
+        let (owns, next) = (lock.owner != NOBODY && number_of(lock.owner) == number, number_of(lock.next) == number);
+        let next = next && lock.next != NOBODY;
+        if !owns && !next {
+            return Ok(());
+        }
+        let found = place.leaf.found(offset, content, Token::Stable);
+        let Some(name) = self.att.index_by(&found, Mapped)? else { return Ok(()) };
+        if next {
+            lock = lock.without_next();
+            if lock.owner != NOBODY && !owns {
+                // Without a block for it he stays, and is found dead by who waits.
+                return self.set_lock(&name.as_index(), place, lock).map(drop);
+            }
+        }
+        self.pass_lock(&name.as_index(), place, lock).map(drop)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::segment::holds::Who;
 use crate::segment::lock_slot::{LockWord, NOBODY, Owner};
 use crate::segment::publish::{Form, Plan};
 use crate::segment::room::Turns;
-use crate::segment::table::Place;
+use crate::segment::table::Spot;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Weak};
@@ -228,19 +228,18 @@ impl Attachment {
 
     /// Takes the lock if it is free, reserved for us, or a dead one's; asks for the next turn where it is time to.
     fn look_at_lock(&self, name: &Index<'_>, who: Who, wait: Option<&Wait>, patience: &dyn Patience) -> Result<Look> {
-        let (mut turns, mut collected, mut in_vain) = (Turns::default(), false, false);
+        let (mut turns, mut in_vain) = (Turns::default(), false);
         loop {
             turns.next(self)?;
             let mut writer = self.write(patience)?;
             let me = self.life_of(writer.me);
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
-            let Place::Taken(offset, content) = place else {
-                let table = self.table()?;
-                if let Some(must) = self.wants_room(&table, &place, self.state().fill.load(Ordering::Relaxed), in_vain)
-                {
+            let Spot::Taken(_, content) = place.spot else {
+                if let Some(must) = self.wants_room(&place, in_vain)? {
                     drop(writer);
                     let _inside = self.enter();
-                    in_vain = !self.make_room_in_table(&table, must, &mut collected, patience)?;
+                    let (name, key) = (Name::of_lock(name), self.identity.hash_key);
+                    in_vain = !self.make_room_in_table(&place.leaf, &name, name.hash(key), must, patience)?;
                 } else if writer.put_lock(name, &place, LockWord::of(me))? {
                     self.note_taken(name, who);
                     return Ok(Look::Ours);
@@ -265,14 +264,14 @@ impl Attachment {
                 None
             };
             if let Some(ours) = ours {
-                if writer.set_lock(name, offset, &content, ours)? {
+                if writer.set_lock(name, &place, ours)? {
                     self.note_taken(name, who);
                     return Ok(Look::Ours);
                 }
             } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= STARVING && !next_is_me) {
                 let asked = LockWord { next: me, token: wait.token, ..lock };
                 let open = lock.owner != NOBODY && (lock.next == NOBODY || dead(lock.next));
-                if !open || writer.set_lock(name, offset, &content, asked)? {
+                if !open || writer.set_lock(name, &place, asked)? {
                     return Ok(Look::Theirs(if open { asked } else { lock }));
                 }
             } else {
@@ -294,7 +293,7 @@ impl Attachment {
     fn block_for_lock(&self, name: &Index<'_>, patience: &dyn Patience) -> Result<()> {
         let _inside = self.enter();
         match Plan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2]).form {
-            Form::Block(class) => self.refill(class, patience),
+            Form::Block(class) => self.refill(class, false, patience),
             _ => Ok(()),
         }
     }
@@ -332,16 +331,16 @@ impl Attachment {
         let (me, hash) = (self.life_of(writer.me), Name::of_lock(name).hash(self.identity.hash_key));
         let mut left = || -> Result<bool> {
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
-            let Place::Taken(offset, content) = place else { return Ok(false) };
+            let Spot::Taken(offset, content) = place.spot else { return Ok(false) };
             let lock = writer.lock_at(&content)?;
             if lock.next != me || lock.token != wait.token {
                 return Ok(false);
             }
             if lock.owner == NOBODY {
                 // It was reserved for us just now: whoever comes.
-                return writer.discard(offset, &content, None).map(|()| true);
+                return writer.discard(&place.leaf, offset, &content).map(|()| true);
             }
-            writer.set_lock(name, offset, &content, lock.without_next()).map(|_| false)
+            writer.set_lock(name, &place, lock.without_next()).map(|_| false)
         };
         let freed = left().unwrap_or(false);
         drop(writer);

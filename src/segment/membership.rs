@@ -211,6 +211,9 @@ impl Attachment {
             state.participants_top.store(number + 1, Ordering::Release);
             crash_point!("top-raised");
         }
+        // Whoever had the number last may have died inside of a section.
+        self.reset_readers(number)?;
+        crash_point!("readers-reset");
         let Some(record) = self.participant(number) else { return Err(Error::corrupt("participants_top")) };
         record.pid.store(crate::os::pid(), Ordering::Relaxed);
         record.generation.fetch_add(1, Ordering::Relaxed);

@@ -7,7 +7,10 @@ mod batch_list;
 mod burial;
 pub mod change;
 mod check;
+mod clear;
+mod compact;
 mod create;
+mod defrag;
 mod expiry;
 mod fill;
 mod glance;
@@ -16,9 +19,11 @@ mod growth;
 mod held;
 pub mod holds;
 mod info;
+mod leaf;
 mod limit;
 mod lock_slot;
 pub mod locks;
+mod look;
 mod membership;
 mod open;
 mod orphan;
@@ -31,6 +36,7 @@ mod registry;
 mod repair;
 mod room;
 mod scan;
+pub mod section;
 mod slabs;
 pub mod snapshot;
 #[cfg(feature = "python")]
@@ -40,6 +46,8 @@ mod together;
 mod trim;
 mod unlink;
 mod wake;
+#[cfg(feature = "python")]
+pub mod wander;
 mod writer;
 mod writer_wait;
 
@@ -50,6 +58,7 @@ pub use crate::segment::check::Report;
 #[cfg(feature = "crash-points")]
 pub use crate::segment::held::Held;
 pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
+pub use crate::segment::leaf::TableOf;
 pub use crate::segment::open::Options;
 pub use crate::segment::read::{Got, Retry};
 #[cfg(feature = "python")]
@@ -64,6 +73,7 @@ pub use crate::segment::{pins::Kept, read::Large, scan::Stuck};
 use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};
+use crate::layout::{DEPTH_MAX, LEAF_MAX, Root, SLOTS_OF_GRANULE};
 use crate::mem::Scratch;
 use crate::segment::attachment::Attachment;
 use std::sync::Arc;
@@ -201,10 +211,14 @@ impl Segment {
     /// The same, waiting in the caller's way.
     pub fn len_with(&self, patience: &dyn Patience) -> Result<u64> {
         let attachment = self.attachment()?;
-        let (count, table) = (attachment.state().count.load(Ordering::Relaxed), attachment.table()?);
+        let (count, root) = (
+            attachment.state().count.load(Ordering::Relaxed),
+            Root(attachment.root_word(TableOf::Variables).load(Ordering::Acquire)),
+        );
+        let most = (LEAF_MAX * SLOTS_OF_GRANULE) << root.depth().min(DEPTH_MAX);
         // A table that is just being replaced by a smaller one may be that much behind.
-        if count > table.mask + 1 && attachment.table()?.root == table.root {
-            return Err(Error::corrupt(format_args!("{count} variables in a table of {} slots", table.mask + 1)));
+        if count > most && attachment.root_word(TableOf::Variables).load(Ordering::Acquire) == root.0 {
+            return Err(Error::corrupt(format_args!("{count} variables in a table of at most {most} slots")));
         }
         if attachment.state().expiring.load(Ordering::Relaxed) != 0 {
             return attachment.live_count(patience);
@@ -363,8 +377,14 @@ impl Segment {
 
     /// Lets go of this handle; again is nothing.
     pub fn detach(&self) {
+        self.detach_with(|slow| slow());
+    }
+
+    /// The same; `outside` runs what may wait. The rest ends what sections rely on: under an interpreter with a lock whoever calls
+    /// has it.
+    pub fn detach_with(&self, outside: impl FnOnce(&mut (dyn FnMut() + Send))) {
         if !self.detached.swap(true, Ordering::SeqCst) {
-            self.attachment.release_those(|who| who.handle == self.number);
+            outside(&mut || self.attachment.release_those(|who| who.handle == self.number));
             open::release(&self.attachment);
         }
     }

@@ -300,8 +300,10 @@ pub fn assemble(
         looked_after: AtomicU32::new(0),
         met: ForkMutex::new(Default::default()),
         slab_hints: [const { AtomicU32::new(0) }; CLASSES.len()],
-        crowded_root: AtomicU64::new(0),
-        sound_root: AtomicU64::new(0),
+        crowded_leaf: AtomicU64::new(0),
+        sound_roots: [const { AtomicU64::new(0) }; 2],
+        unnumbered: AtomicU64::new(0),
+        freed: AtomicU64::new(0),
         handles: AtomicU64::new(0),
     }
 }

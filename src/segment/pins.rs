@@ -1,9 +1,10 @@
 //! Pins: a reader's mark on a span, without which nobody may free it.
 
 use crate::error::Result;
-use crate::layout::{PAGE, PARTICIPANTS, Participant, SpanState};
+use crate::layout::{Entry, PAGE, PARTICIPANTS, Participant, SpanState};
 use crate::os::fork;
 use crate::segment::attachment::{Attachment, Chore};
+use crate::segment::look::{Called, Look, Mapped, looking};
 use crate::segment::table::Found;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -217,6 +218,10 @@ impl Attachment {
         Ok(true)
     }
 
+    fn entry_of(&self, granule: u64) -> Result<Entry> {
+        looking!(self, |look| look.entry(self, granule))
+    }
+
     fn unpin(&self, granule: u64, table: u64, which: fn(&mut Counts) -> &mut u32) {
         {
             let mut pins = self.pins.lock();
@@ -240,7 +245,7 @@ impl Attachment {
         }
         // SYNC: with the fence of `free_retired`: our bit is cleared before we look, the span is retired before it looks.
         fence(Ordering::SeqCst);
-        let retired = self.arena().entry(granule).is_ok_and(|entry| entry.state() == SpanState::Retired);
+        let retired = self.entry_of(granule).is_ok_and(|entry| entry.state() == SpanState::Retired);
         if retired {
             // Who holds the lock now does it at his next acquisition, or we do.
             self.leave_chore(Chore::Retired(granule));

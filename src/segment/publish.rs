@@ -1,19 +1,17 @@
 //! A change of one variable, made under the writer lock: planned, committed, what it leaves behind let go.
 
 use crate::error::{Error, Result};
-use crate::intent::{Change, Progress};
+use crate::intent::{Change, LeafCounts};
 use crate::key::Name;
-use crate::layout::{Entry, INLINE_MAX, RECORD_MAX, SLOT, SpanState, class_of};
+use crate::layout::{Entry, INLINE_MAX, RECORD_MAX, SLOT, Slot, SpanState, VERSION_MAX, class_of};
 use crate::segment::change::Stored;
 use crate::segment::fill::Filled;
-use crate::segment::table::record_at;
+use crate::segment::leaf::Leaf;
+use crate::segment::table::{Place, Spot, record_at};
 use crate::segment::writer::Writer;
-use crate::slot::{BUFFERS, Content, EXPIRES, Kind, lead};
+use crate::slot::{BUFFERS, Content, EXPIRES, Kind, LET_GO, lead};
 use std::borrow::Cow;
 use std::sync::atomic::{Ordering, fence};
-
-/// Versions stay below this, so that a slot's word never overflows.
-const VERSION_MAX: u64 = 1 << 62;
 
 /// What is to stand under a name, and how.
 pub struct Plan<'a> {
@@ -130,14 +128,14 @@ impl Writer<'_> {
     /// Makes a filled span live: the slot's new contents.
     pub fn put_in_span(&self, plan: &Plan<'_>, filled: &Filled<'_>, change: &mut Change) -> Result<Content> {
         let granule = filled.span.granule;
-        self.publish_span(granule, filled.pages, change)?;
+        self.publish_span(granule, change)?;
         Ok(plan.content(granule, None))
     }
 
     /// Plans that a span that is filling becomes live.
-    pub fn publish_span(&self, granule: u64, pages: u64, change: &mut Change) -> Result<()> {
+    pub fn publish_span(&self, granule: u64, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(granule)?;
-        change.span(granule, before, Entry::new(SpanState::Live, before.order()).with_present(pages));
+        change.span(granule, before, Entry::new(SpanState::Live, before.len()));
         Ok(())
     }
 
@@ -160,14 +158,10 @@ impl Writer<'_> {
 
     /// Commits a slot's new contents and lets go of what the old ones named.
     #[inline]
-    pub fn replace(
-        &mut self,
-        offset: u64,
-        content: Content,
-        old: Option<&Content>,
-        change: &mut Change,
-    ) -> Result<u64> {
-        let version = self.replace_only(offset, content, old, change)?;
+    pub fn replace(&mut self, place: &Place, content: Content, change: &mut Change) -> Result<u64> {
+        let old = place.content();
+        let old = old.as_ref();
+        let version = self.replace_only(place, content, change)?;
         // The change is made. What goes wrong now is damage elsewhere, which the next call meets.
         if let Some(old) = old {
             // The new record keeps its own slab in use.
@@ -180,13 +174,11 @@ impl Writer<'_> {
 
     /// The same; a slab left empty stays.
     #[inline(always)]
-    pub fn replace_only(
-        &mut self,
-        offset: u64,
-        content: Content,
-        old: Option<&Content>,
-        change: &mut Change,
-    ) -> Result<u64> {
+    pub fn replace_only(&mut self, place: &Place, content: Content, change: &mut Change) -> Result<u64> {
+        let old = place.content();
+        let old = old.as_ref();
+        let (offset, counts) = self.counted(place, &content)?;
+        change.leaf = Some((place.leaf.base, counts));
         let counters = &mut change.counters;
         let version = counters.version.saturating_add(1);
         if version >= VERSION_MAX {
@@ -209,13 +201,7 @@ impl Writer<'_> {
                 change.block(old.granule(), old.block(), false);
             }
             Some(Kind::Span) => {
-                let granule = old.expect("just matched").granule();
-                let before = self.arena().entry(granule)?;
-                if before.state() != SpanState::Live {
-                    return Err(Error::corrupt(format_args!("a variable's span: {before:?}")));
-                }
-                let retired = Entry::new(SpanState::Retired, before.order()).with_present(before.present());
-                change.span(granule, before, retired);
+                self.plan_retired(old.expect("just matched"), change)?;
             }
             _ => {}
         }
@@ -227,11 +213,33 @@ impl Writer<'_> {
         Ok(version)
     }
 
-    /// Makes a slot a tombstone; `progress`: as a step of a batch.
-    pub fn discard(&mut self, offset: u64, old: &Content, progress: Option<Progress>) -> Result<()> {
+    /// What a place's leaf counts once it holds `content`; `None`: as before.
+    #[inline(always)]
+    fn counted(&self, place: &Place, content: &Content) -> Result<(u64, Option<LeafCounts>)> {
+        let (offset, fresh, added) = match place.spot {
+            Spot::Taken(offset, _) if content.is_entry() => return Ok((offset, None)),
+            Spot::Taken(offset, _) => (offset, false, false),
+            Spot::Tombstone(offset) => {
+                // What a lock left counts as it did.
+                let tag = self.att.mem.at::<Slot>(offset)?.rest[1].load(Ordering::Relaxed);
+                if tag == LET_GO {
+                    return Ok((offset, None));
+                }
+                (offset, false, true)
+            }
+            Spot::Fresh(offset) => (offset, true, true),
+            Spot::None => return Err(Error::corrupt("a leaf without room")),
+        };
+        let LeafCounts { fill, entries } = self.att.counts_of(&place.leaf)?;
+        let entries = if added { entries.saturating_add(1) } else { entries.saturating_sub(1) };
+        Ok((offset, Some(LeafCounts { fill: fill + u64::from(fresh), entries })))
+    }
+
+    /// Makes a slot that holds something a tombstone.
+    pub fn discard(&mut self, leaf: &Leaf, offset: u64, old: &Content) -> Result<()> {
         let mut change = self.change();
-        change.progress = progress;
-        self.replace(offset, Content::tombstone(), Some(old), &mut change).map(drop)
+        let place = Place { leaf: *leaf, spot: Spot::Taken(offset, *old) };
+        self.replace(&place, Content::tombstone(), &mut change).map(drop)
     }
 }
 

@@ -2,15 +2,20 @@
 
 use crate::codec::buffers::{self, Parsed};
 use crate::error::{Error, Result};
-use crate::key::{INDEX_MAX, Index, IndexBuf, Key};
+use crate::key::{INDEX_MAX, Index, IndexBuf, Key, Name};
+use crate::layout::slab_is_whole;
 use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Inside, PATIENCE, Patience};
+use crate::segment::leaf::TableOf;
+use crate::segment::look::{Called, Look, Mapped, looking};
 use crate::segment::pins::{Kept, Pin};
-use crate::segment::scan::Stuck;
-use crate::segment::table::{Found, Token, record_at};
+use crate::segment::scan::{LOOKS, Pass};
+use crate::segment::table::{Found, Token, place_of_record};
 use crate::slot::Kind;
+use crate::slot::{BUSY, Content, LOCK, TEXT};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
 /// A variable's value as a reader gets it.
@@ -230,8 +235,65 @@ impl Attachment {
         scratch: &mut Scratch,
         patience: &dyn Patience,
     ) -> Result<Option<Got<'a>>> {
+        if let Some(got) = self.get_at_once(index, scratch) {
+            return Ok(Some(got));
+        }
         let Some(found) = self.find(index, scratch, patience)? else { return Ok(None) };
         self.got(found, patience).map(Some)
+    }
+
+    /// The usual case in one go: a variable without an expiry, in its slot or in a block of a slab that is wholly present, that
+    /// nobody changes meanwhile. The steps are those of `find`; whatever is not usual is left to that.
+    #[inline(always)]
+    fn get_at_once<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<Got<'a>> {
+        let name = Name::from(index);
+        let hash = name.hash(self.identity.hash_key);
+        let (first, flags) = (name.first(hash), name.flags());
+        let _section = self.section()?;
+        let leaf = self.leaf_at_once(hash)?;
+        let slots = self.mem.slots(leaf.base, leaf.slots + 1).ok()?;
+        let (mut number, mut left) = (leaf.home(hash), leaf.slots);
+        let (slot, word, tag) = loop {
+            left = left.checked_sub(1)?;
+            let slot = slots.get(number as usize)?;
+            let word = slot.begin();
+            let tag = slot.rest[1].load(Ordering::Relaxed);
+            if word == 0 || word & BUSY == 1 {
+                return None;
+            }
+            if slot.rest[0].load(Ordering::Relaxed) == first && tag & (TEXT | LOCK) == flags {
+                break (slot, word, tag);
+            }
+            number = leaf.after(number);
+        };
+        let content = Content { word, rest: [first, tag, slot.rest[2].load(Ordering::Relaxed)] };
+        let got = match content.kind() {
+            Kind::Inline => {
+                let (bytes, len) = content.inline_bytes();
+                Got::Inline { bytes, len, version: content.version() }
+            }
+            Kind::Record if !content.expires() => {
+                let (at, class) = place_of_record(self, &content, Mapped).ok()??;
+                if !slab_is_whole(class) {
+                    return None;
+                }
+                self.mem.read_scratch(at, content.record_len() as usize, scratch).ok()?;
+                Got::Record { prefix: content.prefix_len() as usize, version: content.version(), expires: false }
+            }
+            _ => return None,
+        };
+        // SYNC: as in `still_by`, whose looks these are, in its order.
+        fence(Ordering::Acquire);
+        let named = self.names_still(leaf.root, leaf.at, leaf.word, TableOf::Variables, Mapped).ok()?;
+        if !named || !slot.unchanged(word) {
+            return None;
+        }
+        if name.is_text() {
+            let prefix = content.prefix_len() as usize;
+            let key = scratch.bytes().get(prefix - (content.key_len() as usize).min(prefix)..prefix)?;
+            return (key == name.index.record_key()).then_some(got);
+        }
+        Some(got)
     }
 
     /// The value of a variable that was just found.
@@ -273,59 +335,65 @@ impl Attachment {
 
     /// All indexes, as of one moment or nearly: what was there throughout is in it.
     pub fn indexes(&self, patience: &dyn Patience) -> Result<Vec<IndexBuf>> {
-        self.scan(
-            |indexes: &mut Vec<IndexBuf>, found| {
-                if let Some(found) = self.live(&found, patience)? {
-                    indexes.extend(self.index_of(&found, patience)?);
-                }
-                Ok(())
-            },
-            patience,
-        )
+        let index = |pass: &Pass<'_>, found| match self.live(pass, &found)? {
+            Some(found) => self.index_of(pass, &found),
+            None => Ok(None),
+        };
+        self.scan(TableOf::Variables, index, patience)
     }
 
     /// The index of a slot that was found. `None`: it was removed meanwhile, so it was not there throughout.
-    pub fn index_of(&self, found: &Found, patience: &dyn Patience) -> Result<Option<IndexBuf>> {
-        let (mut found, mut stuck) = (*found, Stuck::default());
-        loop {
+    pub fn index_of(&self, pass: &Pass<'_>, found: &Found) -> Result<Option<IndexBuf>> {
+        let mut found = *found;
+        for _ in 0..LOOKS {
             if let Some(index) = self.index_at_once(&found)? {
                 return Ok(Some(index));
             }
             // Overwritten perhaps, not removed.
-            let Some(now) = self.seen_again(&found, &mut stuck, patience)? else { return Ok(None) };
+            let Some(now) = pass.seen_again(&found)? else { return Ok(None) };
             if !now.content.is_entry() || now.content.is_lock() != found.content.is_lock() {
                 return Ok(None);
             }
             found = now;
         }
+        // Not for ever within one section: whoever looks at the leaf anew waits as long as he may.
+        pass.undone();
+        Ok(None)
     }
 
     /// The same. `None`: it changed meanwhile.
     pub fn index_at_once(&self, found: &Found) -> Result<Option<IndexBuf>> {
+        looking!(self, |look| self.index_by(found, look))
+    }
+
+    /// The same within a section, or with the writer lock held.
+    pub fn index_by(&self, found: &Found, look: impl Look) -> Result<Option<IndexBuf>> {
         if !found.content.is_text() {
             return Ok(Some(IndexBuf::Int(found.content.rest[0] as i64)));
         }
-        Ok(self.text_of(found)?.map(IndexBuf::Text))
+        Ok(self.text_of(found, look)?.map(IndexBuf::Text))
     }
 
     /// A text index. `None`: it changed meanwhile.
-    fn text_of(&self, found: &Found) -> Result<Option<String>> {
+    fn text_of(&self, found: &Found, look: impl Look) -> Result<Option<String>> {
         let content = &found.content;
-        if content.key_len() > INDEX_MAX as u64 && self.still(found)? {
+        if content.key_len() > INDEX_MAX as u64 && self.still_by(found, look)? {
             return Err(Error::corrupt(format_args!("a text index of {} bytes", content.key_len())));
         }
         let prefix = content.prefix_len() as usize;
         let mut bytes = vec![0; prefix];
         match content.kind() {
             Kind::Record => {
-                let Some(at) = record_at(self, content)? else {
-                    return if self.still(found)? { Err(Error::corrupt("a record's place")) } else { Ok(None) };
-                };
-                self.mem.read_into(at, prefix, &mut bytes)?;
+                let mut scratch = Scratch::new();
+                if !self.read_record(found, prefix as u64, &mut scratch, look)? {
+                    return Ok(None);
+                }
+                let whole = scratch.bytes().get(..prefix).ok_or_else(|| Error::corrupt("a record's key"))?;
+                bytes.copy_from_slice(whole);
             }
             _ => self.read_span(content, 0, &mut bytes)?,
         }
-        if !self.still(found)? {
+        if !self.still_by(found, look)? {
             return Ok(None);
         }
         let key = bytes.split_off(prefix - content.key_len() as usize);

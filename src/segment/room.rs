@@ -3,10 +3,12 @@
 //! Everything here that can wait or fail happens with the lock let go; afterwards the caller looks again.
 
 use crate::error::{Error, Result};
-use crate::layout::{Entry, GRANULE, PAGE, SpanState, at};
+use crate::layout::{Entry, GRANULE, PAGE, SpanState, ZONE_META, at};
 use crate::os::{fork, object};
 use crate::segment::attachment::{Attachment, Chore, Patience};
 use rustix::io::Errno;
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
 
 /// What is said where the memory file system has no page left.
 pub fn file_system_full(needed: u64) -> Error {
@@ -21,6 +23,15 @@ pub fn file_system_full(needed: u64) -> Error {
             object::DIR
         ),
     }
+}
+
+/// Where there is too little memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// What is free is given back first, so that it can be had.
+    Made,
+    /// It is an error: the caller is at giving back.
+    AsItIs,
 }
 
 /// Turns of a call that makes room and finds it taken by others. So many are lost only to somebody who keeps to no protocol.
@@ -44,15 +55,15 @@ pub struct Taken<'a> {
     att: &'a Attachment,
     /// Its first granule.
     pub granule: u64,
-    /// Of its pages, those known to be present.
-    pub present: u64,
+    /// Its granules.
+    pub len: u64,
     /// Of the process that took it: a child that was forked meanwhile has no part in it.
     epoch: u32,
 }
 
 impl<'a> Taken<'a> {
-    pub fn new(att: &'a Attachment, granule: u64, present: u64) -> Self {
-        Taken { att, granule, present, epoch: fork::epoch() }
+    pub fn new(att: &'a Attachment, granule: u64, len: u64) -> Self {
+        Taken { att, granule, len, epoch: fork::epoch() }
     }
 
     /// It was published.
@@ -99,58 +110,100 @@ impl Attachment {
     /// Gives back what is free but present. That it could not is no reason: the caller's own error tells more.
     pub fn make_room(&self, patience: &dyn Patience) -> Result<()> {
         let collected = self.collect_expired(patience);
-        match collected.and_then(|_| self.trim(patience)) {
+        match collected.and_then(|_| self.trim_known(patience)) {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             _ => Ok(()),
         }
     }
 
-    /// Takes a span for this process to fill. The caller is inside (`enter`) until it is published or given back.
-    pub fn take_span(&self, order: u32, patience: &dyn Patience) -> Result<Taken<'_>> {
-        let (mut ready, mut swept, mut turns) = (0, false, Turns::default());
+    /// Takes a span of so many granules for this process to fill. The caller is inside (`enter`) until it is published or
+    /// given back.
+    pub fn take_span(&self, len: u64, patience: &dyn Patience) -> Result<Taken<'_>> {
+        self.take_span_for(len..=len, Room::Made, patience)
+    }
+
+    /// The same, of the last of these lengths, or of a shorter one where that is free and present already. Whoever makes room
+    /// himself is content with what is there.
+    pub fn take_span_for(&self, lens: RangeInclusive<u64>, room: Room, patience: &dyn Patience) -> Result<Taken<'_>> {
+        let len = *lens.end();
+        let (mut trimmed, mut tidied, mut turns) = (room == Room::AsItIs, 0, Turns::default());
         loop {
             turns.next(self)?;
             let mut writer = self.write(patience)?;
+            // What was removed at one instant gives its memory back to who needs some.
+            writer.dismantle_some()?;
             let arena = writer.arena();
             let mut change = writer.change();
-            let filling = Entry::new(SpanState::Filling, order).with_owner(writer.me);
-            if let Some((granule, entry)) = arena.plan_take(order, filling, &mut change)? {
+            let filling = Entry::new(SpanState::Filling, len).with_owner(writer.me);
+            for shorter in lens.clone().rev() {
+                if let Some(granule) = arena.plan_take_present(shorter, filling, &mut change)? {
+                    writer.mark_spans();
+                    writer.commit(&change)?;
+                    return Ok(Taken::new(self, granule, shorter));
+                }
+            }
+            if let Some(granule) = arena.plan_take(len, filling, &mut change)? {
                 writer.mark_spans();
                 writer.commit(&change)?;
-                return Ok(Taken::new(self, granule, entry.present()));
+                return Ok(Taken::new(self, granule, len));
             }
-            let Some(end) = arena.zones_for(order) else {
-                if !swept {
-                    swept = true;
-                    writer.sweep()?;
+            let Some(end) = arena.zones_for(len) else {
+                // What is free lies in pieces: it is brought together, first what costs little.
+                drop(writer);
+                if self.state().doomed.load(Ordering::Relaxed) != 0 {
+                    self.dismantle(patience)?;
                     continue;
                 }
-                return Err(self.no_addresses(order));
-            };
-            if end <= ready {
-                while arena.zones() < end {
-                    turns.next(self)?;
-                    let mut change = writer.change();
-                    arena.plan_zones(end, &mut change)?;
-                    writer.commit(&change)?;
+                match (room, tidied) {
+                    (Room::AsItIs, _) | (_, 3..) => return Err(self.no_addresses(len)),
+                    (_, 0) => self.write(patience)?.sweep()?,
+                    (_, 1) => self.trim_known(patience)?,
+                    _ => self.defragment(0, patience)?,
                 }
+                tidied += 1;
                 continue;
-            }
-            let zones = arena.zones();
+            };
             drop(writer);
-            let geometry = &self.identity.geometry;
-            self.obtain_or_trim(geometry.zone_at(zones), (end - zones) * GRANULE, patience)?;
-            let (first, last) = (zones / 64 * 512, (end - 1) / 64 * 512);
-            let page = |offset: u64| (at::SUMMARY + offset) / PAGE * PAGE;
-            self.obtain_or_trim(page(first), page(last) + PAGE - page(first), patience)?;
-            ready = end;
+            match self.bring_zones(end, patience) {
+                Err(Error::Full { .. }) if !trimmed => {
+                    trimmed = true;
+                    self.make_room(patience)?;
+                }
+                other => other?,
+            }
         }
     }
 
-    fn no_addresses(&self, order: u32) -> Error {
+    /// Brings zones into use, up to this one. Under the registry lock: nobody takes them out of use, or gives their metadata
+    /// back, meanwhile.
+    fn bring_zones(&self, end: u64, patience: &dyn Patience) -> Result<()> {
+        let mut turns = Turns::default();
+        loop {
+            turns.next(self)?;
+            // Any wait for the writer lock happens before the registry lock is taken, not under it.
+            drop(self.write(patience)?);
+            let _registry = self.registry(patience)?;
+            let (geometry, zones) = (&self.identity.geometry, self.arena().zones());
+            if zones >= end {
+                return Ok(());
+            }
+            self.obtain_pages(geometry.zone_at(zones), (end - zones) * ZONE_META)?;
+            let (first, last) = (zones / 64 * 1_024, (end - 1) / 64 * 1_024);
+            let page = |offset: u64| (at::SUMMARY + offset) / PAGE * PAGE;
+            self.obtain_pages(page(first), page(last) + PAGE - page(first))?;
+            if let Some(mut writer) = self.try_write() {
+                writer.arena().open_zones(end)?;
+                let mut change = writer.change();
+                change.counters.zones = end;
+                return writer.commit(&change);
+            }
+        }
+    }
+
+    fn no_addresses(&self, len: u64) -> Error {
         let geometry = &self.identity.geometry;
         Error::Full {
-            needed: GRANULE << order,
+            needed: GRANULE * len,
             free: 0,
             size: geometry.granules * GRANULE,
             remedy: "the segment's reserve of addresses, fixed when it was created, is used up or in pieces: create it anew \

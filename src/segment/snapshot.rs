@@ -2,11 +2,12 @@
 
 use crate::error::Result;
 use crate::key::{Index, Name};
-use crate::layout::Slot;
 use crate::mem::Scratch;
 use crate::os;
 use crate::segment::attachment::{Attachment, Patience, Plain};
 use crate::segment::expiry::expiry_in;
+use crate::segment::leaf::TableOf;
+use crate::segment::look::{Called, Look, Mapped, looking};
 use crate::segment::read::{Got, Large, Retry};
 use crate::segment::table::Found;
 use std::sync::atomic::{Ordering, fence};
@@ -161,17 +162,24 @@ impl Attachment {
         Ok(true)
     }
 
-    /// A sum over the root and the words of the slots that a search for a missing name passes: had the variable come and
+    /// A sum over the root, the directory's word and the words of the slots that a search for a missing name passes: had the variable come and
     /// gone, one of them would be another.
     fn slots_passed(&self, name: &Name<'_>) -> Result<u64> {
-        let (hash, table) = (name.hash(self.identity.hash_key), self.table()?);
-        let mut sum = table.root.0;
-        for step in 0..=table.mask {
-            let word = self.mem.at::<Slot>(table.slot_at(hash.wrapping_add(step)))?.begin();
-            sum = (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        let hash = name.hash(self.identity.hash_key);
+        looking!(self, |look| self.sum_of_path(hash, TableOf::of(name.lock), look))
+    }
+
+    fn sum_of_path(&self, hash: u64, of: TableOf, look: impl Look) -> Result<u64> {
+        let leaf = self.leaf_by(hash, of, look)?;
+        let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        let (mut sum, mut number) = (mix(leaf.root.0, leaf.word.0), leaf.home(hash));
+        for _ in 0..leaf.slots {
+            let word = look.word(self, leaf.slot_at(number))?;
+            sum = mix(sum, word);
             if word == 0 {
                 break;
             }
+            number = leaf.after(number);
         }
         fence(Ordering::Acquire);
         Ok(sum)

@@ -6,14 +6,17 @@
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::intent::{Change, Counters};
-use crate::layout::{CLASSES, Entry, ORDER_MAX, SLOT, SLOTS_MIN_LOG2, SpanState, blocks_of, order_of};
+use crate::layout::{
+    CLASSES, DEPTH_MAX, Entry, GRANULE, LEAF_MAX, LeafHead, Root, SLOT, SpanState, blocks_of, granules_of,
+};
 use crate::lock;
 use crate::os::futex;
 use crate::segment::attachment::{Attachment, Chore, Inside, Patience, Plain};
+use crate::segment::read::ASK_THE_KERNEL;
 use crate::segment::registry::Registry;
 use crate::segment::writer_wait::{Stop, Waiter};
 use crate::slot::{BUSY, Content};
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The writer lock, held until dropped.
 pub struct Writer<'a> {
@@ -78,7 +81,11 @@ impl<'a> Writer<'a> {
                 Ok(()) => {}
             }
         }
-        Self::ready(att, number, inside)
+        let writer = Self::ready(att, number, inside)?;
+        if inherited {
+            writer.recount_retired()?;
+        }
+        Ok(writer)
     }
 
     /// The lock word is ours: make sure that nothing is half done.
@@ -116,14 +123,40 @@ impl<'a> Writer<'a> {
     /// Makes a change.
     #[inline]
     pub fn commit(&mut self, change: &Change) -> Result<()> {
-        if !change.is_describable() {
-            return Err(Error::corrupt("the span map: one granule in two spans"));
+        let zones = change.counters.zones.max(self.arena().zones());
+        let sound = |edit| self.arena().edit_is_sound(edit, zones);
+        if !change.is_describable() || !change.spans.iter().all(sound) {
+            return Err(Error::corrupt(format_args!("the span map: {:?}", change.spans)));
         }
         let area = self.att.mem.intent();
         change.describe(area);
         let applied = self.apply(change);
         Change::clear(area);
+        if !change.spans.is_empty() {
+            self.count_retired(change);
+        }
         applied
+    }
+
+    /// Keeps the count of what is retired. CRASH: whoever takes the lock over counts anew.
+    fn count_retired(&self, change: &Change) {
+        let retired = &self.att.state().retired;
+        let len = |entry: Entry| if entry.state() == SpanState::Retired { entry.len() } else { 0 };
+        for edit in &change.spans {
+            let now = retired.load(Ordering::Relaxed).saturating_add(len(edit.after)).saturating_sub(len(edit.before));
+            retired.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts what is retired: a dead owner may have changed it and not said so.
+    pub(super) fn recount_retired(&self) -> Result<()> {
+        let mut retired = 0_u64;
+        for span in self.arena().spans() {
+            let (_, entry) = span?;
+            retired += if entry.state() == SpanState::Retired { entry.len() } else { 0 };
+        }
+        self.att.state().retired.store(retired, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Every store is of a stated result: twice is once.
@@ -136,8 +169,15 @@ impl<'a> Writer<'a> {
         for edit in &change.spans {
             self.arena().apply_span(edit)?;
         }
-        for edit in &change.blocks[..change.block_count] {
-            self.arena().apply_block(edit.granule, edit.block, edit.set)?;
+        let blocks = &change.blocks[..change.block_count];
+        for (number, edit) in blocks.iter().enumerate() {
+            // Of two in one slab the last decides whether it has room.
+            let last = blocks.get(number + 1).is_none_or(|next| next.granule != edit.granule);
+            self.arena().apply_block(edit.granule, edit.block, edit.set, last)?;
+        }
+        if let Some((leaf, Some(counts))) = &change.leaf {
+            self.att.mem.at::<LeafHead>(*leaf)?.counts.store(counts.pack(), Ordering::Relaxed);
+            crash_point!("counts-stored");
         }
         state.version.store(counters.version, Ordering::Relaxed);
         crash_point!("version-stored");
@@ -145,8 +185,6 @@ impl<'a> Writer<'a> {
         crash_point!("used-stored");
         state.count.store(counters.count, Ordering::Relaxed);
         crash_point!("count-stored");
-        state.fill.store(counters.fill, Ordering::Relaxed);
-        crash_point!("fill-stored");
         state.expiring.store(counters.expiring, Ordering::Relaxed);
         crash_point!("expiring-stored");
         if let Some(progress) = &change.progress {
@@ -158,9 +196,27 @@ impl<'a> Writer<'a> {
             state.many.store(progress.many, Ordering::Release);
             crash_point!("many-stored");
         }
+        if let Some(doomed) = &change.doomed {
+            state.doomed.store(doomed.root, Ordering::Relaxed);
+            crash_point!("doomed-stored");
+            state.doomed_at.store(doomed.at, Ordering::Relaxed);
+            crash_point!("doomed-at-stored");
+        }
+        if let Some(words) = &change.words {
+            for number in 0..words.count {
+                // SYNC: release, with the readers' acquire: who sees a new leaf sees what is in it.
+                let word = words.word[usize::from(number >= words.count / 2)];
+                self.att.mem.at::<AtomicU64>(words.at + number * 8)?.store(word.0, Ordering::Release);
+                // CRASH: a valid intent; some of the hashes are looked for in the new leaf, the others in the old one, which is
+                // the same until then.
+                crash_point!("word-stored");
+            }
+        }
         // SYNC: release, with the readers' acquire: who sees a new table sees what is in it.
         state.root.store(counters.root.0, Ordering::Release);
         crash_point!("root-stored");
+        state.names.store(counters.names.0, Ordering::Release);
+        crash_point!("names-stored");
         if let Some((offset, content)) = &change.slot {
             self.att.mem.at::<crate::layout::Slot>(*offset)?.write(content);
         }
@@ -183,23 +239,62 @@ impl<'a> Writer<'a> {
     /// Could this process have written that intent? Every number, before any of it is applied.
     fn is_sound(&self, change: &Change) -> bool {
         let geometry = &self.att.identity.geometry;
-        let (zones, root) = (change.counters.zones, change.counters.root);
+        let zones = change.counters.zones;
         let now = self.arena().zones();
-        let log2 = root.log2();
-        let root_fits = (SLOTS_MIN_LOG2..40).contains(&log2)
-            && zones <= geometry.zones_max
-            && self.arena().fits(root.granule(), order_of(SLOT << log2), zones);
+        let fits = |granule, len| self.arena().fits(granule, len, zones);
+        let root_fits = |root: Root| root.depth() <= DEPTH_MAX && fits(root.granule(), granules_of(8 << root.depth()));
+        // The granules of a range of the arena.
+        let within = |offset: u64, len: u64| {
+            let granule = offset.checked_sub(geometry.arena).map(|at| at / GRANULE);
+            granule.is_some_and(|granule| fits(granule, len.div_ceil(GRANULE).max(1)))
+        };
+        let leaf = |offset: u64| {
+            let granule = offset.checked_sub(geometry.arena)? / GRANULE;
+            let entry = self.arena().entry(granule).ok()?;
+            let sound = offset.is_multiple_of(GRANULE)
+                && entry.state() == SpanState::Leaf
+                && (1..=LEAF_MAX).contains(&entry.len())
+                && fits(granule, entry.len());
+            sound.then_some(offset + entry.len() * GRANULE)
+        };
         let slot_fits = |offset: u64, content: &Content| {
-            let base = geometry.granule_at(root.granule());
-            offset.is_multiple_of(SLOT) && content.word & BUSY == 0 && offset >= base && offset < base + (SLOT << log2)
+            let (base, _) = change.leaf.unwrap_or_default();
+            let end = leaf(base);
+            let inside = end.is_some_and(|end| offset > base && offset < end);
+            offset.is_multiple_of(SLOT) && content.word & BUSY == 0 && inside
         };
         let block_fits = |granule: u64, block: u64| {
             let entry = self.arena().entry(granule).unwrap_or_default();
             entry.state() == SpanState::Slab && entry.class() < CLASSES.len() && block < blocks_of(entry.class())
         };
-        zones >= now
-            && root_fits
+        let words_fit = |words: &crate::intent::Words| {
+            let directory = |root: Root| {
+                let base = geometry.granule_at(root.granule());
+                words.at >= base && words.at + words.count * 8 <= base + (8 << root.depth())
+            };
+            let named = words.word.iter().all(|word| {
+                (1..=LEAF_MAX).contains(&word.size()) && fits(word.granule(), word.size()) && word.depth() <= DEPTH_MAX
+            });
+            let bounded =
+                words.at.is_multiple_of(8) && words.count <= 1 << DEPTH_MAX && within(words.at, words.count * 8);
+            // As of a directory: memory that is not there is none.
+            let there =
+                |bytes: u64| bytes < ASK_THE_KERNEL || self.att.resident().is_ok_and(|resident| resident >= bytes);
+            bounded
+                && there(words.count * 8)
+                && named
+                && (directory(change.counters.root) || directory(change.counters.names))
+        };
+        let doomed_fits = |doomed: &crate::intent::Doomed| doomed.root == 0 || root_fits(Root(doomed.root));
+        (1..=geometry.zones_max).contains(&zones)
+            // Fewer only by a change of nothing else.
+            && (zones >= now || (change.spans.is_empty() && change.slot.is_none()))
+            && root_fits(change.counters.root)
+            && root_fits(change.counters.names)
             && change.slot.as_ref().is_none_or(|(offset, content)| slot_fits(*offset, content))
+            && (change.slot.is_some() || change.leaf.is_none())
+            && change.words.as_ref().is_none_or(words_fit)
+            && change.doomed.as_ref().is_none_or(doomed_fits)
             && change.spans.iter().all(|edit| self.arena().edit_is_sound(edit, zones))
             && change.blocks[..change.block_count].iter().all(|edit| block_fits(edit.granule, edit.block))
     }
@@ -218,12 +313,13 @@ impl<'a> Writer<'a> {
     /// Frees a span, whatever its state.
     pub fn free_span(&mut self, granule: u64) -> Result<()> {
         let entry = self.arena().entry(granule)?;
-        if entry.order() > ORDER_MAX || matches!(entry.state(), SpanState::None | SpanState::Free | SpanState::Bad) {
+        if matches!(entry.state(), SpanState::None | SpanState::Bad)
+            || !self.arena().fits(granule, entry.len(), self.arena().zones())
+        {
             return Err(Error::corrupt(format_args!("span map, granule {granule}: {entry:?} is not to be freed")));
         }
         let mut change = self.change();
-        let present = if entry.state() == SpanState::Freeing { 0 } else { entry.present() };
-        self.arena().plan_free(granule, entry, entry.order(), present, &mut change)?;
+        self.arena().plan_free(granule, entry, &mut change);
         self.commit(&change)
     }
 

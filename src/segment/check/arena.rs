@@ -1,20 +1,20 @@
 //! The arena: covered exactly, each span and block named once, every derived bit what it is derived from.
 
-use super::{Named, Report, bytes_of, hold};
-use crate::arena::{Arena, KIND_FREE, KIND_ZONES, pages_of};
+use super::{Named, Report, hold};
+use crate::arena::Arena;
 use crate::error::Result;
 use crate::layout::{
-    CLASSES, Entry, FREE_WORDS, GRANULE, SLOT, SpanState, ZONE, ZONE_ORDER, ZoneMeta, blocks_of, free_bits,
+    CLASSES, Entry, GRANULE, KIND_RUN, RUN_KINDS, SpanState, ZONE, ZONE_WORDS, blocks_of, slab_granules, slab_is_whole,
 };
+use crate::runs::{longest_run, mask, range};
 use crate::segment::attachment::Attachment;
-use crate::segment::table::Table;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a walk over the spans found.
 #[derive(Default)]
 pub(super) struct Walked {
-    /// Bytes that the entries say are present.
+    /// Bytes that are said to be present.
     pub present: u64,
     /// Who fills or frees a span, and one such.
     pub owners: HashMap<u32, u64>,
@@ -22,41 +22,32 @@ pub(super) struct Walked {
 
 /// What a zone's bitmaps should say.
 struct Bits {
-    classes: [[u64; 16]; CLASSES.len()],
-    free: [u64; FREE_WORDS],
+    rooms: [[u64; 16]; CLASSES.len()],
+    free: [u64; ZONE_WORDS],
 }
 
 impl Bits {
-    const NONE: Bits = Bits { classes: [[0; 16]; CLASSES.len()], free: [0; FREE_WORDS] };
+    const NONE: Bits = Bits { rooms: [[0; 16]; CLASSES.len()], free: [u64::MAX; ZONE_WORDS] };
 }
 
 impl Attachment {
-    pub(super) fn check_spans(&self, table: &Table, named: &Named, report: &mut Report) -> Result<Walked> {
+    pub(super) fn check_spans(&self, named: &Named, report: &mut Report) -> Result<Walked> {
         let arena = self.arena();
-        let (mut walked, mut tables) = (Walked::default(), 0);
-        let mut frees: HashMap<u64, u32> = HashMap::new();
-        // Derived, kept for the zone that the walk is in, and for the summary of all.
-        let (mut bits, mut zone) = (Bits::NONE, 0);
-        let mut summary = vec![[0_u64; 64]; arena.zones().div_ceil(64) as usize];
+        let mut walked = Walked::default();
+        // Derived: by zone, and the summary of all.
+        let mut zones: Vec<Bits> = (0..arena.zones()).map(|_| Bits::NONE).collect();
         report.zones = arena.zones();
+        let (mut leaves, mut directories, mut retired, mut next) = (0, 0, 0, 0);
         for span in arena.spans() {
             let (granule, entry) = span?;
-            while zone < granule / ZONE {
-                check_bits(&arena, zone, &std::mem::replace(&mut bits, Bits::NONE), &mut summary)?;
-                zone += 1;
-            }
-            hold!(
-                entry.present() <= pages_of(entry.order()),
-                12,
-                "granule {granule}: more pages than it has: {entry:?}"
-            );
-            walked.present = walked.present.saturating_add(bytes_of(entry.present()));
-            match entry.state() {
-                SpanState::Free => {
-                    report.free += 1;
-                    frees.insert(granule, entry.order());
-                    mark_free(granule, entry.order(), &mut bits, &mut summary);
+            report.free += granule - next;
+            self.check_inside(next, granule)?;
+            for (zone, first, len) in range(granule, entry.len(), ZONE) {
+                for (word, first, len) in range(first, len, 64) {
+                    zones[zone as usize].free[word as usize] &= !mask(first, len);
                 }
+            }
+            match entry.state() {
                 SpanState::Filling | SpanState::Freeing => {
                     report.busy += 1;
                     walked.owners.insert(entry.owner(), granule);
@@ -65,38 +56,48 @@ impl Attachment {
                     report.live += 1;
                     hold!(named.spans.contains(&granule), 2, "the span at granule {granule} is live, nobody names it");
                 }
-                SpanState::Retired => report.retired += 1,
+                SpanState::Retired => {
+                    report.retired += 1;
+                    retired += entry.len();
+                }
                 SpanState::Slab => {
                     report.slabs += 1;
                     report.blocks += self.check_slab(granule, entry, named)?;
                     if arena.free_block(granule, entry.class())?.is_some() {
-                        let bit = granule % ZONE;
-                        bits.classes[entry.class()][(bit / 64) as usize] |= 1 << (bit % 64);
+                        let bit = granule % ZONE / 4;
+                        zones[(granule / ZONE) as usize].rooms[entry.class()][(bit / 64) as usize] |= 1 << (bit % 64);
                     }
                 }
-                SpanState::Table => {
-                    tables += 1;
-                    hold!(granule == table.root.granule(), 3, "a second table at granule {granule}");
-                    let (len, room) = (SLOT << table.root.log2(), GRANULE << entry.order());
-                    hold!(len <= room, 3, "the table has {len} bytes, its span {room}");
+                SpanState::Leaf => {
+                    leaves += 1;
+                    let right = named.leaves.get(&granule) == Some(&entry.len());
+                    hold!(right, 3, "no directory names the leaf at granule {granule}: {entry:?}");
+                }
+                SpanState::Directory => {
+                    directories += 1;
+                    let right = named.directories.get(&granule) == Some(&entry.len());
+                    hold!(right, 3, "no root names the directory at granule {granule}: {entry:?}");
                 }
                 // Not given by the walk.
                 SpanState::None | SpanState::Bad => {}
             }
-            self.check_inside(granule, entry)?;
+            self.check_sticky(granule, entry)?;
+            self.check_inside(granule + 1, granule + entry.len())?;
+            next = granule + entry.len();
         }
-        while zone < arena.zones() {
-            check_bits(&arena, zone, &std::mem::replace(&mut bits, Bits::NONE), &mut summary)?;
-            zone += 1;
-        }
-        hold!(tables == 1, 3, "there are {tables} tables");
-        for (granule, order) in &frees {
-            let buddy = granule ^ (1 << order);
-            hold!(
-                frees.get(&buddy) != Some(order),
-                4,
-                "granules {granule} and {buddy} are free buddies, order {order}"
-            );
+        report.free += arena.zones() * ZONE - next;
+        self.check_inside(next, arena.zones() * ZONE)?;
+        let counted = self.state().retired.load(Ordering::Relaxed);
+        hold!(retired == counted, 4, "{retired} granules are retired, the state says {counted}");
+        let (named_leaves, named_directories) = (named.leaves.len(), named.directories.len());
+        hold!(leaves == named_leaves, 3, "{leaves} leaves, {named_leaves} of them named");
+        hold!(directories == named_directories, 3, "{directories} directories, {named_directories} of them named");
+        let mut summary = vec![[0_u64; 128]; arena.zones().div_ceil(64) as usize];
+        for (zone, bits) in zones.iter().enumerate() {
+            check_bits(&arena, zone as u64, bits, &mut summary)?;
+            let present = &arena.zone(zone as u64)?.present;
+            let pages: u64 = present.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum();
+            walked.present += pages * GRANULE;
         }
         check_summary(&arena, &summary)?;
         Ok(walked)
@@ -104,7 +105,14 @@ impl Attachment {
 
     /// A slab's bits against what the slots name. Its blocks in use.
     fn check_slab(&self, granule: u64, entry: Entry, named: &Named) -> Result<u64> {
-        hold!(entry.order() == 0 && entry.class() < CLASSES.len(), 3, "slab at granule {granule}: {entry:?}");
+        let sound = entry.class() < CLASSES.len() && entry.len() == slab_granules(entry.class());
+        hold!(sound, 3, "slab at granule {granule}: {entry:?}");
+        let present = if slab_is_whole(entry.class()) { entry.len() } else { 1 };
+        hold!(
+            self.arena().is_present(granule, present)?,
+            12,
+            "the slab at granule {granule} is not said to be present"
+        );
         let mut used = 0;
         for block in 0..512 {
             let set = self.arena().block_used(granule, block)?;
@@ -117,62 +125,54 @@ impl Attachment {
         Ok(used)
     }
 
-    /// The granules of a span: only the first one's entry says something, but for the sticky bit.
-    fn check_inside(&self, granule: u64, entry: Entry) -> Result<()> {
-        let sticky = matches!(entry.state(), SpanState::Slab | SpanState::Table);
-        hold!(!sticky || entry.sticky(), 3, "granule {granule} is {entry:?} and not sticky");
-        for inner in granule + 1..granule + (1_u64 << entry.order()) {
-            let other = self.arena().entry(inner)?;
-            hold!(other.0 & !Entry::STICKY == 0, 3, "granule {inner}, inside {entry:?} at {granule}, says {other:?}");
-            hold!(!sticky || other.sticky(), 3, "granule {inner} of the table is not sticky");
+    /// Granules in which readers look without a pin.
+    fn check_sticky(&self, granule: u64, entry: Entry) -> Result<()> {
+        if matches!(entry.state(), SpanState::Slab | SpanState::Leaf | SpanState::Directory) {
+            for inner in granule..granule + entry.len() {
+                hold!(self.arena().is_sticky(inner)?, 12, "granule {inner} of {entry:?} is not sticky");
+            }
+        }
+        Ok(())
+    }
+
+    /// Granules that begin no span: their entries say nothing.
+    fn check_inside(&self, from: u64, to: u64) -> Result<()> {
+        for inner in from..to {
+            let entry = self.arena().entry(inner)?;
+            hold!(entry.is_none(), 3, "granule {inner} begins no span and says {entry:?}");
         }
         Ok(())
     }
 }
 
-fn mark_free(granule: u64, order: u32, bits: &mut Bits, summary: &mut [[u64; 64]]) {
-    let zone = granule / ZONE;
-    if order >= ZONE_ORDER {
-        let kind = KIND_ZONES + (order - ZONE_ORDER) as usize;
-        summary[(zone / 64) as usize][kind] |= 1 << (zone % 64);
-        return;
-    }
-    let bit = (granule % ZONE) >> order;
-    bits.free[free_bits(order).0 + (bit / 64) as usize] |= 1 << (bit % 64);
-}
-
 /// A zone's bitmaps, all of their words; what they come to goes into the summary.
-fn check_bits(arena: &Arena<'_>, zone: u64, bits: &Bits, summary: &mut [[u64; 64]]) -> Result<()> {
-    let meta: &ZoneMeta = arena.zone(zone)?;
+fn check_bits(arena: &Arena<'_>, zone: u64, bits: &Bits, summary: &mut [[u64; 128]]) -> Result<()> {
+    let meta = arena.zone(zone)?;
     let kinds = &mut summary[(zone / 64) as usize];
     let differs = |found: &[AtomicU64], right: &[u64]| {
         found.iter().zip(right).position(|(found, right)| found.load(Ordering::Relaxed) != *right)
     };
-    for (class, right) in bits.classes.iter().enumerate() {
-        let wrong = differs(&meta.classes[class], right);
+    for (class, right) in bits.rooms.iter().enumerate() {
+        let wrong = differs(&meta.rooms[class], right);
         hold!(wrong.is_none(), 5, "zone {zone}: the bitmap of slabs of class {class}, word {}", wrong.unwrap_or(0));
         kinds[class] |= u64::from(right.iter().any(|word| *word != 0)) << (zone % 64);
     }
-    for order in 0..ZONE_ORDER {
-        let (first, words) = free_bits(order);
-        let right = &bits.free[first..first + words];
-        let wrong = differs(&meta.free[first..first + words], right);
-        hold!(
-            wrong.is_none(),
-            5,
-            "zone {zone}: the bitmap of free spans of order {order}, word {}",
-            wrong.unwrap_or(0)
-        );
-        kinds[KIND_FREE + order as usize] |= u64::from(right.iter().any(|word| *word != 0)) << (zone % 64);
+    let wrong = differs(&meta.free, &bits.free);
+    hold!(wrong.is_none(), 4, "zone {zone}: the bitmap of free granules, word {}", wrong.unwrap_or(0));
+    let longest = longest_run(bits.free.iter().copied());
+    for kind in 0..RUN_KINDS {
+        kinds[KIND_RUN + kind] |= u64::from(longest >= 1 << kind) << (zone % 64);
     }
     Ok(())
 }
 
-fn check_summary(arena: &Arena<'_>, summary: &[[u64; 64]]) -> Result<()> {
+fn check_summary(arena: &Arena<'_>, summary: &[[u64; 128]]) -> Result<()> {
     for (number, right) in summary.iter().enumerate() {
         let group = arena.group(number as u64)?;
+        // Bits of zones that are not in use are nobody's.
+        let zones = (arena.zones() - number as u64 * 64).min(64);
         for (kind, right) in right.iter().enumerate() {
-            let says = group.kinds[kind].load(Ordering::Relaxed);
+            let says = group.kinds[kind].load(Ordering::Relaxed) & (u64::MAX >> (64 - zones));
             hold!(says == *right, 5, "the summary of zones from {}, kind {kind}: {says:#x}", number * 64);
         }
     }

@@ -3,27 +3,117 @@
 use super::{Named, Report, hold};
 use crate::codec::buffers;
 use crate::error::{Error, Result};
+use crate::intent::LeafCounts;
 use crate::key::{INDEX_MAX, IndexBuf, Name};
-use crate::layout::{CLASSES, PAGE, Slot, SpanState, blocks_of, order_of};
+use crate::layout::{CLASSES, DEPTH_MAX, Root, Slot, SpanState, VERSION_MAX, blocks_of, granules_of};
 use crate::segment::attachment::Attachment;
-use crate::segment::table::Table;
+use crate::segment::leaf::{Leaf, TableOf};
+use crate::segment::look::Mapped;
+use crate::segment::table::Token;
 use crate::slot::{BUSY, Content, Kind, LET_GO};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-/// Bit 7 of a tag means nothing.
+/// Bit 7 of a tag means nothing yet.
 const TAG_UNUSED: u64 = 0b1000_0000;
 
+/// What is counted of the variables.
+#[derive(Default)]
+struct Sums {
+    expiring: u64,
+    /// By name or index: is it a name?
+    indexes: HashSet<(bool, IndexBuf)>,
+}
+
 impl Attachment {
-    pub(super) fn check_table(&self, table: &Table, report: &mut Report) -> Result<Named> {
+    pub(super) fn check_tables(&self, report: &mut Report) -> Result<Named> {
         let state = self.state();
-        report.slots = table.mask + 1;
-        let last_version = state.version.load(Ordering::Relaxed);
-        let (mut named, mut indexes) = (Named::default(), HashSet::new());
-        let (mut fill, mut expiring, mut run) = (0, 0, self.run_before_first(table)?);
-        for number in 0..=table.mask {
-            let offset = table.slot_at(number);
-            let content = self.slot_content(offset)?;
+        let (mut named, mut sums) = (Named::default(), Sums::default());
+        for of in [TableOf::Variables, TableOf::Names] {
+            let root = self.root(of)?;
+            named.directories.insert(root.granule(), granules_of(8 << root.depth()));
+            let mut number = 0;
+            while number < 1 << root.depth() {
+                let leaf = self.check_word(root, number, &mut named)?;
+                self.check_leaf(&leaf, of, &mut named, &mut sums, report)?;
+                number += leaf.words(self.directory_at(root)).1;
+            }
+        }
+        self.check_doomed(&mut named)?;
+        let (count, used) = (state.count.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
+        let limit = state.limit.load(Ordering::Relaxed);
+        hold!(report.variables == count, 1, "count is {count}, there are {} variables", report.variables);
+        hold!(report.used == used, 1, "used is {used}, {} bytes are charged", report.used);
+        let (expires, expiring) = (state.expiring.load(Ordering::Relaxed), sums.expiring);
+        hold!(expiring == expires, 1, "expiring is {expires}, {expiring} variables expire");
+        hold!(used <= limit, 1, "{used} bytes are used, the limit is {limit}");
+        Ok(named)
+    }
+
+    /// A word of a directory: the leaf, and all words that it serves.
+    fn check_word(&self, root: Root, number: u64, named: &mut Named) -> Result<Leaf> {
+        let leaf = self.leaf_number(root, number)?;
+        let leaf = leaf.ok_or_else(|| Error::corrupt(format_args!("invariant 3: word {number} of a directory")))?;
+        let (depth, directory) = (leaf.word.depth(), self.directory_at(root));
+        hold!(depth <= root.depth(), 3, "word {number} says depth {depth}, its directory has {}", root.depth());
+        let (first, count) = leaf.words(directory);
+        hold!(first == number, 3, "word {number} names a leaf of depth {depth}");
+        for other in first..first + count {
+            let word = self.leaf_number(root, other)?.map(|leaf| leaf.word);
+            hold!(word == Some(leaf.word), 3, "words {number} and {other} should name one leaf");
+        }
+        let (granule, size) = (leaf.word.granule(), leaf.word.size());
+        hold!(named.leaves.insert(granule, size).is_none(), 3, "the leaf at granule {granule} is named twice");
+        let entry = self.arena().entry(granule)?;
+        let span = entry.state() == SpanState::Leaf && entry.len() == size;
+        hold!(span, 3, "word {number} names {entry:?} at granule {granule} as a leaf of {size}");
+        let present = self.arena().is_present(granule, size)?;
+        hold!(present, 12, "the leaf at granule {granule} is not said to be present");
+        Ok(leaf)
+    }
+
+    /// What is left of a table whose variables were all removed.
+    fn check_doomed(&self, named: &mut Named) -> Result<()> {
+        let (state, at) = (self.state(), self.state().doomed_at.load(Ordering::Relaxed));
+        let root = Root(state.doomed.load(Ordering::Relaxed));
+        if root.0 == 0 {
+            return Ok(());
+        }
+        let fits =
+            self.arena().fits(root.granule(), granules_of(8 << root.depth().min(DEPTH_MAX)), self.arena().zones());
+        hold!(root.depth() <= DEPTH_MAX && fits, 3, "the doomed table is {:#x}", root.0);
+        named.directories.insert(root.granule(), granules_of(8 << root.depth()));
+        let (mut number, mut slot) = (at >> 32, at & u64::from(u32::MAX));
+        while number < 1 << root.depth() {
+            let leaf = self.check_word(root, number, named)?;
+            for slot in slot.max(1)..=leaf.slots {
+                let content = self.slot_content(leaf.slot_at(slot))?;
+                match content.kind() {
+                    Kind::Record => self.check_block(slot, &content, named)?,
+                    Kind::Span => self.check_span(slot, &content, named)?,
+                    _ => {}
+                }
+            }
+            slot = 0;
+            number += leaf.words(self.directory_at(root)).1;
+        }
+        Ok(())
+    }
+
+    fn check_leaf(
+        &self,
+        leaf: &Leaf,
+        of: TableOf,
+        named: &mut Named,
+        sums: &mut Sums,
+        report: &mut Report,
+    ) -> Result<()> {
+        report.slots += leaf.slots;
+        let last_version = self.state().version.load(Ordering::Relaxed);
+        hold!(last_version < VERSION_MAX, 9, "the last version is {last_version}");
+        let (mut counts, mut run) = (LeafCounts::default(), self.run_before_first(leaf)?);
+        for number in 1..=leaf.slots {
+            let content = self.slot_content(leaf.slot_at(number))?;
             hold!(content.word & BUSY == 0, 6, "slot {number} is busy and no change is under way");
             hold!(content.kind() != Kind::Bad, 10, "slot {number} has kind {}", content.rest[1] & 7);
             hold!((content.word == 0) == (content.kind() == Kind::Empty), 8, "slot {number}: word and kind disagree");
@@ -32,51 +122,69 @@ impl Attachment {
                 run = 0;
                 continue;
             }
-            fill += 1;
+            counts.fill += 1;
             let version = content.version();
             hold!((1..=last_version).contains(&version), 9, "slot {number} has version {version} of {last_version}");
             if !content.is_entry() {
                 let empty = content.rest == Content::tombstone().rest;
-                hold!(empty || content.rest[1] == LET_GO, 8, "slot {number}: a tombstone that is not empty");
+                let left = content.rest[1] == LET_GO && of == TableOf::Names;
+                hold!(empty || left, 8, "slot {number}: a tombstone that is not empty");
                 let index = IndexBuf::Int(content.rest[0] as i64);
-                let once = empty || indexes.insert((true, index.clone()));
+                let once = empty || sums.indexes.insert((true, index.clone()));
                 hold!(once, 7, "the lock {} stands twice, let go in slot {number}", index.as_index());
+                counts.entries += u64::from(!empty);
                 report.tombstones += 1;
                 run += 1;
                 continue;
             }
-            let lock = content.is_lock();
-            hold!(!lock || content.kind() != Kind::Span, 10, "slot {number}: a lock in a span");
-            report.locks += u64::from(lock);
-            report.variables += u64::from(!lock);
-            expiring += u64::from(content.expires());
-            report.used = report.used.saturating_add(content.charge());
-            hold!(content.rest[1] & TAG_UNUSED == 0, 10, "slot {number} has tag {:#x}", content.rest[1] & 0xff);
-            match content.kind() {
-                Kind::Inline => self.check_inline(number, &content)?,
-                Kind::Record => self.check_block(number, &content, &mut named)?,
-                _ => self.check_span(number, &content, &mut named)?,
-            }
-            let index = self.check_index(number, offset, content)?;
-            let home = Name { index: index.as_index(), lock }.hash(self.identity.hash_key);
-            hold!(!content.is_text() || content.rest[0] == home, 8, "slot {number} does not hold its index's hash");
-            let distance = number.wrapping_sub(home) & table.mask;
-            hold!(distance <= run, 8, "slot {number}: an empty slot keeps index {} from being found", index.as_index());
-            hold!(indexes.insert((lock, index.clone())), 7, "index {} stands twice", index.as_index());
-            if lock {
-                self.check_lock(number, &content, &mut named)?;
-            }
+            counts.entries += 1;
+            self.check_entry(number, leaf, &content, of, named, sums, report, run)?;
             run += 1;
         }
-        let (count, used) = (state.count.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
-        let (filled, limit) = (state.fill.load(Ordering::Relaxed), state.limit.load(Ordering::Relaxed));
-        hold!(report.variables == count, 1, "count is {count}, there are {} variables", report.variables);
-        hold!(report.used == used, 1, "used is {used}, {} bytes are charged", report.used);
-        hold!(fill == filled, 1, "fill is {filled}, {fill} slots are not empty");
-        let expires = state.expiring.load(Ordering::Relaxed);
-        hold!(expiring == expires, 1, "expiring is {expires}, {expiring} variables expire");
-        hold!(used <= limit, 1, "{used} bytes are used, the limit is {limit}");
-        Ok(named)
+        let says = self.counts_of(leaf)?;
+        hold!(says == counts, 1, "the leaf at {} says {says:?}, it has {counts:?}", leaf.word.granule());
+        Ok(())
+    }
+
+    /// A slot that holds a variable, or a lock.
+    #[allow(clippy::too_many_arguments, reason = "one loop's body")]
+    fn check_entry(
+        &self,
+        number: u64,
+        leaf: &Leaf,
+        content: &Content,
+        of: TableOf,
+        named: &mut Named,
+        sums: &mut Sums,
+        report: &mut Report,
+        run: u64,
+    ) -> Result<()> {
+        let lock = content.is_lock();
+        hold!(lock == (of == TableOf::Names), 10, "slot {number}: a name among variables, or a variable among names");
+        hold!(!lock || content.kind() != Kind::Span, 10, "slot {number}: a lock in a span");
+        report.locks += u64::from(lock);
+        report.variables += u64::from(!lock);
+        sums.expiring += u64::from(content.expires());
+        report.used = report.used.saturating_add(content.charge());
+        hold!(content.rest[1] & TAG_UNUSED == 0, 10, "slot {number} has tag {:#x}", content.rest[1] & 0xff);
+        match content.kind() {
+            Kind::Inline => self.check_inline(number, content)?,
+            Kind::Record => self.check_block(number, content, named)?,
+            _ => self.check_span(number, content, named)?,
+        }
+        let index = self.check_index(number, leaf, *content)?;
+        let hash = Name { index: index.as_index(), lock }.hash(self.identity.hash_key);
+        hold!(!content.is_text() || content.rest[0] == hash, 8, "slot {number} does not hold its index's hash");
+        let serves = leaf.words(self.directory_at(leaf.root));
+        let word = leaf.root.word_of(hash);
+        hold!(word >= serves.0 && word - serves.0 < serves.1, 8, "slot {number}: its hash is another leaf's");
+        let distance = (number + leaf.slots - leaf.home(hash)) % leaf.slots;
+        hold!(distance <= run, 8, "slot {number}: an empty slot keeps index {} from being found", index.as_index());
+        hold!(sums.indexes.insert((lock, index.clone())), 7, "index {} stands twice", index.as_index());
+        if lock {
+            self.check_lock(number, content, named)?;
+        }
+        Ok(())
     }
 
     fn slot_content(&self, offset: u64) -> Result<Content> {
@@ -84,14 +192,14 @@ impl Attachment {
         Ok(Content { word: slot.begin(), rest: slot.rest() })
     }
 
-    /// Probing goes round: slots in use at the end of the table, one after the other up to its last.
-    fn run_before_first(&self, table: &Table) -> Result<u64> {
-        for back in 0..=table.mask {
-            if self.slot_content(table.slot_at(table.mask - back))?.word == 0 {
+    /// Probing goes round: slots in use at the end of the leaf, one after the other up to its last.
+    fn run_before_first(&self, leaf: &Leaf) -> Result<u64> {
+        for back in 0..leaf.slots {
+            if self.slot_content(leaf.slot_at(leaf.slots - back))?.word == 0 {
                 return Ok(back);
             }
         }
-        Ok(table.mask)
+        Ok(leaf.slots)
     }
 
     fn check_inline(&self, number: u64, content: &Content) -> Result<()> {
@@ -117,6 +225,8 @@ impl Attachment {
         hold!(len <= room, 10, "slot {number}: a record of {len} bytes in a block of {room}");
         hold!(!content.has_buffers(), 10, "slot {number}: buffers in a slab");
         hold!(content.prefix_len() <= len, 10, "slot {number}: a record of {len} bytes is shorter than its key");
+        let present = self.arena().block_is_present(granule, class, block)?;
+        hold!(present, 12, "slot {number}: block {block} of granule {granule} is not said to be present");
         Ok(())
     }
 
@@ -127,9 +237,9 @@ impl Attachment {
         hold!(named.spans.insert(granule), 2, "the span at granule {granule} is named twice, by slot {number}");
         hold!(block == 0, 10, "slot {number}: block {block} of a span");
         let len = content.lead().saturating_add(content.record_len());
-        hold!(order_of(len) <= entry.order(), 10, "slot {number}: {len} bytes in {entry:?}");
-        let pages = len.div_ceil(PAGE);
-        hold!(pages <= entry.present(), 12, "slot {number}: {pages} pages in {entry:?}");
+        hold!(granules_of(len) == entry.len(), 10, "slot {number}: {len} bytes in {entry:?}");
+        let present = self.arena().is_present(granule, entry.len())?;
+        hold!(present, 12, "slot {number}: the span at {granule} is not said to be present");
         hold!(content.prefix_len() <= content.record_len(), 10, "slot {number}: a record shorter than its key");
         if content.has_buffers() {
             self.check_buffers(number, content)?;
@@ -158,7 +268,7 @@ impl Attachment {
         Ok(())
     }
 
-    fn check_index(&self, number: u64, offset: u64, content: Content) -> Result<IndexBuf> {
+    fn check_index(&self, number: u64, leaf: &Leaf, content: Content) -> Result<IndexBuf> {
         let len = content.key_len();
         let inline = content.kind() == Kind::Inline;
         hold!(inline || content.is_text() || len == 0, 10, "slot {number}: an integer index with a key of {len} bytes");
@@ -169,8 +279,8 @@ impl Attachment {
             let expiry = u64::from_ne_bytes(expiry);
             hold!((1..1 << 63).contains(&expiry), 10, "slot {number} expires at {expiry}");
         }
-        let found = self.found_at(offset, content)?;
-        self.index_at_once(&found)?.ok_or_else(|| Error::corrupt(format_args!("slot {number} does not stand still")))
+        let found = leaf.found(leaf.slot_at(number), content, Token::Stable);
+        self.index_by(&found, Mapped)?.ok_or_else(|| Error::corrupt(format_args!("slot {number} does not stand still")))
     }
 
     /// The first bytes of a record.

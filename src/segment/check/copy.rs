@@ -1,0 +1,57 @@
+//! A private copy of what a check looks at, for a handle that may only read: the pages themselves may be given back by
+//! others meanwhile, and what touches one then through the mapping takes a page, or ends with a signal where there is none.
+
+use crate::error::{Error, Result};
+use crate::layout::{Entry, GRANULE, SpanState, ZONE, ZONE_META, at};
+use crate::mem::Mem;
+use crate::os::map::Mapping;
+use crate::os::object;
+use crate::segment::attachment::Attachment;
+use crate::segment::open::assemble;
+use std::sync::atomic::Ordering;
+
+/// Bytes that are read at once.
+const PIECE: u64 = 1 << 20;
+
+impl Attachment {
+    /// The fixed part, the metadata of zones in use, and their directories, leaves and slabs; values in spans are read by
+    /// calls of the system.
+    pub(super) fn private_copy(&self) -> Result<Attachment> {
+        let geometry = &self.identity.geometry;
+        let mapping = Mapping::private(geometry.length)?;
+        let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+        let fd = self.with_file(duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
+        // To fill it. The copy itself is a handle that may only read.
+        let memory = mapping.mem(true);
+        let identity = self.identity.clone();
+        let copy = assemble(identity, &self.name, self.status, self.lock_status, mapping, fd, None, false);
+        self.copy_range(&memory, 0, at::READERS)?;
+        let zones = copy.arena().zones();
+        self.copy_range(&memory, at::SUMMARY, zones.div_ceil(64) * 1_024)?;
+        self.copy_range(&memory, geometry.zone_at(0), zones * ZONE_META)?;
+        for zone in 0..zones {
+            for (number, word) in copy.arena().zone(zone)?.entries.iter().enumerate() {
+                let (granule, entry) = (zone * ZONE + number as u64, Entry(word.load(Ordering::Relaxed)));
+                let looked_at = matches!(entry.state(), SpanState::Slab | SpanState::Leaf | SpanState::Directory);
+                if looked_at && copy.arena().fits(granule, entry.len(), zones) {
+                    self.copy_range(&memory, geometry.granule_at(granule), entry.len() * GRANULE)?;
+                }
+            }
+        }
+        Ok(copy)
+    }
+
+    fn copy_range(&self, to: &Mem, offset: u64, len: u64) -> Result<()> {
+        let mut bytes = vec![0; PIECE.min(len) as usize];
+        for (start, len) in crate::runs::pieces(offset, len, PIECE) {
+            let piece = &mut bytes[..len as usize];
+            let read = self.with_file(|fd| object::read_at(fd, piece, start))?;
+            read.map_err(|e| Error::system("reading the segment", e))?;
+            // What is only zeros is zeros there, and takes no memory.
+            if piece.iter().any(|byte| *byte != 0) {
+                to.fill(start, piece)?;
+            }
+        }
+        Ok(())
+    }
+}
