@@ -181,7 +181,7 @@ def _info(args: argparse.Namespace) -> int:
         return DONE
     shown = info._asdict() | {"key": repr(info.key), "perm": f"{info.perm:03o}", "count": str(info.count)}
     shown |= {"uid": f"{info.uid} ({_owner(info.uid)})", "created_at": _time(info.created_at)}
-    for field in ("size", "used", "free", "largest_put", "resident"):
+    for field in ("size", "used", "free", "largest_put", "resident", "held", "spare"):
         number = shown[field]
         shown[field] = f"{number:,} bytes" if number < 1024 else f"{number:,} bytes ({_size(number)})"
     shown["locks"] = ", ".join(map(lock_text, locks_of(info))) or "none held"

@@ -175,7 +175,11 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         """
 
     def popitem(self) -> tuple[int | str, Any]:
-        """Remove some variable and return it with its index; `KeyError` where the segment is empty."""
+        """Remove some variable and return it with its index; `KeyError` where the segment is empty.
+
+        Which one is left to chance, so that each has its turn, and found in the same time however many there are. One
+        that cannot be unpickled here is passed over, and stays; where there is no other, its error is raised.
+        """
 
     def setdefault(self, index: SupportsIndex | str, default: Any = None) -> Any:
         """The value under `index`; stored as `default` first where it is missing."""
@@ -324,7 +328,16 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         """
 
     def trim(self) -> None:
-        """Give free memory back to the system. Memory that once held small variables stays, for them."""
+        """Give free memory back to the system, after moving what is stored together.
+
+        What is stored then takes at most half as much again, and an empty segment 256 KiB. It takes time in proportion
+        to what is stored, while others go on, and some 10 ms for making sure that nobody reads what is given back. What
+        a view holds stays, and so does what a process that stands still (stopped in the middle of a read) may look at.
+
+        Raises:
+            ReadOnlyError: through a read-only handle.
+            SegmentBusyError: a stopped process has held the segment itself up for 10 s.
+        """
 
     def detach(self) -> None:
         """Let go of this handle; again is a no-op. Variables stay."""
@@ -426,7 +439,7 @@ class Lock:
 class SegmentInfo:
     """A segment, in numbers. Sizes are bytes. It pickles, and may be a key of a dict.
 
-    From `shmvar.segments` it says less than from `Segment.info`: see `count`, `held`, `locks`, `largest_put`.
+    From `shmvar.segments` it says less than from `Segment.info`: see `count`, `held`, `spare`, `locks`, `largest_put`.
     """
 
     @property
@@ -480,6 +493,10 @@ class SegmentInfo:
     @property
     def held(self) -> int:
         """Of that, what was replaced or removed and is still in somebody's view; from `shmvar.segments`, 0."""
+
+    @property
+    def spare(self) -> int:
+        """Of `resident`, what is free, and kept until `trim` gives it back; from `shmvar.segments`, 0."""
 
     @property
     def locks(self) -> dict[int | str, int]:
@@ -629,7 +646,7 @@ def segments() -> list[SegmentInfo]:
     """Every segment that this user can see.
 
     They are read, not attached, so less is known than `Segment.info` says: `count` includes variables that expired and
-    that nobody has removed yet, `locks` is empty and `held` is 0. `largest_put` goes by the limit alone.
+    that nobody has removed yet, `locks` is empty, `held` and `spare` are 0. `largest_put` goes by the limit alone.
     """
 
 def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:

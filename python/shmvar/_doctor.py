@@ -19,6 +19,9 @@ Finding = dict[str, str]
 STALE_AFTER = 60.0  # seconds; docs/protocol.md, "Stale objects"
 CHECK_WITHIN = 300  # seconds, for one segment
 UNSURE = ("closed", "named", "unknown")  # why an object stays that may be stale all the same
+# What a segment may keep without a word (docs/guide.md, "How much memory it takes").
+KEPT_TIMES = 2.25
+KEPT = 72 << 20
 NEARLY_FULL = 0.95
 ADDRESSES = 80 << 30  # what a segment of the usual size reserves, and its metadata
 
@@ -81,9 +84,27 @@ def of_segment(seen: Facts, facts: Facts, repair: bool) -> Iterator[Finding]:
     if limit is not None and seen["length"] > limit // 2:
         text = f"it takes {seen['length']} bytes of addresses, and this process may use {limit} (ulimit -v)"
         yield finding("warning", about, text, "ulimit -v unlimited, for whoever attaches it")
+    yield from of_memory(about, seen["info"])
     if seen["used"] > NEARLY_FULL * seen["size"]:
         text = f"{seen['used']} of {seen['size']} bytes are used"
         yield finding("warning", about, text, "remove variables, or raise its limit: attach(key, size), resize(size)")
+
+
+def of_memory(about: str, info: Facts | None) -> Iterator[Finding]:
+    """More memory than what is stored accounts for, and why."""
+    if not info or info["resident"] <= KEPT_TIMES * info["used"] + KEPT:
+        return
+    text = f"takes {info['resident']} bytes of memory, for {info['used']} that are stored"
+    if info["held"] > info["spare"]:
+        text += f": {info['held']} are of values that were replaced or removed and are still in somebody's view"
+        yield finding("warning", about, text, "drop views and arrays of old values, in whatever process has them")
+    else:
+        text += f": {info['spare']} are free and kept, the rest lies between what is stored"
+        remedy = (
+            "segment.trim(), by a process that may write; where that gives nothing back, a process stands still in the "
+            "middle of a read: look for a stopped one (ps, state T), let it go on or end it"
+        )
+        yield finding("warning", about, text, remedy)
 
 
 def processes(number: int) -> str:
