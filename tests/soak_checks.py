@@ -17,8 +17,8 @@ import shmvar
 LONGEST = 90.0
 """Seconds in one operation, more than a few waits of 10 s: longer is hanging."""
 
-RESIDENT = 8 << 20
-"""Bytes that an empty segment may keep: its administration, and granules that once held small values."""
+RESIDENT = 2 << 20
+"""Bytes that an empty segment may keep: its administration, also of those who took part and are gone."""
 
 
 class Failure(Exception):

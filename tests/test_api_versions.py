@@ -99,7 +99,7 @@ def test_put_many_of_nothing_is_a_type_error(seg):
 def test_a_reader_beside_a_batch_that_nobody_finishes_is_told_so(seg, key):
     seg.update({1: 1, 2: 2})
     with shmvar.attach(key, readonly=True) as reader, helpers.Raw(seg) as raw:
-        many = raw.STATE + 192
+        many = raw.MANY
         (count,) = raw.unpack("<Q", many)
         raw.pack("<Q", many, count | 1)
         with pytest.raises(shmvar.SegmentBusyError, match="a batch was half made") as caught:

@@ -124,7 +124,7 @@ def test_f39_random_puts_and_removals_leave_the_capacity_as_it_was(key):
         segment[1] = b"x" * first
         del segment[1]
         segment.trim()
-        assert segment.info().resident < resident + 6_000_000
+        assert segment.info().resident <= resident + 20_000, "all but its administration is given back"
         segment.check()
 
 

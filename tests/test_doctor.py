@@ -138,15 +138,15 @@ def test_the_dead_are_buried_and_their_change_is_finished(seg, key, children):
 def test_a_damaged_segment_is_a_problem_and_stays_as_it_is(seg, key):
     seg[1] = "one" * 30
     with helpers.Raw(seg) as raw:
-        sound = raw.read(4096 + 144, 8)
-        raw.pack("<Q", 4096 + 144, 77)
+        sound = raw.read(raw.COUNT, 8)
+        raw.pack("<Q", raw.COUNT, 77)
         found, status = examine()
         assert status == 1 and segment_of(found, key)["check"]["result"] == "damaged"
         (problem,) = of(found, "problem")
         assert "invariant 1: count is 77" in problem["text"] and "dump" in problem["remedy"]
         said, status = doctor()
         assert status == 1 and said.endswith("1 problem\n")
-        raw.write(4096 + 144, sound)
+        raw.write(raw.COUNT, sound)
     assert examine()[1] == 0
 
 
@@ -200,11 +200,12 @@ def test_it_leaves_what_is_sound_as_it_is(seg, key, options):
     seg.update({n: b"x" * n * 500 for n in range(60)})
     before, report = dict(seg), seg.check()
     with helpers.Raw(seg) as raw:
-        state = raw.read(4096, 256)
+        state = raw.read(raw.STATE, 256)
         examine(*options)
         # Only who took part most at one time may have grown.
-        changed = raw.read(4096, 256)
-        assert state[:88] + state[92:] == changed[:88] + changed[92:]
+        changed = raw.read(raw.STATE, 256)
+        top = raw.TOP - raw.STATE
+        assert state[:top] + state[top + 4 :] == changed[:top] + changed[top + 4 :]
     assert dict(seg) == before and seg.check() == report
 
 
@@ -276,7 +277,7 @@ def test_f33_a_segment_of_another_version_is_named_with_both(key):
         raw.pack("<I", 8, 9)
         found, _ = examine()
         raw.write(8, sound)
-    assert "format version 9, this package reads version 1" in found["objects"][0]["why"]
+    assert "format version 9, this package reads version 2" in found["objects"][0]["why"]
 
 
 @pytest.mark.parametrize("name", ["shmvar-lock." + "5a" * 16, "shmvar-tmp.00000000deadbeef"])

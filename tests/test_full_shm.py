@@ -36,7 +36,7 @@ def test_f41_a_full_file_system_is_a_typed_error_and_nothing_stored_is_lost(key,
     code = """
     segment = shmvar.attach(key, 2 << 20)
     assert segment.size == 2 << 20
-    value = eval(sys.argv[2])
+    value, at_first = eval(sys.argv[2]), segment.info().resident
     for round in range(3 if len(sys.argv[2]) > 11 else 1):
         for name in ("", "text"):
             stored = fill(segment, name, value)
@@ -63,6 +63,8 @@ def test_f41_a_full_file_system_is_a_typed_error_and_nothing_stored_is_lost(key,
         segment.check()
         segment.clear()
         segment.trim()
+        # What it had, and a part of this process's bitmap of pins.
+        assert segment.info().resident <= at_first + 16384, (segment.info().resident, at_first)
         segment.check()
     """
     helpers.run(TINY + helpers.textwrap.dedent(code), key, value, prefix=["unshare", "-m"])

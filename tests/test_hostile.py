@@ -18,16 +18,19 @@ sys.path.insert(0, sys.argv[2])
 import helpers
 chance, parts = random.Random(int(sys.argv[3])), sys.argv[4].split(",")
 segment = shmvar.attach(key, create=False, readonly=True)
-WORDS = [0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 4096, 16384, 2**62]
+WORDS = [0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 4096, 16384, 606208, 2**62]
 with helpers.Raw(segment) as raw:
     records = [raw.record(index)[0] for index in (2, 3, 4, 5)]
     places = {
-        "state": range(4160, 4288, 8),
-        "intent": range(8192, 8192 + 208, 8),
+        "state": range(4160, 4320, 8),
+        "intent": range(8192, 8192 + 304, 8),
         "participants": range(16384, 16384 + 128, 8),
-        "summary": range(81920, 81920 + 512, 8),
-        "zone": [raw.zone_meta + at + i for at in (0, 8192, 12288) for i in range(0, 240, 8)],
-        "slots": [slot[0] + i for slot in raw.slots() for i in range(0, 32, 8)],
+        "readers": range(81920, 81920 + 1024, 8),
+        "summary": range(606208, 606208 + 1024, 8),
+        "zone": [raw.zone_meta + at + i for at, length in raw.BITMAPS for i in range(0, length, 8)],
+        "directories": [raw.directory(names)[0] for names in (False, True)],
+        "leaves": [leaf.at + i for names in (False, True) for leaf in raw.leaves(names) for i in range(0, 32, 8)],
+        "slots": [slot[0] + i for names in (False, True) for slot in raw.slots(names) for i in range(0, 32, 8)],
         "payload": [at + i for at in records for i in range(0, 96, 8)],
     }
     places = [list(places[part]) for part in parts]
@@ -111,9 +114,12 @@ def clear_up(key):
         os.unlink(path)
 
 
+STRUCTURES = "state,intent,participants,readers,summary,zone,directories,leaves"
+
+
 @pytest.mark.parametrize(
     ("trust", "parts"),
-    [(False, "state,intent,participants,summary,zone,slots,payload"), (True, "state,intent,participants,summary,zone")],
+    [(False, f"{STRUCTURES},slots,payload"), (True, STRUCTURES)],
 )
 def test_f28_every_call_ends_well_while_another_process_scribbles(key, children, trust, parts):
     import numpy as np
@@ -145,7 +151,7 @@ def cut(segment, length):
         file.truncate(length)
 
 
-CUTS = {"everything": 0, "in the table": 30 << 20, "one page less": -4096}
+CUTS = {"everything": 0, "in the metadata": 30 << 20, "in the arena": -(1 << 30), "one page less": -4096}
 
 
 def meets_a_cut(key, length):
@@ -184,8 +190,8 @@ def test_f32_a_segment_cut_short_by_another_is_an_error_where_nothing_was_touche
 def test_f32_a_value_whose_pages_were_cut_off_is_an_error_where_it_is_read_through_the_kernel(key):
     segment = shmvar.attach(key)
     value = b"x" * (4 << 20)
-    segment[1] = value
     segment["small"] = 5
+    segment[1] = value
     with helpers.Raw(segment) as raw:
         at, _ = raw.record(1)
     with shmvar.attach(key, readonly=True) as reader, shmvar.attach(key, trust=False) as careful:
@@ -204,9 +210,13 @@ def test_f32_a_value_whose_pages_were_cut_off_is_an_error_where_it_is_read_throu
                 with pytest.raises(shmvar.CorruptSegmentError, match=r"was cut from|truncated"):
                     call()
             # Nothing was cut off that these look at.
-            assert reader["small"] == careful["small"] == segment["small"] == 5
+            assert careful["small"] == segment["small"] == 5
             segment["small"] = 6
-            assert reader["small"] == 6
+            assert careful["small"] == 6
+            # Each of its reads asks the kernel, which knows.
+            for call in (lambda: reader["small"], lambda: reader.get(3), lambda: list(reader)):
+                with pytest.raises(shmvar.CorruptSegmentError, match="was cut from"):
+                    call()
         finally:
             clear_up(key)
     segment.detach()

@@ -192,18 +192,28 @@ def test_the_registry_lock_held_is_a_typed_error_after_a_bound(seg, key):
 # --- structures
 
 
-@pytest.mark.parametrize("slot", [0, 8, 4096, 8192, 1 << 40, (1 << 64) - 32, (1 << 63) + 8])
-def test_a_forged_intent_writes_nothing_outside_of_the_table(seg, key, slot):
+FORGED = [0, 8, 4096, 8192, 1 << 40, (1 << 64) - 32, (1 << 63) + 8]
+
+
+@pytest.mark.parametrize("at", FORGED)
+@pytest.mark.parametrize("field", ["slot", "leaf", "both", "words"])
+def test_a_forged_intent_writes_nothing_outside_of_the_table(seg, key, field, at):
     seg.update({1: "one", 2: b"x" * 3000, 3: b"y" * 100_000})
     with Raw(seg) as raw:
-        identity = raw.read(0, 4096)
-        pattern = [0x4141_4141_4141_4140] * 4
-        counters = struct.unpack("<Q", raw.read(raw.ROOT, 8))
-        # valid, serial, slot, content, root, then counters: as docs/format.md has them.
-        raw.pack("<8Q", raw.INTENT, 7, 7, slot, *pattern, *counters)
+        fixed = [(0, 4096), (raw.PARTICIPANTS, 128), (raw.READERS, 1024)]
+        before = [raw.read(*part) for part in fixed]
+        pattern = [0x4141_4141_4141_4140] * 5
+        state = raw.unpack("<3Q", raw.ROOT) + raw.unpack("<4Q", raw.VERSION)
+        (leaf,) = raw.leaves()
+        slot, base = raw.slot(1)[0], leaf.at
+        slot, base = {"slot": (at, base), "leaf": (slot, at), "both": (at, at), "words": (0, 0)}[field]
+        words = (at, 4, *raw.unpack("<Q", leaf.words[0]) * 2)
+        # As docs/format.md has them: slot and content, leaf and counts, the state, and what follows.
+        raw.pack("<4Q", raw.INTENT + 192, *words)
+        raw.pack("<17Q", raw.INTENT, 7, 7, slot, *pattern[:4], base, pattern[4], *state, (field == "words") << 62)
         with contextlib.suppress(shmvar.CorruptSegmentError):
             seg[5] = "anything"
-        assert raw.read(0, 4096) == identity
+        assert [raw.read(*part) for part in fixed] == before
         (lock,) = raw.unpack("<I", raw.LOCK)
         assert lock == 0, "the lock is not held after a failed call"
     for call in (lambda: seg.get(1), lambda: seg.get(2), lambda: seg.put(6, 6), lambda: dict(seg)):

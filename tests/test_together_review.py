@@ -50,19 +50,22 @@ def stopped(segment):
 # --- batches
 
 
-def test_a_batch_that_fits_beside_held_locks_alone_grows_the_table_once(key):
-    # Of 512 slots 448 are used at most, and locks are in the table, too.
-    code = """
-        seg = shmvar.attach(key)
+def test_a_batch_beside_held_locks_grows_the_table_once_and_by_what_it_needs(key):
+    # Of a leaf's slots seven in eight are used at most; locks are in a table of their own.
+    with shmvar.attach(key) as seg, Raw(seg) as raw:
         locks = [seg.lock(n) for n in range(10)]
         for lock in locks:
             lock.acquire()
+        before = list(raw.leaves(names=True))
+        assert [leaf.granules for leaf in raw.leaves()] == [1]
+        generation = raw.unpack("<Q", raw.directory()[0])[0] & 0x3FFFF
         seg.put_many({n: n for n in range(440)})
         assert len(seg) == 440 and all(lock.locked() for lock in locks)
-        assert seg.check().slots == 1024
+        (leaf,) = raw.leaves()
+        assert 440 <= len(leaf.slots()) < 440 * 3 // 2
+        assert raw.unpack("<Q", raw.directory()[0])[0] & 0x3FFFF == generation + 1
+        assert seg.check().slots == len(leaf.slots()) + 127 and list(raw.leaves(names=True)) == before
         seg.destroy()
-    """
-    run(code, key, timeout=30)
 
 
 def test_a_batch_of_hostile_extent_is_refused(key):
@@ -72,15 +75,15 @@ def test_a_batch_of_hostile_extent_is_refused(key):
         (_, _, _, _, place) = next(slot for slot in raw.slots() if slot[3] & 7 == 4)
         granule = place >> 16
         at, word = raw.entry(granule)
-        # Filling, of an order that none has, or that does not fit there; the list says that it is empty.
-        for order in (10, 63):
-            raw.pack("<Q", at, word & ~0x3FF | order << 4 | 2)
-            raw.pack("<2Q", raw.arena + granule * 16384, 0, 16)
-            raw.pack("<3Q", 4096 + 192, 1, granule << 8 | 1, 0)
+        # Filling, of no length, or of one that does not fit there; the list says that it is empty.
+        for length in (0, 4096, 2**32 - 1):
+            raw.pack("<Q", at, word & 0xFFFF_FFF0 | length << 32 | 2)
+            raw.pack("<2Q", raw.granule_at(granule), 0, 16)
+            raw.pack("<3Q", raw.MANY, 1, granule << 8 | 1, 0)
             with pytest.raises(shmvar.CorruptSegmentError):
                 seg[5] = 5
-            seg[5] = order
-            assert seg[5] == order
+            seg[5] = length
+            assert seg[5] == length
             # It was not made a free span, to be handed out over others.
             assert raw.entry(granule)[1] & 15 == 2
     seg.destroy()

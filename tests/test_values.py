@@ -129,7 +129,7 @@ def test_f48_nan_comes_back_with_its_bits(seg):
 def test_f48_bytes_and_text_of_every_length_around_the_bounds(seg):
     lengths = [
         *range(0, 20),
-        *(n + d for n in (32, 64, 128, 256, 1024, 2040, 4080, 8160, 16320, 65536) for d in range(-24, 4)),
+        *(n + d for n in (*helpers.CLASSES, 4096, 8192, 16384, 24576, 32768, 65536) for d in range(-24, 4)),
     ]
     for length in lengths:
         for value in (bytes(range(256)) * (length // 256 + 1), "añb" * length):

@@ -16,19 +16,20 @@ mod image;
 
 use calls::{Calls, Tally};
 use fields::Field;
-use image::{INTS, Image, LOCKS, TEXTS, pickle, place};
+use image::{INTS, Image, LOCKS, SPAN, TEXTS, pickle, place};
 use libfuzzer_sys::fuzz_target;
-use shmvar::{Condition, Index, Key, Number, Segment};
+use shmvar::{Condition, Index, Key, Number, Segment, TableOf};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The two images, and the fields of both.
+/// The images, and the fields of all.
 struct Template {
     quiet: Image,
     pending: Image,
     batch: Image,
+    doomed: Image,
     fields: Vec<Field>,
 }
 
@@ -40,10 +41,11 @@ fn template() -> &'static Template {
     TEMPLATE.get_or_init(|| {
         tidy();
         let quiet = Image::take(&Key::text(&format!("fuzz-{}", std::process::id())).unwrap(), 40);
-        let (pending, batch) = (quiet.pending(), quiet.batch());
-        let mut fields = fields::of(&quiet);
+        let (pending, batch, doomed) = (quiet.pending(), quiet.batch(), quiet.doomed());
+        // It has those of the others, too.
+        let mut fields = fields::of(&doomed);
         fields.retain(|field| field.offset != place::LOCK);
-        Template { quiet, pending, batch, fields }
+        Template { quiet, pending, batch, doomed, fields }
     })
 }
 
@@ -129,7 +131,7 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
         }
         _ if op & 0x80 != 0 => calls.read(reader),
         6..=8 => {
-            let len = [3, 40, 300, 3_000, 16_300, 17_000, 70_000, 300_000][usize::from(arg >> 5)];
+            let len = [3, 40, 300, 3_000, 21_700, 24_000, 70_000, 300_000][usize::from(arg >> 5)];
             let value = pickle(len);
             calls.saw("put", writer.put_pickle(&index, &[&value], Condition::Always, &calls.brief));
         }
@@ -146,7 +148,8 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
             calls.saw("clear", att.clear(&calls.brief));
         }
         14 => {
-            calls.saw("grow", att.table().and_then(|table| att.grow(&table, 1, &calls.brief)));
+            let of = if arg & 1 == 0 { TableOf::Variables } else { TableOf::Names };
+            calls.grow(writer, u64::from(arg >> 5) << 61, of, if arg & 2 == 0 { 1 } else { u64::from(arg) << 4 });
         }
         22 => {
             calls.saw("add", att.add(&index, Number::Int(i64::from(arg)), &calls.brief));
@@ -156,7 +159,7 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
             calls.saw("put for a while", writer.put_for(index, &arg, ttl));
         }
         24 | 25 => {
-            let values = [pickle(3), pickle(300), pickle(17_000)];
+            let values = [pickle(3), pickle(300), pickle(SPAN)];
             let all = [
                 (index, &*values[usize::from(arg >> 5) % 3]),
                 (Index::Int(41), &values[0]),
@@ -184,7 +187,8 @@ fuzz_target!(|data: &[u8]| {
     let image = match (choice & 1, choice & 8) {
         (0, 0) => &template.quiet,
         (0, _) => &template.batch,
-        _ => &template.pending,
+        (_, 0) => &template.pending,
+        _ => &template.doomed,
     };
     let (edits, ops) = rest.split_at(rest.len().min(usize::from(count % 64) * 12));
     let edits: Vec<_> = edits.as_chunks().0.iter().map(|bytes| edit(template, image, bytes)).collect();
@@ -221,7 +225,7 @@ fuzz_target!(|data: &[u8]| {
         let _file = template.quiet.lay();
         let sound = calls.attach(&template.quiet, false).expect("a sound segment");
         sound.check().unwrap();
-        assert_eq!(sound.get_bytes(5).unwrap().map(|bytes| bytes.len()), Some(17_000));
+        assert_eq!(sound.get_bytes(5).unwrap().map(|bytes| bytes.len()), Some(SPAN));
         sound.destroy().unwrap();
     }
 });

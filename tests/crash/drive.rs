@@ -70,7 +70,7 @@ impl Scene {
         }
         let fresh = Fresh::with_perm(&name, 256 << 20, operation.perm);
         fresh.segment.put(7_000, &7_u64).unwrap();
-        fresh.segment.put_bytes(7_001, &[7; 17_000]).unwrap();
+        fresh.segment.put_bytes(7_001, &[7; 24_000]).unwrap();
         fresh.segment.put_bytes("of nobody here", &[7; 700]).unwrap();
         Scene { key: fresh.key.clone(), fresh: Some(fresh), perm: operation.perm }
     }
@@ -207,8 +207,8 @@ fn die(scene: &Scene, operation: &Operation, (point, passage): &Passage) -> Stri
     let what = format!("{}, killed at {point}:{passage}", operation.name);
     let order = format!("{point}:{passage}");
     let (end, _, said) = scene.beside(operation, &what, || start(operation.name, &scene.key, Some(&order)).finish());
-    assert_eq!(end, End::Killed, "{what}: it was not passed");
-    assert!(said.contains(&format!("killed at {point}\n")), "{what}: {said}");
+    assert!(end == End::Killed || operation.varies, "{what}: it was not passed");
+    assert!(end == End::Well || said.contains(&format!("killed at {point}\n")), "{what}: {said}");
     what
 }
 

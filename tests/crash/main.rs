@@ -74,7 +74,8 @@ fn f1_killed_while_mending_the_next_one_mends() {
     assert!(only().is_some() || pairs.len() > 500);
     work(pairs, |(operation, rehearsal, first, (point, passage))| {
         let second = format!("{point}:{passage}");
-        assert!(drive::kill_twice(operation, rehearsal, &first, &second), "{first:?}, {second}: was not passed");
+        let died = drive::kill_twice(operation, rehearsal, &first, &second);
+        assert!(died || operation.varies, "{first:?}, {second}: was not passed");
     });
 }
 

@@ -6,6 +6,7 @@
 //!
 //! The child is attached already, unless the entry `.begins(..)` otherwise. What it changes is found by a rehearsal; that
 //! the change is one step or none is checked unless it says `.in_steps()`, that there is one unless it `.changes_nothing()`.
+//! `.varies()`: a point that it did not pass so often as when it was rehearsed is none of its failures.
 //! `.with_pairs()`: after a death at each of its points, whoever mends is killed at each point that he passes;
 //! `.with_pairs_after(..)`: after deaths at those points only. `.batch()`: who may not write reads the variables one by one in
 //! any state, and together as they were or become. `.beside(..)`: somebody who lives waits for what the child does.
@@ -42,6 +43,8 @@ pub struct Operation {
     /// Killed at points that begin so only.
     pub only: &'static [&'static str],
     pub beside: Beside,
+    /// How often it passes points depends on where the hashes fall.
+    pub varies: bool,
 }
 
 /// What the process that survives does meanwhile.
@@ -57,7 +60,7 @@ pub enum Beside {
 const fn op(name: &'static str, setup: fn(&mut Stage), act: fn(&mut Stage)) -> Operation {
     let (begins, perm, one_step, changes) = (Begins::Attached, 0o600, true, true);
     let (pairs, only, beside): (_, &[&str], _) = (&[], &[""], Beside::Nothing);
-    Operation { name, begins, perm, setup, act, one_step, changes, batch: false, pairs, only, beside }
+    Operation { name, begins, perm, setup, act, one_step, changes, batch: false, pairs, only, beside, varies: false }
 }
 
 impl Operation {
@@ -85,6 +88,9 @@ impl Operation {
     const fn batch(self) -> Self {
         Operation { batch: true, ..self }
     }
+    const fn varies(self) -> Self {
+        Operation { varies: true, ..self }
+    }
     const fn beside(self, beside: Beside) -> Self {
         Operation { beside, ..self }
     }
@@ -101,6 +107,19 @@ const LOCKS_AND_CHANGES: &[&str] = &["lock-", "locks-", "intent-", "slot-", "mar
 /// What tells changes apart that pass the same otherwise.
 const CHANGES: &[&str] = &["expiring-", "intent-", "slot-", "block-", "record-"];
 const COLLECTING: &[&str] = &["expired-", "intent-valid", "slot-whole"];
+const TABLE: &[&str] = &[
+    "leaf-",
+    "slot-copied",
+    "directory-",
+    "word-",
+    "root-",
+    "intent-",
+    "span-",
+    "sticky-",
+    "present-",
+    "free-",
+    "summary-",
+];
 const BATCH: &[&str] =
     &["batch-", "cursor-", "many-", "list-", "record-", "block-applied", "span-applied", "root-", "slot-w"];
 /// Those of a burial, besides.
@@ -154,7 +173,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("put, text, new", |s| s.put("two", 1, RECORD), |s| s.put("one", 2, RECORD)),
     op("put, span, new", |_| {}, |s| s.put(1, 2, SPAN)),
     op("put, span, new, its pages mapped", span_given_back, |s| s.put(1, 2, SPAN)),
-    op("put, span, new, in a new zone", |_| {}, |s| s.put(1, 2, 9 << 20)),
+    op("put, span, new, in a new zone", |_| {}, |s| s.put(1, 2, 17 << 20)),
     op("put, span, new, text", |_| {}, |s| s.put("one", 2, SPAN)),
     // Put: replace.
     op("put, inline by inline", |s| s.put(1, 1, INLINE), |s| s.put(1, 2, INLINE)),
@@ -169,6 +188,10 @@ pub static OPERATIONS: &[Operation] = &[
     op("put, text by text", |s| s.put("one", 1, RECORD), |s| s.put("one", 2, SPAN)),
     // Put: the table grows; the memory file system is full.
     op("put, the table grows", fill_the_table, |s| s.put(1, 2, INLINE)),
+    op("put, the leaf is split", fill_the_largest_leaf, |s| s.put(1, 2, INLINE))
+        .only(TABLE)
+        .varies()
+        .with_pairs_after(&["word-stored", "directory-copied"]),
     op("put, there is no memory for a larger table", fill_the_table, |s| {
         crash::refuse_pages(4);
         s.put(1, 2, INLINE);
@@ -189,11 +212,38 @@ pub static OPERATIONS: &[Operation] = &[
     op("remove, record, the slab goes back", slab_nearly_empty, |s| s.remove(3)),
     op("remove, span", |s| s.put(1, 1, SPAN), |s| s.remove(1)),
     op("remove, span, free pages are given back", |s| s.put(1, 1, 80 << 20), |s| s.remove(1)),
-    op("clear", some_of_each, |s| s.segment().clear().unwrap()).batch().with_pairs_after(&["batch-step"]),
-    op("clear, a table of tombstones", fill_the_table, |s| s.segment().clear().unwrap()).batch().only(BATCH),
+    op("clear", some_of_each, |s| s.segment().clear().unwrap()).with_pairs_after(&[
+        "table-",
+        "doomed-",
+        "leaf-dismantled",
+    ]),
+    op("clear, several leaves", fill_the_largest_leaf_and_split, |s| s.segment().clear().unwrap()).varies().only(&[
+        "table-",
+        "doomed-",
+        "leaf-dismantled",
+        "intent-valid",
+    ]),
+    op("clear, there is no memory for another table", some_of_each, |s| {
+        crash::refuse_pages(4);
+        s.segment().clear().unwrap();
+    })
+    .in_steps(),
+    op("put, after a table was half taken apart", a_table_half_taken_apart, |s| s.put(1, 2, SPAN))
+        .varies()
+        .with_pairs_after(&["doomed-freed"]),
     op("resize, up", |_| {}, |s| s.segment().resize(400 << 20, &Plain).unwrap()),
     op("resize, down", |_| {}, |s| s.segment().resize(1 << 20, &Plain).unwrap()),
     op("trim", warm_spans, trim).changes_nothing(),
+    op("trim, records are moved", slabs_half_empty, trim).changes_nothing().with_pairs_after(&["record-"]),
+    op("move large values together", warm_spans, |s| s.segment().for_change().unwrap().defragment(&Plain).unwrap())
+        .changes_nothing()
+        .with_pairs_after(&["span-moved", "slot-w"]),
+    op("trim, a zone goes", a_zone_left_empty, trim).changes_nothing().only(&["zones-", "trim-", "fresh-", "punched"]),
+    op("trim, leaves are joined", leaves_nearly_empty, trim)
+        .changes_nothing()
+        .varies()
+        .only(TABLE)
+        .with_pairs_after(&["word-stored", "directory-copied"]),
     // Adding, storing what expires, storing many.
     op("add, inline", |s| add(s, 1), |s| add(s, 1)),
     op("add, text", |s| add(s, "one"), |s| add(s, "one")).only(CHANGES),

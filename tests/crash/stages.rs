@@ -15,7 +15,7 @@ pub const INSTANT: Duration = Duration::from_nanos(1);
 /// Lengths of values: in the slot, in a block, in a span.
 pub const INLINE: usize = 8;
 pub const RECORD: usize = 400;
-pub const SPAN: usize = 17_000;
+pub const SPAN: usize = 24_000;
 
 /// What whoever comes next does, of his own: attaches, meets the lock, looks after the dead.
 pub fn mend(s: &mut Stage) {
@@ -36,20 +36,32 @@ pub fn no_number_is_free(s: &mut Stage, owner: u32) {
         file.write_all_at(&1_u64.to_ne_bytes(), 16_384 + number * 64 + 8).unwrap();
     }
     file.write_all_at(&1_u64.to_ne_bytes(), 16_384 + 64 + 24).unwrap();
-    file.write_all_at(&1_024_u32.to_ne_bytes(), 4_184).unwrap();
+    file.write_all_at(&1_024_u32.to_ne_bytes(), 4_192).unwrap();
     file.write_all_at(&owner.to_ne_bytes(), 4_096).unwrap();
 }
 
-/// Leaves a free granule whose pages are present.
+/// Leaves free granules whose pages are present.
 pub fn slab_given_back(s: &mut Stage) {
     slab_nearly_empty(s);
     s.remove(3);
 }
 
-/// Two slabs of two blocks each with one record in each; when 3 is removed, its slab goes back.
+/// Two slabs of eight blocks each, the second with one record; when 3 is removed, it goes back.
 pub fn slab_nearly_empty(s: &mut Stage) {
-    [11, 12, 3].into_iter().for_each(|index| s.put(index, 1, 8_000));
+    (11..19).chain([3]).for_each(|index| s.put(index, 1, 8_000));
     s.remove(11);
+}
+
+/// Two slabs of 38 blocks each, with fewer records than fit one.
+pub fn slabs_half_empty(s: &mut Stage) {
+    (200..260).for_each(|index| s.put(index, 1, RECORD));
+    (210..250).for_each(|index| s.remove(index));
+}
+
+/// A value that reached into a second zone is gone.
+pub fn a_zone_left_empty(s: &mut Stage) {
+    s.put(1, 1, 17 << 20);
+    s.remove(1);
 }
 
 pub fn span_given_back(s: &mut Stage) {
@@ -72,10 +84,36 @@ pub fn some_of_each(s: &mut Stage) {
     s.put("two", 1, SPAN);
 }
 
-/// One more fills it: 448 of 512 slots are taken, some by variables of others.
+/// One more fills it: 112 of the 127 slots of the only leaf are taken, some by variables of others.
 pub fn fill_the_table(s: &mut Stage) {
-    let count = s.segment().len().unwrap();
-    (count..448).for_each(|index| s.put(100 + index as i64, 1, INLINE));
+    fill(s, 112);
+}
+
+/// One more does not fit the only leaf, and none is larger: 3,584 of its 4,095 slots are taken.
+pub fn fill_the_largest_leaf(s: &mut Stage) {
+    fill(s, 3_584);
+}
+
+/// Several leaves.
+pub fn fill_the_largest_leaf_and_split(s: &mut Stage) {
+    fill(s, 3_590);
+}
+
+/// Another one died while he removed all.
+pub fn a_table_half_taken_apart(s: &mut Stage) {
+    s.another_dies("clear", "doomed-freed:2");
+}
+
+/// Several leaves of which most was removed.
+pub fn leaves_nearly_empty(s: &mut Stage) {
+    fill(s, 3_600);
+    let first = s.segment().len().unwrap() as i64 - 3_600;
+    (first + 40..3_590).for_each(|number| drop(s.segment().remove(100 + number)));
+}
+
+fn fill(s: &mut Stage, entries: i64) {
+    let count = s.segment().len().unwrap() as i64;
+    (count..entries).for_each(|index| s.put(100 + index, 1, INLINE));
 }
 
 pub fn in_a_view(s: &mut Stage) {
@@ -157,7 +195,7 @@ pub fn nearly_full(s: &mut Stage) {
 /// As full as `fill_the_table` leaves it.
 pub fn fill_the_table_with_expired(s: &mut Stage) {
     fill_the_table(s);
-    (1..=3).for_each(|index| put_for(s, 440 + 100 - index, RECORD, SOON));
+    (1..=3).for_each(|index| put_for(s, 100 + 100 - index, RECORD, SOON));
     std::thread::sleep(SOON);
 }
 
@@ -236,11 +274,13 @@ fn until(mut come: impl FnMut() -> bool) {
 pub fn until_somebody_is_next(segment: &Segment) {
     let word = |offset| u64::from_le_bytes(bytes_at(segment, offset, 8).try_into().unwrap());
     let geometry = shmvar::layout::Geometry::new(word(56)).unwrap();
+    let next = |slot: &[u8]| slot[16] & 0x47 == 0x42 && slot[22..26] != [0xff; 4];
     until(|| {
-        let root = shmvar::layout::Root(word(4_160));
-        let table = bytes_at(segment, geometry.granule_at(root.granule()), 32 << root.log2());
-        let next = |slot: &[u8]| slot[16] & 0x47 == 0x42 && slot[22..26] != [0xff; 4];
-        table.chunks(32).any(next)
+        // Of so few names there is one leaf.
+        let root = shmvar::layout::Root(word(4_168));
+        let leaf = shmvar::layout::LeafWord(word(geometry.granule_at(root.granule())));
+        let slots = bytes_at(segment, geometry.granule_at(leaf.granule()), leaf.size() as usize * 4_096);
+        slots.chunks(32).skip(1).any(next)
     });
 }
 

@@ -1,7 +1,7 @@
 //! Every call of every kind on a damaged segment: data, or an error of a known type.
 
-use crate::image::{INTS, Image, LOCKS, TEXTS, pickle};
-use shmvar::{Condition, Error, Index, Number, Options, Patience, Segment};
+use crate::image::{INTS, Image, LOCKS, SPAN, TEXTS, pickle};
+use shmvar::{Condition, Error, Index, Number, Options, Patience, Segment, TableOf};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -119,7 +119,7 @@ impl<'a> Calls<'a> {
 
     /// All that changes variables.
     pub fn write(&mut self, segment: &Segment) {
-        let values = [b"\x80\x05K\x09.".to_vec(), pickle(35), pickle(300), pickle(5_000), pickle(17_000)];
+        let values = [b"\x80\x05K\x09.".to_vec(), pickle(35), pickle(300), pickle(5_000), pickle(SPAN)];
         for (index, value) in [1, 2, 3, 4, 20, 30, 31, 32, 33].into_iter().zip(values.iter().cycle()) {
             let put = segment.put_pickle(&Index::Int(index), &[value], Condition::Always, &self.brief);
             self.saw("put", put);
@@ -131,7 +131,7 @@ impl<'a> Calls<'a> {
         let put = segment.put_pickle(&Index::Int(3), &[&values[3]], Condition::Version(1), &self.brief);
         self.saw("put if", put);
         if !self.brief.gave_up.get() {
-            self.saw("put bytes", segment.put_bytes(5, &[1; 18_000]));
+            self.saw("put bytes", segment.put_bytes(5, &[1; SPAN + 1_000]));
             self.saw("get bytes", segment.get_bytes(5));
             self.saw("put for a while", segment.put_for(8, &"x".repeat(80), Duration::from_secs(60)));
             self.saw("put for an instant", segment.put_for("brief", &1, Duration::from_nanos(1)));
@@ -174,10 +174,15 @@ impl<'a> Calls<'a> {
         let Ok(att) = segment.for_change() else { return };
         let check = att.check(true, &self.brief);
         self.saw("check", check);
+        // Larger ones, and so large that they are split; then what is there has room in fewer.
+        for (hash, more) in [(0, 1), (1 << 63, 1), (3 << 62, 4_000)] {
+            self.grow(segment, hash, TableOf::Variables, more);
+        }
+        self.grow(segment, 0, TableOf::Names, 300);
+        let check = att.check(true, &self.brief);
+        self.saw("check", check);
         let trim = segment.trim(&self.brief);
         self.saw("trim", trim);
-        let grown = att.table().and_then(|table| att.grow(&table, 1, &self.brief));
-        self.saw("grow", grown);
         for size in [1 << 24, 1] {
             let resized = segment.resize(size, &self.brief);
             self.saw("resize", resized);
@@ -188,6 +193,14 @@ impl<'a> Calls<'a> {
         self.saw("clear", cleared);
         let put = segment.put_pickle(&Index::Int(1), &[&pickle(400)], Condition::Always, &self.brief);
         self.saw("put", put);
+    }
+
+    /// Another leaf for those of this hash, with room for so many more.
+    pub fn grow(&mut self, segment: &Segment, hash: u64, of: TableOf, more: u64) {
+        let Ok(att) = segment.for_change() else { return };
+        let leaf = att.leaf_of(hash, of);
+        let grown = leaf.and_then(|leaf| att.grow(&leaf, hash, of, more, &self.brief));
+        self.saw("grow", grown);
     }
 
     /// The end.

@@ -1,7 +1,7 @@
 //! Every field of an image, and what is stored into it.
 
 use crate::image::{DEAD, Image, place};
-use shmvar::layout::{SpanState, at};
+use shmvar::layout::{CLASSES, GRANULE, SpanState, ZONE, at};
 
 /// A word of the format. Those of 4 bytes are given by the word that they lie in.
 #[derive(Clone, Debug)]
@@ -19,11 +19,12 @@ pub fn of(image: &Image) -> Vec<Field> {
     };
     add("identity", "identity", 0, 31);
     add("state", "lock", place::LOCK, 1);
-    add("state", "state", place::ROOT, 4);
-    add("state", "version", place::VERSION, 5);
+    add("state", "state", place::ROOT, 6);
+    add("state", "version", place::VERSION, 4);
+    add("doomed", "doomed", place::DOOMED, 2);
+    add("state", "evicted", place::DOOMED_AT + 8, 2);
     add("batch", "many", place::MANY, 4);
-    add("intent", "intent", at::INTENT, 22);
-    add("intent", "intent's expiring", at::INTENT + 1_664, 4);
+    add("intent", "intent", at::INTENT, 38);
     add("wake words", "wake word 0", at::WAKE, 2);
     if let Some(granule) = image.list_granule() {
         add("batch", "list", image.geometry.granule_at(granule), 15);
@@ -31,24 +32,48 @@ pub fn of(image: &Image) -> Vec<Field> {
     for number in 0..3 {
         add("participants", &format!("participant {number}"), at::PARTICIPANTS + number * 64, 7);
     }
-    add("summary", "summary", at::SUMMARY, 64);
+    // Of what is there so often, what says something, and some that do not.
+    let telling = |number: &u64, offset: u64| image.word(offset) != 0 || number % 16 == 1;
+    for kind in (0..128).filter(|kind| telling(kind, at::SUMMARY + kind * 8)) {
+        add("summary", &format!("summary of kind {kind}"), at::SUMMARY + kind * 8, 1);
+    }
+    for (root, name) in [(place::ROOT, "variables"), (place::NAMES, "names"), (place::DOOMED, "doomed")] {
+        if image.word(root) == 0 {
+            continue;
+        }
+        let part = if root == place::DOOMED { "doomed" } else { "table" };
+        let words = image.words(root);
+        // One more than it has.
+        add(part, &format!("directory of {name}"), words[0], words.len() as u64 + 1);
+        for (number, (base, _)) in image.leaves(root).into_iter().enumerate() {
+            add(part, &format!("leaf {number} of {name}"), base, 4);
+        }
+    }
     let zone = image.geometry.zone_at(0);
-    let mut slabs = Vec::new();
-    for granule in 0..1024 {
-        let entry = image.entry(granule);
-        if entry.state() != SpanState::None || granule < 3 || granule == 1023 {
-            add("zone", &format!("entry {granule} {entry:?}"), image.entry_at(granule), 1);
+    let spans = image.spans();
+    for granule in [1, 2, ZONE - 1] {
+        add("zone", &format!("entry {granule}"), image.entry_at(granule), 1);
+    }
+    for (granule, entry) in &spans {
+        add("zone", &format!("entry {granule} {entry:?}"), image.entry_at(*granule), 1);
+        if entry.len() > 1 {
+            add("zone", &format!("entry inside of {granule}"), image.entry_at(granule + entry.len() - 1), 1);
         }
         if entry.state() == SpanState::Slab {
-            slabs.push(granule);
+            add("slab", &format!("slab head {granule}"), image.geometry.granule_at(*granule), 2);
         }
     }
-    for class in 0..32 {
-        add("zone", &format!("class bits {class}"), zone + 8_192 + class * 128, 1);
+    // As far as there are spans, and the last.
+    let used = spans.last().map_or(0, |(granule, entry)| granule + entry.len());
+    for (name, bitmap) in
+        [("free", place::FREE), ("present", place::PRESENT), ("sticky", place::STICKY), ("fresh", place::FRESH)]
+    {
+        add("zone", &format!("{name} bits"), zone + bitmap, used / 64 + 1);
+        add("zone", &format!("last {name} bits"), zone + bitmap + (ZONE / 64 - 1) * 8, 1);
     }
-    add("zone", "free bits", zone + 12_288, 36);
-    for granule in slabs {
-        add("slab", &format!("slab head {granule}"), image.geometry.granule_at(granule), 2);
+    let rooms = zone + place::ROOMS;
+    for class in (0..CLASSES.len() as u64).filter(|class| telling(class, rooms + class * 128)) {
+        add("zone", &format!("bits of class {class}"), rooms + class * 128, 1);
     }
     let mut ordinary = 0;
     for slot in image.slots() {
@@ -64,7 +89,7 @@ pub fn of(image: &Image) -> Vec<Field> {
         if !content.is_variable() || (1002..2000).contains(&index) {
             // Of those that are all alike, a few.
             ordinary += 1;
-            if ordinary % 400 == 0 {
+            if ordinary % 150 == 0 {
                 add("slot", &format!("slot {slot}"), slot, 4);
             }
             continue;
@@ -84,7 +109,7 @@ pub fn of(image: &Image) -> Vec<Field> {
 /// of its bytes everything, or another.
 pub fn values(image: &Image, field: &Field, other: u64) -> Vec<u64> {
     let now = image.word(field.offset);
-    let own_granule = field.offset.saturating_sub(image.geometry.arena) / 16_384;
+    let own_granule = field.offset.saturating_sub(image.geometry.arena) / GRANULE;
     let mut values = vec![0, 1, u64::MAX, 1 << 63, 1 << 31, u64::from(u32::MAX), (1 << 63) - 1];
     values.extend([field.offset, own_granule << 32 | now & 0xffff_ffff, own_granule << 16, other]);
     values.extend([now.wrapping_add(1), now.wrapping_sub(1), now ^ 0x10, now.swap_bytes()]);

@@ -1,8 +1,8 @@
 //! A populated segment as bytes: taken once, damaged in memory, laid out as a new file for each case.
 
-use shmvar::layout::{CLASSES, Entry, Geometry, PAGE, Root, SLAB_HEAD, SpanState, at};
+use shmvar::layout::{CLASSES, Entry, GRANULE, Geometry, LeafWord, PAGE, Root, SLAB_HEAD, SpanState, ZONE, at};
 use shmvar::slot::{Content, EXPIRES};
-use shmvar::{Condition, Index, Key, Options, Plain, Segment};
+use shmvar::{Condition, Index, Key, Options, Plain, Segment, TableOf};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -14,16 +14,25 @@ pub const DEAD: u64 = 1;
 pub mod place {
     pub const LOCK: u64 = 4_096;
     pub const ROOT: u64 = 4_160;
-    pub const ZONES: u64 = 4_168;
-    pub const PARTICIPANTS_TOP: u64 = 4_184;
+    pub const NAMES: u64 = 4_168;
+    pub const ZONES: u64 = 4_176;
+    pub const LIMIT: u64 = 4_184;
+    pub const PARTICIPANTS_TOP: u64 = 4_192;
     pub const VERSION: u64 = 4_224;
     pub const USED: u64 = 4_232;
     pub const COUNT: u64 = 4_240;
-    pub const FILL: u64 = 4_248;
-    pub const EXPIRING: u64 = 4_256;
+    pub const EXPIRING: u64 = 4_248;
+    pub const DOOMED: u64 = 4_256;
+    pub const DOOMED_AT: u64 = 4_264;
     pub const MANY: u64 = 4_288;
     pub const BATCH: u64 = 4_296;
     pub const CURSOR: u64 = 4_304;
+    /// In a zone's metadata: the bitmaps of its granules, and those of its slabs by class.
+    pub const FREE: u64 = 32_768;
+    pub const PRESENT: u64 = 33_280;
+    pub const STICKY: u64 = 33_792;
+    pub const FRESH: u64 = 34_304;
+    pub const ROOMS: u64 = 34_816;
 }
 
 /// What is stored under which index in every image.
@@ -51,17 +60,37 @@ pub fn pickle(len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Bytes of a value that takes a span.
+pub const SPAN: usize = 24_000;
+
+/// Splits the only leaf, and the one of the first half of the hashes once more: room for so many more makes it. Then they are
+/// small again.
+fn split(segment: &Segment) {
+    let att = segment.for_change().unwrap();
+    let grow = |hash: u64, more: u64| {
+        let leaf = att.leaf_of(hash, TableOf::Variables).unwrap();
+        att.grow(&leaf, hash, TableOf::Variables, more, &Plain).unwrap();
+    };
+    grow(0, 4_000);
+    grow(0, 4_000);
+    for first in 0..4_u64 {
+        grow(first << 62, 1);
+    }
+}
+
 fn put(segment: &Segment, index: Index<'_>, pickle: &[u8]) {
     segment.put_pickle(&index, &[pickle], Condition::Always, &Plain).unwrap();
 }
 
 impl Image {
-    /// Populates a segment of this key and takes it: inline values, records, spans, buffers, text indexes, an expiry, a table
-    /// that has grown (from 448 `most` on), tombstones, and what a dead participant leaves.
+    /// Populates a segment of this key and takes it: inline values, records, spans, buffers, text indexes, an expiry, a
+    /// directory of four words and three leaves (with `most` large enough, all of them have grown), tombstones, and what a
+    /// dead participant leaves.
     pub fn take(key: &Key, most: i64) -> Self {
         shmvar::destroy(key).unwrap();
         let options = Options { size: Some(8 << 20), create: Some(true), ..Options::default() };
         let segment = Segment::attach(key.clone(), &options).unwrap();
+        split(&segment);
         for index in 1000..1000 + most {
             put(&segment, Index::Int(index), b"\x80\x05K\x07.");
         }
@@ -69,16 +98,17 @@ impl Image {
             assert!(segment.remove(index).unwrap());
         }
         put(&segment, Index::Int(1), b"\x80\x05K\x01.");
-        for (index, len) in
-            [(2, 30), (6, 33), (3, 3_000), (8, 100), (4, 17_000), (20, 17_000), (21, 17_000), (22, 17_000)]
-        {
+        for (index, len) in [(2, 30), (6, 33), (3, 3_000), (8, 100), (4, SPAN), (20, SPAN), (21, SPAN), (22, SPAN)] {
             put(&segment, Index::Int(index), &pickle(len));
         }
-        for (text, len) in [("text", 50), ("é", 9_000), ("large text", 18_000)] {
+        for (text, len) in [("text", 50), ("é", 9_000), ("large text", SPAN + 1_000)] {
             put(&segment, Index::Text(text), &pickle(len));
         }
-        segment.put_bytes(5, &[5; 17_000]).unwrap();
-        segment.put_bytes("buffers", &[6; 17_000]).unwrap();
+        // Two slabs whose records fit one.
+        (60..72).for_each(|index| put(&segment, Index::Int(index), &pickle(1_950)));
+        (62..70).for_each(|index| assert!(segment.remove(index).unwrap()));
+        segment.put_bytes(5, &[5; SPAN]).unwrap();
+        segment.put_bytes("buffers", &[6; SPAN]).unwrap();
         segment.put_bytes(7, &[7; 300_000]).unwrap();
         assert!(segment.remove(7).unwrap());
         let name = segment.info().unwrap().name;
@@ -87,11 +117,16 @@ impl Image {
         drop(guards);
         segment.detach();
 
-        // Pages of slabs that nobody has written to yet look like holes.
-        for granule in (0..1024).filter(|granule| image.entry(*granule).state() == SpanState::Slab).collect::<Vec<_>>()
-        {
+        // Most of what is left of larger leaves was given back.
+        let left = |granule: &u64| image.bit(place::FREE, *granule) && image.bit(place::STICKY, *granule);
+        for granule in (0..ZONE).filter(left).filter(|granule| granule % 16 != 0).collect::<Vec<_>>() {
+            [place::PRESENT, place::STICKY, place::FRESH].into_iter().for_each(|at| image.set_bit(at, granule, false));
+            image.pages.remove(&image.geometry.granule_at(granule));
+        }
+        // Pages that are there and that nobody has written to yet look like holes.
+        for granule in (0..ZONE).filter(|granule| image.bit(place::PRESENT, *granule)).collect::<Vec<_>>() {
             let start = image.geometry.granule_at(granule);
-            (0..4).for_each(|page| image.set(start + page * PAGE, image.word(start + page * PAGE)));
+            image.set(start, image.word(start));
         }
         // As if it had been read after that, but for the locks.
         image.set(at::PARTICIPANTS, image.word(at::PARTICIPANTS) >> 32 << 32);
@@ -101,6 +136,8 @@ impl Image {
         image.bereave();
         segment.destroy().unwrap_err();
         shmvar::destroy(key).unwrap();
+        let depths: Vec<_> = image.leaves(place::ROOT).iter().map(|(_, word)| word.depth()).collect();
+        assert_eq!(depths, [2, 2, 1]);
         image
     }
 
@@ -136,18 +173,59 @@ impl Image {
     }
 
     pub fn entry_at(&self, granule: u64) -> u64 {
-        self.geometry.zone_at(granule / 1024) + granule % 1024 * 8
+        self.geometry.zone_at(granule / ZONE) + granule % ZONE * 8
     }
 
     pub fn entry(&self, granule: u64) -> Entry {
         Entry(self.word(self.entry_at(granule)))
     }
 
-    /// Offsets of the slots of the table.
-    pub fn slots(&self) -> impl Iterator<Item = u64> + '_ {
-        let root = Root(self.word(place::ROOT));
+    /// Where the bit of a granule is in a bitmap of its zone: the word, and which bit.
+    pub fn bit_at(&self, bitmap: u64, granule: u64) -> (u64, u64) {
+        (self.geometry.zone_at(granule / ZONE) + bitmap + granule % ZONE / 64 * 8, granule % 64)
+    }
+
+    pub fn bit(&self, bitmap: u64, granule: u64) -> bool {
+        let (offset, bit) = self.bit_at(bitmap, granule);
+        self.word(offset) >> bit & 1 == 1
+    }
+
+    fn set_bit(&mut self, bitmap: u64, granule: u64, on: bool) {
+        let (offset, bit) = self.bit_at(bitmap, granule);
+        self.set(offset, self.word(offset) & !(1 << bit) | u64::from(on) << bit);
+    }
+
+    /// The spans of the first zone, from the left.
+    pub fn spans(&self) -> Vec<(u64, Entry)> {
+        (0..ZONE).map(|granule| (granule, self.entry(granule))).filter(|(_, entry)| !entry.is_none()).collect()
+    }
+
+    /// Offsets of the words of the directory that a word of the state names.
+    pub fn words(&self, root: u64) -> Vec<u64> {
+        let root = Root(self.word(root));
         let base = self.geometry.granule_at(root.granule());
-        (0..1_u64 << root.log2()).map(move |number| base + number * 32)
+        (0..1 << root.depth()).map(|number| base + number * 8).collect()
+    }
+
+    /// Where the leaves of that table are, and what names them.
+    pub fn leaves(&self, root: u64) -> Vec<(u64, LeafWord)> {
+        let mut words: Vec<_> = self.words(root).iter().map(|at| LeafWord(self.word(*at))).collect();
+        words.dedup();
+        words.into_iter().map(|word| (self.geometry.granule_at(word.granule()), word)).collect()
+    }
+
+    /// Offsets of the slots of the tables: of that in force, of the names, of one that is taken apart.
+    pub fn slots(&self) -> impl Iterator<Item = u64> + '_ {
+        let roots = [place::ROOT, place::NAMES, place::DOOMED].into_iter().filter(|root| self.word(*root) != 0);
+        let leaves = roots.flat_map(|root| self.leaves(root));
+        leaves.flat_map(|(base, word)| (1..=word.slots()).map(move |number| base + number * 32))
+    }
+
+    /// Where the leaf of a slot begins.
+    pub fn leaf_of(&self, slot: u64) -> u64 {
+        let leaves = [place::ROOT, place::NAMES].into_iter().flat_map(|root| self.leaves(root));
+        let mut holds = leaves.filter(|(base, word)| (*base..base + word.size() * GRANULE).contains(&slot));
+        holds.next().unwrap().0
     }
 
     pub fn content(&self, slot: u64) -> Content {
@@ -180,7 +258,7 @@ impl Image {
     /// First granule of the span with the list of a batch, while its bytes are there.
     pub fn list_granule(&self) -> Option<u64> {
         let start = |granule: u64| self.geometry.granule_at(granule);
-        (0..1024).find(|granule| self.word(start(*granule)) == 3 && self.word(start(*granule) + 8) == 120)
+        (0..ZONE).find(|granule| self.word(start(*granule)) == 3 && self.word(start(*granule) + 8) == 120)
     }
 
     /// Makes the value of 22 the list of a batch: a value for a slot, one for a block, one that is in the span of 20.
@@ -236,11 +314,13 @@ impl Image {
             let slot = self.slot_of(index);
             let content = self.content(slot);
             let entry = self.entry(content.granule());
-            let left = Entry::new(state, entry.order()).with_present(entry.present()).with_owner(DEAD as u32);
+            let left = Entry::new(state, entry.len()).with_owner(DEAD as u32);
             self.set(self.entry_at(content.granule()), left.0);
             self.set(place::USED, self.word(place::USED) - content.charge());
             self.set(place::COUNT, self.word(place::COUNT) - 1);
             self.set_content(slot, &Content { word: content.word, ..Content::tombstone() });
+            let leaf = self.leaf_of(slot);
+            self.set(leaf, self.word(leaf) - 1);
         }
         let record = at::PARTICIPANTS + DEAD * 64;
         self.set(record, 1 | 77_777 << 32);
@@ -271,7 +351,8 @@ impl Image {
         self.set(place::PARTICIPANTS_TOP, top | (DEAD + 1));
     }
 
-    /// The same with a change decided and not made: its slot busy, its intent valid.
+    /// The same with a change decided and not made: its slot busy, its intent valid. Of every group of the intent it has one:
+    /// directory words and the doomed table become what they are.
     pub fn pending(&self) -> Self {
         let mut image = self.clone();
         let slot = image.slot_of(2);
@@ -279,17 +360,44 @@ impl Image {
         let version = image.word(place::VERSION) + 1;
         image.set(slot, content.word | 1);
         let (granule, block) = (content.granule(), content.block());
-        let entry = image.entry(granule).0;
-        let root = image.word(place::ROOT);
-        let counters = [place::USED, place::COUNT, place::FILL].map(|at| image.word(at));
-        let mut words = vec![9, 9, slot];
+        let (entry, leaf) = (image.entry(granule).0, image.leaf_of(slot));
         let new = content.with_version(version);
-        words.extend([new.word, new.rest[0], new.rest[1], new.rest[2], root, image.word(place::ZONES), version]);
-        words.extend(counters);
-        words.extend([1 << 32 | 1, granule << 32 | 1 << 31 | block, 0, granule, entry, entry]);
+        let mut words = vec![9, 9, slot, new.word, new.rest[0], new.rest[1], new.rest[2], leaf, image.word(leaf)];
+        words.extend([place::ROOT, place::NAMES, place::ZONES].map(|at| image.word(at)));
+        words.push(version);
+        words.extend([place::USED, place::COUNT, place::EXPIRING].map(|at| image.word(at)));
+        words.extend([0b111 << 61 | 1 << 32 | 1, granule << 32 | 1 << 31 | block, 0]);
+        words.extend([place::MANY, place::BATCH, place::CURSOR].map(|at| image.word(at)));
+        words.extend([0, 0]);
+        let directory = image.words(place::ROOT);
+        words.extend([directory[0], 2, image.word(directory[0]), image.word(directory[1]), 0, 0, 0, 0]);
+        words.extend([granule, entry, entry]);
+        assert_eq!(words.len(), 35);
         for (i, word) in words.iter().enumerate() {
             image.set(at::INTENT + i as u64 * 8, *word);
         }
+        image
+    }
+
+    /// The same with all variables removed and their memory not yet taken back, but for what the first leaf named: another
+    /// directory and leaf in force.
+    pub fn doomed(&self) -> Self {
+        let mut image = self.clone();
+        let free: Vec<_> = (0..ZONE).filter(|granule| image.bit(place::FREE, *granule)).take(2).collect();
+        let (directory, leaf) = (free[0], free[1]);
+        for (granule, state) in [(directory, SpanState::Directory), (leaf, SpanState::Leaf)] {
+            image.set(image.entry_at(granule), Entry::new(state, 1).0);
+            image.set_bit(place::FREE, granule, false);
+            image.set_bit(place::PRESENT, granule, true);
+            image.set_bit(place::STICKY, granule, true);
+            let start = image.geometry.granule_at(granule);
+            (0..GRANULE / 8).for_each(|word| image.set(start + word * 8, 0));
+        }
+        image.set(image.geometry.granule_at(directory), LeafWord::new(leaf, 0, 1, 1).0);
+        image.set(place::DOOMED, image.word(place::ROOT));
+        image.set(place::DOOMED_AT, 0);
+        image.set(place::ROOT, Root::new(directory, 0, 77).0);
+        [place::USED, place::COUNT, place::EXPIRING].into_iter().for_each(|at| image.set(at, 0));
         image
     }
 

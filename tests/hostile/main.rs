@@ -12,6 +12,7 @@ mod claims;
 mod fields;
 mod image;
 mod scribble;
+mod shapes;
 
 use calls::{Calls, Tally};
 use fields::Chance;
@@ -140,12 +141,14 @@ fn play(cases: impl FnOnce(&Image, &mut dyn FnMut(&str, &Image, &[(u64, u64)], b
     let half: u64 = std::env::var("HALF").unwrap().parse().unwrap();
     // A memory checker is slow: then one role is run by itself, with a smaller part of the cases.
     let parts: u64 = std::env::var("PARTS").map_or(2, |text| text.parse().unwrap());
+    // While looking for a fault: the cases that are called so.
+    let only = std::env::var("ONLY").ok();
     guard();
     let image = Image::take(&Key::text(&text).unwrap(), 470);
     let (mut tally, mut number, mut done, mut failed) = (Tally::new(), 0, 0, Vec::new());
     cases(&image, &mut |what, image, edits, late| {
         number += 1;
-        if number % parts == half {
+        if number % parts == half && only.as_ref().is_none_or(|only| what.contains(only)) {
             // A panic is a failure, and the others are looked at all the same.
             let one = std::panic::AssertUnwindSafe(|| case(what, image, edits, late, &mut tally));
             if std::panic::catch_unwind(one).is_err() {
@@ -157,19 +160,22 @@ fn play(cases: impl FnOnce(&Image, &mut dyn FnMut(&str, &Image, &[(u64, u64)], b
     });
     println!("\ndamaged segments: {done} {tally:?}");
     assert!(failed.is_empty(), "{} failed: {:#?}", failed.len(), &failed[..failed.len().min(20)]);
-    assert!(tally["data"] > done && tally["corrupt"] > done / 20, "{tally:?}");
+    assert!(only.is_some() || tally["data"] > done && tally["corrupt"] > done / 20, "{tally:?}");
 }
 
 #[test]
 #[ignore = "a role of the tests below"]
 fn every_field() {
     play(|quiet, run| {
-        let (pending, batch) = (quiet.pending(), quiet.batch());
-        let all = fields::of(quiet);
+        let (pending, batch, doomed) = (quiet.pending(), quiet.batch(), quiet.doomed());
+        let mut all = fields::of(quiet);
+        all.retain(|field| field.part != "doomed");
+        all.extend(fields::of(&doomed).into_iter().filter(|field| field.part == "doomed"));
         for field in &all {
             let image = match field.part {
                 "intent" => &pending,
                 "batch" => &batch,
+                "doomed" => &doomed,
                 _ => quiet,
             };
             let other = image.word(all[(field.offset / 8 % 97) as usize].offset);
@@ -200,12 +206,25 @@ fn every_field() {
 
 #[test]
 #[ignore = "a role of the tests below"]
+fn every_shape() {
+    play(|quiet, run| {
+        for (name, image) in [("quiet", quiet.clone()), ("doomed", quiet.doomed())] {
+            for (i, (what, edits)) in shapes::all(&image).into_iter().enumerate() {
+                run(&format!("{name}, {what}"), &image, &edits, i / 2 % 2 == 0);
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "a role of the tests below"]
 fn random_edits() {
     play(|quiet, run| {
-        let (pending, batch, all) = (quiet.pending(), quiet.batch(), fields::of(quiet));
+        let (pending, batch, doomed) = (quiet.pending(), quiet.batch(), quiet.doomed());
+        let all = fields::of(&doomed);
         for seed in seeds(3_000) {
             let mut chance = Chance(seed);
-            let image = [quiet, quiet, &pending, &batch][chance.below(4)];
+            let image = [quiet, quiet, &pending, &batch, &doomed][chance.below(5)];
             let edits = fields::at_random(image, &all, &mut chance);
             run(&format!("seed {seed}"), image, &edits, seed / 2 % 2 == 0);
         }
@@ -221,7 +240,7 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 #[test]
 fn f28_f29_f30_f31_ten_thousand_damaged_segments_are_data_or_typed_errors() {
     watch();
-    let total = both("every_field", &[]) + both("random_edits", &[]);
+    let total = both("every_field", &[]) + both("every_shape", &[]) + both("random_edits", &[]);
     println!("{total} damaged segments, no signal");
     assert!(total > 10_000, "{total}");
 }

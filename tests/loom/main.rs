@@ -10,7 +10,10 @@ mod batch;
 mod bell;
 mod handover;
 mod intent;
+mod leaf;
+mod moves;
 mod pins;
+mod section;
 mod slot;
 mod writer;
 
@@ -34,30 +37,11 @@ fn whole(content: Content) -> bool {
 }
 
 fn counters(version: u64) -> Counters {
-    Counters { root: Root(1), zones: 1, version, used: 1, count: 1, fill: 1, expiring: 0 }
+    Counters { root: Root(1), names: Root(2), zones: 1, version, used: 1, count: 1, expiring: 0 }
 }
 
 fn area() -> IntentArea {
-    let zero = || AtomicU64::new(0);
-    IntentArea {
-        valid: zero(),
-        serial: zero(),
-        slot: zero(),
-        content: [zero(), zero(), zero(), zero()],
-        root: zero(),
-        zones: zero(),
-        version: zero(),
-        used: zero(),
-        count: zero(),
-        fill: zero(),
-        lengths: zero(),
-        blocks: [zero(), zero()],
-        spans: std::array::from_fn(|_| shmvar::layout::SpanEditArea { granule: zero(), before: zero(), after: zero() }),
-        expiring: zero(),
-        many: zero(),
-        batch: zero(),
-        cursor: zero(),
-    }
+    IntentArea::zeroed()
 }
 
 fn bounded(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
