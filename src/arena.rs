@@ -257,13 +257,27 @@ impl<'a> Arena<'a> {
         self.mem.at(self.geo.granule_at(granule))
     }
 
-    /// Lowest free block of a slab, if its pages are present. (They are obtained from the left, so no other one's are, else.)
+    /// Lowest free block of a slab whose pages are present.
     #[inline]
     pub fn usable_block(&self, granule: u64, class: usize) -> Result<Option<u64>> {
         match self.free_block(granule, class)? {
-            Some(block) if !self.block_is_present(granule, class, block)? => Ok(None),
+            Some(block) if !self.block_is_present(granule, class, block)? => {
+                self.next_free_block(granule, class, block, true)
+            }
             block => Ok(block),
         }
+    }
+
+    /// The lowest free block from this one on whose pages are present, or are not. (Granules that were present before the
+    /// slab was made lie behind some that are not.)
+    #[cold]
+    fn next_free_block(&self, granule: u64, class: usize, from: u64, present: bool) -> Result<Option<u64>> {
+        for block in from..blocks_of(class) {
+            if !self.block_used(granule, block)? && self.block_is_present(granule, class, block)? == present {
+                return Ok(Some(block));
+            }
+        }
+        Ok(None)
     }
 
     /// Lowest free block of a slab, whether its pages are present or not.
@@ -419,10 +433,10 @@ impl<'a> Arena<'a> {
 
     /// A slab of this class with a free block whose pages are not: the lowest.
     pub fn find_absent_block(&self, class: usize) -> Result<Option<(u64, u64)>> {
-        self.find_slab_with(class, |granule| {
-            let block = self.free_block(granule, class)?;
-            Ok(block.filter(|block| !self.block_is_present(granule, class, *block).unwrap_or(true)))
-        })
+        if slab_is_whole(class) {
+            return Ok(None);
+        }
+        self.find_slab_with(class, |granule| self.next_free_block(granule, class, 0, false))
     }
 
     fn find_slab_with(
@@ -531,6 +545,15 @@ impl<'a> Arena<'a> {
                 .map_or(0, |zone| zone.free[(i % ZONE_WORDS as u64) as usize].load(Ordering::Relaxed))
         };
         Ok(first_run((0..self.zones() * ZONE_WORDS as u64).map(word), len))
+    }
+
+    /// How many granules of the longest free run in the zones in use.
+    pub fn longest_run(&self) -> Result<u64> {
+        let words = (0..self.zones() * ZONE_WORDS as u64).map(|i| {
+            let zone = self.zone(i / ZONE_WORDS as u64);
+            zone.map_or(0, |zone| zone.free[(i % ZONE_WORDS as u64) as usize].load(Ordering::Relaxed))
+        });
+        Ok(longest_run(words))
     }
 
     /// Is every granule there free, whatever the bitmap says? A wrong bit is put right.

@@ -477,13 +477,17 @@ def test_f28_what_is_left_of_a_table_that_was_cleared_is_checked_too(key):
         report = segment.check()
         assert (report.variables, report.used, len(segment)) == (0, 0, 0) and report.blocks > 0
         root, at = raw.unpack("<2Q", raw.DOOMED)
-        base = raw.granule_at(root >> 32)
+        base, depth = raw.granule_at(root >> 32), root >> 24 & 0xFF
+        (word,) = raw.unpack("<Q", base + 8 * (at >> 32))
+        following = (at >> 32) + (1 << depth - (word >> 26 & 0x3F))
         granule, _, _ = next(span for span in raw.spans() if span[2] & 15 == SLAB and any(raw.read(
             raw.granule_at(span[0]), 64)))  # fmt: skip
         for words, edits in {
-            "invariant 2: block .* in use true, named false": [q(raw.DOOMED_AT, (at >> 32) + 1 << 32)],
+            "invariant (2: block .* in use true, named false|3: no directory names the leaf)": [
+                q(raw.DOOMED_AT, following << 32)
+            ],
             "invariant 3: no (root|directory) names": [q(raw.DOOMED, 0, 0)],
-            "invariant 3: word .* of a directory": [q(base + 8 * ((1 << (root >> 24 & 0xFF)) - 1), 0)],
+            "invariant 3: (word .* of a directory|.* should name one leaf)": [q(base + 8 * ((1 << depth) - 1), 0)],
             "invariant 2: block .* in use (true, named false|false, named true)": [
                 flipped(raw, raw.granule_at(granule), 1)
             ],

@@ -157,6 +157,8 @@ pub struct Attachment {
     pub sound_roots: [AtomicU64; 2],
     /// No number was to be had: not asked for again before this, in milliseconds of `os::monotonic_ms`.
     pub unnumbered: AtomicU64,
+    /// Serial of the last change when free memory was last given back to know what is left.
+    pub trimmed_at: AtomicU64,
     /// Bytes that this process has freed since it last looked whether too much is kept.
     pub freed: AtomicU64,
     /// Handles that are not detached.

@@ -20,9 +20,8 @@ use std::sync::atomic::Ordering;
 
 /// In `batch`: the list in the span at `batch >> 8`.
 const LIST: u64 = 1;
-/// Slots that a batch looks at for each of its entries, on average. In a table of which 15/16 are used (Knuth 6.4, linear
-/// probing) it is 129 for what is missing; a forged one shall not keep who holds the lock busy for hours.
-const LOOKS: u64 = 512;
+/// Slots that a batch looks at for each of its entries at most: those of a leaf.
+const LOOKS: u64 = 2_048;
 /// And before the first of them: those of a leaf.
 const LOOKS_FIRST: u64 = 4_096;
 

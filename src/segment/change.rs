@@ -1,9 +1,7 @@
 //! Changing variables: put and remove. Whole or not at all.
 
-use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::key::{Index, Name};
-use crate::layout::{INLINE_MAX, SLOT};
 use crate::mem::Scratch;
 use crate::os::fork;
 use crate::segment::attachment::{Attachment, Inside, Patience};
@@ -243,23 +241,4 @@ impl Attachment {
             let _ = self.trim_known(patience);
         }
     }
-}
-
-/// Most bytes that a `bytes` value of a new integer index may have, where `room` bytes may be charged: its slot is 32; 9 and
-/// less fit that; in a record the pickle adds 5 or 8; in a span, as the one buffer beside its pickle, it begins at a fixed place.
-pub fn largest_bytes(room: u64) -> u64 {
-    // More than any value has, so that nothing below overflows: the room may be what somebody else wrote.
-    let Some(record) = room.min(1 << 48).checked_sub(SLOT) else { return 0 };
-    let head = (16 + 16 + buffers::BYTES.len() as u64).next_multiple_of(buffers::ALIGN);
-    let record_len = |n: u64| match n {
-        n if n + 5 <= INLINE_MAX as u64 => 0,
-        0..256 => n + 5,
-        n if n < buffers::LARGE_BYTES as u64 => n + 8,
-        n => head + n,
-    };
-    let mut most = record.saturating_sub(5).max(INLINE_MAX as u64 - 5);
-    while record_len(most) > record {
-        most -= 1;
-    }
-    most
 }

@@ -227,8 +227,10 @@ impl Attachment {
                 hold!(mark.load(Ordering::Relaxed) <= 1, 11, "participant {number}: {name} is neither 0 nor 1");
             }
             self.check_pins(number, record)?;
+            // He may have let go of his number since it was looked at.
+            let his = || record.state.load(Ordering::Acquire) == 1;
             // A reader that may not look at the lock object takes them for alive.
-            let died = self.died(number, || true).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(false) })?;
+            let died = self.died(number, his).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(false) })?;
             report.living += u64::from(!died);
             report.dead += u64::from(died);
         }

@@ -3,11 +3,11 @@
 use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};
-use crate::layout::{GRANULE, SLOT, ZoneMeta};
+use crate::layout::{GRANULE, ZoneMeta};
 use crate::mem::Scratch;
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::change::largest_bytes;
+use crate::segment::capacity::largest_bytes;
 use crate::segment::glance::Glance;
 use crate::segment::open::identify;
 use crate::segment::read::{Got, Retry};
@@ -66,17 +66,12 @@ impl Attachment {
     /// See [`SegmentInfo`].
     pub fn info(&self, patience: &dyn Patience) -> Result<SegmentInfo> {
         // Before anything is touched: an object that was cut short is an error.
-        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+        self.with_file(|_| ())?;
         let state = self.state();
         let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
         let free = size.saturating_sub(used);
-        // Where the memory file system is nearly full, its pages decide; what is free and present here counts too.
-        let ((_, pages), warm) = (object::file_system()?, self.warm());
-        let room = if pages < free.saturating_add(1 << 20) {
-            free.min(pages.saturating_add(warm).saturating_add(SLOT))
-        } else {
-            free
-        };
+        let largest_put = self.largest_put(free, patience)?;
+        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
         Ok(SegmentInfo {
             key: self.identity.key.clone(),
             name: self.name.clone(),
@@ -88,10 +83,10 @@ impl Attachment {
             uid: status.uid,
             created_at: self.identity.created_at,
             attached: self.attached()?,
-            largest_put: largest_bytes(room),
+            largest_put,
             resident: status.resident,
             held: self.held().min(status.resident),
-            spare: warm.min(status.resident),
+            spare: self.warm().min(status.resident),
             locks: self.locks(patience)?,
         })
     }

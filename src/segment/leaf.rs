@@ -48,9 +48,9 @@ pub fn is_full(fill: u64, slots: u64) -> bool {
     fill >= slots - slots / 8
 }
 
-/// Where no memory is left for another leaf: 15/16, so that looking for what is not there still ends soon.
+/// Where no memory is left for another leaf: all but one, with which a search for what is not there ends.
 pub fn is_crowded(fill: u64, slots: u64) -> bool {
-    fill >= slots - slots / 16
+    fill + 1 >= slots
 }
 
 /// Granules of a leaf for so many entries: at most 0.7 full, so that it takes a quarter as many again at least.

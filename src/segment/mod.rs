@@ -5,6 +5,7 @@ pub mod attachment;
 mod batch;
 mod batch_list;
 mod burial;
+mod capacity;
 pub mod change;
 mod check;
 mod clear;
@@ -73,7 +74,7 @@ pub use crate::segment::{pins::Kept, read::Large, scan::Stuck};
 use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};
-use crate::layout::{DEPTH_MAX, LEAF_MAX, Root, SLOTS_OF_GRANULE};
+use crate::layout::SLOT;
 use crate::mem::Scratch;
 use crate::segment::attachment::Attachment;
 use std::sync::Arc;
@@ -117,6 +118,9 @@ pub fn expires_after(ttl: std::time::Duration) -> u64 {
     let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
     crate::os::boottime_ns().saturating_add(nanos).min(i64::MAX as u64)
 }
+
+/// A number of variables that is compared with the memory that the object takes.
+const ASK_FROM: u64 = 1 << 16;
 
 /// Handles made so far.
 static HANDLES: AtomicU64 = AtomicU64::new(1);
@@ -211,14 +215,13 @@ impl Segment {
     /// The same, waiting in the caller's way.
     pub fn len_with(&self, patience: &dyn Patience) -> Result<u64> {
         let attachment = self.attachment()?;
-        let (count, root) = (
-            attachment.state().count.load(Ordering::Relaxed),
-            Root(attachment.root_word(TableOf::Variables).load(Ordering::Acquire)),
-        );
-        let most = (LEAF_MAX * SLOTS_OF_GRANULE) << root.depth().min(DEPTH_MAX);
-        // A table that is just being replaced by a smaller one may be that much behind.
-        if count > most && attachment.root_word(TableOf::Variables).load(Ordering::Acquire) == root.0 {
-            return Err(Error::corrupt(format_args!("{count} variables in a table of at most {most} slots")));
+        let count = attachment.state().count.load(Ordering::Relaxed);
+        // Whoever may write may claim any number, and callers make room for so many; but each takes a slot.
+        if count > ASK_FROM {
+            let most = attachment.resident()? / SLOT;
+            if count > most && attachment.state().count.load(Ordering::Relaxed) == count {
+                return Err(Error::corrupt(format_args!("{count} variables in memory for at most {most}")));
+            }
         }
         if attachment.state().expiring.load(Ordering::Relaxed) != 0 {
             return attachment.live_count(patience);

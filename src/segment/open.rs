@@ -303,6 +303,7 @@ pub fn assemble(
         crowded_leaf: AtomicU64::new(0),
         sound_roots: [const { AtomicU64::new(0) }; 2],
         unnumbered: AtomicU64::new(0),
+        trimmed_at: AtomicU64::new(0),
         freed: AtomicU64::new(0),
         handles: AtomicU64::new(0),
     }

@@ -30,8 +30,8 @@ impl Attachment {
     fn dead(&self) -> Result<u64> {
         let mut dead = 0;
         for number in 0..self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS) {
-            let used = self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
-            dead += u64::from(used && self.died(number, || true)?);
+            let used = || self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
+            dead += u64::from(used() && self.died(number, used)?);
         }
         Ok(dead)
     }

@@ -235,7 +235,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("resize, down", |_| {}, |s| s.segment().resize(1 << 20, &Plain).unwrap()),
     op("trim", warm_spans, trim).changes_nothing(),
     op("trim, records are moved", slabs_half_empty, trim).changes_nothing().with_pairs_after(&["record-"]),
-    op("move large values together", warm_spans, |s| s.segment().for_change().unwrap().defragment(&Plain).unwrap())
+    op("move large values together", warm_spans, |s| s.segment().for_change().unwrap().defragment(0, &Plain).unwrap())
         .changes_nothing()
         .with_pairs_after(&["span-moved", "slot-w"]),
     op("trim, a zone goes", a_zone_left_empty, trim).changes_nothing().only(&["zones-", "trim-", "fresh-", "punched"]),
