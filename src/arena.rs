@@ -99,7 +99,15 @@ impl<'a> Arena<'a> {
     }
 
     /// Are the bits of all these granules set?
+    #[inline]
     fn all(&self, bitmap: Bitmap, granule: u64, len: u64) -> Result<bool> {
+        let bit = granule % 64;
+        if len > 0 && bit + len <= 64 {
+            // The usual case: all in one word.
+            let words = bitmap(self.zone(granule / ZONE)?);
+            let bits = mask(bit, len);
+            return Ok(words[(granule % ZONE / 64) as usize].load(Ordering::Relaxed) & bits == bits);
+        }
         for (zone, first, len) in range(granule, len, ZONE) {
             let words = bitmap(self.zone(zone)?);
             for (word, first, len) in range(first, len, 64) {

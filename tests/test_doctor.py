@@ -188,6 +188,24 @@ def test_f5_a_stopped_writer_is_named(seg, key, children):
     assert status == 1 and str(child.pid) in problem["text"] and "kill -CONT" in problem["remedy"]
 
 
+def test_a_segment_that_takes_far_more_than_it_stores_is_warned_of_with_the_reason(key):
+    with shmvar.attach(key, 256 << 20) as segment:
+        for number in range(3):
+            segment[number] = bytes(32 << 20)
+        assert not of(examine()[0], "warning")
+        views = [segment.view(number) for number in range(3)]
+        segment.clear()
+        found, status = examine()
+        (warning,) = of(found, "warning")
+        info = segment.info()
+        assert status == 0 and info.held >= 96 << 20
+        assert str(info.held) in warning["text"] and "view" in warning["text"] and "views" in warning["remedy"]
+        assert segment_of(found, key)["info"]["held"] == info.held
+        del views
+        segment.trim()
+        assert not of(examine()[0], "warning")
+
+
 def test_a_segment_that_is_nearly_full_is_warned_of(key):
     with shmvar.attach(key, 100_000) as segment:
         segment[1] = b"x" * 99_000

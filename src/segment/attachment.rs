@@ -159,6 +159,8 @@ pub struct Attachment {
     pub unnumbered: AtomicU64,
     /// Serial of the last change when free memory was last given back to know what is left.
     pub trimmed_at: AtomicU64,
+    /// So many must be freed before the next look.
+    pub look_after_freed: AtomicU64,
     /// Bytes that this process has freed since it last looked whether too much is kept.
     pub freed: AtomicU64,
     /// Handles that are not detached.

@@ -219,9 +219,7 @@ impl Attachment {
     /// wait: what cannot be had now is left to the next.
     #[inline]
     pub fn bound_warm(&self, patience: &dyn Patience) {
-        let freed = self.freed.load(Ordering::Relaxed);
-        // A look costs in proportion to what there is.
-        if freed >= WARM_FROM && freed >= self.state().used.load(Ordering::Relaxed) / 64 {
+        if self.freed.load(Ordering::Relaxed) >= self.look_after_freed.load(Ordering::Relaxed).max(WARM_FROM) {
             self.bound_warm_now(patience);
         }
     }
@@ -240,5 +238,9 @@ impl Attachment {
             // Much of it lies between what is stored.
             let _ = self.trim_known(patience);
         }
+        // A look costs in proportion to what there is; and what could not be given back now (a reader stands still, the system
+        // has no barrier) cannot be soon.
+        let left = self.present().saturating_sub(self.held()).saturating_sub(bound.saturating_add(used + used / 4));
+        self.look_after_freed.store((used / 64).max(left), Ordering::Relaxed);
     }
 }

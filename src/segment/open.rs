@@ -304,6 +304,7 @@ pub fn assemble(
         sound_roots: [const { AtomicU64::new(0) }; 2],
         unnumbered: AtomicU64::new(0),
         trimmed_at: AtomicU64::new(0),
+        look_after_freed: AtomicU64::new(0),
         freed: AtomicU64::new(0),
         handles: AtomicU64::new(0),
     }

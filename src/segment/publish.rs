@@ -159,8 +159,7 @@ impl Writer<'_> {
     /// Commits a slot's new contents and lets go of what the old ones named.
     #[inline]
     pub fn replace(&mut self, place: &Place, content: Content, change: &mut Change) -> Result<u64> {
-        let old = place.content();
-        let old = old.as_ref();
+        let old = place.held();
         let version = self.replace_only(place, content, change)?;
         // The change is made. What goes wrong now is damage elsewhere, which the next call meets.
         if let Some(old) = old {
@@ -175,8 +174,7 @@ impl Writer<'_> {
     /// The same; a slab left empty stays.
     #[inline(always)]
     pub fn replace_only(&mut self, place: &Place, content: Content, change: &mut Change) -> Result<u64> {
-        let old = place.content();
-        let old = old.as_ref();
+        let old = place.held();
         let (offset, counts) = self.counted(place, &content)?;
         change.leaf = Some((place.leaf.base, counts));
         let counters = &mut change.counters;

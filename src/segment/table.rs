@@ -70,7 +70,13 @@ impl Place {
     /// What stands there.
     #[inline(always)]
     pub fn content(&self) -> Option<Content> {
-        match self.spot {
+        self.held().copied()
+    }
+
+    /// The same, where it is.
+    #[inline(always)]
+    pub fn held(&self) -> Option<&Content> {
+        match &self.spot {
             Spot::Taken(_, content) => Some(content),
             _ => None,
         }
