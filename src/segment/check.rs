@@ -81,7 +81,7 @@ impl Attachment {
             self.check_unlocked_intent()?;
             let mut writer = Some(self.write(patience)?);
             // Let go before the caller's interpreter is waited for.
-            return self.verify_outside(patience, || drop(writer.take()));
+            return self.verify_outside(self, patience, || drop(writer.take()));
         }
         let began = Instant::now();
         loop {
@@ -89,7 +89,7 @@ impl Attachment {
             // sight of that change's serial, or of the lock held for it.
             let before = self.quiet()?;
             fence(Ordering::Acquire);
-            let verified = self.private_copy().and_then(|copy| copy.verify_outside(patience, || {}));
+            let verified = self.private_copy().and_then(|copy| copy.verify_outside(self, patience, || {}));
             fence(Ordering::Acquire);
             if before.is_some() && before == self.quiet()? {
                 return verified;
@@ -137,16 +137,22 @@ impl Attachment {
         Ok(())
     }
 
-    fn verify_outside(&self, patience: &dyn Patience, mut then: impl FnMut() + Send) -> Result<Report> {
+    /// `live`: the segment itself, where this is a copy.
+    fn verify_outside(
+        &self,
+        live: &Attachment,
+        patience: &dyn Patience,
+        mut then: impl FnMut() + Send,
+    ) -> Result<Report> {
         let mut verified = Ok(Report::default());
         patience.outside(&mut || {
-            verified = self.verify();
+            verified = self.verify(live);
             then();
         });
         verified
     }
 
-    fn verify(&self) -> Result<Report> {
+    fn verify(&self, live: &Attachment) -> Result<Report> {
         let mut report = Report::default();
         let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
         // First what the rest relies on.
@@ -161,7 +167,8 @@ impl Attachment {
             arena.present,
             status.resident
         );
-        self.check_participants(&arena.owners, &named.owners, &mut report)?;
+        // Who lives is asked of the kernel, so what they say of themselves must be of now, too: they come and go without a change.
+        live.check_participants(&arena.owners, &named.owners, &mut report)?;
         Ok(report)
     }
 
