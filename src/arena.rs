@@ -1,16 +1,18 @@
 //! Spans of granules: the span map, which is the truth, and the bitmaps that find room in it.
 //!
 //! A granule that belongs to no span is free, so there is nothing to merge and nothing to split: every step is one edit
-//! of a [`Change`]. All of it is called under the writer lock, but for what readers ask of an entry.
+//! of a [`Change`](crate::intent::Change). All of it is called under the writer lock, but for what readers ask of an entry.
+
+mod block;
+mod run;
 
 use crate::error::{Error, Result};
-use crate::intent::{Change, SpanEdit};
+use crate::intent::SpanEdit;
 use crate::layout::{
-    CLASSES, Entry, GRANULE, Geometry, Group, KIND_RUN, RUN_KINDS, SLAB_HEAD, SlabHead, SpanState, ZONE, ZONE_WORDS,
-    ZoneMeta, at, blocks_of, slab_granules, slab_is_whole,
+    CLASSES, Entry, Geometry, Group, KIND_RUN, RUN_KINDS, SpanState, ZONE, ZONE_WORDS, ZoneMeta, at, slab_granules,
 };
 use crate::mem::Mem;
-use crate::runs::{first_run, longest_run, mask, range};
+use crate::runs::{longest_run, mask, range};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Wrong bits that a search puts right before it gives up: only a hostile writer makes any.
@@ -232,112 +234,6 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    #[inline]
-    fn set_room(&self, granule: u64, class: usize, on: bool) -> Result<()> {
-        let zone = granule / ZONE;
-        let bitmap = self.rooms(zone, class)?;
-        let bit = granule % ZONE / 4;
-        let word = &bitmap[(bit / 64) as usize];
-        if (word.load(Ordering::Relaxed) >> (bit % 64) & 1 == 1) == on {
-            // The usual case. The summary follows all the same: a death may have come between the two.
-            let summary = self.group(zone / 64)?.kinds[class].load(Ordering::Relaxed);
-            if on && summary >> (zone % 64) & 1 == 1 {
-                return Ok(());
-            }
-            return self.set_summary(class, zone, on || bitmap.iter().any(|w| w.load(Ordering::Relaxed) != 0));
-        }
-        set_bit(word, bit % 64, on);
-        crash_point!("room-bit");
-        let any = on || bitmap.iter().any(|word| word.load(Ordering::Relaxed) != 0);
-        self.set_summary(class, zone, any)?;
-        crash_point!("room-summary");
-        Ok(())
-    }
-
-    fn rooms(&self, zone: u64, class: usize) -> Result<&'a [AtomicU64; 16]> {
-        let rooms = &self.zone(zone)?.rooms;
-        rooms.get(class).ok_or_else(|| Error::corrupt(format_args!("a slab of class {class} in zone {zone}")))
-    }
-
-    // --- slabs ---
-
-    fn slab(&self, granule: u64) -> Result<&'a SlabHead> {
-        self.mem.at(self.geo.granule_at(granule))
-    }
-
-    /// Lowest free block of a slab whose pages are present.
-    #[inline]
-    pub fn usable_block(&self, granule: u64, class: usize) -> Result<Option<u64>> {
-        match self.free_block(granule, class)? {
-            Some(block) if !self.block_is_present(granule, class, block)? => {
-                self.next_free_block(granule, class, block, true)
-            }
-            block => Ok(block),
-        }
-    }
-
-    /// The lowest free block from this one on whose pages are present, or are not. (Granules that were present before the
-    /// slab was made lie behind some that are not.)
-    #[cold]
-    fn next_free_block(&self, granule: u64, class: usize, from: u64, present: bool) -> Result<Option<u64>> {
-        for block in from..blocks_of(class) {
-            if !self.block_used(granule, block)? && self.block_is_present(granule, class, block)? == present {
-                return Ok(Some(block));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Lowest free block of a slab, whether its pages are present or not.
-    #[inline]
-    pub fn free_block(&self, granule: u64, class: usize) -> Result<Option<u64>> {
-        if class >= CLASSES.len() {
-            return Err(Error::corrupt(format_args!("granule {granule} is a slab of class {class}")));
-        }
-        for (i, word) in self.slab(granule)?.used.iter().enumerate() {
-            let block = i as u64 * 64 + u64::from(word.load(Ordering::Relaxed).trailing_ones());
-            if block < (i as u64 + 1) * 64 {
-                return Ok((block < blocks_of(class)).then_some(block));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Blocks of a slab that hold a record.
-    pub fn used_blocks(&self, granule: u64) -> Result<u64> {
-        let used = &self.slab(granule)?.used;
-        Ok(used.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum())
-    }
-
-    /// Is no block of this slab used?
-    pub fn slab_is_empty(&self, granule: u64) -> Result<bool> {
-        Ok(self.slab(granule)?.used.iter().all(|word| word.load(Ordering::Relaxed) == 0))
-    }
-
-    /// Is this block's bit set?
-    pub fn block_used(&self, granule: u64, block: u64) -> Result<bool> {
-        let word = self.slab(granule)?.used.get((block / 64) as usize);
-        Ok(word.is_some_and(|word| word.load(Ordering::Relaxed) >> (block % 64) & 1 == 1))
-    }
-
-    /// The granules of a block: first and number.
-    pub fn granules_of_block(granule: u64, class: usize, block: u64) -> (u64, u64) {
-        let size = u64::from(CLASSES[class]);
-        let start = SLAB_HEAD + block * size;
-        let (first, last) = (start / GRANULE, (start + size - 1) / GRANULE);
-        (granule + first, last - first + 1)
-    }
-
-    /// Are the pages of a block present?
-    #[inline]
-    pub fn block_is_present(&self, granule: u64, class: usize, block: u64) -> Result<bool> {
-        if slab_is_whole(class) {
-            return Ok(true);
-        }
-        let (first, len) = Self::granules_of_block(granule, class, block);
-        self.is_present(first, len)
-    }
-
     // --- applying: every store is of a stated result ---
 
     /// Makes a span edit of a valid intent.
@@ -382,20 +278,6 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Makes a block edit of a valid intent; with `room`, also what the bitmaps say of its slab.
-    #[inline]
-    pub fn apply_block(&self, granule: u64, block: u64, set: bool, room: bool) -> Result<()> {
-        set_bit(&self.slab(granule)?.used[(block / 64 % 8) as usize], block % 64, set);
-        crash_point!("block-stored");
-        // CRASH: the class bit may be wrong until the intent's next application.
-        if room {
-            let class = self.entry(granule)?.class();
-            self.set_room(granule, class, !set || self.free_block(granule, class)?.is_some())?;
-        }
-        crash_point!("block-applied");
-        Ok(())
-    }
-
     /// Could this edit be one of ours? Asked of every edit of an intent found valid, before any of it is applied.
     pub fn edit_is_sound(&self, edit: &SpanEdit, zones: u64) -> bool {
         let sound = |entry: Entry| match entry.state() {
@@ -434,200 +316,6 @@ impl<'a> Arena<'a> {
         })
     }
 
-    /// A slab of this class with a free block whose pages are present: the lowest.
-    pub fn find_slab(&self, class: usize) -> Result<Option<(u64, u64)>> {
-        self.find_slab_with(class, |granule| self.usable_block(granule, class))
-    }
-
-    /// A slab of this class with a free block whose pages are not: the lowest.
-    pub fn find_absent_block(&self, class: usize) -> Result<Option<(u64, u64)>> {
-        if slab_is_whole(class) {
-            return Ok(None);
-        }
-        self.find_slab_with(class, |granule| self.next_free_block(granule, class, 0, false))
-    }
-
-    fn find_slab_with(
-        &self,
-        class: usize,
-        block_of: impl Fn(u64) -> Result<Option<u64>>,
-    ) -> Result<Option<(u64, u64)>> {
-        let mut wrong = 0;
-        for zone in self.zones_of(class) {
-            let zone = zone?;
-            for (number, word) in self.rooms(zone, class)?.iter().enumerate() {
-                let mut bits = word.load(Ordering::Relaxed);
-                while bits != 0 {
-                    let first = zone * ZONE + (number as u64 * 64 + u64::from(bits.trailing_zeros())) * 4;
-                    bits &= bits - 1;
-                    let mut slab = None;
-                    for granule in first..first + 4 {
-                        let entry = self.entry(granule)?;
-                        if entry.state() == SpanState::Slab && entry.class() == class {
-                            slab = Some(granule);
-                        }
-                    }
-                    if let Some(granule) = slab {
-                        if let Some(block) = block_of(granule)? {
-                            return Ok(Some((granule, block)));
-                        }
-                        if self.free_block(granule, class)?.is_some() {
-                            continue;
-                        }
-                    }
-                    wrong += 1;
-                    if wrong > WRONG_BITS {
-                        return Err(Error::corrupt("the bitmaps of slabs"));
-                    }
-                    self.set_room(first, class, false)?;
-                }
-            }
-            if self.rooms(zone, class)?.iter().all(|word| word.load(Ordering::Relaxed) == 0) {
-                self.set_summary(class, zone, false)?;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Slabs of this class with a free block, from the left, until `each` says that it is enough.
-    pub fn slabs_with_room(&self, class: usize, mut each: impl FnMut(u64) -> Result<bool>) -> Result<()> {
-        for zone in self.zones_of(class) {
-            let zone = zone?;
-            for (number, word) in self.rooms(zone, class)?.iter().enumerate() {
-                let mut bits = word.load(Ordering::Relaxed);
-                while bits != 0 {
-                    let first = zone * ZONE + (number as u64 * 64 + u64::from(bits.trailing_zeros())) * 4;
-                    bits &= bits - 1;
-                    for granule in first..first + 4 {
-                        let entry = self.entry(granule)?;
-                        if entry.state() == SpanState::Slab && entry.class() == class && each(granule)? {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// How many free blocks whose pages are present the slabs of this class lack for so many.
-    pub fn lacks_blocks(&self, class: usize, needed: u64) -> Result<u64> {
-        let mut free = 0;
-        self.slabs_with_room(class, |granule| {
-            free += if slab_is_whole(class) {
-                blocks_of(class).saturating_sub(self.used_blocks(granule)?)
-            } else {
-                let mut present = 0;
-                for block in 0..blocks_of(class) {
-                    let usable = !self.block_used(granule, block)? && self.block_is_present(granule, class, block)?;
-                    present += u64::from(usable);
-                }
-                present
-            };
-            Ok(free >= needed)
-        })?;
-        Ok(needed.saturating_sub(free))
-    }
-
-    /// The lowest run of free granules of this length, and with `present`, whose pages are.
-    fn find_run(&self, len: u64, present: bool) -> Result<Option<u64>> {
-        if len <= ZONE {
-            for zone in self.zones_of(KIND_RUN + len.ilog2() as usize) {
-                let zone = zone?;
-                let meta = self.zone(zone)?;
-                let word = |i: usize| {
-                    let free = meta.free[i].load(Ordering::Relaxed);
-                    if present { free & meta.present[i].load(Ordering::Relaxed) } else { free }
-                };
-                if let Some(at) = first_run((0..ZONE_WORDS).map(word), len) {
-                    return Ok(Some(zone * ZONE + at));
-                }
-            }
-        }
-        if present || len == 1 {
-            return Ok(None);
-        }
-        // Across zones: few spans are that long, or nothing else was found.
-        let word = |i: u64| {
-            self.zone(i / ZONE_WORDS as u64)
-                .map_or(0, |zone| zone.free[(i % ZONE_WORDS as u64) as usize].load(Ordering::Relaxed))
-        };
-        Ok(first_run((0..self.zones() * ZONE_WORDS as u64).map(word), len))
-    }
-
-    /// How many granules of the longest free run in the zones in use.
-    pub fn longest_run(&self) -> Result<u64> {
-        let words = (0..self.zones() * ZONE_WORDS as u64).map(|i| {
-            let zone = self.zone(i / ZONE_WORDS as u64);
-            zone.map_or(0, |zone| zone.free[(i % ZONE_WORDS as u64) as usize].load(Ordering::Relaxed))
-        });
-        Ok(longest_run(words))
-    }
-
-    /// Is every granule there free, whatever the bitmap says? A wrong bit is put right.
-    fn is_free_run(&self, granule: u64, len: u64) -> Result<bool> {
-        for at in granule..granule + len {
-            let entry = self.entry(at)?;
-            if !entry.is_none() {
-                self.set_free(at, entry.len().clamp(1, ZONE), false)?;
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Plans to take a span of so many granules, the lowest that is free, present or not. `None`: no room in the zones in use.
-    pub fn plan_take(&self, len: u64, entry: Entry, change: &mut Change) -> Result<Option<u64>> {
-        let entry = Entry(entry.0 & u64::from(u32::MAX) | len << 32);
-        let found = self.find_sound_run(len, false)?;
-        if let Some(granule) = found {
-            change.span(granule, Entry(0), entry);
-        }
-        Ok(found)
-    }
-
-    /// The same of one whose pages are all known to be present.
-    pub fn plan_take_present(&self, len: u64, entry: Entry, change: &mut Change) -> Result<Option<u64>> {
-        let found = self.find_sound_run(len, true)?;
-        if let Some(granule) = found {
-            change.span(granule, Entry(0), Entry(entry.0 & u64::from(u32::MAX) | len << 32));
-        }
-        Ok(found)
-    }
-
-    fn find_sound_run(&self, len: u64, present: bool) -> Result<Option<u64>> {
-        for _ in 0..WRONG_BITS {
-            let Some(granule) = self.find_run(len, present)? else { return Ok(None) };
-            if self.fits(granule, len, self.zones()) && self.is_free_run(granule, len)? {
-                return Ok(Some(granule));
-            }
-        }
-        Err(Error::corrupt("the bitmaps of free granules"))
-    }
-
-    /// Plans to free a span.
-    pub fn plan_free(&self, granule: u64, before: Entry, change: &mut Change) {
-        change.span(granule, before, Entry(0));
-    }
-
-    /// So many zones must be in use before a span of this length can be taken. `None`: the reserve is used up.
-    pub fn zones_for(&self, len: u64) -> Option<u64> {
-        let zones = self.zones();
-        let mut behind = 0;
-        'count: for zone in (0..zones).rev() {
-            let Ok(meta) = self.zone(zone) else { break };
-            for word in meta.free.iter().rev() {
-                let ones = word.load(Ordering::Relaxed).leading_ones();
-                behind += u64::from(ones);
-                if ones < 64 || behind >= len {
-                    break 'count;
-                }
-            }
-        }
-        let end = zones + len.saturating_sub(behind).div_ceil(ZONE).max(1);
-        (end <= self.geo.zones_max).then_some(end)
-    }
-
     /// Writes the metadata of zones that are about to come into use: present, and nobody's yet.
     pub fn open_zones(&self, end: u64) -> Result<()> {
         for zone in self.zones()..end {
@@ -648,60 +336,5 @@ impl<'a> Arena<'a> {
             crash_point!("zone-opened");
         }
         Ok(())
-    }
-
-    /// Every span of the zones in use, from the left: head and entry. Ends early, with an error, where the map is damaged.
-    pub fn spans(self) -> impl Iterator<Item = Result<(u64, Entry)>> + 'a {
-        self.walk()
-            .filter(|step| !matches!(step, Ok((_, Entry(0), _))))
-            .map(|step| step.map(|(at, entry, _)| (at, entry)))
-    }
-
-    /// Every run of free granules within a zone: its first, and how many.
-    pub fn free_runs(self) -> impl Iterator<Item = Result<(u64, u64)>> + 'a {
-        self.walk()
-            .filter(|step| step.as_ref().map_or(true, |(_, entry, _)| entry.is_none()))
-            .map(|step| step.map(|(at, _, len)| (at, len)))
-    }
-
-    /// Spans, and runs of free granules within one word of their bitmap or several: first granule, entry, length.
-    fn walk(self) -> impl Iterator<Item = Result<(u64, Entry, u64)>> + 'a {
-        let end = self.zones() * ZONE;
-        let mut next = 0;
-        std::iter::from_fn(move || {
-            if next >= end {
-                return None;
-            }
-            let step = self.step(next, end);
-            next = match &step {
-                Ok((at, _, len)) => at + len,
-                Err(_) => end,
-            };
-            Some(step)
-        })
-    }
-
-    fn step(&self, at: u64, end: u64) -> Result<(u64, Entry, u64)> {
-        let entry = self.entry(at)?;
-        if !entry.is_none() {
-            if matches!(entry.state(), SpanState::None | SpanState::Bad) || !self.fits(at, entry.len(), end / ZONE) {
-                return Err(Error::corrupt(format_args!("span map, granule {at}: {entry:?}")));
-            }
-            return Ok((at, entry, entry.len()));
-        }
-        let (zone, mut bit) = (self.zone(at / ZONE)?, at % ZONE);
-        let start = bit;
-        while bit < ZONE {
-            let ones = (zone.free[(bit / 64) as usize].load(Ordering::Relaxed) >> (bit % 64)).trailing_ones();
-            let ones = u64::from(ones).min(64 - bit % 64);
-            bit += ones;
-            if ones == 0 || bit % 64 != 0 {
-                break;
-            }
-        }
-        if bit == start {
-            return Err(Error::corrupt(format_args!("span map: granule {at} belongs to no span and is not free")));
-        }
-        Ok((at, Entry(0), bit - start))
     }
 }

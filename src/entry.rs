@@ -1,5 +1,8 @@
 //! An entry of the span map, as `docs/format.md` states it: one word for each granule.
 
+/// Bytes of a granule: a page, as the format counts them.
+pub const GRANULE: u64 = 4_096;
+
 /// State of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

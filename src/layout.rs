@@ -2,8 +2,10 @@
 //!
 //! Every field is an atomic: another process may store to it at any time.
 
-pub use crate::entry::{Entry, SpanState};
+pub use crate::class::{CLASSES, RECORD_MAX, SLAB_HEAD, blocks_of, class_of, slab_granules, slab_is_whole};
+pub use crate::entry::{Entry, GRANULE, SpanState};
 pub use crate::geometry::{Geometry, fingerprint};
+pub use crate::root::{DEPTH_MAX, LEAF_MAX, LeafWord, Root, SLOT, SLOTS_OF_GRANULE};
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// `\x89SHMVAR\n`
@@ -12,8 +14,6 @@ pub const MAGIC: [u8; 8] = *b"\x89SHMVAR\n";
 pub const FORMAT: u32 = 2;
 /// Reads differently where bytes are in another order.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
-/// Bytes of a granule: a page, as the format counts them.
-pub const GRANULE: u64 = 4_096;
 /// The same, where the kernel is asked for memory.
 pub const PAGE: u64 = GRANULE;
 /// Granules of a zone.
@@ -26,28 +26,8 @@ pub const PARTICIPANTS: u32 = 1_024;
 pub const READERS: usize = 64;
 /// Equal parts of a pin bitmap that are made present one by one.
 pub const PIN_UNITS: u64 = 128;
-/// Most granules of a leaf.
-pub const LEAF_MAX: u64 = 16;
-/// Most bits that a directory looks at.
-pub const DEPTH_MAX: u32 = 26;
 /// Most bytes of a pickle inside a slot.
 pub const INLINE_MAX: usize = 14;
-/// Bytes of a slot, and what every variable is charged for it.
-pub const SLOT: u64 = 32;
-/// Slots of a granule; in a leaf's first one, one is its head.
-pub const SLOTS_OF_GRANULE: u64 = GRANULE / SLOT;
-/// Bytes of a slab's bitmap.
-pub const SLAB_HEAD: u64 = 64;
-/// Block sizes of slabs: a step is at most a sixth, so that no record wastes more of its block. The larger ones are what so many
-/// equal blocks of a slab come to.
-pub const CLASSES: [u16; 67] = [
-    32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 240, 256, 280, 320, 360, 392,
-    424, 464, 504, 560, 624, 680, 736, 816, 904, 960, 1016, 1088, 1160, 1248, 1360, 1480, 1632, 1808, 2040, 2336, 2512,
-    2728, 2976, 3272, 3632, 4088, 4672, 5032, 5456, 5952, 6544, 7272, 8184, 9352, 10072, 10912, 11904, 13096, 14552,
-    16376, 18712, 21832,
-];
-/// Largest record of a slab; a larger one takes a span.
-pub const RECORD_MAX: u64 = 21_832;
 /// Most span edits of one change.
 pub const SPAN_EDITS: usize = 8;
 /// Most block edits of one change.
@@ -396,158 +376,7 @@ const _: () = {
     assert!(size_of::<ZoneMeta>() <= ZONE_META as usize && ZONE_META.is_multiple_of(GRANULE));
 };
 
-/// Which table is in force: its directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Root(pub u64);
-
-impl Root {
-    /// Packs.
-    pub const fn new(granule: u64, depth: u32, generation: u32) -> Self {
-        Root(granule << 32 | (depth as u64 & 0xff) << 24 | (generation as u64 & 0xff_ffff))
-    }
-    /// First granule of the directory.
-    #[inline(always)]
-    pub const fn granule(self) -> u64 {
-        self.0 >> 32
-    }
-    /// log2 of the number of its words.
-    #[inline(always)]
-    pub const fn depth(self) -> u32 {
-        (self.0 >> 24) as u32 & 0xff
-    }
-    /// Changes with every new directory.
-    pub const fn generation(self) -> u32 {
-        self.0 as u32 & 0xff_ffff
-    }
-    /// Which of its words is a hash's.
-    #[inline(always)]
-    pub const fn word_of(self, hash: u64) -> u64 {
-        // In two steps: a shift by 64 is none.
-        hash >> 1 >> (63 - (self.depth() & 63))
-    }
-}
-
-/// A word of a directory: a leaf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeafWord(pub u64);
-
-impl LeafWord {
-    /// Packs.
-    pub const fn new(granule: u64, depth: u32, size: u64, generation: u64) -> Self {
-        LeafWord(granule << 32 | (depth as u64) << 26 | size << 18 | (generation & 0x3_ffff))
-    }
-    /// Its first granule.
-    #[inline(always)]
-    pub const fn granule(self) -> u64 {
-        self.0 >> 32
-    }
-    /// How many first bits of the hash all in it have in common.
-    pub const fn depth(self) -> u32 {
-        (self.0 >> 26) as u32 & 0x3f
-    }
-    /// Its granules: 1 to [`LEAF_MAX`], or damaged.
-    #[inline(always)]
-    pub const fn size(self) -> u64 {
-        self.0 >> 18 & 0xff
-    }
-    /// Changes with every new leaf.
-    pub const fn generation(self) -> u64 {
-        self.0 & 0x3_ffff
-    }
-    /// Its slots.
-    #[inline(always)]
-    pub const fn slots(self) -> u64 {
-        self.size() * SLOTS_OF_GRANULE - 1
-    }
-}
-
-/// Granules of a slab of this class.
-#[inline(always)]
-pub const fn slab_granules(class: usize) -> u64 {
-    match CLASSES[class] {
-        0..=2_040 => 4,
-        2_041..=8_184 => 16,
-        _ => 32,
-    }
-}
-
-/// Are all pages of such a slab obtained before it is one?
-#[inline(always)]
-pub const fn slab_is_whole(class: usize) -> bool {
-    CLASSES[class] <= 504
-}
-
-/// Blocks of a slab of this class.
-#[inline(always)]
-pub fn blocks_of(class: usize) -> u64 {
-    u64::from(BLOCKS[class])
-}
-
-/// Looked up, not divided: it is asked several times in every change.
-const BLOCKS: [u16; CLASSES.len()] = {
-    let mut blocks = [0; CLASSES.len()];
-    let mut class = 0;
-    while class < CLASSES.len() {
-        let blocks_in = (slab_granules(class) * GRANULE - SLAB_HEAD) / CLASSES[class] as u64;
-        blocks[class] = if blocks_in > 512 { 512 } else { blocks_in as u16 };
-        class += 1;
-    }
-    blocks
-};
-
-/// Class by eighths of the length, for short records.
-const CLASS_OF_WORDS: [u8; 65] = {
-    let mut table = [0; 65];
-    let mut words = 0;
-    while words < table.len() {
-        let mut class = 0;
-        while (CLASSES[class] as usize) < words * 8 {
-            class += 1;
-        }
-        table[words] = class as u8;
-        words += 1;
-    }
-    table
-};
-
-/// The smallest class that holds `len` bytes (at most [`RECORD_MAX`]).
-#[inline]
-pub fn class_of(len: u64) -> usize {
-    if len <= 512 {
-        return CLASS_OF_WORDS[len.div_ceil(8) as usize] as usize;
-    }
-    CLASSES.partition_point(|&size| u64::from(size) < len)
-}
-
 /// Granules of a span that holds so many bytes.
 pub fn granules_of(bytes: u64) -> u64 {
     bytes.div_ceil(GRANULE).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classes_grow_and_fit_a_slab() {
-        assert!(CLASSES.windows(2).all(|w| w[0] < w[1]) && CLASSES.iter().all(|c| c % 8 == 0));
-        for (class, &size) in CLASSES.iter().enumerate() {
-            assert_eq!(class_of(u64::from(size)), class);
-            assert!(blocks_of(class) >= 1 && blocks_of(class) <= 512);
-            assert!(SLAB_HEAD + blocks_of(class) * u64::from(size) <= slab_granules(class) * GRANULE);
-        }
-        for len in 0..=RECORD_MAX {
-            assert_eq!(class_of(len), CLASSES.partition_point(|&size| u64::from(size) < len), "{len}");
-        }
-    }
-
-    #[test]
-    fn roots_and_words_keep_their_fields_apart() {
-        let root = Root::new(u64::from(u32::MAX), 26, u32::MAX);
-        assert_eq!((root.granule(), root.depth(), root.generation()), (u64::from(u32::MAX), 26, 0xff_ffff));
-        assert_eq!((root.word_of(u64::MAX), Root::new(1, 0, 1).word_of(u64::MAX)), ((1 << 26) - 1, 0));
-        let word = LeafWord::new(u64::from(u32::MAX), 26, LEAF_MAX, u64::MAX);
-        assert_eq!((word.granule(), word.depth(), word.size()), (u64::from(u32::MAX), 26, LEAF_MAX));
-        assert_eq!((word.generation(), word.slots()), (0x3_ffff, 2_047));
-    }
 }

@@ -14,9 +14,10 @@
 //! | participant | a process attached for writing, by number |
 //! | slot | a variable's place in the table |
 //! | record | what a variable stores outside of its slot |
-//! | slab | a granule cut into blocks for short records |
-//! | span | a run of granules that holds one large record, or a table |
-//! | granule | 16 KiB of the arena |
+//! | slab | a span cut into blocks for short records |
+//! | span | a run of granules: a large record, a slab, a leaf or a directory |
+//! | leaf | slots of the variables whose hashes begin alike; the directory names all leaves |
+//! | granule | 4 KiB of the arena, one page |
 //! | intent | the change under way, described before it is made |
 //! | pin | a reader's mark on a span: do not free |
 //! | version | a number that grows with every change |
@@ -38,12 +39,14 @@ mod crash;
 pub mod crash;
 
 pub mod bell;
+pub mod class;
 pub mod entry;
 pub mod geometry;
 pub mod intent;
 #[allow(unsafe_code, reason = "marker impls")]
 pub mod layout;
 pub mod lock;
+pub mod root;
 pub mod slot;
 pub mod sync;
 

@@ -570,7 +570,7 @@ class CheckReport:
 
     @property
     def slabs(self) -> int:
-        """Granules of 16 KiB that hold short values."""
+        """Spans cut into blocks of one size, which hold short values."""
 
     @property
     def blocks(self) -> int:
