@@ -145,6 +145,8 @@ def sizes(plan: argparse.Namespace) -> list[Row]:
     for length in lengths():
         values = zip(itertools.count(), itertools.repeat(bytes(length)))
         rows.append(stored(f"bytes of {length:,}", values, "once", 20, plan.total, "one length"))
+        values = zip(itertools.count(), itertools.repeat(bytearray(length)))
+        rows.append(stored(f"bytearrays of {length:,}", values, "once", 20, plan.total, "one length, with a buffer"))
     for low, high in (100, MIB), (100, 1000), (100, 31_622), (1000, 16_384), (4096, 65_536), (30_000, MIB):
         values = endless(lambda draw, low=low, high=high: bytes(log_uniform(draw, low, high)), draw)
         rows.append(stored(f"bytes of {low:,} to {high:,}", values, "once", 20, plan.total, "log-uniform"))

@@ -56,6 +56,19 @@ def test_values_filled_once_take_a_quarter_more_than_they_are_charged(key, sizes
         segment.check()
 
 
+@pytest.mark.parametrize("length", [8_192, 8_193, 12_289, 16_383, 16_384, 20_481, 24_577])
+def test_arrays_too_take_a_quarter_more_than_they_are_charged(key, length):
+    numpy = pytest.importorskip("numpy")
+    with shmvar.attach(key, 64 * MIB) as segment:
+        while segment.info().used < 16 * MIB:
+            number = len(segment)
+            segment[number] = numpy.zeros(length, "u1") if number % 2 else bytearray(length)
+            info = segment.info()
+            assert info.resident <= 1.25 * info.used + MIB
+        taken(segment)
+        segment.check()
+
+
 @pytest.mark.parametrize("value, most", [(lambda n: n % 1000, 48), (lambda n: "x" * 40, 100)], ids=["int", "str"])
 def test_small_values_of_any_number_take_few_bytes_each(key, value, most):
     with shmvar.attach(key, 1 << 30) as segment:

@@ -264,8 +264,9 @@ fn is_of(value: &Bound<'_, PyAny>, module: &str, name: &str) -> PyResult<bool> {
 /// `Py_TPFLAGS_IMMUTABLETYPE`: no class that a program defines has it.
 const IMMUTABLE: std::ffi::c_ulong = 1 << 8;
 
-/// Buffers from here on are stored beside the pickle, in a span; shorter ones within it.
-const OUT_OF_BAND: usize = 8 << 10;
+/// Buffers from here on are stored beside the pickle, in a span; shorter ones within it. In whole pages a shorter one would
+/// waste more than a quarter of what is stored, and to copy it takes less time than to pin it.
+const OUT_OF_BAND: usize = 16 << 10;
 
 /// What the pickler hands its out-of-band buffers to.
 #[pyclass(frozen)]
