@@ -216,6 +216,48 @@ def test_a_forked_child_that_only_reads_is_waited_for_like_any_other(key, childr
         segment.check()
 
 
+def test_what_processes_noted_of_their_views_goes_back_when_they_are_gone(key, children):
+    with shmvar.attach(key, 64 * MIB) as segment:
+        segment[0] = b"x" * 100_000
+        ready, told = os.pipe()
+        go, held = os.pipe()
+        for number in range(60):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(60)
+                try:
+                    os.close(held)
+                    view = segment.view(0)
+                    os.write(told, b"." if len(view) == 100_000 else b"!")
+                    os.read(go, 1)
+                    os.kill(os.getpid(), signal.SIGKILL if number % 2 else signal.SIGTERM)
+                finally:
+                    os._exit(1)
+            children.append(pid)
+        seen = b""
+        while len(seen) < 60:
+            seen += os.read(ready, 60)
+        assert seen == b"." * 60
+        view = segment.view(0)
+        segment.clear()
+        segment.trim()
+        assert bytes(view) == b"x" * 100_000
+        assert segment.info().resident > 60 * 4096
+        os.close(held)
+        for pid in children:
+            assert os.waitpid(pid, 0)[1] in (signal.SIGKILL, signal.SIGTERM)
+        segment.trim()
+        assert bytes(view) == b"x" * 100_000, "ours is held still"
+        del view
+        segment.trim()
+        assert taken(segment).resident <= 150 << 10
+        segment.check()
+        segment[0] = b"y" * 100_000
+        assert bytes(segment.view(0)) == b"y" * 100_000
+        for end in ready, told, go:
+            os.close(end)
+
+
 TIGHT = """
 import random, subprocess
 limit = int(sys.argv[2])

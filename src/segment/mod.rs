@@ -28,6 +28,7 @@ mod look;
 mod membership;
 mod open;
 mod orphan;
+mod pin_pages;
 mod pins;
 mod process;
 mod publish;

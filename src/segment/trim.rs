@@ -62,6 +62,7 @@ impl Attachment {
             Ok(false) | Err(Error::Full { .. }) => {}
             Err(error) => return Err(error),
         }
+        self.give_pins_back(patience)?;
         self.close_zones(patience)
     }
 

@@ -1,0 +1,74 @@
+//! Giving back pages of pin bitmaps.
+
+use crate::error::{Error, Result};
+use crate::layout::PARTICIPANTS;
+use crate::os::object;
+use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::room::Turns;
+use crate::segment::writer::Writer;
+use std::sync::atomic::Ordering;
+
+impl Attachment {
+    /// Gives back the pin bitmaps of numbers that nobody has, and this process's own if it pins nothing. Whoever takes a
+    /// number holds the registry lock; whoever looks at pins holds the writer lock.
+    pub fn give_pins_back(&self, patience: &dyn Patience) -> Result<()> {
+        let mut turns = Turns::default();
+        loop {
+            turns.next(self)?;
+            // Any wait for the writer lock happens before the registry lock is taken, not under it.
+            drop(self.write(patience)?);
+            let _registry = self.registry(patience)?;
+            if let Some(mut writer) = self.try_write() {
+                self.drop_own_pins(&mut writer)?;
+                return self.drop_free_pins();
+            }
+        }
+    }
+
+    /// Those of numbers that nobody has, next to each other at once.
+    fn drop_free_pins(&self) -> Result<()> {
+        let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
+        let mut first = 0;
+        for number in 0..=top {
+            let record = if number < top { self.participant(number) } else { None };
+            if record.is_some_and(|record| record.state.load(Ordering::Acquire) == 0) {
+                self.unmark_pins(number);
+                continue;
+            }
+            if first < number {
+                self.punch_pins(first, number - first)?;
+            }
+            first = number + 1;
+        }
+        Ok(())
+    }
+
+    /// Nothing pins or unpins in this process while its table of pins is locked.
+    fn drop_own_pins(&self, writer: &mut Writer<'_>) -> Result<()> {
+        let (Some(me), Some(pins)) = (self.member_now(), self.pins.try_lock()) else { return Ok(()) };
+        if pins.is_empty() {
+            // `pin_units` say that there may be retired spans that only this process kept from being freed: none after this.
+            writer.sweep()?;
+            self.unmark_pins(me);
+            self.punch_pins(me, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody looks at the bits any more.
+    fn unmark_pins(&self, number: u32) {
+        let Some(record) = self.participant(number) else { return };
+        for word in record.pin_units.iter().filter(|word| word.load(Ordering::Relaxed) != 0) {
+            word.store(0, Ordering::SeqCst);
+        }
+        // CRASH: pages of zeros that nobody reads; the next trim gives them back.
+        crash_point!("pins-unmarked");
+    }
+
+    fn punch_pins(&self, first: u32, numbers: u32) -> Result<()> {
+        let geometry = &self.identity.geometry;
+        let offset = geometry.pins + u64::from(first) * geometry.pin_stride;
+        let punched = self.with_file(|fd| object::punch(fd, offset, u64::from(numbers) * geometry.pin_stride))?;
+        punched.map_err(|e| Error::system("giving memory back", e))
+    }
+}
