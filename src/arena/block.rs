@@ -150,14 +150,7 @@ impl<'a> Arena<'a> {
                 while bits != 0 {
                     let first = zone * ZONE + (number as u64 * 64 + u64::from(bits.trailing_zeros())) * 4;
                     bits &= bits - 1;
-                    let mut slab = None;
-                    for granule in first..first + 4 {
-                        let entry = self.entry(granule)?;
-                        if entry.state() == SpanState::Slab && entry.class() == class {
-                            slab = Some(granule);
-                        }
-                    }
-                    if let Some(granule) = slab {
+                    if let Some(granule) = self.slab_among(first, class)? {
                         if let Some(block) = block_of(granule)? {
                             return Ok(Some((granule, block)));
                         }
@@ -179,6 +172,17 @@ impl<'a> Arena<'a> {
         Ok(None)
     }
 
+    /// The slab of this class that begins among these four granules, which one bit stands for: slabs are no shorter.
+    fn slab_among(&self, first: u64, class: usize) -> Result<Option<u64>> {
+        for granule in first..first + 4 {
+            let entry = self.entry(granule)?;
+            if entry.state() == SpanState::Slab && entry.class() == class {
+                return Ok(Some(granule));
+            }
+        }
+        Ok(None)
+    }
+
     /// Slabs of this class with a free block, from the left, until `each` says that it is enough.
     pub fn slabs_with_room(&self, class: usize, mut each: impl FnMut(u64) -> Result<bool>) -> Result<()> {
         for zone in self.zones_of(class) {
@@ -188,9 +192,8 @@ impl<'a> Arena<'a> {
                 while bits != 0 {
                     let first = zone * ZONE + (number as u64 * 64 + u64::from(bits.trailing_zeros())) * 4;
                     bits &= bits - 1;
-                    for granule in first..first + 4 {
-                        let entry = self.entry(granule)?;
-                        if entry.state() == SpanState::Slab && entry.class() == class && each(granule)? {
+                    if let Some(granule) = self.slab_among(first, class)? {
+                        if each(granule)? {
                             return Ok(());
                         }
                     }

@@ -36,7 +36,7 @@ pub enum Condition {
 /// Free memory that stays present at least. (The guide says 64 MiB: so much may be freed before somebody looks.)
 const WARM_MIN: u64 = 60 << 20;
 /// Lets others go on as the caller does, and is not interrupted.
-struct Uninterrupted<'a>(&'a dyn Patience);
+pub struct Uninterrupted<'a>(pub &'a dyn Patience);
 
 impl Patience for Uninterrupted<'_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {

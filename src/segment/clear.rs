@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::intent::Doomed;
 use crate::layout::{DEPTH_MAX, Entry, LeafWord, Root, Slot, SpanState, granules_of};
 use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::change::Condition;
+use crate::segment::change::{Condition, Uninterrupted};
 use crate::segment::leaf::Leaf;
 use crate::segment::look::Mapped;
 use crate::segment::room::{Room, Taken, Turns};
@@ -36,7 +36,11 @@ impl Attachment {
             }
         }
         self.ring_all();
-        self.dismantle(patience)?;
+        match self.dismantle(&Uninterrupted(patience)) {
+            // All is removed: whoever needs the memory, and holds this up now, takes the old table apart.
+            Err(Error::Busy(_)) => {}
+            other => other?,
+        }
         self.bound_warm_now(patience);
         Ok(())
     }
@@ -173,5 +177,39 @@ impl Writer<'_> {
         }
         change.span(content.granule(), before, Entry::new(SpanState::Retired, before.len()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::attachment::Plain;
+
+    /// Is interrupted from when a cleared table is taken apart.
+    struct Afterwards<'a>(&'a Attachment);
+
+    impl Patience for Afterwards<'_> {
+        fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+            slow();
+        }
+        fn interrupted(&self) -> Result<()> {
+            if self.0.state().doomed.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(Error::Interrupted) }
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn a_clear_that_is_interrupted_after_its_instant_has_not_failed() {
+        let key = crate::key::Key::text(&format!("clear-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        for number in 0..3 * AT_ONCE as i64 {
+            segment.put(number, &"longer than what fits a slot").unwrap();
+        }
+        let att = segment.shared();
+        let patience = Afterwards(att);
+        att.clear(&patience).unwrap();
+        assert_eq!((segment.len().unwrap(), att.state().doomed.load(Ordering::Relaxed)), (0, 0));
+        att.clear(&Plain).unwrap();
+        segment.destroy().unwrap();
     }
 }

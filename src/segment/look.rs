@@ -123,19 +123,13 @@ impl Look for Called<'_> {
 /// to wait, a process without a number takes one first.
 macro_rules! looking {
     ($att:expr, |$look:ident| $body:expr) => {
-        match $att.section() {
-            Some(_section) => {
-                let $look = Mapped;
-                $body
-            }
-            None => $att.with_file(|fd| {
-                let $look = Called(fd);
-                $body
-            })?,
-        }
+        looking!(in $att.section(), $att, |$look| $body)
     };
     ($att:expr, $patience:expr, |$look:ident| $body:expr) => {
-        match $att.begin_section($patience)? {
+        looking!(in $att.begin_section($patience)?, $att, |$look| $body)
+    };
+    (in $section:expr, $att:expr, |$look:ident| $body:expr) => {
+        match $section {
             Some(_section) => {
                 let $look = Mapped;
                 $body

@@ -59,7 +59,8 @@ impl Attachment {
     fn unmark_pins(&self, number: u32) {
         let Some(record) = self.participant(number) else { return };
         for word in record.pin_units.iter().filter(|word| word.load(Ordering::Relaxed) != 0) {
-            word.store(0, Ordering::SeqCst);
+            // Others look under the writer lock only, and its own process under the mutex of its pins.
+            word.store(0, Ordering::Relaxed);
         }
         // CRASH: pages of zeros that nobody reads; the next trim gives them back.
         crash_point!("pins-unmarked");
