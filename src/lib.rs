@@ -28,7 +28,8 @@
 //! # Layers
 //!
 //! Arrows point down: `py` → `segment` → `arena`, `slot`, `lock`, `bell`, `intent` → `layout`, `mem` → `os`. Only `py` knows
-//! Python, only `os` makes system calls; `unsafe` lives in `os`, `mem`, the marker impls of `layout`, and `py`.
+//! Python, only `os` makes system calls; `unsafe` lives in `os`, `mem`, `revocable`, the marker
+//! impls of `layout`, and `py`.
 #![deny(unsafe_code)]
 
 #[macro_use]
@@ -46,6 +47,7 @@ pub mod intent;
 #[allow(unsafe_code, reason = "marker impls")]
 pub mod layout;
 pub mod lock;
+pub mod revocable;
 pub mod root;
 pub mod slot;
 pub mod sync;

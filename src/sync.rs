@@ -1,10 +1,12 @@
 //! The atomics that the protocols are written in: the standard ones, or loom's where a model runs them.
 
+use std::sync::atomic::AtomicBool;
+
 #[cfg(not(loom))]
-pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 /// One turn of a short spin.
 #[cfg(not(loom))]
@@ -17,4 +19,20 @@ pub fn spin() {
 #[cfg(loom)]
 pub fn spin() {
     loom::thread::yield_now();
+}
+
+/// Every call of this process is made by whoever holds the interpreter's lock.
+static ONE_AT_A_TIME: AtomicBool = AtomicBool::new(false);
+
+#[cfg_attr(not(feature = "python"), allow(dead_code, reason = "the extension module's"))]
+/// For an extension module whose interpreter has a lock that is held in every call. It is let go of within some calls,
+/// never while a call begins or ends.
+pub fn calls_come_one_at_a_time() {
+    ONE_AT_A_TIME.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// Was that said?
+#[inline(always)]
+pub fn one_at_a_time() -> bool {
+    ONE_AT_A_TIME.load(std::sync::atomic::Ordering::Relaxed)
 }

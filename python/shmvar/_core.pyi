@@ -340,7 +340,12 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         """
 
     def detach(self) -> None:
-        """Let go of this handle; again is a no-op. Variables stay."""
+        """Let go of this handle; again is a no-op. Variables stay.
+
+        With the last handle that a process has on a segment its map and its descriptors are given back (of one that was
+        destroyed, the memory with them), once calls that other threads are in have ended. Views, and arrays that `get`
+        returned without a copy, keep the map until they are dropped.
+        """
 
     def destroy(self) -> None:
         """Unlink the segment, if its key still means this very one.

@@ -53,25 +53,25 @@ impl PyLock {
 
     fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
         let (patience, segment) = (PyPatience::new(py, self.inner().key()), self.inner());
-        segment.for_change().map_err(|error| self.error(py, error))?;
+        let att = segment.for_change().map_err(|error| self.error(py, error))?;
         let (name, who) = (self.name.as_index(), segment.thread());
-        let taken = segment.shared().acquire_lock(&name, who, timeout, &Attached(&patience, segment));
+        let taken = att.acquire_lock(&name, who, timeout, &Attached(&patience, segment));
         let taken = taken.map_err(|error| patience.error(error))?;
         if taken && segment.detached() {
             // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
-            let _ = segment.shared().release_lock(&name, who, &Determined(py));
+            let _ = att.release_lock(&name, who, &Determined(py));
             return Err(self.error(py, Error::Detached));
         }
         Ok(taken)
     }
 
     fn let_go(&self, py: Python<'_>, who: Who) -> PyResult<()> {
-        // Not through `for_change`: detaching let go of what was taken through this handle.
-        let released = self.inner().shared().release_lock(&self.name.as_index(), who, &Determined(py));
+        // Detaching let go of what was taken through this handle.
+        let att = self.inner().attachment().map_err(|error| self.error(py, error))?;
+        let released = att.release_lock(&self.name.as_index(), who, &Determined(py));
         if released.map_err(|error| self.error(py, error))? {
             return Ok(());
         }
-        self.inner().attachment().map_err(|error| self.error(py, error))?;
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
         Err(PyRuntimeError::new_err(text))
     }
@@ -168,7 +168,9 @@ impl PyLock {
 
     fn _end(&self, py: Python<'_>, turn: &_Turn) {
         let turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
-        self.inner().shared().end_turn(&self.name.as_index(), &turn);
+        if let Ok(att) = self.inner().attachment() {
+            att.end_turn(&self.name.as_index(), &turn);
+        }
     }
 
     /// For a task, or for the one that took it.

@@ -84,7 +84,7 @@ pub fn over<'py, 'a>(
         return Ok(Memory::Copy(large));
     }
     let (value, start, len) = (large.offset(), first.0, (last.0 + last.1 - first.0) as usize);
-    let att = segment.shared();
+    let att = large.attachment();
     let (map, base) = match want {
         Want::Own => {
             let mapped = att
@@ -96,7 +96,7 @@ pub fn over<'py, 'a>(
         }
         Want::View => (None, att.mem.address(value + start, len).map_err(|e| errors::of(py, segment.key(), e))?),
     };
-    let Some(pin) = large.keep(att) else { return Err(PyBufferError::new_err("the value is not pinned")) };
+    let Some(pin) = large.keep() else { return Err(PyBufferError::new_err("the value is not pinned")) };
     let owner = Arc::new(Owner { _map: map, _pin: pin });
     let mut objects = Vec::with_capacity(parsed.buffers.len());
     for (at, len) in &parsed.buffers {

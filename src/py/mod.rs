@@ -55,7 +55,7 @@ mod _core {
         // without one says so by its name, whether it has one now or not.
         let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;
         if !flags.contains('t') {
-            crate::segment::section::one_reader_at_a_time();
+            crate::sync::calls_come_one_at_a_time();
         }
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -71,7 +71,7 @@ impl PySegment {
     /// Others changed a variable between two looks at it.
     fn again(&self, py: Python<'_>, stuck: &mut Stuck) -> PyResult<()> {
         py.check_signals()?;
-        self.call(py, |patience| stuck.again(self.inner.attachment()?, patience))
+        self.call(py, |patience| stuck.again(&*self.inner.attachment()?, patience))
     }
 
     fn view_of(slf: &Bound<'_, Self>, class: &str) -> PyResult<Py<PyAny>> {

@@ -14,8 +14,8 @@ use crate::segment::holds::Held;
 use crate::segment::pins::PinTable;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 /// How a call waits, and lets others of its process go on meanwhile.
@@ -109,6 +109,8 @@ pub struct Prepared {
 
 /// See the module.
 pub struct Attachment {
+    /// For what outlives a call: see [`Attachment::share`].
+    pub me: OnceLock<Weak<Attachment>>,
     /// What it is.
     pub identity: Identity,
     /// Its object's name.
@@ -168,6 +170,23 @@ pub struct Attachment {
 }
 
 impl Attachment {
+    /// For the handles of this process.
+    pub fn into_shared(self) -> Arc<Self> {
+        let shared = Arc::new(self);
+        let _ = shared.me.set(Arc::downgrade(&shared));
+        shared
+    }
+
+    /// For what lives on after the call, and looks whether this is still there.
+    pub fn downgrade(&self) -> Weak<Self> {
+        self.me.get().cloned().unwrap_or_default()
+    }
+
+    /// For what outlives the call, and keeps this mapped. `None`: no handle ever had it.
+    pub fn share(&self) -> Option<Arc<Self>> {
+        self.downgrade().upgrade()
+    }
+
     /// The spans of its arena.
     #[inline(always)]
     pub fn arena(&self) -> Arena<'_> {

@@ -205,8 +205,8 @@ mod tests {
         for number in 0..3 * AT_ONCE as i64 {
             segment.put(number, &"longer than what fits a slot").unwrap();
         }
-        let att = segment.shared();
-        let patience = Afterwards(att);
+        let att = segment.attachment().unwrap();
+        let patience = Afterwards(&att);
         att.clear(&patience).unwrap();
         assert_eq!((segment.len().unwrap(), att.state().doomed.load(Ordering::Relaxed)), (0, 0));
         att.clear(&Plain).unwrap();

@@ -16,7 +16,6 @@ use crate::segment::orphan::remove_orphans;
 use crate::segment::process;
 use crate::segment::room::file_system_full;
 use rustix::io::Errno;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The default limit.
@@ -147,7 +146,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
         None => status,
     };
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
-    let attachment = Arc::new(assemble(identity, name, status, lock_status, mapping, fd, Some(query), true));
+    let attachment = assemble(identity, name, status, lock_status, mapping, fd, Some(query), true).into_shared();
     *attachment.child.lock() = Prepared { fds: Some(prepared), pid: crate::os::pid(), ..Prepared::default() };
     {
         let mut process = process::lock();

@@ -170,7 +170,7 @@ mod tests {
     fn who_counts_what_lives_ends_where_a_slot_became_busy_meanwhile_for_ever() {
         let key = crate::key::Key::text(&format!("expiry-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
-        let att = segment.shared();
+        let att = segment.attachment().unwrap();
         let stored = Stored { parts: &[b"\x80\x05K\x01."], buffers: false, expiry: Some(1 << 62) };
         att.put(&Index::Int(1), stored, Condition::Always, &Plain).unwrap();
         let found = att.scan(TableOf::Variables, |_, found| Ok(Some(found)), &Plain).unwrap();

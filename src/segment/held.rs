@@ -20,10 +20,11 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn hold<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<Held>> {
-        let Some(got) = self.attachment()?.get(&index.into(), &mut Scratch::new(), &Plain)? else { return Ok(None) };
+        let att = self.attachment()?;
+        let Some(got) = att.get(&index.into(), &mut Scratch::new(), &Plain)? else { return Ok(None) };
         let Got::Large(large) = got else { return Ok(None) };
         let (offset, len) = (large.offset(), large.len() as usize);
-        Ok(large.keep(&self.attachment).map(|kept| Held { kept, offset, len }))
+        Ok(large.keep().map(|kept| Held { kept, offset, len }))
     }
 }
 

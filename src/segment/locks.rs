@@ -14,8 +14,8 @@ use crate::segment::publish::{Form, Plan};
 use crate::segment::room::Turns;
 use crate::segment::table::Spot;
 use std::cell::{Cell, RefCell};
+use std::sync::Weak;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// A waiter asks this often whether the owner lives.
@@ -107,7 +107,7 @@ impl Drop for Ending {
 impl Attachment {
     /// Takes a lock for a thread or task, waiting at most so long (`None`: without end). False: time is up.
     pub fn acquire_lock(
-        self: &Arc<Self>,
+        &self,
         name: &Index<'_>,
         who: Who,
         timeout: Option<Duration>,
@@ -141,9 +141,9 @@ impl Attachment {
             // While a thread ends, what it takes it must let go itself.
             let _ = OF_THREAD.try_with(|of| {
                 let mut of = of.0.borrow_mut();
-                if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), Arc::as_ptr(self))) {
+                if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), self)) {
                     of.retain(|weak| weak.strong_count() > 0);
-                    of.push(Arc::downgrade(self));
+                    of.push(self.downgrade());
                 }
             });
         }
@@ -398,7 +398,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "files and futexes")]
     fn a_release_that_comes_late_leaves_the_lock_to_who_took_it_meanwhile() {
         let (segment, name) = (segment("late"), Index::Int(1));
-        let att = segment.shared();
+        let att = &*segment.attachment().unwrap();
         let (first, third) = (Who::task(1, 7), Who::task(3, 8));
         assert!(att.acquire_lock(&name, first, None, &Plain).unwrap());
         let writer = att.write(&Plain).unwrap();

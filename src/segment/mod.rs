@@ -77,9 +77,9 @@ use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};
 use crate::layout::SLOT;
 use crate::mem::Scratch;
+use crate::revocable::{Lent, Revocable};
 use crate::segment::attachment::Attachment;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Unlinks a segment by its key. False: there was none. Those attached keep it until they detach.
 ///
@@ -105,11 +105,13 @@ pub fn destroy(key: &Key) -> Result<bool> {
 /// # Ok::<(), shmvar::Error>(())
 /// ```
 pub struct Segment {
-    attachment: Arc<Attachment>,
+    /// The process's half, which goes when the handle is detached and the last call that had begun has ended.
+    attachment: Revocable<Attachment>,
+    key: Key,
+    id: [u8; 16],
     options: Options,
     created: bool,
     trusted: bool,
-    detached: AtomicBool,
     /// Tells handles of one process apart.
     number: u64,
 }
@@ -140,41 +142,37 @@ impl Segment {
     pub fn attach_with(key: &Key, options: &Options, patience: &dyn Patience) -> Result<Self> {
         let attached = open::attach(key, options, patience)?;
         Ok(Segment {
-            attachment: attached.attachment,
+            key: attached.attachment.identity.key.clone(),
+            id: attached.attachment.identity.id,
+            attachment: Revocable::new(attached.attachment),
             options: Options { id: None, ..options.clone() },
             created: attached.created,
             trusted: attached.trusted,
-            detached: AtomicBool::new(false),
             number: HANDLES.fetch_add(1, Ordering::Relaxed),
         })
     }
 
-    /// The process's half, unless detached.
+    /// The process's half, for one call, unless detached.
     #[inline(always)]
-    pub fn attachment(&self) -> Result<&Attachment> {
-        if self.detached.load(Ordering::Relaxed) { Err(Error::Detached) } else { Ok(&self.attachment) }
-    }
-
-    /// The same, to be kept by an object over its memory.
-    pub fn shared(&self) -> &Arc<Attachment> {
-        &self.attachment
+    pub fn attachment(&self) -> Result<Lent<'_, Attachment>> {
+        self.attachment.get().ok_or(Error::Detached)
     }
 
     /// The same, for a change.
     #[inline(always)]
-    pub fn for_change(&self) -> Result<&Attachment> {
+    pub fn for_change(&self) -> Result<Lent<'_, Attachment>> {
         let attachment = self.attachment()?;
         if self.options.readonly { Err(Error::ReadOnly) } else { Ok(attachment) }
     }
 
     /// Its key.
     pub fn key(&self) -> &Key {
-        &self.attachment.identity.key
+        &self.key
     }
 
     /// The random 128 bits that tell it from any other segment of that key.
     pub fn id(&self) -> [u8; 16] {
-        self.attachment.identity.id
+        self.id
     }
 
     /// How it was attached.
@@ -194,7 +192,7 @@ impl Segment {
 
     /// Was [`Segment::detach`] called?
     pub fn detached(&self) -> bool {
-        self.detached.load(Ordering::Relaxed)
+        self.attachment.revoked()
     }
 
     /// The limit now: bytes that stored variables may be charged.
@@ -379,7 +377,8 @@ impl Segment {
         self.attachment()?.indexes(&Plain)
     }
 
-    /// Lets go of this handle; again is nothing.
+    /// Lets go of this handle; again is nothing. With a process's last handle on a segment its mapping and descriptors go, as
+    /// soon as the calls end that other threads are in; objects over the memory of values keep it until they are dropped.
     pub fn detach(&self) {
         self.detach_with(|slow| slow());
     }
@@ -387,9 +386,10 @@ impl Segment {
     /// The same; `outside` runs what may wait. The rest ends what sections rely on: under an interpreter with a lock whoever calls
     /// has it.
     pub fn detach_with(&self, outside: impl FnOnce(&mut (dyn FnMut() + Send))) {
-        if !self.detached.swap(true, Ordering::SeqCst) {
-            outside(&mut || self.attachment.release_those(|who| who.handle == self.number));
-            open::release(&self.attachment);
+        let Some(attachment) = self.attachment.get() else { return };
+        if self.attachment.revoke() {
+            outside(&mut || attachment.release_those(|who| who.handle == self.number));
+            open::release(&attachment);
         }
     }
 

@@ -13,8 +13,8 @@ use crate::segment::holds::Held;
 use crate::segment::process;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// How to attach.
 #[derive(Clone, Debug)]
@@ -177,7 +177,7 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Pa
         }
         None => {
             let Some(attachment) = map(identity, name, status, fd, !options.readonly)? else { return Ok(None) };
-            let attachment = Arc::new(attachment);
+            let attachment = attachment.into_shared();
             process.sweep();
             process.add(&attachment);
             drop(process);
@@ -279,6 +279,7 @@ pub fn assemble(
     write: bool,
 ) -> Attachment {
     Attachment {
+        me: OnceLock::new(),
         mem: mapping.mem(write),
         _mapping: mapping,
         identity,

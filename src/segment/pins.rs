@@ -85,14 +85,14 @@ pub struct Kept {
 }
 
 impl Pin<'_> {
-    /// Makes it the caller's for as long as he likes. `att` is the attachment that was pinned.
-    pub fn keep(self, att: &Arc<Attachment>) -> Kept {
-        debug_assert!(std::ptr::eq(self.att, Arc::as_ptr(att)));
+    /// Makes it the caller's for as long as he likes. `None`: of a private copy, which no handle has.
+    pub fn keep(self) -> Option<Kept> {
+        let att = self.att.share()?;
         if let Some(counts) = att.pins.lock().counts.get_mut(&self.granule) {
             counts.objects += 1;
         }
         // The call's own goes with `self`.
-        Kept { att: att.clone(), granule: self.granule, table: self.table }
+        Some(Kept { att, granule: self.granule, table: self.table })
     }
 }
 

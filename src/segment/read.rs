@@ -14,7 +14,6 @@ use crate::segment::scan::{LOOKS, Pass};
 use crate::segment::table::{Found, Token, place_of_record};
 use crate::slot::Kind;
 use crate::slot::{BUSY, Content, LOCK, TEXT};
-use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
@@ -52,7 +51,7 @@ pub struct Large<'a> {
     _inside: Option<Inside<'a>>,
 }
 
-impl Large<'_> {
+impl<'a> Large<'a> {
     /// Bytes of its pickle.
     pub fn len(&self) -> u64 {
         self.found.content.record_len() - self.found.content.prefix_len()
@@ -95,6 +94,12 @@ impl Large<'_> {
         self.pin.is_some()
     }
 
+    /// The process's half of its segment.
+    #[cfg(feature = "python")]
+    pub fn attachment(&self) -> &'a Attachment {
+        self.att
+    }
+
     /// File offset of the value.
     pub fn offset(&self) -> u64 {
         let content = &self.found.content;
@@ -102,8 +107,8 @@ impl Large<'_> {
     }
 
     /// The pin alone, for objects over the span's memory. `None`: it is not pinned.
-    pub fn keep(self, att: &Arc<Attachment>) -> Option<Kept> {
-        Some(self.pin?.keep(att))
+    pub fn keep(self) -> Option<Kept> {
+        self.pin?.keep()
     }
 
     /// Does it have out-of-band buffers?

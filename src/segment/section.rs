@@ -8,12 +8,11 @@ use crate::error::{Error, Result};
 use crate::layout::{PARTICIPANTS, READERS, Readers};
 use crate::os::{self, fork};
 use crate::segment::attachment::{Attachment, Inside, Patience};
+use crate::sync::one_at_a_time;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::time::{Duration, Instant};
 
-/// Every read of this process is made by whoever holds the interpreter's lock: one word serves all of its threads.
-static ONE_AT_A_TIME: AtomicBool = AtomicBool::new(false);
 /// Words that threads use: two halves, each `epoch << 32 |` a bit for each word. The first word is the interpreter's.
 static WORDS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 /// A process that has no number waits so long for one before it looks.
@@ -22,12 +21,6 @@ const BRIEFLY: Duration = Duration::from_millis(20);
 const ASK_AGAIN_MS: u64 = 3_000;
 /// Readers are waited for at most so long.
 const GRACE: Duration = Duration::from_millis(100);
-
-#[cfg_attr(not(feature = "python"), allow(dead_code, reason = "the extension module's"))]
-/// For an extension module whose interpreter has a lock that is held in every call.
-pub fn one_reader_at_a_time() {
-    ONE_AT_A_TIME.store(true, Ordering::Relaxed);
-}
 
 thread_local! {
     /// `epoch << 32 |` the word of this thread; 0 until it has one.
@@ -126,7 +119,8 @@ impl Attachment {
     /// Begins a section. `None`: this process has no number, or this thread no word: then it looks by calls of the system.
     #[inline(always)]
     pub fn section(&self) -> Option<Section<'_>> {
-        if ONE_AT_A_TIME.load(Ordering::Relaxed) {
+        if one_at_a_time() {
+            // One word serves all threads.
             let member = self.member.load(Ordering::Relaxed);
             let epoch = fork::epoch();
             if member as u32 == 0 || (member >> 32) as u32 != epoch {

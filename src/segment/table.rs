@@ -474,7 +474,8 @@ mod tests {
     fn a_search_ends_with_the_looks_that_are_left() {
         let key = crate::key::Key::text(&format!("table-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
-        let writer = segment.shared().write(&Plain).unwrap();
+        let att = segment.attachment().unwrap();
+        let writer = att.write(&Plain).unwrap();
         let name = Name::from(&Index::Int(1));
         let place = |left: &mut u64| writer.place_within(&name, 5, &mut Scratch::new(), left);
         let mut left = 1;

@@ -8,19 +8,22 @@ use crate::segment::change::{Condition, Stored};
 use crate::segment::holds::Who;
 use crate::segment::snapshot::Seen;
 use crate::segment::{Segment, expires_after};
-use std::sync::Arc;
+use std::sync::Weak;
 use std::time::Duration;
 
 /// A named lock, held until dropped.
 pub struct LockGuard {
-    attachment: Arc<Attachment>,
+    /// Detaching lets go of what was taken through the handle.
+    attachment: Weak<Attachment>,
     name: IndexBuf,
     who: Who,
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        let _ = self.attachment.release_lock(&self.name.as_index(), self.who, &Plain);
+        if let Some(attachment) = self.attachment.upgrade() {
+            let _ = attachment.release_lock(&self.name.as_index(), self.who, &Plain);
+        }
     }
 }
 
@@ -92,9 +95,9 @@ impl Segment {
     /// [`Error::ReadOnly`], [`Error::Busy`].
     pub fn lock<'a>(&self, name: impl Into<Index<'a>>, timeout: Option<Duration>) -> Result<Option<LockGuard>> {
         let (name, who) = (name.into(), self.thread());
-        self.for_change()?;
-        let taken = self.shared().acquire_lock(&name, who, timeout, &Plain)?;
-        Ok(taken.then(|| LockGuard { attachment: self.shared().clone(), name: name.to_owned(), who }))
+        let att = self.for_change()?;
+        let taken = att.acquire_lock(&name, who, timeout, &Plain)?;
+        Ok(taken.then(|| LockGuard { attachment: att.downgrade(), name: name.to_owned(), who }))
     }
 
     /// Stores several pickle streams at one instant, or none of them.
@@ -113,7 +116,8 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn get_many_pickles(&self, indexes: &[Index<'_>]) -> Result<Vec<Option<Vec<u8>>>> {
-        let snapshot = self.attachment()?.get_many(indexes, &Plain)?;
+        let att = self.attachment()?;
+        let snapshot = att.get_many(indexes, &Plain)?;
         let pickle = |seen: &Seen<'_>| {
             Ok(match seen {
                 Seen::Missing => None,

@@ -193,7 +193,7 @@ mod tests {
     fn who_waits_for_another_lock_of_the_same_word_stays_marked() {
         let key = crate::key::Key::text(&format!("wake-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
-        let att = segment.shared();
+        let att = segment.attachment().unwrap();
         let hash = |number| Name::of_lock(&Index::Int(number)).hash(att.identity.hash_key);
         let one = hash(0);
         let of_one_word = |other: &u64| other % WAKE_WORDS == one % WAKE_WORDS && sleeper_of(*other) != sleeper_of(one);

@@ -128,7 +128,7 @@ mod tests {
     fn who_holds_the_lock_and_makes_a_batch_move_on_for_ever_is_not_waited_for_without_end() {
         let key = crate::key::Key::text(&format!("writer-wait-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
-        let (att, began) = (segment.shared(), Instant::now());
+        let (att, began) = (segment.attachment().unwrap(), Instant::now());
         let writer = att.write(&Plain).unwrap();
         let refused = std::thread::scope(|scope| {
             let waiting = scope.spawn(|| att.write(&Plain).map(drop));

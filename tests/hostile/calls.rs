@@ -161,7 +161,8 @@ impl<'a> Calls<'a> {
         }
         let who = segment.thread();
         for name in LOCKS.into_iter().chain([Index::Int(2)]) {
-            let taken = segment.shared().acquire_lock(&name, who, Some(Duration::from_millis(2)), &self.brief);
+            let taken =
+                segment.attachment().unwrap().acquire_lock(&name, who, Some(Duration::from_millis(2)), &self.brief);
             if self.saw("lock", taken) == Some(true) {
                 let released = att.release_lock(&name, who, &self.brief);
                 self.saw("let go", released);

@@ -13,6 +13,7 @@ mod intent;
 mod leaf;
 mod moves;
 mod pins;
+mod revocable;
 mod section;
 mod slot;
 mod writer;
