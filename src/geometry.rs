@@ -21,7 +21,7 @@ pub struct Geometry {
     pub pin_stride: u64,
     /// Offset of the arena.
     pub arena: u64,
-    /// Length of the file.
+    /// Most bytes of the file: the end of the arena.
     pub length: u64,
 }
 

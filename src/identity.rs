@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::hash;
 use crate::key::{KEY_MAX, Key};
-use crate::layout::{BYTE_ORDER, FORMAT, Geometry, IDENTITY_LEN, MAGIC, fingerprint};
+use crate::layout::{BYTE_ORDER, FORMAT, Geometry, IDENTITY_LEN, MAGIC, ZONE, fingerprint};
 use crate::os::object::{LOCKS, Status};
 
 /// Where the creation id stands, in every version.
@@ -72,9 +72,12 @@ impl<'a> Unverified<'a> {
             return damaged("its check does not match");
         }
         let Some(geometry) = Geometry::new(self.u64(56)) else { return damaged("number of granules") };
-        if geometry.length != self.u64(48) || geometry.length != status.size {
-            let (said, real) = (self.u64(48), status.size);
-            return damaged(&format!("length {said}, expected {}, the object has {real}", geometry.length));
+        if geometry.length != self.u64(48) {
+            return damaged(&format!("length {}, expected {}", self.u64(48), geometry.length));
+        }
+        let least = geometry.granule_at(ZONE);
+        if status.size < least {
+            return damaged(&format!("the object has {} bytes, and at least {least} were made", status.size));
         }
         let key = match self.u64(88) {
             0 => Key::Int(self.u64(96) as i64),

@@ -11,7 +11,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// `\x89SHMVAR\n`
 pub const MAGIC: [u8; 8] = *b"\x89SHMVAR\n";
 /// The version of the format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Reads differently where bytes are in another order.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 /// The same, where the kernel is asked for memory.

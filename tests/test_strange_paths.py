@@ -47,7 +47,7 @@ CONTENTS = {
     "foreign": lambda sound: b"PHP_SM\0\0" + bytes(range(256)) * 400,
     "zeros": lambda sound: bytes(100_000),
     "format 1": lambda sound: sound[:8] + struct.pack("<I", 1) + sound[12:],
-    "format 3": lambda sound: sound[:8] + struct.pack("<I", 3) + sound[12:],
+    "format 2": lambda sound: sound[:8] + struct.pack("<I", 2) + sound[12:],
     "another byte order": lambda sound: sound[:12] + struct.pack(">I", 0x01020304) + sound[16:],
     "another layout": lambda sound: sound[:16] + bytes(8) + sound[24:],
     "another key's": lambda sound: sound,
@@ -66,7 +66,7 @@ def test_f23_f33_foreign_content_is_refused_and_stays_byte_for_byte(key, sound_b
             with pytest.raises((shmvar.IncompatibleSegmentError, shmvar.CorruptSegmentError)) as caught:
                 shmvar.attach(key, **options)
             if content.startswith("format"):
-                text = f"format version {content[-1]}, this package reads version 2"
+                text = f"format version {content[-1]}, this package reads version 3"
                 assert text in str(caught.value)
         assert key not in [info.key for info in shmvar.segments()]
         with pytest.raises(shmvar.Error):

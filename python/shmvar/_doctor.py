@@ -23,7 +23,7 @@ UNSURE = ("closed", "named", "unknown")  # why an object stays that may be stale
 KEPT_TIMES = 2.25
 KEPT = 72 << 20
 NEARLY_FULL = 0.95
-ADDRESSES = 80 << 30  # what a segment of the usual size reserves, and its metadata
+ADDRESSES = 4 << 30  # what a segment of the usual size begins with, and the file of it
 
 
 def examine(repair: bool) -> Facts:

@@ -65,10 +65,42 @@ pub fn random(bytes: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of address space (`RLIMIT_AS`) and of a file (`RLIMIT_FSIZE`) that this process may use, where limited.
-pub fn limits() -> (Option<u64>, Option<u64>) {
+/// What a process may have a limit of, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Limited {
+    /// Of its address space: `ulimit -v`.
+    Addresses,
+    /// Of a file that it makes longer: `ulimit -f`.
+    File,
+    /// Of memory that it locks: `ulimit -l`.
+    Locked,
+}
+
+/// A limit of this process. `None`: it has none.
+pub fn limit_of(what: Limited) -> Option<u64> {
     use rustix::process::{Resource, getrlimit};
-    (getrlimit(Resource::As).current, getrlimit(Resource::Fsize).current)
+    let resource = match what {
+        Limited::Addresses => Resource::As,
+        Limited::File => Resource::Fsize,
+        Limited::Locked => Resource::Memlock,
+    };
+    getrlimit(resource).current
+}
+
+/// Addresses that a process has on the machines that we promise: half of 48 bits.
+pub const ADDRESSES: u64 = 1 << 47;
+
+/// Bytes of its address space that this process has taken. 0 where the system does not tell.
+pub fn addresses_taken() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm");
+    let pages = text.ok().and_then(|text| text.split(' ').next()?.parse::<u64>().ok());
+    pages.unwrap_or(0).saturating_mul(rustix::param::page_size() as u64)
+}
+
+/// Maps that a process may have; the kernel's default where the system does not tell.
+pub fn maps_max() -> usize {
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(65_530)
 }
 
 /// Every thread of every process has passed a full barrier, or stands still behind one, when this returns. False: the system

@@ -87,16 +87,16 @@ pub fn index_key<'py>(object: &Bound<'py, PyAny>, index: &Index<'_>) -> PyResult
     Ok(index_object(object.py(), &index.to_owned())?.into_bound(object.py()))
 }
 
-/// A size in bytes: at least 1.
-pub fn size(object: &Bound<'_, PyAny>) -> PyResult<u64> {
-    let number = as_int(object)?.ok_or_else(|| PyTypeError::new_err("size must be an int"))?;
+/// A size in bytes, at least 1: the argument `name`.
+pub fn size(object: &Bound<'_, PyAny>, name: &str) -> PyResult<u64> {
+    let number = as_int(object)?.ok_or_else(|| PyTypeError::new_err(format!("{name} must be an int")))?;
     if number.le(0)? {
-        return Err(PyValueError::new_err(format!("size must be at least 1 byte, not {number}")));
+        return Err(PyValueError::new_err(format!("{name} must be at least 1 byte, not {number}")));
     }
     number
         .extract::<i64>()
         .map(|size| size as u64)
-        .map_err(|_| PyOverflowError::new_err(format!("size {number} is beyond 2**63 - 1 bytes")))
+        .map_err(|_| PyOverflowError::new_err(format!("{name} {number} is beyond 2**63 - 1 bytes")))
 }
 
 /// A version. One that no variable can have, below 0 or beyond 64 bits, differs from all of them.

@@ -14,19 +14,22 @@ use std::path::PathBuf;
 
 #[doc = stub!(attach)]
 #[pyfunction]
-#[pyo3(signature = (key, size = None, *, perm = 0o600, create = None, readonly = false, trust = None))]
+#[pyo3(signature = (key, size = None, *, reserve = None, perm = 0o600, create = None, readonly = false, trust = None))]
+#[allow(clippy::too_many_arguments, reason = "of the Python function")]
 pub fn attach(
     py: Python<'_>,
     key: &Bound<'_, PyAny>,
     size: Option<&Bound<'_, PyAny>>,
+    reserve: Option<&Bound<'_, PyAny>>,
     perm: u32,
     create: Option<bool>,
     readonly: bool,
     trust: Option<bool>,
 ) -> PyResult<PySegment> {
     let key = convert::key(key)?;
-    let size = size.map(convert::size).transpose()?;
-    open(py, &key, &Options { size, perm, create, readonly, trust, id: None })
+    let size = size.map(|size| convert::size(size, "size")).transpose()?;
+    let reserve = reserve.map(|reserve| convert::size(reserve, "reserve")).transpose()?;
+    open(py, &key, &Options { size, reserve, perm, create, readonly, trust, id: None })
 }
 
 fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {

@@ -511,7 +511,7 @@ impl PySegment {
 
     #[doc = stub!(Segment.resize)]
     fn resize(&self, py: Python<'_>, size: &Bound<'_, PyAny>) -> PyResult<()> {
-        let size = convert::size(size)?;
+        let size = convert::size(size, "size")?;
         self.call(py, |patience| self.inner.resize(size, patience))
     }
 

@@ -8,11 +8,13 @@ use crate::layout::{CLASSES, Participant, State};
 use crate::mem::Mem;
 use crate::os::bytelock::Anchor;
 use crate::os::fork::{self, ForkMutex};
-use crate::os::map::{Mapping, is_descriptor_of};
+use crate::os::map::Mapping;
 use crate::os::object::{self, Status};
+use crate::segment::descriptor::Descriptor;
+use crate::segment::extent::end_of_zones;
 use crate::segment::holds::Held;
 use crate::segment::pins::PinTable;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{BorrowedFd, OwnedFd};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -40,58 +42,6 @@ impl Patience for Plain {
 
 /// A living process that holds a segment up is waited for this long.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A descriptor that user code may close, and whose number may then be another file's: looked at before each use.
-pub struct Descriptor(ForkMutex<Option<Arc<OwnedFd>>>);
-
-impl Descriptor {
-    pub fn new(fd: Option<OwnedFd>) -> Self {
-        Descriptor(ForkMutex::keeping(fd.map(Arc::new)))
-    }
-
-    /// Runs `act` with a descriptor of the object, opened anew by name where ours was closed under us.
-    pub fn with<T>(
-        &self,
-        name: &str,
-        status: &Status,
-        write: bool,
-        act: impl FnOnce(BorrowedFd<'_>) -> T,
-    ) -> Result<T> {
-        let mut held = self.0.lock();
-        let found = held.as_ref().and_then(|fd| object::status(fd).ok()).filter(|found| found.same(status));
-        if let Some(found) = found.filter(|found| found.size < status.size) {
-            // Its pages behind the end are gone: what touches them through the mapping ends with SIGBUS.
-            return Err(Error::corrupt(format_args!("{name} was cut from {} to {} bytes", status.size, found.size)));
-        }
-        if found.is_none() {
-            // The number is somebody else's now, or nobody's: not ours to close.
-            std::mem::forget(held.take());
-            match object::open(name, write) {
-                Ok(fd) if is_descriptor_of(&fd, status) => *held = Some(Arc::new(fd)),
-                _ => {
-                    if let Some(error) = object::no_descriptors("opening a segment again") {
-                        return Err(error);
-                    }
-                    return Err(Error::Access(format!(
-                        "the descriptors of {name} were closed (os.closerange?) and it cannot be opened again: attach \
-                         again"
-                    )));
-                }
-            }
-        }
-        let fd = held.clone();
-        drop(held);
-        Ok(act(fd.expect("just looked at").as_fd()))
-    }
-
-    /// Another descriptor from now on; the old one is closed if it still is the object's.
-    pub fn replace(&self, fd: Option<OwnedFd>, status: &Status) {
-        let old = std::mem::replace(&mut *self.0.lock(), fd.map(Arc::new));
-        if let Some(old) = old.filter(|old| !is_descriptor_of(old, status)) {
-            std::mem::forget(old);
-        }
-    }
-}
 
 /// What a forked child was given by the handler that ran before the fork: two descriptions of the lock object that are
 /// its own.
@@ -121,10 +71,10 @@ pub struct Attachment {
     pub lock_status: Status,
     /// Access to its bytes.
     pub mem: Mem,
-    /// Keeps `mem` mapped.
-    pub _mapping: Mapping,
+    /// Keeps the first map of `mem`.
+    pub mapping: Arc<Mapping>,
     /// For `pread`, `pwrite`, `fallocate`.
-    pub file: Descriptor,
+    pub file: Arc<Descriptor>,
     /// For questions about locks.
     pub query: Descriptor,
     /// `epoch << 32 | participant + 1`, or 0.
@@ -214,7 +164,24 @@ impl Attachment {
 
     /// Runs something with a descriptor of the segment.
     pub fn with_file<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
-        self.file.with(&self.name, &self.status, self.mem.writable(), act)
+        let (geometry, lent) = (&self.identity.geometry, self.mapping.descriptor());
+        self.file.with(&self.name, &self.status, lent, self.mem.writable(), |fd, found| {
+            // Pages behind the end are gone: what touches them through the mapping ends with SIGBUS. So those that say how many
+            // zones are in use are touched where they are there.
+            let there = found.size >= end_of_zones(geometry, 1);
+            let zones = if there { self.state().zones.load(Ordering::Relaxed) } else { 1 };
+            let (size, least) = (found.size, end_of_zones(geometry, zones));
+            if size < least {
+                let text = format!("{} was cut to {size} bytes; {zones} zones are in use, up to {least}", self.name);
+                return Err(Error::corrupt(text));
+            }
+            Ok(act(fd))
+        })?
+    }
+
+    /// Runs something with a descriptor of the object that carries the lock bytes.
+    pub fn with_locks<T>(&self, write: bool, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
+        self.query.with(&self.lock_name(), &self.lock_status, None, write, |fd, _| act(fd))
     }
 
     /// Makes pages present.

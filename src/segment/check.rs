@@ -10,6 +10,7 @@ use crate::layout::{GRANULE, IDENTITY_LEN, PARTICIPANTS, PIN_UNITS, Participant,
 use crate::lock;
 use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
+use crate::segment::extent::end_of_zones;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
@@ -175,7 +176,8 @@ impl Attachment {
     /// What is fixed at creation, and its names.
     fn check_identity(&self, status: &Status) -> Result<()> {
         // Cut short, every access beyond the end is a signal.
-        hold!(status.size == self.identity.geometry.length, 13, "the object has {} bytes", status.size);
+        let least = end_of_zones(&self.identity.geometry, self.arena().zones());
+        hold!(status.size >= least, 13, "the object has {} bytes, its zones in use end at {least}", status.size);
         let mut bytes = Vec::new();
         self.mem.read_into(at::IDENTITY, IDENTITY_LEN, &mut bytes)?;
         hold!(bytes == self.identity.to_bytes(), 13, "the identity has changed");

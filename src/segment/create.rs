@@ -10,7 +10,9 @@ use crate::mem::Mem;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::map::Mapping;
 use crate::os::object::{self, Unpublished};
+use crate::os::{Limited, limit_of};
 use crate::segment::attachment::{Patience, Prepared};
+use crate::segment::extent::end_of_zones;
 use crate::segment::open::{Attached, Options, assemble, is_trusted, release};
 use crate::segment::orphan::remove_orphans;
 use crate::segment::process;
@@ -24,16 +26,23 @@ const SIZE: u64 = 1 << 30;
 const RESERVE_FACTOR: u64 = 16;
 /// More than any address space has, where the memory file system has no size of its own.
 const LIMIT_MAX: u64 = 1 << 44;
+/// The same, where the addresses of a process are limited.
+const RESERVE_FACTOR_NARROW: u64 = 4;
 /// And at least this much, so that the limit can be raised later.
 const RESERVE_MIN: u64 = 64 << 30;
+
+/// The object's first length: the zones that the limit fills, and some for what lies between values.
+fn first_length(geometry: &Geometry, limit: u64) -> u64 {
+    end_of_zones(geometry, (limit + limit / 8).div_ceil(ZONE * GRANULE) + 1)
+}
 
 /// Limit and arena of a new segment.
 fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let (total, _) = object::file_system()?;
-    let (addresses, file) = crate::os::limits();
+    let (addresses, file) = (limit_of(Limited::Addresses), limit_of(Limited::File));
     let most = addresses.map_or(u64::MAX, |n| n / 2).min(file.unwrap_or(u64::MAX));
     // Nobody asked for a gibibyte: where the limits of this process are narrow, the default is, too.
-    let limit = options.size.unwrap_or(SIZE.min(total).min(most / 4).max(1));
+    let limit = options.size.unwrap_or(SIZE.min(total).min(most / 4).max(1).min(options.reserve.unwrap_or(u64::MAX)));
     if limit > total.min(LIMIT_MAX) {
         let free = object::file_system().map_or(0, |(_, free)| free);
         let remedy = format!(
@@ -44,24 +53,34 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
         return Err(Error::Full { needed: limit, free, size: total, remedy });
     }
     let zone = ZONE * GRANULE;
-    let want = limit.saturating_mul(RESERVE_FACTOR).clamp(RESERVE_MIN, 1 << 45).next_power_of_two();
     let least = limit.saturating_mul(2).next_multiple_of(zone);
-    let sizes =
-        std::iter::successors(Some(want), |size| Some(size / 2)).take_while(|size| *size >= least && *size >= zone);
-    let geometries: Vec<_> =
-        sizes.filter_map(|size| Geometry::new(size / GRANULE)).filter(|geometry| geometry.length <= most).collect();
-    if geometries.is_empty() {
+    let want = match (options.reserve, addresses) {
+        (Some(reserve), _) => reserve.saturating_mul(2).next_multiple_of(zone),
+        (None, None) => limit.saturating_mul(RESERVE_FACTOR).clamp(RESERVE_MIN, 1 << 45).next_power_of_two(),
+        // Whoever has few does not spend them on what may never be asked for.
+        (None, Some(_)) => limit.saturating_mul(RESERVE_FACTOR_NARROW).next_power_of_two().max(zone),
+    };
+    let sizes = std::iter::successors(Some(want), |size| Some(size / 2))
+        .take_while(|size| *size >= least && *size >= zone && size.is_multiple_of(zone))
+        .chain([least])
+        .take(if options.reserve.is_some() { 1 } else { usize::MAX });
+    let geometries: Vec<_> = sizes.filter_map(|size| Geometry::new(size / GRANULE)).collect();
+    let fits = |geometry: &&Geometry| first_length(geometry, limit) <= most;
+    let fitting: Vec<_> = geometries.iter().filter(fits).copied().collect();
+    if fitting.is_empty() {
+        let needed = geometries.iter().map(|geometry| first_length(geometry, limit)).min().unwrap_or(least);
         return Err(Error::Full {
-            needed: least,
+            needed,
             free: most,
             size: most,
             remedy: format!(
-                "a segment of {limit} bytes reserves at least {least} bytes of addresses, and the limits of this process \
-                 (ulimit -v, ulimit -f) leave {most}: raise them, or ask for less"
+                "a segment of {limit} bytes begins with {needed} bytes of addresses and as long a file (hardly any of it \
+                 memory), and the limits of this process (half of ulimit -v; ulimit -f) leave {most}: raise them, or ask for \
+                 less: attach(key, size, reserve=size)"
             ),
         });
     }
-    Ok((limit, geometries))
+    Ok((limit, fitting))
 }
 
 /// `None`: somebody else was first.
@@ -93,7 +112,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     crate::os::random(&mut hash_key)?;
     let half = |i: usize| u64::from_le_bytes(hash_key[i..i + 8].try_into().expect("eight bytes"));
 
-    let (geometry, mapping) = reserve(&object, &geometries)?;
+    let (geometry, mapping) = reserve(&object, &geometries, limit)?;
     let identity = Identity {
         id,
         created_at: crate::os::unix_ns(),
@@ -146,7 +165,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
         None => status,
     };
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
-    let attachment = assemble(identity, name, status, lock_status, mapping, fd, Some(query), true).into_shared();
+    let attachment = assemble(identity, name, status, lock_status, mapping, Some(fd), Some(query), true).into_shared();
     *attachment.child.lock() = Prepared { fds: Some(prepared), pid: crate::os::pid(), ..Prepared::default() };
     {
         let mut process = process::lock();
@@ -170,13 +189,14 @@ fn too_many_objects() -> Error {
     Error::Full { needed: GRANULE, free, size, remedy }
 }
 
-/// Gives the object its length and maps it: the largest reserve that this process's limits allow.
-fn reserve(object: &Unpublished, geometries: &[Geometry]) -> Result<(Geometry, Mapping)> {
+/// Gives the object its first length and maps it: the largest reserve that this process's limits allow.
+fn reserve(object: &Unpublished, geometries: &[Geometry], limit: u64) -> Result<(Geometry, Mapping)> {
     let mut last = None;
     for geometry in geometries {
-        let sized = rustix::fs::ftruncate(object.fd(), geometry.length);
+        let length = first_length(geometry, limit);
+        let sized = rustix::fs::ftruncate(object.fd(), length);
         match sized.map_err(|e| Error::system("sizing a segment", e)) {
-            Ok(()) => match Mapping::of(object.fd(), geometry.length, true) {
+            Ok(()) => match Mapping::of(object.fd(), length, true) {
                 Ok(mapping) => return Ok((*geometry, mapping)),
                 Err(error) => last = Some(error),
             },

@@ -48,6 +48,11 @@ impl Glance {
         self.u64_at(offset_of!(State, count))
     }
 
+    /// Zones in use.
+    pub fn zones(&self) -> u64 {
+        self.u64_at(offset_of!(State, zones))
+    }
+
     /// No participant at or above this number was ever used.
     pub fn participants_top(&self) -> u32 {
         u32::from_ne_bytes(word(&self.0, offset_of!(State, participants_top))).min(PARTICIPANTS)

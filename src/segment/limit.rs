@@ -25,9 +25,10 @@ impl Attachment {
                 needed: size,
                 free: most.saturating_sub(self.state().used.load(Ordering::Relaxed)),
                 size: most,
-                remedy:
-                    "the reserve of addresses was fixed when the segment was created: create it anew with this size"
-                        .into(),
+                remedy: format!(
+                    "the reserve was fixed when the segment was created: destroy it and create it anew, attach(key, {size}) or \
+                     attach(key, reserve={size})"
+                ),
             });
         }
         let mut writer = self.write(patience)?;

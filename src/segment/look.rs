@@ -80,12 +80,15 @@ pub struct Called<'a>(pub BorrowedFd<'a>);
 
 impl Called<'_> {
     fn read(self, att: &Attachment, offset: u64, to: &mut [u8]) -> Result<()> {
-        if offset > att.mem.len() || att.mem.len() - offset < to.len() as u64 {
-            return Err(Error::corrupt(format_args!("offset {offset} lies outside of it")));
+        let outside = || Error::corrupt(format_args!("offset {offset} lies outside of it"));
+        let length = att.identity.geometry.length;
+        if offset > length || length - offset < to.len() as u64 {
+            return Err(outside());
         }
+        // Not by the map: others may have made the object longer since.
         let done = object::read_at(self.0, to, offset).map_err(|e| Error::system("reading the segment", e))?;
         if done < to.len() {
-            return Err(Error::corrupt("the object was truncated"));
+            return Err(outside());
         }
         // SYNC: a call of the system orders nothing: what is read next must not be from before.
         fence(Ordering::Acquire);

@@ -108,10 +108,7 @@ impl Attachment {
         if self.member_now() == Some(number) {
             return Ok(true);
         }
-        self.query
-            .with(&self.lock_name(), &self.lock_status, self.mem.writable(), |fd| {
-                bytelock::is_locked(fd, byte_of(number))
-            })?
+        self.with_locks(self.mem.writable(), |fd| bytelock::is_locked(fd, byte_of(number)))?
             .map_err(|e| Error::io("asking who is alive", e))
     }
 

@@ -3,12 +3,15 @@
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Unverified};
 use crate::key::Key;
-use crate::layout::{CLASSES, IDENTITY_LEN};
+use crate::layout::{CLASSES, GRANULE, IDENTITY_LEN, ZONE};
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
 use crate::os::object::{self, Status};
-use crate::segment::attachment::{Attachment, Descriptor, Patience};
+use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::create::create;
+use crate::segment::descriptor::Descriptor;
+use crate::segment::extent::{Extent, end_of_zones};
+use crate::segment::glance::Glance;
 use crate::segment::holds::Held;
 use crate::segment::process;
 use rustix::fd::{AsFd, OwnedFd};
@@ -22,6 +25,9 @@ pub struct Options {
     /// Bytes of values the segment may hold. `None`: 1 GiB, or what the memory file system has where that is less; of one
     /// that exists, what it has.
     pub size: Option<u64>,
+    /// Bytes up to which the size of a segment that is created can ever be raised. `None`: 8 times the size and at least 32 GiB, or
+    /// less where this process may take few addresses.
+    pub reserve: Option<u64>,
     /// Mode of a segment that is created, exactly.
     pub perm: u32,
     /// `None` opens or creates, `Some(true)` must create, `Some(false)` must exist.
@@ -36,9 +42,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { size: None, perm: 0o600, create: None, readonly: false, trust: None, id: None }
+        Options { size: None, reserve: None, perm: 0o600, create: None, readonly: false, trust: None, id: None }
     }
 }
+
+/// Half of the granules that the format can number, in whole zones.
+const RESERVE_MAX: u64 = ((1 << 32) / ZONE - 1) * ZONE * GRANULE / 2;
 
 /// Tries at a key that others create and destroy meanwhile.
 const TRIES: u32 = 1000;
@@ -89,6 +98,15 @@ pub fn attach(key: &Key, options: &Options, patience: &dyn Patience) -> Result<A
 fn check(options: &Options) -> Result<()> {
     if options.size == Some(0) {
         return Err(Error::Invalid("size must be at least 1 byte".into()));
+    }
+    if let Some(reserve) = options.reserve {
+        if reserve < options.size.unwrap_or(1) {
+            let size = options.size.unwrap_or(1);
+            return Err(Error::Invalid(format!("reserve is {reserve}, less than the size of {size} bytes")));
+        }
+        if reserve > RESERVE_MAX {
+            return Err(Error::Invalid(format!("reserve is {reserve}, and may be {RESERVE_MAX} at most")));
+        }
     }
     if options.perm & !0o777 != 0 {
         return Err(Error::Invalid(format!("perm {:#o} has bits beyond 0o777", options.perm)));
@@ -220,18 +238,15 @@ pub fn distrust(status: &Status) -> Option<&'static str> {
 }
 
 fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool) -> Result<Option<Attachment>> {
-    let mapping = match write {
-        true => match Mapping::named(name) {
-            Ok(mapping) if mapping.len() == status.size => mapping,
-            // The name was gone, or another's, when it was opened again.
-            Ok(_) => return Ok(None),
-            Err(error) => match object::status_of(name) {
-                Ok(now) if now.same(&status) => return Err(error),
-                _ => return Ok(None),
-            },
-        },
-        false => Mapping::of(fd.as_fd(), status.size, false)?,
+    let query = match identity.lock_object {
+        0 => object::reopen(fd.as_fd(), write).ok(),
+        _ => None,
     };
+    let least = end_of_zones(&identity.geometry, Glance::of(&fd)?.zones());
+    if status.size < least {
+        return Err(Error::corrupt(format_args!("{name} has {} bytes, its zones in use end at {least}", status.size)));
+    }
+    let Some((mapping, fd)) = map_object(name, fd, &status, least, write)? else { return Ok(None) };
     let (lock_fd, lock_status) = match identity.lock_object {
         0 => (None, status),
         inode => {
@@ -255,16 +270,42 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
             }
         }
     };
-    let query = match identity.lock_object {
-        0 => object::reopen(fd.as_fd(), write).ok(),
-        _ => lock_fd,
-    };
+    let query = query.or(lock_fd);
     let attachment = assemble(identity, name, status, lock_status, mapping, fd, query, write);
     // The mapping came by name: is it the object that was parsed?
     if attachment.mapped_id()? != attachment.identity.id {
         return Ok(None);
     }
     Ok(Some(attachment))
+}
+
+/// Maps an open object. With the map comes its descriptor, unless the map lends one. `None`: the name was gone, or another's,
+/// when it was opened again.
+fn map_object(
+    name: &str,
+    fd: OwnedFd,
+    status: &Status,
+    least: u64,
+    write: bool,
+) -> Result<Option<(Mapping, Option<OwnedFd>)>> {
+    let again = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.same(status));
+    let mut fd = Some(fd);
+    if write {
+        match Mapping::named(name, fd.take().expect("given"), status) {
+            Some(mapping) if mapping.len() >= least => return Ok(Some((mapping, None))),
+            _ => {}
+        }
+    }
+    let fd = match fd {
+        Some(fd) => fd,
+        None => match object::open(name, write) {
+            Ok(fd) if again(&fd) => fd,
+            Ok(_) | Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(Error::system(format!("opening {name}"), error)),
+        },
+    };
+    let mapping = Mapping::of_as_much(fd.as_fd(), status.size, least, write)?;
+    Ok(Some((mapping, Some(fd))))
 }
 
 #[allow(clippy::too_many_arguments, reason = "one constructor, two callers")]
@@ -274,19 +315,29 @@ pub fn assemble(
     status: Status,
     lock_status: Status,
     mapping: Mapping,
-    fd: OwnedFd,
+    fd: Option<OwnedFd>,
     query: Option<OwnedFd>,
     write: bool,
 ) -> Attachment {
+    let (file, mapping) = (Arc::new(Descriptor::new(fd)), Arc::new(mapping));
+    let extent = Extent {
+        name: name.into(),
+        status,
+        write,
+        geometry: identity.geometry,
+        file: file.clone(),
+        first: mapping.clone(),
+        maps: ForkMutex::new(Vec::new()),
+    };
     Attachment {
         me: OnceLock::new(),
-        mem: mapping.mem(write),
-        _mapping: mapping,
+        mem: mapping.mem(write).growing(Box::new(extent)),
+        mapping,
         identity,
         name: name.into(),
         status,
         lock_status,
-        file: Descriptor::new(Some(fd)),
+        file,
         query: Descriptor::new(query),
         member: AtomicU64::new(0),
         active: AtomicU64::new(0),

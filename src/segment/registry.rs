@@ -86,7 +86,7 @@ pub fn registry_of(fd: &OwnedFd, name: &str, patience: &dyn Patience) -> Result<
 impl Attachment {
     /// A description of the lock object that nobody else has. `None` where the system refuses (dropped privileges).
     pub fn fresh_description(&self) -> Option<OwnedFd> {
-        let reopened = self.query.with(&self.lock_name(), &self.lock_status, true, |fd| object::reopen(fd, true));
+        let reopened = self.with_locks(true, |fd| object::reopen(fd, true));
         let fd = match reopened {
             Ok(Ok(fd)) => fd,
             _ => object::open(&self.lock_name(), true).ok()?,
@@ -100,10 +100,7 @@ impl Attachment {
             let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
             // Only this process's own description: an inherited one is also the parent's.
             if self.member_now().is_some() {
-                return self
-                    .query
-                    .with(&self.lock_name(), &self.lock_status, true, duplicate)?
-                    .map_err(|e| Error::system("a descriptor", e));
+                return self.with_locks(true, duplicate)?.map_err(|e| Error::system("a descriptor", e));
             }
             let prepared = self.child.lock();
             match &prepared.fds {

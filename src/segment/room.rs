@@ -187,6 +187,7 @@ impl Attachment {
             if zones >= end {
                 return Ok(());
             }
+            self.lengthen_for(end)?;
             self.obtain_pages(geometry.zone_at(zones), (end - zones) * ZONE_META)?;
             let (first, last) = (zones / 64 * 1_024, (end - 1) / 64 * 1_024);
             let page = |offset: u64| (at::SUMMARY + offset) / PAGE * PAGE;

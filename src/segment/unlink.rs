@@ -90,10 +90,7 @@ impl Attachment {
     pub fn destroy(&self, patience: &dyn Patience) -> Result<()> {
         let lock_name = (self.identity.lock_object != 0).then(|| self.lock_name());
         let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-        let fd = self
-            .query
-            .with(&self.lock_name(), &self.lock_status, self.mem.writable(), duplicate)?
-            .map_err(|e| Error::system("a descriptor", e))?;
+        let fd = self.with_locks(self.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
         if unlink(&self.identity.key, &self.name, &self.status, &fd, lock_name.as_deref(), patience)? {
             self.state().gone.store(1, Ordering::SeqCst);
             crash_point!("gone-stored");

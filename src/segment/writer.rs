@@ -96,6 +96,7 @@ impl<'a> Writer<'a> {
         // CRASH: the lock is a dead owner's, with or without a change to repair.
         // SYNC: with the readers' acquire fences: who sees a byte that we write from here on sees what came before it.
         fence(Ordering::Release);
+        att.map_zones()?;
         if att.mem.intent().valid.load(Ordering::Relaxed) != 0 {
             writer.repair()?;
         }

@@ -174,6 +174,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("put, span, new", |_| {}, |s| s.put(1, 2, SPAN)),
     op("put, span, new, its pages mapped", span_given_back, |s| s.put(1, 2, SPAN)),
     op("put, span, new, in a new zone", |_| {}, |s| s.put(1, 2, 17 << 20)),
+    op("put, span, new, in a new zone that the file has not", file_as_short_as_may_be, |s| s.put(1, 2, 17 << 20)),
     op("put, span, new, text", |_| {}, |s| s.put("one", 2, SPAN)),
     // Put: replace.
     op("put, inline by inline", |s| s.put(1, 1, INLINE), |s| s.put(1, 2, INLINE)),

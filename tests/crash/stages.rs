@@ -3,6 +3,7 @@
 use crate::child::{Stage, attach, report, value};
 use crate::common::existing;
 use crate::survivor::MENDING;
+use shmvar::layout::{Geometry, ZONE};
 use shmvar::{Condition, Index, LockGuard, Number, Plain, Segment, crash};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -56,6 +57,19 @@ pub fn slab_nearly_empty(s: &mut Stage) {
 pub fn slabs_half_empty(s: &mut Stage) {
     (200..260).for_each(|index| s.put(index, 1, RECORD));
     (210..250).for_each(|index| s.remove(index));
+}
+
+/// The file ends where the zones in use do.
+pub fn file_as_short_as_may_be(s: &mut Stage) {
+    let name = s.segment().info().unwrap().name;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(format!("/dev/shm/{name}")).unwrap();
+    let word = |offset| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, offset).unwrap();
+        u64::from_ne_bytes(bytes)
+    };
+    let (granules, zones) = (word(56), word(4_176));
+    file.set_len(Geometry::new(granules).unwrap().granule_at(zones * ZONE)).unwrap();
 }
 
 /// A value that reached into a second zone is gone.

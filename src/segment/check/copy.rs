@@ -7,6 +7,7 @@ use crate::mem::Mem;
 use crate::os::map::Mapping;
 use crate::os::object;
 use crate::segment::attachment::Attachment;
+use crate::segment::extent::end_of_zones;
 use crate::segment::open::assemble;
 use std::sync::atomic::Ordering;
 
@@ -18,13 +19,13 @@ impl Attachment {
     /// calls of the system.
     pub(super) fn private_copy(&self) -> Result<Attachment> {
         let geometry = &self.identity.geometry;
-        let mapping = Mapping::private(geometry.length)?;
+        let mapping = Mapping::private(end_of_zones(geometry, self.arena().zones()))?;
         let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
         let fd = self.with_file(duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
         // To fill it. The copy itself is a handle that may only read.
         let memory = mapping.mem(true);
         let identity = self.identity.clone();
-        let copy = assemble(identity, &self.name, self.status, self.lock_status, mapping, fd, None, false);
+        let copy = assemble(identity, &self.name, self.status, self.lock_status, mapping, Some(fd), None, false);
         self.copy_range(&memory, 0, at::READERS)?;
         let zones = copy.arena().zones();
         self.copy_range(&memory, at::SUMMARY, zones.div_ceil(64) * 1_024)?;

@@ -1,0 +1,71 @@
+//! Descriptors that user code may close, and whose numbers may then be other files': looked at before each use.
+
+use crate::error::{Error, Result};
+use crate::os::fork::ForkMutex;
+use crate::os::map::is_descriptor_of;
+use crate::os::object::{self, Status};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// A descriptor of an object.
+pub struct Descriptor {
+    /// `None`: it was lent, or closed under us.
+    own: ForkMutex<Option<Arc<OwnedFd>>>,
+}
+
+impl Descriptor {
+    /// `None`: it is lent, each time.
+    pub fn new(fd: Option<OwnedFd>) -> Self {
+        Descriptor { own: ForkMutex::keeping(fd.map(Arc::new)) }
+    }
+
+    /// Runs `act` with a descriptor of the object, and what the kernel says of it now. The descriptor is the one that is lent, if it still is the object's; or our own, opened anew by
+    /// name where it was closed under us.
+    pub fn with<T>(
+        &self,
+        name: &str,
+        status: &Status,
+        lent: Option<BorrowedFd<'_>>,
+        write: bool,
+        act: impl FnOnce(BorrowedFd<'_>, &Status) -> T,
+    ) -> Result<T> {
+        let of_object = |fd: BorrowedFd<'_>| object::status(fd).ok().filter(|found| found.same(status));
+        if let Some((fd, found)) = lent.and_then(|fd| Some((fd, of_object(fd)?))) {
+            return Ok(act(fd, &found));
+        }
+        let mut own = self.own.lock();
+        if let Some(fd) = own.clone() {
+            if let Some(found) = of_object(fd.as_fd()) {
+                drop(own);
+                return Ok(act(fd.as_fd(), &found));
+            }
+        }
+        // The number is somebody else's now, or nobody's: not ours to close.
+        std::mem::forget(own.take());
+        let fd = Arc::new(again(name, status, write)?);
+        *own = Some(fd.clone());
+        drop(own);
+        let found = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
+        Ok(act(fd.as_fd(), &found))
+    }
+
+    /// Another descriptor from now on; the old one is closed if it still is the object's.
+    pub fn replace(&self, fd: Option<OwnedFd>, status: &Status) {
+        let old = std::mem::replace(&mut *self.own.lock(), fd.map(Arc::new));
+        if let Some(old) = old.filter(|old| !is_descriptor_of(old, status)) {
+            std::mem::forget(old);
+        }
+    }
+}
+
+/// Opens the object by its name, once more.
+fn again(name: &str, status: &Status, write: bool) -> Result<OwnedFd> {
+    if let Some(fd) = object::open(name, write).ok().filter(|fd| is_descriptor_of(fd, status)) {
+        return Ok(fd);
+    }
+    Err(object::no_descriptors("opening a segment again").unwrap_or_else(|| {
+        Error::Access(format!(
+            "the descriptors of {name} were closed (os.closerange?) and it cannot be opened again: attach again"
+        ))
+    }))
+}
