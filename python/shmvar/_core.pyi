@@ -141,7 +141,9 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def get(self, index: SupportsIndex | str, default: _T) -> Any | _T:
         """The value under `index`, or `default`.
 
-        Independent, and as changeable as its type is: a numpy array is writable, whatever it was when it was stored.
+        Independent, and as changeable as its type is: a numpy array is writable, whatever it was when it was stored. A
+        class that pickles buffers of its own out of band is rebuilt from `memoryview`s of them, where they have 16 KiB
+        and more.
         """
 
     def view(self, index: SupportsIndex | str) -> Any:
@@ -149,7 +151,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
 
         Of an array, that array; of `bytes`, `bytearray`, `memoryview` and `array.array`, and what derives from them, a
         `memoryview`; of other values, the value rebuilt over read-only buffers: every numpy array in it is read-only,
-        of any size and class. What else is in it (lists, a `bytearray` in a dict) is a copy that may be changed.
+        of any size and class, and every `memoryview` that a class is rebuilt from. What else is in it (lists, a
+        `bytearray` in a dict) is a copy that may be changed.
 
         It stays valid and unchanged whatever happens to the variable, the segment or the handle, until it is dropped;
         its memory is in use until then. Through a read-only handle, and where the segment is not trusted, it is a

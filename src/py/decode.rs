@@ -171,7 +171,8 @@ fn read_buffers(
                     Want::Own => copy_writable(patience, py, &large, *place)?.map(Bound::into_any),
                 };
                 let Some(copied) = copied else { return Ok(None) };
-                copies.push(copied);
+                // As the others are: what a class is rebuilt from is no matter of the size.
+                copies.push(PyMemoryView::from(&copied)?.into_any());
             }
             copies
         }
@@ -179,7 +180,7 @@ fn read_buffers(
     let bare = stream == buffers::BYTES || stream == buffers::MEMORYVIEW || stream == buffers::BYTEARRAY;
     if let (true, [buffer]) = (bare, &objects[..]) {
         if want == Want::View || stream == buffers::MEMORYVIEW {
-            return Ok(Some(PyMemoryView::from(buffer)?.into_any().unbind()));
+            return Ok(Some(buffer.clone().unbind()));
         }
     }
     if let (Want::View, Some(code), [buffer]) = (want, buffers::array_code(&stream), &objects[..]) {

@@ -8,6 +8,7 @@ use crate::segment::{Kept, Large, Segment};
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
 use std::ffi::c_int;
 use std::sync::Arc;
 
@@ -17,13 +18,14 @@ const MAP_FROM: u64 = 256 << 10;
 
 /// How the buffers of a value come to the caller.
 pub enum Memory<'py, 'a> {
-    /// As objects over memory that stays.
+    /// As `memoryview`s over memory that stays.
     Objects(Vec<Bound<'py, PyAny>>),
     /// Not so: copy them.
     Copy(Large<'a>),
 }
 
-/// One buffer of a value, kept still for as long as this object lives.
+/// One buffer of a value, kept still for as long as this object lives. Nobody but a `memoryview` gets to see it: Python code
+/// that is handed a buffer expects something with a length and items.
 #[pyclass(frozen, name = "Block", module = "shmvar._core")]
 struct Block {
     ptr: *mut u8,
@@ -105,7 +107,7 @@ pub fn over<'py, 'a>(
         };
         let ptr = base.wrapping_add(within as usize);
         let block = Block { ptr, len, readonly: want == Want::View, _owner: owner.clone() };
-        objects.push(Bound::new(py, block)?.into_any());
+        objects.push(PyMemoryView::from(Bound::new(py, block)?.as_any())?.into_any());
     }
     Ok(Memory::Objects(objects))
 }

@@ -22,6 +22,7 @@ use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyDict, PyFloat, PyList, PyMemoryView, PySet, PyTuple};
 
+use call::is_buffer;
 use dtype::Desc;
 pub use error::{Limits, PlainError, to_pyerr};
 use value::{Budget, Class, Node, Pending, Shape, Slot, Value};
@@ -248,11 +249,16 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Op::Ext(_) => return Err(needs("a copyreg extension")),
             Op::NextBuffer => {
                 let buffer = self.buffers.next().ok_or_else(|| needs("a buffer"))?;
-                self.push(buffer.into_any(), 0, 0)?;
+                let view = PyMemoryView::from(&buffer)?;
+                let view = match self.want {
+                    Want::Own => view.into_any(),
+                    Want::View => view.call_method0("toreadonly")?,
+                };
+                self.push(view, 0, size::OBJECT)?;
             }
             Op::ReadonlyBuffer => {
                 let value = self.pop_value()?;
-                if !value.obj.is_exact_instance_of::<PyByteArray>() {
+                if !is_buffer(&value.obj) {
                     return Err(needs("a buffer"));
                 }
                 let view = PyMemoryView::from(&value.obj)?.call_method0("toreadonly")?;

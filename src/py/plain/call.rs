@@ -217,6 +217,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 }
 
-fn is_buffer(object: &Bound<'_, PyAny>) -> bool {
+/// What a buffer is before anything is called on it.
+pub(super) fn is_buffer(object: &Bound<'_, PyAny>) -> bool {
     object.is_exact_instance_of::<PyByteArray>() || object.is_exact_instance_of::<PyMemoryView>()
 }

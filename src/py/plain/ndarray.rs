@@ -50,7 +50,11 @@ impl<'py> Decoder<'_, 'py> {
             None if is("F") => "F",
             _ => return Err(self.damaged("an array in an order that is none")),
         };
-        let buffer = match (self.want, buffer.is_exact_instance_of::<PyByteArray>()) {
+        let writable = match buffer.is_exact_instance_of::<PyMemoryView>() {
+            true => !buffer.getattr("readonly")?.is_truthy()?,
+            false => buffer.is_exact_instance_of::<PyByteArray>(),
+        };
+        let buffer = match (self.want, writable) {
             (Want::Own, true) => buffer.clone(),
             (Want::Own, false) => {
                 self.budget.memory(size::OBJECT + buffer.len()?)?;
