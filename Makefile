@@ -40,7 +40,7 @@ loom: $(wildcard tests/loom/main.rs)
 crash: $(wildcard tests/crash/main.rs)
 	$(if $<,cargo test $(CORE) --features crash-points --test crash)
 
-python: .venv/test
+python: .venv/programs
 	.venv/bin/pytest
 
 check: .venv/lint
@@ -101,6 +101,14 @@ clean:
 
 .venv/test: .venv/demo
 	.venv/bin/$(PIP) ".[test]"
+	@touch $@
+
+# One by one: of those that cannot be installed here, the tests are skipped.
+.venv/programs: .venv/test
+	@.venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["programs"], sep="\n")' \
+	| while read -r program; do \
+		.venv/bin/$(PIP) "$$program" </dev/null || echo "$$program cannot be installed here: what tests it is skipped"; \
+	done
 	@touch $@
 
 .venv/lint: .venv/test

@@ -13,19 +13,29 @@ The rest is in `help(shmvar.attach)`, `help(shmvar.Segment)` and `help(shmvar.Lo
 from _collections_abc import MutableMapping as _MutableMapping
 
 from shmvar import _views as _views  # now: later there may be no permission left to read it
-from shmvar._core import (
-    CheckReport,
-    Lock,
-    Segment,
-    SegmentInfo,
-    VariableInfo,
-    __version__,
-    attach,
-    destroy,
-    exists,
-    ftok,
-    segments,
-)
+
+try:
+    from shmvar._core import (
+        CheckReport,
+        Lock,
+        Segment,
+        SegmentInfo,
+        VariableInfo,
+        __version__,
+        attach,
+        destroy,
+        exists,
+        ftok,
+        segments,
+    )
+except ImportError as _error:
+    # An interpreter with a lock of its own is refused by CPython, which says no more than that.
+    if "does not support loading in subinterpreters" not in str(_error):
+        raise
+    from shmvar._errors import ANOTHER_INTERPRETER as _TEXT
+
+    raise ImportError(_TEXT, name=_error.name, path=_error.path) from None
+
 from shmvar._errors import (
     CorruptSegmentError,
     DetachedError,

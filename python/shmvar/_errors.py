@@ -8,6 +8,14 @@ TYPE_CHECKING = False  # of `typing`, whose import costs more than the rest of t
 if TYPE_CHECKING:
     from shmvar._untrusted import UntrustedValueError as UntrustedValueError
 
+ANOTHER_INTERPRETER = (
+    "shmvar works in one interpreter of a process, the first that imports it, and this is another one: a "
+    "sub-interpreter, or Python begun anew after Py_FinalizeEx. Remedies: in uWSGI, `single-interpreter = true`; in "
+    "mod_wsgi, `WSGIApplicationGroup %{GLOBAL}`; elsewhere, a process for each application (they share segments all "
+    "the same), and one Py_Initialize in each"
+)
+"""Of the `ImportError` there."""
+
 
 class Error(Exception):
     """Base of every error that is the package's own."""
