@@ -74,6 +74,11 @@ def __getattr__(name: str) -> type[Error]:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _never_called() -> None:
+    """For tools that look for imports in code, as PyInstaller does, and see none in the extension module."""
+    from shmvar import _by_name as _by_name
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})  # `UntrustedValueError` is not there before somebody asks for it
 
