@@ -631,9 +631,9 @@ def attach(
         key: a 64-bit signed number, or a str of 1 to 128 bytes of UTF-8.
         size: bytes of values it may hold (a limit, not a reservation: memory is taken as it is used). None: 1 GiB, or
             what the memory file system holds where that is less. A larger size raises the limit of an existing segment.
-        reserve: bytes up to which the size of a segment that this call creates can ever be raised. It costs addresses, not
-            memory: some 3 % of it for a start. None: 8 times the size and at least 32 GiB; twice the size where this
-            process may take few addresses (`ulimit -v`).
+        reserve: bytes up to which the size of a segment that this call creates can ever be raised. It costs addresses,
+            not memory: some 3 % of it for a start. None: 8 times the size and at least 32 GiB; twice the size where
+            this process may take few addresses (`ulimit -v`).
         perm: mode of a segment that this call creates, exactly: the umask does not apply. 0o600 is for this user alone.
         create: None opens or creates, True must create, False must exist.
         readonly: read only; every change raises `ReadOnlyError`.
@@ -643,8 +643,8 @@ def attach(
         OverflowError, TypeError, ValueError: a wrong argument.
         SegmentNotFoundError, SegmentExistsError: by `create`.
         SegmentAccessError: the system refuses, or it is another user's and sharing was not asked for.
-        SegmentFullError: `size` is beyond what the memory file system can hold, or beyond the segment's reserve; or this
-            process may take no more addresses, or make no file so long (`ulimit -v`, `-f`, `-l`).
+        SegmentFullError: `size` is beyond what the memory file system can hold, or beyond the segment's reserve; or
+            this process may take no more addresses, or make no file so long (`ulimit -v`, `-f`, `-l`).
         SegmentBusyError: a living process holds it up, or 1024 processes are attached.
         IncompatibleSegmentError, CorruptSegmentError: what is there is no segment, of another version, or damaged.
     """
