@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::key::IndexBuf;
 use crate::py::convert;
 use crate::py::errors;
+use crate::py::green;
 use crate::py::patience::{Attached, Determined, PyPatience};
 use crate::py::segment::PySegment;
 use crate::py::together::not_let_go;
@@ -54,12 +55,15 @@ impl PyLock {
     fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
         let (patience, segment) = (PyPatience::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
-        let (name, who) = (self.name.as_index(), segment.thread());
+        let (name, who) = (self.name.as_index(), green::who(py, segment)?);
+        if who.greenlet != 0 {
+            green::keep(py, who, &att)?;
+        }
         let taken = att.acquire_lock(&name, who, timeout, &Attached(&patience, segment));
         let taken = taken.map_err(|error| patience.error(error))?;
         if taken && segment.detached() {
             // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
-            let _ = att.release_lock(&name, who, &Determined(py));
+            let _ = att.release_lock(&name, who, &Determined::new(py));
             return Err(self.error(py, Error::Detached));
         }
         Ok(taken)
@@ -68,8 +72,9 @@ impl PyLock {
     fn let_go(&self, py: Python<'_>, who: Who) -> PyResult<()> {
         // Detaching let go of what was taken through this handle.
         let att = self.inner().attachment().map_err(|error| self.error(py, error))?;
-        let released = att.release_lock(&self.name.as_index(), who, &Determined(py));
-        if released.map_err(|error| self.error(py, error))? {
+        let determined = Determined::new(py);
+        let released = att.release_lock(&self.name.as_index(), who, &determined);
+        if determined.end(released.map_err(|error| self.error(py, error)))? {
             return Ok(());
         }
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
@@ -106,7 +111,7 @@ impl PyLock {
 
     #[doc = stub!(Lock.release)]
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.let_go(py, self.inner().thread())
+        self.let_go(py, green::who_holds(py, self.inner())?)
     }
 
     #[doc = stub!(Lock.locked)]
@@ -129,7 +134,7 @@ impl PyLock {
     #[doc = stub!(Lock.__exit__)]
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.let_go(py, self.inner().thread())
+        self.let_go(py, green::who_holds(py, self.inner())?)
     }
 
     #[doc = stub!(Lock.__aenter__)]

@@ -9,6 +9,7 @@ mod decode;
 #[allow(unsafe_code, reason = "the interpreter's C interface for scalars and buffers")]
 mod encode;
 mod errors;
+mod green;
 mod info;
 #[allow(unsafe_code, reason = "the interpreter's own dict")]
 mod interpreter;

@@ -1,32 +1,104 @@
-//! Waiting as a Python program wants it: other threads go on, Ctrl-C gets through.
+//! Waiting as a Python program wants it: other threads and greenlets go on, Ctrl-C gets through.
 
 use crate::error::{Error, Result};
 use crate::key::{Index, Key};
 use crate::py::errors;
+use crate::py::green;
+use crate::segment::nap::Nap;
 use crate::segment::{Patience, Segment};
 use pyo3::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Among greenlets, the first look comes after so long.
+const PAUSE: Duration = Duration::from_micros(500);
+/// And later ones so often, in proportion to the time waited so far.
+const PER_WAITED: u32 = 4;
+/// But at least so often.
+const LONGEST: Duration = Duration::from_millis(10);
+/// Where so many wait that this comes to more, each of them waits longer.
+const PER_SLEEPER: Duration = Duration::from_micros(100);
+/// A lock is reserved for longer than this.
+const LONGEST_OF_MANY: Duration = Duration::from_millis(80);
+/// What is mostly over at once is waited for so long in the thread itself.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// How a call waits among greenlets, and what was raised in it meanwhile.
+#[derive(Default)]
+pub struct Sleeper {
+    /// What a signal handler raised, or who killed the greenlet.
+    raised: RefCell<Option<PyErr>>,
+    began: Cell<Option<Instant>>,
+}
+
+impl Sleeper {
+    fn raise(&self, py: Python<'_>, error: PyErr) {
+        if let Some(earlier) = self.raised.take() {
+            // As if the one had come while the other was being handled.
+            let _ = error.value(py).setattr("__context__", earlier.value(py));
+        }
+        *self.raised.borrow_mut() = Some(error);
+    }
+
+    /// `strictly`: the call waits for what a greenlet of its own thread may have to do.
+    fn sleep(&self, py: Python<'_>, nap: &Nap<'_>, strictly: bool) {
+        let began = self.began.get().unwrap_or_else(|| {
+            let now = Instant::now();
+            self.began.set(Some(now));
+            now
+        });
+        let sleep = match green::sleeper(py, strictly) {
+            Ok(Some(_)) if nap.is_short() && began.elapsed() < AT_ONCE => {
+                return py.detach(|| nap.sleep_within(AT_ONCE));
+            }
+            Ok(Some(sleep)) => sleep,
+            Ok(None) => return py.detach(|| nap.sleep()),
+            Err(error) => return self.raise(py, error),
+        };
+        static SLEEPERS: AtomicU32 = AtomicU32::new(0);
+        let (many, now) = (PER_SLEEPER * (SLEEPERS.fetch_add(1, Ordering::Relaxed) + 1), Instant::now());
+        let longest = LONGEST.max(many.min(LONGEST_OF_MANY));
+        let mut slept = Ok(());
+        while slept.is_ok() {
+            let pause = (began.elapsed() / PER_WAITED).clamp(PAUSE, longest);
+            let left = nap.limit_beyond(pause).saturating_sub(now.elapsed());
+            if left.is_zero() || nap.is_over() {
+                break;
+            }
+            slept = sleep.call1((pause.min(left).as_secs_f64(),)).map(drop);
+        }
+        SLEEPERS.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = slept {
+            self.raise(py, error);
+        }
+    }
+}
 
 /// For one call on a segment.
 pub struct PyPatience<'py> {
     py: Python<'py>,
     /// The segment's, for messages.
     key: &'py Key,
-    /// What the signal handler raised.
-    raised: RefCell<Option<PyErr>>,
+    sleeper: Sleeper,
 }
 
 impl<'py> PyPatience<'py> {
     /// Costs nothing until something waits.
     #[inline(always)]
     pub fn new(py: Python<'py>, key: &'py Key) -> Self {
-        PyPatience { py, key, raised: RefCell::new(None) }
+        PyPatience { py, key, sleeper: Sleeper { raised: RefCell::new(None), began: Cell::new(None) } }
+    }
+
+    /// What was raised meanwhile, for a call that asks for it when it is over.
+    pub fn raised(&self) -> PyResult<()> {
+        self.sleeper.raised.take().map_or(Ok(()), Err)
     }
 
     /// The exception for an error of a call that waited with this.
     #[cold]
     pub fn error(&self, error: Error) -> PyErr {
-        match (error, self.raised.take()) {
+        match (error, self.sleeper.raised.take()) {
             (Error::Interrupted, Some(raised)) => raised,
             (error, _) => errors::of(self.py, self.key, error),
         }
@@ -47,20 +119,49 @@ impl Patience for PyPatience<'_> {
         self.py.detach(slow);
     }
 
+    fn sleep(&self, nap: &Nap<'_>) {
+        self.sleeper.sleep(self.py, nap, false);
+    }
+
     fn interrupted(&self) -> Result<()> {
-        self.py.check_signals().map_err(|raised| {
-            *self.raised.borrow_mut() = Some(raised);
-            Error::Interrupted
-        })
+        if let Err(raised) = self.py.check_signals() {
+            self.sleeper.raise(self.py, raised);
+        }
+        if self.sleeper.raised.borrow().is_some() { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 
-/// The same for what must come to its end: Ctrl-C is for afterwards.
-pub struct Determined<'py>(pub Python<'py>);
+/// The same for what must come to its end: Ctrl-C is for afterwards, and so is what kills a greenlet.
+pub struct Determined<'py> {
+    py: Python<'py>,
+    sleeper: Sleeper,
+}
+
+impl<'py> Determined<'py> {
+    /// For one call.
+    pub fn new(py: Python<'py>) -> Self {
+        Determined { py, sleeper: Sleeper::default() }
+    }
+
+    /// It has come to its end: now what was raised meanwhile, or what became of it.
+    pub fn end<T>(self, outcome: PyResult<T>) -> PyResult<T> {
+        let Some(raised) = self.sleeper.raised.take() else { return outcome };
+        if let Err(error) = outcome {
+            self.sleeper.raise(self.py, raised);
+            self.sleeper.raise(self.py, error);
+            return Err(self.sleeper.raised.take().expect("just raised"));
+        }
+        Err(raised)
+    }
+}
 
 impl Patience for Determined<'_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
-        self.0.detach(slow);
+        self.py.detach(slow);
+    }
+
+    fn sleep(&self, nap: &Nap<'_>) {
+        self.sleeper.sleep(self.py, nap, false);
     }
 
     fn interrupted(&self) -> Result<()> {
@@ -68,12 +169,17 @@ impl Patience for Determined<'_> {
     }
 }
 
-/// For a call that may wait without end: it ends with an error when the handle is detached meanwhile.
+/// For a call that may wait without end, perhaps for a greenlet of its own thread: it ends with an error when the handle is
+/// detached meanwhile.
 pub struct Attached<'a, 'py>(pub &'a PyPatience<'py>, pub &'a Segment);
 
 impl Patience for Attached<'_, '_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         self.0.outside(slow);
+    }
+
+    fn sleep(&self, nap: &Nap<'_>) {
+        self.0.sleeper.sleep(self.0.py, nap, true);
     }
 
     fn interrupted(&self) -> Result<()> {

@@ -467,8 +467,9 @@ impl PySegment {
     fn _watch(&self, py: Python<'_>, count: u32, at_most: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let at_most = convert::timeout(at_most)?;
         let att = self.inner.attachment().map_err(|error| self.error(py, error))?;
-        att.watch(count, at_most, &self.patience(py));
-        Ok(())
+        let patience = self.patience(py);
+        att.watch(count, at_most, &patience);
+        patience.raised()
     }
 
     fn _nudge(&self) {

@@ -13,6 +13,7 @@ use crate::os::object::{self, Status};
 use crate::segment::descriptor::Descriptor;
 use crate::segment::extent::end_of_zones;
 use crate::segment::holds::Held;
+use crate::segment::nap::Nap;
 use crate::segment::pins::PinTable;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use std::collections::HashMap;
@@ -24,6 +25,11 @@ use std::time::Duration;
 pub trait Patience {
     /// Runs something slow (a sleep, a large copy) without keeping the caller's interpreter from its other threads.
     fn outside(&self, slow: &mut (dyn FnMut() + Send));
+    /// Sleeps, with none of our mutexes held: where a program's threads are greenlets of one thread, the others run meanwhile,
+    /// and call whatever they like. [`Patience::interrupted`] is asked afterwards.
+    fn sleep(&self, nap: &Nap<'_>) {
+        self.outside(&mut || nap.sleep());
+    }
     /// [`Error::Interrupted`] if the caller shall give up (Ctrl-C). Never called with one of our mutexes held.
     fn interrupted(&self) -> Result<()>;
 }

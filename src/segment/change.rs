@@ -35,7 +35,8 @@ pub enum Condition {
 
 /// Free memory that stays present at least. (The guide says 64 MiB: so much may be freed before somebody looks.)
 const WARM_MIN: u64 = 60 << 20;
-/// Lets others go on as the caller does, and is not interrupted.
+/// Lets others go on as the caller does, and is not interrupted. It sleeps without letting greenlets of its own thread run:
+/// what they raise in it would have nobody to take it.
 pub struct Uninterrupted<'a>(pub &'a dyn Patience);
 
 impl Patience for Uninterrupted<'_> {

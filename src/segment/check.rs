@@ -11,6 +11,7 @@ use crate::lock;
 use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
 use crate::segment::extent::end_of_zones;
+use crate::segment::nap::Nap;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
@@ -102,7 +103,7 @@ impl Attachment {
                     PATIENCE.as_secs()
                 )));
             }
-            patience.outside(&mut || std::thread::sleep(Duration::from_millis(1)));
+            patience.sleep(&Nap::pause(Duration::from_millis(1)).short());
             patience.interrupted()?;
         }
     }

@@ -1,14 +1,16 @@
-//! What this process knows of the locks that it holds: which thread or task, how often. Not in the segment.
+//! What this process knows of the locks that it holds: which thread, greenlet or task, how often. Not in the segment.
 
 use crate::key::{Index, IndexBuf};
 use crate::os::fork;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A thread or task of this process that asks for locks.
+/// A thread, greenlet or task of this process that asks for locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Who {
-    /// Never another's in this process.
+    /// Of a thread or task: never another's in this process.
     pub id: u64,
+    /// Which of the thread's greenlets, by a number that no other one has while it lives; 0: the thread itself.
+    pub greenlet: u64,
     /// The handle through which it asks.
     pub handle: u64,
 }
@@ -24,12 +26,24 @@ impl Who {
             static ID: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
         }
         // While a thread ends its id may be gone; then it holds nothing.
-        Who { id: ID.try_with(|id| *id).unwrap_or(0), handle }
+        Who { id: ID.try_with(|id| *id).unwrap_or(0), greenlet: 0, handle }
+    }
+
+    /// The same for one of the calling thread's greenlets.
+    #[cfg(feature = "python")]
+    pub fn as_greenlet(self, greenlet: u64) -> Self {
+        Who { greenlet, ..self }
+    }
+
+    /// The same holder, through whatever handle?
+    #[inline]
+    pub fn is(&self, other: Who) -> bool {
+        self.id == other.id && self.greenlet == other.greenlet
     }
 
     /// A task, by a number that is its own while it lives.
     pub fn task(number: u64, handle: u64) -> Self {
-        Who { id: number | TASK, handle }
+        Who { id: number | TASK, greenlet: 0, handle }
     }
 
     /// A task rather than a thread?
@@ -77,7 +91,7 @@ impl Held {
 
     /// Takes a lock once more, if `who` holds it.
     pub fn again(&mut self, name: &Index<'_>, who: Who) -> bool {
-        match self.find(name).filter(|hold| hold.who.id == who.id) {
+        match self.find(name).filter(|hold| hold.who.is(who)) {
             Some(hold) => {
                 hold.depth += 1;
                 true
@@ -88,7 +102,7 @@ impl Held {
 
     /// How often `who` holds it.
     pub fn depth(&mut self, name: &Index<'_>, who: Who) -> u32 {
-        self.find(name).filter(|hold| hold.who.id == who.id).map_or(0, |hold| hold.depth)
+        self.find(name).filter(|hold| hold.who.is(who)).map_or(0, |hold| hold.depth)
     }
 
     /// It is taken, for the first time.
@@ -98,7 +112,7 @@ impl Held {
 
     /// Lets go once of what is held more than once. False: this was the last time, nothing is changed.
     pub fn once_less(&mut self, name: &Index<'_>, who: Who) -> bool {
-        match self.find(name).filter(|hold| hold.who.id == who.id && hold.depth > 1) {
+        match self.find(name).filter(|hold| hold.who.is(who) && hold.depth > 1) {
             Some(hold) => {
                 hold.depth -= 1;
                 true
@@ -109,7 +123,7 @@ impl Held {
 
     /// It is held no longer.
     pub fn let_go(&mut self, name: &Index<'_>, who: Who) {
-        self.current().retain(|hold| !(hold.who.id == who.id && same(&hold.name, name)));
+        self.current().retain(|hold| !(hold.who.is(who) && same(&hold.name, name)));
     }
 
     /// Its holder is gone and could not let it go. False: `who` holds it no longer.
@@ -165,6 +179,10 @@ mod tests {
         assert!(!held.abandon(&name, me) && held.is_empty());
         held.taken(&name, other);
         assert!(held.abandon(&name, other) && held.abandoned().is_some());
+        // Greenlets of one thread are as much others as threads are.
+        let (one, two) = (Who { greenlet: 5, ..me }, Who { greenlet: 6, ..me });
+        held.taken(&Index::Int(1), one);
+        assert!(!held.again(&Index::Int(1), two) && !held.again(&Index::Int(1), me) && held.again(&Index::Int(1), one));
         assert_ne!(std::thread::spawn(|| Who::thread(1).id).join().unwrap(), me.id);
     }
 }

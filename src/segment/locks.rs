@@ -5,11 +5,12 @@ use crate::error::{Error, Result};
 use crate::key::{Index, Name};
 use crate::layout::sleeper_of;
 use crate::mem::Scratch;
-use crate::os::{fork, futex};
+use crate::os::fork;
 use crate::segment::attachment::{Attachment, Patience, Plain};
 use crate::segment::change::Stored;
 use crate::segment::holds::Who;
 use crate::segment::lock_slot::{LockWord, NOBODY, Owner};
+use crate::segment::nap::Nap;
 use crate::segment::publish::{Form, Plan};
 use crate::segment::room::Turns;
 use crate::segment::table::Spot;
@@ -77,6 +78,9 @@ impl<'a> Until<'a> {
 impl Patience for Until<'_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         self.patience.outside(slow);
+    }
+    fn sleep(&self, nap: &Nap<'_>) {
+        self.patience.sleep(nap);
     }
     fn interrupted(&self) -> Result<()> {
         self.patience.interrupted()?;
@@ -168,9 +172,9 @@ impl Attachment {
             // The first sleep ends when it is time to ask for the next turn.
             let short = std::mem::take(&mut first) || lock.owner == NOBODY;
             let slice = if short { STARVING } else { SLICE };
-            let left = until.deadline.map_or(slice, |at| at.saturating_duration_since(Instant::now()));
+            let left = until.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             let epoch = fork::epoch();
-            until.outside(&mut || futex::wait_for(&word.released.rings, rings, slice.min(left), sleeper));
+            until.sleep(&Nap::on_bits(&word.released.rings, rings, slice, sleeper).at_most(left));
             until.interrupted()?;
             if epoch != fork::epoch() {
                 // A signal handler forked, and this is the child: it has asked for nothing.

@@ -28,6 +28,7 @@ mod lock_slot;
 pub mod locks;
 mod look;
 mod membership;
+pub mod nap;
 mod open;
 mod orphan;
 mod pin_pages;

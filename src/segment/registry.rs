@@ -6,6 +6,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::map::is_descriptor_of;
 use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
+use crate::segment::nap::Nap;
 use crate::segment::process::{self, Process};
 use rustix::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -69,7 +70,7 @@ fn wait_registry(
                 PATIENCE.as_secs()
             )));
         }
-        patience.outside(&mut || std::thread::sleep(pause));
+        patience.sleep(&Nap::pause(pause).short());
         patience.interrupted()?;
         pause = (pause * 2).min(Duration::from_millis(10));
     }

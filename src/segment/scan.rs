@@ -5,6 +5,7 @@ use crate::intent::Change;
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
 use crate::segment::leaf::{Leaf, TableOf};
 use crate::segment::look::{Called, Look, Mapped, looking};
+use crate::segment::nap::Nap;
 use crate::segment::table::{Found, Token, pending};
 use crate::slot::{BUSY, Content};
 use std::cell::Cell;
@@ -214,7 +215,7 @@ impl Stuck {
                 PATIENCE.as_secs()
             )));
         }
-        patience.outside(&mut || std::thread::sleep(Duration::from_micros(200)));
+        patience.sleep(&Nap::pause(Duration::from_micros(200)).short());
         patience.interrupted()
     }
 }

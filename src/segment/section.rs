@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::layout::{PARTICIPANTS, READERS, Readers};
 use crate::os::{self, fork};
 use crate::segment::attachment::{Attachment, Inside, Patience};
+use crate::segment::nap::Nap;
 use crate::sync::one_at_a_time;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
@@ -86,6 +87,9 @@ struct Brief<'a> {
 impl Patience for Brief<'_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         self.patience.outside(slow);
+    }
+    fn sleep(&self, nap: &Nap<'_>) {
+        self.patience.sleep(nap);
     }
     fn interrupted(&self) -> Result<()> {
         self.patience.interrupted()?;

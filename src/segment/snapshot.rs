@@ -8,6 +8,7 @@ use crate::segment::attachment::{Attachment, Patience, Plain};
 use crate::segment::expiry::expiry_in;
 use crate::segment::leaf::TableOf;
 use crate::segment::look::{Called, Look, Mapped, looking};
+use crate::segment::nap::Nap;
 use crate::segment::read::{Got, Large, Retry};
 use crate::segment::table::Found;
 use std::sync::atomic::{Ordering, fence};
@@ -87,7 +88,8 @@ impl Attachment {
                 retry.again_for(why, writer, &self.identity.key, patience)?;
                 if !many.is_multiple_of(2) {
                     // Its writer goes on, or somebody who may write brings it to its end.
-                    patience.outside(&mut || std::thread::sleep(std::time::Duration::from_micros(200)));
+                    patience.sleep(&Nap::pause(std::time::Duration::from_micros(200)).short());
+                    patience.interrupted()?;
                 }
             } else if !many.is_multiple_of(2) || attempts > ATTEMPTS {
                 let writer = self.write(patience)?;

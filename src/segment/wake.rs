@@ -6,6 +6,7 @@ use crate::key::{Index, Name};
 use crate::layout::{Bell, SLEEPER, WAKE_WORDS, WATCHER, WakeWord, at, sleeper_of};
 use crate::os::{self, futex, object};
 use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::nap::Nap;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
@@ -110,16 +111,14 @@ impl Attachment {
                 return Ok(None);
             }
             let lives = expiry.map_or(longest, |at| Duration::from_nanos(at.saturating_sub(os::boottime_ns()) + 1));
-            let slice = longest.min(left).min(lives);
-            patience.outside(&mut || futex::wait(&word.changed.rings, rings, slice));
+            patience.sleep(&Nap::on(&word.changed.rings, rings, longest.min(lives)).at_most(left.min(lives)));
             patience.interrupted()?;
             // Rung for another index of this word: who changes that all the time shall not pay for each change.
             let rung = self.mem.writable() && word.changed.rings.load(Ordering::Relaxed) != rings;
             in_vain = if rung { in_vain + 1 } else { 0 };
             if in_vain >= IN_VAIN && self.version(index, patience)?.0 == version {
-                let pause =
-                    Duration::from_millis(1 << (in_vain - IN_VAIN).min(5)).min(Duration::from_millis(20)).min(slice);
-                patience.outside(&mut || std::thread::sleep(pause));
+                let pause = Duration::from_millis(1 << (in_vain - IN_VAIN).min(5)).min(Duration::from_millis(20));
+                patience.sleep(&Nap::pause(pause).at_most(left.min(lives)));
                 patience.interrupted()?;
             }
         }
@@ -162,7 +161,7 @@ impl Attachment {
     pub fn watch(&self, count: u32, at_most: Option<Duration>, patience: &dyn Patience) {
         let slice = if self.mem.writable() { SLICE } else { UNMARKED_SLICE };
         let slice = at_most.map_or(slice, |at_most| at_most.min(slice));
-        patience.outside(&mut || futex::wait_for(&self.state().watch, count, slice, nudge_bit()));
+        patience.sleep(&Nap::on_bits(&self.state().watch, count, slice, nudge_bit()));
     }
 
     /// Wakes this process's watcher (and few others): it has nobody to watch for any more.

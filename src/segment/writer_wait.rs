@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::layout::PARTICIPANTS;
 use crate::lock::{self, Waiting};
-use crate::os::{fork, futex};
+use crate::os::fork;
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
+use crate::segment::nap::Nap;
 use crate::segment::registry::Registry;
 use crate::segment::writer::Writer;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,7 +63,7 @@ impl Waiting for Waiter<'_> {
     type Stop = Stop;
 
     fn sleep(&mut self, word: &AtomicU32, value: u32) -> std::result::Result<(), Stop> {
-        self.patience.outside(&mut || futex::wait(word, value, SLICE));
+        self.patience.sleep(&Nap::on(word, value, SLICE).short());
         self.patience.interrupted()?;
         if self.epoch != fork::epoch() {
             return Err(Stop::Forked);

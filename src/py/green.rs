@@ -1,0 +1,131 @@
+//! What the program takes for a thread: one of the system's or, under gevent and eventlet, a greenlet of one; and sleeping so
+//! that the other greenlets of the thread run meanwhile.
+
+use crate::segment::Segment;
+use crate::segment::attachment::Attachment;
+use crate::segment::holds::Who;
+use pyo3::exceptions::PyAttributeError;
+use pyo3::prelude::*;
+use pyo3::sync::{MutexExt, PyOnceLock};
+use pyo3::types::{PyCFunction, PyDict};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+/// Where `threading.get_ident` is looked up each time, and what it is where nobody has patched it.
+struct Threads {
+    names: Py<PyDict>,
+    builtin: Option<Py<PyAny>>,
+}
+
+fn threads(py: Python<'_>) -> PyResult<&'static Threads> {
+    static THREADS: PyOnceLock<Threads> = PyOnceLock::new();
+    THREADS.get_or_try_init(py, || {
+        let names = py.import("threading")?.dict();
+        let found = names.get_item("get_ident")?;
+        let is_builtin = |found: &Bound<'_, PyAny>| {
+            found.is_instance_of::<PyCFunction>()
+                && found.getattr("__module__").and_then(|module| module.eq("_thread")).unwrap_or(false)
+        };
+        let builtin = found.filter(is_builtin).map(Bound::unbind);
+        Ok(Threads { names: names.unbind(), builtin })
+    })
+}
+
+/// Who has taken a lock was seen to be a greenlet, or a thread among greenlets: those who let go are asked, too.
+static AMONG_GREENLETS: AtomicBool = AtomicBool::new(false);
+
+/// Who the caller is that wants a lock: a program may patch `threading` at any time.
+#[inline]
+pub fn who(py: Python<'_>, segment: &Segment) -> PyResult<Who> {
+    let threads = threads(py)?;
+    let get_ident = threads.names.bind(py).get_item(pyo3::intern!(py, "get_ident"))?;
+    match (get_ident, &threads.builtin) {
+        (Some(get_ident), Some(builtin)) if get_ident.is(builtin) => Ok(segment.thread()),
+        (Some(get_ident), _) => greenlet(&get_ident).map(|greenlet| segment.thread().as_greenlet(greenlet)),
+        (None, _) => Ok(segment.thread()),
+    }
+}
+
+/// Who the caller is that lets go of one: of what was taken before the program was patched, any greenlet of the thread may.
+#[inline]
+pub fn who_holds(py: Python<'_>, segment: &Segment) -> PyResult<Who> {
+    if AMONG_GREENLETS.load(Ordering::Relaxed) { who(py, segment) } else { Ok(segment.thread()) }
+}
+
+/// The number of the running greenlet; 0 for the one in which its thread began, which is the thread.
+#[cold]
+fn greenlet(get_ident: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let py = get_ident.py();
+    AMONG_GREENLETS.store(true, Ordering::Relaxed);
+    if let Some(module) = loaded(py, "greenlet")? {
+        if module.getattr("getcurrent")?.call0()?.getattr("parent")?.is_none() {
+            return Ok(0);
+        }
+    }
+    get_ident.call0()?.extract()
+}
+
+/// A module, if the program has imported it.
+fn loaded<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let found = modules.cast::<PyDict>()?.get_item(name)?;
+    Ok(found.filter(|module| !module.is_none()))
+}
+
+/// In what the program takes for a thread's own: lets go of the greenlet's locks when that is cleared, at its end.
+#[pyclass(frozen, module = "shmvar._core")]
+pub struct _Keeper {
+    who: Who,
+    attachments: Mutex<Vec<Weak<Attachment>>>,
+}
+
+impl Drop for _Keeper {
+    fn drop(&mut self) {
+        let attachments = std::mem::take(self.attachments.get_mut().unwrap_or_else(|e| e.into_inner()));
+        let let_go = || {
+            for attachment in attachments.iter().filter_map(Weak::upgrade) {
+                attachment.release_those(|who| who.is(self.who));
+            }
+        };
+        // While the interpreter ends it may not be attached to any more.
+        Python::try_attach(|py| py.detach(let_go));
+    }
+}
+
+/// Before a greenlet takes a lock: it shall be let go if the greenlet ends without doing so.
+#[cold]
+pub fn keep(py: Python<'_>, who: Who, attachment: &Arc<Attachment>) -> PyResult<()> {
+    static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let local = LOCAL.get_or_try_init(py, || py.import("threading")?.getattr("local")?.call0().map(Bound::unbind))?;
+    let local = local.bind(py);
+    let kept = match local.getattr("keeper") {
+        Ok(kept) => kept.cast_into::<_Keeper>().ok().filter(|kept| kept.get().who.is(who)),
+        Err(error) if error.is_instance_of::<PyAttributeError>(py) => None,
+        Err(error) => return Err(error),
+    };
+    let kept = match kept {
+        Some(kept) => kept,
+        None => {
+            let made = Bound::new(py, _Keeper { who, attachments: Mutex::default() })?;
+            local.setattr("keeper", &made)?;
+            made
+        }
+    };
+    let mut attachments = kept.get().attachments.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
+    if !attachments.iter().any(|weak| std::ptr::eq(weak.as_ptr(), Arc::as_ptr(attachment))) {
+        attachments.retain(|weak| weak.strong_count() > 0);
+        attachments.push(Arc::downgrade(attachment));
+    }
+    Ok(())
+}
+
+/// What sleeps and lets other greenlets of this thread run. `None`: there are none, or the program did not ask for that.
+/// `strictly`: in the hub, too, where it is an error.
+#[cold]
+pub fn sleeper(py: Python<'_>, strictly: bool) -> PyResult<Option<Bound<'_, PyAny>>> {
+    if loaded(py, "gevent.monkey")?.is_none() && loaded(py, "eventlet.patcher")?.is_none() {
+        return Ok(None);
+    }
+    let found = py.import("shmvar._green")?.getattr("sleeper")?.call1((strictly,))?;
+    Ok((!found.is_none()).then_some(found))
+}

@@ -1,0 +1,378 @@
+"""Programs whose threads are greenlets (gevent, eventlet): each test in a process of its own, for patching is for good."""
+
+import time
+
+import helpers
+import pytest
+
+# Of each library: how it patches, and its own names for what the tests need.
+GEVENT = """
+import gevent
+from gevent import monkey, spawn, sleep, Timeout
+def patch(**what): (monkey.patch_all if not what else monkey.patch_thread)()
+def join(all): gevent.joinall(all, raise_error=True)
+def kill(it): it.kill()
+Killed = gevent.GreenletExit
+def native(function, *args): return gevent.get_hub().threadpool.apply(function, args)
+"""
+EVENTLET = """
+import warnings
+warnings.simplefilter("ignore")
+import eventlet, eventlet.tpool, greenlet
+from eventlet import spawn, sleep, Timeout
+def patch(**what): eventlet.monkey_patch(**what)
+def join(all): [each.wait() for each in all]
+def kill(it): it.kill()
+Killed = greenlet.GreenletExit
+def native(function, *args): return eventlet.tpool.execute(function, *args)
+"""
+LIBRARIES = {"gevent": GEVENT, "eventlet": EVENTLET}
+
+
+@pytest.fixture(params=LIBRARIES)
+def green(request):
+    """Runs a program with a library's names in it, patched before `shmvar` is imported unless said otherwise."""
+    pytest.importorskip(request.param)
+
+    def program(code, patched="patch()"):
+        return f"{LIBRARIES[request.param]}{patched}\nimport shmvar, threading\n", code
+
+    def run(code, *args, patched="patch()", **options):
+        drop, code = program(code, patched)
+        return helpers.run(code, *args, drop=drop, **options)
+
+    run.program = program
+    return run
+
+
+# --- who holds
+
+
+TOTAL = """
+s = shmvar.attach(key)
+def request():
+    for _ in range(5):
+        with s.lock("stock", timeout=60):
+            n = s["stock"]
+            sleep(0.001)
+            s["stock"] = n + 1
+join([spawn(request) for _ in range(40)])
+assert s.info().locks == {}
+"""
+
+PATCHED = {
+    "before shmvar is imported": ("patch()", ""),
+    "after it": ("import shmvar", "patch()"),
+    "after its first lock": ("import shmvar", "s = shmvar.attach(key); s.lock('stock').acquire(); patch(); s.lock('stock').release()"),
+    "threads alone": ("patch(thread=True)", ""),
+}
+
+
+@pytest.mark.parametrize("how", PATCHED)
+def test_greenlets_of_two_processes_exclude_one_another(seg, key, green, how):
+    seg["stock"] = 0
+    before, after = PATCHED[how]
+    drop, code = green.program(f"{after}\n{TOTAL}", before)
+    programs = [helpers.subprocess.Popen(helpers.command(code, key, drop=drop)) for _ in range(2)]
+    assert [program.wait(90) for program in programs] == [0, 0]
+    assert seg["stock"] == 2 * 40 * 5
+
+
+def test_threads_that_are_greenlets_exclude_one_another(seg, key, green):
+    seg["stock"] = 0
+    code = """
+    s = shmvar.attach(key)
+    def work():
+        with s.lock("stock"):
+            n = s["stock"]
+            time.sleep(0.002)
+            s["stock"] = n + 1
+    threads = [threading.Thread(target=work) for _ in range(20)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    """
+    green(code, key)
+    assert seg["stock"] == 20
+
+
+def test_a_greenlet_may_take_it_again_and_no_other_lets_go_of_it(key, green):
+    code = """
+    s = shmvar.attach(key)
+    lock, seen = s.lock("a"), []
+    def other():
+        assert not lock.acquire(0) and not lock.acquire(0.05)
+        try:
+            lock.release()
+        except RuntimeError:
+            seen.append("refused")
+    def first():
+        with lock, s.lock("a", timeout=0):
+            assert lock.acquire(0)
+            join([spawn(other)])
+            lock.release()
+            join([spawn(other)])
+        assert not lock.locked()
+    join([spawn(first)])
+    with lock:  # the greenlet in which the thread began
+        with lock:
+            join([spawn(other)])
+        join([spawn(other)])
+    assert seen == ["refused"] * 4 and not lock.locked()
+    s.destroy()
+    """
+    green(code, key)
+
+
+def test_unpatched_greenlets_are_their_thread(key, green):
+    """As they are to `threading.RLock`."""
+    code = """
+    s = shmvar.attach(key)
+    def other():
+        with s.lock("a", timeout=0):
+            pass
+        return True
+    with s.lock("a"):
+        join([spawn(other)])
+    assert s.info().locks == {}
+    s.destroy()
+    """
+    green(code, key, patched="")
+
+
+def test_f9_the_lock_of_a_greenlet_that_ended_is_let_go_and_is_not_the_next_ones(key, green):
+    """The next one has the same number, mostly: that of an address."""
+    code = """
+    import gc
+    s = shmvar.attach(key)
+    numbers = []
+    def leave(name):
+        numbers.append(threading.get_ident())
+        assert s.lock(name).acquire(10)
+        assert s.lock("once more").acquire(10) and s.lock("once more").acquire(10)
+    def look():
+        numbers.append(threading.get_ident())
+        assert not s.lock("kept").acquire(0)
+        try:
+            s.lock(0).release()
+        except RuntimeError:
+            return
+        raise AssertionError("the dead one's")
+    s.lock("kept").acquire()
+    for turn in range(30):
+        join([spawn(leave, 0)])
+        gc.collect()
+        join([spawn(look)])
+    gc.collect()
+    assert len(set(numbers)) < len(numbers), "no number came twice"
+    assert set(s.info().locks) == {"kept"}, s.info().locks
+    s.destroy()
+    """
+    green(code, key)
+
+
+def test_a_greenlet_a_thread_of_the_pool_and_the_hub_s_thread_are_three(seg, key, green):
+    seg["n"] = 0
+    code = """
+    s = shmvar.attach(key)
+    def native_step():
+        for _ in range(10):
+            with s.lock("n", timeout=60):
+                n = s["n"]
+                os.sched_yield()
+                s["n"] = n + 1
+    def step():
+        for _ in range(10):
+            with s.lock("n", timeout=60):
+                n = s["n"]
+                sleep(0)
+                s["n"] = n + 1
+    join([spawn(native, native_step) for _ in range(4)] + [spawn(step) for _ in range(4)])
+    with s.lock("n"):
+        assert native(s.lock("n").acquire, 0.05) is False
+    """
+    green(code, key)
+    assert seg["n"] == 80
+
+
+# --- waiting
+
+
+def test_f60_other_greenlets_run_while_one_waits_for_a_lock_or_a_change(seg, key, green, children):
+    child = helpers.start("s = shmvar.attach(key); s.lock('a').acquire(); print('go', flush=True); sys.stdin.read()", key)
+    children.append(child)
+    code = """
+    s = shmvar.attach(key)
+    turns = 0
+    def tick():
+        global turns
+        while True:
+            turns += 1
+            sleep(0.002)
+    ticker = spawn(tick)
+    for wait in (lambda: s.lock("a").acquire(0.5), lambda: s.wait("b", 0.5)):
+        turns = 0
+        try:
+            assert not wait()
+        except shmvar.WaitTimeoutError:
+            pass
+        assert turns > 20, turns
+    # What another greenlet of the thread does ends the wait.
+    spawn(lambda: (sleep(0.05), s.put("b", 1)))
+    assert s.wait("b", 60)
+    kill(ticker)
+    """
+    for patched in ("patch()", "patch(thread=True)"):
+        green(code, key, patched=patched)
+
+
+def test_other_greenlets_run_while_a_stopped_process_holds_the_segment_up(seg, key, green, children):
+    children.append(helpers.start("s = shmvar.attach(key); s[1] = 1; print('go', flush=True); sys.stdin.read()", key))
+    code = """
+    s = shmvar.attach(key)
+    turns, done = 0, []
+    def work():
+        s["x"] = 1
+        with s.lock("l"):
+            s["y"] = 2
+        done.append(1)
+    workers = [spawn(work) for _ in range(3)]
+    for _ in range(100):
+        turns += 1
+        sleep(0.01)
+    assert not done
+    print(turns, flush=True)
+    join(workers)
+    print(len(done), flush=True)
+    """
+    drop, code = green.program(code)
+    with helpers.Raw(seg) as raw:
+        raw.hold_lock(children[0].pid)
+        waiter = helpers.start(code, key, drop=drop)
+        children.append(waiter)
+        assert waiter.said == "100"
+        raw.free_lock()
+        assert waiter.stdout.readline() == "3\n" and waiter.wait(30) == 0
+
+
+def test_f5_a_timeout_of_the_library_and_a_kill_end_a_wait_and_leave_nothing_held(seg, key, green):
+    code = """
+    s = shmvar.attach(key)
+    lock = s.lock("a")
+    taken, ended = [], []
+    def limited():
+        try:
+            with Timeout(0.05):
+                with lock:
+                    taken.append(1)
+        except Timeout:
+            ended.append("timeout")
+        try:
+            lock.release()
+        except RuntimeError:
+            ended.append("not held")
+    def endless():
+        try:
+            with lock:
+                taken.append(1)
+        except Killed:
+            ended.append("killed")
+            raise
+    for _ in range(5):
+        with lock:
+            waiting = [spawn(endless) for _ in range(3)]
+            join([spawn(limited) for _ in range(3)])
+            for each in waiting:
+                kill(each)
+            sleep(0.01)
+        assert s.info().locks == {}
+        # Who gave up stands in nobody's way.
+        def next_one():
+            with s.lock("a", timeout=60):
+                taken.append(2)
+        join([spawn(next_one)])
+    assert sorted(ended) == ["killed"] * 15 + ["not held"] * 15 + ["timeout"] * 15 and taken == [2] * 5, (ended, taken)
+    """
+    began = time.monotonic()
+    green(code, key)
+    assert time.monotonic() - began < 40, "each waited for a reservation that lapses"
+
+
+def test_a_kill_that_comes_while_a_release_waits_is_raised_once_it_has_let_go(seg, key, green, children):
+    children.append(helpers.start("s = shmvar.attach(key); s[1] = 1; print('go', flush=True); sys.stdin.read()", key))
+    code = """
+    s = shmvar.attach(key)
+    outcome = []
+    def hold():
+        s.lock("a").acquire()
+        print("held", flush=True)
+        while not s.has("go"):
+            sleep(0.01)
+        try:
+            s.lock("a").release()
+        except Killed:
+            outcome.append("killed")
+        try:
+            s.lock("a").release()
+        except RuntimeError:
+            outcome.append("let go")
+    it = spawn(hold)
+    while not s.has("go"):
+        sleep(0.01)
+    sleep(0.3)
+    spawn(kill, it)
+    sleep(0.1)
+    assert not outcome
+    print("waits", flush=True)
+    join([spawn(sys.stdin.readline)] if False else [])
+    while len(outcome) < 2:
+        sleep(0.01)
+    assert outcome == ["killed", "let go"], outcome
+    """
+    drop, code = green.program(code)
+    waiter = helpers.start(code, key, drop=drop)
+    children.append(waiter)
+    with helpers.Raw(seg) as raw:
+        assert waiter.said == "held"
+        seg["go"] = 1
+        raw.hold_lock(children[0].pid)
+        assert waiter.stdout.readline() == "waits\n"
+        raw.free_lock()
+    assert waiter.wait(30) == 0
+    assert seg.info().locks == {}
+
+
+def test_f5_ctrl_c_ends_the_wait_of_the_greenlet_in_which_the_program_began(seg, key, green, children):
+    code = """
+    s = shmvar.attach(key)
+    holder = spawn(lambda: (s.lock("a").acquire(), sleep(60)))
+    sleep(0.01)
+    print("go", flush=True)
+    try:
+        s.lock("a").acquire()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    """
+    drop, code = green.program(code)
+    waiter = helpers.start(code, key, drop=drop)
+    children.append(waiter)
+    time.sleep(0.2)
+    waiter.send_signal(helpers.signal.SIGINT)
+    assert waiter.stdout.readline() == "interrupted\n"
+    assert waiter.wait(30) == 0
+
+
+def test_a_thousand_greenlets_that_wait_for_one_lock_cost_little(seg, key, green, children):
+    child = helpers.start("s = shmvar.attach(key); s.lock('a').acquire(); print('go', flush=True); sys.stdin.read()", key)
+    children.append(child)
+    code = """
+    s = shmvar.attach(key)
+    def wait():
+        assert not s.lock("a").acquire(6)
+    waiting = [spawn(wait) for _ in range(1000)]
+    sleep(1)
+    began, cpu = time.monotonic(), time.process_time()
+    sleep(3)
+    print((time.process_time() - cpu) / (time.monotonic() - began))
+    join(waiting)
+    """
+    assert float(green(code, key).stdout) < 0.5
