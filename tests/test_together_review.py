@@ -255,8 +255,8 @@ def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that
     watcher, looked = _aio.Watcher(), []
 
     async def main():
-        first = _aio._Waiter(watcher, segment, 1, 0)
-        second = _aio._Waiter(watcher, segment, 2, 0)
+        first = _aio.Waiter(watcher, segment, 1, 0)
+        second = _aio.Waiter(watcher, segment, 2, 0)
         second.look = lambda: looked.append(len(between.slept)) or True
         step = iter(range(3))
 
@@ -284,7 +284,7 @@ def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that
 def test_a_forked_child_drops_a_waiter_though_the_watchers_lock_was_held(segment):
     async def main():
         watcher = _aio.Watcher()
-        with _aio._Waiter(watcher, segment, 1, 0) as waiter, watcher._some:
+        with _aio.Waiter(watcher, segment, 1, 0) as waiter, watcher._some:
             pid = os.fork()
             if pid == 0:
                 signal.alarm(30)

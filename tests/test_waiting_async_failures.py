@@ -8,7 +8,7 @@ import time
 import pytest
 
 import shmvar
-from shmvar import _aio
+from shmvar import _aio, _line
 
 FAILURES = [OSError(errno.EMFILE, "Too many open files"), MemoryError(), RuntimeError("anything"), shmvar.Error("x")]
 
@@ -119,9 +119,9 @@ def test_a_task_that_waits_for_a_lock_is_watched_again(seg):
                 return getattr(lock, name)
 
         async def wait():
-            await _aio.enter(Lock())
+            await _line.enter(Lock())
             assert lock.locked()
-            await _aio.leave(Lock())
+            await _line.leave(Lock())
 
         async with seg.lock():
             task = asyncio.create_task(wait())

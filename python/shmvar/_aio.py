@@ -1,34 +1,33 @@
-"""Waiting in asyncio: one watching thread per handle, whatever number of tasks wait."""
+"""Waiting in asyncio: one watching thread per handle, whatever number of tasks wait. The queues are in `_line`."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import threading
 import time
 from contextlib import suppress
-from weakref import WeakKeyDictionary
 
 from shmvar._errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Self
 
-    from shmvar._core import Lock, Segment
+    from shmvar._core import Segment
 
 # A lock whose owner died is let go by nobody: looked at this often, in seconds.
-_SLICE = 0.02
+_SLICE = 0.04
 # A watcher whose last waiter went waits so long for another before it ends, in seconds.
 _LINGER = 0.05
-# Woken in vain, it looks again after so long at the earliest, in seconds.
+# Woken in vain, it looks again after so long at the earliest, in seconds; or after so many times what a look took.
 _PAUSE = 0.002
+_TIMES = 20
 # A watcher that failed waits so long before its tasks start another, in seconds.
 _AFTER_FAILURE = 0.02
 
 
-class _Waiter:
+class Waiter:
     """One task that waits for an index to change, or for a lock."""
 
     def __init__(self, watcher: Watcher, segment: Segment, index: int | str, seen: int | None) -> None:
@@ -50,6 +49,10 @@ class _Waiter:
         """Before the look: what comes from now on ends the next `sleep`."""
         self.future = self.loop.create_future()
         # After that: a watcher that fails takes all from its list, then wakes what they sleep on.
+        self.watch()
+
+    def watch(self) -> None:
+        """From now on the watcher looks for it."""
         if not self.watcher.has(self):
             self.watcher.add(self)
 
@@ -57,7 +60,7 @@ class _Waiter:
         """Until there may be something to see."""
         future = self.future
         assert future is not None
-        timer = None if at_most is None else self.loop.call_later(at_most, _done, future)
+        timer = None if at_most is None else self.loop.call_later(at_most, done, future)
         try:
             await future
         finally:
@@ -67,10 +70,10 @@ class _Waiter:
     def look(self) -> bool:
         """In the watching thread: marks the index, and wakes the task if there may be something to see."""
         try:
-            version, _ = self.segment._mark(self.index, self.seen is None)
+            version, _ = self.segment._mark(self.index, False)
         except Exception:
             version = -1  # The task meets it itself.
-        if self.seen is not None and version == self.seen:
+        if version == self.seen:
             return False
         self.wake()
         return True
@@ -80,12 +83,12 @@ class _Waiter:
         future = self.future
         if future is not None:
             try:
-                self.loop.call_soon_threadsafe(_done, future)
+                self.loop.call_soon_threadsafe(done, future)
             except RuntimeError:  # Its loop is closed.
                 self.watcher.drop(self)
 
 
-def _done(future: asyncio.Future[None]) -> None:
+def done(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
 
@@ -99,10 +102,10 @@ class Watcher:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._some = threading.Condition(threading.Lock())
-        self._waiters: dict[int, _Waiter] = {}
+        self._waiters: dict[int, Waiter] = {}
         self._thread: threading.Thread | None = None
 
-    def add(self, waiter: _Waiter) -> None:
+    def add(self, waiter: Waiter) -> None:
         if self._pid != os.getpid():  # A forked child has neither the thread nor the tasks.
             self._reset()
         with self._some:
@@ -117,10 +120,10 @@ class Watcher:
                     raise
                 self._thread = thread
 
-    def has(self, waiter: _Waiter) -> bool:
+    def has(self, waiter: Waiter) -> bool:
         return id(waiter) in self._waiters
 
-    def drop(self, waiter: _Waiter) -> None:
+    def drop(self, waiter: Waiter) -> None:
         if self._pid != os.getpid():  # Of the parent; its thread may have held the lock when this child was forked.
             return
         with self._some:
@@ -137,7 +140,7 @@ class Watcher:
         except Exception:  # A task that does not meet it begins anew, with another thread.
             time.sleep(_AFTER_FAILURE)
         finally:
-            waiters = dict[int, _Waiter]()
+            waiters = dict[int, Waiter]()
             with self._some:
                 if self._thread is threading.current_thread():
                     self._thread = None
@@ -159,19 +162,32 @@ class Watcher:
                     self._thread = None
                     return
                 waiters = list(self._waiters.values())
-            if not any([waiter.look() for waiter in waiters]) and rung:
+            locks = [waiter for waiter in waiters if waiter.seen is None]
+            began = time.monotonic()
+            if not _look(segment, waiters, locks) and rung:
                 # For another index of the same word: who changes that all the time shall not keep us busy.
-                time.sleep(_PAUSE)
+                time.sleep(max(_PAUSE, _TIMES * (time.monotonic() - began)))
             if self._waiters:  # Else the nudge came already.
-                segment._watch(count)
+                segment._watch(count, _SLICE if locks else None)
             rung = segment._watch_count() != count
+
+
+def _look(segment: Segment, waiters: list[Waiter], locks: list[Waiter]) -> bool:
+    """Marks what they wait for, and wakes those who may have something to see. Is there one?"""
+    found = any([waiter.look() for waiter in waiters if waiter.seen is not None])
+    # All of them in one call: there may be thousands, and what ends a wait may be a death, which nobody is told of.
+    for waiter, may in zip(locks, segment._may_try([waiter.index for waiter in locks]) if locks else (), strict=True):
+        if may:
+            waiter.wake()
+            found = True
+    return found
 
 
 async def changed(segment: Segment, index: int | str, timeout: float | None, seen: int) -> int:
     """The version of `index` as soon as it is not `seen`."""
     loop = asyncio.get_running_loop()
     deadline = None if timeout is None else loop.time() + timeout
-    with _Waiter(segment._watcher, segment, index, seen) as waiter:
+    with Waiter(segment._watcher, segment, index, seen) as waiter:
         while True:
             # Armed, then marked, then looked at: what comes after the look wakes.
             waiter.arm()
@@ -184,49 +200,3 @@ async def changed(segment: Segment, index: int | str, timeout: float | None, see
                     segment._late(index, False, timeout)
                 left = rest if left is None else min(rest, left)
             await waiter.sleep(left)
-
-
-_numbers = itertools.count(1)
-_tasks: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
-
-
-def _task() -> int:
-    """A number that is the running task's own."""
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("async with lock: there is no running task")
-    number = _tasks.get(task)
-    if number is None:
-        number = _tasks[task] = next(_numbers)
-    return number
-
-
-async def enter(lock: Lock) -> Lock:
-    """`async with lock`: held by the task."""
-    task, turn = _task(), lock._turn()
-    if lock._try(task, turn):
-        return lock
-    loop = asyncio.get_running_loop()
-    deadline = None if lock.timeout is None else loop.time() + lock.timeout
-    taken = False
-    try:
-        with _Waiter(lock.segment._watcher, lock.segment, lock.name, None) as waiter:
-            while True:
-                waiter.arm()
-                lock.segment._mark(lock.name, True)
-                taken = lock._try(task, turn)
-                if taken:
-                    return lock
-                if deadline is not None and loop.time() >= deadline:
-                    lock.segment._late(lock.name, True, lock.timeout)
-                rest = _SLICE if deadline is None else min(_SLICE, deadline - loop.time())
-                await waiter.sleep(max(rest, 0.0))
-    finally:
-        if not taken:
-            lock._end(turn)
-
-
-async def leave(lock: Lock, reason: type[BaseException] | None = None) -> None:
-    """The end of `async with lock`."""
-    # A coroutine that is closed, or collected, unfinished: outside of its task, perhaps of any loop. The lock knows it.
-    lock._release(None if reason is GeneratorExit else _task())

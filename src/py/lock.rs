@@ -14,7 +14,7 @@ use crate::segment::locks::Turn;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -139,14 +139,14 @@ impl PyLock {
 
     #[doc = stub!(Lock.__aenter__)]
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("shmvar._aio")?.call_method1("enter", (slf,))
+        slf.py().import("shmvar._line")?.call_method1("enter", (slf,))
     }
 
     #[doc = stub!(Lock.__aexit__)]
     #[pyo3(signature = (*_exception))]
     fn __aexit__<'py>(slf: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         let reason = _exception.iter().next();
-        slf.py().import("shmvar._aio")?.call_method1("leave", (slf, reason))
+        slf.py().import("shmvar._line")?.call_method1("leave", (slf, reason))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -158,11 +158,21 @@ impl PyLock {
         _Turn(Mutex::default())
     }
 
-    fn _try(&self, py: Python<'_>, task: u64, turn: &_Turn) -> PyResult<bool> {
+    /// The segment's id and the lock's name: the same through whatever handle.
+    fn _what(&self, py: Python<'_>) -> PyResult<(Py<PyBytes>, Py<PyAny>)> {
+        Ok((PyBytes::new(py, &self.inner().id()).unbind(), convert::index_object(py, &self.name)?))
+    }
+
+    /// `again`: only where the task holds it already.
+    #[pyo3(signature = (task, turn, again = false))]
+    fn _try(&self, py: Python<'_>, task: u64, turn: &_Turn, again: bool) -> PyResult<bool> {
         let (patience, segment) = (PyPatience::new(py, self.inner().key()), self.inner());
+        let att = segment.for_change().map_err(|error| self.error(py, error))?;
+        if again {
+            return Ok(att.take_again(&self.name.as_index(), segment.task(task)));
+        }
         // Who holds it may wait for the interpreter.
         let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
-        let att = segment.for_change().map_err(|error| self.error(py, error))?;
         let taken = att.try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &patience);
         let taken = taken.map_err(|error| patience.error(error))?;
         if taken {

@@ -9,6 +9,7 @@ use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::lock::PyLock;
 use crate::py::patience::PyPatience;
 use crate::py::together::{self, Given};
+use crate::segment::lock_watch::Glance;
 use crate::segment::wander::Wander;
 use crate::segment::{Condition, Patience, Segment, Stuck};
 use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
@@ -444,6 +445,21 @@ impl PySegment {
         let marked = self.inner.attachment().and_then(|att| att.mark_watched(&name, lock, &patience));
         let (version, left) = marked.map_err(|error| patience.error(error))?;
         Ok((version, left.map(|nanos| nanos as f64 * 1e-9)))
+    }
+
+    /// For each of these locks, whose wake words are marked before: may a try come to something now?
+    fn _may_try<'py>(&self, names: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
+        let (py, found) = (names.py(), PyList::empty(names.py()));
+        let att = self.inner.attachment().map_err(|error| self.error(py, error))?;
+        let (patience, mut glance) = (self.patience(py), Glance::new(att));
+        for name in names {
+            match glance.may_try(&convert::index(&name)?, &patience) {
+                Err(error @ Error::Interrupted) => return Err(patience.error(error)),
+                // What is wrong with a lock is for who tries.
+                may => found.append(may.unwrap_or(true))?,
+            }
+        }
+        Ok(found)
     }
 
     fn _late(&self, index: &Bound<'_, PyAny>, lock: bool, seconds: Option<f64>) -> PyResult<()> {

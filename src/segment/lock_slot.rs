@@ -112,17 +112,22 @@ impl Attachment {
         Ok(lives && self.life_of(number) == owner)
     }
 
-    /// Does a living process hold this lock?
-    pub fn is_locked(&self, name: &Index<'_>, patience: &dyn Patience) -> Result<bool> {
-        name.check()?;
+    /// What a lock's slot says, read without the writer lock. `None`: it has none, and is free.
+    pub(super) fn lock_seen(&self, name: &Index<'_>, patience: &dyn Patience) -> Result<Option<LockWord>> {
         let mut scratch = Scratch::new();
-        let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, patience)? else { return Ok(false) };
+        let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, patience)? else { return Ok(None) };
         let lock = match found.content.kind() {
             Kind::Inline => LockWord::from_slot_words([found.content.rest[1], found.content.rest[2]]),
             Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes),
             _ => None,
         };
-        let owner = lock.ok_or_else(|| Error::corrupt("a lock"))?.owner;
+        lock.map(Some).ok_or_else(|| Error::corrupt("a lock"))
+    }
+
+    /// Does a living process hold this lock?
+    pub fn is_locked(&self, name: &Index<'_>, patience: &dyn Patience) -> Result<bool> {
+        name.check()?;
+        let Some(LockWord { owner, .. }) = self.lock_seen(name, patience)? else { return Ok(false) };
         // A reader that may not look at the lock object takes him for alive.
         let lives = |owner| self.lives(owner).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) });
         Ok(owner != NOBODY && lives(owner)?)

@@ -118,7 +118,7 @@ impl Attachment {
         patience: &dyn Patience,
     ) -> Result<bool> {
         name.check()?;
-        if self.holds_some.load(Ordering::Relaxed) && self.held.lock().again(name, who) {
+        if self.take_again(name, who) {
             return Ok(true);
         }
         let began = timeout.map(|_| Instant::now());
@@ -193,10 +193,16 @@ impl Attachment {
         Ok(())
     }
 
+    /// Takes a lock once more, if `who` holds it.
+    #[inline]
+    pub fn take_again(&self, name: &Index<'_>, who: Who) -> bool {
+        self.holds_some.load(Ordering::Relaxed) && self.held.lock().again(name, who)
+    }
+
     /// One try, for who waits in his own way. The writer lock is waited for shortly: he has others to serve.
     pub fn try_lock_of(&self, name: &Index<'_>, who: Who, turn: &mut Turn, patience: &dyn Patience) -> Result<bool> {
         name.check()?;
-        if self.holds_some.load(Ordering::Relaxed) && self.held.lock().again(name, who) {
+        if self.take_again(name, who) {
             return Ok(true);
         }
         let until = Until::new(Instant::now().checked_add(ONE_TRY), patience);

@@ -25,6 +25,8 @@ mod info;
 mod leaf;
 mod limit;
 mod lock_slot;
+#[cfg(feature = "python")]
+pub mod lock_watch;
 pub mod locks;
 mod look;
 mod membership;
