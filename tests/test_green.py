@@ -1,5 +1,7 @@
 """Programs whose threads are greenlets (gevent, eventlet): each test in a process of its own, for patching is for good."""
 
+import concurrent.futures
+import socket
 import time
 
 import helpers
@@ -57,7 +59,6 @@ def request():
             sleep(0.001)
             s["stock"] = n + 1
 join([spawn(request) for _ in range(40)])
-assert s.info().locks == {}
 """
 
 PATCHED = {
@@ -75,7 +76,7 @@ def test_greenlets_of_two_processes_exclude_one_another(seg, key, green, how):
     drop, code = green.program(f"{after}\n{TOTAL}", before)
     programs = [helpers.subprocess.Popen(helpers.command(code, key, drop=drop)) for _ in range(2)]
     assert [program.wait(90) for program in programs] == [0, 0]
-    assert seg["stock"] == 2 * 40 * 5
+    assert seg["stock"] == 2 * 40 * 5 and seg.info().locks == {}
 
 
 def test_threads_that_are_greenlets_exclude_one_another(seg, key, green):
@@ -323,7 +324,6 @@ def test_a_kill_that_comes_while_a_release_waits_is_raised_once_it_has_let_go(se
     sleep(0.1)
     assert not outcome
     print("waits", flush=True)
-    join([spawn(sys.stdin.readline)] if False else [])
     while len(outcome) < 2:
         sleep(0.01)
     assert outcome == ["killed", "let go"], outcome
@@ -375,4 +375,105 @@ def test_a_thousand_greenlets_that_wait_for_one_lock_cost_little(seg, key, green
     print((time.process_time() - cpu) / (time.monotonic() - began))
     join(waiting)
     """
-    assert float(green(code, key).stdout) < 0.5
+    # 3 % on an idle machine; 12 % where each of them looks.
+    assert float(green(code, key).stdout) < 0.08
+
+
+def test_greenlets_stand_in_line_and_whoever_leaves_it_leaves_it_whole(key, green):
+    code = """
+    s = shmvar.attach(key)
+    served = []
+    def work(number, timeout=None):
+        try:
+            with s.lock("a", timeout=timeout):
+                served.append(number)
+                sleep(0)
+        except (shmvar.WaitTimeoutError, Killed):
+            served.append(-number)
+    for victims in ([], [0], [1], [5], [0, 1], [0, 5], [0, 1, 2, 3, 4, 5]):
+        served.clear()
+        with s.lock("a"):
+            all = []
+            for number in range(6):
+                all.append(spawn(work, number, 0.05 if victims == [1] and number == 1 else None))
+                sleep(0.002)
+            sleep(0.05)
+            for victim in victims:
+                kill(all[victim])
+            sleep(0.02)
+        rest = [each for number, each in enumerate(all) if number not in victims]
+        with Timeout(30):
+            join(rest)
+        assert [n for n in served if n not in victims and -n not in victims] == [
+            n for n in range(6) if n not in victims], (victims, served)
+        assert not s.lock("a").locked()
+    from shmvar import _green
+    assert not _green._lines
+    s.destroy()
+    """
+    green(code, key)
+
+
+def test_the_next_in_line_is_told_of_a_release_and_need_not_look(key, green):
+    """With a look every 10 ms or so for each of them it takes 2 s."""
+    code = """
+    s = shmvar.attach(key)
+    def work():
+        with s.lock("a"):
+            sleep(0)
+    def took():
+        with s.lock("a"):
+            all = [spawn(work) for _ in range(200)]
+            sleep(0.3)
+            began = time.monotonic()
+        join(all)
+        return time.monotonic() - began
+    print(min(took() for _ in range(3)))
+    s.destroy()
+    """
+    assert float(green(code, key).stdout) < 1
+
+
+# --- a server
+
+
+APPLICATION = """
+import time
+import shmvar
+segment = shmvar.attach({key!r})
+def application(environ, start_response):
+    with segment.lock("n", timeout=30):
+        n = segment["n"]
+        time.sleep(0.005)
+        segment["n"] = n + 1
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preloaded"])
+def test_requests_of_gunicorn_exclude_one_another(seg, key, tmp_path, preload):
+    pytest.importorskip("gevent")
+    pytest.importorskip("gunicorn")
+    seg["n"] = 0
+    (tmp_path / "app.py").write_text(APPLICATION.format(key=key))
+    path = str(tmp_path / "socket")
+    command = [helpers.sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "2", "-b", f"unix:{path}", *preload]
+    server = helpers.subprocess.Popen([*command, "app:application"], cwd=tmp_path, stderr=helpers.subprocess.DEVNULL)
+    try:
+        helpers.until(lambda: helpers.os.path.exists(path), 60, "the server")
+
+        def request():
+            with socket.socket(socket.AF_UNIX) as it:
+                it.settimeout(60)
+                it.connect(path)
+                it.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                got = b"".join(iter(lambda: it.recv(4096), b""))
+                return got.endswith(b"ok")
+
+        with concurrent.futures.ThreadPoolExecutor(40) as pool:
+            assert all(pool.map(lambda _: request(), range(120)))
+        assert seg["n"] == 120
+    finally:
+        server.terminate()
+        server.wait(40)

@@ -1,15 +1,17 @@
 //! What the program takes for a thread: one of the system's or, under gevent and eventlet, a greenlet of one; and sleeping so
 //! that the other greenlets of the thread run meanwhile.
 
+use crate::key::Index;
+use crate::py::convert;
 use crate::segment::Segment;
 use crate::segment::attachment::Attachment;
 use crate::segment::holds::Who;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::sync::{MutexExt, PyOnceLock};
-use pyo3::types::{PyCFunction, PyDict};
+use pyo3::types::{PyBytes, PyCFunction, PyDict};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Mutex, Weak};
 
 /// Where `threading.get_ident` is looked up each time, and what it is where nobody has patched it.
 struct Threads {
@@ -94,7 +96,7 @@ impl Drop for _Keeper {
 
 /// Before a greenlet takes a lock: it shall be let go if the greenlet ends without doing so.
 #[cold]
-pub fn keep(py: Python<'_>, who: Who, attachment: &Arc<Attachment>) -> PyResult<()> {
+pub fn keep(py: Python<'_>, who: Who, attachment: &Attachment) -> PyResult<()> {
     static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let local = LOCAL.get_or_try_init(py, || py.import("threading")?.getattr("local")?.call0().map(Bound::unbind))?;
     let local = local.bind(py);
@@ -112,18 +114,45 @@ pub fn keep(py: Python<'_>, who: Who, attachment: &Arc<Attachment>) -> PyResult<
         }
     };
     let mut attachments = kept.get().attachments.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
-    if !attachments.iter().any(|weak| std::ptr::eq(weak.as_ptr(), Arc::as_ptr(attachment))) {
+    if !attachments.iter().any(|weak| std::ptr::eq(weak.as_ptr(), attachment)) {
         attachments.retain(|weak| weak.strong_count() > 0);
-        attachments.push(Arc::downgrade(attachment));
+        attachments.push(attachment.downgrade());
     }
     Ok(())
+}
+
+fn is_loaded(py: Python<'_>) -> PyResult<bool> {
+    Ok(loaded(py, "gevent.monkey")?.is_some() || loaded(py, "eventlet.patcher")?.is_some())
+}
+
+/// A place in line with this thread's greenlets that wait for the same lock. `None`: it has none, as for [`sleeper`].
+#[cold]
+pub fn place<'py>(py: Python<'py>, segment: &Segment, name: &Index<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if !is_loaded(py)? {
+        return Ok(None);
+    }
+    let what = (PyBytes::new(py, &segment.id()), convert::index_object(py, &name.to_owned())?);
+    let found = py.import("shmvar._green")?.getattr("place")?.call1(what)?;
+    Ok((!found.is_none()).then_some(found))
+}
+
+/// A lock was let go, perhaps by a greenlet: the first one in line looks at once.
+#[inline]
+pub fn released(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult<()> {
+    if AMONG_GREENLETS.load(Ordering::Relaxed) { tell(py, segment, name) } else { Ok(()) }
+}
+
+#[cold]
+fn tell(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult<()> {
+    let what = (PyBytes::new(py, &segment.id()), convert::index_object(py, &name.to_owned())?);
+    py.import("shmvar._green")?.getattr("released")?.call1(what).map(drop)
 }
 
 /// What sleeps and lets other greenlets of this thread run. `None`: there are none, or the program did not ask for that.
 /// `strictly`: in the hub, too, where it is an error.
 #[cold]
 pub fn sleeper(py: Python<'_>, strictly: bool) -> PyResult<Option<Bound<'_, PyAny>>> {
-    if loaded(py, "gevent.monkey")?.is_none() && loaded(py, "eventlet.patcher")?.is_none() {
+    if !is_loaded(py)? {
         return Ok(None);
     }
     let found = py.import("shmvar._green")?.getattr("sleeper")?.call1((strictly,))?;

@@ -5,7 +5,7 @@ use crate::key::IndexBuf;
 use crate::py::convert;
 use crate::py::errors;
 use crate::py::green;
-use crate::py::patience::{Attached, Determined, PyPatience};
+use crate::py::patience::{Attached, Determined, InLine, PyPatience};
 use crate::py::segment::PySegment;
 use crate::py::together::not_let_go;
 use crate::segment::Segment;
@@ -59,13 +59,17 @@ impl PyLock {
         if who.greenlet != 0 {
             green::keep(py, who, &att)?;
         }
-        let taken = att.acquire_lock(&name, who, timeout, &Attached(&patience, segment));
+        let waits = InLine::new(Attached(&patience, segment), name);
+        let taken = att.acquire_lock(&name, who, timeout, &waits);
+        let left = waits.leave();
         let taken = taken.map_err(|error| patience.error(error))?;
-        if taken && segment.detached() {
+        if taken && (left.is_err() || segment.detached()) {
             // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
             let _ = att.release_lock(&name, who, &Determined::new(py));
+            left?;
             return Err(self.error(py, Error::Detached));
         }
+        left?;
         Ok(taken)
     }
 
@@ -75,7 +79,7 @@ impl PyLock {
         let determined = Determined::new(py);
         let released = att.release_lock(&self.name.as_index(), who, &determined);
         if determined.end(released.map_err(|error| self.error(py, error)))? {
-            return Ok(());
+            return green::released(py, self.inner(), &self.name.as_index());
         }
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
         Err(PyRuntimeError::new_err(text))

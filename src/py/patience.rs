@@ -21,6 +21,8 @@ const LONGEST: Duration = Duration::from_millis(10);
 const PER_SLEEPER: Duration = Duration::from_micros(100);
 /// A lock is reserved for longer than this.
 const LONGEST_OF_MANY: Duration = Duration::from_millis(80);
+/// Who stands in line behind another one looks so often whether his handle was detached.
+const BEHIND: Duration = Duration::from_secs(5);
 /// What is mostly over at once is waited for so long in the thread itself.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -43,33 +45,57 @@ impl Sleeper {
 
     /// `strictly`: the call waits for what a greenlet of its own thread may have to do.
     fn sleep(&self, py: Python<'_>, nap: &Nap<'_>, strictly: bool) {
-        let began = self.began.get().unwrap_or_else(|| {
-            let now = Instant::now();
-            self.began.set(Some(now));
-            now
-        });
-        let sleep = match green::sleeper(py, strictly) {
-            Ok(Some(_)) if nap.is_short() && began.elapsed() < AT_ONCE => {
-                return py.detach(|| nap.sleep_within(AT_ONCE));
+        match green::sleeper(py, strictly) {
+            Ok(Some(_)) if nap.is_short() && self.waited() < AT_ONCE => py.detach(|| nap.sleep_within(AT_ONCE)),
+            Ok(Some(sleep)) => {
+                self.poll(py, nap, |pause, _| sleep.call1((pause.as_secs_f64(),)).map(|_| false));
             }
-            Ok(Some(sleep)) => sleep,
-            Ok(None) => return py.detach(|| nap.sleep()),
-            Err(error) => return self.raise(py, error),
+            Ok(None) => py.detach(|| nap.sleep()),
+            Err(error) => self.raise(py, error),
+        }
+    }
+
+    /// In line with the greenlets of its thread that wait for the same lock.
+    fn wait_in_line(&self, py: Python<'_>, nap: &Nap<'_>, place: &Bound<'_, PyAny>) {
+        let wait = |pause: Duration, left: Duration| {
+            place.call_method1("wait", (pause.as_secs_f64(), left.as_secs_f64()))?.extract()
         };
-        static SLEEPERS: AtomicU32 = AtomicU32::new(0);
-        let (many, now) = (PER_SLEEPER * (SLEEPERS.fetch_add(1, Ordering::Relaxed) + 1), Instant::now());
+        match place.call_method0("first").and_then(|first| first.extract()) {
+            Ok(true) => self.poll(py, nap, wait),
+            Ok(false) => {
+                if let Err(error) = wait(Duration::ZERO, nap.limit_beyond(BEHIND)) {
+                    self.raise(py, error);
+                }
+                // As the first one it begins anew.
+                self.began.set(None);
+            }
+            Err(error) => self.raise(py, error),
+        }
+    }
+
+    /// How long this call has slept and looked.
+    fn waited(&self) -> Duration {
+        let began = self.began.get().unwrap_or_else(Instant::now);
+        self.began.set(Some(began));
+        began.elapsed()
+    }
+
+    /// Looks whether a nap is over, with pauses between; `wait` makes one, told how long it may be at most: was it woken?
+    fn poll(&self, py: Python<'_>, nap: &Nap<'_>, mut wait: impl FnMut(Duration, Duration) -> PyResult<bool>) {
+        static POLLS: AtomicU32 = AtomicU32::new(0);
+        let (many, now) = (PER_SLEEPER * (POLLS.fetch_add(1, Ordering::Relaxed) + 1), Instant::now());
         let longest = LONGEST.max(many.min(LONGEST_OF_MANY));
-        let mut slept = Ok(());
-        while slept.is_ok() {
-            let pause = (began.elapsed() / PER_WAITED).clamp(PAUSE, longest);
+        let mut woken = Ok(false);
+        while matches!(woken, Ok(false)) && !nap.is_over() {
+            let pause = (self.waited() / PER_WAITED).clamp(PAUSE, longest);
             let left = nap.limit_beyond(pause).saturating_sub(now.elapsed());
-            if left.is_zero() || nap.is_over() {
+            if left.is_zero() {
                 break;
             }
-            slept = sleep.call1((pause.min(left).as_secs_f64(),)).map(drop);
+            woken = wait(pause.min(left), left);
         }
-        SLEEPERS.fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = slept {
+        POLLS.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = woken {
             self.raise(py, error);
         }
     }
@@ -185,5 +211,66 @@ impl Patience for Attached<'_, '_> {
     fn interrupted(&self) -> Result<()> {
         self.0.interrupted()?;
         self.1.attachment().map(drop)
+    }
+}
+
+/// The same for a named lock: those of one thread's greenlets that wait for it stand in line, and only the first one looks.
+pub struct InLine<'a, 'py> {
+    attached: Attached<'a, 'py>,
+    name: Index<'a>,
+    place: RefCell<Option<Py<PyAny>>>,
+}
+
+impl<'a, 'py> InLine<'a, 'py> {
+    /// For one call.
+    pub fn new(attached: Attached<'a, 'py>, name: Index<'a>) -> Self {
+        InLine { attached, name, place: RefCell::new(None) }
+    }
+
+    fn place(&self) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = self.attached.0.py;
+        if let Some(place) = &*self.place.borrow() {
+            return Ok(Some(place.bind(py).clone()));
+        }
+        let place = green::place(py, self.attached.1, &self.name)?;
+        *self.place.borrow_mut() = place.clone().map(Bound::unbind);
+        Ok(place)
+    }
+
+    /// Leaves the line. An error: what a signal handler raised; it has left all the same.
+    #[inline]
+    pub fn leave(&self) -> PyResult<()> {
+        match self.place.take() {
+            Some(place) => {
+                let (place, py) = (place, self.attached.0.py);
+                place
+                    .call_method0(py, "leave")
+                    .or_else(|error| place.call_method0(py, "leave").and(Err(error)))
+                    .map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Patience for InLine<'_, '_> {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.attached.outside(slow);
+    }
+
+    fn sleep(&self, nap: &Nap<'_>) {
+        if nap.is_short() {
+            return self.attached.sleep(nap);
+        }
+        let patience = self.attached.0;
+        match self.place() {
+            Ok(Some(place)) => patience.sleeper.wait_in_line(patience.py, nap, &place),
+            Ok(None) => self.attached.sleep(nap),
+            Err(error) => patience.sleeper.raise(patience.py, error),
+        }
+    }
+
+    fn interrupted(&self) -> Result<()> {
+        self.attached.interrupted()
     }
 }
