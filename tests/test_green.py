@@ -414,24 +414,56 @@ def test_greenlets_stand_in_line_and_whoever_leaves_it_leaves_it_whole(key, gree
     green(code, key)
 
 
-def test_the_next_in_line_is_told_of_a_release_and_need_not_look(key, green):
-    """With a look every 10 ms or so for each of them it takes 2 s."""
+def test_who_is_first_once_the_first_one_has_left_looks_for_what_others_let_go(seg, key, green, children):
+    hold = """
+    s = shmvar.attach(key)
+    s.lock('a').acquire()
+    print('go', flush=True)
+    sys.stdin.readline()
+    s.lock('a').release()
+    sys.stdin.read()
+    """
+    children.append(helpers.start(hold, key))
     code = """
     s = shmvar.attach(key)
     def work():
         with s.lock("a"):
-            sleep(0)
-    def took():
+            pass
+    first, second = spawn(work), spawn(work)
+    sleep(0.05)
+    kill(first)
+    sleep(0.05)
+    print("killed", flush=True)
+    with Timeout(4):  # who is not told that he is the first one looks after 5 s
+        join([second])
+    """
+    drop, code = green.program(code)
+    waiter = helpers.start(code, key, drop=drop)
+    children.append(waiter)
+    children[0].stdin.write("\n")
+    children[0].stdin.flush()
+    assert waiter.wait(30) == 0
+
+
+def test_the_next_in_line_is_told_of_a_release_and_need_not_look(key, green):
+    """It has come to look every 10 ms by then: not within some turns of the hub."""
+    code = """
+    s = shmvar.attach(key)
+    served = []
+    def work():
         with s.lock("a"):
-            all = [spawn(work) for _ in range(200)]
-            sleep(0.3)
-            began = time.monotonic()
-        join(all)
-        return time.monotonic() - began
-    print(min(took() for _ in range(3)))
+            served.append(1)
+    for turn in range(10):
+        with s.lock("a"):
+            it = spawn(work)
+            sleep(0.06)
+        for _ in range(20):
+            sleep(0)
+        assert len(served) == turn + 1
+        join([it])
     s.destroy()
     """
-    assert float(green(code, key).stdout) < 1
+    green(code, key)
 
 
 # --- a server

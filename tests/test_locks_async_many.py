@@ -98,6 +98,33 @@ def test_tasks_are_served_in_the_order_in_which_they_came(seg):
     assert order == list(range(50))
 
 
+def test_the_next_one_is_told_of_a_release_and_is_the_only_one(seg):
+    """Within some turns of the loop: no thread has to look first."""
+    lock = Counting(seg.lock("m"))
+    served = []
+
+    async def job(number):
+        async with lock:
+            served.append(number)
+            await asyncio.sleep(0.005)
+
+    async def main():
+        await lock.__aenter__()
+        tasks = []
+        for number in range(10):
+            tasks.append(asyncio.create_task(job(number)))
+            await asyncio.sleep(0)
+        await lock.__aexit__()
+        for number in range(10):
+            for _ in range(8):
+                await asyncio.sleep(0)
+            assert served == list(range(number + 1))
+            await tasks[number]
+        await asyncio.gather(*tasks)
+
+    run(main())
+
+
 def used():
     """Seconds of processor time of this process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)

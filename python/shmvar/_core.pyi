@@ -386,7 +386,8 @@ class Lock:
     """A lock shared by every process on a segment, from `Segment.lock`.
 
     `with segment.lock("accounts"):` holds it; `async with` too, for the running task. Re-entrant in a thread, and in
-    a task with `async with`; two tasks of one thread that use plain `with` are one thread to it, and both get in. The
+    a task with `async with`; two tasks of one thread that use plain `with` are one thread to it, and both get in. What
+    `threading.get_ident` tells apart are threads to it: greenlets, where gevent or eventlet has patched it. The
     lock of a process or thread that died is handed on within 0.1 s of the system letting go of it. A forked child does
     not own its parent's locks. Detaching the handle lets go of what was taken through it. Through a read-only handle
     it cannot be taken.

@@ -115,8 +115,8 @@ async def enter(lock: Lock) -> Lock:
     task, turn, loop = _task(), lock._turn(), asyncio.get_running_loop()
     deadline = None if lock.timeout is None else loop.time() + lock.timeout
     name, line = _line(lock, loop)
-    # Behind those who came before, unless it holds the lock already. (Whose time is up at once tries once.)
-    if lock._try(task, turn, line is not None and lock.timeout != 0):
+    # Behind those who came before, unless it holds the lock already.
+    if lock._try(task, turn, line is not None):
         return lock
     if line is None:
         line = _lines[name] = _Line(loop)
