@@ -1,4 +1,4 @@
-"""Programs whose threads are greenlets (gevent, eventlet): each test in a process of its own, for patching is for good."""
+"""Programs whose threads are greenlets (gevent, eventlet), each in a process of its own: patching is for good."""
 
 import concurrent.futures
 import socket
@@ -28,6 +28,7 @@ def kill(it): it.kill()
 Killed = greenlet.GreenletExit
 def native(function, *args): return eventlet.tpool.execute(function, *args)
 """
+HOLD = "s = shmvar.attach(key); s.lock('a').acquire(); print('go', flush=True); sys.stdin.read()"
 LIBRARIES = {"gevent": GEVENT, "eventlet": EVENTLET}
 
 
@@ -64,7 +65,10 @@ join([spawn(request) for _ in range(40)])
 PATCHED = {
     "before shmvar is imported": ("patch()", ""),
     "after it": ("import shmvar", "patch()"),
-    "after its first lock": ("import shmvar", "s = shmvar.attach(key); s.lock('stock').acquire(); patch(); s.lock('stock').release()"),
+    "after its first lock": (
+        "import shmvar",
+        "lock = shmvar.attach(key).lock('stock'); lock.acquire(); patch(); lock.release()",
+    ),
     "threads alone": ("patch(thread=True)", ""),
 }
 
@@ -199,7 +203,7 @@ def test_a_greenlet_a_thread_of_the_pool_and_the_hub_s_thread_are_three(seg, key
 
 
 def test_f60_other_greenlets_run_while_one_waits_for_a_lock_or_a_change(seg, key, green, children):
-    child = helpers.start("s = shmvar.attach(key); s.lock('a').acquire(); print('go', flush=True); sys.stdin.read()", key)
+    child = helpers.start(HOLD, key)
     children.append(child)
     code = """
     s = shmvar.attach(key)
@@ -362,7 +366,7 @@ def test_f5_ctrl_c_ends_the_wait_of_the_greenlet_in_which_the_program_began(seg,
 
 
 def test_a_thousand_greenlets_that_wait_for_one_lock_cost_little(seg, key, green, children):
-    child = helpers.start("s = shmvar.attach(key); s.lock('a').acquire(); print('go', flush=True); sys.stdin.read()", key)
+    child = helpers.start(HOLD, key)
     children.append(child)
     code = """
     s = shmvar.attach(key)

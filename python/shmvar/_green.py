@@ -55,7 +55,7 @@ def sleeper(strictly: bool) -> Callable[[float], object] | None:
 class Place:
     """A greenlet's place in the line of those of its thread that wait for one lock, in the order in which they came.
 
-    Only the first one looks for the lock. Whoever is it leaves the line with the lock or without, and rings the next one.
+    Only the first one looks for the lock. Whoever is it leaves with the lock or without, and rings the next one.
     """
 
     def __init__(self, name: tuple[int, bytes, int | str], library: _Library) -> None:

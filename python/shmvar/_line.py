@@ -154,7 +154,8 @@ async def enter(lock: Lock) -> Lock:
 async def leave(lock: Lock, reason: type[BaseException] | None = None) -> None:
     """The end of `async with lock`."""
     if reason is GeneratorExit:
-        # A coroutine that is closed, or collected, unfinished: outside of its task, perhaps of any loop. The lock knows it.
+        # A coroutine that is closed, or collected, unfinished: outside of its task, perhaps of any loop. The lock knows
+        # the task.
         lock._release(None)
         return
     _, line = _line(lock, asyncio.get_running_loop())
