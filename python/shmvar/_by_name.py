@@ -15,12 +15,15 @@ import operator as operator
 import pathlib as pathlib
 import pickle as pickle  # which shows what `_pickle` imports by name
 import sys as sys
+import threading as threading
 import uuid as uuid
 
 from shmvar import _aio as _aio
 from shmvar import _arrays as _arrays
 from shmvar import _core as _core
 from shmvar import _errors as _errors
+from shmvar import _green as _green
+from shmvar import _line as _line
 from shmvar import _views as _views
 
 with contextlib.suppress(ImportError):  # arrays come from programs that have it

@@ -451,7 +451,7 @@ impl PySegment {
     fn _may_try<'py>(&self, names: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
         let (py, found) = (names.py(), PyList::empty(names.py()));
         let att = self.inner.attachment().map_err(|error| self.error(py, error))?;
-        let (patience, mut glance) = (self.patience(py), Glance::new(att));
+        let (patience, mut glance) = (self.patience(py), Glance::new(&att));
         for name in names {
             match glance.may_try(&convert::index(&name)?, &patience) {
                 Err(error @ Error::Interrupted) => return Err(patience.error(error)),
