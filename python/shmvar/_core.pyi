@@ -413,6 +413,8 @@ class Lock:
 
         Raises:
             ReadOnlyError: through a read-only handle.
+            SegmentFullError: as many locks are held as a segment of this size may have: one for each KiB of `size`, at
+                least 1,024.
             SegmentBusyError: a stopped process has held the segment itself up for 10 s.
         """
 

@@ -99,6 +99,8 @@ pub struct Attachment {
     pub held: ForkMutex<Held>,
     /// False: this process holds none, and `held` need not be asked. Stored under its mutex.
     pub holds_some: AtomicBool,
+    /// So many locks may be taken before those that are held are counted again. Under the writer lock.
+    pub locks_unasked: AtomicU64,
     /// When the writer lock is let go: wake whoever waits for anything.
     pub ring_later: AtomicBool,
     /// Pins of this process.

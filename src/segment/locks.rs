@@ -245,7 +245,10 @@ impl Attachment {
             let me = self.life_of(writer.me);
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
             let Spot::Taken(_, content) = place.spot else {
-                if let Some(must) = self.wants_room(&place, in_vain)? {
+                if !writer.may_lock(&place)? {
+                    drop(writer);
+                    self.make_room_for_lock(patience)?;
+                } else if let Some(must) = self.wants_room(&place, in_vain)? {
                     drop(writer);
                     let _inside = self.enter();
                     let (name, key) = (Name::of_lock(name), self.identity.hash_key);

@@ -24,6 +24,7 @@ pub mod holds;
 mod info;
 mod leaf;
 mod limit;
+mod lock_room;
 mod lock_slot;
 #[cfg(feature = "python")]
 pub mod lock_watch;

@@ -347,6 +347,7 @@ pub fn assemble(
         has_chores: AtomicBool::new(false),
         held: ForkMutex::new(Held::default()),
         holds_some: AtomicBool::new(false),
+        locks_unasked: AtomicU64::new(0),
         ring_later: AtomicBool::new(false),
         pins: ForkMutex::new(Default::default()),
         looked_after: AtomicU32::new(0),
