@@ -87,9 +87,28 @@ impl fmt::Display for Error {
             Error::Detached => f.write_str("the handle is detached: attach again"),
             Error::Interrupted => f.write_str("interrupted"),
             Error::Pickle(error) => write!(f, "{error}"),
-            Error::System { action, source } => write!(f, "{action}: {source}"),
+            Error::System { action, source } => {
+                write!(f, "{action}: {source}")?;
+                match source.raw_os_error().and_then(remedy) {
+                    Some(remedy) => write!(f, "; {remedy}"),
+                    None => Ok(()),
+                }
+            }
         }
     }
+}
+
+/// What helps where the system refused for a reason of its own.
+fn remedy(errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        libc::EMFILE => "this process has as many descriptors open as it may: close some, or raise `ulimit -n`",
+        libc::ENFILE => "the machine has as many files open as it may: close some, or raise fs.file-max",
+        libc::EROFS => "it is mounted read-only: mount -o remount,rw /dev/shm",
+        libc::EOPNOTSUPP => "segments need a tmpfs at /dev/shm, which can reserve and give back pages (ramfs cannot)",
+        libc::EFBIG => "this process may not write so far into a file: raise `ulimit -f`",
+        libc::ENOLCK => "the kernel has no memory, or this control group no room, for one more lock",
+        _ => return None,
+    })
 }
 
 impl std::error::Error for Error {

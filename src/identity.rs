@@ -45,12 +45,25 @@ impl<'a> Unverified<'a> {
         u64::from_le_bytes(self.bytes(offset))
     }
 
+    /// Is all of it as we wrote it, but for the first bytes?
+    fn is_ours_but_for_the_magic(&self) -> bool {
+        let Some(identity) = self.0.get(..IDENTITY_LEN) else { return false };
+        let mut bytes: [u8; IDENTITY_LEN] = identity.try_into().expect("so long");
+        bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
+        self.u64(240) == hash::of_bytes(CHECK_KEY, &bytes[..240])
+    }
+
     /// Believes it, or says why not. `name` is for the message.
     pub fn finalize(self, name: &str, status: &Status) -> Result<Identity> {
         let foreign = |text: String| Err(Error::Incompatible(format!("{name}: {text}; nothing was written to it")));
         // Any object may sit at our name: a short one, or one that is not ours.
         if self.0.len() < IDENTITY_LEN || self.bytes(0) != MAGIC {
             let start = &self.0[..self.0.len().min(8)];
+            if self.is_ours_but_for_the_magic() {
+                return Err(Error::corrupt(format_args!(
+                    "{name}, identity: it begins with {start:02x?}, expected {MAGIC:02x?}"
+                )));
+            }
             return foreign(format!("not a shmvar segment ({} bytes, begins with {start:02x?})", status.size));
         }
         // Fixed at creation by whichever build made it.

@@ -59,6 +59,29 @@ impl Key {
     }
 }
 
+impl Key {
+    /// The key whose object has this name, where the name tells.
+    pub fn of_object_name(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix(PREFIX)?;
+        let key = match rest.split_at_checked(2)? {
+            ("i.", number) => Key::Int(number.parse().ok()?),
+            ("s.", text) => {
+                let mut bytes = Vec::with_capacity(text.len());
+                let mut parts = text.split('%');
+                bytes.extend(parts.next()?.bytes());
+                for part in parts {
+                    let (escaped, plain) = part.split_at_checked(2)?;
+                    bytes.push(u8::from_str_radix(escaped, 16).ok()?);
+                    bytes.extend(plain.bytes());
+                }
+                Key::text(&String::from_utf8(bytes).ok()?).ok()?
+            }
+            _ => return None,
+        };
+        (key.object_name() == name).then_some(key)
+    }
+}
+
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -247,6 +270,20 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn a_name_tells_the_key_unless_it_is_a_hash_or_no_keys() {
+        let texts = ["5", "a/b", "..", "é", "%41", "\u{1F600}", &"a".repeat(128)].map(|t| Key::text(t).unwrap());
+        for key in texts.into_iter().chain([0, -7, i64::MIN].map(Key::Int)) {
+            assert_eq!(Key::of_object_name(&key.object_name()), Some(key));
+        }
+        let others =
+            ["shmvar.i.+5", "shmvar.i.", "shmvar.s.", "shmvar.s.%4", "shmvar.s.a.b", "shmvar.s.%61", "shmvar.x", "5"];
+        let hashed = Key::text(&"é".repeat(64)).unwrap().object_name();
+        for name in others.into_iter().chain([&*hashed]) {
+            assert_eq!(Key::of_object_name(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub use crate::{
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
     segment::{
-        Condition, LockGuard, Number, Options, Patience, Plain, Report, Segment, SegmentInfo, VariableInfo, destroy,
-        exists, segments,
+        Condition, LockGuard, Number, Options, Patience, Plain, Report, Segment, SegmentInfo, Standing, VariableInfo,
+        destroy, exists, segments,
     },
 };

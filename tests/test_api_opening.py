@@ -23,6 +23,7 @@ PUBLIC = [
     "SegmentFullError",
     "SegmentInfo",
     "SegmentNotFoundError",
+    "SegmentSystemError",
     "UntrustedValueError",
     "VariableInfo",
     "WaitTimeoutError",
@@ -53,6 +54,7 @@ ALSO = {
     "UntrustedValueError": __import__("pickle").UnpicklingError,
     "DetachedError": ValueError,
     "WaitTimeoutError": TimeoutError,
+    "SegmentSystemError": OSError,
 }
 
 

@@ -47,6 +47,7 @@ from shmvar._errors import (
     SegmentExistsError,
     SegmentFullError,
     SegmentNotFoundError,
+    SegmentSystemError,
     WaitTimeoutError,
 )
 from shmvar._functions import (
@@ -98,6 +99,7 @@ __all__ = [
     "SegmentFullError",
     "SegmentInfo",
     "SegmentNotFoundError",
+    "SegmentSystemError",
     "UntrustedValueError",
     "VariableInfo",
     "WaitTimeoutError",

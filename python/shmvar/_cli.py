@@ -153,7 +153,7 @@ def _ls(args: argparse.Namespace) -> int:
         # Of locks only who attaches knows.
         print(_json([{name: value for name, value in info._asdict().items() if name != "locks"} for info in found]))
     elif found:
-        titles = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED")
+        titles = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED", "STATE")
         _table(titles, map(_row, found))
     elif _terminal():
         print("no segments")
@@ -161,16 +161,14 @@ def _ls(args: argparse.Namespace) -> int:
 
 
 def _row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
-    sizes = (_size(info.used), _size(info.size), _size(info.resident))
+    what = repr(info.key) if info.key is not None else _line_of(f"/dev/shm/{info.name}")
     rights = (_owner(info.uid), f"{info.perm:03o}")
-    return (
-        repr(info.key),
-        str(info.count),
-        *sizes,
-        str(info.attached),
-        *rights,
-        _time(info.created_at, "minutes"),
-    )
+    state = info.state if info.why is None else _line_of(f"{info.state}: {info.why}")
+    if info.state != "usable":  # of its contents nothing is known
+        return (what, "-", "-", "-", _size(info.resident), "-", *rights, "-", state)
+    sizes = (_size(info.used), _size(info.size), _size(info.resident))
+    created = _time(info.created_at, "minutes")
+    return (what, str(info.count), *sizes, str(info.attached), *rights, created, state)
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -395,7 +393,7 @@ def _parser() -> argparse.ArgumentParser:
     named(remove, "KEY")
     named(remove, "INDEX", nargs="?")
 
-    ls = command("ls", _ls, "list the segments that this user can see")
+    ls = command("ls", _ls, "list the segments, and what else is at the names of segments")
     info = command("info", _info, "show a segment in numbers")
     named(info, "KEY")
 

@@ -353,10 +353,13 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def destroy(self) -> None:
         """Unlink the segment, if its key still means this very one.
 
-        A new `attach` gets a new, empty segment; those still attached keep this one until they detach.
+        A new `attach` gets a new, empty segment; those still attached keep this one until they detach. Where it was
+        destroyed before, nothing happens.
 
         Raises:
-            SegmentAccessError: it is another user's.
+            SegmentAccessError: it is another user's; or it cannot be reached from here: there is no /dev/shm, or not
+                the one where it was attached (after a chroot).
+            SegmentNotFoundError: it was renamed.
         """
 
     def check(self) -> CheckReport:
@@ -452,12 +455,18 @@ class Lock:
 class SegmentInfo:
     """A segment, in numbers. Sizes are bytes. It pickles, and may be a key of a dict.
 
-    From `shmvar.segments` it says less than from `Segment.info`: see `count`, `held`, `spare`, `locks`, `largest_put`.
+    From `shmvar.segments` it says less than from `Segment.info`: see `count`, `held`, `spare`, `locks`, `largest_put`;
+    and where `state` is not "usable", only `key`, `name`, `perm`, `uid` and `resident` say anything: the rest is 0.
     """
 
     @property
-    def key(self) -> int | str:
-        """The key it is attached by."""
+    def key(self) -> int | str | None:
+        """The key it is attached by.
+
+        Of what is no usable segment, from `shmvar.segments`, the key whose object has this name: `destroy` takes it.
+        None: this user may not look at it and it is another's, or it is no file but a link or directory, or the name is
+        no key's (or that of a long text key, which it does not tell).
+        """
 
     @property
     def name(self) -> str:
@@ -517,6 +526,18 @@ class SegmentInfo:
 
         From `shmvar.segments`, none.
         """
+
+    @property
+    def state(self) -> str:
+        """What it is, as far as is known without attaching it.
+
+        "usable": a segment. "damaged": one whose identity was changed, or that was cut short. "foreign": a file that is
+        no segment, or one of another format version. "refused": this user may not read it.
+        """
+
+    @property
+    def why(self) -> str | None:
+        """Why it is not usable; of a usable one, that it has more names than its own (hard links), or None."""
 
     def _asdict(self) -> dict[str, Any]:
         """Its properties, by name."""
@@ -650,21 +671,42 @@ def attach(
         SegmentAccessError: the system refuses, or it is another user's and sharing was not asked for.
         SegmentFullError: `size` is beyond what the memory file system can hold, or beyond the segment's reserve; or
             this process may take no more addresses, or make no file so long (`ulimit -v`, `-f`, `-l`).
-        SegmentBusyError: a living process holds it up, or 1024 processes are attached.
-        IncompatibleSegmentError, CorruptSegmentError: what is there is no segment, of another version, or damaged.
+        SegmentBusyError: a living process holds it up (stopped, or with a lease on the file), or 1024 processes are
+            attached.
+        IncompatibleSegmentError, CorruptSegmentError: what is there is no segment, of another version, or damaged. Says
+            how its owner gets rid of it.
+        SegmentSystemError: the system refused for a reason of its own: no descriptors, say.
     """
 
 def destroy(key: SupportsIndex | str) -> bool:
-    """Unlink the segment `key`. False: there was none."""
+    """Unlink the segment `key`. False: there was none.
+
+    Its owner, and root, can do that whatever it holds and whoever may read it: a segment that somebody damaged, and any
+    other file at its name, too (the name is the package's own). Only that one name is removed.
+
+    Raises:
+        SegmentAccessError: it is another user's; or there is no shared memory here (after a chroot), or read-only one.
+        IncompatibleSegmentError: what is there is no file but a link, directory, pipe or socket: it stays.
+        SegmentSystemError: the system refused for a reason of its own: no descriptors, say.
+    """
 
 def exists(key: SupportsIndex | str) -> bool:
-    """Is there a file under this key's name? It may be somebody else's, or no segment: `attach` says."""
+    """Is there a file under this key's name? It may be somebody else's, or no segment: `attach` says.
+
+    Raises:
+        SegmentAccessError: there is no shared memory here (after a chroot), or this user may not look.
+    """
 
 def segments() -> list[SegmentInfo]:
-    """Every segment that this user can see.
+    """Everything at the names of segments: what can be attached, and what cannot, with the reason (`state`, `why`).
 
+    Nothing is left out: what this user may not look at is there, too, with the facts that the directory tells to all.
     They are read, not attached, so less is known than `Segment.info` says: `count` includes variables that expired and
     that nobody has removed yet, `locks` is empty, `held` and `spare` are 0. `largest_put` goes by the limit alone.
+
+    Raises:
+        SegmentAccessError: there is no shared memory here (after a chroot), or this user may not list it.
+        SegmentSystemError: no descriptor is left to look.
     """
 
 def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:
@@ -672,7 +714,12 @@ def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:
 
 def _reattach(key: int | str, id: bytes, readonly: bool, trust: bool | None) -> Segment: ...
 def _segment_info(
-    key: int | str, name: str, words: list[int], halves: list[int], locks: list[tuple[int | str, int]]
+    key: int | str | None,
+    name: str,
+    words: list[int],
+    halves: list[int],
+    locks: list[tuple[int | str, int]],
+    state: tuple[str, str | None],
 ) -> SegmentInfo: ...
 def _variable_info(size: int, version: int, expires_in: int | None, kind: str) -> VariableInfo: ...
 def _check_report(counts: list[int]) -> CheckReport: ...

@@ -32,7 +32,7 @@ def examine(repair: bool) -> Facts:
     facts = machine.survey()
     objects: list[Facts] = []
     findings = list(of_machine(facts))
-    for seen in _survey():
+    for seen in () if "error" in facts["memory_file_system"] else _survey():
         objects.append(seen)
         findings += of_segment(seen, facts, repair) if seen["kind"] == "segment" else of_object(seen, repair)
     findings += of_logouts(objects, facts)
@@ -80,6 +80,9 @@ def of_segment(seen: Facts, facts: Facts, repair: bool) -> Iterator[Finding]:
         remedy = "shmvar doctor, by a user who may write to it" if repair else "shmvar doctor, without --no-fix"
         yield finding(level, about, f"{people} died, and nobody tidied up{where}", remedy)
     yield from of_check(about, seen, found)
+    if seen["links"] > 1:
+        text = f"it has {seen['links']} names: once it is destroyed, its memory stays until the others are removed, too"
+        yield finding("warning", about, text, f"find {machine.SHM} -samefile '{path}', and remove the others")
     limit = facts["limits"]["address_space"]
     if limit is not None and seen["length"] > limit // 2:
         text = f"it takes {seen['length']} bytes of addresses, and this process may use {limit} (ulimit -v)"
@@ -195,7 +198,7 @@ def of_object(seen: Facts, repair: bool) -> Iterator[Finding]:
     level = "problem" if ours else "warning"
     match seen["kind"]:
         case "damaged":
-            yield finding(level, path, seen["why"], f"nothing can be read from it: rm '{path}'")
+            yield finding(level, path, seen["why"], f"nothing can be read from it: shmvar remove KEY, or rm '{path}'")
         case "foreign":
             remedy = f"use the version of shmvar that made it; if it is nobody's, rm '{path}'"
             yield finding(level, path, f"{seen['why']}; nobody can attach a segment of its key", remedy)
@@ -234,7 +237,10 @@ def of_machine(facts: Facts) -> Iterator[Finding]:
         remedy = "mount -t tmpfs tmpfs /dev/shm -o mode=1777"
         yield finding("problem", about, f"there is no shared memory here: {files['error']}", remedy)
         return
-    if files["type"] not in ("tmpfs", None):
+    if files["type"] == "ramfs":
+        text = "it is not a memory file system but ramfs, which cannot reserve pages: no segment can be made"
+        yield finding("problem", about, text, "mount -t tmpfs tmpfs /dev/shm -o mode=1777")
+    elif files["type"] not in ("tmpfs", None):
         text = f"it is not a memory file system but {files['type']}: values go to a disk, and stay there"
         yield finding("warning", about, text, "mount -t tmpfs tmpfs /dev/shm -o mode=1777")
     if files["readonly"]:

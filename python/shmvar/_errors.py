@@ -45,6 +45,10 @@ class SegmentBusyError(Error, TimeoutError):
     errno = ETIMEDOUT
 
 
+class SegmentSystemError(Error, OSError):
+    """The system refused for a reason of its own, which `errno` says: no descriptors, no tmpfs. Nothing has changed."""
+
+
 class ReadOnlyError(Error, PermissionError):
     """A change through a read-only handle."""
 

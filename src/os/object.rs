@@ -4,6 +4,9 @@ use crate::error::{Error, Result};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// Where POSIX shared memory objects live on Linux.
 pub const DIR: &str = "/dev/shm";
@@ -52,12 +55,12 @@ impl Status {
     }
 }
 
-fn path(name: &str) -> String {
-    format!("{DIR}/{name}")
+fn path(name: impl AsRef<OsStr>) -> PathBuf {
+    [OsStr::new(DIR), name.as_ref()].iter().collect()
 }
 
 /// Opens by name; neither follows links nor waits for a pipe's other end.
-pub fn open(name: &str, write: bool) -> rustix::io::Result<OwnedFd> {
+pub fn open(name: impl AsRef<OsStr>, write: bool) -> rustix::io::Result<OwnedFd> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     fs::open(path(name), flags, Mode::empty())
@@ -66,7 +69,12 @@ pub fn open(name: &str, write: bool) -> rustix::io::Result<OwnedFd> {
 /// A new description of the object behind a descriptor.
 pub fn reopen(fd: BorrowedFd<'_>, write: bool) -> rustix::io::Result<OwnedFd> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-    fs::open(format!("/proc/self/fd/{}", fd.as_raw_fd()), access | OFlags::CLOEXEC, Mode::empty())
+    // Without `NONBLOCK` it would wait for whoever has a lease on it.
+    fs::open(by_descriptor(fd), access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+}
+
+fn by_descriptor(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// Of an open object.
@@ -75,7 +83,7 @@ pub fn status(fd: impl AsFd) -> rustix::io::Result<Status> {
 }
 
 /// Of a name, links not followed.
-pub fn status_of(name: &str) -> rustix::io::Result<Status> {
+pub fn status_of(name: impl AsRef<OsStr>) -> rustix::io::Result<Status> {
     Ok(Status::new(&fs::statat(CWD, path(name), AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
@@ -91,11 +99,22 @@ impl Unpublished {
     pub fn new(mode: u32) -> rustix::io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let made = match fs::open(DIR, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
-            Ok(fd) => Unpublished { fd: Some(fd), mode, temporary: None },
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::temporary(mode)?,
+            // Without /proc nothing leads from a descriptor to a name, nor to another description: a name does.
+            Ok(fd) if fs::stat(by_descriptor(fd.as_fd())).is_ok() => {
+                Unpublished { fd: Some(fd), mode, temporary: None }
+            }
+            Ok(_) | Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Self::temporary(mode)?,
             Err(error) => return Err(error),
         };
         Ok(made)
+    }
+
+    /// A new description of it, whatever mode it will have.
+    pub fn reopen(&self) -> rustix::io::Result<OwnedFd> {
+        match &self.temporary {
+            Some(name) => open(name, true),
+            None => reopen(self.fd(), true),
+        }
     }
 
     fn temporary(mode: u32) -> rustix::io::Result<Self> {
@@ -120,8 +139,7 @@ impl Unpublished {
             Some(temporary) => fs::renameat_with(CWD, path(temporary), CWD, path(name), RenameFlags::NOREPLACE),
             None => {
                 // CRASH: before this line nothing is left, after it a whole segment.
-                let from = format!("/proc/self/fd/{}", self.fd().as_raw_fd());
-                fs::linkat(CWD, from, CWD, path(name), AtFlags::SYMLINK_FOLLOW)
+                fs::linkat(CWD, by_descriptor(self.fd()), CWD, path(name), AtFlags::SYMLINK_FOLLOW)
             }
         });
         if let Err(error) = done {
@@ -141,17 +159,63 @@ impl Drop for Unpublished {
 }
 
 /// Removes a name.
-pub fn unlink(name: &str) -> rustix::io::Result<()> {
+pub fn unlink(name: impl AsRef<OsStr>) -> rustix::io::Result<()> {
     fs::unlink(path(name))
 }
 
-/// All names of the directory that begin with `prefix`.
-pub fn list(prefix: &str) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(DIR) else { return Vec::new() };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+/// All names of the directory that begin with `prefix`, in order.
+pub fn list(prefix: &str) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(DIR).map_err(unlisted)? {
+        let name = entry.map_err(unlisted)?.file_name();
+        if name.as_bytes().starts_with(prefix.as_bytes()) {
+            names.push(name);
+        }
+    }
     names.sort();
-    names
+    Ok(names)
+}
+
+/// All names of a directory that has no more than so many.
+pub fn list_few(most: usize) -> Option<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(DIR).ok()? {
+        names.push(entry.ok()?.file_name());
+        if names.len() > most {
+            return None;
+        }
+    }
+    Some(names)
+}
+
+fn unlisted(error: std::io::Error) -> Error {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(errno) => directory_error("listing", errno),
+        None => Error::io(format!("listing {DIR}"), error),
+    }
+}
+
+/// What an error means that came from the directory itself.
+fn directory_error(action: &str, errno: Errno) -> Error {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Error::Access(format!(
+            "no shared memory here: {DIR} is no directory (after a chroot, or in a container without one?); mount a tmpfs \
+             there, mode 1777"
+        )),
+        Errno::ACCESS | Errno::PERM => Error::Access(format!(
+            "permission denied in {DIR}: this process is uid {}, and the directory's mode should be 1777",
+            crate::os::euid()
+        )),
+        errno => Error::system(format!("{action} {DIR}"), errno),
+    }
+}
+
+/// The directory itself, or an error that says what is lacking: where a name was not found, is it for want of a place to look?
+pub fn directory() -> Result<Status> {
+    fs::stat(DIR)
+        .map(|stat| (FileType::from_raw_mode(stat.st_mode), Status::new(&stat)))
+        .and_then(|(kind, status)| if kind == FileType::Directory { Ok(status) } else { Err(Errno::NOTDIR) })
+        .map_err(|errno| directory_error("looking at", errno))
 }
 
 /// Makes pages present. A full file system is an error and leaves nothing behind.
@@ -175,10 +239,20 @@ fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result
     }
 }
 
+/// How far into a file this process may write (`ulimit -f`), where that is limited.
+pub fn may_write_to() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Fsize).current
+}
+
 /// Writes all of it, making pages present.
 pub fn write_at(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> rustix::io::Result<()> {
     #[cfg(feature = "crash-points")]
     crate::crash::pages()?;
+    // Beyond it the kernel sends SIGXFSZ, too, which ends a program that does not ignore it.
+    if may_write_to().is_some_and(|most| offset.saturating_add(bytes.len() as u64) > most) {
+        return Err(Errno::FBIG);
+    }
     while !bytes.is_empty() {
         match rustix::io::pwrite(&fd, bytes, offset) {
             Ok(0) => return Err(Errno::NOSPC),
@@ -212,10 +286,7 @@ pub fn read_at(fd: impl AsFd, bytes: &mut [u8], mut offset: u64) -> rustix::io::
 
 /// Size of the memory file system and what is free of it, in bytes; no limit shows as `u64::MAX`.
 pub fn file_system() -> Result<(u64, u64)> {
-    let stat = fs::statvfs(DIR).map_err(|error| match error {
-        Errno::NOENT => Error::Access(format!("no shared memory here: mount a tmpfs at {DIR} (mode 1777)")),
-        error => Error::system(DIR, error),
-    })?;
+    let stat = fs::statvfs(DIR).map_err(|errno| directory_error("looking at", errno))?;
     if stat.f_blocks == 0 {
         return Ok((u64::MAX, u64::MAX));
     }

@@ -62,13 +62,23 @@ fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
     raise(py, class, |class| class.call1((text,)))
 }
 
-/// An `OSError` of the right subclass; what has a class of ours is that.
+/// Of a file of the caller's, the built-in error alone: it has to do with no segment.
+pub fn of_file(py: Python<'_>, error: Error) -> PyErr {
+    match &error {
+        Error::System { source, .. } => match source.raw_os_error() {
+            Some(number) => PyOSError::new_err((number, error.to_string())),
+            None => PyOSError::new_err(error.to_string()),
+        },
+        _ => to_py(py, error),
+    }
+}
+
+/// An `OSError` of ours, with its `errno`.
 fn system(py: Python<'_>, source: &std::io::Error, text: String) -> PyErr {
     match source.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM) => raise(py, "SegmentAccessError", |class| class.call1((text,))),
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => raise(py, "SegmentAccessError", |class| class.call1((text,))),
         Some(libc::ENOMEM) => PyMemoryError::new_err(text),
-        Some(number) => PyOSError::new_err((number, text)),
-        None => PyOSError::new_err(text),
+        number => raise(py, "SegmentSystemError", |class| class.call1((number, text))),
     }
 }
 

@@ -1,7 +1,8 @@
 //! What `info`, `stat` and `check` return.
 
 use crate::py::convert::{self, index_object, key_object};
-use crate::segment::{Report, SegmentInfo, VariableInfo};
+use crate::segment::{Report, SegmentInfo, Standing, VariableInfo};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -26,8 +27,8 @@ const NANO: f64 = 1e-9;
 impl PySegmentInfo {
     #[doc = stub!(SegmentInfo.key)]
     #[getter]
-    fn key(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        key_object(py, &self.0.key)
+    fn key(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.key.as_ref().map(|key| key_object(py, key)).transpose()
     }
     #[doc = stub!(SegmentInfo.name)]
     #[getter]
@@ -106,10 +107,21 @@ impl PySegmentInfo {
         Ok(locks)
     }
 
+    #[doc = stub!(SegmentInfo.state)]
+    #[getter]
+    fn state(&self) -> &'static str {
+        self.0.standing.code()
+    }
+    #[doc = stub!(SegmentInfo.why)]
+    #[getter]
+    fn why(&self) -> Option<&str> {
+        self.0.why.as_deref()
+    }
+
     #[doc = stub!(SegmentInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["key", "name", "size", "used", "free", "count", "perm", "uid", "created_at", "attached"];
-        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "spare", "locks"]))
+        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "spare", "locks", "state", "why"]))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
@@ -119,7 +131,9 @@ impl PySegmentInfo {
         let locks = info.locks.iter().map(|(name, pid)| Ok((index_object(py, name)?, *pid)));
         let locks = locks.collect::<PyResult<Vec<_>>>()?;
         let halves = [info.perm, info.uid, info.attached];
-        again(py, "_segment_info", (key_object(py, &info.key)?, &info.name, words, halves, locks))
+        let key = info.key.as_ref().map(|key| key_object(py, key)).transpose()?;
+        let state = (info.standing.code(), info.why.as_deref());
+        again(py, "_segment_info", (key, &info.name, words, halves, locks, state))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -272,14 +286,17 @@ fn again<'py>(
 /// Unpickles a `SegmentInfo`.
 #[pyfunction]
 pub fn _segment_info(
-    key: &Bound<'_, PyAny>,
+    key: Option<Bound<'_, PyAny>>,
     name: String,
     words: (u64, u64, [u64; 7]),
     halves: [u32; 3],
     locks: Vec<(Bound<'_, PyAny>, u32)>,
+    state: (String, Option<String>),
 ) -> PyResult<PySegmentInfo> {
+    let (state, why) = state;
     let (count, created_at, [size, used, free, largest_put, resident, held, spare]) = words;
-    let ([perm, uid, attached], key) = (halves, convert::key(key)?);
+    let ([perm, uid, attached], key) = (halves, key.as_ref().map(convert::key).transpose()?);
+    let standing = Standing::named(&state).ok_or_else(|| PyValueError::new_err(format!("state {state:?}")))?;
     let locks = locks.iter().map(|(name, pid)| Ok((convert::index(name)?.to_owned(), *pid)));
     let locks = locks.collect::<PyResult<Vec<_>>>()?;
     Ok(PySegmentInfo(SegmentInfo {
@@ -298,6 +315,8 @@ pub fn _segment_info(
         held,
         spare,
         locks,
+        standing,
+        why,
     }))
 }
 

@@ -60,14 +60,15 @@ pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 #[doc = stub!(exists)]
 #[pyfunction]
-pub fn exists(key: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(segment::exists(&convert::key(key)?))
+pub fn exists(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    segment::exists(&convert::key(key)?).map_err(|error| errors::to_py(py, error))
 }
 
 #[doc = stub!(segments)]
 #[pyfunction]
-pub fn segments(py: Python<'_>) -> Vec<PySegmentInfo> {
-    py.detach(segment::segments).into_iter().map(PySegmentInfo).collect()
+pub fn segments(py: Python<'_>) -> PyResult<Vec<PySegmentInfo>> {
+    let found = py.detach(segment::segments).map_err(|error| errors::to_py(py, error))?;
+    Ok(found.into_iter().map(PySegmentInfo).collect())
 }
 
 #[doc = stub!(ftok)]
@@ -83,7 +84,7 @@ pub fn ftok(py: Python<'_>, path: PathBuf, proj: &Bound<'_, PyAny>) -> PyResult<
         }
     };
     match u8::try_from(project) {
-        Ok(project @ 1..) => crate::os::ftok(&path, project).map_err(|error| errors::to_py(py, error)),
+        Ok(project @ 1..) => crate::os::ftok(&path, project).map_err(|error| errors::of_file(py, error)),
         _ => Err(wrong()),
     }
 }

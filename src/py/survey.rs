@@ -1,8 +1,8 @@
 //! For `shmvar doctor`: what is there, as plain dicts.
 
-use crate::error::Error;
 use crate::py::convert::key_object;
-use crate::segment::{self, Seen, Surveyed, What};
+use crate::py::errors;
+use crate::segment::{self, Seen, Standing, Surveyed, What};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -11,7 +11,7 @@ const NANO: f64 = 1e-9;
 /// Every object under one of our names.
 #[pyfunction]
 pub fn _survey(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
-    let all = py.detach(segment::survey);
+    let all = py.detach(segment::survey).map_err(|error| errors::to_py(py, error))?;
     PyList::new(py, all.iter().map(|seen| object(py, seen)).collect::<PyResult<Vec<_>>>()?)
 }
 
@@ -22,6 +22,7 @@ fn object<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyDict>> {
     dict.set_item("uid", status.uid)?;
     dict.set_item("mode", status.mode)?;
     dict.set_item("length", status.size)?;
+    dict.set_item("links", status.nlink)?;
     dict.set_item("resident", status.resident)?;
     dict.set_item("changed_at", status.changed_at as f64 * NANO)?;
     let kind = match &seen.what {
@@ -36,11 +37,7 @@ fn object<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyDict>> {
         What::Temporary => "temporary",
         What::Unreadable(error) => {
             dict.set_item("why", error.to_string())?;
-            match error {
-                Error::Corrupt(_) => "damaged",
-                Error::Incompatible(_) => "foreign",
-                _ => "refused",
-            }
+            Standing::of(error).code()
         }
     };
     dict.set_item("kind", kind)?;

@@ -183,11 +183,12 @@ impl Attachment {
         self.mem.read_into(at::IDENTITY, IDENTITY_LEN, &mut bytes)?;
         hold!(bytes == self.identity.to_bytes(), 13, "the identity has changed");
         let gone = self.state().gone.load(Ordering::Acquire);
-        hold!(gone <= 1 && (gone == 0 || status.nlink == 0), 13, "gone is {gone}, the object has a name");
+        let named = || object::status_of(&self.name).is_ok_and(|now| now.same(&self.status));
+        // Others may have given it names besides, which stay.
+        hold!(gone <= 1 && (gone == 0 || status.nlink == 0 || !named()), 13, "gone is {gone}, the object has its name");
         if self.identity.lock_object != 0 {
-            let found = object::status_of(&Identity::lock_name(&self.identity.id));
+            let found = object::status_of(Identity::lock_name(&self.identity.id));
             // It is unlinked after the segment, and is not looked for where the segment has no name.
-            let named = || object::status_of(&self.name).is_ok_and(|now| now.same(&self.status));
             let sound = found.is_ok_and(|found| found.ino == self.identity.lock_object) || !named();
             hold!(sound, 13, "its lock object {} is missing", Identity::lock_name(&self.identity.id));
         }

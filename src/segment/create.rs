@@ -5,15 +5,15 @@ use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::intent::SpanEdit;
 use crate::key::Key;
-use crate::layout::{Entry, GRANULE, Geometry, LeafWord, PAGE, Root, SpanState, ZONE, ZONE_META, at};
+use crate::layout::{Entry, GRANULE, Geometry, LeafWord, PAGE, PARTICIPANTS, Root, SpanState, ZONE, ZONE_META, at};
 use crate::mem::Mem;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::map::Mapping;
 use crate::os::object::{self, Unpublished};
 use crate::os::{Limited, limit_of};
-use crate::segment::attachment::{Patience, Prepared};
+use crate::segment::attachment::{Attachment, Patience, Prepared};
 use crate::segment::extent::end_of_zones;
-use crate::segment::open::{Attached, Options, assemble, is_trusted, release};
+use crate::segment::open::{Attached, Options, assemble, is_trusted, refused, release};
 use crate::segment::orphan::remove_orphans;
 use crate::segment::process;
 use crate::segment::room::file_system_full;
@@ -90,7 +90,8 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
         Unpublished::new(mode).map_err(|e| match e {
             Errno::NOSPC if object::file_system_objects().is_some_and(|(_, free)| free == 0) => too_many_objects(),
             Errno::NOSPC => file_system_full(GRANULE),
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => Error::Access(format!(
+            Errno::ROFS => refused(key, name, e),
+            Errno::ACCESS | Errno::PERM => Error::Access(format!(
                 "key {key}: this process (uid {}) may not create objects in {}: {e}",
                 crate::os::euid(),
                 object::DIR
@@ -125,8 +126,8 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     crash_point!("formatted");
 
     // Opened while its maker still may, whatever the mode will be: for questions, and for a participant number.
-    let lock_fd = lock_object.as_ref().map_or(object.fd(), Unpublished::fd);
-    let fresh = || object::reopen(lock_fd, true).map_err(|e| Error::system("opening a new segment", e));
+    let carries_locks = lock_object.as_ref().unwrap_or(&object);
+    let fresh = || carries_locks.reopen().map_err(|e| Error::system("opening a new segment", e));
     let (query, prepared) = (fresh()?, (fresh()?, fresh()?));
 
     // The lock object first: nobody meets a segment without one. Nobody knows its name before he reads the segment's id.
@@ -173,8 +174,27 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
         process.add(&attachment);
     }
     attachment.handles.fetch_add(1, Ordering::SeqCst);
-    attachment.member(patience).inspect_err(|_| release(&attachment))?;
+    attachment.member(patience).inspect_err(|_| {
+        attachment.withdraw();
+        release(&attachment);
+    })?;
     Ok(Some(Attached { attachment, created: true, trusted }))
+}
+
+impl Attachment {
+    /// A segment that was published by a call that fails after all: nothing that it made stays, unless somebody was there already.
+    /// Who comes at this very moment has a segment that was destroyed, as at any other.
+    fn withdraw(&self) {
+        let used = |n| self.participant(n).is_some_and(|record| record.state.load(Ordering::Acquire) != 0);
+        if (0..PARTICIPANTS).any(used) || !object::status_of(&self.name).is_ok_and(|now| now.same(&self.status)) {
+            return;
+        }
+        let _ = object::unlink(&self.name);
+        if self.identity.lock_object != 0 {
+            let _ = object::unlink(self.lock_name());
+        }
+        self.state().gone.store(1, Ordering::SeqCst);
+    }
 }
 
 /// Not its bytes: its inodes are used up.

@@ -122,6 +122,7 @@ impl Attachment {
                 rustix::io::Errno::NOSPC | rustix::io::Errno::NOMEM | rustix::io::Errno::DQUOT => {
                     crate::segment::room::file_system_full(len)
                 }
+                rustix::io::Errno::FBIG => crate::segment::room::beyond_file_limit(len, geometry.length),
                 other => Error::system("moving a value", other),
             })?;
         }

@@ -49,6 +49,13 @@ impl Descriptor {
         Ok(act(fd.as_fd(), &found))
     }
 
+    /// What the kernel says of the object now, by a descriptor that is still its, our own or the one that is lent.
+    pub fn status(&self, status: &Status, lent: Option<BorrowedFd<'_>>) -> Option<Status> {
+        let own = self.own.lock().clone();
+        let fds = lent.into_iter().chain(own.as_ref().map(|fd| fd.as_fd()));
+        fds.filter_map(|fd| object::status(fd).ok()).find(|found| found.same(status))
+    }
+
     /// Another descriptor from now on; the old one is closed if it still is the object's.
     pub fn replace(&self, fd: Option<OwnedFd>, status: &Status) {
         let old = std::mem::replace(&mut *self.own.lock(), fd.map(Arc::new));

@@ -5,7 +5,7 @@ use crate::layout::{GRANULE, granules_of};
 use crate::os::object;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::read::OUTSIDE;
-use crate::segment::room::{Taken, file_system_full};
+use crate::segment::room::{Taken, beyond_file_limit, file_system_full};
 use rustix::io::Errno;
 
 /// A large value is stored in pieces of this many bytes.
@@ -41,6 +41,10 @@ impl Attachment {
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => {
                     self.punch_unpublished(&filled, patience)?;
                     return Err(file_system_full(len));
+                }
+                Err(Errno::FBIG) => {
+                    self.punch_unpublished(&filled, patience)?;
+                    return Err(beyond_file_limit(len, self.identity.geometry.length));
                 }
                 Err(error) => return Err(Error::system("storing a value", error)),
             }

@@ -5,20 +5,62 @@ use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf, Key};
 use crate::layout::{GRANULE, ZoneMeta};
 use crate::mem::Scratch;
-use crate::os::object;
+use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::capacity::largest_bytes;
-use crate::segment::glance::Glance;
-use crate::segment::open::identify;
+use crate::segment::glance::{Glance, fatal, identify_by_name};
 use crate::segment::read::{Got, Retry};
 use crate::segment::scan::Stuck;
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A segment, in numbers. All sizes are bytes.
+/// Can it be attached?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Nothing that is known without attaching speaks against it.
+    Usable,
+    /// A segment of ours, and what it says of itself was changed.
+    Damaged,
+    /// At a segment's name, and none of ours; or of another version.
+    Foreign,
+    /// The system does not let this user look.
+    Refused,
+}
+
+impl Standing {
+    /// For programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Standing::Usable => "usable",
+            Standing::Damaged => "damaged",
+            Standing::Foreign => "foreign",
+            Standing::Refused => "refused",
+        }
+    }
+
+    /// By its code.
+    #[cfg(feature = "python")]
+    pub fn named(code: &str) -> Option<Self> {
+        [Standing::Usable, Standing::Damaged, Standing::Foreign, Standing::Refused]
+            .into_iter()
+            .find(|c| c.code() == code)
+    }
+
+    /// Of an object that could not be read as a segment.
+    pub fn of(error: &Error) -> Self {
+        match error {
+            Error::Corrupt(_) => Standing::Damaged,
+            Error::Incompatible(_) => Standing::Foreign,
+            _ => Standing::Refused,
+        }
+    }
+}
+
+/// A segment, in numbers. All sizes are bytes. From [`segments`], of what is no sound segment only what the system says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentInfo {
-    /// Its key.
-    pub key: Key,
+    /// Its key. `None`, from [`segments`]: of what this user may not look at, what is no file, or whose name is no key's.
+    pub key: Option<Key>,
     /// Its object's name.
     pub name: String,
     /// The limit.
@@ -47,6 +89,10 @@ pub struct SegmentInfo {
     pub spare: u64,
     /// Named locks that are held, and the pid of each one's owner, in his pid namespace: for people. From [`segments`], none.
     pub locks: Vec<(IndexBuf, u32)>,
+    /// Can it be attached?
+    pub standing: Standing,
+    /// Why not, or what else is to be said of it.
+    pub why: Option<String>,
 }
 
 /// A variable, in numbers.
@@ -73,7 +119,7 @@ impl Attachment {
         let largest_put = self.largest_put(free, patience)?;
         let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
         Ok(SegmentInfo {
-            key: self.identity.key.clone(),
+            key: Some(self.identity.key.clone()),
             name: self.name.clone(),
             size,
             used,
@@ -88,6 +134,8 @@ impl Attachment {
             held: self.held().min(status.resident),
             spare: self.warm().min(status.resident),
             locks: self.locks(patience)?,
+            standing: Standing::Usable,
+            why: linked(&status),
         })
     }
 
@@ -164,32 +212,78 @@ impl Attachment {
     }
 }
 
-/// Every segment that this user can see, by name. Objects that are none of ours are passed over, as is what vanishes.
-pub fn segments() -> Vec<SegmentInfo> {
-    object::list(crate::key::PREFIX).iter().filter_map(|name| summary(name)).collect()
+/// What a second name comes to.
+fn linked(status: &Status) -> Option<String> {
+    let names = status.nlink;
+    (names > 1)
+        .then(|| format!("it has {names} names (hard links): its memory stays until the others are removed, too"))
+}
+
+/// Everything at the names of segments, by name: also what cannot be attached, and why. What vanishes meanwhile is passed over.
+///
+/// # Errors
+/// [`Error::Access`] or [`Error::System`] where the directory cannot be listed, or no descriptor is left to look.
+pub fn segments() -> Result<Vec<SegmentInfo>> {
+    object::list(crate::key::PREFIX)?.iter().filter_map(|name| seen(name).transpose()).collect()
+}
+
+fn seen(name: &OsStr) -> Result<Option<SegmentInfo>> {
+    let status = match object::status_of(name) {
+        Ok(status) => status,
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(Error::system(format!("looking at {}", name.to_string_lossy()), error)),
+    };
+    match summary(name) {
+        Err(error) if fatal(&error) => Err(error),
+        Err(error) => Ok(Some(unsound(name, &status, &error))),
+        found => found,
+    }
+}
+
+/// Of what is no sound segment: what the system says.
+fn unsound(name: &OsStr, status: &Status, error: &Error) -> SegmentInfo {
+    let standing = Standing::of(error);
+    let name = name.to_string_lossy();
+    // The key is for who may do something by it.
+    let hopeless = !status.regular || (standing == Standing::Refused && status.uid != crate::os::euid());
+    SegmentInfo {
+        key: if hopeless { None } else { Key::of_object_name(&name) },
+        name: name.into(),
+        size: 0,
+        used: 0,
+        free: 0,
+        count: 0,
+        perm: status.mode & 0o777,
+        uid: status.uid,
+        created_at: 0,
+        attached: 0,
+        largest_put: 0,
+        resident: status.resident,
+        held: 0,
+        spare: 0,
+        locks: Vec::new(),
+        standing,
+        why: Some(error.to_string()),
+    }
 }
 
 /// Of a segment that is not attached: read, never mapped.
-fn summary(name: &str) -> Option<SegmentInfo> {
-    let fd = object::open(name, false).ok()?;
-    let (identity, status) = identify(None, name, &fd).ok()??;
-    if identity.key.object_name() != name {
-        return None;
-    }
-    let state = Glance::of(&fd).ok()?;
+fn summary(name: &OsStr) -> Result<Option<SegmentInfo>> {
+    let Some((fd, identity, status)) = identify_by_name(name)? else { return Ok(None) };
+    let state = Glance::of(&fd)?;
     let (size, used) = (state.limit(), state.used());
     let lock_fd = match identity.lock_object {
         0 => Some(fd),
-        _ => object::open(&crate::identity::Identity::lock_name(&identity.id), false).ok(),
+        _ => object::open(crate::identity::Identity::lock_name(&identity.id), false).ok(),
     };
     let living = |n: &u32| {
         lock_fd
             .as_ref()
             .is_some_and(|fd| crate::os::bytelock::is_locked(fd, crate::os::bytelock::byte_of(*n)).unwrap_or(false))
     };
-    Some(SegmentInfo {
-        key: identity.key,
-        name: name.into(),
+    Ok(Some(SegmentInfo {
+        key: Some(identity.key),
+        name: name.to_string_lossy().into(),
         size,
         used,
         free: size.saturating_sub(used),
@@ -203,5 +297,7 @@ fn summary(name: &str) -> Option<SegmentInfo> {
         held: 0,
         spare: 0,
         locks: Vec::new(),
-    })
+        standing: Standing::Usable,
+        why: linked(&status),
+    }))
 }

@@ -65,7 +65,7 @@ pub use crate::segment::change::{Condition, Stored};
 pub use crate::segment::check::Report;
 #[cfg(feature = "crash-points")]
 pub use crate::segment::held::Held;
-pub use crate::segment::info::{SegmentInfo, VariableInfo, segments};
+pub use crate::segment::info::{SegmentInfo, Standing, VariableInfo, segments};
 pub use crate::segment::leaf::TableOf;
 pub use crate::segment::open::Options;
 pub use crate::segment::read::{Got, Retry};
@@ -87,10 +87,11 @@ use crate::revocable::{Lent, Revocable};
 use crate::segment::attachment::Attachment;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Unlinks a segment by its key. False: there was none. Those attached keep it until they detach.
+/// Unlinks a segment by its key, or whatever other file is at its name. False: there was none. Those attached keep it until
+/// they detach.
 ///
 /// # Errors
-/// [`Error::Access`] where it is another user's, [`Error::Incompatible`] where it is no segment.
+/// [`Error::Access`] where it is another user's or there is no shared memory, [`Error::Incompatible`] where it is no file.
 pub fn destroy(key: &Key) -> Result<bool> {
     destroy_with(key, &Plain)
 }

@@ -3,11 +3,11 @@
 use crate::error::{Error, Result};
 use crate::identity::{Identity, Unverified};
 use crate::key::Key;
-use crate::layout::{CLASSES, GRANULE, IDENTITY_LEN, ZONE};
+use crate::layout::{CLASSES, GRANULE, IDENTITY_LEN, State, ZONE, at};
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
 use crate::os::object::{self, Status};
-use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::attachment::{Attachment, PATIENCE, Patience};
 use crate::segment::create::create;
 use crate::segment::descriptor::Descriptor;
 use crate::segment::extent::{Extent, end_of_zones};
@@ -18,6 +18,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// How to attach.
 #[derive(Clone, Debug)]
@@ -68,7 +69,7 @@ pub fn attach(key: &Key, options: &Options, patience: &dyn Patience) -> Result<A
     let name = key.object_name();
     let none = || Error::NotFound(format!("no segment of key {key} ({}/{name})", object::DIR));
     for _ in 0..TRIES {
-        match object::open(&name, !options.readonly) {
+        match open_patiently(&name, !options.readonly, patience)? {
             Ok(fd) => {
                 if options.create == Some(true) {
                     return Err(Error::Exists(format!(
@@ -76,11 +77,13 @@ pub fn attach(key: &Key, options: &Options, patience: &dyn Patience) -> Result<A
                         object::DIR
                     )));
                 }
-                if let Some(attached) = open(key, &name, fd, options, patience)? {
+                let opened = open(key, &name, fd, options, patience);
+                if let Some(attached) = opened.map_err(|error| with_remedy(error, key, &name))? {
                     return Ok(attached);
                 }
             }
             Err(Errno::NOENT) if options.create == Some(false) || options.readonly || options.id.is_some() => {
+                object::directory()?;
                 return Err(none());
             }
             Err(Errno::NOENT) => {
@@ -92,7 +95,7 @@ pub fn attach(key: &Key, options: &Options, patience: &dyn Patience) -> Result<A
         }
         patience.interrupted()?;
     }
-    Err(Error::Busy(format!("key {key}: it is created and destroyed faster than it can be opened")))
+    Err(Error::Busy(format!("key {key}: it is created and destroyed faster than it can be opened: try again")))
 }
 
 fn check(options: &Options) -> Result<()> {
@@ -117,16 +120,59 @@ fn check(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Opens by name. Where a process has a lease on it (`F_SETLEASE`), the kernel asks that one to let go: it has 10 s.
+fn open_patiently(name: &str, write: bool, patience: &dyn Patience) -> Result<rustix::io::Result<OwnedFd>> {
+    let began = Instant::now();
+    loop {
+        match object::open(name, write) {
+            Err(Errno::AGAIN) if began.elapsed() < PATIENCE => {
+                patience.outside(&mut || std::thread::sleep(Duration::from_millis(10)));
+                patience.interrupted()?;
+            }
+            opened => return Ok(opened),
+        }
+    }
+}
+
+/// Says with an error what can be done about what is at a segment's name and cannot be attached.
+fn with_remedy(error: Error, key: &Key, name: &str) -> Error {
+    let uid = object::status_of(name).map_or_else(|_| crate::os::euid(), |status| status.uid);
+    let remedy = format!(
+        "if nobody needs it any more, its owner (uid {uid}) or root can remove it: shmvar.destroy({key}), or `shmvar remove`"
+    );
+    match error {
+        Error::Incompatible(text) => Error::Incompatible(format!("{text}; {remedy}")),
+        Error::Corrupt(text) => Error::Corrupt(format!("{text}; {remedy}")),
+        other => other,
+    }
+}
+
+/// What is no regular file is not ours to remove, whoever asks.
+fn strange(name: &str, what: &str, remove: &str) -> Error {
+    let dir = object::DIR;
+    Error::Incompatible(format!(
+        "{dir}/{name} is {what}, not a segment; it was not touched; if it is nobody's: {remove} '{dir}/{name}'"
+    ))
+}
+
 /// What the system's refusal to open means.
 pub fn refused(key: &Key, name: &str, error: Errno) -> Error {
     let status = object::status_of(name);
-    let strange = |what: &str| {
-        Error::Incompatible(format!("key {key}: {}/{name} is {what}, not a segment; it was not touched", object::DIR))
-    };
     match error {
-        Errno::LOOP => strange("a symbolic link"),
-        Errno::ISDIR => strange("a directory"),
-        Errno::NXIO | Errno::NODEV => strange("a pipe, socket or device"),
+        Errno::NOTDIR => object::directory().err().unwrap_or_else(|| Error::system(object::DIR, error)),
+        Errno::LOOP => strange(name, "a symbolic link", "rm"),
+        Errno::ISDIR => strange(name, "a directory", "rmdir"),
+        Errno::NXIO | Errno::NODEV => strange(name, "a pipe, socket or device", "rm"),
+        Errno::AGAIN => Error::Busy(format!(
+            "key {key}: a process has a lease on {}/{name} (fcntl F_SETLEASE; lslocks shows its pid) and has not let go for \
+             {} s: end it, or wait, for the kernel takes the lease away (fs.lease-break-time)",
+            object::DIR,
+            PATIENCE.as_secs()
+        )),
+        Errno::ROFS => Error::Access(format!(
+            "key {key}: {} is mounted read-only: mount -o remount,rw {0}; or attach with readonly=True",
+            object::DIR
+        )),
         Errno::ACCESS | Errno::PERM => match status {
             Ok(s) => Error::Access(format!(
                 "key {key}: permission denied; the segment {}/{name} belongs to uid {} with mode {:#o}, this process is uid {}",
@@ -144,14 +190,10 @@ pub fn refused(key: &Key, name: &str, error: Errno) -> Error {
 /// Reads and believes the identity of an open object.
 pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(Identity, Status)>> {
     let status = object::status(fd).map_err(|e| Error::system("fstat", e))?;
-    if !status.regular || status.nlink > 1 {
-        let what =
-            if status.regular { format!("a file with {} names", status.nlink) } else { "no regular file".into() };
-        return Err(Error::Incompatible(format!(
-            "{}/{name} is {what}, not a segment; it was not touched",
-            object::DIR
-        )));
+    if !status.regular {
+        return Err(strange(name, "no regular file", "rm"));
     }
+    // More names than one are no harm: whose it is, who may write, and which key it has are asked of the object itself.
     if status.nlink == 0 {
         return Ok(None);
     }
@@ -161,6 +203,17 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
     if key.is_some_and(|key| *key != identity.key) {
         let (key, found) = (key.expect("just asked"), &identity.key);
         return Err(Error::Incompatible(format!("{}/{name} says its key is {found}, not {key}", object::DIR)));
+    }
+    let mut gone = [0; 4];
+    let gone_at = at::STATE + std::mem::offset_of!(State, gone) as u64;
+    object::read_at(fd, &mut gone, gone_at).map_err(|e| Error::system("reading the segment", e))?;
+    if gone != [0; 4] {
+        return match object::status_of(name) {
+            Ok(now) if now.same(&status) => Err(Error::corrupt(format_args!(
+                "{name} was destroyed, and somebody who had another name for it gave it this one again"
+            ))),
+            _ => Ok(None),
+        };
     }
     Ok(Some((identity, status)))
 }
@@ -246,7 +299,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
     if status.size < least {
         return Err(Error::corrupt(format_args!("{name} has {} bytes, its zones in use end at {least}", status.size)));
     }
-    let Some((mapping, fd)) = map_object(name, fd, &status, least, write)? else { return Ok(None) };
+    let Some((mapping, fd)) = map_object(name, fd, &status, (least, identity.geometry.length), write)? else { return Ok(None) };
     let (lock_fd, lock_status) = match identity.lock_object {
         0 => (None, status),
         inode => {
@@ -285,12 +338,13 @@ fn map_object(
     name: &str,
     fd: OwnedFd,
     status: &Status,
-    least: u64,
+    (least, most): (u64, u64),
     write: bool,
 ) -> Result<Option<(Mapping, Option<OwnedFd>)>> {
     let again = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.same(status));
     let mut fd = Some(fd);
-    if write {
+    // What somebody put behind its end is not mapped: it could be more than there are addresses.
+    if write && status.size <= most {
         match Mapping::named(name, fd.take().expect("given"), status) {
             Some(mapping) if mapping.len() >= least => return Ok(Some((mapping, None))),
             _ => {}
@@ -304,7 +358,7 @@ fn map_object(
             Err(error) => return Err(Error::system(format!("opening {name}"), error)),
         },
     };
-    let mapping = Mapping::of_as_much(fd.as_fd(), status.size, least, write)?;
+    let mapping = Mapping::of_as_much(fd.as_fd(), status.size.min(most), least, write)?;
     Ok(Some((mapping, Some(fd))))
 }
 

@@ -5,12 +5,28 @@ use crate::key;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::object;
 use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
-/// Removes those of this user. Called by whoever makes or removes a second object: nobody else pays.
+/// In a directory of more names than this nobody looks for them on the way: anybody may fill it, and each name costs a few
+/// microseconds. `doctor` looks all the same.
+const FEW: usize = 1_000;
+/// So many are removed at one time: for each the names of all segments are asked again.
+const AT_A_TIME: usize = 8;
+
+/// Removes those of this user. Called by whoever makes or removes a second object: nobody else pays, and never for much.
 pub fn remove_orphans() {
-    let objects = object::list(object::LOCKS);
-    let Some(named) = (if objects.is_empty() { None } else { named(crate::os::euid()) }) else { return };
-    for name in objects.iter().filter(|name| !named.contains(*name)) {
+    let Some(names) = object::list_few(FEW) else { return };
+    let me = crate::os::euid();
+    let begins = |name: &OsString, prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
+    let mine = |name: &&OsString| object::status_of(name).is_ok_and(|status| status.uid == me);
+    let objects: Vec<_> = names.iter().filter(|name| begins(name, object::LOCKS)).filter(mine).collect();
+    if objects.is_empty() {
+        return;
+    }
+    let Some(named) = named_by(names.iter().filter(|name| begins(name, key::PREFIX)), me) else { return };
+    let orphans = objects.iter().filter_map(|name| name.to_str()).filter(|name| !named.contains(*name));
+    for name in orphans.take(AT_A_TIME) {
         let _ = remove(name);
     }
 }
@@ -18,13 +34,17 @@ pub fn remove_orphans() {
 /// The second objects that any segment may name, by its creation id alone: of another version or damaged, it counts, too. `None`:
 /// one of this owner's cannot be read, and might name any of his.
 pub fn named(uid: u32) -> Option<HashSet<String>> {
+    named_by(object::list(key::PREFIX).ok()?.iter(), uid)
+}
+
+fn named_by<'a>(segments: impl Iterator<Item = &'a OsString>, uid: u32) -> Option<HashSet<String>> {
     let mut names = HashSet::new();
-    for name in object::list(key::PREFIX) {
+    for name in segments {
         let mut id = [0; 16];
-        match object::open(&name, false).and_then(|fd| object::read_at(fd, &mut id, ID_AT)) {
+        match object::open(name, false).and_then(|fd| object::read_at(fd, &mut id, ID_AT)) {
             Ok(_) => drop(names.insert(Identity::lock_name(&id))),
             // Both objects belong to whoever made them: what is another user's names none of his.
-            Err(_) if object::status_of(&name).is_ok_and(|status| status.uid == uid) => return None,
+            Err(_) if object::status_of(name).is_ok_and(|status| status.uid == uid) => return None,
             Err(_) => {}
         }
     }

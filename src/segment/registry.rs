@@ -66,7 +66,8 @@ fn wait_registry(
         drop(process);
         if began.elapsed() > PATIENCE {
             return Err(Error::Busy(format!(
-                "{name}: a process has held its registry lock for {} s (is it stopped? SIGSTOP, a debugger)",
+                "{name}: its registry lock was not to be had for {} s: a process that has it is stopped (SIGSTOP, a debugger), or \
+                 means ill; lslocks shows its pid: let it go on or end it",
                 PATIENCE.as_secs()
             )));
         }
@@ -90,7 +91,7 @@ impl Attachment {
         let reopened = self.with_locks(true, |fd| object::reopen(fd, true));
         let fd = match reopened {
             Ok(Ok(fd)) => fd,
-            _ => object::open(&self.lock_name(), true).ok()?,
+            _ => object::open(self.lock_name(), true).ok()?,
         };
         is_descriptor_of(&fd, &self.lock_status).then_some(fd)
     }

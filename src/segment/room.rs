@@ -25,6 +25,20 @@ pub fn file_system_full(needed: u64) -> Error {
     }
 }
 
+/// What is said where this process may not write so far into a file.
+pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
+    let most = object::may_write_to().unwrap_or(u64::MAX);
+    Error::Full {
+        needed,
+        free: 0,
+        size: most,
+        remedy: format!(
+            "this process may write the first {most} bytes of a file (ulimit -f), and the segment's values lie anywhere in \
+             {length}: raise `ulimit -f`, or store it from a process that has no such limit"
+        ),
+    }
+}
+
 /// Where there is too little memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -46,7 +60,10 @@ impl Turns {
         if self.0 <= 10_000 {
             return Ok(());
         }
-        Err(Error::Busy(format!("{}: the room that was made was gone each of {} times", att.name, self.0)))
+        Err(Error::Busy(format!(
+            "{}: the room that was made was gone each of {} times: others take it as fast, try again",
+            att.name, self.0
+        )))
     }
 }
 

@@ -199,7 +199,7 @@ impl Stuck {
             return Ok(());
         }
         Err(Error::Busy(format!(
-            "{}: what was looked at was changed each time, for {} s",
+            "{}: what was looked at was changed each time, for {} s: try again when others write less",
             att.name,
             PATIENCE.as_secs()
         )))
@@ -210,7 +210,8 @@ impl Stuck {
         let began = *self.began.get_or_insert_with(Instant::now);
         if began.elapsed() > PATIENCE {
             return Err(Error::Busy(format!(
-                "{}: a variable has been half changed for {} s and its writer does not go on",
+                "{}: a variable has been half changed for {} s and its writer does not go on: let it go on or end it; the next \
+                 that may write puts that right",
                 att.name,
                 PATIENCE.as_secs()
             )));

@@ -7,11 +7,12 @@ use crate::layout::{Participant, at};
 use crate::lock;
 use crate::os::bytelock::{byte_of, is_locked};
 use crate::os::object::{self, LOCKS, Status, TEMPORARY};
-use crate::segment::glance::{self, Glance, word};
-use crate::segment::open::{distrust, identify};
+use crate::segment::glance::{self, Glance, fatal, identify_by_name, word};
+use crate::segment::open::distrust;
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::mem::{offset_of, size_of};
+use std::os::unix::ffi::OsStrExt;
 
 /// An object under one of our names.
 pub struct Seen {
@@ -74,15 +75,20 @@ pub struct Person {
 }
 
 /// Everything under our names. What vanishes meanwhile is passed over.
-pub fn survey() -> Vec<Seen> {
-    let mut all: Vec<Seen> = [PREFIX, LOCKS, TEMPORARY].into_iter().flat_map(object::list).filter_map(look).collect();
+pub fn survey() -> Result<Vec<Seen>> {
+    let mut all = Vec::new();
+    for prefix in [PREFIX, LOCKS, TEMPORARY] {
+        for name in object::list(prefix)? {
+            all.extend(look(&name)?);
+        }
+    }
     let named: Vec<(String, String)> = all.iter().filter_map(names_locks).collect();
     for seen in &mut all {
         if let What::Locks(by) = &mut seen.what {
             *by = named.iter().find(|(locks, _)| *locks == seen.name).map(|(_, by)| by.clone());
         }
     }
-    all
+    Ok(all)
 }
 
 fn names_locks(seen: &Seen) -> Option<(String, String)> {
@@ -92,35 +98,21 @@ fn names_locks(seen: &Seen) -> Option<(String, String)> {
     }
 }
 
-fn look(name: String) -> Option<Seen> {
-    let status = object::status_of(&name).ok()?;
-    if !name.starts_with(PREFIX) {
-        let what = if name.starts_with(LOCKS) { What::Locks(None) } else { What::Temporary };
-        return Some(Seen { name, status, what });
-    }
-    match read(&name) {
-        Ok(None) => None,
-        Ok(Some((segment, status))) => Some(Seen { name, status, what: What::Segment(Box::new(segment)) }),
-        Err(error) => Some(Seen { name, status, what: What::Unreadable(error) }),
-    }
-}
-
-fn read(name: &str) -> Result<Option<(Surveyed, Status)>> {
-    let fd = match object::open(name, false) {
-        Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(Errno::ACCESS | Errno::PERM) => return Err(Error::Access("this user may not read it".into())),
-        Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO | Errno::NODEV) => {
-            return Err(Error::Incompatible("it is no regular file".into()));
+fn look(name: &OsStr) -> Result<Option<Seen>> {
+    let Ok(status) = object::status_of(name) else { return Ok(None) };
+    let what = if name.as_bytes().starts_with(LOCKS.as_bytes()) {
+        What::Locks(None)
+    } else if name.as_bytes().starts_with(TEMPORARY.as_bytes()) {
+        What::Temporary
+    } else {
+        match identify_by_name(name).and_then(|found| found.map(|(fd, id, of)| segment(fd, id, &of)).transpose()) {
+            Ok(None) => return Ok(None),
+            Ok(Some(segment)) => What::Segment(Box::new(segment)),
+            Err(error) if fatal(&error) => return Err(error),
+            Err(error) => What::Unreadable(error),
         }
-        Err(error) => return Err(Error::system(format!("opening {}/{name}", object::DIR), error)),
     };
-    let Some((identity, status)) = identify(None, name, &fd)? else { return Ok(None) };
-    if identity.key.object_name() != name {
-        let (key, right) = (&identity.key, identity.key.object_name());
-        return Err(Error::Incompatible(format!("it says that its key is {key}, whose name would be {right}")));
-    }
-    segment(fd, identity, &status).map(|segment| Some((segment, status)))
+    Ok(Some(Seen { name: name.to_string_lossy().into(), status, what }))
 }
 
 fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed> {

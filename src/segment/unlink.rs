@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::key::Key;
-use crate::layout::at;
+use crate::layout::{State, at};
 use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::open::{identify, refused};
@@ -13,59 +13,121 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
 
-/// Unlinks a segment by its key, waiting in the caller's way. False: there was none.
+const GONE_AT: u64 = at::STATE + std::mem::offset_of!(State, gone) as u64;
+
+/// Unlinks what is at a key's name, waiting in the caller's way. False: there was nothing.
+///
+/// A file is removed whatever it holds, if the system lets this user: the name is ours alone, whoever could write to a
+/// segment can make its contents look like anything, and its owner must not be kept from his own key. What is no
+/// regular file never was a segment, and stays.
 pub fn destroy_with(key: &Key, patience: &dyn Patience) -> Result<bool> {
     let name = key.object_name();
     let fd = match object::open(&name, true).or_else(|_| object::open(&name, false)) {
         Ok(fd) => fd,
-        Err(Errno::NOENT) => return Ok(false),
+        Err(Errno::NOENT) => return object::directory().map(|_| false),
+        Err(error @ (Errno::ACCESS | Errno::PERM | Errno::AGAIN)) => return unlink_unopened(key, &name, error),
         Err(error) => return Err(refused(key, &name, error)),
     };
-    let Some((identity, status)) = identify(Some(key), &name, &fd)? else { return Ok(false) };
+    let (identity, status) = match identify(Some(key), &name, &fd) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(false),
+        Err(error @ (Error::Incompatible(_) | Error::Corrupt(_))) => {
+            return unlink_unsound(key, &name, fd, error, patience);
+        }
+        Err(error) => return Err(error),
+    };
     let lock_name = Identity::lock_name(&identity.id);
     let lock_fd = match identity.lock_object {
         0 => None,
         _ => object::open(&lock_name, true).ok(),
     };
-    unlink(
-        key,
-        &name,
-        &status,
-        lock_fd.as_ref().unwrap_or(&fd),
-        (identity.lock_object != 0).then_some(&*lock_name),
-        patience,
-    )
-    .inspect(|_| {
-        let gone = at::STATE + std::mem::offset_of!(crate::layout::State, gone) as u64;
-        let _ = object::write_at(&fd, &1_u32.to_ne_bytes(), gone);
+    let lock = Lock { fd: lock_fd.as_ref().unwrap_or(&fd), name: (identity.lock_object != 0).then_some(&*lock_name) };
+    unlink(key, &name, &status, Some(lock), patience, || {
+        let _ = object::write_at(&fd, &1_u32.to_ne_bytes(), GONE_AT);
         crash_point!("gone-stored");
     })
 }
 
-/// Is there an object of this key's name? Whether it can be attached is another question.
-pub fn exists(key: &Key) -> bool {
-    object::status_of(&key.object_name()).is_ok_and(|status| status.regular)
+/// Nobody may open it (a mode of 0), or not just now (a lease): its owner may unlink it all the same.
+fn unlink_unopened(key: &Key, name: &str, error: Errno) -> Result<bool> {
+    let me = crate::os::euid();
+    match object::status_of(name) {
+        Ok(status) if status.regular && (status.uid == me || me == 0) => unlink_name(key, name, &status).map(|()| true),
+        _ => Err(refused(key, name, error)),
+    }
 }
 
-/// Unlinks a name if it still means this object, under the registry lock that lives on `lock_fd`.
+/// A file whose contents say nothing that can be followed. Not a byte of it is written.
+fn unlink_unsound(key: &Key, name: &str, fd: OwnedFd, error: Error, patience: &dyn Patience) -> Result<bool> {
+    let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
+    if !status.regular {
+        return Err(error);
+    }
+    // Whoever else removes it takes the same lock. Held in bad faith it is waited for, not obeyed.
+    let attempt = unlink(key, name, &status, Some(Lock { fd: &fd, name: None }), patience, || {});
+    let done = match attempt {
+        Err(Error::Busy(_)) => unlink(key, name, &status, None, patience, || {}),
+        other => other,
+    };
+    // Its lock object, if it had one, is named by nobody now.
+    remove_orphans();
+    done
+}
+
+/// Is there an object of this key's name? Whether it can be attached is another question.
+///
+/// # Errors
+/// [`Error::Access`] where there is no directory to look at, or none that this user may look at.
+pub fn exists(key: &Key) -> Result<bool> {
+    let name = key.object_name();
+    match object::status_of(&name) {
+        Ok(status) => Ok(status.regular),
+        Err(Errno::NOENT) => object::directory().map(|_| false),
+        Err(error) => Err(refused(key, &name, error)),
+    }
+}
+
+/// What the registry lock lives on.
+#[derive(Clone, Copy)]
+struct Lock<'a> {
+    fd: &'a OwnedFd,
+    /// Of the second object, where there is one: it goes, too.
+    name: Option<&'a str>,
+}
+
+/// Unlinks a name if it still means this object, under the registry lock; then, still under it, `mark`s it as gone.
 fn unlink(
     key: &Key,
     name: &str,
     status: &Status,
-    lock_fd: &OwnedFd,
-    lock_name: Option<&str>,
+    lock: Option<Lock<'_>>,
     patience: &dyn Patience,
+    mark: impl FnOnce(),
 ) -> Result<bool> {
     // Without permission to lock there is nobody whom the lock would keep from binding the name anew, either.
-    let _registry = match registry_of(lock_fd, name, patience) {
-        Ok(registry) => Some(registry),
-        Err(Error::Access(_) | Error::System { .. }) => None,
-        Err(error) => return Err(error),
+    let _registry = match lock.map(|lock| registry_of(lock.fd, name, patience)) {
+        Some(Ok(registry)) => Some(registry),
+        None | Some(Err(Error::Access(_) | Error::System { .. })) => None,
+        Some(Err(error)) => return Err(error),
     };
     match object::status_of(name) {
         Ok(now) if now.same(status) => {}
-        _ => return Ok(false),
+        Ok(_) | Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(refused(key, name, error)),
     }
+    unlink_name(key, name, status)?;
+    crash_point!("unlinked");
+    // CRASH: an empty lock object stays, until somebody makes or removes another one.
+    if let Some(lock_name) = lock.and_then(|lock| lock.name) {
+        let _ = object::unlink(lock_name);
+        crash_point!("lock-object-unlinked");
+        remove_orphans();
+    }
+    mark();
+    Ok(true)
+}
+
+fn unlink_name(key: &Key, name: &str, status: &Status) -> Result<()> {
     object::unlink(name).map_err(|e| match e {
         Errno::ACCESS | Errno::PERM => Error::Access(format!(
             "key {key}: {}/{name} belongs to uid {} (mode {:#o}); only its owner and root may destroy it",
@@ -74,28 +136,57 @@ fn unlink(
             status.mode
         )),
         e => Error::system(format!("unlinking {}/{name}", object::DIR), e),
-    })?;
-    crash_point!("unlinked");
-    // CRASH: an empty lock object stays, until somebody makes or removes another one.
-    if let Some(lock_name) = lock_name {
-        let _ = object::unlink(lock_name);
-        crash_point!("lock-object-unlinked");
-        remove_orphans();
-    }
-    Ok(true)
+    })
 }
 
 impl Attachment {
     /// Unlinks this very segment, if its name still means it.
     pub fn destroy(&self, patience: &dyn Patience) -> Result<()> {
-        let lock_name = (self.identity.lock_object != 0).then(|| self.lock_name());
+        let lock_name = self.lock_name();
         let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
         let fd = self.with_locks(self.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
-        if unlink(&self.identity.key, &self.name, &self.status, &fd, lock_name.as_deref(), patience)? {
-            self.state().gone.store(1, Ordering::SeqCst);
-            crash_point!("gone-stored");
+        let second = (self.identity.lock_object != 0).then_some(&*lock_name);
+        let lock = Some(Lock { fd: &fd, name: second });
+        let mut whole = false;
+        let done = unlink(&self.identity.key, &self.name, &self.status, lock, patience, || {
+            // What was cut short is not touched through the mapping: that would end the process.
+            whole = self.with_file(|_| ()).is_ok();
+            if whole {
+                self.state().gone.store(1, Ordering::SeqCst);
+                crash_point!("gone-stored");
+            }
+        })?;
+        if !done {
+            return self.destroyed_before();
+        }
+        if whole {
             self.ring_all();
         }
         Ok(())
+    }
+
+    /// Its name means it no more, or never did here. Is that because it was destroyed?
+    fn destroyed_before(&self) -> Result<()> {
+        let found = self.file.status(&self.status, self.mapping.descriptor());
+        // Where the state was cut off, touching it ends the process.
+        let links = found.map(|found| (found.nlink, found.size >= at::INTENT));
+        // SYNC: with `unlink`: who unlinks it stores `gone` before he lets the registry lock go, which we had since.
+        match links {
+            Some((0, _)) => return Ok(()),
+            Some((_, true)) if self.state().gone.load(Ordering::SeqCst) != 0 => return Ok(()),
+            _ => {}
+        }
+        let (key, dir) = (&self.identity.key, object::DIR);
+        if object::directory()?.dev != self.status.dev {
+            return Err(Error::Access(format!(
+                "key {key}: it was not destroyed: {dir} is another file system here than the one that it is in (after a \
+                 chroot, or in a mount namespace); destroy it where it was attached"
+            )));
+        }
+        Err(Error::NotFound(format!(
+            "key {key}: it was not destroyed: its name {dir}/{} is gone or means another object, but it still has a name \
+             somewhere (was it renamed?): find {dir} -inum {}",
+            self.name, self.status.ino
+        )))
     }
 }

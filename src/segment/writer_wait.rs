@@ -78,9 +78,10 @@ impl Waiting for Waiter<'_> {
         }
         let owner = lock::owner(word.load(Ordering::Relaxed));
         let pid = owner.and_then(|n| self.att.participant(n)).map_or(0, |p| p.pid.load(Ordering::Relaxed));
+        let who = if pid == 0 { "a process".into() } else { format!("process {pid}") };
         Err(Stop::Error(Error::Busy(format!(
-            "{}: process {pid} lives but has held the writer lock for {} s (is it stopped? SIGSTOP, a debugger): let it go on \
-             or end it",
+            "{}: the writer lock was not to be had for {} s; {who}, which lives, has it now (is it stopped? SIGSTOP, a \
+             debugger): let it go on or end it",
             self.att.name,
             waited.as_secs()
         ))))

@@ -162,7 +162,7 @@ fn f28_a_limit_without_end_overflows_no_sum() {
         let laid = Laid::new(&image);
         let segment = laid.attach(&image, false);
         let info = segment.info().unwrap();
-        let listed = shmvar::segments().into_iter().find(|listed| listed.name == info.name).unwrap();
+        let listed = shmvar::segments().unwrap().into_iter().find(|listed| listed.name == info.name).unwrap();
         assert_eq!((info.size, listed.size, info.used), (limit, limit, used));
         assert!(info.largest_put < 1 << 48 && listed.largest_put < 1 << 48);
         match segment.put_pickle(&Index::Int(1), &[&[b'.'; 500]], Condition::Always, &Plain) {
