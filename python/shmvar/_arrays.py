@@ -36,9 +36,25 @@ class _Remembering(Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         found = super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):
+            return _attribute
         if name in _MAKERS and module in _MODULES:
             return _remembering(found, self.masked if name == "_mareconstruct" else self.made)
         return found
+
+
+def _attribute(value: Any, name: str) -> Any:
+    found = getattr(value, name)
+    return _sealed if found == import_module("numpy").ndarray.__new__ else found
+
+
+def _sealed(*arguments: Any) -> Any:
+    # Called on memory that is in the pickle, as in one that was dumped and loaded. No state comes later, and a masked
+    # array that is made of it shall find it read-only.
+    ndarray = import_module("numpy").ndarray
+    array = ndarray.__new__(*arguments)
+    ndarray.setflags(array, write=False)
+    return array
 
 
 def _remembering(make: Callable[..., Any], arrays: list[Any]) -> Callable[..., Any]:

@@ -567,6 +567,16 @@ class VariableInfo:
     def type(self) -> str:
         """Name of its type, found without running code."""
 
+    @property
+    def viewable(self) -> bool:
+        """A view of it, through a handle that may write and trusts, copies less than 16 KiB whatever its size, beside
+        the dtypes and shapes of its arrays.
+
+        `False`: it is, or holds, something large that is stored within its pickle, which a view rebuilds in memory of
+        the caller's own: objects, long texts, many small values. What is known is how it is stored; a class of your own
+        may still copy what it is given.
+        """
+
     def _asdict(self) -> dict[str, Any]:
         """Its properties, by name."""
 
@@ -721,7 +731,9 @@ def _segment_info(
     locks: list[tuple[int | str, int]],
     state: tuple[str, str | None],
 ) -> SegmentInfo: ...
-def _variable_info(size: int, version: int, expires_in: int | None, kind: str) -> VariableInfo: ...
+def _variable_info(
+    size: int, version: int, expires_in: int | None, kind: str, viewable: bool = False
+) -> VariableInfo: ...
 def _check_report(counts: list[int]) -> CheckReport: ...
 def _decode_plain(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
 def _get_pickle(segment: Segment, index: int | str) -> bytes | None: ...

@@ -9,7 +9,7 @@ import shmvar
 # A larger value is not read for the sake of its first characters.
 LARGEST = 64 << 10
 WIDTH = 60
-FIELDS = ("index", "size", "version", "expires_in", "type", "repr", "error")
+FIELDS = ("index", "size", "version", "expires_in", "type", "viewable", "repr", "error")
 _GONE = object()
 
 

@@ -139,14 +139,19 @@ pub fn sealing(stream: &[u8]) -> Option<Sealing> {
     let (mut writable, mut whole) = (Vec::new(), Whole::Other { rebuilt: false });
     // So far only the name of what makes the value itself, or the first item of a short tuple: those have no mark before.
     let (mut first, mut called) = (true, false);
+    // `ndarray.__new__` is called on memory, and bytes that may be changed are in the stream: where it was put into one.
+    let (mut new, mut loose) = (false, false);
     loop {
         let (op, at, memory) = walk.next()?;
         match op {
             Op::Stop => {
-                let whole = if !called && whole == Whole::Rebuilt { Whole::Other { rebuilt: true } } else { whole };
+                let elsewhere = (!called && whole == Whole::Rebuilt) || (new && loose);
+                let whole = if elsewhere { Whole::Other { rebuilt: true } } else { whole };
                 return Some(Sealing { writable, whole });
             }
             Op::ByteArray(_) if memory => writable.push(at),
+            Op::ByteArray(_) => loose = true,
+            Op::Str(b"__new__") => new = true,
             Op::Proto(_) | Op::Frame(_) | Op::Str(_) | Op::Memoize => continue,
             Op::StackGlobal | Op::Get(_) | Op::Global { .. } => match walk.top {
                 Word::Maker(Maker::Reconstruct) if first => whole = Whole::Rebuilt,

@@ -32,8 +32,18 @@ const ARRAY_HEAD: &[u8] =
 const ARRAY_TAIL: &[u8] = b"\x8c\x08builtins\x8c\x05bytes\x93\x97\x85RtR.";
 /// An exact `bytes` from here on is stored as a record with one buffer: as a pickle it would take a span, too.
 pub const LARGE_BYTES: usize = crate::layout::RECORD_MAX as usize - 7;
+/// Other buffers from here on are stored beside the pickle, in a span; shorter ones within it. In whole pages a shorter one
+/// would waste more than a quarter of what is stored, and to copy it takes less time than to pin it.
+pub const OUT_OF_BAND: usize = 16 << 10;
+/// What it may take to say what one buffer is: of an array, its dtype and shape.
+const DESCRIPTION: usize = 256;
 /// Most buffers of one value: the table stays small against what it describes.
 const MOST: u64 = 1 << 24;
+
+/// Does a view of a value copy nothing of size? The pickle is what it copies; so long is it, with so many buffers beside it.
+pub fn viewable(pickle: usize, buffers: usize) -> bool {
+    pickle < OUT_OF_BAND + DESCRIPTION * buffers
+}
 
 /// Where the parts of a value with buffers stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +201,12 @@ mod tests {
             let _ = parse(&bytes, total);
             let _ = in_band(&bytes, &[b"x", b"yy"]);
         }
+    }
+
+    #[test]
+    fn what_a_view_copies_is_small_whatever_the_number_of_arrays() {
+        assert!(viewable(OUT_OF_BAND - 1, 0) && !viewable(OUT_OF_BAND, 0));
+        assert!(viewable(100_000, 1_000) && !viewable(100_000, 1));
     }
 
     #[test]

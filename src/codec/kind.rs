@@ -70,6 +70,8 @@ enum Tag {
     TupleDtype(u32),
     /// A numpy dtype whose kind is the str at this offset.
     Dtype(u32),
+    /// A method of numpy's arrays; of these, `__new__` is pickled, which makes what its first argument says.
+    Maker,
     Global(u32),
     Instance(u32),
 }
@@ -248,8 +250,10 @@ impl<'a> Walk<'a> {
         let first = self.stack.from(start).first().copied();
         self.stack.truncate(start);
         let callee = self.stack.pop()?;
-        let Tag::Global(index) = callee else {
-            return Ok(Tag::Is(Plain::Unknown));
+        let index = match (callee, first) {
+            (Tag::Global(index), _) => index,
+            (Tag::Maker, Some(Tag::TupleWith(class))) => return Ok(Tag::Instance(class)),
+            _ => return Ok(Tag::Is(Plain::Unknown)),
         };
         if !call {
             return Ok(instance(callee));
@@ -257,6 +261,12 @@ impl<'a> Walk<'a> {
         let Name { module, name } = self.globals[index as usize];
         if module == b"_codecs" && name == b"encode" {
             return Ok(Tag::Is(Plain::Bytes));
+        }
+        if let (b"builtins", b"getattr", Some(Tag::TupleWith(class))) = (module, name, first) {
+            let Name { module, name } = self.globals[class as usize];
+            if (module, name) == (b"numpy", b"ndarray") {
+                return Ok(Tag::Maker);
+            }
         }
         if module.starts_with(b"numpy") && name == b"_frombuffer" {
             return Ok(Tag::Instance(self.name(b"numpy", b"ndarray")?));
@@ -299,6 +309,7 @@ impl<'a> Walk<'a> {
             Tag::Str(_) => Plain::Str.name().to_owned(),
             Tag::TupleWith(_) | Tag::TupleText(_) | Tag::TupleDtype(_) => Plain::Tuple.name().to_owned(),
             Tag::Dtype(_) => "numpy.dtype".to_owned(),
+            Tag::Maker => "getattr".to_owned(),
             Tag::Instance(index) => {
                 let Name { module, name } = self.globals[index as usize];
                 match module {

@@ -1,8 +1,9 @@
 //! Values to pickles. Scalars by the core, the rest by the interpreter's C pickler; never under a lock.
 
 use crate::codec::arrays;
-use crate::codec::buffers::{self, ALIGN};
+use crate::codec::buffers::{self, ALIGN, OUT_OF_BAND};
 use crate::codec::scalar::{self, Short};
+use crate::py::reducers::{self, Reducers};
 use crate::py::sealed;
 use crate::segment::Stored;
 use pyo3::buffer::PyBuffer;
@@ -176,6 +177,9 @@ fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     if let Some(encoded) = bare_buffer(value)? {
         return Ok(encoded);
     }
+    if reducers::may_matter(value)? {
+        return pickle_arrays(value);
+    }
     static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static USUAL: PyOnceLock<(Py<Sink>, Py<PyDict>)> = PyOnceLock::new();
     static BUSY: AtomicBool = AtomicBool::new(false);
@@ -183,6 +187,7 @@ fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let make = || -> PyResult<(Py<Sink>, Py<PyDict>)> {
         let sink = Py::new(py, Sink::default())?;
         let named = PyDict::new(py);
+        named.set_item("protocol", 5)?;
         named.set_item("buffer_callback", &sink)?;
         Ok((sink, named.unbind()))
     };
@@ -191,12 +196,38 @@ fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let usual = USUAL.get_or_try_init(py, make)?;
     let first = !BUSY.swap(true, Ordering::Acquire);
     let (sink, named) = if first { (usual.0.clone_ref(py), usual.1.clone_ref(py)) } else { make()? };
-    let pickled = dumps.call((value, 5), Some(named.bind(py)));
+    let pickled = dumps.call((value,), Some(named.bind(py)));
     let Given { buffers: taken, read_only } = sink.get().take();
     if first {
         BUSY.store(false, Ordering::Release);
     }
-    let mut pickled = pickled?.cast_into::<PyBytes>()?;
+    finished(pickled?.cast_into()?, taken, read_only)
+}
+
+/// The same with reducers for arrays that numpy would copy into the pickle.
+#[cold]
+fn pickle_arrays<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
+    let py = value.py();
+    static PICKLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static BYTES_IO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let stream = BYTES_IO.import(py, "_io", "BytesIO")?.call0()?;
+    let sink = Bound::new(py, Sink::default())?;
+    let pickler = PICKLER.import(py, "_pickle", "Pickler")?.call1((&stream, 5, true, &sink))?;
+    pickler.setattr(pyo3::intern!(py, "dispatch_table"), Reducers::get(py)?)?;
+    pickler.call_method1(pyo3::intern!(py, "dump"), (value,))?;
+    // Its memo keeps alive what was made for the pickle alone.
+    drop(pickler);
+    let Given { buffers: taken, read_only } = sink.get().take();
+    finished(stream.call_method0(pyo3::intern!(py, "getvalue"))?.cast_into()?, taken, read_only)
+}
+
+#[inline(always)]
+fn finished<'a, 'py>(
+    mut pickled: Bound<'py, PyBytes>,
+    taken: Vec<PyBuffer<u8>>,
+    read_only: bool,
+) -> PyResult<Encoded<'a, 'py>> {
+    let py = pickled.py();
     // What a reader gets is its own, and may be changed, whether the memory that was copied may or not.
     if read_only && sealed::names_numpy(pickled.as_bytes()) {
         if let Some(writable) = arrays::writable(pickled.as_bytes()) {
@@ -264,14 +295,14 @@ fn is_of(value: &Bound<'_, PyAny>, module: &str, name: &str) -> PyResult<bool> {
 /// `Py_TPFLAGS_IMMUTABLETYPE`: no class that a program defines has it.
 const IMMUTABLE: std::ffi::c_ulong = 1 << 8;
 
-/// Buffers from here on are stored beside the pickle, in a span; shorter ones within it. In whole pages a shorter one would
-/// waste more than a quarter of what is stored, and to copy it takes less time than to pin it.
-const OUT_OF_BAND: usize = 16 << 10;
-
 /// What the pickler hands its out-of-band buffers to.
 #[pyclass(frozen)]
 #[derive(Default)]
-struct Sink(Mutex<Given>);
+struct Sink {
+    /// Something was handed over, or may have been.
+    called: AtomicBool,
+    given: Mutex<Given>,
+}
 
 #[derive(Default)]
 struct Given {
@@ -283,7 +314,10 @@ struct Given {
 
 impl Sink {
     fn take(&self) -> Given {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(|e| e.into_inner()))
+        match self.called.load(Ordering::Acquire) && self.called.swap(false, Ordering::Acquire) {
+            true => std::mem::take(&mut *self.given.lock().unwrap_or_else(|e| e.into_inner())),
+            false => Given::default(),
+        }
     }
 }
 
@@ -299,7 +333,8 @@ impl Sink {
         let raw = PyBuffer::<u8>::get(&raw)?;
         let within = raw.len_bytes() < OUT_OF_BAND;
         if !within || raw.readonly() {
-            let mut given = self.0.lock().unwrap_or_else(|e| e.into_inner());
+            self.called.store(true, Ordering::Release);
+            let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
             given.read_only |= raw.readonly();
             if !within {
                 given.buffers.push(raw);

@@ -164,14 +164,20 @@ impl PyVariableInfo {
         &self.0.kind
     }
 
+    #[doc = stub!(VariableInfo.viewable)]
+    #[getter]
+    fn viewable(&self) -> bool {
+        self.0.viewable
+    }
+
     #[doc = stub!(VariableInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        fields(slf.as_any(), ["size", "version", "expires_in", "type"].iter())
+        fields(slf.as_any(), ["size", "version", "expires_in", "type", "viewable"].iter())
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
         let info = &self.0;
-        again(py, "_variable_info", (info.size, info.version, info.expires_in, &info.kind))
+        again(py, "_variable_info", (info.size, info.version, info.expires_in, &info.kind, info.viewable))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -320,11 +326,17 @@ pub fn _segment_info(
     }))
 }
 
-/// Unpickles a `VariableInfo`.
+/// Unpickles a `VariableInfo`; one that was pickled before there was `viewable` has none.
 #[pyfunction]
-#[pyo3(signature = (size, version, expires_in, kind))]
-pub fn _variable_info(size: u64, version: u64, expires_in: Option<u64>, kind: String) -> PyVariableInfo {
-    PyVariableInfo(VariableInfo { size, version, expires_in, kind })
+#[pyo3(signature = (size, version, expires_in, kind, viewable = false))]
+pub fn _variable_info(
+    size: u64,
+    version: u64,
+    expires_in: Option<u64>,
+    kind: String,
+    viewable: bool,
+) -> PyVariableInfo {
+    PyVariableInfo(VariableInfo { size, version, expires_in, kind, viewable })
 }
 
 /// Unpickles a `CheckReport`.

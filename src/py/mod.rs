@@ -16,10 +16,14 @@ mod interpreter;
 mod lock;
 #[allow(unsafe_code, reason = "the buffer protocol")]
 mod memory;
+#[allow(unsafe_code, reason = "numpy's binary interface")]
+mod numpy;
 mod open;
 mod patience;
 mod plain;
 mod raw;
+#[allow(unsafe_code, reason = "the buffer protocol, and a look at classes")]
+mod reducers;
 #[allow(unsafe_code, reason = "the C interface for a look at buffers, and a search")]
 mod sealed;
 mod segment;

@@ -106,6 +106,8 @@ pub struct VariableInfo {
     pub expires_in: Option<u64>,
     /// Name of its type, found without running code.
     pub kind: String,
+    /// A view of it copies less than 16 KiB, through a handle that may view.
+    pub viewable: bool,
 }
 
 impl Attachment {
@@ -187,29 +189,32 @@ impl Attachment {
             let mut scratch = Scratch::new();
             let Some(found) = self.find(index, &mut scratch, patience)? else { return Ok(None) };
             let Some(got) = self.get(index, &mut scratch, patience)? else { return Ok(None) };
-            let (version, kind) = match &got {
-                Got::Inline { bytes, len, version } => (*version, crate::codec::kind::type_name(&bytes[2..2 + len])),
-                Got::Record { prefix, version, .. } => {
-                    (*version, crate::codec::kind::type_name(&scratch.bytes()[*prefix..]))
-                }
+            let (version, (kind, viewable)) = match &got {
+                Got::Inline { bytes, len, version } => (*version, described(&bytes[2..2 + len], 0)),
+                Got::Record { prefix, version, .. } => (*version, described(&scratch.bytes()[*prefix..], 0)),
                 Got::Large(large) => {
-                    let Some(stream) = large.stream(patience)? else {
+                    let Some((stream, buffers)) = large.stream(patience)? else {
                         retry.again(&self.identity.key, patience)?;
                         continue;
                     };
-                    let bare = large.has_buffers() && stream == buffers::MEMORYVIEW;
-                    let kind = if bare { "memoryview".into() } else { crate::codec::kind::type_name(&stream) };
-                    (large.version(), kind)
+                    (large.version(), described(&stream, buffers))
                 }
             };
             let expiry = self.version(index, patience)?;
             if version == found.content.version() && expiry.0 == version {
                 let expires_in = expiry.1.map(|at| at.saturating_sub(crate::os::boottime_ns()));
-                return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in, kind }));
+                return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in, kind, viewable }));
             }
             stuck.again(self, patience)?;
         }
     }
+}
+
+/// The name of a value's type, and whether a view of it copies nothing of size.
+fn described(stream: &[u8], buffers: usize) -> (String, bool) {
+    let bare = buffers == 1 && stream == buffers::MEMORYVIEW;
+    let kind = if bare { "memoryview".into() } else { crate::codec::kind::type_name(stream) };
+    (kind, buffers::viewable(stream.len(), buffers))
 }
 
 /// What a second name comes to.

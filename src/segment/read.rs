@@ -165,13 +165,13 @@ impl<'a> Large<'a> {
         stream.ok_or_else(|| Error::corrupt("the pickle of a value with buffers")).map(Some)
     }
 
-    /// The pickle alone, without the buffers beside it. `None`: it changed meanwhile.
-    pub fn stream(&self, patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
+    /// The pickle alone, and how many buffers are beside it. `None`: it changed meanwhile.
+    pub fn stream(&self, patience: &dyn Patience) -> Result<Option<(Vec<u8>, usize)>> {
         if !self.has_buffers() {
-            return self.pickle(patience);
+            return Ok(self.pickle(patience)?.map(|pickle| (pickle, 0)));
         }
         let Some(parsed) = self.parse(patience)? else { return Ok(None) };
-        self.read_part(parsed.pickle, patience)
+        Ok(self.read_part(parsed.pickle, patience)?.map(|pickle| (pickle, parsed.buffers.len())))
     }
 
     /// Copies from the pickle. False: the variable changed meanwhile, begin anew.
