@@ -68,9 +68,22 @@ def same(one, other):
     return True
 
 
+def same_bits(dtype, *values):
+    one, other = (np.asarray(value).astype(dtype).tobytes() for value in values)
+    return one == other
+
+
 def same_array(a, b):
     """numpy's own unpickling turns some arrays to the machine's byte order, and leaves read-only what was: the decoder
     does neither."""
+    if isinstance(a, np.ma.MaskedArray):
+        if type(a.data) is not type(b.data) or a.mask.shape != b.mask.shape or not np.array_equal(a.mask, b.mask):
+            return False
+        if a.hardmask != b.hardmask or not same_bits(a.dtype, a.fill_value, b.fill_value):
+            return False
+        a, b = a.data, b.data
+    if a.dtype.type is not b.dtype.type:
+        return False
     if a.dtype.kind in "V":
         alike = a.dtype == b.dtype and a.tobytes() == b.tobytes()
     else:

@@ -160,7 +160,7 @@ class Named(collections.namedtuple("Named", "a b")):
         (collections.Counter("a"), "collections.Counter"),
         (collections.defaultdict(list), "collections.defaultdict"),
         (functools.partial(int), "functools.partial"),
-        (datetime.time(1, tzinfo=zoneinfo.ZoneInfo("UTC")), "getattr"),
+        (datetime.time(1, tzinfo=zoneinfo.ZoneInfo("UTC")), "ZoneInfo"),
         (datetime.datetime, "datetime.datetime"),
         ([pathlib.PurePath], "pathlib.PurePath"),
         (ValueError("x"), "ValueError"),

@@ -84,6 +84,10 @@ class Own(np.ndarray):
     pass
 
 
+class Masked(np.ma.MaskedArray):
+    pass
+
+
 @pytest.mark.parametrize(
     ("value", "name"),
     [
@@ -92,8 +96,9 @@ class Own(np.ndarray):
         (np.zeros(1, [("a", "O", (2,))]), "objects"),
         (np.dtype([("a", [("b", "O")])]), "objects"),
         (np.arange(3).view(Own), "Own"),
-        (np.ma.array([1]), "numpy.ma"),
-        (np.rec.array([(1,)], dtype=[("a", "i4")]), "recarray"),
+        (np.ma.array([1]).view(Masked), "Masked"),
+        (np.ma.array([None]), "objects"),
+        (np.char.array(["a"]), "chararray"),
         (np.array(["a"], getattr(np.dtypes, "StringDType", lambda: "O")()), "stringdtype|objects"),
         (np.dtype("i4", metadata={"a": 1}), "metadata"),
         (np.random.default_rng(), "numpy.random"),

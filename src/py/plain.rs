@@ -10,6 +10,7 @@ mod call;
 mod depth;
 mod dtype;
 mod error;
+mod masked;
 mod ndarray;
 mod standard;
 mod table;

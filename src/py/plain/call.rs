@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::frozenset::PyFrozenSetBuilder;
 use pyo3::types::{PyByteArray, PyBytes, PyComplex, PyFloat, PyList, PyMemoryView, PySet, PyString, PyTuple};
 
+use super::masked::is_flag;
 use super::table::Known;
 use super::value::{Class, Node, Pending, Shape, Slot, Value};
 use super::{Decoder, Result, compared, needs, size};
@@ -51,7 +52,7 @@ impl<'py> Decoder<'_, 'py> {
         let items: Vec<_> = tuple.iter().collect();
         let slot = match known {
             Known::Dtype => return self.dtype(&items),
-            Known::FromBuffer | Known::Scalar => Slot::Value(self.array_call(known, &items)?),
+            Known::FromBuffer | Known::Scalar | Known::Masked => Slot::Value(self.array_call(known, &items)?),
             _ => match self.builtin(known, &items, &arguments)? {
                 Some(slot) => slot,
                 None => Slot::Value(self.standard(known, &items)?),
@@ -81,7 +82,9 @@ impl<'py> Decoder<'_, 'py> {
         let built = match &self.pending[index as usize] {
             Pending::Uuid => self.uuid(&state.obj)?,
             Pending::Dtype(letter, number) => self.dtype_state(*letter, *number, &state.obj)?,
-            Pending::Array => self.array_state(&state.obj)?,
+            Pending::RecordDtype => self.record_state(&state.obj)?,
+            Pending::Array(class) => self.array_state(*class, &state.obj)?,
+            Pending::Masked(class) => self.masked_state(*class, &state.obj)?,
             Pending::Built(_) => return Err(self.damaged("a second state for one object")),
         };
         self.pending[index as usize] = Pending::Built(built);
@@ -90,11 +93,31 @@ impl<'py> Decoder<'_, 'py> {
 
     fn call_with_class(&mut self, known: Known, slots: &[Slot<'py>]) -> Result<()> {
         match (known, slots) {
-            (Known::Reconstruct, [Slot::Known(Known::NdArray), Slot::Value(shape), Slot::Value(kind)])
-                if self.sizes(&shape.obj)? == [0]
-                    && kind.obj.cast_exact::<PyBytes>().is_ok_and(|kind| kind.as_bytes() == b"b") =>
+            (Known::Reconstruct, [Slot::Known(class), Slot::Value(shape), Slot::Value(kind)])
+                if class.is_array_class() && self.is_nothing(shape, kind)? =>
             {
-                self.push_pending(Pending::Array)
+                self.push_pending(Pending::Array(*class))
+            }
+            (
+                Known::ReconstructMasked,
+                [Slot::Known(Known::Masked), Slot::Known(class), Slot::Value(shape), Slot::Value(kind)],
+            ) if class.is_array_class() && self.is_nothing(shape, kind)? => self.push_pending(Pending::Masked(*class)),
+            (Known::Dtype, [Slot::Known(Known::Record), Slot::Value(aligned), Slot::Value(copied)])
+                if is_flag(&aligned.obj, false) && is_flag(&copied.obj, true) =>
+            {
+                self.push_pending(Pending::RecordDtype)
+            }
+            (Known::GetAttr, [Slot::Known(Known::NdArray), Slot::Value(name)])
+                if name.obj.cast_exact::<PyString>().is_ok_and(|name| *name == *"__new__") =>
+            {
+                self.stack.push(Slot::Known(Known::NewArray));
+                Ok(())
+            }
+            (Known::NewArray, [Slot::Known(class), rest @ ..]) if class.is_array_class() => {
+                let rest: Vec<_> = rest.iter().filter_map(|slot| slot.object().cloned()).collect();
+                let value = self.new_array(*class, &rest)?;
+                self.stack.push(Slot::Value(value));
+                Ok(())
             }
             (
                 Known::ArrayOf,
@@ -106,6 +129,13 @@ impl<'py> Decoder<'_, 'py> {
             }
             _ => Err(needs(known.name())),
         }
+    }
+
+    /// The arguments with which numpy makes an array that its state will fill.
+    fn is_nothing(&self, shape: &Value<'py>, kind: &Value<'py>) -> Result<bool> {
+        let is_byte = kind.obj.cast_exact::<PyBytes>().is_ok_and(|kind| kind.as_bytes() == b"b")
+            || kind.obj.cast_exact::<PyString>().is_ok_and(|kind| *kind == *"b");
+        Ok(is_byte && self.sizes(&shape.obj)? == [0])
     }
 
     /// `None`: none of these, or not with such arguments.

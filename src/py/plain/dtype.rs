@@ -10,6 +10,7 @@ use super::standard::Fetched;
 use super::value::{Pending, Value};
 use super::{Decoder, Result, needs, size, too_much};
 
+static RECORD: Fetched = Fetched::new("numpy", "record");
 static DTYPE: Fetched = Fetched::new("numpy", "dtype");
 
 /// Bytes of one item; numpy 1 has no more.
@@ -55,6 +56,11 @@ impl Desc {
     fn scalar(size: usize, check: Check, void: bool, slow: bool) -> Self {
         let looks = if matches!(check, Check::Any) { 0 } else { size as u64 };
         Desc { size, depth: 0, parts: 1, check, looks, subarray: false, void, slow }
+    }
+
+    /// Of a mask, which has a bool for each field.
+    pub fn of_bools(size: usize) -> Self {
+        Desc { parts: 1, ..Desc::scalar(size, Check::Bool, false, false) }
     }
 
     /// Fails where a run of items has a bool that is neither 0 nor 1, or a character that is none.
@@ -182,9 +188,31 @@ impl<'py> Decoder<'_, 'py> {
             return Err(needs("a numpy.dtype whose fields overlap"));
         }
         let weight = desc.parts as usize * 4;
-        self.dtypes.try_reserve(1).map_err(super::no_memory)?;
-        self.dtypes.insert(obj.as_ptr() as usize, (obj.clone(), Rc::new(desc)));
+        self.know_dtype(&obj, Rc::new(desc))?;
         Ok(Value::leaf(obj, weight))
+    }
+
+    /// Of `numpy.record`: a struct whose items are records.
+    pub(super) fn record_state(&mut self, state: &Bound<'py, PyAny>) -> Result<Value<'py>> {
+        let size = state.cast_exact::<PyTuple>().ok().and_then(|state| state.get_item(5).ok());
+        let size = size.and_then(|size| size.extract::<usize>().ok()).filter(|size| *size <= MOST_BYTES);
+        let Some(size) = size else { return Err(self.damaged("the state of a dtype of another length")) };
+        let plain = self.dtype_state(b'V', size, state)?;
+        let desc = self.desc(&plain.obj)?;
+        if plain.obj.getattr("names")?.is_none() {
+            return Err(needs("a numpy.record without fields"));
+        }
+        let class = self.fetch(&RECORD)?;
+        let obj = self.construct(&DTYPE, ((class, &plain.obj),))?;
+        self.same_size(&obj, desc.size)?;
+        self.know_dtype(&obj, desc)?;
+        Ok(Value { obj, ..plain })
+    }
+
+    pub(super) fn know_dtype(&mut self, obj: &Bound<'py, PyAny>, desc: Rc<Desc>) -> Result<()> {
+        self.dtypes.try_reserve(1).map_err(super::no_memory)?;
+        self.dtypes.insert(obj.as_ptr() as usize, (obj.clone(), desc));
+        Ok(())
     }
 
     /// The dtype that an object is, if it was made here.

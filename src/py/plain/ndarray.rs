@@ -9,27 +9,51 @@ use super::dtype::Desc;
 use super::standard::Fetched;
 use super::table::Known;
 use super::value::Value;
-use super::{Decoder, Result, needs, size};
+use super::{Decoder, Result, masked::is_flag, needs, size};
 use crate::py::decode::Want;
 
 static NDARRAY: Fetched = Fetched::new("numpy", "ndarray");
+static MEMMAP: Fetched = Fetched::new("numpy", "memmap");
+static RECARRAY: Fetched = Fetched::new("numpy", "recarray");
 
 impl<'py> Decoder<'_, 'py> {
     /// `_frombuffer(buffer, dtype, shape, order)` or `scalar(dtype, bytes)`.
     pub(super) fn array_call(&mut self, known: Known, items: &[Bound<'py, PyAny>]) -> Result<Value<'py>> {
         match (known, items) {
-            (Known::FromBuffer, [buffer, dtype, shape, order]) => self.over_buffer(buffer, dtype, shape, order, None),
+            (Known::FromBuffer, [buffer, dtype, shape, order]) => {
+                self.over_buffer(Known::NdArray, buffer, dtype, shape, order, None)
+            }
             (Known::FromBuffer, [buffer, dtype, shape, order, axes]) => {
-                self.over_buffer(buffer, dtype, shape, order, Some(axes))
+                self.over_buffer(Known::NdArray, buffer, dtype, shape, order, Some(axes))
             }
             (Known::Scalar, [dtype, bytes]) => self.scalar(dtype, bytes),
+            (Known::Masked, [data, mask, dtype, copy, subok, dimensions, fill, keep, hard])
+                if dtype.is_none()
+                    && [(copy, false), (subok, true), (keep, false)]
+                        .iter()
+                        .all(|(flag, value)| is_flag(flag, *value))
+                    && self.number(dimensions)? == 0 =>
+            {
+                self.masked(data, mask, fill, hard)
+            }
             _ => Err(needs(known.name())),
+        }
+    }
+
+    /// `ndarray.__new__(class, shape, dtype, buffer, 0, None, order)`, without the class.
+    pub(super) fn new_array(&mut self, class: Known, items: &[Bound<'py, PyAny>]) -> Result<Value<'py>> {
+        match items {
+            [shape, dtype, buffer, offset, strides, order] if strides.is_none() && self.number(offset)? == 0 => {
+                self.over_buffer(class, buffer, dtype, shape, order, None)
+            }
+            _ => Err(needs(Known::NewArray.name())),
         }
     }
 
     /// Over the buffer itself, as numpy has it, but for one that may be written and is not wanted so, or the other way round.
     fn over_buffer(
         &mut self,
+        class: Known,
         buffer: &Bound<'py, PyAny>,
         dtype: &Bound<'py, PyAny>,
         shape: &Bound<'py, PyAny>,
@@ -65,7 +89,7 @@ impl<'py> Decoder<'_, 'py> {
                 PyMemoryView::from(buffer)?.call_method0("toreadonly")?
             }
         };
-        let array = self.array(&buffer, dtype, shape, order)?;
+        let array = self.array(class, &buffer, dtype, shape, order)?;
         let Some(axes) = axes else { return Ok(Value::leaf(array, 0)) };
         let mut places = self.sizes(axes)?;
         places.sort_unstable();
@@ -78,7 +102,7 @@ impl<'py> Decoder<'_, 'py> {
 
     /// The state of an array: `(1, shape, dtype, is it in Fortran's order, bytes)`. The byte order stays as it is, where
     /// numpy would turn it into the machine's.
-    pub(super) fn array_state(&mut self, state: &Bound<'py, PyAny>) -> Result<Value<'py>> {
+    pub(super) fn array_state(&mut self, class: Known, state: &Bound<'py, PyAny>) -> Result<Value<'py>> {
         let items: Vec<_> = match state.cast_exact::<PyTuple>() {
             Ok(state) if state.len() == 5 => state.iter().collect(),
             _ => return Err(self.damaged("the state of an array of another length")),
@@ -98,11 +122,12 @@ impl<'py> Decoder<'_, 'py> {
             Want::View => bytes.clone().into_any(),
         };
         let order = if fortran.is_true() { "F" } else { "C" };
-        Ok(Value::leaf(self.array(&own, dtype, shape, order)?, 0))
+        Ok(Value::leaf(self.array(class, &own, dtype, shape, order)?, 0))
     }
 
     fn array(
         &mut self,
+        class: Known,
         buffer: &Bound<'py, PyAny>,
         dtype: &Bound<'py, PyAny>,
         shape: &Bound<'py, PyAny>,
@@ -124,7 +149,15 @@ impl<'py> Decoder<'_, 'py> {
         }
         self.checked(buffer, &desc, if empty { 0 } else { some })?;
         let none = self.py.None();
-        self.construct(&NDARRAY, (shape, dtype, buffer, 0, none, order))
+        let class = match class {
+            Known::MemMap => self.fetch(&MEMMAP)?,
+            Known::RecArray => self.fetch(&RECARRAY)?,
+            _ => return self.construct(&NDARRAY, (shape, dtype, buffer, 0, none, order)),
+        };
+        self.budget.look()?;
+        self.budget.memory(size::OBJECT)?;
+        let made = self.fetch(&NDARRAY)?.call_method1("__new__", (class, shape, dtype, buffer, 0, none, order));
+        self.made(made, "values that their class does not take")
     }
 
     fn scalar(&mut self, dtype: &Bound<'py, PyAny>, bytes: &Bound<'py, PyAny>) -> Result<Value<'py>> {
@@ -149,7 +182,7 @@ impl<'py> Decoder<'_, 'py> {
 
     /// Fails unless the buffer has just these bytes, and all of them may be where they are.
     #[allow(unsafe_code, reason = "a look at a buffer, in place")]
-    fn checked(&mut self, buffer: &Bound<'py, PyAny>, desc: &Desc, length: usize) -> Result<()> {
+    pub(super) fn checked(&mut self, buffer: &Bound<'py, PyAny>, desc: &Desc, length: usize) -> Result<()> {
         let held = PyBuffer::<u8>::get(buffer)?;
         if !held.is_c_contiguous() || held.len_bytes() != length {
             return Err(self.damaged("an array whose buffer is of another length"));

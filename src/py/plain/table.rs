@@ -40,6 +40,18 @@ pub enum Known {
     Reconstruct,
     /// `scalar(dtype, bytes)`.
     Scalar,
+    MemMap,
+    RecArray,
+    /// What a dtype of a record array is called on.
+    Record,
+    /// `MaskedArray(data, mask, …)`.
+    Masked,
+    /// `_mareconstruct(MaskedArray, ndarray, (0,), b'b')`, then its state.
+    ReconstructMasked,
+    /// Of all attributes only the next one.
+    GetAttr,
+    /// `getattr(ndarray, '__new__')`, called as `(class, shape, dtype, buffer, 0, None, order)`: an array of that class.
+    NewArray,
 }
 
 /// Module and name as CPython 3.11 to 3.14 and numpy 1 and 2 write them, after `modern`. Of several rows for one thing, the first is what
@@ -75,6 +87,14 @@ const TABLE: &[(&str, &str, Known)] = &[
     ("numpy.core.multiarray", "_reconstruct", Known::Reconstruct),
     ("numpy._core.multiarray", "scalar", Known::Scalar),
     ("numpy.core.multiarray", "scalar", Known::Scalar),
+    ("numpy", "memmap", Known::MemMap),
+    ("numpy.rec", "recarray", Known::RecArray),
+    ("numpy", "recarray", Known::RecArray),
+    ("numpy", "record", Known::Record),
+    ("numpy.ma", "MaskedArray", Known::Masked),
+    ("numpy.ma.core", "MaskedArray", Known::Masked),
+    ("numpy.ma.core", "_mareconstruct", Known::ReconstructMasked),
+    ("builtins", "getattr", Known::GetAttr),
 ];
 
 impl Known {
@@ -85,13 +105,21 @@ impl Known {
 
     /// `module.name`.
     pub fn name(self) -> String {
+        if self == Known::NewArray {
+            return "numpy.ndarray.__new__".into();
+        }
         let row = TABLE.iter().find(|row| row.2 == self);
         row.map_or_else(String::new, |(module, name, _)| format!("{module}.{name}"))
     }
 
     /// A class that is an argument in some pickle, and nothing by itself.
     pub fn is_argument(self) -> bool {
-        matches!(self, Known::NdArray | Known::Array)
+        self.is_array_class() || matches!(self, Known::Array | Known::Record | Known::Masked)
+    }
+
+    /// A class of arrays that may be called on a buffer.
+    pub fn is_array_class(self) -> bool {
+        matches!(self, Known::NdArray | Known::MemMap | Known::RecArray)
     }
 }
 

@@ -31,7 +31,12 @@ pub enum Pending<'py> {
     Uuid,
     /// With its kind and size, as in `i8`.
     Dtype(u8, usize),
-    Array,
+    /// Of numpy's `record`, the size of which its state tells.
+    RecordDtype,
+    /// Of that class.
+    Array(Known),
+    /// Over data of that class.
+    Masked(Known),
     Built(Value<'py>),
 }
 
