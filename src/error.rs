@@ -44,6 +44,13 @@ pub enum Error {
     Interrupted,
     /// The value's pickle could not be written or read (the Rust interface).
     Pickle(serde_pickle::Error),
+    /// This process has no memory for it. Nothing has changed.
+    Memory {
+        /// Bytes that were asked for at once.
+        asked: u64,
+        /// For what.
+        what: &'static str,
+    },
     /// Anything else that the system said.
     System {
         /// What was tried.
@@ -87,6 +94,13 @@ impl fmt::Display for Error {
             Error::Detached => f.write_str("the handle is detached: attach again"),
             Error::Interrupted => f.write_str("interrupted"),
             Error::Pickle(error) => write!(f, "{error}"),
+            Error::Memory { asked, what } => {
+                write!(
+                    f,
+                    "this process has no memory left: it asked for {asked} bytes for {what}; let go of other objects, or \
+                     raise its limit (ulimit -v, ulimit -d, the memory of its container)"
+                )
+            }
             Error::System { action, source } => {
                 write!(f, "{action}: {source}")?;
                 match source.raw_os_error().and_then(remedy) {

@@ -78,6 +78,8 @@ mod py;
 mod runs;
 #[cfg(not(loom))]
 mod segment;
+#[cfg(not(loom))]
+mod spare;
 
 #[cfg(all(feature = "crash-points", not(loom)))]
 pub use crate::segment::Held;

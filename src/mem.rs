@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::layout::{IntentArea, Shared, Slot, State, at};
+use crate::spare;
 use std::mem::{MaybeUninit, align_of, size_of};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -164,7 +165,7 @@ impl Mem {
     #[inline]
     pub fn read_into(&self, offset: u64, len: usize, to: &mut Vec<u8>) -> Result<()> {
         to.clear();
-        to.reserve(len);
+        spare::reserve(to, len, "a record")?;
         // SAFETY: room for `len` bytes was reserved; all of them are written before the length says so.
         unsafe {
             self.copy_out(offset, to.as_mut_ptr(), len)?;
@@ -243,24 +244,27 @@ impl Mem {
 }
 
 /// A private copy of something shared, filled by a call of the system.
-pub struct Copied<T>(Box<MaybeUninit<T>>);
+pub struct Copied<T>(Vec<MaybeUninit<T>>);
 
 impl<T: Shared> Copied<T> {
     /// All zeros.
-    pub fn new() -> Self {
-        Copied(Box::new(MaybeUninit::zeroed()))
+    pub fn new() -> Result<Self> {
+        // In a vector, whose making can fail; it is as long as a `T` and aligned as one.
+        let mut place = spare::with_room::<MaybeUninit<T>>(1, "a copy of the segment's own lists")?;
+        place.push(MaybeUninit::zeroed());
+        Ok(Copied(place))
     }
 
     /// Its bytes, to be filled.
     pub fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: so many bytes, initialised, and borrowed as a whole.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), size_of::<T>()) }
+        unsafe { std::slice::from_raw_parts_mut(self.0[0].as_mut_ptr().cast(), size_of::<T>()) }
     }
 
     /// What they are.
     pub fn get(&self) -> &T {
         // SAFETY: `Shared` types have no invalid values, and all bytes are initialised.
-        unsafe { self.0.assume_init_ref() }
+        unsafe { self.0[0].assume_init_ref() }
     }
 }
 
@@ -283,10 +287,19 @@ impl Scratch {
         Scratch { small: [const { MaybeUninit::uninit() }; SCRATCH], small_len: None, large: Vec::new() }
     }
 
-    /// Bytes that came another way.
-    pub fn set(&mut self, bytes: Vec<u8>) {
+    /// Room for so many bytes that come another way.
+    pub fn filled(&mut self, len: usize) -> Result<&mut [u8]> {
         self.small_len = None;
-        self.large = bytes;
+        self.large.clear();
+        spare::reserve(&mut self.large, len, "a record")?;
+        self.large.resize(len, 0);
+        Ok(&mut self.large)
+    }
+
+    /// Nothing of so many bytes at most will ask for memory any more.
+    pub fn prepare(&mut self, len: usize) -> Result<()> {
+        self.large.clear();
+        spare::reserve(&mut self.large, len, "a record")
     }
 
     /// What was copied last.

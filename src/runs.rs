@@ -1,5 +1,8 @@
 //! Runs of bits in bitmaps: where one of some length begins, and how long the longest is.
 
+use crate::error::Result;
+use crate::spare;
+
 /// The pieces of `len` numbers from `first` on, each within one unit: the unit, the first number in it, and how many.
 pub fn range(first: u64, len: u64, unit: u64) -> impl Iterator<Item = (u64, u64, u64)> {
     let (mut at, end) = (first, first.saturating_add(len));
@@ -50,16 +53,17 @@ fn each_run(words: impl Iterator<Item = u64>, mut each: impl FnMut(u64, u64) -> 
 }
 
 /// Every run of ones: where it begins and how long it is.
-pub fn all_runs(words: impl Iterator<Item = u64>) -> impl Iterator<Item = (u64, u64)> {
+pub fn all_runs(words: impl Iterator<Item = u64>) -> Result<Vec<(u64, u64)>> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
+    let mut outcome = Ok(());
     each_run(words, |start, len| {
         match runs.last_mut() {
             Some(last) if last.0 == start => last.1 = len,
-            _ => runs.push((start, len)),
+            _ => outcome = spare::push(&mut runs, (start, len), "a list of what is free"),
         }
-        false
+        outcome.is_err()
     });
-    runs.into_iter()
+    outcome.map(|()| runs)
 }
 
 /// A run in pieces of at most so many.

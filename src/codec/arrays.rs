@@ -6,6 +6,8 @@
 //! it can only be counted.
 
 use super::opcode::{Op, Reader};
+use crate::error::Result;
+use crate::spare;
 use std::ops::Range;
 
 /// In every stream with an array of numpy: a quick search for it spares others the walk.
@@ -130,10 +132,16 @@ pub struct Sealing {
     pub whole: Whole,
 }
 
+/// What is found of them is called so where there is no memory for it.
+const ARRAYS: &str = "the arrays of a value";
+
 /// Looks for the arrays of a pickle. `None`: damaged.
-pub fn sealing(stream: &[u8]) -> Option<Sealing> {
+///
+/// # Errors
+/// No memory for what was found.
+pub fn sealing(stream: &[u8]) -> Result<Option<Sealing>> {
     if let Some(writable) = alone(stream) {
-        return Some(Sealing { writable, whole: Whole::Array });
+        return Ok(Some(Sealing { writable, whole: Whole::Array }));
     }
     let mut walk = Walk::new(stream);
     let (mut writable, mut whole) = (Vec::new(), Whole::Other { rebuilt: false });
@@ -142,14 +150,14 @@ pub fn sealing(stream: &[u8]) -> Option<Sealing> {
     // `ndarray.__new__` is called on memory, and bytes that may be changed are in the stream: where it was put into one.
     let (mut new, mut loose) = (false, false);
     loop {
-        let (op, at, memory) = walk.next()?;
+        let Some((op, at, memory)) = walk.next() else { return Ok(None) };
         match op {
             Op::Stop => {
                 let elsewhere = (!called && whole == Whole::Rebuilt) || (new && loose);
                 let whole = if elsewhere { Whole::Other { rebuilt: true } } else { whole };
-                return Some(Sealing { writable, whole });
+                return Ok(Some(Sealing { writable, whole }));
             }
-            Op::ByteArray(_) if memory => writable.push(at),
+            Op::ByteArray(_) if memory => spare::push(&mut writable, at, ARRAYS)?,
             Op::ByteArray(_) => loose = true,
             Op::Str(b"__new__") => new = true,
             Op::Proto(_) | Op::Frame(_) | Op::Str(_) | Op::Memoize => continue,
@@ -186,7 +194,10 @@ pub fn seal(stream: &mut [u8], writable: &[usize]) {
 }
 
 /// The same value with every array writable that was not. `None`: there is none, or it is damaged.
-pub fn writable(stream: &[u8]) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// No memory for it.
+pub fn writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut walk = Walk::new(stream);
     // Frames count bytes that change: they are left out, which every reader bears.
     let mut changes: Vec<(Range<usize>, Option<usize>)> = Vec::new();
@@ -194,31 +205,32 @@ pub fn writable(stream: &[u8]) -> Option<Vec<u8>> {
     // Where a READONLY_BUFFER would stand that says so of an array's memory.
     let mut buffer_end = None;
     loop {
-        let (op, at, memory) = walk.next()?;
+        let Some((op, at, memory)) = walk.next() else { return Ok(None) };
         match op {
             Op::Stop => break,
-            Op::Frame(_) => changes.push((at..at + 9, None)),
+            Op::Frame(_) => spare::push(&mut changes, (at..at + 9, None), ARRAYS)?,
             Op::Bytes(bytes) if memory => {
-                let head = match stream.get(at)? {
-                    b'C' => 2,
-                    b'B' => 5,
+                let head = match stream.get(at) {
+                    None => return Ok(None),
+                    Some(b'C') => 2,
+                    Some(b'B') => 5,
                     _ => 9,
                 };
-                changes.push((at..at + head, Some(bytes.len())));
+                spare::push(&mut changes, (at..at + head, Some(bytes.len())), ARRAYS)?;
                 found = true;
             }
             Op::NextBuffer if memory => buffer_end = Some(at + 1),
             Op::ReadonlyBuffer if buffer_end == Some(at) => {
-                changes.push((at..at + 1, None));
+                spare::push(&mut changes, (at..at + 1, None), ARRAYS)?;
                 found = true;
             }
             _ => {}
         }
     }
     if !found {
-        return None;
+        return Ok(None);
     }
-    let (mut made, mut kept) = (Vec::with_capacity(stream.len() + 8 * changes.len()), 0);
+    let (mut made, mut kept) = (spare::with_room(stream.len() + 8 * changes.len(), ARRAYS)?, 0);
     for (range, memory) in changes {
         made.extend(&stream[kept..range.start]);
         if let Some(len) = memory {
@@ -228,7 +240,7 @@ pub fn writable(stream: &[u8]) -> Option<Vec<u8>> {
         kept = range.end;
     }
     made.extend(&stream[kept..]);
-    Some(made)
+    Ok(Some(made))
 }
 
 #[cfg(test)]
@@ -252,27 +264,27 @@ mod tests {
         let stream = framed(&[b"](C\x01x", NAME, b"(C\x02ab\x94t\x52h\x02(\x97\x98t\x52\x97\x98e."]);
         let expected =
             [b"\x80\x05](C\x01x", NAME, b"(\x96\x02\0\0\0\0\0\0\0ab\x94t\x52h\x02(\x97t\x52\x97\x98e."].concat();
-        assert_eq!(writable(&stream), Some(expected.clone()));
-        assert_eq!(writable(&expected), None);
-        let found = sealing(&expected).unwrap();
+        assert_eq!(writable(&stream).unwrap(), Some(expected.clone()));
+        assert_eq!(writable(&expected).unwrap(), None);
+        let found = sealing(&expected).unwrap().unwrap();
         assert_eq!((found.writable.len(), found.whole), (1, Whole::Other { rebuilt: false }));
         let mut sealed = expected.clone();
         seal(&mut sealed, &found.writable);
         assert_eq!(sealed[found.writable[0]], BYTES);
-        assert_eq!(writable(&sealed), Some(expected));
+        assert_eq!(writable(&sealed).unwrap(), Some(expected));
     }
 
     #[test]
     fn a_call_of_another_function_of_that_name_is_left_alone() {
         let stream = framed(&[b"\x8c\x02my\x94\x8c\x0b_frombuffer\x94\x93\x94(C\x02ab\x94t\x52."]);
-        assert_eq!(writable(&stream), None);
+        assert_eq!(writable(&stream).unwrap(), None);
     }
 
     #[test]
     fn an_array_that_is_the_value_is_told_from_arrays_in_it() {
         let name: &[u8] = b"\x8c\x16numpy._core.multiarray\x94\x8c\x0c_reconstruct\x94\x93\x94";
         let masked: &[u8] = b"\x8c\x0dnumpy.ma.core\x94\x8c\x0e_mareconstruct\x94\x93)R.";
-        let whole = |parts: &[&[u8]]| sealing(&framed(parts)).unwrap().whole;
+        let whole = |parts: &[&[u8]]| sealing(&framed(parts)).unwrap().unwrap().whole;
         assert_eq!(whole(&[name, b"NK\0NR."]), Whole::Rebuilt);
         assert_eq!(whole(&[b"]", name, b"NNNRa."]), Whole::Other { rebuilt: true });
         assert_eq!(whole(&[name, b"h\x02NNRb."]), Whole::Other { rebuilt: true });
@@ -284,8 +296,11 @@ mod tests {
         assert_eq!(whole(&[name, b"NK\0NR\x94N\x86\x940h\x03."]), Whole::Other { rebuilt: true });
         assert_eq!(whole(&[name, b"NK\0NR\x94Nb\x86\x94."]), Whole::Other { rebuilt: true });
         let short = framed(&[NAME, b"(\x96\x01\0\0\0\0\0\0\0at\x52."]);
-        assert_eq!(sealing(&short), Some(Sealing { writable: vec![11 + NAME.len() + 1], whole: Whole::Array }));
-        assert_eq!(sealing(b"\x80\x05\x95\x40\0\0\0\0\0\0\0"), None);
+        assert_eq!(
+            sealing(&short).unwrap(),
+            Some(Sealing { writable: vec![11 + NAME.len() + 1], whole: Whole::Array })
+        );
+        assert_eq!(sealing(b"\x80\x05\x95\x40\0\0\0\0\0\0\0").unwrap(), None);
     }
 
     proptest! {
@@ -296,7 +311,7 @@ mod tests {
             let at = place % stream.len();
             stream[at] = byte;
             let mut copy = stream.clone();
-            if let Some(found) = sealing(&stream) {
+            if let Some(found) = sealing(&stream).unwrap() {
                 seal(&mut copy, &found.writable);
             }
             prop_assert_eq!(copy.len(), stream.len());

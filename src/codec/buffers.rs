@@ -1,6 +1,8 @@
 //! Records with out-of-band buffers: how they are laid out, read, and turned into a pickle without any.
 
 use crate::codec::opcode::{Op, Reader};
+use crate::error::Result;
+use crate::spare;
 
 /// Buffers are aligned to this in memory.
 pub const ALIGN: u64 = 64;
@@ -39,6 +41,8 @@ pub const OUT_OF_BAND: usize = 16 << 10;
 const DESCRIPTION: usize = 256;
 /// Most buffers of one value: the table stays small against what it describes.
 const MOST: u64 = 1 << 24;
+/// What such a table is called where there is no memory for it.
+const TABLE: &str = "a value's table of buffers";
 
 /// Does a view of a value copy nothing of size? The pickle is what it copies; so long is it, with so many buffers beside it.
 pub fn viewable(pickle: usize, buffers: usize) -> bool {
@@ -55,12 +59,12 @@ pub struct Plan {
 }
 
 /// Plans a value: head, pickle and buffers.
-pub fn plan(pickle: usize, lens: &[usize]) -> Plan {
-    let mut head = Vec::with_capacity(16 + 16 * lens.len());
+pub fn plan(pickle: usize, lens: &[usize]) -> Result<Plan> {
+    let mut head = spare::with_room(16 + 16 * lens.len(), TABLE)?;
     head.extend((lens.len() as u64).to_le_bytes());
     head.extend((pickle as u64).to_le_bytes());
     let mut at = (16 + 16 * lens.len() + pickle) as u64;
-    let mut gaps = Vec::with_capacity(lens.len());
+    let mut gaps = spare::with_room(lens.len(), TABLE)?;
     for len in lens {
         let start = at.next_multiple_of(ALIGN);
         gaps.push((start - at) as usize);
@@ -68,7 +72,7 @@ pub fn plan(pickle: usize, lens: &[usize]) -> Plan {
         head.extend((*len as u64).to_le_bytes());
         at = start + *len as u64;
     }
-    Plan { head, gaps }
+    Ok(Plan { head, gaps })
 }
 
 /// A value with buffers, parsed: every number lies within it.
@@ -87,7 +91,16 @@ pub fn head_len(start: [u8; 16]) -> Option<u64> {
 }
 
 /// Parses a head; the value has `total` bytes. `None`: damaged.
-pub fn parse(head: &[u8], total: u64) -> Option<Parsed> {
+///
+/// # Errors
+/// No memory for it.
+pub fn parse(head: &[u8], total: u64) -> Result<Option<Parsed>> {
+    // A count that the head's own length bears out: so long it is there already.
+    let buffers = spare::with_room((head.len() / 16).saturating_sub(1), TABLE)?;
+    Ok(parsed(head, total, buffers))
+}
+
+fn parsed(head: &[u8], total: u64, mut buffers: Vec<(u64, u64)>) -> Option<Parsed> {
     let word = |i: usize| Some(u64::from_le_bytes(head.get(i * 8..i * 8 + 8)?.try_into().ok()?));
     let (count, pickle_len) = (word(0)?, word(1)?);
     if head.len() as u64 != count.checked_mul(16)?.checked_add(16)? {
@@ -98,7 +111,6 @@ pub fn parse(head: &[u8], total: u64) -> Option<Parsed> {
     if !within(pickle.0, pickle.1) {
         return None;
     }
-    let mut buffers = Vec::with_capacity(count as usize);
     let mut end = pickle.0 + pickle.1;
     for i in 0..count as usize {
         let (start, len) = (word(2 + 2 * i)?, word(3 + 2 * i)?);
@@ -113,16 +125,29 @@ pub fn parse(head: &[u8], total: u64) -> Option<Parsed> {
 }
 
 /// The same value as a stream without buffers. `None`: damaged.
-pub fn in_band(pickle: &[u8], buffers: &[&[u8]]) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// No memory for it.
+pub fn in_band(pickle: &[u8], buffers: &[&[u8]]) -> Result<Option<Vec<u8>>> {
+    // All that is said of a buffer in the stream is shorter than 16 bytes.
+    let whole = buffers.iter().map(|buffer| buffer.len() + 16).sum::<usize>();
+    let stream = spare::with_room(pickle.len() + whole, "a value")?;
+    // So many opcodes there are at most; no more than there are buffers are looked at.
+    let ends = spare::with_room(buffers.len() + 1, TABLE)?;
+    Ok(joined(pickle, buffers, stream, ends))
+}
+
+fn joined(pickle: &[u8], buffers: &[&[u8]], mut stream: Vec<u8>, mut ends: Vec<(usize, bool)>) -> Option<Vec<u8>> {
     if pickle == BYTES {
         let (head, tail) = crate::codec::scalar::bytes_frame(buffers.first()?.len());
-        return Some([head.as_slice(), buffers.first()?, &tail].concat());
+        [head.as_slice(), buffers.first()?, &tail].iter().for_each(|part| stream.extend_from_slice(part));
+        return Some(stream);
     }
-    let mut ends = Vec::new();
     let mut reader = Reader::new(pickle);
     loop {
         let op = reader.next_op().ok()?;
         match op {
+            Op::NextBuffer if ends.len() > buffers.len() => return None,
             Op::NextBuffer => ends.push((reader.op_at(), false)),
             Op::ReadonlyBuffer => {
                 if let Some(last) = ends.last_mut().filter(|last| last.0 + 1 == reader.op_at()) {
@@ -137,7 +162,6 @@ pub fn in_band(pickle: &[u8], buffers: &[&[u8]]) -> Option<Vec<u8>> {
         return None;
     }
     // Frames count bytes that change: they are left out, which every reader bears.
-    let mut stream = Vec::with_capacity(pickle.len() + buffers.iter().map(|b| b.len() + 16).sum::<usize>());
     let mut reader = Reader::new(pickle);
     let (mut kept, mut next) = (0, ends.iter().zip(buffers));
     let mut skip_readonly = false;
@@ -182,10 +206,10 @@ mod tests {
         fn a_plan_parses_back_with_every_buffer_aligned(
             pickle in 0_usize..300, lens in prop::collection::vec(0_usize..5000, 0..20),
         ) {
-            let plan = plan(pickle, &lens);
+            let plan = plan(pickle, &lens).unwrap();
             let total = plan.head.len() + pickle + plan.gaps.iter().sum::<usize>() + lens.iter().sum::<usize>();
             prop_assert_eq!(head_len(plan.head[..16].try_into().unwrap()), Some(plan.head.len() as u64));
-            let parsed = parse(&plan.head, total as u64).unwrap();
+            let parsed = parse(&plan.head, total as u64).unwrap().unwrap();
             prop_assert_eq!(parsed.pickle, (plan.head.len() as u64, pickle as u64));
             let mut at = parsed.pickle.0 + parsed.pickle.1;
             for ((start, len), (gap, expected)) in parsed.buffers.iter().zip(plan.gaps.iter().zip(&lens)) {
@@ -193,7 +217,7 @@ mod tests {
                 prop_assert!(start % ALIGN == 0);
                 at = start + len;
             }
-            prop_assert!(parse(&plan.head, total as u64 - 1).is_none() || total as u64 > at);
+            prop_assert!(parse(&plan.head, total as u64 - 1).unwrap().is_none() || total as u64 > at);
         }
 
         #[test]
@@ -211,12 +235,12 @@ mod tests {
 
     #[test]
     fn in_band_replaces_each_buffer_where_it_stands() {
-        let stream = in_band(BYTES, &[b"abc"]).unwrap();
+        let stream = in_band(BYTES, &[b"abc"]).unwrap().unwrap();
         assert_eq!(crate::codec::scalar::decode(&stream), Some(crate::codec::scalar::Scalar::Bytes(b"abc")));
         let two = b"\x80\x05\x95\x05\x00\x00\x00\x00\x00\x00\x00\x97\x97\x98\x86.";
-        let stream = in_band(two, &[b"ab", b"c"]).unwrap();
+        let stream = in_band(two, &[b"ab", b"c"]).unwrap().unwrap();
         let expected = b"\x80\x05\x96\x02\0\0\0\0\0\0\0ab\x8e\x01\0\0\0\0\0\0\0c\x86.";
         assert_eq!(stream, expected);
-        assert_eq!(in_band(two, &[b"ab"]), None);
+        assert_eq!(in_band(two, &[b"ab"]).unwrap(), None);
     }
 }

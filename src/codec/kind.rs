@@ -5,7 +5,8 @@
 //! stream says the object is; a stream made to deceive can say anything.
 
 use super::opcode::{HIGHEST_PROTOCOL, Op, Reader};
-use super::stack::Stack;
+use super::stack::{NO_MEMORY, Stack};
+use crate::error::Error;
 
 /// The answer for bytes that are not a readable pickle.
 pub const DAMAGED: &str = "damaged";
@@ -90,11 +91,16 @@ struct Walk<'a> {
 }
 
 /// The type of the pickled value: `int`, `list`, …, `module.qualname` for classes outside `builtins`, or [`DAMAGED`].
-pub fn type_name(pickle: &[u8]) -> String {
+///
+/// # Errors
+/// No memory to look.
+pub fn type_name(pickle: &[u8]) -> crate::error::Result<String> {
     let mut walk = Walk { data: pickle, stack: Stack::new(), globals: Vec::new(), proto: 0 };
     match walk.run() {
-        Ok(tag) => walk.describe(tag),
-        Err(_) => DAMAGED.to_owned(),
+        Ok(tag) => Ok(walk.describe(tag)),
+        // It grows with what was looked at.
+        Err(NO_MEMORY) => Err(Error::Memory { asked: pickle.len() as u64, what: "the type of a value" }),
+        Err(_) => Ok(DAMAGED.to_owned()),
     }
 }
 
@@ -117,6 +123,7 @@ impl<'a> Walk<'a> {
             if op == Op::Stop {
                 return self.stack.pop();
             }
+            self.stack.make_room().map_err(|_| NO_MEMORY)?;
             self.step(op, reader.op_at())?;
         }
         // A container is filled long after it was made, so what lies at the bottom is nearly always the value itself.
@@ -289,6 +296,7 @@ impl<'a> Walk<'a> {
             (b"exceptions", name) if self.proto < 3 => (&b"builtins"[..], name),
             named => named,
         };
+        self.globals.try_reserve(1).map_err(|_| NO_MEMORY)?;
         self.globals.push(Name { module, name });
         u32::try_from(self.globals.len() - 1).map_err(|_| "too many names")
     }

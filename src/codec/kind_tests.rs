@@ -1,6 +1,10 @@
 use super::*;
 use proptest::prelude::*;
 
+fn type_name(pickle: &[u8]) -> String {
+    super::type_name(pickle).unwrap()
+}
+
 /// What CPython 3.11 (and numpy 2.4) wrote, and the type of it.
 const WRITTEN: &[(&[u8], &str)] = &[
     (b"\x80\x02N.", "NoneType"),

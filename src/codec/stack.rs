@@ -5,6 +5,8 @@
 
 use std::collections::TryReserveError;
 
+/// Why an opcode failed that is sound: this process has no memory.
+pub const NO_MEMORY: &str = "no memory";
 const UNDERFLOW: &str = "an opcode needs more values than there are";
 
 /// A stack split by marks: nothing below the last mark (the fence) can be popped.
@@ -93,7 +95,7 @@ impl<T: Clone> Stack<T> {
         Ok(taken)
     }
 
-    /// Room for one more of everything, so that no opcode but a far `PUT` meets an allocation that aborts.
+    /// Room for one more of everything, so that no opcode but a far `PUT`, which asks for its own, needs memory.
     pub fn make_room(&mut self) -> Result<(), TryReserveError> {
         self.items.try_reserve(1)?;
         self.marks.try_reserve(1)?;
@@ -116,8 +118,7 @@ impl<T: Clone> Stack<T> {
     /// `MEMOIZE`: the top value under the next number.
     pub fn memoize(&mut self) -> Result<(), &'static str> {
         let item = self.top()?.clone();
-        self.store(self.memo_len, item);
-        Ok(())
+        self.store(self.memo_len, item)
     }
 
     /// `PUT`. `at` is the offset in the stream. Picklers number memo entries upwards from 0, one or more bytes each, so a
@@ -126,18 +127,19 @@ impl<T: Clone> Stack<T> {
         let item = self.top()?.clone();
         match usize::try_from(index) {
             Ok(index) if index <= at => self.store(index, item),
-            _ => return Err("a memo index far ahead of the stream"),
+            _ => Err("a memo index far ahead of the stream"),
         }
-        Ok(())
     }
 
-    fn store(&mut self, index: usize, item: T) {
+    fn store(&mut self, index: usize, item: T) -> Result<(), &'static str> {
         if index >= self.memo.len() {
+            self.memo.try_reserve(index + 1 - self.memo.len()).map_err(|_| NO_MEMORY)?;
             self.memo.resize(index + 1, None);
         }
         if self.memo[index].replace(item).is_none() {
             self.memo_len += 1;
         }
+        Ok(())
     }
 
     /// `GET`.

@@ -1,6 +1,7 @@
 //! Objects of the memory file system: made nameless, published whole, opened with suspicion.
 
 use crate::error::{Error, Result};
+use crate::spare;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -169,10 +170,11 @@ pub fn list(prefix: &str) -> Result<Vec<OsString>> {
     for entry in std::fs::read_dir(DIR).map_err(unlisted)? {
         let name = entry.map_err(unlisted)?.file_name();
         if name.as_bytes().starts_with(prefix.as_bytes()) {
-            names.push(name);
+            spare::push(&mut names, name, "a list of names")?;
         }
     }
-    names.sort();
+    // In place: no name is there twice, and no memory is needed for it.
+    names.sort_unstable();
     Ok(names)
 }
 
@@ -180,6 +182,7 @@ pub fn list(prefix: &str) -> Result<Vec<OsString>> {
 pub fn list_few(most: usize) -> Option<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(DIR).ok()? {
+        names.try_reserve(1).ok()?;
         names.push(entry.ok()?.file_name());
         if names.len() > most {
             return None;
@@ -190,6 +193,8 @@ pub fn list_few(most: usize) -> Option<Vec<OsString>> {
 
 fn unlisted(error: std::io::Error) -> Error {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
+        // The C library reads a directory by pieces of this many bytes.
+        Some(Errno::NOMEM) => Error::Memory { asked: 32 << 10, what: "a list of names" },
         Some(errno) => directory_error("listing", errno),
         None => Error::io(format!("listing {DIR}"), error),
     }

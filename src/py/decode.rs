@@ -5,7 +5,8 @@ use crate::codec::kind;
 use crate::codec::scalar::{self, Scalar};
 use crate::key::Index;
 use crate::mem::Scratch;
-use crate::py::errors::raise;
+use crate::py::errors::{raise, said};
+use crate::py::made;
 use crate::py::memory::{self, Memory};
 use crate::py::patience::PyPatience;
 use crate::py::plain::{self, Limits, PlainError};
@@ -15,7 +16,7 @@ use pyo3::exceptions::{PyException, PyImportError, PyUnicodeDecodeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 /// What a reader wants of large values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,10 +150,10 @@ fn read_buffers(
         return copied.map(|bytes| want.of(py, bytes)).transpose();
     }
     if !segment.trusted() {
-        let mut copies = Vec::with_capacity(parsed.buffers.len());
+        let mut copies = made::collected(std::iter::empty())?;
         for place in &parsed.buffers {
             let Some(copied) = copy_writable(patience, py, &large, *place)? else { return Ok(None) };
-            copies.push(copied);
+            made::push(&mut copies, copied)?;
         }
         drop(large);
         if let (Want::View, Some(code), [buffer]) = (want, buffers::array_code(&stream), &copies[..]) {
@@ -164,7 +165,7 @@ fn read_buffers(
     let objects = match memory::over(py, segment, large, &parsed, want, total)? {
         Memory::Objects(objects) => objects,
         Memory::Copy(large) => {
-            let mut copies = Vec::with_capacity(parsed.buffers.len());
+            let mut copies = made::collected(std::iter::empty())?;
             for place in &parsed.buffers {
                 let copied = match want {
                     Want::View => copy(patience, py, &large, *place)?.map(Bound::into_any),
@@ -172,7 +173,7 @@ fn read_buffers(
                 };
                 let Some(copied) = copied else { return Ok(None) };
                 // As the others are: what a class is rebuilt from is no matter of the size.
-                copies.push(PyMemoryView::from(&copied)?.into_any());
+                made::push(&mut copies, PyMemoryView::from(&copied)?.into_any())?;
             }
             copies
         }
@@ -187,11 +188,11 @@ fn read_buffers(
         // Rebuilding an `array.array` would copy: its items, as they stand.
         return Ok(Some(items(buffer, code)?.unbind()));
     }
-    let named = PyDict::new(py);
-    named.set_item("buffers", PyList::new(py, objects)?)?;
-    let pickle = PyBytes::new(py, &stream);
+    let named = made::dict(py)?;
+    named.set_item(made::text(py, "buffers")?, made::list(py, objects.into_iter().map(Ok))?)?;
+    let pickle = made::bytes(py, &stream)?;
     let value = match want {
-        Want::Own => loads(py)?.call((pickle,), Some(&named)),
+        Want::Own => made::call(loads(py)?, [pickle.into_any()], Some(&named)),
         Want::View => sealed::unpickle(pickle, Some(&named)),
     };
     match value {
@@ -208,7 +209,7 @@ fn items<'py>(bytes: &Bound<'py, PyAny>, code: u8) -> PyResult<Bound<'py, PyAny>
 /// `pickle.loads`
 pub fn loads(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    LOADS.import(py, "_pickle", "loads")
+    made::imported(py, &LOADS, c"_pickle", c"loads")
 }
 
 /// The value of a pickle that was copied out.
@@ -228,7 +229,7 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, w
             }
             Some(Scalar::None) => return Ok(py.None()),
             Some(Scalar::Bool(truth)) => return Ok(truth.into_pyobject(py)?.to_owned().into_any().unbind()),
-            None => return decode_object(py, index, PyBytes::new(py, pickle), trusted, want),
+            None => return decode_object(py, index, made::bytes(py, pickle)?, trusted, want),
         };
         Bound::from_owned_ptr_or_opt(py, object)
     };
@@ -256,7 +257,7 @@ fn decode_object(
         return want.of(py, value.map_err(|error| refused(py, error, index, pickle.as_bytes().len()))?);
     }
     let value = match want {
-        Want::Own => loads(py)?.call1((&pickle,)),
+        Want::Own => made::call(loads(py)?, [pickle.clone().into_any()], None),
         Want::View => sealed::unpickle(pickle.clone(), None),
     };
     match value {
@@ -289,7 +290,7 @@ fn decode_plain_buffers<'py>(
 #[cold]
 fn refused(py: Python<'_>, error: PlainError, index: &Index<'_>, len: usize) -> PyErr {
     match error.class() {
-        Ok((class, why)) => raise(py, class, |class| class.call1((format!("index {index} ({len} bytes): {why}"),))),
+        Ok((class, why)) => raise(py, class, |class| said(class, &format!("index {index} ({len} bytes): {why}"))),
         Err(error) => error,
     }
 }
@@ -297,7 +298,7 @@ fn refused(py: Python<'_>, error: PlainError, index: &Index<'_>, len: usize) -> 
 #[cold]
 fn damage(py: Python<'_>, error: PyErr, index: &Index<'_>, len: usize) -> PyErr {
     let text = format!("index {index}: its value of {len} bytes is damaged ({error})");
-    let damage = raise(py, "CorruptSegmentError", |class| class.call1((text,)));
+    let damage = raise(py, c"CorruptSegmentError", |class| said(class, &text));
     damage.set_cause(py, Some(error));
     damage
 }
@@ -309,7 +310,7 @@ fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> Py
     if !error.is_instance_of::<PyException>(py) {
         return error;
     }
-    if kind::type_name(pickle) == kind::DAMAGED {
+    if kind::type_name(pickle).is_ok_and(|name| name == kind::DAMAGED) {
         return damage(py, error, index, pickle.len());
     }
     // Of a missing module Python names the module alone.
@@ -318,6 +319,6 @@ fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> Py
     let needed = missing.and_then(|module| kind::needed_of(pickle, &module.extract::<String>().ok()?));
     let needed = needed.map_or_else(String::new, |name| format!(", which needs {name}"));
     let note = format!("while reading index {index}, a value of {} bytes{needed}", pickle.len());
-    let _ = error.value(py).call_method1("add_note", (note,));
+    let _ = made::text(py, &note).and_then(|note| made::method(error.value(py), c"add_note", [note.into_any()]));
     error
 }

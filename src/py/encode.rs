@@ -3,9 +3,13 @@
 use crate::codec::arrays;
 use crate::codec::buffers::{self, ALIGN, OUT_OF_BAND};
 use crate::codec::scalar::{self, Short};
+use crate::error::Result;
+use crate::py::errors;
+use crate::py::made;
 use crate::py::reducers::{self, Reducers};
 use crate::py::sealed;
 use crate::segment::Stored;
+use crate::spare;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -49,27 +53,27 @@ pub enum Parts<'a> {
 
 impl Parts<'_> {
     /// In order; and is it a record with buffers?
-    pub fn slices(&self) -> (Vec<&[u8]>, bool) {
-        match self {
-            Parts::Small(bytes) => (vec![bytes.as_slice()], false),
-            Parts::Beside(plan, stream, slices) => (laid_out(plan, stream, slices), true),
-        }
+    pub fn slices(&self) -> Result<(Vec<&[u8]>, bool)> {
+        Ok(match self {
+            Parts::Small(bytes) => (spare::collect(std::iter::once(Ok(bytes.as_slice())), PARTS)?, false),
+            Parts::Beside(plan, stream, slices) => (laid_out(plan, stream, slices)?, true),
+        })
     }
 }
 
 impl Encoded<'_, '_> {
     /// The parts, to be kept.
-    pub fn parts(&self) -> Parts<'_> {
+    pub fn parts(&self) -> Result<Parts<'_>> {
         match self {
             Encoded::Bytes(bytes) => planned(buffers::BYTES, vec![*bytes]),
-            Encoded::Buffers(stream, held) => planned(stream.as_bytes(), slices_of(held)),
-            small => Parts::Small(small.with(|stored| stored.parts.concat())),
+            Encoded::Buffers(stream, held) => planned(stream.as_bytes(), slices_of(held)?),
+            small => small.with(|stored| spare::joined(stored.parts, PARTS)).map(Parts::Small),
         }
     }
 
     /// Runs `store` with the parts.
     #[inline(always)]
-    pub fn with<R>(&self, store: impl FnOnce(Stored<'_>) -> R) -> R {
+    pub fn with<T>(&self, store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
         match self {
             Encoded::Short(short) => store(Stored { parts: &[short.as_slice()], buffers: false, expiry: None }),
             Encoded::Framed(head, middle, tail) => {
@@ -77,7 +81,7 @@ impl Encoded<'_, '_> {
             }
             Encoded::Pickled(bytes) => store(Stored { parts: &[bytes.as_bytes()], buffers: false, expiry: None }),
             Encoded::Bytes(bytes) => beside(buffers::BYTES, vec![*bytes], store),
-            Encoded::Buffers(stream, held) => beside(stream.as_bytes(), slices_of(held), store),
+            Encoded::Buffers(stream, held) => beside(stream.as_bytes(), slices_of(held)?, store),
         }
     }
 }
@@ -92,7 +96,7 @@ impl Stream<'_> {
     }
 }
 
-fn slices_of(held: &[PyBuffer<u8>]) -> Vec<&[u8]> {
+fn slices_of(held: &[PyBuffer<u8>]) -> Result<Vec<&[u8]>> {
     // SAFETY: contiguous, and exported for as long as `held` lives. Other threads may store into the memory meanwhile; the
     // kernel copies it, once, and what it copies is what is stored.
     let slice = |b: &PyBuffer<u8>| unsafe {
@@ -101,31 +105,34 @@ fn slices_of(held: &[PyBuffer<u8>]) -> Vec<&[u8]> {
             len => std::slice::from_raw_parts(b.buf_ptr().cast::<u8>(), len),
         }
     };
-    held.iter().map(slice).collect()
+    spare::collect(held.iter().map(|buffer| Ok(slice(buffer))), PARTS)
 }
 
-fn planned<'a>(stream: &'a [u8], slices: Vec<&'a [u8]>) -> Parts<'a> {
-    let lens: Vec<usize> = slices.iter().map(|slice| slice.len()).collect();
-    Parts::Beside(buffers::plan(stream.len(), &lens), stream, slices)
+fn planned<'a>(stream: &'a [u8], slices: Vec<&'a [u8]>) -> Result<Parts<'a>> {
+    let lens = spare::collect(slices.iter().map(|slice| Ok(slice.len())), PARTS)?;
+    Ok(Parts::Beside(buffers::plan(stream.len(), &lens)?, stream, slices))
 }
 
-fn laid_out<'a>(plan: &'a buffers::Plan, stream: &'a [u8], slices: &[&'a [u8]]) -> Vec<&'a [u8]> {
-    let mut parts: Vec<&[u8]> = Vec::with_capacity(2 + 2 * slices.len());
+fn laid_out<'a>(plan: &'a buffers::Plan, stream: &'a [u8], slices: &[&'a [u8]]) -> Result<Vec<&'a [u8]>> {
+    let mut parts: Vec<&[u8]> = spare::with_room(2 + 2 * slices.len(), PARTS)?;
     parts.extend([plan.head.as_slice(), stream]);
     for (gap, slice) in plan.gaps.iter().zip(slices) {
         parts.extend([&ZEROS[..*gap], slice]);
     }
-    parts
+    Ok(parts)
 }
+
+/// What a value's parts are called where there is no memory for them.
+const PARTS: &str = "the parts of a value";
 
 /// What stands between buffers.
 static ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
 
 /// Runs `store` with the parts of a record with buffers.
 #[cold]
-fn beside<R>(stream: &[u8], slices: Vec<&[u8]>, store: impl FnOnce(Stored<'_>) -> R) -> R {
-    let parts = planned(stream, slices);
-    store(Stored { parts: &parts.slices().0, buffers: true, expiry: None })
+fn beside<T>(stream: &[u8], slices: Vec<&[u8]>, store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
+    let parts = planned(stream, slices)?;
+    store(Stored { parts: &parts.slices()?.0, buffers: true, expiry: None })
 }
 
 /// Pickles a value: exact scalars here, everything else by `_pickle.dumps` at protocol 5, whose errors come through
@@ -183,12 +190,12 @@ fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static USUAL: PyOnceLock<(Py<Sink>, Py<PyDict>)> = PyOnceLock::new();
     static BUSY: AtomicBool = AtomicBool::new(false);
-    let dumps = DUMPS.import(py, "_pickle", "dumps")?;
+    let dumps = made::imported(py, &DUMPS, c"_pickle", c"dumps")?;
     let make = || -> PyResult<(Py<Sink>, Py<PyDict>)> {
         let sink = Py::new(py, Sink::default())?;
-        let named = PyDict::new(py);
-        named.set_item("protocol", 5)?;
-        named.set_item("buffer_callback", &sink)?;
+        let named = made::dict(py)?;
+        named.set_item(made::text(py, "protocol")?, made::int(py, 5)?)?;
+        named.set_item(made::text(py, "buffer_callback")?, &sink)?;
         Ok((sink, named.unbind()))
     };
     // Pickling runs user code, which may pickle into a segment, or let another thread do so: each has a sink of its own, but
@@ -196,7 +203,8 @@ fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let usual = USUAL.get_or_try_init(py, make)?;
     let first = !BUSY.swap(true, Ordering::Acquire);
     let (sink, named) = if first { (usual.0.clone_ref(py), usual.1.clone_ref(py)) } else { make()? };
-    let pickled = dumps.call((value,), Some(named.bind(py)));
+    let arguments = made::tuple(py, [value.clone()].into_iter().map(Ok));
+    let pickled = arguments.and_then(|arguments| dumps.call(arguments, Some(named.bind(py))));
     let Given { buffers: taken, read_only } = sink.get().take();
     if first {
         BUSY.store(false, Ordering::Release);
@@ -230,8 +238,9 @@ fn finished<'a, 'py>(
     let py = pickled.py();
     // What a reader gets is its own, and may be changed, whether the memory that was copied may or not.
     if read_only && sealed::names_numpy(pickled.as_bytes()) {
-        if let Some(writable) = arrays::writable(pickled.as_bytes()) {
-            pickled = PyBytes::new(py, &writable);
+        let writable = arrays::writable(pickled.as_bytes()).map_err(|error| errors::to_py(py, error))?;
+        if let Some(writable) = writable {
+            pickled = made::bytes(py, &writable)?;
         }
     }
     if taken.is_empty() {
@@ -337,7 +346,7 @@ impl Sink {
             let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
             given.read_only |= raw.readonly();
             if !within {
-                given.buffers.push(raw);
+                made::push(&mut given.buffers, raw)?;
             }
         }
         Ok(within)

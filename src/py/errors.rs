@@ -3,8 +3,10 @@
 use crate::error::Error;
 use crate::key::{Index, Key};
 use crate::os::object;
+use crate::py::made;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
+use std::ffi::CStr;
 
 /// The Python exception for an error of the core that has to do with no segment.
 #[cold]
@@ -44,22 +46,32 @@ fn named(key: &Key, index: &str, text: String) -> String {
 
 fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
     let class = match &error {
-        Error::NotFound(_) => "SegmentNotFoundError",
-        Error::Exists(_) => "SegmentExistsError",
-        Error::Access(_) => "SegmentAccessError",
-        Error::Busy(_) => "SegmentBusyError",
-        Error::ReadOnly => "ReadOnlyError",
-        Error::Incompatible(_) => "IncompatibleSegmentError",
-        Error::Corrupt(_) => "CorruptSegmentError",
-        Error::Detached => "DetachedError",
+        Error::NotFound(_) => c"SegmentNotFoundError",
+        Error::Exists(_) => c"SegmentExistsError",
+        Error::Access(_) => c"SegmentAccessError",
+        Error::Busy(_) => c"SegmentBusyError",
+        Error::ReadOnly => c"ReadOnlyError",
+        Error::Incompatible(_) => c"IncompatibleSegmentError",
+        Error::Corrupt(_) => c"CorruptSegmentError",
+        Error::Detached => c"DetachedError",
         Error::Full { needed, free, size, .. } => {
-            return raise(py, "SegmentFullError", |class| class.call1((text, *needed, *free, *size)));
+            return raise(py, c"SegmentFullError", |class| {
+                let number = |number: &u64| made::uint(py, *number).map(Bound::into_any);
+                let text = made::text(py, &text)?.into_any();
+                made::call(&class, [text, number(needed)?, number(free)?, number(size)?], None)
+            });
         }
+        Error::Memory { .. } => return made::error::<PyMemoryError>(text),
         Error::System { source, .. } => return system(py, source, text),
-        Error::Overflow(_) => return PyOverflowError::new_err(text),
-        Error::Invalid(_) | Error::Pickle(_) | Error::Interrupted => return PyValueError::new_err(text),
+        Error::Overflow(_) => return made::error::<PyOverflowError>(text),
+        Error::Invalid(_) | Error::Pickle(_) | Error::Interrupted => return made::error::<PyValueError>(text),
     };
-    raise(py, class, |class| class.call1((text,)))
+    raise(py, class, |class| said(class, &text))
+}
+
+/// Of a class of ours, which says this.
+pub fn said<'py>(class: Bound<'py, PyAny>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    made::call(&class, [made::text(class.py(), text)?.into_any()], None)
 }
 
 /// Of a file of the caller's, the built-in error alone: it has to do with no segment.
@@ -76,18 +88,24 @@ pub fn of_file(py: Python<'_>, error: Error) -> PyErr {
 /// An `OSError` of ours, with its `errno`.
 fn system(py: Python<'_>, source: &std::io::Error, text: String) -> PyErr {
     match source.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM | libc::EROFS) => raise(py, "SegmentAccessError", |class| class.call1((text,))),
-        Some(libc::ENOMEM) => PyMemoryError::new_err(text),
-        number => raise(py, "SegmentSystemError", |class| class.call1((number, text))),
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => raise(py, c"SegmentAccessError", |class| said(class, &text)),
+        Some(libc::ENOMEM) => made::error::<PyMemoryError>(text),
+        number => raise(py, c"SegmentSystemError", |class| {
+            let number = match number {
+                Some(number) => made::int(py, number.into())?.into_any(),
+                None => py.None().into_bound(py),
+            };
+            made::call(&class, [number, made::text(py, &text)?.into_any()], None)
+        }),
     }
 }
 
 /// An exception of a class of `shmvar._errors`, imported only now.
 pub fn raise<'py>(
     py: Python<'py>,
-    class: &str,
+    class: &CStr,
     call: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyErr {
-    let made = py.import("shmvar._errors").and_then(|errors| call(errors.getattr(class)?));
+    let made = made::attribute(py, c"shmvar._errors", class).and_then(call);
     made.map_or_else(|error| error, PyErr::from_value)
 }

@@ -1,6 +1,7 @@
 //! What `info`, `stat` and `check` return.
 
 use crate::py::convert::{self, index_object, key_object};
+use crate::py::made;
 use crate::segment::{Report, SegmentInfo, Standing, VariableInfo};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -100,7 +101,7 @@ impl PySegmentInfo {
     #[doc = stub!(SegmentInfo.locks)]
     #[getter]
     fn locks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let locks = PyDict::new(py);
+        let locks = made::dict(py)?;
         for (name, pid) in &self.0.locks {
             locks.set_item(index_object(py, name)?, pid)?;
         }
@@ -128,8 +129,11 @@ impl PySegmentInfo {
         let info = &self.0;
         let sizes = [info.size, info.used, info.free, info.largest_put, info.resident, info.held, info.spare];
         let words = (info.count, info.created_at, sizes);
-        let locks = info.locks.iter().map(|(name, pid)| Ok((index_object(py, name)?, *pid)));
-        let locks = locks.collect::<PyResult<Vec<_>>>()?;
+        let pair = |(name, pid): &(_, u32)| {
+            let pair = [index_object(py, name)?.into_bound(py), made::uint(py, (*pid).into())?.into_any()];
+            Ok(made::tuple(py, pair.into_iter().map(Ok))?.into_any())
+        };
+        let locks = made::list(py, info.locks.iter().map(pair))?;
         let halves = [info.perm, info.uid, info.attached];
         let key = info.key.as_ref().map(|key| key_object(py, key)).transpose()?;
         let state = (info.standing.code(), info.why.as_deref());
@@ -304,7 +308,7 @@ pub fn _segment_info(
     let ([perm, uid, attached], key) = (halves, key.as_ref().map(convert::key).transpose()?);
     let standing = Standing::named(&state).ok_or_else(|| PyValueError::new_err(format!("state {state:?}")))?;
     let locks = locks.iter().map(|(name, pid)| Ok((convert::index(name)?.to_owned(), *pid)));
-    let locks = locks.collect::<PyResult<Vec<_>>>()?;
+    let locks = made::collected(locks)?;
     Ok(PySegmentInfo(SegmentInfo {
         key,
         name,
@@ -366,7 +370,7 @@ fn fields<'py, 'a>(
     object: &Bound<'py, PyAny>,
     names: impl Iterator<Item = &'a &'a str>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(object.py());
+    let dict = made::dict(object.py())?;
     for name in names {
         dict.set_item(name, object.getattr(*name)?)?;
     }
@@ -376,7 +380,7 @@ fn fields<'py, 'a>(
 fn shown(class: &str, fields: &Bound<'_, PyDict>) -> PyResult<String> {
     let mut parts = Vec::new();
     for (name, value) in fields {
-        parts.push(format!("{name}={}", value.repr()?.to_string_lossy()));
+        made::push(&mut parts, format!("{name}={}", value.repr()?.to_string_lossy()))?;
     }
     Ok(format!("{class}({})", parts.join(", ")))
 }

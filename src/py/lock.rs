@@ -5,6 +5,7 @@ use crate::key::IndexBuf;
 use crate::py::convert;
 use crate::py::errors;
 use crate::py::green;
+use crate::py::made;
 use crate::py::patience::{Attached, Determined, InLine, PyPatience};
 use crate::py::segment::PySegment;
 use crate::py::together::not_let_go;
@@ -82,7 +83,7 @@ impl PyLock {
             return green::released(py, self.inner(), &self.name.as_index());
         }
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
-        Err(PyRuntimeError::new_err(text))
+        Err(made::error::<PyRuntimeError>(text))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::codec::buffers::Parsed;
 use crate::os::map::Private;
 use crate::py::decode::Want;
 use crate::py::errors;
+use crate::py::made;
 use crate::segment::{Kept, Large, Segment};
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -52,7 +53,7 @@ impl Block {
     /// Called by the interpreter.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill"));
+            return Err(made::error::<PyBufferError>("no view to fill"));
         }
         let block = slf.get();
         // SAFETY: `view` is the interpreter's; the memory lives as long as the block, of which the view holds a reference.
@@ -98,16 +99,16 @@ pub fn over<'py, 'a>(
         }
         Want::View => (None, att.mem.address(value + start, len).map_err(|e| errors::of(py, segment.key(), e))?),
     };
-    let Some(pin) = large.keep() else { return Err(PyBufferError::new_err("the value is not pinned")) };
+    let Some(pin) = large.keep() else { return Err(made::error::<PyBufferError>("the value is not pinned")) };
     let owner = Arc::new(Owner { _map: map, _pin: pin });
-    let mut objects = Vec::with_capacity(parsed.buffers.len());
+    let mut objects = made::collected(std::iter::empty())?;
     for (at, len) in &parsed.buffers {
         let (Some(within), len) = (at.checked_sub(start), *len as usize) else {
-            return Err(PyBufferError::new_err("the buffers of the value are out of order"));
+            return Err(made::error::<PyBufferError>("the buffers of the value are out of order"));
         };
         let ptr = base.wrapping_add(within as usize);
         let block = Block { ptr, len, readonly: want == Want::View, _owner: owner.clone() };
-        objects.push(PyMemoryView::from(Bound::new(py, block)?.as_any())?.into_any());
+        made::push(&mut objects, PyMemoryView::from(Bound::new(py, block)?.as_any())?.into_any())?;
     }
     Ok(Memory::Objects(objects))
 }

@@ -14,6 +14,8 @@ mod info;
 #[allow(unsafe_code, reason = "the interpreter's own dict")]
 mod interpreter;
 mod lock;
+#[allow(unsafe_code, reason = "the interpreter's C interface for what may fail")]
+mod made;
 #[allow(unsafe_code, reason = "the buffer protocol")]
 mod memory;
 #[allow(unsafe_code, reason = "numpy's binary interface")]
@@ -24,6 +26,8 @@ mod plain;
 mod raw;
 #[allow(unsafe_code, reason = "the buffer protocol, and a look at classes")]
 mod reducers;
+#[allow(unsafe_code, reason = "an allocator")]
+mod reserve;
 #[allow(unsafe_code, reason = "the C interface for a look at buffers, and a search")]
 mod sealed;
 mod segment;

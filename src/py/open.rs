@@ -4,12 +4,14 @@ use crate::key::Key;
 use crate::py::convert;
 use crate::py::errors;
 use crate::py::info::PySegmentInfo;
+use crate::py::made;
 use crate::py::patience::PyPatience;
 use crate::py::segment::PySegment;
 use crate::segment::{self, Options, Segment};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyList;
 use std::path::PathBuf;
 
 #[doc = stub!(attach)]
@@ -66,15 +68,15 @@ pub fn exists(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 #[doc = stub!(segments)]
 #[pyfunction]
-pub fn segments(py: Python<'_>) -> PyResult<Vec<PySegmentInfo>> {
-    let found = py.detach(segment::segments).map_err(|error| errors::to_py(py, error))?;
-    Ok(found.into_iter().map(PySegmentInfo).collect())
+pub fn segments(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let all = py.detach(segment::segments).map_err(|error| errors::to_py(py, error))?;
+    made::list(py, all.into_iter().map(|info| Ok(Bound::new(py, PySegmentInfo(info))?.into_any())))
 }
 
 #[doc = stub!(ftok)]
 #[pyfunction]
 pub fn ftok(py: Python<'_>, path: PathBuf, proj: &Bound<'_, PyAny>) -> PyResult<i64> {
-    let wrong = || PyValueError::new_err("proj must be an int from 1 to 255 or one character");
+    let wrong = || made::error::<PyValueError>("proj must be an int from 1 to 255 or one character");
     let project = match proj.extract::<char>() {
         Ok(character) => u32::from(character),
         Err(_) if proj.is_instance_of::<pyo3::types::PyString>() => return Err(wrong()),

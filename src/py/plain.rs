@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyDict, PyFloat, PyList, PyMemoryView, PySet, PyTuple};
+use pyo3::types::{PyByteArray, PyMemoryView, PySet, PyTuple};
 
 use call::is_buffer;
 use dtype::Desc;
@@ -30,8 +30,9 @@ use value::{Budget, Class, Node, Pending, Shape, Slot, Value};
 
 use crate::codec::kind::{dotted, modern};
 use crate::codec::opcode::{HIGHEST_PROTOCOL, Op, Reader};
-use crate::codec::stack::Stack;
+use crate::codec::stack::{NO_MEMORY, Stack};
 use crate::py::decode::Want;
+use crate::py::made;
 
 type Result<T> = std::result::Result<T, PlainError>;
 
@@ -113,7 +114,7 @@ fn compared(length: usize) -> usize {
 }
 
 fn no_memory(_: TryReserveError) -> PlainError {
-    PlainError::Python(PyMemoryError::new_err(()))
+    PlainError::Python(made::no_memory())
 }
 
 fn needs(what: impl Into<String>) -> PlainError {
@@ -183,12 +184,12 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             Op::None => self.push(py.None().into_bound(py), 1, 0)?,
             Op::Bool(value) => self.push(value.into_pyobject(py).map_err(PyErr::from)?.to_owned().into_any(), 1, 0)?,
-            Op::Int(value) => self.push(value.into_pyobject(py).map_err(PyErr::from)?.into_any(), 1, 32)?,
+            Op::Int(value) => self.push(made::int(py, value.into())?.into_any(), 1, 32)?,
             Op::Long(digits) => {
                 let int = self.int(digits)?;
                 self.push(int, 1 + digits.len() / 16, 40 + digits.len())?;
             }
-            Op::Float(value) => self.push(PyFloat::new(py, value).into_any(), 1, 24)?,
+            Op::Float(value) => self.push(made::float(py, value)?.into_any(), 1, 24)?,
             Op::Str(utf8) => {
                 // ASCII stays one byte a character; anything else may become four.
                 let width = if utf8.is_ascii() { 1 } else { 4 };
@@ -205,20 +206,20 @@ impl<'a, 'py> Decoder<'a, 'py> {
                 self.push(object, 0, 0)?;
             }
             Op::EmptyTuple => self.push(PyTuple::empty(py).into_any(), 1, 0)?,
-            Op::EmptyList => self.push_node(PyList::empty(py).into_any(), size::LIST)?,
-            Op::EmptyDict => self.push_node(PyDict::new(py).into_any(), size::DICT)?,
+            Op::EmptyList => self.push_node(made::list(py, std::iter::empty())?.into_any(), size::LIST)?,
+            Op::EmptyDict => self.push_node(made::dict(py)?.into_any(), size::DICT)?,
             Op::EmptySet => self.push_node(PySet::empty(py)?.into_any(), size::SET)?,
             Op::List => {
                 let start = self.pop_mark()?;
                 self.budget.memory(size::LIST)?;
-                let list = self.new_node(PyList::empty(py).into_any(), Class::Builtin)?;
+                let list = self.new_node(made::list(py, std::iter::empty())?.into_any(), Class::Builtin)?;
                 self.append(&list, start)?;
                 self.stack.push(Slot::Value(list));
             }
             Op::Dict => {
                 let start = self.pop_mark()?;
                 self.budget.memory(size::DICT)?;
-                let dict = self.new_node(PyDict::new(py).into_any(), Class::Builtin)?;
+                let dict = self.new_node(made::dict(py)?.into_any(), Class::Builtin)?;
                 self.set_items(&dict, start)?;
                 self.stack.push(Slot::Value(dict));
             }
@@ -270,6 +271,9 @@ impl<'a, 'py> Decoder<'a, 'py> {
     }
 
     fn damaged(&self, why: &'static str) -> PlainError {
+        if why == NO_MEMORY {
+            return PlainError::Python(made::no_memory());
+        }
         PlainError::Damaged { at: self.reader.op_at(), why }
     }
 

@@ -3,6 +3,7 @@
 use crate::codec::opcode;
 use crate::py::convert;
 use crate::py::errors;
+use crate::py::made;
 use crate::py::patience::PyPatience;
 use crate::py::segment::PySegment;
 use crate::segment::{Condition, Stored};
@@ -19,7 +20,8 @@ pub fn _get_pickle<'py>(
     let inner = segment.get().inner();
     let patience = PyPatience::new(segment.py(), inner.key());
     let found = inner.get_pickle(&convert::index(index)?, &patience);
-    Ok(found.map_err(|error| patience.error(error))?.map(|pickle| PyBytes::new(segment.py(), &pickle)))
+    let found = found.map_err(|error| patience.error(error))?;
+    found.map(|pickle| made::bytes(segment.py(), &pickle)).transpose()
 }
 
 /// Stores a pickle as it is, if it is one, with `ttl` seconds to live.
@@ -32,7 +34,7 @@ pub fn _put_pickle(
     ttl: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     if let Some(why) = _pickle_fault(pickle) {
-        return Err(PyValueError::new_err(why));
+        return Err(made::error::<PyValueError>(why));
     }
     let inner = segment.get().inner();
     let patience = PyPatience::new(segment.py(), inner.key());

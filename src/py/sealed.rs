@@ -2,6 +2,8 @@
 
 use crate::codec::arrays::{self, Whole};
 use crate::py::decode::loads;
+use crate::py::errors;
+use crate::py::made;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -11,9 +13,13 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 /// this is about the short ones, whose memory is in the pickle, and about those that numpy rebuilds in memory of their own.
 pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
     let py = pickle.py();
-    let found = if names_numpy(pickle.as_bytes()) { arrays::sealing(pickle.as_bytes()) } else { None };
+    let found = if names_numpy(pickle.as_bytes()) {
+        arrays::sealing(pickle.as_bytes()).map_err(|error| errors::to_py(py, error))?
+    } else {
+        None
+    };
     // None there, or damaged: for the unpickler to say.
-    let Some(found) = found else { return sealed(loads(py)?.call((pickle,), named)?) };
+    let Some(found) = found else { return sealed(made::call(loads(py)?, [pickle.into_any()], named)?) };
     let pickle = match found.writable.is_empty() {
         true => pickle,
         false => PyBytes::new_with(py, pickle.as_bytes().len(), |copy| {
@@ -23,21 +29,22 @@ pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDi
         })?,
     };
     match found.whole {
-        Whole::Array => loads(py)?.call((pickle,), named),
+        Whole::Array => made::call(loads(py)?, [pickle.into_any()], named),
         Whole::Rebuilt => {
-            let value = loads(py)?.call((pickle,), named)?;
+            let value = made::call(loads(py)?, [pickle.into_any()], named)?;
             static NDARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-            let ndarray = NDARRAY.import(py, "numpy", "ndarray")?;
+            let ndarray = made::imported(py, &NDARRAY, c"numpy", c"ndarray")?;
             if value.is_instance(ndarray)? {
                 // A subclass may have a `setflags` of its own.
                 ndarray.call_method1("setflags", (&value, false))?;
             }
             Ok(value)
         }
-        Whole::Other { rebuilt: false } => sealed(loads(py)?.call((pickle,), named)?),
+        Whole::Other { rebuilt: false } => sealed(made::call(loads(py)?, [pickle.into_any()], named)?),
         Whole::Other { rebuilt: true } => {
             static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-            sealed(LOADS.import(py, "shmvar._arrays", "loads")?.call((pickle,), named)?)
+            let loads = made::imported(py, &LOADS, c"shmvar._arrays", c"loads")?;
+            sealed(made::call(loads, [pickle.into_any()], named)?)
         }
     }
 }
@@ -68,5 +75,5 @@ pub fn sealed<'py>(value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// An `array.array`, or of a class derived from it.
 fn is_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     static ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    value.is_instance(ARRAY.import(value.py(), "array", "array")?)
+    value.is_instance(made::imported(value.py(), &ARRAY, c"array", c"array")?)
 }

@@ -7,6 +7,7 @@ use crate::py::encode;
 use crate::py::errors;
 use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::lock::PyLock;
+use crate::py::made;
 use crate::py::patience::PyPatience;
 use crate::py::together::{self, Given};
 use crate::segment::lock_watch::Glance;
@@ -15,7 +16,8 @@ use crate::segment::{Condition, Patience, Segment, Stuck};
 use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyMapping, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyList, PyMapping, PyString, PyTuple};
+use std::ffi::CStr;
 
 #[doc = stub!(Segment)]
 #[pyclass(frozen, mapping, weakref, name = "Segment", module = "shmvar")]
@@ -75,10 +77,11 @@ impl PySegment {
         self.call(py, |patience| stuck.again(&*self.inner.attachment()?, patience))
     }
 
-    fn view_of(slf: &Bound<'_, Self>, class: &str) -> PyResult<Py<PyAny>> {
+    fn view_of(slf: &Bound<'_, Self>, class: &CStr) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         slf.borrow_inner().attachment().map_err(|error| slf.get().error(py, error))?;
-        Ok(py.import("shmvar._views")?.getattr(class)?.call1((slf,))?.unbind())
+        let class = made::attribute(py, c"shmvar._views", class)?;
+        Ok(made::call(&class, [slf.clone().into_any()], None)?.unbind())
     }
 }
 
@@ -103,7 +106,7 @@ impl PySegment {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        Err(PyTypeError::new_err("segments are opened with shmvar.attach(key)"))
+        Err(made::error::<PyTypeError>("segments are opened with shmvar.attach(key)"))
     }
 
     #[inline]
@@ -142,17 +145,17 @@ impl PySegment {
             return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
         }
         let Ok(other) = other.cast::<PyMapping>() else { return Ok(py.NotImplemented()) };
-        let ours = PyDict::new(py);
+        let ours = made::dict(py)?;
         for item in Self::items(slf)?.bind(py).try_iter()? {
             let (index, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
             ours.set_item(index, value)?;
         }
-        let theirs = PyDict::new(py);
+        let theirs = made::dict(py)?;
         theirs.update(other)?;
         Ok(ours.eq(theirs)?.into_pyobject(py)?.to_owned().into_any().unbind())
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         let key = convert::key_object(py, self.inner.key())?;
         let key = key.bind(py).repr()?.to_string_lossy().into_owned();
         let numbers =
@@ -160,12 +163,13 @@ impl PySegment {
                 (Err(Error::Interrupted), _) | (_, Err(Error::Interrupted)) => Err(Error::Interrupted),
                 numbers => Ok(numbers),
             })?;
-        Ok(match numbers {
+        let text = match numbers {
             (Ok(count), Ok(info)) => {
                 format!("<shmvar.Segment key={key} variables={count} used={} size={}>", info.used, info.size)
             }
             _ => format!("<shmvar.Segment key={key} detached>"),
-        })
+        };
+        made::text(py, &text)
     }
 
     #[doc = stub!(Segment.__enter__)]
@@ -186,7 +190,7 @@ impl PySegment {
         inner.attachment().map_err(|error| slf.get().error(py, error))?;
         let again = py.import("shmvar._core")?.getattr("_reattach")?;
         let (key, options) = (convert::key_object(py, inner.key())?, inner.options());
-        Ok((again, (key, PyBytes::new(py, &inner.id()), options.readonly, options.trust).into_pyobject(py)?))
+        Ok((again, (key, made::bytes(py, &inner.id())?, options.readonly, options.trust).into_pyobject(py)?))
     }
 
     #[doc = stub!(Segment.key)]
@@ -196,8 +200,8 @@ impl PySegment {
     }
     #[doc = stub!(Segment.size)]
     #[getter]
-    fn size(&self, py: Python<'_>) -> PyResult<u64> {
-        self.inner.size().map_err(|error| self.error(py, error))
+    fn size<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyInt>> {
+        made::uint(py, self.inner.size().map_err(|error| self.error(py, error))?)
     }
     #[doc = stub!(Segment.created)]
     #[getter]
@@ -262,7 +266,10 @@ impl PySegment {
     #[pyo3(signature = (index, *default))]
     fn pop(&self, py: Python<'_>, index: &Bound<'_, PyAny>, default: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
         if default.len() > 1 {
-            return Err(PyTypeError::new_err(format!("pop expected at most 2 arguments, got {}", 1 + default.len())));
+            return Err(made::error::<PyTypeError>(format!(
+                "pop expected at most 2 arguments, got {}",
+                1 + default.len()
+            )));
         }
         self.inner.for_change().map_err(|error| self.error(py, error))?;
         let mut stuck = Stuck::default();
@@ -279,7 +286,7 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.popitem)]
-    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Py<PyAny>)> {
+    fn popitem<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         self.inner.for_change().map_err(|error| self.error(py, error))?;
         let mut stuck = Stuck::default();
         loop {
@@ -289,9 +296,15 @@ impl PySegment {
             let (mut unreadable, mut lost) = (None, false);
             while let Some(index) = self.call(py, |patience| self.inner.attachment()?.wander(&mut wander, patience))? {
                 let index = convert::index_object(py, &index)?.into_bound(py);
-                match self.read(&index) {
-                    Ok(Some((value, version))) if self.take_away(&index, Condition::Version(version))? => {
-                        return Ok((index, value));
+                // Made before it is taken away: it may be that there is no memory for it.
+                let item = self.read(&index).and_then(|read| {
+                    let Some((value, version)) = read else { return Ok(None) };
+                    let item = [index.clone(), value.into_bound(py)];
+                    Ok(Some((made::tuple(py, item.into_iter().map(Ok))?, version)))
+                });
+                match item {
+                    Ok(Some((item, version))) if self.take_away(&index, Condition::Version(version))? => {
+                        return Ok(item);
                     }
                     // Taken, or changed, by somebody else meanwhile: another one, then.
                     Ok(_) => lost = true,
@@ -302,7 +315,7 @@ impl PySegment {
                 }
             }
             if !lost {
-                return Err(unreadable.unwrap_or_else(|| PyKeyError::new_err("popitem(): the segment is empty")));
+                return Err(unreadable.unwrap_or_else(|| made::error::<PyKeyError>("popitem(): the segment is empty")));
             }
             self.again(py, &mut stuck)?;
         }
@@ -335,7 +348,9 @@ impl PySegment {
     #[pyo3(signature = (other = Given::default(), /, **named), text_signature = "($self, other=(), /, **named)")]
     fn update(&self, py: Python<'_>, other: Given, named: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let mut items = other.0.map(|other| together::items(other.bind(py))).transpose()?.unwrap_or_default();
-        items.extend(named.into_iter().flatten().map(|(index, value)| (index.into_any(), value)));
+        for (index, value) in named.into_iter().flatten() {
+            made::push(&mut items, (index, value))?;
+        }
         together::put_many(&self.inner, &items, None, py)
     }
 
@@ -380,8 +395,9 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.get_versioned)]
-    fn get_versioned(&self, index: &Bound<'_, PyAny>) -> PyResult<(Py<PyAny>, u64)> {
-        self.read(index)?.ok_or_else(|| missing(index))
+    fn get_versioned<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+        let (py, (value, version)) = (index.py(), self.read(index)?.ok_or_else(|| missing(index))?);
+        made::tuple(py, [value.into_bound(py), made::uint(py, version)?.into_any()].into_iter().map(Ok))
     }
 
     #[doc = stub!(Segment.compare_and_put)]
@@ -501,17 +517,17 @@ impl PySegment {
 
     #[doc = stub!(Segment.keys)]
     fn keys(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::view_of(slf, "SegmentKeys")
+        Self::view_of(slf, c"SegmentKeys")
     }
 
     #[doc = stub!(Segment.values)]
     fn values(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::view_of(slf, "SegmentValues")
+        Self::view_of(slf, c"SegmentValues")
     }
 
     #[doc = stub!(Segment.items)]
     fn items(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Self::view_of(slf, "SegmentItems")
+        Self::view_of(slf, c"SegmentItems")
     }
 
     #[doc = stub!(Segment.stat)]
@@ -563,7 +579,6 @@ fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
 impl PySegment {
     fn indexes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let indexes = self.call(py, |patience| self.inner.attachment()?.indexes(patience))?;
-        let objects = indexes.iter().map(|index| convert::index_object(py, index)).collect::<PyResult<Vec<_>>>()?;
-        PyList::new(py, objects)
+        made::list(py, indexes.iter().map(|index| Ok(convert::index_object(py, index)?.into_bound(py))))
     }
 }

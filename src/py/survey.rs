@@ -2,6 +2,7 @@
 
 use crate::py::convert::key_object;
 use crate::py::errors;
+use crate::py::made;
 use crate::segment::{self, Seen, Standing, Surveyed, What};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -12,11 +13,11 @@ const NANO: f64 = 1e-9;
 #[pyfunction]
 pub fn _survey(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let all = py.detach(segment::survey).map_err(|error| errors::to_py(py, error))?;
-    PyList::new(py, all.iter().map(|seen| object(py, seen)).collect::<PyResult<Vec<_>>>()?)
+    made::list(py, all.iter().map(|seen| object(py, seen).map(Bound::into_any)))
 }
 
 fn object<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
+    let dict = made::dict(py)?;
     let status = &seen.status;
     dict.set_item("name", &seen.name)?;
     dict.set_item("uid", status.uid)?;
@@ -57,13 +58,13 @@ fn describe(py: Python<'_>, segment: &Surveyed, dict: &Bound<'_, PyDict>) -> PyR
     dict.set_item("writer", segment.writer)?;
     dict.set_item("changing", segment.changing)?;
     let people = segment.participants.iter().map(|person| {
-        let dict = PyDict::new(py);
+        let dict = made::dict(py)?;
         dict.set_item("number", person.number)?;
         dict.set_item("pid", person.pid)?;
         dict.set_item("generation", person.generation)?;
         dict.set_item("attached_at", person.attached_at as f64 * NANO)?;
         dict.set_item("alive", person.alive)?;
-        Ok(dict)
+        Ok(dict.into_any())
     });
-    dict.set_item("participants", PyList::new(py, people.collect::<PyResult<Vec<_>>>()?)?)
+    dict.set_item("participants", made::list(py, people)?)
 }

@@ -4,7 +4,8 @@ use crate::key::Index;
 use crate::py::convert;
 use crate::py::decode::{self, Want};
 use crate::py::encode::{self, Encoded};
-use crate::py::errors::{self, raise};
+use crate::py::errors::{self, raise, said};
+use crate::py::made;
 use crate::py::patience::{Attached, PyPatience};
 use crate::segment::snapshot::Seen;
 use crate::segment::{Condition, Number, Segment, Stored};
@@ -88,7 +89,7 @@ fn amount(object: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
 #[cold]
 fn not_a_number(what: &str, object: &Bound<'_, PyAny>) -> PyErr {
     let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-    PyTypeError::new_err(format!("add: {what} is {name}, not an int or a float"))
+    made::error::<PyTypeError>(format!("add: {what} is {name}, not an int or a float"))
 }
 
 /// `add`
@@ -99,8 +100,8 @@ pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -
     if let Some(amount) = amount(by)? {
         let sum = att.add(&name, amount, &patience).map_err(|error| patience.error_at(&name, error))?;
         match sum {
-            Some(Number::Int(sum)) => return Ok(sum.into_pyobject(py)?.into_any().unbind()),
-            Some(Number::Float(sum)) => return Ok(sum.into_pyobject(py)?.into_any().unbind()),
+            Some(Number::Int(sum)) => return Ok(made::int(py, sum)?.into_any().unbind()),
+            Some(Number::Float(sum)) => return Ok(made::float(py, sum)?.into_any().unbind()),
             None => {}
         }
     }
@@ -159,7 +160,7 @@ pub fn modify(
             (None, Some(default)) => (default.clone_ref(py), 0, None),
             (None, None) => return Ok(None),
         };
-        let new = function.call1((old,))?;
+        let new = made::call(function, [old.into_bound(py)], None)?;
         if store(segment, index, &new, Condition::Version(version), || Ok(expiry))?.is_some() {
             return Ok(Some(new.unbind()));
         }
@@ -175,14 +176,15 @@ pub fn put_many(
     py: Python<'_>,
 ) -> PyResult<()> {
     segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
-    let names = items.iter().map(|(index, _)| convert::index(index)).collect::<PyResult<Vec<Index<'_>>>>()?;
-    let encoded = items.iter().map(|(_, value)| encode::encode(value)).collect::<PyResult<Vec<_>>>()?;
-    let parts: Vec<_> = encoded.iter().map(|encoded| encoded.parts()).collect();
-    let slices: Vec<_> = parts.iter().map(|parts| parts.slices()).collect();
+    let failed = |error| errors::of(py, segment.key(), error);
+    let names = made::collected(items.iter().map(|(index, _)| convert::index(index)))?;
+    let encoded = made::collected(items.iter().map(|(_, value)| encode::encode(value)))?;
+    let parts = made::collected(encoded.iter().map(|encoded| encoded.parts().map_err(failed)))?;
+    let slices = made::collected(parts.iter().map(|parts| parts.slices().map_err(failed)))?;
     let expiry = convert::ttl(ttl)?;
-    let mut list = Vec::with_capacity(names.len());
+    let mut list = made::collected(std::iter::empty())?;
     for (name, (parts, buffers)) in names.iter().zip(&slices) {
-        list.push((*name, Stored { parts, buffers: *buffers, expiry }));
+        made::push(&mut list, (*name, Stored { parts, buffers: *buffers, expiry }))?;
     }
     let patience = PyPatience::new(py, segment.key());
     let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
@@ -193,26 +195,28 @@ pub fn put_many(
 pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
     let mut items = Vec::new();
     if let Ok(dict) = other.cast_exact::<PyDict>() {
-        items.extend(dict.iter());
+        for item in dict.iter() {
+            made::push(&mut items, item)?;
+        }
     } else if let Ok(mapping) = other.cast::<PyMapping>() {
         for index in mapping.keys()? {
             let value = other.get_item(&index)?;
-            items.push((index, value));
+            made::push(&mut items, (index, value))?;
         }
     } else if other.hasattr("keys")? {
         for index in other.call_method0("keys")?.try_iter()? {
             let index = index?;
             let value = other.get_item(&index)?;
-            items.push((index, value));
+            made::push(&mut items, (index, value))?;
         }
     } else {
         for (number, pair) in other.try_iter()?.enumerate() {
-            let mut pair = pair?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+            let mut pair = made::collected(pair?.try_iter()?)?;
             let (len, value, index) = (pair.len(), pair.pop(), pair.pop());
             let (2, Some(index), Some(value)) = (len, index, value) else {
-                return Err(PyValueError::new_err(format!("element #{number} has length {len}; 2 is required")));
+                return Err(made::error::<PyValueError>(format!("element #{number} has length {len}; 2 is required")));
             };
-            items.push((index, value));
+            made::push(&mut items, (index, value))?;
         }
     }
     Ok(items)
@@ -222,17 +226,14 @@ pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>,
 pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let py = indices.py();
     let objects = match indices.cast_exact::<PyList>() {
-        Ok(list) => list.iter().collect(),
-        Err(_) => indices.try_iter()?.collect::<PyResult<Vec<_>>>()?,
+        Ok(list) => made::collected(list.iter().map(Ok))?,
+        Err(_) => made::collected(indices.try_iter()?)?,
     };
-    let mut names = Vec::with_capacity(objects.len());
-    for object in &objects {
-        names.push(convert::index(object)?);
-    }
+    let names = made::collected(objects.iter().map(convert::index))?;
     let patience = PyPatience::new(py, segment.key());
     let att = segment.attachment().map_err(|error| patience.error(error))?;
     let mut snapshot = att.get_many(&names, &patience).map_err(|error| patience.error(error))?;
-    let values = PyDict::new(py);
+    let values = made::dict(py)?;
     for (number, seen) in std::mem::take(&mut snapshot.seen).into_iter().enumerate() {
         let name = &names[number];
         let value = match seen {
@@ -244,10 +245,13 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
                 decode::decode(py, name, &snapshot.bytes[start..start + len], segment.trusted(), Want::Own)?
             }
             // Pinned: it does not change.
-            Seen::Large(large) => match decode::read_large(&patience, py, segment, *large, name, Want::Own)? {
-                Some(value) => value,
-                None => continue,
-            },
+            Seen::Large(large) => {
+                let Some(large) = snapshot.large[large].take() else { continue };
+                match decode::read_large(&patience, py, segment, large, name, Want::Own)? {
+                    Some(value) => value,
+                    None => continue,
+                }
+            }
         };
         values.set_item(convert::index_key(&objects[number], name)?, value)?;
     }
@@ -283,5 +287,5 @@ pub fn not_let_go(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {
 }
 
 fn time_is_up(py: Python<'_>, what: &str, seconds: f64) -> PyErr {
-    raise(py, "WaitTimeoutError", |class| class.call1((format!("{what} within {seconds} s"),)))
+    raise(py, c"WaitTimeoutError", |class| said(class, &format!("{what} within {seconds} s")))
 }

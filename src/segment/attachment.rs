@@ -15,6 +15,7 @@ use crate::segment::extent::end_of_zones;
 use crate::segment::holds::Held;
 use crate::segment::nap::Nap;
 use crate::segment::pins::PinTable;
+use crate::spare;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -222,8 +223,19 @@ impl Attachment {
 
     /// Leaves something to be done at the next acquisition of the lock.
     pub fn leave_chore(&self, chore: Chore) {
-        self.chores.lock().push(chore);
+        let mut chores = self.chores.lock();
+        // Whoever takes a span has seen to its room. Without any, a retired span waits for a sweep.
+        if chore.is_unpublished() || chores.len() < chores.capacity() || chores.try_reserve(1).is_ok() {
+            chores.push(chore);
+        }
+        drop(chores);
         self.has_chores.store(true, Ordering::Release);
+    }
+
+    /// Before a span is taken, which may come to nothing: leaving it then asks for no memory.
+    pub fn room_for_chores(&self) -> Result<()> {
+        // So many threads take one at the same time at most, or the last ones ask when they leave it.
+        spare::reserve(&mut self.chores.lock(), 32, "a list of what is left to do")
     }
 }
 
@@ -234,6 +246,12 @@ pub enum Chore {
     Retired(u64),
     /// This span was taken to be filled, or freed, and that came to nothing: free it.
     Unpublished(u64),
+}
+
+impl Chore {
+    fn is_unpublished(&self) -> bool {
+        matches!(self, Chore::Unpublished(_))
+    }
 }
 
 /// A call that may use the participant number.

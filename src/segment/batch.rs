@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::intent::Progress;
 use crate::key::{Index, Name};
-use crate::layout::{CLASSES, GRANULE, SpanState, blocks_of, class_of, granules_of};
+use crate::layout::{CLASSES, GRANULE, RECORD_MAX, SpanState, blocks_of, class_of, granules_of};
 use crate::mem::Scratch;
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::batch_list::{Entry, List, Reader};
@@ -15,6 +15,7 @@ use crate::segment::room::Turns;
 use crate::segment::table::{Spot, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
+use crate::spare;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,9 @@ const LIST: u64 = 1;
 const LOOKS: u64 = 2_048;
 /// And before the first of them: those of a leaf.
 const LOOKS_FIRST: u64 = 4_096;
+
+/// What a batch's lists are called where there is no memory for them.
+const BATCH: &str = "the list of a batch";
 
 /// What lacks before a batch can begin.
 enum Lack {
@@ -59,15 +63,16 @@ impl Needs {
 impl Attachment {
     /// Stores several values at one instant, or none of them. Of two for one index the last counts.
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], patience: &dyn Patience) -> Result<()> {
-        let mut last = HashMap::with_capacity(items.len());
+        let mut last = HashMap::new();
+        spare::room_in_map_for(&mut last, items.len(), BATCH)?;
         for (number, (index, _)) in items.iter().enumerate() {
             index.check()?;
             last.insert(*index, number);
         }
-        let mut plans = Vec::with_capacity(last.len());
+        let mut plans = spare::with_room(last.len(), BATCH)?;
         for (number, (index, stored)) in items.iter().enumerate() {
             if last[index] == number {
-                plans.push(Plan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key));
+                plans.push(Plan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)?);
             }
         }
         if plans.is_empty() {
@@ -77,6 +82,9 @@ impl Attachment {
         let (mut inside, mut collected) = (Some(self.enter()), false);
         let (mut spans, mut list) = self.fill_spans(&plans, patience)?;
         let (mut needs, mut turns) = (Needs::of(&plans), Turns::default());
+        // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
+        let mut scratch = Scratch::new();
+        scratch.prepare(RECORD_MAX as usize)?;
         loop {
             turns.next(self)?;
             let mut writer = self.write(patience)?;
@@ -90,14 +98,14 @@ impl Attachment {
                 (spans, list) = self.fill_spans(&plans, patience)?;
                 continue;
             }
-            let lack = writer.lack(&plans, &needs)?;
+            let lack = writer.lack(&plans, &needs, &mut scratch)?;
             if let Lack::Nothing = lack {
                 let granule = spans.last().map_or(0, |filled| filled.span.granule);
                 writer.begin(granule << 8 | LIST)?;
                 // From here on it will be made, whoever dies: the spans are the batch's.
                 spans.into_iter().for_each(|filled| filled.span.keep());
                 let mut entries = list.0.into_iter();
-                let outcome = writer.carry_on(|| Ok(entries.next()));
+                let outcome = writer.carry_on(&mut scratch, || Ok(entries.next()));
                 writer.or_drop(outcome)?;
                 drop(writer);
                 plans.iter().for_each(|plan| self.ring_changed(plan.hash));
@@ -112,13 +120,15 @@ impl Attachment {
     fn fill_spans(&self, plans: &[Plan<'_>], patience: &dyn Patience) -> Result<(Vec<Filled<'_>>, List)> {
         let mut spans = Vec::new();
         for plan in plans.iter().filter(|plan| plan.form == Form::Span) {
-            spans.push(self.fill(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, patience)?);
+            let filled = self.fill(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, patience)?;
+            spare::push(&mut spans, filled, BATCH)?;
         }
         let mut filled = spans.iter();
         let entry = |plan: &Plan<'_>| Entry::new(plan, if plan.form == Form::Span { filled.next() } else { None });
-        let list = List(plans.iter().map(entry).collect());
-        let bytes = list.to_bytes();
-        spans.push(self.fill(0, &[], &[&bytes], bytes.len() as u64, patience)?);
+        let list = List(spare::collect(plans.iter().map(entry), BATCH)?);
+        let bytes = list.to_bytes()?;
+        let filled = self.fill(0, &[], &[&bytes], bytes.len() as u64, patience)?;
+        spare::push(&mut spans, filled, BATCH)?;
         // CRASH: spans that are filling in our name: freed with us, for no batch names the list.
         crash_point!("list-filled");
         Ok((spans, list))
@@ -177,7 +187,7 @@ impl Attachment {
 
 impl Writer<'_> {
     /// What lacks? No block is counted on that comes free meanwhile.
-    fn lack(&mut self, plans: &[Plan<'_>], needs: &Needs) -> Result<Lack> {
+    fn lack(&mut self, plans: &[Plan<'_>], needs: &Needs, scratch: &mut Scratch) -> Result<Lack> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
             let lacks = self.arena().lacks_blocks(class, *needed)?;
             if lacks > 0 {
@@ -189,12 +199,15 @@ impl Writer<'_> {
         let (mut old_charge, mut new_charge, mut looks) = (0_u64, 0_u64, LOOKS_FIRST);
         for plan in plans {
             looks += LOOKS;
-            let place = self.place_within(&plan.name, plan.hash, &mut Scratch::new(), &mut looks)?;
+            let place = self.place_within(&plan.name, plan.hash, scratch, &mut looks)?;
             if matches!(place.spot, Spot::None) {
                 // Whatever its leaf counts.
-                return Ok(Lack::Leaves(vec![(place.leaf, plan.hash, 1)]));
+                let mut full = Vec::new();
+                spare::push(&mut full, (place.leaf, plan.hash, 1), BATCH)?;
+                return Ok(Lack::Leaves(full));
             }
             if place.content().is_none() {
+                spare::room_in_map(&mut leaves, BATCH)?;
                 leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
             }
             old_charge = old_charge.saturating_add(place.content().map_or(0, |old| old.charge()));
@@ -209,7 +222,7 @@ impl Writer<'_> {
         for (leaf, hash, more) in leaves.into_values() {
             let fill = self.att.counts_of(&leaf)?.fill.saturating_add(more);
             if is_crowded(fill, leaf.slots) || (!needs.crowded && is_full(fill, leaf.slots)) {
-                full.push((leaf, hash, more));
+                spare::push(&mut full, (leaf, hash, more), BATCH)?;
             }
         }
         Ok(if full.is_empty() { Lack::Nothing } else { Lack::Leaves(full) })
@@ -269,17 +282,23 @@ impl Writer<'_> {
         for _ in 0..cursor {
             reader.next()?.ok_or_else(damaged)?;
         }
-        self.carry_on(|| reader.next())
+        let mut scratch = Scratch::new();
+        scratch.prepare(RECORD_MAX as usize)?;
+        self.carry_on(&mut scratch, || reader.next())
     }
 
     /// Makes the entries that are not made yet, and ends the batch.
-    fn carry_on(&mut self, mut next: impl FnMut() -> Result<Option<Entry>>) -> Result<()> {
+    fn carry_on(&mut self, scratch: &mut Scratch, mut next: impl FnMut() -> Result<Option<Entry>>) -> Result<()> {
         let (mut emptied, mut looks) = (HashSet::new(), LOOKS_FIRST);
         while let Some(entry) = next()? {
             let cursor = self.progress().cursor.saturating_add(1);
             looks += LOOKS;
-            if let Some(old) = self.make(&entry, cursor, &mut looks)?.filter(|old| old.kind() == Kind::Record) {
-                emptied.insert(old.granule());
+            if let Some(old) = self.make(&entry, cursor, scratch, &mut looks)?.filter(|old| old.kind() == Kind::Record)
+            {
+                // Without memory to remember it, an empty slab stays: it is used again, or `trim` frees it.
+                if emptied.try_reserve(1).is_ok() {
+                    emptied.insert(old.granule());
+                }
             }
             crash_point!("batch-step");
         }
@@ -292,14 +311,14 @@ impl Writer<'_> {
     }
 
     /// Makes one entry, looking at so many slots at most: what it replaced.
-    fn make(&mut self, entry: &Entry, cursor: u64, looks: &mut u64) -> Result<Option<Content>> {
+    fn make(&mut self, entry: &Entry, cursor: u64, scratch: &mut Scratch, looks: &mut u64) -> Result<Option<Content>> {
         let content = entry.content;
         let index = match content.is_text() {
             false => Index::Int(content.rest[0] as i64),
             true => Index::Text(std::str::from_utf8(entry.key()).map_err(|_| Error::corrupt("an index of the batch"))?),
         };
         let name = Name { index, lock: false };
-        let place = self.place_within(&name, name.hash(self.att.identity.hash_key), &mut Scratch::new(), looks)?;
+        let place = self.place_within(&name, name.hash(self.att.identity.hash_key), scratch, looks)?;
         let old = place.content();
         let mut change = self.change();
         change.progress = Some(Progress { cursor, ..self.progress() });

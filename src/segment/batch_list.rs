@@ -5,6 +5,7 @@ use crate::layout::{RECORD_MAX, SLOT};
 use crate::segment::fill::Filled;
 use crate::segment::publish::{Form, Plan};
 use crate::slot::{Content, Kind};
+use crate::spare;
 
 /// One change of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,25 +24,29 @@ pub struct List(pub Vec<Entry>);
 const HEAD: usize = 16;
 /// Of an entry, before its bytes.
 const ENTRY_HEAD: usize = 24;
+/// What it is called where there is no memory for it.
+const ENTRY: &str = "the list of a batch";
 
 impl Entry {
     /// Of a plan, its span filled where it needs one.
-    pub fn new(plan: &Plan<'_>, filled: Option<&Filled<'_>>) -> Self {
-        match (plan.form, filled) {
+    pub fn new(plan: &Plan<'_>, filled: Option<&Filled<'_>>) -> Result<Self> {
+        Ok(match (plan.form, filled) {
             (Form::Inline, _) => Entry { content: plan.inline(), bytes: Vec::new() },
             (Form::Block(_), _) => {
-                let record = [&[&*plan.prefix], plan.stored.parts].concat().concat();
+                let mut record = spare::with_room(plan.record_len as usize, ENTRY)?;
+                record.extend_from_slice(&plan.prefix);
+                plan.stored.parts.iter().for_each(|part| record.extend_from_slice(part));
                 Entry { content: plan.content(0, Some(0)), bytes: record }
             }
             (Form::Span, filled) => {
                 let granule = filled.map_or(0, |filled| filled.span.granule);
-                Entry { content: plan.content(granule, None), bytes: plan.prefix.to_vec() }
+                Entry { content: plan.content(granule, None), bytes: spare::copied(&plan.prefix, ENTRY)? }
             }
-        }
+        })
     }
 
     /// Reads one back, with the bytes it takes. `None`: it is none that we could have written.
-    fn parse(bytes: &[u8]) -> Option<(Entry, usize)> {
+    fn parse(bytes: &[u8]) -> Option<(Content, &[u8], usize)> {
         let (head, tail) = bytes.split_at_checked(ENTRY_HEAD)?;
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let content = Content { word: 0, rest: [word(0), word(8), word(16)] };
@@ -55,8 +60,7 @@ impl Entry {
             _ => return None,
         } as usize;
         let padded = len.next_multiple_of(8);
-        let record = tail.get(..padded)?[..len].to_vec();
-        Some((Entry { content, bytes: record }, ENTRY_HEAD + padded))
+        Some((content, &tail.get(..padded)?[..len], ENTRY_HEAD + padded))
     }
 
     /// The key that its bytes hold, behind an expiry.
@@ -68,8 +72,10 @@ impl Entry {
 
 impl List {
     /// As it stands in the span.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; HEAD];
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let len = |entry: &Entry| ENTRY_HEAD + entry.bytes.len().next_multiple_of(8);
+        let mut bytes = spare::with_room(HEAD + self.0.iter().map(len).sum::<usize>(), ENTRY)?;
+        bytes.resize(HEAD, 0);
         for entry in &self.0 {
             for word in entry.content.rest {
                 bytes.extend_from_slice(&word.to_le_bytes());
@@ -80,7 +86,7 @@ impl List {
         let len = bytes.len() as u64;
         bytes[..8].copy_from_slice(&(self.0.len() as u64).to_le_bytes());
         bytes[8..16].copy_from_slice(&len.to_le_bytes());
-        bytes
+        Ok(bytes)
     }
 }
 
@@ -110,7 +116,7 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> Reader<F> {
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let (left, len) = (word(0), word(8));
         let sound = (HEAD as u64..=most).contains(&len) && left <= len / ENTRY_HEAD as u64;
-        let (end, window) = (HEAD as u64, Vec::with_capacity(WINDOW as usize + ENTRY_MAX));
+        let (end, window) = (HEAD as u64, spare::with_room(WINDOW as usize + ENTRY_MAX, ENTRY)?);
         Ok(sound.then_some(Reader { read, left, end, len, window, done: 0 }))
     }
 
@@ -128,7 +134,8 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> Reader<F> {
             self.end += more;
         }
         let damaged = || Error::corrupt(format_args!("a batch, {} entries before its end", self.left));
-        let (entry, len) = Entry::parse(&self.window[self.done..]).ok_or_else(damaged)?;
+        let (content, record, len) = Entry::parse(&self.window[self.done..]).ok_or_else(damaged)?;
+        let entry = Entry { content, bytes: spare::copied(record, ENTRY)? };
         self.done += len;
         self.left -= 1;
         Ok(Some(entry))
@@ -156,8 +163,8 @@ mod tests {
             Plan::new(Name::from(&Index::Text("a key")), stored(None), [1, 2]),
             Plan::new(Name::from(&Index::Text("b")), Stored { parts: &parts, buffers: true, expiry: Some(1) }, [1, 2]),
         ];
-        let list = List(plans.iter().map(|plan| Entry::new(plan, None)).collect());
-        let bytes = list.to_bytes();
+        let list = List(plans.iter().map(|plan| Entry::new(plan.as_ref().unwrap(), None).unwrap()).collect());
+        let bytes = list.to_bytes().unwrap();
         let read = |bytes: Vec<u8>| -> Option<Vec<Entry>> {
             let most = bytes.len() as u64;
             let copy = move |at: u64, to: &mut [u8]| {
@@ -174,6 +181,6 @@ mod tests {
             assert_eq!(read(bytes[..len].to_vec()), None, "{len}");
         }
         let long = List(list.0.iter().cycle().take(3_000).cloned().collect());
-        assert_eq!(read(long.to_bytes()), Some(long.0));
+        assert_eq!(read(long.to_bytes().unwrap()), Some(long.0));
     }
 }

@@ -1,9 +1,10 @@
 //! Burying: what the dead left in their names is undone, and their numbers are free again.
 
 use crate::error::Result;
-use crate::layout::{PARTICIPANTS, PIN_UNITS, SpanState};
+use crate::layout::{Entry, PARTICIPANTS, PIN_UNITS, SpanState};
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::writer::Writer;
+use crate::spare;
 use std::sync::atomic::Ordering;
 
 /// How many others a process looks after when it attaches.
@@ -82,11 +83,11 @@ impl Writer<'_> {
         }
         if record.spans.load(Ordering::Relaxed) != 0 {
             let mine = |state| matches!(state, SpanState::Filling | SpanState::Freeing);
-            let spans: Vec<_> = self.att.arena().spans().collect::<Result<_>>()?;
-            for (granule, entry) in spans {
-                if mine(entry.state()) && entry.owner() == number {
-                    self.free_span(granule)?;
-                }
+            let his =
+                |(granule, entry): (u64, Entry)| (mine(entry.state()) && entry.owner() == number).then_some(granule);
+            let spans = self.att.arena().spans().filter_map(|span| span.map(his).transpose());
+            for granule in spare::collect(spans, "a list of a dead process's spans")? {
+                self.free_span(granule)?;
             }
             record.spans.store(0, Ordering::Relaxed);
             crash_point!("spans-unmarked");

@@ -61,7 +61,7 @@ impl Attachment {
         patience: &dyn Patience,
     ) -> Result<Option<u64>> {
         index.check()?;
-        let plan = Plan::new(index.into(), stored, self.identity.hash_key);
+        let plan = Plan::new(index.into(), stored, self.identity.hash_key)?;
         let (mut filled, mut inside, mut collected, mut in_vain) = (None::<Filled<'_>>, None, false, false);
         let mut turns = Turns::default();
         loop {

@@ -12,6 +12,7 @@ use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
 use crate::segment::extent::end_of_zones;
 use crate::segment::nap::Nap;
+use crate::spare;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
@@ -59,6 +60,9 @@ macro_rules! hold {
     };
 }
 use hold;
+
+/// What is collected is called so where there is no memory for it.
+const NAMED: &str = "the lists of a check";
 
 /// What the tables name in the arena.
 #[derive(Default)]
@@ -275,7 +279,7 @@ impl Attachment {
                 11,
                 "participant {number} has part {unit} of a bitmap, which has no such"
             );
-            let mut bits = vec![0; geometry.pin_unit().min(geometry.pin_stride - start) as usize];
+            let mut bits = spare::zeros(geometry.pin_unit().min(geometry.pin_stride - start) as usize, NAMED)?;
             // Not through the mapping: whether the page is there is just what is asked.
             let offset = geometry.pins + u64::from(number) * geometry.pin_stride + start;
             self.with_file(|fd| object::read_at(fd, &mut bits, offset))?
@@ -289,7 +293,7 @@ impl Attachment {
     /// Records at and above the top, which may not be there.
     fn check_unused_records(&self, top: u32) -> Result<()> {
         let offset = self.identity.geometry.participant_at(top);
-        let mut bytes = vec![0; (at::READERS - offset) as usize];
+        let mut bytes = spare::zeros((at::READERS - offset) as usize, NAMED)?;
         self.with_file(|fd| object::read_at(fd, &mut bytes, offset))?
             .map_err(|e| Error::system("reading participants", e))?;
         // Somebody may just have come: looked at first, raised meanwhile.

@@ -10,10 +10,13 @@ use crate::segment::leaf::{Leaf, TableOf};
 use crate::segment::table::record_at;
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
+use crate::spare;
 use std::sync::atomic::{Ordering, fence};
 
 /// Records that are moved in one go under the lock.
 const AT_ONCE: usize = 256;
+/// What lists of slabs are called where there is no memory for them.
+const SLABS: &str = "a list of slabs";
 
 /// Which slabs are to be emptied: by class, those at this granule and above.
 struct Plan {
@@ -94,12 +97,13 @@ impl Attachment {
 
     /// The lowest slabs of each class that hold all its records stay; those behind them are emptied.
     fn plan_to_compact(&self, patience: &dyn Patience) -> Result<Plan> {
-        let mut slabs: Vec<Vec<(u64, u64)>> = vec![Vec::new(); CLASSES.len()];
+        let mut slabs: [Vec<(u64, u64)>; CLASSES.len()] = [const { Vec::new() }; CLASSES.len()];
         for (granule, class) in self.slabs(patience)? {
             let writer = self.write(patience)?;
             let entry = writer.arena().entry(granule)?;
             if entry.state() == SpanState::Slab && entry.class() == class {
-                slabs[class].push((granule, writer.arena().used_blocks(granule)?));
+                let used = writer.arena().used_blocks(granule)?;
+                spare::push(&mut slabs[class], (granule, used), SLABS)?;
             }
         }
         let mut plan = Plan { from: [u64::MAX; CLASSES.len()], any: false };
@@ -118,7 +122,7 @@ impl Attachment {
         let sound = |(granule, entry): (u64, crate::layout::Entry)| {
             (entry.state() == SpanState::Slab && entry.class() < CLASSES.len()).then(|| (granule, entry.class()))
         };
-        writer.arena().spans().filter_map(|span| span.map(sound).transpose()).collect()
+        spare::collect(writer.arena().spans().filter_map(|span| span.map(sound).transpose()), SLABS)
     }
 
     fn free_empty_slabs(&self, patience: &dyn Patience) -> Result<()> {

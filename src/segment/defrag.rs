@@ -9,6 +9,7 @@ use crate::segment::look::Mapped;
 use crate::segment::room::Taken;
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
+use crate::spare;
 
 /// Longer spans stay where they are: copying one takes longer than what it gains is worth.
 const LONGEST: u64 = (64 << 20) / GRANULE;
@@ -27,7 +28,8 @@ impl Attachment {
     pub fn defragment(&self, from: u64, patience: &dyn Patience) -> Result<()> {
         let mut spans = self.large_values(patience)?;
         spans.retain(|moving| moving.content.granule() >= from);
-        spans.sort_by_key(|moving| std::cmp::Reverse(moving.content.granule()));
+        // In place: an order of equals does not matter, and no memory is needed for it.
+        spans.sort_unstable_by_key(|moving| std::cmp::Reverse(moving.content.granule()));
         for moving in spans {
             patience.interrupted()?;
             self.move_span(&moving, patience)?;
@@ -47,7 +49,8 @@ impl Attachment {
             for number in 1..=leaf.slots {
                 let content = self.mem.at::<Slot>(leaf.slot_at(number))?.copy();
                 if let Some(content) = content.filter(|content| content.kind() == Kind::Span) {
-                    all.push(Moving { hash: self.hash_of(&content), content });
+                    let moving = Moving { hash: self.hash_of(&content), content };
+                    spare::push(&mut all, moving, "a list of large values")?;
                 }
             }
             hash = leaf.end(from);
@@ -92,6 +95,7 @@ impl Attachment {
         if entry.state() != SpanState::Live || entry.len() > LONGEST {
             return Ok(None);
         }
+        self.room_for_chores()?;
         let mut change = writer.change();
         let filling = Entry::new(SpanState::Filling, entry.len()).with_owner(writer.me);
         match writer.arena().plan_take(entry.len(), filling, &mut change)? {
@@ -108,7 +112,7 @@ impl Attachment {
     fn copy_span(&self, from: u64, to: &Taken<'_>, patience: &dyn Patience) -> Result<()> {
         let geometry = &self.identity.geometry;
         let (from, at, len) = (geometry.granule_at(from), geometry.granule_at(to.granule), to.len * GRANULE);
-        let mut bytes = vec![0; PIECE.min(len) as usize];
+        let mut bytes = spare::zeros(PIECE.min(len) as usize, "moving a value")?;
         for (offset, len) in crate::runs::pieces(0, len, PIECE) {
             let piece = &mut bytes[..len as usize];
             let mut copied = Ok(Ok(()));

@@ -1,8 +1,13 @@
 //! What this process knows of the locks that it holds: which thread, greenlet or task, how often. Not in the segment.
 
+use crate::error::Result;
 use crate::key::{Index, IndexBuf};
 use crate::os::fork;
+use crate::spare;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What this is called where there is no memory for it.
+const HELD: &str = "a list of held locks";
 
 /// A thread, greenlet or task of this process that asks for locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +58,7 @@ impl Who {
 }
 
 /// One lock that is held.
-struct Hold {
+pub struct Hold {
     name: IndexBuf,
     who: Who,
     depth: u32,
@@ -105,9 +110,23 @@ impl Held {
         self.find(name).filter(|hold| hold.who.is(who)).map_or(0, |hold| hold.depth)
     }
 
-    /// It is taken, for the first time.
-    pub fn taken(&mut self, name: &Index<'_>, who: Who) {
-        self.current().push(Hold { name: name.to_owned(), who, depth: 1 });
+    /// Before a lock is taken: what is to be remembered of it then.
+    pub fn prepare(&mut self, name: &Index<'_>, who: Who) -> Result<Hold> {
+        let holds = self.current();
+        spare::reserve(holds, 1, HELD)?;
+        // Each of them may have to be abandoned.
+        let more = holds.len() + 1;
+        spare::reserve(&mut self.abandoned, more, HELD)?;
+        let name = match name {
+            Index::Int(number) => IndexBuf::Int(*number),
+            Index::Text(text) => IndexBuf::Text(spare::text(text, HELD)?),
+        };
+        Ok(Hold { name, who, depth: 1 })
+    }
+
+    /// It is taken, for the first time: there is room for it.
+    pub fn taken(&mut self, hold: Hold) {
+        self.current().push(hold);
     }
 
     /// Lets go once of what is held more than once. False: this was the last time, nothing is changed.
@@ -128,12 +147,12 @@ impl Held {
 
     /// Its holder is gone and could not let it go. False: `who` holds it no longer.
     pub fn abandon(&mut self, name: &Index<'_>, who: Who) -> bool {
-        let held = self.depth(name, who) > 0;
-        if held {
-            self.let_go(name, who);
-            self.abandoned.push(name.to_owned());
-        }
-        held
+        let found = self.current().iter().position(|hold| hold.who.id == who.id && same(&hold.name, name));
+        let Some(found) = found else { return false };
+        // There is room for it since it was taken.
+        let hold = self.current().swap_remove(found);
+        self.abandoned.push(hold.name);
+        true
     }
 
     /// One that was abandoned.
@@ -152,10 +171,9 @@ impl Held {
         self.current().is_empty() && self.abandoned.is_empty()
     }
 
-    /// Those that meet a condition.
-    pub fn filtered(&mut self, condition: impl Fn(Who) -> bool) -> Vec<(IndexBuf, Who)> {
-        let chosen = self.current().iter().filter(|hold| condition(hold.who));
-        chosen.map(|hold| (hold.name.clone(), hold.who)).collect()
+    /// One that meets a condition.
+    pub fn any(&mut self, condition: impl Fn(Who) -> bool) -> Option<(IndexBuf, Who)> {
+        self.current().iter().find(|hold| condition(hold.who)).map(|hold| (hold.name.clone(), hold.who))
     }
 }
 
@@ -168,7 +186,8 @@ mod tests {
         let (mut held, name) = (Held::default(), Index::Text("a"));
         let (me, other) = (Who::thread(1), Who::task(7, 1));
         assert!(!held.again(&name, me) && held.is_empty());
-        held.taken(&name, me);
+        let hold = held.prepare(&name, me).unwrap();
+        held.taken(hold);
         assert!(held.again(&name, me) && !held.again(&name, other) && held.depth(&name, me) == 2);
         assert!(held.once_less(&name, me) && !held.once_less(&name, me) && !held.once_less(&name, other));
         held.let_go(&name, other);
@@ -177,11 +196,13 @@ mod tests {
         assert!(held.is_empty());
         // Not held: nothing to abandon, or the next one's lock would be let go.
         assert!(!held.abandon(&name, me) && held.is_empty());
-        held.taken(&name, other);
+        let hold = held.prepare(&name, other).unwrap();
+        held.taken(hold);
         assert!(held.abandon(&name, other) && held.abandoned().is_some());
         // Greenlets of one thread are as much others as threads are.
         let (one, two) = (Who { greenlet: 5, ..me }, Who { greenlet: 6, ..me });
-        held.taken(&Index::Int(1), one);
+        let hold = held.prepare(&Index::Int(1), one).unwrap();
+        held.taken(hold);
         assert!(!held.again(&Index::Int(1), two) && !held.again(&Index::Int(1), me) && held.again(&Index::Int(1), one));
         assert_ne!(std::thread::spawn(|| Who::thread(1).id).join().unwrap(), me.id);
     }

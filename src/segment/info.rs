@@ -11,6 +11,7 @@ use crate::segment::capacity::largest_bytes;
 use crate::segment::glance::{Glance, fatal, identify_by_name};
 use crate::segment::read::{Got, Retry};
 use crate::segment::scan::Stuck;
+use crate::spare;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -175,7 +176,7 @@ impl Attachment {
                 Ok(None)
             };
         }
-        let mut copy = crate::mem::Copied::<ZoneMeta>::new();
+        let mut copy = crate::mem::Copied::<ZoneMeta>::new()?;
         let offset = self.identity.geometry.zone_at(zone);
         let read = self.with_file(|fd| object::read_at(fd, copy.bytes(), offset))?;
         read.map_err(|e| Error::system("reading the segment", e))?;
@@ -190,14 +191,14 @@ impl Attachment {
             let Some(found) = self.find(index, &mut scratch, patience)? else { return Ok(None) };
             let Some(got) = self.get(index, &mut scratch, patience)? else { return Ok(None) };
             let (version, (kind, viewable)) = match &got {
-                Got::Inline { bytes, len, version } => (*version, described(&bytes[2..2 + len], 0)),
-                Got::Record { prefix, version, .. } => (*version, described(&scratch.bytes()[*prefix..], 0)),
+                Got::Inline { bytes, len, version } => (*version, described(&bytes[2..2 + len], 0)?),
+                Got::Record { prefix, version, .. } => (*version, described(&scratch.bytes()[*prefix..], 0)?),
                 Got::Large(large) => {
                     let Some((stream, buffers)) = large.stream(patience)? else {
                         retry.again(&self.identity.key, patience)?;
                         continue;
                     };
-                    (large.version(), described(&stream, buffers))
+                    (large.version(), described(&stream, buffers)?)
                 }
             };
             let expiry = self.version(index, patience)?;
@@ -211,10 +212,10 @@ impl Attachment {
 }
 
 /// The name of a value's type, and whether a view of it copies nothing of size.
-fn described(stream: &[u8], buffers: usize) -> (String, bool) {
+fn described(stream: &[u8], buffers: usize) -> Result<(String, bool)> {
     let bare = buffers == 1 && stream == buffers::MEMORYVIEW;
-    let kind = if bare { "memoryview".into() } else { crate::codec::kind::type_name(stream) };
-    (kind, buffers::viewable(stream.len(), buffers))
+    let kind = if bare { "memoryview".into() } else { crate::codec::kind::type_name(stream)? };
+    Ok((kind, buffers::viewable(stream.len(), buffers)))
 }
 
 /// What a second name comes to.
@@ -227,9 +228,10 @@ fn linked(status: &Status) -> Option<String> {
 /// Everything at the names of segments, by name: also what cannot be attached, and why. What vanishes meanwhile is passed over.
 ///
 /// # Errors
-/// [`Error::Access`] or [`Error::System`] where the directory cannot be listed, or no descriptor is left to look.
+/// [`Error::Memory`]; [`Error::Access`] or [`Error::System`] where the directory cannot be listed, or no descriptor is left to look.
 pub fn segments() -> Result<Vec<SegmentInfo>> {
-    object::list(crate::key::PREFIX)?.iter().filter_map(|name| seen(name).transpose()).collect()
+    let names = object::list(crate::key::PREFIX)?;
+    spare::collect(names.iter().filter_map(|name| seen(name).transpose()), "a list of segments")
 }
 
 fn seen(name: &OsStr) -> Result<Option<SegmentInfo>> {

@@ -232,7 +232,7 @@ impl Writer<'_> {
         self.mark_locks();
         let bytes = lock.to_bytes();
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
-        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
+        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
         Ok(true)
@@ -244,7 +244,7 @@ impl Writer<'_> {
         let mut change = self.change();
         let bytes = lock.to_bytes();
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
-        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key);
+        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
         // CRASH: it is a dead one's, or reserved for one, or as he left it: all of that is met by who waits or buries.

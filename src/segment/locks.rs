@@ -14,6 +14,7 @@ use crate::segment::nap::Nap;
 use crate::segment::publish::{Form, Plan};
 use crate::segment::room::Turns;
 use crate::segment::table::Spot;
+use crate::spare;
 use std::cell::{Cell, RefCell};
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -108,6 +109,12 @@ impl Drop for Ending {
     }
 }
 
+/// Before this thread takes a lock: to remember through which attachment.
+fn room_to_remember() -> Result<()> {
+    let room = OF_THREAD.try_with(|of| spare::reserve(&mut of.0.borrow_mut(), 1, "a list of segments with locks"));
+    room.unwrap_or(Ok(()))
+}
+
 impl Attachment {
     /// Takes a lock for a thread or task, waiting at most so long (`None`: without end). False: time is up.
     pub fn acquire_lock(
@@ -120,6 +127,9 @@ impl Attachment {
         name.check()?;
         if self.take_again(name, who) {
             return Ok(true);
+        }
+        if !who.is_task() {
+            room_to_remember()?;
         }
         let began = timeout.map(|_| Instant::now());
         let deadline = |timeout: Duration| began.and_then(|began| began.checked_add(timeout));
@@ -147,7 +157,10 @@ impl Attachment {
                 let mut of = of.0.borrow_mut();
                 if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), self)) {
                     of.retain(|weak| weak.strong_count() > 0);
-                    of.push(self.downgrade());
+                    // There is room, unless a signal handler of this very thread took other locks meanwhile.
+                    if of.try_reserve(1).is_ok() {
+                        of.push(self.downgrade());
+                    }
                 }
             });
         }
@@ -253,8 +266,7 @@ impl Attachment {
                     let _inside = self.enter();
                     let (name, key) = (Name::of_lock(name), self.identity.hash_key);
                     in_vain = !self.make_room_in_table(&place.leaf, &name, name.hash(key), must, patience)?;
-                } else if writer.put_lock(name, &place, LockWord::of(me))? {
-                    self.note_taken(name, who);
+                } else if self.taking(name, who, || writer.put_lock(name, &place, LockWord::of(me)))? {
                     return Ok(Look::Ours);
                 } else {
                     drop(writer);
@@ -277,8 +289,7 @@ impl Attachment {
                 None
             };
             if let Some(ours) = ours {
-                if writer.set_lock(name, &place, ours)? {
-                    self.note_taken(name, who);
+                if self.taking(name, who, || writer.set_lock(name, &place, ours))? {
                     return Ok(Look::Ours);
                 }
             } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= STARVING && !next_is_me) {
@@ -295,17 +306,24 @@ impl Attachment {
         }
     }
 
-    /// A thread or task has a lock now. The writer lock is held.
-    fn note_taken(&self, name: &Index<'_>, who: Who) {
+    /// A thread or task takes a lock, which is remembered of it. False: it was not to be had. The writer lock is held.
+    fn taking(&self, name: &Index<'_>, who: Who, take: impl FnOnce() -> Result<bool>) -> Result<bool> {
         let mut held = self.held.lock();
-        held.taken(name, who);
-        self.holds_some.store(true, Ordering::Relaxed);
+        // First, because it may fail.
+        let hold = held.prepare(name, who)?;
+        let taken = take()?;
+        if taken {
+            held.taken(hold);
+            self.holds_some.store(true, Ordering::Relaxed);
+        }
+        Ok(taken)
     }
 
     /// Makes a block for a lock, with the writer lock let go.
     fn block_for_lock(&self, name: &Index<'_>, patience: &dyn Patience) -> Result<()> {
         let _inside = self.enter();
-        match Plan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2]).form {
+        match Plan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2])?.form
+        {
             Form::Block(class) => self.refill(class, false, patience),
             _ => Ok(()),
         }
@@ -364,10 +382,11 @@ impl Attachment {
 
     /// Lets go what some of this process hold: a thread that ends, a handle that is detached.
     pub fn release_those(&self, condition: impl Fn(Who) -> bool) {
-        let chosen = self.held.lock().filtered(condition);
         let until = Until::new(Instant::now().checked_add(LETTING_GO), &Plain);
         let mut stopped = false;
-        for (name, who) in chosen {
+        // One after the other: each is let go or abandoned, and held no longer.
+        loop {
+            let Some((name, who)) = self.held.lock().any(&condition) else { return };
             while self.held.lock().once_less(&name.as_index(), who) {}
             // Waited for once, however many there are.
             stopped = stopped || self.release_lock(&name.as_index(), who, &until).is_err();

@@ -111,10 +111,7 @@ impl Look for Called<'_> {
     }
 
     fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()> {
-        let mut bytes = vec![0; len];
-        self.read(att, offset, &mut bytes)?;
-        scratch.set(bytes);
-        Ok(())
+        self.read(att, offset, scratch.filled(len)?)
     }
 
     fn pass_over(self, _: &Attachment, _: &Leaf, at: (u64, u64), _: u64, _: u64) -> Result<(u64, u64)> {

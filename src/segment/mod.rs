@@ -85,6 +85,7 @@ use crate::layout::SLOT;
 use crate::mem::Scratch;
 use crate::revocable::{Lent, Revocable};
 use crate::segment::attachment::Attachment;
+use crate::spare;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Unlinks a segment by its key, or whatever other file is at its name. False: there was none. Those attached keep it until
@@ -268,7 +269,7 @@ impl Segment {
     pub fn put_bytes<'a>(&self, index: impl Into<Index<'a>>, bytes: &[u8]) -> Result<()> {
         let index = index.into();
         if bytes.len() >= buffers::LARGE_BYTES {
-            let plan = buffers::plan(buffers::BYTES.len(), &[bytes.len()]);
+            let plan = buffers::plan(buffers::BYTES.len(), &[bytes.len()])?;
             let gap = &[0; buffers::ALIGN as usize][..plan.gaps[0]];
             let parts = [&plan.head, buffers::BYTES, gap, bytes];
             let stored = Stored { parts: &parts, buffers: true, expiry: None };
@@ -285,7 +286,7 @@ impl Segment {
     pub fn get_bytes<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<Vec<u8>>> {
         let Some(pickle) = self.get_pickle(&index.into(), &Plain)? else { return Ok(None) };
         if let Some(crate::codec::scalar::Scalar::Bytes(bytes)) = crate::codec::scalar::decode(&pickle) {
-            return Ok(Some(bytes.to_vec()));
+            return spare::copied(bytes, "a value").map(Some);
         }
         let value: serde_pickle::Value = serde_pickle::from_slice(&pickle, serde_pickle::DeOptions::new())?;
         match value {
@@ -319,8 +320,8 @@ impl Segment {
             let mut scratch = Scratch::new();
             let Some(got) = attachment.get(index, &mut scratch, patience)? else { return Ok(None) };
             match got {
-                Got::Inline { bytes, len, .. } => return Ok(Some(bytes[2..2 + len].to_vec())),
-                Got::Record { prefix, .. } => return Ok(Some(scratch.bytes()[prefix..].to_vec())),
+                Got::Inline { bytes, len, .. } => return spare::copied(&bytes[2..2 + len], "a value").map(Some),
+                Got::Record { prefix, .. } => return spare::copied(&scratch.bytes()[prefix..], "a value").map(Some),
                 Got::Large(large) => {
                     if let Some(pickle) = large.pickle(patience)? {
                         return Ok(Some(pickle));

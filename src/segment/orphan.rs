@@ -39,10 +39,14 @@ pub fn named(uid: u32) -> Option<HashSet<String>> {
 
 fn named_by<'a>(segments: impl Iterator<Item = &'a OsString>, uid: u32) -> Option<HashSet<String>> {
     let mut names = HashSet::new();
+    // Without memory to list them nothing is removed.
     for name in segments {
         let mut id = [0; 16];
         match object::open(name, false).and_then(|fd| object::read_at(fd, &mut id, ID_AT)) {
-            Ok(_) => drop(names.insert(Identity::lock_name(&id))),
+            Ok(_) => {
+                names.try_reserve(1).ok()?;
+                names.insert(Identity::lock_name(&id));
+            }
             // Both objects belong to whoever made them: what is another user's names none of his.
             Err(_) if object::status_of(name).is_ok_and(|status| status.uid == uid) => return None,
             Err(_) => {}

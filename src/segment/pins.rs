@@ -138,7 +138,12 @@ impl Attachment {
                 return Ok(None);
             }
             let (word, bit) = self.pin_bit(me, granule)?;
-            pins.current(me).entry(granule).or_default().calls += 1;
+            let counts = pins.current(me);
+            if counts.try_reserve(1).is_err() {
+                // Nothing to remember it by: without a pin it is copied.
+                return Ok(None);
+            }
+            counts.entry(granule).or_default().calls += 1;
             table = pins.id;
             word.fetch_or(bit, Ordering::SeqCst);
             // CRASH: whoever buries us clears the bit and sweeps.

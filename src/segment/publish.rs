@@ -10,6 +10,7 @@ use crate::segment::leaf::Leaf;
 use crate::segment::table::{Place, Spot, record_at};
 use crate::segment::writer::Writer;
 use crate::slot::{BUFFERS, Content, EXPIRES, Kind, LET_GO, lead};
+use crate::spare;
 use std::borrow::Cow;
 use std::sync::atomic::{Ordering, fence};
 
@@ -42,12 +43,15 @@ pub enum Form {
 
 impl<'a> Plan<'a> {
     /// Of a name that was checked.
+    ///
+    /// # Errors
+    /// No memory for what its record begins with.
     #[inline(always)]
-    pub fn new(name: Name<'a>, stored: Stored<'a>, hash_key: [u64; 2]) -> Self {
+    pub fn new(name: Name<'a>, stored: Stored<'a>, hash_key: [u64; 2]) -> Result<Self> {
         let key = name.index.record_key();
         let prefix = match stored.expiry {
             None => Cow::Borrowed(key),
-            Some(expiry) => Cow::Owned([&expiry.to_le_bytes(), key].concat()),
+            Some(expiry) => Cow::Owned(spare::joined(&[&expiry.to_le_bytes(), key], "an expiry and an index")?),
         };
         let value_len = stored.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         let record_len = prefix.len() as u64 + value_len;
@@ -57,7 +61,7 @@ impl<'a> Plan<'a> {
             len if len <= RECORD_MAX => Form::Block(class_of(len)),
             _ => Form::Span,
         };
-        Plan { name, hash: name.hash(hash_key), record_len, prefix, stored, form }
+        Ok(Plan { name, hash: name.hash(hash_key), record_len, prefix, stored, form })
     }
 
     /// What it is charged.
@@ -148,8 +152,14 @@ impl Writer<'_> {
         fence(Ordering::Release);
         match value {
             [whole] if prefix.is_empty() => self.att.mem.copy_in(at, &[whole])?,
+            [whole] => self.att.mem.copy_in(at, &[prefix, whole])?,
             [head, middle, tail] => self.att.mem.copy_in(at, &[prefix, head, middle, tail])?,
-            _ => self.att.mem.copy_in(at, &[&[prefix], value].concat())?,
+            parts => {
+                let mut all = spare::with_room(1 + parts.len(), "the parts of a value")?;
+                all.push(prefix);
+                all.extend_from_slice(parts);
+                self.att.mem.copy_in(at, &all)?;
+            }
         }
         // CRASH: a free block with something in it.
         crash_point!("record-written");

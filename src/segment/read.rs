@@ -14,6 +14,7 @@ use crate::segment::scan::{LOOKS, Pass};
 use crate::segment::table::{Found, Token, place_of_record};
 use crate::slot::Kind;
 use crate::slot::{BUSY, Content, LOCK, TEXT};
+use crate::spare;
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
 
@@ -128,12 +129,12 @@ impl<'a> Large<'a> {
         if !self.is_there(len)? {
             return Ok(None);
         }
-        let mut head = room(len)?;
+        let mut head = spare::zeros(len as usize, "a value's table of buffers")?;
         whole = whole && self.read(0, &mut head, patience)?;
         if !whole {
             return Ok(None);
         }
-        buffers::parse(&head, self.len()).ok_or_else(damaged).map(Some)
+        buffers::parse(&head, self.len())?.ok_or_else(damaged).map(Some)
     }
 
     /// Copies a part of the value. `None`: the variable changed meanwhile.
@@ -141,7 +142,7 @@ impl<'a> Large<'a> {
         if !self.is_there(len)? {
             return Ok(None);
         }
-        let mut bytes = room(len)?;
+        let mut bytes = spare::zeros(len as usize, VALUE)?;
         let whole = self.read(at, &mut bytes, patience)?;
         Ok(whole.then_some(bytes))
     }
@@ -153,15 +154,13 @@ impl<'a> Large<'a> {
         }
         let Some(parsed) = self.parse(patience)? else { return Ok(None) };
         let Some(pickle) = self.read_part(parsed.pickle, patience)? else { return Ok(None) };
-        let mut copies = Vec::with_capacity(parsed.buffers.len());
+        let mut copies = spare::with_room(parsed.buffers.len(), "a list of buffers")?;
         for place in parsed.buffers {
             let Some(copy) = self.read_part(place, patience)? else { return Ok(None) };
             copies.push(copy);
         }
-        let slices: Vec<&[u8]> = copies.iter().map(Vec::as_slice).collect();
-        let total = slices.iter().map(|slice| slice.len() as u64 + 9).sum::<u64>() + pickle.len() as u64;
-        drop(room(total)?);
-        let stream = buffers::in_band(&pickle, &slices);
+        let slices = spare::collect(copies.iter().map(|copy| Ok(copy.as_slice())), "a list of buffers")?;
+        let stream = buffers::in_band(&pickle, &slices)?;
         stream.ok_or_else(|| Error::corrupt("the pickle of a value with buffers")).map(Some)
     }
 
@@ -216,14 +215,11 @@ impl Retry {
     }
 }
 
-/// Room for so many bytes, or an error instead of an abort: lengths come from the segment.
-fn room(len: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let full = |_| Error::system(format!("no memory for a value of {len} bytes"), rustix::io::Errno::NOMEM);
-    bytes.try_reserve_exact(len as usize).map_err(full)?;
-    bytes.resize(len as usize, 0);
-    Ok(bytes)
-}
+/// What a value's bytes are called where there is no memory for them.
+const VALUE: &str = "a value";
+
+/// What a text index is called where there is no memory for it.
+const INDEX: &str = "a text index";
 
 /// Copies from here on let the interpreter's other threads go on.
 pub const OUTSIDE: usize = 64 << 10;
@@ -386,7 +382,7 @@ impl Attachment {
             return Err(Error::corrupt(format_args!("a text index of {} bytes", content.key_len())));
         }
         let prefix = content.prefix_len() as usize;
-        let mut bytes = vec![0; prefix];
+        let mut bytes = spare::zeros(prefix, INDEX)?;
         match content.kind() {
             Kind::Record => {
                 let mut scratch = Scratch::new();
@@ -401,8 +397,9 @@ impl Attachment {
         if !self.still_by(found, look)? {
             return Ok(None);
         }
-        let key = bytes.split_off(prefix - content.key_len() as usize);
-        match String::from_utf8(key) {
+        // In the same memory, without an expiry that stands before it.
+        bytes.drain(..prefix - content.key_len() as usize);
+        match String::from_utf8(bytes) {
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(Error::corrupt(format_args!("the text index of the slot at {}", found.offset))),
         }

@@ -147,6 +147,7 @@ impl Attachment {
         loop {
             turns.next(self)?;
             let mut writer = self.write(patience)?;
+            self.room_for_chores()?;
             // What was removed at one instant gives its memory back to who needs some.
             writer.dismantle_some()?;
             let arena = writer.arena();

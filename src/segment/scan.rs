@@ -8,6 +8,7 @@ use crate::segment::look::{Called, Look, Mapped, looking};
 use crate::segment::nap::Nap;
 use crate::segment::table::{Found, Token, pending};
 use crate::slot::{BUSY, Content};
+use crate::spare;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -80,7 +81,9 @@ impl Attachment {
         for number in 1..=leaf.slots {
             let Some(found) = pass.slot(leaf.slot_at(number), look)? else { break };
             if found.content.is_entry() && (!joined || self.hash_of(&found.content) >= from) {
-                all.extend(see(&pass, found)?);
+                if let Some(seen) = see(&pass, found)? {
+                    spare::push(all, seen, "a list of what is stored")?;
+                }
             }
             if pass.undone.get() {
                 break;

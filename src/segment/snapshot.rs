@@ -11,19 +11,23 @@ use crate::segment::look::{Called, Look, Mapped, looking};
 use crate::segment::nap::Nap;
 use crate::segment::read::{Got, Large, Retry};
 use crate::segment::table::Found;
+use crate::spare;
 use std::sync::atomic::{Ordering, fence};
 
+/// What is copied is called so where there is no memory for it.
+const VALUES: &str = "the values of several variables";
 /// Attempts without the lock.
 const ATTEMPTS: u32 = 8;
 
 /// One variable's value.
-pub enum Seen<'a> {
+#[derive(Clone, Copy)]
+pub enum Seen {
     /// From its slot: the pickle is `bytes[2..2 + len]`.
     Inline([u8; 16], u8),
     /// Its pickle: so many bytes of [`Snapshot::bytes`] from here.
     Small(usize, usize),
-    /// A large one, held still.
-    Large(Box<Large<'a>>),
+    /// A large one, held still: its number among [`Snapshot::large`].
+    Large(usize),
     /// It is missing.
     Missing,
 }
@@ -40,7 +44,9 @@ pub struct Snapshot<'a> {
     /// The pickles of small values, one after the other.
     pub bytes: Vec<u8>,
     /// In the order asked for.
-    pub seen: Vec<Seen<'a>>,
+    pub seen: Vec<Seen>,
+    /// Large values, which are taken from here.
+    pub large: Vec<Option<Large<'a>>>,
     /// Where each was found; of the missing, what the slots said that were passed over.
     proof: Vec<Proof>,
     /// Of those that expire: which, and when.
@@ -111,10 +117,11 @@ impl Attachment {
     fn look<'a>(&'a self, indexes: &[Index<'_>], to: &mut Snapshot<'a>, patience: &dyn Patience) -> Result<bool> {
         to.bytes.clear();
         to.seen.clear();
+        to.large.clear();
         to.proof.clear();
         to.expiries.clear();
-        to.seen.reserve(indexes.len());
-        to.proof.reserve(indexes.len());
+        spare::reserve(&mut to.seen, indexes.len(), VALUES)?;
+        spare::reserve(&mut to.proof, indexes.len(), VALUES)?;
         for index in indexes {
             let mut scratch = Scratch::new();
             let Some(found) = self.find_entry(&index.into(), &mut scratch, patience)? else {
@@ -129,18 +136,25 @@ impl Attachment {
             };
             to.proof.push(Proof::Found(found));
             if found.content.expires() {
-                to.expiries.push((to.seen.len(), expiry_in(scratch.bytes()).unwrap_or(0)));
+                let expiry = (to.seen.len(), expiry_in(scratch.bytes()).unwrap_or(0));
+                spare::push(&mut to.expiries, expiry, VALUES)?;
             }
             let start = to.bytes.len();
             let seen = match self.got(found, patience)? {
                 Got::Inline { bytes, len, .. } => Seen::Inline(bytes, len as u8),
                 Got::Record { prefix, .. } => {
-                    to.bytes.extend_from_slice(&scratch.bytes()[prefix..]);
+                    let pickle = &scratch.bytes()[prefix..];
+                    spare::reserve(&mut to.bytes, pickle.len(), VALUES)?;
+                    to.bytes.extend_from_slice(pickle);
                     Seen::Small(start, to.bytes.len() - start)
                 }
-                Got::Large(large) if large.pinned() => Seen::Large(Box::new(large)),
+                Got::Large(large) if large.pinned() => {
+                    spare::push(&mut to.large, Some(large), VALUES)?;
+                    Seen::Large(to.large.len() - 1)
+                }
                 Got::Large(large) => {
                     let Some(pickle) = large.pickle(patience)? else { return Ok(false) };
+                    spare::reserve(&mut to.bytes, pickle.len(), VALUES)?;
                     to.bytes.extend_from_slice(&pickle);
                     Seen::Small(start, pickle.len())
                 }

@@ -9,6 +9,7 @@ use crate::os::bytelock::{byte_of, is_locked};
 use crate::os::object::{self, LOCKS, Status, TEMPORARY};
 use crate::segment::glance::{self, Glance, fatal, identify_by_name, word};
 use crate::segment::open::distrust;
+use crate::spare;
 use rustix::fd::OwnedFd;
 use std::ffi::OsStr;
 use std::mem::{offset_of, size_of};
@@ -74,15 +75,25 @@ pub struct Person {
     pub alive: Option<bool>,
 }
 
+/// What is listed is called so where there is no memory for it.
+const SEGMENTS: &str = "a list of segments";
+
 /// Everything under our names. What vanishes meanwhile is passed over.
+///
+/// # Errors
+/// [`Error::Memory`], and where the directory cannot be listed.
 pub fn survey() -> Result<Vec<Seen>> {
     let mut all = Vec::new();
     for prefix in [PREFIX, LOCKS, TEMPORARY] {
         for name in object::list(prefix)? {
-            all.extend(look(&name)?);
+            let Some(seen) = look(&name)? else { continue };
+            if let What::Unreadable(Error::Memory { asked, what }) = seen.what {
+                return Err(Error::Memory { asked, what });
+            }
+            spare::push(&mut all, seen, SEGMENTS)?;
         }
     }
-    let named: Vec<(String, String)> = all.iter().filter_map(names_locks).collect();
+    let named = spare::collect(all.iter().filter_map(names_locks).map(Ok), SEGMENTS)?;
     for seen in &mut all {
         if let What::Locks(by) = &mut seen.what {
             *by = named.iter().find(|(locks, _)| *locks == seen.name).map(|(_, by)| by.clone());
@@ -120,7 +131,7 @@ fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed>
     let state = Glance::of(&fd)?;
     let mut valid = [0; 8];
     glance::read(&fd, &mut valid, at::INTENT)?;
-    let mut records = vec![0; state.participants_top() as usize * RECORD];
+    let mut records = spare::zeros(state.participants_top() as usize * RECORD, SEGMENTS)?;
     glance::read(&fd, &mut records, at::PARTICIPANTS)?;
     let locks = (identity.lock_object != 0).then(|| Identity::lock_name(&identity.id));
     let lock_fd = match &locks {
@@ -134,6 +145,7 @@ fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed>
         attached_at: u64::from_ne_bytes(word(record, offset_of!(Participant, attached_at))),
         alive: lock_fd.as_ref().and_then(|fd| is_locked(fd, byte_of(number)).ok()),
     };
+    let people = (0..).zip(records.chunks_exact(RECORD));
     let in_use = |(_, record): &(u32, &[u8])| u32::from_ne_bytes(word(record, offset_of!(Participant, state))) == 1;
     Ok(Surveyed {
         created_at: identity.created_at,
@@ -143,7 +155,7 @@ fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed>
         distrust: distrust(status),
         writer: lock::owner(state.lock()),
         changing: valid != [0; 8],
-        participants: (0..).zip(records.chunks_exact(RECORD)).filter(in_use).map(person).collect(),
+        participants: spare::collect(people.filter(in_use).map(person).map(Ok), SEGMENTS)?,
         key: identity.key,
         locks,
     })

@@ -251,9 +251,7 @@ impl Attachment {
                 }
                 if is_text || content.expires() {
                     // The prefix alone, by `pread`: a span may be given back under an unpinned reader.
-                    let mut prefix = vec![0; content.prefix_len() as usize];
-                    self.read_span(content, 0, &mut prefix)?;
-                    scratch.set(prefix);
+                    self.read_span(content, 0, scratch.filled(content.prefix_len() as usize)?)?;
                 }
             }
             _ => return self.damaged(&found, "a slot's kind", look),

@@ -8,8 +8,12 @@ use crate::segment::change::{Condition, Stored};
 use crate::segment::holds::Who;
 use crate::segment::snapshot::Seen;
 use crate::segment::{Segment, expires_after};
+use crate::spare;
 use std::sync::Weak;
 use std::time::Duration;
+
+/// What lists of values are called where there is no memory for them.
+const LIST: &str = "the values of several variables";
 
 /// A named lock, held until dropped.
 pub struct LockGuard {
@@ -105,9 +109,10 @@ impl Segment {
     /// # Errors
     /// As [`Segment::put`].
     pub fn put_many_pickles(&self, items: &[(Index<'_>, &[u8])]) -> Result<()> {
-        let parts: Vec<[&[u8]; 1]> = items.iter().map(|(_, pickle)| [*pickle]).collect();
+        let parts = spare::collect(items.iter().map(|(_, pickle)| Ok([*pickle])), LIST)?;
         let stored = |parts| Stored { parts, buffers: false, expiry: None };
-        let items: Vec<_> = items.iter().zip(&parts).map(|((index, _), parts)| (*index, stored(parts))).collect();
+        let items = items.iter().zip(&parts).map(|((index, _), parts)| Ok((*index, stored(parts))));
+        let items = spare::collect(items, LIST)?;
         self.for_change()?.put_many(&items, &Plain)
     }
 
@@ -117,15 +122,19 @@ impl Segment {
     /// As [`Segment::get_pickle`].
     pub fn get_many_pickles(&self, indexes: &[Index<'_>]) -> Result<Vec<Option<Vec<u8>>>> {
         let att = self.attachment()?;
-        let snapshot = att.get_many(indexes, &Plain)?;
-        let pickle = |seen: &Seen<'_>| {
+        let mut snapshot = att.get_many(indexes, &Plain)?;
+        let large = std::mem::take(&mut snapshot.large);
+        let pickle = |seen: &Seen| {
             Ok(match seen {
                 Seen::Missing => None,
-                Seen::Inline(bytes, len) => Some(bytes[2..2 + usize::from(*len)].to_vec()),
-                Seen::Small(start, len) => Some(snapshot.bytes[*start..start + len].to_vec()),
-                Seen::Large(large) => large.pickle(&Plain)?,
+                Seen::Inline(bytes, len) => Some(spare::copied(&bytes[2..2 + usize::from(*len)], LIST)?),
+                Seen::Small(start, len) => Some(spare::copied(&snapshot.bytes[*start..start + len], LIST)?),
+                Seen::Large(number) => match &large[*number] {
+                    Some(large) => large.pickle(&Plain)?,
+                    None => None,
+                },
             })
         };
-        snapshot.seen.iter().map(pickle).collect()
+        spare::collect(snapshot.seen.iter().map(pickle), LIST)
     }
 }

@@ -165,9 +165,11 @@ impl Attachment {
                 let present = if pages == Pages::All { u64::MAX } else { meta.present[i].load(Ordering::Relaxed) };
                 meta.free[i].load(Ordering::Relaxed) & present & !kept
             };
-            all_runs((0..meta.free.len()).map(word)).map(|(at, len)| (zone * ZONE + at, len)).collect()
+            all_runs((0..meta.free.len()).map(word))
         })?;
-        Ok(runs.unwrap_or_default())
+        let mut runs = runs.transpose()?.unwrap_or_default();
+        runs.iter_mut().for_each(|(at, _)| *at += zone * ZONE);
+        Ok(runs)
     }
 
     /// Gives a run of free granules back, but for what was taken meanwhile.
@@ -215,6 +217,7 @@ impl Attachment {
             }
         }
         writer.mark_spans();
+        self.room_for_chores()?;
         let mut change = writer.change();
         // Nothing of it is said to be present from this commit on: who reaps us must not take holes for pages.
         change.span(granule, Entry(0), Entry::new(SpanState::Freeing, len).with_owner(writer.me));

@@ -16,6 +16,7 @@ use crate::segment::read::ASK_THE_KERNEL;
 use crate::segment::registry::Registry;
 use crate::segment::writer_wait::{Stop, Waiter};
 use crate::slot::{BUSY, Content};
+use crate::spare;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The writer lock, held until dropped.
@@ -339,9 +340,10 @@ impl<'a> Writer<'a> {
 
     /// Frees every retired span that nobody has pinned.
     pub fn sweep(&mut self) -> Result<()> {
-        let spans: Vec<(u64, Entry)> = self.arena().spans().collect::<Result<_>>()?;
-        for (granule, _) in spans.iter().filter(|(_, entry)| entry.state() == SpanState::Retired) {
-            self.free_retired(*granule)?;
+        let retired = |(granule, entry): (u64, Entry)| (entry.state() == SpanState::Retired).then_some(granule);
+        let spans = self.arena().spans().filter_map(|span| span.map(retired).transpose());
+        for granule in spare::collect(spans, "a list of retired spans")? {
+            self.free_retired(granule)?;
         }
         Ok(())
     }
@@ -350,14 +352,11 @@ impl<'a> Writer<'a> {
     fn do_chores(&mut self) -> Result<()> {
         self.att.has_chores.store(false, Ordering::Relaxed);
         self.free_abandoned().inspect_err(|_| self.att.has_chores.store(true, Ordering::Relaxed))?;
-        let mut chores = std::mem::take(&mut *self.att.chores.lock());
-        while let Some(chore) = chores.pop() {
-            if let Err(error) = self.do_chore(chore) {
-                chores.into_iter().for_each(|left| self.att.leave_chore(left));
-                return Err(error);
-            }
+        // One after the other, so that the list keeps its room: who leaves one has none to ask for.
+        loop {
+            let Some(chore) = self.att.chores.lock().pop() else { return Ok(()) };
+            self.do_chore(chore).inspect_err(|_| self.att.has_chores.store(true, Ordering::Relaxed))?;
         }
-        Ok(())
     }
 
     fn do_chore(&mut self, chore: Chore) -> Result<()> {

@@ -84,7 +84,7 @@ impl<'a> Calls<'a> {
         for index in ints.chain(TEXTS.map(Index::Text)).chain([Index::Text("missing")]) {
             let got = segment.get_pickle(&index, &self.brief);
             if let Some(Some(pickle)) = self.saw("get", got) {
-                shmvar::codec::kind::type_name(&pickle);
+                shmvar::codec::kind::type_name(&pickle).unwrap();
             }
             let Ok(att) = segment.attachment() else { return };
             let has = att.has(&index, &self.brief);

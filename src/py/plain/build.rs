@@ -3,10 +3,11 @@
 use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::prelude::*;
 use pyo3::types::frozenset::PyFrozenSetBuilder;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PySet, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyList, PySet, PyString};
 
 use super::value::{Class, Shape, Slot, Value};
 use super::{Decoder, Result, WIDE_INT, size, too_much};
+use crate::py::made;
 
 const NO_KEY: &str = "a dict key or set member that cannot be hashed or compared";
 
@@ -26,13 +27,12 @@ impl<'py> Decoder<'_, 'py> {
             let negative = digits.last().is_some_and(|&top| top >= 0x80);
             let mut wide = if negative { [0xff; 8] } else { [0; 8] };
             wide[..digits.len()].copy_from_slice(digits);
-            let int = i64::from_le_bytes(wide).into_pyobject(self.py);
-            return Ok(int.map_err(PyErr::from)?.into_any());
+            return Ok(made::int(self.py, i64::from_le_bytes(wide))?.into_any());
         }
         // Linear in C, unlike the way through decimal digits.
-        let signed = PyDict::new(self.py);
+        let signed = made::dict(self.py)?;
         signed.set_item("signed", true)?;
-        let arguments = (PyBytes::new(self.py, digits), "little");
+        let arguments = (made::bytes(self.py, digits)?, "little");
         Ok(self.py.get_type::<PyInt>().call_method("from_bytes", arguments, Some(&signed))?)
     }
 
@@ -44,16 +44,16 @@ impl<'py> Decoder<'_, 'py> {
         if !error.is_instance_of::<PyUnicodeDecodeError>(self.py) {
             return Err(error.into());
         }
-        let bytes = PyBytes::new(self.py, utf8);
+        let bytes = made::bytes(self.py, utf8)?;
         PyString::from_encoded_object(&bytes, Some(c"utf-8"), Some(c"surrogatepass"))
             .map(Bound::into_any)
-            .map_err(|_| self.damaged("a str that is not UTF-8"))
+            .or_else(|error| self.made(Err(error), "a str that is not UTF-8"))
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<Bound<'py, PyAny>> {
         self.budget.memory(40 + bytes.len())?;
         if bytes.len() < LARGE {
-            return Ok(PyBytes::new(self.py, bytes).into_any());
+            return Ok(made::bytes(self.py, bytes)?.into_any());
         }
         let fill = |room: &mut [u8]| {
             room.copy_from_slice(bytes);
@@ -82,7 +82,9 @@ impl<'py> Decoder<'_, 'py> {
         if let [Slot::Value(Value { shape: Shape::Node(node) | Shape::Within(node), .. })] = slots.as_slice() {
             value.shape = Shape::TupleOf(*node);
         }
-        value.obj = PyTuple::new(self.py, slots.iter().map(Slot::object))?.into_any();
+        let py = self.py;
+        let object = |slot: &Slot<'py>| Ok(slot.object().map_or_else(|| py.None().into_bound(py), Bound::clone));
+        value.obj = made::tuple(py, slots.iter().map(object))?.into_any();
         self.stack.push(Slot::Value(value));
         Ok(())
     }

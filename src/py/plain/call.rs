@@ -9,7 +9,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyComplex, PyFloat, PyList, PyMemoryView
 use super::masked::is_flag;
 use super::table::Known;
 use super::value::{Class, Node, Pending, Shape, Slot, Value};
-use super::{Decoder, Result, compared, needs, size};
+use super::{Decoder, Result, compared, needs, no_memory, size};
 use crate::codec::kind::modern;
 
 /// Most arguments of any call in the table; a path has one for each of its parts.
@@ -155,7 +155,11 @@ impl<'py> Decoder<'_, 'py> {
             (Known::Bytes | Known::ByteArray, [source]) if is_buffer(source) => {
                 // The time of a copy does not show in the stream.
                 self.budget.look()?;
-                let copy = PyBuffer::<u8>::get(source)?.to_vec(self.py)?;
+                let buffer = PyBuffer::<u8>::get(source)?;
+                let mut copy = Vec::new();
+                copy.try_reserve_exact(buffer.item_count()).map_err(no_memory)?;
+                copy.resize(buffer.item_count(), 0);
+                buffer.copy_to_slice(self.py, &mut copy)?;
                 match known {
                     Known::Bytes => self.bytes_slot(&copy)?,
                     _ => self.bytearray_slot(&copy)?,
@@ -242,8 +246,13 @@ impl<'py> Decoder<'_, 'py> {
     }
 
     pub(super) fn latin1_bytes(&self, text: &Bound<'py, PyString>) -> Result<Vec<u8>> {
-        let text = text.to_str().map_err(|_| self.damaged("a str that is not Latin-1"))?;
-        text.chars().map(|c| u8::try_from(c).map_err(|_| self.damaged("a str that is not Latin-1"))).collect()
+        let text = self.made(text.to_str(), "a str that is not Latin-1")?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(text.len()).map_err(no_memory)?;
+        for character in text.chars() {
+            bytes.push(u8::try_from(character).map_err(|_| self.damaged("a str that is not Latin-1"))?);
+        }
+        Ok(bytes)
     }
 }
 

@@ -9,6 +9,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
 use super::standard::Fetched;
 use super::value::{Pending, Value};
 use super::{Decoder, Result, needs, size, too_much};
+use crate::py::made;
 
 static RECORD: Fetched = Fetched::new("numpy", "record");
 static DTYPE: Fetched = Fetched::new("numpy", "dtype");
@@ -354,7 +355,7 @@ impl<'py> Decoder<'_, 'py> {
             titled += usize::from(title.is_some());
             titles.append(title)?;
             if part.looks > 0 {
-                checks.push((place, part));
+                made::push(&mut checks, (place, part))?;
             }
         }
         if fields.len() != names.len() + titled {
@@ -363,8 +364,8 @@ impl<'py> Decoder<'_, 'py> {
         if !checks.is_empty() {
             desc.check = Check::Fields(checks);
         }
-        let description = PyDict::new(py);
-        description.set_item("names", PyList::new(py, names)?)?;
+        let description = made::dict(py)?;
+        description.set_item("names", made::list(py, names.iter().map(Ok))?)?;
         description.set_item("formats", formats)?;
         description.set_item("offsets", offsets)?;
         if titled > 0 {

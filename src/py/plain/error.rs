@@ -1,7 +1,9 @@
 //! What an untrusted value may cost, and how its decoding fails.
 
+use std::ffi::CStr;
 use std::fmt;
 
+use crate::py::errors::{raise, said};
 use pyo3::prelude::*;
 
 /// Bounds on one decoding. With the defaults, of what CPython's pickler makes of plain values only this is refused:
@@ -98,13 +100,13 @@ impl From<PyErr> for PlainError {
 
 impl PlainError {
     /// The name of the exception's class in `shmvar`; an exception of the interpreter goes through as it is.
-    pub fn class(self) -> Result<(&'static str, String), PyErr> {
+    pub fn class(self) -> Result<(&'static CStr, String), PyErr> {
         let class = match self {
             PlainError::Python(error) => return Err(error),
             PlainError::NeedsCode { .. } | PlainError::Missing { .. } | PlainError::TooMuch { .. } => {
-                "UntrustedValueError"
+                c"UntrustedValueError"
             }
-            PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => "CorruptSegmentError",
+            PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => c"CorruptSegmentError",
         };
         Ok((class, self.to_string()))
     }
@@ -116,9 +118,5 @@ pub fn to_pyerr(py: Python<'_>, error: PlainError) -> PyErr {
         Ok(named) => named,
         Err(error) => return error,
     };
-    let raised = py.import("shmvar._errors").and_then(|errors| errors.getattr(class)?.call1((message,)));
-    match raised {
-        Ok(exception) => PyErr::from_value(exception),
-        Err(error) => error,
-    }
+    raise(py, class, |class| said(class, &message))
 }

@@ -1,6 +1,6 @@
 //! The arena: covered exactly, each span and block named once, every derived bit what it is derived from.
 
-use super::{Named, Report, hold};
+use super::{NAMED, Named, Report, hold};
 use crate::arena::Arena;
 use crate::error::Result;
 use crate::layout::{
@@ -8,6 +8,7 @@ use crate::layout::{
 };
 use crate::runs::{longest_run, mask, range};
 use crate::segment::attachment::Attachment;
+use crate::spare;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,7 +36,7 @@ impl Attachment {
         let arena = self.arena();
         let mut walked = Walked::default();
         // Derived: by zone, and the summary of all.
-        let mut zones: Vec<Bits> = (0..arena.zones()).map(|_| Bits::NONE).collect();
+        let mut zones = spare::collect((0..arena.zones()).map(|_| Ok(Bits::NONE)), NAMED)?;
         report.zones = arena.zones();
         let (mut leaves, mut directories, mut retired, mut next) = (0, 0, 0, 0);
         for span in arena.spans() {
@@ -50,7 +51,7 @@ impl Attachment {
             match entry.state() {
                 SpanState::Filling | SpanState::Freeing => {
                     report.busy += 1;
-                    walked.owners.insert(entry.owner(), granule);
+                    spare::insert(&mut walked.owners, entry.owner(), granule, NAMED)?;
                 }
                 SpanState::Live => {
                     report.live += 1;
@@ -92,7 +93,7 @@ impl Attachment {
         let (named_leaves, named_directories) = (named.leaves.len(), named.directories.len());
         hold!(leaves == named_leaves, 3, "{leaves} leaves, {named_leaves} of them named");
         hold!(directories == named_directories, 3, "{directories} directories, {named_directories} of them named");
-        let mut summary = vec![[0_u64; 128]; arena.zones().div_ceil(64) as usize];
+        let mut summary = spare::collect((0..arena.zones().div_ceil(64)).map(|_| Ok([0_u64; 128])), NAMED)?;
         for (zone, bits) in zones.iter().enumerate() {
             check_bits(&arena, zone as u64, bits, &mut summary)?;
             let present = &arena.zone(zone as u64)?.present;

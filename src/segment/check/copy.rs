@@ -7,8 +7,10 @@ use crate::mem::Mem;
 use crate::os::map::Mapping;
 use crate::os::object;
 use crate::segment::attachment::Attachment;
+use crate::segment::check::NAMED;
 use crate::segment::extent::end_of_zones;
 use crate::segment::open::assemble;
+use crate::spare;
 use std::sync::atomic::Ordering;
 
 /// Bytes that are read at once.
@@ -43,7 +45,7 @@ impl Attachment {
     }
 
     fn copy_range(&self, to: &Mem, offset: u64, len: u64) -> Result<()> {
-        let mut bytes = vec![0; PIECE.min(len) as usize];
+        let mut bytes = spare::zeros(PIECE.min(len) as usize, NAMED)?;
         for (start, len) in crate::runs::pieces(offset, len, PIECE) {
             let piece = &mut bytes[..len as usize];
             let read = self.with_file(|fd| object::read_at(fd, piece, start))?;

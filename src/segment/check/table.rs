@@ -1,6 +1,6 @@
 //! The table: each variable once, where probing finds it, its record where the slot says.
 
-use super::{Named, Report, hold};
+use super::{NAMED, Named, Report, hold};
 use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::intent::LeafCounts;
@@ -11,6 +11,7 @@ use crate::segment::leaf::{Leaf, TableOf};
 use crate::segment::look::Mapped;
 use crate::segment::table::Token;
 use crate::slot::{BUSY, Content, Kind, LET_GO};
+use crate::spare;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
@@ -31,7 +32,7 @@ impl Attachment {
         let (mut named, mut sums) = (Named::default(), Sums::default());
         for of in [TableOf::Variables, TableOf::Names] {
             let root = self.root(of)?;
-            named.directories.insert(root.granule(), granules_of(8 << root.depth()));
+            spare::insert(&mut named.directories, root.granule(), granules_of(8 << root.depth()), NAMED)?;
             let mut number = 0;
             while number < 1 << root.depth() {
                 let leaf = self.check_word(root, number, &mut named)?;
@@ -63,7 +64,8 @@ impl Attachment {
             hold!(word == Some(leaf.word), 3, "words {number} and {other} should name one leaf");
         }
         let (granule, size) = (leaf.word.granule(), leaf.word.size());
-        hold!(named.leaves.insert(granule, size).is_none(), 3, "the leaf at granule {granule} is named twice");
+        let twice = spare::insert(&mut named.leaves, granule, size, NAMED)?;
+        hold!(twice.is_none(), 3, "the leaf at granule {granule} is named twice");
         let entry = self.arena().entry(granule)?;
         let span = entry.state() == SpanState::Leaf && entry.len() == size;
         hold!(span, 3, "word {number} names {entry:?} at granule {granule} as a leaf of {size}");
@@ -82,7 +84,7 @@ impl Attachment {
         let fits =
             self.arena().fits(root.granule(), granules_of(8 << root.depth().min(DEPTH_MAX)), self.arena().zones());
         hold!(root.depth() <= DEPTH_MAX && fits, 3, "the doomed table is {:#x}", root.0);
-        named.directories.insert(root.granule(), granules_of(8 << root.depth()));
+        spare::insert(&mut named.directories, root.granule(), granules_of(8 << root.depth()), NAMED)?;
         let (mut number, mut slot) = (at >> 32, at & u64::from(u32::MAX));
         while number < 1 << root.depth() {
             let leaf = self.check_word(root, number, named)?;
@@ -129,9 +131,9 @@ impl Attachment {
                 let empty = content.rest == Content::tombstone().rest;
                 let left = content.rest[1] == LET_GO && of == TableOf::Names;
                 hold!(empty || left, 8, "slot {number}: a tombstone that is not empty");
-                let index = IndexBuf::Int(content.rest[0] as i64);
-                let once = empty || sums.indexes.insert((true, index.clone()));
-                hold!(once, 7, "the lock {} stands twice, let go in slot {number}", index.as_index());
+                let index = content.rest[0] as i64;
+                let once = empty || spare::replace(&mut sums.indexes, (true, IndexBuf::Int(index)), NAMED)?.is_none();
+                hold!(once, 7, "the lock {index} stands twice, let go in slot {number}");
                 counts.entries += u64::from(!empty);
                 report.tombstones += 1;
                 run += 1;
@@ -180,7 +182,9 @@ impl Attachment {
         hold!(word >= serves.0 && word - serves.0 < serves.1, 8, "slot {number}: its hash is another leaf's");
         let distance = (number + leaf.slots - leaf.home(hash)) % leaf.slots;
         hold!(distance <= run, 8, "slot {number}: an empty slot keeps index {} from being found", index.as_index());
-        hold!(sums.indexes.insert((lock, index.clone())), 7, "index {} stands twice", index.as_index());
+        if let Some((_, index)) = spare::replace(&mut sums.indexes, (lock, index), NAMED)? {
+            hold!(false, 7, "index {} stands twice", index.as_index());
+        }
         if lock {
             self.check_lock(number, content, named)?;
         }
@@ -217,6 +221,7 @@ impl Attachment {
         let class = entry.class();
         hold!(class < CLASSES.len(), 2, "slot {number} names a slab of class {class}");
         hold!(block < blocks_of(class), 2, "slot {number} names block {block} of class {class}");
+        spare::room_in_map(&mut named.blocks, NAMED)?;
         let blocks = named.blocks.entry(granule).or_default();
         let (word, bit) = (&mut blocks[(block / 64) as usize], 1 << (block % 64));
         hold!(*word & bit == 0, 2, "block {block} of granule {granule} is named twice, by slot {number}");
@@ -234,7 +239,8 @@ impl Attachment {
         let (granule, block) = (content.granule(), content.block());
         let entry = self.arena().entry(granule)?;
         hold!(entry.state() == SpanState::Live, 2, "slot {number} names the span at {granule}, which is {entry:?}");
-        hold!(named.spans.insert(granule), 2, "the span at granule {granule} is named twice, by slot {number}");
+        let once = spare::replace(&mut named.spans, granule, NAMED)?.is_none();
+        hold!(once, 2, "the span at granule {granule} is named twice, by slot {number}");
         hold!(block == 0, 10, "slot {number}: block {block} of a span");
         let len = content.lead().saturating_add(content.record_len());
         hold!(granules_of(len) == entry.len(), 10, "slot {number}: {len} bytes in {entry:?}");
@@ -253,9 +259,9 @@ impl Attachment {
         hold!(total >= 16, 10, "slot {number}: {total} bytes have no table of buffers");
         self.read_span(content, prefix, &mut start)?;
         let len = buffers::head_len(start).filter(|len| *len <= total).unwrap_or(0);
-        let mut head = vec![0; len as usize];
+        let mut head = spare::zeros(len as usize, NAMED)?;
         self.read_span(content, prefix, &mut head)?;
-        hold!(buffers::parse(&head, total).is_some(), 10, "slot {number}: the table of its buffers");
+        hold!(buffers::parse(&head, total)?.is_some(), 10, "slot {number}: the table of its buffers");
         Ok(())
     }
 
@@ -263,7 +269,7 @@ impl Attachment {
         let lock = self.lock_of(content)?;
         hold!(lock.is_some(), 10, "slot {number}: a lock that says nothing of its owner");
         if let Some(owner) = lock.and_then(|lock| lock.owner()) {
-            named.owners.insert(owner, number);
+            spare::insert(&mut named.owners, owner, number, NAMED)?;
         }
         Ok(())
     }

@@ -1,0 +1,142 @@
+//! Memory of this process that may not be there: whatever grows with a segment, a value or an argument is allocated here, so
+//! that a limit (`ulimit -v`, `ulimit -d`, a full machine) is an error and not an abort.
+//!
+//! An error says how much was asked for, and holds no text: where there is no memory, none is needed to say so.
+
+use crate::error::{Error, Result};
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+/// What is said where so many bytes were not to be had.
+#[cold]
+fn lacks(asked: usize, what: &'static str) -> Error {
+    Error::Memory { asked: asked as u64, what }
+}
+
+/// Room for so many more.
+#[inline]
+pub fn reserve<T>(all: &mut Vec<T>, more: usize, what: &'static str) -> Result<()> {
+    let asked = |all: &Vec<T>| all.len().saturating_add(more).max(all.capacity().saturating_mul(2));
+    all.try_reserve(more).map_err(|_| lacks(asked(all).saturating_mul(size_of::<T>()), what))
+}
+
+/// An empty vector with room for exactly so many.
+pub fn with_room<T>(len: usize, what: &'static str) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(len).map_err(|_| lacks(len.saturating_mul(size_of::<T>()), what))?;
+    Ok(all)
+}
+
+/// One more.
+#[inline]
+pub fn push<T>(all: &mut Vec<T>, one: T, what: &'static str) -> Result<()> {
+    if all.len() == all.capacity() {
+        reserve(all, 1, what)?;
+    }
+    all.push(one);
+    Ok(())
+}
+
+/// So many zeros.
+pub fn zeros(len: usize, what: &'static str) -> Result<Vec<u8>> {
+    let mut bytes = with_room(len, what)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
+/// Bytes of the caller's own.
+pub fn copied(bytes: &[u8], what: &'static str) -> Result<Vec<u8>> {
+    joined(&[bytes], what)
+}
+
+/// The same of several parts, one after the other.
+pub fn joined(parts: &[&[u8]], what: &'static str) -> Result<Vec<u8>> {
+    let mut bytes = with_room(parts.iter().map(|part| part.len()).sum(), what)?;
+    parts.iter().for_each(|part| bytes.extend_from_slice(part));
+    Ok(bytes)
+}
+
+/// A text of the caller's own.
+pub fn text(text: &str, what: &'static str) -> Result<String> {
+    let mut own = String::new();
+    own.try_reserve_exact(text.len()).map_err(|_| lacks(text.len(), what))?;
+    own.push_str(text);
+    Ok(own)
+}
+
+/// All that an iterator gives, or its first error.
+pub fn collect<T>(each: impl Iterator<Item = Result<T>>, what: &'static str) -> Result<Vec<T>> {
+    let mut all = with_room(each.size_hint().0, what)?;
+    for one in each {
+        push(&mut all, one?, what)?;
+    }
+    Ok(all)
+}
+
+/// Bytes of a table of hashes with room for one more than this many.
+fn table(capacity: usize, entry: usize) -> usize {
+    let buckets = capacity.saturating_add(1).saturating_mul(8).div_ceil(7).max(4).next_power_of_two();
+    buckets.saturating_mul(entry + 1)
+}
+
+/// Room for one more in a map.
+#[inline]
+pub fn room_in_map<K: Hash + Eq, V>(map: &mut HashMap<K, V>, what: &'static str) -> Result<()> {
+    room_in_map_for(map, 1, what)
+}
+
+/// The same for so many.
+#[inline]
+pub fn room_in_map_for<K: Hash + Eq, V>(map: &mut HashMap<K, V>, more: usize, what: &'static str) -> Result<()> {
+    let asked = |map: &HashMap<K, V>| map.capacity().max(map.len().saturating_add(more).saturating_sub(1));
+    map.try_reserve(more).map_err(|_| lacks(table(asked(map), size_of::<(K, V)>()), what))
+}
+
+/// One more in a map; what was there under that key.
+#[inline]
+pub fn insert<K: Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V, what: &'static str) -> Result<Option<V>> {
+    room_in_map(map, what)?;
+    Ok(map.insert(key, value))
+}
+
+/// One more in a set; the one that was there already.
+#[inline]
+pub fn replace<T: Hash + Eq>(set: &mut HashSet<T>, one: T, what: &'static str) -> Result<Option<T>> {
+    set.try_reserve(1).map_err(|_| lacks(table(set.capacity(), size_of::<T>()), what))?;
+    Ok(set.replace(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_an_error_with_what_was_asked_for() {
+        let asked = |error: Error| match error {
+            Error::Memory { asked, what } => (asked, what),
+            other => panic!("{other}"),
+        };
+        let huge = isize::MAX as usize / 8;
+        assert_eq!(asked(with_room::<u64>(huge + 1, "a list").unwrap_err()), ((huge as u64 + 1) * 8, "a list"));
+        let mut all = vec![1_u64];
+        assert_eq!(asked(reserve(&mut all, huge, "more").unwrap_err()), ((huge as u64 + 1) * 8, "more"));
+        assert_eq!(all, [1]);
+        let text = Error::Memory { asked: 7, what: "a list" }.to_string();
+        assert!(text.contains("7 bytes for a list") && text.contains("ulimit"), "{text}");
+    }
+
+    #[test]
+    fn what_can_be_had_is_as_the_library_makes_it() {
+        let mut all = with_room(0, "x").unwrap();
+        for number in 0..100 {
+            push(&mut all, number, "x").unwrap();
+        }
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
+        assert_eq!(collect(all.iter().map(|n| Ok(*n)), "x").unwrap(), all);
+        assert_eq!(joined(&[b"ab", b"", b"c"], "x").unwrap(), b"abc");
+        assert_eq!((zeros(3, "x").unwrap(), text("é", "x").unwrap()), (vec![0; 3], "é".to_owned()));
+        let (mut map, mut set) = (HashMap::new(), HashSet::new());
+        assert_eq!((insert(&mut map, 1, 2, "x").unwrap(), insert(&mut map, 1, 3, "x").unwrap()), (None, Some(2)));
+        assert_eq!((replace(&mut set, 1, "x").unwrap(), replace(&mut set, 1, "x").unwrap()), (None, Some(1)));
+    }
+}
