@@ -280,15 +280,11 @@ def limited(call, kind, extra, *, warm, thorough):
     try:
         said = "right" if call() else "wrong"
     except shmvar.SegmentFullError as error:
-        # It is a `MemoryError`, too, and would be a lie: the segment has room.
+        # It is a `MemoryError`, too; of anything but the addresses of a map it would be a lie: the segment has room.
         resource.setrlimit(which, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        return f"SegmentFullError: {error}"
+        return "no address space" if "more addresses" in str(error) else f"SegmentFullError: {error}"
     except MemoryError:
         said = "MemoryError"
-    except shmvar.SegmentBusyError as error:
-        # Address space for a map is memory, too, and a private map counts as data.
-        resource.setrlimit(which, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        return "no address space" if "address space" in str(error) else str(error)
     except RuntimeError as error:
         resource.setrlimit(which, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         return "no thread" if "start new thread" in str(error) else str(error)

@@ -17,9 +17,9 @@ PACKAGE = Path(shmvar.__file__).parent
 RUST = Path(__file__).parents[1] / "src"
 
 # In each, the first text is the name of a module.
-BY_NAME = re.compile(r"\b(?:import|Fetched::new|PyImport_\w+)\(")
-# Of `Fetched`, which passes on the name that it was made with.
-PASSED_ON = "py, class.1, class.2"
+BY_NAME = re.compile(r"\b(?:import|made::imported|made::attribute|Fetched::new|PyImport_\w+)\(")
+# Of what passes on a name that it was given.
+PASSED_ON = ("py, class.1, class.2", "module.as_ptr()")
 
 
 def arguments(text, start):
@@ -40,7 +40,7 @@ def named_in(sources):
             given = arguments(text, found.end())
             if name := re.search(r'"([\w.]+)"', given):
                 names.add(name[1])
-            elif given != PASSED_ON:
+            elif given not in PASSED_ON:
                 unclear.append(found[0] + given)
     return names, unclear
 
@@ -90,6 +90,8 @@ def test_a_new_import_by_name_cannot_be_forgotten():
         'static X: Fetched = Fetched::new("zlib", "compress");',
         'THING.import(\n        value.py(),\n        "zlib",\n        "compress",\n    )?',
         'PyModule::import(py, "zlib")',
+        'made::imported(py, &THING, c"zlib", c"compress")?',
+        'made::attribute(py, c"zlib", name)?',
         'ffi::PyImport_ImportModule(c"zlib".as_ptr())',
     ]
     for way in ways:

@@ -23,9 +23,11 @@ INTERNAL = (
     "_watch_count",
     "_watcher",
     "_end",
+    "_may_try",
     "_release",
     "_try",
     "_turn",
+    "_what",
 )
 
 

@@ -4,10 +4,12 @@ PyInstaller and its like see nothing of what compiled code imports: a frozen pro
 that needs it. This module is never imported; `shmvar` names it in a function that nobody calls.
 """
 
+import _io as _io
 import _pickle as _pickle
 import array as array
 import collections as collections
 import contextlib
+import copyreg as copyreg
 import datetime as datetime
 import decimal as decimal
 import fractions as fractions
@@ -28,3 +30,10 @@ from shmvar import _views as _views
 
 with contextlib.suppress(ImportError):  # arrays come from programs that have it
     import numpy as numpy
+    from numpy import ma as ma
+
+with contextlib.suppress(ImportError):
+    from numpy._core import numeric as numeric  # since 2.0
+
+with contextlib.suppress(ImportError):
+    from numpy.core import numeric as numeric

@@ -135,7 +135,7 @@ impl Mapping {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
         // SAFETY: fresh anonymous memory, at an address of the kernel's choice.
         let ptr = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), len as usize, access, flags) }
-            .map_err(|error| no_room(error, len))?;
+            .map_err(|_| Error::Memory { asked: len, what: "a copy of a segment" })?;
         Ok(Mapping { ptr: ptr.cast(), len: AtomicUsize::new(len as usize), named: None })
     }
 
