@@ -36,4 +36,4 @@ with contextlib.suppress(ImportError):
     from numpy._core import numeric as numeric  # since 2.0
 
 with contextlib.suppress(ImportError):
-    from numpy.core import numeric as numeric
+    from numpy.core import numeric as numeric  # type: ignore[no-redef]
