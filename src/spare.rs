@@ -38,10 +38,10 @@ pub fn push<T>(all: &mut Vec<T>, one: T, what: &'static str) -> Result<()> {
 }
 
 /// So many zeros.
-pub fn zeros(len: usize, what: &'static str) -> Result<Vec<u8>> {
-    let mut bytes = with_room(len, what)?;
-    bytes.resize(len, 0);
-    Ok(bytes)
+pub fn zeros<T: Clone + Default>(len: usize, what: &'static str) -> Result<Vec<T>> {
+    let mut all = with_room(len, what)?;
+    all.resize(len, T::default());
+    Ok(all)
 }
 
 /// Bytes of the caller's own.

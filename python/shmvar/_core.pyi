@@ -365,8 +365,10 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def check(self) -> CheckReport:
         """Verify every invariant of the format, and count what is there.
 
-        Under the writer lock, so writers wait meanwhile; what a dead process left half done is put right first. Through
-        a read-only handle without the lock, again and again until nobody changed anything meanwhile.
+        In slices: writers wait for some milliseconds at a time. What a dead process left half done is put right first.
+        Where others change it meanwhile, what is counted is of the moment at which each part was looked at, and a few sums
+        may not be comparable: `CheckReport.undecided`. Through a read-only handle without the lock, again and again until
+        nobody changed anything meanwhile.
 
         Raises:
             CorruptSegmentError: the first invariant that does not hold, by its number in docs/format.md, and the place.
@@ -644,6 +646,14 @@ class CheckReport:
     def dead(self) -> int:
         """Processes that died and were not tidied up after yet."""
 
+    @property
+    def undecided(self) -> int:
+        """What others changed each time it was looked at, so that it could not be compared: 0 where nobody writes.
+
+        The sums (`count`, what is used, what expires, what is in view), and parts of the memory in use whose variable was
+        not met.
+        """
+
     def _asdict(self) -> dict[str, int]:
         """Its properties, by name."""
 
@@ -734,7 +744,7 @@ def _segment_info(
 def _variable_info(
     size: int, version: int, expires_in: int | None, kind: str, viewable: bool = False
 ) -> VariableInfo: ...
-def _check_report(counts: list[int]) -> CheckReport: ...
+def _check_report(counts: tuple[list[int], list[int], list[int]]) -> CheckReport: ...
 def _decode_plain(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
 def _get_pickle(segment: Segment, index: int | str) -> bytes | None: ...
 def _put_pickle(segment: Segment, index: int | str, pickle: bytes, ttl: float | None = None) -> None: ...

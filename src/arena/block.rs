@@ -81,6 +81,12 @@ impl<'a> Arena<'a> {
         Ok(used.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum())
     }
 
+    /// Which blocks those are.
+    pub fn used_words(&self, granule: u64) -> Result<[u64; 8]> {
+        let used = &self.slab(granule)?.used;
+        Ok(std::array::from_fn(|i| used[i].load(Ordering::Relaxed)))
+    }
+
     /// Is no block of this slab used?
     pub fn slab_is_empty(&self, granule: u64) -> Result<bool> {
         Ok(self.slab(granule)?.used.iter().all(|word| word.load(Ordering::Relaxed) == 0))

@@ -138,7 +138,23 @@ impl<'a> Arena<'a> {
         })
     }
 
-    fn step(&self, at: u64, end: u64) -> Result<(u64, Entry, u64)> {
+    /// Where the span that covers a granule begins; itself, where it is free or begins one.
+    pub fn head_of(&self, granule: u64) -> Result<u64> {
+        if !self.entry(granule)?.is_none() || self.is_free(granule)? {
+            return Ok(granule);
+        }
+        let head = (0..granule).rev().find_map(|at| match self.entry(at) {
+            Ok(entry) if entry.is_none() => None,
+            found => Some(found.map(|entry| (at, entry.len()))),
+        });
+        match head.transpose()? {
+            Some((head, len)) if head + len > granule => Ok(head),
+            _ => Err(Error::corrupt(format_args!("span map: granule {granule} belongs to no span and is not free"))),
+        }
+    }
+
+    /// The span, or the run of free granules, that begins here: its first granule, entry and length. `end`: of the zones in use.
+    pub fn step(&self, at: u64, end: u64) -> Result<(u64, Entry, u64)> {
         let entry = self.entry(at)?;
         if !entry.is_none() {
             if matches!(entry.state(), SpanState::None | SpanState::Bad) || !self.fits(at, entry.len(), end / ZONE) {

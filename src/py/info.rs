@@ -262,17 +262,24 @@ impl PyCheckReport {
         self.0.dead
     }
 
+    #[doc = stub!(CheckReport.undecided)]
+    #[getter]
+    fn undecided(&self) -> u64 {
+        self.0.undecided
+    }
+
     #[doc = stub!(CheckReport._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["variables", "used", "locks", "slots", "tombstones", "zones", "slabs", "blocks"];
-        fields(slf.as_any(), names.iter().chain(&["live", "busy", "retired", "free", "living", "dead"]))
+        let others = ["live", "busy", "retired", "free", "living", "dead", "undecided"];
+        fields(slf.as_any(), names.iter().chain(&others))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
         let Report { variables, used, locks, slots, tombstones, zones, slabs, .. } = self.0;
-        let Report { blocks, live, busy, retired, free, living, dead, .. } = self.0;
-        let counts =
-            [variables, used, locks, slots, tombstones, zones, slabs, blocks, live, busy, retired, free, living, dead];
+        let Report { blocks, live, busy, retired, free, living, dead, undecided, .. } = self.0;
+        let tables = [variables, used, locks, slots, tombstones];
+        let counts = (tables, [zones, slabs, blocks, live, busy, retired, free], [living, dead, undecided]);
         again(py, "_check_report", (counts,))
     }
 
@@ -345,9 +352,9 @@ pub fn _variable_info(
 
 /// Unpickles a `CheckReport`.
 #[pyfunction]
-pub fn _check_report(counts: [u64; 14]) -> PyCheckReport {
-    let [variables, used, locks, slots, tombstones, zones, slabs, blocks, live, busy, retired, free, living, dead] =
-        counts;
+pub fn _check_report(counts: ([u64; 5], [u64; 7], [u64; 3])) -> PyCheckReport {
+    let ([variables, used, locks, slots, tombstones], arena, [living, dead, undecided]) = counts;
+    let [zones, slabs, blocks, live, busy, retired, free] = arena;
     PyCheckReport(Report {
         variables,
         used,
@@ -363,6 +370,7 @@ pub fn _check_report(counts: [u64; 14]) -> PyCheckReport {
         free,
         living,
         dead,
+        undecided,
     })
 }
 

@@ -1,8 +1,13 @@
 //! The self-check: every invariant of docs/format.md, one condition a line, named by its number there.
 
 mod arena;
+mod closing;
 mod copy;
+mod named;
+mod slices;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result};
 use crate::identity::Identity;
@@ -10,10 +15,10 @@ use crate::layout::{GRANULE, IDENTITY_LEN, PARTICIPANTS, PIN_UNITS, Participant,
 use crate::lock;
 use crate::os::object::{self, Status};
 use crate::segment::attachment::{Attachment, PATIENCE, Patience};
+use crate::segment::check::slices::{Check, HOLD};
 use crate::segment::extent::end_of_zones;
 use crate::segment::nap::Nap;
 use crate::spare;
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
@@ -48,6 +53,8 @@ pub struct Report {
     pub living: u64,
     /// Participants that died and are not buried yet.
     pub dead: u64,
+    /// What could not be told because others changed it at each look: sums, and what was in use without its owner being met.
+    pub undecided: u64,
 }
 
 macro_rules! hold {
@@ -64,30 +71,15 @@ use hold;
 /// What is collected is called so where there is no memory for it.
 const NAMED: &str = "the lists of a check";
 
-/// What the tables name in the arena.
-#[derive(Default)]
-struct Named {
-    /// By slab, its blocks.
-    blocks: HashMap<u64, [u64; 8]>,
-    spans: HashSet<u64>,
-    /// By first granule, how many.
-    leaves: HashMap<u64, u64>,
-    directories: HashMap<u64, u64>,
-    /// By participant, the slot of a lock that is his.
-    owners: HashMap<u32, u64>,
-}
-
 impl Attachment {
-    /// Verifies every invariant. With `write`, under the writer lock, which repairs first what a dead owner left; else
+    /// Verifies every invariant. With `write`, in slices of the writer lock, which repair first what a dead owner left; else
     /// without, again and again until nobody changed anything meanwhile.
     pub fn check(&self, write: bool, patience: &dyn Patience) -> Result<Report> {
         // Before anything is touched: an object that was cut short is an error.
         self.with_file(|_| ())?;
         if write {
             self.check_unlocked_intent()?;
-            let mut writer = Some(self.write(patience)?);
-            // Let go before the caller's interpreter is waited for.
-            return self.verify_outside(self, patience, || drop(writer.take()));
+            return self.check_in_slices(HOLD, patience).map(|(report, _)| report);
         }
         let began = Instant::now();
         loop {
@@ -95,7 +87,7 @@ impl Attachment {
             // sight of that change's serial, or of the lock held for it.
             let before = self.quiet()?;
             fence(Ordering::Acquire);
-            let verified = self.private_copy().and_then(|copy| copy.verify_outside(self, patience, || {}));
+            let verified = self.private_copy().and_then(|copy| copy.verify_outside(self, patience));
             fence(Ordering::Acquire);
             if before.is_some() && before == self.quiet()? {
                 return verified;
@@ -143,39 +135,11 @@ impl Attachment {
         Ok(())
     }
 
-    /// `live`: the segment itself, where this is a copy.
-    fn verify_outside(
-        &self,
-        live: &Attachment,
-        patience: &dyn Patience,
-        mut then: impl FnMut() + Send,
-    ) -> Result<Report> {
-        let mut verified = Ok(Report::default());
-        patience.outside(&mut || {
-            verified = self.verify(live);
-            then();
-        });
-        verified
-    }
-
-    fn verify(&self, live: &Attachment) -> Result<Report> {
-        let mut report = Report::default();
-        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
-        // First what the rest relies on.
-        self.check_identity(&status)?;
-        self.check_state(&status)?;
-        let named = self.check_tables(&mut report)?;
-        let arena = self.check_spans(&named, &mut report)?;
-        hold!(
-            arena.present <= status.resident,
-            12,
-            "{} bytes of the arena are said to be present, the object takes {}",
-            arena.present,
-            status.resident
-        );
-        // Who lives is asked of the kernel, so what they say of themselves must be of now, too: they come and go without a change.
-        live.check_participants(&arena.owners, &named.owners, &mut report)?;
-        Ok(report)
+    /// A private copy, of which nothing changes. `live`: the segment itself.
+    fn verify_outside(&self, live: &Attachment, patience: &dyn Patience) -> Result<Report> {
+        let (mut check, mut verified) = (Check::new(self, live), Ok(false));
+        patience.outside(&mut || verified = check.hold(None));
+        verified.map(|_| check.report)
     }
 
     /// What is fixed at creation, and its names.
@@ -212,6 +176,8 @@ impl Attachment {
             status.resident
         );
         hold!((1..=geometry.granules * GRANULE / 2).contains(&limit), 1, "the limit is {limit}");
+        let used = state.used.load(Ordering::Relaxed);
+        hold!(used <= limit, 1, "{used} bytes are used, the limit is {limit}");
         let (batch, many) = (state.batch.load(Ordering::Relaxed), state.many.load(Ordering::Relaxed));
         hold!(batch == 0 && many.is_multiple_of(2), 6, "many is {many}, a batch is {batch}, and nobody is at one");
         let version = state.version.load(Ordering::Relaxed);
@@ -221,49 +187,32 @@ impl Attachment {
         Ok(())
     }
 
-    /// Who takes part. `owners`: who fills or frees a span, and one such span; `holders`: who owns a lock, and its slot.
-    fn check_participants(
-        &self,
-        owners: &HashMap<u32, u64>,
-        holders: &HashMap<u32, u64>,
-        report: &mut Report,
-    ) -> Result<()> {
-        let top = self.state().participants_top.load(Ordering::Acquire);
-        for number in 0..top {
-            let Some(record) = self.participant(number) else { continue };
-            let state = record.state.load(Ordering::Acquire);
-            hold!(state <= 1, 11, "participant {number} has state {state}");
-            if state == 0 {
-                continue;
-            }
-            let signed = record.generation.load(Ordering::Relaxed) != 0 && record.pid.load(Ordering::Relaxed) != 0;
-            hold!(signed, 11, "participant {number} is in use and has no pid or generation");
-            for (name, mark) in [("spans", &record.spans), ("locks", &record.locks)] {
-                hold!(mark.load(Ordering::Relaxed) <= 1, 11, "participant {number}: {name} is neither 0 nor 1");
-            }
-            self.check_pins(number, record)?;
-            // He may have let go of his number since it was looked at.
-            let his = || record.state.load(Ordering::Acquire) == 1;
-            // A reader that may not look at the lock object takes them for alive.
-            let died = self.died(number, his).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(false) })?;
-            report.living += u64::from(!died);
-            report.dead += u64::from(died);
+    /// One who takes part, or a number that nobody has.
+    fn check_participant(&self, number: u32, report: &mut Report) -> Result<()> {
+        let Some(record) = self.participant(number) else { return Ok(()) };
+        let state = record.state.load(Ordering::Acquire);
+        hold!(state <= 1, 11, "participant {number} has state {state}");
+        if state == 0 {
+            return Ok(());
         }
-        // Above the top may be no page.
-        let in_use = |number| {
-            let record = if number < top { self.participant(number) } else { None };
-            record.filter(|record| record.state.load(Ordering::Acquire) == 1)
-        };
-        for (holder, slot) in holders {
-            let holds = in_use(*holder).is_some_and(|record| record.locks.load(Ordering::Relaxed) == 1);
-            hold!(holds, 14, "slot {slot}: the lock is participant {holder}'s, who says he has taken none");
+        let signed = record.generation.load(Ordering::Relaxed) != 0 && record.pid.load(Ordering::Relaxed) != 0;
+        hold!(signed, 11, "participant {number} is in use and has no pid or generation");
+        for (name, mark) in [("spans", &record.spans), ("locks", &record.locks)] {
+            hold!(mark.load(Ordering::Relaxed) <= 1, 11, "participant {number}: {name} is neither 0 nor 1");
         }
-        for (owner, granule) in owners {
-            let record = in_use(*owner);
-            let taking = record.is_some_and(|record| record.spans.load(Ordering::Relaxed) == 1);
-            hold!(taking, 11, "the span at granule {granule} is participant {owner}'s, who says he has taken none");
-        }
-        self.check_unused_records(top)
+        self.check_pins(number, record)?;
+        // He may have let go of his number since it was looked at.
+        let his = || record.state.load(Ordering::Acquire) == 1;
+        // A reader that may not look at the lock object takes them for alive.
+        let died = self.died(number, his).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(false) })?;
+        report.living += u64::from(!died);
+        report.dead += u64::from(died);
+        Ok(())
+    }
+
+    /// A participant's record, if somebody has the number. Above the top may be no page.
+    fn in_use(&self, number: u32) -> Option<&Participant> {
+        self.participant(number).filter(|record| record.state.load(Ordering::Acquire) == 1)
     }
 
     fn check_pins(&self, number: u32, record: &Participant) -> Result<()> {

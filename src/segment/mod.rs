@@ -433,8 +433,8 @@ impl Segment {
         self.for_change()?.trim(patience)
     }
 
-    /// Verifies every invariant of the format: under the writer lock; through a handle that only reads, without it, until
-    /// nobody changed anything meanwhile.
+    /// Verifies every invariant of the format, in slices of the writer lock of some milliseconds; through a handle that only
+    /// reads, without it, until nobody changed anything meanwhile.
     ///
     /// # Errors
     /// [`Error::Corrupt`] with the first one that does not hold; [`Error::Busy`].

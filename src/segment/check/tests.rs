@@ -1,0 +1,266 @@
+//! A check whose every slice is one step, with changes by others after each of them.
+
+use super::*;
+use crate::key::{Index, Key};
+use crate::layout::Entry;
+use crate::segment::attachment::Plain;
+use crate::segment::change::{Condition, Stored};
+use crate::segment::holds::Who;
+use crate::segment::leaf::TableOf;
+use crate::{Options, Segment};
+use std::cell::RefCell;
+
+/// Does something between two slices, when nobody holds the writer lock.
+struct Meanwhile<F>(RefCell<F>);
+
+impl<F: FnMut() -> Result<()>> Patience for Meanwhile<F> {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        slow();
+    }
+    fn interrupted(&self) -> Result<()> {
+        (self.0.borrow_mut())()
+    }
+}
+
+fn segment(name: &str) -> Segment {
+    let key = format!("check-rs-{}-{name}", crate::os::pid());
+    Segment::attach(Key::text(&key).unwrap(), &Options::default()).unwrap()
+}
+
+/// Numbers of which each is as likely as any other.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % most
+    }
+}
+
+fn put(att: &Attachment, index: &Index<'_>, len: u64, expiry: Option<u64>) -> Result<()> {
+    let bytes = vec![b'x'; len as usize];
+    let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
+    let parts = [head.as_slice(), &bytes, &tail];
+    att.put(index, Stored { parts: &parts, buffers: false, expiry }, Condition::Always, &Plain).map(drop)
+}
+
+/// Lengths of values of every form: in the slot, in slabs of several classes, in spans.
+const LENGTHS: [u64; 8] = [3, 20, 60, 200, 700, 3_000, 22_000, 50_000];
+
+fn fill(att: &Attachment, variables: u64) {
+    for number in 0..variables {
+        let form = number % 97;
+        let len = LENGTHS[if form < 8 { form } else { form % 4 } as usize];
+        put(att, &Index::Int(number as i64), len, None).unwrap();
+        if number % 5 == 0 {
+            put(att, &Index::Text(&format!("text {number}")), len.min(700), None).unwrap();
+        }
+    }
+}
+
+fn check_by_steps(att: &Attachment, act: impl FnMut() -> Result<()>) -> Result<(Report, u64)> {
+    att.check_in_slices(Duration::ZERO, &Meanwhile(RefCell::new(act)))
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "files and futexes")]
+fn f28_whatever_others_do_between_two_slices_is_no_damage() {
+    for seed in 1..=24_u64 {
+        let segment = segment("others");
+        let (lent, mut chance) = (segment.attachment().unwrap(), Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let att = &*lent;
+        fill(att, 4_000);
+        let mut held = Vec::new();
+        let mut act = || -> Result<()> {
+            for _ in 0..chance.below(40) {
+                let number = chance.below(6_000) as i64;
+                let text = format!("text {number}");
+                let index = if number % 3 == 0 { Index::Text(&text) } else { Index::Int(number) };
+                match chance.below(1_000) {
+                    0 => att.clear(&Plain)?,
+                    1 => segment.trim(&Plain)?,
+                    2 => att.defragment(0, &Plain)?,
+                    3 => fill(att, 2_000),
+                    4 => att.compact(&Plain)?,
+                    5 => att.shrink_table(TableOf::Variables, &Plain)?,
+                    6 => drop(att.collect_expired(&Plain)?),
+                    7..40 => put(att, &index, 100, Some(crate::os::boottime_ns() + 1_000))?,
+                    40..60 => {
+                        if att.acquire_lock(&index, Who::task(1, 1), Some(Duration::ZERO), &Plain)? {
+                            held.push((number, matches!(index, Index::Text(_))));
+                        }
+                    }
+                    60..80 => {
+                        if let Some((number, is_text)) = held.pop() {
+                            let text = format!("text {number}");
+                            let name = if is_text { Index::Text(&text) } else { Index::Int(number) };
+                            att.release_lock(&name, Who::task(1, 1), &Plain)?;
+                        }
+                    }
+                    80..400 => drop(att.remove(&index, Condition::Always, &Plain)?),
+                    _ => put(att, &index, LENGTHS[chance.below(8) as usize], None)?,
+                }
+            }
+            Ok(())
+        };
+        let (report, holds) = check_by_steps(att, &mut act).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert!(holds > 20 && report.slots > 0, "{holds} {report:?}");
+        let quiet = segment.check().unwrap();
+        assert_eq!((quiet.undecided, quiet.variables), (0, att.state().count.load(Ordering::Relaxed)));
+        segment.destroy().unwrap();
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "files and futexes")]
+fn a_slice_is_as_long_for_a_large_segment_as_for_a_small_one() {
+    let segment = segment("slices");
+    let att = &*segment.attachment().unwrap();
+    let mut most = Vec::new();
+    for variables in [20_000_u64, 60_000] {
+        for number in 0..variables {
+            put(att, &Index::Int(number as i64), 3, None).unwrap();
+        }
+        let mut free = 0;
+        let (report, holds) = check_by_steps(att, || {
+            free += u64::from(att.state().lock.load(Ordering::Relaxed) == 0);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((report.variables, free), (variables, holds - 1), "the lock was free after each slice");
+        most.push(report.slots / holds);
+    }
+    assert!(most.iter().all(|slots| *slots <= 2_047), "slots in one slice: {most:?}");
+    segment.destroy().unwrap();
+}
+
+/// They pause after so many steps: when the sums are compared for the second time.
+const PAUSED: u64 = 24;
+
+/// Damages something, checks by steps while others write for so many of them, and takes the damage back.
+fn found_beside_writers(name: &str, turns: u64, damage: impl Fn(&Attachment) -> Vec<(u64, u64)>) -> Result<Report> {
+    let segment = segment(name);
+    let att = &*segment.attachment().unwrap();
+    fill(att, 3_000);
+    let edits = damage(att);
+    let word = |offset| att.mem.at::<std::sync::atomic::AtomicU64>(offset).unwrap();
+    let before: Vec<u64> = edits.iter().map(|(offset, to)| word(*offset).swap(*to, Ordering::SeqCst)).collect();
+    let mut turn: u64 = 0;
+    let found = check_by_steps(att, || {
+        turn += 1;
+        // In slots alone, so that what is damaged stays as it is.
+        if turn < turns {
+            put(att, &Index::Int(10_000 + turn as i64 % 50), 3, None)?;
+        }
+        Ok(())
+    });
+    for ((offset, to), before) in edits.iter().zip(before) {
+        // Others may have changed other bits of it.
+        word(*offset).fetch_xor(to ^ before, Ordering::SeqCst);
+    }
+    segment.check().unwrap();
+    segment.destroy().unwrap();
+    found.map(|(report, _)| report)
+}
+
+fn slot_of(att: &Attachment, number: i64) -> (u64, [u64; 3]) {
+    let found = att.scan(TableOf::Variables, |_, found| Ok(Some(found)), &Plain).unwrap();
+    let found = found.iter().find(|found| !found.content.is_text() && found.content.rest[0] == number as u64).unwrap();
+    (found.offset, found.content.rest)
+}
+
+fn says(found: Result<Report>, text: &str) {
+    let error = found.expect_err(text).to_string();
+    assert!(error.contains(text), "{error}");
+}
+
+/// A block that nobody names, in a slab of a class that nobody else uses meanwhile.
+fn leaked(att: &Attachment) -> Vec<(u64, u64)> {
+    for span in att.arena().spans() {
+        let (granule, entry) = span.unwrap();
+        if entry.state() != crate::layout::SpanState::Slab {
+            continue;
+        }
+        let blocks = crate::layout::blocks_of(entry.class()).min(64);
+        let used = att.arena().used_words(granule).unwrap()[0];
+        let free = !used & (u64::MAX >> (64 - blocks));
+        // So that the slab has room as before.
+        if free.count_ones() > 1 {
+            return vec![(att.identity.geometry.granule_at(granule), used | 1 << (63 - free.leading_zeros()))];
+        }
+    }
+    panic!("no slab has room");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "files and futexes")]
+fn f28_damage_is_found_although_others_write_meanwhile() {
+    // A block that two slots name.
+    says(
+        found_beside_writers("twice", u64::MAX, |att| {
+            let ((_, [_, tag, at]), (other, _)) = (slot_of(att, 4), slot_of(att, 101));
+            vec![(other + 16, tag), (other + 24, at)]
+        }),
+        "named twice",
+    );
+    // One that a slot names and that is free.
+    says(
+        found_beside_writers("free", u64::MAX, |att| {
+            let (_, [_, _, at]) = slot_of(att, 4);
+            let offset = att.identity.geometry.granule_at(at >> 16) + (at & 0xffff) / 64 * 8;
+            let word = att.mem.at::<std::sync::atomic::AtomicU64>(offset).unwrap().load(Ordering::SeqCst);
+            vec![(offset, word & !(1 << (at % 64)))]
+        }),
+        "in use false, named true",
+    );
+    // A directory, in the span map, that no root names.
+    says(
+        found_beside_writers("directory", u64::MAX, |att| {
+            let last = att.arena().zones() * crate::layout::ZONE - 1;
+            let zone = att.identity.geometry.zone_at(last / crate::layout::ZONE);
+            let free = zone + 32_768 + 504;
+            let word = att.mem.at::<std::sync::atomic::AtomicU64>(free).unwrap().load(Ordering::SeqCst);
+            let entry = Entry::new(crate::layout::SpanState::Directory, 1);
+            vec![(zone + last % crate::layout::ZONE * 8, entry.0), (free, word & !(1 << 63))]
+        }),
+        "no root names the directory",
+    );
+    // What has no local sign is found in a pass during which they pause.
+    says(found_beside_writers("leak", PAUSED, leaked), "in use true, named false");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "files and futexes")]
+fn f28_a_wrong_sum_is_found_although_others_write_meanwhile() {
+    let segment = segment("sums");
+    let att = &*segment.attachment().unwrap();
+    fill(att, 3_000);
+    let state = att.state();
+    // `used` and `expiring` in a pass during which they pause; what one hold can count, in any case.
+    let cases = [
+        ("count is", &state.count, u64::MAX),
+        ("used is", &state.used, PAUSED),
+        ("expiring is", &state.expiring, PAUSED),
+    ];
+    for (text, sum, turns) in cases.into_iter().chain([("granules are retired", &state.retired, u64::MAX)]) {
+        sum.fetch_add(1, Ordering::SeqCst);
+        let mut turn = 0;
+        let found = check_by_steps(att, || {
+            turn += 1;
+            if turn < turns { put(att, &Index::Int(turn as i64 % 50), 3, None) } else { Ok(()) }
+        });
+        sum.fetch_sub(1, Ordering::SeqCst);
+        says(found.map(|(report, _)| report), text);
+    }
+    segment.check().unwrap();
+    segment.destroy().unwrap();
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "files and futexes")]
+fn what_could_not_be_told_is_counted() {
+    let report = found_beside_writers("undecided", u64::MAX, leaked).unwrap();
+    assert!(report.undecided >= 3, "`used`, `expiring` and a block: {report:?}");
+}
