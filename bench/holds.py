@@ -1,10 +1,11 @@
-"""How long does a call hold up those who write? For a segment of n small ints, by default of 1,000,000 and 10,000,000: the
-longest that another process waits for one put of its own index while each of the calls runs that go through a whole
-segment: the check, what tidies up, what gives memory back. None should hold the writer lock for more than 20 ms at a time.
+"""How long does a call hold up those who write? For a segment of n small ints, by default of 1,000,000 and 10,000,000:
+the longest that another process waits for one put of its own index while each of the calls runs that go through a whole
+segment: the check, what tidies up, what gives memory back. None should hold the writer lock for more than 20 ms at a
+time.
 
 That process does nothing but single puts, each on the clock. A machine that is busy makes it wait, too, so the same is
-measured beside a process that computes and uses no segment ("nothing"), and everything is repeated: what stands there is
-the best of the repeats.
+measured beside a process that computes and uses no segment ("nothing"), and everything is repeated: what stands there
+is the best of the repeats.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 import scale
 
 import shmvar
+from shmvar import _core
 
 TEN = 10_000_000
 EXPIRE = 100_000
@@ -77,7 +79,7 @@ def calls(segment: shmvar.Segment, count: int):
         "info": segment.info,
         "resize": lambda: segment.resize(segment.size + 1),
         "a death, and the next": lambda: [dying(segment, 100) for _ in range(5)],
-        "repair": segment._repair if hasattr(segment, "_repair") else lambda: repaired(segment),
+        "repair": lambda: _core._repair(segment),
         "puts that expire": lambda: expiring(segment),
         "len, some expire": lambda: len(segment),
         "popitem": lambda: popped(segment),
@@ -91,12 +93,6 @@ def calls(segment: shmvar.Segment, count: int):
         "clear": segment.clear,
         "trim, empty": segment.trim,
     }
-
-
-def repaired(segment: shmvar.Segment) -> None:
-    from shmvar import _core
-
-    _core._repair(segment)
 
 
 def quiet(call) -> None:

@@ -1,4 +1,4 @@
-"""`Segment.check` beside processes that write: it holds nobody up, ends, and takes nothing that they do for damage (F28, F54)."""
+"""`Segment.check` beside processes that write: it holds nobody up, ends, and takes nothing of theirs for damage."""
 
 import contextlib
 import itertools
@@ -50,7 +50,7 @@ def churn(key, seed):
 
 @pytest.mark.timeout(120)
 def test_f28_a_check_beside_processes_that_write_and_die_is_silent_and_ends(key):
-    """Checks one after the other, while three processes do everything at full speed and are killed in the midst of it."""
+    """Checks one after the other, while three processes do everything at full speed and are killed in the midst."""
     with shmvar.attach(key, 64 << 20) as segment:
         chance = random.Random(7)
         children = {helpers.fork(lambda seed=seed: churn(key, seed)) for seed in range(3)}

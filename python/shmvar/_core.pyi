@@ -366,9 +366,9 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         """Verify every invariant of the format, and count what is there.
 
         In slices: writers wait for some milliseconds at a time. What a dead process left half done is put right first.
-        Where others change it meanwhile, what is counted is of the moment at which each part was looked at, and a few sums
-        may not be comparable: `CheckReport.undecided`. Through a read-only handle without the lock, again and again until
-        nobody changed anything meanwhile.
+        Where others change it meanwhile, what is counted is of the moment at which each part was looked at, and a few
+        sums may not be comparable: `CheckReport.undecided`. Through a read-only handle without the lock, again and
+        again until nobody changed anything meanwhile.
 
         Raises:
             CorruptSegmentError: the first invariant that does not hold, by its number in docs/format.md, and the place.
@@ -650,8 +650,8 @@ class CheckReport:
     def undecided(self) -> int:
         """What others changed each time it was looked at, so that it could not be compared: 0 where nobody writes.
 
-        The sums (`count`, what is used, what expires, what is in view), and parts of the memory in use whose variable was
-        not met.
+        The sums (`count`, what is used, what expires, what is in view), and parts of the memory in use whose variable
+        was not met.
         """
 
     def _asdict(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ use crate::os::bytelock::Anchor;
 use crate::os::fork::{self, ForkMutex};
 use crate::os::map::Mapping;
 use crate::os::object::{self, Status};
+use crate::segment::burial::Burial;
 use crate::segment::descriptor::Descriptor;
 use crate::segment::extent::end_of_zones;
 use crate::segment::holds::Held;
@@ -104,6 +105,8 @@ pub struct Attachment {
     pub locks_unasked: AtomicU64,
     /// When the writer lock is let go: wake whoever waits for anything.
     pub ring_later: AtomicBool,
+    /// A burial that was begun and is to go on when the writer lock is let go.
+    pub unburied: ForkMutex<Option<Burial>>,
     /// Pins of this process.
     pub pins: ForkMutex<PinTable>,
     /// Where the next look after the others begins.

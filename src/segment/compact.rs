@@ -37,13 +37,12 @@ impl Attachment {
     /// Moves what lies in the last zones down, where everything fits fewer zones. False: nothing does.
     pub fn move_down(&self, patience: &dyn Patience) -> Result<bool> {
         let (zones, taken, last) = {
-            let writer = self.write(patience)?;
             let (mut taken, mut last) = (0, 0);
-            for span in writer.arena().spans() {
-                let (granule, entry) = span?;
+            self.walk(patience, |_, granule, entry| {
                 (taken, last) = (taken + entry.len(), granule + entry.len());
-            }
-            (writer.arena().zones(), taken, last)
+                Ok(())
+            })?;
+            (self.arena().zones(), taken, last)
         };
         // With an eighth to spare: what is free may not fit to the last granule.
         let most = (taken + taken / 8).div_ceil(ZONE).max(1) * ZONE;
@@ -118,11 +117,14 @@ impl Attachment {
 
     /// Slabs and their classes, from the left.
     fn slabs(&self, patience: &dyn Patience) -> Result<Vec<(u64, usize)>> {
-        let writer = self.write(patience)?;
-        let sound = |(granule, entry): (u64, crate::layout::Entry)| {
-            (entry.state() == SpanState::Slab && entry.class() < CLASSES.len()).then(|| (granule, entry.class()))
-        };
-        spare::collect(writer.arena().spans().filter_map(|span| span.map(sound).transpose()), SLABS)
+        let mut slabs = Vec::new();
+        self.walk(patience, |_, granule, entry| {
+            if entry.state() == SpanState::Slab && entry.class() < CLASSES.len() {
+                spare::push(&mut slabs, (granule, entry.class()), SLABS)?;
+            }
+            Ok(())
+        })?;
+        Ok(slabs)
     }
 
     fn free_empty_slabs(&self, patience: &dyn Patience) -> Result<()> {

@@ -317,25 +317,21 @@ impl Writer<'_> {
         }
     }
 
-    /// Releases the locks of a participant that died, in any of its lives.
-    pub fn bury_locks(&mut self, number: u32) -> Result<()> {
-        let mut hash = Some(0);
-        while let Some(from) = hash {
-            let leaf = self.att.leaf_of(from, TableOf::Names)?;
-            if !self.att.leaf_is_sound(&leaf, Mapped)? {
-                return Err(Error::corrupt(format_args!("the leaf {:#x} of the names", leaf.word.0)));
-            }
-            for slot in 1..=leaf.slots {
-                let offset = leaf.slot_at(slot);
-                let content = self.att.mem.at::<Slot>(offset)?.copy().filter(|c| c.is_entry() && c.is_lock());
-                if let Some(content) = content {
-                    self.bury_lock(number, &Place { leaf, spot: Spot::Taken(offset, content) })?;
-                }
-            }
-            hash = leaf.end(from);
-        }
+    /// Releases the locks of a participant that died, in any of its lives, that stand in the leaf of a hash. The next hash.
+    pub fn bury_locks(&mut self, number: u32, from: u64) -> Result<Option<u64>> {
         self.att.ring_later.store(true, Ordering::Relaxed);
-        Ok(())
+        let leaf = self.att.leaf_of(from, TableOf::Names)?;
+        if !self.att.leaf_is_sound(&leaf, Mapped)? {
+            return Err(Error::corrupt(format_args!("the leaf {:#x} of the names", leaf.word.0)));
+        }
+        for slot in 1..=leaf.slots {
+            let offset = leaf.slot_at(slot);
+            let content = self.att.mem.at::<Slot>(offset)?.copy().filter(|c| c.is_entry() && c.is_lock());
+            if let Some(content) = content {
+                self.bury_lock(number, &Place { leaf, spot: Spot::Taken(offset, content) })?;
+            }
+        }
+        Ok(leaf.end(from))
     }
 
     fn bury_lock(&mut self, number: u32, place: &Place) -> Result<()> {

@@ -6,9 +6,9 @@ use crate::lock;
 use crate::os::bytelock::{self, Anchor, byte_of};
 use crate::os::fork;
 use crate::os::map::is_descriptor_of;
-use crate::segment::attachment::{Attachment, Patience, Prepared};
+use crate::segment::attachment::{Attachment, Patience, Plain, Prepared};
 use crate::segment::process;
-use crate::segment::registry::try_registry;
+use crate::segment::registry::{Registry, try_registry};
 use crate::segment::writer::Writer;
 use rustix::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -160,8 +160,7 @@ impl Attachment {
             // The number of a dead process whom nobody buried: as its heir, do it, before a thread of ours can use it. Where
             // that fails we give it up, and are buried as he would have been.
             let inherited = lock::owner(self.state().lock.load(Ordering::Relaxed)) == Some(number);
-            let buried = Writer::heir(self, number, inherited, &registry).and_then(|mut w| w.bury_remains(number));
-            if let Err(error) = buried {
+            if let Err(error) = self.bury_as_heir(number, inherited, &registry) {
                 *self.anchor.lock() = None;
                 return Err(error);
             }
@@ -171,6 +170,20 @@ impl Attachment {
             self.look_after(number);
         }
         Ok(number)
+    }
+
+    /// Undoes what the last owner of our number left.
+    fn bury_as_heir(&self, number: u32, mut inherited: bool, registry: &Registry) -> Result<()> {
+        let mut burial = self.burial_of(number);
+        loop {
+            let mut writer = Writer::heir(self, number, inherited, registry)?;
+            let buried = writer.bury_remains(&mut burial)?;
+            self.let_others_write(writer, &Plain);
+            if buried {
+                return Ok(());
+            }
+            inherited = false;
+        }
     }
 
     /// Locks a byte that is free. True: its last owner died and was not buried.

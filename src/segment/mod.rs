@@ -54,6 +54,7 @@ mod together;
 mod trim;
 mod unlink;
 mod wake;
+mod walk;
 #[cfg(feature = "python")]
 pub mod wander;
 mod writer;

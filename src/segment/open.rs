@@ -403,6 +403,7 @@ pub fn assemble(
         holds_some: AtomicBool::new(false),
         locks_unasked: AtomicU64::new(0),
         ring_later: AtomicBool::new(false),
+        unburied: ForkMutex::new(None),
         pins: ForkMutex::new(Default::default()),
         looked_after: AtomicU32::new(0),
         met: ForkMutex::new(Default::default()),

@@ -3,24 +3,28 @@
 use crate::error::{Error, Result};
 use crate::layout::PARTICIPANTS;
 use crate::os::object;
-use crate::segment::attachment::{Attachment, Patience};
+use crate::segment::attachment::{Attachment, Patience, Plain};
 use crate::segment::room::Turns;
+use crate::segment::walk::SLICE;
 use crate::segment::writer::Writer;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 impl Attachment {
     /// Gives back the pin bitmaps of numbers that nobody has, and this process's own if it pins nothing. Whoever takes a
     /// number holds the registry lock; whoever looks at pins holds the writer lock.
     pub fn give_pins_back(&self, patience: &dyn Patience) -> Result<()> {
-        let mut turns = Turns::default();
+        let (mut turns, mut unswept) = (Turns::default(), Some(0));
         loop {
             turns.next(self)?;
             // Any wait for the writer lock happens before the registry lock is taken, not under it.
             drop(self.write(patience)?);
             let _registry = self.registry(patience)?;
             if let Some(mut writer) = self.try_write() {
-                self.drop_own_pins(&mut writer)?;
-                return self.drop_free_pins();
+                if self.drop_own_pins(&mut writer, &mut unswept)? {
+                    return self.drop_free_pins();
+                }
+                self.let_others_write(writer, &Plain);
             }
         }
     }
@@ -43,16 +47,23 @@ impl Attachment {
         Ok(())
     }
 
-    /// Nothing pins or unpins in this process while its table of pins is locked.
-    fn drop_own_pins(&self, writer: &mut Writer<'_>) -> Result<()> {
-        let (Some(me), Some(pins)) = (self.member_now(), self.pins.try_lock()) else { return Ok(()) };
+    /// Nothing pins or unpins in this process while its table of pins is locked. False: from this granule on there may be retired
+    /// spans still. (What was pinned meanwhile before it, its last unpin has freed, or left to this acquisition of the lock.)
+    fn drop_own_pins(&self, writer: &mut Writer<'_>, unswept: &mut Option<u64>) -> Result<bool> {
+        let (Some(me), Some(pins)) = (self.member_now(), self.pins.try_lock()) else { return Ok(true) };
         if pins.is_empty() {
             // `pin_units` say that there may be retired spans that only this process kept from being freed: none after this.
-            writer.sweep()?;
+            let began = Instant::now();
+            while let Some(granule) = *unswept {
+                *unswept = writer.sweep_some(granule)?;
+                if unswept.is_some() && began.elapsed() >= SLICE {
+                    return Ok(false);
+                }
+            }
             self.unmark_pins(me);
             self.punch_pins(me, 1)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Nobody looks at the bits any more.

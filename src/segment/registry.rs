@@ -24,6 +24,16 @@ pub enum Held {
     Descriptor(OwnedFd),
 }
 
+impl Registry {
+    /// If it can be had without a wait, by a caller who may hold anything.
+    pub fn at_once(att: &Attachment) -> Option<Self> {
+        let process = process::try_lock()?;
+        let none = || Err(att.no_description());
+        let held = try_registry(att.fresh_description(), none, &att.lock_status).ok()??;
+        Some(Registry { _process: process, held })
+    }
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
         if let Held::Descriptor(fd) = &self.held {

@@ -23,7 +23,7 @@ impl Attachment {
         let dead = self.dead()?;
         self.bury_the_dead(patience)?;
         // Whoever holds the writer lock has repaired what was under way.
-        self.write(patience)?.sweep()?;
+        self.sweep(patience)?;
         Ok(dead.saturating_sub(self.dead()?))
     }
 

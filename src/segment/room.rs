@@ -174,7 +174,7 @@ impl Attachment {
                 }
                 match (room, tidied) {
                     (Room::AsItIs, _) | (_, 3..) => return Err(self.no_addresses(len)),
-                    (_, 0) => self.write(patience)?.sweep()?,
+                    (_, 0) => self.sweep(patience)?,
                     (_, 1) => self.trim_known(patience)?,
                     _ => self.defragment(0, patience)?,
                 }

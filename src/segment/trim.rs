@@ -45,7 +45,7 @@ impl Attachment {
     fn trim_those(&self, pages: Pages, patience: &dyn Patience) -> Result<()> {
         let _inside = self.enter();
         self.bury_the_dead(patience)?;
-        self.write(patience)?.sweep()?;
+        self.sweep(patience)?;
         self.dismantle(patience)?;
         self.compact(patience)?;
         for of in [TableOf::Variables, TableOf::Names] {

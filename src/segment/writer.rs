@@ -16,7 +16,6 @@ use crate::segment::read::ASK_THE_KERNEL;
 use crate::segment::registry::Registry;
 use crate::segment::writer_wait::{Stop, Waiter};
 use crate::slot::{BUSY, Content};
-use crate::spare;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The writer lock, held until dropped.
@@ -338,16 +337,6 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Frees every retired span that nobody has pinned.
-    pub fn sweep(&mut self) -> Result<()> {
-        let retired = |(granule, entry): (u64, Entry)| (entry.state() == SpanState::Retired).then_some(granule);
-        let spans = self.arena().spans().filter_map(|span| span.map(retired).transpose());
-        for granule in spare::collect(spans, "a list of retired spans")? {
-            self.free_retired(granule)?;
-        }
-        Ok(())
-    }
-
     #[cold]
     fn do_chores(&mut self) -> Result<()> {
         self.att.has_chores.store(false, Ordering::Relaxed);
@@ -392,6 +381,7 @@ impl Drop for Writer<'_> {
         if self.att.ring_later.load(Ordering::Relaxed) {
             self.att.ring_later.store(false, Ordering::Relaxed);
             self.att.ring_all();
+            self.att.bury_on();
         }
     }
 }

@@ -109,13 +109,16 @@ impl Waiting for Waiter<'_> {
         let mut writer = Writer::ready(self.att, self.me, self.att.enter())?;
         // Damage there is not the caller's.
         let _ = writer.recount_retired();
-        if owner < PARTICIPANTS {
-            writer.bury(owner)?;
-        }
+        let mut burial = self.att.burial_of(owner);
+        let buried = owner >= PARTICIPANTS || writer.bury_some(&mut burial)?;
         // He may have died between a change and the wake for it.
         self.att.ring_later.store(true, Ordering::Relaxed);
         let _ = registry;
         writer.leave_locked();
+        if !buried {
+            // The rest of it once the lock is let go: whoever took it over wants it now.
+            self.att.bury_later(burial);
+        }
         Ok(true)
     }
 }
