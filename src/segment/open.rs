@@ -299,7 +299,9 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
     if status.size < least {
         return Err(Error::corrupt(format_args!("{name} has {} bytes, its zones in use end at {least}", status.size)));
     }
-    let Some((mapping, fd)) = map_object(name, fd, &status, (least, identity.geometry.length), write)? else { return Ok(None) };
+    let Some((mapping, fd)) = map_object(name, fd, &status, (least, identity.geometry.length), write)? else {
+        return Ok(None);
+    };
     let (lock_fd, lock_status) = match identity.lock_object {
         0 => (None, status),
         inode => {

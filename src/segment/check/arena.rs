@@ -3,7 +3,6 @@
 use super::named::{doomed, unnamed_block, unnamed_leaf, unnamed_span};
 use super::slices::Check;
 use super::{NAMED, hold};
-use crate::spare;
 use crate::arena::Arena;
 use crate::error::Result;
 use crate::layout::{
@@ -11,6 +10,7 @@ use crate::layout::{
     slab_is_whole,
 };
 use crate::runs::{longest_run, mask, range};
+use crate::spare;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A span that begins in one zone and ends in another, as it was seen: its head and entry.

@@ -6,13 +6,13 @@ use super::named::doomed;
 use super::slices::{Check, DOOMED_TURNS};
 use super::table::Sums;
 use super::{NAMED, hold};
-use crate::spare;
 use crate::error::{Error, Result};
 use crate::intent::LeafCounts;
 use crate::layout::{DEPTH_MAX, GRANULE, LeafHead, SpanState};
 use crate::os::object;
 use crate::segment::leaf::{Leaf, TableOf};
 use crate::segment::look::Mapped;
+use crate::spare;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 

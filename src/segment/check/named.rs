@@ -4,13 +4,13 @@
 //! again, under the present hold.
 
 use super::{NAMED, hold};
-use crate::spare;
 use crate::error::{Error, Result};
 use crate::layout::{DEPTH_MAX, Root, Slot, blocks_of};
 use crate::segment::attachment::Attachment;
 use crate::segment::leaf::{Leaf, TableOf};
 use crate::segment::look::Mapped;
 use crate::slot::{Content, Kind};
+use crate::spare;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 

@@ -3,7 +3,6 @@
 use super::named::{By, Of, Place, doomed};
 use super::slices::{Check, DOOMED_TURNS};
 use super::{NAMED, hold};
-use crate::spare;
 use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::intent::LeafCounts;
@@ -14,6 +13,7 @@ use crate::segment::leaf::{Leaf, TableOf};
 use crate::segment::look::Mapped;
 use crate::segment::table::Token;
 use crate::slot::{BUSY, Content, Kind, LET_GO};
+use crate::spare;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
