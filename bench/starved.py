@@ -2,9 +2,9 @@
 
     python bench/starved.py [--seconds 20] [--hogs 2]
 
-Beside so many busy processes for each processor, a writer of the usual priority puts an int, 200 times a second, and each put
-is timed by the clock; the reference puts into a segment of its own. A writer of low priority puts as fast as it can
-meanwhile: ints, records of 400 bytes, or values of a megabyte. Printed: the longest wait, how many were above a
+Beside so many busy processes for each processor, a writer of the usual priority puts an int, 200 times a second, and
+each put is timed by the clock; the reference puts into a segment of its own. A writer of low priority puts as fast as
+it can meanwhile: ints, records of 400 bytes, or values of a megabyte. Printed: the longest wait, how many were above a
 millisecond, and the median, in milliseconds, of both, taken in turns in one process.
 """
 
@@ -64,9 +64,8 @@ def measure(segments, seconds):
 
 def show(name, took):
     above = sum(one > 1 for one in took)
-    print(
-        f"    {name:10} longest {max(took):9.3f}, {above:4} of {len(took)} above 1, median {statistics.median(took):.4f}"
-    )
+    above, median = sum(one > 1 for one in took), statistics.median(took)
+    print(f"    {name:10} longest {max(took):9.3f}, {above:4} of {len(took)} above 1, median {median:.4f}")
 
 
 def main():
