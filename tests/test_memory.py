@@ -366,7 +366,7 @@ def test_a_value_that_cannot_be_unpickled_here_keeps_no_other_from_being_handed_
 
 
 def test_thousands_of_locks_that_are_held_are_no_damage_and_cost_variables_nothing(key):
-    with shmvar.attach(key, MIB) as segment:
+    with shmvar.attach(key, 8 * MIB) as segment:
         held = [segment.lock(name) for number in range(3_000) for name in (number, f"user {number}")]
         for lock in held:
             assert lock.acquire(timeout=20)

@@ -101,4 +101,4 @@ def test_without_memory_a_call_is_a_memory_error_or_right(parent, name):
 
 @pytest.mark.parametrize("name", ["Segment.__iter__", "Segment.put_many", "Segment.check", "Segment.get_many"])
 def test_the_limits_are_such_that_a_call_meets_them(parent, name):
-    assert ["AS", 1024, "MemoryError"] in parent.ask(name)
+    assert ["AS", 256, "MemoryError"] in parent.ask(name)

@@ -346,8 +346,9 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         """Let go of this handle; again is a no-op. Variables stay.
 
         With the last handle that a process has on a segment its map and its descriptors are given back (of one that was
-        destroyed, the memory with them), once calls that other threads are in have ended. Views, and arrays that `get`
-        returned without a copy, keep the map until they are dropped.
+        destroyed, the memory with them), once calls that other threads are in have ended. Views keep the map until they
+        are dropped; of a segment that was destroyed before, they keep a copy of what they show and nothing else, where
+        that is less than half of it. Arrays of 256 KiB and more that `get` returned keep the segment's memory.
         """
 
     def destroy(self) -> None:

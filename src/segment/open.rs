@@ -270,6 +270,7 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Pa
 pub fn release(attachment: &Attachment) {
     if attachment.handles.fetch_sub(1, Ordering::SeqCst) == 1 {
         attachment.deregister();
+        attachment.leave_destroyed();
     }
 }
 
@@ -406,6 +407,7 @@ pub fn assemble(
         locks_unasked: AtomicU64::new(0),
         ring_later: AtomicBool::new(false),
         unburied: ForkMutex::new(None),
+        left: AtomicBool::new(false),
         pins: ForkMutex::new(Default::default()),
         looked_after: AtomicU32::new(0),
         met: ForkMutex::new(Default::default()),
