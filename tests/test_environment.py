@@ -257,6 +257,28 @@ def test_a_lease_is_waited_for_10_seconds_and_then_a_typed_error(key, leased):
         assert segment[1] == "one"
 
 
+@pytest.mark.slow
+def test_a_lease_on_the_object_that_carries_the_locks_is_waited_for_too(key, children):
+    helpers.run("shmvar.attach(key, perm=0o644)[1] = 'one'", key)
+    (name,) = [name for name in os.listdir(helpers.SHM) if name.startswith("shmvar-lock.")]
+    code = """
+    import fcntl
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fcntl.fcntl(os.open(f"/dev/shm/{key}", os.O_RDWR), fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    print("leased", flush=True)
+    sys.stdin.read()
+    """
+    child = helpers.start(code, name)
+    children.append(child)
+    began = time.monotonic()
+    with pytest.raises(shmvar.SegmentBusyError, match="lease"):
+        shmvar.attach(key)
+    assert time.monotonic() - began >= 8
+    helpers.end(child)
+    with shmvar.attach(key) as segment:
+        assert segment[1] == "one"
+
+
 @pytest.mark.parametrize("kind", ["read", "write"])
 def test_who_lets_go_of_a_lease_in_time_keeps_nobody_out_and_the_owner_may_destroy_it(key, leased, kind):
     child = leased(kind)

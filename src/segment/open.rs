@@ -238,6 +238,13 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Pa
             "key {key}: the segment that was meant is gone; another one has its key now"
         )));
     }
+    if identity.lock_object != 0 {
+        // Waited for here, where nothing is held, if somebody has a lease on it.
+        let lock_name = Identity::lock_name(&identity.id);
+        if let Err(Errno::AGAIN) = open_patiently(&lock_name, !options.readonly, patience)? {
+            return Err(refused(key, &lock_name, Errno::AGAIN));
+        }
+    }
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
     let mut process = process::lock();
     let known = process.find(status.dev, status.ino, !options.readonly);
@@ -322,7 +329,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
                     }
                     _ => return Ok(None),
                 },
-                Err(error) => return Err(Error::system(format!("opening {lock_name}"), error)),
+                Err(error) => return Err(refused(&identity.key, &lock_name, error)),
             }
         }
     };
