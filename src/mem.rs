@@ -25,10 +25,6 @@ pub trait Longer: Send + Sync {
     /// Maps at least so many bytes, unless the last map has them, and calls `publish` with its address and length: one caller
     /// at a time, each time with a longer one. Every map stays as long as this does. False: the object has not so many.
     fn longer(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool>;
-
-    /// In each map, makes a private copy of these parts (offset and length, in order), where they are, and takes the rest away.
-    /// False: it cannot be done, and all is as it was.
-    fn keep_only(&self, parts: &[(u64, u64)]) -> bool;
 }
 
 /// From here on a copy goes through one string instruction instead of words.
@@ -69,11 +65,6 @@ impl Mem {
             self.len.store(mapped, Ordering::Release);
         })?;
         if reached { Ok(()) } else { Err(outside(offset)) }
-    }
-
-    /// See [`Longer::keep_only`]. Nobody looks at the rest any more.
-    pub fn keep_only(&self, parts: &[(u64, u64)]) -> bool {
-        self.longer.as_ref().is_some_and(|longer| longer.keep_only(parts))
     }
 
     /// Maps the first so many bytes, if they are not.

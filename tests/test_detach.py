@@ -88,78 +88,6 @@ def test_the_last_of_several_handles_gives_back(new_key):
     assert has() == (0, 0)
 
 
-@pytest.mark.parametrize("made", ["here", "before"])
-def test_views_of_a_destroyed_segment_keep_their_spans_and_nothing_else_is_kept(new_key, private_shm, made):
-    """F15: the rest of the memory is free at once, and the descriptors are; what the views show does not change."""
-    before, key = free(), new_key()
-    segment = large(key)
-    segment["a"], segment["b"] = np.arange(1 << 17), bytes(range(256)) * 256
-    if made == "before":
-        segment.detach()
-        segment = shmvar.attach(key)
-    views = [segment.view("a"), segment.view("b"), segment.view("a")[5:10]]
-    segment.destroy()
-    seen, stop = [], threading.Event()
-
-    def read():
-        while not stop.is_set():
-            seen.append(int(views[0].sum()))
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    helpers.until(lambda: seen)
-    segment.detach()
-    assert has() == (0, 0)
-    assert free() > before - (1 << 20)
-    enough = len(seen) + 3
-    helpers.until(lambda: len(seen) > enough)
-    stop.set()
-    reader.join(20)
-    assert set(seen) == {(1 << 17) * ((1 << 17) - 1) // 2}
-    assert (views[0] == np.arange(1 << 17)).all() and bytes(views[1]) == bytes(range(256)) * 256
-    assert list(views[2]) == [5, 6, 7, 8, 9]
-    with pytest.raises(ValueError, match="read-only"):
-        views[0][0] = 1
-    helpers.in_child(lambda: list(views[2]) == [5, 6, 7, 8, 9] or os._exit(1))
-    with shmvar.attach(key) as again:
-        again["a"] = "new"
-        assert views[0][3] == 3
-        again.destroy()
-    views.clear()
-    assert free() > before - (1 << 16)
-
-
-def test_a_process_that_left_its_views_lets_the_others_go_on(new_key):
-    """They take what it had in its name back, and keep the segment until they detach."""
-    key = new_key()
-    segment = large(key)
-    segment["a"] = np.arange(1 << 17)
-    other = helpers.start(
-        """
-        segment = shmvar.attach(key, create=False)
-        print("attached", flush=True)
-        sys.stdin.readline()
-        segment["a"] = "other"
-        for number in range(200):
-            segment[number] = bytes(100_000)
-        segment.check()
-        print(segment.info().attached, len(segment["large"]), flush=True)
-        """,
-        key,
-    )
-    try:
-        view = segment.view("a")
-        segment.destroy()
-        segment.detach()
-        other.stdin.write("go on\n")
-        other.stdin.flush()
-        assert other.stdout.readline() == f"1 {LARGE}\n"
-        assert other.wait(20) == 0
-        assert (view == np.arange(1 << 17)).all()
-    finally:
-        helpers.end(other)
-
-
 @pytest.mark.parametrize("wanted", ["view", "get"])
 def test_an_array_keeps_its_memory_and_nothing_else_does(new_key, wanted):
     """F15: what lives over the segment's memory stays as it is; with it the last map goes."""
@@ -167,7 +95,6 @@ def test_an_array_keeps_its_memory_and_nothing_else_does(new_key, wanted):
         segment["a"] = np.arange(1 << 17)
         array = getattr(segment, wanted)("a")
         segment.destroy()
-    # Of a segment that is little more than the view, or of an array that may be written, the map stays.
     assert has()[0] >= 1
     part = array[1 << 16 :]
     del array

@@ -4,14 +4,14 @@ use crate::error::{Error, Result};
 use crate::os::object::{self, Status};
 #[cfg(feature = "python")]
 use memmap2::MmapOptions;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, MlockFlags, MprotectFlags, MremapFlags, ProtFlags};
 use shared_memory::Shmem;
 use std::mem::ManuallyDrop;
 #[cfg(feature = "python")]
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A mapped segment, unmapped when dropped.
 pub struct Mapping {
@@ -29,8 +29,6 @@ struct Named {
     number: RawFd,
     /// What it is of.
     status: Status,
-    /// It was closed here.
-    closed: AtomicBool,
 }
 
 // SAFETY: an address range; access to it is `Mem`'s business. The crate's half is used once, when this is dropped.
@@ -76,17 +74,14 @@ impl Mapping {
             return None;
         }
         let (ptr, len, shmem) = (shmem.as_ptr(), shmem.len(), ManuallyDrop::new(shmem));
-        let mapping = Mapping {
-            ptr,
-            len: AtomicUsize::new(len),
-            named: Some(Named { shmem, number, status: *status, closed: AtomicBool::new(false) }),
-        };
+        let mapping =
+            Mapping { ptr, len: AtomicUsize::new(len), named: Some(Named { shmem, number, status: *status }) };
         mapping.keep_out_of_dumps().is_ok().then_some(mapping)
     }
 
     /// The descriptor that the crate holds, if its number still is the object's.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        let named = self.named.as_ref().filter(|named| !named.closed.load(Ordering::SeqCst))?;
+        let named = self.named.as_ref()?;
         // SAFETY: a number that is asked what it is. Whatever it is, it is not closed here.
         let fd = unsafe { BorrowedFd::borrow_raw(named.number) };
         is_descriptor_of(fd, &named.status).then_some(fd)
@@ -133,62 +128,6 @@ impl Mapping {
             self.len.store(len as usize, Ordering::Relaxed);
         }
         done.is_ok()
-    }
-
-    /// Puts a private copy, which may only be read, in the place of each of these parts. False: of some it could not; they are as
-    /// before.
-    pub fn copy_in_place(&self, parts: &[(u64, u64)]) -> bool {
-        let page = rustix::param::page_size() as u64;
-        parts.iter().filter(|(start, _)| *start < self.len()).all(|(start, len)| {
-            let whole = start.is_multiple_of(page) && len.is_multiple_of(page) && start + len <= self.len();
-            whole && self.copy_part(*start as usize, *len as usize).is_ok()
-        })
-    }
-
-    fn copy_part(&self, start: usize, len: usize) -> rustix::io::Result<()> {
-        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-        // SAFETY: fresh memory, filled from a part of this map that nobody changes; then it takes that part's place at one instant:
-        // whoever reads there reads the same.
-        unsafe {
-            let at = self.ptr.add(start);
-            let copy = rustix::mm::mmap_anonymous(std::ptr::null_mut(), len, access, flags)?;
-            std::ptr::copy_nonoverlapping(at, copy.cast(), len);
-            let moved = rustix::mm::mprotect(copy, len, MprotectFlags::READ)
-                .and_then(|()| rustix::mm::madvise(copy, len, Advice::LinuxDontDump))
-                .and_then(|()| rustix::mm::mremap_fixed(copy, len, len, MremapFlags::MAYMOVE, at.cast()));
-            if let Err(error) = moved {
-                let _ = rustix::mm::munmap(copy, len);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes away all but these parts. Their addresses stay taken, so that nobody else's map is in between when this is dropped.
-    pub fn take_away_all_but(&self, parts: &[(u64, u64)]) {
-        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-        let mut from = 0;
-        for (start, len) in parts.iter().copied().chain([(self.len(), 0)]) {
-            let end = start.min(self.len());
-            if end > from {
-                // SAFETY: a part of our own mapping that nobody looks at any more. Where it fails, more is kept than need be.
-                let _ = unsafe {
-                    let at = self.ptr.add(from as usize).cast();
-                    rustix::mm::mmap_anonymous(at, (end - from) as usize, ProtFlags::empty(), flags)
-                };
-            }
-            from = start + len;
-        }
-        if let Some(named) = &self.named {
-            if !named.closed.swap(true, Ordering::SeqCst) {
-                // SAFETY: a number that is asked what it is, and closed if it is the crate's; the crate does not do so again.
-                let fd = unsafe { BorrowedFd::borrow_raw(named.number) };
-                if is_descriptor_of(fd, &named.status) {
-                    // SAFETY: as above.
-                    drop(unsafe { OwnedFd::from_raw_fd(named.number) });
-                }
-            }
-        }
     }
 
     /// Zeros of this process alone, which take memory where something is stored.

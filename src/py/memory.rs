@@ -5,7 +5,7 @@ use crate::os::map::Private;
 use crate::py::decode::Want;
 use crate::py::errors;
 use crate::py::made;
-use crate::segment::{Kept, Large, Over, Segment};
+use crate::segment::{Kept, Large, Segment};
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -99,8 +99,7 @@ pub fn over<'py, 'a>(
         }
         Want::View => (None, att.mem.address(value + start, len).map_err(|e| errors::of(py, segment.key(), e))?),
     };
-    let over = if want == Want::Own { Over::Map } else { Over::Memory };
-    let Some(pin) = large.keep(over) else { return Err(made::error::<PyBufferError>("the value is not pinned")) };
+    let Some(pin) = large.keep() else { return Err(made::error::<PyBufferError>("the value is not pinned")) };
     let owner = Arc::new(Owner { _map: map, _pin: pin });
     let mut objects = made::collected(std::iter::empty())?;
     for (at, len) in &parsed.buffers {

@@ -107,8 +107,6 @@ pub struct Attachment {
     pub ring_later: AtomicBool,
     /// A burial that was begun and is to go on when the writer lock is let go.
     pub unburied: ForkMutex<Option<Burial>>,
-    /// Its memory was left: what objects have addresses in is a copy, and nothing else is there any more.
-    pub left: AtomicBool,
     /// Pins of this process.
     pub pins: ForkMutex<PinTable>,
     /// Where the next look after the others begins.

@@ -59,16 +59,6 @@ impl Longer for Extent {
         publish(map.ptr(), map.len());
         Ok(true)
     }
-
-    fn keep_only(&self, parts: &[(u64, u64)]) -> bool {
-        let maps = self.maps.lock();
-        let all = || std::iter::once(&*self.first).chain(&*maps);
-        // First what may fail.
-        all().all(|map| map.copy_in_place(parts)) && {
-            all().for_each(|map| map.take_away_all_but(parts));
-            true
-        }
-    }
 }
 
 /// Makes an object longer, if it is shorter than `want`; where this process may not, at least as long as `least`. The caller holds

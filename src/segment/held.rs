@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::key::Index;
 use crate::mem::Scratch;
 use crate::segment::attachment::Plain;
-use crate::segment::pins::{Kept, Over};
+use crate::segment::pins::Kept;
 use crate::segment::{Got, Segment};
 
 /// The bytes of a span that stay as they are until this is dropped, in forked children, too.
@@ -24,7 +24,7 @@ impl Segment {
         let Some(got) = att.get(&index.into(), &mut Scratch::new(), &Plain)? else { return Ok(None) };
         let Got::Large(large) = got else { return Ok(None) };
         let (offset, len) = (large.offset(), large.len() as usize);
-        Ok(large.keep(Over::Memory).map(|kept| Held { kept, offset, len }))
+        Ok(large.keep().map(|kept| Held { kept, offset, len }))
     }
 }
 

@@ -23,7 +23,6 @@ mod held;
 pub mod holds;
 mod info;
 mod leaf;
-mod leave;
 mod limit;
 mod lock_room;
 mod lock_slot;
@@ -78,11 +77,7 @@ pub use crate::segment::survey::{Seen, Surveyed, What, survey};
 pub use crate::segment::together::LockGuard;
 pub use crate::segment::unlink::{destroy_with, exists};
 #[cfg(feature = "python")]
-pub use crate::segment::{
-    pins::{Kept, Over},
-    read::Large,
-    scan::Stuck,
-};
+pub use crate::segment::{pins::Kept, read::Large, scan::Stuck};
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};

@@ -136,7 +136,12 @@ fn open_patiently(name: &str, write: bool, patience: &dyn Patience) -> Result<ru
 
 /// Says with an error what can be done about what is at a segment's name and cannot be attached.
 fn with_remedy(error: Error, key: &Key, name: &str) -> Error {
-    let uid = object::status_of(name).map_or_else(|_| crate::os::euid(), |status| status.uid);
+    let status = object::status_of(name);
+    if status.as_ref().is_ok_and(|status| !status.regular) {
+        // `destroy` leaves that alone, and the error says what removes it.
+        return error;
+    }
+    let uid = status.map_or_else(|_| crate::os::euid(), |status| status.uid);
     let remedy = format!(
         "if nobody needs it any more, its owner (uid {uid}) or root can remove it: shmvar.destroy({key}), or `shmvar remove`"
     );
@@ -210,7 +215,8 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
     if gone != [0; 4] {
         return match object::status_of(name) {
             Ok(now) if now.same(&status) => Err(Error::corrupt(format_args!(
-                "{name} was destroyed, and somebody who had another name for it gave it this one again"
+                "{name} says that it was destroyed, and has its name: somebody who had another name for it gave it this one \
+                 again, or changed its bytes"
             ))),
             _ => Ok(None),
         };
@@ -277,7 +283,6 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Pa
 pub fn release(attachment: &Attachment) {
     if attachment.handles.fetch_sub(1, Ordering::SeqCst) == 1 {
         attachment.deregister();
-        attachment.leave_destroyed();
     }
 }
 
@@ -414,7 +419,6 @@ pub fn assemble(
         locks_unasked: AtomicU64::new(0),
         ring_later: AtomicBool::new(false),
         unburied: ForkMutex::new(None),
-        left: AtomicBool::new(false),
         pins: ForkMutex::new(Default::default()),
         looked_after: AtomicU32::new(0),
         met: ForkMutex::new(Default::default()),

@@ -30,17 +30,8 @@ pub struct PinTable {
 struct Counts {
     /// By calls under way.
     calls: u32,
-    /// By objects over the segment's memory, which live on.
+    /// By objects that live on.
     objects: u32,
-    /// By objects over private maps of it.
-    maps: u32,
-}
-
-impl Counts {
-    /// By what lives on.
-    fn lasting(&self) -> u32 {
-        self.objects + self.maps
-    }
 }
 
 impl PinTable {
@@ -52,7 +43,7 @@ impl PinTable {
     /// First granules that objects pin: what a forked child inherits.
     pub fn inherited(&self) -> Vec<u64> {
         let ours = if self.epoch == fork::epoch() { Some(&self.counts) } else { None };
-        ours.into_iter().flatten().filter(|(_, counts)| counts.lasting() > 0).map(|(granule, _)| *granule).collect()
+        ours.into_iter().flatten().filter(|(_, counts)| counts.objects > 0).map(|(granule, _)| *granule).collect()
     }
 
     /// The child's, of what the handler pinned for it under `me`: objects live on in it, calls do not.
@@ -61,7 +52,7 @@ impl PinTable {
         self.me = me;
         self.counts.retain(|_, counts| {
             counts.calls = 0;
-            counts.lasting() > 0
+            counts.objects > 0
         });
     }
 
@@ -91,36 +82,17 @@ pub struct Kept {
     att: Arc<Attachment>,
     granule: u64,
     table: u64,
-    over: Over,
-}
-
-/// What an object that lives on has of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// An address in the segment's own map.
-    Memory,
-    /// A private map of its own.
-    Map,
-}
-
-impl Over {
-    fn count(self, counts: &mut Counts) -> &mut u32 {
-        match self {
-            Over::Memory => &mut counts.objects,
-            Over::Map => &mut counts.maps,
-        }
-    }
 }
 
 impl Pin<'_> {
     /// Makes it the caller's for as long as he likes. `None`: of a private copy, which no handle has.
-    pub fn keep(self, over: Over) -> Option<Kept> {
+    pub fn keep(self) -> Option<Kept> {
         let att = self.att.share()?;
         if let Some(counts) = att.pins.lock().counts.get_mut(&self.granule) {
-            *over.count(counts) += 1;
+            counts.objects += 1;
         }
         // The call's own goes with `self`.
-        Some(Kept { att, granule: self.granule, table: self.table, over })
+        Some(Kept { att, granule: self.granule, table: self.table })
     }
 }
 
@@ -134,10 +106,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        // What is done here looks at the segment's memory, which may be left only where nobody does.
-        let inside = self.att.enter();
-        self.att.unpin(self.granule, self.table, |counts| self.over.count(counts));
-        drop(inside);
+        self.att.unpin(self.granule, self.table, |counts| &mut counts.objects);
         if self.att.handles.load(Ordering::SeqCst) == 0 {
             // The last handle was detached while the object lived.
             self.att.deregister_if_free();
@@ -258,20 +227,7 @@ impl Attachment {
         looking!(self, |look| look.entry(self, granule))
     }
 
-    /// Calls `then` with the spans that objects have addresses in, while nobody pins or unpins; not where anything else is pinned.
-    pub(super) fn only_viewed(&self, then: impl FnOnce(Vec<u64>)) {
-        let pins = self.pins.lock();
-        let ours = pins.epoch == fork::epoch() && !pins.counts.is_empty();
-        if ours && pins.counts.values().all(|counts| counts.calls == 0 && counts.maps == 0) {
-            let mut granules = Vec::new();
-            if granules.try_reserve(pins.counts.len()).is_ok() {
-                granules.extend(pins.counts.keys().copied());
-                then(granules);
-            }
-        }
-    }
-
-    fn unpin(&self, granule: u64, table: u64, which: impl FnOnce(&mut Counts) -> &mut u32) {
+    fn unpin(&self, granule: u64, table: u64, which: fn(&mut Counts) -> &mut u32) {
         {
             let mut pins = self.pins.lock();
             if pins.id != table || pins.epoch != fork::epoch() {
@@ -282,13 +238,10 @@ impl Attachment {
             let Some(counts) = pins.counts.get_mut(&granule) else { return };
             let count = which(counts);
             *count = count.saturating_sub(1);
-            if counts.calls + counts.lasting() > 0 {
+            if counts.calls + counts.objects > 0 {
                 return;
             }
             pins.counts.remove(&granule);
-            if self.left.load(Ordering::SeqCst) {
-                return;
-            }
             if let Ok((word, bit)) = self.pin_bit(me, granule) {
                 word.fetch_and(!bit, Ordering::SeqCst);
                 // CRASH: a retired span that nobody pins: whoever buries us sweeps.

@@ -9,7 +9,7 @@ use crate::os::object;
 use crate::segment::attachment::{Attachment, Inside, PATIENCE, Patience};
 use crate::segment::leaf::TableOf;
 use crate::segment::look::{Called, Look, Mapped, looking};
-use crate::segment::pins::{Kept, Over, Pin};
+use crate::segment::pins::{Kept, Pin};
 use crate::segment::scan::{LOOKS, Pass};
 use crate::segment::table::{Found, Token, place_of_record};
 use crate::slot::Kind;
@@ -108,8 +108,8 @@ impl<'a> Large<'a> {
     }
 
     /// The pin alone, for objects over the span's memory. `None`: it is not pinned.
-    pub fn keep(self, over: Over) -> Option<Kept> {
-        self.pin?.keep(over)
+    pub fn keep(self) -> Option<Kept> {
+        self.pin?.keep()
     }
 
     /// Does it have out-of-band buffers?
