@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import threading
+import time
 
 import helpers
 import pytest
@@ -216,6 +217,83 @@ def test_a_writer_without_addresses_for_what_others_added_changes_nothing(new_ke
         segment.add("n")
     assert segment["n"] == 1 and len(segment) == 50_011
 
+    segment.check()
+
+
+def test_a_put_for_which_addresses_are_lacking_keeps_nobody_from_what_could_be_done_before(new_key):
+    """F36: it would have brought zones into use that this process cannot map."""
+    key = new_key()
+    segment = shmvar.attach(key, MEBI, reserve=GIBI)
+    segment.resize(GIBI // 2)
+    segment["n"] = 0
+
+    def child():
+        held = shmvar.attach(key)
+        lock = held.lock("l")
+        lock.acquire()
+        resource.setrlimit(resource.RLIMIT_AS, (taken() + 60 * MEBI,) * 2)
+        value = bytes(10 * MEBI)
+        with pytest.raises(MemoryError):
+            for number in range(30):
+                held.put(f"large {number}", value)
+        assert held.add("n") == 1 and held.remove("n") and held.remove("large 0")
+        lock.release()
+        held.trim()
+        held["small"] = 1
+        held.check()
+
+    helpers.in_child(child)
+    assert segment["small"] == 1 and not segment.lock("l").locked()
+    segment.check()
+
+
+def test_who_lacks_addresses_for_what_others_added_lets_go_of_his_locks(new_key):
+    key = new_key()
+    segment = shmvar.attach(key, MEBI, reserve=GIBI)
+
+    def child():
+        held = shmvar.attach(key)
+        locks = [held.lock(name) for name in (1, "text", "a longer name " * 30)]
+        for lock in locks:
+            lock.acquire()
+        helpers.in_child(lambda: grows(key, 640 * MEBI), timeout=60)
+        resource.setrlimit(resource.RLIMIT_AS, (taken() + 100 * MEBI,) * 2)
+        with pytest.raises(shmvar.SegmentFullError):
+            held.put(1, 2)
+        for lock in locks:
+            lock.release()
+        assert segment.info().locks == {}
+
+    helpers.in_child(child, timeout=60)
+    assert not any(segment.lock(name).locked() for name in (1, "text", "a longer name " * 30))
+    segment.check()
+
+
+def test_a_dead_writers_lock_is_left_to_whoever_can_map_the_segment(new_key):
+    """F1: who cannot, neither repairs nor takes it for repaired."""
+    key = new_key()
+    segment = shmvar.attach(key, MEBI, reserve=GIBI)
+    segment[1] = 1
+    with helpers.Raw(segment) as raw:
+
+        def child():
+            held = shmvar.attach(key)
+            held[1] += 1
+            dead = helpers.fork(lambda: (shmvar.attach(key).put("x", 1), time.sleep(60)))
+            helpers.until(lambda: "x" in held)
+            helpers.in_child(lambda: grows(key, 640 * MEBI), timeout=60)
+            (number,) = [number for number, pid in raw.participants().items() if pid == dead]
+            resource.setrlimit(resource.RLIMIT_AS, (taken() + 100 * MEBI,) * 2)
+            helpers.kill(dead)
+            raw.pack("<I", raw.LOCK, number + 1)
+            with pytest.raises(shmvar.SegmentFullError, match="ulimit -v"):
+                held.put(1, 3)
+            assert raw.unpack("<I", raw.LOCK)[0] & 0x7FFFFFFF == number + 1
+
+        helpers.in_child(child, timeout=60)
+        with helpers.promptly():
+            segment[1] = 4
+    assert segment[1] == 4
     segment.check()
 
 

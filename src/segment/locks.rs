@@ -340,7 +340,7 @@ impl Attachment {
                 return Ok(true);
             }
         }
-        let mut writer = self.write(patience)?;
+        let mut writer = self.write_unmapped(patience)?;
         // The slot names the process: let go by another thread meanwhile (a handle was detached), it may be a third one's.
         let mut held = self.held.lock();
         if held.depth(name, who) == 0 {

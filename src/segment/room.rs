@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::layout::{Entry, GRANULE, PAGE, SpanState, ZONE_META, at};
 use crate::os::{fork, object};
 use crate::segment::attachment::{Attachment, Chore, Patience};
+use crate::segment::extent::end_of_zones;
 use rustix::io::Errno;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
@@ -206,6 +207,8 @@ impl Attachment {
                 return Ok(());
             }
             self.lengthen_for(end)?;
+            // Before they are in use: who cannot map them shall not bring them to those who can map what there was.
+            self.mem.map_up_to(end_of_zones(geometry, end))?;
             self.obtain_pages(geometry.zone_at(zones), (end - zones) * ZONE_META)?;
             let (first, last) = (zones / 64 * 1_024, (end - 1) / 64 * 1_024);
             let page = |offset: u64| (at::SUMMARY + offset) / PAGE * PAGE;

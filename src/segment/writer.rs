@@ -24,6 +24,8 @@ pub struct Writer<'a> {
     pub att: &'a Attachment,
     /// Our participant number.
     pub me: u32,
+    /// All zones in use are mapped: a change finds everything. Else each change is looked at before.
+    mapped: bool,
     _inside: Inside<'a>,
 }
 
@@ -32,6 +34,22 @@ impl Attachment {
     #[inline(always)]
     pub fn write(&self, patience: &dyn Patience) -> Result<Writer<'_>> {
         Writer::acquire(self, patience)
+    }
+
+    /// The same for who gives something back, and shall not be kept from it by a lack of addresses.
+    pub fn write_unmapped(&self, patience: &dyn Patience) -> Result<Writer<'_>> {
+        match self.write(patience) {
+            Err(Error::Full { .. }) => {}
+            other => return other,
+        }
+        let inside = self.enter();
+        let me = self.member(patience)?;
+        let mut waiter = Waiter::new(self, me, patience, None, inside.epoch);
+        match lock::acquire(&self.state().lock, me, &mut waiter) {
+            Ok(()) => Writer::ready_unmapped(self, me, inside),
+            Err(Stop::Forked) => Err(Error::Interrupted),
+            Err(Stop::Error(error)) => Err(error),
+        }
     }
 
     /// The writer lock if it is free.
@@ -73,7 +91,10 @@ impl<'a> Writer<'a> {
     /// For the heir of a dead participant's number, under the registry lock: `inherited`, the lock is his already.
     pub fn heir(att: &'a Attachment, number: u32, inherited: bool, registry: &Registry) -> Result<Self> {
         let inside = att.enter();
-        if !inherited {
+        if inherited {
+            // Before anything is done under it: what cannot be mapped is left as the dead one left it.
+            att.map_zones()?;
+        } else {
             let mut waiter = Waiter::new(att, number, &Plain, Some(registry), inside.epoch);
             match lock::acquire(&att.state().lock, number, &mut waiter) {
                 Err(Stop::Error(error)) => return Err(error),
@@ -91,7 +112,7 @@ impl<'a> Writer<'a> {
     /// The lock word is ours: make sure that nothing is half done.
     #[inline(always)]
     pub(super) fn ready(att: &'a Attachment, me: u32, inside: Inside<'a>) -> Result<Self> {
-        let mut writer = Writer { att, me, _inside: inside };
+        let mut writer = Writer { att, me, mapped: true, _inside: inside };
         crash_point!("lock-taken");
         // CRASH: the lock is a dead owner's, with or without a change to repair.
         // SYNC: with the readers' acquire fences: who sees a byte that we write from here on sees what came before it.
@@ -107,6 +128,30 @@ impl<'a> Writer<'a> {
             writer.do_chores()?;
         }
         Ok(writer)
+    }
+
+    /// The same where not all can be mapped: nothing may be half done then.
+    #[cold]
+    fn ready_unmapped(att: &'a Attachment, me: u32, inside: Inside<'a>) -> Result<Self> {
+        let writer = Writer { att, me, mapped: false, _inside: inside };
+        // SYNC: as in `ready`.
+        fence(Ordering::Release);
+        let nothing =
+            att.mem.intent().valid.load(Ordering::Relaxed) == 0 && att.state().batch.load(Ordering::Relaxed) == 0;
+        let again =
+            || Error::Busy(format!("{}: a change that was interrupted is put right first: try again", att.name));
+        if nothing { Ok(writer) } else { Err(att.map_zones().err().unwrap_or_else(again)) }
+    }
+
+    /// Maps what a change touches, before it is begun.
+    #[cold]
+    fn map_for(&self, change: &Change) -> Result<()> {
+        let geometry = &self.att.identity.geometry;
+        let blocks = change.blocks[..change.block_count].iter().map(|edit| geometry.granule_at(edit.granule) + GRANULE);
+        let slot = change.slot.iter().map(|(offset, _)| offset + SLOT);
+        let leaf = change.leaf.iter().map(|(offset, _)| offset + SLOT);
+        let words = change.words.iter().map(|words| words.at + words.count * 8);
+        blocks.chain(slot).chain(leaf).chain(words).try_for_each(|end| self.att.mem.map_up_to(end))
     }
 
     /// The arena.
@@ -128,6 +173,9 @@ impl<'a> Writer<'a> {
         let sound = |edit| self.arena().edit_is_sound(edit, zones);
         if !change.is_describable() || !change.spans.iter().all(sound) {
             return Err(Error::corrupt(format_args!("the span map: {:?}", change.spans)));
+        }
+        if !self.mapped {
+            self.map_for(change)?;
         }
         let area = self.att.mem.intent();
         change.describe(area);

@@ -100,6 +100,8 @@ impl Waiting for Waiter<'_> {
                 &fresh
             }
         };
+        // Before it is ours: what cannot be mapped cannot be repaired, and is left to others.
+        self.att.map_zones()?;
         // Asked again: until we held the registry lock the number may have been buried and claimed by a living process.
         if alive(owner)? || !lock::take_from(&self.att.state().lock, owner, self.me) {
             return Ok(false);
