@@ -59,6 +59,9 @@ impl<'a> Unverified<'a> {
         // Any object may sit at our name: a short one, or one that is not ours.
         if self.0.len() < IDENTITY_LEN || self.bytes(0) != MAGIC {
             let start = &self.0[..self.0.len().min(8)];
+            if start == MAGIC {
+                return Err(Error::corrupt(format_args!("{name} was cut to {} bytes", status.size)));
+            }
             if self.is_ours_but_for_the_magic() {
                 return Err(Error::corrupt(format_args!(
                     "{name}, identity: it begins with {start:02x?}, expected {MAGIC:02x?}"

@@ -159,6 +159,21 @@ def private_mib():
         return sum(int(line.split()[1]) for line in lines if line.startswith(("Private", "Anonymous"))) / 1024
 
 
+@pytest.mark.parametrize("count", [4096, 8192, 32_766, 40_000])
+@pytest.mark.parametrize("part", [np.s_[::2], np.s_[::-1], np.s_[1:-1:3]])
+def test_the_mask_of_a_view_is_read_only_however_short_it_is(big, count, part):
+    """Data that lies in the segment, a mask that lies in the pickle, and steps in both."""
+    big[1] = value = np.ma.masked_array(np.arange(float(count)), np.arange(count) % 3 == 0)[part]
+    for reader in (big, shmvar.attach(big.key, readonly=True), shmvar.attach(big.key, trust=False)):
+        view = reader.view(1)
+        assert_alike(view, value)
+        with pytest.raises(ValueError, match="read-only"):
+            view._mask[1] = True
+        if reader.trusted:
+            assert_sealed(view)
+        assert_alike(reader[1], value)
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_f48_an_array_of_any_kind_is_viewed_in_the_segment_and_equal(big, name):
     value = KINDS[name]

@@ -179,3 +179,29 @@ def test_c12_reads_on_a_full_file_system_during_trim_are_no_crash(key):
     segment.check()
     """
     helpers.run(TINY + helpers.textwrap.dedent(code), key, prefix=["unshare", "-m"])
+
+
+@helpers.needs_mounts
+@pytest.mark.parametrize("size", [20, 64, 256])
+@pytest.mark.parametrize("values", [0, 3, 30])
+def test_f38_the_largest_put_of_a_segment_as_large_as_the_file_system_is_what_fits(key, size, values):
+    """A value may reach over several zones, of which only the first is in use."""
+    code = """
+    import subprocess
+    mebi, values = int(sys.argv[2]), int(sys.argv[3])
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mebi}m", "none", "/dev/shm"], check=True)
+    segment = shmvar.attach(key)
+    for number in range(values):
+        segment[number] = bytes(300_000)
+    most = segment.info().largest_put
+    assert most > (mebi << 20) - (1 << 20) - values * 320_000
+    segment["x"] = bytes(most)
+    del segment["x"]
+    try:
+        segment["x"] = bytes(most + 4096)
+        raise SystemExit("more than that fits")
+    except shmvar.SegmentFullError:
+        pass
+    segment.check()
+    """
+    helpers.run(code, key, size, values, prefix=("unshare", "-m"))

@@ -346,9 +346,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         """Let go of this handle; again is a no-op. Variables stay.
 
         With the last handle that a process has on a segment its map and its descriptors are given back (of one that was
-        destroyed, the memory with them), once calls that other threads are in have ended. Views keep the map until they
-        are dropped; of a segment that was destroyed before, they keep a copy of what they show and nothing else, where
-        that is less than half of it. Arrays of 256 KiB and more that `get` returned keep the segment's memory.
+        destroyed, the memory with them), once calls that other threads are in have ended. Views, and arrays that `get`
+        returned without a copy, keep the map until they are dropped.
         """
 
     def destroy(self) -> None:
@@ -677,10 +676,11 @@ def attach(
     Args:
         key: a 64-bit signed number, or a str of 1 to 128 bytes of UTF-8.
         size: bytes of values it may hold (a limit, not a reservation: memory is taken as it is used). None: 1 GiB, or
-            what the memory file system holds where that is less. A larger size raises the limit of an existing segment.
-        reserve: bytes up to which the size of a segment that this call creates can ever be raised. It costs addresses,
-            not memory: some 3 % of it for a start. None: 8 times the size and at least 32 GiB; twice the size where
-            this process may take few addresses (`ulimit -v`).
+            what the memory file system holds where that is less (an eighth of `ulimit -v` or a quarter of `ulimit -f`,
+            too). A larger size raises the limit of an existing segment.
+        reserve: bytes up to which, at least, the size of a segment that this call creates can be raised; at most
+            8796084633600. It costs addresses, not memory: some 3 % of it for a start. None: 8 times the size and at
+            least 32 GiB; twice the size where this process may take few addresses (`ulimit -v`).
         perm: mode of a segment that this call creates, exactly: the umask does not apply. 0o600 is for this user alone.
         create: None opens or creates, True must create, False must exist.
         readonly: read only; every change raises `ReadOnlyError`.

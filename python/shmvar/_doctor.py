@@ -6,6 +6,7 @@ import pwd
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from shlex import quote
 from typing import Any
 
 import shmvar
@@ -122,15 +123,18 @@ def of_check(about: str, seen: Facts, found: Facts) -> Iterator[Finding]:
     match found["result"]:
         case "damaged":
             remedy = (
-                "save what can still be read (shmvar show, get, dump), then shmvar remove KEY; a damaged segment is "
-                "not repaired: nobody could say what it held"
+                "save what can still be read (shmvar show, get, dump), then, in Python, "
+                f"shmvar.destroy({seen['key']!r}); a damaged segment is not repaired: nobody could say what it held"
             )
             yield finding(level, about, found["why"], remedy)
         case "busy":
             remedy = found.pop("remedy", "let that process go on (kill -CONT PID), or end it")
             yield finding(level, about, found["why"], remedy)
         case "killed":
-            remedy = "shmvar remove KEY, if the object was cut short; make room, if the memory file system is full"
+            remedy = (
+                f"in Python, shmvar.destroy({seen['key']!r}), if the object was cut short; make room, if the memory "
+                "file system is full"
+            )
             yield finding(level, about, found["why"], remedy)
         case "not checked" if ours:
             yield finding("warning", about, f"not checked: {found['why']}", "run it as a user who may read the segment")
@@ -198,9 +202,11 @@ def of_object(seen: Facts, repair: bool) -> Iterator[Finding]:
     level = "problem" if ours else "warning"
     match seen["kind"]:
         case "damaged":
-            yield finding(level, path, seen["why"], f"nothing can be read from it: shmvar remove KEY, or rm '{path}'")
+            yield finding(level, path, seen["why"], f"nothing can be read from it: rm {quote(path)}")
         case "foreign":
-            remedy = f"use the version of shmvar that made it; if it is nobody's, rm '{path}'"
+            remedy = f"use the version of shmvar that made it; if it is nobody's, rm {quote(path)}"
+            if "if it is nobody's" in seen["why"]:  # no file: what removes it stands there
+                remedy = ""
             yield finding(level, path, f"{seen['why']}; nobody can attach a segment of its key", remedy)
         case "locks" | "temporary":
             if seen["kind"] == "locks" and seen["named_by"] is not None:
@@ -218,7 +224,7 @@ def of_object(seen: Facts, repair: bool) -> Iterator[Finding]:
             elif code is None:
                 yield finding("problem", path, what, "shmvar doctor, without --no-fix")
             elif code in UNSURE:
-                yield finding("warning", path, f"{what}, perhaps: {why}", f"if no process uses it, rm '{path}'")
+                yield finding("warning", path, f"{what}, perhaps: {why}", f"if no process uses it, rm {quote(path)}")
 
 
 def mine(uid: int) -> bool:

@@ -91,20 +91,24 @@ impl<'a> Arena<'a> {
 
     /// So many zones must be in use before a span of this length can be taken. `None`: the reserve is used up.
     pub fn zones_for(&self, len: u64) -> Option<u64> {
-        let zones = self.zones();
+        let end = self.zones() + len.saturating_sub(self.free_behind(len)).div_ceil(ZONE).max(1);
+        (end <= self.geo.zones_max).then_some(end)
+    }
+
+    /// Granules that are free at the end of the zones in use: all, or at least so many.
+    pub fn free_behind(&self, enough: u64) -> u64 {
         let mut behind = 0;
-        'count: for zone in (0..zones).rev() {
+        for zone in (0..self.zones()).rev() {
             let Ok(meta) = self.zone(zone) else { break };
             for word in meta.free.iter().rev() {
                 let ones = word.load(Ordering::Relaxed).leading_ones();
                 behind += u64::from(ones);
-                if ones < 64 || behind >= len {
-                    break 'count;
+                if ones < 64 || behind >= enough {
+                    return behind;
                 }
             }
         }
-        let end = zones + len.saturating_sub(behind).div_ceil(ZONE).max(1);
-        (end <= self.geo.zones_max).then_some(end)
+        behind
     }
 
     /// Every span of the zones in use, from the left: head and entry. Ends early, with an error, where the map is damaged.

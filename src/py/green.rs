@@ -19,10 +19,15 @@ struct Threads {
     builtin: Option<Py<PyAny>>,
 }
 
-fn threads(py: Python<'_>) -> PyResult<&'static Threads> {
+/// `None`: the program has not imported it, so nobody has patched it.
+fn threads(py: Python<'_>) -> PyResult<Option<&'static Threads>> {
     static THREADS: PyOnceLock<Threads> = PyOnceLock::new();
-    THREADS.get_or_try_init(py, || {
-        let names = py.import("threading")?.dict();
+    if let Some(threads) = THREADS.get(py) {
+        return Ok(Some(threads));
+    }
+    let Some(module) = loaded(py, "threading")? else { return Ok(None) };
+    let threads = THREADS.get_or_try_init(py, || -> PyResult<Threads> {
+        let names = module.getattr("__dict__")?.cast_into::<PyDict>()?;
         let found = names.get_item("get_ident")?;
         let is_builtin = |found: &Bound<'_, PyAny>| {
             found.is_instance_of::<PyCFunction>()
@@ -30,7 +35,8 @@ fn threads(py: Python<'_>) -> PyResult<&'static Threads> {
         };
         let builtin = found.filter(is_builtin).map(Bound::unbind);
         Ok(Threads { names: names.unbind(), builtin })
-    })
+    })?;
+    Ok(Some(threads))
 }
 
 /// Who has taken a lock was seen to be a greenlet, or a thread among greenlets: those who let go are asked, too.
@@ -39,7 +45,7 @@ static AMONG_GREENLETS: AtomicBool = AtomicBool::new(false);
 /// Who the caller is that wants a lock: a program may patch `threading` at any time.
 #[inline]
 pub fn who(py: Python<'_>, segment: &Segment) -> PyResult<Who> {
-    let threads = threads(py)?;
+    let Some(threads) = threads(py)? else { return Ok(segment.thread()) };
     let get_ident = threads.names.bind(py).get_item(pyo3::intern!(py, "get_ident"))?;
     match (get_ident, &threads.builtin) {
         (Some(get_ident), Some(builtin)) if get_ident.is(builtin) => Ok(segment.thread()),

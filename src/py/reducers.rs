@@ -215,7 +215,11 @@ fn named<'py>(array: &Bound<'py, PyAny>, method: &str, arguments: (i32,), order:
 /// The constructor of masked arrays called on data and mask, which are arrays themselves. It copies neither.
 fn masked<'py>(array: &Bound<'py, PyAny>, class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
     let py = array.py();
-    let (data, mask) = (array.getattr("data")?, array.getattr("_mask")?);
+    let (data, mut mask) = (array.getattr("data")?, array.getattr("_mask")?);
+    // numpy gives the memory of one that is contiguous, and it can be seen to be read-only; others it rebuilds.
+    if !mask.getattr("flags")?.getattr("forc")?.is_truthy()? {
+        mask = mask.call_method1("copy", ("C",))?;
+    }
     let (fill, hard) = (array.getattr("_fill_value")?, array.getattr("hardmask")?);
     // data, mask, dtype, copy, subok, ndmin, fill_value, keep_mask, hard_mask
     let arguments = (data, mask, py.None(), false, true, 0, fill, false, hard);

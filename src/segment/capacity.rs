@@ -46,9 +46,12 @@ impl Attachment {
                 break;
             }
         }
-        // A span in the zones in use, or in the next one, whose metadata takes memory, too.
+        // A span in the zones in use, or one that reaches into new ones, whose metadata takes memory, too.
         let inside = pages.min(writer.arena().longest_run()?);
-        let outside = pages.saturating_sub(ZONE_META / GRANULE).min(ZONE);
+        let (zones, behind) = (writer.arena().zones(), writer.arena().free_behind(u64::MAX));
+        let new = 1..=pages.div_ceil(ZONE).min(self.identity.geometry.zones_max.saturating_sub(zones));
+        let reaching = |new: u64| pages.saturating_sub(new * (ZONE_META / GRANULE)).min(behind + new * ZONE);
+        let outside = new.map(reaching).max().unwrap_or(0);
         let span = (inside.max(outside) * GRANULE).saturating_sub(head());
         if span >= buffers::LARGE_BYTES as u64 {
             most = most.max(span);
