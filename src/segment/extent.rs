@@ -10,6 +10,7 @@ use crate::os::object::{self, Status};
 use crate::os::{Limited, limit_of};
 use crate::segment::attachment::Attachment;
 use crate::segment::descriptor::Descriptor;
+use crate::spare;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ impl Longer for Extent {
         if maps.last().map_or(self.first.len(), Mapping::len) >= least {
             return Ok(true);
         }
+        spare::reserve(&mut maps, 1, "a list of maps")?;
         let mapped = self.file.with(&self.name, &self.status, self.first.descriptor(), self.write, |fd, found| {
             let length = found.size.min(self.geometry.length);
             if length < least {
