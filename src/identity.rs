@@ -184,7 +184,9 @@ mod tests {
                 assert!(matches!(result, Err(Error::Corrupt(_) | Error::Incompatible(_))), "byte {at}");
             }
         }
-        assert!(matches!(Unverified::new(&bytes[..200]).finalize("x", &status), Err(Error::Incompatible(_))));
+        // It begins as a segment does, so it was one.
+        assert!(matches!(Unverified::new(&bytes[..200]).finalize("x", &status), Err(Error::Corrupt(_))));
+        assert!(matches!(Unverified::new(&bytes[..7]).finalize("x", &status), Err(Error::Incompatible(_))));
         let short = Status { size: 4096, ..status };
         assert!(matches!(Unverified::new(&bytes).finalize("x", &short), Err(Error::Corrupt(_))));
     }

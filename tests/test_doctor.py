@@ -158,7 +158,7 @@ def test_a_damaged_identity_is_a_problem(key):
         raw.write(240, sound)
     (seen,) = found["objects"]
     assert status == 1 and seen["kind"] == "damaged" and "check does not match" in seen["why"]
-    assert "rm '" in of(found, "problem")[0]["remedy"]
+    assert f"rm {helpers.SHM}/{seen['name']}" in of(found, "problem")[0]["remedy"]
 
 
 def test_f32_whoever_looks_at_a_segment_that_is_cut_short_under_him_is_not_killed(seg):
