@@ -9,6 +9,7 @@ use crate::segment::leaf::Leaf;
 use crate::segment::look::Mapped;
 use crate::segment::room::{Room, Taken, Turns};
 use crate::segment::table::record_at;
+use crate::segment::walk::GivingWay;
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -88,8 +89,11 @@ impl Attachment {
 
     /// Takes the table apart whose variables were all removed, if there is one.
     pub fn dismantle(&self, patience: &dyn Patience) -> Result<()> {
+        let mut way = GivingWay::new();
         while self.state().doomed.load(Ordering::Relaxed) != 0 {
-            self.write(patience)?.dismantle_some()?;
+            let mut writer = self.write(patience)?;
+            writer.dismantle_some()?;
+            way.let_go(writer, patience);
             patience.interrupted()?;
         }
         Ok(())

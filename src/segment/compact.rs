@@ -8,6 +8,7 @@ use crate::layout::{CLASSES, Slot, SpanState, ZONE, blocks_of};
 use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::leaf::{Leaf, TableOf};
 use crate::segment::table::record_at;
+use crate::segment::walk::GivingWay;
 use crate::segment::writer::Writer;
 use crate::slot::{Content, Kind};
 use crate::spare;
@@ -74,6 +75,7 @@ impl Attachment {
 
     /// Moves what lies in the slabs of a plan into others below, and frees those that are empty.
     fn empty_slabs(&self, plan: &Plan, patience: &dyn Patience) -> Result<()> {
+        let mut way = GivingWay::new();
         for of in [TableOf::Variables, TableOf::Names] {
             let (mut hash, mut slot, mut seen) = (Some(0), 1, None);
             while let Some(from) = hash {
@@ -84,7 +86,7 @@ impl Attachment {
                     slot = 1;
                 }
                 slot = writer.move_some(&leaf, slot, plan)?;
-                drop(writer);
+                way.let_go(writer, patience);
                 if slot > leaf.slots {
                     (hash, slot) = (leaf.end(from), 1);
                 }
@@ -97,6 +99,7 @@ impl Attachment {
     /// The lowest slabs of each class that hold all its records stay; those behind them are emptied.
     fn plan_to_compact(&self, patience: &dyn Patience) -> Result<Plan> {
         let mut slabs: [Vec<(u64, u64)>; CLASSES.len()] = [const { Vec::new() }; CLASSES.len()];
+        let mut way = GivingWay::new();
         for (granule, class) in self.slabs(patience)? {
             let writer = self.write(patience)?;
             let entry = writer.arena().entry(granule)?;
@@ -104,6 +107,7 @@ impl Attachment {
                 let used = writer.arena().used_blocks(granule)?;
                 spare::push(&mut slabs[class], (granule, used), SLABS)?;
             }
+            way.let_go(writer, patience);
         }
         let mut plan = Plan { from: [u64::MAX; CLASSES.len()], any: false };
         for (class, slabs) in slabs.iter().enumerate() {

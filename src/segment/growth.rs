@@ -10,6 +10,7 @@ use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::leaf::{Leaf, TableOf, is_full, least_size_for, size_for};
 use crate::segment::look::Mapped;
 use crate::segment::room::{Room, Taken, Turns};
+use crate::segment::walk::GivingWay;
 use crate::segment::writer::Writer;
 use crate::slot::Content;
 use std::ops::RangeInclusive;
@@ -199,7 +200,7 @@ impl Attachment {
 
     /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
     pub fn shrink_table(&self, of: TableOf, patience: &dyn Patience) -> Result<()> {
-        let (mut hash, mut deepest) = (Some(0), 0);
+        let (mut hash, mut deepest, mut way) = (Some(0), 0, GivingWay::new());
         while let Some(from) = hash {
             let writer = self.write(patience)?;
             let leaf = self.leaf_of(from, of)?;
@@ -208,7 +209,7 @@ impl Attachment {
             }
             let size = size_for(self.counts_of(&leaf)?.entries);
             let other = writer.to_join(&leaf, from, of)?;
-            drop(writer);
+            way.let_go(writer, patience);
             match other {
                 Some(other) if self.join(&leaf, &other, of, patience)? => {}
                 _ => {

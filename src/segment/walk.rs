@@ -12,6 +12,25 @@ const A_FEW: u32 = 256;
 /// between any two steps.)
 pub(super) const SLICE: Duration = Duration::from_millis(if cfg!(feature = "crash-points") { 0 } else { 4 });
 
+/// Of work that takes the lock again and again, each time shortly: whoever sleeps on it would never be soon enough. So they are let
+/// have it once in a slice.
+pub(super) struct GivingWay(Instant);
+
+impl GivingWay {
+    /// The work begins.
+    pub fn new() -> Self {
+        GivingWay(Instant::now())
+    }
+
+    /// Lets the lock go, and others have it where it is time to.
+    pub fn let_go(&mut self, writer: Writer<'_>, patience: &dyn Patience) {
+        if self.0.elapsed() >= SLICE {
+            writer.att.let_others_write(writer, patience);
+            self.0 = Instant::now();
+        }
+    }
+}
+
 impl Attachment {
     /// Does something with every span. Those that are taken meanwhile may be passed over; what stands throughout is not.
     pub fn walk(
