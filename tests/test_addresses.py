@@ -308,6 +308,7 @@ def test_where_files_may_not_be_long(new_key, room):
             segment = shmvar.attach(key, reserve=room // 8)
         except shmvar.SegmentFullError as error:
             assert error.needed > error.free == room and "ulimit -f" in str(error)
+            assert "no segment begins with less than" in str(error)
             assert room <= 16 * MEBI and not shmvar.exists(key)
             return
         with pytest.raises(shmvar.SegmentFullError):
@@ -393,7 +394,8 @@ def test_where_little_may_be_locked_the_error_says_so(new_key):
         try:
             attach()
         except shmvar.SegmentFullError as error:
-            assert "ulimit -l" in str(error) and error.size == limit, error
+            text = str(error)
+            assert "ulimit -l" in text and "  " not in text and error.size == limit, text
         else:
             raise SystemExit("attached")
     """

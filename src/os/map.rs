@@ -211,7 +211,8 @@ fn no_room(error: Errno, len: u64) -> Error {
     if error == Errno::AGAIN {
         let limit = super::limit_of(super::Limited::Locked).unwrap_or(u64::MAX);
         let remedy = format!(
-            "all memory of this process is locked (mlockall), and it may lock {limit} bytes: raise `ulimit -l`, attach before              mlockall, lock with MCL_ONFAULT, or create the segment with a smaller reserve"
+            "all memory of this process is locked (mlockall), and it may lock {limit} bytes: raise `ulimit -l`, attach before \
+             mlockall, or create the segment with a smaller reserve: attach(key, size, reserve=size)"
         );
         return Error::Full { needed: len, free: 0, size: limit, remedy };
     }

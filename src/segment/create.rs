@@ -69,14 +69,18 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let fitting: Vec<_> = geometries.iter().filter(fits).copied().collect();
     if fitting.is_empty() {
         let needed = geometries.iter().map(|geometry| first_length(geometry, limit)).min().unwrap_or(least);
+        let smallest = Geometry::new(ZONE).map_or(0, |geometry| first_length(&geometry, 1));
+        let remedy = match needed > smallest && options.reserve.is_none_or(|reserve| reserve > limit) {
+            true => "raise them, or ask for less: attach(key, size, reserve=size)".into(),
+            false => format!("raise them (no segment begins with less than {smallest})"),
+        };
         return Err(Error::Full {
             needed,
             free: most,
             size: most,
             remedy: format!(
                 "a segment of {limit} bytes begins with {needed} bytes of addresses and as long a file (hardly any of it \
-                 memory), and the limits of this process (half of ulimit -v; ulimit -f) leave {most}: raise them, or ask for \
-                 less: attach(key, size, reserve=size)"
+                 memory), and the limits of this process (half of ulimit -v; ulimit -f) leave {most}: {remedy}"
             ),
         });
     }
