@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import helpers
 import numpy as np
 import pytest
 from helpers_arrays import MIB, array
@@ -45,6 +46,87 @@ def test_c11_a_forked_child_keeps_its_views_when_the_parent_drops_its_own(key, h
     segment.trim()
     assert segment.info().held == 0 and segment.info().attached == 1
     segment.check()
+
+
+INHERIT = """
+from contextlib import contextmanager
+
+segment = shmvar.attach(key, 4 << 20)
+expected = np.arange(60_000, dtype="u4")
+segment[1], segment[2], segment[3] = expected, expected, 0
+view, copy, dropped = segment.view(1), segment[1], segment.view(2)
+
+holder = None
+
+@contextmanager
+def no_memory():
+    subprocess.run(["mount", "-o", "remount,size=%d" % (used_of_shm() & ~4095), "/dev/shm"], check=True)
+    yield
+    subprocess.run(["mount", "-o", "remount,size=16m", "/dev/shm"], check=True)
+
+def used_of_shm():
+    seen = os.statvfs("/dev/shm")
+    return (seen.f_blocks - seen.f_bfree) * seen.f_frsize
+
+@contextmanager
+def registry_lock_held():
+    # As by a process that has it and stands still: longer than a fork waits.
+    global holder
+    holder = os.open("/dev/shm/" + segment.info().name, os.O_RDWR)
+    fcntl.fcntl(holder, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, (1 << 62) - 1, 1, 0))
+    yield
+    os.close(holder)
+
+def look(what):
+    if not (np.array_equal(view, expected) and np.array_equal(copy, expected)):
+        print(what, "changed in the child's hands", flush=True)
+        os._exit(3)
+
+(go, gone), (ready, is_ready) = os.pipe(), os.pipe()
+with eval(sys.argv[2])():
+    child = os.fork()
+    if child == 0:
+        os.close(gone)
+        if holder:
+            os.close(holder)
+        os.read(go, 1)
+        look("inherited views, before any call,")
+        del dropped
+        segment[3] += 1                      # becomes a participant of its own
+        os.write(is_ready, b"x")
+        while os.read(go, 1):                # until its parent has ended
+            pass
+        with shmvar.attach(key, create=False) as other:
+            for n in range(20):
+                other[1] = np.full(60_000, n, "u4")
+            other.trim()
+            look("inherited views, after the parent's end,")
+            del view, copy
+            until = time.monotonic() + 30
+            while other.info().held:         # the system may still be at its parent's end
+                assert time.monotonic() < until, other.info()
+                other.trim()
+            other.check()
+        print("whole", flush=True)
+        os._exit(0)
+del view, copy, dropped
+for n in range(20):
+    segment[1] = segment[2] = np.full(60_000, n, "u4")
+segment.trim()
+os.write(gone, b"x")
+assert os.read(ready, 1) == b"x"
+os._exit(0)
+"""
+
+
+@helpers.needs_mounts
+@pytest.mark.parametrize("hindrance", ["no_memory", "registry_lock_held"])
+def test_c11_a_child_that_cannot_be_given_a_number_keeps_its_views(key, hindrance):
+    """Neither a full memory file system nor a process that stands still costs a child its inherited views."""
+    mount = 'subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", "/dev/shm"], check=True)\n'
+    code = "import fcntl, struct, subprocess, numpy as np\n" + mount + INHERIT
+    done = helpers.run(code, key, hindrance, prefix=["unshare", "-m"])
+    assert done.stdout.split() == ["whole"], done
 
 
 def test_c11_threads_that_pin_while_another_forks(big):

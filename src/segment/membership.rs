@@ -37,8 +37,8 @@ impl Attachment {
         *self.child.lock() = prepared;
     }
 
-    /// A participant number for a child about to be forked, with these spans pinned. `None`: none was to be had in time;
-    /// then the child's objects are not protected.
+    /// A participant number for a child about to be forked, with these spans pinned. `None`: none was to be had in time, or
+    /// there is no memory for the marks.
     fn claim_for_child(&self, anchor: &OwnedFd, granules: &[u64]) -> Result<Option<u32>> {
         let began = Instant::now();
         let registry = loop {
@@ -166,6 +166,8 @@ impl Attachment {
             }
         }
         self.member.store(u64::from(fork::epoch()) << 32 | u64::from(number + 1), Ordering::SeqCst);
+        // Where there is no memory for the marks, the process that we were forked from keeps them; the next pin tries again.
+        let _ = self.adopt_inherited(number, &mut self.pins.lock())?;
         if !dead {
             self.look_after(number);
         }

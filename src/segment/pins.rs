@@ -46,6 +46,20 @@ impl PinTable {
         ours.into_iter().flatten().filter(|(_, counts)| counts.objects > 0).map(|(granule, _)| *granule).collect()
     }
 
+    /// After a fork whose child could not be given a number: what the child inherits stays pinned by this process, for as
+    /// long as the process lives.
+    pub fn keep_for_child(&mut self) {
+        for counts in self.counts.values_mut().filter(|counts| counts.objects > 0) {
+            counts.objects = counts.objects.saturating_add(1);
+        }
+    }
+
+    /// First granules that objects pin which came with a fork, and that this process has not pinned itself yet.
+    fn not_yet_ours(&self) -> Vec<u64> {
+        let theirs = if self.epoch == fork::epoch() { None } else { Some(&self.counts) };
+        theirs.into_iter().flatten().filter(|(_, counts)| counts.objects > 0).map(|(granule, _)| *granule).collect()
+    }
+
     /// The child's, of what the handler pinned for it under `me`: objects live on in it, calls do not.
     pub fn adopt(&mut self, me: u32) {
         self.epoch = fork::epoch();
@@ -134,7 +148,7 @@ impl Attachment {
         let table;
         {
             let mut pins = self.pins.lock();
-            if !self.make_pin_unit(me, granule)? {
+            if !self.adopt_inherited(me, &mut pins)? || !self.make_pin_unit(me, granule)? {
                 return Ok(None);
             }
             let (word, bit) = self.pin_bit(me, granule)?;
@@ -223,6 +237,22 @@ impl Attachment {
         Ok(true)
     }
 
+    /// Pins, in a forked child that could not be given a number before the fork, what its inherited objects look into: the
+    /// process that it was forked from keeps these spans pinned until then. False: there is no memory for the marks.
+    pub fn adopt_inherited(&self, me: u32, pins: &mut PinTable) -> Result<bool> {
+        let inherited = pins.not_yet_ours();
+        if inherited.is_empty() {
+            return Ok(true);
+        }
+        let pinned = self.pin_for_child(me, &inherited)?;
+        if pinned {
+            pins.adopt(me);
+        } else {
+            self.unpin_for_child(me, &inherited);
+        }
+        Ok(pinned)
+    }
+
     fn entry_of(&self, granule: u64) -> Result<Entry> {
         looking!(self, |look| look.entry(self, granule))
     }
@@ -230,18 +260,22 @@ impl Attachment {
     fn unpin(&self, granule: u64, table: u64, which: fn(&mut Counts) -> &mut u32) {
         {
             let mut pins = self.pins.lock();
-            if pins.id != table || pins.epoch != fork::epoch() {
-                // A parent's: whoever forked without our handlers does not hold it.
+            if pins.id != table {
+                // Another process's: whoever forked without our handlers does not hold it.
                 return;
             }
-            let me = pins.me;
+            let (me, ours) = (pins.me, pins.epoch == fork::epoch());
             let Some(counts) = pins.counts.get_mut(&granule) else { return };
             let count = which(counts);
             *count = count.saturating_sub(1);
-            if counts.calls + counts.objects > 0 {
+            if counts.calls > 0 || counts.objects > 0 {
                 return;
             }
             pins.counts.remove(&granule);
+            if !ours {
+                // The mark is of the process that this one was forked from.
+                return;
+            }
             if let Ok((word, bit)) = self.pin_bit(me, granule) {
                 word.fetch_and(!bit, Ordering::SeqCst);
                 // CRASH: a retired span that nobody pins: whoever buries us sweeps.

@@ -2,6 +2,7 @@
 
 use crate::os::fork::{self, ForkGuard, ForkMutex, Handlers};
 use crate::segment::attachment::Attachment;
+use crate::segment::pins::PinTable;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -78,6 +79,9 @@ fn after(in_child: bool) {
                 }
             }
             if prepared.holds_pins {
+                if !in_child && prepared.number.is_none() {
+                    attachment.pins.held(PinTable::keep_for_child);
+                }
                 prepared.holds_pins = false;
                 attachment.pins.unlock();
             }
