@@ -1,8 +1,8 @@
 //! Keys name segments, indexes name variables.
 
 use crate::error::{Error, Result};
+use crate::format::slot_flags::{LOCK, TEXT};
 use crate::hash;
-use crate::slot::{LOCK, TEXT};
 use std::fmt::Write;
 
 /// Longest text key, in bytes of UTF-8.

@@ -34,22 +34,13 @@
 
 #[macro_use]
 #[cfg(not(feature = "crash-points"))]
-mod crash;
+mod crash_point;
 #[macro_use]
 #[cfg(feature = "crash-points")]
-pub mod crash;
+pub mod crash_point;
 
-pub mod bell;
-pub mod class;
-pub mod entry;
-pub mod geometry;
-pub mod intent;
-#[allow(unsafe_code, reason = "marker impls")]
-pub mod layout;
-pub mod lock;
-pub mod revocable;
-pub mod root;
-pub mod slot;
+pub mod atomic;
+pub mod format;
 pub mod sync;
 
 mod hash;
@@ -57,32 +48,35 @@ mod hash;
 #[cfg(not(loom))]
 mod arena;
 #[cfg(not(loom))]
+mod bit_runs;
+#[cfg(not(loom))]
 pub mod codec;
 #[cfg(not(loom))]
+mod coordination;
+#[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
+mod fallible;
 #[cfg(all(fuzzing, not(loom)))]
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(not(loom))]
-mod identity;
+mod heap;
 #[cfg(not(loom))]
 mod key;
 #[cfg(not(loom))]
-#[allow(unsafe_code, reason = "checked access to shared bytes")]
-mod mem;
-#[cfg(not(loom))]
 mod os;
+#[cfg(not(loom))]
+mod process;
 #[cfg(all(feature = "python", not(loom)))]
 mod py;
 #[cfg(not(loom))]
-mod runs;
-#[cfg(not(loom))]
 mod segment;
 #[cfg(not(loom))]
-mod spare;
+mod variables;
 
 #[cfg(all(feature = "crash-points", not(loom)))]
-pub use crate::segment::Held;
+pub use crate::segment::PinnedValue;
 
 #[cfg(all(fuzzing, feature = "python", not(loom)))]
 #[doc(hidden)]
@@ -90,15 +84,14 @@ pub use py::fuzz_plain;
 
 #[cfg(not(loom))]
 #[doc(hidden)]
-pub use crate::segment::TableOf;
+pub use crate::variables::leaf::TableOf;
 
 #[cfg(not(loom))]
 pub use crate::{
     error::{Error, Result},
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
-    segment::{
-        Condition, LockGuard, Number, Options, Patience, Plain, Report, Segment, SegmentInfo, Standing, VariableInfo,
-        destroy, exists, segments,
-    },
+    process::wait_policy::{Blocking, WaitPolicy},
+    segment::{LockGuard, Options, Report, Segment, SegmentInfo, Standing, VariableInfo, destroy, exists, segments},
+    variables::{add::Number, change::Condition},
 };

@@ -96,7 +96,7 @@ type Contents = Vec<(shmvar::IndexBuf, u64, Option<Vec<u8>>)>;
 fn contents(segment: &Segment) -> Contents {
     let mut all = segment.indexes().unwrap();
     all.sort();
-    let value = |index: &shmvar::IndexBuf| segment.get_pickle(&index.as_index(), &shmvar::Plain).unwrap();
+    let value = |index: &shmvar::IndexBuf| segment.get_pickle(&index.as_index(), &shmvar::Blocking).unwrap();
     all.into_iter().map(|i| (i.clone(), segment.version(i.as_index()).unwrap(), value(&i))).collect()
 }
 
@@ -234,8 +234,8 @@ fn every_large_allocation_of_every_call_may_fail() {
         },
         Case { name: "check", before: scatter, changes: false, call: &|s| s.check().map(drop) },
         Case { name: "clear", before: nothing, changes: true, call: &|s| s.clear() },
-        Case { name: "trim", before: scatter, changes: false, call: &|s| s.trim(&shmvar::Plain) },
-        Case { name: "resize", before: nothing, changes: true, call: &|s| s.resize(1 << 28, &shmvar::Plain) },
+        Case { name: "trim", before: scatter, changes: false, call: &|s| s.trim(&shmvar::Blocking) },
+        Case { name: "resize", before: nothing, changes: true, call: &|s| s.resize(1 << 28, &shmvar::Blocking) },
         Case { name: "info", before: nothing, changes: false, call: &|s| s.info().map(drop) },
         Case { name: "len", before: nothing, changes: false, call: &|s| s.len().map(drop) },
         Case { name: "stat", before: nothing, changes: false, call: &|s| s.stat(1_000_001).map(drop) },

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Fresh, existing};
-use shmvar::{Plain, Segment};
+use shmvar::{Blocking, Segment};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn attaching_and_detaching_in_many_threads_leaves_one_segment_and_no_descriptor(
                     segment.put(number, &round).unwrap();
                     assert_eq!(segment.get::<i64>(number).unwrap(), Some(round));
                     if round % 16 == 0 {
-                        segment.trim(&Plain).unwrap();
+                        segment.trim(&Blocking).unwrap();
                     }
                     shmvar::segments().unwrap();
                     if stop.load(Ordering::Relaxed) {

@@ -4,7 +4,7 @@ mod common;
 
 use common::Fresh;
 use proptest::prelude::*;
-use shmvar::{Condition, Error, Index, IndexBuf, LockGuard, Number, Plain};
+use shmvar::{Blocking, Condition, Error, Index, IndexBuf, LockGuard, Number};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -99,9 +99,9 @@ proptest! {
         let got = fresh.segment.get_many_pickles(&all).unwrap();
         for (index, got) in expected.iter().zip(got) {
             prop_assert_eq!(got.as_ref(), model.get(index));
-            prop_assert_eq!(fresh.segment.get_pickle(&index.as_index(), &Plain).unwrap(), got);
+            prop_assert_eq!(fresh.segment.get_pickle(&index.as_index(), &Blocking).unwrap(), got);
         }
-        let mut named: Vec<_> = fresh.segment.attachment().unwrap().locks(&Plain).unwrap();
+        let mut named: Vec<_> = fresh.segment.attachment().unwrap().locks(&Blocking).unwrap();
         named.sort();
         let held = locks.keys().map(|name| (name.clone(), std::process::id())).collect::<Vec<_>>();
         prop_assert_eq!(named, held);
@@ -132,7 +132,7 @@ fn take(
         Step::Put(index, len, byte) => {
             let before = segment.version(index.as_index()).unwrap();
             if fits(segment.put_bytes(index.as_index(), &vec![byte; len]))? {
-                let stored = segment.get_pickle(&index.as_index(), &Plain).unwrap().unwrap();
+                let stored = segment.get_pickle(&index.as_index(), &Blocking).unwrap().unwrap();
                 prop_assert_eq!(segment.get_bytes(index.as_index()).unwrap(), Some(vec![byte; len]));
                 prop_assert!(segment.version(index.as_index()).unwrap() > before);
                 model.insert(index, stored);
@@ -163,7 +163,7 @@ fn take(
             let version = segment.version(index.as_index()).unwrap();
             prop_assert_eq!(version != 0, model.contains_key(&index));
             let (wanted, value) = (if now { version } else { version + 1 }, pickle(3, byte));
-            let put = segment.put_pickle(&index.as_index(), &[&value], Condition::Version(wanted), &Plain);
+            let put = segment.put_pickle(&index.as_index(), &[&value], Condition::Version(wanted), &Blocking);
             let done = put.as_ref().is_ok_and(Option::is_some);
             prop_assert!(done == now || put.is_err());
             if fits(put.map(drop))? && done {
@@ -180,7 +180,7 @@ fn take(
                 Ok(got) => {
                     prop_assert_eq!(got, sum.map(Number::Int));
                     if sum.is_some() {
-                        let stored = segment.get_pickle(&index.as_index(), &Plain).unwrap().unwrap();
+                        let stored = segment.get_pickle(&index.as_index(), &Blocking).unwrap().unwrap();
                         prop_assert_eq!(number(&stored), got);
                         model.insert(index, stored);
                     }
@@ -193,7 +193,7 @@ fn take(
             prop_assert_eq!(segment.remove(index.as_index()).unwrap(), there);
         }
         Step::Get(index) => {
-            let got = segment.get_pickle(&index.as_index(), &Plain).unwrap();
+            let got = segment.get_pickle(&index.as_index(), &Blocking).unwrap();
             prop_assert_eq!(got.as_ref(), model.get(&index));
             prop_assert_eq!(segment.has(index.as_index()).unwrap(), model.contains_key(&index));
         }
@@ -218,7 +218,7 @@ fn take(
             }
         }
         Step::LetGo(name) => {
-            let locked = || segment.attachment().unwrap().is_locked(&name.as_index(), &Plain).unwrap();
+            let locked = || segment.attachment().unwrap().is_locked(&name.as_index(), &Blocking).unwrap();
             prop_assert_eq!(locked(), locks.contains_key(&name));
             drop(locks.remove(&name));
             prop_assert!(!locked());
@@ -227,7 +227,7 @@ fn take(
             segment.clear().unwrap();
             model.clear();
         }
-        Step::Trim => segment.trim(&Plain).unwrap(),
+        Step::Trim => segment.trim(&Blocking).unwrap(),
         Step::Reattach => {
             let other = common::existing(&fresh.key);
             // Locks go with the handle that they were taken through.
@@ -296,7 +296,7 @@ fn large_values_of_many_sizes_round_trip_and_are_given_back() {
         fresh.segment.check().unwrap();
     }
     assert!(fresh.segment.remove("big").unwrap());
-    fresh.segment.trim(&Plain).unwrap();
+    fresh.segment.trim(&Blocking).unwrap();
     let report = fresh.segment.check().unwrap();
     assert_eq!((report.live, report.retired, report.used), (0, 0, 0));
     assert!(fresh.segment.info().unwrap().resident < 1 << 20);

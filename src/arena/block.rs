@@ -2,7 +2,7 @@
 
 use super::{Arena, WRONG_BITS, set_bit};
 use crate::error::{Error, Result};
-use crate::layout::{CLASSES, GRANULE, SLAB_HEAD, SlabHead, SpanState, ZONE, blocks_of, slab_is_whole};
+use crate::format::{CLASSES, GRANULE, SLAB_HEAD, SlabHead, SpanState, ZONE, blocks_of, slab_is_whole};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl<'a> Arena<'a> {

@@ -1,10 +1,10 @@
 //! Runs of granules: finding free ones, planning to take and free them, and walking over all spans.
 
 use super::{Arena, WRONG_BITS};
+use crate::bit_runs::{first_run, longest_run};
 use crate::error::{Error, Result};
-use crate::intent::Change;
-use crate::layout::{Entry, KIND_RUN, SpanState, ZONE, ZONE_WORDS};
-use crate::runs::{first_run, longest_run};
+use crate::format::{Entry, KIND_RUN, SpanState, ZONE, ZONE_WORDS};
+use crate::sync::intent::Change;
 use std::sync::atomic::Ordering;
 
 impl<'a> Arena<'a> {

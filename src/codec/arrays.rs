@@ -7,7 +7,7 @@
 
 use super::opcode::{Op, Reader};
 use crate::error::Result;
-use crate::spare;
+use crate::fallible;
 use std::ops::Range;
 
 /// In every stream with an array of numpy: a quick search for it spares others the walk.
@@ -157,7 +157,7 @@ pub fn sealing(stream: &[u8]) -> Result<Option<Sealing>> {
                 let whole = if elsewhere { Whole::Other { rebuilt: true } } else { whole };
                 return Ok(Some(Sealing { writable, whole }));
             }
-            Op::ByteArray(_) if memory => spare::push(&mut writable, at, ARRAYS)?,
+            Op::ByteArray(_) if memory => fallible::push(&mut writable, at, ARRAYS)?,
             Op::ByteArray(_) => loose = true,
             Op::Str(b"__new__") => new = true,
             Op::Proto(_) | Op::Frame(_) | Op::Str(_) | Op::Memoize => continue,
@@ -208,7 +208,7 @@ pub fn writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
         let Some((op, at, memory)) = walk.next() else { return Ok(None) };
         match op {
             Op::Stop => break,
-            Op::Frame(_) => spare::push(&mut changes, (at..at + 9, None), ARRAYS)?,
+            Op::Frame(_) => fallible::push(&mut changes, (at..at + 9, None), ARRAYS)?,
             Op::Bytes(bytes) if memory => {
                 let head = match stream.get(at) {
                     None => return Ok(None),
@@ -216,12 +216,12 @@ pub fn writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
                     Some(b'B') => 5,
                     _ => 9,
                 };
-                spare::push(&mut changes, (at..at + head, Some(bytes.len())), ARRAYS)?;
+                fallible::push(&mut changes, (at..at + head, Some(bytes.len())), ARRAYS)?;
                 found = true;
             }
             Op::NextBuffer if memory => buffer_end = Some(at + 1),
             Op::ReadonlyBuffer if buffer_end == Some(at) => {
-                spare::push(&mut changes, (at..at + 1, None), ARRAYS)?;
+                fallible::push(&mut changes, (at..at + 1, None), ARRAYS)?;
                 found = true;
             }
             _ => {}
@@ -230,7 +230,7 @@ pub fn writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
     if !found {
         return Ok(None);
     }
-    let (mut made, mut kept) = (spare::with_room(stream.len() + 8 * changes.len(), ARRAYS)?, 0);
+    let (mut made, mut kept) = (fallible::with_room(stream.len() + 8 * changes.len(), ARRAYS)?, 0);
     for (range, memory) in changes {
         made.extend(&stream[kept..range.start]);
         if let Some(len) = memory {

@@ -2,7 +2,7 @@
 
 use crate::codec::opcode::{Op, Reader};
 use crate::error::Result;
-use crate::spare;
+use crate::fallible;
 
 /// Buffers are aligned to this in memory.
 pub const ALIGN: u64 = 64;
@@ -33,7 +33,7 @@ const ARRAY_HEAD: &[u8] =
     b"\x80\x05\x8c\x05array\x8c\x14_array_reconstructor\x93(\x8c\x05array\x8c\x05array\x93\x8c\x01";
 const ARRAY_TAIL: &[u8] = b"\x8c\x08builtins\x8c\x05bytes\x93\x97\x85RtR.";
 /// An exact `bytes` from here on is stored as a record with one buffer: as a pickle it would take a span, too.
-pub const LARGE_BYTES: usize = crate::layout::RECORD_MAX as usize - 7;
+pub const LARGE_BYTES: usize = crate::format::RECORD_MAX as usize - 7;
 /// Other buffers from here on are stored beside the pickle, in a span; shorter ones within it. In whole pages a shorter one
 /// would waste more than a quarter of what is stored, and to copy it takes less time than to pin it.
 pub const OUT_OF_BAND: usize = 16 << 10;
@@ -60,11 +60,11 @@ pub struct Plan {
 
 /// Plans a value: head, pickle and buffers.
 pub fn plan(pickle: usize, lens: &[usize]) -> Result<Plan> {
-    let mut head = spare::with_room(16 + 16 * lens.len(), TABLE)?;
+    let mut head = fallible::with_room(16 + 16 * lens.len(), TABLE)?;
     head.extend((lens.len() as u64).to_le_bytes());
     head.extend((pickle as u64).to_le_bytes());
     let mut at = (16 + 16 * lens.len() + pickle) as u64;
-    let mut gaps = spare::with_room(lens.len(), TABLE)?;
+    let mut gaps = fallible::with_room(lens.len(), TABLE)?;
     for len in lens {
         let start = at.next_multiple_of(ALIGN);
         gaps.push((start - at) as usize);
@@ -96,7 +96,7 @@ pub fn head_len(start: [u8; 16]) -> Option<u64> {
 /// No memory for it.
 pub fn parse(head: &[u8], total: u64) -> Result<Option<Parsed>> {
     // A count that the head's own length bears out: so long it is there already.
-    let buffers = spare::with_room((head.len() / 16).saturating_sub(1), TABLE)?;
+    let buffers = fallible::with_room((head.len() / 16).saturating_sub(1), TABLE)?;
     Ok(parsed(head, total, buffers))
 }
 
@@ -131,9 +131,9 @@ fn parsed(head: &[u8], total: u64, mut buffers: Vec<(u64, u64)>) -> Option<Parse
 pub fn in_band(pickle: &[u8], buffers: &[&[u8]]) -> Result<Option<Vec<u8>>> {
     // All that is said of a buffer in the stream is shorter than 16 bytes.
     let whole = buffers.iter().map(|buffer| buffer.len() + 16).sum::<usize>();
-    let stream = spare::with_room(pickle.len() + whole, "a value")?;
+    let stream = fallible::with_room(pickle.len() + whole, "a value")?;
     // So many opcodes there are at most; no more than there are buffers are looked at.
-    let ends = spare::with_room(buffers.len() + 1, TABLE)?;
+    let ends = fallible::with_room(buffers.len() + 1, TABLE)?;
     Ok(joined(pickle, buffers, stream, ends))
 }
 

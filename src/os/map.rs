@@ -48,9 +48,9 @@ impl Mapping {
     }
 
     /// Checked access to it, for as long as this lives: kept together in one struct.
-    pub fn mem(&self, writable: bool) -> crate::mem::Mem {
+    pub fn mem(&self, writable: bool) -> crate::os::mem::Mem {
         // SAFETY: mapped, page-aligned, at least the fixed part (asserted there). Every caller keeps the mapping beside it.
-        unsafe { crate::mem::Mem::new(self.ptr, self.len(), writable) }
+        unsafe { crate::os::mem::Mem::new(self.ptr, self.len(), writable) }
     }
 
     /// Maps the object of this name for reading and writing, through the `shared_memory` crate, in exchange for a descriptor of
@@ -191,7 +191,7 @@ fn roomy_place() -> usize {
 
 /// Does this process have new maps filled at once (`mlockall` with `MCL_FUTURE`, and without `MCL_ONFAULT`)?
 fn fills_new_maps() -> bool {
-    let page = crate::layout::PAGE as usize;
+    let page = crate::format::PAGE as usize;
     let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: fresh anonymous memory, at an address of the kernel's choice.
     let Ok(ptr) = (unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), page, access, flags) }) else {

@@ -8,6 +8,8 @@ pub mod futex;
 #[cfg(feature = "python")]
 pub mod lease;
 pub mod map;
+#[allow(unsafe_code, reason = "checked access to shared bytes")]
+pub mod mem;
 pub mod object;
 
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Objects of the memory file system: made nameless, published whole, opened with suspicion.
 
 use crate::error::{Error, Result};
-use crate::spare;
+use crate::fallible;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -13,8 +13,6 @@ use std::path::PathBuf;
 pub const DIR: &str = "/dev/shm";
 /// What a temporary name begins with, where nameless files are not to be had.
 pub const TEMPORARY: &str = "shmvar-tmp.";
-/// What the name of a second object, which carries a segment's locks, begins with.
-pub const LOCKS: &str = "shmvar-lock.";
 
 /// What the kernel says of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +168,7 @@ pub fn list(prefix: &str) -> Result<Vec<OsString>> {
     for entry in std::fs::read_dir(DIR).map_err(unlisted)? {
         let name = entry.map_err(unlisted)?.file_name();
         if name.as_bytes().starts_with(prefix.as_bytes()) {
-            spare::push(&mut names, name, "a list of names")?;
+            fallible::push(&mut names, name, "a list of names")?;
         }
     }
     // In place: no name is there twice, and no memory is needed for it.
@@ -226,7 +224,7 @@ pub fn directory() -> Result<Status> {
 /// Makes pages present. A full file system is an error and leaves nothing behind.
 pub fn obtain(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
     #[cfg(feature = "crash-points")]
-    crate::crash::pages()?;
+    crate::crash_point::pages()?;
     retry(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, offset, len))
 }
 
@@ -253,7 +251,7 @@ pub fn may_write_to() -> Option<u64> {
 /// Writes all of it, making pages present.
 pub fn write_at(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> rustix::io::Result<()> {
     #[cfg(feature = "crash-points")]
-    crate::crash::pages()?;
+    crate::crash_point::pages()?;
     // Beyond it the kernel sends SIGXFSZ, too, which ends a program that does not ignore it.
     if may_write_to().is_some_and(|most| offset.saturating_add(bytes.len() as u64) > most) {
         return Err(Errno::FBIG);

@@ -4,12 +4,12 @@ use crate::codec::arrays;
 use crate::codec::buffers::{self, ALIGN, OUT_OF_BAND};
 use crate::codec::scalar::{self, Short};
 use crate::error::Result;
+use crate::fallible;
 use crate::py::errors;
 use crate::py::made;
 use crate::py::reducers::{self, Reducers};
 use crate::py::sealed;
-use crate::segment::Stored;
-use crate::spare;
+use crate::variables::change::Stored;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
@@ -55,7 +55,7 @@ impl Parts<'_> {
     /// In order; and is it a record with buffers?
     pub fn slices(&self) -> Result<(Vec<&[u8]>, bool)> {
         Ok(match self {
-            Parts::Small(bytes) => (spare::collect(std::iter::once(Ok(bytes.as_slice())), PARTS)?, false),
+            Parts::Small(bytes) => (fallible::collect(std::iter::once(Ok(bytes.as_slice())), PARTS)?, false),
             Parts::Beside(plan, stream, slices) => (laid_out(plan, stream, slices)?, true),
         })
     }
@@ -67,7 +67,7 @@ impl Encoded<'_, '_> {
         match self {
             Encoded::Bytes(bytes) => planned(buffers::BYTES, vec![*bytes]),
             Encoded::Buffers(stream, held) => planned(stream.as_bytes(), slices_of(held)?),
-            small => small.with(|stored| spare::joined(stored.parts, PARTS)).map(Parts::Small),
+            small => small.with(|stored| fallible::joined(stored.parts, PARTS)).map(Parts::Small),
         }
     }
 
@@ -105,16 +105,16 @@ fn slices_of(held: &[PyBuffer<u8>]) -> Result<Vec<&[u8]>> {
             len => std::slice::from_raw_parts(b.buf_ptr().cast::<u8>(), len),
         }
     };
-    spare::collect(held.iter().map(|buffer| Ok(slice(buffer))), PARTS)
+    fallible::collect(held.iter().map(|buffer| Ok(slice(buffer))), PARTS)
 }
 
 fn planned<'a>(stream: &'a [u8], slices: Vec<&'a [u8]>) -> Result<Parts<'a>> {
-    let lens = spare::collect(slices.iter().map(|slice| Ok(slice.len())), PARTS)?;
+    let lens = fallible::collect(slices.iter().map(|slice| Ok(slice.len())), PARTS)?;
     Ok(Parts::Beside(buffers::plan(stream.len(), &lens)?, stream, slices))
 }
 
 fn laid_out<'a>(plan: &'a buffers::Plan, stream: &'a [u8], slices: &[&'a [u8]]) -> Result<Vec<&'a [u8]>> {
-    let mut parts: Vec<&[u8]> = spare::with_room(2 + 2 * slices.len(), PARTS)?;
+    let mut parts: Vec<&[u8]> = fallible::with_room(2 + 2 * slices.len(), PARTS)?;
     parts.extend([plan.head.as_slice(), stream]);
     for (gap, slice) in plan.gaps.iter().zip(slices) {
         parts.extend([&ZEROS[..*gap], slice]);

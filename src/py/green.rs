@@ -2,10 +2,10 @@
 //! that the other greenlets of the thread run meanwhile.
 
 use crate::key::Index;
+use crate::process::attachment::Attachment;
+use crate::process::held_locks::Who;
 use crate::py::convert;
 use crate::segment::Segment;
-use crate::segment::attachment::Attachment;
-use crate::segment::holds::Who;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::sync::{MutexExt, PyOnceLock};

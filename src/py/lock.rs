@@ -1,7 +1,9 @@
 //! `shmvar.Lock`: a named lock of a segment.
 
+use crate::coordination::locks::Turn;
 use crate::error::Error;
 use crate::key::IndexBuf;
+use crate::process::held_locks::Who;
 use crate::py::convert;
 use crate::py::errors;
 use crate::py::green;
@@ -10,8 +12,6 @@ use crate::py::patience::{Attached, Determined, InLine, PyPatience};
 use crate::py::segment::PySegment;
 use crate::py::together::not_let_go;
 use crate::segment::Segment;
-use crate::segment::holds::Who;
-use crate::segment::locks::Turn;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;

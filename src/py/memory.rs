@@ -2,10 +2,12 @@
 
 use crate::codec::buffers::Parsed;
 use crate::os::map::Private;
+use crate::process::pins::Kept;
 use crate::py::decode::Want;
 use crate::py::errors;
 use crate::py::made;
-use crate::segment::{Kept, Large, Segment};
+use crate::segment::Segment;
+use crate::variables::read::Large;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;

@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::key::{Index, Key};
+use crate::process::nap::Nap;
+use crate::process::wait_policy::WaitPolicy;
 use crate::py::errors;
 use crate::py::green;
-use crate::segment::nap::Nap;
-use crate::segment::{Patience, Segment};
+use crate::segment::Segment;
 use pyo3::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -140,7 +141,7 @@ impl<'py> PyPatience<'py> {
     }
 }
 
-impl Patience for PyPatience<'_> {
+impl WaitPolicy for PyPatience<'_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         self.py.detach(slow);
     }
@@ -181,7 +182,7 @@ impl<'py> Determined<'py> {
     }
 }
 
-impl Patience for Determined<'_> {
+impl WaitPolicy for Determined<'_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         self.py.detach(slow);
     }
@@ -199,7 +200,7 @@ impl Patience for Determined<'_> {
 /// detached meanwhile.
 pub struct Attached<'a, 'py>(pub &'a PyPatience<'py>, pub &'a Segment);
 
-impl Patience for Attached<'_, '_> {
+impl WaitPolicy for Attached<'_, '_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         self.0.outside(slow);
     }
@@ -253,7 +254,7 @@ impl<'a, 'py> InLine<'a, 'py> {
     }
 }
 
-impl Patience for InLine<'_, '_> {
+impl WaitPolicy for InLine<'_, '_> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         self.attached.outside(slow);
     }

@@ -6,7 +6,7 @@ use crate::py::errors;
 use crate::py::made;
 use crate::py::patience::PyPatience;
 use crate::py::segment::PySegment;
-use crate::segment::{Condition, Stored};
+use crate::variables::change::{Condition, Stored};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

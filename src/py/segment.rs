@@ -1,6 +1,8 @@
 //! `shmvar.Segment`.
 
+use crate::coordination::lock_watch::Glance;
 use crate::error::Error;
+use crate::process::wait_policy::WaitPolicy;
 use crate::py::convert;
 use crate::py::decode::{self, Want};
 use crate::py::encode;
@@ -10,9 +12,10 @@ use crate::py::lock::PyLock;
 use crate::py::made;
 use crate::py::patience::PyPatience;
 use crate::py::together::{self, Given};
-use crate::segment::lock_watch::Glance;
-use crate::segment::wander::Wander;
-use crate::segment::{Condition, Patience, Segment, Stuck};
+use crate::segment::Segment;
+use crate::variables::change::Condition;
+use crate::variables::scan::Stuck;
+use crate::variables::table_iter::Wander;
 use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -66,7 +69,7 @@ impl PySegment {
     }
 
     /// Runs a call of the core that may wait.
-    fn call<R>(&self, py: Python<'_>, call: impl FnOnce(&dyn Patience) -> Result<R, Error>) -> PyResult<R> {
+    fn call<R>(&self, py: Python<'_>, call: impl FnOnce(&dyn WaitPolicy) -> Result<R, Error>) -> PyResult<R> {
         let patience = self.patience(py);
         call(&patience).map_err(|error| patience.error(error))
     }

@@ -47,7 +47,7 @@ fn object<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyDict>> {
 
 fn describe(py: Python<'_>, segment: &Surveyed, dict: &Bound<'_, PyDict>) -> PyResult<()> {
     dict.set_item("key", key_object(py, &segment.key)?)?;
-    dict.set_item("format", crate::layout::FORMAT)?;
+    dict.set_item("format", crate::format::FORMAT)?;
     dict.set_item("created_at", segment.created_at as f64 * NANO)?;
     dict.set_item("size", segment.size)?;
     dict.set_item("used", segment.used)?;

@@ -2,21 +2,22 @@
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::identity::Identity;
-use crate::intent::SpanEdit;
+use crate::format::identity::Identity;
+use crate::format::{Entry, GRANULE, Geometry, LeafWord, PAGE, PARTICIPANTS, Root, SpanState, ZONE, ZONE_META, at};
+use crate::heap::pages::file_system_full;
 use crate::key::Key;
-use crate::layout::{Entry, GRANULE, Geometry, LeafWord, PAGE, PARTICIPANTS, Root, SpanState, ZONE, ZONE_META, at};
-use crate::mem::Mem;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::map::Mapping;
+use crate::os::mem::Mem;
 use crate::os::object::{self, Unpublished};
 use crate::os::{Limited, limit_of};
-use crate::segment::attachment::{Attachment, Patience, Prepared};
-use crate::segment::extent::end_of_zones;
+use crate::process::at_fork;
+use crate::process::attachment::{Attachment, Prepared};
+use crate::process::extent::end_of_zones;
+use crate::process::wait_policy::WaitPolicy;
 use crate::segment::open::{Attached, Options, assemble, is_trusted, refused, release};
 use crate::segment::orphan::remove_orphans;
-use crate::segment::process;
-use crate::segment::room::file_system_full;
+use crate::sync::intent::SpanEdit;
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,7 +89,7 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
 }
 
 /// `None`: somebody else was first.
-pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience) -> Result<Option<Attached>> {
+pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn WaitPolicy) -> Result<Option<Attached>> {
     let (limit, geometries) = plan(options)?;
     let new = |mode| {
         Unpublished::new(mode).map_err(|e| match e {
@@ -173,7 +174,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn Patience)
     let attachment = assemble(identity, name, status, lock_status, mapping, Some(fd), Some(query), true).into_shared();
     *attachment.child.lock() = Prepared { fds: Some(prepared), pid: crate::os::pid(), ..Prepared::default() };
     {
-        let mut process = process::lock();
+        let mut process = at_fork::lock();
         process.sweep();
         process.add(&attachment);
     }

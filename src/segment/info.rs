@@ -2,16 +2,17 @@
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};
+use crate::fallible;
+use crate::format::{GRANULE, ZoneMeta};
 use crate::key::{Index, IndexBuf, Key};
-use crate::layout::{GRANULE, ZoneMeta};
-use crate::mem::Scratch;
+use crate::os::mem::Scratch;
 use crate::os::object::{self, Status};
-use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::capacity::largest_bytes;
-use crate::segment::glance::{Glance, fatal, identify_by_name};
-use crate::segment::read::{Got, Retry};
-use crate::segment::scan::Stuck;
-use crate::spare;
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::segment::state_snapshot::{Glance, fatal, identify_by_name};
+use crate::variables::capacity::largest_bytes;
+use crate::variables::read::{Got, Retry};
+use crate::variables::scan::Stuck;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -113,7 +114,7 @@ pub struct VariableInfo {
 
 impl Attachment {
     /// See [`SegmentInfo`].
-    pub fn info(&self, patience: &dyn Patience) -> Result<SegmentInfo> {
+    pub fn info(&self, patience: &dyn WaitPolicy) -> Result<SegmentInfo> {
         // Before anything is touched: an object that was cut short is an error.
         self.with_file(|_| ())?;
         let state = self.state();
@@ -176,7 +177,7 @@ impl Attachment {
                 Ok(None)
             };
         }
-        let mut copy = crate::mem::Copied::<ZoneMeta>::new()?;
+        let mut copy = crate::os::mem::Copied::<ZoneMeta>::new()?;
         let offset = self.identity.geometry.zone_at(zone);
         let read = self.with_file(|fd| object::read_at(fd, copy.bytes(), offset))?;
         read.map_err(|e| Error::system("reading the segment", e))?;
@@ -184,7 +185,7 @@ impl Attachment {
     }
 
     /// See [`VariableInfo`]. `None`: missing.
-    pub fn stat(&self, index: &Index<'_>, patience: &dyn Patience) -> Result<Option<VariableInfo>> {
+    pub fn stat(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<Option<VariableInfo>> {
         let (mut retry, mut stuck) = (Retry::default(), Stuck::default());
         loop {
             let mut scratch = Scratch::new();
@@ -231,7 +232,7 @@ fn linked(status: &Status) -> Option<String> {
 /// [`Error::Memory`]; [`Error::Access`] or [`Error::System`] where the directory cannot be listed, or no descriptor is left to look.
 pub fn segments() -> Result<Vec<SegmentInfo>> {
     let names = object::list(crate::key::PREFIX)?;
-    spare::collect(names.iter().filter_map(|name| seen(name).transpose()), "a list of segments")
+    fallible::collect(names.iter().filter_map(|name| seen(name).transpose()), "a list of segments")
 }
 
 fn seen(name: &OsStr) -> Result<Option<SegmentInfo>> {
@@ -281,7 +282,7 @@ fn summary(name: &OsStr) -> Result<Option<SegmentInfo>> {
     let (size, used) = (state.limit(), state.used());
     let lock_fd = match identity.lock_object {
         0 => Some(fd),
-        _ => object::open(crate::identity::Identity::lock_name(&identity.id), false).ok(),
+        _ => object::open(crate::format::identity::Identity::lock_name(&identity.id), false).ok(),
     };
     let living = |n: &u32| {
         lock_fd

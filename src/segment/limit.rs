@@ -1,19 +1,20 @@
 //! The limit: how much may be stored.
 
 use crate::error::{Error, Result};
-use crate::layout::GRANULE;
+use crate::format::GRANULE;
 use crate::os::object;
-use crate::segment::attachment::{Attachment, Patience};
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
 use std::sync::atomic::Ordering;
 
 impl Attachment {
     /// Raises the limit to `size`; never lowers it.
-    pub fn raise(&self, size: u64, patience: &dyn Patience) -> Result<()> {
+    pub fn raise(&self, size: u64, patience: &dyn WaitPolicy) -> Result<()> {
         if size > self.state().limit.load(Ordering::Relaxed) { self.set_limit(size, true, patience) } else { Ok(()) }
     }
 
     /// Changes the limit: not below what is used, not beyond what the segment or the memory file system can hold.
-    pub fn set_limit(&self, size: u64, only_raise: bool, patience: &dyn Patience) -> Result<()> {
+    pub fn set_limit(&self, size: u64, only_raise: bool, patience: &dyn WaitPolicy) -> Result<()> {
         let (total, free) = object::file_system()?;
         if size > total {
             let remedy = format!("the memory file system {} is smaller than that: enlarge it first", object::DIR);

@@ -1,92 +1,44 @@
 //! A handle on a segment: the public interface of the crate.
 
-pub mod add;
-pub mod attachment;
-mod batch;
-mod batch_list;
-mod burial;
-mod capacity;
-pub mod change;
+mod atomic_ops;
 mod check;
-mod clear;
-mod compact;
 mod create;
-mod defrag;
-mod descriptor;
-mod expiry;
-mod extent;
-mod fill;
-mod glance;
-mod growth;
-#[cfg(feature = "crash-points")]
-mod held;
-pub mod holds;
 mod info;
-mod leaf;
-mod limit;
-mod lock_room;
-mod lock_slot;
 #[cfg(feature = "python")]
-pub mod lock_watch;
-pub mod locks;
-mod look;
-mod membership;
-pub mod nap;
+mod inspect;
+mod limit;
 mod open;
 mod orphan;
-mod pin_pages;
-mod pins;
-mod process;
-mod publish;
-mod read;
-mod registry;
+#[cfg(feature = "crash-points")]
+mod pinned_value;
 #[cfg(feature = "python")]
 mod repair;
-mod room;
-mod scan;
-pub mod section;
-mod slabs;
-pub mod snapshot;
-#[cfg(feature = "python")]
-mod survey;
-pub mod table;
-mod together;
-mod trim;
+mod state_snapshot;
 mod unlink;
-mod wake;
-mod walk;
-#[cfg(feature = "python")]
-pub mod wander;
-mod writer;
-mod writer_wait;
 
-pub use crate::segment::add::Number;
-pub use crate::segment::attachment::{Patience, Plain};
-pub use crate::segment::change::{Condition, Stored};
+pub use crate::segment::atomic_ops::LockGuard;
 pub use crate::segment::check::Report;
-#[cfg(feature = "crash-points")]
-pub use crate::segment::held::Held;
 pub use crate::segment::info::{SegmentInfo, Standing, VariableInfo, segments};
-pub use crate::segment::leaf::TableOf;
+#[cfg(feature = "python")]
+pub use crate::segment::inspect::{Seen, Surveyed, What, survey};
 pub use crate::segment::open::Options;
-pub use crate::segment::read::{Got, Retry};
+#[cfg(feature = "crash-points")]
+pub use crate::segment::pinned_value::Held as PinnedValue;
 #[cfg(feature = "python")]
 pub use crate::segment::repair::remove_stale;
-#[cfg(feature = "python")]
-pub use crate::segment::survey::{Seen, Surveyed, What, survey};
-pub use crate::segment::together::LockGuard;
 pub use crate::segment::unlink::{destroy_with, exists};
-#[cfg(feature = "python")]
-pub use crate::segment::{pins::Kept, read::Large, scan::Stuck};
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};
+use crate::fallible;
+use crate::format::SLOT;
 use crate::key::{Index, IndexBuf, Key};
-use crate::layout::SLOT;
-use crate::mem::Scratch;
-use crate::revocable::{Lent, Revocable};
-use crate::segment::attachment::Attachment;
-use crate::spare;
+use crate::os::mem::Scratch;
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::{Blocking, WaitPolicy};
+use crate::sync::revocable::{Lent, Revocable};
+use crate::variables::change::{Condition, Stored};
+use crate::variables::read::{Got, Retry};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Unlinks a segment by its key, or whatever other file is at its name. False: there was none. Those attached keep it until
@@ -95,7 +47,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Errors
 /// [`Error::Access`] where it is another user's or there is no shared memory, [`Error::Incompatible`] where it is no file.
 pub fn destroy(key: &Key) -> Result<bool> {
-    destroy_with(key, &Plain)
+    destroy_with(key, &Blocking)
 }
 
 /// A handle on a segment. Any number of threads may use it; a forked child uses the one it inherited.
@@ -144,11 +96,11 @@ impl Segment {
     /// [`Error::NotFound`], [`Error::Exists`], [`Error::Access`], [`Error::Busy`], [`Error::Incompatible`],
     /// [`Error::Corrupt`], [`Error::Full`], [`Error::Invalid`].
     pub fn attach(key: impl Into<Key>, options: &Options) -> Result<Self> {
-        Self::attach_with(&key.into(), options, &Plain)
+        Self::attach_with(&key.into(), options, &Blocking)
     }
 
     /// The same, waiting in the caller's way.
-    pub fn attach_with(key: &Key, options: &Options, patience: &dyn Patience) -> Result<Self> {
+    pub fn attach_with(key: &Key, options: &Options, patience: &dyn WaitPolicy) -> Result<Self> {
         let attached = open::attach(key, options, patience)?;
         Ok(Segment {
             key: attached.attachment.identity.key.clone(),
@@ -217,11 +169,11 @@ impl Segment {
     /// # Errors
     /// [`Error::Detached`].
     pub fn len(&self) -> Result<u64> {
-        self.len_with(&Plain)
+        self.len_with(&Blocking)
     }
 
     /// The same, waiting in the caller's way.
-    pub fn len_with(&self, patience: &dyn Patience) -> Result<u64> {
+    pub fn len_with(&self, patience: &dyn WaitPolicy) -> Result<u64> {
         let attachment = self.attachment()?;
         let count = attachment.state().count.load(Ordering::Relaxed);
         // Whoever may write may claim any number, and callers make room for so many; but each takes a slot.
@@ -251,7 +203,7 @@ impl Segment {
     /// [`Error::Full`] and others; nothing has changed then.
     pub fn put<'a, T: serde::Serialize>(&self, index: impl Into<Index<'a>>, value: &T) -> Result<()> {
         let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
-        self.put_pickle(&index.into(), &[&pickle], Condition::Always, &Plain).map(drop)
+        self.put_pickle(&index.into(), &[&pickle], Condition::Always, &Blocking).map(drop)
     }
 
     /// The value, of any serde type; `None` where the index is missing.
@@ -259,7 +211,7 @@ impl Segment {
     /// # Errors
     /// [`Error::Pickle`] where the value is not such a `T`; and others.
     pub fn get<'a, T: serde::de::DeserializeOwned>(&self, index: impl Into<Index<'a>>) -> Result<Option<T>> {
-        let Some(pickle) = self.get_pickle(&index.into(), &Plain)? else { return Ok(None) };
+        let Some(pickle) = self.get_pickle(&index.into(), &Blocking)? else { return Ok(None) };
         Ok(Some(serde_pickle::from_slice(&pickle, serde_pickle::DeOptions::new())?))
     }
 
@@ -274,10 +226,10 @@ impl Segment {
             let gap = &[0; buffers::ALIGN as usize][..plan.gaps[0]];
             let parts = [&plan.head, buffers::BYTES, gap, bytes];
             let stored = Stored { parts: &parts, buffers: true, expiry: None };
-            return self.for_change()?.put(&index, stored, Condition::Always, &Plain).map(drop);
+            return self.for_change()?.put(&index, stored, Condition::Always, &Blocking).map(drop);
         }
         let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
-        self.put_pickle(&index, &[head.as_slice(), bytes, &tail], Condition::Always, &Plain).map(drop)
+        self.put_pickle(&index, &[head.as_slice(), bytes, &tail], Condition::Always, &Blocking).map(drop)
     }
 
     /// Bytes that were stored by [`Segment::put_bytes`], or a `bytes` that Python stored.
@@ -285,9 +237,9 @@ impl Segment {
     /// # Errors
     /// [`Error::Pickle`] where the value is something else; and others.
     pub fn get_bytes<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<Vec<u8>>> {
-        let Some(pickle) = self.get_pickle(&index.into(), &Plain)? else { return Ok(None) };
+        let Some(pickle) = self.get_pickle(&index.into(), &Blocking)? else { return Ok(None) };
         if let Some(crate::codec::scalar::Scalar::Bytes(bytes)) = crate::codec::scalar::decode(&pickle) {
-            return spare::copied(bytes, "a value").map(Some);
+            return fallible::copied(bytes, "a value").map(Some);
         }
         let value: serde_pickle::Value = serde_pickle::from_slice(&pickle, serde_pickle::DeOptions::new())?;
         match value {
@@ -305,7 +257,7 @@ impl Segment {
         index: &Index<'_>,
         value: &[&[u8]],
         condition: Condition,
-        patience: &dyn Patience,
+        patience: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
         self.for_change()?.put(index, Stored { parts: value, buffers: false, expiry: None }, condition, patience)
     }
@@ -314,15 +266,15 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Busy`], [`Error::Detached`].
-    pub fn get_pickle(&self, index: &Index<'_>, patience: &dyn Patience) -> Result<Option<Vec<u8>>> {
+    pub fn get_pickle(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
         let attachment = self.attachment()?;
         let mut retry = Retry::default();
         loop {
             let mut scratch = Scratch::new();
             let Some(got) = attachment.get(index, &mut scratch, patience)? else { return Ok(None) };
             match got {
-                Got::Inline { bytes, len, .. } => return spare::copied(&bytes[2..2 + len], "a value").map(Some),
-                Got::Record { prefix, .. } => return spare::copied(&scratch.bytes()[prefix..], "a value").map(Some),
+                Got::Inline { bytes, len, .. } => return fallible::copied(&bytes[2..2 + len], "a value").map(Some),
+                Got::Record { prefix, .. } => return fallible::copied(&scratch.bytes()[prefix..], "a value").map(Some),
                 Got::Large(large) => {
                     if let Some(pickle) = large.pickle(patience)? {
                         return Ok(Some(pickle));
@@ -338,7 +290,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn has<'a>(&self, index: impl Into<Index<'a>>) -> Result<bool> {
-        self.attachment()?.has(&index.into(), &Plain)
+        self.attachment()?.has(&index.into(), &Blocking)
     }
 
     /// Removes a variable. False: it was not there.
@@ -346,7 +298,7 @@ impl Segment {
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`] and others.
     pub fn remove<'a>(&self, index: impl Into<Index<'a>>) -> Result<bool> {
-        self.for_change()?.remove(&index.into(), Condition::Always, &Plain)
+        self.for_change()?.remove(&index.into(), Condition::Always, &Blocking)
     }
 
     /// Removes every variable that is there.
@@ -354,7 +306,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::remove`].
     pub fn clear(&self) -> Result<()> {
-        self.for_change()?.clear(&Plain)
+        self.for_change()?.clear(&Blocking)
     }
 
     /// The segment, in numbers.
@@ -362,11 +314,11 @@ impl Segment {
     /// # Errors
     /// [`Error::Detached`] and the system's.
     pub fn info(&self) -> Result<SegmentInfo> {
-        self.info_with(&Plain)
+        self.info_with(&Blocking)
     }
 
     /// The same, waiting in the caller's way.
-    pub fn info_with(&self, patience: &dyn Patience) -> Result<SegmentInfo> {
+    pub fn info_with(&self, patience: &dyn WaitPolicy) -> Result<SegmentInfo> {
         self.attachment()?.info(patience)
     }
 
@@ -375,7 +327,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn stat<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<VariableInfo>> {
-        self.attachment()?.stat(&index.into(), &Plain)
+        self.attachment()?.stat(&index.into(), &Blocking)
     }
 
     /// The indexes of all variables, in no order.
@@ -383,7 +335,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn indexes(&self) -> Result<Vec<IndexBuf>> {
-        self.attachment()?.indexes(&Plain)
+        self.attachment()?.indexes(&Blocking)
     }
 
     /// Lets go of this handle; again is nothing. With a process's last handle on a segment its mapping and descriptors go, as
@@ -407,11 +359,11 @@ impl Segment {
     /// # Errors
     /// [`Error::Access`] where it is another user's, [`Error::ReadOnly`].
     pub fn destroy(&self) -> Result<()> {
-        self.destroy_with(&Plain)
+        self.destroy_with(&Blocking)
     }
 
     /// The same, waiting in the caller's way.
-    pub fn destroy_with(&self, patience: &dyn Patience) -> Result<()> {
+    pub fn destroy_with(&self, patience: &dyn WaitPolicy) -> Result<()> {
         self.for_change()?.destroy(patience)
     }
 
@@ -419,7 +371,7 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::Full`] below what is used or beyond what can be held; [`Error::Invalid`] for 0.
-    pub fn resize(&self, size: u64, patience: &dyn Patience) -> Result<()> {
+    pub fn resize(&self, size: u64, patience: &dyn WaitPolicy) -> Result<()> {
         if size == 0 {
             return Err(Error::Invalid("size must be at least 1 byte".into()));
         }
@@ -430,7 +382,7 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`].
-    pub fn trim(&self, patience: &dyn Patience) -> Result<()> {
+    pub fn trim(&self, patience: &dyn WaitPolicy) -> Result<()> {
         self.for_change()?.trim(patience)
     }
 
@@ -440,11 +392,11 @@ impl Segment {
     /// # Errors
     /// [`Error::Corrupt`] with the first one that does not hold; [`Error::Busy`].
     pub fn check(&self) -> Result<Report> {
-        self.check_with(&Plain)
+        self.check_with(&Blocking)
     }
 
     /// The same, waiting in the caller's way.
-    pub fn check_with(&self, patience: &dyn Patience) -> Result<Report> {
+    pub fn check_with(&self, patience: &dyn WaitPolicy) -> Result<Report> {
         self.attachment()?.check(!self.options.readonly, patience)
     }
 }

@@ -1,19 +1,20 @@
 //! Finding and mapping a segment by its key.
 
 use crate::error::{Error, Result};
-use crate::identity::{Identity, Unverified};
+use crate::format::identity::{Identity, Unverified};
+use crate::format::{CLASSES, GRANULE, IDENTITY_LEN, State, ZONE, at};
 use crate::key::Key;
-use crate::layout::{CLASSES, GRANULE, IDENTITY_LEN, State, ZONE, at};
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
 use crate::os::object::{self, Status};
-use crate::segment::attachment::{Attachment, PATIENCE, Patience};
+use crate::process::at_fork;
+use crate::process::attachment::Attachment;
+use crate::process::descriptor::Descriptor;
+use crate::process::extent::{Extent, end_of_zones};
+use crate::process::held_locks::Held;
+use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::segment::create::create;
-use crate::segment::descriptor::Descriptor;
-use crate::segment::extent::{Extent, end_of_zones};
-use crate::segment::glance::Glance;
-use crate::segment::holds::Held;
-use crate::segment::process;
+use crate::segment::state_snapshot::Glance;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -64,7 +65,7 @@ pub struct Attached {
 }
 
 /// Attaches. See [`Options`].
-pub fn attach(key: &Key, options: &Options, patience: &dyn Patience) -> Result<Attached> {
+pub fn attach(key: &Key, options: &Options, patience: &dyn WaitPolicy) -> Result<Attached> {
     check(options)?;
     let name = key.object_name();
     let none = || Error::NotFound(format!("no segment of key {key} ({}/{name})", object::DIR));
@@ -121,11 +122,11 @@ fn check(options: &Options) -> Result<()> {
 }
 
 /// Opens by name. Where a process has a lease on it (`F_SETLEASE`), the kernel asks that one to let go: it has 10 s.
-fn open_patiently(name: &str, write: bool, patience: &dyn Patience) -> Result<rustix::io::Result<OwnedFd>> {
+fn open_patiently(name: &str, write: bool, patience: &dyn WaitPolicy) -> Result<rustix::io::Result<OwnedFd>> {
     let began = Instant::now();
     loop {
         match object::open(name, write) {
-            Err(Errno::AGAIN) if began.elapsed() < PATIENCE => {
+            Err(Errno::AGAIN) if began.elapsed() < WAIT_LIMIT => {
                 patience.outside(&mut || std::thread::sleep(Duration::from_millis(10)));
                 patience.interrupted()?;
             }
@@ -172,7 +173,7 @@ pub fn refused(key: &Key, name: &str, error: Errno) -> Error {
             "key {key}: a process has a lease on {}/{name} (fcntl F_SETLEASE; lslocks shows its pid) and has not let go for \
              {} s: end it, or wait, for the kernel takes the lease away (fs.lease-break-time)",
             object::DIR,
-            PATIENCE.as_secs()
+            WAIT_LIMIT.as_secs()
         )),
         Errno::ROFS => Error::Access(format!(
             "key {key}: {} is mounted read-only: mount -o remount,rw {0}; or attach with readonly=True",
@@ -204,7 +205,7 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
     }
     let mut bytes = [0; IDENTITY_LEN];
     let len = object::read_at(fd, &mut bytes, 0).map_err(|e| Error::system("reading the identity", e))?;
-    let identity = Unverified::new(&bytes[..len]).finalize(name, &status)?;
+    let identity = Unverified::new(&bytes[..len]).finalize(name, status.size)?;
     if key.is_some_and(|key| *key != identity.key) {
         let (key, found) = (key.expect("just asked"), &identity.key);
         return Err(Error::Incompatible(format!("{}/{name} says its key is {found}, not {key}", object::DIR)));
@@ -225,7 +226,7 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
 }
 
 /// `None`: it vanished meanwhile, look again.
-fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Patience) -> Result<Option<Attached>> {
+fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn WaitPolicy) -> Result<Option<Attached>> {
     let me = crate::os::euid();
     let asked = options.perm & 0o077 != 0 || options.create == Some(false);
     let before = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
@@ -252,7 +253,7 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Pa
         }
     }
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
-    let mut process = process::lock();
+    let mut process = at_fork::lock();
     let known = process.find(status.dev, status.ino, !options.readonly);
     let attachment = match known {
         Some(attachment) => {

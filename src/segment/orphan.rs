@@ -1,6 +1,7 @@
 //! Second objects that no segment names: left by one who died between publishing the two, or between unlinking them.
 
-use crate::identity::{ID_AT, Identity};
+use crate::format::identity::LOCKS;
+use crate::format::identity::{ID_AT, Identity};
 use crate::key;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::object;
@@ -20,7 +21,7 @@ pub fn remove_orphans() {
     let me = crate::os::euid();
     let begins = |name: &OsString, prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
     let mine = |name: &&OsString| object::status_of(name).is_ok_and(|status| status.uid == me);
-    let objects: Vec<_> = names.iter().filter(|name| begins(name, object::LOCKS)).filter(mine).collect();
+    let objects: Vec<_> = names.iter().filter(|name| begins(name, LOCKS)).filter(mine).collect();
     if objects.is_empty() {
         return;
     }

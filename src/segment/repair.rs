@@ -1,24 +1,26 @@
 //! Putting right what the dead left, for whoever asks: what others would do when they meet it.
 
 use crate::error::{Error, Result};
-use crate::layout::PARTICIPANTS;
+use crate::format::PARTICIPANTS;
+use crate::format::identity::LOCKS;
 use crate::os::lease::nobody_has_open;
-use crate::os::object::{self, LOCKS, TEMPORARY};
+use crate::os::object::{self, TEMPORARY};
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
 use crate::segment::Segment;
-use crate::segment::attachment::{Attachment, Patience};
 use crate::segment::orphan::named;
 use std::sync::atomic::Ordering;
 
 impl Segment {
     /// Finishes or drops a dead writer's change, buries every dead participant, frees what nobody uses any more. How many
     /// were buried.
-    pub fn repair(&self, patience: &dyn Patience) -> Result<u64> {
+    pub fn repair(&self, patience: &dyn WaitPolicy) -> Result<u64> {
         self.for_change()?.repair(patience)
     }
 }
 
 impl Attachment {
-    fn repair(&self, patience: &dyn Patience) -> Result<u64> {
+    fn repair(&self, patience: &dyn WaitPolicy) -> Result<u64> {
         let _inside = self.enter();
         let dead = self.dead()?;
         self.bury_the_dead(patience)?;

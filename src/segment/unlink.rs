@@ -1,14 +1,15 @@
 //! Unlinking a segment: by its key, or this very one.
 
 use crate::error::{Error, Result};
-use crate::identity::Identity;
+use crate::format::identity::Identity;
+use crate::format::{State, at};
 use crate::key::Key;
-use crate::layout::{State, at};
 use crate::os::object::{self, Status};
-use crate::segment::attachment::{Attachment, Patience};
+use crate::process::attachment::Attachment;
+use crate::process::registry_lock::registry_of;
+use crate::process::wait_policy::WaitPolicy;
 use crate::segment::open::{identify, refused};
 use crate::segment::orphan::remove_orphans;
-use crate::segment::registry::registry_of;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
@@ -20,7 +21,7 @@ const GONE_AT: u64 = at::STATE + std::mem::offset_of!(State, gone) as u64;
 /// A file is removed whatever it holds, if the system lets this user: the name is ours alone, whoever could write to a
 /// segment can make its contents look like anything, and its owner must not be kept from his own key. What is no
 /// regular file never was a segment, and stays.
-pub fn destroy_with(key: &Key, patience: &dyn Patience) -> Result<bool> {
+pub fn destroy_with(key: &Key, patience: &dyn WaitPolicy) -> Result<bool> {
     let name = key.object_name();
     let fd = match object::open(&name, true).or_else(|_| object::open(&name, false)) {
         Ok(fd) => fd,
@@ -58,7 +59,7 @@ fn unlink_unopened(key: &Key, name: &str, error: Errno) -> Result<bool> {
 }
 
 /// A file whose contents say nothing that can be followed. Not a byte of it is written.
-fn unlink_unsound(key: &Key, name: &str, fd: OwnedFd, error: Error, patience: &dyn Patience) -> Result<bool> {
+fn unlink_unsound(key: &Key, name: &str, fd: OwnedFd, error: Error, patience: &dyn WaitPolicy) -> Result<bool> {
     let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
     if !status.regular {
         return Err(error);
@@ -101,7 +102,7 @@ fn unlink(
     name: &str,
     status: &Status,
     lock: Option<Lock<'_>>,
-    patience: &dyn Patience,
+    patience: &dyn WaitPolicy,
     mark: impl FnOnce(),
 ) -> Result<bool> {
     // Without permission to lock there is nobody whom the lock would keep from binding the name anew, either.
@@ -141,7 +142,7 @@ fn unlink_name(key: &Key, name: &str, status: &Status) -> Result<()> {
 
 impl Attachment {
     /// Unlinks this very segment, if its name still means it.
-    pub fn destroy(&self, patience: &dyn Patience) -> Result<()> {
+    pub fn destroy(&self, patience: &dyn WaitPolicy) -> Result<()> {
         let lock_name = self.lock_name();
         let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
         let fd = self.with_locks(self.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;

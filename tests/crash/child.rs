@@ -2,7 +2,7 @@
 
 use crate::common::{existing, role_key};
 use crate::operations::{Begins, OPERATIONS};
-use shmvar::{Held, Index, Key, LockGuard, Options, Segment, crash};
+use shmvar::{Index, Key, LockGuard, Options, PinnedValue, Segment, crash_point as crash};
 use std::io::{BufRead, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -13,7 +13,7 @@ pub const MARK: &str = "@ ";
 pub struct Stage {
     pub key: Key,
     pub segment: Option<Segment>,
-    pub held: Vec<Held>,
+    pub held: Vec<PinnedValue>,
     pub locks: Vec<LockGuard>,
     pub thread: Option<std::thread::JoinHandle<()>>,
 }

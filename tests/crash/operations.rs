@@ -14,7 +14,7 @@
 use crate::child::{Stage, attach, value};
 use crate::common::existing;
 use crate::stages::*;
-use shmvar::{Error, Index, Options, Plain, Segment, crash};
+use shmvar::{Blocking, Error, Index, Options, Segment, crash_point as crash};
 use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -232,13 +232,15 @@ pub static OPERATIONS: &[Operation] = &[
     op("put, after a table was half taken apart", a_table_half_taken_apart, |s| s.put(1, 2, SPAN))
         .varies()
         .with_pairs_after(&["doomed-freed"]),
-    op("resize, up", |_| {}, |s| s.segment().resize(400 << 20, &Plain).unwrap()),
-    op("resize, down", |_| {}, |s| s.segment().resize(1 << 20, &Plain).unwrap()),
+    op("resize, up", |_| {}, |s| s.segment().resize(400 << 20, &Blocking).unwrap()),
+    op("resize, down", |_| {}, |s| s.segment().resize(1 << 20, &Blocking).unwrap()),
     op("trim", warm_spans, trim).changes_nothing(),
     op("trim, records are moved", slabs_half_empty, trim).changes_nothing().with_pairs_after(&["record-"]),
-    op("move large values together", warm_spans, |s| s.segment().for_change().unwrap().defragment(0, &Plain).unwrap())
-        .changes_nothing()
-        .with_pairs_after(&["span-moved", "slot-w"]),
+    op("move large values together", warm_spans, |s| {
+        s.segment().for_change().unwrap().defragment(0, &Blocking).unwrap()
+    })
+    .changes_nothing()
+    .with_pairs_after(&["span-moved", "slot-w"]),
     op("trim, a zone goes", a_zone_left_empty, trim).changes_nothing().only(&["zones-", "trim-", "fresh-", "punched"]),
     op("trim, leaves are joined", leaves_nearly_empty, trim)
         .changes_nothing()

@@ -3,8 +3,8 @@
 use crate::child::{Stage, attach, report, value};
 use crate::common::existing;
 use crate::survivor::MENDING;
-use shmvar::layout::{Geometry, ZONE};
-use shmvar::{Condition, Index, LockGuard, Number, Plain, Segment, crash};
+use shmvar::format::{Geometry, ZONE};
+use shmvar::{Blocking, Condition, Index, LockGuard, Number, Segment, crash_point as crash};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub fn mend(s: &mut Stage) {
     let segment = attach(&s.key, 0o600);
     segment.put_bytes(MENDING, &value(1, SPAN)).unwrap();
     segment.remove(MENDING).unwrap();
-    segment.trim(&Plain).unwrap();
+    segment.trim(&Blocking).unwrap();
     segment.detach();
 }
 
@@ -188,7 +188,7 @@ pub fn add<'a>(s: &Stage, index: impl Into<Index<'a>>) {
 
 pub fn compare_and_put(s: &mut Stage) {
     let version = Condition::Version(s.segment().version(1).unwrap());
-    let put = s.segment().put_pickle(&Index::Int(1), &[b"\x80\x05K\x05."], version, &Plain).unwrap();
+    let put = s.segment().put_pickle(&Index::Int(1), &[b"\x80\x05K\x05."], version, &Blocking).unwrap();
     assert!(put.is_some());
 }
 
@@ -203,7 +203,7 @@ pub fn nearly_full(s: &mut Stage) {
     put_for(s, 5, 200_000, SOON);
     std::thread::sleep(SOON);
     let used = s.segment().info().unwrap().used;
-    s.segment().resize(used + 1_000, &Plain).unwrap();
+    s.segment().resize(used + 1_000, &Blocking).unwrap();
 }
 
 /// As full as `fill_the_table` leaves it.
@@ -241,7 +241,7 @@ pub fn put_some_of_each(s: &mut Stage) {
 }
 
 pub fn trim(s: &mut Stage) {
-    s.segment().trim(&Plain).unwrap();
+    s.segment().trim(&Blocking).unwrap();
 }
 
 pub fn lock<'a>(segment: &Segment, name: impl Into<Index<'a>>) -> LockGuard {
@@ -287,12 +287,12 @@ fn until(mut come: impl FnMut() -> bool) {
 /// Some lock of an integer name has somebody who is next (format.md, "Slot").
 pub fn until_somebody_is_next(segment: &Segment) {
     let word = |offset| u64::from_le_bytes(bytes_at(segment, offset, 8).try_into().unwrap());
-    let geometry = shmvar::layout::Geometry::new(word(56)).unwrap();
+    let geometry = shmvar::format::Geometry::new(word(56)).unwrap();
     let next = |slot: &[u8]| slot[16] & 0x47 == 0x42 && slot[22..26] != [0xff; 4];
     until(|| {
         // Of so few names there is one leaf.
-        let root = shmvar::layout::Root(word(4_168));
-        let leaf = shmvar::layout::LeafWord(word(geometry.granule_at(root.granule())));
+        let root = shmvar::format::Root(word(4_168));
+        let leaf = shmvar::format::LeafWord(word(geometry.granule_at(root.granule())));
         let slots = bytes_at(segment, geometry.granule_at(leaf.granule()), leaf.size() as usize * 4_096);
         slots.chunks(32).skip(1).any(next)
     });
@@ -315,5 +315,5 @@ pub fn until_somebody_waits(s: &mut Stage) {
 }
 
 pub fn watch(s: &mut Stage) {
-    s.segment().attachment().unwrap().mark_watched(&Index::Int(1), false, &Plain).unwrap();
+    s.segment().attachment().unwrap().mark_watched(&Index::Int(1), false, &Blocking).unwrap();
 }

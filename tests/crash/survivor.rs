@@ -1,7 +1,7 @@
 //! What a survivor finds after a death: read only, then with the lock; and that it leaves nothing behind.
 
 use crate::child::value;
-use shmvar::{Error, Index, IndexBuf, Key, Options, Patience, Plain, Segment};
+use shmvar::{Blocking, Error, Index, IndexBuf, Key, Options, Segment, WaitPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ impl Snapshot {
                 continue;
             }
             let stat = segment.stat(index).unwrap().expect("nobody removes it");
-            let read = || segment.get_pickle(&index, &Plain).unwrap().expect("nobody removes it");
+            let read = || segment.get_pickle(&index, &Blocking).unwrap().expect("nobody removes it");
             let pickle = (stat.size < 1 << 20).then(read);
             let expires = stat.expires_in.is_some();
             variables.insert(owned.clone(), Variable { version: stat.version, size: stat.size, expires, pickle });
@@ -83,7 +83,7 @@ pub fn old_or_new(found: &Snapshot, old: &Snapshot, new: &Snapshot, one_step: bo
 /// Somebody who waits for what a dead one was at, and gives it up soon.
 struct Brief(Instant);
 
-impl Patience for Brief {
+impl WaitPolicy for Brief {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         slow();
     }
@@ -139,18 +139,18 @@ pub fn go_on(segment: &Segment, what: &str) {
 /// Everything was given back; the dead are buried. What the object still takes.
 pub fn leave_nothing(segment: &Segment, what: &str) -> u64 {
     // What a dead one retired first: the table that takes the place of this one shall not lie behind it, in a zone that stays.
-    segment.trim(&Plain).unwrap();
+    segment.trim(&Blocking).unwrap();
     segment.clear().unwrap();
     // Somebody who looks at a dying process (ps, a profiler) keeps its address space, and so its byte, for a moment more.
     let began = Instant::now();
     loop {
-        segment.trim(&Plain).unwrap();
+        segment.trim(&Blocking).unwrap();
         if segment.info().unwrap().attached == 1 || began.elapsed() > Duration::from_secs(5) {
             break;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    segment.trim(&Plain).unwrap();
+    segment.trim(&Blocking).unwrap();
     let report = segment.check().unwrap();
     let left = (report.variables, report.used, report.live, report.busy, report.retired, report.locks);
     assert_eq!(left, (0, 0, 0, 0, 0, 0), "{what}: something is left");

@@ -8,7 +8,7 @@ fn sources(dir: &Path, each: &mut impl FnMut(&Path, String)) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, each);
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("src/crash.rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("src/crash_point.rs") {
             each(&path, std::fs::read_to_string(&path).unwrap());
         }
     }

@@ -1,7 +1,7 @@
 //! Every call of every kind on a damaged segment: data, or an error of a known type.
 
 use crate::image::{INTS, Image, LOCKS, SPAN, TEXTS, pickle};
-use shmvar::{Condition, Error, Index, Number, Options, Patience, Segment, TableOf};
+use shmvar::{Condition, Error, Index, Number, Options, Segment, TableOf, WaitPolicy};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl Brief {
     }
 }
 
-impl Patience for Brief {
+impl WaitPolicy for Brief {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         slow();
     }

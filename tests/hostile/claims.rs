@@ -1,9 +1,9 @@
 //! Lengths and loops that would take long, or much, if they were believed.
 
 use crate::image::{Image, SPAN, pickle, place};
-use shmvar::layout::{DEPTH_MAX, Entry, LEAF_MAX, PAGE, Root, SpanState, at, granules_of};
-use shmvar::slot::{Content, TEXT};
-use shmvar::{Condition, Error, Index, Key, Options, Plain, Segment, TableOf};
+use shmvar::format::{DEPTH_MAX, Entry, LEAF_MAX, PAGE, Root, SpanState, at, granules_of};
+use shmvar::{Blocking, Condition, Error, Index, Key, Options, Segment, TableOf};
+use shmvar::{format::slot_flags::TEXT, sync::slot::Content};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ fn f30_leaves_in_which_all_variables_have_one_hash_end_a_growth_with_an_answer()
     for hash in (0..8_u64).map(|number| number << 61) {
         let leaf = att.leaf_of(hash, TableOf::Variables).unwrap();
         let more = 2_840_u64.saturating_sub(att.counts_of(&leaf).unwrap().entries);
-        att.grow(&leaf, hash, TableOf::Variables, more, &Plain).unwrap();
+        att.grow(&leaf, hash, TableOf::Variables, more, &Blocking).unwrap();
     }
     segment.check().unwrap();
     let image = Image::read(&name, &fresh.key);
@@ -131,7 +131,7 @@ fn f28_what_is_damaged_was_sound_before() {
         let segment = laid.attach(image, false);
         segment.check().unwrap();
         segment.put(1, &5).unwrap();
-        segment.trim(&Plain).unwrap();
+        segment.trim(&Blocking).unwrap();
         segment.clear().unwrap();
         segment.check().unwrap();
     }
@@ -145,7 +145,7 @@ fn f1_a_doomed_table_is_taken_apart_by_whoever_needs_room() {
     let segment = laid.attach(&image, false);
     let before = segment.check().unwrap();
     assert!(before.live > 0 && before.blocks > 1 && before.variables == 0);
-    segment.trim(&Plain).unwrap();
+    segment.trim(&Blocking).unwrap();
     let after = segment.check().unwrap();
     // The record of the lock of a text name stays, if its owner is not dead yet.
     assert_eq!((after.live, after.variables, after.retired), (0, 0, 0));
@@ -165,7 +165,7 @@ fn f28_a_limit_without_end_overflows_no_sum() {
         let listed = shmvar::segments().unwrap().into_iter().find(|listed| listed.name == info.name).unwrap();
         assert_eq!((info.size, listed.size, info.used), (limit, limit, used));
         assert!(info.largest_put < 1 << 48 && listed.largest_put < 1 << 48);
-        match segment.put_pickle(&Index::Int(1), &[&[b'.'; 500]], Condition::Always, &Plain) {
+        match segment.put_pickle(&Index::Int(1), &[&[b'.'; 500]], Condition::Always, &Blocking) {
             Ok(_) | Err(Error::Full { .. }) => {}
             Err(error) => panic!("{error}"),
         }

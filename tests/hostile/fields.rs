@@ -1,7 +1,7 @@
 //! Every field of an image, and what is stored into it.
 
 use crate::image::{DEAD, Image, place};
-use shmvar::layout::{CLASSES, GRANULE, SpanState, ZONE, at};
+use shmvar::format::{CLASSES, GRANULE, SpanState, ZONE, at};
 
 /// A word of the format. Those of 4 bytes are given by the word that they lie in.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! A populated segment as bytes: taken once, damaged in memory, laid out as a new file for each case.
 
-use shmvar::layout::{CLASSES, Entry, GRANULE, Geometry, LeafWord, PAGE, Root, SLAB_HEAD, SpanState, ZONE, at};
-use shmvar::slot::{Content, EXPIRES};
-use shmvar::{Condition, Index, Key, Options, Plain, Segment, TableOf};
+use shmvar::format::{CLASSES, Entry, GRANULE, Geometry, LeafWord, PAGE, Root, SLAB_HEAD, SpanState, ZONE, at};
+use shmvar::{Blocking, Condition, Index, Key, Options, Segment, TableOf};
+use shmvar::{format::slot_flags::EXPIRES, sync::slot::Content};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -69,7 +69,7 @@ fn split(segment: &Segment) {
     let att = segment.for_change().unwrap();
     let grow = |hash: u64, more: u64| {
         let leaf = att.leaf_of(hash, TableOf::Variables).unwrap();
-        att.grow(&leaf, hash, TableOf::Variables, more, &Plain).unwrap();
+        att.grow(&leaf, hash, TableOf::Variables, more, &Blocking).unwrap();
     };
     grow(0, 4_000);
     grow(0, 4_000);
@@ -79,7 +79,7 @@ fn split(segment: &Segment) {
 }
 
 fn put(segment: &Segment, index: Index<'_>, pickle: &[u8]) {
-    segment.put_pickle(&index, &[pickle], Condition::Always, &Plain).unwrap();
+    segment.put_pickle(&index, &[pickle], Condition::Always, &Blocking).unwrap();
 }
 
 impl Image {

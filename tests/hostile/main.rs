@@ -18,7 +18,7 @@ use calls::{Calls, Tally};
 use fields::Chance;
 use image::Image;
 use shmvar::Key;
-use shmvar::layout::at;
+use shmvar::format::at;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};

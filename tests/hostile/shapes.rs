@@ -1,7 +1,7 @@
 //! Tables, leaves, slots and bitmaps that nobody could have left so, each on purpose: what two edits at random seldom make.
 
 use crate::image::{Image, place};
-use shmvar::layout::{DEPTH_MAX, LEAF_MAX, LeafWord, Root, SpanState, ZONE, at};
+use shmvar::format::{DEPTH_MAX, LEAF_MAX, LeafWord, Root, SpanState, ZONE, at};
 
 /// One way of damage: its name, and what is stored where.
 pub type Shape = (String, Vec<(u64, u64)>);

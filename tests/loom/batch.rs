@@ -4,10 +4,10 @@ use crate::{area, bounded, counters, slot};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::thread;
-use shmvar::intent::{Change, Progress};
-use shmvar::layout::{IntentArea, Slot};
-use shmvar::lock;
-use shmvar::slot::{BUSY, Content};
+use shmvar::format::{IntentArea, Slot};
+use shmvar::sync::intent::{Change, Progress};
+use shmvar::sync::lock_word as lock;
+use shmvar::sync::slot::{BUSY, Content};
 
 struct World {
     slots: [Slot; 2],

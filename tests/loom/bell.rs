@@ -4,9 +4,9 @@ use crate::bounded;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
-use shmvar::bell::{mark, ring};
-use shmvar::layout::{Bell, SLEEPER, WATCHER};
-use shmvar::lock;
+use shmvar::format::{Bell, SLEEPER, WATCHER};
+use shmvar::sync::lock_word as lock;
+use shmvar::sync::wake_word::{mark, ring};
 
 /// A bell and the kernel's queue behind it: looking at the count and falling asleep are one step.
 pub struct Sleeping {

@@ -6,8 +6,8 @@ use crate::bounded;
 use loom::sync::atomic::{AtomicU32, Ordering::*};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use shmvar::bell::mark;
-use shmvar::layout::SLEEPER;
+use shmvar::format::SLEEPER;
+use shmvar::sync::wake_word::mark;
 
 #[derive(Default)]
 struct Slot {

@@ -4,9 +4,9 @@ use crate::{area, bounded, content, counters, slot, whole};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering::*, fence};
 use loom::thread;
-use shmvar::intent::Change;
-use shmvar::layout::{IntentArea, Slot};
-use shmvar::lock;
+use shmvar::format::{IntentArea, Slot};
+use shmvar::sync::intent::Change;
+use shmvar::sync::lock_word as lock;
 
 /// Two writers that each make two commits; a reader that meets a busy slot reads through the intent.
 #[test]

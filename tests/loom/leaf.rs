@@ -9,10 +9,10 @@ use crate::{area, bounded, counters, slot};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::thread;
-use shmvar::intent::{Change, Words};
-use shmvar::layout::{IntentArea, LeafWord, Root, Slot};
-use shmvar::lock;
-use shmvar::slot::{BUSY, Content};
+use shmvar::format::{IntentArea, LeafWord, Root, Slot};
+use shmvar::sync::intent::{Change, Words};
+use shmvar::sync::lock_word as lock;
+use shmvar::sync::slot::{BUSY, Content};
 
 /// Three variables, by index.
 const X: i64 = 1;

@@ -19,9 +19,9 @@ mod slot;
 mod writer;
 
 use loom::sync::atomic::AtomicU64;
-use shmvar::intent::Counters;
-use shmvar::layout::{IntentArea, Root, Slot};
-use shmvar::slot::Content;
+use shmvar::format::{IntentArea, Root, Slot};
+use shmvar::sync::intent::Counters;
+use shmvar::sync::slot::Content;
 
 fn slot() -> Slot {
     Slot { word: AtomicU64::new(0), rest: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)] }

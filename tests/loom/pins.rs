@@ -4,8 +4,8 @@ use crate::{bounded, slot};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::thread;
-use shmvar::layout::Slot;
-use shmvar::slot::Content;
+use shmvar::format::Slot;
+use shmvar::sync::slot::Content;
 
 /// The order that pins rest on: set my bit, then look at the slot; change the slot, then look at the bits.
 #[test]

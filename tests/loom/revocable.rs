@@ -3,7 +3,7 @@
 use crate::bounded;
 use loom::cell::UnsafeCell;
 use loom::thread;
-use shmvar::revocable::Revocable;
+use shmvar::sync::revocable::Revocable;
 use std::sync::Arc;
 
 /// Storage whose every access loom sees: whoever gives it back while another still looks is found by the cell.

@@ -4,8 +4,8 @@ use crate::{content, slot, whole};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::thread;
-use shmvar::lock;
-use shmvar::slot::Content;
+use shmvar::sync::lock_word as lock;
+use shmvar::sync::slot::Content;
 
 #[test]
 fn a_reader_of_a_slot_never_sees_half_of_a_change() {

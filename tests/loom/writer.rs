@@ -4,7 +4,7 @@ use crate::bounded;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering::*};
 use loom::thread;
-use shmvar::lock::{self, Waiting};
+use shmvar::sync::lock_word::{self as lock, Waiting};
 
 /// The world of the take-over models: participants 0 and 1 live, participant 2 died holding the lock.
 struct World {

@@ -4,13 +4,13 @@ use super::named::{doomed, unnamed_block, unnamed_leaf, unnamed_span};
 use super::slices::Check;
 use super::{NAMED, hold};
 use crate::arena::Arena;
+use crate::bit_runs::{longest_run, mask, range};
 use crate::error::Result;
-use crate::layout::{
+use crate::fallible;
+use crate::format::{
     CLASSES, Entry, KIND_RUN, RUN_KINDS, Root, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of, slab_granules,
     slab_is_whole,
 };
-use crate::runs::{longest_run, mask, range};
-use crate::spare;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A span that begins in one zone and ends in another, as it was seen: its head and entry.
@@ -83,7 +83,7 @@ impl Check<'_> {
                     if self.still {
                         return unnamed_span(granule);
                     }
-                    spare::replace(&mut self.suspects.spans, granule, NAMED)?;
+                    fallible::replace(&mut self.suspects.spans, granule, NAMED)?;
                 }
             }
             SpanState::Retired => {
@@ -103,7 +103,7 @@ impl Check<'_> {
                     if self.still {
                         return unnamed_leaf(self.att, granule);
                     }
-                    spare::replace(&mut self.suspects.leaves, granule, NAMED)?;
+                    fallible::replace(&mut self.suspects.leaves, granule, NAMED)?;
                 }
             }
             SpanState::Directory => {

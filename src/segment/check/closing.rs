@@ -7,12 +7,12 @@ use super::slices::{Check, DOOMED_TURNS};
 use super::table::Sums;
 use super::{NAMED, hold};
 use crate::error::{Error, Result};
-use crate::intent::LeafCounts;
-use crate::layout::{DEPTH_MAX, GRANULE, LeafHead, SpanState};
+use crate::fallible;
+use crate::format::{DEPTH_MAX, GRANULE, LeafHead, SpanState};
 use crate::os::object;
-use crate::segment::leaf::{Leaf, TableOf};
-use crate::segment::look::Mapped;
-use crate::spare;
+use crate::sync::intent::LeafCounts;
+use crate::variables::access::Mapped;
+use crate::variables::leaf::{Leaf, TableOf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -136,7 +136,7 @@ impl Closing {
 fn list<'a>(granules: impl IntoIterator<Item = &'a u64>) -> Result<Vec<u64>> {
     let mut all = Vec::new();
     for granule in granules {
-        spare::push(&mut all, *granule, NAMED)?;
+        fallible::push(&mut all, *granule, NAMED)?;
     }
     Ok(all)
 }
@@ -226,7 +226,7 @@ impl Check<'_> {
         suspects.leaves.remove(&leaf.word.granule());
         let look = !suspects.blocks.is_empty() || !suspects.spans.is_empty();
         for slot in self.att.mem.slots(leaf.base, leaf.slots + 1)?.iter().skip(first as usize) {
-            let content = crate::slot::Content { word: 0, rest: slot.rest() };
+            let content = crate::sync::slot::Content { word: 0, rest: slot.rest() };
             if !content.is_entry() {
                 continue;
             }

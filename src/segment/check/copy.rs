@@ -2,15 +2,15 @@
 //! others meanwhile, and what touches one then through the mapping takes a page, or ends with a signal where there is none.
 
 use crate::error::{Error, Result};
-use crate::layout::{Entry, GRANULE, SpanState, ZONE, ZONE_META, at};
-use crate::mem::Mem;
+use crate::fallible;
+use crate::format::{Entry, GRANULE, SpanState, ZONE, ZONE_META, at};
 use crate::os::map::Mapping;
+use crate::os::mem::Mem;
 use crate::os::object;
-use crate::segment::attachment::Attachment;
+use crate::process::attachment::Attachment;
+use crate::process::extent::end_of_zones;
 use crate::segment::check::NAMED;
-use crate::segment::extent::end_of_zones;
 use crate::segment::open::assemble;
-use crate::spare;
 use std::sync::atomic::Ordering;
 
 /// Bytes that are read at once.
@@ -45,8 +45,8 @@ impl Attachment {
     }
 
     fn copy_range(&self, to: &Mem, offset: u64, len: u64) -> Result<()> {
-        let mut bytes = spare::zeros(PIECE.min(len) as usize, NAMED)?;
-        for (start, len) in crate::runs::pieces(offset, len, PIECE) {
+        let mut bytes = fallible::zeros(PIECE.min(len) as usize, NAMED)?;
+        for (start, len) in crate::bit_runs::pieces(offset, len, PIECE) {
             let piece = &mut bytes[..len as usize];
             let read = self.with_file(|fd| object::read_at(fd, piece, start))?;
             read.map_err(|e| Error::system("reading the segment", e))?;

@@ -5,12 +5,12 @@
 
 use super::{NAMED, hold};
 use crate::error::{Error, Result};
-use crate::layout::{DEPTH_MAX, Root, Slot, blocks_of};
-use crate::segment::attachment::Attachment;
-use crate::segment::leaf::{Leaf, TableOf};
-use crate::segment::look::Mapped;
-use crate::slot::{Content, Kind};
-use crate::spare;
+use crate::fallible;
+use crate::format::{DEPTH_MAX, Root, Slot, blocks_of};
+use crate::process::attachment::Attachment;
+use crate::sync::slot::{Content, Kind};
+use crate::variables::access::Mapped;
+use crate::variables::leaf::{Leaf, TableOf};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
@@ -99,11 +99,11 @@ impl Named {
     /// A slot names a block of a slab of this class.
     pub fn block(&mut self, att: &Attachment, by: &By<'_>, class: usize) -> Result<()> {
         let (granule, block) = (by.content.granule(), by.content.block());
-        spare::room_in_map(&mut self.blocks, NAMED)?;
+        fallible::room_in_map(&mut self.blocks, NAMED)?;
         let places = self.blocks.entry(granule).or_default();
         if places.len() != blocks_of(class) as usize {
             // Another slab, where one was that was given back.
-            *places = spare::zeros(blocks_of(class) as usize, NAMED)?;
+            *places = fallible::zeros(blocks_of(class) as usize, NAMED)?;
         }
         let before = std::mem::replace(&mut places[block as usize], by.place);
         let twice = before != Place::default() && still_named(att, before, by)?;
@@ -114,7 +114,7 @@ impl Named {
     /// A slot names a span.
     pub fn span(&mut self, att: &Attachment, by: &By<'_>) -> Result<()> {
         let granule = by.content.granule();
-        let twice = match spare::insert(&mut self.spans, granule, by.place, NAMED)? {
+        let twice = match fallible::insert(&mut self.spans, granule, by.place, NAMED)? {
             Some(before) => still_named(att, before, by)?,
             None => false,
         };
@@ -125,7 +125,7 @@ impl Named {
     /// Words of a directory name a leaf.
     pub fn leaf(&mut self, att: &Attachment, leaf: &Leaf, place: Place) -> Result<()> {
         let granule = leaf.word.granule();
-        if let Some((_, before)) = spare::insert(&mut self.leaves, granule, (leaf.word.size(), place), NAMED)? {
+        if let Some((_, before)) = fallible::insert(&mut self.leaves, granule, (leaf.word.size(), place), NAMED)? {
             let first = |leaf: &Leaf| leaf.words(att.directory_at(leaf.root)).0;
             // Joined with one that was looked at already, it serves that place, too, and is the same.
             let same = |other: &Leaf| before.0 >> BITS == place.0 >> BITS && first(other) == first(leaf);
@@ -188,7 +188,7 @@ impl Suspects {
 
     /// Blocks of a slab.
     pub fn blocks(&mut self, granule: u64, bits: [u64; 8]) -> Result<()> {
-        spare::insert(&mut self.blocks, granule, bits, NAMED).map(drop)
+        fallible::insert(&mut self.blocks, granule, bits, NAMED).map(drop)
     }
 
     /// A slot names this.

@@ -8,10 +8,11 @@ use super::named::{Named, Suspects};
 use super::table::Sums;
 use super::{Report, hold};
 use crate::error::Result;
-use crate::layout::{PARTICIPANTS, WAITERS};
+use crate::format::{PARTICIPANTS, WAITERS};
 use crate::os::object;
-use crate::segment::attachment::{Attachment, Patience};
-use crate::segment::leaf::TableOf;
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::variables::leaf::TableOf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -177,7 +178,7 @@ impl<'a> Check<'a> {
 
 impl Attachment {
     /// Verifies the segment, in slices of the writer lock that are so long or a little more.
-    pub(super) fn check_in_slices(&self, most: Duration, patience: &dyn Patience) -> Result<(Report, u64)> {
+    pub(super) fn check_in_slices(&self, most: Duration, patience: &dyn WaitPolicy) -> Result<(Report, u64)> {
         let mut check = Check::new(self, self);
         loop {
             let mut writer = Some(self.write(patience)?);

@@ -5,15 +5,16 @@ use super::slices::{Check, DOOMED_TURNS};
 use super::{NAMED, hold};
 use crate::codec::buffers;
 use crate::error::{Error, Result};
-use crate::intent::LeafCounts;
+use crate::fallible;
+use crate::format::slot_flags::LET_GO;
+use crate::format::{CLASSES, DEPTH_MAX, Root, Slot, SpanState, VERSION_MAX, blocks_of, granules_of};
 use crate::key::{INDEX_MAX, IndexBuf, Name};
-use crate::layout::{CLASSES, DEPTH_MAX, Root, Slot, SpanState, VERSION_MAX, blocks_of, granules_of};
-use crate::segment::attachment::Attachment;
-use crate::segment::leaf::{Leaf, TableOf};
-use crate::segment::look::Mapped;
-use crate::segment::table::Token;
-use crate::slot::{BUSY, Content, Kind, LET_GO};
-use crate::spare;
+use crate::process::attachment::Attachment;
+use crate::sync::intent::LeafCounts;
+use crate::sync::slot::{BUSY, Content, Kind};
+use crate::variables::access::Mapped;
+use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::table::Token;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
@@ -160,7 +161,7 @@ impl Check<'_> {
         let index = IndexBuf::Int(content.rest[0] as i64);
         let hash = Name { index: index.as_index(), lock: true }.hash(self.att.identity.hash_key);
         self.check_serves(number, hash, within.leaf)?;
-        if let Some((_, index)) = spare::replace(&mut within.indexes, (true, index), NAMED)? {
+        if let Some((_, index)) = fallible::replace(&mut within.indexes, (true, index), NAMED)? {
             hold!(false, 7, "the lock {} stands twice, let go in slot {number}", index.as_index());
         }
         Ok(())
@@ -203,7 +204,7 @@ impl Check<'_> {
             "slot {number}: an empty slot keeps index {} from being found",
             index.as_index()
         );
-        if let Some((_, index)) = spare::replace(&mut within.indexes, (lock, index), NAMED)? {
+        if let Some((_, index)) = fallible::replace(&mut within.indexes, (lock, index), NAMED)? {
             hold!(false, 7, "index {} stands twice", index.as_index());
         }
         if lock {
@@ -265,7 +266,7 @@ fn check_inline(number: u64, content: &Content) -> Result<()> {
     let flags = content.is_text() || content.expires() || content.has_buffers();
     hold!(!flags, 10, "slot {number}: inline, with a text index, an expiry or buffers");
     let len = content.rest[1] >> 8 & 0xff;
-    hold!(len <= crate::layout::INLINE_MAX as u64, 10, "slot {number}: {len} bytes inline");
+    hold!(len <= crate::format::INLINE_MAX as u64, 10, "slot {number}: {len} bytes inline");
     Ok(())
 }
 
@@ -291,7 +292,7 @@ impl Attachment {
         hold!(total >= 16, 10, "slot {number}: {total} bytes have no table of buffers");
         self.read_span(content, prefix, &mut start)?;
         let len = buffers::head_len(start).filter(|len| *len <= total).unwrap_or(0);
-        let mut head = spare::zeros(len as usize, NAMED)?;
+        let mut head = fallible::zeros(len as usize, NAMED)?;
         self.read_span(content, prefix, &mut head)?;
         hold!(buffers::parse(&head, total)?.is_some(), 10, "slot {number}: the table of its buffers");
         Ok(())
@@ -317,7 +318,7 @@ impl Attachment {
         if content.kind() == Kind::Span {
             return self.read_span(content, 0, to);
         }
-        match crate::segment::table::record_at(self, content)? {
+        match crate::variables::table::record_at(self, content)? {
             Some(at) => self.mem.copy_to(at, to),
             None => Err(Error::corrupt("a record's place")),
         }

@@ -1,19 +1,19 @@
 //! A check whose every slice is one step, with changes by others after each of them.
 
 use super::*;
+use crate::format::Entry;
 use crate::key::{Index, Key};
-use crate::layout::Entry;
-use crate::segment::attachment::Plain;
-use crate::segment::change::{Condition, Stored};
-use crate::segment::holds::Who;
-use crate::segment::leaf::TableOf;
+use crate::process::held_locks::Who;
+use crate::process::wait_policy::Blocking;
+use crate::variables::change::{Condition, Stored};
+use crate::variables::leaf::TableOf;
 use crate::{Options, Segment};
 use std::cell::RefCell;
 
 /// Does something between two slices, when nobody holds the writer lock.
 struct Meanwhile<F>(RefCell<F>);
 
-impl<F: FnMut() -> Result<()>> Patience for Meanwhile<F> {
+impl<F: FnMut() -> Result<()>> WaitPolicy for Meanwhile<F> {
     fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
         slow();
     }
@@ -43,7 +43,7 @@ fn put(att: &Attachment, index: &Index<'_>, len: u64, expiry: Option<u64>) -> Re
     let bytes = vec![b'x'; len as usize];
     let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
     let parts = [head.as_slice(), &bytes, &tail];
-    att.put(index, Stored { parts: &parts, buffers: false, expiry }, Condition::Always, &Plain).map(drop)
+    att.put(index, Stored { parts: &parts, buffers: false, expiry }, Condition::Always, &Blocking).map(drop)
 }
 
 /// Lengths of values of every form: in the slot, in slabs of several classes, in spans.
@@ -79,16 +79,16 @@ fn f28_whatever_others_do_between_two_slices_is_no_damage() {
                 let text = format!("text {number}");
                 let index = if number % 3 == 0 { Index::Text(&text) } else { Index::Int(number) };
                 match chance.below(1_000) {
-                    0 => att.clear(&Plain)?,
-                    1 => segment.trim(&Plain)?,
-                    2 => att.defragment(0, &Plain)?,
+                    0 => att.clear(&Blocking)?,
+                    1 => segment.trim(&Blocking)?,
+                    2 => att.defragment(0, &Blocking)?,
                     3 => fill(att, 2_000),
-                    4 => att.compact(&Plain)?,
-                    5 => att.shrink_table(TableOf::Variables, &Plain)?,
-                    6 => drop(att.collect_expired(&Plain)?),
+                    4 => att.compact(&Blocking)?,
+                    5 => att.shrink_table(TableOf::Variables, &Blocking)?,
+                    6 => drop(att.collect_expired(&Blocking)?),
                     7..40 => put(att, &index, 100, Some(crate::os::boottime_ns() + 1_000))?,
                     40..60 => {
-                        if att.acquire_lock(&index, Who::task(1, 1), Some(Duration::ZERO), &Plain)? {
+                        if att.acquire_lock(&index, Who::task(1, 1), Some(Duration::ZERO), &Blocking)? {
                             held.push((number, matches!(index, Index::Text(_))));
                         }
                     }
@@ -96,10 +96,10 @@ fn f28_whatever_others_do_between_two_slices_is_no_damage() {
                         if let Some((number, is_text)) = held.pop() {
                             let text = format!("text {number}");
                             let name = if is_text { Index::Text(&text) } else { Index::Int(number) };
-                            att.release_lock(&name, Who::task(1, 1), &Plain)?;
+                            att.release_lock(&name, Who::task(1, 1), &Blocking)?;
                         }
                     }
-                    80..400 => drop(att.remove(&index, Condition::Always, &Plain)?),
+                    80..400 => drop(att.remove(&index, Condition::Always, &Blocking)?),
                     _ => put(att, &index, LENGTHS[chance.below(8) as usize], None)?,
                 }
             }
@@ -166,7 +166,7 @@ fn found_beside_writers(name: &str, turns: u64, damage: impl Fn(&Attachment) -> 
 }
 
 fn slot_of(att: &Attachment, number: i64) -> (u64, [u64; 3]) {
-    let found = att.scan(TableOf::Variables, |_, found| Ok(Some(found)), &Plain).unwrap();
+    let found = att.scan(TableOf::Variables, |_, found| Ok(Some(found)), &Blocking).unwrap();
     let found = found.iter().find(|found| !found.content.is_text() && found.content.rest[0] == number as u64).unwrap();
     (found.offset, found.content.rest)
 }
@@ -180,10 +180,10 @@ fn says(found: Result<Report>, text: &str) {
 fn leaked(att: &Attachment) -> Vec<(u64, u64)> {
     for span in att.arena().spans() {
         let (granule, entry) = span.unwrap();
-        if entry.state() != crate::layout::SpanState::Slab {
+        if entry.state() != crate::format::SpanState::Slab {
             continue;
         }
-        let blocks = crate::layout::blocks_of(entry.class()).min(64);
+        let blocks = crate::format::blocks_of(entry.class()).min(64);
         let used = att.arena().used_words(granule).unwrap()[0];
         let free = !used & (u64::MAX >> (64 - blocks));
         // So that the slab has room as before.
@@ -218,12 +218,12 @@ fn f28_damage_is_found_although_others_write_meanwhile() {
     // A directory, in the span map, that no root names.
     says(
         found_beside_writers("directory", u64::MAX, |att| {
-            let last = att.arena().zones() * crate::layout::ZONE - 1;
-            let zone = att.identity.geometry.zone_at(last / crate::layout::ZONE);
+            let last = att.arena().zones() * crate::format::ZONE - 1;
+            let zone = att.identity.geometry.zone_at(last / crate::format::ZONE);
             let free = zone + 32_768 + 504;
             let word = att.mem.at::<std::sync::atomic::AtomicU64>(free).unwrap().load(Ordering::SeqCst);
-            let entry = Entry::new(crate::layout::SpanState::Directory, 1);
-            vec![(zone + last % crate::layout::ZONE * 8, entry.0), (free, word & !(1 << 63))]
+            let entry = Entry::new(crate::format::SpanState::Directory, 1);
+            vec![(zone + last % crate::format::ZONE * 8, entry.0), (free, word & !(1 << 63))]
         }),
         "no root names the directory",
     );

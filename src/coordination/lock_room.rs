@@ -1,0 +1,97 @@
+//! How many named locks may be held: they are charged nothing, so that a lock never fails for what others store, and are bounded.
+
+use crate::error::{Error, Result};
+use crate::format::{PARTICIPANTS, Slot};
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::process::writer::Writer;
+use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::table::Place;
+use std::sync::atomic::Ordering;
+
+/// One for each so many bytes of the limit: the most that a lock takes, with a name of the longest kind.
+const BYTES: u64 = 1_024;
+/// As many may be held whatever the limit.
+const LEAST: u64 = 1_024;
+
+impl Writer<'_> {
+    /// How many locks may be held.
+    fn locks_allowed(&self) -> u64 {
+        (self.att.state().limit.load(Ordering::Relaxed) / BYTES).max(LEAST)
+    }
+
+    /// Is there room for one more lock, which would be put here? A hash spreads them over the leaves, so this leaf tells how many
+    /// there are at most, within a half; only where that is near are all of them asked.
+    #[inline]
+    pub fn may_lock(&self, place: &Place) -> Result<bool> {
+        let allowed = self.locks_allowed();
+        let entries = self.att.counts_of(&place.leaf)?.entries;
+        let about = entries.saturating_mul(1 << place.leaf.word.depth().min(place.leaf.root.depth()).min(63));
+        Ok(about <= allowed / 2 || self.may_lock_by_all(allowed)?)
+    }
+
+    #[cold]
+    fn may_lock_by_all(&self, allowed: u64) -> Result<bool> {
+        let unasked = &self.att.locks_unasked;
+        let left = unasked.load(Ordering::Relaxed);
+        if left > 0 {
+            unasked.store(left - 1, Ordering::Relaxed);
+            return Ok(true);
+        }
+        if self.lock_slots(|leaf| Ok(self.att.counts_of(leaf)?.entries))? < allowed {
+            return Ok(true);
+        }
+        let held = self.locks_held()?;
+        // Counting takes time in proportion to the table: not for each lock of a large one. Each of the others does the same.
+        unasked.store(allowed.saturating_sub(held) / u64::from(PARTICIPANTS), Ordering::Relaxed);
+        Ok(held < allowed)
+    }
+
+    /// A sum over the leaves of the names.
+    fn lock_slots(&self, of: impl Fn(&Leaf) -> Result<u64>) -> Result<u64> {
+        let (mut sum, mut hash) = (0_u64, Some(0));
+        while let Some(from) = hash {
+            let leaf = self.att.leaf_of(from, TableOf::Names)?;
+            sum = sum.saturating_add(of(&leaf)?);
+            hash = leaf.end(from);
+        }
+        Ok(sum)
+    }
+
+    /// Locks that are held, or reserved. What a leaf counts is more: of an integer name what was let go, too.
+    fn locks_held(&self) -> Result<u64> {
+        self.lock_slots(|leaf| {
+            let mut held = 0;
+            for number in 1..=leaf.slots {
+                let slot = self.att.mem.at::<Slot>(leaf.slot_at(number))?;
+                held += u64::from(slot.rest[1].load(Ordering::Relaxed) & 7 >= 2);
+            }
+            Ok(held)
+        })
+    }
+
+    #[cold]
+    fn no_lock_left(&self) -> Result<Error> {
+        let (held, allowed) = (self.locks_held()?, self.locks_allowed());
+        let limit = self.att.state().limit.load(Ordering::Relaxed);
+        Ok(Error::Full {
+            needed: BYTES,
+            free: allowed.saturating_sub(held).saturating_mul(BYTES),
+            size: allowed.saturating_mul(BYTES),
+            remedy: format!(
+                "{held} named locks are held, and a segment of {limit} bytes may have {allowed} (one for each {BYTES} bytes of \
+                 its size, at least {LEAST}): release some, or raise the size"
+            ),
+        })
+    }
+}
+
+impl Attachment {
+    /// The dead hold none: theirs are let go before one is refused.
+    #[cold]
+    pub fn make_room_for_lock(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        self.bury_the_dead(patience)?;
+        let writer = self.write(patience)?;
+        if writer.locks_held()? < writer.locks_allowed() { Ok(()) } else { Err(writer.no_lock_left()?) }
+    }
+}

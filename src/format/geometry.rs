@@ -1,0 +1,108 @@
+//! Where everything in a segment is, and what tells one layout from another.
+
+use crate::format::layout::{
+    BLOCK_EDITS, FORMAT, INLINE_MAX, IntentArea, KIND_RUN, PARTICIPANTS, PIN_UNITS, READERS, SPAN_EDITS, State,
+    WAKE_WORDS, ZONE, ZONE_META, at,
+};
+use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
+use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
+use crate::format::span_entry::GRANULE;
+use crate::hash;
+
+/// Where everything is, from the number of granules alone. In process memory, never re-read from the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Granules of the arena.
+    pub granules: u64,
+    /// Most zones.
+    pub zones_max: u64,
+    /// Offset of zone metadata.
+    pub zone_meta: u64,
+    /// Offset of the pin bitmaps.
+    pub pins: u64,
+    /// Bytes from one pin bitmap to the next.
+    pub pin_stride: u64,
+    /// Offset of the arena.
+    pub arena: u64,
+    /// Most bytes of the file: the end of the arena.
+    pub length: u64,
+}
+
+impl Geometry {
+    /// `None` where `granules` is no multiple of a zone, 0, or beyond what an entry can name.
+    pub fn new(granules: u64) -> Option<Self> {
+        if granules == 0 || !granules.is_multiple_of(ZONE) || granules >= 1 << 32 {
+            return None;
+        }
+        let zones_max = granules / ZONE;
+        let groups = zones_max.div_ceil(64);
+        let zone_meta = (at::SUMMARY + groups * 1_024).next_multiple_of(GRANULE);
+        let pins = zone_meta + zones_max * ZONE_META;
+        let pin_stride = (granules / 8).next_multiple_of(GRANULE);
+        let arena = (pins + pin_stride * u64::from(PARTICIPANTS)).next_multiple_of(2 << 20);
+        let length = arena + granules * GRANULE;
+        Some(Geometry { granules, zones_max, zone_meta, pins, pin_stride, arena, length })
+    }
+
+    /// File offset of a granule (below `granules`).
+    #[inline(always)]
+    pub fn granule_at(&self, granule: u64) -> u64 {
+        self.arena + granule * GRANULE
+    }
+
+    /// File offset of a zone's metadata.
+    #[inline(always)]
+    pub fn zone_at(&self, zone: u64) -> u64 {
+        self.zone_meta + zone * ZONE_META
+    }
+
+    /// Offset of a participant's reader words.
+    #[inline(always)]
+    pub fn readers_at(&self, number: u32) -> u64 {
+        at::READERS + u64::from(number) * 8 * READERS as u64
+    }
+
+    /// Offset of a participant's record.
+    pub fn participant_at(&self, number: u32) -> u64 {
+        at::PARTICIPANTS + u64::from(number) * 64
+    }
+
+    /// Bytes of one of the 128 parts of a pin bitmap: whole pages.
+    pub fn pin_unit(&self) -> u64 {
+        self.pin_stride.div_ceil(PIN_UNITS).next_multiple_of(GRANULE)
+    }
+}
+
+/// A number that differs where any constant of the format differs.
+pub fn fingerprint() -> u64 {
+    let mut text = format!(
+        "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
+         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {KIND_RUN} {WAKE_WORDS} {} {} {} {} {} {} {} {}",
+        at::STATE,
+        at::INTENT,
+        at::WAKE,
+        at::PARTICIPANTS,
+        at::READERS,
+        at::SUMMARY,
+        std::mem::offset_of!(State, watch),
+        std::mem::offset_of!(IntentArea, spans),
+    );
+    for (class, size) in CLASSES.iter().enumerate() {
+        text.push_str(&format!(" {size}/{}", slab_granules(class)));
+    }
+    hash::of_bytes([u64::from(FORMAT), usize::BITS as u64], text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn geometry_refuses_what_it_cannot_address() {
+        assert!(Geometry::new(0).is_none() && Geometry::new(4095).is_none() && Geometry::new(1 << 32).is_none());
+        assert!(Geometry::new(u64::MAX - 4095).is_none());
+        let geometry = Geometry::new(1 << 24).unwrap();
+        assert_eq!(geometry.length - geometry.arena, 64 << 30);
+        assert!(geometry.pin_unit() * PIN_UNITS >= geometry.pin_stride);
+    }
+}

@@ -1,0 +1,238 @@
+//! Making room: pages, zones, spans.
+//!
+//! Everything here that can wait or fail happens with the lock let go; afterwards the caller looks again.
+
+use crate::error::{Error, Result};
+use crate::format::{Entry, GRANULE, PAGE, SpanState, ZONE_META, at};
+use crate::os::{fork, object};
+use crate::process::attachment::Attachment;
+use crate::process::deferred_free::DeferredFree;
+use crate::process::extent::end_of_zones;
+use crate::process::wait_policy::WaitPolicy;
+use rustix::io::Errno;
+use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
+
+/// What is said where the memory file system has no page left.
+pub fn file_system_full(needed: u64) -> Error {
+    let (size, free) = object::file_system().unwrap_or((0, 0));
+    Error::Full {
+        needed,
+        free,
+        size,
+        remedy: format!(
+            "the memory file system {} is full: remove variables and trim(), destroy segments, or enlarge it (mount -o \
+             remount,size=…; docker --shm-size; Kubernetes: a memory emptyDir)",
+            object::DIR
+        ),
+    }
+}
+
+/// What is said where this process may not write so far into a file.
+pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
+    let most = object::may_write_to().unwrap_or(u64::MAX);
+    Error::Full {
+        needed,
+        free: 0,
+        size: most,
+        remedy: format!(
+            "this process may write the first {most} bytes of a file (ulimit -f), and the segment's values lie anywhere in \
+             {length}: raise `ulimit -f`, or store it from a process that has no such limit"
+        ),
+    }
+}
+
+/// Where there is too little memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// What is free is given back first, so that it can be had.
+    Made,
+    /// It is an error: the caller is at giving back.
+    AsItIs,
+}
+
+/// Turns of a call that makes room and finds it taken by others. So many are lost only to somebody who keeps to no protocol.
+#[derive(Default)]
+pub struct Turns(u32);
+
+impl Turns {
+    /// One more.
+    #[inline]
+    pub fn next(&mut self, att: &Attachment) -> Result<()> {
+        self.0 += 1;
+        if self.0 <= 10_000 {
+            return Ok(());
+        }
+        Err(Error::Busy(format!(
+            "{}: the room that was made was gone each of {} times: others take it as fast, try again",
+            att.name, self.0
+        )))
+    }
+}
+
+/// A span that this process took for itself: given back unless it was published.
+pub struct Taken<'a> {
+    att: &'a Attachment,
+    /// Its first granule.
+    pub granule: u64,
+    /// Its granules.
+    pub len: u64,
+    /// Of the process that took it: a child that was forked meanwhile has no part in it.
+    epoch: u32,
+}
+
+impl<'a> Taken<'a> {
+    pub fn new(att: &'a Attachment, granule: u64, len: u64) -> Self {
+        Taken { att, granule, len, epoch: fork::epoch() }
+    }
+
+    /// It was published.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.epoch == fork::epoch() {
+            self.att.leave_chore(DeferredFree::Unpublished(self.granule));
+            // Without the lock now, the next acquisition does it.
+            drop(self.att.try_write());
+        }
+    }
+}
+
+impl Attachment {
+    /// Makes pages present, or says what to do.
+    pub fn obtain_pages(&self, offset: u64, len: u64) -> Result<()> {
+        match self.obtain(offset, len)? {
+            Ok(()) => {
+                crash_point!("pages-obtained");
+                // CRASH: present, and not yet in use: whoever needs them next finds them there.
+                Ok(())
+            }
+            Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => Err(file_system_full(len)),
+            Err(error) => Err(Error::system("obtaining pages", error)),
+        }
+    }
+
+    /// The same; what is free but still present is given back before it is called full.
+    pub fn obtain_or_trim(&self, offset: u64, len: u64, patience: &dyn WaitPolicy) -> Result<()> {
+        match self.obtain_pages(offset, len) {
+            Err(Error::Full { .. }) => {
+                self.make_room(patience)?;
+                self.obtain_pages(offset, len)
+            }
+            other => other,
+        }
+    }
+
+    /// Gives back what is free but present. That it could not is no reason: the caller's own error tells more.
+    pub fn make_room(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        let collected = self.collect_expired(patience);
+        match collected.and_then(|_| self.trim_known(patience)) {
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a span of so many granules for this process to fill. The caller is inside (`enter`) until it is published or
+    /// given back.
+    pub fn take_span(&self, len: u64, patience: &dyn WaitPolicy) -> Result<Taken<'_>> {
+        self.take_span_for(len..=len, Room::Made, patience)
+    }
+
+    /// The same, of the last of these lengths, or of a shorter one where that is free and present already. Whoever makes room
+    /// himself is content with what is there.
+    pub fn take_span_for(&self, lens: RangeInclusive<u64>, room: Room, patience: &dyn WaitPolicy) -> Result<Taken<'_>> {
+        let len = *lens.end();
+        let (mut trimmed, mut tidied, mut turns) = (room == Room::AsItIs, 0, Turns::default());
+        loop {
+            turns.next(self)?;
+            let mut writer = self.write(patience)?;
+            self.room_for_chores()?;
+            // What was removed at one instant gives its memory back to who needs some.
+            writer.dismantle_some()?;
+            let arena = writer.arena();
+            let mut change = writer.change();
+            let filling = Entry::new(SpanState::Filling, len).with_owner(writer.me);
+            for shorter in lens.clone().rev() {
+                if let Some(granule) = arena.plan_take_present(shorter, filling, &mut change)? {
+                    writer.mark_spans();
+                    writer.commit(&change)?;
+                    return Ok(Taken::new(self, granule, shorter));
+                }
+            }
+            if let Some(granule) = arena.plan_take(len, filling, &mut change)? {
+                writer.mark_spans();
+                writer.commit(&change)?;
+                return Ok(Taken::new(self, granule, len));
+            }
+            let Some(end) = arena.zones_for(len) else {
+                // What is free lies in pieces: it is brought together, first what costs little.
+                drop(writer);
+                if self.state().doomed.load(Ordering::Relaxed) != 0 {
+                    self.dismantle(patience)?;
+                    continue;
+                }
+                match (room, tidied) {
+                    (Room::AsItIs, _) | (_, 3..) => return Err(self.no_addresses(len)),
+                    (_, 0) => self.sweep(patience)?,
+                    (_, 1) => self.trim_known(patience)?,
+                    _ => self.defragment(0, patience)?,
+                }
+                tidied += 1;
+                continue;
+            };
+            drop(writer);
+            match self.bring_zones(end, patience) {
+                Err(Error::Full { .. }) if !trimmed => {
+                    trimmed = true;
+                    self.make_room(patience)?;
+                }
+                other => other?,
+            }
+        }
+    }
+
+    /// Brings zones into use, up to this one. Under the registry lock: nobody takes them out of use, or gives their metadata
+    /// back, meanwhile.
+    fn bring_zones(&self, end: u64, patience: &dyn WaitPolicy) -> Result<()> {
+        let mut turns = Turns::default();
+        loop {
+            turns.next(self)?;
+            // Any wait for the writer lock happens before the registry lock is taken, not under it.
+            drop(self.write(patience)?);
+            let _registry = self.registry(patience)?;
+            let (geometry, zones) = (&self.identity.geometry, self.arena().zones());
+            if zones >= end {
+                return Ok(());
+            }
+            self.lengthen_for(end)?;
+            // Before they are in use: who cannot map them shall not bring them to those who can map what there was.
+            self.mem.map_up_to(end_of_zones(geometry, end))?;
+            self.obtain_pages(geometry.zone_at(zones), (end - zones) * ZONE_META)?;
+            let (first, last) = (zones / 64 * 1_024, (end - 1) / 64 * 1_024);
+            let page = |offset: u64| (at::SUMMARY + offset) / PAGE * PAGE;
+            self.obtain_pages(page(first), page(last) + PAGE - page(first))?;
+            if let Some(mut writer) = self.try_write() {
+                writer.arena().open_zones(end)?;
+                let mut change = writer.change();
+                change.counters.zones = end;
+                return writer.commit(&change);
+            }
+        }
+    }
+
+    fn no_addresses(&self, len: u64) -> Error {
+        let geometry = &self.identity.geometry;
+        Error::Full {
+            needed: GRANULE * len,
+            free: 0,
+            size: geometry.granules * GRANULE,
+            remedy: "the segment's reserve of addresses, fixed when it was created, is used up or in pieces: create it anew \
+                     with a larger size"
+                .into(),
+        }
+    }
+}

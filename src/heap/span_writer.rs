@@ -1,0 +1,140 @@
+//! Large values on their way into a span, with no lock held.
+
+use crate::error::{Error, Result};
+use crate::format::{GRANULE, granules_of};
+use crate::heap::pages::{Taken, beyond_file_limit, file_system_full};
+use crate::os::object;
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::variables::read::OUTSIDE;
+use rustix::io::Errno;
+
+/// A large value is stored in pieces of this many bytes.
+const PIECE: usize = 64 << 20;
+
+/// A span that was filled and waits to be published.
+pub struct Filled<'a> {
+    /// It.
+    pub span: Taken<'a>,
+}
+
+impl Attachment {
+    /// Copies a large record into a span of this process's own. No lock is held, no user code runs.
+    pub fn fill(
+        &self,
+        lead: u64,
+        prefix: &[u8],
+        value: &[&[u8]],
+        len: u64,
+        patience: &dyn WaitPolicy,
+    ) -> Result<Filled<'_>> {
+        let len = lead + len;
+        let filled = Filled { span: self.take_span(granules_of(len), patience)? };
+        crash_point!("span-taken");
+        let mut trimmed = false;
+        loop {
+            match self.write_span(&filled.span, lead, prefix, value, patience)? {
+                Ok(()) => break,
+                Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) if !trimmed => {
+                    trimmed = true;
+                    self.make_room(patience)?;
+                }
+                Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => {
+                    self.punch_unpublished(&filled, patience)?;
+                    return Err(file_system_full(len));
+                }
+                Err(Errno::FBIG) => {
+                    self.punch_unpublished(&filled, patience)?;
+                    return Err(beyond_file_limit(len, self.identity.geometry.length));
+                }
+                Err(error) => return Err(Error::system("storing a value", error)),
+            }
+        }
+        crash_point!("span-filled");
+        Ok(filled)
+    }
+
+    fn write_span(
+        &self,
+        span: &Taken<'_>,
+        lead: u64,
+        prefix: &[u8],
+        value: &[&[u8]],
+        patience: &dyn WaitPolicy,
+    ) -> Result<rustix::io::Result<()>> {
+        let start = self.identity.geometry.granule_at(span.granule) + lead;
+        // What this process has mapped it copies to: the quickest way. What is present and was never mapped here costs a
+        // fault a page, once, if it is met a second time. Anything else the kernel writes: no faults, and an error in time.
+        if self.met_before(span.granule, span.len) && self.arena().is_present(span.granule, span.len)? {
+            let mut at = start;
+            let mut copied = Ok(());
+            patience.outside(&mut || {
+                copied = std::iter::once(&prefix).chain(value).try_for_each(|part| {
+                    self.mem.fill(at, part)?;
+                    at += part.len() as u64;
+                    Ok(())
+                });
+            });
+            return copied.map(Ok);
+        }
+        let mut at = start;
+        for part in std::iter::once(&prefix).chain(value) {
+            // The descriptor is looked at before each piece: its number may become another file's at any time.
+            for piece in part.chunks(PIECE) {
+                let mut wrote = Ok(Ok(()));
+                let mut write = || wrote = self.with_file(|fd| object::write_at(fd, piece, at));
+                if piece.len() < OUTSIDE {
+                    write()
+                } else {
+                    patience.outside(&mut write)
+                }
+                if let Err(errno) = wrote? {
+                    return Ok(Err(errno));
+                }
+                at += piece.len() as u64;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Has this process filled a span that begins here, no shorter, before? (A guess at which pages it has mapped: a wrong one
+    /// costs time.)
+    fn met_before(&self, granule: u64, len: u64) -> bool {
+        let mut met = self.met.lock();
+        if met.get(&granule).is_some_and(|known| *known >= len) {
+            return true;
+        }
+        if met.len() > 4096 {
+            met.clear();
+        }
+        met.insert(granule, len);
+        false
+    }
+
+    /// A value that the memory file system had no room for leaves it as full as it was.
+    fn punch_unpublished(&self, filled: &Filled<'_>, patience: &dyn WaitPolicy) -> Result<()> {
+        let (granule, len) = (filled.span.granule, filled.span.len);
+        let writer = self.write(patience)?;
+        if !writer.owns(granule)? {
+            return Ok(());
+        }
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for at in granule..granule + len {
+            match runs.last_mut() {
+                _ if writer.arena().is_sticky(at)? => {}
+                Some((start, len)) if *start + *len == at => *len += 1,
+                _ => runs.push((at, 1)),
+            }
+        }
+        for (granule, granules) in &runs {
+            writer.arena().set_present(*granule, *granules, false)?;
+        }
+        drop(writer);
+        for (granule, granules) in runs {
+            let offset = self.identity.geometry.granule_at(granule);
+            let _ = self.with_file(|fd| object::punch(fd, offset, granules * GRANULE))?;
+            crash_point!("unpublished-punched");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! How a reader looks at memory that others may give back: through the mapping, inside of a section; or, where it has no
+//! word to say that it is inside of one, by calls of the system, to which a hole is zeros.
+
+use crate::error::{Error, Result};
+use crate::format::slot_flags::{LOCK, TEXT};
+use crate::format::{Entry, Slot, ZONE};
+use crate::os::mem::Scratch;
+use crate::os::object;
+use crate::process::attachment::Attachment;
+use crate::sync::slot::BUSY;
+use crate::variables::leaf::Leaf;
+use rustix::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Loads of what is at an offset of the segment.
+pub trait Look: Copy {
+    /// A word, with acquire.
+    fn word(self, att: &Attachment, offset: u64) -> Result<u64>;
+    /// The other three words of a slot.
+    fn rest(self, att: &Attachment, slot: u64) -> Result<[u64; 3]>;
+    /// A record.
+    fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()>;
+
+    /// Passes over slots that cannot be what is looked for, from this one on, at most so many: the one to look at, and how many
+    /// are left with it. `first` and `flags`: the slot's second word, and the bits for text and names of its third.
+    fn pass_over(self, att: &Attachment, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)>;
+
+    /// An entry of the span map.
+    #[inline(always)]
+    fn entry(self, att: &Attachment, granule: u64) -> Result<Entry> {
+        if granule / ZONE >= att.arena().zones() {
+            return Err(Error::corrupt(format_args!("granule {granule} lies beyond the zones in use")));
+        }
+        // The span map is what a zone's metadata begins with.
+        Ok(Entry(self.word(att, att.identity.geometry.zone_at(granule / ZONE) + granule % ZONE * 8)?))
+    }
+}
+
+/// Through the mapping: a section has begun, or the writer lock is held.
+#[derive(Clone, Copy)]
+pub struct Mapped;
+
+impl Look for Mapped {
+    #[inline(always)]
+    fn word(self, att: &Attachment, offset: u64) -> Result<u64> {
+        Ok(att.mem.at::<AtomicU64>(offset)?.load(Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    fn rest(self, att: &Attachment, slot: u64) -> Result<[u64; 3]> {
+        Ok(att.mem.at::<Slot>(slot)?.rest())
+    }
+
+    #[inline(always)]
+    fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()> {
+        att.mem.read_scratch(offset, len, scratch)
+    }
+
+    #[inline(always)]
+    fn pass_over(self, att: &Attachment, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)> {
+        let (mut number, mut left) = at;
+        let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
+        while left > 0 {
+            let Some(slot) = slots.get(number as usize) else { break };
+            let word = slot.begin();
+            let ours = slot.rest[0].load(Ordering::Relaxed) == first
+                && slot.rest[1].load(Ordering::Relaxed) & (TEXT | LOCK) == flags;
+            if word == 0 || word & BUSY == 1 || ours {
+                break;
+            }
+            number = leaf.after(number);
+            left -= 1;
+        }
+        Ok((number, left))
+    }
+}
+
+/// By `pread`.
+#[derive(Clone, Copy)]
+pub struct Called<'a>(pub BorrowedFd<'a>);
+
+impl Called<'_> {
+    fn read(self, att: &Attachment, offset: u64, to: &mut [u8]) -> Result<()> {
+        let outside = || Error::corrupt(format_args!("offset {offset} lies outside of it"));
+        let length = att.identity.geometry.length;
+        if offset > length || length - offset < to.len() as u64 {
+            return Err(outside());
+        }
+        // Not by the map: others may have made the object longer since.
+        let done = object::read_at(self.0, to, offset).map_err(|e| Error::system("reading the segment", e))?;
+        if done < to.len() {
+            return Err(outside());
+        }
+        // SYNC: a call of the system orders nothing: what is read next must not be from before.
+        fence(Ordering::Acquire);
+        Ok(())
+    }
+}
+
+impl Look for Called<'_> {
+    fn word(self, att: &Attachment, offset: u64) -> Result<u64> {
+        let mut bytes = [0; 8];
+        self.read(att, offset, &mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    fn rest(self, att: &Attachment, slot: u64) -> Result<[u64; 3]> {
+        let mut bytes = [0; 24];
+        self.read(att, slot + 8, &mut bytes)?;
+        let word = |i: usize| u64::from_ne_bytes(bytes[i * 8..i * 8 + 8].try_into().expect("eight bytes"));
+        Ok([word(0), word(1), word(2)])
+    }
+
+    fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()> {
+        self.read(att, offset, scratch.filled(len)?)
+    }
+
+    fn pass_over(self, _: &Attachment, _: &Leaf, at: (u64, u64), _: u64, _: u64) -> Result<(u64, u64)> {
+        Ok(at)
+    }
+}
+
+/// Looks once: within a section, where this process can say that it is inside of one, else by calls of the system. With a way
+/// to wait, a process without a number takes one first.
+macro_rules! looking {
+    ($att:expr, |$look:ident| $body:expr) => {
+        looking!(in $att.section(), $att, |$look| $body)
+    };
+    ($att:expr, $patience:expr, |$look:ident| $body:expr) => {
+        looking!(in $att.begin_section($patience)?, $att, |$look| $body)
+    };
+    (in $section:expr, $att:expr, |$look:ident| $body:expr) => {
+        match $section {
+            Some(_section) => {
+                let $look = Mapped;
+                $body
+            }
+            None => $att.with_file(|fd| {
+                let $look = Called(fd);
+                $body
+            })?,
+        }
+    };
+}
+pub(crate) use looking;

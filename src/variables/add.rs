@@ -1,0 +1,106 @@
+//! Adding to a number, under the lock and without a pickler.
+
+use crate::codec::scalar::{self, Scalar};
+use crate::error::Result;
+use crate::format::INLINE_MAX;
+use crate::key::{Index, Name};
+use crate::os::mem::Scratch;
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::sync::slot::{Content, Kind};
+use crate::variables::change::{Condition, Stored};
+use crate::variables::expiry::expiry_in;
+use crate::variables::read::Got;
+use crate::variables::table::Spot;
+
+/// What can be added.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs, reason = "Python's own names")]
+pub enum Number {
+    Int(i64),
+    Float(f64),
+}
+
+impl Number {
+    /// The sum as Python makes it; `None` beyond 64 bits.
+    fn plus(self, other: Number) -> Option<Number> {
+        let float = |number| match number {
+            Number::Int(number) => number as f64,
+            Number::Float(number) => number,
+        };
+        match (self, other) {
+            (Number::Int(a), Number::Int(b)) => a.checked_add(b).map(Number::Int),
+            (a, b) => Some(Number::Float(float(a) + float(b))),
+        }
+    }
+
+    fn of(pickle: &[u8]) -> Option<Number> {
+        match scalar::decode(pickle)? {
+            Scalar::Int(number) => Some(Number::Int(number)),
+            Scalar::Float(number) => Some(Number::Float(number)),
+            _ => None,
+        }
+    }
+
+    fn pickle(self) -> scalar::Short {
+        match self {
+            Number::Int(number) => scalar::int(number),
+            Number::Float(number) => scalar::float(number),
+        }
+    }
+}
+
+impl Attachment {
+    /// Adds to a variable, from 0 where it is missing: the sum. `None`: the value is no number of 64 bits, or the sum is none:
+    /// the caller's own arithmetic decides.
+    #[inline]
+    pub fn add(&self, index: &Index<'_>, amount: Number, patience: &dyn WaitPolicy) -> Result<Option<Number>> {
+        let name = Name::from(index);
+        if !name.is_text() {
+            let hash = name.hash(self.identity.hash_key);
+            let mut writer = self.write(patience)?;
+            let place = writer.place_of(&name, hash, &mut Scratch::new())?;
+            if let Spot::Taken(_, old) = place.spot {
+                if old.kind() == Kind::Inline {
+                    let (bytes, len) = old.inline_bytes();
+                    let Some(sum) = Number::of(&bytes[2..2 + len]).and_then(|number| number.plus(amount)) else {
+                        return Ok(None);
+                    };
+                    let pickle = sum.pickle();
+                    debug_assert!(pickle.as_slice().len() <= INLINE_MAX);
+                    let content = Content::inline(old.rest[0] as i64, 0, pickle.as_slice());
+                    let mut change = writer.change();
+                    writer.replace(&place, content, &mut change)?;
+                    drop(writer);
+                    self.ring_changed(hash);
+                    return Ok(Some(sum));
+                }
+            }
+        }
+        self.add_slowly(index, amount, patience)
+    }
+
+    /// Of a variable that is missing, or has a record: read, then stored if nobody came between.
+    fn add_slowly(&self, index: &Index<'_>, amount: Number, patience: &dyn WaitPolicy) -> Result<Option<Number>> {
+        loop {
+            let mut scratch = Scratch::new();
+            let (number, version, expiry) = match self.get(index, &mut scratch, patience)? {
+                None => (Some(Number::Int(0)), 0, None),
+                Some(Got::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
+                Some(Got::Record { prefix, version, expires }) => {
+                    let record = scratch.bytes();
+                    let expiry = if expires { expiry_in(record) } else { None };
+                    (Number::of(&record[prefix..]), version, expiry)
+                }
+                Some(Got::Large(_)) => return Ok(None),
+            };
+            let Some(sum) = number.and_then(|number| number.plus(amount)) else { return Ok(None) };
+            let pickle = sum.pickle();
+            let stored = Stored { parts: &[pickle.as_slice()], buffers: false, expiry };
+            if self.put(index, stored, Condition::Version(version), patience)?.is_some() {
+                return Ok(Some(sum));
+            }
+            patience.interrupted()?;
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! Several changes at one instant, whole or not at all: listed in a span, made step by step, finished by whoever comes.
+
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::format::{CLASSES, GRANULE, RECORD_MAX, SpanState, blocks_of, class_of, granules_of};
+use crate::heap::pages::Turns;
+use crate::heap::span_writer::Filled;
+use crate::key::{Index, Name};
+use crate::os::mem::Scratch;
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::process::writer::Writer;
+use crate::sync::intent::Progress;
+use crate::sync::slot::{Content, Kind};
+use crate::variables::batch_list::{Entry, List, Reader};
+use crate::variables::change::Stored;
+use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
+use crate::variables::publish::{Form, Plan, limit_reached};
+use crate::variables::table::{Spot, record_at};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+
+/// In `batch`: the list in the span at `batch >> 8`.
+const LIST: u64 = 1;
+/// Slots that a batch looks at for each of its entries at most: those of a leaf.
+const LOOKS: u64 = 2_048;
+/// And before the first of them: those of a leaf.
+const LOOKS_FIRST: u64 = 4_096;
+
+/// What a batch's lists are called where there is no memory for them.
+const BATCH: &str = "the list of a batch";
+
+/// What lacks before a batch can begin.
+enum Lack {
+    Nothing,
+    /// Room in these leaves: the hash of one in it, and for how many more.
+    Leaves(Vec<(Leaf, u64, u64)>),
+    /// So many free blocks of this class.
+    Blocks(usize, u64),
+    /// So much of the limit, of which so much is free.
+    Limit(u64, u64),
+}
+
+/// What a batch takes, whatever it finds.
+struct Needs {
+    /// Blocks, by class.
+    blocks: [u64; CLASSES.len()],
+    /// There is no memory for a larger table.
+    crowded: bool,
+}
+
+impl Needs {
+    fn of(plans: &[Plan<'_>]) -> Self {
+        let mut blocks = [0; CLASSES.len()];
+        for plan in plans {
+            if let Form::Block(class) = plan.form {
+                blocks[class] += 1;
+            }
+        }
+        Needs { blocks, crowded: false }
+    }
+}
+
+impl Attachment {
+    /// Stores several values at one instant, or none of them. Of two for one index the last counts.
+    pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], patience: &dyn WaitPolicy) -> Result<()> {
+        let mut last = HashMap::new();
+        fallible::room_in_map_for(&mut last, items.len(), BATCH)?;
+        for (number, (index, _)) in items.iter().enumerate() {
+            index.check()?;
+            last.insert(*index, number);
+        }
+        let mut plans = fallible::with_room(last.len(), BATCH)?;
+        for (number, (index, stored)) in items.iter().enumerate() {
+            if last[index] == number {
+                plans.push(Plan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)?);
+            }
+        }
+        if plans.is_empty() {
+            return Ok(());
+        }
+        // Between taking spans and publishing them this process keeps its number.
+        let (mut inside, mut collected) = (Some(self.enter()), false);
+        let (mut spans, mut list) = self.fill_spans(&plans, patience)?;
+        let (mut needs, mut turns) = (Needs::of(&plans), Turns::default());
+        // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
+        let mut scratch = Scratch::new();
+        scratch.prepare(RECORD_MAX as usize)?;
+        loop {
+            turns.next(self)?;
+            let mut writer = self.write(patience)?;
+            let mut ours = true;
+            for filled in &spans {
+                ours &= writer.owns(filled.span.granule)?;
+            }
+            if !ours {
+                // A signal handler forked, and this is the child: it begins anew.
+                self.step_out(writer, &mut inside);
+                (spans, list) = self.fill_spans(&plans, patience)?;
+                continue;
+            }
+            let lack = writer.lack(&plans, &needs, &mut scratch)?;
+            if let Lack::Nothing = lack {
+                let granule = spans.last().map_or(0, |filled| filled.span.granule);
+                writer.begin(granule << 8 | LIST)?;
+                // From here on it will be made, whoever dies: the spans are the batch's.
+                spans.into_iter().for_each(|filled| filled.span.keep());
+                let mut entries = list.0.into_iter();
+                let outcome = writer.carry_on(&mut scratch, || Ok(entries.next()));
+                writer.or_drop(outcome)?;
+                drop(writer);
+                plans.iter().for_each(|plan| self.ring_changed(plan.hash));
+                return Ok(());
+            }
+            self.step_out(writer, &mut inside);
+            self.supply(lack, &mut needs, &mut collected, patience)?;
+        }
+    }
+
+    /// Fills a span for each large value, and one for the list, which is the last.
+    fn fill_spans(&self, plans: &[Plan<'_>], patience: &dyn WaitPolicy) -> Result<(Vec<Filled<'_>>, List)> {
+        let mut spans = Vec::new();
+        for plan in plans.iter().filter(|plan| plan.form == Form::Span) {
+            let filled = self.fill(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, patience)?;
+            fallible::push(&mut spans, filled, BATCH)?;
+        }
+        let mut filled = spans.iter();
+        let entry = |plan: &Plan<'_>| Entry::new(plan, if plan.form == Form::Span { filled.next() } else { None });
+        let list = List(fallible::collect(plans.iter().map(entry), BATCH)?);
+        let bytes = list.to_bytes()?;
+        let filled = self.fill(0, &[], &[&bytes], bytes.len() as u64, patience)?;
+        fallible::push(&mut spans, filled, BATCH)?;
+        // CRASH: spans that are filling in our name: freed with us, for no batch names the list.
+        crash_point!("list-filled");
+        Ok((spans, list))
+    }
+
+    /// Makes room for a batch, with the lock let go.
+    fn supply(&self, lack: Lack, needs: &mut Needs, collected: &mut bool, patience: &dyn WaitPolicy) -> Result<()> {
+        patience.interrupted()?;
+        if !std::mem::replace(collected, true) && self.collect_expired(patience)? {
+            return Ok(());
+        }
+        match lack {
+            Lack::Nothing => Ok(()),
+            Lack::Leaves(leaves) => {
+                for (leaf, hash, more) in leaves {
+                    match self.grow_for(&leaf, hash, more, patience) {
+                        // No memory for a larger one: it may still do.
+                        Err(Error::Full { .. }) if !std::mem::replace(&mut needs.crowded, true) => return Ok(()),
+                        other => other?,
+                    }
+                }
+                Ok(())
+            }
+            Lack::Blocks(class, lacks) => {
+                for _ in 0..lacks.div_ceil(blocks_of(class)) {
+                    patience.interrupted()?;
+                    let made = self.write(patience)?.slab_from_free(class)?;
+                    if !made {
+                        self.refill(class, true, patience)?;
+                    }
+                }
+                Ok(())
+            }
+            Lack::Limit(needed, free) => Err(limit_reached(needed, free, self.state().limit.load(Ordering::Relaxed))),
+        }
+    }
+
+    /// Room for so many more hashes of a leaf, which are spread like any others: it is split until each part has room.
+    fn grow_for(&self, leaf: &Leaf, hash: u64, more: u64, patience: &dyn WaitPolicy) -> Result<()> {
+        self.grow(leaf, hash, TableOf::Variables, more, patience)?;
+        let (depth, half) = (leaf.word.depth(), more / 2);
+        for bit in [0, 1] {
+            let hash = if depth == 0 { bit << 63 } else { hash >> (64 - depth) << (64 - depth) | bit << (63 - depth) };
+            let (part, fill) = {
+                let _writer = self.write(patience)?;
+                let part = self.leaf_of(hash, TableOf::Variables)?;
+                (part, self.counts_of(&part)?.fill)
+            };
+            if part.word.depth() > depth && is_full(fill.saturating_add(half), part.slots) {
+                self.grow_for(&part, hash, half, patience)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// What lacks? No block is counted on that comes free meanwhile.
+    fn lack(&mut self, plans: &[Plan<'_>], needs: &Needs, scratch: &mut Scratch) -> Result<Lack> {
+        for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
+            let lacks = self.arena().lacks_blocks(class, *needed)?;
+            if lacks > 0 {
+                return Ok(Lack::Blocks(class, lacks));
+            }
+        }
+        let counters = self.change().counters;
+        let mut leaves: HashMap<u64, (Leaf, u64, u64)> = HashMap::new();
+        let (mut old_charge, mut new_charge, mut looks) = (0_u64, 0_u64, LOOKS_FIRST);
+        for plan in plans {
+            looks += LOOKS;
+            let place = self.place_within(&plan.name, plan.hash, scratch, &mut looks)?;
+            if matches!(place.spot, Spot::None) {
+                // Whatever its leaf counts.
+                let mut full = Vec::new();
+                fallible::push(&mut full, (place.leaf, plan.hash, 1), BATCH)?;
+                return Ok(Lack::Leaves(full));
+            }
+            if place.content().is_none() {
+                fallible::room_in_map(&mut leaves, BATCH)?;
+                leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
+            }
+            old_charge = old_charge.saturating_add(place.content().map_or(0, |old| old.charge()));
+            new_charge = new_charge.saturating_add(plan.charge());
+        }
+        let others = counters.used.saturating_sub(old_charge);
+        let limit = self.att.state().limit.load(Ordering::Relaxed);
+        if new_charge > limit.saturating_sub(others) {
+            return Ok(Lack::Limit(new_charge, limit.saturating_sub(counters.used)));
+        }
+        let mut full = Vec::new();
+        for (leaf, hash, more) in leaves.into_values() {
+            let fill = self.att.counts_of(&leaf)?.fill.saturating_add(more);
+            if is_crowded(fill, leaf.slots) || (!needs.crowded && is_full(fill, leaf.slots)) {
+                fallible::push(&mut full, (leaf, hash, more), BATCH)?;
+            }
+        }
+        Ok(if full.is_empty() { Lack::Nothing } else { Lack::Leaves(full) })
+    }
+
+    /// From here on the batch will be made, whoever dies.
+    fn begin(&mut self, batch: u64) -> Result<()> {
+        let mut change = self.change();
+        let many = self.att.state().many.load(Ordering::Relaxed) | 1;
+        change.progress = Some(Progress { many, batch, cursor: 0 });
+        self.commit(&change)?;
+        crash_point!("batch-begun");
+        Ok(())
+    }
+
+    /// How far the batch is.
+    fn progress(&self) -> Progress {
+        let state = self.att.state();
+        Progress {
+            many: state.many.load(Ordering::Relaxed),
+            batch: state.batch.load(Ordering::Relaxed),
+            cursor: state.cursor.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Brings what a dead writer began to its end. Called after the intent was repaired, before anybody is buried.
+    #[cold]
+    pub fn finish_batch(&mut self) -> Result<()> {
+        let outcome = self.carry_on_from_span();
+        self.att.ring_later.store(true, Ordering::Relaxed);
+        self.or_drop(outcome)
+    }
+
+    /// How a batch ended. Contents that nobody who keeps to the protocol wrote: it is dropped, so that the next call goes on.
+    /// Any other error is this process's own: the next one does it.
+    fn or_drop(&mut self, outcome: Result<()>) -> Result<()> {
+        if matches!(outcome, Err(Error::Corrupt(_))) && self.progress().batch != 0 {
+            self.end(false)?;
+        }
+        outcome
+    }
+
+    /// Makes the entries of a list that another process left.
+    fn carry_on_from_span(&mut self) -> Result<()> {
+        let damaged = || Error::corrupt("the batch under way is none of ours");
+        let Progress { batch, cursor, .. } = self.progress();
+        let granule = batch >> 8;
+        let span = self.arena().entry(granule)?;
+        let fits = self.arena().fits(granule, span.len(), self.arena().zones());
+        if batch & 0xff != LIST || span.state() != SpanState::Filling || !fits {
+            return Err(damaged());
+        }
+        let att = self.att;
+        let most = GRANULE * span.len();
+        let mut reader =
+            Reader::new(most, move |at, to: &mut [u8]| att.read_arena(granule, at, to))?.ok_or_else(damaged)?;
+        for _ in 0..cursor {
+            reader.next()?.ok_or_else(damaged)?;
+        }
+        let mut scratch = Scratch::new();
+        scratch.prepare(RECORD_MAX as usize)?;
+        self.carry_on(&mut scratch, || reader.next())
+    }
+
+    /// Makes the entries that are not made yet, and ends the batch.
+    fn carry_on(&mut self, scratch: &mut Scratch, mut next: impl FnMut() -> Result<Option<Entry>>) -> Result<()> {
+        let (mut emptied, mut looks) = (HashSet::new(), LOOKS_FIRST);
+        while let Some(entry) = next()? {
+            let cursor = self.progress().cursor.saturating_add(1);
+            looks += LOOKS;
+            if let Some(old) = self.make(&entry, cursor, scratch, &mut looks)?.filter(|old| old.kind() == Kind::Record)
+            {
+                // Without memory to remember it, an empty slab stays: it is used again, or `trim` frees it.
+                if emptied.try_reserve(1).is_ok() {
+                    emptied.insert(old.granule());
+                }
+            }
+            crash_point!("batch-step");
+        }
+        self.end(true)?;
+        // Kept until now: a block that was counted on must not have gone with its slab.
+        for granule in emptied {
+            let _ = self.release_slab(granule);
+        }
+        Ok(())
+    }
+
+    /// Makes one entry, looking at so many slots at most: what it replaced.
+    fn make(&mut self, entry: &Entry, cursor: u64, scratch: &mut Scratch, looks: &mut u64) -> Result<Option<Content>> {
+        let content = entry.content;
+        let index = match content.is_text() {
+            false => Index::Int(content.rest[0] as i64),
+            true => Index::Text(std::str::from_utf8(entry.key()).map_err(|_| Error::corrupt("an index of the batch"))?),
+        };
+        let name = Name { index, lock: false };
+        let place = self.place_within(&name, name.hash(self.att.identity.hash_key), scratch, looks)?;
+        let old = place.content();
+        let mut change = self.change();
+        change.progress = Some(Progress { cursor, ..self.progress() });
+        if matches!(place.spot, Spot::None) {
+            return Err(Error::corrupt("the table has no room for a batch that had begun"));
+        }
+        let content = match content.kind() {
+            Kind::Inline => content,
+            Kind::Record => {
+                let class = class_of(content.record_len());
+                let Some((granule, block)) = self.find_block(class)? else {
+                    return Err(Error::corrupt("the slabs have no room for a batch that had begun"));
+                };
+                let content = Content { rest: [content.rest[0], content.rest[1], granule << 16 | block], ..content };
+                let at = record_at(self.att, &content)?;
+                self.write_record(at.ok_or_else(|| Error::corrupt("a free block's place"))?, &[], &[&entry.bytes])?;
+                change.block(granule, block, true);
+                content
+            }
+            _ => {
+                let granule = content.granule();
+                let before = self.arena().entry(granule)?;
+                let len = content.lead().saturating_add(content.record_len());
+                let fits = self.arena().fits(granule, before.len(), self.arena().zones());
+                if before.state() != SpanState::Filling || !fits || granules_of(len) != before.len() {
+                    return Err(Error::corrupt(format_args!("a span of a batch: {before:?}")));
+                }
+                self.publish_span(granule, &mut change)?;
+                content
+            }
+        };
+        self.replace_only(&place, content, &mut change)?;
+        Ok(old)
+    }
+
+    /// The batch is made, or dropped: of one that was made, the list goes.
+    fn end(&mut self, made: bool) -> Result<()> {
+        let mut change = self.change();
+        let many = self.att.state().many.load(Ordering::Relaxed);
+        let granule = self.progress().batch >> 8;
+        change.progress = Some(Progress { many: (many | 1).wrapping_add(1), batch: 0, cursor: 0 });
+        if made {
+            let entry = self.arena().entry(granule)?;
+            if entry.state() == SpanState::Filling {
+                // Its pages are there: whoever filled it wrote all of them.
+                if self.arena().fits(granule, entry.len(), self.arena().zones()) {
+                    self.arena().set_present(granule, entry.len(), true)?;
+                }
+                self.arena().plan_free(granule, entry, &mut change);
+            }
+        }
+        self.commit(&change)?;
+        crash_point!("batch-ended");
+        Ok(())
+    }
+}

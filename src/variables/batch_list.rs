@@ -1,0 +1,186 @@
+//! The list of a batch, as it stands in its span (docs/format.md, "Batch").
+
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::format::{RECORD_MAX, SLOT};
+use crate::heap::span_writer::Filled;
+use crate::sync::slot::{Content, Kind};
+use crate::variables::publish::{Form, Plan};
+
+/// One change of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The slot to be; of a record in a block, without its place.
+    pub content: Content,
+    /// The record, where it goes into a block; the prefix alone, where it is in a span.
+    pub bytes: Vec<u8>,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List(pub Vec<Entry>);
+
+/// Words before the first entry.
+const HEAD: usize = 16;
+/// Of an entry, before its bytes.
+const ENTRY_HEAD: usize = 24;
+/// What it is called where there is no memory for it.
+const ENTRY: &str = "the list of a batch";
+
+impl Entry {
+    /// Of a plan, its span filled where it needs one.
+    pub fn new(plan: &Plan<'_>, filled: Option<&Filled<'_>>) -> Result<Self> {
+        Ok(match (plan.form, filled) {
+            (Form::Inline, _) => Entry { content: plan.inline(), bytes: Vec::new() },
+            (Form::Block(_), _) => {
+                let mut record = fallible::with_room(plan.record_len as usize, ENTRY)?;
+                record.extend_from_slice(&plan.prefix);
+                plan.stored.parts.iter().for_each(|part| record.extend_from_slice(part));
+                Entry { content: plan.content(0, Some(0)), bytes: record }
+            }
+            (Form::Span, filled) => {
+                let granule = filled.map_or(0, |filled| filled.span.granule);
+                Entry { content: plan.content(granule, None), bytes: fallible::copied(&plan.prefix, ENTRY)? }
+            }
+        })
+    }
+
+    /// Reads one back, with the bytes it takes. `None`: it is none that we could have written.
+    fn parse(bytes: &[u8]) -> Option<(Content, &[u8], usize)> {
+        let (head, tail) = bytes.split_at_checked(ENTRY_HEAD)?;
+        let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+        let content = Content { word: 0, rest: [word(0), word(8), word(16)] };
+        let sound = content.prefix_len() <= content.record_len() && !content.is_lock();
+        let len = match content.kind() {
+            Kind::Inline if !content.is_text() && !content.expires() && !content.is_lock() => 0,
+            Kind::Record if sound && content.record_len() <= RECORD_MAX && !content.has_buffers() => {
+                content.record_len()
+            }
+            Kind::Span if sound && content.prefix_len() <= RECORD_MAX => content.prefix_len(),
+            _ => return None,
+        } as usize;
+        let padded = len.next_multiple_of(8);
+        Some((content, &tail.get(..padded)?[..len], ENTRY_HEAD + padded))
+    }
+
+    /// The key that its bytes hold, behind an expiry.
+    pub fn key(&self) -> &[u8] {
+        let prefix = self.content.prefix_len() as usize;
+        &self.bytes[prefix - self.content.key_len() as usize..prefix]
+    }
+}
+
+impl List {
+    /// As it stands in the span.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let len = |entry: &Entry| ENTRY_HEAD + entry.bytes.len().next_multiple_of(8);
+        let mut bytes = fallible::with_room(HEAD + self.0.iter().map(len).sum::<usize>(), ENTRY)?;
+        bytes.resize(HEAD, 0);
+        for entry in &self.0 {
+            for word in entry.content.rest {
+                bytes.extend_from_slice(&word.to_le_bytes());
+            }
+            bytes.extend_from_slice(&entry.bytes);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        let len = bytes.len() as u64;
+        bytes[..8].copy_from_slice(&(self.0.len() as u64).to_le_bytes());
+        bytes[8..16].copy_from_slice(&len.to_le_bytes());
+        Ok(bytes)
+    }
+}
+
+/// Reads a list that somebody else wrote, through a window: it may be longer than this process has memory for.
+pub struct Reader<F> {
+    read: F,
+    /// Entries left.
+    left: u64,
+    /// Where the window ends in the list, and the list itself.
+    end: u64,
+    len: u64,
+    window: Vec<u8>,
+    /// Bytes of the window that are done.
+    done: usize,
+}
+
+/// Bytes read at once.
+const WINDOW: u64 = 64 << 10;
+/// The longest entry: a head and a record of the largest block.
+const ENTRY_MAX: usize = ENTRY_HEAD + RECORD_MAX as usize + 8;
+
+impl<F: Fn(u64, &mut [u8]) -> Result<()>> Reader<F> {
+    /// Of a list of at most so many bytes, read by `read`. `None`: it is none that we could have written.
+    pub fn new(most: u64, read: F) -> Result<Option<Self>> {
+        let mut head = [0; HEAD];
+        read(0, &mut head)?;
+        let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
+        let (left, len) = (word(0), word(8));
+        let sound = (HEAD as u64..=most).contains(&len) && left <= len / ENTRY_HEAD as u64;
+        let (end, window) = (HEAD as u64, fallible::with_room(WINDOW as usize + ENTRY_MAX, ENTRY)?);
+        Ok(sound.then_some(Reader { read, left, end, len, window, done: 0 }))
+    }
+
+    /// The next entry; `None`: that was all.
+    pub fn next(&mut self) -> Result<Option<Entry>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        if self.window.len() - self.done < ENTRY_MAX && self.end < self.len {
+            self.window.drain(..self.done);
+            self.done = 0;
+            let (start, more) = (self.window.len(), WINDOW.min(self.len - self.end));
+            self.window.resize(start + more as usize, 0);
+            (self.read)(self.end, &mut self.window[start..])?;
+            self.end += more;
+        }
+        let damaged = || Error::corrupt(format_args!("a batch, {} entries before its end", self.left));
+        let (content, record, len) = Entry::parse(&self.window[self.done..]).ok_or_else(damaged)?;
+        let entry = Entry { content, bytes: fallible::copied(record, ENTRY)? };
+        self.done += len;
+        self.left -= 1;
+        Ok(Some(entry))
+    }
+}
+
+/// A slot is as long as an entry's head and its word.
+const _: () = assert!(ENTRY_HEAD + 8 == SLOT as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Index, Name};
+    use crate::variables::change::Stored;
+
+    #[test]
+    fn a_list_reads_back_and_no_shorter_one_does() {
+        let value = [7_u8; 300];
+        let parts = [&value[..5], &value[5..]];
+        let stored = |expiry| Stored { parts: &parts, buffers: false, expiry };
+        let short = [&value[..5]];
+        let plans = [
+            Plan::new(Name::from(&Index::Int(-3)), Stored { parts: &short, buffers: false, expiry: None }, [1, 2]),
+            Plan::new(Name::from(&Index::Int(4)), stored(Some(99)), [1, 2]),
+            Plan::new(Name::from(&Index::Text("a key")), stored(None), [1, 2]),
+            Plan::new(Name::from(&Index::Text("b")), Stored { parts: &parts, buffers: true, expiry: Some(1) }, [1, 2]),
+        ];
+        let list = List(plans.iter().map(|plan| Entry::new(plan.as_ref().unwrap(), None).unwrap()).collect());
+        let bytes = list.to_bytes().unwrap();
+        let read = |bytes: Vec<u8>| -> Option<Vec<Entry>> {
+            let most = bytes.len() as u64;
+            let copy = move |at: u64, to: &mut [u8]| {
+                let from = bytes.get(at as usize..at as usize + to.len()).ok_or_else(|| Error::corrupt("short"))?;
+                to.copy_from_slice(from);
+                Ok(())
+            };
+            let mut reader = Reader::new(most, copy).ok()??;
+            std::iter::from_fn(|| reader.next().transpose()).collect::<Result<Vec<_>>>().ok()
+        };
+        assert_eq!(read(bytes.clone()).as_ref(), Some(&list.0));
+        assert_eq!((list.0[2].key(), list.0[3].key()), (&b"a key"[..], &b"b"[..]));
+        for len in 0..bytes.len() {
+            assert_eq!(read(bytes[..len].to_vec()), None, "{len}");
+        }
+        let long = List(list.0.iter().cycle().take(3_000).cloned().collect());
+        assert_eq!(read(long.to_bytes().unwrap()), Some(long.0));
+    }
+}

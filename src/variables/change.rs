@@ -1,0 +1,248 @@
+//! Changing variables: put and remove. Whole or not at all.
+
+use crate::error::{Error, Result};
+use crate::heap::pages::Turns;
+use crate::heap::span_writer::Filled;
+use crate::key::{Index, Name};
+use crate::os::fork;
+use crate::os::mem::Scratch;
+use crate::process::attachment::{Attachment, Inside};
+use crate::process::wait_policy::WaitPolicy;
+use crate::process::writer::Writer;
+use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
+use crate::variables::publish::{Form, Plan};
+use crate::variables::table::{Place, Spot};
+use std::sync::atomic::Ordering;
+
+/// What a put stores: the parts of a value's bytes, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Together they are the value.
+    pub parts: &'a [&'a [u8]],
+    /// It is a record with out-of-band buffers (docs/format.md): a span, however short.
+    pub buffers: bool,
+    /// When it expires, on the clock of `os::boottime_ns`.
+    pub expiry: Option<u64>,
+}
+
+/// When a change is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// In any case.
+    Always,
+    /// Only while the variable has this version; 0: only while it is missing.
+    Version(u64),
+}
+
+/// Free memory that stays present at least. (The guide says 64 MiB: so much may be freed before somebody looks.)
+const WARM_MIN: u64 = 60 << 20;
+/// Lets others go on as the caller does, and is not interrupted. It sleeps without letting greenlets of its own thread run:
+/// what they raise in it would have nobody to take it.
+pub struct Uninterrupted<'a>(pub &'a dyn WaitPolicy);
+
+impl WaitPolicy for Uninterrupted<'_> {
+    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.0.outside(slow);
+    }
+    fn interrupted(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Before so much was freed it is too little to look.
+const WARM_FROM: u64 = 1 << 20;
+
+impl Attachment {
+    /// Stores a value, given as parts of a pickle. `None`: the condition does not hold. Else the new version.
+    pub fn put(
+        &self,
+        index: &Index<'_>,
+        stored: Stored<'_>,
+        condition: Condition,
+        patience: &dyn WaitPolicy,
+    ) -> Result<Option<u64>> {
+        index.check()?;
+        let plan = Plan::new(index.into(), stored, self.identity.hash_key)?;
+        let (mut filled, mut inside, mut collected, mut in_vain) = (None::<Filled<'_>>, None, false, false);
+        let mut turns = Turns::default();
+        loop {
+            turns.next(self)?;
+            let mut writer = self.write(patience)?;
+            if stored.expiry.is_some() {
+                writer.collect_a_few();
+            }
+            // The record may just have been given another one's block: the place is looked for anew after each wait.
+            let place = writer.place_of(&plan.name, plan.hash, &mut Scratch::new())?;
+            let old = place.content();
+            if let Condition::Version(version) = condition {
+                if writer.version_of(old.as_ref())? != version {
+                    return Ok(None);
+                }
+            }
+            let mut change = writer.change();
+            if let Err(full) = writer.charge(old.as_ref(), plan.charge(), &change) {
+                self.step_out(writer, &mut inside);
+                if std::mem::replace(&mut collected, true) || !self.collect_expired(patience)? {
+                    return Err(full);
+                }
+                continue;
+            }
+            if let Some(must) = self.wants_room(&place, in_vain)? {
+                self.step_out(writer, &mut inside);
+                in_vain = !self.make_room_in_table(&place.leaf, &plan.name, plan.hash, must, patience)?;
+                continue;
+            }
+            let content = match plan.form {
+                Form::Inline => plan.inline(),
+                Form::Block(class) => match writer.put_in_block(&plan, class, &mut change)? {
+                    Some(content) => content,
+                    None => {
+                        if !writer.slab_from_free(class)? {
+                            self.step_out(writer, &mut inside);
+                            self.refill(class, false, patience)?;
+                        }
+                        continue;
+                    }
+                },
+                Form::Span => match &filled {
+                    // Not ours: a signal handler forked while we waited, and this is the child.
+                    Some(filled) if writer.owns(filled.span.granule)? => {
+                        writer.put_in_span(&plan, filled, &mut change)?
+                    }
+                    _ => {
+                        self.step_out(writer, &mut inside);
+                        let (lead, parts) = (plan.lead(), plan.stored.parts);
+                        filled = Some(self.fill(lead, &plan.prefix, parts, plan.record_len, patience)?);
+                        continue;
+                    }
+                },
+            };
+            let version = writer.replace(&place, content, &mut change)?;
+            if let Some(filled) = filled {
+                filled.span.keep();
+            }
+            drop(writer);
+            self.ring_changed(plan.hash);
+            if let Some(old) = old.filter(|old| old.charge() > plan.charge()) {
+                self.note_freed(old.charge() - plan.charge());
+            }
+            self.bound_warm(patience);
+            return Ok(Some(version));
+        }
+    }
+
+    /// Before a slot never used is taken: must there be a larger leaf first? True: at any cost.
+    #[inline]
+    pub fn wants_room(&self, place: &Place, in_vain: bool) -> Result<Option<bool>> {
+        if matches!(place.spot, Spot::Taken(..) | Spot::Tombstone(_)) {
+            return Ok(None);
+        }
+        let (fill, slots) = (self.counts_of(&place.leaf)?.fill, place.leaf.slots);
+        if matches!(place.spot, Spot::None) || is_crowded(fill, slots) {
+            return Ok(Some(true));
+        }
+        if !is_full(fill, slots) {
+            return Ok(None);
+        }
+        // There was no memory for a larger one: not tried at every turn.
+        let crowded = self.crowded_leaf.load(Ordering::Relaxed) == place.leaf.word.0 && !fill.is_multiple_of(64);
+        Ok((!in_vain && !crowded).then_some(false))
+    }
+
+    /// Builds a larger leaf. False: there is no memory for one, and it need not be.
+    pub fn make_room_in_table(
+        &self,
+        leaf: &Leaf,
+        name: &Name<'_>,
+        hash: u64,
+        must: bool,
+        patience: &dyn WaitPolicy,
+    ) -> Result<bool> {
+        match self.grow(leaf, hash, TableOf::of(name.lock), 1, patience) {
+            // No room for a larger one: a crowded leaf serves to its last free slot.
+            Err(Error::Full { .. }) if !must => {
+                self.crowded_leaf.store(leaf.word.0, Ordering::Relaxed);
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
+    }
+
+    /// Lets the lock go, but not this process's number: between taking a span and publishing it we stay inside.
+    pub fn step_out<'a>(&'a self, writer: Writer<'a>, inside: &mut Option<Inside<'a>>) {
+        if inside.as_ref().is_none_or(|inside| inside.epoch != fork::epoch()) {
+            *inside = Some(self.enter());
+        }
+        drop(writer);
+    }
+
+    /// Removes a variable. False: it was not there, or the condition does not hold.
+    pub fn remove(&self, index: &Index<'_>, condition: Condition, patience: &dyn WaitPolicy) -> Result<bool> {
+        let name = Name::from(index);
+        let mut writer = self.write(patience)?;
+        let place = writer.place(&name, &mut Scratch::new())?;
+        let Spot::Taken(offset, old) = place.spot else { return Ok(false) };
+        let version = writer.version_of(Some(&old))?;
+        let there = version != 0;
+        if matches!(condition, Condition::Version(wanted) if wanted != version) {
+            return Ok(false);
+        }
+        // One that expired is gone either way.
+        writer.discard(&place.leaf, offset, &old)?;
+        let sparse = self.is_sparse(&place.leaf)?;
+        drop(writer);
+        let hash = name.hash(self.identity.hash_key);
+        self.ring_changed(hash);
+        if sparse {
+            let _inside = self.enter();
+            // A smaller leaf costs less than passing over what was. Without memory for one, it stays.
+            match self.grow(&place.leaf, hash, TableOf::Variables, 0, patience) {
+                Err(Error::Full { .. } | Error::Busy(_)) => {}
+                other => other?,
+            }
+        }
+        self.note_freed(old.charge());
+        self.bound_warm(patience);
+        Ok(there)
+    }
+
+    /// So much less is stored. Other threads may count at the same time: it is a hint when to look.
+    #[inline]
+    fn note_freed(&self, bytes: u64) {
+        self.freed.store(self.freed.load(Ordering::Relaxed).saturating_add(bytes), Ordering::Relaxed);
+    }
+
+    /// Is hardly anything left in a leaf that was large?
+    fn is_sparse(&self, leaf: &Leaf) -> Result<bool> {
+        Ok(leaf.word.size() > 1 && self.counts_of(leaf)?.entries < leaf.slots / 8)
+    }
+
+    /// What was freed is kept for what comes next, within bounds: as much as is in use, and 64 MiB. Without a
+    /// wait: what cannot be had now is left to the next.
+    #[inline]
+    pub fn bound_warm(&self, patience: &dyn WaitPolicy) {
+        if self.freed.load(Ordering::Relaxed) >= self.look_after_freed.load(Ordering::Relaxed).max(WARM_FROM) {
+            self.bound_warm_now(patience);
+        }
+    }
+
+    #[cold]
+    pub fn bound_warm_now(&self, patience: &dyn WaitPolicy) {
+        self.freed.store(0, Ordering::Relaxed);
+        // The change is made: what the caller is told is that, and a Ctrl-C waits until then.
+        let patience = &Uninterrupted(patience);
+        let used = self.state().used.load(Ordering::Relaxed);
+        let bound = used.saturating_add(WARM_MIN);
+        if self.warm() > bound {
+            // Further than it must be, so that it is seldom done.
+            let _ = self.cool(bound - WARM_MIN / 2, patience);
+        } else if self.present().saturating_sub(self.held()) > bound.saturating_add(used + used / 4) {
+            // Much of it lies between what is stored.
+            let _ = self.trim_known(patience);
+        }
+        // A look costs in proportion to what there is; and what could not be given back now (a reader stands still, the system
+        // has no barrier) cannot be soon.
+        let left = self.present().saturating_sub(self.held()).saturating_sub(bound.saturating_add(used + used / 4));
+        self.look_after_freed.store((used / 64).max(left), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,220 @@
+//! Removing every variable at one instant: another table, and the old one taken apart afterwards, a little at a time.
+
+use crate::error::{Error, Result};
+use crate::format::{DEPTH_MAX, Entry, LeafWord, Root, Slot, SpanState, granules_of};
+use crate::heap::pages::{Room, Taken, Turns};
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::process::walk::GivingWay;
+use crate::process::writer::Writer;
+use crate::sync::intent::Doomed;
+use crate::sync::slot::{Content, Kind};
+use crate::variables::access::Mapped;
+use crate::variables::change::{Condition, Uninterrupted};
+use crate::variables::leaf::Leaf;
+use crate::variables::table::record_at;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Records that are freed in one go under the lock.
+const AT_ONCE: u64 = 512;
+
+impl Attachment {
+    /// Removes every variable, at one instant.
+    pub fn clear(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        let _inside = self.enter();
+        let mut turns = Turns::default();
+        loop {
+            turns.next(self)?;
+            self.dismantle(patience)?;
+            let spans = self.two_granules(patience);
+            let done = match spans {
+                Ok((directory, leaf)) => self.swap_table(directory, leaf, patience)?,
+                // Not so much as two pages: then one after the other.
+                Err(Error::Full { .. }) => self.remove_all(patience)?,
+                Err(error) => return Err(error),
+            };
+            if done {
+                break;
+            }
+        }
+        self.ring_all();
+        match self.dismantle(&Uninterrupted(patience)) {
+            // All is removed: whoever needs the memory, and holds this up now, takes the old table apart.
+            Err(Error::Busy(_)) => {}
+            other => other?,
+        }
+        self.bound_warm_now(patience);
+        Ok(())
+    }
+
+    /// For a directory and a leaf.
+    fn two_granules(&self, patience: &dyn WaitPolicy) -> Result<(Taken<'_>, Taken<'_>)> {
+        Ok((self.clean_span(1..=1, Room::Made, patience)?, self.clean_span(1..=1, Room::Made, patience)?))
+    }
+
+    /// False: somebody came between.
+    fn swap_table(&self, directory: Taken<'_>, leaf: Taken<'_>, patience: &dyn WaitPolicy) -> Result<bool> {
+        let mut writer = self.write(patience)?;
+        if self.state().doomed.load(Ordering::Relaxed) != 0
+            || !writer.owns(directory.granule)?
+            || !writer.owns(leaf.granule)?
+        {
+            return Ok(false);
+        }
+        let mut change = writer.change();
+        let old = change.counters.root;
+        let word = LeafWord::new(leaf.granule, 0, 1, 1);
+        let at = self.identity.geometry.granule_at(directory.granule);
+        self.mem.at::<AtomicU64>(at)?.store(word.0, Ordering::Relaxed);
+        // CRASH: spans that are filling in our name.
+        crash_point!("table-made");
+        change.span(directory.granule, self.arena().entry(directory.granule)?, Entry::new(SpanState::Directory, 1));
+        change.span(leaf.granule, self.arena().entry(leaf.granule)?, Entry::new(SpanState::Leaf, 1));
+        change.counters.root = Root::new(directory.granule, 0, old.generation().wrapping_add(1));
+        (change.counters.used, change.counters.count, change.counters.expiring) = (0, 0, 0);
+        change.doomed = Some(Doomed { root: old.0, at: 0 });
+        writer.commit(&change)?;
+        directory.keep();
+        leaf.keep();
+        // CRASH: every variable is gone; the memory of all is taken back by whoever needs it.
+        crash_point!("table-swapped");
+        Ok(true)
+    }
+
+    fn remove_all(&self, patience: &dyn WaitPolicy) -> Result<bool> {
+        for index in self.indexes(patience)? {
+            self.remove(&index.as_index(), Condition::Always, patience)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes the table apart whose variables were all removed, if there is one.
+    pub fn dismantle(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        let mut way = GivingWay::new();
+        while self.state().doomed.load(Ordering::Relaxed) != 0 {
+            let mut writer = self.write(patience)?;
+            writer.dismantle_some()?;
+            way.let_go(writer, patience);
+            patience.interrupted()?;
+        }
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// Takes a little more of the doomed table apart, if there is one.
+    pub fn dismantle_some(&mut self) -> Result<()> {
+        if self.att.state().doomed.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let outcome = self.dismantle_step();
+        if matches!(outcome, Err(Error::Corrupt(_))) {
+            // Nobody could have left it so: dropped, so that the next call goes on. What it named is lost.
+            let mut change = self.change();
+            change.doomed = Some(Doomed { root: 0, at: 0 });
+            self.commit(&change)?;
+        }
+        outcome
+    }
+
+    fn dismantle_step(&mut self) -> Result<()> {
+        let state = self.att.state();
+        let (root, at) = (Root(state.doomed.load(Ordering::Relaxed)), state.doomed_at.load(Ordering::Relaxed));
+        let fits = |root: Root| self.arena().fits(root.granule(), granules_of(8 << root.depth()), self.arena().zones());
+        if root.depth() > DEPTH_MAX || !fits(root) {
+            return Err(Error::corrupt(format_args!("the doomed table {:#x}", root.0)));
+        }
+        let (number, slot) = (at >> 32, at & u64::from(u32::MAX));
+        let mut change = self.change();
+        if number >= 1 << root.depth() {
+            self.plan_directory_gone(root, &mut change)?;
+            change.doomed = Some(Doomed { root: 0, at: 0 });
+            return self.commit(&change);
+        }
+        let leaf =
+            self.att.leaf_number(root, number)?.filter(|leaf| self.att.leaf_is_sound(leaf, Mapped).unwrap_or(false));
+        let leaf = leaf.ok_or_else(|| Error::corrupt(format_args!("word {number} of a doomed directory")))?;
+        let mut freed = 0;
+        for slot in slot.max(1)..=leaf.slots {
+            freed += u64::from(self.free_doomed(&leaf, number << 32 | (slot + 1), slot)?);
+            if freed == AT_ONCE {
+                return Ok(());
+            }
+        }
+        let (first, count) = leaf.words(self.att.directory_at(root));
+        self.plan_leaf_gone(&leaf, &mut change)?;
+        change.doomed = Some(Doomed { root: root.0, at: (first + count) << 32 });
+        self.commit(&change)?;
+        crash_point!("leaf-dismantled");
+        Ok(())
+    }
+
+    /// Frees what a slot of the doomed table names, and goes on behind it. False: nothing.
+    fn free_doomed(&mut self, leaf: &Leaf, next: u64, number: u64) -> Result<bool> {
+        let Some(content) = self.att.mem.at::<Slot>(leaf.slot_at(number))?.copy() else { return Ok(false) };
+        let mut change = self.change();
+        change.doomed = Some(Doomed { root: leaf.root.0, at: next });
+        match content.kind() {
+            Kind::Record => {
+                if record_at(self.att, &content)?.is_none() {
+                    return Err(Error::corrupt("the place of a record that was removed"));
+                }
+                change.block(content.granule(), content.block(), false);
+                self.commit(&change)?;
+                let _ = self.release_slab(content.granule());
+            }
+            Kind::Span => {
+                self.plan_retired(&content, &mut change)?;
+                self.commit(&change)?;
+                let _ = self.free_retired(content.granule());
+            }
+            _ => return Ok(false),
+        }
+        crash_point!("doomed-freed");
+        Ok(true)
+    }
+
+    /// Plans that a variable's span is retired: nobody names it any more.
+    pub fn plan_retired(&self, content: &Content, change: &mut crate::sync::intent::Change) -> Result<()> {
+        let before = self.arena().entry(content.granule())?;
+        if before.state() != SpanState::Live {
+            return Err(Error::corrupt(format_args!("a variable's span: {before:?}")));
+        }
+        change.span(content.granule(), before, Entry::new(SpanState::Retired, before.len()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::wait_policy::Blocking;
+
+    /// Is interrupted from when a cleared table is taken apart.
+    struct Afterwards<'a>(&'a Attachment);
+
+    impl WaitPolicy for Afterwards<'_> {
+        fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+            slow();
+        }
+        fn interrupted(&self) -> Result<()> {
+            if self.0.state().doomed.load(Ordering::Relaxed) == 0 { Ok(()) } else { Err(Error::Interrupted) }
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn a_clear_that_is_interrupted_after_its_instant_has_not_failed() {
+        let key = crate::key::Key::text(&format!("clear-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        for number in 0..3 * AT_ONCE as i64 {
+            segment.put(number, &"longer than what fits a slot").unwrap();
+        }
+        let att = segment.attachment().unwrap();
+        let patience = Afterwards(&att);
+        att.clear(&patience).unwrap();
+        assert_eq!((segment.len().unwrap(), att.state().doomed.load(Ordering::Relaxed)), (0, 0));
+        att.clear(&Blocking).unwrap();
+        segment.destroy().unwrap();
+    }
+}

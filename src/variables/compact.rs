@@ -1,0 +1,196 @@
+//! Moving records together, so that slabs become empty.
+//!
+//! A block does not say whose it is, so moving follows the tables. A record that was moved has the version that it had: its
+//! slot's word counts the move, and whoever was reading it reads again.
+
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::format::{CLASSES, Slot, SpanState, ZONE, blocks_of};
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::process::walk::GivingWay;
+use crate::process::writer::Writer;
+use crate::sync::slot::{Content, Kind};
+use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::table::record_at;
+use std::sync::atomic::{Ordering, fence};
+
+/// Records that are moved in one go under the lock.
+const AT_ONCE: usize = 256;
+/// What lists of slabs are called where there is no memory for them.
+const SLABS: &str = "a list of slabs";
+
+/// Which slabs are to be emptied: by class, those at this granule and above.
+struct Plan {
+    from: [u64; CLASSES.len()],
+    any: bool,
+}
+
+impl Attachment {
+    /// Empties the slabs that are not needed for what is stored, and frees them.
+    pub fn compact(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        let plan = self.plan_to_compact(patience)?;
+        if !plan.any {
+            return Ok(());
+        }
+        self.empty_slabs(&plan, patience)
+    }
+
+    /// Moves what lies in the last zones down, where everything fits fewer zones. False: nothing does.
+    pub fn move_down(&self, patience: &dyn WaitPolicy) -> Result<bool> {
+        let (zones, taken, last) = {
+            let (mut taken, mut last) = (0, 0);
+            self.walk(patience, |_, granule, entry| {
+                (taken, last) = (taken + entry.len(), granule + entry.len());
+                Ok(())
+            })?;
+            (self.arena().zones(), taken, last)
+        };
+        // With an eighth to spare: what is free may not fit to the last granule.
+        let most = (taken + taken / 8).div_ceil(ZONE).max(1) * ZONE;
+        if zones * ZONE <= most || last <= most {
+            return Ok(false);
+        }
+        self.defragment(most, patience)?;
+        for of in [TableOf::Variables, TableOf::Names] {
+            self.move_table_down(of, most, patience)?;
+        }
+        let mut plan = Plan { from: [u64::MAX; CLASSES.len()], any: false };
+        for (granule, class) in self.slabs(patience)?.into_iter().filter(|(granule, _)| *granule >= most) {
+            (plan.from[class], plan.any) = (most, true);
+            let mut writer = self.write(patience)?;
+            let entry = writer.arena().entry(granule)?;
+            let used = match entry.state() == SpanState::Slab && entry.class() == class {
+                true => writer.arena().used_blocks(granule)?,
+                false => 0,
+            };
+            // The next slab is made at the lowest place; one for each that is emptied is enough.
+            if used > 0 && !writer.slab_from_free(class)? {
+                drop(writer);
+                self.slab_as_it_is(class, patience)?;
+            }
+        }
+        self.empty_slabs(&plan, patience)?;
+        Ok(true)
+    }
+
+    /// Moves what lies in the slabs of a plan into others below, and frees those that are empty.
+    fn empty_slabs(&self, plan: &Plan, patience: &dyn WaitPolicy) -> Result<()> {
+        let mut way = GivingWay::new();
+        for of in [TableOf::Variables, TableOf::Names] {
+            let (mut hash, mut slot, mut seen) = (Some(0), 1, None);
+            while let Some(from) = hash {
+                let mut writer = self.write(patience)?;
+                let leaf = self.leaf_of(from, of)?;
+                if seen.replace(leaf.word) != Some(leaf.word) {
+                    // Another leaf, or this one was replaced since the last slots of it: it is gone through from its first.
+                    slot = 1;
+                }
+                slot = writer.move_some(&leaf, slot, plan)?;
+                way.let_go(writer, patience);
+                if slot > leaf.slots {
+                    (hash, slot) = (leaf.end(from), 1);
+                }
+                patience.interrupted()?;
+            }
+        }
+        self.free_empty_slabs(patience)
+    }
+
+    /// The lowest slabs of each class that hold all its records stay; those behind them are emptied.
+    fn plan_to_compact(&self, patience: &dyn WaitPolicy) -> Result<Plan> {
+        let mut slabs: [Vec<(u64, u64)>; CLASSES.len()] = [const { Vec::new() }; CLASSES.len()];
+        let mut way = GivingWay::new();
+        for (granule, class) in self.slabs(patience)? {
+            let writer = self.write(patience)?;
+            let entry = writer.arena().entry(granule)?;
+            if entry.state() == SpanState::Slab && entry.class() == class {
+                let used = writer.arena().used_blocks(granule)?;
+                fallible::push(&mut slabs[class], (granule, used), SLABS)?;
+            }
+            way.let_go(writer, patience);
+        }
+        let mut plan = Plan { from: [u64::MAX; CLASSES.len()], any: false };
+        for (class, slabs) in slabs.iter().enumerate() {
+            let used: u64 = slabs.iter().map(|(_, used)| used).sum();
+            if let Some((granule, _)) = slabs.get(used.div_ceil(blocks_of(class)) as usize) {
+                (plan.from[class], plan.any) = (*granule, true);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Slabs and their classes, from the left.
+    fn slabs(&self, patience: &dyn WaitPolicy) -> Result<Vec<(u64, usize)>> {
+        let mut slabs = Vec::new();
+        self.walk(patience, |_, granule, entry| {
+            if entry.state() == SpanState::Slab && entry.class() < CLASSES.len() {
+                fallible::push(&mut slabs, (granule, entry.class()), SLABS)?;
+            }
+            Ok(())
+        })?;
+        Ok(slabs)
+    }
+
+    fn free_empty_slabs(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        for (granule, class) in self.slabs(patience)? {
+            let mut writer = self.write(patience)?;
+            let entry = writer.arena().entry(granule)?;
+            if entry.state() == SpanState::Slab && entry.class() == class && writer.arena().slab_is_empty(granule)? {
+                writer.give_up_slab(granule, entry)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Writer<'_> {
+    /// Moves records of a leaf, from this slot on: the slot to go on with.
+    fn move_some(&mut self, leaf: &Leaf, from: u64, plan: &Plan) -> Result<u64> {
+        let mut moved = 0;
+        for number in from..=leaf.slots {
+            let offset = leaf.slot_at(number);
+            let Some(content) = self.att.mem.at::<Slot>(offset)?.copy() else { continue };
+            if content.kind() != Kind::Record {
+                continue;
+            }
+            let class = self.arena().entry(content.granule())?.class();
+            if class < CLASSES.len() && content.granule() >= plan.from[class] {
+                self.move_record(leaf, offset, &content, class, plan.from[class])?;
+                moved += 1;
+                if moved == AT_ONCE {
+                    return Ok(number + 1);
+                }
+            }
+        }
+        Ok(leaf.slots + 1)
+    }
+
+    /// Moves a record to a free block below a granule, if there is one.
+    fn move_record(&mut self, leaf: &Leaf, offset: u64, content: &Content, class: usize, below: u64) -> Result<()> {
+        let Some((granule, block)) = self.arena().find_slab(class)?.filter(|(granule, _)| *granule < below) else {
+            return Ok(());
+        };
+        let moved = content.moved_to(granule, block);
+        let place = |content| {
+            record_at(self.att, content)?.ok_or_else(|| Error::corrupt("the place of a record that is moved"))
+        };
+        let (from, to) = (place(content)?, place(&moved)?);
+        let mut bytes = Vec::new();
+        self.att.mem.read_into(from, content.record_len() as usize, &mut bytes)?;
+        // SYNC: as where a record is written: the block may have been freed under this very acquisition.
+        fence(Ordering::Release);
+        self.att.mem.copy_in(to, &[&bytes])?;
+        // CRASH: a free block with something in it.
+        crash_point!("record-copied");
+        let mut change = self.change();
+        change.leaf = Some((leaf.base, None));
+        change.slot = Some((offset, moved));
+        change.block(granule, block, true);
+        change.block(content.granule(), content.block(), false);
+        self.commit(&change)?;
+        // CRASH: the record is at its new place; what is left of the others is where it was.
+        crash_point!("record-moved");
+        Ok(())
+    }
+}

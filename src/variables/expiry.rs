@@ -1,0 +1,186 @@
+//! Variables with a time to live: missing once it has passed, collected by those who write.
+
+use crate::error::Result;
+use crate::format::Slot;
+use crate::key::Index;
+use crate::os;
+use crate::os::mem::Scratch;
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::process::writer::Writer;
+use crate::sync::slot::{Content, Kind};
+use crate::variables::access::{Called, Mapped, looking};
+use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::scan::{LOOKS, Pass};
+use crate::variables::table::{Found, record_at};
+use std::sync::atomic::Ordering;
+
+/// Slots that a put of a variable with an expiry looks at.
+const A_FEW: u64 = 8;
+
+/// The expiry that a record begins with.
+pub fn expiry_in(record: &[u8]) -> Option<u64> {
+    record.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+impl Attachment {
+    /// Of a record that expires, just copied to `scratch`: has it?
+    #[cold]
+    pub fn has_expired(&self, scratch: &Scratch) -> bool {
+        expiry_in(scratch.bytes()).is_none_or(|expiry| expiry <= os::boottime_ns())
+    }
+
+    /// When a variable expires; `None`: never. With the writer lock, or of a span.
+    pub fn expiry_of(&self, content: &Content) -> Result<Option<u64>> {
+        if !content.expires() {
+            return Ok(None);
+        }
+        let mut bytes = [0; 8];
+        match content.kind() {
+            Kind::Record => match record_at(self, content)? {
+                Some(at) => self.mem.copy_to(at, &mut bytes)?,
+                None => return Ok(Some(0)),
+            },
+            _ => self.read_span(content, 0, &mut bytes)?,
+        }
+        Ok(Some(u64::from_le_bytes(bytes)))
+    }
+
+    /// Of a variable found by `scan`: the same one, or what stands in its slot now, if it is there for a reader.
+    pub fn live(&self, pass: &Pass<'_>, found: &Found) -> Result<Option<Found>> {
+        let mut found = *found;
+        for _ in 0..LOOKS {
+            if !found.content.is_variable() {
+                return Ok(None);
+            }
+            if !found.content.expires() {
+                return Ok(Some(found));
+            }
+            let expiry = self.expiry_found(&found);
+            // Believed only of a variable that stood still; where it did not, its span may have been given back.
+            if self.still(&found)? {
+                return Ok(expiry?.is_none_or(|expiry| expiry > os::boottime_ns()).then_some(found));
+            }
+            let Some(now) = pass.seen_again(&found)? else { return Ok(None) };
+            found = now;
+        }
+        pass.undone();
+        Ok(None)
+    }
+
+    /// When a variable expires that a reader found. `None`: never, or it is another by now.
+    fn expiry_found(&self, found: &Found) -> Result<Option<u64>> {
+        let content = &found.content;
+        let mut scratch = Scratch::new();
+        if content.kind() != Kind::Record {
+            return self.expiry_of(content);
+        }
+        let read = looking!(self, |look| self.read_record(found, 8, &mut scratch, look))?;
+        Ok(if read { expiry_in(scratch.bytes()) } else { None })
+    }
+
+    /// A variable's version, 0 where it is missing, and when it expires.
+    pub fn version(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<(u64, Option<u64>)> {
+        let mut scratch = Scratch::new();
+        let Some(found) = self.find(index, &mut scratch, patience)? else { return Ok((0, None)) };
+        let expiry = if found.content.expires() { expiry_in(scratch.bytes()) } else { None };
+        Ok((found.content.version(), expiry))
+    }
+
+    /// Variables that have not expired.
+    pub fn live_count(&self, patience: &dyn WaitPolicy) -> Result<u64> {
+        if self.state().expiring.load(Ordering::Relaxed) == 0 {
+            return Ok(self.state().count.load(Ordering::Relaxed));
+        }
+        let live = |pass: &Pass<'_>, found| Ok(self.live(pass, &found)?.map(drop));
+        Ok(self.scan(TableOf::Variables, live, patience)?.len() as u64)
+    }
+
+    /// Removes every variable that expired. False: there was none.
+    pub fn collect_expired(&self, patience: &dyn WaitPolicy) -> Result<bool> {
+        if self.state().expiring.load(Ordering::Relaxed) == 0 {
+            return Ok(false);
+        }
+        let (mut hash, mut any) = (Some(0), false);
+        while let Some(from) = hash {
+            let mut writer = self.write(patience)?;
+            let leaf = self.leaf_of(from, TableOf::Variables)?;
+            any |= writer.collect_leaf(&leaf)?;
+            drop(writer);
+            patience.interrupted()?;
+            hash = leaf.end(from);
+        }
+        Ok(any)
+    }
+}
+
+impl Writer<'_> {
+    /// The version of what stands at a place, as conditions see it: 0 of what is missing or has expired.
+    #[inline]
+    pub fn version_of(&self, old: Option<&Content>) -> Result<u64> {
+        match old {
+            None => Ok(0),
+            Some(old) if old.expires() && self.att.expiry_of(old)?.is_some_and(|at| at <= os::boottime_ns()) => Ok(0),
+            Some(old) => Ok(old.version()),
+        }
+    }
+
+    /// Looks at a few slots: what is gone for good is about a table's round behind.
+    pub fn collect_a_few(&mut self) {
+        // Anywhere, and elsewhere the next time, whoever comes: the version grows with each change.
+        let version = self.att.state().version.load(Ordering::Relaxed);
+        let hash = crate::hash::of_int(self.att.identity.hash_key, version as i64);
+        // Damage there is not the caller's, who stores elsewhere.
+        let _ = self.att.leaf_of(hash, TableOf::Variables).and_then(|leaf| self.collect(&leaf, leaf.home(hash), A_FEW));
+    }
+
+    /// Removes the variables of a leaf that expired.
+    pub fn collect_leaf(&mut self, leaf: &Leaf) -> Result<bool> {
+        self.collect(leaf, 1, leaf.slots)
+    }
+
+    /// Removes the variables that expired among so many slots.
+    fn collect(&mut self, leaf: &Leaf, from: u64, slots: u64) -> Result<bool> {
+        let (now, mut any, mut number) = (os::boottime_ns(), false, from);
+        for _ in 0..slots {
+            let offset = leaf.slot_at(number);
+            number = leaf.after(number);
+            let slot = self.att.mem.at::<Slot>(offset)?;
+            let Some(content) = slot.copy().filter(|content| content.is_variable() && content.expires()) else {
+                continue;
+            };
+            if self.att.expiry_of(&content)?.is_some_and(|expiry| expiry <= now) {
+                self.discard(leaf, offset, &content)?;
+                crash_point!("expired-collected");
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::wait_policy::Blocking;
+    use crate::sync::slot::BUSY;
+    use crate::variables::change::{Condition, Stored};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn who_counts_what_lives_ends_where_a_slot_became_busy_meanwhile_for_ever() {
+        let key = crate::key::Key::text(&format!("expiry-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        let att = segment.attachment().unwrap();
+        let stored = Stored { parts: &[b"\x80\x05K\x01."], buffers: false, expiry: Some(1 << 62) };
+        att.put(&Index::Int(1), stored, Condition::Always, &Blocking).unwrap();
+        let found = att.scan(TableOf::Variables, |_, found| Ok(Some(found)), &Blocking).unwrap();
+        let word = &att.mem.at::<crate::format::Slot>(found[0].offset).unwrap().word;
+        word.fetch_or(BUSY, Ordering::SeqCst);
+        let outcome = att.live_count(&Blocking);
+        word.fetch_and(!BUSY, Ordering::SeqCst);
+        assert!(matches!(outcome, Err(crate::error::Error::Corrupt(_))), "{outcome:?}");
+        assert_eq!(att.live_count(&Blocking).unwrap(), 1);
+        segment.destroy().unwrap();
+    }
+}

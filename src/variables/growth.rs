@@ -1,0 +1,404 @@
+//! Leaves replaced by larger or smaller ones, split and joined; directories doubled and halved.
+
+use crate::error::{Error, Result};
+use crate::format::{
+    DEPTH_MAX, Entry, GRANULE, LEAF_MAX, LeafHead, LeafWord, Root, SLOTS_OF_GRANULE, Slot, SpanState, granules_of,
+};
+use crate::heap::pages::{Room, Taken, Turns};
+use crate::key::{Index, Name};
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::WaitPolicy;
+use crate::process::walk::GivingWay;
+use crate::process::writer::Writer;
+use crate::sync::intent::{LeafCounts, Words};
+use crate::sync::slot::Content;
+use crate::variables::access::Mapped;
+use crate::variables::leaf::{Leaf, TableOf, is_full, least_size_for, size_for};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Two leaves are joined only where one of so many granules holds both: room to grow is left.
+const JOINED_MAX: u64 = 12;
+
+/// What a leaf is replaced by: one leaf, or one for each half of its hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Successors {
+    /// Granules of each; the second is 0 where there is one.
+    sizes: [u64; 2],
+    /// And so many at least.
+    least: [u64; 2],
+    /// Where memory for them comes from.
+    room: Room,
+}
+
+impl Attachment {
+    /// The hash of what stands in a slot.
+    pub fn hash_of(&self, content: &Content) -> u64 {
+        match content.is_text() {
+            true => content.rest[0],
+            false => {
+                let index = Index::Int(content.rest[0] as i64);
+                Name { index, lock: content.is_lock() }.hash(self.identity.hash_key)
+            }
+        }
+    }
+
+    /// Replaces the leaf of a hash so that it takes so many `more`, unless somebody did since `old` was looked at.
+    pub fn grow(&self, old: &Leaf, hash: u64, of: TableOf, more: u64, patience: &dyn WaitPolicy) -> Result<()> {
+        let mut turns = Turns::default();
+        loop {
+            turns.next(self)?;
+            let mut writer = self.write(patience)?;
+            let leaf = self.leaf_of(hash, of)?;
+            if leaf.word != old.word {
+                return Ok(());
+            }
+            if of == TableOf::Variables && self.state().expiring.load(Ordering::Relaxed) != 0 {
+                writer.collect_leaf(&leaf)?;
+            }
+            let halves = writer.count_halves(&leaf)?;
+            let all = halves[0].saturating_add(halves[1]).saturating_add(more);
+            let (sizes, least) = if size_for(all) <= LEAF_MAX || leaf.word.depth() >= DEPTH_MAX {
+                ([size_for(all).min(LEAF_MAX), 0], [least_size_for(all).min(LEAF_MAX), 0])
+            } else if leaf.word.depth() == leaf.root.depth() {
+                drop(writer);
+                self.double(leaf.root, of, patience)?;
+                continue;
+            } else {
+                let most = |size: fn(u64) -> u64| halves.map(|half| size(half.saturating_add(more)).min(LEAF_MAX));
+                (most(size_for), most(least_size_for))
+            };
+            let parts = if sizes[1] == 0 { [halves[0].saturating_add(halves[1]), 0] } else { halves };
+            if parts.iter().zip(sizes).any(|(part, size)| size > 0 && !holds(size, *part)) {
+                // Nobody whose hashes are spread comes here, and another turn would find the same.
+                return Err(Error::corrupt(format_args!(
+                    "{parts:?} entries have the first bits of their hashes in common"
+                )));
+            }
+            drop(writer);
+            if self.replace_leaf(&leaf, of, Successors { sizes, least, room: Room::Made }, more, patience)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Replaces a leaf. False: it was replaced meanwhile, or has more entries than fit by now.
+    fn replace_leaf(
+        &self,
+        leaf: &Leaf,
+        of: TableOf,
+        by: Successors,
+        more: u64,
+        patience: &dyn WaitPolicy,
+    ) -> Result<bool> {
+        let mut spans = Vec::with_capacity(2);
+        for (size, least) in by.sizes.into_iter().zip(by.least).filter(|(size, _)| *size > 0) {
+            spans.push(self.clean_span(least..=size, by.room, patience)?);
+        }
+        let mut writer = self.write(patience)?;
+        let now = self.leaf_number(leaf.root, leaf.number(self.directory_at(leaf.root)))?;
+        if !self.in_force(leaf, of)? || now.is_none_or(|now| now.word != leaf.word) {
+            return Ok(false);
+        }
+        for span in &spans {
+            if !writer.owns(span.granule)? {
+                return Ok(false);
+            }
+        }
+        let depth = leaf.word.depth() + (spans.len() as u32 - 1);
+        let generation = leaf.word.generation() + 1;
+        let new: Vec<Leaf> = spans
+            .iter()
+            .map(|span| {
+                let word = LeafWord::new(span.granule, depth, span.len, generation);
+                Leaf { word, base: self.identity.geometry.granule_at(span.granule), slots: word.slots(), ..*leaf }
+            })
+            .collect();
+        let Some(counts) = writer.copy_leaf(leaf, &new)? else { return Ok(false) };
+        if new.len() == 1 && more > 0 && is_full(counts[0].saturating_add(1), new[0].slots) {
+            return Ok(false);
+        }
+        let mut change = writer.change();
+        for (span, new) in spans.iter().zip(&new) {
+            change.span(span.granule, self.arena().entry(span.granule)?, Entry::new(SpanState::Leaf, new.word.size()));
+        }
+        writer.plan_leaf_gone(leaf, &mut change)?;
+        let (first, count) = leaf.words(self.directory_at(leaf.root));
+        let word = [new[0].word, new.last().map_or(new[0].word, |last| last.word)];
+        change.words = Some(Words { at: self.directory_at(leaf.root) + first * 8, count, word });
+        writer.commit(&change)?;
+        spans.into_iter().for_each(Taken::keep);
+        Ok(true)
+    }
+
+    /// A span of zeros, all of it present, that is ours to fill: the longest of these lengths, unless a shorter one is free and
+    /// present already.
+    pub fn clean_span(&self, lens: RangeInclusive<u64>, room: Room, patience: &dyn WaitPolicy) -> Result<Taken<'_>> {
+        let span = self.take_span_for(lens, room, patience)?;
+        let len = span.len;
+        let offset = self.identity.geometry.granule_at(span.granule);
+        if !self.arena().is_present(span.granule, len)? {
+            match room {
+                Room::Made => self.obtain_or_trim(offset, len * GRANULE, patience)?,
+                Room::AsItIs => self.obtain_pages(offset, len * GRANULE)?,
+            }
+        }
+        let mut cleared = Ok(());
+        patience.outside(&mut || cleared = self.mem.zero(offset, (len * GRANULE) as usize));
+        cleared?;
+        crash_point!("leaf-cleared");
+        Ok(span)
+    }
+
+    /// A directory twice as long, each word twice.
+    fn double(&self, root: Root, of: TableOf, patience: &dyn WaitPolicy) -> Result<()> {
+        self.replace_directory(root, root.depth() + 1, of, Room::Made, patience)
+    }
+
+    /// Another directory with the same leaves, of another depth. Not if one of them is deeper.
+    fn replace_directory(
+        &self,
+        root: Root,
+        depth: u32,
+        of: TableOf,
+        room: Room,
+        patience: &dyn WaitPolicy,
+    ) -> Result<()> {
+        let span = {
+            let len = granules_of(8 << depth);
+            self.clean_span(len..=len, room, patience)?
+        };
+        let mut writer = self.write(patience)?;
+        if self.root_word(of).load(Ordering::Relaxed) != root.0 || !writer.owns(span.granule)? {
+            return Ok(());
+        }
+        let (from, to) = (self.directory_at(root), self.identity.geometry.granule_at(span.granule));
+        for number in 0..1_u64 << depth {
+            let copied = match depth > root.depth() {
+                true => number >> (depth - root.depth()),
+                false => number << (root.depth() - depth),
+            };
+            let word = self.mem.at::<AtomicU64>(from + copied * 8)?.load(Ordering::Relaxed);
+            if LeafWord(word).depth() > depth {
+                return Ok(());
+            }
+            self.mem.at::<AtomicU64>(to + number * 8)?.store(word, Ordering::Relaxed);
+        }
+        crash_point!("directory-copied");
+        let mut change = writer.change();
+        let new = Root::new(span.granule, depth, root.generation().wrapping_add(1));
+        match of {
+            TableOf::Variables => change.counters.root = new,
+            TableOf::Names => change.counters.names = new,
+        }
+        let filling = self.arena().entry(span.granule)?;
+        change.span(span.granule, filling, Entry::new(SpanState::Directory, granules_of(8 << depth)));
+        writer.plan_directory_gone(root, &mut change)?;
+        writer.commit(&change)?;
+        span.keep();
+        Ok(())
+    }
+
+    /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
+    pub fn shrink_table(&self, of: TableOf, patience: &dyn WaitPolicy) -> Result<()> {
+        let (mut hash, mut deepest, mut way) = (Some(0), 0, GivingWay::new());
+        while let Some(from) = hash {
+            let writer = self.write(patience)?;
+            let leaf = self.leaf_of(from, of)?;
+            if !self.leaf_is_sound(&leaf, Mapped)? {
+                return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
+            }
+            let size = size_for(self.counts_of(&leaf)?.entries);
+            let other = writer.to_join(&leaf, from, of)?;
+            way.let_go(writer, patience);
+            match other {
+                Some(other) if self.join(&leaf, &other, of, patience)? => {}
+                _ => {
+                    if size < leaf.word.size() {
+                        self.replace_leaf(
+                            &leaf,
+                            of,
+                            Successors { sizes: [size, 0], least: [size, 0], room: Room::AsItIs },
+                            0,
+                            patience,
+                        )?;
+                    }
+                    deepest = deepest.max(leaf.word.depth());
+                    hash = leaf.end(from);
+                }
+            }
+            patience.interrupted()?;
+        }
+        let root = self.root(of)?;
+        if deepest < root.depth() {
+            // A leaf may have been split meanwhile: then it stays.
+            self.replace_directory(root, deepest, of, Room::AsItIs, patience)?;
+        }
+        Ok(())
+    }
+
+    /// Joins a leaf with another, if one holds both. False: not joined.
+    fn join(&self, leaf: &Leaf, other: &Leaf, of: TableOf, patience: &dyn WaitPolicy) -> Result<bool> {
+        let depth = leaf.word.depth();
+        let writer = self.write(patience)?;
+        if !self.in_force(leaf, of)? || !self.in_force(other, of)? {
+            return Ok(false);
+        }
+        let size = size_for(self.counts_of(leaf)?.entries.saturating_add(self.counts_of(other)?.entries));
+        drop(writer);
+        let span = self.clean_span(size..=size, Room::AsItIs, patience)?;
+        let mut writer = self.write(patience)?;
+        if !self.in_force(leaf, of)? || !self.in_force(other, of)? || !writer.owns(span.granule)? {
+            return Ok(false);
+        }
+        let generation = leaf.word.generation().max(other.word.generation()) + 1;
+        let word = LeafWord::new(span.granule, depth - 1, size, generation);
+        let base = self.identity.geometry.granule_at(span.granule);
+        let new = Leaf { word, base, slots: word.slots(), ..*leaf };
+        for from in [leaf, other] {
+            if writer.copy_leaf(from, &[new])?.is_none() {
+                return Ok(false);
+            }
+        }
+        let mut change = writer.change();
+        change.span(span.granule, self.arena().entry(span.granule)?, Entry::new(SpanState::Leaf, size));
+        writer.plan_leaf_gone(leaf, &mut change)?;
+        writer.plan_leaf_gone(other, &mut change)?;
+        let directory = self.directory_at(leaf.root);
+        let (first, count) = leaf.words(directory);
+        let (second, _) = other.words(directory);
+        change.words = Some(Words { at: directory + first.min(second) * 8, count: count * 2, word: [word; 2] });
+        writer.commit(&change)?;
+        span.keep();
+        Ok(true)
+    }
+}
+
+impl Attachment {
+    /// Leaves and directory that lie at a granule or behind it are replaced by the same ones below.
+    pub fn move_table_down(&self, of: TableOf, from: u64, patience: &dyn WaitPolicy) -> Result<()> {
+        let mut hash = Some(0);
+        while let Some(at) = hash {
+            let leaf = {
+                let _writer = self.write(patience)?;
+                self.leaf_of(at, of)?
+            };
+            if leaf.word.granule() >= from {
+                let size = leaf.word.size();
+                let by = Successors { sizes: [size, 0], least: [size, 0], room: Room::AsItIs };
+                self.replace_leaf(&leaf, of, by, 0, patience)?;
+            }
+            hash = leaf.end(at);
+            patience.interrupted()?;
+        }
+        let root = self.root(of)?;
+        if root.granule() >= from {
+            self.replace_directory(root, root.depth(), of, Room::AsItIs, patience)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Writer<'_> {
+    /// The leaf of the other half of a leaf's range, if the two are to be joined.
+    fn to_join(&self, leaf: &Leaf, hash: u64, of: TableOf) -> Result<Option<Leaf>> {
+        let (att, depth) = (self.att, leaf.word.depth());
+        if depth == 0 {
+            return Ok(None);
+        }
+        let other = att.leaf_of(hash ^ 1 << (64 - depth), of)?;
+        if other.word.depth() != depth || other.root != leaf.root {
+            return Ok(None);
+        }
+        let entries = att.counts_of(leaf)?.entries.saturating_add(att.counts_of(&other)?.entries);
+        Ok((size_for(entries) <= JOINED_MAX).then_some(other))
+    }
+
+    /// Plans that a leaf that nothing names any more is free.
+    pub fn plan_leaf_gone(&self, leaf: &Leaf, change: &mut crate::sync::intent::Change) -> Result<()> {
+        let before = self.arena().entry(leaf.word.granule())?;
+        if before.state() != SpanState::Leaf || before.len() != leaf.word.size() {
+            return Err(Error::corrupt(format_args!("the leaf's span: {before:?}")));
+        }
+        self.arena().plan_free(leaf.word.granule(), before, change);
+        Ok(())
+    }
+
+    /// The same of a directory.
+    pub fn plan_directory_gone(&self, root: Root, change: &mut crate::sync::intent::Change) -> Result<()> {
+        let before = self.arena().entry(root.granule())?;
+        if before.state() != SpanState::Directory || before.len() != granules_of(8 << root.depth()) {
+            return Err(Error::corrupt(format_args!("the directory's span: {before:?}")));
+        }
+        self.arena().plan_free(root.granule(), before, change);
+        Ok(())
+    }
+
+    /// Entries of a leaf, by the next bit of their hashes.
+    fn count_halves(&self, leaf: &Leaf) -> Result<[u64; 2]> {
+        let mut halves = [0; 2];
+        for number in 1..=leaf.slots {
+            let slot = self.att.mem.at::<Slot>(leaf.slot_at(number))?;
+            let content = Content { word: slot.word.load(Ordering::Relaxed), rest: slot.rest() };
+            if content.is_entry() {
+                halves[half_of(self.att.hash_of(&content), leaf.word.depth())] += 1;
+            }
+        }
+        Ok(halves)
+    }
+
+    /// Copies every entry of a leaf to new ones that nobody reads yet: how many each has then. `None`: they do not fit.
+    fn copy_leaf(&self, old: &Leaf, new: &[Leaf]) -> Result<Option<[u64; 2]>> {
+        let mut counts = [0; 2];
+        for (count, leaf) in counts.iter_mut().zip(new) {
+            *count = self.att.counts_of(leaf)?.fill;
+        }
+        for number in 1..=old.slots {
+            let slot = self.att.mem.at::<Slot>(old.slot_at(number))?;
+            let content = Content { word: slot.word.load(Ordering::Relaxed), rest: slot.rest() };
+            if !content.is_entry() {
+                continue;
+            }
+            let hash = self.att.hash_of(&content);
+            let half = if new.len() == 1 { 0 } else { half_of(hash, old.word.depth()) };
+            let leaf = &new[half];
+            if is_full(counts[half], leaf.slots) {
+                return Ok(None);
+            }
+            let (mut to, mut steps) = (leaf.home(hash), 0);
+            let mut slot = self.att.mem.at::<Slot>(leaf.slot_at(to))?;
+            while slot.word.load(Ordering::Relaxed) != 0 {
+                to = leaf.after(to);
+                slot = self.att.mem.at::<Slot>(leaf.slot_at(to))?;
+                steps += 1;
+                // An eighth of them is empty, unless somebody keeps to no protocol.
+                if steps > leaf.slots {
+                    return Err(Error::corrupt("a new leaf that is full"));
+                }
+            }
+            for (to, from) in slot.rest.iter().zip(content.rest) {
+                to.store(from, Ordering::Relaxed);
+            }
+            slot.word.store(content.word, Ordering::Relaxed);
+            // CRASH: until the commit the new leaf is a span that we fill.
+            crash_point!("slot-copied");
+            counts[half] += 1;
+        }
+        for (count, leaf) in counts.iter().zip(new) {
+            let packed = LeafCounts { fill: *count, entries: *count }.pack();
+            self.att.mem.at::<LeafHead>(leaf.base)?.counts.store(packed, Ordering::Relaxed);
+        }
+        Ok(Some(counts))
+    }
+}
+
+/// Does a leaf of so many granules take so many entries, and one more?
+fn holds(size: u64, entries: u64) -> bool {
+    !is_full(entries.saturating_add(1), size * SLOTS_OF_GRANULE - 1)
+}
+
+/// Which half of a leaf's hashes this one is in.
+fn half_of(hash: u64, depth: u32) -> usize {
+    (hash >> (63 - depth.min(63)) & 1) as usize
+}

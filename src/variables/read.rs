@@ -1,0 +1,409 @@
+//! Reading variables, without a lock.
+
+use crate::codec::buffers::{self, Parsed};
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::format::slab_is_whole;
+use crate::format::slot_flags::{LOCK, TEXT};
+use crate::key::{INDEX_MAX, Index, IndexBuf, Key, Name};
+use crate::os::mem::Scratch;
+use crate::os::object;
+use crate::process::attachment::{Attachment, Inside};
+use crate::process::pins::{Kept, Pin};
+use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
+use crate::sync::slot::Kind;
+use crate::sync::slot::{BUSY, Content};
+use crate::variables::access::{Called, Look, Mapped, looking};
+use crate::variables::leaf::TableOf;
+use crate::variables::scan::{LOOKS, Pass};
+use crate::variables::table::{Found, Token, place_of_record};
+use std::sync::atomic::{Ordering, fence};
+use std::time::Instant;
+
+/// A variable's value as a reader gets it.
+pub enum Got<'a> {
+    /// From its slot: the pickle is `bytes[2..2 + len]`.
+    Inline {
+        /// The slot's last two words.
+        bytes: [u8; 16],
+        /// Of the pickle.
+        len: usize,
+        /// Of the variable.
+        version: u64,
+    },
+    /// A record, copied to the scratch buffer: the pickle begins at `prefix`.
+    Record {
+        /// Bytes before it.
+        prefix: usize,
+        /// Of the variable.
+        version: u64,
+        /// The record begins with an expiry.
+        expires: bool,
+    },
+    /// In a span, still to be copied.
+    Large(Large<'a>),
+}
+
+/// A large value, held still for reading as far as this handle can.
+pub struct Large<'a> {
+    att: &'a Attachment,
+    found: Found,
+    pin: Option<Pin<'a>>,
+    /// Short parts are read through the mapping: where nobody but ourselves could have lied about what is present.
+    direct: bool,
+    _inside: Option<Inside<'a>>,
+}
+
+impl<'a> Large<'a> {
+    /// Bytes of its pickle.
+    pub fn len(&self) -> u64 {
+        self.found.content.record_len() - self.found.content.prefix_len()
+    }
+
+    /// Never: a short value is no large one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Of the variable.
+    pub fn version(&self) -> u64 {
+        self.found.content.version()
+    }
+
+    /// For values that nobody but we ourselves and root could have written.
+    pub fn trusting(self) -> Self {
+        Large { direct: self.pin.is_some(), ..self }
+    }
+
+    /// Before so many bytes are allocated for a part of it: whoever may write may claim any length, but memory that is not
+    /// there holds no value.
+    /// False: it changed meanwhile.
+    pub fn is_there(&self, len: u64) -> Result<bool> {
+        if len < ASK_THE_KERNEL {
+            return Ok(true);
+        }
+        let resident = self.att.resident()?;
+        if resident >= len {
+            return Ok(true);
+        }
+        if self.pin.is_some() || self.att.still(&self.found)? {
+            return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
+        }
+        Ok(false)
+    }
+
+    /// Is it held still until this is dropped?
+    pub fn pinned(&self) -> bool {
+        self.pin.is_some()
+    }
+
+    /// The process's half of its segment.
+    #[cfg(feature = "python")]
+    pub fn attachment(&self) -> &'a Attachment {
+        self.att
+    }
+
+    /// File offset of the value.
+    pub fn offset(&self) -> u64 {
+        let content = &self.found.content;
+        self.att.identity.geometry.granule_at(content.granule()) + content.lead() + content.prefix_len()
+    }
+
+    /// The pin alone, for objects over the span's memory. `None`: it is not pinned.
+    pub fn keep(self) -> Option<Kept> {
+        self.pin?.keep()
+    }
+
+    /// Does it have out-of-band buffers?
+    pub fn has_buffers(&self) -> bool {
+        self.found.content.has_buffers()
+    }
+
+    /// Of a value with buffers, where they and the pickle are. `None`: it changed meanwhile.
+    pub fn parse(&self, patience: &dyn WaitPolicy) -> Result<Option<Parsed>> {
+        let damaged = || Error::corrupt("the table of a value's buffers");
+        let mut start = [0; 16];
+        if self.len() < 16 {
+            return Err(damaged());
+        }
+        let mut whole = self.read(0, &mut start, patience)?;
+        let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
+        if !self.is_there(len)? {
+            return Ok(None);
+        }
+        let mut head = fallible::zeros(len as usize, "a value's table of buffers")?;
+        whole = whole && self.read(0, &mut head, patience)?;
+        if !whole {
+            return Ok(None);
+        }
+        buffers::parse(&head, self.len())?.ok_or_else(damaged).map(Some)
+    }
+
+    /// Copies a part of the value. `None`: the variable changed meanwhile.
+    pub fn read_part(&self, (at, len): (u64, u64), patience: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+        if !self.is_there(len)? {
+            return Ok(None);
+        }
+        let mut bytes = fallible::zeros(len as usize, VALUE)?;
+        let whole = self.read(at, &mut bytes, patience)?;
+        Ok(whole.then_some(bytes))
+    }
+
+    /// All of it as one pickle stream, buffers within. `None`: it changed meanwhile.
+    pub fn pickle(&self, patience: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+        if !self.has_buffers() {
+            return self.read_part((0, self.len()), patience);
+        }
+        let Some(parsed) = self.parse(patience)? else { return Ok(None) };
+        let Some(pickle) = self.read_part(parsed.pickle, patience)? else { return Ok(None) };
+        let mut copies = fallible::with_room(parsed.buffers.len(), "a list of buffers")?;
+        for place in parsed.buffers {
+            let Some(copy) = self.read_part(place, patience)? else { return Ok(None) };
+            copies.push(copy);
+        }
+        let slices = fallible::collect(copies.iter().map(|copy| Ok(copy.as_slice())), "a list of buffers")?;
+        let stream = buffers::in_band(&pickle, &slices)?;
+        stream.ok_or_else(|| Error::corrupt("the pickle of a value with buffers")).map(Some)
+    }
+
+    /// The pickle alone, and how many buffers are beside it. `None`: it changed meanwhile.
+    pub fn stream(&self, patience: &dyn WaitPolicy) -> Result<Option<(Vec<u8>, usize)>> {
+        if !self.has_buffers() {
+            return Ok(self.pickle(patience)?.map(|pickle| (pickle, 0)));
+        }
+        let Some(parsed) = self.parse(patience)? else { return Ok(None) };
+        Ok(self.read_part(parsed.pickle, patience)?.map(|pickle| (pickle, parsed.buffers.len())))
+    }
+
+    /// Copies from the pickle. False: the variable changed meanwhile, begin anew.
+    pub fn read(&self, at: u64, to: &mut [u8], patience: &dyn WaitPolicy) -> Result<bool> {
+        let at = self.found.content.prefix_len() + at;
+        let mut outcome = Ok(());
+        if self.direct && to.len() < OUTSIDE {
+            let content = &self.found.content;
+            let offset = self.att.identity.geometry.granule_at(content.granule()) + content.lead() + at;
+            self.att.mem.copy_to(offset, to)?;
+        } else if to.len() < OUTSIDE {
+            self.att.read_span(&self.found.content, at, to)?;
+        } else {
+            patience.outside(&mut || outcome = self.att.read_span(&self.found.content, at, to));
+        }
+        if self.pin.is_some() {
+            // Nobody frees it while we hold the pin.
+            return outcome.map(|()| true);
+        }
+        let still = self.att.still(&self.found)?;
+        if still { outcome.map(|()| true) } else { Ok(false) }
+    }
+}
+
+/// A reader that cannot hold still what it reads, and finds it changed each time it has copied it.
+#[derive(Default)]
+pub struct Retry(Option<Instant>);
+
+impl Retry {
+    /// Once more, unless the caller was interrupted or it has gone on for 10 s.
+    pub fn again(&mut self, key: &Key, patience: &dyn WaitPolicy) -> Result<()> {
+        self.again_for("a large value was replaced each time it was being copied", "holds it still", key, patience)
+    }
+
+    /// The same: why, and what those do who may write.
+    pub fn again_for(&mut self, why: &str, writer: &str, key: &Key, patience: &dyn WaitPolicy) -> Result<()> {
+        patience.interrupted()?;
+        if self.0.get_or_insert_with(Instant::now).elapsed() < WAIT_LIMIT {
+            return Ok(());
+        }
+        Err(Error::Busy(format!("key {key}: {why}, for {} s: a handle that may write {writer}", WAIT_LIMIT.as_secs())))
+    }
+}
+
+/// What a value's bytes are called where there is no memory for them.
+const VALUE: &str = "a value";
+
+/// What a text index is called where there is no memory for it.
+const INDEX: &str = "a text index";
+
+/// Copies from here on let the interpreter's other threads go on.
+pub const OUTSIDE: usize = 64 << 10;
+
+/// A length that is compared with what the object really takes.
+pub const ASK_THE_KERNEL: u64 = 1 << 20;
+
+impl Attachment {
+    /// A variable's value.
+    #[inline]
+    pub fn get<'a>(
+        &'a self,
+        index: &Index<'_>,
+        scratch: &mut Scratch,
+        patience: &dyn WaitPolicy,
+    ) -> Result<Option<Got<'a>>> {
+        if let Some(got) = self.get_at_once(index, scratch) {
+            return Ok(Some(got));
+        }
+        let Some(found) = self.find(index, scratch, patience)? else { return Ok(None) };
+        self.got(found, patience).map(Some)
+    }
+
+    /// The usual case in one go: a variable without an expiry, in its slot or in a block of a slab that is wholly present, that
+    /// nobody changes meanwhile. The steps are those of `find`; whatever is not usual is left to that.
+    #[inline(always)]
+    fn get_at_once<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<Got<'a>> {
+        let name = Name::from(index);
+        let hash = name.hash(self.identity.hash_key);
+        let (first, flags) = (name.first(hash), name.flags());
+        let _section = self.section()?;
+        let leaf = self.leaf_at_once(hash)?;
+        let slots = self.mem.slots(leaf.base, leaf.slots + 1).ok()?;
+        let (mut number, mut left) = (leaf.home(hash), leaf.slots);
+        let (slot, word, tag) = loop {
+            left = left.checked_sub(1)?;
+            let slot = slots.get(number as usize)?;
+            let word = slot.begin();
+            let tag = slot.rest[1].load(Ordering::Relaxed);
+            if word == 0 || word & BUSY == 1 {
+                return None;
+            }
+            if slot.rest[0].load(Ordering::Relaxed) == first && tag & (TEXT | LOCK) == flags {
+                break (slot, word, tag);
+            }
+            number = leaf.after(number);
+        };
+        let content = Content { word, rest: [first, tag, slot.rest[2].load(Ordering::Relaxed)] };
+        let got = match content.kind() {
+            Kind::Inline => {
+                let (bytes, len) = content.inline_bytes();
+                Got::Inline { bytes, len, version: content.version() }
+            }
+            Kind::Record if !content.expires() => {
+                let (at, class) = place_of_record(self, &content, Mapped).ok()??;
+                if !slab_is_whole(class) {
+                    return None;
+                }
+                self.mem.read_scratch(at, content.record_len() as usize, scratch).ok()?;
+                Got::Record { prefix: content.prefix_len() as usize, version: content.version(), expires: false }
+            }
+            _ => return None,
+        };
+        // SYNC: as in `still_by`, whose looks these are, in its order.
+        fence(Ordering::Acquire);
+        let named = self.names_still(leaf.root, leaf.at, leaf.word, TableOf::Variables, Mapped).ok()?;
+        if !named || !slot.unchanged(word) {
+            return None;
+        }
+        if name.is_text() {
+            let prefix = content.prefix_len() as usize;
+            let key = scratch.bytes().get(prefix - (content.key_len() as usize).min(prefix)..prefix)?;
+            return (key == name.index.record_key()).then_some(got);
+        }
+        Some(got)
+    }
+
+    /// The value of a variable that was just found.
+    #[inline(always)]
+    pub fn got(&self, found: Found, patience: &dyn WaitPolicy) -> Result<Got<'_>> {
+        let (content, version) = (&found.content, found.content.version());
+        Ok(match content.kind() {
+            Kind::Inline => {
+                let (bytes, len) = content.inline_bytes();
+                Got::Inline { bytes, len, version }
+            }
+            Kind::Record => Got::Record { prefix: content.prefix_len() as usize, version, expires: content.expires() },
+            _ => Got::Large(self.hold(found, patience)?),
+        })
+    }
+
+    /// Bytes of memory that the object takes.
+    pub fn resident(&self) -> Result<u64> {
+        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+        Ok(status.resident)
+    }
+
+    /// Is there such a variable?
+    #[inline]
+    pub fn has(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<bool> {
+        Ok(self.find(index, &mut Scratch::new(), patience)?.is_some())
+    }
+
+    /// Pins a large value, if this handle may and the variable did not change meanwhile.
+    fn hold(&self, found: Found, patience: &dyn WaitPolicy) -> Result<Large<'_>> {
+        if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
+            return Ok(Large { att: self, found, pin: None, direct: false, _inside: None });
+        }
+        let inside = self.enter();
+        let me = self.member(patience)?;
+        let pin = self.pin(me, &found)?;
+        Ok(Large { att: self, found, pin, direct: false, _inside: Some(inside) })
+    }
+
+    /// All indexes, as of one moment or nearly: what was there throughout is in it.
+    pub fn indexes(&self, patience: &dyn WaitPolicy) -> Result<Vec<IndexBuf>> {
+        let index = |pass: &Pass<'_>, found| match self.live(pass, &found)? {
+            Some(found) => self.index_of(pass, &found),
+            None => Ok(None),
+        };
+        self.scan(TableOf::Variables, index, patience)
+    }
+
+    /// The index of a slot that was found. `None`: it was removed meanwhile, so it was not there throughout.
+    pub fn index_of(&self, pass: &Pass<'_>, found: &Found) -> Result<Option<IndexBuf>> {
+        let mut found = *found;
+        for _ in 0..LOOKS {
+            if let Some(index) = self.index_at_once(&found)? {
+                return Ok(Some(index));
+            }
+            // Overwritten perhaps, not removed.
+            let Some(now) = pass.seen_again(&found)? else { return Ok(None) };
+            if !now.content.is_entry() || now.content.is_lock() != found.content.is_lock() {
+                return Ok(None);
+            }
+            found = now;
+        }
+        // Not for ever within one section: whoever looks at the leaf anew waits as long as he may.
+        pass.undone();
+        Ok(None)
+    }
+
+    /// The same. `None`: it changed meanwhile.
+    pub fn index_at_once(&self, found: &Found) -> Result<Option<IndexBuf>> {
+        looking!(self, |look| self.index_by(found, look))
+    }
+
+    /// The same within a section, or with the writer lock held.
+    pub fn index_by(&self, found: &Found, look: impl Look) -> Result<Option<IndexBuf>> {
+        if !found.content.is_text() {
+            return Ok(Some(IndexBuf::Int(found.content.rest[0] as i64)));
+        }
+        Ok(self.text_of(found, look)?.map(IndexBuf::Text))
+    }
+
+    /// A text index. `None`: it changed meanwhile.
+    fn text_of(&self, found: &Found, look: impl Look) -> Result<Option<String>> {
+        let content = &found.content;
+        if content.key_len() > INDEX_MAX as u64 && self.still_by(found, look)? {
+            return Err(Error::corrupt(format_args!("a text index of {} bytes", content.key_len())));
+        }
+        let prefix = content.prefix_len() as usize;
+        let mut bytes = fallible::zeros(prefix, INDEX)?;
+        match content.kind() {
+            Kind::Record => {
+                let mut scratch = Scratch::new();
+                if !self.read_record(found, prefix as u64, &mut scratch, look)? {
+                    return Ok(None);
+                }
+                let whole = scratch.bytes().get(..prefix).ok_or_else(|| Error::corrupt("a record's key"))?;
+                bytes.copy_from_slice(whole);
+            }
+            _ => self.read_span(content, 0, &mut bytes)?,
+        }
+        if !self.still_by(found, look)? {
+            return Ok(None);
+        }
+        // In the same memory, without an expiry that stands before it.
+        bytes.drain(..prefix - content.key_len() as usize);
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(Error::corrupt(format_args!("the text index of the slot at {}", found.offset))),
+        }
+    }
+}

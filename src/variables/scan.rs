@@ -1,0 +1,226 @@
+//! Looking at every slot, or at one until it stands still.
+
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::process::attachment::Attachment;
+use crate::process::nap::Nap;
+use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
+use crate::sync::intent::Change;
+use crate::sync::slot::{BUSY, Content};
+use crate::variables::access::{Called, Look, Mapped, looking};
+use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::table::{Found, Token, pending};
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Looks at one slot, within one section, before the leaf is left and looked at anew.
+pub const LOOKS: u32 = 64;
+
+/// One pass over a leaf. What it is given for each slot runs within a section: it waits for nothing and nobody.
+pub struct Pass<'a> {
+    att: &'a Attachment,
+    leaf: Leaf,
+    of: TableOf,
+    /// A slot that was busy, and no change said why: its offset and word.
+    busy: Cell<Option<(u64, u64)>>,
+    /// Something changed at each look, or is busy: the leaf is looked at anew.
+    undone: Cell<bool>,
+}
+
+impl Attachment {
+    /// What `see` makes of every variable, or name, as of one moment or nearly: what was there throughout is in it, once,
+    /// although leaves are replaced meanwhile.
+    pub fn scan<T>(
+        &self,
+        of: TableOf,
+        mut see: impl FnMut(&Pass<'_>, Found) -> Result<Option<T>>,
+        patience: &dyn WaitPolicy,
+    ) -> Result<Vec<T>> {
+        let (mut all, mut stuck, mut hash) = (Vec::new(), Stuck::default(), Some(0));
+        while let Some(from) = hash {
+            let seen = all.len();
+            let (end, busy) = looking!(self, patience, |look| self.pass(from, of, &mut all, &mut see, look))?;
+            if end.is_none() {
+                // Replaced, or all were removed, or something did not stand still: this range of hashes once more.
+                all.truncate(seen);
+                if let Some((offset, word, leaf)) = busy {
+                    self.settle(offset, word, &leaf, &mut stuck, patience)?;
+                }
+                stuck.again(self, patience)?;
+                patience.interrupted()?;
+                continue;
+            }
+            hash = end.flatten();
+            patience.interrupted()?;
+        }
+        Ok(all)
+    }
+
+    /// Every slot of the leaf of a hash, in one section: the first hash behind it. `None`: not so, and a slot that is why.
+    #[allow(clippy::type_complexity, reason = "one caller")]
+    fn pass<T>(
+        &self,
+        from: u64,
+        of: TableOf,
+        all: &mut Vec<T>,
+        see: &mut impl FnMut(&Pass<'_>, Found) -> Result<Option<T>>,
+        look: impl Look,
+    ) -> Result<(Option<Option<u64>>, Option<(u64, u64, Leaf)>)> {
+        let leaf = self.leaf_by(from, of, look)?;
+        // What is being replaced stands as it was until the directory's word is another: for ever, if its writer died and this
+        // process may not repair.
+        if !self.leaf_is_sound(&leaf, look)? && !self.is_being_replaced(&leaf) {
+            if !self.in_force_by(&leaf, of, look)? {
+                return Ok((None, None));
+            }
+            return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
+        }
+        // Joined with one that was looked at already: only what is behind that.
+        let joined = leaf.begin(from) < from;
+        let pass = Pass::new(self, leaf, of);
+        for number in 1..=leaf.slots {
+            let Some(found) = pass.slot(leaf.slot_at(number), look)? else { break };
+            if found.content.is_entry() && (!joined || self.hash_of(&found.content) >= from) {
+                if let Some(seen) = see(&pass, found)? {
+                    fallible::push(all, seen, "a list of what is stored")?;
+                }
+            }
+            if pass.undone.get() {
+                break;
+            }
+        }
+        if pass.undone.get() || !self.in_force_by(&leaf, of, look)? {
+            return Ok((None, pass.busy.get().map(|(offset, word)| (offset, word, leaf))));
+        }
+        Ok((Some(leaf.end(from)), None))
+    }
+
+    /// Is the change under way one of the directory's word, which is not stored yet?
+    fn is_being_replaced(&self, leaf: &Leaf) -> bool {
+        let area = self.mem.intent();
+        let (valid, at) = (area.valid.load(Ordering::Acquire), area.words_at.load(Ordering::Relaxed));
+        let within = leaf.at >= at && leaf.at - at < area.words.load(Ordering::Relaxed).saturating_mul(8);
+        let replaced = area.spans.iter().any(|span| span.granule.load(Ordering::Relaxed) == leaf.word.granule());
+        valid != 0 && (within || replaced)
+    }
+}
+
+impl<'a> Pass<'a> {
+    /// Over this leaf.
+    pub fn new(att: &'a Attachment, leaf: Leaf, of: TableOf) -> Self {
+        Pass { att, leaf, of, busy: Cell::new(None), undone: Cell::new(false) }
+    }
+
+    /// What a slot says once it stands still, or what the change under way makes of it. `None`: it did not, or the leaf was
+    /// replaced.
+    pub fn slot(&self, offset: u64, look: impl Look) -> Result<Option<Found>> {
+        let intent = self.att.mem.intent();
+        for _ in 0..LOOKS {
+            let word = look.word(self.att, offset)?;
+            let pending = if word & BUSY == 1 { pending(self.att, offset, word) } else { None };
+            let (content, token) = match pending {
+                Some((serial, content)) => (content, Token::Pending(serial)),
+                None => (Content { word, rest: look.rest(self.att, offset)? }, Token::Stable),
+            };
+            let found = self.leaf.found(offset, content, token);
+            let still = match token {
+                Token::Stable => true,
+                Token::Pending(serial) => Change::still(intent, serial.get()),
+            };
+            if !self.att.in_force_by(&self.leaf, self.of, look)? {
+                self.undone.set(true);
+                return Ok(None);
+            }
+            if (word & BUSY == 0 || pending.is_some()) && still && look.word(self.att, offset)? == word {
+                if found.content.is_entry() && TableOf::of(found.content.is_lock()) != self.of {
+                    // Whoever asks whether it is still so asks the other table, which never says so.
+                    return Err(Error::corrupt(format_args!(
+                        "the slot at {offset}: a name among variables, or the reverse"
+                    )));
+                }
+                return Ok(Some(found));
+            }
+            self.busy.set((word & BUSY == 1 && pending.is_none()).then_some((offset, word)));
+        }
+        self.undone.set(true);
+        Ok(None)
+    }
+
+    /// What was looked at changed at each look.
+    pub fn undone(&self) {
+        self.undone.set(true);
+    }
+
+    /// The slot of what was found and changed meanwhile, as it is now. `None`: it did not stand still; the leaf is looked at
+    /// anew.
+    pub fn seen_again(&self, found: &Found) -> Result<Option<Found>> {
+        looking!(self.att, |look| self.slot(found.offset, look))
+    }
+}
+
+impl Leaf {
+    /// The first hash of those of this leaf, which has `hash`.
+    fn begin(&self, hash: u64) -> u64 {
+        match self.range_depth() {
+            0 => 0,
+            depth => hash >> (64 - depth) << (64 - depth),
+        }
+    }
+
+    /// The first hash behind those of this leaf, which has `hash`. `None`: there is none.
+    pub fn end(&self, hash: u64) -> Option<u64> {
+        match self.range_depth() {
+            0 => None,
+            depth => ((hash >> (64 - depth)) + 1).checked_mul(1 << (64 - depth)).filter(|end| *end != 0),
+        }
+    }
+
+    /// First bits that the hashes of this leaf have in common: of what a word claims no more than its directory looks at, so
+    /// that no pass over all leaves has more steps than the directory has words.
+    fn range_depth(&self) -> u32 {
+        self.word.depth().min(self.root.depth()).min(63)
+    }
+}
+
+/// A call that cannot go on: it finds what it looks at changed each time, or half changed and may not repair it.
+#[derive(Default)]
+pub struct Stuck {
+    began: Option<Instant>,
+    turns: u32,
+}
+
+impl Stuck {
+    /// Once more: at no cost for a while, then until the caller is interrupted or 10 s have gone by. Those who keep to the
+    /// protocol let every reader through within a few turns.
+    pub fn again(&mut self, att: &Attachment, patience: &dyn WaitPolicy) -> Result<()> {
+        self.turns = self.turns.wrapping_add(1);
+        if !self.turns.is_multiple_of(256) {
+            return Ok(());
+        }
+        patience.interrupted()?;
+        if self.began.get_or_insert_with(Instant::now).elapsed() < WAIT_LIMIT {
+            return Ok(());
+        }
+        Err(Error::Busy(format!(
+            "{}: what was looked at was changed each time, for {} s: try again when others write less",
+            att.name,
+            WAIT_LIMIT.as_secs()
+        )))
+    }
+
+    /// A little later, for a reader who can repair nothing.
+    pub fn pause(&mut self, att: &Attachment, patience: &dyn WaitPolicy) -> Result<()> {
+        let began = *self.began.get_or_insert_with(Instant::now);
+        if began.elapsed() > WAIT_LIMIT {
+            return Err(Error::Busy(format!(
+                "{}: a variable has been half changed for {} s and its writer does not go on: let it go on or end it; the next \
+                 that may write puts that right",
+                att.name,
+                WAIT_LIMIT.as_secs()
+            )));
+        }
+        patience.sleep(&Nap::pause(Duration::from_micros(200)).short());
+        patience.interrupted()
+    }
+}

@@ -1,0 +1,204 @@
+//! Several variables as of one instant.
+
+use crate::error::Result;
+use crate::fallible;
+use crate::key::{Index, Name};
+use crate::os;
+use crate::os::mem::Scratch;
+use crate::process::attachment::Attachment;
+use crate::process::nap::Nap;
+use crate::process::wait_policy::{Blocking, WaitPolicy};
+use crate::variables::access::{Called, Look, Mapped, looking};
+use crate::variables::expiry::expiry_in;
+use crate::variables::leaf::TableOf;
+use crate::variables::read::{Got, Large, Retry};
+use crate::variables::table::Found;
+use std::sync::atomic::{Ordering, fence};
+
+/// What is copied is called so where there is no memory for it.
+const VALUES: &str = "the values of several variables";
+/// Attempts without the lock.
+const ATTEMPTS: u32 = 8;
+
+/// One variable's value.
+#[derive(Clone, Copy)]
+pub enum Seen {
+    /// From its slot: the pickle is `bytes[2..2 + len]`.
+    Inline([u8; 16], u8),
+    /// Its pickle: so many bytes of [`Snapshot::bytes`] from here.
+    Small(usize, usize),
+    /// A large one, held still: its number among [`Snapshot::large`].
+    Large(usize),
+    /// It is missing.
+    Missing,
+}
+
+/// By what the second pass knows that nothing changed.
+enum Proof {
+    Found(Found),
+    Missing(u64),
+}
+
+/// Several variables' values.
+#[derive(Default)]
+pub struct Snapshot<'a> {
+    /// The pickles of small values, one after the other.
+    pub bytes: Vec<u8>,
+    /// In the order asked for.
+    pub seen: Vec<Seen>,
+    /// Large values, which are taken from here.
+    pub large: Vec<Option<Large<'a>>>,
+    /// Where each was found; of the missing, what the slots said that were passed over.
+    proof: Vec<Proof>,
+    /// Of those that expire: which, and when.
+    expiries: Vec<(usize, u64)>,
+}
+
+impl Snapshot<'_> {
+    /// One moment judges all.
+    fn expire(&mut self) {
+        if self.expiries.is_empty() {
+            return;
+        }
+        let now = os::boottime_ns();
+        for (number, _) in self.expiries.iter().filter(|(_, expiry)| *expiry <= now) {
+            self.seen[*number] = Seen::Missing;
+        }
+    }
+}
+
+impl Attachment {
+    /// The values of several variables, as of one instant.
+    pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], patience: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
+        let mut snapshot = Snapshot::default();
+        let (mut retry, mut attempts) = (Retry::default(), 0);
+        loop {
+            let many = self.state().many.load(Ordering::Acquire);
+            // A reader who cannot hold a large value still may find it changed, whatever it copied.
+            let looked = many.is_multiple_of(2) && self.look(indexes, &mut snapshot, patience)?;
+            if looked {
+                snapshot.expire();
+            }
+            if looked && self.again(indexes, &snapshot)? {
+                // SYNC: with the store of `many` before any slot of a batch: who saw a word of one sees it changed here.
+                fence(Ordering::Acquire);
+                if self.state().many.load(Ordering::Relaxed) == many {
+                    return Ok(snapshot);
+                }
+            }
+            attempts += 1;
+            if !self.mem.writable() {
+                let (why, writer) = match many.is_multiple_of(2) {
+                    true => ("what was read was changed each time meanwhile", "holds it still"),
+                    false => ("a batch was half made each time", "brings it to its end, or names who is at it"),
+                };
+                retry.again_for(why, writer, &self.identity.key, patience)?;
+                if !many.is_multiple_of(2) {
+                    // Its writer goes on, or somebody who may write brings it to its end.
+                    patience.sleep(&Nap::pause(std::time::Duration::from_micros(200)).short());
+                    patience.interrupted()?;
+                }
+            } else if !many.is_multiple_of(2) || attempts > ATTEMPTS {
+                let writer = self.write(patience)?;
+                if attempts > ATTEMPTS {
+                    // Nobody changes anything now. Nobody waits for an interpreter, either.
+                    let whole = self.look(indexes, &mut snapshot, &Blocking)?;
+                    drop(writer);
+                    if whole {
+                        snapshot.expire();
+                        return Ok(snapshot);
+                    }
+                    patience.interrupted()?;
+                }
+            }
+        }
+    }
+
+    /// The first pass. False: a large value changed while it was copied.
+    fn look<'a>(&'a self, indexes: &[Index<'_>], to: &mut Snapshot<'a>, patience: &dyn WaitPolicy) -> Result<bool> {
+        to.bytes.clear();
+        to.seen.clear();
+        to.large.clear();
+        to.proof.clear();
+        to.expiries.clear();
+        fallible::reserve(&mut to.seen, indexes.len(), VALUES)?;
+        fallible::reserve(&mut to.proof, indexes.len(), VALUES)?;
+        for index in indexes {
+            let mut scratch = Scratch::new();
+            let Some(found) = self.find_entry(&index.into(), &mut scratch, patience)? else {
+                // It may have come before the slots were summed up, so it is looked for once more behind that.
+                let sum = self.slots_passed(&index.into())?;
+                if self.find_entry(&index.into(), &mut scratch, patience)?.is_some() {
+                    return Ok(false);
+                }
+                to.proof.push(Proof::Missing(sum));
+                to.seen.push(Seen::Missing);
+                continue;
+            };
+            to.proof.push(Proof::Found(found));
+            if found.content.expires() {
+                let expiry = (to.seen.len(), expiry_in(scratch.bytes()).unwrap_or(0));
+                fallible::push(&mut to.expiries, expiry, VALUES)?;
+            }
+            let start = to.bytes.len();
+            let seen = match self.got(found, patience)? {
+                Got::Inline { bytes, len, .. } => Seen::Inline(bytes, len as u8),
+                Got::Record { prefix, .. } => {
+                    let pickle = &scratch.bytes()[prefix..];
+                    fallible::reserve(&mut to.bytes, pickle.len(), VALUES)?;
+                    to.bytes.extend_from_slice(pickle);
+                    Seen::Small(start, to.bytes.len() - start)
+                }
+                Got::Large(large) if large.pinned() => {
+                    fallible::push(&mut to.large, Some(large), VALUES)?;
+                    Seen::Large(to.large.len() - 1)
+                }
+                Got::Large(large) => {
+                    let Some(pickle) = large.pickle(patience)? else { return Ok(false) };
+                    fallible::reserve(&mut to.bytes, pickle.len(), VALUES)?;
+                    to.bytes.extend_from_slice(&pickle);
+                    Seen::Small(start, pickle.len())
+                }
+            };
+            to.seen.push(seen);
+        }
+        Ok(true)
+    }
+
+    /// The second pass: is all of it still so? Then it was so at the instant between the two.
+    fn again(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>) -> Result<bool> {
+        for (index, proof) in indexes.iter().zip(&snapshot.proof) {
+            let same = match proof {
+                Proof::Found(found) => self.still(found)?,
+                Proof::Missing(sum) => self.slots_passed(&index.into())? == *sum,
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A sum over the root, the directory's word and the words of the slots that a search for a missing name passes: had the variable come and
+    /// gone, one of them would be another.
+    fn slots_passed(&self, name: &Name<'_>) -> Result<u64> {
+        let hash = name.hash(self.identity.hash_key);
+        looking!(self, |look| self.sum_of_path(hash, TableOf::of(name.lock), look))
+    }
+
+    fn sum_of_path(&self, hash: u64, of: TableOf, look: impl Look) -> Result<u64> {
+        let leaf = self.leaf_by(hash, of, look)?;
+        let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
+        let (mut sum, mut number) = (mix(leaf.root.0, leaf.word.0), leaf.home(hash));
+        for _ in 0..leaf.slots {
+            let word = look.word(self, leaf.slot_at(number))?;
+            sum = mix(sum, word);
+            if word == 0 {
+                break;
+            }
+            number = leaf.after(number);
+        }
+        fence(Ordering::Acquire);
+        Ok(sum)
+    }
+}

@@ -1,0 +1,229 @@
+//! Giving free memory back to the system.
+
+use crate::bit_runs::{all_runs, pieces};
+use crate::error::{Error, Result};
+use crate::format::{Entry, GRANULE, SpanState, ZONE, ZONE_META};
+use crate::heap::pages::{Taken, Turns};
+use crate::os::object;
+use crate::process::attachment::Attachment;
+use crate::process::wait_policy::{Blocking, WaitPolicy};
+use crate::variables::leaf::TableOf;
+use std::sync::atomic::Ordering;
+
+/// Granules that are given back at once: others find them taken meanwhile.
+const PIECE: u64 = ZONE;
+
+/// Which free granules may be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    /// Those that no reader looks into through the mapping.
+    Untouched,
+    /// Those, too, that were free since `trims` had this value, when every section of then has ended.
+    Aged(u64),
+}
+
+/// Which of those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pages {
+    /// All.
+    All,
+    /// Those that are known to be present.
+    Known,
+}
+
+impl Attachment {
+    /// Gives free memory back to the system, after what is stored was moved together.
+    pub fn trim(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        // What nobody said to be present may be, too: a process that died while it filled a span left it so.
+        self.trim_those(Pages::All, patience)
+    }
+
+    /// The same of what is known to be present.
+    pub fn trim_known(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        self.trim_those(Pages::Known, patience)
+    }
+
+    fn trim_those(&self, pages: Pages, patience: &dyn WaitPolicy) -> Result<()> {
+        let _inside = self.enter();
+        self.bury_the_dead(patience)?;
+        self.sweep(patience)?;
+        self.dismantle(patience)?;
+        self.compact(patience)?;
+        for of in [TableOf::Variables, TableOf::Names] {
+            match self.shrink_table(of, patience) {
+                // No memory for smaller leaves: they come later.
+                Err(Error::Full { .. }) => {}
+                other => other?,
+            }
+        }
+        self.give_all_back(pages, patience)?;
+        match self.move_down(patience) {
+            Ok(true) => self.give_all_back(pages, patience)?,
+            // No memory to move it with: it stays.
+            Ok(false) | Err(Error::Full { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.give_pins_back(patience)?;
+        self.close_zones(patience)
+    }
+
+    fn give_all_back(&self, pages: Pages, patience: &dyn WaitPolicy) -> Result<()> {
+        let which = self.wait_for_readers(patience)?;
+        for zone in 0..self.arena().zones() {
+            for run in self.runs_of(zone, which, pages)? {
+                self.give_back(run, which, patience)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no reader looks into what is free now. Where one does not end, only what none looks into is given back.
+    fn wait_for_readers(&self, patience: &dyn WaitPolicy) -> Result<Which> {
+        let trims = {
+            let writer = self.write(patience)?;
+            if !writer.arena().has_free_sticky()? {
+                return Ok(Which::Untouched);
+            }
+            let trims = self.state().trims.load(Ordering::Relaxed).wrapping_add(1);
+            self.state().trims.store(trims, Ordering::Relaxed);
+            crash_point!("trim-begun");
+            // CRASH: with fewer of them fresh, more are waited for by whoever comes next, after a barrier of his own.
+            writer.arena().clear_fresh()?;
+            trims
+        };
+        Ok(if self.readers_have_left(patience) { Which::Aged(trims) } else { Which::Untouched })
+    }
+
+    /// The last zones that nothing is in go out of use, and their metadata back to the system. Whoever brings zones into use,
+    /// or takes them out of it, holds the registry lock.
+    fn close_zones(&self, patience: &dyn WaitPolicy) -> Result<()> {
+        let mut turns = Turns::default();
+        loop {
+            turns.next(self)?;
+            // Any wait for the writer lock happens before the registry lock is taken, not under it.
+            if !self.write(patience)?.arena().last_zone_is_empty()? {
+                return Ok(());
+            }
+            let _registry = self.registry(patience)?;
+            let Some(mut writer) = self.try_write() else { continue };
+            let zones = writer.arena().zones();
+            let mut left = zones;
+            while left > 1 && writer.arena().zone_is_empty(left - 1)? {
+                left -= 1;
+            }
+            if left == zones {
+                return Ok(());
+            }
+            let mut change = writer.change();
+            change.counters.zones = left;
+            writer.commit(&change)?;
+            crash_point!("zones-closed");
+            drop(writer);
+            // CRASH: metadata of zones that are not in use stays present until they come into use again.
+            if self.readers_have_left(&Blocking) {
+                let (offset, len) = (self.identity.geometry.zone_at(left), (zones - left) * ZONE_META);
+                let punched = self.with_file(|fd| object::punch(fd, offset, len))?;
+                punched.map_err(|e| Error::system("giving memory back", e))?;
+            }
+            return Ok(());
+        }
+    }
+
+    /// Gives free granules back until at most `bound` bytes of them are present, the last ones first. Without a wait for the
+    /// writer lock: whoever writes now goes on, and the next change looks again.
+    pub fn cool(&self, bound: u64, patience: &dyn WaitPolicy) -> Result<()> {
+        let _inside = self.enter();
+        self.cool_those(Which::Untouched, bound, patience)?;
+        if self.warm() <= bound {
+            return Ok(());
+        }
+        // Small values leave what readers may look into.
+        let which = self.wait_for_readers(patience)?;
+        if which == Which::Untouched { Ok(()) } else { self.cool_those(which, bound, patience) }
+    }
+
+    fn cool_those(&self, which: Which, bound: u64, patience: &dyn WaitPolicy) -> Result<()> {
+        let mut warm = self.warm();
+        for zone in (0..self.arena().zones()).rev() {
+            for run in self.runs_of(zone, which, Pages::Known)?.into_iter().rev() {
+                if warm <= bound || self.state().lock.load(Ordering::Relaxed) != 0 {
+                    return Ok(());
+                }
+                self.give_back(run, which, patience)?;
+                warm = warm.saturating_sub(run.1 * GRANULE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs of granules of a zone that may be given back, as of now.
+    fn runs_of(&self, zone: u64, which: Which, pages: Pages) -> Result<Vec<(u64, u64)>> {
+        let runs = self.with_zone(zone, |meta| {
+            let word = |i: usize| {
+                let sticky = meta.sticky[i].load(Ordering::Relaxed);
+                let fresh = meta.fresh[i].load(Ordering::Relaxed);
+                let kept = if which == Which::Untouched { sticky } else { sticky & fresh };
+                let present = if pages == Pages::All { u64::MAX } else { meta.present[i].load(Ordering::Relaxed) };
+                meta.free[i].load(Ordering::Relaxed) & present & !kept
+            };
+            all_runs((0..meta.free.len()).map(word))
+        })?;
+        let mut runs = runs.transpose()?.unwrap_or_default();
+        runs.iter_mut().for_each(|(at, _)| *at += zone * ZONE);
+        Ok(runs)
+    }
+
+    /// Gives a run of free granules back, but for what was taken meanwhile.
+    fn give_back(&self, (first, len): (u64, u64), which: Which, patience: &dyn WaitPolicy) -> Result<()> {
+        for (granule, len) in pieces(first, len, PIECE) {
+            let Some(span) = self.take_to_punch(granule, len, which, patience)? else { continue };
+            let offset = self.identity.geometry.granule_at(granule);
+            let mut punched = Ok(Ok(()));
+            patience.outside(&mut || punched = self.with_file(|fd| object::punch(fd, offset, len * GRANULE)));
+            punched?.map_err(|e| Error::system("giving memory back", e))?;
+            // CRASH: a span that is freeing, nothing of it said to be present.
+            crash_point!("punched");
+            let mut writer = self.write(patience)?;
+            if writer.owns(granule)? {
+                if which != Which::Untouched {
+                    writer.arena().set_sticky(granule, len, false)?;
+                }
+                writer.free_span(granule)?;
+                span.keep();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes granules that are free and may be given back. `None`: some are not, by now.
+    fn take_to_punch(
+        &self,
+        granule: u64,
+        len: u64,
+        which: Which,
+        patience: &dyn WaitPolicy,
+    ) -> Result<Option<Taken<'_>>> {
+        let mut writer = self.write(patience)?;
+        if !writer.arena().fits(granule, len, writer.arena().zones()) {
+            return Ok(None);
+        }
+        let still = match which {
+            Which::Aged(trims) => self.state().trims.load(Ordering::Relaxed) == trims,
+            Which::Untouched => true,
+        };
+        for at in granule..granule + len {
+            let kept = writer.arena().is_sticky(at)? && (which == Which::Untouched || writer.arena().is_fresh(at)?);
+            if !still || kept || !writer.arena().is_free(at)? {
+                return Ok(None);
+            }
+        }
+        writer.mark_spans();
+        self.room_for_chores()?;
+        let mut change = writer.change();
+        // Nothing of it is said to be present from this commit on: who reaps us must not take holes for pages.
+        change.span(granule, Entry(0), Entry::new(SpanState::Freeing, len).with_owner(writer.me));
+        writer.commit(&change)?;
+        crash_point!("taken-to-punch");
+        Ok(Some(Taken::new(self, granule, len)))
+    }
+}
