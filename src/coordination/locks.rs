@@ -4,7 +4,7 @@ use crate::coordination::lock_slot::{LockWord, NOBODY, Owner};
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::sleeper_of;
-use crate::heap::pages::Turns;
+use crate::heap::reserve::Turns;
 use crate::key::{Index, Name};
 use crate::os::fork;
 use crate::os::mem::Scratch;

@@ -1,24 +1,21 @@
 //! Waiting for a variable to change, and waking who waits.
 
 use crate::error::{Error, Result};
-use crate::format::{Bell, SLEEPER, WAKE_WORDS, WATCHER, WakeWord, at, sleeper_of};
+use crate::format::{SLEEPER, WAKE_WORDS, WATCHER};
 use crate::key::{Index, Name};
 use crate::os::{self, futex, object};
 use crate::process::attachment::Attachment;
 use crate::process::nap::Nap;
+use crate::process::notify::ALL_SLEEPERS;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A waiter looks again this often: who should have woken it may have died before he did.
 const SLICE: Duration = Duration::from_millis(500);
 /// One who may not write looks so often: nobody can know that he waits.
 const UNMARKED_SLICE: Duration = Duration::from_millis(50);
-/// However many sleep.
-const ALL: u32 = i32::MAX as u32;
-/// Whoever sleeps.
-const ANY: u32 = u32::MAX;
 /// So often in vain, and a waiter sleeps unmarked for a while.
 const IN_VAIN: u32 = 3;
 
@@ -27,63 +24,6 @@ fn nudge_bit() -> u32 {
 }
 
 impl Attachment {
-    /// The wake word of a name with this hash.
-    #[inline(always)]
-    pub fn wake_word(&self, hash: u64) -> Option<&WakeWord> {
-        self.mem.at::<WakeWord>(at::WAKE + hash % WAKE_WORDS * 16).ok()
-    }
-
-    /// A variable with this hash has changed, and the lock was let go.
-    #[inline(always)]
-    pub fn ring_changed(&self, hash: u64) {
-        if let Some(word) = self.wake_word(hash) {
-            let bits = wake_word::ring(&word.changed, ANY);
-            if bits != 0 {
-                self.wake(&word.changed, bits, ALL, ANY);
-            }
-        }
-    }
-
-    /// A lock of this hash was let go; `all`: it is reserved, only one knows for whom.
-    #[inline]
-    pub fn ring_released(&self, hash: u64, all: bool) {
-        if let Some(word) = self.wake_word(hash) {
-            let bits = wake_word::ring(&word.released, sleeper_of(hash) | WATCHER);
-            if bits != 0 {
-                self.wake(&word.released, bits, if all { ALL } else { 1 }, sleeper_of(hash));
-            }
-        }
-    }
-
-    #[cold]
-    fn wake(&self, bell: &Bell, bits: u32, sleepers: u32, which: u32) {
-        if bits & !WATCHER != 0 {
-            futex::wake_those(&bell.rings, sleepers, which);
-        }
-        if bits & WATCHER != 0 {
-            let watch = &self.state().watch;
-            watch.fetch_add(1, Ordering::SeqCst);
-            // CRASH: the watchers look again after their slice.
-            crash_point!("watch-counted");
-            futex::wake(watch, ALL);
-        }
-    }
-
-    /// Wakes whoever waits for anything.
-    pub fn ring_all(&self) {
-        // SYNC: as in `wake_word::ring`; nobody says that a lock was let go just before.
-        fence(Ordering::SeqCst);
-        for number in 0..WAKE_WORDS {
-            let Some(word) = self.wake_word(number) else { return };
-            for bell in [&word.changed, &word.released] {
-                let bits = wake_word::ring(bell, ANY);
-                if bits != 0 {
-                    self.wake(bell, bits, ALL, ANY);
-                }
-            }
-        }
-    }
-
     /// Waits until a variable's version differs from `newer_than` (`None`: from now's): the version then, 0 where it is
     /// missing. `None`: time is up.
     pub fn wait(
@@ -167,7 +107,7 @@ impl Attachment {
 
     /// Wakes this process's watcher (and few others): it has nobody to watch for any more.
     pub fn nudge(&self) {
-        futex::wake_those(&self.state().watch, ALL, nudge_bit());
+        futex::wake_those(&self.state().watch, ALL_SLEEPERS, nudge_bit());
     }
 
     /// An error where the segment was destroyed.
@@ -181,30 +121,5 @@ impl Attachment {
                 self.identity.key
             ))),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg_attr(miri, ignore = "files")]
-    fn who_waits_for_another_lock_of_the_same_word_stays_marked() {
-        let key = crate::key::Key::text(&format!("wake-{}", crate::os::pid())).unwrap();
-        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
-        let att = segment.attachment().unwrap();
-        let hash = |number| Name::of_lock(&Index::Int(number)).hash(att.identity.hash_key);
-        let one = hash(0);
-        let of_one_word = |other: &u64| other % WAKE_WORDS == one % WAKE_WORDS && sleeper_of(*other) != sleeper_of(one);
-        let other = (1..).map(hash).find(of_one_word).unwrap();
-        let bell = &att.wake_word(one).unwrap().released;
-        wake_word::mark(bell, sleeper_of(one));
-        wake_word::mark(bell, sleeper_of(other));
-        att.ring_released(other, false);
-        assert_eq!(bell.waits.load(Ordering::SeqCst), sleeper_of(one));
-        att.ring_released(one, false);
-        assert_eq!(bell.waits.load(Ordering::SeqCst), 0);
-        segment.destroy().unwrap();
     }
 }

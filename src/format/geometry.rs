@@ -29,6 +29,11 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// File offset at which so many zones end.
+    pub fn end_of_zones(&self, zones: u64) -> u64 {
+        self.granule_at(zones.min(self.zones_max) * ZONE)
+    }
+
     /// `None` where `granules` is no multiple of a zone, 0, or beyond what an entry can name.
     pub fn new(granules: u64) -> Option<Self> {
         if granules == 0 || !granules.is_multiple_of(ZONE) || granules >= 1 << 32 {

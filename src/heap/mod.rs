@@ -1,6 +1,7 @@
 //! The heap.
 
-pub mod pages;
+pub mod occupancy;
 pub mod pin_pages;
+pub mod reserve;
 pub mod slabs;
 pub mod span_writer;

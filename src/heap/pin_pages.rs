@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::PARTICIPANTS;
-use crate::heap::pages::Turns;
+use crate::heap::reserve::Turns;
 use crate::os::object;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::{Blocking, WaitPolicy};

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::format::{CLASSES, Entry, GRANULE, SLAB_HEAD, SpanState, slab_granules, slab_is_whole};
-use crate::heap::pages::{Room, Taken};
+use crate::heap::reserve::{Room, Taken};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::writer::Writer;

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, granules_of};
-use crate::heap::pages::{Taken, beyond_file_limit, file_system_full};
+use crate::heap::reserve::Taken;
 use crate::os::object;
 use crate::process::attachment::Attachment;
-use crate::process::wait_policy::WaitPolicy;
-use crate::variables::read::OUTSIDE;
+use crate::process::pages::{beyond_file_limit, file_system_full};
+use crate::process::wait_policy::{OUTSIDE, WaitPolicy};
 use rustix::io::Errno;
 
 /// A large value is stored in pieces of this many bytes.

@@ -2,7 +2,7 @@
 
 use crate::os::fork::{self, ForkGuard, ForkMutex, Handlers};
 use crate::process::attachment::Attachment;
-use crate::process::pins::PinTable;
+use crate::process::pin_table::PinTable;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 

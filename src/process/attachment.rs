@@ -13,14 +13,16 @@ use crate::os::mem::Mem;
 use crate::os::object::{self, Status};
 use crate::process::deferred_free::DeferredFree;
 use crate::process::descriptor::Descriptor;
-use crate::process::extent::end_of_zones;
 use crate::process::held_locks::Held;
-use crate::process::pins::PinTable;
+use crate::process::pin_table::PinTable;
 use crate::process::reaping::Burial;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+
+/// A length that is compared with what the object really takes.
+pub const ASK_THE_KERNEL: u64 = 1 << 20;
 
 /// What a forked child was given by the handler that ran before the fork: two descriptions of the lock object that are
 /// its own.
@@ -151,9 +153,9 @@ impl Attachment {
         self.file.with(&self.name, &self.status, lent, self.mem.writable(), |fd, found| {
             // Pages behind the end are gone: what touches them through the mapping ends with SIGBUS. So those that say how many
             // zones are in use are touched where they are there.
-            let there = found.size >= end_of_zones(geometry, 1);
+            let there = found.size >= geometry.end_of_zones(1);
             let zones = if there { self.state().zones.load(Ordering::Relaxed) } else { 1 };
-            let (size, least) = (found.size, end_of_zones(geometry, zones));
+            let (size, least) = (found.size, geometry.end_of_zones(zones));
             if size < least {
                 let text = format!("{} was cut to {size} bytes; {zones} zones are in use, up to {least}", self.name);
                 return Err(Error::corrupt(text));
@@ -165,6 +167,12 @@ impl Attachment {
     /// Runs something with a descriptor of the object that carries the lock bytes.
     pub fn with_locks<T>(&self, write: bool, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
         self.query.with(&self.lock_name(), &self.lock_status, None, write, |fd, _| act(fd))
+    }
+
+    /// Bytes of memory that the object takes.
+    pub fn resident(&self) -> Result<u64> {
+        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+        Ok(status.resident)
     }
 
     /// Makes pages present.

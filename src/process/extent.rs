@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::{Geometry, ZONE};
+use crate::format::Geometry;
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
 use crate::os::mem::Longer;
@@ -15,11 +15,6 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Where so many zones end.
-pub fn end_of_zones(geometry: &Geometry, zones: u64) -> u64 {
-    geometry.granule_at(zones.min(geometry.zones_max) * ZONE)
-}
 
 /// Maps longer than the first. They stay: objects, and calls of other threads, have addresses in each.
 pub struct Extent {
@@ -96,7 +91,7 @@ impl Attachment {
     /// Makes the object as long as so many zones need it; the next time, twice as many. Under the registry lock.
     pub fn lengthen_for(&self, zones: u64) -> Result<()> {
         let geometry = &self.identity.geometry;
-        let (least, want) = (end_of_zones(geometry, zones), end_of_zones(geometry, zones.saturating_mul(2)));
+        let (least, want) = (geometry.end_of_zones(zones), geometry.end_of_zones(zones.saturating_mul(2)));
         self.with_file(|fd| lengthen(fd, least, want))?
     }
 
@@ -104,7 +99,7 @@ impl Attachment {
     #[inline(always)]
     pub fn map_zones(&self) -> Result<()> {
         let zones = self.state().zones.load(Ordering::Relaxed);
-        let end = end_of_zones(&self.identity.geometry, zones);
+        let end = self.identity.geometry.end_of_zones(zones);
         self.mem.map_up_to(end).map_err(|error| match error {
             Error::Corrupt(_) => {
                 Error::corrupt(format_args!("{zones} zones are in use, the object does not reach that far"))

@@ -1,5 +1,6 @@
 //! A process that is attached to a segment.
 
+pub mod access;
 pub mod at_fork;
 pub mod attachment;
 pub mod deferred_free;
@@ -7,6 +8,9 @@ pub mod descriptor;
 pub mod extent;
 pub mod held_locks;
 pub mod nap;
+pub mod notify;
+pub mod pages;
+pub mod pin_table;
 pub mod pins;
 pub mod read_section;
 pub mod reaping;

@@ -3,84 +3,12 @@
 use crate::error::Result;
 use crate::format::{Entry, PAGE, PARTICIPANTS, Participant, SpanState};
 use crate::os::fork;
+use crate::process::access::{Called, Look, Mapped, looking};
 use crate::process::attachment::Attachment;
 use crate::process::deferred_free::DeferredFree;
-use crate::variables::access::{Called, Look, Mapped, looking};
-use crate::variables::table::Found;
-use std::collections::HashMap;
+use crate::process::pin_table::{PinOf, PinTable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-
-/// Tables of pins made so far, by this process and those that it was forked from.
-static TABLES: AtomicU64 = AtomicU64::new(1);
-
-/// What this process has pinned.
-#[derive(Default)]
-pub struct PinTable {
-    /// Grows when the table is made anew: objects of another table, a parent's, have nothing in this one.
-    id: u64,
-    /// Of the process that the pins belong to.
-    epoch: u32,
-    /// Whose bitmap the marks are in.
-    me: u32,
-    /// By first granule.
-    counts: HashMap<u64, Counts>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    /// By calls under way.
-    calls: u32,
-    /// By objects that live on.
-    objects: u32,
-}
-
-impl PinTable {
-    /// Does it hold any pin of this process?
-    pub fn is_empty(&self) -> bool {
-        self.epoch != fork::epoch() || self.counts.is_empty()
-    }
-
-    /// First granules that objects pin: what a forked child inherits.
-    pub fn inherited(&self) -> Vec<u64> {
-        let ours = if self.epoch == fork::epoch() { Some(&self.counts) } else { None };
-        ours.into_iter().flatten().filter(|(_, counts)| counts.objects > 0).map(|(granule, _)| *granule).collect()
-    }
-
-    /// After a fork whose child could not be given a number: what the child inherits stays pinned by this process, for as
-    /// long as the process lives.
-    pub fn keep_for_child(&mut self) {
-        for counts in self.counts.values_mut().filter(|counts| counts.objects > 0) {
-            counts.objects = counts.objects.saturating_add(1);
-        }
-    }
-
-    /// First granules that objects pin which came with a fork, and that this process has not pinned itself yet.
-    fn not_yet_ours(&self) -> Vec<u64> {
-        let theirs = if self.epoch == fork::epoch() { None } else { Some(&self.counts) };
-        theirs.into_iter().flatten().filter(|(_, counts)| counts.objects > 0).map(|(granule, _)| *granule).collect()
-    }
-
-    /// The child's, of what the handler pinned for it under `me`: objects live on in it, calls do not.
-    pub fn adopt(&mut self, me: u32) {
-        self.epoch = fork::epoch();
-        self.me = me;
-        self.counts.retain(|_, counts| {
-            counts.calls = 0;
-            counts.objects > 0
-        });
-    }
-
-    /// For a pin by participant `me`: a table of another process is forgotten.
-    fn current(&mut self, me: u32) -> &mut HashMap<u64, Counts> {
-        if self.epoch != fork::epoch() || self.me != me {
-            // Never 0, the id of a table that was made anew because its holder does not exist here.
-            let id = TABLES.fetch_add(1, Ordering::Relaxed);
-            *self = PinTable { id, epoch: fork::epoch(), me, counts: HashMap::new() };
-        }
-        &mut self.counts
-    }
-}
 
 /// A span that stays as it is until this is dropped.
 pub struct Pin<'a> {
@@ -103,9 +31,7 @@ impl Pin<'_> {
     /// Makes it the caller's for as long as he likes. `None`: of a private copy, which no handle has.
     pub fn keep(self) -> Option<Kept> {
         let att = self.att.share()?;
-        if let Some(counts) = att.pins.lock().counts.get_mut(&self.granule) {
-            counts.objects += 1;
-        }
+        att.pins.lock().pin_for_object(self.granule);
         // The call's own goes with `self`.
         Some(Kept { att, granule: self.granule, table: self.table })
     }
@@ -121,7 +47,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.att.unpin(self.granule, self.table, |counts| &mut counts.objects);
+        self.att.unpin(self.granule, self.table, PinOf::Object);
         if self.att.handles.load(Ordering::SeqCst) == 0 {
             // The last handle was detached while the object lived.
             self.att.deregister_if_free();
@@ -142,10 +68,9 @@ impl Attachment {
         granule / 8 / self.identity.geometry.pin_unit()
     }
 
-    /// Pins the span of a variable that was found. `None`: it changed meanwhile, or there is no memory for the mark.
-    /// The caller is inside (`enter`) and has a participant number.
-    pub fn pin(&self, me: u32, found: &Found) -> Result<Option<Pin<'_>>> {
-        let granule = found.content.granule();
+    /// Pins the span that begins at this granule, where its variable is `still` what was found. `None`: it changed meanwhile, or
+    /// there is no memory for the mark. The caller is inside (`enter`) and has a participant number.
+    pub fn pin(&self, me: u32, granule: u64, still: impl FnOnce() -> Result<bool>) -> Result<Option<Pin<'_>>> {
         let table;
         {
             let mut pins = self.pins.lock();
@@ -153,13 +78,9 @@ impl Attachment {
                 return Ok(None);
             }
             let (word, bit) = self.pin_bit(me, granule)?;
-            let counts = pins.current(me);
-            if counts.try_reserve(1).is_err() {
-                // Nothing to remember it by: without a pin it is copied.
-                return Ok(None);
-            }
-            counts.entry(granule).or_default().calls += 1;
-            table = pins.id;
+            // Nothing to remember it by: without a pin it is copied.
+            let Some(id) = pins.pin_for_call(me, granule) else { return Ok(None) };
+            table = id;
             word.fetch_or(bit, Ordering::SeqCst);
             // CRASH: whoever buries us clears the bit and sweeps.
             crash_point!("pinned");
@@ -168,7 +89,7 @@ impl Attachment {
         // SYNC: with the fence of `free_retired`: our bit is set before we look again, the slot is changed before it looks.
         fence(Ordering::SeqCst);
         // The whole slot with its version, not only the span's number: the same span may hold a later value by now.
-        Ok(self.still(found)?.then_some(pin))
+        Ok(still()?.then_some(pin))
     }
 
     /// Does any participant pin this span?
@@ -258,25 +179,10 @@ impl Attachment {
         looking!(self, |look| look.entry(self, granule))
     }
 
-    fn unpin(&self, granule: u64, table: u64, which: fn(&mut Counts) -> &mut u32) {
+    fn unpin(&self, granule: u64, table: u64, of: PinOf) {
         {
             let mut pins = self.pins.lock();
-            if pins.id != table {
-                // Another process's: whoever forked without our handlers does not hold it.
-                return;
-            }
-            let (me, ours) = (pins.me, pins.epoch == fork::epoch());
-            let Some(counts) = pins.counts.get_mut(&granule) else { return };
-            let count = which(counts);
-            *count = count.saturating_sub(1);
-            if counts.calls > 0 || counts.objects > 0 {
-                return;
-            }
-            pins.counts.remove(&granule);
-            if !ours {
-                // The mark is of the process that this one was forked from.
-                return;
-            }
+            let Some(me) = pins.unpin(granule, table, of) else { return };
             if let Ok((word, bit)) = self.pin_bit(me, granule) {
                 word.fetch_and(!bit, Ordering::SeqCst);
                 // CRASH: a retired span that nobody pins: whoever buries us sweeps.
@@ -297,7 +203,7 @@ impl Attachment {
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
-            self.att.unpin(self.granule, self.table, |counts| &mut counts.calls);
+            self.att.unpin(self.granule, self.table, PinOf::Call);
         }
     }
 }

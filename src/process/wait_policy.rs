@@ -29,5 +29,8 @@ impl WaitPolicy for Blocking {
     }
 }
 
+/// Copies from here on let the interpreter's other threads go on.
+pub const OUTSIDE: usize = 64 << 10;
+
 /// A living process that holds a segment up is waited for this long.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(10);

@@ -9,6 +9,7 @@ use crate::format::{
     CLASSES, DEPTH_MAX, Entry, GRANULE, LEAF_MAX, LeafHead, Root, SLOT, SpanState, blocks_of, granules_of,
 };
 use crate::os::futex;
+use crate::process::attachment::ASK_THE_KERNEL;
 use crate::process::attachment::{Attachment, Inside};
 use crate::process::deferred_free::DeferredFree;
 use crate::process::registry_lock::Registry;
@@ -17,7 +18,6 @@ use crate::process::writer_wait::{Stop, Waiter};
 use crate::sync::intent::{Change, Counters};
 use crate::sync::lock_word;
 use crate::sync::slot::{BUSY, Content};
-use crate::variables::read::ASK_THE_KERNEL;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The writer lock, held until dropped.

@@ -4,7 +4,6 @@ use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::format::{Entry, GRANULE, Geometry, LeafWord, PAGE, PARTICIPANTS, Root, SpanState, ZONE, ZONE_META, at};
-use crate::heap::pages::file_system_full;
 use crate::key::Key;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::map::Mapping;
@@ -13,7 +12,7 @@ use crate::os::object::{self, Unpublished};
 use crate::os::{Limited, limit_of};
 use crate::process::at_fork;
 use crate::process::attachment::{Attachment, Prepared};
-use crate::process::extent::end_of_zones;
+use crate::process::pages::file_system_full;
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::open::{Attached, Options, assemble, is_trusted, refused, release};
 use crate::segment::orphan::remove_orphans;
@@ -34,7 +33,7 @@ const RESERVE_MIN: u64 = 64 << 30;
 
 /// The object's first length: the zones that the limit fills, and some for what lies between values.
 fn first_length(geometry: &Geometry, limit: u64) -> u64 {
-    end_of_zones(geometry, (limit + limit / 8).div_ceil(ZONE * GRANULE) + 1)
+    geometry.end_of_zones((limit + limit / 8).div_ceil(ZONE * GRANULE) + 1)
 }
 
 /// Limit and arena of a new segment.

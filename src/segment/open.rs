@@ -10,7 +10,7 @@ use crate::os::object::{self, Status};
 use crate::process::at_fork;
 use crate::process::attachment::Attachment;
 use crate::process::descriptor::Descriptor;
-use crate::process::extent::{Extent, end_of_zones};
+use crate::process::extent::Extent;
 use crate::process::held_locks::Held;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::segment::create::create;
@@ -309,7 +309,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
         0 => object::reopen(fd.as_fd(), write).ok(),
         _ => None,
     };
-    let least = end_of_zones(&identity.geometry, Glance::of(&fd)?.zones());
+    let least = identity.geometry.end_of_zones(Glance::of(&fd)?.zones());
     if status.size < least {
         return Err(Error::corrupt(format_args!("{name} has {} bytes, its zones in use end at {least}", status.size)));
     }

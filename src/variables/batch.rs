@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{CLASSES, GRANULE, RECORD_MAX, SpanState, blocks_of, class_of, granules_of};
-use crate::heap::pages::Turns;
+use crate::heap::reserve::Turns;
 use crate::heap::span_writer::Filled;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;

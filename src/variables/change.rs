@@ -1,7 +1,7 @@
 //! Changing variables: put and remove. Whole or not at all.
 
 use crate::error::{Error, Result};
-use crate::heap::pages::Turns;
+use crate::heap::reserve::Turns;
 use crate::heap::span_writer::Filled;
 use crate::key::{Index, Name};
 use crate::os::fork;

@@ -2,14 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::format::{DEPTH_MAX, Entry, LeafWord, Root, Slot, SpanState, granules_of};
-use crate::heap::pages::{Room, Taken, Turns};
+use crate::heap::reserve::{Room, Taken, Turns};
+use crate::process::access::Mapped;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::GivingWay;
 use crate::process::writer::Writer;
 use crate::sync::intent::Doomed;
 use crate::sync::slot::{Content, Kind};
-use crate::variables::access::Mapped;
 use crate::variables::change::{Condition, Uninterrupted};
 use crate::variables::leaf::Leaf;
 use crate::variables::table::record_at;

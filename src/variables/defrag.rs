@@ -3,13 +3,13 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{Entry, GRANULE, Slot, SpanState};
-use crate::heap::pages::Taken;
+use crate::heap::reserve::Taken;
 use crate::os::object;
+use crate::process::access::Mapped;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::writer::Writer;
 use crate::sync::slot::{Content, Kind};
-use crate::variables::access::Mapped;
 use crate::variables::leaf::{Leaf, TableOf};
 
 /// Longer spans stay where they are: copying one takes longer than what it gains is worth.
@@ -125,9 +125,9 @@ impl Attachment {
             });
             copied?.map_err(|errno| match errno {
                 rustix::io::Errno::NOSPC | rustix::io::Errno::NOMEM | rustix::io::Errno::DQUOT => {
-                    crate::heap::pages::file_system_full(len)
+                    crate::process::pages::file_system_full(len)
                 }
-                rustix::io::Errno::FBIG => crate::heap::pages::beyond_file_limit(len, geometry.length),
+                rustix::io::Errno::FBIG => crate::process::pages::beyond_file_limit(len, geometry.length),
                 other => Error::system("moving a value", other),
             })?;
         }

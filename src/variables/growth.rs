@@ -4,15 +4,15 @@ use crate::error::{Error, Result};
 use crate::format::{
     DEPTH_MAX, Entry, GRANULE, LEAF_MAX, LeafHead, LeafWord, Root, SLOTS_OF_GRANULE, Slot, SpanState, granules_of,
 };
-use crate::heap::pages::{Room, Taken, Turns};
+use crate::heap::reserve::{Room, Taken, Turns};
 use crate::key::{Index, Name};
+use crate::process::access::Mapped;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::GivingWay;
 use crate::process::writer::Writer;
 use crate::sync::intent::{LeafCounts, Words};
 use crate::sync::slot::Content;
-use crate::variables::access::Mapped;
 use crate::variables::leaf::{Leaf, TableOf, is_full, least_size_for, size_for};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};

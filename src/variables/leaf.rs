@@ -5,10 +5,10 @@ use crate::format::{
     DEPTH_MAX, LEAF_MAX, LeafHead, LeafWord, Root, SLOT, SLOTS_OF_GRANULE, SpanState, ZONE, granules_of,
 };
 use crate::os::object;
+use crate::process::access::{Look, Mapped};
+use crate::process::attachment::ASK_THE_KERNEL;
 use crate::process::attachment::Attachment;
 use crate::sync::intent::LeafCounts;
-use crate::variables::access::{Look, Mapped};
-use crate::variables::read::ASK_THE_KERNEL;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Which table.

@@ -1,6 +1,5 @@
 //! Variables.
 
-pub mod access;
 pub mod add;
 pub mod batch;
 pub mod batch_list;
@@ -12,6 +11,7 @@ pub mod defrag;
 pub mod expiry;
 pub mod growth;
 pub mod leaf;
+pub mod pass_over;
 pub mod publish;
 pub mod read;
 pub mod scan;

@@ -7,13 +7,12 @@ use crate::format::slab_is_whole;
 use crate::format::slot_flags::{LOCK, TEXT};
 use crate::key::{INDEX_MAX, Index, IndexBuf, Key, Name};
 use crate::os::mem::Scratch;
-use crate::os::object;
-use crate::process::attachment::{Attachment, Inside};
+use crate::process::access::{Called, Look, Mapped, looking};
+use crate::process::attachment::{ASK_THE_KERNEL, Attachment, Inside};
 use crate::process::pins::{Kept, Pin};
-use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
+use crate::process::wait_policy::{OUTSIDE, WAIT_LIMIT, WaitPolicy};
 use crate::sync::slot::Kind;
 use crate::sync::slot::{BUSY, Content};
-use crate::variables::access::{Called, Look, Mapped, looking};
 use crate::variables::leaf::TableOf;
 use crate::variables::scan::{LOOKS, Pass};
 use crate::variables::table::{Found, Token, place_of_record};
@@ -223,12 +222,6 @@ const VALUE: &str = "a value";
 /// What a text index is called where there is no memory for it.
 const INDEX: &str = "a text index";
 
-/// Copies from here on let the interpreter's other threads go on.
-pub const OUTSIDE: usize = 64 << 10;
-
-/// A length that is compared with what the object really takes.
-pub const ASK_THE_KERNEL: u64 = 1 << 20;
-
 impl Attachment {
     /// A variable's value.
     #[inline]
@@ -313,12 +306,6 @@ impl Attachment {
         })
     }
 
-    /// Bytes of memory that the object takes.
-    pub fn resident(&self) -> Result<u64> {
-        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
-        Ok(status.resident)
-    }
-
     /// Is there such a variable?
     #[inline]
     pub fn has(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<bool> {
@@ -332,7 +319,7 @@ impl Attachment {
         }
         let inside = self.enter();
         let me = self.member(patience)?;
-        let pin = self.pin(me, &found)?;
+        let pin = self.pin(me, found.content.granule(), || self.still(&found))?;
         Ok(Large { att: self, found, pin, direct: false, _inside: Some(inside) })
     }
 

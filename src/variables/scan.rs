@@ -2,12 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
+use crate::process::access::{Called, Look, Mapped, looking};
 use crate::process::attachment::Attachment;
 use crate::process::nap::Nap;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::sync::intent::Change;
 use crate::sync::slot::{BUSY, Content};
-use crate::variables::access::{Called, Look, Mapped, looking};
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::table::{Found, Token, pending};
 use std::cell::Cell;

@@ -8,13 +8,14 @@ use crate::format::{
 };
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
+use crate::process::access::{Called, Look, Mapped, looking};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::writer::Writer;
 use crate::sync::intent::Change;
 use crate::sync::slot::{BUSY, Content, Kind};
-use crate::variables::access::{Called, Look, Mapped, looking};
 use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::pass_over::PassOver;
 use crate::variables::scan::Stuck;
 use std::num::NonZeroU64;
 use std::sync::atomic::{Ordering, fence};
@@ -182,7 +183,7 @@ impl Attachment {
 
     /// One look for a name, within one section.
     #[inline(always)]
-    fn search(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, look: impl Look) -> Result<Search> {
+    fn search(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, look: impl PassOver) -> Result<Search> {
         let of = TableOf::of(name.lock);
         let leaf = self.leaf_by(hash, of, look)?;
         let (first, flags) = (name.first(hash), name.flags());

@@ -2,9 +2,9 @@
 
 use crate::error::Result;
 use crate::key::IndexBuf;
+use crate::process::access::{Called, Look, Mapped, looking};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::variables::access::{Called, Look, Mapped, looking};
 use crate::variables::leaf::TableOf;
 use crate::variables::scan::{Pass, Stuck};
 

@@ -3,7 +3,7 @@
 use crate::bit_runs::{all_runs, pieces};
 use crate::error::{Error, Result};
 use crate::format::{Entry, GRANULE, SpanState, ZONE, ZONE_META};
-use crate::heap::pages::{Taken, Turns};
+use crate::heap::reserve::{Taken, Turns};
 use crate::os::object;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::{Blocking, WaitPolicy};

@@ -8,7 +8,6 @@ use crate::os::map::Mapping;
 use crate::os::mem::Mem;
 use crate::os::object;
 use crate::process::attachment::Attachment;
-use crate::process::extent::end_of_zones;
 use crate::segment::check::NAMED;
 use crate::segment::open::assemble;
 use std::sync::atomic::Ordering;
@@ -21,7 +20,7 @@ impl Attachment {
     /// calls of the system.
     pub(super) fn private_copy(&self) -> Result<Attachment> {
         let geometry = &self.identity.geometry;
-        let mapping = Mapping::private(end_of_zones(geometry, self.arena().zones()))?;
+        let mapping = Mapping::private(geometry.end_of_zones(self.arena().zones()))?;
         let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
         let fd = self.with_file(duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
         // To fill it. The copy itself is a handle that may only read.

@@ -15,7 +15,6 @@ use crate::format::identity::Identity;
 use crate::format::{GRANULE, IDENTITY_LEN, PARTICIPANTS, PIN_UNITS, Participant, VERSION_MAX, ZONE, ZONE_META, at};
 use crate::os::object::{self, Status};
 use crate::process::attachment::Attachment;
-use crate::process::extent::end_of_zones;
 use crate::process::nap::Nap;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::segment::check::slices::{Check, HOLD};
@@ -146,7 +145,7 @@ impl Attachment {
     /// What is fixed at creation, and its names.
     fn check_identity(&self, status: &Status) -> Result<()> {
         // Cut short, every access beyond the end is a signal.
-        let least = end_of_zones(&self.identity.geometry, self.arena().zones());
+        let least = self.identity.geometry.end_of_zones(self.arena().zones());
         hold!(status.size >= least, 13, "the object has {} bytes, its zones in use end at {least}", status.size);
         let mut bytes = Vec::new();
         self.mem.read_into(at::IDENTITY, IDENTITY_LEN, &mut bytes)?;

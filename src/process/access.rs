@@ -2,13 +2,10 @@
 //! word to say that it is inside of one, by calls of the system, to which a hole is zeros.
 
 use crate::error::{Error, Result};
-use crate::format::slot_flags::{LOCK, TEXT};
 use crate::format::{Entry, Slot, ZONE};
 use crate::os::mem::Scratch;
 use crate::os::object;
 use crate::process::attachment::Attachment;
-use crate::sync::slot::BUSY;
-use crate::variables::leaf::Leaf;
 use rustix::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -20,10 +17,6 @@ pub trait Look: Copy {
     fn rest(self, att: &Attachment, slot: u64) -> Result<[u64; 3]>;
     /// A record.
     fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()>;
-
-    /// Passes over slots that cannot be what is looked for, from this one on, at most so many: the one to look at, and how many
-    /// are left with it. `first` and `flags`: the slot's second word, and the bits for text and names of its third.
-    fn pass_over(self, att: &Attachment, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)>;
 
     /// An entry of the span map.
     #[inline(always)]
@@ -54,24 +47,6 @@ impl Look for Mapped {
     #[inline(always)]
     fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()> {
         att.mem.read_scratch(offset, len, scratch)
-    }
-
-    #[inline(always)]
-    fn pass_over(self, att: &Attachment, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)> {
-        let (mut number, mut left) = at;
-        let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
-        while left > 0 {
-            let Some(slot) = slots.get(number as usize) else { break };
-            let word = slot.begin();
-            let ours = slot.rest[0].load(Ordering::Relaxed) == first
-                && slot.rest[1].load(Ordering::Relaxed) & (TEXT | LOCK) == flags;
-            if word == 0 || word & BUSY == 1 || ours {
-                break;
-            }
-            number = leaf.after(number);
-            left -= 1;
-        }
-        Ok((number, left))
     }
 }
 
@@ -113,10 +88,6 @@ impl Look for Called<'_> {
 
     fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()> {
         self.read(att, offset, scratch.filled(len)?)
-    }
-
-    fn pass_over(self, _: &Attachment, _: &Leaf, at: (u64, u64), _: u64, _: u64) -> Result<(u64, u64)> {
-        Ok(at)
     }
 }
 

@@ -4,43 +4,12 @@
 
 use crate::error::{Error, Result};
 use crate::format::{Entry, GRANULE, PAGE, SpanState, ZONE_META, at};
-use crate::os::{fork, object};
+use crate::os::fork;
 use crate::process::attachment::Attachment;
 use crate::process::deferred_free::DeferredFree;
-use crate::process::extent::end_of_zones;
 use crate::process::wait_policy::WaitPolicy;
-use rustix::io::Errno;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
-
-/// What is said where the memory file system has no page left.
-pub fn file_system_full(needed: u64) -> Error {
-    let (size, free) = object::file_system().unwrap_or((0, 0));
-    Error::Full {
-        needed,
-        free,
-        size,
-        remedy: format!(
-            "the memory file system {} is full: remove variables and trim(), destroy segments, or enlarge it (mount -o \
-             remount,size=…; docker --shm-size; Kubernetes: a memory emptyDir)",
-            object::DIR
-        ),
-    }
-}
-
-/// What is said where this process may not write so far into a file.
-pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
-    let most = object::may_write_to().unwrap_or(u64::MAX);
-    Error::Full {
-        needed,
-        free: 0,
-        size: most,
-        remedy: format!(
-            "this process may write the first {most} bytes of a file (ulimit -f), and the segment's values lie anywhere in \
-             {length}: raise `ulimit -f`, or store it from a process that has no such limit"
-        ),
-    }
-}
 
 /// Where there is too little memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,19 +72,6 @@ impl Drop for Taken<'_> {
 }
 
 impl Attachment {
-    /// Makes pages present, or says what to do.
-    pub fn obtain_pages(&self, offset: u64, len: u64) -> Result<()> {
-        match self.obtain(offset, len)? {
-            Ok(()) => {
-                crash_point!("pages-obtained");
-                // CRASH: present, and not yet in use: whoever needs them next finds them there.
-                Ok(())
-            }
-            Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => Err(file_system_full(len)),
-            Err(error) => Err(Error::system("obtaining pages", error)),
-        }
-    }
-
     /// The same; what is free but still present is given back before it is called full.
     pub fn obtain_or_trim(&self, offset: u64, len: u64, patience: &dyn WaitPolicy) -> Result<()> {
         match self.obtain_pages(offset, len) {
@@ -210,7 +166,7 @@ impl Attachment {
             }
             self.lengthen_for(end)?;
             // Before they are in use: who cannot map them shall not bring them to those who can map what there was.
-            self.mem.map_up_to(end_of_zones(geometry, end))?;
+            self.mem.map_up_to(geometry.end_of_zones(end))?;
             self.obtain_pages(geometry.zone_at(zones), (end - zones) * ZONE_META)?;
             let (first, last) = (zones / 64 * 1_024, (end - 1) / 64 * 1_024);
             let page = |offset: u64| (at::SUMMARY + offset) / PAGE * PAGE;
