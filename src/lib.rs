@@ -84,7 +84,11 @@ pub use py::fuzz_plain;
 
 #[cfg(not(loom))]
 #[doc(hidden)]
-pub use crate::variables::leaf::TableOf;
+pub use crate::{
+    coordination::AsCoordination,
+    heap::AsHeap,
+    variables::{AsVariables, leaf::TableOf},
+};
 
 #[cfg(not(loom))]
 pub use crate::{

@@ -4,7 +4,7 @@ mod common;
 
 use common::Fresh;
 use proptest::prelude::*;
-use shmvar::{Blocking, Condition, Error, Index, IndexBuf, LockGuard, Number};
+use shmvar::{AsCoordination, Blocking, Condition, Error, Index, IndexBuf, LockGuard, Number};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ proptest! {
             prop_assert_eq!(got.as_ref(), model.get(index));
             prop_assert_eq!(fresh.segment.get_pickle(&index.as_index(), &Blocking).unwrap(), got);
         }
-        let mut named: Vec<_> = fresh.segment.attachment().unwrap().locks(&Blocking).unwrap();
+        let mut named: Vec<_> = fresh.segment.attachment().unwrap().coordination().locks(&Blocking).unwrap();
         named.sort();
         let held = locks.keys().map(|name| (name.clone(), std::process::id())).collect::<Vec<_>>();
         prop_assert_eq!(named, held);
@@ -218,7 +218,8 @@ fn take(
             }
         }
         Step::LetGo(name) => {
-            let locked = || segment.attachment().unwrap().is_locked(&name.as_index(), &Blocking).unwrap();
+            let locked =
+                || segment.attachment().unwrap().coordination().is_locked(&name.as_index(), &Blocking).unwrap();
             prop_assert_eq!(locked(), locks.contains_key(&name));
             drop(locks.remove(&name));
             prop_assert!(!locked());

@@ -1,10 +1,10 @@
 //! How many named locks may be held: they are charged nothing, so that a lock never fails for what others store, and are bounded.
 
+use crate::coordination::{Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
 use crate::format::{PARTICIPANTS, Slot};
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::writer::Writer;
+use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::table::Place;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,7 @@ const BYTES: u64 = 1_024;
 /// As many may be held whatever the limit.
 const LEAST: u64 = 1_024;
 
-impl Writer<'_> {
+impl CoordinationWriter<'_> {
     /// How many locks may be held.
     fn locks_allowed(&self) -> u64 {
         (self.att.state().limit.load(Ordering::Relaxed) / BYTES).max(LEAST)
@@ -25,20 +25,20 @@ impl Writer<'_> {
     #[inline]
     pub fn may_lock(&self, place: &Place) -> Result<bool> {
         let allowed = self.locks_allowed();
-        let entries = self.att.counts_of(&place.leaf)?.entries;
+        let entries = self.att.variables().counts_of(&place.leaf)?.entries;
         let about = entries.saturating_mul(1 << place.leaf.word.depth().min(place.leaf.root.depth()).min(63));
         Ok(about <= allowed / 2 || self.may_lock_by_all(allowed)?)
     }
 
     #[cold]
     fn may_lock_by_all(&self, allowed: u64) -> Result<bool> {
-        let unasked = &self.att.locks_unasked;
+        let unasked = &self.att.locks.uncounted;
         let left = unasked.load(Ordering::Relaxed);
         if left > 0 {
             unasked.store(left - 1, Ordering::Relaxed);
             return Ok(true);
         }
-        if self.lock_slots(|leaf| Ok(self.att.counts_of(leaf)?.entries))? < allowed {
+        if self.lock_slots(|leaf| Ok(self.att.variables().counts_of(leaf)?.entries))? < allowed {
             return Ok(true);
         }
         let held = self.locks_held()?;
@@ -51,7 +51,7 @@ impl Writer<'_> {
     fn lock_slots(&self, of: impl Fn(&Leaf) -> Result<u64>) -> Result<u64> {
         let (mut sum, mut hash) = (0_u64, Some(0));
         while let Some(from) = hash {
-            let leaf = self.att.leaf_of(from, TableOf::Names)?;
+            let leaf = self.att.variables().leaf_of(from, TableOf::Names)?;
             sum = sum.saturating_add(of(&leaf)?);
             hash = leaf.end(from);
         }
@@ -86,7 +86,7 @@ impl Writer<'_> {
     }
 }
 
-impl Attachment {
+impl Coordination {
     /// The dead hold none: theirs are let go before one is refused.
     #[cold]
     pub fn make_room_for_lock(&self, patience: &dyn WaitPolicy) -> Result<()> {

@@ -1,5 +1,7 @@
 //! What a named lock's slot says, and how it changes: under the writer lock, by commits like any other.
 
+use crate::coordination::AsCoordination;
+use crate::coordination::{Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
 use crate::format::slot_flags::{LET_GO, LOCK};
 use crate::format::{PARTICIPANTS, Slot};
@@ -7,10 +9,10 @@ use crate::key::{Index, IndexBuf, Name};
 use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::access::{Called, Mapped, looking};
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::writer::Writer;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
+use crate::variables::AsVariables;
 use crate::variables::change::Stored;
 use crate::variables::leaf::TableOf;
 use crate::variables::publish::{Form, Plan};
@@ -97,7 +99,7 @@ pub fn number_of(owner: Owner) -> u32 {
     owner & (PARTICIPANTS - 1)
 }
 
-impl Attachment {
+impl Coordination {
     /// This process, or another, in its present life.
     pub fn life_of(&self, number: u32) -> Owner {
         let generation = self.participant(number).map_or(0, |record| record.generation.load(Ordering::Relaxed));
@@ -183,10 +185,13 @@ impl Attachment {
 /// Kind, flag and length of a lock in its slot.
 const INLINE_LOCK: u128 = 2 | LOCK as u128 | 14 << 8;
 
-impl Writer<'_> {
+impl CoordinationWriter<'_> {
     /// What a lock's slot says. The writer lock is held.
     pub fn lock_at(&self, content: &Content) -> Result<LockWord> {
-        self.att.lock_of(content)?.ok_or_else(|| Error::corrupt(format_args!("a lock: {:x?}", content.rest)))
+        self.att
+            .coordination()
+            .lock_of(content)?
+            .ok_or_else(|| Error::corrupt(format_args!("a lock: {:x?}", content.rest)))
     }
 
     /// Makes a free lock ours, in a table that has room. False: there is no block for it yet.
@@ -266,7 +271,7 @@ impl Writer<'_> {
         let place = self.place(&Name::of_lock(name), &mut Scratch::new())?;
         let Spot::Taken(_, content) = place.spot else { return Ok(false) };
         let lock = self.lock_at(&content)?;
-        if lock.owner != self.att.life_of(self.me) {
+        if lock.owner != self.att.coordination().life_of(self.me) {
             return Ok(false);
         }
         self.pass_lock(name, &place, lock)
@@ -297,13 +302,13 @@ impl Writer<'_> {
     /// Locks that could not be let go when they should have been.
     pub fn free_abandoned(&mut self) -> Result<()> {
         loop {
-            let Some(name) = self.att.held.lock().abandoned() else { return Ok(()) };
+            let Some(name) = self.att.locks.held.lock().abandoned() else { return Ok(()) };
             let freed = self.free_lock(&name.as_index());
             if matches!(freed, Ok(_) | Err(Error::Corrupt(_))) {
                 // A damaged one is for once: it must not keep us from everything else.
-                self.att.held.lock().forget(&name.as_index());
+                self.att.locks.held.lock().forget(&name.as_index());
             }
-            self.att.ring_later.store(true, Ordering::Relaxed);
+            self.att.after_release.due.store(true, Ordering::Relaxed);
             freed?;
         }
     }
@@ -321,9 +326,9 @@ impl Writer<'_> {
 
     /// Releases the locks of a participant that died, in any of its lives, that stand in the leaf of a hash. The next hash.
     pub fn bury_locks(&mut self, number: u32, from: u64) -> Result<Option<u64>> {
-        self.att.ring_later.store(true, Ordering::Relaxed);
-        let leaf = self.att.leaf_of(from, TableOf::Names)?;
-        if !self.att.leaf_is_sound(&leaf, Mapped)? {
+        self.att.after_release.due.store(true, Ordering::Relaxed);
+        let leaf = self.att.variables().leaf_of(from, TableOf::Names)?;
+        if !self.att.variables().leaf_is_sound(&leaf, Mapped)? {
             return Err(Error::corrupt(format_args!("the leaf {:#x} of the names", leaf.word.0)));
         }
         for slot in 1..=leaf.slots {
@@ -345,7 +350,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let found = place.leaf.found(offset, content, Token::Stable);
-        let Some(name) = self.att.index_by(&found, Mapped)? else { return Ok(()) };
+        let Some(name) = self.att.variables().index_by(&found, Mapped)? else { return Ok(()) };
         if next {
             lock = lock.without_next();
             if lock.owner != NOBODY && !owns {

@@ -1,16 +1,16 @@
 //! For who waits for locks in his own way: may a try come to something now? Looked at without the writer lock.
 
+use crate::coordination::Coordination;
 use crate::coordination::lock_slot::{NOBODY, Owner};
 use crate::error::{Error, Result};
 use crate::format::WATCHER;
 use crate::key::{Index, Name};
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
 
 /// One look at any number of locks: each owner is asked for once.
 pub struct Glance<'a> {
-    att: &'a Attachment,
+    att: &'a Coordination,
     /// This process in its present life.
     me: Option<Owner>,
     asked: Option<(Owner, bool)>,
@@ -18,7 +18,7 @@ pub struct Glance<'a> {
 
 impl<'a> Glance<'a> {
     /// From now on.
-    pub fn new(att: &'a Attachment) -> Self {
+    pub fn new(att: &'a Coordination) -> Self {
         Glance { att, me: att.member_now().map(|number| att.life_of(number)), asked: None }
     }
 

@@ -1,5 +1,7 @@
 //! Taking named locks and letting go of them: waiting, taking over from the dead, a turn for who has waited.
 
+use crate::coordination::AsCoordination;
+use crate::coordination::Coordination;
 use crate::coordination::lock_slot::{LockWord, NOBODY, Owner};
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -105,7 +107,7 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let me = Who::thread(0);
         for attachment in self.0.take().iter().filter_map(Weak::upgrade) {
-            attachment.release_those(|who| me.id != 0 && who.id == me.id);
+            attachment.coordination().release_those(|who| me.id != 0 && who.id == me.id);
         }
     }
 }
@@ -116,7 +118,7 @@ fn room_to_remember() -> Result<()> {
     room.unwrap_or(Ok(()))
 }
 
-impl Attachment {
+impl Coordination {
     /// Takes a lock for a thread or task, waiting at most so long (`None`: without end). False: time is up.
     pub fn acquire_lock(
         &self,
@@ -156,7 +158,8 @@ impl Attachment {
             // While a thread ends, what it takes it must let go itself.
             let _ = OF_THREAD.try_with(|of| {
                 let mut of = of.0.borrow_mut();
-                if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), self)) {
+                let att: &Attachment = self;
+                if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), att)) {
                     of.retain(|weak| weak.strong_count() > 0);
                     // There is room, unless a signal handler of this very thread took other locks meanwhile.
                     if of.try_reserve(1).is_ok() {
@@ -210,7 +213,7 @@ impl Attachment {
     /// Takes a lock once more, if `who` holds it.
     #[inline]
     pub fn take_again(&self, name: &Index<'_>, who: Who) -> bool {
-        self.holds_some.load(Ordering::Relaxed) && self.held.lock().again(name, who)
+        self.locks.any.load(Ordering::Relaxed) && self.locks.held.lock().again(name, who)
     }
 
     /// One try, for who waits in his own way. The writer lock is waited for shortly: he has others to serve.
@@ -309,13 +312,13 @@ impl Attachment {
 
     /// A thread or task takes a lock, which is remembered of it. False: it was not to be had. The writer lock is held.
     fn taking(&self, name: &Index<'_>, who: Who, take: impl FnOnce() -> Result<bool>) -> Result<bool> {
-        let mut held = self.held.lock();
+        let mut held = self.locks.held.lock();
         // First, because it may fail.
         let hold = held.prepare(name, who)?;
         let taken = take()?;
         if taken {
             held.taken(hold);
-            self.holds_some.store(true, Ordering::Relaxed);
+            self.locks.any.store(true, Ordering::Relaxed);
         }
         Ok(taken)
     }
@@ -333,7 +336,7 @@ impl Attachment {
     /// Lets a lock go once. False: `who` does not hold it. An error: he still does.
     pub fn release_lock(&self, name: &Index<'_>, who: Who, patience: &dyn WaitPolicy) -> Result<bool> {
         {
-            let mut held = self.held.lock();
+            let mut held = self.locks.held.lock();
             if held.depth(name, who) == 0 {
                 return Ok(false);
             }
@@ -343,14 +346,14 @@ impl Attachment {
         }
         let mut writer = self.write_unmapped(patience)?;
         // The slot names the process: let go by another thread meanwhile (a handle was detached), it may be a third one's.
-        let mut held = self.held.lock();
+        let mut held = self.locks.held.lock();
         if held.depth(name, who) == 0 {
             return Ok(false);
         }
         let reserved = writer.free_lock(name)?;
         // CRASH: before the segment said so, it is ours and we are dead.
         held.let_go(name, who);
-        self.holds_some.store(!held.is_empty(), Ordering::Relaxed);
+        self.locks.any.store(!held.is_empty(), Ordering::Relaxed);
         drop(held);
         drop(writer);
         self.ring_released(Name::of_lock(name).hash(self.identity.hash_key), reserved);
@@ -387,13 +390,13 @@ impl Attachment {
         let mut stopped = false;
         // One after the other: each is let go or abandoned, and held no longer.
         loop {
-            let Some((name, who)) = self.held.lock().any(&condition) else { return };
-            while self.held.lock().once_less(&name.as_index(), who) {}
+            let Some((name, who)) = self.locks.held.lock().any(&condition) else { return };
+            while self.locks.held.lock().once_less(&name.as_index(), who) {}
             // Waited for once, however many there are.
             stopped = stopped || self.release_lock(&name.as_index(), who, &until).is_err();
             // A stopped process holds the segment up: left to our next acquisition, and to who buries us.
-            if stopped && self.held.lock().abandon(&name.as_index(), who) {
-                self.has_chores.store(true, Ordering::Release);
+            if stopped && self.locks.held.lock().abandon(&name.as_index(), who) {
+                self.deferred.any.store(true, Ordering::Release);
             }
         }
     }
@@ -406,6 +409,7 @@ pub struct Turn(Option<Wait>);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coordination::AsCoordination;
 
     /// Does something the first time a call waits.
     struct Meanwhile<F>(RefCell<Option<F>>);
@@ -433,17 +437,17 @@ mod tests {
         let (segment, name) = (segment("late"), Index::Int(1));
         let att = &*segment.attachment().unwrap();
         let (first, third) = (Who::task(1, 7), Who::task(3, 8));
-        assert!(att.acquire_lock(&name, first, None, &Blocking).unwrap());
+        assert!(att.coordination().acquire_lock(&name, first, None, &Blocking).unwrap());
         let writer = att.write(&Blocking).unwrap();
         // While its own release waits for the writer lock its handle is detached, and another task gets it.
         let meanwhile = Meanwhile(RefCell::new(Some(move || {
             drop(writer);
-            att.release_those(|who| who.handle == 7);
-            assert!(att.acquire_lock(&name, third, None, &Blocking).unwrap());
+            att.coordination().release_those(|who| who.handle == 7);
+            assert!(att.coordination().acquire_lock(&name, third, None, &Blocking).unwrap());
         })));
-        assert!(!att.release_lock(&name, first, &meanwhile).unwrap());
-        assert!(att.is_locked(&name, &Blocking).unwrap());
-        assert!(att.release_lock(&name, third, &Blocking).unwrap());
+        assert!(!att.coordination().release_lock(&name, first, &meanwhile).unwrap());
+        assert!(att.coordination().is_locked(&name, &Blocking).unwrap());
+        assert!(att.coordination().release_lock(&name, third, &Blocking).unwrap());
         segment.destroy().unwrap();
     }
 

@@ -1,10 +1,10 @@
 //! Waiting for a variable to change, and waking who waits.
 
+use crate::coordination::Coordination;
 use crate::error::{Error, Result};
 use crate::format::{SLEEPER, WAKE_WORDS, WATCHER};
 use crate::key::{Index, Name};
 use crate::os::{self, futex, object};
-use crate::process::attachment::Attachment;
 use crate::process::nap::Nap;
 use crate::process::notify::ALL_SLEEPERS;
 use crate::process::wait_policy::WaitPolicy;
@@ -23,7 +23,7 @@ fn nudge_bit() -> u32 {
     1 << (os::pid() % 32)
 }
 
-impl Attachment {
+impl Coordination {
     /// Waits until a variable's version differs from `newer_than` (`None`: from now's): the version then, 0 where it is
     /// missing. `None`: time is up.
     pub fn wait(

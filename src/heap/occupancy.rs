@@ -2,12 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, ZoneMeta};
+use crate::heap::Heap;
 use crate::os::mem::Copied;
 use crate::os::object;
-use crate::process::attachment::Attachment;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-impl Attachment {
+impl Heap {
     /// Bytes that are free and known to be present; a guess while others write.
     pub fn warm(&self) -> u64 {
         let both = |zone: &ZoneMeta| {

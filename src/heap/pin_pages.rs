@@ -3,15 +3,14 @@
 use crate::error::{Error, Result};
 use crate::format::PARTICIPANTS;
 use crate::heap::reserve::Turns;
+use crate::heap::{Heap, HeapWriter};
 use crate::os::object;
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::process::walk::SLICE;
-use crate::process::writer::Writer;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-impl Attachment {
+impl Heap {
     /// Gives back the pin bitmaps of numbers that nobody has, and this process's own if it pins nothing. Whoever takes a
     /// number holds the registry lock; whoever looks at pins holds the writer lock.
     pub fn give_pins_back(&self, patience: &dyn WaitPolicy) -> Result<()> {
@@ -25,7 +24,7 @@ impl Attachment {
                 if self.drop_own_pins(&mut writer, &mut unswept)? {
                     return self.drop_free_pins();
                 }
-                self.let_others_write(writer, &Blocking);
+                self.let_others_write(writer.into(), &Blocking);
             }
         }
     }
@@ -50,7 +49,7 @@ impl Attachment {
 
     /// Nothing pins or unpins in this process while its table of pins is locked. False: from this granule on there may be retired
     /// spans still. (What was pinned meanwhile before it, its last unpin has freed, or left to this acquisition of the lock.)
-    fn drop_own_pins(&self, writer: &mut Writer<'_>, unswept: &mut Option<u64>) -> Result<bool> {
+    fn drop_own_pins(&self, writer: &mut HeapWriter<'_>, unswept: &mut Option<u64>) -> Result<bool> {
         let (Some(me), Some(pins)) = (self.member_now(), self.pins.try_lock()) else { return Ok(true) };
         if pins.is_empty() {
             // `pin_units` say that there may be retired spans that only this process kept from being freed: none after this.

@@ -4,10 +4,11 @@
 
 use crate::error::{Error, Result};
 use crate::format::{Entry, GRANULE, PAGE, SpanState, ZONE_META, at};
+use crate::heap::Heap;
 use crate::os::fork;
-use crate::process::attachment::Attachment;
 use crate::process::deferred_free::DeferredFree;
 use crate::process::wait_policy::WaitPolicy;
+use crate::process::writer::{Effort, above};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
@@ -27,21 +28,21 @@ pub struct Turns(u32);
 impl Turns {
     /// One more.
     #[inline]
-    pub fn next(&mut self, att: &Attachment) -> Result<()> {
+    pub fn next(&mut self, att: &Heap) -> Result<()> {
         self.0 += 1;
         if self.0 <= 10_000 {
             return Ok(());
         }
         Err(Error::Busy(format!(
             "{}: the room that was made was gone each of {} times: others take it as fast, try again",
-            att.name, self.0
+            att.object.name, self.0
         )))
     }
 }
 
 /// A span that this process took for itself: given back unless it was published.
 pub struct Taken<'a> {
-    att: &'a Attachment,
+    att: &'a Heap,
     /// Its first granule.
     pub granule: u64,
     /// Its granules.
@@ -51,7 +52,7 @@ pub struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    pub fn new(att: &'a Attachment, granule: u64, len: u64) -> Self {
+    pub fn new(att: &'a Heap, granule: u64, len: u64) -> Self {
         Taken { att, granule, len, epoch: fork::epoch() }
     }
 
@@ -64,14 +65,14 @@ impl<'a> Taken<'a> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
-            self.att.leave_chore(DeferredFree::Unpublished(self.granule));
+            self.att.deferred.push(DeferredFree::Unpublished(self.granule));
             // Without the lock now, the next acquisition does it.
             drop(self.att.try_write());
         }
     }
 }
 
-impl Attachment {
+impl Heap {
     /// The same; what is free but still present is given back before it is called full.
     pub fn obtain_or_trim(&self, offset: u64, len: u64, patience: &dyn WaitPolicy) -> Result<()> {
         match self.obtain_pages(offset, len) {
@@ -85,11 +86,7 @@ impl Attachment {
 
     /// Gives back what is free but present. That it could not is no reason: the caller's own error tells more.
     pub fn make_room(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        let collected = self.collect_expired(patience);
-        match collected.and_then(|_| self.trim_known(patience)) {
-            Err(Error::Interrupted) => Err(Error::Interrupted),
-            _ => Ok(()),
-        }
+        above().make_room(self, patience)
     }
 
     /// Takes a span of so many granules for this process to fill. The caller is inside (`enter`) until it is published or
@@ -106,9 +103,11 @@ impl Attachment {
         loop {
             turns.next(self)?;
             let mut writer = self.write(patience)?;
-            self.room_for_chores()?;
+            self.deferred.reserve()?;
             // What was removed at one instant gives its memory back to who needs some.
-            writer.dismantle_some()?;
+            if self.state().doomed.load(Ordering::Relaxed) != 0 {
+                above().dismantle_some(&mut writer)?;
+            }
             let arena = writer.arena();
             let mut change = writer.change();
             let filling = Entry::new(SpanState::Filling, len).with_owner(writer.me);
@@ -128,14 +127,14 @@ impl Attachment {
                 // What is free lies in pieces: it is brought together, first what costs little.
                 drop(writer);
                 if self.state().doomed.load(Ordering::Relaxed) != 0 {
-                    self.dismantle(patience)?;
+                    above().tidy(self, Effort::Dismantle, patience)?;
                     continue;
                 }
                 match (room, tidied) {
                     (Room::AsItIs, _) | (_, 3..) => return Err(self.no_addresses(len)),
                     (_, 0) => self.sweep(patience)?,
-                    (_, 1) => self.trim_known(patience)?,
-                    _ => self.defragment(0, patience)?,
+                    (_, 1) => above().tidy(self, Effort::Trim, patience)?,
+                    _ => above().tidy(self, Effort::Defragment, patience)?,
                 }
                 tidied += 1;
                 continue;

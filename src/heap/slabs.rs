@@ -3,13 +3,12 @@
 use crate::error::Result;
 use crate::format::{CLASSES, Entry, GRANULE, SLAB_HEAD, SpanState, slab_granules, slab_is_whole};
 use crate::heap::reserve::{Room, Taken};
-use crate::process::attachment::Attachment;
+use crate::heap::{Heap, HeapWriter};
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::writer::Writer;
 use crate::sync::intent::Change;
 use std::sync::atomic::Ordering;
 
-impl Attachment {
+impl Heap {
     /// Makes a block of this class whose pages have to be obtained first. With `all`, a slab that is wholly present.
     pub fn refill(&self, class: usize, all: bool, patience: &dyn WaitPolicy) -> Result<()> {
         // In batches, as the segment grows: few calls of the system, little taken by a small one.
@@ -93,7 +92,7 @@ impl Attachment {
     }
 }
 
-impl Writer<'_> {
+impl HeapWriter<'_> {
     /// Plans that a span whose head's page is present becomes an empty slab.
     pub fn plan_slab(&self, granule: u64, before: Entry, class: usize, change: &mut Change) -> Result<()> {
         debug_assert!(class < CLASSES.len());
@@ -107,7 +106,7 @@ impl Writer<'_> {
     /// A free block of this class whose pages are present, where the last one was or where the bitmaps say.
     #[inline]
     pub fn find_block(&self, class: usize) -> Result<Option<(u64, u64)>> {
-        let hint = &self.att.slab_hints[class];
+        let hint = &self.att.heap_hints.slabs[class];
         let granule = u64::from(hint.load(Ordering::Relaxed));
         let entry = self.arena().entry(granule).unwrap_or_default();
         if entry.state() == SpanState::Slab && entry.class() == class {

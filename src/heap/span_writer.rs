@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, granules_of};
+use crate::heap::Heap;
 use crate::heap::reserve::Taken;
 use crate::os::object;
-use crate::process::attachment::Attachment;
 use crate::process::pages::{beyond_file_limit, file_system_full};
 use crate::process::wait_policy::{OUTSIDE, WaitPolicy};
 use rustix::io::Errno;
@@ -18,7 +18,7 @@ pub struct Filled<'a> {
     pub span: Taken<'a>,
 }
 
-impl Attachment {
+impl Heap {
     /// Copies a large record into a span of this process's own. No lock is held, no user code runs.
     pub fn fill(
         &self,
@@ -100,7 +100,7 @@ impl Attachment {
     /// Has this process filled a span that begins here, no shorter, before? (A guess at which pages it has mapped: a wrong one
     /// costs time.)
     fn met_before(&self, granule: u64, len: u64) -> bool {
-        let mut met = self.met.lock();
+        let mut met = self.heap_hints.filled.lock();
         if met.get(&granule).is_some_and(|known| *known >= len) {
             return true;
         }

@@ -71,6 +71,12 @@ unsafe impl<T: Send> Sync for ForkMutex<T> {}
 /// Held until dropped.
 pub struct ForkGuard<'a, T>(&'a ForkMutex<T>);
 
+impl<T: Default> Default for ForkMutex<T> {
+    fn default() -> Self {
+        ForkMutex::new(T::default())
+    }
+}
+
 impl<T: Default> ForkMutex<T> {
     /// Free.
     pub const fn new(value: T) -> Self {

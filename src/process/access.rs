@@ -6,6 +6,7 @@ use crate::format::{Entry, Slot, ZONE};
 use crate::os::mem::Scratch;
 use crate::os::object;
 use crate::process::attachment::Attachment;
+use crate::sync::slot::Seqlock;
 use rustix::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 

@@ -42,7 +42,7 @@ impl Process {
 
     /// Adds one.
     pub fn add(&mut self, attachment: &Arc<Attachment>) {
-        let status = &attachment.status;
+        let status = &attachment.object.status;
         self.attachments.insert((status.dev, status.ino, attachment.mem.writable()), Arc::downgrade(attachment));
     }
 
@@ -68,7 +68,7 @@ fn after(in_child: bool) {
     // The handlers run in one thread, which holds the mutex since `before`.
     let kept = mutex().held(|process| std::mem::take(&mut process.across_fork));
     for attachment in &kept {
-        let mut prepared = attachment.child.lock();
+        let mut prepared = attachment.registration.child.lock();
         // Those opened for this very fork; others were made for this process itself when it was the child.
         if prepared.holds_pins || (prepared.fds.is_some() && prepared.pid == 0) {
             if in_child {

@@ -3,108 +3,111 @@
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::fallible;
 use crate::format::identity::Identity;
-use crate::format::{CLASSES, Participant, State};
-use crate::os::bytelock::Anchor;
+use crate::format::{Participant, State};
 use crate::os::fork::{self, ForkMutex};
 use crate::os::map::Mapping;
 use crate::os::mem::Mem;
 use crate::os::object::{self, Status};
-use crate::process::deferred_free::DeferredFree;
+use crate::process::after_release::AfterRelease;
+use crate::process::deferred_free::DeferredFrees;
 use crate::process::descriptor::Descriptor;
-use crate::process::held_locks::Held;
+use crate::process::extent::Extent;
+use crate::process::heap_hints::HeapHints;
+use crate::process::held_locks::ProcessLocks;
 use crate::process::pin_table::PinTable;
-use crate::process::reaping::Burial;
+use crate::process::registration::Registration;
+use crate::process::segment_object::SegmentObject;
+use crate::process::table_hints::TableHints;
 use rustix::fd::{BorrowedFd, OwnedFd};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A length that is compared with what the object really takes.
 pub const ASK_THE_KERNEL: u64 = 1 << 20;
 
-/// What a forked child was given by the handler that ran before the fork: two descriptions of the lock object that are
-/// its own.
-#[derive(Default)]
-pub struct Prepared {
-    /// For its anchor, then for its questions.
-    pub fds: Option<(OwnedFd, OwnedFd)>,
-    /// The process they are meant for: not its children.
-    pub pid: u32,
-    /// A number that was claimed for it already, because it inherits objects over pinned memory.
-    pub number: Option<u32>,
-    /// The pins stand still across the fork.
-    pub holds_pins: bool,
-}
-
-/// See the module.
+/// See the module. Each field is a piece with a file of its own, but for what every call needs at once.
 pub struct Attachment {
     /// For what outlives a call: see [`Attachment::share`].
-    pub me: OnceLock<Weak<Attachment>>,
-    /// What it is.
+    me: OnceLock<Weak<Attachment>>,
+    /// What the segment says of itself.
     pub identity: Identity,
-    /// Its object's name.
-    pub name: String,
-    /// As opened.
-    pub status: Status,
-    /// Of the object that carries the lock bytes.
-    pub lock_status: Status,
-    /// Access to its bytes.
+    /// Access to the segment's bytes.
     pub mem: Mem,
-    /// Keeps the first map of `mem`.
-    pub mapping: Arc<Mapping>,
-    /// For `pread`, `pwrite`, `fallocate`.
-    pub file: Arc<Descriptor>,
-    /// For questions about locks.
-    pub query: Descriptor,
-    /// `epoch << 32 | participant + 1`, or 0.
-    pub member: AtomicU64,
-    /// `epoch << 32 | calls inside that may use the number`.
-    pub active: AtomicU64,
-    /// Keeps this process's byte locked.
-    pub anchor: ForkMutex<Option<Anchor>>,
-    /// For the next child.
-    pub child: ForkMutex<Prepared>,
-    /// For the next acquisition of the lock.
-    pub chores: ForkMutex<Vec<DeferredFree>>,
-    /// Is there any, or an abandoned lock?
-    pub has_chores: AtomicBool,
-    /// Named locks that this process holds.
-    pub held: ForkMutex<Held>,
-    /// False: this process holds none, and `held` need not be asked. Stored under its mutex.
-    pub holds_some: AtomicBool,
-    /// So many locks may be taken before those that are held are counted again. Under the writer lock.
-    pub locks_unasked: AtomicU64,
-    /// When the writer lock is let go: wake whoever waits for anything.
-    pub ring_later: AtomicBool,
-    /// A burial that was begun and is to go on when the writer lock is let go.
-    pub unburied: ForkMutex<Option<Burial>>,
-    /// Pins of this process.
+    /// The kernel objects.
+    pub object: SegmentObject,
+    /// This process as a participant.
+    pub registration: Registration,
+    /// What this process has pinned.
     pub pins: ForkMutex<PinTable>,
-    /// Where the next look after the others begins.
-    pub looked_after: AtomicU32,
-    /// Spans that this process has filled, by their first granule: how many it had.
-    pub met: ForkMutex<HashMap<u64, u64>>,
-    /// Where each class had a free block last: looked at before the bitmaps are searched.
-    pub slab_hints: [AtomicU32; CLASSES.len()],
-    /// The directory's word of a leaf that could not grow for lack of memory.
-    pub crowded_leaf: AtomicU64,
-    /// The last roots that were found sound, of the variables and of the names.
-    pub sound_roots: [AtomicU64; 2],
-    /// No number was to be had: not asked for again before this, in milliseconds of `os::monotonic_ms`.
-    pub unnumbered: AtomicU64,
-    /// Serial of the last change when free memory was last given back to know what is left.
-    pub trimmed_at: AtomicU64,
-    /// So many must be freed before the next look.
-    pub look_after_freed: AtomicU64,
-    /// Bytes that this process has freed since it last looked whether too much is kept.
-    pub freed: AtomicU64,
-    /// Handles that are not detached.
-    pub handles: AtomicU64,
+    /// Spans that are freed at the next acquisition of the writer lock.
+    pub deferred: DeferredFrees,
+    /// Work that waits for the next release of the writer lock.
+    pub after_release: AfterRelease,
+    /// Named locks that this process holds.
+    pub locks: ProcessLocks,
+    /// Guesses about the heap.
+    pub heap_hints: HeapHints,
+    /// Guesses about the hash tables.
+    pub table_hints: TableHints,
+}
+
+/// What an attachment is made of: an object that was opened, mapped and identified.
+pub struct Opened<'a> {
+    /// What it says of itself.
+    pub identity: Identity,
+    /// The name of its object.
+    pub name: &'a str,
+    /// What the system says of it.
+    pub status: Status,
+    /// The same of the object that carries the lock bytes.
+    pub lock_status: Status,
+    /// Its map.
+    pub mapping: Mapping,
+    /// Its descriptor; `None`: the map lends one.
+    pub fd: Option<OwnedFd>,
+    /// A descriptor of the object that carries the lock bytes.
+    pub query: Option<OwnedFd>,
+    /// For writing?
+    pub write: bool,
 }
 
 impl Attachment {
+    /// Of an object that was opened.
+    pub fn new(opened: Opened<'_>) -> Self {
+        let Opened { identity, name, status, lock_status, mapping, fd, query, write } = opened;
+        let (file, mapping) = (Arc::new(Descriptor::new(fd)), Arc::new(mapping));
+        let extent = Extent {
+            name: name.into(),
+            status,
+            write,
+            geometry: identity.geometry,
+            file: file.clone(),
+            first: mapping.clone(),
+            maps: ForkMutex::new(Vec::new()),
+        };
+        Attachment {
+            me: OnceLock::new(),
+            mem: mapping.mem(write).growing(Box::new(extent)),
+            object: SegmentObject {
+                name: name.into(),
+                status,
+                lock_status,
+                mapping,
+                file,
+                query: Descriptor::new(query),
+            },
+            identity,
+            registration: Registration::default(),
+            pins: ForkMutex::default(),
+            deferred: DeferredFrees::default(),
+            after_release: AfterRelease::default(),
+            locks: ProcessLocks::default(),
+            heap_hints: HeapHints::default(),
+            table_hints: TableHints::default(),
+        }
+    }
+
     /// For the handles of this process.
     pub fn into_shared(self) -> Arc<Self> {
         let shared = Arc::new(self);
@@ -144,20 +147,21 @@ impl Attachment {
 
     /// The name of the object that carries the lock bytes.
     pub fn lock_name(&self) -> String {
-        if self.identity.lock_object == 0 { self.name.clone() } else { Identity::lock_name(&self.identity.id) }
+        if self.identity.lock_object == 0 { self.object.name.clone() } else { Identity::lock_name(&self.identity.id) }
     }
 
     /// Runs something with a descriptor of the segment.
     pub fn with_file<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
-        let (geometry, lent) = (&self.identity.geometry, self.mapping.descriptor());
-        self.file.with(&self.name, &self.status, lent, self.mem.writable(), |fd, found| {
+        let (geometry, lent) = (&self.identity.geometry, self.object.mapping.descriptor());
+        self.object.file.with(&self.object.name, &self.object.status, lent, self.mem.writable(), |fd, found| {
             // Pages behind the end are gone: what touches them through the mapping ends with SIGBUS. So those that say how many
             // zones are in use are touched where they are there.
             let there = found.size >= geometry.end_of_zones(1);
             let zones = if there { self.state().zones.load(Ordering::Relaxed) } else { 1 };
             let (size, least) = (found.size, geometry.end_of_zones(zones));
             if size < least {
-                let text = format!("{} was cut to {size} bytes; {zones} zones are in use, up to {least}", self.name);
+                let text =
+                    format!("{} was cut to {size} bytes; {zones} zones are in use, up to {least}", self.object.name);
                 return Err(Error::corrupt(text));
             }
             Ok(act(fd))
@@ -166,13 +170,20 @@ impl Attachment {
 
     /// Runs something with a descriptor of the object that carries the lock bytes.
     pub fn with_locks<T>(&self, write: bool, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
-        self.query.with(&self.lock_name(), &self.lock_status, None, write, |fd, _| act(fd))
+        self.object.query.with(&self.lock_name(), &self.object.lock_status, None, write, |fd, _| act(fd))
     }
 
     /// Bytes of memory that the object takes.
     pub fn resident(&self) -> Result<u64> {
         let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
         Ok(status.resident)
+    }
+
+    /// The creation id that the mapping holds.
+    pub fn mapped_id(&self) -> Result<[u8; 16]> {
+        let mut bytes = Vec::new();
+        self.mem.read_into(24, 16, &mut bytes)?;
+        Ok(bytes.try_into().expect("sixteen bytes"))
     }
 
     /// Makes pages present.
@@ -185,11 +196,11 @@ impl Attachment {
     pub fn enter(&self) -> Inside<'_> {
         let now = fork::epoch();
         let epoch = u64::from(now) << 32;
-        let mut seen = self.active.load(Ordering::Relaxed);
+        let mut seen = self.registration.active.load(Ordering::Relaxed);
         loop {
             // Calls of another epoch are the parent's threads.
             let inside = if seen >> 32 << 32 == epoch { seen + 1 } else { epoch + 1 };
-            match self.active.compare_exchange_weak(seen, inside, Ordering::SeqCst, Ordering::Relaxed) {
+            match self.registration.active.compare_exchange_weak(seen, inside, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return Inside { att: self, epoch: now },
                 Err(now) => seen = now,
             }
@@ -199,25 +210,17 @@ impl Attachment {
     /// This process's participant number, if it has one.
     #[inline]
     pub fn member_now(&self) -> Option<u32> {
-        let member = self.member.load(Ordering::SeqCst);
+        let member = self.registration.member.load(Ordering::SeqCst);
         (member != 0 && (member >> 32) as u32 == fork::epoch()).then(|| (member as u32).wrapping_sub(1))
     }
+}
 
-    /// Leaves something to be done at the next acquisition of the lock.
-    pub fn leave_chore(&self, chore: DeferredFree) {
-        let mut chores = self.chores.lock();
-        // Whoever takes a span has seen to its room. Without any, a retired span waits for a sweep.
-        if chore.is_unpublished() || chores.len() < chores.capacity() || chores.try_reserve(1).is_ok() {
-            chores.push(chore);
-        }
-        drop(chores);
-        self.has_chores.store(true, Ordering::Release);
-    }
-
-    /// Before a span is taken, which may come to nothing: leaving it then asks for no memory.
-    pub fn room_for_chores(&self) -> Result<()> {
-        // So many threads take one at the same time at most, or the last ones ask when they leave it.
-        fallible::reserve(&mut self.chores.lock(), 32, "a list of what is left to do")
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // The last of it: nobody is inside.
+        self.let_go();
+        self.object.file.replace(None, &self.object.status);
+        self.object.query.replace(None, &self.object.lock_status);
     }
 }
 
@@ -234,8 +237,8 @@ impl Drop for Inside<'_> {
         if self.epoch != fork::epoch() {
             return;
         }
-        let before = self.att.active.fetch_sub(1, Ordering::SeqCst);
-        if before as u32 == 1 && self.att.handles.load(Ordering::SeqCst) == 0 {
+        let before = self.att.registration.active.fetch_sub(1, Ordering::SeqCst);
+        if before as u32 == 1 && self.att.registration.handles.load(Ordering::SeqCst) == 0 {
             // The last handle was detached while we were inside.
             self.att.deregister_if_free();
         }

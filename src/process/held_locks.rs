@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::fallible;
 use crate::key::{Index, IndexBuf};
-use crate::os::fork;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::os::fork::{self, ForkMutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What this is called where there is no memory for it.
 const HELD: &str = "a list of held locks";
@@ -62,6 +62,17 @@ pub struct Hold {
     name: IndexBuf,
     who: Who,
     depth: u32,
+}
+
+/// The named locks of this process, with what its calls ask before they ask them.
+#[derive(Default)]
+pub struct ProcessLocks {
+    /// The locks that are held.
+    pub held: ForkMutex<Held>,
+    /// False: none is held, and `held` need not be asked. Stored under its mutex.
+    pub any: AtomicBool,
+    /// So many locks may be taken before those that are held are counted again. Under the writer lock.
+    pub uncounted: AtomicU64,
 }
 
 /// The locks that this process holds.

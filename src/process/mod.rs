@@ -1,12 +1,17 @@
 //! A process that is attached to a segment.
 
 pub mod access;
+pub mod after_release;
 pub mod at_fork;
 pub mod attachment;
+pub mod commit;
 pub mod deferred_free;
 pub mod descriptor;
 pub mod extent;
+pub mod free_spans;
+pub mod heap_hints;
 pub mod held_locks;
+pub mod lengthen;
 pub mod nap;
 pub mod notify;
 pub mod pages;
@@ -14,8 +19,13 @@ pub mod pin_table;
 pub mod pins;
 pub mod read_section;
 pub mod reaping;
+pub mod reaping_progress;
+pub mod register;
 pub mod registration;
 pub mod registry_lock;
+pub mod repair_intent;
+pub mod segment_object;
+pub mod table_hints;
 pub mod wait_policy;
 pub mod walk;
 pub mod writer;

@@ -48,7 +48,7 @@ impl Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         self.att.unpin(self.granule, self.table, PinOf::Object);
-        if self.att.handles.load(Ordering::SeqCst) == 0 {
+        if self.att.registration.handles.load(Ordering::SeqCst) == 0 {
             // The last handle was detached while the object lived.
             self.att.deregister_if_free();
         }
@@ -194,7 +194,7 @@ impl Attachment {
         let retired = self.entry_of(granule).is_ok_and(|entry| entry.state() == SpanState::Retired);
         if retired {
             // Who holds the lock now does it at his next acquisition, or we do.
-            self.leave_chore(DeferredFree::Retired(granule));
+            self.deferred.push(DeferredFree::Retired(granule));
             drop(self.try_write());
         }
     }

@@ -126,7 +126,7 @@ impl Attachment {
     pub fn section(&self) -> Option<Section<'_>> {
         if one_at_a_time() {
             // One word serves all threads.
-            let member = self.member.load(Ordering::Relaxed);
+            let member = self.registration.member.load(Ordering::Relaxed);
             let epoch = fork::epoch();
             if member as u32 == 0 || (member >> 32) as u32 != epoch {
                 return None;
@@ -148,12 +148,15 @@ impl Attachment {
     #[cold]
     fn begin_slowly(&self, patience: &dyn WaitPolicy) -> Result<Option<Section<'_>>> {
         let now = os::monotonic_ms();
-        if self.mem.writable() && self.member_now().is_none() && now >= self.unnumbered.load(Ordering::Relaxed) {
+        if self.mem.writable()
+            && self.member_now().is_none()
+            && now >= self.registration.not_before.load(Ordering::Relaxed)
+        {
             let registered = self.member(&Brief { patience, until: Instant::now() + BRIEFLY });
             if registered.is_err() {
                 patience.interrupted()?;
                 // Refused once is refused often: it looks by calls, and asks again later, or before its first change.
-                self.unnumbered.store(now + ASK_AGAIN_MS, Ordering::Relaxed);
+                self.registration.not_before.store(now + ASK_AGAIN_MS, Ordering::Relaxed);
             }
         }
         Ok(self.section())

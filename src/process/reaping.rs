@@ -3,10 +3,11 @@
 use crate::error::Result;
 use crate::format::{Entry, PARTICIPANTS, PIN_UNITS, SpanState, WAITERS};
 use crate::process::attachment::Attachment;
+use crate::process::reaping_progress::{Burial, Stage};
 use crate::process::registry_lock::Registry;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::process::walk::SLICE;
-use crate::process::writer::Writer;
+use crate::process::writer::{Writer, above};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,29 +15,6 @@ use std::time::{Duration, Instant};
 const LOOK_AFTER: u32 = 8;
 /// Whoever waits for the lock when it is let go has so long to take it.
 const PAUSE: Duration = Duration::from_millis(1);
-
-/// A burial under way, in the memory of whoever is at it: with him gone, the next one begins anew, and finds less to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Burial {
-    number: u32,
-    /// Claims of the number so far: another life of it is none of ours.
-    generation: u64,
-    stage: Stage,
-}
-
-/// What is done next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Locks in the leaf of this hash.
-    Locks(u64),
-    /// Spans from this granule on.
-    Spans(u64),
-    /// A part of its pins; were there any before?
-    Pins(u64, bool),
-    /// Spans that nobody pins any more, from this granule on.
-    Sweep(u64),
-    End,
-}
 
 impl Attachment {
     /// Buries a few dead, if there are any: who attaches pays for those who died.
@@ -47,7 +25,7 @@ impl Attachment {
     /// The same for so many of those in use, going round from where the last look ended.
     pub fn look_after_some(&self, me: u32, most: u32) {
         let top = self.state().participants_top.load(Ordering::Relaxed).clamp(1, PARTICIPANTS);
-        let from = self.looked_after.fetch_add(most, Ordering::Relaxed) % top;
+        let from = self.registration.next_look.fetch_add(most, Ordering::Relaxed) % top;
         let used = |n: &u32| self.participant(*n).is_some_and(|p| p.state.load(Ordering::Relaxed) == 1);
         for number in (0..top).map(|i| (from + i) % top).filter(used).take(most as usize) {
             if number != me && self.alive(number).is_ok_and(|alive| !alive) {
@@ -117,7 +95,7 @@ impl Attachment {
     /// Goes on with a burial that a take-over began, if that can be done at once: a slice with each call that changes something.
     #[cold]
     pub fn bury_on(&self) {
-        let Some(mut burial) = self.unburied.lock().take() else { return };
+        let Some(mut burial) = self.after_release.reaping.lock().take() else { return };
         let number = burial.number;
         let ended = || -> Option<bool> {
             let _registry = Registry::at_once(self)?;
@@ -138,8 +116,8 @@ impl Attachment {
 
     /// Leaves a burial to the next calls.
     pub fn bury_later(&self, burial: Burial) {
-        *self.unburied.lock() = Some(burial);
-        self.ring_later.store(true, Ordering::Relaxed);
+        *self.after_release.reaping.lock() = Some(burial);
+        self.after_release.due.store(true, Ordering::Relaxed);
     }
 }
 
@@ -181,7 +159,7 @@ impl Writer<'_> {
         let Some(record) = self.att.participant(number) else { return Ok(Stage::End) };
         Ok(match burial.stage {
             Stage::Locks(_) if record.locks.load(Ordering::Relaxed) == 0 => Stage::Spans(0),
-            Stage::Locks(hash) => match self.bury_locks(number, hash)? {
+            Stage::Locks(hash) => match above().reap_locks(self, number, hash)? {
                 Some(hash) => Stage::Locks(hash),
                 None => {
                     record.locks.store(0, Ordering::Relaxed);
@@ -242,6 +220,7 @@ impl Writer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coordination::AsCoordination;
     use crate::key::{Index, Key};
     use crate::process::held_locks::Who;
     use std::time::Duration;
@@ -255,7 +234,7 @@ mod tests {
         for number in 0..6_000 {
             let name = format!("name {number}");
             let name = Index::Text(&name);
-            assert!(att.acquire_lock(&name, Who::task(1, 1), Some(Duration::ZERO), &Blocking).unwrap());
+            assert!(att.coordination().acquire_lock(&name, Who::task(1, 1), Some(Duration::ZERO), &Blocking).unwrap());
         }
         // As if this process were dead.
         let me = att.member_now().unwrap();

@@ -30,7 +30,7 @@ impl Registry {
     pub fn at_once(att: &Attachment) -> Option<Self> {
         let process = at_fork::try_lock()?;
         let none = || Err(att.no_description());
-        let held = try_registry(att.fresh_description(), none, &att.lock_status).ok()??;
+        let held = try_registry(att.fresh_description(), none, &att.object.lock_status).ok()??;
         Some(Registry { _process: process, held })
     }
 }
@@ -104,7 +104,7 @@ impl Attachment {
             Ok(Ok(fd)) => fd,
             _ => object::open(self.lock_name(), true).ok()?,
         };
-        is_descriptor_of(&fd, &self.lock_status).then_some(fd)
+        is_descriptor_of(&fd, &self.object.lock_status).then_some(fd)
     }
 
     /// The registry lock.
@@ -115,15 +115,21 @@ impl Attachment {
             if self.member_now().is_some() {
                 return self.with_locks(true, duplicate)?.map_err(|e| Error::system("a descriptor", e));
             }
-            let prepared = self.child.lock();
+            let prepared = self.registration.child.lock();
             match &prepared.fds {
-                Some((_, query)) if prepared.pid == crate::os::pid() && is_descriptor_of(query, &self.lock_status) => {
+                Some((_, query))
+                    if prepared.pid == crate::os::pid() && is_descriptor_of(query, &self.object.lock_status) =>
+                {
                     duplicate(query.as_fd()).map_err(|e| Error::system("a descriptor", e))
                 }
                 _ => Err(self.no_description()),
             }
         };
-        wait_registry(|| try_registry(self.fresh_description(), own, &self.lock_status), &self.name, patience)
+        wait_registry(
+            || try_registry(self.fresh_description(), own, &self.object.lock_status),
+            &self.object.name,
+            patience,
+        )
     }
 
     pub fn no_description(&self) -> Error {
@@ -133,7 +139,7 @@ impl Attachment {
         Error::Access(format!(
             "{}: this process may not open the segment (mode {:o}, owner {}), so it cannot take part in it: attach before \
              the privileges are dropped, or fork through os.fork",
-            self.name, self.status.mode, self.status.uid
+            self.object.name, self.object.status.mode, self.object.status.uid
         ))
     }
 }

@@ -83,7 +83,7 @@ impl Waiting for Waiter<'_> {
         Err(Stop::Error(Error::Busy(format!(
             "{}: the writer lock was not to be had for {} s; {who}, which lives, has it now (is it stopped? SIGSTOP, a \
              debugger): let it go on or end it",
-            self.att.name,
+            self.att.object.name,
             waited.as_secs()
         ))))
     }
@@ -115,7 +115,7 @@ impl Waiting for Waiter<'_> {
         let mut burial = self.att.burial_of(owner);
         let buried = owner >= PARTICIPANTS || writer.bury_some(&mut burial)?;
         // He may have died between a change and the wake for it.
-        self.att.ring_later.store(true, Ordering::Relaxed);
+        self.att.after_release.due.store(true, Ordering::Relaxed);
         let _ = registry;
         writer.leave_locked();
         if !buried {

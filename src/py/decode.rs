@@ -12,6 +12,7 @@ use crate::py::patience::PyPatience;
 use crate::py::plain::{self, Limits, PlainError};
 use crate::py::sealed;
 use crate::segment::Segment;
+use crate::variables::AsVariables;
 use crate::variables::read::{Got, Large, Retry};
 use pyo3::exceptions::{PyException, PyImportError, PyUnicodeDecodeError};
 use pyo3::ffi;
@@ -53,7 +54,7 @@ pub fn read(
     loop {
         let mut scratch = Scratch::new();
         let att = segment.attachment().map_err(|error| patience.error(error))?;
-        let got = att.get(index, &mut scratch, patience).map_err(|error| patience.error(error))?;
+        let got = att.variables().get(index, &mut scratch, patience).map_err(|error| patience.error(error))?;
         return match got {
             None => Ok(None),
             Some(Got::Inline { bytes, len, version }) => {

@@ -1,6 +1,7 @@
 //! What the program takes for a thread: one of the system's or, under gevent and eventlet, a greenlet of one; and sleeping so
 //! that the other greenlets of the thread run meanwhile.
 
+use crate::coordination::AsCoordination;
 use crate::key::Index;
 use crate::process::attachment::Attachment;
 use crate::process::held_locks::Who;
@@ -92,7 +93,7 @@ impl Drop for _Keeper {
         let attachments = std::mem::take(self.attachments.get_mut().unwrap_or_else(|e| e.into_inner()));
         let let_go = || {
             for attachment in attachments.iter().filter_map(Weak::upgrade) {
-                attachment.release_those(|who| who.is(self.who));
+                attachment.coordination().release_those(|who| who.is(self.who));
             }
         };
         // While the interpreter ends it may not be attached to any more.

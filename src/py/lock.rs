@@ -1,5 +1,6 @@
 //! `shmvar.Lock`: a named lock of a segment.
 
+use crate::coordination::AsCoordination;
 use crate::coordination::locks::Turn;
 use crate::error::Error;
 use crate::key::IndexBuf;
@@ -61,12 +62,12 @@ impl PyLock {
             green::keep(py, who, &att)?;
         }
         let waits = InLine::new(Attached(&patience, segment), name);
-        let taken = att.acquire_lock(&name, who, timeout, &waits);
+        let taken = att.coordination().acquire_lock(&name, who, timeout, &waits);
         let left = waits.leave();
         let taken = taken.map_err(|error| patience.error(error))?;
         if taken && (left.is_err() || segment.detached()) {
             // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
-            let _ = att.release_lock(&name, who, &Determined::new(py));
+            let _ = att.coordination().release_lock(&name, who, &Determined::new(py));
             left?;
             return Err(self.error(py, Error::Detached));
         }
@@ -78,7 +79,7 @@ impl PyLock {
         // Detaching let go of what was taken through this handle.
         let att = self.inner().attachment().map_err(|error| self.error(py, error))?;
         let determined = Determined::new(py);
-        let released = att.release_lock(&self.name.as_index(), who, &determined);
+        let released = att.coordination().release_lock(&self.name.as_index(), who, &determined);
         if determined.end(released.map_err(|error| self.error(py, error)))? {
             return green::released(py, self.inner(), &self.name.as_index());
         }
@@ -122,7 +123,8 @@ impl PyLock {
     #[doc = stub!(Lock.locked)]
     fn locked(&self, py: Python<'_>) -> PyResult<bool> {
         let patience = PyPatience::new(py, self.inner().key());
-        let locked = self.inner().attachment().and_then(|att| att.is_locked(&self.name.as_index(), &patience));
+        let locked =
+            self.inner().attachment().and_then(|att| att.coordination().is_locked(&self.name.as_index(), &patience));
         locked.map_err(|error| patience.error(error))
     }
 
@@ -174,11 +176,11 @@ impl PyLock {
         let (patience, segment) = (PyPatience::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
         if again {
-            return Ok(att.take_again(&self.name.as_index(), segment.task(task)));
+            return Ok(att.coordination().take_again(&self.name.as_index(), segment.task(task)));
         }
         // Who holds it may wait for the interpreter.
         let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
-        let taken = att.try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &patience);
+        let taken = att.coordination().try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &patience);
         let taken = taken.map_err(|error| patience.error(error))?;
         if taken {
             self.taker.store(task, Ordering::Relaxed);
@@ -189,7 +191,7 @@ impl PyLock {
     fn _end(&self, py: Python<'_>, turn: &_Turn) {
         let turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         if let Ok(att) = self.inner().attachment() {
-            att.end_turn(&self.name.as_index(), &turn);
+            att.coordination().end_turn(&self.name.as_index(), &turn);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::py::errors;
 use crate::py::made;
 use crate::py::patience::PyPatience;
 use crate::py::segment::PySegment;
+use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Stored};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -40,7 +41,7 @@ pub fn _put_pickle(
     let patience = PyPatience::new(segment.py(), inner.key());
     let (index, expiry) = (convert::index(index)?, convert::ttl(ttl)?);
     let stored = Stored { parts: &[pickle], buffers: false, expiry };
-    let put = inner.for_change().and_then(|att| att.put(&index, stored, Condition::Always, &patience));
+    let put = inner.for_change().and_then(|att| att.variables().put(&index, stored, Condition::Always, &patience));
     put.map(drop).map_err(|error| patience.error_at(&index, error))
 }
 

@@ -1,5 +1,6 @@
 //! `shmvar.Segment`.
 
+use crate::coordination::AsCoordination;
 use crate::coordination::lock_watch::Glance;
 use crate::error::Error;
 use crate::process::wait_policy::WaitPolicy;
@@ -13,6 +14,7 @@ use crate::py::made;
 use crate::py::patience::PyPatience;
 use crate::py::together::{self, Given};
 use crate::segment::Segment;
+use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::scan::Stuck;
 use crate::variables::table_iter::Wander;
@@ -55,7 +57,7 @@ impl PySegment {
     fn take_away(&self, index: &Bound<'_, PyAny>, condition: Condition) -> PyResult<bool> {
         let patience = self.patience(index.py());
         let name = convert::index(index)?;
-        let removed = self.inner.for_change().and_then(|att| att.remove(&name, condition, &patience));
+        let removed = self.inner.for_change().and_then(|att| att.variables().remove(&name, condition, &patience));
         removed.map_err(|error| patience.error_at(&name, error))
     }
 
@@ -77,7 +79,7 @@ impl PySegment {
     /// Others changed a variable between two looks at it.
     fn again(&self, py: Python<'_>, stuck: &mut Stuck) -> PyResult<()> {
         py.check_signals()?;
-        self.call(py, |patience| stuck.again(&*self.inner.attachment()?, patience))
+        self.call(py, |patience| stuck.again(self.inner.attachment()?.variables(), patience))
     }
 
     fn view_of(slf: &Bound<'_, Self>, class: &CStr) -> PyResult<Py<PyAny>> {
@@ -255,7 +257,7 @@ impl PySegment {
     fn has(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
         let patience = self.patience(index.py());
         let name = convert::index(index)?;
-        let found = self.inner.attachment().and_then(|att| att.has(&name, &patience));
+        let found = self.inner.attachment().and_then(|att| att.variables().has(&name, &patience));
         found.map_err(|error| patience.error(error))
     }
 
@@ -297,7 +299,9 @@ impl PySegment {
             crate::os::random(&mut anywhere).map_err(|error| self.error(py, error))?;
             let mut wander = Wander::new(u64::from_ne_bytes(anywhere));
             let (mut unreadable, mut lost) = (None, false);
-            while let Some(index) = self.call(py, |patience| self.inner.attachment()?.wander(&mut wander, patience))? {
+            while let Some(index) =
+                self.call(py, |patience| self.inner.attachment()?.variables().wander(&mut wander, patience))?
+            {
                 let index = convert::index_object(py, &index)?.into_bound(py);
                 // Made before it is taken away: it may be that there is no memory for it.
                 let item = self.read(&index).and_then(|read| {
@@ -393,7 +397,7 @@ impl PySegment {
     #[doc = stub!(Segment.version)]
     fn version(&self, index: &Bound<'_, PyAny>) -> PyResult<u64> {
         let (patience, name) = (self.patience(index.py()), convert::index(index)?);
-        let version = self.inner.attachment().and_then(|att| att.version(&name, &patience));
+        let version = self.inner.attachment().and_then(|att| att.variables().version(&name, &patience));
         version.map(|(version, _)| version).map_err(|error| patience.error(error))
     }
 
@@ -461,7 +465,7 @@ impl PySegment {
 
     fn _mark(&self, index: &Bound<'_, PyAny>, lock: bool) -> PyResult<(u64, Option<f64>)> {
         let (patience, name) = (self.patience(index.py()), convert::index(index)?);
-        let marked = self.inner.attachment().and_then(|att| att.mark_watched(&name, lock, &patience));
+        let marked = self.inner.attachment().and_then(|att| att.coordination().mark_watched(&name, lock, &patience));
         let (version, left) = marked.map_err(|error| patience.error(error))?;
         Ok((version, left.map(|nanos| nanos as f64 * 1e-9)))
     }
@@ -470,7 +474,7 @@ impl PySegment {
     fn _may_try<'py>(&self, names: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
         let (py, found) = (names.py(), PyList::empty(names.py()));
         let att = self.inner.attachment().map_err(|error| self.error(py, error))?;
-        let (patience, mut glance) = (self.patience(py), Glance::new(&att));
+        let (patience, mut glance) = (self.patience(py), Glance::new(att.coordination()));
         for name in names {
             match glance.may_try(&convert::index(&name)?, &patience) {
                 Err(error @ Error::Interrupted) => return Err(patience.error(error)),
@@ -490,12 +494,12 @@ impl PySegment {
     }
 
     fn _mark_all(&self, py: Python<'_>) -> PyResult<()> {
-        let marked = self.inner.attachment().and_then(|att| att.mark_all_watched());
+        let marked = self.inner.attachment().and_then(|att| att.coordination().mark_all_watched());
         marked.map_err(|error| self.error(py, error))
     }
 
     fn _watch_count(&self, py: Python<'_>) -> PyResult<u32> {
-        self.inner.attachment().map(|att| att.watch_count()).map_err(|error| self.error(py, error))
+        self.inner.attachment().map(|att| att.coordination().watch_count()).map_err(|error| self.error(py, error))
     }
 
     #[pyo3(signature = (count, at_most = None))]
@@ -503,19 +507,19 @@ impl PySegment {
         let at_most = convert::timeout(at_most)?;
         let att = self.inner.attachment().map_err(|error| self.error(py, error))?;
         let patience = self.patience(py);
-        att.watch(count, at_most, &patience);
+        att.coordination().watch(count, at_most, &patience);
         patience.raised()
     }
 
     fn _nudge(&self) {
         if let Ok(att) = self.inner.attachment() {
-            att.nudge();
+            att.coordination().nudge();
         }
     }
 
     #[doc = stub!(Segment.clear)]
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.call(py, |patience| self.inner.for_change()?.clear(patience))
+        self.call(py, |patience| self.inner.for_change()?.variables().clear(patience))
     }
 
     #[doc = stub!(Segment.keys)]
@@ -536,7 +540,7 @@ impl PySegment {
     #[doc = stub!(Segment.stat)]
     fn stat(&self, index: &Bound<'_, PyAny>) -> PyResult<PyVariableInfo> {
         let name = convert::index(index)?;
-        let found = self.call(index.py(), |patience| self.inner.attachment()?.stat(&name, patience))?;
+        let found = self.call(index.py(), |patience| self.inner.stat_with(&name, patience))?;
         found.map(PyVariableInfo).ok_or_else(|| missing(index))
     }
 
@@ -581,7 +585,7 @@ fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
 
 impl PySegment {
     fn indexes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let indexes = self.call(py, |patience| self.inner.attachment()?.indexes(patience))?;
+        let indexes = self.call(py, |patience| self.inner.attachment()?.variables().indexes(patience))?;
         made::list(py, indexes.iter().map(|index| Ok(convert::index_object(py, index)?.into_bound(py))))
     }
 }

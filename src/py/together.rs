@@ -1,5 +1,6 @@
 //! Versions, counters, batches and waiting: what the methods of `Segment` for several processes do.
 
+use crate::coordination::AsCoordination;
 use crate::key::Index;
 use crate::py::convert;
 use crate::py::decode::{self, Want};
@@ -8,6 +9,7 @@ use crate::py::errors::{self, raise, said};
 use crate::py::made;
 use crate::py::patience::{Attached, PyPatience};
 use crate::segment::Segment;
+use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::{Condition, Stored};
 use crate::variables::snapshot::Seen;
@@ -37,7 +39,7 @@ fn read(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Option<Read>> {
     let Some((value, version)) = decode::read(&patience, py, segment, &name, Want::Own)? else { return Ok(None) };
     let att = segment.attachment().map_err(|error| patience.error(error))?;
     // Of another version it is of no use, but then that version is not stored over, either.
-    let (_, expiry) = att.version(&name, &patience).map_err(|error| patience.error(error))?;
+    let (_, expiry) = att.variables().version(&name, &patience).map_err(|error| patience.error(error))?;
     Ok(Some((value, version, expiry)))
 }
 
@@ -70,7 +72,7 @@ pub fn place(
     let patience = PyPatience::new(py, segment.key());
     let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     encoded
-        .with(|stored| att.put(name, Stored { expiry, ..stored }, condition, &patience))
+        .with(|stored| att.variables().put(name, Stored { expiry, ..stored }, condition, &patience))
         .map_err(|error| patience.error_at(name, error))
 }
 
@@ -100,7 +102,7 @@ pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -
     let name = convert::index(index)?;
     let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     if let Some(amount) = amount(by)? {
-        let sum = att.add(&name, amount, &patience).map_err(|error| patience.error_at(&name, error))?;
+        let sum = att.variables().add(&name, amount, &patience).map_err(|error| patience.error_at(&name, error))?;
         match sum {
             Some(Number::Int(sum)) => return Ok(made::int(py, sum)?.into_any().unbind()),
             Some(Number::Float(sum)) => return Ok(made::float(py, sum)?.into_any().unbind()),
@@ -190,7 +192,7 @@ pub fn put_many(
     }
     let patience = PyPatience::new(py, segment.key());
     let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
-    att.put_many(&list, &patience).map_err(|error| patience.error(error))
+    att.variables().put_many(&list, &patience).map_err(|error| patience.error(error))
 }
 
 /// The items of a mapping, or of an iterable of pairs, as `dict.update` takes them.
@@ -234,7 +236,7 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
     let names = made::collected(objects.iter().map(convert::index))?;
     let patience = PyPatience::new(py, segment.key());
     let att = segment.attachment().map_err(|error| patience.error(error))?;
-    let mut snapshot = att.get_many(&names, &patience).map_err(|error| patience.error(error))?;
+    let mut snapshot = att.variables().get_many(&names, &patience).map_err(|error| patience.error(error))?;
     let values = made::dict(py)?;
     for (number, seen) in std::mem::take(&mut snapshot.seen).into_iter().enumerate() {
         let name = &names[number];
@@ -270,7 +272,11 @@ pub fn wait(
     let (py, patience) = (index.py(), PyPatience::new(index.py(), segment.key()));
     let (name, limit) = (convert::index(index)?, convert::timeout(timeout)?);
     let att = segment.attachment().map_err(|error| patience.error(error))?;
-    match att.wait(&name, newer_than, limit, &Attached(&patience, segment)).map_err(|error| patience.error(error))? {
+    match att
+        .coordination()
+        .wait(&name, newer_than, limit, &Attached(&patience, segment))
+        .map_err(|error| patience.error(error))?
+    {
         Some(version) => Ok(version),
         None => Err(not_changed(py, &name, limit.map_or(0.0, |limit| limit.as_secs_f64()))),
     }

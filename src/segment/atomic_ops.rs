@@ -1,5 +1,6 @@
 //! Working together, in Rust: versions, counters, waiting, locks, batches.
 
+use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::key::{Index, IndexBuf};
@@ -7,6 +8,7 @@ use crate::process::attachment::Attachment;
 use crate::process::held_locks::Who;
 use crate::process::wait_policy::Blocking;
 use crate::segment::{Segment, expires_after};
+use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::{Condition, Stored};
 use crate::variables::snapshot::Seen;
@@ -27,7 +29,7 @@ pub struct LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         if let Some(attachment) = self.attachment.upgrade() {
-            let _ = attachment.release_lock(&self.name.as_index(), self.who, &Blocking);
+            let _ = attachment.coordination().release_lock(&self.name.as_index(), self.who, &Blocking);
         }
     }
 }
@@ -58,7 +60,7 @@ impl Segment {
         }
         let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
         let stored = Stored { parts: &[&pickle], buffers: false, expiry: Some(expires_after(ttl)) };
-        self.for_change()?.put(&index.into(), stored, Condition::Always, &Blocking).map(drop)
+        self.for_change()?.variables().put(&index.into(), stored, Condition::Always, &Blocking).map(drop)
     }
 
     /// A variable's version, 0 where it is missing: grows with every change.
@@ -66,7 +68,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn version<'a>(&self, index: impl Into<Index<'a>>) -> Result<u64> {
-        Ok(self.attachment()?.version(&index.into(), &Blocking)?.0)
+        Ok(self.attachment()?.variables().version(&index.into(), &Blocking)?.0)
     }
 
     /// Adds to a number, from 0 where the variable is missing, and returns the sum. `None`: it is no number of 64 bits, or
@@ -77,7 +79,7 @@ impl Segment {
     pub fn add<'a>(&self, index: impl Into<Index<'a>>, amount: Number) -> Result<Option<Number>> {
         let index = index.into();
         index.check()?;
-        self.for_change()?.add(&index, amount, &Blocking)
+        self.for_change()?.variables().add(&index, amount, &Blocking)
     }
 
     /// Waits until the version of a variable differs from `newer_than` (`None`: from now's), at most so long. The version
@@ -91,7 +93,7 @@ impl Segment {
         newer_than: Option<u64>,
         timeout: Option<Duration>,
     ) -> Result<Option<u64>> {
-        self.attachment()?.wait(&index.into(), newer_than, timeout, &Blocking)
+        self.attachment()?.coordination().wait(&index.into(), newer_than, timeout, &Blocking)
     }
 
     /// Takes a named lock for the calling thread, at most after so long. `None`: time is up.
@@ -101,7 +103,7 @@ impl Segment {
     pub fn lock<'a>(&self, name: impl Into<Index<'a>>, timeout: Option<Duration>) -> Result<Option<LockGuard>> {
         let (name, who) = (name.into(), self.thread());
         let att = self.for_change()?;
-        let taken = att.acquire_lock(&name, who, timeout, &Blocking)?;
+        let taken = att.coordination().acquire_lock(&name, who, timeout, &Blocking)?;
         Ok(taken.then(|| LockGuard { attachment: att.downgrade(), name: name.to_owned(), who }))
     }
 
@@ -114,7 +116,7 @@ impl Segment {
         let stored = |parts| Stored { parts, buffers: false, expiry: None };
         let items = items.iter().zip(&parts).map(|((index, _), parts)| Ok((*index, stored(parts))));
         let items = fallible::collect(items, LIST)?;
-        self.for_change()?.put_many(&items, &Blocking)
+        self.for_change()?.variables().put_many(&items, &Blocking)
     }
 
     /// The pickle streams of several variables, as of one instant; `None` for each that is missing.
@@ -123,7 +125,7 @@ impl Segment {
     /// As [`Segment::get_pickle`].
     pub fn get_many_pickles(&self, indexes: &[Index<'_>]) -> Result<Vec<Option<Vec<u8>>>> {
         let att = self.attachment()?;
-        let mut snapshot = att.get_many(indexes, &Blocking)?;
+        let mut snapshot = att.variables().get_many(indexes, &Blocking)?;
         let large = std::mem::take(&mut snapshot.large);
         let pickle = |seen: &Seen| {
             Ok(match seen {

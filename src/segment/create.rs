@@ -11,10 +11,12 @@ use crate::os::mem::Mem;
 use crate::os::object::{self, Unpublished};
 use crate::os::{Limited, limit_of};
 use crate::process::at_fork;
-use crate::process::attachment::{Attachment, Prepared};
+use crate::process::attachment::Attachment;
+use crate::process::attachment::Opened;
 use crate::process::pages::file_system_full;
+use crate::process::registration::PreparedChild;
 use crate::process::wait_policy::WaitPolicy;
-use crate::segment::open::{Attached, Options, assemble, is_trusted, refused, release};
+use crate::segment::open::{Attached, Options, is_trusted, refused, release};
 use crate::segment::orphan::remove_orphans;
 use crate::sync::intent::SpanEdit;
 use rustix::io::Errno;
@@ -170,35 +172,45 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn WaitPolic
         None => status,
     };
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
-    let attachment = assemble(identity, name, status, lock_status, mapping, Some(fd), Some(query), true).into_shared();
-    *attachment.child.lock() = Prepared { fds: Some(prepared), pid: crate::os::pid(), ..Prepared::default() };
+    let attachment = Attachment::new(Opened {
+        identity,
+        name,
+        status,
+        lock_status,
+        mapping,
+        fd: Some(fd),
+        query: Some(query),
+        write: true,
+    })
+    .into_shared();
+    *attachment.registration.child.lock() =
+        PreparedChild { fds: Some(prepared), pid: crate::os::pid(), ..PreparedChild::default() };
     {
         let mut process = at_fork::lock();
         process.sweep();
         process.add(&attachment);
     }
-    attachment.handles.fetch_add(1, Ordering::SeqCst);
+    attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
     attachment.member(patience).inspect_err(|_| {
-        attachment.withdraw();
+        withdraw(&attachment);
         release(&attachment);
     })?;
     Ok(Some(Attached { attachment, created: true, trusted }))
 }
 
-impl Attachment {
-    /// A segment that was published by a call that fails after all: nothing that it made stays, unless somebody was there already.
-    /// Who comes at this very moment has a segment that was destroyed, as at any other.
-    fn withdraw(&self) {
-        let used = |n| self.participant(n).is_some_and(|record| record.state.load(Ordering::Acquire) != 0);
-        if (0..PARTICIPANTS).any(used) || !object::status_of(&self.name).is_ok_and(|now| now.same(&self.status)) {
-            return;
-        }
-        let _ = object::unlink(&self.name);
-        if self.identity.lock_object != 0 {
-            let _ = object::unlink(self.lock_name());
-        }
-        self.state().gone.store(1, Ordering::SeqCst);
+/// A segment that was published by a call that fails after all: nothing that it made stays, unless somebody was there already.
+/// Who comes at this very moment has a segment that was destroyed, as at any other.
+fn withdraw(att: &Attachment) {
+    let used = |n| att.participant(n).is_some_and(|record| record.state.load(Ordering::Acquire) != 0);
+    if (0..PARTICIPANTS).any(used) || !object::status_of(&att.object.name).is_ok_and(|now| now.same(&att.object.status))
+    {
+        return;
     }
+    let _ = object::unlink(&att.object.name);
+    if att.identity.lock_object != 0 {
+        let _ = object::unlink(att.lock_name());
+    }
+    att.state().gone.store(1, Ordering::SeqCst);
 }
 
 /// Not its bytes: its inodes are used up.

@@ -1,14 +1,17 @@
 //! What can be said of a segment and of a variable.
 
 use crate::codec::buffers;
+use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
 use crate::fallible;
+use crate::heap::AsHeap;
 use crate::key::{Index, IndexBuf, Key};
 use crate::os::mem::Scratch;
 use crate::os::object::{self, Status};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::state_snapshot::{Glance, fatal, identify_by_name};
+use crate::variables::AsVariables;
 use crate::variables::capacity::largest_bytes;
 use crate::variables::read::{Got, Retry};
 use crate::variables::scan::Stuck;
@@ -111,62 +114,60 @@ pub struct VariableInfo {
     pub viewable: bool,
 }
 
-impl Attachment {
-    /// See [`SegmentInfo`].
-    pub fn info(&self, patience: &dyn WaitPolicy) -> Result<SegmentInfo> {
-        // Before anything is touched: an object that was cut short is an error.
-        self.with_file(|_| ())?;
-        let state = self.state();
-        let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
-        let free = size.saturating_sub(used);
-        let largest_put = self.largest_put(free, patience)?;
-        let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
-        Ok(SegmentInfo {
-            key: Some(self.identity.key.clone()),
-            name: self.name.clone(),
-            size,
-            used,
-            free,
-            count: self.live_count(patience)?,
-            perm: status.mode & 0o777,
-            uid: status.uid,
-            created_at: self.identity.created_at,
-            attached: self.attached()?,
-            largest_put,
-            resident: status.resident,
-            held: self.held().min(status.resident),
-            spare: self.warm().min(status.resident),
-            locks: self.locks(patience)?,
-            standing: Standing::Usable,
-            why: linked(&status),
-        })
-    }
+/// See [`SegmentInfo`].
+pub fn info(att: &Attachment, patience: &dyn WaitPolicy) -> Result<SegmentInfo> {
+    // Before anything is touched: an object that was cut short is an error.
+    att.with_file(|_| ())?;
+    let state = att.state();
+    let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
+    let free = size.saturating_sub(used);
+    let largest_put = att.variables().largest_put(free, patience)?;
+    let status = att.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
+    Ok(SegmentInfo {
+        key: Some(att.identity.key.clone()),
+        name: att.object.name.clone(),
+        size,
+        used,
+        free,
+        count: att.variables().live_count(patience)?,
+        perm: status.mode & 0o777,
+        uid: status.uid,
+        created_at: att.identity.created_at,
+        attached: att.attached()?,
+        largest_put,
+        resident: status.resident,
+        held: att.heap().held().min(status.resident),
+        spare: att.heap().warm().min(status.resident),
+        locks: att.coordination().locks(patience)?,
+        standing: Standing::Usable,
+        why: linked(&status),
+    })
+}
 
-    /// See [`VariableInfo`]. `None`: missing.
-    pub fn stat(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<Option<VariableInfo>> {
-        let (mut retry, mut stuck) = (Retry::default(), Stuck::default());
-        loop {
-            let mut scratch = Scratch::new();
-            let Some(found) = self.find(index, &mut scratch, patience)? else { return Ok(None) };
-            let Some(got) = self.get(index, &mut scratch, patience)? else { return Ok(None) };
-            let (version, (kind, viewable)) = match &got {
-                Got::Inline { bytes, len, version } => (*version, described(&bytes[2..2 + len], 0)?),
-                Got::Record { prefix, version, .. } => (*version, described(&scratch.bytes()[*prefix..], 0)?),
-                Got::Large(large) => {
-                    let Some((stream, buffers)) = large.stream(patience)? else {
-                        retry.again(&self.identity.key, patience)?;
-                        continue;
-                    };
-                    (large.version(), described(&stream, buffers)?)
-                }
-            };
-            let expiry = self.version(index, patience)?;
-            if version == found.content.version() && expiry.0 == version {
-                let expires_in = expiry.1.map(|at| at.saturating_sub(crate::os::boottime_ns()));
-                return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in, kind, viewable }));
+/// See [`VariableInfo`]. `None`: missing.
+pub fn stat(att: &Attachment, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<Option<VariableInfo>> {
+    let (mut retry, mut stuck) = (Retry::default(), Stuck::default());
+    loop {
+        let mut scratch = Scratch::new();
+        let Some(found) = att.variables().find(index, &mut scratch, patience)? else { return Ok(None) };
+        let Some(got) = att.variables().get(index, &mut scratch, patience)? else { return Ok(None) };
+        let (version, (kind, viewable)) = match &got {
+            Got::Inline { bytes, len, version } => (*version, described(&bytes[2..2 + len], 0)?),
+            Got::Record { prefix, version, .. } => (*version, described(&scratch.bytes()[*prefix..], 0)?),
+            Got::Large(large) => {
+                let Some((stream, buffers)) = large.stream(patience)? else {
+                    retry.again(&att.identity.key, patience)?;
+                    continue;
+                };
+                (large.version(), described(&stream, buffers)?)
             }
-            stuck.again(self, patience)?;
+        };
+        let expiry = att.variables().version(index, patience)?;
+        if version == found.content.version() && expiry.0 == version {
+            let expires_in = expiry.1.map(|at| at.saturating_sub(crate::os::boottime_ns()));
+            return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in, kind, viewable }));
         }
+        stuck.again(att.variables(), patience)?;
     }
 }
 

@@ -5,55 +5,54 @@ use crate::format::GRANULE;
 use crate::os::object;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
+use crate::variables::AsVariables;
 use std::sync::atomic::Ordering;
 
-impl Attachment {
-    /// Raises the limit to `size`; never lowers it.
-    pub fn raise(&self, size: u64, patience: &dyn WaitPolicy) -> Result<()> {
-        if size > self.state().limit.load(Ordering::Relaxed) { self.set_limit(size, true, patience) } else { Ok(()) }
-    }
+/// Raises the limit to `size`; never lowers it.
+pub fn raise(att: &Attachment, size: u64, patience: &dyn WaitPolicy) -> Result<()> {
+    if size > att.state().limit.load(Ordering::Relaxed) { set_limit(att, size, true, patience) } else { Ok(()) }
+}
 
-    /// Changes the limit: not below what is used, not beyond what the segment or the memory file system can hold.
-    pub fn set_limit(&self, size: u64, only_raise: bool, patience: &dyn WaitPolicy) -> Result<()> {
-        let (total, free) = object::file_system()?;
-        if size > total {
-            let remedy = format!("the memory file system {} is smaller than that: enlarge it first", object::DIR);
-            return Err(Error::Full { needed: size, free, size: total, remedy });
-        }
-        let most = self.identity.geometry.granules * GRANULE / 2;
-        if size > most {
-            return Err(Error::Full {
-                needed: size,
-                free: most.saturating_sub(self.state().used.load(Ordering::Relaxed)),
-                size: most,
-                remedy: format!(
-                    "the reserve was fixed when the segment was created: destroy it and create it anew, attach(key, {size}) or \
-                     attach(key, reserve={size})"
-                ),
-            });
-        }
-        let mut writer = self.write(patience)?;
-        if size < self.state().used.load(Ordering::Relaxed) {
-            drop(writer);
-            self.collect_expired(patience)?;
-            writer = self.write(patience)?;
-        }
-        let used = self.state().used.load(Ordering::Relaxed);
-        let now = self.state().limit.load(Ordering::Relaxed);
-        if size < used {
-            return Err(Error::Full {
-                needed: used,
-                free: 0,
-                size,
-                remedy: format!("the limit cannot go below the {used} bytes that are used: remove variables first"),
-            });
-        }
-        if !only_raise || size > now {
-            // CRASH: one word, the old limit or the new one; the lock, if we die here, holds no change.
-            self.state().limit.store(size, Ordering::Release);
-            crash_point!("limit-stored");
-        }
-        drop(writer);
-        Ok(())
+/// Changes the limit: not below what is used, not beyond what the segment or the memory file system can hold.
+pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, patience: &dyn WaitPolicy) -> Result<()> {
+    let (total, free) = object::file_system()?;
+    if size > total {
+        let remedy = format!("the memory file system {} is smaller than that: enlarge it first", object::DIR);
+        return Err(Error::Full { needed: size, free, size: total, remedy });
     }
+    let most = att.identity.geometry.granules * GRANULE / 2;
+    if size > most {
+        return Err(Error::Full {
+            needed: size,
+            free: most.saturating_sub(att.state().used.load(Ordering::Relaxed)),
+            size: most,
+            remedy: format!(
+                "the reserve was fixed when the segment was created: destroy it and create it anew, attach(key, {size}) or \
+                 attach(key, reserve={size})"
+            ),
+        });
+    }
+    let mut writer = att.write(patience)?;
+    if size < att.state().used.load(Ordering::Relaxed) {
+        drop(writer);
+        att.variables().collect_expired(patience)?;
+        writer = att.write(patience)?;
+    }
+    let used = att.state().used.load(Ordering::Relaxed);
+    let now = att.state().limit.load(Ordering::Relaxed);
+    if size < used {
+        return Err(Error::Full {
+            needed: used,
+            free: 0,
+            size,
+            remedy: format!("the limit cannot go below the {used} bytes that are used: remove variables first"),
+        });
+    }
+    if !only_raise || size > now {
+        // CRASH: one word, the old limit or the new one; the lock, if we die here, holds no change.
+        att.state().limit.store(size, Ordering::Release);
+        crash_point!("limit-stored");
+    }
+    drop(writer);
+    Ok(())
 }

@@ -29,6 +29,7 @@ pub use crate::segment::repair::remove_stale;
 pub use crate::segment::unlink::{destroy_with, exists};
 
 use crate::codec::buffers;
+use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::SLOT;
@@ -37,6 +38,7 @@ use crate::os::mem::Scratch;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::revocable::{Lent, Revocable};
+use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Stored};
 use crate::variables::read::{Got, Retry};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -184,7 +186,7 @@ impl Segment {
             }
         }
         if attachment.state().expiring.load(Ordering::Relaxed) != 0 {
-            return attachment.live_count(patience);
+            return attachment.variables().live_count(patience);
         }
         Ok(count)
     }
@@ -226,7 +228,7 @@ impl Segment {
             let gap = &[0; buffers::ALIGN as usize][..plan.gaps[0]];
             let parts = [&plan.head, buffers::BYTES, gap, bytes];
             let stored = Stored { parts: &parts, buffers: true, expiry: None };
-            return self.for_change()?.put(&index, stored, Condition::Always, &Blocking).map(drop);
+            return self.for_change()?.variables().put(&index, stored, Condition::Always, &Blocking).map(drop);
         }
         let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
         self.put_pickle(&index, &[head.as_slice(), bytes, &tail], Condition::Always, &Blocking).map(drop)
@@ -259,7 +261,12 @@ impl Segment {
         condition: Condition,
         patience: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
-        self.for_change()?.put(index, Stored { parts: value, buffers: false, expiry: None }, condition, patience)
+        self.for_change()?.variables().put(
+            index,
+            Stored { parts: value, buffers: false, expiry: None },
+            condition,
+            patience,
+        )
     }
 
     /// The pickle stream of a variable.
@@ -271,7 +278,7 @@ impl Segment {
         let mut retry = Retry::default();
         loop {
             let mut scratch = Scratch::new();
-            let Some(got) = attachment.get(index, &mut scratch, patience)? else { return Ok(None) };
+            let Some(got) = attachment.variables().get(index, &mut scratch, patience)? else { return Ok(None) };
             match got {
                 Got::Inline { bytes, len, .. } => return fallible::copied(&bytes[2..2 + len], "a value").map(Some),
                 Got::Record { prefix, .. } => return fallible::copied(&scratch.bytes()[prefix..], "a value").map(Some),
@@ -290,7 +297,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn has<'a>(&self, index: impl Into<Index<'a>>) -> Result<bool> {
-        self.attachment()?.has(&index.into(), &Blocking)
+        self.attachment()?.variables().has(&index.into(), &Blocking)
     }
 
     /// Removes a variable. False: it was not there.
@@ -298,7 +305,7 @@ impl Segment {
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`] and others.
     pub fn remove<'a>(&self, index: impl Into<Index<'a>>) -> Result<bool> {
-        self.for_change()?.remove(&index.into(), Condition::Always, &Blocking)
+        self.for_change()?.variables().remove(&index.into(), Condition::Always, &Blocking)
     }
 
     /// Removes every variable that is there.
@@ -306,7 +313,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::remove`].
     pub fn clear(&self) -> Result<()> {
-        self.for_change()?.clear(&Blocking)
+        self.for_change()?.variables().clear(&Blocking)
     }
 
     /// The segment, in numbers.
@@ -319,7 +326,7 @@ impl Segment {
 
     /// The same, waiting in the caller's way.
     pub fn info_with(&self, patience: &dyn WaitPolicy) -> Result<SegmentInfo> {
-        self.attachment()?.info(patience)
+        info::info(&*self.attachment()?, patience)
     }
 
     /// A variable, in numbers; `None` where it is missing.
@@ -327,7 +334,12 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn stat<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<VariableInfo>> {
-        self.attachment()?.stat(&index.into(), &Blocking)
+        self.stat_with(&index.into(), &Blocking)
+    }
+
+    #[doc(hidden)]
+    pub fn stat_with(&self, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<VariableInfo>> {
+        info::stat(&*self.attachment()?, index, policy)
     }
 
     /// The indexes of all variables, in no order.
@@ -335,7 +347,7 @@ impl Segment {
     /// # Errors
     /// As [`Segment::get_pickle`].
     pub fn indexes(&self) -> Result<Vec<IndexBuf>> {
-        self.attachment()?.indexes(&Blocking)
+        self.attachment()?.variables().indexes(&Blocking)
     }
 
     /// Lets go of this handle; again is nothing. With a process's last handle on a segment its mapping and descriptors go, as
@@ -349,7 +361,7 @@ impl Segment {
     pub fn detach_with(&self, outside: impl FnOnce(&mut (dyn FnMut() + Send))) {
         let Some(attachment) = self.attachment.get() else { return };
         if self.attachment.revoke() {
-            outside(&mut || attachment.release_those(|who| who.handle == self.number));
+            outside(&mut || attachment.coordination().release_those(|who| who.handle == self.number));
             open::release(&attachment);
         }
     }
@@ -364,7 +376,7 @@ impl Segment {
 
     /// The same, waiting in the caller's way.
     pub fn destroy_with(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        self.for_change()?.destroy(patience)
+        unlink::destroy(&*self.for_change()?, patience)
     }
 
     /// Changes the limit.
@@ -375,7 +387,7 @@ impl Segment {
         if size == 0 {
             return Err(Error::Invalid("size must be at least 1 byte".into()));
         }
-        self.for_change()?.set_limit(size, false, patience)
+        limit::set_limit(&*self.for_change()?, size, false, patience)
     }
 
     /// Gives free memory back to the system.
@@ -383,7 +395,7 @@ impl Segment {
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`].
     pub fn trim(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        self.for_change()?.trim(patience)
+        self.for_change()?.variables().trim(patience)
     }
 
     /// Verifies every invariant of the format, in slices of the writer lock of some milliseconds; through a handle that only
@@ -397,7 +409,7 @@ impl Segment {
 
     /// The same, waiting in the caller's way.
     pub fn check_with(&self, patience: &dyn WaitPolicy) -> Result<Report> {
-        self.attachment()?.check(!self.options.readonly, patience)
+        check::check(&*self.attachment()?, !self.options.readonly, patience)
     }
 }
 

@@ -1,24 +1,23 @@
 //! Finding and mapping a segment by its key.
 
+use crate::coordination::above::Above;
 use crate::error::{Error, Result};
 use crate::format::identity::{Identity, Unverified};
-use crate::format::{CLASSES, GRANULE, IDENTITY_LEN, State, ZONE, at};
+use crate::format::{GRANULE, IDENTITY_LEN, State, ZONE, at};
 use crate::key::Key;
-use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
 use crate::os::object::{self, Status};
 use crate::process::at_fork;
-use crate::process::attachment::Attachment;
-use crate::process::descriptor::Descriptor;
-use crate::process::extent::Extent;
-use crate::process::held_locks::Held;
+use crate::process::attachment::{Attachment, Opened};
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
+use crate::process::writer::set_above;
 use crate::segment::create::create;
+use crate::segment::limit::raise;
 use crate::segment::state_snapshot::Glance;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How to attach.
@@ -66,6 +65,7 @@ pub struct Attached {
 
 /// Attaches. See [`Options`].
 pub fn attach(key: &Key, options: &Options, patience: &dyn WaitPolicy) -> Result<Attached> {
+    set_above(&Above);
     check(options)?;
     let name = key.object_name();
     let none = || Error::NotFound(format!("no segment of key {key} ({}/{name})", object::DIR));
@@ -269,12 +269,12 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Wa
             attachment
         }
     };
-    attachment.handles.fetch_add(1, Ordering::SeqCst);
+    attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
     let attached = Attached { attachment, created: false, trusted };
     if !options.readonly {
         attached.attachment.member(patience).inspect_err(|_| release(&attached.attachment))?;
         if let Some(size) = options.size {
-            attached.attachment.raise(size, patience).inspect_err(|_| release(&attached.attachment))?;
+            raise(&attached.attachment, size, patience).inspect_err(|_| release(&attached.attachment))?;
         }
     }
     Ok(Some(attached))
@@ -282,7 +282,7 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Wa
 
 /// A handle is detached or dropped: with the last one the participant number goes.
 pub fn release(attachment: &Attachment) {
-    if attachment.handles.fetch_sub(1, Ordering::SeqCst) == 1 {
+    if attachment.registration.handles.fetch_sub(1, Ordering::SeqCst) == 1 {
         attachment.deregister();
     }
 }
@@ -340,7 +340,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
         }
     };
     let query = query.or(lock_fd);
-    let attachment = assemble(identity, name, status, lock_status, mapping, fd, query, write);
+    let attachment = Attachment::new(Opened { identity, name, status, lock_status, mapping, fd, query, write });
     // The mapping came by name: is it the object that was parsed?
     if attachment.mapped_id()? != attachment.identity.id {
         return Ok(None);
@@ -376,78 +376,4 @@ fn map_object(
     };
     let mapping = Mapping::of_as_much(fd.as_fd(), status.size.min(most), least, write)?;
     Ok(Some((mapping, Some(fd))))
-}
-
-#[allow(clippy::too_many_arguments, reason = "one constructor, two callers")]
-pub fn assemble(
-    identity: Identity,
-    name: &str,
-    status: Status,
-    lock_status: Status,
-    mapping: Mapping,
-    fd: Option<OwnedFd>,
-    query: Option<OwnedFd>,
-    write: bool,
-) -> Attachment {
-    let (file, mapping) = (Arc::new(Descriptor::new(fd)), Arc::new(mapping));
-    let extent = Extent {
-        name: name.into(),
-        status,
-        write,
-        geometry: identity.geometry,
-        file: file.clone(),
-        first: mapping.clone(),
-        maps: ForkMutex::new(Vec::new()),
-    };
-    Attachment {
-        me: OnceLock::new(),
-        mem: mapping.mem(write).growing(Box::new(extent)),
-        mapping,
-        identity,
-        name: name.into(),
-        status,
-        lock_status,
-        file,
-        query: Descriptor::new(query),
-        member: AtomicU64::new(0),
-        active: AtomicU64::new(0),
-        anchor: ForkMutex::new(None),
-        child: ForkMutex::new(Default::default()),
-        chores: ForkMutex::new(Vec::new()),
-        has_chores: AtomicBool::new(false),
-        held: ForkMutex::new(Held::default()),
-        holds_some: AtomicBool::new(false),
-        locks_unasked: AtomicU64::new(0),
-        ring_later: AtomicBool::new(false),
-        unburied: ForkMutex::new(None),
-        pins: ForkMutex::new(Default::default()),
-        looked_after: AtomicU32::new(0),
-        met: ForkMutex::new(Default::default()),
-        slab_hints: [const { AtomicU32::new(0) }; CLASSES.len()],
-        crowded_leaf: AtomicU64::new(0),
-        sound_roots: [const { AtomicU64::new(0) }; 2],
-        unnumbered: AtomicU64::new(0),
-        trimmed_at: AtomicU64::new(0),
-        look_after_freed: AtomicU64::new(0),
-        freed: AtomicU64::new(0),
-        handles: AtomicU64::new(0),
-    }
-}
-
-impl Attachment {
-    /// The creation id that the mapping holds.
-    fn mapped_id(&self) -> Result<[u8; 16]> {
-        let mut bytes = Vec::new();
-        self.mem.read_into(24, 16, &mut bytes)?;
-        Ok(bytes.try_into().expect("sixteen bytes"))
-    }
-}
-
-impl Drop for Attachment {
-    fn drop(&mut self) {
-        // The last of it: nobody is inside.
-        self.let_go();
-        self.file.replace(None, &self.status);
-        self.query.replace(None, &self.lock_status);
-    }
 }

@@ -6,6 +6,7 @@ use crate::os::mem::Scratch;
 use crate::process::pins::Kept;
 use crate::process::wait_policy::Blocking;
 use crate::segment::Segment;
+use crate::variables::AsVariables;
 use crate::variables::read::Got;
 
 /// The bytes of a span that stay as they are until this is dropped, in forked children, too.
@@ -22,7 +23,7 @@ impl Segment {
     /// As [`Segment::get_pickle`].
     pub fn hold<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<Held>> {
         let att = self.attachment()?;
-        let Some(got) = att.get(&index.into(), &mut Scratch::new(), &Blocking)? else { return Ok(None) };
+        let Some(got) = att.variables().get(&index.into(), &mut Scratch::new(), &Blocking)? else { return Ok(None) };
         let Got::Large(large) = got else { return Ok(None) };
         let (offset, len) = (large.offset(), large.len() as usize);
         Ok(large.keep().map(|kept| Held { kept, offset, len }))

@@ -15,28 +15,26 @@ impl Segment {
     /// Finishes or drops a dead writer's change, buries every dead participant, frees what nobody uses any more. How many
     /// were buried.
     pub fn repair(&self, patience: &dyn WaitPolicy) -> Result<u64> {
-        self.for_change()?.repair(patience)
+        repair(&*self.for_change()?, patience)
     }
 }
 
-impl Attachment {
-    fn repair(&self, patience: &dyn WaitPolicy) -> Result<u64> {
-        let _inside = self.enter();
-        let dead = self.dead()?;
-        self.bury_the_dead(patience)?;
-        // Whoever holds the writer lock has repaired what was under way.
-        self.sweep(patience)?;
-        Ok(dead.saturating_sub(self.dead()?))
-    }
+fn repair(att: &Attachment, patience: &dyn WaitPolicy) -> Result<u64> {
+    let _inside = att.enter();
+    let before = dead(att)?;
+    att.bury_the_dead(patience)?;
+    // Whoever holds the writer lock has repaired what was under way.
+    att.sweep(patience)?;
+    Ok(before.saturating_sub(dead(att)?))
+}
 
-    fn dead(&self) -> Result<u64> {
-        let mut dead = 0;
-        for number in 0..self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS) {
-            let used = || self.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
-            dead += u64::from(used() && self.died(number, used)?);
-        }
-        Ok(dead)
+fn dead(att: &Attachment) -> Result<u64> {
+    let mut dead = 0;
+    for number in 0..att.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS) {
+        let used = || att.participant(number).is_some_and(|p| p.state.load(Ordering::Acquire) == 1);
+        dead += u64::from(used() && att.died(number, used)?);
     }
+    Ok(dead)
 }
 
 /// Why a stale object is not removed.

@@ -140,54 +140,52 @@ fn unlink_name(key: &Key, name: &str, status: &Status) -> Result<()> {
     })
 }
 
-impl Attachment {
-    /// Unlinks this very segment, if its name still means it.
-    pub fn destroy(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        let lock_name = self.lock_name();
-        let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-        let fd = self.with_locks(self.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
-        let second = (self.identity.lock_object != 0).then_some(&*lock_name);
-        let lock = Some(Lock { fd: &fd, name: second });
-        let mut whole = false;
-        let done = unlink(&self.identity.key, &self.name, &self.status, lock, patience, || {
-            // What was cut short is not touched through the mapping: that would end the process.
-            whole = self.with_file(|_| ()).is_ok();
-            if whole {
-                self.state().gone.store(1, Ordering::SeqCst);
-                crash_point!("gone-stored");
-            }
-        })?;
-        if !done {
-            return self.destroyed_before();
-        }
+/// Unlinks this very segment, if its name still means it.
+pub fn destroy(att: &Attachment, patience: &dyn WaitPolicy) -> Result<()> {
+    let lock_name = att.lock_name();
+    let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+    let fd = att.with_locks(att.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
+    let second = (att.identity.lock_object != 0).then_some(&*lock_name);
+    let lock = Some(Lock { fd: &fd, name: second });
+    let mut whole = false;
+    let done = unlink(&att.identity.key, &att.object.name, &att.object.status, lock, patience, || {
+        // What was cut short is not touched through the mapping: that would end the process.
+        whole = att.with_file(|_| ()).is_ok();
         if whole {
-            self.ring_all();
+            att.state().gone.store(1, Ordering::SeqCst);
+            crash_point!("gone-stored");
         }
-        Ok(())
+    })?;
+    if !done {
+        return destroyed_before(att);
     }
+    if whole {
+        att.ring_all();
+    }
+    Ok(())
+}
 
-    /// Its name means it no more, or never did here. Is that because it was destroyed?
-    fn destroyed_before(&self) -> Result<()> {
-        let found = self.file.status(&self.status, self.mapping.descriptor());
-        // Where the state was cut off, touching it ends the process.
-        let links = found.map(|found| (found.nlink, found.size >= at::INTENT));
-        // SYNC: with `unlink`: who unlinks it stores `gone` before he lets the registry lock go, which we had since.
-        match links {
-            Some((0, _)) => return Ok(()),
-            Some((_, true)) if self.state().gone.load(Ordering::SeqCst) != 0 => return Ok(()),
-            _ => {}
-        }
-        let (key, dir) = (&self.identity.key, object::DIR);
-        if object::directory()?.dev != self.status.dev {
-            return Err(Error::Access(format!(
-                "key {key}: it was not destroyed: {dir} is another file system here than the one that it is in (after a \
-                 chroot, or in a mount namespace); destroy it where it was attached"
-            )));
-        }
-        Err(Error::NotFound(format!(
-            "key {key}: it was not destroyed: its name {dir}/{} is gone or means another object, but it still has a name \
-             somewhere (was it renamed?): find {dir} -inum {}",
-            self.name, self.status.ino
-        )))
+/// Its name means it no more, or never did here. Is that because it was destroyed?
+fn destroyed_before(att: &Attachment) -> Result<()> {
+    let found = att.object.file.status(&att.object.status, att.object.mapping.descriptor());
+    // Where the state was cut off, touching it ends the process.
+    let links = found.map(|found| (found.nlink, found.size >= at::INTENT));
+    // SYNC: with `unlink`: who unlinks it stores `gone` before he lets the registry lock go, which we had since.
+    match links {
+        Some((0, _)) => return Ok(()),
+        Some((_, true)) if att.state().gone.load(Ordering::SeqCst) != 0 => return Ok(()),
+        _ => {}
     }
+    let (key, dir) = (&att.identity.key, object::DIR);
+    if object::directory()?.dev != att.object.status.dev {
+        return Err(Error::Access(format!(
+            "key {key}: it was not destroyed: {dir} is another file system here than the one that it is in (after a \
+             chroot, or in a mount namespace); destroy it where it was attached"
+        )));
+    }
+    Err(Error::NotFound(format!(
+        "key {key}: it was not destroyed: its name {dir}/{} is gone or means another object, but it still has a name \
+         somewhere (was it renamed?): find {dir} -inum {}",
+        att.object.name, att.object.status.ino
+    )))
 }

@@ -39,17 +39,32 @@ pub fn lead(prefix: u64) -> u64 {
     prefix.next_multiple_of(64) - prefix
 }
 
-impl Slot {
+/// The protocol of a slot: a sequence lock whose sequence is the variable's version.
+pub trait Seqlock {
     /// Begins a read: the word, to be compared at the end.
+    fn begin(&self) -> u64;
+    /// The other three words; meaningless until [`Seqlock::unchanged`] says so.
+    fn rest(&self) -> [u64; 3];
+    /// Ends a read: was what lies between (contents, and the record that they name) read whole?
+    fn unchanged(&self, word: u64) -> bool;
+    /// A whole copy, if no writer was inside meanwhile.
+    fn copy(&self) -> Option<Content>;
+    /// Replaces the word of the tag, which is whole at once: no intent describes it, and readers take either for the slot's
+    /// contents. The caller holds the writer lock.
+    fn retag(&self, tag: u64);
+    /// Replaces the contents. The caller holds the writer lock, and the intent describes just this.
+    fn write(&self, content: &Content);
+}
+
+impl Seqlock for Slot {
     #[inline(always)]
-    pub fn begin(&self) -> u64 {
+    fn begin(&self) -> u64 {
         // SYNC: with the release store that ends `write`: who sees the new word sees the contents before it.
         self.word.load(Ordering::Acquire)
     }
 
-    /// The other three words; meaningless until [`Slot::unchanged`] says so.
     #[inline(always)]
-    pub fn rest(&self) -> [u64; 3] {
+    fn rest(&self) -> [u64; 3] {
         [
             self.rest[0].load(Ordering::Relaxed),
             self.rest[1].load(Ordering::Relaxed),
@@ -57,33 +72,28 @@ impl Slot {
         ]
     }
 
-    /// Ends a read: was what lies between (contents, and the record that they name) read whole?
     #[inline(always)]
-    pub fn unchanged(&self, word: u64) -> bool {
+    fn unchanged(&self, word: u64) -> bool {
         // SYNC: with the release fence of `write` (contents) and of the record's writer (bytes): a reader that saw one
         // byte of theirs sees here a word that had changed before it.
         fence(Ordering::Acquire);
         self.word.load(Ordering::Relaxed) == word
     }
 
-    /// A whole copy, if no writer was inside meanwhile.
-    pub fn copy(&self) -> Option<Content> {
+    fn copy(&self) -> Option<Content> {
         let word = self.begin();
         let rest = self.rest();
         (word & BUSY == 0 && self.unchanged(word)).then_some(Content { word, rest })
     }
 
-    /// Replaces the word of the tag, which is whole at once: no intent describes it, and readers take either for the slot's
-    /// contents. The caller holds the writer lock.
     #[inline]
-    pub fn retag(&self, tag: u64) {
+    fn retag(&self, tag: u64) {
         // SYNC: none of its own: nothing else belongs to it, and the next writer has the lock after us.
         self.rest[1].store(tag, Ordering::Relaxed);
     }
 
-    /// Replaces the contents. The caller holds the writer lock, and the intent describes just this.
     #[inline]
-    pub fn write(&self, content: &Content) {
+    fn write(&self, content: &Content) {
         self.word.store(content.word | BUSY, Ordering::Relaxed);
         // SYNC: with the acquire fence of `unchanged`: no store below is seen without the busy word above.
         fence(Ordering::Release);

@@ -5,9 +5,9 @@ use crate::error::Result;
 use crate::format::INLINE_MAX;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::{Content, Kind};
+use crate::variables::Variables;
 use crate::variables::change::{Condition, Stored};
 use crate::variables::expiry::expiry_in;
 use crate::variables::read::Got;
@@ -50,7 +50,7 @@ impl Number {
     }
 }
 
-impl Attachment {
+impl Variables {
     /// Adds to a variable, from 0 where it is missing: the sum. `None`: the value is no number of 64 bits, or the sum is none:
     /// the caller's own arithmetic decides.
     #[inline]

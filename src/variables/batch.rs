@@ -7,16 +7,16 @@ use crate::heap::reserve::Turns;
 use crate::heap::span_writer::Filled;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::writer::Writer;
 use crate::sync::intent::Progress;
 use crate::sync::slot::{Content, Kind};
+use crate::variables::AsVariables;
 use crate::variables::batch_list::{Entry, List, Reader};
 use crate::variables::change::Stored;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::publish::{Form, Plan, limit_reached};
 use crate::variables::table::{Spot, record_at};
+use crate::variables::{Variables, VariablesWriter};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
@@ -61,7 +61,7 @@ impl Needs {
     }
 }
 
-impl Attachment {
+impl Variables {
     /// Stores several values at one instant, or none of them. Of two for one index the last counts.
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], patience: &dyn WaitPolicy) -> Result<()> {
         let mut last = HashMap::new();
@@ -186,7 +186,7 @@ impl Attachment {
     }
 }
 
-impl Writer<'_> {
+impl VariablesWriter<'_> {
     /// What lacks? No block is counted on that comes free meanwhile.
     fn lack(&mut self, plans: &[Plan<'_>], needs: &Needs, scratch: &mut Scratch) -> Result<Lack> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
@@ -221,7 +221,7 @@ impl Writer<'_> {
         }
         let mut full = Vec::new();
         for (leaf, hash, more) in leaves.into_values() {
-            let fill = self.att.counts_of(&leaf)?.fill.saturating_add(more);
+            let fill = self.att.variables().counts_of(&leaf)?.fill.saturating_add(more);
             if is_crowded(fill, leaf.slots) || (!needs.crowded && is_full(fill, leaf.slots)) {
                 fallible::push(&mut full, (leaf, hash, more), BATCH)?;
             }
@@ -253,7 +253,7 @@ impl Writer<'_> {
     #[cold]
     pub fn finish_batch(&mut self) -> Result<()> {
         let outcome = self.carry_on_from_span();
-        self.att.ring_later.store(true, Ordering::Relaxed);
+        self.att.after_release.due.store(true, Ordering::Relaxed);
         self.or_drop(outcome)
     }
 
@@ -278,8 +278,8 @@ impl Writer<'_> {
         }
         let att = self.att;
         let most = GRANULE * span.len();
-        let mut reader =
-            Reader::new(most, move |at, to: &mut [u8]| att.read_arena(granule, at, to))?.ok_or_else(damaged)?;
+        let mut reader = Reader::new(most, move |at, to: &mut [u8]| att.variables().read_arena(granule, at, to))?
+            .ok_or_else(damaged)?;
         for _ in 0..cursor {
             reader.next()?.ok_or_else(damaged)?;
         }

@@ -4,8 +4,8 @@ use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::format::{CLASSES, GRANULE, INLINE_MAX, SLAB_HEAD, SLOT, ZONE, ZONE_META};
 use crate::os::object;
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
+use crate::variables::Variables;
 use std::sync::atomic::Ordering;
 
 /// Where the memory file system has so much more than may be charged, it decides nothing.
@@ -16,7 +16,7 @@ fn head() -> u64 {
     (16 + 16 + buffers::BYTES.len() as u64).next_multiple_of(buffers::ALIGN)
 }
 
-impl Attachment {
+impl Variables {
     /// The longest `bytes` that can be stored under a new integer index, where so much may be charged. Where the memory file
     /// system decides, what is free here is given back first: only then it is known what can be had.
     pub fn largest_put(&self, free: u64, patience: &dyn WaitPolicy) -> Result<u64> {
@@ -28,11 +28,14 @@ impl Attachment {
             let pages = object::file_system()?.1.saturating_add(self.warm());
             return Ok(by_limit.min(largest_bytes(pages.saturating_add(SLOT))));
         }
-        if self.mem.intent().serial.load(Ordering::Relaxed) != self.trimmed_at.load(Ordering::Relaxed) {
+        if self.mem.intent().serial.load(Ordering::Relaxed) != self.heap_hints.trimmed_at.load(Ordering::Relaxed) {
             match self.trim_known(patience) {
                 // Whoever holds it up does so for a put, too.
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                _ => self.trimmed_at.store(self.mem.intent().serial.load(Ordering::Relaxed), Ordering::Relaxed),
+                _ => self
+                    .heap_hints
+                    .trimmed_at
+                    .store(self.mem.intent().serial.load(Ordering::Relaxed), Ordering::Relaxed),
             }
         }
         let writer = self.write(patience)?;

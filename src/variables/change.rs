@@ -6,12 +6,12 @@ use crate::heap::span_writer::Filled;
 use crate::key::{Index, Name};
 use crate::os::fork;
 use crate::os::mem::Scratch;
-use crate::process::attachment::{Attachment, Inside};
+use crate::process::attachment::Inside;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::writer::Writer;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::publish::{Form, Plan};
 use crate::variables::table::{Place, Spot};
+use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
 /// What a put stores: the parts of a value's bytes, one after the other.
@@ -52,7 +52,7 @@ impl WaitPolicy for Uninterrupted<'_> {
 /// Before so much was freed it is too little to look.
 const WARM_FROM: u64 = 1 << 20;
 
-impl Attachment {
+impl Variables {
     /// Stores a value, given as parts of a pickle. `None`: the condition does not hold. Else the new version.
     pub fn put(
         &self,
@@ -145,7 +145,8 @@ impl Attachment {
             return Ok(None);
         }
         // There was no memory for a larger one: not tried at every turn.
-        let crowded = self.crowded_leaf.load(Ordering::Relaxed) == place.leaf.word.0 && !fill.is_multiple_of(64);
+        let crowded =
+            self.table_hints.crowded_leaf.load(Ordering::Relaxed) == place.leaf.word.0 && !fill.is_multiple_of(64);
         Ok((!in_vain && !crowded).then_some(false))
     }
 
@@ -161,7 +162,7 @@ impl Attachment {
         match self.grow(leaf, hash, TableOf::of(name.lock), 1, patience) {
             // No room for a larger one: a crowded leaf serves to its last free slot.
             Err(Error::Full { .. }) if !must => {
-                self.crowded_leaf.store(leaf.word.0, Ordering::Relaxed);
+                self.table_hints.crowded_leaf.store(leaf.word.0, Ordering::Relaxed);
                 Ok(false)
             }
             other => other.map(|()| true),
@@ -169,7 +170,7 @@ impl Attachment {
     }
 
     /// Lets the lock go, but not this process's number: between taking a span and publishing it we stay inside.
-    pub fn step_out<'a>(&'a self, writer: Writer<'a>, inside: &mut Option<Inside<'a>>) {
+    pub fn step_out<'a>(&'a self, writer: VariablesWriter<'a>, inside: &mut Option<Inside<'a>>) {
         if inside.as_ref().is_none_or(|inside| inside.epoch != fork::epoch()) {
             *inside = Some(self.enter());
         }
@@ -209,7 +210,9 @@ impl Attachment {
     /// So much less is stored. Other threads may count at the same time: it is a hint when to look.
     #[inline]
     fn note_freed(&self, bytes: u64) {
-        self.freed.store(self.freed.load(Ordering::Relaxed).saturating_add(bytes), Ordering::Relaxed);
+        self.heap_hints
+            .freed
+            .store(self.heap_hints.freed.load(Ordering::Relaxed).saturating_add(bytes), Ordering::Relaxed);
     }
 
     /// Is hardly anything left in a leaf that was large?
@@ -221,14 +224,16 @@ impl Attachment {
     /// wait: what cannot be had now is left to the next.
     #[inline]
     pub fn bound_warm(&self, patience: &dyn WaitPolicy) {
-        if self.freed.load(Ordering::Relaxed) >= self.look_after_freed.load(Ordering::Relaxed).max(WARM_FROM) {
+        if self.heap_hints.freed.load(Ordering::Relaxed)
+            >= self.heap_hints.look_after_freed.load(Ordering::Relaxed).max(WARM_FROM)
+        {
             self.bound_warm_now(patience);
         }
     }
 
     #[cold]
     pub fn bound_warm_now(&self, patience: &dyn WaitPolicy) {
-        self.freed.store(0, Ordering::Relaxed);
+        self.heap_hints.freed.store(0, Ordering::Relaxed);
         // The change is made: what the caller is told is that, and a Ctrl-C waits until then.
         let patience = &Uninterrupted(patience);
         let used = self.state().used.load(Ordering::Relaxed);
@@ -243,6 +248,6 @@ impl Attachment {
         // A look costs in proportion to what there is; and what could not be given back now (a reader stands still, the system
         // has no barrier) cannot be soon.
         let left = self.present().saturating_sub(self.held()).saturating_sub(bound.saturating_add(used + used / 4));
-        self.look_after_freed.store((used / 64).max(left), Ordering::Relaxed);
+        self.heap_hints.look_after_freed.store((used / 64).max(left), Ordering::Relaxed);
     }
 }

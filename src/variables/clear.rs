@@ -4,21 +4,22 @@ use crate::error::{Error, Result};
 use crate::format::{DEPTH_MAX, Entry, LeafWord, Root, Slot, SpanState, granules_of};
 use crate::heap::reserve::{Room, Taken, Turns};
 use crate::process::access::Mapped;
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::GivingWay;
-use crate::process::writer::Writer;
 use crate::sync::intent::Doomed;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
+use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Uninterrupted};
 use crate::variables::leaf::Leaf;
 use crate::variables::table::record_at;
+use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Records that are freed in one go under the lock.
 const AT_ONCE: u64 = 512;
 
-impl Attachment {
+impl Variables {
     /// Removes every variable, at one instant.
     pub fn clear(&self, patience: &dyn WaitPolicy) -> Result<()> {
         let _inside = self.enter();
@@ -94,14 +95,14 @@ impl Attachment {
         while self.state().doomed.load(Ordering::Relaxed) != 0 {
             let mut writer = self.write(patience)?;
             writer.dismantle_some()?;
-            way.let_go(writer, patience);
+            way.let_go(writer.into(), patience);
             patience.interrupted()?;
         }
         Ok(())
     }
 }
 
-impl Writer<'_> {
+impl VariablesWriter<'_> {
     /// Takes a little more of the doomed table apart, if there is one.
     pub fn dismantle_some(&mut self) -> Result<()> {
         if self.att.state().doomed.load(Ordering::Relaxed) == 0 {
@@ -131,8 +132,11 @@ impl Writer<'_> {
             change.doomed = Some(Doomed { root: 0, at: 0 });
             return self.commit(&change);
         }
-        let leaf =
-            self.att.leaf_number(root, number)?.filter(|leaf| self.att.leaf_is_sound(leaf, Mapped).unwrap_or(false));
+        let leaf = self
+            .att
+            .variables()
+            .leaf_number(root, number)?
+            .filter(|leaf| self.att.variables().leaf_is_sound(leaf, Mapped).unwrap_or(false));
         let leaf = leaf.ok_or_else(|| Error::corrupt(format_args!("word {number} of a doomed directory")))?;
         let mut freed = 0;
         for slot in slot.max(1)..=leaf.slots {
@@ -141,7 +145,7 @@ impl Writer<'_> {
                 return Ok(());
             }
         }
-        let (first, count) = leaf.words(self.att.directory_at(root));
+        let (first, count) = leaf.words(self.att.variables().directory_at(root));
         self.plan_leaf_gone(&leaf, &mut change)?;
         change.doomed = Some(Doomed { root: root.0, at: (first + count) << 32 });
         self.commit(&change)?;
@@ -189,9 +193,10 @@ impl Writer<'_> {
 mod tests {
     use super::*;
     use crate::process::wait_policy::Blocking;
+    use crate::variables::AsVariables;
 
     /// Is interrupted from when a cleared table is taken apart.
-    struct Afterwards<'a>(&'a Attachment);
+    struct Afterwards<'a>(&'a Variables);
 
     impl WaitPolicy for Afterwards<'_> {
         fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
@@ -211,10 +216,10 @@ mod tests {
             segment.put(number, &"longer than what fits a slot").unwrap();
         }
         let att = segment.attachment().unwrap();
-        let patience = Afterwards(&att);
-        att.clear(&patience).unwrap();
+        let patience = Afterwards(att.variables());
+        att.variables().clear(&patience).unwrap();
         assert_eq!((segment.len().unwrap(), att.state().doomed.load(Ordering::Relaxed)), (0, 0));
-        att.clear(&Blocking).unwrap();
+        att.variables().clear(&Blocking).unwrap();
         segment.destroy().unwrap();
     }
 }

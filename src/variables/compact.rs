@@ -6,13 +6,13 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{CLASSES, Slot, SpanState, ZONE, blocks_of};
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::GivingWay;
-use crate::process::writer::Writer;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::table::record_at;
+use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{Ordering, fence};
 
 /// Records that are moved in one go under the lock.
@@ -26,7 +26,7 @@ struct Plan {
     any: bool,
 }
 
-impl Attachment {
+impl Variables {
     /// Empties the slabs that are not needed for what is stored, and frees them.
     pub fn compact(&self, patience: &dyn WaitPolicy) -> Result<()> {
         let plan = self.plan_to_compact(patience)?;
@@ -87,7 +87,7 @@ impl Attachment {
                     slot = 1;
                 }
                 slot = writer.move_some(&leaf, slot, plan)?;
-                way.let_go(writer, patience);
+                way.let_go(writer.into(), patience);
                 if slot > leaf.slots {
                     (hash, slot) = (leaf.end(from), 1);
                 }
@@ -108,7 +108,7 @@ impl Attachment {
                 let used = writer.arena().used_blocks(granule)?;
                 fallible::push(&mut slabs[class], (granule, used), SLABS)?;
             }
-            way.let_go(writer, patience);
+            way.let_go(writer.into(), patience);
         }
         let mut plan = Plan { from: [u64::MAX; CLASSES.len()], any: false };
         for (class, slabs) in slabs.iter().enumerate() {
@@ -144,7 +144,7 @@ impl Attachment {
     }
 }
 
-impl Writer<'_> {
+impl VariablesWriter<'_> {
     /// Moves records of a leaf, from this slot on: the slot to go on with.
     fn move_some(&mut self, leaf: &Leaf, from: u64, plan: &Plan) -> Result<u64> {
         let mut moved = 0;

@@ -6,11 +6,12 @@ use crate::format::{Entry, GRANULE, Slot, SpanState};
 use crate::heap::reserve::Taken;
 use crate::os::object;
 use crate::process::access::Mapped;
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::writer::Writer;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
+use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::{Variables, VariablesWriter};
 
 /// Longer spans stay where they are: copying one takes longer than what it gains is worth.
 const LONGEST: u64 = (64 << 20) / GRANULE;
@@ -23,7 +24,7 @@ struct Moving {
     content: Content,
 }
 
-impl Attachment {
+impl Variables {
     /// Moves large values that lie at a granule or behind it to the lowest places where they fit, the last ones first: what is
     /// free comes together behind them.
     pub fn defragment(&self, from: u64, patience: &dyn WaitPolicy) -> Result<()> {
@@ -96,7 +97,7 @@ impl Attachment {
         if entry.state() != SpanState::Live || entry.len() > LONGEST {
             return Ok(None);
         }
-        self.room_for_chores()?;
+        self.deferred.reserve()?;
         let mut change = writer.change();
         let filling = Entry::new(SpanState::Filling, entry.len()).with_owner(writer.me);
         match writer.arena().plan_take(entry.len(), filling, &mut change)? {
@@ -135,10 +136,10 @@ impl Attachment {
     }
 }
 
-impl Writer<'_> {
+impl VariablesWriter<'_> {
     /// The slot of a value that is still as it was found.
     fn slot_of(&self, moving: &Moving) -> Result<Option<(Leaf, u64)>> {
-        let leaf = self.att.leaf_of(moving.hash, TableOf::Variables)?;
+        let leaf = self.att.variables().leaf_of(moving.hash, TableOf::Variables)?;
         for number in 1..=leaf.slots {
             let offset = leaf.slot_at(number);
             if self.att.mem.at::<Slot>(offset)?.copy() == Some(moving.content) {

@@ -6,13 +6,14 @@ use crate::key::Index;
 use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::access::{Called, Mapped, looking};
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::writer::Writer;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
+use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::scan::{LOOKS, Pass};
 use crate::variables::table::{Found, record_at};
+use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
 /// Slots that a put of a variable with an expiry looks at.
@@ -23,7 +24,7 @@ pub fn expiry_in(record: &[u8]) -> Option<u64> {
     record.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
-impl Attachment {
+impl Variables {
     /// Of a record that expires, just copied to `scratch`: has it?
     #[cold]
     pub fn has_expired(&self, scratch: &Scratch) -> bool {
@@ -114,13 +115,17 @@ impl Attachment {
     }
 }
 
-impl Writer<'_> {
+impl VariablesWriter<'_> {
     /// The version of what stands at a place, as conditions see it: 0 of what is missing or has expired.
     #[inline]
     pub fn version_of(&self, old: Option<&Content>) -> Result<u64> {
         match old {
             None => Ok(0),
-            Some(old) if old.expires() && self.att.expiry_of(old)?.is_some_and(|at| at <= os::boottime_ns()) => Ok(0),
+            Some(old)
+                if old.expires() && self.att.variables().expiry_of(old)?.is_some_and(|at| at <= os::boottime_ns()) =>
+            {
+                Ok(0)
+            }
             Some(old) => Ok(old.version()),
         }
     }
@@ -131,7 +136,11 @@ impl Writer<'_> {
         let version = self.att.state().version.load(Ordering::Relaxed);
         let hash = crate::hash::of_int(self.att.identity.hash_key, version as i64);
         // Damage there is not the caller's, who stores elsewhere.
-        let _ = self.att.leaf_of(hash, TableOf::Variables).and_then(|leaf| self.collect(&leaf, leaf.home(hash), A_FEW));
+        let _ = self
+            .att
+            .variables()
+            .leaf_of(hash, TableOf::Variables)
+            .and_then(|leaf| self.collect(&leaf, leaf.home(hash), A_FEW));
     }
 
     /// Removes the variables of a leaf that expired.
@@ -149,7 +158,7 @@ impl Writer<'_> {
             let Some(content) = slot.copy().filter(|content| content.is_variable() && content.expires()) else {
                 continue;
             };
-            if self.att.expiry_of(&content)?.is_some_and(|expiry| expiry <= now) {
+            if self.att.variables().expiry_of(&content)?.is_some_and(|expiry| expiry <= now) {
                 self.discard(leaf, offset, &content)?;
                 crash_point!("expired-collected");
                 any = true;
@@ -164,6 +173,7 @@ mod tests {
     use super::*;
     use crate::process::wait_policy::Blocking;
     use crate::sync::slot::BUSY;
+    use crate::variables::AsVariables;
     use crate::variables::change::{Condition, Stored};
 
     #[test]
@@ -173,14 +183,14 @@ mod tests {
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let att = segment.attachment().unwrap();
         let stored = Stored { parts: &[b"\x80\x05K\x01."], buffers: false, expiry: Some(1 << 62) };
-        att.put(&Index::Int(1), stored, Condition::Always, &Blocking).unwrap();
-        let found = att.scan(TableOf::Variables, |_, found| Ok(Some(found)), &Blocking).unwrap();
+        att.variables().put(&Index::Int(1), stored, Condition::Always, &Blocking).unwrap();
+        let found = att.variables().scan(TableOf::Variables, |_, found| Ok(Some(found)), &Blocking).unwrap();
         let word = &att.mem.at::<crate::format::Slot>(found[0].offset).unwrap().word;
         word.fetch_or(BUSY, Ordering::SeqCst);
-        let outcome = att.live_count(&Blocking);
+        let outcome = att.variables().live_count(&Blocking);
         word.fetch_and(!BUSY, Ordering::SeqCst);
         assert!(matches!(outcome, Err(crate::error::Error::Corrupt(_))), "{outcome:?}");
-        assert_eq!(att.live_count(&Blocking).unwrap(), 1);
+        assert_eq!(att.variables().live_count(&Blocking).unwrap(), 1);
         segment.destroy().unwrap();
     }
 }

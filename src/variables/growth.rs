@@ -7,13 +7,14 @@ use crate::format::{
 use crate::heap::reserve::{Room, Taken, Turns};
 use crate::key::{Index, Name};
 use crate::process::access::Mapped;
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::GivingWay;
-use crate::process::writer::Writer;
 use crate::sync::intent::{LeafCounts, Words};
 use crate::sync::slot::Content;
+use crate::sync::slot::Seqlock;
+use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf, is_full, least_size_for, size_for};
+use crate::variables::{Variables, VariablesWriter};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +32,7 @@ struct Successors {
     room: Room,
 }
 
-impl Attachment {
+impl Variables {
     /// The hash of what stands in a slot.
     pub fn hash_of(&self, content: &Content) -> u64 {
         match content.is_text() {
@@ -210,7 +211,7 @@ impl Attachment {
             }
             let size = size_for(self.counts_of(&leaf)?.entries);
             let other = writer.to_join(&leaf, from, of)?;
-            way.let_go(writer, patience);
+            way.let_go(writer.into(), patience);
             match other {
                 Some(other) if self.join(&leaf, &other, of, patience)? => {}
                 _ => {
@@ -274,7 +275,7 @@ impl Attachment {
     }
 }
 
-impl Attachment {
+impl Variables {
     /// Leaves and directory that lie at a granule or behind it are replaced by the same ones below.
     pub fn move_table_down(&self, of: TableOf, from: u64, patience: &dyn WaitPolicy) -> Result<()> {
         let mut hash = Some(0);
@@ -300,18 +301,19 @@ impl Attachment {
     }
 }
 
-impl Writer<'_> {
+impl VariablesWriter<'_> {
     /// The leaf of the other half of a leaf's range, if the two are to be joined.
     fn to_join(&self, leaf: &Leaf, hash: u64, of: TableOf) -> Result<Option<Leaf>> {
         let (att, depth) = (self.att, leaf.word.depth());
         if depth == 0 {
             return Ok(None);
         }
-        let other = att.leaf_of(hash ^ 1 << (64 - depth), of)?;
+        let other = att.variables().leaf_of(hash ^ 1 << (64 - depth), of)?;
         if other.word.depth() != depth || other.root != leaf.root {
             return Ok(None);
         }
-        let entries = att.counts_of(leaf)?.entries.saturating_add(att.counts_of(&other)?.entries);
+        let entries =
+            att.variables().counts_of(leaf)?.entries.saturating_add(att.variables().counts_of(&other)?.entries);
         Ok((size_for(entries) <= JOINED_MAX).then_some(other))
     }
 
@@ -342,7 +344,7 @@ impl Writer<'_> {
             let slot = self.att.mem.at::<Slot>(leaf.slot_at(number))?;
             let content = Content { word: slot.word.load(Ordering::Relaxed), rest: slot.rest() };
             if content.is_entry() {
-                halves[half_of(self.att.hash_of(&content), leaf.word.depth())] += 1;
+                halves[half_of(self.att.variables().hash_of(&content), leaf.word.depth())] += 1;
             }
         }
         Ok(halves)
@@ -352,7 +354,7 @@ impl Writer<'_> {
     fn copy_leaf(&self, old: &Leaf, new: &[Leaf]) -> Result<Option<[u64; 2]>> {
         let mut counts = [0; 2];
         for (count, leaf) in counts.iter_mut().zip(new) {
-            *count = self.att.counts_of(leaf)?.fill;
+            *count = self.att.variables().counts_of(leaf)?.fill;
         }
         for number in 1..=old.slots {
             let slot = self.att.mem.at::<Slot>(old.slot_at(number))?;
@@ -360,7 +362,7 @@ impl Writer<'_> {
             if !content.is_entry() {
                 continue;
             }
-            let hash = self.att.hash_of(&content);
+            let hash = self.att.variables().hash_of(&content);
             let half = if new.len() == 1 { 0 } else { half_of(hash, old.word.depth()) };
             let leaf = &new[half];
             if is_full(counts[half], leaf.slots) {

@@ -7,8 +7,8 @@ use crate::format::{
 use crate::os::object;
 use crate::process::access::{Look, Mapped};
 use crate::process::attachment::ASK_THE_KERNEL;
-use crate::process::attachment::Attachment;
 use crate::sync::intent::LeafCounts;
+use crate::variables::Variables;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Which table.
@@ -94,7 +94,7 @@ impl Leaf {
     }
 }
 
-impl Attachment {
+impl Variables {
     /// The word of the state that names a table.
     #[inline(always)]
     pub fn root_word(&self, of: TableOf) -> &AtomicU64 {
@@ -113,7 +113,7 @@ impl Attachment {
     #[inline(always)]
     fn root_by(&self, of: TableOf, look: impl Look) -> Result<Root> {
         let root = Root(self.root_word(of).load(Ordering::Acquire));
-        let sound = &self.sound_roots[of as usize];
+        let sound = &self.table_hints.sound_roots[of as usize];
         if root.0 != sound.load(Ordering::Relaxed) {
             self.check_root(root, of, look)?;
         }
@@ -165,7 +165,7 @@ impl Attachment {
     #[inline(always)]
     pub fn leaf_at_once(&self, hash: u64) -> Option<Leaf> {
         let root = Root(self.state().root.load(Ordering::Acquire));
-        if root.0 != self.sound_roots[TableOf::Variables as usize].load(Ordering::Relaxed) {
+        if root.0 != self.table_hints.sound_roots[TableOf::Variables as usize].load(Ordering::Relaxed) {
             return None;
         }
         let leaf = self.leaf_number(root, root.word_of(hash)).ok()??;
@@ -223,7 +223,7 @@ impl Attachment {
                 )));
             }
         }
-        self.sound_roots[of as usize].store(root.0, Ordering::Relaxed);
+        self.table_hints.sound_roots[of as usize].store(root.0, Ordering::Relaxed);
         Ok(())
     }
 

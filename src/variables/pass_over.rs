@@ -3,8 +3,9 @@
 use crate::error::Result;
 use crate::format::slot_flags::{LOCK, TEXT};
 use crate::process::access::{Called, Look, Mapped};
-use crate::process::attachment::Attachment;
 use crate::sync::slot::BUSY;
+use crate::sync::slot::Seqlock;
+use crate::variables::Variables;
 use crate::variables::leaf::Leaf;
 use std::sync::atomic::Ordering;
 
@@ -12,12 +13,12 @@ use std::sync::atomic::Ordering;
 pub trait PassOver: Look {
     /// Passes over slots that cannot be what is looked for, from this one on, at most so many: the one to look at, and how many
     /// are left with it. `first` and `flags`: the slot's second word, and the bits for text and names of its third.
-    fn pass_over(self, att: &Attachment, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)>;
+    fn pass_over(self, att: &Variables, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)>;
 }
 
 impl PassOver for Mapped {
     #[inline(always)]
-    fn pass_over(self, att: &Attachment, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)> {
+    fn pass_over(self, att: &Variables, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)> {
         let (mut number, mut left) = at;
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
         while left > 0 {
@@ -36,7 +37,7 @@ impl PassOver for Mapped {
 }
 
 impl PassOver for Called<'_> {
-    fn pass_over(self, _: &Attachment, _: &Leaf, at: (u64, u64), _: u64, _: u64) -> Result<(u64, u64)> {
+    fn pass_over(self, _: &Variables, _: &Leaf, at: (u64, u64), _: u64, _: u64) -> Result<(u64, u64)> {
         Ok(at)
     }
 }

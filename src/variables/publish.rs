@@ -6,9 +6,10 @@ use crate::format::slot_flags::{BUFFERS, EXPIRES, LET_GO};
 use crate::format::{Entry, INLINE_MAX, RECORD_MAX, SLOT, Slot, SpanState, VERSION_MAX, class_of};
 use crate::heap::span_writer::Filled;
 use crate::key::Name;
-use crate::process::writer::Writer;
 use crate::sync::intent::{Change, LeafCounts};
 use crate::sync::slot::{Content, Kind, lead};
+use crate::variables::AsVariables;
+use crate::variables::VariablesWriter;
 use crate::variables::change::Stored;
 use crate::variables::leaf::Leaf;
 use crate::variables::table::{Place, Spot, record_at};
@@ -107,7 +108,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-impl Writer<'_> {
+impl VariablesWriter<'_> {
     /// Charges a variable, or says that it does not fit.
     #[inline(always)]
     pub fn charge(&self, old: Option<&Content>, charge: u64, change: &Change) -> Result<()> {
@@ -239,7 +240,7 @@ impl Writer<'_> {
             Spot::Fresh(offset) => (offset, true, true),
             Spot::None => return Err(Error::corrupt("a leaf without room")),
         };
-        let LeafCounts { fill, entries } = self.att.counts_of(&place.leaf)?;
+        let LeafCounts { fill, entries } = self.att.variables().counts_of(&place.leaf)?;
         let entries = if added { entries.saturating_add(1) } else { entries.saturating_sub(1) };
         Ok((offset, Some(LeafCounts { fill: fill + u64::from(fresh), entries })))
     }

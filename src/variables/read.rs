@@ -8,11 +8,13 @@ use crate::format::slot_flags::{LOCK, TEXT};
 use crate::key::{INDEX_MAX, Index, IndexBuf, Key, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::{Called, Look, Mapped, looking};
-use crate::process::attachment::{ASK_THE_KERNEL, Attachment, Inside};
+use crate::process::attachment::{ASK_THE_KERNEL, Inside};
 use crate::process::pins::{Kept, Pin};
 use crate::process::wait_policy::{OUTSIDE, WAIT_LIMIT, WaitPolicy};
 use crate::sync::slot::Kind;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{BUSY, Content};
+use crate::variables::Variables;
 use crate::variables::leaf::TableOf;
 use crate::variables::scan::{LOOKS, Pass};
 use crate::variables::table::{Found, Token, place_of_record};
@@ -45,7 +47,7 @@ pub enum Got<'a> {
 
 /// A large value, held still for reading as far as this handle can.
 pub struct Large<'a> {
-    att: &'a Attachment,
+    att: &'a Variables,
     found: Found,
     pin: Option<Pin<'a>>,
     /// Short parts are read through the mapping: where nobody but ourselves could have lied about what is present.
@@ -57,11 +59,6 @@ impl<'a> Large<'a> {
     /// Bytes of its pickle.
     pub fn len(&self) -> u64 {
         self.found.content.record_len() - self.found.content.prefix_len()
-    }
-
-    /// Never: a short value is no large one.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Of the variable.
@@ -98,7 +95,7 @@ impl<'a> Large<'a> {
 
     /// The process's half of its segment.
     #[cfg(feature = "python")]
-    pub fn attachment(&self) -> &'a Attachment {
+    pub fn attachment(&self) -> &'a Variables {
         self.att
     }
 
@@ -222,7 +219,7 @@ const VALUE: &str = "a value";
 /// What a text index is called where there is no memory for it.
 const INDEX: &str = "a text index";
 
-impl Attachment {
+impl Variables {
     /// A variable's value.
     #[inline]
     pub fn get<'a>(

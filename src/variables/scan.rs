@@ -3,11 +3,11 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::process::access::{Called, Look, Mapped, looking};
-use crate::process::attachment::Attachment;
 use crate::process::nap::Nap;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::sync::intent::Change;
 use crate::sync::slot::{BUSY, Content};
+use crate::variables::Variables;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::table::{Found, Token, pending};
 use std::cell::Cell;
@@ -19,7 +19,7 @@ pub const LOOKS: u32 = 64;
 
 /// One pass over a leaf. What it is given for each slot runs within a section: it waits for nothing and nobody.
 pub struct Pass<'a> {
-    att: &'a Attachment,
+    att: &'a Variables,
     leaf: Leaf,
     of: TableOf,
     /// A slot that was busy, and no change said why: its offset and word.
@@ -28,7 +28,7 @@ pub struct Pass<'a> {
     undone: Cell<bool>,
 }
 
-impl Attachment {
+impl Variables {
     /// What `see` makes of every variable, or name, as of one moment or nearly: what was there throughout is in it, once,
     /// although leaves are replaced meanwhile.
     pub fn scan<T>(
@@ -108,7 +108,7 @@ impl Attachment {
 
 impl<'a> Pass<'a> {
     /// Over this leaf.
-    pub fn new(att: &'a Attachment, leaf: Leaf, of: TableOf) -> Self {
+    pub fn new(att: &'a Variables, leaf: Leaf, of: TableOf) -> Self {
         Pass { att, leaf, of, busy: Cell::new(None), undone: Cell::new(false) }
     }
 
@@ -193,7 +193,7 @@ pub struct Stuck {
 impl Stuck {
     /// Once more: at no cost for a while, then until the caller is interrupted or 10 s have gone by. Those who keep to the
     /// protocol let every reader through within a few turns.
-    pub fn again(&mut self, att: &Attachment, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn again(&mut self, att: &Variables, patience: &dyn WaitPolicy) -> Result<()> {
         self.turns = self.turns.wrapping_add(1);
         if !self.turns.is_multiple_of(256) {
             return Ok(());
@@ -204,19 +204,19 @@ impl Stuck {
         }
         Err(Error::Busy(format!(
             "{}: what was looked at was changed each time, for {} s: try again when others write less",
-            att.name,
+            att.object.name,
             WAIT_LIMIT.as_secs()
         )))
     }
 
     /// A little later, for a reader who can repair nothing.
-    pub fn pause(&mut self, att: &Attachment, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn pause(&mut self, att: &Variables, patience: &dyn WaitPolicy) -> Result<()> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if began.elapsed() > WAIT_LIMIT {
             return Err(Error::Busy(format!(
                 "{}: a variable has been half changed for {} s and its writer does not go on: let it go on or end it; the next \
                  that may write puts that right",
-                att.name,
+                att.object.name,
                 WAIT_LIMIT.as_secs()
             )));
         }

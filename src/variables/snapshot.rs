@@ -6,9 +6,9 @@ use crate::key::{Index, Name};
 use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::access::{Called, Look, Mapped, looking};
-use crate::process::attachment::Attachment;
 use crate::process::nap::Nap;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
+use crate::variables::Variables;
 use crate::variables::expiry::expiry_in;
 use crate::variables::leaf::TableOf;
 use crate::variables::read::{Got, Large, Retry};
@@ -67,7 +67,7 @@ impl Snapshot<'_> {
     }
 }
 
-impl Attachment {
+impl Variables {
     /// The values of several variables, as of one instant.
     pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], patience: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
         let mut snapshot = Snapshot::default();

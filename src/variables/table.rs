@@ -11,12 +11,14 @@ use crate::os::mem::Scratch;
 use crate::process::access::{Called, Look, Mapped, looking};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::writer::Writer;
 use crate::sync::intent::Change;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{BUSY, Content, Kind};
+use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::pass_over::PassOver;
 use crate::variables::scan::Stuck;
+use crate::variables::{Variables, VariablesWriter};
 use std::num::NonZeroU64;
 use std::sync::atomic::{Ordering, fence};
 
@@ -127,7 +129,7 @@ pub fn place_of_record(att: &Attachment, content: &Content, look: impl Look) -> 
     Ok(fits.then(|| (att.identity.geometry.granule_at(granule) + SLAB_HEAD + block * size, class)))
 }
 
-impl Attachment {
+impl Variables {
     /// Finds a variable without a lock; an expired one is missing. A record's bytes are copied to `scratch`; a span's are
     /// not.
     #[inline]
@@ -401,12 +403,12 @@ impl Found {
 }
 
 /// What the change under way makes of a slot that was seen with this word: its serial, and the contents.
-pub fn pending(att: &Attachment, offset: u64, word: u64) -> Option<(NonZeroU64, Content)> {
+pub fn pending(att: &Variables, offset: u64, word: u64) -> Option<(NonZeroU64, Content)> {
     let (serial, content) = Change::pending(att.mem.intent(), offset)?;
     (content.word | BUSY == word).then_some((NonZeroU64::new(serial)?, content))
 }
 
-impl Writer<'_> {
+impl VariablesWriter<'_> {
     /// Finds a name's place. The lock is held: slots stand still.
     #[inline]
     pub fn place(&self, name: &Name<'_>, scratch: &mut Scratch) -> Result<Place> {
@@ -423,7 +425,7 @@ impl Writer<'_> {
     #[inline(always)]
     pub fn place_within(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, left: &mut u64) -> Result<Place> {
         let att = self.att;
-        let leaf = att.leaf_of(hash, TableOf::of(name.lock))?;
+        let leaf = att.variables().leaf_of(hash, TableOf::of(name.lock))?;
         let place = |spot| Ok(Place { leaf, spot });
         let (first, flags) = (name.first(hash), name.flags());
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
@@ -458,7 +460,7 @@ impl Writer<'_> {
             if !name.is_text() {
                 return place(Spot::Taken(offset, content));
             }
-            match att.probe(name, hash, leaf.found(offset, content, Token::Stable), scratch, Mapped)? {
+            match att.variables().probe(name, hash, leaf.found(offset, content, Token::Stable), scratch, Mapped)? {
                 Probe::Found(_) => return place(Spot::Taken(offset, content)),
                 Probe::NotHere => {}
                 Probe::Again | Probe::Busy(_) => {
@@ -474,6 +476,7 @@ impl Writer<'_> {
 mod tests {
     use super::*;
     use crate::process::wait_policy::Blocking;
+    use crate::variables::AsVariables;
 
     #[test]
     #[cfg_attr(miri, ignore = "files")]
@@ -481,7 +484,7 @@ mod tests {
         let key = crate::key::Key::text(&format!("table-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let att = segment.attachment().unwrap();
-        let writer = att.write(&Blocking).unwrap();
+        let writer = att.variables().write(&Blocking).unwrap();
         let name = Name::from(&Index::Int(1));
         let place = |left: &mut u64| writer.place_within(&name, 5, &mut Scratch::new(), left);
         let mut left = 1;

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::key::IndexBuf;
 use crate::process::access::{Called, Look, Mapped, looking};
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
+use crate::variables::Variables;
 use crate::variables::leaf::TableOf;
 use crate::variables::scan::{Pass, Stuck};
 
@@ -38,7 +38,7 @@ impl Wander {
     }
 }
 
-impl Attachment {
+impl Variables {
     /// The index of the next variable of a walk. `None`: it has come round.
     pub fn wander(&self, wander: &mut Wander, patience: &dyn WaitPolicy) -> Result<Option<IndexBuf>> {
         loop {

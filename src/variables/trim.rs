@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::format::{Entry, GRANULE, SpanState, ZONE, ZONE_META};
 use crate::heap::reserve::{Taken, Turns};
 use crate::os::object;
-use crate::process::attachment::Attachment;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
+use crate::variables::Variables;
 use crate::variables::leaf::TableOf;
 use std::sync::atomic::Ordering;
 
@@ -31,7 +31,7 @@ enum Pages {
     Known,
 }
 
-impl Attachment {
+impl Variables {
     /// Gives free memory back to the system, after what is stored was moved together.
     pub fn trim(&self, patience: &dyn WaitPolicy) -> Result<()> {
         // What nobody said to be present may be, too: a process that died while it filled a span left it so.
@@ -218,7 +218,7 @@ impl Attachment {
             }
         }
         writer.mark_spans();
-        self.room_for_chores()?;
+        self.deferred.reserve()?;
         let mut change = writer.change();
         // Nothing of it is said to be present from this commit on: who reaps us must not take holes for pages.
         change.span(granule, Entry(0), Entry::new(SpanState::Freeing, len).with_owner(writer.me));

@@ -4,7 +4,7 @@ use crate::child::{End, attach, start};
 use crate::common::{Fresh, watchdog};
 use crate::operations::{Begins, Beside, MEND, Operation};
 use crate::survivor::{Snapshot, go_on, in_use, leave_nothing, old_or_new, together};
-use shmvar::{Blocking, Index, Key, Segment};
+use shmvar::{AsCoordination, Blocking, Index, Key, Segment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -90,7 +90,7 @@ impl Scene {
                 // It is the child's first.
                 let (tell, told) = std::sync::mpsc::channel::<()>();
                 let waiter = scope.spawn(move || {
-                    while !segment.attachment().unwrap().is_locked(&Index::Int(1), &Blocking).unwrap() {
+                    while !segment.attachment().unwrap().coordination().is_locked(&Index::Int(1), &Blocking).unwrap() {
                         if told.recv_timeout(Duration::from_millis(1)) != Err(RecvTimeoutError::Timeout) {
                             return;
                         }

@@ -14,7 +14,7 @@
 use crate::child::{Stage, attach, value};
 use crate::common::existing;
 use crate::stages::*;
-use shmvar::{Blocking, Error, Index, Options, Segment, crash_point as crash};
+use shmvar::{AsVariables, Blocking, Error, Index, Options, Segment, crash_point as crash};
 use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -237,7 +237,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("trim", warm_spans, trim).changes_nothing(),
     op("trim, records are moved", slabs_half_empty, trim).changes_nothing().with_pairs_after(&["record-"]),
     op("move large values together", warm_spans, |s| {
-        s.segment().for_change().unwrap().defragment(0, &Blocking).unwrap()
+        s.segment().for_change().unwrap().variables().defragment(0, &Blocking).unwrap()
     })
     .changes_nothing()
     .with_pairs_after(&["span-moved", "slot-w"]),

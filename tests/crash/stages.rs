@@ -4,7 +4,7 @@ use crate::child::{Stage, attach, report, value};
 use crate::common::existing;
 use crate::survivor::MENDING;
 use shmvar::format::{Geometry, ZONE};
-use shmvar::{Blocking, Condition, Index, LockGuard, Number, Segment, crash_point as crash};
+use shmvar::{AsCoordination, Blocking, Condition, Index, LockGuard, Number, Segment, crash_point as crash};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -315,5 +315,5 @@ pub fn until_somebody_waits(s: &mut Stage) {
 }
 
 pub fn watch(s: &mut Stage) {
-    s.segment().attachment().unwrap().mark_watched(&Index::Int(1), false, &Blocking).unwrap();
+    s.segment().attachment().unwrap().coordination().mark_watched(&Index::Int(1), false, &Blocking).unwrap();
 }

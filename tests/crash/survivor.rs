@@ -1,7 +1,7 @@
 //! What a survivor finds after a death: read only, then with the lock; and that it leaves nothing behind.
 
 use crate::child::value;
-use shmvar::{Blocking, Error, Index, IndexBuf, Key, Options, Segment, WaitPolicy};
+use shmvar::{AsVariables, Blocking, Error, Index, IndexBuf, Key, Options, Segment, WaitPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -109,7 +109,7 @@ pub fn together(key: &Key, segment: &Segment, old: &Snapshot, new: &Snapshot, wh
     };
     let options = Options { readonly: true, create: Some(false), ..Options::default() };
     if let Some(reader) = Segment::attach(key.clone(), &options).ok().filter(|reader| reader.id() == segment.id()) {
-        match reader.attachment().unwrap().get_many(&asked, &Brief(Instant::now())).map(drop) {
+        match reader.attachment().unwrap().variables().get_many(&asked, &Brief(Instant::now())).map(drop) {
             Err(Error::Interrupted) => {}
             Err(error) => panic!("{what}: {error}"),
             Ok(()) => look(&reader, "read only"),

@@ -1,7 +1,7 @@
 //! Every call of every kind on a damaged segment: data, or an error of a known type.
 
 use crate::image::{INTS, Image, LOCKS, SPAN, TEXTS, pickle};
-use shmvar::{Condition, Error, Index, Number, Options, Segment, TableOf, WaitPolicy};
+use shmvar::{AsCoordination, AsVariables, Condition, Error, Index, Number, Options, Segment, TableOf, WaitPolicy};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -87,28 +87,28 @@ impl<'a> Calls<'a> {
                 shmvar::codec::kind::type_name(&pickle).unwrap();
             }
             let Ok(att) = segment.attachment() else { return };
-            let has = att.has(&index, &self.brief);
+            let has = att.variables().has(&index, &self.brief);
             self.saw("has", has);
-            let stat = att.stat(&index, &self.brief);
+            let stat = segment.stat_with(&index, &self.brief);
             self.saw("stat", stat);
         }
         let Ok(att) = segment.attachment() else { return };
-        let indexes = att.indexes(&self.brief);
+        let indexes = att.variables().indexes(&self.brief);
         self.saw("indexes", indexes);
         let many = [1, 3, 4, 8, 9].map(Index::Int).into_iter().chain(TEXTS.map(Index::Text)).collect::<Vec<_>>();
-        let many = att.get_many(&many, &self.brief).map(drop);
+        let many = att.variables().get_many(&many, &self.brief).map(drop);
         self.saw("get many", many);
         for index in [Index::Int(1), Index::Int(8), Index::Text("missing")] {
-            let version = att.version(&index, &self.brief);
+            let version = att.variables().version(&index, &self.brief);
             self.saw("version", version);
-            let waited = att.wait(&index, None, Some(Duration::ZERO), &self.brief);
+            let waited = att.coordination().wait(&index, None, Some(Duration::ZERO), &self.brief);
             self.saw("wait", waited);
         }
         for name in LOCKS.into_iter().chain([Index::Int(2)]) {
-            let locked = att.is_locked(&name, &self.brief);
+            let locked = att.coordination().is_locked(&name, &self.brief);
             self.saw("is locked", locked);
         }
-        let locks = att.locks(&self.brief);
+        let locks = att.coordination().locks(&self.brief);
         self.saw("locks", locks);
         let len = segment.len_with(&self.brief);
         self.saw("len", len);
@@ -141,7 +141,7 @@ impl<'a> Calls<'a> {
         self.cooperate(segment);
         let Ok(att) = segment.for_change() else { return };
         for index in [2, 4, 1001, -1].map(Index::Int).into_iter().chain(["buffers", "é", "x"].map(Index::Text)) {
-            let removed = att.remove(&index, Condition::Always, &self.brief);
+            let removed = att.variables().remove(&index, Condition::Always, &self.brief);
             self.saw("remove", removed);
         }
     }
@@ -150,21 +150,25 @@ impl<'a> Calls<'a> {
     pub fn cooperate(&mut self, segment: &Segment) {
         let Ok(att) = segment.for_change() else { return };
         for index in [Index::Int(1), Index::Int(8), Index::Text("counter")] {
-            let sum = att.add(&index, Number::Int(1), &self.brief);
+            let sum = att.variables().add(&index, Number::Int(1), &self.brief);
             self.saw("add", sum);
         }
-        let waited = att.wait(&Index::Int(1), None, Some(Duration::from_micros(50)), &self.brief);
+        let waited = att.coordination().wait(&Index::Int(1), None, Some(Duration::from_micros(50)), &self.brief);
         self.saw("wait", waited);
         for lock in [false, true] {
-            let marked = att.mark_watched(&Index::Int(1), lock, &self.brief);
+            let marked = att.coordination().mark_watched(&Index::Int(1), lock, &self.brief);
             self.saw("watch", marked);
         }
         let who = segment.thread();
         for name in LOCKS.into_iter().chain([Index::Int(2)]) {
-            let taken =
-                segment.attachment().unwrap().acquire_lock(&name, who, Some(Duration::from_millis(2)), &self.brief);
+            let taken = segment.attachment().unwrap().coordination().acquire_lock(
+                &name,
+                who,
+                Some(Duration::from_millis(2)),
+                &self.brief,
+            );
             if self.saw("lock", taken) == Some(true) {
-                let released = att.release_lock(&name, who, &self.brief);
+                let released = att.coordination().release_lock(&name, who, &self.brief);
                 self.saw("let go", released);
             }
         }
@@ -173,14 +177,14 @@ impl<'a> Calls<'a> {
     /// All that looks after the whole.
     pub fn tidy(&mut self, segment: &Segment) {
         let Ok(att) = segment.for_change() else { return };
-        let check = att.check(true, &self.brief);
+        let check = segment.check_with(&self.brief);
         self.saw("check", check);
         // Larger ones, and so large that they are split; then what is there has room in fewer.
         for (hash, more) in [(0, 1), (1 << 63, 1), (3 << 62, 4_000)] {
             self.grow(segment, hash, TableOf::Variables, more);
         }
         self.grow(segment, 0, TableOf::Names, 300);
-        let check = att.check(true, &self.brief);
+        let check = segment.check_with(&self.brief);
         self.saw("check", check);
         let trim = segment.trim(&self.brief);
         self.saw("trim", trim);
@@ -190,7 +194,7 @@ impl<'a> Calls<'a> {
         }
         let resized = segment.resize(1 << 24, &self.brief);
         self.saw("resize", resized);
-        let cleared = att.clear(&self.brief);
+        let cleared = att.variables().clear(&self.brief);
         self.saw("clear", cleared);
         let put = segment.put_pickle(&Index::Int(1), &[&pickle(400)], Condition::Always, &self.brief);
         self.saw("put", put);
@@ -199,8 +203,8 @@ impl<'a> Calls<'a> {
     /// Another leaf for those of this hash, with room for so many more.
     pub fn grow(&mut self, segment: &Segment, hash: u64, of: TableOf, more: u64) {
         let Ok(att) = segment.for_change() else { return };
-        let leaf = att.leaf_of(hash, of);
-        let grown = leaf.and_then(|leaf| att.grow(&leaf, hash, of, more, &self.brief));
+        let leaf = att.variables().leaf_of(hash, of);
+        let grown = leaf.and_then(|leaf| att.variables().grow(&leaf, hash, of, more, &self.brief));
         self.saw("grow", grown);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::image::{Image, SPAN, pickle, place};
 use shmvar::format::{DEPTH_MAX, Entry, LEAF_MAX, PAGE, Root, SpanState, at, granules_of};
-use shmvar::{Blocking, Condition, Error, Index, Key, Options, Segment, TableOf};
+use shmvar::{AsVariables, Blocking, Condition, Error, Index, Key, Options, Segment, TableOf};
 use shmvar::{format::slot_flags::TEXT, sync::slot::Content};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -87,9 +87,9 @@ fn f30_leaves_in_which_all_variables_have_one_hash_end_a_growth_with_an_answer()
     // Each as large as they get, unless it is split first.
     let att = segment.for_change().unwrap();
     for hash in (0..8_u64).map(|number| number << 61) {
-        let leaf = att.leaf_of(hash, TableOf::Variables).unwrap();
-        let more = 2_840_u64.saturating_sub(att.counts_of(&leaf).unwrap().entries);
-        att.grow(&leaf, hash, TableOf::Variables, more, &Blocking).unwrap();
+        let leaf = att.variables().leaf_of(hash, TableOf::Variables).unwrap();
+        let more = 2_840_u64.saturating_sub(att.variables().counts_of(&leaf).unwrap().entries);
+        att.variables().grow(&leaf, hash, TableOf::Variables, more, &Blocking).unwrap();
     }
     segment.check().unwrap();
     let image = Image::read(&name, &fresh.key);

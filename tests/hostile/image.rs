@@ -1,7 +1,7 @@
 //! A populated segment as bytes: taken once, damaged in memory, laid out as a new file for each case.
 
 use shmvar::format::{CLASSES, Entry, GRANULE, Geometry, LeafWord, PAGE, Root, SLAB_HEAD, SpanState, ZONE, at};
-use shmvar::{Blocking, Condition, Index, Key, Options, Segment, TableOf};
+use shmvar::{AsVariables, Blocking, Condition, Index, Key, Options, Segment, TableOf};
 use shmvar::{format::slot_flags::EXPIRES, sync::slot::Content};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -68,8 +68,8 @@ pub const SPAN: usize = 24_000;
 fn split(segment: &Segment) {
     let att = segment.for_change().unwrap();
     let grow = |hash: u64, more: u64| {
-        let leaf = att.leaf_of(hash, TableOf::Variables).unwrap();
-        att.grow(&leaf, hash, TableOf::Variables, more, &Blocking).unwrap();
+        let leaf = att.variables().leaf_of(hash, TableOf::Variables).unwrap();
+        att.variables().grow(&leaf, hash, TableOf::Variables, more, &Blocking).unwrap();
     };
     grow(0, 4_000);
     grow(0, 4_000);

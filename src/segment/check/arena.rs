@@ -11,6 +11,7 @@ use crate::format::{
     CLASSES, Entry, KIND_RUN, RUN_KINDS, Root, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of, slab_granules,
     slab_is_whole,
 };
+use crate::segment::check::in_use;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A span that begins in one zone and ends in another, as it was seen: its head and entry.
@@ -73,7 +74,7 @@ impl Check<'_> {
             SpanState::Filling | SpanState::Freeing => {
                 self.report.busy += 1;
                 let owner = entry.owner();
-                let record = self.live.in_use(owner);
+                let record = in_use(self.live, owner);
                 let taking = record.is_some_and(|record| record.spans.load(Ordering::Relaxed) == 1);
                 hold!(taking, 11, "the span at granule {granule} is participant {owner}'s, who says he has taken none");
             }

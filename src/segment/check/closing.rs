@@ -12,6 +12,8 @@ use crate::format::{DEPTH_MAX, GRANULE, LeafHead, SpanState};
 use crate::os::object;
 use crate::process::access::Mapped;
 use crate::sync::intent::LeafCounts;
+use crate::sync::slot::Seqlock;
+use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -191,8 +193,8 @@ impl Check<'_> {
     }
 
     fn leaf_in_force(&self, of: TableOf, hash: u64) -> Result<Leaf> {
-        let leaf = self.att.leaf_of(hash, of)?;
-        let sound = self.att.leaf_is_sound(&leaf, Mapped)?;
+        let leaf = self.att.variables().leaf_of(hash, of)?;
+        let sound = self.att.variables().leaf_is_sound(&leaf, Mapped)?;
         hold!(sound, 3, "a word of a directory names {:#x} as a leaf", leaf.word.0);
         Ok(leaf)
     }
@@ -253,15 +255,15 @@ impl Check<'_> {
         if root.depth() > DEPTH_MAX || number >= 1 << root.depth() {
             return Ok(None);
         }
-        let leaf = self.att.leaf_number(root, number)?;
-        let sound = leaf.filter(|leaf| self.att.leaf_is_sound(leaf, Mapped).unwrap_or(false));
+        let leaf = self.att.variables().leaf_number(root, number)?;
+        let sound = leaf.filter(|leaf| self.att.variables().leaf_is_sound(leaf, Mapped).unwrap_or(false));
         let Some(leaf) = sound else {
             hold!(false, 3, "word {number} of the doomed directory names no leaf");
             return Ok(None);
         };
         let first = if number == at >> 32 { (at & u64::from(u32::MAX)).max(1) } else { 1 };
         self.pass_slots(&leaf, first, false, &mut Sums::default())?;
-        let (first, count) = leaf.words(self.att.directory_at(root));
+        let (first, count) = leaf.words(self.att.variables().directory_at(root));
         Ok(Some((first + count, turns)))
     }
 }

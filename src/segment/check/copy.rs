@@ -8,52 +8,59 @@ use crate::os::map::Mapping;
 use crate::os::mem::Mem;
 use crate::os::object;
 use crate::process::attachment::Attachment;
+use crate::process::attachment::Opened;
 use crate::segment::check::NAMED;
-use crate::segment::open::assemble;
 use std::sync::atomic::Ordering;
 
 /// Bytes that are read at once.
 const PIECE: u64 = 1 << 20;
 
-impl Attachment {
-    /// The fixed part, the metadata of zones in use, and their directories, leaves and slabs; values in spans are read by
-    /// calls of the system.
-    pub(super) fn private_copy(&self) -> Result<Attachment> {
-        let geometry = &self.identity.geometry;
-        let mapping = Mapping::private(geometry.end_of_zones(self.arena().zones()))?;
-        let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-        let fd = self.with_file(duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
-        // To fill it. The copy itself is a handle that may only read.
-        let memory = mapping.mem(true);
-        let identity = self.identity.clone();
-        let copy = assemble(identity, &self.name, self.status, self.lock_status, mapping, Some(fd), None, false);
-        self.copy_range(&memory, 0, at::READERS)?;
-        let zones = copy.arena().zones();
-        self.copy_range(&memory, at::SUMMARY, zones.div_ceil(64) * 1_024)?;
-        self.copy_range(&memory, geometry.zone_at(0), zones * ZONE_META)?;
-        for zone in 0..zones {
-            for (number, word) in copy.arena().zone(zone)?.entries.iter().enumerate() {
-                let (granule, entry) = (zone * ZONE + number as u64, Entry(word.load(Ordering::Relaxed)));
-                let looked_at = matches!(entry.state(), SpanState::Slab | SpanState::Leaf | SpanState::Directory);
-                if looked_at && copy.arena().fits(granule, entry.len(), zones) {
-                    self.copy_range(&memory, geometry.granule_at(granule), entry.len() * GRANULE)?;
-                }
+/// The fixed part, the metadata of zones in use, and their directories, leaves and slabs; values in spans are read by
+/// calls of the system.
+pub(super) fn private_copy(att: &Attachment) -> Result<Attachment> {
+    let geometry = &att.identity.geometry;
+    let mapping = Mapping::private(geometry.end_of_zones(att.arena().zones()))?;
+    let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
+    let fd = att.with_file(duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
+    // To fill it. The copy itself is a handle that may only read.
+    let memory = mapping.mem(true);
+    let identity = att.identity.clone();
+    let copy = Attachment::new(Opened {
+        identity,
+        name: &att.object.name,
+        status: att.object.status,
+        lock_status: att.object.lock_status,
+        mapping,
+        fd: Some(fd),
+        query: None,
+        write: false,
+    });
+    copy_range(att, &memory, 0, at::READERS)?;
+    let zones = copy.arena().zones();
+    copy_range(att, &memory, at::SUMMARY, zones.div_ceil(64) * 1_024)?;
+    copy_range(att, &memory, geometry.zone_at(0), zones * ZONE_META)?;
+    for zone in 0..zones {
+        for (number, word) in copy.arena().zone(zone)?.entries.iter().enumerate() {
+            let (granule, entry) = (zone * ZONE + number as u64, Entry(word.load(Ordering::Relaxed)));
+            let looked_at = matches!(entry.state(), SpanState::Slab | SpanState::Leaf | SpanState::Directory);
+            if looked_at && copy.arena().fits(granule, entry.len(), zones) {
+                copy_range(att, &memory, geometry.granule_at(granule), entry.len() * GRANULE)?;
             }
         }
-        Ok(copy)
     }
+    Ok(copy)
+}
 
-    fn copy_range(&self, to: &Mem, offset: u64, len: u64) -> Result<()> {
-        let mut bytes = fallible::zeros(PIECE.min(len) as usize, NAMED)?;
-        for (start, len) in crate::bit_runs::pieces(offset, len, PIECE) {
-            let piece = &mut bytes[..len as usize];
-            let read = self.with_file(|fd| object::read_at(fd, piece, start))?;
-            read.map_err(|e| Error::system("reading the segment", e))?;
-            // What is only zeros is zeros there, and takes no memory.
-            if piece.iter().any(|byte| *byte != 0) {
-                to.fill(start, piece)?;
-            }
+fn copy_range(att: &Attachment, to: &Mem, offset: u64, len: u64) -> Result<()> {
+    let mut bytes = fallible::zeros(PIECE.min(len) as usize, NAMED)?;
+    for (start, len) in crate::bit_runs::pieces(offset, len, PIECE) {
+        let piece = &mut bytes[..len as usize];
+        let read = att.with_file(|fd| object::read_at(fd, piece, start))?;
+        read.map_err(|e| Error::system("reading the segment", e))?;
+        // What is only zeros is zeros there, and takes no memory.
+        if piece.iter().any(|byte| *byte != 0) {
+            to.fill(start, piece)?;
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -9,7 +9,9 @@ use crate::fallible;
 use crate::format::{DEPTH_MAX, Root, Slot, blocks_of};
 use crate::process::access::Mapped;
 use crate::process::attachment::Attachment;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
+use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -51,8 +53,8 @@ impl Place {
             3 => return doomed_leaf(att, bits),
             _ => return Ok(None),
         };
-        let root = att.root(of)?;
-        let leaf = att.leaf_number(root, bits >> (BITS - root.depth().min(BITS)))?;
+        let root = att.variables().root(of)?;
+        let leaf = att.variables().leaf_number(root, bits >> (BITS - root.depth().min(BITS)))?;
         Ok(leaf.map(|leaf| (leaf, 1)))
     }
 }
@@ -63,9 +65,9 @@ fn doomed_leaf(att: &Attachment, number: u64) -> Result<Option<(Leaf, u64)>> {
     if root.0 == 0 || root.depth() > DEPTH_MAX || number >= 1 << root.depth() {
         return Ok(None);
     }
-    let Some(leaf) = att.leaf_number(root, number)? else { return Ok(None) };
+    let Some(leaf) = att.variables().leaf_number(root, number)? else { return Ok(None) };
     // The word was another table's, perhaps: it need not be the first one of this leaf.
-    let (first, _) = leaf.words(att.directory_at(root));
+    let (first, _) = leaf.words(att.variables().directory_at(root));
     let slot = if first == at >> 32 { (at & u64::from(u32::MAX)).max(1) } else { 1 };
     Ok((first >= at >> 32).then_some((leaf, slot)))
 }
@@ -126,7 +128,7 @@ impl Named {
     pub fn leaf(&mut self, att: &Attachment, leaf: &Leaf, place: Place) -> Result<()> {
         let granule = leaf.word.granule();
         if let Some((_, before)) = fallible::insert(&mut self.leaves, granule, (leaf.word.size(), place), NAMED)? {
-            let first = |leaf: &Leaf| leaf.words(att.directory_at(leaf.root)).0;
+            let first = |leaf: &Leaf| leaf.words(att.variables().directory_at(leaf.root)).0;
             // Joined with one that was looked at already, it serves that place, too, and is the same.
             let same = |other: &Leaf| before.0 >> BITS == place.0 >> BITS && first(other) == first(leaf);
             let other = before.leaf(att)?.filter(|(other, _)| other.word.granule() == granule);
@@ -156,7 +158,7 @@ impl Named {
 /// Does another slot of that leaf, as it is now, name what this one does?
 fn still_named(att: &Attachment, before: Place, by: &By<'_>) -> Result<bool> {
     let Some((leaf, first)) = before.leaf(att)? else { return Ok(false) };
-    if !att.leaf_is_sound(&leaf, Mapped)? {
+    if !att.variables().leaf_is_sound(&leaf, Mapped)? {
         return Ok(false);
     }
     for number in first..=leaf.slots {

@@ -12,6 +12,7 @@ use crate::format::{PARTICIPANTS, WAITERS};
 use crate::os::object;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
+use crate::segment::check::{check_identity, check_participant, check_state, check_unused_records};
 use crate::variables::leaf::TableOf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -111,8 +112,8 @@ impl<'a> Check<'a> {
         let status = self.att.with_file(|fd| object::status(fd))?;
         let status = status.map_err(|e| crate::error::Error::system("fstat", e))?;
         // First what the rest relies on.
-        self.att.check_identity(&status)?;
-        self.att.check_state(&status)
+        check_identity(self.att, &status)?;
+        check_state(self.att, &status)
     }
 
     /// One step: no longer than a leaf, a zone or a participant takes.
@@ -140,10 +141,10 @@ impl<'a> Check<'a> {
                 // change.
                 let top = self.live.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
                 if number < top {
-                    self.live.check_participant(number, &mut self.report)?;
+                    check_participant(self.live, number, &mut self.report)?;
                     Next::Participant(number + 1)
                 } else {
-                    self.live.check_unused_records(top)?;
+                    check_unused_records(self.live, top)?;
                     Next::Leaf(TableOf::Variables, 0)
                 }
             }
@@ -176,28 +177,26 @@ impl<'a> Check<'a> {
     }
 }
 
-impl Attachment {
-    /// Verifies the segment, in slices of the writer lock that are so long or a little more.
-    pub(super) fn check_in_slices(&self, most: Duration, patience: &dyn WaitPolicy) -> Result<(Report, u64)> {
-        let mut check = Check::new(self, self);
-        loop {
-            let mut writer = Some(self.write(patience)?);
-            let mut done = Ok(false);
-            patience.outside(&mut || {
-                done = check.hold(Some(most));
-                let waited_for = self.state().lock.load(Ordering::Relaxed) & WAITERS != 0;
-                // Let go before the caller's interpreter is waited for.
-                drop(writer.take());
-                if waited_for && matches!(done, Ok(false)) {
-                    // Whoever sleeps has to wake up first: we would always be sooner.
-                    std::thread::sleep(PAUSE);
-                }
-            });
-            if done? {
-                return Ok((check.report, check.holds));
+/// Verifies the segment, in slices of the writer lock that are so long or a little more.
+pub(super) fn check_in_slices(att: &Attachment, most: Duration, patience: &dyn WaitPolicy) -> Result<(Report, u64)> {
+    let mut check = Check::new(att, att);
+    loop {
+        let mut writer = Some(att.write(patience)?);
+        let mut done = Ok(false);
+        patience.outside(&mut || {
+            done = check.hold(Some(most));
+            let waited_for = att.state().lock.load(Ordering::Relaxed) & WAITERS != 0;
+            // Let go before the caller's interpreter is waited for.
+            drop(writer.take());
+            if waited_for && matches!(done, Ok(false)) {
+                // Whoever sleeps has to wake up first: we would always be sooner.
+                std::thread::sleep(PAUSE);
             }
-            patience.interrupted()?;
+        });
+        if done? {
+            return Ok((check.report, check.holds));
         }
+        patience.interrupted()?;
     }
 }
 

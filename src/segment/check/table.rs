@@ -4,6 +4,7 @@ use super::named::{By, Of, Place, doomed};
 use super::slices::{Check, DOOMED_TURNS};
 use super::{NAMED, hold};
 use crate::codec::buffers;
+use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::slot_flags::LET_GO;
@@ -11,8 +12,11 @@ use crate::format::{CLASSES, DEPTH_MAX, Root, Slot, SpanState, VERSION_MAX, bloc
 use crate::key::{INDEX_MAX, IndexBuf, Name};
 use crate::process::access::Mapped;
 use crate::process::attachment::Attachment;
+use crate::segment::check::in_use;
 use crate::sync::intent::LeafCounts;
+use crate::sync::slot::Seqlock;
 use crate::sync::slot::{BUSY, Content, Kind};
+use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::table::Token;
 use std::collections::HashSet;
@@ -51,7 +55,7 @@ struct Within<'l> {
 impl Check<'_> {
     /// The leaf of a hash, and all that is in it. The next hash.
     pub(super) fn check_leaf_of(&mut self, of: TableOf, hash: u64) -> Result<Option<u64>> {
-        let root = self.att.root(of)?;
+        let root = self.att.variables().root(of)?;
         let leaf = self.check_word(root, root.word_of(hash), Of::Table(of))?;
         self.check_leaf(&leaf, of)?;
         Ok(leaf.end(hash))
@@ -59,13 +63,13 @@ impl Check<'_> {
 
     /// A word of a directory: the leaf, and all words that it serves.
     fn check_word(&mut self, root: Root, number: u64, of: Of) -> Result<Leaf> {
-        let leaf = self.att.leaf_number(root, number)?;
+        let leaf = self.att.variables().leaf_number(root, number)?;
         let leaf = leaf.ok_or_else(|| Error::corrupt(format_args!("invariant 3: word {number} of a directory")))?;
-        let (depth, directory) = (leaf.word.depth(), self.att.directory_at(root));
+        let (depth, directory) = (leaf.word.depth(), self.att.variables().directory_at(root));
         hold!(depth <= root.depth(), 3, "word {number} says depth {depth}, its directory has {}", root.depth());
         let (first, count) = leaf.words(directory);
         for other in first..first + count {
-            let word = self.att.leaf_number(root, other)?.map(|leaf| leaf.word);
+            let word = self.att.variables().leaf_number(root, other)?.map(|leaf| leaf.word);
             hold!(word == Some(leaf.word), 3, "words {number} and {other} should name one leaf");
         }
         self.named.leaf(self.att, &leaf, Place::new(of, &leaf, directory))?;
@@ -99,7 +103,7 @@ impl Check<'_> {
             return Ok(None);
         }
         let leaf = self.check_word(root, number, Of::Doomed)?;
-        let place = Place::new(Of::Doomed, &leaf, self.att.directory_at(root));
+        let place = Place::new(Of::Doomed, &leaf, self.att.variables().directory_at(root));
         let first = if number == at >> 32 { (at & u64::from(u32::MAX)).max(1) } else { 1 };
         for number in first..=leaf.slots {
             let (offset, content) = (leaf.slot_at(number), self.att.slot_content(leaf.slot_at(number))?);
@@ -110,7 +114,7 @@ impl Check<'_> {
                 _ => {}
             }
         }
-        let (first, count) = leaf.words(self.att.directory_at(root));
+        let (first, count) = leaf.words(self.att.variables().directory_at(root));
         Ok(Some((first + count, turns)))
     }
 
@@ -119,7 +123,7 @@ impl Check<'_> {
         let last_version = self.att.state().version.load(Ordering::Relaxed);
         hold!(last_version < VERSION_MAX, 9, "the last version is {last_version}");
         let mut counts = LeafCounts::default();
-        let place = Place::new(Of::Table(of), leaf, self.att.directory_at(leaf.root));
+        let place = Place::new(Of::Table(of), leaf, self.att.variables().directory_at(leaf.root));
         let run = self.att.run_before_first(leaf)?;
         let mut within = Within { leaf, of, place, run, indexes: HashSet::new() };
         for number in 1..=leaf.slots {
@@ -151,7 +155,7 @@ impl Check<'_> {
             self.check_entry(number, &content, &mut within)?;
             within.run += 1;
         }
-        let says = self.att.counts_of(leaf)?;
+        let says = self.att.variables().counts_of(leaf)?;
         hold!(says == counts, 1, "the leaf at {} says {says:?}, it has {counts:?}", leaf.word.granule());
         Ok(())
     }
@@ -168,7 +172,7 @@ impl Check<'_> {
     }
 
     fn check_serves(&self, number: u64, hash: u64, leaf: &Leaf) -> Result<()> {
-        let serves = leaf.words(self.att.directory_at(leaf.root));
+        let serves = leaf.words(self.att.variables().directory_at(leaf.root));
         let word = leaf.root.word_of(hash);
         hold!(word >= serves.0 && word - serves.0 < serves.1, 8, "slot {number}: its hash is another leaf's");
         Ok(())
@@ -252,10 +256,10 @@ impl Check<'_> {
     }
 
     fn check_lock(&self, number: u64, content: &Content) -> Result<()> {
-        let lock = self.att.lock_of(content)?;
+        let lock = self.att.coordination().lock_of(content)?;
         hold!(lock.is_some(), 10, "slot {number}: a lock that says nothing of its owner");
         if let Some(holder) = lock.and_then(|lock| lock.owner()) {
-            let holds = self.live.in_use(holder).is_some_and(|record| record.locks.load(Ordering::Relaxed) == 1);
+            let holds = in_use(self.live, holder).is_some_and(|record| record.locks.load(Ordering::Relaxed) == 1);
             hold!(holds, 14, "slot {number}: the lock is participant {holder}'s, who says he has taken none");
         }
         Ok(())
@@ -290,10 +294,10 @@ impl Attachment {
         let (prefix, mut start) = (content.prefix_len(), [0; 16]);
         let total = content.record_len() - prefix;
         hold!(total >= 16, 10, "slot {number}: {total} bytes have no table of buffers");
-        self.read_span(content, prefix, &mut start)?;
+        self.variables().read_span(content, prefix, &mut start)?;
         let len = buffers::head_len(start).filter(|len| *len <= total).unwrap_or(0);
         let mut head = fallible::zeros(len as usize, NAMED)?;
-        self.read_span(content, prefix, &mut head)?;
+        self.variables().read_span(content, prefix, &mut head)?;
         hold!(buffers::parse(&head, total)?.is_some(), 10, "slot {number}: the table of its buffers");
         Ok(())
     }
@@ -310,15 +314,17 @@ impl Attachment {
             hold!((1..1 << 63).contains(&expiry), 10, "slot {number} expires at {expiry}");
         }
         let found = leaf.found(leaf.slot_at(number), content, Token::Stable);
-        self.index_by(&found, Mapped)?.ok_or_else(|| Error::corrupt(format_args!("slot {number} does not stand still")))
+        self.variables()
+            .index_by(&found, Mapped)?
+            .ok_or_else(|| Error::corrupt(format_args!("slot {number} does not stand still")))
     }
 
     /// The first bytes of a record.
     fn read_prefix(&self, content: &Content, to: &mut [u8]) -> Result<()> {
         if content.kind() == Kind::Span {
-            return self.read_span(content, 0, to);
+            return self.variables().read_span(content, 0, to);
         }
-        match crate::variables::table::record_at(self, content)? {
+        match crate::variables::table::record_at(self.variables(), content)? {
             Some(at) => self.mem.copy_to(at, to),
             None => Err(Error::corrupt("a record's place")),
         }

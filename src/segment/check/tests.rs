@@ -1,10 +1,12 @@
 //! A check whose every slice is one step, with changes by others after each of them.
 
 use super::*;
+use crate::coordination::AsCoordination;
 use crate::format::Entry;
 use crate::key::{Index, Key};
 use crate::process::held_locks::Who;
 use crate::process::wait_policy::Blocking;
+use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Stored};
 use crate::variables::leaf::TableOf;
 use crate::{Options, Segment};
@@ -43,7 +45,7 @@ fn put(att: &Attachment, index: &Index<'_>, len: u64, expiry: Option<u64>) -> Re
     let bytes = vec![b'x'; len as usize];
     let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
     let parts = [head.as_slice(), &bytes, &tail];
-    att.put(index, Stored { parts: &parts, buffers: false, expiry }, Condition::Always, &Blocking).map(drop)
+    att.variables().put(index, Stored { parts: &parts, buffers: false, expiry }, Condition::Always, &Blocking).map(drop)
 }
 
 /// Lengths of values of every form: in the slot, in slabs of several classes, in spans.
@@ -61,7 +63,7 @@ fn fill(att: &Attachment, variables: u64) {
 }
 
 fn check_by_steps(att: &Attachment, act: impl FnMut() -> Result<()>) -> Result<(Report, u64)> {
-    att.check_in_slices(Duration::ZERO, &Meanwhile(RefCell::new(act)))
+    super::slices::check_in_slices(att, Duration::ZERO, &Meanwhile(RefCell::new(act)))
 }
 
 #[test]
@@ -79,16 +81,16 @@ fn f28_whatever_others_do_between_two_slices_is_no_damage() {
                 let text = format!("text {number}");
                 let index = if number % 3 == 0 { Index::Text(&text) } else { Index::Int(number) };
                 match chance.below(1_000) {
-                    0 => att.clear(&Blocking)?,
+                    0 => att.variables().clear(&Blocking)?,
                     1 => segment.trim(&Blocking)?,
-                    2 => att.defragment(0, &Blocking)?,
+                    2 => att.variables().defragment(0, &Blocking)?,
                     3 => fill(att, 2_000),
-                    4 => att.compact(&Blocking)?,
-                    5 => att.shrink_table(TableOf::Variables, &Blocking)?,
-                    6 => drop(att.collect_expired(&Blocking)?),
+                    4 => att.variables().compact(&Blocking)?,
+                    5 => att.variables().shrink_table(TableOf::Variables, &Blocking)?,
+                    6 => drop(att.variables().collect_expired(&Blocking)?),
                     7..40 => put(att, &index, 100, Some(crate::os::boottime_ns() + 1_000))?,
                     40..60 => {
-                        if att.acquire_lock(&index, Who::task(1, 1), Some(Duration::ZERO), &Blocking)? {
+                        if att.coordination().acquire_lock(&index, Who::task(1, 1), Some(Duration::ZERO), &Blocking)? {
                             held.push((number, matches!(index, Index::Text(_))));
                         }
                     }
@@ -96,10 +98,10 @@ fn f28_whatever_others_do_between_two_slices_is_no_damage() {
                         if let Some((number, is_text)) = held.pop() {
                             let text = format!("text {number}");
                             let name = if is_text { Index::Text(&text) } else { Index::Int(number) };
-                            att.release_lock(&name, Who::task(1, 1), &Blocking)?;
+                            att.coordination().release_lock(&name, Who::task(1, 1), &Blocking)?;
                         }
                     }
-                    80..400 => drop(att.remove(&index, Condition::Always, &Blocking)?),
+                    80..400 => drop(att.variables().remove(&index, Condition::Always, &Blocking)?),
                     _ => put(att, &index, LENGTHS[chance.below(8) as usize], None)?,
                 }
             }
@@ -166,7 +168,7 @@ fn found_beside_writers(name: &str, turns: u64, damage: impl Fn(&Attachment) -> 
 }
 
 fn slot_of(att: &Attachment, number: i64) -> (u64, [u64; 3]) {
-    let found = att.scan(TableOf::Variables, |_, found| Ok(Some(found)), &Blocking).unwrap();
+    let found = att.variables().scan(TableOf::Variables, |_, found| Ok(Some(found)), &Blocking).unwrap();
     let found = found.iter().find(|found| !found.content.is_text() && found.content.rest[0] == number as u64).unwrap();
     (found.offset, found.content.rest)
 }

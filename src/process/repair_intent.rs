@@ -1,0 +1,87 @@
+//! Making the change that a dead owner of the writer lock had described, where a sound process could have described it. The
+//! protocol is "A change" in `docs/protocol.md`.
+
+use crate::error::{Error, Result};
+use crate::format::{CLASSES, DEPTH_MAX, GRANULE, LEAF_MAX, Root, SLOT, SpanState, blocks_of, granules_of};
+use crate::process::attachment::ASK_THE_KERNEL;
+use crate::process::writer::Writer;
+use crate::sync::intent::{Change, Doomed, Words};
+use crate::sync::slot::{BUSY, Content};
+
+impl Writer<'_> {
+    /// Makes the change that a dead owner had decided.
+    #[cold]
+    pub fn repair(&mut self) -> Result<()> {
+        let area = self.att.mem.intent();
+        let Some(change) = Change::read(area) else { return Ok(()) };
+        let sound = self.is_sound(&change);
+        let applied =
+            if sound { self.apply(&change) } else { Err(Error::corrupt("the change under way is none of ours")) };
+        // An intent that nobody could have written is dropped, so that the next call goes on.
+        Change::clear(area);
+        applied
+    }
+
+    /// Could this process have written that intent? Every number, before any of it is applied.
+    fn is_sound(&self, change: &Change) -> bool {
+        let geometry = &self.att.identity.geometry;
+        let zones = change.counters.zones;
+        let now = self.arena().zones();
+        let fits = |granule, len| self.arena().fits(granule, len, zones);
+        let root_fits = |root: Root| root.depth() <= DEPTH_MAX && fits(root.granule(), granules_of(8 << root.depth()));
+        // The granules of a range of the arena.
+        let within = |offset: u64, len: u64| {
+            let granule = offset.checked_sub(geometry.arena).map(|at| at / GRANULE);
+            granule.is_some_and(|granule| fits(granule, len.div_ceil(GRANULE).max(1)))
+        };
+        let leaf = |offset: u64| {
+            let granule = offset.checked_sub(geometry.arena)? / GRANULE;
+            let entry = self.arena().entry(granule).ok()?;
+            let sound = offset.is_multiple_of(GRANULE)
+                && entry.state() == SpanState::Leaf
+                && (1..=LEAF_MAX).contains(&entry.len())
+                && fits(granule, entry.len());
+            sound.then_some(offset + entry.len() * GRANULE)
+        };
+        let slot_fits = |offset: u64, content: &Content| {
+            let (base, _) = change.leaf.unwrap_or_default();
+            let end = leaf(base);
+            let inside = end.is_some_and(|end| offset > base && offset < end);
+            offset.is_multiple_of(SLOT) && content.word & BUSY == 0 && inside
+        };
+        let block_fits = |granule: u64, block: u64| {
+            let entry = self.arena().entry(granule).unwrap_or_default();
+            entry.state() == SpanState::Slab && entry.class() < CLASSES.len() && block < blocks_of(entry.class())
+        };
+        let words_fit = |words: &Words| {
+            let directory = |root: Root| {
+                let base = geometry.granule_at(root.granule());
+                words.at >= base && words.at + words.count * 8 <= base + (8 << root.depth())
+            };
+            let named = words.word.iter().all(|word| {
+                (1..=LEAF_MAX).contains(&word.size()) && fits(word.granule(), word.size()) && word.depth() <= DEPTH_MAX
+            });
+            let bounded =
+                words.at.is_multiple_of(8) && words.count <= 1 << DEPTH_MAX && within(words.at, words.count * 8);
+            // As of a directory: memory that is not there is none.
+            let there =
+                |bytes: u64| bytes < ASK_THE_KERNEL || self.att.resident().is_ok_and(|resident| resident >= bytes);
+            bounded
+                && there(words.count * 8)
+                && named
+                && (directory(change.counters.root) || directory(change.counters.names))
+        };
+        let doomed_fits = |doomed: &Doomed| doomed.root == 0 || root_fits(Root(doomed.root));
+        (1..=geometry.zones_max).contains(&zones)
+            // Fewer only by a change of nothing else.
+            && (zones >= now || (change.spans.is_empty() && change.slot.is_none()))
+            && root_fits(change.counters.root)
+            && root_fits(change.counters.names)
+            && change.slot.as_ref().is_none_or(|(offset, content)| slot_fits(*offset, content))
+            && (change.slot.is_some() || change.leaf.is_none())
+            && change.words.as_ref().is_none_or(words_fit)
+            && change.doomed.as_ref().is_none_or(doomed_fits)
+            && change.spans.iter().all(|edit| self.arena().edit_is_sound(edit, zones))
+            && change.blocks[..change.block_count].iter().all(|edit| block_fits(edit.granule, edit.block))
+    }
+}
