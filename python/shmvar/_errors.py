@@ -10,9 +10,9 @@ from errno import EACCES, EEXIST, ENOENT, ETIMEDOUT
 
 ANOTHER_INTERPRETER = (
     "shmvar works in one interpreter of a process, the first that imports it, and this is another one: a "
-    "sub-interpreter, or Python begun anew after Py_FinalizeEx. Remedies: in uWSGI, `single-interpreter = true`; in "
-    "mod_wsgi, `WSGIApplicationGroup %{GLOBAL}`; elsewhere, a process for each application (they share segments all "
-    "the same), and one Py_Initialize in each"
+    "sub-interpreter, or Python that was started again after Py_FinalizeEx. Remedies: in uWSGI, `single-interpreter = "
+    "true`; in mod_wsgi, `WSGIApplicationGroup %{GLOBAL}`; elsewhere, use a process for each application (they share "
+    "segments all the same), and one Py_Initialize in each"
 )
 """The text of the `ImportError` that a second interpreter of a process gets."""
 
@@ -59,7 +59,7 @@ class SegmentFullError(Error, MemoryError):
     """There is not enough room; nothing has changed.
 
     Attributes:
-        needed: bytes that the change would have been charged, or bytes of the pages that it would have taken.
+        needed: bytes that the change needs: those that it would be charged, or those of the pages that it would take.
         free: bytes that are left for the change.
         size: the limit in bytes: that of the segment; the size that `resize` was asked for, where that is below what is
             used; or the size of the memory file system, where that is what is full.

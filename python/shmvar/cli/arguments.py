@@ -38,7 +38,7 @@ def literal(text: str) -> Any:
 def mode(text: str) -> int:
     """Permission bits in octal, as in 660 or 0o660."""
     if not re.fullmatch(r"(0o?)?[0-7]{1,3}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no mode: three octal digits, as in 660")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a mode: give three octal digits, as in 660")
     return int(text.removeprefix("0o"), 8)
 
 
@@ -46,7 +46,9 @@ def size(text: str) -> int:
     """A number of bytes, at least 1; K, M and G stand for powers of 1024."""
     found = re.fullmatch(r"([0-9]+)([KMG]?)", text, re.IGNORECASE)
     if not found or not int(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: bytes from 1 on, as in 4096, 64M or 2G")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size: give a number of bytes from 1 on, as in 4096, 64M or 2G"
+        )
     return int(found[1]) * _UNITS[found[2].upper()]
 
 
@@ -58,8 +60,8 @@ def seconds(text: str, longest: float | None = None) -> float:
         number = 0.0
     if 0 < number < float("inf") and (longest is None or number <= longest):
         return number
-    limits = "above 0" if longest is None else f"from above 0 to {longest:.0f}"
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds {limits}")
+    limits = "above 0" if longest is None else f"above 0 and up to {longest:.0f}"
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {limits}")
 
 
 def seconds_of_a_day(text: str) -> float:
@@ -70,5 +72,5 @@ def seconds_of_a_day(text: str) -> float:
 def count(text: str) -> int:
     """A number of times, at least 1."""
     if not re.fullmatch(r"[0-9]{1,18}", text) or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)

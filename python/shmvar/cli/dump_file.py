@@ -114,7 +114,7 @@ def read(file: IO[bytes]) -> Iterator[tuple[Variable, bytes]]:
         yield variable, pickle
         count += 1
     if parts != {"variables": count, "sha256": digest_before}:
-        raise DamagedDump("the dump is damaged: its check sum does not match")
+        raise DamagedDump("the dump is damaged: its checksum does not match")
     if file.read(1):
         raise DamagedDump("the dump is damaged: something follows its end")
 

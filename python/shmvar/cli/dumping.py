@@ -10,14 +10,14 @@ from shmvar.cli.parser import Commands, add_creation, add_names
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    dump = commands.add("dump", _dump, "save a segment's variables to a file, as they are stored")
+    dump = commands.add("dump", _dump, "save the variables of a segment to a file, as they are stored")
     add_names(dump, "KEY")
-    dump.add_argument("file", metavar="FILE", help="- for stdout")
+    dump.add_argument("file", metavar="FILE", help="- stands for stdout")
 
-    text = "store the variables of a dump, over what is there, in a new segment if there is none"
+    text = "store the variables of a dump over what is there; create the segment if there is none"
     load = commands.add("load", _load, text)
     add_names(load, "KEY")
-    load.add_argument("file", metavar="FILE", help="- for stdin")
+    load.add_argument("file", metavar="FILE", help="- stands for stdin")
     add_creation(load)
 
 
@@ -25,7 +25,7 @@ def _dump(args: argparse.Namespace) -> int:
     from shmvar.cli import dump_file
 
     if args.file == "-" and printing.on_terminal():
-        raise Refused("a dump is no text for a terminal: give a FILE, or send it on")
+        raise Refused("a dump is not text for a terminal: give a FILE, or redirect the output")
     with opening.for_reading(args) as segment, dump_file.created(args.file) as file:
         dump_file.dump(segment, file)
         file.flush()

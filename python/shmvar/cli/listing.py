@@ -1,4 +1,4 @@
-"""The commands `ls`, `info` and `show`: lists of segments and of variables, and a segment in numbers."""
+"""The commands `ls`, `info` and `show`: lists of segments and of variables, and facts about a segment."""
 
 import argparse
 import reprlib
@@ -20,13 +20,13 @@ _MISSING = object()
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    add_json(commands.add("ls", _ls, "list the segments, and what else is at the names of segments"))
+    add_json(commands.add("ls", _ls, "list the segments, and other files that have names of segments"))
 
-    info = commands.add("info", _info, "show a segment in numbers")
+    info = commands.add("info", _info, "show facts about a segment")
     add_names(info, "KEY")
     add_json(info)
 
-    show = commands.add("show", _show, "list a segment's variables, with values that are short and plain")
+    show = commands.add("show", _show, "list the variables of a segment, with values that are short and run no code")
     add_names(show, "KEY")
     add_json(show)
 

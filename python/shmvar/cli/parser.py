@@ -24,8 +24,8 @@ class Commands:
         self.parser = _Parser(
             prog="shmvar",
             description="Python values shared between processes, by number, through memory.",
-            epilog="KEY and INDEX are ints if they read as such (also 0x...), else texts. Exit status: 0 done, "
-            "1 not found or refused, 2 usage. What begins with - and is no number comes after --.",
+            epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text. Exit status: 0 done, "
+            "1 not found or refused, 2 wrong usage. Arguments that begin with - and are no numbers come after --.",
         )
         self.parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
         self._commands = self.parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -48,15 +48,15 @@ def add_names(command: argparse.ArgumentParser, *names: str, **options: Any) -> 
 
 def add_creation(command: argparse.ArgumentParser) -> None:
     """Options of a command that creates the segment if there is none: see `opening.or_created`."""
-    limit = "bytes the segment may hold (4096, 64M, 2G); raises that of an existing one"
+    limit = "how many bytes the segment may hold (4096, 64M, 2G); raises the limit of an existing one"
     command.add_argument("--size", type=arguments.size, help=limit)
-    rights = "mode of a new segment, octal (600); one that shares lets this open another user's, too"
+    rights = "mode of a new segment, octal (600); a mode that shares also allows opening another user's segment"
     command.add_argument("--perm", type=arguments.mode, default=0o600, help=rights)
 
 
 def add_trust(command: argparse.ArgumentParser) -> None:
     """The option of a command that reads values."""
-    command.add_argument("--trust", action="store_true", help="read values that run code")
+    command.add_argument("--trust", action="store_true", help="also read values that run code when they are read")
 
 
 def add_json(command: argparse.ArgumentParser) -> None:

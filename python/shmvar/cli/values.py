@@ -12,10 +12,10 @@ _MISSING = object()
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    put = commands.add("put send", _put, "store a value, in a new segment if there is none")
+    put = commands.add("put send", _put, "store a value; create the segment if there is none")
     add_names(put, "KEY", "INDEX")
-    put.add_argument("value", metavar="VALUE", help="a Python literal if it reads as one, else the text")
-    put.add_argument("--ttl", type=arguments.seconds, metavar="SECONDS", help="after which the variable is gone")
+    put.add_argument("value", metavar="VALUE", help="a Python literal if it reads as one, otherwise a text")
+    put.add_argument("--ttl", type=arguments.seconds, metavar="SECONDS", help="the variable is gone after this time")
     add_creation(put)
 
     get = commands.add("get", _get, "print a value")
@@ -23,7 +23,7 @@ def add_commands(commands: Commands) -> None:
     add_trust(get)
     add_json(get)
 
-    has = commands.add("has", _has, "exit with 0 if the variable is there, else with 1")
+    has = commands.add("has", _has, "exit with 0 if there is such a variable, otherwise with 1")
     add_names(has, "KEY", "INDEX")
 
     remove = commands.add("remove delete", _remove, "remove a variable; without INDEX, destroy the segment")
@@ -71,7 +71,7 @@ def _has(args: argparse.Namespace) -> int:
 def _remove(args: argparse.Namespace) -> int:
     if args.index is None:
         if not shmvar.destroy(args.key):
-            raise Refused(f"no segment of key {args.key!r}")
+            raise Refused(f"no segment with key {args.key!r}")
         return DONE
     with shmvar.attach(args.key, create=False) as segment:
         if not segment.remove(args.index):

@@ -33,8 +33,10 @@ def add_commands(commands: Commands) -> None:
     watch = commands.add("watch", _watch, "print a line for each change of a variable; without INDEX, of any variable")
     add_names(watch, "KEY")
     add_names(watch, "INDEX", nargs="?")
-    watch.add_argument("--count", type=arguments.count, metavar="N", help="end after so many; else with Ctrl-C")
-    watch.add_argument("--timeout", type=arguments.seconds, metavar="SECONDS", help="give up after so long without one")
+    watch.add_argument("--count", type=arguments.count, metavar="N", help="end after N changes; otherwise with Ctrl-C")
+    watch.add_argument(
+        "--timeout", type=arguments.seconds, metavar="SECONDS", help="give up after this time without a change"
+    )
     add_trust(watch)
     add_json(watch)
 

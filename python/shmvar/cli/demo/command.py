@@ -8,8 +8,10 @@ from shmvar.cli.parser import Commands, add_json
 
 def add_commands(commands: Commands) -> None:
     """Adds it to the parser."""
-    demo = commands.add("demo", _demo, "processes share values and are killed; see what is lost")
-    demo.add_argument("--seconds", type=arguments.seconds_of_a_day, default=6.0, metavar="N", help="how long (6)")
+    demo = commands.add("demo", _demo, "let processes share values, kill them, and show what is lost")
+    demo.add_argument(
+        "--seconds", type=arguments.seconds_of_a_day, default=6.0, metavar="N", help="how long it runs (6)"
+    )
     add_json(demo)
 
 

@@ -8,7 +8,7 @@ from shmvar.cli.parser import Commands, add_json
 
 def add_commands(commands: Commands) -> None:
     """Adds it to the parser."""
-    doctor = commands.add("doctor", _doctor, "check every segment and the machine, repair what is safe to repair")
+    doctor = commands.add("doctor", _doctor, "check every segment and the machine, and repair what is safe to repair")
     doctor.add_argument("--no-fix", dest="fix", action="store_false", help="repair nothing, only look")
     add_json(doctor)
 

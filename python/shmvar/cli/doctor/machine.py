@@ -57,9 +57,9 @@ def _of_control_group(facts: Facts) -> Iterator[Finding]:
     if group and group["limit"] is not None and (files["size"] is None or group["limit"] < files["size"]):
         text = (
             f"this control group may use {group['limit']} bytes of memory, less than {machine_facts.SHM} holds: where "
-            "the limit is reached the kernel kills, and nothing raises"
+            "the limit is reached, the kernel kills processes, and no call raises an error"
         )
-        remedy = "a larger limit, or sizes of segments well below it"
+        remedy = "use a larger limit, or keep the sizes of segments well below it"
         yield finding("warning", "control group", text, remedy)
 
 
@@ -67,10 +67,12 @@ def _of_limits(limits: Facts) -> Iterator[Finding]:
     """Limits of this process."""
     for name, option, what in [("address_space", "-v", "addresses"), ("file_size", "-f", "bytes of a file")]:
         if limits[name] is not None and limits[name] < ADDRESSES:
-            text = f"this process may use {limits[name]} {what}: a segment that it makes can be raised less far, or"
-            yield finding("warning", f"ulimit {option}", f"{text} is refused", f"ulimit {option} unlimited")
+            text = (
+                f"this process may use {limits[name]} {what}: the size of a segment that it creates can be raised less"
+            )
+            yield finding("warning", f"ulimit {option}", f"{text}, or none is created", f"ulimit {option} unlimited")
     if limits["descriptors"] is not None and limits["descriptors"] < DESCRIPTORS:
-        text = f"{limits['descriptors']} descriptors, and a process keeps two for each segment"
+        text = f"this process may have {limits['descriptors']} descriptors, and keeps two for each segment"
         yield finding("warning", "ulimit -n", text, "ulimit -n 1024")
 
 
@@ -79,18 +81,19 @@ def _of_kernel(facts: Facts) -> Iterator[Finding]:
     kernel = facts["kernel"]
     if kernel["max_map_count"] is not None and kernel["max_map_count"] < MAPS:
         text = (
-            f"{kernel['max_map_count']} maps in a process: each segment takes two, and large values are copied instead"
+            f"a process may have {kernel['max_map_count']} maps: each segment takes two, and beyond that large values "
+            "are copied instead of mapped"
         )
         yield finding("warning", "vm.max_map_count", text, "sysctl vm.max_map_count=65530")
     if kernel["overcommit_memory"] == 2:
-        text = "2: stored values count against the machine's commit limit, and are refused beyond it"
+        text = "it is 2: stored values count against the machine's commit limit, and are refused beyond it"
         remedy = "sysctl vm.overcommit_memory=0, or a larger commit limit"
         yield finding("warning", "vm.overcommit_memory", text, remedy)
     if facts["namespaces"]["time"]["initial"] is False:
-        text = (
-            "its clocks may run differently from those of processes outside: variables that expire do so at other times"
+        text = "its clocks may differ from those of processes outside: for these, variables expire at other times"
+        yield finding(
+            "warning", "time namespace", text, "use one time namespace for all processes that share a segment"
         )
-        yield finding("warning", "time namespace", text, "one time namespace for all who share a segment")
 
 
 def findings_of_logouts(objects: Iterable[Facts], facts: Facts) -> Iterator[Finding]:

@@ -1,5 +1,7 @@
 """Findings about objects that are no usable segment: damaged and foreign ones, and what dead processes left."""
 
+import os
+import stat
 from collections.abc import Iterator
 from shlex import quote
 
@@ -20,14 +22,15 @@ def findings(seen: Facts, repair: bool) -> Iterator[Finding]:
         case "damaged":
             yield finding(level, path, seen["why"], f"nothing can be read from it: rm {quote(path)}")
         case "foreign":
-            remedy = f"use the version of shmvar that made it; if it is nobody's, rm {quote(path)}"
-            if "if it is nobody's" in seen["why"]:  # not a regular file: the text itself says how to remove it
-                remedy = ""
-            yield finding(level, path, f"{seen['why']}; nobody can attach a segment of its key", remedy)
+            yield finding(level, path, f"{seen['why']}; no segment can be attached by its key", _foreign_remedy(path))
         case "locks" | "temporary":
             if seen["kind"] == "locks" and seen["named_by"] is not None:
                 return
-            stays = _remove_stale(seen["name"], STALE_AFTER, not repair) if ours else ("foreign", "another user's")
+            stays = (
+                _remove_stale(seen["name"], STALE_AFTER, not repair)
+                if ours
+                else ("foreign", "it belongs to another user")
+            )
             code, why = stays or (None, None)
             seen["stays"] = why
             what = (
@@ -38,6 +41,15 @@ def findings(seen: Facts, repair: bool) -> Iterator[Finding]:
             if code is None and repair:
                 yield finding("repaired", path, f"{what}: removed")
             elif code is None:
-                yield finding("problem", path, what, "shmvar doctor, without --no-fix")
+                yield finding("problem", path, what, "run shmvar doctor without --no-fix")
             elif code in UNSURE:
-                yield finding("warning", path, f"{what}, perhaps: {why}", f"if no process uses it, rm {quote(path)}")
+                yield finding("warning", path, f"perhaps {what}: {why}", f"if no process uses it, rm {quote(path)}")
+
+
+def _foreign_remedy(path: str) -> str:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        mode = stat.S_IFREG
+    removal = f"if nobody needs it, {'rmdir' if stat.S_ISDIR(mode) else 'rm'} {quote(path)}"
+    return f"use the version of shmvar that made it; {removal}" if stat.S_ISREG(mode) else removal

@@ -78,7 +78,7 @@ def _segment(seen: Facts) -> list[Row]:
     rows.append(("created", f"{printing.time(seen['created_at'])}, format {seen['format']}"))
     largest = f", largest put {_size(info['largest_put'])}" if info else ""
     rows.append(("values", f"{seen['count']}, {_size(seen['used'])} of {_size(seen['size'])}{largest}"))
-    held = f", {_size(info['held'])} of it in views of what was replaced" if info.get("held") else ""
+    held = f", {_size(info['held'])} of it in views of old values" if info.get("held") else ""
     rows.append(("memory", _size(info["resident"] if info else seen["resident"]) + held))
     rows.append(("attached", _participants(seen["participants"])))
     if locks := info.get("locks"):
@@ -92,7 +92,7 @@ def _participants(participants: list[Facts]) -> str:
     """The pids of living processes, and of those that are not known to live."""
     living = [str(participant["pid"]) for participant in participants if participant["alive"]]
     unknown = [str(participant["pid"]) for participant in participants if participant["alive"] is None]
-    return (", ".join(living) or "none") + (f"; may not be asked after: {', '.join(unknown)}" if unknown else "")
+    return (", ".join(living) or "none") + (f"; not known whether alive: {', '.join(unknown)}" if unknown else "")
 
 
 def _object(seen: Facts) -> str:
@@ -101,7 +101,7 @@ def _object(seen: Facts) -> str:
         case "locks":
             return f"{owner}, locks of {seen['named_by'] or 'a segment that is gone'}"
         case "temporary":
-            return f"{owner}, a segment in the making"
+            return f"{owner}, a segment that is being created"
     return f"{owner}, {seen['why']}"
 
 

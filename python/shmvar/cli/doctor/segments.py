@@ -35,12 +35,12 @@ def findings(seen: Facts, facts: Facts, repair: bool) -> Iterator[Finding]:
     yield from _of_dead(about, seen, reaped, repair)
     yield from _of_check(about, seen, found)
     if seen["links"] > 1:
-        text = f"it has {seen['links']} names: once it is destroyed, its memory stays until the others are removed, too"
-        yield finding("warning", about, text, f"find {SHM} -samefile '{path}', and remove the others")
+        text = f"it has {seen['links']} names: when it is destroyed, its memory stays until the others are removed, too"
+        yield finding("warning", about, text, f"find {SHM} -samefile '{path}', and remove the other names")
     limit = facts["limits"]["address_space"]
     if limit is not None and seen["length"] > limit // 2:
         text = f"it takes {seen['length']} bytes of addresses, and this process may use {limit} (ulimit -v)"
-        yield finding("warning", about, text, "ulimit -v unlimited, for whoever attaches it")
+        yield finding("warning", about, text, "ulimit -v unlimited, in every process that attaches it")
     yield from _of_memory(about, seen["info"])
     if seen["used"] > NEARLY_FULL * seen["size"]:
         text = f"{seen['used']} of {seen['size']} bytes are used"
@@ -52,13 +52,13 @@ def _of_dead(about: str, seen: Facts, reaped: int, repair: bool) -> Iterator[Fin
     number = reaped or seen["dead"]
     processes = "a process" if number == 1 else f"{number} processes"
     if reaped:
-        change = ", and finished or dropped the change that one of them was at" if seen["writer_died"] else ""
-        yield finding("repaired", about, f"tidied up after {processes} that died{change}")
+        change = ", and finished or dropped the change that one of them was making" if seen["writer_died"] else ""
+        yield finding("repaired", about, f"cleaned up after {processes} that died{change}")
     elif seen["dead"]:
         where = " (one of them in a change)" if seen["writer_died"] else ""
         level = "warning" if repair else "problem"
-        remedy = "shmvar doctor, by a user who may write to it" if repair else "shmvar doctor, without --no-fix"
-        yield finding(level, about, f"{processes} died, and nobody tidied up{where}", remedy)
+        remedy = "run shmvar doctor as a user who may write to it" if repair else "run shmvar doctor without --no-fix"
+        yield finding(level, about, f"{processes} died, and nobody has cleaned up yet{where}", remedy)
 
 
 def _of_check(about: str, seen: Facts, found: Facts) -> Iterator[Finding]:
@@ -69,7 +69,7 @@ def _of_check(about: str, seen: Facts, found: Facts) -> Iterator[Finding]:
         case "damaged":
             remedy = (
                 "save what can still be read (shmvar show, get, dump), then, in Python, "
-                f"shmvar.destroy({seen['key']!r}); a damaged segment is not repaired: nobody could say what it held"
+                f"shmvar.destroy({seen['key']!r}); a damaged segment is not repaired: nobody knows what was in it"
             )
             yield finding(level, about, found["why"], remedy)
         case "busy":
@@ -89,15 +89,15 @@ def _of_memory(about: str, info: Facts | None) -> Iterator[Finding]:
     """Much more memory than what is stored accounts for, and why."""
     if not info or info["resident"] <= KEPT_TIMES * info["used"] + KEPT:
         return
-    text = f"takes {info['resident']} bytes of memory, for {info['used']} that are stored"
+    text = f"it takes {info['resident']} bytes of memory for {info['used']} bytes that are stored"
     if info["held"] > info["spare"]:
-        text += f": {info['held']} are of values that were replaced or removed and are still in somebody's view"
-        yield finding("warning", about, text, "drop views and arrays of old values, in whatever process has them")
+        text += f": {info['held']} bytes are of values that were replaced or removed, but are still in view"
+        yield finding("warning", about, text, "drop views and arrays of old values, in every process that has them")
     else:
-        text += f": {info['spare']} are free and kept, the rest lies between what is stored"
+        text += f": {info['spare']} bytes are free and kept, the rest lies between what is stored"
         remedy = (
-            "segment.trim(), by a process that may write; where that gives nothing back, a process stands still in the "
-            "middle of a read: look for a stopped one (ps, state T), let it go on or end it"
+            "call segment.trim() in a process that may write; if that gives nothing back, a process was stopped in the "
+            "middle of a read: look for it (ps, state T), and let it go on or end it"
         )
         yield finding("warning", about, text, remedy)
 
@@ -149,10 +149,10 @@ def in_child(act: Callable[[], Facts]) -> Facts:
     finally:
         _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
-        remedy = "once more when others use the segment, and the machine, less"
+        remedy = "run it again when the segment and the machine are less busy"
         return {"result": "busy", "why": f"the check took longer than {CHECK_WITHIN} s", "remedy": remedy}
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        return {"result": "killed", "why": f"whoever checks it is killed by {name}"}
+        return {"result": "killed", "why": f"a process that checks it is killed by {name}"}
     found: Facts = json.loads(written) if written else {"result": "not checked", "why": "the check failed"}
     return found
