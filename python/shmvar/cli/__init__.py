@@ -1,4 +1,6 @@
-"""The command line, `shmvar` or `python -m shmvar`. The package itself imports none of this.
+"""The command line, `shmvar` or `python -m shmvar`.
+
+Nothing else in the package imports these modules, and they are no interface for programs: only the commands are.
 
 | module | what it does |
 | --- | --- |
