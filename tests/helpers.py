@@ -94,7 +94,7 @@ def as_user(uid=NOBODY, gid=None):
     is as one that was that user's from the beginning.
     """
     return {
-        "drop": "import ctypes, fcntl, mmap, pickle, struct, traceback\nimport shmvar._views\n"
+        "drop": "import ctypes, fcntl, mmap, pickle, struct, traceback\nimport shmvar._mapping_views\n"
         f"os.setgroups([]); os.setgid({uid if gid is None else gid}); os.setuid({uid}); os.chdir('/')\n"
         "assert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) == 0\n"
     }

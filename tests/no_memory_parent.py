@@ -16,10 +16,10 @@ import sys
 import time
 
 import shmvar
-import shmvar._arrays
-import shmvar._dump
 import shmvar._errors
-import shmvar._views
+import shmvar._mapping_views
+import shmvar._read_only_arrays
+import shmvar.cli.dump_file
 
 KIB, MIB = 1 << 10, 1 << 20
 MANY = 400_000
@@ -44,7 +44,7 @@ def fill():
     few = shmvar.attach(key + "-few", 1 << 28)
     fill_few(few)
     with open(archive, "wb") as file:
-        shmvar._dump.dump(few, file)
+        shmvar.cli.dump_file.dump(few, file)
 
 
 def fill_few(few=None):
@@ -116,13 +116,13 @@ def held(handle=seg):
 
 def dumped():
     out = io.BytesIO()
-    shmvar._dump.dump(few, out)
+    shmvar.cli.dump_file.dump(few, out)
     return len(out.getvalue()) > FEW
 
 
 def loaded():
     with open(archive, "rb") as file:
-        return sum(1 for _ in shmvar._dump.load(few, file)) > FEW
+        return sum(1 for _ in shmvar.cli.dump_file.load(few, file)) > FEW
 
 
 def attached():
@@ -243,8 +243,8 @@ CALLS = {
     "SegmentInfo": lambda: pickle.loads(pickle.dumps(info)) == info and info._asdict()["count"] >= FEW and repr(info),
     "VariableInfo": lambda: pickle.loads(pickle.dumps(stat)) == stat and stat._asdict()["type"] == "dict",
     "CheckReport": lambda: pickle.loads(pickle.dumps(report)) == report and repr(report),
-    "_dump.dump": dumped,
-    "_dump.load": loaded,
+    "cli.dump_file.dump": dumped,
+    "cli.dump_file.load": loaded,
     "_core._survey": lambda: any(one["name"].startswith("shmvar") for one in shmvar._core._survey()),
 }
 

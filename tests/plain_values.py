@@ -12,8 +12,8 @@ from alike import same_as_pickle
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from shmvar import CorruptSegmentError, UntrustedValueError
 from shmvar._core import _decode_plain as decode
-from shmvar._errors import CorruptSegmentError, UntrustedValueError
 
 PROTOCOLS = [2, 3, 4, 5]
 DUMPS = [pickle.dumps, pickle._dumps]

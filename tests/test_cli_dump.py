@@ -13,7 +13,7 @@ import helpers
 import pytest
 
 import shmvar
-from shmvar import _cli as cli
+from shmvar.cli import main as cli
 
 VALUES = {
     0: None, 1: -1, -(2**63): True, 2: 1.5, 3: "text\n", 4: [1, {"a": (2, 3)}], 5: b"x" * 70_000, 6: bytearray(9000),
@@ -272,15 +272,15 @@ def test_the_longest_index_is_loaded(new_key, tmp_path):
 
 @pytest.mark.parametrize("error", [ValueError, OverflowError])
 def test_whatever_is_refused_in_the_middle_says_how_far_it_came(error, new_key, tmp_path, capsys, monkeypatch):
-    from shmvar import _dump
+    from shmvar.cli import dump_file
 
     def put(segment, index, pickled, ttl):
         if index == 3:
             raise error("refused")
         real(segment, index, pickled, ttl)
 
-    real, key = _dump._put_pickle, new_key()
-    monkeypatch.setattr(_dump, "_put_pickle", put)
+    real, key = dump_file._put_pickle, new_key()
+    monkeypatch.setattr(dump_file, "_put_pickle", put)
     path = forged(tmp_path / "file", *((n, pickle.dumps(n)) for n in range(5)))
     assert cli.main(["load", key, path]) == 1
     assert "3 of 5 variables were loaded: refused" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import pytest
 
 import shmvar
-from shmvar import _cli as cli
+from shmvar.cli import main as cli
 
 BEYOND = ["99999999999999999999", "-9223372036854775809", "x" * 1025, "é" * 513]
 COMMANDS = {

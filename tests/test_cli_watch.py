@@ -14,8 +14,8 @@ import helpers
 import pytest
 
 import shmvar
-from shmvar import _cli as cli
-from shmvar import _watch as watching
+from shmvar.cli import main as cli
+from shmvar.cli import watching
 
 
 class Odd:

@@ -27,7 +27,12 @@ time.sleep(60)
 
 def doctor(*options, before="", **how):
     """Runs the command in a process of its own; what it prints and its exit status."""
-    code = f"from shmvar import _cli, _doctor\n{before}\nsys.exit(_cli.main(['doctor', *{options!r}]))"
+    code = f"""
+from shmvar.cli.doctor import objects, segments
+from shmvar.cli.main import main
+{before}
+sys.exit(main(['doctor', *{options!r}]))
+"""
     done = helpers.run(code, check=False, **how)
     assert done.returncode in (0, 1) and not done.stderr, done.stderr
     return done.stdout, done.returncode
@@ -35,7 +40,7 @@ def doctor(*options, before="", **how):
 
 def examine(*options, age=None, before=""):
     """The same, parsed. `age`: when an object is stale, in seconds."""
-    said, status = doctor("--json", *options, before=f"_doctor.STALE_AFTER = {age}" if age is not None else before)
+    said, status = doctor("--json", *options, before=f"objects.STALE_AFTER = {age}" if age is not None else before)
     found = json.loads(said)
     assert found["healthy"] == (status == 0)
     return found, status
@@ -162,13 +167,13 @@ def test_a_damaged_identity_is_a_problem(key):
 
 
 def test_f32_whoever_looks_at_a_segment_that_is_cut_short_under_him_is_not_killed(seg):
-    killed = "_doctor.visit = lambda *_: os.kill(os.getpid(), signal.SIGBUS)"
+    killed = "segments.visit = lambda *_: os.kill(os.getpid(), signal.SIGBUS)"
     found, status = examine(before=f"import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); {killed}")
     assert status == 1 and "killed by SIGBUS" in of(found, "problem")[0]["text"]
 
 
 def test_a_check_that_takes_too_long_is_busy_and_not_damage(seg, key):
-    slow = "_doctor.CHECK_WITHIN = 1; _doctor.visit = lambda *_: time.sleep(30)"
+    slow = "segments.CHECK_WITHIN = 1; segments.visit = lambda *_: time.sleep(30)"
     found, status = examine(before=slow)
     (problem,) = of(found, "problem")
     assert status == 1 and problem["text"] == "the check took longer than 1 s" and "remove" not in problem["remedy"]
@@ -233,8 +238,8 @@ def test_it_leaves_what_is_sound_as_it_is(seg, key, options):
 def as_nobody():
     """What another user is told. Imported before it is that user: the interpreter may be in a directory of root's."""
     user = helpers.as_user()
-    user["drop"] = "import json\nfrom shmvar import _doctor\n" + user["drop"]
-    return json.loads(helpers.run("print(json.dumps(_doctor.examine(True)))", **user).stdout)
+    user["drop"] = "import json\nfrom shmvar.cli.doctor import examination\n" + user["drop"]
+    return json.loads(helpers.run("print(json.dumps(examination.examine(True)))", **user).stdout)
 
 
 def test_anothers_segments_are_told_of_and_are_nobodys_problem_but_theirs(seg, key, new_key, stray):
@@ -387,9 +392,9 @@ MOUNT = """
 import subprocess
 def tiny(options):
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", "/dev/shm"], check=True)
-from shmvar import _doctor
+from shmvar.cli.doctor import examination
 def levels():
-    found = _doctor.examine(True)
+    found = examination.examine(True)
     return found["healthy"], [f for f in found["findings"] if f["about"] == "/dev/shm"]
 """
 
@@ -477,7 +482,7 @@ def test_f59_without_shared_memory_it_says_so():
         MOUNT
         + """
 subprocess.run(["mount", "-t", "tmpfs", "none", "/dev"], check=True)
-found = _doctor.examine(True)
+found = examination.examine(True)
 assert not found["healthy"] and "no shared memory here" in found["findings"][0]["text"], found["findings"]
 os.mkdir("/dev/shm")
 subprocess.run(["mount", "-t", "ramfs", "none", "/dev/shm"], check=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shmvar import _doctor as doctor
-from shmvar import _machine as machine
+from shmvar.cli.doctor import machine as doctor
+from shmvar.cli.doctor import machine_facts as machine
 
 
 @pytest.fixture
@@ -81,11 +81,11 @@ def test_f19_doctor_warns_of_a_regular_users_segments(files, monkeypatch):
     monkeypatch.setattr(doctor.os, "geteuid", lambda: 0)
     facts = {"remove_ipc": machine.remove_ipc(machine.ROOT)}
     seen = [{"uid": uid, "kind": "segment"} for uid in (0, 54321, 54321)]
-    (warning,) = doctor.of_logouts(seen, facts)
+    (warning,) = doctor.findings_of_logouts(seen, facts)
     assert warning["level"] == "warning" and "54321" in warning["text"] and "RemoveIPC" in warning["text"]
     assert "enable-linger 54321" in warning["remedy"]
-    assert not list(doctor.of_logouts(seen, {"remove_ipc": {"logind": True, "removes": False}}))
-    assert not list(doctor.of_logouts(seen, {"remove_ipc": {"logind": False, "removes": True}}))
+    assert not list(doctor.findings_of_logouts(seen, {"remove_ipc": {"logind": True, "removes": False}}))
+    assert not list(doctor.findings_of_logouts(seen, {"remove_ipc": {"logind": False, "removes": True}}))
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ FACTS = {
     ],
 )
 def test_each_lack_of_the_machine_is_told_with_its_remedy(part, changes, level, words):
-    assert not list(doctor.of_machine(FACTS))
-    (found,) = doctor.of_machine(FACTS | {part: (FACTS[part] or {}) | changes})
+    assert not list(doctor.findings(FACTS))
+    (found,) = doctor.findings(FACTS | {part: (FACTS[part] or {}) | changes})
     assert found["level"] == level and words in found["text"] and found["remedy"]
 
 
@@ -187,4 +187,4 @@ def test_a_machine_without_limits_lacks_nothing():
     facts = FACTS | {"memory_file_system": FACTS["memory_file_system"] | none}
     facts["kernel"] = {"max_map_count": None, "overcommit_memory": None}
     facts["control_group"] = {"limit": None}
-    assert not list(doctor.of_machine(facts))
+    assert not list(doctor.findings(facts))

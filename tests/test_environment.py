@@ -364,7 +364,7 @@ CALLS = {
     "destroy what is damaged": ("shmvar.destroy('damaged')", "open('/dev/shm/shmvar.s.damaged', 'w').close()"),
     "handle": ("handle.destroy()", "globals().update(handle=shmvar.attach('handle'))"),
     "segments": ("[info.key for info in shmvar.segments()]", "None"),
-    "doctor": ("__import__('shmvar._doctor')._doctor._survey()", "None"),
+    "doctor": ("shmvar.cli.doctor.examination._survey()", "None"),
     "trim": ("handle.trim()", "None"),
     "check": ("handle.check()", "None"),
     "put": ("handle.put(1, b'x' * 100_000)", "None"),
@@ -377,7 +377,7 @@ def test_without_descriptors_each_step_is_a_typed_error_that_changes_nothing_or_
     call, again = CALLS[what]
     code = f"""
     sh("mount", "-t", "tmpfs", "none", "/dev/shm")
-    import shmvar._doctor
+    import shmvar.cli.doctor.examination
     for perm, name in ((0o600, "there"), (0o644, "second"), (0o600, "handle")):
         shmvar.attach(name, perm=perm)[1] = "one"
     open("/dev/shm/shmvar.s.damaged", "w").close()
@@ -404,8 +404,8 @@ def test_without_descriptors_each_step_is_a_typed_error_that_changes_nothing_or_
 
 def test_ls_without_descriptors_fails_and_does_not_show_an_empty_list(seg, key):
     code = """
-    from shmvar import _cli
-    assert _cli.main(["ls", "--json"]) == 0  # imports what it needs
+    from shmvar.cli import main as cli
+    assert cli.main(["ls", "--json"]) == 0  # imports what it needs
     fds = []
     import resource
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -414,7 +414,7 @@ def test_ls_without_descriptors_fails_and_does_not_show_an_empty_list(seg, key):
             fds.append(os.open("/dev/null", os.O_RDONLY))
     except OSError:
         pass
-    status = _cli.main(["ls"])
+    status = cli.main(["ls"])
     os.close(fds.pop())
     print(status)
     """

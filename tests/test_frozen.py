@@ -76,9 +76,9 @@ def parts(node):
 def test_analysis_sees_every_module_that_the_extension_module_imports_by_name():
     names, unclear = named_in(path.read_text() for path in sorted(RUST.rglob("*.rs")))
     assert not unclear, "an import by a name that this test does not understand"
-    assert {"_pickle", "numpy", "datetime", "shmvar._aio", "array", "sys", "uuid"} <= names
+    assert {"_pickle", "numpy", "datetime", "shmvar._task_watcher", "array", "sys", "uuid"} <= names
     missing = names - seen_from()
-    assert not missing, f"to be added to python/shmvar/_by_name.py: {sorted(missing)}"
+    assert not missing, f"to be added to python/shmvar/_frozen_imports.py: {sorted(missing)}"
 
 
 def test_a_new_import_by_name_cannot_be_forgotten():
@@ -109,7 +109,7 @@ print(*sorted(set(sys.modules) & {{"pickle", "_pickle", "typing", "numpy", "asyn
 with shmvar.attach({key!r}) as segment:
     segment[1] = "text"
     segment[1]
-print("shmvar._by_name" in sys.modules)
+print("shmvar._frozen_imports" in sys.modules)
 """
     # Without `site`, which may import anything.
     command = [sys.executable, "-I", "-S", "-c", code]
@@ -121,7 +121,7 @@ PROGRAM = """
 import sys
 import shmvar
 if sys.argv[1:] and sys.argv[1] == "command":
-    from shmvar._cli import main
+    from shmvar.cli.main import main
     raise SystemExit(main(sys.argv[2:]))
 key = sys.argv[1]
 assert getattr(sys, "frozen", False)

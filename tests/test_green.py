@@ -411,8 +411,8 @@ def test_greenlets_stand_in_line_and_whoever_leaves_it_leaves_it_whole(key, gree
         assert [n for n in served if n not in victims and -n not in victims] == [
             n for n in range(6) if n not in victims], (victims, served)
         assert not s.lock("a").locked()
-    from shmvar import _green
-    assert not _green._lines
+    from shmvar import _greenlets
+    assert not _greenlets._queues
     s.destroy()
     """
     green(code, key)

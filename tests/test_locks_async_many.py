@@ -45,14 +45,14 @@ class Counting:
         return getattr(self.lock, name)
 
     async def __aenter__(self):
-        from shmvar import _line
+        from shmvar import _task_queue
 
-        return await _line.enter(self)
+        return await _task_queue.enter(self)
 
     async def __aexit__(self, *exception):
-        from shmvar import _line
+        from shmvar import _task_queue
 
-        await _line.leave(self)
+        await _task_queue.leave(self)
 
 
 async def settled(tasks):

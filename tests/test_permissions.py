@@ -220,7 +220,7 @@ def test_a_user_who_may_only_read_cannot_stop_puts_burials_and_attaches_by_read_
 # --- a process that drops its privileges
 
 DROP = """
-import shmvar._views  # before: the interpreter may be in a directory of root's
+import shmvar._mapping_views  # before: the interpreter may be in a directory of root's
 segment = shmvar.attach(key)
 reader = shmvar.attach(key, readonly=True)
 segment.update({1: "one", 2: b"x" * 100_000, "three": [3] * 1000})
@@ -303,7 +303,7 @@ def test_h22_a_child_forked_after_the_drop_reads_and_its_changes_work_or_are_typ
 def test_h22_a_process_that_dropped_its_privileges_creates_segments_of_its_own(key, perm):
     # Such a process is not dumpable: its /proc/self belongs to root.
     code = """
-    import shmvar._views
+    import shmvar._mapping_views
     os.setgroups([])
     os.setgid(12345)
     os.setuid(12345)

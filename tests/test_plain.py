@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_values import DUMPS, PROTOCOLS, agree_or_refuse, edits, mutated, plain
 
+from shmvar import CorruptSegmentError, UntrustedValueError
 from shmvar._core import _decode_plain as decode
-from shmvar._errors import CorruptSegmentError, UntrustedValueError
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -5,8 +5,8 @@ import uuid
 import numpy as np
 import pytest
 
+from shmvar import CorruptSegmentError, UntrustedValueError
 from shmvar._core import _decode_plain as decode
-from shmvar._errors import CorruptSegmentError, UntrustedValueError
 
 INT = b"(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_values import PROTOCOLS, agree_or_refuse, edits, mutated, standard, typed
 
+from shmvar import UntrustedValueError
 from shmvar._core import _decode_plain as decode
-from shmvar._errors import UntrustedValueError
 
 ZONE = datetime.timezone(datetime.timedelta(hours=-3, microseconds=1), "X")
 EDGES = [

@@ -103,7 +103,7 @@ def test_it_is_listed_as_what_it_is_and_an_attach_tells_the_remedy_which_works(k
 WAYS = {
     "destroy": "assert shmvar.destroy(key) is True",
     "handle": "handle.destroy()",
-    "remove": "assert shmvar._cli.main(['remove', key]) == 0",
+    "remove": "assert shmvar.cli.main.main(['remove', key]) == 0",
 }
 
 
@@ -128,7 +128,7 @@ def test_its_owner_always_gets_rid_of_it_and_has_a_new_one(key, deed, way):
     print("fine", flush=True)
     os._exit(0)
     """
-    drop = "import shmvar._cli\nshmvar._cli._parser().parse_args(['ls'])\n" + as_user(OWNER)["drop"]
+    drop = "import shmvar.cli.main\nshmvar.cli.main.parser().parse_args(['ls'])\n" + as_user(OWNER)["drop"]
     child = helpers.start(code, key, drop=drop)
     try:
         run(WRITE + DEEDS[deed][0], key, path, **as_user())

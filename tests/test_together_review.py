@@ -12,7 +12,7 @@ import pytest
 from helpers import Raw, end, run, start
 
 import shmvar
-from shmvar import _aio
+from shmvar import _task_watcher
 
 WRITER = """
     seg = shmvar.attach(key, create=False)
@@ -252,11 +252,11 @@ class Between:
 
 def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that(segment):
     """The list is read after the count: who came after the list was read is woken by a count that has moved since."""
-    watcher, looked = _aio.Watcher(), []
+    watcher, looked = _task_watcher.Watcher(), []
 
     async def main():
-        first = _aio.Waiter(watcher, segment, 1, 0)
-        second = _aio.Waiter(watcher, segment, 2, 0)
+        first = _task_watcher.Waiter(watcher, segment, 1, 0)
+        second = _task_watcher.Waiter(watcher, segment, 2, 0)
         second.look = lambda: looked.append(len(between.slept)) or True
         step = iter(range(3))
 
@@ -283,8 +283,8 @@ def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that
 
 def test_a_forked_child_drops_a_waiter_though_the_watchers_lock_was_held(segment):
     async def main():
-        watcher = _aio.Watcher()
-        with _aio.Waiter(watcher, segment, 1, 0) as waiter, watcher._some:
+        watcher = _task_watcher.Watcher()
+        with _task_watcher.Waiter(watcher, segment, 1, 0) as waiter, watcher._some:
             pid = os.fork()
             if pid == 0:
                 signal.alarm(30)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 import shmvar
-from shmvar import _aio, _line
+from shmvar import _task_queue, _task_watcher
 
 FAILURES = [OSError(errno.EMFILE, "Too many open files"), MemoryError(), RuntimeError("anything"), shmvar.Error("x")]
 
@@ -18,7 +18,7 @@ class Failing:
 
     def __init__(self, segment, error, times, calls=("_mark",), everywhere=False):
         self.segment, self.error, self.times, self.calls, self.everywhere = segment, error, times, calls, everywhere
-        self._watcher = _aio.Watcher()
+        self._watcher = _task_watcher.Watcher()
         self.failed = 0
 
     def __getattr__(self, name):
@@ -52,7 +52,7 @@ def no_thread_is_left():
 def test_a_failure_that_passes_leaves_every_task_watched(seg, calls, error, times):
     async def main():
         handle = Failing(seg, error, times, [calls])
-        tasks = [asyncio.create_task(_aio.changed(handle, n, 20, 0)) for n in range(3)]
+        tasks = [asyncio.create_task(_task_watcher.changed(handle, n, 20, 0)) for n in range(3)]
         await asyncio.sleep(0.4)
         for _ in range(1000):
             if handle.failed:
@@ -73,13 +73,13 @@ def test_a_failure_that_passes_leaves_every_task_watched(seg, calls, error, time
 def test_a_failure_that_stays_is_each_tasks_own(seg, error):
     async def main():
         handle = Failing(seg, error, 0, everywhere=True)
-        tasks = [asyncio.create_task(_aio.changed(handle, n, None, 0)) for n in range(3)]
+        tasks = [asyncio.create_task(_task_watcher.changed(handle, n, None, 0)) for n in range(3)]
         await asyncio.sleep(0.1)
         handle.times = 10**9
         assert await asyncio.gather(*tasks, return_exceptions=True) == [error] * 3
         handle.times = 0
         seg[1] = 1
-        assert await _aio.changed(handle, 1, 20, 0) == seg.version(1)
+        assert await _task_watcher.changed(handle, 1, 20, 0) == seg.version(1)
 
     run(main())
 
@@ -87,7 +87,7 @@ def test_a_failure_that_stays_is_each_tasks_own(seg, error):
 def test_a_failing_watcher_does_not_spin(seg):
     async def main():
         handle = Failing(seg, MemoryError(), 10**9, ["_watch"])
-        task = asyncio.create_task(_aio.changed(handle, 1, None, 0))
+        task = asyncio.create_task(_task_watcher.changed(handle, 1, None, 0))
         await asyncio.sleep(1.0)
         assert 0 < handle.failed < 100
         seg[1] = 1
@@ -119,9 +119,9 @@ def test_a_task_that_waits_for_a_lock_is_watched_again(seg):
                 return getattr(lock, name)
 
         async def wait():
-            await _line.enter(Lock())
+            await _task_queue.enter(Lock())
             assert lock.locked()
-            await _line.leave(Lock())
+            await _task_queue.leave(Lock())
 
         async with seg.lock():
             task = asyncio.create_task(wait())

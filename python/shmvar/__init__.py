@@ -1,18 +1,20 @@
 """Python values shared between processes, by number, through memory.
 
 >>> import shmvar
->>> segment = shmvar.attach(4711)       # any process, any user's choice of number or text
->>> segment[1] = {"answer": 42}         # any value that pickles
+>>> segment = shmvar.attach(4711)       # any process; the key is any number or text
+>>> segment[1] = {"answer": 42}         # any value that can be pickled
 >>> segment[1]                          # in another process, too
 {'answer': 42}
->>> segment.destroy()                   # nothing else destroys it, no exit and no kill
+>>> segment.destroy()                   # nothing else destroys a segment, no exit and no kill
 
-The rest is in `help(shmvar.attach)`, `help(shmvar.Segment)` and `help(shmvar.Lock)`; every error is a `shmvar.Error`.
+`help(shmvar.attach)`, `help(shmvar.Segment)` and `help(shmvar.Lock)` explain the rest. Every error of the package's own
+is a `shmvar.Error`.
 """
 
 from _collections_abc import MutableMapping as _MutableMapping
 
-from shmvar import _views as _views  # now: later there may be no permission left to read it
+# Imported now: when `keys` is called for the first time, there may be no permission left to read the file.
+from shmvar._mapping_views import SegmentKeys as _SegmentKeys  # noqa: F401
 
 try:
     from shmvar._core import (
@@ -29,7 +31,7 @@ try:
         segments,
     )
 except ImportError as _error:
-    # An interpreter with a lock of its own is refused by CPython, which says no more than that.
+    # CPython refuses an interpreter that has a lock of its own, and says no more than that.
     if "does not support loading in subinterpreters" not in str(_error):
         raise
     from shmvar._errors import ANOTHER_INTERPRETER as _TEXT
@@ -50,7 +52,7 @@ from shmvar._errors import (
     SegmentSystemError,
     WaitTimeoutError,
 )
-from shmvar._functions import (
+from shmvar._php_functions import (
     shm_attach,
     shm_detach,
     shm_get_var,
@@ -62,26 +64,26 @@ from shmvar._functions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from shmvar._untrusted import UntrustedValueError as UntrustedValueError
+    from shmvar._untrusted_error import UntrustedValueError as UntrustedValueError
 
 _MutableMapping.register(Segment)
 
 
 def __getattr__(name: str) -> type[Error]:
     if name == "UntrustedValueError":
-        from shmvar._untrusted import UntrustedValueError
+        from shmvar._untrusted_error import UntrustedValueError
 
         return UntrustedValueError
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _never_called() -> None:
-    """For tools that look for imports in code, as PyInstaller does, and see none in the extension module."""
-    from shmvar import _by_name as _by_name
+    """For tools that look for imports in code, as PyInstaller does: they see none in the extension module."""
+    from shmvar._frozen_imports import Segment  # noqa: F401
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})  # `UntrustedValueError` is not there before somebody asks for it
+    return sorted({*globals(), *__all__})  # `UntrustedValueError` is no global before somebody asks for it
 
 
 __all__ = [

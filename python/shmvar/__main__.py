@@ -1,6 +1,6 @@
 """`python -m shmvar`: the command line."""
 
-from shmvar._cli import main
+from shmvar.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

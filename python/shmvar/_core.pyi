@@ -1,4 +1,4 @@
-"""The compiled core. Everything public is re-exported by `shmvar`."""
+"""The compiled core. `shmvar` exports everything in it that is public."""
 
 import os
 from collections.abc import (
@@ -46,92 +46,115 @@ __version__: str
 
 @final
 class Segment(MutableMapping[SupportsIndex | str, Any]):
-    """A handle on a segment: a mutable mapping from `int` or `str` indexes to values.
+    """A handle on a segment: a mutable mapping from indexes, `int` or `str`, to Python values.
 
-    Opened with `shmvar.attach`. An index is an `int` (or anything with `__index__`) of 64 signed bits, or a `str` of at
-    most 1024 bytes of UTF-8; beyond that it is `OverflowError`, of another type `TypeError`. 5 and "5" are different.
-    Every value is stored as a pickle; reading gives an independent, mutable value, so `segment[1].append(2)` changes a
-    copy: put it back. Reads take no lock. Any number of threads may use a handle, and a forked child uses the one that
-    it inherited. After `detach` every call raises `DetachedError`; changes through a read-only handle raise
-    `ReadOnlyError`. A living process that holds the segment up for 10 s (stopped, say) is `SegmentBusyError`.
+    `shmvar.attach` opens one. Any number of threads may use a handle, and a forked child may use
+    the handles that it inherited.
+
+    >>> segment = shmvar.attach("example")
+    >>> segment[1] = [1]
+    >>> segment[1].append(2)     # changes a copy that nobody keeps
+    >>> segment[1]
+    [1]
+
+    An index is an `int` (or anything with `__index__`) that fits 64 signed bits, or a `str` of at
+    most 1024 bytes of UTF-8. Any other number or length raises `OverflowError`, any other type
+    raises `TypeError`. The indexes 5 and "5" are different.
+
+    Every value is stored as a pickle. Reading gives an independent value: to change what is stored,
+    put the changed value back. Reads take no lock.
+
+    After `detach`, every call raises `DetachedError`. A change through a read-only handle raises
+    `ReadOnlyError`. If a living process blocks the segment for 10 s, because it was stopped in a
+    change, say, calls that need the segment's lock raise `SegmentBusyError`.
     """
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def __getitem__(self, index: SupportsIndex | str, /) -> Any:
-        """The value under `index`.
+        """Return the value under `index`.
 
         Raises:
-            KeyError: there is none.
-            UntrustedValueError: it needs code, or numpy and there is none, and the segment is not trusted.
-            CorruptSegmentError: its bytes are damaged.
+            KeyError: there is no such variable.
+            UntrustedValueError: the segment is not trusted, and the value needs code to be rebuilt,
+                or numpy, which is not installed.
+            CorruptSegmentError: the stored bytes are damaged.
         """
 
     def __setitem__(self, index: SupportsIndex | str, value: Any, /) -> None:
         """Store `value` under `index`, as `put` does."""
 
     def __delitem__(self, index: SupportsIndex | str, /) -> None:
-        """Remove `index`; `KeyError` where there is none."""
+        """Remove the variable `index`. Raises `KeyError` if there is none."""
 
     def __contains__(self, index: object, /) -> bool: ...
     def __len__(self) -> int:
-        """Variables in the segment now."""
+        """Return the number of variables that are in the segment now."""
 
     def __iter__(self) -> Iterator[int | str]:
-        """The indexes that are there now, in no promised order: a snapshot."""
+        """Iterate over the indexes that are there now: a snapshot, in no particular order."""
 
     def __eq__(self, other: object, /) -> bool:
-        """Equal to any mapping with equal items."""
+        """Return whether `other` is a mapping with equal items."""
 
     def __enter__(self) -> Self:
-        """The handle itself, if it is not detached."""
+        """Return the handle itself. Raises `DetachedError` if it is detached."""
 
     def __exit__(
         self,
         *_exception: type[BaseException] | BaseException | TracebackType | None,
     ) -> None:
-        """Detach; nothing is destroyed."""
+        """Detach the handle; nothing is destroyed."""
 
     def __reduce__(self) -> tuple[Any, tuple[int | str, bytes, bool, bool | None]]:
-        """A handle unpickles by attaching again to this very segment, or `SegmentNotFoundError`."""
+        """Pickle the handle. Unpickling attaches to this very segment again.
+
+        It raises `SegmentNotFoundError` if this segment is gone, even if there is a new one with
+        its key.
+        """
 
     @property
     def key(self) -> int | str:
-        """The key it was attached by."""
+        """The key by which the handle was attached."""
 
     @property
     def size(self) -> int:
-        """The limit now, in bytes: what stored variables may be charged. Others may raise it."""
+        """The limit in bytes: how much stored variables may be charged.
+
+        Other processes may change it.
+        """
 
     @property
     def created(self) -> bool:
-        """Did this handle's `attach` create the segment?"""
+        """Whether the `attach` that made this handle also created the segment."""
 
     @property
     def readonly(self) -> bool:
-        """Does this handle only read?"""
+        """Whether this handle can only read."""
 
     @property
     def trusted(self) -> bool:
-        """May values run code when they are read through this handle?"""
+        """Whether values may run code when they are read through this handle."""
 
     @property
     def detached(self) -> bool:
-        """Was `detach` called?"""
+        """Whether `detach` was called."""
 
     def put(self, index: SupportsIndex | str, value: Any, *, ttl: float | None = None) -> None:
-        """Store `value`; whole or not at all: a put that fails changes nothing.
+        """Store `value` under `index`, whole or not at all: a put that fails changes nothing.
 
         Args:
-            index: of the variable.
-            value: anything that pickles; it is pickled once. Read-only numpy arrays are stored as writable ones: what a
-                reader gets is its own.
-            ttl: seconds after which the variable is gone, more than 0; without one an earlier `ttl` ends. The clock is
-                `CLOCK_BOOTTIME`: the same in every process, and it goes on while the machine is suspended.
+            index: of the variable, which is replaced if it is there.
+            value: anything that can be pickled; it is pickled once. A read-only numpy array is
+                stored as a writable one, because every reader gets an array of its own.
+            ttl: seconds, more than 0, after which the variable is gone. None: it stays; an earlier
+                `ttl` of the variable ends. The clock is `CLOCK_BOOTTIME`, which is the same in
+                every process and goes on while the machine is suspended.
 
         Raises:
-            ValueError: a `ttl` that is not finite, or not above 0.
-            SegmentFullError: it does not fit, the limit or the memory file system; says which, and what to do.
-            ReadOnlyError, SegmentBusyError: see the class.
+            ValueError: `ttl` is not finite, or not more than 0.
+            SegmentFullError: the value does not fit into the limit or into the memory file system;
+                the text says which, and what to do.
+            ReadOnlyError, SegmentBusyError: see `Segment`.
             Exception: whatever pickling the value raised, unchanged.
         """
 
@@ -139,59 +162,69 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def get(self, index: SupportsIndex | str, default: None = None) -> Any | None: ...
     @overload
     def get(self, index: SupportsIndex | str, default: _T) -> Any | _T:
-        """The value under `index`, or `default`.
+        """Return the value under `index`, or `default` if there is none.
 
-        Independent, and as changeable as its type is: a numpy array is writable, whatever it was when it was stored. A
-        class that pickles buffers of its own out of band is rebuilt from `memoryview`s of them, where they have 16 KiB
-        and more.
+        The value is independent, and can be changed as its type allows: a numpy array is writable,
+        even if it was read-only when it was stored. A class that pickles its own buffers out of
+        band is rebuilt from `memoryview`s of those that have 16 KiB or more.
         """
 
     def view(self, index: SupportsIndex | str) -> Any:
-        """The value under `index`, read-only and, where it is large, over the segment's own memory: not copied.
+        """Return the value under `index`, read-only; if it is large, without copying it.
 
-        Of an array, that array; of `bytes`, `bytearray`, `memoryview` and `array.array`, and what derives from them, a
-        `memoryview`; of other values, the value rebuilt over read-only buffers: every numpy array in it is read-only,
-        of any size and class, and every `memoryview` that a class is rebuilt from. What else is in it (lists, a
-        `bytearray` in a dict) is a copy that may be changed.
+        A large value lies over the segment's own memory. What is returned depends on the value:
 
-        It stays valid and unchanged whatever happens to the variable, the segment or the handle, until it is dropped;
-        its memory is in use until then. Through a read-only handle, and where the segment is not trusted, it is a
-        read-only copy.
+        - for an array, a read-only array;
+        - for `bytes`, `bytearray`, `memoryview` and `array.array`, and classes derived from them, a
+          read-only `memoryview`;
+        - for any other value, the value rebuilt over read-only buffers: every numpy array in it is
+          read-only, whatever its size and class, and so is every `memoryview` that a class is
+          rebuilt from. Everything else in it (lists, a `bytearray` in a dict) is a copy that may be
+          changed.
+
+        A view stays valid and unchanged, whatever happens to the variable, the segment or the
+        handle. Its memory is in use until the view is dropped. Through a read-only handle, and if
+        the segment is not trusted, the result is a read-only copy.
 
         Raises:
-            KeyError, UntrustedValueError, CorruptSegmentError: as `segment[index]`.
+            KeyError, UntrustedValueError, CorruptSegmentError: as for `segment[index]`.
         """
 
     def has(self, index: SupportsIndex | str) -> bool:
-        """Is there a variable `index`? A stored `None` or `False` is there."""
+        """Return whether there is a variable `index`. A stored `None` or `False` is there."""
 
     def remove(self, index: SupportsIndex | str) -> bool:
-        """Remove `index`. False: it was not there."""
+        """Remove the variable `index`. Return False if it was not there."""
 
     @overload
     def pop(self, index: SupportsIndex | str) -> Any: ...
     @overload
     def pop(self, index: SupportsIndex | str, default: _T, /) -> Any | _T:
-        """Remove `index` and return its value: nobody else gets the same one.
+        """Remove the variable `index` and return its value. Nobody else gets the same value.
 
-        Without `default`, `KeyError` where it is missing.
+        Without `default`, raises `KeyError` if there is no such variable.
         """
 
     def popitem(self) -> tuple[int | str, Any]:
-        """Remove some variable and return it with its index; `KeyError` where the segment is empty.
+        """Remove some variable, and return its index and its value.
 
-        Which one is left to chance, so that each has its turn, and found in the same time however many there are. One
-        that cannot be unpickled here is passed over, and stays; where there is no other, its error is raised.
+        Which one is left to chance, so that no variable waits for ever; the time to find one does
+        not depend on how many there are. A variable that cannot be unpickled here is skipped, and
+        stays. If there is no other one, its error is raised. Raises `KeyError` if the segment is
+        empty.
         """
 
     def setdefault(self, index: SupportsIndex | str, default: Any = None) -> Any:
-        """The value under `index`; stored as `default` first where it is missing."""
+        """Return the value under `index`; store `default` first if there is none."""
 
     @overload  # type: ignore[override]
     def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /) -> None: ...
     @overload
     def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **named: Any) -> None:
-        """Store every item of a mapping, or of an iterable of pairs, as `put_many` does: at one instant, or none."""
+        """Store every item of a mapping, or of an iterable of pairs, as `put_many` does.
+
+        All are stored at one instant, or none of them.
+        """
 
     def clear(self) -> None:
         """Remove every variable, at one instant. Locks that are held stay."""
@@ -202,65 +235,93 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         *,
         ttl: float | None = None,
     ) -> None:
-        """Store every item of a mapping at one instant, or none of them.
+        """Store every item of a mapping, at one instant, or none of them.
 
-        No `get_many` sees half of it, and a writer killed on the way leaves all or nothing. Other readers of single
-        variables may meet some before others. Of two items for one index the last counts.
+        A `get_many` sees all of the new values or none, and if the writer is killed in the middle,
+        all or none are stored. Calls that read a single variable may see some new values before the
+        others. If two items have the same index, the last one counts.
+
+        Args:
+            mapping: from indexes to values, as for `put`; or an iterable of pairs of them.
+            ttl: for all of them, as for `put`.
 
         Raises:
-            SegmentFullError: together they do not fit; nothing has changed.
-            ReadOnlyError, SegmentBusyError: see the class.
+            SegmentFullError: together the values do not fit; nothing has changed.
+            ReadOnlyError, SegmentBusyError: see `Segment`.
         """
 
     def get_many(self, indices: Iterable[SupportsIndex | str]) -> dict[int | str, Any]:
-        """The values of those of `indices` that are there, as of one instant; what is missing is left out.
+        """Return the values of those of `indices` that are there, as of one instant.
+
+        They are in a dict, by index; what is missing is left out.
 
         Raises:
-            SegmentBusyError: for 10 s a process has stood still in a batch; or, through a read-only handle,
-                they changed each time they were read.
-            UntrustedValueError, CorruptSegmentError: as `segment[index]`.
+            SegmentBusyError: a process has been stopped for 10 s in the middle of a `put_many`; or,
+                through a read-only handle, the variables changed each time they were read.
+            UntrustedValueError, CorruptSegmentError: as for `segment[index]`.
         """
 
     def add(self, index: SupportsIndex | str, amount: float = 1) -> Any:
-        """Atomic `+=` on an int or a float, from 0 where it is missing; returns the sum.
+        """Add `amount` to an int or a float, atomically, and return the sum.
 
-        Ints never wrap: beyond 64 bits they go on as Python ints. A `ttl` is kept.
+        A missing variable counts as 0. Ints never wrap: beyond 64 bits they go on as Python ints.
+        The variable keeps its `ttl`.
+
+        >>> segment.add("visits")
+        1
 
         Raises:
-            TypeError: the value, or the amount, is no int or float (a bool is none).
+            TypeError: the value or `amount` is neither an int nor a float. A bool is neither.
         """
 
     @overload
     def swap(self, index: SupportsIndex | str, value: Any, default: None = None) -> Any | None: ...
     @overload
     def swap(self, index: SupportsIndex | str, value: Any, default: _T) -> Any | _T:
-        """Store `value` and return what it replaced, at one instant; `default` where it was missing."""
+        """Store `value` and return the value that it replaced, at one instant.
+
+        If there was none, return `default`.
+        """
 
     def version(self, index: SupportsIndex | str) -> int:
-        """The version of `index`, 0 where it is missing: strictly greater after every change of that index.
+        """Return the version of the variable `index`: an int, 0 if there is no such variable.
 
-        Removal and re-creation are changes. Compare versions of one index, for order and equality only.
+        It grows with every change of that index, and removing and storing again are changes.
+        Compare versions of the same index only, for equality and order: there are gaps.
         """
 
     def get_versioned(self, index: SupportsIndex | str) -> tuple[Any, int]:
-        """Value and version of `index`, from one instant; `KeyError` where there is none."""
+        """Return the value and the version of `index`, of one instant.
+
+        Raises `KeyError` if there is no such variable.
+        """
 
     def compare_and_put(self, index: SupportsIndex | str, version: int, value: Any) -> bool:
-        """Store `value` only if `index` still has this version (0: only if it is missing). False: it has not.
+        """Store `value` if the version of `index` is still `version`. Return whether it was stored.
 
-        A version that no variable can have, below 0 or of 64 bits and more, is False.
+        Version 0 stands for a missing variable. A version that no variable can have, below 0 or of
+        64 bits or more, never matches.
+
+        >>> value, version = segment.get_versioned("stock")
+        >>> segment.compare_and_put("stock", version, value - 1)
+        True
         """
 
     def modify(self, index: SupportsIndex | str, function: Callable[[Any], Any], default: Any = ...) -> Any:
         """Store `function(value)` under `index`, atomically, and return it.
 
-        The function runs outside of any lock, and again when another writer came between; where it raises, nothing
-        has changed. A `ttl` is kept.
+        The function runs without any lock. If another writer changes the variable meanwhile, the
+        function is called again with the new value. If it raises an error, nothing has changed. The
+        variable keeps its `ttl`.
+
+        >>> segment.modify("log", lambda lines: lines + ["started"], default=[])
+        ['started']
 
         Args:
             index: of the variable.
-            function: from the old value to the new one.
-            default: the old value where `index` is missing; without one that is `KeyError`.
+            function: takes the old value and returns the new one.
+            default: stands for the old value if there is none. Without it, `KeyError` is raised
+                then.
         """
 
     def wait(
@@ -270,20 +331,22 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         *,
         newer_than: int | None = None,
     ) -> int:
-        """Sleep until the version of `index` differs from `newer_than`, and return it: 0 if it was removed or expired.
+        """Sleep until the version of `index` differs from `newer_than`, and return it.
 
-        Never misses the last change; several changes may wake it once. Other threads go on, Ctrl-C works.
+        A version of 0 means that the variable was removed or has expired. The last change is never
+        missed, but several changes may end only one wait. Other threads run meanwhile, and Ctrl-C
+        ends the wait.
 
         Args:
             index: of the variable, which may be missing.
-            timeout: seconds; None waits without end.
-            newer_than: a version of this index; None: the one it has now. One that no variable can have, below 0 or of
-                64 bits and more, differs at once.
+            timeout: in seconds. None: wait without end.
+            newer_than: a version of this index. None: the version that it has now. A version that
+                no variable can have, below 0 or of 64 bits or more, differs at once.
 
         Raises:
-            WaitTimeoutError: time is up.
+            WaitTimeoutError: the timeout is over.
             SegmentNotFoundError: the segment was destroyed.
-            ValueError: a negative timeout.
+            ValueError: the timeout is negative.
         """
 
     def changed(
@@ -293,194 +356,240 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         *,
         newer_than: int | None = None,
     ) -> Coroutine[Any, Any, int]:
-        """`wait` for asyncio: `version = await segment.changed(index)`. One thread watches for all tasks of a handle.
+        """Wait as `wait` does, in asyncio: `version = await segment.changed(index)`.
 
-        Without `newer_than` it is the version at the time of the call, not of the `await`.
+        One thread watches for all tasks that wait through a handle. Without `newer_than`, the
+        version is taken when `changed` is called, not when the result is awaited.
         """
 
     def lock(self, name: SupportsIndex | str = 0, *, timeout: float | None = None) -> Lock:
-        """A lock of this name, shared by every process on this segment. It is not held yet: see `Lock`.
+        """Return a named lock, shared by every process on this segment.
+
+        It is not held yet: see `Lock`.
 
         Args:
-            name: as an index; locks and variables of one name have nothing to do with each other.
-            timeout: seconds that `with` and `acquire` wait; None: without end.
+            name: of the same types as an index. A lock and a variable of the same name have nothing
+                to do with each other.
+            timeout: the seconds that `with` and `acquire` wait. None: without end.
         """
 
     def keys(self) -> KeysView[int | str]:
-        """The indexes; each iteration is a snapshot of its beginning."""
+        """Return a view of the indexes.
+
+        Each iteration is over those that were there when it began.
+        """
 
     def values(self) -> ValuesView[Any]:
-        """The values; one that vanishes meanwhile is passed over."""
+        """Return a view of the values. An iteration skips a variable that vanishes meanwhile."""
 
     def items(self) -> ItemsView[int | str, Any]:
-        """Index and value of each variable, each item consistent; one that vanishes meanwhile is passed over."""
+        """Return a view of pairs of index and value, each consistent.
+
+        An iteration skips a variable that vanishes meanwhile.
+        """
 
     def stat(self, index: SupportsIndex | str) -> VariableInfo:
-        """A variable, in numbers; `KeyError` where there is none."""
+        """Return facts about a variable. Raises `KeyError` if there is none."""
 
     def info(self) -> SegmentInfo:
-        """The segment, in numbers."""
+        """Return facts about the segment."""
 
     def resize(self, size: SupportsIndex) -> None:
         """Change the limit to `size` bytes.
 
         Raises:
-            ValueError: 0 or negative.
-            SegmentFullError: below what is used (`needed` is that, `size` the one asked for, `free` 0), or beyond the
-                memory file system or the segment's reserve of addresses (`needed` is the one asked for).
+            ValueError: `size` is 0 or negative.
+            SegmentFullError: `size` is below what is used (then `needed` of the error is what is
+                used, `size` is the size asked for, `free` is 0); or it is more than the memory file
+                system or the segment's reserve of addresses can hold (then `needed` is the size
+                asked for).
         """
 
     def trim(self) -> None:
-        """Give free memory back to the system, after moving what is stored together.
+        """Give free memory back to the system, after moving what is stored closer together.
 
-        What is stored then takes at most half as much again, and an empty segment 256 KiB. It takes time in proportion
-        to what is stored, while others go on, and some 10 ms for making sure that nobody reads what is given back. What
-        a view holds stays, and so does what a process that stands still (stopped in the middle of a read) may look at.
+        Afterwards the segment takes at most one and a half times what is stored, and 256 KiB if it
+        is empty. The call takes time in proportion to what is stored, and some 10 ms to make sure
+        that nobody reads what is given back; other processes go on meanwhile. It cannot give back
+        the memory of views, nor memory that a process may be looking at because it was stopped in
+        the middle of a read.
 
         Raises:
-            ReadOnlyError: through a read-only handle.
-            SegmentBusyError: a stopped process has held the segment itself up for 10 s.
+            ReadOnlyError: the handle is read-only.
+            SegmentBusyError: a stopped process has blocked the segment itself for 10 s.
         """
 
     def detach(self) -> None:
-        """Let go of this handle; again is a no-op. Variables stay.
+        """Let go of this handle. Variables stay. A second call does nothing.
 
-        With the last handle that a process has on a segment its map and its descriptors are given back (of one that was
-        destroyed, the memory with them), once calls that other threads are in have ended. Views, and arrays that `get`
-        returned without a copy, keep the map until they are dropped.
+        With the last handle of a process on a segment, its map and its descriptors are given back,
+        and the memory too if the segment was destroyed. This happens when calls that other threads
+        are in have ended. Views, and arrays that `get` returned without a copy, keep the map until
+        they are dropped.
         """
 
     def destroy(self) -> None:
-        """Unlink the segment, if its key still means this very one.
+        """Unlink the segment, if its key still stands for this very segment.
 
-        A new `attach` gets a new, empty segment; those still attached keep this one until they detach. Where it was
-        destroyed before, nothing happens.
+        The next `attach` makes a new, empty segment. Processes that are attached keep this one
+        until they detach. If it was destroyed before, nothing happens.
 
         Raises:
-            SegmentAccessError: it is another user's; or it cannot be reached from here: there is no /dev/shm, or not
-                the one where it was attached (after a chroot).
-            SegmentNotFoundError: it was renamed.
+            SegmentAccessError: the segment belongs to another user; or it cannot be reached from
+                here, as there is no /dev/shm, or another one than at `attach` (after a chroot).
+            SegmentNotFoundError: the segment was renamed.
         """
 
     def check(self) -> CheckReport:
-        """Verify every invariant of the format, and count what is there.
+        """Verify every invariant of the format, and return counts of what is there.
 
-        In slices: writers wait for some milliseconds at a time. What a dead process left half done is put right first.
-        Where others change it meanwhile, what is counted is of the moment at which each part was looked at, and a few
-        sums may not be comparable: `CheckReport.undecided`. Through a read-only handle without the lock, again and
-        again until nobody changed anything meanwhile.
+        The check works in slices, so that writers wait for some milliseconds at a time. First, what
+        a dead process left half done is completed or undone. If others change the segment
+        meanwhile, each count is of the moment at which that part was looked at, and a few sums may
+        not be comparable: see `CheckReport.undecided`. Through a read-only handle the check takes
+        no lock: it is repeated until nobody changed anything meanwhile.
 
         Raises:
-            CorruptSegmentError: the first invariant that does not hold, by its number in docs/format.md, and the place.
-            SegmentBusyError: a living process holds the segment up; or, read-only, others changed it for 10 s without a
-                pause, or a process died in a change.
+            CorruptSegmentError: an invariant does not hold. The text has its number in
+                docs/format.md, and the place. Only the first one is reported.
+            SegmentBusyError: a living process blocks the segment; or, through a read-only handle,
+                others have changed it for 10 s without a pause, or a process died in the middle of
+                a change.
         """
 
+    # For `_task_watcher`, `_task_queue` and `shmvar watch`. Times are in seconds.
+
+    # The `_task_watcher.Watcher` of this handle, made with the first call.
     @property
     def _watcher(self) -> Any: ...
+    # Marks the wake word of a variable, or of a lock, as watched: from now on a change moves the watch count. Returns
+    # the version of the variable (0: missing) and the seconds until it expires.
     def _mark(self, index: SupportsIndex | str, lock: bool) -> tuple[int, float | None]: ...
+    # For each of these locks, marked before: whether trying to take it may succeed now.
     def _may_try(self, names: list[int | str]) -> list[bool]: ...
+    # Raises the `WaitTimeoutError` of a wait for a variable, or for a lock, after so many seconds.
     def _late(self, index: int | str, lock: bool, seconds: float | None) -> NoReturn: ...
+    # Marks all wake words as watched.
     def _mark_all(self) -> None: ...
+    # The watch count, which moves with each change of what is marked.
     def _watch_count(self) -> int: ...
+    # Sleeps until the watch count is not `count`, or for `at_most` seconds.
     def _watch(self, count: int, at_most: float | None = None) -> None: ...
+    # Moves the watch count, so that the watcher of this handle looks at its list of tasks.
     def _nudge(self) -> None: ...
 
 @final
 class Lock:
-    """A lock shared by every process on a segment, from `Segment.lock`.
+    """A named lock, shared by every process on a segment. `Segment.lock` makes one.
 
-    `with segment.lock("accounts"):` holds it; `async with` too, for the running task. Re-entrant in a thread, and in
-    a task with `async with`; two tasks of one thread that use plain `with` are one thread to it, and both get in. What
-    `threading.get_ident` tells apart are threads to it: greenlets, where gevent or eventlet has patched it. The
-    lock of a process or thread that died is handed on within 0.1 s of the system letting go of it. A forked child does
-    not own its parent's locks. Detaching the handle lets go of what was taken through it. Through a read-only handle
-    it cannot be taken.
+    >>> with segment.lock("accounts"):
+    ...     segment.put_many({"mine": 0, "yours": 200})
+
+    `with` takes it for the running thread, `async with` for the running task. Both may take it
+    several times. Two tasks of one thread that use plain `with` count as one thread: both get in.
+    Threads are what `threading.get_ident` tells apart, so greenlets are threads if gevent or
+    eventlet has patched it.
+
+    If its owner dies, process or thread, the next one gets the lock within 0.1 s after the system
+    has let go of the owner. A forked child does not own the locks of its parent. Detaching a handle
+    releases what was taken through it. A lock cannot be taken through a read-only handle.
     """
 
     @property
     def name(self) -> int | str:
-        """Its name; 0 where none was given."""
+        """The name of the lock; 0 if none was given."""
 
     @property
     def segment(self) -> Segment:
-        """The handle it was made by."""
+        """The handle that made the lock."""
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that `with` and `acquire` wait; None: without end."""
+        """The seconds that `with` and `acquire` wait. None: without end."""
 
     def acquire(self, timeout: float | None = None) -> bool:
-        """Take it. False: time was up.
+        """Take the lock. Return False if the timeout is over first.
 
         Args:
-            timeout: seconds, 0 for one try; None: the lock's own `timeout`.
+            timeout: in seconds; 0 tries once. None: the lock's own `timeout`.
 
         Raises:
-            ReadOnlyError: through a read-only handle.
-            SegmentFullError: as many locks are held as a segment of this size may have: one for each KiB of `size`, at
-                least 1,024.
-            SegmentBusyError: a stopped process has held the segment itself up for 10 s.
+            ReadOnlyError: the handle is read-only.
+            SegmentFullError: as many locks are held as a segment of this size can have: one for
+                each KiB of `size`, and at least 1,024.
+            SegmentBusyError: a stopped process has blocked the segment itself for 10 s.
         """
 
     def release(self) -> None:
-        """Let go once; `RuntimeError` where this thread does not hold it."""
+        """Release the lock once. Raises `RuntimeError` if this thread does not hold it."""
 
     def locked(self) -> bool:
-        """Does a living process hold it?"""
+        """Return whether a living process holds the lock."""
 
     def __enter__(self) -> Self:
-        """Take it, or `WaitTimeoutError`."""
+        """Take the lock. Raises `WaitTimeoutError` if the timeout is over first."""
 
     def __exit__(
         self,
         *_exception: type[BaseException] | BaseException | TracebackType | None,
     ) -> None:
-        """Let go once."""
+        """Release the lock once."""
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]:
-        """Take it for the running task, or `WaitTimeoutError`. Other tasks go on."""
+        """Take the lock for the running task; other tasks run meanwhile.
+
+        Raises `WaitTimeoutError` if the timeout is over first.
+        """
 
     def __aexit__(
         self,
         *_exception: type[BaseException] | BaseException | TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
-        """Let go once, for the running task."""
+        """Release the lock once, for the running task."""
 
+    # For `_task_queue`.
+
+    # The id of the segment and the name of the lock, which are the same through every handle.
     def _what(self) -> tuple[bytes, int | str]: ...
+    # A new waiter's place among those of other loops and processes.
     def _turn(self) -> Any: ...
+    # Takes the lock for a task if that is possible at once; with `again`, only if the task holds it already.
     def _try(self, task: int, turn: Any, again: bool = False) -> bool: ...
+    # Gives up the place that `_turn` made.
     def _end(self, turn: Any) -> None: ...
+    # Releases the lock for a task. None: for the task that took it.
     def _release(self, task: int | None) -> None: ...
 
 @final
 class SegmentInfo:
-    """A segment, in numbers. Sizes are bytes. It pickles, and may be a key of a dict.
+    """Facts about a segment. Sizes are in bytes. It can be pickled, and be a key of a dict.
 
-    From `shmvar.segments` it says less than from `Segment.info`: see `count`, `held`, `spare`, `locks`, `largest_put`;
-    and where `state` is not "usable", only `key`, `name`, `perm`, `uid` and `resident` say anything: the rest is 0.
+    `shmvar.segments` knows less than `Segment.info`: see `count`, `held`, `spare`, `locks` and
+    `largest_put`. If `state` is not "usable", only `key`, `name`, `perm`, `uid`, `resident`,
+    `state` and `why` mean anything; the rest is 0.
     """
 
     @property
     def key(self) -> int | str | None:
-        """The key it is attached by.
+        """The key by which the segment is attached.
 
-        Of what is no usable segment, from `shmvar.segments`, the key whose object has this name: `destroy` takes it.
-        None: this user may not look at it and it is another's, or it is no file but a link or directory, or the name is
-        no key's (or that of a long text key, which it does not tell).
+        For what is no usable segment, from `shmvar.segments`, this is the key whose object has this
+        name: `destroy` takes it. None: the object belongs to another user and this user may not
+        look at it; or it is no file but a link or a directory; or its name belongs to no key, or to
+        a long text key, which the name does not tell.
         """
 
     @property
     def name(self) -> str:
-        """Of its object in the memory file system."""
+        """The name of its object in the memory file system."""
 
     @property
     def size(self) -> int:
-        """The limit."""
+        """The limit: how much stored variables may be charged."""
 
     @property
     def used(self) -> int:
-        """What its variables are charged."""
+        """How much its variables are charged."""
 
     @property
     def free(self) -> int:
@@ -488,61 +597,82 @@ class SegmentInfo:
 
     @property
     def count(self) -> int:
-        """Variables; from `shmvar.segments`, expired ones that nobody has removed yet, too."""
+        """The number of variables.
+
+        `shmvar.segments` also counts expired ones that nobody has removed yet.
+        """
 
     @property
     def perm(self) -> int:
-        """Permission bits."""
+        """The permission bits."""
 
     @property
     def uid(self) -> int:
-        """Owner."""
+        """The number of the user to whom it belongs."""
 
     @property
     def created_at(self) -> float:
-        """Seconds since 1970."""
+        """When it was created, in seconds since 1970."""
 
     @property
     def attached(self) -> int:
-        """Living processes attached for writing; those that only read are not known."""
+        """The number of living processes that are attached for writing.
+
+        Those that only read are not known.
+        """
 
     @property
     def largest_put(self) -> int:
-        """Longest `bytes` that can be stored under a new integer index; from `shmvar.segments`, by the limit alone."""
+        """The longest `bytes` that can be stored under a new integer index.
+
+        From `shmvar.segments`, this takes only the limit into account.
+        """
 
     @property
     def resident(self) -> int:
-        """Memory that it takes."""
+        """How much memory it takes."""
 
     @property
     def held(self) -> int:
-        """Of that, what was replaced or removed and is still in somebody's view; from `shmvar.segments`, 0."""
+        """The part of `resident` that was replaced or removed, and that is still in somebody's
+        view.
+
+        From `shmvar.segments`, 0.
+        """
 
     @property
     def spare(self) -> int:
-        """Of `resident`, what is free, and kept until `trim` gives it back; from `shmvar.segments`, 0."""
+        """The part of `resident` that is free, and kept until `trim` gives it back.
+
+        From `shmvar.segments`, 0.
+        """
 
     @property
     def locks(self) -> dict[int | str, int]:
-        """Named locks that are held, and the pid of each one's owner in its own pid namespace: for people.
+        """The named locks that are held, each with the pid of its owner.
 
-        From `shmvar.segments`, none.
+        A pid is that of the owner's own pid namespace, and meant for people. From
+        `shmvar.segments`, there are none.
         """
 
     @property
     def state(self) -> str:
-        """What it is, as far as is known without attaching it.
+        """What the object is, as far as that is known without attaching it.
 
-        "usable": a segment. "damaged": one whose identity was changed, or that was cut short. "foreign": a file that is
-        no segment, or one of another format version. "refused": this user may not read it.
+        "usable": a segment. "damaged": a segment whose identity was changed, or that was cut short.
+        "foreign": a file that is no segment, or a segment of another format version. "refused":
+        this user may not read it.
         """
 
     @property
     def why(self) -> str | None:
-        """Why it is not usable; of a usable one, that it has more names than its own (hard links), or None."""
+        """Why it is not usable.
+
+        For a usable segment, None, or that it has more names than its own (hard links).
+        """
 
     def _asdict(self) -> dict[str, Any]:
-        """Its properties, by name."""
+        """Return its properties as a dict, by name."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -550,37 +680,42 @@ class SegmentInfo:
 
 @final
 class VariableInfo:
-    """A variable, in numbers. Sizes are bytes. It pickles, and may be a key of a dict."""
+    """Facts about a variable. Sizes are in bytes. It can be pickled, and be a key of a dict."""
 
     @property
     def size(self) -> int:
-        """What it is charged: 32 for its slot, its key where that is text, its value as stored; small ints, floats and
-        short strings fit the slot."""
+        """What the variable is charged.
+
+        That is 32 for its slot, the length of its index if that is a text, and the length of its
+        value as it is stored. Small ints, floats and short strings fit into the slot.
+        """
 
     @property
     def version(self) -> int:
-        """Grows with every change."""
+        """Its version, which grows with every change."""
 
     @property
     def expires_in(self) -> float | None:
-        """Seconds until it is gone; `None`: it stays."""
+        """The seconds until it expires. None: it stays."""
 
     @property
     def type(self) -> str:
-        """Name of its type, found without running code."""
+        """The name of the type of its value, found without running code."""
 
     @property
     def viewable(self) -> bool:
-        """A view of it, through a handle that may write and trusts, copies less than 16 KiB whatever its size, beside
-        the dtypes and shapes of its arrays.
+        """Whether a view of it copies less than 16 KiB, whatever its size.
 
-        `False`: it is, or holds, something large that is stored within its pickle, which a view rebuilds in memory of
-        the caller's own: objects, long texts, many small values. What is known is how it is stored; a class of your own
-        may still copy what it is given.
+        The dtypes and shapes of its arrays come on top. This is about views through a handle that
+        may write and that trusts.
+
+        False: the value is, or has in it, something large that is stored within its pickle and that
+        a view rebuilds in memory of the caller's own: objects, long texts, many small values. What
+        is known is how the value is stored; a class of your own may still copy what it is given.
         """
 
     def _asdict(self) -> dict[str, Any]:
-        """Its properties, by name."""
+        """Return its properties as a dict, by name."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -588,74 +723,74 @@ class VariableInfo:
 
 @final
 class CheckReport:
-    """What `Segment.check` counted. It pickles, and may be a key of a dict."""
+    """What `Segment.check` counted. It can be pickled, and be a key of a dict."""
 
     @property
     def variables(self) -> int:
-        """Variables in the segment."""
+        """The number of variables in the segment."""
 
     @property
     def used(self) -> int:
-        """Bytes that they are charged."""
+        """How many bytes they are charged."""
 
     @property
     def slots(self) -> int:
-        """Of the table of variables."""
+        """The number of slots in the table of variables."""
 
     @property
     def locks(self) -> int:
-        """Named locks that are held."""
+        """The number of named locks that are held."""
 
     @property
     def tombstones(self) -> int:
-        """Slots in which a variable was."""
+        """The number of slots whose variable was removed."""
 
     @property
     def zones(self) -> int:
-        """Zones in use, of 16 MiB of addresses each."""
+        """The number of zones in use. A zone has 16 MiB of addresses."""
 
     @property
     def slabs(self) -> int:
-        """Spans cut into blocks of one size, which hold short values."""
+        """The number of spans that are cut into blocks of one size, for short values."""
 
     @property
     def blocks(self) -> int:
-        """Short values in them."""
+        """The number of blocks in them that hold a short value."""
 
     @property
     def live(self) -> int:
-        """Spans that hold a long value."""
+        """The number of spans that hold a long value."""
 
     @property
     def busy(self) -> int:
-        """Spans that somebody is filling or freeing."""
+        """The number of spans that somebody is filling or freeing."""
 
     @property
     def retired(self) -> int:
-        """Spans whose value was replaced or removed, and that somebody still has in view."""
+        """The number of spans whose value was replaced or removed, but is still in view."""
 
     @property
     def free(self) -> int:
-        """Free spans."""
+        """The number of free spans."""
 
     @property
     def living(self) -> int:
-        """Processes that are attached for writing."""
+        """The number of living processes that are attached for writing."""
 
     @property
     def dead(self) -> int:
-        """Processes that died and were not tidied up after yet."""
+        """The number of processes that died, and after which nobody has cleaned up yet."""
 
     @property
     def undecided(self) -> int:
-        """What others changed each time it was looked at, so that it could not be compared: 0 where nobody writes.
+        """The number of things that could not be compared, because others changed them each time.
 
-        The sums (`count`, what is used, what expires, what is in view), and parts of the memory in use whose variable
-        was not met.
+        It is 0 if nobody writes. The things are sums (`count`, what is used, what expires, what is
+        in view), and parts of the memory in use whose variable was not met.
         """
 
     def _asdict(self) -> dict[str, int]:
-        """Its properties, by name."""
+        """Return its properties as a dict, by name."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -671,68 +806,93 @@ def attach(
     readonly: bool = False,
     trust: bool | None = None,
 ) -> Segment:
-    """Open the segment `key`, creating it where there is none.
+    """Open the segment `key`, or create it if there is none.
+
+    >>> segment = shmvar.attach(4711)
 
     Args:
-        key: a 64-bit signed number, or a str of 1 to 128 bytes of UTF-8.
-        size: bytes of values it may hold (a limit, not a reservation: memory is taken as it is used). None: 1 GiB, or
-            what the memory file system holds where that is less (an eighth of `ulimit -v` or a quarter of `ulimit -f`,
-            too). A larger size raises the limit of an existing segment.
-        reserve: bytes up to which, at least, the size of a segment that this call creates can be raised; at most
-            8796084633600. It costs addresses, not memory: some 3 % of it for a start. None: 8 times the size and at
-            least 32 GiB; twice the size where this process may take few addresses (`ulimit -v`).
-        perm: mode of a segment that this call creates, exactly: the umask does not apply. 0o600 is for this user alone.
-        create: None opens or creates, True must create, False must exist.
+        key: a 64-bit signed number, or a `str` of 1 to 128 bytes of UTF-8.
+        size: how many bytes stored values may take. It is a limit, not a reservation: memory is
+            taken as it is used. A size that is larger than that of an existing segment raises its
+            limit. None, for a new segment: 1 GiB, or less if the memory file system holds less, or
+            if an eighth of `ulimit -v` or a quarter of `ulimit -f` is less.
+        reserve: bytes up to which, at least, the size of a segment that this call creates can be
+            raised later; at most 8796084633600. A reserve costs addresses, not memory; a process
+            begins with some 3 % of them. None: 8 times the size, and at least 32 GiB; or twice the
+            size, if this process may take few addresses (`ulimit -v`).
+        perm: the mode of a segment that this call creates, exactly: the umask does not apply. With
+            0o600 it is for this user alone.
+        create: None opens or creates the segment. True must create it, False must find it.
         readonly: read only; every change raises `ReadOnlyError`.
-        trust: may values run code when unpickled? None: if nobody but this user and root could have written them.
+        trust: whether values may run code when they are unpickled. None: if nobody but this user
+            and root could have written them.
 
     Raises:
-        OverflowError, TypeError, ValueError: a wrong argument.
-        SegmentNotFoundError, SegmentExistsError: by `create`.
-        SegmentAccessError: the system refuses, or it is another user's and sharing was not asked for.
-        SegmentFullError: `size` is beyond what the memory file system can hold, or beyond the segment's reserve; or
-            this process may take no more addresses, or make no file so long (`ulimit -v`, `-f`, `-l`).
-        SegmentBusyError: a living process holds it up (stopped, or with a lease on the file), or 1024 processes are
-            attached.
-        IncompatibleSegmentError, CorruptSegmentError: what is there is no segment, of another version, or damaged. Says
-            how its owner gets rid of it.
-        SegmentSystemError: the system refused for a reason of its own: no descriptors, say.
+        OverflowError, TypeError, ValueError: an argument is wrong.
+        SegmentNotFoundError: `create` is False, and there is none.
+        SegmentExistsError: `create` is True, and there is one.
+        SegmentAccessError: the system refuses, or the segment belongs to another user and sharing
+            was not asked for (by `perm`, or `create=False`).
+        SegmentFullError: `size` is more than the memory file system, or the segment's reserve, can
+            hold; or a limit of this process is too low for its addresses or for a file of that
+            length (the options `-v`, `-f` and `-l` of `ulimit`).
+        SegmentBusyError: a living process blocks the segment (it is stopped, or has a lease on the
+            file), or 1024 processes are attached.
+        IncompatibleSegmentError: the object is no segment, or one of another format version.
+        CorruptSegmentError: the segment is damaged. The texts of this and the previous error say
+            how the owner gets rid of the object.
+        SegmentSystemError: the system refused for a reason of its own: no free descriptors, say.
     """
 
 def destroy(key: SupportsIndex | str) -> bool:
-    """Unlink the segment `key`. False: there was none.
+    """Unlink the segment `key`. Return False if there was none.
 
-    Its owner, and root, can do that whatever it holds and whoever may read it: a segment that somebody damaged, and any
-    other file at its name, too (the name is the package's own). Only that one name is removed.
+    Its owner and root can do that, whatever it holds and whoever may read it. It also removes a
+    segment that somebody has damaged, and any other file at its name, because the name belongs to
+    this package. Only that one name is removed.
 
     Raises:
-        SegmentAccessError: it is another user's; or there is no shared memory here (after a chroot), or read-only one.
-        IncompatibleSegmentError: what is there is no file but a link, directory, pipe or socket: it stays.
-        SegmentSystemError: the system refused for a reason of its own: no descriptors, say.
+        SegmentAccessError: it belongs to another user; or there is no shared memory here (after a
+            chroot), or it is read-only.
+        IncompatibleSegmentError: the object is no file but a link, directory, pipe or socket: it
+            stays.
+        SegmentSystemError: the system refused for a reason of its own: no free descriptors, say.
     """
 
 def exists(key: SupportsIndex | str) -> bool:
-    """Is there a file under this key's name? It may be somebody else's, or no segment: `attach` says.
+    """Return whether there is a file under the name of this key.
+
+    It may belong to somebody else, or be no segment: `attach` finds that out.
 
     Raises:
-        SegmentAccessError: there is no shared memory here (after a chroot), or this user may not look.
+        SegmentAccessError: there is no shared memory here (after a chroot), or this user may not
+            look.
     """
 
 def segments() -> list[SegmentInfo]:
-    """Everything at the names of segments: what can be attached, and what cannot, with the reason (`state`, `why`).
+    """Return facts about everything that has the name of a segment.
 
-    Nothing is left out: what this user may not look at is there, too, with the facts that the directory tells to all.
-    They are read, not attached, so less is known than `Segment.info` says: `count` includes variables that expired and
-    that nobody has removed yet, `locks` is empty, `held` and `spare` are 0. `largest_put` goes by the limit alone.
+    That includes what cannot be attached, with the reason (`state`, `why`). Nothing is left out:
+    what this user may not look at is there, too, with the facts that the directory tells everybody.
+    Segments are read, not attached, so less is known than from `Segment.info`: `count` includes
+    variables that have expired and that nobody has removed yet, `locks` is empty, `held` and
+    `spare` are 0, and `largest_put` takes only the limit into account.
 
     Raises:
-        SegmentAccessError: there is no shared memory here (after a chroot), or this user may not list it.
-        SegmentSystemError: no descriptor is left to look.
+        SegmentAccessError: there is no shared memory here (after a chroot), or this user may not
+            list it.
+        SegmentSystemError: there is no free descriptor to look with.
     """
 
 def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:
-    """The C library's `ftok`: a key from a file that exists and a project, an int from 1 to 255 or one character."""
+    """Return a key made from an existing file and a project, as the C library's `ftok` does.
 
+    Args:
+        path: of the file.
+        proj: an int from 1 to 255, or one character.
+    """
+
+# What unpickles a `Segment`, a `SegmentInfo`, a `VariableInfo` and a `CheckReport`.
 def _reattach(key: int | str, id: bytes, readonly: bool, trust: bool | None) -> Segment: ...
 def _segment_info(
     key: int | str | None,
@@ -746,10 +906,22 @@ def _variable_info(
     size: int, version: int, expires_in: int | None, kind: str, viewable: bool = False
 ) -> VariableInfo: ...
 def _check_report(counts: tuple[list[int], list[int], list[int]]) -> CheckReport: ...
+
+# The decoder for values that are not trusted; for the tests only.
 def _decode_plain(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
+
+# For `shmvar dump` and `load`. The pickle of a variable with its buffers in it, or None if the variable is missing;
+# storing a pickle as it is; why bytes are not one whole pickle, or None if they are.
 def _get_pickle(segment: Segment, index: int | str) -> bytes | None: ...
 def _put_pickle(segment: Segment, index: int | str, pickle: bytes, ttl: float | None = None) -> None: ...
 def _pickle_fault(pickle: bytes) -> str | None: ...
+
+# For `shmvar doctor`. Repairs what dead processes left in a segment, and returns how many there were.
 def _repair(segment: Segment) -> int: ...
+
+# Removes a stale object that is at least `age` seconds old, or with `look` only says whether it would. Returns None, or
+# why the object stays: a code and a text.
 def _remove_stale(name: str, age: float, look: bool) -> tuple[str, str] | None: ...
+
+# Facts about every object that has a name of this package.
 def _survey() -> list[dict[str, Any]]: ...

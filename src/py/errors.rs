@@ -100,12 +100,17 @@ fn system(py: Python<'_>, source: &std::io::Error, text: String) -> PyErr {
     }
 }
 
-/// An exception of a class of `shmvar._errors`, imported only now.
+/// An exception of one of the package's error classes, whose module is imported only now.
 pub fn raise<'py>(
     py: Python<'py>,
     class: &CStr,
     call: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyErr {
-    let made = made::attribute(py, c"shmvar._errors", class).and_then(call);
-    made.map_or_else(|error| error, PyErr::from_value)
+    // This class derives from an error of pickle, and has a module of its own so that nothing else imports pickle.
+    let class = if class == c"UntrustedValueError" {
+        made::attribute(py, c"shmvar._untrusted_error", class)
+    } else {
+        made::attribute(py, c"shmvar._errors", class)
+    };
+    class.and_then(call).map_or_else(|error| error, PyErr::from_value)
 }

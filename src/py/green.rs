@@ -139,7 +139,7 @@ pub fn place<'py>(py: Python<'py>, segment: &Segment, name: &Index<'_>) -> PyRes
         return Ok(None);
     }
     let what = (PyBytes::new(py, &segment.id()), convert::index_object(py, &name.to_owned())?);
-    let found = py.import("shmvar._green")?.getattr("place")?.call1(what)?;
+    let found = py.import("shmvar._greenlets")?.getattr("place")?.call1(what)?;
     Ok((!found.is_none()).then_some(found))
 }
 
@@ -152,7 +152,7 @@ pub fn released(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult
 #[cold]
 fn tell(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult<()> {
     let what = (PyBytes::new(py, &segment.id()), convert::index_object(py, &name.to_owned())?);
-    py.import("shmvar._green")?.getattr("released")?.call1(what).map(drop)
+    py.import("shmvar._greenlets")?.getattr("released")?.call1(what).map(drop)
 }
 
 /// What sleeps and lets other greenlets of this thread run. `None`: there are none, or the program did not ask for that.
@@ -162,6 +162,6 @@ pub fn sleeper(py: Python<'_>, strictly: bool) -> PyResult<Option<Bound<'_, PyAn
     if !is_loaded(py)? {
         return Ok(None);
     }
-    let found = py.import("shmvar._green")?.getattr("sleeper")?.call1((strictly,))?;
+    let found = py.import("shmvar._greenlets")?.getattr("sleeper")?.call1((strictly,))?;
     Ok((!found.is_none()).then_some(found))
 }

@@ -146,14 +146,14 @@ impl PyLock {
 
     #[doc = stub!(Lock.__aenter__)]
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("shmvar._line")?.call_method1("enter", (slf,))
+        slf.py().import("shmvar._task_queue")?.call_method1("enter", (slf,))
     }
 
     #[doc = stub!(Lock.__aexit__)]
     #[pyo3(signature = (*_exception))]
     fn __aexit__<'py>(slf: &Bound<'py, Self>, _exception: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
         let reason = _exception.iter().next();
-        slf.py().import("shmvar._line")?.call_method1("leave", (slf, reason))
+        slf.py().import("shmvar._task_queue")?.call_method1("leave", (slf, reason))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

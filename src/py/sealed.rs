@@ -43,7 +43,7 @@ pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDi
         Whole::Other { rebuilt: false } => sealed(made::call(loads(py)?, [pickle.into_any()], named)?),
         Whole::Other { rebuilt: true } => {
             static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-            let loads = made::imported(py, &LOADS, c"shmvar._arrays", c"loads")?;
+            let loads = made::imported(py, &LOADS, c"shmvar._read_only_arrays", c"loads")?;
             sealed(made::call(loads, [pickle.into_any()], named)?)
         }
     }

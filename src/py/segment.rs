@@ -85,7 +85,7 @@ impl PySegment {
     fn view_of(slf: &Bound<'_, Self>, class: &CStr) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         slf.borrow_inner().attachment().map_err(|error| slf.get().error(py, error))?;
-        let class = made::attribute(py, c"shmvar._views", class)?;
+        let class = made::attribute(py, c"shmvar._mapping_views", class)?;
         Ok(made::call(&class, [slf.clone().into_any()], None)?.unbind())
     }
 }
@@ -446,7 +446,7 @@ impl PySegment {
         let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
         // Now's version: now, not when somebody awaits.
         let base = newer_than.map_or_else(|| slf.get().version(index), convert::version)?;
-        slf.py().import("shmvar._aio")?.call_method1("changed", (slf, index, timeout, base))
+        slf.py().import("shmvar._task_watcher")?.call_method1("changed", (slf, index, timeout, base))
     }
 
     #[doc = stub!(Segment.lock)]
@@ -456,10 +456,10 @@ impl PySegment {
         PyLock::new(slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), timeout)
     }
 
-    /// For `shmvar._aio`.
+    /// For `shmvar._task_watcher`.
     #[getter]
     fn _watcher(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let make = || Ok::<_, PyErr>(py.import("shmvar._aio")?.getattr("Watcher")?.call0()?.unbind());
+        let make = || Ok::<_, PyErr>(py.import("shmvar._task_watcher")?.getattr("Watcher")?.call0()?.unbind());
         self.watcher.get_or_try_init(py, make).map(|watcher| watcher.clone_ref(py))
     }
 

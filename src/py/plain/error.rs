@@ -112,7 +112,7 @@ impl PlainError {
     }
 }
 
-/// The Python exception for `error`; the classes live in `shmvar._errors`.
+/// The Python exception for `error`; the classes live in `shmvar._errors` and `shmvar._untrusted_error`.
 pub fn to_pyerr(py: Python<'_>, error: PlainError) -> PyErr {
     let (class, message) = match error.class() {
         Ok(named) => named,

@@ -1,4 +1,7 @@
-"""Waiting in asyncio: one watching thread per handle, whatever number of tasks wait. The queues are in `_line`."""
+"""Waiting in asyncio: one thread for each handle watches the segment for all tasks that wait through that handle.
+
+`changed` waits for a variable. The queues of tasks that wait for a named lock are in `_task_queue`.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,28 @@ if TYPE_CHECKING:
 
     from shmvar._core import Segment
 
-# A lock whose owner died is let go by nobody: looked at this often, in seconds.
-_SLICE = 0.04
-# A watcher whose last waiter went waits so long for another before it ends, in seconds.
+# All times are in seconds.
+
+# Nobody is notified of a lock whose owner died: the watcher looks at the locks this often.
+_LOCK_POLL = 0.04
+# A watcher without waiters stays for this long, in case there is another waiter soon, then it ends.
 _LINGER = 0.05
-# Woken in vain, it looks again after so long at the earliest, in seconds; or after so many times what a look took.
+# After a wake-up in vain the watcher pauses for this long, or for so many times what the look took if that is longer.
 _PAUSE = 0.002
-_TIMES = 20
-# A watcher that failed waits so long before its tasks start another, in seconds.
+_PAUSE_TIMES = 20
+# A watcher that failed waits for this long before its tasks may start another one.
 _AFTER_FAILURE = 0.02
 
 
 class Waiter:
-    """One task that waits for an index to change, or for a lock."""
+    """A task that waits for a variable to change or for a lock to be released; a context manager around the wait."""
 
     def __init__(self, watcher: Watcher, segment: Segment, index: int | str, seen: int | None) -> None:
         self.loop = asyncio.get_running_loop()
         self.watcher = watcher
         self.segment = segment
-        self.index = index
-        self.seen = seen  # of a lock, None
+        self.index = index  # of a variable, or the name of a lock
+        self.seen = seen  # the version that the task knows; None for a lock
         self.future: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -46,21 +51,21 @@ class Waiter:
         self.watcher.drop(self)
 
     def arm(self) -> None:
-        """Before the look: what comes from now on ends the next `sleep`."""
+        """To be called before the task looks at the index: whatever happens from now on ends the next `sleep`."""
         self.future = self.loop.create_future()
-        # After that: a watcher that fails takes all from its list, then wakes what they sleep on.
+        # In this order: a watcher that fails first takes all waiters off its list, then completes their futures.
         self.watch()
 
     def watch(self) -> None:
-        """From now on the watcher looks for it."""
+        """Makes sure that the watcher has this waiter on its list."""
         if not self.watcher.has(self):
             self.watcher.add(self)
 
     async def sleep(self, at_most: float | None) -> None:
-        """Until there may be something to see."""
+        """Sleeps until there may be something to see, or for `at_most` seconds."""
         future = self.future
         assert future is not None
-        timer = None if at_most is None else self.loop.call_later(at_most, done, future)
+        timer = None if at_most is None else self.loop.call_later(at_most, complete, future)
         try:
             await future
         finally:
@@ -68,33 +73,34 @@ class Waiter:
                 timer.cancel()
 
     def look(self) -> bool:
-        """In the watching thread: marks the index, and wakes the task if there may be something to see."""
+        """Called in the watcher's thread: marks the index as watched, and wakes the task if its version has changed."""
         try:
             version, _ = self.segment._mark(self.index, False)
         except Exception:
-            version = -1  # The task meets it itself.
+            version = -1  # The task will get the same error from its own look.
         if version == self.seen:
             return False
         self.wake()
         return True
 
     def wake(self) -> None:
-        """From another thread."""
+        """Ends the task's `sleep`. To be called from another thread than the loop's."""
         future = self.future
         if future is not None:
             try:
-                self.loop.call_soon_threadsafe(done, future)
-            except RuntimeError:  # Its loop is closed.
+                self.loop.call_soon_threadsafe(complete, future)
+            except RuntimeError:  # The loop is closed.
                 self.watcher.drop(self)
 
 
-def done(future: asyncio.Future[None]) -> None:
+def complete(future: asyncio.Future[None]) -> None:
+    """Gives `future` its result, unless it has one."""
     if not future.done():
         future.set_result(None)
 
 
 class Watcher:
-    """Wakes the tasks that wait on one handle. Its thread lives while there are any."""
+    """Wakes the tasks that wait through one handle. It has a thread while there are such tasks."""
 
     def __init__(self) -> None:
         self._reset()
@@ -106,7 +112,8 @@ class Watcher:
         self._thread: threading.Thread | None = None
 
     def add(self, waiter: Waiter) -> None:
-        if self._pid != os.getpid():  # A forked child has neither the thread nor the tasks.
+        """Puts `waiter` on the list, and starts the thread if there is none."""
+        if self._pid != os.getpid():  # A forked child has neither the thread nor the tasks of its parent.
             self._reset()
         with self._some:
             self._waiters[id(waiter)] = waiter
@@ -115,16 +122,19 @@ class Watcher:
                 thread = threading.Thread(target=self._run, args=(waiter.segment,), name="shmvar-watcher")
                 try:
                     thread.start()
-                except BaseException:  # No more threads: the next waiter tries again.
+                except BaseException:  # The system has no more threads: the next waiter tries again.
                     del self._waiters[id(waiter)]
                     raise
                 self._thread = thread
 
     def has(self, waiter: Waiter) -> bool:
+        """Whether `waiter` is on the list."""
         return id(waiter) in self._waiters
 
     def drop(self, waiter: Waiter) -> None:
-        if self._pid != os.getpid():  # Of the parent; its thread may have held the lock when this child was forked.
+        """Takes `waiter` off the list; the thread ends soon after the last one."""
+        # The list is the parent's, whose thread may have held the lock at the moment of the fork.
+        if self._pid != os.getpid():
             return
         with self._some:
             if self._waiters.pop(id(waiter), None) is None or self._waiters:
@@ -135,9 +145,9 @@ class Watcher:
     def _run(self, segment: Segment) -> None:
         try:
             self._watch(segment)
-        except Error:  # Detached: each task meets it itself.
+        except Error:  # The handle was detached, say: each task gets the same error from its own look.
             pass
-        except Exception:  # A task that does not meet it begins anew, with another thread.
+        except Exception:  # A task whose own look does not fail waits again, with another thread.
             time.sleep(_AFTER_FAILURE)
         finally:
             waiters = dict[int, Waiter]()
@@ -146,14 +156,14 @@ class Watcher:
                     self._thread = None
                     waiters, self._waiters = self._waiters, waiters
             for waiter in waiters.values():
-                with suppress(Exception):  # The others shall be woken all the same.
+                with suppress(Exception):  # All the others must be woken in any case.
                     waiter.wake()
 
     def _watch(self, segment: Segment) -> None:
-        """Until there is nobody to watch for."""
-        rung = False
+        """Watches until there are no more waiters."""
+        notified = False
         while True:
-            # Before the list: who comes later is woken by the count, which moves only after that.
+            # Read before the list: the count moves only after a later waiter is on the list, and so wakes this thread.
             count = segment._watch_count()
             with self._some:
                 if not self._waiters:
@@ -164,18 +174,19 @@ class Watcher:
                 waiters = list(self._waiters.values())
             locks = [waiter for waiter in waiters if waiter.seen is None]
             began = time.monotonic()
-            if not _look(segment, waiters, locks) and rung:
-                # For another index of the same word: who changes that all the time shall not keep us busy.
-                time.sleep(max(_PAUSE, _TIMES * (time.monotonic() - began)))
-            if self._waiters:  # Else the nudge came already.
-                segment._watch(count, _SLICE if locks else None)
-            rung = segment._watch_count() != count
+            if not _look(segment, waiters, locks) and notified:
+                # The change was of another index that shares the wake word. A process that changes such an index all
+                # the time must not keep this thread busy.
+                time.sleep(max(_PAUSE, _PAUSE_TIMES * (time.monotonic() - began)))
+            if self._waiters:  # Otherwise `drop` has nudged already.
+                segment._watch(count, _LOCK_POLL if locks else None)
+            notified = segment._watch_count() != count
 
 
 def _look(segment: Segment, waiters: list[Waiter], locks: list[Waiter]) -> bool:
-    """Marks what they wait for, and wakes those who may have something to see. Is there one?"""
+    """Marks what the tasks wait for, and wakes those that may have something to see. Returns whether it woke any."""
     found = any([waiter.look() for waiter in waiters if waiter.seen is not None])
-    # All of them in one call: there may be thousands, and what ends a wait may be a death, which nobody is told of.
+    # One call for all locks: there may be thousands, and a wait may end by a death, of which nobody is notified.
     for waiter, may in zip(locks, segment._may_try([waiter.index for waiter in locks]) if locks else (), strict=True):
         if may:
             waiter.wake()
@@ -184,19 +195,20 @@ def _look(segment: Segment, waiters: list[Waiter], locks: list[Waiter]) -> bool:
 
 
 async def changed(segment: Segment, index: int | str, timeout: float | None, seen: int) -> int:
-    """The version of `index` as soon as it is not `seen`."""
+    """The version of `index` as soon as it is not `seen`. Raises `WaitTimeoutError` after `timeout` seconds."""
     loop = asyncio.get_running_loop()
     deadline = None if timeout is None else loop.time() + timeout
     with Waiter(segment._watcher, segment, index, seen) as waiter:
         while True:
-            # Armed, then marked, then looked at: what comes after the look wakes.
+            # First armed, then marked, then looked at: a change that comes after the look wakes the task.
             waiter.arm()
-            version, left = segment._mark(index, False)
+            version, expires_in = segment._mark(index, False)
             if version != seen:
                 return version
+            at_most = expires_in
             if deadline is not None:
-                rest = deadline - loop.time()
-                if rest <= 0:
+                left = deadline - loop.time()
+                if left <= 0:
                     segment._late(index, False, timeout)
-                left = rest if left is None else min(rest, left)
-            await waiter.sleep(left)
+                at_most = left if expires_in is None else min(left, expires_in)
+            await waiter.sleep(at_most)

@@ -1,6 +1,6 @@
-"""Dumps: the variables of a segment in a file, as they are stored. Nothing is unpickled on the way out or in.
+"""Dump files: the variables of a segment as they are stored. Nothing is unpickled, neither by a dump nor by a load.
 
-The format is in docs/guide.md, "Dumps".
+The format is described in docs/guide.md, "Dumps".
 """
 
 import contextlib
@@ -17,26 +17,31 @@ from typing import IO, Any
 
 import shmvar
 from shmvar._core import _get_pickle, _pickle_fault, _put_pickle
+from shmvar.cli import printing
 
 HEADER = b"shmvar dump 1\n"
-LINE_MAX = 16_384  # an index has at most 1024 bytes, each at most 6 as JSON
+INDEX_MAX = 1024  # bytes of UTF-8
+LINE_MAX = 16_384  # an index has at most INDEX_MAX bytes, and each takes at most 6 as JSON
 
 
-class Damaged(shmvar.Error, ValueError):
-    """Not a dump, or not a whole one."""
+class DamagedDump(shmvar.Error, ValueError):
+    """The file is no dump, or not a whole one."""
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One of a dump."""
+    """The line that a dump has for a variable, before its pickle."""
 
     index: int | str
-    length: int
-    expires_in: float | None
+    length: int  # of the pickle, in bytes
+    expires_in: float | None  # seconds
 
 
 def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
-    """Writes every variable, each whole; how many."""
+    """Writes every variable, each as of one instant, and returns how many there were.
+
+    Raises `CorruptSegmentError` where a variable is damaged, and `SegmentBusyError` where one changes all the time.
+    """
     digest = hashlib.sha256()
 
     def write(data: bytes) -> None:
@@ -45,8 +50,8 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
 
     write(HEADER)
     count = 0
-    for index in sorted(segment.keys(), key=lambda index: (isinstance(index, str), index)):
-        pickle, expires_in = _whole(segment, index)
+    for index in sorted(segment.keys(), key=printing.index_order):
+        pickle, expires_in = _consistent(segment, index)
         if pickle is None:
             continue  # it vanished meanwhile
         if fault := _pickle_fault(pickle):
@@ -59,8 +64,8 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
     return count
 
 
-def _whole(segment: shmvar.Segment, index: int | str) -> tuple[bytes | None, float | None]:
-    """A pickle and the seconds it has left, of one put."""
+def _consistent(segment: shmvar.Segment, index: int | str) -> tuple[bytes | None, float | None]:
+    """The pickle of a variable and the seconds until it expires, both of one `put`. None: the variable is gone."""
     for _ in range(1000):
         try:
             found = segment.stat(index)
@@ -72,12 +77,12 @@ def _whole(segment: shmvar.Segment, index: int | str) -> tuple[bytes | None, flo
     raise shmvar.SegmentBusyError(f"variable {index!r} changes each time it is read")
 
 
-def _line(said: dict[str, Any]) -> bytes:
-    return json.dumps(said).encode() + b"\n"
+def _line(parts: dict[str, Any]) -> bytes:
+    return json.dumps(parts).encode() + b"\n"
 
 
 def read(file: IO[bytes]) -> Iterator[tuple[Variable, bytes]]:
-    """Every variable and its pickle; `Damaged` where the file is not what `dump` writes, to its very end."""
+    """Every variable and its pickle. Raises `DamagedDump` where the file is not what `dump` writes, to its very end."""
     digest = hashlib.sha256()
     left = os.fstat(file.fileno()).st_size
 
@@ -88,63 +93,67 @@ def read(file: IO[bytes]) -> Iterator[tuple[Variable, bytes]]:
         return data
 
     if take(file.read(len(HEADER))) != HEADER:
-        raise Damaged("not a dump of shmvar, or of another version: it does not begin with 'shmvar dump 1'")
+        raise DamagedDump("not a dump of shmvar, or of another version: it does not begin with 'shmvar dump 1'")
     count = 0
     while True:
         line = file.readline(LINE_MAX)
-        sum_so_far = digest.hexdigest()
-        said = _said(take(line), count)
-        if "sha256" in said:
+        digest_before = digest.hexdigest()
+        parts = _parts(take(line), count)
+        if "sha256" in parts:
             break
-        variable = _variable(said, count)
+        variable = _variable(parts, count)
         if variable.length > left:
-            raise Damaged(
+            raise DamagedDump(
                 f"the dump is cut short: variable {variable.index!r} has {variable.length} bytes, {left} follow"
             )
         pickle = take(file.read(variable.length))
         if take(file.read(1)) != b"\n":
-            raise Damaged(f"the dump is damaged: variable {variable.index!r} does not end where it should")
+            raise DamagedDump(f"the dump is damaged: variable {variable.index!r} does not end where it should")
         if fault := _pickle_fault(pickle):
-            raise Damaged(f"the dump is damaged: variable {variable.index!r}: {fault}")
+            raise DamagedDump(f"the dump is damaged: variable {variable.index!r}: {fault}")
         yield variable, pickle
         count += 1
-    if said != {"variables": count, "sha256": sum_so_far}:
-        raise Damaged("the dump is damaged: its check sum does not match")
+    if parts != {"variables": count, "sha256": digest_before}:
+        raise DamagedDump("the dump is damaged: its checksum does not match")
     if file.read(1):
-        raise Damaged("the dump is damaged: something follows its end")
+        raise DamagedDump("the dump is damaged: something follows its end")
 
 
-def _said(line: bytes, count: int) -> dict[str, Any]:
+def _parts(line: bytes, count: int) -> dict[str, Any]:
+    """A line of JSON, after `count` variables."""
     if not line.endswith(b"\n"):
-        raise Damaged(f"the dump is cut short after {count} variables")
+        raise DamagedDump(f"the dump is cut short after {count} variables")
     try:
-        said = json.loads(line)
+        parts = json.loads(line)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
-        raise Damaged(f"the dump is damaged after {count} variables")
-    return said
+        parts = None
+    if not isinstance(parts, dict):
+        raise DamagedDump(f"the dump is damaged after {count} variables")
+    return parts
 
 
-def _variable(said: dict[str, Any], count: int) -> Variable:
-    index: Any = said.get("index")
-    length, expires_in = said.get("length"), said.get("expires_in")
-    good_index = (type(index) is int and -(2**63) <= index < 2**63) or (type(index) is str and _bytes(index) <= 1024)
+def _variable(parts: dict[str, Any], count: int) -> Variable:
+    """What a line says of a variable, after `count` others."""
+    index: Any = parts.get("index")
+    length, expires_in = parts.get("length"), parts.get("expires_in")
+    good_index = (type(index) is int and -(2**63) <= index < 2**63) or (
+        type(index) is str and _byte_length(index) <= INDEX_MAX
+    )
     good_expiry = expires_in is None or (type(expires_in) in (int, float) and 0 < expires_in < 1e300)
     if (
-        said.keys() != {field.name for field in fields(Variable)}
+        parts.keys() != {field.name for field in fields(Variable)}
         or not good_index
         or type(length) is not int
         or not good_expiry
     ):
-        raise Damaged(f"the dump is damaged after {count} variables")
+        raise DamagedDump(f"the dump is damaged after {count} variables")
     if length < 1:
-        raise Damaged(f"the dump is damaged: variable {index!r} has {length} bytes")
+        raise DamagedDump(f"the dump is damaged: variable {index!r} has {length} bytes")
     return Variable(index, length, expires_in)
 
 
-def _bytes(index: str) -> float:
-    """Of its UTF-8; without end where it has none."""
+def _byte_length(index: str) -> float:
+    """Of its UTF-8; infinity where it has none."""
     try:
         return len(index.encode())
     except UnicodeEncodeError:
@@ -152,12 +161,12 @@ def _bytes(index: str) -> float:
 
 
 def verify(file: IO[bytes]) -> int:
-    """Reads all of it, stores nothing: how many variables."""
+    """Reads the whole file without storing anything, and returns how many variables there are."""
     return sum(1 for _ in read(file))
 
 
 def load(segment: shmvar.Segment, file: IO[bytes]) -> Iterator[Variable]:
-    """Stores every variable over what is there, and gives each back when it is stored."""
+    """Stores every variable over what is there, and yields each one when it is stored."""
     for variable, pickle in read(file):
         _put_pickle(segment, variable.index, pickle, variable.expires_in)
         yield variable
@@ -168,7 +177,7 @@ def load(segment: shmvar.Segment, file: IO[bytes]) -> Iterator[Variable]:
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """A dump to read, twice if need be: what cannot be read again is copied aside first. `-` is stdin."""
+    """A dump for reading, twice if need be: what cannot be read again is first copied to a file. `-` is stdin."""
     with contextlib.ExitStack() as stack:
         source = sys.stdin.buffer if path == "-" else stack.enter_context(open(path, "rb"))
         if stat.S_ISREG(os.fstat(source.fileno()).st_mode) and path != "-":
@@ -181,8 +190,8 @@ def opened(path: str) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def made(path: str) -> Iterator[IO[bytes]]:
-    """A file to write, for this user alone; it takes its name when it is whole. `-` is stdout."""
+def created(path: str) -> Iterator[IO[bytes]]:
+    """A file for writing, which only this user can read. It gets its name when it is whole. `-` is stdout."""
     if path == "-":
         yield sys.stdout.buffer
         return
@@ -194,7 +203,7 @@ def made(path: str) -> Iterator[IO[bytes]]:
     try:
         handle, temporary = tempfile.mkstemp(prefix=".shmvar-dump-", dir=os.path.dirname(path))
     except OSError as error:
-        error.filename = path  # what was asked for
+        error.filename = path  # the name that was asked for
         raise
     try:
         with open(handle, "wb") as file:

@@ -1,26 +1,30 @@
-"""What `keys`, `values` and `items` of a segment return: views as a dict has them, that bear being changed under."""
+"""The views that `Segment.keys`, `values` and `items` return. They are like those of a `dict`.
+
+Unlike a `dict`, a segment may be changed by others during an iteration: each iteration walks over the indexes that
+were there when it began, and skips a variable that has vanished since.
+"""
 
 from __future__ import annotations
 
 from _collections_abc import ItemsView, Iterator, KeysView, ValuesView
 
-TYPE_CHECKING = False  # of `typing`, whose import costs more than the rest of the package
+TYPE_CHECKING = False  # not from `typing`, whose import costs more than the rest of the package
 if TYPE_CHECKING:
     from typing import Any
 
     from shmvar._core import Segment
 
-_GONE = object()
+_MISSING = object()
 
 
 class SegmentKeys(KeysView[int | str]):
-    """The indexes. Each iteration is a snapshot of its beginning."""
+    """The indexes. Each iteration walks over those that were there when it began."""
 
     __slots__ = ()
 
 
 class SegmentItems(ItemsView[int | str, "Any"]):
-    """Index and value of each variable. One that vanishes meanwhile is passed over."""
+    """Pairs of index and value. An iteration skips a variable that vanishes meanwhile."""
 
     __slots__ = ()
     _mapping: Segment
@@ -28,13 +32,13 @@ class SegmentItems(ItemsView[int | str, "Any"]):
     def __iter__(self) -> Iterator[tuple[int | str, Any]]:
         get = self._mapping.get
         for index in self._mapping:
-            value = get(index, _GONE)
-            if value is not _GONE:
+            value = get(index, _MISSING)
+            if value is not _MISSING:
                 yield index, value
 
 
 class SegmentValues(ValuesView["Any"]):
-    """The values. One that vanishes meanwhile is passed over."""
+    """The values. An iteration skips a variable that vanishes meanwhile."""
 
     __slots__ = ()
     _mapping: Segment

@@ -1,35 +1,41 @@
-"""The names and argument order of PHP's System V shared memory functions, over the same segments as `attach`.
+"""PHP's System V shared memory functions, with their names and argument order, over the segments of `shmvar.attach`.
 
-They raise where PHP warns and returns false. (PHP's own segments are another format.)
+They raise an error where PHP warns and returns false. PHP's own segments have another format and cannot be opened.
 """
 
 from __future__ import annotations
 
 from shmvar._core import Segment, attach
 
-TYPE_CHECKING = False  # of `typing`, whose import costs more than the rest of the package
+TYPE_CHECKING = False  # not from `typing`, whose import costs more than the rest of the package
 if TYPE_CHECKING:
     from typing import Any, Literal
 
 
 def shm_attach(key: int | str, size: int = 10000, permissions: int = 0o666) -> Segment:
-    """Open the segment `key`, or create it with a limit of `size` bytes and exactly these `permissions`."""
+    """Open the segment `key`, or create it with a limit of `size` bytes and exactly these `permissions`.
+
+    Raises what `shmvar.attach` raises.
+    """
     return attach(key, size, perm=permissions)
 
 
 def shm_put_var(segment: Segment, index: int | str, value: Any) -> Literal[True]:
-    """Store `value` under `index`. Raises `SegmentFullError`, with the old value still there, when it does not fit."""
+    """Store `value` under `index`.
+
+    Raises `SegmentFullError` when the value does not fit; the old value is still there then.
+    """
     segment.put(index, value)
     return True
 
 
 def shm_get_var(segment: Segment, index: int | str) -> Any:
-    """The value under `index`. Raises `KeyError` when there is none."""
+    """Return the value under `index`. Raises `KeyError` when there is none."""
     return segment[index]
 
 
 def shm_has_var(segment: Segment, index: int | str) -> bool:
-    """Is there a variable `index`?"""
+    """Return whether there is a variable `index`."""
     return segment.has(index)
 
 
@@ -40,12 +46,12 @@ def shm_remove_var(segment: Segment, index: int | str) -> Literal[True]:
 
 
 def shm_remove(segment: Segment) -> Literal[True]:
-    """Unlink the segment: its key is free from now on. Handles on it go on working until they are detached."""
+    """Unlink the segment: its key is free from now on. Handles on it work until they are detached."""
     segment.destroy()
     return True
 
 
 def shm_detach(segment: Segment) -> Literal[True]:
-    """Let go of the handle. The segment and its variables stay."""
+    """Detach the handle. The segment and its variables stay."""
     segment.detach()
     return True

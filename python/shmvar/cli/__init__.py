@@ -1,0 +1,23 @@
+"""The command line, `shmvar` or `python -m shmvar`.
+
+Nothing else in the package imports these modules, and they are no interface for programs: only the commands are.
+
+| module | what it does |
+| --- | --- |
+| `main` | runs a command; errors become a line on stderr and an exit status |
+| `parser` | what the modules of commands add their commands and options to |
+| `arguments` | reads the words of a command line: keys, indexes, values, sizes, times |
+| `opening` | opens the segment that a command line names |
+| `outcome` | exit statuses, and the error of a command that refuses |
+| `printing` | text for people and for JSON: tables, sizes, times, owners; text that cannot command the terminal |
+| `values` | the commands `put`, `get`, `has` and `remove` |
+| `listing` | the commands `ls`, `info` and `show` |
+| `watching` | the command `watch` |
+| `dumping` | the commands `dump` and `load` |
+| `dump_file` | the format of a dump: writing, reading and checking one |
+| `doctor/` | the command `doctor` |
+| `demo/` | the command `demo` |
+
+A module of commands has a function `add_commands`, which adds them to the parser. What costs time to import is imported
+by the command that needs it.
+"""

@@ -1,0 +1,76 @@
+"""Reads the words of a command line. Each function takes a word and returns its value.
+
+`argparse` makes a message of usage of an `ArgumentTypeError`, and of a `ValueError`.
+"""
+
+import argparse
+import re
+from typing import Any
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def name(text: str) -> int | str:
+    """A KEY or an INDEX: an int if the word reads as a decimal or hexadecimal one, otherwise the text itself."""
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
+        return int(text, 16)
+    return text
+
+
+def literal(text: str) -> Any:
+    """A VALUE: a Python literal if the word reads as one, otherwise the text itself."""
+    import ast
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "\d" is a text like any other
+            parsed = ast.parse(text.lstrip(" \t"), mode="eval")
+        if any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(parsed)):
+            return text  # "..." is a literal, too, but nobody means it as a value
+        return ast.literal_eval(parsed)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def mode(text: str) -> int:
+    """Permission bits in octal, as in 660 or 0o660."""
+    if not re.fullmatch(r"(0o?)?[0-7]{1,3}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a mode: give three octal digits, as in 660")
+    return int(text.removeprefix("0o"), 8)
+
+
+def size(text: str) -> int:
+    """A number of bytes, at least 1; K, M and G stand for powers of 1024."""
+    found = re.fullmatch(r"([0-9]+)([KMG]?)", text, re.IGNORECASE)
+    if not found or not int(found[1]):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size: give a number of bytes from 1 on, as in 4096, 64M or 2G"
+        )
+    return int(found[1]) * _UNITS[found[2].upper()]
+
+
+def seconds(text: str, longest: float | None = None) -> float:
+    """A number of seconds above 0, at most `longest`; infinity is no number of seconds."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if 0 < number < float("inf") and (longest is None or number <= longest):
+        return number
+    limits = "above 0" if longest is None else f"above 0 and up to {longest:.0f}"
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds {limits}")
+
+
+def seconds_of_a_day(text: str) -> float:
+    """A number of seconds above 0, at most a day."""
+    return seconds(text, 86_400)
+
+
+def count(text: str) -> int:
+    """A number of times, at least 1."""
+    if not re.fullmatch(r"[0-9]{1,18}", text) or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)

@@ -1,0 +1,13 @@
+"""The command `shmvar doctor`: looks at every segment and the machine, repairs what is safe to, and names remedies.
+
+| module | what it does |
+| --- | --- |
+| `command` | the command and its options |
+| `examination` | looks at everything, and collects facts and findings |
+| `segments` | checks and repairs a segment |
+| `objects` | finds what else is at the names of segments, and removes what dead processes left |
+| `machine` | finds what the machine lacks |
+| `machine_facts` | reads what the machine is and allows, from /proc, /sys and /etc |
+| `findings` | the types of facts and findings |
+| `report` | prints facts and findings for people |
+"""

@@ -1,0 +1,145 @@
+"""The commands `ls`, `info` and `show`: lists of segments and of variables, and facts about a segment."""
+
+import argparse
+import reprlib
+from collections.abc import Iterator
+from typing import Any
+
+import shmvar
+from shmvar.cli import opening, printing
+from shmvar.cli.outcome import DONE
+from shmvar.cli.parser import Commands, add_json, add_names
+
+SEGMENT_TITLES = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED", "STATE")
+VARIABLE_TITLES = ("INDEX", "TYPE", "SIZE", "VERSION", "EXPIRES", "VALUE")
+VARIABLE_FIELDS = ("index", "size", "version", "expires_in", "type", "viewable", "repr", "error")  # for JSON
+LARGEST_SHOWN = 64 << 10  # bytes; a larger value is not read for the sake of its first characters
+SHOWN_WIDTH = 60  # characters
+_MISSING = object()
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds them to the parser."""
+    add_json(commands.add("ls", _ls, "list the segments, and other files that have names of segments"))
+
+    info = commands.add("info", _info, "show facts about a segment")
+    add_names(info, "KEY")
+    add_json(info)
+
+    show = commands.add("show", _show, "list the variables of a segment, with values that are short and run no code")
+    add_names(show, "KEY")
+    add_json(show)
+
+
+# --- ls
+
+
+def _ls(args: argparse.Namespace) -> int:
+    found = sorted(shmvar.segments(), key=lambda info: info.name)
+    if args.json:
+        # Without `locks`, which only an attached process knows.
+        print(printing.as_json([{name: part for name, part in i._asdict().items() if name != "locks"} for i in found]))
+    elif found:
+        printing.table(SEGMENT_TITLES, map(_segment_row, found))
+    elif printing.on_terminal():
+        print("no segments")
+    return DONE
+
+
+def _segment_row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
+    what = repr(info.key) if info.key is not None else printing.one_line(f"/dev/shm/{info.name}")
+    rights = (printing.user(info.uid), f"{info.perm:03o}")
+    state = info.state if info.why is None else printing.one_line(f"{info.state}: {info.why}")
+    if info.state != "usable":  # nothing is known of its contents
+        return (what, "-", "-", "-", printing.size(info.resident), "-", *rights, "-", state)
+    sizes = (printing.size(info.used), printing.size(info.size), printing.size(info.resident))
+    created = printing.time(info.created_at, "minutes")
+    return (what, str(info.count), *sizes, str(info.attached), *rights, created, state)
+
+
+# --- info
+
+
+def _info(args: argparse.Namespace) -> int:
+    with opening.for_reading(args) as segment:
+        info = segment.info()
+    if args.json:
+        print(printing.as_json(info._asdict() | {"locks": printing.locks(info)}))
+        return DONE
+    shown = info._asdict() | {"key": repr(info.key), "perm": f"{info.perm:03o}", "count": str(info.count)}
+    shown |= {"uid": f"{info.uid} ({printing.user(info.uid)})", "created_at": printing.time(info.created_at)}
+    for field in ("size", "used", "free", "largest_put", "resident", "held", "spare"):
+        number = shown[field]
+        shown[field] = f"{number:,} bytes" if number < 1024 else f"{number:,} bytes ({printing.size(number)})"
+    shown["locks"] = ", ".join(map(printing.lock, printing.locks(info))) or "none held"
+    printing.table((), ((field, str(value)) for field, value in shown.items()))
+    return DONE
+
+
+# --- show
+
+
+def _show(args: argparse.Namespace) -> int:
+    with opening.for_reading(args) as segment:
+        found = list(_variables(segment))
+    if args.json:
+        print(printing.as_json(found))
+    elif found:
+        printing.table(VARIABLE_TITLES, map(_variable_row, found))
+    elif printing.on_terminal():
+        print("no variables")
+    return DONE
+
+
+def _variables(segment: shmvar.Segment) -> Iterator[dict[str, Any]]:
+    """The `VARIABLE_FIELDS` of each variable: what `stat` says, and a short text of the value.
+
+    `repr` is None where the value is large, or needs code to be rebuilt.
+    """
+    for index in sorted(segment.keys(), key=printing.index_order):
+        try:
+            found = segment.stat(index)
+            shown = {"index": index, **found._asdict()}
+        except KeyError:
+            continue  # it vanished meanwhile
+        except shmvar.CorruptSegmentError as error:
+            yield dict.fromkeys(VARIABLE_FIELDS) | {"index": index, "error": str(error)}
+            continue
+        text, error_text = _short(segment, index) if found.size <= LARGEST_SHOWN else (None, None)
+        yield shown | {"repr": text, "error": error_text}
+
+
+def _short(segment: shmvar.Segment, index: int | str) -> tuple[str | None, str | None]:
+    """A short text of a value, and an error; either is None."""
+    try:
+        value = segment.get(index, _MISSING)
+    except shmvar.UntrustedValueError:
+        return None, None
+    except Exception as error:  # decoding a damaged value may raise anything
+        return None, f"{type(error).__name__}: {error}"
+    if value is _MISSING:
+        return None, "it was removed meanwhile"
+    text = _ShortRepr().repr(value)
+    return (text if len(text) <= SHOWN_WIDTH else text[: SHOWN_WIDTH - 1] + "…"), None
+
+
+class _ShortRepr(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = SHOWN_WIDTH
+        self.maxlevel = 3
+
+    def repr1(self, x: Any, level: int) -> str:
+        # The time that the digits of a large int take grows with the square of their number.
+        if isinstance(x, int) and x.bit_length() > 4096:
+            return f"<int of {x.bit_length()} bits>"
+        return super().repr1(x, level)
+
+
+def _variable_row(variable: dict[str, Any]) -> tuple[str, ...]:
+    """One line each, also in a file: an index or a value may hold line ends."""
+    expires = "" if variable["expires_in"] is None else f"{variable['expires_in']:.1f} s"
+    text = variable["repr"] if variable["error"] is None else f"<{variable['error']}>"
+    size = "" if variable["size"] is None else printing.size(variable["size"])
+    row = (repr(variable["index"]), variable["type"] or "", size, str(variable["version"] or ""), expires, text or "…")
+    return tuple(map(printing.one_line, row))

@@ -1,0 +1,59 @@
+"""Runs a command. Reading a value never runs code unless `--trust` says so."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import shmvar
+from shmvar.cli import dumping, listing, values, watching
+from shmvar.cli.demo import command as demo
+from shmvar.cli.doctor import command as doctor
+from shmvar.cli.outcome import BROKEN_PIPE, INTERRUPTED, REFUSED, USAGE, Refused
+from shmvar.cli.parser import Commands
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser with all commands, in the order in which the help lists them."""
+    commands = Commands()
+    for module in (values, listing, watching, dumping, doctor, demo):
+        module.add_commands(commands)
+    return commands.parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command of a command line (of this process's if `argv` is None), and returns its exit status."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a text may hold what the terminal cannot show
+    args = parser().parse_args(argv)
+    try:
+        status: int = args.run(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        _silence()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (Refused, shmvar.Error, MemoryError) as error:
+        _complain(error)
+        return REFUSED
+    except OSError as error:
+        _silence()
+        _complain(error)
+        return REFUSED
+    except (ValueError, TypeError, OverflowError) as error:
+        _complain(error)
+        return USAGE
+
+
+def _complain(error: BaseException) -> None:
+    """Prints an error as one line."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    print(f"shmvar: {line}", file=sys.stderr)
+
+
+def _silence() -> None:
+    """Sends stdout to nowhere: the interpreter flushes it at exit, which would fail as this process's write did."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

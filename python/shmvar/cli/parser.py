@@ -1,0 +1,64 @@
+"""The parser that the modules of commands add their commands and options to."""
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any
+
+import shmvar
+from shmvar.cli import arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes -5, -0x1f and -1e3 for numbers, not for options: no option of this program begins with a digit."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+        self._negative_number_matcher = re.compile(r"-\.?[0-9]")
+
+
+class Commands:
+    """All commands. `parser` turns a command line into `args`; `args.run(args)` returns the exit status."""
+
+    def __init__(self) -> None:
+        self.parser = _Parser(
+            prog="shmvar",
+            description="Python values shared between processes, by number, through memory.",
+            epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text. Exit status: 0 done, "
+            "1 not found or refused, 2 wrong usage. Arguments that begin with - and are no numbers come after --.",
+        )
+        self.parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
+        self._commands = self.parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def add(self, names: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        """A command, to which options can be added. `names`: its name and aliases; `text`: its line in the help."""
+        name, *aliases = names.split()
+        command = self._commands.add_parser(
+            name, aliases=aliases, help=text, description=f"{text[0].upper()}{text[1:]}."
+        )
+        command.set_defaults(run=run)
+        return command
+
+
+def add_names(command: argparse.ArgumentParser, *names: str, **options: Any) -> None:
+    """Arguments that are keys or indexes."""
+    for name in names:
+        command.add_argument(name.lower(), metavar=name, type=arguments.name, **options)
+
+
+def add_creation(command: argparse.ArgumentParser) -> None:
+    """Options of a command that creates the segment if there is none: see `opening.or_created`."""
+    limit = "how many bytes the segment may hold (4096, 64M, 2G); raises the limit of an existing one"
+    command.add_argument("--size", type=arguments.size, help=limit)
+    rights = "mode of a new segment, octal (600); a mode that shares also allows opening another user's segment"
+    command.add_argument("--perm", type=arguments.mode, default=0o600, help=rights)
+
+
+def add_trust(command: argparse.ArgumentParser) -> None:
+    """The option of a command that reads values."""
+    command.add_argument("--trust", action="store_true", help="also read values that run code when they are read")
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """The option of a command that can print JSON."""
+    command.add_argument("--json", action="store_true", help="print JSON")

@@ -1,0 +1,108 @@
+"""How things are printed: for people on a terminal, for programs in a pipe, and as JSON."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import shmvar
+
+
+def as_json(value: Any) -> str:
+    """`value` as one line of JSON. Raises `TypeError` or `ValueError` where it has no such form."""
+    import json
+
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
+def on_terminal() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def harmless(text: str) -> str:
+    """`text` with escapes for control characters: a stored text must not command the terminal that shows it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def one_line(text: str) -> str:
+    """`text`, harmless and without line ends and tabs: it takes one line, and one column of a table."""
+    return harmless(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints `rows` in columns, below `titles` if there are any.
+
+    In a pipe the columns are separated by tabs, and nothing is wrapped or shortened: for grep and cut.
+    """
+    if not on_terminal():
+        for row in ([titles] if titles else []) + list(rows):
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*titles, box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(titles))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    table.columns[0].overflow = "fold"
+    Console(highlight=False).print(table)
+
+
+def styled(line: str, style: str = "") -> None:
+    """Prints `one_line` of a line (it may have names that others chose); on a terminal in a style of `rich`."""
+    line = one_line(line)
+    if not on_terminal():
+        print(line)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(highlight=False, soft_wrap=True).print(Text(line, style))
+
+
+def size(number: int) -> str:
+    """A number of bytes, in the largest unit that it fills."""
+    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if number >= 1 << shift:
+            return f"{number / (1 << shift):.1f} {unit}"
+    return f"{number} B"
+
+
+def user(uid: int) -> str:
+    """The name of a user, or the number where there is none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def time(timestamp: float, precision: str = "seconds") -> str:
+    """A local time, from seconds since 1970. `precision` is a `timespec` of `datetime.isoformat`."""
+    import datetime
+
+    return datetime.datetime.fromtimestamp(timestamp).isoformat(" ", precision)
+
+
+def locks(info: shmvar.SegmentInfo) -> list[dict[str, Any]]:
+    """The named locks that are held, for JSON: as keys of an object, 5 and "5" could not be told apart."""
+    return [{"name": name, "pid": pid} for name, pid in info.locks.items()]
+
+
+def lock(found: dict[str, Any]) -> str:
+    """One of `locks`, for people: its name, which may hold any text, and the pid of its owner."""
+    return one_line(f"{found['name']!r} by {found['pid']}")
+
+
+def no_form(json: bool, error: Exception) -> str:
+    """Why a value cannot be printed, after its `as_json` (or its `repr`) has raised `error`."""
+    return f"no form as {'JSON' if json else 'text'}: {type(error).__name__}: {error}"
+
+
+def index_order(index: int | str) -> tuple[bool, int | str]:
+    """A key for sorting indexes: numbers first, then texts."""
+    return isinstance(index, str), index

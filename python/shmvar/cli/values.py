@@ -1,0 +1,79 @@
+"""The commands `put`, `get`, `has` and `remove`: one variable of a segment."""
+
+import argparse
+
+import shmvar
+from shmvar.cli import arguments, opening, printing
+from shmvar.cli.outcome import DONE, Refused, no_variable
+from shmvar.cli.parser import Commands, add_creation, add_json, add_names, add_trust
+
+_MISSING = object()
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds them to the parser."""
+    put = commands.add("put send", _put, "store a value; create the segment if there is none")
+    add_names(put, "KEY", "INDEX")
+    put.add_argument("value", metavar="VALUE", help="a Python literal if it reads as one, otherwise a text")
+    put.add_argument("--ttl", type=arguments.seconds, metavar="SECONDS", help="the variable is gone after this time")
+    add_creation(put)
+
+    get = commands.add("get", _get, "print a value")
+    add_names(get, "KEY", "INDEX")
+    add_trust(get)
+    add_json(get)
+
+    has = commands.add("has", _has, "exit with 0 if there is such a variable, otherwise with 1")
+    add_names(has, "KEY", "INDEX")
+
+    remove = commands.add("remove delete", _remove, "remove a variable; without INDEX, destroy the segment")
+    add_names(remove, "KEY")
+    add_names(remove, "INDEX", nargs="?")
+
+
+def _put(args: argparse.Namespace) -> int:
+    with opening.or_created(args) as segment:
+        segment.put(args.index, arguments.literal(args.value), ttl=args.ttl)
+    return DONE
+
+
+def _get(args: argparse.Namespace) -> int:
+    with opening.for_reading(args) as segment:
+        # First, and outside of `try`: an index that no variable can have is an error of usage, not one of the value.
+        if not segment.has(args.index):
+            raise no_variable(args.key, args.index)
+        try:
+            value = segment.get(args.index, _MISSING)
+        except shmvar.UntrustedValueError as error:
+            kind = segment.stat(args.index).type
+            raise Refused(f"a value of type {kind} is not read without --trust: {error}") from None
+        except (shmvar.Error, OSError, MemoryError):
+            raise
+        except Exception as error:  # the value's own code may raise anything
+            raise Refused(f"reading the value raised {type(error).__name__}: {error}") from None
+    if value is _MISSING:
+        raise no_variable(args.key, args.index)
+    try:
+        text = printing.as_json(value) if args.json else value if isinstance(value, str) else repr(value)
+    except Exception as error:  # it has no form as JSON, it is an int of too many digits, or its `__repr__` raises
+        raise Refused(f"the value has {printing.no_form(args.json, error)}") from None
+    print(printing.harmless(text) if printing.on_terminal() else text)
+    return DONE
+
+
+def _has(args: argparse.Namespace) -> int:
+    with opening.for_reading(args) as segment:
+        if not segment.has(args.index):
+            raise no_variable(args.key, args.index)
+    return DONE
+
+
+def _remove(args: argparse.Namespace) -> int:
+    if args.index is None:
+        if not shmvar.destroy(args.key):
+            raise Refused(f"no segment with key {args.key!r}")
+        return DONE
+    with shmvar.attach(args.key, create=False) as segment:
+        if not segment.remove(args.index):
+            raise no_variable(args.key, args.index)
+    return DONE
