@@ -86,7 +86,7 @@ class Column:
         return found
 
     def circles(self, every: bool) -> list[str]:
-        """The shortest circle of each set of files that reach each other; or the shortest through each file."""
+        """The shortest circle of each set of files that reach each other. `every`: the shortest through each file."""
         found: list[str] = []
         for number, knot in enumerate(self.knots(), 1):
             shortest = sorted((self.shortest_circle(file, knot) for file in knot), key=lambda c: (len(c), c))
@@ -94,7 +94,7 @@ class Column:
             for circle in shortest if every else shortest[:1]:
                 if frozenset(circle) not in seen:
                     seen.add(frozenset(circle))
-                    about = f"circle {number}, {len(circle)} of {len(knot)} files that reach each other"
+                    about = f"circle {number} ({len(circle)} files, of {len(knot)} that reach each other)"
                     found += [f"{place(arrow)}: {about}: uses {used(arrow)}" for arrow in circle]
         return found
 
@@ -188,6 +188,7 @@ def columns(tree: Path) -> tuple[list[Column], list[str]]:
 
 
 def main() -> int:
+    """The command line. The exit status is 1 if anything breaks a rule."""
     parser = argparse.ArgumentParser(description="Checks that no file depends on itself or on a floor above.")
     parser.add_argument("--tree", type=Path, default=Path(__file__).parent.parent, help="the repository to check")
     parser.add_argument("--list", action="store_true", help="print the files of each floor")
@@ -195,6 +196,8 @@ def main() -> int:
     parser.add_argument("--every-circle", action="store_true", help="print the shortest circle through each file")
     options = parser.parse_args()
     both, wrong = columns(options.tree.resolve())
+    if not both:
+        parser.error(f"{options.tree} has neither src/lib.rs nor python/")
     if options.list or options.arrows:
         for column in both:
             print(*(column.names() if options.list else []), *(column.between() if options.arrows else []), sep="\n")

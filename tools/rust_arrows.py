@@ -180,7 +180,7 @@ class Crate:
             if name == "super":
                 targets = [inside.parent or self.root]
             elif name != "self":
-                # What is not found in a module of the crate has been made by a macro there.
+                # What is not found in a module was made by a macro there, or comes through it from another crate.
                 targets = list(self.found(inside, name, busy)) or [inside.file]
         return targets
 
