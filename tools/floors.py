@@ -34,11 +34,12 @@ RUST: Floors = [
     ("variables", ["variables"]),
     ("heap", ["heap"]),
     ("process", ["process"]),
-    ("os", ["os", "mem"]),
+    ("arena", ["arena"]),
+    ("os", ["os"]),
     ("codec", ["codec"]),
     ("sync", ["sync"]),
-    ("format", ["format"]),
-    ("ground", ["error", "key", "hash", "spare", "runs"]),
+    ("format", ["format", "key"]),
+    ("ground", ["error", "hash", "fallible", "bit_runs", "atomic", "crash_point"]),
 ]
 PYTHON: Floors = [
     ("program", ["__main__"]),
