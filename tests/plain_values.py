@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from shmvar import CorruptSegmentError, UntrustedValueError
-from shmvar._core import _decode_plain as decode
+from shmvar._core import _decode_data_only as decode
 
 PROTOCOLS = [2, 3, 4, 5]
 DUMPS = [pickle.dumps, pickle._dumps]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from plain_values import DUMPS, PROTOCOLS, agree_or_refuse, edits, mutated, plain
 
 from shmvar import CorruptSegmentError, UntrustedValueError
-from shmvar._core import _decode_plain as decode
+from shmvar._core import _decode_data_only as decode
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

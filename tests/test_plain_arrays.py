@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plain_values import PROTOCOLS, agree_or_refuse, arrays, dtypes, edits, mutated
 
 from shmvar import UntrustedValueError
-from shmvar._core import _decode_plain as decode
+from shmvar._core import _decode_data_only as decode
 
 STRUCT = np.dtype([("a", "<i4"), ("b", ">U3"), ("c", "f8", (2, 3)), ("d", [("x", "?"), ("y", "M8[25us]")])], align=True)
 TITLED = np.dtype({"names": ["x"], "formats": ["i4"], "titles": ["T"], "offsets": [4], "itemsize": 16})

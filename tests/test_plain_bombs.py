@@ -10,7 +10,7 @@ import sys
 import pytest
 from alike import same
 
-from shmvar._core import _decode_plain as decode
+from shmvar._core import _decode_data_only as decode
 from shmvar._errors import CorruptSegmentError
 
 
@@ -239,11 +239,11 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-from shmvar._core import _decode_plain
+from shmvar._core import _decode_data_only
 from shmvar._errors import Error
 data = sys.stdin.buffer.read()
 try:
-    value = _decode_plain(data)
+    value = _decode_data_only(data)
 except MemoryError:
     print("MemoryError")
 except Error as error:

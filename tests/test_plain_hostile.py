@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shmvar import CorruptSegmentError, UntrustedValueError
-from shmvar._core import _decode_plain as decode
+from shmvar._core import _decode_data_only as decode
 
 INT = b"(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 

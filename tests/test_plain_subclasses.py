@@ -13,7 +13,7 @@ from test_plain_hostile import BOOL, I8, over
 
 import shmvar
 from shmvar import CorruptSegmentError, UntrustedValueError
-from shmvar._core import _decode_plain as decode
+from shmvar._core import _decode_data_only as decode
 
 RECORD = np.rec.fromarrays([np.arange(3), np.arange(3.0)], names="x,y")
 STRUCT = [("a", "i4", (2,)), ("b", [("c", "f8"), ("d", "U2")])]

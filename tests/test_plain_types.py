@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from plain_values import PROTOCOLS, agree_or_refuse, edits, mutated, standard, typed
 
 from shmvar import UntrustedValueError
-from shmvar._core import _decode_plain as decode
+from shmvar._core import _decode_data_only as decode
 
 ZONE = datetime.timezone(datetime.timedelta(hours=-3, microseconds=1), "X")
 EDGES = [
@@ -199,7 +199,7 @@ def test_forms_of_other_versions_are_read(data, value):
 
 ALONE = """
 import sys
-from shmvar._core import _decode_plain as decode
+from shmvar._core import _decode_data_only as decode
 before = set(sys.modules)
 decode(bytes.fromhex(sys.argv[1]))
 print(*sorted(name for name in set(sys.modules) - before if "." not in name and not name.startswith("_")))

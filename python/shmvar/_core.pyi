@@ -25,7 +25,7 @@ __all__ = [
     "VariableInfo",
     "__version__",
     "_check_report",
-    "_decode_plain",
+    "_decode_data_only",
     "_get_pickle",
     "_pickle_fault",
     "_put_pickle",
@@ -908,7 +908,7 @@ def _variable_info(
 def _check_report(counts: tuple[list[int], list[int], list[int]]) -> CheckReport: ...
 
 # The decoder for values that are not trusted; for the tests only.
-def _decode_plain(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
+def _decode_data_only(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
 
 # For `shmvar dump` and `load`. The pickle of a variable with its buffers in it, or None if the variable is missing;
 # storing a pickle as it is; why bytes are not one whole pickle, or None if they are.

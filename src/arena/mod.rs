@@ -9,7 +9,7 @@ mod run;
 use crate::bit_runs::{longest_run, mask, range};
 use crate::error::{Error, Result};
 use crate::format::{
-    CLASSES, Entry, Geometry, Group, KIND_RUN, RUN_KINDS, SpanState, ZONE, ZONE_WORDS, ZoneMeta, at, slab_granules,
+    CLASSES, Geometry, Group, KIND_RUN, RUN_KINDS, SpanEntry, SpanState, ZONE, ZONE_WORDS, ZoneMeta, at, slab_granules,
 };
 use crate::os::mem::Mem;
 use crate::sync::intent::SpanEdit;
@@ -71,8 +71,8 @@ impl<'a> Arena<'a> {
 
     /// A granule's entry.
     #[inline(always)]
-    pub fn entry(&self, granule: u64) -> Result<Entry> {
-        Ok(Entry(self.entry_word(granule)?.load(Ordering::Relaxed)))
+    pub fn entry(&self, granule: u64) -> Result<SpanEntry> {
+        Ok(SpanEntry(self.entry_word(granule)?.load(Ordering::Relaxed)))
     }
 
     /// Is there room for a span here, among so many zones?
@@ -280,7 +280,7 @@ impl<'a> Arena<'a> {
 
     /// Could this edit be one of ours? Asked of every edit of an intent found valid, before any of it is applied.
     pub fn edit_is_sound(&self, edit: &SpanEdit, zones: u64) -> bool {
-        let sound = |entry: Entry| match entry.state() {
+        let sound = |entry: SpanEntry| match entry.state() {
             SpanState::None => entry.is_none(),
             SpanState::Bad => false,
             SpanState::Slab => {

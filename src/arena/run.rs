@@ -3,7 +3,7 @@
 use super::{Arena, WRONG_BITS};
 use crate::bit_runs::{first_run, longest_run};
 use crate::error::{Error, Result};
-use crate::format::{Entry, KIND_RUN, SpanState, ZONE, ZONE_WORDS};
+use crate::format::{KIND_RUN, SpanEntry, SpanState, ZONE, ZONE_WORDS};
 use crate::sync::intent::Change;
 use std::sync::atomic::Ordering;
 
@@ -56,20 +56,20 @@ impl<'a> Arena<'a> {
     }
 
     /// Plans to take a span of so many granules, the lowest that is free, present or not. `None`: no room in the zones in use.
-    pub fn plan_take(&self, len: u64, entry: Entry, change: &mut Change) -> Result<Option<u64>> {
-        let entry = Entry(entry.0 & u64::from(u32::MAX) | len << 32);
+    pub fn plan_take(&self, len: u64, entry: SpanEntry, change: &mut Change) -> Result<Option<u64>> {
+        let entry = SpanEntry(entry.0 & u64::from(u32::MAX) | len << 32);
         let found = self.find_sound_run(len, false)?;
         if let Some(granule) = found {
-            change.span(granule, Entry(0), entry);
+            change.span(granule, SpanEntry(0), entry);
         }
         Ok(found)
     }
 
     /// The same of one whose pages are all known to be present.
-    pub fn plan_take_present(&self, len: u64, entry: Entry, change: &mut Change) -> Result<Option<u64>> {
+    pub fn plan_take_present(&self, len: u64, entry: SpanEntry, change: &mut Change) -> Result<Option<u64>> {
         let found = self.find_sound_run(len, true)?;
         if let Some(granule) = found {
-            change.span(granule, Entry(0), Entry(entry.0 & u64::from(u32::MAX) | len << 32));
+            change.span(granule, SpanEntry(0), SpanEntry(entry.0 & u64::from(u32::MAX) | len << 32));
         }
         Ok(found)
     }
@@ -85,8 +85,8 @@ impl<'a> Arena<'a> {
     }
 
     /// Plans to free a span.
-    pub fn plan_free(&self, granule: u64, before: Entry, change: &mut Change) {
-        change.span(granule, before, Entry(0));
+    pub fn plan_free(&self, granule: u64, before: SpanEntry, change: &mut Change) {
+        change.span(granule, before, SpanEntry(0));
     }
 
     /// So many zones must be in use before a span of this length can be taken. `None`: the reserve is used up.
@@ -112,9 +112,9 @@ impl<'a> Arena<'a> {
     }
 
     /// Every span of the zones in use, from the left: head and entry. Ends early, with an error, where the map is damaged.
-    pub fn spans(self) -> impl Iterator<Item = Result<(u64, Entry)>> + 'a {
+    pub fn spans(self) -> impl Iterator<Item = Result<(u64, SpanEntry)>> + 'a {
         self.walk()
-            .filter(|step| !matches!(step, Ok((_, Entry(0), _))))
+            .filter(|step| !matches!(step, Ok((_, SpanEntry(0), _))))
             .map(|step| step.map(|(at, entry, _)| (at, entry)))
     }
 
@@ -126,7 +126,7 @@ impl<'a> Arena<'a> {
     }
 
     /// Spans, and runs of free granules within one word of their bitmap or several: first granule, entry, length.
-    fn walk(self) -> impl Iterator<Item = Result<(u64, Entry, u64)>> + 'a {
+    fn walk(self) -> impl Iterator<Item = Result<(u64, SpanEntry, u64)>> + 'a {
         let end = self.zones() * ZONE;
         let mut next = 0;
         std::iter::from_fn(move || {
@@ -158,7 +158,7 @@ impl<'a> Arena<'a> {
     }
 
     /// The span, or the run of free granules, that begins here: its first granule, entry and length. `end`: of the zones in use.
-    pub fn step(&self, at: u64, end: u64) -> Result<(u64, Entry, u64)> {
+    pub fn step(&self, at: u64, end: u64) -> Result<(u64, SpanEntry, u64)> {
         let entry = self.entry(at)?;
         if !entry.is_none() {
             if matches!(entry.state(), SpanState::None | SpanState::Bad) || !self.fits(at, entry.len(), end / ZONE) {
@@ -179,6 +179,6 @@ impl<'a> Arena<'a> {
         if bit == start {
             return Err(Error::corrupt(format_args!("span map: granule {at} belongs to no span and is not free")));
         }
-        Ok((at, Entry(0), bit - start))
+        Ok((at, SpanEntry(0), bit - start))
     }
 }

@@ -5,7 +5,7 @@
 //! other. What has no such memory (subclasses, objects, dates, strides) is made by `_reconstruct` and gets a state later;
 //! it can only be counted.
 
-use super::opcode::{Op, Reader};
+use super::opcode::{Op, OpReader};
 use crate::error::Result;
 use crate::fallible;
 use std::ops::Range;
@@ -65,7 +65,7 @@ impl Word {
 
 /// Walks over a pickle as picklers write them; of any other it may miss arrays.
 struct Walk<'a> {
-    reader: Reader<'a>,
+    reader: OpReader<'a>,
     /// By number: picklers count upwards.
     memo: Vec<(u32, Word)>,
     memos: u32,
@@ -75,7 +75,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(stream: &'a [u8]) -> Self {
-        Walk { reader: Reader::new(stream), memo: Vec::new(), memos: 0, below: Word::Other, top: Word::Other }
+        Walk { reader: OpReader::new(stream), memo: Vec::new(), memos: 0, below: Word::Other, top: Word::Other }
     }
 
     /// The next opcode, its place, and whether it is the memory that `_frombuffer` is called on.

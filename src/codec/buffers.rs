@@ -1,6 +1,6 @@
 //! Records with out-of-band buffers: how they are laid out, read, and turned into a pickle without any.
 
-use crate::codec::opcode::{Op, Reader};
+use crate::codec::opcode::{Op, OpReader};
 use crate::error::Result;
 use crate::fallible;
 
@@ -51,7 +51,7 @@ pub fn viewable(pickle: usize, buffers: usize) -> bool {
 
 /// Where the parts of a value with buffers stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct BufferPlan {
     /// Counts and table, ready to be stored before the pickle.
     pub head: Vec<u8>,
     /// Zeros before each buffer.
@@ -59,7 +59,7 @@ pub struct Plan {
 }
 
 /// Plans a value: head, pickle and buffers.
-pub fn plan(pickle: usize, lens: &[usize]) -> Result<Plan> {
+pub fn plan(pickle: usize, lens: &[usize]) -> Result<BufferPlan> {
     let mut head = fallible::with_room(16 + 16 * lens.len(), TABLE)?;
     head.extend((lens.len() as u64).to_le_bytes());
     head.extend((pickle as u64).to_le_bytes());
@@ -72,7 +72,7 @@ pub fn plan(pickle: usize, lens: &[usize]) -> Result<Plan> {
         head.extend((*len as u64).to_le_bytes());
         at = start + *len as u64;
     }
-    Ok(Plan { head, gaps })
+    Ok(BufferPlan { head, gaps })
 }
 
 /// A value with buffers, parsed: every number lies within it.
@@ -143,7 +143,7 @@ fn joined(pickle: &[u8], buffers: &[&[u8]], mut stream: Vec<u8>, mut ends: Vec<(
         [head.as_slice(), buffers.first()?, &tail].iter().for_each(|part| stream.extend_from_slice(part));
         return Some(stream);
     }
-    let mut reader = Reader::new(pickle);
+    let mut reader = OpReader::new(pickle);
     loop {
         let op = reader.next_op().ok()?;
         match op {
@@ -162,7 +162,7 @@ fn joined(pickle: &[u8], buffers: &[&[u8]], mut stream: Vec<u8>, mut ends: Vec<(
         return None;
     }
     // Frames count bytes that change: they are left out, which every reader bears.
-    let mut reader = Reader::new(pickle);
+    let mut reader = OpReader::new(pickle);
     let (mut kept, mut next) = (0, ends.iter().zip(buffers));
     let mut skip_readonly = false;
     loop {

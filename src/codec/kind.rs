@@ -4,7 +4,7 @@
 //! [`MAX_STEPS`] steps. What a class or function would do when called is unknown here, so the answer is what the
 //! stream says the object is; a stream made to deceive can say anything.
 
-use super::opcode::{HIGHEST_PROTOCOL, Op, Reader};
+use super::opcode::{HIGHEST_PROTOCOL, Op, OpReader};
 use super::stack::{NO_MEMORY, Stack};
 use crate::error::Error;
 
@@ -117,7 +117,7 @@ pub fn needed_of(pickle: &[u8], module: &str) -> Option<String> {
 
 impl<'a> Walk<'a> {
     fn run(&mut self) -> Result<Tag, &'static str> {
-        let mut reader = Reader::new(self.data);
+        let mut reader = OpReader::new(self.data);
         for _ in 0..MAX_STEPS {
             let op = reader.next_op().map_err(|error| error.why)?;
             if op == Op::Stop {
@@ -305,7 +305,7 @@ impl<'a> Walk<'a> {
         let Tag::Str(at) = tag else {
             return Err("STACK_GLOBAL without names");
         };
-        match Reader::starting_at(self.data, at as usize).next_op() {
+        match OpReader::starting_at(self.data, at as usize).next_op() {
             Ok(Op::Str(text)) => Ok(text),
             _ => Err("STACK_GLOBAL without names"),
         }

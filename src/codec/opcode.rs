@@ -93,13 +93,13 @@ const ENDS_EARLY: &str = "the pickle ends too early";
 
 /// Walks over a pickle. It does not stop at `STOP` by itself; the caller does.
 #[derive(Clone, Debug)]
-pub struct Reader<'a> {
+pub struct OpReader<'a> {
     data: &'a [u8],
     at: usize,
     op_at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> OpReader<'a> {
     /// Reads from the first byte.
     pub fn new(data: &'a [u8]) -> Self {
         Self::starting_at(data, 0)
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
 
     /// Reads from the middle, to look again at an opcode already met.
     pub fn starting_at(data: &'a [u8], at: usize) -> Self {
-        Reader { data, at, op_at: at }
+        OpReader { data, at, op_at: at }
     }
 
     /// Where the opcode returned last began.
@@ -259,7 +259,7 @@ impl<'a> Reader<'a> {
 /// Is this one pickle, of a protocol that is known, from the first byte to its `STOP` at the last, that needs nothing from
 /// beside it? What it would do is not looked at.
 pub fn one_pickle(data: &[u8]) -> Result<(), OpError> {
-    let mut reader = Reader::new(data);
+    let mut reader = OpReader::new(data);
     let mut values = false;
     loop {
         let op = reader.next_op()?;
@@ -298,7 +298,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn all(data: &[u8]) -> Result<Vec<Op<'_>>, OpError> {
-        let mut reader = Reader::new(data);
+        let mut reader = OpReader::new(data);
         let mut ops = Vec::new();
         loop {
             ops.push(reader.next_op()?);

@@ -34,7 +34,7 @@ impl FloorsAbove for Above {
 
     #[cold]
     fn reap_locks(&self, writer: &mut Writer<'_>, number: u32, hash: u64) -> Result<Option<u64>> {
-        coordination(writer).bury_locks(number, hash)
+        coordination(writer).reap_locks(number, hash)
     }
 
     #[cold]

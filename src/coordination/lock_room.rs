@@ -89,9 +89,9 @@ impl CoordinationWriter<'_> {
 impl Coordination {
     /// The dead hold none: theirs are let go before one is refused.
     #[cold]
-    pub fn make_room_for_lock(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        self.bury_the_dead(patience)?;
-        let writer = self.write(patience)?;
+    pub fn make_room_for_lock(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        self.reap_the_dead(policy)?;
+        let writer = self.write(policy)?;
         if writer.locks_held()? < writer.locks_allowed() { Ok(()) } else { Err(writer.no_lock_left()?) }
     }
 }

@@ -8,37 +8,37 @@ use crate::format::{PARTICIPANTS, Slot};
 use crate::key::{Index, IndexBuf, Name};
 use crate::os;
 use crate::os::mem::Scratch;
-use crate::process::access::{Called, Mapped, looking};
+use crate::process::access::{MappedAccess, PreadAccess, reading};
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
 use crate::variables::change::Stored;
 use crate::variables::leaf::TableOf;
-use crate::variables::publish::{Form, Plan};
-use crate::variables::scan::Pass;
+use crate::variables::publish::{Form, StorePlan};
+use crate::variables::scan::ScanPass;
 use crate::variables::table::{Found, Place, Spot, Token, record_at};
 use std::sync::atomic::{Ordering, fence};
 
 /// Who is next has so long to come.
 pub const RESERVED_MS: u16 = 100;
 /// No participant.
-pub const NOBODY: Owner = u32::MAX;
+pub const NOBODY: OwnerId = u32::MAX;
 
 /// A participant in one of its lives.
-pub type Owner = u32;
+pub type OwnerId = u32;
 
 /// What a lock's slot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockWord {
-    pub owner: Owner,
-    pub next: Owner,
+    pub owner: OwnerId,
+    pub next: OwnerId,
     pub token: u16,
     pub since: u16,
 }
 
 impl LockWord {
-    pub fn of(owner: Owner) -> Self {
+    pub fn of(owner: OwnerId) -> Self {
         LockWord { owner, next: NOBODY, token: 0, since: 0 }
     }
 
@@ -95,20 +95,20 @@ impl LockWord {
 }
 
 /// The number of a participant in any of its lives.
-pub fn number_of(owner: Owner) -> u32 {
+pub fn number_of(owner: OwnerId) -> u32 {
     owner & (PARTICIPANTS - 1)
 }
 
 impl Coordination {
     /// This process, or another, in its present life.
-    pub fn life_of(&self, number: u32) -> Owner {
+    pub fn life_of(&self, number: u32) -> OwnerId {
         let generation = self.participant(number).map_or(0, |record| record.generation.load(Ordering::Relaxed));
         // All bits set is nobody.
         ((generation % 0x3f_ffff) as u32 * PARTICIPANTS) | number
     }
 
     /// Does that participant still live that life? An answer that is late stays true: no other life is the same.
-    pub fn lives(&self, owner: Owner) -> Result<bool> {
+    pub fn lives(&self, owner: OwnerId) -> Result<bool> {
         let number = number_of(owner);
         let Some(record) = self.participant(number) else { return Ok(false) };
         let lives = record.state.load(Ordering::Acquire) == 1 && self.alive(number)?;
@@ -117,9 +117,9 @@ impl Coordination {
     }
 
     /// What a lock's slot says, read without the writer lock. `None`: it has none, and is free.
-    pub fn lock_seen(&self, name: &Index<'_>, patience: &dyn WaitPolicy) -> Result<Option<LockWord>> {
+    pub fn lock_seen(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<LockWord>> {
         let mut scratch = Scratch::new();
-        let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, patience)? else { return Ok(None) };
+        let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, policy)? else { return Ok(None) };
         let lock = match found.content.kind() {
             Kind::Inline => LockWord::from_slot_words([found.content.rest[1], found.content.rest[2]]),
             Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes),
@@ -129,30 +129,30 @@ impl Coordination {
     }
 
     /// Does a living process hold this lock?
-    pub fn is_locked(&self, name: &Index<'_>, patience: &dyn WaitPolicy) -> Result<bool> {
+    pub fn is_locked(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
         name.check()?;
-        let Some(LockWord { owner, .. }) = self.lock_seen(name, patience)? else { return Ok(false) };
+        let Some(LockWord { owner, .. }) = self.lock_seen(name, policy)? else { return Ok(false) };
         // A reader that may not look at the lock object takes him for alive.
         let lives = |owner| self.lives(owner).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) });
         Ok(owner != NOBODY && lives(owner)?)
     }
 
     /// The locks that are held, and their owners' pids: for people.
-    pub fn locks(&self, patience: &dyn WaitPolicy) -> Result<Vec<(IndexBuf, u32)>> {
+    pub fn locks(&self, policy: &dyn WaitPolicy) -> Result<Vec<(IndexBuf, u32)>> {
         let locks = |number| self.participant(number).is_some_and(|record| record.locks.load(Ordering::Relaxed) != 0);
         if !(0..PARTICIPANTS).any(locks) {
             return Ok(Vec::new());
         }
-        self.scan(TableOf::Names, |pass, found| self.lock_found(pass, &found), patience)
+        self.scan(TableOf::Names, |pass, found| self.lock_found(pass, &found), policy)
     }
 
-    fn lock_found(&self, pass: &Pass<'_>, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
+    fn lock_found(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
         let Some(name) = self.index_of(pass, found)? else { return Ok(None) };
         let mut scratch = Scratch::new();
         let lock = match found.content.kind() {
             Kind::Record => {
                 let len = found.content.record_len();
-                if !looking!(self, |look| self.read_record(found, len, &mut scratch, look))? {
+                if !reading!(self, |look| self.read_record(found, len, &mut scratch, look))? {
                     return Ok(None);
                 }
                 scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes)
@@ -199,7 +199,7 @@ impl CoordinationWriter<'_> {
         if !self.put_back(name, place, lock)? && !self.put_anew(name, place, lock)? {
             return Ok(false);
         }
-        // CRASH: it is a dead one's: met by who waits, or buries.
+        // CRASH: it is a dead one's: met by who waits, or reaps.
         crash_point!("lock-stored");
         Ok(true)
     }
@@ -239,7 +239,7 @@ impl CoordinationWriter<'_> {
         self.mark_locks();
         let bytes = lock.to_bytes();
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
-        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
+        let plan = StorePlan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
         Ok(true)
@@ -251,15 +251,19 @@ impl CoordinationWriter<'_> {
         let mut change = self.change();
         let bytes = lock.to_bytes();
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
-        let plan = Plan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
+        let plan = StorePlan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
         let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
-        // CRASH: it is a dead one's, or reserved for one, or as he left it: all of that is met by who waits or buries.
+        // CRASH: it is a dead one's, or reserved for one, or as he left it: all of that is met by who waits or reaps.
         crash_point!("lock-changed");
         Ok(true)
     }
 
-    fn lock_content(&mut self, plan: &Plan<'_>, change: &mut crate::sync::intent::Change) -> Result<Option<Content>> {
+    fn lock_content(
+        &mut self,
+        plan: &StorePlan<'_>,
+        change: &mut crate::sync::intent::Change,
+    ) -> Result<Option<Content>> {
         match plan.form {
             Form::Block(class) => self.put_in_block(plan, class, change),
             _ => Ok(Some(plan.inline())),
@@ -269,7 +273,7 @@ impl CoordinationWriter<'_> {
     /// Frees a lock of ours. True: it is reserved now.
     pub fn free_lock(&mut self, name: &Index<'_>) -> Result<bool> {
         let place = self.place(&Name::of_lock(name), &mut Scratch::new())?;
-        let Spot::Taken(_, content) = place.spot else { return Ok(false) };
+        let Spot::ReservedSpan(_, content) = place.spot else { return Ok(false) };
         let lock = self.lock_at(&content)?;
         if lock.owner != self.att.coordination().life_of(self.me) {
             return Ok(false);
@@ -279,7 +283,7 @@ impl CoordinationWriter<'_> {
 
     /// Reserves a lock for who is next, or frees it. True: reserved.
     pub fn pass_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
-        let Spot::Taken(offset, old) = place.spot else { return Ok(false) };
+        let Spot::ReservedSpan(offset, old) = place.spot else { return Ok(false) };
         if lock.next != NOBODY {
             let reserved = LockWord { owner: NOBODY, since: os::monotonic_ms() as u16, ..lock };
             if self.set_lock(name, place, reserved)? {
@@ -313,36 +317,36 @@ impl CoordinationWriter<'_> {
         }
     }
 
-    /// Before the first lock in our name: burying looks for them only then.
+    /// Before the first lock in our name: reaping looks for them only then.
     fn mark_locks(&self) {
         if let Some(record) = self.att.participant(self.me) {
             if record.locks.load(Ordering::Relaxed) == 0 {
                 record.locks.store(1, Ordering::SeqCst);
-                // CRASH: whoever buries us looks through the table and finds nothing.
+                // CRASH: whoever reaps us looks through the table and finds nothing.
                 crash_point!("locks-marked");
             }
         }
     }
 
     /// Releases the locks of a participant that died, in any of its lives, that stand in the leaf of a hash. The next hash.
-    pub fn bury_locks(&mut self, number: u32, from: u64) -> Result<Option<u64>> {
+    pub fn reap_locks(&mut self, number: u32, from: u64) -> Result<Option<u64>> {
         self.att.after_release.due.store(true, Ordering::Relaxed);
         let leaf = self.att.variables().leaf_of(from, TableOf::Names)?;
-        if !self.att.variables().leaf_is_sound(&leaf, Mapped)? {
+        if !self.att.variables().leaf_is_sound(&leaf, MappedAccess)? {
             return Err(Error::corrupt(format_args!("the leaf {:#x} of the names", leaf.word.0)));
         }
         for slot in 1..=leaf.slots {
             let offset = leaf.slot_at(slot);
             let content = self.att.mem.at::<Slot>(offset)?.copy().filter(|c| c.is_entry() && c.is_lock());
             if let Some(content) = content {
-                self.bury_lock(number, &Place { leaf, spot: Spot::Taken(offset, content) })?;
+                self.reap_lock(number, &Place { leaf, spot: Spot::ReservedSpan(offset, content) })?;
             }
         }
         Ok(leaf.end(from))
     }
 
-    fn bury_lock(&mut self, number: u32, place: &Place) -> Result<()> {
-        let Spot::Taken(offset, content) = place.spot else { return Ok(()) };
+    fn reap_lock(&mut self, number: u32, place: &Place) -> Result<()> {
+        let Spot::ReservedSpan(offset, content) = place.spot else { return Ok(()) };
         let mut lock = self.lock_at(&content)?;
         let (owns, next) = (lock.owner != NOBODY && number_of(lock.owner) == number, number_of(lock.next) == number);
         let next = next && lock.next != NOBODY;
@@ -350,7 +354,7 @@ impl CoordinationWriter<'_> {
             return Ok(());
         }
         let found = place.leaf.found(offset, content, Token::Stable);
-        let Some(name) = self.att.variables().index_by(&found, Mapped)? else { return Ok(()) };
+        let Some(name) = self.att.variables().index_by(&found, MappedAccess)? else { return Ok(()) };
         if next {
             lock = lock.without_next();
             if lock.owner != NOBODY && !owns {

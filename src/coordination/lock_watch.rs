@@ -1,7 +1,7 @@
 //! For who waits for locks in his own way: may a try come to something now? Looked at without the writer lock.
 
 use crate::coordination::Coordination;
-use crate::coordination::lock_slot::{NOBODY, Owner};
+use crate::coordination::lock_slot::{NOBODY, OwnerId};
 use crate::error::{Error, Result};
 use crate::format::WATCHER;
 use crate::key::{Index, Name};
@@ -9,20 +9,20 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
 
 /// One look at any number of locks: each owner is asked for once.
-pub struct Glance<'a> {
+pub struct LockWatch<'a> {
     att: &'a Coordination,
     /// This process in its present life.
-    me: Option<Owner>,
-    asked: Option<(Owner, bool)>,
+    me: Option<OwnerId>,
+    asked: Option<(OwnerId, bool)>,
 }
 
-impl<'a> Glance<'a> {
+impl<'a> LockWatch<'a> {
     /// From now on.
     pub fn new(att: &'a Coordination) -> Self {
-        Glance { att, me: att.member_now().map(|number| att.life_of(number)), asked: None }
+        LockWatch { att, me: att.number_now().map(|number| att.life_of(number)), asked: None }
     }
 
-    fn lives(&mut self, owner: Owner) -> Result<bool> {
+    fn lives(&mut self, owner: OwnerId) -> Result<bool> {
         match self.asked {
             Some((asked, lives)) if asked == owner => Ok(lives),
             _ => {
@@ -35,11 +35,11 @@ impl<'a> Glance<'a> {
 
     /// Marks a lock's wake word, then looks: is the lock free, reserved for us or for one who did not come, a dead one's, or may
     /// the next turn be asked for?
-    pub fn may_try(&mut self, name: &Index<'_>, patience: &dyn WaitPolicy) -> Result<bool> {
+    pub fn may_try(&mut self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
         let hash = Name::of_lock(name).hash(self.att.identity.hash_key);
         let Some(word) = self.att.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
         wake_word::mark(&word.released, WATCHER);
-        let Some(lock) = self.att.lock_seen(name, patience)? else { return Ok(true) };
+        let Some(lock) = self.att.lock_seen(name, policy)? else { return Ok(true) };
         if lock.owner != NOBODY && !self.lives(lock.owner)? {
             return Ok(true);
         }

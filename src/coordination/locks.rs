@@ -2,7 +2,7 @@
 
 use crate::coordination::AsCoordination;
 use crate::coordination::Coordination;
-use crate::coordination::lock_slot::{LockWord, NOBODY, Owner};
+use crate::coordination::lock_slot::{LockWord, NOBODY, OwnerId};
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::sleeper_of;
@@ -11,12 +11,12 @@ use crate::key::{Index, Name};
 use crate::os::fork;
 use crate::os::mem::Scratch;
 use crate::process::attachment::Attachment;
-use crate::process::held_locks::Who;
-use crate::process::nap::Nap;
+use crate::process::held_locks::LockOwner;
+use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::wake_word;
 use crate::variables::change::Stored;
-use crate::variables::publish::{Form, Plan};
+use crate::variables::publish::{Form, StorePlan};
 use crate::variables::table::Spot;
 use std::cell::{Cell, RefCell};
 use std::sync::Weak;
@@ -38,7 +38,7 @@ struct Wait {
     /// Tells waiters of one process apart. Two may have the same: then one takes the other's turn.
     token: u16,
     /// Found dead, after the last look.
-    dead: [Owner; 2],
+    dead: [OwnerId; 2],
 }
 
 impl Wait {
@@ -47,27 +47,27 @@ impl Wait {
         Wait { began: Instant::now(), token: TOKENS.fetch_add(1, Ordering::Relaxed), dead: [NOBODY; 2] }
     }
 
-    fn is_dead(&self, owner: Owner) -> bool {
+    fn is_dead(&self, owner: OwnerId) -> bool {
         owner != NOBODY && self.dead.contains(&owner)
     }
 }
 
 /// How a look at a lock ended.
-enum Look {
+enum Access {
     Ours,
     Theirs(LockWord),
 }
 
 /// A wait that ends at a time, besides.
 struct Until<'a> {
-    patience: &'a dyn WaitPolicy,
+    policy: &'a dyn WaitPolicy,
     deadline: Option<Instant>,
     up: Cell<bool>,
 }
 
 impl<'a> Until<'a> {
-    fn new(deadline: Option<Instant>, patience: &'a dyn WaitPolicy) -> Self {
-        Until { patience, deadline, up: Cell::new(false) }
+    fn new(deadline: Option<Instant>, policy: &'a dyn WaitPolicy) -> Self {
+        Until { policy, deadline, up: Cell::new(false) }
     }
 
     /// `None`: time was up.
@@ -80,14 +80,14 @@ impl<'a> Until<'a> {
 }
 
 impl WaitPolicy for Until<'_> {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
-        self.patience.outside(slow);
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.policy.allow_threads(slow);
     }
-    fn sleep(&self, nap: &Nap<'_>) {
-        self.patience.sleep(nap);
+    fn sleep(&self, sleep: &Sleep<'_>) {
+        self.policy.sleep(sleep);
     }
     fn interrupted(&self) -> Result<()> {
-        self.patience.interrupted()?;
+        self.policy.interrupted()?;
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             self.up.set(true);
             return Err(Error::Interrupted);
@@ -105,7 +105,7 @@ struct Ending(RefCell<Vec<Weak<Attachment>>>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let me = Who::thread(0);
+        let me = LockOwner::thread(0);
         for attachment in self.0.take().iter().filter_map(Weak::upgrade) {
             attachment.coordination().release_those(|who| me.id != 0 && who.id == me.id);
         }
@@ -123,9 +123,9 @@ impl Coordination {
     pub fn acquire_lock(
         &self,
         name: &Index<'_>,
-        who: Who,
+        who: LockOwner,
         timeout: Option<Duration>,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         name.check()?;
         if self.take_again(name, who) {
@@ -136,12 +136,12 @@ impl Coordination {
         }
         let began = timeout.map(|_| Instant::now());
         let deadline = |timeout: Duration| began.and_then(|began| began.checked_add(timeout));
-        let mut until = Until::new(timeout.and_then(|timeout| deadline(timeout.max(ONE_TRY))), patience);
+        let mut until = Until::new(timeout.and_then(|timeout| deadline(timeout.max(ONE_TRY))), policy);
         let looked = self.look_at_lock(name, who, None, &until);
         let taken = match until.outcome(looked)? {
-            Some(Look::Ours) => true,
+            Some(Access::Ours) => true,
             None => false,
-            Some(Look::Theirs(lock)) => {
+            Some(Access::Theirs(lock)) => {
                 let mut wait = Wait::began();
                 let mut waited = self.look_again(name, who, &lock, &mut wait, &until);
                 if matches!(waited, Ok(false)) && timeout != Some(Duration::ZERO) {
@@ -171,27 +171,27 @@ impl Coordination {
         Ok(taken)
     }
 
-    fn wait_for_lock(&self, name: &Index<'_>, who: Who, wait: &mut Wait, until: &Until<'_>) -> Result<bool> {
+    fn wait_for_lock(&self, name: &Index<'_>, who: LockOwner, wait: &mut Wait, until: &Until<'_>) -> Result<bool> {
         let hash = Name::of_lock(name).hash(self.identity.hash_key);
         let Some(word) = self.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
         let (mut first, sleeper) = (true, sleeper_of(hash));
         loop {
             let rings = wake_word::mark(&word.released, sleeper);
             let lock = match self.look_at_lock(name, who, Some(wait), until)? {
-                Look::Ours => {
+                Access::Ours => {
                     // Others may sleep behind us, and a ring since our mark may have woken one who gave up: our own release
                     // wakes one of them.
                     wake_word::mark(&word.released, sleeper);
                     return Ok(true);
                 }
-                Look::Theirs(lock) => lock,
+                Access::Theirs(lock) => lock,
             };
             // The first sleep ends when it is time to ask for the next turn.
             let short = std::mem::take(&mut first) || lock.owner == NOBODY;
             let slice = if short { STARVING } else { SLICE };
             let left = until.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             let epoch = fork::epoch();
-            until.sleep(&Nap::on_bits(&word.released.rings, rings, slice, sleeper).at_most(left));
+            until.sleep(&Sleep::on_bits(&word.released.rings, rings, slice, sleeper).at_most(left));
             until.interrupted()?;
             if epoch != fork::epoch() {
                 // A signal handler forked, and this is the child: it has asked for nothing.
@@ -212,21 +212,27 @@ impl Coordination {
 
     /// Takes a lock once more, if `who` holds it.
     #[inline]
-    pub fn take_again(&self, name: &Index<'_>, who: Who) -> bool {
+    pub fn take_again(&self, name: &Index<'_>, who: LockOwner) -> bool {
         self.locks.any.load(Ordering::Relaxed) && self.locks.held.lock().again(name, who)
     }
 
     /// One try, for who waits in his own way. The writer lock is waited for shortly: he has others to serve.
-    pub fn try_lock_of(&self, name: &Index<'_>, who: Who, turn: &mut Turn, patience: &dyn WaitPolicy) -> Result<bool> {
+    pub fn try_lock_of(
+        &self,
+        name: &Index<'_>,
+        who: LockOwner,
+        turn: &mut Turn,
+        policy: &dyn WaitPolicy,
+    ) -> Result<bool> {
         name.check()?;
         if self.take_again(name, who) {
             return Ok(true);
         }
-        let until = Until::new(Instant::now().checked_add(ONE_TRY), patience);
+        let until = Until::new(Instant::now().checked_add(ONE_TRY), policy);
         let wait = turn.0.get_or_insert_with(Wait::began);
         let tried = match self.look_at_lock(name, who, Some(wait), &until) {
-            Ok(Look::Ours) => Ok(true),
-            Ok(Look::Theirs(lock)) => self.look_again(name, who, &lock, wait, &until),
+            Ok(Access::Ours) => Ok(true),
+            Ok(Access::Theirs(lock)) => self.look_again(name, who, &lock, wait, &until),
             Err(error) => Err(error),
         };
         Ok(until.outcome(tried)?.unwrap_or(false))
@@ -237,13 +243,13 @@ impl Coordination {
     fn look_again(
         &self,
         name: &Index<'_>,
-        who: Who,
+        who: LockOwner,
         lock: &LockWord,
         wait: &mut Wait,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         self.find_dead(lock, wait)?;
-        Ok(wait.dead != [NOBODY; 2] && matches!(self.look_at_lock(name, who, Some(wait), patience)?, Look::Ours))
+        Ok(wait.dead != [NOBODY; 2] && matches!(self.look_at_lock(name, who, Some(wait), policy)?, Access::Ours))
     }
 
     /// Who waited in his own way does so no longer.
@@ -254,27 +260,33 @@ impl Coordination {
     }
 
     /// Takes the lock if it is free, reserved for us, or a dead one's; asks for the next turn where it is time to.
-    fn look_at_lock(&self, name: &Index<'_>, who: Who, wait: Option<&Wait>, patience: &dyn WaitPolicy) -> Result<Look> {
+    fn look_at_lock(
+        &self,
+        name: &Index<'_>,
+        who: LockOwner,
+        wait: Option<&Wait>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<Access> {
         let (mut turns, mut in_vain) = (Turns::default(), false);
         loop {
             turns.next(self)?;
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             let me = self.life_of(writer.me);
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
-            let Spot::Taken(_, content) = place.spot else {
+            let Spot::ReservedSpan(_, content) = place.spot else {
                 if !writer.may_lock(&place)? {
                     drop(writer);
-                    self.make_room_for_lock(patience)?;
+                    self.make_room_for_lock(policy)?;
                 } else if let Some(must) = self.wants_room(&place, in_vain)? {
                     drop(writer);
                     let _inside = self.enter();
                     let (name, key) = (Name::of_lock(name), self.identity.hash_key);
-                    in_vain = !self.make_room_in_table(&place.leaf, &name, name.hash(key), must, patience)?;
+                    in_vain = !self.make_room_in_table(&place.leaf, &name, name.hash(key), must, policy)?;
                 } else if self.taking(name, who, || writer.put_lock(name, &place, LockWord::of(me)))? {
-                    return Ok(Look::Ours);
+                    return Ok(Access::Ours);
                 } else {
                     drop(writer);
-                    self.block_for_lock(name, patience)?;
+                    self.block_for_lock(name, policy)?;
                 }
                 continue;
             };
@@ -294,24 +306,24 @@ impl Coordination {
             };
             if let Some(ours) = ours {
                 if self.taking(name, who, || writer.set_lock(name, &place, ours))? {
-                    return Ok(Look::Ours);
+                    return Ok(Access::Ours);
                 }
             } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= STARVING && !next_is_me) {
                 let asked = LockWord { next: me, token: wait.token, ..lock };
                 let open = lock.owner != NOBODY && (lock.next == NOBODY || dead(lock.next));
                 if !open || writer.set_lock(name, &place, asked)? {
-                    return Ok(Look::Theirs(if open { asked } else { lock }));
+                    return Ok(Access::Theirs(if open { asked } else { lock }));
                 }
             } else {
-                return Ok(Look::Theirs(lock));
+                return Ok(Access::Theirs(lock));
             }
             drop(writer);
-            self.block_for_lock(name, patience)?;
+            self.block_for_lock(name, policy)?;
         }
     }
 
     /// A thread or task takes a lock, which is remembered of it. False: it was not to be had. The writer lock is held.
-    fn taking(&self, name: &Index<'_>, who: Who, take: impl FnOnce() -> Result<bool>) -> Result<bool> {
+    fn taking(&self, name: &Index<'_>, who: LockOwner, take: impl FnOnce() -> Result<bool>) -> Result<bool> {
         let mut held = self.locks.held.lock();
         // First, because it may fail.
         let hold = held.prepare(name, who)?;
@@ -324,17 +336,18 @@ impl Coordination {
     }
 
     /// Makes a block for a lock, with the writer lock let go.
-    fn block_for_lock(&self, name: &Index<'_>, patience: &dyn WaitPolicy) -> Result<()> {
+    fn block_for_lock(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<()> {
         let _inside = self.enter();
-        match Plan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2])?.form
+        match StorePlan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2])?
+            .form
         {
-            Form::Block(class) => self.refill(class, false, patience),
+            Form::Block(class) => self.refill(class, false, policy),
             _ => Ok(()),
         }
     }
 
     /// Lets a lock go once. False: `who` does not hold it. An error: he still does.
-    pub fn release_lock(&self, name: &Index<'_>, who: Who, patience: &dyn WaitPolicy) -> Result<bool> {
+    pub fn release_lock(&self, name: &Index<'_>, who: LockOwner, policy: &dyn WaitPolicy) -> Result<bool> {
         {
             let mut held = self.locks.held.lock();
             if held.depth(name, who) == 0 {
@@ -344,7 +357,7 @@ impl Coordination {
                 return Ok(true);
             }
         }
-        let mut writer = self.write_unmapped(patience)?;
+        let mut writer = self.write_unmapped(policy)?;
         // The slot names the process: let go by another thread meanwhile (a handle was detached), it may be a third one's.
         let mut held = self.locks.held.lock();
         if held.depth(name, who) == 0 {
@@ -356,7 +369,7 @@ impl Coordination {
         self.locks.any.store(!held.is_empty(), Ordering::Relaxed);
         drop(held);
         drop(writer);
-        self.ring_released(Name::of_lock(name).hash(self.identity.hash_key), reserved);
+        self.notify_released(Name::of_lock(name).hash(self.identity.hash_key), reserved);
         Ok(true)
     }
 
@@ -366,7 +379,7 @@ impl Coordination {
         let (me, hash) = (self.life_of(writer.me), Name::of_lock(name).hash(self.identity.hash_key));
         let mut left = || -> Result<bool> {
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
-            let Spot::Taken(offset, content) = place.spot else { return Ok(false) };
+            let Spot::ReservedSpan(offset, content) = place.spot else { return Ok(false) };
             let lock = writer.lock_at(&content)?;
             if lock.next != me || lock.token != wait.token {
                 return Ok(false);
@@ -380,12 +393,12 @@ impl Coordination {
         let freed = left().unwrap_or(false);
         drop(writer);
         if freed {
-            self.ring_released(hash, false);
+            self.notify_released(hash, false);
         }
     }
 
     /// Lets go what some of this process hold: a thread that ends, a handle that is detached.
-    pub fn release_those(&self, condition: impl Fn(Who) -> bool) {
+    pub fn release_those(&self, condition: impl Fn(LockOwner) -> bool) {
         let until = Until::new(Instant::now().checked_add(LETTING_GO), &Blocking);
         let mut stopped = false;
         // One after the other: each is let go or abandoned, and held no longer.
@@ -394,7 +407,7 @@ impl Coordination {
             while self.locks.held.lock().once_less(&name.as_index(), who) {}
             // Waited for once, however many there are.
             stopped = stopped || self.release_lock(&name.as_index(), who, &until).is_err();
-            // A stopped process holds the segment up: left to our next acquisition, and to who buries us.
+            // A stopped process holds the segment up: left to our next acquisition, and to who reaps us.
             if stopped && self.locks.held.lock().abandon(&name.as_index(), who) {
                 self.deferred.any.store(true, Ordering::Release);
             }
@@ -415,7 +428,7 @@ mod tests {
     struct Meanwhile<F>(RefCell<Option<F>>);
 
     impl<F: FnOnce()> WaitPolicy for Meanwhile<F> {
-        fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
             if let Some(act) = self.0.take() {
                 act();
             }
@@ -436,7 +449,7 @@ mod tests {
     fn a_release_that_comes_late_leaves_the_lock_to_who_took_it_meanwhile() {
         let (segment, name) = (segment("late"), Index::Int(1));
         let att = &*segment.attachment().unwrap();
-        let (first, third) = (Who::task(1, 7), Who::task(3, 8));
+        let (first, third) = (LockOwner::task(1, 7), LockOwner::task(3, 8));
         assert!(att.coordination().acquire_lock(&name, first, None, &Blocking).unwrap());
         let writer = att.write(&Blocking).unwrap();
         // While its own release waits for the writer lock its handle is detached, and another task gets it.

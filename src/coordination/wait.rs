@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::format::{SLEEPER, WAKE_WORDS, WATCHER};
 use crate::key::{Index, Name};
 use crate::os::{self, futex, object};
-use crate::process::nap::Nap;
 use crate::process::notify::ALL_SLEEPERS;
+use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
 use std::sync::atomic::Ordering;
@@ -31,7 +31,7 @@ impl Coordination {
         index: &Index<'_>,
         newer_than: Option<u64>,
         timeout: Option<Duration>,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let hash = Name::from(index).hash(self.identity.hash_key);
@@ -42,7 +42,7 @@ impl Coordination {
                 true => (wake_word::mark(&word.changed, SLEEPER), SLICE),
                 false => (word.changed.rings.load(Ordering::SeqCst), UNMARKED_SLICE),
             };
-            let (version, expiry) = self.version(index, patience)?;
+            let (version, expiry) = self.version(index, policy)?;
             if version != *base.get_or_insert(version) {
                 return Ok(Some(version));
             }
@@ -52,22 +52,22 @@ impl Coordination {
                 return Ok(None);
             }
             let lives = expiry.map_or(longest, |at| Duration::from_nanos(at.saturating_sub(os::boottime_ns()) + 1));
-            patience.sleep(&Nap::on(&word.changed.rings, rings, longest.min(lives)).at_most(left.min(lives)));
-            patience.interrupted()?;
+            policy.sleep(&Sleep::on(&word.changed.rings, rings, longest.min(lives)).at_most(left.min(lives)));
+            policy.interrupted()?;
             // Rung for another index of this word: who changes that all the time shall not pay for each change.
             let rung = self.mem.writable() && word.changed.rings.load(Ordering::Relaxed) != rings;
             in_vain = if rung { in_vain + 1 } else { 0 };
-            if in_vain >= IN_VAIN && self.version(index, patience)?.0 == version {
+            if in_vain >= IN_VAIN && self.version(index, policy)?.0 == version {
                 let pause = Duration::from_millis(1 << (in_vain - IN_VAIN).min(5)).min(Duration::from_millis(20));
-                patience.sleep(&Nap::pause(pause).at_most(left.min(lives)));
-                patience.interrupted()?;
+                policy.sleep(&Sleep::pause(pause).at_most(left.min(lives)));
+                policy.interrupted()?;
             }
         }
     }
 
     /// For a watcher: marks the variable's wake word (`lock`: the lock's), then reads the version (of a lock: nothing) and the
     /// time to live in nanoseconds.
-    pub fn mark_watched(&self, index: &Index<'_>, lock: bool, patience: &dyn WaitPolicy) -> Result<(u64, Option<u64>)> {
+    pub fn mark_watched(&self, index: &Index<'_>, lock: bool, policy: &dyn WaitPolicy) -> Result<(u64, Option<u64>)> {
         let hash = Name { index: *index, lock }.hash(self.identity.hash_key);
         if let (true, Some(word)) = (self.mem.writable(), self.wake_word(hash)) {
             wake_word::mark(if lock { &word.released } else { &word.changed }, WATCHER);
@@ -75,7 +75,7 @@ impl Coordination {
         if lock {
             return Ok((0, None));
         }
-        let (version, expiry) = self.version(index, patience)?;
+        let (version, expiry) = self.version(index, policy)?;
         self.is_gone()?;
         Ok((version, expiry.map(|at| at.saturating_sub(os::boottime_ns()))))
     }
@@ -99,10 +99,10 @@ impl Coordination {
     }
 
     /// For a watcher: sleeps until a marked word rings, or it is time to look again, or so long.
-    pub fn watch(&self, count: u32, at_most: Option<Duration>, patience: &dyn WaitPolicy) {
+    pub fn watch(&self, count: u32, at_most: Option<Duration>, policy: &dyn WaitPolicy) {
         let slice = if self.mem.writable() { SLICE } else { UNMARKED_SLICE };
         let slice = at_most.map_or(slice, |at_most| at_most.min(slice));
-        patience.sleep(&Nap::on_bits(&self.state().watch, count, slice, nudge_bit()));
+        policy.sleep(&Sleep::on_bits(&self.state().watch, count, slice, nudge_bit()));
     }
 
     /// Wakes this process's watcher (and few others): it has nobody to watch for any more.

@@ -3,8 +3,11 @@
 //! Every field is an atomic: another process may store to it at any time.
 
 use crate::atomic::{AtomicU32, AtomicU64};
+#[cfg(not(loom))]
 use crate::format::root::SLOT;
-use crate::format::size_class::{CLASSES, SLAB_HEAD};
+use crate::format::size_class::CLASSES;
+#[cfg(not(loom))]
+use crate::format::size_class::SLAB_HEAD;
 use crate::format::span_entry::GRANULE;
 
 /// `\x89SHMVAR\n`
@@ -173,9 +176,9 @@ pub struct LeafHead {
 pub struct SpanEditArea {
     /// Head granule.
     pub granule: AtomicU64,
-    /// Entry before.
+    /// SpanEntry before.
     pub before: AtomicU64,
-    /// Entry after.
+    /// SpanEntry after.
     pub after: AtomicU64,
 }
 

@@ -26,4 +26,4 @@ pub use crate::format::root::{DEPTH_MAX, LEAF_MAX, LeafWord, Root, SLOT, SLOTS_O
 pub use crate::format::size_class::{
     CLASSES, RECORD_MAX, SLAB_HEAD, blocks_of, class_of, slab_granules, slab_is_whole,
 };
-pub use crate::format::span_entry::{Entry, GRANULE, SpanState};
+pub use crate::format::span_entry::{GRANULE, SpanEntry, SpanState};

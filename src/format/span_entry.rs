@@ -22,21 +22,21 @@ pub enum SpanState {
 
 /// A span map entry.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub struct Entry(pub u64);
+pub struct SpanEntry(pub u64);
 
 #[allow(clippy::len_without_is_empty, reason = "a span has a granule at least")]
-impl Entry {
+impl SpanEntry {
     /// An entry of `state` for so many granules, owner and class 0.
     pub const fn new(state: SpanState, len: u64) -> Self {
-        Entry(state as u64 | len << 32)
+        SpanEntry(state as u64 | len << 32)
     }
     /// With this class.
     pub const fn with_class(self, class: usize) -> Self {
-        Entry(self.0 & !(0xff << 4) | (class as u64) << 4)
+        SpanEntry(self.0 & !(0xff << 4) | (class as u64) << 4)
     }
     /// With this owner.
     pub const fn with_owner(self, owner: u32) -> Self {
-        Entry(self.0 & !(0xffff << 16) | (owner as u64) << 16)
+        SpanEntry(self.0 & !(0xffff << 16) | (owner as u64) << 16)
     }
     /// The state.
     #[inline(always)]
@@ -73,7 +73,7 @@ impl Entry {
     }
 }
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for SpanEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?}({} granules, class {}, owner {})", self.state(), self.len(), self.class(), self.owner())
     }
@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn entries_keep_their_fields_apart() {
-        let entry = Entry::new(SpanState::Slab, u64::from(u32::MAX)).with_class(66).with_owner(1023);
+        let entry = SpanEntry::new(SpanState::Slab, u64::from(u32::MAX)).with_class(66).with_owner(1023);
         assert_eq!(entry.state(), SpanState::Slab);
         assert_eq!((entry.len(), entry.class(), entry.owner()), (u64::from(u32::MAX), 66, 1023));
-        assert!(!entry.is_none() && Entry(0).is_none() && Entry(1).state() == SpanState::Bad);
+        assert!(!entry.is_none() && SpanEntry(0).is_none() && SpanEntry(1).state() == SpanState::Bad);
     }
 }

@@ -34,7 +34,7 @@ impl Heap {
 
     /// Looks at a zone's metadata. `None`: it is not in use any more.
     pub fn with_zone<T>(&self, zone: u64, look: impl FnOnce(&ZoneMeta) -> T) -> Result<Option<T>> {
-        if let Some(_section) = self.section() {
+        if let Some(_section) = self.read_section() {
             // Within the section: what is in use now stays present until it ends.
             return if zone < self.arena().zones() {
                 self.arena().zone(zone).map(|meta| Some(look(meta)))

@@ -13,18 +13,18 @@ use std::time::Instant;
 impl Heap {
     /// Gives back the pin bitmaps of numbers that nobody has, and this process's own if it pins nothing. Whoever takes a
     /// number holds the registry lock; whoever looks at pins holds the writer lock.
-    pub fn give_pins_back(&self, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn give_pins_back(&self, policy: &dyn WaitPolicy) -> Result<()> {
         let (mut turns, mut unswept) = (Turns::default(), Some(0));
         loop {
             turns.next(self)?;
             // Any wait for the writer lock happens before the registry lock is taken, not under it.
-            drop(self.write(patience)?);
-            let _registry = self.registry(patience)?;
+            drop(self.write(policy)?);
+            let _registry = self.registry(policy)?;
             if let Some(mut writer) = self.try_write() {
                 if self.drop_own_pins(&mut writer, &mut unswept)? {
                     return self.drop_free_pins();
                 }
-                self.let_others_write(writer.into(), &Blocking);
+                self.yield_lock(writer.into(), &Blocking);
             }
         }
     }
@@ -50,7 +50,7 @@ impl Heap {
     /// Nothing pins or unpins in this process while its table of pins is locked. False: from this granule on there may be retired
     /// spans still. (What was pinned meanwhile before it, its last unpin has freed, or left to this acquisition of the lock.)
     fn drop_own_pins(&self, writer: &mut HeapWriter<'_>, unswept: &mut Option<u64>) -> Result<bool> {
-        let (Some(me), Some(pins)) = (self.member_now(), self.pins.try_lock()) else { return Ok(true) };
+        let (Some(me), Some(pins)) = (self.number_now(), self.pins.try_lock()) else { return Ok(true) };
         if pins.is_empty() {
             // `pin_units` say that there may be retired spans that only this process kept from being freed: none after this.
             let began = Instant::now();

@@ -3,7 +3,7 @@
 //! Everything here that can wait or fail happens with the lock let go; afterwards the caller looks again.
 
 use crate::error::{Error, Result};
-use crate::format::{Entry, GRANULE, PAGE, SpanState, ZONE_META, at};
+use crate::format::{GRANULE, PAGE, SpanEntry, SpanState, ZONE_META, at};
 use crate::heap::Heap;
 use crate::os::fork;
 use crate::process::deferred_free::DeferredFree;
@@ -14,11 +14,11 @@ use std::sync::atomic::Ordering;
 
 /// Where there is too little memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum WhenFull {
     /// What is free is given back first, so that it can be had.
     Made,
     /// It is an error: the caller is at giving back.
-    AsItIs,
+    Fail,
 }
 
 /// Turns of a call that makes room and finds it taken by others. So many are lost only to somebody who keeps to no protocol.
@@ -41,7 +41,7 @@ impl Turns {
 }
 
 /// A span that this process took for itself: given back unless it was published.
-pub struct Taken<'a> {
+pub struct ReservedSpan<'a> {
     att: &'a Heap,
     /// Its first granule.
     pub granule: u64,
@@ -51,9 +51,9 @@ pub struct Taken<'a> {
     epoch: u32,
 }
 
-impl<'a> Taken<'a> {
+impl<'a> ReservedSpan<'a> {
     pub fn new(att: &'a Heap, granule: u64, len: u64) -> Self {
-        Taken { att, granule, len, epoch: fork::epoch() }
+        ReservedSpan { att, granule, len, epoch: fork::epoch() }
     }
 
     /// It was published.
@@ -62,7 +62,7 @@ impl<'a> Taken<'a> {
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for ReservedSpan<'_> {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
             self.att.deferred.push(DeferredFree::Unpublished(self.granule));
@@ -74,10 +74,10 @@ impl Drop for Taken<'_> {
 
 impl Heap {
     /// The same; what is free but still present is given back before it is called full.
-    pub fn obtain_or_trim(&self, offset: u64, len: u64, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn obtain_or_trim(&self, offset: u64, len: u64, policy: &dyn WaitPolicy) -> Result<()> {
         match self.obtain_pages(offset, len) {
             Err(Error::Full { .. }) => {
-                self.make_room(patience)?;
+                self.make_room(policy)?;
                 self.obtain_pages(offset, len)
             }
             other => other,
@@ -85,24 +85,29 @@ impl Heap {
     }
 
     /// Gives back what is free but present. That it could not is no reason: the caller's own error tells more.
-    pub fn make_room(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        above().make_room(self, patience)
+    pub fn make_room(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        above().make_room(self, policy)
     }
 
     /// Takes a span of so many granules for this process to fill. The caller is inside (`enter`) until it is published or
     /// given back.
-    pub fn take_span(&self, len: u64, patience: &dyn WaitPolicy) -> Result<Taken<'_>> {
-        self.take_span_for(len..=len, Room::Made, patience)
+    pub fn reserve_span(&self, len: u64, policy: &dyn WaitPolicy) -> Result<ReservedSpan<'_>> {
+        self.reserve_span_of(len..=len, WhenFull::Made, policy)
     }
 
     /// The same, of the last of these lengths, or of a shorter one where that is free and present already. Whoever makes room
     /// himself is content with what is there.
-    pub fn take_span_for(&self, lens: RangeInclusive<u64>, room: Room, patience: &dyn WaitPolicy) -> Result<Taken<'_>> {
+    pub fn reserve_span_of(
+        &self,
+        lens: RangeInclusive<u64>,
+        room: WhenFull,
+        policy: &dyn WaitPolicy,
+    ) -> Result<ReservedSpan<'_>> {
         let len = *lens.end();
-        let (mut trimmed, mut tidied, mut turns) = (room == Room::AsItIs, 0, Turns::default());
+        let (mut trimmed, mut tidied, mut turns) = (room == WhenFull::Fail, 0, Turns::default());
         loop {
             turns.next(self)?;
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             self.deferred.reserve()?;
             // What was removed at one instant gives its memory back to who needs some.
             if self.state().doomed.load(Ordering::Relaxed) != 0 {
@@ -110,40 +115,40 @@ impl Heap {
             }
             let arena = writer.arena();
             let mut change = writer.change();
-            let filling = Entry::new(SpanState::Filling, len).with_owner(writer.me);
+            let filling = SpanEntry::new(SpanState::Filling, len).with_owner(writer.me);
             for shorter in lens.clone().rev() {
                 if let Some(granule) = arena.plan_take_present(shorter, filling, &mut change)? {
                     writer.mark_spans();
                     writer.commit(&change)?;
-                    return Ok(Taken::new(self, granule, shorter));
+                    return Ok(ReservedSpan::new(self, granule, shorter));
                 }
             }
             if let Some(granule) = arena.plan_take(len, filling, &mut change)? {
                 writer.mark_spans();
                 writer.commit(&change)?;
-                return Ok(Taken::new(self, granule, len));
+                return Ok(ReservedSpan::new(self, granule, len));
             }
             let Some(end) = arena.zones_for(len) else {
                 // What is free lies in pieces: it is brought together, first what costs little.
                 drop(writer);
                 if self.state().doomed.load(Ordering::Relaxed) != 0 {
-                    above().tidy(self, Effort::Dismantle, patience)?;
+                    above().tidy(self, Effort::Dismantle, policy)?;
                     continue;
                 }
                 match (room, tidied) {
-                    (Room::AsItIs, _) | (_, 3..) => return Err(self.no_addresses(len)),
-                    (_, 0) => self.sweep(patience)?,
-                    (_, 1) => above().tidy(self, Effort::Trim, patience)?,
-                    _ => above().tidy(self, Effort::Defragment, patience)?,
+                    (WhenFull::Fail, _) | (_, 3..) => return Err(self.no_addresses(len)),
+                    (_, 0) => self.sweep(policy)?,
+                    (_, 1) => above().tidy(self, Effort::Trim, policy)?,
+                    _ => above().tidy(self, Effort::Defragment, policy)?,
                 }
                 tidied += 1;
                 continue;
             };
             drop(writer);
-            match self.bring_zones(end, patience) {
+            match self.bring_zones(end, policy) {
                 Err(Error::Full { .. }) if !trimmed => {
                     trimmed = true;
-                    self.make_room(patience)?;
+                    self.make_room(policy)?;
                 }
                 other => other?,
             }
@@ -152,13 +157,13 @@ impl Heap {
 
     /// Brings zones into use, up to this one. Under the registry lock: nobody takes them out of use, or gives their metadata
     /// back, meanwhile.
-    fn bring_zones(&self, end: u64, patience: &dyn WaitPolicy) -> Result<()> {
+    fn bring_zones(&self, end: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut turns = Turns::default();
         loop {
             turns.next(self)?;
             // Any wait for the writer lock happens before the registry lock is taken, not under it.
-            drop(self.write(patience)?);
-            let _registry = self.registry(patience)?;
+            drop(self.write(policy)?);
+            let _registry = self.registry(policy)?;
             let (geometry, zones) = (&self.identity.geometry, self.arena().zones());
             if zones >= end {
                 return Ok(());

@@ -3,19 +3,19 @@
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, granules_of};
 use crate::heap::Heap;
-use crate::heap::reserve::Taken;
+use crate::heap::reserve::ReservedSpan;
 use crate::os::object;
 use crate::process::pages::{beyond_file_limit, file_system_full};
-use crate::process::wait_policy::{OUTSIDE, WaitPolicy};
+use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use rustix::io::Errno;
 
 /// A large value is stored in pieces of this many bytes.
 const PIECE: usize = 64 << 20;
 
 /// A span that was filled and waits to be published.
-pub struct Filled<'a> {
+pub struct FilledSpan<'a> {
     /// It.
-    pub span: Taken<'a>,
+    pub span: ReservedSpan<'a>,
 }
 
 impl Heap {
@@ -26,25 +26,25 @@ impl Heap {
         prefix: &[u8],
         value: &[&[u8]],
         len: u64,
-        patience: &dyn WaitPolicy,
-    ) -> Result<Filled<'_>> {
+        policy: &dyn WaitPolicy,
+    ) -> Result<FilledSpan<'_>> {
         let len = lead + len;
-        let filled = Filled { span: self.take_span(granules_of(len), patience)? };
+        let filled = FilledSpan { span: self.reserve_span(granules_of(len), policy)? };
         crash_point!("span-taken");
         let mut trimmed = false;
         loop {
-            match self.write_span(&filled.span, lead, prefix, value, patience)? {
+            match self.write_span(&filled.span, lead, prefix, value, policy)? {
                 Ok(()) => break,
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) if !trimmed => {
                     trimmed = true;
-                    self.make_room(patience)?;
+                    self.make_room(policy)?;
                 }
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => {
-                    self.punch_unpublished(&filled, patience)?;
+                    self.punch_unpublished(&filled, policy)?;
                     return Err(file_system_full(len));
                 }
                 Err(Errno::FBIG) => {
-                    self.punch_unpublished(&filled, patience)?;
+                    self.punch_unpublished(&filled, policy)?;
                     return Err(beyond_file_limit(len, self.identity.geometry.length));
                 }
                 Err(error) => return Err(Error::system("storing a value", error)),
@@ -56,11 +56,11 @@ impl Heap {
 
     fn write_span(
         &self,
-        span: &Taken<'_>,
+        span: &ReservedSpan<'_>,
         lead: u64,
         prefix: &[u8],
         value: &[&[u8]],
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<rustix::io::Result<()>> {
         let start = self.identity.geometry.granule_at(span.granule) + lead;
         // What this process has mapped it copies to: the quickest way. What is present and was never mapped here costs a
@@ -68,7 +68,7 @@ impl Heap {
         if self.met_before(span.granule, span.len) && self.arena().is_present(span.granule, span.len)? {
             let mut at = start;
             let mut copied = Ok(());
-            patience.outside(&mut || {
+            policy.allow_threads(&mut || {
                 copied = std::iter::once(&prefix).chain(value).try_for_each(|part| {
                     self.mem.fill(at, part)?;
                     at += part.len() as u64;
@@ -83,10 +83,10 @@ impl Heap {
             for piece in part.chunks(PIECE) {
                 let mut wrote = Ok(Ok(()));
                 let mut write = || wrote = self.with_file(|fd| object::write_at(fd, piece, at));
-                if piece.len() < OUTSIDE {
+                if piece.len() < ALLOW_THREADS_FROM {
                     write()
                 } else {
-                    patience.outside(&mut write)
+                    policy.allow_threads(&mut write)
                 }
                 if let Err(errno) = wrote? {
                     return Ok(Err(errno));
@@ -112,9 +112,9 @@ impl Heap {
     }
 
     /// A value that the memory file system had no room for leaves it as full as it was.
-    fn punch_unpublished(&self, filled: &Filled<'_>, patience: &dyn WaitPolicy) -> Result<()> {
+    fn punch_unpublished(&self, filled: &FilledSpan<'_>, policy: &dyn WaitPolicy) -> Result<()> {
         let (granule, len) = (filled.span.granule, filled.span.len);
-        let writer = self.write(patience)?;
+        let writer = self.write(policy)?;
         if !writer.owns(granule)? {
             return Ok(());
         }

@@ -59,12 +59,14 @@ impl Mem {
     /// Maps as much as that takes. What was borrowed of a shorter map stays.
     #[cold]
     fn reach(&self, offset: u64, len: u64) -> Result<()> {
-        let (Some(end), Some(longer)) = (offset.checked_add(len), &self.longer) else { return Err(outside(offset)) };
+        let (Some(end), Some(longer)) = (offset.checked_add(len), &self.longer) else {
+            return Err(allow_threads(offset));
+        };
         let reached = longer.longer(end, &mut |base, mapped| {
             self.base.store(base, Ordering::Relaxed);
             self.len.store(mapped, Ordering::Release);
         })?;
-        if reached { Ok(()) } else { Err(outside(offset)) }
+        if reached { Ok(()) } else { Err(allow_threads(offset)) }
     }
 
     /// Maps the first so many bytes, if they are not.
@@ -77,7 +79,7 @@ impl Mem {
     #[inline(always)]
     pub fn at<T: Shared>(&self, offset: u64) -> Result<&T> {
         if !offset.is_multiple_of(align_of::<T>() as u64) {
-            return Err(outside(offset));
+            return Err(allow_threads(offset));
         }
         let at = self.within(offset, size_of::<T>() as u64)?.cast::<T>();
         // SAFETY: in bounds and aligned; `Shared` types have no invalid values and are only atomics.
@@ -89,7 +91,7 @@ impl Mem {
     pub fn slots(&self, offset: u64, count: u64) -> Result<&[Slot]> {
         let bytes = count * size_of::<Slot>() as u64;
         if !offset.is_multiple_of(align_of::<Slot>() as u64) {
-            return Err(outside(offset));
+            return Err(allow_threads(offset));
         }
         let first = self.within(offset, bytes)?.cast::<Slot>();
         // SAFETY: in bounds and aligned; a slot has no invalid values and is only atomics.
@@ -314,7 +316,7 @@ impl Scratch {
 }
 
 #[cold]
-fn outside(offset: u64) -> Error {
+fn allow_threads(offset: u64) -> Error {
     Error::corrupt(format_args!("offset {offset} lies outside of it"))
 }
 

@@ -2,7 +2,7 @@
 //! word to say that it is inside of one, by calls of the system, to which a hole is zeros.
 
 use crate::error::{Error, Result};
-use crate::format::{Entry, Slot, ZONE};
+use crate::format::{Slot, SpanEntry, ZONE};
 use crate::os::mem::Scratch;
 use crate::os::object;
 use crate::process::attachment::Attachment;
@@ -11,7 +11,7 @@ use rustix::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Loads of what is at an offset of the segment.
-pub trait Look: Copy {
+pub trait Access: Copy {
     /// A word, with acquire.
     fn word(self, att: &Attachment, offset: u64) -> Result<u64>;
     /// The other three words of a slot.
@@ -21,20 +21,20 @@ pub trait Look: Copy {
 
     /// An entry of the span map.
     #[inline(always)]
-    fn entry(self, att: &Attachment, granule: u64) -> Result<Entry> {
+    fn entry(self, att: &Attachment, granule: u64) -> Result<SpanEntry> {
         if granule / ZONE >= att.arena().zones() {
             return Err(Error::corrupt(format_args!("granule {granule} lies beyond the zones in use")));
         }
         // The span map is what a zone's metadata begins with.
-        Ok(Entry(self.word(att, att.identity.geometry.zone_at(granule / ZONE) + granule % ZONE * 8)?))
+        Ok(SpanEntry(self.word(att, att.identity.geometry.zone_at(granule / ZONE) + granule % ZONE * 8)?))
     }
 }
 
 /// Through the mapping: a section has begun, or the writer lock is held.
 #[derive(Clone, Copy)]
-pub struct Mapped;
+pub struct MappedAccess;
 
-impl Look for Mapped {
+impl Access for MappedAccess {
     #[inline(always)]
     fn word(self, att: &Attachment, offset: u64) -> Result<u64> {
         Ok(att.mem.at::<AtomicU64>(offset)?.load(Ordering::Acquire))
@@ -53,19 +53,19 @@ impl Look for Mapped {
 
 /// By `pread`.
 #[derive(Clone, Copy)]
-pub struct Called<'a>(pub BorrowedFd<'a>);
+pub struct PreadAccess<'a>(pub BorrowedFd<'a>);
 
-impl Called<'_> {
+impl PreadAccess<'_> {
     fn read(self, att: &Attachment, offset: u64, to: &mut [u8]) -> Result<()> {
-        let outside = || Error::corrupt(format_args!("offset {offset} lies outside of it"));
+        let allow_threads = || Error::corrupt(format_args!("offset {offset} lies outside of it"));
         let length = att.identity.geometry.length;
         if offset > length || length - offset < to.len() as u64 {
-            return Err(outside());
+            return Err(allow_threads());
         }
         // Not by the map: others may have made the object longer since.
         let done = object::read_at(self.0, to, offset).map_err(|e| Error::system("reading the segment", e))?;
         if done < to.len() {
-            return Err(outside());
+            return Err(allow_threads());
         }
         // SYNC: a call of the system orders nothing: what is read next must not be from before.
         fence(Ordering::Acquire);
@@ -73,7 +73,7 @@ impl Called<'_> {
     }
 }
 
-impl Look for Called<'_> {
+impl Access for PreadAccess<'_> {
     fn word(self, att: &Attachment, offset: u64) -> Result<u64> {
         let mut bytes = [0; 8];
         self.read(att, offset, &mut bytes)?;
@@ -94,24 +94,24 @@ impl Look for Called<'_> {
 
 /// Looks once: within a section, where this process can say that it is inside of one, else by calls of the system. With a way
 /// to wait, a process without a number takes one first.
-macro_rules! looking {
+macro_rules! reading {
     ($att:expr, |$look:ident| $body:expr) => {
-        looking!(in $att.section(), $att, |$look| $body)
+        reading!(in $att.read_section(), $att, |$look| $body)
     };
-    ($att:expr, $patience:expr, |$look:ident| $body:expr) => {
-        looking!(in $att.begin_section($patience)?, $att, |$look| $body)
+    ($att:expr, $policy:expr, |$look:ident| $body:expr) => {
+        reading!(in $att.begin_read_section($policy)?, $att, |$look| $body)
     };
-    (in $section:expr, $att:expr, |$look:ident| $body:expr) => {
-        match $section {
+    (in $read_section:expr, $att:expr, |$look:ident| $body:expr) => {
+        match $read_section {
             Some(_section) => {
-                let $look = Mapped;
+                let $look = MappedAccess;
                 $body
             }
             None => $att.with_file(|fd| {
-                let $look = Called(fd);
+                let $look = PreadAccess(fd);
                 $body
             })?,
         }
     };
 }
-pub(crate) use looking;
+pub(crate) use reading;

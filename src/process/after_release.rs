@@ -1,7 +1,7 @@
 //! What this process does after it has released the writer lock.
 
 use crate::os::fork::ForkMutex;
-use crate::process::reaping_progress::Burial;
+use crate::process::reaping_progress::Reaping;
 use std::sync::atomic::AtomicBool;
 
 /// Work that waits for the next release of the writer lock.
@@ -10,5 +10,5 @@ pub struct AfterRelease {
     /// Is there any? Then whoever waits for anything is woken, and `reaping` goes on.
     pub due: AtomicBool,
     /// A reaping that was begun.
-    pub reaping: ForkMutex<Option<Burial>>,
+    pub reaping: ForkMutex<Option<Reaping>>,
 }

@@ -193,7 +193,7 @@ impl Attachment {
 
     /// Begins a call that uses this process's participant number: from now on it is not let go.
     #[inline]
-    pub fn enter(&self) -> Inside<'_> {
+    pub fn enter(&self) -> CallGuard<'_> {
         let now = fork::epoch();
         let epoch = u64::from(now) << 32;
         let mut seen = self.registration.active.load(Ordering::Relaxed);
@@ -201,7 +201,7 @@ impl Attachment {
             // Calls of another epoch are the parent's threads.
             let inside = if seen >> 32 << 32 == epoch { seen + 1 } else { epoch + 1 };
             match self.registration.active.compare_exchange_weak(seen, inside, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return Inside { att: self, epoch: now },
+                Ok(_) => return CallGuard { att: self, epoch: now },
                 Err(now) => seen = now,
             }
         }
@@ -209,7 +209,7 @@ impl Attachment {
 
     /// This process's participant number, if it has one.
     #[inline]
-    pub fn member_now(&self) -> Option<u32> {
+    pub fn number_now(&self) -> Option<u32> {
         let member = self.registration.member.load(Ordering::SeqCst);
         (member != 0 && (member >> 32) as u32 == fork::epoch()).then(|| (member as u32).wrapping_sub(1))
     }
@@ -225,13 +225,13 @@ impl Drop for Attachment {
 }
 
 /// A call that may use the participant number.
-pub struct Inside<'a> {
+pub struct CallGuard<'a> {
     att: &'a Attachment,
     /// Of the process that entered: a child that was forked meanwhile never did.
     pub epoch: u32,
 }
 
-impl Drop for Inside<'_> {
+impl Drop for CallGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.epoch != fork::epoch() {

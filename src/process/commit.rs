@@ -2,7 +2,7 @@
 //! `docs/protocol.md`.
 
 use crate::error::{Error, Result};
-use crate::format::{Entry, GRANULE, LeafHead, SLOT, Slot, SpanState};
+use crate::format::{GRANULE, LeafHead, SLOT, Slot, SpanEntry, SpanState};
 use crate::process::writer::Writer;
 use crate::sync::intent::Change;
 use crate::sync::slot::Seqlock;
@@ -44,7 +44,7 @@ impl Writer<'_> {
     /// Keeps the count of what is retired. CRASH: whoever takes the lock over counts anew.
     fn count_retired(&self, change: &Change) {
         let retired = &self.att.state().retired;
-        let len = |entry: Entry| if entry.state() == SpanState::Retired { entry.len() } else { 0 };
+        let len = |entry: SpanEntry| if entry.state() == SpanState::Retired { entry.len() } else { 0 };
         for edit in &change.spans {
             let now = retired.load(Ordering::Relaxed).saturating_add(len(edit.after)).saturating_sub(len(edit.before));
             retired.store(now, Ordering::Relaxed);

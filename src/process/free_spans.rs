@@ -7,12 +7,12 @@ use crate::process::writer::{Writer, above};
 use std::sync::atomic::{Ordering, fence};
 
 impl Writer<'_> {
-    /// Before any span is taken in our name: burying looks for them only then.
+    /// Before any span is taken in our name: reaping looks for them only then.
     pub fn mark_spans(&self) {
         if let Some(record) = self.att.participant(self.me) {
             if record.spans.load(Ordering::Relaxed) == 0 {
                 record.spans.store(1, Ordering::SeqCst);
-                // CRASH: whoever buries us looks through the span map and finds nothing.
+                // CRASH: whoever reaps us looks through the span map and finds nothing.
                 crash_point!("spans-marked");
             }
         }
@@ -45,18 +45,18 @@ impl Writer<'_> {
     }
 
     #[cold]
-    pub fn do_chores(&mut self) -> Result<()> {
+    pub fn free_deferred(&mut self) -> Result<()> {
         self.att.deferred.any.store(false, Ordering::Relaxed);
         above().free_abandoned_locks(self).inspect_err(|_| self.att.deferred.any.store(true, Ordering::Relaxed))?;
         // One after the other, so that the list keeps its room: who leaves one has none to ask for.
         loop {
-            let Some(chore) = self.att.deferred.pop() else { return Ok(()) };
-            self.do_chore(chore).inspect_err(|_| self.att.deferred.any.store(true, Ordering::Relaxed))?;
+            let Some(free) = self.att.deferred.pop() else { return Ok(()) };
+            self.free_one(free).inspect_err(|_| self.att.deferred.any.store(true, Ordering::Relaxed))?;
         }
     }
 
-    fn do_chore(&mut self, chore: DeferredFree) -> Result<()> {
-        match chore {
+    fn free_one(&mut self, free: DeferredFree) -> Result<()> {
+        match free {
             DeferredFree::Retired(granule) => self.free_retired(granule),
             DeferredFree::Unpublished(granule) if self.owns(granule)? => self.free_span(granule),
             DeferredFree::Unpublished(_) => Ok(()),

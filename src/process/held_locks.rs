@@ -11,7 +11,7 @@ const HELD: &str = "a list of held locks";
 
 /// A thread, greenlet or task of this process that asks for locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Who {
+pub struct LockOwner {
     /// Of a thread or task: never another's in this process.
     pub id: u64,
     /// Which of the thread's greenlets, by a number that no other one has while it lives; 0: the thread itself.
@@ -23,7 +23,7 @@ pub struct Who {
 /// Ids of threads have this bit clear, ids of tasks have it set.
 const TASK: u64 = 1 << 63;
 
-impl Who {
+impl LockOwner {
     /// The calling thread.
     pub fn thread(handle: u64) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -31,24 +31,24 @@ impl Who {
             static ID: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
         }
         // While a thread ends its id may be gone; then it holds nothing.
-        Who { id: ID.try_with(|id| *id).unwrap_or(0), greenlet: 0, handle }
+        LockOwner { id: ID.try_with(|id| *id).unwrap_or(0), greenlet: 0, handle }
     }
 
     /// The same for one of the calling thread's greenlets.
     #[cfg(feature = "python")]
     pub fn as_greenlet(self, greenlet: u64) -> Self {
-        Who { greenlet, ..self }
+        LockOwner { greenlet, ..self }
     }
 
     /// The same holder, through whatever handle?
     #[inline]
-    pub fn is(&self, other: Who) -> bool {
+    pub fn is(&self, other: LockOwner) -> bool {
         self.id == other.id && self.greenlet == other.greenlet
     }
 
     /// A task, by a number that is its own while it lives.
     pub fn task(number: u64, handle: u64) -> Self {
-        Who { id: number | TASK, greenlet: 0, handle }
+        LockOwner { id: number | TASK, greenlet: 0, handle }
     }
 
     /// A task rather than a thread?
@@ -58,9 +58,9 @@ impl Who {
 }
 
 /// One lock that is held.
-pub struct Hold {
+pub struct HeldLock {
     name: IndexBuf,
-    who: Who,
+    who: LockOwner,
     depth: u32,
 }
 
@@ -68,7 +68,7 @@ pub struct Hold {
 #[derive(Default)]
 pub struct ProcessLocks {
     /// The locks that are held.
-    pub held: ForkMutex<Held>,
+    pub held: ForkMutex<HeldLocks>,
     /// False: none is held, and `held` need not be asked. Stored under its mutex.
     pub any: AtomicBool,
     /// So many locks may be taken before those that are held are counted again. Under the writer lock.
@@ -77,9 +77,9 @@ pub struct ProcessLocks {
 
 /// The locks that this process holds.
 #[derive(Default)]
-pub struct Held {
+pub struct HeldLocks {
     epoch: u32,
-    holds: Vec<Hold>,
+    holds: Vec<HeldLock>,
     /// Those whose holders could not let go.
     abandoned: Vec<IndexBuf>,
 }
@@ -92,21 +92,21 @@ fn same(name: &IndexBuf, other: &Index<'_>) -> bool {
     }
 }
 
-impl Held {
+impl HeldLocks {
     /// A forked child holds nothing.
-    fn current(&mut self) -> &mut Vec<Hold> {
+    fn current(&mut self) -> &mut Vec<HeldLock> {
         if self.epoch != fork::epoch() {
-            *self = Held { epoch: fork::epoch(), ..Held::default() };
+            *self = HeldLocks { epoch: fork::epoch(), ..HeldLocks::default() };
         }
         &mut self.holds
     }
 
-    fn find(&mut self, name: &Index<'_>) -> Option<&mut Hold> {
+    fn find(&mut self, name: &Index<'_>) -> Option<&mut HeldLock> {
         self.current().iter_mut().find(|hold| same(&hold.name, name))
     }
 
     /// Takes a lock once more, if `who` holds it.
-    pub fn again(&mut self, name: &Index<'_>, who: Who) -> bool {
+    pub fn again(&mut self, name: &Index<'_>, who: LockOwner) -> bool {
         match self.find(name).filter(|hold| hold.who.is(who)) {
             Some(hold) => {
                 hold.depth += 1;
@@ -117,12 +117,12 @@ impl Held {
     }
 
     /// How often `who` holds it.
-    pub fn depth(&mut self, name: &Index<'_>, who: Who) -> u32 {
+    pub fn depth(&mut self, name: &Index<'_>, who: LockOwner) -> u32 {
         self.find(name).filter(|hold| hold.who.is(who)).map_or(0, |hold| hold.depth)
     }
 
     /// Before a lock is taken: what is to be remembered of it then.
-    pub fn prepare(&mut self, name: &Index<'_>, who: Who) -> Result<Hold> {
+    pub fn prepare(&mut self, name: &Index<'_>, who: LockOwner) -> Result<HeldLock> {
         let holds = self.current();
         fallible::reserve(holds, 1, HELD)?;
         // Each of them may have to be abandoned.
@@ -132,16 +132,16 @@ impl Held {
             Index::Int(number) => IndexBuf::Int(*number),
             Index::Text(text) => IndexBuf::Text(fallible::text(text, HELD)?),
         };
-        Ok(Hold { name, who, depth: 1 })
+        Ok(HeldLock { name, who, depth: 1 })
     }
 
     /// It is taken, for the first time: there is room for it.
-    pub fn taken(&mut self, hold: Hold) {
+    pub fn taken(&mut self, hold: HeldLock) {
         self.current().push(hold);
     }
 
     /// Lets go once of what is held more than once. False: this was the last time, nothing is changed.
-    pub fn once_less(&mut self, name: &Index<'_>, who: Who) -> bool {
+    pub fn once_less(&mut self, name: &Index<'_>, who: LockOwner) -> bool {
         match self.find(name).filter(|hold| hold.who.is(who) && hold.depth > 1) {
             Some(hold) => {
                 hold.depth -= 1;
@@ -152,12 +152,12 @@ impl Held {
     }
 
     /// It is held no longer.
-    pub fn let_go(&mut self, name: &Index<'_>, who: Who) {
+    pub fn let_go(&mut self, name: &Index<'_>, who: LockOwner) {
         self.current().retain(|hold| !(hold.who.is(who) && same(&hold.name, name)));
     }
 
     /// Its holder is gone and could not let it go. False: `who` holds it no longer.
-    pub fn abandon(&mut self, name: &Index<'_>, who: Who) -> bool {
+    pub fn abandon(&mut self, name: &Index<'_>, who: LockOwner) -> bool {
         let found = self.current().iter().position(|hold| hold.who.id == who.id && same(&hold.name, name));
         let Some(found) = found else { return false };
         // There is room for it since it was taken.
@@ -183,7 +183,7 @@ impl Held {
     }
 
     /// One that meets a condition.
-    pub fn any(&mut self, condition: impl Fn(Who) -> bool) -> Option<(IndexBuf, Who)> {
+    pub fn any(&mut self, condition: impl Fn(LockOwner) -> bool) -> Option<(IndexBuf, LockOwner)> {
         self.current().iter().find(|hold| condition(hold.who)).map(|hold| (hold.name.clone(), hold.who))
     }
 }
@@ -194,8 +194,8 @@ mod tests {
 
     #[test]
     fn a_thread_holds_a_lock_as_often_as_it_took_it_and_others_do_not() {
-        let (mut held, name) = (Held::default(), Index::Text("a"));
-        let (me, other) = (Who::thread(1), Who::task(7, 1));
+        let (mut held, name) = (HeldLocks::default(), Index::Text("a"));
+        let (me, other) = (LockOwner::thread(1), LockOwner::task(7, 1));
         assert!(!held.again(&name, me) && held.is_empty());
         let hold = held.prepare(&name, me).unwrap();
         held.taken(hold);
@@ -211,10 +211,10 @@ mod tests {
         held.taken(hold);
         assert!(held.abandon(&name, other) && held.abandoned().is_some());
         // Greenlets of one thread are as much others as threads are.
-        let (one, two) = (Who { greenlet: 5, ..me }, Who { greenlet: 6, ..me });
+        let (one, two) = (LockOwner { greenlet: 5, ..me }, LockOwner { greenlet: 6, ..me });
         let hold = held.prepare(&Index::Int(1), one).unwrap();
         held.taken(hold);
         assert!(!held.again(&Index::Int(1), two) && !held.again(&Index::Int(1), me) && held.again(&Index::Int(1), one));
-        assert_ne!(std::thread::spawn(|| Who::thread(1).id).join().unwrap(), me.id);
+        assert_ne!(std::thread::spawn(|| LockOwner::thread(1).id).join().unwrap(), me.id);
     }
 }

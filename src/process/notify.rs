@@ -19,7 +19,7 @@ impl Attachment {
 
     /// A variable with this hash has changed, and the lock was let go.
     #[inline(always)]
-    pub fn ring_changed(&self, hash: u64) {
+    pub fn notify_changed(&self, hash: u64) {
         if let Some(word) = self.wake_word(hash) {
             let bits = wake_word::ring(&word.changed, ANY);
             if bits != 0 {
@@ -30,7 +30,7 @@ impl Attachment {
 
     /// A lock of this hash was let go; `all`: it is reserved, only one knows for whom.
     #[inline]
-    pub fn ring_released(&self, hash: u64, all: bool) {
+    pub fn notify_released(&self, hash: u64, all: bool) {
         if let Some(word) = self.wake_word(hash) {
             let bits = wake_word::ring(&word.released, sleeper_of(hash) | WATCHER);
             if bits != 0 {
@@ -54,7 +54,7 @@ impl Attachment {
     }
 
     /// Wakes whoever waits for anything.
-    pub fn ring_all(&self) {
+    pub fn notify_all(&self) {
         // SYNC: as in `wake_word::ring`; nobody says that a lock was let go just before.
         fence(Ordering::SeqCst);
         for number in 0..WAKE_WORDS {
@@ -87,9 +87,9 @@ mod tests {
         let bell = &att.wake_word(one).unwrap().released;
         wake_word::mark(bell, sleeper_of(one));
         wake_word::mark(bell, sleeper_of(other));
-        att.ring_released(other, false);
+        att.notify_released(other, false);
         assert_eq!(bell.waits.load(Ordering::SeqCst), sleeper_of(one));
-        att.ring_released(one, false);
+        att.notify_released(one, false);
         assert_eq!(bell.waits.load(Ordering::SeqCst), 0);
         segment.destroy().unwrap();
     }

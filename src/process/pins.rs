@@ -1,9 +1,9 @@
 //! Pins: a reader's mark on a span, without which nobody may free it.
 
 use crate::error::Result;
-use crate::format::{Entry, PAGE, PARTICIPANTS, Participant, SpanState};
+use crate::format::{PAGE, PARTICIPANTS, Participant, SpanEntry, SpanState};
 use crate::os::fork;
-use crate::process::access::{Called, Look, Mapped, looking};
+use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::attachment::Attachment;
 use crate::process::deferred_free::DeferredFree;
 use crate::process::pin_table::{PinOf, PinTable};
@@ -21,7 +21,7 @@ pub struct Pin<'a> {
 }
 
 /// A pin that outlives the call: of a Python object over the span's memory.
-pub struct Kept {
+pub struct OwnedPin {
     att: Arc<Attachment>,
     granule: u64,
     table: u64,
@@ -29,23 +29,23 @@ pub struct Kept {
 
 impl Pin<'_> {
     /// Makes it the caller's for as long as he likes. `None`: of a private copy, which no handle has.
-    pub fn keep(self) -> Option<Kept> {
+    pub fn keep(self) -> Option<OwnedPin> {
         let att = self.att.share()?;
         att.pins.lock().pin_for_object(self.granule);
         // The call's own goes with `self`.
-        Some(Kept { att, granule: self.granule, table: self.table })
+        Some(OwnedPin { att, granule: self.granule, table: self.table })
     }
 }
 
 #[cfg(feature = "crash-points")]
-impl Kept {
+impl OwnedPin {
     /// Of what.
     pub fn attachment(&self) -> &Attachment {
         &self.att
     }
 }
 
-impl Drop for Kept {
+impl Drop for OwnedPin {
     fn drop(&mut self) {
         self.att.unpin(self.granule, self.table, PinOf::Object);
         if self.att.registration.handles.load(Ordering::SeqCst) == 0 {
@@ -82,7 +82,7 @@ impl Attachment {
             let Some(id) = pins.pin_for_call(me, granule) else { return Ok(None) };
             table = id;
             word.fetch_or(bit, Ordering::SeqCst);
-            // CRASH: whoever buries us clears the bit and sweeps.
+            // CRASH: whoever reaps us clears the bit and sweeps.
             crash_point!("pinned");
         }
         let pin = Pin { att: self, granule, table, epoch: fork::epoch() };
@@ -153,7 +153,7 @@ impl Attachment {
             }
             let (word, bit) = self.pin_bit(number, *granule)?;
             word.fetch_or(bit, Ordering::SeqCst);
-            // CRASH: before the fork its byte is locked by us alone: it dies with us, and is buried.
+            // CRASH: before the fork its byte is locked by us alone: it dies with us, and is reaped.
             crash_point!("child-pinned");
         }
         Ok(true)
@@ -175,8 +175,8 @@ impl Attachment {
         Ok(pinned)
     }
 
-    fn entry_of(&self, granule: u64) -> Result<Entry> {
-        looking!(self, |look| look.entry(self, granule))
+    fn entry_of(&self, granule: u64) -> Result<SpanEntry> {
+        reading!(self, |look| look.entry(self, granule))
     }
 
     fn unpin(&self, granule: u64, table: u64, of: PinOf) {
@@ -185,7 +185,7 @@ impl Attachment {
             let Some(me) = pins.unpin(granule, table, of) else { return };
             if let Ok((word, bit)) = self.pin_bit(me, granule) {
                 word.fetch_and(!bit, Ordering::SeqCst);
-                // CRASH: a retired span that nobody pins: whoever buries us sweeps.
+                // CRASH: a retired span that nobody pins: whoever reaps us sweeps.
                 crash_point!("unpinned");
             }
         }

@@ -8,8 +8,8 @@ use crate::atomic::one_at_a_time;
 use crate::error::{Error, Result};
 use crate::format::{PARTICIPANTS, READERS, Readers};
 use crate::os::{self, fork};
-use crate::process::attachment::{Attachment, Inside};
-use crate::process::nap::Nap;
+use crate::process::attachment::{Attachment, CallGuard};
+use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
@@ -81,34 +81,34 @@ fn word_of_thread() -> Option<usize> {
 
 /// Waits as the caller does, and not for long.
 struct Brief<'a> {
-    patience: &'a dyn WaitPolicy,
+    policy: &'a dyn WaitPolicy,
     until: Instant,
 }
 
 impl WaitPolicy for Brief<'_> {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
-        self.patience.outside(slow);
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.policy.allow_threads(slow);
     }
-    fn sleep(&self, nap: &Nap<'_>) {
-        self.patience.sleep(nap);
+    fn sleep(&self, sleep: &Sleep<'_>) {
+        self.policy.sleep(sleep);
     }
     fn interrupted(&self) -> Result<()> {
-        self.patience.interrupted()?;
+        self.policy.interrupted()?;
         if Instant::now() < self.until { Ok(()) } else { Err(Error::Interrupted) }
     }
 }
 
 /// Inside of a section until dropped. No lock is waited for meanwhile, no user code runs, the interpreter's lock stays.
-pub struct Section<'a> {
+pub struct ReadSection<'a> {
     /// `None`: this thread was inside already.
     word: Option<&'a AtomicU64>,
     odd: u64,
     epoch: u32,
     /// Where other threads may detach meanwhile: the number stays ours.
-    _inside: Option<Inside<'a>>,
+    _inside: Option<CallGuard<'a>>,
 }
 
-impl Drop for Section<'_> {
+impl Drop for ReadSection<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(word) = self.word {
@@ -123,7 +123,7 @@ impl Drop for Section<'_> {
 impl Attachment {
     /// Begins a section. `None`: this process has no number, or this thread no word: then it looks by calls of the system.
     #[inline(always)]
-    pub fn section(&self) -> Option<Section<'_>> {
+    pub fn read_section(&self) -> Option<ReadSection<'_>> {
         if one_at_a_time() {
             // One word serves all threads.
             let member = self.registration.member.load(Ordering::Relaxed);
@@ -138,37 +138,37 @@ impl Attachment {
 
     /// The same; a process that has no number takes one first, if it can.
     #[inline(always)]
-    pub fn begin_section(&self, patience: &dyn WaitPolicy) -> Result<Option<Section<'_>>> {
-        match self.section() {
-            None => self.begin_slowly(patience),
-            section => Ok(section),
+    pub fn begin_read_section(&self, policy: &dyn WaitPolicy) -> Result<Option<ReadSection<'_>>> {
+        match self.read_section() {
+            None => self.begin_slowly(policy),
+            read_section => Ok(read_section),
         }
     }
 
     #[cold]
-    fn begin_slowly(&self, patience: &dyn WaitPolicy) -> Result<Option<Section<'_>>> {
+    fn begin_slowly(&self, policy: &dyn WaitPolicy) -> Result<Option<ReadSection<'_>>> {
         let now = os::monotonic_ms();
         if self.mem.writable()
-            && self.member_now().is_none()
+            && self.number_now().is_none()
             && now >= self.registration.not_before.load(Ordering::Relaxed)
         {
-            let registered = self.member(&Brief { patience, until: Instant::now() + BRIEFLY });
+            let registered = self.member(&Brief { policy, until: Instant::now() + BRIEFLY });
             if registered.is_err() {
-                patience.interrupted()?;
+                policy.interrupted()?;
                 // Refused once is refused often: it looks by calls, and asks again later, or before its first change.
                 self.registration.not_before.store(now + ASK_AGAIN_MS, Ordering::Relaxed);
             }
         }
-        Ok(self.section())
+        Ok(self.read_section())
     }
 
-    fn section_of_thread(&self) -> Option<Section<'_>> {
+    fn section_of_thread(&self) -> Option<ReadSection<'_>> {
         if !self.mem.writable() {
             return None;
         }
         let word = word_of_thread()?;
         let inside = self.enter();
-        let (number, epoch) = (self.member_now()?, inside.epoch);
+        let (number, epoch) = (self.number_now()?, inside.epoch);
         self.enter_section(number, word, epoch, Some(inside))
     }
 
@@ -178,12 +178,12 @@ impl Attachment {
         number: u32,
         word: usize,
         epoch: u32,
-        inside: Option<Inside<'a>>,
-    ) -> Option<Section<'a>> {
+        inside: Option<CallGuard<'a>>,
+    ) -> Option<ReadSection<'a>> {
         let word = &self.readers(number)?.words[word];
         let before = word.load(Ordering::Relaxed);
         if before & 1 == 1 {
-            return Some(Section { word: None, odd: before, epoch, _inside: inside });
+            return Some(ReadSection { word: None, odd: before, epoch, _inside: inside });
         }
         let odd = before.wrapping_add(1);
         // SYNC: release: whoever waits for this thread's last section may see this store instead of the one that ended it.
@@ -191,7 +191,7 @@ impl Attachment {
         // SYNC: the kernel's barrier, in `readers_have_left`, comes before this store or after it as a whole: then it is seen
         // there, or nothing that was unlinked before the barrier is found below. The compiler must not move either.
         compiler_fence(Ordering::SeqCst);
-        Some(Section { word: Some(word), odd, epoch, _inside: inside })
+        Some(ReadSection { word: Some(word), odd, epoch, _inside: inside })
     }
 
     /// A participant's words. Present where it is in use.
@@ -214,9 +214,9 @@ impl Attachment {
 
     /// Waits until every section that began before this call has ended. False: one has not, within 100 ms, or the system
     /// has no barrier for all processes (a filter, or a kernel with `nohz_full`).
-    pub fn readers_have_left(&self, patience: &dyn WaitPolicy) -> bool {
+    pub fn readers_have_left(&self, policy: &dyn WaitPolicy) -> bool {
         let mut barrier = false;
-        patience.outside(&mut || barrier = os::barrier_everywhere());
+        policy.allow_threads(&mut || barrier = os::barrier_everywhere());
         if !barrier {
             return false;
         }
@@ -238,7 +238,7 @@ impl Attachment {
                         }
                         break;
                     }
-                    patience.outside(&mut || std::thread::sleep(Duration::from_micros(100)));
+                    policy.allow_threads(&mut || std::thread::sleep(Duration::from_micros(100)));
                 }
             }
         }

@@ -1,10 +1,10 @@
-//! Burying: what the dead left in their names is undone, and their numbers are free again.
+//! Reaping: what the dead left in their names is undone, and their numbers are free again.
 
 use crate::error::Result;
-use crate::format::{Entry, PARTICIPANTS, PIN_UNITS, SpanState, WAITERS};
+use crate::format::{PARTICIPANTS, PIN_UNITS, SpanEntry, SpanState, WAITERS};
 use crate::process::attachment::Attachment;
-use crate::process::reaping_progress::{Burial, Stage};
-use crate::process::registry_lock::Registry;
+use crate::process::reaping_progress::{Reaping, Stage};
+use crate::process::registry_lock::RegistryLock;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::process::walk::SLICE;
 use crate::process::writer::{Writer, above};
@@ -17,25 +17,25 @@ const LOOK_AFTER: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Attachment {
-    /// Buries a few dead, if there are any: who attaches pays for those who died.
-    pub fn look_after(&self, me: u32) {
-        self.look_after_some(me, LOOK_AFTER);
+    /// Reaps a few dead, if there are any: who attaches pays for those who died.
+    pub fn reap_a_few(&self, me: u32) {
+        self.reap_those(me, LOOK_AFTER);
     }
 
     /// The same for so many of those in use, going round from where the last look ended.
-    pub fn look_after_some(&self, me: u32, most: u32) {
+    pub fn reap_those(&self, me: u32, most: u32) {
         let top = self.state().participants_top.load(Ordering::Relaxed).clamp(1, PARTICIPANTS);
         let from = self.registration.next_look.fetch_add(most, Ordering::Relaxed) % top;
         let used = |n: &u32| self.participant(*n).is_some_and(|p| p.state.load(Ordering::Relaxed) == 1);
         for number in (0..top).map(|i| (from + i) % top).filter(used).take(most as usize) {
             if number != me && self.alive(number).is_ok_and(|alive| !alive) {
-                let mut burial = self.burial_of(number);
+                let mut reaping = self.reaping_of(number);
                 loop {
                     // Not if somebody writes: others will meet it again.
                     let Some(mut writer) = self.try_write() else { return };
-                    let buried = writer.bury_some(&mut burial).unwrap_or(true);
-                    self.let_others_write(writer, &Blocking);
-                    if buried {
+                    let reaped = writer.reap_some(&mut reaping).unwrap_or(true);
+                    self.yield_lock(writer, &Blocking);
+                    if reaped {
                         break;
                     }
                 }
@@ -43,10 +43,10 @@ impl Attachment {
         }
     }
 
-    /// Buries all who are dead.
-    pub fn bury_the_dead(&self, patience: &dyn WaitPolicy) -> Result<()> {
+    /// Reaps all who are dead.
+    pub fn reap_the_dead(&self, policy: &dyn WaitPolicy) -> Result<()> {
         let _inside = self.enter();
-        let me = self.member(patience)?;
+        let me = self.member(policy)?;
         let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
         for number in (0..top).filter(|n| *n != me) {
             let dead = || -> Result<bool> {
@@ -54,69 +54,69 @@ impl Attachment {
                 Ok(used && !self.alive(number)?)
             };
             // Somebody else may write each time; a hostile one may undo it each time.
-            let (mut burial, mut vain) = (self.burial_of(number), 0);
+            let (mut reaping, mut vain) = (self.reaping_of(number), 0);
             while vain < 1_000 && dead()? {
                 // Any wait for the writer lock happens before the registry lock is taken, not under it.
-                drop(self.write(patience)?);
-                let registry = self.registry(patience)?;
-                // Asked again: before we had the registry lock somebody may have buried it, and somebody claimed it.
+                drop(self.write(policy)?);
+                let registry = self.registry(policy)?;
+                // Asked again: before we had the registry lock somebody may have reaped it, and somebody claimed it.
                 if !dead()? {
                     break;
                 }
-                let before = burial;
+                let before = reaping;
                 if let Some(mut writer) = self.try_write() {
-                    writer.bury_some(&mut burial)?;
+                    writer.reap_some(&mut reaping)?;
                     // Not in the caller's way: who holds the registry lock waits for no interpreter.
-                    self.let_others_write(writer, &Blocking);
+                    self.yield_lock(writer, &Blocking);
                 }
-                vain += u32::from(burial == before || burial.generation != before.generation);
+                vain += u32::from(reaping == before || reaping.generation != before.generation);
                 drop(registry);
-                patience.interrupted()?;
+                policy.interrupted()?;
             }
         }
         Ok(())
     }
 
     /// From its beginning.
-    pub fn burial_of(&self, number: u32) -> Burial {
+    pub fn reaping_of(&self, number: u32) -> Reaping {
         let generation = self.participant(number).map_or(0, |record| record.generation.load(Ordering::Relaxed));
-        Burial { number, generation, stage: Stage::Locks(0) }
+        Reaping { number, generation, stage: Stage::Locks(0) }
     }
 
     /// Lets the writer lock go, and whoever waits for it has the time to wake up and take it.
-    pub fn let_others_write(&self, writer: Writer<'_>, patience: &dyn WaitPolicy) {
+    pub fn yield_lock(&self, writer: Writer<'_>, policy: &dyn WaitPolicy) {
         let waited_for = self.state().lock.load(Ordering::Relaxed) & WAITERS != 0;
         drop(writer);
         if waited_for {
-            patience.outside(&mut || std::thread::sleep(PAUSE));
+            policy.allow_threads(&mut || std::thread::sleep(PAUSE));
         }
     }
 
-    /// Goes on with a burial that a take-over began, if that can be done at once: a slice with each call that changes something.
+    /// Goes on with a reaping that a take-over began, if that can be done at once: a slice with each call that changes something.
     #[cold]
-    pub fn bury_on(&self) {
-        let Some(mut burial) = self.after_release.reaping.lock().take() else { return };
-        let number = burial.number;
+    pub fn continue_reaping(&self) {
+        let Some(mut reaping) = self.after_release.reaping.lock().take() else { return };
+        let number = reaping.number;
         let ended = || -> Option<bool> {
-            let _registry = Registry::at_once(self)?;
+            let _registry = RegistryLock::at_once(self)?;
             let used = self.participant(number)?.state.load(Ordering::Acquire) == 1;
             if !used || self.alive(number).ok()? {
-                // Somebody else has buried it.
+                // Somebody else has reaped it.
                 return Some(true);
             }
             let mut writer = self.try_write()?;
             // Damage there is not the caller's.
-            Some(writer.bury_some(&mut burial).unwrap_or(true))
+            Some(writer.reap_some(&mut reaping).unwrap_or(true))
         };
         let mut ended = ended;
         if ended() != Some(true) {
-            self.bury_later(burial);
+            self.reap_later(reaping);
         }
     }
 
-    /// Leaves a burial to the next calls.
-    pub fn bury_later(&self, burial: Burial) {
-        *self.after_release.reaping.lock() = Some(burial);
+    /// Leaves a reaping to the next calls.
+    pub fn reap_later(&self, reaping: Reaping) {
+        *self.after_release.reaping.lock() = Some(reaping);
         self.after_release.due.store(true, Ordering::Relaxed);
     }
 }
@@ -124,40 +124,40 @@ impl Attachment {
 impl Writer<'_> {
     /// Undoes a little of what a dead participant left; at the end frees its number, and gives true. The registry lock is held,
     /// and the writer lock (by us).
-    pub fn bury_some(&mut self, burial: &mut Burial) -> Result<bool> {
-        if !self.bury_remains(burial)? {
+    pub fn reap_some(&mut self, reaping: &mut Reaping) -> Result<bool> {
+        if !self.reap_remains(reaping)? {
             return Ok(false);
         }
-        if let Some(record) = self.att.participant(burial.number) {
+        if let Some(record) = self.att.participant(reaping.number) {
             // CRASH: until this store it is still in use and still dead: it is met again.
             record.state.store(0, Ordering::Release);
-            crash_point!("buried");
+            crash_point!("reaped");
         }
         Ok(true)
     }
 
     /// Locks that it had, spans that it was filling or freeing, and its pins. True: all of it is undone.
-    pub fn bury_remains(&mut self, burial: &mut Burial) -> Result<bool> {
-        let now = self.att.burial_of(burial.number);
-        if burial.generation != now.generation {
-            *burial = now;
+    pub fn reap_remains(&mut self, reaping: &mut Reaping) -> Result<bool> {
+        let now = self.att.reaping_of(reaping.number);
+        if reaping.generation != now.generation {
+            *reaping = now;
         }
         let began = Instant::now();
-        while burial.stage != Stage::End {
-            burial.stage = self.bury_step(burial)?;
-            if burial.stage != Stage::End && began.elapsed() >= SLICE {
+        while reaping.stage != Stage::End {
+            reaping.stage = self.reap_step(reaping)?;
+            if reaping.stage != Stage::End && began.elapsed() >= SLICE {
                 // CRASH: it is still in use and still dead: what is undone stays so.
-                crash_point!("burial-paused");
+                crash_point!("reaping-paused");
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn bury_step(&mut self, burial: &Burial) -> Result<Stage> {
-        let number = burial.number;
+    fn reap_step(&mut self, reaping: &Reaping) -> Result<Stage> {
+        let number = reaping.number;
         let Some(record) = self.att.participant(number) else { return Ok(Stage::End) };
-        Ok(match burial.stage {
+        Ok(match reaping.stage {
             Stage::Locks(_) if record.locks.load(Ordering::Relaxed) == 0 => Stage::Spans(0),
             Stage::Locks(hash) => match above().reap_locks(self, number, hash)? {
                 Some(hash) => Stage::Locks(hash),
@@ -169,7 +169,7 @@ impl Writer<'_> {
             },
             Stage::Spans(_) if record.spans.load(Ordering::Relaxed) == 0 => Stage::Pins(0, false),
             Stage::Spans(granule) => {
-                let mine = |entry: Entry| {
+                let mine = |entry: SpanEntry| {
                     matches!(entry.state(), SpanState::Filling | SpanState::Freeing) && entry.owner() == number
                 };
                 let free =
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
     use crate::coordination::AsCoordination;
     use crate::key::{Index, Key};
-    use crate::process::held_locks::Who;
+    use crate::process::held_locks::LockOwner;
     use std::time::Duration;
 
     #[test]
@@ -234,18 +234,20 @@ mod tests {
         for number in 0..6_000 {
             let name = format!("name {number}");
             let name = Index::Text(&name);
-            assert!(att.coordination().acquire_lock(&name, Who::task(1, 1), Some(Duration::ZERO), &Blocking).unwrap());
+            assert!(
+                att.coordination().acquire_lock(&name, LockOwner::task(1, 1), Some(Duration::ZERO), &Blocking).unwrap()
+            );
         }
         // As if this process were dead.
-        let me = att.member_now().unwrap();
-        let (mut burial, mut slices, mut most) = (att.burial_of(me), 0, Duration::ZERO);
+        let me = att.number_now().unwrap();
+        let (mut reaping, mut slices, mut most) = (att.reaping_of(me), 0, Duration::ZERO);
         loop {
             let mut writer = att.write(&Blocking).unwrap();
             let began = Instant::now();
-            let buried = writer.bury_remains(&mut burial).unwrap();
+            let reaped = writer.reap_remains(&mut reaping).unwrap();
             most = most.max(began.elapsed());
             drop(writer);
-            if buried {
+            if reaped {
                 break;
             }
             slices += 1;
@@ -255,10 +257,10 @@ mod tests {
         assert!(slices > 1, "{slices} slices, the longest {most:?}");
         assert_eq!(segment.check().unwrap().locks, 0);
         // Of another life nothing is gone on with.
-        let earlier = Burial { generation: burial.generation - 1, ..burial };
+        let earlier = Reaping { generation: reaping.generation - 1, ..reaping };
         let mut again = earlier;
-        att.write(&Blocking).unwrap().bury_remains(&mut again).unwrap();
-        assert_eq!(again.generation, burial.generation);
+        att.write(&Blocking).unwrap().reap_remains(&mut again).unwrap();
+        assert_eq!(again.generation, reaping.generation);
         segment.destroy().unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! How far the reaping of a dead process has come, between two slices of the writer lock.
 
-/// A burial under way, in the memory of whoever is at it: with him gone, the next one begins anew, and finds less to do.
+/// A reaping under way, in the memory of whoever is at it: with him gone, the next one begins anew, and finds less to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Burial {
+pub struct Reaping {
     pub number: u32,
     /// Claims of the number so far: another life of it is none of ours.
     pub generation: u64,

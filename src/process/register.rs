@@ -8,7 +8,7 @@ use crate::os::map::is_descriptor_of;
 use crate::process::at_fork;
 use crate::process::attachment::Attachment;
 use crate::process::registration::PreparedChild;
-use crate::process::registry_lock::{Registry, try_registry};
+use crate::process::registry_lock::{RegistryLock, try_registry};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::process::writer::Writer;
 use crate::sync::lock_word;
@@ -22,7 +22,7 @@ const FORK_WAITS: Duration = Duration::from_secs(1);
 impl Attachment {
     /// Opens the descriptions that a child about to be forked will need. Called with the process's mutex held.
     pub fn prepare_child(&self) {
-        if self.member_now().is_none() {
+        if self.number_now().is_none() {
             return;
         }
         let fds = self.fresh_description().zip(self.fresh_description());
@@ -53,14 +53,14 @@ impl Attachment {
             }
             std::thread::sleep(Duration::from_micros(200));
         };
-        // Children that ended without a word are buried here: nobody else may come by.
-        let me = self.member_now().unwrap_or(PARTICIPANTS);
-        self.look_after(me);
+        // Children that ended without a word are reaped here: nobody else may come by.
+        let me = self.number_now().unwrap_or(PARTICIPANTS);
+        self.reap_a_few(me);
         let (mut number, mut dead) = self.claim(anchor)?;
         if dead {
             // Of a dead one we could not be the heir for somebody else: make room.
             let _ = bytelock::unlock(anchor, byte_of(number));
-            self.look_after_some(me, PARTICIPANTS);
+            self.reap_those(me, PARTICIPANTS);
             (number, dead) = self.claim(anchor)?;
         }
         let pinned = !dead && self.pin_for_child(number, granules).unwrap_or(false) && self.scans_ended(began);
@@ -107,7 +107,7 @@ impl Attachment {
 
     /// Does this participant live? Its own process's number does, by definition.
     pub fn alive(&self, number: u32) -> Result<bool> {
-        if self.member_now() == Some(number) {
+        if self.number_now() == Some(number) {
             return Ok(true);
         }
         self.with_locks(self.mem.writable(), |fd| bytelock::is_locked(fd, byte_of(number)))?
@@ -128,17 +128,17 @@ impl Attachment {
     }
 
     /// This process's number, claimed now if it has none.
-    pub fn member(&self, patience: &dyn WaitPolicy) -> Result<u32> {
-        match self.member_now() {
+    pub fn member(&self, policy: &dyn WaitPolicy) -> Result<u32> {
+        match self.number_now() {
             Some(number) => Ok(number),
-            None => self.register(patience),
+            None => self.register(policy),
         }
     }
 
     #[cold]
-    fn register(&self, patience: &dyn WaitPolicy) -> Result<u32> {
-        let registry = self.registry(patience)?;
-        if let Some(number) = self.member_now() {
+    fn register(&self, policy: &dyn WaitPolicy) -> Result<u32> {
+        let registry = self.registry(policy)?;
+        if let Some(number) = self.number_now() {
             return Ok(number);
         }
         let prepared = std::mem::take(&mut *self.registration.child.lock());
@@ -159,10 +159,10 @@ impl Attachment {
         self.object.query.replace(Some(query), &self.object.lock_status);
         crash_point!("claimed");
         if dead {
-            // The number of a dead process whom nobody buried: as its heir, do it, before a thread of ours can use it. Where
-            // that fails we give it up, and are buried as he would have been.
+            // The number of a dead process whom nobody reaped: as its heir, do it, before a thread of ours can use it. Where
+            // that fails we give it up, and are reaped as he would have been.
             let inherited = lock_word::owner(self.state().lock.load(Ordering::Relaxed)) == Some(number);
-            if let Err(error) = self.bury_as_heir(number, inherited, &registry) {
+            if let Err(error) = self.reap_as_heir(number, inherited, &registry) {
                 *self.registration.anchor.lock() = None;
                 return Err(error);
             }
@@ -171,26 +171,26 @@ impl Attachment {
         // Where there is no memory for the marks, the process that we were forked from keeps them; the next pin tries again.
         let _ = self.adopt_inherited(number, &mut self.pins.lock())?;
         if !dead {
-            self.look_after(number);
+            self.reap_a_few(number);
         }
         Ok(number)
     }
 
     /// Undoes what the last owner of our number left.
-    fn bury_as_heir(&self, number: u32, mut inherited: bool, registry: &Registry) -> Result<()> {
-        let mut burial = self.burial_of(number);
+    fn reap_as_heir(&self, number: u32, mut inherited: bool, registry: &RegistryLock) -> Result<()> {
+        let mut reaping = self.reaping_of(number);
         loop {
             let mut writer = Writer::heir(self, number, inherited, registry)?;
-            let buried = writer.bury_remains(&mut burial)?;
-            self.let_others_write(writer, &Blocking);
-            if buried {
+            let reaped = writer.reap_remains(&mut reaping)?;
+            self.yield_lock(writer, &Blocking);
+            if reaped {
                 return Ok(());
             }
             inherited = false;
         }
     }
 
-    /// Locks a byte that is free. True: its last owner died and was not buried.
+    /// Locks a byte that is free. True: its last owner died and was not reaped.
     fn claim(&self, fd: &OwnedFd) -> Result<(u32, bool)> {
         let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
         for dead in [false, true] {
@@ -200,7 +200,7 @@ impl Attachment {
                     continue;
                 }
                 crash_point!("byte-locked");
-                if let Err(error) = self.sign_in(number, dead) {
+                if let Err(error) = self.fill_record(number, dead) {
                     let _ = bytelock::unlock(fd, byte_of(number));
                     return Err(error);
                 }
@@ -217,7 +217,7 @@ impl Attachment {
         bytelock::try_lock(fd, byte_of(number)).map_err(|e| Error::io("a participant's lock", e))
     }
 
-    fn sign_in(&self, number: u32, dead: bool) -> Result<()> {
+    fn fill_record(&self, number: u32, dead: bool) -> Result<()> {
         let state = self.state();
         if number >= state.participants_top.load(Ordering::Relaxed) {
             // A record above the top may lie on a page that is not there.
@@ -236,10 +236,10 @@ impl Attachment {
             record.spans.store(0, Ordering::Relaxed);
             record.locks.store(0, Ordering::Relaxed);
             record.pin_units.iter().for_each(|unit| unit.store(0, Ordering::Relaxed));
-            crash_point!("signing-in");
+            crash_point!("registering");
             // CRASH: before this store the number is free and its byte goes with us.
             record.state.store(1, Ordering::Release);
-            crash_point!("signed-in");
+            crash_point!("registered");
         }
         Ok(())
     }
@@ -272,7 +272,7 @@ impl Attachment {
 
     /// The same, with the process's mutex held or nobody else around.
     pub fn let_go(&self) {
-        let Some(number) = self.member_now() else { return };
+        let Some(number) = self.number_now() else { return };
         let member = self.registration.member.swap(0, Ordering::SeqCst);
         let active = self.registration.active.load(Ordering::SeqCst);
         let inside = (active >> 32) as u32 == fork::epoch() && active as u32 != 0;
@@ -281,13 +281,13 @@ impl Attachment {
             self.registration.member.store(member, Ordering::SeqCst);
             return;
         }
-        // With chores left it goes as the dead go: whoever buries it frees them.
+        // With deferred frees left it goes as the dead go: whoever reaps it frees them.
         if self.deferred.is_empty() && self.locks.held.lock().is_empty() {
             if let Some(record) = self.participant(number) {
                 record.state.store(0, Ordering::SeqCst);
             }
         }
-        crash_point!("signed-out");
+        crash_point!("number-released");
         // CRASH: the number is free already; until the anchor goes nobody can lock its byte.
         *self.registration.anchor.lock() = None;
         self.deferred.clear();

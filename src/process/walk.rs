@@ -1,7 +1,7 @@
 //! All spans of the arena, a few at a time under the writer lock, which is let go in between.
 
 use crate::error::Result;
-use crate::format::{Entry, SpanState, ZONE};
+use crate::format::{SpanEntry, SpanState, ZONE};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::writer::Writer;
@@ -9,24 +9,24 @@ use std::time::{Duration, Instant};
 
 /// Spans and runs of free granules that are looked at before the clock is.
 const A_FEW: u32 = 256;
-/// The writer lock is let go after so long, and one step more: a few spans, or of a burial a leaf of the names. (Deaths are tried
+/// The writer lock is let go after so long, and one step more: a few spans, or of a reaping a leaf of the names. (Deaths are tried
 /// between any two steps.)
 pub const SLICE: Duration = Duration::from_millis(if cfg!(feature = "crash-points") { 0 } else { 4 });
 
 /// Of work that takes the lock again and again, each time shortly: whoever sleeps on it would never be soon enough. So they are let
 /// have it once in a slice.
-pub struct GivingWay(Instant);
+pub struct Yielding(Instant);
 
-impl GivingWay {
+impl Yielding {
     /// The work begins.
     pub fn new() -> Self {
-        GivingWay(Instant::now())
+        Yielding(Instant::now())
     }
 
     /// Lets the lock go, and others have it where it is time to.
-    pub fn let_go(&mut self, writer: Writer<'_>, patience: &dyn WaitPolicy) {
+    pub fn let_go(&mut self, writer: Writer<'_>, policy: &dyn WaitPolicy) {
         if self.0.elapsed() >= SLICE {
-            writer.att.let_others_write(writer, patience);
+            writer.att.yield_lock(writer, policy);
             self.0 = Instant::now();
         }
     }
@@ -36,12 +36,12 @@ impl Attachment {
     /// Does something with every span. Those that are taken meanwhile may be passed over; what stands throughout is not.
     pub fn walk(
         &self,
-        patience: &dyn WaitPolicy,
-        mut each: impl FnMut(&mut Writer<'_>, u64, Entry) -> Result<()>,
+        policy: &dyn WaitPolicy,
+        mut each: impl FnMut(&mut Writer<'_>, u64, SpanEntry) -> Result<()>,
     ) -> Result<()> {
         let mut next = Some(0);
         while let Some(granule) = next {
-            let (mut writer, began) = (self.write(patience)?, Instant::now());
+            let (mut writer, began) = (self.write(policy)?, Instant::now());
             next = Some(granule);
             while let Some(granule) = next {
                 next = writer.walk_some(granule, &mut each)?;
@@ -49,15 +49,15 @@ impl Attachment {
                     break;
                 }
             }
-            self.let_others_write(writer, patience);
-            patience.interrupted()?;
+            self.yield_lock(writer, policy);
+            policy.interrupted()?;
         }
         Ok(())
     }
 
     /// Frees every retired span that nobody has pinned.
-    pub fn sweep(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        self.walk(patience, |writer, granule, entry| writer.sweep_one(granule, entry))
+    pub fn sweep(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        self.walk(policy, |writer, granule, entry| writer.sweep_one(granule, entry))
     }
 }
 
@@ -66,7 +66,7 @@ impl Writer<'_> {
     pub fn walk_some(
         &mut self,
         from: u64,
-        mut each: impl FnMut(&mut Self, u64, Entry) -> Result<()>,
+        mut each: impl FnMut(&mut Self, u64, SpanEntry) -> Result<()>,
     ) -> Result<Option<u64>> {
         let end = self.arena().zones() * ZONE;
         if from >= end {
@@ -92,7 +92,7 @@ impl Writer<'_> {
         self.walk_some(from, |writer, granule, entry| writer.sweep_one(granule, entry))
     }
 
-    fn sweep_one(&mut self, granule: u64, entry: Entry) -> Result<()> {
+    fn sweep_one(&mut self, granule: u64, entry: SpanEntry) -> Result<()> {
         if entry.state() == SpanState::Retired { self.free_retired(granule) } else { Ok(()) }
     }
 }

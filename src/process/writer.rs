@@ -6,8 +6,8 @@
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::os::futex;
-use crate::process::attachment::{Attachment, Inside};
-use crate::process::registry_lock::Registry;
+use crate::process::attachment::{Attachment, CallGuard};
+use crate::process::registry_lock::RegistryLock;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::process::writer_wait::{Stop, Waiter};
 use crate::sync::intent::{Change, Counters};
@@ -68,25 +68,25 @@ pub struct Writer<'a> {
     pub me: u32,
     /// All zones in use are mapped: a change finds everything. Else each change is looked at before.
     pub mapped: bool,
-    _inside: Inside<'a>,
+    _inside: CallGuard<'a>,
 }
 
 impl Attachment {
     /// Takes the writer lock. What a dead owner left is repaired first.
     #[inline(always)]
-    pub fn write(&self, patience: &dyn WaitPolicy) -> Result<Writer<'_>> {
-        Writer::acquire(self, patience)
+    pub fn write(&self, policy: &dyn WaitPolicy) -> Result<Writer<'_>> {
+        Writer::acquire(self, policy)
     }
 
     /// The same for who gives something back, and shall not be kept from it by a lack of addresses.
-    pub fn write_unmapped(&self, patience: &dyn WaitPolicy) -> Result<Writer<'_>> {
-        match self.write(patience) {
+    pub fn write_unmapped(&self, policy: &dyn WaitPolicy) -> Result<Writer<'_>> {
+        match self.write(policy) {
             Err(Error::Full { .. }) => {}
             other => return other,
         }
         let inside = self.enter();
-        let me = self.member(patience)?;
-        let mut waiter = Waiter::new(self, me, patience, None, inside.epoch);
+        let me = self.member(policy)?;
+        let mut waiter = Waiter::new(self, me, policy, None, inside.epoch);
         match lock_word::acquire(&self.state().lock, me, &mut waiter) {
             Ok(()) => Writer::ready_unmapped(self, me, inside),
             Err(Stop::Forked) => Err(Error::Interrupted),
@@ -97,7 +97,7 @@ impl Attachment {
     /// The writer lock if it is free.
     pub fn try_write(&self) -> Option<Writer<'_>> {
         let inside = self.enter();
-        let me = self.member_now()?;
+        let me = self.number_now()?;
         if !lock_word::try_acquire(&self.state().lock, me) {
             return None;
         }
@@ -107,31 +107,31 @@ impl Attachment {
 
 impl<'a> Writer<'a> {
     #[inline(always)]
-    fn acquire(att: &'a Attachment, patience: &dyn WaitPolicy) -> Result<Self> {
+    fn acquire(att: &'a Attachment, policy: &dyn WaitPolicy) -> Result<Self> {
         let inside = att.enter();
-        let me = match att.member_now() {
+        let me = match att.number_now() {
             Some(me) => me,
-            None => att.member(patience)?,
+            None => att.member(policy)?,
         };
         if lock_word::try_acquire(&att.state().lock, me) {
             return Self::ready(att, me, inside);
         }
-        Self::wait(att, me, inside, patience)
+        Self::wait(att, me, inside, policy)
     }
 
     #[cold]
-    fn wait(att: &'a Attachment, me: u32, inside: Inside<'a>, patience: &dyn WaitPolicy) -> Result<Self> {
-        let mut waiter = Waiter::new(att, me, patience, None, inside.epoch);
+    fn wait(att: &'a Attachment, me: u32, inside: CallGuard<'a>, policy: &dyn WaitPolicy) -> Result<Self> {
+        let mut waiter = Waiter::new(att, me, policy, None, inside.epoch);
         match lock_word::acquire(&att.state().lock, me, &mut waiter) {
             Ok(()) => Self::ready(att, me, inside),
             // A signal handler forked, and this is the child: it is another participant.
-            Err(Stop::Forked) => Self::acquire(att, patience),
+            Err(Stop::Forked) => Self::acquire(att, policy),
             Err(Stop::Error(error)) => Err(error),
         }
     }
 
     /// For the heir of a dead participant's number, under the registry lock: `inherited`, the lock is his already.
-    pub fn heir(att: &'a Attachment, number: u32, inherited: bool, registry: &Registry) -> Result<Self> {
+    pub fn heir(att: &'a Attachment, number: u32, inherited: bool, registry: &RegistryLock) -> Result<Self> {
         let inside = att.enter();
         if inherited {
             // Before anything is done under it: what cannot be mapped is left as the dead one left it.
@@ -153,7 +153,7 @@ impl<'a> Writer<'a> {
 
     /// The lock word is ours: make sure that nothing is half done.
     #[inline(always)]
-    pub fn ready(att: &'a Attachment, me: u32, inside: Inside<'a>) -> Result<Self> {
+    pub fn ready(att: &'a Attachment, me: u32, inside: CallGuard<'a>) -> Result<Self> {
         let mut writer = Writer { att, me, mapped: true, _inside: inside };
         crash_point!("lock-taken");
         // CRASH: the lock is a dead owner's, with or without a change to repair.
@@ -167,14 +167,14 @@ impl<'a> Writer<'a> {
             above().finish_batch(&mut writer)?;
         }
         if att.deferred.any.load(Ordering::Relaxed) {
-            writer.do_chores()?;
+            writer.free_deferred()?;
         }
         Ok(writer)
     }
 
     /// The same where not all can be mapped: nothing may be half done then.
     #[cold]
-    fn ready_unmapped(att: &'a Attachment, me: u32, inside: Inside<'a>) -> Result<Self> {
+    fn ready_unmapped(att: &'a Attachment, me: u32, inside: CallGuard<'a>) -> Result<Self> {
         let writer = Writer { att, me, mapped: false, _inside: inside };
         // SYNC: as in `ready`.
         fence(Ordering::Release);
@@ -215,8 +215,8 @@ impl Drop for Writer<'_> {
         release(self.att);
         if self.att.after_release.due.load(Ordering::Relaxed) {
             self.att.after_release.due.store(false, Ordering::Relaxed);
-            self.att.ring_all();
-            self.att.bury_on();
+            self.att.notify_all();
+            self.att.continue_reaping();
         }
     }
 }

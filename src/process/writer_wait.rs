@@ -4,8 +4,8 @@ use crate::error::Error;
 use crate::format::PARTICIPANTS;
 use crate::os::fork;
 use crate::process::attachment::Attachment;
-use crate::process::nap::Nap;
-use crate::process::registry_lock::Registry;
+use crate::process::registry_lock::RegistryLock;
+use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::process::writer::Writer;
 use crate::sync::lock_word::{self, Waiting};
@@ -21,8 +21,8 @@ const PATIENCE_WITH_BATCH: Duration = Duration::from_secs(if cfg!(test) { 11 } e
 pub struct Waiter<'a> {
     att: &'a Attachment,
     me: u32,
-    patience: &'a dyn WaitPolicy,
-    registry: Option<&'a Registry>,
+    policy: &'a dyn WaitPolicy,
+    registry: Option<&'a RegistryLock>,
     began: Instant,
     /// Of the batch under way: while it moves on, nobody stands still.
     cursor: u64,
@@ -37,12 +37,12 @@ impl<'a> Waiter<'a> {
     pub fn new(
         att: &'a Attachment,
         me: u32,
-        patience: &'a dyn WaitPolicy,
-        registry: Option<&'a Registry>,
+        policy: &'a dyn WaitPolicy,
+        registry: Option<&'a RegistryLock>,
         epoch: u32,
     ) -> Self {
         let now = Instant::now();
-        Waiter { att, me, patience, registry, began: now, cursor: 0, moved: now, epoch }
+        Waiter { att, me, policy, registry, began: now, cursor: 0, moved: now, epoch }
     }
 }
 
@@ -64,8 +64,8 @@ impl Waiting for Waiter<'_> {
     type Stop = Stop;
 
     fn sleep(&mut self, word: &AtomicU32, value: u32) -> std::result::Result<(), Stop> {
-        self.patience.sleep(&Nap::on(word, value, SLICE).short());
-        self.patience.interrupted()?;
+        self.policy.sleep(&Sleep::on(word, value, SLICE).short());
+        self.policy.interrupted()?;
         if self.epoch != fork::epoch() {
             return Err(Stop::Forked);
         }
@@ -97,13 +97,13 @@ impl Waiting for Waiter<'_> {
         let registry = match self.registry {
             Some(registry) => registry,
             None => {
-                fresh = self.att.registry(self.patience)?;
+                fresh = self.att.registry(self.policy)?;
                 &fresh
             }
         };
         // Before it is ours: what cannot be mapped cannot be repaired, and is left to others.
         self.att.map_zones()?;
-        // Asked again: until we held the registry lock the number may have been buried and claimed by a living process.
+        // Asked again: until we held the registry lock the number may have been reaped and claimed by a living process.
         if alive(owner)? || !lock_word::take_from(&self.att.state().lock, owner, self.me) {
             return Ok(false);
         }
@@ -112,15 +112,15 @@ impl Waiting for Waiter<'_> {
         let mut writer = Writer::ready(self.att, self.me, self.att.enter())?;
         // Damage there is not the caller's.
         let _ = writer.recount_retired();
-        let mut burial = self.att.burial_of(owner);
-        let buried = owner >= PARTICIPANTS || writer.bury_some(&mut burial)?;
+        let mut reaping = self.att.reaping_of(owner);
+        let reaped = owner >= PARTICIPANTS || writer.reap_some(&mut reaping)?;
         // He may have died between a change and the wake for it.
         self.att.after_release.due.store(true, Ordering::Relaxed);
         let _ = registry;
         writer.leave_locked();
-        if !buried {
+        if !reaped {
             // The rest of it once the lock is let go: whoever took it over wants it now.
-            self.att.bury_later(burial);
+            self.att.reap_later(reaping);
         }
         Ok(true)
     }

@@ -8,9 +8,9 @@ use crate::os::mem::Scratch;
 use crate::py::errors::{raise, said};
 use crate::py::made;
 use crate::py::memory::{self, Memory};
-use crate::py::patience::PyPatience;
-use crate::py::plain::{self, Limits, PlainError};
+use crate::py::plain::{self, DataOnlyError, Limits};
 use crate::py::sealed;
+use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::read::{Got, Large, Retry};
@@ -43,7 +43,7 @@ impl Want {
 /// A variable's value and version; `None` where it is missing.
 #[inline]
 pub fn read(
-    patience: &PyPatience<'_>,
+    policy: &PyWait<'_>,
     py: Python<'_>,
     segment: &Segment,
     index: &Index<'_>,
@@ -53,8 +53,8 @@ pub fn read(
     let mut retry = Retry::default();
     loop {
         let mut scratch = Scratch::new();
-        let att = segment.attachment().map_err(|error| patience.error(error))?;
-        let got = att.variables().get(index, &mut scratch, patience).map_err(|error| patience.error(error))?;
+        let att = segment.attachment().map_err(|error| policy.error(error))?;
+        let got = att.variables().get(index, &mut scratch, policy).map_err(|error| policy.error(error))?;
         return match got {
             None => Ok(None),
             Some(Got::Inline { bytes, len, version }) => {
@@ -65,10 +65,10 @@ pub fn read(
             }
             Some(Got::Large(large)) => {
                 let version = large.version();
-                match read_large(patience, py, segment, large, index, want)? {
+                match read_large(policy, py, segment, large, index, want)? {
                     Some(value) => Ok(Some((value, version))),
                     None => {
-                        retry.again(segment.key(), patience).map_err(|error| patience.error(error))?;
+                        retry.again(segment.key(), policy).map_err(|error| policy.error(error))?;
                         continue;
                     }
                 }
@@ -80,7 +80,7 @@ pub fn read(
 /// `None`: it changed while it was copied.
 #[cold]
 pub fn read_large(
-    patience: &PyPatience<'_>,
+    policy: &PyWait<'_>,
     py: Python<'_>,
     segment: &Segment,
     large: Large<'_>,
@@ -89,9 +89,9 @@ pub fn read_large(
 ) -> PyResult<Option<Py<PyAny>>> {
     let large = if segment.trusted() { large.trusting() } else { large };
     if large.has_buffers() {
-        return read_buffers(patience, py, segment, large, index, want);
+        return read_buffers(policy, py, segment, large, index, want);
     }
-    let Some(pickle) = copy(patience, py, &large, (0, large.len()))? else { return Ok(None) };
+    let Some(pickle) = copy(policy, py, &large, (0, large.len()))? else { return Ok(None) };
     // Nothing is held while user code runs.
     drop(large);
     decode_object(py, index, pickle, segment.trusted(), want).map(Some)
@@ -99,17 +99,17 @@ pub fn read_large(
 
 /// Copies from the value, to what `make` makes: of so many bytes, filled by the function. `None`: it changed meanwhile.
 fn copied<T>(
-    patience: &PyPatience<'_>,
+    policy: &PyWait<'_>,
     large: &Large<'_>,
     (at, len): (u64, u64),
     make: impl FnOnce(usize, &mut dyn FnMut(&mut [u8]) -> PyResult<()>) -> PyResult<T>,
 ) -> PyResult<Option<T>> {
-    if !large.is_there(len).map_err(|error| patience.error(error))? {
+    if !large.is_there(len).map_err(|error| policy.error(error))? {
         return Ok(None);
     }
     let mut whole = true;
     let made = make(len as usize, &mut |to| {
-        whole = large.read(at, to, patience).map_err(|error| patience.error(error))?;
+        whole = large.read(at, to, policy).map_err(|error| policy.error(error))?;
         Ok(())
     })?;
     Ok(whole.then_some(made))
@@ -117,44 +117,44 @@ fn copied<T>(
 
 /// To where it stays.
 fn copy<'py>(
-    patience: &PyPatience<'_>,
+    policy: &PyWait<'_>,
     py: Python<'py>,
     large: &Large<'_>,
     place: (u64, u64),
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    copied(patience, large, place, |len, fill| PyBytes::new_with(py, len, fill))
+    copied(policy, large, place, |len, fill| PyBytes::new_with(py, len, fill))
 }
 
 /// To where it may be changed.
 fn copy_writable<'py>(
-    patience: &PyPatience<'_>,
+    policy: &PyWait<'_>,
     py: Python<'py>,
     large: &Large<'_>,
     place: (u64, u64),
 ) -> PyResult<Option<Bound<'py, PyByteArray>>> {
-    copied(patience, large, place, |len, fill| PyByteArray::new_with(py, len, fill))
+    copied(policy, large, place, |len, fill| PyByteArray::new_with(py, len, fill))
 }
 
 /// Of a value with out-of-band buffers.
 fn read_buffers(
-    patience: &PyPatience<'_>,
+    policy: &PyWait<'_>,
     py: Python<'_>,
     segment: &Segment,
     large: Large<'_>,
     index: &Index<'_>,
     want: Want,
 ) -> PyResult<Option<Py<PyAny>>> {
-    let failed = |error| patience.error(error);
-    let Some(parsed) = large.parse(patience).map_err(failed)? else { return Ok(None) };
-    let Some(stream) = large.read_part(parsed.pickle, patience).map_err(failed)? else { return Ok(None) };
+    let failed = |error| policy.error(error);
+    let Some(parsed) = large.parse(policy).map_err(failed)? else { return Ok(None) };
+    let Some(stream) = large.read_part(parsed.pickle, policy).map_err(failed)? else { return Ok(None) };
     if stream == buffers::BYTES && parsed.buffers.len() == 1 && (want == Want::Own || !large.pinned()) {
-        let copied = copy(patience, py, &large, parsed.buffers[0])?.map(|bytes| bytes.into_any().unbind());
+        let copied = copy(policy, py, &large, parsed.buffers[0])?.map(|bytes| bytes.into_any().unbind());
         return copied.map(|bytes| want.of(py, bytes)).transpose();
     }
     if !segment.trusted() {
         let mut copies = made::collected(std::iter::empty())?;
         for place in &parsed.buffers {
-            let Some(copied) = copy_writable(patience, py, &large, *place)? else { return Ok(None) };
+            let Some(copied) = copy_writable(policy, py, &large, *place)? else { return Ok(None) };
             made::push(&mut copies, copied)?;
         }
         drop(large);
@@ -170,8 +170,8 @@ fn read_buffers(
             let mut copies = made::collected(std::iter::empty())?;
             for place in &parsed.buffers {
                 let copied = match want {
-                    Want::View => copy(patience, py, &large, *place)?.map(Bound::into_any),
-                    Want::Own => copy_writable(patience, py, &large, *place)?.map(Bound::into_any),
+                    Want::View => copy(policy, py, &large, *place)?.map(Bound::into_any),
+                    Want::Own => copy_writable(policy, py, &large, *place)?.map(Bound::into_any),
                 };
                 let Some(copied) = copied else { return Ok(None) };
                 // As the others are: what a class is rebuilt from is no matter of the size.
@@ -290,7 +290,7 @@ fn decode_plain_buffers<'py>(
 
 /// Why a value of a segment that is not trusted was not decoded, with its index and length.
 #[cold]
-fn refused(py: Python<'_>, error: PlainError, index: &Index<'_>, len: usize) -> PyErr {
+fn refused(py: Python<'_>, error: DataOnlyError, index: &Index<'_>, len: usize) -> PyErr {
     match error.class() {
         Ok((class, why)) => raise(py, class, |class| said(class, &format!("index {index} ({len} bytes): {why}"))),
         Err(error) => error,

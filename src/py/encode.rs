@@ -48,7 +48,7 @@ pub enum Parts<'a> {
     /// All of it.
     Small(Vec<u8>),
     /// With buffers: what stands before them, each one's gap and itself.
-    Beside(buffers::Plan, &'a [u8], Vec<&'a [u8]>),
+    Beside(buffers::BufferPlan, &'a [u8], Vec<&'a [u8]>),
 }
 
 impl Parts<'_> {
@@ -113,7 +113,7 @@ fn planned<'a>(stream: &'a [u8], slices: Vec<&'a [u8]>) -> Result<Parts<'a>> {
     Ok(Parts::Beside(buffers::plan(stream.len(), &lens)?, stream, slices))
 }
 
-fn laid_out<'a>(plan: &'a buffers::Plan, stream: &'a [u8], slices: &[&'a [u8]]) -> Result<Vec<&'a [u8]>> {
+fn laid_out<'a>(plan: &'a buffers::BufferPlan, stream: &'a [u8], slices: &[&'a [u8]]) -> Result<Vec<&'a [u8]>> {
     let mut parts: Vec<&[u8]> = fallible::with_room(2 + 2 * slices.len(), PARTS)?;
     parts.extend([plan.head.as_slice(), stream]);
     for (gap, slice) in plan.gaps.iter().zip(slices) {

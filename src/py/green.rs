@@ -4,7 +4,7 @@
 use crate::coordination::AsCoordination;
 use crate::key::Index;
 use crate::process::attachment::Attachment;
-use crate::process::held_locks::Who;
+use crate::process::held_locks::LockOwner;
 use crate::py::convert;
 use crate::segment::Segment;
 use pyo3::exceptions::PyAttributeError;
@@ -45,7 +45,7 @@ static AMONG_GREENLETS: AtomicBool = AtomicBool::new(false);
 
 /// Who the caller is that wants a lock: a program may patch `threading` at any time.
 #[inline]
-pub fn who(py: Python<'_>, segment: &Segment) -> PyResult<Who> {
+pub fn who(py: Python<'_>, segment: &Segment) -> PyResult<LockOwner> {
     let Some(threads) = threads(py)? else { return Ok(segment.thread()) };
     let get_ident = threads.names.bind(py).get_item(pyo3::intern!(py, "get_ident"))?;
     match (get_ident, &threads.builtin) {
@@ -57,7 +57,7 @@ pub fn who(py: Python<'_>, segment: &Segment) -> PyResult<Who> {
 
 /// Who the caller is that lets go of one: of what was taken before the program was patched, any greenlet of the thread may.
 #[inline]
-pub fn who_holds(py: Python<'_>, segment: &Segment) -> PyResult<Who> {
+pub fn who_holds(py: Python<'_>, segment: &Segment) -> PyResult<LockOwner> {
     if AMONG_GREENLETS.load(Ordering::Relaxed) { who(py, segment) } else { Ok(segment.thread()) }
 }
 
@@ -84,7 +84,7 @@ fn loaded<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>
 /// In what the program takes for a thread's own: lets go of the greenlet's locks when that is cleared, at its end.
 #[pyclass(frozen, module = "shmvar._core")]
 pub struct _Keeper {
-    who: Who,
+    who: LockOwner,
     attachments: Mutex<Vec<Weak<Attachment>>>,
 }
 
@@ -103,7 +103,7 @@ impl Drop for _Keeper {
 
 /// Before a greenlet takes a lock: it shall be let go if the greenlet ends without doing so.
 #[cold]
-pub fn keep(py: Python<'_>, who: Who, attachment: &Attachment) -> PyResult<()> {
+pub fn keep(py: Python<'_>, who: LockOwner, attachment: &Attachment) -> PyResult<()> {
     static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let local = LOCAL.get_or_try_init(py, || py.import("threading")?.getattr("local")?.call0().map(Bound::unbind))?;
     let local = local.bind(py);

@@ -4,14 +4,14 @@ use crate::coordination::AsCoordination;
 use crate::coordination::locks::Turn;
 use crate::error::Error;
 use crate::key::IndexBuf;
-use crate::process::held_locks::Who;
+use crate::process::held_locks::LockOwner;
 use crate::py::convert;
 use crate::py::errors;
 use crate::py::green;
 use crate::py::made;
-use crate::py::patience::{Attached, Determined, InLine, PyPatience};
 use crate::py::segment::PySegment;
 use crate::py::together::not_let_go;
+use crate::py::wait::{Attached, Determined, InLine, PyWait};
 use crate::segment::Segment;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -55,16 +55,16 @@ impl PyLock {
     }
 
     fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
-        let (patience, segment) = (PyPatience::new(py, self.inner().key()), self.inner());
+        let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
         let (name, who) = (self.name.as_index(), green::who(py, segment)?);
         if who.greenlet != 0 {
             green::keep(py, who, &att)?;
         }
-        let waits = InLine::new(Attached(&patience, segment), name);
+        let waits = InLine::new(Attached(&policy, segment), name);
         let taken = att.coordination().acquire_lock(&name, who, timeout, &waits);
         let left = waits.leave();
-        let taken = taken.map_err(|error| patience.error(error))?;
+        let taken = taken.map_err(|error| policy.error(error))?;
         if taken && (left.is_err() || segment.detached()) {
             // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
             let _ = att.coordination().release_lock(&name, who, &Determined::new(py));
@@ -75,7 +75,7 @@ impl PyLock {
         Ok(taken)
     }
 
-    fn let_go(&self, py: Python<'_>, who: Who) -> PyResult<()> {
+    fn let_go(&self, py: Python<'_>, who: LockOwner) -> PyResult<()> {
         // Detaching let go of what was taken through this handle.
         let att = self.inner().attachment().map_err(|error| self.error(py, error))?;
         let determined = Determined::new(py);
@@ -122,10 +122,10 @@ impl PyLock {
 
     #[doc = stub!(Lock.locked)]
     fn locked(&self, py: Python<'_>) -> PyResult<bool> {
-        let patience = PyPatience::new(py, self.inner().key());
+        let policy = PyWait::new(py, self.inner().key());
         let locked =
-            self.inner().attachment().and_then(|att| att.coordination().is_locked(&self.name.as_index(), &patience));
-        locked.map_err(|error| patience.error(error))
+            self.inner().attachment().and_then(|att| att.coordination().is_locked(&self.name.as_index(), &policy));
+        locked.map_err(|error| policy.error(error))
     }
 
     #[doc = stub!(Lock.__enter__)]
@@ -173,15 +173,15 @@ impl PyLock {
     /// `again`: only where the task holds it already.
     #[pyo3(signature = (task, turn, again = false))]
     fn _try(&self, py: Python<'_>, task: u64, turn: &_Turn, again: bool) -> PyResult<bool> {
-        let (patience, segment) = (PyPatience::new(py, self.inner().key()), self.inner());
+        let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
         if again {
             return Ok(att.coordination().take_again(&self.name.as_index(), segment.task(task)));
         }
         // Who holds it may wait for the interpreter.
         let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
-        let taken = att.coordination().try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &patience);
-        let taken = taken.map_err(|error| patience.error(error))?;
+        let taken = att.coordination().try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &policy);
+        let taken = taken.map_err(|error| policy.error(error))?;
         if taken {
             self.taker.store(task, Ordering::Relaxed);
         }

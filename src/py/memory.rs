@@ -2,7 +2,7 @@
 
 use crate::codec::buffers::Parsed;
 use crate::os::map::Private;
-use crate::process::pins::Kept;
+use crate::process::pins::OwnedPin;
 use crate::py::decode::Want;
 use crate::py::errors;
 use crate::py::made;
@@ -46,7 +46,7 @@ unsafe impl Sync for Block {}
 /// The order matters: the map goes before the pin that keeps its pages from being given to others.
 struct Owner {
     _map: Option<Private>,
-    _pin: Kept,
+    _pin: OwnedPin,
 }
 
 #[pymethods]

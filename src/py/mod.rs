@@ -11,6 +11,7 @@ mod encode;
 mod errors;
 mod green;
 mod info;
+mod inspect;
 #[allow(unsafe_code, reason = "the interpreter's own dict")]
 mod interpreter;
 mod lock;
@@ -21,7 +22,6 @@ mod memory;
 #[allow(unsafe_code, reason = "numpy's binary interface")]
 mod numpy;
 mod open;
-mod patience;
 mod plain;
 mod raw;
 #[allow(unsafe_code, reason = "the buffer protocol, and a look at classes")]
@@ -31,8 +31,8 @@ mod reserve;
 #[allow(unsafe_code, reason = "the C interface for a look at buffers, and a search")]
 mod sealed;
 mod segment;
-mod survey;
 mod together;
+mod wait;
 
 #[cfg(fuzzing)]
 pub use plain::fuzz_plain;
@@ -59,9 +59,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<segment::PySegment>()?;
     functions!(module, info::{_check_report, _segment_info, _variable_info});
     functions!(module, open::{_reattach, attach, destroy, exists, ftok, segments});
-    functions!(module, plain::{_decode_plain});
+    functions!(module, plain::{_decode_data_only});
     functions!(module, raw::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
-    functions!(module, survey::{_survey});
+    functions!(module, inspect::{_survey});
     // Every read is made with the interpreter attached: where it has a lock, by one thread at a time. A build that may be
     // without one says so by its name, whether it has one now or not.
     let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;

@@ -5,8 +5,8 @@ use crate::py::convert;
 use crate::py::errors;
 use crate::py::info::PySegmentInfo;
 use crate::py::made;
-use crate::py::patience::PyPatience;
 use crate::py::segment::PySegment;
+use crate::py::wait::PyWait;
 use crate::segment::{self, Options, Segment};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -35,8 +35,8 @@ pub fn attach(
 }
 
 fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
-    let patience = PyPatience::new(py, key);
-    Segment::attach_with(key, options, &patience).map(PySegment::of).map_err(|error| patience.error(error))
+    let policy = PyWait::new(py, key);
+    Segment::attach_with(key, options, &policy).map(PySegment::of).map_err(|error| policy.error(error))
 }
 
 /// Unpickles a handle.
@@ -56,8 +56,8 @@ pub fn _reattach(
 #[pyfunction]
 pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
     let key = convert::key(key)?;
-    let patience = PyPatience::new(py, &key);
-    segment::destroy_with(&key, &patience).map_err(|error| patience.error(error))
+    let policy = PyWait::new(py, &key);
+    segment::destroy_with(&key, &policy).map_err(|error| policy.error(error))
 }
 
 #[doc = stub!(exists)]

@@ -4,8 +4,8 @@ use crate::codec::opcode;
 use crate::py::convert;
 use crate::py::errors;
 use crate::py::made;
-use crate::py::patience::PyPatience;
 use crate::py::segment::PySegment;
+use crate::py::wait::PyWait;
 use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Stored};
 use pyo3::exceptions::PyValueError;
@@ -19,9 +19,9 @@ pub fn _get_pickle<'py>(
     index: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     let inner = segment.get().inner();
-    let patience = PyPatience::new(segment.py(), inner.key());
-    let found = inner.get_pickle(&convert::index(index)?, &patience);
-    let found = found.map_err(|error| patience.error(error))?;
+    let policy = PyWait::new(segment.py(), inner.key());
+    let found = inner.get_pickle(&convert::index(index)?, &policy);
+    let found = found.map_err(|error| policy.error(error))?;
     found.map(|pickle| made::bytes(segment.py(), &pickle)).transpose()
 }
 
@@ -38,11 +38,11 @@ pub fn _put_pickle(
         return Err(made::error::<PyValueError>(why));
     }
     let inner = segment.get().inner();
-    let patience = PyPatience::new(segment.py(), inner.key());
+    let policy = PyWait::new(segment.py(), inner.key());
     let (index, expiry) = (convert::index(index)?, convert::ttl(ttl)?);
     let stored = Stored { parts: &[pickle], buffers: false, expiry };
-    let put = inner.for_change().and_then(|att| att.variables().put(&index, stored, Condition::Always, &patience));
-    put.map(drop).map_err(|error| patience.error_at(&index, error))
+    let put = inner.for_change().and_then(|att| att.variables().put(&index, stored, Condition::Always, &policy));
+    put.map(drop).map_err(|error| policy.error_at(&index, error))
 }
 
 /// Why these bytes are not one whole pickle that stands for itself; `None`: they are.
@@ -55,8 +55,8 @@ pub fn _pickle_fault(pickle: &[u8]) -> Option<String> {
 #[pyfunction]
 pub fn _repair(segment: &Bound<'_, PySegment>) -> PyResult<u64> {
     let inner = segment.get().inner();
-    let patience = PyPatience::new(segment.py(), inner.key());
-    inner.repair(&patience).map_err(|error| patience.error(error))
+    let policy = PyWait::new(segment.py(), inner.key());
+    inner.repair(&policy).map_err(|error| policy.error(error))
 }
 
 /// Removes a stale object that is at least `age` seconds old, or with `look` only looks; else says why it stays, by a code

@@ -22,12 +22,12 @@ static ALLOCATOR: Reserved = Reserved;
 
 /// Takes no memory before it is used: pages of zeros.
 #[repr(align(4096))]
-struct Room(UnsafeCell<[u8; BLOCK * BLOCKS]>);
+struct WhenFull(UnsafeCell<[u8; BLOCK * BLOCKS]>);
 
 // SAFETY: a block is used by whoever took it.
-unsafe impl Sync for Room {}
+unsafe impl Sync for WhenFull {}
 
-static ROOM: Room = Room(UnsafeCell::new([0; BLOCK * BLOCKS]));
+static ROOM: WhenFull = WhenFull(UnsafeCell::new([0; BLOCK * BLOCKS]));
 /// A bit for each block that is taken.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 

@@ -1,7 +1,7 @@
 //! `shmvar.Segment`.
 
 use crate::coordination::AsCoordination;
-use crate::coordination::lock_watch::Glance;
+use crate::coordination::lock_watch::LockWatch;
 use crate::error::Error;
 use crate::process::wait_policy::WaitPolicy;
 use crate::py::convert;
@@ -11,13 +11,13 @@ use crate::py::errors;
 use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::lock::PyLock;
 use crate::py::made;
-use crate::py::patience::PyPatience;
 use crate::py::together::{self, Given};
+use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::scan::Stuck;
-use crate::variables::table_iter::Wander;
+use crate::variables::table_iter::TableIter;
 use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -46,7 +46,7 @@ impl PySegment {
     #[inline]
     fn read(&self, index: &Bound<'_, PyAny>) -> PyResult<Option<(Py<PyAny>, u64)>> {
         let py = index.py();
-        decode::read(&self.patience(py), py, &self.inner, &convert::index(index)?, Want::Own)
+        decode::read(&self.policy(py), py, &self.inner, &convert::index(index)?, Want::Own)
     }
 
     #[inline]
@@ -55,15 +55,15 @@ impl PySegment {
     }
 
     fn take_away(&self, index: &Bound<'_, PyAny>, condition: Condition) -> PyResult<bool> {
-        let patience = self.patience(index.py());
+        let policy = self.policy(index.py());
         let name = convert::index(index)?;
-        let removed = self.inner.for_change().and_then(|att| att.variables().remove(&name, condition, &patience));
-        removed.map_err(|error| patience.error_at(&name, error))
+        let removed = self.inner.for_change().and_then(|att| att.variables().remove(&name, condition, &policy));
+        removed.map_err(|error| policy.error_at(&name, error))
     }
 
     #[inline]
-    fn patience<'a>(&'a self, py: Python<'a>) -> PyPatience<'a> {
-        PyPatience::new(py, self.inner.key())
+    fn policy<'a>(&'a self, py: Python<'a>) -> PyWait<'a> {
+        PyWait::new(py, self.inner.key())
     }
 
     fn error(&self, py: Python<'_>, error: Error) -> PyErr {
@@ -72,14 +72,14 @@ impl PySegment {
 
     /// Runs a call of the core that may wait.
     fn call<R>(&self, py: Python<'_>, call: impl FnOnce(&dyn WaitPolicy) -> Result<R, Error>) -> PyResult<R> {
-        let patience = self.patience(py);
-        call(&patience).map_err(|error| patience.error(error))
+        let policy = self.policy(py);
+        call(&policy).map_err(|error| policy.error(error))
     }
 
     /// Others changed a variable between two looks at it.
     fn again(&self, py: Python<'_>, stuck: &mut Stuck) -> PyResult<()> {
         py.check_signals()?;
-        self.call(py, |patience| stuck.again(self.inner.attachment()?.variables(), patience))
+        self.call(py, |policy| stuck.again(self.inner.attachment()?.variables(), policy))
     }
 
     fn view_of(slf: &Bound<'_, Self>, class: &CStr) -> PyResult<Py<PyAny>> {
@@ -136,7 +136,7 @@ impl PySegment {
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.call(py, |patience| self.inner.len_with(patience)).map(|len| len as usize)
+        self.call(py, |policy| self.inner.len_with(policy)).map(|len| len as usize)
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -163,11 +163,10 @@ impl PySegment {
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         let key = convert::key_object(py, self.inner.key())?;
         let key = key.bind(py).repr()?.to_string_lossy().into_owned();
-        let numbers =
-            self.call(py, |patience| match (self.inner.len_with(patience), self.inner.info_with(patience)) {
-                (Err(Error::Interrupted), _) | (_, Err(Error::Interrupted)) => Err(Error::Interrupted),
-                numbers => Ok(numbers),
-            })?;
+        let numbers = self.call(py, |policy| match (self.inner.len_with(policy), self.inner.info_with(policy)) {
+            (Err(Error::Interrupted), _) | (_, Err(Error::Interrupted)) => Err(Error::Interrupted),
+            numbers => Ok(numbers),
+        })?;
         let text = match numbers {
             (Ok(count), Ok(info)) => {
                 format!("<shmvar.Segment key={key} variables={count} used={} size={}>", info.used, info.size)
@@ -247,7 +246,7 @@ impl PySegment {
     #[doc = stub!(Segment.view)]
     fn view(&self, index: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = index.py();
-        match decode::read(&self.patience(py), py, &self.inner, &convert::index(index)?, Want::View)? {
+        match decode::read(&self.policy(py), py, &self.inner, &convert::index(index)?, Want::View)? {
             Some((value, _)) => Ok(value),
             None => Err(missing(index)),
         }
@@ -255,10 +254,10 @@ impl PySegment {
 
     #[doc = stub!(Segment.has)]
     fn has(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let patience = self.patience(index.py());
+        let policy = self.policy(index.py());
         let name = convert::index(index)?;
-        let found = self.inner.attachment().and_then(|att| att.variables().has(&name, &patience));
-        found.map_err(|error| patience.error(error))
+        let found = self.inner.attachment().and_then(|att| att.variables().has(&name, &policy));
+        found.map_err(|error| policy.error(error))
     }
 
     #[doc = stub!(Segment.remove)]
@@ -297,10 +296,10 @@ impl PySegment {
         loop {
             let mut anywhere = [0; 8];
             crate::os::random(&mut anywhere).map_err(|error| self.error(py, error))?;
-            let mut wander = Wander::new(u64::from_ne_bytes(anywhere));
+            let mut table_iter = TableIter::new(u64::from_ne_bytes(anywhere));
             let (mut unreadable, mut lost) = (None, false);
             while let Some(index) =
-                self.call(py, |patience| self.inner.attachment()?.variables().wander(&mut wander, patience))?
+                self.call(py, |policy| self.inner.attachment()?.variables().table_iter(&mut table_iter, policy))?
             {
                 let index = convert::index_object(py, &index)?.into_bound(py);
                 // Made before it is taken away: it may be that there is no memory for it.
@@ -396,9 +395,9 @@ impl PySegment {
 
     #[doc = stub!(Segment.version)]
     fn version(&self, index: &Bound<'_, PyAny>) -> PyResult<u64> {
-        let (patience, name) = (self.patience(index.py()), convert::index(index)?);
-        let version = self.inner.attachment().and_then(|att| att.variables().version(&name, &patience));
-        version.map(|(version, _)| version).map_err(|error| patience.error(error))
+        let (policy, name) = (self.policy(index.py()), convert::index(index)?);
+        let version = self.inner.attachment().and_then(|att| att.variables().version(&name, &policy));
+        version.map(|(version, _)| version).map_err(|error| policy.error(error))
     }
 
     #[doc = stub!(Segment.get_versioned)]
@@ -464,9 +463,9 @@ impl PySegment {
     }
 
     fn _mark(&self, index: &Bound<'_, PyAny>, lock: bool) -> PyResult<(u64, Option<f64>)> {
-        let (patience, name) = (self.patience(index.py()), convert::index(index)?);
-        let marked = self.inner.attachment().and_then(|att| att.coordination().mark_watched(&name, lock, &patience));
-        let (version, left) = marked.map_err(|error| patience.error(error))?;
+        let (policy, name) = (self.policy(index.py()), convert::index(index)?);
+        let marked = self.inner.attachment().and_then(|att| att.coordination().mark_watched(&name, lock, &policy));
+        let (version, left) = marked.map_err(|error| policy.error(error))?;
         Ok((version, left.map(|nanos| nanos as f64 * 1e-9)))
     }
 
@@ -474,10 +473,10 @@ impl PySegment {
     fn _may_try<'py>(&self, names: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
         let (py, found) = (names.py(), PyList::empty(names.py()));
         let att = self.inner.attachment().map_err(|error| self.error(py, error))?;
-        let (patience, mut glance) = (self.patience(py), Glance::new(att.coordination()));
+        let (policy, mut glance) = (self.policy(py), LockWatch::new(att.coordination()));
         for name in names {
-            match glance.may_try(&convert::index(&name)?, &patience) {
-                Err(error @ Error::Interrupted) => return Err(patience.error(error)),
+            match glance.may_try(&convert::index(&name)?, &policy) {
+                Err(error @ Error::Interrupted) => return Err(policy.error(error)),
                 // What is wrong with a lock is for who tries.
                 may => found.append(may.unwrap_or(true))?,
             }
@@ -506,9 +505,9 @@ impl PySegment {
     fn _watch(&self, py: Python<'_>, count: u32, at_most: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let at_most = convert::timeout(at_most)?;
         let att = self.inner.attachment().map_err(|error| self.error(py, error))?;
-        let patience = self.patience(py);
-        att.coordination().watch(count, at_most, &patience);
-        patience.raised()
+        let policy = self.policy(py);
+        att.coordination().watch(count, at_most, &policy);
+        policy.raised()
     }
 
     fn _nudge(&self) {
@@ -519,7 +518,7 @@ impl PySegment {
 
     #[doc = stub!(Segment.clear)]
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.call(py, |patience| self.inner.for_change()?.variables().clear(patience))
+        self.call(py, |policy| self.inner.for_change()?.variables().clear(policy))
     }
 
     #[doc = stub!(Segment.keys)]
@@ -540,24 +539,24 @@ impl PySegment {
     #[doc = stub!(Segment.stat)]
     fn stat(&self, index: &Bound<'_, PyAny>) -> PyResult<PyVariableInfo> {
         let name = convert::index(index)?;
-        let found = self.call(index.py(), |patience| self.inner.stat_with(&name, patience))?;
+        let found = self.call(index.py(), |policy| self.inner.stat_with(&name, policy))?;
         found.map(PyVariableInfo).ok_or_else(|| missing(index))
     }
 
     #[doc = stub!(Segment.info)]
     fn info(&self, py: Python<'_>) -> PyResult<PySegmentInfo> {
-        self.call(py, |patience| self.inner.info_with(patience)).map(PySegmentInfo)
+        self.call(py, |policy| self.inner.info_with(policy)).map(PySegmentInfo)
     }
 
     #[doc = stub!(Segment.resize)]
     fn resize(&self, py: Python<'_>, size: &Bound<'_, PyAny>) -> PyResult<()> {
         let size = convert::size(size, "size")?;
-        self.call(py, |patience| self.inner.resize(size, patience))
+        self.call(py, |policy| self.inner.resize(size, policy))
     }
 
     #[doc = stub!(Segment.trim)]
     fn trim(&self, py: Python<'_>) -> PyResult<()> {
-        self.call(py, |patience| self.inner.trim(patience))
+        self.call(py, |policy| self.inner.trim(policy))
     }
 
     #[doc = stub!(Segment.detach)]
@@ -567,12 +566,12 @@ impl PySegment {
 
     #[doc = stub!(Segment.destroy)]
     fn destroy(&self, py: Python<'_>) -> PyResult<()> {
-        self.call(py, |patience| self.inner.destroy_with(patience))
+        self.call(py, |policy| self.inner.destroy_with(policy))
     }
 
     #[doc = stub!(Segment.check)]
     fn check(&self, py: Python<'_>) -> PyResult<PyCheckReport> {
-        self.call(py, |patience| self.inner.check_with(patience)).map(PyCheckReport)
+        self.call(py, |policy| self.inner.check_with(policy)).map(PyCheckReport)
     }
 }
 
@@ -585,7 +584,7 @@ fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
 
 impl PySegment {
     fn indexes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let indexes = self.call(py, |patience| self.inner.attachment()?.variables().indexes(patience))?;
+        let indexes = self.call(py, |policy| self.inner.attachment()?.variables().indexes(policy))?;
         made::list(py, indexes.iter().map(|index| Ok(convert::index_object(py, index)?.into_bound(py))))
     }
 }

@@ -7,12 +7,12 @@ use crate::py::decode::{self, Want};
 use crate::py::encode::{self, Encoded};
 use crate::py::errors::{self, raise, said};
 use crate::py::made;
-use crate::py::patience::{Attached, PyPatience};
+use crate::py::wait::{Attached, PyWait};
 use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::{Condition, Stored};
-use crate::variables::snapshot::Seen;
+use crate::variables::snapshot::SnapshotValue;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping};
@@ -34,12 +34,12 @@ type Read = (Py<PyAny>, u64, Option<u64>);
 
 /// Reads a variable. `None`: missing.
 fn read(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Option<Read>> {
-    let (py, patience) = (index.py(), PyPatience::new(index.py(), segment.key()));
+    let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
     let name = convert::index(index)?;
-    let Some((value, version)) = decode::read(&patience, py, segment, &name, Want::Own)? else { return Ok(None) };
-    let att = segment.attachment().map_err(|error| patience.error(error))?;
+    let Some((value, version)) = decode::read(&policy, py, segment, &name, Want::Own)? else { return Ok(None) };
+    let att = segment.attachment().map_err(|error| policy.error(error))?;
     // Of another version it is of no use, but then that version is not stored over, either.
-    let (_, expiry) = att.variables().version(&name, &patience).map_err(|error| patience.error(error))?;
+    let (_, expiry) = att.variables().version(&name, &policy).map_err(|error| policy.error(error))?;
     Ok(Some((value, version, expiry)))
 }
 
@@ -69,11 +69,11 @@ pub fn place(
     condition: Condition,
     expiry: Option<u64>,
 ) -> PyResult<Option<u64>> {
-    let patience = PyPatience::new(py, segment.key());
+    let policy = PyWait::new(py, segment.key());
     let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     encoded
-        .with(|stored| att.variables().put(name, Stored { expiry, ..stored }, condition, &patience))
-        .map_err(|error| patience.error_at(name, error))
+        .with(|stored| att.variables().put(name, Stored { expiry, ..stored }, condition, &policy))
+        .map_err(|error| policy.error_at(name, error))
 }
 
 /// What an object adds; `None`: an int beyond 64 bits.
@@ -98,11 +98,11 @@ fn not_a_number(what: &str, object: &Bound<'_, PyAny>) -> PyErr {
 
 /// `add`
 pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    let (py, patience) = (index.py(), PyPatience::new(index.py(), segment.key()));
+    let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
     let name = convert::index(index)?;
     let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
     if let Some(amount) = amount(by)? {
-        let sum = att.variables().add(&name, amount, &patience).map_err(|error| patience.error_at(&name, error))?;
+        let sum = att.variables().add(&name, amount, &policy).map_err(|error| policy.error_at(&name, error))?;
         match sum {
             Some(Number::Int(sum)) => return Ok(made::int(py, sum)?.into_any().unbind()),
             Some(Number::Float(sum)) => return Ok(made::float(py, sum)?.into_any().unbind()),
@@ -190,9 +190,9 @@ pub fn put_many(
     for (name, (parts, buffers)) in names.iter().zip(&slices) {
         made::push(&mut list, (*name, Stored { parts, buffers: *buffers, expiry }))?;
     }
-    let patience = PyPatience::new(py, segment.key());
+    let policy = PyWait::new(py, segment.key());
     let att = segment.for_change().map_err(|error| errors::of(py, segment.key(), error))?;
-    att.variables().put_many(&list, &patience).map_err(|error| patience.error(error))
+    att.variables().put_many(&list, &policy).map_err(|error| policy.error(error))
 }
 
 /// The items of a mapping, or of an iterable of pairs, as `dict.update` takes them.
@@ -234,24 +234,24 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
         Err(_) => made::collected(indices.try_iter()?)?,
     };
     let names = made::collected(objects.iter().map(convert::index))?;
-    let patience = PyPatience::new(py, segment.key());
-    let att = segment.attachment().map_err(|error| patience.error(error))?;
-    let mut snapshot = att.variables().get_many(&names, &patience).map_err(|error| patience.error(error))?;
+    let policy = PyWait::new(py, segment.key());
+    let att = segment.attachment().map_err(|error| policy.error(error))?;
+    let mut snapshot = att.variables().get_many(&names, &policy).map_err(|error| policy.error(error))?;
     let values = made::dict(py)?;
     for (number, seen) in std::mem::take(&mut snapshot.seen).into_iter().enumerate() {
         let name = &names[number];
         let value = match seen {
-            Seen::Missing => continue,
-            Seen::Inline(bytes, len) => {
+            SnapshotValue::Missing => continue,
+            SnapshotValue::Inline(bytes, len) => {
                 decode::decode(py, name, &bytes[2..2 + usize::from(len)], segment.trusted(), Want::Own)?
             }
-            Seen::Small(start, len) => {
+            SnapshotValue::Small(start, len) => {
                 decode::decode(py, name, &snapshot.bytes[start..start + len], segment.trusted(), Want::Own)?
             }
             // Pinned: it does not change.
-            Seen::Large(large) => {
+            SnapshotValue::Large(large) => {
                 let Some(large) = snapshot.large[large].take() else { continue };
-                match decode::read_large(&patience, py, segment, large, name, Want::Own)? {
+                match decode::read_large(&policy, py, segment, large, name, Want::Own)? {
                     Some(value) => value,
                     None => continue,
                 }
@@ -269,13 +269,13 @@ pub fn wait(
     timeout: Option<&Bound<'_, PyAny>>,
     newer_than: Option<u64>,
 ) -> PyResult<u64> {
-    let (py, patience) = (index.py(), PyPatience::new(index.py(), segment.key()));
+    let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
     let (name, limit) = (convert::index(index)?, convert::timeout(timeout)?);
-    let att = segment.attachment().map_err(|error| patience.error(error))?;
+    let att = segment.attachment().map_err(|error| policy.error(error))?;
     match att
         .coordination()
-        .wait(&name, newer_than, limit, &Attached(&patience, segment))
-        .map_err(|error| patience.error(error))?
+        .wait(&name, newer_than, limit, &Attached(&policy, segment))
+        .map_err(|error| policy.error(error))?
     {
         Some(version) => Ok(version),
         None => Err(not_changed(py, &name, limit.map_or(0.0, |limit| limit.as_secs_f64()))),

@@ -5,13 +5,13 @@ use crate::error::{Error, Result};
 use crate::fallible;
 use crate::key::{Index, IndexBuf};
 use crate::process::attachment::Attachment;
-use crate::process::held_locks::Who;
+use crate::process::held_locks::LockOwner;
 use crate::process::wait_policy::Blocking;
 use crate::segment::{Segment, expires_after};
 use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::{Condition, Stored};
-use crate::variables::snapshot::Seen;
+use crate::variables::snapshot::SnapshotValue;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct LockGuard {
     /// Detaching lets go of what was taken through the handle.
     attachment: Weak<Attachment>,
     name: IndexBuf,
-    who: Who,
+    who: LockOwner,
 }
 
 impl Drop for LockGuard {
@@ -36,13 +36,13 @@ impl Drop for LockGuard {
 
 impl Segment {
     /// Who the calling thread is for locks taken through this handle.
-    pub fn thread(&self) -> Who {
-        Who::thread(self.number)
+    pub fn thread(&self) -> LockOwner {
+        LockOwner::thread(self.number)
     }
 
     /// Who a task is.
-    pub fn task(&self, number: u64) -> Who {
-        Who::task(number, self.number)
+    pub fn task(&self, number: u64) -> LockOwner {
+        LockOwner::task(number, self.number)
     }
 
     /// Stores a value of any serde type for so long; then it is gone.
@@ -127,12 +127,12 @@ impl Segment {
         let att = self.attachment()?;
         let mut snapshot = att.variables().get_many(indexes, &Blocking)?;
         let large = std::mem::take(&mut snapshot.large);
-        let pickle = |seen: &Seen| {
+        let pickle = |seen: &SnapshotValue| {
             Ok(match seen {
-                Seen::Missing => None,
-                Seen::Inline(bytes, len) => Some(fallible::copied(&bytes[2..2 + usize::from(*len)], LIST)?),
-                Seen::Small(start, len) => Some(fallible::copied(&snapshot.bytes[*start..start + len], LIST)?),
-                Seen::Large(number) => match &large[*number] {
+                SnapshotValue::Missing => None,
+                SnapshotValue::Inline(bytes, len) => Some(fallible::copied(&bytes[2..2 + usize::from(*len)], LIST)?),
+                SnapshotValue::Small(start, len) => Some(fallible::copied(&snapshot.bytes[*start..start + len], LIST)?),
+                SnapshotValue::Large(number) => match &large[*number] {
                     Some(large) => large.pickle(&Blocking)?,
                     None => None,
                 },

@@ -3,7 +3,7 @@
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
-use crate::format::{Entry, GRANULE, Geometry, LeafWord, PAGE, PARTICIPANTS, Root, SpanState, ZONE, ZONE_META, at};
+use crate::format::{GRANULE, Geometry, LeafWord, PAGE, PARTICIPANTS, Root, SpanEntry, SpanState, ZONE, ZONE_META, at};
 use crate::key::Key;
 use crate::os::bytelock::{self, REGISTRY};
 use crate::os::map::Mapping;
@@ -90,7 +90,7 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
 }
 
 /// `None`: somebody else was first.
-pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn WaitPolicy) -> Result<Option<Attached>> {
+pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy) -> Result<Option<Attached>> {
     let (limit, geometries) = plan(options)?;
     let new = |mode| {
         Unpublished::new(mode).map_err(|e| match e {
@@ -191,7 +191,7 @@ pub fn create(key: &Key, name: &str, options: &Options, patience: &dyn WaitPolic
         process.add(&attachment);
     }
     attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
-    attachment.member(patience).inspect_err(|_| {
+    attachment.member(policy).inspect_err(|_| {
         withdraw(&attachment);
         release(&attachment);
     })?;
@@ -264,7 +264,7 @@ fn format(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> R
     arena.open_zones(1)?;
     state.zones.store(1, Ordering::Relaxed);
     for (first, root) in [(0, &state.root), (2, &state.names)] {
-        let edit = |granule, state| SpanEdit { granule, before: Entry(0), after: Entry::new(state, 1) };
+        let edit = |granule, state| SpanEdit { granule, before: SpanEntry(0), after: SpanEntry::new(state, 1) };
         arena.apply_span(&edit(first, SpanState::Directory))?;
         arena.apply_span(&edit(first + 1, SpanState::Leaf))?;
         let word = LeafWord::new(first + 1, 0, 1, 1);

@@ -10,7 +10,7 @@ use crate::os::mem::Scratch;
 use crate::os::object::{self, Status};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::segment::state_snapshot::{Glance, fatal, identify_by_name};
+use crate::segment::state_snapshot::{StateSnapshot, fatal, identify_by_name};
 use crate::variables::AsVariables;
 use crate::variables::capacity::largest_bytes;
 use crate::variables::read::{Got, Retry};
@@ -115,13 +115,13 @@ pub struct VariableInfo {
 }
 
 /// See [`SegmentInfo`].
-pub fn info(att: &Attachment, patience: &dyn WaitPolicy) -> Result<SegmentInfo> {
+pub fn info(att: &Attachment, policy: &dyn WaitPolicy) -> Result<SegmentInfo> {
     // Before anything is touched: an object that was cut short is an error.
     att.with_file(|_| ())?;
     let state = att.state();
     let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
     let free = size.saturating_sub(used);
-    let largest_put = att.variables().largest_put(free, patience)?;
+    let largest_put = att.variables().largest_put(free, policy)?;
     let status = att.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
     Ok(SegmentInfo {
         key: Some(att.identity.key.clone()),
@@ -129,7 +129,7 @@ pub fn info(att: &Attachment, patience: &dyn WaitPolicy) -> Result<SegmentInfo> 
         size,
         used,
         free,
-        count: att.variables().live_count(patience)?,
+        count: att.variables().live_count(policy)?,
         perm: status.mode & 0o777,
         uid: status.uid,
         created_at: att.identity.created_at,
@@ -138,36 +138,36 @@ pub fn info(att: &Attachment, patience: &dyn WaitPolicy) -> Result<SegmentInfo> 
         resident: status.resident,
         held: att.heap().held().min(status.resident),
         spare: att.heap().warm().min(status.resident),
-        locks: att.coordination().locks(patience)?,
+        locks: att.coordination().locks(policy)?,
         standing: Standing::Usable,
         why: linked(&status),
     })
 }
 
 /// See [`VariableInfo`]. `None`: missing.
-pub fn stat(att: &Attachment, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<Option<VariableInfo>> {
+pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<VariableInfo>> {
     let (mut retry, mut stuck) = (Retry::default(), Stuck::default());
     loop {
         let mut scratch = Scratch::new();
-        let Some(found) = att.variables().find(index, &mut scratch, patience)? else { return Ok(None) };
-        let Some(got) = att.variables().get(index, &mut scratch, patience)? else { return Ok(None) };
+        let Some(found) = att.variables().find(index, &mut scratch, policy)? else { return Ok(None) };
+        let Some(got) = att.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
         let (version, (kind, viewable)) = match &got {
             Got::Inline { bytes, len, version } => (*version, described(&bytes[2..2 + len], 0)?),
             Got::Record { prefix, version, .. } => (*version, described(&scratch.bytes()[*prefix..], 0)?),
             Got::Large(large) => {
-                let Some((stream, buffers)) = large.stream(patience)? else {
-                    retry.again(&att.identity.key, patience)?;
+                let Some((stream, buffers)) = large.stream(policy)? else {
+                    retry.again(&att.identity.key, policy)?;
                     continue;
                 };
                 (large.version(), described(&stream, buffers)?)
             }
         };
-        let expiry = att.variables().version(index, patience)?;
+        let expiry = att.variables().version(index, policy)?;
         if version == found.content.version() && expiry.0 == version {
             let expires_in = expiry.1.map(|at| at.saturating_sub(crate::os::boottime_ns()));
             return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in, kind, viewable }));
         }
-        stuck.again(att.variables(), patience)?;
+        stuck.again(att.variables(), policy)?;
     }
 }
 
@@ -237,7 +237,7 @@ fn unsound(name: &OsStr, status: &Status, error: &Error) -> SegmentInfo {
 /// Of a segment that is not attached: read, never mapped.
 fn summary(name: &OsStr) -> Result<Option<SegmentInfo>> {
     let Some((fd, identity, status)) = identify_by_name(name)? else { return Ok(None) };
-    let state = Glance::of(&fd)?;
+    let state = StateSnapshot::of(&fd)?;
     let (size, used) = (state.limit(), state.used());
     let lock_fd = match identity.lock_object {
         0 => Some(fd),

@@ -9,7 +9,7 @@ use crate::key::{Key, PREFIX};
 use crate::os::bytelock::{byte_of, is_locked};
 use crate::os::object::{self, Status, TEMPORARY};
 use crate::segment::open::distrust;
-use crate::segment::state_snapshot::{self, Glance, fatal, identify_by_name, word};
+use crate::segment::state_snapshot::{self, StateSnapshot, fatal, identify_by_name, word};
 use crate::sync::lock_word;
 use rustix::fd::OwnedFd;
 use std::ffi::OsStr;
@@ -17,19 +17,19 @@ use std::mem::{offset_of, size_of};
 use std::os::unix::ffi::OsStrExt;
 
 /// An object under one of our names.
-pub struct Seen {
+pub struct ObjectReport {
     /// Its name.
     pub name: String,
     /// What the kernel says of it.
     pub status: Status,
     /// What it is.
-    pub what: What,
+    pub what: ObjectKind,
 }
 
 /// What an object is.
-pub enum What {
+pub enum ObjectKind {
     /// A segment.
-    Segment(Box<Surveyed>),
+    Segment(Box<SegmentReport>),
     /// At a segment's name, and not to be read as one: why.
     Unreadable(Error),
     /// The second object of a segment, by that one's name; `None`: no segment that can be read names it.
@@ -39,7 +39,7 @@ pub enum What {
 }
 
 /// A segment, as far as `pread` shows it.
-pub struct Surveyed {
+pub struct SegmentReport {
     /// Its key.
     pub key: Key,
     /// Nanoseconds since 1970.
@@ -59,11 +59,11 @@ pub struct Surveyed {
     /// Is a change under way?
     pub changing: bool,
     /// Participants in use.
-    pub participants: Vec<Person>,
+    pub participants: Vec<ParticipantReport>,
 }
 
 /// A process attached for writing.
-pub struct Person {
+pub struct ParticipantReport {
     /// Its number.
     pub number: u32,
     /// In its own pid namespace.
@@ -83,12 +83,12 @@ const SEGMENTS: &str = "a list of segments";
 ///
 /// # Errors
 /// [`Error::Memory`], and where the directory cannot be listed.
-pub fn survey() -> Result<Vec<Seen>> {
+pub fn inspect() -> Result<Vec<ObjectReport>> {
     let mut all = Vec::new();
     for prefix in [PREFIX, LOCKS, TEMPORARY] {
         for name in object::list(prefix)? {
             let Some(seen) = look(&name)? else { continue };
-            if let What::Unreadable(Error::Memory { asked, what }) = seen.what {
+            if let ObjectKind::Unreadable(Error::Memory { asked, what }) = seen.what {
                 return Err(Error::Memory { asked, what });
             }
             fallible::push(&mut all, seen, SEGMENTS)?;
@@ -96,40 +96,40 @@ pub fn survey() -> Result<Vec<Seen>> {
     }
     let named = fallible::collect(all.iter().filter_map(names_locks).map(Ok), SEGMENTS)?;
     for seen in &mut all {
-        if let What::Locks(by) = &mut seen.what {
+        if let ObjectKind::Locks(by) = &mut seen.what {
             *by = named.iter().find(|(locks, _)| *locks == seen.name).map(|(_, by)| by.clone());
         }
     }
     Ok(all)
 }
 
-fn names_locks(seen: &Seen) -> Option<(String, String)> {
+fn names_locks(seen: &ObjectReport) -> Option<(String, String)> {
     match &seen.what {
-        What::Segment(segment) => Some((segment.locks.clone()?, seen.name.clone())),
+        ObjectKind::Segment(segment) => Some((segment.locks.clone()?, seen.name.clone())),
         _ => None,
     }
 }
 
-fn look(name: &OsStr) -> Result<Option<Seen>> {
+fn look(name: &OsStr) -> Result<Option<ObjectReport>> {
     let Ok(status) = object::status_of(name) else { return Ok(None) };
     let what = if name.as_bytes().starts_with(LOCKS.as_bytes()) {
-        What::Locks(None)
+        ObjectKind::Locks(None)
     } else if name.as_bytes().starts_with(TEMPORARY.as_bytes()) {
-        What::Temporary
+        ObjectKind::Temporary
     } else {
         match identify_by_name(name).and_then(|found| found.map(|(fd, id, of)| segment(fd, id, &of)).transpose()) {
             Ok(None) => return Ok(None),
-            Ok(Some(segment)) => What::Segment(Box::new(segment)),
+            Ok(Some(segment)) => ObjectKind::Segment(Box::new(segment)),
             Err(error) if fatal(&error) => return Err(error),
-            Err(error) => What::Unreadable(error),
+            Err(error) => ObjectKind::Unreadable(error),
         }
     };
-    Ok(Some(Seen { name: name.to_string_lossy().into(), status, what }))
+    Ok(Some(ObjectReport { name: name.to_string_lossy().into(), status, what }))
 }
 
-fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed> {
+fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<SegmentReport> {
     const RECORD: usize = size_of::<Participant>();
-    let state = Glance::of(&fd)?;
+    let state = StateSnapshot::of(&fd)?;
     let mut valid = [0; 8];
     state_snapshot::read(&fd, &mut valid, at::INTENT)?;
     let mut records = fallible::zeros(state.participants_top() as usize * RECORD, SEGMENTS)?;
@@ -139,7 +139,7 @@ fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed>
         None => Some(fd),
         Some(name) => object::open(name, false).ok(),
     };
-    let person = |(number, record): (u32, &[u8])| Person {
+    let person = |(number, record): (u32, &[u8])| ParticipantReport {
         number,
         pid: u32::from_ne_bytes(word(record, offset_of!(Participant, pid))),
         generation: u64::from_ne_bytes(word(record, offset_of!(Participant, generation))),
@@ -148,7 +148,7 @@ fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Surveyed>
     };
     let people = (0..).zip(records.chunks_exact(RECORD));
     let in_use = |(_, record): &(u32, &[u8])| u32::from_ne_bytes(word(record, offset_of!(Participant, state))) == 1;
-    Ok(Surveyed {
+    Ok(SegmentReport {
         created_at: identity.created_at,
         size: state.limit(),
         used: state.used(),

@@ -9,12 +9,12 @@ use crate::variables::AsVariables;
 use std::sync::atomic::Ordering;
 
 /// Raises the limit to `size`; never lowers it.
-pub fn raise(att: &Attachment, size: u64, patience: &dyn WaitPolicy) -> Result<()> {
-    if size > att.state().limit.load(Ordering::Relaxed) { set_limit(att, size, true, patience) } else { Ok(()) }
+pub fn raise(att: &Attachment, size: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    if size > att.state().limit.load(Ordering::Relaxed) { set_limit(att, size, true, policy) } else { Ok(()) }
 }
 
 /// Changes the limit: not below what is used, not beyond what the segment or the memory file system can hold.
-pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, patience: &dyn WaitPolicy) -> Result<()> {
+pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, policy: &dyn WaitPolicy) -> Result<()> {
     let (total, free) = object::file_system()?;
     if size > total {
         let remedy = format!("the memory file system {} is smaller than that: enlarge it first", object::DIR);
@@ -32,11 +32,11 @@ pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, patience: &dyn W
             ),
         });
     }
-    let mut writer = att.write(patience)?;
+    let mut writer = att.write(policy)?;
     if size < att.state().used.load(Ordering::Relaxed) {
         drop(writer);
-        att.variables().collect_expired(patience)?;
-        writer = att.write(patience)?;
+        att.variables().collect_expired(policy)?;
+        writer = att.write(policy)?;
     }
     let used = att.state().used.load(Ordering::Relaxed);
     let now = att.state().limit.load(Ordering::Relaxed);

@@ -20,10 +20,10 @@ pub use crate::segment::atomic_ops::LockGuard;
 pub use crate::segment::check::Report;
 pub use crate::segment::info::{SegmentInfo, Standing, VariableInfo, segments};
 #[cfg(feature = "python")]
-pub use crate::segment::inspect::{Seen, Surveyed, What, survey};
+pub use crate::segment::inspect::{ObjectKind, ObjectReport, SegmentReport, inspect};
 pub use crate::segment::open::Options;
 #[cfg(feature = "crash-points")]
-pub use crate::segment::pinned_value::Held as PinnedValue;
+pub use crate::segment::pinned_value::PinnedValue;
 #[cfg(feature = "python")]
 pub use crate::segment::repair::remove_stale;
 pub use crate::segment::unlink::{destroy_with, exists};
@@ -37,7 +37,7 @@ use crate::key::{Index, IndexBuf, Key};
 use crate::os::mem::Scratch;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
-use crate::sync::revocable::{Lent, Revocable};
+use crate::sync::revocable::{Borrowed, Revocable};
 use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Stored};
 use crate::variables::read::{Got, Retry};
@@ -102,8 +102,8 @@ impl Segment {
     }
 
     /// The same, waiting in the caller's way.
-    pub fn attach_with(key: &Key, options: &Options, patience: &dyn WaitPolicy) -> Result<Self> {
-        let attached = open::attach(key, options, patience)?;
+    pub fn attach_with(key: &Key, options: &Options, policy: &dyn WaitPolicy) -> Result<Self> {
+        let attached = open::attach(key, options, policy)?;
         Ok(Segment {
             key: attached.attachment.identity.key.clone(),
             id: attached.attachment.identity.id,
@@ -117,13 +117,13 @@ impl Segment {
 
     /// The process's half, for one call, unless detached.
     #[inline(always)]
-    pub fn attachment(&self) -> Result<Lent<'_, Attachment>> {
+    pub fn attachment(&self) -> Result<Borrowed<'_, Attachment>> {
         self.attachment.get().ok_or(Error::Detached)
     }
 
     /// The same, for a change.
     #[inline(always)]
-    pub fn for_change(&self) -> Result<Lent<'_, Attachment>> {
+    pub fn for_change(&self) -> Result<Borrowed<'_, Attachment>> {
         let attachment = self.attachment()?;
         if self.options.readonly { Err(Error::ReadOnly) } else { Ok(attachment) }
     }
@@ -175,7 +175,7 @@ impl Segment {
     }
 
     /// The same, waiting in the caller's way.
-    pub fn len_with(&self, patience: &dyn WaitPolicy) -> Result<u64> {
+    pub fn len_with(&self, policy: &dyn WaitPolicy) -> Result<u64> {
         let attachment = self.attachment()?;
         let count = attachment.state().count.load(Ordering::Relaxed);
         // Whoever may write may claim any number, and callers make room for so many; but each takes a slot.
@@ -186,7 +186,7 @@ impl Segment {
             }
         }
         if attachment.state().expiring.load(Ordering::Relaxed) != 0 {
-            return attachment.variables().live_count(patience);
+            return attachment.variables().live_count(policy);
         }
         Ok(count)
     }
@@ -259,13 +259,13 @@ impl Segment {
         index: &Index<'_>,
         value: &[&[u8]],
         condition: Condition,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
         self.for_change()?.variables().put(
             index,
             Stored { parts: value, buffers: false, expiry: None },
             condition,
-            patience,
+            policy,
         )
     }
 
@@ -273,20 +273,20 @@ impl Segment {
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Busy`], [`Error::Detached`].
-    pub fn get_pickle(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+    pub fn get_pickle(&self, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
         let attachment = self.attachment()?;
         let mut retry = Retry::default();
         loop {
             let mut scratch = Scratch::new();
-            let Some(got) = attachment.variables().get(index, &mut scratch, patience)? else { return Ok(None) };
+            let Some(got) = attachment.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
             match got {
                 Got::Inline { bytes, len, .. } => return fallible::copied(&bytes[2..2 + len], "a value").map(Some),
                 Got::Record { prefix, .. } => return fallible::copied(&scratch.bytes()[prefix..], "a value").map(Some),
                 Got::Large(large) => {
-                    if let Some(pickle) = large.pickle(patience)? {
+                    if let Some(pickle) = large.pickle(policy)? {
                         return Ok(Some(pickle));
                     }
-                    retry.again(self.key(), patience)?;
+                    retry.again(self.key(), policy)?;
                 }
             }
         }
@@ -325,8 +325,8 @@ impl Segment {
     }
 
     /// The same, waiting in the caller's way.
-    pub fn info_with(&self, patience: &dyn WaitPolicy) -> Result<SegmentInfo> {
-        info::info(&*self.attachment()?, patience)
+    pub fn info_with(&self, policy: &dyn WaitPolicy) -> Result<SegmentInfo> {
+        info::info(&*self.attachment()?, policy)
     }
 
     /// A variable, in numbers; `None` where it is missing.
@@ -356,12 +356,12 @@ impl Segment {
         self.detach_with(|slow| slow());
     }
 
-    /// The same; `outside` runs what may wait. The rest ends what sections rely on: under an interpreter with a lock whoever calls
+    /// The same; `allow_threads` runs what may wait. The rest ends what sections rely on: under an interpreter with a lock whoever calls
     /// has it.
-    pub fn detach_with(&self, outside: impl FnOnce(&mut (dyn FnMut() + Send))) {
+    pub fn detach_with(&self, allow_threads: impl FnOnce(&mut (dyn FnMut() + Send))) {
         let Some(attachment) = self.attachment.get() else { return };
         if self.attachment.revoke() {
-            outside(&mut || attachment.coordination().release_those(|who| who.handle == self.number));
+            allow_threads(&mut || attachment.coordination().release_those(|who| who.handle == self.number));
             open::release(&attachment);
         }
     }
@@ -375,27 +375,27 @@ impl Segment {
     }
 
     /// The same, waiting in the caller's way.
-    pub fn destroy_with(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        unlink::destroy(&*self.for_change()?, patience)
+    pub fn destroy_with(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        unlink::destroy(&*self.for_change()?, policy)
     }
 
     /// Changes the limit.
     ///
     /// # Errors
     /// [`Error::Full`] below what is used or beyond what can be held; [`Error::Invalid`] for 0.
-    pub fn resize(&self, size: u64, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn resize(&self, size: u64, policy: &dyn WaitPolicy) -> Result<()> {
         if size == 0 {
             return Err(Error::Invalid("size must be at least 1 byte".into()));
         }
-        limit::set_limit(&*self.for_change()?, size, false, patience)
+        limit::set_limit(&*self.for_change()?, size, false, policy)
     }
 
     /// Gives free memory back to the system.
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`].
-    pub fn trim(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        self.for_change()?.variables().trim(patience)
+    pub fn trim(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        self.for_change()?.variables().trim(policy)
     }
 
     /// Verifies every invariant of the format, in slices of the writer lock of some milliseconds; through a handle that only
@@ -408,8 +408,8 @@ impl Segment {
     }
 
     /// The same, waiting in the caller's way.
-    pub fn check_with(&self, patience: &dyn WaitPolicy) -> Result<Report> {
-        check::check(&*self.attachment()?, !self.options.readonly, patience)
+    pub fn check_with(&self, policy: &dyn WaitPolicy) -> Result<Report> {
+        check::check(&*self.attachment()?, !self.options.readonly, policy)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::process::writer::set_above;
 use crate::segment::create::create;
 use crate::segment::limit::raise;
-use crate::segment::state_snapshot::Glance;
+use crate::segment::state_snapshot::StateSnapshot;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::sync::Arc;
@@ -64,13 +64,13 @@ pub struct Attached {
 }
 
 /// Attaches. See [`Options`].
-pub fn attach(key: &Key, options: &Options, patience: &dyn WaitPolicy) -> Result<Attached> {
+pub fn attach(key: &Key, options: &Options, policy: &dyn WaitPolicy) -> Result<Attached> {
     set_above(&Above);
     check(options)?;
     let name = key.object_name();
     let none = || Error::NotFound(format!("no segment of key {key} ({}/{name})", object::DIR));
     for _ in 0..TRIES {
-        match open_patiently(&name, !options.readonly, patience)? {
+        match open_patiently(&name, !options.readonly, policy)? {
             Ok(fd) => {
                 if options.create == Some(true) {
                     return Err(Error::Exists(format!(
@@ -78,7 +78,7 @@ pub fn attach(key: &Key, options: &Options, patience: &dyn WaitPolicy) -> Result
                         object::DIR
                     )));
                 }
-                let opened = open(key, &name, fd, options, patience);
+                let opened = open(key, &name, fd, options, policy);
                 if let Some(attached) = opened.map_err(|error| with_remedy(error, key, &name))? {
                     return Ok(attached);
                 }
@@ -88,13 +88,13 @@ pub fn attach(key: &Key, options: &Options, patience: &dyn WaitPolicy) -> Result
                 return Err(none());
             }
             Err(Errno::NOENT) => {
-                if let Some(attached) = create(key, &name, options, patience)? {
+                if let Some(attached) = create(key, &name, options, policy)? {
                     return Ok(attached);
                 }
             }
             Err(error) => return Err(refused(key, &name, error)),
         }
-        patience.interrupted()?;
+        policy.interrupted()?;
     }
     Err(Error::Busy(format!("key {key}: it is created and destroyed faster than it can be opened: try again")))
 }
@@ -122,13 +122,13 @@ fn check(options: &Options) -> Result<()> {
 }
 
 /// Opens by name. Where a process has a lease on it (`F_SETLEASE`), the kernel asks that one to let go: it has 10 s.
-fn open_patiently(name: &str, write: bool, patience: &dyn WaitPolicy) -> Result<rustix::io::Result<OwnedFd>> {
+fn open_patiently(name: &str, write: bool, policy: &dyn WaitPolicy) -> Result<rustix::io::Result<OwnedFd>> {
     let began = Instant::now();
     loop {
         match object::open(name, write) {
             Err(Errno::AGAIN) if began.elapsed() < WAIT_LIMIT => {
-                patience.outside(&mut || std::thread::sleep(Duration::from_millis(10)));
-                patience.interrupted()?;
+                policy.allow_threads(&mut || std::thread::sleep(Duration::from_millis(10)));
+                policy.interrupted()?;
             }
             opened => return Ok(opened),
         }
@@ -226,7 +226,7 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
 }
 
 /// `None`: it vanished meanwhile, look again.
-fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn WaitPolicy) -> Result<Option<Attached>> {
+fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, policy: &dyn WaitPolicy) -> Result<Option<Attached>> {
     let me = crate::os::euid();
     let asked = options.perm & 0o077 != 0 || options.create == Some(false);
     let before = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
@@ -248,7 +248,7 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Wa
     if identity.lock_object != 0 {
         // Waited for here, where nothing is held, if somebody has a lease on it.
         let lock_name = Identity::lock_name(&identity.id);
-        if let Err(Errno::AGAIN) = open_patiently(&lock_name, !options.readonly, patience)? {
+        if let Err(Errno::AGAIN) = open_patiently(&lock_name, !options.readonly, policy)? {
             return Err(refused(key, &lock_name, Errno::AGAIN));
         }
     }
@@ -272,9 +272,9 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, patience: &dyn Wa
     attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
     let attached = Attached { attachment, created: false, trusted };
     if !options.readonly {
-        attached.attachment.member(patience).inspect_err(|_| release(&attached.attachment))?;
+        attached.attachment.member(policy).inspect_err(|_| release(&attached.attachment))?;
         if let Some(size) = options.size {
-            raise(&attached.attachment, size, patience).inspect_err(|_| release(&attached.attachment))?;
+            raise(&attached.attachment, size, policy).inspect_err(|_| release(&attached.attachment))?;
         }
     }
     Ok(Some(attached))
@@ -309,7 +309,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
         0 => object::reopen(fd.as_fd(), write).ok(),
         _ => None,
     };
-    let least = identity.geometry.end_of_zones(Glance::of(&fd)?.zones());
+    let least = identity.geometry.end_of_zones(StateSnapshot::of(&fd)?.zones());
     if status.size < least {
         return Err(Error::corrupt(format_args!("{name} has {} bytes, its zones in use end at {least}", status.size)));
     }

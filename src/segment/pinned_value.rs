@@ -3,15 +3,15 @@
 use crate::error::Result;
 use crate::key::Index;
 use crate::os::mem::Scratch;
-use crate::process::pins::Kept;
+use crate::process::pins::OwnedPin;
 use crate::process::wait_policy::Blocking;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::read::Got;
 
 /// The bytes of a span that stay as they are until this is dropped, in forked children, too.
-pub struct Held {
-    kept: Kept,
+pub struct PinnedValue {
+    kept: OwnedPin,
     offset: u64,
     len: usize,
 }
@@ -21,16 +21,16 @@ impl Segment {
     ///
     /// # Errors
     /// As [`Segment::get_pickle`].
-    pub fn hold<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<Held>> {
+    pub fn hold<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<PinnedValue>> {
         let att = self.attachment()?;
         let Some(got) = att.variables().get(&index.into(), &mut Scratch::new(), &Blocking)? else { return Ok(None) };
         let Got::Large(large) = got else { return Ok(None) };
         let (offset, len) = (large.offset(), large.len() as usize);
-        Ok(large.keep().map(|kept| Held { kept, offset, len }))
+        Ok(large.keep().map(|kept| PinnedValue { kept, offset, len }))
     }
 }
 
-impl Held {
+impl PinnedValue {
     /// What stands there now: what stood there always.
     ///
     /// # Errors

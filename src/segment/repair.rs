@@ -12,19 +12,19 @@ use crate::segment::orphan::named;
 use std::sync::atomic::Ordering;
 
 impl Segment {
-    /// Finishes or drops a dead writer's change, buries every dead participant, frees what nobody uses any more. How many
-    /// were buried.
-    pub fn repair(&self, patience: &dyn WaitPolicy) -> Result<u64> {
-        repair(&*self.for_change()?, patience)
+    /// Finishes or drops a dead writer's change, reaps every dead participant, frees what nobody uses any more. How many
+    /// were reaped.
+    pub fn repair(&self, policy: &dyn WaitPolicy) -> Result<u64> {
+        repair(&*self.for_change()?, policy)
     }
 }
 
-fn repair(att: &Attachment, patience: &dyn WaitPolicy) -> Result<u64> {
+fn repair(att: &Attachment, policy: &dyn WaitPolicy) -> Result<u64> {
     let _inside = att.enter();
     let before = dead(att)?;
-    att.bury_the_dead(patience)?;
+    att.reap_the_dead(policy)?;
     // Whoever holds the writer lock has repaired what was under way.
-    att.sweep(patience)?;
+    att.sweep(policy)?;
     Ok(before.saturating_sub(dead(att)?))
 }
 

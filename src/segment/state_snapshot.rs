@@ -48,14 +48,14 @@ pub fn read(fd: &OwnedFd, bytes: &mut [u8], offset: u64) -> Result<()> {
 }
 
 /// What a [`State`] held when it was read.
-pub struct Glance([u8; size_of::<State>()]);
+pub struct StateSnapshot([u8; size_of::<State>()]);
 
-impl Glance {
+impl StateSnapshot {
     /// Of an open object.
     pub fn of(fd: &OwnedFd) -> Result<Self> {
         let mut bytes = [0; size_of::<State>()];
         read(fd, &mut bytes, at::STATE)?;
-        Ok(Glance(bytes))
+        Ok(StateSnapshot(bytes))
     }
 
     /// The word of the writer lock.

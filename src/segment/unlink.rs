@@ -21,7 +21,7 @@ const GONE_AT: u64 = at::STATE + std::mem::offset_of!(State, gone) as u64;
 /// A file is removed whatever it holds, if the system lets this user: the name is ours alone, whoever could write to a
 /// segment can make its contents look like anything, and its owner must not be kept from his own key. What is no
 /// regular file never was a segment, and stays.
-pub fn destroy_with(key: &Key, patience: &dyn WaitPolicy) -> Result<bool> {
+pub fn destroy_with(key: &Key, policy: &dyn WaitPolicy) -> Result<bool> {
     let name = key.object_name();
     let fd = match object::open(&name, true).or_else(|_| object::open(&name, false)) {
         Ok(fd) => fd,
@@ -33,7 +33,7 @@ pub fn destroy_with(key: &Key, patience: &dyn WaitPolicy) -> Result<bool> {
         Ok(Some(found)) => found,
         Ok(None) => return Ok(false),
         Err(error @ (Error::Incompatible(_) | Error::Corrupt(_))) => {
-            return unlink_unsound(key, &name, fd, error, patience);
+            return unlink_unsound(key, &name, fd, error, policy);
         }
         Err(error) => return Err(error),
     };
@@ -43,7 +43,7 @@ pub fn destroy_with(key: &Key, patience: &dyn WaitPolicy) -> Result<bool> {
         _ => object::open(&lock_name, true).ok(),
     };
     let lock = Lock { fd: lock_fd.as_ref().unwrap_or(&fd), name: (identity.lock_object != 0).then_some(&*lock_name) };
-    unlink(key, &name, &status, Some(lock), patience, || {
+    unlink(key, &name, &status, Some(lock), policy, || {
         let _ = object::write_at(&fd, &1_u32.to_ne_bytes(), GONE_AT);
         crash_point!("gone-stored");
     })
@@ -59,15 +59,15 @@ fn unlink_unopened(key: &Key, name: &str, error: Errno) -> Result<bool> {
 }
 
 /// A file whose contents say nothing that can be followed. Not a byte of it is written.
-fn unlink_unsound(key: &Key, name: &str, fd: OwnedFd, error: Error, patience: &dyn WaitPolicy) -> Result<bool> {
+fn unlink_unsound(key: &Key, name: &str, fd: OwnedFd, error: Error, policy: &dyn WaitPolicy) -> Result<bool> {
     let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
     if !status.regular {
         return Err(error);
     }
     // Whoever else removes it takes the same lock. Held in bad faith it is waited for, not obeyed.
-    let attempt = unlink(key, name, &status, Some(Lock { fd: &fd, name: None }), patience, || {});
+    let attempt = unlink(key, name, &status, Some(Lock { fd: &fd, name: None }), policy, || {});
     let done = match attempt {
-        Err(Error::Busy(_)) => unlink(key, name, &status, None, patience, || {}),
+        Err(Error::Busy(_)) => unlink(key, name, &status, None, policy, || {}),
         other => other,
     };
     // Its lock object, if it had one, is named by nobody now.
@@ -102,11 +102,11 @@ fn unlink(
     name: &str,
     status: &Status,
     lock: Option<Lock<'_>>,
-    patience: &dyn WaitPolicy,
+    policy: &dyn WaitPolicy,
     mark: impl FnOnce(),
 ) -> Result<bool> {
     // Without permission to lock there is nobody whom the lock would keep from binding the name anew, either.
-    let _registry = match lock.map(|lock| registry_of(lock.fd, name, patience)) {
+    let _registry = match lock.map(|lock| registry_of(lock.fd, name, policy)) {
         Some(Ok(registry)) => Some(registry),
         None | Some(Err(Error::Access(_) | Error::System { .. })) => None,
         Some(Err(error)) => return Err(error),
@@ -141,14 +141,14 @@ fn unlink_name(key: &Key, name: &str, status: &Status) -> Result<()> {
 }
 
 /// Unlinks this very segment, if its name still means it.
-pub fn destroy(att: &Attachment, patience: &dyn WaitPolicy) -> Result<()> {
+pub fn destroy(att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
     let lock_name = att.lock_name();
     let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
     let fd = att.with_locks(att.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
     let second = (att.identity.lock_object != 0).then_some(&*lock_name);
     let lock = Some(Lock { fd: &fd, name: second });
     let mut whole = false;
-    let done = unlink(&att.identity.key, &att.object.name, &att.object.status, lock, patience, || {
+    let done = unlink(&att.identity.key, &att.object.name, &att.object.status, lock, policy, || {
         // What was cut short is not touched through the mapping: that would end the process.
         whole = att.with_file(|_| ()).is_ok();
         if whole {
@@ -160,7 +160,7 @@ pub fn destroy(att: &Attachment, patience: &dyn WaitPolicy) -> Result<()> {
         return destroyed_before(att);
     }
     if whole {
-        att.ring_all();
+        att.notify_all();
     }
     Ok(())
 }

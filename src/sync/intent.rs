@@ -1,7 +1,7 @@
 //! A change, described whole before it is made: whoever finds it makes it, once or twice, with the same result.
 
 use crate::atomic::{Ordering, fence};
-use crate::format::{BLOCK_EDITS, Entry, IntentArea, LeafWord, Root, SPAN_EDITS, State};
+use crate::format::{BLOCK_EDITS, IntentArea, LeafWord, Root, SPAN_EDITS, SpanEntry, State};
 use crate::sync::slot::Content;
 
 /// One block of a slab becomes used or free.
@@ -21,9 +21,9 @@ pub struct SpanEdit {
     /// The head.
     pub granule: u64,
     /// Its entry now: what the bitmaps say of it ends.
-    pub before: Entry,
+    pub before: SpanEntry,
     /// Its entry afterwards.
-    pub after: Entry,
+    pub after: SpanEntry,
 }
 
 /// The counters that a change leaves, absolute.
@@ -166,7 +166,7 @@ impl Change {
     }
 
     /// Adds a span edit.
-    pub fn span(&mut self, granule: u64, before: Entry, after: Entry) {
+    pub fn span(&mut self, granule: u64, before: SpanEntry, after: SpanEntry) {
         self.spans.push(SpanEdit { granule, before, after });
     }
 
@@ -281,8 +281,8 @@ impl Change {
         for edit in &area.spans[..(lengths as u32 as usize).min(SPAN_EDITS)] {
             change.spans.push(SpanEdit {
                 granule: edit.granule.load(relaxed),
-                before: Entry(edit.before.load(relaxed)),
-                after: Entry(edit.after.load(relaxed)),
+                before: SpanEntry(edit.before.load(relaxed)),
+                after: SpanEntry(edit.after.load(relaxed)),
             });
         }
         Some(change)

@@ -24,7 +24,7 @@ pub struct Revocable<T> {
 }
 
 /// One use: the value stays until this is dropped.
-pub struct Lent<'a, T> {
+pub struct Borrowed<'a, T> {
     of: &'a Revocable<T>,
     value: &'a T,
 }
@@ -41,7 +41,7 @@ impl<T> Revocable<T> {
 
     /// Begins a use. `None`: it was revoked.
     #[inline(always)]
-    pub fn get(&self) -> Option<Lent<'_, T>> {
+    pub fn get(&self) -> Option<Borrowed<'_, T>> {
         // SYNC: acquire, with the release of `give_back` through the word: who finds it not revoked finds the value there.
         let before = self.change(|uses| uses + USE, |uses| uses.fetch_add(USE, Ordering::Acquire));
         if before & REVOKED != 0 {
@@ -49,7 +49,7 @@ impl<T> Revocable<T> {
             return None;
         }
         // SAFETY: it was not revoked when this use was counted, and while it is counted nobody gives the value back.
-        Some(Lent { of: self, value: unsafe { &*self.value.load(Ordering::Relaxed) } })
+        Some(Borrowed { of: self, value: unsafe { &*self.value.load(Ordering::Relaxed) } })
     }
 
     /// Was it revoked?
@@ -99,7 +99,7 @@ impl<T> Revocable<T> {
     }
 }
 
-impl<T> Deref for Lent<'_, T> {
+impl<T> Deref for Borrowed<'_, T> {
     type Target = T;
 
     #[inline(always)]
@@ -108,7 +108,7 @@ impl<T> Deref for Lent<'_, T> {
     }
 }
 
-impl<T> Drop for Lent<'_, T> {
+impl<T> Drop for Borrowed<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         self.of.end();

@@ -12,7 +12,7 @@ pub fn mark(bell: &Bell, bits: u32) -> u32 {
     let rings = bell.rings.load(Ordering::SeqCst);
     bell.waits.fetch_or(bits, Ordering::SeqCst);
     // CRASH: a mark without a sleeper: one ring for nobody takes it away.
-    crash_point!("bell-marked");
+    crash_point!("wake-word-marked");
     // SYNC: with the barrier of `ring`: our mark is set before we look, what we look for is stored before it looks.
     fence(Ordering::SeqCst);
     rings
@@ -37,7 +37,7 @@ fn ring_marked(bell: &Bell, those: u32) -> u32 {
         crash_point!("mark-taken");
         // SYNC: after the mark: who marks anew and reads the count before this sleeps on a count that has moved.
         bell.rings.fetch_add(1, Ordering::SeqCst);
-        crash_point!("rung");
+        crash_point!("notified");
     }
     bits
 }

@@ -54,13 +54,13 @@ impl Variables {
     /// Adds to a variable, from 0 where it is missing: the sum. `None`: the value is no number of 64 bits, or the sum is none:
     /// the caller's own arithmetic decides.
     #[inline]
-    pub fn add(&self, index: &Index<'_>, amount: Number, patience: &dyn WaitPolicy) -> Result<Option<Number>> {
+    pub fn add(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
         let name = Name::from(index);
         if !name.is_text() {
             let hash = name.hash(self.identity.hash_key);
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             let place = writer.place_of(&name, hash, &mut Scratch::new())?;
-            if let Spot::Taken(_, old) = place.spot {
+            if let Spot::ReservedSpan(_, old) = place.spot {
                 if old.kind() == Kind::Inline {
                     let (bytes, len) = old.inline_bytes();
                     let Some(sum) = Number::of(&bytes[2..2 + len]).and_then(|number| number.plus(amount)) else {
@@ -72,19 +72,19 @@ impl Variables {
                     let mut change = writer.change();
                     writer.replace(&place, content, &mut change)?;
                     drop(writer);
-                    self.ring_changed(hash);
+                    self.notify_changed(hash);
                     return Ok(Some(sum));
                 }
             }
         }
-        self.add_slowly(index, amount, patience)
+        self.add_slowly(index, amount, policy)
     }
 
     /// Of a variable that is missing, or has a record: read, then stored if nobody came between.
-    fn add_slowly(&self, index: &Index<'_>, amount: Number, patience: &dyn WaitPolicy) -> Result<Option<Number>> {
+    fn add_slowly(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
         loop {
             let mut scratch = Scratch::new();
-            let (number, version, expiry) = match self.get(index, &mut scratch, patience)? {
+            let (number, version, expiry) = match self.get(index, &mut scratch, policy)? {
                 None => (Some(Number::Int(0)), 0, None),
                 Some(Got::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
                 Some(Got::Record { prefix, version, expires }) => {
@@ -97,10 +97,10 @@ impl Variables {
             let Some(sum) = number.and_then(|number| number.plus(amount)) else { return Ok(None) };
             let pickle = sum.pickle();
             let stored = Stored { parts: &[pickle.as_slice()], buffers: false, expiry };
-            if self.put(index, stored, Condition::Version(version), patience)?.is_some() {
+            if self.put(index, stored, Condition::Version(version), policy)?.is_some() {
                 return Ok(Some(sum));
             }
-            patience.interrupted()?;
+            policy.interrupted()?;
         }
     }
 }

@@ -4,17 +4,17 @@ use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{CLASSES, GRANULE, RECORD_MAX, SpanState, blocks_of, class_of, granules_of};
 use crate::heap::reserve::Turns;
-use crate::heap::span_writer::Filled;
+use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::Progress;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
-use crate::variables::batch_list::{Entry, List, Reader};
+use crate::variables::batch_list::{BatchEntry, BatchList, BatchReader};
 use crate::variables::change::Stored;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
-use crate::variables::publish::{Form, Plan, limit_reached};
+use crate::variables::publish::{Form, StorePlan, limit_reached};
 use crate::variables::table::{Spot, record_at};
 use crate::variables::{Variables, VariablesWriter};
 use std::collections::{HashMap, HashSet};
@@ -50,7 +50,7 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(plans: &[Plan<'_>]) -> Self {
+    fn of(plans: &[StorePlan<'_>]) -> Self {
         let mut blocks = [0; CLASSES.len()];
         for plan in plans {
             if let Form::Block(class) = plan.form {
@@ -63,7 +63,7 @@ impl Needs {
 
 impl Variables {
     /// Stores several values at one instant, or none of them. Of two for one index the last counts.
-    pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
         let mut last = HashMap::new();
         fallible::room_in_map_for(&mut last, items.len(), BATCH)?;
         for (number, (index, _)) in items.iter().enumerate() {
@@ -73,7 +73,7 @@ impl Variables {
         let mut plans = fallible::with_room(last.len(), BATCH)?;
         for (number, (index, stored)) in items.iter().enumerate() {
             if last[index] == number {
-                plans.push(Plan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)?);
+                plans.push(StorePlan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)?);
             }
         }
         if plans.is_empty() {
@@ -81,14 +81,14 @@ impl Variables {
         }
         // Between taking spans and publishing them this process keeps its number.
         let (mut inside, mut collected) = (Some(self.enter()), false);
-        let (mut spans, mut list) = self.fill_spans(&plans, patience)?;
+        let (mut spans, mut list) = self.fill_spans(&plans, policy)?;
         let (mut needs, mut turns) = (Needs::of(&plans), Turns::default());
         // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
         let mut scratch = Scratch::new();
         scratch.prepare(RECORD_MAX as usize)?;
         loop {
             turns.next(self)?;
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             let mut ours = true;
             for filled in &spans {
                 ours &= writer.owns(filled.span.granule)?;
@@ -96,7 +96,7 @@ impl Variables {
             if !ours {
                 // A signal handler forked, and this is the child: it begins anew.
                 self.step_out(writer, &mut inside);
-                (spans, list) = self.fill_spans(&plans, patience)?;
+                (spans, list) = self.fill_spans(&plans, policy)?;
                 continue;
             }
             let lack = writer.lack(&plans, &needs, &mut scratch)?;
@@ -109,26 +109,27 @@ impl Variables {
                 let outcome = writer.carry_on(&mut scratch, || Ok(entries.next()));
                 writer.or_drop(outcome)?;
                 drop(writer);
-                plans.iter().for_each(|plan| self.ring_changed(plan.hash));
+                plans.iter().for_each(|plan| self.notify_changed(plan.hash));
                 return Ok(());
             }
             self.step_out(writer, &mut inside);
-            self.supply(lack, &mut needs, &mut collected, patience)?;
+            self.supply(lack, &mut needs, &mut collected, policy)?;
         }
     }
 
     /// Fills a span for each large value, and one for the list, which is the last.
-    fn fill_spans(&self, plans: &[Plan<'_>], patience: &dyn WaitPolicy) -> Result<(Vec<Filled<'_>>, List)> {
+    fn fill_spans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<(Vec<FilledSpan<'_>>, BatchList)> {
         let mut spans = Vec::new();
         for plan in plans.iter().filter(|plan| plan.form == Form::Span) {
-            let filled = self.fill(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, patience)?;
+            let filled = self.fill(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, policy)?;
             fallible::push(&mut spans, filled, BATCH)?;
         }
         let mut filled = spans.iter();
-        let entry = |plan: &Plan<'_>| Entry::new(plan, if plan.form == Form::Span { filled.next() } else { None });
-        let list = List(fallible::collect(plans.iter().map(entry), BATCH)?);
+        let entry =
+            |plan: &StorePlan<'_>| BatchEntry::new(plan, if plan.form == Form::Span { filled.next() } else { None });
+        let list = BatchList(fallible::collect(plans.iter().map(entry), BATCH)?);
         let bytes = list.to_bytes()?;
-        let filled = self.fill(0, &[], &[&bytes], bytes.len() as u64, patience)?;
+        let filled = self.fill(0, &[], &[&bytes], bytes.len() as u64, policy)?;
         fallible::push(&mut spans, filled, BATCH)?;
         // CRASH: spans that are filling in our name: freed with us, for no batch names the list.
         crash_point!("list-filled");
@@ -136,16 +137,16 @@ impl Variables {
     }
 
     /// Makes room for a batch, with the lock let go.
-    fn supply(&self, lack: Lack, needs: &mut Needs, collected: &mut bool, patience: &dyn WaitPolicy) -> Result<()> {
-        patience.interrupted()?;
-        if !std::mem::replace(collected, true) && self.collect_expired(patience)? {
+    fn supply(&self, lack: Lack, needs: &mut Needs, collected: &mut bool, policy: &dyn WaitPolicy) -> Result<()> {
+        policy.interrupted()?;
+        if !std::mem::replace(collected, true) && self.collect_expired(policy)? {
             return Ok(());
         }
         match lack {
             Lack::Nothing => Ok(()),
             Lack::Leaves(leaves) => {
                 for (leaf, hash, more) in leaves {
-                    match self.grow_for(&leaf, hash, more, patience) {
+                    match self.grow_for(&leaf, hash, more, policy) {
                         // No memory for a larger one: it may still do.
                         Err(Error::Full { .. }) if !std::mem::replace(&mut needs.crowded, true) => return Ok(()),
                         other => other?,
@@ -155,10 +156,10 @@ impl Variables {
             }
             Lack::Blocks(class, lacks) => {
                 for _ in 0..lacks.div_ceil(blocks_of(class)) {
-                    patience.interrupted()?;
-                    let made = self.write(patience)?.slab_from_free(class)?;
+                    policy.interrupted()?;
+                    let made = self.write(policy)?.slab_from_free(class)?;
                     if !made {
-                        self.refill(class, true, patience)?;
+                        self.refill(class, true, policy)?;
                     }
                 }
                 Ok(())
@@ -168,18 +169,18 @@ impl Variables {
     }
 
     /// Room for so many more hashes of a leaf, which are spread like any others: it is split until each part has room.
-    fn grow_for(&self, leaf: &Leaf, hash: u64, more: u64, patience: &dyn WaitPolicy) -> Result<()> {
-        self.grow(leaf, hash, TableOf::Variables, more, patience)?;
+    fn grow_for(&self, leaf: &Leaf, hash: u64, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
+        self.grow(leaf, hash, TableOf::Variables, more, policy)?;
         let (depth, half) = (leaf.word.depth(), more / 2);
         for bit in [0, 1] {
             let hash = if depth == 0 { bit << 63 } else { hash >> (64 - depth) << (64 - depth) | bit << (63 - depth) };
             let (part, fill) = {
-                let _writer = self.write(patience)?;
+                let _writer = self.write(policy)?;
                 let part = self.leaf_of(hash, TableOf::Variables)?;
                 (part, self.counts_of(&part)?.fill)
             };
             if part.word.depth() > depth && is_full(fill.saturating_add(half), part.slots) {
-                self.grow_for(&part, hash, half, patience)?;
+                self.grow_for(&part, hash, half, policy)?;
             }
         }
         Ok(())
@@ -188,7 +189,7 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// What lacks? No block is counted on that comes free meanwhile.
-    fn lack(&mut self, plans: &[Plan<'_>], needs: &Needs, scratch: &mut Scratch) -> Result<Lack> {
+    fn lack(&mut self, plans: &[StorePlan<'_>], needs: &Needs, scratch: &mut Scratch) -> Result<Lack> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
             let lacks = self.arena().lacks_blocks(class, *needed)?;
             if lacks > 0 {
@@ -249,7 +250,7 @@ impl VariablesWriter<'_> {
         }
     }
 
-    /// Brings what a dead writer began to its end. Called after the intent was repaired, before anybody is buried.
+    /// Brings what a dead writer began to its end. Called after the intent was repaired, before anybody is reaped.
     #[cold]
     pub fn finish_batch(&mut self) -> Result<()> {
         let outcome = self.carry_on_from_span();
@@ -278,7 +279,7 @@ impl VariablesWriter<'_> {
         }
         let att = self.att;
         let most = GRANULE * span.len();
-        let mut reader = Reader::new(most, move |at, to: &mut [u8]| att.variables().read_arena(granule, at, to))?
+        let mut reader = BatchReader::new(most, move |at, to: &mut [u8]| att.variables().read_arena(granule, at, to))?
             .ok_or_else(damaged)?;
         for _ in 0..cursor {
             reader.next()?.ok_or_else(damaged)?;
@@ -289,7 +290,7 @@ impl VariablesWriter<'_> {
     }
 
     /// Makes the entries that are not made yet, and ends the batch.
-    fn carry_on(&mut self, scratch: &mut Scratch, mut next: impl FnMut() -> Result<Option<Entry>>) -> Result<()> {
+    fn carry_on(&mut self, scratch: &mut Scratch, mut next: impl FnMut() -> Result<Option<BatchEntry>>) -> Result<()> {
         let (mut emptied, mut looks) = (HashSet::new(), LOOKS_FIRST);
         while let Some(entry) = next()? {
             let cursor = self.progress().cursor.saturating_add(1);
@@ -312,7 +313,13 @@ impl VariablesWriter<'_> {
     }
 
     /// Makes one entry, looking at so many slots at most: what it replaced.
-    fn make(&mut self, entry: &Entry, cursor: u64, scratch: &mut Scratch, looks: &mut u64) -> Result<Option<Content>> {
+    fn make(
+        &mut self,
+        entry: &BatchEntry,
+        cursor: u64,
+        scratch: &mut Scratch,
+        looks: &mut u64,
+    ) -> Result<Option<Content>> {
         let content = entry.content;
         let index = match content.is_text() {
             false => Index::Int(content.rest[0] as i64),

@@ -3,13 +3,13 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{RECORD_MAX, SLOT};
-use crate::heap::span_writer::Filled;
+use crate::heap::span_writer::FilledSpan;
 use crate::sync::slot::{Content, Kind};
-use crate::variables::publish::{Form, Plan};
+use crate::variables::publish::{Form, StorePlan};
 
 /// One change of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct BatchEntry {
     /// The slot to be; of a record in a block, without its place.
     pub content: Content,
     /// The record, where it goes into a block; the prefix alone, where it is in a span.
@@ -18,7 +18,7 @@ pub struct Entry {
 
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct List(pub Vec<Entry>);
+pub struct BatchList(pub Vec<BatchEntry>);
 
 /// Words before the first entry.
 const HEAD: usize = 16;
@@ -27,20 +27,20 @@ const ENTRY_HEAD: usize = 24;
 /// What it is called where there is no memory for it.
 const ENTRY: &str = "the list of a batch";
 
-impl Entry {
+impl BatchEntry {
     /// Of a plan, its span filled where it needs one.
-    pub fn new(plan: &Plan<'_>, filled: Option<&Filled<'_>>) -> Result<Self> {
+    pub fn new(plan: &StorePlan<'_>, filled: Option<&FilledSpan<'_>>) -> Result<Self> {
         Ok(match (plan.form, filled) {
-            (Form::Inline, _) => Entry { content: plan.inline(), bytes: Vec::new() },
+            (Form::Inline, _) => BatchEntry { content: plan.inline(), bytes: Vec::new() },
             (Form::Block(_), _) => {
                 let mut record = fallible::with_room(plan.record_len as usize, ENTRY)?;
                 record.extend_from_slice(&plan.prefix);
                 plan.stored.parts.iter().for_each(|part| record.extend_from_slice(part));
-                Entry { content: plan.content(0, Some(0)), bytes: record }
+                BatchEntry { content: plan.content(0, Some(0)), bytes: record }
             }
             (Form::Span, filled) => {
                 let granule = filled.map_or(0, |filled| filled.span.granule);
-                Entry { content: plan.content(granule, None), bytes: fallible::copied(&plan.prefix, ENTRY)? }
+                BatchEntry { content: plan.content(granule, None), bytes: fallible::copied(&plan.prefix, ENTRY)? }
             }
         })
     }
@@ -70,10 +70,10 @@ impl Entry {
     }
 }
 
-impl List {
+impl BatchList {
     /// As it stands in the span.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let len = |entry: &Entry| ENTRY_HEAD + entry.bytes.len().next_multiple_of(8);
+        let len = |entry: &BatchEntry| ENTRY_HEAD + entry.bytes.len().next_multiple_of(8);
         let mut bytes = fallible::with_room(HEAD + self.0.iter().map(len).sum::<usize>(), ENTRY)?;
         bytes.resize(HEAD, 0);
         for entry in &self.0 {
@@ -91,7 +91,7 @@ impl List {
 }
 
 /// Reads a list that somebody else wrote, through a window: it may be longer than this process has memory for.
-pub struct Reader<F> {
+pub struct BatchReader<F> {
     read: F,
     /// Entries left.
     left: u64,
@@ -108,7 +108,7 @@ const WINDOW: u64 = 64 << 10;
 /// The longest entry: a head and a record of the largest block.
 const ENTRY_MAX: usize = ENTRY_HEAD + RECORD_MAX as usize + 8;
 
-impl<F: Fn(u64, &mut [u8]) -> Result<()>> Reader<F> {
+impl<F: Fn(u64, &mut [u8]) -> Result<()>> BatchReader<F> {
     /// Of a list of at most so many bytes, read by `read`. `None`: it is none that we could have written.
     pub fn new(most: u64, read: F) -> Result<Option<Self>> {
         let mut head = [0; HEAD];
@@ -117,11 +117,11 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> Reader<F> {
         let (left, len) = (word(0), word(8));
         let sound = (HEAD as u64..=most).contains(&len) && left <= len / ENTRY_HEAD as u64;
         let (end, window) = (HEAD as u64, fallible::with_room(WINDOW as usize + ENTRY_MAX, ENTRY)?);
-        Ok(sound.then_some(Reader { read, left, end, len, window, done: 0 }))
+        Ok(sound.then_some(BatchReader { read, left, end, len, window, done: 0 }))
     }
 
     /// The next entry; `None`: that was all.
-    pub fn next(&mut self) -> Result<Option<Entry>> {
+    pub fn next(&mut self) -> Result<Option<BatchEntry>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -134,8 +134,8 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> Reader<F> {
             self.end += more;
         }
         let damaged = || Error::corrupt(format_args!("a batch, {} entries before its end", self.left));
-        let (content, record, len) = Entry::parse(&self.window[self.done..]).ok_or_else(damaged)?;
-        let entry = Entry { content, bytes: fallible::copied(record, ENTRY)? };
+        let (content, record, len) = BatchEntry::parse(&self.window[self.done..]).ok_or_else(damaged)?;
+        let entry = BatchEntry { content, bytes: fallible::copied(record, ENTRY)? };
         self.done += len;
         self.left -= 1;
         Ok(Some(entry))
@@ -158,21 +158,25 @@ mod tests {
         let stored = |expiry| Stored { parts: &parts, buffers: false, expiry };
         let short = [&value[..5]];
         let plans = [
-            Plan::new(Name::from(&Index::Int(-3)), Stored { parts: &short, buffers: false, expiry: None }, [1, 2]),
-            Plan::new(Name::from(&Index::Int(4)), stored(Some(99)), [1, 2]),
-            Plan::new(Name::from(&Index::Text("a key")), stored(None), [1, 2]),
-            Plan::new(Name::from(&Index::Text("b")), Stored { parts: &parts, buffers: true, expiry: Some(1) }, [1, 2]),
+            StorePlan::new(Name::from(&Index::Int(-3)), Stored { parts: &short, buffers: false, expiry: None }, [1, 2]),
+            StorePlan::new(Name::from(&Index::Int(4)), stored(Some(99)), [1, 2]),
+            StorePlan::new(Name::from(&Index::Text("a key")), stored(None), [1, 2]),
+            StorePlan::new(
+                Name::from(&Index::Text("b")),
+                Stored { parts: &parts, buffers: true, expiry: Some(1) },
+                [1, 2],
+            ),
         ];
-        let list = List(plans.iter().map(|plan| Entry::new(plan.as_ref().unwrap(), None).unwrap()).collect());
+        let list = BatchList(plans.iter().map(|plan| BatchEntry::new(plan.as_ref().unwrap(), None).unwrap()).collect());
         let bytes = list.to_bytes().unwrap();
-        let read = |bytes: Vec<u8>| -> Option<Vec<Entry>> {
+        let read = |bytes: Vec<u8>| -> Option<Vec<BatchEntry>> {
             let most = bytes.len() as u64;
             let copy = move |at: u64, to: &mut [u8]| {
                 let from = bytes.get(at as usize..at as usize + to.len()).ok_or_else(|| Error::corrupt("short"))?;
                 to.copy_from_slice(from);
                 Ok(())
             };
-            let mut reader = Reader::new(most, copy).ok()??;
+            let mut reader = BatchReader::new(most, copy).ok()??;
             std::iter::from_fn(|| reader.next().transpose()).collect::<Result<Vec<_>>>().ok()
         };
         assert_eq!(read(bytes.clone()).as_ref(), Some(&list.0));
@@ -180,7 +184,7 @@ mod tests {
         for len in 0..bytes.len() {
             assert_eq!(read(bytes[..len].to_vec()), None, "{len}");
         }
-        let long = List(list.0.iter().cycle().take(3_000).cloned().collect());
+        let long = BatchList(list.0.iter().cycle().take(3_000).cloned().collect());
         assert_eq!(read(long.to_bytes().unwrap()), Some(long.0));
     }
 }

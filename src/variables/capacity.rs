@@ -19,7 +19,7 @@ fn head() -> u64 {
 impl Variables {
     /// The longest `bytes` that can be stored under a new integer index, where so much may be charged. Where the memory file
     /// system decides, what is free here is given back first: only then it is known what can be had.
-    pub fn largest_put(&self, free: u64, patience: &dyn WaitPolicy) -> Result<u64> {
+    pub fn largest_put(&self, free: u64, policy: &dyn WaitPolicy) -> Result<u64> {
         let by_limit = largest_bytes(free);
         if object::file_system()?.1 >= free.saturating_add(PLENTY) {
             return Ok(by_limit);
@@ -29,7 +29,7 @@ impl Variables {
             return Ok(by_limit.min(largest_bytes(pages.saturating_add(SLOT))));
         }
         if self.mem.intent().serial.load(Ordering::Relaxed) != self.heap_hints.trimmed_at.load(Ordering::Relaxed) {
-            match self.trim_known(patience) {
+            match self.trim_known(policy) {
                 // Whoever holds it up does so for a put, too.
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 _ => self
@@ -38,7 +38,7 @@ impl Variables {
                     .store(self.mem.intent().serial.load(Ordering::Relaxed), Ordering::Relaxed),
             }
         }
-        let writer = self.write(patience)?;
+        let writer = self.write(policy)?;
         let pages = object::file_system()?.1 / GRANULE;
         let mut most = INLINE_MAX as u64 - 5;
         for (class, size) in CLASSES.iter().enumerate().rev() {
@@ -55,8 +55,8 @@ impl Variables {
         let (zones, behind) = (writer.arena().zones(), writer.arena().free_behind(u64::MAX));
         let new = 1..=pages.div_ceil(ZONE).min(self.identity.geometry.zones_max.saturating_sub(zones));
         let reaching = |new: u64| pages.saturating_sub(new * (ZONE_META / GRANULE)).min(behind + new * ZONE);
-        let outside = new.map(reaching).max().unwrap_or(0);
-        let span = (inside.max(outside) * GRANULE).saturating_sub(head());
+        let allow_threads = new.map(reaching).max().unwrap_or(0);
+        let span = (inside.max(allow_threads) * GRANULE).saturating_sub(head());
         if span >= buffers::LARGE_BYTES as u64 {
             most = most.max(span);
         }

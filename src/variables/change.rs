@@ -2,14 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::heap::reserve::Turns;
-use crate::heap::span_writer::Filled;
+use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::fork;
 use crate::os::mem::Scratch;
-use crate::process::attachment::Inside;
+use crate::process::attachment::CallGuard;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
-use crate::variables::publish::{Form, Plan};
+use crate::variables::publish::{Form, StorePlan};
 use crate::variables::table::{Place, Spot};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
@@ -41,8 +41,8 @@ const WARM_MIN: u64 = 60 << 20;
 pub struct Uninterrupted<'a>(pub &'a dyn WaitPolicy);
 
 impl WaitPolicy for Uninterrupted<'_> {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
-        self.0.outside(slow);
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.0.allow_threads(slow);
     }
     fn interrupted(&self) -> Result<()> {
         Ok(())
@@ -59,15 +59,15 @@ impl Variables {
         index: &Index<'_>,
         stored: Stored<'_>,
         condition: Condition,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
         index.check()?;
-        let plan = Plan::new(index.into(), stored, self.identity.hash_key)?;
-        let (mut filled, mut inside, mut collected, mut in_vain) = (None::<Filled<'_>>, None, false, false);
+        let plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
+        let (mut filled, mut inside, mut collected, mut in_vain) = (None::<FilledSpan<'_>>, None, false, false);
         let mut turns = Turns::default();
         loop {
             turns.next(self)?;
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             if stored.expiry.is_some() {
                 writer.collect_a_few();
             }
@@ -82,14 +82,14 @@ impl Variables {
             let mut change = writer.change();
             if let Err(full) = writer.charge(old.as_ref(), plan.charge(), &change) {
                 self.step_out(writer, &mut inside);
-                if std::mem::replace(&mut collected, true) || !self.collect_expired(patience)? {
+                if std::mem::replace(&mut collected, true) || !self.collect_expired(policy)? {
                     return Err(full);
                 }
                 continue;
             }
             if let Some(must) = self.wants_room(&place, in_vain)? {
                 self.step_out(writer, &mut inside);
-                in_vain = !self.make_room_in_table(&place.leaf, &plan.name, plan.hash, must, patience)?;
+                in_vain = !self.make_room_in_table(&place.leaf, &plan.name, plan.hash, must, policy)?;
                 continue;
             }
             let content = match plan.form {
@@ -99,7 +99,7 @@ impl Variables {
                     None => {
                         if !writer.slab_from_free(class)? {
                             self.step_out(writer, &mut inside);
-                            self.refill(class, false, patience)?;
+                            self.refill(class, false, policy)?;
                         }
                         continue;
                     }
@@ -112,7 +112,7 @@ impl Variables {
                     _ => {
                         self.step_out(writer, &mut inside);
                         let (lead, parts) = (plan.lead(), plan.stored.parts);
-                        filled = Some(self.fill(lead, &plan.prefix, parts, plan.record_len, patience)?);
+                        filled = Some(self.fill(lead, &plan.prefix, parts, plan.record_len, policy)?);
                         continue;
                     }
                 },
@@ -122,11 +122,11 @@ impl Variables {
                 filled.span.keep();
             }
             drop(writer);
-            self.ring_changed(plan.hash);
+            self.notify_changed(plan.hash);
             if let Some(old) = old.filter(|old| old.charge() > plan.charge()) {
                 self.note_freed(old.charge() - plan.charge());
             }
-            self.bound_warm(patience);
+            self.bound_warm(policy);
             return Ok(Some(version));
         }
     }
@@ -134,7 +134,7 @@ impl Variables {
     /// Before a slot never used is taken: must there be a larger leaf first? True: at any cost.
     #[inline]
     pub fn wants_room(&self, place: &Place, in_vain: bool) -> Result<Option<bool>> {
-        if matches!(place.spot, Spot::Taken(..) | Spot::Tombstone(_)) {
+        if matches!(place.spot, Spot::ReservedSpan(..) | Spot::Tombstone(_)) {
             return Ok(None);
         }
         let (fill, slots) = (self.counts_of(&place.leaf)?.fill, place.leaf.slots);
@@ -157,9 +157,9 @@ impl Variables {
         name: &Name<'_>,
         hash: u64,
         must: bool,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<bool> {
-        match self.grow(leaf, hash, TableOf::of(name.lock), 1, patience) {
+        match self.grow(leaf, hash, TableOf::of(name.lock), 1, policy) {
             // No room for a larger one: a crowded leaf serves to its last free slot.
             Err(Error::Full { .. }) if !must => {
                 self.table_hints.crowded_leaf.store(leaf.word.0, Ordering::Relaxed);
@@ -170,7 +170,7 @@ impl Variables {
     }
 
     /// Lets the lock go, but not this process's number: between taking a span and publishing it we stay inside.
-    pub fn step_out<'a>(&'a self, writer: VariablesWriter<'a>, inside: &mut Option<Inside<'a>>) {
+    pub fn step_out<'a>(&'a self, writer: VariablesWriter<'a>, inside: &mut Option<CallGuard<'a>>) {
         if inside.as_ref().is_none_or(|inside| inside.epoch != fork::epoch()) {
             *inside = Some(self.enter());
         }
@@ -178,11 +178,11 @@ impl Variables {
     }
 
     /// Removes a variable. False: it was not there, or the condition does not hold.
-    pub fn remove(&self, index: &Index<'_>, condition: Condition, patience: &dyn WaitPolicy) -> Result<bool> {
+    pub fn remove(&self, index: &Index<'_>, condition: Condition, policy: &dyn WaitPolicy) -> Result<bool> {
         let name = Name::from(index);
-        let mut writer = self.write(patience)?;
+        let mut writer = self.write(policy)?;
         let place = writer.place(&name, &mut Scratch::new())?;
-        let Spot::Taken(offset, old) = place.spot else { return Ok(false) };
+        let Spot::ReservedSpan(offset, old) = place.spot else { return Ok(false) };
         let version = writer.version_of(Some(&old))?;
         let there = version != 0;
         if matches!(condition, Condition::Version(wanted) if wanted != version) {
@@ -193,17 +193,17 @@ impl Variables {
         let sparse = self.is_sparse(&place.leaf)?;
         drop(writer);
         let hash = name.hash(self.identity.hash_key);
-        self.ring_changed(hash);
+        self.notify_changed(hash);
         if sparse {
             let _inside = self.enter();
             // A smaller leaf costs less than passing over what was. Without memory for one, it stays.
-            match self.grow(&place.leaf, hash, TableOf::Variables, 0, patience) {
+            match self.grow(&place.leaf, hash, TableOf::Variables, 0, policy) {
                 Err(Error::Full { .. } | Error::Busy(_)) => {}
                 other => other?,
             }
         }
         self.note_freed(old.charge());
-        self.bound_warm(patience);
+        self.bound_warm(policy);
         Ok(there)
     }
 
@@ -223,27 +223,27 @@ impl Variables {
     /// What was freed is kept for what comes next, within bounds: as much as is in use, and 64 MiB. Without a
     /// wait: what cannot be had now is left to the next.
     #[inline]
-    pub fn bound_warm(&self, patience: &dyn WaitPolicy) {
+    pub fn bound_warm(&self, policy: &dyn WaitPolicy) {
         if self.heap_hints.freed.load(Ordering::Relaxed)
             >= self.heap_hints.look_after_freed.load(Ordering::Relaxed).max(WARM_FROM)
         {
-            self.bound_warm_now(patience);
+            self.bound_warm_now(policy);
         }
     }
 
     #[cold]
-    pub fn bound_warm_now(&self, patience: &dyn WaitPolicy) {
+    pub fn bound_warm_now(&self, policy: &dyn WaitPolicy) {
         self.heap_hints.freed.store(0, Ordering::Relaxed);
         // The change is made: what the caller is told is that, and a Ctrl-C waits until then.
-        let patience = &Uninterrupted(patience);
+        let policy = &Uninterrupted(policy);
         let used = self.state().used.load(Ordering::Relaxed);
         let bound = used.saturating_add(WARM_MIN);
         if self.warm() > bound {
             // Further than it must be, so that it is seldom done.
-            let _ = self.cool(bound - WARM_MIN / 2, patience);
+            let _ = self.cool(bound - WARM_MIN / 2, policy);
         } else if self.present().saturating_sub(self.held()) > bound.saturating_add(used + used / 4) {
             // Much of it lies between what is stored.
-            let _ = self.trim_known(patience);
+            let _ = self.trim_known(policy);
         }
         // A look costs in proportion to what there is; and what could not be given back now (a reader stands still, the system
         // has no barrier) cannot be soon.

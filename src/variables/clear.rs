@@ -1,11 +1,11 @@
 //! Removing every variable at one instant: another table, and the old one taken apart afterwards, a little at a time.
 
 use crate::error::{Error, Result};
-use crate::format::{DEPTH_MAX, Entry, LeafWord, Root, Slot, SpanState, granules_of};
-use crate::heap::reserve::{Room, Taken, Turns};
-use crate::process::access::Mapped;
+use crate::format::{DEPTH_MAX, LeafWord, Root, Slot, SpanEntry, SpanState, granules_of};
+use crate::heap::reserve::{ReservedSpan, Turns, WhenFull};
+use crate::process::access::MappedAccess;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::walk::GivingWay;
+use crate::process::walk::Yielding;
 use crate::sync::intent::Doomed;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
@@ -21,41 +21,41 @@ const AT_ONCE: u64 = 512;
 
 impl Variables {
     /// Removes every variable, at one instant.
-    pub fn clear(&self, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn clear(&self, policy: &dyn WaitPolicy) -> Result<()> {
         let _inside = self.enter();
         let mut turns = Turns::default();
         loop {
             turns.next(self)?;
-            self.dismantle(patience)?;
-            let spans = self.two_granules(patience);
+            self.dismantle(policy)?;
+            let spans = self.two_granules(policy);
             let done = match spans {
-                Ok((directory, leaf)) => self.swap_table(directory, leaf, patience)?,
+                Ok((directory, leaf)) => self.swap_table(directory, leaf, policy)?,
                 // Not so much as two pages: then one after the other.
-                Err(Error::Full { .. }) => self.remove_all(patience)?,
+                Err(Error::Full { .. }) => self.remove_all(policy)?,
                 Err(error) => return Err(error),
             };
             if done {
                 break;
             }
         }
-        self.ring_all();
-        match self.dismantle(&Uninterrupted(patience)) {
+        self.notify_all();
+        match self.dismantle(&Uninterrupted(policy)) {
             // All is removed: whoever needs the memory, and holds this up now, takes the old table apart.
             Err(Error::Busy(_)) => {}
             other => other?,
         }
-        self.bound_warm_now(patience);
+        self.bound_warm_now(policy);
         Ok(())
     }
 
     /// For a directory and a leaf.
-    fn two_granules(&self, patience: &dyn WaitPolicy) -> Result<(Taken<'_>, Taken<'_>)> {
-        Ok((self.clean_span(1..=1, Room::Made, patience)?, self.clean_span(1..=1, Room::Made, patience)?))
+    fn two_granules(&self, policy: &dyn WaitPolicy) -> Result<(ReservedSpan<'_>, ReservedSpan<'_>)> {
+        Ok((self.clean_span(1..=1, WhenFull::Made, policy)?, self.clean_span(1..=1, WhenFull::Made, policy)?))
     }
 
     /// False: somebody came between.
-    fn swap_table(&self, directory: Taken<'_>, leaf: Taken<'_>, patience: &dyn WaitPolicy) -> Result<bool> {
-        let mut writer = self.write(patience)?;
+    fn swap_table(&self, directory: ReservedSpan<'_>, leaf: ReservedSpan<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
+        let mut writer = self.write(policy)?;
         if self.state().doomed.load(Ordering::Relaxed) != 0
             || !writer.owns(directory.granule)?
             || !writer.owns(leaf.granule)?
@@ -69,8 +69,8 @@ impl Variables {
         self.mem.at::<AtomicU64>(at)?.store(word.0, Ordering::Relaxed);
         // CRASH: spans that are filling in our name.
         crash_point!("table-made");
-        change.span(directory.granule, self.arena().entry(directory.granule)?, Entry::new(SpanState::Directory, 1));
-        change.span(leaf.granule, self.arena().entry(leaf.granule)?, Entry::new(SpanState::Leaf, 1));
+        change.span(directory.granule, self.arena().entry(directory.granule)?, SpanEntry::new(SpanState::Directory, 1));
+        change.span(leaf.granule, self.arena().entry(leaf.granule)?, SpanEntry::new(SpanState::Leaf, 1));
         change.counters.root = Root::new(directory.granule, 0, old.generation().wrapping_add(1));
         (change.counters.used, change.counters.count, change.counters.expiring) = (0, 0, 0);
         change.doomed = Some(Doomed { root: old.0, at: 0 });
@@ -82,21 +82,21 @@ impl Variables {
         Ok(true)
     }
 
-    fn remove_all(&self, patience: &dyn WaitPolicy) -> Result<bool> {
-        for index in self.indexes(patience)? {
-            self.remove(&index.as_index(), Condition::Always, patience)?;
+    fn remove_all(&self, policy: &dyn WaitPolicy) -> Result<bool> {
+        for index in self.indexes(policy)? {
+            self.remove(&index.as_index(), Condition::Always, policy)?;
         }
         Ok(true)
     }
 
     /// Takes the table apart whose variables were all removed, if there is one.
-    pub fn dismantle(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        let mut way = GivingWay::new();
+    pub fn dismantle(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        let mut way = Yielding::new();
         while self.state().doomed.load(Ordering::Relaxed) != 0 {
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             writer.dismantle_some()?;
-            way.let_go(writer.into(), patience);
-            patience.interrupted()?;
+            way.let_go(writer.into(), policy);
+            policy.interrupted()?;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl VariablesWriter<'_> {
             .att
             .variables()
             .leaf_number(root, number)?
-            .filter(|leaf| self.att.variables().leaf_is_sound(leaf, Mapped).unwrap_or(false));
+            .filter(|leaf| self.att.variables().leaf_is_sound(leaf, MappedAccess).unwrap_or(false));
         let leaf = leaf.ok_or_else(|| Error::corrupt(format_args!("word {number} of a doomed directory")))?;
         let mut freed = 0;
         for slot in slot.max(1)..=leaf.slots {
@@ -184,7 +184,7 @@ impl VariablesWriter<'_> {
         if before.state() != SpanState::Live {
             return Err(Error::corrupt(format_args!("a variable's span: {before:?}")));
         }
-        change.span(content.granule(), before, Entry::new(SpanState::Retired, before.len()));
+        change.span(content.granule(), before, SpanEntry::new(SpanState::Retired, before.len()));
         Ok(())
     }
 }
@@ -199,7 +199,7 @@ mod tests {
     struct Afterwards<'a>(&'a Variables);
 
     impl WaitPolicy for Afterwards<'_> {
-        fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+        fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
             slow();
         }
         fn interrupted(&self) -> Result<()> {
@@ -216,8 +216,8 @@ mod tests {
             segment.put(number, &"longer than what fits a slot").unwrap();
         }
         let att = segment.attachment().unwrap();
-        let patience = Afterwards(att.variables());
-        att.variables().clear(&patience).unwrap();
+        let policy = Afterwards(att.variables());
+        att.variables().clear(&policy).unwrap();
         assert_eq!((segment.len().unwrap(), att.state().doomed.load(Ordering::Relaxed)), (0, 0));
         att.variables().clear(&Blocking).unwrap();
         segment.destroy().unwrap();

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{CLASSES, Slot, SpanState, ZONE, blocks_of};
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::walk::GivingWay;
+use crate::process::walk::Yielding;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::leaf::{Leaf, TableOf};
@@ -21,26 +21,26 @@ const AT_ONCE: usize = 256;
 const SLABS: &str = "a list of slabs";
 
 /// Which slabs are to be emptied: by class, those at this granule and above.
-struct Plan {
+struct CompactPlan {
     from: [u64; CLASSES.len()],
     any: bool,
 }
 
 impl Variables {
     /// Empties the slabs that are not needed for what is stored, and frees them.
-    pub fn compact(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        let plan = self.plan_to_compact(patience)?;
+    pub fn compact(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        let plan = self.plan_to_compact(policy)?;
         if !plan.any {
             return Ok(());
         }
-        self.empty_slabs(&plan, patience)
+        self.empty_slabs(&plan, policy)
     }
 
     /// Moves what lies in the last zones down, where everything fits fewer zones. False: nothing does.
-    pub fn move_down(&self, patience: &dyn WaitPolicy) -> Result<bool> {
+    pub fn move_down(&self, policy: &dyn WaitPolicy) -> Result<bool> {
         let (zones, taken, last) = {
             let (mut taken, mut last) = (0, 0);
-            self.walk(patience, |_, granule, entry| {
+            self.walk(policy, |_, granule, entry| {
                 (taken, last) = (taken + entry.len(), granule + entry.len());
                 Ok(())
             })?;
@@ -51,14 +51,14 @@ impl Variables {
         if zones * ZONE <= most || last <= most {
             return Ok(false);
         }
-        self.defragment(most, patience)?;
+        self.defragment(most, policy)?;
         for of in [TableOf::Variables, TableOf::Names] {
-            self.move_table_down(of, most, patience)?;
+            self.move_table_down(of, most, policy)?;
         }
-        let mut plan = Plan { from: [u64::MAX; CLASSES.len()], any: false };
-        for (granule, class) in self.slabs(patience)?.into_iter().filter(|(granule, _)| *granule >= most) {
+        let mut plan = CompactPlan { from: [u64::MAX; CLASSES.len()], any: false };
+        for (granule, class) in self.slabs(policy)?.into_iter().filter(|(granule, _)| *granule >= most) {
             (plan.from[class], plan.any) = (most, true);
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
             let used = match entry.state() == SpanState::Slab && entry.class() == class {
                 true => writer.arena().used_blocks(granule)?,
@@ -67,50 +67,50 @@ impl Variables {
             // The next slab is made at the lowest place; one for each that is emptied is enough.
             if used > 0 && !writer.slab_from_free(class)? {
                 drop(writer);
-                self.slab_as_it_is(class, patience)?;
+                self.slab_as_it_is(class, policy)?;
             }
         }
-        self.empty_slabs(&plan, patience)?;
+        self.empty_slabs(&plan, policy)?;
         Ok(true)
     }
 
     /// Moves what lies in the slabs of a plan into others below, and frees those that are empty.
-    fn empty_slabs(&self, plan: &Plan, patience: &dyn WaitPolicy) -> Result<()> {
-        let mut way = GivingWay::new();
+    fn empty_slabs(&self, plan: &CompactPlan, policy: &dyn WaitPolicy) -> Result<()> {
+        let mut way = Yielding::new();
         for of in [TableOf::Variables, TableOf::Names] {
             let (mut hash, mut slot, mut seen) = (Some(0), 1, None);
             while let Some(from) = hash {
-                let mut writer = self.write(patience)?;
+                let mut writer = self.write(policy)?;
                 let leaf = self.leaf_of(from, of)?;
                 if seen.replace(leaf.word) != Some(leaf.word) {
                     // Another leaf, or this one was replaced since the last slots of it: it is gone through from its first.
                     slot = 1;
                 }
                 slot = writer.move_some(&leaf, slot, plan)?;
-                way.let_go(writer.into(), patience);
+                way.let_go(writer.into(), policy);
                 if slot > leaf.slots {
                     (hash, slot) = (leaf.end(from), 1);
                 }
-                patience.interrupted()?;
+                policy.interrupted()?;
             }
         }
-        self.free_empty_slabs(patience)
+        self.free_empty_slabs(policy)
     }
 
     /// The lowest slabs of each class that hold all its records stay; those behind them are emptied.
-    fn plan_to_compact(&self, patience: &dyn WaitPolicy) -> Result<Plan> {
+    fn plan_to_compact(&self, policy: &dyn WaitPolicy) -> Result<CompactPlan> {
         let mut slabs: [Vec<(u64, u64)>; CLASSES.len()] = [const { Vec::new() }; CLASSES.len()];
-        let mut way = GivingWay::new();
-        for (granule, class) in self.slabs(patience)? {
-            let writer = self.write(patience)?;
+        let mut way = Yielding::new();
+        for (granule, class) in self.slabs(policy)? {
+            let writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
             if entry.state() == SpanState::Slab && entry.class() == class {
                 let used = writer.arena().used_blocks(granule)?;
                 fallible::push(&mut slabs[class], (granule, used), SLABS)?;
             }
-            way.let_go(writer.into(), patience);
+            way.let_go(writer.into(), policy);
         }
-        let mut plan = Plan { from: [u64::MAX; CLASSES.len()], any: false };
+        let mut plan = CompactPlan { from: [u64::MAX; CLASSES.len()], any: false };
         for (class, slabs) in slabs.iter().enumerate() {
             let used: u64 = slabs.iter().map(|(_, used)| used).sum();
             if let Some((granule, _)) = slabs.get(used.div_ceil(blocks_of(class)) as usize) {
@@ -121,9 +121,9 @@ impl Variables {
     }
 
     /// Slabs and their classes, from the left.
-    fn slabs(&self, patience: &dyn WaitPolicy) -> Result<Vec<(u64, usize)>> {
+    fn slabs(&self, policy: &dyn WaitPolicy) -> Result<Vec<(u64, usize)>> {
         let mut slabs = Vec::new();
-        self.walk(patience, |_, granule, entry| {
+        self.walk(policy, |_, granule, entry| {
             if entry.state() == SpanState::Slab && entry.class() < CLASSES.len() {
                 fallible::push(&mut slabs, (granule, entry.class()), SLABS)?;
             }
@@ -132,9 +132,9 @@ impl Variables {
         Ok(slabs)
     }
 
-    fn free_empty_slabs(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        for (granule, class) in self.slabs(patience)? {
-            let mut writer = self.write(patience)?;
+    fn free_empty_slabs(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        for (granule, class) in self.slabs(policy)? {
+            let mut writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
             if entry.state() == SpanState::Slab && entry.class() == class && writer.arena().slab_is_empty(granule)? {
                 writer.give_up_slab(granule, entry)?;
@@ -146,7 +146,7 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// Moves records of a leaf, from this slot on: the slot to go on with.
-    fn move_some(&mut self, leaf: &Leaf, from: u64, plan: &Plan) -> Result<u64> {
+    fn move_some(&mut self, leaf: &Leaf, from: u64, plan: &CompactPlan) -> Result<u64> {
         let mut moved = 0;
         for number in from..=leaf.slots {
             let offset = leaf.slot_at(number);

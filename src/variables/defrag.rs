@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::{Entry, GRANULE, Slot, SpanState};
-use crate::heap::reserve::Taken;
+use crate::format::{GRANULE, Slot, SpanEntry, SpanState};
+use crate::heap::reserve::ReservedSpan;
 use crate::os::object;
-use crate::process::access::Mapped;
+use crate::process::access::MappedAccess;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
@@ -27,25 +27,25 @@ struct Moving {
 impl Variables {
     /// Moves large values that lie at a granule or behind it to the lowest places where they fit, the last ones first: what is
     /// free comes together behind them.
-    pub fn defragment(&self, from: u64, patience: &dyn WaitPolicy) -> Result<()> {
-        let mut spans = self.large_values(patience)?;
+    pub fn defragment(&self, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
+        let mut spans = self.large_values(policy)?;
         spans.retain(|moving| moving.content.granule() >= from);
         // In place: an order of equals does not matter, and no memory is needed for it.
         spans.sort_unstable_by_key(|moving| std::cmp::Reverse(moving.content.granule()));
         for moving in spans {
-            patience.interrupted()?;
-            self.move_span(&moving, patience)?;
+            policy.interrupted()?;
+            self.move_span(&moving, policy)?;
         }
         Ok(())
     }
 
-    fn large_values(&self, patience: &dyn WaitPolicy) -> Result<Vec<Moving>> {
+    fn large_values(&self, policy: &dyn WaitPolicy) -> Result<Vec<Moving>> {
         let mut all = Vec::new();
         let mut hash = Some(0);
         while let Some(from) = hash {
-            let writer = self.write(patience)?;
+            let writer = self.write(policy)?;
             let leaf = self.leaf_of(from, TableOf::Variables)?;
-            if !self.leaf_is_sound(&leaf, Mapped)? {
+            if !self.leaf_is_sound(&leaf, MappedAccess)? {
                 return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
             }
             for number in 1..=leaf.slots {
@@ -62,23 +62,23 @@ impl Variables {
     }
 
     /// Moves one value to a lower place, if there is one and nobody changes it meanwhile.
-    fn move_span(&self, moving: &Moving, patience: &dyn WaitPolicy) -> Result<()> {
+    fn move_span(&self, moving: &Moving, policy: &dyn WaitPolicy) -> Result<()> {
         let from = moving.content.granule();
-        let Some(to) = self.take_below(from, patience)? else { return Ok(()) };
-        match self.copy_span(from, &to, patience) {
+        let Some(to) = self.take_below(from, policy)? else { return Ok(()) };
+        match self.copy_span(from, &to, policy) {
             Ok(()) => {}
             // No memory for a second one: it stays.
             Err(Error::Full { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
-        let mut writer = self.write(patience)?;
+        let mut writer = self.write(policy)?;
         // Looked up anew: its leaf may have been replaced, the variable changed, all of them removed.
         let Some((leaf, offset)) = writer.slot_of(moving)? else { return Ok(()) };
         if !writer.owns(to.granule)? {
             return Ok(());
         }
         let mut change = writer.change();
-        change.span(to.granule, writer.arena().entry(to.granule)?, Entry::new(SpanState::Live, to.len));
+        change.span(to.granule, writer.arena().entry(to.granule)?, SpanEntry::new(SpanState::Live, to.len));
         writer.plan_retired(&moving.content, &mut change)?;
         change.leaf = Some((leaf.base, None));
         change.slot = Some((offset, moving.content.moved_to(to.granule, 0)));
@@ -91,34 +91,34 @@ impl Variables {
     }
 
     /// The lowest run of free granules as long as the span at `granule`, if it is below that: ours to fill.
-    fn take_below(&self, granule: u64, patience: &dyn WaitPolicy) -> Result<Option<Taken<'_>>> {
-        let mut writer = self.write(patience)?;
+    fn take_below(&self, granule: u64, policy: &dyn WaitPolicy) -> Result<Option<ReservedSpan<'_>>> {
+        let mut writer = self.write(policy)?;
         let entry = writer.arena().entry(granule)?;
         if entry.state() != SpanState::Live || entry.len() > LONGEST {
             return Ok(None);
         }
         self.deferred.reserve()?;
         let mut change = writer.change();
-        let filling = Entry::new(SpanState::Filling, entry.len()).with_owner(writer.me);
+        let filling = SpanEntry::new(SpanState::Filling, entry.len()).with_owner(writer.me);
         match writer.arena().plan_take(entry.len(), filling, &mut change)? {
             Some(lower) if lower < granule => {
                 writer.mark_spans();
                 writer.commit(&change)?;
-                Ok(Some(Taken::new(self, lower, entry.len())))
+                Ok(Some(ReservedSpan::new(self, lower, entry.len())))
             }
             _ => Ok(None),
         }
     }
 
     /// By calls of the system: whatever happens to the source meanwhile, it is no signal, and the slot tells afterwards.
-    fn copy_span(&self, from: u64, to: &Taken<'_>, patience: &dyn WaitPolicy) -> Result<()> {
+    fn copy_span(&self, from: u64, to: &ReservedSpan<'_>, policy: &dyn WaitPolicy) -> Result<()> {
         let geometry = &self.identity.geometry;
         let (from, at, len) = (geometry.granule_at(from), geometry.granule_at(to.granule), to.len * GRANULE);
         let mut bytes = fallible::zeros(PIECE.min(len) as usize, "moving a value")?;
         for (offset, len) in crate::bit_runs::pieces(0, len, PIECE) {
             let piece = &mut bytes[..len as usize];
             let mut copied = Ok(Ok(()));
-            patience.outside(&mut || {
+            policy.allow_threads(&mut || {
                 copied = self.with_file(|fd| {
                     object::read_at(fd, piece, from + offset)?;
                     object::write_at(fd, piece, at + offset)

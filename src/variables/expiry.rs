@@ -5,13 +5,13 @@ use crate::format::Slot;
 use crate::key::Index;
 use crate::os;
 use crate::os::mem::Scratch;
-use crate::process::access::{Called, Mapped, looking};
+use crate::process::access::{MappedAccess, PreadAccess, reading};
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::scan::{LOOKS, Pass};
+use crate::variables::scan::{LOOKS, ScanPass};
 use crate::variables::table::{Found, record_at};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
@@ -48,7 +48,7 @@ impl Variables {
     }
 
     /// Of a variable found by `scan`: the same one, or what stands in its slot now, if it is there for a reader.
-    pub fn live(&self, pass: &Pass<'_>, found: &Found) -> Result<Option<Found>> {
+    pub fn live(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<Found>> {
         let mut found = *found;
         for _ in 0..LOOKS {
             if !found.content.is_variable() {
@@ -76,39 +76,39 @@ impl Variables {
         if content.kind() != Kind::Record {
             return self.expiry_of(content);
         }
-        let read = looking!(self, |look| self.read_record(found, 8, &mut scratch, look))?;
+        let read = reading!(self, |look| self.read_record(found, 8, &mut scratch, look))?;
         Ok(if read { expiry_in(scratch.bytes()) } else { None })
     }
 
     /// A variable's version, 0 where it is missing, and when it expires.
-    pub fn version(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<(u64, Option<u64>)> {
+    pub fn version(&self, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<(u64, Option<u64>)> {
         let mut scratch = Scratch::new();
-        let Some(found) = self.find(index, &mut scratch, patience)? else { return Ok((0, None)) };
+        let Some(found) = self.find(index, &mut scratch, policy)? else { return Ok((0, None)) };
         let expiry = if found.content.expires() { expiry_in(scratch.bytes()) } else { None };
         Ok((found.content.version(), expiry))
     }
 
     /// Variables that have not expired.
-    pub fn live_count(&self, patience: &dyn WaitPolicy) -> Result<u64> {
+    pub fn live_count(&self, policy: &dyn WaitPolicy) -> Result<u64> {
         if self.state().expiring.load(Ordering::Relaxed) == 0 {
             return Ok(self.state().count.load(Ordering::Relaxed));
         }
-        let live = |pass: &Pass<'_>, found| Ok(self.live(pass, &found)?.map(drop));
-        Ok(self.scan(TableOf::Variables, live, patience)?.len() as u64)
+        let live = |pass: &ScanPass<'_>, found| Ok(self.live(pass, &found)?.map(drop));
+        Ok(self.scan(TableOf::Variables, live, policy)?.len() as u64)
     }
 
     /// Removes every variable that expired. False: there was none.
-    pub fn collect_expired(&self, patience: &dyn WaitPolicy) -> Result<bool> {
+    pub fn collect_expired(&self, policy: &dyn WaitPolicy) -> Result<bool> {
         if self.state().expiring.load(Ordering::Relaxed) == 0 {
             return Ok(false);
         }
         let (mut hash, mut any) = (Some(0), false);
         while let Some(from) = hash {
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             let leaf = self.leaf_of(from, TableOf::Variables)?;
             any |= writer.collect_leaf(&leaf)?;
             drop(writer);
-            patience.interrupted()?;
+            policy.interrupted()?;
             hash = leaf.end(from);
         }
         Ok(any)

@@ -2,13 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::format::{
-    DEPTH_MAX, Entry, GRANULE, LEAF_MAX, LeafHead, LeafWord, Root, SLOTS_OF_GRANULE, Slot, SpanState, granules_of,
+    DEPTH_MAX, GRANULE, LEAF_MAX, LeafHead, LeafWord, Root, SLOTS_OF_GRANULE, Slot, SpanEntry, SpanState, granules_of,
 };
-use crate::heap::reserve::{Room, Taken, Turns};
+use crate::heap::reserve::{ReservedSpan, Turns, WhenFull};
 use crate::key::{Index, Name};
-use crate::process::access::Mapped;
+use crate::process::access::MappedAccess;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::walk::GivingWay;
+use crate::process::walk::Yielding;
 use crate::sync::intent::{LeafCounts, Words};
 use crate::sync::slot::Content;
 use crate::sync::slot::Seqlock;
@@ -29,7 +29,7 @@ struct Successors {
     /// And so many at least.
     least: [u64; 2],
     /// Where memory for them comes from.
-    room: Room,
+    room: WhenFull,
 }
 
 impl Variables {
@@ -45,11 +45,11 @@ impl Variables {
     }
 
     /// Replaces the leaf of a hash so that it takes so many `more`, unless somebody did since `old` was looked at.
-    pub fn grow(&self, old: &Leaf, hash: u64, of: TableOf, more: u64, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn grow(&self, old: &Leaf, hash: u64, of: TableOf, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut turns = Turns::default();
         loop {
             turns.next(self)?;
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             let leaf = self.leaf_of(hash, of)?;
             if leaf.word != old.word {
                 return Ok(());
@@ -63,7 +63,7 @@ impl Variables {
                 ([size_for(all).min(LEAF_MAX), 0], [least_size_for(all).min(LEAF_MAX), 0])
             } else if leaf.word.depth() == leaf.root.depth() {
                 drop(writer);
-                self.double(leaf.root, of, patience)?;
+                self.double(leaf.root, of, policy)?;
                 continue;
             } else {
                 let most = |size: fn(u64) -> u64| halves.map(|half| size(half.saturating_add(more)).min(LEAF_MAX));
@@ -77,7 +77,7 @@ impl Variables {
                 )));
             }
             drop(writer);
-            if self.replace_leaf(&leaf, of, Successors { sizes, least, room: Room::Made }, more, patience)? {
+            if self.replace_leaf(&leaf, of, Successors { sizes, least, room: WhenFull::Made }, more, policy)? {
                 return Ok(());
             }
         }
@@ -90,13 +90,13 @@ impl Variables {
         of: TableOf,
         by: Successors,
         more: u64,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         let mut spans = Vec::with_capacity(2);
         for (size, least) in by.sizes.into_iter().zip(by.least).filter(|(size, _)| *size > 0) {
-            spans.push(self.clean_span(least..=size, by.room, patience)?);
+            spans.push(self.clean_span(least..=size, by.room, policy)?);
         }
-        let mut writer = self.write(patience)?;
+        let mut writer = self.write(policy)?;
         let now = self.leaf_number(leaf.root, leaf.number(self.directory_at(leaf.root)))?;
         if !self.in_force(leaf, of)? || now.is_none_or(|now| now.word != leaf.word) {
             return Ok(false);
@@ -121,39 +121,48 @@ impl Variables {
         }
         let mut change = writer.change();
         for (span, new) in spans.iter().zip(&new) {
-            change.span(span.granule, self.arena().entry(span.granule)?, Entry::new(SpanState::Leaf, new.word.size()));
+            change.span(
+                span.granule,
+                self.arena().entry(span.granule)?,
+                SpanEntry::new(SpanState::Leaf, new.word.size()),
+            );
         }
         writer.plan_leaf_gone(leaf, &mut change)?;
         let (first, count) = leaf.words(self.directory_at(leaf.root));
         let word = [new[0].word, new.last().map_or(new[0].word, |last| last.word)];
         change.words = Some(Words { at: self.directory_at(leaf.root) + first * 8, count, word });
         writer.commit(&change)?;
-        spans.into_iter().for_each(Taken::keep);
+        spans.into_iter().for_each(ReservedSpan::keep);
         Ok(true)
     }
 
     /// A span of zeros, all of it present, that is ours to fill: the longest of these lengths, unless a shorter one is free and
     /// present already.
-    pub fn clean_span(&self, lens: RangeInclusive<u64>, room: Room, patience: &dyn WaitPolicy) -> Result<Taken<'_>> {
-        let span = self.take_span_for(lens, room, patience)?;
+    pub fn clean_span(
+        &self,
+        lens: RangeInclusive<u64>,
+        room: WhenFull,
+        policy: &dyn WaitPolicy,
+    ) -> Result<ReservedSpan<'_>> {
+        let span = self.reserve_span_of(lens, room, policy)?;
         let len = span.len;
         let offset = self.identity.geometry.granule_at(span.granule);
         if !self.arena().is_present(span.granule, len)? {
             match room {
-                Room::Made => self.obtain_or_trim(offset, len * GRANULE, patience)?,
-                Room::AsItIs => self.obtain_pages(offset, len * GRANULE)?,
+                WhenFull::Made => self.obtain_or_trim(offset, len * GRANULE, policy)?,
+                WhenFull::Fail => self.obtain_pages(offset, len * GRANULE)?,
             }
         }
         let mut cleared = Ok(());
-        patience.outside(&mut || cleared = self.mem.zero(offset, (len * GRANULE) as usize));
+        policy.allow_threads(&mut || cleared = self.mem.zero(offset, (len * GRANULE) as usize));
         cleared?;
         crash_point!("leaf-cleared");
         Ok(span)
     }
 
     /// A directory twice as long, each word twice.
-    fn double(&self, root: Root, of: TableOf, patience: &dyn WaitPolicy) -> Result<()> {
-        self.replace_directory(root, root.depth() + 1, of, Room::Made, patience)
+    fn double(&self, root: Root, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
+        self.replace_directory(root, root.depth() + 1, of, WhenFull::Made, policy)
     }
 
     /// Another directory with the same leaves, of another depth. Not if one of them is deeper.
@@ -162,14 +171,14 @@ impl Variables {
         root: Root,
         depth: u32,
         of: TableOf,
-        room: Room,
-        patience: &dyn WaitPolicy,
+        room: WhenFull,
+        policy: &dyn WaitPolicy,
     ) -> Result<()> {
         let span = {
             let len = granules_of(8 << depth);
-            self.clean_span(len..=len, room, patience)?
+            self.clean_span(len..=len, room, policy)?
         };
-        let mut writer = self.write(patience)?;
+        let mut writer = self.write(policy)?;
         if self.root_word(of).load(Ordering::Relaxed) != root.0 || !writer.owns(span.granule)? {
             return Ok(());
         }
@@ -193,7 +202,7 @@ impl Variables {
             TableOf::Names => change.counters.names = new,
         }
         let filling = self.arena().entry(span.granule)?;
-        change.span(span.granule, filling, Entry::new(SpanState::Directory, granules_of(8 << depth)));
+        change.span(span.granule, filling, SpanEntry::new(SpanState::Directory, granules_of(8 << depth)));
         writer.plan_directory_gone(root, &mut change)?;
         writer.commit(&change)?;
         span.keep();
@@ -201,54 +210,54 @@ impl Variables {
     }
 
     /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
-    pub fn shrink_table(&self, of: TableOf, patience: &dyn WaitPolicy) -> Result<()> {
-        let (mut hash, mut deepest, mut way) = (Some(0), 0, GivingWay::new());
+    pub fn shrink_table(&self, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
+        let (mut hash, mut deepest, mut way) = (Some(0), 0, Yielding::new());
         while let Some(from) = hash {
-            let writer = self.write(patience)?;
+            let writer = self.write(policy)?;
             let leaf = self.leaf_of(from, of)?;
-            if !self.leaf_is_sound(&leaf, Mapped)? {
+            if !self.leaf_is_sound(&leaf, MappedAccess)? {
                 return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
             }
             let size = size_for(self.counts_of(&leaf)?.entries);
             let other = writer.to_join(&leaf, from, of)?;
-            way.let_go(writer.into(), patience);
+            way.let_go(writer.into(), policy);
             match other {
-                Some(other) if self.join(&leaf, &other, of, patience)? => {}
+                Some(other) if self.join(&leaf, &other, of, policy)? => {}
                 _ => {
                     if size < leaf.word.size() {
                         self.replace_leaf(
                             &leaf,
                             of,
-                            Successors { sizes: [size, 0], least: [size, 0], room: Room::AsItIs },
+                            Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail },
                             0,
-                            patience,
+                            policy,
                         )?;
                     }
                     deepest = deepest.max(leaf.word.depth());
                     hash = leaf.end(from);
                 }
             }
-            patience.interrupted()?;
+            policy.interrupted()?;
         }
         let root = self.root(of)?;
         if deepest < root.depth() {
             // A leaf may have been split meanwhile: then it stays.
-            self.replace_directory(root, deepest, of, Room::AsItIs, patience)?;
+            self.replace_directory(root, deepest, of, WhenFull::Fail, policy)?;
         }
         Ok(())
     }
 
     /// Joins a leaf with another, if one holds both. False: not joined.
-    fn join(&self, leaf: &Leaf, other: &Leaf, of: TableOf, patience: &dyn WaitPolicy) -> Result<bool> {
+    fn join(&self, leaf: &Leaf, other: &Leaf, of: TableOf, policy: &dyn WaitPolicy) -> Result<bool> {
         let depth = leaf.word.depth();
-        let writer = self.write(patience)?;
+        let writer = self.write(policy)?;
         if !self.in_force(leaf, of)? || !self.in_force(other, of)? {
             return Ok(false);
         }
         let size = size_for(self.counts_of(leaf)?.entries.saturating_add(self.counts_of(other)?.entries));
         drop(writer);
-        let span = self.clean_span(size..=size, Room::AsItIs, patience)?;
-        let mut writer = self.write(patience)?;
+        let span = self.clean_span(size..=size, WhenFull::Fail, policy)?;
+        let mut writer = self.write(policy)?;
         if !self.in_force(leaf, of)? || !self.in_force(other, of)? || !writer.owns(span.granule)? {
             return Ok(false);
         }
@@ -262,7 +271,7 @@ impl Variables {
             }
         }
         let mut change = writer.change();
-        change.span(span.granule, self.arena().entry(span.granule)?, Entry::new(SpanState::Leaf, size));
+        change.span(span.granule, self.arena().entry(span.granule)?, SpanEntry::new(SpanState::Leaf, size));
         writer.plan_leaf_gone(leaf, &mut change)?;
         writer.plan_leaf_gone(other, &mut change)?;
         let directory = self.directory_at(leaf.root);
@@ -277,24 +286,24 @@ impl Variables {
 
 impl Variables {
     /// Leaves and directory that lie at a granule or behind it are replaced by the same ones below.
-    pub fn move_table_down(&self, of: TableOf, from: u64, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn move_table_down(&self, of: TableOf, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut hash = Some(0);
         while let Some(at) = hash {
             let leaf = {
-                let _writer = self.write(patience)?;
+                let _writer = self.write(policy)?;
                 self.leaf_of(at, of)?
             };
             if leaf.word.granule() >= from {
                 let size = leaf.word.size();
-                let by = Successors { sizes: [size, 0], least: [size, 0], room: Room::AsItIs };
-                self.replace_leaf(&leaf, of, by, 0, patience)?;
+                let by = Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail };
+                self.replace_leaf(&leaf, of, by, 0, policy)?;
             }
             hash = leaf.end(at);
-            patience.interrupted()?;
+            policy.interrupted()?;
         }
         let root = self.root(of)?;
         if root.granule() >= from {
-            self.replace_directory(root, root.depth(), of, Room::AsItIs, patience)
+            self.replace_directory(root, root.depth(), of, WhenFull::Fail, policy)
         } else {
             Ok(())
         }

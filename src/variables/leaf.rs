@@ -5,7 +5,7 @@ use crate::format::{
     DEPTH_MAX, LEAF_MAX, LeafHead, LeafWord, Root, SLOT, SLOTS_OF_GRANULE, SpanState, ZONE, granules_of,
 };
 use crate::os::object;
-use crate::process::access::{Look, Mapped};
+use crate::process::access::{Access, MappedAccess};
 use crate::process::attachment::ASK_THE_KERNEL;
 use crate::sync::intent::LeafCounts;
 use crate::variables::Variables;
@@ -107,11 +107,11 @@ impl Variables {
     /// The table in force. The writer lock is held, or its words are not followed.
     #[inline(always)]
     pub fn root(&self, of: TableOf) -> Result<Root> {
-        self.root_by(of, Mapped)
+        self.root_by(of, MappedAccess)
     }
 
     #[inline(always)]
-    fn root_by(&self, of: TableOf, look: impl Look) -> Result<Root> {
+    fn root_by(&self, of: TableOf, look: impl Access) -> Result<Root> {
         let root = Root(self.root_word(of).load(Ordering::Acquire));
         let sound = &self.table_hints.sound_roots[of as usize];
         if root.0 != sound.load(Ordering::Relaxed) {
@@ -129,12 +129,12 @@ impl Variables {
     /// The leaf of a hash. The writer lock is held.
     #[inline(always)]
     pub fn leaf_of(&self, hash: u64, of: TableOf) -> Result<Leaf> {
-        self.leaf_by(hash, of, Mapped)
+        self.leaf_by(hash, of, MappedAccess)
     }
 
     /// The leaf of a hash.
     #[inline(always)]
-    pub fn leaf_by(&self, hash: u64, of: TableOf, look: impl Look) -> Result<Leaf> {
+    pub fn leaf_by(&self, hash: u64, of: TableOf, look: impl Access) -> Result<Leaf> {
         let root = self.root_by(of, look)?;
         match self.leaf_number_by(root, root.word_of(hash), look)? {
             // Before the word is followed: it was loaded from a directory that was in force, not from what its memory serves now.
@@ -146,11 +146,11 @@ impl Variables {
     /// What a directory's word names. `None`: no leaf. The writer lock is held.
     #[inline(always)]
     pub fn leaf_number(&self, root: Root, number: u64) -> Result<Option<Leaf>> {
-        self.leaf_number_by(root, number, Mapped)
+        self.leaf_number_by(root, number, MappedAccess)
     }
 
     #[inline(always)]
-    fn leaf_number_by(&self, root: Root, number: u64, look: impl Look) -> Result<Option<Leaf>> {
+    fn leaf_number_by(&self, root: Root, number: u64, look: impl Access) -> Result<Option<Leaf>> {
         let at = self.directory_at(root) + number * 8;
         // SYNC: with the release store of a commit: who sees a new leaf sees what is in it.
         let word = LeafWord(look.word(self, at)?);
@@ -174,7 +174,7 @@ impl Variables {
 
     /// The directory may have been replaced between two looks, and its memory be something else's.
     #[cold]
-    fn leaf_again(&self, hash: u64, of: TableOf, look: impl Look) -> Result<Leaf> {
+    fn leaf_again(&self, hash: u64, of: TableOf, look: impl Access) -> Result<Leaf> {
         for _ in 0..1_000 {
             let root = self.root_by(of, look)?;
             let found = self.leaf_number_by(root, root.word_of(hash), look)?;
@@ -191,7 +191,7 @@ impl Variables {
     }
 
     #[cold]
-    fn check_root(&self, root: Root, of: TableOf, look: impl Look) -> Result<()> {
+    fn check_root(&self, root: Root, of: TableOf, look: impl Access) -> Result<()> {
         let (zones, len) = (self.arena().zones(), granules_of(8 << root.depth().min(DEPTH_MAX)));
         if root.depth() > DEPTH_MAX || !self.arena().fits(root.granule(), len, zones) {
             return Err(Error::corrupt(format_args!("root {:#x}", root.0)));
@@ -230,12 +230,12 @@ impl Variables {
     /// Is a leaf still the one in force, and its directory? The writer lock is held.
     #[inline(always)]
     pub fn in_force(&self, leaf: &Leaf, of: TableOf) -> Result<bool> {
-        self.in_force_by(leaf, of, Mapped)
+        self.in_force_by(leaf, of, MappedAccess)
     }
 
     /// Is a leaf still the one in force, and its directory?
     #[inline(always)]
-    pub fn in_force_by(&self, leaf: &Leaf, of: TableOf, look: impl Look) -> Result<bool> {
+    pub fn in_force_by(&self, leaf: &Leaf, of: TableOf, look: impl Access) -> Result<bool> {
         // SYNC: as in `Slot::unchanged`: nothing that was loaded before is of later memory than these two say.
         fence(Ordering::Acquire);
         self.names_still(leaf.root, leaf.at, leaf.word, of, look)
@@ -243,7 +243,7 @@ impl Variables {
 
     /// The same without the fence: the root first, then the directory's word, which is one only while the root is that.
     #[inline(always)]
-    pub fn names_still(&self, root: Root, at: u64, word: LeafWord, of: TableOf, look: impl Look) -> Result<bool> {
+    pub fn names_still(&self, root: Root, at: u64, word: LeafWord, of: TableOf, look: impl Access) -> Result<bool> {
         Ok(self.root_word(of).load(Ordering::Acquire) == root.0 && look.word(self, at)? == word.0)
     }
 
@@ -254,7 +254,7 @@ impl Variables {
     }
 
     /// Is a leaf what the span map says it is? For passes over all of them: a search looks at one.
-    pub fn leaf_is_sound(&self, leaf: &Leaf, look: impl Look) -> Result<bool> {
+    pub fn leaf_is_sound(&self, leaf: &Leaf, look: impl Access) -> Result<bool> {
         let entry = look.entry(self, leaf.word.granule())?;
         let span = entry.state() == SpanState::Leaf && entry.len() == leaf.word.size();
         Ok(span && leaf.word.depth() <= leaf.root.depth())

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::format::slot_flags::{LOCK, TEXT};
-use crate::process::access::{Called, Look, Mapped};
+use crate::process::access::{Access, MappedAccess, PreadAccess};
 use crate::sync::slot::BUSY;
 use crate::sync::slot::Seqlock;
 use crate::variables::Variables;
@@ -10,13 +10,13 @@ use crate::variables::leaf::Leaf;
 use std::sync::atomic::Ordering;
 
 /// Loads of the slots of a leaf.
-pub trait PassOver: Look {
+pub trait PassOver: Access {
     /// Passes over slots that cannot be what is looked for, from this one on, at most so many: the one to look at, and how many
     /// are left with it. `first` and `flags`: the slot's second word, and the bits for text and names of its third.
     fn pass_over(self, att: &Variables, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)>;
 }
 
-impl PassOver for Mapped {
+impl PassOver for MappedAccess {
     #[inline(always)]
     fn pass_over(self, att: &Variables, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)> {
         let (mut number, mut left) = at;
@@ -36,7 +36,7 @@ impl PassOver for Mapped {
     }
 }
 
-impl PassOver for Called<'_> {
+impl PassOver for PreadAccess<'_> {
     fn pass_over(self, _: &Variables, _: &Leaf, at: (u64, u64), _: u64, _: u64) -> Result<(u64, u64)> {
         Ok(at)
     }

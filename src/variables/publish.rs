@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::slot_flags::{BUFFERS, EXPIRES, LET_GO};
-use crate::format::{Entry, INLINE_MAX, RECORD_MAX, SLOT, Slot, SpanState, VERSION_MAX, class_of};
-use crate::heap::span_writer::Filled;
+use crate::format::{INLINE_MAX, RECORD_MAX, SLOT, Slot, SpanEntry, SpanState, VERSION_MAX, class_of};
+use crate::heap::span_writer::FilledSpan;
 use crate::key::Name;
 use crate::sync::intent::{Change, LeafCounts};
 use crate::sync::slot::{Content, Kind, lead};
@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::sync::atomic::{Ordering, fence};
 
 /// What is to stand under a name, and how.
-pub struct Plan<'a> {
+pub struct StorePlan<'a> {
     /// The name.
     pub name: Name<'a>,
     /// Its hash.
@@ -43,7 +43,7 @@ pub enum Form {
     Span,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> StorePlan<'a> {
     /// Of a name that was checked.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl<'a> Plan<'a> {
             len if len <= RECORD_MAX => Form::Block(class_of(len)),
             _ => Form::Span,
         };
-        Ok(Plan { name, hash: name.hash(hash_key), record_len, prefix, stored, form })
+        Ok(StorePlan { name, hash: name.hash(hash_key), record_len, prefix, stored, form })
     }
 
     /// What it is charged.
@@ -122,7 +122,7 @@ impl VariablesWriter<'_> {
 
     /// Takes a free block and writes the record there: the slot's new contents. `None`: there is no such block.
     #[inline]
-    pub fn put_in_block(&self, plan: &Plan<'_>, class: usize, change: &mut Change) -> Result<Option<Content>> {
+    pub fn put_in_block(&self, plan: &StorePlan<'_>, class: usize, change: &mut Change) -> Result<Option<Content>> {
         let Some((granule, block)) = self.find_block(class)? else { return Ok(None) };
         let content = plan.content(granule, Some(block));
         let Some(at) = record_at(self.att, &content)? else { return Err(Error::corrupt("a free block's place")) };
@@ -132,7 +132,7 @@ impl VariablesWriter<'_> {
     }
 
     /// Makes a filled span live: the slot's new contents.
-    pub fn put_in_span(&self, plan: &Plan<'_>, filled: &Filled<'_>, change: &mut Change) -> Result<Content> {
+    pub fn put_in_span(&self, plan: &StorePlan<'_>, filled: &FilledSpan<'_>, change: &mut Change) -> Result<Content> {
         let granule = filled.span.granule;
         self.publish_span(granule, change)?;
         Ok(plan.content(granule, None))
@@ -141,7 +141,7 @@ impl VariablesWriter<'_> {
     /// Plans that a span that is filling becomes live.
     pub fn publish_span(&self, granule: u64, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(granule)?;
-        change.span(granule, before, Entry::new(SpanState::Live, before.len()));
+        change.span(granule, before, SpanEntry::new(SpanState::Live, before.len()));
         Ok(())
     }
 
@@ -227,8 +227,8 @@ impl VariablesWriter<'_> {
     #[inline(always)]
     fn counted(&self, place: &Place, content: &Content) -> Result<(u64, Option<LeafCounts>)> {
         let (offset, fresh, added) = match place.spot {
-            Spot::Taken(offset, _) if content.is_entry() => return Ok((offset, None)),
-            Spot::Taken(offset, _) => (offset, false, false),
+            Spot::ReservedSpan(offset, _) if content.is_entry() => return Ok((offset, None)),
+            Spot::ReservedSpan(offset, _) => (offset, false, false),
             Spot::Tombstone(offset) => {
                 // What a lock left counts as it did.
                 let tag = self.att.mem.at::<Slot>(offset)?.rest[1].load(Ordering::Relaxed);
@@ -248,7 +248,7 @@ impl VariablesWriter<'_> {
     /// Makes a slot that holds something a tombstone.
     pub fn discard(&mut self, leaf: &Leaf, offset: u64, old: &Content) -> Result<()> {
         let mut change = self.change();
-        let place = Place { leaf: *leaf, spot: Spot::Taken(offset, *old) };
+        let place = Place { leaf: *leaf, spot: Spot::ReservedSpan(offset, *old) };
         self.replace(&place, Content::tombstone(), &mut change).map(drop)
     }
 }

@@ -7,16 +7,16 @@ use crate::format::slab_is_whole;
 use crate::format::slot_flags::{LOCK, TEXT};
 use crate::key::{INDEX_MAX, Index, IndexBuf, Key, Name};
 use crate::os::mem::Scratch;
-use crate::process::access::{Called, Look, Mapped, looking};
-use crate::process::attachment::{ASK_THE_KERNEL, Inside};
-use crate::process::pins::{Kept, Pin};
-use crate::process::wait_policy::{OUTSIDE, WAIT_LIMIT, WaitPolicy};
+use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
+use crate::process::attachment::{ASK_THE_KERNEL, CallGuard};
+use crate::process::pins::{OwnedPin, Pin};
+use crate::process::wait_policy::{ALLOW_THREADS_FROM, WAIT_LIMIT, WaitPolicy};
 use crate::sync::slot::Kind;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{BUSY, Content};
 use crate::variables::Variables;
 use crate::variables::leaf::TableOf;
-use crate::variables::scan::{LOOKS, Pass};
+use crate::variables::scan::{LOOKS, ScanPass};
 use crate::variables::table::{Found, Token, place_of_record};
 use std::sync::atomic::{Ordering, fence};
 use std::time::Instant;
@@ -52,7 +52,7 @@ pub struct Large<'a> {
     pin: Option<Pin<'a>>,
     /// Short parts are read through the mapping: where nobody but ourselves could have lied about what is present.
     direct: bool,
-    _inside: Option<Inside<'a>>,
+    _inside: Option<CallGuard<'a>>,
 }
 
 impl<'a> Large<'a> {
@@ -106,7 +106,7 @@ impl<'a> Large<'a> {
     }
 
     /// The pin alone, for objects over the span's memory. `None`: it is not pinned.
-    pub fn keep(self) -> Option<Kept> {
+    pub fn keep(self) -> Option<OwnedPin> {
         self.pin?.keep()
     }
 
@@ -116,19 +116,19 @@ impl<'a> Large<'a> {
     }
 
     /// Of a value with buffers, where they and the pickle are. `None`: it changed meanwhile.
-    pub fn parse(&self, patience: &dyn WaitPolicy) -> Result<Option<Parsed>> {
+    pub fn parse(&self, policy: &dyn WaitPolicy) -> Result<Option<Parsed>> {
         let damaged = || Error::corrupt("the table of a value's buffers");
         let mut start = [0; 16];
         if self.len() < 16 {
             return Err(damaged());
         }
-        let mut whole = self.read(0, &mut start, patience)?;
+        let mut whole = self.read(0, &mut start, policy)?;
         let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
         if !self.is_there(len)? {
             return Ok(None);
         }
         let mut head = fallible::zeros(len as usize, "a value's table of buffers")?;
-        whole = whole && self.read(0, &mut head, patience)?;
+        whole = whole && self.read(0, &mut head, policy)?;
         if !whole {
             return Ok(None);
         }
@@ -136,25 +136,25 @@ impl<'a> Large<'a> {
     }
 
     /// Copies a part of the value. `None`: the variable changed meanwhile.
-    pub fn read_part(&self, (at, len): (u64, u64), patience: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+    pub fn read_part(&self, (at, len): (u64, u64), policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
         if !self.is_there(len)? {
             return Ok(None);
         }
         let mut bytes = fallible::zeros(len as usize, VALUE)?;
-        let whole = self.read(at, &mut bytes, patience)?;
+        let whole = self.read(at, &mut bytes, policy)?;
         Ok(whole.then_some(bytes))
     }
 
     /// All of it as one pickle stream, buffers within. `None`: it changed meanwhile.
-    pub fn pickle(&self, patience: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+    pub fn pickle(&self, policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
         if !self.has_buffers() {
-            return self.read_part((0, self.len()), patience);
+            return self.read_part((0, self.len()), policy);
         }
-        let Some(parsed) = self.parse(patience)? else { return Ok(None) };
-        let Some(pickle) = self.read_part(parsed.pickle, patience)? else { return Ok(None) };
+        let Some(parsed) = self.parse(policy)? else { return Ok(None) };
+        let Some(pickle) = self.read_part(parsed.pickle, policy)? else { return Ok(None) };
         let mut copies = fallible::with_room(parsed.buffers.len(), "a list of buffers")?;
         for place in parsed.buffers {
-            let Some(copy) = self.read_part(place, patience)? else { return Ok(None) };
+            let Some(copy) = self.read_part(place, policy)? else { return Ok(None) };
             copies.push(copy);
         }
         let slices = fallible::collect(copies.iter().map(|copy| Ok(copy.as_slice())), "a list of buffers")?;
@@ -163,26 +163,26 @@ impl<'a> Large<'a> {
     }
 
     /// The pickle alone, and how many buffers are beside it. `None`: it changed meanwhile.
-    pub fn stream(&self, patience: &dyn WaitPolicy) -> Result<Option<(Vec<u8>, usize)>> {
+    pub fn stream(&self, policy: &dyn WaitPolicy) -> Result<Option<(Vec<u8>, usize)>> {
         if !self.has_buffers() {
-            return Ok(self.pickle(patience)?.map(|pickle| (pickle, 0)));
+            return Ok(self.pickle(policy)?.map(|pickle| (pickle, 0)));
         }
-        let Some(parsed) = self.parse(patience)? else { return Ok(None) };
-        Ok(self.read_part(parsed.pickle, patience)?.map(|pickle| (pickle, parsed.buffers.len())))
+        let Some(parsed) = self.parse(policy)? else { return Ok(None) };
+        Ok(self.read_part(parsed.pickle, policy)?.map(|pickle| (pickle, parsed.buffers.len())))
     }
 
     /// Copies from the pickle. False: the variable changed meanwhile, begin anew.
-    pub fn read(&self, at: u64, to: &mut [u8], patience: &dyn WaitPolicy) -> Result<bool> {
+    pub fn read(&self, at: u64, to: &mut [u8], policy: &dyn WaitPolicy) -> Result<bool> {
         let at = self.found.content.prefix_len() + at;
         let mut outcome = Ok(());
-        if self.direct && to.len() < OUTSIDE {
+        if self.direct && to.len() < ALLOW_THREADS_FROM {
             let content = &self.found.content;
             let offset = self.att.identity.geometry.granule_at(content.granule()) + content.lead() + at;
             self.att.mem.copy_to(offset, to)?;
-        } else if to.len() < OUTSIDE {
+        } else if to.len() < ALLOW_THREADS_FROM {
             self.att.read_span(&self.found.content, at, to)?;
         } else {
-            patience.outside(&mut || outcome = self.att.read_span(&self.found.content, at, to));
+            policy.allow_threads(&mut || outcome = self.att.read_span(&self.found.content, at, to));
         }
         if self.pin.is_some() {
             // Nobody frees it while we hold the pin.
@@ -199,13 +199,13 @@ pub struct Retry(Option<Instant>);
 
 impl Retry {
     /// Once more, unless the caller was interrupted or it has gone on for 10 s.
-    pub fn again(&mut self, key: &Key, patience: &dyn WaitPolicy) -> Result<()> {
-        self.again_for("a large value was replaced each time it was being copied", "holds it still", key, patience)
+    pub fn again(&mut self, key: &Key, policy: &dyn WaitPolicy) -> Result<()> {
+        self.again_for("a large value was replaced each time it was being copied", "holds it still", key, policy)
     }
 
     /// The same: why, and what those do who may write.
-    pub fn again_for(&mut self, why: &str, writer: &str, key: &Key, patience: &dyn WaitPolicy) -> Result<()> {
-        patience.interrupted()?;
+    pub fn again_for(&mut self, why: &str, writer: &str, key: &Key, policy: &dyn WaitPolicy) -> Result<()> {
+        policy.interrupted()?;
         if self.0.get_or_insert_with(Instant::now).elapsed() < WAIT_LIMIT {
             return Ok(());
         }
@@ -226,13 +226,13 @@ impl Variables {
         &'a self,
         index: &Index<'_>,
         scratch: &mut Scratch,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<Option<Got<'a>>> {
         if let Some(got) = self.get_at_once(index, scratch) {
             return Ok(Some(got));
         }
-        let Some(found) = self.find(index, scratch, patience)? else { return Ok(None) };
-        self.got(found, patience).map(Some)
+        let Some(found) = self.find(index, scratch, policy)? else { return Ok(None) };
+        self.got(found, policy).map(Some)
     }
 
     /// The usual case in one go: a variable without an expiry, in its slot or in a block of a slab that is wholly present, that
@@ -242,7 +242,7 @@ impl Variables {
         let name = Name::from(index);
         let hash = name.hash(self.identity.hash_key);
         let (first, flags) = (name.first(hash), name.flags());
-        let _section = self.section()?;
+        let _section = self.read_section()?;
         let leaf = self.leaf_at_once(hash)?;
         let slots = self.mem.slots(leaf.base, leaf.slots + 1).ok()?;
         let (mut number, mut left) = (leaf.home(hash), leaf.slots);
@@ -266,7 +266,7 @@ impl Variables {
                 Got::Inline { bytes, len, version: content.version() }
             }
             Kind::Record if !content.expires() => {
-                let (at, class) = place_of_record(self, &content, Mapped).ok()??;
+                let (at, class) = place_of_record(self, &content, MappedAccess).ok()??;
                 if !slab_is_whole(class) {
                     return None;
                 }
@@ -277,7 +277,7 @@ impl Variables {
         };
         // SYNC: as in `still_by`, whose looks these are, in its order.
         fence(Ordering::Acquire);
-        let named = self.names_still(leaf.root, leaf.at, leaf.word, TableOf::Variables, Mapped).ok()?;
+        let named = self.names_still(leaf.root, leaf.at, leaf.word, TableOf::Variables, MappedAccess).ok()?;
         if !named || !slot.unchanged(word) {
             return None;
         }
@@ -291,7 +291,7 @@ impl Variables {
 
     /// The value of a variable that was just found.
     #[inline(always)]
-    pub fn got(&self, found: Found, patience: &dyn WaitPolicy) -> Result<Got<'_>> {
+    pub fn got(&self, found: Found, policy: &dyn WaitPolicy) -> Result<Got<'_>> {
         let (content, version) = (&found.content, found.content.version());
         Ok(match content.kind() {
             Kind::Inline => {
@@ -299,38 +299,38 @@ impl Variables {
                 Got::Inline { bytes, len, version }
             }
             Kind::Record => Got::Record { prefix: content.prefix_len() as usize, version, expires: content.expires() },
-            _ => Got::Large(self.hold(found, patience)?),
+            _ => Got::Large(self.hold(found, policy)?),
         })
     }
 
     /// Is there such a variable?
     #[inline]
-    pub fn has(&self, index: &Index<'_>, patience: &dyn WaitPolicy) -> Result<bool> {
-        Ok(self.find(index, &mut Scratch::new(), patience)?.is_some())
+    pub fn has(&self, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
+        Ok(self.find(index, &mut Scratch::new(), policy)?.is_some())
     }
 
     /// Pins a large value, if this handle may and the variable did not change meanwhile.
-    fn hold(&self, found: Found, patience: &dyn WaitPolicy) -> Result<Large<'_>> {
+    fn hold(&self, found: Found, policy: &dyn WaitPolicy) -> Result<Large<'_>> {
         if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
             return Ok(Large { att: self, found, pin: None, direct: false, _inside: None });
         }
         let inside = self.enter();
-        let me = self.member(patience)?;
+        let me = self.member(policy)?;
         let pin = self.pin(me, found.content.granule(), || self.still(&found))?;
         Ok(Large { att: self, found, pin, direct: false, _inside: Some(inside) })
     }
 
     /// All indexes, as of one moment or nearly: what was there throughout is in it.
-    pub fn indexes(&self, patience: &dyn WaitPolicy) -> Result<Vec<IndexBuf>> {
-        let index = |pass: &Pass<'_>, found| match self.live(pass, &found)? {
+    pub fn indexes(&self, policy: &dyn WaitPolicy) -> Result<Vec<IndexBuf>> {
+        let index = |pass: &ScanPass<'_>, found| match self.live(pass, &found)? {
             Some(found) => self.index_of(pass, &found),
             None => Ok(None),
         };
-        self.scan(TableOf::Variables, index, patience)
+        self.scan(TableOf::Variables, index, policy)
     }
 
     /// The index of a slot that was found. `None`: it was removed meanwhile, so it was not there throughout.
-    pub fn index_of(&self, pass: &Pass<'_>, found: &Found) -> Result<Option<IndexBuf>> {
+    pub fn index_of(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<IndexBuf>> {
         let mut found = *found;
         for _ in 0..LOOKS {
             if let Some(index) = self.index_at_once(&found)? {
@@ -350,11 +350,11 @@ impl Variables {
 
     /// The same. `None`: it changed meanwhile.
     pub fn index_at_once(&self, found: &Found) -> Result<Option<IndexBuf>> {
-        looking!(self, |look| self.index_by(found, look))
+        reading!(self, |look| self.index_by(found, look))
     }
 
     /// The same within a section, or with the writer lock held.
-    pub fn index_by(&self, found: &Found, look: impl Look) -> Result<Option<IndexBuf>> {
+    pub fn index_by(&self, found: &Found, look: impl Access) -> Result<Option<IndexBuf>> {
         if !found.content.is_text() {
             return Ok(Some(IndexBuf::Int(found.content.rest[0] as i64)));
         }
@@ -362,7 +362,7 @@ impl Variables {
     }
 
     /// A text index. `None`: it changed meanwhile.
-    fn text_of(&self, found: &Found, look: impl Look) -> Result<Option<String>> {
+    fn text_of(&self, found: &Found, look: impl Access) -> Result<Option<String>> {
         let content = &found.content;
         if content.key_len() > INDEX_MAX as u64 && self.still_by(found, look)? {
             return Err(Error::corrupt(format_args!("a text index of {} bytes", content.key_len())));

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::process::access::{Called, Look, Mapped, looking};
-use crate::process::nap::Nap;
+use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
+use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::sync::intent::Change;
 use crate::sync::slot::{BUSY, Content};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub const LOOKS: u32 = 64;
 
 /// One pass over a leaf. What it is given for each slot runs within a section: it waits for nothing and nobody.
-pub struct Pass<'a> {
+pub struct ScanPass<'a> {
     att: &'a Variables,
     leaf: Leaf,
     of: TableOf,
@@ -34,25 +34,25 @@ impl Variables {
     pub fn scan<T>(
         &self,
         of: TableOf,
-        mut see: impl FnMut(&Pass<'_>, Found) -> Result<Option<T>>,
-        patience: &dyn WaitPolicy,
+        mut see: impl FnMut(&ScanPass<'_>, Found) -> Result<Option<T>>,
+        policy: &dyn WaitPolicy,
     ) -> Result<Vec<T>> {
         let (mut all, mut stuck, mut hash) = (Vec::new(), Stuck::default(), Some(0));
         while let Some(from) = hash {
             let seen = all.len();
-            let (end, busy) = looking!(self, patience, |look| self.pass(from, of, &mut all, &mut see, look))?;
+            let (end, busy) = reading!(self, policy, |look| self.pass(from, of, &mut all, &mut see, look))?;
             if end.is_none() {
                 // Replaced, or all were removed, or something did not stand still: this range of hashes once more.
                 all.truncate(seen);
                 if let Some((offset, word, leaf)) = busy {
-                    self.settle(offset, word, &leaf, &mut stuck, patience)?;
+                    self.settle(offset, word, &leaf, &mut stuck, policy)?;
                 }
-                stuck.again(self, patience)?;
-                patience.interrupted()?;
+                stuck.again(self, policy)?;
+                policy.interrupted()?;
                 continue;
             }
             hash = end.flatten();
-            patience.interrupted()?;
+            policy.interrupted()?;
         }
         Ok(all)
     }
@@ -64,8 +64,8 @@ impl Variables {
         from: u64,
         of: TableOf,
         all: &mut Vec<T>,
-        see: &mut impl FnMut(&Pass<'_>, Found) -> Result<Option<T>>,
-        look: impl Look,
+        see: &mut impl FnMut(&ScanPass<'_>, Found) -> Result<Option<T>>,
+        look: impl Access,
     ) -> Result<(Option<Option<u64>>, Option<(u64, u64, Leaf)>)> {
         let leaf = self.leaf_by(from, of, look)?;
         // What is being replaced stands as it was until the directory's word is another: for ever, if its writer died and this
@@ -78,7 +78,7 @@ impl Variables {
         }
         // Joined with one that was looked at already: only what is behind that.
         let joined = leaf.begin(from) < from;
-        let pass = Pass::new(self, leaf, of);
+        let pass = ScanPass::new(self, leaf, of);
         for number in 1..=leaf.slots {
             let Some(found) = pass.slot(leaf.slot_at(number), look)? else { break };
             if found.content.is_entry() && (!joined || self.hash_of(&found.content) >= from) {
@@ -106,15 +106,15 @@ impl Variables {
     }
 }
 
-impl<'a> Pass<'a> {
+impl<'a> ScanPass<'a> {
     /// Over this leaf.
     pub fn new(att: &'a Variables, leaf: Leaf, of: TableOf) -> Self {
-        Pass { att, leaf, of, busy: Cell::new(None), undone: Cell::new(false) }
+        ScanPass { att, leaf, of, busy: Cell::new(None), undone: Cell::new(false) }
     }
 
     /// What a slot says once it stands still, or what the change under way makes of it. `None`: it did not, or the leaf was
     /// replaced.
-    pub fn slot(&self, offset: u64, look: impl Look) -> Result<Option<Found>> {
+    pub fn slot(&self, offset: u64, look: impl Access) -> Result<Option<Found>> {
         let intent = self.att.mem.intent();
         for _ in 0..LOOKS {
             let word = look.word(self.att, offset)?;
@@ -155,7 +155,7 @@ impl<'a> Pass<'a> {
     /// The slot of what was found and changed meanwhile, as it is now. `None`: it did not stand still; the leaf is looked at
     /// anew.
     pub fn seen_again(&self, found: &Found) -> Result<Option<Found>> {
-        looking!(self.att, |look| self.slot(found.offset, look))
+        reading!(self.att, |look| self.slot(found.offset, look))
     }
 }
 
@@ -193,12 +193,12 @@ pub struct Stuck {
 impl Stuck {
     /// Once more: at no cost for a while, then until the caller is interrupted or 10 s have gone by. Those who keep to the
     /// protocol let every reader through within a few turns.
-    pub fn again(&mut self, att: &Variables, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn again(&mut self, att: &Variables, policy: &dyn WaitPolicy) -> Result<()> {
         self.turns = self.turns.wrapping_add(1);
         if !self.turns.is_multiple_of(256) {
             return Ok(());
         }
-        patience.interrupted()?;
+        policy.interrupted()?;
         if self.began.get_or_insert_with(Instant::now).elapsed() < WAIT_LIMIT {
             return Ok(());
         }
@@ -210,7 +210,7 @@ impl Stuck {
     }
 
     /// A little later, for a reader who can repair nothing.
-    pub fn pause(&mut self, att: &Variables, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn pause(&mut self, att: &Variables, policy: &dyn WaitPolicy) -> Result<()> {
         let began = *self.began.get_or_insert_with(Instant::now);
         if began.elapsed() > WAIT_LIMIT {
             return Err(Error::Busy(format!(
@@ -220,7 +220,7 @@ impl Stuck {
                 WAIT_LIMIT.as_secs()
             )));
         }
-        patience.sleep(&Nap::pause(Duration::from_micros(200)).short());
-        patience.interrupted()
+        policy.sleep(&Sleep::pause(Duration::from_micros(200)).short());
+        policy.interrupted()
     }
 }

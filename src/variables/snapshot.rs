@@ -5,8 +5,8 @@ use crate::fallible;
 use crate::key::{Index, Name};
 use crate::os;
 use crate::os::mem::Scratch;
-use crate::process::access::{Called, Look, Mapped, looking};
-use crate::process::nap::Nap;
+use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
+use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::expiry::expiry_in;
@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 8;
 
 /// One variable's value.
 #[derive(Clone, Copy)]
-pub enum Seen {
+pub enum SnapshotValue {
     /// From its slot: the pickle is `bytes[2..2 + len]`.
     Inline([u8; 16], u8),
     /// Its pickle: so many bytes of [`Snapshot::bytes`] from here.
@@ -34,7 +34,7 @@ pub enum Seen {
 }
 
 /// By what the second pass knows that nothing changed.
-enum Proof {
+enum SnapshotProof {
     Found(Found),
     Missing(u64),
 }
@@ -45,11 +45,11 @@ pub struct Snapshot<'a> {
     /// The pickles of small values, one after the other.
     pub bytes: Vec<u8>,
     /// In the order asked for.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<SnapshotValue>,
     /// Large values, which are taken from here.
     pub large: Vec<Option<Large<'a>>>,
     /// Where each was found; of the missing, what the slots said that were passed over.
-    proof: Vec<Proof>,
+    proof: Vec<SnapshotProof>,
     /// Of those that expire: which, and when.
     expiries: Vec<(usize, u64)>,
 }
@@ -62,20 +62,20 @@ impl Snapshot<'_> {
         }
         let now = os::boottime_ns();
         for (number, _) in self.expiries.iter().filter(|(_, expiry)| *expiry <= now) {
-            self.seen[*number] = Seen::Missing;
+            self.seen[*number] = SnapshotValue::Missing;
         }
     }
 }
 
 impl Variables {
     /// The values of several variables, as of one instant.
-    pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], patience: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
+    pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], policy: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
         let mut snapshot = Snapshot::default();
         let (mut retry, mut attempts) = (Retry::default(), 0);
         loop {
             let many = self.state().many.load(Ordering::Acquire);
             // A reader who cannot hold a large value still may find it changed, whatever it copied.
-            let looked = many.is_multiple_of(2) && self.look(indexes, &mut snapshot, patience)?;
+            let looked = many.is_multiple_of(2) && self.look(indexes, &mut snapshot, policy)?;
             if looked {
                 snapshot.expire();
             }
@@ -92,14 +92,14 @@ impl Variables {
                     true => ("what was read was changed each time meanwhile", "holds it still"),
                     false => ("a batch was half made each time", "brings it to its end, or names who is at it"),
                 };
-                retry.again_for(why, writer, &self.identity.key, patience)?;
+                retry.again_for(why, writer, &self.identity.key, policy)?;
                 if !many.is_multiple_of(2) {
                     // Its writer goes on, or somebody who may write brings it to its end.
-                    patience.sleep(&Nap::pause(std::time::Duration::from_micros(200)).short());
-                    patience.interrupted()?;
+                    policy.sleep(&Sleep::pause(std::time::Duration::from_micros(200)).short());
+                    policy.interrupted()?;
                 }
             } else if !many.is_multiple_of(2) || attempts > ATTEMPTS {
-                let writer = self.write(patience)?;
+                let writer = self.write(policy)?;
                 if attempts > ATTEMPTS {
                     // Nobody changes anything now. Nobody waits for an interpreter, either.
                     let whole = self.look(indexes, &mut snapshot, &Blocking)?;
@@ -108,14 +108,14 @@ impl Variables {
                         snapshot.expire();
                         return Ok(snapshot);
                     }
-                    patience.interrupted()?;
+                    policy.interrupted()?;
                 }
             }
         }
     }
 
     /// The first pass. False: a large value changed while it was copied.
-    fn look<'a>(&'a self, indexes: &[Index<'_>], to: &mut Snapshot<'a>, patience: &dyn WaitPolicy) -> Result<bool> {
+    fn look<'a>(&'a self, indexes: &[Index<'_>], to: &mut Snapshot<'a>, policy: &dyn WaitPolicy) -> Result<bool> {
         to.bytes.clear();
         to.seen.clear();
         to.large.clear();
@@ -125,39 +125,39 @@ impl Variables {
         fallible::reserve(&mut to.proof, indexes.len(), VALUES)?;
         for index in indexes {
             let mut scratch = Scratch::new();
-            let Some(found) = self.find_entry(&index.into(), &mut scratch, patience)? else {
+            let Some(found) = self.find_entry(&index.into(), &mut scratch, policy)? else {
                 // It may have come before the slots were summed up, so it is looked for once more behind that.
                 let sum = self.slots_passed(&index.into())?;
-                if self.find_entry(&index.into(), &mut scratch, patience)?.is_some() {
+                if self.find_entry(&index.into(), &mut scratch, policy)?.is_some() {
                     return Ok(false);
                 }
-                to.proof.push(Proof::Missing(sum));
-                to.seen.push(Seen::Missing);
+                to.proof.push(SnapshotProof::Missing(sum));
+                to.seen.push(SnapshotValue::Missing);
                 continue;
             };
-            to.proof.push(Proof::Found(found));
+            to.proof.push(SnapshotProof::Found(found));
             if found.content.expires() {
                 let expiry = (to.seen.len(), expiry_in(scratch.bytes()).unwrap_or(0));
                 fallible::push(&mut to.expiries, expiry, VALUES)?;
             }
             let start = to.bytes.len();
-            let seen = match self.got(found, patience)? {
-                Got::Inline { bytes, len, .. } => Seen::Inline(bytes, len as u8),
+            let seen = match self.got(found, policy)? {
+                Got::Inline { bytes, len, .. } => SnapshotValue::Inline(bytes, len as u8),
                 Got::Record { prefix, .. } => {
                     let pickle = &scratch.bytes()[prefix..];
                     fallible::reserve(&mut to.bytes, pickle.len(), VALUES)?;
                     to.bytes.extend_from_slice(pickle);
-                    Seen::Small(start, to.bytes.len() - start)
+                    SnapshotValue::Small(start, to.bytes.len() - start)
                 }
                 Got::Large(large) if large.pinned() => {
                     fallible::push(&mut to.large, Some(large), VALUES)?;
-                    Seen::Large(to.large.len() - 1)
+                    SnapshotValue::Large(to.large.len() - 1)
                 }
                 Got::Large(large) => {
-                    let Some(pickle) = large.pickle(patience)? else { return Ok(false) };
+                    let Some(pickle) = large.pickle(policy)? else { return Ok(false) };
                     fallible::reserve(&mut to.bytes, pickle.len(), VALUES)?;
                     to.bytes.extend_from_slice(&pickle);
-                    Seen::Small(start, pickle.len())
+                    SnapshotValue::Small(start, pickle.len())
                 }
             };
             to.seen.push(seen);
@@ -169,8 +169,8 @@ impl Variables {
     fn again(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>) -> Result<bool> {
         for (index, proof) in indexes.iter().zip(&snapshot.proof) {
             let same = match proof {
-                Proof::Found(found) => self.still(found)?,
-                Proof::Missing(sum) => self.slots_passed(&index.into())? == *sum,
+                SnapshotProof::Found(found) => self.still(found)?,
+                SnapshotProof::Missing(sum) => self.slots_passed(&index.into())? == *sum,
             };
             if !same {
                 return Ok(false);
@@ -183,10 +183,10 @@ impl Variables {
     /// gone, one of them would be another.
     fn slots_passed(&self, name: &Name<'_>) -> Result<u64> {
         let hash = name.hash(self.identity.hash_key);
-        looking!(self, |look| self.sum_of_path(hash, TableOf::of(name.lock), look))
+        reading!(self, |look| self.sum_of_path(hash, TableOf::of(name.lock), look))
     }
 
-    fn sum_of_path(&self, hash: u64, of: TableOf, look: impl Look) -> Result<u64> {
+    fn sum_of_path(&self, hash: u64, of: TableOf, look: impl Access) -> Result<u64> {
         let leaf = self.leaf_by(hash, of, look)?;
         let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
         let (mut sum, mut number) = (mix(leaf.root.0, leaf.word.0), leaf.home(hash));

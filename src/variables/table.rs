@@ -8,7 +8,7 @@ use crate::format::{
 };
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
-use crate::process::access::{Called, Look, Mapped, looking};
+use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::Change;
@@ -62,7 +62,7 @@ pub struct Place {
 #[derive(Clone, Copy, Debug)]
 pub enum Spot {
     /// It is here.
-    Taken(u64, Content),
+    ReservedSpan(u64, Content),
     /// It is nowhere; a tombstone here can be taken.
     Tombstone(u64),
     /// It is nowhere; this slot was never used.
@@ -82,7 +82,7 @@ impl Place {
     #[inline(always)]
     pub fn held(&self) -> Option<&Content> {
         match &self.spot {
-            Spot::Taken(_, content) => Some(content),
+            Spot::ReservedSpan(_, content) => Some(content),
             _ => None,
         }
     }
@@ -109,12 +109,12 @@ enum Search {
 /// File offset of a record's first byte, if the slab's entry agrees with it. The writer lock is held.
 #[inline(always)]
 pub fn record_at(att: &Attachment, content: &Content) -> Result<Option<u64>> {
-    Ok(place_of_record(att, content, Mapped)?.map(|(at, _)| at))
+    Ok(place_of_record(att, content, MappedAccess)?.map(|(at, _)| at))
 }
 
 /// The same, and the slab's class.
 #[inline(always)]
-pub fn place_of_record(att: &Attachment, content: &Content, look: impl Look) -> Result<Option<(u64, usize)>> {
+pub fn place_of_record(att: &Attachment, content: &Content, look: impl Access) -> Result<Option<(u64, usize)>> {
     let (granule, block) = (content.granule(), content.block());
     if granule >= att.identity.geometry.granules {
         return Ok(None);
@@ -133,8 +133,8 @@ impl Variables {
     /// Finds a variable without a lock; an expired one is missing. A record's bytes are copied to `scratch`; a span's are
     /// not.
     #[inline]
-    pub fn find(&self, index: &Index<'_>, scratch: &mut Scratch, patience: &dyn WaitPolicy) -> Result<Option<Found>> {
-        let found = self.find_entry(&index.into(), scratch, patience)?;
+    pub fn find(&self, index: &Index<'_>, scratch: &mut Scratch, policy: &dyn WaitPolicy) -> Result<Option<Found>> {
+        let found = self.find_entry(&index.into(), scratch, policy)?;
         if found.as_ref().is_some_and(|found| found.content.expires()) && self.has_expired(scratch) {
             return Ok(None);
         }
@@ -143,23 +143,18 @@ impl Variables {
 
     /// Finds what is there under a name, as `find` does.
     #[inline(always)]
-    pub fn find_entry(
-        &self,
-        name: &Name<'_>,
-        scratch: &mut Scratch,
-        patience: &dyn WaitPolicy,
-    ) -> Result<Option<Found>> {
+    pub fn find_entry(&self, name: &Name<'_>, scratch: &mut Scratch, policy: &dyn WaitPolicy) -> Result<Option<Found>> {
         let hash = name.hash(self.identity.hash_key);
-        if let Some(section) = self.section() {
-            let looked = self.search(name, hash, scratch, Mapped);
-            drop(section);
+        if let Some(read_section) = self.read_section() {
+            let looked = self.search(name, hash, scratch, MappedAccess);
+            drop(read_section);
             match looked? {
                 Search::Found(found) => return Ok(Some(found)),
                 Search::Missing => return Ok(None),
                 Search::Again | Search::Busy(..) => {}
             }
         }
-        self.find_patiently(name, hash, scratch, patience)
+        self.find_patiently(name, hash, scratch, policy)
     }
 
     /// Looks until what is there stands still; by calls of the system where there can be no section.
@@ -169,17 +164,17 @@ impl Variables {
         name: &Name<'_>,
         hash: u64,
         scratch: &mut Scratch,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<Option<Found>> {
         let mut stuck = Stuck::default();
         loop {
-            match looking!(self, patience, |look| self.search(name, hash, scratch, look))? {
+            match reading!(self, policy, |look| self.search(name, hash, scratch, look))? {
                 Search::Found(found) => return Ok(Some(found)),
                 Search::Missing => return Ok(None),
                 Search::Again => {}
-                Search::Busy(offset, word, leaf) => self.settle(offset, word, &leaf, &mut stuck, patience)?,
+                Search::Busy(offset, word, leaf) => self.settle(offset, word, &leaf, &mut stuck, policy)?,
             }
-            stuck.again(self, patience)?;
+            stuck.again(self, policy)?;
         }
     }
 
@@ -219,11 +214,11 @@ impl Variables {
 
     /// Is what was found still so? Asked after whatever was copied meanwhile.
     pub fn still(&self, found: &Found) -> Result<bool> {
-        looking!(self, |look| self.still_by(found, look))
+        reading!(self, |look| self.still_by(found, look))
     }
 
     #[inline(always)]
-    pub fn still_by(&self, found: &Found, look: impl Look) -> Result<bool> {
+    pub fn still_by(&self, found: &Found, look: impl Access) -> Result<bool> {
         // In this order: what is looked at next is what it was only while the one before it is.
         // SYNC: as in `Slot::unchanged`, which is the last look.
         fence(Ordering::Acquire);
@@ -238,7 +233,14 @@ impl Variables {
     }
 
     #[inline(always)]
-    fn probe(&self, name: &Name<'_>, hash: u64, found: Found, scratch: &mut Scratch, look: impl Look) -> Result<Probe> {
+    fn probe(
+        &self,
+        name: &Name<'_>,
+        hash: u64,
+        found: Found,
+        scratch: &mut Scratch,
+        look: impl Access,
+    ) -> Result<Probe> {
         let content = &found.content;
         let is_text = name.is_text();
         if content.rest[0] != name.first(hash) || content.rest[1] & (TEXT | LOCK) != name.flags() || !content.is_entry()
@@ -280,7 +282,7 @@ impl Variables {
     }
 
     /// Copies the first bytes of a record in a slab. False: the slot does not name it any more.
-    pub fn read_record(&self, found: &Found, len: u64, scratch: &mut Scratch, look: impl Look) -> Result<bool> {
+    pub fn read_record(&self, found: &Found, len: u64, scratch: &mut Scratch, look: impl Access) -> Result<bool> {
         let place = place_of_record(self, &found.content, look)?;
         // In this order: where the slot still names it, its pages are there, and stay until this section ends.
         if !self.still_by(found, look)? {
@@ -293,7 +295,7 @@ impl Variables {
 
     /// Damaged, or only changed while we looked?
     #[cold]
-    fn damaged(&self, found: &Found, what: &str, look: impl Look) -> Result<Probe> {
+    fn damaged(&self, found: &Found, what: &str, look: impl Access) -> Result<Probe> {
         if self.still_by(found, look)? {
             return Err(Error::corrupt(format_args!("{what}, slot at {}: {:x?}", found.offset, found.content.rest)));
         }
@@ -308,7 +310,7 @@ impl Variables {
         leaf: &Leaf,
         offset: u64,
         scratch: &mut Scratch,
-        look: impl Look,
+        look: impl Access,
     ) -> Result<Probe> {
         let word = look.word(self, offset)?;
         for _ in 0..SPINS {
@@ -340,15 +342,15 @@ impl Variables {
         word: u64,
         leaf: &Leaf,
         stuck: &mut Stuck,
-        patience: &dyn WaitPolicy,
+        policy: &dyn WaitPolicy,
     ) -> Result<()> {
         if !self.mem.writable() {
-            return stuck.pause(self, patience);
+            return stuck.pause(self, policy);
         }
         // Whoever has the lock has repaired what could be.
-        let _writer = self.write(patience)?;
+        let _writer = self.write(policy)?;
         // In this order: what a leaf's memory is now may be anything, unless it is still one.
-        let named = |of| self.names_still(leaf.root, leaf.at, leaf.word, of, Mapped);
+        let named = |of| self.names_still(leaf.root, leaf.at, leaf.word, of, MappedAccess);
         if (named(TableOf::Variables)? || named(TableOf::Names)?) && self.mem.at::<Slot>(offset)?.begin() == word {
             return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
         }
@@ -356,7 +358,7 @@ impl Variables {
     }
 
     /// Does the span map say that a record of this length can be there?
-    fn span_fits(&self, content: &Content, look: impl Look) -> bool {
+    fn span_fits(&self, content: &Content, look: impl Access) -> bool {
         let Ok(entry) = look.entry(self, content.granule()) else { return false };
         // Filling: of a change that is decided and not made yet. Retired: the slot changed, and the reader will see it.
         let holds = matches!(entry.state(), SpanState::Live | SpanState::Filling | SpanState::Retired);
@@ -458,10 +460,16 @@ impl VariablesWriter<'_> {
                 continue;
             }
             if !name.is_text() {
-                return place(Spot::Taken(offset, content));
+                return place(Spot::ReservedSpan(offset, content));
             }
-            match att.variables().probe(name, hash, leaf.found(offset, content, Token::Stable), scratch, Mapped)? {
-                Probe::Found(_) => return place(Spot::Taken(offset, content)),
+            match att.variables().probe(
+                name,
+                hash,
+                leaf.found(offset, content, Token::Stable),
+                scratch,
+                MappedAccess,
+            )? {
+                Probe::Found(_) => return place(Spot::ReservedSpan(offset, content)),
                 Probe::NotHere => {}
                 Probe::Again | Probe::Busy(_) => {
                     return Err(Error::corrupt("a slot changed although its writer lock is held"));

@@ -2,8 +2,8 @@
 
 use crate::bit_runs::{all_runs, pieces};
 use crate::error::{Error, Result};
-use crate::format::{Entry, GRANULE, SpanState, ZONE, ZONE_META};
-use crate::heap::reserve::{Taken, Turns};
+use crate::format::{GRANULE, SpanEntry, SpanState, ZONE, ZONE_META};
+use crate::heap::reserve::{ReservedSpan, Turns};
 use crate::os::object;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::Variables;
@@ -33,54 +33,54 @@ enum Pages {
 
 impl Variables {
     /// Gives free memory back to the system, after what is stored was moved together.
-    pub fn trim(&self, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn trim(&self, policy: &dyn WaitPolicy) -> Result<()> {
         // What nobody said to be present may be, too: a process that died while it filled a span left it so.
-        self.trim_those(Pages::All, patience)
+        self.trim_those(Pages::All, policy)
     }
 
     /// The same of what is known to be present.
-    pub fn trim_known(&self, patience: &dyn WaitPolicy) -> Result<()> {
-        self.trim_those(Pages::Known, patience)
+    pub fn trim_known(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        self.trim_those(Pages::Known, policy)
     }
 
-    fn trim_those(&self, pages: Pages, patience: &dyn WaitPolicy) -> Result<()> {
+    fn trim_those(&self, pages: Pages, policy: &dyn WaitPolicy) -> Result<()> {
         let _inside = self.enter();
-        self.bury_the_dead(patience)?;
-        self.sweep(patience)?;
-        self.dismantle(patience)?;
-        self.compact(patience)?;
+        self.reap_the_dead(policy)?;
+        self.sweep(policy)?;
+        self.dismantle(policy)?;
+        self.compact(policy)?;
         for of in [TableOf::Variables, TableOf::Names] {
-            match self.shrink_table(of, patience) {
+            match self.shrink_table(of, policy) {
                 // No memory for smaller leaves: they come later.
                 Err(Error::Full { .. }) => {}
                 other => other?,
             }
         }
-        self.give_all_back(pages, patience)?;
-        match self.move_down(patience) {
-            Ok(true) => self.give_all_back(pages, patience)?,
+        self.give_all_back(pages, policy)?;
+        match self.move_down(policy) {
+            Ok(true) => self.give_all_back(pages, policy)?,
             // No memory to move it with: it stays.
             Ok(false) | Err(Error::Full { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.give_pins_back(patience)?;
-        self.close_zones(patience)
+        self.give_pins_back(policy)?;
+        self.close_zones(policy)
     }
 
-    fn give_all_back(&self, pages: Pages, patience: &dyn WaitPolicy) -> Result<()> {
-        let which = self.wait_for_readers(patience)?;
+    fn give_all_back(&self, pages: Pages, policy: &dyn WaitPolicy) -> Result<()> {
+        let which = self.wait_for_readers(policy)?;
         for zone in 0..self.arena().zones() {
             for run in self.runs_of(zone, which, pages)? {
-                self.give_back(run, which, patience)?;
+                self.give_back(run, which, policy)?;
             }
         }
         Ok(())
     }
 
     /// Waits until no reader looks into what is free now. Where one does not end, only what none looks into is given back.
-    fn wait_for_readers(&self, patience: &dyn WaitPolicy) -> Result<Which> {
+    fn wait_for_readers(&self, policy: &dyn WaitPolicy) -> Result<Which> {
         let trims = {
-            let writer = self.write(patience)?;
+            let writer = self.write(policy)?;
             if !writer.arena().has_free_sticky()? {
                 return Ok(Which::Untouched);
             }
@@ -91,20 +91,20 @@ impl Variables {
             writer.arena().clear_fresh()?;
             trims
         };
-        Ok(if self.readers_have_left(patience) { Which::Aged(trims) } else { Which::Untouched })
+        Ok(if self.readers_have_left(policy) { Which::Aged(trims) } else { Which::Untouched })
     }
 
     /// The last zones that nothing is in go out of use, and their metadata back to the system. Whoever brings zones into use,
     /// or takes them out of it, holds the registry lock.
-    fn close_zones(&self, patience: &dyn WaitPolicy) -> Result<()> {
+    fn close_zones(&self, policy: &dyn WaitPolicy) -> Result<()> {
         let mut turns = Turns::default();
         loop {
             turns.next(self)?;
             // Any wait for the writer lock happens before the registry lock is taken, not under it.
-            if !self.write(patience)?.arena().last_zone_is_empty()? {
+            if !self.write(policy)?.arena().last_zone_is_empty()? {
                 return Ok(());
             }
-            let _registry = self.registry(patience)?;
+            let _registry = self.registry(policy)?;
             let Some(mut writer) = self.try_write() else { continue };
             let zones = writer.arena().zones();
             let mut left = zones;
@@ -131,25 +131,25 @@ impl Variables {
 
     /// Gives free granules back until at most `bound` bytes of them are present, the last ones first. Without a wait for the
     /// writer lock: whoever writes now goes on, and the next change looks again.
-    pub fn cool(&self, bound: u64, patience: &dyn WaitPolicy) -> Result<()> {
+    pub fn cool(&self, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let _inside = self.enter();
-        self.cool_those(Which::Untouched, bound, patience)?;
+        self.cool_those(Which::Untouched, bound, policy)?;
         if self.warm() <= bound {
             return Ok(());
         }
         // Small values leave what readers may look into.
-        let which = self.wait_for_readers(patience)?;
-        if which == Which::Untouched { Ok(()) } else { self.cool_those(which, bound, patience) }
+        let which = self.wait_for_readers(policy)?;
+        if which == Which::Untouched { Ok(()) } else { self.cool_those(which, bound, policy) }
     }
 
-    fn cool_those(&self, which: Which, bound: u64, patience: &dyn WaitPolicy) -> Result<()> {
+    fn cool_those(&self, which: Which, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut warm = self.warm();
         for zone in (0..self.arena().zones()).rev() {
             for run in self.runs_of(zone, which, Pages::Known)?.into_iter().rev() {
                 if warm <= bound || self.state().lock.load(Ordering::Relaxed) != 0 {
                     return Ok(());
                 }
-                self.give_back(run, which, patience)?;
+                self.give_back(run, which, policy)?;
                 warm = warm.saturating_sub(run.1 * GRANULE);
             }
         }
@@ -174,16 +174,16 @@ impl Variables {
     }
 
     /// Gives a run of free granules back, but for what was taken meanwhile.
-    fn give_back(&self, (first, len): (u64, u64), which: Which, patience: &dyn WaitPolicy) -> Result<()> {
+    fn give_back(&self, (first, len): (u64, u64), which: Which, policy: &dyn WaitPolicy) -> Result<()> {
         for (granule, len) in pieces(first, len, PIECE) {
-            let Some(span) = self.take_to_punch(granule, len, which, patience)? else { continue };
+            let Some(span) = self.take_to_punch(granule, len, which, policy)? else { continue };
             let offset = self.identity.geometry.granule_at(granule);
             let mut punched = Ok(Ok(()));
-            patience.outside(&mut || punched = self.with_file(|fd| object::punch(fd, offset, len * GRANULE)));
+            policy.allow_threads(&mut || punched = self.with_file(|fd| object::punch(fd, offset, len * GRANULE)));
             punched?.map_err(|e| Error::system("giving memory back", e))?;
             // CRASH: a span that is freeing, nothing of it said to be present.
             crash_point!("punched");
-            let mut writer = self.write(patience)?;
+            let mut writer = self.write(policy)?;
             if writer.owns(granule)? {
                 if which != Which::Untouched {
                     writer.arena().set_sticky(granule, len, false)?;
@@ -201,9 +201,9 @@ impl Variables {
         granule: u64,
         len: u64,
         which: Which,
-        patience: &dyn WaitPolicy,
-    ) -> Result<Option<Taken<'_>>> {
-        let mut writer = self.write(patience)?;
+        policy: &dyn WaitPolicy,
+    ) -> Result<Option<ReservedSpan<'_>>> {
+        let mut writer = self.write(policy)?;
         if !writer.arena().fits(granule, len, writer.arena().zones()) {
             return Ok(None);
         }
@@ -221,9 +221,9 @@ impl Variables {
         self.deferred.reserve()?;
         let mut change = writer.change();
         // Nothing of it is said to be present from this commit on: who reaps us must not take holes for pages.
-        change.span(granule, Entry(0), Entry::new(SpanState::Freeing, len).with_owner(writer.me));
+        change.span(granule, SpanEntry(0), SpanEntry::new(SpanState::Freeing, len).with_owner(writer.me));
         writer.commit(&change)?;
         crash_point!("taken-to-punch");
-        Ok(Some(Taken::new(self, granule, len)))
+        Ok(Some(ReservedSpan::new(self, granule, len)))
     }
 }

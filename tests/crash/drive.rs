@@ -221,7 +221,7 @@ pub fn kill(operation: &Operation, rehearsal: &Rehearsal, passage: &Passage) {
     assert!(resident <= most, "{what}: {resident} bytes are left, {} where nobody died", rehearsal.resident);
 }
 
-/// After that death, what whoever mends passes until the last of the dead is buried.
+/// After that death, what whoever mends passes until the last of the dead is reaped.
 pub fn mending(operation: &Operation, first: &Passage) -> Vec<String> {
     let scene = Scene::new(operation);
     let what = die(&scene, operation, first);
@@ -229,7 +229,7 @@ pub fn mending(operation: &Operation, first: &Passage) -> Vec<String> {
     child.when_ready(|| ());
     let (end, mut passed, said) = child.finish();
     assert_eq!(end, End::Well, "{what}, mended: {said}");
-    passed.truncate(passed.iter().rposition(|name| name == "buried").map_or(0, |last| last + 1));
+    passed.truncate(passed.iter().rposition(|name| name == "reaped").map_or(0, |last| last + 1));
     passed
 }
 

@@ -99,7 +99,7 @@ fn f1_killed_once_more_after_any_death_the_next_one_mends() {
     assert!(died > all * 9 / 10, "{died} of {all}");
 }
 
-/// Who buries dies after he cleared the marks of pins: the next burial still knows that a sweep is due.
+/// Who reaps dies after he cleared the marks of pins: the next reaping still knows that a sweep is due.
 #[test]
 fn f1_what_only_the_dead_held_is_freed_although_the_first_who_buried_them_died() {
     let fresh = common::Fresh::new("crash-sweep", 64 << 20);

@@ -102,7 +102,7 @@ pub const MEND: &str = "mend";
 /// Points of named locks; what else a call passes depends on how long it waits.
 const LOCKS: &[&str] = &["lock-stored", "lock-changed", "lock-reserved", "lock-freed", "locks-"];
 /// The same with all of the change: nobody waits in it.
-const LOCKS_AND_CHANGES: &[&str] = &["lock-", "locks-", "intent-", "slot-", "mark-", "rung"];
+const LOCKS_AND_CHANGES: &[&str] = &["lock-", "locks-", "intent-", "slot-", "mark-", "notified"];
 
 /// What tells changes apart that pass the same otherwise.
 const CHANGES: &[&str] = &["expiring-", "intent-", "slot-", "block-", "record-"];
@@ -122,8 +122,8 @@ const TABLE: &[&str] = &[
 ];
 const BATCH: &[&str] =
     &["batch-", "cursor-", "many-", "list-", "record-", "block-applied", "span-applied", "root-", "slot-w"];
-/// Those of a burial, besides.
-const BURYING: &[&str] = &["lock-", "locks-", "taken-over", "intent-", "slot-", "buried"];
+/// Those of a reaping, besides.
+const BURYING: &[&str] = &["lock-", "locks-", "taken-over", "intent-", "slot-", "reaped"];
 
 pub static OPERATIONS: &[Operation] = &[
     // Coming and going.
@@ -344,7 +344,7 @@ pub static OPERATIONS: &[Operation] = &[
     .only(BURYING),
     // Waking.
     op("put, somebody waits", until_somebody_waits, |s| s.put(1, 2, INLINE)).beside(Beside::WaitsForChange),
-    op("put, somebody watches", watch, |s| s.put(1, 2, INLINE)).only(&["mark-", "rung", "watch-"]),
+    op("put, somebody watches", watch, |s| s.put(1, 2, INLINE)).only(&["mark-", "notified", "watch-"]),
     op(
         "wait",
         |_| {},

@@ -84,7 +84,7 @@ pub fn old_or_new(found: &Snapshot, old: &Snapshot, new: &Snapshot, one_step: bo
 struct Brief(Instant);
 
 impl WaitPolicy for Brief {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         slow();
     }
     fn interrupted(&self) -> Result<(), Error> {
@@ -136,7 +136,7 @@ pub fn go_on(segment: &Segment, what: &str) {
     segment.check().unwrap_or_else(|error| panic!("{what}, gone on: {error}"));
 }
 
-/// Everything was given back; the dead are buried. What the object still takes.
+/// Everything was given back; the dead are reaped. What the object still takes.
 pub fn leave_nothing(segment: &Segment, what: &str) -> u64 {
     // What a dead one retired first: the table that takes the place of this one shall not lie behind it, in a zone that stays.
     segment.trim(&Blocking).unwrap();

@@ -33,9 +33,9 @@ pub fn points() -> BTreeMap<String, BTreeSet<String>> {
 fn the_table_of_crash_points_in_the_docs_names_those_of_the_source() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md");
     let docs = std::fs::read_to_string(docs).unwrap();
-    let section = docs.split("\n## Crash points\n").nth(1).expect("a section").split("\n## ").next().unwrap();
+    let read_section = docs.split("\n## Crash points\n").nth(1).expect("a section").split("\n## ").next().unwrap();
     let mut table = BTreeMap::new();
-    for line in section.lines().filter(|line| line.starts_with("| `")) {
+    for line in read_section.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells.len(), 4, "{line}");
         assert!(cells.iter().all(|cell| !cell.is_empty()), "{line}");

@@ -21,7 +21,7 @@ impl Brief {
 }
 
 impl WaitPolicy for Brief {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         slow();
     }
     fn interrupted(&self) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Lengths and loops that would take long, or much, if they were believed.
 
 use crate::image::{Image, SPAN, pickle, place};
-use shmvar::format::{DEPTH_MAX, Entry, LEAF_MAX, PAGE, Root, SpanState, at, granules_of};
+use shmvar::format::{DEPTH_MAX, LEAF_MAX, PAGE, Root, SpanEntry, SpanState, at, granules_of};
 use shmvar::{AsVariables, Blocking, Condition, Error, Index, Key, Options, Segment, TableOf};
 use shmvar::{format::slot_flags::TEXT, sync::slot::Content};
 use std::fs::File;
@@ -47,7 +47,7 @@ fn f28_a_table_that_claims_more_words_than_there_is_memory_is_not_walked() {
     let zones = image.geometry.zones_max;
     image.set(place::ZONES, zones);
     let directory = Root(image.word(place::ROOT)).granule();
-    image.set(image.entry_at(directory), Entry::new(SpanState::Directory, granules_of(8 << DEPTH_MAX)).0);
+    image.set(image.entry_at(directory), SpanEntry::new(SpanState::Directory, granules_of(8 << DEPTH_MAX)).0);
     image.set(place::ROOT, Root::new(directory, DEPTH_MAX, 1).0);
     let laid = Laid::new(&image);
     for readonly in [true, false] {

@@ -1,6 +1,6 @@
 //! A populated segment as bytes: taken once, damaged in memory, laid out as a new file for each case.
 
-use shmvar::format::{CLASSES, Entry, GRANULE, Geometry, LeafWord, PAGE, Root, SLAB_HEAD, SpanState, ZONE, at};
+use shmvar::format::{CLASSES, GRANULE, Geometry, LeafWord, PAGE, Root, SLAB_HEAD, SpanEntry, SpanState, ZONE, at};
 use shmvar::{AsVariables, Blocking, Condition, Index, Key, Options, Segment, TableOf};
 use shmvar::{format::slot_flags::EXPIRES, sync::slot::Content};
 use std::collections::BTreeMap;
@@ -176,8 +176,8 @@ impl Image {
         self.geometry.zone_at(granule / ZONE) + granule % ZONE * 8
     }
 
-    pub fn entry(&self, granule: u64) -> Entry {
-        Entry(self.word(self.entry_at(granule)))
+    pub fn entry(&self, granule: u64) -> SpanEntry {
+        SpanEntry(self.word(self.entry_at(granule)))
     }
 
     /// Where the bit of a granule is in a bitmap of its zone: the word, and which bit.
@@ -196,7 +196,7 @@ impl Image {
     }
 
     /// The spans of the first zone, from the left.
-    pub fn spans(&self) -> Vec<(u64, Entry)> {
+    pub fn spans(&self) -> Vec<(u64, SpanEntry)> {
         (0..ZONE).map(|granule| (granule, self.entry(granule))).filter(|(_, entry)| !entry.is_none()).collect()
     }
 
@@ -314,7 +314,7 @@ impl Image {
             let slot = self.slot_of(index);
             let content = self.content(slot);
             let entry = self.entry(content.granule());
-            let left = Entry::new(state, entry.len()).with_owner(DEAD as u32);
+            let left = SpanEntry::new(state, entry.len()).with_owner(DEAD as u32);
             self.set(self.entry_at(content.granule()), left.0);
             self.set(place::USED, self.word(place::USED) - content.charge());
             self.set(place::COUNT, self.word(place::COUNT) - 1);
@@ -386,7 +386,7 @@ impl Image {
         let free: Vec<_> = (0..ZONE).filter(|granule| image.bit(place::FREE, *granule)).take(2).collect();
         let (directory, leaf) = (free[0], free[1]);
         for (granule, state) in [(directory, SpanState::Directory), (leaf, SpanState::Leaf)] {
-            image.set(image.entry_at(granule), Entry::new(state, 1).0);
+            image.set(image.entry_at(granule), SpanEntry::new(state, 1).0);
             image.set_bit(place::FREE, granule, false);
             image.set_bit(place::PRESENT, granule, true);
             image.set_bit(place::STICKY, granule, true);

@@ -7,6 +7,7 @@ use loom::thread;
 use shmvar::format::{IntentArea, Slot};
 use shmvar::sync::intent::{Change, Progress};
 use shmvar::sync::lock_word as lock;
+use shmvar::sync::slot::Seqlock;
 use shmvar::sync::slot::{BUSY, Content};
 
 struct World {

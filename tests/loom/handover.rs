@@ -1,8 +1,8 @@
 //! A named lock that is let go while others wait: who sleeps is woken, and one at a time has it. The lock's slot stands here as
 //! a mutex's contents, the bell is the crate's own; nobody dies, no reservation lapses, nothing sleeps in slices.
 
-use crate::bell::Sleeping;
 use crate::bounded;
+use crate::wake_word::Sleeping;
 use loom::sync::atomic::{AtomicU32, Ordering::*};
 use loom::sync::{Arc, Mutex};
 use loom::thread;

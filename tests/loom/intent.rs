@@ -7,6 +7,7 @@ use loom::thread;
 use shmvar::format::{IntentArea, Slot};
 use shmvar::sync::intent::Change;
 use shmvar::sync::lock_word as lock;
+use shmvar::sync::slot::Seqlock;
 
 /// Two writers that each make two commits; a reader that meets a busy slot reads through the intent.
 #[test]

@@ -12,6 +12,7 @@ use loom::thread;
 use shmvar::format::{IntentArea, LeafWord, Root, Slot};
 use shmvar::sync::intent::{Change, Words};
 use shmvar::sync::lock_word as lock;
+use shmvar::sync::slot::Seqlock;
 use shmvar::sync::slot::{BUSY, Content};
 
 /// Three variables, by index.

@@ -7,15 +7,15 @@
 #![cfg(loom)]
 
 mod batch;
-mod bell;
 mod handover;
 mod intent;
 mod leaf;
 mod moves;
 mod pins;
+mod read_section;
 mod revocable;
-mod section;
 mod slot;
+mod wake_word;
 mod writer;
 
 use loom::sync::atomic::AtomicU64;

@@ -10,6 +10,7 @@ use loom::thread;
 use shmvar::format::{IntentArea, Slot};
 use shmvar::sync::intent::Change;
 use shmvar::sync::lock_word as lock;
+use shmvar::sync::slot::Seqlock;
 use shmvar::sync::slot::{BUSY, Content};
 
 /// File offset of our slot, as the intent has it.

@@ -6,6 +6,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::thread;
 use shmvar::format::Slot;
 use shmvar::sync::slot::Content;
+use shmvar::sync::slot::Seqlock;
 
 /// The order that pins rest on: set my bit, then look at the slot; change the slot, then look at the bits.
 #[test]

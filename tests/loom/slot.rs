@@ -6,6 +6,7 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::thread;
 use shmvar::sync::lock_word as lock;
 use shmvar::sync::slot::Content;
+use shmvar::sync::slot::Seqlock;
 
 #[test]
 fn a_reader_of_a_slot_never_sees_half_of_a_change() {

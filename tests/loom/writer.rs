@@ -47,7 +47,7 @@ impl Waiting for Waiter<'_> {
             return Ok(false);
         }
         self.0.repaired.fetch_add(1, SeqCst);
-        // Buried: the number is free.
+        // Reaped: the number is free.
         self.0.dead.store(0, SeqCst);
         Ok(true)
     }
@@ -74,12 +74,12 @@ fn two_waiters_take_a_dead_owners_lock_over_once() {
     });
 }
 
-/// Design review, C1: the dead owner's number is buried and claimed by a living process while a take-over is under way.
+/// Design review, C1: the dead owner's number is reaped and claimed by a living process while a take-over is under way.
 #[test]
 fn a_number_claimed_anew_is_not_taken_for_the_dead_one() {
     bounded(3, || {
         let world = World::left_by_the_dead();
-        // Participant 1 takes over and buries; then a new process claims number 2 and takes the lock under it.
+        // Participant 1 takes over and reaps; then a new process claims number 2 and takes the lock under it.
         let other = {
             let world = world.clone();
             thread::spawn(move || {

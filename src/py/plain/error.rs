@@ -56,7 +56,7 @@ impl Default for Limits {
 /// Why a pickle gave no value. The value in the segment is untouched in every case.
 #[derive(Debug)]
 #[allow(missing_docs)]
-pub enum PlainError {
+pub enum DataOnlyError {
     /// Not a pickle, or not one of a value that can exist.
     Damaged { at: usize, why: &'static str },
     /// Needs a class, a function or a buffer; `what` is short and printable.
@@ -71,49 +71,49 @@ pub enum PlainError {
     Python(PyErr),
 }
 
-impl fmt::Display for PlainError {
+impl fmt::Display for DataOnlyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PlainError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
-            PlainError::NeedsCode { what } => {
+            DataOnlyError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
+            DataOnlyError::NeedsCode { what } => {
                 write!(f, "the value needs {what}, and this segment is not trusted: only plain data is decoded")
             }
-            PlainError::Missing { module } => {
+            DataOnlyError::Missing { module } => {
                 write!(f, "the value holds something of {module}, which is not installed here or cannot be imported")
             }
-            PlainError::NewerProtocol(proto) => {
+            DataOnlyError::NewerProtocol(proto) => {
                 write!(f, "the value was written by pickle protocol {proto}; this reads up to 5")
             }
-            PlainError::TooMuch { limit, value } => {
+            DataOnlyError::TooMuch { limit, value } => {
                 write!(f, "the value exceeds a limit for segments that are not trusted: {limit}, {value}")
             }
-            PlainError::Python(error) => error.fmt(f),
+            DataOnlyError::Python(error) => error.fmt(f),
         }
     }
 }
 
-impl From<PyErr> for PlainError {
+impl From<PyErr> for DataOnlyError {
     fn from(error: PyErr) -> Self {
-        PlainError::Python(error)
+        DataOnlyError::Python(error)
     }
 }
 
-impl PlainError {
+impl DataOnlyError {
     /// The name of the exception's class in `shmvar`; an exception of the interpreter goes through as it is.
     pub fn class(self) -> Result<(&'static CStr, String), PyErr> {
         let class = match self {
-            PlainError::Python(error) => return Err(error),
-            PlainError::NeedsCode { .. } | PlainError::Missing { .. } | PlainError::TooMuch { .. } => {
+            DataOnlyError::Python(error) => return Err(error),
+            DataOnlyError::NeedsCode { .. } | DataOnlyError::Missing { .. } | DataOnlyError::TooMuch { .. } => {
                 c"UntrustedValueError"
             }
-            PlainError::Damaged { .. } | PlainError::NewerProtocol(_) => c"CorruptSegmentError",
+            DataOnlyError::Damaged { .. } | DataOnlyError::NewerProtocol(_) => c"CorruptSegmentError",
         };
         Ok((class, self.to_string()))
     }
 }
 
 /// The Python exception for `error`; the classes live in `shmvar._errors` and `shmvar._untrusted_error`.
-pub fn to_pyerr(py: Python<'_>, error: PlainError) -> PyErr {
+pub fn to_pyerr(py: Python<'_>, error: DataOnlyError) -> PyErr {
     let (class, message) = match error.class() {
         Ok(named) => named,
         Err(error) => return error,

@@ -25,16 +25,16 @@ use pyo3::types::{PyByteArray, PyMemoryView, PySet, PyTuple};
 
 use call::is_buffer;
 use dtype::Desc;
-pub use error::{Limits, PlainError, to_pyerr};
+pub use error::{DataOnlyError, Limits, to_pyerr};
 use value::{Budget, Class, Node, Pending, Shape, Slot, Value};
 
 use crate::codec::kind::{dotted, modern};
-use crate::codec::opcode::{HIGHEST_PROTOCOL, Op, Reader};
+use crate::codec::opcode::{HIGHEST_PROTOCOL, Op, OpReader};
 use crate::codec::stack::{NO_MEMORY, Stack};
 use crate::py::decode::Want;
 use crate::py::made;
 
-type Result<T> = std::result::Result<T, PlainError>;
+type Result<T> = std::result::Result<T, DataOnlyError>;
 
 /// Sizes charged for CPython 3.11's objects, the collector's header included, rounded up.
 mod size {
@@ -69,7 +69,7 @@ pub fn decode<'py>(
         py,
         want,
         limits,
-        reader: Reader::new(pickle),
+        reader: OpReader::new(pickle),
         stack: Stack::new(),
         nodes: Vec::new(),
         pending: Vec::new(),
@@ -87,7 +87,11 @@ pub fn decode<'py>(
 /// For the tests only.
 #[pyfunction]
 #[pyo3(signature = (data, buffers = Vec::new()))]
-pub fn _decode_plain<'py>(py: Python<'py>, data: &[u8], buffers: Vec<Bound<'py, PyByteArray>>) -> PyResult<Py<PyAny>> {
+pub fn _decode_data_only<'py>(
+    py: Python<'py>,
+    data: &[u8],
+    buffers: Vec<Bound<'py, PyByteArray>>,
+) -> PyResult<Py<PyAny>> {
     decode(py, data, buffers, Want::Own, &Limits::default()).map_err(|error| to_pyerr(py, error))
 }
 
@@ -99,13 +103,13 @@ pub fn fuzz_plain<'py>(
     buffers: Vec<Bound<'py, PyByteArray>>,
 ) -> std::result::Result<Py<PyAny>, String> {
     match decode(py, data, buffers, Want::Own, &Limits::default()) {
-        Err(PlainError::Python(error)) => panic!("{error}"),
+        Err(DataOnlyError::Python(error)) => panic!("{error}"),
         decoded => decoded.map_err(|error| error.to_string()),
     }
 }
 
-fn too_much(limit: &'static str, value: u64) -> PlainError {
-    PlainError::TooMuch { limit, value }
+fn too_much(limit: &'static str, value: u64) -> DataOnlyError {
+    DataOnlyError::TooMuch { limit, value }
 }
 
 /// The weight of a str or bytes: hashed once, but compared with every equal key it meets.
@@ -113,19 +117,19 @@ fn compared(length: usize) -> usize {
     1 + length / 64
 }
 
-fn no_memory(_: TryReserveError) -> PlainError {
-    PlainError::Python(made::no_memory())
+fn no_memory(_: TryReserveError) -> DataOnlyError {
+    DataOnlyError::Python(made::no_memory())
 }
 
-fn needs(what: impl Into<String>) -> PlainError {
-    PlainError::NeedsCode { what: what.into() }
+fn needs(what: impl Into<String>) -> DataOnlyError {
+    DataOnlyError::NeedsCode { what: what.into() }
 }
 
 struct Decoder<'a, 'py> {
     py: Python<'py>,
     want: Want,
     limits: &'a Limits,
-    reader: Reader<'a>,
+    reader: OpReader<'a>,
     stack: Stack<Slot<'py>>,
     nodes: Vec<Node>,
     pending: Vec<Pending<'py>>,
@@ -144,7 +148,7 @@ struct Decoder<'a, 'py> {
 impl<'a, 'py> Decoder<'a, 'py> {
     fn run(mut self) -> Result<Bound<'py, PyAny>> {
         for _ in 0..self.limits.opcodes {
-            let op = self.reader.next_op().map_err(|error| PlainError::Damaged { at: error.at, why: error.why })?;
+            let op = self.reader.next_op().map_err(|error| DataOnlyError::Damaged { at: error.at, why: error.why })?;
             if op == Op::Stop {
                 return Ok(self.pop_value()?.obj);
             }
@@ -158,7 +162,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
         let py = self.py;
         match op {
             Op::Proto(proto) if proto > HIGHEST_PROTOCOL => {
-                return Err(PlainError::NewerProtocol(proto));
+                return Err(DataOnlyError::NewerProtocol(proto));
             }
             Op::Proto(proto) => self.proto = proto,
             Op::Frame(_) | Op::Stop => {}
@@ -270,16 +274,16 @@ impl<'a, 'py> Decoder<'a, 'py> {
         Ok(())
     }
 
-    fn damaged(&self, why: &'static str) -> PlainError {
+    fn damaged(&self, why: &'static str) -> DataOnlyError {
         if why == NO_MEMORY {
-            return PlainError::Python(made::no_memory());
+            return DataOnlyError::Python(made::no_memory());
         }
-        PlainError::Damaged { at: self.reader.op_at(), why }
+        DataOnlyError::Damaged { at: self.reader.op_at(), why }
     }
 
-    fn refuse(&self, module: &[u8], name: &[u8]) -> PlainError {
+    fn refuse(&self, module: &[u8], name: &[u8]) -> DataOnlyError {
         let (module, name) = modern(module, name, self.proto);
-        PlainError::NeedsCode { what: dotted(module, name) }
+        DataOnlyError::NeedsCode { what: dotted(module, name) }
     }
 
     /// What our own call of the interpreter or a library gave; an exception about the values is damage.
@@ -344,7 +348,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
         }
     }
 
-    fn no_value(&self, slot: &Slot<'py>) -> PlainError {
+    fn no_value(&self, slot: &Slot<'py>) -> DataOnlyError {
         match slot {
             Slot::Known(known) => needs(known.name()),
             _ => self.damaged("an object without its state, or the arguments of a call, in the place of a value"),

@@ -49,9 +49,9 @@ impl<'py> Decoder<'_, 'py> {
         let fetched = class.0.import(py, class.1, class.2).cloned();
         self.budget.forgive(before);
         fetched.map_err(|error| match self.made::<()>(Err(error), "") {
-            Err(super::PlainError::Damaged { .. }) => super::PlainError::Missing { module: class.1 },
+            Err(super::DataOnlyError::Damaged { .. }) => super::DataOnlyError::Missing { module: class.1 },
             Err(error) => error,
-            Ok(()) => super::PlainError::Missing { module: class.1 },
+            Ok(()) => super::DataOnlyError::Missing { module: class.1 },
         })
     }
 

@@ -115,7 +115,7 @@ impl Budget {
         Budget { memory_left: memory, memory, cpu_end: thread_cpu_ns().saturating_add(cpu), cpu, ticks: 0 }
     }
 
-    pub fn memory(&mut self, bytes: usize) -> Result<(), super::PlainError> {
+    pub fn memory(&mut self, bytes: usize) -> Result<(), super::DataOnlyError> {
         match self.memory_left.checked_sub(bytes as u64) {
             Some(left) => {
                 self.memory_left = left;
@@ -126,7 +126,7 @@ impl Budget {
     }
 
     /// Called for each insertion of a key: the only step of builtin containers whose time does not show in the stream.
-    pub fn tick(&mut self) -> Result<(), super::PlainError> {
+    pub fn tick(&mut self) -> Result<(), super::DataOnlyError> {
         self.ticks += 1;
         if self.ticks < TICKS {
             return Ok(());
@@ -135,7 +135,7 @@ impl Budget {
     }
 
     /// Looks at the clock.
-    pub fn look(&mut self) -> Result<(), super::PlainError> {
+    pub fn look(&mut self) -> Result<(), super::DataOnlyError> {
         self.ticks = 0;
         if thread_cpu_ns() > self.cpu_end {
             return Err(super::too_much("nanoseconds of processor time", self.cpu));

@@ -8,7 +8,7 @@ use crate::bit_runs::{longest_run, mask, range};
 use crate::error::Result;
 use crate::fallible;
 use crate::format::{
-    CLASSES, Entry, KIND_RUN, RUN_KINDS, Root, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of, slab_granules,
+    CLASSES, KIND_RUN, RUN_KINDS, Root, SpanEntry, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of, slab_granules,
     slab_is_whole,
 };
 use crate::segment::check::in_use;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tile {
     head: u64,
-    entry: Entry,
+    entry: SpanEntry,
 }
 
 /// What a zone's bitmaps should say.
@@ -69,7 +69,7 @@ impl Check<'_> {
     }
 
     /// A span that begins in the zone that is looked at.
-    fn check_tile(&mut self, granule: u64, entry: Entry, bits: &mut Bits) -> Result<()> {
+    fn check_tile(&mut self, granule: u64, entry: SpanEntry, bits: &mut Bits) -> Result<()> {
         match entry.state() {
             SpanState::Filling | SpanState::Freeing => {
                 self.report.busy += 1;
@@ -124,7 +124,7 @@ impl Check<'_> {
     }
 
     /// A slab's bits against what the slots name.
-    fn check_slab(&mut self, granule: u64, entry: Entry) -> Result<()> {
+    fn check_slab(&mut self, granule: u64, entry: SpanEntry) -> Result<()> {
         let arena = self.att.arena();
         let sound = entry.class() < CLASSES.len() && entry.len() == slab_granules(entry.class());
         hold!(sound, 3, "slab at granule {granule}: {entry:?}");
@@ -149,7 +149,7 @@ impl Check<'_> {
     }
 
     /// Granules in which readers look without a pin.
-    fn check_sticky(&self, granule: u64, entry: Entry) -> Result<()> {
+    fn check_sticky(&self, granule: u64, entry: SpanEntry) -> Result<()> {
         if matches!(entry.state(), SpanState::Slab | SpanState::Leaf | SpanState::Directory) {
             for inner in granule..granule + entry.len() {
                 hold!(self.att.arena().is_sticky(inner)?, 12, "granule {inner} of {entry:?} is not sticky");

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{DEPTH_MAX, GRANULE, LeafHead, SpanState};
 use crate::os::object;
-use crate::process::access::Mapped;
+use crate::process::access::MappedAccess;
 use crate::sync::intent::LeafCounts;
 use crate::sync::slot::Seqlock;
 use crate::variables::AsVariables;
@@ -194,7 +194,7 @@ impl Check<'_> {
 
     fn leaf_in_force(&self, of: TableOf, hash: u64) -> Result<Leaf> {
         let leaf = self.att.variables().leaf_of(hash, of)?;
-        let sound = self.att.variables().leaf_is_sound(&leaf, Mapped)?;
+        let sound = self.att.variables().leaf_is_sound(&leaf, MappedAccess)?;
         hold!(sound, 3, "a word of a directory names {:#x} as a leaf", leaf.word.0);
         Ok(leaf)
     }
@@ -256,7 +256,7 @@ impl Check<'_> {
             return Ok(None);
         }
         let leaf = self.att.variables().leaf_number(root, number)?;
-        let sound = leaf.filter(|leaf| self.att.variables().leaf_is_sound(leaf, Mapped).unwrap_or(false));
+        let sound = leaf.filter(|leaf| self.att.variables().leaf_is_sound(leaf, MappedAccess).unwrap_or(false));
         let Some(leaf) = sound else {
             hold!(false, 3, "word {number} of the doomed directory names no leaf");
             return Ok(None);

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::{Entry, GRANULE, SpanState, ZONE, ZONE_META, at};
+use crate::format::{GRANULE, SpanEntry, SpanState, ZONE, ZONE_META, at};
 use crate::os::map::Mapping;
 use crate::os::mem::Mem;
 use crate::os::object;
@@ -41,7 +41,7 @@ pub(super) fn private_copy(att: &Attachment) -> Result<Attachment> {
     copy_range(att, &memory, geometry.zone_at(0), zones * ZONE_META)?;
     for zone in 0..zones {
         for (number, word) in copy.arena().zone(zone)?.entries.iter().enumerate() {
-            let (granule, entry) = (zone * ZONE + number as u64, Entry(word.load(Ordering::Relaxed)));
+            let (granule, entry) = (zone * ZONE + number as u64, SpanEntry(word.load(Ordering::Relaxed)));
             let looked_at = matches!(entry.state(), SpanState::Slab | SpanState::Leaf | SpanState::Directory);
             if looked_at && copy.arena().fits(granule, entry.len(), zones) {
                 copy_range(att, &memory, geometry.granule_at(granule), entry.len() * GRANULE)?;

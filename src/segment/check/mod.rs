@@ -15,7 +15,7 @@ use crate::format::identity::Identity;
 use crate::format::{GRANULE, IDENTITY_LEN, PARTICIPANTS, PIN_UNITS, Participant, VERSION_MAX, ZONE, ZONE_META, at};
 use crate::os::object::{self, Status};
 use crate::process::attachment::Attachment;
-use crate::process::nap::Nap;
+use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::segment::check::copy::private_copy;
 use crate::segment::check::slices::check_in_slices;
@@ -53,7 +53,7 @@ pub struct Report {
     pub free: u64,
     /// Participants that live.
     pub living: u64,
-    /// Participants that died and are not buried yet.
+    /// Participants that died and are not reaped yet.
     pub dead: u64,
     /// What could not be told because others changed it at each look: sums, and what was in use without its owner being met.
     pub undecided: u64,
@@ -75,12 +75,12 @@ const NAMED: &str = "the lists of a check";
 
 /// Verifies every invariant. With `write`, in slices of the writer lock, which repair first what a dead owner left; else
 /// without, again and again until nobody changed anything meanwhile.
-pub fn check(att: &Attachment, write: bool, patience: &dyn WaitPolicy) -> Result<Report> {
+pub fn check(att: &Attachment, write: bool, policy: &dyn WaitPolicy) -> Result<Report> {
     // Before anything is touched: an object that was cut short is an error.
     att.with_file(|_| ())?;
     if write {
         check_unlocked_intent(att)?;
-        return check_in_slices(att, HOLD, patience).map(|(report, _)| report);
+        return check_in_slices(att, HOLD, policy).map(|(report, _)| report);
     }
     let began = Instant::now();
     loop {
@@ -88,7 +88,7 @@ pub fn check(att: &Attachment, write: bool, patience: &dyn WaitPolicy) -> Result
         // sight of that change's serial, or of the lock held for it.
         let before = quiet(att)?;
         fence(Ordering::Acquire);
-        let verified = private_copy(att).and_then(|copy| verify_outside(&copy, att, patience));
+        let verified = private_copy(att).and_then(|copy| verify_outside(&copy, att, policy));
         fence(Ordering::Acquire);
         if before.is_some() && before == quiet(att)? {
             return verified;
@@ -100,8 +100,8 @@ pub fn check(att: &Attachment, write: bool, patience: &dyn WaitPolicy) -> Result
                 WAIT_LIMIT.as_secs()
             )));
         }
-        patience.sleep(&Nap::pause(Duration::from_millis(1)).short());
-        patience.interrupted()?;
+        policy.sleep(&Sleep::pause(Duration::from_millis(1)).short());
+        policy.interrupted()?;
     }
 }
 
@@ -137,9 +137,9 @@ fn check_unlocked_intent(att: &Attachment) -> Result<()> {
 }
 
 /// A private copy, of which nothing changes. `live`: the segment itself.
-fn verify_outside(att: &Attachment, live: &Attachment, patience: &dyn WaitPolicy) -> Result<Report> {
+fn verify_outside(att: &Attachment, live: &Attachment, policy: &dyn WaitPolicy) -> Result<Report> {
     let (mut check, mut verified) = (Check::new(att, live), Ok(false));
-    patience.outside(&mut || verified = check.hold(None));
+    policy.allow_threads(&mut || verified = check.hold(None));
     verified.map(|_| check.report)
 }
 

@@ -7,7 +7,7 @@ use super::{NAMED, hold};
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{DEPTH_MAX, Root, Slot, blocks_of};
-use crate::process::access::Mapped;
+use crate::process::access::MappedAccess;
 use crate::process::attachment::Attachment;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
@@ -158,7 +158,7 @@ impl Named {
 /// Does another slot of that leaf, as it is now, name what this one does?
 fn still_named(att: &Attachment, before: Place, by: &By<'_>) -> Result<bool> {
     let Some((leaf, first)) = before.leaf(att)? else { return Ok(false) };
-    if !att.variables().leaf_is_sound(&leaf, Mapped)? {
+    if !att.variables().leaf_is_sound(&leaf, MappedAccess)? {
         return Ok(false);
     }
     for number in first..=leaf.slots {

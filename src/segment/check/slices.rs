@@ -178,12 +178,12 @@ impl<'a> Check<'a> {
 }
 
 /// Verifies the segment, in slices of the writer lock that are so long or a little more.
-pub(super) fn check_in_slices(att: &Attachment, most: Duration, patience: &dyn WaitPolicy) -> Result<(Report, u64)> {
+pub(super) fn check_in_slices(att: &Attachment, most: Duration, policy: &dyn WaitPolicy) -> Result<(Report, u64)> {
     let mut check = Check::new(att, att);
     loop {
-        let mut writer = Some(att.write(patience)?);
+        let mut writer = Some(att.write(policy)?);
         let mut done = Ok(false);
-        patience.outside(&mut || {
+        policy.allow_threads(&mut || {
             done = check.hold(Some(most));
             let waited_for = att.state().lock.load(Ordering::Relaxed) & WAITERS != 0;
             // Let go before the caller's interpreter is waited for.
@@ -196,7 +196,7 @@ pub(super) fn check_in_slices(att: &Attachment, most: Duration, patience: &dyn W
         if done? {
             return Ok((check.report, check.holds));
         }
-        patience.interrupted()?;
+        policy.interrupted()?;
     }
 }
 

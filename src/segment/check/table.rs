@@ -10,7 +10,7 @@ use crate::fallible;
 use crate::format::slot_flags::LET_GO;
 use crate::format::{CLASSES, DEPTH_MAX, Root, Slot, SpanState, VERSION_MAX, blocks_of, granules_of};
 use crate::key::{INDEX_MAX, IndexBuf, Name};
-use crate::process::access::Mapped;
+use crate::process::access::MappedAccess;
 use crate::process::attachment::Attachment;
 use crate::segment::check::in_use;
 use crate::sync::intent::LeafCounts;
@@ -315,7 +315,7 @@ impl Attachment {
         }
         let found = leaf.found(leaf.slot_at(number), content, Token::Stable);
         self.variables()
-            .index_by(&found, Mapped)?
+            .index_by(&found, MappedAccess)?
             .ok_or_else(|| Error::corrupt(format_args!("slot {number} does not stand still")))
     }
 

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::coordination::AsCoordination;
-use crate::format::Entry;
+use crate::format::SpanEntry;
 use crate::key::{Index, Key};
-use crate::process::held_locks::Who;
+use crate::process::held_locks::LockOwner;
 use crate::process::wait_policy::Blocking;
 use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Stored};
@@ -16,7 +16,7 @@ use std::cell::RefCell;
 struct Meanwhile<F>(RefCell<F>);
 
 impl<F: FnMut() -> Result<()>> WaitPolicy for Meanwhile<F> {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         slow();
     }
     fn interrupted(&self) -> Result<()> {
@@ -90,7 +90,12 @@ fn f28_whatever_others_do_between_two_slices_is_no_damage() {
                     6 => drop(att.variables().collect_expired(&Blocking)?),
                     7..40 => put(att, &index, 100, Some(crate::os::boottime_ns() + 1_000))?,
                     40..60 => {
-                        if att.coordination().acquire_lock(&index, Who::task(1, 1), Some(Duration::ZERO), &Blocking)? {
+                        if att.coordination().acquire_lock(
+                            &index,
+                            LockOwner::task(1, 1),
+                            Some(Duration::ZERO),
+                            &Blocking,
+                        )? {
                             held.push((number, matches!(index, Index::Text(_))));
                         }
                     }
@@ -98,7 +103,7 @@ fn f28_whatever_others_do_between_two_slices_is_no_damage() {
                         if let Some((number, is_text)) = held.pop() {
                             let text = format!("text {number}");
                             let name = if is_text { Index::Text(&text) } else { Index::Int(number) };
-                            att.coordination().release_lock(&name, Who::task(1, 1), &Blocking)?;
+                            att.coordination().release_lock(&name, LockOwner::task(1, 1), &Blocking)?;
                         }
                     }
                     80..400 => drop(att.variables().remove(&index, Condition::Always, &Blocking)?),
@@ -224,7 +229,7 @@ fn f28_damage_is_found_although_others_write_meanwhile() {
             let zone = att.identity.geometry.zone_at(last / crate::format::ZONE);
             let free = zone + 32_768 + 504;
             let word = att.mem.at::<std::sync::atomic::AtomicU64>(free).unwrap().load(Ordering::SeqCst);
-            let entry = Entry::new(crate::format::SpanState::Directory, 1);
+            let entry = SpanEntry::new(crate::format::SpanState::Directory, 1);
             vec![(zone + last % crate::format::ZONE * 8, entry.0), (free, word & !(1 << 63))]
         }),
         "no root names the directory",

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::key::{Index, Key};
-use crate::process::nap::Nap;
+use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use crate::py::errors;
 use crate::py::green;
@@ -45,26 +45,26 @@ impl Sleeper {
     }
 
     /// `strictly`: the call waits for what a greenlet of its own thread may have to do.
-    fn sleep(&self, py: Python<'_>, nap: &Nap<'_>, strictly: bool) {
+    fn sleep(&self, py: Python<'_>, sleep: &Sleep<'_>, strictly: bool) {
         match green::sleeper(py, strictly) {
-            Ok(Some(_)) if nap.is_short() && self.waited() < AT_ONCE => py.detach(|| nap.sleep_within(AT_ONCE)),
-            Ok(Some(sleep)) => {
-                self.poll(py, nap, |pause, _| sleep.call1((pause.as_secs_f64(),)).map(|_| false));
+            Ok(Some(_)) if sleep.is_short() && self.waited() < AT_ONCE => py.detach(|| sleep.sleep_within(AT_ONCE)),
+            Ok(Some(sleeper)) => {
+                self.poll(py, sleep, |pause, _| sleeper.call1((pause.as_secs_f64(),)).map(|_| false));
             }
-            Ok(None) => py.detach(|| nap.sleep()),
+            Ok(None) => py.detach(|| sleep.sleep()),
             Err(error) => self.raise(py, error),
         }
     }
 
     /// In line with the greenlets of its thread that wait for the same lock.
-    fn wait_in_line(&self, py: Python<'_>, nap: &Nap<'_>, place: &Bound<'_, PyAny>) {
+    fn wait_in_line(&self, py: Python<'_>, sleep: &Sleep<'_>, place: &Bound<'_, PyAny>) {
         let wait = |pause: Duration, left: Duration| {
             place.call_method1("wait", (pause.as_secs_f64(), left.as_secs_f64()))?.extract()
         };
         match place.call_method0("first").and_then(|first| first.extract()) {
-            Ok(true) => self.poll(py, nap, wait),
+            Ok(true) => self.poll(py, sleep, wait),
             Ok(false) => {
-                if let Err(error) = wait(Duration::ZERO, nap.limit_beyond(BEHIND)) {
+                if let Err(error) = wait(Duration::ZERO, sleep.limit_beyond(BEHIND)) {
                     self.raise(py, error);
                 }
                 // As the first one it begins anew.
@@ -82,14 +82,14 @@ impl Sleeper {
     }
 
     /// Looks whether a nap is over, with pauses between; `wait` makes one, told how long it may be at most: was it woken?
-    fn poll(&self, py: Python<'_>, nap: &Nap<'_>, mut wait: impl FnMut(Duration, Duration) -> PyResult<bool>) {
+    fn poll(&self, py: Python<'_>, sleep: &Sleep<'_>, mut wait: impl FnMut(Duration, Duration) -> PyResult<bool>) {
         static POLLS: AtomicU32 = AtomicU32::new(0);
         let (many, now) = (PER_SLEEPER * (POLLS.fetch_add(1, Ordering::Relaxed) + 1), Instant::now());
         let longest = LONGEST.max(many.min(LONGEST_OF_MANY));
         let mut woken = Ok(false);
-        while matches!(woken, Ok(false)) && !nap.is_over() {
+        while matches!(woken, Ok(false)) && !sleep.is_over() {
             let pause = (self.waited() / PER_WAITED).clamp(PAUSE, longest);
-            let left = nap.limit_beyond(pause).saturating_sub(now.elapsed());
+            let left = sleep.limit_beyond(pause).saturating_sub(now.elapsed());
             if left.is_zero() {
                 break;
             }
@@ -103,18 +103,18 @@ impl Sleeper {
 }
 
 /// For one call on a segment.
-pub struct PyPatience<'py> {
+pub struct PyWait<'py> {
     py: Python<'py>,
     /// The segment's, for messages.
     key: &'py Key,
     sleeper: Sleeper,
 }
 
-impl<'py> PyPatience<'py> {
+impl<'py> PyWait<'py> {
     /// Costs nothing until something waits.
     #[inline(always)]
     pub fn new(py: Python<'py>, key: &'py Key) -> Self {
-        PyPatience { py, key, sleeper: Sleeper { raised: RefCell::new(None), began: Cell::new(None) } }
+        PyWait { py, key, sleeper: Sleeper { raised: RefCell::new(None), began: Cell::new(None) } }
     }
 
     /// What was raised meanwhile, for a call that asks for it when it is over.
@@ -141,13 +141,13 @@ impl<'py> PyPatience<'py> {
     }
 }
 
-impl WaitPolicy for PyPatience<'_> {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+impl WaitPolicy for PyWait<'_> {
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         self.py.detach(slow);
     }
 
-    fn sleep(&self, nap: &Nap<'_>) {
-        self.sleeper.sleep(self.py, nap, false);
+    fn sleep(&self, sleep: &Sleep<'_>) {
+        self.sleeper.sleep(self.py, sleep, false);
     }
 
     fn interrupted(&self) -> Result<()> {
@@ -183,12 +183,12 @@ impl<'py> Determined<'py> {
 }
 
 impl WaitPolicy for Determined<'_> {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         self.py.detach(slow);
     }
 
-    fn sleep(&self, nap: &Nap<'_>) {
-        self.sleeper.sleep(self.py, nap, false);
+    fn sleep(&self, sleep: &Sleep<'_>) {
+        self.sleeper.sleep(self.py, sleep, false);
     }
 
     fn interrupted(&self) -> Result<()> {
@@ -198,15 +198,15 @@ impl WaitPolicy for Determined<'_> {
 
 /// For a call that may wait without end, perhaps for a greenlet of its own thread: it ends with an error when the handle is
 /// detached meanwhile.
-pub struct Attached<'a, 'py>(pub &'a PyPatience<'py>, pub &'a Segment);
+pub struct Attached<'a, 'py>(pub &'a PyWait<'py>, pub &'a Segment);
 
 impl WaitPolicy for Attached<'_, '_> {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
-        self.0.outside(slow);
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.0.allow_threads(slow);
     }
 
-    fn sleep(&self, nap: &Nap<'_>) {
-        self.0.sleeper.sleep(self.0.py, nap, true);
+    fn sleep(&self, sleep: &Sleep<'_>) {
+        self.0.sleeper.sleep(self.0.py, sleep, true);
     }
 
     fn interrupted(&self) -> Result<()> {
@@ -255,19 +255,19 @@ impl<'a, 'py> InLine<'a, 'py> {
 }
 
 impl WaitPolicy for InLine<'_, '_> {
-    fn outside(&self, slow: &mut (dyn FnMut() + Send)) {
-        self.attached.outside(slow);
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.attached.allow_threads(slow);
     }
 
-    fn sleep(&self, nap: &Nap<'_>) {
-        if nap.is_short() {
-            return self.attached.sleep(nap);
+    fn sleep(&self, sleep: &Sleep<'_>) {
+        if sleep.is_short() {
+            return self.attached.sleep(sleep);
         }
-        let patience = self.attached.0;
+        let policy = self.attached.0;
         match self.place() {
-            Ok(Some(place)) => patience.sleeper.wait_in_line(patience.py, nap, &place),
-            Ok(None) => self.attached.sleep(nap),
-            Err(error) => patience.sleeper.raise(patience.py, error),
+            Ok(Some(place)) => policy.sleeper.wait_in_line(policy.py, sleep, &place),
+            Ok(None) => self.attached.sleep(sleep),
+            Err(error) => policy.sleeper.raise(policy.py, error),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// One sleep: until somebody changes a word and wakes us, at most for a slice. Whoever slept looks again, and sleeps anew.
-pub struct Nap<'a> {
+pub struct Sleep<'a> {
     /// A word, what it was, and the bits of those who wake us.
     word: Option<(&'a AtomicU32, u32, u32)>,
     slice: Duration,
@@ -13,10 +13,10 @@ pub struct Nap<'a> {
     short: bool,
 }
 
-impl<'a> Nap<'a> {
+impl<'a> Sleep<'a> {
     /// Time alone.
     pub fn pause(slice: Duration) -> Self {
-        Nap { word: None, slice, at_most: Duration::MAX, short: false }
+        Sleep { word: None, slice, at_most: Duration::MAX, short: false }
     }
 
     /// On a word while it has this value.
@@ -26,17 +26,17 @@ impl<'a> Nap<'a> {
 
     /// The same, woken only by who wakes one of these bits (not 0).
     pub fn on_bits(word: &'a AtomicU32, value: u32, slice: Duration, bits: u32) -> Self {
-        Nap { word: Some((word, value, bits)), ..Nap::pause(slice) }
+        Sleep { word: Some((word, value, bits)), ..Sleep::pause(slice) }
     }
 
     /// Not longer than this, whoever sleeps however: the caller's time is up then.
     pub fn at_most(self, at_most: Duration) -> Self {
-        Nap { at_most, ..self }
+        Sleep { at_most, ..self }
     }
 
     /// For what takes microseconds, unless somebody is stopped.
     pub fn short(self) -> Self {
-        Nap { short: true, ..self }
+        Sleep { short: true, ..self }
     }
 
     #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "for who sleeps in another way"))]

@@ -53,7 +53,7 @@ impl World {
     /// One section: what a reader does in `enter_section`, between, and when it leaves. `before`: its word, which it loads
     /// where it does not know it. (Not here: of a place's accesses loom remembers the last one, so a load before the store
     /// would hide the trimmer's look from that store.)
-    fn section(&self, word: usize, before: u64, orders: Orders) {
+    fn read_section(&self, word: usize, before: u64, orders: Orders) {
         let word = &self.words[word];
         // A thread that finds its word odd is inside already, and looks as part of the section around it.
         let inside = before & 1 == 1;
@@ -91,7 +91,7 @@ impl World {
         let world = World::new();
         let reader = {
             let world = world.clone();
-            thread::spawn(move || (0..sections).for_each(|number| world.section(0, number * 2, orders)))
+            thread::spawn(move || (0..sections).for_each(|number| world.read_section(0, number * 2, orders)))
         };
         world.give_back(1, waits);
         reader.join().unwrap();
@@ -115,7 +115,7 @@ fn two_readers_with_a_word_each_are_both_waited_for() {
         let world = World::new();
         let readers = [0, 1].map(|word| {
             let world = world.clone();
-            thread::spawn(move || world.section(word, 0, SOUND))
+            thread::spawn(move || world.read_section(word, 0, SOUND))
         });
         world.give_back(2, true);
         readers.into_iter().for_each(|reader| reader.join().unwrap());
@@ -131,7 +131,7 @@ fn two_readers_that_share_a_word_are_both_waited_for() {
             let world = world.clone();
             thread::spawn(move || {
                 let mut word = world.interpreter.lock().unwrap();
-                world.section(0, *word, SOUND);
+                world.read_section(0, *word, SOUND);
                 *word += 2;
             })
         });
@@ -149,7 +149,7 @@ fn hand_on(take: Ordering, give: Ordering) {
             thread::spawn(move || {
                 // Where it is taken, this one looks in no section, by calls.
                 if world.taken.compare_exchange(0, 1, take, Relaxed).is_ok() {
-                    world.section(0, world.words[0].load(Relaxed), SOUND);
+                    world.read_section(0, world.words[0].load(Relaxed), SOUND);
                     world.taken.fetch_and(0, give);
                 }
             })

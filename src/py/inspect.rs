@@ -3,7 +3,7 @@
 use crate::py::convert::key_object;
 use crate::py::errors;
 use crate::py::made;
-use crate::segment::{self, Seen, Standing, Surveyed, What};
+use crate::segment::{self, ObjectKind, ObjectReport, SegmentReport, Standing};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -12,11 +12,11 @@ const NANO: f64 = 1e-9;
 /// Every object under one of our names.
 #[pyfunction]
 pub fn _survey(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
-    let all = py.detach(segment::survey).map_err(|error| errors::to_py(py, error))?;
+    let all = py.detach(segment::inspect).map_err(|error| errors::to_py(py, error))?;
     made::list(py, all.iter().map(|seen| object(py, seen).map(Bound::into_any)))
 }
 
-fn object<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyDict>> {
+fn object<'py>(py: Python<'py>, seen: &ObjectReport) -> PyResult<Bound<'py, PyDict>> {
     let dict = made::dict(py)?;
     let status = &seen.status;
     dict.set_item("name", &seen.name)?;
@@ -27,16 +27,16 @@ fn object<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyDict>> {
     dict.set_item("resident", status.resident)?;
     dict.set_item("changed_at", status.changed_at as f64 * NANO)?;
     let kind = match &seen.what {
-        What::Segment(segment) => {
+        ObjectKind::Segment(segment) => {
             describe(py, segment, &dict)?;
             "segment"
         }
-        What::Locks(by) => {
+        ObjectKind::Locks(by) => {
             dict.set_item("named_by", by)?;
             "locks"
         }
-        What::Temporary => "temporary",
-        What::Unreadable(error) => {
+        ObjectKind::Temporary => "temporary",
+        ObjectKind::Unreadable(error) => {
             dict.set_item("why", error.to_string())?;
             Standing::of(error).code()
         }
@@ -45,7 +45,7 @@ fn object<'py>(py: Python<'py>, seen: &Seen) -> PyResult<Bound<'py, PyDict>> {
     Ok(dict)
 }
 
-fn describe(py: Python<'_>, segment: &Surveyed, dict: &Bound<'_, PyDict>) -> PyResult<()> {
+fn describe(py: Python<'_>, segment: &SegmentReport, dict: &Bound<'_, PyDict>) -> PyResult<()> {
     dict.set_item("key", key_object(py, &segment.key)?)?;
     dict.set_item("format", crate::format::FORMAT)?;
     dict.set_item("created_at", segment.created_at as f64 * NANO)?;
