@@ -6,11 +6,11 @@ use crate::coordination::lock_slot::{LockWord, NOBODY, OwnerId};
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::sleeper_of;
-use crate::heap::reserve::Turns;
 use crate::key::{Index, Name};
 use crate::os::fork;
 use crate::os::mem::Scratch;
 use crate::process::attachment::Attachment;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::held_locks::LockOwner;
 use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
@@ -267,9 +267,9 @@ impl Coordination {
         wait: Option<&Wait>,
         policy: &dyn WaitPolicy,
     ) -> Result<Access> {
-        let (mut turns, mut in_vain) = (Turns::default(), false);
+        let (mut backoff, mut in_vain) = (Backoff::default(), false);
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             let me = self.life_of(writer.me);
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;

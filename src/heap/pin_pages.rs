@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::format::PARTICIPANTS;
-use crate::heap::reserve::Turns;
 use crate::heap::{Heap, HeapWriter};
 use crate::os::object;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::process::walk::SLICE;
 use std::sync::atomic::Ordering;
@@ -14,9 +14,9 @@ impl Heap {
     /// Gives back the pin bitmaps of numbers that nobody has, and this process's own if it pins nothing. Whoever takes a
     /// number holds the registry lock; whoever looks at pins holds the writer lock.
     pub fn give_pins_back(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let (mut turns, mut unswept) = (Turns::default(), Some(0));
+        let (mut backoff, mut unswept) = (Backoff::default(), Some(0));
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             // Any wait for the writer lock happens before the registry lock is taken, not under it.
             drop(self.write(policy)?);
             let _registry = self.registry(policy)?;

@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::format::{GRANULE, PAGE, SpanEntry, SpanState, ZONE_META, at};
 use crate::heap::Heap;
 use crate::os::fork;
+use crate::process::backoff::Backoff;
+use crate::process::backoff::Obstacle;
 use crate::process::deferred_free::DeferredFree;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::writer::{Effort, above};
@@ -19,25 +21,6 @@ pub enum WhenFull {
     Made,
     /// It is an error: the caller is at giving back.
     Fail,
-}
-
-/// Turns of a call that makes room and finds it taken by others. So many are lost only to somebody who keeps to no protocol.
-#[derive(Default)]
-pub struct Turns(u32);
-
-impl Turns {
-    /// One more.
-    #[inline]
-    pub fn next(&mut self, att: &Heap) -> Result<()> {
-        self.0 += 1;
-        if self.0 <= 10_000 {
-            return Ok(());
-        }
-        Err(Error::Busy(format!(
-            "{}: the room that was made was gone each of {} times: others take it as fast, try again",
-            att.object.name, self.0
-        )))
-    }
 }
 
 /// A span that this process took for itself: given back unless it was published.
@@ -104,9 +87,9 @@ impl Heap {
         policy: &dyn WaitPolicy,
     ) -> Result<ReservedSpan<'_>> {
         let len = *lens.end();
-        let (mut trimmed, mut tidied, mut turns) = (room == WhenFull::Fail, 0, Turns::default());
+        let (mut trimmed, mut tidied, mut backoff) = (room == WhenFull::Fail, 0, Backoff::default());
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             self.deferred.reserve()?;
             // What was removed at one instant gives its memory back to who needs some.
@@ -158,9 +141,9 @@ impl Heap {
     /// Brings zones into use, up to this one. Under the registry lock: nobody takes them out of use, or gives their metadata
     /// back, meanwhile.
     fn bring_zones(&self, end: u64, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut turns = Turns::default();
+        let mut backoff = Backoff::default();
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             // Any wait for the writer lock happens before the registry lock is taken, not under it.
             drop(self.write(policy)?);
             let _registry = self.registry(policy)?;

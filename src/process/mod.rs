@@ -4,6 +4,7 @@ pub mod access;
 pub mod after_release;
 pub mod at_fork;
 pub mod attachment;
+pub mod backoff;
 pub mod commit;
 pub mod deferred_free;
 pub mod descriptor;

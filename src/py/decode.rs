@@ -5,6 +5,7 @@ use crate::codec::kind;
 use crate::codec::scalar::{self, Scalar};
 use crate::key::Index;
 use crate::os::mem::Scratch;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::py::errors::{raise, said};
 use crate::py::made;
 use crate::py::memory::{self, Memory};
@@ -13,7 +14,7 @@ use crate::py::sealed;
 use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
-use crate::variables::read::{Got, Large, Retry};
+use crate::variables::read::{Got, Large};
 use pyo3::exceptions::{PyException, PyImportError, PyUnicodeDecodeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -50,7 +51,7 @@ pub fn read(
     want: Want,
 ) -> PyResult<Option<(Py<PyAny>, u64)>> {
     let trusted = segment.trusted();
-    let mut retry = Retry::default();
+    let mut backoff = Backoff::default();
     loop {
         let mut scratch = Scratch::new();
         let att = segment.attachment().map_err(|error| policy.error(error))?;
@@ -68,7 +69,10 @@ pub fn read(
                 match read_large(policy, py, segment, large, index, want)? {
                     Some(value) => Ok(Some((value, version))),
                     None => {
-                        retry.again(segment.key(), policy).map_err(|error| policy.error(error))?;
+                        segment
+                            .attachment()
+                            .and_then(|att| backoff.again(Obstacle::Replaced, &att, policy))
+                            .map_err(|error| policy.error(error))?;
                         continue;
                     }
                 }

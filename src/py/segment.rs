@@ -3,6 +3,7 @@
 use crate::coordination::AsCoordination;
 use crate::coordination::lock_watch::LockWatch;
 use crate::error::Error;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::py::convert;
 use crate::py::decode::{self, Want};
@@ -16,7 +17,6 @@ use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
-use crate::variables::scan::Stuck;
 use crate::variables::table_iter::TableIter;
 use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
@@ -77,9 +77,9 @@ impl PySegment {
     }
 
     /// Others changed a variable between two looks at it.
-    fn again(&self, py: Python<'_>, stuck: &mut Stuck) -> PyResult<()> {
+    fn again(&self, py: Python<'_>, backoff: &mut Backoff) -> PyResult<()> {
         py.check_signals()?;
-        self.call(py, |policy| stuck.again(self.inner.attachment()?.variables(), policy))
+        self.call(py, |policy| backoff.again(Obstacle::Changed, self.inner.attachment()?.variables(), policy))
     }
 
     fn view_of(slf: &Bound<'_, Self>, class: &CStr) -> PyResult<Py<PyAny>> {
@@ -276,12 +276,12 @@ impl PySegment {
             )));
         }
         self.inner.for_change().map_err(|error| self.error(py, error))?;
-        let mut stuck = Stuck::default();
+        let mut backoff = Backoff::default();
         while let Some((value, version)) = self.read(index)? {
             if self.take_away(index, Condition::Version(version))? {
                 return Ok(value);
             }
-            self.again(py, &mut stuck)?;
+            self.again(py, &mut backoff)?;
         }
         match default.iter().next() {
             Some(default) => Ok(default.unbind()),
@@ -292,7 +292,7 @@ impl PySegment {
     #[doc = stub!(Segment.popitem)]
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         self.inner.for_change().map_err(|error| self.error(py, error))?;
-        let mut stuck = Stuck::default();
+        let mut backoff = Backoff::default();
         loop {
             let mut anywhere = [0; 8];
             crate::os::random(&mut anywhere).map_err(|error| self.error(py, error))?;
@@ -323,7 +323,7 @@ impl PySegment {
             if !lost {
                 return Err(unreadable.unwrap_or_else(|| made::error::<PyKeyError>("popitem(): the segment is empty")));
             }
-            self.again(py, &mut stuck)?;
+            self.again(py, &mut backoff)?;
         }
     }
 
@@ -333,7 +333,7 @@ impl PySegment {
         self.inner.for_change().map_err(|error| self.error(py, error))?;
         let default = default.unwrap_or_else(|| py.None());
         let (name, mut encoded) = (convert::index(index)?, None);
-        let mut stuck = Stuck::default();
+        let mut backoff = Backoff::default();
         loop {
             if let Some((value, _)) = self.read(index)? {
                 return Ok(value);
@@ -346,7 +346,7 @@ impl PySegment {
             if together::place(py, &self.inner, &name, encoded, Condition::Version(0), None)?.is_some() {
                 return Ok(default);
             }
-            self.again(py, &mut stuck)?;
+            self.again(py, &mut backoff)?;
         }
     }
 

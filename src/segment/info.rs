@@ -9,12 +9,12 @@ use crate::key::{Index, IndexBuf, Key};
 use crate::os::mem::Scratch;
 use crate::os::object::{self, Status};
 use crate::process::attachment::Attachment;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::state_snapshot::{StateSnapshot, fatal, identify_by_name};
 use crate::variables::AsVariables;
 use crate::variables::capacity::largest_bytes;
-use crate::variables::read::{Got, Retry};
-use crate::variables::scan::Stuck;
+use crate::variables::read::Got;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 
@@ -146,7 +146,7 @@ pub fn info(att: &Attachment, policy: &dyn WaitPolicy) -> Result<SegmentInfo> {
 
 /// See [`VariableInfo`]. `None`: missing.
 pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<VariableInfo>> {
-    let (mut retry, mut stuck) = (Retry::default(), Stuck::default());
+    let mut backoff = Backoff::default();
     loop {
         let mut scratch = Scratch::new();
         let Some(found) = att.variables().find(index, &mut scratch, policy)? else { return Ok(None) };
@@ -156,7 +156,7 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
             Got::Record { prefix, version, .. } => (*version, described(&scratch.bytes()[*prefix..], 0)?),
             Got::Large(large) => {
                 let Some((stream, buffers)) = large.stream(policy)? else {
-                    retry.again(&att.identity.key, policy)?;
+                    backoff.again(Obstacle::Replaced, att, policy)?;
                     continue;
                 };
                 (large.version(), described(&stream, buffers)?)
@@ -167,7 +167,7 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
             let expires_in = expiry.1.map(|at| at.saturating_sub(crate::os::boottime_ns()));
             return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in, kind, viewable }));
         }
-        stuck.again(att.variables(), policy)?;
+        backoff.again(Obstacle::Changed, att.variables(), policy)?;
     }
 }
 

@@ -36,11 +36,12 @@ use crate::format::SLOT;
 use crate::key::{Index, IndexBuf, Key};
 use crate::os::mem::Scratch;
 use crate::process::attachment::Attachment;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::revocable::{Borrowed, Revocable};
 use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Stored};
-use crate::variables::read::{Got, Retry};
+use crate::variables::read::Got;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Unlinks a segment by its key, or whatever other file is at its name. False: there was none. Those attached keep it until
@@ -275,7 +276,7 @@ impl Segment {
     /// [`Error::Corrupt`], [`Error::Busy`], [`Error::Detached`].
     pub fn get_pickle(&self, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
         let attachment = self.attachment()?;
-        let mut retry = Retry::default();
+        let mut backoff = Backoff::default();
         loop {
             let mut scratch = Scratch::new();
             let Some(got) = attachment.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
@@ -286,7 +287,7 @@ impl Segment {
                     if let Some(pickle) = large.pickle(policy)? {
                         return Ok(Some(pickle));
                     }
-                    retry.again(self.key(), policy)?;
+                    backoff.again(Obstacle::Replaced, &*self.attachment()?, policy)?;
                 }
             }
         }

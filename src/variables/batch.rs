@@ -3,10 +3,10 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{CLASSES, GRANULE, RECORD_MAX, SpanState, blocks_of, class_of, granules_of};
-use crate::heap::reserve::Turns;
 use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::Progress;
 use crate::sync::slot::{Content, Kind};
@@ -82,12 +82,12 @@ impl Variables {
         // Between taking spans and publishing them this process keeps its number.
         let (mut inside, mut collected) = (Some(self.enter()), false);
         let (mut spans, mut list) = self.fill_spans(&plans, policy)?;
-        let (mut needs, mut turns) = (Needs::of(&plans), Turns::default());
+        let (mut needs, mut backoff) = (Needs::of(&plans), Backoff::default());
         // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
         let mut scratch = Scratch::new();
         scratch.prepare(RECORD_MAX as usize)?;
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             let mut ours = true;
             for filled in &spans {

@@ -1,12 +1,12 @@
 //! Changing variables: put and remove. Whole or not at all.
 
 use crate::error::{Error, Result};
-use crate::heap::reserve::Turns;
 use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::fork;
 use crate::os::mem::Scratch;
 use crate::process::attachment::CallGuard;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::publish::{Form, StorePlan};
@@ -64,9 +64,9 @@ impl Variables {
         index.check()?;
         let plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
         let (mut filled, mut inside, mut collected, mut in_vain) = (None::<FilledSpan<'_>>, None, false, false);
-        let mut turns = Turns::default();
+        let mut backoff = Backoff::default();
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             if stored.expiry.is_some() {
                 writer.collect_a_few();

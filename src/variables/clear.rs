@@ -2,8 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::format::{DEPTH_MAX, LeafWord, Root, Slot, SpanEntry, SpanState, granules_of};
-use crate::heap::reserve::{ReservedSpan, Turns, WhenFull};
+use crate::heap::reserve::{ReservedSpan, WhenFull};
 use crate::process::access::MappedAccess;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::Yielding;
 use crate::sync::intent::Doomed;
@@ -23,9 +24,9 @@ impl Variables {
     /// Removes every variable, at one instant.
     pub fn clear(&self, policy: &dyn WaitPolicy) -> Result<()> {
         let _inside = self.enter();
-        let mut turns = Turns::default();
+        let mut backoff = Backoff::default();
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             self.dismantle(policy)?;
             let spans = self.two_granules(policy);
             let done = match spans {

@@ -4,9 +4,10 @@ use crate::error::{Error, Result};
 use crate::format::{
     DEPTH_MAX, GRANULE, LEAF_MAX, LeafHead, LeafWord, Root, SLOTS_OF_GRANULE, Slot, SpanEntry, SpanState, granules_of,
 };
-use crate::heap::reserve::{ReservedSpan, Turns, WhenFull};
+use crate::heap::reserve::{ReservedSpan, WhenFull};
 use crate::key::{Index, Name};
 use crate::process::access::MappedAccess;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::Yielding;
 use crate::sync::intent::{LeafCounts, Words};
@@ -46,9 +47,9 @@ impl Variables {
 
     /// Replaces the leaf of a hash so that it takes so many `more`, unless somebody did since `old` was looked at.
     pub fn grow(&self, old: &Leaf, hash: u64, of: TableOf, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut turns = Turns::default();
+        let mut backoff = Backoff::default();
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             let leaf = self.leaf_of(hash, of)?;
             if leaf.word != old.word {

@@ -5,12 +5,12 @@ use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::slab_is_whole;
 use crate::format::slot_flags::{LOCK, TEXT};
-use crate::key::{INDEX_MAX, Index, IndexBuf, Key, Name};
+use crate::key::{INDEX_MAX, Index, IndexBuf, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::attachment::{ASK_THE_KERNEL, CallGuard};
 use crate::process::pins::{OwnedPin, Pin};
-use crate::process::wait_policy::{ALLOW_THREADS_FROM, WAIT_LIMIT, WaitPolicy};
+use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::sync::slot::Kind;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{BUSY, Content};
@@ -19,7 +19,6 @@ use crate::variables::leaf::TableOf;
 use crate::variables::scan::{LOOKS, ScanPass};
 use crate::variables::table::{Found, Token, place_of_record};
 use std::sync::atomic::{Ordering, fence};
-use std::time::Instant;
 
 /// A variable's value as a reader gets it.
 pub enum Got<'a> {
@@ -190,26 +189,6 @@ impl<'a> Large<'a> {
         }
         let still = self.att.still(&self.found)?;
         if still { outcome.map(|()| true) } else { Ok(false) }
-    }
-}
-
-/// A reader that cannot hold still what it reads, and finds it changed each time it has copied it.
-#[derive(Default)]
-pub struct Retry(Option<Instant>);
-
-impl Retry {
-    /// Once more, unless the caller was interrupted or it has gone on for 10 s.
-    pub fn again(&mut self, key: &Key, policy: &dyn WaitPolicy) -> Result<()> {
-        self.again_for("a large value was replaced each time it was being copied", "holds it still", key, policy)
-    }
-
-    /// The same: why, and what those do who may write.
-    pub fn again_for(&mut self, why: &str, writer: &str, key: &Key, policy: &dyn WaitPolicy) -> Result<()> {
-        policy.interrupted()?;
-        if self.0.get_or_insert_with(Instant::now).elapsed() < WAIT_LIMIT {
-            return Ok(());
-        }
-        Err(Error::Busy(format!("key {key}: {why}, for {} s: a handle that may write {writer}", WAIT_LIMIT.as_secs())))
     }
 }
 

@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
-use crate::process::sleep::Sleep;
-use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
+use crate::process::backoff::Backoff;
+use crate::process::backoff::Obstacle;
+use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::Change;
 use crate::sync::slot::{BUSY, Content};
 use crate::variables::Variables;
@@ -12,7 +13,6 @@ use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::table::{Found, Token, pending};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 /// Looks at one slot, within one section, before the leaf is left and looked at anew.
 pub const LOOKS: u32 = 64;
@@ -37,7 +37,7 @@ impl Variables {
         mut see: impl FnMut(&ScanPass<'_>, Found) -> Result<Option<T>>,
         policy: &dyn WaitPolicy,
     ) -> Result<Vec<T>> {
-        let (mut all, mut stuck, mut hash) = (Vec::new(), Stuck::default(), Some(0));
+        let (mut all, mut backoff, mut hash) = (Vec::new(), Backoff::default(), Some(0));
         while let Some(from) = hash {
             let seen = all.len();
             let (end, busy) = reading!(self, policy, |look| self.pass(from, of, &mut all, &mut see, look))?;
@@ -45,9 +45,9 @@ impl Variables {
                 // Replaced, or all were removed, or something did not stand still: this range of hashes once more.
                 all.truncate(seen);
                 if let Some((offset, word, leaf)) = busy {
-                    self.settle(offset, word, &leaf, &mut stuck, policy)?;
+                    self.settle(offset, word, &leaf, &mut backoff, policy)?;
                 }
-                stuck.again(self, policy)?;
+                backoff.again(Obstacle::Changed, self, policy)?;
                 policy.interrupted()?;
                 continue;
             }
@@ -180,47 +180,5 @@ impl Leaf {
     /// that no pass over all leaves has more steps than the directory has words.
     fn range_depth(&self) -> u32 {
         self.word.depth().min(self.root.depth()).min(63)
-    }
-}
-
-/// A call that cannot go on: it finds what it looks at changed each time, or half changed and may not repair it.
-#[derive(Default)]
-pub struct Stuck {
-    began: Option<Instant>,
-    turns: u32,
-}
-
-impl Stuck {
-    /// Once more: at no cost for a while, then until the caller is interrupted or 10 s have gone by. Those who keep to the
-    /// protocol let every reader through within a few turns.
-    pub fn again(&mut self, att: &Variables, policy: &dyn WaitPolicy) -> Result<()> {
-        self.turns = self.turns.wrapping_add(1);
-        if !self.turns.is_multiple_of(256) {
-            return Ok(());
-        }
-        policy.interrupted()?;
-        if self.began.get_or_insert_with(Instant::now).elapsed() < WAIT_LIMIT {
-            return Ok(());
-        }
-        Err(Error::Busy(format!(
-            "{}: what was looked at was changed each time, for {} s: try again when others write less",
-            att.object.name,
-            WAIT_LIMIT.as_secs()
-        )))
-    }
-
-    /// A little later, for a reader who can repair nothing.
-    pub fn pause(&mut self, att: &Variables, policy: &dyn WaitPolicy) -> Result<()> {
-        let began = *self.began.get_or_insert_with(Instant::now);
-        if began.elapsed() > WAIT_LIMIT {
-            return Err(Error::Busy(format!(
-                "{}: a variable has been half changed for {} s and its writer does not go on: let it go on or end it; the next \
-                 that may write puts that right",
-                att.object.name,
-                WAIT_LIMIT.as_secs()
-            )));
-        }
-        policy.sleep(&Sleep::pause(Duration::from_micros(200)).short());
-        policy.interrupted()
     }
 }

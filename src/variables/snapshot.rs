@@ -6,12 +6,12 @@ use crate::key::{Index, Name};
 use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
-use crate::process::sleep::Sleep;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::expiry::expiry_in;
 use crate::variables::leaf::TableOf;
-use crate::variables::read::{Got, Large, Retry};
+use crate::variables::read::{Got, Large};
 use crate::variables::table::Found;
 use std::sync::atomic::{Ordering, fence};
 
@@ -71,7 +71,7 @@ impl Variables {
     /// The values of several variables, as of one instant.
     pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], policy: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
         let mut snapshot = Snapshot::default();
-        let (mut retry, mut attempts) = (Retry::default(), 0);
+        let (mut backoff, mut attempts) = (Backoff::default(), 0);
         loop {
             let many = self.state().many.load(Ordering::Acquire);
             // A reader who cannot hold a large value still may find it changed, whatever it copied.
@@ -88,16 +88,12 @@ impl Variables {
             }
             attempts += 1;
             if !self.mem.writable() {
-                let (why, writer) = match many.is_multiple_of(2) {
-                    true => ("what was read was changed each time meanwhile", "holds it still"),
-                    false => ("a batch was half made each time", "brings it to its end, or names who is at it"),
+                let obstacle = match many.is_multiple_of(2) {
+                    true => Obstacle::ManyChanged,
+                    // Its writer goes on, or a process that may write brings it to its end.
+                    false => Obstacle::HalfMadeBatch,
                 };
-                retry.again_for(why, writer, &self.identity.key, policy)?;
-                if !many.is_multiple_of(2) {
-                    // Its writer goes on, or somebody who may write brings it to its end.
-                    policy.sleep(&Sleep::pause(std::time::Duration::from_micros(200)).short());
-                    policy.interrupted()?;
-                }
+                backoff.again(obstacle, self, policy)?;
             } else if !many.is_multiple_of(2) || attempts > ATTEMPTS {
                 let writer = self.write(policy)?;
                 if attempts > ATTEMPTS {

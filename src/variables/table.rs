@@ -10,6 +10,7 @@ use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::attachment::Attachment;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::Change;
 use crate::sync::slot::Seqlock;
@@ -17,7 +18,6 @@ use crate::sync::slot::{BUSY, Content, Kind};
 use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::pass_over::PassOver;
-use crate::variables::scan::Stuck;
 use crate::variables::{Variables, VariablesWriter};
 use std::num::NonZeroU64;
 use std::sync::atomic::{Ordering, fence};
@@ -166,15 +166,15 @@ impl Variables {
         scratch: &mut Scratch,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<Found>> {
-        let mut stuck = Stuck::default();
+        let mut backoff = Backoff::default();
         loop {
             match reading!(self, policy, |look| self.search(name, hash, scratch, look))? {
                 Search::Found(found) => return Ok(Some(found)),
                 Search::Missing => return Ok(None),
                 Search::Again => {}
-                Search::Busy(offset, word, leaf) => self.settle(offset, word, &leaf, &mut stuck, policy)?,
+                Search::Busy(offset, word, leaf) => self.settle(offset, word, &leaf, &mut backoff, policy)?,
             }
-            stuck.again(self, policy)?;
+            backoff.again(Obstacle::Changed, self, policy)?;
         }
     }
 
@@ -341,11 +341,11 @@ impl Variables {
         offset: u64,
         word: u64,
         leaf: &Leaf,
-        stuck: &mut Stuck,
+        backoff: &mut Backoff,
         policy: &dyn WaitPolicy,
     ) -> Result<()> {
         if !self.mem.writable() {
-            return stuck.pause(self, policy);
+            return backoff.again(Obstacle::HalfChanged, self, policy);
         }
         // Whoever has the lock has repaired what could be.
         let _writer = self.write(policy)?;

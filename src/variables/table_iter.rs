@@ -3,10 +3,11 @@
 use crate::error::Result;
 use crate::key::IndexBuf;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::Variables;
 use crate::variables::leaf::TableOf;
-use crate::variables::scan::{ScanPass, Stuck};
+use crate::variables::scan::ScanPass;
 
 /// How far a walk is that began at a random hash: it ends where it began.
 pub struct TableIter {
@@ -18,7 +19,7 @@ pub struct TableIter {
     /// Variables that are passed over first: who lies behind another one would hardly ever be met, else.
     skip: u64,
     passed: u64,
-    stuck: Stuck,
+    backoff: Backoff,
 }
 
 /// What one look at the rest of a leaf found.
@@ -34,7 +35,7 @@ impl TableIter {
     /// From a hash on.
     pub fn new(hash: u64) -> Self {
         let skip = hash >> 8 & 7;
-        TableIter { began: hash, hash, slot: 0, wrapped: false, skip, passed: 0, stuck: Stuck::default() }
+        TableIter { began: hash, hash, slot: 0, wrapped: false, skip, passed: 0, backoff: Backoff::default() }
     }
 }
 
@@ -51,7 +52,7 @@ impl Variables {
                     }
                     (table_iter.skip, table_iter.passed) = (table_iter.skip - 1, table_iter.passed + 1);
                 }
-                Step::Again => table_iter.stuck.again(self, policy)?,
+                Step::Again => table_iter.backoff.again(Obstacle::Changed, self, policy)?,
                 Step::End(end) => {
                     if table_iter.wrapped && end.is_none_or(|end| end > table_iter.began) {
                         if table_iter.passed == 0 {

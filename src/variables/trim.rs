@@ -3,8 +3,9 @@
 use crate::bit_runs::{all_runs, pieces};
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, SpanEntry, SpanState, ZONE, ZONE_META};
-use crate::heap::reserve::{ReservedSpan, Turns};
+use crate::heap::reserve::ReservedSpan;
 use crate::os::object;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::leaf::TableOf;
@@ -97,9 +98,9 @@ impl Variables {
     /// The last zones that nothing is in go out of use, and their metadata back to the system. Whoever brings zones into use,
     /// or takes them out of it, holds the registry lock.
     fn close_zones(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut turns = Turns::default();
+        let mut backoff = Backoff::default();
         loop {
-            turns.next(self)?;
+            backoff.again(Obstacle::RoomTaken, self, policy)?;
             // Any wait for the writer lock happens before the registry lock is taken, not under it.
             if !self.write(policy)?.arena().last_zone_is_empty()? {
                 return Ok(());
