@@ -13,10 +13,10 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
-use crate::variables::change::Stored;
 use crate::variables::leaf::TableOf;
 use crate::variables::publish::{Form, StorePlan};
 use crate::variables::scan::ScanPass;
+use crate::variables::stored::Stored;
 use crate::variables::table::{Found, Place, Spot, Token, record_at};
 use std::sync::atomic::{Ordering, fence};
 

@@ -1,6 +1,7 @@
 //! A process that is attached to a segment.
 
 pub mod access;
+pub mod acquire;
 pub mod after_release;
 pub mod at_fork;
 pub mod attachment;

@@ -34,3 +34,16 @@ pub const ALLOW_THREADS_FROM: usize = 64 << 10;
 
 /// A living process that holds a segment up is waited for this long.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Lets others go on as the caller does, and is not interrupted. It sleeps without letting greenlets of its own thread run:
+/// what they raise in it would have nobody to take it.
+pub struct Uninterrupted<'a>(pub &'a dyn WaitPolicy);
+
+impl WaitPolicy for Uninterrupted<'_> {
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.0.allow_threads(slow);
+    }
+    fn interrupted(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -9,7 +9,7 @@ use crate::py::errors;
 use crate::py::made;
 use crate::py::reducers::{self, Reducers};
 use crate::py::sealed;
-use crate::variables::change::Stored;
+use crate::variables::stored::Stored;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;

@@ -10,8 +10,9 @@ use crate::process::wait_policy::Blocking;
 use crate::segment::{Segment, expires_after};
 use crate::variables::AsVariables;
 use crate::variables::add::Number;
-use crate::variables::change::{Condition, Stored};
+use crate::variables::change::Condition;
 use crate::variables::snapshot::SnapshotValue;
+use crate::variables::stored::Stored;
 use std::sync::Weak;
 use std::time::Duration;
 

@@ -40,8 +40,9 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::revocable::{Borrowed, Revocable};
 use crate::variables::AsVariables;
-use crate::variables::change::{Condition, Stored};
+use crate::variables::change::Condition;
 use crate::variables::read::Got;
+use crate::variables::stored::Stored;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Unlinks a segment by its key, or whatever other file is at its name. False: there was none. Those attached keep it until

@@ -8,9 +8,10 @@ use crate::os::mem::Scratch;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::Variables;
-use crate::variables::change::{Condition, Stored};
+use crate::variables::change::Condition;
 use crate::variables::expiry::expiry_in;
 use crate::variables::read::Got;
+use crate::variables::stored::Stored;
 use crate::variables::table::Spot;
 
 /// What can be added.

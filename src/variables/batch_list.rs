@@ -149,7 +149,7 @@ const _: () = assert!(ENTRY_HEAD + 8 == SLOT as usize);
 mod tests {
     use super::*;
     use crate::key::{Index, Name};
-    use crate::variables::change::Stored;
+    use crate::variables::stored::Stored;
 
     #[test]
     fn a_list_reads_back_and_no_shorter_one_does() {

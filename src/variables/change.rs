@@ -7,23 +7,14 @@ use crate::os::fork;
 use crate::os::mem::Scratch;
 use crate::process::attachment::CallGuard;
 use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::publish::{Form, StorePlan};
+use crate::variables::stored::Stored;
 use crate::variables::table::{Place, Spot};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
-
-/// What a put stores: the parts of a value's bytes, one after the other.
-#[derive(Clone, Copy, Debug)]
-pub struct Stored<'a> {
-    /// Together they are the value.
-    pub parts: &'a [&'a [u8]],
-    /// It is a record with out-of-band buffers (docs/format.md): a span, however short.
-    pub buffers: bool,
-    /// When it expires, on the clock of `os::boottime_ns`.
-    pub expiry: Option<u64>,
-}
 
 /// When a change is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,19 +27,6 @@ pub enum Condition {
 
 /// Free memory that stays present at least. (The guide says 64 MiB: so much may be freed before somebody looks.)
 const WARM_MIN: u64 = 60 << 20;
-/// Lets others go on as the caller does, and is not interrupted. It sleeps without letting greenlets of its own thread run:
-/// what they raise in it would have nobody to take it.
-pub struct Uninterrupted<'a>(pub &'a dyn WaitPolicy);
-
-impl WaitPolicy for Uninterrupted<'_> {
-    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
-        self.0.allow_threads(slow);
-    }
-    fn interrupted(&self) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// Before so much was freed it is too little to look.
 const WARM_FROM: u64 = 1 << 20;
 

@@ -5,13 +5,14 @@ use crate::format::{DEPTH_MAX, LeafWord, Root, Slot, SpanEntry, SpanState, granu
 use crate::heap::reserve::{ReservedSpan, WhenFull};
 use crate::process::access::MappedAccess;
 use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::Yielding;
 use crate::sync::intent::Doomed;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
-use crate::variables::change::{Condition, Uninterrupted};
+use crate::variables::change::Condition;
 use crate::variables::leaf::Leaf;
 use crate::variables::table::record_at;
 use crate::variables::{Variables, VariablesWriter};

@@ -174,7 +174,8 @@ mod tests {
     use crate::process::wait_policy::Blocking;
     use crate::sync::slot::BUSY;
     use crate::variables::AsVariables;
-    use crate::variables::change::{Condition, Stored};
+    use crate::variables::change::Condition;
+    use crate::variables::stored::Stored;
 
     #[test]
     #[cfg_attr(miri, ignore = "files")]

@@ -16,6 +16,7 @@ pub mod publish;
 pub mod read;
 pub mod scan;
 pub mod snapshot;
+pub mod stored;
 pub mod table;
 #[cfg(feature = "python")]
 pub mod table_iter;

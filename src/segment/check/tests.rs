@@ -7,8 +7,9 @@ use crate::key::{Index, Key};
 use crate::process::held_locks::LockOwner;
 use crate::process::wait_policy::Blocking;
 use crate::variables::AsVariables;
-use crate::variables::change::{Condition, Stored};
+use crate::variables::change::Condition;
 use crate::variables::leaf::TableOf;
+use crate::variables::stored::Stored;
 use crate::{Options, Segment};
 use std::cell::RefCell;
 
