@@ -28,8 +28,8 @@ impl FloorsAbove for Above {
     }
 
     #[cold]
-    fn free_abandoned_locks(&self, writer: &mut Writer<'_>) -> Result<()> {
-        coordination(writer).free_abandoned()
+    fn release_abandoned_locks(&self, writer: &mut Writer<'_>) -> Result<()> {
+        coordination(writer).release_abandoned()
     }
 
     #[cold]

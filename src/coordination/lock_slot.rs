@@ -304,7 +304,7 @@ impl CoordinationWriter<'_> {
     }
 
     /// Locks that could not be let go when they should have been.
-    pub fn free_abandoned(&mut self) -> Result<()> {
+    pub fn release_abandoned(&mut self) -> Result<()> {
         loop {
             let Some(name) = self.att.locks.held.lock().abandoned() else { return Ok(()) };
             let freed = self.free_lock(&name.as_index());

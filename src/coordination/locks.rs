@@ -191,7 +191,7 @@ impl Coordination {
             let slice = if short { STARVING } else { SLICE };
             let left = until.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             let epoch = fork::epoch();
-            until.sleep(&Sleep::on_bits(&word.released.rings, rings, slice, sleeper).at_most(left));
+            until.sleep(&Sleep::on_bits(&word.released.count, rings, slice, sleeper).at_most(left));
             until.interrupted()?;
             if epoch != fork::epoch() {
                 // A signal handler forked, and this is the child: it has asked for nothing.
@@ -279,7 +279,7 @@ impl Coordination {
                     self.make_room_for_lock(policy)?;
                 } else if let Some(must) = self.wants_room(&place, in_vain)? {
                     drop(writer);
-                    let _inside = self.enter();
+                    let _inside = self.enter_call();
                     let (name, key) = (Name::of_lock(name), self.identity.hash_key);
                     in_vain = !self.make_room_in_table(&place.leaf, &name, name.hash(key), must, policy)?;
                 } else if self.taking(name, who, || writer.put_lock(name, &place, LockWord::of(me)))? {
@@ -337,7 +337,7 @@ impl Coordination {
 
     /// Makes a block for a lock, with the writer lock let go.
     fn block_for_lock(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter();
+        let _inside = self.enter_call();
         match StorePlan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2])?
             .form
         {

@@ -40,7 +40,7 @@ impl Coordination {
         loop {
             let (rings, longest) = match self.mem.writable() {
                 true => (wake_word::mark(&word.changed, SLEEPER), SLICE),
-                false => (word.changed.rings.load(Ordering::SeqCst), UNMARKED_SLICE),
+                false => (word.changed.count.load(Ordering::SeqCst), UNMARKED_SLICE),
             };
             let (version, expiry) = self.version(index, policy)?;
             if version != *base.get_or_insert(version) {
@@ -52,10 +52,10 @@ impl Coordination {
                 return Ok(None);
             }
             let lives = expiry.map_or(longest, |at| Duration::from_nanos(at.saturating_sub(os::boottime_ns()) + 1));
-            policy.sleep(&Sleep::on(&word.changed.rings, rings, longest.min(lives)).at_most(left.min(lives)));
+            policy.sleep(&Sleep::on(&word.changed.count, rings, longest.min(lives)).at_most(left.min(lives)));
             policy.interrupted()?;
             // Rung for another index of this word: who changes that all the time shall not pay for each change.
-            let rung = self.mem.writable() && word.changed.rings.load(Ordering::Relaxed) != rings;
+            let rung = self.mem.writable() && word.changed.count.load(Ordering::Relaxed) != rings;
             in_vain = if rung { in_vain + 1 } else { 0 };
             if in_vain >= IN_VAIN && self.version(index, policy)?.0 == version {
                 let pause = Duration::from_millis(1 << (in_vain - IN_VAIN).min(5)).min(Duration::from_millis(20));

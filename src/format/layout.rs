@@ -125,28 +125,28 @@ pub struct State {
 
 /// Shared, 256 of them at 12,288: who waits for a change, or for a lock.
 #[repr(C, align(16))]
-pub struct WakeWord {
+pub struct WakeWordPair {
     /// Variables that changed.
-    pub changed: Bell,
+    pub changed: WakeWord,
     /// Locks that were let go.
-    pub released: Bell,
+    pub released: WakeWord,
 }
 
 /// Shared: what waiters sleep on.
 #[repr(C)]
-pub struct Bell {
+pub struct WakeWord {
     /// Grows with each ring.
-    pub rings: AtomicU32,
+    pub count: AtomicU32,
     /// [`SLEEPER`] (of a lock: [`sleeper_of`]), [`WATCHER`].
     pub waits: AtomicU32,
 }
 
-/// Of [`Bell::waits`]: somebody sleeps on the bell itself.
+/// Of [`WakeWord::waits`]: somebody sleeps on the word itself.
 pub const SLEEPER: u32 = 1;
-/// Of [`Bell::waits`]: somebody watches it through [`State::watch`].
+/// Of [`WakeWord::waits`]: somebody watches it through [`State::watch`].
 pub const WATCHER: u32 = 2;
 
-/// Of [`Bell::waits`] and for the futex: somebody sleeps on a lock of this hash, or of one in thirty others of this wake word.
+/// Of [`WakeWord::waits`] and for the futex: somebody sleeps on a lock of this hash, or of one in thirty others of this wake word.
 pub fn sleeper_of(hash: u64) -> u32 {
     4 << ((hash >> 32) % 30)
 }
@@ -345,8 +345,8 @@ macro_rules! shared {
 }
 shared!(
     State,
+    WakeWordPair,
     WakeWord,
-    Bell,
     Slot,
     LeafHead,
     SpanEditArea,
@@ -365,7 +365,7 @@ const _: () = {
     assert!(offset_of!(State, root) == 64 && offset_of!(State, zones) == 80 && offset_of!(State, gone) == 100);
     assert!(offset_of!(State, version) == 128 && offset_of!(State, doomed) == 160 && offset_of!(State, many) == 192);
     assert!(offset_of!(State, cursor) == 208 && offset_of!(State, watch) == 216);
-    assert!(size_of::<WakeWord>() == 16 && at::WAKE + 16 * WAKE_WORDS == at::PARTICIPANTS);
+    assert!(size_of::<WakeWordPair>() == 16 && at::WAKE + 16 * WAKE_WORDS == at::PARTICIPANTS);
     assert!(size_of::<Slot>() == SLOT as usize && size_of::<LeafHead>() == SLOT as usize);
     assert!(offset_of!(IntentArea, leaf) == 56 && offset_of!(IntentArea, lengths) == 128);
     assert!(offset_of!(IntentArea, many) == 152 && offset_of!(IntentArea, words_at) == 192);

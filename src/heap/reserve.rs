@@ -40,7 +40,7 @@ impl<'a> ReservedSpan<'a> {
     }
 
     /// It was published.
-    pub fn keep(self) {
+    pub fn published(self) {
         std::mem::forget(self);
     }
 }
@@ -72,7 +72,7 @@ impl Heap {
         above().make_room(self, policy)
     }
 
-    /// Takes a span of so many granules for this process to fill. The caller is inside (`enter`) until it is published or
+    /// Takes a span of so many granules for this process to fill. The caller is inside (`enter_call`) until it is published or
     /// given back.
     pub fn reserve_span(&self, len: u64, policy: &dyn WaitPolicy) -> Result<ReservedSpan<'_>> {
         self.reserve_span_of(len..=len, WhenFull::Made, policy)

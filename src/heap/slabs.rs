@@ -87,7 +87,7 @@ impl Heap {
         let mut change = writer.change();
         writer.plan_slab(span.granule, entry, class, &mut change)?;
         writer.commit(&change)?;
-        span.keep();
+        span.published();
         Ok(())
     }
 }

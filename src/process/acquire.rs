@@ -22,7 +22,7 @@ impl Attachment {
             Err(Error::Full { .. }) => {}
             other => return other,
         }
-        let inside = self.enter();
+        let inside = self.enter_call();
         let me = self.member(policy)?;
         let mut waiter = Waiter::new(self, me, policy, None, inside.epoch);
         match lock_word::acquire(&self.state().lock, me, &mut waiter) {
@@ -34,7 +34,7 @@ impl Attachment {
 
     /// The writer lock if it is free.
     pub fn try_write(&self) -> Option<Writer<'_>> {
-        let inside = self.enter();
+        let inside = self.enter_call();
         let me = self.number_now()?;
         if !lock_word::try_acquire(&self.state().lock, me) {
             return None;
@@ -46,7 +46,7 @@ impl Attachment {
 impl<'a> Writer<'a> {
     #[inline(always)]
     fn acquire(att: &'a Attachment, policy: &dyn WaitPolicy) -> Result<Self> {
-        let inside = att.enter();
+        let inside = att.enter_call();
         let me = match att.number_now() {
             Some(me) => me,
             None => att.member(policy)?,
@@ -70,7 +70,7 @@ impl<'a> Writer<'a> {
 
     /// For the heir of a dead participant's number, under the registry lock: `inherited`, the lock is his already.
     pub fn heir(att: &'a Attachment, number: u32, inherited: bool, registry: &RegistryLock) -> Result<Self> {
-        let inside = att.enter();
+        let inside = att.enter_call();
         if inherited {
             // Before anything is done under it: what cannot be mapped is left as the dead one left it.
             att.map_zones()?;

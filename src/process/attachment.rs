@@ -193,7 +193,7 @@ impl Attachment {
 
     /// Begins a call that uses this process's participant number: from now on it is not let go.
     #[inline]
-    pub fn enter(&self) -> CallGuard<'_> {
+    pub fn enter_call(&self) -> CallGuard<'_> {
         let now = fork::epoch();
         let epoch = u64::from(now) << 32;
         let mut seen = self.registration.active.load(Ordering::Relaxed);
@@ -218,7 +218,7 @@ impl Attachment {
 impl Drop for Attachment {
     fn drop(&mut self) {
         // The last of it: nobody is inside.
-        self.let_go();
+        self.release_number();
         self.object.file.replace(None, &self.object.status);
         self.object.query.replace(None, &self.object.lock_status);
     }

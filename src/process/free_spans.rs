@@ -47,7 +47,7 @@ impl Writer<'_> {
     #[cold]
     pub fn free_deferred(&mut self) -> Result<()> {
         self.att.deferred.any.store(false, Ordering::Relaxed);
-        above().free_abandoned_locks(self).inspect_err(|_| self.att.deferred.any.store(true, Ordering::Relaxed))?;
+        above().release_abandoned_locks(self).inspect_err(|_| self.att.deferred.any.store(true, Ordering::Relaxed))?;
         // One after the other, so that the list keeps its room: who leaves one has none to ask for.
         loop {
             let Some(free) = self.att.deferred.pop() else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! Waking those who wait for a variable or a lock. The protocol is "Wake words" in `docs/protocol.md`.
 
-use crate::format::{Bell, WAKE_WORDS, WATCHER, WakeWord, at, sleeper_of};
+use crate::format::{WAKE_WORDS, WATCHER, WakeWord, WakeWordPair, at, sleeper_of};
 use crate::os::futex;
 use crate::process::attachment::Attachment;
 use crate::sync::wake_word;
@@ -13,15 +13,15 @@ const ANY: u32 = u32::MAX;
 impl Attachment {
     /// The wake word of a name with this hash.
     #[inline(always)]
-    pub fn wake_word(&self, hash: u64) -> Option<&WakeWord> {
-        self.mem.at::<WakeWord>(at::WAKE + hash % WAKE_WORDS * 16).ok()
+    pub fn wake_word(&self, hash: u64) -> Option<&WakeWordPair> {
+        self.mem.at::<WakeWordPair>(at::WAKE + hash % WAKE_WORDS * 16).ok()
     }
 
     /// A variable with this hash has changed, and the lock was let go.
     #[inline(always)]
     pub fn notify_changed(&self, hash: u64) {
         if let Some(word) = self.wake_word(hash) {
-            let bits = wake_word::ring(&word.changed, ANY);
+            let bits = wake_word::notify(&word.changed, ANY);
             if bits != 0 {
                 self.wake(&word.changed, bits, ALL_SLEEPERS, ANY);
             }
@@ -32,7 +32,7 @@ impl Attachment {
     #[inline]
     pub fn notify_released(&self, hash: u64, all: bool) {
         if let Some(word) = self.wake_word(hash) {
-            let bits = wake_word::ring(&word.released, sleeper_of(hash) | WATCHER);
+            let bits = wake_word::notify(&word.released, sleeper_of(hash) | WATCHER);
             if bits != 0 {
                 self.wake(&word.released, bits, if all { ALL_SLEEPERS } else { 1 }, sleeper_of(hash));
             }
@@ -40,9 +40,9 @@ impl Attachment {
     }
 
     #[cold]
-    fn wake(&self, bell: &Bell, bits: u32, sleepers: u32, which: u32) {
+    fn wake(&self, word: &WakeWord, bits: u32, sleepers: u32, which: u32) {
         if bits & !WATCHER != 0 {
-            futex::wake_those(&bell.rings, sleepers, which);
+            futex::wake_those(&word.count, sleepers, which);
         }
         if bits & WATCHER != 0 {
             let watch = &self.state().watch;
@@ -55,14 +55,14 @@ impl Attachment {
 
     /// Wakes whoever waits for anything.
     pub fn notify_all(&self) {
-        // SYNC: as in `wake_word::ring`; nobody says that a lock was let go just before.
+        // SYNC: as in `wake_word::notify`; nobody says that a lock was let go just before.
         fence(Ordering::SeqCst);
         for number in 0..WAKE_WORDS {
             let Some(word) = self.wake_word(number) else { return };
-            for bell in [&word.changed, &word.released] {
-                let bits = wake_word::ring(bell, ANY);
+            for word in [&word.changed, &word.released] {
+                let bits = wake_word::notify(word, ANY);
                 if bits != 0 {
-                    self.wake(bell, bits, ALL_SLEEPERS, ANY);
+                    self.wake(word, bits, ALL_SLEEPERS, ANY);
                 }
             }
         }
@@ -84,13 +84,13 @@ mod tests {
         let one = hash(0);
         let of_one_word = |other: &u64| other % WAKE_WORDS == one % WAKE_WORDS && sleeper_of(*other) != sleeper_of(one);
         let other = (1..).map(hash).find(of_one_word).unwrap();
-        let bell = &att.wake_word(one).unwrap().released;
-        wake_word::mark(bell, sleeper_of(one));
-        wake_word::mark(bell, sleeper_of(other));
+        let word = &att.wake_word(one).unwrap().released;
+        wake_word::mark(word, sleeper_of(one));
+        wake_word::mark(word, sleeper_of(other));
         att.notify_released(other, false);
-        assert_eq!(bell.waits.load(Ordering::SeqCst), sleeper_of(one));
+        assert_eq!(word.waits.load(Ordering::SeqCst), sleeper_of(one));
         att.notify_released(one, false);
-        assert_eq!(bell.waits.load(Ordering::SeqCst), 0);
+        assert_eq!(word.waits.load(Ordering::SeqCst), 0);
         segment.destroy().unwrap();
     }
 }

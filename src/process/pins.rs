@@ -29,7 +29,7 @@ pub struct OwnedPin {
 
 impl Pin<'_> {
     /// Makes it the caller's for as long as he likes. `None`: of a private copy, which no handle has.
-    pub fn keep(self) -> Option<OwnedPin> {
+    pub fn into_owned(self) -> Option<OwnedPin> {
         let att = self.att.share()?;
         att.pins.lock().pin_for_object(self.granule);
         // The call's own goes with `self`.
@@ -69,7 +69,7 @@ impl Attachment {
     }
 
     /// Pins the span that begins at this granule, where its variable is `still` what was found. `None`: it changed meanwhile, or
-    /// there is no memory for the mark. The caller is inside (`enter`) and has a participant number.
+    /// there is no memory for the mark. The caller is inside (`enter_call`) and has a participant number.
     pub fn pin(&self, me: u32, granule: u64, still: impl FnOnce() -> Result<bool>) -> Result<Option<Pin<'_>>> {
         let table;
         {

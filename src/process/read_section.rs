@@ -167,7 +167,7 @@ impl Attachment {
             return None;
         }
         let word = word_of_thread()?;
-        let inside = self.enter();
+        let inside = self.enter_call();
         let (number, epoch) = (self.number_now()?, inside.epoch);
         self.enter_section(number, word, epoch, Some(inside))
     }

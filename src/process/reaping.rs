@@ -45,7 +45,7 @@ impl Attachment {
 
     /// Reaps all who are dead.
     pub fn reap_the_dead(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter();
+        let _inside = self.enter_call();
         let me = self.member(policy)?;
         let top = self.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
         for number in (0..top).filter(|n| *n != me) {

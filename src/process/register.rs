@@ -260,18 +260,18 @@ impl Attachment {
     /// Lets the participant number go, unless a call is inside or something still needs it. The last handle is gone.
     pub fn deregister(&self) {
         let _process = at_fork::lock();
-        self.let_go();
+        self.release_number();
     }
 
     /// The same, for a caller who may hold anything: if the process's mutex is not free, not now.
     pub fn deregister_if_free(&self) {
         if let Some(_process) = at_fork::try_lock() {
-            self.let_go();
+            self.release_number();
         }
     }
 
     /// The same, with the process's mutex held or nobody else around.
-    pub fn let_go(&self) {
+    pub fn release_number(&self) {
         let Some(number) = self.number_now() else { return };
         let member = self.registration.member.swap(0, Ordering::SeqCst);
         let active = self.registration.active.load(Ordering::SeqCst);

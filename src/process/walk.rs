@@ -24,7 +24,7 @@ impl Yielding {
     }
 
     /// Lets the lock go, and others have it where it is time to.
-    pub fn let_go(&mut self, writer: Writer<'_>, policy: &dyn WaitPolicy) {
+    pub fn release(&mut self, writer: Writer<'_>, policy: &dyn WaitPolicy) {
         if self.0.elapsed() >= SLICE {
             writer.att.yield_lock(writer, policy);
             self.0 = Instant::now();

@@ -30,7 +30,7 @@ pub trait FloorsAbove: Sync {
     fn finish_batch(&self, writer: &mut Writer<'_>) -> Result<()>;
 
     /// The writer lock was taken: releases named locks whose holders in this process could not.
-    fn free_abandoned_locks(&self, writer: &mut Writer<'_>) -> Result<()>;
+    fn release_abandoned_locks(&self, writer: &mut Writer<'_>) -> Result<()>;
 
     /// Hands on, or releases, the named locks of a dead participant, a leaf of the names at a time: those of the leaf of this
     /// hash. The hash of the next leaf; `None`: these were the last.

@@ -109,7 +109,7 @@ impl Waiting for Waiter<'_> {
         }
         crash_point!("taken-over");
         // CRASH: the word names us, the intent stands: the next one does the same with us.
-        let mut writer = Writer::ready(self.att, self.me, self.att.enter())?;
+        let mut writer = Writer::ready(self.att, self.me, self.att.enter_call())?;
         // Damage there is not the caller's.
         let _ = writer.recount_retired();
         let mut reaping = self.att.reaping_of(owner);

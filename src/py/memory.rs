@@ -101,7 +101,7 @@ pub fn over<'py, 'a>(
         }
         Want::View => (None, att.mem.address(value + start, len).map_err(|e| errors::of(py, segment.key(), e))?),
     };
-    let Some(pin) = large.keep() else { return Err(made::error::<PyBufferError>("the value is not pinned")) };
+    let Some(pin) = large.into_owned_pin() else { return Err(made::error::<PyBufferError>("the value is not pinned")) };
     let owner = Arc::new(Owner { _map: map, _pin: pin });
     let mut objects = made::collected(std::iter::empty())?;
     for (at, len) in &parsed.buffers {

@@ -26,7 +26,7 @@ impl Segment {
         let Some(got) = att.variables().get(&index.into(), &mut Scratch::new(), &Blocking)? else { return Ok(None) };
         let Got::Large(large) = got else { return Ok(None) };
         let (offset, len) = (large.offset(), large.len() as usize);
-        Ok(large.keep().map(|kept| PinnedValue { kept, offset, len }))
+        Ok(large.into_owned_pin().map(|kept| PinnedValue { kept, offset, len }))
     }
 }
 

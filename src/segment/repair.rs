@@ -20,7 +20,7 @@ impl Segment {
 }
 
 fn repair(att: &Attachment, policy: &dyn WaitPolicy) -> Result<u64> {
-    let _inside = att.enter();
+    let _inside = att.enter_call();
     let before = dead(att)?;
     att.reap_the_dead(policy)?;
     // Whoever holds the writer lock has repaired what was under way.

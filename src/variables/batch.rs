@@ -80,7 +80,7 @@ impl Variables {
             return Ok(());
         }
         // Between taking spans and publishing them this process keeps its number.
-        let (mut inside, mut collected) = (Some(self.enter()), false);
+        let (mut inside, mut collected) = (Some(self.enter_call()), false);
         let (mut spans, mut list) = self.fill_spans(&plans, policy)?;
         let (mut needs, mut backoff) = (Needs::of(&plans), Backoff::default());
         // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
@@ -104,7 +104,7 @@ impl Variables {
                 let granule = spans.last().map_or(0, |filled| filled.span.granule);
                 writer.begin(granule << 8 | LIST)?;
                 // From here on it will be made, whoever dies: the spans are the batch's.
-                spans.into_iter().for_each(|filled| filled.span.keep());
+                spans.into_iter().for_each(|filled| filled.span.published());
                 let mut entries = list.0.into_iter();
                 let outcome = writer.carry_on(&mut scratch, || Ok(entries.next()));
                 writer.or_drop(outcome)?;

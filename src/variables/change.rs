@@ -97,7 +97,7 @@ impl Variables {
             };
             let version = writer.replace(&place, content, &mut change)?;
             if let Some(filled) = filled {
-                filled.span.keep();
+                filled.span.published();
             }
             drop(writer);
             self.notify_changed(plan.hash);
@@ -150,7 +150,7 @@ impl Variables {
     /// Lets the lock go, but not this process's number: between taking a span and publishing it we stay inside.
     pub fn step_out<'a>(&'a self, writer: VariablesWriter<'a>, inside: &mut Option<CallGuard<'a>>) {
         if inside.as_ref().is_none_or(|inside| inside.epoch != fork::epoch()) {
-            *inside = Some(self.enter());
+            *inside = Some(self.enter_call());
         }
         drop(writer);
     }
@@ -173,7 +173,7 @@ impl Variables {
         let hash = name.hash(self.identity.hash_key);
         self.notify_changed(hash);
         if sparse {
-            let _inside = self.enter();
+            let _inside = self.enter_call();
             // A smaller leaf costs less than passing over what was. Without memory for one, it stays.
             match self.grow(&place.leaf, hash, TableOf::Variables, 0, policy) {
                 Err(Error::Full { .. } | Error::Busy(_)) => {}

@@ -24,7 +24,7 @@ const AT_ONCE: u64 = 512;
 impl Variables {
     /// Removes every variable, at one instant.
     pub fn clear(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter();
+        let _inside = self.enter_call();
         let mut backoff = Backoff::default();
         loop {
             backoff.again(Obstacle::RoomTaken, self, policy)?;
@@ -77,8 +77,8 @@ impl Variables {
         (change.counters.used, change.counters.count, change.counters.expiring) = (0, 0, 0);
         change.doomed = Some(Doomed { root: old.0, at: 0 });
         writer.commit(&change)?;
-        directory.keep();
-        leaf.keep();
+        directory.published();
+        leaf.published();
         // CRASH: every variable is gone; the memory of all is taken back by whoever needs it.
         crash_point!("table-swapped");
         Ok(true)
@@ -97,7 +97,7 @@ impl Variables {
         while self.state().doomed.load(Ordering::Relaxed) != 0 {
             let mut writer = self.write(policy)?;
             writer.dismantle_some()?;
-            way.let_go(writer.into(), policy);
+            way.release(writer.into(), policy);
             policy.interrupted()?;
         }
         Ok(())

@@ -87,7 +87,7 @@ impl Variables {
                     slot = 1;
                 }
                 slot = writer.move_some(&leaf, slot, plan)?;
-                way.let_go(writer.into(), policy);
+                way.release(writer.into(), policy);
                 if slot > leaf.slots {
                     (hash, slot) = (leaf.end(from), 1);
                 }
@@ -108,7 +108,7 @@ impl Variables {
                 let used = writer.arena().used_blocks(granule)?;
                 fallible::push(&mut slabs[class], (granule, used), SLABS)?;
             }
-            way.let_go(writer.into(), policy);
+            way.release(writer.into(), policy);
         }
         let mut plan = CompactPlan { from: [u64::MAX; CLASSES.len()], any: false };
         for (class, slabs) in slabs.iter().enumerate() {

@@ -83,7 +83,7 @@ impl Variables {
         change.leaf = Some((leaf.base, None));
         change.slot = Some((offset, moving.content.moved_to(to.granule, 0)));
         writer.commit(&change)?;
-        to.keep();
+        to.published();
         // CRASH: the value is at its new place, the old one is retired: a sweep frees it.
         crash_point!("span-moved");
         let _ = writer.free_retired(from);

@@ -133,7 +133,7 @@ impl Variables {
         let word = [new[0].word, new.last().map_or(new[0].word, |last| last.word)];
         change.words = Some(Words { at: self.directory_at(leaf.root) + first * 8, count, word });
         writer.commit(&change)?;
-        spans.into_iter().for_each(ReservedSpan::keep);
+        spans.into_iter().for_each(ReservedSpan::published);
         Ok(true)
     }
 
@@ -206,7 +206,7 @@ impl Variables {
         change.span(span.granule, filling, SpanEntry::new(SpanState::Directory, granules_of(8 << depth)));
         writer.plan_directory_gone(root, &mut change)?;
         writer.commit(&change)?;
-        span.keep();
+        span.published();
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Variables {
             }
             let size = size_for(self.counts_of(&leaf)?.entries);
             let other = writer.to_join(&leaf, from, of)?;
-            way.let_go(writer.into(), policy);
+            way.release(writer.into(), policy);
             match other {
                 Some(other) if self.join(&leaf, &other, of, policy)? => {}
                 _ => {
@@ -280,7 +280,7 @@ impl Variables {
         let (second, _) = other.words(directory);
         change.words = Some(Words { at: directory + first.min(second) * 8, count: count * 2, word: [word; 2] });
         writer.commit(&change)?;
-        span.keep();
+        span.published();
         Ok(true)
     }
 }

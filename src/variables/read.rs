@@ -105,8 +105,8 @@ impl<'a> Large<'a> {
     }
 
     /// The pin alone, for objects over the span's memory. `None`: it is not pinned.
-    pub fn keep(self) -> Option<OwnedPin> {
-        self.pin?.keep()
+    pub fn into_owned_pin(self) -> Option<OwnedPin> {
+        self.pin?.into_owned()
     }
 
     /// Does it have out-of-band buffers?
@@ -293,7 +293,7 @@ impl Variables {
         if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
             return Ok(Large { att: self, found, pin: None, direct: false, _inside: None });
         }
-        let inside = self.enter();
+        let inside = self.enter_call();
         let me = self.member(policy)?;
         let pin = self.pin(me, found.content.granule(), || self.still(&found))?;
         Ok(Large { att: self, found, pin, direct: false, _inside: Some(inside) })

@@ -45,7 +45,7 @@ impl Variables {
     }
 
     fn trim_those(&self, pages: Pages, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter();
+        let _inside = self.enter_call();
         self.reap_the_dead(policy)?;
         self.sweep(policy)?;
         self.dismantle(policy)?;
@@ -133,7 +133,7 @@ impl Variables {
     /// Gives free granules back until at most `bound` bytes of them are present, the last ones first. Without a wait for the
     /// writer lock: whoever writes now goes on, and the next change looks again.
     pub fn cool(&self, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter();
+        let _inside = self.enter_call();
         self.cool_those(Which::Untouched, bound, policy)?;
         if self.warm() <= bound {
             return Ok(());
@@ -190,7 +190,7 @@ impl Variables {
                     writer.arena().set_sticky(granule, len, false)?;
                 }
                 writer.free_span(granule)?;
-                span.keep();
+                span.published();
             }
         }
         Ok(())

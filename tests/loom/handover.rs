@@ -1,5 +1,5 @@
 //! A named lock that is let go while others wait: who sleeps is woken, and one at a time has it. The lock's slot stands here as
-//! a mutex's contents, the bell is the crate's own; nobody dies, no reservation lapses, nothing sleeps in slices.
+//! a mutex's contents, the word is the crate's own; nobody dies, no reservation lapses, nothing sleeps in slices.
 
 use crate::bounded;
 use crate::wake_word::Sleeping;
@@ -30,7 +30,7 @@ impl World {
     /// `asks`: it has waited for long enough to ask for the next turn.
     fn take(&self, me: u32, asks: bool) {
         loop {
-            let rings = mark(&self.released.bell, SLEEPER);
+            let rings = mark(&self.released.word, SLEEPER);
             {
                 let mut slot = self.slot.lock().unwrap();
                 if slot.owner.is_none() && slot.next.is_none_or(|next| next == me) {
@@ -44,7 +44,7 @@ impl World {
             self.released.sleep(rings);
         }
         // Others may sleep behind us: our own release wakes one of them.
-        mark(&self.released.bell, SLEEPER);
+        mark(&self.released.word, SLEEPER);
         assert_eq!(self.inside.fetch_add(1, Relaxed), 0, "two owners");
     }
 
@@ -54,7 +54,7 @@ impl World {
             slot.owner = None;
             slot.next.is_some()
         };
-        self.released.ring(reserved);
+        self.released.notify(reserved);
     }
 
     fn run(asks: [bool; 2]) {

@@ -1,39 +1,39 @@
-//! Bells: what is rung is heard. Each is slept on without slices here, so a wake that is lost is a deadlock.
+//! WakeWords: what is rung is heard. Each is slept on without slices here, so a wake that is lost is a deadlock.
 
 use crate::bounded;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
-use shmvar::format::{Bell, SLEEPER, WATCHER};
+use shmvar::format::{SLEEPER, WATCHER, WakeWord};
 use shmvar::sync::lock_word as lock;
-use shmvar::sync::wake_word::{mark, ring};
+use shmvar::sync::wake_word::{mark, notify};
 
-/// A bell and the kernel's queue behind it: looking at the count and falling asleep are one step.
+/// A word and the kernel's queue behind it: looking at the count and falling asleep are one step.
 pub struct Sleeping {
-    pub bell: Bell,
+    pub word: WakeWord,
     queue: Mutex<()>,
     asleep: Condvar,
 }
 
 impl Sleeping {
     pub fn new() -> Self {
-        let bell = Bell { rings: AtomicU32::new(0), waits: AtomicU32::new(0) };
-        Sleeping { bell, queue: Mutex::new(()), asleep: Condvar::new() }
+        let word = WakeWord { count: AtomicU32::new(0), waits: AtomicU32::new(0) };
+        Sleeping { word, queue: Mutex::new(()), asleep: Condvar::new() }
     }
 
-    pub fn sleep(&self, rings: u32) {
+    pub fn sleep(&self, count: u32) {
         let queue = self.queue.lock().unwrap();
-        if self.bell.rings.load(SeqCst) == rings {
+        if self.word.count.load(SeqCst) == count {
             drop(self.asleep.wait(queue).unwrap());
         }
     }
 
-    pub fn ring(&self, all: bool) {
+    pub fn notify(&self, all: bool) {
         self.ring_those(SLEEPER, all);
     }
 
     pub fn ring_those(&self, those: u32, all: bool) {
-        if ring(&self.bell, those) != 0 {
+        if notify(&self.word, those) != 0 {
             let _queue = self.queue.lock().unwrap();
             if all { self.asleep.notify_all() } else { self.asleep.notify_one() }
         }
@@ -56,12 +56,12 @@ impl World {
         assert!(lock::try_acquire(&self.lock, 0));
         self.version.store(version, Release);
         let _ = lock::release(&self.lock);
-        self.changed.ring(true);
+        self.changed.notify(true);
     }
 
     fn wait_for(&self, version: u64) {
         loop {
-            let rings = mark(&self.changed.bell, SLEEPER);
+            let rings = mark(&self.changed.word, SLEEPER);
             if self.version.load(Acquire) >= version {
                 return;
             }
@@ -113,7 +113,7 @@ fn f61_two_who_ring_at_once_leave_nobody_asleep() {
                 }
                 world.version.fetch_add(1, Release);
                 let _ = lock::release(&world.lock);
-                world.changed.ring(true);
+                world.changed.notify(true);
             })
         };
         let waiter = {
@@ -125,7 +125,7 @@ fn f61_two_who_ring_at_once_leave_nobody_asleep() {
         }
         world.version.fetch_add(1, Release);
         let _ = lock::release(&world.lock);
-        world.changed.ring(true);
+        world.changed.notify(true);
         writer.join().unwrap();
         waiter.join().unwrap();
     });
@@ -143,8 +143,8 @@ fn f61_a_watcher_is_woken_through_its_own_count() {
                 for next in [1, 2] {
                     version.store(next, Release);
                     let _ = lock::release(word);
-                    if ring(&changed.bell, WATCHER) != 0 {
-                        watch.bell.rings.fetch_add(1, SeqCst);
+                    if notify(&changed.word, WATCHER) != 0 {
+                        watch.word.count.fetch_add(1, SeqCst);
                         let _queue = watch.queue.lock().unwrap();
                         watch.asleep.notify_all();
                     }
@@ -153,8 +153,8 @@ fn f61_a_watcher_is_woken_through_its_own_count() {
         };
         let (version, _, changed, watch) = &*world;
         loop {
-            let count = watch.bell.rings.load(SeqCst);
-            mark(&changed.bell, WATCHER);
+            let count = watch.word.count.load(SeqCst);
+            mark(&changed.word, WATCHER);
             if version.load(Acquire) == 2 {
                 break;
             }
@@ -176,7 +176,7 @@ fn a_ring_for_one_lock_takes_no_mark_of_another_away() {
             thread::spawn(move || {
                 let (held, _, released) = &*world;
                 loop {
-                    let rings = mark(&released.bell, ONE);
+                    let rings = mark(&released.word, ONE);
                     if held.load(Acquire) == 0 {
                         break;
                     }
@@ -186,8 +186,8 @@ fn a_ring_for_one_lock_takes_no_mark_of_another_away() {
         };
         let (held, writer_lock, released) = &*world;
         // Somebody waited for the other lock, too.
-        mark(&released.bell, OTHER);
-        let _ = ring(&released.bell, OTHER);
+        mark(&released.word, OTHER);
+        let _ = notify(&released.word, OTHER);
         held.store(0, Release);
         let _ = lock::release(writer_lock);
         released.ring_those(ONE, false);
