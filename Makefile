@@ -33,11 +33,11 @@ rust:
 	cargo test $(CORE)
 
 # Every interleaving of the protocols. Everything is built anew under this flag: in a directory of its own.
-loom: $(wildcard tests/loom/main.rs)
+loom: $(wildcard tests/rust/loom/main.rs)
 	$(if $<,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target-loom cargo test $(CORE) --test loom --release)
 
 # A process kills itself at each named point.
-crash: $(wildcard tests/crash/main.rs)
+crash: $(wildcard tests/rust/crash/main.rs)
 	$(if $<,cargo test $(CORE) --features crash-points --test crash)
 
 python: .venv/programs
@@ -54,11 +54,11 @@ check: .venv/lint
 
 quick: .venv-quick/test
 	cargo test $(CORE) --lib
-	.venv-quick/bin/pytest -x -m "not slow" $(wildcard tests/test_api_*.py tests/test_values.py)
+	.venv-quick/bin/pytest -x -m "not slow" tests/api tests/values/test_values.py
 
 search: .venv/test
 	PROPTEST_RNG_SEED=$$(date +%s) cargo test $(CORE)
-	.venv/bin/pytest --hypothesis-profile search $(shell grep -l "^@given\|RuleBasedStateMachine" tests/test_*.py)
+	.venv/bin/pytest --hypothesis-profile search $(shell grep -l "^@given\|RuleBasedStateMachine" tests/*/test_*.py)
 
 # Coverage-guided, under AddressSanitizer, so many seconds for each target. What it finds is kept in fuzz/artifacts.
 FUZZ_SECONDS ?= 60
@@ -81,7 +81,7 @@ bench: .venv/test
 
 # More: SOAK_OPTIONS="--workers 8 --seed 7".
 soak: .venv/test
-	.venv/bin/python tests/soak.py --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
+	.venv/bin/python tests/soak --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
 
 fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000

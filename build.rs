@@ -27,7 +27,7 @@ fn main() {
 /// Every `class`, `class.method` and `function` that has a docstring, and `_core` itself.
 ///
 /// No parser of Python: three quotes begin and end a docstring, and it belongs to the last `class` or `def` before it.
-/// Where Python understands a stub otherwise, `tests/test_docs.py` fails.
+/// Where Python understands a stub otherwise, `tests/docs/test_docstrings.py` fails.
 fn docstrings(stub: &str) -> Vec<(String, String)> {
     let (mut class, mut item) = ("", "_core".to_owned());
     let mut found = Vec::new();

@@ -4,12 +4,12 @@ import gc
 import itertools
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import helpers
 import pytest
+from helpers import child_functions
 from hypothesis import HealthCheck, settings
 
 import shmvar
@@ -114,10 +114,6 @@ def children():
 
 
 @pytest.fixture
-def workers(monkeypatch):
+def workers():
     """The module of functions that multiprocessing's children import."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    import helpers_workers
-
-    assert "helpers_workers" in sys.modules
-    return helpers_workers
+    return child_functions

@@ -1,7 +1,7 @@
 //! Any bytes as a value of a segment that is not trusted: decoded as pickle decodes them, or a typed error.
 //!
 //! The input: a byte that says how many of the following pairs of length bytes are buffers' lengths, then these buffers, then
-//! the stream. What decodes is compared with `pickle.loads` by `tests/alike.py`, so numpy must be importable (PYTHONPATH).
+//! the stream. What decodes is compared with `pickle.loads` by `tests/helpers/value_comparison.py`, so numpy must be importable (PYTHONPATH).
 #![no_main]
 
 use std::ffi::CString;
@@ -13,10 +13,10 @@ use pyo3::types::{PyByteArray, PyBytes};
 
 static ALIKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
-/// Of `tests/alike.py`.
+/// Of `tests/helpers/value_comparison.py`.
 fn alike(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     let make = || {
-        let source = CString::new(include_str!("../../tests/alike.py"))?;
+        let source = CString::new(include_str!("../../tests/helpers/value_comparison.py"))?;
         let module = PyModule::from_code(py, &source, c"alike.py", c"alike")?;
         PyResult::Ok(module.getattr("same_as_pickle")?.unbind())
     };

@@ -1,16 +1,16 @@
 //! Edits of a populated segment, then calls: data or a typed error, and no harm to a sound segment afterwards.
 //!
 //! The input: a byte of choices, a number of edits, 12 bytes for each (which field, how it is changed, a value), then a byte or
-//! two for each call. Image, fields and the calls on the whole are those of `tests/hostile`.
+//! two for each call. Image, fields and the calls on the whole are those of `tests/rust/hostile`.
 #![no_main]
 
-#[path = "../../tests/hostile/calls.rs"]
+#[path = "../../tests/rust/hostile/calls.rs"]
 #[allow(dead_code)]
 mod calls;
-#[path = "../../tests/hostile/fields.rs"]
+#[path = "../../tests/rust/hostile/fields.rs"]
 #[allow(dead_code)]
 mod fields;
-#[path = "../../tests/hostile/image.rs"]
+#[path = "../../tests/rust/hostile/image.rs"]
 #[allow(dead_code)]
 mod image;
 

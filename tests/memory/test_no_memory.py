@@ -1,0 +1,104 @@
+"""Without memory a call is `MemoryError` or right: never a signal, a panic, or half of a change."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import shmvar
+
+PARENT = Path(__file__).with_name("calls_without_memory.py")
+#: How a call may end. What the system has no address space or thread for is told as such.
+ENDS = ("right", "MemoryError", "no address space", "no thread", "the interpreter itself")
+#: What no call of a user's is, or what is tested by name through another.
+INTERNAL = (
+    "_late",
+    "_mark",
+    "_mark_all",
+    "_nudge",
+    "_watch",
+    "_watch_count",
+    "_watcher",
+    "_end",
+    "_may_try",
+    "_release",
+    "_try",
+    "_turn",
+    "_what",
+)
+
+
+def public():
+    """Every call of the interface: a new one without a row in the table fails the test below."""
+    own = set(dir(object)) - {"__eq__", "__ne__", "__reduce__", "__repr__"} | {"__module__", *INTERNAL}
+    # No memory is needed to say so, and the ones for order say only that there is none.
+    names = {f"Segment.{name}" for name in set(dir(shmvar.Segment)) - own}
+    names |= {f"Lock.{name}" for name in set(dir(shmvar.Lock)) - own - {"__eq__", "__ne__", "__reduce__", "__repr__"}}
+    functions = {name for name in shmvar.__all__ if callable(getattr(shmvar, name))}
+    errors = {name for name in functions if isinstance(getattr(shmvar, name), type) and name.endswith("Error")}
+    return names | functions - errors - {"Segment", "Lock"}
+
+
+class Parent:
+    """The process whose children run out of memory."""
+
+    def __init__(self, key, archive):
+        # What printed a backtrace under no memory hung.
+        environment = {**os.environ, "RUST_BACKTRACE": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(PARENT), key, archive],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.names = json.loads(self.process.stdout.readline())
+        self.answers = {}
+
+    def ask(self, name):
+        if name not in self.answers:
+            self.process.stdin.write(name + "\n")
+            self.process.stdin.flush()
+            self.answers[name] = json.loads(self.process.stdout.readline())
+        return self.answers[name]
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    key = f"test-no-memory-{os.getpid()}"
+    asked = Parent(key, str(tmp_path_factory.mktemp("no-memory") / "archive"))
+    yield asked
+    asked.process.stdin.close()
+    status = asked.process.wait(60)
+    for name in (key, key + "-few"):
+        shmvar.destroy(name)
+    assert status == 0
+
+
+def names():
+    """Without running it: its table is read."""
+    source = PARENT.read_text()
+    table = source[source.index("\nCALLS = {") : source.index("\n}\n", source.index("\nCALLS = {"))]
+    return [line.split('"')[1] for line in table.splitlines() if line.startswith('    "')]
+
+
+def test_every_public_call_is_tried(parent):
+    tried = {name.split(":")[0] for name in parent.names}
+    assert sorted(parent.names) == sorted(names())
+    assert not public() - tried, "these calls are not tried without memory"
+
+
+@pytest.mark.parametrize("name", names())
+def test_without_memory_a_call_is_a_memory_error_or_right(parent, name):
+    rows = parent.ask(name)
+    assert len(rows) in (12, 14)
+    wrong = [row for row in rows if row[2] not in ENDS]
+    assert not wrong, f"limit, KiB to spare, what came of it: {wrong}"
+
+
+@pytest.mark.parametrize("name", ["Segment.__iter__", "Segment.put_many", "Segment.check", "Segment.get_many"])
+def test_the_limits_are_such_that_a_call_meets_them(parent, name):
+    assert ["AS", 256, "MemoryError"] in parent.ask(name)

@@ -1,0 +1,11 @@
+"""`python tests/soak`: the command line of the soak."""
+
+import sys
+from pathlib import Path
+
+# Python put this folder on the path; the package is found from the one above.
+sys.path[0] = str(Path(__file__).parents[1])
+
+from soak.director import main  # noqa: E402
+
+sys.exit(main())

@@ -1,0 +1,108 @@
+"""The soak's accounts of what everybody counts: exact totals, whoever is killed in the middle of a count.
+
+Before it counts, a lane notes the amount; afterwards it adds it to its sum, and crosses the note out. A note that a
+killed process leaves is *unsure*: made, or not. Amounts are random and long, so that at a pause there is one choice of
+the unsure ones, if any, that makes the total what is found.
+"""
+
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from soak.expected import Board
+
+COUNTERS = {"add": "counter", "add, long ints": -1000, "compare": "ß" * 300, "modify": -1001, "locked": "pair a"}
+"""How a counter is counted up -> its index."""
+
+NAMES = list(COUNTERS)
+LONG = 2**63 - 2**44
+"""Where that one begins: it soon leaves 64 bits."""
+
+UNSURE = 2
+"""Notes that a lane may leave open between two pauses."""
+
+WORDS = 2 + len(COUNTERS) + 2 * UNSURE
+"""Of a lane: a note (counter + 1, amount), a sum for each counter, the unsure notes."""
+
+ROUND = 1 << 64
+
+
+class Ledger:
+    """A lane's part of the accounts, on the board."""
+
+    def __init__(self, board: "Board", lane: int) -> None:
+        self.words, self.at = board.words, board.ledger + lane * WORDS
+
+    def open(self) -> bool:
+        """May this lane count?"""
+        return not all(self.words[self.at + 2 + len(NAMES) + 2 * place] for place in range(UNSURE))
+
+    def begin(self, name: str, chance: random.Random) -> int:
+        """Notes what is to be counted: the amount."""
+        amount = chance.getrandbits(40) + 1
+        self.words[self.at + 1] = amount
+        self.words[self.at] = NAMES.index(name) + 1
+        return amount
+
+    def end(self, made: bool) -> None:
+        number, amount = self.words[self.at], self.words[self.at + 1]
+        if made:
+            self.add(number - 1, amount)
+        self.words[self.at] = 0
+
+    def add(self, number: int, amount: int) -> None:
+        at = self.at + 2 + number
+        self.words[at] = (self.words[at] + amount) % ROUND
+
+    def take_over(self) -> None:
+        """A note of one who was killed: unsure."""
+        if not self.words[self.at]:
+            return
+        for place in self.places():
+            if not self.words[place]:
+                self.words[place + 1] = self.words[self.at + 1]
+                self.words[place] = self.words[self.at]
+                self.words[self.at] = 0
+                return
+        raise AssertionError("a lane counted that was not to count")
+
+    def places(self) -> range:
+        first = self.at + 2 + len(NAMES)
+        return range(first, first + 2 * UNSURE, 2)
+
+    def sum(self, number: int) -> int:
+        return self.words[self.at + 2 + number]
+
+    def unsure(self, number: int) -> Iterator[tuple["Ledger", int, int]]:
+        """Where, and how much."""
+        for place in self.places():
+            if self.words[place] == number + 1:
+                yield self, place, self.words[place + 1]
+
+
+def settle(board: "Board", name: str, found: int) -> tuple[int, int] | None:
+    """While nobody counts: books the unsure ones that were made. How many were, and were not; None: no choice fits."""
+    number, start = NAMES.index(name), LONG if name == "add, long ints" else 0
+    ledgers = [Ledger(board, lane) for lane in range(board.lanes)]
+    rest = (found - start - sum(ledger.sum(number) for ledger in ledgers)) % ROUND
+    unsure = [note for ledger in ledgers for note in ledger.unsure(number)]
+    half = len(unsure) // 2
+    first, second = choices(unsure[:half]), choices(unsure[half:])
+    chosen = next(((first[(rest - s) % ROUND], second[s]) for s in second if (rest - s) % ROUND in first), None)
+    if chosen is None:
+        return None
+    made = chosen[0] | chosen[1] << half
+    for bit, (ledger, place, amount) in enumerate(unsure):
+        if made >> bit & 1:
+            ledger.add(number, amount)
+        ledger.words[place] = 0
+    return made.bit_count(), len(unsure) - made.bit_count()
+
+
+def choices(notes: list[tuple[Ledger, int, int]]) -> dict[int, int]:
+    """Sum of each choice of these -> the choice, as bits."""
+    sums = {0: 0}
+    for bit, (_, _, amount) in enumerate(notes):
+        sums |= {(total + amount) % ROUND: choice | 1 << bit for total, choice in sums.items()}
+    return sums
