@@ -171,14 +171,12 @@ def test_f53_the_total_is_exact_with_8_processes_of_4_threads(seg, key, how):
     for thread in threads: thread.start()
     for thread in threads: thread.join()
     """
-    processes = [helpers.subprocess.Popen(helpers.command(code, key)) for _ in range(8)]
-    assert [process.wait(100) for process in processes] == [0] * 8
+    helpers.run_in_processes(code, key, count=8)
     assert (seg["n"][0] if large else seg["n"]) == 32 * each
 
 
 def test_floats_and_ints_beyond_64_bits_are_added_exactly_by_many_processes(seg, key):
     seg["big"] = 2**63 - 500
     code = "s = shmvar.attach(key)\nfor _ in range(1000):\n  s.add('big'); s.add('half', 0.5)"
-    processes = [helpers.subprocess.Popen(helpers.command(code, key)) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0] * 3
+    helpers.run_in_processes(code, key, count=3)
     assert seg["big"] == 2**63 + 2500 and seg["half"] == 1500.0

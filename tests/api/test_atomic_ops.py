@@ -158,8 +158,8 @@ def test_swap_hands_each_value_to_one_process(seg, key):
     print(*[s.swap("token", (me, turn)) for turn in range(3000)], sep=";")
     """
     seg["token"] = "first"
-    processes = [helpers.subprocess.Popen(helpers.command(code, key, n), stdout=-1, text=True) for n in range(3)]
-    got = [value for process in processes for value in process.communicate(timeout=60)[0].strip().split(";")]
+    printed = helpers.run_in_processes(code, key, count=3)
+    got = [value for text in printed for value in text.strip().split(";")]
     got.append(str(seg["token"]))
     assert sorted(got) == sorted(["first", *(str((me, turn)) for me in range(3) for turn in range(3000))])
 

@@ -6,6 +6,7 @@ import time
 import helpers
 import numpy
 import pytest
+from helpers.indexes import Indexed
 
 import shmvar
 
@@ -119,12 +120,7 @@ def test_f44_wrong_indexes_are_refused_by_every_method_alike(seg, call, index, e
     assert dict(seg) == {1: 1}
 
 
-class Indexed:
-    def __index__(self):
-        return 7
-
-
-@pytest.mark.parametrize("index", [7, numpy.int8(7), numpy.uint64(7), Indexed()])
+@pytest.mark.parametrize("index", [7, numpy.int8(7), numpy.uint64(7), Indexed(7)])
 def test_f44_whatever_has_index_is_the_same_index_everywhere(seg, index):
     assert seg.add(index) == 1 and seg.swap(index, 5) == 1 and seg.modify(index, lambda old: old + 1) == 6
     assert seg.compare_and_put(index, seg.version(7), 8) and seg.get_versioned(index) == (8, seg.version(index))

@@ -10,6 +10,7 @@ import time
 import helpers
 import pytest
 from helpers import Raw, end, run, start
+from helpers.event_loops import tick
 
 import shmvar
 from shmvar import _task_watcher
@@ -72,8 +73,7 @@ def test_a_batch_of_hostile_extent_is_refused(key):
     seg = shmvar.attach(key)
     seg["big"] = b"x" * 100_000
     with Raw(seg) as raw:
-        (_, _, _, _, place) = next(slot for slot in raw.slots() if slot[3] & 7 == 4)
-        granule = place >> 16
+        granule = raw.slot_in_a_span()[4] >> 16
         at, word = raw.entry(granule)
         # Filling, of no length, or of one that does not fit there; the list says that it is empty.
         for length in (0, 4096, 2**32 - 1):
@@ -93,8 +93,7 @@ def test_clearing_what_is_damaged_costs_no_other_call(key):
     seg = shmvar.attach(key)
     seg["big"] = b"x" * 100_000
     with Raw(seg) as raw:
-        (_, _, _, _, place) = next(slot for slot in raw.slots() if slot[3] & 7 == 4)
-        at, _ = raw.entry(place >> 16)
+        at, _ = raw.entry(raw.slot_in_a_span()[4] >> 16)
         raw.pack("<Q", at, 0)
     with pytest.raises(shmvar.CorruptSegmentError):
         seg.clear()
@@ -164,7 +163,7 @@ def test_a_task_that_asks_for_a_lock_lets_the_others_go_on_while_a_writer_is_sto
     turns, during = [], []
 
     async def main():
-        ticking = asyncio.create_task(helpers.tick(turns))
+        ticking = asyncio.create_task(tick(turns))
         stopped(True)
         for _ in helpers.looks(lambda: max(during, default=0) > 3, seconds=0, at_most=20):
             before = len(turns)

@@ -1,7 +1,6 @@
 """`put_many`, `get_many`, `update`, `clear`: what they take, what they leave, what does not fit."""
 
 import itertools
-import threading
 import time
 from collections import ChainMap, OrderedDict, UserDict, defaultdict
 from types import MappingProxyType
@@ -265,20 +264,10 @@ def test_memory_of_batches_is_given_back(seg):
 
 
 def test_threads_of_one_handle_make_batches_at_once(seg):
-    errors = []
-
     def work(number):
-        try:
-            for turn in range(100):
-                seg.put_many({n: (number, turn) for n in range(20)} | {f"own {number}": [turn] * 3000})
-                assert len(set(seg.get_many(range(20)).values())) == 1
-                assert seg[f"own {number}"] == [turn] * 3000
-        except BaseException as error:
-            errors.append(error)
+        for turn in range(100):
+            seg.put_many({n: (number, turn) for n in range(20)} | {f"own {number}": [turn] * 3000})
+            assert len(set(seg.get_many(range(20)).values())) == 1
+            assert seg[f"own {number}"] == [turn] * 3000
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(100)
-    assert not errors
+    helpers.in_threads(work, 6)

@@ -6,6 +6,7 @@ import operator
 import helpers
 import numpy as np
 import pytest
+from helpers.indexes import Indexed
 
 import shmvar
 
@@ -19,14 +20,6 @@ ITEMS = {
     "text": {"a": (1, 2)},
     "x\x00y": False,
 }
-
-
-class Indexed:
-    def __init__(self, number):
-        self.number = number
-
-    def __index__(self):
-        return self.number
 
 
 class Text(str):

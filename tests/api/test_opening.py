@@ -5,6 +5,7 @@ import os
 import helpers
 import numpy as np
 import pytest
+from helpers.indexes import Indexed
 
 import shmvar
 
@@ -56,14 +57,6 @@ ALSO = {
     "WaitTimeoutError": TimeoutError,
     "SegmentSystemError": OSError,
 }
-
-
-class Indexed:
-    def __init__(self, number):
-        self.number = number
-
-    def __index__(self):
-        return self.number
 
 
 def test_the_public_names_are_these():

@@ -1,6 +1,9 @@
 """Time to live: gone on time for every reader, memory given back by whoever comes by, on a clock that does not jump."""
 
 import contextlib
+import os
+import shutil
+import subprocess
 import threading
 import time
 
@@ -318,11 +321,11 @@ time_t time(time_t *t) {
 """
 
 
-@pytest.mark.skipif(helpers.shutil.which("cc") is None, reason="needs a C compiler")
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 def test_f63_a_wall_clock_that_jumps_by_years_moves_neither_expiry_nor_timeouts(seg, key, tmp_path):
     source, library = tmp_path / "jumps.c", tmp_path / "jumps.so"
     source.write_text(JUMPS)
-    helpers.subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True, timeout=60)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True, timeout=60)
     seg.put(1, 1, ttl=1000)
     code = """
     import asyncio, threading
@@ -357,6 +360,6 @@ def test_f63_a_wall_clock_that_jumps_by_years_moves_neither_expiry_nor_timeouts(
     done.set()
     thread.join()
     """
-    environment = {**helpers.os.environ, "LD_PRELOAD": str(library)}
+    environment = {**os.environ, "LD_PRELOAD": str(library)}
     helpers.run(code, key, env=environment)
     assert len(seg) == 21 and 900 < seg.stat(29).expires_in <= 1000

@@ -1,5 +1,6 @@
 """Named locks within one process: who holds them, what names mean, what becomes of them with handle and thread."""
 
+import os
 import pickle
 import random
 import signal
@@ -41,7 +42,7 @@ def test_a_lock_of_any_name_excludes_other_threads_until_it_is_let_go(seg, name)
     assert (lock.name, lock.segment, lock.timeout, lock.locked()) == (name, seg, None, False)
     with lock as entered:
         assert entered is lock and lock.locked() and seg.lock(name).locked() and is_held(seg.lock(name))
-        assert seg.info().locks == {name: helpers.os.getpid()}
+        assert seg.info().locks == {name: os.getpid()}
     assert not lock.locked() and not is_held(lock) and seg.info().locks == {}
     assert repr(name)[1:-1] in repr(lock)
 

@@ -10,25 +10,9 @@ import time
 
 import helpers
 import pytest
+from helpers.event_loops import run, tick
 
 import shmvar
-
-
-def run(main, timeout=60):
-    async def limited():
-        return await asyncio.wait_for(main, timeout)
-
-    return asyncio.run(limited())
-
-
-HOLD = """
-s = shmvar.attach(key)
-s.lock('a').acquire()
-print('go', flush=True)
-sys.stdin.readline()
-s.lock('a').release()
-sys.stdin.read()
-"""
 
 
 def test_tasks_of_one_loop_exclude_one_another(seg):
@@ -78,8 +62,7 @@ def test_totals_of_tasks_threads_and_processes_are_exact(seg, key):
     asyncio.run(main())
     for each in threads: each.join()
     """
-    processes = [helpers.subprocess.Popen(helpers.command(code, key)) for _ in range(3)]
-    assert [process.wait(100) for process in processes] == [0] * 3
+    helpers.run_in_processes(code, key, count=3)
     assert seg["n"] == 3 * (4 + 4 + 2) * 20 and seg.info().locks == {}
 
 
@@ -117,11 +100,11 @@ def test_a_task_and_the_thread_it_runs_in_are_two(seg):
 
 
 def test_a_timeout_is_kept_within_a_fifth_and_other_tasks_go_on(seg, key, children):
-    children.append(helpers.start(HOLD, key))
+    children.append(helpers.start(helpers.HOLD_A_LOCK, key))
     turns = []
 
     async def main():
-        ticker, times = asyncio.create_task(helpers.tick(turns)), []
+        ticker, times = asyncio.create_task(tick(turns)), []
         for _ in range(4):
             began = time.monotonic()
             with pytest.raises(shmvar.WaitTimeoutError):
@@ -138,7 +121,7 @@ def test_a_timeout_is_kept_within_a_fifth_and_other_tasks_go_on(seg, key, childr
 def test_a_holder_in_another_process_lets_go_or_is_killed(seg, key, children):
     async def main():
         for how in ("go", "kill"):
-            child = helpers.start(HOLD, key)
+            child = helpers.start(helpers.HOLD_A_LOCK, key)
             children.append(child)
             assert seg.info().locks == {"a": child.pid}
             loop = asyncio.get_running_loop()
@@ -254,7 +237,7 @@ def test_two_loops_in_two_threads_exclude_each_other(seg):
 
 
 def test_a_stopped_holder_does_not_stop_the_loop(seg, key, children):
-    children.append(helpers.start(HOLD, key))
+    children.append(helpers.start(helpers.HOLD_A_LOCK, key))
     children[0].send_signal(signal.SIGSTOP)
 
     async def main():
@@ -273,11 +256,11 @@ def test_a_stopped_holder_does_not_stop_the_loop(seg, key, children):
 
 
 def test_f5_a_timeout_holds_while_a_stopped_process_holds_the_segment_up(seg, key, children):
-    children.append(helpers.start(HOLD, key))
+    children.append(helpers.start(helpers.HOLD_A_LOCK, key))
     turns = []
 
     async def main():
-        ticker = asyncio.create_task(helpers.tick(turns))
+        ticker = asyncio.create_task(tick(turns))
         for name in ("free", "a"):
             began = time.monotonic()
             with pytest.raises(shmvar.WaitTimeoutError):

@@ -11,6 +11,7 @@ import weakref
 
 import helpers
 import pytest
+from helpers.event_loops import run
 
 import shmvar
 
@@ -24,13 +25,6 @@ for number in range(int(sys.argv[2])):
     s.lock(number).release()
 sys.stdin.read()
 """
-
-
-def run(main, timeout=80):
-    async def limited():
-        return await asyncio.wait_for(main, timeout)
-
-    return asyncio.run(limited())
 
 
 class Counting:
@@ -307,8 +301,7 @@ def test_several_loops_in_threads_and_other_processes_have_exact_totals(seg, key
     for each in threads: each.start()
     for each in threads: each.join()
     """
-    processes = [helpers.subprocess.Popen(helpers.command(code, key)) for _ in range(2)]
-    assert [process.wait(100) for process in processes] == [0] * 2
+    helpers.run_in_processes(code, key, count=2)
     assert seg["n"] == 2 * 3 * 40 * 5 and seg.info().locks == {}
 
 

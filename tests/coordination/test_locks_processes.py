@@ -356,8 +356,7 @@ def test_totals_are_exact_with_8_processes_of_4_threads(seg, key):
     for thread in threads: thread.start()
     for thread in threads: thread.join()
     """
-    processes = [helpers.subprocess.Popen(helpers.command(code, key)) for _ in range(8)]
-    assert [process.wait(100) for process in processes] == [0] * 8
+    helpers.run_in_processes(code, key, count=8)
     assert seg["n"] == 8 * 4 * 60 and seg.info().locks == {}
 
 

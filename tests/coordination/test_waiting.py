@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -139,7 +140,7 @@ print(s.version(index), flush=True)
 def test_f61_a_chain_of_waits_ends_with_the_last_change_and_wakes_at_most_once_for_each(seg, key, count, readonly):
     for turn in range(3):
         index = f"storm {turn}"
-        publisher = helpers.subprocess.Popen(helpers.command(PUBLISH, key, index, count), stdout=-1, text=True)
+        publisher = subprocess.Popen(helpers.command(PUBLISH, key, index, count), stdout=-1, text=True)
         seen, versions = 0, []
         with shmvar.attach(key, readonly=readonly) as handle:
             while handle.get(index) != count:

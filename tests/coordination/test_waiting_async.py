@@ -6,15 +6,9 @@ import time
 
 import helpers
 import pytest
+from helpers.event_loops import run
 
 import shmvar
-
-
-def run(main, timeout=60):
-    async def limited():
-        return await asyncio.wait_for(main, timeout)
-
-    return asyncio.run(limited())
 
 
 def threads_named(name):

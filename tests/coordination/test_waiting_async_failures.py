@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from helpers.event_loops import run
 
 import shmvar
 from shmvar import _task_queue, _task_watcher
@@ -28,13 +29,6 @@ class Failing:
             self.failed += 1
             raise self.error
         return found
-
-
-def run(main, timeout=30):
-    async def limited():
-        return await asyncio.wait_for(main, timeout)
-
-    return asyncio.run(limited())
 
 
 @pytest.fixture(autouse=True)

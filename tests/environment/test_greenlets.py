@@ -1,7 +1,11 @@
 """Programs whose threads are greenlets (gevent, eventlet), each in a process of its own: patching is for good."""
 
 import concurrent.futures
+import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 
 import helpers
@@ -78,8 +82,7 @@ def test_greenlets_of_two_processes_exclude_one_another(seg, key, green, how):
     seg["stock"] = 0
     before, after = PATCHED[how]
     drop, code = green.program(f"{after}\n{TOTAL}", before)
-    programs = [helpers.subprocess.Popen(helpers.command(code, key, drop=drop)) for _ in range(2)]
-    assert [program.wait(90) for program in programs] == [0, 0]
+    helpers.run_in_processes(code, key, count=2, drop=drop)
     assert seg["stock"] == 2 * 40 * 5 and seg.info().locks == {}
 
 
@@ -360,7 +363,7 @@ def test_f5_ctrl_c_ends_the_wait_of_the_greenlet_in_which_the_program_began(seg,
     waiter = helpers.start(code, key, drop=drop)
     children.append(waiter)
     time.sleep(0.2)
-    waiter.send_signal(helpers.signal.SIGINT)
+    waiter.send_signal(signal.SIGINT)
     assert waiter.stdout.readline() == "interrupted\n"
     assert waiter.wait(30) == 0
 
@@ -419,15 +422,7 @@ def test_greenlets_stand_in_line_and_whoever_leaves_it_leaves_it_whole(key, gree
 
 
 def test_who_is_first_once_the_first_one_has_left_looks_for_what_others_let_go(seg, key, green, children):
-    hold = """
-    s = shmvar.attach(key)
-    s.lock('a').acquire()
-    print('go', flush=True)
-    sys.stdin.readline()
-    s.lock('a').release()
-    sys.stdin.read()
-    """
-    children.append(helpers.start(hold, key))
+    children.append(helpers.start(helpers.HOLD_A_LOCK, key))
     code = """
     s = shmvar.attach(key)
     def work():
@@ -494,10 +489,10 @@ def test_requests_of_gunicorn_exclude_one_another(seg, key, tmp_path, preload):
     seg["n"] = 0
     (tmp_path / "app.py").write_text(APPLICATION.format(key=key))
     path = str(tmp_path / "socket")
-    command = [helpers.sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "2", "-b", f"unix:{path}", *preload]
-    server = helpers.subprocess.Popen([*command, "app:application"], cwd=tmp_path, stderr=helpers.subprocess.DEVNULL)
+    command = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "2", "-b", f"unix:{path}", *preload]
+    server = subprocess.Popen([*command, "app:application"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
-        helpers.until(lambda: helpers.os.path.exists(path), 60, "the server")
+        helpers.until(lambda: os.path.exists(path), 60, "the server")
 
         def request():
             with socket.socket(socket.AF_UNIX) as it:

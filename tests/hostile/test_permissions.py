@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import textwrap
 import time
 
 import helpers
@@ -243,7 +244,7 @@ def test_h22_a_forked_child_that_drops_its_privileges_uses_the_handle_it_inherit
     use(20)
     assert segment.info().attached == 1
     """
-    assert run(DROP + helpers.textwrap.dedent(code), key).stdout == ""
+    assert run(DROP + textwrap.dedent(code), key).stdout == ""
 
 
 def test_h22_a_process_that_drops_its_own_privileges_goes_on(key):
@@ -258,7 +259,7 @@ def test_h22_a_process_that_drops_its_own_privileges_goes_on(key):
         else:
             raise AssertionError
     """
-    assert run(DROP + helpers.textwrap.dedent(code), key).stdout == ""
+    assert run(DROP + textwrap.dedent(code), key).stdout == ""
     with shmvar.attach(key) as segment:
         assert segment[10] == [10, 49] and segment.check().variables and segment.info().attached == 1
 
@@ -278,7 +279,7 @@ def test_h22_a_child_forked_after_the_drop_reads_and_its_changes_work_or_are_typ
         assert forked(work) == 0
     use(10)
     """
-    assert run(DROP + helpers.textwrap.dedent(code), key).stdout == ""
+    assert run(DROP + textwrap.dedent(code), key).stdout == ""
     with shmvar.attach(key) as segment:
         assert segment.check().variables and segment.info().attached == 1
 

@@ -400,7 +400,7 @@ def test_where_little_may_be_locked_the_error_says_so(new_key):
             raise SystemExit("attached")
     """
     # Root may lock as much as it likes.
-    drop = "import resource\n" + helpers.as_user()["drop"] if helpers.ROOT else ""
+    drop = "import resource\n" + helpers.as_user()["drop"] if helpers.IS_ROOT else ""
     helpers.run(code, key, drop=drop)
 
 

@@ -1,5 +1,7 @@
 """A full memory file system of 2 MiB: typed errors, no crash, nothing stored is lost. Needs root and `unshare`."""
 
+import textwrap
+
 import helpers
 import pytest
 
@@ -67,7 +69,7 @@ def test_f41_a_full_file_system_is_a_typed_error_and_nothing_stored_is_lost(key,
         assert segment.info().resident <= at_first + 16384, (segment.info().resident, at_first)
         segment.check()
     """
-    helpers.run(TINY + helpers.textwrap.dedent(code), key, value, prefix=["unshare", "-m"])
+    helpers.run(TINY + textwrap.dedent(code), key, value, prefix=["unshare", "-m"])
 
 
 @helpers.needs_mounts
@@ -93,7 +95,7 @@ def test_f41_a_size_beyond_the_file_system_is_refused_and_the_default_fits(key):
         assert segment.size <= 2 << 20
     segment[1] = "fine"
     """
-    helpers.run(TINY + helpers.textwrap.dedent(code), key, prefix=["unshare", "-m"])
+    helpers.run(TINY + textwrap.dedent(code), key, prefix=["unshare", "-m"])
 
 
 @helpers.needs_mounts
@@ -132,7 +134,7 @@ def test_f41_where_not_even_a_segment_fits_creation_is_a_typed_error_and_leaves_
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
     """
-    helpers.run(TINY + helpers.textwrap.dedent(code), key, prefix=["unshare", "-m"])
+    helpers.run(TINY + textwrap.dedent(code), key, prefix=["unshare", "-m"])
 
 
 @helpers.needs_mounts
@@ -147,7 +149,7 @@ def test_f38_largest_put_is_exact_where_the_file_system_decides(key):
         del segment[-1]
         segment.update({state * 1000 + n: b"y" * 2500 for n in range(100)})
     """
-    done = helpers.run(TINY + helpers.textwrap.dedent(code), key, prefix=["unshare", "-m"])
+    done = helpers.run(TINY + textwrap.dedent(code), key, prefix=["unshare", "-m"])
     assert done.stderr == ""
 
 
@@ -178,7 +180,7 @@ def test_c12_reads_on_a_full_file_system_during_trim_are_no_crash(key):
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGALRM
     segment.check()
     """
-    helpers.run(TINY + helpers.textwrap.dedent(code), key, prefix=["unshare", "-m"])
+    helpers.run(TINY + textwrap.dedent(code), key, prefix=["unshare", "-m"])
 
 
 @helpers.needs_mounts

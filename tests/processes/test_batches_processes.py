@@ -85,8 +85,7 @@ def test_batches_in_opposite_order_do_not_deadlock(seg, key):
         s.put_many([(index, (me, turn)) for index in indexes])
         assert len(set(s.get_many(indexes).values())) == 1
     """
-    processes = [helpers.subprocess.Popen(helpers.command(code, key, n)) for n in range(4)]
-    assert [process.wait(100) for process in processes] == [0] * 4
+    helpers.run_in_processes(code, key, count=4)
     assert len(seg) == 400 and len(set(seg.values())) == 1 and next(iter(seg.values()))[1] == 29
 
 
@@ -104,8 +103,7 @@ def test_batches_and_single_changes_of_many_processes_leave_exact_accounts(seg, 
         if turn % 50 == 49:
             s.trim()
     """
-    processes = [helpers.subprocess.Popen(helpers.command(code, key, n)) for n in range(4)]
-    assert [process.wait(100) for process in processes] == [0] * 4
+    helpers.run_in_processes(code, key, count=4)
     assert seg["total"] == 4 * 150 * 3 and len(seg) == 4 * 7 + 1 + 5
     assert seg.info().used == sum(seg.stat(index).size for index in seg)
 

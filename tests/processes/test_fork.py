@@ -2,6 +2,7 @@
 
 import os
 import signal
+import textwrap
 import threading
 import time
 
@@ -71,7 +72,7 @@ def test_f57_c7_a_child_of_any_fork_uses_the_handle_it_inherited(key, how):
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     verify(segment, range(8))
     """
-    code = CHILD + FORKS[how] + helpers.textwrap.dedent(code)
+    code = CHILD + FORKS[how] + textwrap.dedent(code)
     assert helpers.run(code, key).stdout.strip() == "19"
 
 
@@ -105,7 +106,7 @@ def test_a_grandchild_and_a_child_of_a_dead_parent_go_on(key):
         time.sleep(0.01)
     verify(segment, [0, 1, 2, 3, 4, 5, 99])
     """
-    assert helpers.run(CHILD + helpers.textwrap.dedent(code), key).stdout.strip() == "16"
+    assert helpers.run(CHILD + textwrap.dedent(code), key).stdout.strip() == "16"
 
 
 @pytest.mark.parametrize("ending", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(0)"])

@@ -4,7 +4,6 @@ import concurrent.futures
 import multiprocessing
 import os
 import pickle
-import threading
 
 import helpers
 import pytest
@@ -320,29 +319,20 @@ def test_f59_without_shared_memory_import_succeeds_and_attach_is_a_typed_error(k
 
 
 def test_eight_threads_put_and_get_mixed_values_of_their_own_and_shared_ones(seg):
-    errors = []
-
     def work(number):
-        try:
-            for turn in range(300):
-                value = [(number, turn)] * (1, 10, 500, 9000)[turn % 4]
-                seg[number] = value
-                seg["shared"] = value
-                assert seg[number] == value
-                shared = seg["shared"]
-                assert shared == [shared[0]] * len(shared)
-                if turn % 5 == 0:
-                    seg[f"{number} {turn}"] = turn
-                    assert seg.pop(f"{number} {turn}") == turn
-        except BaseException as error:
-            errors.append(error)
+        for turn in range(300):
+            value = [(number, turn)] * (1, 10, 500, 9000)[turn % 4]
+            seg[number] = value
+            seg["shared"] = value
+            assert seg[number] == value
+            shared = seg["shared"]
+            assert shared == [shared[0]] * len(shared)
+            if turn % 5 == 0:
+                seg[f"{number} {turn}"] = turn
+                assert seg.pop(f"{number} {turn}") == turn
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(100)
-    assert not errors and len(seg) == 9
+    helpers.in_threads(work, 8)
+    assert len(seg) == 9
     seg.check()
 
 
@@ -357,8 +347,7 @@ def test_pop_and_popitem_give_each_item_to_one_of_many_processes(seg, key):
             break
     print(*[number for number in got if number is not None])
     """
-    processes = [helpers.subprocess.Popen(helpers.command(code, key), stdout=-1, text=True) for _ in range(3)]
-    got = [int(number) for process in processes for number in process.communicate(timeout=60)[0].split()]
+    got = [int(number) for text in helpers.run_in_processes(code, key, count=3) for number in text.split()]
     assert sorted(got) == list(range(2000)) and len(seg) == 0
 
 
@@ -367,8 +356,7 @@ def test_setdefault_in_many_processes_agrees_on_one_value(seg, key):
     segment = shmvar.attach(key, create=False)
     print(*[segment.setdefault(n, os.getpid()) for n in range(1000)])
     """
-    processes = [helpers.subprocess.Popen(helpers.command(code, key), stdout=-1, text=True) for _ in range(3)]
-    told = {process.communicate(timeout=60)[0].strip() for process in processes}
+    told = {text.strip() for text in helpers.run_in_processes(code, key, count=3)}
     assert told == {" ".join(str(seg[n]) for n in range(1000))}
 
 

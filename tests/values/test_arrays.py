@@ -6,14 +6,15 @@ import datetime
 import gc
 import pickle
 import pickletools
+import subprocess
+import sys
 import threading
 import tracemalloc
-import warnings
 
 import helpers
 import numpy as np
 import pytest
-from helpers.arrays import MIB
+from helpers.arrays import MIB, matrix
 
 import shmvar
 
@@ -65,11 +66,6 @@ class WithState(np.ndarray):
 class Holder:
     values: object
     name: str = "x"
-
-
-def matrix(values):
-    with warnings.catch_warnings(action="ignore"):  # numpy would rather have no more of them
-        return np.matrix(values)
 
 
 def filled(dtype, count=COUNT):
@@ -234,7 +230,7 @@ def test_what_is_stored_is_a_pickle_that_needs_numpy_alone(big, name):
         assert_alike(pickle.loads(data), KINDS[name])
         return
     code += "; print(type(v).__name__, v.dtype.str, v.shape, 'shmvar' in sys.modules)"
-    run = helpers.subprocess.run([helpers.sys.executable, "-c", code], input=data, capture_output=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, timeout=60)
     value = KINDS[name]
     assert run.stdout.decode().split() == f"{type(value).__name__} {value.dtype.str} {value.shape} False".split(), run
 
@@ -453,24 +449,14 @@ def test_f51_a_reduce_that_stores_arrays_keeps_to_its_own(big):
 
 
 def test_threads_store_arrays_of_their_own(big):
-    failed = []
-
     def work(number):
-        try:
-            for turn in range(20):
-                value = [(BASE[: 1 << 14] + number * 100 + turn).astype("M8[s]"), np.full(1 << 13, number)[::2]]
-                big[number] = value
-                found = big[number]
-                assert np.array_equal(found[0], value[0]) and np.array_equal(found[1], value[1])
-        except BaseException as error:
-            failed.append(error)
+        for turn in range(20):
+            value = [(BASE[: 1 << 14] + number * 100 + turn).astype("M8[s]"), np.full(1 << 13, number)[::2]]
+            big[number] = value
+            found = big[number]
+            assert np.array_equal(found[0], value[0]) and np.array_equal(found[1], value[1])
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failed
+    helpers.in_threads(work, 8)
 
 
 def test_together_with_others_and_through_other_calls(big):

@@ -6,10 +6,10 @@ import collections
 import dataclasses
 import gc
 import pickle
-import warnings
 
 import numpy as np
 import pytest
+from helpers.arrays import matrix
 
 import shmvar
 from shmvar._core import _get_pickle
@@ -80,11 +80,6 @@ def plain(size):
         "mixed": [np.zeros(SMALL), np.zeros(LARGE), np.zeros(SMALL, "M8[s]")],
         "empty": [np.zeros(0), np.zeros((0, 5)), np.array(5.0)],
     }
-
-
-def matrix(values):
-    with warnings.catch_warnings(action="ignore"):  # numpy would rather have no more of them
-        return np.matrix(values)
 
 
 def special(size):

@@ -1,0 +1,50 @@
+"""Child processes that are forked: each runs a function and ends by itself."""
+
+import ctypes
+import os
+import signal
+import time
+import traceback
+
+
+def fork(function, *args):
+    """Runs a function in a forked child, which ends by itself; gives back its pid."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 70
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        function(*args)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def reap(pid, timeout=30.0):
+    """Waits for a forked child; its exit status, negative for a signal."""
+    until = time.monotonic() + timeout
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise AssertionError(f"child {pid} did not end within {timeout} s")
+        time.sleep(0.001)
+
+
+def in_child(function, *args, timeout=30.0):
+    """Runs a function in a forked child to its good end."""
+    assert reap(fork(function, *args), timeout) == 0
+
+
+def kill(pid):
+    """SIGKILL; returns when the system has let go of it."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)

@@ -1,0 +1,52 @@
+"""The machine that the tests run on: its users, its namespaces, its /dev/shm, and what this process has open."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TESTS = str(Path(__file__).parents[1])
+"""The folder of the tests: a program that finds this package there can import it."""
+
+SHM = "/dev/shm"
+NOBODY = 65534
+IS_ROOT = os.geteuid() == 0
+
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: other users, mounts")
+
+
+def unshare_works(*flags):
+    """Can this process make such namespaces?"""
+    if not IS_ROOT or shutil.which("unshare") is None:
+        return False
+    done = subprocess.run(["unshare", *flags, "true"], capture_output=True, timeout=20, check=False)
+    return done.returncode == 0
+
+
+needs_mounts = pytest.mark.skipif(not unshare_works("-m"), reason="needs root and `unshare -m`")
+needs_pid_namespaces = pytest.mark.skipif(
+    not unshare_works("-p", "-f", "--mount-proc"), reason="needs root and `unshare -p -f --mount-proc`"
+)
+
+
+def private_shm(options):
+    """As root, a mount namespace with a /dev/shm of its own, empty. False: it cannot be had."""
+    clone_newns, ms_rec, ms_private = 0x00020000, 0x4000, 1 << 18
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() != 0 or libc.unshare(clone_newns) != 0:
+        return False
+    if libc.mount(None, b"/", None, ms_rec | ms_private, None) != 0:
+        return False
+    return libc.mount(b"shmvar-tests", SHM.encode(), b"tmpfs", 0, f"mode=1777,{options}".encode()) == 0
+
+
+def count_descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def count_mappings():
+    with open("/proc/self/maps") as maps:
+        return sum(1 for _ in maps)

@@ -1,0 +1,22 @@
+"""Threads of the test's own process."""
+
+import threading
+
+
+def in_threads(work, count, timeout=100):
+    """Runs `work(number)` in so many threads at once, each to its good end."""
+    errors = []
+
+    def guarded(number):
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout)
+    assert not errors
+    assert not any(thread.is_alive() for thread in threads), f"a thread did not end within {timeout} s"

@@ -1,0 +1,30 @@
+"""Waits with a limit, and limits on waiting: a test ends by itself, on a slow machine too."""
+
+import contextlib
+import time
+
+
+def until(condition, timeout=10.0, what="it"):
+    """Waits for a condition that comes true by itself."""
+    end_at = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end_at, f"{what} did not happen within {timeout} s"
+        time.sleep(0.002)
+
+
+def looks(enough=lambda: True, seconds=2.0, turns=1, at_most=60.0):
+    """A loop for so many seconds, and on until it has seen enough, which it must: but a machine may be slow."""
+    began, done = time.monotonic(), 0
+    while (passed := time.monotonic() - began) < seconds or done < turns or not enough():
+        assert passed < at_most, f"{done} turns in {at_most} s, and not enough seen"
+        yield
+        done += 1
+
+
+@contextlib.contextmanager
+def promptly(seconds=6.0):
+    """What is done here waits for nobody: waiting in vain takes 10 s. (A busy machine may halt for a second.)"""
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    assert took < seconds, f"it took {took:.1f} s"
