@@ -1,4 +1,4 @@
-"""For every test: keys of its own, a watch over what is left behind, a private /dev/shm where that is possible."""
+"""For every test: keys of its own, a check that nothing is left behind, a private /dev/shm where that is possible."""
 
 import gc
 import itertools
@@ -16,7 +16,7 @@ import shmvar
 
 NUMBERS = itertools.count(1)
 
-# What must pass draws the same in every run, however slow the machine; `make search` draws anew.
+# `make test` draws the same values in every run, however slow the machine is; `make search` draws new ones.
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 settings.register_profile("gate", slow, derandomize=True)
 settings.register_profile("search", slow, print_blob=True)
@@ -24,9 +24,9 @@ settings.load_profile("gate")
 
 
 def pytest_configure(config):
-    # Started in the background by a shell that ignores it, the children of the tests would, too.
+    # A shell that starts pytest in the background ignores SIGINT, and the children of the tests would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Their output is what it is for everybody: where this is set, nobody misses a flush that is missing.
+    # With this variable set, the tests would not notice that a flush is missing.
     os.environ.pop("PYTHONUNBUFFERED", None)
     config.addinivalue_line("markers", "slow: takes seconds or gigabytes; runs all the same")
     # No test meets, lists or damages a segment of somebody else.
@@ -59,7 +59,7 @@ def nothing_is_left_in_shm():
 
 @pytest.fixture
 def private_shm(request):
-    """For tests of what looks at, and repairs, everything in /dev/shm: not in the system's."""
+    """For tests of commands that look at everything in /dev/shm or repair it: never in the system's own."""
     if not request.config.stash[PRIVATE]:
         pytest.skip("needs root, for a /dev/shm of its own")
 
@@ -87,7 +87,7 @@ def key(new_key):
 
 @pytest.fixture
 def seg(key):
-    """A new segment; its whole format is verified after the test."""
+    """A new segment; after the test `check` verifies its whole format."""
     segment = shmvar.attach(key)
     yield segment
     if not segment.detached:
@@ -106,7 +106,7 @@ def big(key):
 
 @pytest.fixture
 def children():
-    """A list for processes (`Popen` or pid): whichever still runs after the test is ended."""
+    """A list for child processes (`Popen` or pid): those that still run after the test are killed."""
     started = []
     yield started
     for child in started:

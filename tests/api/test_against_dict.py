@@ -84,7 +84,7 @@ class Other:
 
 
 class Here:
-    """A handle in this process, called alike."""
+    """A handle in this process, with the same interface as the other."""
 
     def __init__(self, key):
         self.segment = shmvar.attach(key)
@@ -110,7 +110,7 @@ class SegmentAgainstDict(RuleBasedStateMachine):
         return self.other if other else self.here
 
     def try_put(self, act, index, value):
-        """A put fits, or it is full and nothing has changed."""
+        """Either the put fits, or the segment is full and nothing has changed."""
         try:
             act()
         except shmvar.SegmentFullError as error:

@@ -103,7 +103,7 @@ def test_value_and_version_are_from_one_instant(seg, key, children):
         while time.monotonic() < until:
             for handle in (seg, reader):
                 (before, _), version = handle.get_versioned("pair")
-                # Stored where the version was `before`: none of this index's came between.
+                # Stored only where the version was still `before`: no other change of this index came between.
                 assert before < version and version >= last
                 assert version == last or before >= last
                 last = version

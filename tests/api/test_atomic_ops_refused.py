@@ -1,4 +1,4 @@
-"""Changes that depend on what is there: handles that may not, wrong arguments, values that run code or call back."""
+"""Atomic changes that must fail: read-only and detached handles, wrong arguments, values that run code or call back."""
 
 import pickle
 import time
@@ -204,7 +204,7 @@ def tell():
 
 
 class Evil:
-    """Its unpickling is told."""
+    """Reports when it is unpickled."""
 
     def __reduce__(self):
         return tell, ()

@@ -1,4 +1,4 @@
-"""Corners of working together: who waits while something else happens, and what is left then."""
+"""Corner cases: calls that wait while something else happens (a stopped writer, a detach, a fork), and what is left."""
 
 import asyncio
 import decimal
@@ -25,7 +25,7 @@ WRITER = """
 
 @pytest.fixture
 def segment(seg):
-    """The same, where the test has a second handle."""
+    """The same for tests that have a second handle."""
     return seg
 
 
@@ -52,7 +52,7 @@ def stopped(segment):
 
 
 def test_a_batch_beside_held_locks_grows_the_table_once_and_by_what_it_needs(key):
-    # Of a leaf's slots seven in eight are used at most; locks are in a table of their own.
+    # At most seven in eight slots of a leaf are used; locks are in a table of their own.
     with shmvar.attach(key) as seg, Raw(seg) as raw:
         locks = [seg.lock(n) for n in range(10)]
         for lock in locks:
@@ -75,7 +75,7 @@ def test_a_batch_of_hostile_extent_is_refused(key):
     with Raw(seg) as raw:
         granule = raw.slot_in_a_span()[4] >> 16
         at, word = raw.entry(granule)
-        # Filling, of no length, or of one that does not fit there; the list says that it is empty.
+        # The span says that it is being filled, with a length of 0 or one that does not fit; its batch list is empty.
         for length in (0, 4096, 2**32 - 1):
             raw.pack("<Q", at, word & 0xFFFF_FFF0 | length << 32 | 2)
             raw.pack("<2Q", raw.granule_at(granule), 0, 16)
@@ -84,7 +84,7 @@ def test_a_batch_of_hostile_extent_is_refused(key):
                 seg[5] = 5
             seg[5] = length
             assert seg[5] == length
-            # It was not made a free span, to be handed out over others.
+            # The span was not freed: freed, it would be handed out over others.
             assert raw.entry(granule)[1] & 15 == 2
     seg.destroy()
 
@@ -152,7 +152,7 @@ def test_the_timeout_of_a_lock_holds_while_a_writer_is_stopped(segment, stopped,
     lock, began = segment.lock(), time.monotonic()
     stopped(True)
     assert not lock.acquire(timeout=timeout)
-    # Not after the ten seconds of other calls.
+    # Well before the ten seconds after which other calls give up.
     assert time.monotonic() - began < 8
     stopped(False)
     assert lock.acquire(timeout=5)
@@ -230,7 +230,7 @@ def test_detaching_waits_once_for_a_stopped_writer_however_many_locks_it_holds(s
 
 
 class Between:
-    """A segment whose watcher does something between two of its steps."""
+    """A segment whose watcher runs a function of the test between two of its steps."""
 
     def __init__(self, segment, before_count):
         self.segment, self.before_count, self.counts, self.slept = segment, before_count, [], []
@@ -250,7 +250,7 @@ class Between:
 
 
 def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that(segment):
-    """The list is read after the count: who came after the list was read is woken by a count that has moved since."""
+    """The watcher reads its list after the count: a later waiter is woken, because the count has moved since."""
     watcher, looked = _task_watcher.Watcher(), []
 
     async def main():
@@ -274,7 +274,7 @@ def test_a_change_just_before_the_watcher_counts_wakes_who_came_just_before_that
                     break
                 await asyncio.sleep(0.01)
         watcher.drop(second)
-        # Looked at before the first sleep, not after it.
+        # The watcher looks before its first sleep, not after it.
         assert looked[0] == 0
 
     asyncio.run(asyncio.wait_for(main(), 20))
@@ -320,7 +320,7 @@ def test_any_number_is_a_timeout(segment):
 
 @pytest.mark.parametrize("where", ["wait", "lock", "changed"])
 def test_a_program_ends_in_silence_while_a_daemon_thread_waits(key, where):
-    """F17"""
+    """F17."""
     code = """
         import asyncio, threading
         seg = shmvar.attach(key)

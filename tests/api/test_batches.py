@@ -164,7 +164,7 @@ def test_f36_a_batch_that_does_not_fit_changes_nothing(key):
                 assert error.needed > error.free and error.size == 200_000 and isinstance(error, MemoryError)
             assert {index: segment.get_versioned(index) for index in segment} == before
             assert segment.info().used == used == segment.check().used
-        # What it replaces counts as free.
+        # The values that a batch replaces count as free.
         segment.put_many({"a": b"A" * 150_000, 1: "two"})
         segment.put_many({"a": 1, "b": b"B" * 150_000})
         assert segment[1] == "two" and segment["a"] == 1
@@ -236,7 +236,7 @@ def test_clear_is_one_instant_to_get_many(seg, key, children):
     print("go", flush=True)
     for turn in range(10 ** 9):
         s.put_many({n if n % 2 else f"{n}": turn for n in range(40)})
-        # The set is there for a moment only: at times for longer than a look takes.
+        # The set is there only for a moment, sometimes longer than one look takes.
         time.sleep(0.001 if turn % 8 == 0 else 0)
         s.clear()
     """

@@ -1,4 +1,4 @@
-"""What errors say and carry: the key as its user wrote it, the index where one is at hand, an `errno`; they pickle."""
+"""What errors say and carry: the key as the user wrote it, the index if there is one, an `errno`; and they pickle."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def named(request):
 
 
 def path_of(key):
-    """Where the object of this key is."""
+    """The path of the object of this key."""
     with shmvar.attach(key) as segment:
         path = helpers.path_of(segment)
         segment.destroy()
@@ -37,7 +37,7 @@ def path_of(key):
 
 
 def said(error, key, call, *more):
-    """`call` raises `error`, which names the key once, and whatever else."""
+    """`call` raises `error`, which names the key once and the other words, too."""
     with pytest.raises(error) as caught:
         call()
     text = str(caught.value)
@@ -200,13 +200,13 @@ def test_an_os_error_has_its_errno_and_keeps_it(name):
     made = getattr(shmvar, name)("what it says")
     for error in (made, pickle.loads(pickle.dumps(made))):
         assert (error.errno, str(error), error.args) == (NUMBERS[name], "what it says", ("what it says",))
-        # The very class that the system's own error of this number has.
+        # The class is the one that Python uses for the system's own error of this number.
         assert isinstance(error, type(OSError(error.errno, "")))
 
 
 def test_every_error_that_is_an_os_error_has_a_number():
     errors = [its for its in vars(shmvar._errors).values() if isinstance(its, type) and issubclass(its, OSError)]
-    # Of what the system said itself, the number is the system's.
+    # Where the error comes from the system, it has the system's number.
     assert {its.__name__ for its in errors} == {*NUMBERS, "SegmentSystemError"}
     error = shmvar.SegmentSystemError(errno.EMFILE, "what it says")
     assert error.errno == errno.EMFILE and pickle.loads(pickle.dumps(error)).errno == errno.EMFILE

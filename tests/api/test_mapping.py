@@ -1,4 +1,4 @@
-"""A segment is a mapping, as a dict is one."""
+"""A segment is a mapping: it behaves as a dict does."""
 
 import collections.abc
 import operator

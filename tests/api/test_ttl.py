@@ -1,4 +1,4 @@
-"""Time to live: gone on time for every reader, memory given back by whoever comes by, on a clock that does not jump."""
+"""Time to live: what expired is gone for every reader, later calls free its memory, and the clock does not jump."""
 
 import contextlib
 import os
@@ -13,21 +13,21 @@ import pytest
 
 import shmvar
 
-# A variable is put with a time to live long enough to be looked at while it is there, on a machine that is busy.
+# The time to live is long enough to look at the variable before it expires, on a busy machine, too.
 SHORT = 0.4
 INDEXES = [1, "text", "k" * 1024]
 VALUES = [7, "x" * 9, "x" * 3000, b"x" * 300_000, numpy.arange(200_000)]
 
 
 def gone_after(segment, index):
-    """Waits until a variable that is there, with a time to live, has expired, by what `stat` says."""
+    """Waits until a variable with a time to live has expired, by what `stat` says."""
     with contextlib.suppress(KeyError):
         time.sleep(max(segment.stat(index).expires_in, 0) + 0.01)
 
 
 @pytest.fixture
 def handles(seg, key):
-    """The writer and those who may do less."""
+    """The writer, and handles that may do less."""
     with shmvar.attach(key, readonly=True) as reader, shmvar.attach(key, trust=False) as wary:
         yield [seg, reader, wary]
 
@@ -123,7 +123,7 @@ def test_add_and_modify_keep_it_to_the_moment(seg):
     while seg.add("n") > 1 and time.monotonic() < until:
         with contextlib.suppress(KeyError):
             seg.modify("m", lambda old: old + 1)
-    assert seg["n"] == 1 and seg.stat("n").expires_in is None  # it had expired, and began anew
+    assert seg["n"] == 1 and seg.stat("n").expires_in is None  # the old one had expired: the count began anew
     gone_after(seg, "m")
     assert "m" not in seg
 
@@ -176,7 +176,7 @@ def test_a_waiter_wakes_with_0_when_it_expires(seg, key, readonly):
         version = seg.version("w")
         assert handle.wait("w", 30, newer_than=version) == 0
         assert SHORT <= time.monotonic() - before < 15 and handle.version("w") == 0
-        assert handle.wait("w", 30, newer_than=version) == 0  # still different
+        assert handle.wait("w", 30, newer_than=version) == 0  # the version still differs
 
 
 def test_a_waiter_goes_by_the_time_that_the_variable_has_now(seg):
@@ -204,7 +204,7 @@ def test_memory_of_the_expired_is_used_again_by_puts_alone(seg, length):
         if number % 100 == 0:
             most = max(most, seg.info().used)
             time.sleep(0.02)
-    # About a hundred live at a time; without giving back it would be all of them.
+    # About a hundred live at a time; if memory were not freed, it would hold all of them.
     assert most < puts * length / 2 + 200_000 and seg.check().variables < puts / 2
 
 
@@ -292,7 +292,7 @@ def test_f63_a_process_whose_monotonic_clock_is_another_agrees_on_the_expiry(seg
     assert 0.29 <= waited < 10 and 900 < seg.stat(2).expires_in <= 1000
 
 
-# A library to preload: the wall clock is set to and fro, by ten years, at every look.
+# A library to preload: each reading of the wall clock jumps ten years ahead or back.
 JUMPS = """
 #define _GNU_SOURCE
 #include <time.h>

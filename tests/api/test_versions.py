@@ -1,4 +1,4 @@
-"""Versions that no variable can have differ from all of them; `update` refuses what a dict's does."""
+"""Impossible versions differ from every real one; `update` refuses what the `update` of a dict refuses."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -43,7 +43,7 @@ def test_any_index_like_int_is_a_version(seg):
 
 
 class Plain(MutableMapping):
-    """What the abstract class does, on a dict."""
+    """The behaviour of `MutableMapping`, over a dict: what a segment is compared with."""
 
     def __init__(self):
         self.inner = {}

@@ -246,7 +246,7 @@ def test_show_of_an_empty_segment_is_an_empty_list(seg, key, capsys):
 
 
 def forged(path, *variables):
-    """A dump with a right check sum."""
+    """A dump with the right check sum."""
     body = b"shmvar dump 1\n"
     for index, pickled in variables:
         body += json.dumps({"index": index, "length": len(pickled), "expires_in": None}).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Exit status 2: what no KEY or INDEX can be is the command's fault, not the value's or the segment's."""
+"""Exit status 2: an impossible KEY or INDEX is a wrong use of the command, not an error of a value or a segment."""
 
 import pytest
 

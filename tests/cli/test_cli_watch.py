@@ -39,7 +39,7 @@ class Watcher:
         return self.lines.get(timeout=60)
 
     def settle(self, seg, index):
-        """Until it is there, and has said all that is past."""
+        """Waits until the watch runs and has printed everything that was there before."""
         for number in range(3000):
             seg[index] = f"ready {number}"
             with contextlib.suppress(queue.Empty):
@@ -81,7 +81,7 @@ def test_each_change_of_a_variable_is_a_line_until_ctrl_c(seg, watch):
     seg["x"] = 6
     assert watcher.line().endswith("\t6\n")
     seg.put("x", 7, ttl=0.5)
-    # Who was held up for as long sees only the end.
+    # A watch that was held up for so long sees only the last change.
     assert (line := watcher.line()) == "'x'\t0\tgone\n" or (line.endswith("\t7\n") and "gone" in watcher.line())
     seg["x"] = Odd()
     assert "not read without --trust" in watcher.line()
@@ -132,7 +132,7 @@ def test_without_index_each_variable_is_watched_those_to_come_too(seg, watch):
     assert line()["value"] == 5
     seg.put("5", 6, ttl=0.5)
     found = line()
-    if found["there"]:  # who was held up for as long sees only the end
+    if found["there"]:  # a watch that was held up for so long sees only the last change
         assert found["value"] == 6
         found = line()
     assert found == {"index": "5", "version": 0, "there": False, "error": None, "value": None}
@@ -170,7 +170,7 @@ def test_f61_who_watches_a_quiet_segment_sleeps(seg, watch):
     watcher = watch().settle(seg, "x")
 
     def turns():
-        """How often it went to sleep."""
+        """How often the process went to sleep."""
         with open(f"/proc/{watcher.child.pid}/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("voluntary"))
 

@@ -26,7 +26,7 @@ time.sleep(60)
 
 
 def doctor(*options, before="", **how):
-    """Runs the command in a process of its own; what it prints and its exit status."""
+    """Runs the command in its own process; returns what it printed and its exit status."""
     code = f"""
 from shmvar.cli.doctor import objects, segments
 from shmvar.cli.main import main
@@ -48,7 +48,7 @@ def examine(*options, age=None, before=""):
 
 @pytest.fixture
 def stray():
-    """Makes objects in /dev/shm that are no segments; whatever is left of them is removed."""
+    """Makes objects in /dev/shm that are no segments, and removes what is left of them after the test."""
     made = []
 
     def make(name, content=b"", mode=0o600):
@@ -225,7 +225,7 @@ def test_it_leaves_what_is_sound_as_it_is(seg, key, options):
     with helpers.Raw(seg) as raw:
         state = raw.read(raw.STATE, 256)
         examine(*options)
-        # Only who took part most at one time may have grown.
+        # Only the highest number of participants so far may have grown.
         changed = raw.read(raw.STATE, 256)
         top = raw.TOP - raw.STATE
         assert state[:top] + state[top + 4 :] == changed[:top] + changed[top + 4 :]
@@ -236,7 +236,7 @@ def test_it_leaves_what_is_sound_as_it_is(seg, key, options):
 
 
 def as_nobody():
-    """What another user is told. Imported before it is that user: the interpreter may be in a directory of root's."""
+    """What another user is told. It imports as root, which alone may be able to read the interpreter's directory."""
     user = helpers.as_user()
     user["drop"] = "import json\nfrom shmvar.cli.doctor import examination\n" + user["drop"]
     return json.loads(helpers.run("print(json.dumps(examination.examine(True)))", **user).stdout)

@@ -1,4 +1,4 @@
-"""What `shmvar doctor` reads of the machine, from files of a machine made up (F19)."""
+"""What `shmvar doctor` reads about the machine, from files of an invented machine (F19)."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from shmvar.cli.doctor import machine_facts as machine
 
 @pytest.fixture
 def files(tmp_path):
-    """Writes files of a machine: path -> contents."""
+    """Writes the files of an invented machine: path -> contents."""
 
     def write(contents):
         for name, text in contents.items():

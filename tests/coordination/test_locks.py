@@ -1,4 +1,4 @@
-"""Named locks within one process: who holds them, what names mean, what becomes of them with handle and thread."""
+"""Named locks within one process: owners, names, timeouts, and what happens when a handle or a thread ends."""
 
 import os
 import pickle
@@ -16,7 +16,7 @@ NAMES = [0, 1, -(2**63), 2**63 - 1, "", "accounts", "ключ", "k" * 1024]
 
 
 def elsewhere(function):
-    """Runs a function in another thread; what it gave back."""
+    """Runs a function in another thread and returns its result."""
     got = []
     thread = threading.Thread(target=lambda: got.append(function()))
     thread.start()
@@ -26,7 +26,7 @@ def elsewhere(function):
 
 
 def is_held(lock):
-    """By another thread than one made for this look?"""
+    """Is the lock held by any thread but the one that this look runs in?"""
 
     def look():
         if taken := lock.acquire(timeout=0):
@@ -98,7 +98,7 @@ def test_locks_of_other_names_are_others(seg):
     with seg.lock(5):
         for name in names[1:]:
             assert elsewhere(lambda name=name: seg.lock(name).acquire(timeout=0)), name
-    # Those of the threads go with them; `join` returns a moment before.
+    # The locks of a thread go when it ends; `join` returns a moment before that.
     helpers.until(lambda: seg.info().locks == {})
 
 
@@ -224,7 +224,7 @@ def test_f5_a_timeout_is_kept_within_a_fifth(seg, how):
         "acquire beats the lock's own": lambda: seg.lock("held-one", timeout=90).acquire(0.5) and pytest.fail("taken"),
     }
     with Holder(seg.lock("held-one")):
-        # A busy machine makes a single wait longer, not several running.
+        # A busy machine makes a single wait longer, but not several in a row.
         times = [took(calls[how]) for _ in range(4)]
     assert min(times) >= 0.4 and min(times) <= 0.6
     assert seg.lock("held-one").acquire(0) is True
@@ -356,7 +356,7 @@ def test_a_lock_that_is_taken_again_takes_no_other_slot(seg):
         slots = set()
         for number in range(1000):
             with seg.lock(7), seg.lock("seven"):
-                slots.add(raw.slot(7, names=True)[:2])  # its place and its version: the slot was not written anew
+                slots.add(raw.slot(7, names=True)[:2])  # its place and its version: the slot was not written again
             seg[8] = number
         assert len(slots) == 1
     report = seg.check()
@@ -384,7 +384,7 @@ def test_slots_that_locks_left_are_taken_by_others_and_by_the_same_lock_again(se
             assert (report.locks, report.variables) == (len(held), len(stored)) and dict(seg) == stored
             assert seg.info().locks.keys() == held.keys()
         if step == 300:
-            # Larger tables: what was removed, and what locks left, stays behind.
+            # The tables are larger: the slots of what was removed, and of locks that were released, stay behind.
             seg.update({n: n for n in range(1000, 2000)})
             stored |= {n: n for n in range(1000, 2000)}
             others = [seg.lock(n) for n in range(1000, 1200)]

@@ -1,4 +1,4 @@
-"""Named locks in asyncio: a task holds one, other tasks go on and wait, threads and processes are excluded."""
+"""Named locks in asyncio: a task is the owner; other tasks run on or wait; threads and processes are excluded."""
 
 import asyncio
 import gc
@@ -336,7 +336,7 @@ def test_f9_a_program_that_ends_with_tasks_that_hold_and_wait_neither_hangs_nor_
 
 
 def test_a_task_that_is_thrown_away_unfinished_lets_go(seg):
-    """Nobody awaits its end, and no loop runs when its coroutine is closed."""
+    """Nothing awaits the end of the task, and no loop runs when its coroutine is closed."""
 
     async def hold():
         async with seg.lock("a"), seg.lock("a"):

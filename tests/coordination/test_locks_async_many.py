@@ -1,4 +1,4 @@
-"""Many tasks and one lock: each costs what one costs, whoever comes first is served first, and nobody is forgotten."""
+"""Many tasks wait for one lock: the cost for each is constant, they are served in order, and none is forgotten."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ class Counting:
 
 
 async def settled(tasks):
-    """Lets tasks begin, and come to what they wait for."""
+    """Lets tasks begin and reach the point at which they wait."""
     for _ in range(5):
         await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
@@ -67,7 +67,7 @@ def test_the_tries_of_many_tasks_are_in_proportion_to_their_number(seg):
         await asyncio.gather(*(job() for _ in range(count)))
         return lock.tries
 
-    # With a try for each of those who wait, at each release, it is half a million.
+    # If every waiting task tried at each release, it would be half a million tries.
     assert run(tries(1000)) <= 10 * 1000
 
 
@@ -93,7 +93,7 @@ def test_tasks_are_served_in_the_order_in_which_they_came(seg):
 
 
 def test_the_next_one_is_told_of_a_release_and_is_the_only_one(seg):
-    """Within some turns of the loop: no thread has to look first."""
+    """The next task gets the lock within some turns of the loop: no thread has to look first."""
     lock = Counting(seg.lock("m"))
     served = []
 
@@ -145,7 +145,7 @@ def test_a_thousand_tasks_that_wait_for_another_process_cost_little(seg, key, ch
         return share
 
     share = run(main())
-    # 0.7 % and 1.3 % on an idle machine; each task with a look of its own, 30 %.
+    # 0.7 % and 1.3 % on an idle machine; if each task looked for itself, it would be 30 %.
     assert share < 0.06 and seg["done"] == 1000
 
 
@@ -165,12 +165,12 @@ def test_the_locks_of_a_process_that_is_killed_are_handed_to_those_who_wait(seg,
         began = time.monotonic()
         return min(await asyncio.gather(*tasks)) - began
 
-    # 0.1 s is promised; a busy machine halts for longer. Who is told by nobody waits for ever.
+    # 0.1 s is promised, but a busy machine may halt for longer. A task that is not notified would wait for ever.
     assert run(main()) < 3
 
 
 def test_cancelling_at_every_place_of_the_queue_leaves_it_sound(seg):
-    """The first, one in the middle, the last; before, while and after the lock is let go; and all at once."""
+    """Cancels the first, a middle and the last task: before, during and after the release; and all at once."""
     entered = []
 
     async def job(number):
@@ -192,7 +192,7 @@ def test_cancelling_at_every_place_of_the_queue_leaves_it_sound(seg):
                         tasks[victim].cancel()
                     await asyncio.sleep(0)
                 await lock.__aexit__(None, None, None)
-                # The first one has been woken and has not run yet.
+                # The first task has been woken but has not run yet.
                 for victim in victims if when != "before" else ():
                     tasks[victim].cancel()
                 done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
@@ -272,7 +272,7 @@ def test_a_loop_that_is_closed_or_stopped_with_waiters_holds_up_nobody_else(seg)
         await asyncio.gather(*tasks)
         return time.monotonic() - began
 
-    # The stopped one may have the next turn, once: it lapses after 0.1 s.
+    # The stopped process may be given the next turn once; that lapses after 0.1 s.
     assert run(main()) < 5
     for task in left[3:]:
         task.cancel()

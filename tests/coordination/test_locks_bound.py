@@ -1,4 +1,4 @@
-"""How many named locks may be held: in proportion to the size, with a minimum; the dead hold none."""
+"""How many named locks may be held: in proportion to the size, with a minimum; dead processes hold none."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ LEAST = 1024
 
 
 def taken(segment, names):
-    """Takes locks until one is refused; those that are held, and the error."""
+    """Takes locks until one is refused; returns those that are held, and the error."""
     held = []
     for name in names:
         lock = segment.lock(name)
@@ -31,12 +31,12 @@ def test_f37_a_segment_of_one_byte_holds_a_thousand_locks_and_no_more(key, kind)
         before = segment.info().resident
         held, error = taken(segment, map(kind, range(20_000)))
         assert len(held) == LEAST and isinstance(error, MemoryError)
-        # The longest name and its slot are charged a little more than a KiB; leaves and slabs have room to spare.
+        # A lock with the longest name costs a little more than a KiB; leaves and slabs have room to spare.
         assert segment.info().resident - before < 3 << 20
         assert (error.needed, error.free, error.size) == (1024, 0, LEAST * 1024)
         for word in (f"{LEAST} named locks are held", "release some", "raise the size", key):
             assert word in str(error), (word, error)
-        # Each that is let go is one for somebody else, and those that are held may be taken again.
+        # Each release allows one other lock, and a lock that is held may be taken again by its owner.
         assert held[0].acquire(0)
         held[0].release()
         for lock in held[:3]:
@@ -58,7 +58,7 @@ def test_the_remedy_works_and_a_larger_segment_holds_more(key):
         more, error = taken(segment, range(5_000, 10_000))
         assert len(held) + len(more) == 1500
         assert (error.needed, error.free, error.size) == (1024, 0, 1500 * 1024)
-        # A smaller limit takes nothing from anybody.
+        # A smaller limit takes no lock away from its owner.
         segment.resize(1)
         assert segment.check().locks == 1500
         for lock in held + more:
@@ -98,7 +98,7 @@ def test_what_the_dead_held_counts_for_nothing(key, children):
             segment.lock("mine").acquire(0)
         with pytest.raises(shmvar.SegmentFullError), segment.lock("mine", timeout=5):
             pass
-        # One that is held is waited for as ever.
+        # A call waits for a lock that is held, at the limit, too.
         assert segment.lock(5).acquire(0.05) is False
         helpers.end(child)
         with segment.lock("mine", timeout=5):

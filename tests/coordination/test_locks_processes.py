@@ -1,4 +1,4 @@
-"""Named locks among processes: the dead and the stopped, forks, namespaces, interrupts, turns, exact totals."""
+"""Named locks among processes: dead and stopped owners, forks, namespaces, interrupts, fairness, exact totals."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ HOLD = "s = shmvar.attach(key); s.lock('l').acquire(); s.lock(5).acquire(); s.lo
 IDLE = HOLD + "print(os.getpid(), flush=True); sys.stdin.read()"
 INSIDE = ["unshare", "-p", "-f", "--mount-proc", "--kill-child"]
 GENEROUS = 6.0
-"""Instead of 0.1 s: a busy machine may halt for a second or three. Who waits in vain does so for 30 s."""
+"""Seconds, instead of 0.1: a busy machine may halt for one to three. A process that waits in vain takes 30 s."""
 
 
 def taken_within(segment, seconds, name="l"):
@@ -186,7 +186,7 @@ def test_f5_ctrl_c_while_the_holder_is_stopped(seg, holder, key, children):
     waiter.send_signal(signal.SIGINT)
     assert waiter.stdout.readline() == "interrupted\n"
     helpers.end(holder)
-    # The one that gave up lives still, and stands in nobody's way.
+    # The waiter that gave up is still alive, and holds nothing up.
     for _ in range(3):
         taken_within(seg, GENEROUS)
 
@@ -300,7 +300,7 @@ def test_f5_interrupts_at_random_moments_leave_it_neither_held_nor_let_go_twice(
     seg["total"] = 0
     children += [helpers.start(code, key) for code in (INTERRUPTED, STEADY, STEADY)]
     caught, first, second = (int(child.stdout.readline()) for child in children)
-    # Twice let go, the two others would be in it at once.
+    # If the lock were released twice, both others would be inside at once.
     assert seg["total"] == first + second and caught > 20 and first and second, (caught, first, second)
     taken_within(seg, GENEROUS, "x")
 
@@ -367,7 +367,7 @@ def test_exclusion_holds_while_holders_are_killed_all_the_time(seg, key, childre
     me = os.getpid()
     while True:
         with s.lock("k"):
-            # Nobody may come in between: he would change the word.
+            # No other process may come in between: it would change the word.
             s["inside"] = me
             for _ in range(20):
                 if s["inside"] != me:

@@ -1,4 +1,4 @@
-"""`wait`: wakes for every change, misses no last one, sleeps otherwise, whoever stores, stops or dies."""
+"""`wait`: wakes for every change, never misses the last one, and sleeps otherwise, even if writers stop or die."""
 
 import os
 import signal
@@ -151,7 +151,7 @@ def test_f61_a_chain_of_waits_ends_with_the_last_change_and_wakes_at_most_once_f
 
 
 def test_f61_threads_that_store_at_random_moments_are_never_missed(seg):
-    """The change may come at any instant of the waiter's way to sleep; a miss would cost it its 0.5 s slice."""
+    """The change may come at any instant while the waiter goes to sleep; a missed one would cost a slice of 0.5 s."""
     delays = []
     for turn in range(400):
         version = seg.version("r")
@@ -294,7 +294,7 @@ print("go", flush=True)
 time.sleep(2)
 after = spent()
 for thread in threads: thread.join()
-# For comparison: as many threads that do nothing but sleep and wake as often.
+# For comparison: the same number of threads that only sleep and wake as often.
 def sleep():
     for _ in range(int(sys.argv[4])):
         time.sleep(0.01)
@@ -308,10 +308,10 @@ print(after[0] - before[0], after[1] - before[1], spent()[0] - began[0], flush=T
 
 @pytest.mark.parametrize("readonly", [False, True])
 def test_f61_100_waiters_do_not_poll(seg, key, readonly):
-    """Two seconds cost less than 1 % of a core, 20 ms. Who may not write cannot be woken: he looks every 50 ms."""
+    """Two seconds cost less than 1 % of a core: 20 ms. A read-only handle cannot be woken: it looks every 50 ms."""
     seconds, switches, looks = (0.2, 10_000, 40) if readonly else (0.02, 1500, 4)
     costs = []
-    # On a slow machine twice what it costs there to start and sleep.
+    # On a slow machine: at most twice what it costs there to start and sleep.
     while not costs or costs[-1][0] >= max(seconds, 2 * costs[-1][2]) or costs[-1][1] >= switches:
         assert len(costs) < 3, costs
         costs.append(tuple(map(float, helpers.run(COST, key, readonly, 100, looks).stdout.split()[1:])))
@@ -323,7 +323,7 @@ def test_waiters_are_not_woken_by_a_storm_on_other_indexes(seg, key, children):
     before = seg.version("busy")
     seconds, switches, _ = helpers.run(COST, key, False, 20, 0).stdout.split()[1:]
     changes = seg.version("busy") - before
-    # One in 256 shares the word; even those are woken 50 times a second at most.
+    # One index in 256 shares the wake word; even its waiters are woken at most 50 times a second.
     assert changes > 1000 and int(switches) < 3000 and float(seconds) < 0.5, (changes, seconds, switches)
 
 

@@ -57,7 +57,7 @@ def test_newer_than_is_of_the_time_of_the_call(seg):
 
 
 def test_hundreds_of_tasks_on_one_handle_all_wake_and_one_thread_serves_them(seg):
-    # Of the tests before: a watcher with nobody left to serve ends at its next look.
+    # A watcher of an earlier test may still run: without waiters it ends at its next look.
     helpers.until(lambda: not threads_named("shmvar"))
 
     async def main():
@@ -315,7 +315,7 @@ async def forever():
 
 
 def test_f17_a_coroutine_that_nobody_awaits_only_warns(seg):
-    helpers.until(lambda: not threads_named("shmvar"))  # of the tests before
+    helpers.until(lambda: not threads_named("shmvar"))  # of an earlier test
     with pytest.warns(RuntimeWarning, match="never awaited"):
         seg.changed(1)
     assert not threads_named("shmvar")

@@ -1,4 +1,4 @@
-"""`await changed` and `async with lock` where the watching thread fails: nobody sleeps on for ever."""
+"""`await changed` and `async with lock` when the watching thread fails: no task sleeps for ever."""
 
 import asyncio
 import errno
@@ -15,7 +15,7 @@ FAILURES = [OSError(errno.EMFILE, "Too many open files"), MemoryError(), Runtime
 
 
 class Failing:
-    """A handle some of whose calls raise."""
+    """A handle; some of its calls raise."""
 
     def __init__(self, segment, error, times, calls=("_mark",), everywhere=False):
         self.segment, self.error, self.times, self.calls, self.everywhere = segment, error, times, calls, everywhere
@@ -57,7 +57,7 @@ def test_a_failure_that_passes_leaves_every_task_watched(seg, calls, error, time
         for n in range(3):
             seg[n] = n
         assert await asyncio.gather(*tasks) == [seg.version(n) for n in range(3)]
-        # Woken, not only looked at when its time is up.
+        # The task is woken; it does not only look when its time is up.
         assert time.monotonic() - began < 10 and not handle._watcher._waiters
 
     run(main())

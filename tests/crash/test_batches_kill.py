@@ -1,4 +1,4 @@
-"""Batches are all or nothing to readers in other processes, however many writers are killed on the way."""
+"""Readers in other processes see all of a batch or nothing, however many writers are killed in the middle."""
 
 import itertools
 import os
@@ -52,7 +52,7 @@ def round_of(value):
 
 
 def whole(got, removes):
-    """All of one round, or nothing where that may be."""
+    """All values are of one round; none may be there only if the writer removes, too."""
     rounds = {round_of(value) for value in got.values()}
     assert len(rounds) <= 1, f"a mix of the rounds {rounds}"
     assert len(got) in ((0, COUNT) if removes else (COUNT,)), len(got)
@@ -90,14 +90,14 @@ def test_get_many_never_sees_a_mix_whoever_is_killed_on_the_way(seg, key, childr
         if turn % 5 == 0:
             seg.check()
     for reader in readers:
-        # One that had little of the processor looks at what the last writer left.
+        # A reader that had little processor time looks at what the last writer left.
         assert reader.stdout.readline() == "enough\n"
         assert reader.poll() is None, reader.stdout.read()
         reader.terminate()
         assert int(reader.stdout.readline()) > 10
     assert len(seg) in (0, COUNT) and seg.info().used == sum(seg.stat(index).size for index in seg)
     seg.clear()
-    seg.trim()  # buries the dead
+    seg.trim()  # reaps dead participants
     report = seg.check()
     assert (report.live, report.busy, report.retired, report.blocks) == (0, 0, 0, 0)
 
@@ -109,7 +109,7 @@ def test_a_batch_that_grows_the_table_while_it_is_killed_is_whole_or_not_at_all(
             segment.put_many({f"old {n}": n for n in range(50)})
             big = {n: n for n in range(3000)} | {f"x{n}": b"y" * (n * 100) for n in range(60)}
             pid = helpers.fork(segment.put_many, big)
-            # The first ones hardly begin, however fast the machine is, the last ones may come to their end.
+            # The first writers hardly begin on any machine; the last ones may finish.
             time.sleep(random.random() * 0.0006 * turn)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -143,7 +143,7 @@ def test_a_killed_batch_wakes_those_who_wait_for_its_indexes(seg, key):
         time.sleep(0.02 + random.random() * 0.02)
         helpers.kill(pid)
         changed = seg.get_many([1, "last"])
-        if seg.version(1) == before[1]:  # killed before its first one
+        if seg.version(1) == before[1]:  # killed before its first batch
             seg.put_many({1: turn, "last": turn})
         for thread in threads:
             thread.join(30)

@@ -1,4 +1,4 @@
-"""More than a thousand processes killed at random moments: nothing is torn, nothing else is lost, nobody waits."""
+"""More than a thousand processes are killed at random moments: no torn value, nothing else lost, no process waits."""
 
 import mmap
 import os
@@ -14,21 +14,21 @@ import pytest
 import shmvar
 
 REMOVED = object()
-"""What `op` gives for an index that it removes."""
+"""The value that `op` returns for an index that it removes."""
 
 
 class Victims:
     """Children that apply operations 0, 1, 2, … to a segment and are killed on the way.
 
     `op(n)` is (index, value), a pure function. After each kill the segment must hold exactly what the operations before
-    the one under way have left, or that with this one: whole old or whole new, and no other index changed.
+    the interrupted one have left, either with or without that one: whole old or whole new, and no other index changed.
     """
 
     def __init__(self, segment, op, model=None):
         self.segment, self.op = segment, op
         self.model = {} if model is None else model
         self.done = 0
-        # Words that are stored whole (struct.pack_into is bytewise, and a kill may come between).
+        # Each word is stored whole (struct.pack_into stores bytes, and a kill may come between two of them).
         self.page = memoryview(mmap.mmap(-1, 4096)).cast("Q")
         self.random = random.Random(int.from_bytes(os.urandom(4)))
         self.kills, self.took = 0, []
@@ -51,7 +51,7 @@ class Victims:
         try:
             if self.random.random() < 0.8:
                 helpers.until(lambda: self.page[1], what="the child's beginning")
-            # Where the machine is slow, so that they do something at all before they are killed, ten times as long.
+            # On a slow machine children live ten times as long, so that they do something before they are killed.
             time.sleep(self.random.random() * (0.004 if self.done >= self.kills else 0.04))
         finally:
             helpers.kill(pid)
@@ -90,7 +90,7 @@ class Victims:
 
 
 def kill_many(key, op, kills, resident, every=1, model=None):
-    """Kills that many, then: the accounting is exact and the memory is given back."""
+    """Kills so many children; then the accounts must be exact and the memory given back."""
     with shmvar.attach(key) as segment:
         if model:
             segment.update(model)
@@ -106,12 +106,12 @@ def kill_many(key, op, kills, resident, every=1, model=None):
         assert segment.check().variables == 0 and segment.info().resident < resident
         segment.destroy()
     assert victims.done > kills // 2
-    # F1 says a second. A single one may fall into a moment in which the machine does nothing.
+    # F1 says a second. A single take-over may fall into a moment in which the machine halts.
     assert statistics.median(victims.took) < 1
 
 
 def large(number, low, high):
-    """Bytes that tell their number throughout."""
+    """Bytes in which each word tells the number."""
     return struct.pack("<Q", number) * ((low + number * 7919 % (high - low)) // 8)
 
 
@@ -151,7 +151,7 @@ def test_f3_killed_in_removals(key):
 
 
 def test_f3_killed_in_rebuilding_the_table(key):
-    # Each index is new and soon removed: the table fills with tombstones and is rebuilt over and over.
+    # Each index is new and soon removed: the table fills with tombstones and is rebuilt again and again.
     def op(number):
         return (number // 2 - 100, REMOVED) if number % 2 else (number // 2, number)
 
@@ -188,7 +188,7 @@ def test_f1_killed_while_others_write_too(key, children):
         real = segment
 
         class OnlyVictims:
-            """The segment without the other's indexes."""
+            """The segment without the indexes of the other writer."""
 
             def items(self):
                 for index, value in real.items():
@@ -270,7 +270,7 @@ def test_f4_f10_killed_in_attach_creation_detach_and_destroy(key, perm):
     shmvar.destroy(key)
     left = {name for name in set(os.listdir(helpers.SHM)) - before if name.startswith("shmvar")}
     for name in left:
-        # The one thing that a death may leave: an empty lock object that no segment names.
+        # The only thing that a kill may leave behind: an empty lock object that no segment names.
         assert perm == 0o644 and name.startswith("shmvar-lock."), name
         status = os.stat(f"{helpers.SHM}/{name}")
         assert status.st_size == 0 or status.st_blocks == 0

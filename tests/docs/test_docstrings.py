@@ -1,4 +1,4 @@
-"""Whoever asks for help at run time reads what the stub says."""
+"""`help()` at run time shows the same text as the stub."""
 
 import ast
 import inspect
@@ -13,7 +13,7 @@ from shmvar import _core
 
 
 def walk():
-    """Each class and function of the stub, with its class; of overloads the last is what remains."""
+    """Each class, function and method of the stub, by its path; of overloads the last one is kept."""
     found = {}
     for node in ast.parse(Path(shmvar.__file__).with_name("_core.pyi").read_text()).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -36,7 +36,7 @@ def at_run_time(path):
 
 
 def is_slot(path):
-    """Is it one of those like `__getitem__`, whose text is CPython's own?"""
+    """Is it a slot like `__getitem__`, which has a text of CPython's own?"""
     return isinstance(at_run_time(path), types.WrapperDescriptorType)
 
 

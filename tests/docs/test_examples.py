@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def example(name, *words, timeout=100):
-    """Runs an example to its good end; what it printed."""
+    """Runs an example, which must succeed; returns what it printed."""
     program = [sys.executable, str(EXAMPLES / name), *map(str, words)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -28,7 +28,7 @@ def terminal(key, children):
 
     def start(*words):
         program = [sys.executable, str(EXAMPLES / "work_queue.py"), *map(str, words), "--key", key]
-        # Who says more than is read stands still: nobody is done before the test has looked.
+        # A process whose output is not read blocks: none is done before the test has looked.
         children.append(subprocess.Popen(program, stdout=subprocess.PIPE, text=True, pipesize=4096))
         return children[-1]
 
@@ -63,7 +63,7 @@ def test_the_item_of_a_killed_worker_is_done_by_another_and_that_of_a_stopped_on
     assert terminal("produce", "--items", 2).wait(60) == 0
     first = terminal("work", "--seconds", 10**6)
     helpers.until(lambda: seg[1][0] == "taken", 60)
-    time.sleep(0.3)  # it works now: stopped sooner, in the middle of the change, it would hold everybody up
+    time.sleep(0.3)  # it works on its item now: stopped earlier, in the middle of a change, it would hold up all others
     assert seg[1] == ("taken", "A 0", 1, 1)
     first.send_signal(signal.SIGSTOP)
     second = terminal("work", "--seconds", 0.01)

@@ -1,4 +1,4 @@
-"""The guide's Python is run, and what its remarks say an expression gives is what it gives."""
+"""The Python code of the guide runs, and each expression gives what the comment behind it says."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ CHAPTERS = ["Why is my nested change lost?", "Working together"]
 
 
 def blocks(chapter):
-    """Line in the guide, and source, of each block of a chapter."""
+    """Yields the line in the guide and the source of each block of a chapter."""
     start = GUIDE.index(f"\n## {chapter}\n")
     end = GUIDE.find("\n## ", start + 1)
     for found in re.finditer(r"```python\n(.*?)```", GUIDE[start:end], re.DOTALL):
@@ -19,7 +19,7 @@ def blocks(chapter):
 
 
 def said(line):
-    """What the remark behind an expression says that it gives."""
+    """The value that the comment behind an expression states, in a tuple; empty if it states none."""
     _, _, remark = line.partition("  # ")
     try:
         return (ast.literal_eval(remark),)

@@ -1,4 +1,4 @@
-"""SECURITY.md promises nothing without a test: each that it names exists, and each line of a table names one."""
+"""SECURITY.md promises nothing without a test: each line of a table names one, and each named test exists."""
 
 import re
 from pathlib import Path
@@ -37,5 +37,5 @@ def test_each_line_names_a_test_or_says_why_there_is_none(row):
 def test_the_page_is_read_as_it_is_meant():
     assert len(ROWS) > 30 and len(NAMED.findall(PAGE.read_text())) > 40
     assert not exists("test_damage.py", "test_that_nobody_has_written") and not exists("none.py", "test_x")
-    # A name in the wrong form would otherwise pass as text.
+    # A name in a wrong form would otherwise be taken for plain text.
     assert len(re.findall(r"::", PAGE.read_text())) == len(NAMED.findall(PAGE.read_text()))

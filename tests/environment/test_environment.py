@@ -1,4 +1,4 @@
-"""What the system lacks or refuses is a typed error with a remedy, and nothing pretends: docs/guide.md, "Limits"."""
+"""What the system lacks or refuses is a typed error with a remedy, never a false success: docs/guide.md, "Limits"."""
 
 import os
 import signal
@@ -130,7 +130,7 @@ def test_after_a_chroot_nothing_pretends_to_have_destroyed_or_looked(key, tmp_pa
                 call()
         with pytest.raises(shmvar.SegmentAccessError):
             shmvar.attach(key, create=False)
-        # What was destroyed is destroyed, seen from anywhere.
+        # A segment that was destroyed is gone for processes outside of the chroot, too.
         gone.destroy()
         segment[2] = "two"
         assert dict(segment) == {1: "one", 2: "two"}
@@ -193,7 +193,7 @@ def test_without_proc_everything_works_as_with_it(perm):
         assert segment.trim() is None
     again = shmvar.attach("key")
     again.destroy()
-    # Still attached, and without a name nobody can open it once more: what is open serves.
+    # Without a name it cannot be opened again: the process goes on with the descriptor that it has.
     again[5] = "five"
     assert again[5] == "five" and os.listdir("/dev/shm") == []
     """
@@ -223,7 +223,7 @@ def test_without_proc_another_user_and_the_doctor_get_on():
 
 @pytest.fixture
 def leased(key, children):
-    """A segment that another process has a lease on; a signal ends the lease. Gives back its key."""
+    """A segment on which another process has a lease; a signal ends the lease. Returns its key."""
     code = """
     import fcntl
     signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -234,7 +234,7 @@ def leased(key, children):
     """
 
     def take(kind):
-        # Made elsewhere: a lease is given on what nobody else has open or mapped.
+        # Another process makes the segment: there is no lease on a file that anybody else has open or mapped.
         helpers.run("shmvar.attach(key)[1] = 'one'", key)
         child = helpers.start(code, f"{helpers.SHM}/shmvar.s.{key}", kind)
         children.append(child)
@@ -295,7 +295,7 @@ def test_who_lets_go_of_a_lease_in_time_keeps_nobody_out_and_the_owner_may_destr
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
-    del segment  # and with it its mapping: what is mapped gets no lease
+    del segment  # and with it its mapping: there is no lease on a file that is mapped
     leased(kind)
     with helpers.promptly():
         assert shmvar.destroy(key) is True

@@ -1,4 +1,4 @@
-"""On a free-threaded interpreter: the lock of the interpreter stays off, and threads share a handle (F55)."""
+"""On a free-threaded interpreter the GIL stays off, and threads share a handle (F55)."""
 
 import sys
 import sysconfig

@@ -1,4 +1,4 @@
-"""Programs frozen by PyInstaller: what the extension module imports by name is seen without running it, and in them."""
+"""Programs frozen by PyInstaller: its analysis finds every module that the extension imports by name, and they run."""
 
 import ast
 import os
@@ -16,14 +16,14 @@ import shmvar
 PACKAGE = Path(shmvar.__file__).parent
 RUST = Path(__file__).parents[2] / "src"
 
-# In each, the first text is the name of a module.
+# The first string in each of these calls is the name of a module.
 BY_NAME = re.compile(r"\b(?:import|made::imported|made::attribute|Fetched::new|PyImport_\w+)\(")
-# Of what passes on a name that it was given.
+# Functions that pass on a name that they were given.
 PASSED_ON = ("py, class.1, class.2", "module.as_ptr()")
 
 
 def arguments(text, start):
-    """What stands between the parentheses, of which the first is before `start`."""
+    """The text between the parentheses that open just before `start`."""
     depth, end = 1, start
     while depth:
         depth += {"(": 1, ")": -1}.get(text[end], 0)
@@ -32,7 +32,7 @@ def arguments(text, start):
 
 
 def named_in(sources):
-    """The modules that Rust code imports by name, and the imports in which no name is seen."""
+    """The modules that Rust code imports by name, and the imports whose name is not visible."""
     names, unclear = set(), []
     for text in sources:
         text = re.sub(r"//.*", "", text)
@@ -46,7 +46,7 @@ def named_in(sources):
 
 
 def seen_from(module="shmvar"):
-    """What analysis finds from a module of the package: each import anywhere in its code, and so on in the package."""
+    """What PyInstaller's analysis finds from a module: each import anywhere in its code, followed in the package."""
     found, todo = set(), [module]
     while todo:
         name = todo.pop()
@@ -66,7 +66,7 @@ def seen_from(module="shmvar"):
 
 
 def parts(node):
-    """All nodes but those that are for a type checker's eyes: some tools leave them out."""
+    """All nodes except those under `TYPE_CHECKING`, which some tools leave out."""
     yield node
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)):
@@ -82,7 +82,7 @@ def test_analysis_sees_every_module_that_the_extension_module_imports_by_name():
 
 
 def test_a_new_import_by_name_cannot_be_forgotten():
-    """Whichever way it is written."""
+    """However the import is written."""
     ways = [
         'py.import("zlib")?',
         'module.py()\n    .import("zlib")',
@@ -111,7 +111,7 @@ with shmvar.attach({key!r}) as segment:
     segment[1]
 print("shmvar._frozen_imports" in sys.modules)
 """
-    # Without `site`, which may import anything.
+    # Without the module `site`, which may import anything.
     command = [sys.executable, "-I", "-S", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "\nFalse\n"
@@ -127,7 +127,7 @@ key = sys.argv[1]
 assert getattr(sys, "frozen", False)
 segment = shmvar.attach(key)
 
-# What another program stored: nothing here names the modules of these values.
+# Another program stored these values: no code here names their modules.
 names = segment["names"]
 for name in names:
     got, view = segment[name], segment.view(name)
@@ -199,7 +199,7 @@ def frozen(tmp_path_factory):
 
 
 def run_bare(program, *args, **options):
-    """In an environment without a variable."""
+    """The program runs in an empty environment."""
     return subprocess.run(
         [program, *args], capture_output=True, text=True, timeout=100, check=False, env={}, cwd="/", **options
     )

@@ -1,4 +1,4 @@
-"""Programs whose threads are greenlets (gevent, eventlet), each in a process of its own: patching is for good."""
+"""Programs whose threads are greenlets (gevent, eventlet): each in its own process, for patching cannot be undone."""
 
 import concurrent.futures
 import os
@@ -11,7 +11,7 @@ import time
 import helpers
 import pytest
 
-# Of each library: how it patches, and its own names for what the tests need.
+# For each library: how it patches, and its names for what the tests need.
 GEVENT = """
 import gevent
 from gevent import monkey, spawn, sleep, Timeout
@@ -38,7 +38,7 @@ LIBRARIES = {"gevent": GEVENT, "eventlet": EVENTLET}
 
 @pytest.fixture(params=LIBRARIES)
 def green(request):
-    """Runs a program with a library's names in it, patched before `shmvar` is imported unless said otherwise."""
+    """Runs a program that has a library's names; unless told otherwise, it is patched before it imports `shmvar`."""
     pytest.importorskip(request.param)
 
     def program(code, patched="patch()"):
@@ -132,7 +132,7 @@ def test_a_greenlet_may_take_it_again_and_no_other_lets_go_of_it(key, green):
 
 
 def test_unpatched_greenlets_are_their_thread(key, green):
-    """As they are to `threading.RLock`."""
+    """As `threading.RLock` sees them, too."""
     code = """
     s = shmvar.attach(key)
     def other():
@@ -148,7 +148,7 @@ def test_unpatched_greenlets_are_their_thread(key, green):
 
 
 def test_f9_the_lock_of_a_greenlet_that_ended_is_let_go_and_is_not_the_next_ones(key, green):
-    """The next one has the same number, mostly: that of an address."""
+    """The next greenlet mostly has the same number, which is an address."""
     code = """
     import gc
     s = shmvar.attach(key)
@@ -224,7 +224,7 @@ def test_f60_other_greenlets_run_while_one_waits_for_a_lock_or_a_change(seg, key
         except shmvar.WaitTimeoutError:
             pass
         assert turns > 20, turns
-    # What another greenlet of the thread does ends the wait.
+    # A change by another greenlet of the thread ends the wait.
     spawn(lambda: (sleep(0.05), s.put("b", 1)))
     assert s.wait("b", 60)
     kill(ticker)
@@ -293,7 +293,7 @@ def test_f5_a_timeout_of_the_library_and_a_kill_end_a_wait_and_leave_nothing_hel
                 kill(each)
             sleep(0.01)
         assert s.info().locks == {}
-        # Who gave up stands in nobody's way.
+        # A greenlet that gave up holds nothing up.
         def next_one():
             with s.lock("a", timeout=60):
                 taken.append(2)
@@ -382,7 +382,7 @@ def test_a_thousand_greenlets_that_wait_for_one_lock_cost_little(seg, key, green
     print((time.process_time() - cpu) / (time.monotonic() - began))
     join(waiting)
     """
-    # 3 % on an idle machine; 12 % where each of them looks.
+    # 3 % on an idle machine; 12 % if each of them looked for itself.
     assert float(green(code, key).stdout) < 0.08
 
 
@@ -445,7 +445,7 @@ def test_who_is_first_once_the_first_one_has_left_looks_for_what_others_let_go(s
 
 
 def test_the_next_in_line_is_told_of_a_release_and_need_not_look(key, green):
-    """It has come to look every 10 ms by then: not within some turns of the hub."""
+    """By then the waiter looks every 10 ms: a look of its own would not come within some turns of the hub."""
     code = """
     s = shmvar.attach(key)
     served = []

@@ -1,7 +1,7 @@
-"""More than one interpreter in a process (F58): the first that imports the package has it, every other `ImportError`.
+"""More than one interpreter in a process (F58): the first that imports the package works, all others get `ImportError`.
 
-Beside one another (sub-interpreters, as uWSGI, mod_wsgi and embedding programs make them), and one after the other
-(`Py_FinalizeEx`, then `Py_Initialize`, whose interpreter has the number of the one before).
+Interpreters exist side by side (sub-interpreters, as uWSGI, mod_wsgi and embedding programs make them), and one after
+the other (`Py_FinalizeEx`, then `Py_Initialize`, whose interpreter has the number of the one before).
 """
 
 import shutil
@@ -19,7 +19,7 @@ import shmvar
 CONFIG = Path(sysconfig.get_config_var("BINDIR")) / f"python{sysconfig.get_config_var('LDVERSION')}-config"
 COMPILER = shutil.which("cc")
 
-# What an interpreter that has the package does with it.
+# What an interpreter that could import the package does with it.
 WORKS = """
 import asyncio, collections, decimal, fractions, threading
 segment = shmvar.attach(key)
@@ -77,7 +77,7 @@ importlib.reload(shmvar)
 
 @pytest.fixture(scope="module")
 def embed(tmp_path_factory):
-    """Runs the program `embed.c`, with what it is to do."""
+    """Runs the program `embed.c` with a list of what it is to do."""
     if COMPILER is None or not CONFIG.exists():
         pytest.skip(f"needs a C compiler and {CONFIG}")
     program = tmp_path_factory.mktemp("embed") / "embed"
@@ -91,14 +91,14 @@ def embed(tmp_path_factory):
 
 
 def steps(key, *what):
-    """The words as they are, the programs with `sys.path` and `key` before them."""
-    # The program's own path has the standard library.
+    """Words are passed as they are; programs get `sys.path` and `key` in front."""
+    # The path of the program itself has the standard library.
     begin = f"import sys; sys.path += {installed_programs.packages()}; key = {key!r}\n"
     return [word if word.isalpha() else begin + word for word in what]
 
 
 def run(embed, key, *what):
-    """What the program printed, line by line; it ended well."""
+    """Runs it, which must succeed; returns what it printed, line by line."""
     done = subprocess.run([embed, *steps(key, *what)], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, f"it ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout.split("\n")[:-1]
@@ -129,7 +129,7 @@ def test_f58_the_same_interpreter_may_import_it_again_after_another_was_refused(
 
 def test_f58_python_that_began_anew_can_do_all_else(embed, key):
     """A refused import leaves nothing behind that harms."""
-    # (Some extension modules of the standard library end 3.12 then by themselves: `_decimal`, `_asyncio`.)
+    # (In 3.12 some extension modules of the standard library crash here by themselves: `_decimal`, `_asyncio`.)
     also = (
         REFUSED + "import gc, json, pickle, uuid; gc.collect(); print(pickle.loads(pickle.dumps(uuid.UUID(int=1))).int)"
     )
@@ -139,7 +139,7 @@ def test_f58_python_that_began_anew_can_do_all_else(embed, key):
 
 @pytest.mark.parametrize("kept", ["builtins.kept = [shmvar.attach(key)]; kept[0].lock().acquire()", "lock.acquire()"])
 def test_f9_python_that_ends_with_live_handles_and_locks_lets_go_of_them(embed, key, children, kept):
-    """The process goes on: its end is not what frees them."""
+    """The process lives on, so it is not its end that releases them."""
     code = f"import builtins, shmvar\nsegment = shmvar.attach(key)\nlock = segment.lock()\n{kept}\n"
     code += "big = segment['big'] = bytearray(1_000_000); builtins.views = [segment.view('big'), segment['big']]"
     child = subprocess.Popen(
@@ -158,8 +158,8 @@ def test_f9_python_that_ends_with_live_handles_and_locks_lets_go_of_them(embed, 
 
 @pytest.mark.parametrize("waits", ["wait(1, newer_than=segment.version(1))", "lock().acquire()"])
 def test_f9_threads_that_wait_when_python_ends_do_no_harm(embed, key, children, waits):
-    """They wake up in a process without an interpreter, and take nothing. (Should another one begin just then, any such
-    thread, whatever it waits in, meets memory that CPython has freed.)"""
+    """The threads wake up in a process without an interpreter and take nothing. (If another interpreter began then, any
+    such thread, whatever it waits in, would meet memory that CPython has freed.)"""
     code = f"""
 import shmvar, threading, time
 segment = shmvar.attach(key)

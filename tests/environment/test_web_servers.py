@@ -43,7 +43,7 @@ def application(environ, start_response):
 
 @pytest.fixture
 def directory(tmp_path, key):
-    """With the applications `one` and `two`."""
+    """A directory with the applications `one` and `two`."""
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text(APPLICATION.format(key=key, name=name))
     return tmp_path
@@ -81,7 +81,7 @@ def test_f58_the_second_application_of_uwsgi_is_refused_and_the_first_works(dire
 @installed_programs.needs("uwsgi")
 def test_f58_uwsgi_says_in_its_log_why_the_second_application_cannot_be_loaded(directory):
     with uwsgi(directory) as server:
-        # As for any application that cannot be loaded: no signal.
+        # The same as for any application that cannot be loaded; no signal.
         assert server.process.wait(60) == 22, server.log()
         assert REFUSED in server.log() and "`single-interpreter = true`" in server.log()
 
@@ -103,7 +103,7 @@ def test_with_a_single_interpreter_both_applications_of_uwsgi_work(directory, ke
 
 @installed_programs.needs("uwsgi")
 def test_uwsgi_with_an_application_in_each_process_works(directory, key):
-    """The remedy for who needs interpreters that have nothing to do with one another."""
+    """The remedy for applications that need interpreters of their own."""
     with (
         uwsgi(directory, "--lazy-apps", "--single-interpreter", "--threads", "4") as server,
         ThreadPoolExecutor(8) as pool,
@@ -151,7 +151,7 @@ def test_f53_workers_of_gunicorn_with_greenlets_share_a_counter(tmp_path, key):
         ready = r"Listening at: http://127\.0\.0\.1:(\d+)"
         with installed_programs.Server(command, tmp_path, ready) as server, ThreadPoolExecutor(16) as pool:
             counts, pids = [], set()
-            # Each connection is taken by whichever worker is first: on, until both have had some.
+            # Either worker may take a connection: the test goes on until both have had some.
             for _ in helpers.looks(lambda: len(pids) == 2, seconds=0, turns=2):
                 for status, text in pool.map(lambda _: server.get(), range(100)):
                     assert status == 200, server.log()

@@ -1,4 +1,4 @@
-"""Pickles of numpy's arrays and dtypes, by their opcodes: for streams that no pickler writes."""
+"""Pickles of numpy arrays and dtypes, written opcode by opcode: for streams that no pickler writes."""
 
 INT = b"(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
 
@@ -8,7 +8,7 @@ def dtype(kind, state):
 
 
 def over(data, kind, shape, order=b"C"):
-    """An array over `data`, by its opcodes."""
+    """The opcodes of an array over `data`."""
     buffer = b"\x96" + len(data).to_bytes(8, "little") + data
     order = b"X\x01\x00\x00\x00" + order
     return b"cnumpy._core.numeric\n_frombuffer\n(" + buffer + kind + shape + order + b"tR."

@@ -1,4 +1,4 @@
-"""Functions that multiprocessing's children import, whatever the start method."""
+"""Functions that children of multiprocessing import, with any start method."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Values that the decoder of untrusted values takes, what pickle makes of their streams, and whether two are alike."""
+"""Values that the data-only decoder takes, as hypothesis strategies; and its results compared with pickle's."""
 
 import array
 import collections
@@ -100,11 +100,11 @@ typed = nested(
     st.binary().map(bytearray),
 )
 
-# --- the oracle
+# --- comparison with pickle
 
 
 def agree_or_refuse(data, buffers=()):
-    """What decodes is what pickle makes of it; the rest is a typed error. True: it decoded."""
+    """A stream either decodes to what pickle makes of it (True), or is refused by a typed error (False)."""
     try:
         result = decode(data, [bytearray(buffer) for buffer in buffers])
     except (CorruptSegmentError, UntrustedValueError):
@@ -114,7 +114,7 @@ def agree_or_refuse(data, buffers=()):
 
 
 def mutated(data, edits):
-    """With bytes changed, put in, taken out, or a piece from elsewhere put in."""
+    """The data with bytes changed, inserted or removed, or with a copied piece inserted."""
     data = bytearray(data)
     for place, byte, how in edits:
         at = place % (len(data) or 1)

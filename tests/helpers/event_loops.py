@@ -14,7 +14,7 @@ def run(main, timeout=80):
 
 
 async def tick(turns):
-    """Appends a turn each 10 ms: the event loop goes on."""
+    """Appends the time every 10 ms: shows that the event loop goes on."""
     while True:
         turns.append(time.monotonic())
         await asyncio.sleep(0.01)

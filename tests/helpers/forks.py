@@ -8,7 +8,7 @@ import traceback
 
 
 def fork(function, *args):
-    """Runs a function in a forked child, which ends by itself; gives back its pid."""
+    """Runs a function in a forked child, which ends by itself; returns its pid."""
     pid = os.fork()
     if pid:
         return pid
@@ -26,7 +26,7 @@ def fork(function, *args):
 
 
 def reap(pid, timeout=30.0):
-    """Waits for a forked child; its exit status, negative for a signal."""
+    """Waits for a forked child and returns its exit status, negative for a signal."""
     until = time.monotonic() + timeout
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -40,11 +40,11 @@ def reap(pid, timeout=30.0):
 
 
 def in_child(function, *args, timeout=30.0):
-    """Runs a function in a forked child to its good end."""
+    """Runs a function in a forked child, which must succeed."""
     assert reap(fork(function, *args), timeout) == 0
 
 
 def kill(pid):
-    """SIGKILL; returns when the system has let go of it."""
+    """Sends SIGKILL; returns when the kernel has released all that the process held."""
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

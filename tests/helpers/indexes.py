@@ -1,8 +1,8 @@
-"""What may stand for an index."""
+"""Objects that can be used as an index."""
 
 
 class Indexed:
-    """Is a number by `__index__` only."""
+    """Is a number only through `__index__`."""
 
     def __init__(self, number):
         self.number = number

@@ -1,4 +1,4 @@
-"""Programs from the package index that people run Python in: found, or their tests are skipped by name."""
+"""Servers and tools that people run Python in. Tests of one that is not installed are skipped, and name it."""
 
 import contextlib
 import importlib.util
@@ -17,7 +17,7 @@ import shmvar
 
 
 def needs(*programs):
-    """A mark for tests that need these: a module, or a program beside the interpreter."""
+    """A mark for tests that need these: each is a module, or a program beside the interpreter."""
     missing = [name for name in programs if importlib.util.find_spec(name) is None and not beside(name).exists()]
     return pytest.mark.skipif(
         bool(missing), reason=f"needs {' and '.join(missing or programs)}, which `make test` installs"
@@ -63,7 +63,7 @@ class Server:
         return self.output.read_text(errors="replace")
 
     def wait_for(self, pattern, seconds=60):
-        """The match of a pattern, once the log has one."""
+        """Waits until the log matches a pattern; returns the match."""
         until = time.monotonic() + seconds
         while not (found := re.search(pattern, self.log())):
             assert self.process.poll() is None and time.monotonic() < until, f"no {pattern!r} in\n{self.log()}"
@@ -71,7 +71,7 @@ class Server:
         return found
 
     def get(self, path="/"):
-        """Status and text of an answer."""
+        """Requests a path; returns status and text of the answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
@@ -81,5 +81,5 @@ class Server:
 
 
 def packages():
-    """Where this interpreter finds the package, and what else is installed."""
+    """The path entries on which this interpreter finds the package and everything else that is installed."""
     return [str(Path(shmvar.__file__).parents[1]), *(path for path in sys.path if "site-packages" in path)]

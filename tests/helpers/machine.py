@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTS = str(Path(__file__).parents[1])
-"""The folder of the tests: a program that finds this package there can import it."""
+"""The folder of the tests: a program that has it in `sys.path` can import this package."""
 
 SHM = "/dev/shm"
 NOBODY = 65534
@@ -19,7 +19,7 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: other users, mo
 
 
 def unshare_works(*flags):
-    """Can this process make such namespaces?"""
+    """Can this process make namespaces of these kinds?"""
     if not IS_ROOT or shutil.which("unshare") is None:
         return False
     done = subprocess.run(["unshare", *flags, "true"], capture_output=True, timeout=20, check=False)
@@ -33,7 +33,7 @@ needs_pid_namespaces = pytest.mark.skipif(
 
 
 def private_shm(options):
-    """As root, a mount namespace with a /dev/shm of its own, empty. False: it cannot be had."""
+    """Moves this process to a mount namespace with an empty /dev/shm of its own. False: not root, or not possible."""
     clone_newns, ms_rec, ms_private = 0x00020000, 0x4000, 1 << 18
     libc = ctypes.CDLL(None, use_errno=True)
     if os.geteuid() != 0 or libc.unshare(clone_newns) != 0:

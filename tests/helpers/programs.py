@@ -19,7 +19,7 @@ def command(code, *args, drop=""):
 
 
 def run(code, *args, timeout=60, prefix=(), check=True, drop="", **options):
-    """Runs a program with `shmvar` imported and `key` = its first argument; gives back what it printed."""
+    """Runs a program with `shmvar` imported and `key` = its first argument; returns the finished process."""
     done = subprocess.run(
         [*prefix, *command(code, *args, drop=drop)],
         capture_output=True,
@@ -34,7 +34,7 @@ def run(code, *args, timeout=60, prefix=(), check=True, drop="", **options):
 
 
 def run_in_processes(code, *args, count, timeout=100, drop=""):
-    """Runs a program in so many processes at once; each has its number as its last argument. What each has printed."""
+    """Runs a program in `count` processes at once, each with its number as last argument; returns what each printed."""
     each = [subprocess.Popen(command(code, *args, n, drop=drop), stdout=-1, text=True) for n in range(count)]
     try:
         printed = [process.communicate(timeout=timeout)[0] for process in each]
@@ -46,7 +46,7 @@ def run_in_processes(code, *args, count, timeout=100, drop=""):
 
 
 def start(code, *args, prefix=(), drop="", **options):
-    """Starts such a program; waits until it says its first line."""
+    """Starts such a program; waits until it prints its first line, `said`."""
     child = subprocess.Popen(
         [*prefix, *command(code, *args, drop=drop)],
         stdin=subprocess.PIPE,
@@ -60,10 +60,10 @@ def start(code, *args, prefix=(), drop="", **options):
 
 
 def as_user(uid=NOBODY, gid=None):
-    """For `run` and `start`: the program is another user's, in no group but its own.
+    """Options for `run` and `start`: the program belongs to another user, and to no group but that user's own.
 
-    It changes its user after its imports, for the interpreter may be in a directory of root's; being dumpable again, it
-    is as one that was that user's from the beginning.
+    It changes its user after its imports, for only root may be able to read the interpreter's directory. It is made
+    dumpable again, so it is like a process that belonged to that user from the beginning.
     """
     return {
         "drop": "import ctypes, fcntl, mmap, pickle, struct, traceback\nimport shmvar._mapping_views\n"
@@ -80,7 +80,7 @@ sys.stdin.readline()
 s.lock('a').release()
 sys.stdin.read()
 """
-"""Holds the lock "a" until it is told a line."""
+"""A program that holds the lock "a" until it reads a line."""
 
 LOCKER = """
 import fcntl, struct
@@ -97,11 +97,11 @@ for name in os.listdir("/dev/shm"):
 print(len(held), flush=True)
 sys.stdin.read()
 """
-"""Takes read locks over all of each object that it can open, and keeps them."""
+"""A program that takes read locks over the whole of each object that it can open, and keeps them."""
 
 
 def end(child):
-    """Ends a child that was started here, whatever state it is in."""
+    """Ends a child process (`Popen` or pid) in any state."""
     if isinstance(child, int):
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             if os.waitpid(child, os.WNOHANG)[0] == 0:

@@ -1,4 +1,4 @@
-"""A segment's file, read and written by docs/format.md: what the tests damage, and what they compare with."""
+"""The file of a segment, read and written as docs/format.md says: for tests that damage it or look into it."""
 
 import os
 import struct
@@ -19,19 +19,19 @@ SLABS = {
     16: [2336, 2512, 2728, 2976, 3272, 3632, 4088, 4672, 5032, 5456, 5952, 6544, 7272, 8184],
     32: [9352, 10072, 10912, 11904, 13096, 14552, 16376, 18712, 21832],
 }  # fmt: skip
-"""By the granules of a slab, the sizes of its blocks: the number of a class counts them all."""
+"""Granules of a slab -> its block sizes. The number of a class counts through all of them."""
 
 CLASSES = [size for sizes in SLABS.values() for size in sizes]
 GRANULE, ZONE, ZONE_META = 4096, 4096, 45056
 
 
 class Leaf(NamedTuple):
-    """A part of a table."""
+    """A leaf of a table."""
 
     words: list[int]
-    """Offsets of the directory's words that name it."""
+    """Offsets of the words of the directory that point to it."""
     at: int
-    """Its own offset: of its head."""
+    """The offset of its head."""
     granules: int
 
     def slots(self):
@@ -40,16 +40,16 @@ class Leaf(NamedTuple):
 
 
 class Raw:
-    """A segment's file, read and damaged by docs/format.md."""
+    """The file of a segment: offsets of docs/format.md, and reads and writes that bypass the package."""
 
     STATE, LOCK, ROOT, NAMES, INTENT = 4096, 4096, 4160, 4168, 8192
     ZONES, LIMIT, TOP, GONE = 4176, 4184, 4192, 4196
     VERSION, USED, COUNT, EXPIRING, DOOMED, DOOMED_AT, MANY, BATCH, CURSOR = (*range(4224, 4272, 8), 4288, 4296, 4304)
     PARTICIPANTS, READERS, SUMMARY = 16384, 81920, 606208
     FREE, PRESENT, STICKY, FRESH, ROOMS = 32768, 33280, 33792, 34304, 34816
-    """Within the metadata of a zone."""
+    """Offsets within the metadata of a zone."""
     BITMAPS = ((0, 240), (FREE, 32), (PRESENT, 32), (STICKY, 32), (FRESH, 32), (ROOMS, 67 * 128))
-    """The same, and how long the part of it is that small segments use."""
+    """The same offsets, each with the length of the part that small segments use."""
 
     def __init__(self, segment):
         self.fd = os.open(path_of(segment), os.O_RDWR)
@@ -97,17 +97,17 @@ class Raw:
             granule += max(1, entry >> 32)
 
     def bit(self, bitmap, granule):
-        """Offset of the word, and number of the bit, that one of a zone's bitmaps of granules has for this one."""
+        """Offset of the word and number of the bit that stand for this granule in a bitmap of its zone."""
         at = self.zone_meta + granule // ZONE * ZONE_META + bitmap + granule % ZONE // 64 * 8
         return at, granule % 64
 
     def room_bit(self, granule, class_):
-        """The same of the bitmap of the slabs of a class that have room."""
+        """The same for the bitmap of the slabs of a class that have room."""
         at = self.zone_meta + granule // ZONE * ZONE_META + self.ROOMS + class_ * 128 + granule % ZONE // 256 * 8
         return at, granule // 4 % 64
 
     def directory(self, names=False):
-        """Offset of the first word, and depth, of the table of the variables or of the names."""
+        """Offset of the first word and depth of the directory, of the table of variables or of lock names."""
         (root,) = self.unpack("<Q", self.NAMES if names else self.ROOT)
         return self.granule_at(root >> 32), root >> 24 & 0xFF
 
@@ -145,13 +145,13 @@ class Raw:
         _, _, _, tag, place = slot
         granule, block = place >> 16, place & 0xFFFF
         if tag & 7 == 4:
-            # With buffers it begins so that the value does at a multiple of 64.
+            # A record with buffers begins where it makes the value begin at a multiple of 64.
             prefix = (8 if tag & 16 else 0) + (tag >> 8 & 0xFFFF)
             return self.granule_at(granule) + (-prefix % 64 if tag & 32 else 0)
         return self.granule_at(granule) + 64 + block * CLASSES[self.entry(granule)[1] >> 4 & 0xFF]
 
     def record(self, index):
-        """Offset and length of the record of an integer index, which is no inline value."""
+        """Offset and length of the record of an integer index whose value is not inline."""
         slot = self.slot(index)
         return self.place(slot), slot[3] >> 24
 
@@ -162,7 +162,7 @@ class Raw:
         return {number: pid for number, (state, pid) in rows.items() if state == 1}
 
     def hold_lock(self, pid):
-        """Writes the lock as if this participant held it."""
+        """Writes the lock word as if this participant held the lock."""
         number = next(number for number, its in self.participants().items() if its == pid)
         self.pack("<I", self.LOCK, number + 1)
 

@@ -4,7 +4,7 @@ import threading
 
 
 def in_threads(work, count, timeout=100):
-    """Runs `work(number)` in so many threads at once, each to its good end."""
+    """Runs `work(number)` in `count` threads at once; each must succeed."""
     errors = []
 
     def guarded(number):

@@ -1,4 +1,4 @@
-"""Is what the decoder of untrusted values made what pickle makes of it? For the tests and the fuzz target."""
+"""Compares what the data-only decoder made with what pickle makes of the same bytes. For tests and the fuzz target."""
 
 import array
 import collections
@@ -14,7 +14,7 @@ MUTABLE = (list, dict, set, bytearray, collections.deque, array.array, np.ndarra
 
 
 def canon(value):
-    """A text that orders the members of a set by value and type."""
+    """A text by which the members of a set can be sorted: type and value."""
     if type(value) in (tuple, frozenset):
         parts = [canon(item) for item in value]
         return repr((type(value).__name__, parts if type(value) is tuple else sorted(parts)))
@@ -22,7 +22,7 @@ def canon(value):
 
 
 def same(one, other):
-    """Whether two values are alike down to types, bits of floats and which objects are one; no recursion."""
+    """Are two values the same, down to types, bits of floats and shared objects? Works without recursion."""
     partner, todo = {}, [(one, other)]
     while todo:
         a, b = todo.pop()
@@ -58,7 +58,7 @@ def same(one, other):
         elif isinstance(a, complex):
             todo.extend([(a.real, b.real), (a.imag, b.imag)])
         elif isinstance(a, (decimal.Decimal, datetime.time, datetime.datetime, array.array)):
-            if repr(a) != repr(b):  # NaNs, folds and zones too
+            if repr(a) != repr(b):  # covers NaNs, folds and zones, too
                 return False
         elif isinstance(a, uuid.UUID):
             if a != b or a.is_safe is not b.is_safe:
@@ -74,8 +74,8 @@ def same_bits(dtype, *values):
 
 
 def same_array(a, b):
-    """numpy's own unpickling turns some arrays to the machine's byte order, and leaves read-only what was: the decoder
-    does neither."""
+    """The same for arrays. numpy's unpickling changes some to the machine's byte order and leaves read-only arrays
+    read-only; the decoder does neither."""
     if isinstance(a, np.ma.MaskedArray):
         if type(a.data) is not type(b.data) or a.mask.shape != b.mask.shape or not np.array_equal(a.mask, b.mask):
             return False
@@ -94,6 +94,9 @@ def same_array(a, b):
 
 
 def same_as_pickle(result, data, buffers):
-    """Fails unless it is. What decoded names nothing but the decoder's table, so pickle may have it too. (Not through a
-    file: there the C unpickler loses bytes where an opcode crosses the end of a frame.)"""
+    """Fails unless the result is what pickle makes of the data.
+
+    What the decoder took names only types of its table, so it is safe to unpickle. (Not through a file: there the C
+    unpickler loses bytes where an opcode crosses the end of a frame.)
+    """
     assert same(result, pickle.loads(data, buffers=buffers)), bytes(data)

@@ -5,7 +5,7 @@ import time
 
 
 def until(condition, timeout=10.0, what="it"):
-    """Waits for a condition that comes true by itself."""
+    """Waits for a condition that comes true by itself; fails after the timeout."""
     end_at = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end_at, f"{what} did not happen within {timeout} s"
@@ -13,7 +13,7 @@ def until(condition, timeout=10.0, what="it"):
 
 
 def looks(enough=lambda: True, seconds=2.0, turns=1, at_most=60.0):
-    """A loop for so many seconds, and on until it has seen enough, which it must: but a machine may be slow."""
+    """Loops for at least so many seconds and turns, and then until `enough()` is true; a slow machine takes longer."""
     began, done = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds or done < turns or not enough():
         assert passed < at_most, f"{done} turns in {at_most} s, and not enough seen"
@@ -23,7 +23,7 @@ def looks(enough=lambda: True, seconds=2.0, turns=1, at_most=60.0):
 
 @contextlib.contextmanager
 def promptly(seconds=6.0):
-    """What is done here waits for nobody: waiting in vain takes 10 s. (A busy machine may halt for a second.)"""
+    """Fails if the block takes longer: a call that waits in vain takes 10 s. (A busy machine may halt for a second.)"""
     began = time.monotonic()
     yield
     took = time.monotonic() - began

@@ -17,7 +17,7 @@ ALL = 2**64 - 1
 
 @pytest.fixture
 def filled(key):
-    """A segment with something of everything."""
+    """A segment that has each kind of structure."""
     segment = shmvar.attach(key, 4 << 20)
     segment.update({n: n for n in range(20)})
     segment.update({n: "x" * (n + 20) for n in range(100, 125)})
@@ -27,7 +27,7 @@ def filled(key):
     segment[202] = segment[203] = b"z" * 20_000  # in a slab that is obtained page by page
     segment.put(205, "x" * 100, ttl=3600)
     del segment[19], segment["text 3"], segment[202]
-    segment.view(201)  # its bitmap of pins is there
+    segment.view(201)  # its bitmap of pins exists
     assert segment.lock(300).acquire()
     yield segment
     segment.check()
@@ -35,7 +35,7 @@ def filled(key):
 
 
 class Damage(helpers.Raw):
-    """Edits that are taken back."""
+    """Makes edits, and undoes them at the end."""
 
     @contextlib.contextmanager
     def edited(self, *edits):
@@ -56,11 +56,11 @@ class Damage(helpers.Raw):
         return next(span for span in self.spans() if span[2] & 15 == state)
 
     def large_slab(self):
-        """The same of a slab not all of whose pages are obtained with it."""
+        """The same for a slab whose pages are obtained one by one."""
         return next(span for span in self.spans() if span[2] & 15 == SLAB and span[2] >> 32 > 4)
 
     def free_granule(self):
-        """The last: nothing is behind it."""
+        """The last granule of the last zone, which is free."""
         granule = helpers.ZONE * self.unpack("<Q", self.ZONES)[0] - 1
         assert self.entry(granule)[1] == 0
         return granule
@@ -85,12 +85,12 @@ def toggled(raw, bitmap, granule):
 
 
 def marked(raw, granule, entry):
-    """A free granule begins a span, and the bitmap of what is free says so."""
+    """Makes a free granule the beginning of a span: its entry, and its bit in the bitmap of free granules."""
     return [q(raw.entry(granule)[0], entry), toggled(raw, raw.FREE, granule)]
 
 
 def empty_slot(raw, names=False):
-    """A slot never used whose neighbours are not used either: nothing is probed over it."""
+    """A slot that was never used, like its neighbours: no probe passes over it."""
     (leaf,) = raw.leaves(names)
     slots = leaf.slots()
     used = [raw.unpack("<Q", slot)[0] for slot in slots]
@@ -98,7 +98,7 @@ def empty_slot(raw, names=False):
 
 
 def moved(raw, slot):
-    """The slot's contents where probing does not come by."""
+    """Moves the contents of a slot to a place that probing does not reach."""
     return [(empty_slot(raw), raw.read(slot, 32)), q(slot, 2, 0, 1, 0)]
 
 
@@ -108,7 +108,7 @@ def tombstone(raw):
 
 
 def doubled(raw):
-    """Integer 5 once more, where probing finds it, and everything that is counted says so."""
+    """Adds index 5 a second time where probing finds it, and adapts all counts."""
     slot = raw.slot(5)
     leaf = raw.leaf_of(slot[0])
     slots = leaf.slots()
@@ -119,14 +119,14 @@ def doubled(raw):
 
 
 def left_twice(raw):
-    """Another slot says that it was the held lock's."""
+    """Another slot claims to belong to the held lock."""
     slot = raw.slot(300, names=True)
     left = q(empty_slot(raw, names=True), 2, slot[2], 1 | LOCK, slot[4])
     return [left, plus(raw, next(raw.leaves(True)).at, 1 << 32)]
 
 
 def astray(raw, from_names):
-    """A name's slot in the table of the variables, or a variable's in the table of the names."""
+    """Puts the slot of a lock name into the table of variables, or the reverse."""
     slot = raw.slot(300 if from_names else 5, from_names)
     to = empty_slot(raw, not from_names)
     return [(to, raw.read(slot[0], 32)), plus(raw, next(raw.leaves(not from_names)).at, 1 << 32 | 1)]
@@ -138,7 +138,7 @@ def retagged(raw, index, change, names=False):
 
 
 def unnamed(raw, index):
-    """The slot holds a small value instead, and what is used is counted so."""
+    """Makes the slot hold a small value, so that no slot names its record, and adapts the sum of what is used."""
     slot = raw.slot(index)
     return [q(slot[0] + 16, 2 | 3 << 8, 0), plus(raw, raw.USED, -(slot[3] >> 24))]
 
@@ -167,7 +167,7 @@ def own(raw):
 
 def pin(raw):
     number = (own(raw) - raw.PARTICIPANTS) // 64
-    # The first part of the bitmap stands for 32,768 granules; one zone, of 4,096, is in use.
+    # The first part of the bitmap covers 32,768 granules; one zone of 4,096 is in use.
     at = raw.pins + number * raw.pin_stride + 2048
     return [q(at, 1), (own(raw) + 32, struct.pack("<Q", raw.unpack("<Q", own(raw) + 32)[0] | 1))]
 
@@ -186,7 +186,7 @@ def no_room_bit(raw):
 
 
 def used_page(raw, state):
-    """A page in use of a span in this state, its last one, is not said to be present."""
+    """The last page in use of a span in this state is marked as not present."""
     granule, _, entry = raw.of_kind(state)
     return [toggled(raw, raw.PRESENT, granule + (entry >> 32) - 1)]
 
@@ -207,7 +207,7 @@ def root_of(raw, granule, depth):
 
 
 def word(raw, change, names=False):
-    """Another word in the directory, which has one."""
+    """Replaces the only word of the directory."""
     base, depth = raw.directory(names)
     assert depth == 0
     return [q(base, change(raw.unpack("<Q", base)[0]))]
@@ -392,34 +392,34 @@ def grown(key):
 
 
 def words_of(raw):
-    """The directory's words; each leaf of them, and the number of its first word."""
+    """The words of the directory; and each leaf with the number of its first word."""
     base, depth = raw.directory()
     words = raw.unpack(f"<{1 << depth}Q", base)
     return base, words, [((leaf.words[0] - base) // 8, leaf) for leaf in raw.leaves()]
 
 
 def shared(raw):
-    """Number of the first word of a leaf that has several."""
+    """Number of the first word of a leaf to which several words point."""
     base, words, leaves = words_of(raw)
     number = next(number for number, leaf in leaves if len(leaf.words) > 1)
     return base, words, number
 
 
 def one_of_several(raw):
-    """The second of the words of a leaf names the next one, which is another's."""
+    """The second word of a leaf points to the leaf before it instead."""
     base, words, number = shared(raw)
     return [q(base + 8 * (number + 1), words[number - 1])]
 
 
 def widened(raw):
-    """A leaf's words, all of them, say that it serves more of them than there are."""
+    """All words of a leaf say that more words point to it than do."""
     _, words, leaves = words_of(raw)
     number, leaf = leaves[0]
     return [q(at, words[number] - (1 << 26)) for at in leaf.words]
 
 
 def exchanged(raw):
-    """Two leaves of the same depth, all words of each."""
+    """Exchanges two leaves of the same depth, in all their words."""
     base, words, leaves = words_of(raw)
     depths = {}
     for number, leaf in leaves:
@@ -447,7 +447,7 @@ def test_f28_check_of_a_directory_of_several_leaves_names_what_is_wrong(grown, k
     with Damage(grown) as raw, shmvar.attach(key, readonly=True) as reader:
         assert len(list(raw.leaves())) > 3 and reader.check().variables == 20_000
         while name.startswith("words") and all(len(leaf.words) == 1 for leaf in raw.leaves()):
-            # All leaves are of one depth: until one of them is split before the others are.
+            # At first all leaves have the same depth; variables are added until one leaf is split before the others.
             grown.update(small_indexes(len(grown) + 500))
         with raw.edited(*edits(raw)):
             for handle in (reader, grown):
@@ -457,7 +457,7 @@ def test_f28_check_of_a_directory_of_several_leaves_names_what_is_wrong(grown, k
 
 
 def clears_and_is_killed(segment, raw):
-    """A child is killed in `clear`, when the table is away and its memory is not: tried until that is met."""
+    """Kills a child in `clear` when the table is detached and its memory is not yet freed: tries until that happens."""
     for _ in range(50):
         segment.update({f"text {n}": "x" * (n % 200) for n in range(20_000)})
         pid = helpers.fork(segment.clear)
@@ -509,7 +509,7 @@ def test_a_summary_of_zones_that_are_not_in_use_is_nobodys(key):
 
 
 def test_f28_a_part_of_a_pin_bitmap_that_the_geometry_has_not_is_named(key):
-    segment = shmvar.attach(key, 1 << 20, reserve=2 << 30)  # fewer parts than 128
+    segment = shmvar.attach(key, 1 << 20, reserve=2 << 30)  # the bitmap has fewer parts than 128
     with segment, Damage(segment) as raw:
         with (
             raw.edited(q(own(raw) + 40, 1 << 63)),
@@ -561,7 +561,7 @@ def test_a_dead_process_and_its_change_are_counted_then_put_right(seg, key, chil
             child.wait()
             with pytest.raises(shmvar.SegmentBusyError, match="died while it held the writer lock"):
                 reader.check()
-            # Whoever takes the lock over buries him.
+            # The process that takes the lock over reaps the dead owner.
             assert seg.check().dead == 0 and seg.check().living == 1
             assert reader.check() == seg.check()
 

@@ -1,4 +1,4 @@
-"""`Segment.check` beside processes that write: it holds nobody up, ends, and takes nothing of theirs for damage."""
+"""`Segment.check` beside processes that write: it holds none of them up, ends, and takes no change for damage."""
 
 import contextlib
 import itertools
@@ -50,7 +50,7 @@ def churn(key, seed):
 
 @pytest.mark.timeout(120)
 def test_f28_a_check_beside_processes_that_write_and_die_is_silent_and_ends(key):
-    """Checks one after the other, while three processes do everything at full speed and are killed in the midst."""
+    """Runs one check after the other while three processes make every kind of change and are killed in the middle."""
     with shmvar.attach(key, 64 << 20) as segment:
         chance = random.Random(7)
         children = {helpers.fork(lambda seed=seed: churn(key, seed)) for seed in range(3)}
@@ -70,12 +70,12 @@ def test_f28_a_check_beside_processes_that_write_and_die_is_silent_and_ends(key)
             for pid in children:
                 helpers.kill(pid)
         assert checks > 3, "it ends while others write"
-        # Nobody writes now: all of it is compared.
+        # No process writes now, so everything is compared.
         assert segment.check().undecided == 0
 
 
 def put_and_watch(key, write):
-    """Single puts, each on the clock; at the end, how long they took, longest first."""
+    """Times single puts; prints at the end how long they took, longest first."""
     segment, waits, stopped = shmvar.attach(key, create=False), [], []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
     while not stopped:
@@ -104,7 +104,7 @@ def waits_beside(key, call):
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("what", ["check", "clear"])
 def test_nobody_waits_for_the_whole_of_a_check_or_a_clear_of_a_million(key, what):
-    """A put waits for a slice at most. The machine may be busy: so it is the best of three, and a part of the whole."""
+    """A put waits for one slice at most. On a busy machine, too: the best of three counts, as a part of the whole."""
     with shmvar.attach(key, 1 << 30) as segment:
         best = 1.0
         for _ in range(3):

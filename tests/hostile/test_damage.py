@@ -43,7 +43,7 @@ def use(call):
     except (shmvar.Error, KeyError) as error:
         outcome = type(error).__name__
     except Exception as error:
-        # What `loads` makes of other bytes than were stored; only a handle that trusts asks it.
+        # An error of `pickle.loads`, which got other bytes than were stored; only a handle that trusts calls it.
         assert call is trusting and any("while reading index 1" in note for note in error.__notes__), repr(error)
         outcome = "explained"
     outcomes[outcome] = outcomes.get(outcome, 0) + 1
@@ -63,7 +63,7 @@ for turn in range(int(sys.argv[5])):
             else:
                 raw.pack("<Q", offset & ~7, chance.choice(WORDS) if chance.random() < 0.7 else chance.randrange(2**64))
             if part == "slots" and offset - where[0] < 8:
-                # Not busy: that is waited for, in a test of its own.
+                # Not a busy slot: calls wait for that; it has a test of its own.
                 raw.write(where[0], bytes([raw.read(where[0], 1)[0] & ~1]))
             if part == "intent" and chance.random() < 0.8:
                 raw.pack("<Q", 8192, 1)
@@ -94,7 +94,7 @@ PARTS = ["identity", "state", "intent", "participants", "readers", "summary", "z
 def test_f28_f30_any_damaged_byte_or_word_is_data_or_a_typed_error(key, part):
     seed = int.from_bytes(os.urandom(4))
     try:
-        # A word that names other memory as a leaf: there, a slot may look busy, for which a reader waits 10 s.
+        # A directory word may point to other memory as a leaf, where a slot may look busy: a reader waits 10 s for it.
         turns = 30 if part == "directories" else 60
         done = helpers.run(FUZZ, key, helpers.TESTS, seed, part, turns, timeout=90, check=False)
         assert done.returncode == 0, f"seed {seed}: exit status {done.returncode}\n{done.stderr[-3000:]}"
@@ -138,12 +138,12 @@ def test_f28_a_table_without_an_unused_slot_is_replaced_before_anything_is_put_t
         with shmvar.attach(key) as seg, helpers.Raw(seg) as raw:
             seg[1] = 1
             (_, _, _, tag, value) = raw.slot(1)
-            nobodys = (2 | 64 | 14 << 8 | 0xFFFF_FFFF_FFFF << 16, 0xFFFF)  # a lock that nobody has
+            nobodys = (2 | 64 | 14 << 8 | 0xFFFF_FFFF_FFFF << 16, 0xFFFF)  # a lock without an owner
             for names, content in ((False, (tag, value)), (True, nobodys)):
                 (leaf,) = raw.leaves(names)
                 for number, slot in enumerate(leaf.slots()):
                     if raw.unpack("<Q", slot) == (0,):
-                        raw.pack("<4Q", slot, 2, number << 32, *content)  # what the leaf's counts do not know of
+                        raw.pack("<4Q", slot, 2, number << 32, *content)  # not in the leaf's counts
             size = os.stat(helpers.path_of(seg)).st_blocks
             assert call(seg) and seg[1] == 1
             assert os.stat(helpers.path_of(seg)).st_blocks - size < 2048, "a mebibyte"

@@ -9,7 +9,7 @@ import pytest
 
 import shmvar
 
-# Stores random words over the structures without a pause: `parts` says which.
+# Overwrites structures with random words without a pause; `parts` says which structures.
 SCRIBBLER = """
 import random, struct
 sys.path.insert(0, sys.argv[2])
@@ -39,7 +39,7 @@ with helpers.Raw(segment) as raw:
     while time.monotonic() < until:
         for _ in range(500):
             at = chance.choice(chance.choice(places))
-            # Now and then as it was: else nobody comes far.
+            # Some words are restored: otherwise no call would get far.
             data = sound[at]
             if chance.random() < 0.3:
                 word = chance.choice(WORDS) if chance.random() < 0.4 else chance.randrange(2**64)
@@ -66,7 +66,7 @@ def use(call):
     except (shmvar.Error, KeyError) as error:
         outcome = type(error).__name__
     except Exception as error:
-        # What `loads` makes of a stream that was put together from others.
+        # An error of `pickle.loads`, whose stream was put together from several.
         assert trust and any("while reading index" in note for note in getattr(error, "__notes__", [])), repr(error)
         outcome = "explained"
     outcomes[outcome] = outcomes.get(outcome, 0) + 1
@@ -122,7 +122,7 @@ STRUCTURES = "state,intent,participants,readers,summary,zone,directories,leaves"
 def test_f28_every_call_ends_well_while_another_process_scribbles(key, children, trust, parts):
     import numpy as np
 
-    # Somebody who is told to trust runs what he reads: then the payload is left alone.
+    # A handle that trusts runs what it reads, so the payload is left alone for it.
     seed = int.from_bytes(os.urandom(4))
     with shmvar.attach(key, 1 << 23) as segment:
         segment.update({1: 1, 2: "x" * 40, 3: [3] * 900, 4: b"y" * 60_000, 5: np.arange(50_000.0), 6: {"a": [1]}})
@@ -154,7 +154,7 @@ CUTS = {"everything": 0, "in the metadata": 30 << 20, "in the arena": -(8 << 20)
 
 
 def meets_a_cut(key, length):
-    """In a process that ends without a look back: what it has mapped is gone."""
+    """Runs in a process that ends at once: its map has been cut off."""
     segment = shmvar.attach(key, create=False)
     path = helpers.path_of(segment)
     with helpers.Raw(segment) as raw:
@@ -210,11 +210,11 @@ def test_f32_a_value_whose_pages_were_cut_off_is_an_error_where_it_is_read_throu
             ):
                 with pytest.raises(shmvar.CorruptSegmentError, match="was cut to"):
                     call()
-            # Nothing was cut off that these look at.
+            # These calls look at nothing that was cut off.
             assert careful["small"] == segment["small"] == 5
             segment["small"] = 6
             assert careful["small"] == 6
-            # Each of its reads asks the kernel, which knows.
+            # It reads through the kernel, which knows the length.
             for call in (lambda: reader["small"], lambda: reader.get(3), lambda: list(reader)):
                 with pytest.raises(shmvar.CorruptSegmentError, match="was cut to"):
                     call()
@@ -246,7 +246,7 @@ def test_f32_the_documented_limit_a_process_that_touches_what_was_cut_off_gets_s
         assert child.returncode == -signal.SIGBUS
     finally:
         clear_up(key)
-    # Others, and other segments, go on.
+    # Other processes and other segments go on.
     with shmvar.attach(key) as anew:
         assert anew.created and len(anew) == 0
         anew[1] = time.monotonic()

@@ -1,4 +1,4 @@
-"""What may sit at a segment's path that is no segment: refused, and not touched. Needs root."""
+"""Objects at a segment's path that are no segments: refused, and not touched. Needs root."""
 
 import os
 import stat
@@ -31,7 +31,7 @@ def refused(key):
             shmvar.attach(key, **options)
     with pytest.raises((shmvar.IncompatibleSegmentError, shmvar.SegmentExistsError)):
         shmvar.attach(key, create=True)
-    # Listed as what it is, but no key of anybody's: there is nothing that a key could do.
+    # It is listed as what it is, without a key: no call with a key can reach it.
     (info,) = [info for info in shmvar.segments() if info.name == os.path.basename(path_for(key))]
     assert info.key is None and info.state == "foreign" and info.why
 
@@ -73,7 +73,7 @@ def test_f23_f33_foreign_content_is_refused_and_stays_byte_for_byte(key, sound_b
         (info,) = [info for info in shmvar.segments() if info.key == key]
         assert info.state in ("foreign", "damaged") and info.why and info.name == os.path.basename(path)
         assert tree(path) == before
-        # Its owner asks for it by key, and the name is the package's: that goes, and nothing is written to the file.
+        # The owner destroys it by key, and the name is the package's: it is removed, the file is not written to.
         os.link(path, f"{path}-kept")
         with pytest.raises((shmvar.IncompatibleSegmentError, shmvar.CorruptSegmentError)):
             shmvar.attach(key)
@@ -131,7 +131,7 @@ def test_f27_a_segment_under_another_keys_name_is_refused(key, new_key):
         os.link(path, path_for(linked))
         with pytest.raises(shmvar.IncompatibleSegmentError, match=f"says its key is .{key}"):
             shmvar.attach(linked)
-        # That name alone goes; the segment knows nothing of it.
+        # Only that name is removed; the segment itself is not touched.
         assert shmvar.destroy(linked) is True and os.stat(path).st_nlink == 1
         assert helpers.Raw(segment).unpack("<I", helpers.Raw.GONE) == (0,)
         segment.check()

@@ -1,4 +1,4 @@
-"""Other users, modes, and what may sit at a segment's path. Needs root, to be somebody else."""
+"""Other users and modes: who may attach, what is trusted. Needs root, to become another user."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ OTHER = 12345
 
 @pytest.fixture
 def others_segment(new_key):
-    """Makes segments that belong to another user; gives back their keys."""
+    """Makes segments that belong to another user; returns their keys."""
 
     def make(perm, uid=OTHER, code="segment[1] = 'theirs'"):
         key = new_key()
@@ -168,7 +168,7 @@ def test_what_another_user_stored_runs_no_code_here(others_segment):
     assert not os.path.exists("/tmp/shmvar-evil")
 
 
-# --- a reader who wants to stop everybody
+# --- a reader that wants to hold up everybody
 
 
 def test_a_user_who_may_only_read_cannot_stop_puts_burials_and_attaches_by_read_locks(key, children):

@@ -1,5 +1,5 @@
-"""What somebody who may write to a segment, or link to it, does to its name and identity: it is shown as what it is,
-its owner gets rid of it by key, and an attach says how. Needs root, to be somebody else."""
+"""A user who may write or link to a segment damages its name or identity: the segment is shown as what it is, its owner
+destroys it by key, and the error of an attach says how. Needs root, to become another user."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ import shmvar
 pytestmark = helpers.needs_root
 OWNER = 12345
 
-# What another user does to a segment of mode 666: code, what `segments` says of it then, a word of the reason.
+# What another user does to a segment of mode 666: code, the kind that `segments` then shows, a word of the reason.
 DEEDS = {
     "a second name": ("os.link(path, path + '-linked')", "usable", "2 names"),
     "many names": ("[os.link(path, f'{path}-linked{n}') for n in range(3)]", "usable", "4 names"),
@@ -50,14 +50,14 @@ def row(key):
 
 
 def listed(*options):
-    """What `shmvar ls` prints."""
+    """The output of `shmvar ls`."""
     command = [sys.executable, "-m", "shmvar", "ls", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
 @pytest.fixture
 def harmed(key):
-    """Makes a segment of this user's, and lets another user do something to it; gives back its path."""
+    """Makes a segment and lets another user do something to it; returns its path."""
     paths = []
 
     def do(deed, perm=0o666):
@@ -110,7 +110,7 @@ WAYS = {
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_its_owner_always_gets_rid_of_it_and_has_a_new_one(key, deed, way):
-    """The owner, attached all the while, through a process that no other user's deed ends."""
+    """The owner stays attached meanwhile, in a process that nothing the other user does can end."""
     path = f"{helpers.SHM}/shmvar.s.{key}"
     code = f"""
     handle = shmvar.attach(key, perm=0o666)
@@ -191,7 +191,7 @@ def test_a_segment_that_its_owner_may_not_open_is_listed_and_destroyed_all_the_s
 
 @pytest.fixture
 def unprotected():
-    """Where anybody may link to any file."""
+    """The kernel setting under which any user may link to any file."""
     with open("/proc/sys/fs/protected_hardlinks") as file:
         before = file.read()
     try:
@@ -210,7 +210,7 @@ def test_a_link_to_a_segment_of_mode_600_keeps_nobody_from_it(key, harmed, unpro
     with shmvar.attach(key) as segment:
         assert segment.trusted and segment[1] == "one" and segment.info().why and segment.check()
         segment.destroy()
-        # It is gone for who waits, though the file has a name still.
+        # For a process that waits the segment is gone, though the file still has a name.
         try:
             segment.wait(1, 20)
         except shmvar.SegmentNotFoundError:
@@ -227,7 +227,7 @@ def test_a_link_to_a_segment_of_mode_600_keeps_nobody_from_it(key, harmed, unpro
 
 
 def test_a_segment_that_was_destroyed_and_is_given_its_name_again_is_refused(key, harmed, unprotected):
-    """By a link in a directory of one's own, it can have one name only: the number of names tells nothing."""
+    """With a link in another directory it may have just one name left: the number of names proves nothing."""
     path = harmed("os.mkdir(path + '-dir'); os.link(path, path + '-dir/old')", perm=0o600)
     try:
         run("shmvar.attach(key).destroy()", key, **as_user(OWNER))
@@ -327,7 +327,7 @@ def test_no_name_under_the_prefix_is_left_out(private_shm, new_key):
 
 
 def test_thousands_of_anothers_names_cost_a_newcomer_little(private_shm, new_key):
-    """In processor time of this process, against the same without them."""
+    """Compares processor time of this process with and without the names."""
 
     def cost(perm):
         began = time.process_time()
@@ -345,7 +345,7 @@ def test_thousands_of_anothers_names_cost_a_newcomer_little(private_shm, new_key
             fd = os.open(made[-1], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
             os.fchown(fd, NOBODY, NOBODY)
             os.close(fd)
-        # A quarter of a second it was, for each segment whose mode needs a second object.
+        # It was a quarter of a second once, for each segment whose mode needs a second object.
         for perm in (0o600, 0o644, 0o664):
             assert cost(perm) < max(20 * usual, 0.02), perm
         assert len(shmvar.segments()) == 10_000

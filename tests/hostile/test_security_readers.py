@@ -1,4 +1,4 @@
-"""What somebody with read permission only can do to others, and what not (SECURITY.md). Needs root, to be him."""
+"""What a user who may only read can do to others, and what not (SECURITY.md). Needs root, to become that user."""
 
 import os
 import signal
@@ -111,7 +111,7 @@ def test_his_handle_refuses_every_change_and_he_cannot_pin(key):
         """
         child = start(code, key, **reader(0o644))
         try:
-            # What he looks at is a copy: the memory is free at once.
+            # The reader has a copy, so the memory is free at once.
             del segment[1]
             assert segment.info().used == 0
             segment.trim()

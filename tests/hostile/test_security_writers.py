@@ -1,4 +1,4 @@
-"""What somebody with write permission can do to others, and what not (SECURITY.md). The attacker stores by hand."""
+"""What a user who may write can do to others, and what not (SECURITY.md). The attacker writes bytes directly."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ import shmvar
 
 F_OFD_SETLK = 37
 BYTES = 1 << 62
-"""Offset of the first participant's lock; the registry's lies before it (docs/protocol.md)."""
+"""Offset of the byte lock of the first participant; the registry's is just before it (docs/protocol.md)."""
 
 ATTACHED = "s = shmvar.attach(key); s['peer'] = 1; print('up', flush=True); sys.stdin.read()"
 
@@ -100,7 +100,7 @@ def test_f5_a_wait_for_a_lock_held_in_bad_faith_ends_with_ctrl_c(seg, key, peer,
         raw.hold_lock(peer.pid)
         waiter.stdin.write("\n")
         waiter.stdin.flush()
-        time.sleep(0.5)  # it waits now; sooner, the interrupt would only come before the wait
+        time.sleep(0.5)  # it waits now; earlier, the interrupt would come before the wait
         with helpers.promptly():
             waiter.send_signal(signal.SIGINT)
             assert waiter.wait(20) == 0 and waiter.stdout.read() == "interrupted\n"
@@ -114,7 +114,7 @@ FUTEX, CMP_REQUEUE = 202, 4
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of the futex call is x86-64's")
 def test_waiters_that_are_moved_to_another_futex_go_on(seg, peer):
-    """FUTEX_REQUEUE: whoever may map the word may move those who sleep on it, and nobody wakes them there."""
+    """FUTEX_REQUEUE: a process that can map the word can move its sleepers to another word, where none wakes them."""
     libc = ctypes.CDLL(None, use_errno=True)
     done = threading.Event()
 
@@ -208,7 +208,7 @@ def test_a_forged_intent_writes_nothing_outside_of_the_table(seg, key, field, at
         slot, base = raw.slot(1)[0], leaf.at
         slot, base = {"slot": (at, base), "leaf": (slot, at), "both": (at, at), "words": (0, 0)}[field]
         words = (at, 4, *raw.unpack("<Q", leaf.words[0]) * 2)
-        # As docs/format.md has them: slot and content, leaf and counts, the state, and what follows.
+        # In the order of docs/format.md: slot and content, leaf and counts, the state, and what follows.
         raw.pack("<4Q", raw.INTENT + 192, *words)
         raw.pack("<17Q", raw.INTENT, 7, 7, slot, *pattern[:4], base, pattern[4], *state, (field == "words") << 62)
         with contextlib.suppress(shmvar.CorruptSegmentError):
@@ -263,7 +263,7 @@ def test_values_rewritten_while_they_are_read_are_plain_data_or_typed_errors(seg
     seg.clear()
 
 
-# --- what he can, and what that is worth
+# --- what a writer can do
 
 
 def test_f32_a_file_cut_short_ends_who_touches_it_and_is_refused_to_who_comes(key):
@@ -332,7 +332,7 @@ def test_trust_looks_at_owner_and_mode_as_they_are_now(key):
         assert not segment.trusted
         os.chmod(helpers.path_of(segment), 0o600)
     with shmvar.attach(key) as segment:
-        # Who had it open may still write: hence "destroy it and make it anew".
+        # A user who had it open may still write: hence the advice "destroy it and make it anew".
         assert segment.trusted
 
 
@@ -341,7 +341,7 @@ def test_segments_are_not_in_core_dumps(seg, key):
     view, copy = seg.view(1), seg[1]
     with shmvar.attach(key, readonly=True) as reader:
         assert reader[1] == copy == bytes(view)
-        # By inode: what was mapped before it had a name shows another one.
+        # Found by inode: a map that was made before the file had a name shows another name.
         inode, found, its = str(os.stat(helpers.path_of(seg)).st_ino), [], False
         with open("/proc/self/smaps") as smaps:
             for words in map(str.split, smaps):

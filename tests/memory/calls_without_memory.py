@@ -1,7 +1,7 @@
-"""Calls in processes that have next to no memory left: forked from this one, which has all imported and no slack.
+"""Calls in processes that have almost no memory left. Each is forked from this one, which has imported everything.
 
-Reads the names of calls, one a line, and answers each with a line of JSON: what happened at each limit. The limits are
-what the process uses at that moment and so much more.
+Reads names of calls, one a line, and answers each with a line of JSON: what happened at each limit. A limit is what the
+process uses at that moment, plus so many bytes.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ STEPS = (0, 64 * KIB, 256 * KIB, 1 * MIB, 2 * MIB, 4 * MIB, 8 * MIB, 16 * MIB, 3
 KINDS = {"AS": (resource.RLIMIT_AS, "VmSize:"), "DATA": (resource.RLIMIT_DATA, "VmData:")}
 LARGE = 3 * MIB
 PLAIN = {"a": [1, 2.5, "x"], "b": (None, True)}
-#: What the calls below change, looked at before and after.
+#: Indexes that the calls below change: compared before and after.
 TOUCHED = (1, 2, 3, 4, 5, 6, 7, 8, 9, MANY + 1, "text 000007", "large", "plain", "new", MANY * 2, MANY * 2 + 29_999)
 
 key, archive = sys.argv[1:]
@@ -50,12 +50,12 @@ def fill():
 def fill_few(few=None):
     few = few or shmvar.attach(key + "-few")
     few.update({number: str(number) * 9 for number in range(FEW)})
-    # Of the few: where one expires, all are looked at to count them.
+    # In the small segment: where a variable expires, counting looks at all of them.
     few.put("ttl", 1, ttl=10_000)
 
 
 def elsewhere(work):
-    """In another process: what it needs of memory is none of ours."""
+    """Runs work in another process, so that its memory does not count here."""
     pid = os.fork()
     if pid == 0:
         work()
@@ -88,7 +88,7 @@ def is_(call, value):
 
 
 def restored(call, before=None):
-    """What has an effect that is not to stay."""
+    """A call that has an effect; its result does not matter."""
     return lambda: (call(), True)[1]
 
 
@@ -99,7 +99,7 @@ def of_task(make):
     def call():
         return asyncio.run(task())
 
-    # It starts a thread.
+    # asyncio starts a thread.
     call.starts_thread = True
     return call
 
@@ -156,7 +156,7 @@ def added():
     return isinstance(seg.add(5), int) and seg.version(5) != before
 
 
-#: By the name of what is tested, in `dir()` of the classes and the module; behind a colon, another way to call it.
+#: Name (in `dir()` of a class or the module) -> call that says whether its result is right. A colon adds a variant.
 CALLS = {
     "Segment.__contains__": lambda: 5 in seg and "text 000007" in seg,
     "Segment.__delitem__": lambda: deleted(1),
@@ -254,7 +254,7 @@ def created_for_removal():
 
 
 def control():
-    """What any program does, without us."""
+    """What any program does, without the package."""
     numbers = list(range(100_000))
     return len({number: str(number) for number in numbers})
 
@@ -265,13 +265,13 @@ def used(line):
 
 
 def fingerprint():
-    # Nothing that asks for much: what this process had and gave back its children would find.
+    # Asks for little memory: what this process frees, its children could use.
     versions = [seg.version(index) for index in TOUCHED]
     return (seg.info().used, few.info().used, len(few), few.version("ttl"), versions)
 
 
 def limited(call, kind, extra, *, warm, thorough):
-    """In the child: what came of it, in a word or two."""
+    """In the child: makes the call under the limit; returns the outcome in a word or two."""
     which, line = KINDS[kind]
     if warm:
         lock.acquire()
@@ -280,7 +280,7 @@ def limited(call, kind, extra, *, warm, thorough):
     try:
         said = "right" if call() else "wrong"
     except shmvar.SegmentFullError as error:
-        # It is a `MemoryError`, too; of anything but the addresses of a map it would be a lie: the segment has room.
+        # It is a `MemoryError`, too; but the segment has room, so only a lack of addresses for a map is a true reason.
         resource.setrlimit(which, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         return "no address space" if "more addresses" in str(error) else f"SegmentFullError: {error}"
     except MemoryError:
@@ -292,7 +292,7 @@ def limited(call, kind, extra, *, warm, thorough):
         resource.setrlimit(which, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         return f"{type(error).__name__}: {error}"
     resource.setrlimit(which, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    # This process is sound, too: what failed works now.
+    # This process must be sound, too: the call that failed works now.
     if thorough and said == "MemoryError" and not call():
         said = "wrong afterwards"
     return said
@@ -303,7 +303,7 @@ def in_child(call, kind, extra, **how):
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        # Its own end, however it hangs; the signal tells.
+        # The child ends even if it hangs; the parent sees the signal.
         signal.alarm(60)
         said = limited(call, kind, extra, **how)
         os.write(writing, said.encode()[:2_000])
@@ -322,10 +322,10 @@ def try_all(call):
     for kind in KINDS:
         for extra in STEPS:
             before = fingerprint()
-            # Both ways, but each of the small ones only where it comes first.
+            # Both kinds of limit, but every second step only with the first kind.
             if kind == "DATA" and STEPS.index(extra) % 2:
                 continue
-            # A thread's stack and nothing beside it: the interpreter's own `start` waits for ever for one that died so.
+            # Enough for the stack of a thread and no more: `Thread.start` of the interpreter then waits for ever.
             if extra == 8 * MIB and hasattr(call, "starts_thread"):
                 continue
             thorough = kind == "AS" and extra == MIB
@@ -344,7 +344,7 @@ def try_all(call):
 
 
 def check():
-    """In a process that did none of it."""
+    """Verifies both segments, in a process that made none of the calls."""
     seg.check()
     few.check()
 

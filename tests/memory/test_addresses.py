@@ -1,4 +1,4 @@
-"""Addresses: how many a segment takes of a process, where they are limited, and a map that grows while it is used."""
+"""Address space: how much a segment takes, processes in which it is limited, and maps that grow while they are used."""
 
 import ctypes
 import os
@@ -17,13 +17,13 @@ MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 
 
 def taken(what="VmSize"):
-    """Of this process, from the kernel."""
+    """What the kernel says of this process."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) << 10 for line in status if line.startswith(what + ":"))
 
 
 def limited(name, least, most, act):
-    """Runs `act` in a child with a limit; `least`: beyond what it has taken already."""
+    """Runs `act` in a child with a limit of `least` bytes; for address space that is on top of what it uses already."""
 
     def child():
         resource.setrlimit(name, ((taken() if name == resource.RLIMIT_AS else 0) + least,) * 2)
@@ -36,7 +36,7 @@ def limited(name, least, most, act):
 @pytest.mark.parametrize("size", [1, 4096, 100 * MEBI, GIBI, 5 * GIBI])
 @pytest.mark.parametrize("reserve", ["size", "4 times", None])
 def test_attaching_maps_the_segment_once(new_key, size, reserve):
-    """As long as it is now, and not as it may become; the address space never has it twice."""
+    """The map is as long as the segment is now, not as it may become, and there is never a second one."""
     key = new_key()
     reserve = {"size": size, "4 times": 4 * size, None: None}[reserve]
     shmvar.attach(key, size, reserve=reserve).detach()
@@ -55,7 +55,7 @@ def test_attaching_maps_the_segment_once(new_key, size, reserve):
 
 
 def test_a_process_with_few_addresses_attaches_what_is_in_use(new_key):
-    """The case: `ulimit -v` far above what is stored, far below what the segment may become."""
+    """`ulimit -v` is far above what is stored, and far below what the segment may become."""
     key = new_key()
     with shmvar.attach(key) as segment:
         segment["a"] = bytes(30 * MEBI)
@@ -72,7 +72,7 @@ def test_a_process_with_few_addresses_attaches_what_is_in_use(new_key):
 
 @pytest.mark.parametrize("room", [1, 4, 16, 64, 256, 1024])
 def test_where_addresses_are_short_the_error_says_so_and_its_remedy_helps(new_key, room):
-    """No `TimeoutError`: time does not heal it. What the text says to do is done, and works."""
+    """Not a `TimeoutError`, for waiting does not help. The remedy of the text is tried, and works."""
     key, small = new_key(), new_key()
 
     def child():
@@ -125,7 +125,7 @@ def test_a_reserve_is_how_far_the_size_can_be_raised(new_key, reserve):
             segment.resize(most := most * 2)
     assert caught.value.size < reserve + 32 * MEBI
     assert f"reserve={most}" in str(caught.value) or caught.value.size == os.statvfs(helpers.SHM).f_blocks
-    # Who opens it later has no say; raising its size meets the same.
+    # A later attach cannot change the reserve; raising the size meets the same limit.
     again = shmvar.attach(key, 1, reserve=64 * GIBI)
     with pytest.raises(shmvar.SegmentFullError):
         again.resize(max(4 * reserve, 64 * MEBI))
@@ -148,7 +148,7 @@ def grows(key, to):
 
 
 def test_a_segment_grows_under_those_who_attached_it_when_it_was_small(new_key):
-    """Readers, writers, a view and a read-only handle, whose maps are too short by then."""
+    """Readers, writers, a view and a read-only handle: by then all their maps are too short."""
     key = new_key()
     segment = shmvar.attach(key, MEBI)
     reader, length = shmvar.attach(key, readonly=True), os.path.getsize(helpers.path_of(segment))
@@ -168,7 +168,7 @@ def test_a_segment_grows_under_those_who_attached_it_when_it_was_small(new_key):
 
 
 def test_threads_meet_what_another_process_made_longer(new_key):
-    """All at once, as the map grows."""
+    """All threads at once, while the map grows."""
     key = new_key()
     segment = shmvar.attach(key, MEBI)
     segment[0] = "0" * 40
@@ -212,7 +212,7 @@ def test_a_writer_without_addresses_for_what_others_added_changes_nothing(new_ke
                 call()
 
     helpers.in_child(child, timeout=60)
-    # The lock was let go.
+    # The lock was released.
     with helpers.promptly():
         segment.add("n")
     assert segment["n"] == 1 and len(segment) == 50_011
@@ -221,7 +221,7 @@ def test_a_writer_without_addresses_for_what_others_added_changes_nothing(new_ke
 
 
 def test_a_put_for_which_addresses_are_lacking_keeps_nobody_from_what_could_be_done_before(new_key):
-    """F36: it would have brought zones into use that this process cannot map."""
+    """F36: the put would have brought zones into use that this process cannot map."""
     key = new_key()
     segment = shmvar.attach(key, MEBI, reserve=GIBI)
     segment.resize(GIBI // 2)
@@ -270,7 +270,7 @@ def test_who_lacks_addresses_for_what_others_added_lets_go_of_his_locks(new_key)
 
 
 def test_a_dead_writers_lock_is_left_to_whoever_can_map_the_segment(new_key):
-    """F1: who cannot, neither repairs nor takes it for repaired."""
+    """F1: a process that cannot map the segment neither repairs it nor treats it as repaired."""
     key = new_key()
     segment = shmvar.attach(key, MEBI, reserve=GIBI)
     segment[1] = 1
@@ -299,7 +299,7 @@ def test_a_dead_writers_lock_is_left_to_whoever_can_map_the_segment(new_key):
 
 @pytest.mark.parametrize("room", [64 * 1024, MEBI, 100 * MEBI, GIBI])
 def test_where_files_may_not_be_long(new_key, room):
-    """`ulimit -f`: a segment that fits is made smaller, one that does not is refused, and nothing is left."""
+    """`ulimit -f`: a smaller segment is made where it fits, otherwise it is refused, and nothing is left."""
 
     def child():
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
@@ -322,7 +322,7 @@ def test_where_files_may_not_be_long(new_key, room):
 
 
 def test_growth_beyond_the_length_that_files_may_have_is_refused(new_key):
-    """The limit is another process's: here the segment was made without one."""
+    """Only the other process has the limit: the segment was made without one."""
     key = new_key()
     segment = shmvar.attach(key, MEBI, reserve=4 * GIBI)
     segment.resize(2 * GIBI)
@@ -350,7 +350,7 @@ def locks_all(flags):
 @pytest.mark.parametrize("flags", [MCL_FUTURE, MCL_FUTURE | MCL_ONFAULT, MCL_CURRENT | MCL_FUTURE])
 @pytest.mark.parametrize("made", ["here", "before"])
 def test_attaching_after_mlockall_takes_no_memory(new_key, flags, made):
-    """MCL_FUTURE fills new maps: of a segment, every page of the memory file system."""
+    """MCL_FUTURE makes the kernel fill new maps: of a segment that would be every page."""
     key = new_key()
     if made == "before":
         shmvar.attach(key).detach()
@@ -405,7 +405,7 @@ def test_where_little_may_be_locked_the_error_says_so(new_key):
 
 
 def test_thousands_of_segments_in_a_process():
-    """4,000 of them, of the usual reserve; each works."""
+    """4,000 segments with the default reserve; each works."""
     code = """
     import resource
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

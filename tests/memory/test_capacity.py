@@ -1,4 +1,4 @@
-"""What fits, what does not, what is told of it; and a memory file system of 2 MiB."""
+"""What fits in a segment, what does not, and what the errors and `info` say about it."""
 
 import itertools
 import random
@@ -19,7 +19,7 @@ def small(key):
 
 
 def fill(segment, value=b"x" * 1000):
-    """Stores until it is full; how many were stored."""
+    """Stores until the segment is full; returns how many were stored."""
     for number in itertools.count():
         try:
             segment[number] = value

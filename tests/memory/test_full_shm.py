@@ -65,7 +65,7 @@ def test_f41_a_full_file_system_is_a_typed_error_and_nothing_stored_is_lost(key,
         segment.check()
         segment.clear()
         segment.trim()
-        # What it had, and a part of this process's bitmap of pins.
+        # What was resident before, and a part of this process's bitmap of pins.
         assert segment.info().resident <= at_first + 16384, (segment.info().resident, at_first)
         segment.check()
     """

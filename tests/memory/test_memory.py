@@ -1,4 +1,4 @@
-"""Memory follows what is stored: the bounds of the guide, and what readers see while it is moved and given back."""
+"""Memory follows what is stored: the bounds of the guide, and what readers see while records are moved."""
 
 import os
 import random
@@ -20,7 +20,7 @@ def taken(segment):
 
 
 def filled(segment, sizes, most):
-    """Values of these sizes, taken by chance, up to so many bytes: what is stored."""
+    """Stores values of random sizes up to so many bytes; returns what is stored."""
     chance, model = random.Random(7), {}
     while segment.info().used < most:
         size = chance.choice(sizes)
@@ -141,7 +141,7 @@ def test_readers_find_everything_whole_while_it_is_moved_and_memory_goes_back(ke
         children += readers
         turns = 0
         while any(reader.poll() is None for reader in readers):
-            # Leaves grow, are split, replaced and joined; slabs fill and are emptied; what is kept is moved.
+            # Leaves grow, are split, replaced and joined; slabs are filled and emptied; records that stay are moved.
             others = {n: b"y" * (n * 31 % 2_500) for n in range(1_000, 1_000 + (4_000, 300)[turns % 2])}
             for index, other in others.items():
                 segment[index] = other
@@ -276,7 +276,7 @@ for turn in range(30):
             segment[index] = value
             model[index] = value
         except shmvar.SegmentFullError as error:
-            # Only the limit refuses: never the memory file system, whatever came before.
+            # Only the limit of the segment refuses a put, never the memory file system.
             assert "raise the limit" in str(error), (turn, str(error), segment.info())
             if chance.random() < 0.5:
                 for gone in chance.sample(sorted(model, key=str), len(model) // 2):
@@ -335,7 +335,7 @@ def test_popitem_takes_the_same_time_however_many_there_are_and_gives_each_its_t
             index, value = segment.popitem()
             assert index not in seen
             seen[index] = value
-        # By looking at all of them each time it would be minutes.
+        # If each call looked at all variables, it would take minutes.
         assert time.process_time() - began < 30
         assert seen == {number: number for number in range(30_000)} | {f"text {n}": n for n in range(100)}
         firsts = set()

@@ -1,4 +1,4 @@
-"""Without memory a call is `MemoryError` or right: never a signal, a panic, or half of a change."""
+"""Without memory a call either works or raises `MemoryError`: never a signal, a panic or half of a change."""
 
 import json
 import os
@@ -11,9 +11,9 @@ import pytest
 import shmvar
 
 PARENT = Path(__file__).with_name("calls_without_memory.py")
-#: How a call may end. What the system has no address space or thread for is told as such.
+#: How a call may end. A lack of address space or of threads is reported as such.
 ENDS = ("right", "MemoryError", "no address space", "no thread", "the interpreter itself")
-#: What no call of a user's is, or what is tested by name through another.
+#: Methods that users do not call, or that are tested through another one.
 INTERNAL = (
     "_late",
     "_mark",
@@ -32,9 +32,9 @@ INTERNAL = (
 
 
 def public():
-    """Every call of the interface: a new one without a row in the table fails the test below."""
+    """Every call of the public interface: for a new one without a line in the table, the test below fails."""
     own = set(dir(object)) - {"__eq__", "__ne__", "__reduce__", "__repr__"} | {"__module__", *INTERNAL}
-    # No memory is needed to say so, and the ones for order say only that there is none.
+    # These need no memory; the order comparisons only say that there is no order.
     names = {f"Segment.{name}" for name in set(dir(shmvar.Segment)) - own}
     names |= {f"Lock.{name}" for name in set(dir(shmvar.Lock)) - own - {"__eq__", "__ne__", "__reduce__", "__repr__"}}
     functions = {name for name in shmvar.__all__ if callable(getattr(shmvar, name))}
@@ -46,7 +46,7 @@ class Parent:
     """The process whose children run out of memory."""
 
     def __init__(self, key, archive):
-        # What printed a backtrace under no memory hung.
+        # A process that printed a backtrace without memory hung once.
         environment = {**os.environ, "RUST_BACKTRACE": "1"}
         self.process = subprocess.Popen(
             [sys.executable, str(PARENT), key, archive],
@@ -79,7 +79,7 @@ def parent(tmp_path_factory):
 
 
 def names():
-    """Without running it: its table is read."""
+    """Reads the table of calls from the source, without running it."""
     source = PARENT.read_text()
     table = source[source.index("\nCALLS = {") : source.index("\n}\n", source.index("\nCALLS = {"))]
     return [line.split('"')[1] for line in table.splitlines() if line.startswith('    "')]

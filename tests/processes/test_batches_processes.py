@@ -1,4 +1,4 @@
-"""Batches among processes: one instant to every reader, exact accounts, no deadlock, writers that are stopped."""
+"""Batches among processes: every reader sees one instant, accounts are exact, no deadlock, writers are stopped."""
 
 import os
 import random
@@ -24,7 +24,7 @@ def whole(got):
 
 
 def test_what_is_missing_belongs_to_the_instant_too(seg, key, children):
-    """One of two names is there at any instant, in turns: never both, never neither."""
+    """At any instant exactly one of two names is there, in turns."""
     code = """
     s = shmvar.attach(key)
     print("go", flush=True)

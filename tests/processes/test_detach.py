@@ -1,4 +1,4 @@
-"""What a process has of a segment goes when its last handle is detached, while the handle objects live on."""
+"""When its last handle is detached, a process gives back all of a segment, though the handle objects live on."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ np = pytest.importorskip("numpy")
 
 
 def has():
-    """Maps of segments, descriptors of segments: of this process."""
+    """The maps and the descriptors of segments that this process has."""
     with open("/proc/self/maps") as maps:
         mapped = sum(helpers.SHM in line for line in maps)
     opened = 0
@@ -29,7 +29,7 @@ def has():
 
 @pytest.fixture(autouse=True)
 def nothing_before():
-    """What earlier tests left to the collector."""
+    """Collects what earlier tests left to the garbage collector."""
     gc.collect()
     helpers.until(lambda: has() == (0, 0))
 
@@ -47,7 +47,7 @@ def large(key, **options):
 
 @pytest.mark.parametrize("end", ["detach", "with", "destroy first"])
 def test_memory_maps_and_descriptors_of_a_destroyed_segment_are_given_back_at_once(new_key, private_shm, end):
-    """F13, F14: and the handle, which lives on, says that it is detached."""
+    """F13, F14: the handle object lives on and says that it is detached."""
     before = free()
     segment = large(new_key())
     assert free() < before - LARGE
@@ -90,7 +90,7 @@ def test_the_last_of_several_handles_gives_back(new_key):
 
 @pytest.mark.parametrize("wanted", ["view", "get"])
 def test_an_array_keeps_its_memory_and_nothing_else_does(new_key, wanted):
-    """F15: what lives over the segment's memory stays as it is; with it the last map goes."""
+    """F15: an array over the memory of the segment stays valid; the last map goes with it."""
     with shmvar.attach(new_key()) as segment:
         segment["a"] = np.arange(1 << 17)
         array = getattr(segment, wanted)("a")

@@ -1,4 +1,4 @@
-"""Forks of every kind, closed descriptors, and a lock that somebody living holds."""
+"""Forks of every kind, descriptors that the program closes, and a writer lock that a living process holds."""
 
 import os
 import signal
@@ -275,7 +275,7 @@ def test_closed_descriptors_do_not_make_a_living_writer_look_dead(key, children)
         assert segment.info().attached == 1
 
 
-# --- a lock that somebody holds
+# --- a lock that a living process holds
 
 IDLE = "s = shmvar.attach(key); print('ready', flush=True); sys.stdin.read()"
 

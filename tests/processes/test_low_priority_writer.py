@@ -1,4 +1,4 @@
-"""A writer of low priority beside busy processes: preempted in the middle of a change he holds others up, no more."""
+"""A low-priority writer is preempted in the middle of a change beside busy processes: others wait, nothing is lost."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def burn():
 
 @pytest.mark.parametrize("priority", PRIORITIES)
 def test_who_waits_for_a_starved_writer_gets_his_turn_or_a_typed_error_and_nothing_is_lost(new_key, priority):
-    """F53: every addition is counted once, of those that were made; readers go on at any time."""
+    """F53: every addition that was made counts once; readers go on at any time."""
     key = new_key()
     segment = shmvar.attach(key)
 
@@ -47,7 +47,7 @@ def test_who_waits_for_a_starved_writer_gets_his_turn_or_a_typed_error_and_nothi
                 segment.add("sum")
                 mine += 1
             except shmvar.SegmentBusyError as error:
-                # After 10 s, which needs a busier machine.
+                # After 10 s; that takes a busier machine.
                 assert "10 s" in str(error)
             assert segment["sum"] >= mine
             looks += 1

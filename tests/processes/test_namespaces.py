@@ -1,4 +1,4 @@
-"""Two pid namespaces that share a segment: pids mean nothing there, death and life do. Needs root and `unshare`."""
+"""Two pid namespaces share a segment: pids prove nothing, yet dead and living are told apart. Needs root, `unshare`."""
 
 import os
 import random
@@ -37,7 +37,7 @@ def state(pid):
 
 
 def end(child):
-    """Kills the program; returns when the system has let go of it (then `unshare`, which waits for it, ends)."""
+    """Kills the program; returns when the kernel has released all it held (`unshare` waits for it and then ends)."""
     os.kill(inner(child), signal.SIGKILL)
     child.wait(20)
 

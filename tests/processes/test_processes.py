@@ -304,7 +304,7 @@ def test_f59_without_shared_memory_import_succeeds_and_attach_is_a_typed_error(k
             assert "/dev/shm" in str(error), error
         else:
             raise AssertionError
-    # Nor is it said that there are none.
+    # `segments` does not claim that there are none.
     for call in (lambda: shmvar.attach(key, create=False), lambda: shmvar.attach(key, readonly=True), shmvar.segments,
                  lambda: shmvar.exists(key), lambda: shmvar.destroy(key)):
         try:

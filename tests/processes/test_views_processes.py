@@ -1,4 +1,4 @@
-"""Large values between processes: forks, kills, stops, and readers that cannot hold them still."""
+"""Large values between processes: forks, kills, stops, and readers that cannot pin a value."""
 
 import ctypes
 import gc
@@ -231,7 +231,7 @@ def test_a_value_that_is_being_filled_by_a_stopped_process_blocks_nobody(key):
                 segment[2] = array(round_)
                 assert np.array_equal(segment.view(2), array(round_))
             except shmvar.SegmentBusyError:
-                pass  # stopped in the instant in which it held the writer lock
+                pass  # stopped just while it held the writer lock
             finally:
                 os.kill(child.pid, 18)
     finally:

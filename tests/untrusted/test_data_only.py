@@ -1,4 +1,4 @@
-"""The decoder of untrusted values: agrees with pickle on plain data, refuses the rest, survives what would hurt."""
+"""The data-only decoder of untrusted values: agrees with pickle on plain data and refuses everything else."""
 
 import collections
 import datetime

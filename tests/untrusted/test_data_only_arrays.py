@@ -1,4 +1,4 @@
-"""numpy's arrays in untrusted values: as pickle has them, without numpy's unpickling."""
+"""numpy arrays in untrusted values: decoded as pickle would, without numpy's own unpickling."""
 
 import pickle
 import pickletools

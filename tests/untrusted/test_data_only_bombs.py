@@ -1,4 +1,4 @@
-"""The decoder of untrusted values: streams made to hurt, each in a process with little memory and little time."""
+"""The data-only decoder against bombs: small streams that ask for much, each in a process with little memory."""
 
 import os
 import pickle
@@ -31,7 +31,7 @@ DEEP_LIST = b"]" * 10_001 + b"a" * 10_000 + b"."
 
 
 def chain():
-    """Lists nested from the outside in, which the depth limit does not follow."""
+    """Lists nested from the outside in: the depth limit does not see them."""
     out = bytearray(b"]q\x00")
     for index in range(1, 300_000):
         out += b"]" + put(index) + b"a" + b"j" + struct.pack("<I", index)
@@ -66,7 +66,7 @@ def joined(chains, length):
 
 
 def kind(letters, size, order=b"|", names=b"NN", alignment=b"K\x01"):
-    """A dtype of numpy, by its opcodes."""
+    """The opcodes of a numpy dtype."""
     state = b"(K\x03" + text(order) + b"N" + names + b"J" + struct.pack("<i", size) + alignment + b"K\x00tb"
     return b"cnumpy\ndtype\n" + text(letters) + b"\x89\x88\x87R" + state
 
@@ -75,14 +75,14 @@ BOOL = kind(b"b1", -1, alignment=b"J\xff\xff\xff\xff")
 
 
 def record(fields, size):
-    """Of fields: name, opcodes, offset."""
+    """The opcodes of a struct dtype; a field is name, opcodes, offset."""
     names = b"(" + b"".join(text(name) for name, _, _ in fields) + b"t"
     table = b"".join(text(name) + part + b"K" + bytes([at]) + b"\x86" for name, part, at in fields)
     return kind(b"V%d" % size, size, names=names + b"}(" + table + b"u")
 
 
 def dtypes_doubled(levels):
-    """Each of two fields at one place."""
+    """A dtype of two fields at the same place, each such a dtype again."""
     out = BOOL + b"q\x000"
     for _ in range(levels):
         out += record([(b"a", b"h\x00", 0), (b"b", b"h\x00", 0)], 1) + b"q\x000"
@@ -128,7 +128,7 @@ BOMBS = {
     "a long list made a set often": lambda: (
         b"cbuiltins\nset\nq\x01]q\x00(" + ints(range(100_000)) + b"e(" + b"h\x01h\x00\x85R" * 50_000 + b"t."
     ),
-    # Each copy is dropped again: it is their time that counts.
+    # Each copy is dropped again: what counts is the time.
     "a long bytearray made bytes often": lambda: (
         b"cbuiltins\nbytes\nq\x01\x96"
         + struct.pack("<Q", 1 << 20)

@@ -1,4 +1,4 @@
-"""Untrusted values that no pickler writes, of the types of the table: each is a typed error."""
+"""Untrusted values of allowed types that no pickler writes: each is a typed error."""
 
 import uuid
 
@@ -14,7 +14,7 @@ LARGE = b"\x8a\x08" + (2**62).to_bytes(8, "little")
 
 
 def struct(fields, size, extra=b"", sub=b"N"):
-    """A dtype of fields, by its opcodes; each field's opcodes are given, with its name."""
+    """The opcodes of a dtype of fields; each field is a name and its opcodes."""
     names = b"(" + b"".join(b"X\x01\x00\x00\x00" + name for name, _ in fields) + b"t" if fields else b"N"
     table = b"}(" + b"".join(b"X\x01\x00\x00\x00" + name + field for name, field in fields) + extra + b"u"
     number = str(size).encode()
@@ -122,7 +122,7 @@ def test_what_no_pickler_writes_is_a_typed_error(name):
 
 
 def test_the_opcodes_of_the_hostile_streams_are_right():
-    """Without their fault they decode."""
+    """The same streams without the fault decode."""
     assert np.array_equal(decode(over(bytes(8), I8, b"K\x01\x85")), np.zeros(1, int))
     assert np.array_equal(decode(over(b"\x01", BOOL, b"K\x01\x85")), [True])
     assert np.array_equal(decode(over(b"a\0\0\0", TEXT, b"K\x01\x85")), ["a"])

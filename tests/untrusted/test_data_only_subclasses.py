@@ -1,4 +1,4 @@
-"""numpy's memory maps, record arrays and masked arrays in untrusted values: as pickle has them, of checked parts."""
+"""numpy memory maps, record arrays and masked arrays in untrusted values: rebuilt as pickle would, of checked parts."""
 
 import copy
 import pickle
@@ -40,7 +40,7 @@ VALUES = {
 
 @pytest.fixture
 def stored(key):
-    """Stores a value and gives its pickle, with the buffers beside it."""
+    """Stores a value; returns its pickle and the buffers beside it."""
     with shmvar.attach(key, 64 << 20) as segment:
 
         def store(value):
@@ -89,7 +89,7 @@ SMALL = [
 
 
 def stand_ins():
-    """What a segment writes of large ones, of small ones: by the same calls."""
+    """A segment writes the same calls for large and for small ones."""
     new = np.ndarray.__new__
 
     class Call:
@@ -197,7 +197,7 @@ def test_no_pickler_writes_this_and_it_is_refused(data):
 
 
 def test_the_parts_of_these_are_right_where_they_are_together():
-    """So that each of the above is refused for what its name says."""
+    """Without the fault each decodes, so each of the above is refused for the reason in its name."""
     assert decode(masked()).shape == (1,) and decode(masked(fill=over(bytes(8), I8, b")")[:-1])).fill_value == 0
     state = b"(K\x01K\x02\x85" + BOOL + b"\x89C\x02\x00\x00C\x02\x00\x01Ntb"
     assert decode(remade(MASKED, NDARRAY, state)).mask.tolist() == [False, True]
@@ -205,7 +205,7 @@ def test_the_parts_of_these_are_right_where_they_are_together():
 
 
 def test_a_mask_larger_than_memory_allows_is_refused():
-    """A struct of many fields without bytes, of which numpy makes a mask with a byte for each."""
+    """A struct of many fields that have no bytes: numpy makes a mask with a byte for each."""
     fields = [(f"f{at}", "V1") for at in range(400)]
     dtype = np.dtype(
         {"names": [name for name, _ in fields], "formats": ["V1"] * 400, "offsets": [0] * 400, "itemsize": 1}

@@ -1,4 +1,4 @@
-"""Types of the standard library in untrusted values: as pickle has them, from names that are only compared."""
+"""Types of the standard library in untrusted values: decoded as pickle would, by names that are only compared."""
 
 import array
 import collections
@@ -74,7 +74,7 @@ EDGES = [
 def test_edges_of_the_standard_types_come_back(protocol, value):
     data = pickle.dumps(value, protocol)
     assert same(decode(data), pickle.loads(data))
-    if protocol > 3:  # earlier ones lose the fold
+    if protocol > 3:  # earlier protocols lose the fold
         assert same(decode(data), value)
 
 
@@ -157,11 +157,11 @@ def test_a_long_list_of_small_objects_is_no_bomb(make):
     value = [make() for _ in range(60_000)]
     data = pickle.dumps(value)
     assert decode(data)[::5_000] == value[::5_000]
-    # The buffers of the list that are beside it count with it.
+    # The buffers beside the list count as part of it.
     assert len(data) < 60_000 * 60
 
 
-# What others wrote: CPython 3.13's paths, numpy 1's arrays, a date of Python 2.
+# Written by other versions: paths of CPython 3.13, arrays of numpy 1, a date of Python 2.
 @pytest.mark.parametrize(
     ("data", "value"),
     [

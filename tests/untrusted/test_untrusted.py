@@ -1,4 +1,4 @@
-"""What others may have written: plain data is decoded, nothing runs. Damaged values: typed errors, others untouched."""
+"""Values that others may have written: plain data is decoded, no code runs. A damaged value touches no other one."""
 
 import array
 import collections
@@ -45,7 +45,7 @@ class Runs:
 
 @pytest.fixture
 def public(key):
-    """A segment that anybody may write."""
+    """A segment that any user may write to."""
     with shmvar.attach(key, perm=0o666) as segment:
         yield segment
         segment.check()
@@ -193,7 +193,7 @@ def test_buffers_of_bytes_are_read_from_an_untrusted_segment(public, size):
 
 
 def test_a_hostile_array_in_a_record_with_buffers_is_a_typed_error(public):
-    """Its shape is changed in the segment, so that it reaches beyond its buffer."""
+    """The shape is changed in the segment so that the array reaches beyond its buffer."""
     value = np.arange(10_000)
     public[7] = value
     with helpers.Raw(public) as raw:

@@ -1,4 +1,4 @@
-"""Arrays that numpy itself would copy into the pickle: stored beside it, viewed in the segment, equal in every way."""
+"""Arrays that numpy would copy into the pickle are stored beside it, can be viewed, and come back equal."""
 
 import copyreg
 import dataclasses
@@ -23,11 +23,11 @@ COUNT = SIZE // 8
 
 
 class Plain(np.ndarray):
-    """Leaves everything to numpy."""
+    """A subclass that leaves everything to numpy."""
 
 
 class Finalized(np.ndarray):
-    """Its attribute is there only where it came from another array: numpy's pickles have none."""
+    """It has its attribute only if it was made from another array: a pickle of numpy's does not carry it."""
 
     def __new__(cls, values):
         made = np.asarray(values).view(cls)
@@ -40,7 +40,7 @@ class Finalized(np.ndarray):
 
 
 class Reduced(np.ndarray):
-    """Pickles what it has."""
+    """Pickles its attribute, too."""
 
     def __reduce__(self):
         return _reduced, (np.asarray(self), self.note)
@@ -118,7 +118,7 @@ KINDS = {
 
 
 def arrays_of(value):
-    """An array, and those that it consists of or lies in."""
+    """An array, its parts, and the arrays that it is a view of."""
     found = []
     while isinstance(value, np.ndarray):
         found.append(value)
@@ -158,7 +158,7 @@ def private_mib():
 @pytest.mark.parametrize("count", [4096, 8192, 32_766, 40_000])
 @pytest.mark.parametrize("part", [np.s_[::2], np.s_[::-1], np.s_[1:-1:3]])
 def test_the_mask_of_a_view_is_read_only_however_short_it_is(big, count, part):
-    """Data that lies in the segment, a mask that lies in the pickle, and steps in both."""
+    """The data is in the segment, the mask in the pickle; and both with steps."""
     big[1] = value = np.ma.masked_array(np.arange(float(count)), np.arange(count) % 3 == 0)[part]
     for reader in (big, shmvar.attach(big.key, readonly=True), shmvar.attach(big.key, trust=False)):
         view = reader.view(1)
@@ -189,7 +189,7 @@ def test_f48_an_array_of_any_kind_is_viewed_in_the_segment_and_equal(big, name):
     normal = pickle.loads(pickle.dumps(value, 5))
     assert type(got) is type(normal) and got.flags.fnc == normal.flags.fnc
     assert got.flags.c_contiguous == normal.flags.c_contiguous
-    if not isinstance(value, np.ma.MaskedArray):  # its `__dict__` is numpy's own matter
+    if not isinstance(value, np.ma.MaskedArray):  # numpy keeps things of its own in `__dict__`
         assert getattr(got, "__dict__", None) == getattr(normal, "__dict__", None) == getattr(view, "__dict__", None)
     got[...] = got[..., ::-1] if got.ndim else got
     assert_alike(big[1], value)
@@ -199,7 +199,7 @@ def test_f48_an_array_of_any_kind_is_viewed_in_the_segment_and_equal(big, name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_put_takes_a_contiguous_copy_at_most_beside_the_value(big, name):
-    """Of what Python and numpy allocate, the peak: numbers of bytes, not of pages."""
+    """The peak of what Python and numpy allocate, in bytes."""
     value = KINDS[name]
     big[1] = value
     tracemalloc.start()
@@ -321,7 +321,7 @@ def test_frames_with_dates_are_viewed_in_the_segment(big):
     big[1] = frame
     with pytest.raises(ValueError, match="read-only"):
         big.view(1)["when"].array._ndarray[0] = np.datetime64("2020", "ns")
-    # Objects are rebuilt, and stat says so.
+    # Arrays of objects are rebuilt, and `stat` says so.
     big[2] = pandas.DataFrame({"o": pandas.Series([object, "x"] * 10_000, dtype=object)})
     assert not big.stat(2).viewable
 
@@ -480,7 +480,7 @@ OLD = {
 
 @pytest.mark.parametrize("name", OLD)
 def test_values_that_numpy_pickled_are_read_as_before(big, name):
-    """As versions before this one stored them."""
+    """Stored as earlier versions stored them."""
     shmvar._core._put_pickle(big, 1, pickle.dumps(OLD[name], 5))
     view = big.view(1)
     assert_alike(big[1], OLD[name])
@@ -490,7 +490,7 @@ def test_values_that_numpy_pickled_are_read_as_before(big, name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_pickle_with_the_memory_within_it_is_viewed_read_only(big, name):
-    """As `shmvar load` stores it: the buffers of what was dumped are in the pickle."""
+    """Stored as `shmvar load` does: the buffers are within the pickle."""
     big[1] = KINDS[name]
     shmvar._core._put_pickle(big, 2, shmvar._core._get_pickle(big, 1))
     for found in (big[2], big.view(2)):
@@ -505,5 +505,5 @@ def test_info_of_a_variable_says_whether_it_can_be_viewed(big):
     assert one.viewable is True and two.viewable is False
     assert one._asdict()["viewable"] is True and "viewable=False" in repr(two)
     assert pickle.loads(pickle.dumps(one)) == one and pickle.loads(pickle.dumps(two)) == two
-    # As it was pickled before there was this.
+    # As earlier versions pickled it.
     assert shmvar._core._variable_info(40, 3, None, "int").viewable is False

@@ -1,4 +1,4 @@
-"""What a class that pickles buffers of its own out of band is rebuilt from: `memoryview`s, from 16 KiB on."""
+"""Classes that pickle their buffers out of band: from 16 KiB on they are rebuilt from `memoryview`s."""
 
 import gc
 import pickle
@@ -12,7 +12,7 @@ KIB = 1024
 
 
 class Document:
-    """Keeps what it is rebuilt from, as it comes."""
+    """Keeps the very objects that it is rebuilt from."""
 
     def __init__(self, *buffers):
         self.buffers = buffers
@@ -26,7 +26,7 @@ def pattern(size):
 
 
 def is_like_bytes(buffer, expected):
-    """Everything that code written for `bytes` and `memoryview` does with a buffer."""
+    """Does everything that code written for `bytes` and `memoryview` does with a buffer."""
     size = len(expected)
     assert len(buffer) == buffer.nbytes == size and (buffer.format, buffer.itemsize, buffer.shape) == ("B", 1, (size,))
     assert buffer[0] == expected[0] and buffer[-1] == expected[-1] and bytes(buffer[5:9]) == expected[5:9]
@@ -50,7 +50,7 @@ def test_a_class_is_rebuilt_from_memoryviews_that_may_be_written_or_are_of_a_vie
     assert view.readonly
     with pytest.raises(TypeError, match="read-only"):
         view[0] = 1
-    # pickle itself makes read-only what was read-only, here as everywhere.
+    # pickle itself makes read-only again what was read-only.
     assert own.readonly == memoryview(kind(b"")).readonly
     if not own.readonly:
         own[:2] = b"\xff\xff"
@@ -174,7 +174,7 @@ def test_through_a_read_only_handle_they_are_memoryviews_of_copies(key):
 
 
 def test_no_class_of_the_package_is_what_a_value_is_made_of(key):
-    """What people see of buffers, in an error or in `.obj`, is no part of a value."""
+    """The class of a buffer, which shows in errors and in `.obj`, is no part of a value."""
     code = """
     import pickle
     seen = []

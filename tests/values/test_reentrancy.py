@@ -1,4 +1,4 @@
-"""A value that calls back into its handle while it is pickled or unpickled, or takes its time."""
+"""Values that call back into their handle while they are pickled or unpickled, or take long."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ HANDLE = []
 
 
 class Reenters:
-    """Calls back into the very handle while it is pickled and while it is unpickled."""
+    """Calls back into its handle while it is pickled and while it is unpickled."""
 
     def __init__(self, what):
         self.what = what
@@ -102,7 +102,7 @@ def test_f52_a_slow_pickle_holds_up_nobody(seg):
 
 
 class Counted:
-    """Pickled as 7; doing something else meanwhile."""
+    """Is pickled as 7, and does something else meanwhile."""
 
     def __init__(self, meanwhile):
         self.meanwhile, self.pickled = meanwhile, 0

@@ -1,4 +1,4 @@
-"""Values: what is stored comes back equal and of equal type; what cannot be stored changes nothing."""
+"""Values come back equal and of equal type; a value that cannot be stored changes nothing."""
 
 import collections
 import dataclasses

@@ -218,7 +218,7 @@ def test_freed_memory_is_kept_warm_within_bounds(key):
     segment.remove(1)
     assert segment.info().resident < 400 * MIB
     segment.trim()
-    # The metadata of the zones that were in use is given back, too.
+    # The metadata of zones that are no longer in use is given back, too.
     assert segment.info().resident < MIB // 4
 
 
@@ -276,7 +276,7 @@ def test_f28_a_damaged_table_of_buffers_is_data_or_a_typed_error(key, value):
             for word in words:
                 raw.pack("<Q", record + place, word)
                 for call in (segment.get, segment.view, reader.get, segment.stat):
-                    # Whether a buffer of another length suits an array is numpy's to say: ValueError.
+                    # numpy decides whether a buffer of another length suits an array: ValueError.
                     with contextlib.suppress(ValueError, EOFError, pickle.UnpicklingError, MemoryError):
                         call(1)
                 assert segment[2] == "intact"

@@ -1,5 +1,5 @@
-"""In a view every array is read-only, and in what is read to be one's own every array is writable: of any size,
-anywhere in the value, and however it was when it was stored."""
+"""In a view every array is read-only, and in a copy every array is writable: of any size, anywhere in the value, and
+whether it was writable or not when it was stored."""
 
 import array as standard
 import collections
@@ -40,7 +40,7 @@ class Holder:
 
 
 def arrays_in(value):
-    """Every array in a value of these tests, once."""
+    """Yields every array in a value of these tests, once."""
     if isinstance(value, np.ndarray):
         inner = arrays_in(value.tolist()) if value.dtype == object else []
         mask = [value._mask] if isinstance(value, np.ma.MaskedArray) else []
@@ -58,7 +58,7 @@ def arrays_in(value):
 
 
 def plain(size):
-    """In every container that is decoded without trust, too."""
+    """The value in each kind of container that is decoded without trust, too."""
     made = np.arange(float(size))
     return {
         "bare": made,
@@ -197,7 +197,7 @@ def test_small_and_large_frames_are_viewed_read_only(big, size):
 
 
 class Counts:
-    """Says how often it was pickled and unpickled."""
+    """Counts how often it was pickled and unpickled."""
 
     pickled = unpickled = 0
 
@@ -343,7 +343,7 @@ def test_a_view_that_is_stored_again_is_a_value_as_any(big, size):
 
 
 class Window:
-    """Hands its memory to the pickler, as no array of numpy."""
+    """Hands its memory to the pickler itself, unlike a numpy array."""
 
     def __init__(self, memory):
         self.memory = memory
