@@ -123,7 +123,7 @@ def test_it_says_of_each_segment_what_it_is_and_who_is_there(seg, key, new_key, 
     assert "not trusted: group or others may write to it" in said
 
 
-def test_the_dead_are_buried_and_their_change_is_finished(seg, key, children):
+def test_dead_processes_are_reaped_and_their_change_is_finished(seg, key, children):
     seg[5] = "mine"
     pid = dead(key, children)
     with helpers.Raw(seg) as raw:
@@ -166,7 +166,7 @@ def test_a_damaged_identity_is_a_problem(key):
     assert f"rm {helpers.SHM}/{seen['name']}" in of(found, "problem")[0]["remedy"]
 
 
-def test_f32_whoever_looks_at_a_segment_that_is_cut_short_under_him_is_not_killed(seg):
+def test_f32_a_doctor_whose_segment_is_cut_short_meanwhile_is_not_killed(seg):
     killed = "segments.visit = lambda *_: os.kill(os.getpid(), signal.SIGBUS)"
     found, status = examine(before=f"import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); {killed}")
     assert status == 1 and "killed by SIGBUS" in of(found, "problem")[0]["text"]

@@ -171,7 +171,7 @@ def test_what_another_user_stored_runs_no_code_here(others_segment):
 # --- a reader that wants to hold up everybody
 
 
-def test_a_user_who_may_only_read_cannot_stop_puts_burials_and_attaches_by_read_locks(key, children):
+def test_a_user_who_may_only_read_cannot_stop_puts_reaping_and_attaches_by_read_locks(key, children):
     with shmvar.attach(key, perm=0o644) as segment:
         segment.update({1: "one", 2: b"x" * 100_000})
         victim = start("s = shmvar.attach(key); s[3] = b'v' * 200_000; print('up', flush=True); sys.stdin.read()", key)
@@ -186,7 +186,7 @@ def test_a_user_who_may_only_read_cannot_stop_puts_burials_and_attaches_by_read_
             victim.kill()
             victim.wait(10)
             with helpers.promptly():
-                segment[1] = "after the burial"
+                segment[1] = "after the take-over"
                 segment[4] = b"y" * 500_000
         began = time.monotonic()
         for _ in range(5):

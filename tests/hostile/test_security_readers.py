@@ -18,7 +18,7 @@ def reader(perm):
 
 
 @pytest.mark.parametrize("perm", MODES)
-def test_he_cannot_open_anything_for_writing_nor_the_object_that_carries_the_locks(key, perm):
+def test_a_reader_cannot_open_anything_for_writing_nor_the_object_that_carries_the_locks(key, perm):
     with shmvar.attach(key, perm=perm) as segment:
         segment[1] = "one"
         code = """
@@ -43,7 +43,7 @@ def test_he_cannot_open_anything_for_writing_nor_the_object_that_carries_the_loc
 
 
 @pytest.mark.parametrize("perm", MODES)
-def test_read_locks_over_everything_hold_up_no_take_over_and_no_burial(key, children, perm):
+def test_read_locks_over_everything_hold_up_no_take_over_and_no_reaping(key, children, perm):
     with shmvar.attach(key, perm=perm) as segment:
         segment.update({1: "one", 2: b"x" * 100_000})
         victim = start("s = shmvar.attach(key); s[3] = b'v' * 200_000; print('up', flush=True); sys.stdin.read()", key)
@@ -61,7 +61,7 @@ def test_read_locks_over_everything_hold_up_no_take_over_and_no_burial(key, chil
         segment.check()
 
 
-def test_he_can_make_pages_of_holes_and_nothing_else_comes_of_it(key):
+def test_a_reader_can_make_pages_of_holes_and_nothing_else_comes_of_it(key):
     with shmvar.attach(key, perm=0o644) as segment:
         segment[1] = "one"
         with helpers.Raw(segment) as raw:
@@ -78,7 +78,7 @@ def test_he_can_make_pages_of_holes_and_nothing_else_comes_of_it(key):
         assert segment.check().variables == 2 and segment[2] == b"x" * 1_000_000
 
 
-def test_he_reads_what_was_removed(key):
+def test_a_reader_reads_what_was_removed(key):
     with shmvar.attach(key, perm=0o644) as segment:
         segment[1] = b"secret" * 500
         with helpers.Raw(segment) as raw:
@@ -92,7 +92,7 @@ def test_he_reads_what_was_removed(key):
         run(code, key, helpers.path_of(segment), at, length, **reader(0o644))
 
 
-def test_his_handle_refuses_every_change_and_he_cannot_pin(key):
+def test_the_handle_of_a_reader_refuses_every_change_and_cannot_pin(key):
     with shmvar.attach(key, perm=0o644) as segment:
         segment[1] = b"x" * 1_000_000
         code = """

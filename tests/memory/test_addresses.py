@@ -247,7 +247,7 @@ def test_a_put_for_which_addresses_are_lacking_keeps_nobody_from_what_could_be_d
     segment.check()
 
 
-def test_who_lacks_addresses_for_what_others_added_lets_go_of_his_locks(new_key):
+def test_a_process_that_lacks_addresses_for_what_others_added_releases_its_locks(new_key):
     key = new_key()
     segment = shmvar.attach(key, MEBI, reserve=GIBI)
 

@@ -21,7 +21,7 @@ def burn():
 
 
 @pytest.mark.parametrize("priority", PRIORITIES)
-def test_who_waits_for_a_starved_writer_gets_his_turn_or_a_typed_error_and_nothing_is_lost(new_key, priority):
+def test_a_waiter_behind_a_starved_writer_gets_its_turn_or_a_typed_error_and_nothing_is_lost(new_key, priority):
     """F53: every addition that was made counts once; readers go on at any time."""
     key = new_key()
     segment = shmvar.attach(key)

@@ -81,7 +81,7 @@ def test_f7_f8_a_dead_owner_of_the_lock_with_the_pid_of_somebody_living_is_dead(
     assert seg.info().attached == 1
 
 
-def test_f7_a_living_process_of_another_namespace_is_not_buried(seg, key, children):
+def test_f7_a_living_process_of_another_namespace_is_not_reaped(seg, key, children):
     child = helpers.start(WRITER, key, prefix=INSIDE)
     children.append(child)
     stopped = inner(child)

@@ -72,12 +72,12 @@ def test_several_buffers_of_one_value_are_each_of_their_own_length_and_kind(big,
     parts = [pattern(each + n)[n:] for n in range(9)]
     kinds = [bytes if n % 3 == 0 else bytearray for n in range(9)]
     big[1] = [Document(*(kind(part) for kind, part in zip(kinds, parts, strict=True))), Document(bytearray(parts[0]))]
-    for value, sealed in ((big[1], False), (big.view(1), True)):
+    for value, read_only in ((big[1], False), (big.view(1), True)):
         buffers = [*value[0].buffers, *value[1].buffers]
         assert len(buffers) == 10
         for buffer, part, kind in zip(buffers, [*parts, parts[0]], [*kinds, bytearray], strict=True):
             is_like_bytes(buffer, part)
-            assert buffer.readonly == (sealed or kind is bytes)
+            assert buffer.readonly == (read_only or kind is bytes)
     first, second = big[1][0].buffers[1:3]
     first[:4] = b"\0\1\2\3"
     assert second == parts[2]
@@ -140,14 +140,14 @@ def test_without_trust_buffers_in_a_value_are_memoryviews_too(key, size):
     with shmvar.attach(key) as mine, shmvar.attach(key, trust=False) as plain:
         mine[1] = value
         for segment in (mine, plain):
-            for got, sealed in ((segment[1], False), (segment.view(1), True)):
+            for got, read_only in ((segment[1], False), (segment.view(1), True)):
                 first, second = got["a"]
                 assert type(first) is type(second) is memoryview and type(got["b"]) is bytearray
                 is_like_bytes(first, data)
                 is_like_bytes(second, data)
-                assert (first.readonly, second.readonly) == (sealed, True)
+                assert (first.readonly, second.readonly) == (read_only, True)
                 assert got["b"] == data
-                if not sealed:
+                if not read_only:
                     first[0] = 77
                     assert first[0] == 77
             assert segment[1]["a"][0] == data
