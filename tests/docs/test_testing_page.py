@@ -82,6 +82,17 @@ def test_each_module_of_the_soak_has_its_line():
     assert named == there - {"__init__", "__main__", "test_soak"}
 
 
+PAGES = [page for pattern in ("*.md", "docs/*.md") for page in sorted(ROOT.glob(pattern))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_test_file_that_a_page_names_exists(page):
+    """Files and folders are found by their name, whatever folder they are in."""
+    named = re.findall(r"`(?:tests/)?(test_\w+\.py)\b|`tests/([\w/]+(?:\.\w+)?)", page.read_text())
+    names = {Path(file or path).name for file, path in named}
+    assert not {name for name in names if name not in ("tests", "") and not any(TESTS.rglob(name))}
+
+
 def test_the_name_of_a_test_file_is_unique():
     """A page names a test by its file, without the folder."""
     files = collections.Counter(path.name for path in TESTS.rglob("test_*.py"))

@@ -1,1 +1,1 @@
-"""The soak: processes that do everything at once on one segment and are killed. `python tests/soak` runs it."""
+"""The soak: processes do everything at once on one segment and are killed. `python tests/soak` runs it."""

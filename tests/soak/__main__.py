@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-# Python put this folder on the path; the package is found from the one above.
+# Python put this folder itself on the path; the package is found from its parent.
 sys.path[0] = str(Path(__file__).parents[1])
 
 from soak.director import main  # noqa: E402

@@ -1,4 +1,4 @@
-"""Operations of the soak for which processes need each other: counters, conditions, locks, batches, waiting, expiry."""
+"""Operations that depend on other processes: counters, conditional changes, locks, batches, waiting, expiry."""
 
 import time
 
@@ -10,17 +10,17 @@ from soak.variable_operations import CROWD, EXPECTED, anybody
 from soak.worker import Worker, patient
 
 GROUPS = [[f"group {group} {member}" for member in range(5)] for group in range(3)]
-"""Indexes that are put together, each with the same round."""
+"""Indexes that are always put in one batch, with the same round."""
 
 PAIR = COUNTERS["locked"], "pair b"
-"""Two that are equal whenever nobody has the lock "pair", and nobody died with it."""
+"""Two variables that are equal unless a process has the lock "pair" or died with it."""
 
 EXPIRING = "expiring {} {}"
-"""Of a lane."""
+"""Indexes of a lane that expire."""
 
 
 def shared() -> set[int | str]:
-    """Every index that belongs to no lane."""
+    """Every index here that belongs to no lane."""
     return {*COUNTERS.values(), *PAIR, *(index for group in GROUPS for index in group)}
 
 
@@ -32,11 +32,11 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-# --- what everybody counts
+# --- counters of all processes
 
 
 def counted(worker: Worker, name: str, call) -> None:
-    """Counts with `call(index, amount)`, which says whether it did."""
+    """Counts with `call(index, amount)`, which returns whether it counted."""
     ledger = Ledger(worker.board, worker.lane)
     if not ledger.open():
         return
@@ -90,7 +90,7 @@ def modify(worker: Worker) -> None:
 
 
 def locked(worker: Worker) -> None:
-    """A change of two variables one after the other; who comes after a death with the lock finishes it."""
+    """Changes two variables one after the other under a lock; after a death with it the next owner finishes."""
     lock = worker.segment.lock("pair")
     ledger = Ledger(worker.board, worker.lane)
     try:
@@ -108,11 +108,11 @@ def locked(worker: Worker) -> None:
             worker.segment[PAIR[0]] = total
             made = True
             if worker.random.random() < 0.3:
-                time.sleep(worker.random.random() * 0.02)  # most die, and most wait, while it is half done
-            assert worker.segment.get(PAIR[1], 0) == total - amount, "changed by one who has not the lock"
-            assert worker.segment.version(PAIR[1]) == seen[1], "put by one who has not the lock"
+                time.sleep(worker.random.random() * 0.02)  # here most processes die and most wait
+            assert worker.segment.get(PAIR[1], 0) == total - amount, "changed by a process that has not the lock"
+            assert worker.segment.version(PAIR[1]) == seen[1], "put by a process that has not the lock"
             worker.segment[PAIR[1]] = total
-            assert worker.segment[PAIR[0]] == total, "changed by one who has not the lock"
+            assert worker.segment[PAIR[0]] == total, "changed by a process that has not the lock"
         finally:
             ledger.end(made)
         assert lock.locked()
@@ -126,7 +126,7 @@ def locked(worker: Worker) -> None:
 
 
 def mend_pair(segment: shmvar.Segment, worker: Worker | None = None) -> None:
-    """By who has the lock: what one who died with it left half done."""
+    """The owner of the lock finishes what an owner that died left half done."""
     first, second = (patient(segment.get, index, 0) for index in PAIR)
     if first != second:
         segment[PAIR[1]] = first
@@ -134,11 +134,11 @@ def mend_pair(segment: shmvar.Segment, worker: Worker | None = None) -> None:
             worker.count("pairs mended")
 
 
-# --- conditions, on own numbers
+# --- conditional changes of the lane's own numbers
 
 
 def compare_own(worker: Worker) -> None:
-    """With the version of now it is stored, with another it is not."""
+    """A value is stored with the current version, and not with another one."""
     number = worker.own()
     index, store = index_of(number), worker.segment.compare_and_put
     version = patient(worker.segment.version, index)
@@ -179,7 +179,7 @@ def put_group(worker: Worker) -> None:
 
 
 def get_group(worker: Worker) -> None:
-    """All of one put, or nothing yet."""
+    """Reads a group: all of one batch, or nothing yet."""
     group = worker.random.choice(GROUPS)
     segment = worker.segment
     if worker.random.random() < 0.3:
@@ -208,7 +208,7 @@ def whole_group(group: list[str], found: dict) -> None:
 
 
 def wait(worker: Worker) -> None:
-    """Of anything: another version, or time is up."""
+    """Waits for any index: until its version changes or the time is up."""
     index = worker.random.choice([index_of(anybody(worker)), COUNTERS["add"], *CROWD[:2], GROUPS[0][3]])
     segment = worker.segment
     try:
@@ -241,7 +241,7 @@ def wait_for_own(worker: Worker) -> None:
 
 
 def expire(worker: Worker) -> None:
-    """Of the lane's own: there until its time, and not after."""
+    """A variable of the lane that is there until its time, and not after."""
     index = EXPIRING.format(worker.lane, worker.random.randrange(4))
     seconds = worker.random.random() ** 3
     before = now()

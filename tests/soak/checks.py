@@ -1,4 +1,4 @@
-"""What the director of a soak looks at: while all goes on, at a pause, at the end."""
+"""What the director checks: while the processes run, at a pause, and at the end."""
 
 import os
 import time
@@ -9,40 +9,40 @@ import shmvar
 from soak import atomic_operations
 from soak.counters import COUNTERS, LONG, settle
 from soak.expected import Board, index_of
-from soak.processes import People
+from soak.processes import Processes
 from soak.values import round_of
 from soak.variable_operations import CROWD, QUEUE
 from soak.worker import Plan
 
 LONGEST = 90.0
-"""Seconds in one operation, more than a few waits of 10 s: longer is hanging."""
+"""Seconds in one operation, more than a few waits of 10 s: a process that takes longer hangs."""
 
 RESIDENT = 2 << 20
-"""Bytes that an empty segment may keep: its administration, also of those who took part and are gone."""
+"""Bytes that an empty segment may keep: its administration, also for participants that are gone."""
 
 
 class Failure(Exception):
-    """Something that must not be."""
+    """Something that must not happen."""
 
 
 def self_check(segment: shmvar.Segment) -> int:
-    """Every invariant of the format; the number of variables."""
+    """Checks every invariant of the format; returns the number of variables."""
     return segment.check().variables
 
 
-def watch(people: People, board: Board, plan: Plan) -> None:
-    """Nobody who runs is in one operation for too long."""
+def watch(processes: Processes, board: Board, plan: Plan) -> None:
+    """No running process may be in one operation for too long."""
     now = time.monotonic_ns()
-    for lane, pid in people.of_lane.items():
-        since = max(board.lane(lane, Board.SINCE), people.went_on.get(pid, 0))
-        if pid not in people.stopped and now - since > LONGEST * 1e9 and not board.lane(lane, Board.PARKED):
-            raise Failure(f"process {pid} hangs:\n{people.stacks()}")
+    for lane, pid in processes.of_lane.items():
+        since = max(board.lane(lane, Board.SINCE), processes.went_on.get(pid, 0))
+        if pid not in processes.stopped and now - since > LONGEST * 1e9 and not board.lane(lane, Board.PARKED):
+            raise Failure(f"process {pid} hangs:\n{processes.stacks()}")
 
 
 def check(segment: shmvar.Segment, board: Board, plan: Plan) -> None:
-    """While nobody writes: the format, the accounts, every value."""
+    """While no process writes: checks the format, the accounts and every value."""
     for index in atomic_operations.expiring(plan.lanes):
-        # What expired may still stand in the table, and what has not would do so while we count.
+        # An expired variable may still be in the table, and another one could expire while this function counts.
         segment[index] = None
         segment.remove(index)
     count_is_exact(segment, board)
@@ -56,7 +56,7 @@ def check(segment: shmvar.Segment, board: Board, plan: Plan) -> None:
     if expected.keys() != found.keys() & numbered:
         raise Failure(f"there, and not expected, or the reverse: {expected.keys() ^ (found.keys() & numbered)}")
     if others := found.keys() - numbered - set(QUEUE) - set(CROWD) - atomic_operations.shared():
-        raise Failure(f"indexes that nobody has put: {others}")
+        raise Failure(f"indexes that no process has put: {others}")
     for index, number in expected.items():
         if round_of(number, found[index]) != board.done(number).round:
             raise Failure(f"number {number}: {board.done(number)} was done, found {found[index]!r:.200}")
@@ -66,8 +66,8 @@ def check(segment: shmvar.Segment, board: Board, plan: Plan) -> None:
 
 
 def count_is_exact(segment: shmvar.Segment, board: Board) -> None:
-    """What everybody has counted, and the groups of one batch."""
-    with segment.lock("pair", timeout=1):  # everybody stands still: who had it is dead, or let it go
+    """Checks the counters of all processes, and that each group is of one batch."""
+    with segment.lock("pair", timeout=1):  # all processes stand still: the last owner is dead or has released it
         atomic_operations.mend_pair(segment)
     for name, index in COUNTERS.items():
         if settle(board, name, found := segment.get(index, LONG if name == "add, long ints" else 0)) is None:
@@ -75,11 +75,11 @@ def count_is_exact(segment: shmvar.Segment, board: Board) -> None:
     for group in atomic_operations.GROUPS:
         atomic_operations.whole_group(group, segment.get_many(group))
     if locks := segment.info().locks:
-        raise Failure(f"everybody stands still, and locks are held: {locks}")
+        raise Failure(f"all processes stand still, and locks are held: {locks}")
 
 
 def no_value_twice(plan: Plan) -> None:
-    """`pop` and `swap` have handed no value of the queues to two callers."""
+    """`pop` and `swap` have given no value of the queues to two callers."""
     path = f"{plan.directory}/popped"
     if os.path.exists(path):
         with open(path, "rb") as file:
@@ -90,7 +90,7 @@ def no_value_twice(plan: Plan) -> None:
 
 
 def final_check(segment: shmvar.Segment, plan: Plan, private: bool) -> None:
-    """When all have ended: only the director is attached; emptied, nothing is used and the memory is given back."""
+    """At the end only the director is attached; after `clear` nothing is used and the memory is given back."""
     if (attached := segment.info().attached) != 1:
         raise Failure(f"{attached} processes are attached, one lives")
     segment.clear()

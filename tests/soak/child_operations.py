@@ -1,4 +1,4 @@
-"""Operations of the soak that make processes: they inherit handles and views, or get them by pickle."""
+"""Operations that start processes, which inherit handles and views or get them by pickle."""
 
 import multiprocessing
 import signal
@@ -20,7 +20,7 @@ def in_the_child(worker: Worker) -> None:
 
 
 def fork(worker: Worker) -> None:
-    """A child with the inherited handles and views; its parent goes on meanwhile."""
+    """Forks a child that uses the inherited handles and views; the parent goes on meanwhile."""
     worker.reap()
     if len(worker.children) < 3:
         worker.fork(in_the_child)
@@ -40,7 +40,7 @@ def fork_twice(worker: Worker) -> None:
 
 
 def spawn(worker: Worker) -> None:
-    """A child of multiprocessing: the handle goes there by pickle."""
+    """Starts a child of multiprocessing, which gets the handle by pickle."""
     context = multiprocessing.get_context("spawn")
     lane, numbers = worker.lane + worker.plan.workers, [anybody(worker) for _ in range(10)]
     child = context.Process(target=run_child, args=(worker.plan, lane, worker.segment, numbers))

@@ -1,8 +1,8 @@
-"""The soak's accounts of what everybody counts: exact totals, whoever is killed in the middle of a count.
+"""What the counters must be: exact totals, even if processes are killed in the middle of a count.
 
-Before it counts, a lane notes the amount; afterwards it adds it to its sum, and crosses the note out. A note that a
-killed process leaves is *unsure*: made, or not. Amounts are random and long, so that at a pause there is one choice of
-the unsure ones, if any, that makes the total what is found.
+Before a process counts, it notes the amount in its lane; afterwards it adds the amount to the sum of the lane and
+deletes the note. A note that a killed process leaves is *unsure*: counted or not. Amounts are random and long, so at a
+pause at most one choice among the unsure notes explains the total that is found.
 """
 
 import random
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from soak.expected import Board
 
 COUNTERS = {"add": "counter", "add, long ints": -1000, "compare": "ß" * 300, "modify": -1001, "locked": "pair a"}
-"""How a counter is counted up -> its index."""
+"""How a counter is increased -> its index."""
 
 NAMES = list(COUNTERS)
 LONG = 2**63 - 2**44
-"""Where that one begins: it soon leaves 64 bits."""
+"""Where the counter of long ints begins: it soon exceeds 64 bits."""
 
 UNSURE = 2
-"""Notes that a lane may leave open between two pauses."""
+"""Unsure notes that a lane may have between two pauses."""
 
 WORDS = 2 + len(COUNTERS) + 2 * UNSURE
-"""Of a lane: a note (counter + 1, amount), a sum for each counter, the unsure notes."""
+"""Words of a lane: a note (counter + 1, amount), a sum for each counter, the unsure notes."""
 
 ROUND = 1 << 64
 
 
 class Ledger:
-    """A lane's part of the accounts, on the board."""
+    """The notes and sums of one lane, on the board."""
 
     def __init__(self, board: "Board", lane: int) -> None:
         self.words, self.at = board.words, board.ledger + lane * WORDS
 
     def open(self) -> bool:
-        """May this lane count?"""
+        """May this lane count? Not while it has as many unsure notes as fit."""
         return not all(self.words[self.at + 2 + len(NAMES) + 2 * place] for place in range(UNSURE))
 
     def begin(self, name: str, chance: random.Random) -> int:
-        """Notes what is to be counted: the amount."""
+        """Notes that a random amount will be counted; returns the amount."""
         amount = chance.getrandbits(40) + 1
         self.words[self.at + 1] = amount
         self.words[self.at] = NAMES.index(name) + 1
@@ -56,7 +56,7 @@ class Ledger:
         self.words[at] = (self.words[at] + amount) % ROUND
 
     def take_over(self) -> None:
-        """A note of one who was killed: unsure."""
+        """Makes the note of a killed process unsure."""
         if not self.words[self.at]:
             return
         for place in self.places():
@@ -75,14 +75,14 @@ class Ledger:
         return self.words[self.at + 2 + number]
 
     def unsure(self, number: int) -> Iterator[tuple["Ledger", int, int]]:
-        """Where, and how much."""
+        """Yields the place and the amount of each unsure note for a counter."""
         for place in self.places():
             if self.words[place] == number + 1:
                 yield self, place, self.words[place + 1]
 
 
 def settle(board: "Board", name: str, found: int) -> tuple[int, int] | None:
-    """While nobody counts: books the unsure ones that were made. How many were, and were not; None: no choice fits."""
+    """While no process counts: settles the unsure notes; returns how many were counted, and not. None: none fits."""
     number, start = NAMES.index(name), LONG if name == "add, long ints" else 0
     ledgers = [Ledger(board, lane) for lane in range(board.lanes)]
     rest = (found - start - sum(ledger.sum(number) for ledger in ledgers)) % ROUND
@@ -101,7 +101,7 @@ def settle(board: "Board", name: str, found: int) -> tuple[int, int] | None:
 
 
 def choices(notes: list[tuple[Ledger, int, int]]) -> dict[int, int]:
-    """Sum of each choice of these -> the choice, as bits."""
+    """The sum of each choice among these notes -> the choice, as bits."""
     sums = {0: 0}
     for bit, (_, _, amount) in enumerate(notes):
         sums |= {(total + amount) % ROUND: choice | 1 << bit for total, choice in sums.items()}

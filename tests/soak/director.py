@@ -2,10 +2,10 @@
 
     python tests/soak --minutes 5 --seed 1 --workers 4
 
-Everything that is read is held against a shared reference outside of the segment (`expected.py`); at every pause all
-that is there is compared again, with the accounts. As root it mounts a small /dev/shm of its own, which it fills up
-from time to time; otherwise only the size of the segment runs out. Ends with counts and a verdict; exit status 1 where
-something was wrong, with the seed and what it was. Nothing is left behind, on Ctrl-C either.
+Every value that is read is compared with a reference outside of the segment (`expected.py`); at every pause all values
+and accounts are compared again. As root it mounts a small /dev/shm of its own, which it fills up from time to time;
+otherwise only the size of the segment runs out. It ends with counts and a verdict; the exit status is 1 if something
+was wrong, and then it prints the seed and what was wrong. Nothing is left behind, on Ctrl-C neither.
 """
 
 import argparse
@@ -29,12 +29,12 @@ from soak.checks import Failure, check, final_check, watch
 from soak.counters import COUNTERS, LONG
 from soak.expected import PAUSE, RUN, STOP, Board
 from soak.operations import OPERATIONS
-from soak.processes import People
+from soak.processes import Processes
 from soak.report import Progress, table
 from soak.worker import Plan, Worker
 
 EVENTS = [
-    # Name, how often against the others.
+    # Name, and its share: how often it happens, compared with the others.
     ("kill", 40),
     ("kill, aimed", 25),
     ("kill, stopped", 15),
@@ -44,19 +44,19 @@ EVENTS = [
 
 
 class Director:
-    """Starts processes, makes them die and stop, looks at what they leave."""
+    """Starts, stops and kills processes, and checks what they leave behind."""
 
     def __init__(self, options: argparse.Namespace, directory: str, private: bool) -> None:
         self.options, self.private = options, private
         self.random = random.Random(options.seed)
-        # Of a private memory file system a part, not much above what is stored at a time: the size runs out, too.
+        # A quarter of a private memory file system: little more than is stored at a time, so the size runs out, too.
         size = (options.memory << 20) // 4
         key = f"soak-{os.getpid()}-{options.seed}"
         self.plan = Plan(directory, key, size, options.workers, options.seed)
         self.board = Board(f"{directory}/board", self.plan.lanes, (name for name, *_ in OPERATIONS))
         self.segment = shmvar.attach(key, size, create=True)
         self.segment[COUNTERS["add, long ints"]] = LONG
-        self.people = People(self.plan, self.board, self.segment, self.random)
+        self.processes = Processes(self.plan, self.board, self.segment, self.random)
         self.counts = dict.fromkeys([name for name, _ in EVENTS], 0)
         self.counts |= {"starts: new interpreter": 0, "starts: forked": 0, "memory filled": 0, "pauses with checks": 0}
         self.counts |= {"stops of a lock holder for 10 s": 0, "deaths with the lock": 0, "deaths in a change": 0}
@@ -75,7 +75,7 @@ class Director:
             self.started()
             self.reap()
             self.do_what_is_due()
-            watch(self.people, self.board, self.plan)
+            watch(self.processes, self.board, self.plan)
             if now >= next_event:
                 next_event = now + self.random.expovariate(self.options.events)
                 self.event(self.random.choices(*zip(*EVENTS, strict=True))[0])
@@ -88,7 +88,7 @@ class Director:
                 next_long = now + self.random.uniform(60, 180)
                 if self.stop_a_lock_holder():
                     next_pause = max(next_pause, now + 14)
-                    # Those who are killed do not wait long enough to give up.
+                    # Without a kill for so long, some processes wait until they give up.
                     next_event = max(next_event, now + self.random.choice([0, 11]))
             if now >= next_pause:
                 self.pause()
@@ -98,15 +98,15 @@ class Director:
         self.finish()
 
     def started(self) -> None:
-        """A process for each lane that has none."""
+        """Starts a process for each lane that has none."""
         for lane in range(self.plan.workers):
-            if lane not in self.people.of_lane:
+            if lane not in self.processes.of_lane:
                 forked = self.random.random() < 0.8
-                self.people.start(lane, forked)
+                self.processes.start(lane, forked)
                 self.counts["starts: forked" if forked else "starts: new interpreter"] += 1
 
     def reap(self) -> None:
-        ended = list(self.people.reap())
+        ended = list(self.processes.reap())
         self.failures()
         if ended:
             raise Failure(f"processes ended, with exit status: {ended}")
@@ -117,25 +117,25 @@ class Director:
             time.sleep(0.2)
             raise Failure(path.read_text())
 
-    # --- what befalls the processes
+    # --- kills and stops
 
     def event(self, name: str) -> None:
-        pid = self.people.choose(all=name == "stop", descendants=name == "kill, a descendant")
+        pid = self.processes.choose(all=name == "stop", descendants=name == "kill, a descendant")
         if pid is None:
             return
         match name:
             case "kill" | "kill, a descendant":
                 self.kill(pid)
             case "kill, aimed":
-                # Stopped again and again until it holds the lock, or is in the middle of a commit.
+                # It is stopped again and again until it holds the lock, or is in the middle of a change.
                 self.stop_inside(pid, 120, self.random.random() < 0.7)
                 self.kill(pid)
             case "kill, stopped":
-                self.people.stop(pid)
+                self.processes.stop(pid)
                 self.later(self.random.uniform(0, 0.5), self.kill, pid)
             case "stop":
-                self.people.stop(pid)
-                self.later(self.random.random() ** 4 * 2, self.people.go_on, pid)
+                self.processes.stop(pid)
+                self.later(self.random.random() ** 4 * 2, self.processes.go_on, pid)
         self.counts[name] += 1
 
     def later(self, seconds: float, act: Callable[[int], object], pid: int) -> None:
@@ -149,7 +149,7 @@ class Director:
             act(pid)
 
     def kill(self, pid: int) -> None:
-        if self.people.kill(pid):
+        if self.processes.kill(pid):
             (word,) = self.raw.unpack("<I", self.raw.LOCK)
             holds = self.participant(word) == pid
             self.counts["deaths with the lock"] += holds
@@ -159,33 +159,33 @@ class Director:
         return self.raw.unpack("<Q", self.raw.INTENT)[0] != 0
 
     def participant(self, word: int) -> int | None:
-        """Whose number a lock word holds."""
+        """The pid of the participant whose number is in a lock word."""
         number = (word & 0x7FFF_FFFF) - 1
         return self.raw.unpack("<I", self.raw.PARTICIPANTS + 64 * number + 4)[0] if number >= 0 else None
 
     def stop_inside(self, pid: int, tries: int, in_a_change: bool = False) -> bool:
         for _ in range(tries):
-            self.people.stop(pid)
+            self.processes.stop(pid)
             (word,) = self.raw.unpack("<I", self.raw.LOCK)
             if self.participant(word) == pid and (not in_a_change or self.a_change_is_under_way()):
                 return True
-            self.people.go_on(pid)
+            self.processes.go_on(pid)
             time.sleep(self.random.random() * 0.002)
         return False
 
     def stop_a_lock_holder(self) -> bool:
-        """Longer than anybody waits: typed errors for writers, values for readers."""
-        pid = self.people.choose(all=True)
+        """Stops a lock holder for longer than any call waits: writers get typed errors, readers get values."""
+        pid = self.processes.choose(all=True)
         if pid and self.stop_inside(pid, 1000):
             self.counts["stops of a lock holder for 10 s"] += 1
-            self.later(10.5, self.people.go_on, pid)
+            self.later(10.5, self.processes.go_on, pid)
             return True
         if pid:
-            self.people.go_on(pid)
+            self.processes.go_on(pid)
         return False
 
     def fill_memory(self) -> None:
-        """Takes what is left of the memory file system."""
+        """Takes all that is left of the memory file system."""
         self.counts["memory filled"] += 1
         with open(self.hog, "wb", buffering=0) as file:
             try:
@@ -202,7 +202,7 @@ class Director:
     # --- pauses, the end
 
     def pause(self) -> None:
-        """Everybody stands still between two calls: then all must be exact."""
+        """All processes stand still between two calls: then everything must be exact."""
         self.let_go_of_memory()
         self.do_what_is_due(everything=True)
         self.board.phase = PAUSE
@@ -217,14 +217,14 @@ class Director:
         self.board.phase = RUN
 
     def quiet(self) -> None:
-        """Waits until each process is parked, or gone; settles the lanes that nobody has."""
+        """Waits until each process is parked or gone; then resolves the lanes that no process has."""
         until = time.monotonic() + 120
         while True:
             self.reap()
-            if self.people.all_parked():
+            if self.processes.all_parked():
                 break
             if time.monotonic() > until:
-                raise Failure(f"not parked within 120 s: {self.people.stacks()}")
+                raise Failure(f"not parked within 120 s: {self.processes.stacks()}")
             time.sleep(0.005)
         for lane in range(self.plan.lanes):
             settler = Worker(self.plan, lane, self.segment, self.board)
@@ -233,9 +233,9 @@ class Director:
                 self.board.give(lane)
 
     def no_growth(self) -> None:
-        """A process that lives long has no more descriptors and maps of segments than after its first pause."""
-        for pid in self.people.of_lane.values():
-            now = self.people.burden(pid)
+        """A long-lived process must have no more descriptors and maps of segments than after its first pause."""
+        for pid in self.processes.of_lane.values():
+            now = self.processes.burden(pid)
             before = self.baseline.setdefault(pid, now)
             if any(n > was + 4 for n, was in zip(now, before, strict=True)):
                 raise Failure(f"process {pid}: descriptors and maps grew from {before} to {now}")
@@ -247,7 +247,7 @@ class Director:
         self.quiet()
         self.no_growth()
         self.board.phase = STOP
-        self.people.wait_for_all(60)
+        self.processes.wait_for_all(60)
         self.reap()
         self.segment.resize(self.plan.size)
         check(self.segment, self.board, self.plan)
@@ -255,9 +255,9 @@ class Director:
         final_check(self.segment, self.plan, self.private)
 
     def close(self) -> None:
-        """Ends what was started, removes what was made: whatever went before."""
+        """Ends every process that was started and removes all that was made, also after a failure."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self.people.kill_all()
+        self.processes.kill_all()
         self.let_go_of_memory()
         os.close(self.raw.fd)
         for name in ("side", *(f"lane-{lane}" for lane in range(self.plan.lanes))):
@@ -284,7 +284,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     os.nice(options.nice)
-    # multiprocessing's tracker is killed, too, and its children say so.
+    # The resource tracker of multiprocessing is killed, too, and children would warn of that.
     os.environ["PYTHONWARNINGS"] = "ignore"
     warnings.simplefilter("ignore")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -296,7 +296,7 @@ def main() -> int:
         with Progress(options.seed) as progress:
             director.run(progress)
     except (Failure, AssertionError, shmvar.Error) as error:
-        failure = f"{type(error).__name__}: {error}\n{director.people.evidence()}"
+        failure = f"{type(error).__name__}: {error}\n{director.processes.evidence()}"
     except KeyboardInterrupt:
         failure = "interrupted"
     finally:

@@ -1,8 +1,10 @@
-"""The soak's shared reference: words in a plain file, outside of the segment, that outlive a SIGKILL.
+"""What must be found: the *board*, words in a plain file outside of the segment that survive a SIGKILL.
 
-Each number has one writer at a time, its *lane*. Before a change the lane announces what will be there, afterwards it
-says that it is done: whoever comes after a kill must find the one or the other. Readers hold what they see against the
-same words: nothing older than what was done before they looked, nothing newer than what was begun when they had looked.
+The soak works on *numbers*, each of which stands for an index. A *lane* owns some of them, and one process at a time
+has a lane, so each number has one writer. Each change of a number is a *round*. Before a change the process announces
+the round, afterwards it notes that it is done: a process that takes over after a kill must find the round before or the
+announced one. A reader compares with the same words: what it finds may not be older than what was done before it
+looked, nor newer than what was announced when it had looked.
 """
 
 import fcntl
@@ -15,10 +17,10 @@ from typing import NamedTuple
 from soak import counters
 
 NUMBERS = 20
-"""Numbers of each lane."""
+"""How many numbers a lane has."""
 
 RUN, PAUSE, STOP = range(3)
-"""Phases, which the director sets."""
+"""The phases of a soak, which the director sets."""
 
 EVENTS = (
     "segment full",
@@ -40,7 +42,7 @@ EVENTS = (
 
 
 class State(NamedTuple):
-    """What is under a number: a round, or nothing since that round."""
+    """The state of a number: the round whose value is there, or the round that removed it."""
 
     round: int
     there: bool
@@ -55,10 +57,10 @@ def state(word: int) -> State:
 
 
 class Board:
-    """Words: the phase; a row for each lane; three words for each number; the ledger.
+    """The words: the phase, a row for each lane, three words for each number, the ledger (`counters.py`).
 
-    A word is stored whole, by one instruction, and stores are seen in order where processors promise that (x86-64);
-    elsewhere thousands of instructions of the interpreter lie between two of them.
+    One instruction stores a whole word. x86-64 makes stores visible in order; on other processors thousands of
+    instructions of the interpreter lie between two stores.
     """
 
     PHASE, PID, SINCE, DOING, PARKED, COUNTS = 0, 0, 1, 2, 3, 4
@@ -91,7 +93,7 @@ class Board:
         self.words[1 + lane * self.row + what] = value
 
     def count(self, lane: int, name: str) -> None:
-        """Only who holds the lane counts in its row."""
+        """Adds 1 to a counter of the lane. Only the process that has the lane may do so."""
         self.words[1 + lane * self.row + self.COUNTS + self.names.index(name)] += 1
 
     def counts(self) -> dict[str, int]:
@@ -113,11 +115,11 @@ class Board:
         return state(self.words[self.first + 3 * number + self.ANNOUNCED])
 
     def last(self, number: int) -> int:
-        """The highest round that was ever begun."""
+        """The highest round that was ever announced."""
         return self.words[self.first + 3 * number + self.LAST]
 
     def announce(self, number: int, there: bool) -> int:
-        """The round of the change that is to come."""
+        """Announces a change; returns its round."""
         round = self.last(number) + 1
         self.words[self.first + 3 * number + self.LAST] = round
         self.words[self.first + 3 * number + self.ANNOUNCED] = State(round, there).word
@@ -129,12 +131,13 @@ class Board:
     def is_not_done(self, number: int) -> None:
         self.words[self.first + 3 * number + self.ANNOUNCED] = self.done(number).word
 
-    # --- who has a lane
+    # --- which process has a lane
 
     def take(self, lane: int, wait: float) -> bool:
-        """The lane for this process. Classic record locks: the system lets go at death, and children inherit nothing.
+        """Takes a lane for this process. False: another process has it.
 
-        Any other descriptor of the file must stay open in a process that holds a lane: closing one would let go.
+        The lock is a classic record lock: the kernel releases it when the process dies, and children do not inherit
+        it. Closing any descriptor of the file would release it, so a process that has a lane closes none.
         """
         until = time.monotonic() + wait
         while True:
@@ -156,7 +159,7 @@ class Board:
 
 
 def index_of(number: int) -> int | str:
-    """Integers, short texts, long texts."""
+    """The index of a number: integers, short texts and long texts."""
     match number % 5:
         case 0 | 1:
             return number - 30

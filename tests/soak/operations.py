@@ -1,4 +1,4 @@
-"""What processes of the soak do: one table. A new operation is a function of a worker, and a line here."""
+"""The table of what the processes of a soak do. A new operation is a function of a worker and a line here."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from soak.worker import Worker
 
 
 class Operation(NamedTuple):
-    """A line of the table. `share`: how often, as against the others."""
+    """A line of the table. `share`: how often it is done, compared with the others."""
 
     name: str
     share: int

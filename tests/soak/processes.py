@@ -1,4 +1,4 @@
-"""The processes of a soak: started, stopped, killed, reaped. Only what was started here is ever sent a signal."""
+"""Starts, stops, kills and reaps the processes of a soak. Only processes that were started here get signals."""
 
 import contextlib
 import ctypes
@@ -19,7 +19,7 @@ from soak.worker import Plan, run
 PR_SET_CHILD_SUBREAPER = 36
 
 
-class People:
+class Processes:
     def __init__(self, plan: Plan, board: Board, segment: shmvar.Segment, chance: random.Random) -> None:
         self.plan, self.board, self.segment, self.random = plan, board, segment, chance
         self.of_lane: dict[int, int] = {}
@@ -27,7 +27,7 @@ class People:
         self.stopped: set[int] = set()
         self.went_on: dict[int, int] = {}
         self.killed: set[int] = set()
-        # Children of killed processes become ours: they can be waited for.
+        # Children of killed processes become children of this one, so it can wait for them.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def start(self, lane: int, forked: bool) -> None:
@@ -35,8 +35,8 @@ class People:
         self.board.note(lane, Board.SINCE, time.monotonic_ns())
         self.board.note(lane, Board.PARKED, 0)
         if forked:
-            # With the director's handle.
-            # The interpreter's own hooks around a fork swallow a Ctrl-C that comes then.
+            # The child uses the handle of the director. SIGINT is blocked, because the hooks of the interpreter around
+            # a fork would swallow a Ctrl-C.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 pid = os.fork()
@@ -52,9 +52,9 @@ class People:
         self.of_lane[lane] = pid
 
     def reap(self) -> Iterator[tuple[int, int]]:
-        """(pid, exit status) of each that has ended as it should not.
+        """Reaps what has ended; yields (pid, exit status) of each process that ended as it should not.
 
-        A process of ours ends when we kill it, or tell it to stop; an orphan with its parent, wherever that finds it.
+        A process of a lane ends when it is killed or told to stop. An orphan ends with its parent, at any place.
         """
         while True:
             try:
@@ -88,14 +88,14 @@ class People:
         return [d for child in self.children(pid) for d in (child, *self.descendants(child))]
 
     def choose(self, all: bool = False, descendants: bool = False) -> int | None:
-        """A victim. The first lane's process lives long, to see what grows: it is chosen with `all` only."""
+        """Chooses a process. That of the first lane lives long, to see what grows: only `all` includes it."""
         chosen = [pid for lane, pid in self.of_lane.items() if (lane or all) and pid not in self.stopped]
         if descendants:
             chosen = [d for pid in self.of_lane.values() for d in self.descendants(pid)]
         return self.random.choice(chosen) if chosen else None
 
     def send(self, pid: int, number: int) -> bool:
-        """To a descendant of ours, and nobody who got its pid meanwhile."""
+        """Sends a signal to a descendant of this process, never to another process that has its pid meanwhile."""
         try:
             descriptor = os.pidfd_open(pid)
         except OSError:
@@ -129,7 +129,7 @@ class People:
         self.send(pid, signal.SIGCONT)
 
     def kill(self, pid: int) -> bool:
-        """SIGKILL; returns when the system has let go of it."""
+        """Sends SIGKILL; returns when the kernel has released all that the process held."""
         if not self.send(pid, signal.SIGKILL):
             return False
         self.killed.add(pid)
@@ -140,7 +140,7 @@ class People:
         return True
 
     def kill_all(self) -> None:
-        """Everybody, children's children too."""
+        """Kills all descendants."""
         until = time.monotonic() + 30
         while (living := self.descendants(os.getpid())) and time.monotonic() < until:
             for pid in living:
@@ -157,15 +157,15 @@ class People:
             assert time.monotonic() < until, f"these do not end: {self.stacks()}"
             time.sleep(0.005)
 
-    # --- what can be seen of them
+    # --- observation
 
     def all_parked(self) -> bool:
-        """Each process has reaped its own; no orphan is left."""
+        """Are all processes parked, without a child and without an orphan?"""
         parked = all(self.board.lane(lane, Board.PARKED) for lane in self.of_lane)
         return parked and self.children(os.getpid()) == set(self.of_lane.values())
 
     def burden(self, pid: int) -> tuple[int, int]:
-        """Descriptors, and maps of segments."""
+        """The number of its descriptors and of its maps of segments."""
         try:
             maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
             return len(os.listdir(f"/proc/{pid}/fd")), sum("/dev/shm/" in line for line in maps)
@@ -173,7 +173,7 @@ class People:
             return 0, 0
 
     def stacks(self) -> str:
-        """What each process does, from the board and from its own stack."""
+        """What each process does, by the board and by its stack."""
         texts = []
         for lane, pid in self.of_lane.items():
             since = (time.monotonic_ns() - self.board.lane(lane, Board.SINCE)) / 1e9
@@ -187,7 +187,7 @@ class People:
         return "\n".join(texts)
 
     def evidence(self) -> str:
-        """For a failure: the lock, the participants, who does what."""
+        """For a failure: the lock, the participants, and what each process does."""
         with contextlib.suppress(OSError, AssertionError, shmvar.Error), helpers.Raw(self.segment) as raw:
             lock, valid = raw.unpack("<I", raw.LOCK)[0], raw.unpack("<Q", raw.INTENT)[0]
             return f"lock {lock:#x}, intent {valid}, participants {raw.participants()}\n{self.stacks()}"

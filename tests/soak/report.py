@@ -1,4 +1,4 @@
-"""How a soak shows itself: a line that moves on a terminal, a table at the end."""
+"""The output of a soak: a progress line on a terminal, and a table at the end."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 class Progress:
-    """On a terminal, a bar; no thread draws it, for the director forks."""
+    """A progress bar on a terminal. No thread draws it, because the director forks."""
 
     def __init__(self, seed: int) -> None:
         self.seed, self.bar, self.drawn = seed, None, 0.0
@@ -37,7 +37,7 @@ class Progress:
 
 
 def table(counts: dict[str, int]) -> None:
-    """All counts, in two columns."""
+    """Prints all counts in two columns."""
     shown = Table("what", "how often", "what", "how often", box=None, pad_edge=False)
     for column in (1, 3):
         shown.columns[column].justify = "right"

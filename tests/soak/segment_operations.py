@@ -1,4 +1,4 @@
-"""Operations of the soak on segments: limits, handles, a segment that comes and goes, one of the lane's own."""
+"""Operations on segments: limits, handles, a segment that comes and goes, and one that belongs to the lane."""
 
 import itertools
 import pickle
@@ -26,7 +26,7 @@ def trim(worker: Worker) -> None:
 
 
 def attach(worker: Worker) -> None:
-    """One more handle, or the only one anew: a new participant."""
+    """Attaches one more handle, or detaches and attaches again, as a new participant."""
     number = anybody(worker)
     try:
         if worker.random.random() < 0.5:
@@ -52,7 +52,7 @@ def handle_by_pickle(worker: Worker) -> None:
 
 
 def side(worker: Worker) -> None:
-    """A segment that all create, use and destroy; sometimes with a second object for its locks."""
+    """A segment that all processes create, use and destroy; sometimes with a second object for its locks."""
     key = worker.plan.side("side")
     perm = 0o644 if worker.random.random() < 0.3 else 0o600
     try:
@@ -70,11 +70,11 @@ def side(worker: Worker) -> None:
     except EXPECTED as error:
         worker.failed(error)
     except KeyError:
-        pass  # somebody else, still attached to the destroyed one, or popping
+        pass  # another process destroyed the segment meanwhile, or popped the value
 
 
 def clear(worker: Worker) -> None:
-    """A segment of the lane's own, exact to the byte."""
+    """A segment of the lane alone: its accounts must be exact to the byte."""
     key = worker.plan.side(f"lane-{worker.lane}")
     kept = {}
     try:

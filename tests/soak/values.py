@@ -1,22 +1,22 @@
-"""The soak's values: each is a pure function of its number and its round, so a found one is compared whole."""
+"""The values of a soak: each is a pure function of its number and round, so all of a value can be compared."""
 
 import struct
 from typing import Any
 
 try:
     import numpy
-except ImportError:  # the soak runs without, with fewer kinds
+except ImportError:  # the soak runs without numpy, with fewer kinds of values
     numpy = None
 
 MISSING = object()
-"""What stands for no value at all."""
+"""Stands for a value that is not there."""
 
 HEAD = struct.Struct("<4sIQQ")
 TEXT = "pneumonoultramicroscopic äöü € 🙂 "
 
 
 class TornError(AssertionError):
-    """A value that nobody has stored."""
+    """A value that no process has stored."""
 
 
 def mix(number: int, round: int) -> int:
@@ -26,7 +26,7 @@ def mix(number: int, round: int) -> int:
 
 
 def length_of(word: int) -> int:
-    """Mostly short, seldom several MiB."""
+    """A length: mostly short, seldom several MiB."""
     share, rest = word >> 32 & 0xFF, word & 0xFFFF_FFFF
     for limit, least, most in (
         (90, 24, 200),
@@ -86,7 +86,7 @@ def make(number: int, round: int) -> Any:
 
 
 def told(value: Any) -> tuple[int, int]:
-    """Number and round, as the value itself says."""
+    """The number and round that a value itself tells."""
     if numpy is not None and isinstance(value, numpy.ndarray):
         return int(value.flat[0]), int(value.flat[1])
     match value:
@@ -122,7 +122,7 @@ def same(found: Any, made: Any) -> bool:
 
 
 def round_of(number: int, value: Any) -> int:
-    """The round of a value found under that number; `TornError` where it is no such value, whole."""
+    """The round of a value found under that number; `TornError` if it is no value of that number."""
     try:
         its, round = told(value)
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, struct.error) as error:

@@ -1,7 +1,7 @@
-"""Operations of the soak on variables: functions of a worker.
+"""Operations on variables: functions of a worker.
 
-Changes of own numbers go through `worker.attempt`, which announces them; what is read goes through `worker.look`, which
-holds it against the board.
+Changes of the lane's own numbers go through `worker.attempt`, which announces them on the board; reads go through
+`worker.look`, which compares them with it.
 """
 
 import os
@@ -15,19 +15,19 @@ from soak.values import MISSING, make, round_of
 from soak.worker import Interrupted, Worker, patient
 
 QUEUE = [f"queue {n}" for n in range(6)]
-"""Indexes that everybody writes and pops."""
+"""Indexes that all processes write and pop."""
 
 CROWD = [f"crowd {n}" for n in range(6)]
-"""Indexes that everybody writes: whole values, the last one wins."""
+"""Indexes that all processes write: each value is whole, and the last one wins."""
 
 OTHERS = 40
-"""More than there are indexes in `atomic_operations.py` that belong to no lane."""
+"""At least the number of indexes in `atomic_operations.py` that belong to no lane."""
 
 EXPECTED = shmvar.SegmentFullError, shmvar.SegmentBusyError
-"""What a soak must meet."""
+"""Errors that a soak is expected to meet."""
 
 
-# --- own numbers
+# --- numbers of the lane
 
 
 def put(worker: Worker) -> None:
@@ -86,7 +86,7 @@ def update(worker: Worker) -> None:
 
 
 def replace_at_once(worker: Worker) -> None:
-    """Many changes of one number, with as little as possible between them: here most kills come inside of a call."""
+    """Many changes of one number in a row: most kills that come here are inside of a call."""
     number = worker.own()
     index, store = index_of(number), worker.segment.put
     for _ in range(30):
@@ -97,7 +97,7 @@ def replace_at_once(worker: Worker) -> None:
 
 
 def interrupted_put(worker: Worker) -> None:
-    """A signal handler raises somewhere inside of a put, or just behind it."""
+    """A signal handler raises at a random moment inside of a put, or just after it."""
     number = worker.own()
 
     def interrupt(*_):
@@ -110,7 +110,7 @@ def interrupted_put(worker: Worker) -> None:
             worker.segment.put(index_of(number), value)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            for _ in range(3):  # a handler that is due runs here, inside of the announcement
+            for _ in range(3):  # a handler that is due runs here, while the change is announced
                 time.sleep(0)
 
     before = signal.signal(signal.SIGALRM, interrupt)
@@ -142,7 +142,7 @@ def threads(worker: Worker) -> None:
         raise wrong[0]
 
 
-# --- everybody's numbers
+# --- numbers of all lanes
 
 
 def anybody(worker: Worker) -> int:
@@ -197,7 +197,7 @@ def has(worker: Worker) -> None:
 
 
 def iterate(worker: Worker) -> None:
-    """Each item is consistent, and what was there throughout is found."""
+    """Each item is consistent, and numbers that were there the whole time are found."""
     by_index = {index_of(number): number for number in worker.board.numbers()}
     before = {number: worker.board.done(number) for number in worker.board.numbers()}
     found = set()
@@ -226,7 +226,7 @@ def keys_and_len(worker: Worker) -> None:
 
 
 def stat(worker: Worker) -> None:
-    """The version of a number grows with each of its changes, and with nothing else."""
+    """The version of a number grows with each change of that number, and only then."""
     number = worker.own()
     done = worker.board.done(number)
     try:
@@ -252,11 +252,11 @@ def info(worker: Worker) -> None:
     assert shmvar.exists(worker.plan.key)
 
 
-# --- indexes of everybody's
+# --- indexes that all processes write
 
 
 def crowd(worker: Worker) -> None:
-    """The same index, written by all: whoever reads it gets one of the values, whole."""
+    """All processes write the same index: a reader gets one of the values, whole."""
     index = worker.random.choice(CROWD)
     try:
         if worker.random.random() < 0.5:
@@ -269,7 +269,7 @@ def crowd(worker: Worker) -> None:
 
 
 def queue(worker: Worker) -> None:
-    """Each of these values is unique, and none is handed to two callers: the director looks for doubles."""
+    """Each of these values is unique, and none is given to two callers: the director looks for duplicates."""
     index = worker.random.choice(QUEUE)
     unique = time.monotonic_ns() << 16 | os.getpid() & 0xFFFF
     try:

@@ -1,4 +1,4 @@
-"""A process of the soak: takes its lane over from whoever died, then does operations until it is told to stop."""
+"""A process of the soak: takes over the lane of a dead process, then does operations until it is told to stop."""
 
 import contextlib
 import ctypes
@@ -23,7 +23,7 @@ BAD = 3
 
 
 class Plan(NamedTuple):
-    """What the director tells its processes."""
+    """What the director tells its processes at their start."""
 
     directory: str
     key: str
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
 
     @property
     def lanes(self) -> int:
-        """One for each worker, one for the children of each."""
+        """One lane for each worker, and one for its children."""
         return 2 * self.workers
 
     def side(self, name: str) -> str:
@@ -46,7 +46,7 @@ class Interrupted(Exception):
 
 
 class Worker:
-    """A process's half of the soak. Operations are functions of it, in the table of `operations.py`."""
+    """The state of a process. Operations are functions of a worker, in the table of `operations.py`."""
 
     def __init__(self, plan: Plan, lane: int, segment: shmvar.Segment | None, board: Board | None = None) -> None:
         from soak.operations import OPERATIONS
@@ -63,16 +63,16 @@ class Worker:
         self.totals: dict[int | str, int] = {}
         self.expiring: dict[str, tuple[float, float]] = {}
 
-    # --- changes of own numbers
+    # --- changes of the lane's own numbers
 
     def own(self) -> int:
         return self.random.choice(self.board.of_lane(self.lane))
 
     def attempt(self, changes: Iterable[tuple[int, bool]], call: Callable[[list[int]], Any]) -> Any:
-        """Announces changes, (number, will it be there), makes them with `call(rounds)`, notes that they are done.
+        """Announces changes, (number, will it be there), makes them with `call(rounds)` and notes that they are done.
 
-        Gives back what the call gave; MISSING where it failed with one of the errors that a soak must meet: then each
-        number must be as it was or as announced.
+        Returns the result of the call; or MISSING if it failed with an error that a soak is expected to meet: then
+        each number must be either as it was or as announced.
         """
         changes = list(changes)
         rounds = [self.board.announce(number, there) for number, there in changes]
@@ -93,14 +93,14 @@ class Worker:
         return answer
 
     def failed(self, error: shmvar.Error) -> None:
-        """Counts an error that a soak must meet."""
+        """Counts an error that a soak is expected to meet."""
         full = isinstance(error, shmvar.SegmentFullError)
         assert not full or (error.needed > 0 and error.size > 0 and str(error.needed) in str(error)), vars(error)
         self.count("segment full" if full else "held up for 10 s")
 
     def resolve(self, number: int) -> bool:
-        """After a call that did not end: whole old, or whole new? True where it must have been done."""
-        # A batch cut short by a death is brought to its end by whoever writes next: nothing is decided before.
+        """After a call that did not end: is the old or the new state there? True: it can only be the new one."""
+        # The next writer finishes a batch whose writer died: before that, the outcome is not decided.
         patient(self.segment.remove, "nothing of that name")
         old, new = self.board.done(number), self.board.announced(number)
         if old == new:
@@ -113,13 +113,13 @@ class Worker:
         assert is_old or is_new, f"number {number}: found {found}, neither old {old} nor new {new}"
         (self.board.is_done if is_new else self.board.is_not_done)(number)
         self.count("resolved: new" if is_new else "resolved: old")
-        # Nothing removed from nothing is both.
+        # Where nothing was removed from nothing, the state is both.
         return is_new and not is_old
 
-    # --- reading any number
+    # --- reads of any number
 
     def find(self, number: int, segment: shmvar.Segment | None = None) -> int | None:
-        """The round under a number, None where nothing is there."""
+        """The round that is found under a number; None if nothing is there."""
         value = patient((segment or self.segment).get, index_of(number), MISSING)
         if value is MISSING:
             return None
@@ -127,7 +127,7 @@ class Worker:
         return round_of(number, value)
 
     def look(self, number: int, read: Callable[[Any, Any], Any]) -> Any:
-        """Reads a number of anybody's and holds it against the board. The value, or MISSING."""
+        """Reads any number and compares it with the board; returns the value or MISSING."""
         before = self.board.done(number)
         try:
             value = read(index_of(number), MISSING)
@@ -150,7 +150,7 @@ class Worker:
         self.count("values compared")
 
     def hold(self, number: int, value: Any) -> None:
-        """Keeps a value over the segment's own memory."""
+        """Keeps a value that lies over the memory of the segment."""
         self.held.append((number, round_of(number, value), value))
         if len(self.held) > 12:
             del self.held[self.random.randrange(12)]
@@ -163,7 +163,7 @@ class Worker:
     # --- children
 
     def fork(self, work: Callable[["Worker"], None]) -> int:
-        """A forked child with this process's handles and views; it works as a child's lane, where that is free."""
+        """Forks a child with the handles and views of this process. It takes the lane for children if that is free."""
         self.count("forked children")
         parent = os.getpid()
         pid = os.fork()
@@ -221,7 +221,7 @@ class Worker:
             self.resolve(number)
 
     def park(self, until: int = PAUSE) -> None:
-        """Nothing held, no child, no call under way."""
+        """Stands still: without held values, without children, between two calls."""
         self.held.clear()
         self.expiring.clear()
         self.reap(wait=True)
@@ -237,7 +237,7 @@ class Worker:
 
 
 def patient(call: Callable[..., Any], *arguments: Any) -> Any:
-    """A call that must succeed in the end: a stopped process or a full memory file system is no reason to give up."""
+    """Repeats a call until it succeeds: a stopped process or a full memory file system is only temporary."""
     for turn in range(200):
         try:
             return call(*arguments)
@@ -248,7 +248,7 @@ def patient(call: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def die_with(parent: int) -> None:
-    """SIGKILL when the parent ends, for whatever reason."""
+    """Asks the kernel for SIGKILL when the parent ends for any reason."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
@@ -256,7 +256,7 @@ def die_with(parent: int) -> None:
 
 @contextlib.contextmanager
 def ending(plan: Plan):
-    """Whatever happens inside, the process ends here; what went wrong is written down first."""
+    """Ends the process after the block in any case; an error is written down first."""
     status = 0
     try:
         yield
@@ -269,7 +269,7 @@ def ending(plan: Plan):
 
 
 def run(plan: Plan, lane: int, segment: shmvar.Segment | None, parent: int) -> None:
-    """A whole process; does not return."""
+    """The whole life of a process; does not return."""
     with ending(plan):
         die_with(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -279,7 +279,7 @@ def run(plan: Plan, lane: int, segment: shmvar.Segment | None, parent: int) -> N
 
 
 def run_child(plan: Plan, lane: int, segment: shmvar.Segment, numbers: list[int]) -> None:
-    """What multiprocessing starts: the handle came by pickle."""
+    """The life of a child of multiprocessing: its handle came by pickle."""
     with ending(plan):
         die_with(os.getppid())
         signal.alarm(300)
@@ -297,7 +297,7 @@ def run_child(plan: Plan, lane: int, segment: shmvar.Segment, numbers: list[int]
 
 
 def main() -> None:
-    """A process that is a new interpreter: its arguments are the plan, its lane and its parent."""
+    """Runs a process that is a new interpreter: its arguments are the plan, its lane and its parent."""
     directory, key, *rest = sys.argv[1:]
     size, workers, seed, its_lane, its_parent = map(int, rest)
     run(Plan(directory, key, size, workers, seed), its_lane, None, its_parent)
