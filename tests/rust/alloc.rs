@@ -1,8 +1,8 @@
-//! Each allocation of each call fails in turn: the call ends with `Error::Memory` or as if nothing had failed, and in either
-//! case the segment is sound, and as it was where the call failed.
+//! Each allocation of each call fails in turn. The call must return `Error::Memory` or succeed; in both cases the segment is
+//! sound, and after an error it is unchanged.
 //!
-//! Only allocations that grow with a segment, a value or an argument fail, or those of so many that they come to the same:
-//! what is smaller than [`SMALL`] is an index, an error's text, an `Arc`.
+//! Only large allocations fail: those whose size grows with a segment, a value, an argument, or a number of items. What is
+//! smaller than [`SMALL`] is an index, the text of an error, an `Arc`.
 // The extension module has an allocator of its own.
 #![cfg(not(feature = "python"))]
 
@@ -11,11 +11,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-/// From here on an allocation may fail: the longest index with its expiry is shorter.
+/// Allocations of at least this size may fail: the longest index with its expiry is shorter.
 const SMALL: usize = 1_100;
 
 thread_local! {
-    /// So many large allocations of this thread succeed, then one fails; negative: none does.
+    /// How many large allocations of this thread succeed before one fails; negative: none fails.
     static LEFT: Cell<i64> = const { Cell::new(-1) };
 }
 
@@ -58,7 +58,7 @@ unsafe impl GlobalAlloc for Failing {
 #[global_allocator]
 static ALLOCATOR: Failing = Failing;
 
-/// Runs a call whose large allocation of this number fails. False: it made no more than that.
+/// Runs a call in which the large allocation with this number fails. False: the call makes fewer.
 fn failing<T>(number: i64, call: impl FnOnce() -> T) -> (T, bool) {
     LEFT.set(number);
     let outcome = call();
@@ -100,7 +100,7 @@ fn contents(segment: &Segment) -> Contents {
     all.into_iter().map(|i| (i.clone(), segment.version(i.as_index()).unwrap(), value(&i))).collect()
 }
 
-/// Free memory, and values between which it lies.
+/// Free memory between values.
 fn scatter(segment: &Segment) {
     for number in (0..TEXTS).filter(|number| number % 7 > 0) {
         segment.remove(&*text(number)).unwrap();
@@ -114,11 +114,11 @@ struct Case<'a> {
     name: &'a str,
     before: fn(&Segment),
     call: &'a dyn Fn(&Segment) -> shmvar::Result<()>,
-    /// It changes something.
+    /// The call changes something.
     changes: bool,
 }
 
-/// A segment that is filled anew after each call that changed it.
+/// A segment that is filled again after each call that changed it.
 fn try_each(case: &Case<'_>, options: &Options) -> u32 {
     let key = Key::text(&format!("alloc-{}-{}", std::process::id(), case.name)).unwrap();
     let make = || {
@@ -155,7 +155,7 @@ fn try_each(case: &Case<'_>, options: &Options) -> u32 {
             outcome.unwrap();
             break;
         }
-        // The first ones each; then loops repeat themselves.
+        // Each of the first allocations; after those, loops repeat themselves.
         number += 1 + number / 16;
         assert!(number < 10_000, "{} allocates without end", case.name);
     }
@@ -163,7 +163,7 @@ fn try_each(case: &Case<'_>, options: &Options) -> u32 {
     failures
 }
 
-/// Old ones and new ones, of either kind of index.
+/// Existing and new indexes, of both kinds.
 fn many(segment: &Segment, count: i64, len: usize) -> shmvar::Result<()> {
     let (texts, pickle) = prepared(|| {
         let texts: Vec<String> = (0..count).map(|number| text(number + TEXTS - count / 2)).collect();
@@ -175,7 +175,7 @@ fn many(segment: &Segment, count: i64, len: usize) -> shmvar::Result<()> {
     segment.put_many_pickles(&items)
 }
 
-/// What `prepare` allocates is the test's own.
+/// The allocations of `prepare` belong to the test and do not fail.
 fn prepared<T>(prepare: impl FnOnce() -> T) -> T {
     let left = LEFT.replace(-1);
     let made = prepare();
@@ -282,7 +282,7 @@ fn every_large_allocation_of_every_call_may_fail() {
         met.push((name, try_each(of(name), &readonly)));
     }
     eprintln!("{met:?}");
-    // Calls that are known to allocate did meet it.
+    // Calls that are known to allocate did meet a failure.
     for name in ["get-large", "put-many", "get-many", "indexes", "check", "trim", "locks"] {
         assert!(met.iter().any(|(other, failures)| *other == name && *failures > 0), "{name} allocates nothing");
     }

@@ -1,4 +1,4 @@
-//! Handles that come and go while calls are inside.
+//! Handles that are attached and detached while other threads are inside of calls.
 
 mod common;
 
@@ -7,7 +7,7 @@ use shmvar::{Blocking, Segment};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Detaching the last handle must not let the participant number go under a put that fills a span.
+/// Detaching the last handle must not release the participant number while a put still fills a span.
 #[test]
 fn f13_a_handle_detached_in_the_middle_of_a_large_put_loses_nothing() {
     let fresh = Fresh::new("detach", 1 << 30);

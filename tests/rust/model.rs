@@ -46,7 +46,7 @@ fn pickle(len: usize, byte: u8) -> Vec<u8> {
     [&b"\x80\x05B"[..], &(len as u32).to_le_bytes(), &vec![byte; len], b"."].concat()
 }
 
-/// A number's pickle, as `add` and others read it.
+/// The pickle of a number, as `add` and other calls read it.
 fn number(pickle: &[u8]) -> Option<Number> {
     match shmvar::codec::scalar::decode(pickle)? {
         shmvar::codec::scalar::Scalar::Int(number) => Some(Number::Int(number)),
@@ -78,13 +78,13 @@ proptest! {
     #[test]
     fn f36_f43_every_step_is_what_a_map_does_and_leaves_no_invariant_broken(steps in prop::collection::vec(step(), 1..80)) {
         let mut fresh = Fresh::new("model", 2 << 20);
-        // Values as pickles. What is missing is in none.
+        // Values as pickles; missing variables have no entry.
         let mut model: HashMap<IndexBuf, Vec<u8>> = HashMap::new();
         let mut locks: BTreeMap<IndexBuf, LockGuard> = BTreeMap::new();
         for step in steps {
             take(step, &mut fresh, &mut model, &mut locks)?;
             let report = fresh.segment.check().unwrap();
-            // What expired may stand there still: whoever looks finds it missing.
+            // An expired variable may still be in the table, but every reader finds it missing.
             prop_assert!(report.variables >= model.len() as u64);
             prop_assert_eq!(fresh.segment.info().unwrap().count, model.len() as u64);
             prop_assert_eq!(report.busy + report.retired, 0);
@@ -108,7 +108,7 @@ proptest! {
     }
 }
 
-/// What may not fit: then nothing has changed.
+/// A call that may not fit: then it must have changed nothing.
 fn fits(done: Result<(), Error>) -> Result<bool, TestCaseError> {
     match done {
         Ok(()) => Ok(true),
@@ -120,7 +120,7 @@ fn fits(done: Result<(), Error>) -> Result<bool, TestCaseError> {
     }
 }
 
-/// One step, here and there.
+/// Does one step in the segment and in the map.
 fn take(
     step: Step,
     fresh: &mut Fresh,
@@ -205,7 +205,7 @@ fn take(
             }
         }
         Step::Lock(name) => {
-            // Another thread has it where we have.
+            // Another thread finds the lock held exactly when this one holds it.
             let free = std::thread::scope(|scope| {
                 let other = scope.spawn(|| segment.lock(name.as_index(), Some(Duration::ZERO)).unwrap().is_some());
                 other.join().unwrap()
@@ -231,7 +231,7 @@ fn take(
         Step::Trim => segment.trim(&Blocking).unwrap(),
         Step::Reattach => {
             let other = common::existing(&fresh.key);
-            // Locks go with the handle that they were taken through.
+            // Locks are released with the handle that they were taken through.
             drop(std::mem::replace(&mut fresh.segment, other));
             locks.clear();
         }

@@ -5,7 +5,7 @@ use shmvar::{Key, Options, Segment};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A segment of this test's own, destroyed at its end. The watchdog ends a test that hangs.
+/// A segment of this test alone, destroyed at its end. A watchdog ends a test that hangs.
 pub struct Fresh {
     pub segment: Segment,
     pub key: Key,
@@ -63,7 +63,7 @@ pub fn role_key() -> Option<Key> {
     Some(Key::text(&text).unwrap())
 }
 
-/// Attaches to what must exist.
+/// Attaches to a segment that must exist.
 pub fn existing(key: &Key) -> Segment {
     Segment::attach(key.clone(), &Options { create: Some(false), ..Options::default() }).unwrap()
 }

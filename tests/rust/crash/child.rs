@@ -1,4 +1,4 @@
-//! The process that dies: it does what an operation says, up to the point where it was told to.
+//! The process that dies: it does an operation up to the crash point that it was told.
 
 use crate::common::{existing, role_key};
 use crate::operations::{Begins, OPERATIONS};
@@ -6,7 +6,7 @@ use shmvar::{Index, Key, LockGuard, Options, PinnedValue, Segment, crash_point a
 use std::io::{BufRead, Write};
 use std::process::{Child, Command, Stdio};
 
-/// Marks a line for whoever started us, among those of the test harness.
+/// Marks the lines that are for the parent among those of the test harness.
 pub const MARK: &str = "@ ";
 
 /// What an operation works on.
@@ -23,7 +23,7 @@ impl Stage {
         self.segment.as_ref().expect("attached")
     }
 
-    /// A value of that many bytes, which tells by itself which one it is.
+    /// A value of that many bytes that tells its own number.
     pub fn put<'a>(&self, index: impl Into<Index<'a>>, round: u64, len: usize) {
         self.segment().put_bytes(index, &value(round, len)).unwrap();
     }
@@ -32,7 +32,7 @@ impl Stage {
         assert!(self.segment().remove(index).unwrap());
     }
 
-    /// Another process does that operation and dies in it.
+    /// Another process does that operation and is killed in it.
     pub fn another_dies(&self, operation: &str, order: &str) {
         assert_eq!(start(operation, &self.key, Some(order)).finish().0, End::Killed, "{operation}, {order}");
     }
@@ -51,12 +51,12 @@ pub enum End {
     Well,
 }
 
-/// Of a process that outlived the one it forked, which was killed.
+/// Exit status of a process whose forked child was killed.
 pub const OUTLIVED: i32 = 9;
 
 pub struct Started(Child);
 
-/// Starts this program again as the child of that operation: to be killed at `order`, or to be rehearsed.
+/// Starts this program again as a child that does the operation, to be killed at `order` or to rehearse.
 pub fn start(operation: &str, key: &Key, order: Option<&str>) -> Started {
     let Key::Text(text) = key else { panic!("tests use text keys") };
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -88,7 +88,7 @@ impl Started {
         std::io::read_to_string(self.0.stderr.take().unwrap()).unwrap()
     }
 
-    /// Waits for its end: how, what points it passed, and what it said on its way.
+    /// Waits for its end: how it ended, which points it passed, and what it printed.
     pub fn finish(mut self) -> (End, Vec<String>, String) {
         use std::os::unix::process::ExitStatusExt;
         let out = std::io::read_to_string(self.0.stdout.take().unwrap()).unwrap();
@@ -104,7 +104,7 @@ impl Started {
     }
 }
 
-/// Tells whoever started us what was passed.
+/// Tells the parent which points were passed.
 pub fn report() {
     let lines: Vec<String> = crash::passed().iter().map(|name| format!("{MARK}passed {name}\n")).collect();
     let mut out = std::io::stdout().lock();

@@ -1,4 +1,4 @@
-//! Rehearsing an operation, and killing it at each point.
+//! Rehearses an operation and kills it at each point.
 
 use crate::child::{End, attach, start};
 use crate::common::{Fresh, watchdog};
@@ -15,21 +15,21 @@ use std::time::Duration;
 /// The n-th passage of a point.
 pub type Passage = (String, u64);
 
-/// Children at a time: most of them wait now and then.
+/// Children at a time. Most of them wait now and then, so there are more than processors.
 const WORKERS: usize = 4;
-/// Of the bytes that an object takes after a death, so many may be others than after none: slabs that stay.
+/// How many more bytes an object may take after a death than after none: slabs that stay.
 const SLACK: u64 = 128 << 10;
 
-/// What an operation passes and changes when nobody dies.
+/// What an operation passes and changes when no process dies.
 pub struct Rehearsal {
     pub passed: Vec<String>,
     old: Snapshot,
     new: Snapshot,
-    /// Bytes that the object takes at the end of all.
+    /// Bytes that the object takes at the very end.
     resident: u64,
 }
 
-/// Does all of the work, a few at a time; says everything that failed.
+/// Does all jobs, a few at a time, and fails at the end if any of them failed.
 pub fn work<T: Send, R: Send>(jobs: Vec<T>, act: impl Fn(T) -> R + Sync) -> Vec<R> {
     watchdog(Duration::from_secs(900));
     let jobs: Vec<_> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
@@ -41,7 +41,7 @@ pub fn work<T: Send, R: Send>(jobs: Vec<T>, act: impl Fn(T) -> R + Sync) -> Vec<
                     let job = job.lock().unwrap().take().unwrap();
                     match catch_unwind(AssertUnwindSafe(|| act(job))) {
                         Ok(result) => done.lock().unwrap().push(result),
-                        // The panic has said what.
+                        // The panic has already printed the reason.
                         Err(_) => drop(failed.fetch_add(1, Ordering::Relaxed)),
                     }
                 }
@@ -52,7 +52,7 @@ pub fn work<T: Send, R: Send>(jobs: Vec<T>, act: impl Fn(T) -> R + Sync) -> Vec<
     done.into_inner().unwrap()
 }
 
-/// Where an operation takes place: a segment with variables of others in it, or only its key.
+/// Where an operation takes place: a segment that already has other variables, or only a key.
 struct Scene {
     fresh: Option<Fresh>,
     key: Key,
@@ -79,7 +79,7 @@ impl Scene {
         self.fresh.as_ref().map_or_else(Snapshot::default, |fresh| Snapshot::read_only(&self.key, &fresh.segment))
     }
 
-    /// Runs a child, with somebody of this process who waits for what it does.
+    /// Runs a child while a thread of this process waits for what the child does.
     fn beside<T>(&self, operation: &Operation, what: &str, act: impl FnOnce() -> T) -> T {
         let Some(Fresh { segment, .. }) = self.fresh.as_ref().filter(|_| operation.beside != Beside::Nothing) else {
             return act();
@@ -87,7 +87,7 @@ impl Scene {
         let over = &AtomicBool::new(false);
         std::thread::scope(|scope| {
             if operation.beside == Beside::WaitsForLock {
-                // It is the child's first.
+                // The child takes the lock first.
                 let (tell, told) = std::sync::mpsc::channel::<()>();
                 let waiter = scope.spawn(move || {
                     while !segment.attachment().unwrap().coordination().is_locked(&Index::Int(1), &Blocking).unwrap() {
@@ -106,7 +106,7 @@ impl Scene {
             let before = segment.version(1).unwrap();
             let waiter = scope.spawn(move || {
                 loop {
-                    // Whatever has come is there: a wait that begins then sees it.
+                    // Once `over` is set, every change is visible: a wait that begins then sees it.
                     let last = over.load(Ordering::Acquire);
                     let seen = segment.wait(1, Some(before), Some(Duration::from_secs(1))).unwrap();
                     if last || seen.is_some() {
@@ -115,7 +115,7 @@ impl Scene {
                 }
             });
             let done = act();
-            // Mended, if anything is to be.
+            // Repairs what there is to repair.
             segment.check().unwrap();
             let now = segment.version(1).unwrap();
             over.store(true, Ordering::Release);
@@ -125,7 +125,7 @@ impl Scene {
         })
     }
 
-    /// Reads, mends, goes on, cleans up. Bytes that the object takes then.
+    /// The survivor reads, repairs, goes on and cleans up. Returns how many bytes the object takes then.
     fn survive(&self, old: &Snapshot, new: &Snapshot, operation: &Operation, what: &str) -> u64 {
         let own = self.fresh.is_none().then(|| attach(&self.key, self.perm));
         let segment = match (&self.fresh, &own) {
@@ -152,7 +152,7 @@ impl Scene {
         if !segment_is_gone(segment) {
             assert_eq!(in_use(segment), Some(1), "{what}: somebody dead is not buried");
         }
-        // By its name another one, or this one, is attached as ever.
+        // An attach by the key works as always, to this segment or to a new one.
         let again = attach(&self.key, self.perm);
         again.put(1, &1).unwrap();
         again.check().unwrap();
@@ -172,7 +172,7 @@ fn segment_is_gone(segment: &Segment) -> bool {
     Segment::attach(segment.key().clone(), &options).map_or(true, |found| found.id() != segment.id())
 }
 
-/// Once through, with nobody killed.
+/// Runs the operation once without killing it.
 pub fn rehearse(operation: &Operation) -> Rehearsal {
     let scene = Scene::new(operation);
     let what = format!("{}, rehearsed", operation.name);
@@ -189,7 +189,7 @@ pub fn rehearse(operation: &Operation) -> Rehearsal {
     Rehearsal { passed, old, new, resident }
 }
 
-/// Which passages of which points: of those passed often the first two, one in the middle, and the last.
+/// The passages at which to kill: of a point that is passed often, the first two, one in the middle, and the last.
 pub fn passages(operation: &Operation, passed: &[String]) -> Vec<Passage> {
     let mut counts = BTreeMap::<&String, u64>::new();
     passed
@@ -212,7 +212,7 @@ fn die(scene: &Scene, operation: &Operation, (point, passage): &Passage) -> Stri
     what
 }
 
-/// One death, one survivor.
+/// Kills one child, and checks what the survivor finds.
 pub fn kill(operation: &Operation, rehearsal: &Rehearsal, passage: &Passage) {
     let scene = Scene::new(operation);
     let what = die(&scene, operation, passage);
@@ -221,7 +221,7 @@ pub fn kill(operation: &Operation, rehearsal: &Rehearsal, passage: &Passage) {
     assert!(resident <= most, "{what}: {resident} bytes are left, {} where nobody died", rehearsal.resident);
 }
 
-/// After that death, what whoever mends passes until the last of the dead is reaped.
+/// The points that a repairing process passes after that death, until the last dead process is reaped.
 pub fn mending(operation: &Operation, first: &Passage) -> Vec<String> {
     let scene = Scene::new(operation);
     let what = die(&scene, operation, first);
@@ -233,7 +233,7 @@ pub fn mending(operation: &Operation, first: &Passage) -> Vec<String> {
     passed
 }
 
-/// The last passage of each point after whose deaths there is a second one.
+/// The last passage of each point after which a second process is killed, too.
 pub fn last(operation: &Operation, passed: &[String]) -> Vec<Passage> {
     let mut counts = BTreeMap::<&String, u64>::new();
     let wanted = |name: &&String| operation.pairs.iter().any(|start| name.starts_with(start));
@@ -246,7 +246,7 @@ pub fn once(passed: &[String]) -> Vec<Passage> {
     BTreeSet::from_iter(passed).into_iter().map(|name| (name.clone(), 1)).collect()
 }
 
-/// A death, another in whoever mends, and a survivor. False: the second one did not come so far.
+/// Kills a child, then the process that repairs, then checks a survivor. False: the second one did not come so far.
 pub fn kill_twice(operation: &Operation, rehearsal: &Rehearsal, first: &Passage, second: &str) -> bool {
     let scene = Scene::new(operation);
     let what = format!("{}, and then at {second}", die(&scene, operation, first));

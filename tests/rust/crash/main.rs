@@ -1,11 +1,11 @@
-//! A process killed behind each store that matters for recovery, and a survivor who goes on.
+//! A process is killed after each store that matters for recovery, and a survivor goes on.
 //!
 //! `cargo test --no-default-features --features crash-points --test crash -- --nocapture` prints how many passages of
 //! points each operation has.
 //!
-//! An operation is one entry of the table in `operations.rs`: what stands before, and what is done. Everything else follows
-//! from it: it is rehearsed once to learn which points it passes and what stands afterwards; then, for each point and
-//! passage, a child of its own does the same and is killed there, and `survivor.rs` looks at what is left.
+//! An operation is one entry of the table in `operations.rs`: what is prepared, and what is done. Everything else follows from
+//! it. The operation is rehearsed once, to learn which crash points it passes and what the segment holds afterwards. Then, for
+//! each point and passage, a new child does the same and is killed there, and `survivor.rs` checks what is left.
 #![cfg(feature = "crash-points")]
 
 #[path = "../common/mod.rs"]
@@ -26,7 +26,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// While writing: `ONLY="put, span"` in the environment leaves the other operations out.
+/// During development: `ONLY="put, span"` in the environment runs only the operations with that name.
 fn only() -> Option<String> {
     std::env::var("ONLY").ok()
 }
@@ -56,8 +56,8 @@ fn f1_f2_f3_f4_f24_killed_at_every_point_of_every_operation_others_go_on_and_not
     work(deaths, |(operation, rehearsal, passage)| drive::kill(operation, rehearsal, &passage));
 }
 
-/// Who mends is killed in it: after a death of some operations at each of their points (its last passage), at each point that he
-/// passes then (its first).
+/// The process that repairs is killed, too: some operations are killed at each of their points (at its last passage), and after
+/// each of these deaths the next process is killed at each point that it passes (at its first passage).
 #[test]
 fn f1_killed_while_mending_the_next_one_mends() {
     let some = rehearsals().iter().filter(|(operation, _)| !operation.pairs.is_empty());
@@ -79,7 +79,7 @@ fn f1_killed_while_mending_the_next_one_mends() {
     });
 }
 
-/// After each death of the others one more, at a passage that goes round.
+/// After each death in the other operations one more process is killed, at a passage that varies from case to case.
 #[test]
 fn f1_killed_once_more_after_any_death_the_next_one_mends() {
     let others = rehearsals().iter().filter(|(operation, _)| !operation.pairs.contains(&""));
@@ -99,7 +99,7 @@ fn f1_killed_once_more_after_any_death_the_next_one_mends() {
     assert!(died > all * 9 / 10, "{died} of {all}");
 }
 
-/// Who reaps dies after he cleared the marks of pins: the next reaping still knows that a sweep is due.
+/// A process that reaps is killed after it cleared the marks of pins: the next one still knows that a sweep is due.
 #[test]
 fn f1_what_only_the_dead_held_is_freed_although_the_first_who_buried_them_died() {
     let fresh = common::Fresh::new("crash-sweep", 64 << 20);
@@ -114,7 +114,7 @@ fn f1_what_only_the_dead_held_is_freed_although_the_first_who_buried_them_died()
     assert_eq!(fresh.segment.check().unwrap().retired, 0);
 }
 
-/// Second objects that no segment names. Other tests make and remove some meanwhile.
+/// Second objects that no segment names. Other tests make and remove some at the same time.
 fn orphans() -> BTreeSet<String> {
     let names = |prefix: &str| -> Vec<String> {
         let entries = std::fs::read_dir("/dev/shm").unwrap();
@@ -153,10 +153,10 @@ fn f24_a_second_object_that_no_segment_names_goes_with_the_next_attach_that_make
             let left: BTreeSet<String> = orphans().difference(&before).cloned().collect();
             Some(left).filter(|left| !left.is_empty())
         };
-        // Again, should another test have removed it already.
+        // Repeated in case another test has already removed it.
         let left = (0..20).find_map(|_| die()).unwrap_or_default();
         assert!(!left.is_empty(), "{operation}, {order}: nothing is left to be removed");
-        // Made beside others, and removed.
+        // The next attach that makes a second object, or a destroy, removes it.
         let segment = child::attach(&other, 0o644);
         let last = child::attach(&other, 0o644);
         assert_eq!(stays_orphan(&left), Vec::<String>::new(), "{operation}, {order}");

@@ -1,15 +1,18 @@
-//! The operations. A new one is one entry here; `name`, what stands before, what is done:
+//! The table of operations. A new one is one entry: its name, what is prepared, and what is done.
 //!
 //! ```text
 //! op("put, record, new", |_| {}, |s| s.put(1, 2, 400)),
 //! ```
 //!
-//! The child is attached already, unless the entry `.begins(..)` otherwise. What it changes is found by a rehearsal; that
-//! the change is one step or none is checked unless it says `.in_steps()`, that there is one unless it `.changes_nothing()`.
-//! `.varies()`: a point that it did not pass so often as when it was rehearsed is none of its failures.
-//! `.with_pairs()`: after a death at each of its points, whoever mends is killed at each point that he passes;
-//! `.with_pairs_after(..)`: after deaths at those points only. `.batch()`: who may not write reads the variables one by one in
-//! any state, and together as they were or become. `.beside(..)`: somebody who lives waits for what the child does.
+//! The child is already attached, unless `.begins(..)` says otherwise. A rehearsal finds what the operation changes.
+//!
+//! - `.in_steps()`: the change is not one step; without it, a change is made as a whole or not at all.
+//! - `.changes_nothing()`: there is no change; without it, there must be one.
+//! - `.varies()`: it may pass a point less often than in the rehearsal.
+//! - `.with_pairs()`: after a death at each of its points, the process that repairs is also killed, at each point that it
+//!   passes; `.with_pairs_after(..)`: only after deaths at those points.
+//! - `.batch()`: a read-only process that reads the variables one by one may find any state; together they are old or new.
+//! - `.beside(..)`: a living process waits for what the child does.
 
 use crate::child::{Stage, attach, value};
 use crate::common::existing;
@@ -21,37 +24,37 @@ use std::time::Duration;
 pub enum Begins {
     /// The child is attached.
     Attached,
-    /// It is not, but there is a segment.
+    /// The child is not attached, but the segment exists.
     Detached,
-    /// There is none.
+    /// There is no segment.
     Nothing,
 }
 
 pub struct Operation {
     pub name: &'static str,
     pub begins: Begins,
-    /// Of the segment.
+    /// The mode of the segment.
     pub perm: u32,
     pub setup: fn(&mut Stage),
     pub act: fn(&mut Stage),
     pub one_step: bool,
     pub changes: bool,
-    /// It makes several changes at one instant, in steps that readers of one variable see.
+    /// It makes several changes as of one instant, in steps that a reader of one variable sees.
     pub batch: bool,
-    /// After a death at points that begin so, whoever mends is killed, too.
+    /// After a death at points whose names begin so, the process that repairs is killed, too.
     pub pairs: &'static [&'static str],
-    /// Killed at points that begin so only.
+    /// It is killed only at points whose names begin so.
     pub only: &'static [&'static str],
     pub beside: Beside,
-    /// How often it passes points depends on where the hashes fall.
+    /// How often it passes points depends on the hashes.
     pub varies: bool,
 }
 
-/// What the process that survives does meanwhile.
+/// What the surviving process does meanwhile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Beside {
     Nothing,
-    /// Asks for the lock 1, and gets it.
+    /// Asks for the lock 1 and gets it.
     WaitsForLock,
     /// Waits for variable 1 to change.
     WaitsForChange,
@@ -96,15 +99,15 @@ impl Operation {
     }
 }
 
-/// One that the tests of second deaths name.
+/// The operation that the tests of second deaths use.
 pub const MEND: &str = "mend";
 
-/// Points of named locks; what else a call passes depends on how long it waits.
+/// Points of named locks. Which other points a call passes depends on how long it waits.
 const LOCKS: &[&str] = &["lock-stored", "lock-changed", "lock-reserved", "lock-freed", "locks-"];
-/// The same with all of the change: nobody waits in it.
+/// The same and all points of a change: no process waits in these operations.
 const LOCKS_AND_CHANGES: &[&str] = &["lock-", "locks-", "intent-", "slot-", "mark-", "notified"];
 
-/// What tells changes apart that pass the same otherwise.
+/// The points that distinguish changes which otherwise pass the same ones.
 const CHANGES: &[&str] = &["expiring-", "intent-", "slot-", "block-", "record-"];
 const COLLECTING: &[&str] = &["expired-", "intent-valid", "slot-whole"];
 const TABLE: &[&str] = &[
@@ -122,11 +125,11 @@ const TABLE: &[&str] = &[
 ];
 const BATCH: &[&str] =
     &["batch-", "cursor-", "many-", "list-", "record-", "block-applied", "span-applied", "root-", "slot-w"];
-/// Those of a reaping, besides.
+/// The same and the points of a reaping.
 const BURYING: &[&str] = &["lock-", "locks-", "taken-over", "intent-", "slot-", "reaped"];
 
 pub static OPERATIONS: &[Operation] = &[
-    // Coming and going.
+    // Attaching and detaching.
     op("attach, first", |_| {}, |s| s.segment = Some(attach(&s.key, 0o600))).begins(Begins::Nothing).changes_nothing(),
     op("attach, first, with a second object", |_| {}, |s| s.segment = Some(attach(&s.key, 0o644)))
         .begins(Begins::Nothing)
@@ -353,7 +356,7 @@ pub static OPERATIONS: &[Operation] = &[
         },
     )
     .changes_nothing(),
-    // Reading what is large; views.
+    // Reads of large values; views.
     op("get, span", |s| s.put(1, 1, SPAN), |s| drop(s.segment().get_bytes(1).unwrap())).changes_nothing(),
     op(
         "drop the last view of a span that was replaced",
@@ -366,7 +369,7 @@ pub static OPERATIONS: &[Operation] = &[
     .changes_nothing(),
     op("fork, with views", in_a_view, fork).in_steps(),
     op("fork, with views, a writer stands still", in_a_view_and_a_writer_stands, fork).in_steps().only(&["child-"]),
-    // Mending what others left, by an operation that meets it.
+    // Repairs of what another process left, by the operation that meets it.
     op(
         "repair, a record half put",
         |s| s.another_dies("put, record by record", "block-stored:2"),

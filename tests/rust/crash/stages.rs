@@ -1,4 +1,4 @@
-//! What stands before an operation, and what several of them do.
+//! What is prepared before an operation, and steps that several operations share.
 
 use crate::child::{Stage, attach, report, value};
 use crate::common::existing;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub const HOUR: Duration = Duration::from_secs(3_600);
 pub const SOON: Duration = Duration::from_millis(300);
-/// Gone at once.
+/// A time to live that is over at once.
 pub const INSTANT: Duration = Duration::from_nanos(1);
 
 /// Lengths of values: in the slot, in a block, in a span.
@@ -18,7 +18,7 @@ pub const INLINE: usize = 8;
 pub const RECORD: usize = 400;
 pub const SPAN: usize = 24_000;
 
-/// What whoever comes next does, of his own: attaches, meets the lock, looks after the dead.
+/// What the next process does: it attaches, meets the lock, and reaps the dead.
 pub fn mend(s: &mut Stage) {
     let segment = attach(&s.key, 0o600);
     segment.put_bytes(MENDING, &value(1, SPAN)).unwrap();
@@ -27,7 +27,7 @@ pub fn mend(s: &mut Stage) {
     segment.detach();
 }
 
-/// Every number is used by somebody dead, the first of them with spans; the lock is that of `owner`.
+/// Every participant number belongs to a dead process, the first of which has spans; `owner` holds the lock.
 pub fn no_number_is_free(s: &mut Stage, owner: u32) {
     let name = existing(&s.key).info().unwrap().name;
     let file = std::fs::OpenOptions::new().write(true).open(format!("/dev/shm/{name}")).unwrap();
@@ -47,19 +47,19 @@ pub fn slab_given_back(s: &mut Stage) {
     s.remove(3);
 }
 
-/// Two slabs of eight blocks each, the second with one record; when 3 is removed, it goes back.
+/// Two slabs of eight blocks each, the second with one record: removing 3 gives it back.
 pub fn slab_nearly_empty(s: &mut Stage) {
     (11..19).chain([3]).for_each(|index| s.put(index, 1, 8_000));
     s.remove(11);
 }
 
-/// Two slabs of 38 blocks each, with fewer records than fit one.
+/// Two slabs of 38 blocks each; all their records would fit one.
 pub fn slabs_half_empty(s: &mut Stage) {
     (200..260).for_each(|index| s.put(index, 1, RECORD));
     (210..250).for_each(|index| s.remove(index));
 }
 
-/// The file ends where the zones in use do.
+/// Makes the file end where the zones in use end.
 pub fn file_as_short_as_may_be(s: &mut Stage) {
     let name = s.segment().info().unwrap().name;
     let file = std::fs::OpenOptions::new().read(true).write(true).open(format!("/dev/shm/{name}")).unwrap();
@@ -72,7 +72,7 @@ pub fn file_as_short_as_may_be(s: &mut Stage) {
     file.set_len(Geometry::new(granules).unwrap().granule_at(zones * ZONE)).unwrap();
 }
 
-/// A value that reached into a second zone is gone.
+/// Stores and removes a value that reached into a second zone.
 pub fn a_zone_left_empty(s: &mut Stage) {
     s.put(1, 1, 17 << 20);
     s.remove(1);
@@ -98,27 +98,27 @@ pub fn some_of_each(s: &mut Stage) {
     s.put("two", 1, SPAN);
 }
 
-/// One more fills it: 112 of the 127 slots of the only leaf are taken, some by variables of others.
+/// One more fills the table: 112 of the 127 slots of its only leaf are taken, some by the variables of the scene.
 pub fn fill_the_table(s: &mut Stage) {
     fill(s, 112);
 }
 
-/// One more does not fit the only leaf, and none is larger: 3,584 of its 4,095 slots are taken.
+/// One more does not fit the only leaf, which is the largest: 3,584 of its 4,095 slots are taken.
 pub fn fill_the_largest_leaf(s: &mut Stage) {
     fill(s, 3_584);
 }
 
-/// Several leaves.
+/// A table of several leaves.
 pub fn fill_the_largest_leaf_and_split(s: &mut Stage) {
     fill(s, 3_590);
 }
 
-/// Another one died while he removed all.
+/// Another process died in `clear`.
 pub fn a_table_half_taken_apart(s: &mut Stage) {
     s.another_dies("clear", "doomed-freed:2");
 }
 
-/// Several leaves of which most was removed.
+/// A table of several leaves; most of its variables were removed.
 pub fn leaves_nearly_empty(s: &mut Stage) {
     fill(s, 3_600);
     let first = s.segment().len().unwrap() as i64 - 3_600;
@@ -136,7 +136,7 @@ pub fn in_a_view(s: &mut Stage) {
     assert_eq!(s.held.len(), 1);
 }
 
-/// A thread that stands with the lock for longer than a fork waits.
+/// A thread holds the lock for longer than a fork waits.
 pub fn in_a_view_and_a_writer_stands(s: &mut Stage) {
     in_a_view(s);
     crash::pause("lock-taken", Duration::from_secs(2));
@@ -145,7 +145,7 @@ pub fn in_a_view_and_a_writer_stands(s: &mut Stage) {
     std::thread::sleep(Duration::from_millis(100));
 }
 
-/// The child of the child reads what it inherited, replaces it, and ends. Killed there, it leaves a parent that goes on.
+/// A forked child reads the view that it inherited, replaces the value, and ends. If it is killed, its parent goes on.
 pub fn fork(s: &mut Stage) {
     let kept = s.held[0].bytes().unwrap();
     // SAFETY: the threads of this process hold nothing that the child needs.
@@ -196,9 +196,9 @@ pub fn put_for<'a>(s: &Stage, index: impl Into<Index<'a>>, len: usize, ttl: Dura
     s.segment().put_for(index, &"x".repeat(len), ttl).unwrap();
 }
 
-/// Of its limit, most is used by what has expired.
+/// Expired variables use most of the limit.
 pub fn nearly_full(s: &mut Stage) {
-    // Not before all of them are stored: who stores one collects some.
+    // They expire only after all are stored, because each put frees some that have expired.
     (1..=4).for_each(|index| put_for(s, index, RECORD, SOON));
     put_for(s, 5, 200_000, SOON);
     std::thread::sleep(SOON);
@@ -226,7 +226,7 @@ pub fn put_many(s: &Stage, items: &[(i64, usize)]) {
     s.segment().put_many_pickles(&items).unwrap();
 }
 
-/// New ones, and over those of `some_of_each`: another form, the same, text.
+/// New variables, and replacements of those of `some_of_each`: in another form, in the same, under a text index.
 pub fn put_some_of_each(s: &mut Stage) {
     let (short, record, long) = (&b"\x80\x05K\x06."[..], pickle(RECORD), pickle(SPAN));
     let items = [
@@ -252,7 +252,7 @@ pub fn take<'a>(s: &mut Stage, name: impl Into<Index<'a>>) {
     s.locks.push(lock(s.segment.as_ref().unwrap(), name));
 }
 
-/// Another thread has the lock 1, if it was free, and lets it go when that has come.
+/// Another thread takes the lock 1, if it is free, and releases it when `until` returns.
 pub fn a_thread_holds(s: &mut Stage, until: fn(&Segment)) {
     let (segment, (tell, told)) = (existing(&s.key), std::sync::mpsc::channel());
     s.thread = Some(std::thread::spawn(move || {
@@ -266,7 +266,7 @@ pub fn a_thread_holds(s: &mut Stage, until: fn(&Segment)) {
     told.recv().unwrap();
 }
 
-/// Bytes of the segment's file.
+/// Reads bytes of the segment's file.
 fn bytes_at(segment: &Segment, offset: u64, len: usize) -> Vec<u8> {
     let file = std::fs::File::open(format!("/dev/shm/{}", segment.info().unwrap().name)).unwrap();
     let mut bytes = vec![0; len];
@@ -284,13 +284,13 @@ fn until(mut come: impl FnMut() -> bool) {
     panic!("nobody came");
 }
 
-/// Some lock of an integer name has somebody who is next (format.md, "Slot").
+/// Waits until some lock with an integer name has a `next` (docs/format.md, "Slot").
 pub fn until_somebody_is_next(segment: &Segment) {
     let word = |offset| u64::from_le_bytes(bytes_at(segment, offset, 8).try_into().unwrap());
     let geometry = shmvar::format::Geometry::new(word(56)).unwrap();
     let next = |slot: &[u8]| slot[16] & 0x47 == 0x42 && slot[22..26] != [0xff; 4];
     until(|| {
-        // Of so few names there is one leaf.
+        // So few names have one leaf.
         let root = shmvar::format::Root(word(4_168));
         let leaf = shmvar::format::LeafWord(word(geometry.granule_at(root.granule())));
         let slots = bytes_at(segment, geometry.granule_at(leaf.granule()), leaf.size() as usize * 4_096);
@@ -298,18 +298,18 @@ pub fn until_somebody_is_next(segment: &Segment) {
     });
 }
 
-/// And he has gone to sleep.
+/// Waits until the next one also sleeps.
 pub fn until_somebody_next_sleeps(segment: &Segment) {
     until_somebody_is_next(segment);
     std::thread::sleep(Duration::from_millis(100));
 }
 
-/// Longer than whoever waits in vain.
+/// Waits longer than the one that waits in vain.
 pub fn until_the_end(_: &Segment) {
     std::thread::sleep(Duration::from_secs(50));
 }
 
-/// Some wake word says that somebody sleeps until a variable changes.
+/// Waits until some wake word says that a process sleeps until a variable changes.
 pub fn until_somebody_waits(s: &mut Stage) {
     until(|| bytes_at(s.segment(), 12_288, 4_096).chunks(16).any(|word| word[4] & 1 == 1));
 }

@@ -1,4 +1,4 @@
-//! What a survivor finds after a death: read only, then with the lock; and that it leaves nothing behind.
+//! What a survivor finds after a death, first through a read-only handle, then as a writer; and that nothing is left behind.
 
 use crate::child::value;
 use shmvar::{AsVariables, Blocking, Error, Index, IndexBuf, Key, Options, Segment, WaitPolicy};
@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-/// Index that those who mend use: it is none of the operations'.
+/// The index that a repairing process uses; no operation uses it.
 pub const MENDING: i64 = -1;
 
-/// What stands in a segment.
+/// The contents of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     pub limit: u64,
@@ -21,7 +21,7 @@ pub struct Variable {
     version: u64,
     size: u64,
     expires: bool,
-    /// Not of the very large ones: reading them takes more time than all else.
+    /// `None` for very large values: reading them would take more time than everything else.
     pickle: Option<Vec<u8>>,
 }
 
@@ -49,7 +49,7 @@ impl Snapshot {
         Snapshot { limit: segment.size().unwrap(), variables }
     }
 
-    /// Who may not write cannot mend, and reads all the same. A destroyed segment is read through the handle that is left.
+    /// A reader that may not write cannot repair, but must be able to read. A destroyed segment is read through `left`.
     pub fn read_only(key: &Key, left: &Segment) -> Snapshot {
         let options = Options { readonly: true, ..Options::default() };
         match Segment::attach(key.clone(), &options) {
@@ -60,7 +60,7 @@ impl Snapshot {
     }
 }
 
-/// Old or new: each variable, and where the operation is one step all of them together.
+/// Each variable is old or new; if the operation is one step, all of them are old or all are new.
 pub fn old_or_new(found: &Snapshot, old: &Snapshot, new: &Snapshot, one_step: bool, what: &str) {
     assert!(
         [old.limit, new.limit].contains(&found.limit),
@@ -80,7 +80,7 @@ pub fn old_or_new(found: &Snapshot, old: &Snapshot, new: &Snapshot, one_step: bo
     );
 }
 
-/// Somebody who waits for what a dead one was at, and gives it up soon.
+/// Waits only a short time for what a dead process has left unfinished.
 struct Brief(Instant);
 
 impl WaitPolicy for Brief {
@@ -92,8 +92,8 @@ impl WaitPolicy for Brief {
     }
 }
 
-/// Read together, by who may not write and cannot mend, then by who does: all of it old, or all new. The first may have to wait
-/// for somebody who mends.
+/// Reads all variables as of one instant, first as a reader that cannot repair, then as a writer: all are old, or all new. The
+/// reader may have to wait for a repair.
 pub fn together(key: &Key, segment: &Segment, old: &Snapshot, new: &Snapshot, what: &str) {
     let both = old.variables.iter().chain(&new.variables);
     let large: BTreeSet<_> = both.clone().filter(|(_, v)| v.pickle.is_none()).map(|(index, _)| index).collect();
@@ -118,7 +118,7 @@ pub fn together(key: &Key, segment: &Segment, old: &Snapshot, new: &Snapshot, wh
     look(segment, "mending");
 }
 
-/// Everything that a survivor does goes on working, with the operation's own indexes, too.
+/// Every call of a survivor still works, with the indexes of the operation, too.
 pub fn go_on(segment: &Segment, what: &str) {
     for (round, len) in [8, 400, 24_000, 5_000, 3].into_iter().enumerate() {
         let value = value(round as u64, len);
@@ -128,7 +128,7 @@ pub fn go_on(segment: &Segment, what: &str) {
         }
     }
     assert!(segment.remove(1).unwrap());
-    // What a dead one held, or was reserved for one, is taken over.
+    // A lock that a dead process held, or that was reserved for it, is taken over.
     for name in [Index::Int(1), Index::Text("one")] {
         let guard = segment.lock(name, Some(Duration::from_secs(5))).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(guard.is_some(), "{what}: the lock {name} is not to be had");
@@ -136,12 +136,12 @@ pub fn go_on(segment: &Segment, what: &str) {
     segment.check().unwrap_or_else(|error| panic!("{what}, gone on: {error}"));
 }
 
-/// Everything was given back; the dead are reaped. What the object still takes.
+/// Removes everything, which reaps the dead. Returns how many bytes the object still takes.
 pub fn leave_nothing(segment: &Segment, what: &str) -> u64 {
-    // What a dead one retired first: the table that takes the place of this one shall not lie behind it, in a zone that stays.
+    // First what a dead process has retired: the new table should not come to lie behind that, in a zone that then stays.
     segment.trim(&Blocking).unwrap();
     segment.clear().unwrap();
-    // Somebody who looks at a dying process (ps, a profiler) keeps its address space, and so its byte, for a moment more.
+    // A program that inspects a dying process (ps, a profiler) keeps its address space, and so its byte lock, a moment longer.
     let began = Instant::now();
     loop {
         segment.trim(&Blocking).unwrap();
@@ -159,7 +159,7 @@ pub fn leave_nothing(segment: &Segment, what: &str) -> u64 {
     info.resident
 }
 
-/// Participants in use, dead or alive, as format.md has them.
+/// The number of participants in use, dead or alive, by docs/format.md.
 pub fn in_use(segment: &Segment) -> Option<usize> {
     let file = std::fs::File::open(format!("/dev/shm/{}", segment.info().unwrap().name)).ok()?;
     let word = |offset: u64| {

@@ -1,4 +1,4 @@
-//! docs/protocol.md, "Crash points", says the same as the source.
+//! The table "Crash points" of docs/protocol.md and the source name the same points.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

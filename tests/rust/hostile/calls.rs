@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Gives a waiting call up after a short while: that it would go on for the documented ten seconds is tested elsewhere.
+/// Gives up a waiting call after a short time; that it would wait for the documented ten seconds is tested elsewhere.
 pub struct Brief {
     began: Cell<Instant>,
     gave_up: Cell<bool>,
@@ -25,7 +25,7 @@ impl WaitPolicy for Brief {
         slow();
     }
     fn interrupted(&self) -> Result<(), Error> {
-        // Once one call had to be given up, the others of this case are at once.
+        // After one call had to be given up, the other calls of this case are given up at once.
         if !self.gave_up.get() && self.began.get().elapsed() < SHORT {
             return Ok(());
         }
@@ -41,7 +41,7 @@ pub type Tally = BTreeMap<&'static str, u64>;
 pub struct Calls<'a> {
     pub tally: &'a mut Tally,
     pub brief: Brief,
-    /// Answers of types that damage must not have.
+    /// Errors that damage must not cause.
     pub wrong: Vec<String>,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Calls<'a> {
         self.saw("attach", attached)
     }
 
-    /// All that reads.
+    /// All calls that read.
     pub fn read(&mut self, segment: &Segment) {
         let ints = INTS.iter().map(|index| Index::Int(*index)).chain([Index::Int(-1)]);
         for index in ints.chain(TEXTS.map(Index::Text)).chain([Index::Text("missing")]) {
@@ -117,7 +117,7 @@ impl<'a> Calls<'a> {
         self.saw("size", segment.size());
     }
 
-    /// All that changes variables.
+    /// All calls that change variables.
     pub fn write(&mut self, segment: &Segment) {
         let values = [b"\x80\x05K\x09.".to_vec(), pickle(35), pickle(300), pickle(5_000), pickle(SPAN)];
         for (index, value) in [1, 2, 3, 4, 20, 30, 31, 32, 33].into_iter().zip(values.iter().cycle()) {
@@ -174,12 +174,12 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// All that looks after the whole.
+    /// All calls on the whole segment.
     pub fn tidy(&mut self, segment: &Segment) {
         let Ok(att) = segment.for_change() else { return };
         let check = segment.check_with(&self.brief);
         self.saw("check", check);
-        // Larger ones, and so large that they are split; then what is there has room in fewer.
+        // Leaves grow until they are split; then the variables have room in fewer.
         for (hash, more) in [(0, 1), (1 << 63, 1), (3 << 62, 4_000)] {
             self.grow(segment, hash, TableOf::Variables, more);
         }
@@ -200,7 +200,7 @@ impl<'a> Calls<'a> {
         self.saw("put", put);
     }
 
-    /// Another leaf for those of this hash, with room for so many more.
+    /// Replaces the leaf of this hash by one with room for so many more.
     pub fn grow(&mut self, segment: &Segment, hash: u64, of: TableOf, more: u64) {
         let Ok(att) = segment.for_change() else { return };
         let leaf = att.variables().leaf_of(hash, of);

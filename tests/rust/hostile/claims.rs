@@ -1,4 +1,4 @@
-//! Lengths and loops that would take long, or much, if they were believed.
+//! False lengths and loops: a call that believed them would take much time or memory.
 
 use crate::image::{Image, SPAN, pickle, place};
 use shmvar::format::{DEPTH_MAX, LEAF_MAX, PAGE, Root, SpanEntry, SpanState, at, granules_of};
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-/// Lays an image down, and takes it away again whatever happens.
+/// Writes an image to its file, and removes the file in any case.
 pub struct Laid {
     pub file: File,
     name: String,
@@ -58,15 +58,15 @@ fn f28_a_table_that_claims_more_words_than_there_is_memory_is_not_walked() {
             segment.len().map(drop),
             segment.put(1, &1),
             segment.check().map(drop),
-            // What has expired is looked for in the table.
+            // The table is searched for what has expired.
             segment.info().map(drop),
-            // It is replaced all the same, and what it names is not followed for long.
+            // `clear` replaces the table, and does not follow what it names for long.
             segment.clear(),
         ] {
             assert!(matches!(answer, Err(Error::Corrupt(_) | Error::ReadOnly)), "{answer:?}");
         }
     }
-    // Of the zones that it claims to use, info() looks at a page each, not at all they have.
+    // `info` looks at one page of each zone that is claimed to be in use, not at all of the zone.
     let bitmaps = zones * 2 * PAGE;
     assert!(laid.grown(&image) < bitmaps + (4 << 20), "{} bytes more", laid.grown(&image));
     let segment = laid.attach(&image, false);
@@ -74,7 +74,7 @@ fn f28_a_table_that_claims_more_words_than_there_is_memory_is_not_walked() {
     assert_eq!(segment.get::<i64>(1).unwrap(), Some(1));
 }
 
-/// Leaves of which every slot is used by a variable of one hash: neither looking nor replacing them goes on for ever.
+/// Leaves in which every slot has a variable with the same hash: neither a search nor a replacement goes on for ever.
 #[test]
 fn f30_leaves_in_which_all_variables_have_one_hash_end_a_growth_with_an_answer() {
     crate::watch();
@@ -84,7 +84,7 @@ fn f30_leaves_in_which_all_variables_have_one_hash_end_a_growth_with_an_answer()
         segment.put(index, &index).unwrap();
     }
     let name = segment.info().unwrap().name;
-    // Each as large as they get, unless it is split first.
+    // Each leaf becomes as large as a leaf can be, unless it is split first.
     let att = segment.for_change().unwrap();
     for hash in (0..8_u64).map(|number| number << 61) {
         let leaf = att.variables().leaf_of(hash, TableOf::Variables).unwrap();
@@ -122,7 +122,7 @@ fn f30_leaves_in_which_all_variables_have_one_hash_end_a_growth_with_an_answer()
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }
 
-/// What the images of the other tests are damaged from: nothing is wrong in them.
+/// The images that the other tests damage are sound.
 #[test]
 fn f28_what_is_damaged_was_sound_before() {
     let quiet = image("sound");
@@ -137,7 +137,7 @@ fn f28_what_is_damaged_was_sound_before() {
     }
 }
 
-/// Of a table that is taken apart: all that it names is freed, once, from where it says on.
+/// A doomed table is freed: everything that it names, once, beginning at its cursor.
 #[test]
 fn f1_a_doomed_table_is_taken_apart_by_whoever_needs_room() {
     let image = image("doomed").doomed();
@@ -147,12 +147,12 @@ fn f1_a_doomed_table_is_taken_apart_by_whoever_needs_room() {
     assert!(before.live > 0 && before.blocks > 1 && before.variables == 0);
     segment.trim(&Blocking).unwrap();
     let after = segment.check().unwrap();
-    // The record of the lock of a text name stays, if its owner is not dead yet.
+    // The record of a lock with a text name stays while its owner is not yet reaped.
     assert_eq!((after.live, after.variables, after.retired), (0, 0, 0));
     assert!(after.blocks <= 1 && after.free > before.free);
 }
 
-/// Whoever says that without end may be stored, and that nothing is: sums of such numbers overflow.
+/// Extreme limits and uses: sums of such numbers would overflow.
 #[test]
 fn f28_a_limit_without_end_overflows_no_sum() {
     let mut image = image("limit");
@@ -172,7 +172,7 @@ fn f28_a_limit_without_end_overflows_no_sum() {
     }
 }
 
-/// A lock that names a number which nobody has, or a dead one, is taken over; a living one is waited for, within the bound.
+/// A lock word with the number of no process, or of a dead one, is taken over; a call waits for a living one, with a bound.
 #[test]
 fn f28_a_lock_word_that_names_nobody_is_taken_over_and_a_living_one_is_waited_for() {
     let mut image = image("lock");
@@ -186,7 +186,7 @@ fn f28_a_lock_word_that_names_nobody_is_taken_over_and_a_living_one_is_waited_fo
     image.set(place::LOCK, 0);
     let laid = Laid::new(&image);
     let segment = laid.attach(&image, false);
-    // Our own number: another thread of ours, by definition alive.
+    // Our own number: another thread of this process, alive by definition.
     std::os::unix::fs::FileExt::write_all_at(&laid.file, &1_u32.to_le_bytes(), place::LOCK).unwrap();
     let began = std::time::Instant::now();
     assert!(matches!(segment.put(1, &2), Err(Error::Busy(_))));
@@ -196,7 +196,7 @@ fn f28_a_lock_word_that_names_nobody_is_taken_over_and_a_living_one_is_waited_fo
     segment.put(1, &2).unwrap();
 }
 
-/// An intent of more edits than there is room for, in a place where none can be.
+/// An intent with more edits than there is room for, or with edits where there can be none.
 #[test]
 fn f28_an_intent_that_nobody_could_have_written_is_dropped_and_the_next_call_goes_on() {
     let quiet = image("intent");
@@ -235,7 +235,7 @@ fn f28_an_intent_that_nobody_could_have_written_is_dropped_and_the_next_call_goe
     }
 }
 
-/// An intent that stores into a directory of half a gibibyte, of which a page is there.
+/// An intent that stores into a directory of half a gibibyte, of which one page exists.
 #[test]
 fn f28_an_intent_of_more_directory_words_than_there_is_memory_is_dropped() {
     let mut image = image("words").pending();
@@ -254,7 +254,7 @@ fn f28_an_intent_of_more_directory_words_than_there_is_memory_is_dropped() {
     assert!(laid.grown(&image) < 4 << 20, "{} bytes more", laid.grown(&image));
 }
 
-/// What every damaged batch is made of is one that whoever comes brings to its end.
+/// The batch that the other tests damage is sound: the next process finishes it.
 #[test]
 fn f1_the_batch_of_somebody_dead_is_brought_to_its_end() {
     let image = image("batch").batch();

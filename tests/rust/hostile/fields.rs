@@ -1,9 +1,9 @@
-//! Every field of an image, and what is stored into it.
+//! Every field of an image, and the damage that is stored into it.
 
 use crate::image::{DEAD, Image, place};
 use shmvar::format::{CLASSES, GRANULE, SpanState, ZONE, at};
 
-/// A word of the format. Those of 4 bytes are given by the word that they lie in.
+/// A word of the format. A field of 4 bytes stands for the word in which it lies.
 #[derive(Clone, Debug)]
 pub struct Field {
     pub part: &'static str,
@@ -32,7 +32,7 @@ pub fn of(image: &Image) -> Vec<Field> {
     for number in 0..3 {
         add("participants", &format!("participant {number}"), at::PARTICIPANTS + number * 64, 7);
     }
-    // Of what is there so often, what says something, and some that do not.
+    // Of fields that are repeated: those that are in use, and some that are not.
     let telling = |number: &u64, offset: u64| image.word(offset) != 0 || number % 16 == 1;
     for kind in (0..128).filter(|kind| telling(kind, at::SUMMARY + kind * 8)) {
         add("summary", &format!("summary of kind {kind}"), at::SUMMARY + kind * 8, 1);
@@ -63,7 +63,7 @@ pub fn of(image: &Image) -> Vec<Field> {
             add("slab", &format!("slab head {granule}"), image.geometry.granule_at(*granule), 2);
         }
     }
-    // As far as there are spans, and the last.
+    // Up to the last span, and the last granule.
     let used = spans.last().map_or(0, |(granule, entry)| granule + entry.len());
     for (name, bitmap) in
         [("free", place::FREE), ("present", place::PRESENT), ("sticky", place::STICKY), ("fresh", place::FRESH)]
@@ -87,7 +87,7 @@ pub fn of(image: &Image) -> Vec<Field> {
             continue;
         }
         if !content.is_variable() || (1002..2000).contains(&index) {
-            // Of those that are all alike, a few.
+            // A few of those that are all alike.
             ordinary += 1;
             if ordinary % 150 == 0 {
                 add("slot", &format!("slot {slot}"), slot, 4);
@@ -105,8 +105,8 @@ pub fn of(image: &Image) -> Vec<Field> {
     fields
 }
 
-/// What a field becomes: nothing, one, everything, the sign alone, its own place, another's value, one more, one less, and each
-/// of its bytes everything, or another.
+/// What a field becomes: 0, 1, all ones, the sign bit alone, its own offset, another field's value, one more, one less; and
+/// each of its bytes all ones, or another value.
 pub fn values(image: &Image, field: &Field, other: u64) -> Vec<u64> {
     let now = image.word(field.offset);
     let own_granule = field.offset.saturating_sub(image.geometry.arena) / GRANULE;
@@ -129,11 +129,11 @@ pub fn at_random(image: &Image, fields: &[Field], chance: &mut Chance) -> Vec<(u
     let mut edits: Vec<(u64, u64)> = Vec::new();
     while edits.len() < count {
         let mut field = &fields[chance.below(fields.len())];
-        // What a living process seems to hold is waited for, and an identity that is damaged is refused: seldom.
+        // Seldom: calls wait for a lock that a living process seems to hold, and refuse a damaged identity.
         while (field.offset == place::LOCK || field.part == "identity") && chance.below(16) != 0 {
             field = &fields[chance.below(fields.len())];
         }
-        // Around it, too: not only what is in use.
+        // Words around it, too, not only what is in use.
         let offset = if chance.below(8) == 0 { (field.offset + chance.next() % 4_096) & !7 } else { field.offset };
         let now = edits.iter().rfind(|edit| edit.0 == offset).map_or_else(|| image.word(offset), |edit| edit.1);
         edits.push((offset, value_at_random(image, fields, now, chance)));

@@ -1,4 +1,4 @@
-//! A populated segment as bytes: taken once, damaged in memory, laid out as a new file for each case.
+//! A populated segment as bytes: read once, damaged in memory, written to a new file for each case.
 
 use shmvar::format::{CLASSES, GRANULE, Geometry, LeafWord, PAGE, Root, SLAB_HEAD, SpanEntry, SpanState, ZONE, at};
 use shmvar::{AsVariables, Blocking, Condition, Index, Key, Options, Segment, TableOf};
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-/// The number of a participant that died, and left a span half filled, a retired one, and a pin.
+/// The number of a participant that died and left a half-filled span, a retired one, and a pin.
 pub const DEAD: u64 = 1;
 
 /// Where the format says that things are. (`docs/format.md`)
@@ -42,7 +42,7 @@ pub const TEXTS: [&str; 4] = ["text", "large text", "é", "buffers"];
 /// Locks that the dead participant owns: in a slot, and in a record.
 pub const LOCKS: [Index<'static>; 2] = [Index::Int(1), Index::Text("the lock")];
 
-/// The pages of a segment that are there.
+/// The pages of a segment that exist.
 #[derive(Clone)]
 pub struct Image {
     pub name: String,
@@ -117,18 +117,18 @@ impl Image {
         drop(guards);
         segment.detach();
 
-        // Most of what is left of larger leaves was given back.
+        // Most of the memory of the larger leaves was given back.
         let left = |granule: &u64| image.bit(place::FREE, *granule) && image.bit(place::STICKY, *granule);
         for granule in (0..ZONE).filter(left).filter(|granule| granule % 16 != 0).collect::<Vec<_>>() {
             [place::PRESENT, place::STICKY, place::FRESH].into_iter().for_each(|at| image.set_bit(at, granule, false));
             image.pages.remove(&image.geometry.granule_at(granule));
         }
-        // Pages that are there and that nobody has written to yet look like holes.
+        // Pages that exist but were never written to look like holes.
         for granule in (0..ZONE).filter(|granule| image.bit(place::PRESENT, *granule)).collect::<Vec<_>>() {
             let start = image.geometry.granule_at(granule);
             image.set(start, image.word(start));
         }
-        // As if it had been read after that, but for the locks.
+        // As if the image had been taken after the detach, except for the locks.
         image.set(at::PARTICIPANTS, image.word(at::PARTICIPANTS) >> 32 << 32);
         image.set(at::PARTICIPANTS + 48, 0);
         image.expire(8);
@@ -180,7 +180,7 @@ impl Image {
         SpanEntry(self.word(self.entry_at(granule)))
     }
 
-    /// Where the bit of a granule is in a bitmap of its zone: the word, and which bit.
+    /// The word and the number of the bit of a granule in a bitmap of its zone.
     pub fn bit_at(&self, bitmap: u64, granule: u64) -> (u64, u64) {
         (self.geometry.zone_at(granule / ZONE) + bitmap + granule % ZONE / 64 * 8, granule % 64)
     }
@@ -200,21 +200,21 @@ impl Image {
         (0..ZONE).map(|granule| (granule, self.entry(granule))).filter(|(_, entry)| !entry.is_none()).collect()
     }
 
-    /// Offsets of the words of the directory that a word of the state names.
+    /// Offsets of the words of the directory that this root names.
     pub fn words(&self, root: u64) -> Vec<u64> {
         let root = Root(self.word(root));
         let base = self.geometry.granule_at(root.granule());
         (0..1 << root.depth()).map(|number| base + number * 8).collect()
     }
 
-    /// Where the leaves of that table are, and what names them.
+    /// The offsets of the leaves of that table, and the words that name them.
     pub fn leaves(&self, root: u64) -> Vec<(u64, LeafWord)> {
         let mut words: Vec<_> = self.words(root).iter().map(|at| LeafWord(self.word(*at))).collect();
         words.dedup();
         words.into_iter().map(|word| (self.geometry.granule_at(word.granule()), word)).collect()
     }
 
-    /// Offsets of the slots of the tables: of that in force, of the names, of one that is taken apart.
+    /// Offsets of all slots: of the table of variables, of the names, of a doomed table.
     pub fn slots(&self) -> impl Iterator<Item = u64> + '_ {
         let roots = [place::ROOT, place::NAMES, place::DOOMED].into_iter().filter(|root| self.word(*root) != 0);
         let leaves = roots.flat_map(|root| self.leaves(root));
@@ -261,7 +261,7 @@ impl Image {
         (0..ZONE).find(|granule| self.word(start(*granule)) == 3 && self.word(start(*granule) + 8) == 120)
     }
 
-    /// Makes the value of 22 the list of a batch: a value for a slot, one for a block, one that is in the span of 20.
+    /// Makes the value of 22 the list of a batch: an inline value, one for a block, and one in the span of 20.
     fn list(&mut self) {
         let list = self.geometry.granule_at(self.content(self.slot_of(22)).granule());
         let span = self.content(self.slot_of(20));
@@ -278,7 +278,7 @@ impl Image {
         }
     }
 
-    /// The same with a batch under way, of which the first entry is made.
+    /// The image with a batch under way whose first entry is made.
     pub fn batch(&self) -> Self {
         let mut image = self.clone();
         image.set(place::MANY, 7);
@@ -308,7 +308,7 @@ impl Image {
         self.set(place::EXPIRING, self.word(place::EXPIRING) + 1);
     }
 
-    /// A participant that died: one span that it was filling, one that it had retired, one that it had pinned.
+    /// Adds a dead participant: with a span that it was filling, one that it had retired, and one that it had pinned.
     fn bereave(&mut self) {
         for (index, state) in [(20, SpanState::Filling), (21, SpanState::Retired), (22, SpanState::Filling)] {
             let slot = self.slot_of(index);
@@ -328,7 +328,7 @@ impl Image {
         self.set(record + 24, 1);
         self.set(record + 32, 1);
         self.set(record + 48, 1);
-        // Owned by it, in its first life; the same is next.
+        // The locks belong to it, in its first life; it is also their `next`.
         let life = 1 << 10 | DEAD;
         for slot in self.locks() {
             let content = self.content(slot);
@@ -340,7 +340,7 @@ impl Image {
                 }
             }
         }
-        // Somebody slept, and somebody watched.
+        // Processes slept and watched.
         for number in 0..256 {
             self.set(at::WAKE + number * 16, 3 << 32 | 5);
         }
@@ -351,8 +351,8 @@ impl Image {
         self.set(place::PARTICIPANTS_TOP, top | (DEAD + 1));
     }
 
-    /// The same with a change decided and not made: its slot busy, its intent valid. Of every group of the intent it has one:
-    /// directory words and the doomed table become what they are.
+    /// The image with a change that is decided and not made: its slot is busy, its intent valid. The intent has an entry in
+    /// every group; directory words and the doomed table keep their values.
     pub fn pending(&self) -> Self {
         let mut image = self.clone();
         let slot = image.slot_of(2);
@@ -379,8 +379,8 @@ impl Image {
         image
     }
 
-    /// The same with all variables removed and their memory not yet taken back, but for what the first leaf named: another
-    /// directory and leaf in force.
+    /// The image after a `clear` whose memory is not yet freed, except for what the first leaf named: a new directory and leaf
+    /// are in force.
     pub fn doomed(&self) -> Self {
         let mut image = self.clone();
         let free: Vec<_> = (0..ZONE).filter(|granule| image.bit(place::FREE, *granule)).take(2).collect();
@@ -401,13 +401,13 @@ impl Image {
         image
     }
 
-    /// Makes the identity's check say what its other bytes say.
+    /// Makes the check of the identity fit its other bytes.
     pub fn sign(&mut self) {
         let check = check_of(&self.pages[&0][..240]);
         self.set(240, check);
     }
 
-    /// A new file of these bytes at the segment's name.
+    /// Writes these bytes to a new file at the segment's name.
     pub fn lay(&self) -> File {
         let path = format!("/dev/shm/{}", self.name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path).unwrap();
@@ -425,7 +425,7 @@ impl Image {
     }
 }
 
-/// The identity's check, from the format alone: src/hash.rs states it.
+/// The check of the identity, implemented from the format alone.
 fn check_of(bytes: &[u8]) -> u64 {
     let fold = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);

@@ -1,8 +1,8 @@
-//! A segment whose any byte may be anything: every call gives data or a typed error, in bounded time and memory, without a
+//! A segment in which any byte may be anything: every call gives data or a typed error, in bounded time and memory, without a
 //! signal, a panic or an access out of bounds (F28, F29, F30, F31).
 //!
-//! All of it happens in child processes: a signal, a failed assertion of the crate, memory beyond the limit and a call that does
-//! not end are seen by the parent as a child that did not end well.
+//! All calls are made in child processes: the parent sees a signal, a failed assertion, memory beyond the limit and a call that
+//! does not end as a child that did not end well.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -25,14 +25,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Longest that one damaged segment may take: some calls wait 20 ms for a lock that a dead one seems to hold.
+/// The longest that one damaged segment may take: some calls wait 20 ms for a lock that a process seems to hold.
 const CASE: Duration = Duration::from_secs(20);
 /// Private memory of a child.
 const MEMORY: u64 = 1 << 30;
-/// Memory that a damaged segment itself may come to take.
+/// The memory that a damaged segment itself may take.
 const GROWTH: u64 = 48 << 20;
 
-/// What is under way, for the watchdog.
+/// The case that runs, for the watchdog.
 static NOW: Mutex<Option<(String, Instant)>> = Mutex::new(None);
 
 /// For all the tests of this program together; each case has a watchdog of its own.
@@ -65,7 +65,7 @@ fn guard() {
     }));
 }
 
-/// One damaged segment, and every call there is. `late`: the damage comes when handles are attached already.
+/// Makes every call on one damaged segment. `late`: the damage comes after handles were attached.
 fn case(what: &str, image: &Image, edits: &[(u64, u64)], late: bool, tally: &mut Tally) {
     *NOW.lock().unwrap() = Some((format!("{what}, late: {late}"), Instant::now()));
     let mut calls = Calls::new(tally);
@@ -99,7 +99,7 @@ fn case(what: &str, image: &Image, edits: &[(u64, u64)], late: bool, tally: &mut
     *NOW.lock().unwrap() = None;
 }
 
-/// This program again, in a role, one half of the work each: what it prints at its end is parsed.
+/// Starts this program again in a role, for one half of the work; its output is parsed at its end.
 fn half(role: &str, number: u32, env: &[(&str, String)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", role, "--ignored", "--nocapture", "--test-threads=1"]);
@@ -117,7 +117,7 @@ fn clean_up(key: &str) {
     }
 }
 
-/// Runs both halves; how many damaged segments they met.
+/// Runs both halves; returns how many damaged segments they met.
 fn both(role: &str, env: &[(&str, String)]) -> u64 {
     let halves = [0, 1].map(|number| half(role, number, env));
     let mut total = 0;
@@ -141,7 +141,7 @@ fn play(cases: impl FnOnce(&Image, &mut dyn FnMut(&str, &Image, &[(u64, u64)], b
     let half: u64 = std::env::var("HALF").unwrap().parse().unwrap();
     // A memory checker is slow: then one role is run by itself, with a smaller part of the cases.
     let parts: u64 = std::env::var("PARTS").map_or(2, |text| text.parse().unwrap());
-    // While looking for a fault: the cases that are called so.
+    // While looking for a fault: only the cases with this name.
     let only = std::env::var("ONLY").ok();
     guard();
     let image = Image::take(&Key::text(&text).unwrap(), 470);
@@ -149,7 +149,7 @@ fn play(cases: impl FnOnce(&Image, &mut dyn FnMut(&str, &Image, &[(u64, u64)], b
     cases(&image, &mut |what, image, edits, late| {
         number += 1;
         if number % parts == half && only.as_ref().is_none_or(|only| what.contains(only)) {
-            // A panic is a failure, and the others are looked at all the same.
+            // A panic is a failure; the other cases still run.
             let one = std::panic::AssertUnwindSafe(|| case(what, image, edits, late, &mut tally));
             if std::panic::catch_unwind(one).is_err() {
                 failed.push(format!("{what}, late: {late}"));
@@ -185,14 +185,14 @@ fn every_field() {
                 run(&what, image, &[(field.offset, value)], i / 2 % 2 == 0);
             }
         }
-        // Which wake word is whose, only the segment knows: all of them.
+        // Only the segment knows which wake word belongs to which index, so all of them.
         for (i, value) in [0, 1, u64::MAX, 1 << 32, 3 << 32 | 0xffff_ffff, 1 << 63, 1 << 31].into_iter().enumerate() {
             for part in [0, 8] {
                 let edits: Vec<_> = (0..256).map(|number| (at::WAKE + number * 16 + part, value)).collect();
                 run(&format!("all wake words: {value:#x}"), quiet, &edits, i % 2 == 0);
             }
         }
-        // An identity whose check is right, as somebody who means it would make it.
+        // An identity with a right check, as an attacker would make it.
         for field in all.iter().filter(|field| field.part == "identity" && field.offset < 240) {
             for value in fields::values(quiet, field, 5) {
                 let mut signed = quiet.clone();
@@ -231,7 +231,7 @@ fn random_edits() {
     });
 }
 
-/// Seeds that are the same at each run, so that what fails fails again; others with `SHMVAR_SEED`.
+/// Seeds are the same in each run, so that a failure repeats; `SHMVAR_SEED` gives others.
 fn seeds(count: u64) -> std::ops::Range<u64> {
     let first = std::env::var("SHMVAR_SEED").map_or(1, |text| text.parse().unwrap());
     first..first + count

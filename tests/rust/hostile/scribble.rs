@@ -1,4 +1,4 @@
-//! A second process that never stops storing anything anywhere, while this one uses the segment.
+//! A second process overwrites random words all the time while this one uses the segment.
 
 use crate::calls::{Calls, Tally};
 use crate::fields::{self, Chance};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: u64 = 6;
 const ROUND: Duration = Duration::from_millis(900);
-/// A segment that has come to take so much is begun anew.
+/// A segment that takes so many bytes is replaced by a new one.
 const MUCH: u64 = 256 << 20;
 
 fn again(role: &str, key: &str, seed: u64) -> Command {
@@ -44,10 +44,10 @@ fn scribbler() {
     while began.elapsed() < Duration::from_secs(30) {
         for _ in 0..1_000 {
             let field = &all[chance.below(all.len())];
-            // A lock that seems held is waited for, and nothing else is tried; without its identity it is not opened.
+            // Seldom: while the lock seems held, calls only wait for it, and a damaged identity lets no call open the segment.
             let special = field.offset == place::LOCK || field.part == "identity";
             let sound = image.word(field.offset);
-            // Now and then as it was: else nobody comes far.
+            // Some words are restored: otherwise no call would get far.
             let value = match chance.below(if special { 400 } else { 3 }) {
                 0 => fields::value_at_random(&image, &all, sound, &mut chance),
                 _ => sound,
@@ -81,7 +81,7 @@ fn user() {
         while began.elapsed() < ROUND && file.metadata().unwrap().blocks() * 512 < MUCH {
             *NOW.lock().unwrap() = Some((format!("seed {seed}, scribbled on"), Instant::now()));
             let mut calls = Calls::new(&mut tally);
-            // The first ones go on; others come and go.
+            // The first handles stay; others come and go.
             let (writer, reader) = (calls.attach(&image, false), calls.attach(&image, true));
             let (writer, reader) =
                 (writer.as_ref().or(first_writer.as_ref()), reader.as_ref().or(first_reader.as_ref()));

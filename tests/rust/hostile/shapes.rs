@@ -1,12 +1,12 @@
-//! Tables, leaves, slots and bitmaps that nobody could have left so, each on purpose: what two edits at random seldom make.
+//! Impossible tables, leaves, slots and bitmaps, made on purpose: random edits seldom produce them.
 
 use crate::image::{Image, place};
 use shmvar::format::{DEPTH_MAX, LEAF_MAX, LeafWord, Root, SpanState, ZONE, at};
 
-/// One way of damage: its name, and what is stored where.
+/// One kind of damage: its name, and what is stored where.
 pub type Shape = (String, Vec<(u64, u64)>);
 
-/// Granules that are something, each of its kind, with a name.
+/// A granule of each kind, with a name.
 fn places(image: &Image) -> Vec<(String, u64)> {
     let mut all = Vec::new();
     for state in [
@@ -44,7 +44,7 @@ fn words(image: &Image, root: u64, name: &str, shapes: &mut Vec<Shape>) {
         let mut one = |what: String, word: LeafWord| {
             shapes.push((format!("{name}, word {number}: {what}"), vec![(*offset, word.0)]));
         };
-        // Another word's leaf, so that two ranges of hashes share it.
+        // The leaf of another word, so that two ranges of hashes share it.
         for (other, offset) in at.iter().enumerate().filter(|(_, offset)| image.word(**offset) != now.0) {
             one(format!("the leaf of word {other}"), LeafWord(image.word(*offset)));
         }
@@ -74,7 +74,7 @@ fn words(image: &Image, root: u64, name: &str, shapes: &mut Vec<Shape>) {
     }
 }
 
-/// What names tables.
+/// Roots: the words that name tables.
 fn roots(image: &Image, shapes: &mut Vec<Shape>) {
     let (root, names) = (Root(image.word(place::ROOT)), Root(image.word(place::NAMES)));
     for (name, offset, now) in [("root", place::ROOT, root), ("names", place::NAMES, names)] {
@@ -92,13 +92,13 @@ fn roots(image: &Image, shapes: &mut Vec<Shape>) {
     shapes.push(("the names are the variables".into(), vec![(place::NAMES, root.0)]));
     shapes.push(("the variables are the names".into(), vec![(place::ROOT, names.0)]));
     shapes.push(("names and variables changed places".into(), vec![(place::NAMES, root.0), (place::ROOT, names.0)]));
-    // Two directories that name the same leaves.
+    // Two directories name the same leaves.
     let (ours, theirs) = (image.words(place::ROOT)[0], image.words(place::NAMES)[0]);
     shapes.push(("a leaf in both tables".into(), vec![(theirs, image.word(ours))]));
     shapes.push(("a leaf in both tables, of the names".into(), vec![(ours, image.word(theirs))]));
 }
 
-/// What a table that is taken apart says.
+/// The fields of a doomed table.
 fn doomed(image: &Image, shapes: &mut Vec<Shape>) {
     let (root, names, now) = (image.word(place::ROOT), image.word(place::NAMES), image.word(place::DOOMED));
     let mut roots = vec![("the live table".into(), root), ("the names".into(), names), ("nothing".into(), 0)];
@@ -137,7 +137,7 @@ fn doomed(image: &Image, shapes: &mut Vec<Shape>) {
     }
 }
 
-/// What leaves count.
+/// The counts of leaves.
 fn counts(image: &Image, shapes: &mut Vec<Shape>) {
     let ours = image.leaves(place::ROOT).into_iter().chain(image.leaves(place::NAMES));
     for (base, word) in ours {
@@ -168,7 +168,7 @@ fn counts(image: &Image, shapes: &mut Vec<Shape>) {
     }
 }
 
-/// Slots whose record is where there are no records.
+/// Slots whose record lies where there are no records.
 fn slots(image: &Image, shapes: &mut Vec<Shape>) {
     let holding = |slot: &u64| image.content(*slot).is_entry() && image.content(*slot).granule() > 0;
     for slot in image.slots().filter(holding).collect::<Vec<_>>() {
@@ -187,10 +187,10 @@ fn slots(image: &Image, shapes: &mut Vec<Shape>) {
             let edits = vec![(slot + 16, content.rest[1] & !7 | kind)];
             shapes.push((format!("{whose}: kind {kind}"), edits));
         }
-        // A name among variables, and the other way round.
+        // A lock name among variables, and the reverse.
         shapes.push((format!("{whose}: a name or none"), vec![(slot + 16, content.rest[1] ^ 1 << 6)]));
     }
-    // Leaves in which a search finds no end.
+    // Leaves in which a search does not end.
     for (base, word) in image.leaves(place::ROOT).into_iter().chain(image.leaves(place::NAMES)) {
         for (what, rest) in [("tombstones", [0, 1, 0]), ("one name's", [1, 0x0e42, u64::MAX]), ("bad", [0, 7, 0])] {
             let slots = (1..=word.slots()).map(|number| base + number * 32).filter(|slot| image.word(*slot) == 0);
@@ -262,7 +262,7 @@ pub fn all(image: &Image) -> Vec<Shape> {
     slots(image, &mut shapes);
     bits(image, &mut shapes);
     entries(image, &mut shapes);
-    // As if more were in use: zones that are holes.
+    // As if more zones were in use, which are holes.
     for zones in [0, 2, 64, 65, image.geometry.zones_max, image.geometry.zones_max + 1, u64::MAX] {
         shapes.push((format!("{zones} zones"), vec![(place::ZONES, zones)]));
     }

@@ -1,4 +1,4 @@
-//! Several slots as of one instant, and a batch that somebody else brings to its end.
+//! Reads of several slots as of one instant, and a batch that another process finishes.
 
 use crate::{area, bounded, counters, slot};
 use loom::sync::Arc;
@@ -32,7 +32,7 @@ impl World {
         Arc::new(world)
     }
 
-    /// Both slots' versions, by two looks: `None` where it has to be tried again.
+    /// The versions of both slots, read twice; `None`: the reader must try again.
     fn get_many(&self) -> Option<[u64; 2]> {
         let many = self.many.load(Acquire);
         if many & 1 == 1 {
@@ -91,7 +91,7 @@ impl World {
         self.commit(None, Progress { many: 2, batch: 0, cursor: 0 }, life)
     }
 
-    /// What whoever has just taken the lock does.
+    /// What a process does that has just taken the lock.
     fn ready(&self, life: &mut Life) -> Result<(), Dead> {
         fence(Release);
         if let Some(change) = Change::read(&self.area) {
@@ -103,7 +103,7 @@ impl World {
     }
 }
 
-/// Ends after so many stores that matter.
+/// The writer dies after so many stores that matter.
 struct Life(usize);
 struct Dead;
 
@@ -114,7 +114,7 @@ impl Life {
     }
 }
 
-/// More than there are.
+/// More stores than there are: the writer does not die.
 const EVER: usize = 1_000;
 
 #[test]
@@ -137,7 +137,7 @@ fn f54_who_reads_two_slots_while_a_batch_stores_both_sees_both_old_or_both_new()
     });
 }
 
-/// Single changes, too, are seen as of one instant: never the second without the first.
+/// Single changes are also seen as of one instant: never the second without the first.
 #[test]
 fn f54_who_reads_two_slots_that_change_one_after_the_other_never_sees_the_second_change_alone() {
     bounded(3, || {
@@ -153,8 +153,8 @@ fn f54_who_reads_two_slots_that_change_one_after_the_other_never_sees_the_second
     });
 }
 
-/// Its writer dies behind any of its stores, and the one who takes over behind any of his; a third goes on. A reader looks
-/// meanwhile.
+/// The writer dies after any of its stores, the process that takes over dies after any of its own, and a third goes on. A
+/// reader looks meanwhile.
 fn dies(first: usize, second: usize, preemptions: usize) -> usize {
     let (passed, ended) = (std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)), usize::MAX);
     let told = passed.clone();

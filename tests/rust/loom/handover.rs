@@ -1,5 +1,6 @@
-//! A named lock that is let go while others wait: who sleeps is woken, and one at a time has it. The lock's slot stands here as
-//! a mutex's contents, the word is the crate's own; nobody dies, no reservation lapses, nothing sleeps in slices.
+//! A named lock that is released while others wait: a sleeper is woken, and one thread at a time has the lock. The contents of
+//! a mutex stand for the slot of the lock; the wake word is the crate's. No thread dies, no reservation lapses, and sleepers
+//! have no time slices.
 
 use crate::bounded;
 use crate::wake_word::Sleeping;

@@ -1,4 +1,4 @@
-//! A change: read through, made by who takes over, made twice.
+//! A change that readers read through the intent, that another process finishes, and that is made twice.
 
 use crate::{area, bounded, content, counters, slot, whole};
 use loom::sync::Arc;
@@ -68,7 +68,7 @@ fn commit_and_die(slot: &Slot, area: &IntentArea, until: usize) {
     }
 }
 
-/// Dead between any two stores; the one who takes over repairs, while a reader looks, twice.
+/// The writer dies between any two stores; another process takes over and repairs, while a reader looks twice.
 #[test]
 fn a_reader_beside_a_death_and_its_repair_sees_old_or_new_and_never_goes_back() {
     for until in 0..=6 {

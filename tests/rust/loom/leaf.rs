@@ -1,9 +1,9 @@
-//! A leaf, or a directory, that is replaced against a reader, `get_many` and iteration ("Replacing leaves"). The table stands
-//! here as a root, two directories of one word and two leaves of three slots; slots, words, roots and the intent are the
+//! A leaf or a directory is replaced beside a reader, `get_many` and iteration (docs/protocol.md, "Replacing leaves"). The
+//! table is a root, two directories of one word and two leaves of three slots; slots, words, roots and the intent are the
 //! crate's own. What was replaced is filled with rubbish at once.
 //!
-//! The writer loads nothing that readers load, but knows it: of a place's accesses loom remembers the last one, so a load
-//! before a store of the same thread would hide the reader's load from that store, and with it interleavings.
+//! The writer does not load what readers load; it knows the values. loom remembers only the last access to a place, so a load
+//! before a store of the same thread would hide the reader's load from that store, and some interleavings with it.
 
 use crate::{area, bounded, counters, slot};
 use loom::sync::Arc;
@@ -19,7 +19,7 @@ use shmvar::sync::slot::{BUSY, Content};
 const X: i64 = 1;
 const Y: i64 = 2;
 const Z: i64 = 3;
-/// A version that none of them ever has.
+/// A version that no variable ever has.
 const RUBBISH: u64 = 99;
 /// Slots of a leaf. The last one is never used: a search ends there.
 const SLOTS: usize = 3;
@@ -32,7 +32,7 @@ struct World {
     area: IntentArea,
 }
 
-/// What a reader looks at once more in the end. (The slot it always does.)
+/// What a reader looks at again at the end, besides the slot.
 #[derive(Clone, Copy)]
 struct Checks {
     root: bool,
@@ -84,7 +84,7 @@ impl Leaf {
     }
 }
 
-/// Whoever changes the table: one after the other, under the lock.
+/// The writers of the table: one after the other, under the lock.
 impl World {
     /// Leaf 0 holds these.
     fn holding(contents: &[Content]) -> Arc<Self> {
@@ -168,7 +168,7 @@ impl World {
     }
 }
 
-/// Whoever reads. `None` everywhere: it has to be tried again.
+/// A reader. `None` always means: it must try again.
 impl World {
     /// R1.
     fn leaf(&self, checks: Checks) -> Option<Leaf> {
@@ -320,7 +320,7 @@ fn beside_one_who_replaces_a_leaf(preemptions: usize, reader: impl Fn(&World) + 
     });
 }
 
-/// Looks twice: what was there throughout is found, as it was at some time, and never as it was before that.
+/// Looks twice: a variable that was there all the time is found in a state that it had, never in an older one afterwards.
 fn looks_twice(world: &World, index: i64, versions: [u64; 2], checks: Checks) {
     let mut last = 0;
     for _ in 0..2 {
@@ -386,7 +386,7 @@ fn the_directorys_word_alone_does_not_tell_that_the_directory_was_replaced() {
 }
 
 fn sees_each_once(world: &World, checks: Checks) {
-    // A pass over a leaf that was replaced meanwhile is made anew, here once.
+    // A pass over a leaf that was replaced meanwhile is repeated; here at most once.
     if let Some(mut seen) = world.pass(checks).or_else(|| world.pass(checks)) {
         seen.sort_unstable();
         assert_eq!(seen, [X, Y], "not each once");
@@ -422,7 +422,7 @@ fn not_if_the_second_pass_looks_at_the_slots_alone() {
     beside_one_who_replaces_a_leaf(3, |world| sees_a_state_that_was(world, Checks { word: false, ..ALL }));
 }
 
-/// Z comes with version 5 after the leaf was replaced, and only then X becomes 6: nobody sees X so without Z.
+/// Z comes with version 5 after the leaf was replaced, and only then X becomes 6: no reader sees that X without Z.
 fn beside_one_who_adds_a_variable(sums: bool) {
     bounded(1, move || {
         let world = World::holding(&[at(X, 1)]);

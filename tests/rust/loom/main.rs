@@ -2,8 +2,8 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --no-default-features --release --test loom`
 //!
-//! What these cannot see: stores by plain instructions (the copies of records stand here as relaxed atomics), the
-//! kernel's part (liveness and the registry lock stand here as an atomic and a mutex), and more than three threads.
+//! What the models cannot show: stores by plain instructions (relaxed atomics stand for the copies of records), the part of
+//! the kernel (an atomic and a mutex stand for liveness and the registry lock), and more than three threads.
 #![cfg(loom)]
 
 mod batch;

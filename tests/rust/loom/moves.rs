@@ -1,7 +1,8 @@
-//! A record moved there and back against a reader ("Moving records"): its slot's word counts the moves.
+//! A record is moved to another place and back beside a reader (docs/protocol.md, "Moving records"): the word of its slot
+//! counts the moves.
 //!
-//! The writers load nothing that readers load, but know it: of a place's accesses loom remembers the last one, so a load
-//! before a store of the same thread would hide the reader's load from that store, and with it interleavings.
+//! The writers do not load what readers load; they know the values. loom remembers only the last access to a place, so a load
+//! before a store of the same thread would hide the reader's load from that store, and some interleavings with it.
 
 use crate::{area, bounded, counters, slot};
 use loom::sync::Arc;
@@ -37,7 +38,7 @@ fn content(moves: u64) -> Content {
     (1..=moves).fold(first, |content, number| content.moved_to(if number & 1 == 1 { B } else { A }, 0))
 }
 
-/// By what a reader knows that what it copied is whole.
+/// Proof that a copied value is consistent: what must still hold after the copy.
 #[derive(Clone, Copy)]
 enum By {
     /// The slot's word, with its count of moves.
@@ -56,7 +57,7 @@ impl World {
         Arc::new(world)
     }
 
-    /// Takes the lock, if it is free; fences, as whoever has taken it does, or not.
+    /// Takes the lock if it is free; with or without the fence that follows an acquisition.
     fn acquire(&self, me: u32, fences: bool) -> bool {
         let taken = lock::try_acquire(&self.lock, me);
         if taken && fences {
@@ -80,7 +81,7 @@ impl World {
         [first.load(Relaxed), second.load(Relaxed)]
     }
 
-    /// `Writer::move_record`, for so many times by now: the lock is held.
+    /// `Writer::move_record`, with the number of moves so far. The lock is held.
     fn make_move(&self, number: u64) {
         let moved = content(number);
         fence(Release);
@@ -92,7 +93,7 @@ impl World {
         Change::clear(&self.area);
     }
 
-    /// The variable's bytes by one look, through the intent where its slot is busy. `None`: they were not to be had.
+    /// The bytes of the variable by one look, through the intent if its slot is busy. `None`: the look failed.
     fn look(&self, by: By) -> Option<[u64; 2]> {
         let word = self.slot.begin();
         if word & BUSY == 1 {
@@ -112,7 +113,7 @@ impl World {
     }
 }
 
-/// Ours goes to B, another variable's record comes to A and goes again, ours goes back to A. A reader looks meanwhile.
+/// Our record moves to B, another variable's record comes to A and leaves again, ours moves back. A reader looks meanwhile.
 fn there_and_back(by: By) {
     bounded(3, move || {
         let world = World::new();
@@ -150,7 +151,7 @@ fn the_place_alone_does_not_tell_that_it_was_moved_there_and_back() {
     there_and_back(By::Place);
 }
 
-/// One process moves the record, another one takes the place that it left.
+/// One process moves the record, another one uses the place that it left.
 fn by_two(fences: bool) {
     bounded(3, move || {
         let world = World::new();

@@ -50,7 +50,7 @@ fn a_pinned_span_is_not_freed_and_an_unpinned_one_is_freed_once() {
     });
 }
 
-/// A span that is freed and filled again at once: the reader's second look, at the whole slot, finds it out.
+/// A span is freed and filled again at once: the second look of the reader, at the whole slot, detects that.
 #[test]
 fn a_pin_holds_the_value_that_was_found_and_not_a_later_one_in_the_same_span() {
     bounded(3, || {

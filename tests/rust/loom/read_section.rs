@@ -1,7 +1,7 @@
-//! A reader inside of a section against a page that is given back ("Giving back").
+//! A reader inside of a section beside a page that is given back (docs/protocol.md, "Giving back").
 //!
-//! loom has no `membarrier`: a `fence(SeqCst)` on both sides stands for the kernel's barrier here. In the code the reader has
-//! none, only the compiler is told; that the kernel makes every thread that runs pass a barrier is the kernel's word.
+//! loom has no `membarrier`: a `fence(SeqCst)` on both sides stands for it. In the code the reader has only a compiler fence;
+//! that every running thread passes a barrier is what the kernel promises.
 
 use crate::bounded;
 use loom::cell::UnsafeCell;
@@ -103,7 +103,7 @@ fn nobody_inside_of_a_section_finds_the_page_given_back() {
     loom::model(|| World::run(1, SOUND, true));
 }
 
-/// The word is a sequence, not a flag: whoever waits for one section does not wait for the next ones.
+/// The word is a sequence number, not a flag: a trimmer that waits for one section does not wait for the next ones.
 #[test]
 fn a_reader_that_enters_again_and_again_is_waited_for_once() {
     loom::model(|| World::run(3, SOUND, true));
@@ -122,7 +122,7 @@ fn two_readers_with_a_word_each_are_both_waited_for() {
     });
 }
 
-/// Under an interpreter with a lock all threads use one word, one after the other.
+/// Under an interpreter with a GIL all threads use one word, one after the other.
 #[test]
 fn two_readers_that_share_a_word_are_both_waited_for() {
     bounded(3, || {
@@ -147,7 +147,7 @@ fn hand_on(take: Ordering, give: Ordering) {
         let readers = [(); 2].map(|()| {
             let world = world.clone();
             thread::spawn(move || {
-                // Where it is taken, this one looks in no section, by calls.
+                // If the word is taken, this thread reads by system calls, in no section.
                 if world.taken.compare_exchange(0, 1, take, Relaxed).is_ok() {
                     world.read_section(0, world.words[0].load(Relaxed), SOUND);
                     world.taken.fetch_and(0, give);
@@ -164,7 +164,7 @@ fn a_word_that_one_thread_leaves_to_another_serves_both() {
     hand_on(Acquire, Release);
 }
 
-/// Who takes the word may find it odd still: then he takes himself to be inside of a section, and says nothing.
+/// A thread that takes the word may still find it odd: it then believes that it is inside of a section, and stores nothing.
 #[test]
 #[should_panic(expected = "Causality violation: Concurrent read and write accesses")]
 fn a_word_that_is_handed_on_without_an_order_does_not() {

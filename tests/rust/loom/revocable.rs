@@ -1,4 +1,4 @@
-//! A handle that is detached while other threads call it: what they use is given back once, after the last of them.
+//! A handle is detached while other threads call it: what they use is given back once, after the last of them.
 
 use crate::bounded;
 use loom::cell::UnsafeCell;
@@ -6,7 +6,7 @@ use loom::thread;
 use shmvar::sync::revocable::Revocable;
 use std::sync::Arc;
 
-/// Storage whose every access loom sees: whoever gives it back while another still looks is found by the cell.
+/// Storage whose every access loom sees: the cell reports it if a thread gives it back while another still looks.
 struct Mapping {
     there: UnsafeCell<bool>,
     given_back: Arc<loom::sync::atomic::AtomicU32>,

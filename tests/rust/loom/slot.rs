@@ -1,4 +1,4 @@
-//! Reading a slot, and the record that it names.
+//! Reads of a slot and of the record that it names.
 
 use crate::{content, slot, whole};
 use loom::sync::Arc;
@@ -28,7 +28,7 @@ fn a_reader_of_a_slot_never_sees_half_of_a_change() {
     });
 }
 
-/// The record of a slot's variable, and its block reused by the next put (design review, H21).
+/// The record of a variable, and its block, which the next put uses again.
 #[test]
 fn a_reader_never_takes_a_record_whose_block_was_reused() {
     loom::model(|| {

@@ -1,4 +1,4 @@
-//! WakeWords: what is rung is heard. Each is slept on without slices here, so a wake that is lost is a deadlock.
+//! Wake words: no notification is lost. Sleepers have no time slices here, so a lost wake is a deadlock.
 
 use crate::bounded;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -8,7 +8,7 @@ use shmvar::format::{SLEEPER, WATCHER, WakeWord};
 use shmvar::sync::lock_word as lock;
 use shmvar::sync::wake_word::{mark, notify};
 
-/// A word and the kernel's queue behind it: looking at the count and falling asleep are one step.
+/// A wake word and the kernel's queue behind it: comparing the count and falling asleep are one step.
 pub struct Sleeping {
     pub word: WakeWord,
     queue: Mutex<()>,
@@ -70,7 +70,7 @@ impl World {
     }
 }
 
-/// The second change may come while the first one is rung for: a mark set then must not be taken for an old one.
+/// The second change may come during the notification of the first: a mark set then must not be taken for an old one.
 #[test]
 fn f61_who_waits_is_woken_by_each_change() {
     loom::model(|| {
@@ -100,7 +100,7 @@ fn f61_a_change_wakes_all_who_wait() {
     });
 }
 
-/// Two writers, one after the other under the lock, ring at the same time.
+/// Two writers, which hold the lock one after the other, notify at the same time.
 #[test]
 fn f61_two_who_ring_at_once_leave_nobody_asleep() {
     bounded(3, || {
@@ -131,7 +131,7 @@ fn f61_two_who_ring_at_once_leave_nobody_asleep() {
     });
 }
 
-/// A watcher sleeps on a count of its own, read before it marks; what it watches was listed before.
+/// A watcher sleeps on a count of its own, which it reads before it sets its mark; the list of what it watches comes first.
 #[test]
 fn f61_a_watcher_is_woken_through_its_own_count() {
     loom::model(|| {
@@ -164,7 +164,7 @@ fn f61_a_watcher_is_woken_through_its_own_count() {
     });
 }
 
-/// Two locks of one word, each with a bit of its own: a ring for one, which wakes nobody of the other, leaves the other's mark.
+/// Two locks share a wake word, each with its own bit: notifying one wakes no waiter of the other, so it keeps that mark.
 #[test]
 fn a_ring_for_one_lock_takes_no_mark_of_another_away() {
     const ONE: u32 = 4;
@@ -185,7 +185,7 @@ fn a_ring_for_one_lock_takes_no_mark_of_another_away() {
             })
         };
         let (held, writer_lock, released) = &*world;
-        // Somebody waited for the other lock, too.
+        // Another thread waited for the other lock, too.
         mark(&released.word, OTHER);
         let _ = notify(&released.word, OTHER);
         held.store(0, Release);

@@ -1,4 +1,4 @@
-//! The writer lock: taken over once, and no wake lost.
+//! The writer lock: a dead owner's lock is taken over once, and no wake is lost.
 
 use crate::bounded;
 use loom::sync::Arc;
@@ -74,12 +74,12 @@ fn two_waiters_take_a_dead_owners_lock_over_once() {
     });
 }
 
-/// Design review, C1: the dead owner's number is reaped and claimed by a living process while a take-over is under way.
+/// The number of the dead owner is reaped and claimed by a living process while a take-over is under way.
 #[test]
 fn a_number_claimed_anew_is_not_taken_for_the_dead_one() {
     bounded(3, || {
         let world = World::left_by_the_dead();
-        // Participant 1 takes over and reaps; then a new process claims number 2 and takes the lock under it.
+        // Participant 1 takes over and reaps; then a new process claims number 2 and takes the lock with it.
         let other = {
             let world = world.clone();
             thread::spawn(move || {
@@ -99,10 +99,10 @@ fn a_number_claimed_anew_is_not_taken_for_the_dead_one() {
     });
 }
 
-/// Two waiters behind an owner who lives, and a futex without slices: a wake that is lost is a deadlock here.
+/// Two waiters behind a living owner, and a futex without time slices: a lost wake is a deadlock here.
 struct Sleepers {
     word: AtomicU32,
-    /// The kernel's: looking at the word and falling asleep are one step.
+    /// The part of the kernel: comparing the word and falling asleep are one step.
     queue: loom::sync::Mutex<()>,
     asleep: loom::sync::Condvar,
     inside: AtomicU32,
