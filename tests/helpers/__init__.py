@@ -1,6 +1,7 @@
-"""What the tests share: `helpers.run` and the like are of the first six modules, the others are imported by name.
+"""What the tests share: `helpers.run` and the like are of the first seven modules, the others are imported by name.
 
-machine             users, namespaces, /dev/shm; marks for tests that need root
+machine             users, namespaces, /dev/shm, open descriptors and maps
+marks               marks for tests that need root, mounts or namespaces
 programs            child processes that run a program
 forks               child processes that are forked
 threads             threads of the test's own process
@@ -25,9 +26,6 @@ from helpers.machine import (
     TESTS,
     count_descriptors,
     count_mappings,
-    needs_mounts,
-    needs_pid_namespaces,
-    needs_root,
     private_shm,
     unshare_works,
 )
@@ -35,3 +33,12 @@ from helpers.programs import HOLD_A_LOCK, LOCKER, as_user, command, end, run, ru
 from helpers.segment_file import CLASSES, GRANULE, ZONE, Leaf, Raw, path_of
 from helpers.threads import in_threads
 from helpers.waiting import looks, promptly, until
+
+
+def __getattr__(name):
+    """Imports the marks only for tests: child programs and children of multiprocessing use this package, too."""
+    if name.startswith("needs_"):
+        from helpers import marks
+
+        return getattr(marks, name)
+    raise AttributeError(name)

@@ -6,16 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 TESTS = str(Path(__file__).parents[1])
 """The folder of the tests: a program that has it in `sys.path` can import this package."""
 
 SHM = "/dev/shm"
 NOBODY = 65534
 IS_ROOT = os.geteuid() == 0
-
-needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: other users, mounts")
 
 
 def unshare_works(*flags):
@@ -24,12 +20,6 @@ def unshare_works(*flags):
         return False
     done = subprocess.run(["unshare", *flags, "true"], capture_output=True, timeout=20, check=False)
     return done.returncode == 0
-
-
-needs_mounts = pytest.mark.skipif(not unshare_works("-m"), reason="needs root and `unshare -m`")
-needs_pid_namespaces = pytest.mark.skipif(
-    not unshare_works("-p", "-f", "--mount-proc"), reason="needs root and `unshare -p -f --mount-proc`"
-)
 
 
 def private_shm(options):
@@ -44,9 +34,11 @@ def private_shm(options):
 
 
 def count_descriptors():
+    """How many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 
 def count_mappings():
+    """How many maps this process has."""
     with open("/proc/self/maps") as maps:
         return sum(1 for _ in maps)
