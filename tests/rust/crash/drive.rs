@@ -150,7 +150,7 @@ impl Scene {
         go_on(segment, what);
         let resident = leave_nothing(segment, what);
         if !segment_is_gone(segment) {
-            assert_eq!(in_use(segment), Some(1), "{what}: somebody dead is not buried");
+            assert_eq!(in_use(segment), Some(1), "{what}: a dead participant is not reaped");
         }
         // An attach by the key works as always, to this segment or to a new one.
         let again = attach(&self.key, self.perm);

@@ -101,7 +101,7 @@ fn f1_killed_once_more_after_any_death_the_next_one_mends() {
 
 /// A process that reaps is killed after it cleared the marks of pins: the next one still knows that a sweep is due.
 #[test]
-fn f1_what_only_the_dead_held_is_freed_although_the_first_who_buried_them_died() {
+fn f1_what_only_the_dead_held_is_freed_although_the_first_process_that_reaped_them_died() {
     let fresh = common::Fresh::new("crash-sweep", 64 << 20);
     let end = |operation, order| child::start(operation, &fresh.key, order).finish().0;
     assert_eq!(end("drop the last view of a span that was replaced", Some("unpinned:1")), child::End::Killed);

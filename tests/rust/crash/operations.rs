@@ -146,7 +146,7 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .begins(Begins::Detached),
     op(
-        "attach, burying",
+        "attach, reaping",
         |s| s.another_dies("put, span, new", "span-filled:1"),
         |s| {
             s.segment = Some(existing(&s.key));
@@ -324,12 +324,12 @@ pub static OPERATIONS: &[Operation] = &[
     op("lock, take over, text", |s| s.another_dies("lock, take two", "lock-released:4"), |s| take(s, "two"))
         .changes_nothing()
         .only(LOCKS),
-    op("bury, the owner of locks", |s| s.another_dies("lock, take two", "lock-stored:2"), trim)
+    op("reap, the owner of locks", |s| s.another_dies("lock, take two", "lock-stored:2"), trim)
         .changes_nothing()
         .with_pairs_after(&["lock-freed", "locks-unmarked"])
         .only(BURYING),
     op(
-        "bury, who was next",
+        "reap, the next owner of a lock",
         |s| {
             take(s, 1);
             s.another_dies("lock, wait, and be handed it", "lock-changed:1");
@@ -339,7 +339,7 @@ pub static OPERATIONS: &[Operation] = &[
     .changes_nothing()
     .only(BURYING),
     op(
-        "bury, for whom a lock is reserved",
+        "reap, a process with a lock reserved for it",
         |s| s.another_dies("lock, wait, and be handed it", "lock-reserved:1"),
         trim,
     )
@@ -389,12 +389,12 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .in_steps(),
     op(
-        "bury, a span half filled and pins",
+        "reap, a span half filled and pins",
         |s| s.another_dies("drop the last view of a span that was replaced", "unpinned:1"),
         trim,
     )
     .changes_nothing()
     .with_pairs(),
-    op("bury, a span half given back", |s| s.another_dies("trim", "punched:1"), trim).changes_nothing(),
+    op("reap, a span half given back", |s| s.another_dies("trim", "punched:1"), trim).changes_nothing(),
     op(MEND, |_| {}, mend).begins(Begins::Detached).changes_nothing(),
 ];

@@ -102,7 +102,7 @@ fn f61_a_change_wakes_all_who_wait() {
 
 /// Two writers, which hold the lock one after the other, notify at the same time.
 #[test]
-fn f61_two_who_ring_at_once_leave_nobody_asleep() {
+fn f61_two_notifications_at_once_leave_no_waiter_asleep() {
     bounded(3, || {
         let world = World::new();
         let writer = {
@@ -166,7 +166,7 @@ fn f61_a_watcher_is_woken_through_its_own_count() {
 
 /// Two locks share a wake word, each with its own bit: notifying one wakes no waiter of the other, so it keeps that mark.
 #[test]
-fn a_ring_for_one_lock_takes_no_mark_of_another_away() {
+fn a_notification_for_one_lock_takes_no_mark_of_another_away() {
     const ONE: u32 = 4;
     const OTHER: u32 = 8;
     bounded(3, || {
