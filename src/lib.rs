@@ -1,35 +1,48 @@
 //! Python values shared between processes, by number, through memory: any number of processes, any of them killed at any
 //! instruction, no server, no torn value, reads without a lock.
 //!
-//! The bytes are in `docs/format.md`, the protocols in `docs/protocol.md`; both stand above this code.
+//! `docs/format.md` states the bytes and `docs/protocol.md` the order in which processes store them; both stand above this
+//! code. `docs/architecture.md` says which file does what.
 //!
 //! # Words
 //!
 //! | word | meaning |
 //! | --- | --- |
 //! | segment | the shared object, named by a [`Key`] |
-//! | variable | one value in it, named by an [`Index`] |
-//! | handle | a [`Segment`] of this process |
-//! | attachment | a process's half of a segment, behind all of its handles on it |
-//! | participant | a process attached for writing, by number |
-//! | slot | a variable's place in the table |
+//! | variable | one value in a segment, named by an [`Index`] |
+//! | handle | a [`Segment`]: what a program holds after it has attached |
+//! | attachment | the process's half of a segment, shared by all of its handles on it |
+//! | participant | a process that is attached for writing, by its participant number |
+//! | register, release | to become a participant, and to stop being one |
+//! | reap | to undo what a dead process left in its participant's name |
+//! | slot | the 32 bytes of a variable in the hash table: a seqlock whose sequence is the version |
+//! | leaf, directory, root | the hash table: slots of one range of hashes; a word for each leaf; the word that names the directory |
 //! | record | what a variable stores outside of its slot |
-//! | slab | a span cut into blocks for short records |
-//! | span | a run of granules: a large record, a slab, a leaf or a directory |
-//! | leaf | slots of the variables whose hashes begin alike; the directory names all leaves |
 //! | granule | 4 KiB of the arena, one page |
-//! | intent | the change under way, described before it is made |
-//! | pin | a reader's mark on a span: do not free |
+//! | zone | 4,096 granules with their metadata |
+//! | span | a run of granules with one purpose: a large value, a slab, a leaf or a directory |
+//! | slab, block | a span cut into blocks of one size; a block holds one record |
 //! | version | a number that grows with every change |
+//! | intent | the change under way, described before it is made: a redo log of one entry |
+//! | commit | one change, made through the intent |
 //! | batch | several changes that are made together or not at all |
-//! | lock | a named lock; the *writer lock* guards changes of the segment itself |
-//! | bell | what waiters sleep on, rung by who changes what they wait for |
+//! | writer lock | the lock that every change of a segment takes |
+//! | registry lock | the lock that guards which process has which participant number |
+//! | named lock | a lock of the user's, which is data in the segment |
+//! | lock owner | the thread, greenlet or task of a process that holds a named lock |
+//! | pin | a process's mark on a span: not to be freed; an *owned pin* outlives the call |
+//! | retired | a span that no slot names any more, and that a process may still have pinned |
+//! | deferred free | a span that this process frees at its next acquisition of the writer lock |
+//! | read section | the part of a read in which memory is looked at that others might give back to the system |
+//! | wake word | what waiters sleep on; who changes what they wait for *notifies* them |
+//! | wait policy | how a call waits, and lets the other threads of its process run meanwhile |
+//! | backoff | what a call does between two attempts, and when it gives up |
 //!
-//! # Layers
+//! # Floors
 //!
-//! Arrows point down: `py` → `segment` → `arena`, `slot`, `lock`, `bell`, `intent` → `layout`, `mem` → `os`. Only `py` knows
-//! Python, only `os` makes system calls; `unsafe` lives in `os`, `mem`, `revocable`, the marker
-//! impls of `layout`, and `py`.
+//! Arrows point down: `py` → `segment` → `coordination` → `variables` → `heap` → `process` → `arena` → `os` → `codec` →
+//! `sync` → `format`. Only `py` knows Python, only `os` makes system calls. `unsafe` stands in `os`, in `sync::revocable`, in
+//! the marker impls of `format::layout`, and in `py`.
 #![deny(unsafe_code)]
 
 #[macro_use]
