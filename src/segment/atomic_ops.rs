@@ -7,7 +7,7 @@ use crate::key::{Index, IndexBuf};
 use crate::process::attachment::Attachment;
 use crate::process::held_locks::LockOwner;
 use crate::process::wait_policy::Blocking;
-use crate::segment::{Segment, expires_after};
+use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::{Condition, Stored};
@@ -17,6 +17,12 @@ use std::time::Duration;
 
 /// What lists of values are called where there is no memory for them.
 const LIST: &str = "the values of several variables";
+
+/// When what lives so long from now on expires.
+pub fn expires_after(ttl: std::time::Duration) -> u64 {
+    let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+    crate::os::boottime_ns().saturating_add(nanos).min(i64::MAX as u64)
+}
 
 /// A named lock, held until dropped.
 pub struct LockGuard {

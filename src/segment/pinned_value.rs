@@ -5,7 +5,7 @@ use crate::key::Index;
 use crate::os::mem::Scratch;
 use crate::process::pins::OwnedPin;
 use crate::process::wait_policy::Blocking;
-use crate::segment::Segment;
+use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
 use crate::variables::read::Got;
 

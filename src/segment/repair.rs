@@ -7,7 +7,7 @@ use crate::os::lease::nobody_has_open;
 use crate::os::object::{self, TEMPORARY};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::segment::Segment;
+use crate::segment::handle::Segment;
 use crate::segment::orphan::named;
 use std::sync::atomic::Ordering;
 

@@ -1,20 +1,28 @@
 //! Unlinking a segment: by its key, or this very one.
 
 use crate::error::{Error, Result};
+use crate::format::at;
 use crate::format::identity::Identity;
-use crate::format::{State, at};
 use crate::key::Key;
 use crate::os::object::{self, Status};
 use crate::process::attachment::Attachment;
 use crate::process::registry_lock::registry_of;
-use crate::process::wait_policy::WaitPolicy;
-use crate::segment::open::{identify, refused};
+use crate::process::wait_policy::{Blocking, WaitPolicy};
+use crate::segment::identify::{GONE_AT, identify};
 use crate::segment::orphan::remove_orphans;
+use crate::segment::refusals::refused;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
 
-const GONE_AT: u64 = at::STATE + std::mem::offset_of!(State, gone) as u64;
+/// Unlinks a segment by its key, or whatever other file is at its name. False: there was none. Those attached keep it until
+/// they detach.
+///
+/// # Errors
+/// [`Error::Access`] where it is another user's or there is no shared memory, [`Error::Incompatible`] where it is no file.
+pub fn destroy(key: &Key) -> Result<bool> {
+    destroy_with(key, &Blocking)
+}
 
 /// Unlinks what is at a key's name, waiting in the caller's way. False: there was nothing.
 ///
@@ -141,7 +149,7 @@ fn unlink_name(key: &Key, name: &str, status: &Status) -> Result<()> {
 }
 
 /// Unlinks this very segment, if its name still means it.
-pub fn destroy(att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
+pub fn destroy_attached(att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
     let lock_name = att.lock_name();
     let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
     let fd = att.with_locks(att.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;

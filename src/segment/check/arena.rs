@@ -1,8 +1,11 @@
 //! The arena: covered exactly, each span and block named once, every derived bit what it is derived from.
 
-use super::named::{doomed, unnamed_block, unnamed_leaf, unnamed_span};
-use super::slices::Check;
-use super::{NAMED, hold};
+use super::checker::Check;
+use super::invariant::{LISTS, hold};
+use super::last_span::LastSpan;
+use super::leaf_id::doomed;
+use super::participants::in_use;
+use super::suspects::{unnamed_block, unnamed_leaf, unnamed_span};
 use crate::arena::Arena;
 use crate::bit_runs::{longest_run, mask, range};
 use crate::error::Result;
@@ -11,24 +14,16 @@ use crate::format::{
     CLASSES, KIND_RUN, RUN_KINDS, Root, SpanEntry, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of, slab_granules,
     slab_is_whole,
 };
-use crate::segment::check::in_use;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A span that begins in one zone and ends in another, as it was seen: its head and entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tile {
-    head: u64,
-    entry: SpanEntry,
-}
-
 /// What a zone's bitmaps should say.
-struct Bits {
+struct ZoneBitmaps {
     rooms: [[u64; 16]; CLASSES.len()],
     free: [u64; ZONE_WORDS],
 }
 
-impl Bits {
-    const NONE: Bits = Bits { rooms: [[0; 16]; CLASSES.len()], free: [u64::MAX; ZONE_WORDS] };
+impl ZoneBitmaps {
+    const NONE: ZoneBitmaps = ZoneBitmaps { rooms: [[0; 16]; CLASSES.len()], free: [u64::MAX; ZONE_WORDS] };
 }
 
 impl Check<'_> {
@@ -36,7 +31,7 @@ impl Check<'_> {
     pub(super) fn check_zone(&mut self, zone: u64) -> Result<()> {
         let arena = self.att.arena();
         let (first, end, zones) = (zone * ZONE, (zone + 1) * ZONE, arena.zones());
-        let mut bits = Bits::NONE;
+        let mut bits = ZoneBitmaps::NONE;
         let mut at = self.head_of(first)?;
         while at < end {
             let (_, entry, len) = arena.step(at, zones * ZONE)?;
@@ -52,7 +47,7 @@ impl Check<'_> {
                     self.check_tile(at, entry, &mut bits)?;
                 }
                 self.check_inside(from.max(at + 1), to)?;
-                self.tile = Tile { head: at, entry };
+                self.last_span = LastSpan { head: at, entry };
             }
             at += len;
         }
@@ -61,7 +56,7 @@ impl Check<'_> {
 
     /// Where what covers this granule begins: itself, where it is free or begins a span.
     fn head_of(&self, granule: u64) -> Result<u64> {
-        let (arena, Tile { head, entry }) = (self.att.arena(), self.tile);
+        let (arena, LastSpan { head, entry }) = (self.att.arena(), self.last_span);
         if head < granule && head + entry.len() > granule && arena.entry(head)? == entry {
             return Ok(head);
         }
@@ -69,7 +64,7 @@ impl Check<'_> {
     }
 
     /// A span that begins in the zone that is looked at.
-    fn check_tile(&mut self, granule: u64, entry: SpanEntry, bits: &mut Bits) -> Result<()> {
+    fn check_tile(&mut self, granule: u64, entry: SpanEntry, bits: &mut ZoneBitmaps) -> Result<()> {
         match entry.state() {
             SpanState::Filling | SpanState::Freeing => {
                 self.report.busy += 1;
@@ -80,16 +75,16 @@ impl Check<'_> {
             }
             SpanState::Live => {
                 self.report.live += 1;
-                if !self.named.names_span(granule) {
+                if !self.references.names_span(granule) {
                     if self.still {
                         return unnamed_span(granule);
                     }
-                    fallible::replace(&mut self.suspects.spans, granule, NAMED)?;
+                    fallible::replace(&mut self.suspects.spans, granule, LISTS)?;
                 }
             }
             SpanState::Retired => {
                 self.report.retired += 1;
-                self.retired += entry.len();
+                self.totals.retired += entry.len();
             }
             SpanState::Slab => {
                 self.report.slabs += 1;
@@ -100,11 +95,11 @@ impl Check<'_> {
                 }
             }
             SpanState::Leaf => {
-                if !self.named.names_leaf(granule, entry.len()) {
+                if !self.references.names_leaf(granule, entry.len()) {
                     if self.still {
                         return unnamed_leaf(self.att, granule);
                     }
-                    fallible::replace(&mut self.suspects.leaves, granule, NAMED)?;
+                    fallible::replace(&mut self.suspects.leaves, granule, LISTS)?;
                 }
             }
             SpanState::Directory => {
@@ -130,7 +125,7 @@ impl Check<'_> {
         hold!(sound, 3, "slab at granule {granule}: {entry:?}");
         let present = if slab_is_whole(entry.class()) { entry.len() } else { 1 };
         hold!(arena.is_present(granule, present)?, 12, "the slab at granule {granule} is not said to be present");
-        let (used, named) = (arena.used_words(granule)?, self.named.blocks_of(granule));
+        let (used, named) = (arena.used_words(granule)?, self.references.blocks_of(granule));
         let beyond = used.iter().rposition(|word| *word != 0);
         let last = beyond.map(|word| word as u64 * 64 + 63 - u64::from(used[word].leading_zeros()));
         let last = last.filter(|last| *last >= blocks_of(entry.class()));
@@ -169,7 +164,7 @@ impl Check<'_> {
 }
 
 /// A zone's bitmaps, all of their words, and what the summary says of it, all of its kinds.
-fn check_bits(arena: &Arena<'_>, zone: u64, bits: &Bits) -> Result<()> {
+fn check_bits(arena: &Arena<'_>, zone: u64, bits: &ZoneBitmaps) -> Result<()> {
     let meta = arena.zone(zone)?;
     let mut kinds = [false; 128];
     let differs = |found: &[AtomicU64], right: &[u64]| {

@@ -2,10 +2,10 @@
 //! began, all of it is known. Else it is looked at again, a few times: for certain where nobody changes anything during such a
 //! pass, as none does that takes one hold.
 
-use super::named::doomed;
-use super::slices::{Check, DOOMED_TURNS};
-use super::table::Sums;
-use super::{NAMED, hold};
+use super::checker::Check;
+use super::invariant::{LISTS, hold};
+use super::leaf_id::{DOOMED_TURNS, doomed};
+use super::sums::VariableSums;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{DEPTH_MAX, GRANULE, LeafHead, SpanState};
@@ -25,7 +25,7 @@ const ONE_HOLD: Duration = Duration::from_millis(10);
 
 /// What a pass looks at next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum At {
+enum ClosingStep {
     /// What was present, retired and counted, each in one hold.
     #[default]
     Sums,
@@ -41,11 +41,11 @@ enum At {
 
 #[derive(Default)]
 pub(super) struct Closing {
-    at: At,
+    at: ClosingStep,
     passes: u32,
     /// Nobody has changed anything since this pass began.
     pub still: bool,
-    sums: Sums,
+    sums: VariableSums,
     /// What was compared in one hold.
     retired: bool,
     counted: bool,
@@ -58,70 +58,70 @@ pub(super) struct Closing {
 impl Closing {
     /// Is a pass about to begin? It has a hold of its own, if it can do with one.
     pub fn begins(&self) -> bool {
-        self.at == At::Begin
+        self.at == ClosingStep::Begin
     }
 
     /// One step. True: all is done.
     pub fn unit(&mut self, check: &mut Check<'_>) -> Result<bool> {
         self.at = match self.at {
-            At::Sums => {
+            ClosingStep::Sums => {
                 check.compare_present()?;
                 if check.still {
-                    check.compare_sums(&check.sums)?;
-                    check.compare_retired(check.retired)?;
+                    check.compare_sums(&check.totals.variables)?;
+                    check.compare_retired(check.totals.retired)?;
                     return Ok(true);
                 }
                 self.retired = check.retired_at_once()?;
                 self.counted = check.counted_at_once()?;
-                At::Begin
+                ClosingStep::Begin
             }
-            At::Begin => {
-                (self.still, self.sums) = (true, Sums::default());
+            ClosingStep::Begin => {
+                (self.still, self.sums) = (true, VariableSums::default());
                 (self.slabs, self.spans, self.leaves) =
                     (list(check.suspects.blocks.keys())?, list(&check.suspects.spans)?, list(&check.suspects.leaves)?);
-                At::Slab(0)
+                ClosingStep::Slab(0)
             }
-            At::Slab(number) => match self.slabs.get(number) {
+            ClosingStep::Slab(number) => match self.slabs.get(number) {
                 Some(granule) => {
                     check.still_used(*granule)?;
-                    At::Slab(number + 1)
+                    ClosingStep::Slab(number + 1)
                 }
-                None => At::Span(0),
+                None => ClosingStep::Span(0),
             },
-            At::Span(number) => match self.spans.get(number) {
+            ClosingStep::Span(number) => match self.spans.get(number) {
                 Some(granule) => {
                     if check.state_at(*granule) != SpanState::Live {
                         check.suspects.spans.remove(granule);
                     }
-                    At::Span(number + 1)
+                    ClosingStep::Span(number + 1)
                 }
-                None => At::Suspected(0),
+                None => ClosingStep::Suspected(0),
             },
-            At::Suspected(number) => match self.leaves.get(number) {
+            ClosingStep::Suspected(number) => match self.leaves.get(number) {
                 Some(granule) => {
                     if check.state_at(*granule) != SpanState::Leaf {
                         check.suspects.leaves.remove(granule);
                     }
-                    At::Suspected(number + 1)
+                    ClosingStep::Suspected(number + 1)
                 }
-                None => At::Leaf(TableOf::Variables, 0),
+                None => ClosingStep::Leaf(TableOf::Variables, 0),
             },
-            At::Leaf(of, hash) => match (check.pass_leaf(of, hash, &mut self.sums)?, of) {
-                (Some(hash), _) => At::Leaf(of, hash),
-                (None, TableOf::Variables) => At::Leaf(TableOf::Names, 0),
-                (None, TableOf::Names) => At::Doomed(0, 0),
+            ClosingStep::Leaf(of, hash) => match (check.pass_leaf(of, hash, &mut self.sums)?, of) {
+                (Some(hash), _) => ClosingStep::Leaf(of, hash),
+                (None, TableOf::Variables) => ClosingStep::Leaf(TableOf::Names, 0),
+                (None, TableOf::Names) => ClosingStep::Doomed(0, 0),
             },
-            At::Doomed(number, turns) => match check.pass_doomed(number, turns)? {
-                Some((number, turns)) => At::Doomed(number, turns),
-                None => At::End,
+            ClosingStep::Doomed(number, turns) => match check.pass_doomed(number, turns)? {
+                Some((number, turns)) => ClosingStep::Doomed(number, turns),
+                None => ClosingStep::End,
             },
-            At::End => {
+            ClosingStep::End => {
                 self.passes += 1;
                 if self.still {
                     check.compare_sums(&self.sums)?;
                     check.suspects.accuse(check.att)?;
                 } else if self.passes < PASSES {
-                    self.at = At::Begin;
+                    self.at = ClosingStep::Begin;
                     return Ok(false);
                 } else {
                     // `used` and `expiring`, and `count` where it took too long by itself.
@@ -138,7 +138,7 @@ impl Closing {
 fn list<'a>(granules: impl IntoIterator<Item = &'a u64>) -> Result<Vec<u64>> {
     let mut all = Vec::new();
     for granule in granules {
-        fallible::push(&mut all, *granule, NAMED)?;
+        fallible::push(&mut all, *granule, LISTS)?;
     }
     Ok(all)
 }
@@ -217,13 +217,13 @@ impl Check<'_> {
     }
 
     /// One leaf: what it holds, and whom it clears. The next hash.
-    fn pass_leaf(&mut self, of: TableOf, hash: u64, sums: &mut Sums) -> Result<Option<u64>> {
+    fn pass_leaf(&mut self, of: TableOf, hash: u64, sums: &mut VariableSums) -> Result<Option<u64>> {
         let leaf = self.leaf_in_force(of, hash)?;
         self.pass_slots(&leaf, 1, of == TableOf::Variables, sums)?;
         Ok(leaf.end(hash))
     }
 
-    fn pass_slots(&mut self, leaf: &Leaf, first: u64, counted: bool, sums: &mut Sums) -> Result<()> {
+    fn pass_slots(&mut self, leaf: &Leaf, first: u64, counted: bool, sums: &mut VariableSums) -> Result<()> {
         let suspects = &mut self.suspects;
         suspects.leaves.remove(&leaf.word.granule());
         let look = !suspects.blocks.is_empty() || !suspects.spans.is_empty();
@@ -262,7 +262,7 @@ impl Check<'_> {
             return Ok(None);
         };
         let first = if number == at >> 32 { (at & u64::from(u32::MAX)).max(1) } else { 1 };
-        self.pass_slots(&leaf, first, false, &mut Sums::default())?;
+        self.pass_slots(&leaf, first, false, &mut VariableSums::default())?;
         let (first, count) = leaf.words(self.att.variables().directory_at(root));
         Ok(Some((first + count, turns)))
     }

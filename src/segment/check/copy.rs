@@ -1,6 +1,7 @@
 //! A private copy of what a check looks at, for a handle that may only read: the pages themselves may be given back by
 //! others meanwhile, and what touches one then through the mapping takes a page, or ends with a signal where there is none.
 
+use super::invariant::LISTS;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{GRANULE, SpanEntry, SpanState, ZONE, ZONE_META, at};
@@ -9,7 +10,6 @@ use crate::os::mem::Mem;
 use crate::os::object;
 use crate::process::attachment::Attachment;
 use crate::process::attachment::Opened;
-use crate::segment::check::NAMED;
 use std::sync::atomic::Ordering;
 
 /// Bytes that are read at once.
@@ -52,7 +52,7 @@ pub(super) fn private_copy(att: &Attachment) -> Result<Attachment> {
 }
 
 fn copy_range(att: &Attachment, to: &Mem, offset: u64, len: u64) -> Result<()> {
-    let mut bytes = fallible::zeros(PIECE.min(len) as usize, NAMED)?;
+    let mut bytes = fallible::zeros(PIECE.min(len) as usize, LISTS)?;
     for (start, len) in crate::bit_runs::pieces(offset, len, PIECE) {
         let piece = &mut bytes[..len as usize];
         let read = att.with_file(|fd| object::read_at(fd, piece, start))?;

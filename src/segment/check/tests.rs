@@ -1,16 +1,21 @@
 //! A check whose every slice is one step, with changes by others after each of them.
 
-use super::*;
+use super::report::Report;
+use super::slices::check_in_slices;
 use crate::coordination::AsCoordination;
+use crate::error::Result;
 use crate::format::SpanEntry;
 use crate::key::{Index, Key};
+use crate::process::attachment::Attachment;
 use crate::process::held_locks::LockOwner;
-use crate::process::wait_policy::Blocking;
+use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::AsVariables;
 use crate::variables::change::{Condition, Stored};
 use crate::variables::leaf::TableOf;
 use crate::{Options, Segment};
 use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Does something between two slices, when nobody holds the writer lock.
 struct Meanwhile<F>(RefCell<F>);
@@ -63,7 +68,7 @@ fn fill(att: &Attachment, variables: u64) {
 }
 
 fn check_by_steps(att: &Attachment, act: impl FnMut() -> Result<()>) -> Result<(Report, u64)> {
-    super::slices::check_in_slices(att, Duration::ZERO, &Meanwhile(RefCell::new(act)))
+    check_in_slices(att, Duration::ZERO, &Meanwhile(RefCell::new(act)))
 }
 
 #[test]
