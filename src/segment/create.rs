@@ -1,4 +1,5 @@
-//! Making a segment: nameless, filled, then published whole.
+//! Creating a segment: an object without a name is filled, and then gets its name at once, whole. Where the segment exists already
+//! is not decided here, but in `attach`. Protocol: docs/protocol.md, "Creating"; the bytes: docs/format.md, "Overall".
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
@@ -17,9 +18,9 @@ use crate::process::pages::file_system_full;
 use crate::process::registration::PreparedChild;
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::attached::{Attached, release};
+use crate::segment::open_errors::{exists_already, open_error};
 use crate::segment::options::Options;
 use crate::segment::orphan::remove_orphans;
-use crate::segment::refusals::refused;
 use crate::segment::trust::is_trusted;
 use crate::sync::intent::SpanEdit;
 use rustix::io::Errno;
@@ -27,26 +28,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The default limit.
 const SIZE: u64 = 1 << 30;
-/// The arena has this many times the limit of addresses: then fragmentation never decides.
-const RESERVE_FACTOR: u64 = 16;
-/// More than any address space has, where the memory file system has no size of its own.
+/// The largest limit, if the memory file system has no size of its own: more than any address space has.
 const LIMIT_MAX: u64 = 1 << 44;
-/// The same, where the addresses of a process are limited.
+/// The arena has this many times as many addresses as the limit has bytes, so that fragmentation never decides what fits.
+const RESERVE_FACTOR: u64 = 16;
+/// The same if the addresses of the process are limited.
 const RESERVE_FACTOR_NARROW: u64 = 4;
-/// And at least this much, so that the limit can be raised later.
+/// The arena has at least this many addresses, so that the limit can be raised later.
 const RESERVE_MIN: u64 = 64 << 30;
 
-/// The object's first length: the zones that the limit fills, and some for what lies between values.
+/// The object's first length: the zones that the limit fills, and one eighth and one zone more for what is free between values.
 fn first_length(geometry: &Geometry, limit: u64) -> u64 {
     geometry.end_of_zones((limit + limit / 8).div_ceil(ZONE * GRANULE) + 1)
 }
 
-/// Limit and arena of a new segment.
-fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
+/// The limit of a new segment, and the arenas that it may get, the largest first.
+fn plan_sizes(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let (total, _) = object::file_system()?;
     let (addresses, file) = (limit_of(Limited::Addresses), limit_of(Limited::File));
     let most = addresses.map_or(u64::MAX, |n| n / 2).min(file.unwrap_or(u64::MAX));
-    // Nobody asked for a gibibyte: where the limits of this process are narrow, the default is, too.
+    // The default is smaller if the limits of this process are narrow: the caller did not ask for a gibibyte.
     let limit = options.size.unwrap_or(SIZE.min(total).min(most / 4).max(1).min(options.reserve.unwrap_or(u64::MAX)));
     if limit > total.min(LIMIT_MAX) {
         let free = object::file_system().map_or(0, |(_, free)| free);
@@ -62,7 +63,7 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     let want = match (options.reserve, addresses) {
         (Some(reserve), _) => reserve.saturating_mul(2).next_multiple_of(zone),
         (None, None) => limit.saturating_mul(RESERVE_FACTOR).clamp(RESERVE_MIN, 1 << 45).next_power_of_two(),
-        // Whoever has few does not spend them on what may never be asked for.
+        // A process with few addresses does not spend them on a limit that may never be raised.
         (None, Some(_)) => limit.saturating_mul(RESERVE_FACTOR_NARROW).next_power_of_two().max(zone),
     };
     let sizes = std::iter::successors(Some(want), |size| Some(size / 2))
@@ -92,14 +93,14 @@ fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
     Ok((limit, fitting))
 }
 
-/// `None`: somebody else was first.
+/// Creates the segment of a key, and attaches to it. `None` if another process has created it first.
 pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy) -> Result<Option<Attached>> {
-    let (limit, geometries) = plan(options)?;
+    let (limit, geometries) = plan_sizes(options)?;
     let new = |mode| {
         Unpublished::new(mode).map_err(|e| match e {
             Errno::NOSPC if object::file_system_objects().is_some_and(|(_, free)| free == 0) => too_many_objects(),
             Errno::NOSPC => file_system_full(GRANULE),
-            Errno::ROFS => refused(key, name, e),
+            Errno::ROFS => open_error(key, name, e),
             Errno::ACCESS | Errno::PERM => Error::Access(format!(
                 "key {key}: this process (uid {}) may not create objects in {}: {e}",
                 crate::os::euid(),
@@ -109,7 +110,8 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
         })
     };
     let object = new(options.perm)?;
-    // Where somebody may read who may not write, he could take read locks on the segment itself and stop everybody.
+    // A user that may open the segment only for reading could still take read locks on it, and stop every writer. So if the mode
+    // has such users, the locks are on a second object, which only those may open that may write.
     let reads_only = [6, 3, 0].iter().any(|class| options.perm >> class & 0o6 == 0o4);
     let lock_mode = [6, 3, 0].iter().fold(0, |mode, class| mode | ((options.perm >> class & 0o2) * 3) << class);
     let lock_object = reads_only.then(|| new(lock_mode)).transpose()?;
@@ -122,7 +124,7 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
     crate::os::random(&mut hash_key)?;
     let half = |i: usize| u64::from_le_bytes(hash_key[i..i + 8].try_into().expect("eight bytes"));
 
-    let (geometry, mapping) = reserve(&object, &geometries, limit)?;
+    let (geometry, mapping) = size_and_map(&object, &geometries, limit)?;
     let identity = Identity {
         id,
         created_at: crate::os::unix_ns(),
@@ -131,20 +133,22 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
         lock_object: lock_inode,
         key: key.clone(),
     };
-    format(&object, &mapping.mem(true), &identity, limit)?;
+    initialise(&object, &mapping.mem(true), &identity, limit)?;
     crash_point!("formatted");
 
-    // Opened while its maker still may, whatever the mode will be: for questions, and for a participant number.
+    // More descriptions of the object, for questions about locks and for a participant number: opened now, since the mode may not
+    // let the maker open it later.
     let carries_locks = lock_object.as_ref().unwrap_or(&object);
     let fresh = || carries_locks.reopen().map_err(|e| Error::system("opening a new segment", e));
     let (query, prepared) = (fresh()?, (fresh()?, fresh()?));
 
-    // The lock object first: nobody meets a segment without one. Nobody knows its name before he reads the segment's id.
+    // The lock object gets its name first, so that nobody meets a segment without one. Its name is the segment's random id, which
+    // nobody knows before reading it in the segment.
     let lock_name = Identity::lock_name(&id);
     let lock_fd = match lock_object {
         Some(object) => {
             remove_orphans();
-            // SYNC: with `orphan`: named and not locked, it belongs to a segment that is published, or to nobody.
+            // SYNC: with `remove` in orphan.rs: a lock object that is named and not locked belongs to a published segment, or to none.
             let _ = bytelock::try_lock(object.fd(), REGISTRY);
             Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
         }
@@ -158,10 +162,7 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
                 let _ = object::unlink(&lock_name);
             }
             return match error {
-                Errno::EXIST if options.create == Some(true) => Err(Error::Exists(format!(
-                    "key {key}: a segment, or a file of its name, is there already ({}/{name})",
-                    object::DIR
-                ))),
+                Errno::EXIST if options.create == Some(true) => Err(exists_already(key, name)),
                 Errno::EXIST => Ok(None),
                 error => Err(Error::system(format!("publishing {}/{name}", object::DIR), error)),
             };
@@ -195,15 +196,15 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
     }
     attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
     attachment.member(policy).inspect_err(|_| {
-        withdraw(&attachment);
+        unpublish(&attachment);
         release(&attachment);
     })?;
     Ok(Some(Attached { attachment, created: true, trusted }))
 }
 
-/// A segment that was published by a call that fails after all: nothing that it made stays, unless somebody was there already.
-/// Who comes at this very moment has a segment that was destroyed, as at any other.
-fn withdraw(att: &Attachment) {
+/// Takes a published segment back, because the call that made it fails after all. Nothing stays of it, unless another process takes
+/// part already. A process that attaches at this very moment has a segment that was destroyed, which can happen at any moment.
+fn unpublish(att: &Attachment) {
     let used = |n| att.participant(n).is_some_and(|record| record.state.load(Ordering::Acquire) != 0);
     if (0..PARTICIPANTS).any(used) || !object::status_of(&att.object.name).is_ok_and(|now| now.same(&att.object.status))
     {
@@ -216,7 +217,7 @@ fn withdraw(att: &Attachment) {
     att.state().gone.store(1, Ordering::SeqCst);
 }
 
-/// Not its bytes: its inodes are used up.
+/// The error for a memory file system whose inodes, not bytes, are used up.
 fn too_many_objects() -> Error {
     let (size, free) = object::file_system().unwrap_or((0, 0));
     let (objects, _) = object::file_system_objects().unwrap_or((0, 0));
@@ -228,8 +229,8 @@ fn too_many_objects() -> Error {
     Error::Full { needed: GRANULE, free, size, remedy }
 }
 
-/// Gives the object its first length and maps it: the largest reserve that this process's limits allow.
-fn reserve(object: &Unpublished, geometries: &[Geometry], limit: u64) -> Result<(Geometry, Mapping)> {
+/// Gives the object its first length and maps it, with the largest arena that this process's limits allow.
+fn size_and_map(object: &Unpublished, geometries: &[Geometry], limit: u64) -> Result<(Geometry, Mapping)> {
     let mut last = None;
     for geometry in geometries {
         let length = first_length(geometry, limit);
@@ -245,10 +246,10 @@ fn reserve(object: &Unpublished, geometries: &[Geometry], limit: u64) -> Result<
     Err(last.expect("at least one geometry"))
 }
 
-/// Fills a new segment: nobody else sees it yet.
-fn format(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> Result<()> {
+/// Fills a new segment, which nobody else sees yet.
+fn initialise(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> Result<()> {
     let geo = &identity.geometry;
-    // Two directories and two leaves, a granule each, are the first four of the arena.
+    // The first four granules of the arena are the directory and the leaf of each of the two tables.
     let pages = [
         (0, at::PARTICIPANTS + PAGE),
         (at::SUMMARY / PAGE * PAGE, PAGE),

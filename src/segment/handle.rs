@@ -1,10 +1,13 @@
-//! A handle.
+//! The handle on a segment, and what it does with the segment as a whole. What it does with variables is in `value_ops` and
+//! `atomic_ops`. The process's half of the segment, which the handles of a process share, is in `process/attachment.rs`. Protocol
+//! of detaching: docs/protocol.md, "A handle that is detached while other threads call it".
 
 use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
 use crate::format::SLOT;
 use crate::key::{Index, Key};
 use crate::process::attachment::Attachment;
+use crate::process::held_locks::LockOwner;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::segment::attach::attach;
 use crate::segment::attached::release;
@@ -16,11 +19,11 @@ use crate::sync::revocable::{Borrowed, Revocable};
 use crate::variables::AsVariables;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A handle on a segment. Any number of threads may use it; a forked child uses the one it inherited.
+/// A handle on a segment. Any number of threads may use it; a forked child uses the one that it inherited.
 ///
-/// Values that this interface stores are pickles written by serde-pickle (protocol 3), which Python reads; it reads what
-/// Python wrote from plain data. Only [`Segment::get`] of a segment whose writers you trust: serde-pickle bounds neither
-/// depth nor memory.
+/// Values that this interface stores are pickles written by serde-pickle (protocol 3), which Python reads. It reads values of
+/// plain data that Python wrote. Use [`Segment::get`] only if you trust whoever may write to the segment: serde-pickle bounds
+/// neither depth nor memory.
 ///
 /// ```
 /// let key = shmvar::Key::from(-0x5EED_D0C0);
@@ -32,25 +35,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Ok::<(), shmvar::Error>(())
 /// ```
 pub struct Segment {
-    /// The process's half, which goes when the handle is detached and the last call that had begun has ended.
+    /// The process's half. It goes when the handle is detached and the last call has ended that had begun before.
     attachment: Revocable<Attachment>,
     key: Key,
     id: [u8; 16],
     options: Options,
     created: bool,
     trusted: bool,
-    /// Tells handles of one process apart.
-    pub(super) number: u64,
+    /// Tells the handles of one process apart.
+    number: u64,
 }
 
-/// A number of variables that is compared with the memory that the object takes.
-const ASK_FROM: u64 = 1 << 16;
+/// A `count` of variables above this is compared with the memory that the object takes.
+const PLAUSIBLE_COUNT: u64 = 1 << 16;
 
-/// Handles made so far.
-static HANDLES: AtomicU64 = AtomicU64::new(1);
+/// The number of the next handle.
+static NEXT_HANDLE: AtomicU64 = AtomicU64::new(1);
 
 impl Segment {
-    /// Attaches to the segment of this key, creating it where the options say so.
+    /// Attaches to the segment of this key, and creates it if it is missing and the options allow that.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Exists`], [`Error::Access`], [`Error::Busy`], [`Error::Incompatible`],
@@ -59,7 +62,7 @@ impl Segment {
         Self::attach_with(&key.into(), options, &Blocking)
     }
 
-    /// The same, waiting in the caller's way.
+    /// The same with the caller's way to wait.
     pub fn attach_with(key: &Key, options: &Options, policy: &dyn WaitPolicy) -> Result<Self> {
         let attached = attach(key, options, policy)?;
         Ok(Segment {
@@ -69,39 +72,39 @@ impl Segment {
             options: Options { id: None, ..options.clone() },
             created: attached.created,
             trusted: attached.trusted,
-            number: HANDLES.fetch_add(1, Ordering::Relaxed),
+            number: NEXT_HANDLE.fetch_add(1, Ordering::Relaxed),
         })
     }
 
-    /// The process's half, for one call, unless detached.
+    /// The process's half for the time of one call, unless the handle is detached.
     #[inline(always)]
     pub fn attachment(&self) -> Result<Borrowed<'_, Attachment>> {
         self.attachment.get().ok_or(Error::Detached)
     }
 
-    /// The same, for a change.
+    /// The same for a call that changes something.
     #[inline(always)]
     pub fn for_change(&self) -> Result<Borrowed<'_, Attachment>> {
         let attachment = self.attachment()?;
         if self.options.readonly { Err(Error::ReadOnly) } else { Ok(attachment) }
     }
 
-    /// Its key.
+    /// The segment's key.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// The random 128 bits that tell it from any other segment of that key.
+    /// 128 random bits that tell this segment from any other one of its key.
     pub fn id(&self) -> [u8; 16] {
         self.id
     }
 
-    /// How it was attached.
+    /// How the handle was attached.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Did this handle's attach create it?
+    /// Did the attach of this handle create the segment?
     pub fn created(&self) -> bool {
         self.created
     }
@@ -116,7 +119,17 @@ impl Segment {
         self.attachment.revoked()
     }
 
-    /// The limit now: bytes that stored variables may be charged.
+    /// The calling thread as an owner of named locks that it takes through this handle.
+    pub fn thread(&self) -> LockOwner {
+        LockOwner::thread(self.number)
+    }
+
+    /// A task as an owner of named locks.
+    pub fn task(&self, number: u64) -> LockOwner {
+        LockOwner::task(number, self.number)
+    }
+
+    /// The limit: how many bytes the stored variables may be charged.
     ///
     /// # Errors
     /// [`Error::Detached`].
@@ -124,20 +137,20 @@ impl Segment {
         Ok(self.attachment()?.state().limit.load(Ordering::Relaxed))
     }
 
-    /// Variables in it.
+    /// How many variables there are.
     ///
     /// # Errors
-    /// [`Error::Detached`].
+    /// [`Error::Detached`]; [`Error::Corrupt`] if the segment claims more variables than its memory can hold.
     pub fn len(&self) -> Result<u64> {
         self.len_with(&Blocking)
     }
 
-    /// The same, waiting in the caller's way.
+    /// The same with the caller's way to wait.
     pub fn len_with(&self, policy: &dyn WaitPolicy) -> Result<u64> {
         let attachment = self.attachment()?;
         let count = attachment.state().count.load(Ordering::Relaxed);
-        // Whoever may write may claim any number, and callers make room for so many; but each takes a slot.
-        if count > ASK_FROM {
+        // A hostile writer may store any number here, and callers allocate memory by it. But each variable takes a slot.
+        if count > PLAUSIBLE_COUNT {
             let most = attachment.resident()? / SLOT;
             if count > most && attachment.state().count.load(Ordering::Relaxed) == count {
                 return Err(Error::corrupt(format_args!("{count} variables in memory for at most {most}")));
@@ -149,15 +162,15 @@ impl Segment {
         Ok(count)
     }
 
-    /// No variable in it?
+    /// Is there no variable?
     ///
     /// # Errors
-    /// [`Error::Detached`].
+    /// As [`Segment::len`].
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.len()? == 0)
     }
 
-    /// The segment, in numbers.
+    /// The segment in numbers.
     ///
     /// # Errors
     /// [`Error::Detached`] and the system's.
@@ -165,12 +178,12 @@ impl Segment {
         self.info_with(&Blocking)
     }
 
-    /// The same, waiting in the caller's way.
+    /// The same with the caller's way to wait.
     pub fn info_with(&self, policy: &dyn WaitPolicy) -> Result<SegmentInfo> {
         info::info(&*self.attachment()?, policy)
     }
 
-    /// A variable, in numbers; `None` where it is missing.
+    /// A variable in numbers; `None` if it is missing.
     ///
     /// # Errors
     /// As [`Segment::get_pickle`].
@@ -183,14 +196,15 @@ impl Segment {
         info::stat(&*self.attachment()?, index, policy)
     }
 
-    /// Lets go of this handle; again is nothing. With a process's last handle on a segment its mapping and descriptors go, as
-    /// soon as the calls end that other threads are in; objects over the memory of values keep it until they are dropped.
+    /// Lets this handle go; a second call does nothing. With the last handle that a process has on a segment, the mapping and the
+    /// descriptors go, as soon as the calls of other threads have ended that had begun before. Objects over the memory of values
+    /// keep that memory until they are dropped.
     pub fn detach(&self) {
         self.detach_with(|slow| slow());
     }
 
-    /// The same; `allow_threads` runs what may wait. The rest ends what sections rely on: under an interpreter with a lock whoever calls
-    /// has it.
+    /// The same; `allow_threads` runs the part that may wait. The other part ends what read sections rely on: under an interpreter
+    /// with a global lock, the caller holds that lock.
     pub fn detach_with(&self, allow_threads: impl FnOnce(&mut (dyn FnMut() + Send))) {
         let Some(attachment) = self.attachment.get() else { return };
         if self.attachment.revoke() {
@@ -199,15 +213,16 @@ impl Segment {
         }
     }
 
-    /// Unlinks the segment, if its key still means this very one: a new attach gets a new one, those attached keep it.
+    /// Unlinks the segment, if its key still means this very one. The next attach gets a new segment; processes that are attached
+    /// keep this one until they detach.
     ///
     /// # Errors
-    /// [`Error::Access`] where it is another user's, [`Error::ReadOnly`].
+    /// [`Error::Access`] if it belongs to another user, [`Error::ReadOnly`].
     pub fn destroy(&self) -> Result<()> {
         self.destroy_with(&Blocking)
     }
 
-    /// The same, waiting in the caller's way.
+    /// The same with the caller's way to wait.
     pub fn destroy_with(&self, policy: &dyn WaitPolicy) -> Result<()> {
         unlink::destroy_attached(&*self.for_change()?, policy)
     }
@@ -231,16 +246,16 @@ impl Segment {
         self.for_change()?.variables().trim(policy)
     }
 
-    /// Verifies every invariant of the format, in slices of the writer lock of some milliseconds; through a handle that only
-    /// reads, without it, until nobody changed anything meanwhile.
+    /// Verifies every invariant of the format, holding the writer lock for some milliseconds at a time. A handle that only reads
+    /// takes no lock, and verifies again until nobody has changed the segment meanwhile.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] with the first one that does not hold; [`Error::Busy`].
+    /// [`Error::Corrupt`] with the first invariant that does not hold; [`Error::Busy`].
     pub fn check(&self) -> Result<Report> {
         self.check_with(&Blocking)
     }
 
-    /// The same, waiting in the caller's way.
+    /// The same with the caller's way to wait.
     pub fn check_with(&self, policy: &dyn WaitPolicy) -> Result<Report> {
         check::check(&*self.attachment()?, !self.options.readonly, policy)
     }

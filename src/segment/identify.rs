@@ -1,25 +1,28 @@
-//! Reads and believes.
+//! Reads what an object says of itself, and decides whether it is a segment. Everything is read by calls: nothing is mapped
+//! before it is believed. Protocol: docs/protocol.md, "Opening", steps 1 to 3. Mapping is in `open`, the parsing of the identity's
+//! bytes in `format/identity.rs`.
 
 use crate::error::{Error, Result};
 use crate::format::identity::{Identity, Unverified};
 use crate::format::{IDENTITY_LEN, State, at};
 use crate::key::Key;
 use crate::os::object::{self, Status};
-use crate::segment::refusals::strange;
+use crate::segment::open_errors::not_regular;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 
-/// Where `gone` is in the object.
+/// Where the word `gone` of the state is in the object.
 pub const GONE_AT: u64 = at::STATE + std::mem::offset_of!(State, gone) as u64;
 
-/// Reads and believes the identity of an open object.
+/// Reads and verifies the identity of an open object; if a key is given, the segment must have that key. `None` if the object
+/// has lost its name: it was destroyed meanwhile.
 pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(Identity, Status)>> {
     let status = object::status(fd).map_err(|e| Error::system("fstat", e))?;
     if !status.regular {
-        return Err(strange(name, "no regular file", "rm"));
+        return Err(not_regular(name, "no regular file", "rm"));
     }
-    // More names than one are no harm: whose it is, who may write, and which key it has are asked of the object itself.
+    // More names than one do no harm: owner, mode and key are asked of the object itself.
     if status.nlink == 0 {
         return Ok(None);
     }
@@ -44,13 +47,7 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
     Ok(Some((identity, status)))
 }
 
-/// Does this say nothing of the object, and everything of this process: it can look at none?
-pub fn fatal(error: &Error) -> bool {
-    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
-    matches!(error, Error::System { source, .. } if lacking.contains(&source.raw_os_error()))
-}
-
-/// Opens what is at a name of ours to read it, and believes what it says of itself. `None`: it vanished.
+/// Opens the object at a name of ours for reading, and verifies its identity. `None` if it vanished meanwhile.
 pub fn identify_by_name(name: &OsStr) -> Result<Option<(OwnedFd, Identity, Status)>> {
     let fd = match object::open(name, false) {
         Ok(fd) => fd,
@@ -62,11 +59,20 @@ pub fn identify_by_name(name: &OsStr) -> Result<Option<(OwnedFd, Identity, Statu
         }
         Err(error) => return Err(Error::system(format!("opening {}/{}", object::DIR, name.to_string_lossy()), error)),
     };
-    let Some(text) = name.to_str() else { return Err(Error::Incompatible("its name is no text, so no key's".into())) };
+    let Some(text) = name.to_str() else {
+        return Err(Error::Incompatible("its name is no valid text, so it belongs to no key".into()));
+    };
     let Some((identity, status)) = identify(None, text, &fd)? else { return Ok(None) };
     if identity.key.object_name() != text {
         let (key, right) = (&identity.key, identity.key.object_name());
         return Err(Error::Incompatible(format!("it says that its key is {key}, whose name would be {right}")));
     }
     Ok(Some((fd, identity, status)))
+}
+
+/// Does an error say that this process cannot look at any object, for want of a descriptor or of memory? Then it says nothing of
+/// the object.
+pub fn concerns_this_process(error: &Error) -> bool {
+    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
+    matches!(error, Error::System { source, .. } if lacking.contains(&source.raw_os_error()))
 }

@@ -1,4 +1,25 @@
-//! Map.
+//! A handle on a segment: the crate's public interface, and what concerns a segment as a whole. From the top down:
+//!
+//! * `value_ops`: single variables: put, get, remove
+//! * `atomic_ops`: what processes do together: versions, counters, waiting, named locks, several variables at once
+//! * `pinned_value`: a pinned value, for the tests of recovery
+//! * `repair`: repairing on request; removing stale objects
+//! * `handle`: `Segment` itself: attaching, detaching, the segment as a whole
+//! * `attach`: attaching to a key: opening or creating, until one of them succeeds
+//! * `create`: making a segment and publishing it
+//! * `open`: mapping a segment that exists
+//! * `attached`: what both give, and giving it back
+//! * `limit`: changing the limit
+//! * `unlink`: destroying, by key or by handle
+//! * `orphan`: lock objects that no segment names
+//! * `info`: a segment and a variable, in numbers; the list of all segments
+//! * `inspect`: every object under our names, for `doctor`
+//! * `check/`: the self-check of every invariant
+//! * `identify`: reading what an object says of itself, before it is believed
+//! * `state_snapshot`: the state of a segment that is not mapped
+//! * `trust`: who could have written to a segment
+//! * `open_errors`: what it means that the system does not open an object, and what can be done
+//! * `options`: how to attach
 
 mod atomic_ops;
 mod attach;
@@ -12,11 +33,11 @@ mod info;
 mod inspect;
 mod limit;
 mod open;
+mod open_errors;
 mod options;
 mod orphan;
 #[cfg(feature = "crash-points")]
 mod pinned_value;
-mod refusals;
 #[cfg(feature = "python")]
 mod repair;
 mod state_snapshot;

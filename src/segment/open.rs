@@ -1,4 +1,6 @@
-//! Opening and mapping a segment that exists.
+//! Opening a segment that exists: decides whether this process may attach to it, maps it, and makes the attachment, or finds the
+//! one that the process has already. Whether the object is a segment at all is asked in `identify`; `attach` begins again if the
+//! segment vanishes meanwhile. Protocol: docs/protocol.md, "Opening".
 
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
@@ -10,9 +12,9 @@ use crate::process::attachment::{Attachment, Opened};
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::segment::attached::{Attached, release};
 use crate::segment::identify::identify;
-use crate::segment::limit::raise;
+use crate::segment::limit::raise_limit;
+use crate::segment::open_errors::open_error;
 use crate::segment::options::Options;
-use crate::segment::refusals::refused;
 use crate::segment::state_snapshot::StateSnapshot;
 use crate::segment::trust::is_trusted;
 use rustix::fd::{AsFd, OwnedFd};
@@ -20,8 +22,9 @@ use rustix::io::Errno;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Opens by name. Where a process has a lease on it (`F_SETLEASE`), the kernel asks that one to let go: it has 10 s.
-pub fn open_patiently(name: &str, write: bool, policy: &dyn WaitPolicy) -> Result<rustix::io::Result<OwnedFd>> {
+/// Opens an object by name. If another process has a lease on it (`F_SETLEASE`), the kernel asks that process to let go, and this
+/// one waits for 10 s.
+pub fn open_object(name: &str, write: bool, policy: &dyn WaitPolicy) -> Result<rustix::io::Result<OwnedFd>> {
     let began = Instant::now();
     loop {
         match object::open(name, write) {
@@ -34,7 +37,7 @@ pub fn open_patiently(name: &str, write: bool, policy: &dyn WaitPolicy) -> Resul
     }
 }
 
-/// `None`: it vanished meanwhile, look again.
+/// Attaches to the segment that is open at `fd`. `None` if it vanished meanwhile: the caller looks at the name again.
 pub fn open(
     key: &Key,
     name: &str,
@@ -43,9 +46,9 @@ pub fn open(
     policy: &dyn WaitPolicy,
 ) -> Result<Option<Attached>> {
     let me = crate::os::euid();
-    let asked = options.perm & 0o077 != 0 || options.create == Some(false);
+    let sharing_asked = options.perm & 0o077 != 0 || options.create == Some(false);
     let before = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
-    if before.uid != me && !asked && before.regular {
+    if before.uid != me && !sharing_asked && before.regular {
         return Err(Error::Access(format!(
             "key {key}: the segment {}/{name} belongs to uid {} (mode {:#o}), this process is uid {me}; to share it, say so: \
              perm for group or others, or create=False",
@@ -61,10 +64,10 @@ pub fn open(
         )));
     }
     if identity.lock_object != 0 {
-        // Waited for here, where nothing is held, if somebody has a lease on it.
+        // If another process has a lease on the lock object, this process waits for it here, where it holds nothing yet.
         let lock_name = Identity::lock_name(&identity.id);
-        if let Err(Errno::AGAIN) = open_patiently(&lock_name, !options.readonly, policy)? {
-            return Err(refused(key, &lock_name, Errno::AGAIN));
+        if let Err(Errno::AGAIN) = open_object(&lock_name, !options.readonly, policy)? {
+            return Err(open_error(key, &lock_name, Errno::AGAIN));
         }
     }
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
@@ -89,12 +92,13 @@ pub fn open(
     if !options.readonly {
         attached.attachment.member(policy).inspect_err(|_| release(&attached.attachment))?;
         if let Some(size) = options.size {
-            raise(&attached.attachment, size, policy).inspect_err(|_| release(&attached.attachment))?;
+            raise_limit(&attached.attachment, size, policy).inspect_err(|_| release(&attached.attachment))?;
         }
     }
     Ok(Some(attached))
 }
 
+/// Maps a segment and opens its lock object. `None` if it vanished meanwhile.
 fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool) -> Result<Option<Attachment>> {
     let query = match identity.lock_object {
         0 => object::reopen(fd.as_fd(), write).ok(),
@@ -126,21 +130,21 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
                     }
                     _ => return Ok(None),
                 },
-                Err(error) => return Err(refused(&identity.key, &lock_name, error)),
+                Err(error) => return Err(open_error(&identity.key, &lock_name, error)),
             }
         }
     };
     let query = query.or(lock_fd);
     let attachment = Attachment::new(Opened { identity, name, status, lock_status, mapping, fd, query, write });
-    // The mapping came by name: is it the object that was parsed?
+    // The object may have been opened by its name once more to map it. Is the mapped one the one whose identity was read?
     if attachment.mapped_id()? != attachment.identity.id {
         return Ok(None);
     }
     Ok(Some(attachment))
 }
 
-/// Maps an open object. With the map comes its descriptor, unless the map lends one. `None`: the name was gone, or another's,
-/// when it was opened again.
+/// Maps an open object, `least` bytes of it and `most` at most. Returns its descriptor with the mapping, unless the mapping lends
+/// one. `None` if the object's name was gone, or meant another object, when it was opened again.
 fn map_object(
     name: &str,
     fd: OwnedFd,
@@ -148,9 +152,9 @@ fn map_object(
     (least, most): (u64, u64),
     write: bool,
 ) -> Result<Option<(Mapping, Option<OwnedFd>)>> {
-    let again = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.same(status));
+    let same_object = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.same(status));
     let mut fd = Some(fd);
-    // What somebody put behind its end is not mapped: it could be more than there are addresses.
+    // An object that is longer than a segment can be is mapped up to `most` only: the rest could be more than there are addresses.
     if write && status.size <= most {
         match Mapping::named(name, fd.take().expect("given"), status) {
             Some(mapping) if mapping.len() >= least => return Ok(Some((mapping, None))),
@@ -160,7 +164,7 @@ fn map_object(
     let fd = match fd {
         Some(fd) => fd,
         None => match object::open(name, write) {
-            Ok(fd) if again(&fd) => fd,
+            Ok(fd) if same_object(&fd) => fd,
             Ok(_) | Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(Error::system(format!("opening {name}"), error)),
         },

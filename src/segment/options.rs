@@ -1,4 +1,5 @@
-//! How to attach.
+//! How to attach: the options and what contradicts itself in them. The defaults that depend on the machine are worked out in
+//! `create`. What each option does when a segment exists, or does not, is in docs/protocol.md, "Opening".
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, ZONE};
@@ -6,21 +7,21 @@ use crate::format::{GRANULE, ZONE};
 /// How to attach.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of values the segment may hold. `None`: 1 GiB, or what the memory file system has where that is less; of one
-    /// that exists, what it has.
+    /// Bytes of values that the segment may hold. `None`: 1 GiB for a new segment, or the size of the memory file system if that
+    /// is less; a segment that exists keeps its limit.
     pub size: Option<u64>,
-    /// Bytes up to which the size of a segment that is created can ever be raised. `None`: 8 times the size and at least 32 GiB, or
-    /// less where this process may take few addresses.
+    /// Bytes up to which the limit of a new segment can ever be raised. `None`: 8 times the size and at least 32 GiB, or less if
+    /// this process may map few addresses.
     pub reserve: Option<u64>,
-    /// Mode of a segment that is created, exactly.
+    /// The mode of a new segment, exactly: the umask does not count.
     pub perm: u32,
-    /// `None` opens or creates, `Some(true)` must create, `Some(false)` must exist.
+    /// `None` opens or creates, `Some(true)` must create, `Some(false)` must open.
     pub create: Option<bool>,
     /// Never change anything.
     pub readonly: bool,
-    /// May values run code when they are read? `None`: if nobody but this user and root could have written them.
+    /// May values run code when they are read? `None`: only if nobody but this user and root could have written them.
     pub trust: Option<bool>,
-    /// Only the segment of this creation id will do.
+    /// If given, only the segment with this id will do.
     pub id: Option<[u8; 16]>,
 }
 
@@ -30,11 +31,11 @@ impl Default for Options {
     }
 }
 
-/// Half of the granules that the format can number, in whole zones.
+/// The largest reserve: half of the granules that the format can number, in whole zones.
 const RESERVE_MAX: u64 = ((1 << 32) / ZONE - 1) * ZONE * GRANULE / 2;
 
 impl Options {
-    /// Refuses what contradicts itself.
+    /// Refuses options that contradict one another, or that no segment can have.
     pub(super) fn check(&self) -> Result<()> {
         if self.size == Some(0) {
             return Err(Error::Invalid("size must be at least 1 byte".into()));

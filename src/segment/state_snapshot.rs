@@ -1,4 +1,5 @@
-//! A look at a segment that is not attached: read, never mapped.
+//! The state of a segment that is not mapped, read by one call. It is a look, not a consistent snapshot of the segment: writers
+//! go on meanwhile, so the numbers need not belong to one instant. The words are those of docs/format.md, "State".
 
 use crate::error::{Error, Result};
 use crate::format::{PARTICIPANTS, State, at};
@@ -6,21 +7,21 @@ use crate::os::object;
 use rustix::fd::OwnedFd;
 use std::mem::{offset_of, size_of};
 
-/// Words of the machine's own order, `at` bytes into what was read.
+/// `N` bytes of what was read, from `at` on, for the `from_ne_bytes` of a number.
 pub fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("within what was read")
 }
 
-/// Fills `bytes` from the object.
+/// Fills `bytes` from an open object.
 pub fn read(fd: &OwnedFd, bytes: &mut [u8], offset: u64) -> Result<()> {
     object::read_at(fd, bytes, offset).map_err(|e| Error::system("reading the segment", e)).map(drop)
 }
 
-/// What a [`State`] held when it was read.
+/// The bytes of a [`State`] when they were read.
 pub struct StateSnapshot([u8; size_of::<State>()]);
 
 impl StateSnapshot {
-    /// Of an open object.
+    /// Reads the state of an open object.
     pub fn of(fd: &OwnedFd) -> Result<Self> {
         let mut bytes = [0; size_of::<State>()];
         read(fd, &mut bytes, at::STATE)?;
@@ -33,17 +34,17 @@ impl StateSnapshot {
         u32::from_ne_bytes(word(&self.0, offset_of!(State, lock)))
     }
 
-    /// Bytes that may be charged.
+    /// The limit: bytes that the variables may be charged.
     pub fn limit(&self) -> u64 {
         self.u64_at(offset_of!(State, limit))
     }
 
-    /// Sum of charges.
+    /// Bytes that the variables are charged.
     pub fn used(&self) -> u64 {
         self.u64_at(offset_of!(State, used))
     }
 
-    /// Variables, expired ones that nobody has removed yet among them.
+    /// Variables, including those that have expired and are not removed yet.
     pub fn count(&self) -> u64 {
         self.u64_at(offset_of!(State, count))
     }
@@ -53,7 +54,7 @@ impl StateSnapshot {
         self.u64_at(offset_of!(State, zones))
     }
 
-    /// No participant at or above this number was ever used.
+    /// No participant number at or above this one was ever used.
     pub fn participants_top(&self) -> u32 {
         u32::from_ne_bytes(word(&self.0, offset_of!(State, participants_top))).min(PARTICIPANTS)
     }

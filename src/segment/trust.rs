@@ -1,17 +1,18 @@
-//! Trust.
+//! Who could have written to a segment: whether its values may run code when they are read. Only owner and mode count here; what
+//! an untrusted segment may do all the same is in SECURITY.md.
 
 use crate::os::object::Status;
 
-/// Could nobody but this user and root have written to it?
+/// Could nobody but this user and root have written to the object?
 pub fn is_trusted(status: &Status) -> bool {
     distrust(status).is_none()
 }
 
-/// Who else could have written to it?
+/// Why an object is not trusted: who else could have written to it. `None` if nobody else could.
 pub fn distrust(status: &Status) -> Option<&'static str> {
-    // In a user namespace every unmapped owner shows as the overflow uid.
+    // In a user namespace every owner that is not mapped shows as the overflow uid.
     if status.uid == crate::os::overflow_uid() {
-        return Some("its owner has no number of his own here");
+        return Some("its owner has no uid of their own here");
     }
     if status.uid != crate::os::euid() && status.uid != 0 {
         return Some("it is another user's");

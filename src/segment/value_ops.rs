@@ -1,4 +1,6 @@
-//! Single variables.
+//! What a handle does with one variable: puts and gets a value of any serde type, bytes, or a pickle; asks for it, removes it. Versions,
+//! sums and several variables at once are in `atomic_ops`; the reading and the changing itself in `variables/`. Protocols:
+//! docs/protocol.md, "A change", "Reading, without a lock".
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};
@@ -15,22 +17,22 @@ impl Segment {
     /// Stores a value of any serde type, as a pickle.
     ///
     /// # Errors
-    /// [`Error::Full`] and others; nothing has changed then.
+    /// [`Error::Full`] and others; after an error nothing has changed.
     pub fn put<'a, T: serde::Serialize>(&self, index: impl Into<Index<'a>>, value: &T) -> Result<()> {
         let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
         self.put_pickle(&index.into(), &[&pickle], Condition::Always, &Blocking).map(drop)
     }
 
-    /// The value, of any serde type; `None` where the index is missing.
+    /// The value, as any serde type; `None` if the variable is missing.
     ///
     /// # Errors
-    /// [`Error::Pickle`] where the value is not such a `T`; and others.
+    /// [`Error::Pickle`] if the value is no `T`; and others.
     pub fn get<'a, T: serde::de::DeserializeOwned>(&self, index: impl Into<Index<'a>>) -> Result<Option<T>> {
         let Some(pickle) = self.get_pickle(&index.into(), &Blocking)? else { return Ok(None) };
         Ok(Some(serde_pickle::from_slice(&pickle, serde_pickle::DeOptions::new())?))
     }
 
-    /// Stores bytes; Python reads them as `bytes`.
+    /// Stores bytes. Python reads them as `bytes`.
     ///
     /// # Errors
     /// As [`Segment::put`].
@@ -47,10 +49,10 @@ impl Segment {
         self.put_pickle(&index, &[head.as_slice(), bytes, &tail], Condition::Always, &Blocking).map(drop)
     }
 
-    /// Bytes that were stored by [`Segment::put_bytes`], or a `bytes` that Python stored.
+    /// The bytes that [`Segment::put_bytes`], or Python from a `bytes`, has stored; `None` if the variable is missing.
     ///
     /// # Errors
-    /// [`Error::Pickle`] where the value is something else; and others.
+    /// [`Error::Pickle`] or [`Error::Invalid`] if the value is something else; and others.
     pub fn get_bytes<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<Vec<u8>>> {
         let Some(pickle) = self.get_pickle(&index.into(), &Blocking)? else { return Ok(None) };
         if let Some(crate::codec::scalar::Scalar::Bytes(bytes)) = crate::codec::scalar::decode(&pickle) {
@@ -59,11 +61,11 @@ impl Segment {
         let value: serde_pickle::Value = serde_pickle::from_slice(&pickle, serde_pickle::DeOptions::new())?;
         match value {
             serde_pickle::Value::Bytes(bytes) => Ok(Some(bytes)),
-            other => Err(Error::Invalid(format!("the value is no bytes: {other}"))),
+            other => Err(Error::Invalid(format!("the value is not bytes: {other}"))),
         }
     }
 
-    /// Stores a pickle stream, given in parts. `None`: the condition does not hold; else the new version.
+    /// Stores a pickle stream, given in parts. Returns the new version, or `None` if the condition does not hold.
     ///
     /// # Errors
     /// As [`Segment::put`].
@@ -82,7 +84,7 @@ impl Segment {
         )
     }
 
-    /// The pickle stream of a variable.
+    /// The pickle stream of a variable; `None` if it is missing.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Busy`], [`Error::Detached`].
@@ -113,7 +115,7 @@ impl Segment {
         self.attachment()?.variables().has(&index.into(), &Blocking)
     }
 
-    /// Removes a variable. False: it was not there.
+    /// Removes a variable. Returns `false` if it was missing.
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`] and others.
@@ -121,7 +123,7 @@ impl Segment {
         self.for_change()?.variables().remove(&index.into(), Condition::Always, &Blocking)
     }
 
-    /// Removes every variable that is there.
+    /// Removes all variables.
     ///
     /// # Errors
     /// As [`Segment::remove`].

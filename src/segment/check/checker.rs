@@ -1,6 +1,7 @@
-//! Check.
+//! What a check has seen so far. The looks themselves are methods in `table`, `records`, `arena` and `closing`; their order,
+//! and the writer lock, are in `slices`. Protocol: docs/protocol.md, "Check".
 
-use super::invariant::hold;
+use super::invariant::ensure;
 use super::last_span::LastSpan;
 use super::references::References;
 use super::report::Report;
@@ -10,25 +11,27 @@ use crate::error::Result;
 use crate::process::attachment::Attachment;
 use std::sync::atomic::Ordering;
 
-/// What a check has seen.
+/// What a check has seen. It has nine fields because each one is a piece of its own with a file of its own, and every step
+/// uses several of them.
 pub(super) struct Check<'a> {
     /// What is verified: the segment itself, or a private copy of it.
     pub att: &'a Attachment,
-    /// The segment itself.
+    /// The segment itself, also where a copy is verified: participants are looked at there.
     pub live: &'a Attachment,
     pub report: Report,
     pub references: References,
     pub suspects: Suspects,
     pub totals: Totals,
-    /// Nobody has changed anything since the first hold: then what was seen in any is so.
-    pub still: bool,
-    /// What covers the beginning of the next zone.
+    /// Nobody has changed anything since the first hold. Then everything that any hold has seen is still true.
+    pub unchanged: bool,
+    /// The span that may cover the beginning of the next zone.
     pub last_span: LastSpan,
-    /// The doomed table when its leaves were last looked at.
+    /// The root of the doomed table when the check last looked at one of its leaves.
     pub doomed: u64,
 }
 
 impl<'a> Check<'a> {
+    /// A check that has seen nothing yet.
     pub fn new(att: &'a Attachment, live: &'a Attachment) -> Self {
         Check {
             att,
@@ -37,26 +40,29 @@ impl<'a> Check<'a> {
             references: References::default(),
             suspects: Suspects::default(),
             totals: Totals::default(),
-            still: true,
+            unchanged: true,
             last_span: LastSpan::default(),
             doomed: 0,
         }
     }
 
-    /// Compares a sum that was made while nothing changed with what the state says.
+    /// Compares sums of the variables with the segment's counters. The caller knows that nothing has changed since the first
+    /// slot was added.
     pub fn compare_sums(&self, sums: &VariableSums) -> Result<()> {
         let state = self.att.state();
         let (count, used) = (state.count.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
-        hold!(sums.variables == count, 1, "count is {count}, there are {} variables", sums.variables);
-        hold!(sums.used == used, 1, "used is {used}, {} bytes are charged", sums.used);
+        ensure!(sums.variables == count, 1, "count is {count}, there are {} variables", sums.variables);
+        ensure!(sums.used == used, 1, "used is {used}, {} bytes are charged", sums.used);
         let (expires, expiring) = (state.expiring.load(Ordering::Relaxed), sums.expiring);
-        hold!(expiring == expires, 1, "expiring is {expires}, {expiring} variables expire");
+        ensure!(expiring == expires, 1, "expiring is {expires}, {expiring} variables expire");
         Ok(())
     }
 
+    /// Compares a number of retired granules with the segment's counter. The caller knows that nothing has changed since the
+    /// first span was counted.
     pub fn compare_retired(&self, retired: u64) -> Result<()> {
         let counted = self.att.state().retired.load(Ordering::Relaxed);
-        hold!(retired == counted, 4, "{retired} granules are retired, the state says {counted}");
+        ensure!(retired == counted, 4, "{retired} granules are retired, the state says {counted}");
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
-//! Stating an invariant.
+//! How the check states an invariant. The invariants themselves are in docs/format.md, "Invariants"; each stands in the file
+//! of what it is about.
 
-macro_rules! hold {
+/// Returns [`Error::Corrupt`](crate::error::Error::Corrupt) with the number of the invariant and a text if the condition does
+/// not hold.
+macro_rules! ensure {
     ($condition:expr, $invariant:literal, $($text:tt)*) => {
         if !$condition {
             return Err($crate::error::Error::corrupt(format_args!(
@@ -9,7 +12,7 @@ macro_rules! hold {
         }
     };
 }
-pub(super) use hold;
+pub(super) use ensure;
 
-/// What is collected is called so where there is no memory for it.
+/// What a check's private lists are called in the error if there is no memory for them.
 pub(super) const LISTS: &str = "the lists of a check";

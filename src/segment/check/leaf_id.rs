@@ -1,4 +1,5 @@
-//! Leaf id.
+//! A leaf of one of the three tables, named so that it can be found again in a later hold, in four bytes: one is kept for
+//! each record (docs/protocol.md, "Check", *Named twice*). Also here: what is left of the doomed table ("Clear").
 
 use crate::error::Result;
 use crate::format::{DEPTH_MAX, Root};
@@ -7,27 +8,29 @@ use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use std::sync::atomic::Ordering;
 
-/// The doomed table is looked at anew so often where it became another meanwhile.
-pub(super) const DOOMED_TURNS: u32 = 3;
+/// How often a walk over the doomed table begins again because another table has become the doomed one meanwhile.
+pub(super) const DOOMED_RESTARTS: u32 = 3;
 
-/// A table, the doomed one among them.
+/// One of the three tables that a check walks over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CheckedTable {
+    /// One of the two tables in use.
     Current(TableOf),
-    /// What is left of it.
+    /// What is left of a table of variables that was cleared.
     Doomed,
 }
 
-/// Which leaf named something when it was looked at, by its table and the first bits of its hashes; of the doomed table, by the
-/// number of its first word. 0: none.
+/// Which leaf named something when the check looked at it: the table, and the first bits of the leaf's hashes (in the doomed
+/// table, the number of the leaf's first word). 0 is no leaf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LeafId(u32);
 
-/// Bits of a place that say which leaf: enough for any directory.
+/// The bits of a [`LeafId`] that say which leaf of its table it is: enough for the deepest directory.
 const BITS: u32 = 30;
 const _: () = assert!(BITS >= DEPTH_MAX);
 
 impl LeafId {
+    /// Names a leaf of a table whose directory is at this offset.
     pub fn new(of: CheckedTable, leaf: &Leaf, directory: u64) -> Self {
         let (first, _) = leaf.words(directory);
         let (table, bits) = match of {
@@ -38,12 +41,12 @@ impl LeafId {
         LeafId(table << BITS | bits as u32 & ((1 << BITS) - 1))
     }
 
-    /// Is it of the same table?
+    /// Are both leaves of the same table?
     pub fn same_table(self, other: LeafId) -> bool {
         self.0 >> BITS == other.0 >> BITS
     }
 
-    /// The leaf that is there now, and the first slot of it that counts.
+    /// The leaf that serves this range of hashes now, and the number of its first slot that counts.
     pub fn leaf(self, att: &Attachment) -> Result<Option<(Leaf, u64)>> {
         let bits = u64::from(self.0 & ((1 << BITS) - 1));
         let of = match self.0 >> BITS {
@@ -58,21 +61,26 @@ impl LeafId {
     }
 }
 
-/// The leaf of a word of the doomed table, and the first slot of it that is not taken apart.
+/// The leaf that a word of the doomed directory names, and the number of its first slot that is not taken apart yet.
 fn doomed_leaf(att: &Attachment, number: u64) -> Result<Option<(Leaf, u64)>> {
     let (root, at) = doomed(att);
     if root.0 == 0 || root.depth() > DEPTH_MAX || number >= 1 << root.depth() {
         return Ok(None);
     }
     let Some(leaf) = att.variables().leaf_number(root, number)? else { return Ok(None) };
-    // The word was another table's, perhaps: it need not be the first one of this leaf.
+    // Perhaps another table was the doomed one when this word was noted. So it need not be the first word of this leaf.
     let (first, _) = leaf.words(att.variables().directory_at(root));
-    let slot = if first == at >> 32 { (at & u64::from(u32::MAX)).max(1) } else { 1 };
-    Ok((first >= at >> 32).then_some((leaf, slot)))
+    Ok((first >= at >> 32).then(|| (leaf, first_remaining_slot(at, first))))
 }
 
-/// The doomed table, and how far it is taken apart.
+/// The root of the doomed table (0 if there is none), and how far it is taken apart: `doomed_at`, a word of the directory in the
+/// upper 32 bits, a slot of its leaf in the lower ones.
 pub(super) fn doomed(att: &Attachment) -> (Root, u64) {
     let state = att.state();
     (Root(state.doomed.load(Ordering::Relaxed)), state.doomed_at.load(Ordering::Relaxed))
+}
+
+/// The number of the first slot that is not taken apart yet, in the leaf of this word of the doomed directory.
+pub(super) fn first_remaining_slot(at: u64, word: u64) -> u64 {
+    if word == at >> 32 { (at & u64::from(u32::MAX)).max(1) } else { 1 }
 }
