@@ -1,6 +1,6 @@
-//! What processes do together through a handle: values that expire, versions, counters, waiting, named locks, and several variables
-//! at once. The protocols themselves are in `variables/` and `coordination/`: docs/protocol.md, "Expiry", "Wake words", "Named
-//! locks", "Batches".
+//! What processes do together through a handle: values that expire, versions, counters, waiting, named locks, and
+//! several variables at once. The protocols themselves are in `variables/` and `coordination/`: docs/protocol.md,
+//! "Expiry", "Wake words", "Named locks", "Batches".
 
 use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
@@ -69,8 +69,8 @@ impl Segment {
         Ok(self.attachment()?.variables().version(&index.into(), &Blocking)?.0)
     }
 
-    /// Adds to a number, which is 0 if the variable is missing, and returns the sum. `None` if the value is no number of 64 bits, or
-    /// the sum would not be one: then nothing has changed.
+    /// Adds to a number, which is 0 if the variable is missing, and returns the sum. `None` if the value is no number
+    /// of 64 bits, or the sum would not be one: then nothing has changed.
     ///
     /// # Errors
     /// As [`Segment::put`].
@@ -80,8 +80,8 @@ impl Segment {
         self.for_change()?.variables().add(&index, amount, &Blocking)
     }
 
-    /// Waits until the version of a variable differs from `newer_than` (by default, from the version now), for `timeout` at most.
-    /// Returns the new version, or `None` if the time is up.
+    /// Waits until the version of a variable differs from `newer_than` (by default, from the version now), for
+    /// `timeout` at most. Returns the new version, or `None` if the time is up.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the segment is destroyed meanwhile.

@@ -1,5 +1,5 @@
-//! Attaching to a key: opens what is at its name, or creates it, until one of the two succeeds. How each is done is in `open` and
-//! `create`. Protocol: docs/protocol.md, "Opening".
+//! Attaching to a key: opens what is at its name, or creates it, until one of the two succeeds. How each is done is in
+//! `open` and `create`. Protocol: docs/protocol.md, "Opening".
 
 use crate::coordination::above::Above;
 use crate::error::{Error, Result};

@@ -1,5 +1,6 @@
-//! What opening and creating both give, and how a handle gives it back. An attachment is shared by all handles of a process on
-//! one segment; its own life is in `process/attachment.rs`. Protocol: docs/protocol.md, "Releasing a number".
+//! What opening and creating both give, and how a handle gives it back. An attachment is shared by all handles of a
+//! process on one segment; its own life is in `process/attachment.rs`. Protocol: docs/protocol.md, "Releasing a
+//! number".
 
 use crate::process::attachment::Attachment;
 use std::sync::Arc;

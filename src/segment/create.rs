@@ -1,5 +1,6 @@
-//! Creating a segment: an object without a name is filled, and then gets its name at once, whole. Where the segment exists already
-//! is not decided here, but in `attach`. Protocol: docs/protocol.md, "Creating"; the bytes: docs/format.md, "Overall".
+//! Creating a segment: an object without a name is filled, and then gets its name at once, whole. Where the segment
+//! exists already is not decided here, but in `attach`. Protocol: docs/protocol.md, "Creating"; the bytes:
+//! docs/format.md, "Overall".
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
@@ -30,14 +31,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const SIZE: u64 = 1 << 30;
 /// The largest limit, if the memory file system has no size of its own: more than any address space has.
 const LIMIT_MAX: u64 = 1 << 44;
-/// The arena has this many times as many addresses as the limit has bytes, so that fragmentation never decides what fits.
+/// The arena has this many times as many addresses as the limit has bytes, so that fragmentation never decides what
+/// fits.
 const RESERVE_FACTOR: u64 = 16;
 /// The same if the addresses of the process are limited.
 const RESERVE_FACTOR_NARROW: u64 = 4;
 /// The arena has at least this many addresses, so that the limit can be raised later.
 const RESERVE_MIN: u64 = 64 << 30;
 
-/// The object's first length: the zones that the limit fills, and one eighth and one zone more for what is free between values.
+/// The object's first length: the zones that the limit fills, and one eighth and one zone more for what is free between
+/// values.
 fn first_length(geometry: &Geometry, limit: u64) -> u64 {
     geometry.end_of_zones((limit + limit / 8).div_ceil(ZONE * GRANULE) + 1)
 }
@@ -110,8 +113,8 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
         })
     };
     let object = new(options.perm)?;
-    // A user that may open the segment only for reading could still take read locks on it, and stop every writer. So if the mode
-    // has such users, the locks are on a second object, which only those may open that may write.
+    // A user that may open the segment only for reading could still take read locks on it, and stop everybody. So if
+    // the mode has such users, the locks are on a second object, which only those may open that may write.
     let reads_only = [6, 3, 0].iter().any(|class| options.perm >> class & 0o6 == 0o4);
     let lock_mode = [6, 3, 0].iter().fold(0, |mode, class| mode | ((options.perm >> class & 0o2) * 3) << class);
     let lock_object = reads_only.then(|| new(lock_mode)).transpose()?;
@@ -136,19 +139,20 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
     initialise(&object, &mapping.mem(true), &identity, limit)?;
     crash_point!("formatted");
 
-    // More descriptions of the object, for questions about locks and for a participant number: opened now, since the mode may not
-    // let the maker open it later.
+    // More descriptions of the object, for questions about locks and for a participant number: opened now, since the
+    // mode may not let the maker open it later.
     let carries_locks = lock_object.as_ref().unwrap_or(&object);
     let fresh = || carries_locks.reopen().map_err(|e| Error::system("opening a new segment", e));
     let (query, prepared) = (fresh()?, (fresh()?, fresh()?));
 
-    // The lock object gets its name first, so that nobody meets a segment without one. Its name is the segment's random id, which
-    // nobody knows before reading it in the segment.
+    // The lock object gets its name first, so that nobody meets a segment without one. Its name is the segment's random
+    // id, which nobody knows before reading it in the segment.
     let lock_name = Identity::lock_name(&id);
     let lock_fd = match lock_object {
         Some(object) => {
             remove_orphans();
-            // SYNC: with `remove` in orphan.rs: a lock object that is named and not locked belongs to a published segment, or to none.
+            // SYNC: with `remove` in orphan.rs: a lock object that is named and not locked belongs to a published
+            // segment, or to none.
             let _ = bytelock::try_lock(object.fd(), REGISTRY);
             Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
         }
@@ -202,8 +206,9 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
     Ok(Some(Attached { attachment, created: true, trusted }))
 }
 
-/// Takes a published segment back, because the call that made it fails after all. Nothing stays of it, unless another process takes
-/// part already. A process that attaches at this very moment has a segment that was destroyed, which can happen at any moment.
+/// Takes a published segment back, because the call that made it fails after all. Nothing stays of it, unless another
+/// process takes part already. A process that attaches at this very moment has a segment that was destroyed, which can
+/// happen at any moment.
 fn unpublish(att: &Attachment) {
     let used = |n| att.participant(n).is_some_and(|record| record.state.load(Ordering::Acquire) != 0);
     if (0..PARTICIPANTS).any(used) || !object::status_of(&att.object.name).is_ok_and(|now| now.same(&att.object.status))

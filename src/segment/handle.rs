@@ -1,6 +1,7 @@
-//! The handle on a segment, and what it does with the segment as a whole. What it does with variables is in `value_ops` and
-//! `atomic_ops`. The process's half of the segment, which the handles of a process share, is in `process/attachment.rs`. Protocol
-//! of detaching: docs/protocol.md, "A handle that is detached while other threads call it".
+//! The handle on a segment, and what it does with the segment as a whole. What it does with variables is in `value_ops`
+//! and `atomic_ops`. The process's half of the segment, which the handles of a process share, is in
+//! `process/attachment.rs`. Protocol of detaching: docs/protocol.md, "A handle that is detached while other threads
+//! call it".
 
 use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
@@ -21,9 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A handle on a segment. Any number of threads may use it; a forked child uses the one that it inherited.
 ///
-/// Values that this interface stores are pickles written by serde-pickle (protocol 3), which Python reads. It reads values of
-/// plain data that Python wrote. Use [`Segment::get`] only if you trust whoever may write to the segment: serde-pickle bounds
-/// neither depth nor memory.
+/// Values that this interface stores are pickles written by serde-pickle (protocol 3), which Python reads. It reads
+/// values of plain data that Python wrote. Use [`Segment::get`] only if you trust whoever may write to the segment:
+/// serde-pickle bounds neither depth nor memory.
 ///
 /// ```
 /// let key = shmvar::Key::from(-0x5EED_D0C0);
@@ -149,7 +150,8 @@ impl Segment {
     pub fn len_with(&self, policy: &dyn WaitPolicy) -> Result<u64> {
         let attachment = self.attachment()?;
         let count = attachment.state().count.load(Ordering::Relaxed);
-        // A hostile writer may store any number here, and callers allocate memory by it. But each variable takes a slot.
+        // A hostile writer may store any number here, and callers allocate memory by it. But each variable takes a
+        // slot.
         if count > PLAUSIBLE_COUNT {
             let most = attachment.resident()? / SLOT;
             if count > most && attachment.state().count.load(Ordering::Relaxed) == count {
@@ -196,15 +198,15 @@ impl Segment {
         info::stat(&*self.attachment()?, index, policy)
     }
 
-    /// Lets this handle go; a second call does nothing. With the last handle that a process has on a segment, the mapping and the
-    /// descriptors go, as soon as the calls of other threads have ended that had begun before. Objects over the memory of values
-    /// keep that memory until they are dropped.
+    /// Lets this handle go; a second call does nothing. With the last handle that a process has on a segment, the
+    /// mapping and the descriptors go, as soon as the calls of other threads have ended that had begun before. Objects
+    /// over the memory of values keep that memory until they are dropped.
     pub fn detach(&self) {
         self.detach_with(|slow| slow());
     }
 
-    /// The same; `allow_threads` runs the part that may wait. The other part ends what read sections rely on: under an interpreter
-    /// with a global lock, the caller holds that lock.
+    /// The same; `allow_threads` runs the part that may wait. The other part ends what read sections rely on: under an
+    /// interpreter with a global lock, the caller holds that lock.
     pub fn detach_with(&self, allow_threads: impl FnOnce(&mut (dyn FnMut() + Send))) {
         let Some(attachment) = self.attachment.get() else { return };
         if self.attachment.revoke() {
@@ -213,8 +215,8 @@ impl Segment {
         }
     }
 
-    /// Unlinks the segment, if its key still means this very one. The next attach gets a new segment; processes that are attached
-    /// keep this one until they detach.
+    /// Unlinks the segment, if its key still means this very one. The next attach gets a new segment; processes that
+    /// are attached keep this one until they detach.
     ///
     /// # Errors
     /// [`Error::Access`] if it belongs to another user, [`Error::ReadOnly`].
@@ -246,8 +248,8 @@ impl Segment {
         self.for_change()?.variables().trim(policy)
     }
 
-    /// Verifies every invariant of the format, holding the writer lock for some milliseconds at a time. A handle that only reads
-    /// takes no lock, and verifies again until nobody has changed the segment meanwhile.
+    /// Verifies every invariant of the format, holding the writer lock for some milliseconds at a time. A handle that
+    /// only reads takes no lock, and verifies again until nobody has changed the segment meanwhile.
     ///
     /// # Errors
     /// [`Error::Corrupt`] with the first invariant that does not hold; [`Error::Busy`].

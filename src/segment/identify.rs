@@ -1,6 +1,6 @@
-//! Reads what an object says of itself, and decides whether it is a segment. Everything is read by calls: nothing is mapped
-//! before it is believed. Protocol: docs/protocol.md, "Opening", steps 1 to 3. Mapping is in `open`, the parsing of the identity's
-//! bytes in `format/identity.rs`.
+//! Reads what an object says of itself, and decides whether it is a segment. Everything is read by calls: nothing is
+//! mapped before it is believed. Protocol: docs/protocol.md, "Opening", steps 1 to 3. Mapping is in `open`, the parsing
+//! of the identity's bytes in `format/identity.rs`.
 
 use crate::error::{Error, Result};
 use crate::format::identity::{Identity, Unverified};
@@ -15,8 +15,8 @@ use std::ffi::OsStr;
 /// Where the word `gone` of the state is in the object.
 pub const GONE_AT: u64 = at::STATE + std::mem::offset_of!(State, gone) as u64;
 
-/// Reads and verifies the identity of an open object; if a key is given, the segment must have that key. `None` if the object
-/// has lost its name: it was destroyed meanwhile.
+/// Reads and verifies the identity of an open object; if a key is given, the segment must have that key. `None` if the
+/// object has lost its name: it was destroyed meanwhile.
 pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(Identity, Status)>> {
     let status = object::status(fd).map_err(|e| Error::system("fstat", e))?;
     if !status.regular {
@@ -70,8 +70,8 @@ pub fn identify_by_name(name: &OsStr) -> Result<Option<(OwnedFd, Identity, Statu
     Ok(Some((fd, identity, status)))
 }
 
-/// Does an error say that this process cannot look at any object, for want of a descriptor or of memory? Then it says nothing of
-/// the object.
+/// Does an error say that this process cannot look at any object, for want of a descriptor or of memory? Then it says
+/// nothing of the object.
 pub fn concerns_this_process(error: &Error) -> bool {
     let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
     matches!(error, Error::System { source, .. } if lacking.contains(&source.raw_os_error()))

@@ -1,6 +1,6 @@
-//! A segment and a variable, in numbers, for callers; and the list of all segments, attached or not. The long report on every object,
-//! for `doctor`, is in `inspect`; what invariants hold is asked in `check/`. What stands behind the numbers is in docs/format.md,
-//! "State", "Slot".
+//! A segment and a variable, in numbers, for callers; and the list of all segments, attached or not. The long report on
+//! every object, for `doctor`, is in `inspect`; what invariants hold is asked in `check/`. What stands behind the
+//! numbers is in docs/format.md, "State", "Slot".
 
 use crate::codec::buffers;
 use crate::coordination::AsCoordination;
@@ -45,7 +45,7 @@ impl Standing {
         }
     }
 
-    /// The standing of a code.
+    /// The standing that has this code.
     #[cfg(feature = "python")]
     pub fn named(code: &str) -> Option<Self> {
         [Standing::Usable, Standing::Damaged, Standing::Foreign, Standing::Refused]
@@ -63,14 +63,14 @@ impl Standing {
     }
 }
 
-/// A segment in numbers. All sizes are bytes. [`segments`] also lists objects that are no sound segments: for these only what the
-/// system says is filled in.
+/// A segment in numbers. All sizes are bytes. [`segments`] also lists objects that are no sound segments: for these
+/// only what the system says is filled in.
 ///
 /// A plain report for callers: one public field for each number, hence so many of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentInfo {
-    /// Its key. `None`, from [`segments`], for another user's object that this user may not read, one that is no file, or one whose
-    /// name is that of no key.
+    /// Its key. `None`, from [`segments`], for another user's object that this user may not read, one that is no file,
+    /// or one whose name is that of no key.
     pub key: Option<Key>,
     /// Its object's name.
     pub name: String,
@@ -98,8 +98,8 @@ pub struct SegmentInfo {
     pub held: u64,
     /// Of `resident`, what is free: it is kept for the next values until `trim` gives it back. From [`segments`], 0.
     pub spare: u64,
-    /// Named locks that are held, and the pid of each owner in that owner's pid namespace, for people to read. From [`segments`],
-    /// none.
+    /// Named locks that are held, and the pid of each owner in that owner's pid namespace, for people to read. From
+    /// [`segments`], none.
     pub locks: Vec<(IndexBuf, u32)>,
     /// Can it be attached?
     pub standing: Standing,
@@ -193,12 +193,12 @@ fn hard_link_note(status: &Status) -> Option<String> {
         .then(|| format!("it has {names} names (hard links): its memory stays until the others are removed, too"))
 }
 
-/// Every object at a segment's name, sorted by name: also those that cannot be attached, and why. Objects that vanish meanwhile are
-/// left out.
+/// Every object at a segment's name, sorted by name: also those that cannot be attached, and why. Objects that vanish
+/// meanwhile are left out.
 ///
 /// # Errors
-/// [`Error::Memory`]; [`Error::Access`] or [`Error::System`] if the directory cannot be listed, or this process has no descriptor left to
-/// look.
+/// [`Error::Memory`]; [`Error::Access`] or [`Error::System`] if the directory cannot be listed, or this process has no
+/// descriptor left to look.
 pub fn segments() -> Result<Vec<SegmentInfo>> {
     let names = object::list(crate::key::PREFIX)?;
     fallible::collect(names.iter().filter_map(|name| describe_object(name).transpose()), "a list of segments")

@@ -1,6 +1,7 @@
-//! Every object in the memory file system under one of our names, for `doctor`: segments, lock objects, temporary objects, and what
-//! cannot be read as a segment. Objects are read by calls, never mapped and never changed. The short list of segments for users is in
-//! `info`, the removal of stale objects in `repair` (docs/protocol.md, "Stale objects").
+//! Every object in the memory file system under one of our names, for `doctor`: segments, lock objects, temporary
+//! objects, and what cannot be read as a segment. Objects are read by calls, never mapped and never changed. The short
+//! list of segments for users is in `info`, the removal of stale objects in `repair` (docs/protocol.md, "Stale
+//! objects").
 
 use crate::error::{Error, Result};
 use crate::fallible;

@@ -1,6 +1,6 @@
-//! Opening a segment that exists: decides whether this process may attach to it, maps it, and makes the attachment, or finds the
-//! one that the process has already. Whether the object is a segment at all is asked in `identify`; `attach` begins again if the
-//! segment vanishes meanwhile. Protocol: docs/protocol.md, "Opening".
+//! Opening a segment that exists: decides whether this process may attach to it, maps it, and makes the attachment, or
+//! finds the one that the process has already. Whether the object is a segment at all is asked in `identify`; `attach`
+//! begins again if the segment vanishes meanwhile. Protocol: docs/protocol.md, "Opening".
 
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
@@ -22,8 +22,8 @@ use rustix::io::Errno;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Opens an object by name. If another process has a lease on it (`F_SETLEASE`), the kernel asks that process to let go, and this
-/// one waits for 10 s.
+/// Opens an object by name. If another process has a lease on it (`F_SETLEASE`), the kernel asks that process to let
+/// go, and this one waits for 10 s.
 pub fn open_object(name: &str, write: bool, policy: &dyn WaitPolicy) -> Result<rustix::io::Result<OwnedFd>> {
     let began = Instant::now();
     loop {
@@ -64,7 +64,8 @@ pub fn open(
         )));
     }
     if identity.lock_object != 0 {
-        // If another process has a lease on the lock object, this process waits for it here, where it holds nothing yet.
+        // If another process has a lease on the lock object, this process waits for it here, where it holds nothing
+        // yet.
         let lock_name = Identity::lock_name(&identity.id);
         if let Err(Errno::AGAIN) = open_object(&lock_name, !options.readonly, policy)? {
             return Err(open_error(key, &lock_name, Errno::AGAIN));
@@ -136,15 +137,16 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
     };
     let query = query.or(lock_fd);
     let attachment = Attachment::new(Opened { identity, name, status, lock_status, mapping, fd, query, write });
-    // The object may have been opened by its name once more to map it. Is the mapped one the one whose identity was read?
+    // The object may have been opened by its name once more to map it. Is the mapped one the one whose identity was
+    // read?
     if attachment.mapped_id()? != attachment.identity.id {
         return Ok(None);
     }
     Ok(Some(attachment))
 }
 
-/// Maps an open object, `least` bytes of it and `most` at most. Returns its descriptor with the mapping, unless the mapping lends
-/// one. `None` if the object's name was gone, or meant another object, when it was opened again.
+/// Maps an open object, `least` bytes of it and `most` at most. Returns its descriptor with the mapping, unless the
+/// mapping lends one. `None` if the object's name was gone, or meant another object, when it was opened again.
 fn map_object(
     name: &str,
     fd: OwnedFd,
@@ -154,7 +156,8 @@ fn map_object(
 ) -> Result<Option<(Mapping, Option<OwnedFd>)>> {
     let same_object = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.same(status));
     let mut fd = Some(fd);
-    // An object that is longer than a segment can be is mapped up to `most` only: the rest could be more than there are addresses.
+    // An object that is longer than a segment can be is mapped up to `most` only: the rest could be more than there are
+    // addresses.
     if write && status.size <= most {
         match Mapping::named(name, fd.take().expect("given"), status) {
             Some(mapping) if mapping.len() >= least => return Ok(Some((mapping, None))),

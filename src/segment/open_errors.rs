@@ -1,5 +1,5 @@
-//! What it means that an object at a segment's name cannot be opened or attached, and what the user can do about it. Which
-//! objects are refused, and why, is in docs/protocol.md, "Opening".
+//! What it means that an object at a segment's name cannot be opened or attached, and what the user can do about it.
+//! Which objects are refused, and why, is in docs/protocol.md, "Opening".
 
 use crate::error::Error;
 use crate::key::Key;

@@ -1,5 +1,5 @@
-//! How to attach: the options and what contradicts itself in them. The defaults that depend on the machine are worked out in
-//! `create`. What each option does when a segment exists, or does not, is in docs/protocol.md, "Opening".
+//! How to attach: the options and what contradicts itself in them. The defaults that depend on the machine are worked
+//! out in `create`. What each option does when a segment exists, or does not, is in docs/protocol.md, "Opening".
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, ZONE};
@@ -7,11 +7,11 @@ use crate::format::{GRANULE, ZONE};
 /// How to attach.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of values that the segment may hold. `None`: 1 GiB for a new segment, or the size of the memory file system if that
-    /// is less; a segment that exists keeps its limit.
+    /// Bytes of values that the segment may hold. `None`: 1 GiB for a new segment, or the size of the memory file
+    /// system if that is less; a segment that exists keeps its limit.
     pub size: Option<u64>,
-    /// Bytes up to which the limit of a new segment can ever be raised. `None`: 8 times the size and at least 32 GiB, or less if
-    /// this process may map few addresses.
+    /// Bytes up to which the limit of a new segment can ever be raised. `None`: 8 times the size and at least 32 GiB,
+    /// or less if this process may map few addresses.
     pub reserve: Option<u64>,
     /// The mode of a new segment, exactly: the umask does not count.
     pub perm: u32,

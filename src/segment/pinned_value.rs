@@ -1,5 +1,5 @@
-//! A large value that is pinned beyond a call, as Python's views pin it: for the tests of recovery, which have no Python. Pins
-//! themselves are in `process/pins.rs`. Protocol: docs/protocol.md, "Large records: spans and pins".
+//! A large value that is pinned beyond a call, as Python's views pin it: for the tests of recovery, which have no
+//! Python. Pins themselves are in `process/pins.rs`. Protocol: docs/protocol.md, "Large records: spans and pins".
 
 use crate::error::Result;
 use crate::key::Index;

@@ -1,6 +1,6 @@
-//! Repairing on request what dead processes left: in a segment, what the next call that meets it would repair anyway; beside the
-//! segments, stale objects. Protocols: docs/protocol.md, "Death", "Stale objects". How a dead process is reaped is in
-//! `process/reaping.rs`.
+//! Repairing on request what dead processes left: in a segment, what the next call that meets it would repair anyway;
+//! beside the segments, stale objects. Protocols: docs/protocol.md, "Death", "Stale objects". How a dead process is
+//! reaped is in `process/reaping.rs`.
 
 use crate::error::{Error, Result};
 use crate::format::PARTICIPANTS;
@@ -14,8 +14,8 @@ use crate::segment::orphan::lock_objects_named;
 use std::sync::atomic::Ordering;
 
 impl Segment {
-    /// Finishes or drops the change of a dead writer, reaps every dead participant, and frees what nobody uses any more. Returns how
-    /// many participants were reaped.
+    /// Finishes or drops the change of a dead writer, reaps every dead participant, and frees what nobody uses any
+    /// more. Returns how many participants were reaped.
     pub fn repair(&self, policy: &dyn WaitPolicy) -> Result<u64> {
         repair(&*self.for_change()?, policy)
     }
@@ -87,8 +87,8 @@ impl KeepReason {
     }
 }
 
-/// Removes a lock object that no segment names, or a temporary object, if that is safe. Returns the reason if it is not. If `look`,
-/// nothing is removed in any case.
+/// Removes a lock object that no segment names, or a temporary object, if that is safe. Returns the reason if it is
+/// not. If `look`, nothing is removed in any case.
 pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<KeepReason>> {
     if !name.starts_with(LOCKS) && !name.starts_with(TEMPORARY) {
         return Err(Error::Invalid(format!("{name} is neither a lock object nor a temporary one")));
@@ -101,7 +101,8 @@ pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<KeepRe
     if !status.regular || status.nlink != 1 || (status.uid != me && me != 0) {
         return Ok(Some(KeepReason::Foreign));
     }
-    // The age comes first: asking for a lease, below, is something that a process about to open the object could notice.
+    // The age comes first: asking for a lease, below, is something that a process about to open the object could
+    // notice.
     if crate::os::unix_ns().saturating_sub(status.changed_at) < age_ns {
         return Ok(Some(KeepReason::Young));
     }

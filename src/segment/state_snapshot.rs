@@ -1,5 +1,6 @@
-//! The state of a segment that is not mapped, read by one call. It is a look, not a consistent snapshot of the segment: writers
-//! go on meanwhile, so the numbers need not belong to one instant. The words are those of docs/format.md, "State".
+//! The state of a segment that is not mapped, read by one call. It is a look, not a consistent snapshot of the segment:
+//! writers go on meanwhile, so the numbers need not belong to one instant. The words are those of docs/format.md,
+//! "State".
 
 use crate::error::{Error, Result};
 use crate::format::{PARTICIPANTS, State, at};

@@ -1,5 +1,5 @@
-//! Who could have written to a segment: whether its values may run code when they are read. Only owner and mode count here; what
-//! an untrusted segment may do all the same is in SECURITY.md.
+//! Who could have written to a segment: whether its values may run code when they are read. Only owner and mode count
+//! here; what an untrusted segment may do all the same is in SECURITY.md.
 
 use crate::os::object::Status;
 

@@ -1,6 +1,6 @@
-//! Destroying: unlinks what is at a key's name, or the very segment that a handle is attached to. Processes that are attached keep
-//! the segment until they detach. Protocol: docs/protocol.md, "Unlinking". The lock objects that are left over are removed in
-//! `orphan`.
+//! Destroying: unlinks what is at a key's name, or the very segment that a handle is attached to. Processes that are
+//! attached keep the segment until they detach. Protocol: docs/protocol.md, "Unlinking". The lock objects that are left
+//! over are removed in `orphan`.
 
 use crate::error::{Error, Result};
 use crate::format::at;
@@ -17,20 +17,21 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
 
-/// Unlinks the segment of a key, or whatever other file is at its name. Returns `false` if there was none. Processes that are
-/// attached keep the segment until they detach.
+/// Unlinks the segment of a key, or whatever other file is at its name. Returns `false` if there was none. Processes
+/// that are attached keep the segment until they detach.
 ///
 /// # Errors
-/// [`Error::Access`] if it belongs to another user or there is no shared memory, [`Error::Incompatible`] if it is no regular file.
+/// [`Error::Access`] if it belongs to another user or there is no shared memory, [`Error::Incompatible`] if it is no
+/// regular file.
 pub fn destroy(key: &Key) -> Result<bool> {
     destroy_with(key, &Blocking)
 }
 
 /// The same with the caller's way to wait.
 ///
-/// A regular file is removed whatever it holds, if the system lets this user do it. Names of this form are ours alone; a user that
-/// may write to a segment can make its contents look like anything, and must not keep the owner from the owner's own key. What is
-/// no regular file never was a segment, and stays.
+/// A regular file is removed whatever it holds, if the system lets this user do it. Names of this form are ours alone;
+/// a user that may write to a segment can make its contents look like anything, and must not keep the owner from the
+/// owner's own key. What is no regular file never was a segment, and stays.
 pub fn destroy_with(key: &Key, policy: &dyn WaitPolicy) -> Result<bool> {
     let name = key.object_name();
     let fd = match object::open(&name, true).or_else(|_| object::open(&name, false)) {
@@ -60,8 +61,8 @@ pub fn destroy_with(key: &Key, policy: &dyn WaitPolicy) -> Result<bool> {
     })
 }
 
-/// Unlinks an object that this user may not open (its mode forbids it), or cannot open just now (a lease): its owner may all the
-/// same.
+/// Unlinks an object that this user may not open (its mode forbids it), or cannot open just now (a lease): its owner
+/// may all the same.
 fn unlink_unopened(key: &Key, name: &str, error: Errno) -> Result<bool> {
     let me = crate::os::euid();
     match object::status_of(name) {
@@ -76,8 +77,8 @@ fn unlink_unsound(key: &Key, name: &str, fd: OwnedFd, error: Error, policy: &dyn
     if !status.regular {
         return Err(error);
     }
-    // Every process that unlinks this file takes the same lock. It may be held in bad faith, so after the wait the unlinking goes on
-    // without it.
+    // Every process that unlinks this file takes the same lock. It may be held in bad faith, so after the wait the
+    // unlinking goes on without it.
     let attempt = unlink(key, name, &status, Some(LockCarrier { fd: &fd, name: None }), policy, || {});
     let done = match attempt {
         Err(Error::Busy(_)) => unlink(key, name, &status, None, policy, || {}),
@@ -109,8 +110,8 @@ struct LockCarrier<'a> {
     name: Option<&'a str>,
 }
 
-/// Unlinks a name if it still means this object, and then `mark`s the object as gone, both under the registry lock. Returns `false`
-/// if the name means the object no more.
+/// Unlinks a name if it still means this object, and then `mark`s the object as gone, both under the registry lock.
+/// Returns `false` if the name means the object no more.
 fn unlink(
     key: &Key,
     name: &str,
@@ -119,7 +120,8 @@ fn unlink(
     policy: &dyn WaitPolicy,
     mark: impl FnOnce(),
 ) -> Result<bool> {
-    // Without permission to lock, the unlinking goes on: then the lock would not keep anybody from binding the name anew, either.
+    // Without permission to lock, the unlinking goes on: then the lock would not keep anybody from binding the name
+    // anew, either.
     let _registry = match lock.map(|lock| registry_of(lock.fd, name, policy)) {
         Some(Ok(registry)) => Some(registry),
         None | Some(Err(Error::Access(_) | Error::System { .. })) => None,
@@ -185,8 +187,8 @@ fn ensure_destroyed(att: &Attachment) -> Result<()> {
     let found = att.object.file.status(&att.object.status, att.object.mapping.descriptor());
     // If the object was cut off before the end of the state, touching the state would end the process.
     let links = found.map(|found| (found.nlink, found.size >= at::INTENT));
-    // SYNC: with `unlink`: the process that unlinked the segment stored `gone` before it released the registry lock, and this process
-    // has held that lock since.
+    // SYNC: with `unlink`: the process that unlinked the segment stored `gone` before it released the registry lock,
+    // and this process has held that lock since.
     match links {
         Some((0, _)) => return Ok(()),
         Some((_, true)) if att.state().gone.load(Ordering::SeqCst) != 0 => return Ok(()),

@@ -1,6 +1,6 @@
-//! What a handle does with one variable: puts and gets a value of any serde type, bytes, or a pickle; asks for it, removes it. Versions,
-//! sums and several variables at once are in `atomic_ops`; the reading and the changing itself in `variables/`. Protocols:
-//! docs/protocol.md, "A change", "Reading, without a lock".
+//! What a handle does with one variable: puts and gets a value of any serde type, bytes, or a pickle; asks for it,
+//! removes it. Versions, sums and several variables at once are in `atomic_ops`; the reading and the changing itself in
+//! `variables/`. Protocols: docs/protocol.md, "A change", "Reading, without a lock".
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
-//! One zone of the arena: spans and free granules cover it exactly, what is in use is named by a table, and every derived bit
-//! says what it is derived from (docs/format.md, "Zone metadata", "Slab"; invariants 2 to 5, 11 and 12). Slots are looked at in
-//! `table`, before the zones. What one zone in one hold proves is in docs/protocol.md, "Check".
+//! One zone of the arena: spans and free granules cover it exactly, what is in use is named by a table, and every
+//! derived bit says what it is derived from (docs/format.md, "Zone metadata", "Slab"; invariants 2 to 5, 11 and 12).
+//! Slots are looked at in `table`, before the zones. What one zone in one hold proves is in docs/protocol.md, "Check".
 
 use super::checker::Check;
 use super::invariant::{LISTS, ensure};
@@ -59,8 +59,8 @@ impl Check<'_> {
         check_bits(&arena, zone, &bits)
     }
 
-    /// The first granule of the span that covers a granule; the granule itself if it is free or begins a span. The span that was
-    /// met last saves the search to the left, if its entry is still the same.
+    /// The first granule of the span that covers a granule; the granule itself if it is free or begins a span. The span
+    /// that was met last saves the search to the left, if its entry is still the same.
     fn head_of(&self, granule: u64) -> Result<u64> {
         let (arena, LastSpan { head, entry }) = (self.att.arena(), self.last_span);
         if head < granule && head + entry.len() > granule && arena.entry(head)? == entry {
@@ -141,7 +141,8 @@ impl Check<'_> {
         let last = last.filter(|last| *last >= blocks_of(entry.class()));
         ensure!(last.is_none(), 2, "block {} of granule {granule}: {entry:?}", last.unwrap_or(0));
         self.report.blocks += used.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
-        // A block that was named and is free now is no damage: the look at its slot saw it in use, and it was freed since.
+        // A block that was named and is free now is no damage: the look at its slot saw it in use, and it was freed
+        // since.
         let mut unnamed = used;
         unnamed.iter_mut().zip(named).for_each(|(used, named)| *used &= !named);
         if unnamed == [0; 8] {

@@ -1,5 +1,5 @@
-//! What a check has seen so far. The looks themselves are methods in `table`, `records`, `arena` and `closing`; their order,
-//! and the writer lock, are in `slices`. Protocol: docs/protocol.md, "Check".
+//! What a check has seen so far. The looks themselves are methods in `table`, `records`, `arena` and `closing`; their
+//! order, and the writer lock, are in `slices`. Protocol: docs/protocol.md, "Check".
 
 use super::invariant::ensure;
 use super::last_span::LastSpan;
@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::process::attachment::Attachment;
 use std::sync::atomic::Ordering;
 
-/// What a check has seen. It has nine fields because each one is a piece of its own with a file of its own, and every step
-/// uses several of them.
+/// What a check has seen. It has nine fields because each one is a piece of its own with a file of its own, and every
+/// step uses several of them.
 pub(super) struct Check<'a> {
     /// What is verified: the segment itself, or a private copy of it.
     pub att: &'a Attachment,
@@ -46,8 +46,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Compares sums of the variables with the segment's counters. The caller knows that nothing has changed since the first
-    /// slot was added.
+    /// Compares sums of the variables with the segment's counters. The caller knows that nothing has changed since the
+    /// first slot was added.
     pub fn compare_sums(&self, sums: &VariableSums) -> Result<()> {
         let state = self.att.state();
         let (count, used) = (state.count.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
@@ -58,8 +58,8 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Compares a number of retired granules with the segment's counter. The caller knows that nothing has changed since the
-    /// first span was counted.
+    /// Compares a number of retired granules with the segment's counter. The caller knows that nothing has changed
+    /// since the first span was counted.
     pub fn compare_retired(&self, retired: u64) -> Result<()> {
         let counted = self.att.state().retired.load(Ordering::Relaxed);
         ensure!(retired == counted, 4, "{retired} granules are retired, the state says {counted}");

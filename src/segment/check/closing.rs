@@ -1,7 +1,8 @@
-//! The last steps of a check: sums, and suspects (what is in use in the arena and was named by no table). If nothing has
-//! changed since the check began, the first walk has settled both already. Otherwise a *pass* looks at all leaves again; its
-//! result is certain if nobody changed anything during the pass, and nobody can if it ends within one hold. After a few passes
-//! the rest is reported as undecided. Protocol: docs/protocol.md, "Check", *Used and named by nobody* and *Sums*.
+//! The last steps of a check: sums, and suspects (what is in use in the arena and was named by no table). If nothing
+//! has changed since the check began, the first walk has settled both already. Otherwise a *pass* looks at all leaves
+//! again; its result is certain if nobody changed anything during the pass, and nobody can if it ends within one hold.
+//! After a few passes the rest is reported as undecided. Protocol: docs/protocol.md, "Check", *Used and named by
+//! nobody* and *Sums*.
 
 use super::checker::Check;
 use super::invariant::{LISTS, ensure};
@@ -182,7 +183,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Compares the granules of retired spans with the segment's counter. Returns `false` if that takes longer than a hold.
+    /// Compares the granules of retired spans with the segment's counter. Returns `false` if that takes longer than a
+    /// hold.
     fn retired_at_once(&self) -> Result<bool> {
         let (began, mut retired) = (Instant::now(), 0);
         for (number, span) in self.att.arena().spans().enumerate() {
@@ -195,7 +197,8 @@ impl Check<'_> {
         self.compare_retired(retired).map(|()| true)
     }
 
-    /// Compares the sum of the leaves' counts with the segment's counter. Returns `false` if that takes longer than a hold.
+    /// Compares the sum of the leaves' counts with the segment's counter. Returns `false` if that takes longer than a
+    /// hold.
     fn counted_at_once(&self) -> Result<bool> {
         let (began, mut counted, mut hash) = (Instant::now(), 0, Some(0));
         while let Some(from) = hash {
@@ -233,14 +236,16 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Looks at the leaf of a hash: clears the suspects that it names, and adds its variables up. Returns the next leaf's hash.
+    /// Looks at the leaf of a hash: clears the suspects that it names, and adds its variables up. Returns the next
+    /// leaf's hash.
     fn pass_leaf(&mut self, of: TableOf, hash: u64, sums: &mut VariableSums) -> Result<Option<u64>> {
         let leaf = self.current_leaf(of, hash)?;
         self.pass_slots(&leaf, 1, of == TableOf::Variables, sums)?;
         Ok(leaf.end(hash))
     }
 
-    /// Clears the suspects that the slots of a leaf name, from the slot of number `first` on; adds them up if they are `counted`.
+    /// Clears the suspects that the slots of a leaf name, from the slot of number `first` on; adds them up if they are
+    /// `counted`.
     fn pass_slots(&mut self, leaf: &Leaf, first: u64, counted: bool, sums: &mut VariableSums) -> Result<()> {
         let suspects = &mut self.suspects;
         suspects.leaves.remove(&leaf.word.granule());
@@ -260,8 +265,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The same for a word of the doomed directory. Returns the next word, and how often the walk has begun again because another
-    /// table had become the doomed one.
+    /// The same for a word of the doomed directory. Returns the next word, and how often the walk has begun again
+    /// because another table had become the doomed one.
     fn pass_doomed(&mut self, number: u64, restarts: u32) -> Result<Option<(u64, u32)>> {
         let (root, at) = doomed(self.att);
         if root.0 == 0 || restarts > DOOMED_RESTARTS {

@@ -1,5 +1,5 @@
-//! What every other look of a check relies on: the identity, and the counters that bound the rest. It is verified at the
-//! beginning of each hold (docs/protocol.md, "Check"). Sums are compared elsewhere, in `closing`.
+//! What every other look of a check relies on: the identity, and the counters that bound the rest. It is verified at
+//! the beginning of each hold (docs/protocol.md, "Check"). Sums are compared elsewhere, in `closing`.
 
 use super::invariant::ensure;
 use crate::error::Result;

@@ -1,8 +1,8 @@
-//! How the check states an invariant. The invariants themselves are in docs/format.md, "Invariants"; each stands in the file
-//! of what it is about.
+//! How the check states an invariant. The invariants themselves are in docs/format.md, "Invariants"; each stands in the
+//! file of what it is about.
 
-/// Returns [`Error::Corrupt`](crate::error::Error::Corrupt) with the number of the invariant and a text if the condition does
-/// not hold.
+/// Returns [`Error::Corrupt`](crate::error::Error::Corrupt) with the number of the invariant and a text if the
+/// condition does not hold.
 macro_rules! ensure {
     ($condition:expr, $invariant:literal, $($text:tt)*) => {
         if !$condition {

@@ -1,5 +1,5 @@
-//! The span that a check met last, for the start of the next zone. Only a hint: `arena` compares it with the span map before
-//! it relies on it, since the span may have changed between two holds (docs/protocol.md, "Check").
+//! The span that a check met last, for the start of the next zone. Only a hint: `arena` compares it with the span map
+//! before it relies on it, since the span may have changed between two holds (docs/protocol.md, "Check").
 
 use crate::format::SpanEntry;
 

@@ -1,5 +1,5 @@
-//! A leaf of one of the three tables, named so that it can be found again in a later hold, in four bytes: one is kept for
-//! each record (docs/protocol.md, "Check", *Named twice*). Also here: what is left of the doomed table ("Clear").
+//! A leaf of one of the three tables, named so that it can be found again in a later hold, in four bytes: one is kept
+//! for each record (docs/protocol.md, "Check", *Named twice*). Also here: what is left of the doomed table ("Clear").
 
 use crate::error::Result;
 use crate::format::{DEPTH_MAX, Root};
@@ -20,8 +20,8 @@ pub(super) enum CheckedTable {
     Doomed,
 }
 
-/// Which leaf named something when the check looked at it: the table, and the first bits of the leaf's hashes (in the doomed
-/// table, the number of the leaf's first word). 0 is no leaf.
+/// Which leaf named something when the check looked at it: the table, and the first bits of the leaf's hashes (in the
+/// doomed table, the number of the leaf's first word). 0 is no leaf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LeafId(u32);
 
@@ -73,8 +73,8 @@ fn doomed_leaf(att: &Attachment, number: u64) -> Result<Option<(Leaf, u64)>> {
     Ok((first >= at >> 32).then(|| (leaf, first_remaining_slot(at, first))))
 }
 
-/// The root of the doomed table (0 if there is none), and how far it is taken apart: `doomed_at`, a word of the directory in the
-/// upper 32 bits, a slot of its leaf in the lower ones.
+/// The root of the doomed table (0 if there is none), and how far it is taken apart: `doomed_at`, a word of the
+/// directory in the upper 32 bits, a slot of its leaf in the lower ones.
 pub(super) fn doomed(att: &Attachment) -> (Root, u64) {
     let state = att.state();
     (Root(state.doomed.load(Ordering::Relaxed)), state.doomed_at.load(Ordering::Relaxed))

@@ -49,8 +49,9 @@ use crate::process::wait_policy::WaitPolicy;
 use slices::{HOLD, check_in_slices};
 use without_lock::{check_unlocked_intent, check_without_lock};
 
-/// Verifies every invariant. If `write`, the check holds the writer lock, one slice at a time; taking the lock repairs first
-/// what a dead owner left. Otherwise it takes no lock, and begins again until nobody has changed the segment during it.
+/// Verifies every invariant. If `write`, the check holds the writer lock, one slice at a time; taking the lock repairs
+/// first what a dead owner left. Otherwise it takes no lock, and begins again until nobody has changed the segment
+/// during it.
 pub fn check(att: &Attachment, write: bool, policy: &dyn WaitPolicy) -> Result<Report> {
     // The length comes first: if the object was cut short, touching its pages would be a signal and not an error.
     att.with_file(|_| ())?;

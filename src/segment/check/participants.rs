@@ -1,5 +1,5 @@
-//! The participants' records and pin bitmaps (docs/format.md, "Participant", "Pin bitmaps"; invariant 11). Dead participants
-//! are counted here, and reaped elsewhere (docs/protocol.md, "Death").
+//! The participants' records and pin bitmaps (docs/format.md, "Participant", "Pin bitmaps"; invariant 11). Dead
+//! participants are counted here, and reaped elsewhere (docs/protocol.md, "Death").
 
 use super::invariant::{LISTS, ensure};
 use super::report::Report;
@@ -33,8 +33,8 @@ pub(super) fn check_participant(att: &Attachment, number: u32, report: &mut Repo
     Ok(())
 }
 
-/// The record of a participant number that is in use. `None` if it is not, or if it has no record: above `participants_top`
-/// there may be no page.
+/// The record of a participant number that is in use. `None` if it is not, or if it has no record: above
+/// `participants_top` there may be no page.
 pub(super) fn in_use(att: &Attachment, number: u32) -> Option<&Participant> {
     att.participant(number).filter(|record| record.state.load(Ordering::Acquire) == 1)
 }

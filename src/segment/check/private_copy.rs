@@ -1,7 +1,7 @@
-//! A private copy of what a check looks at, for a handle that may not write. Writers may give pages back to the system during
-//! the check. Touching such a page through the mapping would take memory for it again, or end the process with a signal if
-//! there is none; so the pages are read by calls. The copy is consistent only if nobody changed the segment meanwhile:
-//! `without_lock` decides that (docs/protocol.md, "Check"; "Giving back").
+//! A private copy of what a check looks at, for a handle that may not write. Writers may give pages back to the system
+//! during the check. Touching such a page through the mapping would take memory for it again, or end the process with a
+//! signal if there is none; so the pages are read by calls. The copy is consistent only if nobody changed the segment
+//! meanwhile: `without_lock` decides that (docs/protocol.md, "Check"; "Giving back").
 
 use super::invariant::LISTS;
 use crate::error::{Error, Result};
@@ -17,8 +17,9 @@ use std::sync::atomic::Ordering;
 /// Bytes that one call reads at most.
 const PIECE: u64 = 1 << 20;
 
-/// Copies the fixed part of the segment, the metadata of the zones in use, and their directories, leaves and slabs. Values in
-/// spans of their own are not copied: the check reads what it needs of them by calls, through the same descriptor.
+/// Copies the fixed part of the segment, the metadata of the zones in use, and their directories, leaves and slabs.
+/// Values in spans of their own are not copied: the check reads what it needs of them by calls, through the same
+/// descriptor.
 pub(super) fn private_copy(att: &Attachment) -> Result<Attachment> {
     let geometry = &att.identity.geometry;
     let mapping = Mapping::private(geometry.end_of_zones(att.arena().zones()))?;

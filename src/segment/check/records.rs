@@ -1,6 +1,6 @@
-//! What one slot says of its variable or lock: its record's place, length and beginning, its index, its buffers, its owner
-//! (docs/format.md, "Slot", "Record", "Lock"; invariants 2, 10, 12 and 14). The slot's place in its leaf is verified in `table`.
-//! Protocol: docs/protocol.md, "Check".
+//! What one slot says of its variable or lock: its record's place, length and beginning, its index, its buffers, its
+//! owner (docs/format.md, "Slot", "Record", "Lock"; invariants 2, 10, 12 and 14). The slot's place in its leaf is
+//! verified in `table`. Protocol: docs/protocol.md, "Check".
 
 use super::checker::Check;
 use super::invariant::{LISTS, ensure};

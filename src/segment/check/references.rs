@@ -1,7 +1,7 @@
-//! Which leaf names which block, span or leaf, as the check saw it. What a hold has seen may have changed before the next
-//! hold, so these notes prove nothing by themselves: they say which leaf must be looked at once more, in the present hold,
-//! before two references to one thing are damage (docs/protocol.md, "Check", *Named twice*). What no leaf names is not here
-//! but in `suspects`.
+//! Which leaf names which block, span or leaf, as the check saw it. What a hold has seen may have changed before the
+//! next hold, so these notes prove nothing by themselves: they say which leaf must be looked at once more, in the
+//! present hold, before two references to one thing are damage (docs/protocol.md, "Check", *Named twice*). What no leaf
+//! names is not here but in `suspects`.
 
 use super::invariant::{LISTS, ensure};
 use super::leaf_id::LeafId;
@@ -68,7 +68,8 @@ impl References {
         let granule = leaf.word.granule();
         if let Some((_, before)) = fallible::insert(&mut self.leaves, granule, (leaf.word.size(), id), LISTS)? {
             let first = |leaf: &Leaf| leaf.words(att.variables().directory_at(leaf.root)).0;
-            // A leaf that was joined with its neighbour meanwhile serves both ranges of hashes: it is met twice, and is one.
+            // A leaf that was joined with its neighbour meanwhile serves both ranges of hashes: it is met twice, and is
+            // one.
             let same = |other: &Leaf| before.same_table(id) && first(other) == first(leaf);
             let other = before.leaf(att)?.filter(|(other, _)| other.word.granule() == granule);
             ensure!(other.is_none_or(|(other, _)| same(&other)), 3, "the leaf at granule {granule} is named twice");

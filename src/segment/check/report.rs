@@ -34,7 +34,7 @@ pub struct Report {
     pub living: u64,
     /// Participants whose process died and that are not reaped yet.
     pub dead: u64,
-    /// What could not be decided, because other processes changed the segment during each look: sums, and spans, blocks and
-    /// leaves in use whose owner the check did not meet.
+    /// What could not be decided, because other processes changed the segment during each look: sums, and spans, blocks
+    /// and leaves in use whose owner the check did not meet.
     pub undecided: u64,
 }

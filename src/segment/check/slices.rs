@@ -1,6 +1,6 @@
-//! The order of a check's steps, and its holds of the writer lock: a check works for some milliseconds under the lock, lets
-//! it go, and goes on. What the steps look at is in the other files of this folder. Protocol: docs/protocol.md, "Check", which
-//! also says what is proved if others change the segment between two holds, and what is not.
+//! The order of a check's steps, and its holds of the writer lock: a check works for some milliseconds under the lock,
+//! lets it go, and goes on. What the steps look at is in the other files of this folder. Protocol: docs/protocol.md,
+//! "Check", which also says what is proved if others change the segment between two holds, and what is not.
 
 use super::checker::Check;
 use super::closing::Closing;
@@ -16,10 +16,11 @@ use crate::variables::leaf::TableOf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The check lets the writer lock go after the step at which this much time has gone by. So a hold may be longer by one step: a
-/// leaf, a zone, or a participant.
+/// The check lets the writer lock go after the step at which this much time has gone by. So a hold may be longer by one
+/// step: a leaf, a zone, or a participant.
 pub(super) const HOLD: Duration = Duration::from_millis(4);
-/// A pass that compares sums may hold the lock this many times as long: if it ends within one hold, its result is certain.
+/// A pass that compares sums may hold the lock this many times as long: if it ends within one hold, its result is
+/// certain.
 const CLOSING: u32 = 3;
 /// A process that waits for the lock when the check lets it go has this long to take it.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -30,7 +31,8 @@ enum CheckStep {
     Participant(u32),
     /// The leaf of a table that serves this hash.
     Leaf(TableOf, u64),
-    /// The leaf that this word of the doomed directory names; and how often the walk over the doomed table has begun again.
+    /// The leaf that this word of the doomed directory names; and how often the walk over the doomed table has begun
+    /// again.
     Doomed(u64, u32),
     Zone(u64),
     Closing,
@@ -60,8 +62,8 @@ impl<'a> SlicedCheck<'a> {
         }
     }
 
-    /// Works for about as long as `most`, or to the end if there is none. The caller sees to it that nothing changes meanwhile.
-    /// Returns `true` if the check has ended.
+    /// Works for about as long as `most`, or to the end if there is none. The caller sees to it that nothing changes
+    /// meanwhile. Returns `true` if the check has ended.
     fn hold(&mut self, most: Option<Duration>) -> Result<bool> {
         let began = Instant::now();
         self.begin_hold()?;
@@ -98,8 +100,8 @@ impl<'a> SlicedCheck<'a> {
         let check = &mut self.check;
         self.next = match self.next {
             CheckStep::Participant(number) => {
-                // The kernel says whether a participant lives now. So its record must be of now, too, and is read from the
-                // segment itself also where a copy is verified: participants come and go without a change.
+                // The kernel says whether a participant lives now. So its record must be of now, too, and is read from
+                // the segment itself also where a copy is verified: participants come and go without a change.
                 let top = check.live.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
                 if number < top {
                     check_participant(check.live, number, &mut check.report)?;
@@ -136,7 +138,8 @@ impl<'a> SlicedCheck<'a> {
     }
 }
 
-/// Verifies the segment in holds of the writer lock that are each about as long as `most`. Returns also how many there were.
+/// Verifies the segment in holds of the writer lock that are each about as long as `most`. Returns also how many there
+/// were.
 pub(super) fn check_in_slices(att: &Attachment, most: Duration, policy: &dyn WaitPolicy) -> Result<(Report, u64)> {
     let mut sliced = SlicedCheck::new(att, att);
     loop {
@@ -148,8 +151,8 @@ pub(super) fn check_in_slices(att: &Attachment, most: Duration, policy: &dyn Wai
             // The lock goes before this thread waits for the caller's interpreter.
             drop(writer.take());
             if waited_for && matches!(done, Ok(false)) {
-                // The waiter sleeps and has to wake up first: without the pause this thread would always take the lock again
-                // sooner.
+                // The waiter sleeps and has to wake up first: without the pause this thread would always take the lock
+                // again sooner.
                 std::thread::sleep(PAUSE);
             }
         });

@@ -1,5 +1,5 @@
-//! Sums that a check compares with the counters in the segment's state (docs/format.md, "Invariants", 1 and 4). When they can
-//! be compared is decided in `closing` (docs/protocol.md, "Check", *Sums*).
+//! Sums that a check compares with the counters in the segment's state (docs/format.md, "Invariants", 1 and 4). When
+//! they can be compared is decided in `closing` (docs/protocol.md, "Check", *Sums*).
 
 use crate::sync::slot::Content;
 

@@ -1,9 +1,9 @@
-//! What is in use in the arena although no leaf named it when the check looked at the leaves. `arena` collects the suspects,
-//! the passes in `closing` clear them.
+//! What is in use in the arena although no leaf named it when the check looked at the leaves. `arena` collects the
+//! suspects, the passes in `closing` clear them.
 //!
-//! A suspect is not damage yet, since it may have been taken after that look. But only what is free is ever taken: what was in
-//! use and named by nobody when the check began is named by nobody later. So a suspect that is seen named once, or free, is
-//! cleared for good (docs/protocol.md, "Check", *Used and named by nobody*).
+//! A suspect is not damage yet, since it may have been taken after that look. But only what is free is ever taken: what
+//! was in use and named by nobody when the check began is named by nobody later. So a suspect that is seen named once,
+//! or free, is cleared for good (docs/protocol.md, "Check", *Used and named by nobody*).
 
 use super::invariant::{LISTS, ensure};
 use crate::error::{Error, Result};
@@ -65,8 +65,8 @@ impl Suspects {
         }
     }
 
-    /// An error for one of the suspects, if there is any. The caller knows that nothing has changed since the pass that looked
-    /// for their names began: so they are damage.
+    /// An error for one of the suspects, if there is any. The caller knows that nothing has changed since the pass that
+    /// looked for their names began: so they are damage.
     pub fn ensure_none(&self, att: &Attachment) -> Result<()> {
         if let Some((granule, bits)) = self.blocks.iter().next() {
             return unnamed_block(*granule, *bits);

@@ -1,6 +1,6 @@
-//! One leaf of a table: the directory words that name it, its counts, and each of its slots (docs/format.md, "Table", "Slot";
-//! invariants 1, 3 and 6 to 10). What a slot's record says is verified in `records`. All of it is seen in one hold, so it needs
-//! no second look (docs/protocol.md, "Check", *About a leaf*).
+//! One leaf of a table: the directory words that name it, its counts, and each of its slots (docs/format.md, "Table",
+//! "Slot"; invariants 1, 3 and 6 to 10). What a slot's record says is verified in `records`. All of it is seen in one
+//! hold, so it needs no second look (docs/protocol.md, "Check", *About a leaf*).
 
 use super::checker::Check;
 use super::invariant::{LISTS, ensure};
@@ -30,8 +30,8 @@ struct LeafWalk<'l> {
     id: LeafId,
     /// Slots in use directly before the present one, without a gap.
     run: u64,
-    /// The names (true) and indexes (false) so far. A leaf holds all slots of a hash: what stands twice in a table stands twice
-    /// in one leaf.
+    /// The names (true) and indexes (false) so far. A leaf holds all slots of a hash: what stands twice in a table
+    /// stands twice in one leaf.
     indexes: HashSet<(bool, IndexBuf)>,
 }
 
@@ -66,8 +66,8 @@ impl Check<'_> {
         Ok(leaf)
     }
 
-    /// Verifies one leaf of the doomed table, which was cleared and is being taken apart. Returns the next leaf's first word, and
-    /// how often the walk has begun again because another table had become the doomed one. `None` at the end.
+    /// Verifies one leaf of the doomed table, which was cleared and is being taken apart. Returns the next leaf's first
+    /// word, and how often the walk has begun again because another table had become the doomed one. `None` at the end.
     pub(super) fn check_doomed(&mut self, number: u64, restarts: u32) -> Result<Option<(u64, u32)>> {
         let (root, at) = doomed(self.att);
         if root.0 == 0 || restarts > DOOMED_RESTARTS {

@@ -1,5 +1,5 @@
-//! Checks whose every slice is one step, with changes by others between the steps. Damage by kinds is in `tests/test_check.py`.
-//! Protocol: docs/protocol.md, "Check".
+//! Checks whose every slice is one step, with changes by others between the steps. Damage by kinds is in
+//! `tests/test_check.py`. Protocol: docs/protocol.md, "Check".
 
 use super::report::Report;
 use super::slices::check_in_slices;
@@ -251,7 +251,8 @@ fn f28_a_wrong_sum_is_found_although_others_write_meanwhile() {
     let att = &*segment.attachment().unwrap();
     fill(att, 3_000);
     let state = att.state();
-    // `used` and `expiring` are found by a pass during which the writers pause; what one hold can count is found in any case.
+    // `used` and `expiring` are found by a pass during which the writers pause; what one hold can count is found in any
+    // case.
     let cases = [
         ("count is", &state.count, u64::MAX),
         ("used is", &state.used, PAUSED),

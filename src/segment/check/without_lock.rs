@@ -1,6 +1,6 @@
-//! The check for a handle that may not write: it takes no lock, verifies a private copy, and takes the result only if nobody
-//! changed the segment meanwhile. Protocol: docs/protocol.md, "Check". Invariant 6 stands here, too: it is about the moments
-//! at which the writer lock is free.
+//! The check for a handle that may not write: it takes no lock, verifies a private copy, and takes the result only if
+//! nobody changed the segment meanwhile. Protocol: docs/protocol.md, "Check". Invariant 6 stands here, too: it is about
+//! the moments at which the writer lock is free.
 
 use super::invariant::ensure;
 use super::private_copy::private_copy;
@@ -15,12 +15,13 @@ use crate::sync::lock_word;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-/// Verifies a copy of the segment, and begins again until nobody has changed the segment meanwhile, for [`WAIT_LIMIT`] at most.
+/// Verifies a copy of the segment, and begins again until nobody has changed the segment meanwhile, for [`WAIT_LIMIT`]
+/// at most.
 pub(super) fn check_without_lock(att: &Attachment, policy: &dyn WaitPolicy) -> Result<Report> {
     let began = Instant::now();
     loop {
-        // SYNC: with the release fences of `describe` (sync/intent.rs): if the copy holds a store of a later change, then the second look
-        // below sees that change's serial, or the lock that is held for it.
+        // SYNC: with the release fences of `describe` (sync/intent.rs): if the copy holds a store of a later change,
+        // then the second look below sees that change's serial, or the lock that is held for it.
         let before = quiet_serial(att)?;
         fence(Ordering::Acquire);
         let verified = private_copy(att).and_then(|copy| check_at_once(&copy, att, policy));
@@ -59,8 +60,8 @@ fn quiet_serial(att: &Attachment) -> Result<Option<u64>> {
     Ok(None)
 }
 
-/// Verifies that no change is under way while the writer lock is free. This cannot be asked under the lock: whoever takes the
-/// lock finishes, or drops, a change that is under way.
+/// Verifies that no change is under way while the writer lock is free. This cannot be asked under the lock: whoever
+/// takes the lock finishes, or drops, a change that is under way.
 pub(super) fn check_unlocked_intent(att: &Attachment) -> Result<()> {
     let (lock, valid) = (&att.state().lock, &att.mem.intent().valid);
     let stray = lock.load(Ordering::Acquire) == 0 && {
