@@ -7,7 +7,7 @@ use crate::key::Key;
 use crate::os::object;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::writer::set_above;
-use crate::segment::attached::Attached;
+use crate::segment::attached::AttachedSegment;
 use crate::segment::create::create;
 use crate::segment::open::{open, open_object};
 use crate::segment::open_errors::{exists_already, open_error, with_remedy};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 const TRIES: u32 = 1000;
 
 /// Attaches to the segment of a key. [`Options`] say how.
-pub fn attach(key: &Key, options: &Options, policy: &dyn WaitPolicy) -> Result<Attached> {
+pub fn attach(key: &Key, options: &Options, policy: &dyn WaitPolicy) -> Result<AttachedSegment> {
     set_above(&Above);
     options.check()?;
     let name = key.object_name();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// An attached segment: what a new handle is made of.
-pub struct Attached {
+pub struct AttachedSegment {
     /// The process's half of the segment.
     pub attachment: Arc<Attachment>,
     /// Did this call create the segment?

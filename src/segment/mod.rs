@@ -7,6 +7,8 @@
 //! * `handle`: `Segment` itself: attaching, detaching, the segment as a whole
 //! * `attach`: attaching to a key: opening or creating, until one of them succeeds
 //! * `create`: making a segment and publishing it
+//! * `sizes`: how large a new segment is
+//! * `initialise`: the first contents of a new segment
 //! * `open`: mapping a segment that exists
 //! * `attached`: what both give, and giving it back
 //! * `limit`: changing the limit
@@ -29,6 +31,7 @@ mod create;
 mod handle;
 mod identify;
 mod info;
+mod initialise;
 #[cfg(feature = "python")]
 mod inspect;
 mod limit;
@@ -40,6 +43,7 @@ mod orphan;
 mod pinned_value;
 #[cfg(feature = "python")]
 mod repair;
+mod sizes;
 mod state_snapshot;
 mod trust;
 mod unlink;

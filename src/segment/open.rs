@@ -10,7 +10,7 @@ use crate::os::object::{self, Status};
 use crate::process::at_fork;
 use crate::process::attachment::{Attachment, Opened};
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
-use crate::segment::attached::{Attached, release};
+use crate::segment::attached::{AttachedSegment, release};
 use crate::segment::identify::identify;
 use crate::segment::limit::raise_limit;
 use crate::segment::open_errors::open_error;
@@ -44,7 +44,7 @@ pub fn open(
     fd: OwnedFd,
     options: &Options,
     policy: &dyn WaitPolicy,
-) -> Result<Option<Attached>> {
+) -> Result<Option<AttachedSegment>> {
     let me = crate::os::euid();
     let sharing_asked = options.perm & 0o077 != 0 || options.create == Some(false);
     let before = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
@@ -89,7 +89,7 @@ pub fn open(
         }
     };
     attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
-    let attached = Attached { attachment, created: false, trusted };
+    let attached = AttachedSegment { attachment, created: false, trusted };
     if !options.readonly {
         attached.attachment.member(policy).inspect_err(|_| release(&attached.attachment))?;
         if let Some(size) = options.size {

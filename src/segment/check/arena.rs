@@ -2,7 +2,7 @@
 //! derived bit says what it is derived from (docs/format.md, "Zone metadata", "Slab"; invariants 2 to 5, 11 and 12).
 //! Slots are looked at in `table`, before the zones. What one zone in one hold proves is in docs/protocol.md, "Check".
 
-use super::checker::Check;
+use super::checker::Checker;
 use super::invariant::{LISTS, ensure};
 use super::last_span::LastSpan;
 use super::leaf_id::doomed;
@@ -31,7 +31,7 @@ impl ZoneBitmaps {
     const NO_SPANS: ZoneBitmaps = ZoneBitmaps { rooms: [[0; 16]; CLASSES.len()], free: [u64::MAX; ZONE_WORDS] };
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Verifies a zone: the spans that begin in it, its bitmaps, and its part of the summary.
     pub(super) fn check_zone(&mut self, zone: u64) -> Result<()> {
         let arena = self.att.arena();

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 /// What a check has seen. It has nine fields because each one is a piece of its own with a file of its own, and every
 /// step uses several of them.
-pub(super) struct Check<'a> {
+pub(super) struct Checker<'a> {
     /// What is verified: the segment itself, or a private copy of it.
     pub att: &'a Attachment,
     /// The segment itself, also where a copy is verified: participants are looked at there.
@@ -30,10 +30,10 @@ pub(super) struct Check<'a> {
     pub doomed: u64,
 }
 
-impl<'a> Check<'a> {
+impl<'a> Checker<'a> {
     /// A check that has seen nothing yet.
     pub fn new(att: &'a Attachment, live: &'a Attachment) -> Self {
-        Check {
+        Checker {
             att,
             live,
             report: Report::default(),

@@ -4,7 +4,7 @@
 //! After a few passes the rest is reported as undecided. Protocol: docs/protocol.md, "Check", *Used and named by
 //! nobody* and *Sums*.
 
-use super::checker::Check;
+use super::checker::Checker;
 use super::invariant::{LISTS, ensure};
 use super::leaf_id::{DOOMED_RESTARTS, doomed, first_remaining_slot};
 use super::sums::VariableSums;
@@ -79,7 +79,7 @@ impl Closing {
     }
 
     /// Makes one step. Returns `true` if the check has ended.
-    pub fn step(&mut self, check: &mut Check<'_>) -> Result<bool> {
+    pub fn step(&mut self, check: &mut Checker<'_>) -> Result<bool> {
         self.next = match self.next {
             ClosingStep::Sums => {
                 check.compare_present()?;
@@ -164,7 +164,7 @@ fn list<'a>(granules: impl IntoIterator<Item = &'a u64>) -> Result<Vec<u64>> {
     Ok(all)
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Compares the number of pages that are said to be present with the memory that the object takes, within one hold.
     fn compare_present(&mut self) -> Result<()> {
         let arena = self.att.arena();

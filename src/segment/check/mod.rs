@@ -10,7 +10,7 @@
 //! * `table`: a leaf with its slots, and the directory words that name it
 //! * `records`: what one slot says: its record, index and lock
 //! * `arena`: a zone: spans, blocks and bitmaps
-//! * `checker`: `Check`, what the check has seen so far
+//! * `checker`: `Checker`, what the check has seen so far
 //! * `participants`: the participants' records and pins
 //! * `fixed`: the identity and the counters that bound everything else
 //! * `references`: which leaf names what in the arena

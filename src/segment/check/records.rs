@@ -2,7 +2,7 @@
 //! owner (docs/format.md, "Slot", "Record", "Lock"; invariants 2, 10, 12 and 14). The slot's place in its leaf is
 //! verified in `table`. Protocol: docs/protocol.md, "Check".
 
-use super::checker::Check;
+use super::checker::Checker;
 use super::invariant::{LISTS, ensure};
 use super::participants::in_use;
 use super::references::NamingSlot;
@@ -20,7 +20,7 @@ use crate::variables::leaf::Leaf;
 use crate::variables::table::Token;
 use std::sync::atomic::Ordering;
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Verifies a slot that names a block, and the block.
     pub(super) fn check_block(&mut self, by: &NamingSlot<'_>) -> Result<()> {
         let (number, content, arena) = (by.number, by.content, self.att.arena());

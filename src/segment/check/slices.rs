@@ -2,7 +2,7 @@
 //! lets it go, and goes on. What the steps look at is in the other files of this folder. Protocol: docs/protocol.md,
 //! "Check", which also says what is proved if others change the segment between two holds, and what is not.
 
-use super::checker::Check;
+use super::checker::Checker;
 use super::closing::Closing;
 use super::fixed::{check_identity, check_state};
 use super::participants::{check_participant, check_unused_records};
@@ -41,7 +41,7 @@ enum CheckStep {
 
 /// A check under way: what it has seen, and where it goes on.
 struct SlicedCheck<'a> {
-    check: Check<'a>,
+    check: Checker<'a>,
     next: CheckStep,
     closing: Closing,
     /// The serial of the last change when the last hold began.
@@ -53,7 +53,7 @@ struct SlicedCheck<'a> {
 impl<'a> SlicedCheck<'a> {
     fn new(att: &'a Attachment, live: &'a Attachment) -> Self {
         SlicedCheck {
-            check: Check::new(att, live),
+            check: Checker::new(att, live),
             // Participants come first, since spans and locks that name a participant are compared with its record.
             next: CheckStep::Participant(0),
             closing: Closing::default(),

@@ -2,7 +2,7 @@
 //! "Slot"; invariants 1, 3 and 6 to 10). What a slot's record says is verified in `records`. All of it is seen in one
 //! hold, so it needs no second look (docs/protocol.md, "Check", *About a leaf*).
 
-use super::checker::Check;
+use super::checker::Checker;
 use super::invariant::{LISTS, ensure};
 use super::leaf_id::{CheckedTable, DOOMED_RESTARTS, LeafId, doomed, first_remaining_slot};
 use super::records::{check_index, check_inline, slot_content};
@@ -35,7 +35,7 @@ struct LeafWalk<'l> {
     indexes: HashSet<(bool, IndexBuf)>,
 }
 
-impl Check<'_> {
+impl Checker<'_> {
     /// Verifies the leaf of a hash and all that is in it. Returns the first hash of the next leaf.
     pub(super) fn check_leaf_of(&mut self, of: TableOf, hash: u64) -> Result<Option<u64>> {
         let root = self.att.variables().root(of)?;

@@ -19,9 +19,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A wait policy that does something between two slices, while nobody holds the writer lock.
-struct Meanwhile<F>(RefCell<F>);
+struct BetweenSlices<F>(RefCell<F>);
 
-impl<F: FnMut() -> Result<()>> WaitPolicy for Meanwhile<F> {
+impl<F: FnMut() -> Result<()>> WaitPolicy for BetweenSlices<F> {
     fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         slow();
     }
@@ -69,7 +69,7 @@ fn fill(att: &Attachment, variables: u64) {
 }
 
 fn check_by_steps(att: &Attachment, act: impl FnMut() -> Result<()>) -> Result<(Report, u64)> {
-    check_in_slices(att, Duration::ZERO, &Meanwhile(RefCell::new(act)))
+    check_in_slices(att, Duration::ZERO, &BetweenSlices(RefCell::new(act)))
 }
 
 #[test]
