@@ -73,8 +73,7 @@ pub fn open(
     }
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
     let mut process = at_fork::lock();
-    let known = process.find(status.dev, status.ino, !options.readonly);
-    let attachment = match known {
+    let attachment = match process.find(status.dev, status.ino, !options.readonly) {
         Some(attachment) => {
             drop(process);
             attachment
@@ -112,29 +111,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
     let Some((mapping, fd)) = map_object(name, fd, &status, (least, identity.geometry.length), write)? else {
         return Ok(None);
     };
-    let (lock_fd, lock_status) = match identity.lock_object {
-        0 => (None, status),
-        inode => {
-            let lock_name = Identity::lock_name(&identity.id);
-            match object::open(&lock_name, write) {
-                Ok(fd) => {
-                    let lock_status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
-                    if lock_status.ino != inode {
-                        return Err(Error::corrupt(format_args!("{lock_name} is not the segment's lock object")));
-                    }
-                    (Some(fd), lock_status)
-                }
-                Err(_) if !write => (None, Status { ino: inode, ..status }),
-                Err(Errno::NOENT) => match object::status_of(name) {
-                    Ok(now) if now.same(&status) => {
-                        return Err(Error::corrupt(format_args!("its lock object {lock_name} is missing")));
-                    }
-                    _ => return Ok(None),
-                },
-                Err(error) => return Err(open_error(&identity.key, &lock_name, error)),
-            }
-        }
-    };
+    let Some((lock_fd, lock_status)) = open_lock_object(&identity, name, &status, write)? else { return Ok(None) };
     let query = query.or(lock_fd);
     let attachment = Attachment::new(Opened { identity, name, status, lock_status, mapping, fd, query, write });
     // The object may have been opened by its name once more to map it. Is the mapped one the one whose identity was
@@ -143,6 +120,37 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
         return Ok(None);
     }
     Ok(Some(attachment))
+}
+
+/// Opens the lock object of a segment, if it has one. Returns its status, too: that of the segment if it has none. A
+/// handle that may not write does without the lock object if it cannot be opened. `None` if the segment vanished
+/// meanwhile.
+fn open_lock_object(
+    identity: &Identity,
+    name: &str,
+    status: &Status,
+    write: bool,
+) -> Result<Option<(Option<OwnedFd>, Status)>> {
+    let inode = identity.lock_object;
+    if inode == 0 {
+        return Ok(Some((None, *status)));
+    }
+    let lock_name = Identity::lock_name(&identity.id);
+    match object::open(&lock_name, write) {
+        Ok(fd) => {
+            let lock_status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
+            if lock_status.ino != inode {
+                return Err(Error::corrupt(format_args!("{lock_name} is not the segment's lock object")));
+            }
+            Ok(Some((Some(fd), lock_status)))
+        }
+        Err(_) if !write => Ok(Some((None, Status { ino: inode, ..*status }))),
+        Err(Errno::NOENT) => match object::status_of(name) {
+            Ok(now) if now.same(status) => Err(Error::corrupt(format_args!("its lock object {lock_name} is missing"))),
+            _ => Ok(None),
+        },
+        Err(error) => Err(open_error(&identity.key, &lock_name, error)),
+    }
 }
 
 /// Maps an open object, `least` bytes of it and `most` at most. Returns its descriptor with the mapping, unless the

@@ -12,7 +12,7 @@ pub fn is_trusted(status: &Status) -> bool {
 pub fn distrust(status: &Status) -> Option<&'static str> {
     // In a user namespace every owner that is not mapped shows as the overflow uid.
     if status.uid == crate::os::overflow_uid() {
-        return Some("its owner has no uid of their own here");
+        return Some("its owner has no uid in this user namespace");
     }
     if status.uid != crate::os::euid() && status.uid != 0 {
         return Some("it is another user's");
