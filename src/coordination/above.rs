@@ -43,7 +43,7 @@ impl FloorsAbove for Above {
     }
 
     #[cold]
-    fn make_room(&self, att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
+    fn reclaim_memory(&self, att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
         let variables = att.variables();
         match variables.collect_expired(policy).and_then(|_| variables.trim_known(policy)) {
             // That it could not is no reason: the caller's own error tells more.
@@ -53,7 +53,7 @@ impl FloorsAbove for Above {
     }
 
     #[cold]
-    fn tidy(&self, att: &Attachment, effort: Effort, policy: &dyn WaitPolicy) -> Result<()> {
+    fn compact(&self, att: &Attachment, effort: Effort, policy: &dyn WaitPolicy) -> Result<()> {
         match effort {
             Effort::Dismantle => att.variables().dismantle(policy),
             Effort::Trim => att.variables().trim_known(policy),

@@ -32,7 +32,7 @@ impl CoordinationWriter<'_> {
 
     #[cold]
     fn may_lock_by_all(&self, allowed: u64) -> Result<bool> {
-        let unasked = &self.att.locks.uncounted;
+        let unasked = &self.att.locks.until_recount;
         let left = unasked.load(Ordering::Relaxed);
         if left > 0 {
             unasked.store(left - 1, Ordering::Relaxed);

@@ -275,7 +275,7 @@ impl CoordinationWriter<'_> {
         let place = self.place(&Name::of_lock(name), &mut Scratch::new())?;
         let Spot::ReservedSpan(_, content) = place.spot else { return Ok(false) };
         let lock = self.lock_at(&content)?;
-        if lock.owner != self.att.coordination().life_of(self.me) {
+        if lock.owner != self.att.coordination().life_of(self.number) {
             return Ok(false);
         }
         self.pass_lock(name, &place, lock)
@@ -306,11 +306,11 @@ impl CoordinationWriter<'_> {
     /// Locks that could not be let go when they should have been.
     pub fn release_abandoned(&mut self) -> Result<()> {
         loop {
-            let Some(name) = self.att.locks.held.lock().abandoned() else { return Ok(()) };
+            let Some(name) = self.att.locks.held.lock().next_abandoned() else { return Ok(()) };
             let freed = self.free_lock(&name.as_index());
             if matches!(freed, Ok(_) | Err(Error::Corrupt(_))) {
                 // A damaged one is for once: it must not keep us from everything else.
-                self.att.locks.held.lock().forget(&name.as_index());
+                self.att.locks.held.lock().forget_abandoned(&name.as_index());
             }
             self.att.after_release.due.store(true, Ordering::Relaxed);
             freed?;
@@ -319,7 +319,7 @@ impl CoordinationWriter<'_> {
 
     /// Before the first lock in our name: reaping looks for them only then.
     fn mark_locks(&self) {
-        if let Some(record) = self.att.participant(self.me) {
+        if let Some(record) = self.att.participant(self.number) {
             if record.locks.load(Ordering::Relaxed) == 0 {
                 record.locks.store(1, Ordering::SeqCst);
                 // CRASH: whoever reaps us looks through the table and finds nothing.

@@ -213,7 +213,7 @@ impl Coordination {
     /// Takes a lock once more, if `who` holds it.
     #[inline]
     pub fn take_again(&self, name: &Index<'_>, who: LockOwner) -> bool {
-        self.locks.any.load(Ordering::Relaxed) && self.locks.held.lock().again(name, who)
+        self.locks.any.load(Ordering::Relaxed) && self.locks.held.lock().acquire_again(name, who)
     }
 
     /// One try, for who waits in his own way. The writer lock is waited for shortly: he has others to serve.
@@ -269,9 +269,9 @@ impl Coordination {
     ) -> Result<Access> {
         let (mut backoff, mut in_vain) = (Backoff::default(), false);
         loop {
-            backoff.again(Obstacle::RoomTaken, self, policy)?;
+            backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
-            let me = self.life_of(writer.me);
+            let me = self.life_of(writer.number);
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
             let Spot::ReservedSpan(_, content) = place.spot else {
                 if !writer.may_lock(&place)? {
@@ -329,7 +329,7 @@ impl Coordination {
         let hold = held.prepare(name, who)?;
         let taken = take()?;
         if taken {
-            held.taken(hold);
+            held.add(hold);
             self.locks.any.store(true, Ordering::Relaxed);
         }
         Ok(taken)
@@ -341,7 +341,7 @@ impl Coordination {
         match StorePlan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2])?
             .form
         {
-            Form::Block(class) => self.refill(class, false, policy),
+            Form::Block(class) => self.add_blocks(class, false, policy),
             _ => Ok(()),
         }
     }
@@ -353,7 +353,7 @@ impl Coordination {
             if held.depth(name, who) == 0 {
                 return Ok(false);
             }
-            if held.once_less(name, who) {
+            if held.release_once(name, who) {
                 return Ok(true);
             }
         }
@@ -365,7 +365,7 @@ impl Coordination {
         }
         let reserved = writer.free_lock(name)?;
         // CRASH: before the segment said so, it is ours and we are dead.
-        held.let_go(name, who);
+        held.remove(name, who);
         self.locks.any.store(!held.is_empty(), Ordering::Relaxed);
         drop(held);
         drop(writer);
@@ -376,7 +376,7 @@ impl Coordination {
     /// Takes back what a waiter asked for, if that can be done at once. If not, it lapses.
     fn leave_queue(&self, name: &Index<'_>, wait: &Wait) {
         let Some(mut writer) = self.try_write() else { return };
-        let (me, hash) = (self.life_of(writer.me), Name::of_lock(name).hash(self.identity.hash_key));
+        let (me, hash) = (self.life_of(writer.number), Name::of_lock(name).hash(self.identity.hash_key));
         let mut left = || -> Result<bool> {
             let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
             let Spot::ReservedSpan(offset, content) = place.spot else { return Ok(false) };
@@ -403,8 +403,8 @@ impl Coordination {
         let mut stopped = false;
         // One after the other: each is let go or abandoned, and held no longer.
         loop {
-            let Some((name, who)) = self.locks.held.lock().any(&condition) else { return };
-            while self.locks.held.lock().once_less(&name.as_index(), who) {}
+            let Some((name, who)) = self.locks.held.lock().find_by_owner(&condition) else { return };
+            while self.locks.held.lock().release_once(&name.as_index(), who) {}
             // Waited for once, however many there are.
             stopped = stopped || self.release_lock(&name.as_index(), who, &until).is_err();
             // A stopped process holds the segment up: left to our next acquisition, and to who reaps us.

@@ -1,10 +1,33 @@
-//! The heap.
+//! The floor `heap`: reserving and freeing memory of the arena, as whole spans for large records and as blocks of slabs
+//! for small ones. It knows spans, slabs and pages, but neither the hash tables nor what a record means. It offers
+//! [`Heap`] and [`HeapWriter`].
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `reserve` | reserving a span for this process, which frees it again unless it is published |
+//! | `zones` | bringing zones into use where no run of free granules is long enough |
+//! | `span_writer` | copying a large record into a reserved span |
+//! | `slabs` | finding a free block, making slabs, freeing them |
+//! | `occupancy` | how many bytes are present, free or retired |
+//! | `pin_pages` | giving back the pages of pin bitmaps |
+//!
+//! # Why a type of its own
+//!
+//! So that the compiler lets a floor call only itself and the floors below it.
+//!
+//! A [`Heap`] is an attachment, and nothing more: it is the same object in memory, seen through another type
+//! (`ref-cast`). The floors share one attachment, but each floor has a type of its own for it, and hangs its methods on
+//! that type. `Heap` dereferences to [`Attachment`], so code of this floor can call what stands here and on the floors
+//! below. A method of a floor above cannot be called by mistake: it belongs to a type that is not imported here, and
+//! the compiler does not find it. The same holds for [`HeapWriter`] and [`Writer`]. (The few calls that must go up are
+//! listed in the trait [`FloorsAbove`](crate::process::writer::FloorsAbove).)
 
 pub mod occupancy;
 pub mod pin_pages;
 pub mod reserve;
 pub mod slabs;
 pub mod span_writer;
+pub mod zones;
 
 use crate::error::Result;
 use crate::process::attachment::Attachment;
@@ -13,7 +36,7 @@ use crate::process::writer::Writer;
 use ref_cast::RefCast;
 use std::ops::{Deref, DerefMut};
 
-/// An attached segment, as this floor sees it.
+/// Private to the process: an attachment, as this floor and those above see it.
 #[derive(RefCast)]
 #[repr(transparent)]
 pub struct Heap(Attachment);
@@ -27,9 +50,9 @@ impl Deref for Heap {
     }
 }
 
-/// Sees an attachment as this floor does.
+/// Turns an attachment into a [`Heap`].
 pub trait AsHeap {
-    /// The same attachment.
+    /// Returns the same attachment, as this floor sees it.
     fn heap(&self) -> &Heap;
 }
 
@@ -40,7 +63,7 @@ impl AsHeap for Attachment {
     }
 }
 
-/// The writer lock, as this floor holds it.
+/// Private to the process: the writer lock while it is held, as this floor and those above see it.
 #[derive(RefCast)]
 #[repr(transparent)]
 pub struct HeapWriter<'a>(Writer<'a>);
@@ -74,13 +97,13 @@ impl DerefMut for HeapWriter<'_> {
 }
 
 impl Heap {
-    /// Takes the writer lock: see [`Attachment::write`].
+    /// Acquires the writer lock: see [`Attachment::write`].
     #[inline(always)]
     pub fn write(&self, policy: &dyn WaitPolicy) -> Result<HeapWriter<'_>> {
         self.0.write(policy).map(HeapWriter)
     }
 
-    /// The writer lock if it is free: see [`Attachment::try_write`].
+    /// Acquires the writer lock if it is free: see [`Attachment::try_write`].
     pub fn try_write(&self) -> Option<HeapWriter<'_>> {
         self.0.try_write().map(HeapWriter)
     }

@@ -1,45 +1,48 @@
-//! Making room: pages, zones, spans.
+//! Reserving spans. A reserved span is filling in the name of this process until it is published, or freed again.
 //!
-//! Everything here that can wait or fail happens with the lock let go; afterwards the caller looks again.
+//! Whatever can wait or fail here is done while the writer lock is not held; afterwards the caller looks again. The
+//! protocol is "Large records: spans and pins" in `docs/protocol.md`.
 
 use crate::error::{Error, Result};
-use crate::format::{GRANULE, PAGE, SpanEntry, SpanState, ZONE_META, at};
+use crate::format::{GRANULE, SpanEntry, SpanState};
 use crate::heap::Heap;
 use crate::os::fork;
-use crate::process::backoff::Backoff;
-use crate::process::backoff::Obstacle;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::deferred_free::DeferredFree;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::writer::{Effort, above};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
-/// Where there is too little memory.
+/// What a call does if there is too little memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// What is free is given back first, so that it can be had.
-    Made,
-    /// It is an error: the caller is at giving back.
+pub enum OnFull {
+    /// It reclaims memory first (removes what has expired, gives free memory back, brings it together), and tries
+    /// again.
+    Reclaim,
+    /// It fails. For a caller that is itself giving memory back.
     Fail,
 }
 
-/// A span that this process took for itself: given back unless it was published.
+/// Private to the process: a span that it has reserved. Dropping it frees the span; [`ReservedSpan::published`] keeps
+/// it.
 pub struct ReservedSpan<'a> {
-    att: &'a Heap,
-    /// Its first granule.
+    heap: &'a Heap,
+    /// The first granule.
     pub granule: u64,
-    /// Its granules.
+    /// The length in granules.
     pub len: u64,
-    /// Of the process that took it: a child that was forked meanwhile has no part in it.
+    /// The epoch of the process that reserved the span. To a child that was forked meanwhile the span does not belong.
     epoch: u32,
 }
 
 impl<'a> ReservedSpan<'a> {
-    pub fn new(att: &'a Heap, granule: u64, len: u64) -> Self {
-        ReservedSpan { att, granule, len, epoch: fork::epoch() }
+    /// Makes the guard of a span that a commit of this process has reserved.
+    pub fn new(heap: &'a Heap, granule: u64, len: u64) -> Self {
+        ReservedSpan { heap, granule, len, epoch: fork::epoch() }
     }
 
-    /// It was published.
+    /// Keeps the span: a commit has brought it into use.
     pub fn published(self) {
         std::mem::forget(self);
     }
@@ -48,57 +51,60 @@ impl<'a> ReservedSpan<'a> {
 impl Drop for ReservedSpan<'_> {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
-            self.att.deferred.push(DeferredFree::Unpublished(self.granule));
-            // Without the lock now, the next acquisition does it.
-            drop(self.att.try_write());
+            self.heap.deferred.push(DeferredFree::Unpublished(self.granule));
+            // If the writer lock is not free now, the span is freed at this process's next acquisition.
+            drop(self.heap.try_write());
         }
     }
 }
 
 impl Heap {
-    /// The same; what is free but still present is given back before it is called full.
-    pub fn obtain_or_trim(&self, offset: u64, len: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    /// Makes the pages of a range present. If the memory file system is full, memory is reclaimed and the pages are
+    /// asked for once more.
+    pub fn obtain_or_reclaim(&self, offset: u64, len: u64, policy: &dyn WaitPolicy) -> Result<()> {
         match self.obtain_pages(offset, len) {
             Err(Error::Full { .. }) => {
-                self.make_room(policy)?;
+                self.reclaim_memory(policy)?;
                 self.obtain_pages(offset, len)
             }
             other => other,
         }
     }
 
-    /// Gives back what is free but present. That it could not is no reason: the caller's own error tells more.
-    pub fn make_room(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        above().make_room(self, policy)
+    /// Removes what has expired and gives free memory back to the system. Only [`Error::Interrupted`] is returned:
+    /// where nothing could be reclaimed, the caller's own error says more.
+    pub fn reclaim_memory(&self, policy: &dyn WaitPolicy) -> Result<()> {
+        above().reclaim_memory(self, policy)
     }
 
-    /// Takes a span of so many granules for this process to fill. The caller is inside (`enter_call`) until it is published or
-    /// given back.
+    /// Reserves a span of `len` granules for this process to fill. The caller is inside `enter_call` until the span is
+    /// published or freed.
     pub fn reserve_span(&self, len: u64, policy: &dyn WaitPolicy) -> Result<ReservedSpan<'_>> {
-        self.reserve_span_of(len..=len, WhenFull::Made, policy)
+        self.reserve_span_between(len..=len, OnFull::Reclaim, policy)
     }
 
-    /// The same, of the last of these lengths, or of a shorter one where that is free and present already. Whoever makes room
-    /// himself is content with what is there.
-    pub fn reserve_span_of(
+    /// Reserves a span of the longest of these lengths, in granules, or a shorter one of them if a run of free granules
+    /// of that length is present already. The caller is inside `enter_call` until the span is published or freed.
+    pub fn reserve_span_between(
         &self,
         lens: RangeInclusive<u64>,
-        room: WhenFull,
+        on_full: OnFull,
         policy: &dyn WaitPolicy,
     ) -> Result<ReservedSpan<'_>> {
         let len = *lens.end();
-        let (mut trimmed, mut tidied, mut backoff) = (room == WhenFull::Fail, 0, Backoff::default());
+        let (mut reclaimed, mut compacted, mut backoff) = (on_full == OnFull::Fail, 0, Backoff::default());
         loop {
-            backoff.again(Obstacle::RoomTaken, self, policy)?;
+            backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             self.deferred.reserve()?;
-            // What was removed at one instant gives its memory back to who needs some.
+            // Variables that a `clear` removed at one instant give their memory back bit by bit, to each call that
+            // needs some.
             if self.state().doomed.load(Ordering::Relaxed) != 0 {
                 above().dismantle_some(&mut writer)?;
             }
             let arena = writer.arena();
             let mut change = writer.change();
-            let filling = SpanEntry::new(SpanState::Filling, len).with_owner(writer.me);
+            let filling = SpanEntry::new(SpanState::Filling, len).with_owner(writer.number);
             for shorter in lens.clone().rev() {
                 if let Some(granule) = arena.plan_take_present(shorter, filling, &mut change)? {
                     writer.mark_spans();
@@ -112,57 +118,29 @@ impl Heap {
                 return Ok(ReservedSpan::new(self, granule, len));
             }
             let Some(end) = arena.zones_for(len) else {
-                // What is free lies in pieces: it is brought together, first what costs little.
+                // There are no zones left to bring into use, and the free memory lies in pieces. It is brought
+                // together, at first by what costs little.
                 drop(writer);
                 if self.state().doomed.load(Ordering::Relaxed) != 0 {
-                    above().tidy(self, Effort::Dismantle, policy)?;
+                    above().compact(self, Effort::Dismantle, policy)?;
                     continue;
                 }
-                match (room, tidied) {
-                    (WhenFull::Fail, _) | (_, 3..) => return Err(self.no_addresses(len)),
+                match (on_full, compacted) {
+                    (OnFull::Fail, _) | (_, 3..) => return Err(self.no_addresses(len)),
                     (_, 0) => self.sweep(policy)?,
-                    (_, 1) => above().tidy(self, Effort::Trim, policy)?,
-                    _ => above().tidy(self, Effort::Defragment, policy)?,
+                    (_, 1) => above().compact(self, Effort::Trim, policy)?,
+                    _ => above().compact(self, Effort::Defragment, policy)?,
                 }
-                tidied += 1;
+                compacted += 1;
                 continue;
             };
             drop(writer);
             match self.bring_zones(end, policy) {
-                Err(Error::Full { .. }) if !trimmed => {
-                    trimmed = true;
-                    self.make_room(policy)?;
+                Err(Error::Full { .. }) if !reclaimed => {
+                    reclaimed = true;
+                    self.reclaim_memory(policy)?;
                 }
                 other => other?,
-            }
-        }
-    }
-
-    /// Brings zones into use, up to this one. Under the registry lock: nobody takes them out of use, or gives their metadata
-    /// back, meanwhile.
-    fn bring_zones(&self, end: u64, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut backoff = Backoff::default();
-        loop {
-            backoff.again(Obstacle::RoomTaken, self, policy)?;
-            // Any wait for the writer lock happens before the registry lock is taken, not under it.
-            drop(self.write(policy)?);
-            let _registry = self.registry(policy)?;
-            let (geometry, zones) = (&self.identity.geometry, self.arena().zones());
-            if zones >= end {
-                return Ok(());
-            }
-            self.lengthen_for(end)?;
-            // Before they are in use: who cannot map them shall not bring them to those who can map what there was.
-            self.mem.map_up_to(geometry.end_of_zones(end))?;
-            self.obtain_pages(geometry.zone_at(zones), (end - zones) * ZONE_META)?;
-            let (first, last) = (zones / 64 * 1_024, (end - 1) / 64 * 1_024);
-            let page = |offset: u64| (at::SUMMARY + offset) / PAGE * PAGE;
-            self.obtain_pages(page(first), page(last) + PAGE - page(first))?;
-            if let Some(mut writer) = self.try_write() {
-                writer.arena().open_zones(end)?;
-                let mut change = writer.change();
-                change.counters.zones = end;
-                return writer.commit(&change);
             }
         }
     }

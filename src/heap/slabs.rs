@@ -1,81 +1,91 @@
-//! Slabs: spans of blocks of one class, made where none has a free one, given back when none is used.
+//! Slabs: spans that are cut into blocks of one size class, for small records. A slab is made when its class has no
+//! free block, and freed when it is empty and another slab of the class has a free block. The protocol is "Small
+//! records" in `docs/protocol.md`.
 
-use crate::error::Result;
+use crate::arena::Arena;
+use crate::error::{Error, Result};
 use crate::format::{CLASSES, GRANULE, SLAB_HEAD, SpanEntry, SpanState, slab_granules, slab_is_whole};
-use crate::heap::reserve::{ReservedSpan, WhenFull};
+use crate::heap::reserve::{OnFull, ReservedSpan};
 use crate::heap::{Heap, HeapWriter};
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::Change;
 use std::sync::atomic::Ordering;
 
 impl Heap {
-    /// Makes a block of this class whose pages have to be obtained first. With `all`, a slab that is wholly present.
-    pub fn refill(&self, class: usize, all: bool, policy: &dyn WaitPolicy) -> Result<()> {
-        // In batches, as the segment grows: few calls of the system, little taken by a small one.
+    /// Adds at least one free block of this class, whose pages are not present yet. `all`: all blocks of the new slab
+    /// are to be present.
+    pub fn add_blocks(&self, class: usize, all: bool, policy: &dyn WaitPolicy) -> Result<()> {
+        // The larger the segment, the more granules are obtained at a time: few system calls, and a small segment stays
+        // small.
         let used = self.state().used.load(Ordering::Relaxed);
         if !slab_is_whole(class) && all {
-            return self.refill_whole(class, slab_granules(class), WhenFull::Made, policy);
+            return self.add_whole_slab(class, slab_granules(class), OnFull::Reclaim, policy);
         }
         if !slab_is_whole(class) {
-            // Each class has its own.
-            return self.refill_in_parts(class, (used >> 24).clamp(1, 16), policy);
+            // The granules that are obtained beyond the block serve further blocks of this slab.
+            return self.add_part_of_slab(class, (used >> 24).clamp(1, 16), policy);
         }
-        let batch = match used {
+        let granules = match used {
             ..0x10_0000 => 1,
             0x10_0000..0x100_0000 => 16,
             _ => 64,
         };
-        let outcome = self.refill_whole(class, batch.max(slab_granules(class)), WhenFull::Made, policy);
-        if batch > 1 && matches!(outcome, Err(crate::error::Error::Full { .. })) {
-            return self.refill_whole(class, slab_granules(class), WhenFull::Made, policy);
+        let outcome = self.add_whole_slab(class, granules.max(slab_granules(class)), OnFull::Reclaim, policy);
+        if granules > 1 && matches!(outcome, Err(Error::Full { .. })) {
+            return self.add_whole_slab(class, slab_granules(class), OnFull::Reclaim, policy);
         }
         outcome
     }
 
-    /// A slab, all of it present, and free granules behind it that the next ones find so.
-    fn refill_whole(&self, class: usize, len: u64, room: WhenFull, policy: &dyn WaitPolicy) -> Result<()> {
-        let span = self.reserve_span_of(len..=len, room, policy)?;
+    /// Makes a slab of which all granules are present. `len` granules are obtained in all; those behind the slab are
+    /// free and present for the next slabs.
+    fn add_whole_slab(&self, class: usize, len: u64, on_full: OnFull, policy: &dyn WaitPolicy) -> Result<()> {
+        let span = self.reserve_span_between(len..=len, on_full, policy)?;
         if !self.arena().is_present(span.granule, len)? {
             let offset = self.identity.geometry.granule_at(span.granule);
-            match room {
-                WhenFull::Made => self.obtain_or_trim(offset, len * GRANULE, policy)?,
-                WhenFull::Fail => self.obtain_pages(offset, len * GRANULE)?,
+            match on_full {
+                OnFull::Reclaim => self.obtain_or_reclaim(offset, len * GRANULE, policy)?,
+                OnFull::Fail => self.obtain_pages(offset, len * GRANULE)?,
             }
         }
         self.publish_slab(class, span, len, policy)
     }
 
-    /// A slab for somebody who is at giving memory back, and content with what is there.
-    pub fn slab_as_it_is(&self, class: usize, policy: &dyn WaitPolicy) -> Result<()> {
-        self.refill_whole(class, slab_granules(class), WhenFull::Fail, policy)
+    /// Makes a slab of which all granules are present, or fails if there is no memory for it. For a caller that is
+    /// itself giving memory back.
+    pub fn add_slab_or_fail(&self, class: usize, policy: &dyn WaitPolicy) -> Result<()> {
+        self.add_whole_slab(class, slab_granules(class), OnFull::Fail, policy)
     }
 
-    /// A slab of which only the first granules are present, or more granules of one that is there.
-    fn refill_in_parts(&self, class: usize, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    /// Makes more granules of a slab present, or, if no slab of this class has an absent block, makes a slab of which
+    /// only the first granules are present. `more`: granules to obtain, if the block needs fewer.
+    fn add_part_of_slab(&self, class: usize, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let writer = self.write(policy)?;
         let Some((slab, block)) = writer.arena().find_absent_block(class)? else {
             drop(writer);
             let span = self.reserve_span(slab_granules(class), policy)?;
-            let (_, first) = crate::arena::Arena::granules_of_block(0, class, 0);
+            let (_, first) = Arena::granules_of_block(0, class, 0);
             let len = first.max(more).min(span.len);
-            self.obtain_or_trim(self.identity.geometry.granule_at(span.granule), len * GRANULE, policy)?;
+            self.obtain_or_reclaim(self.identity.geometry.granule_at(span.granule), len * GRANULE, policy)?;
             return self.publish_slab(class, span, len, policy);
         };
         let (entry, trims) = (writer.arena().entry(slab)?, self.state().trims.load(Ordering::Relaxed));
         drop(writer);
-        let (first, len) = crate::arena::Arena::granules_of_block(slab, class, block);
+        let (first, len) = Arena::granules_of_block(slab, class, block);
         let len = len.max(more).min(slab + slab_granules(class) - first);
-        self.obtain_or_trim(self.identity.geometry.granule_at(first), len * GRANULE, policy)?;
+        self.obtain_or_reclaim(self.identity.geometry.granule_at(first), len * GRANULE, policy)?;
         let writer = self.write(policy)?;
-        // Given back meanwhile, the pages are nobody's: whoever needs them next finds them there, or `trim` gives them back.
-        // Nothing of a slab was given back unless somebody has trimmed: then it may be another one, at the same place.
+        // The lock was not held meanwhile, so the slab may have been freed. Nothing of a slab is given back unless a
+        // process trims: if none has, and the entry is the same, the pages are those of this slab. Otherwise no bitmap
+        // speaks of them. The process that needs them next finds them present, or `trim` gives them back.
         if writer.arena().entry(slab)? == entry && self.state().trims.load(Ordering::Relaxed) == trims {
             writer.arena().set_present(first, len, true)?;
         }
         Ok(())
     }
 
-    /// Makes a slab of a span of ours whose first `len` granules were obtained; what it does not need is free.
+    /// Makes a slab of a reserved span whose first `len` granules were obtained. What the slab does not need of the
+    /// span is free.
     fn publish_slab(&self, class: usize, span: ReservedSpan<'_>, len: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut writer = self.write(policy)?;
         if !writer.owns(span.granule)? {
@@ -93,17 +103,19 @@ impl Heap {
 }
 
 impl HeapWriter<'_> {
-    /// Plans that a span whose head's page is present becomes an empty slab.
+    /// Plans that a span becomes an empty slab. The page of the span's head is present; `before` is the span's entry
+    /// now.
     pub fn plan_slab(&self, granule: u64, before: SpanEntry, class: usize, change: &mut Change) -> Result<()> {
         debug_assert!(class < CLASSES.len());
-        // CRASH: still free, or ours to fill: nobody reads a bitmap there.
+        // CRASH: the span is still free, or filling in this process's name: no process reads a bitmap there.
         self.att.mem.zero(self.att.identity.geometry.granule_at(granule), SLAB_HEAD as usize)?;
         crash_point!("slab-cleared");
         change.span(granule, before, SpanEntry::new(SpanState::Slab, slab_granules(class)).with_class(class));
         Ok(())
     }
 
-    /// A free block of this class whose pages are present, where the last one was or where the bitmaps say.
+    /// Finds a free block of this class whose pages are present: in the slab where the last one was, or else where the
+    /// bitmaps say. Returns the slab's first granule and the block's number. `None`: there is no such block.
     #[inline]
     pub fn find_block(&self, class: usize) -> Result<Option<(u64, u64)>> {
         let hint = &self.att.heap_hints.slabs[class];
@@ -121,8 +133,8 @@ impl HeapWriter<'_> {
         Ok(found)
     }
 
-    /// Makes a slab of free granules whose pages are known to be present. False: there are none such at hand.
-    pub fn slab_from_free(&mut self, class: usize) -> Result<bool> {
+    /// Makes a slab of free granules that are known to be present. Returns `false` if no run of them is long enough.
+    pub fn slab_from_warm(&mut self, class: usize) -> Result<bool> {
         let mut change = self.change();
         let slab = SpanEntry::new(SpanState::Slab, slab_granules(class)).with_class(class);
         let Some(granule) = self.arena().plan_take_present(slab_granules(class), slab, &mut change)? else {
@@ -134,26 +146,26 @@ impl HeapWriter<'_> {
         Ok(true)
     }
 
-    /// A slab without a used block goes back to the arena, if its class has room elsewhere.
-    pub fn release_slab(&mut self, granule: u64) -> Result<()> {
+    /// Frees a slab if none of its blocks is used and another slab of its class has a free block. The last such slab
+    /// stays, so that a class does not free a slab and make one again at every turn.
+    pub fn free_slab_if_spare(&mut self, granule: u64) -> Result<()> {
         let entry = self.arena().entry(granule)?;
         if entry.state() != SpanState::Slab || entry.class() >= CLASSES.len() || !self.arena().slab_is_empty(granule)? {
             return Ok(());
         }
-        // One with room stays, so that a class does not take and give a slab at every turn.
         let mut others = 0;
         self.arena().slabs_with_room(entry.class(), |other| {
             others += u64::from(other != granule);
             Ok(others > 0)
         })?;
         if others > 0 {
-            self.give_up_slab(granule, entry)?;
+            self.free_slab(granule, entry)?;
         }
         Ok(())
     }
 
-    /// An empty slab is free from now on.
-    pub fn give_up_slab(&mut self, granule: u64, entry: SpanEntry) -> Result<()> {
+    /// Frees an empty slab.
+    pub fn free_slab(&mut self, granule: u64, entry: SpanEntry) -> Result<()> {
         let mut change = self.change();
         self.arena().plan_free(granule, entry, &mut change);
         self.commit(&change)

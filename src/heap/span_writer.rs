@@ -1,4 +1,5 @@
-//! Large values on their way into a span, with no lock held.
+//! Copying a large record into a reserved span. No lock is held meanwhile. The protocol is "Large records: spans and
+//! pins" in `docs/protocol.md`, **fill**.
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, granules_of};
@@ -9,18 +10,23 @@ use crate::process::pages::{beyond_file_limit, file_system_full};
 use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use rustix::io::Errno;
 
-/// A large value is stored in pieces of this many bytes.
+/// A large value is written in pieces of this many bytes.
 const PIECE: usize = 64 << 20;
 
-/// A span that was filled and waits to be published.
+/// Private to the process: a reserved span that has its record and waits to be published.
 pub struct FilledSpan<'a> {
-    /// It.
+    /// The span. It is freed if it is dropped without having been published.
     pub span: ReservedSpan<'a>,
 }
 
 impl Heap {
-    /// Copies a large record into a span of this process's own. No lock is held, no user code runs.
-    pub fn fill(
+    /// Reserves a span and copies a large record into it: `lead` bytes that are left out, then `prefix` (expiry and
+    /// key), then the parts of the value. `len`: bytes of prefix and value. No lock is held meanwhile, and no user code
+    /// runs.
+    ///
+    /// If the memory file system is full, memory is reclaimed once. If it is still full, the pages of the span are
+    /// given back before the call fails.
+    pub fn store_in_span(
         &self,
         lead: u64,
         prefix: &[u8],
@@ -31,13 +37,13 @@ impl Heap {
         let len = lead + len;
         let filled = FilledSpan { span: self.reserve_span(granules_of(len), policy)? };
         crash_point!("span-taken");
-        let mut trimmed = false;
+        let mut reclaimed = false;
         loop {
             match self.write_span(&filled.span, lead, prefix, value, policy)? {
                 Ok(()) => break,
-                Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) if !trimmed => {
-                    trimmed = true;
-                    self.make_room(policy)?;
+                Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) if !reclaimed => {
+                    reclaimed = true;
+                    self.reclaim_memory(policy)?;
                 }
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => {
                     self.punch_unpublished(&filled, policy)?;
@@ -54,6 +60,7 @@ impl Heap {
         Ok(filled)
     }
 
+    /// Copies the record into the span. The inner result is that of the system call, for a caller that may try again.
     fn write_span(
         &self,
         span: &ReservedSpan<'_>,
@@ -63,26 +70,29 @@ impl Heap {
         policy: &dyn WaitPolicy,
     ) -> Result<rustix::io::Result<()>> {
         let start = self.identity.geometry.granule_at(span.granule) + lead;
-        // What this process has mapped it copies to: the quickest way. What is present and was never mapped here costs a
-        // fault a page, once, if it is met a second time. Anything else the kernel writes: no faults, and an error in time.
-        if self.met_before(span.granule, span.len) && self.arena().is_present(span.granule, span.len)? {
-            let mut at = start;
+        // There are two ways. A copy through the map is quickest where the pages are present and this process has
+        // mapped them. Pages that are present but not mapped here cost a page fault each, once, so the map is used only
+        // for a span that this process has filled before. For any other span the kernel writes: there are no page
+        // faults, and a full file system is an error and not a signal.
+        if self.filled_before(span.granule, span.len) && self.arena().is_present(span.granule, span.len)? {
+            let mut offset = start;
             let mut copied = Ok(());
             policy.allow_threads(&mut || {
                 copied = std::iter::once(&prefix).chain(value).try_for_each(|part| {
-                    self.mem.fill(at, part)?;
-                    at += part.len() as u64;
+                    self.mem.fill(offset, part)?;
+                    offset += part.len() as u64;
                     Ok(())
                 });
             });
             return copied.map(Ok);
         }
-        let mut at = start;
+        let mut offset = start;
         for part in std::iter::once(&prefix).chain(value) {
-            // The descriptor is looked at before each piece: its number may become another file's at any time.
+            // The descriptor is compared with its object before each piece: its number may become that of another file
+            // at any time.
             for piece in part.chunks(PIECE) {
                 let mut wrote = Ok(Ok(()));
-                let mut write = || wrote = self.with_file(|fd| object::write_at(fd, piece, at));
+                let mut write = || wrote = self.with_file(|fd| object::write_at(fd, piece, offset));
                 if piece.len() < ALLOW_THREADS_FROM {
                     write()
                 } else {
@@ -91,27 +101,28 @@ impl Heap {
                 if let Err(errno) = wrote? {
                     return Ok(Err(errno));
                 }
-                at += piece.len() as u64;
+                offset += piece.len() as u64;
             }
         }
         Ok(Ok(()))
     }
 
-    /// Has this process filled a span that begins here, no shorter, before? (A guess at which pages it has mapped: a wrong one
-    /// costs time.)
-    fn met_before(&self, granule: u64, len: u64) -> bool {
-        let mut met = self.heap_hints.filled.lock();
-        if met.get(&granule).is_some_and(|known| *known >= len) {
+    /// Tells whether this process has filled a span before that begins at this granule and is no shorter, and remembers
+    /// this one. (It is a guess at which pages are mapped. A wrong guess costs time.)
+    fn filled_before(&self, granule: u64, len: u64) -> bool {
+        let mut filled = self.heap_hints.filled.lock();
+        if filled.get(&granule).is_some_and(|known| *known >= len) {
             return true;
         }
-        if met.len() > 4096 {
-            met.clear();
+        if filled.len() > 4096 {
+            filled.clear();
         }
-        met.insert(granule, len);
+        filled.insert(granule, len);
         false
     }
 
-    /// A value that the memory file system had no room for leaves it as full as it was.
+    /// Gives back the pages of a span whose value could not be stored, so that the memory file system is no fuller than
+    /// before. Sticky granules are left out, because a reader may still look into them.
     fn punch_unpublished(&self, filled: &FilledSpan<'_>, policy: &dyn WaitPolicy) -> Result<()> {
         let (granule, len) = (filled.span.granule, filled.span.len);
         let writer = self.write(policy)?;
@@ -119,11 +130,11 @@ impl Heap {
             return Ok(());
         }
         let mut runs: Vec<(u64, u64)> = Vec::new();
-        for at in granule..granule + len {
+        for next in granule..granule + len {
             match runs.last_mut() {
-                _ if writer.arena().is_sticky(at)? => {}
-                Some((start, len)) if *start + *len == at => *len += 1,
-                _ => runs.push((at, 1)),
+                _ if writer.arena().is_sticky(next)? => {}
+                Some((start, len)) if *start + *len == next => *len += 1,
+                _ => runs.push((next, 1)),
             }
         }
         for (granule, granules) in &runs {

@@ -1,5 +1,13 @@
-//! How a reader looks at memory that others may give back: through the mapping, inside of a section; or, where it has no
-//! word to say that it is inside of one, by calls of the system, to which a hole is zeros.
+//! How a reader loads from memory that other processes may give back to the system meanwhile. There are two ways,
+//! behind one trait, [`Access`]:
+//!
+//! * [`MappedAccess`]: through the map. The reader is inside a read section, so nothing that it can reach is given
+//!   back.
+//! * [`PreadAccess`]: by `pread`. For a reader that has no reader word to announce a read section with. To `pread` a
+//!   page that was given back is zeros, and not a signal.
+//!
+//! The macro [`reading!`] chooses. The protocol is "Reading, without a lock" in `docs/protocol.md`, "Without a reader
+//! word".
 
 use crate::error::{Error, Result};
 use crate::format::{Slot, SpanEntry, ZONE};
@@ -10,27 +18,27 @@ use crate::sync::slot::Seqlock;
 use rustix::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Loads of what is at an offset of the segment.
+/// Loads from the segment, at offsets of its file.
 pub trait Access: Copy {
-    /// A word, with acquire.
+    /// Loads a word, with acquire.
     fn word(self, att: &Attachment, offset: u64) -> Result<u64>;
-    /// The other three words of a slot.
+    /// Loads the three words of a slot that follow its sequence lock.
     fn rest(self, att: &Attachment, slot: u64) -> Result<[u64; 3]>;
-    /// A record.
+    /// Copies `len` bytes of a record into `scratch`.
     fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()>;
 
-    /// An entry of the span map.
+    /// Loads a granule's entry in the span map.
     #[inline(always)]
     fn entry(self, att: &Attachment, granule: u64) -> Result<SpanEntry> {
         if granule / ZONE >= att.arena().zones() {
             return Err(Error::corrupt(format_args!("granule {granule} lies beyond the zones in use")));
         }
-        // The span map is what a zone's metadata begins with.
+        // A zone's metadata begins with the span map.
         Ok(SpanEntry(self.word(att, att.identity.geometry.zone_at(granule / ZONE) + granule % ZONE * 8)?))
     }
 }
 
-/// Through the mapping: a section has begun, or the writer lock is held.
+/// Loads through the map. The caller is inside a read section or holds the writer lock.
 #[derive(Clone, Copy)]
 pub struct MappedAccess;
 
@@ -51,23 +59,23 @@ impl Access for MappedAccess {
     }
 }
 
-/// By `pread`.
+/// Loads by `pread`, through this descriptor of the segment's object.
 #[derive(Clone, Copy)]
 pub struct PreadAccess<'a>(pub BorrowedFd<'a>);
 
 impl PreadAccess<'_> {
     fn read(self, att: &Attachment, offset: u64, to: &mut [u8]) -> Result<()> {
-        let allow_threads = || Error::corrupt(format_args!("offset {offset} lies outside of it"));
+        let out_of_bounds = || Error::corrupt(format_args!("offset {offset} lies outside of it"));
+        // The bound is the geometry's and not that of the map: other processes may have made the object longer since.
         let length = att.identity.geometry.length;
         if offset > length || length - offset < to.len() as u64 {
-            return Err(allow_threads());
+            return Err(out_of_bounds());
         }
-        // Not by the map: others may have made the object longer since.
         let done = object::read_at(self.0, to, offset).map_err(|e| Error::system("reading the segment", e))?;
         if done < to.len() {
-            return Err(allow_threads());
+            return Err(out_of_bounds());
         }
-        // SYNC: a call of the system orders nothing: what is read next must not be from before.
+        // SYNC: a system call orders nothing by itself. The fence keeps the next load from being made before this one.
         fence(Ordering::Acquire);
         Ok(())
     }
@@ -92,23 +100,27 @@ impl Access for PreadAccess<'_> {
     }
 }
 
-/// Looks once: within a section, where this process can say that it is inside of one, else by calls of the system. With a way
-/// to wait, a process without a number takes one first.
+/// Runs an expression with the [`Access`] that this thread has: [`MappedAccess`] inside a read section, which ends with
+/// the expression, or [`PreadAccess`] if no read section can begin. It is a macro because the expression is compiled
+/// once for each of the two types.
+///
+/// * `reading!(attachment, |access| expression)` begins a read section only if the process has a participant number.
+/// * `reading!(attachment, policy, |access| expression)` registers a process that has none, waiting as `policy` says.
 macro_rules! reading {
-    ($att:expr, |$look:ident| $body:expr) => {
-        reading!(in $att.read_section(), $att, |$look| $body)
+    ($att:expr, |$access:ident| $body:expr) => {
+        reading!(in $att.read_section(), $att, |$access| $body)
     };
-    ($att:expr, $policy:expr, |$look:ident| $body:expr) => {
-        reading!(in $att.begin_read_section($policy)?, $att, |$look| $body)
+    ($att:expr, $policy:expr, |$access:ident| $body:expr) => {
+        reading!(in $att.begin_read_section($policy)?, $att, |$access| $body)
     };
-    (in $read_section:expr, $att:expr, |$look:ident| $body:expr) => {
+    (in $read_section:expr, $att:expr, |$access:ident| $body:expr) => {
         match $read_section {
             Some(_section) => {
-                let $look = MappedAccess;
+                let $access = MappedAccess;
                 $body
             }
             None => $att.with_file(|fd| {
-                let $look = PreadAccess(fd);
+                let $access = PreadAccess(fd);
                 $body
             })?,
         }

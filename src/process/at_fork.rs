@@ -1,4 +1,6 @@
-//! What a process knows of its attachments, and what it does around a fork.
+//! The table of this process's attachments, the one mutex of the process for rare acts, which guards the table, and the
+//! handlers that run around a fork. What is prepared for a child stands in `fork_child.rs`. The protocol is "Fork" in
+//! `docs/protocol.md`.
 
 use crate::os::fork::{self, ForkGuard, ForkMutex, Handlers};
 use crate::process::attachment::Attachment;
@@ -6,52 +8,54 @@ use crate::process::pin_table::PinTable;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-/// Guarded by the process's one mutex for rare acts.
+/// Private to the process: its attachments, guarded by the process's mutex.
 #[derive(Default)]
-pub struct Process {
-    /// By device, inode, and whether for writing.
+pub struct AttachmentTable {
+    /// The attachments by device and inode of the segment's object, and by whether they are for writing.
     attachments: HashMap<(u64, u64, bool), Weak<Attachment>>,
-    /// Kept alive across a fork: dropping the last one needs the mutex that is held meanwhile.
+    /// Attachments that are kept alive across a fork: dropping the last reference takes the mutex, which is held
+    /// meanwhile.
     across_fork: Vec<Arc<Attachment>>,
 }
 
-static PROCESS: std::sync::OnceLock<ForkMutex<Process>> = std::sync::OnceLock::new();
+static PROCESS: std::sync::OnceLock<ForkMutex<AttachmentTable>> = std::sync::OnceLock::new();
 
-fn mutex() -> &'static ForkMutex<Process> {
+fn mutex() -> &'static ForkMutex<AttachmentTable> {
     PROCESS.get_or_init(|| {
         fork::install(Handlers { before, parent, child });
-        ForkMutex::new(Process::default())
+        ForkMutex::new(AttachmentTable::default())
     })
 }
 
 /// Waits for the process's mutex.
-pub fn lock() -> ForkGuard<'static, Process> {
+pub fn lock() -> ForkGuard<'static, AttachmentTable> {
     mutex().lock()
 }
 
-/// The process's mutex if it is free.
-pub fn try_lock() -> Option<ForkGuard<'static, Process>> {
+/// Takes the process's mutex if it is free.
+pub fn try_lock() -> Option<ForkGuard<'static, AttachmentTable>> {
     mutex().try_lock()
 }
 
-impl Process {
-    /// The attachment of this object, if one lives. Dropped by the caller after the mutex.
+impl AttachmentTable {
+    /// Returns the attachment of this object, if there is one. The caller drops it after it has released the mutex.
     pub fn find(&self, dev: u64, ino: u64, writable: bool) -> Option<Arc<Attachment>> {
         self.attachments.get(&(dev, ino, writable))?.upgrade()
     }
 
-    /// Adds one.
+    /// Adds an attachment.
     pub fn add(&mut self, attachment: &Arc<Attachment>) {
         let status = &attachment.object.status;
         self.attachments.insert((status.dev, status.ino, attachment.mem.writable()), Arc::downgrade(attachment));
     }
 
-    /// Forgets those that are gone.
-    pub fn sweep(&mut self) {
+    /// Forgets attachments that were dropped.
+    pub fn forget_dropped(&mut self) {
         self.attachments.retain(|_, weak| weak.strong_count() > 0);
     }
 }
 
+/// Runs before each fork. The mutex stays locked until the fork is over.
 fn before() {
     let mut process = mutex().lock();
     process.across_fork = process.attachments.values().filter_map(Weak::upgrade).collect();
@@ -61,21 +65,23 @@ fn before() {
     std::mem::forget(process);
 }
 
+/// Runs after each fork, in the parent and in the child.
 fn after(in_child: bool) {
     if in_child {
         mutex().adopt();
     }
-    // The handlers run in one thread, which holds the mutex since `before`.
-    let kept = mutex().held(|process| std::mem::take(&mut process.across_fork));
-    for attachment in &kept {
+    // The handlers run in one thread, which has held the mutex since `before`.
+    let attachments = mutex().held(|process| std::mem::take(&mut process.across_fork));
+    for attachment in &attachments {
         let mut prepared = attachment.registration.child.lock();
-        // Those opened for this very fork; others were made for this process itself when it was the child.
+        // Only what was prepared for this very fork. Descriptions with a pid were prepared for this process when it was
+        // itself a child.
         if prepared.holds_pins || (prepared.fds.is_some() && prepared.pid == 0) {
             if in_child {
                 prepared.pid = crate::os::pid();
                 if prepared.holds_pins {
                     attachment.pins.adopt();
-                    attachment.adopt(&mut prepared);
+                    attachment.become_prepared(&mut prepared);
                 }
             }
             if prepared.holds_pins {
@@ -91,7 +97,7 @@ fn after(in_child: bool) {
         }
     }
     mutex().unlock();
-    drop(kept);
+    drop(attachments);
 }
 
 fn parent() {

@@ -1,11 +1,15 @@
-//! A process's half of a segment: mapping, descriptors, participant number. One per process and segment, shared by all
-//! of its handles.
+//! [`Attachment`]: a process's private half of a segment. It has the maps, the descriptors, the participant number, and
+//! what the process remembers between calls. There is one for each process and segment (one more if the process has the
+//! segment open for reading only as well), and all handles of the process share it.
+//!
+//! This file makes an attachment and gives access to its parts. What is done with the parts stands in the file of each
+//! part: see the map in `process/mod.rs`.
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::format::{Participant, State};
-use crate::os::fork::{self, ForkMutex};
+use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
 use crate::os::mem::Mem;
 use crate::os::object::{self, Status};
@@ -23,28 +27,32 @@ use rustix::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, Weak};
 
-/// A length that is compared with what the object really takes.
-pub const ASK_THE_KERNEL: u64 = 1 << 20;
+/// A structure of at least this many bytes is believed only if the object takes that much memory. A shorter one is read
+/// without asking the kernel.
+pub const CHECK_RESIDENT_FROM: u64 = 1 << 20;
 
-/// See the module. Each field is a piece with a file of its own, but for what every call needs at once.
+/// Private to the process: its half of a segment.
+///
+/// The struct has more than eight fields because it is only the place where the parts meet. Each part is a struct with
+/// a file of its own and knows nothing of the others.
 pub struct Attachment {
-    /// For what outlives a call: see [`Attachment::share`].
-    me: OnceLock<Weak<Attachment>>,
-    /// What the segment says of itself.
+    /// This attachment itself, for whatever outlives a call: see [`Attachment::share`].
+    shared: OnceLock<Weak<Attachment>>,
+    /// What the segment says of itself: key, geometry, creation id.
     pub identity: Identity,
-    /// Access to the segment's bytes.
+    /// Checked access to the segment's bytes.
     pub mem: Mem,
-    /// The kernel objects.
+    /// The kernel objects: descriptors and the first map.
     pub object: SegmentObject,
     /// This process as a participant.
     pub registration: Registration,
-    /// What this process has pinned.
+    /// The spans that this process has pinned.
     pub pins: ForkMutex<PinTable>,
     /// Spans that are freed at the next acquisition of the writer lock.
     pub deferred: DeferredFrees,
-    /// Work that waits for the next release of the writer lock.
+    /// Work that is done after the next release of the writer lock.
     pub after_release: AfterRelease,
-    /// Named locks that this process holds.
+    /// The named locks that this process holds.
     pub locks: ProcessLocks,
     /// Guesses about the heap.
     pub heap_hints: HeapHints,
@@ -52,28 +60,30 @@ pub struct Attachment {
     pub table_hints: TableHints,
 }
 
-/// What an attachment is made of: an object that was opened, mapped and identified.
+/// Private to the process: the parts of a new attachment. The object was opened and mapped, and its identity was read.
+///
+/// The struct has eight fields because each of them is known only to the caller of [`Attachment::new`].
 pub struct Opened<'a> {
-    /// What it says of itself.
+    /// What the segment says of itself.
     pub identity: Identity,
-    /// The name of its object.
+    /// The name of the segment's object.
     pub name: &'a str,
-    /// What the system says of it.
+    /// What the system says of the segment's object.
     pub status: Status,
-    /// The same of the object that carries the lock bytes.
+    /// What the system says of the lock object.
     pub lock_status: Status,
-    /// Its map.
+    /// The first map of the segment's object.
     pub mapping: Mapping,
-    /// Its descriptor; `None`: the map lends one.
+    /// A descriptor of the segment's object. `None`: the map lends one.
     pub fd: Option<OwnedFd>,
-    /// A descriptor of the object that carries the lock bytes.
+    /// A descriptor of the lock object. `None`: it is opened by name when it is needed.
     pub query: Option<OwnedFd>,
-    /// For writing?
+    /// Whether the segment was opened for writing.
     pub write: bool,
 }
 
 impl Attachment {
-    /// Of an object that was opened.
+    /// Makes an attachment of an object that was opened.
     pub fn new(opened: Opened<'_>) -> Self {
         let Opened { identity, name, status, lock_status, mapping, fd, query, write } = opened;
         let (file, mapping) = (Arc::new(Descriptor::new(fd)), Arc::new(mapping));
@@ -87,7 +97,7 @@ impl Attachment {
             maps: ForkMutex::new(Vec::new()),
         };
         Attachment {
-            me: OnceLock::new(),
+            shared: OnceLock::new(),
             mem: mapping.mem(write).growing(Box::new(extent)),
             object: SegmentObject {
                 name: name.into(),
@@ -108,36 +118,39 @@ impl Attachment {
         }
     }
 
-    /// For the handles of this process.
+    /// Makes the attachment one that the handles of this process share.
     pub fn into_shared(self) -> Arc<Self> {
         let shared = Arc::new(self);
-        let _ = shared.me.set(Arc::downgrade(&shared));
+        let _ = shared.shared.set(Arc::downgrade(&shared));
         shared
     }
 
-    /// For what lives on after the call, and looks whether this is still there.
+    /// Returns a reference that does not keep the attachment alive. It leads nowhere if no handle ever had this
+    /// attachment.
     pub fn downgrade(&self) -> Weak<Self> {
-        self.me.get().cloned().unwrap_or_default()
+        self.shared.get().cloned().unwrap_or_default()
     }
 
-    /// For what outlives the call, and keeps this mapped. `None`: no handle ever had it.
+    /// Returns a reference that keeps the attachment alive, and with it the maps, after the call. `None`: no handle
+    /// ever had this attachment.
     pub fn share(&self) -> Option<Arc<Self>> {
         self.downgrade().upgrade()
     }
 
-    /// The spans of its arena.
+    /// Returns the arena of the segment, for looking at its spans.
     #[inline(always)]
     pub fn arena(&self) -> Arena<'_> {
         Arena { mem: &self.mem, geo: &self.identity.geometry }
     }
 
-    /// Its counters and lock.
+    /// Returns the state page of the segment: counters and the writer lock.
     #[inline(always)]
     pub fn state(&self) -> &State {
         self.mem.state()
     }
 
-    /// A participant's record; `None` at or above the top, where nothing is present.
+    /// Returns a participant's record. `None`: the number is at or above `participants_top`, where no page need be
+    /// present.
     pub fn participant(&self, number: u32) -> Option<&Participant> {
         let top = self.state().participants_top.load(Ordering::Acquire);
         (number < top.min(crate::format::PARTICIPANTS))
@@ -145,102 +158,53 @@ impl Attachment {
             .flatten()
     }
 
-    /// The name of the object that carries the lock bytes.
+    /// Returns the name of the lock object.
     pub fn lock_name(&self) -> String {
         if self.identity.lock_object == 0 { self.object.name.clone() } else { Identity::lock_name(&self.identity.id) }
     }
 
-    /// Runs something with a descriptor of the segment.
+    /// Runs `act` with a descriptor of the segment's object, if the object is as long as the zones in use need it.
     pub fn with_file<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
         let (geometry, lent) = (&self.identity.geometry, self.object.mapping.descriptor());
         self.object.file.with(&self.object.name, &self.object.status, lent, self.mem.writable(), |fd, found| {
-            // Pages behind the end are gone: what touches them through the mapping ends with SIGBUS. So those that say how many
-            // zones are in use are touched where they are there.
-            let there = found.size >= geometry.end_of_zones(1);
-            let zones = if there { self.state().zones.load(Ordering::Relaxed) } else { 1 };
+            // A page behind the object's end is gone, and a process that touches it through a map gets SIGBUS. The
+            // number of zones in use stands on such a page, so it is read only if the object reaches that far.
+            let has_state = found.size >= geometry.end_of_zones(1);
+            let zones = if has_state { self.state().zones.load(Ordering::Relaxed) } else { 1 };
             let (size, least) = (found.size, geometry.end_of_zones(zones));
             if size < least {
                 let text =
-                    format!("{} was cut to {size} bytes; {zones} zones are in use, up to {least}", self.object.name);
+                    format!("{} was cut to {size} bytes; its {zones} zones in use need {least}", self.object.name);
                 return Err(Error::corrupt(text));
             }
             Ok(act(fd))
         })?
     }
 
-    /// Runs something with a descriptor of the object that carries the lock bytes.
-    pub fn with_locks<T>(&self, write: bool, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
+    /// Runs `act` with a descriptor of the lock object, the one that carries the lock bytes of participants.
+    pub fn with_lock_object<T>(&self, write: bool, act: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T> {
         self.object.query.with(&self.lock_name(), &self.object.lock_status, None, write, |fd, _| act(fd))
     }
 
-    /// Bytes of memory that the object takes.
+    /// Returns how many bytes of memory the object takes.
     pub fn resident(&self) -> Result<u64> {
         let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
         Ok(status.resident)
     }
 
-    /// The creation id that the mapping holds.
+    /// Returns the creation id that the mapped segment holds now.
     pub fn mapped_id(&self) -> Result<[u8; 16]> {
         let mut bytes = Vec::new();
         self.mem.read_into(24, 16, &mut bytes)?;
         Ok(bytes.try_into().expect("sixteen bytes"))
     }
-
-    /// Makes pages present.
-    pub fn obtain(&self, offset: u64, len: u64) -> Result<rustix::io::Result<()>> {
-        self.with_file(|fd| object::obtain(fd, offset, len))
-    }
-
-    /// Begins a call that uses this process's participant number: from now on it is not let go.
-    #[inline]
-    pub fn enter_call(&self) -> CallGuard<'_> {
-        let now = fork::epoch();
-        let epoch = u64::from(now) << 32;
-        let mut seen = self.registration.active.load(Ordering::Relaxed);
-        loop {
-            // Calls of another epoch are the parent's threads.
-            let inside = if seen >> 32 << 32 == epoch { seen + 1 } else { epoch + 1 };
-            match self.registration.active.compare_exchange_weak(seen, inside, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return CallGuard { att: self, epoch: now },
-                Err(now) => seen = now,
-            }
-        }
-    }
-
-    /// This process's participant number, if it has one.
-    #[inline]
-    pub fn number_now(&self) -> Option<u32> {
-        let member = self.registration.member.load(Ordering::SeqCst);
-        (member != 0 && (member >> 32) as u32 == fork::epoch()).then(|| (member as u32).wrapping_sub(1))
-    }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        // The last of it: nobody is inside.
+        // The last reference is going, so no call is under way.
         self.release_number();
         self.object.file.replace(None, &self.object.status);
         self.object.query.replace(None, &self.object.lock_status);
-    }
-}
-
-/// A call that may use the participant number.
-pub struct CallGuard<'a> {
-    att: &'a Attachment,
-    /// Of the process that entered: a child that was forked meanwhile never did.
-    pub epoch: u32,
-}
-
-impl Drop for CallGuard<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.epoch != fork::epoch() {
-            return;
-        }
-        let before = self.att.registration.active.fetch_sub(1, Ordering::SeqCst);
-        if before as u32 == 1 && self.att.registration.handles.load(Ordering::SeqCst) == 0 {
-            // The last handle was detached while we were inside.
-            self.att.deregister_if_free();
-        }
     }
 }

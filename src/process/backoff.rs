@@ -1,4 +1,5 @@
-//! Trying again: what a call does between two attempts when others have changed what it works on, and when it gives up.
+//! Trying again: what a call does between two attempts when other processes have changed what it works on, and when it
+//! gives up. Waiting for a lock is not here: see `writer_wait.rs` and `registry_lock.rs`.
 
 use crate::error::{Error, Result};
 use crate::process::attachment::Attachment;
@@ -6,18 +7,18 @@ use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use std::time::{Duration, Instant};
 
-/// Attempts at no cost, before the caller is asked whether it was interrupted and the clock is looked at.
+/// So many attempts cost nothing. Then the caller is asked whether it was interrupted, and the clock is looked at.
 const FREE_ATTEMPTS: u32 = 256;
-/// Attempts of a call that makes room. So many are lost only to a process that keeps to no protocol.
-const ROOM_ATTEMPTS: u32 = 10_000;
-/// Between two looks at what only another process can put right.
+/// Attempts of a call that reclaims memory. It loses so many only to a process that keeps to no protocol.
+const RECLAIM_ATTEMPTS: u32 = 10_000;
+/// The pause between two looks at something that only another process can repair.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// Why a call has to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Another process changed what was looked at. Processes that keep to the protocol let every reader through within a few
-    /// attempts.
+    /// Another process changed what was looked at. Processes that keep to the protocol let every reader through within
+    /// a few attempts.
     Changed,
     /// A slot is half changed, and its writer does not go on. This process may not repair it.
     HalfChanged,
@@ -25,14 +26,14 @@ pub enum Obstacle {
     Replaced,
     /// The variables of a `get_many` changed while they were being copied, and this process cannot keep writers out.
     ManyChanged,
-    /// A batch is half made, and this process may not bring it to its end.
+    /// A batch is half made, and this process may not finish it.
     HalfMadeBatch,
-    /// Other processes took the room that this process had made.
-    RoomTaken,
+    /// Other processes took the memory that this process had reclaimed.
+    MemoryTaken,
 }
 
-/// The attempts of one call, with a deadline: [`WAIT_LIMIT`] after the first obstacle, or a number of attempts where each of
-/// them already waits for the writer lock.
+/// Private to the process: the attempts of one call, with a deadline. The deadline is [`WAIT_LIMIT`] after the first
+/// obstacle. If each attempt waits for the writer lock anyway, it is a number of attempts instead.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     /// When the deadline began to run.
@@ -41,15 +42,15 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Before another attempt: pauses as the obstacle asks for.
+    /// Counts one more attempt, and pauses as the obstacle asks for. Called before the attempt.
     ///
     /// # Errors
-    /// [`Error::Interrupted`], or [`Error::Busy`] where the deadline has passed.
+    /// [`Error::Interrupted`] if the caller was interrupted, [`Error::Busy`] if the deadline has passed.
     pub fn again(&mut self, obstacle: Obstacle, att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
         self.attempts = self.attempts.wrapping_add(1);
         match obstacle {
-            Obstacle::RoomTaken if self.attempts <= ROOM_ATTEMPTS => return Ok(()),
-            Obstacle::RoomTaken => return Err(self.given_up(obstacle, att)),
+            Obstacle::MemoryTaken if self.attempts <= RECLAIM_ATTEMPTS => return Ok(()),
+            Obstacle::MemoryTaken => return Err(self.given_up(obstacle, att)),
             Obstacle::Changed if !self.attempts.is_multiple_of(FREE_ATTEMPTS) => return Ok(()),
             _ => policy.interrupted()?,
         }
@@ -68,26 +69,28 @@ impl Backoff {
         let (name, key, seconds) = (&att.object.name, &att.identity.key, WAIT_LIMIT.as_secs());
         Error::Busy(match obstacle {
             Obstacle::Changed => format!(
-                "{name}: what was looked at was changed each time, for {seconds} s: try again when others write less"
+                "{name}: other processes changed what was being read at each attempt, for {seconds} s: try again when \
+                 they write less"
             ),
             Obstacle::HalfChanged => format!(
-                "{name}: a variable has been half changed for {seconds} s and its writer does not go on: let it go on or end \
-                 it; the next process that may write repairs the variable"
+                "{name}: a variable has been half changed for {seconds} s and its writer does not go on: let it go on \
+                 or end it; the next process that may write repairs the variable"
             ),
             Obstacle::Replaced => format!(
-                "key {key}: a large value was replaced each time it was being copied, for {seconds} s: a handle that may \
-                 write holds it still"
+                "key {key}: a large value was replaced each time it was being copied, for {seconds} s: read it through \
+                 a handle that may write, which can pin it"
             ),
             Obstacle::ManyChanged => format!(
-                "key {key}: what was read was changed each time meanwhile, for {seconds} s: a handle that may write holds it \
-                 still"
+                "key {key}: the variables were changed each time they were being read, for {seconds} s: read them \
+                 through a handle that may write, which can keep writers out"
             ),
             Obstacle::HalfMadeBatch => format!(
-                "key {key}: a batch was half made each time, for {seconds} s: a handle that may write brings it to its end, \
-                 or names who is at it"
+                "key {key}: a batch was half made at each attempt, for {seconds} s: a handle that may write finishes \
+                 it, or names the process that is at it"
             ),
-            Obstacle::RoomTaken => format!(
-                "{name}: the room that was made was gone each of {} times: others take it as fast, try again",
+            Obstacle::MemoryTaken => format!(
+                "{name}: other processes took the memory that was reclaimed, each of {} times: try again when they \
+                 write less",
                 self.attempts
             ),
         })

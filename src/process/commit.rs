@@ -1,5 +1,6 @@
-//! Making a change under the writer lock: described in the intent first, then made. The protocol is "A change" in
-//! `docs/protocol.md`.
+//! Making a change under the writer lock. The change is described in the intent first, and then applied. What is
+//! stored, and in which order, is the protocol "A change" in `docs/protocol.md`. Applying the intent of a dead owner
+//! stands in `repair_intent.rs`.
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, LeafHead, SLOT, Slot, SpanEntry, SpanState};
@@ -9,7 +10,7 @@ use crate::sync::slot::Seqlock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Writer<'_> {
-    /// Maps what a change touches, before it is begun.
+    /// Maps what a change touches, before the change begins.
     #[cold]
     fn map_for(&self, change: &Change) -> Result<()> {
         let geometry = &self.att.identity.geometry;
@@ -20,7 +21,10 @@ impl Writer<'_> {
         blocks.chain(slot).chain(leaf).chain(words).try_for_each(|end| self.att.mem.map_up_to(end))
     }
 
-    /// Makes a change.
+    /// Makes a change: describes it in the intent, applies it, and clears the intent.
+    ///
+    /// An error before the description means that nothing has changed. (An edit that no sound segment needs is such an
+    /// error.)
     #[inline]
     pub fn commit(&mut self, change: &Change) -> Result<()> {
         let zones = change.counters.zones.max(self.arena().zones());
@@ -41,7 +45,8 @@ impl Writer<'_> {
         applied
     }
 
-    /// Keeps the count of what is retired. CRASH: whoever takes the lock over counts anew.
+    /// Adds to the count of retired granules what a change has retired, and subtracts what it has freed.
+    /// CRASH: the count is wrong until the process that takes the lock over has counted anew.
     fn count_retired(&self, change: &Change) {
         let retired = &self.att.state().retired;
         let len = |entry: SpanEntry| if entry.state() == SpanState::Retired { entry.len() } else { 0 };
@@ -51,7 +56,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Counts what is retired: a dead owner may have changed it and not said so.
+    /// Counts the retired granules anew: a dead owner of the lock may have made a change and not counted it.
     pub fn recount_retired(&self) -> Result<()> {
         let mut retired = 0_u64;
         for span in self.arena().spans() {
@@ -62,11 +67,11 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Every store is of a stated result: twice is once.
+    /// Makes every store of a change. Each store is of a stated result, so applying a change twice is applying it once.
     #[inline]
     pub fn apply(&self, change: &Change) -> Result<()> {
         let (state, counters) = (self.att.state(), &change.counters);
-        // First: the entries of new zones are reached through it.
+        // `zones` comes first: the entries of new zones are reached through it.
         state.zones.store(counters.zones, Ordering::Release);
         crash_point!("zones-stored");
         for edit in &change.spans {
@@ -74,7 +79,7 @@ impl Writer<'_> {
         }
         let blocks = &change.blocks[..change.block_count];
         for (number, edit) in blocks.iter().enumerate() {
-            // Of two in one slab the last decides whether it has room.
+            // Of two edits in one slab, only after the last one is it known whether the slab has a free block.
             let last = blocks.get(number + 1).is_none_or(|next| next.granule != edit.granule);
             self.arena().apply_block(edit.granule, edit.block, edit.set, last)?;
         }
@@ -95,7 +100,8 @@ impl Writer<'_> {
             crash_point!("batch-stored");
             state.cursor.store(progress.cursor, Ordering::Relaxed);
             crash_point!("cursor-stored");
-            // SYNC: before the slot below, whose word is stored with release: with the last look of `get_many`.
+            // SYNC: this store comes before that of the slot below, whose word is stored with release. A `get_many`
+            // that sees the new slot finds at its last look that `many` has changed.
             state.many.store(progress.many, Ordering::Release);
             crash_point!("many-stored");
         }
@@ -107,15 +113,15 @@ impl Writer<'_> {
         }
         if let Some(words) = &change.words {
             for number in 0..words.count {
-                // SYNC: release, with the readers' acquire: who sees a new leaf sees what is in it.
+                // SYNC: release, with the readers' acquire: a reader that finds a new leaf sees its contents.
                 let word = words.word[usize::from(number >= words.count / 2)];
                 self.att.mem.at::<AtomicU64>(words.at + number * 8)?.store(word.0, Ordering::Release);
-                // CRASH: a valid intent; some of the hashes are looked for in the new leaf, the others in the old one, which is
-                // the same until then.
+                // CRASH: a valid intent. Some hashes are looked up in the new leaf, the others in the old one, which
+                // has the same contents until the repair.
                 crash_point!("word-stored");
             }
         }
-        // SYNC: release, with the readers' acquire: who sees a new table sees what is in it.
+        // SYNC: release, with the readers' acquire: a reader that finds a new table sees its contents.
         state.root.store(counters.root.0, Ordering::Release);
         crash_point!("root-stored");
         state.names.store(counters.names.0, Ordering::Release);

@@ -1,32 +1,38 @@
-//! Spans that this process frees at its next acquisition of the writer lock.
+//! Spans that this process frees at its next acquisition of the writer lock, because it did not hold the lock when it
+//! was done with them. Freeing them stands in `free_spans.rs`. The protocol is "Large records: spans and pins" in
+//! `docs/protocol.md`.
 
 use crate::error::Result;
 use crate::fallible;
 use crate::os::fork::ForkMutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A span to be freed under the writer lock.
+/// A span that is to be freed under the writer lock, by its first granule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeferredFree {
-    /// The span was seen retired when the last pin of this process went: it is freed if it is still retired and not pinned.
+    /// The span was found retired when this process dropped its last pin of it. It is freed if it is still retired, and
+    /// no participant has it pinned.
     Retired(u64),
-    /// This process took the span to fill it, or to give it back, and that came to nothing.
+    /// This process reserved the span, to fill it or to give its pages back, and did not finish. The span is freed if
+    /// it is still filling or freeing in this process's name.
     Unpublished(u64),
 }
 
-/// The spans that this process has still to free.
+/// Private to the process: the spans that it has still to free.
 #[derive(Default)]
 pub struct DeferredFrees {
     list: ForkMutex<Vec<DeferredFree>>,
-    /// Is there any, or a lock that was abandoned? Asked at each acquisition of the writer lock.
+    /// Whether there may be such a span, or a named lock that was abandoned. Loaded at each acquisition of the writer
+    /// lock.
     pub any: AtomicBool,
 }
 
 impl DeferredFrees {
-    /// Leaves a span to the next acquisition of the writer lock.
+    /// Adds a span: it is freed at the next acquisition of the writer lock.
     pub fn push(&self, free: DeferredFree) {
         let mut list = self.list.lock();
-        // A call that takes a span has reserved room for it here. Where there is none, a retired span waits for a sweep.
+        // A call that reserves a span has made sure that the list has space for it. If the list has no space for a
+        // retired span, the next sweep frees the span.
         let unpublished = matches!(free, DeferredFree::Unpublished(_));
         if unpublished || list.len() < list.capacity() || list.try_reserve(1).is_ok() {
             list.push(free);
@@ -35,23 +41,25 @@ impl DeferredFrees {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Before a span is taken, which may come to nothing: reserves room, so that leaving the span later needs no memory.
+    /// Makes sure that the list has space, so that adding an unpublished span needs no memory. Called before a span is
+    /// reserved.
     pub fn reserve(&self) -> Result<()> {
-        // At most so many threads take a span at the same time; more of them ask for memory when they leave it.
+        // Enough for 32 threads that have a span reserved at the same time. The spans of more threads need memory when
+        // they are added.
         fallible::reserve(&mut self.list.lock(), 32, "a list of spans to be freed")
     }
 
-    /// The next one. The list keeps its room.
+    /// Takes one span from the list. The list keeps its space.
     pub fn pop(&self) -> Option<DeferredFree> {
         self.list.lock().pop()
     }
 
-    /// Nothing is left to be freed.
+    /// Tells whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.list.lock().is_empty()
     }
 
-    /// Forgets them: whoever reaps this process's number frees them.
+    /// Forgets all of them: the process that reaps this process's number frees them.
     pub fn clear(&self) {
         self.list.lock().clear();
     }

@@ -1,4 +1,5 @@
-//! Descriptors that user code may close, and whose numbers may then be other files': looked at before each use.
+//! A descriptor that user code may close (`os.closerange`). Its number may then be that of another file, so it is
+//! compared with its object before each use, and opened again by name if it is not the object's any more.
 
 use crate::error::{Error, Result};
 use crate::os::fork::ForkMutex;
@@ -7,20 +8,21 @@ use crate::os::object::{self, Status};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-/// A descriptor of an object.
+/// Private to the process: a descriptor of a kernel object, the segment's or its lock object.
 pub struct Descriptor {
-    /// `None`: it was lent, or closed under us.
+    /// The descriptor. `None`: it is lent by the map each time, or user code has closed it.
     own: ForkMutex<Option<Arc<OwnedFd>>>,
 }
 
 impl Descriptor {
-    /// `None`: it is lent, each time.
+    /// Makes one of an open descriptor. `None`: the caller lends one at each use.
     pub fn new(fd: Option<OwnedFd>) -> Self {
         Descriptor { own: ForkMutex::keeping(fd.map(Arc::new)) }
     }
 
-    /// Runs `act` with a descriptor of the object, and what the kernel says of it now. The descriptor is the one that is lent, if it still is the object's; or our own, opened anew by
-    /// name where it was closed under us.
+    /// Runs `act` with a descriptor of the object and with what the kernel says of the object now. The descriptor is
+    /// the one that is lent, if it still is the object's, or else this one, which is opened again by name if user code
+    /// has closed it.
     pub fn with<T>(
         &self,
         name: &str,
@@ -40,23 +42,24 @@ impl Descriptor {
                 return Ok(act(fd.as_fd(), &found));
             }
         }
-        // The number is somebody else's now, or nobody's: not ours to close.
+        // The number is that of another file now, or of none: it must not be closed here.
         std::mem::forget(own.take());
-        let fd = Arc::new(again(name, status, write)?);
+        let fd = Arc::new(reopen(name, status, write)?);
         *own = Some(fd.clone());
         drop(own);
         let found = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
         Ok(act(fd.as_fd(), &found))
     }
 
-    /// What the kernel says of the object now, by a descriptor that is still its, our own or the one that is lent.
+    /// Returns what the kernel says of the object now. `None`: neither this descriptor nor the one that is lent is the
+    /// object's any more.
     pub fn status(&self, status: &Status, lent: Option<BorrowedFd<'_>>) -> Option<Status> {
         let own = self.own.lock().clone();
         let fds = lent.into_iter().chain(own.as_ref().map(|fd| fd.as_fd()));
         fds.filter_map(|fd| object::status(fd).ok()).find(|found| found.same(status))
     }
 
-    /// Another descriptor from now on; the old one is closed if it still is the object's.
+    /// Uses another descriptor from now on. The old one is closed if it still is the object's.
     pub fn replace(&self, fd: Option<OwnedFd>, status: &Status) {
         let old = std::mem::replace(&mut *self.own.lock(), fd.map(Arc::new));
         if let Some(old) = old.filter(|old| !is_descriptor_of(old, status)) {
@@ -65,8 +68,8 @@ impl Descriptor {
     }
 }
 
-/// Opens the object by its name, once more.
-fn again(name: &str, status: &Status, write: bool) -> Result<OwnedFd> {
+/// Opens the object again by its name.
+fn reopen(name: &str, status: &Status, write: bool) -> Result<OwnedFd> {
     if let Some(fd) = object::open(name, write).ok().filter(|fd| is_descriptor_of(fd, status)) {
         return Ok(fd);
     }

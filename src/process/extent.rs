@@ -1,5 +1,6 @@
-//! How long the object is, and how much of it is mapped. It is made longer as zones come into use, and never shorter; a
-//! process maps what there is when it attaches, and more when it meets something behind that.
+//! Mapping more of the segment's object. The object is made longer as zones come into use, and never shorter. A process
+//! maps what there is when it attaches, and more when it meets something behind the end of its map. Making the object
+//! longer stands in `lengthen.rs`. The protocol is "Length" in `docs/protocol.md`.
 
 use crate::error::Result;
 use crate::fallible;
@@ -11,16 +12,22 @@ use crate::os::object::Status;
 use crate::process::descriptor::Descriptor;
 use std::sync::Arc;
 
-/// Maps longer than the first. They stay: objects, and calls of other threads, have addresses in each.
+/// Private to the process: its maps of the segment's object, and what it takes to make a longer one. A map stays as
+/// long as the attachment, because Python objects and calls of other threads have addresses in it.
 pub struct Extent {
+    /// The name of the segment's object.
     pub name: String,
+    /// What the system said of the segment's object when it was opened.
     pub status: Status,
+    /// Whether the maps are for writing.
     pub write: bool,
+    /// Where everything lies in the segment.
     pub geometry: Geometry,
+    /// A descriptor of the segment's object.
     pub file: Arc<Descriptor>,
-    /// Whoever attached made it.
+    /// The map that was made when the process attached.
     pub first: Arc<Mapping>,
-    /// Those made since, each longer than the one before.
+    /// The maps made since, each longer than the one before.
     pub maps: ForkMutex<Vec<Mapping>>,
 }
 
@@ -36,7 +43,7 @@ impl Longer for Extent {
             if length < least {
                 return Ok(None);
             }
-            // Where the last map is, if what lies behind it is free: so the addresses are taken once.
+            // The last map is made longer in place if the addresses behind it are free: then they are used only once.
             let last = maps.last().unwrap_or(&self.first);
             if last.lengthen(length) || last.lengthen(least) {
                 return Ok(Some(None));

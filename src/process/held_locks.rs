@@ -1,4 +1,6 @@
-//! What this process knows of the locks that it holds: which thread, greenlet or task, how often. Not in the segment.
+//! What this process knows of the named locks that it holds: which thread, greenlet or task holds each lock, and how
+//! often. The segment knows only that the process holds the lock. Acquiring and releasing stand on the floor
+//! `coordination`. The protocol is "Named locks" in `docs/protocol.md`.
 
 use crate::error::Result;
 use crate::fallible;
@@ -6,17 +8,18 @@ use crate::key::{Index, IndexBuf};
 use crate::os::fork::{self, ForkMutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What this is called where there is no memory for it.
+/// What a memory error calls the list below.
 const HELD: &str = "a list of held locks";
 
 /// A thread, greenlet or task of this process that asks for locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockOwner {
-    /// Of a thread or task: never another's in this process.
+    /// The id of a thread or task. No other thread or task of this process ever has the same.
     pub id: u64,
-    /// Which of the thread's greenlets, by a number that no other one has while it lives; 0: the thread itself.
+    /// A number for one of the thread's greenlets, which no other greenlet has while that one lives. 0: the thread
+    /// itself.
     pub greenlet: u64,
-    /// The handle through which it asks.
+    /// The handle through which the lock is asked for.
     pub handle: u64,
 }
 
@@ -24,67 +27,69 @@ pub struct LockOwner {
 const TASK: u64 = 1 << 63;
 
 impl LockOwner {
-    /// The calling thread.
+    /// Makes the owner that stands for the calling thread.
     pub fn thread(handle: u64) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         thread_local! {
             static ID: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
         }
-        // While a thread ends its id may be gone; then it holds nothing.
+        // While a thread ends, its id may be gone. Such a thread holds no lock, so it gets an id that no thread has.
         LockOwner { id: ID.try_with(|id| *id).unwrap_or(0), greenlet: 0, handle }
     }
 
-    /// The same for one of the calling thread's greenlets.
+    /// Makes the owner that stands for one of this thread's greenlets.
     #[cfg(feature = "python")]
     pub fn as_greenlet(self, greenlet: u64) -> Self {
         LockOwner { greenlet, ..self }
     }
 
-    /// The same holder, through whatever handle?
+    /// Tells whether both are the same thread, greenlet or task, whatever handles they use.
     #[inline]
     pub fn is(&self, other: LockOwner) -> bool {
         self.id == other.id && self.greenlet == other.greenlet
     }
 
-    /// A task, by a number that is its own while it lives.
+    /// Makes the owner that stands for a task, by a number that no other task has while this one lives.
     pub fn task(number: u64, handle: u64) -> Self {
         LockOwner { id: number | TASK, greenlet: 0, handle }
     }
 
-    /// A task rather than a thread?
+    /// Tells whether this is a task, and not a thread or greenlet.
     pub fn is_task(&self) -> bool {
         self.id & TASK != 0
     }
 }
 
-/// One lock that is held.
+/// Private to the process: one lock that it holds.
 pub struct HeldLock {
     name: IndexBuf,
-    who: LockOwner,
+    owner: LockOwner,
+    /// How often the owner holds the lock.
     depth: u32,
 }
 
-/// The named locks of this process, with what its calls ask before they ask them.
+/// Private to the process: its named locks, and what a call looks at before it takes the mutex of the list.
 #[derive(Default)]
 pub struct ProcessLocks {
     /// The locks that are held.
     pub held: ForkMutex<HeldLocks>,
-    /// False: none is held, and `held` need not be asked. Stored under its mutex.
+    /// `false`: no lock is held, so `held` need not be looked at. Stored with the mutex of `held` locked.
     pub any: AtomicBool,
-    /// So many locks may be taken before those that are held are counted again. Under the writer lock.
-    pub uncounted: AtomicU64,
+    /// How many locks may still be taken before the held ones are counted again. Read and stored under the writer lock.
+    pub until_recount: AtomicU64,
 }
 
-/// The locks that this process holds.
+/// Private to the process: the list of the locks that it holds.
 #[derive(Default)]
 pub struct HeldLocks {
+    /// The epoch of the process that the list belongs to.
     epoch: u32,
-    holds: Vec<HeldLock>,
-    /// Those whose holders could not let go.
+    locks: Vec<HeldLock>,
+    /// Locks that are still this process's, because their owners could not release them.
     abandoned: Vec<IndexBuf>,
 }
 
-fn same(name: &IndexBuf, other: &Index<'_>) -> bool {
+fn same_name(name: &IndexBuf, other: &Index<'_>) -> bool {
     match (name, other) {
         (IndexBuf::Int(a), Index::Int(b)) => a == b,
         (IndexBuf::Text(a), Index::Text(b)) => a == b,
@@ -93,98 +98,101 @@ fn same(name: &IndexBuf, other: &Index<'_>) -> bool {
 }
 
 impl HeldLocks {
-    /// A forked child holds nothing.
+    /// Returns the list, which is empty in a forked child: a child holds no lock of its parent.
     fn current(&mut self) -> &mut Vec<HeldLock> {
         if self.epoch != fork::epoch() {
             *self = HeldLocks { epoch: fork::epoch(), ..HeldLocks::default() };
         }
-        &mut self.holds
+        &mut self.locks
     }
 
     fn find(&mut self, name: &Index<'_>) -> Option<&mut HeldLock> {
-        self.current().iter_mut().find(|hold| same(&hold.name, name))
+        self.current().iter_mut().find(|lock| same_name(&lock.name, name))
     }
 
-    /// Takes a lock once more, if `who` holds it.
-    pub fn again(&mut self, name: &Index<'_>, who: LockOwner) -> bool {
-        match self.find(name).filter(|hold| hold.who.is(who)) {
-            Some(hold) => {
-                hold.depth += 1;
+    /// Acquires a lock once more, if `owner` holds it. Returns `false` if `owner` does not.
+    pub fn acquire_again(&mut self, name: &Index<'_>, owner: LockOwner) -> bool {
+        match self.find(name).filter(|lock| lock.owner.is(owner)) {
+            Some(lock) => {
+                lock.depth += 1;
                 true
             }
             None => false,
         }
     }
 
-    /// How often `who` holds it.
-    pub fn depth(&mut self, name: &Index<'_>, who: LockOwner) -> u32 {
-        self.find(name).filter(|hold| hold.who.is(who)).map_or(0, |hold| hold.depth)
+    /// Returns how often `owner` holds a lock.
+    pub fn depth(&mut self, name: &Index<'_>, owner: LockOwner) -> u32 {
+        self.find(name).filter(|lock| lock.owner.is(owner)).map_or(0, |lock| lock.depth)
     }
 
-    /// Before a lock is taken: what is to be remembered of it then.
-    pub fn prepare(&mut self, name: &Index<'_>, who: LockOwner) -> Result<HeldLock> {
-        let holds = self.current();
-        fallible::reserve(holds, 1, HELD)?;
-        // Each of them may have to be abandoned.
-        let more = holds.len() + 1;
+    /// Makes what is to be remembered of a lock, and reserves memory for it. Called before the lock is acquired, so
+    /// that nothing can fail afterwards.
+    pub fn prepare(&mut self, name: &Index<'_>, owner: LockOwner) -> Result<HeldLock> {
+        let locks = self.current();
+        fallible::reserve(locks, 1, HELD)?;
+        // Each of the held locks may have to be abandoned.
+        let more = locks.len() + 1;
         fallible::reserve(&mut self.abandoned, more, HELD)?;
         let name = match name {
             Index::Int(number) => IndexBuf::Int(*number),
             Index::Text(text) => IndexBuf::Text(fallible::text(text, HELD)?),
         };
-        Ok(HeldLock { name, who, depth: 1 })
+        Ok(HeldLock { name, owner, depth: 1 })
     }
 
-    /// It is taken, for the first time: there is room for it.
-    pub fn taken(&mut self, hold: HeldLock) {
-        self.current().push(hold);
+    /// Adds a lock that was acquired. [`HeldLocks::prepare`] has reserved the memory.
+    pub fn add(&mut self, lock: HeldLock) {
+        self.current().push(lock);
     }
 
-    /// Lets go once of what is held more than once. False: this was the last time, nothing is changed.
-    pub fn once_less(&mut self, name: &Index<'_>, who: LockOwner) -> bool {
-        match self.find(name).filter(|hold| hold.who.is(who) && hold.depth > 1) {
-            Some(hold) => {
-                hold.depth -= 1;
+    /// Releases a lock once, if `owner` holds it more than once. Returns `false` if this would be the last time (or
+    /// `owner` does not hold the lock): then nothing has changed.
+    pub fn release_once(&mut self, name: &Index<'_>, owner: LockOwner) -> bool {
+        match self.find(name).filter(|lock| lock.owner.is(owner) && lock.depth > 1) {
+            Some(lock) => {
+                lock.depth -= 1;
                 true
             }
             None => false,
         }
     }
 
-    /// It is held no longer.
-    pub fn let_go(&mut self, name: &Index<'_>, who: LockOwner) {
-        self.current().retain(|hold| !(hold.who.is(who) && same(&hold.name, name)));
+    /// Removes a lock that `owner` holds: it was released.
+    pub fn remove(&mut self, name: &Index<'_>, owner: LockOwner) {
+        self.current().retain(|lock| !(lock.owner.is(owner) && same_name(&lock.name, name)));
     }
 
-    /// Its holder is gone and could not let it go. False: `who` holds it no longer.
-    pub fn abandon(&mut self, name: &Index<'_>, who: LockOwner) -> bool {
-        let found = self.current().iter().position(|hold| hold.who.id == who.id && same(&hold.name, name));
+    /// Moves a lock to the abandoned ones: its owner is gone and could not release it. Returns `false` if `owner` does
+    /// not hold the lock any more.
+    pub fn abandon(&mut self, name: &Index<'_>, owner: LockOwner) -> bool {
+        let found = self.current().iter().position(|lock| lock.owner.id == owner.id && same_name(&lock.name, name));
         let Some(found) = found else { return false };
-        // There is room for it since it was taken.
-        let hold = self.current().swap_remove(found);
-        self.abandoned.push(hold.name);
+        // The list of abandoned locks has had space for this one since it was acquired.
+        let lock = self.current().swap_remove(found);
+        self.abandoned.push(lock.name);
         true
     }
 
-    /// One that was abandoned.
-    pub fn abandoned(&mut self) -> Option<IndexBuf> {
+    /// Returns the name of one abandoned lock. `None`: there is none.
+    pub fn next_abandoned(&mut self) -> Option<IndexBuf> {
         self.current();
         self.abandoned.last().cloned()
     }
 
-    /// It is abandoned no longer.
-    pub fn forget(&mut self, name: &Index<'_>) {
-        self.abandoned.retain(|other| !same(other, name));
+    /// Removes a lock from the abandoned ones: it was released.
+    pub fn forget_abandoned(&mut self, name: &Index<'_>) {
+        self.abandoned.retain(|other| !same_name(other, name));
     }
 
-    /// Does this process hold none?
+    /// Tells whether this process holds no lock.
     pub fn is_empty(&mut self) -> bool {
         self.current().is_empty() && self.abandoned.is_empty()
     }
 
-    /// One that meets a condition.
-    pub fn any(&mut self, condition: impl Fn(LockOwner) -> bool) -> Option<(IndexBuf, LockOwner)> {
-        self.current().iter().find(|hold| condition(hold.who)).map(|hold| (hold.name.clone(), hold.who))
+    /// Returns one lock whose owner meets a condition.
+    pub fn find_by_owner(&mut self, condition: impl Fn(LockOwner) -> bool) -> Option<(IndexBuf, LockOwner)> {
+        self.current().iter().find(|lock| condition(lock.owner)).map(|lock| (lock.name.clone(), lock.owner))
     }
 }
 
@@ -193,28 +201,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_holds_a_lock_as_often_as_it_took_it_and_others_do_not() {
+    fn a_thread_holds_a_lock_as_often_as_it_acquired_it_and_other_threads_do_not() {
         let (mut held, name) = (HeldLocks::default(), Index::Text("a"));
-        let (me, other) = (LockOwner::thread(1), LockOwner::task(7, 1));
-        assert!(!held.again(&name, me) && held.is_empty());
-        let hold = held.prepare(&name, me).unwrap();
-        held.taken(hold);
-        assert!(held.again(&name, me) && !held.again(&name, other) && held.depth(&name, me) == 2);
-        assert!(held.once_less(&name, me) && !held.once_less(&name, me) && !held.once_less(&name, other));
-        held.let_go(&name, other);
+        let (own, other) = (LockOwner::thread(1), LockOwner::task(7, 1));
+        assert!(!held.acquire_again(&name, own) && held.is_empty());
+        let lock = held.prepare(&name, own).unwrap();
+        held.add(lock);
+        assert!(held.acquire_again(&name, own) && !held.acquire_again(&name, other) && held.depth(&name, own) == 2);
+        assert!(held.release_once(&name, own) && !held.release_once(&name, own) && !held.release_once(&name, other));
+        held.remove(&name, other);
         assert!(!held.is_empty());
-        held.let_go(&name, me);
+        held.remove(&name, own);
         assert!(held.is_empty());
-        // Not held: nothing to abandon, or the next one's lock would be let go.
-        assert!(!held.abandon(&name, me) && held.is_empty());
-        let hold = held.prepare(&name, other).unwrap();
-        held.taken(hold);
-        assert!(held.abandon(&name, other) && held.abandoned().is_some());
-        // Greenlets of one thread are as much others as threads are.
-        let (one, two) = (LockOwner { greenlet: 5, ..me }, LockOwner { greenlet: 6, ..me });
-        let hold = held.prepare(&Index::Int(1), one).unwrap();
-        held.taken(hold);
-        assert!(!held.again(&Index::Int(1), two) && !held.again(&Index::Int(1), me) && held.again(&Index::Int(1), one));
-        assert_ne!(std::thread::spawn(|| LockOwner::thread(1).id).join().unwrap(), me.id);
+        // A lock that is not held is not abandoned: otherwise that of the next owner would be released.
+        assert!(!held.abandon(&name, own) && held.is_empty());
+        let lock = held.prepare(&name, other).unwrap();
+        held.add(lock);
+        assert!(held.abandon(&name, other) && held.next_abandoned().is_some());
+        // Greenlets of one thread are different owners, just as threads are.
+        let (one, two) = (LockOwner { greenlet: 5, ..own }, LockOwner { greenlet: 6, ..own });
+        let (lock, name) = (held.prepare(&Index::Int(1), one).unwrap(), Index::Int(1));
+        held.add(lock);
+        assert!(!held.acquire_again(&name, two) && !held.acquire_again(&name, own) && held.acquire_again(&name, one));
+        assert_ne!(std::thread::spawn(|| LockOwner::thread(1).id).join().unwrap(), own.id);
     }
 }

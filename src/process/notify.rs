@@ -1,4 +1,5 @@
-//! Waking those who wait for a variable or a lock. The protocol is "Wake words" in `docs/protocol.md`.
+//! Waking the threads and processes that wait for a variable or a named lock. The protocol is "Wake words", **Notify**,
+//! in `docs/protocol.md`.
 
 use crate::format::{WAKE_WORDS, WATCHER, WakeWord, WakeWordPair, at, sleeper_of};
 use crate::os::futex;
@@ -6,18 +7,19 @@ use crate::process::attachment::Attachment;
 use crate::sync::wake_word;
 use std::sync::atomic::{Ordering, fence};
 
-/// However many sleep.
+/// Wakes all sleepers, however many there are.
 pub const ALL_SLEEPERS: u32 = i32::MAX as u32;
-/// Whoever sleeps.
+/// Wakes sleepers whatever they wait for.
 const ANY: u32 = u32::MAX;
+
 impl Attachment {
-    /// The wake word of a name with this hash.
+    /// Returns the wake word of the index, or of the lock's name, that has this hash.
     #[inline(always)]
     pub fn wake_word(&self, hash: u64) -> Option<&WakeWordPair> {
         self.mem.at::<WakeWordPair>(at::WAKE + hash % WAKE_WORDS * 16).ok()
     }
 
-    /// A variable with this hash has changed, and the lock was let go.
+    /// Wakes those that wait for a variable with this hash. Called after the change, when the writer lock was released.
     #[inline(always)]
     pub fn notify_changed(&self, hash: u64) {
         if let Some(word) = self.wake_word(hash) {
@@ -28,7 +30,8 @@ impl Attachment {
         }
     }
 
-    /// A lock of this hash was let go; `all`: it is reserved, only one knows for whom.
+    /// Wakes those that wait for a named lock with this hash. Called after its release. `all`: the lock is reserved for
+    /// one of the waiters, and only that one knows it, so all of them are woken. Otherwise one is.
     #[inline]
     pub fn notify_released(&self, hash: u64, all: bool) {
         if let Some(word) = self.wake_word(hash) {
@@ -40,22 +43,23 @@ impl Attachment {
     }
 
     #[cold]
-    fn wake(&self, word: &WakeWord, bits: u32, sleepers: u32, which: u32) {
+    fn wake(&self, word: &WakeWord, bits: u32, sleepers: u32, waiting_for: u32) {
         if bits & !WATCHER != 0 {
-            futex::wake_those(&word.count, sleepers, which);
+            futex::wake_those(&word.count, sleepers, waiting_for);
         }
         if bits & WATCHER != 0 {
             let watch = &self.state().watch;
             watch.fetch_add(1, Ordering::SeqCst);
-            // CRASH: the watchers look again after their slice.
+            // CRASH: no watcher is woken; each looks again after its slice.
             crash_point!("watch-counted");
             futex::wake(watch, ALL_SLEEPERS);
         }
     }
 
-    /// Wakes whoever waits for anything.
+    /// Wakes all that wait for any variable or named lock.
     pub fn notify_all(&self) {
-        // SYNC: as in `wake_word::notify`; nobody says that a lock was let go just before.
+        // SYNC: as in `wake_word::notify`. There the release of the writer lock just before is the barrier; the caller
+        // of this function may not have released it.
         fence(Ordering::SeqCst);
         for number in 0..WAKE_WORDS {
             let Some(word) = self.wake_word(number) else { return };
@@ -76,7 +80,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "files")]
-    fn who_waits_for_another_lock_of_the_same_word_stays_marked() {
+    fn a_waiter_for_another_lock_of_the_same_word_stays_marked() {
         let key = crate::key::Key::text(&format!("wake-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let att = segment.attachment().unwrap();

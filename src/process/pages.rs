@@ -1,11 +1,12 @@
-//! Obtaining pages of the segment's file, and what is said where the system has none.
+//! Obtaining pages of the segment's object before they are touched, and the errors for a system that has none. The
+//! protocol is "Pages" in `docs/protocol.md`.
 
 use crate::error::{Error, Result};
 use crate::os::object;
 use crate::process::attachment::Attachment;
 use rustix::io::Errno;
 
-/// What is said where the memory file system has no page left.
+/// Makes the error for a memory file system that has no page left. `needed`: bytes that were asked for.
 pub fn file_system_full(needed: u64) -> Error {
     let (size, free) = object::file_system().unwrap_or((0, 0));
     Error::Full {
@@ -20,7 +21,8 @@ pub fn file_system_full(needed: u64) -> Error {
     }
 }
 
-/// What is said where this process may not write so far into a file.
+/// Makes the error for a process that may not write so far into a file. `needed`: bytes of the value; `length`: bytes
+/// of the segment.
 pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
     let most = object::may_write_to().unwrap_or(u64::MAX);
     Error::Full {
@@ -35,12 +37,21 @@ pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
 }
 
 impl Attachment {
-    /// Makes pages present, or says what to do.
+    /// Makes the pages of a range present. The inner result is that of the system call, for a caller that can do
+    /// without.
+    pub fn try_obtain_pages(&self, offset: u64, len: u64) -> Result<rustix::io::Result<()>> {
+        self.with_file(|fd| object::obtain(fd, offset, len))
+    }
+
+    /// Makes the pages of a range present.
+    ///
+    /// # Errors
+    /// [`Error::Full`], with a remedy, if the memory file system has no page left.
     pub fn obtain_pages(&self, offset: u64, len: u64) -> Result<()> {
-        match self.obtain(offset, len)? {
+        match self.try_obtain_pages(offset, len)? {
             Ok(()) => {
                 crash_point!("pages-obtained");
-                // CRASH: present, and not yet in use: whoever needs them next finds them there.
+                // CRASH: the pages are present and not in use yet; the process that needs them next finds them there.
                 Ok(())
             }
             Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => Err(file_system_full(len)),

@@ -1,4 +1,6 @@
-//! Pins: a reader's mark on a span, without which nobody may free it.
+//! Pins: the mark of a process that a span must not be freed. This file sets and clears the bits in the segment's pin
+//! bitmaps, and looks at those of other participants. How often each span is pinned stands in `pin_table.rs`. The
+//! protocol is "Large records: spans and pins" in `docs/protocol.md`.
 
 use crate::error::Result;
 use crate::format::{PAGE, PARTICIPANTS, Participant, SpanEntry, SpanState};
@@ -6,40 +8,41 @@ use crate::os::fork;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::attachment::Attachment;
 use crate::process::deferred_free::DeferredFree;
-use crate::process::pin_table::{PinOf, PinTable};
+use crate::process::pin_table::{PinHolder, PinTable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// A span that stays as it is until this is dropped.
+/// Private to the process: a pin of a call. The span is not freed until this is dropped.
 pub struct Pin<'a> {
     att: &'a Attachment,
     granule: u64,
-    /// The table that counts it.
+    /// The id of the table that counts the pin.
     table: u64,
-    /// Of the process that pinned: in a child no call is under way.
+    /// The epoch of the process that pinned. In a forked child the call is not under way.
     epoch: u32,
 }
 
-/// A pin that outlives the call: of a Python object over the span's memory.
+/// Private to the process: a pin of a Python object over the span's memory, which outlives the call.
 pub struct OwnedPin {
     att: Arc<Attachment>,
     granule: u64,
+    /// The id of the table that counts the pin.
     table: u64,
 }
 
 impl Pin<'_> {
-    /// Makes it the caller's for as long as he likes. `None`: of a private copy, which no handle has.
+    /// Makes a pin that outlives the call. `None`: no handle ever had the attachment (it is that of a private copy).
     pub fn into_owned(self) -> Option<OwnedPin> {
         let att = self.att.share()?;
         att.pins.lock().pin_for_object(self.granule);
-        // The call's own goes with `self`.
+        // The call's own pin goes with `self`.
         Some(OwnedPin { att, granule: self.granule, table: self.table })
     }
 }
 
 #[cfg(feature = "crash-points")]
 impl OwnedPin {
-    /// Of what.
+    /// Returns the attachment of the pinned span.
     pub fn attachment(&self) -> &Attachment {
         &self.att
     }
@@ -47,53 +50,59 @@ impl OwnedPin {
 
 impl Drop for OwnedPin {
     fn drop(&mut self) {
-        self.att.unpin(self.granule, self.table, PinOf::Object);
+        self.att.unpin(self.granule, self.table, PinHolder::Object);
         if self.att.registration.handles.load(Ordering::SeqCst) == 0 {
-            // The last handle was detached while the object lived.
-            self.att.deregister_if_free();
+            // The last handle was detached while the object lived, so the release of the number was left to the object.
+            self.att.release_number_if_unlocked();
         }
     }
 }
 
 impl Attachment {
-    /// The word and bit of a granule in a participant's bitmap.
+    /// Returns the word and the bit of a granule in a participant's pin bitmap.
     fn pin_bit(&self, number: u32, granule: u64) -> Result<(&AtomicU64, u64)> {
         let geometry = &self.identity.geometry;
         let offset = geometry.pins + u64::from(number) * geometry.pin_stride + granule / 64 * 8;
         Ok((self.mem.at(offset)?, 1 << (granule % 64)))
     }
 
-    /// Which of the 128 parts of a bitmap a granule's bit lies in.
+    /// Returns in which of the 128 parts of a pin bitmap the bit of a granule lies.
     fn pin_unit_of(&self, granule: u64) -> u64 {
         granule / 8 / self.identity.geometry.pin_unit()
     }
 
-    /// Pins the span that begins at this granule, where its variable is `still` what was found. `None`: it changed meanwhile, or
-    /// there is no memory for the mark. The caller is inside (`enter_call`) and has a participant number.
-    pub fn pin(&self, me: u32, granule: u64, still: impl FnOnce() -> Result<bool>) -> Result<Option<Pin<'_>>> {
+    /// Pins the span that begins at this granule, if `still` says after the pin that the variable is what was found
+    /// before. The caller is inside [`Attachment::enter_call`], and `number` is this process's participant number.
+    ///
+    /// Returns `None` if the variable changed meanwhile (the caller tries again), or if there is no memory for the pin
+    /// (the caller copies without one).
+    pub fn pin(&self, number: u32, granule: u64, still: impl FnOnce() -> Result<bool>) -> Result<Option<Pin<'_>>> {
         let table;
         {
             let mut pins = self.pins.lock();
-            if !self.adopt_inherited(me, &mut pins)? || !self.make_pin_unit(me, granule)? {
+            if !self.adopt_inherited(number, &mut pins)? || !self.obtain_pin_unit(number, granule)? {
                 return Ok(None);
             }
-            let (word, bit) = self.pin_bit(me, granule)?;
-            // Nothing to remember it by: without a pin it is copied.
-            let Some(id) = pins.pin_for_call(me, granule) else { return Ok(None) };
+            let (word, bit) = self.pin_bit(number, granule)?;
+            // Without memory for the count there is no pin.
+            let Some(id) = pins.pin_for_call(number, granule) else { return Ok(None) };
             table = id;
             word.fetch_or(bit, Ordering::SeqCst);
-            // CRASH: whoever reaps us clears the bit and sweeps.
+            // CRASH: the process that reaps this one clears the bit and sweeps.
             crash_point!("pinned");
         }
         let pin = Pin { att: self, granule, table, epoch: fork::epoch() };
-        // SYNC: with the fence of `free_retired`: our bit is set before we look again, the slot is changed before it looks.
+        // SYNC: with the fence of `free_retired`. The bit is set before this fence and the slot is loaded after it; the
+        // process that frees has changed the slot before its fence and loads the bits after it. So one of the two sees
+        // the other.
         fence(Ordering::SeqCst);
-        // The whole slot with its version, not only the span's number: the same span may hold a later value by now.
+        // `still` compares the whole slot with its version, and not only the span's granule: the same span may hold a
+        // later value by now.
         Ok(still()?.then_some(pin))
     }
 
-    /// Does any participant pin this span?
-    pub fn pinned(&self, granule: u64) -> Result<bool> {
+    /// Tells whether any participant has this span pinned.
+    pub fn is_pinned(&self, granule: u64) -> Result<bool> {
         let unit = self.pin_unit_of(granule);
         let top = self.state().participants_top.load(Ordering::SeqCst).min(PARTICIPANTS);
         for number in 0..top {
@@ -109,8 +118,9 @@ impl Attachment {
         Ok(false)
     }
 
-    /// Makes the part of a participant's bitmap present that a granule's bit lies in. False: there is no memory for it.
-    fn make_pin_unit(&self, number: u32, granule: u64) -> Result<bool> {
+    /// Makes the part of a participant's pin bitmap present in which the bit of a granule lies. Returns `false` if
+    /// there is no memory for it.
+    fn obtain_pin_unit(&self, number: u32, granule: u64) -> Result<bool> {
         let Some(record) = self.participant(number) else { return Ok(false) };
         let (unit, geometry) = (self.pin_unit_of(granule), &self.identity.geometry);
         let present = &record.pin_units[(unit / 64).min(1) as usize];
@@ -118,19 +128,19 @@ impl Attachment {
             let len = geometry.pin_unit();
             let start = geometry.pins + u64::from(number) * geometry.pin_stride + unit * len;
             debug_assert!(start % PAGE == 0 && len % PAGE == 0);
-            if self.obtain(start, len)?.is_err() {
+            if self.try_obtain_pages(start, len)?.is_err() {
                 return Ok(false);
             }
             crash_point!("pin-unit-obtained");
-            // CRASH: a page of zeros that nobody reads.
+            // CRASH: a page of zeros that no process reads.
             present.fetch_or(1 << (unit % 64), Ordering::SeqCst);
             crash_point!("pin-unit-marked");
         }
         Ok(true)
     }
 
-    /// Takes such marks away.
-    pub fn unpin_for_child(&self, number: u32, granules: &[u64]) {
+    /// Clears the bits of these granules in the pin bitmap of participant `number`.
+    pub fn clear_pin_bits(&self, number: u32, granules: &[u64]) {
         for granule in granules {
             let unit = self.pin_unit_of(*granule);
             let present = |p: &Participant| {
@@ -145,55 +155,60 @@ impl Attachment {
         }
     }
 
-    /// Marks, for participant `number`, the spans that a child will inherit objects over.
-    pub fn pin_for_child(&self, number: u32, granules: &[u64]) -> Result<bool> {
+    /// Sets the bits of these granules in the pin bitmap of participant `number`, for objects that a forked child
+    /// inherits. Returns `false` if there is no memory for the bitmap; some of the bits may be set then.
+    pub fn set_pin_bits(&self, number: u32, granules: &[u64]) -> Result<bool> {
         for granule in granules {
-            if !self.make_pin_unit(number, *granule)? {
+            if !self.obtain_pin_unit(number, *granule)? {
                 return Ok(false);
             }
             let (word, bit) = self.pin_bit(number, *granule)?;
             word.fetch_or(bit, Ordering::SeqCst);
-            // CRASH: before the fork its byte is locked by us alone: it dies with us, and is reaped.
+            // CRASH: before the fork, the byte of the child's number is locked by this process alone. The number dies
+            // with this process and is reaped.
             crash_point!("child-pinned");
         }
         Ok(true)
     }
 
-    /// Pins, in a forked child that could not be given a number before the fork, what its inherited objects look into: the
-    /// process that it was forked from keeps these spans pinned until then. False: there is no memory for the marks.
-    pub fn adopt_inherited(&self, me: u32, pins: &mut PinTable) -> Result<bool> {
-        let inherited = pins.not_yet_ours();
+    /// Pins what the inherited objects of a forked child lie over, if the child could not be given a number before the
+    /// fork. The parent keeps these spans pinned until then. Returns `false` if there is no memory for the bits.
+    pub fn adopt_inherited(&self, number: u32, pins: &mut PinTable) -> Result<bool> {
+        let inherited = pins.not_yet_adopted();
         if inherited.is_empty() {
             return Ok(true);
         }
-        let pinned = self.pin_for_child(me, &inherited)?;
+        let pinned = self.set_pin_bits(number, &inherited)?;
         if pinned {
-            pins.adopt(me);
+            pins.adopt(number);
         } else {
-            self.unpin_for_child(me, &inherited);
+            self.clear_pin_bits(number, &inherited);
         }
         Ok(pinned)
     }
 
-    fn entry_of(&self, granule: u64) -> Result<SpanEntry> {
-        reading!(self, |look| look.entry(self, granule))
+    fn span_entry(&self, granule: u64) -> Result<SpanEntry> {
+        reading!(self, |access| access.entry(self, granule))
     }
 
-    fn unpin(&self, granule: u64, table: u64, of: PinOf) {
+    /// Counts one pin less, and clears the bit with the last one. If the span was retired meanwhile, this process frees
+    /// it, now or at its next acquisition of the writer lock.
+    fn unpin(&self, granule: u64, table: u64, holder: PinHolder) {
         {
             let mut pins = self.pins.lock();
-            let Some(me) = pins.unpin(granule, table, of) else { return };
-            if let Ok((word, bit)) = self.pin_bit(me, granule) {
+            let Some(number) = pins.unpin(granule, table, holder) else { return };
+            if let Ok((word, bit)) = self.pin_bit(number, granule) {
                 word.fetch_and(!bit, Ordering::SeqCst);
-                // CRASH: a retired span that nobody pins: whoever reaps us sweeps.
+                // CRASH: a retired span that no participant has pinned: the process that reaps this one sweeps.
                 crash_point!("unpinned");
             }
         }
-        // SYNC: with the fence of `free_retired`: our bit is cleared before we look, the span is retired before it looks.
+        // SYNC: with the fence of `free_retired`. The bit is cleared before this fence and the span's state is loaded
+        // after it; the process that frees has retired the span before its fence and loads the bits after it.
         fence(Ordering::SeqCst);
-        let retired = self.entry_of(granule).is_ok_and(|entry| entry.state() == SpanState::Retired);
+        let retired = self.span_entry(granule).is_ok_and(|entry| entry.state() == SpanState::Retired);
         if retired {
-            // Who holds the lock now does it at his next acquisition, or we do.
+            // If another thread of this process holds the writer lock now, the span is freed at the next acquisition.
             self.deferred.push(DeferredFree::Retired(granule));
             drop(self.try_write());
         }
@@ -203,7 +218,7 @@ impl Attachment {
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
-            self.att.unpin(self.granule, self.table, PinOf::Call);
+            self.att.unpin(self.granule, self.table, PinHolder::Call);
         }
     }
 }

@@ -1,91 +1,37 @@
-//! Sections: the parts of a read in which memory is looked at that others may give back. A word in the segment says that
-//! a thread is inside of one; whoever wants memory back waits until every word that was odd has moved on.
+//! Read sections: the parts of a read in which a thread looks at memory that other processes may give back to the
+//! system. While a thread is inside a read section, its reader word in the segment is odd. A process that gives memory
+//! back waits until each reader word that was odd has changed.
 //!
-//! The protocol is "Giving back" in `docs/protocol.md`; it is the one of user-space RCU (Desnoyers and others, IEEE TPDS
-//! 2012), with the kernel's `membarrier` in place of a fence for each reader.
+//! This file begins and ends read sections, and waits for those of other threads. Which reader word a thread has stands
+//! in `reader_word.rs`. The protocol is "Giving back" in `docs/protocol.md`. It is that of user-space RCU (Desnoyers
+//! and others, IEEE TPDS 2012), with the kernel's `membarrier` in place of a fence for each reader.
 
 use crate::atomic::one_at_a_time;
 use crate::error::{Error, Result};
 use crate::format::{PARTICIPANTS, READERS, Readers};
 use crate::os::{self, fork};
-use crate::process::attachment::{Attachment, CallGuard};
+use crate::process::attachment::Attachment;
+use crate::process::call_guard::CallGuard;
+use crate::process::reader_word::reader_word_of_thread;
 use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::time::{Duration, Instant};
 
-/// Words that threads use: two halves, each `epoch << 32 |` a bit for each word. The first word is the interpreter's.
-static WORDS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
-/// A process that has no number waits so long for one before it looks.
-const BRIEFLY: Duration = Duration::from_millis(20);
-/// And so long before it asks again.
-const ASK_AGAIN_MS: u64 = 3_000;
-/// Readers are waited for at most so long.
-const GRACE: Duration = Duration::from_millis(100);
+/// How long a process without a participant number tries to get one before it reads without.
+const REGISTER_LIMIT: Duration = Duration::from_millis(20);
+/// After how many milliseconds such a process tries again.
+const REGISTER_AGAIN_MS: u64 = 3_000;
+/// How long a process that gives memory back waits for readers, in all.
+const READERS_LIMIT: Duration = Duration::from_millis(100);
 
-thread_local! {
-    /// `epoch << 32 |` the word of this thread; 0 until it has one.
-    static WORD: Cell<u64> = const { Cell::new(0) };
-    /// Gives it back when the thread ends.
-    static KEEPER: Keeper = const { Keeper };
-}
-
-/// What a thread that ends has for a word.
-const ENDED: u64 = u64::MAX;
-
-struct Keeper;
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        let held = WORD.replace(ENDED);
-        let (epoch, word) = (held >> 32, held & u64::from(u32::MAX));
-        if held == 0 || held == ENDED {
-            return;
-        }
-        let half = &WORDS[(word / 32) as usize];
-        // SYNC: release, with the acquire of who takes it next: he finds the word as this thread left it.
-        let _ = half.fetch_update(Ordering::Release, Ordering::Relaxed, |taken| {
-            (taken >> 32 == epoch).then_some(taken & !(1 << (word % 32)))
-        });
-    }
-}
-
-/// This thread's word. `None`: all are taken, or the thread ends.
-fn word_of_thread() -> Option<usize> {
-    let (held, epoch) = (WORD.get(), u64::from(fork::epoch()));
-    // A child has none of its parent's threads, and its own one takes a word anew.
-    if held >> 32 == epoch {
-        return Some((held & u64::from(u32::MAX)) as usize);
-    }
-    if held == ENDED {
-        return None;
-    }
-    KEEPER.try_with(|_| ()).ok()?;
-    for (number, half) in WORDS.iter().enumerate() {
-        let mut free = None;
-        let taken = half.fetch_update(Ordering::Acquire, Ordering::Relaxed, |taken| {
-            let first = u64::from(number == 0);
-            let bits = if taken >> 32 == epoch { taken & u64::from(u32::MAX) } else { first };
-            free = (bits != u64::from(u32::MAX)).then_some(bits.trailing_ones());
-            free.map(|bit| epoch << 32 | bits | 1 << bit)
-        });
-        if let (Ok(_), Some(bit)) = (taken, free) {
-            let word = number as u64 * 32 + u64::from(bit);
-            WORD.set(epoch << 32 | word);
-            return Some(word as usize);
-        }
-    }
-    None
-}
-
-/// Waits as the caller does, and not for long.
-struct Brief<'a> {
+/// Waits as the caller's policy does, but only until a moment. After it the wait counts as interrupted.
+struct WaitUntil<'a> {
     policy: &'a dyn WaitPolicy,
     until: Instant,
 }
 
-impl WaitPolicy for Brief<'_> {
+impl WaitPolicy for WaitUntil<'_> {
     fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         self.policy.allow_threads(slow);
     }
@@ -98,14 +44,18 @@ impl WaitPolicy for Brief<'_> {
     }
 }
 
-/// Inside of a section until dropped. No lock is waited for meanwhile, no user code runs, the interpreter's lock stays.
+/// Private to the process: a read section, which ends when this is dropped. Inside it no lock is waited for, no user
+/// code runs, and the interpreter's lock is not released.
 pub struct ReadSection<'a> {
-    /// `None`: this thread was inside already.
+    /// The reader word that is even again after the section. `None`: this thread was inside a read section already,
+    /// which goes on.
     word: Option<&'a AtomicU64>,
+    /// The value of the reader word during the section.
     odd: u64,
+    /// The epoch of the process that began the section.
     epoch: u32,
-    /// Where other threads may detach meanwhile: the number stays ours.
-    _inside: Option<CallGuard<'a>>,
+    /// Keeps the participant number, if other threads may detach meanwhile.
+    _call: Option<CallGuard<'a>>,
 }
 
 impl Drop for ReadSection<'_> {
@@ -113,7 +63,8 @@ impl Drop for ReadSection<'_> {
     fn drop(&mut self) {
         if let Some(word) = self.word {
             if self.epoch == fork::epoch() {
-                // SYNC: release, with the acquire of whoever waits: every load of this section is made.
+                // SYNC: release, with the acquire of the process that waits: it goes on after every load of this
+                // section.
                 word.store(self.odd.wrapping_add(1), Ordering::Release);
             }
         }
@@ -121,22 +72,24 @@ impl Drop for ReadSection<'_> {
 }
 
 impl Attachment {
-    /// Begins a section. `None`: this process has no number, or this thread no word: then it looks by calls of the system.
+    /// Begins a read section. `None`: this process has no participant number, or there is no reader word for this
+    /// thread. The thread then reads by system calls.
     #[inline(always)]
     pub fn read_section(&self) -> Option<ReadSection<'_>> {
         if one_at_a_time() {
-            // One word serves all threads.
-            let member = self.registration.member.load(Ordering::Relaxed);
+            // The threads run one at a time, under the interpreter's lock: one word serves all of them.
+            let registered = self.registration.registered.load(Ordering::Relaxed);
             let epoch = fork::epoch();
-            if member as u32 == 0 || (member >> 32) as u32 != epoch {
+            if registered as u32 == 0 || (registered >> 32) as u32 != epoch {
                 return None;
             }
-            return self.enter_section(member as u32 - 1, 0, epoch, None);
+            return self.enter_section(registered as u32 - 1, 0, epoch, None);
         }
         self.section_of_thread()
     }
 
-    /// The same; a process that has no number takes one first, if it can.
+    /// Begins a read section. A process that has no participant number tries to register first, waiting for 20 ms at
+    /// most. `None`: it could not, or there is no reader word for this thread.
     #[inline(always)]
     pub fn begin_read_section(&self, policy: &dyn WaitPolicy) -> Result<Option<ReadSection<'_>>> {
         match self.read_section() {
@@ -152,11 +105,12 @@ impl Attachment {
             && self.number_now().is_none()
             && now >= self.registration.not_before.load(Ordering::Relaxed)
         {
-            let registered = self.member(&Brief { policy, until: Instant::now() + BRIEFLY });
+            let registered = self.register(&WaitUntil { policy, until: Instant::now() + REGISTER_LIMIT });
             if registered.is_err() {
                 policy.interrupted()?;
-                // Refused once is refused often: it looks by calls, and asks again later, or before its first change.
-                self.registration.not_before.store(now + ASK_AGAIN_MS, Ordering::Relaxed);
+                // What was refused once is likely to be refused again. This process reads by system calls and tries
+                // again later, or before its first change.
+                self.registration.not_before.store(now + REGISTER_AGAIN_MS, Ordering::Relaxed);
             }
         }
         Ok(self.read_section())
@@ -166,10 +120,10 @@ impl Attachment {
         if !self.mem.writable() {
             return None;
         }
-        let word = word_of_thread()?;
-        let inside = self.enter_call();
-        let (number, epoch) = (self.number_now()?, inside.epoch);
-        self.enter_section(number, word, epoch, Some(inside))
+        let word = reader_word_of_thread()?;
+        let call = self.enter_call();
+        let (number, epoch) = (self.number_now()?, call.epoch);
+        self.enter_section(number, word, epoch, Some(call))
     }
 
     #[inline(always)]
@@ -178,29 +132,32 @@ impl Attachment {
         number: u32,
         word: usize,
         epoch: u32,
-        inside: Option<CallGuard<'a>>,
+        call: Option<CallGuard<'a>>,
     ) -> Option<ReadSection<'a>> {
         let word = &self.readers(number)?.words[word];
         let before = word.load(Ordering::Relaxed);
         if before & 1 == 1 {
-            return Some(ReadSection { word: None, odd: before, epoch, _inside: inside });
+            return Some(ReadSection { word: None, odd: before, epoch, _call: call });
         }
         let odd = before.wrapping_add(1);
-        // SYNC: release: whoever waits for this thread's last section may see this store instead of the one that ended it.
+        // SYNC: release. A process that waits for the end of this thread's last section may see this store instead of
+        // the one that ended the section.
         word.store(odd, Ordering::Release);
-        // SYNC: the kernel's barrier, in `readers_have_left`, comes before this store or after it as a whole: then it is seen
-        // there, or nothing that was unlinked before the barrier is found below. The compiler must not move either.
+        // SYNC: with the kernel's barrier in `readers_have_left`. If this store is before the barrier, it is seen
+        // there. If it is after the barrier, the loads that follow do not find anything that was unlinked before the
+        // barrier. The fence keeps the compiler from moving the loads before the store.
         compiler_fence(Ordering::SeqCst);
-        Some(ReadSection { word: Some(word), odd, epoch, _inside: inside })
+        Some(ReadSection { word: Some(word), odd, epoch, _call: call })
     }
 
-    /// A participant's words. Present where it is in use.
+    /// Returns a participant's reader words. Their page is present if the participant is in use.
     #[inline(always)]
     fn readers(&self, number: u32) -> Option<&Readers> {
         self.mem.at(self.identity.geometry.readers_at(number)).ok()
     }
 
-    /// Makes the words of a number that is being claimed say that nobody is inside: whoever had it may have died there.
+    /// Makes each reader word of a number that is being claimed even: the last process of the number may have died
+    /// inside a read section.
     pub fn reset_readers(&self, number: u32) -> Result<()> {
         self.obtain_pages(self.identity.geometry.readers_at(number), 8 * READERS as u64)?;
         for word in self.readers(number).map_or(&[][..], |readers| &readers.words) {
@@ -212,8 +169,8 @@ impl Attachment {
         Ok(())
     }
 
-    /// Waits until every section that began before this call has ended. False: one has not, within 100 ms, or the system
-    /// has no barrier for all processes (a filter, or a kernel with `nohz_full`).
+    /// Waits until every read section that began before this call has ended. Returns `false` if one has not ended
+    /// within 100 ms, or if the system has no barrier for all processes (a filter, or a kernel with `nohz_full`).
     pub fn readers_have_left(&self, policy: &dyn WaitPolicy) -> bool {
         let mut barrier = false;
         policy.allow_threads(&mut || barrier = os::barrier_everywhere());
@@ -231,8 +188,8 @@ impl Attachment {
                     continue;
                 }
                 while word.load(Ordering::Acquire) == then && in_use() {
-                    if began.elapsed() > GRACE {
-                        // The dead look at nothing.
+                    if began.elapsed() > READERS_LIMIT {
+                        // A dead process reads nothing any more.
                         if self.alive(number).unwrap_or(true) {
                             return false;
                         }

@@ -1,25 +1,30 @@
-//! How far the reaping of a dead process has come, between two slices of the writer lock.
+//! [`ReapingProgress`]: how far the reaping of a dead process has come, between two slices of the writer lock. What
+//! each step does stands in `reaping.rs`.
 
-/// A reaping under way, in the memory of whoever is at it: with him gone, the next one begins anew, and finds less to do.
+/// Private to the process: a reaping under way. It is in the memory of the process that reaps. If that process dies,
+/// the next one begins anew, and finds less to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reaping {
+pub struct ReapingProgress {
+    /// The participant number of the dead process.
     pub number: u32,
-    /// Claims of the number so far: another life of it is none of ours.
+    /// The generation of the number when the reaping began. If the number has another one, it was claimed anew, and
+    /// what has been done so far does not count.
     pub generation: u64,
-    pub stage: Stage,
+    /// What is done next.
+    pub stage: ReapingStage,
 }
 
-/// What is done next.
+/// What a reaping does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Locks in the leaf of this hash.
+pub enum ReapingStage {
+    /// Releases the named locks in the leaf of this hash.
     Locks(u64),
-    /// Spans from this granule on.
+    /// Frees the unpublished spans from this granule on.
     Spans(u64),
-    /// A part of its pins; were there any before?
+    /// Clears this part of the pin bitmap. `true`: an earlier part was present, so a sweep is due afterwards.
     Pins(u64, bool),
-    /// Spans that nobody pins any more, from this granule on.
+    /// Frees retired spans that no participant has pinned any more, from this granule on.
     Sweep(u64),
-    /// Nothing is left.
+    /// Nothing is left to do.
     End,
 }

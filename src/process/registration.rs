@@ -1,39 +1,41 @@
-//! This process's participant number of a segment, and what is kept with it.
+//! [`Registration`]: what a process remembers of itself as a participant of a segment. This file has the state alone;
+//! what is done with it stands in `claim_number.rs`, `release_number.rs`, `fork_child.rs` and `call_guard.rs`. The
+//! protocol is "The registry lock" in `docs/protocol.md`.
 
 use crate::os::bytelock::Anchor;
 use crate::os::fork::ForkMutex;
 use rustix::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// What a forked child was given by the handler that ran before the fork: two descriptions of the lock object that are
-/// its own.
+/// Private to the process: what the handler that runs before a fork prepares for the child.
 #[derive(Default)]
 pub struct PreparedChild {
-    /// For its anchor, then for its questions.
+    /// Two descriptions of the lock object that will be the child's own: one for its anchor, one for its questions.
     pub fds: Option<(OwnedFd, OwnedFd)>,
-    /// The process they are meant for: not its children.
+    /// The pid of the process that the descriptions are meant for. That process's own children must not use them.
     pub pid: u32,
-    /// A number that was claimed for it already, because it inherits objects over pinned memory.
+    /// The number that was claimed for the child already, because it inherits objects over pinned memory.
     pub number: Option<u32>,
-    /// The pins stand still across the fork.
+    /// Whether the mutex of the pins is held across the fork, so that no pin comes or goes meanwhile.
     pub holds_pins: bool,
 }
 
-/// This process as a participant of a segment.
+/// Private to the process: the process as a participant of a segment.
 #[derive(Default)]
 pub struct Registration {
-    /// `epoch << 32 | participant number + 1`, or 0 where this process has no number.
-    pub member: AtomicU64,
-    /// `epoch << 32 |` calls under way that may use the number.
+    /// `epoch << 32 | participant number + 1`, or 0 while this process has no number.
+    pub registered: AtomicU64,
+    /// `epoch << 32 |` number of calls under way that may use the participant number.
     pub active: AtomicU64,
     /// Keeps the byte of this process's number locked.
     pub anchor: ForkMutex<Option<Anchor>>,
-    /// For the next child that is forked.
+    /// What is prepared for the next child that is forked.
     pub child: ForkMutex<PreparedChild>,
-    /// Where the next look for dead participants begins.
+    /// The participant number at which the next look for dead participants begins.
     pub next_look: AtomicU32,
-    /// No number was to be had: the next attempt is not made before this time, in milliseconds of `os::monotonic_ms`.
+    /// No number could be claimed: the next attempt is not made before this time, in milliseconds of
+    /// `os::monotonic_ms`.
     pub not_before: AtomicU64,
-    /// Handles that are not detached.
+    /// Number of handles that are not detached.
     pub handles: AtomicU64,
 }

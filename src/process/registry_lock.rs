@@ -1,33 +1,38 @@
-//! The registry lock: who holds it may claim participants' numbers, and reap.
+//! The registry lock of a segment. A process that holds it may claim participant numbers, reap, take the writer lock
+//! over, bring zones into use or take them out of use, and unlink the name. The protocol is "The registry lock" in
+//! `docs/protocol.md`.
 
 use crate::error::{Error, Result};
 use crate::os::bytelock::{self, Anchor, REGISTRY};
 use crate::os::fork::ForkGuard;
 use crate::os::map::is_descriptor_of;
 use crate::os::object::{self, Status};
-use crate::process::at_fork::{self, Process};
+use crate::process::at_fork::{self, AttachmentTable};
 use crate::process::attachment::Attachment;
 use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use rustix::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// The registry lock, and the process's own mutex with it.
+/// Private to the process: the registry lock, held until this is dropped, and the process's mutex with it.
 pub struct RegistryLock {
-    _process: ForkGuard<'static, Process>,
+    _process: ForkGuard<'static, AttachmentTable>,
     held: RegistryGuard,
 }
 
+/// Private to the process: what holds the registry lock.
 pub enum RegistryGuard {
-    /// A description of this act alone: unmapping it lets go. Closing descriptors does not.
-    Anchored(#[allow(dead_code, reason = "held, not looked at")] Anchor),
-    /// The process's query description, where privileges were dropped and no fresh one is to be had.
+    /// An anchor page, mapped through a description that was opened for this act alone. Unmapping the page releases the
+    /// lock; closing descriptors does not.
+    Anchored(#[allow(dead_code, reason = "dropping it releases the lock")] Anchor),
+    /// The process's query description. It is used if the process has dropped privileges and cannot open a fresh
+    /// description.
     Descriptor(OwnedFd),
 }
 
 impl RegistryLock {
-    /// If it can be had without a wait, by a caller who may hold anything.
-    pub fn at_once(att: &Attachment) -> Option<Self> {
+    /// Takes the registry lock if that needs no wait. For a caller that may hold any lock.
+    pub fn try_take(att: &Attachment) -> Option<Self> {
         let process = at_fork::try_lock()?;
         let none = || Err(att.no_description());
         let held = try_registry(att.fresh_description(), none, &att.object.lock_status).ok()??;
@@ -43,7 +48,9 @@ impl Drop for RegistryLock {
     }
 }
 
-/// Tries for the registry lock of the object behind `fd`.
+/// Tries to take the registry lock of the lock object that `status` describes, through the description `fresh`. If
+/// there is none, or it is not that object's, the description that `other` gives is used. `None`: another process holds
+/// the lock.
 pub fn try_registry(
     fresh: Option<OwnedFd>,
     other: impl FnOnce() -> Result<OwnedFd>,
@@ -61,7 +68,10 @@ pub fn try_registry(
     Ok(Some(RegistryGuard::Anchored(anchor)))
 }
 
-/// Waits for the registry lock: sliced, bounded, interruptible.
+/// Waits for the registry lock, in slices and for a limited time.
+///
+/// # Errors
+/// [`Error::Busy`] after [`WAIT_LIMIT`], [`Error::Interrupted`] if `policy` says so.
 fn wait_registry(
     mut attempt: impl FnMut() -> Result<Option<RegistryGuard>>,
     name: &str,
@@ -69,7 +79,8 @@ fn wait_registry(
 ) -> Result<RegistryLock> {
     let (began, mut pause) = (Instant::now(), Duration::from_micros(50));
     loop {
-        // The mutex goes with each attempt: a fork must not wait for somebody else's registry lock.
+        // The mutex is released between two attempts: a fork waits for it, and must not wait for another process's
+        // registry lock.
         let process = at_fork::lock();
         if let Some(held) = attempt()? {
             return Ok(RegistryLock { _process: process, held });
@@ -77,8 +88,8 @@ fn wait_registry(
         drop(process);
         if began.elapsed() > WAIT_LIMIT {
             return Err(Error::Busy(format!(
-                "{name}: its registry lock was not to be had for {} s: a process that has it is stopped (SIGSTOP, a debugger), or \
-                 means ill; lslocks shows its pid: let it go on or end it",
+                "{name}: the registry lock could not be acquired for {} s: the process that holds it is stopped (SIGSTOP, \
+                 a debugger) or hostile; lslocks shows its pid: let it go on or end it",
                 WAIT_LIMIT.as_secs()
             )));
         }
@@ -88,7 +99,7 @@ fn wait_registry(
     }
 }
 
-/// The registry lock of a segment that is not attached, through a descriptor of the object that carries its locks.
+/// Waits for the registry lock of a segment that is not attached, through a descriptor of its lock object.
 pub fn registry_of(fd: &OwnedFd, name: &str, policy: &dyn WaitPolicy) -> Result<RegistryLock> {
     let status = object::status(fd).map_err(|e| Error::system("fstat", e))?;
     let fresh = || object::reopen(fd.as_fd(), true).ok();
@@ -97,9 +108,10 @@ pub fn registry_of(fd: &OwnedFd, name: &str, policy: &dyn WaitPolicy) -> Result<
 }
 
 impl Attachment {
-    /// A description of the lock object that nobody else has. `None` where the system refuses (dropped privileges).
+    /// Opens a description of the lock object that no other descriptor shares. `None`: the system refuses, because
+    /// privileges were dropped or there is no descriptor left.
     pub fn fresh_description(&self) -> Option<OwnedFd> {
-        let reopened = self.with_locks(true, |fd| object::reopen(fd, true));
+        let reopened = self.with_lock_object(true, |fd| object::reopen(fd, true));
         let fd = match reopened {
             Ok(Ok(fd)) => fd,
             _ => object::open(self.lock_name(), true).ok()?,
@@ -107,13 +119,14 @@ impl Attachment {
         is_descriptor_of(&fd, &self.object.lock_status).then_some(fd)
     }
 
-    /// The registry lock.
+    /// Waits for the registry lock of this segment.
     pub fn registry(&self, policy: &dyn WaitPolicy) -> Result<RegistryLock> {
         let own = || {
             let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-            // Only this process's own description: an inherited one is also the parent's.
+            // Only this process's own description will do. An inherited one is the parent's as well, and so would the
+            // lock be.
             if self.number_now().is_some() {
-                return self.with_locks(true, duplicate)?.map_err(|e| Error::system("a descriptor", e));
+                return self.with_lock_object(true, duplicate)?.map_err(|e| Error::system("a descriptor", e));
             }
             let prepared = self.registration.child.lock();
             match &prepared.fds {
@@ -132,6 +145,7 @@ impl Attachment {
         )
     }
 
+    /// Makes the error for a process that cannot open a description of the lock object.
     pub fn no_description(&self) -> Error {
         if let Some(error) = object::no_descriptors("taking part in a segment") {
             return error;

@@ -1,40 +1,49 @@
-//! Making the change that a dead owner of the writer lock had described, where a sound process could have described it. The
-//! protocol is "A change" in `docs/protocol.md`.
+//! Repair: making the change that a dead owner of the writer lock had described in the intent, if a sound process could
+//! have described it. The protocol is "A change", **Repair**, in `docs/protocol.md`.
 
 use crate::error::{Error, Result};
 use crate::format::{CLASSES, DEPTH_MAX, GRANULE, LEAF_MAX, Root, SLOT, SpanState, blocks_of, granules_of};
-use crate::process::attachment::ASK_THE_KERNEL;
+use crate::process::attachment::CHECK_RESIDENT_FROM;
 use crate::process::writer::Writer;
 use crate::sync::intent::{Change, Doomed, Words};
 use crate::sync::slot::{BUSY, Content};
 
 impl Writer<'_> {
-    /// Makes the change that a dead owner had decided.
+    /// Makes the change that a dead owner had decided: the intent is valid.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if no process that keeps to the protocol could have written the intent. Nothing of it is
+    /// applied then.
     #[cold]
     pub fn repair(&mut self) -> Result<()> {
         let area = self.att.mem.intent();
         let Some(change) = Change::read(area) else { return Ok(()) };
         let sound = self.is_sound(&change);
-        let applied =
-            if sound { self.apply(&change) } else { Err(Error::corrupt("the change under way is none of ours")) };
-        // An intent that nobody could have written is dropped, so that the next call goes on.
+        let applied = if sound {
+            self.apply(&change)
+        } else {
+            Err(Error::corrupt("no process can have described the change under way"))
+        };
+        // An intent that no process could have written is dropped as well, so that the next call goes on.
         Change::clear(area);
         applied
     }
 
-    /// Could this process have written that intent? Every number, before any of it is applied.
+    /// Tells whether a process that keeps to the protocol could have written that intent. Every number is checked
+    /// against the geometry and the span map before any of the change is applied.
     fn is_sound(&self, change: &Change) -> bool {
         let geometry = &self.att.identity.geometry;
         let zones = change.counters.zones;
         let now = self.arena().zones();
         let fits = |granule, len| self.arena().fits(granule, len, zones);
         let root_fits = |root: Root| root.depth() <= DEPTH_MAX && fits(root.granule(), granules_of(8 << root.depth()));
-        // The granules of a range of the arena.
+        // Whether all granules of a range of the arena are in zones in use.
         let within = |offset: u64, len: u64| {
             let granule = offset.checked_sub(geometry.arena).map(|at| at / GRANULE);
             granule.is_some_and(|granule| fits(granule, len.div_ceil(GRANULE).max(1)))
         };
-        let leaf = |offset: u64| {
+        // The end of the leaf that begins at an offset, if one does.
+        let leaf_end = |offset: u64| {
             let granule = offset.checked_sub(geometry.arena)? / GRANULE;
             let entry = self.arena().entry(granule).ok()?;
             let sound = offset.is_multiple_of(GRANULE)
@@ -45,9 +54,9 @@ impl Writer<'_> {
         };
         let slot_fits = |offset: u64, content: &Content| {
             let (base, _) = change.leaf.unwrap_or_default();
-            let end = leaf(base);
-            let inside = end.is_some_and(|end| offset > base && offset < end);
-            offset.is_multiple_of(SLOT) && content.word & BUSY == 0 && inside
+            let end = leaf_end(base);
+            let in_leaf = end.is_some_and(|end| offset > base && offset < end);
+            offset.is_multiple_of(SLOT) && content.word & BUSY == 0 && in_leaf
         };
         let block_fits = |granule: u64, block: u64| {
             let entry = self.arena().entry(granule).unwrap_or_default();
@@ -63,17 +72,17 @@ impl Writer<'_> {
             });
             let bounded =
                 words.at.is_multiple_of(8) && words.count <= 1 << DEPTH_MAX && within(words.at, words.count * 8);
-            // As of a directory: memory that is not there is none.
-            let there =
-                |bytes: u64| bytes < ASK_THE_KERNEL || self.att.resident().is_ok_and(|resident| resident >= bytes);
+            // A long run of words is believed only if the object takes that much memory, as with a directory.
+            let is_resident =
+                |bytes: u64| bytes < CHECK_RESIDENT_FROM || self.att.resident().is_ok_and(|resident| resident >= bytes);
             bounded
-                && there(words.count * 8)
+                && is_resident(words.count * 8)
                 && named
                 && (directory(change.counters.root) || directory(change.counters.names))
         };
         let doomed_fits = |doomed: &Doomed| doomed.root == 0 || root_fits(Root(doomed.root));
         (1..=geometry.zones_max).contains(&zones)
-            // Fewer only by a change of nothing else.
+            // The number of zones is lowered only by a change that does nothing else.
             && (zones >= now || (change.spans.is_empty() && change.slot.is_none()))
             && root_fits(change.counters.root)
             && root_fits(change.counters.names)

@@ -1,22 +1,23 @@
-//! The kernel objects of an attachment: the segment's file, and the object that carries the locks of participants.
+//! The kernel objects of an attachment: the segment's object, and the lock object, which carries the lock bytes of
+//! participants. They are one object, or two: see "Who is alive" in `docs/protocol.md`.
 
 use crate::os::map::Mapping;
 use crate::os::object::Status;
 use crate::process::descriptor::Descriptor;
 use std::sync::Arc;
 
-/// The kernel objects that a process has of a segment.
+/// Private to the process: the kernel objects that it has of a segment.
 pub struct SegmentObject {
     /// The name of the segment's object.
     pub name: String,
     /// What the system said of the segment's object when it was opened.
     pub status: Status,
-    /// The same of the object that carries the lock bytes.
+    /// What the system said of the lock object when it was opened.
     pub lock_status: Status,
     /// The first map of the segment's object. It lives as long as the attachment.
     pub mapping: Arc<Mapping>,
-    /// For `pread`, `pwrite` and `fallocate` on the segment's object.
+    /// A descriptor of the segment's object, for `pread`, `pwrite` and `fallocate`.
     pub file: Arc<Descriptor>,
-    /// For questions about locks, on the object that carries the lock bytes.
+    /// The query description: a descriptor of the lock object, for asking which bytes are locked.
     pub query: Descriptor,
 }

@@ -1,58 +1,64 @@
-//! What a call that waits sleeps on.
+//! [`Sleep`]: what a call that waits sleeps on, and for how long. How the caller's thread sleeps is up to its
+//! [`WaitPolicy`](crate::process::wait_policy::WaitPolicy).
 
 use crate::os::futex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// One sleep: until somebody changes a word and wakes us, at most for a slice. Whoever slept looks again, and sleeps anew.
+/// Private to the process: one sleep. It ends when the word is changed and its sleepers are woken, or after a slice.
+/// The caller then looks again, and sleeps anew if it must.
 pub struct Sleep<'a> {
-    /// A word, what it was, and the bits of those who wake us.
+    /// The word, the value that it had, and the wake bits that end the sleep.
     word: Option<(&'a AtomicU32, u32, u32)>,
+    /// After this time the caller looks again.
     slice: Duration,
+    /// After this time the caller's timeout is over, however it sleeps.
     at_most: Duration,
+    /// Whether the sleep is mostly over within microseconds.
     short: bool,
 }
 
 impl<'a> Sleep<'a> {
-    /// Time alone.
+    /// Makes a sleep that only time ends.
     pub fn pause(slice: Duration) -> Self {
         Sleep { word: None, slice, at_most: Duration::MAX, short: false }
     }
 
-    /// On a word while it has this value.
+    /// Makes a sleep on a word while the word has this value.
     pub fn on(word: &'a AtomicU32, value: u32, slice: Duration) -> Self {
         Self::on_bits(word, value, slice, u32::MAX)
     }
 
-    /// The same, woken only by who wakes one of these bits (not 0).
+    /// Makes a sleep on a word while the word has this value, ended only by a wake for one of these bits (not 0).
     pub fn on_bits(word: &'a AtomicU32, value: u32, slice: Duration, bits: u32) -> Self {
         Sleep { word: Some((word, value, bits)), ..Sleep::pause(slice) }
     }
 
-    /// Not longer than this, whoever sleeps however: the caller's time is up then.
+    /// Limits the sleep to this time, however long a slice is: the caller's timeout is over then.
     pub fn at_most(self, at_most: Duration) -> Self {
         Sleep { at_most, ..self }
     }
 
-    /// For what takes microseconds, unless somebody is stopped.
+    /// Says that what is waited for takes microseconds, unless a process is stopped.
     pub fn short(self) -> Self {
         Sleep { short: true, ..self }
     }
 
-    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "for who sleeps in another way"))]
-    /// Is it mostly over before it pays to do something else meanwhile?
+    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "used by wait policies of the Python extension"))]
+    /// Tells whether the sleep is mostly over before it pays to do something else meanwhile.
     pub fn is_short(&self) -> bool {
         self.short
     }
 
-    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "for who sleeps in another way"))]
-    /// How long it may take where each look costs more than sleeping on does.
+    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "used by wait policies of the Python extension"))]
+    /// Returns how long to sleep if each look of the caller costs more than sleeping on does: at least `slice`, but not
+    /// beyond the caller's timeout.
     pub fn limit_beyond(&self, slice: Duration) -> Duration {
         self.slice.max(slice).min(self.at_most)
     }
 
-    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "for who sleeps in another way"))]
-    /// Has the word changed?
+    #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "used by wait policies of the Python extension"))]
+    /// Tells whether the word has changed.
     pub fn is_over(&self) -> bool {
         self.word.is_some_and(|(word, value, _)| word.load(Ordering::Acquire) != value)
     }
@@ -62,7 +68,7 @@ impl<'a> Sleep<'a> {
         self.sleep_within(Duration::MAX);
     }
 
-    /// The same, not longer than this.
+    /// Sleeps in the calling thread, not longer than this.
     pub fn sleep_within(&self, at_most: Duration) {
         let limit = self.slice.min(self.at_most).min(at_most);
         match self.word {

@@ -1,12 +1,13 @@
-//! What this process remembers of the hash tables.
+//! What this process remembers of the hash tables. All of it may be out of date: a wrong guess costs time, never
+//! safety.
 
 use std::sync::atomic::AtomicU64;
 
-/// Guesses about the hash tables, private to this process.
+/// Private to the process: guesses about the hash tables.
 #[derive(Default)]
 pub struct TableHints {
-    /// The directory's word of a leaf that could not grow for lack of memory.
+    /// The directory's word of the leaf that could not grow for lack of memory.
     pub crowded_leaf: AtomicU64,
-    /// The last roots that were found sound: of the variables, of the names.
+    /// The roots that were last found sound: that of the variables, that of the names.
     pub sound_roots: [AtomicU64; 2],
 }

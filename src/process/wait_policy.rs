@@ -1,23 +1,27 @@
-//! How a call waits, and lets the other threads of its process go on meanwhile.
+//! [`WaitPolicy`]: how a call waits, and how it lets the other threads of its process go on meanwhile. The Rust
+//! interface blocks; the Python extension has policies of its own, which release the interpreter's lock and look for
+//! Ctrl-C.
 
 use crate::error::Result;
 use crate::process::sleep::Sleep;
 use std::time::Duration;
 
-/// How a call waits, and lets others of its process go on meanwhile.
+/// How a call waits, and how it lets the other threads of its process go on meanwhile.
 pub trait WaitPolicy {
-    /// Runs something slow (a sleep, a large copy) without keeping the caller's interpreter from its other threads.
+    /// Runs something slow (a sleep, a large copy) without the interpreter's lock, so that the interpreter's other
+    /// threads go on.
     fn allow_threads(&self, slow: &mut (dyn FnMut() + Send));
-    /// Sleeps, with none of our mutexes held: where a program's threads are greenlets of one thread, the others run meanwhile,
-    /// and call whatever they like. [`WaitPolicy::interrupted`] is asked afterwards.
+    /// Sleeps. The caller holds no mutex of this crate: if a program's threads are greenlets of one thread, the others
+    /// run meanwhile, and may call this crate. [`WaitPolicy::interrupted`] is asked afterwards.
     fn sleep(&self, sleep: &Sleep<'_>) {
         self.allow_threads(&mut || sleep.sleep());
     }
-    /// [`Error::Interrupted`] if the caller shall give up (Ctrl-C). Never called with one of our mutexes held.
+    /// Returns [`Error::Interrupted`](crate::Error::Interrupted) if the caller is to give up (Ctrl-C). The caller holds
+    /// no mutex of this crate.
     fn interrupted(&self) -> Result<()>;
 }
 
-/// Waits without further ado: the Rust interface.
+/// Blocks the thread and is never interrupted: the policy of the Rust interface.
 pub struct Blocking;
 
 impl WaitPolicy for Blocking {
@@ -29,14 +33,14 @@ impl WaitPolicy for Blocking {
     }
 }
 
-/// Copies from here on let the interpreter's other threads go on.
+/// Copies of at least this many bytes let the interpreter's other threads go on.
 pub const ALLOW_THREADS_FROM: usize = 64 << 10;
 
-/// A living process that holds a segment up is waited for this long.
+/// How long a call waits for a living process that holds the segment up.
 pub const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Lets others go on as the caller does, and is not interrupted. It sleeps without letting greenlets of its own thread run:
-/// what they raise in it would have nobody to take it.
+/// Lets other threads go on as the caller's policy does, and is never interrupted. Its sleeps do not let other
+/// greenlets of its thread run: an exception that one of them raises into the sleep could not be passed on.
 pub struct Uninterrupted<'a>(pub &'a dyn WaitPolicy);
 
 impl WaitPolicy for Uninterrupted<'_> {

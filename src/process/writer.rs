@@ -1,82 +1,96 @@
-//! Holding the writer lock: taking it, over the dead if need be; repairing; committing.
+//! [`Writer`]: the writer lock, held. This file makes sure that nothing is half done when the lock was acquired, and
+//! releases the lock. Acquiring it stands in `writer_acquire.rs`, making a change under it in `commit.rs`. The protocol
+//! is "The writer lock" in `docs/protocol.md`.
 //!
-//! A [`Writer`] never leaves one call of this crate. No user code, no interpreter, nothing that can fail between a valid
-//! intent and its clearing.
+//! A [`Writer`] never outlives the call of this crate that made it. No user code runs under it, no interpreter is
+//! waited for, and nothing can fail between the moment at which an intent becomes valid and the moment at which it is
+//! cleared.
+//!
+//! Some steps at an acquisition need what only a higher floor understands (a batch, named locks). [`FloorsAbove`] lists
+//! them.
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::os::futex;
-use crate::process::attachment::{Attachment, CallGuard};
+use crate::process::attachment::Attachment;
+use crate::process::call_guard::CallGuard;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::{Change, Counters};
 use crate::sync::lock_word;
 use std::sync::OnceLock;
 use std::sync::atomic::{Ordering, fence};
 
-/// How much is done to bring free memory together.
+/// How much work [`FloorsAbove::compact`] may do to bring free memory together, from little to much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// The table that was replaced last is taken apart.
+    /// Take apart the table that was replaced last.
     Dismantle,
-    /// Free memory is given back to the system, and slabs that are mostly empty are merged.
+    /// Give free memory back to the system, and merge slabs that are mostly empty.
     Trim,
-    /// Large values are moved towards the beginning.
+    /// Move large values towards the beginning of the arena.
     Defragment,
 }
 
-/// Calls up, each at a point where a lower floor meets something that only a higher one understands.
+/// Calls from this floor, and from the heap, to a floor above. An import may only point down (`tools/floors.py` checks
+/// it), but at a few points a lower floor meets something that only a higher one understands. There it calls this
+/// trait, whose one implementation, `coordination/above.rs`, is handed in through [`set_above`].
 pub trait FloorsAbove: Sync {
-    /// The writer lock was taken, and a batch had begun that nobody has ended: brings it to its end.
+    /// Finishes the batch that the process which acquired the writer lock has found begun and not ended.
     fn finish_batch(&self, writer: &mut Writer<'_>) -> Result<()>;
 
-    /// The writer lock was taken: releases named locks whose holders in this process could not.
+    /// Releases named locks of this process whose owners could not release them. Called after the writer lock was
+    /// acquired.
     fn release_abandoned_locks(&self, writer: &mut Writer<'_>) -> Result<()>;
 
-    /// Hands on, or releases, the named locks of a dead participant, a leaf of the names at a time: those of the leaf of this
-    /// hash. The hash of the next leaf; `None`: these were the last.
+    /// Hands on, or releases, the named locks of dead participant `number`, one leaf of the names at a time: those in
+    /// the leaf of `hash`. Returns the hash at which the next leaf begins. `None`: this was the last leaf.
     fn reap_locks(&self, writer: &mut Writer<'_>, number: u32, hash: u64) -> Result<Option<u64>>;
 
-    /// A table was replaced and is not taken apart: does a little of it.
+    /// Takes apart a little of the table that was replaced. Called while some of it is left.
     fn dismantle_some(&self, writer: &mut Writer<'_>) -> Result<()>;
 
-    /// Memory is short: removes what has expired, and gives back what is free.
-    fn make_room(&self, att: &Attachment, policy: &dyn WaitPolicy) -> Result<()>;
+    /// Removes what has expired and gives free memory back to the system. Called when memory is short.
+    fn reclaim_memory(&self, att: &Attachment, policy: &dyn WaitPolicy) -> Result<()>;
 
-    /// Free memory lies in pieces that are too short: brings it together.
-    fn tidy(&self, att: &Attachment, effort: Effort, policy: &dyn WaitPolicy) -> Result<()>;
+    /// Brings free memory together. Called when no run of free granules is long enough.
+    fn compact(&self, att: &Attachment, effort: Effort, policy: &dyn WaitPolicy) -> Result<()>;
 }
 
 static ABOVE: OnceLock<&'static dyn FloorsAbove> = OnceLock::new();
 
-/// Says who answers the calls up: once, before the first segment is attached.
+/// Sets what answers the calls to the floors above. Called before the first segment is attached; later calls have no
+/// effect.
 pub fn set_above(floors: &'static dyn FloorsAbove) {
     ABOVE.get_or_init(|| floors);
 }
 
-/// Who answers the calls up.
+/// Returns what answers the calls to the floors above.
 pub fn above() -> &'static dyn FloorsAbove {
     *ABOVE.get().expect("set before the first segment is attached")
 }
 
-/// The writer lock, held until dropped.
+/// Private to the process: the writer lock, held until this is dropped.
 pub struct Writer<'a> {
-    /// Of what.
+    /// The attachment whose writer lock is held.
     pub att: &'a Attachment,
-    /// Our participant number.
-    pub me: u32,
-    /// All zones in use are mapped: a change finds everything. Else each change is looked at before.
+    /// The participant number of this process, which the lock word names.
+    pub number: u32,
+    /// Whether all zones in use are mapped, so that a change finds everything it touches. If not, each change maps what
+    /// it touches before it begins.
     pub mapped: bool,
-    _inside: CallGuard<'a>,
+    _call: CallGuard<'a>,
 }
 
 impl<'a> Writer<'a> {
-    /// The lock word is ours: make sure that nothing is half done.
+    /// Makes a writer of a lock word that names this process, after making sure that nothing is half done: maps all
+    /// zones in use, applies a valid intent, finishes a batch, and frees deferred spans.
     #[inline(always)]
-    pub fn ready(att: &'a Attachment, me: u32, inside: CallGuard<'a>) -> Result<Self> {
-        let mut writer = Writer { att, me, mapped: true, _inside: inside };
+    pub fn ready(att: &'a Attachment, number: u32, call: CallGuard<'a>) -> Result<Self> {
+        let mut writer = Writer { att, number, mapped: true, _call: call };
         crash_point!("lock-taken");
         // CRASH: the lock is a dead owner's, with or without a change to repair.
-        // SYNC: with the readers' acquire fences: who sees a byte that we write from here on sees what came before it.
+        // SYNC: with the readers' acquire fences. A reader that sees a byte which is written from here on also sees
+        // what was stored before this fence.
         fence(Ordering::Release);
         att.map_zones()?;
         if att.mem.intent().valid.load(Ordering::Relaxed) != 0 {
@@ -91,38 +105,40 @@ impl<'a> Writer<'a> {
         Ok(writer)
     }
 
-    /// The same where not all can be mapped: nothing may be half done then.
+    /// Makes a writer of a lock word that names this process, where not all zones can be mapped. Nothing may be half
+    /// done then: an error says that it is.
     #[cold]
-    pub fn ready_unmapped(att: &'a Attachment, me: u32, inside: CallGuard<'a>) -> Result<Self> {
-        let writer = Writer { att, me, mapped: false, _inside: inside };
+    pub fn ready_unmapped(att: &'a Attachment, number: u32, call: CallGuard<'a>) -> Result<Self> {
+        let writer = Writer { att, number, mapped: false, _call: call };
         // SYNC: as in `ready`.
         fence(Ordering::Release);
-        let nothing =
+        let nothing_half_done =
             att.mem.intent().valid.load(Ordering::Relaxed) == 0 && att.state().batch.load(Ordering::Relaxed) == 0;
-        let again =
-            || Error::Busy(format!("{}: a change that was interrupted is put right first: try again", att.object.name));
-        if nothing { Ok(writer) } else { Err(att.map_zones().err().unwrap_or_else(again)) }
+        let try_again = || {
+            Error::Busy(format!("{}: a change that was interrupted must be repaired first: try again", att.object.name))
+        };
+        if nothing_half_done { Ok(writer) } else { Err(att.map_zones().err().unwrap_or_else(try_again)) }
     }
 
-    /// The arena.
+    /// Returns the arena of the segment.
     #[inline(always)]
     pub fn arena(&self) -> Arena<'a> {
         self.att.arena()
     }
 
-    /// A change that changes nothing yet.
+    /// Returns a change that changes nothing yet: it has the counters as they are now.
     #[inline]
     pub fn change(&self) -> Change {
         Change::new(Counters::read(self.att.state()))
     }
 }
 
-/// Lets the writer lock go and wakes one who waits for it.
+/// Releases the writer lock and wakes one waiter.
 fn release(att: &Attachment) {
     let word = &att.state().lock;
     let waited_for = lock_word::release(word);
     crash_point!("lock-released");
-    // CRASH: the sleepers look again after a slice.
+    // CRASH: no waiter is woken; each looks again after its slice.
     if waited_for {
         futex::wake(word, 1);
     }
@@ -141,9 +157,9 @@ impl Drop for Writer<'_> {
 }
 
 impl Writer<'_> {
-    /// The lock stays ours: the caller goes on with it.
+    /// Drops the writer without releasing the lock: the caller goes on with it.
     pub fn leave_locked(self) {
-        // He is counted in himself.
+        // The caller has a call guard of its own, so the number stays in use.
         self.att.registration.active.fetch_sub(1, Ordering::SeqCst);
         std::mem::forget(self);
     }

@@ -68,11 +68,11 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
         PreparedChild { fds: Some(prepared), pid: crate::os::pid(), ..PreparedChild::default() };
     {
         let mut process = at_fork::lock();
-        process.sweep();
+        process.forget_dropped();
         process.add(&attachment);
     }
     attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
-    attachment.member(policy).inspect_err(|_| {
+    attachment.register(policy).inspect_err(|_| {
         unpublish(&attachment);
         release(&attachment);
     })?;

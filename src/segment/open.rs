@@ -81,7 +81,7 @@ pub fn open(
         None => {
             let Some(attachment) = map(identity, name, status, fd, !options.readonly)? else { return Ok(None) };
             let attachment = attachment.into_shared();
-            process.sweep();
+            process.forget_dropped();
             process.add(&attachment);
             drop(process);
             attachment
@@ -90,7 +90,7 @@ pub fn open(
     attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
     let attached = AttachedSegment { attachment, created: false, trusted };
     if !options.readonly {
-        attached.attachment.member(policy).inspect_err(|_| release(&attached.attachment))?;
+        attached.attachment.register(policy).inspect_err(|_| release(&attached.attachment))?;
         if let Some(size) = options.size {
             raise_limit(&attached.attachment, size, policy).inspect_err(|_| release(&attached.attachment))?;
         }

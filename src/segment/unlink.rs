@@ -161,7 +161,7 @@ fn unlink_name(key: &Key, name: &str, status: &Status) -> Result<()> {
 pub fn destroy_attached(att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
     let lock_name = att.lock_name();
     let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
-    let fd = att.with_locks(att.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
+    let fd = att.with_lock_object(att.mem.writable(), duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
     let second = (att.identity.lock_object != 0).then_some(&*lock_name);
     let lock = Some(LockCarrier { fd: &fd, name: second });
     let mut whole = false;

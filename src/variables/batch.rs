@@ -87,7 +87,7 @@ impl Variables {
         let mut scratch = Scratch::new();
         scratch.prepare(RECORD_MAX as usize)?;
         loop {
-            backoff.again(Obstacle::RoomTaken, self, policy)?;
+            backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             let mut ours = true;
             for filled in &spans {
@@ -121,7 +121,7 @@ impl Variables {
     fn fill_spans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<(Vec<FilledSpan<'_>>, BatchList)> {
         let mut spans = Vec::new();
         for plan in plans.iter().filter(|plan| plan.form == Form::Span) {
-            let filled = self.fill(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, policy)?;
+            let filled = self.store_in_span(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, policy)?;
             fallible::push(&mut spans, filled, BATCH)?;
         }
         let mut filled = spans.iter();
@@ -129,7 +129,7 @@ impl Variables {
             |plan: &StorePlan<'_>| BatchEntry::new(plan, if plan.form == Form::Span { filled.next() } else { None });
         let list = BatchList(fallible::collect(plans.iter().map(entry), BATCH)?);
         let bytes = list.to_bytes()?;
-        let filled = self.fill(0, &[], &[&bytes], bytes.len() as u64, policy)?;
+        let filled = self.store_in_span(0, &[], &[&bytes], bytes.len() as u64, policy)?;
         fallible::push(&mut spans, filled, BATCH)?;
         // CRASH: spans that are filling in our name: freed with us, for no batch names the list.
         crash_point!("list-filled");
@@ -157,9 +157,9 @@ impl Variables {
             Lack::Blocks(class, lacks) => {
                 for _ in 0..lacks.div_ceil(blocks_of(class)) {
                     policy.interrupted()?;
-                    let made = self.write(policy)?.slab_from_free(class)?;
+                    let made = self.write(policy)?.slab_from_warm(class)?;
                     if !made {
-                        self.refill(class, true, policy)?;
+                        self.add_blocks(class, true, policy)?;
                     }
                 }
                 Ok(())
@@ -307,7 +307,7 @@ impl VariablesWriter<'_> {
         self.end(true)?;
         // Kept until now: a block that was counted on must not have gone with its slab.
         for granule in emptied {
-            let _ = self.release_slab(granule);
+            let _ = self.free_slab_if_spare(granule);
         }
         Ok(())
     }

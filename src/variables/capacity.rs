@@ -25,7 +25,7 @@ impl Variables {
             return Ok(by_limit);
         }
         if !self.mem.writable() {
-            let pages = object::file_system()?.1.saturating_add(self.warm());
+            let pages = object::file_system()?.1.saturating_add(self.warm_bytes());
             return Ok(by_limit.min(largest_bytes(pages.saturating_add(SLOT))));
         }
         if self.mem.intent().serial.load(Ordering::Relaxed) != self.heap_hints.trimmed_at.load(Ordering::Relaxed) {

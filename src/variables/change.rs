@@ -5,8 +5,8 @@ use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::fork;
 use crate::os::mem::Scratch;
-use crate::process::attachment::CallGuard;
 use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::call_guard::CallGuard;
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
@@ -44,7 +44,7 @@ impl Variables {
         let (mut filled, mut inside, mut collected, mut in_vain) = (None::<FilledSpan<'_>>, None, false, false);
         let mut backoff = Backoff::default();
         loop {
-            backoff.again(Obstacle::RoomTaken, self, policy)?;
+            backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             if stored.expiry.is_some() {
                 writer.collect_a_few();
@@ -75,9 +75,9 @@ impl Variables {
                 Form::Block(class) => match writer.put_in_block(&plan, class, &mut change)? {
                     Some(content) => content,
                     None => {
-                        if !writer.slab_from_free(class)? {
+                        if !writer.slab_from_warm(class)? {
                             self.step_out(writer, &mut inside);
-                            self.refill(class, false, policy)?;
+                            self.add_blocks(class, false, policy)?;
                         }
                         continue;
                     }
@@ -90,7 +90,7 @@ impl Variables {
                     _ => {
                         self.step_out(writer, &mut inside);
                         let (lead, parts) = (plan.lead(), plan.stored.parts);
-                        filled = Some(self.fill(lead, &plan.prefix, parts, plan.record_len, policy)?);
+                        filled = Some(self.store_in_span(lead, &plan.prefix, parts, plan.record_len, policy)?);
                         continue;
                     }
                 },
@@ -216,16 +216,19 @@ impl Variables {
         let policy = &Uninterrupted(policy);
         let used = self.state().used.load(Ordering::Relaxed);
         let bound = used.saturating_add(WARM_MIN);
-        if self.warm() > bound {
+        if self.warm_bytes() > bound {
             // Further than it must be, so that it is seldom done.
             let _ = self.cool(bound - WARM_MIN / 2, policy);
-        } else if self.present().saturating_sub(self.held()) > bound.saturating_add(used + used / 4) {
+        } else if self.present_bytes().saturating_sub(self.retired_bytes()) > bound.saturating_add(used + used / 4) {
             // Much of it lies between what is stored.
             let _ = self.trim_known(policy);
         }
         // A look costs in proportion to what there is; and what could not be given back now (a reader stands still, the system
         // has no barrier) cannot be soon.
-        let left = self.present().saturating_sub(self.held()).saturating_sub(bound.saturating_add(used + used / 4));
+        let left = self
+            .present_bytes()
+            .saturating_sub(self.retired_bytes())
+            .saturating_sub(bound.saturating_add(used + used / 4));
         self.heap_hints.look_after_freed.store((used / 64).max(left), Ordering::Relaxed);
     }
 }

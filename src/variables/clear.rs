@@ -2,12 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::format::{DEPTH_MAX, LeafWord, Root, Slot, SpanEntry, SpanState, granules_of};
-use crate::heap::reserve::{ReservedSpan, WhenFull};
+use crate::heap::reserve::{OnFull, ReservedSpan};
 use crate::process::access::MappedAccess;
 use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::lock_slices::YieldTimer;
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::walk::Yielding;
 use crate::sync::intent::Doomed;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
@@ -27,7 +27,7 @@ impl Variables {
         let _inside = self.enter_call();
         let mut backoff = Backoff::default();
         loop {
-            backoff.again(Obstacle::RoomTaken, self, policy)?;
+            backoff.again(Obstacle::MemoryTaken, self, policy)?;
             self.dismantle(policy)?;
             let spans = self.two_granules(policy);
             let done = match spans {
@@ -52,7 +52,7 @@ impl Variables {
 
     /// For a directory and a leaf.
     fn two_granules(&self, policy: &dyn WaitPolicy) -> Result<(ReservedSpan<'_>, ReservedSpan<'_>)> {
-        Ok((self.clean_span(1..=1, WhenFull::Made, policy)?, self.clean_span(1..=1, WhenFull::Made, policy)?))
+        Ok((self.clean_span(1..=1, OnFull::Reclaim, policy)?, self.clean_span(1..=1, OnFull::Reclaim, policy)?))
     }
 
     /// False: somebody came between.
@@ -93,7 +93,7 @@ impl Variables {
 
     /// Takes the table apart whose variables were all removed, if there is one.
     pub fn dismantle(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut way = Yielding::new();
+        let mut way = YieldTimer::new();
         while self.state().doomed.load(Ordering::Relaxed) != 0 {
             let mut writer = self.write(policy)?;
             writer.dismantle_some()?;
@@ -167,7 +167,7 @@ impl VariablesWriter<'_> {
                 }
                 change.block(content.granule(), content.block(), false);
                 self.commit(&change)?;
-                let _ = self.release_slab(content.granule());
+                let _ = self.free_slab_if_spare(content.granule());
             }
             Kind::Span => {
                 self.plan_retired(&content, &mut change)?;

@@ -6,8 +6,8 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{CLASSES, Slot, SpanState, ZONE, blocks_of};
+use crate::process::lock_slices::YieldTimer;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::walk::Yielding;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::leaf::{Leaf, TableOf};
@@ -40,7 +40,7 @@ impl Variables {
     pub fn move_down(&self, policy: &dyn WaitPolicy) -> Result<bool> {
         let (zones, taken, last) = {
             let (mut taken, mut last) = (0, 0);
-            self.walk(policy, |_, granule, entry| {
+            self.walk_spans(policy, |_, granule, entry| {
                 (taken, last) = (taken + entry.len(), granule + entry.len());
                 Ok(())
             })?;
@@ -65,9 +65,9 @@ impl Variables {
                 false => 0,
             };
             // The next slab is made at the lowest place; one for each that is emptied is enough.
-            if used > 0 && !writer.slab_from_free(class)? {
+            if used > 0 && !writer.slab_from_warm(class)? {
                 drop(writer);
-                self.slab_as_it_is(class, policy)?;
+                self.add_slab_or_fail(class, policy)?;
             }
         }
         self.empty_slabs(&plan, policy)?;
@@ -76,7 +76,7 @@ impl Variables {
 
     /// Moves what lies in the slabs of a plan into others below, and frees those that are empty.
     fn empty_slabs(&self, plan: &CompactPlan, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut way = Yielding::new();
+        let mut way = YieldTimer::new();
         for of in [TableOf::Variables, TableOf::Names] {
             let (mut hash, mut slot, mut seen) = (Some(0), 1, None);
             while let Some(from) = hash {
@@ -100,7 +100,7 @@ impl Variables {
     /// The lowest slabs of each class that hold all its records stay; those behind them are emptied.
     fn plan_to_compact(&self, policy: &dyn WaitPolicy) -> Result<CompactPlan> {
         let mut slabs: [Vec<(u64, u64)>; CLASSES.len()] = [const { Vec::new() }; CLASSES.len()];
-        let mut way = Yielding::new();
+        let mut way = YieldTimer::new();
         for (granule, class) in self.slabs(policy)? {
             let writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
@@ -123,7 +123,7 @@ impl Variables {
     /// Slabs and their classes, from the left.
     fn slabs(&self, policy: &dyn WaitPolicy) -> Result<Vec<(u64, usize)>> {
         let mut slabs = Vec::new();
-        self.walk(policy, |_, granule, entry| {
+        self.walk_spans(policy, |_, granule, entry| {
             if entry.state() == SpanState::Slab && entry.class() < CLASSES.len() {
                 fallible::push(&mut slabs, (granule, entry.class()), SLABS)?;
             }
@@ -137,7 +137,7 @@ impl Variables {
             let mut writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
             if entry.state() == SpanState::Slab && entry.class() == class && writer.arena().slab_is_empty(granule)? {
-                writer.give_up_slab(granule, entry)?;
+                writer.free_slab(granule, entry)?;
             }
         }
         Ok(())

@@ -99,7 +99,7 @@ impl Variables {
         }
         self.deferred.reserve()?;
         let mut change = writer.change();
-        let filling = SpanEntry::new(SpanState::Filling, entry.len()).with_owner(writer.me);
+        let filling = SpanEntry::new(SpanState::Filling, entry.len()).with_owner(writer.number);
         match writer.arena().plan_take(entry.len(), filling, &mut change)? {
             Some(lower) if lower < granule => {
                 writer.mark_spans();

@@ -4,12 +4,12 @@ use crate::error::{Error, Result};
 use crate::format::{
     DEPTH_MAX, GRANULE, LEAF_MAX, LeafHead, LeafWord, Root, SLOTS_OF_GRANULE, Slot, SpanEntry, SpanState, granules_of,
 };
-use crate::heap::reserve::{ReservedSpan, WhenFull};
+use crate::heap::reserve::{OnFull, ReservedSpan};
 use crate::key::{Index, Name};
 use crate::process::access::MappedAccess;
 use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::lock_slices::YieldTimer;
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::walk::Yielding;
 use crate::sync::intent::{LeafCounts, Words};
 use crate::sync::slot::Content;
 use crate::sync::slot::Seqlock;
@@ -30,7 +30,7 @@ struct Successors {
     /// And so many at least.
     least: [u64; 2],
     /// Where memory for them comes from.
-    room: WhenFull,
+    room: OnFull,
 }
 
 impl Variables {
@@ -49,7 +49,7 @@ impl Variables {
     pub fn grow(&self, old: &Leaf, hash: u64, of: TableOf, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut backoff = Backoff::default();
         loop {
-            backoff.again(Obstacle::RoomTaken, self, policy)?;
+            backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
             let leaf = self.leaf_of(hash, of)?;
             if leaf.word != old.word {
@@ -78,7 +78,7 @@ impl Variables {
                 )));
             }
             drop(writer);
-            if self.replace_leaf(&leaf, of, Successors { sizes, least, room: WhenFull::Made }, more, policy)? {
+            if self.replace_leaf(&leaf, of, Successors { sizes, least, room: OnFull::Reclaim }, more, policy)? {
                 return Ok(());
             }
         }
@@ -142,16 +142,16 @@ impl Variables {
     pub fn clean_span(
         &self,
         lens: RangeInclusive<u64>,
-        room: WhenFull,
+        room: OnFull,
         policy: &dyn WaitPolicy,
     ) -> Result<ReservedSpan<'_>> {
-        let span = self.reserve_span_of(lens, room, policy)?;
+        let span = self.reserve_span_between(lens, room, policy)?;
         let len = span.len;
         let offset = self.identity.geometry.granule_at(span.granule);
         if !self.arena().is_present(span.granule, len)? {
             match room {
-                WhenFull::Made => self.obtain_or_trim(offset, len * GRANULE, policy)?,
-                WhenFull::Fail => self.obtain_pages(offset, len * GRANULE)?,
+                OnFull::Reclaim => self.obtain_or_reclaim(offset, len * GRANULE, policy)?,
+                OnFull::Fail => self.obtain_pages(offset, len * GRANULE)?,
             }
         }
         let mut cleared = Ok(());
@@ -163,7 +163,7 @@ impl Variables {
 
     /// A directory twice as long, each word twice.
     fn double(&self, root: Root, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
-        self.replace_directory(root, root.depth() + 1, of, WhenFull::Made, policy)
+        self.replace_directory(root, root.depth() + 1, of, OnFull::Reclaim, policy)
     }
 
     /// Another directory with the same leaves, of another depth. Not if one of them is deeper.
@@ -172,7 +172,7 @@ impl Variables {
         root: Root,
         depth: u32,
         of: TableOf,
-        room: WhenFull,
+        room: OnFull,
         policy: &dyn WaitPolicy,
     ) -> Result<()> {
         let span = {
@@ -212,7 +212,7 @@ impl Variables {
 
     /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
     pub fn shrink_table(&self, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
-        let (mut hash, mut deepest, mut way) = (Some(0), 0, Yielding::new());
+        let (mut hash, mut deepest, mut way) = (Some(0), 0, YieldTimer::new());
         while let Some(from) = hash {
             let writer = self.write(policy)?;
             let leaf = self.leaf_of(from, of)?;
@@ -229,7 +229,7 @@ impl Variables {
                         self.replace_leaf(
                             &leaf,
                             of,
-                            Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail },
+                            Successors { sizes: [size, 0], least: [size, 0], room: OnFull::Fail },
                             0,
                             policy,
                         )?;
@@ -243,7 +243,7 @@ impl Variables {
         let root = self.root(of)?;
         if deepest < root.depth() {
             // A leaf may have been split meanwhile: then it stays.
-            self.replace_directory(root, deepest, of, WhenFull::Fail, policy)?;
+            self.replace_directory(root, deepest, of, OnFull::Fail, policy)?;
         }
         Ok(())
     }
@@ -257,7 +257,7 @@ impl Variables {
         }
         let size = size_for(self.counts_of(leaf)?.entries.saturating_add(self.counts_of(other)?.entries));
         drop(writer);
-        let span = self.clean_span(size..=size, WhenFull::Fail, policy)?;
+        let span = self.clean_span(size..=size, OnFull::Fail, policy)?;
         let mut writer = self.write(policy)?;
         if !self.in_force(leaf, of)? || !self.in_force(other, of)? || !writer.owns(span.granule)? {
             return Ok(false);
@@ -296,7 +296,7 @@ impl Variables {
             };
             if leaf.word.granule() >= from {
                 let size = leaf.word.size();
-                let by = Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail };
+                let by = Successors { sizes: [size, 0], least: [size, 0], room: OnFull::Fail };
                 self.replace_leaf(&leaf, of, by, 0, policy)?;
             }
             hash = leaf.end(at);
@@ -304,7 +304,7 @@ impl Variables {
         }
         let root = self.root(of)?;
         if root.granule() >= from {
-            self.replace_directory(root, root.depth(), of, WhenFull::Fail, policy)
+            self.replace_directory(root, root.depth(), of, OnFull::Fail, policy)
         } else {
             Ok(())
         }

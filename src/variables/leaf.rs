@@ -6,7 +6,7 @@ use crate::format::{
 };
 use crate::os::object;
 use crate::process::access::{Access, MappedAccess};
-use crate::process::attachment::ASK_THE_KERNEL;
+use crate::process::attachment::CHECK_RESIDENT_FROM;
 use crate::sync::intent::LeafCounts;
 use crate::variables::Variables;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -214,7 +214,7 @@ impl Variables {
         // All pages of a directory were obtained before it was one: whoever may write may claim any length, but memory that is
         // not there is none. So what a pass over it costs is bounded by what the segment takes.
         let bytes = 8 << root.depth();
-        if bytes >= ASK_THE_KERNEL {
+        if bytes >= CHECK_RESIDENT_FROM {
             let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
             if status.resident < bytes {
                 let resident = status.resident;

@@ -177,7 +177,7 @@ impl VariablesWriter<'_> {
         if let Some(old) = old {
             // The new record keeps its own slab in use.
             if old.kind() == Kind::Record && (content.kind() != Kind::Record || content.granule() != old.granule()) {
-                let _ = self.release_slab(old.granule());
+                let _ = self.free_slab_if_spare(old.granule());
             }
         }
         Ok(version)

@@ -8,7 +8,8 @@ use crate::format::slot_flags::{LOCK, TEXT};
 use crate::key::{INDEX_MAX, Index, IndexBuf, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
-use crate::process::attachment::{ASK_THE_KERNEL, CallGuard};
+use crate::process::attachment::CHECK_RESIDENT_FROM;
+use crate::process::call_guard::CallGuard;
 use crate::process::pins::{OwnedPin, Pin};
 use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::sync::slot::Kind;
@@ -74,7 +75,7 @@ impl<'a> Large<'a> {
     /// there holds no value.
     /// False: it changed meanwhile.
     pub fn is_there(&self, len: u64) -> Result<bool> {
-        if len < ASK_THE_KERNEL {
+        if len < CHECK_RESIDENT_FROM {
             return Ok(true);
         }
         let resident = self.att.resident()?;
@@ -294,7 +295,7 @@ impl Variables {
             return Ok(Large { att: self, found, pin: None, direct: false, _inside: None });
         }
         let inside = self.enter_call();
-        let me = self.member(policy)?;
+        let me = self.register(policy)?;
         let pin = self.pin(me, found.content.granule(), || self.still(&found))?;
         Ok(Large { att: self, found, pin, direct: false, _inside: Some(inside) })
     }

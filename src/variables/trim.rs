@@ -64,7 +64,7 @@ impl Variables {
             Ok(false) | Err(Error::Full { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.give_pins_back(policy)?;
+        self.give_pin_pages_back(policy)?;
         self.close_zones(policy)
     }
 
@@ -100,7 +100,7 @@ impl Variables {
     fn close_zones(&self, policy: &dyn WaitPolicy) -> Result<()> {
         let mut backoff = Backoff::default();
         loop {
-            backoff.again(Obstacle::RoomTaken, self, policy)?;
+            backoff.again(Obstacle::MemoryTaken, self, policy)?;
             // Any wait for the writer lock happens before the registry lock is taken, not under it.
             if !self.write(policy)?.arena().last_zone_is_empty()? {
                 return Ok(());
@@ -135,7 +135,7 @@ impl Variables {
     pub fn cool(&self, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let _inside = self.enter_call();
         self.cool_those(Which::Untouched, bound, policy)?;
-        if self.warm() <= bound {
+        if self.warm_bytes() <= bound {
             return Ok(());
         }
         // Small values leave what readers may look into.
@@ -144,7 +144,7 @@ impl Variables {
     }
 
     fn cool_those(&self, which: Which, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut warm = self.warm();
+        let mut warm = self.warm_bytes();
         for zone in (0..self.arena().zones()).rev() {
             for run in self.runs_of(zone, which, Pages::Known)?.into_iter().rev() {
                 if warm <= bound || self.state().lock.load(Ordering::Relaxed) != 0 {
@@ -222,7 +222,7 @@ impl Variables {
         self.deferred.reserve()?;
         let mut change = writer.change();
         // Nothing of it is said to be present from this commit on: who reaps us must not take holes for pages.
-        change.span(granule, SpanEntry(0), SpanEntry::new(SpanState::Freeing, len).with_owner(writer.me));
+        change.span(granule, SpanEntry(0), SpanEntry::new(SpanState::Freeing, len).with_owner(writer.number));
         writer.commit(&change)?;
         crash_point!("taken-to-punch");
         Ok(Some(ReservedSpan::new(self, granule, len)))
