@@ -22,17 +22,17 @@ pub fn spin() {
 }
 
 /// Every call of this process is made by whoever holds the interpreter's lock.
-static ONE_AT_A_TIME: AtomicBool = AtomicBool::new(false);
+static SERIALIZED_CALLS: AtomicBool = AtomicBool::new(false);
 
 #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "the extension module's"))]
 /// For an extension module whose interpreter has a lock that is held in every call. It is let go of within some calls,
 /// never while a call begins or ends.
-pub fn calls_come_one_at_a_time() {
-    ONE_AT_A_TIME.store(true, std::sync::atomic::Ordering::Relaxed);
+pub fn assume_serialized_calls() {
+    SERIALIZED_CALLS.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Was that said?
 #[inline(always)]
-pub fn one_at_a_time() -> bool {
-    ONE_AT_A_TIME.load(std::sync::atomic::Ordering::Relaxed)
+pub fn calls_are_serialized() -> bool {
+    SERIALIZED_CALLS.load(std::sync::atomic::Ordering::Relaxed)
 }

@@ -14,7 +14,7 @@ const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Mixed into the hash of a lock's name: variables of that index lie elsewhere.
 #[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
-pub const LOCKS: u64 = 0xD1B5_4A32_D192_ED03;
+pub const LOCK_NAME_MIX: u64 = 0xD1B5_4A32_D192_ED03;
 
 /// What the first half of a hash, which decides on the leaf, is spread to: the leaves of one depth get between two thirds and
 /// four thirds of an even share. Evenly filled ones would all be full at the same time, and each be replaced by a larger one

@@ -199,7 +199,7 @@ impl<'a> Name<'a> {
             Index::Int(number) => hash::of_int(key, *number),
             Index::Text(text) => hash::of_bytes(key, text.as_bytes()),
         };
-        hash::spread(if self.lock { hash ^ hash::LOCKS } else { hash })
+        hash::spread(if self.lock { hash ^ hash::LOCK_NAME_MIX } else { hash })
     }
 
     /// The slot's second word, for a name of this hash.

@@ -1,7 +1,7 @@
 //! Slabs: spans of blocks of one class, made where none has a free one, given back when none is used.
 
 use crate::error::Result;
-use crate::format::{CLASSES, GRANULE, SLAB_HEAD, SpanEntry, SpanState, slab_granules, slab_is_whole};
+use crate::format::{CLASSES, GRANULE, SLAB_HEAD, SpanEntry, SpanState, slab_granules, slab_has_all_pages};
 use crate::heap::reserve::{ReservedSpan, WhenFull};
 use crate::heap::{Heap, HeapWriter};
 use crate::process::wait_policy::WaitPolicy;
@@ -13,10 +13,10 @@ impl Heap {
     pub fn refill(&self, class: usize, all: bool, policy: &dyn WaitPolicy) -> Result<()> {
         // In batches, as the segment grows: few calls of the system, little taken by a small one.
         let used = self.state().used.load(Ordering::Relaxed);
-        if !slab_is_whole(class) && all {
+        if !slab_has_all_pages(class) && all {
             return self.refill_whole(class, slab_granules(class), WhenFull::Made, policy);
         }
-        if !slab_is_whole(class) {
+        if !slab_has_all_pages(class) {
             // Each class has its own.
             return self.refill_in_parts(class, (used >> 24).clamp(1, 16), policy);
         }
@@ -99,7 +99,7 @@ impl HeapWriter<'_> {
         // CRASH: still free, or ours to fill: nobody reads a bitmap there.
         self.att.mem.zero(self.att.identity.geometry.granule_at(granule), SLAB_HEAD as usize)?;
         crash_point!("slab-cleared");
-        change.span(granule, before, SpanEntry::new(SpanState::Slab, slab_granules(class)).with_class(class));
+        change.edit_span(granule, before, SpanEntry::new(SpanState::Slab, slab_granules(class)).with_class(class));
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl HeapWriter<'_> {
     pub fn slab_from_free(&mut self, class: usize) -> Result<bool> {
         let mut change = self.change();
         let slab = SpanEntry::new(SpanState::Slab, slab_granules(class)).with_class(class);
-        let Some(granule) = self.arena().plan_take_present(slab_granules(class), slab, &mut change)? else {
+        let Some(granule) = self.arena().plan_reserve_present(slab_granules(class), slab, &mut change)? else {
             return Ok(false);
         };
         change.spans.clear();
@@ -142,7 +142,7 @@ impl HeapWriter<'_> {
         }
         // One with room stays, so that a class does not take and give a slab at every turn.
         let mut others = 0;
-        self.arena().slabs_with_room(entry.class(), |other| {
+        self.arena().each_nonfull_slab(entry.class(), |other| {
             others += u64::from(other != granule);
             Ok(others > 0)
         })?;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Where POSIX shared memory objects live on Linux.
 pub const DIR: &str = "/dev/shm";
 /// What a temporary name begins with, where nameless files are not to be had.
-pub const TEMPORARY: &str = "shmvar-tmp.";
+pub const TEMPORARY_PREFIX: &str = "shmvar-tmp.";
 
 /// What the kernel says of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Unpublished {
     fn temporary(mode: u32) -> rustix::io::Result<Self> {
         let mut bytes = [0; 8];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        let name = format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(bytes));
+        let name = format!("{TEMPORARY_PREFIX}{:016x}", u64::from_ne_bytes(bytes));
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = fs::open(path(&name), flags, Mode::RUSR | Mode::WUSR)?;
         Ok(Unpublished { fd: Some(fd), mode, temporary: Some(name) })

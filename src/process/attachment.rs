@@ -147,7 +147,11 @@ impl Attachment {
 
     /// The name of the object that carries the lock bytes.
     pub fn lock_name(&self) -> String {
-        if self.identity.lock_object == 0 { self.object.name.clone() } else { Identity::lock_name(&self.identity.id) }
+        if self.identity.lock_object == 0 {
+            self.object.name.clone()
+        } else {
+            Identity::lock_object_name(&self.identity.id)
+        }
     }
 
     /// Runs something with a descriptor of the segment.

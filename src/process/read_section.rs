@@ -4,7 +4,7 @@
 //! The protocol is "Giving back" in `docs/protocol.md`; it is the one of user-space RCU (Desnoyers and others, IEEE TPDS
 //! 2012), with the kernel's `membarrier` in place of a fence for each reader.
 
-use crate::atomic::one_at_a_time;
+use crate::atomic::calls_are_serialized;
 use crate::error::{Error, Result};
 use crate::format::{PARTICIPANTS, READERS, Readers};
 use crate::os::{self, fork};
@@ -124,7 +124,7 @@ impl Attachment {
     /// Begins a section. `None`: this process has no number, or this thread no word: then it looks by calls of the system.
     #[inline(always)]
     pub fn read_section(&self) -> Option<ReadSection<'_>> {
-        if one_at_a_time() {
+        if calls_are_serialized() {
             // One word serves all threads.
             let member = self.registration.member.load(Ordering::Relaxed);
             let epoch = fork::epoch();

@@ -137,7 +137,7 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
     let (query, prepared) = (fresh()?, (fresh()?, fresh()?));
 
     // The lock object first: nobody meets a segment without one. Nobody knows its name before he reads the segment's id.
-    let lock_name = Identity::lock_name(&id);
+    let lock_name = Identity::lock_object_name(&id);
     let lock_fd = match lock_object {
         Some(object) => {
             remove_orphans();

@@ -241,7 +241,7 @@ fn summary(name: &OsStr) -> Result<Option<SegmentInfo>> {
     let (size, used) = (state.limit(), state.used());
     let lock_fd = match identity.lock_object {
         0 => Some(fd),
-        _ => object::open(crate::format::identity::Identity::lock_name(&identity.id), false).ok(),
+        _ => object::open(crate::format::identity::Identity::lock_object_name(&identity.id), false).ok(),
     };
     let living = |n: &u32| {
         lock_fd

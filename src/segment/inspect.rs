@@ -3,11 +3,11 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::identity::Identity;
-use crate::format::identity::LOCKS;
+use crate::format::identity::LOCK_OBJECT_PREFIX;
 use crate::format::{Participant, at};
 use crate::key::{Key, PREFIX};
 use crate::os::bytelock::{byte_of, is_locked};
-use crate::os::object::{self, Status, TEMPORARY};
+use crate::os::object::{self, Status, TEMPORARY_PREFIX};
 use crate::segment::open::distrust;
 use crate::segment::state_snapshot::{self, StateSnapshot, fatal, identify_by_name, word};
 use crate::sync::lock_word;
@@ -85,7 +85,7 @@ const SEGMENTS: &str = "a list of segments";
 /// [`Error::Memory`], and where the directory cannot be listed.
 pub fn inspect() -> Result<Vec<ObjectReport>> {
     let mut all = Vec::new();
-    for prefix in [PREFIX, LOCKS, TEMPORARY] {
+    for prefix in [PREFIX, LOCK_OBJECT_PREFIX, TEMPORARY_PREFIX] {
         for name in object::list(prefix)? {
             let Some(seen) = look(&name)? else { continue };
             if let ObjectKind::Unreadable(Error::Memory { asked, what }) = seen.what {
@@ -112,9 +112,9 @@ fn names_locks(seen: &ObjectReport) -> Option<(String, String)> {
 
 fn look(name: &OsStr) -> Result<Option<ObjectReport>> {
     let Ok(status) = object::status_of(name) else { return Ok(None) };
-    let what = if name.as_bytes().starts_with(LOCKS.as_bytes()) {
+    let what = if name.as_bytes().starts_with(LOCK_OBJECT_PREFIX.as_bytes()) {
         ObjectKind::Locks(None)
-    } else if name.as_bytes().starts_with(TEMPORARY.as_bytes()) {
+    } else if name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
         ObjectKind::Temporary
     } else {
         match identify_by_name(name).and_then(|found| found.map(|(fd, id, of)| segment(fd, id, &of)).transpose()) {
@@ -134,7 +134,7 @@ fn segment(fd: OwnedFd, identity: Identity, status: &Status) -> Result<SegmentRe
     state_snapshot::read(&fd, &mut valid, at::INTENT)?;
     let mut records = fallible::zeros(state.participants_top() as usize * RECORD, SEGMENTS)?;
     state_snapshot::read(&fd, &mut records, at::PARTICIPANTS)?;
-    let locks = (identity.lock_object != 0).then(|| Identity::lock_name(&identity.id));
+    let locks = (identity.lock_object != 0).then(|| Identity::lock_object_name(&identity.id));
     let lock_fd = match &locks {
         None => Some(fd),
         Some(name) => object::open(name, false).ok(),

@@ -38,7 +38,7 @@ use crate::os::mem::Scratch;
 use crate::process::attachment::Attachment;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
-use crate::sync::revocable::{Borrowed, Revocable};
+use crate::sync::revocable::{Revocable, RevocableGuard};
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::read::Got;
@@ -119,13 +119,13 @@ impl Segment {
 
     /// The process's half, for one call, unless detached.
     #[inline(always)]
-    pub fn attachment(&self) -> Result<Borrowed<'_, Attachment>> {
+    pub fn attachment(&self) -> Result<RevocableGuard<'_, Attachment>> {
         self.attachment.get().ok_or(Error::Detached)
     }
 
     /// The same, for a change.
     #[inline(always)]
-    pub fn for_change(&self) -> Result<Borrowed<'_, Attachment>> {
+    pub fn for_change(&self) -> Result<RevocableGuard<'_, Attachment>> {
         let attachment = self.attachment()?;
         if self.options.readonly { Err(Error::ReadOnly) } else { Ok(attachment) }
     }
@@ -157,7 +157,7 @@ impl Segment {
 
     /// Was [`Segment::detach`] called?
     pub fn detached(&self) -> bool {
-        self.attachment.revoked()
+        self.attachment.is_revoked()
     }
 
     /// The limit now: bytes that stored variables may be charged.

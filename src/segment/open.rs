@@ -247,7 +247,7 @@ fn open(key: &Key, name: &str, fd: OwnedFd, options: &Options, policy: &dyn Wait
     }
     if identity.lock_object != 0 {
         // Waited for here, where nothing is held, if somebody has a lease on it.
-        let lock_name = Identity::lock_name(&identity.id);
+        let lock_name = Identity::lock_object_name(&identity.id);
         if let Err(Errno::AGAIN) = open_patiently(&lock_name, !options.readonly, policy)? {
             return Err(refused(key, &lock_name, Errno::AGAIN));
         }
@@ -319,7 +319,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
     let (lock_fd, lock_status) = match identity.lock_object {
         0 => (None, status),
         inode => {
-            let lock_name = Identity::lock_name(&identity.id);
+            let lock_name = Identity::lock_object_name(&identity.id);
             match object::open(&lock_name, write) {
                 Ok(fd) => {
                     let lock_status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;

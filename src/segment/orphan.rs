@@ -1,6 +1,6 @@
 //! Second objects that no segment names: left by one who died between publishing the two, or between unlinking them.
 
-use crate::format::identity::LOCKS;
+use crate::format::identity::LOCK_OBJECT_PREFIX;
 use crate::format::identity::{ID_AT, Identity};
 use crate::key;
 use crate::os::bytelock::{self, REGISTRY};
@@ -21,7 +21,7 @@ pub fn remove_orphans() {
     let me = crate::os::euid();
     let begins = |name: &OsString, prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
     let mine = |name: &&OsString| object::status_of(name).is_ok_and(|status| status.uid == me);
-    let objects: Vec<_> = names.iter().filter(|name| begins(name, LOCKS)).filter(mine).collect();
+    let objects: Vec<_> = names.iter().filter(|name| begins(name, LOCK_OBJECT_PREFIX)).filter(mine).collect();
     if objects.is_empty() {
         return;
     }
@@ -46,7 +46,7 @@ fn named_by<'a>(segments: impl Iterator<Item = &'a OsString>, uid: u32) -> Optio
         match object::open(name, false).and_then(|fd| object::read_at(fd, &mut id, ID_AT)) {
             Ok(_) => {
                 names.try_reserve(1).ok()?;
-                names.insert(Identity::lock_name(&id));
+                names.insert(Identity::lock_object_name(&id));
             }
             // Both objects belong to whoever made them: what is another user's names none of his.
             Err(_) if object::status_of(name).is_ok_and(|status| status.uid == uid) => return None,

@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::format::PARTICIPANTS;
-use crate::format::identity::LOCKS;
+use crate::format::identity::LOCK_OBJECT_PREFIX;
 use crate::os::lease::nobody_has_open;
-use crate::os::object::{self, TEMPORARY};
+use crate::os::object::{self, TEMPORARY_PREFIX};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::Segment;
@@ -87,7 +87,7 @@ impl Stays {
 /// Removes a lock object that no segment names, or a temporary one, if that is safe: docs/protocol.md, "Stale objects".
 /// `Some`: why it stays. With `look`, it stays in any case.
 pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<Stays>> {
-    if !name.starts_with(LOCKS) && !name.starts_with(TEMPORARY) {
+    if !name.starts_with(LOCK_OBJECT_PREFIX) && !name.starts_with(TEMPORARY_PREFIX) {
         return Err(Error::Invalid(format!("{name} is neither a lock object nor a temporary one")));
     }
     let Ok(fd) = object::open(name, true).or_else(|_| object::open(name, false)) else {
@@ -126,5 +126,5 @@ pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<Stays>
 
 /// Does a segment name this lock object, or could one of the same owner that cannot be read?
 fn is_named(name: &str, uid: u32) -> bool {
-    name.starts_with(LOCKS) && named(uid).is_none_or(|named| named.contains(name))
+    name.starts_with(LOCK_OBJECT_PREFIX) && named(uid).is_none_or(|named| named.contains(name))
 }

@@ -37,7 +37,7 @@ pub fn destroy_with(key: &Key, policy: &dyn WaitPolicy) -> Result<bool> {
         }
         Err(error) => return Err(error),
     };
-    let lock_name = Identity::lock_name(&identity.id);
+    let lock_name = Identity::lock_object_name(&identity.id);
     let lock_fd = match identity.lock_object {
         0 => None,
         _ => object::open(&lock_name, true).ok(),

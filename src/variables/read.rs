@@ -3,7 +3,7 @@
 use crate::codec::buffers::{self, Parsed};
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::slab_is_whole;
+use crate::format::slab_has_all_pages;
 use crate::format::slot_flags::{LOCK, TEXT};
 use crate::key::{INDEX_MAX, Index, IndexBuf, Name};
 use crate::os::mem::Scratch;
@@ -246,7 +246,7 @@ impl Variables {
             }
             Kind::Record if !content.expires() => {
                 let (at, class) = place_of_record(self, &content, MappedAccess).ok()??;
-                if !slab_is_whole(class) {
+                if !slab_has_all_pages(class) {
                     return None;
                 }
                 self.mem.read_scratch(at, content.record_len() as usize, scratch).ok()?;

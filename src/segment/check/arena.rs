@@ -8,8 +8,8 @@ use crate::bit_runs::{longest_run, mask, range};
 use crate::error::Result;
 use crate::fallible;
 use crate::format::{
-    CLASSES, KIND_RUN, RUN_KINDS, Root, SpanEntry, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of, slab_granules,
-    slab_is_whole,
+    CLASSES, FIRST_RUN_KIND, RUN_KINDS, Root, SpanEntry, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of,
+    slab_granules, slab_has_all_pages,
 };
 use crate::segment::check::in_use;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -118,7 +118,7 @@ impl Check<'_> {
                 hold!(right, 3, "no root names the directory at granule {granule}: {entry:?}");
             }
             // Not given by the walk.
-            SpanState::None | SpanState::Bad => {}
+            SpanState::None | SpanState::Damaged => {}
         }
         self.check_sticky(granule, entry)
     }
@@ -128,7 +128,7 @@ impl Check<'_> {
         let arena = self.att.arena();
         let sound = entry.class() < CLASSES.len() && entry.len() == slab_granules(entry.class());
         hold!(sound, 3, "slab at granule {granule}: {entry:?}");
-        let present = if slab_is_whole(entry.class()) { entry.len() } else { 1 };
+        let present = if slab_has_all_pages(entry.class()) { entry.len() } else { 1 };
         hold!(arena.is_present(granule, present)?, 12, "the slab at granule {granule} is not said to be present");
         let (used, named) = (arena.used_words(granule)?, self.named.blocks_of(granule));
         let beyond = used.iter().rposition(|word| *word != 0);
@@ -176,7 +176,7 @@ fn check_bits(arena: &Arena<'_>, zone: u64, bits: &Bits) -> Result<()> {
         found.iter().zip(right).position(|(found, right)| found.load(Ordering::Relaxed) != *right)
     };
     for (class, right) in bits.rooms.iter().enumerate() {
-        let wrong = differs(&meta.rooms[class], right);
+        let wrong = differs(&meta.nonfull_slabs[class], right);
         hold!(wrong.is_none(), 5, "zone {zone}: the bitmap of slabs of class {class}, word {}", wrong.unwrap_or(0));
         kinds[class] = right.iter().any(|word| *word != 0);
     }
@@ -184,7 +184,7 @@ fn check_bits(arena: &Arena<'_>, zone: u64, bits: &Bits) -> Result<()> {
     hold!(wrong.is_none(), 4, "zone {zone}: the bitmap of free granules, word {}", wrong.unwrap_or(0));
     let longest = longest_run(bits.free.iter().copied());
     for kind in 0..RUN_KINDS {
-        kinds[KIND_RUN + kind] = longest >= 1 << kind;
+        kinds[FIRST_RUN_KIND + kind] = longest >= 1 << kind;
     }
     let group = arena.group(zone / 64)?;
     for (kind, right) in kinds.into_iter().enumerate() {

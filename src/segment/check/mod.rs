@@ -156,10 +156,10 @@ fn check_identity(att: &Attachment, status: &Status) -> Result<()> {
     // Others may have given it names besides, which stay.
     hold!(gone <= 1 && (gone == 0 || status.nlink == 0 || !named()), 13, "gone is {gone}, the object has its name");
     if att.identity.lock_object != 0 {
-        let found = object::status_of(Identity::lock_name(&att.identity.id));
+        let found = object::status_of(Identity::lock_object_name(&att.identity.id));
         // It is unlinked after the segment, and is not looked for where the segment has no name.
         let sound = found.is_ok_and(|found| found.ino == att.identity.lock_object) || !named();
-        hold!(sound, 13, "its lock object {} is missing", Identity::lock_name(&att.identity.id));
+        hold!(sound, 13, "its lock object {} is missing", Identity::lock_object_name(&att.identity.id));
     }
     Ok(())
 }

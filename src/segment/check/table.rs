@@ -7,7 +7,7 @@ use crate::codec::buffers;
 use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::slot_flags::LET_GO;
+use crate::format::slot_flags::RELEASED_LOCK;
 use crate::format::{CLASSES, DEPTH_MAX, Root, Slot, SpanState, VERSION_MAX, blocks_of, granules_of};
 use crate::key::{INDEX_MAX, IndexBuf, Name};
 use crate::process::access::MappedAccess;
@@ -129,7 +129,7 @@ impl Check<'_> {
         for number in 1..=leaf.slots {
             let content = self.att.slot_content(leaf.slot_at(number))?;
             hold!(content.word & BUSY == 0, 6, "slot {number} is busy and no change is under way");
-            hold!(content.kind() != Kind::Bad, 10, "slot {number} has kind {}", content.rest[1] & 7);
+            hold!(content.kind() != Kind::Damaged, 10, "slot {number} has kind {}", content.rest[1] & 7);
             hold!((content.word == 0) == (content.kind() == Kind::Empty), 8, "slot {number}: word and kind disagree");
             if content.word == 0 {
                 hold!(content.rest == [0; 3], 8, "slot {number} was never used and is not zero");
@@ -141,7 +141,7 @@ impl Check<'_> {
             hold!((1..=last_version).contains(&version), 9, "slot {number} has version {version} of {last_version}");
             if !content.is_entry() {
                 let empty = content.rest == Content::tombstone().rest;
-                let left = content.rest[1] == LET_GO && of == TableOf::Names;
+                let left = content.rest[1] == RELEASED_LOCK && of == TableOf::Names;
                 hold!(empty || left, 8, "slot {number}: a tombstone that is not empty");
                 if !empty {
                     self.check_let_go(number, &content, &mut within)?;
