@@ -70,7 +70,7 @@ impl Heap {
             let mut copied = Ok(());
             policy.allow_threads(&mut || {
                 copied = std::iter::once(&prefix).chain(value).try_for_each(|part| {
-                    self.mem.fill(at, part)?;
+                    self.mem.write_unpublished(at, part)?;
                     at += part.len() as u64;
                     Ok(())
                 });

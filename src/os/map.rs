@@ -219,7 +219,7 @@ fn no_room(error: Errno, len: u64) -> Error {
     if error != Errno::NOMEM {
         return Error::system("mapping a segment", error);
     }
-    let taken = super::addresses_taken();
+    let taken = super::addresses_used();
     match super::limit_of(super::Limited::Addresses) {
         Some(limit) => Error::Full {
             needed: len,

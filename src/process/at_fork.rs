@@ -66,7 +66,7 @@ fn after(in_child: bool) {
         mutex().adopt();
     }
     // The handlers run in one thread, which holds the mutex since `before`.
-    let kept = mutex().held(|process| std::mem::take(&mut process.across_fork));
+    let kept = mutex().with_forgotten_guard(|process| std::mem::take(&mut process.across_fork));
     for attachment in &kept {
         let mut prepared = attachment.registration.child.lock();
         // Those opened for this very fork; others were made for this process itself when it was the child.
@@ -80,17 +80,17 @@ fn after(in_child: bool) {
             }
             if prepared.holds_pins {
                 if !in_child && prepared.number.is_none() {
-                    attachment.pins.held(PinTable::keep_for_child);
+                    attachment.pins.with_forgotten_guard(PinTable::keep_for_child);
                 }
                 prepared.holds_pins = false;
-                attachment.pins.unlock();
+                attachment.pins.force_unlock();
             }
             if !in_child {
                 *prepared = Default::default();
             }
         }
     }
-    mutex().unlock();
+    mutex().force_unlock();
     drop(kept);
 }
 

@@ -88,7 +88,7 @@ impl Attachment {
         };
         Attachment {
             me: OnceLock::new(),
-            mem: mapping.mem(write).growing(Box::new(extent)),
+            mem: mapping.mem(write).with_extender(Box::new(extent)),
             object: SegmentObject {
                 name: name.into(),
                 status,

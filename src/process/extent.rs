@@ -6,7 +6,7 @@ use crate::fallible;
 use crate::format::Geometry;
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
-use crate::os::mem::Longer;
+use crate::os::mem::MapExtender;
 use crate::os::object::Status;
 use crate::process::descriptor::Descriptor;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub struct Extent {
     pub maps: ForkMutex<Vec<Mapping>>,
 }
 
-impl Longer for Extent {
-    fn longer(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool> {
+impl MapExtender for Extent {
+    fn extend(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool> {
         let mut maps = self.maps.lock();
         if maps.last().map_or(self.first.len(), Mapping::len) >= least {
             return Ok(true);

@@ -42,7 +42,7 @@ impl Attachment {
     #[cold]
     fn wake(&self, word: &WakeWord, bits: u32, sleepers: u32, which: u32) {
         if bits & !WATCHER != 0 {
-            futex::wake_those(&word.count, sleepers, which);
+            futex::wake_bits(&word.count, sleepers, which);
         }
         if bits & WATCHER != 0 {
             let watch = &self.state().watch;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::format::{GRANULE, Geometry, LeafWord, PAGE, PARTICIPANTS, Root, SpanEntry, SpanState, ZONE, ZONE_META, at};
 use crate::key::Key;
-use crate::os::bytelock::{self, REGISTRY};
+use crate::os::bytelock::{self, REGISTRY_BYTE};
 use crate::os::map::Mapping;
 use crate::os::mem::Mem;
 use crate::os::object::{self, Unpublished};
@@ -142,7 +142,7 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
         Some(object) => {
             remove_orphans();
             // SYNC: with `orphan`: named and not locked, it belongs to a segment that is published, or to nobody.
-            let _ = bytelock::try_lock(object.fd(), REGISTRY);
+            let _ = bytelock::try_lock(object.fd(), REGISTRY_BYTE);
             Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
         }
         None => None,
@@ -165,7 +165,7 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
         }
     };
     crash_point!("published");
-    lock_fd.as_ref().inspect(|fd| drop(bytelock::unlock(fd, REGISTRY)));
+    lock_fd.as_ref().inspect(|fd| drop(bytelock::unlock(fd, REGISTRY_BYTE)));
     let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
     let lock_status = match &lock_fd {
         Some(fd) => object::status(fd).map_err(|e| Error::system("fstat", e))?,

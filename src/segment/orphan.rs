@@ -3,7 +3,7 @@
 use crate::format::identity::LOCK_OBJECT_PREFIX;
 use crate::format::identity::{ID_AT, Identity};
 use crate::key;
-use crate::os::bytelock::{self, REGISTRY};
+use crate::os::bytelock::{self, REGISTRY_BYTE};
 use crate::os::object;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -64,7 +64,7 @@ fn remove(name: &str) -> Option<()> {
     }
     // SYNC: its maker holds this lock until the segment is published, and whoever unlinks the segment until both are gone. So
     // the names are asked again now.
-    if bytelock::try_lock(&fd, REGISTRY).ok()? && !named(status.uid)?.contains(name) {
+    if bytelock::try_lock(&fd, REGISTRY_BYTE).ok()? && !named(status.uid)?.contains(name) {
         object::unlink(name).ok()?;
     }
     Some(())

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::PARTICIPANTS;
 use crate::format::identity::LOCK_OBJECT_PREFIX;
-use crate::os::lease::nobody_has_open;
+use crate::os::lease::is_open_only_here;
 use crate::os::object::{self, TEMPORARY_PREFIX};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
@@ -105,7 +105,7 @@ pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<Stays>
     if is_named(name, status.uid) {
         return Ok(Some(Stays::Named));
     }
-    match nobody_has_open(&fd) {
+    match is_open_only_here(&fd) {
         Some(true) => {}
         Some(false) => return Ok(Some(Stays::Open)),
         None => return Ok(Some(Stays::Unknown)),

@@ -85,7 +85,7 @@ impl Variables {
         let (mut needs, mut backoff) = (Needs::of(&plans), Backoff::default());
         // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
         let mut scratch = Scratch::new();
-        scratch.prepare(RECORD_MAX as usize)?;
+        scratch.reserve(RECORD_MAX as usize)?;
         loop {
             backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
@@ -285,7 +285,7 @@ impl VariablesWriter<'_> {
             reader.next()?.ok_or_else(damaged)?;
         }
         let mut scratch = Scratch::new();
-        scratch.prepare(RECORD_MAX as usize)?;
+        scratch.reserve(RECORD_MAX as usize)?;
         self.carry_on(&mut scratch, || reader.next())
     }
 

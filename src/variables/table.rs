@@ -265,7 +265,7 @@ impl Variables {
                 }
                 if is_text || content.expires() {
                     // The prefix alone, by `pread`: a span may be given back under an unpinned reader.
-                    self.read_span(content, 0, scratch.filled(content.prefix_len() as usize)?)?;
+                    self.read_span(content, 0, scratch.resize(content.prefix_len() as usize)?)?;
                 }
             }
             _ => return self.damaged(&found, "a slot's kind", look),

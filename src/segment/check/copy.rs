@@ -59,7 +59,7 @@ fn copy_range(att: &Attachment, to: &Mem, offset: u64, len: u64) -> Result<()> {
         read.map_err(|e| Error::system("reading the segment", e))?;
         // What is only zeros is zeros there, and takes no memory.
         if piece.iter().any(|byte| *byte != 0) {
-            to.fill(start, piece)?;
+            to.write_unpublished(start, piece)?;
         }
     }
     Ok(())
