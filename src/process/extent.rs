@@ -38,10 +38,10 @@ impl MapExtender for Extent {
             }
             // Where the last map is, if what lies behind it is free: so the addresses are taken once.
             let last = maps.last().unwrap_or(&self.first);
-            if last.lengthen(length) || last.lengthen(least) {
+            if last.extend_in_place(length) || last.extend_in_place(least) {
                 return Ok(Some(None));
             }
-            Mapping::of_as_much(fd, length, least, self.write).map(|map| Some(Some(map)))
+            Mapping::new_or_shorter(fd, length, least, self.write).map(|map| Some(Some(map)))
         })?;
         match mapped? {
             None => return Ok(false),

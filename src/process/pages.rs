@@ -1,7 +1,7 @@
 //! Obtaining pages of the segment's file, and what is said where the system has none.
 
 use crate::error::{Error, Result};
-use crate::os::object;
+use crate::os::{Limited, limit_of, object};
 use crate::process::attachment::Attachment;
 use rustix::io::Errno;
 
@@ -22,7 +22,7 @@ pub fn file_system_full(needed: u64) -> Error {
 
 /// What is said where this process may not write so far into a file.
 pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
-    let most = object::may_write_to().unwrap_or(u64::MAX);
+    let most = limit_of(Limited::File).unwrap_or(u64::MAX);
     Error::Full {
         needed,
         free: 0,

@@ -133,7 +133,7 @@ impl Attachment {
     }
 
     pub fn no_description(&self) -> Error {
-        if let Some(error) = object::no_descriptors("taking part in a segment") {
+        if let Some(error) = object::descriptor_shortage("taking part in a segment") {
             return error;
         }
         Error::Access(format!(

@@ -202,7 +202,8 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
 /// Who comes at this very moment has a segment that was destroyed, as at any other.
 fn withdraw(att: &Attachment) {
     let used = |n| att.participant(n).is_some_and(|record| record.state.load(Ordering::Acquire) != 0);
-    if (0..PARTICIPANTS).any(used) || !object::status_of(&att.object.name).is_ok_and(|now| now.same(&att.object.status))
+    if (0..PARTICIPANTS).any(used)
+        || !object::status_of(&att.object.name).is_ok_and(|now| now.is_same_object(&att.object.status))
     {
         return;
     }
@@ -232,7 +233,7 @@ fn reserve(object: &Unpublished, geometries: &[Geometry], limit: u64) -> Result<
         let length = first_length(geometry, limit);
         let sized = rustix::fs::ftruncate(object.fd(), length);
         match sized.map_err(|e| Error::system("sizing a segment", e)) {
-            Ok(()) => match Mapping::of(object.fd(), length, true) {
+            Ok(()) => match Mapping::new(object.fd(), length, true) {
                 Ok(mapping) => return Ok((*geometry, mapping)),
                 Err(error) => last = Some(error),
             },

@@ -215,7 +215,7 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
     object::read_at(fd, &mut gone, gone_at).map_err(|e| Error::system("reading the segment", e))?;
     if gone != [0; 4] {
         return match object::status_of(name) {
-            Ok(now) if now.same(&status) => Err(Error::corrupt(format_args!(
+            Ok(now) if now.is_same_object(&status) => Err(Error::corrupt(format_args!(
                 "{name} says that it was destroyed, and has its name: somebody who had another name for it gave it this one \
                  again, or changed its bytes"
             ))),
@@ -330,7 +330,7 @@ fn map(identity: Identity, name: &str, status: Status, fd: OwnedFd, write: bool)
                 }
                 Err(_) if !write => (None, Status { ino: inode, ..status }),
                 Err(Errno::NOENT) => match object::status_of(name) {
-                    Ok(now) if now.same(&status) => {
+                    Ok(now) if now.is_same_object(&status) => {
                         return Err(Error::corrupt(format_args!("its lock object {lock_name} is missing")));
                     }
                     _ => return Ok(None),
@@ -357,7 +357,7 @@ fn map_object(
     (least, most): (u64, u64),
     write: bool,
 ) -> Result<Option<(Mapping, Option<OwnedFd>)>> {
-    let again = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.same(status));
+    let again = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.is_same_object(status));
     let mut fd = Some(fd);
     // What somebody put behind its end is not mapped: it could be more than there are addresses.
     if write && status.size <= most {
@@ -374,6 +374,6 @@ fn map_object(
             Err(error) => return Err(Error::system(format!("opening {name}"), error)),
         },
     };
-    let mapping = Mapping::of_as_much(fd.as_fd(), status.size.min(most), least, write)?;
+    let mapping = Mapping::new_or_shorter(fd.as_fd(), status.size.min(most), least, write)?;
     Ok(Some((mapping, Some(fd))))
 }

@@ -17,7 +17,7 @@ const AT_A_TIME: usize = 8;
 
 /// Removes those of this user. Called by whoever makes or removes a second object: nobody else pays, and never for much.
 pub fn remove_orphans() {
-    let Some(names) = object::list_few(FEW) else { return };
+    let Some(names) = object::list_at_most(FEW) else { return };
     let me = crate::os::euid();
     let begins = |name: &OsString, prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
     let mine = |name: &&OsString| object::status_of(name).is_ok_and(|status| status.uid == me);

@@ -115,7 +115,7 @@ pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<Stays>
         return Ok(Some(Stays::Named));
     }
     match object::status_of(name) {
-        Ok(now) if now.same(&status) => {}
+        Ok(now) if now.is_same_object(&status) => {}
         _ => return Ok(Some(Stays::Replaced)),
     }
     if !look {

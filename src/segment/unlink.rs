@@ -112,7 +112,7 @@ fn unlink(
         Some(Err(error)) => return Err(error),
     };
     match object::status_of(name) {
-        Ok(now) if now.same(status) => {}
+        Ok(now) if now.is_same_object(status) => {}
         Ok(_) | Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(refused(key, name, error)),
     }

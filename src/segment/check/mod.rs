@@ -152,7 +152,7 @@ fn check_identity(att: &Attachment, status: &Status) -> Result<()> {
     att.mem.read_into(at::IDENTITY, IDENTITY_LEN, &mut bytes)?;
     hold!(bytes == att.identity.to_bytes(), 13, "the identity has changed");
     let gone = att.state().gone.load(Ordering::Acquire);
-    let named = || object::status_of(&att.object.name).is_ok_and(|now| now.same(&att.object.status));
+    let named = || object::status_of(&att.object.name).is_ok_and(|now| now.is_same_object(&att.object.status));
     // Others may have given it names besides, which stay.
     hold!(gone <= 1 && (gone == 0 || status.nlink == 0 || !named()), 13, "gone is {gone}, the object has its name");
     if att.identity.lock_object != 0 {
