@@ -1,6 +1,6 @@
 //! Python objects over a segment's memory: read-only views, and private copy-on-write maps.
 
-use crate::codec::buffers::Parsed;
+use crate::codec::buffers::BufferTable;
 use crate::os::map::PrivateMap;
 use crate::process::pins::OwnedPin;
 use crate::py::decode::Want;
@@ -78,7 +78,7 @@ pub fn over<'py, 'a>(
     py: Python<'py>,
     segment: &Segment,
     large: Large<'a>,
-    parsed: &Parsed,
+    parsed: &BufferTable,
     want: Want,
     total: u64,
 ) -> PyResult<Memory<'py, 'a>> {

@@ -1,6 +1,6 @@
 //! Reading variables, without a lock.
 
-use crate::codec::buffers::{self, Parsed};
+use crate::codec::buffers::{self, BufferTable};
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::slab_has_all_pages;
@@ -115,7 +115,7 @@ impl<'a> Large<'a> {
     }
 
     /// Of a value with buffers, where they and the pickle are. `None`: it changed meanwhile.
-    pub fn parse(&self, policy: &dyn WaitPolicy) -> Result<Option<Parsed>> {
+    pub fn parse(&self, policy: &dyn WaitPolicy) -> Result<Option<BufferTable>> {
         let damaged = || Error::corrupt("the table of a value's buffers");
         let mut start = [0; 16];
         if self.len() < 16 {
