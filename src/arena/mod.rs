@@ -19,7 +19,7 @@
 mod block;
 mod run;
 
-use crate::bit_runs::{longest_run, mask, range};
+use crate::bit_runs::{longest_run, mask, split_at_units};
 use crate::error::{Error, Result};
 use crate::format::{
     CLASSES, FIRST_RUN_KIND, Geometry, RUN_KINDS, SpanEntry, SpanState, ZONE, ZONE_WORDS, ZoneGroup, ZoneMeta, at,
@@ -101,9 +101,9 @@ impl<'a> Arena<'a> {
 
     /// Sets or clears the bits of a run of granules, which may cross zones.
     fn set_range(&self, bitmap: Bitmap, granule: u64, len: u64, on: bool) -> Result<()> {
-        for (zone, first, len) in range(granule, len, ZONE) {
+        for (zone, first, len) in split_at_units(granule, len, ZONE) {
             let words = bitmap(self.zone(zone)?);
-            for (word, first, len) in range(first, len, 64) {
+            for (word, first, len) in split_at_units(first, len, 64) {
                 let (word, bits) = (&words[word as usize], mask(first, len));
                 let old = word.load(Ordering::Relaxed);
                 let new = if on { old | bits } else { old & !bits };
@@ -125,9 +125,9 @@ impl<'a> Arena<'a> {
             let bits = mask(bit, len);
             return Ok(words[(granule % ZONE / 64) as usize].load(Ordering::Relaxed) & bits == bits);
         }
-        for (zone, first, len) in range(granule, len, ZONE) {
+        for (zone, first, len) in split_at_units(granule, len, ZONE) {
             let words = bitmap(self.zone(zone)?);
-            for (word, first, len) in range(first, len, 64) {
+            for (word, first, len) in split_at_units(first, len, 64) {
                 let bits = mask(first, len);
                 if words[word as usize].load(Ordering::Relaxed) & bits != bits {
                     return Ok(false);
@@ -145,9 +145,9 @@ impl<'a> Arena<'a> {
     /// Counts the granules of a run whose pages are known to be present.
     pub fn count_present(&self, granule: u64, len: u64) -> Result<u64> {
         let mut present = 0;
-        for (zone, first, len) in range(granule, len, ZONE) {
+        for (zone, first, len) in split_at_units(granule, len, ZONE) {
             let words = &self.zone(zone)?.present;
-            for (word, first, len) in range(first, len, 64) {
+            for (word, first, len) in split_at_units(first, len, 64) {
                 present += u64::from((words[word as usize].load(Ordering::Relaxed) & mask(first, len)).count_ones());
             }
         }
@@ -237,7 +237,7 @@ impl<'a> Arena<'a> {
     fn set_free(&self, granule: u64, len: u64, on: bool) -> Result<()> {
         self.set_range(|zone| &zone.free, granule, len, on)?;
         crash_point!("free-bits");
-        for (zone, ..) in range(granule, len, ZONE) {
+        for (zone, ..) in split_at_units(granule, len, ZONE) {
             self.update_run_summary(zone)?;
         }
         crash_point!("summary-bits");

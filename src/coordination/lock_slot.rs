@@ -130,7 +130,7 @@ impl Coordination {
 
     /// Does a living process hold this lock?
     pub fn is_locked(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
-        name.check()?;
+        name.check_length()?;
         let Some(LockWord { owner, .. }) = self.lock_seen(name, policy)? else { return Ok(false) };
         // A reader that may not look at the lock object takes him for alive.
         let lives = |owner| self.lives(owner).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) });

@@ -214,7 +214,7 @@ fn unsound(name: &OsStr, status: &Status, error: &Error) -> SegmentInfo {
     // The key is for who may do something by it.
     let hopeless = !status.regular || (standing == Standing::Refused && status.uid != crate::os::euid());
     SegmentInfo {
-        key: if hopeless { None } else { Key::of_object_name(&name) },
+        key: if hopeless { None } else { Key::from_object_name(&name) },
         name: name.into(),
         size: 0,
         used: 0,

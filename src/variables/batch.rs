@@ -65,9 +65,9 @@ impl Variables {
     /// Stores several values at one instant, or none of them. Of two for one index the last counts.
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
         let mut last = HashMap::new();
-        fallible::room_in_map_for(&mut last, items.len(), BATCH)?;
+        fallible::reserve_in_map(&mut last, items.len(), BATCH)?;
         for (number, (index, _)) in items.iter().enumerate() {
-            index.check()?;
+            index.check_length()?;
             last.insert(*index, number);
         }
         let mut plans = fallible::with_room(last.len(), BATCH)?;
@@ -209,7 +209,7 @@ impl VariablesWriter<'_> {
                 return Ok(Lack::Leaves(full));
             }
             if place.content().is_none() {
-                fallible::room_in_map(&mut leaves, BATCH)?;
+                fallible::reserve_in_map(&mut leaves, 1, BATCH)?;
                 leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
             }
             old_charge = old_charge.saturating_add(place.content().map_or(0, |old| old.charge()));

@@ -92,7 +92,7 @@ impl<'a> StorePlan<'a> {
     /// The slot of a record at this place.
     pub fn content(&self, granule: u64, block: Option<u64>) -> Content {
         let key_len = self.name.index.record_key().len();
-        Content::record(self.name.first(self.hash), self.flags(), key_len, self.record_len, granule, block)
+        Content::record(self.name.index_word(self.hash), self.flags(), key_len, self.record_len, granule, block)
     }
 
     /// The slot of a value that goes into it.
@@ -104,7 +104,7 @@ impl<'a> StorePlan<'a> {
             pickle[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
-        Content::inline(self.name.first(self.hash) as i64, self.name.flags(), &pickle[..at])
+        Content::inline(self.name.index_word(self.hash) as i64, self.name.flags(), &pickle[..at])
     }
 }
 

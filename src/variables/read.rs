@@ -220,7 +220,7 @@ impl Variables {
     fn get_at_once<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<Got<'a>> {
         let name = Name::from(index);
         let hash = name.hash(self.identity.hash_key);
-        let (first, flags) = (name.first(hash), name.flags());
+        let (first, flags) = (name.index_word(hash), name.flags());
         let _section = self.read_section()?;
         let leaf = self.leaf_at_once(hash)?;
         let slots = self.mem.slots(leaf.base, leaf.slots + 1).ok()?;

@@ -183,7 +183,7 @@ impl Variables {
     fn search(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, look: impl PassOver) -> Result<Search> {
         let of = TableOf::of(name.lock);
         let leaf = self.leaf_by(hash, of, look)?;
-        let (first, flags) = (name.first(hash), name.flags());
+        let (first, flags) = (name.index_word(hash), name.flags());
         let (mut number, mut left) = (leaf.home(hash), leaf.slots);
         loop {
             (number, left) = look.pass_over(self, &leaf, (number, left), first, flags)?;
@@ -243,7 +243,9 @@ impl Variables {
     ) -> Result<Probe> {
         let content = &found.content;
         let is_text = name.is_text();
-        if content.rest[0] != name.first(hash) || content.rest[1] & (TEXT | LOCK) != name.flags() || !content.is_entry()
+        if content.rest[0] != name.index_word(hash)
+            || content.rest[1] & (TEXT | LOCK) != name.flags()
+            || !content.is_entry()
         {
             return Ok(Probe::NotHere);
         }
@@ -431,7 +433,7 @@ impl VariablesWriter<'_> {
         let att = self.att;
         let leaf = att.variables().leaf_of(hash, TableOf::of(name.lock))?;
         let place = |spot| Ok(Place { leaf, spot });
-        let (first, flags) = (name.first(hash), name.flags());
+        let (first, flags) = (name.index_word(hash), name.flags());
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
         let mut tombstone = None;
         let mut number = leaf.home(hash);

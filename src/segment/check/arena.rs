@@ -4,7 +4,7 @@ use super::named::{doomed, unnamed_block, unnamed_leaf, unnamed_span};
 use super::slices::Check;
 use super::{NAMED, hold};
 use crate::arena::Arena;
-use crate::bit_runs::{longest_run, mask, range};
+use crate::bit_runs::{longest_run, mask, split_at_units};
 use crate::error::Result;
 use crate::fallible;
 use crate::format::{
@@ -45,7 +45,7 @@ impl Check<'_> {
                 self.report.free += len;
                 self.check_inside(at, at + len)?;
             } else {
-                for (word, first, len) in range(from - first, to - from, 64) {
+                for (word, first, len) in split_at_units(from - first, to - from, 64) {
                     bits.free[word as usize] &= !mask(first, len);
                 }
                 if at >= first {

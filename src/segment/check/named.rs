@@ -101,7 +101,7 @@ impl Named {
     /// A slot names a block of a slab of this class.
     pub fn block(&mut self, att: &Attachment, by: &By<'_>, class: usize) -> Result<()> {
         let (granule, block) = (by.content.granule(), by.content.block());
-        fallible::room_in_map(&mut self.blocks, NAMED)?;
+        fallible::reserve_in_map(&mut self.blocks, 1, NAMED)?;
         let places = self.blocks.entry(granule).or_default();
         if places.len() != blocks_of(class) as usize {
             // Another slab, where one was that was given back.
