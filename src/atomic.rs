@@ -1,5 +1,5 @@
-//! The atomics that the protocols use: those of the standard library, or those of loom in a model. Also the spin of a short wait, and
-//! whether an interpreter's lock serializes all calls of this process.
+//! The atomics that the protocols use: those of the standard library, or those of loom in a model. Also the spin of a
+//! short wait, and whether an interpreter's lock serializes all calls of this process.
 
 use std::sync::atomic::AtomicBool;
 
@@ -25,8 +25,8 @@ pub fn spin() {
 /// `true` if each call of this process begins and ends while its thread holds the interpreter's lock.
 static SERIALIZED_CALLS: AtomicBool = AtomicBool::new(false);
 
-/// Declares that calls are serialized: an extension module calls this if its interpreter has a lock that each call holds. Some calls
-/// release the lock for a while, but never while a call begins or ends.
+/// Declares that calls are serialized: an extension module calls this if its interpreter has a lock that each call
+/// holds. Some calls release the lock for a while, but never while a call begins or ends.
 #[cfg_attr(not(feature = "python"), allow(dead_code, reason = "the extension module calls it"))]
 pub fn assume_serialized_calls() {
     SERIALIZED_CALLS.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use crate::fallible;
 
-/// Cuts the range of `len` numbers from `first` on at the multiples of `unit`. Each piece is: the number of its unit, the offset of the
-/// piece in that unit, and the length of the piece.
+/// Cuts the range of `len` numbers from `first` on at the multiples of `unit`. Each piece is: the number of its unit,
+/// the offset of the piece in that unit, and the length of the piece.
 pub fn split_at_units(first: u64, len: u64, unit: u64) -> impl Iterator<Item = (u64, u64, u64)> {
     let (mut at, end) = (first, first.saturating_add(len));
     std::iter::from_fn(move || {
@@ -23,8 +23,8 @@ pub fn mask(first: u64, len: u64) -> u64 {
     (u64::MAX >> (64 - len)) << first
 }
 
-/// Calls `each` with every run of ones: where it begins, and how long it is. A run may continue from word to word. `each` is also called
-/// with the part of a run that is known so far, and ends the search by returning `true`.
+/// Calls `each` with every run of ones: where it begins, and how long it is. A run may continue from word to word.
+/// `each` is also called with the part of a run that is known so far, and ends the search by returning `true`.
 fn each_run(words: impl Iterator<Item = u64>, mut each: impl FnMut(u64, u64) -> bool) {
     let (mut start, mut len, mut base) = (0, 0, 0);
     for word in words {

@@ -1,10 +1,11 @@
-//! Named points at which a process can be made to die, for the tests of recovery. They exist only with the feature `crash-points`.
+//! Named points at which a process can be made to die, for the tests of recovery. They exist only with the feature
+//! `crash-points`.
 //!
 //! Each point stands after a store that matters for recovery, or before the store that undoes it. "Crash points" in
 //! `docs/protocol.md` lists all of them, with what a death there leaves.
 
-/// Marks a crash point. With the feature `crash-points` the process passes the point here, and dies if it was told to. Without the
-/// feature the macro is nothing at all.
+/// Marks a crash point. With the feature `crash-points` the process passes the point here, and dies if it was told to.
+/// Without the feature the macro is nothing at all.
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "crash-points")]
@@ -54,8 +55,8 @@ mod armed {
         Some(((name != "*").then(|| name.to_string()), n.parse().ok()?))
     }
 
-    /// Orders a death: with `name:n` at the n-th passage of that point from now on, with `*:n` at the n-th passage of any point. The
-    /// environment variable `SHMVAR_CRASH_AT` gives such an order from the start.
+    /// Orders a death: with `name:n` at the n-th passage of that point from now on, with `*:n` at the n-th passage of
+    /// any point. The environment variable `SHMVAR_CRASH_AT` gives such an order from the start.
     pub fn arm(order: &str) {
         orders().die = parse(order);
     }

@@ -1,8 +1,8 @@
-//! Allocations that fail with an error. Whatever grows with a segment, a value or an argument is allocated here, so that a limit
-//! (`ulimit -v`, `ulimit -d`, a full machine) is an error and not an abort.
+//! Allocations that fail with an error. Whatever grows with a segment, a value or an argument is allocated here, so
+//! that a limit (`ulimit -v`, `ulimit -d`, a full machine) is an error and not an abort.
 //!
-//! The error says how many bytes were asked for. It contains no allocated text, so it can be made when there is no memory. In all
-//! functions, `what` says what the memory is for.
+//! The error says how many bytes were asked for. It contains no allocated text, so it can be made when there is no
+//! memory. In all functions, `what` says what the memory is for.
 
 use crate::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
@@ -74,8 +74,8 @@ pub fn collect<T>(each: impl Iterator<Item = Result<T>>, what: &'static str) -> 
     Ok(all)
 }
 
-/// Returns the size in bytes of a hash table that the standard library makes when `capacity` entries of `entry` bytes have to grow by
-/// one.
+/// Returns the size in bytes of a hash table that the standard library makes when `capacity` entries of `entry` bytes
+/// have to grow by one.
 fn hash_table_size(capacity: usize, entry: usize) -> usize {
     let buckets = capacity.saturating_add(1).saturating_mul(8).div_ceil(7).max(4).next_power_of_two();
     buckets.saturating_mul(entry + 1)

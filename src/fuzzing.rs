@@ -1,10 +1,11 @@
-//! Access to private functions for the fuzz targets in `fuzz/`. It exists only under `cfg(fuzzing)`, never in a build of the crate.
+//! Access to private functions for the fuzz targets in `fuzz/`. It exists only under `cfg(fuzzing)`, never in a build
+//! of the crate.
 
 use crate::format::IDENTITY_LEN;
 use crate::format::identity::{CHECK_KEY, Unverified};
 
-/// Parses an identity as `attach` does. An identity that is accepted must be the same after it was written and parsed again. With
-/// `sign`, the checksum is made to match first, so that the other checks are reached.
+/// Parses an identity as `attach` does. An identity that is accepted must be the same after it was written and parsed
+/// again. With `sign`, the checksum is made to match first, so that the other checks are reached.
 pub fn identity(bytes: &[u8], size: u64, sign: bool) {
     let mut bytes = bytes.to_vec();
     if sign && bytes.len() >= IDENTITY_LEN {

@@ -1,7 +1,8 @@
-//! The hash of an index, which decides on its place in the table. The hash is keyed, so that strided or chosen indexes do not cluster.
+//! The hash of an index, which decides on its place in the table. The hash is keyed, so that strided or chosen indexes
+//! do not cluster.
 //!
-//! This file is part of the format: `docs/format.md` ("Table") refers to it. The mix is the 64 x 64 -> 128 bit folded multiply of
-//! the wyhash family. It resists patterns, but not an attacker that can read the hash key of the segment.
+//! This file is part of the format: `docs/format.md` ("Table") refers to it. The mix is the 64 x 64 -> 128 bit folded
+//! multiply of the wyhash family. It resists patterns, but not an attacker that can read the hash key of the segment.
 
 /// Multiplies to 128 bits and folds the product to 64.
 #[inline(always)]
@@ -16,11 +17,11 @@ const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 #[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 pub const LOCK_NAME_MIX: u64 = 0xD1B5_4A32_D192_ED03;
 
-/// Spreads the first half of a hash, which decides on the leaf, unevenly: the leaves of one depth get between two thirds and four
-/// thirds of an even share.
+/// Spreads the first half of a hash, which decides on the leaf, unevenly: the leaves of one depth get between two
+/// thirds and four thirds of an even share.
 ///
-/// Leaves with even shares would all be full at the same time. Each would then be replaced by a larger one, and no smaller leaf would
-/// be needed that could use the memory of an old one. (After spiral storage, G. Martin 1979.)
+/// Leaves with even shares would all be full at the same time. Each would then be replaced by a larger one, and no
+/// smaller leaf would be needed that could use the memory of an old one. (After spiral storage, G. Martin 1979.)
 #[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 #[inline(always)]
 pub fn spread(hash: u64) -> u64 {

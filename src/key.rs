@@ -40,9 +40,9 @@ impl Key {
 
     /// Returns the name of the segment's object in the memory file system. It has at most 255 bytes.
     ///
-    /// For a number the name is `shmvar.i.` and the number. For a text it is `shmvar.s.` and the text, with every byte but letters,
-    /// digits, `-` and `_` written as `%XX`. If that text is longer than 200 bytes, the name is `shmvar.h.` and a hash; the whole
-    /// key is in the segment itself.
+    /// For a number the name is `shmvar.i.` and the number. For a text it is `shmvar.s.` and the text, with every byte
+    /// but letters, digits, `-` and `_` written as `%XX`. If that text is longer than 200 bytes, the name is
+    /// `shmvar.h.` and a hash; the whole key is in the segment itself.
     pub fn object_name(&self) -> String {
         match self {
             Key::Int(number) => format!("{PREFIX}i.{number}"),
@@ -66,7 +66,8 @@ impl Key {
 }
 
 impl Key {
-    /// Returns the key whose object has this name. Returns `None` if the name contains a hash, or is not an object name of a key.
+    /// Returns the key whose object has this name. Returns `None` if the name contains a hash, or is not an object name
+    /// of a key.
     pub fn from_object_name(name: &str) -> Option<Self> {
         let rest = name.strip_prefix(PREFIX)?;
         let key = match rest.split_at_checked(2)? {
@@ -97,7 +98,8 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// Writes a text in quotes, as its user wrote it. Only characters that control a terminal, or that cannot be seen, are escaped.
+/// Writes a text in quotes, as its user wrote it. Only characters that control a terminal, or that cannot be seen, are
+/// escaped.
 fn write_quoted(f: &mut std::fmt::Formatter<'_>, text: &str) -> std::fmt::Result {
     let escaped = format!("{text:?}");
     let mut characters = escaped.chars().peekable();
@@ -166,8 +168,8 @@ impl<'a> Index<'a> {
     }
 }
 
-/// What a slot is found by: the index of a variable, or the name of a lock. An index and a lock's name that are equal are
-/// different names, and have slots in different tables.
+/// What a slot is found by: the index of a variable, or the name of a lock. An index and a lock's name that are equal
+/// are different names, and have slots in different tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {
     /// The index of the variable, or the name of the lock.
@@ -202,7 +204,8 @@ impl<'a> Name<'a> {
         if self.lock { text | LOCK } else { text }
     }
 
-    /// Returns the hash of the name in the segment with this hash key. The hash decides on the leaf and on the slot in it.
+    /// Returns the hash of the name in the segment with this hash key. The hash decides on the leaf and on the slot in
+    /// it.
     #[inline(always)]
     pub fn hash(&self, key: [u64; 2]) -> u64 {
         let hash = match &self.index {

@@ -17,8 +17,8 @@ impl<'a> Arena<'a> {
         let bit = granule % ZONE / 4;
         let word = &bitmap[(bit / 64) as usize];
         if (word.load(Ordering::Relaxed) >> (bit % 64) & 1 == 1) == on {
-            // The usual case: the bit is right already. The summary is checked all the same, because a process may have died
-            // between storing the two.
+            // The usual case: the bit is right already. The summary is checked all the same, because a process may have
+            // died between storing the two.
             let summary = self.group(zone / 64)?.kinds[class].load(Ordering::Relaxed);
             if on && summary >> (zone % 64) & 1 == 1 {
                 return Ok(());
@@ -54,8 +54,9 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// Returns the lowest free block, from block `from` on, whose pages are present (or, with `present` false, are not). Every
-    /// block has to be looked at: granules that were present before the slab was made may lie behind some that are not.
+    /// Returns the lowest free block, from block `from` on, whose pages are present (or, with `present` false, are
+    /// not). Every block has to be looked at: granules that were present before the slab was made may lie behind some
+    /// that are not.
     #[cold]
     fn next_free_block(&self, granule: u64, class: usize, from: u64, present: bool) -> Result<Option<u64>> {
         for block in from..blocks_of(class) {
@@ -122,8 +123,8 @@ impl<'a> Arena<'a> {
         self.is_present(first, len)
     }
 
-    /// Applies an edit of a block, which the valid intent describes: the block is used, or free. With `update_bitmaps`, the bits
-    /// that say whether the slab has a free block are updated, too.
+    /// Applies an edit of a block, which the valid intent describes: the block is used, or free. With `update_bitmaps`,
+    /// the bits that say whether the slab has a free block are updated, too.
     #[inline]
     pub fn apply_block(&self, granule: u64, block: u64, used: bool, update_bitmaps: bool) -> Result<()> {
         set_bit(&self.slab(granule)?.used[(block / 64 % 8) as usize], block % 64, used);
@@ -150,8 +151,8 @@ impl<'a> Arena<'a> {
         self.find_slab_with(class, |granule| self.next_free_block(granule, class, 0, false))
     }
 
-    /// Finds the lowest slab of a class for which `block_of` returns a block. Bits of slabs that are full, or that are none, are
-    /// corrected on the way.
+    /// Finds the lowest slab of a class for which `block_of` returns a block. Bits of slabs that are full, or that are
+    /// none, are corrected on the way.
     fn find_slab_with(
         &self,
         class: usize,
@@ -187,8 +188,8 @@ impl<'a> Arena<'a> {
         Ok(None)
     }
 
-    /// Returns the slab of a class that begins at one of the four granules from `first` on. One bit stands for these four, because
-    /// a slab has at least four granules.
+    /// Returns the slab of a class that begins at one of the four granules from `first` on. One bit stands for these
+    /// four, because a slab has at least four granules.
     fn slab_among(&self, first: u64, class: usize) -> Result<Option<u64>> {
         for granule in first..first + 4 {
             let entry = self.entry(granule)?;
@@ -219,7 +220,8 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Returns how many of `needed` free blocks with present pages are missing in the slabs of a class. 0: there are enough.
+    /// Returns how many of `needed` free blocks with present pages are missing in the slabs of a class. 0: there are
+    /// enough.
     pub fn missing_blocks(&self, class: usize, needed: u64) -> Result<u64> {
         let mut free = 0;
         self.each_nonfull_slab(class, |granule| {

@@ -1,14 +1,14 @@
-//! The arena: spans of granules. The span map is the truth; the bitmaps and the summary, which find free memory in it, are derived
-//! from it.
+//! The arena: spans of granules. The span map is the truth; the bitmaps and the summary, which find free memory in it,
+//! are derived from it.
 //!
 //! This floor knows the metadata of zones and the bitmaps of slabs. It plans edits of a
-//! [`Change`](crate::sync::intent::Change), and applies them. It does not know who holds the writer lock, what is stored in a
-//! span, or how pages are obtained. It offers [`Arena`], a view of a mapped segment.
+//! [`Change`](crate::sync::intent::Change), and applies them. It does not know who holds the writer lock, what is
+//! stored in a span, or how pages are obtained. It offers [`Arena`], a view of a mapped segment.
 //!
-//! A granule that belongs to no span is free, so nothing has to be merged or split: each step is one edit. All functions are
-//! called under the writer lock, except [`Arena::entry`], which readers call, too. The protocols are "Small records", "Large
-//! records: spans and pins" and "Giving back" in `docs/protocol.md`; the bytes are "Zone metadata" and "Slab" in
-//! `docs/format.md`.
+//! A granule that belongs to no span is free, so nothing has to be merged or split: each step is one edit. All
+//! functions are called under the writer lock, except [`Arena::entry`], which readers call, too. The protocols are
+//! "Small records", "Large records: spans and pins" and "Giving back" in `docs/protocol.md`; the bytes are "Zone
+//! metadata" and "Slab" in `docs/format.md`.
 //!
 //! | file | what is in it |
 //! | --- | --- |
@@ -154,18 +154,18 @@ impl<'a> Arena<'a> {
         Ok(present)
     }
 
-    /// Records that the pages of a run are present, or that they may be absent. The caller obtains pages before it records them
-    /// as present, and punches pages after it has recorded that they may be absent.
+    /// Records that the pages of a run are present, or that they may be absent. The caller obtains pages before it
+    /// records them as present, and punches pages after it has recorded that they may be absent.
     pub fn set_present(&self, granule: u64, len: u64, on: bool) -> Result<()> {
-        // CRASH: some bits are stored. Each bit is right by itself: a page that is present without its bit is obtained again, or
-        // punched.
+        // CRASH: some bits are stored. Each bit is right by itself: a page that is present without its bit is obtained
+        // again, or punched.
         self.set_range(|zone| &zone.present, granule, len, on)?;
         crash_point!("present-stored");
         Ok(())
     }
 
-    /// Records that readers may look into the granules of a run from now on, or that none does any more. Before the latter, the
-    /// caller has waited for the read sections that were under way.
+    /// Records that readers may look into the granules of a run from now on, or that none does any more. Before the
+    /// latter, the caller has waited for the read sections that were under way.
     pub fn set_sticky(&self, granule: u64, len: u64, on: bool) -> Result<()> {
         self.set_range(|zone| &zone.sticky, granule, len, on)?;
         crash_point!("sticky-stored");
@@ -259,14 +259,16 @@ impl<'a> Arena<'a> {
     /// Applies an edit of the span map, which the valid intent describes.
     pub fn apply_span(&self, edit: &SpanEdit) -> Result<()> {
         let SpanEdit { granule, before, after } = *edit;
-        // The zone may be about to come into use, so it is not compared with the zones in use. The edit was checked before.
+        // The zone may be about to come into use, so it is not compared with the zones in use. The edit was checked
+        // before.
         let entry = &self.zone(granule / ZONE)?.entries[(granule % ZONE) as usize];
         entry.store(after.0, Ordering::Relaxed);
         crash_point!("span-stored");
         // CRASH: the bitmaps still describe `before`. Applying the intent again updates them.
         if before.len() > after.len() {
             if matches!(before.state(), SpanState::Slab | SpanState::Leaf | SpanState::Directory) {
-                // Before the granules become free: a free granule that is not fresh counts as aged, and may be given back.
+                // Before the granules become free: a free granule that is not fresh counts as aged, and may be given
+                // back.
                 self.set_range(|zone| &zone.fresh, granule + after.len(), before.len() - after.len(), true)?;
             }
             self.set_free(granule + after.len(), before.len() - after.len(), true)?;
@@ -290,7 +292,8 @@ impl<'a> Arena<'a> {
             SpanState::Live | SpanState::Leaf | SpanState::Directory => {
                 self.set_present(granule, after.len(), true)?;
             }
-            // The owner is about to punch these pages. If it dies, the process that reaps it must not take holes for pages.
+            // The owner is about to punch these pages. If it dies, the process that reaps it must not take holes for
+            // pages.
             SpanState::Freeing => self.set_present(granule, after.len(), false)?,
             _ => {}
         }
@@ -298,8 +301,8 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Returns `true` if a sound process could have planned this edit. A process that repairs checks every edit of the intent
-    /// that it found valid, before it applies any of them.
+    /// Returns `true` if a sound process could have planned this edit. A process that repairs checks every edit of the
+    /// intent that it found valid, before it applies any of them.
     pub fn edit_is_sound(&self, edit: &SpanEdit, zones: u64) -> bool {
         let sound = |entry: SpanEntry| match entry.state() {
             SpanState::None => entry.is_none(),
@@ -337,8 +340,8 @@ impl<'a> Arena<'a> {
         })
     }
 
-    /// Writes the metadata of the zones up to `end` that are about to come into use: all granules are free. The pages of the
-    /// metadata are present already, and no other process uses them yet.
+    /// Writes the metadata of the zones up to `end` that are about to come into use: all granules are free. The pages
+    /// of the metadata are present already, and no other process uses them yet.
     pub fn open_zones(&self, end: u64) -> Result<()> {
         for zone in self.zones()..end {
             let meta = self.zone(zone)?;

@@ -1,6 +1,7 @@
 //! Runs of granules: finding free ones, planning edits that reserve and free spans, and walking over all spans.
 //!
-//! Nothing here stores into the span map: a plan is an edit of a [`Change`], which is applied once the change is decided.
+//! Nothing here stores into the span map: a plan is an edit of a [`Change`], which is applied once the change is
+//! decided.
 
 use super::{Arena, WRONG_BITS_MAX};
 use crate::bit_runs::{first_run, longest_run};
@@ -10,8 +11,8 @@ use crate::sync::intent::Change;
 use std::sync::atomic::Ordering;
 
 impl<'a> Arena<'a> {
-    /// Finds the lowest run of `len` free granules, as the bitmaps show it. With `present`, all of its pages are known to be
-    /// present, and it lies within one zone.
+    /// Finds the lowest run of `len` free granules, as the bitmaps show it. With `present`, all of its pages are known
+    /// to be present, and it lies within one zone.
     fn find_run(&self, len: u64, present: bool) -> Result<Option<u64>> {
         if len <= ZONE {
             for zone in self.zones_with(FIRST_RUN_KIND + len.ilog2() as usize) {
@@ -46,7 +47,8 @@ impl<'a> Arena<'a> {
         Ok(longest_run(words))
     }
 
-    /// Returns `true` if the span map says that every granule of a run is free. If the bitmap was wrong, it is corrected.
+    /// Returns `true` if the span map says that every granule of a run is free. If the bitmap was wrong, it is
+    /// corrected.
     fn is_free_run(&self, granule: u64, len: u64) -> Result<bool> {
         for at in granule..granule + len {
             let entry = self.entry(at)?;
@@ -58,8 +60,9 @@ impl<'a> Arena<'a> {
         Ok(true)
     }
 
-    /// Plans to reserve a span of `len` granules: the lowest free run, whether its pages are present or not. `entry` gives state,
-    /// class and owner of the new span. Returns the first granule, or `None` if the zones in use have no such run.
+    /// Plans to reserve a span of `len` granules: the lowest free run, whether its pages are present or not. `entry`
+    /// gives state, class and owner of the new span. Returns the first granule, or `None` if the zones in use have no
+    /// such run.
     pub fn plan_reserve(&self, len: u64, entry: SpanEntry, change: &mut Change) -> Result<Option<u64>> {
         let entry = SpanEntry(entry.0 & u64::from(u32::MAX) | len << 32);
         let found = self.find_sound_run(len, false)?;
@@ -69,8 +72,8 @@ impl<'a> Arena<'a> {
         Ok(found)
     }
 
-    /// Plans to reserve a span of `len` granules whose pages are all known to be present. `entry` gives state, class and owner of
-    /// the new span. Returns the first granule, or `None` if no zone in use has such a run.
+    /// Plans to reserve a span of `len` granules whose pages are all known to be present. `entry` gives state, class
+    /// and owner of the new span. Returns the first granule, or `None` if no zone in use has such a run.
     pub fn plan_reserve_present(&self, len: u64, entry: SpanEntry, change: &mut Change) -> Result<Option<u64>> {
         let found = self.find_sound_run(len, true)?;
         if let Some(granule) = found {
@@ -79,7 +82,8 @@ impl<'a> Arena<'a> {
         Ok(found)
     }
 
-    /// Finds a run as [`Arena::find_run`] does, and checks it against the span map. Wrong bits are corrected on the way.
+    /// Finds a run as [`Arena::find_run`] does, and checks it against the span map. Wrong bits are corrected on the
+    /// way.
     fn find_sound_run(&self, len: u64, present: bool) -> Result<Option<u64>> {
         for _ in 0..WRONG_BITS_MAX {
             let Some(granule) = self.find_run(len, present)? else { return Ok(None) };
@@ -95,8 +99,8 @@ impl<'a> Arena<'a> {
         change.edit_span(granule, before, SpanEntry(0));
     }
 
-    /// Returns the number of zones that must be in use before a span of `len` granules can be reserved, where the zones in use
-    /// have no such run. Returns `None` if the arena does not have so many zones.
+    /// Returns the number of zones that must be in use before a span of `len` granules can be reserved, where the zones
+    /// in use have no such run. Returns `None` if the arena does not have so many zones.
     pub fn zones_needed(&self, len: u64) -> Option<u64> {
         let end = self.zones() + len.saturating_sub(self.free_at_end(len)).div_ceil(ZONE).max(1);
         (end <= self.geo.zones_max).then_some(end)
@@ -118,8 +122,8 @@ impl<'a> Arena<'a> {
         free
     }
 
-    /// Iterates over the spans of the zones in use, the lowest first: head and entry. Ends with an error at the first place at
-    /// which the span map is damaged.
+    /// Iterates over the spans of the zones in use, the lowest first: head and entry. Ends with an error at the first
+    /// place at which the span map is damaged.
     pub fn spans(self) -> impl Iterator<Item = Result<(u64, SpanEntry)>> + 'a {
         self.walk()
             .filter(|step| !matches!(step, Ok((_, SpanEntry(0), _))))
@@ -165,8 +169,8 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// Returns the span, or the run of free granules, that begins at granule `at`: first granule, entry (0 for a free run),
-    /// length. `end` is the end of the zones in use, as a granule number.
+    /// Returns the span, or the run of free granules, that begins at granule `at`: first granule, entry (0 for a free
+    /// run), length. `end` is the end of the zones in use, as a granule number.
     pub fn step(&self, at: u64, end: u64) -> Result<(u64, SpanEntry, u64)> {
         let entry = self.entry(at)?;
         if !entry.is_none() {

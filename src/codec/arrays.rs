@@ -1,9 +1,9 @@
 //! numpy's arrays in a pickle: which of them a reader may write, and changing that in the stream.
 //!
-//! numpy pickles an array as a call of `_frombuffer` on its memory. The kind of memory decides whether the array is writable:
-//! `bytes`, or a buffer with READONLY_BUFFER, makes a read-only array. This file replaces one kind by the other. An array without
-//! such memory (subclasses, objects, dates, strides) is made by `_reconstruct` and gets its state later. Such an array can only be
-//! found here; it is made read-only after it was unpickled.
+//! numpy pickles an array as a call of `_frombuffer` on its memory. The kind of memory decides whether the array is
+//! writable: `bytes`, or a buffer with READONLY_BUFFER, makes a read-only array. This file replaces one kind by the
+//! other. An array without such memory (subclasses, objects, dates, strides) is made by `_reconstruct` and gets its
+//! state later. Such an array can only be found here; it is made read-only after it was unpickled.
 
 use super::opcode::{Op, OpReader};
 use crate::error::Result;
@@ -64,8 +64,8 @@ impl Pushed {
     }
 }
 
-/// Scans a pickle for the memory of arrays. It follows the last two items of the stack and the memo, which is enough for pickles as
-/// picklers write them. In any other pickle it may miss arrays.
+/// Scans a pickle for the memory of arrays. It follows the last two items of the stack and the memo, which is enough
+/// for pickles as picklers write them. In any other pickle it may miss arrays.
 struct ArrayScan<'a> {
     reader: OpReader<'a>,
     /// The memo entries that matter, in the order of their numbers. Picklers number upwards, so an insertion is cheap.
@@ -82,8 +82,8 @@ impl<'a> ArrayScan<'a> {
         ArrayScan { reader: OpReader::new(stream), memo: Vec::new(), next_number: 0, below, top }
     }
 
-    /// Returns the next opcode, its offset, and whether it is the memory that `_frombuffer` is called on. Returns `None` if the
-    /// stream is damaged.
+    /// Returns the next opcode, its offset, and whether it is the memory that `_frombuffer` is called on. Returns
+    /// `None` if the stream is damaged.
     fn next(&mut self) -> Option<(Op<'a>, usize, bool)> {
         let op = self.reader.next_op().ok()?;
         let at = self.reader.op_at();
@@ -115,7 +115,8 @@ impl<'a> ArrayScan<'a> {
     }
 }
 
-/// What a value is, as far as arrays are concerned. An array is *rebuilt* if `_reconstruct` or `_mareconstruct` makes it.
+/// What a value is, as far as arrays are concerned. An array is *rebuilt* if `_reconstruct` or `_mareconstruct` makes
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueShape {
     /// The value is one array over its memory.
@@ -151,11 +152,11 @@ pub fn read_only_plan(stream: &[u8]) -> Result<Option<ReadOnlyPlan>> {
     }
     let mut scan = ArrayScan::new(stream);
     let (mut writable, mut shape) = (Vec::new(), ValueShape::Other { rebuilt: false });
-    // `is_first`: nothing was met yet but names. A function that follows makes the value itself, or the first item of a tuple of at
-    // most three items, for these have no mark in front.
+    // `is_first`: nothing was met yet but names. A function that follows makes the value itself, or the first item of a
+    // tuple of at most three items, for these have no mark in front.
     let (mut is_first, mut was_call) = (true, false);
-    // If `ndarray.__new__` is named and a bytearray is in the stream that is no memory of `_frombuffer`, then the bytearray may be
-    // the memory that `__new__` is called on.
+    // If `ndarray.__new__` is named and a bytearray is in the stream that is no memory of `_frombuffer`, then the
+    // bytearray may be the memory that `__new__` is called on.
     let (mut names_new, mut has_loose_bytearray) = (false, false);
     loop {
         let Some((op, at, is_memory)) = scan.next() else { return Ok(None) };
@@ -179,13 +180,14 @@ pub fn read_only_plan(stream: &[u8]) -> Result<Option<ReadOnlyPlan>> {
             },
             _ => {}
         }
-        // A value that is an array ends with the call that makes it, or with its state. A tuple ends with its length or, if it
-        // contains itself, with its number in the memo.
+        // A value that is an array ends with the call that makes it, or with its state. A tuple ends with its length
+        // or, if it contains itself, with its number in the memo.
         (is_first, was_call) = (false, matches!(op, Op::Reduce | Op::Build));
     }
 }
 
-/// Returns the offsets of [`ReadOnlyPlan::writable`] if the value is one array over its memory. No scan is needed for that.
+/// Returns the offsets of [`ReadOnlyPlan::writable`] if the value is one array over its memory. No scan is needed for
+/// that.
 fn plan_of_lone_array(stream: &[u8]) -> Option<Vec<usize>> {
     // The call comes last, so the array is not the first item of a short tuple.
     if ![&b"R."[..], b"R\x94."].iter().any(|end| stream.ends_with(end)) {
@@ -198,7 +200,8 @@ fn plan_of_lone_array(stream: &[u8]) -> Option<Vec<usize>> {
     Some(if stream.get(memory) == Some(&BYTEARRAY) { vec![memory] } else { Vec::new() })
 }
 
-/// Makes arrays read-only in a copy of the stream. `writable` are the offsets that [`read_only_plan`] found in the stream.
+/// Makes arrays read-only in a copy of the stream. `writable` are the offsets that [`read_only_plan`] found in the
+/// stream.
 pub fn make_read_only(stream: &mut [u8], writable: &[usize]) {
     for at in writable {
         // The length that follows has 8 bytes with both opcodes.
@@ -206,18 +209,19 @@ pub fn make_read_only(stream: &mut [u8], writable: &[usize]) {
     }
 }
 
-/// Returns a pickle of the same value in which every array is writable. Returns `None` if no array is read-only, or if the pickle is
-/// damaged.
+/// Returns a pickle of the same value in which every array is writable. Returns `None` if no array is read-only, or if
+/// the pickle is damaged.
 ///
 /// # Errors
 /// [`Error::Memory`](crate::error::Error::Memory) if there is no memory for the pickle.
 pub fn make_writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut scan = ArrayScan::new(stream);
-    // Each change: the range that is replaced, and for the memory of an array its length. Frames are left out, because they count
-    // bytes that change, and every reader accepts a pickle without them.
+    // Each change: the range that is replaced, and for the memory of an array its length. Frames are left out, because
+    // they count bytes that change, and every reader accepts a pickle without them.
     let mut changes: Vec<(Range<usize>, Option<usize>)> = Vec::new();
     let mut found = false;
-    // The offset directly after a NEXT_BUFFER that is the memory of an array. A READONLY_BUFFER there makes the array read-only.
+    // The offset directly after a NEXT_BUFFER that is the memory of an array. A READONLY_BUFFER there makes the array
+    // read-only.
     let mut buffer_end = None;
     loop {
         let Some((op, at, is_memory)) = scan.next() else { return Ok(None) };

@@ -1,6 +1,6 @@
 //! Values with out-of-band buffers: laying them out, parsing them, and turning them into a pickle without buffers.
 //!
-//! The layout is "With out-of-band buffers" in the section "Record" of `docs/format.md`.
+//! The layout is stated in "Record" in `docs/format.md`.
 
 use crate::codec::opcode::{Op, OpReader};
 use crate::error::Result;
@@ -15,8 +15,8 @@ pub const BYTEARRAY: &[u8] = b"\x80\x05\x8c\x08builtins\x8c\x09bytearray\x93\x97
 /// The pickle of a `memoryview` of plain bytes: the out-of-band buffer itself.
 pub const MEMORYVIEW: &[u8] = b"\x80\x05\x97.";
 
-/// Returns the pickle of an exact `array.array` whose items are an out-of-band buffer, as `array` itself reduces one at protocol 5.
-/// `code` is the typecode, `format` the number that `array` has for the machine's format of such items.
+/// Returns the pickle of an exact `array.array` whose items are an out-of-band buffer, as `array` itself reduces one at
+/// protocol 5. `code` is the typecode, `format` the number that `array` has for the machine's format of such items.
 pub fn array_stream(code: u8, format: u8) -> Vec<u8> {
     let mut stream = ARRAY_HEAD.to_vec();
     stream.extend([code, b'K', format]);
@@ -35,10 +35,12 @@ pub fn array_code(stream: &[u8]) -> Option<u8> {
 const ARRAY_HEAD: &[u8] =
     b"\x80\x05\x8c\x05array\x8c\x14_array_reconstructor\x93(\x8c\x05array\x8c\x05array\x93\x8c\x01";
 const ARRAY_TAIL: &[u8] = b"\x8c\x08builtins\x8c\x05bytes\x93\x97\x85RtR.";
-/// An exact `bytes` of this many bytes or more is stored as a value with one buffer: as a pickle it would take a span, too.
+/// An exact `bytes` of this many bytes or more is stored as a value with one buffer: as a pickle it would take a span,
+/// too.
 pub const LARGE_BYTES: usize = crate::format::RECORD_MAX as usize - 7;
-/// Any other buffer of this many bytes or more is stored out of band, in a span; a shorter one is stored in the pickle. A span has
-/// whole pages, so a shorter buffer would waste more than a quarter of it; and copying a shorter one takes less time than pinning.
+/// Any other buffer of this many bytes or more is stored out of band, in a span; a shorter one is stored in the pickle.
+/// A span has whole pages, so a shorter buffer would waste more than a quarter of it; and copying a shorter one takes
+/// less time than pinning.
 pub const OUT_OF_BAND: usize = 16 << 10;
 /// Bytes of a pickle that the description of one buffer may take: for an array, its dtype and shape.
 const DESCRIPTION: usize = 256;
@@ -47,8 +49,8 @@ const BUFFERS_MAX: u64 = 1 << 24;
 /// What an error calls the table, if there is no memory for it.
 const TABLE: &str = "a value's table of buffers";
 
-/// Returns `true` if a view of a value copies only a small part of it. A view copies the pickle, which has `pickle` bytes and
-/// `buffers` buffers beside it.
+/// Returns `true` if a view of a value copies only a small part of it. A view copies the pickle, which has `pickle`
+/// bytes and `buffers` buffers beside it.
 pub fn viewable(pickle: usize, buffers: usize) -> bool {
     pickle < OUT_OF_BAND + DESCRIPTION * buffers
 }
@@ -88,7 +90,8 @@ pub struct BufferTable {
     pub buffers: Vec<(u64, u64)>,
 }
 
-/// Returns the number of bytes in the head of a value that begins with these 16 bytes, or `None` if it has too many buffers.
+/// Returns the number of bytes in the head of a value that begins with these 16 bytes, or `None` if it has too many
+/// buffers.
 pub fn head_len(start: [u8; 16]) -> Option<u64> {
     let count = u64::from_le_bytes(start[..8].try_into().ok()?);
     (count <= BUFFERS_MAX).then(|| 16 + 16 * count)
@@ -99,8 +102,8 @@ pub fn head_len(start: [u8; 16]) -> Option<u64> {
 /// # Errors
 /// [`Error::Memory`](crate::error::Error::Memory) if there is no memory for the table.
 pub fn parse(head: &[u8], total: u64) -> Result<Option<BufferTable>> {
-    // The number of buffers is computed from the length of the head, which is in memory already, so a hostile count cannot make
-    // this allocation large.
+    // The number of buffers is computed from the length of the head, which is in memory already, so a hostile count
+    // cannot make this allocation large.
     let buffers = fallible::with_room((head.len() / 16).saturating_sub(1), TABLE)?;
     Ok(parse_into(head, total, buffers))
 }
@@ -143,8 +146,8 @@ pub fn in_band(pickle: &[u8], buffers: &[&[u8]]) -> Result<Option<Vec<u8>>> {
     Ok(insert_buffers(pickle, buffers, stream, places))
 }
 
-/// Writes the pickle with the buffers into `stream`. `stream` and `places` are empty and have room for all of it. `places` gets, for
-/// each NEXT_BUFFER, its offset and whether READONLY_BUFFER follows.
+/// Writes the pickle with the buffers into `stream`. `stream` and `places` are empty and have room for all of it.
+/// `places` gets, for each NEXT_BUFFER, its offset and whether READONLY_BUFFER follows.
 fn insert_buffers(
     pickle: &[u8],
     buffers: &[&[u8]],

@@ -1,8 +1,8 @@
 //! The name of the type of a pickled value, found without running anything that the pickle names.
 //!
-//! The opcodes are executed with a stack of small tags instead of values. That takes linear time, some 8 bytes for each step, and
-//! never more than [`MAX_STEPS`] steps. It is not known here what a class or function would do when it is called, so the answer is
-//! what the stream says that the object is. A stream that is made to deceive can say anything.
+//! The opcodes are executed with a stack of small tags instead of values. That takes linear time, some 8 bytes for each
+//! step, and never more than [`MAX_STEPS`] steps. It is not known here what a class or function would do when it is
+//! called, so the answer is what the stream says that the object is. A stream that is made to deceive can say anything.
 
 use super::opcode::{HIGHEST_PROTOCOL, Op, OpReader};
 use super::stack::{NO_MEMORY, Stack};
@@ -74,7 +74,8 @@ enum Tag {
     TupleWithDtype(u32),
     /// A numpy dtype. Its kind is the str at this offset.
     Dtype(u32),
-    /// A method of numpy's arrays. The only one in a pickle is `__new__`, which makes an instance of its first argument.
+    /// A method of numpy's arrays. The only one in a pickle is `__new__`, which makes an instance of its first
+    /// argument.
     ArrayMethod,
     /// A class or function (an index of [`TypeScan::globals`]).
     Global(u32),
@@ -97,7 +98,8 @@ struct TypeScan<'a> {
     proto: u8,
 }
 
-/// Returns the type of the pickled value: `int`, `list`, …, `module.qualname` for classes outside `builtins`, or [`DAMAGED`].
+/// Returns the type of the pickled value: `int`, `list`, …, `module.qualname` for classes outside `builtins`, or
+/// [`DAMAGED`].
 ///
 /// # Errors
 /// [`Error::Memory`] if there is no memory for stack and memo.
@@ -111,7 +113,8 @@ pub fn type_name(pickle: &[u8]) -> crate::error::Result<String> {
     }
 }
 
-/// Returns the first class or function that a pickle names in `module`, or in a module within it. Returns `None` if it names none.
+/// Returns the first class or function that a pickle names in `module`, or in a module within it. Returns `None` if it
+/// names none.
 #[cfg(feature = "python")]
 pub fn name_needed_from(pickle: &[u8], module: &str) -> Option<String> {
     let mut scan = TypeScan { data: pickle, stack: Stack::new(), globals: Vec::new(), proto: 0 };
@@ -261,8 +264,8 @@ impl<'a> TypeScan<'a> {
         tag
     }
 
-    /// Calls a class or function with an argument tuple (and, for `NEWOBJ_EX`, keywords): `arguments` items in all. `is_reduce` is
-    /// true for `REDUCE`, which calls anything; the other opcodes call `__new__` of a class.
+    /// Calls a class or function with an argument tuple (and, for `NEWOBJ_EX`, keywords): `arguments` items in all.
+    /// `is_reduce` is true for `REDUCE`, which calls anything; the other opcodes call `__new__` of a class.
     fn call(&mut self, arguments: usize, is_reduce: bool) -> Result<Tag, &'static str> {
         let start = self.stack.last(arguments)?;
         let first = self.stack.from(start).first().copied();
@@ -341,8 +344,8 @@ impl<'a> TypeScan<'a> {
                     _ => dotted(module, name),
                 }
             }
-            // The value is the class or function itself. It is shown with its module, so that `builtins.int` does not look like
-            // an int.
+            // The value is the class or function itself. It is shown with its module, so that `builtins.int` does not
+            // look like an int.
             Tag::Global(index) => {
                 let GlobalName { module, name } = self.globals[index as usize];
                 dotted(module, name)
@@ -387,15 +390,15 @@ fn instance(class: Tag) -> Tag {
     }
 }
 
-/// Returns `true` for the name of a private function, such as `_reconstructor`. Such a function makes an instance of the first class
-/// among its arguments. A class that is called with a class (`defaultdict(list)`) does not.
+/// Returns `true` for the name of a private function, such as `_reconstructor`. Such a function makes an instance of
+/// the first class among its arguments. A class that is called with a class (`defaultdict(list)`) does not.
 fn is_private_function(name: &[u8]) -> bool {
     let last = name.rsplit(|&b| b == b'.').next().unwrap_or(name);
     matches!(last, [b'_', b'_' | b'a'..=b'z', ..])
 }
 
-/// Returns the name that a class or function has today. Protocols below 3 have the names of Python 2, and Python 3.13 wrote the name of
-/// a module within `pathlib`.
+/// Returns the name that a class or function has today. Protocols below 3 have the names of Python 2, and Python 3.13
+/// wrote the name of a module within `pathlib`.
 pub(crate) fn current_name<'a>(module: &'a [u8], name: &'a [u8], proto: u8) -> (&'a [u8], &'a [u8]) {
     match (module, name) {
         (b"__builtin__", b"xrange") if proto < 3 => (b"builtins", b"range"),

@@ -1,8 +1,8 @@
 //! Values as bytes: pickles, and records with out-of-band buffers. Pure Rust, without Python.
 //!
 //! This floor knows the opcodes of pickle protocols 2 to 5 and the layout of a value with buffers ("Record" in
-//! `docs/format.md`). It knows neither segments nor Python objects, and it never runs what a pickle describes. It offers a reader
-//! of opcodes ([`opcode::OpReader`]) and what is built on it. All input may be hostile.
+//! `docs/format.md`). It knows neither segments nor Python objects, and it never runs what a pickle describes. It
+//! offers a reader of opcodes ([`opcode::OpReader`]) and what is built on it. All input may be hostile.
 //!
 //! | file | what is in it |
 //! | --- | --- |

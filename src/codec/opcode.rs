@@ -1,16 +1,17 @@
 //! A reader of pickle opcodes, one at a time, from bytes that may be hostile.
 //!
-//! It knows protocols 2 to 5 as CPython writes them. It allocates nothing: each argument borrows from the input, and each length is
-//! compared with the number of bytes that are left before it is used. The text opcodes of protocols 0 and 1 are refused by name,
-//! because nothing that writes to a segment uses them. What an opcode does is not known here.
+//! It knows protocols 2 to 5 as CPython writes them. It allocates nothing: each argument borrows from the input, and
+//! each length is compared with the number of bytes that are left before it is used. The text opcodes of protocols 0
+//! and 1 are refused by name, because nothing that writes to a segment uses them. What an opcode does is not known
+//! here.
 
 use std::fmt;
 
 /// The newest pickle protocol this reader knows.
 pub const HIGHEST_PROTOCOL: u8 = 5;
 
-/// One opcode with its argument. The names are those of `pickletools`; opcodes that differ only in the width of a length or number
-/// are one variant.
+/// One opcode with its argument. The names are those of `pickletools`; opcodes that differ only in the width of a
+/// length or number are one variant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Op<'a> {
@@ -120,8 +121,8 @@ impl<'a> OpReader<'a> {
 
     /// Reads the next opcode. After an error the reader must not be used any more.
     ///
-    /// The function is inlined into its callers, because each of them looks at few kinds of opcodes: if an `Op` had to be made for
-    /// each opcode, the scan of [`super::arrays`] would take twice as long.
+    /// The function is inlined into its callers, because each of them looks at few kinds of opcodes: if an `Op` had to
+    /// be made for each opcode, the scan of [`super::arrays`] would take twice as long.
     #[inline(always)]
     pub fn next_op(&mut self) -> Result<Op<'a>, OpError> {
         self.op_at = self.at;
@@ -244,8 +245,8 @@ impl<'a> OpReader<'a> {
         self.take(usize::try_from(count).map_err(|_| "a LONG4 of negative length")?)
     }
 
-    /// Reads the length of a frame. As in CPython's C unpickler, the frame must fit into the bytes that are left, and is not looked
-    /// at any further.
+    /// Reads the length of a frame. As in CPython's C unpickler, the frame must fit into the bytes that are left, and
+    /// is not looked at any further.
     fn frame(&mut self) -> Result<usize, &'static str> {
         let length = u64::from_le_bytes(self.array()?);
         match usize::try_from(length) {
@@ -262,8 +263,8 @@ impl<'a> OpReader<'a> {
     }
 }
 
-/// Checks that the bytes are one pickle of a known protocol: it begins at the first byte, its `STOP` is the last byte, and it needs no
-/// buffers and no persistent ids. What the pickle would do is not checked.
+/// Checks that the bytes are one pickle of a known protocol: it begins at the first byte, its `STOP` is the last byte,
+/// and it needs no buffers and no persistent ids. What the pickle would do is not checked.
 pub fn check_one_pickle(data: &[u8]) -> Result<(), OpError> {
     let mut reader = OpReader::new(data);
     let mut values = false;

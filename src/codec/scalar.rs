@@ -1,8 +1,9 @@
-//! Pickles of scalars, written and read without the interpreter's pickler. They are real pickles, which any unpickler reads.
+//! Pickles of scalars, written and read without the interpreter's pickler. They are real pickles, which any unpickler
+//! reads.
 //!
-//! They are written in protocol 4 (the first with `BINBYTES8` and `SHORT_BINUNICODE`), without frame and memo. They are read in the
-//! shapes that CPython's pickler gives to a single scalar in protocols 2 to 5: optional `FRAME`, one opcode, optional `MEMOIZE` or
-//! `BINPUT`, `STOP`. Any other pickle is left to the unpickler.
+//! They are written in protocol 4 (the first with `BINBYTES8` and `SHORT_BINUNICODE`), without frame and memo. They are
+//! read in the shapes that CPython's pickler gives to a single scalar in protocols 2 to 5: optional `FRAME`, one
+//! opcode, optional `MEMOIZE` or `BINPUT`, `STOP`. Any other pickle is left to the unpickler.
 
 /// A scalar, borrowed from its pickle.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,8 +106,8 @@ pub fn bytes_frame(len: usize) -> (ShortPickle, [u8; 1]) {
     (head, STOP)
 }
 
-/// Returns where the bytes of a pickled bytes object begin, and how many there are. `head` is the start of the pickle, `total` its
-/// length. Returns `None` if the pickle is anything but one bytes object.
+/// Returns where the bytes of a pickled bytes object begin, and how many there are. `head` is the start of the pickle,
+/// `total` its length. Returns `None` if the pickle is anything but one bytes object.
 pub fn bytes_within(head: &[u8], total: u64) -> Option<(u64, u64)> {
     let (start, len, code) = counted_content(head, total)?;
     matches!(code, b'C' | b'B' | 0x8e).then_some((start as u64, len))
@@ -122,8 +123,9 @@ fn length_bytes(code: u8) -> Option<usize> {
     }
 }
 
-/// Returns where the content of a pickle of one text or bytes object begins, its length, and the opcode. `head` is the start of the
-/// pickle, `total` its length. Returns `None` if it is another pickle, or if what follows the content has a wrong length.
+/// Returns where the content of a pickle of one text or bytes object begins, its length, and the opcode. `head` is the
+/// start of the pickle, `total` its length. Returns `None` if it is another pickle, or if what follows the content has
+/// a wrong length.
 fn counted_content(head: &[u8], total: u64) -> Option<(usize, u64, u8)> {
     let at = opcode_offset(head, total)?;
     let code = *head.get(at)?;
@@ -136,8 +138,8 @@ fn counted_content(head: &[u8], total: u64) -> Option<(usize, u64, u8)> {
     (1..=3).contains(&tail).then_some((start, len, code))
 }
 
-/// Returns the offset of the opcode that makes the scalar: after PROTO and an optional FRAME. Returns `None` if the frame's length
-/// is wrong.
+/// Returns the offset of the opcode that makes the scalar: after PROTO and an optional FRAME. Returns `None` if the
+/// frame's length is wrong.
 #[inline(always)]
 fn opcode_offset(pickle: &[u8], total: u64) -> Option<usize> {
     let [0x80, 2..=5, rest @ ..] = pickle else { return None };
@@ -149,14 +151,15 @@ fn opcode_offset(pickle: &[u8], total: u64) -> Option<usize> {
     (length == total.checked_sub(11)?).then_some(11)
 }
 
-/// Returns `true` if `tail` may follow the opcode: `STOP`, and before it, for text and bytes (`memo`), an opcode that puts the value
-/// into the memo.
+/// Returns `true` if `tail` may follow the opcode: `STOP`, and before it, for text and bytes (`memo`), an opcode that
+/// puts the value into the memo.
 #[inline(always)]
 fn is_end(tail: &[u8], memo: bool) -> bool {
     matches!((tail, memo), ([b'.'], _) | ([0x94, b'.'], true) | ([b'q', _, b'.'], true))
 }
 
-/// Decodes the pickle of a scalar. Returns `None` if the value is no scalar, or if the pickle has another shape than those above.
+/// Decodes the pickle of a scalar. Returns `None` if the value is no scalar, or if the pickle has another shape than
+/// those above.
 #[inline]
 pub fn decode(pickle: &[u8]) -> Option<Scalar<'_>> {
     let total = pickle.len() as u64;

@@ -1,7 +1,7 @@
 //! Stack, marks and memo of the pickle machine, with the underflow rules of CPython's C unpickler.
 //!
-//! The items are generic: `kind` runs a pickle with tags, the data-only decoder with Python objects. Stack and marks grow by at most
-//! one entry for each opcode, the memo by at most one for each byte, so memory is linear in the input.
+//! The items are generic: `kind` runs a pickle with tags, the data-only decoder with Python objects. Stack and marks
+//! grow by at most one entry for each opcode, the memo by at most one for each byte, so memory is linear in the input.
 
 use std::collections::TryReserveError;
 
@@ -97,8 +97,8 @@ impl<T: Clone> Stack<T> {
         Ok(removed)
     }
 
-    /// Reserves memory for one more item, mark and memo entry. After that, no opcode needs memory, except a `PUT` far ahead, which
-    /// reserves its own.
+    /// Reserves memory for one more item, mark and memo entry. After that, no opcode needs memory, except a `PUT` far
+    /// ahead, which reserves its own.
     pub fn make_room(&mut self) -> Result<(), TryReserveError> {
         self.items.try_reserve(1)?;
         self.marks.try_reserve(1)?;
@@ -124,9 +124,9 @@ impl<T: Clone> Stack<T> {
         self.store(self.memo_len, item)
     }
 
-    /// Executes `PUT`: stores the top item in the memo. `at` is the offset of the opcode in the stream. Picklers number memo entries
-    /// upwards from 0, and each entry takes a byte or more. So no pickler writes an index above `at`; it is refused, because it would
-    /// make the memo large for nothing.
+    /// Executes `PUT`: stores the top item in the memo. `at` is the offset of the opcode in the stream. Picklers number
+    /// memo entries upwards from 0, and each entry takes a byte or more. So no pickler writes an index above `at`; it
+    /// is refused, because it would make the memo large for nothing.
     pub fn put(&mut self, index: u32, at: usize) -> Result<(), &'static str> {
         let item = self.top()?.clone();
         match usize::try_from(index) {

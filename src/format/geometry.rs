@@ -11,8 +11,8 @@ use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
 use crate::format::span_entry::GRANULE;
 use crate::hash;
 
-/// Private to the process: where everything is in a segment, computed from the number of granules alone. A handle computes
-/// it once, when it opens the segment, and never reads it from the segment again.
+/// Private to the process: where everything is in a segment, computed from the number of granules alone. A handle
+/// computes it once, when it opens the segment, and never reads it from the segment again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     /// Number of granules of the arena.
@@ -37,8 +37,8 @@ impl Geometry {
         self.granule_at(zones.min(self.zones_max) * ZONE)
     }
 
-    /// Computes the geometry of a segment with `granules` granules. Returns `None` if `granules` is 0, is not a multiple of
-    /// a zone, or is more than the 32 bits of a granule number can name.
+    /// Computes the geometry of a segment with `granules` granules. Returns `None` if `granules` is 0, is not a
+    /// multiple of a zone, or is more than the 32 bits of a granule number can name.
     pub fn new(granules: u64) -> Option<Self> {
         if granules == 0 || !granules.is_multiple_of(ZONE) || granules >= 1 << 32 {
             return None;
@@ -82,8 +82,8 @@ impl Geometry {
     }
 }
 
-/// Returns the fingerprint of the layout: a hash of the format's constants. Two builds whose layouts differ have different
-/// fingerprints, so neither opens the segments of the other.
+/// Returns the fingerprint of the layout: a hash of the format's constants. Two builds whose layouts differ have
+/// different fingerprints, so neither opens the segments of the other.
 pub fn fingerprint() -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \

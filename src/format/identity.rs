@@ -1,7 +1,7 @@
 //! The identity of a segment: its first bytes, which say what the segment is. They are written once, at creation.
 //!
-//! An opener reads them before it maps the object, and parses them as hostile input: anything may lie at the name of a key.
-//! The bytes are described in "Identity" in `docs/format.md`; the protocol is "Opening" in `docs/protocol.md`.
+//! An opener reads them before it maps the object, and parses them as hostile input: anything may lie at the name of a
+//! key. The bytes are described in "Identity" in `docs/format.md`; the protocol is "Opening" in `docs/protocol.md`.
 
 use crate::error::{Error, Result};
 use crate::format::geometry::{Geometry, fingerprint};
@@ -59,8 +59,8 @@ impl<'a> Unverified<'a> {
         self.u64(240) == hash::of_bytes(CHECK_KEY, &bytes[..240])
     }
 
-    /// Verifies the bytes and returns the identity. `name` is the object's name, for error texts; `size` is the object's
-    /// length in bytes.
+    /// Verifies the bytes and returns the identity. `name` is the object's name, for error texts; `size` is the
+    /// object's length in bytes.
     ///
     /// # Errors
     /// [`Error::Incompatible`] if the object is no segment, or one of another format, byte order or layout;

@@ -1,7 +1,7 @@
 //! The structs in shared memory, and the sizes and offsets of the fixed part, as `docs/format.md` states them.
 //!
-//! Every field is an atomic, because another process may store to it at any time. The compiler checks sizes and offsets at
-//! the end of this file. Structs that are private to a process stand elsewhere.
+//! Every field is an atomic, because another process may store to it at any time. The compiler checks sizes and offsets
+//! at the end of this file. Structs that are private to a process stand elsewhere.
 
 use crate::atomic::{AtomicU32, AtomicU64};
 #[cfg(not(loom))]
@@ -72,8 +72,8 @@ unsafe impl Shared for AtomicU64 {}
 /// Bytes of the identity. It is not a struct: its bytes are parsed in [`crate::format::identity`].
 pub const IDENTITY_LEN: usize = 248;
 
-/// Shared, at 4,096: the fields that every change touches. They stand on four lines of 64 bytes that are written at different
-/// rates; that is why the struct has so many fields, and why it has padding.
+/// Shared, at 4,096: the fields that every change touches. They stand on four lines of 64 bytes that are written at
+/// different rates; that is why the struct has so many fields, and why it has padding.
 #[repr(C, align(64))]
 pub struct State {
     /// The writer lock: 0 if it is free, else the owner's participant number + 1, with [`WAITERS`] if a process waits.
@@ -105,7 +105,8 @@ pub struct State {
     pub expiring: AtomicU64,
     /// 0, or the root of a table whose variables were all removed and whose memory is being taken back.
     pub doomed: AtomicU64,
-    /// The place at which the doomed table is taken apart next: number of the directory word `<< 32 |` slot in the leaf.
+    /// The place at which the doomed table is taken apart next: number of the directory word `<< 32 |` slot in the
+    /// leaf.
     pub doomed_at: AtomicU64,
     /// Number of variables that were evicted. It is 0 in this version.
     pub evicted: AtomicU64,
@@ -148,8 +149,8 @@ pub const SLEEPER: u32 = 1;
 /// Set in [`WakeWord::waits`] while a process watches this word through [`State::watch`].
 pub const WATCHER: u32 = 2;
 
-/// Returns the bit of [`WakeWord::waits`], and of the futex, that is used by threads that sleep for a named lock of this hash.
-/// There are 30 such bits, so one in thirty of the other locks of the wake word uses the same bit.
+/// Returns the bit of [`WakeWord::waits`], and of the futex, that is used by threads that sleep for a named lock of
+/// this hash. There are 30 such bits, so one in thirty of the other locks of the wake word uses the same bit.
 pub fn sleeper_of(hash: u64) -> u32 {
     4 << ((hash >> 32) % 30)
 }
@@ -185,8 +186,8 @@ pub struct SpanEditArea {
     pub after: AtomicU64,
 }
 
-/// Shared, at 8,192: the intent, which describes the change under way. It has a field for everything that one change can
-/// touch; [`crate::sync::intent::Change`] is the same change in private memory.
+/// Shared, at 8,192: the intent, which describes the change under way. It has a field for everything that one change
+/// can touch; [`crate::sync::intent::Change`] is the same change in private memory.
 #[repr(C)]
 pub struct IntentArea {
     /// 0 if no change is under way, else the serial number of the change.
@@ -215,7 +216,8 @@ pub struct IntentArea {
     pub count: AtomicU64,
     /// The new number of variables that expire.
     pub expiring: AtomicU64,
-    /// Number of block edits `<< 32 |` number of span edits. Bits 61 to 63 say which of the optional groups below are valid.
+    /// Number of block edits `<< 32 |` number of span edits. Bits 61 to 63 say which of the optional groups below are
+    /// valid.
     pub lengths: AtomicU64,
     /// The block edits: `granule << 32 | used << 31 | block`.
     pub blocks: [AtomicU64; BLOCK_EDITS],
@@ -277,13 +279,13 @@ pub struct SlabHead {
 /// Shared: the summary of 64 zones.
 #[repr(C, align(64))]
 pub struct ZoneGroup {
-    /// One word for each kind of free memory, with one bit for each zone that has some. A kind is a class (a slab of this
-    /// class with a free block), or from [`FIRST_RUN_KIND`] on a length of runs of free granules.
+    /// One word for each kind of free memory, with one bit for each zone that has some. A kind is a class (a slab of
+    /// this class with a free block), or from [`FIRST_RUN_KIND`] on a length of runs of free granules.
     pub kinds: [AtomicU64; 128],
 }
 
-/// The first kind in [`ZoneGroup::kinds`] that stands for runs. Kind `FIRST_RUN_KIND + n` is set for a zone whose longest run
-/// of free granules has at least `2^n` granules.
+/// The first kind in [`ZoneGroup::kinds`] that stands for runs. Kind `FIRST_RUN_KIND + n` is set for a zone whose
+/// longest run of free granules has at least `2^n` granules.
 pub const FIRST_RUN_KIND: usize = 96;
 /// Number of kinds that stand for runs. The last one is a whole zone.
 pub const RUN_KINDS: usize = 13;

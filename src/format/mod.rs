@@ -1,9 +1,9 @@
 //! The bytes of a segment, as `docs/format.md` states them.
 //!
-//! This floor knows sizes, offsets and how fields are packed into words. It does not know how bytes are reached, who may
-//! store them, or in which order: it makes no system call and runs no protocol. It offers the structs of `layout`, packed
-//! words ([`SpanEntry`], [`Root`], [`LeafWord`]), [`Geometry`] (where everything is) and `Identity` (what a segment says
-//! of itself).
+//! This floor knows sizes, offsets and how fields are packed into words. It does not know how bytes are reached, who
+//! may store them, or in which order: it makes no system call and runs no protocol. It offers the structs of `layout`,
+//! packed words ([`SpanEntry`], [`Root`], [`LeafWord`]), [`Geometry`] (where everything is) and `Identity` (what a
+//! segment says of itself).
 //!
 //! | file | what is in it |
 //! | --- | --- |

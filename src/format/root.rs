@@ -1,7 +1,8 @@
-//! The words that lead to a slot: the root, which names the directory, and the words of the directory, which name leaves.
+//! The words that lead to a slot: the root, which names the directory, and the words of the directory, which name
+//! leaves.
 //!
-//! A reader copies such a word once and then works with the copy. The words are described in "Table" in `docs/format.md`;
-//! their replacement is "Replacing leaves" in `docs/protocol.md`.
+//! A reader copies such a word once and then works with the copy. The words are described in "Table" in
+//! `docs/format.md`; their replacement is "Replacing leaves" in `docs/protocol.md`.
 
 use crate::format::span_entry::GRANULE;
 
@@ -50,7 +51,8 @@ impl Root {
 pub struct LeafWord(pub u64);
 
 impl LeafWord {
-    /// Packs a directory word: first granule, depth and size of the leaf, and a generation (of which 18 bits are stored).
+    /// Packs a directory word: first granule, depth and size of the leaf, and a generation (of which 18 bits are
+    /// stored).
     pub const fn new(granule: u64, depth: u32, size: u64, generation: u64) -> Self {
         LeafWord(granule << 32 | (depth as u64) << 26 | size << 18 | (generation & 0x3_ffff))
     }

@@ -7,8 +7,9 @@ use crate::format::span_entry::GRANULE;
 
 /// Bytes of the bitmap at the start of a slab.
 pub const SLAB_HEAD: u64 = 64;
-/// The block size of each class, in bytes. A step is at most a sixth of the larger size (8 bytes for the smallest classes), so
-/// that no record wastes more of its block. The larger sizes are the results of dividing a slab into equal blocks.
+/// The block size of each class, in bytes. A step is at most a sixth of the larger size (8 bytes for the smallest
+/// classes), so that no record wastes more of its block. The larger sizes are the results of dividing a slab into equal
+/// blocks.
 pub const CLASSES: [u16; 67] = [
     32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 240, 256, 280, 320, 360, 392,
     424, 464, 504, 560, 624, 680, 736, 816, 904, 960, 1016, 1088, 1160, 1248, 1360, 1480, 1632, 1808, 2040, 2336, 2512,
@@ -28,8 +29,8 @@ pub const fn slab_granules(class: usize) -> u64 {
     }
 }
 
-/// Returns `true` if all pages of a slab of this class are obtained before the slab is made. In slabs of the other classes
-/// a page is obtained before the first block on it is used.
+/// Returns `true` if all pages of a slab of this class are obtained before the slab is made. In slabs of the other
+/// classes a page is obtained before the first block on it is used.
 #[inline(always)]
 pub const fn slab_has_all_pages(class: usize) -> bool {
     CLASSES[class] <= 504

@@ -1,8 +1,8 @@
 //! Byte-range locks of open file descriptions (`F_OFD_SETLK`): with them the kernel knows which participants are alive.
 //!
 //! Each participant holds a write lock on its own byte of the lock object. The protocol is "Who is alive" in
-//! `docs/protocol.md`. A byte must never be asked for through the description that holds its lock: the kernel would answer
-//! "free".
+//! `docs/protocol.md`. A byte must never be asked for through the description that holds its lock: the kernel would
+//! answer "free".
 
 use crate::os::fork;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -18,8 +18,8 @@ pub fn byte_of(participant: u32) -> u64 {
     PARTICIPANT_BYTES + u64::from(participant)
 }
 
-/// Calls `fcntl` with a lock of one byte. Returns the kind of lock that the kernel stored in the struct, which is the answer of
-/// `F_OFD_GETLK`.
+/// Calls `fcntl` with a lock of one byte. Returns the kind of lock that the kernel stored in the struct, which is the
+/// answer of `F_OFD_GETLK`.
 fn control(fd: impl AsFd, command: libc::c_int, kind: i32, byte: u64) -> std::io::Result<i32> {
     // SAFETY: the struct consists of integers, and all zeros is a valid value of it.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
@@ -48,14 +48,14 @@ pub fn unlock(fd: impl AsFd, byte: u64) -> std::io::Result<()> {
     control(fd, libc::F_OFD_SETLK, libc::F_UNLCK, byte).map(drop)
 }
 
-/// Returns `true` if another description holds a write lock on a byte. The question is asked as if for a read lock, so read
-/// locks of others do not count. They need no write permission, so any user could take them.
+/// Returns `true` if another description holds a write lock on a byte. The question is asked as if for a read lock, so
+/// read locks of others do not count. They need no write permission, so any user could take them.
 pub fn is_locked(fd: impl AsFd, byte: u64) -> std::io::Result<bool> {
     Ok(control(fd, libc::F_OFD_GETLK, libc::F_RDLCK, byte)? != libc::F_UNLCK)
 }
 
-/// Private to the process: a map that keeps an open file description, and the locks that it holds, for exactly as long as the
-/// address space of this process lives. The descriptor may be closed meanwhile.
+/// Private to the process: a map that keeps an open file description, and the locks that it holds, for exactly as long
+/// as the address space of this process lives. The descriptor may be closed meanwhile.
 pub struct Anchor {
     page: *mut std::ffi::c_void,
     /// The epoch of the process that mapped the page. A forked child does not have the page.
@@ -70,7 +70,8 @@ unsafe impl Sync for Anchor {}
 const ANCHOR_LEN: usize = 4096;
 
 impl Anchor {
-    /// Maps one page through the descriptor's description. The page is never touched, and forked children do not get it.
+    /// Maps one page through the descriptor's description. The page is never touched, and forked children do not get
+    /// it.
     pub fn new(description: &OwnedFd) -> rustix::io::Result<Self> {
         // SAFETY: a fresh mapping at an address that the kernel chooses; nothing accesses it.
         let page = unsafe {

@@ -1,5 +1,5 @@
-//! How a process notices that it is a forked child, however the fork was made; a mutex that survives a fork; handlers around
-//! `fork()`.
+//! How a process notices that it is a forked child, however the fork was made; a mutex that survives a fork; handlers
+//! around `fork()`.
 //!
 //! The protocol is "Fork" in `docs/protocol.md`. What the handlers do is in `process/at_fork.rs`.
 
@@ -33,8 +33,8 @@ fn first_epoch() -> u32 {
     static MADE: OnceLock<()> = OnceLock::new();
     MADE.get_or_init(|| {
         let (read_write, private) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-        // SAFETY: a fresh anonymous page, and advice about it. Kernels before 4.14 refuse the advice; then only the handlers
-        // that `pthread_atfork` runs tell a child that it is one.
+        // SAFETY: a fresh anonymous page, and advice about it. Kernels before 4.14 refuse the advice; then only the
+        // handlers that `pthread_atfork` runs tell a child that it is one.
         let page = unsafe {
             let page = rustix::mm::mmap_anonymous(std::ptr::null_mut(), 4096, read_write, private)
                 .expect("one page of memory");
@@ -60,8 +60,8 @@ fn epoch_of_child() -> u32 {
     word.load(Ordering::SeqCst)
 }
 
-/// Private to the process: a mutex that a forked child finds free, because a thread of the parent that held it does not exist in
-/// the child. Its value is then replaced by the default, because that thread may have left it half changed.
+/// Private to the process: a mutex that a forked child finds free, because a thread of the parent that held it does not
+/// exist in the child. Its value is then replaced by the default, because that thread may have left it half changed.
 pub struct ForkMutex<T> {
     /// 0 if the mutex is free, else the epoch of the process with the thread that holds it.
     holder: AtomicU32,
@@ -88,8 +88,8 @@ impl<T: Default> ForkMutex<T> {
         ForkMutex { holder: AtomicU32::new(0), keeps_value: false, value: UnsafeCell::new(value) }
     }
 
-    /// Makes a free mutex whose value a child keeps, even if a thread of the parent held the mutex. The caller promises that the
-    /// value is only ever changed in one step.
+    /// Makes a free mutex whose value a child keeps, even if a thread of the parent held the mutex. The caller promises
+    /// that the value is only ever changed in one step.
     pub const fn keeping(value: T) -> Self {
         ForkMutex { holder: AtomicU32::new(0), keeps_value: true, value: UnsafeCell::new(value) }
     }
@@ -108,7 +108,8 @@ impl<T: Default> ForkMutex<T> {
         Some(ForkGuard(self))
     }
 
-    /// Locks the mutex, and waits until it is free. A thread that holds the mutex must not wait for the interpreter's lock.
+    /// Locks the mutex, and waits until it is free. A thread that holds the mutex must not wait for the interpreter's
+    /// lock.
     pub fn lock(&self) -> ForkGuard<'_, T> {
         let mut wait = std::time::Duration::from_micros(5);
         loop {

@@ -9,8 +9,8 @@ use std::num::NonZeroU32;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// Sleeps while the word has this value, and for `at_most` this time. It may return early for any reason, so the caller must
-/// look at the word again.
+/// Sleeps while the word has this value, and for `at_most` this time. It may return early for any reason, so the caller
+/// must look at the word again.
 pub fn wait(word: &AtomicU32, value: u32, at_most: Duration) {
     let timeout = Timespec { tv_sec: at_most.as_secs() as _, tv_nsec: at_most.subsec_nanos() as _ };
     let _ = futex_wait(word, Flags::empty(), value, Some(&timeout));
@@ -21,7 +21,8 @@ pub fn wake(word: &AtomicU32, count: u32) {
     let _ = futex_wake(word, Flags::empty(), count);
 }
 
-/// Sleeps as [`wait`] does, but only a [`wake_bits`] with one of these bits (or a [`wake`]) wakes the thread. `bits` is not 0.
+/// Sleeps as [`wait`] does, but only a [`wake_bits`] with one of these bits (or a [`wake`]) wakes the thread. `bits` is
+/// not 0.
 pub fn wait_bits(word: &AtomicU32, value: u32, at_most: Duration, bits: u32) {
     let Some(bits) = NonZeroU32::new(bits) else { return };
     // This system call takes a point in time, where that of `wait` takes a duration.

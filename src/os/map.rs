@@ -1,6 +1,7 @@
 //! Maps of a segment: of the whole object, of zeros for a copy of it, and private maps of a part.
 //!
-//! How much of an object is mapped, and when more is, is decided in `process/extent.rs` ("Length" in `docs/protocol.md`).
+//! How much of an object is mapped, and when more is, is decided in `process/extent.rs` ("Length" in
+//! `docs/protocol.md`).
 
 use crate::error::{Error, Result};
 use crate::os::object::{self, Status};
@@ -24,8 +25,8 @@ pub struct Mapping {
     by_crate: Option<CrateMap>,
 }
 
-/// The part that the `shared_memory` crate has in a map. Dropping it unmaps, and closes the descriptor that the crate keeps to
-/// itself.
+/// The part that the `shared_memory` crate has in a map. Dropping it unmaps, and closes the descriptor that the crate
+/// keeps to itself.
 struct CrateMap {
     shmem: ManuallyDrop<Shmem>,
     /// The number of that descriptor.
@@ -34,9 +35,11 @@ struct CrateMap {
     status: Status,
 }
 
-// SAFETY: a map is an address range, and access to its bytes is checked by `Mem`. The crate's part is used once, by `drop`.
+// SAFETY: a map is an address range, and access to its bytes is checked by `Mem`. The crate's part is used once, by
+// `drop`.
 unsafe impl Send for Mapping {}
-// SAFETY: a map is an address range, and access to its bytes is checked by `Mem`. The crate's part is used once, by `drop`.
+// SAFETY: a map is an address range, and access to its bytes is checked by `Mem`. The crate's part is used once, by
+// `drop`.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -50,21 +53,22 @@ impl Mapping {
         self.len.load(Ordering::Relaxed) as u64
     }
 
-    /// Returns checked access to the bytes. The caller must keep the map for as long as it uses the result: both are fields of
-    /// one struct.
+    /// Returns checked access to the bytes. The caller must keep the map for as long as it uses the result: both are
+    /// fields of one struct.
     pub fn mem(&self, writable: bool) -> crate::os::mem::Mem {
-        // SAFETY: the bytes are mapped and page-aligned, and `new` asserts that they are at least the fixed part. Every caller
-        // keeps the map beside the result.
+        // SAFETY: the bytes are mapped and page-aligned, and `new` asserts that they are at least the fixed part. Every
+        // caller keeps the map beside the result.
         unsafe { crate::os::mem::Mem::new(self.ptr, self.len(), writable) }
     }
 
-    /// Maps the object with this name for reading and writing, through the `shared_memory` crate, in exchange for a descriptor of
-    /// it. The crate opens the name again, so the caller must compare the identity in the map with the one that it knows.
-    /// Returns `None` if the object cannot be mapped that way now.
+    /// Maps the object with this name for reading and writing, through the `shared_memory` crate, in exchange for a
+    /// descriptor of it. The crate opens the name again, so the caller must compare the identity in the map with the
+    /// one that it knows. Returns `None` if the object cannot be mapped that way now.
     ///
-    /// The crate keeps its descriptor to itself. When it unmaps, it closes the number of that descriptor, even if the number is
-    /// another file's by then (after `os.closerange`, and a new file). So the number must be known. It is that of the descriptor
-    /// that was given up, unless another thread opens a file at this very moment. [`Mapping::descriptor`] lends it.
+    /// The crate keeps its descriptor to itself. When it unmaps, it closes the number of that descriptor, even if the
+    /// number is another file's by then (after `os.closerange`, and a new file). So the number must be known. It is
+    /// that of the descriptor that was given up, unless another thread opens a file at this very moment.
+    /// [`Mapping::descriptor`] lends it.
     pub fn named(name: &str, in_exchange: OwnedFd, status: &Status) -> Option<Self> {
         if fills_new_maps() {
             return None;
@@ -84,8 +88,8 @@ impl Mapping {
         mapping.keep_out_of_dumps().is_ok().then_some(mapping)
     }
 
-    /// Returns the descriptor that the crate holds. Returns `None` if the crate did not make the map, or if the number is not a
-    /// descriptor of the object any more.
+    /// Returns the descriptor that the crate holds. Returns `None` if the crate did not make the map, or if the number
+    /// is not a descriptor of the object any more.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         let by_crate = self.by_crate.as_ref()?;
         // SAFETY: the number is only asked which file it is of. It is not closed here, whatever it is.
@@ -93,7 +97,8 @@ impl Mapping {
         is_descriptor_of(fd, &by_crate.status).then_some(fd)
     }
 
-    /// Maps the first `len` bytes of an open object, or the first `least` bytes if there is no address space for so many.
+    /// Maps the first `len` bytes of an open object, or the first `least` bytes if there is no address space for so
+    /// many.
     pub fn new_or_shorter(fd: BorrowedFd<'_>, len: u64, least: u64, write: bool) -> Result<Self> {
         Self::new(fd, len, write).or_else(|_| Self::new_at(roomy_address(), fd, least, write))
     }
@@ -121,8 +126,8 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Makes the map `len` bytes long, without moving it. One thread at a time may call this. Returns `false` if the addresses
-    /// behind the map are in use, or if this process may have no more address space.
+    /// Makes the map `len` bytes long, without moving it. One thread at a time may call this. Returns `false` if the
+    /// addresses behind the map are in use, or if this process may have no more address space.
     pub fn extend_in_place(&self, len: u64) -> bool {
         let now = self.len.load(Ordering::Relaxed);
         if self.by_crate.is_some() || len <= now as u64 {
@@ -147,9 +152,9 @@ impl Mapping {
 
     /// Gives access to a map that was made without any, so that the kernel did not fill it.
     ///
-    /// After `mlockall(MCL_FUTURE)` the kernel fills each new map at once, and would make every page of the object that is not
-    /// present yet. A map that may not be touched is not filled. If its pages are then locked as they are touched, the object
-    /// stays as sparse as it is.
+    /// After `mlockall(MCL_FUTURE)` the kernel fills each new map at once, and would make every page of the object that
+    /// is not present yet. A map that may not be touched is not filled. If its pages are then locked as they are
+    /// touched, the object stays as sparse as it is.
     fn lock_on_fault(&self, write: bool) -> Result<()> {
         let access = if write { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::READ };
         // SAFETY: this map was just made, and nothing refers to it yet.
@@ -187,8 +192,8 @@ impl Drop for Mapping {
     }
 }
 
-/// Returns an address that most likely has many free addresses behind it, so that a map there can be made longer in its place. The
-/// kernel gives addresses from the top down, and programs are at the bottom.
+/// Returns an address that most likely has many free addresses behind it, so that a map there can be made longer in its
+/// place. The kernel gives addresses from the top down, and programs are at the bottom.
 fn roomy_address() -> usize {
     const FIRST: usize = 16 << 40;
     const STEP: usize = 64 << 30;
@@ -262,8 +267,8 @@ pub struct PrivateMap(memmap2::MmapMut);
 #[cfg(feature = "python")]
 static PRIVATE_MAPS: AtomicUsize = AtomicUsize::new(0);
 
-/// Returns the number of private maps that this process may have: half of the maps that the system allows it, because its
-/// allocator needs maps, too.
+/// Returns the number of private maps that this process may have: half of the maps that the system allows it, because
+/// its allocator needs maps, too.
 #[cfg(feature = "python")]
 fn private_maps_max() -> usize {
     static MAX: OnceLock<usize> = OnceLock::new();
@@ -277,8 +282,8 @@ impl PrivateMap {
         if PRIVATE_MAPS.load(Ordering::Relaxed) >= private_maps_max() {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         }
-        // SAFETY: a page belongs to this process alone once it was written. Pages that were not written yet show the span, which
-        // the caller keeps pinned for as long as the map lives.
+        // SAFETY: a page belongs to this process alone once it was written. Pages that were not written yet show the
+        // span, which the caller keeps pinned for as long as the map lives.
         unsafe { MmapOptions::new().offset(offset).len(len).map_copy(fd.as_raw_fd()) }.map(|map| {
             PRIVATE_MAPS.fetch_add(1, Ordering::Relaxed);
             PrivateMap(map)
@@ -298,8 +303,8 @@ impl Drop for PrivateMap {
     }
 }
 
-/// Returns `true` if this is a descriptor of the object with that status. User code may have closed the descriptor, and its number
-/// may be another file's.
+/// Returns `true` if this is a descriptor of the object with that status. User code may have closed the descriptor, and
+/// its number may be another file's.
 pub fn is_descriptor_of(fd: impl AsFd, status: &Status) -> bool {
     object::status(fd).is_ok_and(|found| found.is_same_object(status))
 }

@@ -1,7 +1,7 @@
 //! Checked access to the bytes of a mapped segment: every offset is compared with the length of the map.
 //!
-//! Other processes store here at any time. So nothing but atomics is ever borrowed, and bytes are copied as relaxed words or by
-//! `opaque_copy`. Whether a copy is consistent is not decided here.
+//! Other processes store here at any time. So nothing but atomics is ever borrowed, and bytes are copied as relaxed
+//! words or by `opaque_copy`. Whether a copy is consistent is not decided here.
 
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -12,8 +12,8 @@ pub use crate::os::scratch::{Scratch, SharedCopy};
 use std::mem::{align_of, size_of};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// Private to the process: the bytes of a mapped segment. It does not own the map: its maker keeps the map for longer than this
-/// lives.
+/// Private to the process: the bytes of a mapped segment. It does not own the map: its maker keeps the map for longer
+/// than this lives.
 pub struct Mem {
     /// First address of the longest map.
     base: AtomicPtr<u8>,
@@ -26,9 +26,9 @@ pub struct Mem {
 
 /// Maps more of an object whose length has grown.
 pub trait MapExtender: Send + Sync {
-    /// Makes a map of at least `least` bytes, unless the last map is that long already, and calls `publish` with its address and
-    /// length. One thread at a time gets there, and each published map is longer than the one before. Every map stays as long as
-    /// this extender does. Returns `false` if the object is shorter than `least` bytes.
+    /// Makes a map of at least `least` bytes, unless the last map is that long already, and calls `publish` with its
+    /// address and length. One thread at a time gets there, and each published map is longer than the one before. Every
+    /// map stays as long as this extender does. Returns `false` if the object is shorter than `least` bytes.
     fn extend(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool>;
 }
 
@@ -39,8 +39,8 @@ impl Mem {
     /// Wraps a map.
     ///
     /// # Safety
-    /// `base` is page-aligned and maps `len` bytes, which are at least the fixed part, for as long as the result lives. With
-    /// `writable`, the bytes may be stored to.
+    /// `base` is page-aligned and maps `len` bytes, which are at least the fixed part, for as long as the result lives.
+    /// With `writable`, the bytes may be stored to.
     pub unsafe fn new(base: *mut u8, len: u64, writable: bool) -> Self {
         assert!(len >= at::PARTICIPANTS && base.addr().is_multiple_of(4096), "a mapping shorter than the fixed part");
         Mem { base: AtomicPtr::new(base), len: AtomicU64::new(len), writable, extender: None }
@@ -57,8 +57,8 @@ impl Mem {
     /// [`Error::Corrupt`] if the object is too short.
     #[inline(always)]
     fn pointer(&self, offset: u64, len: u64) -> Result<*mut u8> {
-        // SYNC: acquire, paired with the release in `map_more`: a thread that sees a length sees the address of the map with that
-        // length, or of a longer one.
+        // SYNC: acquire, paired with the release in `map_more`: a thread that sees a length sees the address of the map
+        // with that length, or of a longer one.
         let mapped = self.len.load(Ordering::Acquire);
         if offset > mapped || mapped - offset < len {
             self.map_more(offset, len)?;
@@ -67,7 +67,8 @@ impl Mem {
         Ok(unsafe { self.base.load(Ordering::Relaxed).add(offset as usize) })
     }
 
-    /// Maps as much of the object as an access to `len` bytes at `offset` needs. References into shorter maps stay valid.
+    /// Maps as much of the object as an access to `len` bytes at `offset` needs. References into shorter maps stay
+    /// valid.
     #[cold]
     fn map_more(&self, offset: u64, len: u64) -> Result<()> {
         let (Some(end), Some(extender)) = (offset.checked_add(len), &self.extender) else {
@@ -136,8 +137,8 @@ impl Mem {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Copies `len` bytes from an offset to private memory. Words are used where the copy is short and `offset` is a multiple
-    /// of 8.
+    /// Copies `len` bytes from an offset to private memory. Words are used where the copy is short and `offset` is a
+    /// multiple of 8.
     ///
     /// # Safety
     /// `to` is valid for `len` bytes of writes and not part of the segment.
@@ -191,8 +192,9 @@ impl Mem {
         Ok(())
     }
 
-    /// Copies private parts to an offset, one after the other. Readers may look at the same bytes meanwhile. The bytes up to the
-    /// next multiple of 8 after the last part must belong to the caller, too, for they may be overwritten with zeros.
+    /// Copies private parts to an offset, one after the other. Readers may look at the same bytes meanwhile. The bytes
+    /// up to the next multiple of 8 after the last part must belong to the caller, too, for they may be overwritten
+    /// with zeros.
     #[inline]
     pub fn copy_in(&self, offset: u64, parts: &[&[u8]]) -> Result<()> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
@@ -211,8 +213,8 @@ impl Mem {
             }
             let words = to.cast::<AtomicU64>();
             for (i, word) in gathered[..total.div_ceil(8)].iter().enumerate() {
-                // SAFETY: the words are mapped, for the length was rounded up, and aligned. Relaxed stores may race with readers,
-                // which will find that the slot has changed and refuse their copy.
+                // SAFETY: the words are mapped, for the length was rounded up, and aligned. Relaxed stores may race
+                // with readers, which will find that the slot has changed and refuse their copy.
                 unsafe { (*words.add(i)).store(*word, Ordering::Relaxed) };
             }
             return Ok(());
@@ -235,8 +237,9 @@ impl Mem {
         Ok(())
     }
 
-    /// Copies a private slice to an offset in a span that this process has reserved and not published. No other process stores
-    /// there, and a reader that looks there refuses what it reads, so a plain copy is used, which is the fastest one.
+    /// Copies a private slice to an offset in a span that this process has reserved and not published. No other process
+    /// stores there, and a reader that looks there refuses what it reads, so a plain copy is used, which is the fastest
+    /// one.
     pub fn write_unpublished(&self, offset: u64, part: &[u8]) -> Result<()> {
         debug_assert!(self.writable);
         let to = self.pointer(offset, part.len() as u64)?;
@@ -250,7 +253,8 @@ impl Mem {
         debug_assert!(self.writable && offset.is_multiple_of(8) && len.is_multiple_of(8));
         let words = self.pointer(offset, len as u64)?.cast::<AtomicU64>();
         for i in 0..len / 8 {
-            // SAFETY: the word is mapped and aligned. Readers of what stood here before may race, and will refuse their copy.
+            // SAFETY: the word is mapped and aligned. Readers of what stood here before may race, and will refuse their
+            // copy.
             unsafe { (*words.add(i)).store(0, Ordering::Relaxed) };
         }
         Ok(())

@@ -1,8 +1,9 @@
-//! Everything that asks the kernel, and checked access to mapped bytes. What is special to Linux is here and nowhere else.
+//! Everything that asks the kernel, and checked access to mapped bytes. What is special to Linux is here and nowhere
+//! else.
 //!
 //! This floor knows system calls and their errors. It does not know what a segment holds, and it takes no decision of a
-//! protocol. It offers named objects (`object`), maps of them ([`map::Mapping`]) with checked access ([`mem::Mem`]), byte-range
-//! locks, futexes, and the epoch of a process (`fork`).
+//! protocol. It offers named objects (`object`), maps of them ([`map::Mapping`]) with checked access ([`mem::Mem`]),
+//! byte-range locks, futexes, and the epoch of a process (`fork`).
 //!
 //! | file | what is in it |
 //! | --- | --- |
@@ -43,7 +44,8 @@ pub fn boottime_ns() -> u64 {
     clock_ns(ClockId::Boottime)
 }
 
-/// Returns the time in milliseconds since the machine was started, as every process sees it. Time in suspension does not count.
+/// Returns the time in milliseconds since the machine was started, as every process sees it. Time in suspension does
+/// not count.
 pub fn monotonic_ms() -> u64 {
     clock_ns(ClockId::Monotonic) / 1_000_000
 }
@@ -123,8 +125,8 @@ pub fn maps_max() -> usize {
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(65_530)
 }
 
-/// Makes every thread of every process pass a full memory barrier (`membarrier`). When this returns `true`, each thread has passed
-/// one, or is not running and will pass one before it runs. It takes some milliseconds.
+/// Makes every thread of every process pass a full memory barrier (`membarrier`). When this returns `true`, each thread
+/// has passed one, or is not running and will pass one before it runs. It takes some milliseconds.
 ///
 /// Returns `false` if the system has no such call (a seccomp filter, or a kernel with `nohz_full`).
 pub fn barrier_everywhere() -> bool {

@@ -1,5 +1,5 @@
-//! Objects of the memory file system: creating one without a name, publishing it, opening, listing and unlinking names, and
-//! obtaining and punching pages.
+//! Objects of the memory file system: creating one without a name, publishing it, opening, listing and unlinking names,
+//! and obtaining and punching pages.
 //!
 //! What is in an object is not known here. The protocols are "Opening" and "Pages" in `docs/protocol.md`.
 
@@ -90,8 +90,8 @@ pub fn status_of(name: impl AsRef<OsStr>) -> rustix::io::Result<Status> {
     Ok(Status::new(&fs::statat(CWD, path(name), AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
-/// Private to the process: an object that has no name yet, or a temporary one. If it is dropped unpublished, nothing is left of
-/// it.
+/// Private to the process: an object that has no name yet, or a temporary one. If it is dropped unpublished, nothing is
+/// left of it.
 pub struct Unpublished {
     /// `None` once the object was published.
     fd: Option<OwnedFd>,
@@ -106,8 +106,8 @@ impl Unpublished {
     pub fn new(mode: u32) -> rustix::io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let made = match fs::open(DIR, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
-            // Without /proc, an object without a name could neither be given one nor be opened again. So it gets a temporary
-            // name.
+            // Without /proc, an object without a name could neither be given one nor be opened again. So it gets a
+            // temporary name.
             Ok(fd) if fs::stat(by_descriptor(fd.as_fd())).is_ok() => {
                 Unpublished { fd: Some(fd), mode, temporary: None }
             }
@@ -229,7 +229,8 @@ fn directory_error(action: &str, errno: Errno) -> Error {
 /// Returns the status of the directory.
 ///
 /// # Errors
-/// An error with a remedy if there is no such directory. A caller that did not find a name asks this to tell the two apart.
+/// An error with a remedy if there is no such directory. A caller that did not find a name asks this to tell the two
+/// apart.
 pub fn directory() -> Result<Status> {
     fs::stat(DIR)
         .map(|stat| (FileType::from_raw_mode(stat.st_mode), Status::new(&stat)))
@@ -308,15 +309,15 @@ pub fn file_system() -> Result<(u64, u64)> {
     Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
 }
 
-/// Returns how many objects the memory file system may have, and how many more it may get. Returns `None` if it does not count
-/// them.
+/// Returns how many objects the memory file system may have, and how many more it may get. Returns `None` if it does
+/// not count them.
 pub fn file_system_objects() -> Option<(u64, u64)> {
     let stat = fs::statvfs(DIR).ok()?;
     (stat.f_files != 0).then_some((stat.f_files, stat.f_favail))
 }
 
-/// Returns an error if this process, or the machine, has no free descriptor. Called where an open failed and the reason is not
-/// known any more.
+/// Returns an error if this process, or the machine, has no free descriptor. Called where an open failed and the reason
+/// is not known any more.
 pub fn descriptor_shortage(action: &str) -> Option<Error> {
     match fs::open(DIR, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
         Err(error @ (Errno::MFILE | Errno::NFILE)) => Some(Error::system(action, error)),

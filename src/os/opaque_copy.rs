@@ -1,8 +1,8 @@
 //! Copying bytes that other processes may change at the same time.
 //!
-//! A plain `memcpy` of racing bytes is undefined in the language. Here the bytes are copied by instructions that the compiler
-//! cannot reason about, so the copy may be inconsistent, but nothing else goes wrong. What makes a copy consistent is the
-//! comparison at the end of a read ("Reading, without a lock" in `docs/protocol.md`).
+//! A plain `memcpy` of racing bytes is undefined in the language. Here the bytes are copied by instructions that the
+//! compiler cannot reason about, so the copy may be inconsistent, but nothing else goes wrong. What makes a copy
+//! consistent is the comparison at the end of a read ("Reading, without a lock" in `docs/protocol.md`).
 
 /// Copies by instructions that the optimiser does not see through.
 ///

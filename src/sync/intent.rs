@@ -1,9 +1,9 @@
-//! The intent: a change that is described as a whole before it is made. Any process that finds it can make the change, once or
-//! twice, with the same result.
+//! The intent: a change that is described as a whole before it is made. Any process that finds it can make the change,
+//! once or twice, with the same result.
 //!
-//! This file writes and reads the description. The protocol is "A change" in `docs/protocol.md`, the bytes are "Intent" in
-//! `docs/format.md`. Making the change is in `process/commit.rs`, the checks of an intent that a dead process left are in
-//! `process/repair_intent.rs`. All structs here are private to the process.
+//! This file writes and reads the description. The protocol is "A change" in `docs/protocol.md`, the bytes are "Intent"
+//! in `docs/format.md`. Making the change is in `process/commit.rs`, the checks of an intent that a dead process left
+//! are in `process/repair_intent.rs`. All structs here are private to the process.
 
 use crate::atomic::{Ordering, fence};
 use crate::format::{BLOCK_EDITS, IntentArea, LeafWord, Root, SPAN_EDITS, SpanEntry, State};
@@ -31,7 +31,8 @@ pub struct SpanEdit {
     pub after: SpanEntry,
 }
 
-/// Private to the process: the values of the state's roots and counters after a change. They are absolute, not differences.
+/// Private to the process: the values of the state's roots and counters after a change. They are absolute, not
+/// differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "docs/format.md, state")]
 pub struct Counters {
@@ -67,8 +68,8 @@ impl LeafCounts {
     }
 }
 
-/// Private to the process: a row of directory words that change. The first half of them gets one value, the second half another
-/// or the same. (When a leaf is split, each of the two new leaves gets half of the words.)
+/// Private to the process: a row of directory words that change. The first half of them gets one value, the second half
+/// another or the same. (When a leaf is split, each of the two new leaves gets half of the words.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirectoryWords {
     /// File offset of the first word.
@@ -187,13 +188,13 @@ impl Change {
         self.spans.len() <= SPAN_EDITS && !self.spans.iter().enumerate().any(is_repeated)
     }
 
-    /// Describes the change in the intent and makes the intent valid. From then on the change is decided: it will be made,
-    /// whichever process dies. The caller holds the writer lock.
+    /// Describes the change in the intent and makes the intent valid. From then on the change is decided: it will be
+    /// made, whichever process dies. The caller holds the writer lock.
     #[inline]
     pub fn describe(&self, area: &IntentArea) {
         let relaxed = Ordering::Relaxed;
-        // SYNC: release, paired with the acquire fence of `is_current`: a reader that saw a field of this change sees that
-        // `valid` of the last change was cleared.
+        // SYNC: release, paired with the acquire fence of `is_current`: a reader that saw a field of this change sees
+        // that `valid` of the last change was cleared.
         fence(Ordering::Release);
         let serial = area.serial.load(relaxed).wrapping_add(1).max(1);
         area.serial.store(serial, relaxed);
@@ -242,16 +243,16 @@ impl Change {
         }
         crash_point!("intent-described");
         // CRASH: before this store, nothing has happened. After it, the change is decided.
-        // SYNC: release, paired with the acquire loads of `valid` by a process that repairs and by a reader that reads through
-        // the intent.
+        // SYNC: release, paired with the acquire loads of `valid` by a process that repairs and by a reader that reads
+        // through the intent.
         area.valid.store(serial, Ordering::Release);
         // SYNC: release: no store of the change itself is seen before `valid` (arm64 would let later stores pass it).
         fence(Ordering::Release);
         crash_point!("intent-valid");
     }
 
-    /// Copies the change under way out of the intent, or returns `None` if there is none. Nothing in the copy was checked: a
-    /// hostile process may have written it.
+    /// Copies the change under way out of the intent, or returns `None` if there is none. Nothing in the copy was
+    /// checked: a hostile process may have written it.
     pub fn read(area: &IntentArea) -> Option<Self> {
         let relaxed = Ordering::Relaxed;
         if area.valid.load(Ordering::Acquire) == 0 {
@@ -307,9 +308,9 @@ impl Change {
         Content { word: word(0), rest: [word(1), word(2), word(3)] }
     }
 
-    /// Returns the content that the change under way gives to the slot at `offset`, with the serial number of the change. A
-    /// reader that meets a busy slot calls this. It may use the content only if [`Change::is_current`] returns `true`
-    /// afterwards.
+    /// Returns the content that the change under way gives to the slot at `offset`, with the serial number of the
+    /// change. A reader that meets a busy slot calls this. It may use the content only if [`Change::is_current`]
+    /// returns `true` afterwards.
     ///
     /// Returns `None` if no change is under way, or if the change is one of another slot.
     pub fn pending_slot(area: &IntentArea, offset: u64) -> Option<(u64, Content)> {
@@ -320,8 +321,8 @@ impl Change {
     /// Returns `true` if the change with this serial number is still under way. Then the content that
     /// [`Change::pending_slot`] returned, and the record that it names, were read consistently.
     pub fn is_current(area: &IntentArea, serial: u64) -> bool {
-        // SYNC: acquire, paired with the release fences before the next change is described and before its record is written:
-        // a reader that saw a byte of either sees here that `valid` was cleared.
+        // SYNC: acquire, paired with the release fences before the next change is described and before its record is
+        // written: a reader that saw a byte of either sees here that `valid` was cleared.
         fence(Ordering::Acquire);
         area.valid.load(Ordering::Relaxed) == serial
     }

@@ -1,7 +1,7 @@
 //! The word of the writer lock: acquiring, waiting, taking over from a dead owner, releasing.
 //!
-//! The protocol is "The writer lock" in `docs/protocol.md`. Sleeping and the question whether an owner lives are not here:
-//! the caller brings them as [`Waiting`].
+//! The protocol is "The writer lock" in `docs/protocol.md`. Sleeping and the question whether an owner lives are not
+//! here: the caller brings them as [`Waiting`].
 //!
 //! | word | meaning |
 //! | --- | --- |
@@ -12,8 +12,8 @@
 use crate::atomic::{AtomicU32, Ordering, spin};
 use crate::format::WAITERS;
 
-/// Turns of the spin before a waiter sleeps. They take about a microsecond, which is several times as long as most changes
-/// hold the lock.
+/// Turns of the spin before a waiter sleeps. They take about a microsecond, which is several times as long as most
+/// changes hold the lock.
 const SPINS: u32 = if cfg!(loom) { 1 } else { 60 };
 
 /// How a thread waits for the lock: sleeping, and taking over from a dead owner. The implementation for a process is in
@@ -23,8 +23,8 @@ pub trait Waiting {
     type Stop;
     /// Sleeps for a slice of time while the word has this value. An error gives up waiting.
     fn sleep(&mut self, word: &AtomicU32, value: u32) -> Result<(), Self::Stop>;
-    /// Takes the lock over from participant `owner` if that participant is dead, and repairs the segment. Returns `true` if
-    /// the caller owns the lock now.
+    /// Takes the lock over from participant `owner` if that participant is dead, and repairs the segment. Returns
+    /// `true` if the caller owns the lock now.
     fn take_over(&mut self, owner: u32) -> Result<bool, Self::Stop>;
 }
 
@@ -71,8 +71,8 @@ fn acquire_slowly<W: Waiting>(word: &AtomicU32, participant: u32, waiting: &mut 
         // CRASH: the bit is set without this waiter. The owner's release wakes no thread, or another one that waits.
         waiting.sleep(word, marked)?;
         if let Some(owner) = owner(word.load(Ordering::Relaxed)) {
-            // The word may name the number of this process, because another of its threads owns the lock. A process is alive
-            // by definition to itself.
+            // The word may name the number of this process, because another of its threads owns the lock. A process is
+            // alive by definition to itself.
             if owner != participant && waiting.take_over(owner)? {
                 return Ok(());
             }
@@ -82,8 +82,8 @@ fn acquire_slowly<W: Waiting>(word: &AtomicU32, participant: u32, waiting: &mut 
 
 /// Takes the lock from participant `dead` for `participant`. Returns `false` if the word does not name `dead` any more.
 ///
-/// The caller holds the registry lock and has found `dead` to be dead. So no process can claim that number meanwhile, and if
-/// the word names it, the word means the dead process.
+/// The caller holds the registry lock and has found `dead` to be dead. So no process can claim that number meanwhile,
+/// and if the word names it, the word means the dead process.
 pub fn take_from(word: &AtomicU32, dead: u32, participant: u32) -> bool {
     let seen = word.load(Ordering::Relaxed);
     owner(seen) == Some(dead)
@@ -94,7 +94,7 @@ pub fn take_from(word: &AtomicU32, dead: u32, participant: u32) -> bool {
 #[inline(always)]
 #[must_use]
 pub fn release(word: &AtomicU32) -> bool {
-    // SYNC: release, paired with the acquire of the next owner. It is SeqCst, too, so that no later load of the marks of a
-    // wake word passes this store.
+    // SYNC: release, paired with the acquire of the next owner. It is SeqCst, too, so that no later load of the marks
+    // of a wake word passes this store.
     word.swap(0, Ordering::SeqCst) & WAITERS != 0
 }

@@ -1,9 +1,9 @@
 //! Protocols over atomics: the part of the crate that the loom models run.
 //!
-//! This floor knows the words of `format` and the order of loads and stores on them. It does not know where the words are, and
-//! it makes no system call: whatever waits or asks the kernel is handed in ([`lock_word::Waiting`]). It offers the sequence
-//! lock of a slot ([`slot::Seqlock`]), the writer lock's word, the intent ([`intent::Change`]), wake words, and
-//! [`revocable::Revocable`], which is private to a process.
+//! This floor knows the words of `format` and the order of loads and stores on them. It does not know where the words
+//! are, and it makes no system call: whatever waits or asks the kernel is handed in ([`lock_word::Waiting`]). It offers
+//! the sequence lock of a slot ([`slot::Seqlock`]), the writer lock's word, the intent ([`intent::Change`]), wake
+//! words, and [`revocable::Revocable`], which is private to a process.
 //!
 //! | file | what is in it |
 //! | --- | --- |

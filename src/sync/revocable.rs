@@ -1,7 +1,8 @@
 //! A shared value that can be revoked while other threads use it. It is dropped when the last use that had begun ends.
 //!
-//! A handle keeps its attachment in one, so that `detach` does not have to wait for calls of other threads. The protocol is
-//! "A handle that is detached while other threads call it" in `docs/protocol.md`. Nothing here is in shared memory.
+//! A handle keeps its attachment in one, so that `detach` does not have to wait for calls of other threads. The
+//! protocol is "A handle that is detached while other threads call it" in `docs/protocol.md`. Nothing here is in shared
+//! memory.
 //!
 //! | `uses` | meaning |
 //! | --- | --- |
@@ -46,8 +47,8 @@ impl<T> Revocable<T> {
     /// Begins a use. Returns `None` if the value was revoked.
     #[inline(always)]
     pub fn get(&self) -> Option<RevocableGuard<'_, T>> {
-        // SYNC: acquire: the pointer is loaded after this use was counted. A use that finds the value not revoked comes before
-        // the revocation in the order of this word, so the value is dropped after the use has ended.
+        // SYNC: acquire: the pointer is loaded after this use was counted. A use that finds the value not revoked comes
+        // before the revocation in the order of this word, so the value is dropped after the use has ended.
         let before = self.change(|uses| uses + USE, |uses| uses.fetch_add(USE, Ordering::Acquire));
         if before & REVOKED != 0 {
             self.end_use();
@@ -74,16 +75,16 @@ impl<T> Revocable<T> {
 
     #[inline(always)]
     fn end_use(&self) {
-        // SYNC: release, paired with the acquire of the thread that ends the last use and drops the value: everything that
-        // this thread did with the value happens before the drop.
+        // SYNC: release, paired with the acquire of the thread that ends the last use and drops the value: everything
+        // that this thread did with the value happens before the drop.
         let before = self.change(|uses| uses - USE, |uses| uses.fetch_sub(USE, Ordering::AcqRel));
         if before == USE | REVOKED {
             self.drop_value();
         }
     }
 
-    /// Changes the word and returns its old value. If an interpreter's lock is held around every change, a plain load and a
-    /// plain store are enough, and cost a tenth of an atomic operation.
+    /// Changes the word and returns its old value. If an interpreter's lock is held around every change, a plain load
+    /// and a plain store are enough, and cost a tenth of an atomic operation.
     #[inline(always)]
     fn change(&self, plain: impl FnOnce(u64) -> u64, atomic: impl FnOnce(&AtomicU64) -> u64) -> u64 {
         if calls_are_serialized() {
@@ -94,8 +95,8 @@ impl<T> Revocable<T> {
         atomic(&self.uses)
     }
 
-    /// Drops the value, which is revoked and has no use under way. Several threads may call this, because a call of `get` that
-    /// finds the value revoked counts as a use for a moment; the first one drops the value.
+    /// Drops the value, which is revoked and has no use under way. Several threads may call this, because a call of
+    /// `get` that finds the value revoked counts as a use for a moment; the first one drops the value.
     #[cold]
     fn drop_value(&self) {
         let value = self.value.swap(std::ptr::null_mut(), Ordering::AcqRel);

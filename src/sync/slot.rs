@@ -1,8 +1,8 @@
 //! The protocol of a slot: a sequence lock around one variable's place in the table, which is read without a lock.
 //!
-//! The word is odd while a writer changes the slot, and differs afterwards, as in crossbeam's `seq_lock`. Here the word is the
-//! user's version at the same time. The protocol is "Reading, without a lock" in `docs/protocol.md`; the bits are "Slot, 32
-//! bytes" in `docs/format.md`. Finding a slot is not here: that is `variables/table.rs`.
+//! The word is odd while a writer changes the slot, and differs afterwards, as in crossbeam's `seq_lock`. Here the word
+//! is the user's version at the same time. The protocol is "Reading, without a lock" in `docs/protocol.md`; the bits
+//! are "Slot, 32 bytes" in `docs/format.md`. Finding a slot is not here: that is `variables/table.rs`.
 
 use crate::atomic::{Ordering, fence};
 use crate::format::slot_flags::{BUFFERS, EXPIRES, LOCK, TEXT};
@@ -36,8 +36,8 @@ pub struct Content {
     pub rest: [u64; 3],
 }
 
-/// Returns the lead of a record with out-of-band buffers: the bytes that stay free before it, so that its value begins at a
-/// multiple of 64. `prefix` is the length of what stands before the value, which is expiry and key.
+/// Returns the lead of a record with out-of-band buffers: the bytes that stay free before it, so that its value begins
+/// at a multiple of 64. `prefix` is the length of what stands before the value, which is expiry and key.
 pub fn lead(prefix: u64) -> u64 {
     prefix.next_multiple_of(64) - prefix
 }
@@ -48,13 +48,13 @@ pub trait Seqlock {
     fn begin(&self) -> u64;
     /// Returns the other three words. They mean nothing until [`Seqlock::unchanged`] returns `true`.
     fn rest(&self) -> [u64; 3];
-    /// Ends a read. Returns `true` if the word is still `word`: then everything that was read in between (the contents, and
-    /// the record that they name) is consistent.
+    /// Ends a read. Returns `true` if the word is still `word`: then everything that was read in between (the contents,
+    /// and the record that they name) is consistent.
     fn unchanged(&self, word: u64) -> bool;
     /// Returns a consistent copy of the slot, or `None` if a writer changed the slot meanwhile.
     fn copy(&self) -> Option<Content>;
-    /// Replaces the word with the tag. It is a single store, so no intent describes it, and readers may see either value as
-    /// the slot's contents. The caller holds the writer lock.
+    /// Replaces the word with the tag. It is a single store, so no intent describes it, and readers may see either
+    /// value as the slot's contents. The caller holds the writer lock.
     fn retag(&self, tag: u64);
     /// Replaces the contents. The caller holds the writer lock, and the valid intent describes this very change.
     fn write(&self, content: &Content);
@@ -63,8 +63,8 @@ pub trait Seqlock {
 impl Seqlock for Slot {
     #[inline(always)]
     fn begin(&self) -> u64 {
-        // SYNC: acquire, paired with the release store that ends `write`: a reader that sees the new word sees the contents
-        // that were stored before it.
+        // SYNC: acquire, paired with the release store that ends `write`: a reader that sees the new word sees the
+        // contents that were stored before it.
         self.word.load(Ordering::Acquire)
     }
 
@@ -79,8 +79,9 @@ impl Seqlock for Slot {
 
     #[inline(always)]
     fn unchanged(&self, word: u64) -> bool {
-        // SYNC: acquire, paired with the release fence of `write` (for the contents) and with that of the writer of the record
-        // (for its bytes): a reader that saw one new byte sees here a word that had been changed before that byte.
+        // SYNC: acquire, paired with the release fence of `write` (for the contents) and with that of the writer of the
+        // record (for its bytes): a reader that saw one new byte sees here a word that had been changed before that
+        // byte.
         fence(Ordering::Acquire);
         self.word.load(Ordering::Relaxed) == word
     }
@@ -93,14 +94,16 @@ impl Seqlock for Slot {
 
     #[inline]
     fn retag(&self, tag: u64) {
-        // SYNC: relaxed is enough: no other store belongs to this one, and the next writer acquires the lock after this owner.
+        // SYNC: relaxed is enough: no other store belongs to this one, and the next writer acquires the lock after this
+        // owner.
         self.rest[1].store(tag, Ordering::Relaxed);
     }
 
     #[inline]
     fn write(&self, content: &Content) {
         self.word.store(content.word | BUSY, Ordering::Relaxed);
-        // SYNC: release, paired with the acquire fence of `unchanged`: no store below is seen without the busy word above.
+        // SYNC: release, paired with the acquire fence of `unchanged`: no store below is seen without the busy word
+        // above.
         fence(Ordering::Release);
         crash_point!("slot-busy");
         // CRASH: the slot is busy. The valid intent has its new contents, and readers read them there.
@@ -126,8 +129,9 @@ impl Content {
         Content { word: 0, rest: [index as u64, word(0), word(8)] }
     }
 
-    /// Makes the content of a slot whose value is in a record of `len` bytes. `flags` are [`TEXT`], [`EXPIRES`], [`BUFFERS`]
-    /// and [`LOCK`]. `block` is the block in the slab at `granule`, or `None` if the record has the span at `granule`.
+    /// Makes the content of a slot whose value is in a record of `len` bytes. `flags` are [`TEXT`], [`EXPIRES`],
+    /// [`BUFFERS`] and [`LOCK`]. `block` is the block in the slab at `granule`, or `None` if the record has the span at
+    /// `granule`.
     pub fn record(hash: u64, flags: u64, key_len: usize, len: u64, granule: u64, block: Option<u64>) -> Self {
         let kind = if block.is_some() { 3 } else { 4 };
         let tag = kind | flags | (key_len as u64) << 8 | len << 24;
@@ -150,8 +154,8 @@ impl Content {
         self.word << MOVES_BITS >> (MOVES_BITS + 1)
     }
 
-    /// Returns the content of the same variable after its record was moved to another block. The version stays, and the count
-    /// of moves grows, so the word differs.
+    /// Returns the content of the same variable after its record was moved to another block. The version stays, and the
+    /// count of moves grows, so the word differs.
     pub fn moved_to(self, granule: u64, block: u64) -> Self {
         let [index, tag, _] = self.rest;
         Content { word: self.word.wrapping_add(1 << MOVES_SHIFT), rest: [index, tag, granule << 16 | block] }
@@ -182,7 +186,8 @@ impl Content {
         self.is_entry() && !self.is_lock()
     }
 
-    /// Returns `true` if what the slot holds is a lock. Only meaningful if the slot holds anything ([`Content::is_entry`]).
+    /// Returns `true` if what the slot holds is a lock. Only meaningful if the slot holds anything
+    /// ([`Content::is_entry`]).
     #[inline]
     pub fn is_lock(&self) -> bool {
         self.rest[1] & LOCK != 0
@@ -244,8 +249,8 @@ impl Content {
         }
     }
 
-    /// Returns the last 16 bytes of a slot with an inline value, and the length of its pickle. The pickle begins at byte 2 of
-    /// them.
+    /// Returns the last 16 bytes of a slot with an inline value, and the length of its pickle. The pickle begins at
+    /// byte 2 of them.
     #[inline(always)]
     pub fn inline_bytes(&self) -> ([u8; 16], usize) {
         let mut bytes = [0; 16];
