@@ -11,6 +11,7 @@ fn fold(a: u64, b: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
+/// An odd constant without a pattern in its bits: 2^64 divided by the golden ratio.
 const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Mixed into the hash of a lock's name, so that a lock and the variable of an equal index have different hashes.

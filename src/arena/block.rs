@@ -39,6 +39,7 @@ impl<'a> Arena<'a> {
         bitmaps.get(class).ok_or_else(|| Error::corrupt(format_args!("a slab of class {class} in zone {zone}")))
     }
 
+    /// Returns the bitmap at the start of a slab.
     fn slab(&self, granule: u64) -> Result<&'a SlabHead> {
         self.mem.at(self.geo.granule_at(granule))
     }

@@ -76,6 +76,7 @@ impl<'a> Arena<'a> {
         self.mem.state().zones.load(Ordering::Acquire).min(self.geo.zones_max)
     }
 
+    /// Returns the word of the span map for a granule of a zone in use.
     #[inline(always)]
     fn entry_word(&self, granule: u64) -> Result<&'a AtomicU64> {
         if granule / ZONE >= self.zones() {

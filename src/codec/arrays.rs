@@ -19,7 +19,9 @@ const LONE_ARRAY_STARTS: [&[u8]; 2] = [
     b"\x8c\x12numpy.core.numeric\x94\x8c\x0b_frombuffer\x94\x93\x94(",
 ];
 
+/// `BINBYTES8`.
 const BYTES: u8 = 0x8e;
+/// `BYTEARRAY8`.
 const BYTEARRAY: u8 = 0x96;
 
 /// A function of numpy that makes an array.
@@ -44,6 +46,7 @@ enum Pushed {
 }
 
 impl Pushed {
+    /// Returns what a str is.
     fn text(text: &[u8]) -> Self {
         match text {
             b"_frombuffer" => Pushed::FunctionName(ArrayFunction::FromBuffer),
@@ -56,6 +59,7 @@ impl Pushed {
         }
     }
 
+    /// Returns what a class or function is, from the two strs of its name.
     fn global(module: Pushed, name: Pushed) -> Self {
         match (module, name) {
             (Pushed::ModuleName, Pushed::FunctionName(function)) => Pushed::Function(function),

@@ -126,6 +126,7 @@ pub fn name_needed_from(pickle: &[u8], module: &str) -> Option<String> {
 }
 
 impl<'a> TypeScan<'a> {
+    /// Executes the pickle and returns the tag of its value.
     fn run(&mut self) -> Result<Tag, &'static str> {
         let mut reader = OpReader::new(self.data);
         for _ in 0..MAX_STEPS {
@@ -143,6 +144,7 @@ impl<'a> TypeScan<'a> {
         })
     }
 
+    /// Executes one opcode, which begins at offset `at`.
     fn step(&mut self, op: Op<'a>, at: usize) -> Result<(), &'static str> {
         let tag = match op {
             Op::Proto(proto) if proto > HIGHEST_PROTOCOL => return Err("a newer protocol"),
@@ -414,6 +416,7 @@ pub(crate) fn dotted(module: &[u8], name: &[u8]) -> String {
     format!("{}.{}", printable(module), printable(name))
 }
 
+/// Returns a name, cut to [`MAX_NAME`] bytes, in which control characters are replaced by `?`.
 fn printable(name: &[u8]) -> String {
     let short = &name[..name.len().min(MAX_NAME)];
     let shown = |c: char| if c.is_control() { '?' } else { c };

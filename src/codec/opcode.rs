@@ -204,10 +204,12 @@ impl<'a> OpReader<'a> {
         })
     }
 
+    /// Returns the number of bytes that are left.
     fn left(&self) -> usize {
         self.data.len() - self.at.min(self.data.len())
     }
 
+    /// Reads `count` bytes.
     fn take(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
         if count > self.left() {
             return Err(ENDS_EARLY);
@@ -225,21 +227,25 @@ impl<'a> OpReader<'a> {
         self.take(N)?.try_into().map_err(|_| ENDS_EARLY)
     }
 
+    /// Reads a length of one byte, and that many bytes.
     fn counted8(&mut self) -> Result<&'a [u8], &'static str> {
         let count = self.byte()?;
         self.take(count.into())
     }
 
+    /// Reads a length of four bytes, and that many bytes.
     fn counted32(&mut self) -> Result<&'a [u8], &'static str> {
         let count = u32::from_le_bytes(self.array()?);
         self.take(usize::try_from(count).map_err(|_| ENDS_EARLY)?)
     }
 
+    /// Reads a length of eight bytes, and that many bytes.
     fn counted64(&mut self) -> Result<&'a [u8], &'static str> {
         let count = u64::from_le_bytes(self.array()?);
         self.take(usize::try_from(count).map_err(|_| ENDS_EARLY)?)
     }
 
+    /// Reads a signed length of four bytes, and that many bytes.
     fn long4(&mut self) -> Result<&'a [u8], &'static str> {
         let count = i32::from_le_bytes(self.array()?);
         self.take(usize::try_from(count).map_err(|_| "a LONG4 of negative length")?)
@@ -255,6 +261,7 @@ impl<'a> OpReader<'a> {
         }
     }
 
+    /// Reads up to the end of a line. The newline is not part of the result.
     fn line(&mut self) -> Result<&'a [u8], &'static str> {
         let rest = &self.data[self.at..];
         let end = rest.iter().position(|&b| b == b'\n').ok_or(ENDS_EARLY)?;

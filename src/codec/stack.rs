@@ -135,6 +135,7 @@ impl<T: Clone> Stack<T> {
         }
     }
 
+    /// Stores an item in the memo.
     fn store(&mut self, index: usize, item: T) -> Result<(), &'static str> {
         if index >= self.memo.len() {
             self.memo.try_reserve(index + 1 - self.memo.len()).map_err(|_| NO_MEMORY)?;

@@ -42,10 +42,12 @@ impl<'a> Unverified<'a> {
         Unverified(bytes)
     }
 
+    /// Copies `N` bytes from an offset. The caller has checked the length.
     fn bytes<const N: usize>(&self, offset: usize) -> [u8; N] {
         self.0[offset..offset + N].try_into().expect("within the identity")
     }
 
+    /// Reads a number of 8 bytes from an offset. The caller has checked the length.
     fn u64(&self, offset: usize) -> u64 {
         u64::from_le_bytes(self.bytes(offset))
     }

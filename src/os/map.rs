@@ -79,7 +79,7 @@ impl Mapping {
         shmem.set_owner(false);
         // SAFETY: the number is only asked which file it is of.
         if !is_descriptor_of(unsafe { BorrowedFd::borrow_raw(number) }, status) {
-            // The crate's part is dropped, and closes what the crate opened an instant ago.
+            // `shmem` is dropped here, and the crate closes what it opened an instant ago.
             return None;
         }
         let (ptr, len, shmem) = (shmem.as_ptr(), shmem.len(), ManuallyDrop::new(shmem));

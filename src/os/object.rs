@@ -58,6 +58,7 @@ impl Status {
     }
 }
 
+/// Returns the path of an object.
 fn path(name: impl AsRef<OsStr>) -> PathBuf {
     [OsStr::new(DIR), name.as_ref()].iter().collect()
 }
@@ -76,6 +77,7 @@ pub fn reopen(fd: BorrowedFd<'_>, write: bool) -> rustix::io::Result<OwnedFd> {
     fs::open(by_descriptor(fd), access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
 }
 
+/// Returns a path that leads to the object of a descriptor.
 fn by_descriptor(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -125,6 +127,7 @@ impl Unpublished {
         }
     }
 
+    /// Creates an empty object with a temporary name.
     fn temporary(mode: u32) -> rustix::io::Result<Self> {
         let mut bytes = [0; 8];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;

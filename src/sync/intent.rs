@@ -303,6 +303,7 @@ impl Change {
         Some(change)
     }
 
+    /// Copies the content of the slot out of the intent.
     fn slot_content(area: &IntentArea) -> Content {
         let word = |i: usize| area.content[i].load(Ordering::Relaxed);
         Content { word: word(0), rest: [word(1), word(2), word(3)] }

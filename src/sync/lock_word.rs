@@ -46,6 +46,7 @@ pub fn acquire<W: Waiting>(word: &AtomicU32, participant: u32, waiting: &mut W) 
     if try_acquire(word, participant) { Ok(()) } else { acquire_slowly(word, participant, waiting) }
 }
 
+/// Does what [`acquire`] does where the lock was not free: spins, then sleeps until the lock is free or taken over.
 #[cold]
 fn acquire_slowly<W: Waiting>(word: &AtomicU32, participant: u32, waiting: &mut W) -> Result<(), W::Stop> {
     for _ in 0..SPINS {

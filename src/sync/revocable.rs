@@ -16,7 +16,9 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
+/// The bit of a revoked value.
 const REVOKED: u64 = 1;
+/// One use, in the count of uses.
 const USE: u64 = 2;
 
 /// Private to the process: an `Arc` that can be revoked (see the module's text).
@@ -73,6 +75,7 @@ impl<T> Revocable<T> {
         before & REVOKED == 0
     }
 
+    /// Ends a use. The last use of a revoked value drops the value.
     #[inline(always)]
     fn end_use(&self) {
         // SYNC: release, paired with the acquire of the thread that ends the last use and drops the value: everything

@@ -36,6 +36,7 @@ pub fn notify(word: &WakeWord, bits: u32) -> u32 {
     if word.waits.load(Ordering::SeqCst) & bits == 0 { 0 } else { notify_marked(word, bits) }
 }
 
+/// Does what [`notify`] does where a mark was found.
 #[cold]
 fn notify_marked(word: &WakeWord, bits: u32) -> u32 {
     // The other marks stay, because the threads that set them are not woken now.
