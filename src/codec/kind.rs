@@ -1,7 +1,7 @@
 //! The name of the type of a pickled value, found without running anything that the pickle names.
 //!
 //! The opcodes are executed with a stack of small tags instead of values. That takes linear time, some 8 bytes for each
-//! step, and never more than [`MAX_STEPS`] steps. It is not known here what a class or function would do when it is
+//! step, and never more than `MAX_STEPS` steps. It is not known here what a class or function would do when it is
 //! called, so the answer is what the stream says that the object is. A stream that is made to deceive can say anything.
 
 use super::opcode::{HIGHEST_PROTOCOL, Op, OpReader};
