@@ -9,7 +9,7 @@
 //! | `opcode` | a reader of pickle opcodes, one at a time |
 //! | `scalar` | pickles of `None`, bool, int, float, str and bytes: writing and reading them |
 //! | `stack` | stack, marks and memo of the pickle machine |
-//! | `kind` | the name of the type of a pickled value |
+//! | `kind` | the name of the type of a pickled value (tests in `kind_tests`) |
 //! | `arrays` | which arrays of a pickle a reader may write, and changing that |
 //! | `buffers` | values with out-of-band buffers: layout, parsing, and a pickle without buffers |
 
