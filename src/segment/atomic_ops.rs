@@ -1,4 +1,6 @@
-//! Working together, in Rust: versions, counters, waiting, locks, batches.
+//! What processes do together through a handle: values that expire, versions, counters, waiting, named locks, and
+//! several variables at once. The protocols themselves are in `variables/` and `coordination/`: docs/protocol.md,
+//! "Expiry", "Wake words", "Named locks", "Batches".
 
 use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
@@ -7,7 +9,7 @@ use crate::key::{Index, IndexBuf};
 use crate::process::attachment::Attachment;
 use crate::process::held_locks::LockOwner;
 use crate::process::wait_policy::Blocking;
-use crate::segment::{Segment, expires_after};
+use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::Condition;
@@ -16,40 +18,36 @@ use crate::variables::stored::Stored;
 use std::sync::Weak;
 use std::time::Duration;
 
-/// What lists of values are called where there is no memory for them.
+/// What the lists of values are called in the error if there is no memory for them.
 const LIST: &str = "the values of several variables";
+
+/// The time, on the clock of expiries, at which a value expires that is to live for `ttl` from now on.
+pub fn expires_after(ttl: std::time::Duration) -> u64 {
+    let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+    crate::os::boottime_ns().saturating_add(nanos).min(i64::MAX as u64)
+}
 
 /// A named lock, held until dropped.
 pub struct LockGuard {
-    /// Detaching lets go of what was taken through the handle.
+    /// Weak: when the handle is detached, its locks are released anyway.
     attachment: Weak<Attachment>,
     name: IndexBuf,
-    who: LockOwner,
+    owner: LockOwner,
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
         if let Some(attachment) = self.attachment.upgrade() {
-            let _ = attachment.coordination().release_lock(&self.name.as_index(), self.who, &Blocking);
+            let _ = attachment.coordination().release_lock(&self.name.as_index(), self.owner, &Blocking);
         }
     }
 }
 
 impl Segment {
-    /// Who the calling thread is for locks taken through this handle.
-    pub fn thread(&self) -> LockOwner {
-        LockOwner::thread(self.number)
-    }
-
-    /// Who a task is.
-    pub fn task(&self, number: u64) -> LockOwner {
-        LockOwner::task(number, self.number)
-    }
-
-    /// Stores a value of any serde type for so long; then it is gone.
+    /// Stores a value of any serde type that expires after `ttl`.
     ///
     /// # Errors
-    /// As [`Segment::put`]; [`Error::Invalid`] for no time at all.
+    /// As [`Segment::put`]; [`Error::Invalid`] if `ttl` is 0.
     pub fn put_for<'a, T: serde::Serialize>(
         &self,
         index: impl Into<Index<'a>>,
@@ -57,14 +55,14 @@ impl Segment {
         ttl: Duration,
     ) -> Result<()> {
         if ttl.is_zero() {
-            return Err(Error::Invalid("a time to live of nothing".into()));
+            return Err(Error::Invalid("a time to live of 0".into()));
         }
         let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
         let stored = Stored { parts: &[&pickle], buffers: false, expiry: Some(expires_after(ttl)) };
         self.for_change()?.variables().put(&index.into(), stored, Condition::Always, &Blocking).map(drop)
     }
 
-    /// A variable's version, 0 where it is missing: grows with every change.
+    /// A variable's version, which grows with every change; 0 if the variable is missing.
     ///
     /// # Errors
     /// As [`Segment::get_pickle`].
@@ -72,8 +70,8 @@ impl Segment {
         Ok(self.attachment()?.variables().version(&index.into(), &Blocking)?.0)
     }
 
-    /// Adds to a number, from 0 where the variable is missing, and returns the sum. `None`: it is no number of 64 bits, or
-    /// the sum would be none; nothing has changed.
+    /// Adds to a number, which is 0 if the variable is missing, and returns the sum. `None` if the value is no number
+    /// of 64 bits, or the sum would not be one: then nothing has changed.
     ///
     /// # Errors
     /// As [`Segment::put`].
@@ -83,11 +81,11 @@ impl Segment {
         self.for_change()?.variables().add(&index, amount, &Blocking)
     }
 
-    /// Waits until the version of a variable differs from `newer_than` (`None`: from now's), at most so long. The version
-    /// then; `None`: time is up.
+    /// Waits until the version of a variable differs from `newer_than` (by default, from the version now), for
+    /// `timeout` at most. Returns the new version, or `None` if the time is up.
     ///
     /// # Errors
-    /// [`Error::NotFound`] where the segment is destroyed meanwhile.
+    /// [`Error::NotFound`] if the segment is destroyed meanwhile.
     pub fn wait<'a>(
         &self,
         index: impl Into<Index<'a>>,
@@ -97,18 +95,18 @@ impl Segment {
         self.attachment()?.coordination().wait(&index.into(), newer_than, timeout, &Blocking)
     }
 
-    /// Takes a named lock for the calling thread, at most after so long. `None`: time is up.
+    /// Takes a named lock for the calling thread, waiting for `timeout` at most. `None` if the time is up.
     ///
     /// # Errors
     /// [`Error::ReadOnly`], [`Error::Busy`].
     pub fn lock<'a>(&self, name: impl Into<Index<'a>>, timeout: Option<Duration>) -> Result<Option<LockGuard>> {
-        let (name, who) = (name.into(), self.thread());
+        let (name, owner) = (name.into(), self.thread());
         let att = self.for_change()?;
-        let taken = att.coordination().acquire_lock(&name, who, timeout, &Blocking)?;
-        Ok(taken.then(|| LockGuard { attachment: att.downgrade(), name: name.to_owned(), who }))
+        let taken = att.coordination().acquire_lock(&name, owner, timeout, &Blocking)?;
+        Ok(taken.then(|| LockGuard { attachment: att.downgrade(), name: name.to_owned(), owner }))
     }
 
-    /// Stores several pickle streams at one instant, or none of them.
+    /// Stores several pickle streams at one instant: all of them, or none after an error.
     ///
     /// # Errors
     /// As [`Segment::put`].
@@ -120,7 +118,7 @@ impl Segment {
         self.for_change()?.variables().put_many(&items, &Blocking)
     }
 
-    /// The pickle streams of several variables, as of one instant; `None` for each that is missing.
+    /// The pickle streams of several variables as they were at one instant; `None` for each that is missing.
     ///
     /// # Errors
     /// As [`Segment::get_pickle`].

@@ -1,171 +1,52 @@
-//! Making a segment: nameless, filled, then published whole.
+//! Creating a segment: an object without a name is filled, and then gets its name at once, whole. Where the segment
+//! exists already is not decided here, but in `attach`. Protocol: docs/protocol.md, "Creating"; the bytes:
+//! docs/format.md, "Overall".
 
-use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
-use crate::format::{GRANULE, Geometry, LeafWord, PAGE, PARTICIPANTS, Root, SpanEntry, SpanState, ZONE, ZONE_META, at};
+use crate::format::{GRANULE, Geometry, PARTICIPANTS};
 use crate::key::Key;
 use crate::os::bytelock::{self, REGISTRY_BYTE};
-use crate::os::map::Mapping;
-use crate::os::mem::Mem;
 use crate::os::object::{self, Unpublished};
-use crate::os::{Limited, limit_of};
 use crate::process::at_fork;
 use crate::process::attachment::Attachment;
 use crate::process::attachment::Opened;
 use crate::process::pages::file_system_full;
 use crate::process::registration::PreparedChild;
 use crate::process::wait_policy::WaitPolicy;
-use crate::segment::open::{Attached, Options, is_trusted, refused, release};
+use crate::segment::attached::{AttachedSegment, release};
+use crate::segment::initialise::{initialise, size_and_map};
+use crate::segment::open_errors::{exists_already, open_error};
+use crate::segment::options::Options;
 use crate::segment::orphan::remove_orphans;
-use crate::sync::intent::SpanEdit;
+use crate::segment::sizes::plan_sizes;
+use crate::segment::trust::is_trusted;
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-/// The default limit.
-const SIZE: u64 = 1 << 30;
-/// The arena has this many times the limit of addresses: then fragmentation never decides.
-const RESERVE_FACTOR: u64 = 16;
-/// More than any address space has, where the memory file system has no size of its own.
-const LIMIT_MAX: u64 = 1 << 44;
-/// The same, where the addresses of a process are limited.
-const RESERVE_FACTOR_NARROW: u64 = 4;
-/// And at least this much, so that the limit can be raised later.
-const RESERVE_MIN: u64 = 64 << 30;
-
-/// The object's first length: the zones that the limit fills, and some for what lies between values.
-fn first_length(geometry: &Geometry, limit: u64) -> u64 {
-    geometry.end_of_zones((limit + limit / 8).div_ceil(ZONE * GRANULE) + 1)
-}
-
-/// Limit and arena of a new segment.
-fn plan(options: &Options) -> Result<(u64, Vec<Geometry>)> {
-    let (total, _) = object::file_system()?;
-    let (addresses, file) = (limit_of(Limited::Addresses), limit_of(Limited::File));
-    let most = addresses.map_or(u64::MAX, |n| n / 2).min(file.unwrap_or(u64::MAX));
-    // Nobody asked for a gibibyte: where the limits of this process are narrow, the default is, too.
-    let limit = options.size.unwrap_or(SIZE.min(total).min(most / 4).max(1).min(options.reserve.unwrap_or(u64::MAX)));
-    if limit > total.min(LIMIT_MAX) {
-        let free = object::file_system().map_or(0, |(_, free)| free);
-        let remedy = format!(
-            "the memory file system {} is smaller than the size asked for: ask for less, or enlarge it (mount -o remount,size=…; \
-             docker --shm-size; Kubernetes: a memory emptyDir)",
-            object::DIR
-        );
-        return Err(Error::Full { needed: limit, free, size: total, remedy });
-    }
-    let zone = ZONE * GRANULE;
-    let least = limit.saturating_mul(2).next_multiple_of(zone);
-    let want = match (options.reserve, addresses) {
-        (Some(reserve), _) => reserve.saturating_mul(2).next_multiple_of(zone),
-        (None, None) => limit.saturating_mul(RESERVE_FACTOR).clamp(RESERVE_MIN, 1 << 45).next_power_of_two(),
-        // Whoever has few does not spend them on what may never be asked for.
-        (None, Some(_)) => limit.saturating_mul(RESERVE_FACTOR_NARROW).next_power_of_two().max(zone),
-    };
-    let sizes = std::iter::successors(Some(want), |size| Some(size / 2))
-        .take_while(|size| *size >= least && *size >= zone && size.is_multiple_of(zone))
-        .chain([least])
-        .take(if options.reserve.is_some() { 1 } else { usize::MAX });
-    let geometries: Vec<_> = sizes.filter_map(|size| Geometry::new(size / GRANULE)).collect();
-    let fits = |geometry: &&Geometry| first_length(geometry, limit) <= most;
-    let fitting: Vec<_> = geometries.iter().filter(fits).copied().collect();
-    if fitting.is_empty() {
-        let needed = geometries.iter().map(|geometry| first_length(geometry, limit)).min().unwrap_or(least);
-        let smallest = Geometry::new(ZONE).map_or(0, |geometry| first_length(&geometry, 1));
-        let remedy = match needed > smallest && options.reserve.is_none_or(|reserve| reserve > limit) {
-            true => "raise them, or ask for less: attach(key, size, reserve=size)".into(),
-            false => format!("raise them (no segment begins with less than {smallest})"),
-        };
-        return Err(Error::Full {
-            needed,
-            free: most,
-            size: most,
-            remedy: format!(
-                "a segment of {limit} bytes begins with {needed} bytes of addresses and as long a file (hardly any of it \
-                 memory), and the limits of this process (half of ulimit -v; ulimit -f) leave {most}: {remedy}"
-            ),
-        });
-    }
-    Ok((limit, fitting))
-}
-
-/// `None`: somebody else was first.
-pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy) -> Result<Option<Attached>> {
-    let (limit, geometries) = plan(options)?;
-    let new = |mode| {
-        Unpublished::new(mode).map_err(|e| match e {
-            Errno::NOSPC if object::file_system_objects().is_some_and(|(_, free)| free == 0) => too_many_objects(),
-            Errno::NOSPC => file_system_full(GRANULE),
-            Errno::ROFS => refused(key, name, e),
-            Errno::ACCESS | Errno::PERM => Error::Access(format!(
-                "key {key}: this process (uid {}) may not create objects in {}: {e}",
-                crate::os::euid(),
-                object::DIR
-            )),
-            e => Error::system(format!("creating a segment in {}", object::DIR), e),
-        })
-    };
-    let object = new(options.perm)?;
-    // Where somebody may read who may not write, he could take read locks on the segment itself and stop everybody.
-    let reads_only = [6, 3, 0].iter().any(|class| options.perm >> class & 0o6 == 0o4);
-    let lock_mode = [6, 3, 0].iter().fold(0, |mode, class| mode | ((options.perm >> class & 0o2) * 3) << class);
-    let lock_object = reads_only.then(|| new(lock_mode)).transpose()?;
-    let lock_inode = match &lock_object {
-        Some(object) => object::status(object.fd()).map_err(|e| Error::system("fstat", e))?.ino,
-        None => 0,
-    };
-    let (mut id, mut hash_key) = ([0; 16], [0; 16]);
-    crate::os::random(&mut id)?;
-    crate::os::random(&mut hash_key)?;
-    let half = |i: usize| u64::from_le_bytes(hash_key[i..i + 8].try_into().expect("eight bytes"));
-
-    let (geometry, mapping) = reserve(&object, &geometries, limit)?;
-    let identity = Identity {
-        id,
-        created_at: crate::os::unix_ns(),
-        geometry,
-        hash_key: [half(0), half(8)],
-        lock_object: lock_inode,
-        key: key.clone(),
-    };
-    format(&object, &mapping.mem(true), &identity, limit)?;
+/// Creates the segment of a key, and attaches to it. `None` if another process has created it first.
+pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy) -> Result<Option<AttachedSegment>> {
+    let (limit, geometries) = plan_sizes(options)?;
+    let object = new_object(key, name, options.perm)?;
+    let lock_object = lock_object_mode(options.perm).map(|mode| new_object(key, name, mode)).transpose()?;
+    let (geometry, mapping) = size_and_map(&object, &geometries, limit)?;
+    let identity = new_identity(key, geometry, lock_object.as_ref())?;
+    initialise(&object, &mapping.mem(true), &identity, limit)?;
     crash_point!("formatted");
 
-    // Opened while its maker still may, whatever the mode will be: for questions, and for a participant number.
+    // More descriptions of the object that carries the locks, for questions about locks and for a participant number:
+    // opened now, since the mode may not let the maker open it later.
     let carries_locks = lock_object.as_ref().unwrap_or(&object);
     let fresh = || carries_locks.reopen().map_err(|e| Error::system("opening a new segment", e));
     let (query, prepared) = (fresh()?, (fresh()?, fresh()?));
 
-    // The lock object first: nobody meets a segment without one. Nobody knows its name before he reads the segment's id.
-    let lock_name = Identity::lock_object_name(&id);
-    let lock_fd = match lock_object {
-        Some(object) => {
-            remove_orphans();
-            // SYNC: with `orphan`: named and not locked, it belongs to a segment that is published, or to nobody.
-            let _ = bytelock::try_lock(object.fd(), REGISTRY_BYTE);
-            Some(object.publish(&lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
-        }
-        None => None,
+    let (fd, lock_fd) = match publish(object, name, lock_object, &Identity::lock_object_name(&identity.id))? {
+        Ok(published) => published,
+        Err(Errno::EXIST) if options.create == Some(true) => return Err(exists_already(key, name)),
+        Err(Errno::EXIST) => return Ok(None),
+        Err(error) => return Err(Error::system(format!("publishing {}/{name}", object::DIR), error)),
     };
-    crash_point!("lock-object-published");
-    let fd = match object.publish(name) {
-        Ok(fd) => fd,
-        Err((error, _)) => {
-            if lock_fd.is_some() {
-                let _ = object::unlink(&lock_name);
-            }
-            return match error {
-                Errno::EXIST if options.create == Some(true) => Err(Error::Exists(format!(
-                    "key {key}: a segment, or a file of its name, is there already ({}/{name})",
-                    object::DIR
-                ))),
-                Errno::EXIST => Ok(None),
-                error => Err(Error::system(format!("publishing {}/{name}", object::DIR), error)),
-            };
-        }
-    };
-    crash_point!("published");
-    lock_fd.as_ref().inspect(|fd| drop(bytelock::unlock(fd, REGISTRY_BYTE)));
     let status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
     let lock_status = match &lock_fd {
         Some(fd) => object::status(fd).map_err(|e| Error::system("fstat", e))?,
@@ -192,15 +73,93 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
     }
     attachment.registration.handles.fetch_add(1, Ordering::SeqCst);
     attachment.member(policy).inspect_err(|_| {
-        withdraw(&attachment);
+        unpublish(&attachment);
         release(&attachment);
     })?;
-    Ok(Some(Attached { attachment, created: true, trusted }))
+    Ok(Some(AttachedSegment { attachment, created: true, trusted }))
 }
 
-/// A segment that was published by a call that fails after all: nothing that it made stays, unless somebody was there already.
-/// Who comes at this very moment has a segment that was destroyed, as at any other.
-fn withdraw(att: &Attachment) {
+/// Makes an object without a name.
+fn new_object(key: &Key, name: &str, mode: u32) -> Result<Unpublished> {
+    Unpublished::new(mode).map_err(|e| match e {
+        Errno::NOSPC if object::file_system_objects().is_some_and(|(_, free)| free == 0) => too_many_objects(),
+        Errno::NOSPC => file_system_full(GRANULE),
+        Errno::ROFS => open_error(key, name, e),
+        Errno::ACCESS | Errno::PERM => Error::Access(format!(
+            "key {key}: this process (uid {}) may not create objects in {}: {e}",
+            crate::os::euid(),
+            object::DIR
+        )),
+        e => Error::system(format!("creating a segment in {}", object::DIR), e),
+    })
+}
+
+/// The mode of the lock object of a segment with this mode. `None` if the segment needs none.
+///
+/// A user that may open the segment only for reading could still take read locks on it, and stop everybody. So if the
+/// mode has such users, the locks are on a second object, which only those may open that may write.
+fn lock_object_mode(perm: u32) -> Option<u32> {
+    let reads_only = [6, 3, 0].iter().any(|class| perm >> class & 0o6 == 0o4);
+    reads_only.then(|| [6, 3, 0].iter().fold(0, |mode, class| mode | ((perm >> class & 0o2) * 3) << class))
+}
+
+/// The identity of a new segment, with a random id and a random key for its hashes.
+fn new_identity(key: &Key, geometry: Geometry, lock_object: Option<&Unpublished>) -> Result<Identity> {
+    let lock_object = match lock_object {
+        Some(object) => object::status(object.fd()).map_err(|e| Error::system("fstat", e))?.ino,
+        None => 0,
+    };
+    let (mut id, mut hash_key) = ([0; 16], [0; 16]);
+    crate::os::random(&mut id)?;
+    crate::os::random(&mut hash_key)?;
+    let half = |i: usize| u64::from_le_bytes(hash_key[i..i + 8].try_into().expect("eight bytes"));
+    let created_at = crate::os::unix_ns();
+    Ok(Identity { id, created_at, geometry, hash_key: [half(0), half(8)], lock_object, key: key.clone() })
+}
+
+/// The descriptors of a published segment, and of its lock object if it has one.
+type Published = (OwnedFd, Option<OwnedFd>);
+
+/// Gives a segment and its lock object their names. If the segment's name cannot be had, nothing stays, and the
+/// system's answer is returned.
+///
+/// The lock object comes first, so that nobody meets a segment without one. Its name is the segment's random id, which
+/// nobody knows before reading it in the segment.
+fn publish(
+    object: Unpublished,
+    name: &str,
+    lock_object: Option<Unpublished>,
+    lock_name: &str,
+) -> Result<rustix::io::Result<Published>> {
+    let lock_fd = match lock_object {
+        Some(object) => {
+            remove_orphans();
+            // SYNC: with `remove` in orphan.rs: a lock object that is named and not locked belongs to a published
+            // segment, or to none.
+            let _ = bytelock::try_lock(object.fd(), REGISTRY_BYTE);
+            Some(object.publish(lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
+        }
+        None => None,
+    };
+    crash_point!("lock-object-published");
+    let fd = match object.publish(name) {
+        Ok(fd) => fd,
+        Err((error, _)) => {
+            if lock_fd.is_some() {
+                let _ = object::unlink(lock_name);
+            }
+            return Ok(Err(error));
+        }
+    };
+    crash_point!("published");
+    lock_fd.as_ref().inspect(|fd| drop(bytelock::unlock(fd, REGISTRY_BYTE)));
+    Ok(Ok((fd, lock_fd)))
+}
+
+/// Takes a published segment back, because the call that made it fails after all. Nothing stays of it, unless another
+/// process takes part already. A process that attaches at this very moment has a segment that was destroyed, which can
+/// happen at any moment.
+fn unpublish(att: &Attachment) {
     let used = |n| att.participant(n).is_some_and(|record| record.state.load(Ordering::Acquire) != 0);
     if (0..PARTICIPANTS).any(used)
         || !object::status_of(&att.object.name).is_ok_and(|now| now.is_same_object(&att.object.status))
@@ -214,7 +173,7 @@ fn withdraw(att: &Attachment) {
     att.state().gone.store(1, Ordering::SeqCst);
 }
 
-/// Not its bytes: its inodes are used up.
+/// The error for a memory file system whose inodes, not bytes, are used up.
 fn too_many_objects() -> Error {
     let (size, free) = object::file_system().unwrap_or((0, 0));
     let (objects, _) = object::file_system_objects().unwrap_or((0, 0));
@@ -224,53 +183,4 @@ fn too_many_objects() -> Error {
         object::DIR
     );
     Error::Full { needed: GRANULE, free, size, remedy }
-}
-
-/// Gives the object its first length and maps it: the largest reserve that this process's limits allow.
-fn reserve(object: &Unpublished, geometries: &[Geometry], limit: u64) -> Result<(Geometry, Mapping)> {
-    let mut last = None;
-    for geometry in geometries {
-        let length = first_length(geometry, limit);
-        let sized = rustix::fs::ftruncate(object.fd(), length);
-        match sized.map_err(|e| Error::system("sizing a segment", e)) {
-            Ok(()) => match Mapping::new(object.fd(), length, true) {
-                Ok(mapping) => return Ok((*geometry, mapping)),
-                Err(error) => last = Some(error),
-            },
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.expect("at least one geometry"))
-}
-
-/// Fills a new segment: nobody else sees it yet.
-fn format(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> Result<()> {
-    let geo = &identity.geometry;
-    // Two directories and two leaves, a granule each, are the first four of the arena.
-    let pages = [
-        (0, at::PARTICIPANTS + PAGE),
-        (at::SUMMARY / PAGE * PAGE, PAGE),
-        (geo.zone_at(0), ZONE_META),
-        (geo.granule_at(0), 4 * GRANULE),
-    ];
-    for (offset, len) in pages {
-        object::obtain(object.fd(), offset, len).map_err(|e| match e {
-            Errno::NOSPC | Errno::NOMEM | Errno::DQUOT => file_system_full(len),
-            e => Error::system("obtaining pages", e),
-        })?;
-    }
-    mem.copy_in(0, &[&identity.to_bytes()])?;
-    let (state, arena) = (mem.state(), Arena { mem, geo });
-    state.limit.store(limit, Ordering::Relaxed);
-    arena.open_zones(1)?;
-    state.zones.store(1, Ordering::Relaxed);
-    for (first, root) in [(0, &state.root), (2, &state.names)] {
-        let edit = |granule, state| SpanEdit { granule, before: SpanEntry(0), after: SpanEntry::new(state, 1) };
-        arena.apply_span(&edit(first, SpanState::Directory))?;
-        arena.apply_span(&edit(first + 1, SpanState::Leaf))?;
-        let word = LeafWord::new(first + 1, 0, 1, 1);
-        mem.at::<AtomicU64>(geo.granule_at(first))?.store(word.0, Ordering::Relaxed);
-        root.store(Root::new(first, 0, 1).0, Ordering::Release);
-    }
-    Ok(())
 }

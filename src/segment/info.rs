@@ -1,4 +1,6 @@
-//! What can be said of a segment and of a variable.
+//! A segment and a variable, in numbers, for callers; and the list of all segments, attached or not. The long report on
+//! every object, for `doctor`, is in `inspect`; what invariants hold is asked in `check/`. What stands behind the
+//! numbers is in docs/format.md, "State", "Slot".
 
 use crate::codec::buffers;
 use crate::coordination::AsCoordination;
@@ -11,28 +13,29 @@ use crate::os::object::{self, Status};
 use crate::process::attachment::Attachment;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
-use crate::segment::state_snapshot::{StateSnapshot, fatal, identify_by_name};
+use crate::segment::identify::{concerns_this_process, identify_by_name};
+use crate::segment::state_snapshot::StateSnapshot;
 use crate::variables::AsVariables;
 use crate::variables::capacity::largest_bytes;
 use crate::variables::read::Got;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 
-/// Can it be attached?
+/// Can a segment be attached?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// Nothing that is known without attaching speaks against it.
+    /// Yes, as far as that is known without attaching.
     Usable,
-    /// A segment of ours, and what it says of itself was changed.
+    /// It is a segment of ours that is damaged: what it says of itself has been changed.
     Damaged,
-    /// At a segment's name, and none of ours; or of another version.
+    /// It is an object at a segment's name that is not a segment of ours, or is of another version.
     Foreign,
     /// The system does not let this user look.
     Refused,
 }
 
 impl Standing {
-    /// For programs.
+    /// The standing as a word, for programs.
     pub fn code(self) -> &'static str {
         match self {
             Standing::Usable => "usable",
@@ -42,7 +45,7 @@ impl Standing {
         }
     }
 
-    /// By its code.
+    /// The standing that has this code.
     #[cfg(feature = "python")]
     pub fn named(code: &str) -> Option<Self> {
         [Standing::Usable, Standing::Damaged, Standing::Foreign, Standing::Refused]
@@ -50,7 +53,7 @@ impl Standing {
             .find(|c| c.code() == code)
     }
 
-    /// Of an object that could not be read as a segment.
+    /// The standing of an object that could not be read as a segment, from the error.
     pub fn of(error: &Error) -> Self {
         match error {
             Error::Corrupt(_) => Standing::Damaged,
@@ -60,63 +63,68 @@ impl Standing {
     }
 }
 
-/// A segment, in numbers. All sizes are bytes. From [`segments`], of what is no sound segment only what the system says.
+/// A segment in numbers. All sizes are bytes. [`segments`] also lists objects that are no sound segments: for these
+/// only what the system says is filled in.
+///
+/// A plain report for callers: one public field for each number, hence so many of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentInfo {
-    /// Its key. `None`, from [`segments`]: of what this user may not look at, what is no file, or whose name is no key's.
+    /// Its key. `None`, from [`segments`], for another user's object that this user may not read, one that is no file,
+    /// or one whose name is that of no key.
     pub key: Option<Key>,
     /// Its object's name.
     pub name: String,
     /// The limit.
     pub size: u64,
-    /// What its variables are charged.
+    /// Bytes that its variables are charged.
     pub used: u64,
-    /// What may still be charged.
+    /// Bytes that they may still be charged.
     pub free: u64,
-    /// Variables; from [`segments`], expired ones that nobody has removed yet among them.
+    /// Variables. From [`segments`], also those that have expired and are not removed yet.
     pub count: u64,
     /// Permission bits.
     pub perm: u32,
-    /// Owner.
+    /// The owner's uid.
     pub uid: u32,
-    /// Nanoseconds since 1970.
+    /// When it was created, in nanoseconds since 1970.
     pub created_at: u64,
-    /// Living processes attached for writing.
+    /// Living processes that are attached for writing.
     pub attached: u32,
-    /// Longest `bytes` that can be stored under a new integer index.
+    /// The longest `bytes` that can be stored under a new integer index.
     pub largest_put: u64,
-    /// Memory it takes.
+    /// Memory that it takes.
     pub resident: u64,
-    /// Of that, what was replaced or removed and is still in somebody's view. From [`segments`], 0.
+    /// Of `resident`, the values that were replaced or removed and that views still use. From [`segments`], 0.
     pub held: u64,
-    /// Of `resident`, what is free: kept for what comes next, until `trim` gives it back. From [`segments`], 0.
+    /// Of `resident`, what is free: it is kept for the next values until `trim` gives it back. From [`segments`], 0.
     pub spare: u64,
-    /// Named locks that are held, and the pid of each one's owner, in his pid namespace: for people. From [`segments`], none.
+    /// Named locks that are held, and the pid of each owner in that owner's pid namespace, for people to read. From
+    /// [`segments`], none.
     pub locks: Vec<(IndexBuf, u32)>,
     /// Can it be attached?
     pub standing: Standing,
-    /// Why not, or what else is to be said of it.
+    /// Why it cannot be attached, or what else the user should know.
     pub why: Option<String>,
 }
 
-/// A variable, in numbers.
+/// A variable in numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VariableInfo {
-    /// Bytes it is charged: 32 for its slot, its key and its value as stored.
+    /// Bytes that it is charged: 32 for its slot, and its key and its value as stored.
     pub size: u64,
-    /// Grows with every change.
+    /// Its version, which grows with every change.
     pub version: u64,
-    /// Nanoseconds until it expires.
+    /// Nanoseconds until it expires, if it does.
     pub expires_in: Option<u64>,
-    /// Name of its type, found without running code.
+    /// The name of its type, found without running code.
     pub kind: String,
-    /// A view of it copies less than 16 KiB, through a handle that may view.
+    /// Does a view of it copy less than 16 KiB (through a handle that may make views)?
     pub viewable: bool,
 }
 
-/// See [`SegmentInfo`].
+/// Describes the segment of an attachment.
 pub fn info(att: &Attachment, policy: &dyn WaitPolicy) -> Result<SegmentInfo> {
-    // Before anything is touched: an object that was cut short is an error.
+    // The length comes first: if the object was cut short, touching its pages would be a signal and not an error.
     att.with_file(|_| ())?;
     let state = att.state();
     let (size, used) = (state.limit.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
@@ -140,11 +148,11 @@ pub fn info(att: &Attachment, policy: &dyn WaitPolicy) -> Result<SegmentInfo> {
         spare: att.heap().warm().min(status.resident),
         locks: att.coordination().locks(policy)?,
         standing: Standing::Usable,
-        why: linked(&status),
+        why: hard_link_note(&status),
     })
 }
 
-/// See [`VariableInfo`]. `None`: missing.
+/// Describes a variable. `None` if it is missing.
 pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<VariableInfo>> {
     let mut backoff = Backoff::default();
     loop {
@@ -152,14 +160,14 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
         let Some(found) = att.variables().find(index, &mut scratch, policy)? else { return Ok(None) };
         let Some(got) = att.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
         let (version, (kind, viewable)) = match &got {
-            Got::Inline { bytes, len, version } => (*version, described(&bytes[2..2 + len], 0)?),
-            Got::Record { prefix, version, .. } => (*version, described(&scratch.bytes()[*prefix..], 0)?),
+            Got::Inline { bytes, len, version } => (*version, type_and_viewable(&bytes[2..2 + len], 0)?),
+            Got::Record { prefix, version, .. } => (*version, type_and_viewable(&scratch.bytes()[*prefix..], 0)?),
             Got::Large(large) => {
                 let Some((stream, buffers)) = large.stream(policy)? else {
                     backoff.again(Obstacle::Replaced, att, policy)?;
                     continue;
                 };
-                (large.version(), described(&stream, buffers)?)
+                (large.version(), type_and_viewable(&stream, buffers)?)
             }
         };
         let expiry = att.variables().version(index, policy)?;
@@ -171,47 +179,50 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
     }
 }
 
-/// The name of a value's type, and whether a view of it copies nothing of size.
-fn described(stream: &[u8], buffers: usize) -> Result<(String, bool)> {
+/// The name of a value's type, and whether a view of it copies little.
+fn type_and_viewable(stream: &[u8], buffers: usize) -> Result<(String, bool)> {
     let bare = buffers == 1 && stream == buffers::MEMORYVIEW;
     let kind = if bare { "memoryview".into() } else { crate::codec::kind::type_name(stream)? };
     Ok((kind, buffers::viewable(stream.len(), buffers)))
 }
 
-/// What a second name comes to.
-fn linked(status: &Status) -> Option<String> {
+/// What the user should know about an object that has more names than its own.
+fn hard_link_note(status: &Status) -> Option<String> {
     let names = status.nlink;
     (names > 1)
         .then(|| format!("it has {names} names (hard links): its memory stays until the others are removed, too"))
 }
 
-/// Everything at the names of segments, by name: also what cannot be attached, and why. What vanishes meanwhile is passed over.
+/// Every object at a segment's name, sorted by name: also those that cannot be attached, and why. Objects that vanish
+/// meanwhile are left out.
 ///
 /// # Errors
-/// [`Error::Memory`]; [`Error::Access`] or [`Error::System`] where the directory cannot be listed, or no descriptor is left to look.
+/// [`Error::Memory`]; [`Error::Access`] or [`Error::System`] if the directory cannot be listed, or this process has no
+/// descriptor left to look.
 pub fn segments() -> Result<Vec<SegmentInfo>> {
     let names = object::list(crate::key::PREFIX)?;
-    fallible::collect(names.iter().filter_map(|name| seen(name).transpose()), "a list of segments")
+    fallible::collect(names.iter().filter_map(|name| describe_object(name).transpose()), "a list of segments")
 }
 
-fn seen(name: &OsStr) -> Result<Option<SegmentInfo>> {
+/// Describes the object at a segment's name. `None` if it vanished meanwhile.
+fn describe_object(name: &OsStr) -> Result<Option<SegmentInfo>> {
     let status = match object::status_of(name) {
         Ok(status) => status,
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(error) => return Err(Error::system(format!("looking at {}", name.to_string_lossy()), error)),
     };
-    match summary(name) {
-        Err(error) if fatal(&error) => Err(error),
-        Err(error) => Ok(Some(unsound(name, &status, &error))),
+    match describe_unattached(name) {
+        Err(error) if concerns_this_process(&error) => Err(error),
+        Err(error) => Ok(Some(describe_unusable(name, &status, &error))),
         found => found,
     }
 }
 
-/// Of what is no sound segment: what the system says.
-fn unsound(name: &OsStr, status: &Status, error: &Error) -> SegmentInfo {
+/// Describes an object that is no sound segment, by what the system says.
+fn describe_unusable(name: &OsStr, status: &Status, error: &Error) -> SegmentInfo {
     let standing = Standing::of(error);
     let name = name.to_string_lossy();
-    // The key is for who may do something by it.
+    // The key is given only if this user may do something with it.
     let hopeless = !status.regular || (standing == Standing::Refused && status.uid != crate::os::euid());
     SegmentInfo {
         key: if hopeless { None } else { Key::from_object_name(&name) },
@@ -234,8 +245,8 @@ fn unsound(name: &OsStr, status: &Status, error: &Error) -> SegmentInfo {
     }
 }
 
-/// Of a segment that is not attached: read, never mapped.
-fn summary(name: &OsStr) -> Result<Option<SegmentInfo>> {
+/// Describes a segment that is not attached: it is read by calls, and not mapped. `None` if it vanished meanwhile.
+fn describe_unattached(name: &OsStr) -> Result<Option<SegmentInfo>> {
     let Some((fd, identity, status)) = identify_by_name(name)? else { return Ok(None) };
     let state = StateSnapshot::of(&fd)?;
     let (size, used) = (state.limit(), state.used());
@@ -265,6 +276,6 @@ fn summary(name: &OsStr) -> Result<Option<SegmentInfo>> {
         spare: 0,
         locks: Vec::new(),
         standing: Standing::Usable,
-        why: linked(&status),
+        why: hard_link_note(&status),
     }))
 }

@@ -1,4 +1,6 @@
-//! The limit: how much may be stored.
+//! The limit: how many bytes the variables may be charged. That a change stays below it is looked at in `variables/`;
+//! how far it can be raised was fixed when the segment was created (`create`). The word is `limit` in docs/format.md,
+//! "State".
 
 use crate::error::{Error, Result};
 use crate::format::GRANULE;
@@ -8,12 +10,13 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::variables::AsVariables;
 use std::sync::atomic::Ordering;
 
-/// Raises the limit to `size`; never lowers it.
-pub fn raise(att: &Attachment, size: u64, policy: &dyn WaitPolicy) -> Result<()> {
+/// Raises the limit to `size`; does nothing if it is that large already.
+pub fn raise_limit(att: &Attachment, size: u64, policy: &dyn WaitPolicy) -> Result<()> {
     if size > att.state().limit.load(Ordering::Relaxed) { set_limit(att, size, true, policy) } else { Ok(()) }
 }
 
-/// Changes the limit: not below what is used, not beyond what the segment or the memory file system can hold.
+/// Changes the limit: not below what is used, and not beyond what the segment or the memory file system can hold. If
+/// `only_raise`, a limit that is larger by now stays.
 pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, policy: &dyn WaitPolicy) -> Result<()> {
     let (total, free) = object::file_system()?;
     if size > total {
@@ -49,7 +52,8 @@ pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, policy: &dyn Wai
         });
     }
     if !only_raise || size > now {
-        // CRASH: one word, the old limit or the new one; the lock, if we die here, holds no change.
+        // CRASH: the limit is one word, so it is the old one or the new one. A process that dies here leaves the lock,
+        // and no change under way.
         att.state().limit.store(size, Ordering::Release);
         crash_point!("limit-stored");
     }

@@ -1,11 +1,13 @@
-//! The end of a check: sums, and what was met in the arena before anybody who names it. Where nothing has changed since the check
-//! began, all of it is known. Else it is looked at again, a few times: for certain where nobody changes anything during such a
-//! pass, as none does that takes one hold.
+//! The last steps of a check: sums, and suspects (what is in use in the arena and was named by no table). If nothing
+//! has changed since the check began, the first walk has settled both already. Otherwise a *pass* looks at all leaves
+//! again; its result is certain if nobody changed anything during the pass, and nobody can if it ends within one hold.
+//! After a few passes the rest is reported as undecided. Protocol: docs/protocol.md, "Check", *Used and named by
+//! nobody* and *Sums*.
 
-use super::named::doomed;
-use super::slices::{Check, DOOMED_TURNS};
-use super::table::Sums;
-use super::{NAMED, hold};
+use super::checker::Checker;
+use super::invariant::{LISTS, ensure};
+use super::leaf_id::{DOOMED_RESTARTS, doomed, first_remaining_slot};
+use super::sums::VariableSums;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{DEPTH_MAX, GRANULE, LeafHead, SpanState};
@@ -18,116 +20,134 @@ use crate::variables::leaf::{Leaf, TableOf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Passes before what could not be told is reported so.
+/// After this many passes, what could not be decided is reported as undecided.
 const PASSES: u32 = 4;
-/// A sum that takes one hold takes no longer.
+/// A sum that must be made within one hold is given up after this long.
 const ONE_HOLD: Duration = Duration::from_millis(10);
 
-/// What a pass looks at next.
+/// What the closing looks at next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum At {
-    /// What was present, retired and counted, each in one hold.
+enum ClosingStep {
+    /// The sums that can be compared within one hold each: pages present, granules retired, variables counted.
     #[default]
     Sums,
-    /// Suspects that are used no more.
+    /// A pass begins: it lists the suspects.
     Begin,
+    /// Suspect blocks of the slab of this number in the list: are they still in use?
     Slab(usize),
+    /// The same of a span.
     Span(usize),
-    Suspected(usize),
+    /// The same of a leaf.
+    SuspectLeaf(usize),
+    /// The leaf of a table that serves this hash: which suspects does it name?
     Leaf(TableOf, u64),
+    /// The same of a word of the doomed directory; and how often the walk over the doomed table has begun again.
     Doomed(u64, u32),
+    /// The pass ends.
     End,
 }
 
+/// The suspects when a pass began, in the order in which it looks at them.
 #[derive(Default)]
-pub(super) struct Closing {
-    at: At,
-    passes: u32,
-    /// Nobody has changed anything since this pass began.
-    pub still: bool,
-    sums: Sums,
-    /// What was compared in one hold.
-    retired: bool,
-    counted: bool,
-    /// Suspects, in the order of the list.
+struct SuspectList {
     slabs: Vec<u64>,
     spans: Vec<u64>,
     leaves: Vec<u64>,
 }
 
+/// How far the closing has come.
+#[derive(Default)]
+pub(super) struct Closing {
+    next: ClosingStep,
+    /// Passes that have ended.
+    passes: u32,
+    /// Nobody has changed anything since this pass began.
+    pub unchanged: bool,
+    /// What this pass has added up.
+    sums: VariableSums,
+    /// `retired` was compared within one hold.
+    retired_compared: bool,
+    /// `count` was compared within one hold.
+    count_compared: bool,
+    suspects: SuspectList,
+}
+
 impl Closing {
-    /// Is a pass about to begin? It has a hold of its own, if it can do with one.
+    /// Is a pass about to begin? It then gets a hold of its own.
     pub fn begins(&self) -> bool {
-        self.at == At::Begin
+        self.next == ClosingStep::Begin
     }
 
-    /// One step. True: all is done.
-    pub fn unit(&mut self, check: &mut Check<'_>) -> Result<bool> {
-        self.at = match self.at {
-            At::Sums => {
+    /// Makes one step. Returns `true` if the check has ended.
+    pub fn step(&mut self, check: &mut Checker<'_>) -> Result<bool> {
+        self.next = match self.next {
+            ClosingStep::Sums => {
                 check.compare_present()?;
-                if check.still {
-                    check.compare_sums(&check.sums)?;
-                    check.compare_retired(check.retired)?;
+                if check.unchanged {
+                    check.compare_sums(&check.totals.variables)?;
+                    check.compare_retired(check.totals.retired)?;
                     return Ok(true);
                 }
-                self.retired = check.retired_at_once()?;
-                self.counted = check.counted_at_once()?;
-                At::Begin
+                self.retired_compared = check.retired_at_once()?;
+                self.count_compared = check.counted_at_once()?;
+                ClosingStep::Begin
             }
-            At::Begin => {
-                (self.still, self.sums) = (true, Sums::default());
-                (self.slabs, self.spans, self.leaves) =
-                    (list(check.suspects.blocks.keys())?, list(&check.suspects.spans)?, list(&check.suspects.leaves)?);
-                At::Slab(0)
+            ClosingStep::Begin => {
+                (self.unchanged, self.sums) = (true, VariableSums::default());
+                self.suspects = SuspectList {
+                    slabs: list(check.suspects.blocks.keys())?,
+                    spans: list(&check.suspects.spans)?,
+                    leaves: list(&check.suspects.leaves)?,
+                };
+                ClosingStep::Slab(0)
             }
-            At::Slab(number) => match self.slabs.get(number) {
+            ClosingStep::Slab(number) => match self.suspects.slabs.get(number) {
                 Some(granule) => {
-                    check.still_used(*granule)?;
-                    At::Slab(number + 1)
+                    check.clear_unused_blocks(*granule)?;
+                    ClosingStep::Slab(number + 1)
                 }
-                None => At::Span(0),
+                None => ClosingStep::Span(0),
             },
-            At::Span(number) => match self.spans.get(number) {
+            ClosingStep::Span(number) => match self.suspects.spans.get(number) {
                 Some(granule) => {
                     if check.state_at(*granule) != SpanState::Live {
                         check.suspects.spans.remove(granule);
                     }
-                    At::Span(number + 1)
+                    ClosingStep::Span(number + 1)
                 }
-                None => At::Suspected(0),
+                None => ClosingStep::SuspectLeaf(0),
             },
-            At::Suspected(number) => match self.leaves.get(number) {
+            ClosingStep::SuspectLeaf(number) => match self.suspects.leaves.get(number) {
                 Some(granule) => {
                     if check.state_at(*granule) != SpanState::Leaf {
                         check.suspects.leaves.remove(granule);
                     }
-                    At::Suspected(number + 1)
+                    ClosingStep::SuspectLeaf(number + 1)
                 }
-                None => At::Leaf(TableOf::Variables, 0),
+                None => ClosingStep::Leaf(TableOf::Variables, 0),
             },
-            At::Leaf(of, hash) => match (check.pass_leaf(of, hash, &mut self.sums)?, of) {
-                (Some(hash), _) => At::Leaf(of, hash),
-                (None, TableOf::Variables) => At::Leaf(TableOf::Names, 0),
-                (None, TableOf::Names) => At::Doomed(0, 0),
+            ClosingStep::Leaf(of, hash) => match (check.pass_leaf(of, hash, &mut self.sums)?, of) {
+                (Some(hash), _) => ClosingStep::Leaf(of, hash),
+                (None, TableOf::Variables) => ClosingStep::Leaf(TableOf::Names, 0),
+                (None, TableOf::Names) => ClosingStep::Doomed(0, 0),
             },
-            At::Doomed(number, turns) => match check.pass_doomed(number, turns)? {
-                Some((number, turns)) => At::Doomed(number, turns),
-                None => At::End,
+            ClosingStep::Doomed(number, restarts) => match check.pass_doomed(number, restarts)? {
+                Some((number, restarts)) => ClosingStep::Doomed(number, restarts),
+                None => ClosingStep::End,
             },
-            At::End => {
+            ClosingStep::End => {
                 self.passes += 1;
-                if self.still {
+                if self.unchanged {
                     check.compare_sums(&self.sums)?;
-                    check.suspects.accuse(check.att)?;
+                    check.suspects.ensure_none(check.att)?;
                 } else if self.passes < PASSES {
-                    self.at = At::Begin;
+                    self.next = ClosingStep::Begin;
                     return Ok(false);
                 } else {
-                    // `used` and `expiring`, and `count` where it took too long by itself.
-                    check.report.undecided = 2 + u64::from(!self.counted) + check.suspects.count();
+                    // 2 for `used` and `expiring`, 1 for `count` if it took longer than a hold, and each suspect.
+                    check.report.undecided = 2 + u64::from(!self.count_compared) + check.suspects.count();
                 }
-                check.report.undecided += u64::from(!self.retired);
+                check.report.undecided += u64::from(!self.retired_compared);
                 return Ok(true);
             }
         };
@@ -135,16 +155,17 @@ impl Closing {
     }
 }
 
+/// Copies granules into a list, which stays as it is while suspects are cleared.
 fn list<'a>(granules: impl IntoIterator<Item = &'a u64>) -> Result<Vec<u64>> {
     let mut all = Vec::new();
     for granule in granules {
-        fallible::push(&mut all, *granule, NAMED)?;
+        fallible::push(&mut all, *granule, LISTS)?;
     }
     Ok(all)
 }
 
-impl Check<'_> {
-    /// The pages that are said to be present, all in one hold, against what the object takes.
+impl Checker<'_> {
+    /// Compares the number of pages that are said to be present with the memory that the object takes, within one hold.
     fn compare_present(&mut self) -> Result<()> {
         let arena = self.att.arena();
         let mut pages = 0;
@@ -154,7 +175,7 @@ impl Check<'_> {
         }
         let status = self.att.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
         let (present, resident) = (pages * GRANULE, status.resident);
-        hold!(
+        ensure!(
             present <= resident,
             12,
             "{present} bytes of the arena are said to be present, the object takes {resident}"
@@ -162,7 +183,8 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What is retired. False: that takes longer than a hold.
+    /// Compares the granules of retired spans with the segment's counter. Returns `false` if that takes longer than a
+    /// hold.
     fn retired_at_once(&self) -> Result<bool> {
         let (began, mut retired) = (Instant::now(), 0);
         for (number, span) in self.att.arena().spans().enumerate() {
@@ -175,11 +197,12 @@ impl Check<'_> {
         self.compare_retired(retired).map(|()| true)
     }
 
-    /// How many variables the leaves count. False: that takes longer than a hold.
+    /// Compares the sum of the leaves' counts with the segment's counter. Returns `false` if that takes longer than a
+    /// hold.
     fn counted_at_once(&self) -> Result<bool> {
         let (began, mut counted, mut hash) = (Instant::now(), 0, Some(0));
         while let Some(from) = hash {
-            let leaf = self.leaf_in_force(TableOf::Variables, from)?;
+            let leaf = self.current_leaf(TableOf::Variables, from)?;
             let counts = self.att.mem.at::<LeafHead>(leaf.base)?.counts.load(Ordering::Relaxed);
             counted += LeafCounts::unpack(counts).entries;
             hash = leaf.end(from);
@@ -188,42 +211,42 @@ impl Check<'_> {
             }
         }
         let count = self.att.state().count.load(Ordering::Relaxed);
-        hold!(counted == count, 1, "count is {count}, there are {counted} variables");
+        ensure!(counted == count, 1, "count is {count}, there are {counted} variables");
         Ok(true)
     }
 
-    fn leaf_in_force(&self, of: TableOf, hash: u64) -> Result<Leaf> {
+    /// The leaf that serves a hash now, known to be one that can be walked over.
+    fn current_leaf(&self, of: TableOf, hash: u64) -> Result<Leaf> {
         let leaf = self.att.variables().leaf_of(hash, of)?;
         let sound = self.att.variables().leaf_is_sound(&leaf, MappedAccess)?;
-        hold!(sound, 3, "a word of a directory names {:#x} as a leaf", leaf.word.0);
+        ensure!(sound, 3, "a word of a directory names {:#x} as a leaf", leaf.word.0);
         Ok(leaf)
     }
 
+    /// The state of the span that begins at a granule.
     fn state_at(&self, granule: u64) -> SpanState {
         self.att.arena().entry(granule).map_or(SpanState::None, |entry| entry.state())
     }
 
-    /// Of the suspects of a slab, only those that are used still.
-    fn still_used(&mut self, granule: u64) -> Result<()> {
+    /// Clears the suspect blocks of a slab that are free now.
+    fn clear_unused_blocks(&mut self, granule: u64) -> Result<()> {
         let slab = self.state_at(granule) == SpanState::Slab;
         let used = if slab { self.att.arena().used_words(granule)? } else { [0; 8] };
-        if let Some(bits) = self.suspects.blocks.get_mut(&granule) {
-            bits.iter_mut().zip(used).for_each(|(bits, used)| *bits &= used);
-            if *bits == [0; 8] {
-                self.suspects.blocks.remove(&granule);
-            }
-        }
+        self.suspects.keep_blocks(granule, used);
         Ok(())
     }
 
-    /// One leaf: what it holds, and whom it clears. The next hash.
-    fn pass_leaf(&mut self, of: TableOf, hash: u64, sums: &mut Sums) -> Result<Option<u64>> {
-        let leaf = self.leaf_in_force(of, hash)?;
+    /// Looks at the leaf of a hash: clears the suspects that it names, and adds its variables up. Returns the next
+    /// leaf's hash.
+    fn pass_leaf(&mut self, of: TableOf, hash: u64, sums: &mut VariableSums) -> Result<Option<u64>> {
+        let leaf = self.current_leaf(of, hash)?;
         self.pass_slots(&leaf, 1, of == TableOf::Variables, sums)?;
         Ok(leaf.end(hash))
     }
 
-    fn pass_slots(&mut self, leaf: &Leaf, first: u64, counted: bool, sums: &mut Sums) -> Result<()> {
+    /// Clears the suspects that the slots of a leaf name, from the slot of number `first` on; adds them up if they are
+    /// `counted`.
+    fn pass_slots(&mut self, leaf: &Leaf, first: u64, counted: bool, sums: &mut VariableSums) -> Result<()> {
         let suspects = &mut self.suspects;
         suspects.leaves.remove(&leaf.word.granule());
         let look = !suspects.blocks.is_empty() || !suspects.spans.is_empty();
@@ -236,20 +259,21 @@ impl Check<'_> {
                 sums.add(&content);
             }
             if look {
-                suspects.seen(content.kind(), content.granule(), content.block());
+                suspects.clear(content.kind(), content.granule(), content.block());
             }
         }
         Ok(())
     }
 
-    /// The same of a leaf of the doomed table.
-    fn pass_doomed(&mut self, number: u64, turns: u32) -> Result<Option<(u64, u32)>> {
+    /// The same for a word of the doomed directory. Returns the next word, and how often the walk has begun again
+    /// because another table had become the doomed one.
+    fn pass_doomed(&mut self, number: u64, restarts: u32) -> Result<Option<(u64, u32)>> {
         let (root, at) = doomed(self.att);
-        if root.0 == 0 || turns > DOOMED_TURNS {
+        if root.0 == 0 || restarts > DOOMED_RESTARTS {
             return Ok(None);
         }
         if std::mem::replace(&mut self.doomed, root.0) != root.0 {
-            return Ok(Some((0, turns + 1)));
+            return Ok(Some((0, restarts + 1)));
         }
         let number = number.max(at >> 32);
         if root.depth() > DEPTH_MAX || number >= 1 << root.depth() {
@@ -258,12 +282,12 @@ impl Check<'_> {
         let leaf = self.att.variables().leaf_number(root, number)?;
         let sound = leaf.filter(|leaf| self.att.variables().leaf_is_sound(leaf, MappedAccess).unwrap_or(false));
         let Some(leaf) = sound else {
-            hold!(false, 3, "word {number} of the doomed directory names no leaf");
+            ensure!(false, 3, "word {number} of the doomed directory names no leaf");
             return Ok(None);
         };
-        let first = if number == at >> 32 { (at & u64::from(u32::MAX)).max(1) } else { 1 };
-        self.pass_slots(&leaf, first, false, &mut Sums::default())?;
+        let first = first_remaining_slot(at, number);
+        self.pass_slots(&leaf, first, false, &mut VariableSums::default())?;
         let (first, count) = leaf.words(self.att.variables().directory_at(root));
-        Ok(Some((first + count, turns)))
+        Ok(Some((first + count, restarts)))
     }
 }

@@ -1,204 +1,171 @@
-//! A check in slices: a little of it at a time under the writer lock, which is let go in between.
-//!
-//! docs/protocol.md, "Check", says what is proved where others change the segment meanwhile, and what is not.
+//! The order of a check's steps, and its holds of the writer lock: a check works for some milliseconds under the lock,
+//! lets it go, and goes on. What the steps look at is in the other files of this folder. Protocol: docs/protocol.md,
+//! "Check", which also says what is proved if others change the segment between two holds, and what is not.
 
-use super::arena::Tile;
+use super::checker::Checker;
 use super::closing::Closing;
-use super::named::{Named, Suspects};
-use super::table::Sums;
-use super::{Report, hold};
-use crate::error::Result;
+use super::fixed::{check_identity, check_state};
+use super::participants::{check_participant, check_unused_records};
+use super::report::Report;
+use crate::error::{Error, Result};
 use crate::format::{PARTICIPANTS, WAITERS};
 use crate::os::object;
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
-use crate::segment::check::{check_identity, check_participant, check_state, check_unused_records};
 use crate::variables::leaf::TableOf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The writer lock is let go after so long. One unit of work more may have been begun before that: a leaf, a zone, a participant.
+/// The check lets the writer lock go after the step at which this much time has gone by. So a hold may be longer by one
+/// step: a leaf, a zone, or a participant.
 pub(super) const HOLD: Duration = Duration::from_millis(4);
-/// So many times as long for a pass that compares sums: for certain, where it ends within one hold.
+/// A pass that compares sums may hold the lock this many times as long: if it ends within one hold, its result is
+/// certain.
 const CLOSING: u32 = 3;
-/// Whoever waits for the lock when it is let go has so long to take it.
+/// A process that waits for the lock when the check lets it go has this long to take it.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What is looked at next.
+/// What the check looks at next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// The leaf of this hash.
+enum CheckStep {
+    Participant(u32),
+    /// The leaf of a table that serves this hash.
     Leaf(TableOf, u64),
-    /// The leaf of this word of the doomed table; how often that was another one.
+    /// The leaf that this word of the doomed directory names; and how often the walk over the doomed table has begun
+    /// again.
     Doomed(u64, u32),
     Zone(u64),
-    Participant(u32),
     Closing,
     Done,
 }
 
-/// A check under way.
-pub(super) struct Check<'a> {
-    /// What is verified: the segment itself, or a private copy of it.
-    pub att: &'a Attachment,
-    /// The segment itself.
-    pub live: &'a Attachment,
-    pub report: Report,
-    pub named: Named,
-    pub sums: Sums,
-    pub suspects: Suspects,
-    /// The last change when the last hold ended.
-    serial: Option<u64>,
-    /// Nobody has changed anything since the first hold: then what was seen in any is so.
-    pub still: bool,
-    /// Granules that are retired.
-    pub retired: u64,
-    /// What covers the beginning of the next zone.
-    pub tile: Tile,
-    /// The doomed table when its leaves were last looked at.
-    pub doomed: u64,
-    next: Next,
+/// A check under way: what it has seen, and where it goes on.
+struct SlicedCheck<'a> {
+    check: Checker<'a>,
+    next: CheckStep,
     closing: Closing,
+    /// The serial of the last change when the last hold began.
+    serial: Option<u64>,
     /// Holds so far.
-    pub holds: u64,
+    holds: u64,
 }
 
-impl<'a> Check<'a> {
-    pub fn new(att: &'a Attachment, live: &'a Attachment) -> Self {
-        Check {
-            att,
-            live,
-            report: Report::default(),
-            named: Named::default(),
-            sums: Sums::default(),
-            suspects: Suspects::default(),
-            serial: None,
-            still: true,
-            retired: 0,
-            tile: Tile::default(),
-            doomed: 0,
-            // First of all who takes part: what the others say of him is compared with it.
-            next: Next::Participant(0),
+impl<'a> SlicedCheck<'a> {
+    fn new(att: &'a Attachment, live: &'a Attachment) -> Self {
+        SlicedCheck {
+            check: Checker::new(att, live),
+            // Participants come first, since spans and locks that name a participant are compared with its record.
+            next: CheckStep::Participant(0),
             closing: Closing::default(),
+            serial: None,
             holds: 0,
         }
     }
 
-    /// As much as takes so long. Nothing changes meanwhile. True: all is done.
-    pub fn hold(&mut self, most: Option<Duration>) -> Result<bool> {
+    /// Works for about as long as `most`, or to the end if there is none. The caller sees to it that nothing changes
+    /// meanwhile. Returns `true` if the check has ended.
+    fn hold(&mut self, most: Option<Duration>) -> Result<bool> {
         let began = Instant::now();
         self.begin_hold()?;
         loop {
             let before = self.next;
-            self.unit()?;
-            if self.next == Next::Done {
+            self.step()?;
+            if self.next == CheckStep::Done {
                 return Ok(true);
             }
-            // What compares sums has a whole hold for it.
-            let closes = self.next == Next::Closing && (before != Next::Closing || self.closing.begins());
-            let most = most.map(|most| if before == Next::Closing { most.saturating_mul(CLOSING) } else { most });
-            if most.is_some_and(|most| closes && !self.still || began.elapsed() >= most) {
+            // A pass that compares sums begins with a fresh hold, so that it may end within it.
+            let closes = self.next == CheckStep::Closing && (before != CheckStep::Closing || self.closing.begins());
+            let most = most.map(|most| if before == CheckStep::Closing { most.saturating_mul(CLOSING) } else { most });
+            if most.is_some_and(|most| closes && !self.check.unchanged || began.elapsed() >= most) {
                 return Ok(false);
             }
         }
     }
 
+    /// Asks whether anything has changed since the last hold, and verifies first what all other looks rely on.
     fn begin_hold(&mut self) -> Result<()> {
-        let serial = self.att.mem.intent().serial.load(Ordering::Relaxed);
+        let serial = self.check.att.mem.intent().serial.load(Ordering::Relaxed);
         let same = self.serial.replace(serial).is_none_or(|before| before == serial);
-        self.still &= same;
-        self.closing.still &= same;
+        self.check.unchanged &= same;
+        self.closing.unchanged &= same;
         self.holds += 1;
-        let status = self.att.with_file(|fd| object::status(fd))?;
-        let status = status.map_err(|e| crate::error::Error::system("fstat", e))?;
-        // First what the rest relies on.
-        check_identity(self.att, &status)?;
-        check_state(self.att, &status)
+        let status = self.check.att.with_file(|fd| object::status(fd))?;
+        let status = status.map_err(|e| Error::system("fstat", e))?;
+        check_identity(self.check.att, &status)?;
+        check_state(self.check.att, &status)
     }
 
-    /// One step: no longer than a leaf, a zone or a participant takes.
-    fn unit(&mut self) -> Result<()> {
+    /// Makes one step. It takes no longer than a leaf, a zone or a participant does.
+    fn step(&mut self) -> Result<()> {
+        let check = &mut self.check;
         self.next = match self.next {
-            Next::Leaf(of, hash) => match (self.check_leaf_of(of, hash)?, of) {
-                (Some(hash), _) => Next::Leaf(of, hash),
-                (None, TableOf::Variables) => Next::Leaf(TableOf::Names, 0),
-                (None, TableOf::Names) => Next::Doomed(0, 0),
-            },
-            Next::Doomed(number, turns) => match self.check_doomed(number, turns)? {
-                Some((number, turns)) => Next::Doomed(number, turns),
-                None => Next::Zone(0),
-            },
-            Next::Zone(zone) if zone < self.att.arena().zones() => {
-                self.check_zone(zone)?;
-                Next::Zone(zone + 1)
-            }
-            Next::Zone(_) => {
-                self.report.zones = self.att.arena().zones();
-                Next::Closing
-            }
-            Next::Participant(number) => {
-                // Who lives is asked of the kernel, so what they say of themselves must be of now, too: they come and go without a
-                // change.
-                let top = self.live.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
+            CheckStep::Participant(number) => {
+                // The kernel says whether a participant lives now. So its record must be of now, too, and is read from
+                // the segment itself also where a copy is verified: participants come and go without a change.
+                let top = check.live.state().participants_top.load(Ordering::Acquire).min(PARTICIPANTS);
                 if number < top {
-                    check_participant(self.live, number, &mut self.report)?;
-                    Next::Participant(number + 1)
+                    check_participant(check.live, number, &mut check.report)?;
+                    CheckStep::Participant(number + 1)
                 } else {
-                    check_unused_records(self.live, top)?;
-                    Next::Leaf(TableOf::Variables, 0)
+                    check_unused_records(check.live, top)?;
+                    CheckStep::Leaf(TableOf::Variables, 0)
                 }
             }
-            Next::Closing => {
-                let mut closing = std::mem::take(&mut self.closing);
-                let ended = closing.unit(self)?;
-                self.closing = closing;
-                if ended { Next::Done } else { Next::Closing }
+            CheckStep::Leaf(of, hash) => match (check.check_leaf_of(of, hash)?, of) {
+                (Some(hash), _) => CheckStep::Leaf(of, hash),
+                (None, TableOf::Variables) => CheckStep::Leaf(TableOf::Names, 0),
+                (None, TableOf::Names) => CheckStep::Doomed(0, 0),
+            },
+            CheckStep::Doomed(number, restarts) => match check.check_doomed(number, restarts)? {
+                Some((number, restarts)) => CheckStep::Doomed(number, restarts),
+                None => CheckStep::Zone(0),
+            },
+            CheckStep::Zone(zone) if zone < check.att.arena().zones() => {
+                check.check_zone(zone)?;
+                CheckStep::Zone(zone + 1)
             }
-            Next::Done => Next::Done,
+            CheckStep::Zone(_) => {
+                check.report.zones = check.att.arena().zones();
+                CheckStep::Closing
+            }
+            CheckStep::Closing => match self.closing.step(check)? {
+                true => CheckStep::Done,
+                false => CheckStep::Closing,
+            },
+            CheckStep::Done => CheckStep::Done,
         };
-        Ok(())
-    }
-
-    /// Compares a sum that was made while nothing changed with what the state says.
-    pub fn compare_sums(&self, sums: &Sums) -> Result<()> {
-        let state = self.att.state();
-        let (count, used) = (state.count.load(Ordering::Relaxed), state.used.load(Ordering::Relaxed));
-        hold!(sums.variables == count, 1, "count is {count}, there are {} variables", sums.variables);
-        hold!(sums.used == used, 1, "used is {used}, {} bytes are charged", sums.used);
-        let (expires, expiring) = (state.expiring.load(Ordering::Relaxed), sums.expiring);
-        hold!(expiring == expires, 1, "expiring is {expires}, {expiring} variables expire");
-        Ok(())
-    }
-
-    pub fn compare_retired(&self, retired: u64) -> Result<()> {
-        let counted = self.att.state().retired.load(Ordering::Relaxed);
-        hold!(retired == counted, 4, "{retired} granules are retired, the state says {counted}");
         Ok(())
     }
 }
 
-/// Verifies the segment, in slices of the writer lock that are so long or a little more.
+/// Verifies the segment in holds of the writer lock that are each about as long as `most`. Returns also how many there
+/// were.
 pub(super) fn check_in_slices(att: &Attachment, most: Duration, policy: &dyn WaitPolicy) -> Result<(Report, u64)> {
-    let mut check = Check::new(att, att);
+    let mut sliced = SlicedCheck::new(att, att);
     loop {
         let mut writer = Some(att.write(policy)?);
         let mut done = Ok(false);
         policy.allow_threads(&mut || {
-            done = check.hold(Some(most));
+            done = sliced.hold(Some(most));
             let waited_for = att.state().lock.load(Ordering::Relaxed) & WAITERS != 0;
-            // Let go before the caller's interpreter is waited for.
+            // The lock goes before this thread waits for the caller's interpreter.
             drop(writer.take());
             if waited_for && matches!(done, Ok(false)) {
-                // Whoever sleeps has to wake up first: we would always be sooner.
+                // The waiter sleeps and has to wake up first: without the pause this thread would always take the lock
+                // again sooner.
                 std::thread::sleep(PAUSE);
             }
         });
         if done? {
-            return Ok((check.report, check.holds));
+            return Ok((sliced.check.report, sliced.holds));
         }
         policy.interrupted()?;
     }
 }
 
-/// The doomed table is looked at anew so often where it became another meanwhile.
-pub(super) const DOOMED_TURNS: u32 = 3;
+/// Verifies a private copy, which nobody changes, all at once. `live` is the segment itself.
+pub(super) fn check_at_once(att: &Attachment, live: &Attachment, policy: &dyn WaitPolicy) -> Result<Report> {
+    let (mut sliced, mut verified) = (SlicedCheck::new(att, live), Ok(false));
+    policy.allow_threads(&mut || verified = sliced.hold(None));
+    verified.map(|_| sliced.check.report)
+}

@@ -1,22 +1,28 @@
-//! A check whose every slice is one step, with changes by others after each of them.
+//! Checks whose every slice is one step, with changes by others between the steps. Damage by kinds is in
+//! `tests/test_check.py`. Protocol: docs/protocol.md, "Check".
 
-use super::*;
+use super::report::Report;
+use super::slices::check_in_slices;
 use crate::coordination::AsCoordination;
+use crate::error::Result;
 use crate::format::SpanEntry;
 use crate::key::{Index, Key};
+use crate::process::attachment::Attachment;
 use crate::process::held_locks::LockOwner;
-use crate::process::wait_policy::Blocking;
+use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::leaf::TableOf;
 use crate::variables::stored::Stored;
 use crate::{Options, Segment};
 use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-/// Does something between two slices, when nobody holds the writer lock.
-struct Meanwhile<F>(RefCell<F>);
+/// A wait policy that does something between two slices, while nobody holds the writer lock.
+struct BetweenSlices<F>(RefCell<F>);
 
-impl<F: FnMut() -> Result<()>> WaitPolicy for Meanwhile<F> {
+impl<F: FnMut() -> Result<()>> WaitPolicy for BetweenSlices<F> {
     fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         slow();
     }
@@ -30,7 +36,7 @@ fn segment(name: &str) -> Segment {
     Segment::attach(Key::text(&key).unwrap(), &Options::default()).unwrap()
 }
 
-/// Numbers of which each is as likely as any other.
+/// Random numbers from a seed, by xorshift.
 struct Chance(u64);
 
 impl Chance {
@@ -49,7 +55,7 @@ fn put(att: &Attachment, index: &Index<'_>, len: u64, expiry: Option<u64>) -> Re
     att.variables().put(index, Stored { parts: &parts, buffers: false, expiry }, Condition::Always, &Blocking).map(drop)
 }
 
-/// Lengths of values of every form: in the slot, in slabs of several classes, in spans.
+/// Lengths of values of every form: in the slot, in blocks of several size classes, in spans.
 const LENGTHS: [u64; 8] = [3, 20, 60, 200, 700, 3_000, 22_000, 50_000];
 
 fn fill(att: &Attachment, variables: u64) {
@@ -64,7 +70,7 @@ fn fill(att: &Attachment, variables: u64) {
 }
 
 fn check_by_steps(att: &Attachment, act: impl FnMut() -> Result<()>) -> Result<(Report, u64)> {
-    super::slices::check_in_slices(att, Duration::ZERO, &Meanwhile(RefCell::new(act)))
+    check_in_slices(att, Duration::ZERO, &BetweenSlices(RefCell::new(act)))
 }
 
 #[test]
@@ -144,10 +150,10 @@ fn a_slice_is_as_long_for_a_large_segment_as_for_a_small_one() {
     segment.destroy().unwrap();
 }
 
-/// They pause after so many steps: when the sums are compared for the second time.
+/// The other writers pause after this many steps. The sums are then compared for the second time.
 const PAUSED: u64 = 24;
 
-/// Damages something, checks by steps while others write for so many of them, and takes the damage back.
+/// Damages something, checks by steps while others write during the first `turns` of them, and takes the damage back.
 fn found_beside_writers(name: &str, turns: u64, damage: impl Fn(&Attachment) -> Vec<(u64, u64)>) -> Result<Report> {
     let segment = segment(name);
     let att = &*segment.attachment().unwrap();
@@ -158,14 +164,14 @@ fn found_beside_writers(name: &str, turns: u64, damage: impl Fn(&Attachment) -> 
     let mut turn: u64 = 0;
     let found = check_by_steps(att, || {
         turn += 1;
-        // In slots alone, so that what is damaged stays as it is.
+        // The values are inline, so these writes leave the damaged blocks and spans alone.
         if turn < turns {
             put(att, &Index::Int(10_000 + turn as i64 % 50), 3, None)?;
         }
         Ok(())
     });
     for ((offset, to), before) in edits.iter().zip(before) {
-        // Others may have changed other bits of it.
+        // Writers may have changed other bits of the same word.
         word(*offset).fetch_xor(to ^ before, Ordering::SeqCst);
     }
     segment.check().unwrap();
@@ -184,7 +190,7 @@ fn says(found: Result<Report>, text: &str) {
     assert!(error.contains(text), "{error}");
 }
 
-/// A block that nobody names, in a slab of a class that nobody else uses meanwhile.
+/// An edit that marks a block as in use that no slot names, in a slab of a class that the other writers do not use.
 fn leaked(att: &Attachment) -> Vec<(u64, u64)> {
     for span in att.arena().spans() {
         let (granule, entry) = span.unwrap();
@@ -194,7 +200,7 @@ fn leaked(att: &Attachment) -> Vec<(u64, u64)> {
         let blocks = crate::format::blocks_of(entry.class()).min(64);
         let used = att.arena().used_words(granule).unwrap()[0];
         let free = !used & (u64::MAX >> (64 - blocks));
-        // So that the slab has room as before.
+        // Two free blocks, so that the slab still has a free one.
         if free.count_ones() > 1 {
             return vec![(att.identity.geometry.granule_at(granule), used | 1 << (63 - free.leading_zeros()))];
         }
@@ -213,7 +219,7 @@ fn f28_damage_is_found_although_others_write_meanwhile() {
         }),
         "named twice",
     );
-    // One that a slot names and that is free.
+    // A block that a slot names and that is marked free.
     says(
         found_beside_writers("free", u64::MAX, |att| {
             let (_, [_, _, at]) = slot_of(att, 4);
@@ -223,7 +229,7 @@ fn f28_damage_is_found_although_others_write_meanwhile() {
         }),
         "in use false, named true",
     );
-    // A directory, in the span map, that no root names.
+    // A directory in the span map that no root names.
     says(
         found_beside_writers("directory", u64::MAX, |att| {
             let last = att.arena().zones() * crate::format::ZONE - 1;
@@ -235,7 +241,7 @@ fn f28_damage_is_found_although_others_write_meanwhile() {
         }),
         "no root names the directory",
     );
-    // What has no local sign is found in a pass during which they pause.
+    // A block that nobody names is found only by a pass during which the writers pause.
     says(found_beside_writers("leak", PAUSED, leaked), "in use true, named false");
 }
 
@@ -246,7 +252,8 @@ fn f28_a_wrong_sum_is_found_although_others_write_meanwhile() {
     let att = &*segment.attachment().unwrap();
     fill(att, 3_000);
     let state = att.state();
-    // `used` and `expiring` in a pass during which they pause; what one hold can count, in any case.
+    // `used` and `expiring` are found by a pass during which the writers pause; what one hold can count is found in any
+    // case.
     let cases = [
         ("count is", &state.count, u64::MAX),
         ("used is", &state.used, PAUSED),

@@ -1,6 +1,9 @@
-//! A private copy of what a check looks at, for a handle that may only read: the pages themselves may be given back by
-//! others meanwhile, and what touches one then through the mapping takes a page, or ends with a signal where there is none.
+//! A private copy of what a check looks at, for a handle that may not write. Writers may give pages back to the system
+//! during the check. Touching such a page through the mapping would take memory for it again, or end the process with a
+//! signal if there is none; so the pages are read by calls. The copy is consistent only if nobody changed the segment
+//! meanwhile: `without_lock` decides that (docs/protocol.md, "Check"; "Giving back").
 
+use super::invariant::LISTS;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{GRANULE, SpanEntry, SpanState, ZONE, ZONE_META, at};
@@ -9,20 +12,20 @@ use crate::os::mem::Mem;
 use crate::os::object;
 use crate::process::attachment::Attachment;
 use crate::process::attachment::Opened;
-use crate::segment::check::NAMED;
 use std::sync::atomic::Ordering;
 
-/// Bytes that are read at once.
+/// Bytes that one call reads at most.
 const PIECE: u64 = 1 << 20;
 
-/// The fixed part, the metadata of zones in use, and their directories, leaves and slabs; values in spans are read by
-/// calls of the system.
+/// Copies the fixed part of the segment, the metadata of the zones in use, and their directories, leaves and slabs.
+/// Values in spans of their own are not copied: the check reads what it needs of them by calls, through the same
+/// descriptor.
 pub(super) fn private_copy(att: &Attachment) -> Result<Attachment> {
     let geometry = &att.identity.geometry;
     let mapping = Mapping::private(geometry.end_of_zones(att.arena().zones()))?;
     let duplicate = |fd: rustix::fd::BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 3);
     let fd = att.with_file(duplicate)?.map_err(|e| Error::system("a descriptor", e))?;
-    // To fill it. The copy itself is a handle that may only read.
+    // Writable only here, to fill the copy: the attachment over it may not write.
     let memory = mapping.mem(true);
     let identity = att.identity.clone();
     let copy = Attachment::new(Opened {
@@ -51,13 +54,14 @@ pub(super) fn private_copy(att: &Attachment) -> Result<Attachment> {
     Ok(copy)
 }
 
+/// Copies bytes of the object to the same place in the copy.
 fn copy_range(att: &Attachment, to: &Mem, offset: u64, len: u64) -> Result<()> {
-    let mut bytes = fallible::zeros(PIECE.min(len) as usize, NAMED)?;
+    let mut bytes = fallible::zeros(PIECE.min(len) as usize, LISTS)?;
     for (start, len) in crate::bit_runs::pieces(offset, len, PIECE) {
         let piece = &mut bytes[..len as usize];
         let read = att.with_file(|fd| object::read_at(fd, piece, start))?;
         read.map_err(|e| Error::system("reading the segment", e))?;
-        // What is only zeros is zeros there, and takes no memory.
+        // The copy is all zeros at first: a piece of zeros is left out, so that it takes no memory.
         if piece.iter().any(|byte| *byte != 0) {
             to.write_unpublished(start, piece)?;
         }
