@@ -1,4 +1,5 @@
-//! The atomics that the protocols are written in: the standard ones, or loom's where a model runs them.
+//! The atomics that the protocols use: those of the standard library, or those of loom in a model. Also the spin of a
+//! short wait, and whether an interpreter's lock serializes all calls of this process.
 
 use std::sync::atomic::AtomicBool;
 
@@ -8,31 +9,31 @@ pub use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
-/// One turn of a short spin.
+/// Makes one turn of a short spin.
 #[cfg(not(loom))]
 #[inline]
 pub fn spin() {
     std::hint::spin_loop();
 }
 
-/// One turn of a short spin: in a model, let another thread go on.
+/// Makes one turn of a short spin. In a model, it lets another thread run.
 #[cfg(loom)]
 pub fn spin() {
     loom::thread::yield_now();
 }
 
-/// Every call of this process is made by whoever holds the interpreter's lock.
-static ONE_AT_A_TIME: AtomicBool = AtomicBool::new(false);
+/// `true` if each call of this process begins and ends while its thread holds the interpreter's lock.
+static SERIALIZED_CALLS: AtomicBool = AtomicBool::new(false);
 
-#[cfg_attr(not(feature = "python"), allow(dead_code, reason = "the extension module's"))]
-/// For an extension module whose interpreter has a lock that is held in every call. It is let go of within some calls,
-/// never while a call begins or ends.
-pub fn calls_come_one_at_a_time() {
-    ONE_AT_A_TIME.store(true, std::sync::atomic::Ordering::Relaxed);
+/// Declares that calls are serialized: an extension module calls this if its interpreter has a lock that each call
+/// holds. Some calls release the lock for a while, but never while a call begins or ends.
+#[cfg_attr(not(feature = "python"), allow(dead_code, reason = "the extension module calls it"))]
+pub fn assume_serialized_calls() {
+    SERIALIZED_CALLS.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
-/// Was that said?
+/// Returns `true` if calls were declared to be serialized.
 #[inline(always)]
-pub fn one_at_a_time() -> bool {
-    ONE_AT_A_TIME.load(std::sync::atomic::Ordering::Relaxed)
+pub fn calls_are_serialized() -> bool {
+    SERIALIZED_CALLS.load(std::sync::atomic::Ordering::Relaxed)
 }

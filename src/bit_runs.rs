@@ -1,10 +1,11 @@
-//! Runs of bits in bitmaps: where one of some length begins, and how long the longest is.
+//! Runs of bits in bitmaps: where a run of some length begins, how long the longest one is, and ranges cut into pieces.
 
 use crate::error::Result;
 use crate::fallible;
 
-/// The pieces of `len` numbers from `first` on, each within one unit: the unit, the first number in it, and how many.
-pub fn range(first: u64, len: u64, unit: u64) -> impl Iterator<Item = (u64, u64, u64)> {
+/// Cuts the range of `len` numbers from `first` on at the multiples of `unit`. Each piece is: the number of its unit,
+/// the offset of the piece in that unit, and the length of the piece.
+pub fn split_at_units(first: u64, len: u64, unit: u64) -> impl Iterator<Item = (u64, u64, u64)> {
     let (mut at, end) = (first, first.saturating_add(len));
     std::iter::from_fn(move || {
         if at >= end {
@@ -16,13 +17,14 @@ pub fn range(first: u64, len: u64, unit: u64) -> impl Iterator<Item = (u64, u64,
     })
 }
 
-/// `len` bits (1 to 64) from `first` on.
+/// Returns a word in which `len` bits (1 to 64) from bit `first` on are set.
 #[inline]
 pub fn mask(first: u64, len: u64) -> u64 {
     (u64::MAX >> (64 - len)) << first
 }
 
-/// Calls `each` with every run of ones: where it begins and how long it is. A run goes on from word to word.
+/// Calls `each` with every run of ones: where it begins, and how long it is. A run may continue from word to word.
+/// `each` is also called with the part of a run that is known so far, and ends the search by returning `true`.
 fn each_run(words: impl Iterator<Item = u64>, mut each: impl FnMut(u64, u64) -> bool) {
     let (mut start, mut len, mut base) = (0, 0, 0);
     for word in words {
@@ -42,7 +44,7 @@ fn each_run(words: impl Iterator<Item = u64>, mut each: impl FnMut(u64, u64) -> 
                 }
                 len += ones;
                 bit += ones;
-                // Long enough before it ends: what is asked for may be.
+                // The run may go on, but it may be long enough for the caller already.
                 if each(start, len) {
                     return;
                 }
@@ -52,7 +54,7 @@ fn each_run(words: impl Iterator<Item = u64>, mut each: impl FnMut(u64, u64) -> 
     }
 }
 
-/// Every run of ones: where it begins and how long it is.
+/// Returns every run of ones: where it begins, and how long it is.
 pub fn all_runs(words: impl Iterator<Item = u64>) -> Result<Vec<(u64, u64)>> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     let mut outcome = Ok(());
@@ -66,12 +68,12 @@ pub fn all_runs(words: impl Iterator<Item = u64>) -> Result<Vec<(u64, u64)>> {
     outcome.map(|()| runs)
 }
 
-/// A run in pieces of at most so many.
+/// Cuts the range of `len` numbers from `first` on into pieces of at most `most` numbers: first number and length.
 pub fn pieces(first: u64, len: u64, most: u64) -> impl Iterator<Item = (u64, u64)> {
     (0..len.div_ceil(most)).map(move |piece| (first + piece * most, most.min(len - piece * most)))
 }
 
-/// Where the first run of at least `len` ones begins.
+/// Returns where the first run of at least `len` ones begins, or `None` if there is no such run.
 pub fn first_run(words: impl Iterator<Item = u64>, len: u64) -> Option<u64> {
     let mut found = None;
     each_run(words, |start, run| {
@@ -83,7 +85,7 @@ pub fn first_run(words: impl Iterator<Item = u64>, len: u64) -> Option<u64> {
     found
 }
 
-/// How long the longest run of ones is.
+/// Returns the length of the longest run of ones.
 pub fn longest_run(words: impl Iterator<Item = u64>) -> u64 {
     let mut longest = 0;
     each_run(words, |_, run| {
@@ -121,7 +123,7 @@ mod tests {
 
     #[test]
     fn ranges_are_cut_at_units() {
-        assert_eq!(range(60, 70, 64).collect::<Vec<_>>(), [(0, 60, 4), (1, 0, 64), (2, 0, 2)]);
+        assert_eq!(split_at_units(60, 70, 64).collect::<Vec<_>>(), [(0, 60, 4), (1, 0, 64), (2, 0, 2)]);
         assert_eq!((mask(0, 64), mask(60, 4), mask(3, 2)), (u64::MAX, 0xf << 60, 0b11000));
     }
 }

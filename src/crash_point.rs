@@ -1,10 +1,11 @@
-//! Named points at which a process can be made to die, for the tests of recovery. Compiled in by a feature only.
+//! Named points at which a process can be made to die, for the tests of recovery. They exist only with the feature
+//! `crash-points`.
 //!
-//! Every point stands behind a store that matters for recovery (or before what undoes it): docs/protocol.md, "Crash
-//! points", has them all.
+//! Each point stands after a store that matters for recovery, or before the store that undoes it. "Crash points" in
+//! `docs/protocol.md` lists all of them, with what a death there leaves.
 
-/// `crash_point!("name")`: with the feature `crash-points` one passage of that point, where this process may have been told
-/// to die. Without the feature, nothing at all.
+/// Marks a crash point. With the feature `crash-points` the process passes the point here, and dies if it was told to.
+/// Without the feature the macro is nothing at all.
 macro_rules! crash_point {
     ($name:literal) => {
         #[cfg(feature = "crash-points")]
@@ -20,21 +21,24 @@ mod armed {
     use std::sync::{Mutex, MutexGuard, Once, PoisonError};
     use std::time::Duration;
 
-    /// What was asked of this process.
+    /// What a test has asked of this process.
     struct Orders {
-        /// The point (`None`: any) and how many more passages until death.
+        /// The point at which to die (`None` for any point), and the number of passages that are left until then.
         die: Option<(Option<String>, u64)>,
-        /// The next passage of this point takes so long.
+        /// The point whose next passage takes this long.
         pause: Option<(String, Duration)>,
-        /// So many more requests for pages are refused.
+        /// The number of requests for pages that are still to be refused.
         refuse: u32,
+        /// The points that are passed are recorded.
         recording: bool,
+        /// The points that were passed, in order.
         passed: Vec<&'static str>,
     }
 
     static ORDERS: Mutex<Orders> =
         Mutex::new(Orders { die: None, pause: None, refuse: 0, recording: false, passed: Vec::new() });
 
+    /// Returns the orders. The first call reads the environment variable.
     fn orders() -> MutexGuard<'static, Orders> {
         static ENVIRONMENT: Once = Once::new();
         let mut orders = ORDERS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,42 +49,43 @@ mod armed {
         orders
     }
 
+    /// Parses `name:n` or `*:n`.
     fn parse(order: &str) -> Option<(Option<String>, u64)> {
         let (name, n) = order.split_once(':')?;
         Some(((name != "*").then(|| name.to_string()), n.parse().ok()?))
     }
 
-    /// From now on: `name:n`, death at the n-th passage of that point; `*:n`, at the n-th of any. The environment variable
-    /// `SHMVAR_CRASH_AT` says so from the start.
+    /// Orders a death: with `name:n` at the n-th passage of that point from now on, with `*:n` at the n-th passage of
+    /// any point. The environment variable `SHMVAR_CRASH_AT` gives such an order from the start.
     pub fn arm(order: &str) {
         orders().die = parse(order);
     }
 
-    /// Begins to record the points that are passed, anew.
+    /// Begins a new record of the points that are passed.
     pub fn record() {
         let mut orders = orders();
         orders.passed.clear();
         orders.recording = true;
     }
 
-    /// Ends the record: the points passed since, in order.
+    /// Ends the record, and returns the points that were passed, in order.
     pub fn passed() -> Vec<&'static str> {
         let mut orders = orders();
         orders.recording = false;
         std::mem::take(&mut orders.passed)
     }
 
-    /// Whoever passes this point next stands still there for so long, once.
+    /// Orders that the next thread to pass this point sleeps there for `time`.
     pub fn pause(name: &str, time: Duration) {
         orders().pause = Some((name.to_string(), time));
     }
 
-    /// The next requests of this process for pages find the memory file system full.
+    /// Orders that the next `requests` requests of this process for pages fail, as if the memory file system were full.
     pub fn refuse_pages(requests: u32) {
         orders().refuse = requests;
     }
 
-    /// Asked before pages are requested.
+    /// Fails if the next request for pages is to be refused. Called before each such request.
     pub fn pages() -> rustix::io::Result<()> {
         let mut orders = orders();
         if orders.refuse == 0 {
@@ -90,7 +95,7 @@ mod armed {
         Err(Errno::NOSPC)
     }
 
-    /// One passage of a point.
+    /// Passes a point: records it, dies or sleeps, as ordered.
     pub fn pass(name: &'static str) {
         let mut orders = orders();
         if orders.recording {
@@ -105,7 +110,7 @@ mod armed {
                 }
             }
         }
-        // Not with the mutex held: others pass meanwhile.
+        // The mutex is released first, because other threads pass points meanwhile.
         if let Some((_, time)) = orders.pause.take_if(|(point, _)| point == name) {
             drop(orders);
             std::thread::sleep(time);

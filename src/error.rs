@@ -1,74 +1,77 @@
-//! What can go wrong, with the numbers a person needs to act on it.
+//! The error type of the crate. Each error has the numbers and the remedy that a person needs to act on it.
 
 use std::fmt;
 
 /// The result of every call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong. Each variant becomes one class of the Python package.
+/// An error of this crate. Each variant becomes one class of the Python package.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// No segment of this key.
+    /// There is no segment with this key.
     NotFound(String),
-    /// A segment of this key is there already.
+    /// There is already a segment with this key.
     Exists(String),
-    /// The system refuses, or the segment is another user's.
+    /// The system refuses the access, or the segment belongs to another user.
     Access(String),
-    /// A living process holds the segment up, or no participant number is free.
+    /// A living process keeps the segment busy, or no participant number is free.
     Busy(String),
-    /// A change through a handle that only reads.
+    /// The handle is read-only, and the call would change the segment.
     ReadOnly,
     /// The value does not fit.
     Full {
-        /// Bytes the change would have needed.
+        /// Bytes that the change would have needed.
         needed: u64,
-        /// Bytes left.
+        /// Bytes that are free.
         free: u64,
-        /// The limit, or the size of the memory file system where that is what is full.
+        /// The limit; or the size of the memory file system, if that is what is full.
         size: u64,
-        /// Why, and what to do.
+        /// The reason, and what to do about it.
         remedy: String,
     },
-    /// Not a segment of ours, or of another format version.
+    /// The object is no segment, or a segment of another format version.
     Incompatible(String),
-    /// Damaged contents, with the place.
+    /// The contents are damaged. The text names the place.
     Corrupt(String),
     /// The handle was detached.
     Detached,
-    /// An argument out of its range.
+    /// An argument is out of its range.
     Invalid(String),
-    /// An index or a key too large for its type.
+    /// An index or a key is too large for its type.
     Overflow(String),
-    /// The caller was interrupted while it waited; the caller knows by what.
+    /// The caller was interrupted while it waited. Only the caller knows the reason.
     Interrupted,
-    /// The value's pickle could not be written or read (the Rust interface).
+    /// The value's pickle could not be written or read (in the Rust interface).
     Pickle(serde_pickle::Error),
-    /// This process has no memory for it. Nothing has changed.
+    /// This process has no memory left. Nothing has changed.
     Memory {
-        /// Bytes that were asked for at once.
+        /// Bytes of the allocation that failed.
         asked: u64,
-        /// For what.
+        /// What the memory was for.
         what: &'static str,
     },
-    /// Anything else that the system said.
+    /// Any other error of the system.
     System {
         /// What was tried.
         action: String,
-        /// What it said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
 impl Error {
+    /// Returns an error for damage at a place in the segment.
     pub(crate) fn corrupt(place: impl fmt::Display) -> Self {
         Error::Corrupt(format!("the segment is damaged: {place}"))
     }
 
+    /// Returns an error for a system call that failed with `errno`.
     pub(crate) fn system(action: impl Into<String>, errno: rustix::io::Errno) -> Self {
         Error::System { action: action.into(), source: errno.into() }
     }
 
+    /// Returns an error for an operation that failed with an I/O error.
     pub(crate) fn io(action: impl Into<String>, source: std::io::Error) -> Self {
         Error::System { action: action.into(), source }
     }
@@ -97,7 +100,7 @@ impl fmt::Display for Error {
             Error::Memory { asked, what } => {
                 write!(
                     f,
-                    "this process has no memory left: it asked for {asked} bytes for {what}; let go of other objects, or \
+                    "this process has no memory left: it asked for {asked} bytes for {what}; release other objects, or \
                      raise its limit (ulimit -v, ulimit -d, the memory of its container)"
                 )
             }
@@ -112,7 +115,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What helps where the system refused for a reason of its own.
+/// Returns what a user can do about an error of the system, for those errors that have a remedy.
 fn remedy(errno: i32) -> Option<&'static str> {
     Some(match errno {
         libc::EMFILE => "this process has as many descriptors open as it may: close some, or raise `ulimit -n`",

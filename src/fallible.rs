@@ -1,33 +1,34 @@
-//! Memory of this process that may not be there: whatever grows with a segment, a value or an argument is allocated here, so
+//! Allocations that fail with an error. Whatever grows with a segment, a value or an argument is allocated here, so
 //! that a limit (`ulimit -v`, `ulimit -d`, a full machine) is an error and not an abort.
 //!
-//! An error says how much was asked for, and holds no text: where there is no memory, none is needed to say so.
+//! The error says how many bytes were asked for. It contains no allocated text, so it can be made when there is no
+//! memory. In all functions, `what` says what the memory is for.
 
 use crate::error::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-/// What is said where so many bytes were not to be had.
+/// Returns the error for an allocation of `asked` bytes that failed.
 #[cold]
-fn lacks(asked: usize, what: &'static str) -> Error {
+fn no_memory(asked: usize, what: &'static str) -> Error {
     Error::Memory { asked: asked as u64, what }
 }
 
-/// Room for so many more.
+/// Reserves memory for `more` further elements.
 #[inline]
 pub fn reserve<T>(all: &mut Vec<T>, more: usize, what: &'static str) -> Result<()> {
     let asked = |all: &Vec<T>| all.len().saturating_add(more).max(all.capacity().saturating_mul(2));
-    all.try_reserve(more).map_err(|_| lacks(asked(all).saturating_mul(size_of::<T>()), what))
+    all.try_reserve(more).map_err(|_| no_memory(asked(all).saturating_mul(size_of::<T>()), what))
 }
 
-/// An empty vector with room for exactly so many.
+/// Makes an empty vector with memory for exactly `len` elements.
 pub fn with_room<T>(len: usize, what: &'static str) -> Result<Vec<T>> {
     let mut all = Vec::new();
-    all.try_reserve_exact(len).map_err(|_| lacks(len.saturating_mul(size_of::<T>()), what))?;
+    all.try_reserve_exact(len).map_err(|_| no_memory(len.saturating_mul(size_of::<T>()), what))?;
     Ok(all)
 }
 
-/// One more.
+/// Appends an element.
 #[inline]
 pub fn push<T>(all: &mut Vec<T>, one: T, what: &'static str) -> Result<()> {
     if all.len() == all.capacity() {
@@ -37,34 +38,34 @@ pub fn push<T>(all: &mut Vec<T>, one: T, what: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// So many zeros.
+/// Makes a vector of `len` default values (zeros for numbers).
 pub fn zeros<T: Clone + Default>(len: usize, what: &'static str) -> Result<Vec<T>> {
     let mut all = with_room(len, what)?;
     all.resize(len, T::default());
     Ok(all)
 }
 
-/// Bytes of the caller's own.
+/// Returns a copy of some bytes.
 pub fn copied(bytes: &[u8], what: &'static str) -> Result<Vec<u8>> {
     joined(&[bytes], what)
 }
 
-/// The same of several parts, one after the other.
+/// Returns a copy of several parts, one after the other.
 pub fn joined(parts: &[&[u8]], what: &'static str) -> Result<Vec<u8>> {
     let mut bytes = with_room(parts.iter().map(|part| part.len()).sum(), what)?;
     parts.iter().for_each(|part| bytes.extend_from_slice(part));
     Ok(bytes)
 }
 
-/// A text of the caller's own.
+/// Returns a copy of a text.
 pub fn text(text: &str, what: &'static str) -> Result<String> {
     let mut own = String::new();
-    own.try_reserve_exact(text.len()).map_err(|_| lacks(text.len(), what))?;
+    own.try_reserve_exact(text.len()).map_err(|_| no_memory(text.len(), what))?;
     own.push_str(text);
     Ok(own)
 }
 
-/// All that an iterator gives, or its first error.
+/// Collects the items of an iterator. Returns its first error instead, if there is one.
 pub fn collect<T>(each: impl Iterator<Item = Result<T>>, what: &'static str) -> Result<Vec<T>> {
     let mut all = with_room(each.size_hint().0, what)?;
     for one in each {
@@ -73,36 +74,31 @@ pub fn collect<T>(each: impl Iterator<Item = Result<T>>, what: &'static str) -> 
     Ok(all)
 }
 
-/// Bytes of a table of hashes with room for one more than this many.
-fn table(capacity: usize, entry: usize) -> usize {
+/// Returns the size in bytes of a hash table that the standard library makes when `capacity` entries of `entry` bytes
+/// have to grow by one.
+fn hash_table_size(capacity: usize, entry: usize) -> usize {
     let buckets = capacity.saturating_add(1).saturating_mul(8).div_ceil(7).max(4).next_power_of_two();
     buckets.saturating_mul(entry + 1)
 }
 
-/// Room for one more in a map.
+/// Reserves memory for `more` further entries of a map.
 #[inline]
-pub fn room_in_map<K: Hash + Eq, V>(map: &mut HashMap<K, V>, what: &'static str) -> Result<()> {
-    room_in_map_for(map, 1, what)
-}
-
-/// The same for so many.
-#[inline]
-pub fn room_in_map_for<K: Hash + Eq, V>(map: &mut HashMap<K, V>, more: usize, what: &'static str) -> Result<()> {
+pub fn reserve_in_map<K: Hash + Eq, V>(map: &mut HashMap<K, V>, more: usize, what: &'static str) -> Result<()> {
     let asked = |map: &HashMap<K, V>| map.capacity().max(map.len().saturating_add(more).saturating_sub(1));
-    map.try_reserve(more).map_err(|_| lacks(table(asked(map), size_of::<(K, V)>()), what))
+    map.try_reserve(more).map_err(|_| no_memory(hash_table_size(asked(map), size_of::<(K, V)>()), what))
 }
 
-/// One more in a map; what was there under that key.
+/// Inserts an entry into a map. Returns the value that the key had before.
 #[inline]
 pub fn insert<K: Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V, what: &'static str) -> Result<Option<V>> {
-    room_in_map(map, what)?;
+    reserve_in_map(map, 1, what)?;
     Ok(map.insert(key, value))
 }
 
-/// One more in a set; the one that was there already.
+/// Puts an element into a set. Returns the equal element that was there before.
 #[inline]
 pub fn replace<T: Hash + Eq>(set: &mut HashSet<T>, one: T, what: &'static str) -> Result<Option<T>> {
-    set.try_reserve(1).map_err(|_| lacks(table(set.capacity(), size_of::<T>()), what))?;
+    set.try_reserve(1).map_err(|_| no_memory(hash_table_size(set.capacity(), size_of::<T>()), what))?;
     Ok(set.replace(one))
 }
 

@@ -1,24 +1,28 @@
-//! How an index becomes a place in the table: a keyed mix, so that strided or chosen indexes do not cluster.
+//! The hash of an index, which decides on its place in the table. The hash is keyed, so that strided or chosen indexes
+//! do not cluster.
 //!
-//! Part of the format. The mix is the 64 x 64 -> 128 bit folded multiply of the wyhash family; it resists patterns,
-//! not somebody who can read the segment's key.
+//! This file is part of the format: `docs/format.md` ("Table") refers to it. The mix is the 64 x 64 -> 128 bit folded
+//! multiply of the wyhash family. It resists patterns, but not an attacker that can read the hash key of the segment.
 
-/// The 128-bit product folded to 64.
+/// Multiplies to 128 bits and folds the product to 64.
 #[inline(always)]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)
 }
 
+/// An odd constant without a pattern in its bits: 2^64 divided by the golden ratio.
 const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Mixed into the hash of a lock's name: variables of that index lie elsewhere.
+/// Mixed into the hash of a lock's name, so that a lock and the variable of an equal index have different hashes.
 #[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
-pub const LOCKS: u64 = 0xD1B5_4A32_D192_ED03;
+pub const LOCK_NAME_MIX: u64 = 0xD1B5_4A32_D192_ED03;
 
-/// What the first half of a hash, which decides on the leaf, is spread to: the leaves of one depth get between two thirds and
-/// four thirds of an even share. Evenly filled ones would all be full at the same time, and each be replaced by a larger one
-/// while no smaller one is wanted that the memory of the old one could serve. (After spiral storage, G. Martin 1979.)
+/// Spreads the first half of a hash, which decides on the leaf, unevenly: the leaves of one depth get between two
+/// thirds and four thirds of an even share.
+///
+/// Leaves with even shares would all be full at the same time. Each would then be replaced by a larger one, and no
+/// smaller leaf would be needed that could use the memory of an old one. (After spiral storage, G. Martin 1979.)
 #[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 #[inline(always)]
 pub fn spread(hash: u64) -> u64 {
@@ -27,16 +31,16 @@ pub fn spread(hash: u64) -> u64 {
     ((2 * first + square) / 3) << 32 | hash & u64::from(u32::MAX)
 }
 
-/// Hash of an integer index.
+/// Returns the hash of an integer index.
 #[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 #[inline(always)]
 pub fn of_int(key: [u64; 2], index: i64) -> u64 {
     let mixed = fold(index as u64 ^ key[0], key[1] | 1) ^ (index as u64).wrapping_mul(ODD).rotate_left(32);
-    // Both halves are used by themselves: each is of all of it.
+    // Each half of a hash is used by itself, so each half must depend on all bits.
     (mixed ^ mixed >> 32).wrapping_mul(ODD)
 }
 
-/// Hash of a text index, or of any bytes.
+/// Returns the hash of a text index, or of any bytes.
 pub fn of_bytes(key: [u64; 2], bytes: &[u8]) -> u64 {
     let mut state = key[0] ^ fold(bytes.len() as u64 ^ ODD, key[1] | 1);
     for chunk in bytes.chunks(8) {

@@ -1,20 +1,22 @@
-//! Keys name segments, indexes name variables.
+//! Keys, which name segments; indexes, which name variables; and names, which are an index or the name of a lock.
+//!
+//! How a hash leads to a slot is in `hash.rs` and `format/root.rs`.
 
 use crate::error::{Error, Result};
 use crate::format::slot_flags::{LOCK, TEXT};
 use crate::hash;
 use std::fmt::Write;
 
-/// Longest text key, in bytes of UTF-8.
+/// The longest text key, in bytes of UTF-8.
 pub const KEY_MAX: usize = 128;
-/// Longest text index, in bytes of UTF-8.
+/// The longest text index, in bytes of UTF-8.
 pub const INDEX_MAX: usize = 1024;
-/// What every object's name begins with.
+/// The start of the name of every segment's object.
 pub const PREFIX: &str = "shmvar.";
-/// Longest escaped key in a name; a longer one is hashed.
+/// The longest escaped key that stands in an object's name, in bytes. A longer one is replaced by a hash.
 const ESCAPED_MAX: usize = 200;
 
-/// The name of a segment: a number or a text. 5 and "5" are different.
+/// The name of a segment: a number or a text. The number 5 and the text "5" are different keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// Any signed 64-bit number.
@@ -24,7 +26,10 @@ pub enum Key {
 }
 
 impl Key {
-    /// A text key, checked.
+    /// Makes a text key.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the text is empty, [`Error::Overflow`] if it has more than [`KEY_MAX`] bytes.
     pub fn text(text: &str) -> Result<Self> {
         match text.len() {
             0 => Err(Error::Invalid("a text key may not be empty".into())),
@@ -33,10 +38,11 @@ impl Key {
         }
     }
 
-    /// The name of the segment's object in the memory file system, at most 255 bytes.
+    /// Returns the name of the segment's object in the memory file system. It has at most 255 bytes.
     ///
-    /// `shmvar.i.` and the number; `shmvar.s.` and the text with every byte but letters, digits, `-` and `_` written as
-    /// `%XX`; where that is longer than 200 bytes, `shmvar.h.` and a hash (the segment itself holds the whole key).
+    /// For a number the name is `shmvar.i.` and the number. For a text it is `shmvar.s.` and the text, with every byte
+    /// but letters, digits, `-` and `_` written as `%XX`. If that text is longer than 200 bytes, the name is
+    /// `shmvar.h.` and a hash; the whole key is in the segment itself.
     pub fn object_name(&self) -> String {
         match self {
             Key::Int(number) => format!("{PREFIX}i.{number}"),
@@ -60,8 +66,9 @@ impl Key {
 }
 
 impl Key {
-    /// The key whose object has this name, where the name tells.
-    pub fn of_object_name(name: &str) -> Option<Self> {
+    /// Returns the key whose object has this name. Returns `None` if the name contains a hash, or is not an object name
+    /// of a key.
+    pub fn from_object_name(name: &str) -> Option<Self> {
         let rest = name.strip_prefix(PREFIX)?;
         let key = match rest.split_at_checked(2)? {
             ("i.", number) => Key::Int(number.parse().ok()?),
@@ -86,13 +93,14 @@ impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Key::Int(number) => write!(f, "{number}"),
-            Key::Text(text) => quoted(f, text),
+            Key::Text(text) => write_quoted(f, text),
         }
     }
 }
 
-/// As its user wrote it; but what commands a terminal, or cannot be seen, is escaped.
-fn quoted(f: &mut std::fmt::Formatter<'_>, text: &str) -> std::fmt::Result {
+/// Writes a text in quotes, as its user wrote it. Only characters that control a terminal, or that cannot be seen, are
+/// escaped.
+fn write_quoted(f: &mut std::fmt::Formatter<'_>, text: &str) -> std::fmt::Result {
     let escaped = format!("{text:?}");
     let mut characters = escaped.chars().peekable();
     while let Some(character) = characters.next() {
@@ -111,7 +119,7 @@ impl From<i64> for Key {
     }
 }
 
-/// The name of a variable in a segment, borrowed for one call.
+/// The name of a variable in a segment. A text is borrowed for one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Index<'a> {
     /// Any signed 64-bit number.
@@ -121,7 +129,10 @@ pub enum Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// A text index, checked.
+    /// Makes a text index.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] if the text has more than [`INDEX_MAX`] bytes.
     pub fn text(text: &'a str) -> Result<Self> {
         if text.len() > INDEX_MAX {
             let n = text.len();
@@ -130,16 +141,16 @@ impl<'a> Index<'a> {
         Ok(Index::Text(text))
     }
 
-    /// Is it short enough? (Text may come in unchecked.)
+    /// Checks the length of a text, which may have come in unchecked.
     #[inline]
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn check_length(&self) -> Result<()> {
         match self {
             Index::Text(text) if text.len() > INDEX_MAX => Index::text(text).map(drop),
             _ => Ok(()),
         }
     }
 
-    /// The bytes that a record of this index begins with.
+    /// Returns the key in a record of this index: the text, or nothing for a number.
     #[inline]
     pub(crate) fn record_key(&self) -> &'a [u8] {
         match self {
@@ -148,7 +159,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// The same, owned.
+    /// Returns a copy of the index that owns its text.
     pub fn to_owned(&self) -> IndexBuf {
         match self {
             Index::Int(number) => IndexBuf::Int(*number),
@@ -157,12 +168,13 @@ impl<'a> Index<'a> {
     }
 }
 
-/// What a slot is for: a variable's index, or the name of a lock. The two do not meet.
+/// What a slot is found by: the index of a variable, or the name of a lock. An index and a lock's name that are equal
+/// are different names, and have slots in different tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {
-    /// Index or name.
+    /// The index of the variable, or the name of the lock.
     pub index: Index<'a>,
-    /// A lock's.
+    /// `true` if it is the name of a lock.
     pub lock: bool,
 }
 
@@ -174,37 +186,38 @@ impl<'a> From<&Index<'a>> for Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// Of a lock.
+    /// Makes the name of a lock.
     pub fn of_lock(index: &Index<'a>) -> Self {
         Name { index: *index, lock: true }
     }
 
-    /// Is it text?
+    /// Returns `true` if the name is text.
     #[inline(always)]
     pub fn is_text(&self) -> bool {
         matches!(self.index, Index::Text(_))
     }
 
-    /// The bits of a slot's tag that belong to the name.
+    /// Returns the bits of a slot's tag that belong to the name.
     #[inline(always)]
     pub fn flags(&self) -> u64 {
         let text = if self.is_text() { TEXT } else { 0 };
         if self.lock { text | LOCK } else { text }
     }
 
-    /// Its place in any table of the segment with this key.
+    /// Returns the hash of the name in the segment with this hash key. The hash decides on the leaf and on the slot in
+    /// it.
     #[inline(always)]
     pub fn hash(&self, key: [u64; 2]) -> u64 {
         let hash = match &self.index {
             Index::Int(number) => hash::of_int(key, *number),
             Index::Text(text) => hash::of_bytes(key, text.as_bytes()),
         };
-        hash::spread(if self.lock { hash ^ hash::LOCKS } else { hash })
+        hash::spread(if self.lock { hash ^ hash::LOCK_NAME_MIX } else { hash })
     }
 
-    /// The slot's second word, for a name of this hash.
+    /// Returns the second word of the name's slot: the number, or for a text its hash, which is `hash`.
     #[inline(always)]
-    pub fn first(&self, hash: u64) -> u64 {
+    pub fn index_word(&self, hash: u64) -> u64 {
         match &self.index {
             Index::Int(number) => *number as u64,
             Index::Text(_) => hash,
@@ -218,7 +231,7 @@ impl From<i64> for Index<'_> {
     }
 }
 
-/// Unchecked: a text of more than 1024 bytes is refused where it is stored.
+/// Makes a text index without checking its length. A text of more than 1024 bytes is refused where it is stored.
 impl<'a> From<&'a str> for Index<'a> {
     fn from(text: &'a str) -> Self {
         Index::Text(text)
@@ -229,7 +242,7 @@ impl std::fmt::Display for Index<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Index::Int(number) => write!(f, "{number}"),
-            Index::Text(text) => quoted(f, text),
+            Index::Text(text) => write_quoted(f, text),
         }
     }
 }
@@ -244,7 +257,7 @@ pub enum IndexBuf {
 }
 
 impl IndexBuf {
-    /// Borrowed for a call.
+    /// Returns the index, borrowed for a call.
     pub fn as_index(&self) -> Index<'_> {
         match self {
             IndexBuf::Int(number) => Index::Int(*number),
@@ -276,13 +289,13 @@ mod tests {
     fn a_name_tells_the_key_unless_it_is_a_hash_or_no_keys() {
         let texts = ["5", "a/b", "..", "é", "%41", "\u{1F600}", &"a".repeat(128)].map(|t| Key::text(t).unwrap());
         for key in texts.into_iter().chain([0, -7, i64::MIN].map(Key::Int)) {
-            assert_eq!(Key::of_object_name(&key.object_name()), Some(key));
+            assert_eq!(Key::from_object_name(&key.object_name()), Some(key));
         }
         let others =
             ["shmvar.i.+5", "shmvar.i.", "shmvar.s.", "shmvar.s.%4", "shmvar.s.a.b", "shmvar.s.%61", "shmvar.x", "5"];
         let hashed = Key::text(&"é".repeat(64)).unwrap().object_name();
         for name in others.into_iter().chain([&*hashed]) {
-            assert_eq!(Key::of_object_name(name), None, "{name}");
+            assert_eq!(Key::from_object_name(name), None, "{name}");
         }
     }
 

@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shmvar::codec::opcode::{Op, Reader};
+use shmvar::codec::opcode::{Op, OpReader};
 use shmvar::codec::scalar::{self, Scalar};
 use shmvar::codec::{buffers, kind};
 
 fuzz_target!(|data: &[u8]| {
-    let mut reader = Reader::new(data);
+    let mut reader = OpReader::new(data);
     let mut at = None;
     while let Ok(op) = reader.next_op() {
         assert!(at.is_none_or(|before| before < reader.op_at()), "the reader does not go on");

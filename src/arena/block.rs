@@ -1,19 +1,24 @@
-//! Blocks of slabs: which are used, which have pages, and which slab has room.
+//! Blocks of slabs: which blocks are used, which have their pages, and which slabs have a free block.
+//!
+//! A record is not written here, and no page is obtained here: see `heap/slabs.rs`. The protocol is "Small records" in
+//! `docs/protocol.md`.
 
-use super::{Arena, WRONG_BITS, set_bit};
+use super::{Arena, WRONG_BITS_MAX, set_bit};
 use crate::error::{Error, Result};
-use crate::format::{CLASSES, GRANULE, SLAB_HEAD, SlabHead, SpanState, ZONE, blocks_of, slab_is_whole};
+use crate::format::{CLASSES, GRANULE, SLAB_HEAD, SlabHead, SpanState, ZONE, blocks_of, slab_has_all_pages};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl<'a> Arena<'a> {
+    /// Records whether the slab at `granule` has a free block, in the bitmap of its class and in the summary.
     #[inline]
-    pub(super) fn set_room(&self, granule: u64, class: usize, on: bool) -> Result<()> {
+    pub(super) fn set_nonfull(&self, granule: u64, class: usize, on: bool) -> Result<()> {
         let zone = granule / ZONE;
-        let bitmap = self.rooms(zone, class)?;
+        let bitmap = self.nonfull_slabs(zone, class)?;
         let bit = granule % ZONE / 4;
         let word = &bitmap[(bit / 64) as usize];
         if (word.load(Ordering::Relaxed) >> (bit % 64) & 1 == 1) == on {
-            // The usual case. The summary follows all the same: a death may have come between the two.
+            // The usual case: the bit is right already. The summary is checked all the same, because a process may have
+            // died between storing the two.
             let summary = self.group(zone / 64)?.kinds[class].load(Ordering::Relaxed);
             if on && summary >> (zone % 64) & 1 == 1 {
                 return Ok(());
@@ -28,16 +33,18 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    fn rooms(&self, zone: u64, class: usize) -> Result<&'a [AtomicU64; 16]> {
-        let rooms = &self.zone(zone)?.rooms;
-        rooms.get(class).ok_or_else(|| Error::corrupt(format_args!("a slab of class {class} in zone {zone}")))
+    /// Returns the bitmap of the slabs of a class in a zone that have a free block.
+    fn nonfull_slabs(&self, zone: u64, class: usize) -> Result<&'a [AtomicU64; 16]> {
+        let bitmaps = &self.zone(zone)?.nonfull_slabs;
+        bitmaps.get(class).ok_or_else(|| Error::corrupt(format_args!("a slab of class {class} in zone {zone}")))
     }
 
+    /// Returns the bitmap at the start of a slab.
     fn slab(&self, granule: u64) -> Result<&'a SlabHead> {
         self.mem.at(self.geo.granule_at(granule))
     }
 
-    /// Lowest free block of a slab whose pages are present.
+    /// Returns the lowest free block of a slab whose pages are present, or `None` if there is none.
     #[inline]
     pub fn usable_block(&self, granule: u64, class: usize) -> Result<Option<u64>> {
         match self.free_block(granule, class)? {
@@ -48,8 +55,9 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// The lowest free block from this one on whose pages are present, or are not. (Granules that were present before the
-    /// slab was made lie behind some that are not.)
+    /// Returns the lowest free block, from block `from` on, whose pages are present (or, with `present` false, are
+    /// not). Every block has to be looked at: granules that were present before the slab was made may lie behind some
+    /// that are not.
     #[cold]
     fn next_free_block(&self, granule: u64, class: usize, from: u64, present: bool) -> Result<Option<u64>> {
         for block in from..blocks_of(class) {
@@ -60,7 +68,7 @@ impl<'a> Arena<'a> {
         Ok(None)
     }
 
-    /// Lowest free block of a slab, whether its pages are present or not.
+    /// Returns the lowest free block of a slab, whether its pages are present or not.
     #[inline]
     pub fn free_block(&self, granule: u64, class: usize) -> Result<Option<u64>> {
         if class >= CLASSES.len() {
@@ -75,30 +83,30 @@ impl<'a> Arena<'a> {
         Ok(None)
     }
 
-    /// Blocks of a slab that hold a record.
+    /// Counts the blocks of a slab that hold a record.
     pub fn used_blocks(&self, granule: u64) -> Result<u64> {
         let used = &self.slab(granule)?.used;
         Ok(used.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum())
     }
 
-    /// Which blocks those are.
+    /// Returns a copy of a slab's bitmap: bit *b* is set if block *b* holds a record.
     pub fn used_words(&self, granule: u64) -> Result<[u64; 8]> {
         let used = &self.slab(granule)?.used;
         Ok(std::array::from_fn(|i| used[i].load(Ordering::Relaxed)))
     }
 
-    /// Is no block of this slab used?
+    /// Returns `true` if no block of a slab is used.
     pub fn slab_is_empty(&self, granule: u64) -> Result<bool> {
         Ok(self.slab(granule)?.used.iter().all(|word| word.load(Ordering::Relaxed) == 0))
     }
 
-    /// Is this block's bit set?
+    /// Returns `true` if a block of a slab holds a record.
     pub fn block_used(&self, granule: u64, block: u64) -> Result<bool> {
         let word = self.slab(granule)?.used.get((block / 64) as usize);
         Ok(word.is_some_and(|word| word.load(Ordering::Relaxed) >> (block % 64) & 1 == 1))
     }
 
-    /// The granules of a block: first and number.
+    /// Returns the granules that a block of a slab lies in: the first one, and how many.
     pub fn granules_of_block(granule: u64, class: usize, block: u64) -> (u64, u64) {
         let size = u64::from(CLASSES[class]);
         let start = SLAB_HEAD + block * size;
@@ -106,52 +114,55 @@ impl<'a> Arena<'a> {
         (granule + first, last - first + 1)
     }
 
-    /// Are the pages of a block present?
+    /// Returns `true` if all pages of a block are present.
     #[inline]
     pub fn block_is_present(&self, granule: u64, class: usize, block: u64) -> Result<bool> {
-        if slab_is_whole(class) {
+        if slab_has_all_pages(class) {
             return Ok(true);
         }
         let (first, len) = Self::granules_of_block(granule, class, block);
         self.is_present(first, len)
     }
 
-    /// Makes a block edit of a valid intent; with `room`, also what the bitmaps say of its slab.
+    /// Applies an edit of a block, which the valid intent describes: the block is used, or free. With `update_bitmaps`,
+    /// the bits that say whether the slab has a free block are updated, too.
     #[inline]
-    pub fn apply_block(&self, granule: u64, block: u64, set: bool, room: bool) -> Result<()> {
-        set_bit(&self.slab(granule)?.used[(block / 64 % 8) as usize], block % 64, set);
+    pub fn apply_block(&self, granule: u64, block: u64, used: bool, update_bitmaps: bool) -> Result<()> {
+        set_bit(&self.slab(granule)?.used[(block / 64 % 8) as usize], block % 64, used);
         crash_point!("block-stored");
-        // CRASH: the class bit may be wrong until the intent's next application.
-        if room {
+        // CRASH: the bit of the slab may be wrong until the intent is applied again.
+        if update_bitmaps {
             let class = self.entry(granule)?.class();
-            self.set_room(granule, class, !set || self.free_block(granule, class)?.is_some())?;
+            self.set_nonfull(granule, class, !used || self.free_block(granule, class)?.is_some())?;
         }
         crash_point!("block-applied");
         Ok(())
     }
 
-    /// A slab of this class with a free block whose pages are present: the lowest.
+    /// Finds the lowest slab of a class with a free block whose pages are present. Returns the slab and the block.
     pub fn find_slab(&self, class: usize) -> Result<Option<(u64, u64)>> {
         self.find_slab_with(class, |granule| self.usable_block(granule, class))
     }
 
-    /// A slab of this class with a free block whose pages are not: the lowest.
+    /// Finds the lowest slab of a class with a free block whose pages are not present. Returns the slab and the block.
     pub fn find_absent_block(&self, class: usize) -> Result<Option<(u64, u64)>> {
-        if slab_is_whole(class) {
+        if slab_has_all_pages(class) {
             return Ok(None);
         }
         self.find_slab_with(class, |granule| self.next_free_block(granule, class, 0, false))
     }
 
+    /// Finds the lowest slab of a class for which `block_of` returns a block. Bits of slabs that are full, or that are
+    /// none, are corrected on the way.
     fn find_slab_with(
         &self,
         class: usize,
         block_of: impl Fn(u64) -> Result<Option<u64>>,
     ) -> Result<Option<(u64, u64)>> {
         let mut wrong = 0;
-        for zone in self.zones_of(class) {
+        for zone in self.zones_with(class) {
             let zone = zone?;
-            for (number, word) in self.rooms(zone, class)?.iter().enumerate() {
+            for (number, word) in self.nonfull_slabs(zone, class)?.iter().enumerate() {
                 let mut bits = word.load(Ordering::Relaxed);
                 while bits != 0 {
                     let first = zone * ZONE + (number as u64 * 64 + u64::from(bits.trailing_zeros())) * 4;
@@ -165,20 +176,21 @@ impl<'a> Arena<'a> {
                         }
                     }
                     wrong += 1;
-                    if wrong > WRONG_BITS {
+                    if wrong > WRONG_BITS_MAX {
                         return Err(Error::corrupt("the bitmaps of slabs"));
                     }
-                    self.set_room(first, class, false)?;
+                    self.set_nonfull(first, class, false)?;
                 }
             }
-            if self.rooms(zone, class)?.iter().all(|word| word.load(Ordering::Relaxed) == 0) {
+            if self.nonfull_slabs(zone, class)?.iter().all(|word| word.load(Ordering::Relaxed) == 0) {
                 self.set_summary(class, zone, false)?;
             }
         }
         Ok(None)
     }
 
-    /// The slab of this class that begins among these four granules, which one bit stands for: slabs are no shorter.
+    /// Returns the slab of a class that begins at one of the four granules from `first` on. One bit stands for these
+    /// four, because a slab has at least four granules.
     fn slab_among(&self, first: u64, class: usize) -> Result<Option<u64>> {
         for granule in first..first + 4 {
             let entry = self.entry(granule)?;
@@ -189,11 +201,11 @@ impl<'a> Arena<'a> {
         Ok(None)
     }
 
-    /// Slabs of this class with a free block, from the left, until `each` says that it is enough.
-    pub fn slabs_with_room(&self, class: usize, mut each: impl FnMut(u64) -> Result<bool>) -> Result<()> {
-        for zone in self.zones_of(class) {
+    /// Calls `each` with every slab of a class that has a free block, the lowest first, until `each` returns `true`.
+    pub fn each_nonfull_slab(&self, class: usize, mut each: impl FnMut(u64) -> Result<bool>) -> Result<()> {
+        for zone in self.zones_with(class) {
             let zone = zone?;
-            for (number, word) in self.rooms(zone, class)?.iter().enumerate() {
+            for (number, word) in self.nonfull_slabs(zone, class)?.iter().enumerate() {
                 let mut bits = word.load(Ordering::Relaxed);
                 while bits != 0 {
                     let first = zone * ZONE + (number as u64 * 64 + u64::from(bits.trailing_zeros())) * 4;
@@ -209,11 +221,12 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// How many free blocks whose pages are present the slabs of this class lack for so many.
-    pub fn lacks_blocks(&self, class: usize, needed: u64) -> Result<u64> {
+    /// Returns how many of `needed` free blocks with present pages are missing in the slabs of a class. 0: there are
+    /// enough.
+    pub fn missing_blocks(&self, class: usize, needed: u64) -> Result<u64> {
         let mut free = 0;
-        self.slabs_with_room(class, |granule| {
-            free += if slab_is_whole(class) {
+        self.each_nonfull_slab(class, |granule| {
+            free += if slab_has_all_pages(class) {
                 blocks_of(class).saturating_sub(self.used_blocks(granule)?)
             } else {
                 let mut present = 0;

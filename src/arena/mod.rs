@@ -1,35 +1,50 @@
-//! Spans of granules: the span map, which is the truth, and the bitmaps that find room in it.
+//! The arena: spans of granules. The span map is the truth; the bitmaps and the summary, which find free memory in it,
+//! are derived from it.
 //!
-//! A granule that belongs to no span is free, so there is nothing to merge and nothing to split: every step is one edit
-//! of a [`Change`](crate::sync::intent::Change). All of it is called under the writer lock, but for what readers ask of an entry.
+//! This floor knows the metadata of zones and the bitmaps of slabs. It plans edits of a
+//! [`Change`](crate::sync::intent::Change), and applies them. It does not know who holds the writer lock, what is
+//! stored in a span, or how pages are obtained. It offers [`Arena`], a view of a mapped segment.
+//!
+//! A granule that belongs to no span is free, so nothing has to be merged or split: each step is one edit. All
+//! functions are called under the writer lock, except [`Arena::entry`], which readers call, too. The protocols are
+//! "Small records", "Large records: spans and pins" and "Giving back" in `docs/protocol.md`; the bytes are "Zone
+//! metadata" and "Slab" in `docs/format.md`.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `mod` | zones, their bitmaps and summary; applying an edit of the span map |
+//! | `run` | runs of granules: finding free ones, planning, walking over all spans |
+//! | `block` | blocks of slabs: finding a free one, applying an edit of a block |
 
 mod block;
 mod run;
 
-use crate::bit_runs::{longest_run, mask, range};
+use crate::bit_runs::{longest_run, mask, split_at_units};
 use crate::error::{Error, Result};
 use crate::format::{
-    CLASSES, Geometry, Group, KIND_RUN, RUN_KINDS, SpanEntry, SpanState, ZONE, ZONE_WORDS, ZoneMeta, at, slab_granules,
+    CLASSES, FIRST_RUN_KIND, Geometry, RUN_KINDS, SpanEntry, SpanState, ZONE, ZONE_WORDS, ZoneGroup, ZoneMeta, at,
+    slab_granules,
 };
 use crate::os::mem::Mem;
 use crate::sync::intent::SpanEdit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Wrong bits that a search puts right before it gives up: only a hostile writer makes any.
-const WRONG_BITS: u32 = 1 << 16;
+/// Number of wrong bits that a search corrects before it gives up. Only a hostile writer leaves so many.
+const WRONG_BITS_MAX: u32 = 1 << 16;
 
-/// The arena of a mapped segment.
+/// Private to the process: a view of the arena of a mapped segment.
 #[derive(Clone, Copy)]
 pub struct Arena<'a> {
-    /// The segment.
+    /// The memory of the segment.
     pub mem: &'a Mem,
-    /// Where things are.
+    /// Where everything is in the segment.
     pub geo: &'a Geometry,
 }
 
-/// Which bitmap of a zone.
+/// Chooses one bitmap of a zone.
 type Bitmap = fn(&ZoneMeta) -> &[AtomicU64; ZONE_WORDS];
 
+/// Sets or clears one bit of a word. Does not store where the bit is right already.
 #[inline(always)]
 fn set_bit(word: &AtomicU64, bit: u64, on: bool) {
     let old = word.load(Ordering::Relaxed);
@@ -40,7 +55,7 @@ fn set_bit(word: &AtomicU64, bit: u64, on: bool) {
 }
 
 impl<'a> Arena<'a> {
-    /// Metadata of a zone in use.
+    /// Returns the metadata of a zone. The caller knows that the zone is in use, or is about to come into use.
     #[inline(always)]
     pub fn zone(&self, zone: u64) -> Result<&'a ZoneMeta> {
         if zone >= self.geo.zones_max {
@@ -49,18 +64,19 @@ impl<'a> Arena<'a> {
         self.mem.at(self.geo.zone_at(zone))
     }
 
-    /// The summary of 64 zones.
+    /// Returns the summary of 64 zones.
     #[inline(always)]
-    pub fn group(&self, group: u64) -> Result<&'a Group> {
+    pub fn group(&self, group: u64) -> Result<&'a ZoneGroup> {
         self.mem.at(at::SUMMARY + group * 1_024)
     }
 
-    /// Zones in use, bounded. Their metadata is present.
+    /// Returns the number of zones in use, and never more than the arena has. The pages of their metadata are present.
     #[inline(always)]
     pub fn zones(&self) -> u64 {
         self.mem.state().zones.load(Ordering::Acquire).min(self.geo.zones_max)
     }
 
+    /// Returns the word of the span map for a granule of a zone in use.
     #[inline(always)]
     fn entry_word(&self, granule: u64) -> Result<&'a AtomicU64> {
         if granule / ZONE >= self.zones() {
@@ -69,13 +85,13 @@ impl<'a> Arena<'a> {
         Ok(&self.zone(granule / ZONE)?.entries[(granule % ZONE) as usize])
     }
 
-    /// A granule's entry.
+    /// Returns the entry of a granule in the span map.
     #[inline(always)]
     pub fn entry(&self, granule: u64) -> Result<SpanEntry> {
         Ok(SpanEntry(self.entry_word(granule)?.load(Ordering::Relaxed)))
     }
 
-    /// Is there room for a span here, among so many zones?
+    /// Returns `true` if a span of `len` granules that begins at `granule` would end within the first `zones` zones.
     #[inline]
     pub fn fits(&self, granule: u64, len: u64, zones: u64) -> bool {
         let end = zones.min(self.geo.zones_max) * ZONE;
@@ -84,11 +100,11 @@ impl<'a> Arena<'a> {
 
     // --- bitmaps of granules ---
 
-    /// Sets or clears the bits of granules, across zones.
+    /// Sets or clears the bits of a run of granules, which may cross zones.
     fn set_range(&self, bitmap: Bitmap, granule: u64, len: u64, on: bool) -> Result<()> {
-        for (zone, first, len) in range(granule, len, ZONE) {
+        for (zone, first, len) in split_at_units(granule, len, ZONE) {
             let words = bitmap(self.zone(zone)?);
-            for (word, first, len) in range(first, len, 64) {
+            for (word, first, len) in split_at_units(first, len, 64) {
                 let (word, bits) = (&words[word as usize], mask(first, len));
                 let old = word.load(Ordering::Relaxed);
                 let new = if on { old | bits } else { old & !bits };
@@ -100,19 +116,19 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Are the bits of all these granules set?
+    /// Returns `true` if the bits of all granules of a run are set.
     #[inline]
-    fn all(&self, bitmap: Bitmap, granule: u64, len: u64) -> Result<bool> {
+    fn all_set(&self, bitmap: Bitmap, granule: u64, len: u64) -> Result<bool> {
         let bit = granule % 64;
         if len > 0 && bit + len <= 64 {
-            // The usual case: all in one word.
+            // The usual case: all bits are in one word.
             let words = bitmap(self.zone(granule / ZONE)?);
             let bits = mask(bit, len);
             return Ok(words[(granule % ZONE / 64) as usize].load(Ordering::Relaxed) & bits == bits);
         }
-        for (zone, first, len) in range(granule, len, ZONE) {
+        for (zone, first, len) in split_at_units(granule, len, ZONE) {
             let words = bitmap(self.zone(zone)?);
-            for (word, first, len) in range(first, len, 64) {
+            for (word, first, len) in split_at_units(first, len, 64) {
                 let bits = mask(first, len);
                 if words[word as usize].load(Ordering::Relaxed) & bits != bits {
                     return Ok(false);
@@ -122,54 +138,57 @@ impl<'a> Arena<'a> {
         Ok(true)
     }
 
-    /// Are the pages of all these granules known to be present?
+    /// Returns `true` if the pages of all granules of a run are known to be present.
     pub fn is_present(&self, granule: u64, len: u64) -> Result<bool> {
-        self.all(|zone| &zone.present, granule, len)
+        self.all_set(|zone| &zone.present, granule, len)
     }
 
-    /// How many of these granules' pages are known to be present.
+    /// Counts the granules of a run whose pages are known to be present.
     pub fn count_present(&self, granule: u64, len: u64) -> Result<u64> {
         let mut present = 0;
-        for (zone, first, len) in range(granule, len, ZONE) {
+        for (zone, first, len) in split_at_units(granule, len, ZONE) {
             let words = &self.zone(zone)?.present;
-            for (word, first, len) in range(first, len, 64) {
+            for (word, first, len) in split_at_units(first, len, 64) {
                 present += u64::from((words[word as usize].load(Ordering::Relaxed) & mask(first, len)).count_ones());
             }
         }
         Ok(present)
     }
 
-    /// Says that these pages are present (they were obtained before), or that they may not be (before they are punched).
+    /// Records that the pages of a run are present, or that they may be absent. The caller obtains pages before it
+    /// records them as present, and punches pages after it has recorded that they may be absent.
     pub fn set_present(&self, granule: u64, len: u64, on: bool) -> Result<()> {
-        // CRASH: each bit is true by itself: a page that is present and not said to be is obtained again, or punched.
+        // CRASH: some bits are stored. Each bit is right by itself: a page that is present without its bit is obtained
+        // again, or punched.
         self.set_range(|zone| &zone.present, granule, len, on)?;
         crash_point!("present-stored");
         Ok(())
     }
 
-    /// Says that readers may look into these granules from now on, or that none does (they were waited for).
+    /// Records that readers may look into the granules of a run from now on, or that none does any more. Before the
+    /// latter, the caller has waited for the read sections that were under way.
     pub fn set_sticky(&self, granule: u64, len: u64, on: bool) -> Result<()> {
         self.set_range(|zone| &zone.sticky, granule, len, on)?;
         crash_point!("sticky-stored");
         Ok(())
     }
 
-    /// Is a granule sticky?
+    /// Returns `true` if readers may still look into a granule, whatever it is used for now.
     pub fn is_sticky(&self, granule: u64) -> Result<bool> {
-        self.all(|zone| &zone.sticky, granule, 1)
+        self.all_set(|zone| &zone.sticky, granule, 1)
     }
 
-    /// Was it freed lately, as far as giving back goes?
+    /// Returns `true` if a granule was freed since the last round of giving sticky granules back began.
     pub fn is_fresh(&self, granule: u64) -> Result<bool> {
-        self.all(|zone| &zone.fresh, granule, 1)
+        self.all_set(|zone| &zone.fresh, granule, 1)
     }
 
-    /// Does a granule belong to no span?
+    /// Returns `true` if a granule belongs to no span.
     pub fn is_free(&self, granule: u64) -> Result<bool> {
-        self.all(|zone| &zone.free, granule, 1)
+        self.all_set(|zone| &zone.free, granule, 1)
     }
 
-    /// Is any free granule sticky?
+    /// Returns `true` if any free granule is sticky.
     pub fn has_free_sticky(&self) -> Result<bool> {
         for zone in 0..self.zones() {
             let meta = self.zone(zone)?;
@@ -181,7 +200,7 @@ impl<'a> Arena<'a> {
         Ok(false)
     }
 
-    /// From here on those are fresh that are freed from here on.
+    /// Clears all *fresh* bits. From then on a granule is fresh if it is freed after this call.
     pub fn clear_fresh(&self) -> Result<()> {
         for zone in 0..self.zones() {
             for word in self.zone(zone)?.fresh.iter().filter(|word| word.load(Ordering::Relaxed) != 0) {
@@ -192,14 +211,14 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Does nothing lie in a zone, and was all of its memory given back?
+    /// Returns `true` if a zone has no span and all of its memory was given back.
     pub fn zone_is_empty(&self, zone: u64) -> Result<bool> {
         let meta = self.zone(zone)?;
         let none = |words: &[AtomicU64; ZONE_WORDS]| words.iter().all(|word| word.load(Ordering::Relaxed) == 0);
-        Ok(self.all(|zone| &zone.free, zone * ZONE, ZONE)? && none(&meta.present) && none(&meta.sticky))
+        Ok(self.all_set(|zone| &zone.free, zone * ZONE, ZONE)? && none(&meta.present) && none(&meta.sticky))
     }
 
-    /// Is the last zone empty, and not the only one?
+    /// Returns `true` if the last zone in use is empty and is not the only one.
     pub fn last_zone_is_empty(&self) -> Result<bool> {
         match self.zones() {
             0 | 1 => Ok(false),
@@ -207,46 +226,50 @@ impl<'a> Arena<'a> {
         }
     }
 
-    // --- what is derived ---
+    // --- what is derived from the span map ---
 
+    /// Sets or clears the bit of a zone in the summary of one kind.
     fn set_summary(&self, kind: usize, zone: u64, on: bool) -> Result<()> {
         set_bit(&self.group(zone / 64)?.kinds[kind], zone % 64, on);
         Ok(())
     }
 
-    /// Marks granules as free, or as a span's, and what the summary says of their zones.
+    /// Marks the granules of a run as free, or as part of a span, and updates the summary of their zones.
     fn set_free(&self, granule: u64, len: u64, on: bool) -> Result<()> {
         self.set_range(|zone| &zone.free, granule, len, on)?;
         crash_point!("free-bits");
-        for (zone, ..) in range(granule, len, ZONE) {
-            self.sum_up_runs(zone)?;
+        for (zone, ..) in split_at_units(granule, len, ZONE) {
+            self.update_run_summary(zone)?;
         }
         crash_point!("summary-bits");
         Ok(())
     }
 
-    fn sum_up_runs(&self, zone: u64) -> Result<()> {
+    /// Stores in the summary how long the longest run of free granules in a zone is.
+    fn update_run_summary(&self, zone: u64) -> Result<()> {
         let longest = longest_run(self.zone(zone)?.free.iter().map(|word| word.load(Ordering::Relaxed)));
         let group = self.group(zone / 64)?;
         for kind in 0..RUN_KINDS {
-            set_bit(&group.kinds[KIND_RUN + kind], zone % 64, longest >= 1 << kind);
+            set_bit(&group.kinds[FIRST_RUN_KIND + kind], zone % 64, longest >= 1 << kind);
         }
         Ok(())
     }
 
-    // --- applying: every store is of a stated result ---
+    // --- applying: every store is of an absolute result, so applying twice is applying once ---
 
-    /// Makes a span edit of a valid intent.
+    /// Applies an edit of the span map, which the valid intent describes.
     pub fn apply_span(&self, edit: &SpanEdit) -> Result<()> {
         let SpanEdit { granule, before, after } = *edit;
-        // Not only of zones in use: the edit was looked at before.
+        // The zone may be about to come into use, so it is not compared with the zones in use. The edit was checked
+        // before.
         let entry = &self.zone(granule / ZONE)?.entries[(granule % ZONE) as usize];
         entry.store(after.0, Ordering::Relaxed);
         crash_point!("span-stored");
-        // CRASH: the bitmaps still say `before`; the intent's next application moves them.
+        // CRASH: the bitmaps still describe `before`. Applying the intent again updates them.
         if before.len() > after.len() {
             if matches!(before.state(), SpanState::Slab | SpanState::Leaf | SpanState::Directory) {
-                // Before they are free: who takes them for aged must not find them so.
+                // Before the granules become free: a free granule that is not fresh counts as aged, and may be given
+                // back.
                 self.set_range(|zone| &zone.fresh, granule + after.len(), before.len() - after.len(), true)?;
             }
             self.set_free(granule + after.len(), before.len() - after.len(), true)?;
@@ -255,22 +278,23 @@ impl<'a> Arena<'a> {
             self.set_free(granule, after.len(), false)?;
         }
         if before.state() == SpanState::Slab {
-            self.set_room(granule, before.class(), false)?;
+            self.set_nonfull(granule, before.class(), false)?;
         }
         match after.state() {
             SpanState::Slab => {
                 self.set_sticky(granule, after.len(), true)?;
-                self.set_room(granule, after.class(), self.free_block(granule, after.class())?.is_some())?;
+                self.set_nonfull(granule, after.class(), self.free_block(granule, after.class())?.is_some())?;
             }
             SpanState::Leaf | SpanState::Directory => self.set_sticky(granule, after.len(), true)?,
             _ => {}
         }
         match after.state() {
-            // Filled to the last of their granules before this was decided.
+            // All granules of such a span were written before the change was decided, so their pages are present.
             SpanState::Live | SpanState::Leaf | SpanState::Directory => {
                 self.set_present(granule, after.len(), true)?;
             }
-            // From here on: who reaps us must not take holes for pages.
+            // The owner is about to punch these pages. If it dies, the process that reaps it must not take holes for
+            // pages.
             SpanState::Freeing => self.set_present(granule, after.len(), false)?,
             _ => {}
         }
@@ -278,11 +302,12 @@ impl<'a> Arena<'a> {
         Ok(())
     }
 
-    /// Could this edit be one of ours? Asked of every edit of an intent found valid, before any of it is applied.
+    /// Returns `true` if a sound process could have planned this edit. A process that repairs checks every edit of the
+    /// intent that it found valid, before it applies any of them.
     pub fn edit_is_sound(&self, edit: &SpanEdit, zones: u64) -> bool {
         let sound = |entry: SpanEntry| match entry.state() {
             SpanState::None => entry.is_none(),
-            SpanState::Bad => false,
+            SpanState::Damaged => false,
             SpanState::Slab => {
                 entry.class() < CLASSES.len()
                     && entry.len() == slab_granules(entry.class())
@@ -295,14 +320,14 @@ impl<'a> Arena<'a> {
 
     // --- finding and planning ---
 
-    /// Zones whose bit of a kind is set, from the left.
-    fn zones_of(self, kind: usize) -> impl Iterator<Item = Result<u64>> + 'a {
+    /// Iterates over the zones in use whose summary bit of `kind` is set, the lowest first.
+    fn zones_with(self, kind: usize) -> impl Iterator<Item = Result<u64>> + 'a {
         let zones = self.zones();
         (0..zones.div_ceil(64)).flat_map(move |group| {
-            // Bits of zones that are not in use are none of ours.
-            let used = u64::MAX >> (64 - (zones - group * 64).min(64));
+            // The bits of zones that are not in use are ignored.
+            let in_use = u64::MAX >> (64 - (zones - group * 64).min(64));
             let (mut bits, mut failed) = match self.group(group) {
-                Ok(found) => (found.kinds[kind].load(Ordering::Relaxed) & used, None),
+                Ok(found) => (found.kinds[kind].load(Ordering::Relaxed) & in_use, None),
                 Err(error) => (0, Some(error)),
             };
             std::iter::from_fn(move || {
@@ -316,11 +341,13 @@ impl<'a> Arena<'a> {
         })
     }
 
-    /// Writes the metadata of zones that are about to come into use: present, and nobody's yet.
+    /// Writes the metadata of the zones up to `end` that are about to come into use: all granules are free. The pages
+    /// of the metadata are present already, and no other process uses them yet.
     pub fn open_zones(&self, end: u64) -> Result<()> {
         for zone in self.zones()..end {
             let meta = self.zone(zone)?;
-            let bits = meta.present.iter().chain(&meta.sticky).chain(&meta.fresh).chain(meta.rooms.iter().flatten());
+            let bits =
+                meta.present.iter().chain(&meta.sticky).chain(&meta.fresh).chain(meta.nonfull_slabs.iter().flatten());
             let zeros = meta.entries.iter().chain(bits);
             for word in zeros.filter(|word| word.load(Ordering::Relaxed) != 0) {
                 word.store(0, Ordering::Relaxed);
@@ -331,8 +358,8 @@ impl<'a> Arena<'a> {
             for class in 0..CLASSES.len() {
                 self.set_summary(class, zone, false)?;
             }
-            self.sum_up_runs(zone)?;
-            // CRASH: a zone that is not in use: whoever brings it into use writes all of that again.
+            self.update_run_summary(zone)?;
+            // CRASH: the zone is not in use. The process that brings it into use writes all of its metadata again.
             crash_point!("zone-opened");
         }
         Ok(())

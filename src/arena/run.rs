@@ -1,17 +1,21 @@
-//! Runs of granules: finding free ones, planning to take and free them, and walking over all spans.
+//! Runs of granules: finding free ones, planning edits that reserve and free spans, and walking over all spans.
+//!
+//! Nothing here stores into the span map: a plan is an edit of a [`Change`], which is applied once the change is
+//! decided.
 
-use super::{Arena, WRONG_BITS};
+use super::{Arena, WRONG_BITS_MAX};
 use crate::bit_runs::{first_run, longest_run};
 use crate::error::{Error, Result};
-use crate::format::{KIND_RUN, SpanEntry, SpanState, ZONE, ZONE_WORDS};
+use crate::format::{FIRST_RUN_KIND, SpanEntry, SpanState, ZONE, ZONE_WORDS};
 use crate::sync::intent::Change;
 use std::sync::atomic::Ordering;
 
 impl<'a> Arena<'a> {
-    /// The lowest run of free granules of this length, and with `present`, whose pages are.
+    /// Finds the lowest run of `len` free granules, as the bitmaps show it. With `present`, all of its pages are known
+    /// to be present, and it lies within one zone.
     fn find_run(&self, len: u64, present: bool) -> Result<Option<u64>> {
         if len <= ZONE {
-            for zone in self.zones_of(KIND_RUN + len.ilog2() as usize) {
+            for zone in self.zones_with(FIRST_RUN_KIND + len.ilog2() as usize) {
                 let zone = zone?;
                 let meta = self.zone(zone)?;
                 let word = |i: usize| {
@@ -26,7 +30,7 @@ impl<'a> Arena<'a> {
         if present || len == 1 {
             return Ok(None);
         }
-        // Across zones: few spans are that long, or nothing else was found.
+        // No zone has such a run by itself, or the run is longer than a zone: look across zones. That is rare.
         let word = |i: u64| {
             self.zone(i / ZONE_WORDS as u64)
                 .map_or(0, |zone| zone.free[(i % ZONE_WORDS as u64) as usize].load(Ordering::Relaxed))
@@ -34,7 +38,7 @@ impl<'a> Arena<'a> {
         Ok(first_run((0..self.zones() * ZONE_WORDS as u64).map(word), len))
     }
 
-    /// How many granules of the longest free run in the zones in use.
+    /// Returns the number of granules in the longest run of free granules in the zones in use.
     pub fn longest_run(&self) -> Result<u64> {
         let words = (0..self.zones() * ZONE_WORDS as u64).map(|i| {
             let zone = self.zone(i / ZONE_WORDS as u64);
@@ -43,7 +47,8 @@ impl<'a> Arena<'a> {
         Ok(longest_run(words))
     }
 
-    /// Is every granule there free, whatever the bitmap says? A wrong bit is put right.
+    /// Returns `true` if the span map says that every granule of a run is free. If the bitmap was wrong, it is
+    /// corrected.
     fn is_free_run(&self, granule: u64, len: u64) -> Result<bool> {
         for at in granule..granule + len {
             let entry = self.entry(at)?;
@@ -55,27 +60,32 @@ impl<'a> Arena<'a> {
         Ok(true)
     }
 
-    /// Plans to take a span of so many granules, the lowest that is free, present or not. `None`: no room in the zones in use.
-    pub fn plan_take(&self, len: u64, entry: SpanEntry, change: &mut Change) -> Result<Option<u64>> {
+    /// Plans to reserve a span of `len` granules: the lowest free run, whether its pages are present or not. `entry`
+    /// gives state, class and owner of the new span. Returns the first granule, or `None` if the zones in use have no
+    /// such run.
+    pub fn plan_reserve(&self, len: u64, entry: SpanEntry, change: &mut Change) -> Result<Option<u64>> {
         let entry = SpanEntry(entry.0 & u64::from(u32::MAX) | len << 32);
         let found = self.find_sound_run(len, false)?;
         if let Some(granule) = found {
-            change.span(granule, SpanEntry(0), entry);
+            change.edit_span(granule, SpanEntry(0), entry);
         }
         Ok(found)
     }
 
-    /// The same of one whose pages are all known to be present.
-    pub fn plan_take_present(&self, len: u64, entry: SpanEntry, change: &mut Change) -> Result<Option<u64>> {
+    /// Plans to reserve a span of `len` granules whose pages are all known to be present. `entry` gives state, class
+    /// and owner of the new span. Returns the first granule, or `None` if no zone in use has such a run.
+    pub fn plan_reserve_present(&self, len: u64, entry: SpanEntry, change: &mut Change) -> Result<Option<u64>> {
         let found = self.find_sound_run(len, true)?;
         if let Some(granule) = found {
-            change.span(granule, SpanEntry(0), SpanEntry(entry.0 & u64::from(u32::MAX) | len << 32));
+            change.edit_span(granule, SpanEntry(0), SpanEntry(entry.0 & u64::from(u32::MAX) | len << 32));
         }
         Ok(found)
     }
 
+    /// Finds a run as [`Arena::find_run`] does, and checks it against the span map. Wrong bits are corrected on the
+    /// way.
     fn find_sound_run(&self, len: u64, present: bool) -> Result<Option<u64>> {
-        for _ in 0..WRONG_BITS {
+        for _ in 0..WRONG_BITS_MAX {
             let Some(granule) = self.find_run(len, present)? else { return Ok(None) };
             if self.fits(granule, len, self.zones()) && self.is_free_run(granule, len)? {
                 return Ok(Some(granule));
@@ -84,48 +94,50 @@ impl<'a> Arena<'a> {
         Err(Error::corrupt("the bitmaps of free granules"))
     }
 
-    /// Plans to free a span.
+    /// Plans to free a span whose entry is `before`.
     pub fn plan_free(&self, granule: u64, before: SpanEntry, change: &mut Change) {
-        change.span(granule, before, SpanEntry(0));
+        change.edit_span(granule, before, SpanEntry(0));
     }
 
-    /// So many zones must be in use before a span of this length can be taken. `None`: the reserve is used up.
-    pub fn zones_for(&self, len: u64) -> Option<u64> {
-        let end = self.zones() + len.saturating_sub(self.free_behind(len)).div_ceil(ZONE).max(1);
+    /// Returns the number of zones that must be in use before a span of `len` granules can be reserved, where the zones
+    /// in use have no such run. Returns `None` if the arena does not have so many zones.
+    pub fn zones_needed(&self, len: u64) -> Option<u64> {
+        let end = self.zones() + len.saturating_sub(self.free_at_end(len)).div_ceil(ZONE).max(1);
         (end <= self.geo.zones_max).then_some(end)
     }
 
-    /// Granules that are free at the end of the zones in use: all, or at least so many.
-    pub fn free_behind(&self, enough: u64) -> u64 {
-        let mut behind = 0;
+    /// Counts the free granules at the end of the zones in use. It stops counting once it has found `enough`.
+    pub fn free_at_end(&self, enough: u64) -> u64 {
+        let mut free = 0;
         for zone in (0..self.zones()).rev() {
             let Ok(meta) = self.zone(zone) else { break };
             for word in meta.free.iter().rev() {
                 let ones = word.load(Ordering::Relaxed).leading_ones();
-                behind += u64::from(ones);
-                if ones < 64 || behind >= enough {
-                    return behind;
+                free += u64::from(ones);
+                if ones < 64 || free >= enough {
+                    return free;
                 }
             }
         }
-        behind
+        free
     }
 
-    /// Every span of the zones in use, from the left: head and entry. Ends early, with an error, where the map is damaged.
+    /// Iterates over the spans of the zones in use, the lowest first: head and entry. Ends with an error at the first
+    /// place at which the span map is damaged.
     pub fn spans(self) -> impl Iterator<Item = Result<(u64, SpanEntry)>> + 'a {
         self.walk()
             .filter(|step| !matches!(step, Ok((_, SpanEntry(0), _))))
             .map(|step| step.map(|(at, entry, _)| (at, entry)))
     }
 
-    /// Every run of free granules within a zone: its first, and how many.
+    /// Iterates over the runs of free granules: first granule and length. A run is cut at the end of a zone.
     pub fn free_runs(self) -> impl Iterator<Item = Result<(u64, u64)>> + 'a {
         self.walk()
             .filter(|step| step.as_ref().map_or(true, |(_, entry, _)| entry.is_none()))
             .map(|step| step.map(|(at, _, len)| (at, len)))
     }
 
-    /// Spans, and runs of free granules within one word of their bitmap or several: first granule, entry, length.
+    /// Iterates over spans and runs of free granules: first granule, entry (0 for a free run), length.
     fn walk(self) -> impl Iterator<Item = Result<(u64, SpanEntry, u64)>> + 'a {
         let end = self.zones() * ZONE;
         let mut next = 0;
@@ -142,7 +154,7 @@ impl<'a> Arena<'a> {
         })
     }
 
-    /// Where the span that covers a granule begins; itself, where it is free or begins one.
+    /// Returns the head of the span that a granule belongs to. If the granule is free, returns the granule itself.
     pub fn head_of(&self, granule: u64) -> Result<u64> {
         if !self.entry(granule)?.is_none() || self.is_free(granule)? {
             return Ok(granule);
@@ -157,11 +169,13 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// The span, or the run of free granules, that begins here: its first granule, entry and length. `end`: of the zones in use.
+    /// Returns the span, or the run of free granules, that begins at granule `at`: first granule, entry (0 for a free
+    /// run), length. `end` is the end of the zones in use, as a granule number.
     pub fn step(&self, at: u64, end: u64) -> Result<(u64, SpanEntry, u64)> {
         let entry = self.entry(at)?;
         if !entry.is_none() {
-            if matches!(entry.state(), SpanState::None | SpanState::Bad) || !self.fits(at, entry.len(), end / ZONE) {
+            if matches!(entry.state(), SpanState::None | SpanState::Damaged) || !self.fits(at, entry.len(), end / ZONE)
+            {
                 return Err(Error::corrupt(format_args!("span map, granule {at}: {entry:?}")));
             }
             return Ok((at, entry, entry.len()));

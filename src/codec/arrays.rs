@@ -1,215 +1,238 @@
-//! numpy's arrays in a pickle: which of them a reader may write.
+//! numpy's arrays in a pickle: which of them a reader may write, and changing that in the stream.
 //!
-//! numpy writes an array as a call of `_frombuffer` on its memory, and the kind of memory says whether the array may be
-//! written: `bytes`, or a buffer with READONLY_BUFFER, stands for one that may not. Here one kind is put in the place of the
-//! other. What has no such memory (subclasses, objects, dates, strides) is made by `_reconstruct` and gets a state later;
-//! it can only be counted.
+//! numpy pickles an array as a call of `_frombuffer` on its memory. The kind of memory decides whether the array is
+//! writable: `bytes`, or a buffer with READONLY_BUFFER, makes a read-only array. This file replaces one kind by the
+//! other. An array without such memory (subclasses, objects, dates, strides) is made by `_reconstruct` and gets its
+//! state later. Such an array can only be found here; it is made read-only after it was unpickled.
 
 use super::opcode::{Op, OpReader};
 use crate::error::Result;
 use crate::fallible;
 use std::ops::Range;
 
-/// In every stream with an array of numpy: a quick search for it spares others the walk.
+/// Bytes that are in every stream with a numpy array. A quick search for them saves other streams the scan.
 pub const NUMPY: &[u8] = b"numpy";
 
-/// What a stream begins with that is one array over its memory, behind the protocol and, maybe, a frame.
-const ALONE: [&[u8]; 2] = [
+/// The start of a stream that is a single array over its memory, after the protocol and an optional frame.
+const LONE_ARRAY_STARTS: [&[u8]; 2] = [
     b"\x8c\x13numpy._core.numeric\x94\x8c\x0b_frombuffer\x94\x93\x94(",
     b"\x8c\x12numpy.core.numeric\x94\x8c\x0b_frombuffer\x94\x93\x94(",
 ];
 
+/// `BINBYTES8`.
 const BYTES: u8 = 0x8e;
+/// `BYTEARRAY8`.
 const BYTEARRAY: u8 = 0x96;
 
-/// What makes arrays.
+/// A function of numpy that makes an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Maker {
+enum ArrayFunction {
     FromBuffer,
     Reconstruct,
-    Masked,
+    MaskedReconstruct,
 }
 
-/// What an opcode pushed, as far as it matters here.
+/// What an opcode has pushed on the stack, as far as it matters for finding arrays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
+enum Pushed {
     Other,
-    /// The name of one of numpy's modules.
-    Module,
-    Name(Maker),
-    Maker(Maker),
-    /// The mark under the arguments of `_frombuffer`.
-    Arguments,
+    /// The name of a numpy module.
+    ModuleName,
+    /// The name of a function.
+    FunctionName(ArrayFunction),
+    Function(ArrayFunction),
+    /// The mark below the arguments of `_frombuffer`.
+    ArgumentsMark,
 }
 
-impl Word {
-    fn of(text: &[u8]) -> Self {
+impl Pushed {
+    /// Returns what a str is.
+    fn text(text: &[u8]) -> Self {
         match text {
-            b"_frombuffer" => Word::Name(Maker::FromBuffer),
-            b"_reconstruct" => Word::Name(Maker::Reconstruct),
-            b"_mareconstruct" => Word::Name(Maker::Masked),
-            // Numpy 2's names and numpy 1's.
-            b"numpy._core.numeric" | b"numpy._core.multiarray" | b"numpy.ma.core" => Word::Module,
-            b"numpy.core.numeric" | b"numpy.core.multiarray" => Word::Module,
-            _ => Word::Other,
+            b"_frombuffer" => Pushed::FunctionName(ArrayFunction::FromBuffer),
+            b"_reconstruct" => Pushed::FunctionName(ArrayFunction::Reconstruct),
+            b"_mareconstruct" => Pushed::FunctionName(ArrayFunction::MaskedReconstruct),
+            // The names in numpy 2, then those in numpy 1.
+            b"numpy._core.numeric" | b"numpy._core.multiarray" | b"numpy.ma.core" => Pushed::ModuleName,
+            b"numpy.core.numeric" | b"numpy.core.multiarray" => Pushed::ModuleName,
+            _ => Pushed::Other,
         }
     }
 
-    fn global(module: Word, name: Word) -> Self {
+    /// Returns what a class or function is, from the two strs of its name.
+    fn global(module: Pushed, name: Pushed) -> Self {
         match (module, name) {
-            (Word::Module, Word::Name(maker)) => Word::Maker(maker),
-            _ => Word::Other,
+            (Pushed::ModuleName, Pushed::FunctionName(function)) => Pushed::Function(function),
+            _ => Pushed::Other,
         }
     }
 }
 
-/// Walks over a pickle as picklers write them; of any other it may miss arrays.
-struct Walk<'a> {
+/// Scans a pickle for the memory of arrays. It follows the last two items of the stack and the memo, which is enough
+/// for pickles as picklers write them. In any other pickle it may miss arrays.
+struct ArrayScan<'a> {
     reader: OpReader<'a>,
-    /// By number: picklers count upwards.
-    memo: Vec<(u32, Word)>,
-    memos: u32,
-    below: Word,
-    top: Word,
+    /// The memo entries that matter, in the order of their numbers. Picklers number upwards, so an insertion is cheap.
+    memo: Vec<(u32, Pushed)>,
+    /// The number of the next `MEMOIZE`.
+    next_number: u32,
+    below: Pushed,
+    top: Pushed,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> ArrayScan<'a> {
     fn new(stream: &'a [u8]) -> Self {
-        Walk { reader: OpReader::new(stream), memo: Vec::new(), memos: 0, below: Word::Other, top: Word::Other }
+        let (below, top) = (Pushed::Other, Pushed::Other);
+        ArrayScan { reader: OpReader::new(stream), memo: Vec::new(), next_number: 0, below, top }
     }
 
-    /// The next opcode, its place, and whether it is the memory that `_frombuffer` is called on.
+    /// Returns the next opcode, its offset, and whether it is the memory that `_frombuffer` is called on. Returns
+    /// `None` if the stream is damaged.
     fn next(&mut self) -> Option<(Op<'a>, usize, bool)> {
         let op = self.reader.next_op().ok()?;
         let at = self.reader.op_at();
-        let word = match op {
+        let pushed = match op {
             Op::Frame(_) => return Some((op, at, false)),
             Op::Memoize | Op::Put(_) => {
-                let number = if let Op::Put(number) = op { number } else { self.memos };
-                if self.top != Word::Other {
+                let number = if let Op::Put(number) = op { number } else { self.next_number };
+                if self.top != Pushed::Other {
                     let place = self.memo.partition_point(|(other, _)| *other < number);
                     self.memo.insert(place, (number, self.top));
                 }
-                self.memos = self.memos.max(number).saturating_add(1);
+                self.next_number = self.next_number.max(number).saturating_add(1);
                 return Some((op, at, false));
             }
             Op::Get(number) => match self.memo.binary_search_by_key(&number, |(other, _)| *other) {
                 Ok(place) => self.memo[place].1,
-                Err(_) => Word::Other,
+                Err(_) => Pushed::Other,
             },
-            Op::Str(text) => Word::of(text),
-            Op::StackGlobal => Word::global(self.below, self.top),
-            Op::Global { module, name } => Word::global(Word::of(module), Word::of(name)),
-            Op::Mark if self.top == Word::Maker(Maker::FromBuffer) => Word::Arguments,
-            _ => Word::Other,
+            Op::Str(text) => Pushed::text(text),
+            Op::StackGlobal => Pushed::global(self.below, self.top),
+            Op::Global { module, name } => Pushed::global(Pushed::text(module), Pushed::text(name)),
+            Op::Mark if self.top == Pushed::Function(ArrayFunction::FromBuffer) => Pushed::ArgumentsMark,
+            _ => Pushed::Other,
         };
-        let memory = self.top == Word::Arguments && matches!(op, Op::Bytes(_) | Op::ByteArray(_) | Op::NextBuffer);
-        (self.below, self.top) = (self.top, word);
-        Some((op, at, memory))
+        let is_memory =
+            self.top == Pushed::ArgumentsMark && matches!(op, Op::Bytes(_) | Op::ByteArray(_) | Op::NextBuffer);
+        (self.below, self.top) = (self.top, pushed);
+        Some((op, at, is_memory))
     }
 }
 
-/// What a value is, as far as arrays go.
+/// What a value is, as far as arrays are concerned. An array is *rebuilt* if `_reconstruct` or `_mareconstruct` makes
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whole {
-    /// One array over its memory.
+pub enum ValueShape {
+    /// The value is one array over its memory.
     Array,
-    /// One array that is rebuilt, and no other such in it.
+    /// The value is one rebuilt array, and there is no other rebuilt array in it.
     Rebuilt,
-    /// Anything.
+    /// The value is anything else.
     Other {
-        /// Arrays that are rebuilt are in it.
+        /// It contains rebuilt arrays.
         rebuilt: bool,
     },
 }
 
-/// What is to be done so that every array of a value is read-only.
+/// What has to be done so that every array of a value is read-only.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Sealing {
-    /// The opcodes that [`seal`] changes.
+pub struct ReadOnlyPlan {
+    /// Offsets of the opcodes that [`make_read_only`] changes.
     pub writable: Vec<usize>,
-    /// What is rebuilt is to be sealed once it is made.
-    pub whole: Whole,
+    /// The shape of the value. Rebuilt arrays have to be made read-only after the value was unpickled.
+    pub shape: ValueShape,
 }
 
-/// What is found of them is called so where there is no memory for it.
+/// What an error calls the list of what was found, if there is no memory for it.
 const ARRAYS: &str = "the arrays of a value";
 
-/// Looks for the arrays of a pickle. `None`: damaged.
+/// Looks for the arrays of a pickle. Returns `None` if the pickle is damaged.
 ///
 /// # Errors
-/// No memory for what was found.
-pub fn sealing(stream: &[u8]) -> Result<Option<Sealing>> {
-    if let Some(writable) = alone(stream) {
-        return Ok(Some(Sealing { writable, whole: Whole::Array }));
+/// [`Error::Memory`](crate::error::Error::Memory) if there is no memory for what was found.
+pub fn read_only_plan(stream: &[u8]) -> Result<Option<ReadOnlyPlan>> {
+    if let Some(writable) = plan_of_lone_array(stream) {
+        return Ok(Some(ReadOnlyPlan { writable, shape: ValueShape::Array }));
     }
-    let mut walk = Walk::new(stream);
-    let (mut writable, mut whole) = (Vec::new(), Whole::Other { rebuilt: false });
-    // So far only the name of what makes the value itself, or the first item of a short tuple: those have no mark before.
-    let (mut first, mut called) = (true, false);
-    // `ndarray.__new__` is called on memory, and bytes that may be changed are in the stream: where it was put into one.
-    let (mut new, mut loose) = (false, false);
+    let mut scan = ArrayScan::new(stream);
+    let (mut writable, mut shape) = (Vec::new(), ValueShape::Other { rebuilt: false });
+    // `is_first`: nothing was met yet but names. A function that follows makes the value itself, or the first item of a
+    // tuple of at most three items, for these have no mark in front.
+    let (mut is_first, mut was_call) = (true, false);
+    // If `ndarray.__new__` is named and a bytearray is in the stream that is no memory of `_frombuffer`, then the
+    // bytearray may be the memory that `__new__` is called on.
+    let (mut names_new, mut has_loose_bytearray) = (false, false);
     loop {
-        let Some((op, at, memory)) = walk.next() else { return Ok(None) };
+        let Some((op, at, is_memory)) = scan.next() else { return Ok(None) };
         match op {
             Op::Stop => {
-                let elsewhere = (!called && whole == Whole::Rebuilt) || (new && loose);
-                let whole = if elsewhere { Whole::Other { rebuilt: true } } else { whole };
-                return Ok(Some(Sealing { writable, whole }));
+                let is_nested = !was_call && shape == ValueShape::Rebuilt;
+                let rebuilt = is_nested || (names_new && has_loose_bytearray);
+                let shape = if rebuilt { ValueShape::Other { rebuilt } } else { shape };
+                return Ok(Some(ReadOnlyPlan { writable, shape }));
             }
-            Op::ByteArray(_) if memory => fallible::push(&mut writable, at, ARRAYS)?,
-            Op::ByteArray(_) => loose = true,
-            Op::Str(b"__new__") => new = true,
+            Op::ByteArray(_) if is_memory => fallible::push(&mut writable, at, ARRAYS)?,
+            Op::ByteArray(_) => has_loose_bytearray = true,
+            Op::Str(b"__new__") => names_new = true,
             Op::Proto(_) | Op::Frame(_) | Op::Str(_) | Op::Memoize => continue,
-            Op::StackGlobal | Op::Get(_) | Op::Global { .. } => match walk.top {
-                Word::Maker(Maker::Reconstruct) if first => whole = Whole::Rebuilt,
-                Word::Maker(Maker::Reconstruct | Maker::Masked) => whole = Whole::Other { rebuilt: true },
+            Op::StackGlobal | Op::Get(_) | Op::Global { .. } => match scan.top {
+                Pushed::Function(ArrayFunction::Reconstruct) if is_first => shape = ValueShape::Rebuilt,
+                Pushed::Function(ArrayFunction::Reconstruct | ArrayFunction::MaskedReconstruct) => {
+                    shape = ValueShape::Other { rebuilt: true };
+                }
                 _ => {}
             },
             _ => {}
         }
-        // An array ends with the call or its state; a tuple with its length or, if it is in itself, its number in the memo.
-        (first, called) = (false, matches!(op, Op::Reduce | Op::Build));
+        // A value that is an array ends with the call that makes it, or with its state. A tuple ends with its length
+        // or, if it contains itself, with its number in the memo.
+        (is_first, was_call) = (false, matches!(op, Op::Reduce | Op::Build));
     }
 }
 
-/// The same for a value that is one array over its memory, which does not wait for the walk.
-fn alone(stream: &[u8]) -> Option<Vec<usize>> {
-    // Called last: not the first item of a short tuple.
+/// Returns the offsets of [`ReadOnlyPlan::writable`] if the value is one array over its memory. No scan is needed for
+/// that.
+fn plan_of_lone_array(stream: &[u8]) -> Option<Vec<usize>> {
+    // The call comes last, so the array is not the first item of a short tuple.
     if ![&b"R."[..], b"R\x94."].iter().any(|end| stream.ends_with(end)) {
         return None;
     }
-    let framed = if stream.get(2) == Some(&0x95) { 11 } else { 2 };
-    let head = ALONE.into_iter().find(|head| stream.get(framed..).is_some_and(|rest| rest.starts_with(head)))?;
-    let at = framed + head.len();
-    Some(if stream.get(at) == Some(&BYTEARRAY) { vec![at] } else { Vec::new() })
+    let start = if stream.get(2) == Some(&0x95) { 11 } else { 2 };
+    let head =
+        LONE_ARRAY_STARTS.into_iter().find(|head| stream.get(start..).is_some_and(|rest| rest.starts_with(head)))?;
+    let memory = start + head.len();
+    Some(if stream.get(memory) == Some(&BYTEARRAY) { vec![memory] } else { Vec::new() })
 }
 
-/// Makes read-only, in a copy of the stream that they were found in, what [`sealing`] found writable.
-pub fn seal(stream: &mut [u8], writable: &[usize]) {
+/// Makes arrays read-only in a copy of the stream. `writable` are the offsets that [`read_only_plan`] found in the
+/// stream.
+pub fn make_read_only(stream: &mut [u8], writable: &[usize]) {
     for at in writable {
-        // The length that follows is 8 bytes in both.
+        // The length that follows has 8 bytes with both opcodes.
         stream[*at] = BYTES;
     }
 }
 
-/// The same value with every array writable that was not. `None`: there is none, or it is damaged.
+/// Returns a pickle of the same value in which every array is writable. Returns `None` if no array is read-only, or if
+/// the pickle is damaged.
 ///
 /// # Errors
-/// No memory for it.
-pub fn writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut walk = Walk::new(stream);
-    // Frames count bytes that change: they are left out, which every reader bears.
+/// [`Error::Memory`](crate::error::Error::Memory) if there is no memory for the pickle.
+pub fn make_writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut scan = ArrayScan::new(stream);
+    // Each change: the range that is replaced, and for the memory of an array its length. Frames are left out, because
+    // they count bytes that change, and every reader accepts a pickle without them.
     let mut changes: Vec<(Range<usize>, Option<usize>)> = Vec::new();
     let mut found = false;
-    // Where a READONLY_BUFFER would stand that says so of an array's memory.
+    // The offset directly after a NEXT_BUFFER that is the memory of an array. A READONLY_BUFFER there makes the array
+    // read-only.
     let mut buffer_end = None;
     loop {
-        let Some((op, at, memory)) = walk.next() else { return Ok(None) };
+        let Some((op, at, is_memory)) = scan.next() else { return Ok(None) };
         match op {
             Op::Stop => break,
             Op::Frame(_) => fallible::push(&mut changes, (at..at + 9, None), ARRAYS)?,
-            Op::Bytes(bytes) if memory => {
+            Op::Bytes(bytes) if is_memory => {
                 let head = match stream.get(at) {
                     None => return Ok(None),
                     Some(b'C') => 2,
@@ -219,7 +242,7 @@ pub fn writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
                 fallible::push(&mut changes, (at..at + head, Some(bytes.len())), ARRAYS)?;
                 found = true;
             }
-            Op::NextBuffer if memory => buffer_end = Some(at + 1),
+            Op::NextBuffer if is_memory => buffer_end = Some(at + 1),
             Op::ReadonlyBuffer if buffer_end == Some(at) => {
                 fallible::push(&mut changes, (at..at + 1, None), ARRAYS)?;
                 found = true;
@@ -230,17 +253,17 @@ pub fn writable(stream: &[u8]) -> Result<Option<Vec<u8>>> {
     if !found {
         return Ok(None);
     }
-    let (mut made, mut kept) = (fallible::with_room(stream.len() + 8 * changes.len(), ARRAYS)?, 0);
-    for (range, memory) in changes {
-        made.extend(&stream[kept..range.start]);
-        if let Some(len) = memory {
-            made.push(BYTEARRAY);
-            made.extend((len as u64).to_le_bytes());
+    let (mut changed, mut copied) = (fallible::with_room(stream.len() + 8 * changes.len(), ARRAYS)?, 0);
+    for (range, memory_len) in changes {
+        changed.extend(&stream[copied..range.start]);
+        if let Some(len) = memory_len {
+            changed.push(BYTEARRAY);
+            changed.extend((len as u64).to_le_bytes());
         }
-        kept = range.end;
+        copied = range.end;
     }
-    made.extend(&stream[kept..]);
-    Ok(Some(made))
+    changed.extend(&stream[copied..]);
+    Ok(Some(changed))
 }
 
 #[cfg(test)]
@@ -264,58 +287,58 @@ mod tests {
         let stream = framed(&[b"](C\x01x", NAME, b"(C\x02ab\x94t\x52h\x02(\x97\x98t\x52\x97\x98e."]);
         let expected =
             [b"\x80\x05](C\x01x", NAME, b"(\x96\x02\0\0\0\0\0\0\0ab\x94t\x52h\x02(\x97t\x52\x97\x98e."].concat();
-        assert_eq!(writable(&stream).unwrap(), Some(expected.clone()));
-        assert_eq!(writable(&expected).unwrap(), None);
-        let found = sealing(&expected).unwrap().unwrap();
-        assert_eq!((found.writable.len(), found.whole), (1, Whole::Other { rebuilt: false }));
-        let mut sealed = expected.clone();
-        seal(&mut sealed, &found.writable);
-        assert_eq!(sealed[found.writable[0]], BYTES);
-        assert_eq!(writable(&sealed).unwrap(), Some(expected));
+        assert_eq!(make_writable(&stream).unwrap(), Some(expected.clone()));
+        assert_eq!(make_writable(&expected).unwrap(), None);
+        let found = read_only_plan(&expected).unwrap().unwrap();
+        assert_eq!((found.writable.len(), found.shape), (1, ValueShape::Other { rebuilt: false }));
+        let mut read_only = expected.clone();
+        make_read_only(&mut read_only, &found.writable);
+        assert_eq!(read_only[found.writable[0]], BYTES);
+        assert_eq!(make_writable(&read_only).unwrap(), Some(expected));
     }
 
     #[test]
     fn a_call_of_another_function_of_that_name_is_left_alone() {
         let stream = framed(&[b"\x8c\x02my\x94\x8c\x0b_frombuffer\x94\x93\x94(C\x02ab\x94t\x52."]);
-        assert_eq!(writable(&stream).unwrap(), None);
+        assert_eq!(make_writable(&stream).unwrap(), None);
     }
 
     #[test]
     fn an_array_that_is_the_value_is_told_from_arrays_in_it() {
         let name: &[u8] = b"\x8c\x16numpy._core.multiarray\x94\x8c\x0c_reconstruct\x94\x93\x94";
         let masked: &[u8] = b"\x8c\x0dnumpy.ma.core\x94\x8c\x0e_mareconstruct\x94\x93)R.";
-        let whole = |parts: &[&[u8]]| sealing(&framed(parts)).unwrap().unwrap().whole;
-        assert_eq!(whole(&[name, b"NK\0NR."]), Whole::Rebuilt);
-        assert_eq!(whole(&[b"]", name, b"NNNRa."]), Whole::Other { rebuilt: true });
-        assert_eq!(whole(&[name, b"h\x02NNRb."]), Whole::Other { rebuilt: true });
-        assert_eq!(whole(&[masked]), Whole::Other { rebuilt: true });
-        assert_eq!(whole(&[b"]", NAME, b"(\x97t\x52a."]), Whole::Other { rebuilt: false });
-        assert_eq!(whole(&[NAME, b"(\x97t\x52."]), Whole::Array);
-        assert_eq!(whole(&[NAME, b"(\x97t\x52\x94h\x02(\x97t\x52\x94\x86\x94."]), Whole::Other { rebuilt: false });
-        assert_eq!(whole(&[name, b"NK\0NR\x85."]), Whole::Other { rebuilt: true });
-        assert_eq!(whole(&[name, b"NK\0NR\x94N\x86\x940h\x03."]), Whole::Other { rebuilt: true });
-        assert_eq!(whole(&[name, b"NK\0NR\x94Nb\x86\x94."]), Whole::Other { rebuilt: true });
+        let shape = |parts: &[&[u8]]| read_only_plan(&framed(parts)).unwrap().unwrap().shape;
+        assert_eq!(shape(&[name, b"NK\0NR."]), ValueShape::Rebuilt);
+        assert_eq!(shape(&[b"]", name, b"NNNRa."]), ValueShape::Other { rebuilt: true });
+        assert_eq!(shape(&[name, b"h\x02NNRb."]), ValueShape::Other { rebuilt: true });
+        assert_eq!(shape(&[masked]), ValueShape::Other { rebuilt: true });
+        assert_eq!(shape(&[b"]", NAME, b"(\x97t\x52a."]), ValueShape::Other { rebuilt: false });
+        assert_eq!(shape(&[NAME, b"(\x97t\x52."]), ValueShape::Array);
+        assert_eq!(shape(&[NAME, b"(\x97t\x52\x94h\x02(\x97t\x52\x94\x86\x94."]), ValueShape::Other { rebuilt: false });
+        assert_eq!(shape(&[name, b"NK\0NR\x85."]), ValueShape::Other { rebuilt: true });
+        assert_eq!(shape(&[name, b"NK\0NR\x94N\x86\x940h\x03."]), ValueShape::Other { rebuilt: true });
+        assert_eq!(shape(&[name, b"NK\0NR\x94Nb\x86\x94."]), ValueShape::Other { rebuilt: true });
         let short = framed(&[NAME, b"(\x96\x01\0\0\0\0\0\0\0at\x52."]);
         assert_eq!(
-            sealing(&short).unwrap(),
-            Some(Sealing { writable: vec![11 + NAME.len() + 1], whole: Whole::Array })
+            read_only_plan(&short).unwrap(),
+            Some(ReadOnlyPlan { writable: vec![11 + NAME.len() + 1], shape: ValueShape::Array })
         );
-        assert_eq!(sealing(b"\x80\x05\x95\x40\0\0\0\0\0\0\0").unwrap(), None);
+        assert_eq!(read_only_plan(b"\x80\x05\x95\x40\0\0\0\0\0\0\0").unwrap(), None);
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_walked_or_refused(bytes: Vec<u8>, place in 0_usize..90, byte: u8) {
-            let _ = (sealing(&bytes), writable(&bytes));
+        fn any_bytes_are_scanned_or_refused(bytes: Vec<u8>, place in 0_usize..90, byte: u8) {
+            let _ = (read_only_plan(&bytes), make_writable(&bytes));
             let mut stream = framed(&[b"](", NAME, b"(C\x02ab\x94t\x52h\x02(\x97\x98t\x52e."]);
             let at = place % stream.len();
             stream[at] = byte;
             let mut copy = stream.clone();
-            if let Some(found) = sealing(&stream).unwrap() {
-                seal(&mut copy, &found.writable);
+            if let Some(found) = read_only_plan(&stream).unwrap() {
+                make_read_only(&mut copy, &found.writable);
             }
             prop_assert_eq!(copy.len(), stream.len());
-            let _ = writable(&stream);
+            let _ = make_writable(&stream);
         }
     }
 }

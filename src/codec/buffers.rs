@@ -1,19 +1,22 @@
-//! Records with out-of-band buffers: how they are laid out, read, and turned into a pickle without any.
+//! Values with out-of-band buffers: laying them out, parsing them, and turning them into a pickle without buffers.
+//!
+//! The layout is stated in "Record" in `docs/format.md`.
 
 use crate::codec::opcode::{Op, OpReader};
 use crate::error::Result;
 use crate::fallible;
 
-/// Buffers are aligned to this in memory.
+/// The alignment of buffers, from the start of the value.
 pub const ALIGN: u64 = 64;
-/// The stream of an exact `bytes` whose one buffer is beside it: `builtins.bytes` called on it.
+/// The pickle of an exact `bytes` whose bytes are an out-of-band buffer: `builtins.bytes` is called on the buffer.
 pub const BYTES: &[u8] = b"\x80\x05\x8c\x08builtins\x8c\x05bytes\x93\x97\x85R.";
-/// The stream of an exact `bytearray`, likewise.
+/// The pickle of an exact `bytearray` whose bytes are an out-of-band buffer.
 pub const BYTEARRAY: &[u8] = b"\x80\x05\x8c\x08builtins\x8c\x09bytearray\x93\x97\x85R.";
-/// The stream of a `memoryview` of plain bytes: the buffer itself.
+/// The pickle of a `memoryview` of plain bytes: the out-of-band buffer itself.
 pub const MEMORYVIEW: &[u8] = b"\x80\x05\x97.";
-/// The stream of an exact `array.array` whose items are beside it, as `array` itself reduces one at protocol 5: typecode, and
-/// the number by which it calls the machine's format of such items.
+
+/// Returns the pickle of an exact `array.array` whose items are an out-of-band buffer, as `array` itself reduces one at
+/// protocol 5. `code` is the typecode, `format` the number that `array` has for the machine's format of such items.
 pub fn array_stream(code: u8, format: u8) -> Vec<u8> {
     let mut stream = ARRAY_HEAD.to_vec();
     stream.extend([code, b'K', format]);
@@ -21,7 +24,7 @@ pub fn array_stream(code: u8, format: u8) -> Vec<u8> {
     stream
 }
 
-/// The typecode of such a stream.
+/// Returns the typecode of a pickle that [`array_stream`] has made, or `None` for any other pickle.
 pub fn array_code(stream: &[u8]) -> Option<u8> {
     match stream.strip_prefix(ARRAY_HEAD)?.strip_suffix(ARRAY_TAIL)? {
         [code, b'K', _] => Some(*code),
@@ -32,33 +35,36 @@ pub fn array_code(stream: &[u8]) -> Option<u8> {
 const ARRAY_HEAD: &[u8] =
     b"\x80\x05\x8c\x05array\x8c\x14_array_reconstructor\x93(\x8c\x05array\x8c\x05array\x93\x8c\x01";
 const ARRAY_TAIL: &[u8] = b"\x8c\x08builtins\x8c\x05bytes\x93\x97\x85RtR.";
-/// An exact `bytes` from here on is stored as a record with one buffer: as a pickle it would take a span, too.
+/// An exact `bytes` of this many bytes or more is stored as a value with one buffer: as a pickle it would take a span,
+/// too.
 pub const LARGE_BYTES: usize = crate::format::RECORD_MAX as usize - 7;
-/// Other buffers from here on are stored beside the pickle, in a span; shorter ones within it. In whole pages a shorter one
-/// would waste more than a quarter of what is stored, and to copy it takes less time than to pin it.
+/// Any other buffer of this many bytes or more is stored out of band, in a span; a shorter one is stored in the pickle.
+/// A span has whole pages, so a shorter buffer would waste more than a quarter of it; and copying a shorter one takes
+/// less time than pinning.
 pub const OUT_OF_BAND: usize = 16 << 10;
-/// What it may take to say what one buffer is: of an array, its dtype and shape.
+/// Bytes of a pickle that the description of one buffer may take: for an array, its dtype and shape.
 const DESCRIPTION: usize = 256;
-/// Most buffers of one value: the table stays small against what it describes.
-const MOST: u64 = 1 << 24;
-/// What such a table is called where there is no memory for it.
+/// The largest number of buffers in one value. It bounds the size of the table.
+const BUFFERS_MAX: u64 = 1 << 24;
+/// What an error calls the table, if there is no memory for it.
 const TABLE: &str = "a value's table of buffers";
 
-/// Does a view of a value copy nothing of size? The pickle is what it copies; so long is it, with so many buffers beside it.
+/// Returns `true` if a view of a value copies only a small part of it. A view copies the pickle, which has `pickle`
+/// bytes and `buffers` buffers beside it.
 pub fn viewable(pickle: usize, buffers: usize) -> bool {
     pickle < OUT_OF_BAND + DESCRIPTION * buffers
 }
 
-/// Where the parts of a value with buffers stand.
+/// Where the parts of a value with buffers are to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BufferPlan {
-    /// Counts and table, ready to be stored before the pickle.
+    /// The counts and the table, as they are stored before the pickle.
     pub head: Vec<u8>,
-    /// Zeros before each buffer.
+    /// For each buffer, the number of zeros before it.
     pub gaps: Vec<usize>,
 }
 
-/// Plans a value: head, pickle and buffers.
+/// Plans a value with a pickle of `pickle` bytes and buffers of these lengths.
 pub fn plan(pickle: usize, lens: &[usize]) -> Result<BufferPlan> {
     let mut head = fallible::with_room(16 + 16 * lens.len(), TABLE)?;
     head.extend((lens.len() as u64).to_le_bytes());
@@ -75,32 +81,35 @@ pub fn plan(pickle: usize, lens: &[usize]) -> Result<BufferPlan> {
     Ok(BufferPlan { head, gaps })
 }
 
-/// A value with buffers, parsed: every number lies within it.
+/// The parsed table of a value with buffers. Every range lies within the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed {
-    /// The pickle: offset in the value, length.
+pub struct BufferTable {
+    /// The pickle: offset in the value, and length.
     pub pickle: (u64, u64),
-    /// Each buffer: offset in the value, length.
+    /// The buffers: for each one, offset in the value and length.
     pub buffers: Vec<(u64, u64)>,
 }
 
-/// Bytes of the head of a value whose first 16 bytes are these.
+/// Returns the number of bytes in the head of a value that begins with these 16 bytes, or `None` if it has too many
+/// buffers.
 pub fn head_len(start: [u8; 16]) -> Option<u64> {
     let count = u64::from_le_bytes(start[..8].try_into().ok()?);
-    (count <= MOST).then(|| 16 + 16 * count)
+    (count <= BUFFERS_MAX).then(|| 16 + 16 * count)
 }
 
-/// Parses a head; the value has `total` bytes. `None`: damaged.
+/// Parses the head of a value of `total` bytes. Returns `None` if it is damaged.
 ///
 /// # Errors
-/// No memory for it.
-pub fn parse(head: &[u8], total: u64) -> Result<Option<Parsed>> {
-    // A count that the head's own length bears out: so long it is there already.
+/// [`Error::Memory`](crate::error::Error::Memory) if there is no memory for the table.
+pub fn parse(head: &[u8], total: u64) -> Result<Option<BufferTable>> {
+    // The number of buffers is computed from the length of the head, which is in memory already, so a hostile count
+    // cannot make this allocation large.
     let buffers = fallible::with_room((head.len() / 16).saturating_sub(1), TABLE)?;
-    Ok(parsed(head, total, buffers))
+    Ok(parse_into(head, total, buffers))
 }
 
-fn parsed(head: &[u8], total: u64, mut buffers: Vec<(u64, u64)>) -> Option<Parsed> {
+/// Parses a head into `buffers`, which has room for all of them.
+fn parse_into(head: &[u8], total: u64, mut buffers: Vec<(u64, u64)>) -> Option<BufferTable> {
     let word = |i: usize| Some(u64::from_le_bytes(head.get(i * 8..i * 8 + 8)?.try_into().ok()?));
     let (count, pickle_len) = (word(0)?, word(1)?);
     if head.len() as u64 != count.checked_mul(16)?.checked_add(16)? {
@@ -114,30 +123,37 @@ fn parsed(head: &[u8], total: u64, mut buffers: Vec<(u64, u64)>) -> Option<Parse
     let mut end = pickle.0 + pickle.1;
     for i in 0..count as usize {
         let (start, len) = (word(2 + 2 * i)?, word(3 + 2 * i)?);
-        // In order, one behind the other, behind the pickle.
+        // The buffers must stand in order, after the pickle, and must not overlap.
         if start < end || start % ALIGN != 0 || !within(start, len) {
             return None;
         }
         buffers.push((start, len));
         end = start + len;
     }
-    Some(Parsed { pickle, buffers })
+    Some(BufferTable { pickle, buffers })
 }
 
-/// The same value as a stream without buffers. `None`: damaged.
+/// Returns a pickle of the same value that contains the buffers. Returns `None` if the pickle is damaged.
 ///
 /// # Errors
-/// No memory for it.
+/// [`Error::Memory`](crate::error::Error::Memory) if there is no memory for the pickle.
 pub fn in_band(pickle: &[u8], buffers: &[&[u8]]) -> Result<Option<Vec<u8>>> {
-    // All that is said of a buffer in the stream is shorter than 16 bytes.
-    let whole = buffers.iter().map(|buffer| buffer.len() + 16).sum::<usize>();
-    let stream = fallible::with_room(pickle.len() + whole, "a value")?;
-    // So many opcodes there are at most; no more than there are buffers are looked at.
-    let ends = fallible::with_room(buffers.len() + 1, TABLE)?;
-    Ok(joined(pickle, buffers, stream, ends))
+    // A buffer in a pickle takes less than 16 bytes besides its own.
+    let added = buffers.iter().map(|buffer| buffer.len() + 16).sum::<usize>();
+    let stream = fallible::with_room(pickle.len() + added, "a value")?;
+    // One more than there are buffers: a pickle that names more is refused before it needs more memory.
+    let places = fallible::with_room(buffers.len() + 1, TABLE)?;
+    Ok(insert_buffers(pickle, buffers, stream, places))
 }
 
-fn joined(pickle: &[u8], buffers: &[&[u8]], mut stream: Vec<u8>, mut ends: Vec<(usize, bool)>) -> Option<Vec<u8>> {
+/// Writes the pickle with the buffers into `stream`. `stream` and `places` are empty and have room for all of it.
+/// `places` gets, for each NEXT_BUFFER, its offset and whether READONLY_BUFFER follows.
+fn insert_buffers(
+    pickle: &[u8],
+    buffers: &[&[u8]],
+    mut stream: Vec<u8>,
+    mut places: Vec<(usize, bool)>,
+) -> Option<Vec<u8>> {
     if pickle == BYTES {
         let (head, tail) = crate::codec::scalar::bytes_frame(buffers.first()?.len());
         [head.as_slice(), buffers.first()?, &tail].iter().for_each(|part| stream.extend_from_slice(part));
@@ -147,10 +163,10 @@ fn joined(pickle: &[u8], buffers: &[&[u8]], mut stream: Vec<u8>, mut ends: Vec<(
     loop {
         let op = reader.next_op().ok()?;
         match op {
-            Op::NextBuffer if ends.len() > buffers.len() => return None,
-            Op::NextBuffer => ends.push((reader.op_at(), false)),
+            Op::NextBuffer if places.len() > buffers.len() => return None,
+            Op::NextBuffer => places.push((reader.op_at(), false)),
             Op::ReadonlyBuffer => {
-                if let Some(last) = ends.last_mut().filter(|last| last.0 + 1 == reader.op_at()) {
+                if let Some(last) = places.last_mut().filter(|last| last.0 + 1 == reader.op_at()) {
                     last.1 = true;
                 }
             }
@@ -158,37 +174,37 @@ fn joined(pickle: &[u8], buffers: &[&[u8]], mut stream: Vec<u8>, mut ends: Vec<(
             _ => {}
         }
     }
-    if ends.len() > buffers.len() {
+    if places.len() > buffers.len() {
         return None;
     }
-    // Frames count bytes that change: they are left out, which every reader bears.
+    // Frames are left out, because they count bytes that change, and every reader accepts a pickle without them.
     let mut reader = OpReader::new(pickle);
-    let (mut kept, mut next) = (0, ends.iter().zip(buffers));
+    let (mut copied, mut next) = (0, places.iter().zip(buffers));
     let mut skip_readonly = false;
     loop {
         let op = reader.next_op().ok()?;
         let at = reader.op_at();
         match op {
             Op::Frame(_) => {
-                stream.extend(&pickle[kept..at]);
-                kept = at + 9;
+                stream.extend(&pickle[copied..at]);
+                copied = at + 9;
             }
             Op::NextBuffer => {
-                stream.extend(&pickle[kept..at]);
+                stream.extend(&pickle[copied..at]);
                 let ((_, readonly), buffer) = next.next()?;
                 stream.push(if *readonly { 0x8e } else { 0x96 });
                 stream.extend((buffer.len() as u64).to_le_bytes());
                 stream.extend(*buffer);
-                kept = at + 1;
+                copied = at + 1;
                 skip_readonly = *readonly;
             }
             Op::ReadonlyBuffer if skip_readonly => {
-                stream.extend(&pickle[kept..at]);
-                kept = at + 1;
+                stream.extend(&pickle[copied..at]);
+                copied = at + 1;
                 skip_readonly = false;
             }
             Op::Stop => {
-                stream.extend(&pickle[kept..=at]);
+                stream.extend(&pickle[copied..=at]);
                 return Some(stream);
             }
             _ => {}

@@ -1,4 +1,17 @@
-//! How values look as bytes: pure Rust, no Python.
+//! Values as bytes: pickles, and records with out-of-band buffers. Pure Rust, without Python.
+//!
+//! This floor knows the opcodes of pickle protocols 2 to 5 and the layout of a value with buffers ("Record" in
+//! `docs/format.md`). It knows neither segments nor Python objects, and it never runs what a pickle describes. It
+//! offers a reader of opcodes ([`opcode::OpReader`]) and what is built on it. All input may be hostile.
+//!
+//! | file | what is in it |
+//! | --- | --- |
+//! | `opcode` | a reader of pickle opcodes, one at a time |
+//! | `scalar` | pickles of `None`, bool, int, float, str and bytes: writing and reading them |
+//! | `stack` | stack, marks and memo of the pickle machine |
+//! | `kind` | the name of the type of a pickled value (tests in `kind_tests`) |
+//! | `arrays` | which arrays of a pickle a reader may write, and changing that |
+//! | `buffers` | values with out-of-band buffers: layout, parsing, and a pickle without buffers |
 
 pub mod arrays;
 pub mod buffers;

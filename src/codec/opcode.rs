@@ -1,21 +1,23 @@
-//! A reader of pickle opcodes, one at a time, from bytes nobody vouches for.
+//! A reader of pickle opcodes, one at a time, from bytes that may be hostile.
 //!
-//! It knows protocols 2 to 5 as CPython writes them and allocates nothing: every argument borrows from the input, and
-//! every length is compared with the bytes that are left before it is believed. The text opcodes of protocols 0 and 1
-//! are refused by name, since nothing that writes to a segment uses them.
+//! It knows protocols 2 to 5 as CPython writes them. It allocates nothing: each argument borrows from the input, and
+//! each length is compared with the number of bytes that are left before it is used. The text opcodes of protocols 0
+//! and 1 are refused by name, because nothing that writes to a segment uses them. What an opcode does is not known
+//! here.
 
 use std::fmt;
 
 /// The newest pickle protocol this reader knows.
 pub const HIGHEST_PROTOCOL: u8 = 5;
 
-/// One opcode with its argument, named as `pickletools` does. Opcodes that differ only in the width of a length or number are one variant.
+/// One opcode with its argument. The names are those of `pickletools`; opcodes that differ only in the width of a
+/// length or number are one variant.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub enum Op<'a> {
-    /// The protocol number; not checked here, so that the caller can tell "newer" from "damaged".
+    /// The protocol number. It is not checked here, so that the caller can tell a newer protocol from a damaged pickle.
     Proto(u8),
-    /// A frame of this many bytes follows; they are there.
+    /// A frame of this many bytes follows. The input has that many bytes left.
     Frame(usize),
     Stop,
     Mark,
@@ -25,10 +27,10 @@ pub enum Op<'a> {
     None,
     Bool(bool),
     Int(i32),
-    /// Little-endian two's complement of any length; empty means 0.
+    /// Two's complement of any length, little-endian. No bytes mean 0.
     Long(&'a [u8]),
     Float(f64),
-    /// UTF-8 in which lone surrogates may occur (`surrogatepass`); not checked.
+    /// UTF-8 that was not checked. Lone surrogates may occur in it (`surrogatepass`).
     Str(&'a [u8]),
     Bytes(&'a [u8]),
     ByteArray(&'a [u8]),
@@ -36,12 +38,12 @@ pub enum Op<'a> {
     EmptyTuple,
     EmptyDict,
     EmptySet,
-    /// Items down to the mark.
+    /// Makes a list of the items down to the mark.
     List,
     Tuple,
     Dict,
     FrozenSet,
-    /// The top 1, 2 or 3 items.
+    /// Makes a tuple of the top 1, 2 or 3 items.
     TupleOf(usize),
     Append,
     Appends,
@@ -72,12 +74,12 @@ pub enum Op<'a> {
     ReadonlyBuffer,
 }
 
-/// Why the bytes are not a pickle, and where.
+/// The reason why bytes are not a pickle, and the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpError {
     /// Offset of the opcode that could not be read.
     pub at: usize,
-    /// In words.
+    /// The reason, in words.
     pub why: &'static str,
 }
 
@@ -91,32 +93,36 @@ impl std::error::Error for OpError {}
 
 const ENDS_EARLY: &str = "the pickle ends too early";
 
-/// Walks over a pickle. It does not stop at `STOP` by itself; the caller does.
+/// Reads the opcodes of a pickle, one after the other. It does not stop at `STOP` by itself: the caller stops.
 #[derive(Clone, Debug)]
 pub struct OpReader<'a> {
     data: &'a [u8],
+    /// Offset of the byte that is read next.
     at: usize,
+    /// Offset of the opcode that was read last.
     op_at: usize,
 }
 
 impl<'a> OpReader<'a> {
-    /// Reads from the first byte.
+    /// Makes a reader that begins at the first byte.
     pub fn new(data: &'a [u8]) -> Self {
         Self::starting_at(data, 0)
     }
 
-    /// Reads from the middle, to look again at an opcode already met.
+    /// Makes a reader that begins at an offset, to read again an opcode that was met before.
     pub fn starting_at(data: &'a [u8], at: usize) -> Self {
         OpReader { data, at, op_at: at }
     }
 
-    /// Where the opcode returned last began.
+    /// Returns the offset of the opcode that was returned last.
     pub fn op_at(&self) -> usize {
         self.op_at
     }
 
-    /// The next opcode; after an error the reader is of no use. Within its callers, which look at few kinds: with an `Op`
-    /// made for each opcode the walk of [`super::arrays`] takes twice as long.
+    /// Reads the next opcode. After an error the reader must not be used any more.
+    ///
+    /// The function is inlined into its callers, because each of them looks at few kinds of opcodes: if an `Op` had to
+    /// be made for each opcode, the scan of [`super::arrays`] would take twice as long.
     #[inline(always)]
     pub fn next_op(&mut self) -> Result<Op<'a>, OpError> {
         self.op_at = self.at;
@@ -198,10 +204,12 @@ impl<'a> OpReader<'a> {
         })
     }
 
+    /// Returns the number of bytes that are left.
     fn left(&self) -> usize {
         self.data.len() - self.at.min(self.data.len())
     }
 
+    /// Reads `count` bytes.
     fn take(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
         if count > self.left() {
             return Err(ENDS_EARLY);
@@ -219,27 +227,32 @@ impl<'a> OpReader<'a> {
         self.take(N)?.try_into().map_err(|_| ENDS_EARLY)
     }
 
+    /// Reads a length of one byte, and that many bytes.
     fn counted8(&mut self) -> Result<&'a [u8], &'static str> {
         let count = self.byte()?;
         self.take(count.into())
     }
 
+    /// Reads a length of four bytes, and that many bytes.
     fn counted32(&mut self) -> Result<&'a [u8], &'static str> {
         let count = u32::from_le_bytes(self.array()?);
         self.take(usize::try_from(count).map_err(|_| ENDS_EARLY)?)
     }
 
+    /// Reads a length of eight bytes, and that many bytes.
     fn counted64(&mut self) -> Result<&'a [u8], &'static str> {
         let count = u64::from_le_bytes(self.array()?);
         self.take(usize::try_from(count).map_err(|_| ENDS_EARLY)?)
     }
 
+    /// Reads a signed length of four bytes, and that many bytes.
     fn long4(&mut self) -> Result<&'a [u8], &'static str> {
         let count = i32::from_le_bytes(self.array()?);
         self.take(usize::try_from(count).map_err(|_| "a LONG4 of negative length")?)
     }
 
-    /// As CPython's C unpickler: the frame must fit into what is left, and is not looked at any further.
+    /// Reads the length of a frame. As in CPython's C unpickler, the frame must fit into the bytes that are left, and
+    /// is not looked at any further.
     fn frame(&mut self) -> Result<usize, &'static str> {
         let length = u64::from_le_bytes(self.array()?);
         match usize::try_from(length) {
@@ -248,6 +261,7 @@ impl<'a> OpReader<'a> {
         }
     }
 
+    /// Reads up to the end of a line. The newline is not part of the result.
     fn line(&mut self) -> Result<&'a [u8], &'static str> {
         let rest = &self.data[self.at..];
         let end = rest.iter().position(|&b| b == b'\n').ok_or(ENDS_EARLY)?;
@@ -256,9 +270,9 @@ impl<'a> OpReader<'a> {
     }
 }
 
-/// Is this one pickle, of a protocol that is known, from the first byte to its `STOP` at the last, that needs nothing from
-/// beside it? What it would do is not looked at.
-pub fn one_pickle(data: &[u8]) -> Result<(), OpError> {
+/// Checks that the bytes are one pickle of a known protocol: it begins at the first byte, its `STOP` is the last byte,
+/// and it needs no buffers and no persistent ids. What the pickle would do is not checked.
+pub fn check_one_pickle(data: &[u8]) -> Result<(), OpError> {
     let mut reader = OpReader::new(data);
     let mut values = false;
     loop {
@@ -277,6 +291,7 @@ pub fn one_pickle(data: &[u8]) -> Result<(), OpError> {
     }
 }
 
+/// Returns the reason why an opcode is not read.
 fn refusal(opcode: u8) -> &'static str {
     match opcode {
         b'I' => "the text opcode INT is not read",
@@ -356,7 +371,7 @@ mod tests {
 
     #[test]
     fn one_pickle_is_whole_and_stands_for_itself() {
-        assert!(one_pickle(b"N.").is_ok() && one_pickle(b"\x80\x05K\x07.").is_ok());
+        assert!(check_one_pickle(b"N.").is_ok() && check_one_pickle(b"\x80\x05K\x07.").is_ok());
         let faults: [(&[u8], &str); 8] = [
             (b"", "too early"),
             (b"N", "too early"),
@@ -368,7 +383,7 @@ mod tests {
             (b"\xffN.", "no such"),
         ];
         for (data, why) in faults {
-            let error = one_pickle(data).unwrap_err().to_string();
+            let error = check_one_pickle(data).unwrap_err().to_string();
             assert!(error.contains(why), "{data:?}: {error}");
         }
     }

@@ -1,10 +1,11 @@
-//! Pickles of scalars, written and read without the interpreter's pickler: real pickles, any reader takes them.
+//! Pickles of scalars, written and read without the interpreter's pickler. They are real pickles, which any unpickler
+//! reads.
 //!
-//! Written in protocol 4 (`BINBYTES8`, `SHORT_BINUNICODE` are its), without frame and memo. Read in the shapes that
-//! CPython's pickler gives a lone scalar in protocols 2 to 5: optional `FRAME`, one opcode, optional `MEMOIZE` or
-//! `BINPUT`, `STOP`. Anything else is not ours to decode.
+//! They are written in protocol 4 (the first with `BINBYTES8` and `SHORT_BINUNICODE`), without frame and memo. They are
+//! read in the shapes that CPython's pickler gives to a single scalar in protocols 2 to 5: optional `FRAME`, one
+//! opcode, optional `MEMOIZE` or `BINPUT`, `STOP`. Any other pickle is left to the unpickler.
 
-/// A value that the core decodes itself, borrowed from its pickle.
+/// A scalar, borrowed from its pickle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs, reason = "Python's own names")]
 pub enum Scalar<'a> {
@@ -12,22 +13,22 @@ pub enum Scalar<'a> {
     Bool(bool),
     Int(i64),
     Float(f64),
-    /// UTF-8, unchecked; lone surrogates are possible.
+    /// UTF-8 that was not checked. It may contain lone surrogates.
     Str(&'a [u8]),
     Bytes(&'a [u8]),
 }
 
-/// A few bytes of a pickle.
+/// A pickle, or the start of one, of at most 14 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Short {
+pub struct ShortPickle {
     bytes: [u8; 14],
     len: u8,
 }
 
-impl Short {
+impl ShortPickle {
     #[inline(always)]
     fn new(parts: &[&[u8]]) -> Self {
-        let mut short = Short { bytes: [0; 14], len: 0 };
+        let mut short = ShortPickle { bytes: [0; 14], len: 0 };
         for part in parts {
             let at = short.len as usize;
             short.bytes[at..at + part.len()].copy_from_slice(part);
@@ -36,7 +37,7 @@ impl Short {
         short
     }
 
-    /// Them.
+    /// Returns the bytes.
     #[inline(always)]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len as usize]
@@ -46,73 +47,73 @@ impl Short {
 const PROTO: [u8; 2] = [0x80, 4];
 const STOP: [u8; 1] = *b".";
 
-/// The pickle of `None`, `True` or `False`.
+/// Returns the pickle of `None`, `True` or `False`.
 #[inline]
-pub fn constant(value: Option<bool>) -> Short {
+pub fn constant(value: Option<bool>) -> ShortPickle {
     let code = match value {
         None => b'N',
         Some(true) => 0x88,
         Some(false) => 0x89,
     };
-    Short::new(&[&PROTO, &[code], &STOP])
+    ShortPickle::new(&[&PROTO, &[code], &STOP])
 }
 
-/// The pickle of an int, as CPython chooses its opcodes.
+/// Returns the pickle of an int, with the opcode that CPython chooses.
 #[inline]
-pub fn int(value: i64) -> Short {
+pub fn int(value: i64) -> ShortPickle {
     match value {
-        0..=0xff => Short::new(&[&PROTO, &[b'K', value as u8], &STOP]),
-        0x100..=0xffff => Short::new(&[&PROTO, b"M", &(value as u16).to_le_bytes(), &STOP]),
-        _ if value as i32 as i64 == value => Short::new(&[&PROTO, b"J", &(value as i32).to_le_bytes(), &STOP]),
+        0..=0xff => ShortPickle::new(&[&PROTO, &[b'K', value as u8], &STOP]),
+        0x100..=0xffff => ShortPickle::new(&[&PROTO, b"M", &(value as u16).to_le_bytes(), &STOP]),
+        _ if value as i32 as i64 == value => ShortPickle::new(&[&PROTO, b"J", &(value as i32).to_le_bytes(), &STOP]),
         _ => {
             let bytes = value.to_le_bytes();
-            // Two's complement, as short as it can be.
+            // Two's complement with as few bytes as possible.
             let sign = if value < 0 { 0xff } else { 0 };
             let mut len = 8;
             while len > 1 && bytes[len - 1] == sign && (bytes[len - 2] ^ sign) & 0x80 == 0 {
                 len -= 1;
             }
-            Short::new(&[&PROTO, &[0x8a, len as u8], &bytes[..len], &STOP])
+            ShortPickle::new(&[&PROTO, &[0x8a, len as u8], &bytes[..len], &STOP])
         }
     }
 }
 
-/// The pickle of a float.
+/// Returns the pickle of a float.
 #[inline]
-pub fn float(value: f64) -> Short {
-    Short::new(&[&PROTO, b"G", &value.to_be_bytes(), &STOP])
+pub fn float(value: f64) -> ShortPickle {
+    ShortPickle::new(&[&PROTO, b"G", &value.to_be_bytes(), &STOP])
 }
 
-/// What stands before and after the UTF-8 bytes of a str.
+/// Returns what stands before and after the UTF-8 bytes in the pickle of a str with `len` such bytes.
 #[inline]
-pub fn str_frame(len: usize) -> (Short, [u8; 1]) {
+pub fn str_frame(len: usize) -> (ShortPickle, [u8; 1]) {
     let head = match len {
-        0..=0xff => Short::new(&[&PROTO, &[0x8c, len as u8]]),
-        0x100..=0xffff_ffff => Short::new(&[&PROTO, b"X", &(len as u32).to_le_bytes()]),
-        _ => Short::new(&[&PROTO, &[0x8d], &(len as u64).to_le_bytes()]),
+        0..=0xff => ShortPickle::new(&[&PROTO, &[0x8c, len as u8]]),
+        0x100..=0xffff_ffff => ShortPickle::new(&[&PROTO, b"X", &(len as u32).to_le_bytes()]),
+        _ => ShortPickle::new(&[&PROTO, &[0x8d], &(len as u64).to_le_bytes()]),
     };
     (head, STOP)
 }
 
-/// What stands before and after the bytes of a bytes.
+/// Returns what stands before and after the bytes in the pickle of a bytes object with `len` bytes.
 #[inline]
-pub fn bytes_frame(len: usize) -> (Short, [u8; 1]) {
+pub fn bytes_frame(len: usize) -> (ShortPickle, [u8; 1]) {
     let head = match len {
-        0..=0xff => Short::new(&[&PROTO, &[b'C', len as u8]]),
-        0x100..=0xffff_ffff => Short::new(&[&PROTO, b"B", &(len as u32).to_le_bytes()]),
-        _ => Short::new(&[&PROTO, &[0x8e], &(len as u64).to_le_bytes()]),
+        0..=0xff => ShortPickle::new(&[&PROTO, &[b'C', len as u8]]),
+        0x100..=0xffff_ffff => ShortPickle::new(&[&PROTO, b"B", &(len as u32).to_le_bytes()]),
+        _ => ShortPickle::new(&[&PROTO, &[0x8e], &(len as u64).to_le_bytes()]),
     };
     (head, STOP)
 }
 
-/// The head of a pickle that is one `bytes`: where the bytes begin and how many, from the first few bytes of a stream of
-/// `total` bytes. `None`: something else.
+/// Returns where the bytes of a pickled bytes object begin, and how many there are. `head` is the start of the pickle,
+/// `total` its length. Returns `None` if the pickle is anything but one bytes object.
 pub fn bytes_within(head: &[u8], total: u64) -> Option<(u64, u64)> {
-    let (start, len, code) = sized(head, total)?;
+    let (start, len, code) = counted_content(head, total)?;
     matches!(code, b'C' | b'B' | 0x8e).then_some((start as u64, len))
 }
 
-/// How many bytes of length follow an opcode of text or bytes.
+/// Returns the width in bytes of the length that follows an opcode of text or bytes.
 fn length_bytes(code: u8) -> Option<usize> {
     match code {
         0x8c | b'C' => Some(1),
@@ -122,9 +123,11 @@ fn length_bytes(code: u8) -> Option<usize> {
     }
 }
 
-/// Of a stream whose one opcode is text or bytes: where they begin, how many, and the opcode, if the rest is what may follow.
-fn sized(head: &[u8], total: u64) -> Option<(usize, u64, u8)> {
-    let at = body(head, total)?;
+/// Returns where the content of a pickle of one text or bytes object begins, its length, and the opcode. `head` is the
+/// start of the pickle, `total` its length. Returns `None` if it is another pickle, or if what follows the content has
+/// a wrong length.
+fn counted_content(head: &[u8], total: u64) -> Option<(usize, u64, u8)> {
+    let at = opcode_offset(head, total)?;
     let code = *head.get(at)?;
     let width = length_bytes(code)?;
     let mut length = [0; 8];
@@ -135,29 +138,32 @@ fn sized(head: &[u8], total: u64) -> Option<(usize, u64, u8)> {
     (1..=3).contains(&tail).then_some((start, len, code))
 }
 
-/// Where the one opcode begins: behind PROTO and, if there is one that says the truth, FRAME.
+/// Returns the offset of the opcode that makes the scalar: after PROTO and an optional FRAME. Returns `None` if the
+/// frame's length is wrong.
 #[inline(always)]
-fn body(pickle: &[u8], total: u64) -> Option<usize> {
+fn opcode_offset(pickle: &[u8], total: u64) -> Option<usize> {
     let [0x80, 2..=5, rest @ ..] = pickle else { return None };
     if rest.first() != Some(&0x95) {
         return Some(2);
     }
     let length = u64::from_le_bytes(rest.get(1..9)?.try_into().ok()?);
-    // CPython refuses a frame that runs beyond the end; one that ends early is not what it writes for a scalar.
+    // CPython refuses a frame that runs beyond the end, and it never writes one that ends early for a scalar.
     (length == total.checked_sub(11)?).then_some(11)
 }
 
-/// May this follow the opcode? `STOP`, with the memo's opcode before it for text and bytes.
+/// Returns `true` if `tail` may follow the opcode: `STOP`, and before it, for text and bytes (`memo`), an opcode that
+/// puts the value into the memo.
 #[inline(always)]
 fn is_end(tail: &[u8], memo: bool) -> bool {
     matches!((tail, memo), ([b'.'], _) | ([0x94, b'.'], true) | ([b'q', _, b'.'], true))
 }
 
-/// The scalar that this pickle is; `None` where it is something else, or not in a shape that the core reads itself.
+/// Decodes the pickle of a scalar. Returns `None` if the value is no scalar, or if the pickle has another shape than
+/// those above.
 #[inline]
 pub fn decode(pickle: &[u8]) -> Option<Scalar<'_>> {
     let total = pickle.len() as u64;
-    let at = body(pickle, total)?;
+    let at = opcode_offset(pickle, total)?;
     let (code, rest) = pickle[at..].split_first()?;
     let fixed = |n: usize| Some((rest.get(..n)?, rest.get(n..)?));
     let (value, tail) = match code {
@@ -185,7 +191,7 @@ pub fn decode(pickle: &[u8]) -> Option<Scalar<'_>> {
         0x88 => (Scalar::Bool(true), rest),
         0x89 => (Scalar::Bool(false), rest),
         0x8c | 0x8d | 0x8e | b'X' | b'C' | b'B' => {
-            let (start, len, code) = sized(pickle, total)?;
+            let (start, len, code) = counted_content(pickle, total)?;
             let end = start + len as usize;
             let text = matches!(code, 0x8c | 0x8d | b'X');
             let value = if text { Scalar::Str(&pickle[start..end]) } else { Scalar::Bytes(&pickle[start..end]) };
@@ -201,7 +207,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn join(frame: (Short, [u8; 1]), middle: &[u8]) -> Vec<u8> {
+    fn join(frame: (ShortPickle, [u8; 1]), middle: &[u8]) -> Vec<u8> {
         [frame.0.as_slice(), middle, &frame.1].concat()
     }
 

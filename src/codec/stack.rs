@@ -1,38 +1,40 @@
-//! The pickle machine's stack, marks and memo, with the underflow rules of CPython's C unpickler.
+//! Stack, marks and memo of the pickle machine, with the underflow rules of CPython's C unpickler.
 //!
-//! Generic over what is on the stack: `kind` walks with tags, the decoder of untrusted values with Python objects.
-//! All of it grows by at most one entry per opcode (the memo: per byte), so memory is linear in the input.
+//! The items are generic: `kind` runs a pickle with tags, the data-only decoder with Python objects. Stack and marks
+//! grow by at most one entry for each opcode, the memo by at most one for each byte, so memory is linear in the input.
 
 use std::collections::TryReserveError;
 
-/// Why an opcode failed that is sound: this process has no memory.
+/// The reason of a failure that is not the pickle's fault: this process has no memory.
 pub const NO_MEMORY: &str = "no memory";
 const UNDERFLOW: &str = "an opcode needs more values than there are";
 
-/// A stack split by marks: nothing below the last mark (the fence) can be popped.
+/// A stack that is divided by marks. Items below the last mark (the fence) cannot be popped.
 pub struct Stack<T> {
     items: Vec<T>,
     marks: Vec<usize>,
     memo: Vec<Option<T>>,
+    /// Number of memo entries that were stored.
     memo_len: usize,
 }
 
 impl<T: Clone> Stack<T> {
-    /// Empty.
+    /// Makes an empty stack.
     pub fn new() -> Self {
         Stack { items: Vec::new(), marks: Vec::new(), memo: Vec::new(), memo_len: 0 }
     }
 
+    /// Returns where the items above the last mark begin.
     fn fence(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    /// A value on top.
+    /// Pushes an item. The caller has called [`Stack::make_room`].
     pub fn push(&mut self, item: T) {
         self.items.push(item);
     }
 
-    /// The top value, if it is above the last mark.
+    /// Pops the top item, if it is above the last mark.
     pub fn pop(&mut self) -> Result<T, &'static str> {
         if self.items.len() <= self.fence() {
             return Err(UNDERFLOW);
@@ -40,17 +42,17 @@ impl<T: Clone> Stack<T> {
         self.items.pop().ok_or(UNDERFLOW)
     }
 
-    /// The top value, left where it is.
+    /// Returns the top item, if it is above the last mark, and leaves it there.
     pub fn top(&self) -> Result<&T, &'static str> {
         self.under(self.items.len())
     }
 
-    /// `MARK`.
+    /// Executes `MARK`: sets a mark on top.
     pub fn mark(&mut self) {
         self.marks.push(self.items.len());
     }
 
-    /// `POP`: takes a mark if one is on top.
+    /// Executes `POP`: removes the mark on top if there is one, else the top item.
     pub fn pop_item_or_mark(&mut self) -> Result<(), &'static str> {
         if self.marks.last() == Some(&self.items.len()) {
             self.marks.pop();
@@ -59,12 +61,12 @@ impl<T: Clone> Stack<T> {
         self.pop().map(drop)
     }
 
-    /// Removes the last mark and says where its items begin.
+    /// Removes the last mark and returns where the items above it begin.
     pub fn pop_mark(&mut self) -> Result<usize, &'static str> {
         self.marks.pop().ok_or("an opcode needs a mark and there is none")
     }
 
-    /// Where the top `count` items begin.
+    /// Returns where the top `count` items begin. All of them must be above the last mark.
     pub fn last(&self, count: usize) -> Result<usize, &'static str> {
         let start = self.items.len().checked_sub(count).ok_or(UNDERFLOW)?;
         if start < self.fence() {
@@ -73,7 +75,7 @@ impl<T: Clone> Stack<T> {
         Ok(start)
     }
 
-    /// The item just below `start`.
+    /// Returns the item directly below `start`, if it is above the last mark.
     pub fn under(&self, start: usize) -> Result<&T, &'static str> {
         if start <= self.fence() {
             return Err(UNDERFLOW);
@@ -81,33 +83,34 @@ impl<T: Clone> Stack<T> {
         self.items.get(start - 1).ok_or(UNDERFLOW)
     }
 
-    /// The items from `start` up.
+    /// Returns the items from `start` up.
     pub fn from(&self, start: usize) -> &[T] {
         self.items.get(start..).unwrap_or_default()
     }
 
-    /// Takes the items from `start` up.
+    /// Removes the items from `start` up, and returns them.
     pub fn split_off(&mut self, start: usize) -> Result<Vec<T>, TryReserveError> {
         let start = start.min(self.items.len());
-        let mut taken = Vec::new();
-        taken.try_reserve_exact(self.items.len() - start)?;
-        taken.extend(self.items.drain(start..));
-        Ok(taken)
+        let mut removed = Vec::new();
+        removed.try_reserve_exact(self.items.len() - start)?;
+        removed.extend(self.items.drain(start..));
+        Ok(removed)
     }
 
-    /// Room for one more of everything, so that no opcode but a far `PUT`, which asks for its own, needs memory.
+    /// Reserves memory for one more item, mark and memo entry. After that, no opcode needs memory, except a `PUT` far
+    /// ahead, which reserves its own.
     pub fn make_room(&mut self) -> Result<(), TryReserveError> {
         self.items.try_reserve(1)?;
         self.marks.try_reserve(1)?;
         self.memo.try_reserve(1)
     }
 
-    /// Drops the items from `start` up.
+    /// Removes and drops the items from `start` up.
     pub fn truncate(&mut self, start: usize) {
         self.items.truncate(start);
     }
 
-    /// The lowest item on the stack, if no mark is below it.
+    /// Returns the lowest item on the stack, if no mark is below it.
     pub fn bottom(&self) -> Option<&T> {
         if self.marks.first() == Some(&0) {
             return None;
@@ -115,14 +118,15 @@ impl<T: Clone> Stack<T> {
         self.items.first()
     }
 
-    /// `MEMOIZE`: the top value under the next number.
+    /// Executes `MEMOIZE`: stores the top item in the memo under the next number.
     pub fn memoize(&mut self) -> Result<(), &'static str> {
         let item = self.top()?.clone();
         self.store(self.memo_len, item)
     }
 
-    /// `PUT`. `at` is the offset in the stream. Picklers number memo entries upwards from 0, one or more bytes each, so a
-    /// larger index is no pickler's, and would make the table large for nothing.
+    /// Executes `PUT`: stores the top item in the memo. `at` is the offset of the opcode in the stream. Picklers number
+    /// memo entries upwards from 0, and each entry takes a byte or more. So no pickler writes an index above `at`; it
+    /// is refused, because it would make the memo large for nothing.
     pub fn put(&mut self, index: u32, at: usize) -> Result<(), &'static str> {
         let item = self.top()?.clone();
         match usize::try_from(index) {
@@ -131,6 +135,7 @@ impl<T: Clone> Stack<T> {
         }
     }
 
+    /// Stores an item in the memo.
     fn store(&mut self, index: usize, item: T) -> Result<(), &'static str> {
         if index >= self.memo.len() {
             self.memo.try_reserve(index + 1 - self.memo.len()).map_err(|_| NO_MEMORY)?;
@@ -142,7 +147,7 @@ impl<T: Clone> Stack<T> {
         Ok(())
     }
 
-    /// `GET`.
+    /// Executes `GET`: returns an entry of the memo.
     pub fn get(&self, index: u32) -> Result<T, &'static str> {
         usize::try_from(index)
             .ok()

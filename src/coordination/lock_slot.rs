@@ -3,7 +3,7 @@
 use crate::coordination::AsCoordination;
 use crate::coordination::{Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
-use crate::format::slot_flags::{LET_GO, LOCK};
+use crate::format::slot_flags::{LOCK, RELEASED_LOCK};
 use crate::format::{PARTICIPANTS, Slot};
 use crate::key::{Index, IndexBuf, Name};
 use crate::os;
@@ -130,7 +130,7 @@ impl Coordination {
 
     /// Does a living process hold this lock?
     pub fn is_locked(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
-        name.check()?;
+        name.check_length()?;
         let Some(LockWord { owner, .. }) = self.lock_seen(name, policy)? else { return Ok(false) };
         // A reader that may not look at the lock object takes him for alive.
         let lives = |owner| self.lives(owner).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) });
@@ -210,7 +210,7 @@ impl CoordinationWriter<'_> {
         let (Spot::Tombstone(offset), Index::Int(number)) = (place.spot, name) else { return Ok(false) };
         let slot = self.att.mem.at::<Slot>(offset)?;
         let ([name, tag, rest], [held, unchanged]) = (slot.rest(), lock.slot_words());
-        if name != *number as u64 || tag != LET_GO || rest != unchanged {
+        if name != *number as u64 || tag != RELEASED_LOCK || rest != unchanged {
             return Ok(false);
         }
         self.mark_locks();
@@ -294,7 +294,7 @@ impl CoordinationWriter<'_> {
         }
         if [old.rest[1], old.rest[2]] == LockWord::of(lock.owner).slot_words() {
             // By one store: nobody asked for the next turn, and nothing else of it is worth keeping.
-            self.retag(self.att.mem.at::<Slot>(offset)?, LET_GO);
+            self.retag(self.att.mem.at::<Slot>(offset)?, RELEASED_LOCK);
         } else {
             self.discard(&place.leaf, offset, &old)?;
         }

@@ -127,7 +127,7 @@ impl Coordination {
         timeout: Option<Duration>,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
-        name.check()?;
+        name.check_length()?;
         if self.take_again(name, who) {
             return Ok(true);
         }
@@ -224,7 +224,7 @@ impl Coordination {
         turn: &mut Turn,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
-        name.check()?;
+        name.check_length()?;
         if self.take_again(name, who) {
             return Ok(true);
         }

@@ -107,7 +107,7 @@ impl Coordination {
 
     /// Wakes this process's watcher (and few others): it has nobody to watch for any more.
     pub fn nudge(&self) {
-        futex::wake_those(&self.state().watch, ALL_SLEEPERS, nudge_bit());
+        futex::wake_bits(&self.state().watch, ALL_SLEEPERS, nudge_bit());
     }
 
     /// An error where the segment was destroyed.

@@ -1,7 +1,9 @@
-//! Where everything in a segment is, and what tells one layout from another.
+//! Where everything is in a segment, and the fingerprint that tells one layout from another.
+//!
+//! The sizes follow from the number of granules, as "Overall" in `docs/format.md` states.
 
 use crate::format::layout::{
-    BLOCK_EDITS, FORMAT, INLINE_MAX, IntentArea, KIND_RUN, PARTICIPANTS, PIN_UNITS, READERS, SPAN_EDITS, State,
+    BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, IntentArea, PARTICIPANTS, PIN_UNITS, READERS, SPAN_EDITS, State,
     WAKE_WORDS, ZONE, ZONE_META, at,
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
@@ -9,32 +11,34 @@ use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
 use crate::format::span_entry::GRANULE;
 use crate::hash;
 
-/// Where everything is, from the number of granules alone. In process memory, never re-read from the segment.
+/// Private to the process: where everything is in a segment, computed from the number of granules alone. A handle
+/// computes it once, when it opens the segment, and never reads it from the segment again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Granules of the arena.
+    /// Number of granules of the arena.
     pub granules: u64,
-    /// Most zones.
+    /// Number of zones of the arena: no more can be in use.
     pub zones_max: u64,
-    /// Offset of zone metadata.
+    /// File offset of the zone metadata.
     pub zone_meta: u64,
-    /// Offset of the pin bitmaps.
+    /// File offset of the pin bitmaps.
     pub pins: u64,
     /// Bytes from one pin bitmap to the next.
     pub pin_stride: u64,
-    /// Offset of the arena.
+    /// File offset of the arena.
     pub arena: u64,
-    /// Most bytes of the file: the end of the arena.
+    /// Largest length of the file, in bytes: the end of the arena.
     pub length: u64,
 }
 
 impl Geometry {
-    /// File offset at which so many zones end.
+    /// Returns the file offset at which the first `zones` zones of the arena end.
     pub fn end_of_zones(&self, zones: u64) -> u64 {
         self.granule_at(zones.min(self.zones_max) * ZONE)
     }
 
-    /// `None` where `granules` is no multiple of a zone, 0, or beyond what an entry can name.
+    /// Computes the geometry of a segment with `granules` granules. Returns `None` if `granules` is 0, is not a
+    /// multiple of a zone, or is more than the 32 bits of a granule number can name.
     pub fn new(granules: u64) -> Option<Self> {
         if granules == 0 || !granules.is_multiple_of(ZONE) || granules >= 1 << 32 {
             return None;
@@ -49,40 +53,41 @@ impl Geometry {
         Some(Geometry { granules, zones_max, zone_meta, pins, pin_stride, arena, length })
     }
 
-    /// File offset of a granule (below `granules`).
+    /// Returns the file offset of a granule (below `granules`).
     #[inline(always)]
     pub fn granule_at(&self, granule: u64) -> u64 {
         self.arena + granule * GRANULE
     }
 
-    /// File offset of a zone's metadata.
+    /// Returns the file offset of a zone's metadata.
     #[inline(always)]
     pub fn zone_at(&self, zone: u64) -> u64 {
         self.zone_meta + zone * ZONE_META
     }
 
-    /// Offset of a participant's reader words.
+    /// Returns the file offset of a participant's reader words.
     #[inline(always)]
-    pub fn readers_at(&self, number: u32) -> u64 {
-        at::READERS + u64::from(number) * 8 * READERS as u64
+    pub fn readers_at(&self, participant: u32) -> u64 {
+        at::READERS + u64::from(participant) * 8 * READERS as u64
     }
 
-    /// Offset of a participant's record.
-    pub fn participant_at(&self, number: u32) -> u64 {
-        at::PARTICIPANTS + u64::from(number) * 64
+    /// Returns the file offset of a participant's record.
+    pub fn participant_at(&self, participant: u32) -> u64 {
+        at::PARTICIPANTS + u64::from(participant) * 64
     }
 
-    /// Bytes of one of the 128 parts of a pin bitmap: whole pages.
+    /// Returns the size in bytes of one of the 128 parts of a pin bitmap: a multiple of a page.
     pub fn pin_unit(&self) -> u64 {
         self.pin_stride.div_ceil(PIN_UNITS).next_multiple_of(GRANULE)
     }
 }
 
-/// A number that differs where any constant of the format differs.
+/// Returns the fingerprint of the layout: a hash of the format's constants. Two builds whose layouts differ have
+/// different fingerprints, so neither opens the segments of the other.
 pub fn fingerprint() -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
-         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {KIND_RUN} {WAKE_WORDS} {} {} {} {} {} {} {} {}",
+         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {FIRST_RUN_KIND} {WAKE_WORDS} {} {} {} {} {} {} {} {}",
         at::STATE,
         at::INTENT,
         at::WAKE,

@@ -1,4 +1,7 @@
-//! The identity of a segment: written once, parsed as if an enemy had written it.
+//! The identity of a segment: its first bytes, which say what the segment is. They are written once, at creation.
+//!
+//! An opener reads them before it maps the object, and parses them as hostile input: anything may lie at the name of a
+//! key. The bytes are described in "Identity" in `docs/format.md`; the protocol is "Opening" in `docs/protocol.md`.
 
 use crate::error::{Error, Result};
 use crate::format::geometry::{Geometry, fingerprint};
@@ -6,72 +9,80 @@ use crate::format::layout::{BYTE_ORDER, FORMAT, IDENTITY_LEN, MAGIC, ZONE};
 use crate::hash;
 use crate::key::{KEY_MAX, Key};
 
-/// What names of objects that carry the lock bytes begin with.
-pub const LOCKS: &str = "shmvar-lock.";
-/// Where the creation id stands, in every version.
+/// The start of the name of a second object that carries the lock bytes.
+pub const LOCK_OBJECT_PREFIX: &str = "shmvar-lock.";
+/// File offset of the creation id. It is the same in every version of the format.
 pub const ID_AT: u64 = 24;
-/// Seed of the identity's check: any will do, it guards against damage, not against intent.
+/// Seed of the identity's checksum. It is public: the checksum detects damage, not forgery.
 pub const CHECK_KEY: [u64; 2] = [0x7368_6D76_6172_0001, 0x6964_656E_7469_7479];
 
-/// What a segment says of itself, believed.
+/// Private to the process: what a segment says of itself, after it was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// 128 random bits.
+    /// The creation id: 128 random bits.
     pub id: [u8; 16],
-    /// Nanoseconds since 1970.
+    /// Time of creation, in nanoseconds since 1970.
     pub created_at: u64,
-    /// Where everything is.
+    /// Where everything is in the segment.
     pub geometry: Geometry,
-    /// Mixes indexes.
+    /// The key that the hashes of indexes and names are mixed with.
     pub hash_key: [u64; 2],
-    /// Inode of the second object that carries the lock bytes, 0 where the segment itself does.
+    /// Inode of the second object that carries the lock bytes, or 0 if the segment carries them itself.
     pub lock_object: u64,
-    /// The key.
+    /// The key of the segment.
     pub key: Key,
 }
 
-/// Bytes as the kernel gave them: parsed, not yet trusted.
+/// The first bytes of an object, as the kernel returned them: nothing in them is trusted yet.
 pub struct Unverified<'a>(&'a [u8]);
 
 impl<'a> Unverified<'a> {
-    /// What was read from the start of an object.
+    /// Wraps what was read from the start of an object. The bytes may be fewer than an identity has.
     pub fn new(bytes: &'a [u8]) -> Self {
         Unverified(bytes)
     }
 
+    /// Copies `N` bytes from an offset. The caller has checked the length.
     fn bytes<const N: usize>(&self, offset: usize) -> [u8; N] {
         self.0[offset..offset + N].try_into().expect("within the identity")
     }
 
+    /// Reads a number of 8 bytes from an offset. The caller has checked the length.
     fn u64(&self, offset: usize) -> u64 {
         u64::from_le_bytes(self.bytes(offset))
     }
 
-    /// Is all of it as we wrote it, but for the first bytes?
-    fn is_ours_but_for_the_magic(&self) -> bool {
+    /// Returns `true` if the checksum matches once the magic number is repaired: then this was a segment, and the magic
+    /// number alone was damaged.
+    fn is_segment_with_damaged_magic(&self) -> bool {
         let Some(identity) = self.0.get(..IDENTITY_LEN) else { return false };
-        let mut bytes: [u8; IDENTITY_LEN] = identity.try_into().expect("so long");
+        let mut bytes: [u8; IDENTITY_LEN] = identity.try_into().expect("the length was checked");
         bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
         self.u64(240) == hash::of_bytes(CHECK_KEY, &bytes[..240])
     }
 
-    /// Believes it, or says why not. `name` is for the message.
+    /// Verifies the bytes and returns the identity. `name` is the object's name, for error texts; `size` is the
+    /// object's length in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Incompatible`] if the object is no segment, or one of another format, byte order or layout;
+    /// [`Error::Corrupt`] if it is a segment of this format whose identity is damaged.
     pub fn finalize(self, name: &str, size: u64) -> Result<Identity> {
         let foreign = |text: String| Err(Error::Incompatible(format!("{name}: {text}; nothing was written to it")));
-        // Any object may sit at our name: a short one, or one that is not ours.
+        // The object may be anything: shorter than an identity, or a file of another program.
         if self.0.len() < IDENTITY_LEN || self.bytes(0) != MAGIC {
             let start = &self.0[..self.0.len().min(8)];
             if start == MAGIC {
                 return Err(Error::corrupt(format_args!("{name} was cut to {} bytes", size)));
             }
-            if self.is_ours_but_for_the_magic() {
+            if self.is_segment_with_damaged_magic() {
                 return Err(Error::corrupt(format_args!(
                     "{name}, identity: it begins with {start:02x?}, expected {MAGIC:02x?}"
                 )));
             }
             return foreign(format!("not a shmvar segment ({} bytes, begins with {start:02x?})", size));
         }
-        // Fixed at creation by whichever build made it.
+        // These fields were fixed at creation, possibly by another build of this package.
         let format = u32::from_le_bytes(self.bytes(8));
         let order = u32::from_le_bytes(self.bytes(12));
         if order != BYTE_ORDER {
@@ -80,11 +91,11 @@ impl<'a> Unverified<'a> {
         if format != FORMAT {
             return foreign(format!("format version {format}, this package reads version {FORMAT}"));
         }
-        let (print, ours) = (self.u64(16), fingerprint());
-        if print != ours {
-            return foreign(format!("layout {print:#018x}, this package's is {ours:#018x}"));
+        let (stored, expected) = (self.u64(16), fingerprint());
+        if stored != expected {
+            return foreign(format!("layout {stored:#018x}, this package's is {expected:#018x}"));
         }
-        // Everything below is ours to have written: what does not fit is damage.
+        // A build with this very layout wrote everything below, so a field that does not fit is damage.
         let damaged = |text: &str| Err(Error::corrupt(format_args!("{name}, identity: {text}")));
         if self.u64(240) != hash::of_bytes(CHECK_KEY, &self.0[..240]) {
             return damaged("its check does not match");
@@ -95,7 +106,7 @@ impl<'a> Unverified<'a> {
         }
         let least = geometry.granule_at(ZONE);
         if size < least {
-            return damaged(&format!("the object has {} bytes, and at least {least} were made", size));
+            return damaged(&format!("the object has {} bytes, expected at least {least}", size));
         }
         let key = match self.u64(88) {
             0 => Key::Int(self.u64(96) as i64),
@@ -119,7 +130,7 @@ impl<'a> Unverified<'a> {
 }
 
 impl Identity {
-    /// The bytes, as docs/format.md states them.
+    /// Returns the identity as the bytes that `docs/format.md` states.
     pub fn to_bytes(&self) -> [u8; IDENTITY_LEN] {
         let mut bytes = [0; IDENTITY_LEN];
         let mut put = |offset: usize, part: &[u8]| bytes[offset..offset + part.len()].copy_from_slice(part);
@@ -146,9 +157,9 @@ impl Identity {
         bytes
     }
 
-    /// The name of the second object, where there is one.
-    pub fn lock_name(id: &[u8; 16]) -> String {
-        format!("{LOCKS}{:032x}", u128::from_be_bytes(*id))
+    /// Returns the name that the second object with the lock bytes has in the segment with this creation id.
+    pub fn lock_object_name(id: &[u8; 16]) -> String {
+        format!("{LOCK_OBJECT_PREFIX}{:032x}", u128::from_be_bytes(*id))
     }
 }
 
@@ -184,7 +195,7 @@ mod tests {
                 assert!(matches!(result, Err(Error::Corrupt(_) | Error::Incompatible(_))), "byte {at}");
             }
         }
-        // It begins as a segment does, so it was one.
+        // The bytes begin with the magic number, so this was a segment that was cut short.
         assert!(matches!(Unverified::new(&bytes[..200]).finalize("x", size), Err(Error::Corrupt(_))));
         assert!(matches!(Unverified::new(&bytes[..7]).finalize("x", size), Err(Error::Incompatible(_))));
         assert!(matches!(Unverified::new(&bytes).finalize("x", 4096), Err(Error::Corrupt(_))));

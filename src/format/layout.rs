@@ -1,6 +1,7 @@
-//! The bytes of a segment, as `docs/format.md` states them. All structs here live in shared memory.
+//! The structs in shared memory, and the sizes and offsets of the fixed part, as `docs/format.md` states them.
 //!
-//! Every field is an atomic: another process may store to it at any time.
+//! Every field is an atomic, because another process may store to it at any time. The compiler checks sizes and offsets
+//! at the end of this file. Structs that are private to a process stand elsewhere.
 
 use crate::atomic::{AtomicU32, AtomicU64};
 #[cfg(not(loom))]
@@ -10,151 +11,154 @@ use crate::format::size_class::CLASSES;
 use crate::format::size_class::SLAB_HEAD;
 use crate::format::span_entry::GRANULE;
 
-/// `\x89SHMVAR\n`
+/// The first bytes of every segment: `\x89SHMVAR\n`.
 pub const MAGIC: [u8; 8] = *b"\x89SHMVAR\n";
 /// The version of the format.
 pub const FORMAT: u32 = 3;
-/// Reads differently where bytes are in another order.
+/// A number whose bytes stand in another order on a machine with another byte order.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
-/// The same, where the kernel is asked for memory.
+/// Bytes of a page, as the format counts pages. Used where the kernel is asked for memory.
 pub const PAGE: u64 = GRANULE;
 /// Granules of a zone.
 pub const ZONE: u64 = 4_096;
 /// Bytes of a zone's metadata.
 pub const ZONE_META: u64 = 45_056;
-/// Participant numbers are below this.
+/// Number of participants that a segment can have. Participant numbers are below this.
 pub const PARTICIPANTS: u32 = 1_024;
-/// Reader words of a participant.
+/// Number of reader words that each participant has.
 pub const READERS: usize = 64;
-/// Equal parts of a pin bitmap that are made present one by one.
+/// Number of equal parts of a pin bitmap. Each part is made present when it is first needed.
 pub const PIN_UNITS: u64 = 128;
-/// Most bytes of a pickle inside a slot.
+/// Largest pickle that is stored inside a slot, in bytes.
 pub const INLINE_MAX: usize = 14;
-/// Most span edits of one change.
+/// Most span edits that one change can have.
 pub const SPAN_EDITS: usize = 8;
-/// Most block edits of one change.
+/// Most block edits that one change can have.
 pub const BLOCK_EDITS: usize = 2;
-/// Versions stay below this: a slot's word has room for no more.
+/// Versions stay below this, because a slot's word has 52 bits for the version.
 pub const VERSION_MAX: u64 = 1 << 52;
-/// Set in the lock word while somebody waits.
+/// Set in the lock word while a process waits for the writer lock.
 pub const WAITERS: u32 = 1 << 31;
 
-/// Offsets of the fixed part.
+/// File offsets of the fixed part.
 pub mod at {
-    /// Identity.
+    /// The identity.
     pub const IDENTITY: u64 = 0;
-    /// [`super::State`].
+    /// The [`super::State`].
     pub const STATE: u64 = 4_096;
-    /// [`super::IntentArea`].
+    /// The [`super::IntentArea`].
     pub const INTENT: u64 = 8_192;
-    /// Wake words.
+    /// The [`super::WakeWordPair`]s.
     pub const WAKE: u64 = 12_288;
-    /// [`super::Participant`] records.
+    /// The [`super::Participant`] records.
     pub const PARTICIPANTS: u64 = 16_384;
-    /// Reader words.
+    /// The [`super::Readers`], which are the reader words of all participants.
     pub const READERS: u64 = 81_920;
-    /// Summary words.
+    /// The summary: one [`super::ZoneGroup`] for each 64 zones.
     pub const SUMMARY: u64 = 606_208;
 }
 
-/// A type that may be looked at in shared memory: only atomics inside, any bytes are a value of it.
+/// A type that may be borrowed in shared memory: it consists of atomics only, and any bytes are a valid value of it.
 ///
 /// # Safety
-/// `repr(C)`, made of `AtomicU32`, `AtomicU64` and arrays of them only.
+/// The type must be `repr(C)` and made of `AtomicU32`, `AtomicU64` and arrays of them only.
 pub unsafe trait Shared {}
 
 // SAFETY: an atomic integer has no invalid values.
 unsafe impl Shared for AtomicU32 {}
-// SAFETY: as above.
+// SAFETY: an atomic integer has no invalid values.
 unsafe impl Shared for AtomicU64 {}
 
-/// The identity as bytes and its parsing are in [`crate::format::identity`]; its length is here.
+/// Bytes of the identity. It is not a struct: its bytes are parsed in [`crate::format::identity`].
 pub const IDENTITY_LEN: usize = 248;
 
-/// Shared, at 4,096: what every change touches. Three lines that are written at different rates.
+/// Shared, at 4,096: the fields that every change touches. They stand on four lines of 64 bytes that are written at
+/// different rates; that is why the struct has so many fields, and why it has padding.
 #[repr(C, align(64))]
 pub struct State {
-    /// 0, or the owner's number + 1, and [`WAITERS`].
+    /// The writer lock: 0 if it is free, else the owner's participant number + 1, with [`WAITERS`] if a process waits.
     pub lock: AtomicU32,
     _lock_line: [AtomicU32; 15],
-    /// The table of the variables: see [`Root`].
+    /// The root of the table of the variables: see [`Root`](crate::format::root::Root).
     pub root: AtomicU64,
-    /// The table of the names.
+    /// The root of the table of the names.
     pub names: AtomicU64,
-    /// Zones in use.
+    /// Number of zones in use.
     pub zones: AtomicU64,
     /// Bytes that may be charged.
     pub limit: AtomicU64,
-    /// No participant at or above this number was ever used.
+    /// No participant number at or above this one was ever used.
     pub participants_top: AtomicU32,
-    /// 1 once unlinked.
+    /// 1 once the segment was unlinked.
     pub gone: AtomicU32,
-    /// 0: nothing is evicted.
+    /// The eviction policy. It is 0 in this version: nothing is evicted.
     pub evict: AtomicU32,
     _read_word: AtomicU32,
     _read_line: [AtomicU64; 2],
-    /// Last version given.
+    /// The last version that was given to a change.
     pub version: AtomicU64,
-    /// Sum of charges.
+    /// Sum of all charges, in bytes.
     pub used: AtomicU64,
-    /// Variables.
+    /// Number of variables.
     pub count: AtomicU64,
-    /// Variables that expire.
+    /// Number of variables that expire.
     pub expiring: AtomicU64,
-    /// 0, or a table whose variables were all removed.
+    /// 0, or the root of a table whose variables were all removed and whose memory is being taken back.
     pub doomed: AtomicU64,
-    /// Where taking it apart goes on.
+    /// The place at which the doomed table is taken apart next: number of the directory word `<< 32 |` slot in the
+    /// leaf.
     pub doomed_at: AtomicU64,
-    /// Variables that were evicted.
+    /// Number of variables that were evicted. It is 0 in this version.
     pub evicted: AtomicU64,
-    /// Grows when somebody begins to give sticky granules back.
+    /// Grows when a process begins to give sticky granules back.
     pub trims: AtomicU64,
     /// Odd while a batch is applied.
     pub many: AtomicU64,
-    /// Which batch is applied: see [`crate::sync::intent::Progress`].
+    /// The batch that is applied: see [`crate::sync::intent::BatchProgress`].
     pub batch: AtomicU64,
-    /// How much of it is done.
+    /// Number of entries of the batch that are done.
     pub cursor: AtomicU64,
-    /// Slept on by watchers.
+    /// The word that watchers sleep on.
     pub watch: AtomicU32,
     _watch: AtomicU32,
-    /// Granules of spans that are retired.
+    /// Number of granules in retired spans.
     pub retired: AtomicU64,
     _many_line: [AtomicU64; 3],
 }
 
-/// Shared, 256 of them at 12,288: who waits for a change, or for a lock.
+/// Shared, 256 of them at 12,288: the two wake words of the variables and locks whose hashes share this place.
 #[repr(C, align(16))]
 pub struct WakeWordPair {
-    /// Variables that changed.
+    /// Notified when a variable has changed.
     pub changed: WakeWord,
-    /// Locks that were let go.
+    /// Notified when a named lock was released.
     pub released: WakeWord,
 }
 
-/// Shared: what waiters sleep on.
+/// Shared: a word that waiters sleep on, and the marks that say whether there are any.
 #[repr(C)]
 pub struct WakeWord {
-    /// Grows with each ring.
+    /// Grows with each notification that found a mark. Waiters sleep on it.
     pub count: AtomicU32,
-    /// [`SLEEPER`] (of a lock: [`sleeper_of`]), [`WATCHER`].
+    /// The marks: [`SLEEPER`] (for a named lock, the bit of [`sleeper_of`]) and [`WATCHER`].
     pub waits: AtomicU32,
 }
 
-/// Of [`WakeWord::waits`]: somebody sleeps on the word itself.
+/// Set in [`WakeWord::waits`] while a thread sleeps on [`WakeWord::count`].
 pub const SLEEPER: u32 = 1;
-/// Of [`WakeWord::waits`]: somebody watches it through [`State::watch`].
+/// Set in [`WakeWord::waits`] while a process watches this word through [`State::watch`].
 pub const WATCHER: u32 = 2;
 
-/// Of [`WakeWord::waits`] and for the futex: somebody sleeps on a lock of this hash, or of one in thirty others of this wake word.
+/// Returns the bit of [`WakeWord::waits`], and of the futex, that is used by threads that sleep for a named lock of
+/// this hash. There are 30 such bits, so one in thirty of the other locks of the wake word uses the same bit.
 pub fn sleeper_of(hash: u64) -> u32 {
     4 << ((hash >> 32) % 30)
 }
 
-/// Wake words.
+/// Number of [`WakeWordPair`]s.
 pub const WAKE_WORDS: u64 = 256;
 
-/// Shared: a variable's place in the table.
+/// Shared: the place of one variable, or of one named lock, in a leaf.
 #[repr(C, align(32))]
 pub struct Slot {
     /// `moves << 53 | version << 1 | busy`.
@@ -163,148 +167,152 @@ pub struct Slot {
     pub rest: [AtomicU64; 3],
 }
 
-/// Shared: what a leaf begins with, as long as a slot.
+/// Shared: the head of a leaf, which is as long as a slot.
 #[repr(C, align(32))]
 pub struct LeafHead {
-    /// Slots that are not empty `<< 32 |` those of them that hold something.
+    /// Number of slots that are not empty `<< 32 |` number of slots that hold a variable or a lock.
     pub counts: AtomicU64,
     _rest: [AtomicU64; 3],
 }
 
-/// Shared: one span edit of the intent.
+/// Shared: one edit of the span map, in the intent.
 #[repr(C)]
 pub struct SpanEditArea {
-    /// Head granule.
+    /// The head of the span.
     pub granule: AtomicU64,
-    /// SpanEntry before.
+    /// Its entry in the span map before the change.
     pub before: AtomicU64,
-    /// SpanEntry after.
+    /// Its entry in the span map after the change.
     pub after: AtomicU64,
 }
 
-/// Shared, at 8,192: the change under way.
+/// Shared, at 8,192: the intent, which describes the change under way. It has a field for everything that one change
+/// can touch; [`crate::sync::intent::Change`] is the same change in private memory.
 #[repr(C)]
 pub struct IntentArea {
-    /// 0, or the serial of the change.
+    /// 0 if no change is under way, else the serial number of the change.
     pub valid: AtomicU64,
-    /// Serial of the last change described.
+    /// Serial number of the last change that was described.
     pub serial: AtomicU64,
-    /// File offset of the slot, 0 for none.
+    /// File offset of the slot that changes, or 0 for none.
     pub slot: AtomicU64,
-    /// The slot's new words.
+    /// The new four words of that slot.
     pub content: [AtomicU64; 4],
-    /// File offset of the slot's leaf, 0 for none.
+    /// File offset of the leaf with that slot, or 0 for none.
     pub leaf: AtomicU64,
-    /// Its new counts.
+    /// The new counts of that leaf. All bits set: the counts stay as they are.
     pub counts: AtomicU64,
-    /// New root.
+    /// The new root of the table of the variables.
     pub root: AtomicU64,
-    /// New root of the names.
+    /// The new root of the table of the names.
     pub names: AtomicU64,
-    /// New number of zones.
+    /// The new number of zones in use.
     pub zones: AtomicU64,
-    /// New last version.
+    /// The new last version.
     pub version: AtomicU64,
-    /// New sum of charges.
+    /// The new sum of charges.
     pub used: AtomicU64,
-    /// New number of variables.
+    /// The new number of variables.
     pub count: AtomicU64,
-    /// New number of variables that expire.
+    /// The new number of variables that expire.
     pub expiring: AtomicU64,
-    /// Block edits `<< 32 |` span edits; bits 61 to 63: which of the next groups count.
+    /// Number of block edits `<< 32 |` number of span edits. Bits 61 to 63 say which of the optional groups below are
+    /// valid.
     pub lengths: AtomicU64,
-    /// `granule << 32 | set << 31 | block`.
+    /// The block edits: `granule << 32 | used << 31 | block`.
     pub blocks: [AtomicU64; BLOCK_EDITS],
-    /// New `many`.
+    /// The new [`State::many`], if bit 63 of `lengths` is set.
     pub many: AtomicU64,
-    /// New batch.
+    /// The new [`State::batch`], if bit 63 of `lengths` is set.
     pub batch: AtomicU64,
-    /// New cursor.
+    /// The new [`State::cursor`], if bit 63 of `lengths` is set.
     pub cursor: AtomicU64,
-    /// New doomed table.
+    /// The new [`State::doomed`], if bit 61 of `lengths` is set.
     pub doomed: AtomicU64,
-    /// And how far it is taken apart.
+    /// The new [`State::doomed_at`], if bit 61 of `lengths` is set.
     pub doomed_at: AtomicU64,
-    /// File offset of the first directory word that changes.
+    /// File offset of the first directory word that changes, if bit 62 of `lengths` is set.
     pub words_at: AtomicU64,
-    /// How many do.
+    /// Number of directory words that change, one after the other.
     pub words: AtomicU64,
-    /// What the first half of them becomes, and the second.
+    /// The new value of the first half of these words, and of the second half.
     pub word: [AtomicU64; 2],
     _pad: [AtomicU64; 4],
-    /// Span map entries that change.
+    /// The edits of the span map.
     pub spans: [SpanEditArea; SPAN_EDITS],
 }
 
-/// Shared: a process attached for writing.
+/// Shared, 1,024 of them at 16,384: the record of a participant, which is a process that is attached for writing.
 #[repr(C, align(64))]
 pub struct Participant {
-    /// 0 free, 1 in use.
+    /// 0 if the number is free, 1 if it is in use.
     pub state: AtomicU32,
-    /// For people.
+    /// The pid of the process in its own pid namespace: for people, never for a decision.
     pub pid: AtomicU32,
-    /// Claims of this number so far.
+    /// Number of times that this participant number was claimed.
     pub generation: AtomicU64,
-    /// Nanoseconds since 1970.
+    /// Time at which the number was claimed, in nanoseconds since 1970.
     pub attached_at: AtomicU64,
-    /// 1 once it has taken a span for itself.
+    /// 1 once this participant has reserved a span for itself.
     pub spans: AtomicU64,
-    /// Parts of its pin bitmap that are present.
+    /// One bit for each part of the participant's pin bitmap: the part is present.
     pub pin_units: [AtomicU64; 2],
-    /// 1 once it has taken or asked for a lock.
+    /// 1 once this participant has acquired a named lock, or has asked for one.
     pub locks: AtomicU64,
     _pad: AtomicU64,
 }
 
-/// Shared: who of a participant's threads is inside of a section.
+/// Shared, 1,024 of them at 81,920: the reader words of a participant.
 #[repr(C, align(64))]
 pub struct Readers {
-    /// Odd: inside.
+    /// A word is odd while a thread is inside a read section.
     pub words: [AtomicU64; READERS],
 }
 
-/// Shared: a slab's bitmap, at its start.
+/// Shared: the bitmap at the start of a slab.
 #[repr(C, align(64))]
 pub struct SlabHead {
-    /// Bit b: block b holds a record.
+    /// Bit *b* is set if block *b* holds a record.
     pub used: [AtomicU64; 8],
 }
 
-/// Shared: summary of 64 zones.
+/// Shared: the summary of 64 zones.
 #[repr(C, align(64))]
-pub struct Group {
-    /// One word per kind.
+pub struct ZoneGroup {
+    /// One word for each kind of free memory, with one bit for each zone that has some. A kind is a class (a slab of
+    /// this class with a free block), or from [`FIRST_RUN_KIND`] on a length of runs of free granules.
     pub kinds: [AtomicU64; 128],
 }
 
-/// Of [`Group::kinds`], behind the classes: the longest run of free granules is at least `2^(kind - this)`.
-pub const KIND_RUN: usize = 96;
-/// How many kinds of runs there are: up to a whole zone.
+/// The first kind in [`ZoneGroup::kinds`] that stands for runs. Kind `FIRST_RUN_KIND + n` is set for a zone whose
+/// longest run of free granules has at least `2^n` granules.
+pub const FIRST_RUN_KIND: usize = 96;
+/// Number of kinds that stand for runs. The last one is a whole zone.
 pub const RUN_KINDS: usize = 13;
 
-/// Words of a bitmap of a zone's granules.
+/// Number of words in a bitmap with one bit for each granule of a zone.
 pub const ZONE_WORDS: usize = ZONE as usize / 64;
 
-/// Shared: metadata of a zone.
+/// Shared: the metadata of a zone.
 #[repr(C, align(64))]
 pub struct ZoneMeta {
-    /// Span map.
+    /// The span map: one [`SpanEntry`](crate::format::span_entry::SpanEntry) for each granule.
     pub entries: [AtomicU64; ZONE as usize],
-    /// Granules that are free.
+    /// The granules that are free.
     pub free: [AtomicU64; ZONE_WORDS],
-    /// Granules whose page is known to be present.
+    /// The granules whose pages are known to be present.
     pub present: [AtomicU64; ZONE_WORDS],
-    /// Granules that readers may still look into, whatever they are now.
+    /// The granules that readers may still look into, whatever the granules are used for now.
     pub sticky: [AtomicU64; ZONE_WORDS],
-    /// Sticky granules that were freed since [`State::trims`] last grew.
+    /// The sticky granules that were freed since [`State::trims`] last grew.
     pub fresh: [AtomicU64; ZONE_WORDS],
-    /// Per class: slabs with a free block, one bit for four granules.
-    pub rooms: [[AtomicU64; 16]; CLASSES.len()],
+    /// For each class, the slabs that have a free block: one bit for each four granules.
+    pub nonfull_slabs: [[AtomicU64; 16]; CLASSES.len()],
 }
 
 #[cfg(loom)]
 impl IntentArea {
-    /// All zeros: for the models.
+    /// Returns an intent of zeros, for the models.
     pub fn zeroed() -> Self {
         let zero = || AtomicU64::new(0);
         IntentArea {
@@ -339,7 +347,7 @@ impl IntentArea {
 
 macro_rules! shared {
     ($($name:ty),*) => {$(
-        // SAFETY: repr(C) and made of atomics only, as the compiler sees above.
+        // SAFETY: the struct is `repr(C)` and made of atomics only; its definition is in this file.
         unsafe impl Shared for $name {}
     )*};
 }
@@ -354,7 +362,7 @@ shared!(
     Participant,
     Readers,
     SlabHead,
-    Group,
+    ZoneGroup,
     ZoneMeta
 );
 
@@ -373,12 +381,12 @@ const _: () = {
     assert!(size_of::<Participant>() == 64 && offset_of!(Participant, locks) == 48 && size_of::<Readers>() == 512);
     assert!(at::PARTICIPANTS + PARTICIPANTS as u64 * 64 == at::READERS);
     assert!(at::READERS + PARTICIPANTS as u64 * 512 == at::SUMMARY);
-    assert!(size_of::<Group>() == 1_024 && size_of::<SlabHead>() == SLAB_HEAD as usize);
-    assert!(offset_of!(ZoneMeta, free) == 32_768 && offset_of!(ZoneMeta, rooms) == 34_816);
+    assert!(size_of::<ZoneGroup>() == 1_024 && size_of::<SlabHead>() == SLAB_HEAD as usize);
+    assert!(offset_of!(ZoneMeta, free) == 32_768 && offset_of!(ZoneMeta, nonfull_slabs) == 34_816);
     assert!(size_of::<ZoneMeta>() <= ZONE_META as usize && ZONE_META.is_multiple_of(GRANULE));
 };
 
-/// Granules of a span that holds so many bytes.
+/// Returns the number of granules that a span needs to hold `bytes` bytes. It is at least 1.
 pub fn granules_of(bytes: u64) -> u64 {
     bytes.div_ceil(GRANULE).max(1)
 }

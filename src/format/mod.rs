@@ -1,14 +1,19 @@
-//! The bytes of a segment, as `docs/format.md` states them, and nothing that uses them.
+//! The bytes of a segment, as `docs/format.md` states them.
+//!
+//! This floor knows sizes, offsets and how fields are packed into words. It does not know how bytes are reached, who
+//! may store them, or in which order: it makes no system call and runs no protocol. It offers the structs of `layout`,
+//! packed words ([`SpanEntry`], [`Root`], [`LeafWord`]), [`Geometry`] (where everything is) and `Identity` (what a
+//! segment says of itself).
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `layout` | the structs in shared memory, sizes and offsets |
+//! | `layout` | the structs in shared memory, with the sizes and offsets of the fixed part |
 //! | `span_entry` | an entry of the span map: what a run of granules is used for |
-//! | `size_class` | the sizes of a slab's blocks |
-//! | `root` | the words that name a table and its leaves |
-//! | `slot_flags` | the flags of a slot's tag |
-//! | `geometry` | where everything is, from the number of granules alone |
-//! | `identity` | what a segment says of itself, parsed as if an enemy had written it |
+//! | `size_class` | the block sizes of slabs |
+//! | `root` | the words that lead to a slot: the root of a table, and the words of its directory |
+//! | `slot_flags` | the flags in the tag of a slot |
+//! | `geometry` | where everything is in a segment, computed from the number of granules alone; the layout's fingerprint |
+//! | `identity` | the first bytes of a segment, parsed as hostile input |
 
 pub mod geometry;
 #[cfg(not(loom))]
@@ -24,6 +29,6 @@ pub use crate::format::geometry::{Geometry, fingerprint};
 pub use crate::format::layout::*;
 pub use crate::format::root::{DEPTH_MAX, LEAF_MAX, LeafWord, Root, SLOT, SLOTS_OF_GRANULE};
 pub use crate::format::size_class::{
-    CLASSES, RECORD_MAX, SLAB_HEAD, blocks_of, class_of, slab_granules, slab_is_whole,
+    CLASSES, RECORD_MAX, SLAB_HEAD, blocks_of, class_of, slab_granules, slab_has_all_pages,
 };
 pub use crate::format::span_entry::{GRANULE, SpanEntry, SpanState};

@@ -1,75 +1,80 @@
-//! Words that lead to a slot: the root, which names the directory, and the directory's words, which name leaves.
+//! The words that lead to a slot: the root, which names the directory, and the words of the directory, which name
+//! leaves.
+//!
+//! A reader copies such a word once and then works with the copy. The words are described in "Table" in
+//! `docs/format.md`; their replacement is "Replacing leaves" in `docs/protocol.md`.
 
 use crate::format::span_entry::GRANULE;
 
-/// Most granules of a leaf.
+/// The largest leaf, in granules.
 pub const LEAF_MAX: u64 = 16;
-/// Most bits that a directory looks at.
+/// The largest depth of a directory: it has at most `2^DEPTH_MAX` words.
 pub const DEPTH_MAX: u32 = 26;
-/// Bytes of a slot, and what every variable is charged for it.
+/// Bytes of a slot. Every variable is charged as much for its slot.
 pub const SLOT: u64 = 32;
-/// Slots of a granule; in a leaf's first one, one is its head.
+/// Slots in one granule. In the first granule of a leaf, the head of the leaf takes the place of one slot.
 pub const SLOTS_OF_GRANULE: u64 = GRANULE / SLOT;
 
-/// Which table is in force: its directory.
+/// A copy of a root: the word that names the directory of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root(pub u64);
 
 impl Root {
-    /// Packs.
+    /// Packs a root: the first granule of the directory, its depth, and a generation (of which 24 bits are stored).
     pub const fn new(granule: u64, depth: u32, generation: u32) -> Self {
         Root(granule << 32 | (depth as u64 & 0xff) << 24 | (generation as u64 & 0xff_ffff))
     }
-    /// First granule of the directory.
+    /// Returns the first granule of the directory.
     #[inline(always)]
     pub const fn granule(self) -> u64 {
         self.0 >> 32
     }
-    /// log2 of the number of its words.
+    /// Returns the depth: the directory has `2^depth` words.
     #[inline(always)]
     pub const fn depth(self) -> u32 {
         (self.0 >> 24) as u32 & 0xff
     }
-    /// Changes with every new directory.
+    /// Returns the generation, which differs between a directory and the one that replaces it.
     pub const fn generation(self) -> u32 {
         self.0 as u32 & 0xff_ffff
     }
-    /// Which of its words is a hash's.
+    /// Returns the number of the directory word that belongs to a hash: the first `depth` bits of the hash.
     #[inline(always)]
     pub const fn word_of(self, hash: u64) -> u64 {
-        // In two steps: a shift by 64 is none.
+        // The shift is made in two steps, because a shift by 64 (depth 0) would overflow.
         hash >> 1 >> (63 - (self.depth() & 63))
     }
 }
 
-/// A word of a directory: a leaf.
+/// A copy of a directory word, which names a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeafWord(pub u64);
 
 impl LeafWord {
-    /// Packs.
+    /// Packs a directory word: first granule, depth and size of the leaf, and a generation (of which 18 bits are
+    /// stored).
     pub const fn new(granule: u64, depth: u32, size: u64, generation: u64) -> Self {
         LeafWord(granule << 32 | (depth as u64) << 26 | size << 18 | (generation & 0x3_ffff))
     }
-    /// Its first granule.
+    /// Returns the first granule of the leaf.
     #[inline(always)]
     pub const fn granule(self) -> u64 {
         self.0 >> 32
     }
-    /// How many first bits of the hash all in it have in common.
+    /// Returns the depth of the leaf: all hashes in it begin with the same `depth` bits.
     pub const fn depth(self) -> u32 {
         (self.0 >> 26) as u32 & 0x3f
     }
-    /// Its granules: 1 to [`LEAF_MAX`], or damaged.
+    /// Returns the size of the leaf in granules. In a segment that is not damaged it is 1 to [`LEAF_MAX`].
     #[inline(always)]
     pub const fn size(self) -> u64 {
         self.0 >> 18 & 0xff
     }
-    /// Changes with every new leaf.
+    /// Returns the generation, which differs between a leaf and the one that replaces it.
     pub const fn generation(self) -> u64 {
         self.0 & 0x3_ffff
     }
-    /// Its slots.
+    /// Returns the number of slots in the leaf, without its head.
     #[inline(always)]
     pub const fn slots(self) -> u64 {
         self.size() * SLOTS_OF_GRANULE - 1

@@ -1,21 +1,25 @@
-//! Sizes of blocks: which slab a short record lies in, and how many blocks that slab has.
+//! Size classes: the block sizes of slabs, and how many granules and blocks a slab of each class has.
+//!
+//! A record of at most [`RECORD_MAX`] bytes lies in a block of the smallest class that holds it. See "Slab" in
+//! `docs/format.md`.
 
 use crate::format::span_entry::GRANULE;
 
-/// Bytes of a slab's bitmap.
+/// Bytes of the bitmap at the start of a slab.
 pub const SLAB_HEAD: u64 = 64;
-/// Block sizes of slabs: a step is at most a sixth, so that no record wastes more of its block. The larger ones are what so many
-/// equal blocks of a slab come to.
+/// The block size of each class, in bytes. A step is at most a sixth of the larger size (8 bytes for the smallest
+/// classes), so that no record wastes more of its block. The larger sizes are the results of dividing a slab into equal
+/// blocks.
 pub const CLASSES: [u16; 67] = [
     32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 240, 256, 280, 320, 360, 392,
     424, 464, 504, 560, 624, 680, 736, 816, 904, 960, 1016, 1088, 1160, 1248, 1360, 1480, 1632, 1808, 2040, 2336, 2512,
     2728, 2976, 3272, 3632, 4088, 4672, 5032, 5456, 5952, 6544, 7272, 8184, 9352, 10072, 10912, 11904, 13096, 14552,
     16376, 18712, 21832,
 ];
-/// Largest record of a slab; a larger one takes a span.
+/// The largest record that is stored in a block of a slab, in bytes. A larger one takes a span of its own.
 pub const RECORD_MAX: u64 = 21_832;
 
-/// Granules of a slab of this class.
+/// Returns the length of a slab of this class, in granules.
 #[inline(always)]
 pub const fn slab_granules(class: usize) -> u64 {
     match CLASSES[class] {
@@ -25,19 +29,20 @@ pub const fn slab_granules(class: usize) -> u64 {
     }
 }
 
-/// Are all pages of such a slab obtained before it is one?
+/// Returns `true` if all pages of a slab of this class are obtained before the slab is made. In slabs of the other
+/// classes a page is obtained before the first block on it is used.
 #[inline(always)]
-pub const fn slab_is_whole(class: usize) -> bool {
+pub const fn slab_has_all_pages(class: usize) -> bool {
     CLASSES[class] <= 504
 }
 
-/// Blocks of a slab of this class.
+/// Returns the number of blocks in a slab of this class, at most 512.
 #[inline(always)]
 pub fn blocks_of(class: usize) -> u64 {
     u64::from(BLOCKS[class])
 }
 
-/// Looked up, not divided: it is asked several times in every change.
+/// The results of [`blocks_of`] as a table: a lookup costs less than a division, and each change needs several.
 const BLOCKS: [u16; CLASSES.len()] = {
     let mut blocks = [0; CLASSES.len()];
     let mut class = 0;
@@ -49,7 +54,7 @@ const BLOCKS: [u16; CLASSES.len()] = {
     blocks
 };
 
-/// Class by eighths of the length, for short records.
+/// The class of short records, by their length in units of 8 bytes, rounded up.
 const CLASS_OF_WORDS: [u8; 65] = {
     let mut table = [0; 65];
     let mut words = 0;
@@ -64,7 +69,7 @@ const CLASS_OF_WORDS: [u8; 65] = {
     table
 };
 
-/// The smallest class that holds `len` bytes (at most [`RECORD_MAX`]).
+/// Returns the smallest class whose blocks hold `len` bytes (at most [`RECORD_MAX`]).
 #[inline]
 pub fn class_of(len: u64) -> usize {
     if len <= 512 {

@@ -1,12 +1,15 @@
-//! The flags in the second word of a slot, its tag.
+//! The flags in the tag of a slot, which is the low byte of the slot's third word (bytes 16 to 24).
+//!
+//! All fields of a slot are described in "Slot, 32 bytes" in `docs/format.md`.
 
-/// In the tag: the index is text.
+/// Set in the tag if the index is text.
 pub const TEXT: u64 = 1 << 3;
-/// In the tag: the record begins with an expiry.
+/// Set in the tag if the record begins with an expiry.
 pub const EXPIRES: u64 = 1 << 4;
-/// In the tag: the record holds out-of-band buffers.
+/// Set in the tag if the record holds out-of-band buffers.
 pub const BUFFERS: u64 = 1 << 5;
-/// In the tag: a name, of a lock, not the index of a variable.
+/// Set in the tag if the slot belongs to a name (of a lock), not to the index of a variable.
 pub const LOCK: u64 = 1 << 6;
-/// The whole word of the tag, in a tombstone that a lock of an integer name left: all else in it is as it was.
-pub const LET_GO: u64 = 1 | LOCK;
+/// The whole word at byte 16 of a tombstone that was left by the release of a lock with an integer name. The name and
+/// the word at byte 24 keep their values, so the lock can be taken again by a store to this word alone.
+pub const RELEASED_LOCK: u64 = 1 | LOCK;

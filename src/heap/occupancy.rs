@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, ZoneMeta};
 use crate::heap::Heap;
-use crate::os::mem::Copied;
+use crate::os::mem::SharedCopy;
 use crate::os::object;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -42,7 +42,7 @@ impl Heap {
                 Ok(None)
             };
         }
-        let mut copy = Copied::<ZoneMeta>::new()?;
+        let mut copy = SharedCopy::<ZoneMeta>::new()?;
         let offset = self.identity.geometry.zone_at(zone);
         let read = self.with_file(|fd| object::read_at(fd, copy.bytes(), offset))?;
         read.map_err(|e| Error::system("reading the segment", e))?;

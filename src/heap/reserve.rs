@@ -106,18 +106,18 @@ impl Heap {
             let mut change = writer.change();
             let filling = SpanEntry::new(SpanState::Filling, len).with_owner(writer.number);
             for shorter in lens.clone().rev() {
-                if let Some(granule) = arena.plan_take_present(shorter, filling, &mut change)? {
+                if let Some(granule) = arena.plan_reserve_present(shorter, filling, &mut change)? {
                     writer.mark_spans();
                     writer.commit(&change)?;
                     return Ok(ReservedSpan::new(self, granule, shorter));
                 }
             }
-            if let Some(granule) = arena.plan_take(len, filling, &mut change)? {
+            if let Some(granule) = arena.plan_reserve(len, filling, &mut change)? {
                 writer.mark_spans();
                 writer.commit(&change)?;
                 return Ok(ReservedSpan::new(self, granule, len));
             }
-            let Some(end) = arena.zones_for(len) else {
+            let Some(end) = arena.zones_needed(len) else {
                 // There are no zones left to bring into use, and the free memory lies in pieces. It is brought
                 // together, at first by what costs little.
                 drop(writer);

@@ -4,7 +4,7 @@
 
 use crate::arena::Arena;
 use crate::error::{Error, Result};
-use crate::format::{CLASSES, GRANULE, SLAB_HEAD, SpanEntry, SpanState, slab_granules, slab_is_whole};
+use crate::format::{CLASSES, GRANULE, SLAB_HEAD, SpanEntry, SpanState, slab_granules, slab_has_all_pages};
 use crate::heap::reserve::{OnFull, ReservedSpan};
 use crate::heap::{Heap, HeapWriter};
 use crate::process::wait_policy::WaitPolicy;
@@ -18,10 +18,10 @@ impl Heap {
         // The larger the segment, the more granules are obtained at a time: few system calls, and a small segment stays
         // small.
         let used = self.state().used.load(Ordering::Relaxed);
-        if !slab_is_whole(class) && all {
+        if !slab_has_all_pages(class) && all {
             return self.add_whole_slab(class, slab_granules(class), OnFull::Reclaim, policy);
         }
-        if !slab_is_whole(class) {
+        if !slab_has_all_pages(class) {
             // The granules that are obtained beyond the block serve further blocks of this slab.
             return self.add_part_of_slab(class, (used >> 24).clamp(1, 16), policy);
         }
@@ -110,7 +110,7 @@ impl HeapWriter<'_> {
         // CRASH: the span is still free, or filling in this process's name: no process reads a bitmap there.
         self.att.mem.zero(self.att.identity.geometry.granule_at(granule), SLAB_HEAD as usize)?;
         crash_point!("slab-cleared");
-        change.span(granule, before, SpanEntry::new(SpanState::Slab, slab_granules(class)).with_class(class));
+        change.edit_span(granule, before, SpanEntry::new(SpanState::Slab, slab_granules(class)).with_class(class));
         Ok(())
     }
 
@@ -137,7 +137,7 @@ impl HeapWriter<'_> {
     pub fn slab_from_warm(&mut self, class: usize) -> Result<bool> {
         let mut change = self.change();
         let slab = SpanEntry::new(SpanState::Slab, slab_granules(class)).with_class(class);
-        let Some(granule) = self.arena().plan_take_present(slab_granules(class), slab, &mut change)? else {
+        let Some(granule) = self.arena().plan_reserve_present(slab_granules(class), slab, &mut change)? else {
             return Ok(false);
         };
         change.spans.clear();
@@ -154,7 +154,7 @@ impl HeapWriter<'_> {
             return Ok(());
         }
         let mut others = 0;
-        self.arena().slabs_with_room(entry.class(), |other| {
+        self.arena().each_nonfull_slab(entry.class(), |other| {
             others += u64::from(other != granule);
             Ok(others > 0)
         })?;

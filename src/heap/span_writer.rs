@@ -79,7 +79,7 @@ impl Heap {
             let mut copied = Ok(());
             policy.allow_threads(&mut || {
                 copied = std::iter::once(&prefix).chain(value).try_for_each(|part| {
-                    self.mem.fill(offset, part)?;
+                    self.mem.write_unpublished(offset, part)?;
                     offset += part.len() as u64;
                     Ok(())
                 });

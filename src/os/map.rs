@@ -1,4 +1,7 @@
-//! Mappings of a segment.
+//! Maps of a segment: of the whole object, of zeros for a copy of it, and private maps of a part.
+//!
+//! How much of an object is mapped, and when more is, is decided in `process/extent.rs` ("Length" in
+//! `docs/protocol.md`).
 
 use crate::error::{Error, Result};
 use crate::os::object::{self, Status};
@@ -13,53 +16,59 @@ use std::mem::ManuallyDrop;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A mapped segment, unmapped when dropped.
+/// Private to the process: a map of a segment, which is unmapped when it is dropped.
 pub struct Mapping {
     ptr: *mut u8,
-    /// Grows where it can be made longer in its place.
+    /// Length in bytes. It grows if the map can be made longer in its place.
     len: AtomicUsize,
-    /// Where the `shared_memory` crate made it.
-    named: Option<Named>,
+    /// The part of the `shared_memory` crate, if that crate made the map.
+    by_crate: Option<CrateMap>,
 }
 
-/// The crate's half of a mapping: it unmaps, and closes the descriptor that it keeps to itself.
-struct Named {
+/// The part that the `shared_memory` crate has in a map. Dropping it unmaps, and closes the descriptor that the crate
+/// keeps to itself.
+struct CrateMap {
     shmem: ManuallyDrop<Shmem>,
     /// The number of that descriptor.
     number: RawFd,
-    /// What it is of.
+    /// Status of the object that the descriptor is of.
     status: Status,
 }
 
-// SAFETY: an address range; access to it is `Mem`'s business. The crate's half is used once, when this is dropped.
+// SAFETY: a map is an address range, and access to its bytes is checked by `Mem`. The crate's part is used once, by
+// `drop`.
 unsafe impl Send for Mapping {}
-// SAFETY: as above.
+// SAFETY: a map is an address range, and access to its bytes is checked by `Mem`. The crate's part is used once, by
+// `drop`.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Its first address.
+    /// Returns the first address.
     pub fn ptr(&self) -> *mut u8 {
         self.ptr
     }
 
-    /// Its length in bytes.
+    /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed) as u64
     }
 
-    /// Checked access to it, for as long as this lives: kept together in one struct.
+    /// Returns checked access to the bytes. The caller must keep the map for as long as it uses the result: both are
+    /// fields of one struct.
     pub fn mem(&self, writable: bool) -> crate::os::mem::Mem {
-        // SAFETY: mapped, page-aligned, at least the fixed part (asserted there). Every caller keeps the mapping beside it.
+        // SAFETY: the bytes are mapped and page-aligned, and `new` asserts that they are at least the fixed part. Every
+        // caller keeps the map beside the result.
         unsafe { crate::os::mem::Mem::new(self.ptr, self.len(), writable) }
     }
 
-    /// Maps the object of this name for reading and writing, through the `shared_memory` crate, in exchange for a descriptor of
-    /// it. The name is opened anew: the caller compares the identity inside with the one he knows. `None`: it cannot be done
-    /// that way now.
+    /// Maps the object with this name for reading and writing, through the `shared_memory` crate, in exchange for a
+    /// descriptor of it. The crate opens the name again, so the caller must compare the identity in the map with the
+    /// one that it knows. Returns `None` if the object cannot be mapped that way now.
     ///
-    /// The crate keeps its descriptor to itself, and closes its number when it unmaps, whosever it is by then
-    /// (`os.closerange`, and a new file). So its number must be known: the one that was given up for it, unless another thread
-    /// opens something at this very moment; [`Mapping::descriptor`] lends it.
+    /// The crate keeps its descriptor to itself. When it unmaps, it closes the number of that descriptor, even if the
+    /// number is another file's by then (after `os.closerange`, and a new file). So the number must be known. It is
+    /// that of the descriptor that was given up, unless another thread opens a file at this very moment.
+    /// [`Mapping::descriptor`] lends it.
     pub fn named(name: &str, in_exchange: OwnedFd, status: &Status) -> Option<Self> {
         if fills_new_maps() {
             return None;
@@ -68,46 +77,48 @@ impl Mapping {
         drop(in_exchange);
         let mut shmem = shared_memory::ShmemConf::new().os_id(name).open().ok()?;
         shmem.set_owner(false);
-        // SAFETY: a number that is asked what it is.
+        // SAFETY: the number is only asked which file it is of.
         if !is_descriptor_of(unsafe { BorrowedFd::borrow_raw(number) }, status) {
-            // The crate closes what it opened an instant ago.
+            // `shmem` is dropped here, and the crate closes what it opened an instant ago.
             return None;
         }
         let (ptr, len, shmem) = (shmem.as_ptr(), shmem.len(), ManuallyDrop::new(shmem));
         let mapping =
-            Mapping { ptr, len: AtomicUsize::new(len), named: Some(Named { shmem, number, status: *status }) };
+            Mapping { ptr, len: AtomicUsize::new(len), by_crate: Some(CrateMap { shmem, number, status: *status }) };
         mapping.keep_out_of_dumps().is_ok().then_some(mapping)
     }
 
-    /// The descriptor that the crate holds, if its number still is the object's.
+    /// Returns the descriptor that the crate holds. Returns `None` if the crate did not make the map, or if the number
+    /// is not a descriptor of the object any more.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        let named = self.named.as_ref()?;
-        // SAFETY: a number that is asked what it is. Whatever it is, it is not closed here.
-        let fd = unsafe { BorrowedFd::borrow_raw(named.number) };
-        is_descriptor_of(fd, &named.status).then_some(fd)
+        let by_crate = self.by_crate.as_ref()?;
+        // SAFETY: the number is only asked which file it is of. It is not closed here, whatever it is.
+        let fd = unsafe { BorrowedFd::borrow_raw(by_crate.number) };
+        is_descriptor_of(fd, &by_crate.status).then_some(fd)
     }
 
-    /// Maps the first `len` bytes of an open object; where addresses are short, the first `least`.
-    pub fn of_as_much(fd: BorrowedFd<'_>, len: u64, least: u64, write: bool) -> Result<Self> {
-        Self::of(fd, len, write).or_else(|_| Self::at(roomy_place(), fd, least, write))
+    /// Maps the first `len` bytes of an open object, or the first `least` bytes if there is no address space for so
+    /// many.
+    pub fn new_or_shorter(fd: BorrowedFd<'_>, len: u64, least: u64, write: bool) -> Result<Self> {
+        Self::new(fd, len, write).or_else(|_| Self::new_at(roomy_address(), fd, least, write))
     }
 
     /// Maps the first `len` bytes of an open object.
-    pub fn of(fd: BorrowedFd<'_>, len: u64, write: bool) -> Result<Self> {
-        Self::at(0, fd, len, write)
+    pub fn new(fd: BorrowedFd<'_>, len: u64, write: bool) -> Result<Self> {
+        Self::new_at(0, fd, len, write)
     }
 
-    /// The same, at this address if it is free (0: at any).
-    fn at(place: usize, fd: BorrowedFd<'_>, len: u64, write: bool) -> Result<Self> {
+    /// Maps the first `len` bytes of an open object, at `address` if that is free. With address 0 the kernel chooses.
+    fn new_at(address: usize, fd: BorrowedFd<'_>, len: u64, write: bool) -> Result<Self> {
         let access = if write { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let fills = fills_new_maps();
-        // What may not be touched is not filled.
+        // The kernel does not fill a map that may not be touched.
         let first = if fills { ProtFlags::empty() } else { access };
-        let place = std::ptr::without_provenance_mut(place);
-        // SAFETY: a fresh mapping: where the place is taken, the kernel chooses another.
-        let ptr = unsafe { rustix::mm::mmap(place, len as usize, first, MapFlags::SHARED, fd, 0) };
-        let ptr = ptr.map_err(|error| no_room(error, len))?;
-        let mapping = Mapping { ptr: ptr.cast(), len: AtomicUsize::new(len as usize), named: None };
+        let address = std::ptr::without_provenance_mut(address);
+        // SAFETY: a fresh map. If the address is not free, the kernel chooses another.
+        let ptr = unsafe { rustix::mm::mmap(address, len as usize, first, MapFlags::SHARED, fd, 0) };
+        let ptr = ptr.map_err(|error| mapping_error(error, len))?;
+        let mapping = Mapping { ptr: ptr.cast(), len: AtomicUsize::new(len as usize), by_crate: None };
         if fills {
             mapping.lock_on_fault(write)?;
         }
@@ -115,14 +126,14 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Makes it longer where it is, by one caller at a time. False: what lies behind it is taken, or this process may take no
-    /// more.
-    pub fn lengthen(&self, len: u64) -> bool {
+    /// Makes the map `len` bytes long, without moving it. One thread at a time may call this. Returns `false` if the
+    /// addresses behind the map are in use, or if this process may have no more address space.
+    pub fn extend_in_place(&self, len: u64) -> bool {
         let now = self.len.load(Ordering::Relaxed);
-        if self.named.is_some() || len <= now as u64 {
+        if self.by_crate.is_some() || len <= now as u64 {
             return false;
         }
-        // SAFETY: without leave to move it, what it had stays where it is.
+        // SAFETY: without `MAYMOVE`, the bytes that are mapped stay where they are.
         let done = unsafe { rustix::mm::mremap(self.ptr.cast(), now, len as usize, MremapFlags::empty()) };
         if done.is_ok() {
             self.len.store(len as usize, Ordering::Relaxed);
@@ -130,23 +141,26 @@ impl Mapping {
         done.is_ok()
     }
 
-    /// Zeros of this process alone, which take memory where something is stored.
+    /// Maps `len` bytes of zeros that belong to this process alone. They take memory only where something is stored.
     pub fn private(len: u64) -> Result<Self> {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE);
-        // SAFETY: fresh anonymous memory, at an address of the kernel's choice.
+        // SAFETY: fresh anonymous memory, at an address that the kernel chooses.
         let ptr = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), len as usize, access, flags) }
             .map_err(|_| Error::Memory { asked: len, what: "a copy of a segment" })?;
-        Ok(Mapping { ptr: ptr.cast(), len: AtomicUsize::new(len as usize), named: None })
+        Ok(Mapping { ptr: ptr.cast(), len: AtomicUsize::new(len as usize), by_crate: None })
     }
 
-    /// After `mlockall(MCL_FUTURE)` a new map is filled whole: every page of the object that is not there yet would be made. A
-    /// map that nobody may touch yet is not; locked as it is touched, it stays as sparse as the object.
+    /// Gives access to a map that was made without any, so that the kernel did not fill it.
+    ///
+    /// After `mlockall(MCL_FUTURE)` the kernel fills each new map at once, and would make every page of the object that
+    /// is not present yet. A map that may not be touched is not filled. If its pages are then locked as they are
+    /// touched, the object stays as sparse as it is.
     fn lock_on_fault(&self, write: bool) -> Result<()> {
         let access = if write { MprotectFlags::READ | MprotectFlags::WRITE } else { MprotectFlags::READ };
-        // SAFETY: our own mapping, which nobody knows yet.
+        // SAFETY: this map was just made, and nothing refers to it yet.
         unsafe {
             let (ptr, len) = (self.ptr.cast(), self.len() as usize);
-            // Where that is not to be had, what is touched is not locked.
+            // If the kernel cannot lock pages as they are touched, they are not locked at all.
             if rustix::mm::mlock_with(ptr, len, MlockFlags::ONFAULT).is_err() {
                 rustix::mm::munlock(ptr, len).map_err(|e| Error::system("munlock", e))?;
             }
@@ -154,9 +168,9 @@ impl Mapping {
         }
     }
 
-    /// A core dump would make every page of the reserve present.
+    /// Keeps the map out of core dumps: writing one would make every page of the reserve present.
     fn keep_out_of_dumps(&self) -> Result<()> {
-        // SAFETY: advice about our own mapping.
+        // SAFETY: the advice is about this map alone.
         unsafe { rustix::mm::madvise(self.ptr.cast(), self.len() as usize, Advice::LinuxDontDump) }
             .map_err(|e| Error::system("madvise", e))
     }
@@ -164,50 +178,52 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let known = self.descriptor().is_some();
-        if let Some(named) = &mut self.named {
-            if known {
-                // SAFETY: once, here.
-                unsafe { ManuallyDrop::drop(&mut named.shmem) };
+        let number_is_ours = self.descriptor().is_some();
+        if let Some(by_crate) = &mut self.by_crate {
+            if number_is_ours {
+                // SAFETY: it is dropped here only, and `drop` runs once.
+                unsafe { ManuallyDrop::drop(&mut by_crate.shmem) };
                 return;
             }
-            // The number is somebody else's by now. What the crate keeps besides is some bytes of text.
+            // The number is another file's by now, so the crate must not close it. Some bytes of text are leaked.
         }
-        // SAFETY: ours, and whoever borrowed from it is gone.
+        // SAFETY: this map is unmapped once, here, and everything that borrowed from it is gone.
         let _ = unsafe { rustix::mm::munmap(self.ptr.cast(), self.len() as usize) };
     }
 }
 
-/// An address with much room behind it, most likely: the kernel gives addresses from the top down, programs are at the bottom.
-fn roomy_place() -> usize {
+/// Returns an address that most likely has many free addresses behind it, so that a map there can be made longer in its
+/// place. The kernel gives addresses from the top down, and programs are at the bottom.
+fn roomy_address() -> usize {
     const FIRST: usize = 16 << 40;
     const STEP: usize = 64 << 30;
-    const PLACES: usize = 1_024;
+    const STEPS: usize = 1_024;
     let mut any = [0; 8];
-    // Without chance they collide, and are moved: no harm.
+    // If there are no random bytes, all maps ask for one address, and the kernel moves them. That does no harm.
     let _ = super::random(&mut any);
-    FIRST + usize::from_ne_bytes(any) % PLACES * STEP
+    FIRST + usize::from_ne_bytes(any) % STEPS * STEP
 }
 
-/// Does this process have new maps filled at once (`mlockall` with `MCL_FUTURE`, and without `MCL_ONFAULT`)?
+/// Returns `true` if the kernel fills new maps of this process at once (after `mlockall` with `MCL_FUTURE` and without
+/// `MCL_ONFAULT`).
 fn fills_new_maps() -> bool {
     let page = crate::format::PAGE as usize;
     let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-    // SAFETY: fresh anonymous memory, at an address of the kernel's choice.
+    // SAFETY: fresh anonymous memory, at an address that the kernel chooses.
     let Ok(ptr) = (unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), page, access, flags) }) else {
-        // Not one page may be locked any more, or nothing is left at all: the map itself will tell.
+        // The process may not lock one more page, or has no memory at all. The map that follows will show which.
         return true;
     };
     let mut resident = 0_u8;
-    // SAFETY: a page of ours, and a byte for it.
+    // SAFETY: the page was just mapped, and the kernel stores one byte for it.
     let filled = unsafe { libc::mincore(ptr, page, &mut resident) } == 0 && resident & 1 == 1;
-    // SAFETY: ours, and nobody knows it.
+    // SAFETY: the page was just mapped, and nothing refers to it.
     let _ = unsafe { rustix::mm::munmap(ptr, page) };
     filled
 }
 
-/// The error for a map that the system refused.
-fn no_room(error: Errno, len: u64) -> Error {
+/// Returns the error for a map of `len` bytes that the system refused.
+fn mapping_error(error: Errno, len: u64) -> Error {
     if error == Errno::AGAIN {
         let limit = super::limit_of(super::Limited::Locked).unwrap_or(u64::MAX);
         let remedy = format!(
@@ -219,22 +235,23 @@ fn no_room(error: Errno, len: u64) -> Error {
     if error != Errno::NOMEM {
         return Error::system("mapping a segment", error);
     }
-    let taken = super::addresses_taken();
+    let used = super::addresses_used();
     match super::limit_of(super::Limited::Addresses) {
         Some(limit) => Error::Full {
             needed: len,
-            free: limit.saturating_sub(taken),
+            free: limit.saturating_sub(used),
             size: limit,
-            remedy: "this process may take no more addresses: raise `ulimit -v`, detach other segments, or create the segment \
-                     with a smaller reserve: attach(key, size, reserve=size)"
-                .into(),
+            remedy:
+                "this process may have no more address space: raise `ulimit -v`, detach other segments, or create the \
+                     segment with a smaller reserve: attach(key, size, reserve=size)"
+                    .into(),
         },
         None => Error::Full {
             needed: len,
-            free: super::ADDRESSES.saturating_sub(taken),
+            free: super::ADDRESSES.saturating_sub(used),
             size: super::ADDRESSES,
             remedy: format!(
-                "the system gives this process no more maps or addresses (it may have {} maps, sysctl vm.max_map_count): \
+                "the system gives this process no more maps or address space (it may have {} maps, sysctl vm.max_map_count): \
                  detach other segments, or create them with a smaller reserve: attach(key, size, reserve=size)",
                 super::maps_max()
             ),
@@ -242,50 +259,52 @@ fn no_room(error: Errno, len: u64) -> Error {
     }
 }
 
-/// A private, writable copy-on-write map of a part of a segment.
+/// Private to the process: a writable copy-on-write map of a part of a segment.
 #[cfg(feature = "python")]
-pub struct Private(memmap2::MmapMut);
+pub struct PrivateMap(memmap2::MmapMut);
 
-/// Private maps alive in this process.
+/// The number of private maps that this process has.
 #[cfg(feature = "python")]
-static PRIVATE: AtomicUsize = AtomicUsize::new(0);
+static PRIVATE_MAPS: AtomicUsize = AtomicUsize::new(0);
 
-/// How many there may be: half of what the system allows a process, for its allocator needs maps, too.
+/// Returns the number of private maps that this process may have: half of the maps that the system allows it, because
+/// its allocator needs maps, too.
 #[cfg(feature = "python")]
-fn private_max() -> usize {
+fn private_maps_max() -> usize {
     static MAX: OnceLock<usize> = OnceLock::new();
     *MAX.get_or_init(|| super::maps_max() / 2)
 }
 
 #[cfg(feature = "python")]
-impl Private {
-    /// Maps `len` bytes from `offset`, which may lie anywhere.
+impl PrivateMap {
+    /// Maps `len` bytes from `offset` on, which need not be a multiple of a page.
     pub fn new(fd: BorrowedFd<'_>, offset: u64, len: usize) -> std::io::Result<Self> {
-        if PRIVATE.load(Ordering::Relaxed) >= private_max() {
+        if PRIVATE_MAPS.load(Ordering::Relaxed) >= private_maps_max() {
             return Err(std::io::ErrorKind::OutOfMemory.into());
         }
-        // SAFETY: the pages are private to us once written; those not yet written show the span, which the caller keeps
-        // pinned for as long as this lives.
+        // SAFETY: a page belongs to this process alone once it was written. Pages that were not written yet show the
+        // span, which the caller keeps pinned for as long as the map lives.
         unsafe { MmapOptions::new().offset(offset).len(len).map_copy(fd.as_raw_fd()) }.map(|map| {
-            PRIVATE.fetch_add(1, Ordering::Relaxed);
-            Private(map)
+            PRIVATE_MAPS.fetch_add(1, Ordering::Relaxed);
+            PrivateMap(map)
         })
     }
 
-    /// Its first address.
+    /// Returns the first address.
     pub fn ptr(&self) -> *mut u8 {
         self.0.as_ptr().cast_mut()
     }
 }
 
 #[cfg(feature = "python")]
-impl Drop for Private {
+impl Drop for PrivateMap {
     fn drop(&mut self) {
-        PRIVATE.fetch_sub(1, Ordering::Relaxed);
+        PRIVATE_MAPS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Is this still a descriptor of that object? User code may have closed it, and the number may be another file's.
+/// Returns `true` if this is a descriptor of the object with that status. User code may have closed the descriptor, and
+/// its number may be another file's.
 pub fn is_descriptor_of(fd: impl AsFd, status: &Status) -> bool {
-    object::status(fd).is_ok_and(|found| found.same(status))
+    object::status(fd).is_ok_and(|found| found.is_same_object(status))
 }

@@ -1,147 +1,163 @@
-//! Checked access to the bytes of a mapped segment.
+//! Checked access to the bytes of a mapped segment: every offset is compared with the length of the map.
 //!
-//! Others store here at any time, so nothing but atomics is ever borrowed, and bytes are copied by instructions that the
-//! compiler cannot reason about: a plain `memcpy` of racing bytes is undefined in the language, an opaque one is not.
+//! Other processes store here at any time. So nothing but atomics is ever borrowed, and bytes are copied as relaxed
+//! words or by `opaque_copy`. Whether a copy is consistent is not decided here.
 
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{IntentArea, Shared, Slot, State, at};
-use std::mem::{MaybeUninit, align_of, size_of};
+use crate::os::opaque_copy::opaque_copy;
+use crate::os::scratch::SCRATCH_SMALL;
+pub use crate::os::scratch::{Scratch, SharedCopy};
+use std::mem::{align_of, size_of};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// A mapped segment. Does not own the mapping: whoever made it keeps it mapped for longer than this lives.
+/// Private to the process: the bytes of a mapped segment. It does not own the map: its maker keeps the map for longer
+/// than this lives.
 pub struct Mem {
-    /// Of the longest map.
+    /// First address of the longest map.
     base: AtomicPtr<u8>,
-    /// Its length. Grows.
+    /// Length of the longest map. It only grows.
     len: AtomicU64,
     writable: bool,
-    /// Maps more of it.
-    longer: Option<Box<dyn Longer>>,
+    /// Makes a longer map when an offset lies behind the longest one.
+    extender: Option<Box<dyn MapExtender>>,
 }
 
 /// Maps more of an object whose length has grown.
-pub trait Longer: Send + Sync {
-    /// Maps at least so many bytes, unless the last map has them, and calls `publish` with its address and length: one caller
-    /// at a time, each time with a longer one. Every map stays as long as this does. False: the object has not so many.
-    fn longer(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool>;
+pub trait MapExtender: Send + Sync {
+    /// Makes a map of at least `least` bytes, unless the last map is that long already, and calls `publish` with its
+    /// address and length. One thread at a time gets there, and each published map is longer than the one before. Every
+    /// map stays as long as this extender does. Returns `false` if the object is shorter than `least` bytes.
+    fn extend(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool>;
 }
 
-/// From here on a copy goes through one string instruction instead of words.
+/// A copy of this many bytes or more is made by one string instruction instead of words.
 const WORDWISE: usize = 256;
 
 impl Mem {
+    /// Wraps a map.
+    ///
     /// # Safety
-    /// `base` is page-aligned and maps `len` bytes, at least the fixed part, for as long as the result lives; with
-    /// `writable` they may be stored to.
+    /// `base` is page-aligned and maps `len` bytes, which are at least the fixed part, for as long as the result lives.
+    /// With `writable`, the bytes may be stored to.
     pub unsafe fn new(base: *mut u8, len: u64, writable: bool) -> Self {
         assert!(len >= at::PARTICIPANTS && base.addr().is_multiple_of(4096), "a mapping shorter than the fixed part");
-        Mem { base: AtomicPtr::new(base), len: AtomicU64::new(len), writable, longer: None }
+        Mem { base: AtomicPtr::new(base), len: AtomicU64::new(len), writable, extender: None }
     }
 
-    /// The same, of an object that may grow.
-    pub fn growing(self, longer: Box<dyn Longer>) -> Self {
-        Mem { longer: Some(longer), ..self }
+    /// Returns the same memory, of which `extender` can map more.
+    pub fn with_extender(self, extender: Box<dyn MapExtender>) -> Self {
+        Mem { extender: Some(extender), ..self }
     }
 
-    /// The address of an offset with so many bytes behind it, if they lie within the object.
+    /// Returns the address of `len` bytes at an offset. Maps more of the object if the longest map ends before them.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the object is too short.
     #[inline(always)]
-    fn within(&self, offset: u64, len: u64) -> Result<*mut u8> {
-        // SYNC: with the release in `reach`: who sees a length sees the map that has it, or a longer one.
+    fn pointer(&self, offset: u64, len: u64) -> Result<*mut u8> {
+        // SYNC: acquire, paired with the release in `map_more`: a thread that sees a length sees the address of the map
+        // with that length, or of a longer one.
         let mapped = self.len.load(Ordering::Acquire);
         if offset > mapped || mapped - offset < len {
-            self.reach(offset, len)?;
+            self.map_more(offset, len)?;
         }
-        // SAFETY: in bounds.
+        // SAFETY: the bytes lie within the map, as was just checked.
         Ok(unsafe { self.base.load(Ordering::Relaxed).add(offset as usize) })
     }
 
-    /// Maps as much as that takes. What was borrowed of a shorter map stays.
+    /// Maps as much of the object as an access to `len` bytes at `offset` needs. References into shorter maps stay
+    /// valid.
     #[cold]
-    fn reach(&self, offset: u64, len: u64) -> Result<()> {
-        let (Some(end), Some(longer)) = (offset.checked_add(len), &self.longer) else {
-            return Err(allow_threads(offset));
+    fn map_more(&self, offset: u64, len: u64) -> Result<()> {
+        let (Some(end), Some(extender)) = (offset.checked_add(len), &self.extender) else {
+            return Err(out_of_bounds(offset));
         };
-        let reached = longer.longer(end, &mut |base, mapped| {
+        let mapped = extender.extend(end, &mut |base, mapped| {
             self.base.store(base, Ordering::Relaxed);
             self.len.store(mapped, Ordering::Release);
         })?;
-        if reached { Ok(()) } else { Err(allow_threads(offset)) }
+        if mapped { Ok(()) } else { Err(out_of_bounds(offset)) }
     }
 
-    /// Maps the first so many bytes, if they are not.
+    /// Maps at least the first `end` bytes of the object.
     #[inline(always)]
     pub fn map_up_to(&self, end: u64) -> Result<()> {
-        if self.len.load(Ordering::Acquire) < end { self.reach(0, end) } else { Ok(()) }
+        if self.len.load(Ordering::Acquire) < end { self.map_more(0, end) } else { Ok(()) }
     }
 
-    /// A `T` at this offset, if it lies within the segment and is aligned.
+    /// Returns the `T` at an offset.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the object is too short, or if the offset is not aligned for a `T`.
     #[inline(always)]
     pub fn at<T: Shared>(&self, offset: u64) -> Result<&T> {
         if !offset.is_multiple_of(align_of::<T>() as u64) {
-            return Err(allow_threads(offset));
+            return Err(out_of_bounds(offset));
         }
-        let at = self.within(offset, size_of::<T>() as u64)?.cast::<T>();
-        // SAFETY: in bounds and aligned; `Shared` types have no invalid values and are only atomics.
-        Ok(unsafe { &*at })
+        let pointer = self.pointer(offset, size_of::<T>() as u64)?.cast::<T>();
+        // SAFETY: the bytes are mapped and aligned. `Shared` types consist of atomics and have no invalid values.
+        Ok(unsafe { &*pointer })
     }
 
-    /// So many slots, one after the other, from this offset on.
+    /// Returns `count` slots that stand one after the other from an offset on.
     #[inline(always)]
     pub fn slots(&self, offset: u64, count: u64) -> Result<&[Slot]> {
         let bytes = count * size_of::<Slot>() as u64;
         if !offset.is_multiple_of(align_of::<Slot>() as u64) {
-            return Err(allow_threads(offset));
+            return Err(out_of_bounds(offset));
         }
-        let first = self.within(offset, bytes)?.cast::<Slot>();
-        // SAFETY: in bounds and aligned; a slot has no invalid values and is only atomics.
+        let first = self.pointer(offset, bytes)?.cast::<Slot>();
+        // SAFETY: the bytes are mapped and aligned. A slot consists of atomics and has no invalid values.
         Ok(unsafe { std::slice::from_raw_parts(first, count as usize) })
     }
 
-    /// The state line block.
+    /// Returns the state.
     #[inline(always)]
     pub fn state(&self) -> &State {
-        // SAFETY: the constructor's assertion covers the fixed part; aligned by the compile-time offsets.
+        // SAFETY: the assertion in `new` covers the fixed part, and its offsets are aligned, as the compiler checks.
         unsafe { &*self.base.load(Ordering::Relaxed).add(at::STATE as usize).cast::<State>() }
     }
 
-    /// The intent.
+    /// Returns the intent.
     #[inline(always)]
     pub fn intent(&self) -> &IntentArea {
-        // SAFETY: as above.
+        // SAFETY: the assertion in `new` covers the fixed part, and its offsets are aligned, as the compiler checks.
         unsafe { &*self.base.load(Ordering::Relaxed).add(at::INTENT as usize).cast::<IntentArea>() }
     }
 
-    /// May it be stored to?
+    /// Returns `true` if the bytes may be stored to.
     pub fn writable(&self) -> bool {
         self.writable
     }
 
-    /// How much of it is mapped now.
+    /// Returns the number of bytes that are mapped now.
     pub fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Copies `len` bytes out, to memory of the caller's. `offset` is a multiple of 8.
+    /// Copies `len` bytes from an offset to private memory. Words are used where the copy is short and `offset` is a
+    /// multiple of 8.
     ///
     /// # Safety
     /// `to` is valid for `len` bytes of writes and not part of the segment.
     #[inline]
     pub unsafe fn copy_out(&self, offset: u64, to: *mut u8, len: usize) -> Result<()> {
-        let from = self.within(offset, len.next_multiple_of(8) as u64)?;
+        let from = self.pointer(offset, len.next_multiple_of(8) as u64)?;
         if len >= WORDWISE || !offset.is_multiple_of(8) {
-            // SAFETY: source in bounds, destination the caller's promise.
+            // SAFETY: the source is mapped, and the caller promises that the destination is valid.
             unsafe { opaque_copy(to, from, len) };
             return Ok(());
         }
         let words = from.cast::<AtomicU64>();
         for i in 0..len / 8 {
-            // SAFETY: in bounds, aligned; relaxed loads may race.
+            // SAFETY: the word is mapped and aligned; relaxed loads may race with stores of other processes.
             unsafe { to.add(i * 8).cast::<u64>().write_unaligned((*words.add(i)).load(Ordering::Relaxed)) };
         }
         let (done, tail) = (len & !7, len & 7);
         if tail != 0 {
-            // SAFETY: the whole last word is within bounds (rounded up above); only `tail` bytes are written.
+            // SAFETY: the whole last word is mapped, for the length was rounded up; only `tail` bytes are written.
             unsafe {
                 let last = (*words.add(done / 8)).load(Ordering::Relaxed).to_ne_bytes();
                 std::ptr::copy_nonoverlapping(last.as_ptr(), to.add(done), tail);
@@ -150,25 +166,25 @@ impl Mem {
         Ok(())
     }
 
-    /// Copies out into a scratch buffer.
+    /// Copies `len` bytes from an offset into a scratch buffer.
     #[inline]
     pub fn read_scratch(&self, offset: u64, len: usize, to: &mut Scratch) -> Result<()> {
-        if len > SCRATCH {
+        if len > SCRATCH_SMALL {
             to.small_len = None;
             return self.read_into(offset, len, &mut to.large);
         }
-        // SAFETY: the array has room for `len` bytes; all of them are written before the length says so.
+        // SAFETY: the array has room for `len` bytes, and all of them are written before `small_len` says so.
         unsafe { self.copy_out(offset, to.small.as_mut_ptr().cast(), len)? };
         to.small_len = Some(len);
         Ok(())
     }
 
-    /// Copies out into a vector's spare room and makes it that long.
+    /// Copies `len` bytes from an offset into a vector, whose contents they replace.
     #[inline]
     pub fn read_into(&self, offset: u64, len: usize, to: &mut Vec<u8>) -> Result<()> {
         to.clear();
         fallible::reserve(to, len, "a record")?;
-        // SAFETY: room for `len` bytes was reserved; all of them are written before the length says so.
+        // SAFETY: room for `len` bytes was reserved, and all of them are written before the length is set.
         unsafe {
             self.copy_out(offset, to.as_mut_ptr(), len)?;
             to.set_len(len);
@@ -176,33 +192,35 @@ impl Mem {
         Ok(())
     }
 
-    /// Copies bytes in, one part after the other. `offset` is a multiple of 8, and up to the next such multiple after the
-    /// last part nobody else's bytes lie.
+    /// Copies private parts to an offset, one after the other. Readers may look at the same bytes meanwhile. The bytes
+    /// up to the next multiple of 8 after the last part must belong to the caller, too, for they may be overwritten
+    /// with zeros.
     #[inline]
     pub fn copy_in(&self, offset: u64, parts: &[&[u8]]) -> Result<()> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         debug_assert!(self.writable);
-        let mut to = self.within(offset, total.next_multiple_of(8) as u64)?;
+        let mut to = self.pointer(offset, total.next_multiple_of(8) as u64)?;
         if total < WORDWISE && offset.is_multiple_of(8) {
-            let mut bytes = [0_u64; WORDWISE / 8];
-            let mut at = 0;
+            let mut gathered = [0_u64; WORDWISE / 8];
+            let mut len = 0;
             for part in parts {
-                // SAFETY: the parts together are shorter than the array; it does not overlap them.
+                // SAFETY: the parts together are shorter than the array, and the array does not overlap them.
                 unsafe {
-                    let gathered = bytes.as_mut_ptr().cast::<u8>().add(at);
-                    std::ptr::copy_nonoverlapping(part.as_ptr(), gathered, part.len());
+                    let end = gathered.as_mut_ptr().cast::<u8>().add(len);
+                    std::ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
                 }
-                at += part.len();
+                len += part.len();
             }
             let words = to.cast::<AtomicU64>();
-            for (i, word) in bytes[..total.div_ceil(8)].iter().enumerate() {
-                // SAFETY: in bounds (rounded up above), aligned; relaxed stores may race with readers that will refuse.
+            for (i, word) in gathered[..total.div_ceil(8)].iter().enumerate() {
+                // SAFETY: the words are mapped, for the length was rounded up, and aligned. Relaxed stores may race
+                // with readers, which will find that the slot has changed and refuse their copy.
                 unsafe { (*words.add(i)).store(*word, Ordering::Relaxed) };
             }
             return Ok(());
         }
         for part in parts {
-            // SAFETY: the sum of the parts is in bounds, and the segment's memory never overlaps a private slice.
+            // SAFETY: all parts together fit into the map, and the segment's memory never overlaps a private slice.
             unsafe {
                 opaque_copy(to, part.as_ptr(), part.len());
                 to = to.add(part.len());
@@ -211,165 +229,48 @@ impl Mem {
         Ok(())
     }
 
-    /// Copies out to a slice, from anywhere.
+    /// Copies bytes from any offset to a private slice.
     pub fn copy_to(&self, offset: u64, to: &mut [u8]) -> Result<()> {
-        let from = self.within(offset, to.len() as u64)?;
-        // SAFETY: in bounds; a private slice does not overlap the segment's memory.
+        let from = self.pointer(offset, to.len() as u64)?;
+        // SAFETY: the bytes are mapped, and a private slice does not overlap the segment's memory.
         unsafe { opaque_copy(to.as_mut_ptr(), from, to.len()) };
         Ok(())
     }
 
-    /// Copies into a span that the caller is filling: nobody else stores there, and nobody takes what he reads there.
-    pub fn fill(&self, offset: u64, part: &[u8]) -> Result<()> {
+    /// Copies a private slice to an offset in a span that this process has reserved and not published. No other process
+    /// stores there, and a reader that looks there refuses what it reads, so a plain copy is used, which is the fastest
+    /// one.
+    pub fn write_unpublished(&self, offset: u64, part: &[u8]) -> Result<()> {
         debug_assert!(self.writable);
-        let to = self.within(offset, part.len() as u64)?;
-        // SAFETY: in bounds; the segment's memory never overlaps a private slice.
+        let to = self.pointer(offset, part.len() as u64)?;
+        // SAFETY: the bytes are mapped, and the segment's memory never overlaps a private slice.
         unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len()) };
         Ok(())
     }
 
-    /// Clears bytes; `offset` and `len` are multiples of 8.
+    /// Stores zeros. `offset` and `len` are multiples of 8.
     pub fn zero(&self, offset: u64, len: usize) -> Result<()> {
         debug_assert!(self.writable && offset.is_multiple_of(8) && len.is_multiple_of(8));
-        let words = self.within(offset, len as u64)?.cast::<AtomicU64>();
+        let words = self.pointer(offset, len as u64)?.cast::<AtomicU64>();
         for i in 0..len / 8 {
-            // SAFETY: in bounds and aligned; readers of what stood here before may race, and will refuse.
+            // SAFETY: the word is mapped and aligned. Readers of what stood here before may race, and will refuse their
+            // copy.
             unsafe { (*words.add(i)).store(0, Ordering::Relaxed) };
         }
         Ok(())
     }
 
-    /// The address of an offset, for system calls that want one.
+    /// Returns the address of `len` bytes at an offset, for system calls and objects that need one.
     pub fn address(&self, offset: u64, len: usize) -> Result<*mut u8> {
-        self.within(offset, len as u64)
+        self.pointer(offset, len as u64)
     }
 }
 
-/// A private copy of something shared, filled by a call of the system.
-pub struct Copied<T>(Vec<MaybeUninit<T>>);
-
-impl<T: Shared> Copied<T> {
-    /// All zeros.
-    pub fn new() -> Result<Self> {
-        // In a vector, whose making can fail; it is as long as a `T` and aligned as one.
-        let mut place = fallible::with_room::<MaybeUninit<T>>(1, "a copy of the segment's own lists")?;
-        place.push(MaybeUninit::zeroed());
-        Ok(Copied(place))
-    }
-
-    /// Its bytes, to be filled.
-    pub fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: so many bytes, initialised, and borrowed as a whole.
-        unsafe { std::slice::from_raw_parts_mut(self.0[0].as_mut_ptr().cast(), size_of::<T>()) }
-    }
-
-    /// What they are.
-    pub fn get(&self) -> &T {
-        // SAFETY: `Shared` types have no invalid values, and all bytes are initialised.
-        unsafe { self.0[0].assume_init_ref() }
-    }
-}
-
-/// Bytes that a scratch buffer holds without allocating.
-const SCRATCH: usize = 512;
-
-/// Where a record is copied to: on the stack while it is short.
-pub struct Scratch {
-    small: [MaybeUninit<u8>; SCRATCH],
-    /// Bytes of `small` that are written, where the last copy went there.
-    small_len: Option<usize>,
-    large: Vec<u8>,
-}
-
-impl Scratch {
-    /// Empty; costs nothing.
-    #[inline(always)]
-    #[allow(clippy::new_without_default, reason = "a local variable, never a field")]
-    pub fn new() -> Self {
-        Scratch { small: [const { MaybeUninit::uninit() }; SCRATCH], small_len: None, large: Vec::new() }
-    }
-
-    /// Room for so many bytes that come another way.
-    pub fn filled(&mut self, len: usize) -> Result<&mut [u8]> {
-        self.small_len = None;
-        self.large.clear();
-        fallible::reserve(&mut self.large, len, "a record")?;
-        self.large.resize(len, 0);
-        Ok(&mut self.large)
-    }
-
-    /// Nothing of so many bytes at most will ask for memory any more.
-    pub fn prepare(&mut self, len: usize) -> Result<()> {
-        self.large.clear();
-        fallible::reserve(&mut self.large, len, "a record")
-    }
-
-    /// What was copied last.
-    #[inline(always)]
-    pub fn bytes(&self) -> &[u8] {
-        match self.small_len {
-            // SAFETY: so many bytes were written by `read_scratch`.
-            Some(len) => unsafe { std::slice::from_raw_parts(self.small.as_ptr().cast(), len) },
-            None => &self.large,
-        }
-    }
-}
-
+/// Returns the error for an offset that lies outside of the segment, or is not aligned.
 #[cold]
-fn allow_threads(offset: u64) -> Error {
+fn out_of_bounds(offset: u64) -> Error {
     Error::corrupt(format_args!("offset {offset} lies outside of it"))
 }
-
-/// Copies by instructions that the optimiser does not see through.
-///
-/// # Safety
-/// Both ranges are valid for `len` bytes and do not overlap.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-#[inline(always)]
-unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
-    // SAFETY: the caller's promise; the direction flag is clear by the ABI.
-    unsafe {
-        std::arch::asm!(
-            "rep movsb",
-            inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _,
-            options(nostack, preserves_flags)
-        );
-    }
-}
-
-/// Copies by instructions that the optimiser does not see through.
-///
-/// # Safety
-/// Both ranges are valid for `len` bytes and do not overlap.
-#[cfg(all(target_arch = "aarch64", not(miri)))]
-#[inline(always)]
-unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        std::arch::asm!(
-            "2: cmp {n}, #16", "b.lo 3f",
-            "ldp {t}, {u}, [{s}], #16", "stp {t}, {u}, [{d}], #16", "sub {n}, {n}, #16", "b 2b",
-            "3: cbz {n}, 4f",
-            "ldrb {t:w}, [{s}], #1", "strb {t:w}, [{d}], #1", "sub {n}, {n}, #1", "b 3b",
-            "4:",
-            n = inout(reg) len => _, d = inout(reg) to => _, s = inout(reg) from => _,
-            t = out(reg) _, u = out(reg) _, options(nostack)
-        );
-    }
-}
-
-/// Miri runs no assembly, and its tests copy on one thread.
-///
-/// # Safety
-/// Both ranges are valid for `len` bytes and do not overlap.
-#[cfg(miri)]
-unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-compile_error!("shmvar is written for Linux on x86-64 and aarch64");
 
 #[cfg(test)]
 mod tests {
@@ -377,7 +278,7 @@ mod tests {
 
     fn with_memory(test: impl FnOnce(&Mem)) {
         let mut map = memmap2::MmapMut::map_anon(65_536).unwrap();
-        // SAFETY: the map outlives the use.
+        // SAFETY: the map is page-aligned, has that length, and outlives the use.
         test(&unsafe { Mem::new(map.as_mut_ptr(), 65_536, true) });
     }
 

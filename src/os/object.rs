@@ -1,4 +1,7 @@
-//! Objects of the memory file system: made nameless, published whole, opened with suspicion.
+//! Objects of the memory file system: creating one without a name, publishing it, opening, listing and unlinking names,
+//! and obtaining and punching pages.
+//!
+//! What is in an object is not known here. The protocols are "Opening" and "Pages" in `docs/protocol.md`.
 
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -9,12 +12,12 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// Where POSIX shared memory objects live on Linux.
+/// The directory of POSIX shared memory objects on Linux.
 pub const DIR: &str = "/dev/shm";
-/// What a temporary name begins with, where nameless files are not to be had.
-pub const TEMPORARY: &str = "shmvar-tmp.";
+/// The start of a temporary name. Such a name is used where the file system has no files without a name.
+pub const TEMPORARY_PREFIX: &str = "shmvar-tmp.";
 
-/// What the kernel says of an object.
+/// Private to the process: the status of an object, as `stat(2)` returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names of stat(2)")]
 pub struct Status {
@@ -25,16 +28,17 @@ pub struct Status {
     pub mode: u32,
     pub nlink: u64,
     pub size: u64,
-    /// Bytes of memory it takes.
+    /// Bytes of memory that the object takes.
     pub resident: u64,
+    /// The object is a regular file.
     pub regular: bool,
-    /// Nanoseconds since 1970: contents, mode or name changed last.
+    /// Time of the last change of contents, mode or name, in nanoseconds since 1970.
     pub changed_at: u64,
 }
 
 impl Status {
-    /// The same object?
-    pub fn same(&self, other: &Status) -> bool {
+    /// Returns `true` if both are of the same object (device and inode).
+    pub fn is_same_object(&self, other: &Status) -> bool {
         (self.dev, self.ino) == (other.dev, other.ino)
     }
 
@@ -54,51 +58,58 @@ impl Status {
     }
 }
 
+/// Returns the path of an object.
 fn path(name: impl AsRef<OsStr>) -> PathBuf {
     [OsStr::new(DIR), name.as_ref()].iter().collect()
 }
 
-/// Opens by name; neither follows links nor waits for a pipe's other end.
+/// Opens an object by name. It follows no symbolic link, and does not wait for the other end of a pipe.
 pub fn open(name: impl AsRef<OsStr>, write: bool) -> rustix::io::Result<OwnedFd> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     fs::open(path(name), flags, Mode::empty())
 }
 
-/// A new description of the object behind a descriptor.
+/// Opens the object of a descriptor again: the result is a new open file description of it.
 pub fn reopen(fd: BorrowedFd<'_>, write: bool) -> rustix::io::Result<OwnedFd> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-    // Without `NONBLOCK` it would wait for whoever has a lease on it.
+    // Without `NONBLOCK` the call would wait for a process that has a lease on the object.
     fs::open(by_descriptor(fd), access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
 }
 
+/// Returns a path that leads to the object of a descriptor.
 fn by_descriptor(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// Of an open object.
+/// Returns the status of an open object.
 pub fn status(fd: impl AsFd) -> rustix::io::Result<Status> {
     Ok(Status::new(&fs::fstat(fd)?))
 }
 
-/// Of a name, links not followed.
+/// Returns the status of the object with this name. It follows no symbolic link.
 pub fn status_of(name: impl AsRef<OsStr>) -> rustix::io::Result<Status> {
     Ok(Status::new(&fs::statat(CWD, path(name), AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
-/// An object that has no name yet, or a temporary one. Dropped unpublished, it leaves nothing.
+/// Private to the process: an object that has no name yet, or a temporary one. If it is dropped unpublished, nothing is
+/// left of it.
 pub struct Unpublished {
+    /// `None` once the object was published.
     fd: Option<OwnedFd>,
+    /// The mode that the object gets when it is published.
     mode: u32,
+    /// The temporary name, if the object has one.
     temporary: Option<String>,
 }
 
 impl Unpublished {
-    /// A new, empty object that will have exactly this mode; until it is published, its maker may open it anew.
+    /// Creates an empty object that will have exactly this mode. Until it is published, only its maker can open it.
     pub fn new(mode: u32) -> rustix::io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let made = match fs::open(DIR, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
-            // Without /proc nothing leads from a descriptor to a name, nor to another description: a name does.
+            // Without /proc, an object without a name could neither be given one nor be opened again. So it gets a
+            // temporary name.
             Ok(fd) if fs::stat(by_descriptor(fd.as_fd())).is_ok() => {
                 Unpublished { fd: Some(fd), mode, temporary: None }
             }
@@ -108,7 +119,7 @@ impl Unpublished {
         Ok(made)
     }
 
-    /// A new description of it, whatever mode it will have.
+    /// Opens the object again for reading and writing, whatever mode it will have.
     pub fn reopen(&self) -> rustix::io::Result<OwnedFd> {
         match &self.temporary {
             Some(name) => open(name, true),
@@ -116,28 +127,32 @@ impl Unpublished {
         }
     }
 
+    /// Creates an empty object with a temporary name.
     fn temporary(mode: u32) -> rustix::io::Result<Self> {
         let mut bytes = [0; 8];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-        let name = format!("{TEMPORARY}{:016x}", u64::from_ne_bytes(bytes));
+        let name = format!("{TEMPORARY_PREFIX}{:016x}", u64::from_ne_bytes(bytes));
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = fs::open(path(&name), flags, Mode::RUSR | Mode::WUSR)?;
         Ok(Unpublished { fd: Some(fd), mode, temporary: Some(name) })
     }
 
-    /// To fill it.
+    /// Returns a descriptor of the object, so that its maker can fill it.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_ref().expect("until published").as_fd()
     }
 
-    /// Gives it its name, unless that is taken (`EXIST`).
+    /// Gives the object its mode and its name.
+    ///
+    /// # Errors
+    /// [`Errno::EXIST`] if another object has the name. The object comes back with the error, unpublished.
     pub fn publish(mut self, name: &str) -> std::result::Result<OwnedFd, (Errno, Self)> {
-        // Not through the umask.
+        // `fchmod` sets the mode exactly; the umask would take bits away from the mode of `open`.
         let moded = fs::fchmod(self.fd(), Mode::from_raw_mode(self.mode));
         let done = moded.and_then(|()| match &self.temporary {
             Some(temporary) => fs::renameat_with(CWD, path(temporary), CWD, path(name), RenameFlags::NOREPLACE),
             None => {
-                // CRASH: before this line nothing is left, after it a whole segment.
+                // CRASH: before this call nothing is left; after it, a complete segment is.
                 fs::linkat(CWD, by_descriptor(self.fd()), CWD, path(name), AtFlags::SYMLINK_FOLLOW)
             }
         });
@@ -162,22 +177,22 @@ pub fn unlink(name: impl AsRef<OsStr>) -> rustix::io::Result<()> {
     fs::unlink(path(name))
 }
 
-/// All names of the directory that begin with `prefix`, in order.
+/// Returns all names in the directory that begin with `prefix`, in order.
 pub fn list(prefix: &str) -> Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(DIR).map_err(unlisted)? {
-        let name = entry.map_err(unlisted)?.file_name();
+    for entry in std::fs::read_dir(DIR).map_err(listing_error)? {
+        let name = entry.map_err(listing_error)?.file_name();
         if name.as_bytes().starts_with(prefix.as_bytes()) {
             fallible::push(&mut names, name, "a list of names")?;
         }
     }
-    // In place: no name is there twice, and no memory is needed for it.
+    // The unstable sort needs no memory. No name occurs twice, so its order is as good as that of a stable one.
     names.sort_unstable();
     Ok(names)
 }
 
-/// All names of a directory that has no more than so many.
-pub fn list_few(most: usize) -> Option<Vec<OsString>> {
+/// Returns all names in the directory, or `None` if it has more than `most`, or cannot be read.
+pub fn list_at_most(most: usize) -> Option<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(DIR).ok()? {
         names.try_reserve(1).ok()?;
@@ -189,16 +204,17 @@ pub fn list_few(most: usize) -> Option<Vec<OsString>> {
     Some(names)
 }
 
-fn unlisted(error: std::io::Error) -> Error {
+/// Returns the error for a directory that could not be read.
+fn listing_error(error: std::io::Error) -> Error {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        // The C library reads a directory by pieces of this many bytes.
+        // The C library reads a directory through a buffer of this many bytes.
         Some(Errno::NOMEM) => Error::Memory { asked: 32 << 10, what: "a list of names" },
         Some(errno) => directory_error("listing", errno),
         None => Error::io(format!("listing {DIR}"), error),
     }
 }
 
-/// What an error means that came from the directory itself.
+/// Returns the error for a call on the directory itself that failed with `errno`.
 fn directory_error(action: &str, errno: Errno) -> Error {
     match errno {
         Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Error::Access(format!(
@@ -213,7 +229,11 @@ fn directory_error(action: &str, errno: Errno) -> Error {
     }
 }
 
-/// The directory itself, or an error that says what is lacking: where a name was not found, is it for want of a place to look?
+/// Returns the status of the directory.
+///
+/// # Errors
+/// An error with a remedy if there is no such directory. A caller that did not find a name asks this to tell the two
+/// apart.
 pub fn directory() -> Result<Status> {
     fs::stat(DIR)
         .map(|stat| (FileType::from_raw_mode(stat.st_mode), Status::new(&stat)))
@@ -221,18 +241,19 @@ pub fn directory() -> Result<Status> {
         .map_err(|errno| directory_error("looking at", errno))
 }
 
-/// Makes pages present. A full file system is an error and leaves nothing behind.
+/// Makes the pages of a range present. If the file system is full, the call fails and obtains no page.
 pub fn obtain(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
     #[cfg(feature = "crash-points")]
     crate::crash_point::pages()?;
     retry(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE, offset, len))
 }
 
-/// Gives pages back.
+/// Gives the pages of a range back to the system. The range reads as zeros afterwards.
 pub fn punch(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
     retry(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE, offset, len))
 }
 
+/// Repeats a call while a signal interrupts it.
 fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
     loop {
         match call() {
@@ -242,18 +263,13 @@ fn retry(mut call: impl FnMut() -> rustix::io::Result<()>) -> rustix::io::Result
     }
 }
 
-/// How far into a file this process may write (`ulimit -f`), where that is limited.
-pub fn may_write_to() -> Option<u64> {
-    use rustix::process::{Resource, getrlimit};
-    getrlimit(Resource::Fsize).current
-}
-
-/// Writes all of it, making pages present.
+/// Writes all of `bytes` at an offset. Pages that were not present become so.
 pub fn write_at(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> rustix::io::Result<()> {
     #[cfg(feature = "crash-points")]
     crate::crash_point::pages()?;
-    // Beyond it the kernel sends SIGXFSZ, too, which ends a program that does not ignore it.
-    if may_write_to().is_some_and(|most| offset.saturating_add(bytes.len() as u64) > most) {
+    // A write beyond the limit would fail and also raise SIGXFSZ, which ends a program that does not ignore it.
+    let limit = super::limit_of(super::Limited::File);
+    if limit.is_some_and(|limit| offset.saturating_add(bytes.len() as u64) > limit) {
         return Err(Errno::FBIG);
     }
     while !bytes.is_empty() {
@@ -270,7 +286,7 @@ pub fn write_at(fd: impl AsFd, mut bytes: &[u8], mut offset: u64) -> rustix::io:
     Ok(())
 }
 
-/// Reads as much as there is, up to the whole of `bytes`.
+/// Reads from an offset until `bytes` is full or the file ends. Returns the number of bytes that were read.
 pub fn read_at(fd: impl AsFd, bytes: &mut [u8], mut offset: u64) -> rustix::io::Result<usize> {
     let mut done = 0;
     while done < bytes.len() {
@@ -287,7 +303,7 @@ pub fn read_at(fd: impl AsFd, bytes: &mut [u8], mut offset: u64) -> rustix::io::
     Ok(done)
 }
 
-/// Size of the memory file system and what is free of it, in bytes; no limit shows as `u64::MAX`.
+/// Returns the size of the memory file system and what is free of it, in bytes. Both are `u64::MAX` if it has no limit.
 pub fn file_system() -> Result<(u64, u64)> {
     let stat = fs::statvfs(DIR).map_err(|errno| directory_error("looking at", errno))?;
     if stat.f_blocks == 0 {
@@ -296,14 +312,16 @@ pub fn file_system() -> Result<(u64, u64)> {
     Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
 }
 
-/// Objects that the memory file system may have, and how many more; `None` where it does not count them.
+/// Returns how many objects the memory file system may have, and how many more it may get. Returns `None` if it does
+/// not count them.
 pub fn file_system_objects() -> Option<(u64, u64)> {
     let stat = fs::statvfs(DIR).ok()?;
     (stat.f_files != 0).then_some((stat.f_files, stat.f_favail))
 }
 
-/// Is it descriptors that are lacking? For where the kernel's answer was lost on the way.
-pub fn no_descriptors(action: &str) -> Option<Error> {
+/// Returns an error if this process, or the machine, has no free descriptor. Called where an open failed and the reason
+/// is not known any more.
+pub fn descriptor_shortage(action: &str) -> Option<Error> {
     match fs::open(DIR, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
         Err(error @ (Errno::MFILE | Errno::NFILE)) => Some(Error::system(action, error)),
         _ => None,

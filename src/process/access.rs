@@ -96,7 +96,7 @@ impl Access for PreadAccess<'_> {
     }
 
     fn record(self, att: &Attachment, offset: u64, len: usize, scratch: &mut Scratch) -> Result<()> {
-        self.read(att, offset, scratch.filled(len)?)
+        self.read(att, offset, scratch.resize(len)?)
     }
 }
 

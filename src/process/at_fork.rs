@@ -71,7 +71,7 @@ fn after(in_child: bool) {
         mutex().adopt();
     }
     // The handlers run in one thread, which has held the mutex since `before`.
-    let attachments = mutex().held(|process| std::mem::take(&mut process.across_fork));
+    let attachments = mutex().with_forgotten_guard(|process| std::mem::take(&mut process.across_fork));
     for attachment in &attachments {
         let mut prepared = attachment.registration.child.lock();
         // Only what was prepared for this very fork. Descriptions with a pid were prepared for this process when it was
@@ -86,17 +86,17 @@ fn after(in_child: bool) {
             }
             if prepared.holds_pins {
                 if !in_child && prepared.number.is_none() {
-                    attachment.pins.held(PinTable::keep_for_child);
+                    attachment.pins.with_forgotten_guard(PinTable::keep_for_child);
                 }
                 prepared.holds_pins = false;
-                attachment.pins.unlock();
+                attachment.pins.force_unlock();
             }
             if !in_child {
                 *prepared = Default::default();
             }
         }
     }
-    mutex().unlock();
+    mutex().force_unlock();
     drop(attachments);
 }
 

@@ -98,7 +98,7 @@ impl Attachment {
         };
         Attachment {
             shared: OnceLock::new(),
-            mem: mapping.mem(write).growing(Box::new(extent)),
+            mem: mapping.mem(write).with_extender(Box::new(extent)),
             object: SegmentObject {
                 name: name.into(),
                 status,
@@ -160,7 +160,11 @@ impl Attachment {
 
     /// Returns the name of the lock object.
     pub fn lock_name(&self) -> String {
-        if self.identity.lock_object == 0 { self.object.name.clone() } else { Identity::lock_name(&self.identity.id) }
+        if self.identity.lock_object == 0 {
+            self.object.name.clone()
+        } else {
+            Identity::lock_object_name(&self.identity.id)
+        }
     }
 
     /// Runs `act` with a descriptor of the segment's object, if the object is as long as the zones in use need it.

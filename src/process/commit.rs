@@ -17,7 +17,7 @@ impl Writer<'_> {
         let blocks = change.blocks[..change.block_count].iter().map(|edit| geometry.granule_at(edit.granule) + GRANULE);
         let slot = change.slot.iter().map(|(offset, _)| offset + SLOT);
         let leaf = change.leaf.iter().map(|(offset, _)| offset + SLOT);
-        let words = change.words.iter().map(|words| words.at + words.count * 8);
+        let words = change.words.iter().map(|words| words.offset + words.count * 8);
         blocks.chain(slot).chain(leaf).chain(words).try_for_each(|end| self.att.mem.map_up_to(end))
     }
 
@@ -81,7 +81,7 @@ impl Writer<'_> {
         for (number, edit) in blocks.iter().enumerate() {
             // Of two edits in one slab, only after the last one is it known whether the slab has a free block.
             let last = blocks.get(number + 1).is_none_or(|next| next.granule != edit.granule);
-            self.arena().apply_block(edit.granule, edit.block, edit.set, last)?;
+            self.arena().apply_block(edit.granule, edit.block, edit.used, last)?;
         }
         if let Some((leaf, Some(counts))) = &change.leaf {
             self.att.mem.at::<LeafHead>(*leaf)?.counts.store(counts.pack(), Ordering::Relaxed);
@@ -108,14 +108,14 @@ impl Writer<'_> {
         if let Some(doomed) = &change.doomed {
             state.doomed.store(doomed.root, Ordering::Relaxed);
             crash_point!("doomed-stored");
-            state.doomed_at.store(doomed.at, Ordering::Relaxed);
+            state.doomed_at.store(doomed.position, Ordering::Relaxed);
             crash_point!("doomed-at-stored");
         }
         if let Some(words) = &change.words {
             for number in 0..words.count {
                 // SYNC: release, with the readers' acquire: a reader that finds a new leaf sees its contents.
                 let word = words.word[usize::from(number >= words.count / 2)];
-                self.att.mem.at::<AtomicU64>(words.at + number * 8)?.store(word.0, Ordering::Release);
+                self.att.mem.at::<AtomicU64>(words.offset + number * 8)?.store(word.0, Ordering::Release);
                 // CRASH: a valid intent. Some hashes are looked up in the new leaf, the others in the old one, which
                 // has the same contents until the repair.
                 crash_point!("word-stored");

@@ -31,7 +31,7 @@ impl Descriptor {
         write: bool,
         act: impl FnOnce(BorrowedFd<'_>, &Status) -> T,
     ) -> Result<T> {
-        let of_object = |fd: BorrowedFd<'_>| object::status(fd).ok().filter(|found| found.same(status));
+        let of_object = |fd: BorrowedFd<'_>| object::status(fd).ok().filter(|found| found.is_same_object(status));
         if let Some((fd, found)) = lent.and_then(|fd| Some((fd, of_object(fd)?))) {
             return Ok(act(fd, &found));
         }
@@ -56,7 +56,7 @@ impl Descriptor {
     pub fn status(&self, status: &Status, lent: Option<BorrowedFd<'_>>) -> Option<Status> {
         let own = self.own.lock().clone();
         let fds = lent.into_iter().chain(own.as_ref().map(|fd| fd.as_fd()));
-        fds.filter_map(|fd| object::status(fd).ok()).find(|found| found.same(status))
+        fds.filter_map(|fd| object::status(fd).ok()).find(|found| found.is_same_object(status))
     }
 
     /// Uses another descriptor from now on. The old one is closed if it still is the object's.
@@ -73,7 +73,7 @@ fn reopen(name: &str, status: &Status, write: bool) -> Result<OwnedFd> {
     if let Some(fd) = object::open(name, write).ok().filter(|fd| is_descriptor_of(fd, status)) {
         return Ok(fd);
     }
-    Err(object::no_descriptors("opening a segment again").unwrap_or_else(|| {
+    Err(object::descriptor_shortage("opening a segment again").unwrap_or_else(|| {
         Error::Access(format!(
             "the descriptors of {name} were closed (os.closerange?) and it cannot be opened again: attach again"
         ))

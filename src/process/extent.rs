@@ -7,7 +7,7 @@ use crate::fallible;
 use crate::format::Geometry;
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
-use crate::os::mem::Longer;
+use crate::os::mem::MapExtender;
 use crate::os::object::Status;
 use crate::process::descriptor::Descriptor;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ pub struct Extent {
     pub maps: ForkMutex<Vec<Mapping>>,
 }
 
-impl Longer for Extent {
-    fn longer(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool> {
+impl MapExtender for Extent {
+    fn extend(&self, least: u64, publish: &mut dyn FnMut(*mut u8, u64)) -> Result<bool> {
         let mut maps = self.maps.lock();
         if maps.last().map_or(self.first.len(), Mapping::len) >= least {
             return Ok(true);
@@ -45,10 +45,10 @@ impl Longer for Extent {
             }
             // The last map is made longer in place if the addresses behind it are free: then they are used only once.
             let last = maps.last().unwrap_or(&self.first);
-            if last.lengthen(length) || last.lengthen(least) {
+            if last.extend_in_place(length) || last.extend_in_place(least) {
                 return Ok(Some(None));
             }
-            Mapping::of_as_much(fd, length, least, self.write).map(|map| Some(Some(map)))
+            Mapping::new_or_shorter(fd, length, least, self.write).map(|map| Some(Some(map)))
         })?;
         match mapped? {
             None => return Ok(false),

@@ -105,6 +105,6 @@ impl Attachment {
         *self.registration.anchor.lock() = Some(anchor);
         self.object.query.replace(Some(query), &self.object.lock_status);
         self.registration.registered.store(u64::from(fork::epoch()) << 32 | u64::from(number + 1), Ordering::SeqCst);
-        self.pins.held(|pins| pins.adopt(number));
+        self.pins.with_forgotten_guard(|pins| pins.adopt(number));
     }
 }

@@ -23,7 +23,7 @@ impl Writer<'_> {
     /// Frees a span, whatever its state is.
     pub fn free_span(&mut self, granule: u64) -> Result<()> {
         let entry = self.arena().entry(granule)?;
-        if matches!(entry.state(), SpanState::None | SpanState::Bad)
+        if matches!(entry.state(), SpanState::None | SpanState::Damaged)
             || !self.arena().fits(granule, entry.len(), self.arena().zones())
         {
             return Err(Error::corrupt(format_args!(

@@ -45,7 +45,7 @@ impl Attachment {
     #[cold]
     fn wake(&self, word: &WakeWord, bits: u32, sleepers: u32, waiting_for: u32) {
         if bits & !WATCHER != 0 {
-            futex::wake_those(&word.count, sleepers, waiting_for);
+            futex::wake_bits(&word.count, sleepers, waiting_for);
         }
         if bits & WATCHER != 0 {
             let watch = &self.state().watch;

@@ -2,7 +2,7 @@
 //! protocol is "Pages" in `docs/protocol.md`.
 
 use crate::error::{Error, Result};
-use crate::os::object;
+use crate::os::{Limited, limit_of, object};
 use crate::process::attachment::Attachment;
 use rustix::io::Errno;
 
@@ -24,7 +24,7 @@ pub fn file_system_full(needed: u64) -> Error {
 /// Makes the error for a process that may not write so far into a file. `needed`: bytes of the value; `length`: bytes
 /// of the segment.
 pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
-    let most = object::may_write_to().unwrap_or(u64::MAX);
+    let most = limit_of(Limited::File).unwrap_or(u64::MAX);
     Error::Full {
         needed,
         free: 0,

@@ -6,7 +6,7 @@
 //! in `reader_word.rs`. The protocol is "Giving back" in `docs/protocol.md`. It is that of user-space RCU (Desnoyers
 //! and others, IEEE TPDS 2012), with the kernel's `membarrier` in place of a fence for each reader.
 
-use crate::atomic::one_at_a_time;
+use crate::atomic::calls_are_serialized;
 use crate::error::{Error, Result};
 use crate::format::{PARTICIPANTS, READERS, Readers};
 use crate::os::{self, fork};
@@ -76,7 +76,7 @@ impl Attachment {
     /// thread. The thread then reads by system calls.
     #[inline(always)]
     pub fn read_section(&self) -> Option<ReadSection<'_>> {
-        if one_at_a_time() {
+        if calls_are_serialized() {
             // The threads run one at a time, under the interpreter's lock: one word serves all of them.
             let registered = self.registration.registered.load(Ordering::Relaxed);
             let epoch = fork::epoch();

@@ -3,7 +3,7 @@
 //! `docs/protocol.md`.
 
 use crate::error::{Error, Result};
-use crate::os::bytelock::{self, Anchor, REGISTRY};
+use crate::os::bytelock::{self, Anchor, REGISTRY_BYTE};
 use crate::os::fork::ForkGuard;
 use crate::os::map::is_descriptor_of;
 use crate::os::object::{self, Status};
@@ -43,7 +43,7 @@ impl RegistryLock {
 impl Drop for RegistryLock {
     fn drop(&mut self) {
         if let RegistryGuard::Descriptor(fd) = &self.held {
-            let _ = bytelock::unlock(fd, REGISTRY);
+            let _ = bytelock::unlock(fd, REGISTRY_BYTE);
         }
     }
 }
@@ -58,10 +58,10 @@ pub fn try_registry(
 ) -> Result<Option<RegistryGuard>> {
     let Some(fd) = fresh.filter(|fd| is_descriptor_of(fd, status)) else {
         let fd = other()?;
-        let locked = bytelock::try_lock(&fd, REGISTRY).map_err(|e| Error::io("the registry lock", e))?;
+        let locked = bytelock::try_lock(&fd, REGISTRY_BYTE).map_err(|e| Error::io("the registry lock", e))?;
         return Ok(locked.then_some(RegistryGuard::Descriptor(fd)));
     };
-    if !bytelock::try_lock(&fd, REGISTRY).map_err(|e| Error::io("the registry lock", e))? {
+    if !bytelock::try_lock(&fd, REGISTRY_BYTE).map_err(|e| Error::io("the registry lock", e))? {
         return Ok(None);
     }
     let anchor = Anchor::new(&fd).map_err(|e| Error::system("an anchor page", e))?;
@@ -147,7 +147,7 @@ impl Attachment {
 
     /// Makes the error for a process that cannot open a description of the lock object.
     pub fn no_description(&self) -> Error {
-        if let Some(error) = object::no_descriptors("taking part in a segment") {
+        if let Some(error) = object::descriptor_shortage("taking part in a segment") {
             return error;
         }
         Error::Access(format!(

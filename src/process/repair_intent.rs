@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::{CLASSES, DEPTH_MAX, GRANULE, LEAF_MAX, Root, SLOT, SpanState, blocks_of, granules_of};
 use crate::process::attachment::CHECK_RESIDENT_FROM;
 use crate::process::writer::Writer;
-use crate::sync::intent::{Change, Doomed, Words};
+use crate::sync::intent::{Change, DirectoryWords, DoomedTable};
 use crate::sync::slot::{BUSY, Content};
 
 impl Writer<'_> {
@@ -62,16 +62,17 @@ impl Writer<'_> {
             let entry = self.arena().entry(granule).unwrap_or_default();
             entry.state() == SpanState::Slab && entry.class() < CLASSES.len() && block < blocks_of(entry.class())
         };
-        let words_fit = |words: &Words| {
+        let words_fit = |words: &DirectoryWords| {
             let directory = |root: Root| {
                 let base = geometry.granule_at(root.granule());
-                words.at >= base && words.at + words.count * 8 <= base + (8 << root.depth())
+                words.offset >= base && words.offset + words.count * 8 <= base + (8 << root.depth())
             };
             let named = words.word.iter().all(|word| {
                 (1..=LEAF_MAX).contains(&word.size()) && fits(word.granule(), word.size()) && word.depth() <= DEPTH_MAX
             });
-            let bounded =
-                words.at.is_multiple_of(8) && words.count <= 1 << DEPTH_MAX && within(words.at, words.count * 8);
+            let bounded = words.offset.is_multiple_of(8)
+                && words.count <= 1 << DEPTH_MAX
+                && within(words.offset, words.count * 8);
             // A long run of words is believed only if the object takes that much memory, as with a directory.
             let is_resident =
                 |bytes: u64| bytes < CHECK_RESIDENT_FROM || self.att.resident().is_ok_and(|resident| resident >= bytes);
@@ -80,7 +81,7 @@ impl Writer<'_> {
                 && named
                 && (directory(change.counters.root) || directory(change.counters.names))
         };
-        let doomed_fits = |doomed: &Doomed| doomed.root == 0 || root_fits(Root(doomed.root));
+        let doomed_fits = |doomed: &DoomedTable| doomed.root == 0 || root_fits(Root(doomed.root));
         (1..=geometry.zones_max).contains(&zones)
             // The number of zones is lowered only by a change that does nothing else.
             && (zones >= now || (change.spans.is_empty() && change.slot.is_none()))

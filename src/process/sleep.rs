@@ -73,7 +73,7 @@ impl<'a> Sleep<'a> {
         let limit = self.slice.min(self.at_most).min(at_most);
         match self.word {
             Some((word, value, u32::MAX)) => futex::wait(word, value, limit),
-            Some((word, value, bits)) => futex::wait_for(word, value, limit, bits),
+            Some((word, value, bits)) => futex::wait_bits(word, value, limit, bits),
             None => std::thread::sleep(limit),
         }
     }

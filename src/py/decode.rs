@@ -322,7 +322,7 @@ fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> Py
     // Of a missing module Python names the module alone.
     let missing =
         error.is_instance_of::<PyImportError>(py).then(|| error.value(py).getattr("name")).and_then(Result::ok);
-    let needed = missing.and_then(|module| kind::needed_of(pickle, &module.extract::<String>().ok()?));
+    let needed = missing.and_then(|module| kind::name_needed_from(pickle, &module.extract::<String>().ok()?));
     let needed = needed.map_or_else(String::new, |name| format!(", which needs {name}"));
     let note = format!("while reading index {index}, a value of {} bytes{needed}", pickle.len());
     let _ = made::text(py, &note).and_then(|note| made::method(error.value(py), c"add_note", [note.into_any()]));

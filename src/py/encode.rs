@@ -2,7 +2,7 @@
 
 use crate::codec::arrays;
 use crate::codec::buffers::{self, ALIGN, OUT_OF_BAND};
-use crate::codec::scalar::{self, Short};
+use crate::codec::scalar::{self, ShortPickle};
 use crate::error::Result;
 use crate::fallible;
 use crate::py::errors;
@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A value's pickle, in the parts it is stored from.
 pub enum Encoded<'a, 'py> {
     /// All of it.
-    Short(Short),
+    Short(ShortPickle),
     /// Head, bytes of the object itself, tail.
-    Framed(Short, &'a [u8], [u8; 1]),
+    Framed(ShortPickle, &'a [u8], [u8; 1]),
     /// By the C pickler.
     Pickled(Bound<'py, PyBytes>),
     /// An exact `bytes` that takes a span.
@@ -238,7 +238,7 @@ fn finished<'a, 'py>(
     let py = pickled.py();
     // What a reader gets is its own, and may be changed, whether the memory that was copied may or not.
     if read_only && sealed::names_numpy(pickled.as_bytes()) {
-        let writable = arrays::writable(pickled.as_bytes()).map_err(|error| errors::to_py(py, error))?;
+        let writable = arrays::make_writable(pickled.as_bytes()).map_err(|error| errors::to_py(py, error))?;
         if let Some(writable) = writable {
             pickled = made::bytes(py, &writable)?;
         }

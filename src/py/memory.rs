@@ -1,7 +1,7 @@
 //! Python objects over a segment's memory: read-only views, and private copy-on-write maps.
 
-use crate::codec::buffers::Parsed;
-use crate::os::map::Private;
+use crate::codec::buffers::BufferTable;
+use crate::os::map::PrivateMap;
 use crate::process::pins::OwnedPin;
 use crate::py::decode::Want;
 use crate::py::errors;
@@ -45,7 +45,7 @@ unsafe impl Sync for Block {}
 
 /// The order matters: the map goes before the pin that keeps its pages from being given to others.
 struct Owner {
-    _map: Option<Private>,
+    _map: Option<PrivateMap>,
     _pin: OwnedPin,
 }
 
@@ -78,7 +78,7 @@ pub fn over<'py, 'a>(
     py: Python<'py>,
     segment: &Segment,
     large: Large<'a>,
-    parsed: &Parsed,
+    parsed: &BufferTable,
     want: Want,
     total: u64,
 ) -> PyResult<Memory<'py, 'a>> {
@@ -93,7 +93,7 @@ pub fn over<'py, 'a>(
     let (map, base) = match want {
         Want::Own => {
             let mapped = att
-                .with_file(|fd| Private::new(fd, value + start, len))
+                .with_file(|fd| PrivateMap::new(fd, value + start, len))
                 .map_err(|e| errors::of(py, segment.key(), e))?;
             let Ok(map) = mapped else { return Ok(Memory::Copy(large)) };
             let base = map.ptr();

@@ -66,7 +66,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // without one says so by its name, whether it has one now or not.
     let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;
     if !flags.contains('t') {
-        crate::atomic::calls_come_one_at_a_time();
+        crate::atomic::assume_serialized_calls();
     }
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

@@ -49,7 +49,7 @@ pub fn _put_pickle(
 /// Why these bytes are not one whole pickle that stands for itself; `None`: they are.
 #[pyfunction]
 pub fn _pickle_fault(pickle: &[u8]) -> Option<String> {
-    opcode::one_pickle(pickle).err().map(|error| error.to_string())
+    opcode::check_one_pickle(pickle).err().map(|error| error.to_string())
 }
 
 /// Puts right what the dead left in a segment: how many processes were tidied up after.

@@ -1,6 +1,6 @@
 //! Values of views: read-only, whether they are over the segment's memory or copies.
 
-use crate::codec::arrays::{self, Whole};
+use crate::codec::arrays::{self, ValueShape};
 use crate::py::decode::loads;
 use crate::py::errors;
 use crate::py::made;
@@ -14,7 +14,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
     let py = pickle.py();
     let found = if names_numpy(pickle.as_bytes()) {
-        arrays::sealing(pickle.as_bytes()).map_err(|error| errors::to_py(py, error))?
+        arrays::read_only_plan(pickle.as_bytes()).map_err(|error| errors::to_py(py, error))?
     } else {
         None
     };
@@ -24,13 +24,13 @@ pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDi
         true => pickle,
         false => PyBytes::new_with(py, pickle.as_bytes().len(), |copy| {
             copy.copy_from_slice(pickle.as_bytes());
-            arrays::seal(copy, &found.writable);
+            arrays::make_read_only(copy, &found.writable);
             Ok(())
         })?,
     };
-    match found.whole {
-        Whole::Array => made::call(loads(py)?, [pickle.into_any()], named),
-        Whole::Rebuilt => {
+    match found.shape {
+        ValueShape::Array => made::call(loads(py)?, [pickle.into_any()], named),
+        ValueShape::Rebuilt => {
             let value = made::call(loads(py)?, [pickle.into_any()], named)?;
             static NDARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
             let ndarray = made::imported(py, &NDARRAY, c"numpy", c"ndarray")?;
@@ -40,8 +40,8 @@ pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDi
             }
             Ok(value)
         }
-        Whole::Other { rebuilt: false } => sealed(made::call(loads(py)?, [pickle.into_any()], named)?),
-        Whole::Other { rebuilt: true } => {
+        ValueShape::Other { rebuilt: false } => sealed(made::call(loads(py)?, [pickle.into_any()], named)?),
+        ValueShape::Other { rebuilt: true } => {
             static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
             let loads = made::imported(py, &LOADS, c"shmvar._read_only_arrays", c"loads")?;
             sealed(made::call(loads, [pickle.into_any()], named)?)

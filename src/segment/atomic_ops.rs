@@ -77,7 +77,7 @@ impl Segment {
     /// As [`Segment::put`].
     pub fn add<'a>(&self, index: impl Into<Index<'a>>, amount: Number) -> Result<Option<Number>> {
         let index = index.into();
-        index.check()?;
+        index.check_length()?;
         self.for_change()?.variables().add(&index, amount, &Blocking)
     }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::identity::Identity;
 use crate::format::{GRANULE, Geometry, PARTICIPANTS};
 use crate::key::Key;
-use crate::os::bytelock::{self, REGISTRY};
+use crate::os::bytelock::{self, REGISTRY_BYTE};
 use crate::os::object::{self, Unpublished};
 use crate::process::at_fork;
 use crate::process::attachment::Attachment;
@@ -41,7 +41,7 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
     let fresh = || carries_locks.reopen().map_err(|e| Error::system("opening a new segment", e));
     let (query, prepared) = (fresh()?, (fresh()?, fresh()?));
 
-    let (fd, lock_fd) = match publish(object, name, lock_object, &Identity::lock_name(&identity.id))? {
+    let (fd, lock_fd) = match publish(object, name, lock_object, &Identity::lock_object_name(&identity.id))? {
         Ok(published) => published,
         Err(Errno::EXIST) if options.create == Some(true) => return Err(exists_already(key, name)),
         Err(Errno::EXIST) => return Ok(None),
@@ -136,7 +136,7 @@ fn publish(
             remove_orphans();
             // SYNC: with `remove` in orphan.rs: a lock object that is named and not locked belongs to a published
             // segment, or to none.
-            let _ = bytelock::try_lock(object.fd(), REGISTRY);
+            let _ = bytelock::try_lock(object.fd(), REGISTRY_BYTE);
             Some(object.publish(lock_name).map_err(|(e, _)| Error::system("publishing the lock object", e))?)
         }
         None => None,
@@ -152,7 +152,7 @@ fn publish(
         }
     };
     crash_point!("published");
-    lock_fd.as_ref().inspect(|fd| drop(bytelock::unlock(fd, REGISTRY)));
+    lock_fd.as_ref().inspect(|fd| drop(bytelock::unlock(fd, REGISTRY_BYTE)));
     Ok(Ok((fd, lock_fd)))
 }
 
@@ -161,7 +161,8 @@ fn publish(
 /// happen at any moment.
 fn unpublish(att: &Attachment) {
     let used = |n| att.participant(n).is_some_and(|record| record.state.load(Ordering::Acquire) != 0);
-    if (0..PARTICIPANTS).any(used) || !object::status_of(&att.object.name).is_ok_and(|now| now.same(&att.object.status))
+    if (0..PARTICIPANTS).any(used)
+        || !object::status_of(&att.object.name).is_ok_and(|now| now.is_same_object(&att.object.status))
     {
         return;
     }

@@ -18,7 +18,7 @@ use crate::segment::check::{self, Report};
 use crate::segment::info::{self, SegmentInfo, VariableInfo};
 use crate::segment::options::Options;
 use crate::segment::{limit, unlink};
-use crate::sync::revocable::{Borrowed, Revocable};
+use crate::sync::revocable::{Revocable, RevocableGuard};
 use crate::variables::AsVariables;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -81,13 +81,13 @@ impl Segment {
 
     /// The process's half for the time of one call, unless the handle is detached.
     #[inline(always)]
-    pub fn attachment(&self) -> Result<Borrowed<'_, Attachment>> {
+    pub fn attachment(&self) -> Result<RevocableGuard<'_, Attachment>> {
         self.attachment.get().ok_or(Error::Detached)
     }
 
     /// The same for a call that changes something.
     #[inline(always)]
-    pub fn for_change(&self) -> Result<Borrowed<'_, Attachment>> {
+    pub fn for_change(&self) -> Result<RevocableGuard<'_, Attachment>> {
         let attachment = self.attachment()?;
         if self.options.readonly { Err(Error::ReadOnly) } else { Ok(attachment) }
     }
@@ -119,7 +119,7 @@ impl Segment {
 
     /// Was [`Segment::detach`] called?
     pub fn detached(&self) -> bool {
-        self.attachment.revoked()
+        self.attachment.is_revoked()
     }
 
     /// The calling thread as an owner of named locks that it takes through this handle.

@@ -37,7 +37,7 @@ pub fn identify(key: Option<&Key>, name: &str, fd: &OwnedFd) -> Result<Option<(I
     object::read_at(fd, &mut gone, GONE_AT).map_err(|e| Error::system("reading the segment", e))?;
     if gone != [0; 4] {
         return match object::status_of(name) {
-            Ok(now) if now.same(&status) => Err(Error::corrupt(format_args!(
+            Ok(now) if now.is_same_object(&status) => Err(Error::corrupt(format_args!(
                 "{name} says that it was destroyed, and has its name: somebody who had another name for it gave it this one \
                  again, or changed its bytes"
             ))),

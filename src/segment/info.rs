@@ -225,7 +225,7 @@ fn describe_unusable(name: &OsStr, status: &Status, error: &Error) -> SegmentInf
     // The key is given only if this user may do something with it.
     let hopeless = !status.regular || (standing == Standing::Refused && status.uid != crate::os::euid());
     SegmentInfo {
-        key: if hopeless { None } else { Key::of_object_name(&name) },
+        key: if hopeless { None } else { Key::from_object_name(&name) },
         name: name.into(),
         size: 0,
         used: 0,
@@ -252,7 +252,7 @@ fn describe_unattached(name: &OsStr) -> Result<Option<SegmentInfo>> {
     let (size, used) = (state.limit(), state.used());
     let lock_fd = match identity.lock_object {
         0 => Some(fd),
-        _ => object::open(crate::format::identity::Identity::lock_name(&identity.id), false).ok(),
+        _ => object::open(crate::format::identity::Identity::lock_object_name(&identity.id), false).ok(),
     };
     let living = |n: &u32| {
         lock_fd

@@ -21,7 +21,7 @@ pub fn size_and_map(object: &Unpublished, geometries: &[Geometry], limit: u64) -
         let length = first_length(geometry, limit);
         let sized = rustix::fs::ftruncate(object.fd(), length);
         match sized.map_err(|e| Error::system("sizing a segment", e)) {
-            Ok(()) => match Mapping::of(object.fd(), length, true) {
+            Ok(()) => match Mapping::new(object.fd(), length, true) {
                 Ok(mapping) => return Ok((*geometry, mapping)),
                 Err(error) => last = Some(error),
             },

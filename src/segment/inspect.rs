@@ -5,11 +5,11 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::identity::{Identity, LOCKS};
+use crate::format::identity::{Identity, LOCK_OBJECT_PREFIX};
 use crate::format::{Participant, at};
 use crate::key::{Key, PREFIX};
 use crate::os::bytelock::{byte_of, is_locked};
-use crate::os::object::{self, Status, TEMPORARY};
+use crate::os::object::{self, Status, TEMPORARY_PREFIX};
 use crate::segment::identify::{concerns_this_process, identify_by_name};
 use crate::segment::state_snapshot::{self, StateSnapshot, word};
 use crate::segment::trust::distrust;
@@ -90,7 +90,7 @@ const SEGMENTS: &str = "a list of segments";
 /// [`Error::Memory`], and if the directory cannot be listed, or this process has no descriptor left to look.
 pub fn inspect() -> Result<Vec<ObjectReport>> {
     let mut all = Vec::new();
-    for prefix in [PREFIX, LOCKS, TEMPORARY] {
+    for prefix in [PREFIX, LOCK_OBJECT_PREFIX, TEMPORARY_PREFIX] {
         for name in object::list(prefix)? {
             let Some(report) = report_of(&name)? else { continue };
             if let ObjectKind::Unreadable(Error::Memory { asked, what }) = report.what {
@@ -119,9 +119,9 @@ fn lock_object_and_segment(report: &ObjectReport) -> Option<(String, String)> {
 /// Looks at one object. `None` if it vanished meanwhile.
 fn report_of(name: &OsStr) -> Result<Option<ObjectReport>> {
     let Ok(status) = object::status_of(name) else { return Ok(None) };
-    let what = if name.as_bytes().starts_with(LOCKS.as_bytes()) {
+    let what = if name.as_bytes().starts_with(LOCK_OBJECT_PREFIX.as_bytes()) {
         ObjectKind::Locks(None)
-    } else if name.as_bytes().starts_with(TEMPORARY.as_bytes()) {
+    } else if name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
         ObjectKind::Temporary
     } else {
         match identify_by_name(name).and_then(|found| found.map(|(fd, id, of)| segment_report(fd, id, &of)).transpose())
@@ -143,7 +143,7 @@ fn segment_report(fd: OwnedFd, identity: Identity, status: &Status) -> Result<Se
     state_snapshot::read(&fd, &mut valid, at::INTENT)?;
     let mut records = fallible::zeros(state.participants_top() as usize * RECORD, SEGMENTS)?;
     state_snapshot::read(&fd, &mut records, at::PARTICIPANTS)?;
-    let locks = (identity.lock_object != 0).then(|| Identity::lock_name(&identity.id));
+    let locks = (identity.lock_object != 0).then(|| Identity::lock_object_name(&identity.id));
     let lock_fd = match &locks {
         None => Some(fd),
         Some(name) => object::open(name, false).ok(),

@@ -66,7 +66,7 @@ pub fn open(
     if identity.lock_object != 0 {
         // If another process has a lease on the lock object, this process waits for it here, where it holds nothing
         // yet.
-        let lock_name = Identity::lock_name(&identity.id);
+        let lock_name = Identity::lock_object_name(&identity.id);
         if let Err(Errno::AGAIN) = open_object(&lock_name, !options.readonly, policy)? {
             return Err(open_error(key, &lock_name, Errno::AGAIN));
         }
@@ -135,7 +135,7 @@ fn open_lock_object(
     if inode == 0 {
         return Ok(Some((None, *status)));
     }
-    let lock_name = Identity::lock_name(&identity.id);
+    let lock_name = Identity::lock_object_name(&identity.id);
     match object::open(&lock_name, write) {
         Ok(fd) => {
             let lock_status = object::status(&fd).map_err(|e| Error::system("fstat", e))?;
@@ -146,7 +146,9 @@ fn open_lock_object(
         }
         Err(_) if !write => Ok(Some((None, Status { ino: inode, ..*status }))),
         Err(Errno::NOENT) => match object::status_of(name) {
-            Ok(now) if now.same(status) => Err(Error::corrupt(format_args!("its lock object {lock_name} is missing"))),
+            Ok(now) if now.is_same_object(status) => {
+                Err(Error::corrupt(format_args!("its lock object {lock_name} is missing")))
+            }
             _ => Ok(None),
         },
         Err(error) => Err(open_error(&identity.key, &lock_name, error)),
@@ -162,7 +164,7 @@ fn map_object(
     (least, most): (u64, u64),
     write: bool,
 ) -> Result<Option<(Mapping, Option<OwnedFd>)>> {
-    let same_object = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.same(status));
+    let same_object = |fd: &OwnedFd| object::status(fd).is_ok_and(|now| now.is_same_object(status));
     let mut fd = Some(fd);
     // An object that is longer than a segment can be is mapped up to `most` only: the rest could be more than there are
     // addresses.
@@ -180,6 +182,6 @@ fn map_object(
             Err(error) => return Err(Error::system(format!("opening {name}"), error)),
         },
     };
-    let mapping = Mapping::of_as_much(fd.as_fd(), status.size.min(most), least, write)?;
+    let mapping = Mapping::new_or_shorter(fd.as_fd(), status.size.min(most), least, write)?;
     Ok(Some((mapping, Some(fd))))
 }

@@ -2,9 +2,9 @@
 //! read. It is left over if a process dies between publishing the two objects, or between unlinking them. Protocol:
 //! docs/protocol.md, "Creating". What `doctor` removes on request is in `repair`.
 
-use crate::format::identity::{ID_AT, Identity, LOCKS};
+use crate::format::identity::{ID_AT, Identity, LOCK_OBJECT_PREFIX};
 use crate::key;
-use crate::os::bytelock::{self, REGISTRY};
+use crate::os::bytelock::{self, REGISTRY_BYTE};
 use crate::os::object;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -19,11 +19,11 @@ const REMOVALS_MAX: usize = 8;
 /// Removes left-over lock objects of this user. Only calls that make or remove a lock object do it, so no other call
 /// pays for it, and these pay little.
 pub fn remove_orphans() {
-    let Some(names) = object::list_few(NAMES_MAX) else { return };
+    let Some(names) = object::list_at_most(NAMES_MAX) else { return };
     let me = crate::os::euid();
     let begins = |name: &OsString, prefix: &str| name.as_bytes().starts_with(prefix.as_bytes());
     let mine = |name: &&OsString| object::status_of(name).is_ok_and(|status| status.uid == me);
-    let objects: Vec<_> = names.iter().filter(|name| begins(name, LOCKS)).filter(mine).collect();
+    let objects: Vec<_> = names.iter().filter(|name| begins(name, LOCK_OBJECT_PREFIX)).filter(mine).collect();
     if objects.is_empty() {
         return;
     }
@@ -50,7 +50,7 @@ fn named_by<'a>(segments: impl Iterator<Item = &'a OsString>, uid: u32) -> Optio
         match object::open(name, false).and_then(|fd| object::read_at(fd, &mut id, ID_AT)) {
             Ok(_) => {
                 names.try_reserve(1).ok()?;
-                names.insert(Identity::lock_name(&id));
+                names.insert(Identity::lock_object_name(&id));
             }
             // Both objects of a segment belong to the same user. So a segment of another user names no object of this
             // owner.
@@ -71,7 +71,7 @@ fn remove(name: &str) -> Option<()> {
     // SYNC: with `create` and `unlink`: the maker holds this lock until the segment is published, and a process that
     // unlinks the segment holds it until both names are gone. So only now, under the lock, do the names of the segments
     // decide.
-    if bytelock::try_lock(&fd, REGISTRY).ok()? && !lock_objects_named(status.uid)?.contains(name) {
+    if bytelock::try_lock(&fd, REGISTRY_BYTE).ok()? && !lock_objects_named(status.uid)?.contains(name) {
         object::unlink(name).ok()?;
     }
     Some(())

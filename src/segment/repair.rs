@@ -4,9 +4,9 @@
 
 use crate::error::{Error, Result};
 use crate::format::PARTICIPANTS;
-use crate::format::identity::LOCKS;
-use crate::os::lease::nobody_has_open;
-use crate::os::object::{self, TEMPORARY};
+use crate::format::identity::LOCK_OBJECT_PREFIX;
+use crate::os::lease::is_open_only_here;
+use crate::os::object::{self, TEMPORARY_PREFIX};
 use crate::process::attachment::Attachment;
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::handle::Segment;
@@ -90,7 +90,7 @@ impl KeepReason {
 /// Removes a lock object that no segment names, or a temporary object, if that is safe. Returns the reason if it is
 /// not. If `look`, nothing is removed in any case.
 pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<KeepReason>> {
-    if !name.starts_with(LOCKS) && !name.starts_with(TEMPORARY) {
+    if !name.starts_with(LOCK_OBJECT_PREFIX) && !name.starts_with(TEMPORARY_PREFIX) {
         return Err(Error::Invalid(format!("{name} is neither a lock object nor a temporary one")));
     }
     let Ok(fd) = object::open(name, true).or_else(|_| object::open(name, false)) else {
@@ -109,7 +109,7 @@ pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<KeepRe
     if is_named(name, status.uid) {
         return Ok(Some(KeepReason::Named));
     }
-    match nobody_has_open(&fd) {
+    match is_open_only_here(&fd) {
         Some(true) => {}
         Some(false) => return Ok(Some(KeepReason::Open)),
         None => return Ok(Some(KeepReason::Unknown)),
@@ -119,7 +119,7 @@ pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<KeepRe
         return Ok(Some(KeepReason::Named));
     }
     match object::status_of(name) {
-        Ok(now) if now.same(&status) => {}
+        Ok(now) if now.is_same_object(&status) => {}
         _ => return Ok(Some(KeepReason::Replaced)),
     }
     if !look {
@@ -130,5 +130,5 @@ pub fn remove_stale(name: &str, age_ns: u64, look: bool) -> Result<Option<KeepRe
 
 /// Does a segment name this lock object, or might one of the same owner that cannot be read?
 fn is_named(name: &str, uid: u32) -> bool {
-    name.starts_with(LOCKS) && lock_objects_named(uid).is_none_or(|named| named.contains(name))
+    name.starts_with(LOCK_OBJECT_PREFIX) && lock_objects_named(uid).is_none_or(|named| named.contains(name))
 }

@@ -48,7 +48,7 @@ pub fn destroy_with(key: &Key, policy: &dyn WaitPolicy) -> Result<bool> {
         }
         Err(error) => return Err(error),
     };
-    let lock_name = Identity::lock_name(&identity.id);
+    let lock_name = Identity::lock_object_name(&identity.id);
     let lock_fd = match identity.lock_object {
         0 => None,
         _ => object::open(&lock_name, true).ok(),
@@ -128,7 +128,7 @@ fn unlink(
         Some(Err(error)) => return Err(error),
     };
     match object::status_of(name) {
-        Ok(now) if now.same(status) => {}
+        Ok(now) if now.is_same_object(status) => {}
         Ok(_) | Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(open_error(key, name, error)),
     }

@@ -1,32 +1,38 @@
-//! A change, described whole before it is made: whoever finds it makes it, once or twice, with the same result.
+//! The intent: a change that is described as a whole before it is made. Any process that finds it can make the change,
+//! once or twice, with the same result.
+//!
+//! This file writes and reads the description. The protocol is "A change" in `docs/protocol.md`, the bytes are "Intent"
+//! in `docs/format.md`. Making the change is in `process/commit.rs`, the checks of an intent that a dead process left
+//! are in `process/repair_intent.rs`. All structs here are private to the process.
 
 use crate::atomic::{Ordering, fence};
 use crate::format::{BLOCK_EDITS, IntentArea, LeafWord, Root, SPAN_EDITS, SpanEntry, State};
 use crate::sync::slot::Content;
 
-/// One block of a slab becomes used or free.
+/// Private to the process: one block of a slab becomes used or free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct BlockEdit {
-    /// The slab.
+    /// First granule of the slab.
     pub granule: u64,
-    /// Which block.
+    /// Number of the block in the slab.
     pub block: u64,
-    /// Used from now on.
-    pub set: bool,
+    /// `true` if the block is used after the change.
+    pub used: bool,
 }
 
-/// One span map entry changes.
+/// Private to the process: one entry of the span map changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanEdit {
-    /// The head.
+    /// The head of the span.
     pub granule: u64,
-    /// Its entry now: what the bitmaps say of it ends.
+    /// Its entry before the change. The bitmaps still describe this entry.
     pub before: SpanEntry,
-    /// Its entry afterwards.
+    /// Its entry after the change.
     pub after: SpanEntry,
 }
 
-/// The counters that a change leaves, absolute.
+/// Private to the process: the values of the state's roots and counters after a change. They are absolute, not
+/// differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "docs/format.md, state")]
 pub struct Counters {
@@ -39,69 +45,73 @@ pub struct Counters {
     pub expiring: u64,
 }
 
-/// What a leaf counts, absolute.
+/// Private to the process: the counts in the head of a leaf after a change. They are absolute, not differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LeafCounts {
-    /// Slots that are not empty.
+    /// Number of slots that are not empty. Tombstones count.
     pub fill: u64,
-    /// Those of them that hold something.
+    /// Number of slots that hold a variable or a lock.
     pub entries: u64,
 }
 
 impl LeafCounts {
-    /// As a leaf's head says.
+    /// Unpacks the word in the head of a leaf.
     #[inline]
     pub fn unpack(word: u64) -> Self {
         LeafCounts { fill: word >> 32, entries: word & u64::from(u32::MAX) }
     }
 
-    /// As a leaf's head says it.
+    /// Packs the counts into the word for the head of a leaf.
     #[inline]
     pub fn pack(self) -> u64 {
         self.fill << 32 | self.entries
     }
 }
 
-/// Words of a directory that change, absolute: the first half of them to one leaf, the second to another, or the same.
+/// Private to the process: a row of directory words that change. The first half of them gets one value, the second half
+/// another or the same. (When a leaf is split, each of the two new leaves gets half of the words.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "docs/format.md, intent")]
-pub struct Words {
-    pub at: u64,
+pub struct DirectoryWords {
+    /// File offset of the first word.
+    pub offset: u64,
+    /// Number of words.
     pub count: u64,
+    /// The new value of the first half, and of the second half.
     pub word: [LeafWord; 2],
 }
 
-/// A table whose variables were all removed, and where taking it apart goes on, absolute.
+/// Private to the process: the doomed table after a change, and how far it is taken apart. A doomed table is one whose
+/// variables were all removed by `clear`, and whose memory is being taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doomed {
-    /// Its root, or 0.
+pub struct DoomedTable {
+    /// The root of the table, or 0 if there is none.
     pub root: u64,
-    /// Number of the directory's word `<< 32 |` slot.
-    pub at: u64,
+    /// The place at which the work goes on: number of the directory word `<< 32 |` slot in its leaf.
+    pub position: u64,
 }
 
-/// How far a batch is, absolute.
+/// Private to the process: how far the batch is after a change. The values are absolute, not differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Odd while it is applied.
+pub struct BatchProgress {
+    /// Odd while a batch is applied.
     pub many: u64,
-    /// 0: none; `granule << 8 | 1`: the list there.
+    /// 0 if no batch is applied, else `granule << 8 | 1`: the span with the list of the batch.
     pub batch: u64,
-    /// Entries that are done.
+    /// Number of entries that are done.
     pub cursor: u64,
 }
 
-/// Of `counts`: they stay as they are.
+/// The value of [`IntentArea::counts`] that leaves the counts of the leaf as they are.
 const UNCHANGED: u64 = u64::MAX;
-/// Of `lengths`: the change has a [`Progress`].
-const MOVES_ON: u64 = 1 << 63;
-/// Of `lengths`: it has [`Words`].
+/// Set in [`IntentArea::lengths`] if the change has a [`BatchProgress`].
+const HAS_PROGRESS: u64 = 1 << 63;
+/// Set in [`IntentArea::lengths`] if the change has [`DirectoryWords`].
 const HAS_WORDS: u64 = 1 << 62;
-/// Of `lengths`: it has a [`Doomed`].
+/// Set in [`IntentArea::lengths`] if the change has a [`DoomedTable`].
 const HAS_DOOMED: u64 = 1 << 61;
 
 impl Counters {
-    /// As they are: the caller holds the lock.
+    /// Loads the present values. The caller holds the writer lock.
     #[inline]
     pub fn read(state: &State) -> Self {
         Counters {
@@ -116,35 +126,35 @@ impl Counters {
     }
 }
 
-/// One change, in private memory.
+/// Private to the process: one change. It has a field for everything that one change can touch, as [`IntentArea`] has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// File offset of the slot that changes, and what it becomes.
+    /// The slot that changes: its file offset, and its new content.
     pub slot: Option<(u64, Content)>,
-    /// File offset of that slot's leaf, and what it counts then; `None`: as before.
+    /// The leaf with that slot: its file offset, and its new counts (`None` if the counts stay as they are).
     pub leaf: Option<(u64, Option<LeafCounts>)>,
-    /// What the counters become.
+    /// The new roots and counters.
     pub counters: Counters,
-    /// The first `block_count` count.
+    /// The block edits, of which the first `block_count` are valid.
     pub blocks: [BlockEdit; BLOCK_EDITS],
-    /// At most 2.
+    /// Number of block edits, at most [`BLOCK_EDITS`].
     pub block_count: usize,
-    /// At most 8.
+    /// The edits of the span map, at most [`SPAN_EDITS`].
     pub spans: Vec<SpanEdit>,
-    /// Of a batch that is begun, goes on, or ends with this change.
-    pub progress: Option<Progress>,
-    /// Directory words.
-    pub words: Option<Words>,
-    /// Of a table that is taken apart.
-    pub doomed: Option<Doomed>,
+    /// The new state of a batch that begins, goes on, or ends with this change.
+    pub progress: Option<BatchProgress>,
+    /// The directory words that change.
+    pub words: Option<DirectoryWords>,
+    /// The new state of the doomed table.
+    pub doomed: Option<DoomedTable>,
 }
 
 impl Change {
-    /// Nothing yet: the counters stay.
+    /// Makes a change that changes nothing yet. `counters` are the present ones; the caller changes them in place.
     #[inline]
     pub fn new(counters: Counters) -> Self {
-        // Not `Default::default()`: what it makes is copied from one place on the stack to the next.
-        let blocks = [BlockEdit { granule: 0, block: 0, set: false }; BLOCK_EDITS];
+        // `Default::default()` is not used, because its result would be copied from one place on the stack to another.
+        let blocks = [BlockEdit { granule: 0, block: 0, used: false }; BLOCK_EDITS];
         Change {
             slot: None,
             leaf: None,
@@ -158,30 +168,33 @@ impl Change {
         }
     }
 
-    /// Adds a block edit.
+    /// Adds an edit: this block becomes used, or free. The caller adds at most [`BLOCK_EDITS`].
     #[inline]
-    pub fn block(&mut self, granule: u64, block: u64, set: bool) {
-        self.blocks[self.block_count] = BlockEdit { granule, block, set };
+    pub fn edit_block(&mut self, granule: u64, block: u64, used: bool) {
+        self.blocks[self.block_count] = BlockEdit { granule, block, used };
         self.block_count += 1;
     }
 
-    /// Adds a span edit.
-    pub fn span(&mut self, granule: u64, before: SpanEntry, after: SpanEntry) {
+    /// Adds an edit: the entry of this span changes from `before` to `after`.
+    pub fn edit_span(&mut self, granule: u64, before: SpanEntry, after: SpanEntry) {
         self.spans.push(SpanEdit { granule, before, after });
     }
 
-    /// Can it be described? From a sound span map nothing else is planned.
+    /// Returns `true` if the change fits into an intent. A change that was planned from a sound span map does.
     #[inline]
     pub fn is_describable(&self) -> bool {
-        let twice = |(i, edit): (usize, &SpanEdit)| self.spans[..i].iter().any(|other| other.granule == edit.granule);
-        self.spans.len() <= SPAN_EDITS && !self.spans.iter().enumerate().any(twice)
+        let is_repeated =
+            |(i, edit): (usize, &SpanEdit)| self.spans[..i].iter().any(|other| other.granule == edit.granule);
+        self.spans.len() <= SPAN_EDITS && !self.spans.iter().enumerate().any(is_repeated)
     }
 
-    /// Makes it the segment's intent. From here on it will happen, whoever dies. The caller holds the lock.
+    /// Describes the change in the intent and makes the intent valid. From then on the change is decided: it will be
+    /// made, whichever process dies. The caller holds the writer lock.
     #[inline]
     pub fn describe(&self, area: &IntentArea) {
         let relaxed = Ordering::Relaxed;
-        // SYNC: with the acquire fence of `still`: who sees a field of this change sees the last one's mark cleared.
+        // SYNC: release, paired with the acquire fence of `is_current`: a reader that saw a field of this change sees
+        // that `valid` of the last change was cleared.
         fence(Ordering::Release);
         let serial = area.serial.load(relaxed).wrapping_add(1).max(1);
         area.serial.store(serial, relaxed);
@@ -194,22 +207,22 @@ impl Change {
         let (leaf, counts) = self.leaf.unwrap_or_default();
         area.leaf.store(leaf, relaxed);
         area.counts.store(counts.map_or(UNCHANGED, LeafCounts::pack), relaxed);
-        let c = &self.counters;
+        let new = &self.counters;
         let fields = [&area.root, &area.names, &area.zones, &area.version, &area.used, &area.count, &area.expiring];
-        let values = [c.root.0, c.names.0, c.zones, c.version, c.used, c.count, c.expiring];
+        let values = [new.root.0, new.names.0, new.zones, new.version, new.used, new.count, new.expiring];
         for (field, value) in fields.iter().zip(values) {
             field.store(value, relaxed);
         }
         let mut lengths = (self.block_count as u64) << 32 | self.spans.len() as u64;
         if let Some(progress) = &self.progress {
-            lengths |= MOVES_ON;
+            lengths |= HAS_PROGRESS;
             area.many.store(progress.many, relaxed);
             area.batch.store(progress.batch, relaxed);
             area.cursor.store(progress.cursor, relaxed);
         }
         if let Some(words) = &self.words {
             lengths |= HAS_WORDS;
-            area.words_at.store(words.at, relaxed);
+            area.words_at.store(words.offset, relaxed);
             area.words.store(words.count, relaxed);
             area.word[0].store(words.word[0].0, relaxed);
             area.word[1].store(words.word[1].0, relaxed);
@@ -217,11 +230,11 @@ impl Change {
         if let Some(doomed) = &self.doomed {
             lengths |= HAS_DOOMED;
             area.doomed.store(doomed.root, relaxed);
-            area.doomed_at.store(doomed.at, relaxed);
+            area.doomed_at.store(doomed.position, relaxed);
         }
         area.lengths.store(lengths, relaxed);
         for (to, edit) in area.blocks.iter().zip(&self.blocks[..self.block_count]) {
-            to.store(edit.granule << 32 | u64::from(edit.set) << 31 | edit.block, relaxed);
+            to.store(edit.granule << 32 | u64::from(edit.used) << 31 | edit.block, relaxed);
         }
         for (to, edit) in area.spans.iter().zip(&self.spans) {
             to.granule.store(edit.granule, relaxed);
@@ -229,15 +242,17 @@ impl Change {
             to.after.store(edit.after.0, relaxed);
         }
         crash_point!("intent-described");
-        // CRASH: before this store nothing happened; after it the change is decided.
-        // SYNC: release, for whoever repairs or reads through the intent.
+        // CRASH: before this store, nothing has happened. After it, the change is decided.
+        // SYNC: release, paired with the acquire loads of `valid` by a process that repairs and by a reader that reads
+        // through the intent.
         area.valid.store(serial, Ordering::Release);
-        // SYNC: nothing of the change itself is seen without the valid mark (arm64 would let later stores pass).
+        // SYNC: release: no store of the change itself is seen before `valid` (arm64 would let later stores pass it).
         fence(Ordering::Release);
         crash_point!("intent-valid");
     }
 
-    /// The change under way, if there is one: copied out once, not yet believed.
+    /// Copies the change under way out of the intent, or returns `None` if there is none. Nothing in the copy was
+    /// checked: a hostile process may have written it.
     pub fn read(area: &IntentArea) -> Option<Self> {
         let relaxed = Ordering::Relaxed;
         if area.valid.load(Ordering::Acquire) == 0 {
@@ -254,18 +269,18 @@ impl Change {
             count: area.count.load(relaxed),
             expiring: area.expiring.load(relaxed),
         });
-        change.progress = (lengths & MOVES_ON != 0).then(|| Progress {
+        change.progress = (lengths & HAS_PROGRESS != 0).then(|| BatchProgress {
             many: area.many.load(relaxed),
             batch: area.batch.load(relaxed),
             cursor: area.cursor.load(relaxed),
         });
-        change.words = (lengths & HAS_WORDS != 0).then(|| Words {
-            at: area.words_at.load(relaxed),
+        change.words = (lengths & HAS_WORDS != 0).then(|| DirectoryWords {
+            offset: area.words_at.load(relaxed),
             count: area.words.load(relaxed),
             word: [LeafWord(area.word[0].load(relaxed)), LeafWord(area.word[1].load(relaxed))],
         });
         change.doomed = (lengths & HAS_DOOMED != 0)
-            .then(|| Doomed { root: area.doomed.load(relaxed), at: area.doomed_at.load(relaxed) });
+            .then(|| DoomedTable { root: area.doomed.load(relaxed), position: area.doomed_at.load(relaxed) });
         let leaf = area.leaf.load(relaxed);
         if leaf != 0 {
             let counts = Some(area.counts.load(relaxed)).filter(|counts| *counts != UNCHANGED);
@@ -273,10 +288,10 @@ impl Change {
         }
         let slot = area.slot.load(relaxed);
         if slot != 0 {
-            change.slot = Some((slot, Self::content(area)));
+            change.slot = Some((slot, Self::slot_content(area)));
         }
         for packed in area.blocks[..block_count].iter().map(|b| b.load(relaxed)) {
-            change.block(packed >> 32, packed & 0x7fff_ffff, packed >> 31 & 1 == 1);
+            change.edit_block(packed >> 32, packed & 0x7fff_ffff, packed >> 31 & 1 == 1);
         }
         for edit in &area.spans[..(lengths as u32 as usize).min(SPAN_EDITS)] {
             change.spans.push(SpanEdit {
@@ -288,33 +303,37 @@ impl Change {
         Some(change)
     }
 
-    fn content(area: &IntentArea) -> Content {
+    /// Copies the content of the slot out of the intent.
+    fn slot_content(area: &IntentArea) -> Content {
         let word = |i: usize| area.content[i].load(Ordering::Relaxed);
         Content { word: word(0), rest: [word(1), word(2), word(3)] }
     }
 
-    /// What the change under way makes of the slot at `offset`, with its serial: for readers that meet a busy slot.
-    /// [`Change::still`] must say so before it is believed.
-    pub fn pending(area: &IntentArea, offset: u64) -> Option<(u64, Content)> {
+    /// Returns the content that the change under way gives to the slot at `offset`, with the serial number of the
+    /// change. A reader that meets a busy slot calls this. It may use the content only if [`Change::is_current`]
+    /// returns `true` afterwards.
+    ///
+    /// Returns `None` if no change is under way, or if the change is one of another slot.
+    pub fn pending_slot(area: &IntentArea, offset: u64) -> Option<(u64, Content)> {
         let serial = area.valid.load(Ordering::Acquire);
-        (serial != 0 && area.slot.load(Ordering::Relaxed) == offset).then(|| (serial, Self::content(area)))
+        (serial != 0 && area.slot.load(Ordering::Relaxed) == offset).then(|| (serial, Self::slot_content(area)))
     }
 
-    /// Is the change of this serial still the one under way? Then what [`Change::pending`] gave, and the record it names,
-    /// was read whole.
-    pub fn still(area: &IntentArea, serial: u64) -> bool {
-        // SYNC: with the release fences before the next change's description and before its record is written: a reader
-        // that saw a byte of either sees here that `valid` was cleared.
+    /// Returns `true` if the change with this serial number is still under way. Then the content that
+    /// [`Change::pending_slot`] returned, and the record that it names, were read consistently.
+    pub fn is_current(area: &IntentArea, serial: u64) -> bool {
+        // SYNC: acquire, paired with the release fences before the next change is described and before its record is
+        // written: a reader that saw a byte of either sees here that `valid` was cleared.
         fence(Ordering::Acquire);
         area.valid.load(Ordering::Relaxed) == serial
     }
 
-    /// The change is made.
+    /// Marks the intent as done. The caller has made the change.
     #[inline]
     pub fn clear(area: &IntentArea) {
-        // SYNC: release: who sees no intent sees the change made.
+        // SYNC: release: a process that finds no intent sees everything that the change stored.
         area.valid.store(0, Ordering::Release);
-        // CRASH: the change is made, the lock is a dead owner's.
+        // CRASH: the change is made; the writer lock names a dead owner.
         crash_point!("intent-cleared");
     }
 }

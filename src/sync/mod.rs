@@ -1,12 +1,17 @@
-//! Protocols over atomics in shared memory, without a system call: the part of the crate that the loom models run.
+//! Protocols over atomics: the part of the crate that the loom models run.
+//!
+//! This floor knows the words of `format` and the order of loads and stores on them. It does not know where the words
+//! are, and it makes no system call: whatever waits or asks the kernel is handed in ([`lock_word::Waiting`]). It offers
+//! the sequence lock of a slot ([`slot::Seqlock`]), the writer lock's word, the intent ([`intent::Change`]), wake
+//! words, and [`revocable::Revocable`], which is private to a process.
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `slot` | one variable's place in the table: a seqlock |
-//! | `lock_word` | the writer lock's word |
-//! | `intent` | the change under way, described before it is made |
-//! | `wake_word` | what waiters sleep on, and how it is moved |
-//! | `revocable` | what a handle lends to its calls until it is detached |
+//! | `slot` | one variable's place in the table: a sequence lock |
+//! | `lock_word` | the word of the writer lock |
+//! | `intent` | the change under way, which is described before it is made |
+//! | `wake_word` | the words that waiters sleep on: marking and notifying |
+//! | `revocable` | a value that a handle lends to its calls until the handle is detached |
 
 pub mod intent;
 pub mod lock_word;

@@ -1,7 +1,8 @@
-//! The slot protocol: one variable's place in the table, read without a lock.
+//! The protocol of a slot: a sequence lock around one variable's place in the table, which is read without a lock.
 //!
-//! After crossbeam's `seq_lock`: the word is odd while a writer is inside, and differs afterwards. Here it is the user's
-//! version as well.
+//! The word is odd while a writer changes the slot, and differs afterwards, as in crossbeam's `seq_lock`. Here the word
+//! is the user's version at the same time. The protocol is "Reading, without a lock" in `docs/protocol.md`; the bits
+//! are "Slot, 32 bytes" in `docs/format.md`. Finding a slot is not here: that is `variables/table.rs`.
 
 use crate::atomic::{Ordering, fence};
 use crate::format::slot_flags::{BUFFERS, EXPIRES, LOCK, TEXT};
@@ -9,11 +10,12 @@ use crate::format::{INLINE_MAX, SLOT, Slot};
 
 /// Set in a slot's word while its contents change.
 pub const BUSY: u64 = 1;
-/// Moves of a record are counted from this bit of the word on.
-const MOVES_AT: u32 = 53;
-/// In so many bits.
-const MOVES_BITS: u32 = 64 - MOVES_AT;
-/// What a slot is for.
+/// The lowest bit of the part of the word that counts how often the record was moved.
+const MOVES_SHIFT: u32 = 53;
+/// The number of bits in that part.
+const MOVES_BITS: u32 = 64 - MOVES_SHIFT;
+
+/// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "docs/format.md, slot")]
 pub enum Kind {
@@ -22,10 +24,10 @@ pub enum Kind {
     Inline,
     Record,
     Span,
-    Bad,
+    Damaged,
 }
 
-/// A private copy of a slot's four words.
+/// Private to the process: a copy of the four words of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Content {
     /// `moves << 53 | version << 1 | busy`.
@@ -34,32 +36,35 @@ pub struct Content {
     pub rest: [u64; 3],
 }
 
-/// Bytes left free before a record with buffers, of which `prefix` are no value.
+/// Returns the lead of a record with out-of-band buffers: the bytes that stay free before it, so that its value begins
+/// at a multiple of 64. `prefix` is the length of what stands before the value, which is expiry and key.
 pub fn lead(prefix: u64) -> u64 {
     prefix.next_multiple_of(64) - prefix
 }
 
-/// The protocol of a slot: a sequence lock whose sequence is the variable's version.
+/// The protocol of a slot: a sequence lock whose sequence number is the variable's version.
 pub trait Seqlock {
-    /// Begins a read: the word, to be compared at the end.
+    /// Begins a read. Returns the word, which the reader hands to [`Seqlock::unchanged`] at the end.
     fn begin(&self) -> u64;
-    /// The other three words; meaningless until [`Seqlock::unchanged`] says so.
+    /// Returns the other three words. They mean nothing until [`Seqlock::unchanged`] returns `true`.
     fn rest(&self) -> [u64; 3];
-    /// Ends a read: was what lies between (contents, and the record that they name) read whole?
+    /// Ends a read. Returns `true` if the word is still `word`: then everything that was read in between (the contents,
+    /// and the record that they name) is consistent.
     fn unchanged(&self, word: u64) -> bool;
-    /// A whole copy, if no writer was inside meanwhile.
+    /// Returns a consistent copy of the slot, or `None` if a writer changed the slot meanwhile.
     fn copy(&self) -> Option<Content>;
-    /// Replaces the word of the tag, which is whole at once: no intent describes it, and readers take either for the slot's
-    /// contents. The caller holds the writer lock.
+    /// Replaces the word with the tag. It is a single store, so no intent describes it, and readers may see either
+    /// value as the slot's contents. The caller holds the writer lock.
     fn retag(&self, tag: u64);
-    /// Replaces the contents. The caller holds the writer lock, and the intent describes just this.
+    /// Replaces the contents. The caller holds the writer lock, and the valid intent describes this very change.
     fn write(&self, content: &Content);
 }
 
 impl Seqlock for Slot {
     #[inline(always)]
     fn begin(&self) -> u64 {
-        // SYNC: with the release store that ends `write`: who sees the new word sees the contents before it.
+        // SYNC: acquire, paired with the release store that ends `write`: a reader that sees the new word sees the
+        // contents that were stored before it.
         self.word.load(Ordering::Acquire)
     }
 
@@ -74,8 +79,9 @@ impl Seqlock for Slot {
 
     #[inline(always)]
     fn unchanged(&self, word: u64) -> bool {
-        // SYNC: with the release fence of `write` (contents) and of the record's writer (bytes): a reader that saw one
-        // byte of theirs sees here a word that had changed before it.
+        // SYNC: acquire, paired with the release fence of `write` (for the contents) and with that of the writer of the
+        // record (for its bytes): a reader that saw one new byte sees here a word that had been changed before that
+        // byte.
         fence(Ordering::Acquire);
         self.word.load(Ordering::Relaxed) == word
     }
@@ -88,17 +94,19 @@ impl Seqlock for Slot {
 
     #[inline]
     fn retag(&self, tag: u64) {
-        // SYNC: none of its own: nothing else belongs to it, and the next writer has the lock after us.
+        // SYNC: relaxed is enough: no other store belongs to this one, and the next writer acquires the lock after this
+        // owner.
         self.rest[1].store(tag, Ordering::Relaxed);
     }
 
     #[inline]
     fn write(&self, content: &Content) {
         self.word.store(content.word | BUSY, Ordering::Relaxed);
-        // SYNC: with the acquire fence of `unchanged`: no store below is seen without the busy word above.
+        // SYNC: release, paired with the acquire fence of `unchanged`: no store below is seen without the busy word
+        // above.
         fence(Ordering::Release);
         crash_point!("slot-busy");
-        // CRASH: busy; the valid intent says what shall stand here, and readers read it there.
+        // CRASH: the slot is busy. The valid intent has its new contents, and readers read them there.
         for (to, from) in self.rest.iter().zip(content.rest) {
             to.store(from, Ordering::Relaxed);
             crash_point!("slot-word");
@@ -109,7 +117,7 @@ impl Seqlock for Slot {
 }
 
 impl Content {
-    /// An inline value: `pickle` has at most 14 bytes.
+    /// Makes the content of a slot with an inline value. `pickle` has at most [`INLINE_MAX`] bytes.
     #[inline]
     pub fn inline(index: i64, flags: u64, pickle: &[u8]) -> Self {
         debug_assert!(pickle.len() <= INLINE_MAX);
@@ -121,36 +129,39 @@ impl Content {
         Content { word: 0, rest: [index as u64, word(0), word(8)] }
     }
 
-    /// A value in a record. `flags`: [`TEXT`], [`EXPIRES`], [`BUFFERS`]; `block` is `None` for a span.
+    /// Makes the content of a slot whose value is in a record of `len` bytes. `flags` are [`TEXT`], [`EXPIRES`],
+    /// [`BUFFERS`] and [`LOCK`]. `block` is the block in the slab at `granule`, or `None` if the record has the span at
+    /// `granule`.
     pub fn record(hash: u64, flags: u64, key_len: usize, len: u64, granule: u64, block: Option<u64>) -> Self {
         let kind = if block.is_some() { 3 } else { 4 };
         let tag = kind | flags | (key_len as u64) << 8 | len << 24;
         Content { word: 0, rest: [hash, tag, granule << 16 | block.unwrap_or(0)] }
     }
 
-    /// Where a variable was.
+    /// Makes a tombstone: the content of a slot whose variable was removed.
     pub fn tombstone() -> Self {
         Content { word: 0, rest: [0, 1, 0] }
     }
 
-    /// With this version, not busy, never moved.
+    /// Returns the content with this version, not busy, and with no moves counted.
     pub fn with_version(self, version: u64) -> Self {
         Content { word: version << 1, ..self }
     }
 
-    /// The version.
+    /// Returns the version.
     #[inline(always)]
     pub fn version(&self) -> u64 {
         self.word << MOVES_BITS >> (MOVES_BITS + 1)
     }
 
-    /// The same variable with its record at another place: another word, the same version.
+    /// Returns the content of the same variable after its record was moved to another block. The version stays, and the
+    /// count of moves grows, so the word differs.
     pub fn moved_to(self, granule: u64, block: u64) -> Self {
         let [index, tag, _] = self.rest;
-        Content { word: self.word.wrapping_add(1 << MOVES_AT), rest: [index, tag, granule << 16 | block] }
+        Content { word: self.word.wrapping_add(1 << MOVES_SHIFT), rest: [index, tag, granule << 16 | block] }
     }
 
-    /// What for.
+    /// Returns what the slot holds.
     #[inline(always)]
     pub fn kind(&self) -> Kind {
         match self.rest[1] & 7 {
@@ -159,75 +170,76 @@ impl Content {
             2 => Kind::Inline,
             3 => Kind::Record,
             4 => Kind::Span,
-            _ => Kind::Bad,
+            _ => Kind::Damaged,
         }
     }
 
-    /// Does it hold anything: a variable, or a lock?
+    /// Returns `true` if the slot holds a variable or a lock.
     #[inline]
     pub fn is_entry(&self) -> bool {
         self.rest[1] & 7 >= 2
     }
 
-    /// Does it hold a variable?
+    /// Returns `true` if the slot holds a variable.
     #[inline]
     pub fn is_variable(&self) -> bool {
         self.is_entry() && !self.is_lock()
     }
 
-    /// Does it hold a lock (where it holds anything)?
+    /// Returns `true` if what the slot holds is a lock. Only meaningful if the slot holds anything
+    /// ([`Content::is_entry`]).
     #[inline]
     pub fn is_lock(&self) -> bool {
         self.rest[1] & LOCK != 0
     }
 
-    /// Is the index text (and `rest[0]` its hash)?
+    /// Returns `true` if the index is text. Then `rest[0]` is its hash.
     #[inline(always)]
     pub fn is_text(&self) -> bool {
         self.rest[1] & TEXT != 0
     }
 
-    /// Does the record begin with an expiry?
+    /// Returns `true` if the record begins with an expiry.
     pub fn expires(&self) -> bool {
         self.rest[1] & EXPIRES != 0
     }
 
-    /// Does the record hold out-of-band buffers?
+    /// Returns `true` if the record holds out-of-band buffers.
     pub fn has_buffers(&self) -> bool {
         self.rest[1] & BUFFERS != 0
     }
 
-    /// Bytes of the span before the record: with buffers, so many that the value begins at a multiple of 64.
+    /// Returns the number of bytes of the span that stay free before the record (see [`lead`]).
     pub fn lead(&self) -> u64 {
         if self.has_buffers() { lead(self.prefix_len()) } else { 0 }
     }
 
-    /// Bytes of the record that are no value: expiry and key.
+    /// Returns the number of bytes of the record that stand before its value: expiry and key.
     pub fn prefix_len(&self) -> u64 {
         (if self.expires() { 8 } else { 0 }) + self.key_len()
     }
 
-    /// Bytes of the key in the record.
+    /// Returns the number of bytes of the key in the record.
     pub fn key_len(&self) -> u64 {
         self.rest[1] >> 8 & 0xffff
     }
 
-    /// Bytes of the record.
+    /// Returns the number of bytes of the record.
     pub fn record_len(&self) -> u64 {
         self.rest[1] >> 24
     }
 
-    /// First granule of the span, or the slab.
+    /// Returns the first granule of the span or slab with the record.
     pub fn granule(&self) -> u64 {
         self.rest[2] >> 16
     }
 
-    /// Block in the slab.
+    /// Returns the number of the block with the record, in its slab.
     pub fn block(&self) -> u64 {
         self.rest[2] & 0xffff
     }
 
-    /// What the variable is charged; a lock, nothing.
+    /// Returns the number of bytes that the variable is charged. A lock is charged nothing.
     pub fn charge(&self) -> u64 {
         match self.kind() {
             _ if self.is_lock() => 0,
@@ -237,7 +249,8 @@ impl Content {
         }
     }
 
-    /// The pickle of an inline value, as 16 bytes of which the first two are not it.
+    /// Returns the last 16 bytes of a slot with an inline value, and the length of its pickle. The pickle begins at
+    /// byte 2 of them.
     #[inline(always)]
     pub fn inline_bytes(&self) -> ([u8; 16], usize) {
         let mut bytes = [0; 16];

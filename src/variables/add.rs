@@ -43,7 +43,7 @@ impl Number {
         }
     }
 
-    fn pickle(self) -> scalar::Short {
+    fn pickle(self) -> scalar::ShortPickle {
         match self {
             Number::Int(number) => scalar::int(number),
             Number::Float(number) => scalar::float(number),

@@ -8,7 +8,7 @@ use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::intent::Progress;
+use crate::sync::intent::BatchProgress;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
 use crate::variables::batch_list::{BatchEntry, BatchList, BatchReader};
@@ -65,9 +65,9 @@ impl Variables {
     /// Stores several values at one instant, or none of them. Of two for one index the last counts.
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
         let mut last = HashMap::new();
-        fallible::room_in_map_for(&mut last, items.len(), BATCH)?;
+        fallible::reserve_in_map(&mut last, items.len(), BATCH)?;
         for (number, (index, _)) in items.iter().enumerate() {
-            index.check()?;
+            index.check_length()?;
             last.insert(*index, number);
         }
         let mut plans = fallible::with_room(last.len(), BATCH)?;
@@ -85,7 +85,7 @@ impl Variables {
         let (mut needs, mut backoff) = (Needs::of(&plans), Backoff::default());
         // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
         let mut scratch = Scratch::new();
-        scratch.prepare(RECORD_MAX as usize)?;
+        scratch.reserve(RECORD_MAX as usize)?;
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
@@ -191,7 +191,7 @@ impl VariablesWriter<'_> {
     /// What lacks? No block is counted on that comes free meanwhile.
     fn lack(&mut self, plans: &[StorePlan<'_>], needs: &Needs, scratch: &mut Scratch) -> Result<Lack> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
-            let lacks = self.arena().lacks_blocks(class, *needed)?;
+            let lacks = self.arena().missing_blocks(class, *needed)?;
             if lacks > 0 {
                 return Ok(Lack::Blocks(class, lacks));
             }
@@ -209,7 +209,7 @@ impl VariablesWriter<'_> {
                 return Ok(Lack::Leaves(full));
             }
             if place.content().is_none() {
-                fallible::room_in_map(&mut leaves, BATCH)?;
+                fallible::reserve_in_map(&mut leaves, 1, BATCH)?;
                 leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
             }
             old_charge = old_charge.saturating_add(place.content().map_or(0, |old| old.charge()));
@@ -234,16 +234,16 @@ impl VariablesWriter<'_> {
     fn begin(&mut self, batch: u64) -> Result<()> {
         let mut change = self.change();
         let many = self.att.state().many.load(Ordering::Relaxed) | 1;
-        change.progress = Some(Progress { many, batch, cursor: 0 });
+        change.progress = Some(BatchProgress { many, batch, cursor: 0 });
         self.commit(&change)?;
         crash_point!("batch-begun");
         Ok(())
     }
 
     /// How far the batch is.
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> BatchProgress {
         let state = self.att.state();
-        Progress {
+        BatchProgress {
             many: state.many.load(Ordering::Relaxed),
             batch: state.batch.load(Ordering::Relaxed),
             cursor: state.cursor.load(Ordering::Relaxed),
@@ -270,7 +270,7 @@ impl VariablesWriter<'_> {
     /// Makes the entries of a list that another process left.
     fn carry_on_from_span(&mut self) -> Result<()> {
         let damaged = || Error::corrupt("the batch under way is none of ours");
-        let Progress { batch, cursor, .. } = self.progress();
+        let BatchProgress { batch, cursor, .. } = self.progress();
         let granule = batch >> 8;
         let span = self.arena().entry(granule)?;
         let fits = self.arena().fits(granule, span.len(), self.arena().zones());
@@ -285,7 +285,7 @@ impl VariablesWriter<'_> {
             reader.next()?.ok_or_else(damaged)?;
         }
         let mut scratch = Scratch::new();
-        scratch.prepare(RECORD_MAX as usize)?;
+        scratch.reserve(RECORD_MAX as usize)?;
         self.carry_on(&mut scratch, || reader.next())
     }
 
@@ -329,7 +329,7 @@ impl VariablesWriter<'_> {
         let place = self.place_within(&name, name.hash(self.att.identity.hash_key), scratch, looks)?;
         let old = place.content();
         let mut change = self.change();
-        change.progress = Some(Progress { cursor, ..self.progress() });
+        change.progress = Some(BatchProgress { cursor, ..self.progress() });
         if matches!(place.spot, Spot::None) {
             return Err(Error::corrupt("the table has no room for a batch that had begun"));
         }
@@ -343,7 +343,7 @@ impl VariablesWriter<'_> {
                 let content = Content { rest: [content.rest[0], content.rest[1], granule << 16 | block], ..content };
                 let at = record_at(self.att, &content)?;
                 self.write_record(at.ok_or_else(|| Error::corrupt("a free block's place"))?, &[], &[&entry.bytes])?;
-                change.block(granule, block, true);
+                change.edit_block(granule, block, true);
                 content
             }
             _ => {
@@ -367,7 +367,7 @@ impl VariablesWriter<'_> {
         let mut change = self.change();
         let many = self.att.state().many.load(Ordering::Relaxed);
         let granule = self.progress().batch >> 8;
-        change.progress = Some(Progress { many: (many | 1).wrapping_add(1), batch: 0, cursor: 0 });
+        change.progress = Some(BatchProgress { many: (many | 1).wrapping_add(1), batch: 0, cursor: 0 });
         if made {
             let entry = self.arena().entry(granule)?;
             if entry.state() == SpanState::Filling {

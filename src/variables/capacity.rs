@@ -52,7 +52,7 @@ impl Variables {
         }
         // A span in the zones in use, or one that reaches into new ones, whose metadata takes memory, too.
         let inside = pages.min(writer.arena().longest_run()?);
-        let (zones, behind) = (writer.arena().zones(), writer.arena().free_behind(u64::MAX));
+        let (zones, behind) = (writer.arena().zones(), writer.arena().free_at_end(u64::MAX));
         let new = 1..=pages.div_ceil(ZONE).min(self.identity.geometry.zones_max.saturating_sub(zones));
         let reaching = |new: u64| pages.saturating_sub(new * (ZONE_META / GRANULE)).min(behind + new * ZONE);
         let allow_threads = new.map(reaching).max().unwrap_or(0);

@@ -39,7 +39,7 @@ impl Variables {
         condition: Condition,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
-        index.check()?;
+        index.check_length()?;
         let plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
         let (mut filled, mut inside, mut collected, mut in_vain) = (None::<FilledSpan<'_>>, None, false, false);
         let mut backoff = Backoff::default();

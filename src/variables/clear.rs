@@ -8,7 +8,7 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::lock_slices::YieldTimer;
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::intent::Doomed;
+use crate::sync::intent::DoomedTable;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
@@ -71,11 +71,15 @@ impl Variables {
         self.mem.at::<AtomicU64>(at)?.store(word.0, Ordering::Relaxed);
         // CRASH: spans that are filling in our name.
         crash_point!("table-made");
-        change.span(directory.granule, self.arena().entry(directory.granule)?, SpanEntry::new(SpanState::Directory, 1));
-        change.span(leaf.granule, self.arena().entry(leaf.granule)?, SpanEntry::new(SpanState::Leaf, 1));
+        change.edit_span(
+            directory.granule,
+            self.arena().entry(directory.granule)?,
+            SpanEntry::new(SpanState::Directory, 1),
+        );
+        change.edit_span(leaf.granule, self.arena().entry(leaf.granule)?, SpanEntry::new(SpanState::Leaf, 1));
         change.counters.root = Root::new(directory.granule, 0, old.generation().wrapping_add(1));
         (change.counters.used, change.counters.count, change.counters.expiring) = (0, 0, 0);
-        change.doomed = Some(Doomed { root: old.0, at: 0 });
+        change.doomed = Some(DoomedTable { root: old.0, position: 0 });
         writer.commit(&change)?;
         directory.published();
         leaf.published();
@@ -114,7 +118,7 @@ impl VariablesWriter<'_> {
         if matches!(outcome, Err(Error::Corrupt(_))) {
             // Nobody could have left it so: dropped, so that the next call goes on. What it named is lost.
             let mut change = self.change();
-            change.doomed = Some(Doomed { root: 0, at: 0 });
+            change.doomed = Some(DoomedTable { root: 0, position: 0 });
             self.commit(&change)?;
         }
         outcome
@@ -131,7 +135,7 @@ impl VariablesWriter<'_> {
         let mut change = self.change();
         if number >= 1 << root.depth() {
             self.plan_directory_gone(root, &mut change)?;
-            change.doomed = Some(Doomed { root: 0, at: 0 });
+            change.doomed = Some(DoomedTable { root: 0, position: 0 });
             return self.commit(&change);
         }
         let leaf = self
@@ -149,7 +153,7 @@ impl VariablesWriter<'_> {
         }
         let (first, count) = leaf.words(self.att.variables().directory_at(root));
         self.plan_leaf_gone(&leaf, &mut change)?;
-        change.doomed = Some(Doomed { root: root.0, at: (first + count) << 32 });
+        change.doomed = Some(DoomedTable { root: root.0, position: (first + count) << 32 });
         self.commit(&change)?;
         crash_point!("leaf-dismantled");
         Ok(())
@@ -159,13 +163,13 @@ impl VariablesWriter<'_> {
     fn free_doomed(&mut self, leaf: &Leaf, next: u64, number: u64) -> Result<bool> {
         let Some(content) = self.att.mem.at::<Slot>(leaf.slot_at(number))?.copy() else { return Ok(false) };
         let mut change = self.change();
-        change.doomed = Some(Doomed { root: leaf.root.0, at: next });
+        change.doomed = Some(DoomedTable { root: leaf.root.0, position: next });
         match content.kind() {
             Kind::Record => {
                 if record_at(self.att, &content)?.is_none() {
                     return Err(Error::corrupt("the place of a record that was removed"));
                 }
-                change.block(content.granule(), content.block(), false);
+                change.edit_block(content.granule(), content.block(), false);
                 self.commit(&change)?;
                 let _ = self.free_slab_if_spare(content.granule());
             }
@@ -186,7 +190,7 @@ impl VariablesWriter<'_> {
         if before.state() != SpanState::Live {
             return Err(Error::corrupt(format_args!("a variable's span: {before:?}")));
         }
-        change.span(content.granule(), before, SpanEntry::new(SpanState::Retired, before.len()));
+        change.edit_span(content.granule(), before, SpanEntry::new(SpanState::Retired, before.len()));
         Ok(())
     }
 }

@@ -186,8 +186,8 @@ impl VariablesWriter<'_> {
         let mut change = self.change();
         change.leaf = Some((leaf.base, None));
         change.slot = Some((offset, moved));
-        change.block(granule, block, true);
-        change.block(content.granule(), content.block(), false);
+        change.edit_block(granule, block, true);
+        change.edit_block(content.granule(), content.block(), false);
         self.commit(&change)?;
         // CRASH: the record is at its new place; what is left of the others is where it was.
         crash_point!("record-moved");

@@ -78,7 +78,7 @@ impl Variables {
             return Ok(());
         }
         let mut change = writer.change();
-        change.span(to.granule, writer.arena().entry(to.granule)?, SpanEntry::new(SpanState::Live, to.len));
+        change.edit_span(to.granule, writer.arena().entry(to.granule)?, SpanEntry::new(SpanState::Live, to.len));
         writer.plan_retired(&moving.content, &mut change)?;
         change.leaf = Some((leaf.base, None));
         change.slot = Some((offset, moving.content.moved_to(to.granule, 0)));
@@ -100,7 +100,7 @@ impl Variables {
         self.deferred.reserve()?;
         let mut change = writer.change();
         let filling = SpanEntry::new(SpanState::Filling, entry.len()).with_owner(writer.number);
-        match writer.arena().plan_take(entry.len(), filling, &mut change)? {
+        match writer.arena().plan_reserve(entry.len(), filling, &mut change)? {
             Some(lower) if lower < granule => {
                 writer.mark_spans();
                 writer.commit(&change)?;

@@ -10,7 +10,7 @@ use crate::process::access::MappedAccess;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::lock_slices::YieldTimer;
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::intent::{LeafCounts, Words};
+use crate::sync::intent::{DirectoryWords, LeafCounts};
 use crate::sync::slot::Content;
 use crate::sync::slot::Seqlock;
 use crate::variables::AsVariables;
@@ -122,7 +122,7 @@ impl Variables {
         }
         let mut change = writer.change();
         for (span, new) in spans.iter().zip(&new) {
-            change.span(
+            change.edit_span(
                 span.granule,
                 self.arena().entry(span.granule)?,
                 SpanEntry::new(SpanState::Leaf, new.word.size()),
@@ -131,7 +131,7 @@ impl Variables {
         writer.plan_leaf_gone(leaf, &mut change)?;
         let (first, count) = leaf.words(self.directory_at(leaf.root));
         let word = [new[0].word, new.last().map_or(new[0].word, |last| last.word)];
-        change.words = Some(Words { at: self.directory_at(leaf.root) + first * 8, count, word });
+        change.words = Some(DirectoryWords { offset: self.directory_at(leaf.root) + first * 8, count, word });
         writer.commit(&change)?;
         spans.into_iter().for_each(ReservedSpan::published);
         Ok(true)
@@ -203,7 +203,7 @@ impl Variables {
             TableOf::Names => change.counters.names = new,
         }
         let filling = self.arena().entry(span.granule)?;
-        change.span(span.granule, filling, SpanEntry::new(SpanState::Directory, granules_of(8 << depth)));
+        change.edit_span(span.granule, filling, SpanEntry::new(SpanState::Directory, granules_of(8 << depth)));
         writer.plan_directory_gone(root, &mut change)?;
         writer.commit(&change)?;
         span.published();
@@ -272,13 +272,14 @@ impl Variables {
             }
         }
         let mut change = writer.change();
-        change.span(span.granule, self.arena().entry(span.granule)?, SpanEntry::new(SpanState::Leaf, size));
+        change.edit_span(span.granule, self.arena().entry(span.granule)?, SpanEntry::new(SpanState::Leaf, size));
         writer.plan_leaf_gone(leaf, &mut change)?;
         writer.plan_leaf_gone(other, &mut change)?;
         let directory = self.directory_at(leaf.root);
         let (first, count) = leaf.words(directory);
         let (second, _) = other.words(directory);
-        change.words = Some(Words { at: directory + first.min(second) * 8, count: count * 2, word: [word; 2] });
+        change.words =
+            Some(DirectoryWords { offset: directory + first.min(second) * 8, count: count * 2, word: [word; 2] });
         writer.commit(&change)?;
         span.published();
         Ok(true)

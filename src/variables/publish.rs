@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::slot_flags::{BUFFERS, EXPIRES, LET_GO};
+use crate::format::slot_flags::{BUFFERS, EXPIRES, RELEASED_LOCK};
 use crate::format::{INLINE_MAX, RECORD_MAX, SLOT, Slot, SpanEntry, SpanState, VERSION_MAX, class_of};
 use crate::heap::span_writer::FilledSpan;
 use crate::key::Name;
@@ -92,7 +92,7 @@ impl<'a> StorePlan<'a> {
     /// The slot of a record at this place.
     pub fn content(&self, granule: u64, block: Option<u64>) -> Content {
         let key_len = self.name.index.record_key().len();
-        Content::record(self.name.first(self.hash), self.flags(), key_len, self.record_len, granule, block)
+        Content::record(self.name.index_word(self.hash), self.flags(), key_len, self.record_len, granule, block)
     }
 
     /// The slot of a value that goes into it.
@@ -104,7 +104,7 @@ impl<'a> StorePlan<'a> {
             pickle[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
-        Content::inline(self.name.first(self.hash) as i64, self.name.flags(), &pickle[..at])
+        Content::inline(self.name.index_word(self.hash) as i64, self.name.flags(), &pickle[..at])
     }
 }
 
@@ -127,7 +127,7 @@ impl VariablesWriter<'_> {
         let content = plan.content(granule, Some(block));
         let Some(at) = record_at(self.att, &content)? else { return Err(Error::corrupt("a free block's place")) };
         self.write_record(at, &plan.prefix, plan.stored.parts)?;
-        change.block(granule, block, true);
+        change.edit_block(granule, block, true);
         Ok(Some(content))
     }
 
@@ -141,7 +141,7 @@ impl VariablesWriter<'_> {
     /// Plans that a span that is filling becomes live.
     pub fn publish_span(&self, granule: u64, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(granule)?;
-        change.span(granule, before, SpanEntry::new(SpanState::Live, before.len()));
+        change.edit_span(granule, before, SpanEntry::new(SpanState::Live, before.len()));
         Ok(())
     }
 
@@ -208,7 +208,7 @@ impl VariablesWriter<'_> {
                 if record_at(self.att, old)?.is_none() {
                     return Err(Error::corrupt("the place of the record that is replaced"));
                 }
-                change.block(old.granule(), old.block(), false);
+                change.edit_block(old.granule(), old.block(), false);
             }
             Some(Kind::Span) => {
                 self.plan_retired(old.expect("just matched"), change)?;
@@ -232,7 +232,7 @@ impl VariablesWriter<'_> {
             Spot::Tombstone(offset) => {
                 // What a lock left counts as it did.
                 let tag = self.att.mem.at::<Slot>(offset)?.rest[1].load(Ordering::Relaxed);
-                if tag == LET_GO {
+                if tag == RELEASED_LOCK {
                     return Ok((offset, None));
                 }
                 (offset, false, true)

@@ -1,9 +1,9 @@
 //! Reading variables, without a lock.
 
-use crate::codec::buffers::{self, Parsed};
+use crate::codec::buffers::{self, BufferTable};
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::slab_is_whole;
+use crate::format::slab_has_all_pages;
 use crate::format::slot_flags::{LOCK, TEXT};
 use crate::key::{INDEX_MAX, Index, IndexBuf, Name};
 use crate::os::mem::Scratch;
@@ -116,7 +116,7 @@ impl<'a> Large<'a> {
     }
 
     /// Of a value with buffers, where they and the pickle are. `None`: it changed meanwhile.
-    pub fn parse(&self, policy: &dyn WaitPolicy) -> Result<Option<Parsed>> {
+    pub fn parse(&self, policy: &dyn WaitPolicy) -> Result<Option<BufferTable>> {
         let damaged = || Error::corrupt("the table of a value's buffers");
         let mut start = [0; 16];
         if self.len() < 16 {
@@ -221,7 +221,7 @@ impl Variables {
     fn get_at_once<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<Got<'a>> {
         let name = Name::from(index);
         let hash = name.hash(self.identity.hash_key);
-        let (first, flags) = (name.first(hash), name.flags());
+        let (first, flags) = (name.index_word(hash), name.flags());
         let _section = self.read_section()?;
         let leaf = self.leaf_at_once(hash)?;
         let slots = self.mem.slots(leaf.base, leaf.slots + 1).ok()?;
@@ -247,7 +247,7 @@ impl Variables {
             }
             Kind::Record if !content.expires() => {
                 let (at, class) = place_of_record(self, &content, MappedAccess).ok()??;
-                if !slab_is_whole(class) {
+                if !slab_has_all_pages(class) {
                     return None;
                 }
                 self.mem.read_scratch(at, content.record_len() as usize, scratch).ok()?;

@@ -126,7 +126,7 @@ impl<'a> ScanPass<'a> {
             let found = self.leaf.found(offset, content, token);
             let still = match token {
                 Token::Stable => true,
-                Token::Pending(serial) => Change::still(intent, serial.get()),
+                Token::Pending(serial) => Change::is_current(intent, serial.get()),
             };
             if !self.att.in_force_by(&self.leaf, self.of, look)? {
                 self.undone.set(true);

@@ -2,9 +2,9 @@
 
 use crate::atomic::spin;
 use crate::error::{Error, Result};
-use crate::format::slot_flags::{LET_GO, LOCK, TEXT};
+use crate::format::slot_flags::{LOCK, RELEASED_LOCK, TEXT};
 use crate::format::{
-    CLASSES, GRANULE, LeafWord, RECORD_MAX, Root, SLAB_HEAD, Slot, SpanState, blocks_of, slab_is_whole,
+    CLASSES, GRANULE, LeafWord, RECORD_MAX, Root, SLAB_HEAD, Slot, SpanState, blocks_of, slab_has_all_pages,
 };
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
@@ -183,7 +183,7 @@ impl Variables {
     fn search(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, look: impl PassOver) -> Result<Search> {
         let of = TableOf::of(name.lock);
         let leaf = self.leaf_by(hash, of, look)?;
-        let (first, flags) = (name.first(hash), name.flags());
+        let (first, flags) = (name.index_word(hash), name.flags());
         let (mut number, mut left) = (leaf.home(hash), leaf.slots);
         loop {
             (number, left) = look.pass_over(self, &leaf, (number, left), first, flags)?;
@@ -227,7 +227,7 @@ impl Variables {
         }
         let pending = match found.token {
             Token::Stable => true,
-            Token::Pending(serial) => Change::still(self.mem.intent(), serial.get()),
+            Token::Pending(serial) => Change::is_current(self.mem.intent(), serial.get()),
         };
         Ok(look.word(self, found.offset)? == found.word() && pending)
     }
@@ -243,7 +243,9 @@ impl Variables {
     ) -> Result<Probe> {
         let content = &found.content;
         let is_text = name.is_text();
-        if content.rest[0] != name.first(hash) || content.rest[1] & (TEXT | LOCK) != name.flags() || !content.is_entry()
+        if content.rest[0] != name.index_word(hash)
+            || content.rest[1] & (TEXT | LOCK) != name.flags()
+            || !content.is_entry()
         {
             return Ok(Probe::NotHere);
         }
@@ -253,7 +255,9 @@ impl Variables {
             }
             Kind::Record => match place_of_record(self, content, look)? {
                 // Not all pages of a large slab are there: only where the slot still names it now is it one of those that are.
-                Some((_, class)) if !slab_is_whole(class) && !self.still_by(&found, look)? => return Ok(Probe::Again),
+                Some((_, class)) if !slab_has_all_pages(class) && !self.still_by(&found, look)? => {
+                    return Ok(Probe::Again);
+                }
                 Some((at, _)) => look.record(self, at, content.record_len() as usize, scratch)?,
                 None => return self.damaged(&found, "a record's place", look),
             },
@@ -263,7 +267,7 @@ impl Variables {
                 }
                 if is_text || content.expires() {
                     // The prefix alone, by `pread`: a span may be given back under an unpinned reader.
-                    self.read_span(content, 0, scratch.filled(content.prefix_len() as usize)?)?;
+                    self.read_span(content, 0, scratch.resize(content.prefix_len() as usize)?)?;
                 }
             }
             _ => return self.damaged(&found, "a slot's kind", look),
@@ -406,7 +410,7 @@ impl Found {
 
 /// What the change under way makes of a slot that was seen with this word: its serial, and the contents.
 pub fn pending(att: &Variables, offset: u64, word: u64) -> Option<(NonZeroU64, Content)> {
-    let (serial, content) = Change::pending(att.mem.intent(), offset)?;
+    let (serial, content) = Change::pending_slot(att.mem.intent(), offset)?;
     (content.word | BUSY == word).then_some((NonZeroU64::new(serial)?, content))
 }
 
@@ -429,7 +433,7 @@ impl VariablesWriter<'_> {
         let att = self.att;
         let leaf = att.variables().leaf_of(hash, TableOf::of(name.lock))?;
         let place = |spot| Ok(Place { leaf, spot });
-        let (first, flags) = (name.first(hash), name.flags());
+        let (first, flags) = (name.index_word(hash), name.flags());
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
         let mut tombstone = None;
         let mut number = leaf.home(hash);
@@ -452,7 +456,7 @@ impl VariablesWriter<'_> {
             let content = Content { word, rest: slot.rest() };
             if !content.is_entry() {
                 // A lock that was let go here is taken here again: then it has one slot, and one tombstone at the most.
-                if name.lock && content.rest[1] == LET_GO && name.index == Index::Int(content.rest[0] as i64) {
+                if name.lock && content.rest[1] == RELEASED_LOCK && name.index == Index::Int(content.rest[0] as i64) {
                     return place(Spot::Tombstone(offset));
                 }
                 // What no writer left is one, too: readers pass over it.

@@ -222,7 +222,7 @@ impl Variables {
         self.deferred.reserve()?;
         let mut change = writer.change();
         // Nothing of it is said to be present from this commit on: who reaps us must not take holes for pages.
-        change.span(granule, SpanEntry(0), SpanEntry::new(SpanState::Freeing, len).with_owner(writer.number));
+        change.edit_span(granule, SpanEntry(0), SpanEntry::new(SpanState::Freeing, len).with_owner(writer.number));
         writer.commit(&change)?;
         crash_point!("taken-to-punch");
         Ok(Some(ReservedSpan::new(self, granule, len)))

@@ -10,14 +10,14 @@ use super::masked::is_flag;
 use super::table::Known;
 use super::value::{Class, Node, Pending, Shape, Slot, Value};
 use super::{Decoder, Result, compared, needs, no_memory, size};
-use crate::codec::kind::modern;
+use crate::codec::kind::current_name;
 
 /// Most arguments of any call in the table; a path has one for each of its parts.
 const MOST_ARGUMENTS: usize = 1_000;
 
 impl<'py> Decoder<'_, 'py> {
     pub(super) fn global(&mut self, module: &[u8], name: &[u8]) -> Result<()> {
-        let (recent, plain) = modern(module, name, self.proto);
+        let (recent, plain) = current_name(module, name, self.proto);
         let known = Known::find(recent, plain).ok_or_else(|| self.refuse(module, name))?;
         self.stack.push(Slot::Known(known));
         Ok(())

@@ -28,7 +28,7 @@ use dtype::Desc;
 pub use error::{DataOnlyError, Limits, to_pyerr};
 use value::{Budget, Class, Node, Pending, Shape, Slot, Value};
 
-use crate::codec::kind::{dotted, modern};
+use crate::codec::kind::{current_name, dotted};
 use crate::codec::opcode::{HIGHEST_PROTOCOL, Op, OpReader};
 use crate::codec::stack::{NO_MEMORY, Stack};
 use crate::py::decode::Want;
@@ -282,7 +282,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
     }
 
     fn refuse(&self, module: &[u8], name: &[u8]) -> DataOnlyError {
-        let (module, name) = modern(module, name, self.proto);
+        let (module, name) = current_name(module, name, self.proto);
         DataOnlyError::NeedsCode { what: dotted(module, name) }
     }
 

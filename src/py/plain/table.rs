@@ -54,7 +54,7 @@ pub enum Known {
     NewArray,
 }
 
-/// Module and name as CPython 3.11 to 3.14 and numpy 1 and 2 write them, after `modern`. Of several rows for one thing, the first is what
+/// Module and name as CPython 3.11 to 3.14 and numpy 1 and 2 write them, after `current_name`. Of several rows for one thing, the first is what
 /// it is called in messages.
 const TABLE: &[(&str, &str, Known)] = &[
     ("builtins", "set", Known::Set),

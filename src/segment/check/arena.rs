@@ -9,12 +9,12 @@ use super::leaf_id::doomed;
 use super::participants::in_use;
 use super::suspects::{unnamed_block, unnamed_leaf, unnamed_span};
 use crate::arena::Arena;
-use crate::bit_runs::{longest_run, mask, range};
+use crate::bit_runs::{longest_run, mask, split_at_units};
 use crate::error::Result;
 use crate::fallible;
 use crate::format::{
-    CLASSES, KIND_RUN, RUN_KINDS, Root, SpanEntry, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of, slab_granules,
-    slab_is_whole,
+    CLASSES, FIRST_RUN_KIND, RUN_KINDS, Root, SpanEntry, SpanState, ZONE, ZONE_WORDS, blocks_of, granules_of,
+    slab_granules, slab_has_all_pages,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,7 +45,7 @@ impl Checker<'_> {
                 self.report.free += len;
                 self.check_inside(at, at + len)?;
             } else {
-                for (word, first, len) in range(from - first, to - from, 64) {
+                for (word, first, len) in split_at_units(from - first, to - from, 64) {
                     bits.free[word as usize] &= !mask(first, len);
                 }
                 if at >= first {
@@ -123,7 +123,7 @@ impl Checker<'_> {
                 ensure!(right, 3, "no root names the directory at granule {granule}: {entry:?}");
             }
             // The walk over the span map stops with an error before it gives either of them.
-            SpanState::None | SpanState::Bad => {}
+            SpanState::None | SpanState::Damaged => {}
         }
         self.check_sticky(granule, entry)
     }
@@ -133,7 +133,7 @@ impl Checker<'_> {
         let arena = self.att.arena();
         let sound = entry.class() < CLASSES.len() && entry.len() == slab_granules(entry.class());
         ensure!(sound, 3, "slab at granule {granule}: {entry:?}");
-        let present = if slab_is_whole(entry.class()) { entry.len() } else { 1 };
+        let present = if slab_has_all_pages(entry.class()) { entry.len() } else { 1 };
         ensure!(arena.is_present(granule, present)?, 12, "the slab at granule {granule} is not said to be present");
         let (used, named) = (arena.used_words(granule)?, self.references.blocks_of(granule));
         let beyond = used.iter().rposition(|word| *word != 0);
@@ -182,7 +182,7 @@ fn check_bits(arena: &Arena<'_>, zone: u64, bits: &ZoneBitmaps) -> Result<()> {
         found.iter().zip(right).position(|(found, right)| found.load(Ordering::Relaxed) != *right)
     };
     for (class, right) in bits.rooms.iter().enumerate() {
-        let wrong = differs(&meta.rooms[class], right);
+        let wrong = differs(&meta.nonfull_slabs[class], right);
         ensure!(wrong.is_none(), 5, "zone {zone}: the bitmap of slabs of class {class}, word {}", wrong.unwrap_or(0));
         kinds[class] = right.iter().any(|word| *word != 0);
     }
@@ -190,7 +190,7 @@ fn check_bits(arena: &Arena<'_>, zone: u64, bits: &ZoneBitmaps) -> Result<()> {
     ensure!(wrong.is_none(), 4, "zone {zone}: the bitmap of free granules, word {}", wrong.unwrap_or(0));
     let longest = longest_run(bits.free.iter().copied());
     for kind in 0..RUN_KINDS {
-        kinds[KIND_RUN + kind] = longest >= 1 << kind;
+        kinds[FIRST_RUN_KIND + kind] = longest >= 1 << kind;
     }
     let group = arena.group(zone / 64)?;
     for (kind, right) in kinds.into_iter().enumerate() {

@@ -18,14 +18,14 @@ pub(super) fn check_identity(att: &Attachment, status: &Status) -> Result<()> {
     att.mem.read_into(at::IDENTITY, IDENTITY_LEN, &mut bytes)?;
     ensure!(bytes == att.identity.to_bytes(), 13, "the identity has changed");
     let gone = att.state().gone.load(Ordering::Acquire);
-    let named = || object::status_of(&att.object.name).is_ok_and(|now| now.same(&att.object.status));
+    let named = || object::status_of(&att.object.name).is_ok_and(|now| now.is_same_object(&att.object.status));
     // A number of links above 0 proves nothing: other users may have linked to the object, and those names stay.
     ensure!(gone <= 1 && (gone == 0 || status.nlink == 0 || !named()), 13, "gone is {gone}, the object has its name");
     if att.identity.lock_object != 0 {
-        let found = object::status_of(Identity::lock_name(&att.identity.id));
+        let found = object::status_of(Identity::lock_object_name(&att.identity.id));
         // The lock object is unlinked after the segment. So it may be missing if the segment has lost its name.
         let sound = found.is_ok_and(|found| found.ino == att.identity.lock_object) || !named();
-        ensure!(sound, 13, "its lock object {} is missing", Identity::lock_name(&att.identity.id));
+        ensure!(sound, 13, "its lock object {} is missing", Identity::lock_object_name(&att.identity.id));
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ fn copy_range(att: &Attachment, to: &Mem, offset: u64, len: u64) -> Result<()> {
         read.map_err(|e| Error::system("reading the segment", e))?;
         // The copy is all zeros at first: a piece of zeros is left out, so that it takes no memory.
         if piece.iter().any(|byte| *byte != 0) {
-            to.fill(start, piece)?;
+            to.write_unpublished(start, piece)?;
         }
     }
     Ok(())

@@ -40,7 +40,7 @@ impl References {
     /// Notes that a slot names a block of a slab of this class. An error if another slot names the block, too.
     pub fn block(&mut self, att: &Attachment, by: &NamingSlot<'_>, class: usize) -> Result<()> {
         let (granule, block) = (by.content.granule(), by.content.block());
-        fallible::room_in_map(&mut self.blocks, LISTS)?;
+        fallible::reserve_in_map(&mut self.blocks, 1, LISTS)?;
         let leaves = self.blocks.entry(granule).or_default();
         if leaves.len() != blocks_of(class) as usize {
             // The slab that was noted here was given back, and this is another one.

@@ -9,7 +9,7 @@ use super::records::{check_index, check_inline, slot_content};
 use super::references::NamingSlot;
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::slot_flags::LET_GO;
+use crate::format::slot_flags::RELEASED_LOCK;
 use crate::format::{DEPTH_MAX, Root, SpanState, VERSION_MAX, granules_of};
 use crate::key::{IndexBuf, Name};
 use crate::process::attachment::Attachment;
@@ -115,7 +115,7 @@ impl Checker<'_> {
         for number in 1..=leaf.slots {
             let content = slot_content(self.att, leaf.slot_at(number))?;
             ensure!(content.word & BUSY == 0, 6, "slot {number} is busy and no change is under way");
-            ensure!(content.kind() != Kind::Bad, 10, "slot {number} has kind {}", content.rest[1] & 7);
+            ensure!(content.kind() != Kind::Damaged, 10, "slot {number} has kind {}", content.rest[1] & 7);
             ensure!((content.word == 0) == (content.kind() == Kind::Empty), 8, "slot {number}: word and kind disagree");
             if content.word == 0 {
                 ensure!(content.rest == [0; 3], 8, "slot {number} was never used and is not zero");
@@ -127,7 +127,7 @@ impl Checker<'_> {
             ensure!((1..=last_version).contains(&version), 9, "slot {number} has version {version} of {last_version}");
             if !content.is_entry() {
                 let empty = content.rest == Content::tombstone().rest;
-                let left = content.rest[1] == LET_GO && of == TableOf::Names;
+                let left = content.rest[1] == RELEASED_LOCK && of == TableOf::Names;
                 ensure!(empty || left, 8, "slot {number}: a tombstone that is not empty");
                 if !empty {
                     self.check_released_lock(number, &content, &mut walk)?;

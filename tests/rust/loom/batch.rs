@@ -5,7 +5,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::thread;
 use shmvar::format::{IntentArea, Slot};
-use shmvar::sync::intent::{Change, Progress};
+use shmvar::sync::intent::{BatchProgress, Change};
 use shmvar::sync::lock_word as lock;
 use shmvar::sync::slot::Seqlock;
 use shmvar::sync::slot::{BUSY, Content};
@@ -68,7 +68,7 @@ impl World {
         Ok(())
     }
 
-    fn commit(&self, slot: Option<u64>, progress: Progress, life: &mut Life) -> Result<(), Dead> {
+    fn commit(&self, slot: Option<u64>, progress: BatchProgress, life: &mut Life) -> Result<(), Dead> {
         let mut change = Change::new(counters(2));
         change.slot = slot.map(|number| (number, at(2)));
         change.progress = Some(progress);
@@ -80,15 +80,15 @@ impl World {
     }
 
     fn begin(&self, life: &mut Life) -> Result<(), Dead> {
-        self.commit(None, Progress { many: 1, batch: 1, cursor: 0 }, life)?;
+        self.commit(None, BatchProgress { many: 1, batch: 1, cursor: 0 }, life)?;
         self.carry_on(life)
     }
 
     fn carry_on(&self, life: &mut Life) -> Result<(), Dead> {
         for number in self.cursor.load(Relaxed)..2 {
-            self.commit(Some(number + 1), Progress { many: 1, batch: 1, cursor: number + 1 }, life)?;
+            self.commit(Some(number + 1), BatchProgress { many: 1, batch: 1, cursor: number + 1 }, life)?;
         }
-        self.commit(None, Progress { many: 2, batch: 0, cursor: 0 }, life)
+        self.commit(None, BatchProgress { many: 2, batch: 0, cursor: 0 }, life)
     }
 
     /// What a process does that has just taken the lock.

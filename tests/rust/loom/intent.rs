@@ -34,8 +34,8 @@ fn a_reader_through_the_intent_never_sees_half_of_a_change() {
         let (slot, area, _) = &*shared;
         let word = slot.begin();
         if word & 1 == 1 {
-            if let Some((serial, seen)) = Change::pending(area, 64) {
-                if Change::still(area, serial) && slot.unchanged(word) {
+            if let Some((serial, seen)) = Change::pending_slot(area, 64) {
+                if Change::is_current(area, serial) && slot.unchanged(word) {
                     assert!(whole(seen), "{seen:?}");
                 }
             }
@@ -98,8 +98,8 @@ fn a_reader_beside_a_death_and_its_repair_sees_old_or_new_and_never_goes_back() 
                 if word & 1 == 0 {
                     return slot.copy();
                 }
-                let (serial, seen) = Change::pending(area, 64)?;
-                (Change::still(area, serial) && slot.unchanged(word)).then_some(seen)
+                let (serial, seen) = Change::pending_slot(area, 64)?;
+                (Change::is_current(area, serial) && slot.unchanged(word)).then_some(seen)
             };
             let (first, second) = (look(), look());
             for seen in [first, second].into_iter().flatten() {

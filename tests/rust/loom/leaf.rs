@@ -10,7 +10,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::thread;
 use shmvar::format::{IntentArea, LeafWord, Root, Slot};
-use shmvar::sync::intent::{Change, Words};
+use shmvar::sync::intent::{Change, DirectoryWords};
 use shmvar::sync::lock_word as lock;
 use shmvar::sync::slot::Seqlock;
 use shmvar::sync::slot::{BUSY, Content};
@@ -106,13 +106,13 @@ impl World {
     }
 
     /// One commit.
-    fn commit(&self, root: Option<Root>, words: Option<Words>, slot: Option<(u64, Content)>) {
+    fn commit(&self, root: Option<Root>, words: Option<DirectoryWords>, slot: Option<(u64, Content)>) {
         let mut change = Change::new(counters(1));
         change.counters.root = root.unwrap_or(Root(0));
         (change.words, change.slot) = (words, slot);
         change.describe(&self.area);
         if let Some(words) = change.words {
-            self.directories[words.at as usize].store(words.word[0].0, Release);
+            self.directories[words.offset as usize].store(words.word[0].0, Release);
         }
         // Without another root the code stores the same one again, which is none here.
         if let Some(root) = root {
@@ -137,7 +137,11 @@ impl World {
                 }
                 to.word.store(content.word, Relaxed);
             }
-            self.commit(None, Some(Words { at: directory, count: 1, word: [LeafWord::new(1, 0, 1, 2); 2] }), None);
+            self.commit(
+                None,
+                Some(DirectoryWords { offset: directory, count: 1, word: [LeafWord::new(1, 0, 1, 2); 2] }),
+                None,
+            );
         });
     }
 
@@ -190,7 +194,7 @@ impl World {
         if !self.in_force(&found.leaf, checks) {
             return false;
         }
-        let pending = found.serial.is_none_or(|serial| Change::still(&self.area, serial));
+        let pending = found.serial.is_none_or(|serial| Change::is_current(&self.area, serial));
         self.leaves[found.leaf.number()][found.slot].word.load(Acquire) == found.word && pending
     }
 
@@ -201,7 +205,7 @@ impl World {
         if word & BUSY == 0 {
             return Some(Found { leaf, slot, word, content: Content { word, rest: at.rest() }, serial: None });
         }
-        let (serial, content) = Change::pending(&self.area, offset(leaf.number(), slot))?;
+        let (serial, content) = Change::pending_slot(&self.area, offset(leaf.number(), slot))?;
         Some(Found { leaf, slot, word, content, serial: Some(serial) })
     }
 

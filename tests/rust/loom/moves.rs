@@ -97,9 +97,9 @@ impl World {
     fn look(&self, by: By) -> Option<[u64; 2]> {
         let word = self.slot.begin();
         if word & BUSY == 1 {
-            let (serial, content) = Change::pending(&self.area, AT)?;
+            let (serial, content) = Change::pending_slot(&self.area, AT)?;
             let bytes = self.bytes(&content);
-            return (Change::still(&self.area, serial) && self.slot.unchanged(word)).then_some(bytes);
+            return (Change::is_current(&self.area, serial) && self.slot.unchanged(word)).then_some(bytes);
         }
         let content = Content { word, rest: self.slot.rest() };
         let bytes = self.bytes(&content);
