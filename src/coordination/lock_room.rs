@@ -6,7 +6,7 @@ use crate::format::{PARTICIPANTS, Slot};
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::table::Place;
+use crate::variables::place::Place;
 use std::sync::atomic::Ordering;
 
 /// One for each so many bytes of the limit: the most that a lock takes, with a name of the longest kind.

@@ -1,7 +1,7 @@
 //! For who waits for locks in his own way: may a try come to something now? Looked at without the writer lock.
 
 use crate::coordination::Coordination;
-use crate::coordination::lock_slot::{NOBODY, OwnerId};
+use crate::coordination::lock_state::{NOBODY, OwnerId};
 use crate::error::{Error, Result};
 use crate::format::WATCHER;
 use crate::key::{Index, Name};

@@ -1,11 +1,16 @@
 //! Named locks, and waiting.
 
 pub mod above;
+pub mod deadline;
+pub mod lock_acquire;
+pub mod lock_release;
 pub mod lock_room;
 pub mod lock_slot;
+pub mod lock_state;
+pub mod lock_turn;
 #[cfg(feature = "python")]
 pub mod lock_watch;
-pub mod locks;
+pub mod thread_locks;
 pub mod wait;
 
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! `shmvar.Lock`: a named lock of a segment.
 
 use crate::coordination::AsCoordination;
-use crate::coordination::locks::Turn;
+use crate::coordination::lock_turn::Turn;
 use crate::error::Error;
 use crate::key::IndexBuf;
 use crate::process::held_locks::LockOwner;

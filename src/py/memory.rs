@@ -7,7 +7,7 @@ use crate::py::decode::Want;
 use crate::py::errors;
 use crate::py::made;
 use crate::segment::Segment;
-use crate::variables::read::Large;
+use crate::variables::large::Large;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;

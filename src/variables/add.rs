@@ -10,9 +10,9 @@ use crate::sync::slot::{Content, Kind};
 use crate::variables::Variables;
 use crate::variables::change::Condition;
 use crate::variables::expiry::expiry_in;
+use crate::variables::place::Spot;
 use crate::variables::read::Got;
 use crate::variables::stored::Stored;
-use crate::variables::table::Spot;
 
 /// What can be added.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -10,9 +10,9 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
+use crate::variables::place::{Place, Spot};
 use crate::variables::publish::{Form, StorePlan};
 use crate::variables::stored::Stored;
-use crate::variables::table::{Place, Spot};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 

@@ -14,7 +14,7 @@ use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::leaf::Leaf;
-use crate::variables::table::record_at;
+use crate::variables::record::record_at;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{AtomicU64, Ordering};
 

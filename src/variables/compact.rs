@@ -11,7 +11,7 @@ use crate::process::walk::Yielding;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::table::record_at;
+use crate::variables::record::record_at;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{Ordering, fence};
 

@@ -10,9 +10,10 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
+use crate::variables::found::Found;
 use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::record::record_at;
 use crate::variables::scan::{LOOKS, ScanPass};
-use crate::variables::table::{Found, record_at};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 

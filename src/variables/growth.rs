@@ -1,36 +1,27 @@
-//! Leaves replaced by larger or smaller ones, split and joined; directories doubled and halved.
+//! Replacing a leaf by a larger one, or by two.
 
 use crate::error::{Error, Result};
-use crate::format::{
-    DEPTH_MAX, GRANULE, LEAF_MAX, LeafHead, LeafWord, Root, SLOTS_OF_GRANULE, Slot, SpanEntry, SpanState, granules_of,
-};
+use crate::format::{DEPTH_MAX, GRANULE, LEAF_MAX, LeafHead, LeafWord, SLOTS_OF_GRANULE, Slot, SpanEntry, SpanState};
 use crate::heap::reserve::{ReservedSpan, WhenFull};
 use crate::key::{Index, Name};
-use crate::process::access::MappedAccess;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
-use crate::process::walk::Yielding;
 use crate::sync::intent::{LeafCounts, Words};
-use crate::sync::slot::Content;
-use crate::sync::slot::Seqlock;
-use crate::variables::AsVariables;
+use crate::sync::slot::{Content, Seqlock};
 use crate::variables::leaf::{Leaf, TableOf, is_full, least_size_for, size_for};
-use crate::variables::{Variables, VariablesWriter};
+use crate::variables::{AsVariables, Variables, VariablesWriter};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// Two leaves are joined only where one of so many granules holds both: room to grow is left.
-const JOINED_MAX: u64 = 12;
+use std::sync::atomic::Ordering;
 
 /// What a leaf is replaced by: one leaf, or one for each half of its hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Successors {
+pub(super) struct Successors {
     /// Granules of each; the second is 0 where there is one.
-    sizes: [u64; 2],
+    pub sizes: [u64; 2],
     /// And so many at least.
-    least: [u64; 2],
+    pub least: [u64; 2],
     /// Where memory for them comes from.
-    room: WhenFull,
+    pub room: WhenFull,
 }
 
 impl Variables {
@@ -85,7 +76,7 @@ impl Variables {
     }
 
     /// Replaces a leaf. False: it was replaced meanwhile, or has more entries than fit by now.
-    fn replace_leaf(
+    pub(super) fn replace_leaf(
         &self,
         leaf: &Leaf,
         of: TableOf,
@@ -160,173 +151,9 @@ impl Variables {
         crash_point!("leaf-cleared");
         Ok(span)
     }
-
-    /// A directory twice as long, each word twice.
-    fn double(&self, root: Root, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
-        self.replace_directory(root, root.depth() + 1, of, WhenFull::Made, policy)
-    }
-
-    /// Another directory with the same leaves, of another depth. Not if one of them is deeper.
-    fn replace_directory(
-        &self,
-        root: Root,
-        depth: u32,
-        of: TableOf,
-        room: WhenFull,
-        policy: &dyn WaitPolicy,
-    ) -> Result<()> {
-        let span = {
-            let len = granules_of(8 << depth);
-            self.clean_span(len..=len, room, policy)?
-        };
-        let mut writer = self.write(policy)?;
-        if self.root_word(of).load(Ordering::Relaxed) != root.0 || !writer.owns(span.granule)? {
-            return Ok(());
-        }
-        let (from, to) = (self.directory_at(root), self.identity.geometry.granule_at(span.granule));
-        for number in 0..1_u64 << depth {
-            let copied = match depth > root.depth() {
-                true => number >> (depth - root.depth()),
-                false => number << (root.depth() - depth),
-            };
-            let word = self.mem.at::<AtomicU64>(from + copied * 8)?.load(Ordering::Relaxed);
-            if LeafWord(word).depth() > depth {
-                return Ok(());
-            }
-            self.mem.at::<AtomicU64>(to + number * 8)?.store(word, Ordering::Relaxed);
-        }
-        crash_point!("directory-copied");
-        let mut change = writer.change();
-        let new = Root::new(span.granule, depth, root.generation().wrapping_add(1));
-        match of {
-            TableOf::Variables => change.counters.root = new,
-            TableOf::Names => change.counters.names = new,
-        }
-        let filling = self.arena().entry(span.granule)?;
-        change.span(span.granule, filling, SpanEntry::new(SpanState::Directory, granules_of(8 << depth)));
-        writer.plan_directory_gone(root, &mut change)?;
-        writer.commit(&change)?;
-        span.published();
-        Ok(())
-    }
-
-    /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
-    pub fn shrink_table(&self, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
-        let (mut hash, mut deepest, mut way) = (Some(0), 0, Yielding::new());
-        while let Some(from) = hash {
-            let writer = self.write(policy)?;
-            let leaf = self.leaf_of(from, of)?;
-            if !self.leaf_is_sound(&leaf, MappedAccess)? {
-                return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
-            }
-            let size = size_for(self.counts_of(&leaf)?.entries);
-            let other = writer.to_join(&leaf, from, of)?;
-            way.release(writer.into(), policy);
-            match other {
-                Some(other) if self.join(&leaf, &other, of, policy)? => {}
-                _ => {
-                    if size < leaf.word.size() {
-                        self.replace_leaf(
-                            &leaf,
-                            of,
-                            Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail },
-                            0,
-                            policy,
-                        )?;
-                    }
-                    deepest = deepest.max(leaf.word.depth());
-                    hash = leaf.end(from);
-                }
-            }
-            policy.interrupted()?;
-        }
-        let root = self.root(of)?;
-        if deepest < root.depth() {
-            // A leaf may have been split meanwhile: then it stays.
-            self.replace_directory(root, deepest, of, WhenFull::Fail, policy)?;
-        }
-        Ok(())
-    }
-
-    /// Joins a leaf with another, if one holds both. False: not joined.
-    fn join(&self, leaf: &Leaf, other: &Leaf, of: TableOf, policy: &dyn WaitPolicy) -> Result<bool> {
-        let depth = leaf.word.depth();
-        let writer = self.write(policy)?;
-        if !self.in_force(leaf, of)? || !self.in_force(other, of)? {
-            return Ok(false);
-        }
-        let size = size_for(self.counts_of(leaf)?.entries.saturating_add(self.counts_of(other)?.entries));
-        drop(writer);
-        let span = self.clean_span(size..=size, WhenFull::Fail, policy)?;
-        let mut writer = self.write(policy)?;
-        if !self.in_force(leaf, of)? || !self.in_force(other, of)? || !writer.owns(span.granule)? {
-            return Ok(false);
-        }
-        let generation = leaf.word.generation().max(other.word.generation()) + 1;
-        let word = LeafWord::new(span.granule, depth - 1, size, generation);
-        let base = self.identity.geometry.granule_at(span.granule);
-        let new = Leaf { word, base, slots: word.slots(), ..*leaf };
-        for from in [leaf, other] {
-            if writer.copy_leaf(from, &[new])?.is_none() {
-                return Ok(false);
-            }
-        }
-        let mut change = writer.change();
-        change.span(span.granule, self.arena().entry(span.granule)?, SpanEntry::new(SpanState::Leaf, size));
-        writer.plan_leaf_gone(leaf, &mut change)?;
-        writer.plan_leaf_gone(other, &mut change)?;
-        let directory = self.directory_at(leaf.root);
-        let (first, count) = leaf.words(directory);
-        let (second, _) = other.words(directory);
-        change.words = Some(Words { at: directory + first.min(second) * 8, count: count * 2, word: [word; 2] });
-        writer.commit(&change)?;
-        span.published();
-        Ok(true)
-    }
-}
-
-impl Variables {
-    /// Leaves and directory that lie at a granule or behind it are replaced by the same ones below.
-    pub fn move_table_down(&self, of: TableOf, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut hash = Some(0);
-        while let Some(at) = hash {
-            let leaf = {
-                let _writer = self.write(policy)?;
-                self.leaf_of(at, of)?
-            };
-            if leaf.word.granule() >= from {
-                let size = leaf.word.size();
-                let by = Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail };
-                self.replace_leaf(&leaf, of, by, 0, policy)?;
-            }
-            hash = leaf.end(at);
-            policy.interrupted()?;
-        }
-        let root = self.root(of)?;
-        if root.granule() >= from {
-            self.replace_directory(root, root.depth(), of, WhenFull::Fail, policy)
-        } else {
-            Ok(())
-        }
-    }
 }
 
 impl VariablesWriter<'_> {
-    /// The leaf of the other half of a leaf's range, if the two are to be joined.
-    fn to_join(&self, leaf: &Leaf, hash: u64, of: TableOf) -> Result<Option<Leaf>> {
-        let (att, depth) = (self.att, leaf.word.depth());
-        if depth == 0 {
-            return Ok(None);
-        }
-        let other = att.variables().leaf_of(hash ^ 1 << (64 - depth), of)?;
-        if other.word.depth() != depth || other.root != leaf.root {
-            return Ok(None);
-        }
-        let entries =
-            att.variables().counts_of(leaf)?.entries.saturating_add(att.variables().counts_of(&other)?.entries);
-        Ok((size_for(entries) <= JOINED_MAX).then_some(other))
-    }
-
     /// Plans that a leaf that nothing names any more is free.
     pub fn plan_leaf_gone(&self, leaf: &Leaf, change: &mut crate::sync::intent::Change) -> Result<()> {
         let before = self.arena().entry(leaf.word.granule())?;
@@ -334,16 +161,6 @@ impl VariablesWriter<'_> {
             return Err(Error::corrupt(format_args!("the leaf's span: {before:?}")));
         }
         self.arena().plan_free(leaf.word.granule(), before, change);
-        Ok(())
-    }
-
-    /// The same of a directory.
-    pub fn plan_directory_gone(&self, root: Root, change: &mut crate::sync::intent::Change) -> Result<()> {
-        let before = self.arena().entry(root.granule())?;
-        if before.state() != SpanState::Directory || before.len() != granules_of(8 << root.depth()) {
-            return Err(Error::corrupt(format_args!("the directory's span: {before:?}")));
-        }
-        self.arena().plan_free(root.granule(), before, change);
         Ok(())
     }
 
@@ -361,7 +178,7 @@ impl VariablesWriter<'_> {
     }
 
     /// Copies every entry of a leaf to new ones that nobody reads yet: how many each has then. `None`: they do not fit.
-    fn copy_leaf(&self, old: &Leaf, new: &[Leaf]) -> Result<Option<[u64; 2]>> {
+    pub(super) fn copy_leaf(&self, old: &Leaf, new: &[Leaf]) -> Result<Option<[u64; 2]>> {
         let mut counts = [0; 2];
         for (count, leaf) in counts.iter_mut().zip(new) {
             *count = self.att.variables().counts_of(leaf)?.fill;

@@ -11,8 +11,9 @@ use crate::sync::slot::{Content, Kind, lead};
 use crate::variables::AsVariables;
 use crate::variables::VariablesWriter;
 use crate::variables::leaf::Leaf;
+use crate::variables::place::{Place, Spot};
+use crate::variables::record::record_at;
 use crate::variables::stored::Stored;
-use crate::variables::table::{Place, Spot, record_at};
 use std::borrow::Cow;
 use std::sync::atomic::{Ordering, fence};
 

@@ -9,8 +9,8 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::Change;
 use crate::sync::slot::{BUSY, Content};
 use crate::variables::Variables;
+use crate::variables::found::{Found, Token, pending};
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::table::{Found, Token, pending};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 

@@ -10,9 +10,10 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::expiry::expiry_in;
+use crate::variables::found::Found;
+use crate::variables::large::Large;
 use crate::variables::leaf::TableOf;
-use crate::variables::read::{Got, Large};
-use crate::variables::table::Found;
+use crate::variables::read::Got;
 use std::sync::atomic::{Ordering, fence};
 
 /// What is copied is called so where there is no memory for it.

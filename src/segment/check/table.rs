@@ -17,8 +17,8 @@ use crate::sync::intent::LeafCounts;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{BUSY, Content, Kind};
 use crate::variables::AsVariables;
+use crate::variables::found::Token;
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::table::Token;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
@@ -324,7 +324,7 @@ impl Attachment {
         if content.kind() == Kind::Span {
             return self.variables().read_span(content, 0, to);
         }
-        match crate::variables::table::record_at(self.variables(), content)? {
+        match crate::variables::record::record_at(self.variables(), content)? {
             Some(at) => self.mem.copy_to(at, to),
             None => Err(Error::corrupt("a record's place")),
         }

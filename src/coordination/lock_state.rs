@@ -1,0 +1,113 @@
+//! What a named lock's slot says.
+
+use crate::format::PARTICIPANTS;
+use crate::format::slot_flags::LOCK;
+use crate::os;
+
+/// Who is next has so long to come.
+pub const RESERVED_MS: u16 = 100;
+/// No participant.
+pub const NOBODY: OwnerId = u32::MAX;
+
+/// A participant in one of its lives.
+pub type OwnerId = u32;
+
+/// What a lock's slot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockWord {
+    pub owner: OwnerId,
+    pub next: OwnerId,
+    pub token: u16,
+    pub since: u16,
+}
+
+impl LockWord {
+    pub fn of(owner: OwnerId) -> Self {
+        LockWord { owner, next: NOBODY, token: 0, since: 0 }
+    }
+
+    /// Its 14 bytes, as a number.
+    #[inline(always)]
+    pub(super) fn bits(self) -> u128 {
+        let who = u64::from(self.owner) | u64::from(self.next) << 32;
+        u128::from(who) | u128::from(u64::from(self.token) | u64::from(self.since) << 16) << 64
+    }
+
+    #[inline(always)]
+    fn from_bits(bits: u128) -> Self {
+        let (who, rest) = (bits as u64, (bits >> 64) as u64);
+        LockWord { owner: who as u32, next: (who >> 32) as u32, token: rest as u16, since: (rest >> 16) as u16 }
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; 14] {
+        self.bits().to_le_bytes()[..14].try_into().expect("14 bytes")
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut bits = [0; 16];
+        bits[..14].copy_from_slice(bytes.get(..14).filter(|all| all.len() == bytes.len())?);
+        Some(Self::from_bits(u128::from_le_bytes(bits)))
+    }
+
+    /// The slot of a lock of an integer name, behind the name: not by way of bytes, which stalls.
+    #[inline(always)]
+    pub(super) fn slot_words(self) -> [u64; 2] {
+        let words = INLINE_LOCK | self.bits() << 16;
+        [words as u64, (words >> 64) as u64]
+    }
+
+    #[inline(always)]
+    pub(super) fn from_slot_words([tag, rest]: [u64; 2]) -> Option<Self> {
+        let words = u128::from(tag) | u128::from(rest) << 64;
+        (tag & 0xff07 == INLINE_LOCK as u64 & 0xff07).then_some(Self::from_bits(words >> 16))
+    }
+
+    /// Nobody owns it, and who is next has not come in time.
+    pub fn lapsed(&self) -> bool {
+        self.owner == NOBODY && (os::monotonic_ms() as u16).wrapping_sub(self.since) >= RESERVED_MS
+    }
+
+    /// The number of the participant that holds it.
+    pub fn owner(&self) -> Option<u32> {
+        (self.owner != NOBODY).then(|| number_of(self.owner))
+    }
+
+    /// Without a participant as the one who is next.
+    pub fn without_next(self) -> Self {
+        LockWord { next: NOBODY, token: 0, ..self }
+    }
+}
+
+/// The number of a participant in any of its lives.
+pub fn number_of(owner: OwnerId) -> u32 {
+    owner & (PARTICIPANTS - 1)
+}
+
+/// Kind, flag and length of a lock in its slot.
+const INLINE_LOCK: u128 = 2 | LOCK as u128 | 14 << 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::slot::Content;
+
+    #[test]
+    fn a_lock_reads_back_from_its_slot() {
+        let lock = LockWord { owner: 1023 | 77 << 10, next: 5 | 6 << 10, token: 65_535, since: 4 };
+        assert_eq!(LockWord::from_bytes(&lock.to_bytes()), Some(lock));
+        let content = Content::inline(-7, LOCK, &lock.to_bytes());
+        assert_eq!([content.rest[1], content.rest[2]], lock.slot_words());
+        assert_eq!(LockWord::from_slot_words(lock.slot_words()), Some(lock));
+        assert_eq!(LockWord::from_slot_words([content.rest[1] - 0x100, content.rest[2]]), None);
+        assert_eq!((number_of(lock.owner), number_of(lock.next)), (1023, 5));
+        assert_eq!(LockWord::from_bytes(&[0; 13]), None);
+    }
+
+    #[test]
+    fn a_reservation_lapses_and_a_lock_that_is_owned_does_not() {
+        let now = os::monotonic_ms() as u16;
+        let reserved = |ago| LockWord { since: now.wrapping_sub(ago), next: 7, ..LockWord::of(NOBODY) };
+        assert!(!reserved(0).lapsed() && reserved(RESERVED_MS).lapsed() && reserved(30_000).lapsed());
+        assert!(!LockWord::of(3).lapsed());
+    }
+}

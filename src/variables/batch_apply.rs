@@ -1,0 +1,180 @@
+//! Making a batch.
+
+use crate::error::{Error, Result};
+use crate::format::{GRANULE, RECORD_MAX, SpanState, class_of, granules_of};
+use crate::key::{Index, Name};
+use crate::os::mem::Scratch;
+use crate::sync::intent::Progress;
+use crate::sync::slot::{Content, Kind};
+use crate::variables::batch_list::{BatchEntry, BatchReader};
+use crate::variables::place::Spot;
+use crate::variables::record::record_at;
+use crate::variables::{AsVariables, VariablesWriter};
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+/// In `batch`: the list in the span at `batch >> 8`.
+pub(super) const LIST: u64 = 1;
+/// Slots that a batch looks at for each of its entries at most: those of a leaf.
+pub(super) const LOOKS: u64 = 2_048;
+/// And before the first of them: those of a leaf.
+pub(super) const LOOKS_FIRST: u64 = 4_096;
+
+impl VariablesWriter<'_> {
+    /// From here on the batch will be made, whoever dies.
+    pub(super) fn begin(&mut self, batch: u64) -> Result<()> {
+        let mut change = self.change();
+        let many = self.att.state().many.load(Ordering::Relaxed) | 1;
+        change.progress = Some(Progress { many, batch, cursor: 0 });
+        self.commit(&change)?;
+        crash_point!("batch-begun");
+        Ok(())
+    }
+
+    /// How far the batch is.
+    fn progress(&self) -> Progress {
+        let state = self.att.state();
+        Progress {
+            many: state.many.load(Ordering::Relaxed),
+            batch: state.batch.load(Ordering::Relaxed),
+            cursor: state.cursor.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Brings what a dead writer began to its end. Called after the intent was repaired, before anybody is reaped.
+    #[cold]
+    pub fn finish_batch(&mut self) -> Result<()> {
+        let outcome = self.carry_on_from_span();
+        self.att.after_release.due.store(true, Ordering::Relaxed);
+        self.or_drop(outcome)
+    }
+
+    /// How a batch ended. Contents that nobody who keeps to the protocol wrote: it is dropped, so that the next call goes on.
+    /// Any other error is this process's own: the next one does it.
+    pub(super) fn or_drop(&mut self, outcome: Result<()>) -> Result<()> {
+        if matches!(outcome, Err(Error::Corrupt(_))) && self.progress().batch != 0 {
+            self.end(false)?;
+        }
+        outcome
+    }
+
+    /// Makes the entries of a list that another process left.
+    fn carry_on_from_span(&mut self) -> Result<()> {
+        let damaged = || Error::corrupt("the batch under way is none of ours");
+        let Progress { batch, cursor, .. } = self.progress();
+        let granule = batch >> 8;
+        let span = self.arena().entry(granule)?;
+        let fits = self.arena().fits(granule, span.len(), self.arena().zones());
+        if batch & 0xff != LIST || span.state() != SpanState::Filling || !fits {
+            return Err(damaged());
+        }
+        let att = self.att;
+        let most = GRANULE * span.len();
+        let mut reader = BatchReader::new(most, move |at, to: &mut [u8]| att.variables().read_arena(granule, at, to))?
+            .ok_or_else(damaged)?;
+        for _ in 0..cursor {
+            reader.next()?.ok_or_else(damaged)?;
+        }
+        let mut scratch = Scratch::new();
+        scratch.prepare(RECORD_MAX as usize)?;
+        self.carry_on(&mut scratch, || reader.next())
+    }
+
+    /// Makes the entries that are not made yet, and ends the batch.
+    pub(super) fn carry_on(
+        &mut self,
+        scratch: &mut Scratch,
+        mut next: impl FnMut() -> Result<Option<BatchEntry>>,
+    ) -> Result<()> {
+        let (mut emptied, mut looks) = (HashSet::new(), LOOKS_FIRST);
+        while let Some(entry) = next()? {
+            let cursor = self.progress().cursor.saturating_add(1);
+            looks += LOOKS;
+            if let Some(old) = self.make(&entry, cursor, scratch, &mut looks)?.filter(|old| old.kind() == Kind::Record)
+            {
+                // Without memory to remember it, an empty slab stays: it is used again, or `trim` frees it.
+                if emptied.try_reserve(1).is_ok() {
+                    emptied.insert(old.granule());
+                }
+            }
+            crash_point!("batch-step");
+        }
+        self.end(true)?;
+        // Kept until now: a block that was counted on must not have gone with its slab.
+        for granule in emptied {
+            let _ = self.release_slab(granule);
+        }
+        Ok(())
+    }
+
+    /// Makes one entry, looking at so many slots at most: what it replaced.
+    fn make(
+        &mut self,
+        entry: &BatchEntry,
+        cursor: u64,
+        scratch: &mut Scratch,
+        looks: &mut u64,
+    ) -> Result<Option<Content>> {
+        let content = entry.content;
+        let index = match content.is_text() {
+            false => Index::Int(content.rest[0] as i64),
+            true => Index::Text(std::str::from_utf8(entry.key()).map_err(|_| Error::corrupt("an index of the batch"))?),
+        };
+        let name = Name { index, lock: false };
+        let place = self.place_within(&name, name.hash(self.att.identity.hash_key), scratch, looks)?;
+        let old = place.content();
+        let mut change = self.change();
+        change.progress = Some(Progress { cursor, ..self.progress() });
+        if matches!(place.spot, Spot::None) {
+            return Err(Error::corrupt("the table has no room for a batch that had begun"));
+        }
+        let content = match content.kind() {
+            Kind::Inline => content,
+            Kind::Record => {
+                let class = class_of(content.record_len());
+                let Some((granule, block)) = self.find_block(class)? else {
+                    return Err(Error::corrupt("the slabs have no room for a batch that had begun"));
+                };
+                let content = Content { rest: [content.rest[0], content.rest[1], granule << 16 | block], ..content };
+                let at = record_at(self.att, &content)?;
+                self.write_record(at.ok_or_else(|| Error::corrupt("a free block's place"))?, &[], &[&entry.bytes])?;
+                change.block(granule, block, true);
+                content
+            }
+            _ => {
+                let granule = content.granule();
+                let before = self.arena().entry(granule)?;
+                let len = content.lead().saturating_add(content.record_len());
+                let fits = self.arena().fits(granule, before.len(), self.arena().zones());
+                if before.state() != SpanState::Filling || !fits || granules_of(len) != before.len() {
+                    return Err(Error::corrupt(format_args!("a span of a batch: {before:?}")));
+                }
+                self.publish_span(granule, &mut change)?;
+                content
+            }
+        };
+        self.replace_only(&place, content, &mut change)?;
+        Ok(old)
+    }
+
+    /// The batch is made, or dropped: of one that was made, the list goes.
+    fn end(&mut self, made: bool) -> Result<()> {
+        let mut change = self.change();
+        let many = self.att.state().many.load(Ordering::Relaxed);
+        let granule = self.progress().batch >> 8;
+        change.progress = Some(Progress { many: (many | 1).wrapping_add(1), batch: 0, cursor: 0 });
+        if made {
+            let entry = self.arena().entry(granule)?;
+            if entry.state() == SpanState::Filling {
+                // Its pages are there: whoever filled it wrote all of them.
+                if self.arena().fits(granule, entry.len(), self.arena().zones()) {
+                    self.arena().set_present(granule, entry.len(), true)?;
+                }
+                self.arena().plan_free(granule, entry, &mut change);
+            }
+        }
+        self.commit(&change)?;
+        crash_point!("batch-ended");
+        Ok(())
+    }
+}

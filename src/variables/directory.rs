@@ -1,0 +1,72 @@
+//! Directories doubled and halved.
+
+use crate::error::{Error, Result};
+use crate::format::{LeafWord, Root, SpanEntry, SpanState, granules_of};
+use crate::heap::reserve::WhenFull;
+use crate::process::wait_policy::WaitPolicy;
+use crate::variables::leaf::TableOf;
+use crate::variables::{Variables, VariablesWriter};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+impl Variables {
+    /// A directory twice as long, each word twice.
+    pub(super) fn double(&self, root: Root, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
+        self.replace_directory(root, root.depth() + 1, of, WhenFull::Made, policy)
+    }
+
+    /// Another directory with the same leaves, of another depth. Not if one of them is deeper.
+    pub(super) fn replace_directory(
+        &self,
+        root: Root,
+        depth: u32,
+        of: TableOf,
+        room: WhenFull,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
+        let span = {
+            let len = granules_of(8 << depth);
+            self.clean_span(len..=len, room, policy)?
+        };
+        let mut writer = self.write(policy)?;
+        if self.root_word(of).load(Ordering::Relaxed) != root.0 || !writer.owns(span.granule)? {
+            return Ok(());
+        }
+        let (from, to) = (self.directory_at(root), self.identity.geometry.granule_at(span.granule));
+        for number in 0..1_u64 << depth {
+            let copied = match depth > root.depth() {
+                true => number >> (depth - root.depth()),
+                false => number << (root.depth() - depth),
+            };
+            let word = self.mem.at::<AtomicU64>(from + copied * 8)?.load(Ordering::Relaxed);
+            if LeafWord(word).depth() > depth {
+                return Ok(());
+            }
+            self.mem.at::<AtomicU64>(to + number * 8)?.store(word, Ordering::Relaxed);
+        }
+        crash_point!("directory-copied");
+        let mut change = writer.change();
+        let new = Root::new(span.granule, depth, root.generation().wrapping_add(1));
+        match of {
+            TableOf::Variables => change.counters.root = new,
+            TableOf::Names => change.counters.names = new,
+        }
+        let filling = self.arena().entry(span.granule)?;
+        change.span(span.granule, filling, SpanEntry::new(SpanState::Directory, granules_of(8 << depth)));
+        writer.plan_directory_gone(root, &mut change)?;
+        writer.commit(&change)?;
+        span.published();
+        Ok(())
+    }
+}
+
+impl VariablesWriter<'_> {
+    /// The same of a directory.
+    pub fn plan_directory_gone(&self, root: Root, change: &mut crate::sync::intent::Change) -> Result<()> {
+        let before = self.arena().entry(root.granule())?;
+        if before.state() != SpanState::Directory || before.len() != granules_of(8 << root.depth()) {
+            return Err(Error::corrupt(format_args!("the directory's span: {before:?}")));
+        }
+        self.arena().plan_free(root.granule(), before, change);
+        Ok(())
+    }
+}

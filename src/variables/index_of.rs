@@ -1,0 +1,89 @@
+//! Indexes.
+
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::key::{INDEX_MAX, IndexBuf};
+use crate::os::mem::Scratch;
+use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
+use crate::process::wait_policy::WaitPolicy;
+use crate::sync::slot::Kind;
+use crate::variables::Variables;
+use crate::variables::found::Found;
+use crate::variables::leaf::TableOf;
+use crate::variables::scan::{LOOKS, ScanPass};
+
+/// What a text index is called where there is no memory for it.
+const INDEX: &str = "a text index";
+
+impl Variables {
+    /// All indexes, as of one moment or nearly: what was there throughout is in it.
+    pub fn indexes(&self, policy: &dyn WaitPolicy) -> Result<Vec<IndexBuf>> {
+        let index = |pass: &ScanPass<'_>, found| match self.live(pass, &found)? {
+            Some(found) => self.index_of(pass, &found),
+            None => Ok(None),
+        };
+        self.scan(TableOf::Variables, index, policy)
+    }
+
+    /// The index of a slot that was found. `None`: it was removed meanwhile, so it was not there throughout.
+    pub fn index_of(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<IndexBuf>> {
+        let mut found = *found;
+        for _ in 0..LOOKS {
+            if let Some(index) = self.index_at_once(&found)? {
+                return Ok(Some(index));
+            }
+            // Overwritten perhaps, not removed.
+            let Some(now) = pass.seen_again(&found)? else { return Ok(None) };
+            if !now.content.is_entry() || now.content.is_lock() != found.content.is_lock() {
+                return Ok(None);
+            }
+            found = now;
+        }
+        // Not for ever within one section: whoever looks at the leaf anew waits as long as he may.
+        pass.undone();
+        Ok(None)
+    }
+
+    /// The same. `None`: it changed meanwhile.
+    pub fn index_at_once(&self, found: &Found) -> Result<Option<IndexBuf>> {
+        reading!(self, |look| self.index_by(found, look))
+    }
+
+    /// The same within a section, or with the writer lock held.
+    pub fn index_by(&self, found: &Found, look: impl Access) -> Result<Option<IndexBuf>> {
+        if !found.content.is_text() {
+            return Ok(Some(IndexBuf::Int(found.content.rest[0] as i64)));
+        }
+        Ok(self.text_of(found, look)?.map(IndexBuf::Text))
+    }
+
+    /// A text index. `None`: it changed meanwhile.
+    fn text_of(&self, found: &Found, look: impl Access) -> Result<Option<String>> {
+        let content = &found.content;
+        if content.key_len() > INDEX_MAX as u64 && self.still_by(found, look)? {
+            return Err(Error::corrupt(format_args!("a text index of {} bytes", content.key_len())));
+        }
+        let prefix = content.prefix_len() as usize;
+        let mut bytes = fallible::zeros(prefix, INDEX)?;
+        match content.kind() {
+            Kind::Record => {
+                let mut scratch = Scratch::new();
+                if !self.read_record(found, prefix as u64, &mut scratch, look)? {
+                    return Ok(None);
+                }
+                let whole = scratch.bytes().get(..prefix).ok_or_else(|| Error::corrupt("a record's key"))?;
+                bytes.copy_from_slice(whole);
+            }
+            _ => self.read_span(content, 0, &mut bytes)?,
+        }
+        if !self.still_by(found, look)? {
+            return Ok(None);
+        }
+        // In the same memory, without an expiry that stands before it.
+        bytes.drain(..prefix - content.key_len() as usize);
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(Error::corrupt(format_args!("the text index of the slot at {}", found.offset))),
+        }
+    }
+}

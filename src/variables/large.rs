@@ -1,0 +1,175 @@
+//! A large value.
+
+use crate::codec::buffers;
+use crate::codec::buffers::Parsed;
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::process::attachment::{ASK_THE_KERNEL, CallGuard};
+use crate::process::pins::{OwnedPin, Pin};
+use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
+use crate::variables::Variables;
+use crate::variables::found::{Found, Token};
+
+/// A large value, held still for reading as far as this handle can.
+pub struct Large<'a> {
+    att: &'a Variables,
+    found: Found,
+    pin: Option<Pin<'a>>,
+    /// Short parts are read through the mapping: where nobody but ourselves could have lied about what is present.
+    direct: bool,
+    _inside: Option<CallGuard<'a>>,
+}
+
+impl<'a> Large<'a> {
+    /// Bytes of its pickle.
+    pub fn len(&self) -> u64 {
+        self.found.content.record_len() - self.found.content.prefix_len()
+    }
+
+    /// Of the variable.
+    pub fn version(&self) -> u64 {
+        self.found.content.version()
+    }
+
+    /// For values that nobody but we ourselves and root could have written.
+    pub fn trusting(self) -> Self {
+        Large { direct: self.pin.is_some(), ..self }
+    }
+
+    /// Before so many bytes are allocated for a part of it: whoever may write may claim any length, but memory that is not
+    /// there holds no value.
+    /// False: it changed meanwhile.
+    pub fn is_there(&self, len: u64) -> Result<bool> {
+        if len < ASK_THE_KERNEL {
+            return Ok(true);
+        }
+        let resident = self.att.resident()?;
+        if resident >= len {
+            return Ok(true);
+        }
+        if self.pin.is_some() || self.att.still(&self.found)? {
+            return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
+        }
+        Ok(false)
+    }
+
+    /// Is it held still until this is dropped?
+    pub fn pinned(&self) -> bool {
+        self.pin.is_some()
+    }
+
+    /// The process's half of its segment.
+    #[cfg(feature = "python")]
+    pub fn attachment(&self) -> &'a Variables {
+        self.att
+    }
+
+    /// File offset of the value.
+    pub fn offset(&self) -> u64 {
+        let content = &self.found.content;
+        self.att.identity.geometry.granule_at(content.granule()) + content.lead() + content.prefix_len()
+    }
+
+    /// The pin alone, for objects over the span's memory. `None`: it is not pinned.
+    pub fn into_owned_pin(self) -> Option<OwnedPin> {
+        self.pin?.into_owned()
+    }
+
+    /// Does it have out-of-band buffers?
+    pub fn has_buffers(&self) -> bool {
+        self.found.content.has_buffers()
+    }
+
+    /// Of a value with buffers, where they and the pickle are. `None`: it changed meanwhile.
+    pub fn parse(&self, policy: &dyn WaitPolicy) -> Result<Option<Parsed>> {
+        let damaged = || Error::corrupt("the table of a value's buffers");
+        let mut start = [0; 16];
+        if self.len() < 16 {
+            return Err(damaged());
+        }
+        let mut whole = self.read(0, &mut start, policy)?;
+        let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
+        if !self.is_there(len)? {
+            return Ok(None);
+        }
+        let mut head = fallible::zeros(len as usize, "a value's table of buffers")?;
+        whole = whole && self.read(0, &mut head, policy)?;
+        if !whole {
+            return Ok(None);
+        }
+        buffers::parse(&head, self.len())?.ok_or_else(damaged).map(Some)
+    }
+
+    /// Copies a part of the value. `None`: the variable changed meanwhile.
+    pub fn read_part(&self, (at, len): (u64, u64), policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+        if !self.is_there(len)? {
+            return Ok(None);
+        }
+        let mut bytes = fallible::zeros(len as usize, VALUE)?;
+        let whole = self.read(at, &mut bytes, policy)?;
+        Ok(whole.then_some(bytes))
+    }
+
+    /// All of it as one pickle stream, buffers within. `None`: it changed meanwhile.
+    pub fn pickle(&self, policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+        if !self.has_buffers() {
+            return self.read_part((0, self.len()), policy);
+        }
+        let Some(parsed) = self.parse(policy)? else { return Ok(None) };
+        let Some(pickle) = self.read_part(parsed.pickle, policy)? else { return Ok(None) };
+        let mut copies = fallible::with_room(parsed.buffers.len(), "a list of buffers")?;
+        for place in parsed.buffers {
+            let Some(copy) = self.read_part(place, policy)? else { return Ok(None) };
+            copies.push(copy);
+        }
+        let slices = fallible::collect(copies.iter().map(|copy| Ok(copy.as_slice())), "a list of buffers")?;
+        let stream = buffers::in_band(&pickle, &slices)?;
+        stream.ok_or_else(|| Error::corrupt("the pickle of a value with buffers")).map(Some)
+    }
+
+    /// The pickle alone, and how many buffers are beside it. `None`: it changed meanwhile.
+    pub fn stream(&self, policy: &dyn WaitPolicy) -> Result<Option<(Vec<u8>, usize)>> {
+        if !self.has_buffers() {
+            return Ok(self.pickle(policy)?.map(|pickle| (pickle, 0)));
+        }
+        let Some(parsed) = self.parse(policy)? else { return Ok(None) };
+        Ok(self.read_part(parsed.pickle, policy)?.map(|pickle| (pickle, parsed.buffers.len())))
+    }
+
+    /// Copies from the pickle. False: the variable changed meanwhile, begin anew.
+    pub fn read(&self, at: u64, to: &mut [u8], policy: &dyn WaitPolicy) -> Result<bool> {
+        let at = self.found.content.prefix_len() + at;
+        let mut outcome = Ok(());
+        if self.direct && to.len() < ALLOW_THREADS_FROM {
+            let content = &self.found.content;
+            let offset = self.att.identity.geometry.granule_at(content.granule()) + content.lead() + at;
+            self.att.mem.copy_to(offset, to)?;
+        } else if to.len() < ALLOW_THREADS_FROM {
+            self.att.read_span(&self.found.content, at, to)?;
+        } else {
+            policy.allow_threads(&mut || outcome = self.att.read_span(&self.found.content, at, to));
+        }
+        if self.pin.is_some() {
+            // Nobody frees it while we hold the pin.
+            return outcome.map(|()| true);
+        }
+        let still = self.att.still(&self.found)?;
+        if still { outcome.map(|()| true) } else { Ok(false) }
+    }
+}
+
+impl Variables {
+    /// Pins a large value, if this handle may and the variable did not change meanwhile.
+    pub(super) fn large(&self, found: Found, policy: &dyn WaitPolicy) -> Result<Large<'_>> {
+        if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
+            return Ok(Large { att: self, found, pin: None, direct: false, _inside: None });
+        }
+        let inside = self.enter_call();
+        let me = self.member(policy)?;
+        let pin = self.pin(me, found.content.granule(), || self.still(&found))?;
+        Ok(Large { att: self, found, pin, direct: false, _inside: Some(inside) })
+    }
+}
+
+/// What a value's bytes are called where there is no memory for them.
+const VALUE: &str = "a value";

@@ -1,0 +1,235 @@
+//! Finding a variable without a lock.
+
+use crate::atomic::spin;
+use crate::error::{Error, Result};
+use crate::format::slot_flags::{LOCK, TEXT};
+use crate::format::{Slot, slab_is_whole};
+use crate::key::{Index, Name};
+use crate::os::mem::Scratch;
+use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
+use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::wait_policy::WaitPolicy;
+use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
+use crate::variables::Variables;
+use crate::variables::found::{Found, Token, pending};
+use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::pass_over::PassOver;
+use crate::variables::record::place_of_record;
+
+/// Looks at a busy slot before the intent is asked.
+const SPINS: u32 = 100;
+
+/// How a probe of one slot ended.
+pub(super) enum Probe {
+    Found(Found),
+    NotHere,
+    Again,
+    /// It is busy, with this word, and no change says why.
+    Busy(u64),
+}
+
+/// How one look for a name ended.
+enum Search {
+    Found(Found),
+    Missing,
+    Again,
+    /// At a slot that is busy: its offset and word, and its leaf.
+    Busy(u64, u64, Leaf),
+}
+
+impl Variables {
+    /// Finds a variable without a lock; an expired one is missing. A record's bytes are copied to `scratch`; a span's are
+    /// not.
+    #[inline]
+    pub fn find(&self, index: &Index<'_>, scratch: &mut Scratch, policy: &dyn WaitPolicy) -> Result<Option<Found>> {
+        let found = self.find_entry(&index.into(), scratch, policy)?;
+        if found.as_ref().is_some_and(|found| found.content.expires()) && self.has_expired(scratch) {
+            return Ok(None);
+        }
+        Ok(found)
+    }
+
+    /// Finds what is there under a name, as `find` does.
+    #[inline(always)]
+    pub fn find_entry(&self, name: &Name<'_>, scratch: &mut Scratch, policy: &dyn WaitPolicy) -> Result<Option<Found>> {
+        let hash = name.hash(self.identity.hash_key);
+        if let Some(read_section) = self.read_section() {
+            let looked = self.search(name, hash, scratch, MappedAccess);
+            drop(read_section);
+            match looked? {
+                Search::Found(found) => return Ok(Some(found)),
+                Search::Missing => return Ok(None),
+                Search::Again | Search::Busy(..) => {}
+            }
+        }
+        self.find_patiently(name, hash, scratch, policy)
+    }
+
+    /// Looks until what is there stands still; by calls of the system where there can be no section.
+    #[cold]
+    fn find_patiently(
+        &self,
+        name: &Name<'_>,
+        hash: u64,
+        scratch: &mut Scratch,
+        policy: &dyn WaitPolicy,
+    ) -> Result<Option<Found>> {
+        let mut backoff = Backoff::default();
+        loop {
+            match reading!(self, policy, |look| self.search(name, hash, scratch, look))? {
+                Search::Found(found) => return Ok(Some(found)),
+                Search::Missing => return Ok(None),
+                Search::Again => {}
+                Search::Busy(offset, word, leaf) => self.settle(offset, word, &leaf, &mut backoff, policy)?,
+            }
+            backoff.again(Obstacle::Changed, self, policy)?;
+        }
+    }
+
+    /// One look for a name, within one section.
+    #[inline(always)]
+    fn search(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, look: impl PassOver) -> Result<Search> {
+        let of = TableOf::of(name.lock);
+        let leaf = self.leaf_by(hash, of, look)?;
+        let (first, flags) = (name.first(hash), name.flags());
+        let (mut number, mut left) = (leaf.home(hash), leaf.slots);
+        loop {
+            (number, left) = look.pass_over(self, &leaf, (number, left), first, flags)?;
+            if left == 0 {
+                break;
+            }
+            let offset = leaf.slot_at(number);
+            let word = look.word(self, offset)?;
+            if word == 0 {
+                break;
+            }
+            let probed = if word & BUSY == 0 {
+                let content = Content { word, rest: look.rest(self, offset)? };
+                self.probe(name, hash, leaf.found(offset, content, Token::Stable), scratch, look)?
+            } else {
+                self.probe_busy(name, hash, &leaf, offset, scratch, look)?
+            };
+            match probed {
+                Probe::Found(found) => return Ok(Search::Found(found)),
+                Probe::NotHere => {}
+                Probe::Again => return Ok(Search::Again),
+                Probe::Busy(word) => return Ok(Search::Busy(offset, word, leaf)),
+            }
+            (number, left) = (leaf.after(number), left - 1);
+        }
+        Ok(if self.in_force_by(&leaf, of, look)? { Search::Missing } else { Search::Again })
+    }
+
+    #[inline(always)]
+    pub(super) fn probe(
+        &self,
+        name: &Name<'_>,
+        hash: u64,
+        found: Found,
+        scratch: &mut Scratch,
+        look: impl Access,
+    ) -> Result<Probe> {
+        let content = &found.content;
+        let is_text = name.is_text();
+        if content.rest[0] != name.first(hash) || content.rest[1] & (TEXT | LOCK) != name.flags() || !content.is_entry()
+        {
+            return Ok(Probe::NotHere);
+        }
+        match content.kind() {
+            Kind::Inline => {
+                return Ok(if self.still_by(&found, look)? { Probe::Found(found) } else { Probe::Again });
+            }
+            Kind::Record => match place_of_record(self, content, look)? {
+                // Not all pages of a large slab are there: only where the slot still names it now is it one of those that are.
+                Some((_, class)) if !slab_is_whole(class) && !self.still_by(&found, look)? => return Ok(Probe::Again),
+                Some((at, _)) => look.record(self, at, content.record_len() as usize, scratch)?,
+                None => return self.damaged(&found, "a record's place", look),
+            },
+            Kind::Span => {
+                if !self.span_fits(content, look) {
+                    return self.damaged(&found, "a span's place", look);
+                }
+                if is_text || content.expires() {
+                    // The prefix alone, by `pread`: a span may be given back under an unpinned reader.
+                    self.read_span(content, 0, scratch.filled(content.prefix_len() as usize)?)?;
+                }
+            }
+            _ => return self.damaged(&found, "a slot's kind", look),
+        }
+        // Not only what is taken: what is passed over because of its record must have been whole, too.
+        if !self.still_by(&found, look)? {
+            return Ok(Probe::Again);
+        }
+        // Of an integer the slot said all. (Comparing nothing with nothing is a call, and not a cheap one.)
+        if is_text {
+            let prefix = content.prefix_len() as usize;
+            let key = &scratch.bytes()[prefix - content.key_len() as usize..prefix];
+            return Ok(if key == name.index.record_key() { Probe::Found(found) } else { Probe::NotHere });
+        }
+        Ok(Probe::Found(found))
+    }
+
+    /// Damaged, or only changed while we looked?
+    #[cold]
+    fn damaged(&self, found: &Found, what: &str, look: impl Access) -> Result<Probe> {
+        if self.still_by(found, look)? {
+            return Err(Error::corrupt(format_args!("{what}, slot at {}: {:x?}", found.offset, found.content.rest)));
+        }
+        Ok(Probe::Again)
+    }
+
+    #[cold]
+    fn probe_busy(
+        &self,
+        name: &Name<'_>,
+        hash: u64,
+        leaf: &Leaf,
+        offset: u64,
+        scratch: &mut Scratch,
+        look: impl Access,
+    ) -> Result<Probe> {
+        let word = look.word(self, offset)?;
+        for _ in 0..SPINS {
+            if look.word(self, offset)? != word {
+                return Ok(Probe::Again);
+            }
+            spin();
+        }
+        if word & BUSY == 0 {
+            return Ok(Probe::Again);
+        }
+        if let Some((serial, content)) = pending(self, offset, word) {
+            // The change is decided: what it makes of the slot is the answer. A slot that becomes another index's, or
+            // nobody's, does not hold ours.
+            let found = leaf.found(offset, content, Token::Pending(serial));
+            return match self.probe(name, hash, found, scratch, look)? {
+                Probe::NotHere if !self.still_by(&found, look)? => Ok(Probe::Again),
+                probe => Ok(probe),
+            };
+        }
+        Ok(Probe::Busy(word))
+    }
+
+    /// A slot is busy and no change says why: its writer is between two stores, or a hostile one. Returns when it is worth
+    /// looking again.
+    pub fn settle(
+        &self,
+        offset: u64,
+        word: u64,
+        leaf: &Leaf,
+        backoff: &mut Backoff,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
+        if !self.mem.writable() {
+            return backoff.again(Obstacle::HalfChanged, self, policy);
+        }
+        // Whoever has the lock has repaired what could be.
+        let _writer = self.write(policy)?;
+        // In this order: what a leaf's memory is now may be anything, unless it is still one.
+        let named = |of| self.names_still(leaf.root, leaf.at, leaf.word, of, MappedAccess);
+        if (named(TableOf::Variables)? || named(TableOf::Names)?) && self.mem.at::<Slot>(offset)?.begin() == word {
+            return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! Leaves replaced by smaller ones and joined, and moved down.
+
+use crate::error::{Error, Result};
+use crate::format::{LeafWord, SpanEntry, SpanState};
+use crate::heap::reserve::WhenFull;
+use crate::process::access::MappedAccess;
+use crate::process::wait_policy::WaitPolicy;
+use crate::process::walk::Yielding;
+use crate::sync::intent::Words;
+use crate::variables::growth::Successors;
+use crate::variables::leaf::{Leaf, TableOf, size_for};
+use crate::variables::{AsVariables, Variables, VariablesWriter};
+
+/// Two leaves are joined only where one of so many granules holds both: room to grow is left.
+const JOINED_MAX: u64 = 12;
+
+impl Variables {
+    /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
+    pub fn shrink_table(&self, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
+        let (mut hash, mut deepest, mut way) = (Some(0), 0, Yielding::new());
+        while let Some(from) = hash {
+            let writer = self.write(policy)?;
+            let leaf = self.leaf_of(from, of)?;
+            if !self.leaf_is_sound(&leaf, MappedAccess)? {
+                return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
+            }
+            let size = size_for(self.counts_of(&leaf)?.entries);
+            let other = writer.to_join(&leaf, from, of)?;
+            way.release(writer.into(), policy);
+            match other {
+                Some(other) if self.join(&leaf, &other, of, policy)? => {}
+                _ => {
+                    if size < leaf.word.size() {
+                        self.replace_leaf(
+                            &leaf,
+                            of,
+                            Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail },
+                            0,
+                            policy,
+                        )?;
+                    }
+                    deepest = deepest.max(leaf.word.depth());
+                    hash = leaf.end(from);
+                }
+            }
+            policy.interrupted()?;
+        }
+        let root = self.root(of)?;
+        if deepest < root.depth() {
+            // A leaf may have been split meanwhile: then it stays.
+            self.replace_directory(root, deepest, of, WhenFull::Fail, policy)?;
+        }
+        Ok(())
+    }
+
+    /// Joins a leaf with another, if one holds both. False: not joined.
+    fn join(&self, leaf: &Leaf, other: &Leaf, of: TableOf, policy: &dyn WaitPolicy) -> Result<bool> {
+        let depth = leaf.word.depth();
+        let writer = self.write(policy)?;
+        if !self.in_force(leaf, of)? || !self.in_force(other, of)? {
+            return Ok(false);
+        }
+        let size = size_for(self.counts_of(leaf)?.entries.saturating_add(self.counts_of(other)?.entries));
+        drop(writer);
+        let span = self.clean_span(size..=size, WhenFull::Fail, policy)?;
+        let mut writer = self.write(policy)?;
+        if !self.in_force(leaf, of)? || !self.in_force(other, of)? || !writer.owns(span.granule)? {
+            return Ok(false);
+        }
+        let generation = leaf.word.generation().max(other.word.generation()) + 1;
+        let word = LeafWord::new(span.granule, depth - 1, size, generation);
+        let base = self.identity.geometry.granule_at(span.granule);
+        let new = Leaf { word, base, slots: word.slots(), ..*leaf };
+        for from in [leaf, other] {
+            if writer.copy_leaf(from, &[new])?.is_none() {
+                return Ok(false);
+            }
+        }
+        let mut change = writer.change();
+        change.span(span.granule, self.arena().entry(span.granule)?, SpanEntry::new(SpanState::Leaf, size));
+        writer.plan_leaf_gone(leaf, &mut change)?;
+        writer.plan_leaf_gone(other, &mut change)?;
+        let directory = self.directory_at(leaf.root);
+        let (first, count) = leaf.words(directory);
+        let (second, _) = other.words(directory);
+        change.words = Some(Words { at: directory + first.min(second) * 8, count: count * 2, word: [word; 2] });
+        writer.commit(&change)?;
+        span.published();
+        Ok(true)
+    }
+
+    /// Leaves and directory that lie at a granule or behind it are replaced by the same ones below.
+    pub fn move_table_down(&self, of: TableOf, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
+        let mut hash = Some(0);
+        while let Some(at) = hash {
+            let leaf = {
+                let _writer = self.write(policy)?;
+                self.leaf_of(at, of)?
+            };
+            if leaf.word.granule() >= from {
+                let size = leaf.word.size();
+                let by = Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail };
+                self.replace_leaf(&leaf, of, by, 0, policy)?;
+            }
+            hash = leaf.end(at);
+            policy.interrupted()?;
+        }
+        let root = self.root(of)?;
+        if root.granule() >= from {
+            self.replace_directory(root, root.depth(), of, WhenFull::Fail, policy)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl VariablesWriter<'_> {
+    /// The leaf of the other half of a leaf's range, if the two are to be joined.
+    fn to_join(&self, leaf: &Leaf, hash: u64, of: TableOf) -> Result<Option<Leaf>> {
+        let (att, depth) = (self.att, leaf.word.depth());
+        if depth == 0 {
+            return Ok(None);
+        }
+        let other = att.variables().leaf_of(hash ^ 1 << (64 - depth), of)?;
+        if other.word.depth() != depth || other.root != leaf.root {
+            return Ok(None);
+        }
+        let entries =
+            att.variables().counts_of(leaf)?.entries.saturating_add(att.variables().counts_of(&other)?.entries);
+        Ok((size_for(entries) <= JOINED_MAX).then_some(other))
+    }
+}
