@@ -7,27 +7,27 @@ use std::cell::Cell;
 use std::time::Instant;
 
 /// A wait that ends at a time, besides.
-pub(super) struct Until<'a> {
+pub(super) struct WithDeadline<'a> {
     policy: &'a dyn WaitPolicy,
     pub deadline: Option<Instant>,
-    up: Cell<bool>,
+    expired: Cell<bool>,
 }
 
-impl<'a> Until<'a> {
+impl<'a> WithDeadline<'a> {
     pub(super) fn new(deadline: Option<Instant>, policy: &'a dyn WaitPolicy) -> Self {
-        Until { policy, deadline, up: Cell::new(false) }
+        WithDeadline { policy, deadline, expired: Cell::new(false) }
     }
 
     /// `None`: time was up.
     pub(super) fn outcome<T>(&self, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
-            Err(Error::Interrupted) if self.up.get() => Ok(None),
+            Err(Error::Interrupted) if self.expired.get() => Ok(None),
             other => other.map(Some),
         }
     }
 }
 
-impl WaitPolicy for Until<'_> {
+impl WaitPolicy for WithDeadline<'_> {
     fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
         self.policy.allow_threads(slow);
     }
@@ -37,7 +37,7 @@ impl WaitPolicy for Until<'_> {
     fn interrupted(&self) -> Result<()> {
         self.policy.interrupted()?;
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            self.up.set(true);
+            self.expired.set(true);
             return Err(Error::Interrupted);
         }
         Ok(())

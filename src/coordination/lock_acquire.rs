@@ -1,9 +1,9 @@
 //! Acquiring named locks.
 
 use crate::coordination::Coordination;
-use crate::coordination::deadline::Until;
-use crate::coordination::lock_state::{LockWord, NOBODY};
-use crate::coordination::lock_turn::{STARVING, Turn, Wait};
+use crate::coordination::deadline::WithDeadline;
+use crate::coordination::lock_state::{LockState, NO_PARTICIPANT};
+use crate::coordination::lock_turn::{HAND_OFF_AFTER, LockTurn, LockWait};
 use crate::coordination::thread_locks;
 use crate::error::{Error, Result};
 use crate::format::sleeper_of;
@@ -16,7 +16,7 @@ use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
 use crate::variables::place::Spot;
-use crate::variables::publish::{Form, StorePlan};
+use crate::variables::publish::{Placement, StorePlan};
 use crate::variables::stored::Stored;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,12 +25,12 @@ use std::time::{Duration, Instant};
 const SLICE: Duration = Duration::from_millis(20);
 
 /// One try waits for the writer lock so long: enough to take it over from a dead owner.
-const ONE_TRY: Duration = Duration::from_millis(50);
+const TRY_LIMIT: Duration = Duration::from_millis(50);
 
 /// How a look at a lock ended.
-enum Access {
-    Ours,
-    Theirs(LockWord),
+enum Attempt {
+    Acquired,
+    Owned(LockState),
 }
 
 impl Coordination {
@@ -38,68 +38,74 @@ impl Coordination {
     pub fn acquire_lock(
         &self,
         name: &Index<'_>,
-        who: LockOwner,
+        owner: LockOwner,
         timeout: Option<Duration>,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         name.check()?;
-        if self.take_again(name, who) {
+        if self.reacquire_lock(name, owner) {
             return Ok(true);
         }
-        if !who.is_task() {
-            thread_locks::room_to_remember()?;
+        if !owner.is_task() {
+            thread_locks::reserve_memory()?;
         }
         let began = timeout.map(|_| Instant::now());
         let deadline = |timeout: Duration| began.and_then(|began| began.checked_add(timeout));
-        let mut until = Until::new(timeout.and_then(|timeout| deadline(timeout.max(ONE_TRY))), policy);
-        let looked = self.look_at_lock(name, who, None, &until);
+        let mut until = WithDeadline::new(timeout.and_then(|timeout| deadline(timeout.max(TRY_LIMIT))), policy);
+        let looked = self.try_acquire(name, owner, None, &until);
         let taken = match until.outcome(looked)? {
-            Some(Access::Ours) => true,
+            Some(Attempt::Acquired) => true,
             None => false,
-            Some(Access::Theirs(lock)) => {
-                let mut wait = Wait::began();
-                let mut waited = self.look_again(name, who, &lock, &mut wait, &until);
+            Some(Attempt::Owned(lock)) => {
+                let mut wait = LockWait::began();
+                let mut waited = self.try_acquire_from_dead(name, owner, &lock, &mut wait, &until);
                 if matches!(waited, Ok(false)) && timeout != Some(Duration::ZERO) {
                     until.deadline = timeout.and_then(deadline);
-                    waited = self.wait_for_lock(name, who, &mut wait, &until);
+                    waited = self.wait_for_lock(name, owner, &mut wait, &until);
                     if !matches!(waited, Ok(true)) {
-                        self.leave_queue(name, &wait);
+                        self.withdraw_request(name, &wait);
                     }
                 }
                 until.outcome(waited)?.unwrap_or(false)
             }
         };
-        if taken && !who.is_task() {
+        if taken && !owner.is_task() {
             thread_locks::remember(self);
         }
         Ok(taken)
     }
 
-    fn wait_for_lock(&self, name: &Index<'_>, who: LockOwner, wait: &mut Wait, until: &Until<'_>) -> Result<bool> {
+    fn wait_for_lock(
+        &self,
+        name: &Index<'_>,
+        owner: LockOwner,
+        wait: &mut LockWait,
+        until: &WithDeadline<'_>,
+    ) -> Result<bool> {
         let hash = Name::of_lock(name).hash(self.identity.hash_key);
         let Some(word) = self.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
         let (mut first, sleeper) = (true, sleeper_of(hash));
         loop {
-            let rings = wake_word::mark(&word.released, sleeper);
-            let lock = match self.look_at_lock(name, who, Some(wait), until)? {
-                Access::Ours => {
+            let count = wake_word::mark(&word.released, sleeper);
+            let lock = match self.try_acquire(name, owner, Some(wait), until)? {
+                Attempt::Acquired => {
                     // Others may sleep behind us, and a ring since our mark may have woken one who gave up: our own release
                     // wakes one of them.
                     wake_word::mark(&word.released, sleeper);
                     return Ok(true);
                 }
-                Access::Theirs(lock) => lock,
+                Attempt::Owned(lock) => lock,
             };
             // The first sleep ends when it is time to ask for the next turn.
-            let short = std::mem::take(&mut first) || lock.owner == NOBODY;
-            let slice = if short { STARVING } else { SLICE };
+            let short = std::mem::take(&mut first) || lock.owner == NO_PARTICIPANT;
+            let slice = if short { HAND_OFF_AFTER } else { SLICE };
             let left = until.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
             let epoch = fork::epoch();
-            until.sleep(&Sleep::on_bits(&word.released.count, rings, slice, sleeper).at_most(left));
+            until.sleep(&Sleep::on_bits(&word.released.count, count, slice, sleeper).at_most(left));
             until.interrupted()?;
             if epoch != fork::epoch() {
                 // A signal handler forked, and this is the child: it has asked for nothing.
-                *wait = Wait::began();
+                *wait = LockWait::began();
                 continue;
             }
             self.find_dead(&lock, wait)?;
@@ -108,27 +114,27 @@ impl Coordination {
 
     /// Takes a lock once more, if `who` holds it.
     #[inline]
-    pub fn take_again(&self, name: &Index<'_>, who: LockOwner) -> bool {
-        self.locks.any.load(Ordering::Relaxed) && self.locks.held.lock().again(name, who)
+    pub fn reacquire_lock(&self, name: &Index<'_>, owner: LockOwner) -> bool {
+        self.locks.any.load(Ordering::Relaxed) && self.locks.held.lock().again(name, owner)
     }
 
     /// One try, for who waits in his own way. The writer lock is waited for shortly: he has others to serve.
-    pub fn try_lock_of(
+    pub fn try_acquire_lock(
         &self,
         name: &Index<'_>,
-        who: LockOwner,
-        turn: &mut Turn,
+        owner: LockOwner,
+        turn: &mut LockTurn,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         name.check()?;
-        if self.take_again(name, who) {
+        if self.reacquire_lock(name, owner) {
             return Ok(true);
         }
-        let until = Until::new(Instant::now().checked_add(ONE_TRY), policy);
-        let wait = turn.0.get_or_insert_with(Wait::began);
-        let tried = match self.look_at_lock(name, who, Some(wait), &until) {
-            Ok(Access::Ours) => Ok(true),
-            Ok(Access::Theirs(lock)) => self.look_again(name, who, &lock, wait, &until),
+        let until = WithDeadline::new(Instant::now().checked_add(TRY_LIMIT), policy);
+        let wait = turn.0.get_or_insert_with(LockWait::began);
+        let tried = match self.try_acquire(name, owner, Some(wait), &until) {
+            Ok(Attempt::Acquired) => Ok(true),
+            Ok(Attempt::Owned(lock)) => self.try_acquire_from_dead(name, owner, &lock, wait, &until),
             Err(error) => Err(error),
         };
         Ok(until.outcome(tried)?.unwrap_or(false))
@@ -136,93 +142,101 @@ impl Coordination {
 
     /// A second look, if one of those whom a lock names is dead: who tries without a wait must get it, too.
     #[cold]
-    fn look_again(
+    fn try_acquire_from_dead(
         &self,
         name: &Index<'_>,
-        who: LockOwner,
-        lock: &LockWord,
-        wait: &mut Wait,
+        owner: LockOwner,
+        lock: &LockState,
+        wait: &mut LockWait,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         self.find_dead(lock, wait)?;
-        Ok(wait.dead != [NOBODY; 2] && matches!(self.look_at_lock(name, who, Some(wait), policy)?, Access::Ours))
+        Ok(wait.dead != [NO_PARTICIPANT; 2]
+            && matches!(self.try_acquire(name, owner, Some(wait), policy)?, Attempt::Acquired))
     }
 
     /// Who waited in his own way does so no longer.
-    pub fn end_turn(&self, name: &Index<'_>, turn: &Turn) {
+    pub fn end_lock_turn(&self, name: &Index<'_>, turn: &LockTurn) {
         if let Some(wait) = &turn.0 {
-            self.leave_queue(name, wait);
+            self.withdraw_request(name, wait);
         }
     }
 
     /// Takes the lock if it is free, reserved for us, or a dead one's; asks for the next turn where it is time to.
-    fn look_at_lock(
+    fn try_acquire(
         &self,
         name: &Index<'_>,
-        who: LockOwner,
-        wait: Option<&Wait>,
+        owner: LockOwner,
+        wait: Option<&LockWait>,
         policy: &dyn WaitPolicy,
-    ) -> Result<Access> {
-        let (mut backoff, mut in_vain) = (Backoff::default(), false);
+    ) -> Result<Attempt> {
+        let (mut backoff, mut no_larger_leaf) = (Backoff::default(), false);
         loop {
             backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
-            let me = self.life_of(writer.me);
-            let place = writer.place(&Name::of_lock(name), &mut Scratch::new())?;
-            let Spot::ReservedSpan(_, content) = place.spot else {
-                if !writer.may_lock(&place)? {
+            let own_id = self.participant_id(writer.me);
+            let place = writer.find_place(&Name::of_lock(name), &mut Scratch::new())?;
+            let Spot::Occupied(_, content) = place.spot else {
+                if !writer.allows_one_more(&place)? {
                     drop(writer);
-                    self.make_room_for_lock(policy)?;
-                } else if let Some(must) = self.wants_room(&place, in_vain)? {
+                    self.reap_for_lock(policy)?;
+                } else if let Some(required) = self.needs_larger_leaf(&place, no_larger_leaf)? {
                     drop(writer);
-                    let _inside = self.enter_call();
+                    let _call_guard = self.enter_call();
                     let (name, key) = (Name::of_lock(name), self.identity.hash_key);
-                    in_vain = !self.make_room_in_table(&place.leaf, &name, name.hash(key), must, policy)?;
-                } else if self.taking(name, who, || writer.put_lock(name, &place, LockWord::of(me)))? {
-                    return Ok(Access::Ours);
+                    no_larger_leaf = !self.make_larger_leaf(&place.leaf, &name, name.hash(key), required, policy)?;
+                } else if self
+                    .acquire_and_remember(name, owner, || writer.insert_lock(name, &place, LockState::of(own_id)))?
+                {
+                    return Ok(Attempt::Acquired);
                 } else {
                     drop(writer);
-                    self.block_for_lock(name, policy)?;
+                    self.make_block_for_lock(name, policy)?;
                 }
                 continue;
             };
-            let lock = writer.lock_at(&content)?;
+            let lock = writer.lock_state(&content)?;
             let dead = |owner| wait.is_some_and(|wait| wait.is_dead(owner));
-            let next_is_me = wait.is_some_and(|wait| lock.next == me && lock.token == wait.token);
+            let next_is_own = wait.is_some_and(|wait| lock.next == own_id && lock.token == wait.token);
             let free = match lock.owner {
-                NOBODY => next_is_me || dead(lock.next) || lock.lapsed(),
+                NO_PARTICIPANT => next_is_own || dead(lock.next) || lock.lapsed(),
                 owner => dead(owner),
             };
-            let ours = if free {
+            let acquired = if free {
                 // A next one that is us, dead, or did not come is none.
-                let gone = next_is_me || dead(lock.next) || lock.owner == NOBODY;
-                Some(LockWord { owner: me, ..if gone { lock.without_next() } else { lock } })
+                let gone = next_is_own || dead(lock.next) || lock.owner == NO_PARTICIPANT;
+                Some(LockState { owner: own_id, ..if gone { lock.without_next() } else { lock } })
             } else {
                 None
             };
-            if let Some(ours) = ours {
-                if self.taking(name, who, || writer.set_lock(name, &place, ours))? {
-                    return Ok(Access::Ours);
+            if let Some(acquired) = acquired {
+                if self.acquire_and_remember(name, owner, || writer.update_lock(name, &place, acquired))? {
+                    return Ok(Attempt::Acquired);
                 }
-            } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= STARVING && !next_is_me) {
-                let asked = LockWord { next: me, token: wait.token, ..lock };
-                let open = lock.owner != NOBODY && (lock.next == NOBODY || dead(lock.next));
-                if !open || writer.set_lock(name, &place, asked)? {
-                    return Ok(Access::Theirs(if open { asked } else { lock }));
+            } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= HAND_OFF_AFTER && !next_is_own) {
+                let asked = LockState { next: own_id, token: wait.token, ..lock };
+                let open = lock.owner != NO_PARTICIPANT && (lock.next == NO_PARTICIPANT || dead(lock.next));
+                if !open || writer.update_lock(name, &place, asked)? {
+                    return Ok(Attempt::Owned(if open { asked } else { lock }));
                 }
             } else {
-                return Ok(Access::Theirs(lock));
+                return Ok(Attempt::Owned(lock));
             }
             drop(writer);
-            self.block_for_lock(name, policy)?;
+            self.make_block_for_lock(name, policy)?;
         }
     }
 
     /// A thread or task takes a lock, which is remembered of it. False: it was not to be had. The writer lock is held.
-    fn taking(&self, name: &Index<'_>, who: LockOwner, take: impl FnOnce() -> Result<bool>) -> Result<bool> {
+    fn acquire_and_remember(
+        &self,
+        name: &Index<'_>,
+        owner: LockOwner,
+        take: impl FnOnce() -> Result<bool>,
+    ) -> Result<bool> {
         let mut held = self.locks.held.lock();
         // First, because it may fail.
-        let hold = held.prepare(name, who)?;
+        let hold = held.prepare(name, owner)?;
         let taken = take()?;
         if taken {
             held.taken(hold);
@@ -232,12 +246,12 @@ impl Coordination {
     }
 
     /// Makes a block for a lock, with the writer lock let go.
-    fn block_for_lock(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter_call();
+    fn make_block_for_lock(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<()> {
+        let _call_guard = self.enter_call();
         match StorePlan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2])?
-            .form
+            .placement
         {
-            Form::Block(class) => self.refill(class, false, policy),
+            Placement::Block(class) => self.refill(class, false, policy),
             _ => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use crate::format::{PARTICIPANTS, Slot};
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::place::Place;
+use crate::variables::place::SlotPlace;
 use std::sync::atomic::Ordering;
 
 /// One for each so many bytes of the limit: the most that a lock takes, with a name of the longest kind.
@@ -23,15 +23,15 @@ impl CoordinationWriter<'_> {
     /// Is there room for one more lock, which would be put here? A hash spreads them over the leaves, so this leaf tells how many
     /// there are at most, within a half; only where that is near are all of them asked.
     #[inline]
-    pub fn may_lock(&self, place: &Place) -> Result<bool> {
+    pub fn allows_one_more(&self, place: &SlotPlace) -> Result<bool> {
         let allowed = self.locks_allowed();
         let entries = self.att.variables().counts_of(&place.leaf)?.entries;
         let about = entries.saturating_mul(1 << place.leaf.word.depth().min(place.leaf.root.depth()).min(63));
-        Ok(about <= allowed / 2 || self.may_lock_by_all(allowed)?)
+        Ok(about <= allowed / 2 || self.allows_one_more_counted(allowed)?)
     }
 
     #[cold]
-    fn may_lock_by_all(&self, allowed: u64) -> Result<bool> {
+    fn allows_one_more_counted(&self, allowed: u64) -> Result<bool> {
         let unasked = &self.att.locks.uncounted;
         let left = unasked.load(Ordering::Relaxed);
         if left > 0 {
@@ -48,11 +48,11 @@ impl CoordinationWriter<'_> {
     }
 
     /// A sum over the leaves of the names.
-    fn lock_slots(&self, of: impl Fn(&Leaf) -> Result<u64>) -> Result<u64> {
+    fn lock_slots(&self, count: impl Fn(&Leaf) -> Result<u64>) -> Result<u64> {
         let (mut sum, mut hash) = (0_u64, Some(0));
         while let Some(from) = hash {
             let leaf = self.att.variables().leaf_of(from, TableOf::Names)?;
-            sum = sum.saturating_add(of(&leaf)?);
+            sum = sum.saturating_add(count(&leaf)?);
             hash = leaf.end(from);
         }
         Ok(sum)
@@ -89,7 +89,7 @@ impl CoordinationWriter<'_> {
 impl Coordination {
     /// The dead hold none: theirs are let go before one is refused.
     #[cold]
-    pub fn make_room_for_lock(&self, policy: &dyn WaitPolicy) -> Result<()> {
+    pub fn reap_for_lock(&self, policy: &dyn WaitPolicy) -> Result<()> {
         self.reap_the_dead(policy)?;
         let writer = self.write(policy)?;
         if writer.locks_held()? < writer.locks_allowed() { Ok(()) } else { Err(writer.no_lock_left()?) }

@@ -7,23 +7,23 @@ use crate::os;
 /// Who is next has so long to come.
 pub const RESERVED_MS: u16 = 100;
 /// No participant.
-pub const NOBODY: OwnerId = u32::MAX;
+pub const NO_PARTICIPANT: ParticipantId = u32::MAX;
 
 /// A participant in one of its lives.
-pub type OwnerId = u32;
+pub type ParticipantId = u32;
 
 /// What a lock's slot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockWord {
-    pub owner: OwnerId,
-    pub next: OwnerId,
+pub struct LockState {
+    pub owner: ParticipantId,
+    pub next: ParticipantId,
     pub token: u16,
     pub since: u16,
 }
 
-impl LockWord {
-    pub fn of(owner: OwnerId) -> Self {
-        LockWord { owner, next: NOBODY, token: 0, since: 0 }
+impl LockState {
+    pub fn of(owner: ParticipantId) -> Self {
+        LockState { owner, next: NO_PARTICIPANT, token: 0, since: 0 }
     }
 
     /// Its 14 bytes, as a number.
@@ -36,7 +36,7 @@ impl LockWord {
     #[inline(always)]
     fn from_bits(bits: u128) -> Self {
         let (who, rest) = (bits as u64, (bits >> 64) as u64);
-        LockWord { owner: who as u32, next: (who >> 32) as u32, token: rest as u16, since: (rest >> 16) as u16 }
+        LockState { owner: who as u32, next: (who >> 32) as u32, token: rest as u16, since: (rest >> 16) as u16 }
     }
 
     pub(super) fn to_bytes(self) -> [u8; 14] {
@@ -64,22 +64,22 @@ impl LockWord {
 
     /// Nobody owns it, and who is next has not come in time.
     pub fn lapsed(&self) -> bool {
-        self.owner == NOBODY && (os::monotonic_ms() as u16).wrapping_sub(self.since) >= RESERVED_MS
+        self.owner == NO_PARTICIPANT && (os::monotonic_ms() as u16).wrapping_sub(self.since) >= RESERVED_MS
     }
 
     /// The number of the participant that holds it.
     pub fn owner(&self) -> Option<u32> {
-        (self.owner != NOBODY).then(|| number_of(self.owner))
+        (self.owner != NO_PARTICIPANT).then(|| number_of(self.owner))
     }
 
     /// Without a participant as the one who is next.
     pub fn without_next(self) -> Self {
-        LockWord { next: NOBODY, token: 0, ..self }
+        LockState { next: NO_PARTICIPANT, token: 0, ..self }
     }
 }
 
 /// The number of a participant in any of its lives.
-pub fn number_of(owner: OwnerId) -> u32 {
+pub fn number_of(owner: ParticipantId) -> u32 {
     owner & (PARTICIPANTS - 1)
 }
 
@@ -93,21 +93,21 @@ mod tests {
 
     #[test]
     fn a_lock_reads_back_from_its_slot() {
-        let lock = LockWord { owner: 1023 | 77 << 10, next: 5 | 6 << 10, token: 65_535, since: 4 };
-        assert_eq!(LockWord::from_bytes(&lock.to_bytes()), Some(lock));
+        let lock = LockState { owner: 1023 | 77 << 10, next: 5 | 6 << 10, token: 65_535, since: 4 };
+        assert_eq!(LockState::from_bytes(&lock.to_bytes()), Some(lock));
         let content = Content::inline(-7, LOCK, &lock.to_bytes());
         assert_eq!([content.rest[1], content.rest[2]], lock.slot_words());
-        assert_eq!(LockWord::from_slot_words(lock.slot_words()), Some(lock));
-        assert_eq!(LockWord::from_slot_words([content.rest[1] - 0x100, content.rest[2]]), None);
+        assert_eq!(LockState::from_slot_words(lock.slot_words()), Some(lock));
+        assert_eq!(LockState::from_slot_words([content.rest[1] - 0x100, content.rest[2]]), None);
         assert_eq!((number_of(lock.owner), number_of(lock.next)), (1023, 5));
-        assert_eq!(LockWord::from_bytes(&[0; 13]), None);
+        assert_eq!(LockState::from_bytes(&[0; 13]), None);
     }
 
     #[test]
     fn a_reservation_lapses_and_a_lock_that_is_owned_does_not() {
         let now = os::monotonic_ms() as u16;
-        let reserved = |ago| LockWord { since: now.wrapping_sub(ago), next: 7, ..LockWord::of(NOBODY) };
+        let reserved = |ago| LockState { since: now.wrapping_sub(ago), next: 7, ..LockState::of(NO_PARTICIPANT) };
         assert!(!reserved(0).lapsed() && reserved(RESERVED_MS).lapsed() && reserved(30_000).lapsed());
-        assert!(!LockWord::of(3).lapsed());
+        assert!(!LockState::of(3).lapsed());
     }
 }

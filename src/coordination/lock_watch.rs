@@ -1,7 +1,7 @@
 //! For who waits for locks in his own way: may a try come to something now? Looked at without the writer lock.
 
 use crate::coordination::Coordination;
-use crate::coordination::lock_state::{NOBODY, OwnerId};
+use crate::coordination::lock_state::{NO_PARTICIPANT, ParticipantId};
 use crate::error::{Error, Result};
 use crate::format::WATCHER;
 use crate::key::{Index, Name};
@@ -12,21 +12,21 @@ use crate::sync::wake_word;
 pub struct LockWatch<'a> {
     att: &'a Coordination,
     /// This process in its present life.
-    me: Option<OwnerId>,
-    asked: Option<(OwnerId, bool)>,
+    own_id: Option<ParticipantId>,
+    asked: Option<(ParticipantId, bool)>,
 }
 
 impl<'a> LockWatch<'a> {
     /// From now on.
     pub fn new(att: &'a Coordination) -> Self {
-        LockWatch { att, me: att.number_now().map(|number| att.life_of(number)), asked: None }
+        LockWatch { att, own_id: att.number_now().map(|number| att.participant_id(number)), asked: None }
     }
 
-    fn lives(&mut self, owner: OwnerId) -> Result<bool> {
+    fn is_alive(&mut self, owner: ParticipantId) -> Result<bool> {
         match self.asked {
             Some((asked, lives)) if asked == owner => Ok(lives),
             _ => {
-                let lives = self.att.lives(owner)?;
+                let lives = self.att.is_alive(owner)?;
                 self.asked = Some((owner, lives));
                 Ok(lives)
             }
@@ -39,15 +39,15 @@ impl<'a> LockWatch<'a> {
         let hash = Name::of_lock(name).hash(self.att.identity.hash_key);
         let Some(word) = self.att.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
         wake_word::mark(&word.released, WATCHER);
-        let Some(lock) = self.att.lock_seen(name, policy)? else { return Ok(true) };
-        if lock.owner != NOBODY && !self.lives(lock.owner)? {
+        let Some(lock) = self.att.read_lock(name, policy)? else { return Ok(true) };
+        if lock.owner != NO_PARTICIPANT && !self.is_alive(lock.owner)? {
             return Ok(true);
         }
         Ok(match (lock.owner, lock.next) {
-            (NOBODY, next) if self.me == Some(next) => true,
-            (NOBODY, next) => lock.lapsed() || next == NOBODY || !self.lives(next)?,
-            (_, next) if self.me == Some(next) => false,
-            (_, next) => next == NOBODY || !self.lives(next)?,
+            (NO_PARTICIPANT, next) if self.own_id == Some(next) => true,
+            (NO_PARTICIPANT, next) => lock.lapsed() || next == NO_PARTICIPANT || !self.is_alive(next)?,
+            (_, next) if self.own_id == Some(next) => false,
+            (_, next) => next == NO_PARTICIPANT || !self.is_alive(next)?,
         })
     }
 }

@@ -10,30 +10,30 @@ use std::sync::Weak;
 
 thread_local! {
     /// Attachments whose locks this thread has taken: let go when it ends.
-    static OF_THREAD: Ending = const { Ending(RefCell::new(Vec::new())) };
+    static SEGMENTS: ThreadLocks = const { ThreadLocks(RefCell::new(Vec::new())) };
 }
 
-struct Ending(RefCell<Vec<Weak<Attachment>>>);
+struct ThreadLocks(RefCell<Vec<Weak<Attachment>>>);
 
-impl Drop for Ending {
+impl Drop for ThreadLocks {
     fn drop(&mut self) {
-        let me = LockOwner::thread(0);
+        let thread = LockOwner::thread(0);
         for attachment in self.0.take().iter().filter_map(Weak::upgrade) {
-            attachment.coordination().release_those(|who| me.id != 0 && who.id == me.id);
+            attachment.coordination().release_locks_of(|owner| thread.id != 0 && owner.id == thread.id);
         }
     }
 }
 
 /// Before this thread takes a lock: to remember through which attachment.
-pub fn room_to_remember() -> Result<()> {
-    let room = OF_THREAD.try_with(|of| fallible::reserve(&mut of.0.borrow_mut(), 1, "a list of segments with locks"));
+pub fn reserve_memory() -> Result<()> {
+    let room = SEGMENTS.try_with(|of| fallible::reserve(&mut of.0.borrow_mut(), 1, "a list of segments with locks"));
     room.unwrap_or(Ok(()))
 }
 
 /// This thread has taken a lock through this attachment.
 pub fn remember(att: &Attachment) {
     // While a thread ends, what it takes it must let go itself.
-    let _ = OF_THREAD.try_with(|of| {
+    let _ = SEGMENTS.try_with(|of| {
         let mut of = of.0.borrow_mut();
         if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), att)) {
             of.retain(|weak| weak.strong_count() > 0);
@@ -59,6 +59,6 @@ mod tests {
             drop(segment.lock(1, None).unwrap());
             segment.destroy().unwrap();
         }
-        assert!(OF_THREAD.with(|of| of.0.borrow().len()) <= 1);
+        assert!(SEGMENTS.with(|of| of.0.borrow().len()) <= 1);
     }
 }

@@ -17,7 +17,7 @@ const SLICE: Duration = Duration::from_millis(500);
 /// One who may not write looks so often: nobody can know that he waits.
 const UNMARKED_SLICE: Duration = Duration::from_millis(50);
 /// So often in vain, and a waiter sleeps unmarked for a while.
-const IN_VAIN: u32 = 3;
+const VAIN_WAKES: u32 = 3;
 
 fn nudge_bit() -> u32 {
     1 << (os::pid() % 32)
@@ -36,9 +36,9 @@ impl Coordination {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let hash = Name::from(index).hash(self.identity.hash_key);
         let Some(word) = self.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
-        let (mut base, mut in_vain) = (newer_than, 0_u32);
+        let (mut base, mut vain_wakes) = (newer_than, 0_u32);
         loop {
-            let (rings, longest) = match self.mem.writable() {
+            let (count, longest) = match self.mem.writable() {
                 true => (wake_word::mark(&word.changed, SLEEPER), SLICE),
                 false => (word.changed.count.load(Ordering::SeqCst), UNMARKED_SLICE),
             };
@@ -52,13 +52,13 @@ impl Coordination {
                 return Ok(None);
             }
             let lives = expiry.map_or(longest, |at| Duration::from_nanos(at.saturating_sub(os::boottime_ns()) + 1));
-            policy.sleep(&Sleep::on(&word.changed.count, rings, longest.min(lives)).at_most(left.min(lives)));
+            policy.sleep(&Sleep::on(&word.changed.count, count, longest.min(lives)).at_most(left.min(lives)));
             policy.interrupted()?;
             // Rung for another index of this word: who changes that all the time shall not pay for each change.
-            let rung = self.mem.writable() && word.changed.count.load(Ordering::Relaxed) != rings;
-            in_vain = if rung { in_vain + 1 } else { 0 };
-            if in_vain >= IN_VAIN && self.version(index, policy)?.0 == version {
-                let pause = Duration::from_millis(1 << (in_vain - IN_VAIN).min(5)).min(Duration::from_millis(20));
+            let woken = self.mem.writable() && word.changed.count.load(Ordering::Relaxed) != count;
+            vain_wakes = if woken { vain_wakes + 1 } else { 0 };
+            if vain_wakes >= VAIN_WAKES && self.version(index, policy)?.0 == version {
+                let pause = Duration::from_millis(1 << (vain_wakes - VAIN_WAKES).min(5)).min(Duration::from_millis(20));
                 policy.sleep(&Sleep::pause(pause).at_most(left.min(lives)));
                 policy.interrupted()?;
             }

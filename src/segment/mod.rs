@@ -41,7 +41,7 @@ use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::revocable::{Borrowed, Revocable};
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
-use crate::variables::read::Got;
+use crate::variables::read::FoundValue;
 use crate::variables::stored::Stored;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -282,9 +282,13 @@ impl Segment {
             let mut scratch = Scratch::new();
             let Some(got) = attachment.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
             match got {
-                Got::Inline { bytes, len, .. } => return fallible::copied(&bytes[2..2 + len], "a value").map(Some),
-                Got::Record { prefix, .. } => return fallible::copied(&scratch.bytes()[prefix..], "a value").map(Some),
-                Got::Large(large) => {
+                FoundValue::Inline { bytes, len, .. } => {
+                    return fallible::copied(&bytes[2..2 + len], "a value").map(Some);
+                }
+                FoundValue::Record { prefix, .. } => {
+                    return fallible::copied(&scratch.bytes()[prefix..], "a value").map(Some);
+                }
+                FoundValue::Large(large) => {
                     if let Some(pickle) = large.pickle(policy)? {
                         return Ok(Some(pickle));
                     }
@@ -363,7 +367,7 @@ impl Segment {
     pub fn detach_with(&self, allow_threads: impl FnOnce(&mut (dyn FnMut() + Send))) {
         let Some(attachment) = self.attachment.get() else { return };
         if self.attachment.revoke() {
-            allow_threads(&mut || attachment.coordination().release_those(|who| who.handle == self.number));
+            allow_threads(&mut || attachment.coordination().release_locks_of(|who| who.handle == self.number));
             open::release(&attachment);
         }
     }

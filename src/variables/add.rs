@@ -11,7 +11,7 @@ use crate::variables::Variables;
 use crate::variables::change::Condition;
 use crate::variables::expiry::expiry_in;
 use crate::variables::place::Spot;
-use crate::variables::read::Got;
+use crate::variables::read::FoundValue;
 use crate::variables::stored::Stored;
 
 /// What can be added.
@@ -60,8 +60,8 @@ impl Variables {
         if !name.is_text() {
             let hash = name.hash(self.identity.hash_key);
             let mut writer = self.write(policy)?;
-            let place = writer.place_of(&name, hash, &mut Scratch::new())?;
-            if let Spot::ReservedSpan(_, old) = place.spot {
+            let place = writer.find_place_of_hash(&name, hash, &mut Scratch::new())?;
+            if let Spot::Occupied(_, old) = place.spot {
                 if old.kind() == Kind::Inline {
                     let (bytes, len) = old.inline_bytes();
                     let Some(sum) = Number::of(&bytes[2..2 + len]).and_then(|number| number.plus(amount)) else {
@@ -78,22 +78,22 @@ impl Variables {
                 }
             }
         }
-        self.add_slowly(index, amount, policy)
+        self.add_with_retries(index, amount, policy)
     }
 
     /// Of a variable that is missing, or has a record: read, then stored if nobody came between.
-    fn add_slowly(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
+    fn add_with_retries(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
         loop {
             let mut scratch = Scratch::new();
             let (number, version, expiry) = match self.get(index, &mut scratch, policy)? {
                 None => (Some(Number::Int(0)), 0, None),
-                Some(Got::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
-                Some(Got::Record { prefix, version, expires }) => {
+                Some(FoundValue::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
+                Some(FoundValue::Record { prefix, version, expires }) => {
                     let record = scratch.bytes();
                     let expiry = if expires { expiry_in(record) } else { None };
                     (Number::of(&record[prefix..]), version, expiry)
                 }
-                Some(Got::Large(_)) => return Ok(None),
+                Some(FoundValue::Large(_)) => return Ok(None),
             };
             let Some(sum) = number.and_then(|number| number.plus(amount)) else { return Ok(None) };
             let pickle = sum.pickle();

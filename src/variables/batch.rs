@@ -8,11 +8,11 @@ use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
-use crate::variables::batch_apply::{LIST, LOOKS, LOOKS_FIRST};
+use crate::variables::batch_apply::{LIST, PROBES_AT_FIRST, PROBES_PER_ENTRY};
 use crate::variables::batch_list::{BatchEntry, BatchList};
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::place::Spot;
-use crate::variables::publish::{Form, StorePlan, limit_reached};
+use crate::variables::publish::{Placement, StorePlan, limit_reached};
 use crate::variables::stored::Stored;
 use crate::variables::{AsVariables, Variables, VariablesWriter};
 use std::collections::HashMap;
@@ -22,8 +22,8 @@ use std::sync::atomic::Ordering;
 const BATCH: &str = "the list of a batch";
 
 /// What lacks before a batch can begin.
-enum Lack {
-    Nothing,
+enum Shortage {
+    None,
     /// Room in these leaves: the hash of one in it, and for how many more.
     Leaves(Vec<(Leaf, u64, u64)>),
     /// So many free blocks of this class.
@@ -33,22 +33,22 @@ enum Lack {
 }
 
 /// What a batch takes, whatever it finds.
-struct Needs {
+struct BatchNeeds {
     /// Blocks, by class.
     blocks: [u64; CLASSES.len()],
     /// There is no memory for a larger table.
-    crowded: bool,
+    accept_crowded: bool,
 }
 
-impl Needs {
+impl BatchNeeds {
     fn of(plans: &[StorePlan<'_>]) -> Self {
         let mut blocks = [0; CLASSES.len()];
         for plan in plans {
-            if let Form::Block(class) = plan.form {
+            if let Placement::Block(class) = plan.placement {
                 blocks[class] += 1;
             }
         }
-        Needs { blocks, crowded: false }
+        BatchNeeds { blocks, accept_crowded: false }
     }
 }
 
@@ -71,9 +71,9 @@ impl Variables {
             return Ok(());
         }
         // Between taking spans and publishing them this process keeps its number.
-        let (mut inside, mut collected) = (Some(self.enter_call()), false);
+        let (mut call_guard, mut collected) = (Some(self.enter_call()), false);
         let (mut spans, mut list) = self.fill_spans(&plans, policy)?;
-        let (mut needs, mut backoff) = (Needs::of(&plans), Backoff::default());
+        let (mut needs, mut backoff) = (BatchNeeds::of(&plans), Backoff::default());
         // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
         let mut scratch = Scratch::new();
         scratch.prepare(RECORD_MAX as usize)?;
@@ -86,38 +86,39 @@ impl Variables {
             }
             if !ours {
                 // A signal handler forked, and this is the child: it begins anew.
-                self.step_out(writer, &mut inside);
+                self.release_within_call(writer, &mut call_guard);
                 (spans, list) = self.fill_spans(&plans, policy)?;
                 continue;
             }
-            let lack = writer.lack(&plans, &needs, &mut scratch)?;
-            if let Lack::Nothing = lack {
+            let shortage = writer.shortage(&plans, &needs, &mut scratch)?;
+            if let Shortage::None = shortage {
                 let granule = spans.last().map_or(0, |filled| filled.span.granule);
-                writer.begin(granule << 8 | LIST)?;
+                writer.begin_batch(granule << 8 | LIST)?;
                 // From here on it will be made, whoever dies: the spans are the batch's.
                 spans.into_iter().for_each(|filled| filled.span.published());
                 let mut entries = list.0.into_iter();
-                let outcome = writer.carry_on(&mut scratch, || Ok(entries.next()));
-                writer.or_drop(outcome)?;
+                let outcome = writer.apply_entries(&mut scratch, || Ok(entries.next()));
+                writer.drop_if_corrupt(outcome)?;
                 drop(writer);
                 plans.iter().for_each(|plan| self.notify_changed(plan.hash));
                 return Ok(());
             }
-            self.step_out(writer, &mut inside);
-            self.supply(lack, &mut needs, &mut collected, policy)?;
+            self.release_within_call(writer, &mut call_guard);
+            self.make_room_for(shortage, &mut needs, &mut collected, policy)?;
         }
     }
 
     /// Fills a span for each large value, and one for the list, which is the last.
     fn fill_spans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<(Vec<FilledSpan<'_>>, BatchList)> {
         let mut spans = Vec::new();
-        for plan in plans.iter().filter(|plan| plan.form == Form::Span) {
+        for plan in plans.iter().filter(|plan| plan.placement == Placement::Span) {
             let filled = self.fill(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, policy)?;
             fallible::push(&mut spans, filled, BATCH)?;
         }
         let mut filled = spans.iter();
-        let entry =
-            |plan: &StorePlan<'_>| BatchEntry::new(plan, if plan.form == Form::Span { filled.next() } else { None });
+        let entry = |plan: &StorePlan<'_>| {
+            BatchEntry::new(plan, if plan.placement == Placement::Span { filled.next() } else { None })
+        };
         let list = BatchList(fallible::collect(plans.iter().map(entry), BATCH)?);
         let bytes = list.to_bytes()?;
         let filled = self.fill(0, &[], &[&bytes], bytes.len() as u64, policy)?;
@@ -128,25 +129,31 @@ impl Variables {
     }
 
     /// Makes room for a batch, with the lock let go.
-    fn supply(&self, lack: Lack, needs: &mut Needs, collected: &mut bool, policy: &dyn WaitPolicy) -> Result<()> {
+    fn make_room_for(
+        &self,
+        shortage: Shortage,
+        needs: &mut BatchNeeds,
+        collected: &mut bool,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
         policy.interrupted()?;
         if !std::mem::replace(collected, true) && self.collect_expired(policy)? {
             return Ok(());
         }
-        match lack {
-            Lack::Nothing => Ok(()),
-            Lack::Leaves(leaves) => {
+        match shortage {
+            Shortage::None => Ok(()),
+            Shortage::Leaves(leaves) => {
                 for (leaf, hash, more) in leaves {
-                    match self.grow_for(&leaf, hash, more, policy) {
+                    match self.grow_for_batch(&leaf, hash, more, policy) {
                         // No memory for a larger one: it may still do.
-                        Err(Error::Full { .. }) if !std::mem::replace(&mut needs.crowded, true) => return Ok(()),
+                        Err(Error::Full { .. }) if !std::mem::replace(&mut needs.accept_crowded, true) => return Ok(()),
                         other => other?,
                     }
                 }
                 Ok(())
             }
-            Lack::Blocks(class, lacks) => {
-                for _ in 0..lacks.div_ceil(blocks_of(class)) {
+            Shortage::Blocks(class, missing) => {
+                for _ in 0..missing.div_ceil(blocks_of(class)) {
                     policy.interrupted()?;
                     let made = self.write(policy)?.slab_from_free(class)?;
                     if !made {
@@ -155,12 +162,14 @@ impl Variables {
                 }
                 Ok(())
             }
-            Lack::Limit(needed, free) => Err(limit_reached(needed, free, self.state().limit.load(Ordering::Relaxed))),
+            Shortage::Limit(needed, free) => {
+                Err(limit_reached(needed, free, self.state().limit.load(Ordering::Relaxed)))
+            }
         }
     }
 
     /// Room for so many more hashes of a leaf, which are spread like any others: it is split until each part has room.
-    fn grow_for(&self, leaf: &Leaf, hash: u64, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    fn grow_for_batch(&self, leaf: &Leaf, hash: u64, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         self.grow(leaf, hash, TableOf::Variables, more, policy)?;
         let (depth, half) = (leaf.word.depth(), more / 2);
         for bit in [0, 1] {
@@ -171,7 +180,7 @@ impl Variables {
                 (part, self.counts_of(&part)?.fill)
             };
             if part.word.depth() > depth && is_full(fill.saturating_add(half), part.slots) {
-                self.grow_for(&part, hash, half, policy)?;
+                self.grow_for_batch(&part, hash, half, policy)?;
             }
         }
         Ok(())
@@ -180,44 +189,44 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// What lacks? No block is counted on that comes free meanwhile.
-    fn lack(&mut self, plans: &[StorePlan<'_>], needs: &Needs, scratch: &mut Scratch) -> Result<Lack> {
+    fn shortage(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds, scratch: &mut Scratch) -> Result<Shortage> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
-            let lacks = self.arena().lacks_blocks(class, *needed)?;
-            if lacks > 0 {
-                return Ok(Lack::Blocks(class, lacks));
+            let missing = self.arena().lacks_blocks(class, *needed)?;
+            if missing > 0 {
+                return Ok(Shortage::Blocks(class, missing));
             }
         }
         let counters = self.change().counters;
         let mut leaves: HashMap<u64, (Leaf, u64, u64)> = HashMap::new();
-        let (mut old_charge, mut new_charge, mut looks) = (0_u64, 0_u64, LOOKS_FIRST);
+        let (mut old_charge, mut new_charge, mut probes_left) = (0_u64, 0_u64, PROBES_AT_FIRST);
         for plan in plans {
-            looks += LOOKS;
-            let place = self.place_within(&plan.name, plan.hash, scratch, &mut looks)?;
-            if matches!(place.spot, Spot::None) {
+            probes_left += PROBES_PER_ENTRY;
+            let place = self.find_place_within(&plan.name, plan.hash, scratch, &mut probes_left)?;
+            if matches!(place.spot, Spot::LeafFull) {
                 // Whatever its leaf counts.
                 let mut full = Vec::new();
                 fallible::push(&mut full, (place.leaf, plan.hash, 1), BATCH)?;
-                return Ok(Lack::Leaves(full));
+                return Ok(Shortage::Leaves(full));
             }
-            if place.content().is_none() {
+            if place.occupant().is_none() {
                 fallible::room_in_map(&mut leaves, BATCH)?;
                 leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
             }
-            old_charge = old_charge.saturating_add(place.content().map_or(0, |old| old.charge()));
+            old_charge = old_charge.saturating_add(place.occupant().map_or(0, |old| old.charge()));
             new_charge = new_charge.saturating_add(plan.charge());
         }
         let others = counters.used.saturating_sub(old_charge);
         let limit = self.att.state().limit.load(Ordering::Relaxed);
         if new_charge > limit.saturating_sub(others) {
-            return Ok(Lack::Limit(new_charge, limit.saturating_sub(counters.used)));
+            return Ok(Shortage::Limit(new_charge, limit.saturating_sub(counters.used)));
         }
         let mut full = Vec::new();
         for (leaf, hash, more) in leaves.into_values() {
             let fill = self.att.variables().counts_of(&leaf)?.fill.saturating_add(more);
-            if is_crowded(fill, leaf.slots) || (!needs.crowded && is_full(fill, leaf.slots)) {
+            if is_crowded(fill, leaf.slots) || (!needs.accept_crowded && is_full(fill, leaf.slots)) {
                 fallible::push(&mut full, (leaf, hash, more), BATCH)?;
             }
         }
-        Ok(if full.is_empty() { Lack::Nothing } else { Lack::Leaves(full) })
+        Ok(if full.is_empty() { Shortage::None } else { Shortage::Leaves(full) })
     }
 }

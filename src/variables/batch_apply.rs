@@ -16,13 +16,13 @@ use std::sync::atomic::Ordering;
 /// In `batch`: the list in the span at `batch >> 8`.
 pub(super) const LIST: u64 = 1;
 /// Slots that a batch looks at for each of its entries at most: those of a leaf.
-pub(super) const LOOKS: u64 = 2_048;
+pub(super) const PROBES_PER_ENTRY: u64 = 2_048;
 /// And before the first of them: those of a leaf.
-pub(super) const LOOKS_FIRST: u64 = 4_096;
+pub(super) const PROBES_AT_FIRST: u64 = 4_096;
 
 impl VariablesWriter<'_> {
     /// From here on the batch will be made, whoever dies.
-    pub(super) fn begin(&mut self, batch: u64) -> Result<()> {
+    pub(super) fn begin_batch(&mut self, batch: u64) -> Result<()> {
         let mut change = self.change();
         let many = self.att.state().many.load(Ordering::Relaxed) | 1;
         change.progress = Some(Progress { many, batch, cursor: 0 });
@@ -44,22 +44,22 @@ impl VariablesWriter<'_> {
     /// Brings what a dead writer began to its end. Called after the intent was repaired, before anybody is reaped.
     #[cold]
     pub fn finish_batch(&mut self) -> Result<()> {
-        let outcome = self.carry_on_from_span();
+        let outcome = self.apply_rest_of_list();
         self.att.after_release.due.store(true, Ordering::Relaxed);
-        self.or_drop(outcome)
+        self.drop_if_corrupt(outcome)
     }
 
     /// How a batch ended. Contents that nobody who keeps to the protocol wrote: it is dropped, so that the next call goes on.
     /// Any other error is this process's own: the next one does it.
-    pub(super) fn or_drop(&mut self, outcome: Result<()>) -> Result<()> {
+    pub(super) fn drop_if_corrupt(&mut self, outcome: Result<()>) -> Result<()> {
         if matches!(outcome, Err(Error::Corrupt(_))) && self.progress().batch != 0 {
-            self.end(false)?;
+            self.end_batch(false)?;
         }
         outcome
     }
 
     /// Makes the entries of a list that another process left.
-    fn carry_on_from_span(&mut self) -> Result<()> {
+    fn apply_rest_of_list(&mut self) -> Result<()> {
         let damaged = || Error::corrupt("the batch under way is none of ours");
         let Progress { batch, cursor, .. } = self.progress();
         let granule = batch >> 8;
@@ -77,20 +77,21 @@ impl VariablesWriter<'_> {
         }
         let mut scratch = Scratch::new();
         scratch.prepare(RECORD_MAX as usize)?;
-        self.carry_on(&mut scratch, || reader.next())
+        self.apply_entries(&mut scratch, || reader.next())
     }
 
     /// Makes the entries that are not made yet, and ends the batch.
-    pub(super) fn carry_on(
+    pub(super) fn apply_entries(
         &mut self,
         scratch: &mut Scratch,
         mut next: impl FnMut() -> Result<Option<BatchEntry>>,
     ) -> Result<()> {
-        let (mut emptied, mut looks) = (HashSet::new(), LOOKS_FIRST);
+        let (mut emptied, mut probes_left) = (HashSet::new(), PROBES_AT_FIRST);
         while let Some(entry) = next()? {
             let cursor = self.progress().cursor.saturating_add(1);
-            looks += LOOKS;
-            if let Some(old) = self.make(&entry, cursor, scratch, &mut looks)?.filter(|old| old.kind() == Kind::Record)
+            probes_left += PROBES_PER_ENTRY;
+            if let Some(old) =
+                self.apply_entry(&entry, cursor, scratch, &mut probes_left)?.filter(|old| old.kind() == Kind::Record)
             {
                 // Without memory to remember it, an empty slab stays: it is used again, or `trim` frees it.
                 if emptied.try_reserve(1).is_ok() {
@@ -99,7 +100,7 @@ impl VariablesWriter<'_> {
             }
             crash_point!("batch-step");
         }
-        self.end(true)?;
+        self.end_batch(true)?;
         // Kept until now: a block that was counted on must not have gone with its slab.
         for granule in emptied {
             let _ = self.release_slab(granule);
@@ -108,12 +109,12 @@ impl VariablesWriter<'_> {
     }
 
     /// Makes one entry, looking at so many slots at most: what it replaced.
-    fn make(
+    fn apply_entry(
         &mut self,
         entry: &BatchEntry,
         cursor: u64,
         scratch: &mut Scratch,
-        looks: &mut u64,
+        probes_left: &mut u64,
     ) -> Result<Option<Content>> {
         let content = entry.content;
         let index = match content.is_text() {
@@ -121,11 +122,11 @@ impl VariablesWriter<'_> {
             true => Index::Text(std::str::from_utf8(entry.key()).map_err(|_| Error::corrupt("an index of the batch"))?),
         };
         let name = Name { index, lock: false };
-        let place = self.place_within(&name, name.hash(self.att.identity.hash_key), scratch, looks)?;
-        let old = place.content();
+        let place = self.find_place_within(&name, name.hash(self.att.identity.hash_key), scratch, probes_left)?;
+        let old = place.occupant().copied();
         let mut change = self.change();
         change.progress = Some(Progress { cursor, ..self.progress() });
-        if matches!(place.spot, Spot::None) {
+        if matches!(place.spot, Spot::LeafFull) {
             return Err(Error::corrupt("the table has no room for a batch that had begun"));
         }
         let content = match content.kind() {
@@ -149,16 +150,16 @@ impl VariablesWriter<'_> {
                 if before.state() != SpanState::Filling || !fits || granules_of(len) != before.len() {
                     return Err(Error::corrupt(format_args!("a span of a batch: {before:?}")));
                 }
-                self.publish_span(granule, &mut change)?;
+                self.plan_live(granule, &mut change)?;
                 content
             }
         };
-        self.replace_only(&place, content, &mut change)?;
+        self.replace_keeping_slab(&place, content, &mut change)?;
         Ok(old)
     }
 
     /// The batch is made, or dropped: of one that was made, the list goes.
-    fn end(&mut self, made: bool) -> Result<()> {
+    fn end_batch(&mut self, made: bool) -> Result<()> {
         let mut change = self.change();
         let many = self.att.state().many.load(Ordering::Relaxed);
         let granule = self.progress().batch >> 8;

@@ -5,7 +5,7 @@ use crate::fallible;
 use crate::format::{RECORD_MAX, SLOT};
 use crate::heap::span_writer::FilledSpan;
 use crate::sync::slot::{Content, Kind};
-use crate::variables::publish::{Form, StorePlan};
+use crate::variables::publish::{Placement, StorePlan};
 
 /// One change of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,15 +30,15 @@ const ENTRY: &str = "the list of a batch";
 impl BatchEntry {
     /// Of a plan, its span filled where it needs one.
     pub fn new(plan: &StorePlan<'_>, filled: Option<&FilledSpan<'_>>) -> Result<Self> {
-        Ok(match (plan.form, filled) {
-            (Form::Inline, _) => BatchEntry { content: plan.inline(), bytes: Vec::new() },
-            (Form::Block(_), _) => {
+        Ok(match (plan.placement, filled) {
+            (Placement::Inline, _) => BatchEntry { content: plan.inline(), bytes: Vec::new() },
+            (Placement::Block(_), _) => {
                 let mut record = fallible::with_room(plan.record_len as usize, ENTRY)?;
                 record.extend_from_slice(&plan.prefix);
                 plan.stored.parts.iter().for_each(|part| record.extend_from_slice(part));
                 BatchEntry { content: plan.content(0, Some(0)), bytes: record }
             }
-            (Form::Span, filled) => {
+            (Placement::Span, filled) => {
                 let granule = filled.map_or(0, |filled| filled.span.granule);
                 BatchEntry { content: plan.content(granule, None), bytes: fallible::copied(&plan.prefix, ENTRY)? }
             }

@@ -51,12 +51,12 @@ impl Variables {
             }
         }
         // A span in the zones in use, or one that reaches into new ones, whose metadata takes memory, too.
-        let inside = pages.min(writer.arena().longest_run()?);
+        let call_guard = pages.min(writer.arena().longest_run()?);
         let (zones, behind) = (writer.arena().zones(), writer.arena().free_behind(u64::MAX));
         let new = 1..=pages.div_ceil(ZONE).min(self.identity.geometry.zones_max.saturating_sub(zones));
         let reaching = |new: u64| pages.saturating_sub(new * (ZONE_META / GRANULE)).min(behind + new * ZONE);
         let allow_threads = new.map(reaching).max().unwrap_or(0);
-        let span = (inside.max(allow_threads) * GRANULE).saturating_sub(head());
+        let span = (call_guard.max(allow_threads) * GRANULE).saturating_sub(head());
         if span >= buffers::LARGE_BYTES as u64 {
             most = most.max(span);
         }

@@ -10,8 +10,8 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
-use crate::variables::place::{Place, Spot};
-use crate::variables::publish::{Form, StorePlan};
+use crate::variables::place::{SlotPlace, Spot};
+use crate::variables::publish::{Placement, StorePlan};
 use crate::variables::stored::Stored;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
@@ -41,7 +41,8 @@ impl Variables {
     ) -> Result<Option<u64>> {
         index.check()?;
         let plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
-        let (mut filled, mut inside, mut collected, mut in_vain) = (None::<FilledSpan<'_>>, None, false, false);
+        let (mut filled, mut call_guard, mut collected, mut no_larger_leaf) =
+            (None::<FilledSpan<'_>>, None, false, false);
         let mut backoff = Backoff::default();
         loop {
             backoff.again(Obstacle::RoomTaken, self, policy)?;
@@ -50,45 +51,45 @@ impl Variables {
                 writer.collect_a_few();
             }
             // The record may just have been given another one's block: the place is looked for anew after each wait.
-            let place = writer.place_of(&plan.name, plan.hash, &mut Scratch::new())?;
-            let old = place.content();
+            let place = writer.find_place_of_hash(&plan.name, plan.hash, &mut Scratch::new())?;
+            let old = place.occupant().copied();
             if let Condition::Version(version) = condition {
-                if writer.version_of(old.as_ref())? != version {
+                if writer.visible_version(old.as_ref())? != version {
                     return Ok(None);
                 }
             }
             let mut change = writer.change();
             if let Err(full) = writer.charge(old.as_ref(), plan.charge(), &change) {
-                self.step_out(writer, &mut inside);
+                self.release_within_call(writer, &mut call_guard);
                 if std::mem::replace(&mut collected, true) || !self.collect_expired(policy)? {
                     return Err(full);
                 }
                 continue;
             }
-            if let Some(must) = self.wants_room(&place, in_vain)? {
-                self.step_out(writer, &mut inside);
-                in_vain = !self.make_room_in_table(&place.leaf, &plan.name, plan.hash, must, policy)?;
+            if let Some(required) = self.needs_larger_leaf(&place, no_larger_leaf)? {
+                self.release_within_call(writer, &mut call_guard);
+                no_larger_leaf = !self.make_larger_leaf(&place.leaf, &plan.name, plan.hash, required, policy)?;
                 continue;
             }
-            let content = match plan.form {
-                Form::Inline => plan.inline(),
-                Form::Block(class) => match writer.put_in_block(&plan, class, &mut change)? {
+            let content = match plan.placement {
+                Placement::Inline => plan.inline(),
+                Placement::Block(class) => match writer.put_in_block(&plan, class, &mut change)? {
                     Some(content) => content,
                     None => {
                         if !writer.slab_from_free(class)? {
-                            self.step_out(writer, &mut inside);
+                            self.release_within_call(writer, &mut call_guard);
                             self.refill(class, false, policy)?;
                         }
                         continue;
                     }
                 },
-                Form::Span => match &filled {
+                Placement::Span => match &filled {
                     // Not ours: a signal handler forked while we waited, and this is the child.
                     Some(filled) if writer.owns(filled.span.granule)? => {
                         writer.put_in_span(&plan, filled, &mut change)?
                     }
                     _ => {
-                        self.step_out(writer, &mut inside);
+                        self.release_within_call(writer, &mut call_guard);
                         let (lead, parts) = (plan.lead(), plan.stored.parts);
                         filled = Some(self.fill(lead, &plan.prefix, parts, plan.record_len, policy)?);
                         continue;
@@ -104,19 +105,19 @@ impl Variables {
             if let Some(old) = old.filter(|old| old.charge() > plan.charge()) {
                 self.note_freed(old.charge() - plan.charge());
             }
-            self.bound_warm(policy);
+            self.limit_warm_memory(policy);
             return Ok(Some(version));
         }
     }
 
     /// Before a slot never used is taken: must there be a larger leaf first? True: at any cost.
     #[inline]
-    pub fn wants_room(&self, place: &Place, in_vain: bool) -> Result<Option<bool>> {
-        if matches!(place.spot, Spot::ReservedSpan(..) | Spot::Tombstone(_)) {
+    pub fn needs_larger_leaf(&self, place: &SlotPlace, no_larger_leaf: bool) -> Result<Option<bool>> {
+        if matches!(place.spot, Spot::Occupied(..) | Spot::Tombstone(_)) {
             return Ok(None);
         }
         let (fill, slots) = (self.counts_of(&place.leaf)?.fill, place.leaf.slots);
-        if matches!(place.spot, Spot::None) || is_crowded(fill, slots) {
+        if matches!(place.spot, Spot::LeafFull) || is_crowded(fill, slots) {
             return Ok(Some(true));
         }
         if !is_full(fill, slots) {
@@ -125,21 +126,21 @@ impl Variables {
         // There was no memory for a larger one: not tried at every turn.
         let crowded =
             self.table_hints.crowded_leaf.load(Ordering::Relaxed) == place.leaf.word.0 && !fill.is_multiple_of(64);
-        Ok((!in_vain && !crowded).then_some(false))
+        Ok((!no_larger_leaf && !crowded).then_some(false))
     }
 
     /// Builds a larger leaf. False: there is no memory for one, and it need not be.
-    pub fn make_room_in_table(
+    pub fn make_larger_leaf(
         &self,
         leaf: &Leaf,
         name: &Name<'_>,
         hash: u64,
-        must: bool,
+        required: bool,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         match self.grow(leaf, hash, TableOf::of(name.lock), 1, policy) {
             // No room for a larger one: a crowded leaf serves to its last free slot.
-            Err(Error::Full { .. }) if !must => {
+            Err(Error::Full { .. }) if !required => {
                 self.table_hints.crowded_leaf.store(leaf.word.0, Ordering::Relaxed);
                 Ok(false)
             }
@@ -148,9 +149,9 @@ impl Variables {
     }
 
     /// Lets the lock go, but not this process's number: between taking a span and publishing it we stay inside.
-    pub fn step_out<'a>(&'a self, writer: VariablesWriter<'a>, inside: &mut Option<CallGuard<'a>>) {
-        if inside.as_ref().is_none_or(|inside| inside.epoch != fork::epoch()) {
-            *inside = Some(self.enter_call());
+    pub fn release_within_call<'a>(&'a self, writer: VariablesWriter<'a>, call_guard: &mut Option<CallGuard<'a>>) {
+        if call_guard.as_ref().is_none_or(|call_guard| call_guard.epoch != fork::epoch()) {
+            *call_guard = Some(self.enter_call());
         }
         drop(writer);
     }
@@ -159,9 +160,9 @@ impl Variables {
     pub fn remove(&self, index: &Index<'_>, condition: Condition, policy: &dyn WaitPolicy) -> Result<bool> {
         let name = Name::from(index);
         let mut writer = self.write(policy)?;
-        let place = writer.place(&name, &mut Scratch::new())?;
-        let Spot::ReservedSpan(offset, old) = place.spot else { return Ok(false) };
-        let version = writer.version_of(Some(&old))?;
+        let place = writer.find_place(&name, &mut Scratch::new())?;
+        let Spot::Occupied(offset, old) = place.spot else { return Ok(false) };
+        let version = writer.visible_version(Some(&old))?;
         let there = version != 0;
         if matches!(condition, Condition::Version(wanted) if wanted != version) {
             return Ok(false);
@@ -173,7 +174,7 @@ impl Variables {
         let hash = name.hash(self.identity.hash_key);
         self.notify_changed(hash);
         if sparse {
-            let _inside = self.enter_call();
+            let _call_guard = self.enter_call();
             // A smaller leaf costs less than passing over what was. Without memory for one, it stays.
             match self.grow(&place.leaf, hash, TableOf::Variables, 0, policy) {
                 Err(Error::Full { .. } | Error::Busy(_)) => {}
@@ -181,7 +182,7 @@ impl Variables {
             }
         }
         self.note_freed(old.charge());
-        self.bound_warm(policy);
+        self.limit_warm_memory(policy);
         Ok(there)
     }
 
@@ -201,7 +202,7 @@ impl Variables {
     /// What was freed is kept for what comes next, within bounds: as much as is in use, and 64 MiB. Without a
     /// wait: what cannot be had now is left to the next.
     #[inline]
-    pub fn bound_warm(&self, policy: &dyn WaitPolicy) {
+    pub fn limit_warm_memory(&self, policy: &dyn WaitPolicy) {
         if self.heap_hints.freed.load(Ordering::Relaxed)
             >= self.heap_hints.look_after_freed.load(Ordering::Relaxed).max(WARM_FROM)
         {

@@ -19,17 +19,17 @@ use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Records that are freed in one go under the lock.
-const AT_ONCE: u64 = 512;
+const RECORDS_PER_HOLD: u64 = 512;
 
 impl Variables {
     /// Removes every variable, at one instant.
     pub fn clear(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter_call();
+        let _call_guard = self.enter_call();
         let mut backoff = Backoff::default();
         loop {
             backoff.again(Obstacle::RoomTaken, self, policy)?;
             self.dismantle(policy)?;
-            let spans = self.two_granules(policy);
+            let spans = self.reserve_two_granules(policy);
             let done = match spans {
                 Ok((directory, leaf)) => self.swap_table(directory, leaf, policy)?,
                 // Not so much as two pages: then one after the other.
@@ -51,8 +51,11 @@ impl Variables {
     }
 
     /// For a directory and a leaf.
-    fn two_granules(&self, policy: &dyn WaitPolicy) -> Result<(ReservedSpan<'_>, ReservedSpan<'_>)> {
-        Ok((self.clean_span(1..=1, WhenFull::Made, policy)?, self.clean_span(1..=1, WhenFull::Made, policy)?))
+    fn reserve_two_granules(&self, policy: &dyn WaitPolicy) -> Result<(ReservedSpan<'_>, ReservedSpan<'_>)> {
+        Ok((
+            self.reserve_zeroed_span(1..=1, WhenFull::Made, policy)?,
+            self.reserve_zeroed_span(1..=1, WhenFull::Made, policy)?,
+        ))
     }
 
     /// False: somebody came between.
@@ -93,11 +96,11 @@ impl Variables {
 
     /// Takes the table apart whose variables were all removed, if there is one.
     pub fn dismantle(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut way = Yielding::new();
+        let mut yielding = Yielding::new();
         while self.state().doomed.load(Ordering::Relaxed) != 0 {
             let mut writer = self.write(policy)?;
             writer.dismantle_some()?;
-            way.release(writer.into(), policy);
+            yielding.release(writer.into(), policy);
             policy.interrupted()?;
         }
         Ok(())
@@ -130,25 +133,25 @@ impl VariablesWriter<'_> {
         let (number, slot) = (at >> 32, at & u64::from(u32::MAX));
         let mut change = self.change();
         if number >= 1 << root.depth() {
-            self.plan_directory_gone(root, &mut change)?;
+            self.plan_free_directory(root, &mut change)?;
             change.doomed = Some(Doomed { root: 0, at: 0 });
             return self.commit(&change);
         }
         let leaf = self
             .att
             .variables()
-            .leaf_number(root, number)?
+            .leaf_of_word(root, number)?
             .filter(|leaf| self.att.variables().leaf_is_sound(leaf, MappedAccess).unwrap_or(false));
         let leaf = leaf.ok_or_else(|| Error::corrupt(format_args!("word {number} of a doomed directory")))?;
         let mut freed = 0;
         for slot in slot.max(1)..=leaf.slots {
             freed += u64::from(self.free_doomed(&leaf, number << 32 | (slot + 1), slot)?);
-            if freed == AT_ONCE {
+            if freed == RECORDS_PER_HOLD {
                 return Ok(());
             }
         }
         let (first, count) = leaf.words(self.att.variables().directory_at(root));
-        self.plan_leaf_gone(&leaf, &mut change)?;
+        self.plan_free_leaf(&leaf, &mut change)?;
         change.doomed = Some(Doomed { root: root.0, at: (first + count) << 32 });
         self.commit(&change)?;
         crash_point!("leaf-dismantled");
@@ -170,7 +173,7 @@ impl VariablesWriter<'_> {
                 let _ = self.release_slab(content.granule());
             }
             Kind::Span => {
-                self.plan_retired(&content, &mut change)?;
+                self.plan_retire(&content, &mut change)?;
                 self.commit(&change)?;
                 let _ = self.free_retired(content.granule());
             }
@@ -181,7 +184,7 @@ impl VariablesWriter<'_> {
     }
 
     /// Plans that a variable's span is retired: nobody names it any more.
-    pub fn plan_retired(&self, content: &Content, change: &mut crate::sync::intent::Change) -> Result<()> {
+    pub fn plan_retire(&self, content: &Content, change: &mut crate::sync::intent::Change) -> Result<()> {
         let before = self.arena().entry(content.granule())?;
         if before.state() != SpanState::Live {
             return Err(Error::corrupt(format_args!("a variable's span: {before:?}")));
@@ -214,7 +217,7 @@ mod tests {
     fn a_clear_that_is_interrupted_after_its_instant_has_not_failed() {
         let key = crate::key::Key::text(&format!("clear-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
-        for number in 0..3 * AT_ONCE as i64 {
+        for number in 0..3 * RECORDS_PER_HOLD as i64 {
             segment.put(number, &"longer than what fits a slot").unwrap();
         }
         let att = segment.attachment().unwrap();

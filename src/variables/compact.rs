@@ -16,7 +16,7 @@ use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{Ordering, fence};
 
 /// Records that are moved in one go under the lock.
-const AT_ONCE: usize = 256;
+const RECORDS_PER_HOLD: usize = 256;
 /// What lists of slabs are called where there is no memory for them.
 const SLABS: &str = "a list of slabs";
 
@@ -29,7 +29,7 @@ struct CompactPlan {
 impl Variables {
     /// Empties the slabs that are not needed for what is stored, and frees them.
     pub fn compact(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let plan = self.plan_to_compact(policy)?;
+        let plan = self.plan_compaction(policy)?;
         if !plan.any {
             return Ok(());
         }
@@ -37,7 +37,7 @@ impl Variables {
     }
 
     /// Moves what lies in the last zones down, where everything fits fewer zones. False: nothing does.
-    pub fn move_down(&self, policy: &dyn WaitPolicy) -> Result<bool> {
+    pub fn move_into_fewer_zones(&self, policy: &dyn WaitPolicy) -> Result<bool> {
         let (zones, taken, last) = {
             let (mut taken, mut last) = (0, 0);
             self.walk(policy, |_, granule, entry| {
@@ -52,8 +52,8 @@ impl Variables {
             return Ok(false);
         }
         self.defragment(most, policy)?;
-        for of in [TableOf::Variables, TableOf::Names] {
-            self.move_table_down(of, most, policy)?;
+        for table in [TableOf::Variables, TableOf::Names] {
+            self.move_table_down(table, most, policy)?;
         }
         let mut plan = CompactPlan { from: [u64::MAX; CLASSES.len()], any: false };
         for (granule, class) in self.slabs(policy)?.into_iter().filter(|(granule, _)| *granule >= most) {
@@ -76,18 +76,18 @@ impl Variables {
 
     /// Moves what lies in the slabs of a plan into others below, and frees those that are empty.
     fn empty_slabs(&self, plan: &CompactPlan, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut way = Yielding::new();
-        for of in [TableOf::Variables, TableOf::Names] {
+        let mut yielding = Yielding::new();
+        for table in [TableOf::Variables, TableOf::Names] {
             let (mut hash, mut slot, mut seen) = (Some(0), 1, None);
             while let Some(from) = hash {
                 let mut writer = self.write(policy)?;
-                let leaf = self.leaf_of(from, of)?;
+                let leaf = self.leaf_of(from, table)?;
                 if seen.replace(leaf.word) != Some(leaf.word) {
                     // Another leaf, or this one was replaced since the last slots of it: it is gone through from its first.
                     slot = 1;
                 }
                 slot = writer.move_some(&leaf, slot, plan)?;
-                way.release(writer.into(), policy);
+                yielding.release(writer.into(), policy);
                 if slot > leaf.slots {
                     (hash, slot) = (leaf.end(from), 1);
                 }
@@ -98,9 +98,9 @@ impl Variables {
     }
 
     /// The lowest slabs of each class that hold all its records stay; those behind them are emptied.
-    fn plan_to_compact(&self, policy: &dyn WaitPolicy) -> Result<CompactPlan> {
+    fn plan_compaction(&self, policy: &dyn WaitPolicy) -> Result<CompactPlan> {
         let mut slabs: [Vec<(u64, u64)>; CLASSES.len()] = [const { Vec::new() }; CLASSES.len()];
-        let mut way = Yielding::new();
+        let mut yielding = Yielding::new();
         for (granule, class) in self.slabs(policy)? {
             let writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
@@ -108,7 +108,7 @@ impl Variables {
                 let used = writer.arena().used_blocks(granule)?;
                 fallible::push(&mut slabs[class], (granule, used), SLABS)?;
             }
-            way.release(writer.into(), policy);
+            yielding.release(writer.into(), policy);
         }
         let mut plan = CompactPlan { from: [u64::MAX; CLASSES.len()], any: false };
         for (class, slabs) in slabs.iter().enumerate() {
@@ -158,7 +158,7 @@ impl VariablesWriter<'_> {
             if class < CLASSES.len() && content.granule() >= plan.from[class] {
                 self.move_record(leaf, offset, &content, class, plan.from[class])?;
                 moved += 1;
-                if moved == AT_ONCE {
+                if moved == RECORDS_PER_HOLD {
                     return Ok(number + 1);
                 }
             }

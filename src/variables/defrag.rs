@@ -19,7 +19,7 @@ const LONGEST: u64 = (64 << 20) / GRANULE;
 const PIECE: u64 = 1 << 20;
 
 /// A large value: its hash, and its slot as it was found.
-struct Moving {
+struct LargeVariable {
     hash: u64,
     content: Content,
 }
@@ -39,7 +39,7 @@ impl Variables {
         Ok(())
     }
 
-    fn large_values(&self, policy: &dyn WaitPolicy) -> Result<Vec<Moving>> {
+    fn large_values(&self, policy: &dyn WaitPolicy) -> Result<Vec<LargeVariable>> {
         let mut all = Vec::new();
         let mut hash = Some(0);
         while let Some(from) = hash {
@@ -51,7 +51,7 @@ impl Variables {
             for number in 1..=leaf.slots {
                 let content = self.mem.at::<Slot>(leaf.slot_at(number))?.copy();
                 if let Some(content) = content.filter(|content| content.kind() == Kind::Span) {
-                    let moving = Moving { hash: self.hash_of(&content), content };
+                    let moving = LargeVariable { hash: self.hash_of(&content), content };
                     fallible::push(&mut all, moving, "a list of large values")?;
                 }
             }
@@ -62,9 +62,9 @@ impl Variables {
     }
 
     /// Moves one value to a lower place, if there is one and nobody changes it meanwhile.
-    fn move_span(&self, moving: &Moving, policy: &dyn WaitPolicy) -> Result<()> {
+    fn move_span(&self, moving: &LargeVariable, policy: &dyn WaitPolicy) -> Result<()> {
         let from = moving.content.granule();
-        let Some(to) = self.take_below(from, policy)? else { return Ok(()) };
+        let Some(to) = self.reserve_below(from, policy)? else { return Ok(()) };
         match self.copy_span(from, &to, policy) {
             Ok(()) => {}
             // No memory for a second one: it stays.
@@ -73,13 +73,13 @@ impl Variables {
         }
         let mut writer = self.write(policy)?;
         // Looked up anew: its leaf may have been replaced, the variable changed, all of them removed.
-        let Some((leaf, offset)) = writer.slot_of(moving)? else { return Ok(()) };
+        let Some((leaf, offset)) = writer.slot_of_unchanged(moving)? else { return Ok(()) };
         if !writer.owns(to.granule)? {
             return Ok(());
         }
         let mut change = writer.change();
         change.span(to.granule, writer.arena().entry(to.granule)?, SpanEntry::new(SpanState::Live, to.len));
-        writer.plan_retired(&moving.content, &mut change)?;
+        writer.plan_retire(&moving.content, &mut change)?;
         change.leaf = Some((leaf.base, None));
         change.slot = Some((offset, moving.content.moved_to(to.granule, 0)));
         writer.commit(&change)?;
@@ -91,7 +91,7 @@ impl Variables {
     }
 
     /// The lowest run of free granules as long as the span at `granule`, if it is below that: ours to fill.
-    fn take_below(&self, granule: u64, policy: &dyn WaitPolicy) -> Result<Option<ReservedSpan<'_>>> {
+    fn reserve_below(&self, granule: u64, policy: &dyn WaitPolicy) -> Result<Option<ReservedSpan<'_>>> {
         let mut writer = self.write(policy)?;
         let entry = writer.arena().entry(granule)?;
         if entry.state() != SpanState::Live || entry.len() > LONGEST {
@@ -138,7 +138,7 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// The slot of a value that is still as it was found.
-    fn slot_of(&self, moving: &Moving) -> Result<Option<(Leaf, u64)>> {
+    fn slot_of_unchanged(&self, moving: &LargeVariable) -> Result<Option<(Leaf, u64)>> {
         let leaf = self.att.variables().leaf_of(moving.hash, TableOf::Variables)?;
         for number in 1..=leaf.slots {
             let offset = leaf.slot_at(number);

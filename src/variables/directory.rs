@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Variables {
     /// A directory twice as long, each word twice.
-    pub(super) fn double(&self, root: Root, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
-        self.replace_directory(root, root.depth() + 1, of, WhenFull::Made, policy)
+    pub(super) fn double_directory(&self, root: Root, table: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
+        self.replace_directory(root, root.depth() + 1, table, WhenFull::Made, policy)
     }
 
     /// Another directory with the same leaves, of another depth. Not if one of them is deeper.
@@ -19,16 +19,16 @@ impl Variables {
         &self,
         root: Root,
         depth: u32,
-        of: TableOf,
-        room: WhenFull,
+        table: TableOf,
+        when_full: WhenFull,
         policy: &dyn WaitPolicy,
     ) -> Result<()> {
         let span = {
             let len = granules_of(8 << depth);
-            self.clean_span(len..=len, room, policy)?
+            self.reserve_zeroed_span(len..=len, when_full, policy)?
         };
         let mut writer = self.write(policy)?;
-        if self.root_word(of).load(Ordering::Relaxed) != root.0 || !writer.owns(span.granule)? {
+        if self.root_word(table).load(Ordering::Relaxed) != root.0 || !writer.owns(span.granule)? {
             return Ok(());
         }
         let (from, to) = (self.directory_at(root), self.identity.geometry.granule_at(span.granule));
@@ -46,13 +46,13 @@ impl Variables {
         crash_point!("directory-copied");
         let mut change = writer.change();
         let new = Root::new(span.granule, depth, root.generation().wrapping_add(1));
-        match of {
+        match table {
             TableOf::Variables => change.counters.root = new,
             TableOf::Names => change.counters.names = new,
         }
         let filling = self.arena().entry(span.granule)?;
         change.span(span.granule, filling, SpanEntry::new(SpanState::Directory, granules_of(8 << depth)));
-        writer.plan_directory_gone(root, &mut change)?;
+        writer.plan_free_directory(root, &mut change)?;
         writer.commit(&change)?;
         span.published();
         Ok(())
@@ -61,7 +61,7 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// The same of a directory.
-    pub fn plan_directory_gone(&self, root: Root, change: &mut crate::sync::intent::Change) -> Result<()> {
+    pub fn plan_free_directory(&self, root: Root, change: &mut crate::sync::intent::Change) -> Result<()> {
         let before = self.arena().entry(root.granule())?;
         if before.state() != SpanState::Directory || before.len() != granules_of(8 << root.depth()) {
             return Err(Error::corrupt(format_args!("the directory's span: {before:?}")));

@@ -13,12 +13,12 @@ use crate::variables::AsVariables;
 use crate::variables::found::Found;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::record::record_at;
-use crate::variables::scan::{LOOKS, ScanPass};
+use crate::variables::scan::{ATTEMPTS_PER_SLOT, ScanPass};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
 /// Slots that a put of a variable with an expiry looks at.
-const A_FEW: u64 = 8;
+const SLOTS_PER_PUT: u64 = 8;
 
 /// The expiry that a record begins with.
 pub fn expiry_in(record: &[u8]) -> Option<u64> {
@@ -49,21 +49,21 @@ impl Variables {
     }
 
     /// Of a variable found by `scan`: the same one, or what stands in its slot now, if it is there for a reader.
-    pub fn live(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<Found>> {
+    pub fn live_now(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<Found>> {
         let mut found = *found;
-        for _ in 0..LOOKS {
+        for _ in 0..ATTEMPTS_PER_SLOT {
             if !found.content.is_variable() {
                 return Ok(None);
             }
             if !found.content.expires() {
                 return Ok(Some(found));
             }
-            let expiry = self.expiry_found(&found);
+            let expiry = self.read_expiry(&found);
             // Believed only of a variable that stood still; where it did not, its span may have been given back.
-            if self.still(&found)? {
+            if self.is_unchanged(&found)? {
                 return Ok(expiry?.is_none_or(|expiry| expiry > os::boottime_ns()).then_some(found));
             }
-            let Some(now) = pass.seen_again(&found)? else { return Ok(None) };
+            let Some(now) = pass.reload(&found)? else { return Ok(None) };
             found = now;
         }
         pass.undone();
@@ -71,13 +71,13 @@ impl Variables {
     }
 
     /// When a variable expires that a reader found. `None`: never, or it is another by now.
-    fn expiry_found(&self, found: &Found) -> Result<Option<u64>> {
+    fn read_expiry(&self, found: &Found) -> Result<Option<u64>> {
         let content = &found.content;
         let mut scratch = Scratch::new();
         if content.kind() != Kind::Record {
             return self.expiry_of(content);
         }
-        let read = reading!(self, |look| self.read_record(found, 8, &mut scratch, look))?;
+        let read = reading!(self, |access| self.read_record(found, 8, &mut scratch, access))?;
         Ok(if read { expiry_in(scratch.bytes()) } else { None })
     }
 
@@ -94,7 +94,7 @@ impl Variables {
         if self.state().expiring.load(Ordering::Relaxed) == 0 {
             return Ok(self.state().count.load(Ordering::Relaxed));
         }
-        let live = |pass: &ScanPass<'_>, found| Ok(self.live(pass, &found)?.map(drop));
+        let live = |pass: &ScanPass<'_>, found| Ok(self.live_now(pass, &found)?.map(drop));
         Ok(self.scan(TableOf::Variables, live, policy)?.len() as u64)
     }
 
@@ -119,7 +119,7 @@ impl Variables {
 impl VariablesWriter<'_> {
     /// The version of what stands at a place, as conditions see it: 0 of what is missing or has expired.
     #[inline]
-    pub fn version_of(&self, old: Option<&Content>) -> Result<u64> {
+    pub fn visible_version(&self, old: Option<&Content>) -> Result<u64> {
         match old {
             None => Ok(0),
             Some(old)
@@ -141,7 +141,7 @@ impl VariablesWriter<'_> {
             .att
             .variables()
             .leaf_of(hash, TableOf::Variables)
-            .and_then(|leaf| self.collect(&leaf, leaf.home(hash), A_FEW));
+            .and_then(|leaf| self.collect(&leaf, leaf.home(hash), SLOTS_PER_PUT));
     }
 
     /// Removes the variables of a leaf that expired.

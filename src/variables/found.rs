@@ -12,11 +12,11 @@ use std::sync::atomic::{Ordering, fence};
 
 /// By what a copied value is known to be whole.
 #[derive(Clone, Copy, Debug)]
-pub enum Token {
+pub enum ContentSource {
     /// The slot's word, the directory's word and the root did not change.
-    Stable,
+    Slot,
     /// The change of this serial is still under way, its slot still busy.
-    Pending(NonZeroU64),
+    Intent(NonZeroU64),
 }
 
 /// A variable that a reader found.
@@ -28,39 +28,45 @@ pub struct Found {
     pub content: Content,
     /// What named its leaf: root, file offset of the directory's word, and that word.
     pub root: Root,
-    pub leaf_at: u64,
-    pub leaf: LeafWord,
+    pub word_at: u64,
+    pub leaf_word: LeafWord,
     /// How to check it again.
-    pub token: Token,
+    pub source: ContentSource,
 }
 
 impl Variables {
     /// Is what was found still so? Asked after whatever was copied meanwhile.
-    pub fn still(&self, found: &Found) -> Result<bool> {
-        reading!(self, |look| self.still_by(found, look))
+    pub fn is_unchanged(&self, found: &Found) -> Result<bool> {
+        reading!(self, |access| self.is_unchanged_with(found, access))
     }
 
     #[inline(always)]
-    pub fn still_by(&self, found: &Found, look: impl Access) -> Result<bool> {
+    pub fn is_unchanged_with(&self, found: &Found, access: impl Access) -> Result<bool> {
         // In this order: what is looked at next is what it was only while the one before it is.
         // SYNC: as in `Slot::unchanged`, which is the last look.
         fence(Ordering::Acquire);
-        if !self.names_still(found.root, found.leaf_at, found.leaf, TableOf::of(found.content.is_lock()), look)? {
+        if !self.still_names(
+            found.root,
+            found.word_at,
+            found.leaf_word,
+            TableOf::of(found.content.is_lock()),
+            access,
+        )? {
             return Ok(false);
         }
-        let pending = match found.token {
-            Token::Stable => true,
-            Token::Pending(serial) => Change::still(self.mem.intent(), serial.get()),
+        let pending = match found.source {
+            ContentSource::Slot => true,
+            ContentSource::Intent(serial) => Change::still(self.mem.intent(), serial.get()),
         };
-        Ok(look.word(self, found.offset)? == found.word() && pending)
+        Ok(access.word(self, found.offset)? == found.word() && pending)
     }
 }
 
 impl Leaf {
     /// What was found in one of its slots.
     #[inline(always)]
-    pub fn found(&self, offset: u64, content: Content, token: Token) -> Found {
-        Found { offset, content, root: self.root, leaf_at: self.at, leaf: self.word, token }
+    pub fn found(&self, offset: u64, content: Content, source: ContentSource) -> Found {
+        Found { offset, content, root: self.root, word_at: self.word_at, leaf_word: self.word, source }
     }
 }
 
@@ -68,9 +74,9 @@ impl Found {
     /// The slot's word as it was seen: busy, where the change under way makes it what it is.
     #[inline(always)]
     fn word(&self) -> u64 {
-        match self.token {
-            Token::Stable => self.content.word,
-            Token::Pending(_) => self.content.word | BUSY,
+        match self.source {
+            ContentSource::Slot => self.content.word,
+            ContentSource::Intent(_) => self.content.word | BUSY,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::{LeafCounts, Words};
 use crate::sync::slot::{Content, Seqlock};
-use crate::variables::leaf::{Leaf, TableOf, is_full, least_size_for, size_for};
+use crate::variables::leaf::{Leaf, TableOf, is_full, min_size_for, size_for};
 use crate::variables::{AsVariables, Variables, VariablesWriter};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
@@ -19,9 +19,9 @@ pub(super) struct Successors {
     /// Granules of each; the second is 0 where there is one.
     pub sizes: [u64; 2],
     /// And so many at least.
-    pub least: [u64; 2],
+    pub min_sizes: [u64; 2],
     /// Where memory for them comes from.
-    pub room: WhenFull,
+    pub when_full: WhenFull,
 }
 
 impl Variables {
@@ -37,39 +37,45 @@ impl Variables {
     }
 
     /// Replaces the leaf of a hash so that it takes so many `more`, unless somebody did since `old` was looked at.
-    pub fn grow(&self, old: &Leaf, hash: u64, of: TableOf, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    pub fn grow(&self, old: &Leaf, hash: u64, table: TableOf, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut backoff = Backoff::default();
         loop {
             backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
-            let leaf = self.leaf_of(hash, of)?;
+            let leaf = self.leaf_of(hash, table)?;
             if leaf.word != old.word {
                 return Ok(());
             }
-            if of == TableOf::Variables && self.state().expiring.load(Ordering::Relaxed) != 0 {
+            if table == TableOf::Variables && self.state().expiring.load(Ordering::Relaxed) != 0 {
                 writer.collect_leaf(&leaf)?;
             }
             let halves = writer.count_halves(&leaf)?;
             let all = halves[0].saturating_add(halves[1]).saturating_add(more);
-            let (sizes, least) = if size_for(all) <= LEAF_MAX || leaf.word.depth() >= DEPTH_MAX {
-                ([size_for(all).min(LEAF_MAX), 0], [least_size_for(all).min(LEAF_MAX), 0])
+            let (sizes, min_sizes) = if size_for(all) <= LEAF_MAX || leaf.word.depth() >= DEPTH_MAX {
+                ([size_for(all).min(LEAF_MAX), 0], [min_size_for(all).min(LEAF_MAX), 0])
             } else if leaf.word.depth() == leaf.root.depth() {
                 drop(writer);
-                self.double(leaf.root, of, policy)?;
+                self.double_directory(leaf.root, table, policy)?;
                 continue;
             } else {
                 let most = |size: fn(u64) -> u64| halves.map(|half| size(half.saturating_add(more)).min(LEAF_MAX));
-                (most(size_for), most(least_size_for))
+                (most(size_for), most(min_size_for))
             };
             let parts = if sizes[1] == 0 { [halves[0].saturating_add(halves[1]), 0] } else { halves };
-            if parts.iter().zip(sizes).any(|(part, size)| size > 0 && !holds(size, *part)) {
+            if parts.iter().zip(sizes).any(|(part, size)| size > 0 && !takes_one_more(size, *part)) {
                 // Nobody whose hashes are spread comes here, and another turn would find the same.
                 return Err(Error::corrupt(format_args!(
                     "{parts:?} entries have the first bits of their hashes in common"
                 )));
             }
             drop(writer);
-            if self.replace_leaf(&leaf, of, Successors { sizes, least, room: WhenFull::Made }, more, policy)? {
+            if self.replace_leaf(
+                &leaf,
+                table,
+                Successors { sizes, min_sizes, when_full: WhenFull::Made },
+                more,
+                policy,
+            )? {
                 return Ok(());
             }
         }
@@ -79,18 +85,18 @@ impl Variables {
     pub(super) fn replace_leaf(
         &self,
         leaf: &Leaf,
-        of: TableOf,
-        by: Successors,
+        table: TableOf,
+        successors: Successors,
         more: u64,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         let mut spans = Vec::with_capacity(2);
-        for (size, least) in by.sizes.into_iter().zip(by.least).filter(|(size, _)| *size > 0) {
-            spans.push(self.clean_span(least..=size, by.room, policy)?);
+        for (size, min_sizes) in successors.sizes.into_iter().zip(successors.min_sizes).filter(|(size, _)| *size > 0) {
+            spans.push(self.reserve_zeroed_span(min_sizes..=size, successors.when_full, policy)?);
         }
         let mut writer = self.write(policy)?;
-        let now = self.leaf_number(leaf.root, leaf.number(self.directory_at(leaf.root)))?;
-        if !self.in_force(leaf, of)? || now.is_none_or(|now| now.word != leaf.word) {
+        let now = self.leaf_of_word(leaf.root, leaf.word_number(self.directory_at(leaf.root)))?;
+        if !self.is_in_force(leaf, table)? || now.is_none_or(|now| now.word != leaf.word) {
             return Ok(false);
         }
         for span in &spans {
@@ -119,7 +125,7 @@ impl Variables {
                 SpanEntry::new(SpanState::Leaf, new.word.size()),
             );
         }
-        writer.plan_leaf_gone(leaf, &mut change)?;
+        writer.plan_free_leaf(leaf, &mut change)?;
         let (first, count) = leaf.words(self.directory_at(leaf.root));
         let word = [new[0].word, new.last().map_or(new[0].word, |last| last.word)];
         change.words = Some(Words { at: self.directory_at(leaf.root) + first * 8, count, word });
@@ -130,17 +136,17 @@ impl Variables {
 
     /// A span of zeros, all of it present, that is ours to fill: the longest of these lengths, unless a shorter one is free and
     /// present already.
-    pub fn clean_span(
+    pub fn reserve_zeroed_span(
         &self,
         lens: RangeInclusive<u64>,
-        room: WhenFull,
+        when_full: WhenFull,
         policy: &dyn WaitPolicy,
     ) -> Result<ReservedSpan<'_>> {
-        let span = self.reserve_span_of(lens, room, policy)?;
+        let span = self.reserve_span_of(lens, when_full, policy)?;
         let len = span.len;
         let offset = self.identity.geometry.granule_at(span.granule);
         if !self.arena().is_present(span.granule, len)? {
-            match room {
+            match when_full {
                 WhenFull::Made => self.obtain_or_trim(offset, len * GRANULE, policy)?,
                 WhenFull::Fail => self.obtain_pages(offset, len * GRANULE)?,
             }
@@ -155,7 +161,7 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// Plans that a leaf that nothing names any more is free.
-    pub fn plan_leaf_gone(&self, leaf: &Leaf, change: &mut crate::sync::intent::Change) -> Result<()> {
+    pub fn plan_free_leaf(&self, leaf: &Leaf, change: &mut crate::sync::intent::Change) -> Result<()> {
         let before = self.arena().entry(leaf.word.granule())?;
         if before.state() != SpanState::Leaf || before.len() != leaf.word.size() {
             return Err(Error::corrupt(format_args!("the leaf's span: {before:?}")));
@@ -223,7 +229,7 @@ impl VariablesWriter<'_> {
 }
 
 /// Does a leaf of so many granules take so many entries, and one more?
-fn holds(size: u64, entries: u64) -> bool {
+fn takes_one_more(size: u64, entries: u64) -> bool {
     !is_full(entries.saturating_add(1), size * SLOTS_OF_GRANULE - 1)
 }
 

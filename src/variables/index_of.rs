@@ -10,7 +10,7 @@ use crate::sync::slot::Kind;
 use crate::variables::Variables;
 use crate::variables::found::Found;
 use crate::variables::leaf::TableOf;
-use crate::variables::scan::{LOOKS, ScanPass};
+use crate::variables::scan::{ATTEMPTS_PER_SLOT, ScanPass};
 
 /// What a text index is called where there is no memory for it.
 const INDEX: &str = "a text index";
@@ -18,7 +18,7 @@ const INDEX: &str = "a text index";
 impl Variables {
     /// All indexes, as of one moment or nearly: what was there throughout is in it.
     pub fn indexes(&self, policy: &dyn WaitPolicy) -> Result<Vec<IndexBuf>> {
-        let index = |pass: &ScanPass<'_>, found| match self.live(pass, &found)? {
+        let index = |pass: &ScanPass<'_>, found| match self.live_now(pass, &found)? {
             Some(found) => self.index_of(pass, &found),
             None => Ok(None),
         };
@@ -28,12 +28,12 @@ impl Variables {
     /// The index of a slot that was found. `None`: it was removed meanwhile, so it was not there throughout.
     pub fn index_of(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<IndexBuf>> {
         let mut found = *found;
-        for _ in 0..LOOKS {
-            if let Some(index) = self.index_at_once(&found)? {
+        for _ in 0..ATTEMPTS_PER_SLOT {
+            if let Some(index) = self.index_if_unchanged(&found)? {
                 return Ok(Some(index));
             }
             // Overwritten perhaps, not removed.
-            let Some(now) = pass.seen_again(&found)? else { return Ok(None) };
+            let Some(now) = pass.reload(&found)? else { return Ok(None) };
             if !now.content.is_entry() || now.content.is_lock() != found.content.is_lock() {
                 return Ok(None);
             }
@@ -45,22 +45,22 @@ impl Variables {
     }
 
     /// The same. `None`: it changed meanwhile.
-    pub fn index_at_once(&self, found: &Found) -> Result<Option<IndexBuf>> {
-        reading!(self, |look| self.index_by(found, look))
+    pub fn index_if_unchanged(&self, found: &Found) -> Result<Option<IndexBuf>> {
+        reading!(self, |access| self.index_with(found, access))
     }
 
     /// The same within a section, or with the writer lock held.
-    pub fn index_by(&self, found: &Found, look: impl Access) -> Result<Option<IndexBuf>> {
+    pub fn index_with(&self, found: &Found, access: impl Access) -> Result<Option<IndexBuf>> {
         if !found.content.is_text() {
             return Ok(Some(IndexBuf::Int(found.content.rest[0] as i64)));
         }
-        Ok(self.text_of(found, look)?.map(IndexBuf::Text))
+        Ok(self.text_of(found, access)?.map(IndexBuf::Text))
     }
 
     /// A text index. `None`: it changed meanwhile.
-    fn text_of(&self, found: &Found, look: impl Access) -> Result<Option<String>> {
+    fn text_of(&self, found: &Found, access: impl Access) -> Result<Option<String>> {
         let content = &found.content;
-        if content.key_len() > INDEX_MAX as u64 && self.still_by(found, look)? {
+        if content.key_len() > INDEX_MAX as u64 && self.is_unchanged_with(found, access)? {
             return Err(Error::corrupt(format_args!("a text index of {} bytes", content.key_len())));
         }
         let prefix = content.prefix_len() as usize;
@@ -68,7 +68,7 @@ impl Variables {
         match content.kind() {
             Kind::Record => {
                 let mut scratch = Scratch::new();
-                if !self.read_record(found, prefix as u64, &mut scratch, look)? {
+                if !self.read_record(found, prefix as u64, &mut scratch, access)? {
                     return Ok(None);
                 }
                 let whole = scratch.bytes().get(..prefix).ok_or_else(|| Error::corrupt("a record's key"))?;
@@ -76,7 +76,7 @@ impl Variables {
             }
             _ => self.read_span(content, 0, &mut bytes)?,
         }
-        if !self.still_by(found, look)? {
+        if !self.is_unchanged_with(found, access)? {
             return Ok(None);
         }
         // In the same memory, without an expiry that stands before it.

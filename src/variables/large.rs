@@ -8,19 +8,19 @@ use crate::process::attachment::{ASK_THE_KERNEL, CallGuard};
 use crate::process::pins::{OwnedPin, Pin};
 use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::variables::Variables;
-use crate::variables::found::{Found, Token};
+use crate::variables::found::{ContentSource, Found};
 
 /// A large value, held still for reading as far as this handle can.
-pub struct Large<'a> {
+pub struct LargeValue<'a> {
     att: &'a Variables,
     found: Found,
     pin: Option<Pin<'a>>,
     /// Short parts are read through the mapping: where nobody but ourselves could have lied about what is present.
     direct: bool,
-    _inside: Option<CallGuard<'a>>,
+    _call_guard: Option<CallGuard<'a>>,
 }
 
-impl<'a> Large<'a> {
+impl<'a> LargeValue<'a> {
     /// Bytes of its pickle.
     pub fn len(&self) -> u64 {
         self.found.content.record_len() - self.found.content.prefix_len()
@@ -33,13 +33,13 @@ impl<'a> Large<'a> {
 
     /// For values that nobody but we ourselves and root could have written.
     pub fn trusting(self) -> Self {
-        Large { direct: self.pin.is_some(), ..self }
+        LargeValue { direct: self.pin.is_some(), ..self }
     }
 
     /// Before so many bytes are allocated for a part of it: whoever may write may claim any length, but memory that is not
     /// there holds no value.
     /// False: it changed meanwhile.
-    pub fn is_there(&self, len: u64) -> Result<bool> {
+    pub fn check_resident(&self, len: u64) -> Result<bool> {
         if len < ASK_THE_KERNEL {
             return Ok(true);
         }
@@ -47,7 +47,7 @@ impl<'a> Large<'a> {
         if resident >= len {
             return Ok(true);
         }
-        if self.pin.is_some() || self.att.still(&self.found)? {
+        if self.pin.is_some() || self.att.is_unchanged(&self.found)? {
             return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
         }
         Ok(false)
@@ -89,7 +89,7 @@ impl<'a> Large<'a> {
         }
         let mut whole = self.read(0, &mut start, policy)?;
         let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
-        if !self.is_there(len)? {
+        if !self.check_resident(len)? {
             return Ok(None);
         }
         let mut head = fallible::zeros(len as usize, "a value's table of buffers")?;
@@ -102,7 +102,7 @@ impl<'a> Large<'a> {
 
     /// Copies a part of the value. `None`: the variable changed meanwhile.
     pub fn read_part(&self, (at, len): (u64, u64), policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
-        if !self.is_there(len)? {
+        if !self.check_resident(len)? {
             return Ok(None);
         }
         let mut bytes = fallible::zeros(len as usize, VALUE)?;
@@ -153,21 +153,21 @@ impl<'a> Large<'a> {
             // Nobody frees it while we hold the pin.
             return outcome.map(|()| true);
         }
-        let still = self.att.still(&self.found)?;
+        let still = self.att.is_unchanged(&self.found)?;
         if still { outcome.map(|()| true) } else { Ok(false) }
     }
 }
 
 impl Variables {
     /// Pins a large value, if this handle may and the variable did not change meanwhile.
-    pub(super) fn large(&self, found: Found, policy: &dyn WaitPolicy) -> Result<Large<'_>> {
-        if !self.mem.writable() || matches!(found.token, Token::Pending(_)) {
-            return Ok(Large { att: self, found, pin: None, direct: false, _inside: None });
+    pub(super) fn pin_large(&self, found: Found, policy: &dyn WaitPolicy) -> Result<LargeValue<'_>> {
+        if !self.mem.writable() || matches!(found.source, ContentSource::Intent(_)) {
+            return Ok(LargeValue { att: self, found, pin: None, direct: false, _call_guard: None });
         }
-        let inside = self.enter_call();
-        let me = self.member(policy)?;
-        let pin = self.pin(me, found.content.granule(), || self.still(&found))?;
-        Ok(Large { att: self, found, pin, direct: false, _inside: Some(inside) })
+        let call_guard = self.enter_call();
+        let number = self.member(policy)?;
+        let pin = self.pin(number, found.content.granule(), || self.is_unchanged(&found))?;
+        Ok(LargeValue { att: self, found, pin, direct: false, _call_guard: Some(call_guard) })
     }
 }
 

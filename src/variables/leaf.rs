@@ -34,7 +34,7 @@ pub struct Leaf {
     /// The root as loaded.
     pub root: Root,
     /// File offset of the directory word that named it.
-    pub at: u64,
+    pub word_at: u64,
     /// That word.
     pub word: LeafWord,
     /// File offset of the leaf.
@@ -59,7 +59,7 @@ pub fn size_for(entries: u64) -> u64 {
 }
 
 /// Where memory that is free and present has no room for that many: so many do, 0.82 full.
-pub fn least_size_for(entries: u64) -> u64 {
+pub fn min_size_for(entries: u64) -> u64 {
     (entries.saturating_mul(61).div_ceil(50) + 2).div_ceil(SLOTS_OF_GRANULE)
 }
 
@@ -83,22 +83,22 @@ impl Leaf {
     }
 
     /// Number of the directory's word that named it.
-    pub fn number(&self, directory: u64) -> u64 {
-        (self.at - directory) / 8
+    pub fn word_number(&self, directory: u64) -> u64 {
+        (self.word_at - directory) / 8
     }
 
     /// How many words of the directory name it: the first of them, and how many.
     pub fn words(&self, directory: u64) -> (u64, u64) {
         let count = 1_u64 << self.root.depth().saturating_sub(self.word.depth());
-        (self.number(directory) & !(count - 1), count)
+        (self.word_number(directory) & !(count - 1), count)
     }
 }
 
 impl Variables {
     /// The word of the state that names a table.
     #[inline(always)]
-    pub fn root_word(&self, of: TableOf) -> &AtomicU64 {
-        match of {
+    pub fn root_word(&self, table: TableOf) -> &AtomicU64 {
+        match table {
             TableOf::Variables => &self.state().root,
             TableOf::Names => &self.state().names,
         }
@@ -106,16 +106,16 @@ impl Variables {
 
     /// The table in force. The writer lock is held, or its words are not followed.
     #[inline(always)]
-    pub fn root(&self, of: TableOf) -> Result<Root> {
-        self.root_by(of, MappedAccess)
+    pub fn root(&self, table: TableOf) -> Result<Root> {
+        self.root_with(table, MappedAccess)
     }
 
     #[inline(always)]
-    fn root_by(&self, of: TableOf, look: impl Access) -> Result<Root> {
-        let root = Root(self.root_word(of).load(Ordering::Acquire));
-        let sound = &self.table_hints.sound_roots[of as usize];
+    fn root_with(&self, table: TableOf, access: impl Access) -> Result<Root> {
+        let root = Root(self.root_word(table).load(Ordering::Acquire));
+        let sound = &self.table_hints.sound_roots[table as usize];
         if root.0 != sound.load(Ordering::Relaxed) {
-            self.check_root(root, of, look)?;
+            self.check_root(root, table, access)?;
         }
         Ok(root)
     }
@@ -128,58 +128,58 @@ impl Variables {
 
     /// The leaf of a hash. The writer lock is held.
     #[inline(always)]
-    pub fn leaf_of(&self, hash: u64, of: TableOf) -> Result<Leaf> {
-        self.leaf_by(hash, of, MappedAccess)
+    pub fn leaf_of(&self, hash: u64, table: TableOf) -> Result<Leaf> {
+        self.leaf_with(hash, table, MappedAccess)
     }
 
     /// The leaf of a hash.
     #[inline(always)]
-    pub fn leaf_by(&self, hash: u64, of: TableOf, look: impl Access) -> Result<Leaf> {
-        let root = self.root_by(of, look)?;
-        match self.leaf_number_by(root, root.word_of(hash), look)? {
+    pub fn leaf_with(&self, hash: u64, table: TableOf, access: impl Access) -> Result<Leaf> {
+        let root = self.root_with(table, access)?;
+        match self.leaf_of_word_with(root, root.word_of(hash), access)? {
             // Before the word is followed: it was loaded from a directory that was in force, not from what its memory serves now.
-            Some(leaf) if self.root_word(of).load(Ordering::Relaxed) == root.0 => Ok(leaf),
-            _ => self.leaf_again(hash, of, look),
+            Some(leaf) if self.root_word(table).load(Ordering::Relaxed) == root.0 => Ok(leaf),
+            _ => self.leaf_with_retries(hash, table, access),
         }
     }
 
     /// What a directory's word names. `None`: no leaf. The writer lock is held.
     #[inline(always)]
-    pub fn leaf_number(&self, root: Root, number: u64) -> Result<Option<Leaf>> {
-        self.leaf_number_by(root, number, MappedAccess)
+    pub fn leaf_of_word(&self, root: Root, number: u64) -> Result<Option<Leaf>> {
+        self.leaf_of_word_with(root, number, MappedAccess)
     }
 
     #[inline(always)]
-    fn leaf_number_by(&self, root: Root, number: u64, look: impl Access) -> Result<Option<Leaf>> {
-        let at = self.directory_at(root) + number * 8;
+    fn leaf_of_word_with(&self, root: Root, number: u64, access: impl Access) -> Result<Option<Leaf>> {
+        let word_at = self.directory_at(root) + number * 8;
         // SYNC: with the release store of a commit: who sees a new leaf sees what is in it.
-        let word = LeafWord(look.word(self, at)?);
+        let word = LeafWord(access.word(self, word_at)?);
         let zones = self.state().zones.load(Ordering::Relaxed);
         let sound =
             word.size().wrapping_sub(1) < LEAF_MAX && word.granule() + word.size() <= zones.saturating_mul(ZONE);
         let base = self.identity.geometry.granule_at(word.granule());
-        Ok(sound.then(|| Leaf { root, at, word, base, slots: word.slots() }))
+        Ok(sound.then(|| Leaf { root, word_at, word, base, slots: word.slots() }))
     }
 
     /// The leaf of a variable's hash, where all is as it was at the last look. `None`: look more closely.
     #[inline(always)]
-    pub fn leaf_at_once(&self, hash: u64) -> Option<Leaf> {
+    pub fn leaf_fast(&self, hash: u64) -> Option<Leaf> {
         let root = Root(self.state().root.load(Ordering::Acquire));
         if root.0 != self.table_hints.sound_roots[TableOf::Variables as usize].load(Ordering::Relaxed) {
             return None;
         }
-        let leaf = self.leaf_number(root, root.word_of(hash)).ok()??;
+        let leaf = self.leaf_of_word(root, root.word_of(hash)).ok()??;
         (self.state().root.load(Ordering::Relaxed) == root.0).then_some(leaf)
     }
 
     /// The directory may have been replaced between two looks, and its memory be something else's.
     #[cold]
-    fn leaf_again(&self, hash: u64, of: TableOf, look: impl Access) -> Result<Leaf> {
+    fn leaf_with_retries(&self, hash: u64, table: TableOf, access: impl Access) -> Result<Leaf> {
         for _ in 0..1_000 {
-            let root = self.root_by(of, look)?;
-            let found = self.leaf_number_by(root, root.word_of(hash), look)?;
+            let root = self.root_with(table, access)?;
+            let found = self.leaf_of_word_with(root, root.word_of(hash), access)?;
             fence(Ordering::Acquire);
-            if self.root_word(of).load(Ordering::Relaxed) == root.0 {
+            if self.root_word(table).load(Ordering::Relaxed) == root.0 {
                 if let Some(leaf) = found {
                     return Ok(leaf);
                 }
@@ -191,22 +191,22 @@ impl Variables {
     }
 
     #[cold]
-    fn check_root(&self, root: Root, of: TableOf, look: impl Access) -> Result<()> {
+    fn check_root(&self, root: Root, table: TableOf, access: impl Access) -> Result<()> {
         let (zones, len) = (self.arena().zones(), granules_of(8 << root.depth().min(DEPTH_MAX)));
         if root.depth() > DEPTH_MAX || !self.arena().fits(root.granule(), len, zones) {
             return Err(Error::corrupt(format_args!("root {:#x}", root.0)));
         }
-        let entry = look.entry(self, root.granule())?;
+        let entry = access.entry(self, root.granule())?;
         if entry.state() != SpanState::Directory || entry.len() != len {
             // A table that is being replaced looks so too, until the root is stored: for ever, if its writer died. It stands
             // unchanged until he, or whoever repairs, lets the lock go.
             let area = self.mem.intent();
-            let next = match of {
+            let next = match table {
                 TableOf::Variables => &area.root,
                 TableOf::Names => &area.names,
             };
             let replaced = area.valid.load(Ordering::Acquire) != 0 && next.load(Ordering::Relaxed) != root.0;
-            if replaced || self.root_word(of).load(Ordering::Acquire) != root.0 {
+            if replaced || self.root_word(table).load(Ordering::Acquire) != root.0 {
                 return Ok(());
             }
             return Err(Error::corrupt(format_args!("the directory's span: {entry:?}")));
@@ -223,28 +223,35 @@ impl Variables {
                 )));
             }
         }
-        self.table_hints.sound_roots[of as usize].store(root.0, Ordering::Relaxed);
+        self.table_hints.sound_roots[table as usize].store(root.0, Ordering::Relaxed);
         Ok(())
     }
 
     /// Is a leaf still the one in force, and its directory? The writer lock is held.
     #[inline(always)]
-    pub fn in_force(&self, leaf: &Leaf, of: TableOf) -> Result<bool> {
-        self.in_force_by(leaf, of, MappedAccess)
+    pub fn is_in_force(&self, leaf: &Leaf, table: TableOf) -> Result<bool> {
+        self.is_in_force_with(leaf, table, MappedAccess)
     }
 
     /// Is a leaf still the one in force, and its directory?
     #[inline(always)]
-    pub fn in_force_by(&self, leaf: &Leaf, of: TableOf, look: impl Access) -> Result<bool> {
+    pub fn is_in_force_with(&self, leaf: &Leaf, table: TableOf, access: impl Access) -> Result<bool> {
         // SYNC: as in `Slot::unchanged`: nothing that was loaded before is of later memory than these two say.
         fence(Ordering::Acquire);
-        self.names_still(leaf.root, leaf.at, leaf.word, of, look)
+        self.still_names(leaf.root, leaf.word_at, leaf.word, table, access)
     }
 
     /// The same without the fence: the root first, then the directory's word, which is one only while the root is that.
     #[inline(always)]
-    pub fn names_still(&self, root: Root, at: u64, word: LeafWord, of: TableOf, look: impl Access) -> Result<bool> {
-        Ok(self.root_word(of).load(Ordering::Acquire) == root.0 && look.word(self, at)? == word.0)
+    pub fn still_names(
+        &self,
+        root: Root,
+        word_at: u64,
+        word: LeafWord,
+        table: TableOf,
+        access: impl Access,
+    ) -> Result<bool> {
+        Ok(self.root_word(table).load(Ordering::Acquire) == root.0 && access.word(self, word_at)? == word.0)
     }
 
     /// What a leaf counts.
@@ -254,8 +261,8 @@ impl Variables {
     }
 
     /// Is a leaf what the span map says it is? For passes over all of them: a search looks at one.
-    pub fn leaf_is_sound(&self, leaf: &Leaf, look: impl Access) -> Result<bool> {
-        let entry = look.entry(self, leaf.word.granule())?;
+    pub fn leaf_is_sound(&self, leaf: &Leaf, access: impl Access) -> Result<bool> {
+        let entry = access.entry(self, leaf.word.granule())?;
         let span = entry.state() == SpanState::Leaf && entry.len() == leaf.word.size();
         Ok(span && leaf.word.depth() <= leaf.root.depth())
     }
@@ -275,7 +282,7 @@ mod tests {
             if size >= 9 {
                 assert!(next * SLOTS_OF_GRANULE * SLOT * 10 <= full * 500, "{size} {next} {full}");
             }
-            let least = least_size_for(full + 1).max(size + 1);
+            let least = min_size_for(full + 1).max(size + 1);
             assert!(least <= next && !is_full(full + 1, least * SLOTS_OF_GRANULE - 1), "{size}");
         }
     }

@@ -11,7 +11,7 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
 use crate::variables::Variables;
-use crate::variables::found::{Found, Token, pending};
+use crate::variables::found::{ContentSource, Found, pending};
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::pass_over::PassOver;
 use crate::variables::record::place_of_record;
@@ -22,17 +22,17 @@ const SPINS: u32 = 100;
 /// How a probe of one slot ended.
 pub(super) enum Probe {
     Found(Found),
-    NotHere,
-    Again,
+    Other,
+    Changed,
     /// It is busy, with this word, and no change says why.
     Busy(u64),
 }
 
 /// How one look for a name ended.
-enum Search {
+enum SearchOutcome {
     Found(Found),
     Missing,
-    Again,
+    Changed,
     /// At a slot that is busy: its offset and word, and its leaf.
     Busy(u64, u64, Leaf),
 }
@@ -57,17 +57,17 @@ impl Variables {
             let looked = self.search(name, hash, scratch, MappedAccess);
             drop(read_section);
             match looked? {
-                Search::Found(found) => return Ok(Some(found)),
-                Search::Missing => return Ok(None),
-                Search::Again | Search::Busy(..) => {}
+                SearchOutcome::Found(found) => return Ok(Some(found)),
+                SearchOutcome::Missing => return Ok(None),
+                SearchOutcome::Changed | SearchOutcome::Busy(..) => {}
             }
         }
-        self.find_patiently(name, hash, scratch, policy)
+        self.find_with_retries(name, hash, scratch, policy)
     }
 
     /// Looks until what is there stands still; by calls of the system where there can be no section.
     #[cold]
-    fn find_patiently(
+    fn find_with_retries(
         &self,
         name: &Name<'_>,
         hash: u64,
@@ -76,11 +76,13 @@ impl Variables {
     ) -> Result<Option<Found>> {
         let mut backoff = Backoff::default();
         loop {
-            match reading!(self, policy, |look| self.search(name, hash, scratch, look))? {
-                Search::Found(found) => return Ok(Some(found)),
-                Search::Missing => return Ok(None),
-                Search::Again => {}
-                Search::Busy(offset, word, leaf) => self.settle(offset, word, &leaf, &mut backoff, policy)?,
+            match reading!(self, policy, |access| self.search(name, hash, scratch, access))? {
+                SearchOutcome::Found(found) => return Ok(Some(found)),
+                SearchOutcome::Missing => return Ok(None),
+                SearchOutcome::Changed => {}
+                SearchOutcome::Busy(offset, word, leaf) => {
+                    self.wait_for_busy_slot(offset, word, &leaf, &mut backoff, policy)?
+                }
             }
             backoff.again(Obstacle::Changed, self, policy)?;
         }
@@ -88,36 +90,42 @@ impl Variables {
 
     /// One look for a name, within one section.
     #[inline(always)]
-    fn search(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, look: impl PassOver) -> Result<Search> {
-        let of = TableOf::of(name.lock);
-        let leaf = self.leaf_by(hash, of, look)?;
+    fn search(
+        &self,
+        name: &Name<'_>,
+        hash: u64,
+        scratch: &mut Scratch,
+        access: impl PassOver,
+    ) -> Result<SearchOutcome> {
+        let table = TableOf::of(name.lock);
+        let leaf = self.leaf_with(hash, table, access)?;
         let (first, flags) = (name.first(hash), name.flags());
         let (mut number, mut left) = (leaf.home(hash), leaf.slots);
         loop {
-            (number, left) = look.pass_over(self, &leaf, (number, left), first, flags)?;
+            (number, left) = access.pass_over(self, &leaf, (number, left), first, flags)?;
             if left == 0 {
                 break;
             }
             let offset = leaf.slot_at(number);
-            let word = look.word(self, offset)?;
+            let word = access.word(self, offset)?;
             if word == 0 {
                 break;
             }
             let probed = if word & BUSY == 0 {
-                let content = Content { word, rest: look.rest(self, offset)? };
-                self.probe(name, hash, leaf.found(offset, content, Token::Stable), scratch, look)?
+                let content = Content { word, rest: access.rest(self, offset)? };
+                self.probe(name, hash, leaf.found(offset, content, ContentSource::Slot), scratch, access)?
             } else {
-                self.probe_busy(name, hash, &leaf, offset, scratch, look)?
+                self.probe_busy(name, hash, &leaf, offset, scratch, access)?
             };
             match probed {
-                Probe::Found(found) => return Ok(Search::Found(found)),
-                Probe::NotHere => {}
-                Probe::Again => return Ok(Search::Again),
-                Probe::Busy(word) => return Ok(Search::Busy(offset, word, leaf)),
+                Probe::Found(found) => return Ok(SearchOutcome::Found(found)),
+                Probe::Other => {}
+                Probe::Changed => return Ok(SearchOutcome::Changed),
+                Probe::Busy(word) => return Ok(SearchOutcome::Busy(offset, word, leaf)),
             }
             (number, left) = (leaf.after(number), left - 1);
         }
-        Ok(if self.in_force_by(&leaf, of, look)? { Search::Missing } else { Search::Again })
+        Ok(if self.is_in_force_with(&leaf, table, access)? { SearchOutcome::Missing } else { SearchOutcome::Changed })
     }
 
     #[inline(always)]
@@ -127,55 +135,57 @@ impl Variables {
         hash: u64,
         found: Found,
         scratch: &mut Scratch,
-        look: impl Access,
+        access: impl Access,
     ) -> Result<Probe> {
         let content = &found.content;
         let is_text = name.is_text();
         if content.rest[0] != name.first(hash) || content.rest[1] & (TEXT | LOCK) != name.flags() || !content.is_entry()
         {
-            return Ok(Probe::NotHere);
+            return Ok(Probe::Other);
         }
         match content.kind() {
             Kind::Inline => {
-                return Ok(if self.still_by(&found, look)? { Probe::Found(found) } else { Probe::Again });
+                return Ok(if self.is_unchanged_with(&found, access)? { Probe::Found(found) } else { Probe::Changed });
             }
-            Kind::Record => match place_of_record(self, content, look)? {
+            Kind::Record => match place_of_record(self, content, access)? {
                 // Not all pages of a large slab are there: only where the slot still names it now is it one of those that are.
-                Some((_, class)) if !slab_is_whole(class) && !self.still_by(&found, look)? => return Ok(Probe::Again),
-                Some((at, _)) => look.record(self, at, content.record_len() as usize, scratch)?,
-                None => return self.damaged(&found, "a record's place", look),
+                Some((_, class)) if !slab_is_whole(class) && !self.is_unchanged_with(&found, access)? => {
+                    return Ok(Probe::Changed);
+                }
+                Some((at, _)) => access.record(self, at, content.record_len() as usize, scratch)?,
+                None => return self.damaged(&found, "a record's place", access),
             },
             Kind::Span => {
-                if !self.span_fits(content, look) {
-                    return self.damaged(&found, "a span's place", look);
+                if !self.span_fits(content, access) {
+                    return self.damaged(&found, "a span's place", access);
                 }
                 if is_text || content.expires() {
                     // The prefix alone, by `pread`: a span may be given back under an unpinned reader.
                     self.read_span(content, 0, scratch.filled(content.prefix_len() as usize)?)?;
                 }
             }
-            _ => return self.damaged(&found, "a slot's kind", look),
+            _ => return self.damaged(&found, "a slot's kind", access),
         }
         // Not only what is taken: what is passed over because of its record must have been whole, too.
-        if !self.still_by(&found, look)? {
-            return Ok(Probe::Again);
+        if !self.is_unchanged_with(&found, access)? {
+            return Ok(Probe::Changed);
         }
         // Of an integer the slot said all. (Comparing nothing with nothing is a call, and not a cheap one.)
         if is_text {
             let prefix = content.prefix_len() as usize;
             let key = &scratch.bytes()[prefix - content.key_len() as usize..prefix];
-            return Ok(if key == name.index.record_key() { Probe::Found(found) } else { Probe::NotHere });
+            return Ok(if key == name.index.record_key() { Probe::Found(found) } else { Probe::Other });
         }
         Ok(Probe::Found(found))
     }
 
     /// Damaged, or only changed while we looked?
     #[cold]
-    fn damaged(&self, found: &Found, what: &str, look: impl Access) -> Result<Probe> {
-        if self.still_by(found, look)? {
+    fn damaged(&self, found: &Found, what: &str, access: impl Access) -> Result<Probe> {
+        if self.is_unchanged_with(found, access)? {
             return Err(Error::corrupt(format_args!("{what}, slot at {}: {:x?}", found.offset, found.content.rest)));
         }
-        Ok(Probe::Again)
+        Ok(Probe::Changed)
     }
 
     #[cold]
@@ -186,24 +196,24 @@ impl Variables {
         leaf: &Leaf,
         offset: u64,
         scratch: &mut Scratch,
-        look: impl Access,
+        access: impl Access,
     ) -> Result<Probe> {
-        let word = look.word(self, offset)?;
+        let word = access.word(self, offset)?;
         for _ in 0..SPINS {
-            if look.word(self, offset)? != word {
-                return Ok(Probe::Again);
+            if access.word(self, offset)? != word {
+                return Ok(Probe::Changed);
             }
             spin();
         }
         if word & BUSY == 0 {
-            return Ok(Probe::Again);
+            return Ok(Probe::Changed);
         }
         if let Some((serial, content)) = pending(self, offset, word) {
             // The change is decided: what it makes of the slot is the answer. A slot that becomes another index's, or
             // nobody's, does not hold ours.
-            let found = leaf.found(offset, content, Token::Pending(serial));
-            return match self.probe(name, hash, found, scratch, look)? {
-                Probe::NotHere if !self.still_by(&found, look)? => Ok(Probe::Again),
+            let found = leaf.found(offset, content, ContentSource::Intent(serial));
+            return match self.probe(name, hash, found, scratch, access)? {
+                Probe::Other if !self.is_unchanged_with(&found, access)? => Ok(Probe::Changed),
                 probe => Ok(probe),
             };
         }
@@ -212,7 +222,7 @@ impl Variables {
 
     /// A slot is busy and no change says why: its writer is between two stores, or a hostile one. Returns when it is worth
     /// looking again.
-    pub fn settle(
+    pub fn wait_for_busy_slot(
         &self,
         offset: u64,
         word: u64,
@@ -226,7 +236,7 @@ impl Variables {
         // Whoever has the lock has repaired what could be.
         let _writer = self.write(policy)?;
         // In this order: what a leaf's memory is now may be anything, unless it is still one.
-        let named = |of| self.names_still(leaf.root, leaf.at, leaf.word, of, MappedAccess);
+        let named = |table| self.still_names(leaf.root, leaf.word_at, leaf.word, table, MappedAccess);
         if (named(TableOf::Variables)? || named(TableOf::Names)?) && self.mem.at::<Slot>(offset)?.begin() == word {
             return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
         }

@@ -6,7 +6,7 @@ use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::MappedAccess;
 use crate::sync::slot::{BUSY, Content, Seqlock};
-use crate::variables::found::Token;
+use crate::variables::found::ContentSource;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::lookup::Probe;
 use crate::variables::{AsVariables, VariablesWriter};
@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 /// Where a writer finds an index, or may put it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct SlotPlace {
     /// In this leaf.
     pub leaf: Leaf,
     /// There.
@@ -25,27 +25,21 @@ pub struct Place {
 #[derive(Clone, Copy, Debug)]
 pub enum Spot {
     /// It is here.
-    ReservedSpan(u64, Content),
+    Occupied(u64, Content),
     /// It is nowhere; a tombstone here can be taken.
     Tombstone(u64),
     /// It is nowhere; this slot was never used.
-    Fresh(u64),
+    Unused(u64),
     /// It is nowhere, and every slot was used.
-    None,
+    LeafFull,
 }
 
-impl Place {
+impl SlotPlace {
     /// What stands there.
     #[inline(always)]
-    pub fn content(&self) -> Option<Content> {
-        self.held().copied()
-    }
-
-    /// The same, where it is.
-    #[inline(always)]
-    pub fn held(&self) -> Option<&Content> {
+    pub fn occupant(&self) -> Option<&Content> {
         match &self.spot {
-            Spot::ReservedSpan(_, content) => Some(content),
+            Spot::Occupied(_, content) => Some(content),
             _ => None,
         }
     }
@@ -54,22 +48,28 @@ impl Place {
 impl VariablesWriter<'_> {
     /// Finds a name's place. The lock is held: slots stand still.
     #[inline]
-    pub fn place(&self, name: &Name<'_>, scratch: &mut Scratch) -> Result<Place> {
-        self.place_of(name, name.hash(self.att.identity.hash_key), scratch)
+    pub fn find_place(&self, name: &Name<'_>, scratch: &mut Scratch) -> Result<SlotPlace> {
+        self.find_place_of_hash(name, name.hash(self.att.identity.hash_key), scratch)
     }
 
     /// The same, of a name whose hash is known.
     #[inline(always)]
-    pub fn place_of(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch) -> Result<Place> {
-        self.place_within(name, hash, scratch, &mut { u64::MAX })
+    pub fn find_place_of_hash(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch) -> Result<SlotPlace> {
+        self.find_place_within(name, hash, scratch, &mut { u64::MAX })
     }
 
     /// The same, looking at no more slots than are left to look at.
     #[inline(always)]
-    pub fn place_within(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch, left: &mut u64) -> Result<Place> {
+    pub fn find_place_within(
+        &self,
+        name: &Name<'_>,
+        hash: u64,
+        scratch: &mut Scratch,
+        probes_left: &mut u64,
+    ) -> Result<SlotPlace> {
         let att = self.att;
         let leaf = att.variables().leaf_of(hash, TableOf::of(name.lock))?;
-        let place = |spot| Ok(Place { leaf, spot });
+        let place = |spot| Ok(SlotPlace { leaf, spot });
         let (first, flags) = (name.first(hash), name.flags());
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
         let mut tombstone = None;
@@ -79,9 +79,10 @@ impl VariablesWriter<'_> {
             let Some(slot) = slots.get(number as usize) else { break };
             number = leaf.after(number);
             let word = slot.begin();
-            *left = left.checked_sub(1).ok_or_else(|| Error::corrupt("the table: hardly a slot was never used"))?;
+            *probes_left =
+                probes_left.checked_sub(1).ok_or_else(|| Error::corrupt("the table: hardly a slot was never used"))?;
             if word == 0 {
-                return place(tombstone.map_or(Spot::Fresh(offset), Spot::Tombstone));
+                return place(tombstone.map_or(Spot::Unused(offset), Spot::Tombstone));
             }
             if word & BUSY == 1 {
                 return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
@@ -101,23 +102,23 @@ impl VariablesWriter<'_> {
                 continue;
             }
             if !name.is_text() {
-                return place(Spot::ReservedSpan(offset, content));
+                return place(Spot::Occupied(offset, content));
             }
             match att.variables().probe(
                 name,
                 hash,
-                leaf.found(offset, content, Token::Stable),
+                leaf.found(offset, content, ContentSource::Slot),
                 scratch,
                 MappedAccess,
             )? {
-                Probe::Found(_) => return place(Spot::ReservedSpan(offset, content)),
-                Probe::NotHere => {}
-                Probe::Again | Probe::Busy(_) => {
+                Probe::Found(_) => return place(Spot::Occupied(offset, content)),
+                Probe::Other => {}
+                Probe::Changed | Probe::Busy(_) => {
                     return Err(Error::corrupt("a slot changed although its writer lock is held"));
                 }
             }
         }
-        place(tombstone.map_or(Spot::None, Spot::Tombstone))
+        place(tombstone.map_or(Spot::LeafFull, Spot::Tombstone))
     }
 }
 
@@ -135,10 +136,10 @@ mod tests {
         let att = segment.attachment().unwrap();
         let writer = att.variables().write(&Blocking).unwrap();
         let name = Name::from(&Index::Int(1));
-        let place = |left: &mut u64| writer.place_within(&name, 5, &mut Scratch::new(), left);
-        let mut left = 1;
-        assert!(matches!(place(&mut left), Ok(Place { spot: Spot::Fresh(_), .. })) && left == 0);
-        assert!(matches!(place(&mut left), Err(Error::Corrupt(_))));
+        let place = |probes_left: &mut u64| writer.find_place_within(&name, 5, &mut Scratch::new(), probes_left);
+        let mut probes_left = 1;
+        assert!(matches!(place(&mut probes_left), Ok(SlotPlace { spot: Spot::Unused(_), .. })) && probes_left == 0);
+        assert!(matches!(place(&mut probes_left), Err(Error::Corrupt(_))));
         drop(writer);
         segment.destroy().unwrap();
     }

@@ -11,7 +11,7 @@ use crate::sync::slot::{Content, Kind, lead};
 use crate::variables::AsVariables;
 use crate::variables::VariablesWriter;
 use crate::variables::leaf::Leaf;
-use crate::variables::place::{Place, Spot};
+use crate::variables::place::{SlotPlace, Spot};
 use crate::variables::record::record_at;
 use crate::variables::stored::Stored;
 use std::borrow::Cow;
@@ -30,12 +30,12 @@ pub struct StorePlan<'a> {
     /// Bytes of the record.
     pub record_len: u64,
     /// Where it goes.
-    pub form: Form,
+    pub placement: Placement,
 }
 
 /// Where a value goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum Placement {
     /// Into the slot.
     Inline,
     /// Into a block of this class.
@@ -58,21 +58,21 @@ impl<'a> StorePlan<'a> {
         };
         let value_len = stored.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         let record_len = prefix.len() as u64 + value_len;
-        let form = match record_len {
-            _ if stored.buffers => Form::Span,
-            len if len <= INLINE_MAX as u64 && prefix.is_empty() && !name.is_text() => Form::Inline,
-            len if len <= RECORD_MAX => Form::Block(class_of(len)),
-            _ => Form::Span,
+        let placement = match record_len {
+            _ if stored.buffers => Placement::Span,
+            len if len <= INLINE_MAX as u64 && prefix.is_empty() && !name.is_text() => Placement::Inline,
+            len if len <= RECORD_MAX => Placement::Block(class_of(len)),
+            _ => Placement::Span,
         };
-        Ok(StorePlan { name, hash: name.hash(hash_key), record_len, prefix, stored, form })
+        Ok(StorePlan { name, hash: name.hash(hash_key), record_len, prefix, stored, placement })
     }
 
     /// What it is charged.
     #[inline(always)]
     pub fn charge(&self) -> u64 {
-        match self.form {
+        match self.placement {
             _ if self.name.lock => 0,
-            Form::Inline => SLOT,
+            Placement::Inline => SLOT,
             _ => SLOT + self.record_len,
         }
     }
@@ -135,12 +135,12 @@ impl VariablesWriter<'_> {
     /// Makes a filled span live: the slot's new contents.
     pub fn put_in_span(&self, plan: &StorePlan<'_>, filled: &FilledSpan<'_>, change: &mut Change) -> Result<Content> {
         let granule = filled.span.granule;
-        self.publish_span(granule, change)?;
+        self.plan_live(granule, change)?;
         Ok(plan.content(granule, None))
     }
 
     /// Plans that a span that is filling becomes live.
-    pub fn publish_span(&self, granule: u64, change: &mut Change) -> Result<()> {
+    pub fn plan_live(&self, granule: u64, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(granule)?;
         change.span(granule, before, SpanEntry::new(SpanState::Live, before.len()));
         Ok(())
@@ -171,9 +171,9 @@ impl VariablesWriter<'_> {
 
     /// Commits a slot's new contents and lets go of what the old ones named.
     #[inline]
-    pub fn replace(&mut self, place: &Place, content: Content, change: &mut Change) -> Result<u64> {
-        let old = place.held();
-        let version = self.replace_only(place, content, change)?;
+    pub fn replace(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
+        let old = place.occupant();
+        let version = self.replace_keeping_slab(place, content, change)?;
         // The change is made. What goes wrong now is damage elsewhere, which the next call meets.
         if let Some(old) = old {
             // The new record keeps its own slab in use.
@@ -186,9 +186,9 @@ impl VariablesWriter<'_> {
 
     /// The same; a slab left empty stays.
     #[inline(always)]
-    pub fn replace_only(&mut self, place: &Place, content: Content, change: &mut Change) -> Result<u64> {
-        let old = place.held();
-        let (offset, counts) = self.counted(place, &content)?;
+    pub fn replace_keeping_slab(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
+        let old = place.occupant();
+        let (offset, counts) = self.counts_after(place, &content)?;
         change.leaf = Some((place.leaf.base, counts));
         let counters = &mut change.counters;
         let version = counters.version.saturating_add(1);
@@ -212,7 +212,7 @@ impl VariablesWriter<'_> {
                 change.block(old.granule(), old.block(), false);
             }
             Some(Kind::Span) => {
-                self.plan_retired(old.expect("just matched"), change)?;
+                self.plan_retire(old.expect("just matched"), change)?;
             }
             _ => {}
         }
@@ -226,10 +226,10 @@ impl VariablesWriter<'_> {
 
     /// What a place's leaf counts once it holds `content`; `None`: as before.
     #[inline(always)]
-    fn counted(&self, place: &Place, content: &Content) -> Result<(u64, Option<LeafCounts>)> {
+    fn counts_after(&self, place: &SlotPlace, content: &Content) -> Result<(u64, Option<LeafCounts>)> {
         let (offset, fresh, added) = match place.spot {
-            Spot::ReservedSpan(offset, _) if content.is_entry() => return Ok((offset, None)),
-            Spot::ReservedSpan(offset, _) => (offset, false, false),
+            Spot::Occupied(offset, _) if content.is_entry() => return Ok((offset, None)),
+            Spot::Occupied(offset, _) => (offset, false, false),
             Spot::Tombstone(offset) => {
                 // What a lock left counts as it did.
                 let tag = self.att.mem.at::<Slot>(offset)?.rest[1].load(Ordering::Relaxed);
@@ -238,8 +238,8 @@ impl VariablesWriter<'_> {
                 }
                 (offset, false, true)
             }
-            Spot::Fresh(offset) => (offset, true, true),
-            Spot::None => return Err(Error::corrupt("a leaf without room")),
+            Spot::Unused(offset) => (offset, true, true),
+            Spot::LeafFull => return Err(Error::corrupt("a leaf without room")),
         };
         let LeafCounts { fill, entries } = self.att.variables().counts_of(&place.leaf)?;
         let entries = if added { entries.saturating_add(1) } else { entries.saturating_sub(1) };
@@ -249,7 +249,7 @@ impl VariablesWriter<'_> {
     /// Makes a slot that holds something a tombstone.
     pub fn discard(&mut self, leaf: &Leaf, offset: u64, old: &Content) -> Result<()> {
         let mut change = self.change();
-        let place = Place { leaf: *leaf, spot: Spot::ReservedSpan(offset, *old) };
+        let place = SlotPlace { leaf: *leaf, spot: Spot::Occupied(offset, *old) };
         self.replace(&place, Content::tombstone(), &mut change).map(drop)
     }
 }

@@ -10,13 +10,13 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
 use crate::variables::Variables;
 use crate::variables::found::Found;
-use crate::variables::large::Large;
+use crate::variables::large::LargeValue;
 use crate::variables::leaf::TableOf;
 use crate::variables::record::place_of_record;
 use std::sync::atomic::{Ordering, fence};
 
 /// A variable's value as a reader gets it.
-pub enum Got<'a> {
+pub enum FoundValue<'a> {
     /// From its slot: the pickle is `bytes[2..2 + len]`.
     Inline {
         /// The slot's last two words.
@@ -36,7 +36,7 @@ pub enum Got<'a> {
         expires: bool,
     },
     /// In a span, still to be copied.
-    Large(Large<'a>),
+    Large(LargeValue<'a>),
 }
 
 impl Variables {
@@ -47,23 +47,23 @@ impl Variables {
         index: &Index<'_>,
         scratch: &mut Scratch,
         policy: &dyn WaitPolicy,
-    ) -> Result<Option<Got<'a>>> {
-        if let Some(got) = self.get_at_once(index, scratch) {
+    ) -> Result<Option<FoundValue<'a>>> {
+        if let Some(got) = self.get_fast(index, scratch) {
             return Ok(Some(got));
         }
         let Some(found) = self.find(index, scratch, policy)? else { return Ok(None) };
-        self.got(found, policy).map(Some)
+        self.value_of(found, policy).map(Some)
     }
 
     /// The usual case in one go: a variable without an expiry, in its slot or in a block of a slab that is wholly present, that
     /// nobody changes meanwhile. The steps are those of `find`; whatever is not usual is left to that.
     #[inline(always)]
-    fn get_at_once<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<Got<'a>> {
+    fn get_fast<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<FoundValue<'a>> {
         let name = Name::from(index);
         let hash = name.hash(self.identity.hash_key);
         let (first, flags) = (name.first(hash), name.flags());
         let _section = self.read_section()?;
-        let leaf = self.leaf_at_once(hash)?;
+        let leaf = self.leaf_fast(hash)?;
         let slots = self.mem.slots(leaf.base, leaf.slots + 1).ok()?;
         let (mut number, mut left) = (leaf.home(hash), leaf.slots);
         let (slot, word, tag) = loop {
@@ -83,7 +83,7 @@ impl Variables {
         let got = match content.kind() {
             Kind::Inline => {
                 let (bytes, len) = content.inline_bytes();
-                Got::Inline { bytes, len, version: content.version() }
+                FoundValue::Inline { bytes, len, version: content.version() }
             }
             Kind::Record if !content.expires() => {
                 let (at, class) = place_of_record(self, &content, MappedAccess).ok()??;
@@ -91,13 +91,13 @@ impl Variables {
                     return None;
                 }
                 self.mem.read_scratch(at, content.record_len() as usize, scratch).ok()?;
-                Got::Record { prefix: content.prefix_len() as usize, version: content.version(), expires: false }
+                FoundValue::Record { prefix: content.prefix_len() as usize, version: content.version(), expires: false }
             }
             _ => return None,
         };
         // SYNC: as in `still_by`, whose looks these are, in its order.
         fence(Ordering::Acquire);
-        let named = self.names_still(leaf.root, leaf.at, leaf.word, TableOf::Variables, MappedAccess).ok()?;
+        let named = self.still_names(leaf.root, leaf.word_at, leaf.word, TableOf::Variables, MappedAccess).ok()?;
         if !named || !slot.unchanged(word) {
             return None;
         }
@@ -111,15 +111,17 @@ impl Variables {
 
     /// The value of a variable that was just found.
     #[inline(always)]
-    pub fn got(&self, found: Found, policy: &dyn WaitPolicy) -> Result<Got<'_>> {
+    pub fn value_of(&self, found: Found, policy: &dyn WaitPolicy) -> Result<FoundValue<'_>> {
         let (content, version) = (&found.content, found.content.version());
         Ok(match content.kind() {
             Kind::Inline => {
                 let (bytes, len) = content.inline_bytes();
-                Got::Inline { bytes, len, version }
+                FoundValue::Inline { bytes, len, version }
             }
-            Kind::Record => Got::Record { prefix: content.prefix_len() as usize, version, expires: content.expires() },
-            _ => Got::Large(self.large(found, policy)?),
+            Kind::Record => {
+                FoundValue::Record { prefix: content.prefix_len() as usize, version, expires: content.expires() }
+            }
+            _ => FoundValue::Large(self.pin_large(found, policy)?),
         })
     }
 

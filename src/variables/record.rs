@@ -17,12 +17,12 @@ pub fn record_at(att: &Attachment, content: &Content) -> Result<Option<u64>> {
 
 /// The same, and the slab's class.
 #[inline(always)]
-pub fn place_of_record(att: &Attachment, content: &Content, look: impl Access) -> Result<Option<(u64, usize)>> {
+pub fn place_of_record(att: &Attachment, content: &Content, access: impl Access) -> Result<Option<(u64, usize)>> {
     let (granule, block) = (content.granule(), content.block());
     if granule >= att.identity.geometry.granules {
         return Ok(None);
     }
-    let Ok(entry) = look.entry(att, granule) else { return Ok(None) };
+    let Ok(entry) = access.entry(att, granule) else { return Ok(None) };
     let class = entry.class();
     if entry.state() != SpanState::Slab || class >= CLASSES.len() {
         return Ok(None);
@@ -34,20 +34,20 @@ pub fn place_of_record(att: &Attachment, content: &Content, look: impl Access) -
 
 impl Variables {
     /// Copies the first bytes of a record in a slab. False: the slot does not name it any more.
-    pub fn read_record(&self, found: &Found, len: u64, scratch: &mut Scratch, look: impl Access) -> Result<bool> {
-        let place = place_of_record(self, &found.content, look)?;
+    pub fn read_record(&self, found: &Found, len: u64, scratch: &mut Scratch, access: impl Access) -> Result<bool> {
+        let place = place_of_record(self, &found.content, access)?;
         // In this order: where the slot still names it, its pages are there, and stay until this section ends.
-        if !self.still_by(found, look)? {
+        if !self.is_unchanged_with(found, access)? {
             return Ok(false);
         }
         let Some((at, _)) = place else { return Err(Error::corrupt("a record's place")) };
-        look.record(self, at, len.min(found.content.record_len()) as usize, scratch)?;
+        access.record(self, at, len.min(found.content.record_len()) as usize, scratch)?;
         Ok(true)
     }
 
     /// Does the span map say that a record of this length can be there?
-    pub(super) fn span_fits(&self, content: &Content, look: impl Access) -> bool {
-        let Ok(entry) = look.entry(self, content.granule()) else { return false };
+    pub(super) fn span_fits(&self, content: &Content, access: impl Access) -> bool {
+        let Ok(entry) = access.entry(self, content.granule()) else { return false };
         // Filling: of a change that is decided and not made yet. Retired: the slot changed, and the reader will see it.
         let holds = matches!(entry.state(), SpanState::Live | SpanState::Filling | SpanState::Retired);
         holds

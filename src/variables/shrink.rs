@@ -16,25 +16,25 @@ const JOINED_MAX: u64 = 12;
 
 impl Variables {
     /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
-    pub fn shrink_table(&self, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
-        let (mut hash, mut deepest, mut way) = (Some(0), 0, Yielding::new());
+    pub fn shrink_table(&self, table: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
+        let (mut hash, mut deepest, mut yielding) = (Some(0), 0, Yielding::new());
         while let Some(from) = hash {
             let writer = self.write(policy)?;
-            let leaf = self.leaf_of(from, of)?;
+            let leaf = self.leaf_of(from, table)?;
             if !self.leaf_is_sound(&leaf, MappedAccess)? {
                 return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
             }
             let size = size_for(self.counts_of(&leaf)?.entries);
-            let other = writer.to_join(&leaf, from, of)?;
-            way.release(writer.into(), policy);
+            let other = writer.join_candidate(&leaf, from, table)?;
+            yielding.release(writer.into(), policy);
             match other {
-                Some(other) if self.join(&leaf, &other, of, policy)? => {}
+                Some(other) if self.join_leaves(&leaf, &other, table, policy)? => {}
                 _ => {
                     if size < leaf.word.size() {
                         self.replace_leaf(
                             &leaf,
-                            of,
-                            Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail },
+                            table,
+                            Successors { sizes: [size, 0], min_sizes: [size, 0], when_full: WhenFull::Fail },
                             0,
                             policy,
                         )?;
@@ -45,26 +45,26 @@ impl Variables {
             }
             policy.interrupted()?;
         }
-        let root = self.root(of)?;
+        let root = self.root(table)?;
         if deepest < root.depth() {
             // A leaf may have been split meanwhile: then it stays.
-            self.replace_directory(root, deepest, of, WhenFull::Fail, policy)?;
+            self.replace_directory(root, deepest, table, WhenFull::Fail, policy)?;
         }
         Ok(())
     }
 
     /// Joins a leaf with another, if one holds both. False: not joined.
-    fn join(&self, leaf: &Leaf, other: &Leaf, of: TableOf, policy: &dyn WaitPolicy) -> Result<bool> {
+    fn join_leaves(&self, leaf: &Leaf, other: &Leaf, table: TableOf, policy: &dyn WaitPolicy) -> Result<bool> {
         let depth = leaf.word.depth();
         let writer = self.write(policy)?;
-        if !self.in_force(leaf, of)? || !self.in_force(other, of)? {
+        if !self.is_in_force(leaf, table)? || !self.is_in_force(other, table)? {
             return Ok(false);
         }
         let size = size_for(self.counts_of(leaf)?.entries.saturating_add(self.counts_of(other)?.entries));
         drop(writer);
-        let span = self.clean_span(size..=size, WhenFull::Fail, policy)?;
+        let span = self.reserve_zeroed_span(size..=size, WhenFull::Fail, policy)?;
         let mut writer = self.write(policy)?;
-        if !self.in_force(leaf, of)? || !self.in_force(other, of)? || !writer.owns(span.granule)? {
+        if !self.is_in_force(leaf, table)? || !self.is_in_force(other, table)? || !writer.owns(span.granule)? {
             return Ok(false);
         }
         let generation = leaf.word.generation().max(other.word.generation()) + 1;
@@ -78,8 +78,8 @@ impl Variables {
         }
         let mut change = writer.change();
         change.span(span.granule, self.arena().entry(span.granule)?, SpanEntry::new(SpanState::Leaf, size));
-        writer.plan_leaf_gone(leaf, &mut change)?;
-        writer.plan_leaf_gone(other, &mut change)?;
+        writer.plan_free_leaf(leaf, &mut change)?;
+        writer.plan_free_leaf(other, &mut change)?;
         let directory = self.directory_at(leaf.root);
         let (first, count) = leaf.words(directory);
         let (second, _) = other.words(directory);
@@ -90,24 +90,24 @@ impl Variables {
     }
 
     /// Leaves and directory that lie at a granule or behind it are replaced by the same ones below.
-    pub fn move_table_down(&self, of: TableOf, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    pub fn move_table_down(&self, table: TableOf, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut hash = Some(0);
         while let Some(at) = hash {
             let leaf = {
                 let _writer = self.write(policy)?;
-                self.leaf_of(at, of)?
+                self.leaf_of(at, table)?
             };
             if leaf.word.granule() >= from {
                 let size = leaf.word.size();
-                let by = Successors { sizes: [size, 0], least: [size, 0], room: WhenFull::Fail };
-                self.replace_leaf(&leaf, of, by, 0, policy)?;
+                let successors = Successors { sizes: [size, 0], min_sizes: [size, 0], when_full: WhenFull::Fail };
+                self.replace_leaf(&leaf, table, successors, 0, policy)?;
             }
             hash = leaf.end(at);
             policy.interrupted()?;
         }
-        let root = self.root(of)?;
+        let root = self.root(table)?;
         if root.granule() >= from {
-            self.replace_directory(root, root.depth(), of, WhenFull::Fail, policy)
+            self.replace_directory(root, root.depth(), table, WhenFull::Fail, policy)
         } else {
             Ok(())
         }
@@ -116,12 +116,12 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// The leaf of the other half of a leaf's range, if the two are to be joined.
-    fn to_join(&self, leaf: &Leaf, hash: u64, of: TableOf) -> Result<Option<Leaf>> {
+    fn join_candidate(&self, leaf: &Leaf, hash: u64, table: TableOf) -> Result<Option<Leaf>> {
         let (att, depth) = (self.att, leaf.word.depth());
         if depth == 0 {
             return Ok(None);
         }
-        let other = att.variables().leaf_of(hash ^ 1 << (64 - depth), of)?;
+        let other = att.variables().leaf_of(hash ^ 1 << (64 - depth), table)?;
         if other.word.depth() != depth || other.root != leaf.root {
             return Ok(None);
         }

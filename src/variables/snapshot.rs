@@ -11,9 +11,9 @@ use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::expiry::expiry_in;
 use crate::variables::found::Found;
-use crate::variables::large::Large;
+use crate::variables::large::LargeValue;
 use crate::variables::leaf::TableOf;
-use crate::variables::read::Got;
+use crate::variables::read::FoundValue;
 use std::sync::atomic::{Ordering, fence};
 
 /// What is copied is called so where there is no memory for it.
@@ -46,9 +46,9 @@ pub struct Snapshot<'a> {
     /// The pickles of small values, one after the other.
     pub bytes: Vec<u8>,
     /// In the order asked for.
-    pub seen: Vec<SnapshotValue>,
+    pub values: Vec<SnapshotValue>,
     /// Large values, which are taken from here.
-    pub large: Vec<Option<Large<'a>>>,
+    pub large: Vec<Option<LargeValue<'a>>>,
     /// Where each was found; of the missing, what the slots said that were passed over.
     proof: Vec<SnapshotProof>,
     /// Of those that expire: which, and when.
@@ -63,7 +63,7 @@ impl Snapshot<'_> {
         }
         let now = os::boottime_ns();
         for (number, _) in self.expiries.iter().filter(|(_, expiry)| *expiry <= now) {
-            self.seen[*number] = SnapshotValue::Missing;
+            self.values[*number] = SnapshotValue::Missing;
         }
     }
 }
@@ -76,11 +76,11 @@ impl Variables {
         loop {
             let many = self.state().many.load(Ordering::Acquire);
             // A reader who cannot hold a large value still may find it changed, whatever it copied.
-            let looked = many.is_multiple_of(2) && self.look(indexes, &mut snapshot, policy)?;
+            let looked = many.is_multiple_of(2) && self.first_pass(indexes, &mut snapshot, policy)?;
             if looked {
                 snapshot.expire();
             }
-            if looked && self.again(indexes, &snapshot)? {
+            if looked && self.second_pass(indexes, &snapshot)? {
                 // SYNC: with the store of `many` before any slot of a batch: who saw a word of one sees it changed here.
                 fence(Ordering::Acquire);
                 if self.state().many.load(Ordering::Relaxed) == many {
@@ -99,7 +99,7 @@ impl Variables {
                 let writer = self.write(policy)?;
                 if attempts > ATTEMPTS {
                     // Nobody changes anything now. Nobody waits for an interpreter, either.
-                    let whole = self.look(indexes, &mut snapshot, &Blocking)?;
+                    let whole = self.first_pass(indexes, &mut snapshot, &Blocking)?;
                     drop(writer);
                     if whole {
                         snapshot.expire();
@@ -112,62 +112,67 @@ impl Variables {
     }
 
     /// The first pass. False: a large value changed while it was copied.
-    fn look<'a>(&'a self, indexes: &[Index<'_>], to: &mut Snapshot<'a>, policy: &dyn WaitPolicy) -> Result<bool> {
-        to.bytes.clear();
-        to.seen.clear();
-        to.large.clear();
-        to.proof.clear();
-        to.expiries.clear();
-        fallible::reserve(&mut to.seen, indexes.len(), VALUES)?;
-        fallible::reserve(&mut to.proof, indexes.len(), VALUES)?;
+    fn first_pass<'a>(
+        &'a self,
+        indexes: &[Index<'_>],
+        snapshot: &mut Snapshot<'a>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<bool> {
+        snapshot.bytes.clear();
+        snapshot.values.clear();
+        snapshot.large.clear();
+        snapshot.proof.clear();
+        snapshot.expiries.clear();
+        fallible::reserve(&mut snapshot.values, indexes.len(), VALUES)?;
+        fallible::reserve(&mut snapshot.proof, indexes.len(), VALUES)?;
         for index in indexes {
             let mut scratch = Scratch::new();
             let Some(found) = self.find_entry(&index.into(), &mut scratch, policy)? else {
                 // It may have come before the slots were summed up, so it is looked for once more behind that.
-                let sum = self.slots_passed(&index.into())?;
+                let sum = self.probe_path_sum(&index.into())?;
                 if self.find_entry(&index.into(), &mut scratch, policy)?.is_some() {
                     return Ok(false);
                 }
-                to.proof.push(SnapshotProof::Missing(sum));
-                to.seen.push(SnapshotValue::Missing);
+                snapshot.proof.push(SnapshotProof::Missing(sum));
+                snapshot.values.push(SnapshotValue::Missing);
                 continue;
             };
-            to.proof.push(SnapshotProof::Found(found));
+            snapshot.proof.push(SnapshotProof::Found(found));
             if found.content.expires() {
-                let expiry = (to.seen.len(), expiry_in(scratch.bytes()).unwrap_or(0));
-                fallible::push(&mut to.expiries, expiry, VALUES)?;
+                let expiry = (snapshot.values.len(), expiry_in(scratch.bytes()).unwrap_or(0));
+                fallible::push(&mut snapshot.expiries, expiry, VALUES)?;
             }
-            let start = to.bytes.len();
-            let seen = match self.got(found, policy)? {
-                Got::Inline { bytes, len, .. } => SnapshotValue::Inline(bytes, len as u8),
-                Got::Record { prefix, .. } => {
+            let start = snapshot.bytes.len();
+            let values = match self.value_of(found, policy)? {
+                FoundValue::Inline { bytes, len, .. } => SnapshotValue::Inline(bytes, len as u8),
+                FoundValue::Record { prefix, .. } => {
                     let pickle = &scratch.bytes()[prefix..];
-                    fallible::reserve(&mut to.bytes, pickle.len(), VALUES)?;
-                    to.bytes.extend_from_slice(pickle);
-                    SnapshotValue::Small(start, to.bytes.len() - start)
+                    fallible::reserve(&mut snapshot.bytes, pickle.len(), VALUES)?;
+                    snapshot.bytes.extend_from_slice(pickle);
+                    SnapshotValue::Small(start, snapshot.bytes.len() - start)
                 }
-                Got::Large(large) if large.pinned() => {
-                    fallible::push(&mut to.large, Some(large), VALUES)?;
-                    SnapshotValue::Large(to.large.len() - 1)
+                FoundValue::Large(large) if large.pinned() => {
+                    fallible::push(&mut snapshot.large, Some(large), VALUES)?;
+                    SnapshotValue::Large(snapshot.large.len() - 1)
                 }
-                Got::Large(large) => {
+                FoundValue::Large(large) => {
                     let Some(pickle) = large.pickle(policy)? else { return Ok(false) };
-                    fallible::reserve(&mut to.bytes, pickle.len(), VALUES)?;
-                    to.bytes.extend_from_slice(&pickle);
+                    fallible::reserve(&mut snapshot.bytes, pickle.len(), VALUES)?;
+                    snapshot.bytes.extend_from_slice(&pickle);
                     SnapshotValue::Small(start, pickle.len())
                 }
             };
-            to.seen.push(seen);
+            snapshot.values.push(values);
         }
         Ok(true)
     }
 
     /// The second pass: is all of it still so? Then it was so at the instant between the two.
-    fn again(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>) -> Result<bool> {
+    fn second_pass(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>) -> Result<bool> {
         for (index, proof) in indexes.iter().zip(&snapshot.proof) {
             let same = match proof {
-                SnapshotProof::Found(found) => self.still(found)?,
-                SnapshotProof::Missing(sum) => self.slots_passed(&index.into())? == *sum,
+                SnapshotProof::Found(found) => self.is_unchanged(found)?,
+                SnapshotProof::Missing(sum) => self.probe_path_sum(&index.into())? == *sum,
             };
             if !same {
                 return Ok(false);
@@ -178,17 +183,17 @@ impl Variables {
 
     /// A sum over the root, the directory's word and the words of the slots that a search for a missing name passes: had the variable come and
     /// gone, one of them would be another.
-    fn slots_passed(&self, name: &Name<'_>) -> Result<u64> {
+    fn probe_path_sum(&self, name: &Name<'_>) -> Result<u64> {
         let hash = name.hash(self.identity.hash_key);
-        reading!(self, |look| self.sum_of_path(hash, TableOf::of(name.lock), look))
+        reading!(self, |access| self.probe_path_sum_with(hash, TableOf::of(name.lock), access))
     }
 
-    fn sum_of_path(&self, hash: u64, of: TableOf, look: impl Access) -> Result<u64> {
-        let leaf = self.leaf_by(hash, of, look)?;
+    fn probe_path_sum_with(&self, hash: u64, table: TableOf, access: impl Access) -> Result<u64> {
+        let leaf = self.leaf_with(hash, table, access)?;
         let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
         let (mut sum, mut number) = (mix(leaf.root.0, leaf.word.0), leaf.home(hash));
         for _ in 0..leaf.slots {
-            let word = look.word(self, leaf.slot_at(number))?;
+            let word = access.word(self, leaf.slot_at(number))?;
             sum = mix(sum, word);
             if word == 0 {
                 break;

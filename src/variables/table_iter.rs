@@ -41,10 +41,10 @@ impl TableIter {
 
 impl Variables {
     /// The index of the next variable of a walk. `None`: it has come round.
-    pub fn table_iter(&self, table_iter: &mut TableIter, policy: &dyn WaitPolicy) -> Result<Option<IndexBuf>> {
+    pub fn next_variable(&self, table_iter: &mut TableIter, policy: &dyn WaitPolicy) -> Result<Option<IndexBuf>> {
         loop {
             let (hash, slot) = (table_iter.hash, table_iter.slot);
-            match reading!(self, policy, |look| self.look_on(hash, slot, look))? {
+            match reading!(self, policy, |access| self.search_rest_of_leaf(hash, slot, access))? {
                 Step::Variable(index, next) => {
                     table_iter.slot = next;
                     if table_iter.skip == 0 {
@@ -72,24 +72,24 @@ impl Variables {
     }
 
     /// The rest of a leaf, within one section.
-    fn look_on(&self, hash: u64, slot: u64, look: impl Access) -> Result<Step> {
-        let of = TableOf::Variables;
-        let leaf = self.leaf_by(hash, of, look)?;
+    fn search_rest_of_leaf(&self, hash: u64, slot: u64, access: impl Access) -> Result<Step> {
+        let table = TableOf::Variables;
+        let leaf = self.leaf_with(hash, table, access)?;
         let first = if slot == 0 { leaf.home(hash) } else { slot };
         // Its head: what it counts. A leaf without an entry is passed over at once.
-        let empty = look.word(self, leaf.base)? & u64::from(u32::MAX) == 0;
-        let pass = ScanPass::new(self, leaf, of);
+        let empty = access.word(self, leaf.base)? & u64::from(u32::MAX) == 0;
+        let pass = ScanPass::new(self, leaf, table);
         for number in first..=if empty { 0 } else { leaf.slots } {
-            let Some(found) = pass.slot(leaf.slot_at(number), look)? else { return Ok(Step::Again) };
+            let Some(found) = pass.slot(leaf.slot_at(number), access)? else { return Ok(Step::Again) };
             if !found.content.is_variable() {
                 continue;
             }
-            if let Some(live) = self.live(&pass, &found)? {
+            if let Some(live) = self.live_now(&pass, &found)? {
                 if let Some(index) = self.index_of(&pass, &live)? {
                     return Ok(Step::Variable(index, number + 1));
                 }
             }
         }
-        Ok(if self.in_force_by(&leaf, of, look)? { Step::End(leaf.end(hash)) } else { Step::Again })
+        Ok(if self.is_in_force_with(&leaf, table, access)? { Step::End(leaf.end(hash)) } else { Step::Again })
     }
 }

@@ -16,7 +16,7 @@ const PIECE: u64 = ZONE;
 
 /// Which free granules may be given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
+enum Reclaim {
     /// Those that no reader looks into through the mapping.
     Untouched,
     /// Those, too, that were free since `trims` had this value, when every section of then has ended.
@@ -25,7 +25,7 @@ enum Which {
 
 /// Which of those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pages {
+enum PageScope {
     /// All.
     All,
     /// Those that are known to be present.
@@ -36,30 +36,30 @@ impl Variables {
     /// Gives free memory back to the system, after what is stored was moved together.
     pub fn trim(&self, policy: &dyn WaitPolicy) -> Result<()> {
         // What nobody said to be present may be, too: a process that died while it filled a span left it so.
-        self.trim_those(Pages::All, policy)
+        self.trim_pages(PageScope::All, policy)
     }
 
     /// The same of what is known to be present.
     pub fn trim_known(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        self.trim_those(Pages::Known, policy)
+        self.trim_pages(PageScope::Known, policy)
     }
 
-    fn trim_those(&self, pages: Pages, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter_call();
+    fn trim_pages(&self, pages: PageScope, policy: &dyn WaitPolicy) -> Result<()> {
+        let _call_guard = self.enter_call();
         self.reap_the_dead(policy)?;
         self.sweep(policy)?;
         self.dismantle(policy)?;
         self.compact(policy)?;
-        for of in [TableOf::Variables, TableOf::Names] {
-            match self.shrink_table(of, policy) {
+        for table in [TableOf::Variables, TableOf::Names] {
+            match self.shrink_table(table, policy) {
                 // No memory for smaller leaves: they come later.
                 Err(Error::Full { .. }) => {}
                 other => other?,
             }
         }
-        self.give_all_back(pages, policy)?;
-        match self.move_down(policy) {
-            Ok(true) => self.give_all_back(pages, policy)?,
+        self.give_back_all(pages, policy)?;
+        match self.move_into_fewer_zones(policy) {
+            Ok(true) => self.give_back_all(pages, policy)?,
             // No memory to move it with: it stays.
             Ok(false) | Err(Error::Full { .. }) => {}
             Err(error) => return Err(error),
@@ -68,10 +68,10 @@ impl Variables {
         self.close_zones(policy)
     }
 
-    fn give_all_back(&self, pages: Pages, policy: &dyn WaitPolicy) -> Result<()> {
+    fn give_back_all(&self, pages: PageScope, policy: &dyn WaitPolicy) -> Result<()> {
         let which = self.wait_for_readers(policy)?;
         for zone in 0..self.arena().zones() {
-            for run in self.runs_of(zone, which, pages)? {
+            for run in self.reclaimable_runs(zone, which, pages)? {
                 self.give_back(run, which, policy)?;
             }
         }
@@ -79,11 +79,11 @@ impl Variables {
     }
 
     /// Waits until no reader looks into what is free now. Where one does not end, only what none looks into is given back.
-    fn wait_for_readers(&self, policy: &dyn WaitPolicy) -> Result<Which> {
+    fn wait_for_readers(&self, policy: &dyn WaitPolicy) -> Result<Reclaim> {
         let trims = {
             let writer = self.write(policy)?;
             if !writer.arena().has_free_sticky()? {
-                return Ok(Which::Untouched);
+                return Ok(Reclaim::Untouched);
             }
             let trims = self.state().trims.load(Ordering::Relaxed).wrapping_add(1);
             self.state().trims.store(trims, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Variables {
             writer.arena().clear_fresh()?;
             trims
         };
-        Ok(if self.readers_have_left(policy) { Which::Aged(trims) } else { Which::Untouched })
+        Ok(if self.readers_have_left(policy) { Reclaim::Aged(trims) } else { Reclaim::Untouched })
     }
 
     /// The last zones that nothing is in go out of use, and their metadata back to the system. Whoever brings zones into use,
@@ -133,20 +133,20 @@ impl Variables {
     /// Gives free granules back until at most `bound` bytes of them are present, the last ones first. Without a wait for the
     /// writer lock: whoever writes now goes on, and the next change looks again.
     pub fn cool(&self, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter_call();
-        self.cool_those(Which::Untouched, bound, policy)?;
+        let _call_guard = self.enter_call();
+        self.cool_granules(Reclaim::Untouched, bound, policy)?;
         if self.warm() <= bound {
             return Ok(());
         }
         // Small values leave what readers may look into.
         let which = self.wait_for_readers(policy)?;
-        if which == Which::Untouched { Ok(()) } else { self.cool_those(which, bound, policy) }
+        if which == Reclaim::Untouched { Ok(()) } else { self.cool_granules(which, bound, policy) }
     }
 
-    fn cool_those(&self, which: Which, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    fn cool_granules(&self, which: Reclaim, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut warm = self.warm();
         for zone in (0..self.arena().zones()).rev() {
-            for run in self.runs_of(zone, which, Pages::Known)?.into_iter().rev() {
+            for run in self.reclaimable_runs(zone, which, PageScope::Known)?.into_iter().rev() {
                 if warm <= bound || self.state().lock.load(Ordering::Relaxed) != 0 {
                     return Ok(());
                 }
@@ -158,13 +158,13 @@ impl Variables {
     }
 
     /// Runs of granules of a zone that may be given back, as of now.
-    fn runs_of(&self, zone: u64, which: Which, pages: Pages) -> Result<Vec<(u64, u64)>> {
+    fn reclaimable_runs(&self, zone: u64, which: Reclaim, pages: PageScope) -> Result<Vec<(u64, u64)>> {
         let runs = self.with_zone(zone, |meta| {
             let word = |i: usize| {
                 let sticky = meta.sticky[i].load(Ordering::Relaxed);
                 let fresh = meta.fresh[i].load(Ordering::Relaxed);
-                let kept = if which == Which::Untouched { sticky } else { sticky & fresh };
-                let present = if pages == Pages::All { u64::MAX } else { meta.present[i].load(Ordering::Relaxed) };
+                let kept = if which == Reclaim::Untouched { sticky } else { sticky & fresh };
+                let present = if pages == PageScope::All { u64::MAX } else { meta.present[i].load(Ordering::Relaxed) };
                 meta.free[i].load(Ordering::Relaxed) & present & !kept
             };
             all_runs((0..meta.free.len()).map(word))
@@ -175,9 +175,9 @@ impl Variables {
     }
 
     /// Gives a run of free granules back, but for what was taken meanwhile.
-    fn give_back(&self, (first, len): (u64, u64), which: Which, policy: &dyn WaitPolicy) -> Result<()> {
+    fn give_back(&self, (first, len): (u64, u64), which: Reclaim, policy: &dyn WaitPolicy) -> Result<()> {
         for (granule, len) in pieces(first, len, PIECE) {
-            let Some(span) = self.take_to_punch(granule, len, which, policy)? else { continue };
+            let Some(span) = self.reserve_to_punch(granule, len, which, policy)? else { continue };
             let offset = self.identity.geometry.granule_at(granule);
             let mut punched = Ok(Ok(()));
             policy.allow_threads(&mut || punched = self.with_file(|fd| object::punch(fd, offset, len * GRANULE)));
@@ -186,7 +186,7 @@ impl Variables {
             crash_point!("punched");
             let mut writer = self.write(policy)?;
             if writer.owns(granule)? {
-                if which != Which::Untouched {
+                if which != Reclaim::Untouched {
                     writer.arena().set_sticky(granule, len, false)?;
                 }
                 writer.free_span(granule)?;
@@ -197,11 +197,11 @@ impl Variables {
     }
 
     /// Takes granules that are free and may be given back. `None`: some are not, by now.
-    fn take_to_punch(
+    fn reserve_to_punch(
         &self,
         granule: u64,
         len: u64,
-        which: Which,
+        which: Reclaim,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<ReservedSpan<'_>>> {
         let mut writer = self.write(policy)?;
@@ -209,11 +209,11 @@ impl Variables {
             return Ok(None);
         }
         let still = match which {
-            Which::Aged(trims) => self.state().trims.load(Ordering::Relaxed) == trims,
-            Which::Untouched => true,
+            Reclaim::Aged(trims) => self.state().trims.load(Ordering::Relaxed) == trims,
+            Reclaim::Untouched => true,
         };
         for at in granule..granule + len {
-            let kept = writer.arena().is_sticky(at)? && (which == Which::Untouched || writer.arena().is_fresh(at)?);
+            let kept = writer.arena().is_sticky(at)? && (which == Reclaim::Untouched || writer.arena().is_fresh(at)?);
             if !still || kept || !writer.arena().is_free(at)? {
                 return Ok(None);
             }

@@ -54,7 +54,7 @@ impl Place {
             _ => return Ok(None),
         };
         let root = att.variables().root(of)?;
-        let leaf = att.variables().leaf_number(root, bits >> (BITS - root.depth().min(BITS)))?;
+        let leaf = att.variables().leaf_of_word(root, bits >> (BITS - root.depth().min(BITS)))?;
         Ok(leaf.map(|leaf| (leaf, 1)))
     }
 }
@@ -65,7 +65,7 @@ fn doomed_leaf(att: &Attachment, number: u64) -> Result<Option<(Leaf, u64)>> {
     if root.0 == 0 || root.depth() > DEPTH_MAX || number >= 1 << root.depth() {
         return Ok(None);
     }
-    let Some(leaf) = att.variables().leaf_number(root, number)? else { return Ok(None) };
+    let Some(leaf) = att.variables().leaf_of_word(root, number)? else { return Ok(None) };
     // The word was another table's, perhaps: it need not be the first one of this leaf.
     let (first, _) = leaf.words(att.variables().directory_at(root));
     let slot = if first == at >> 32 { (at & u64::from(u32::MAX)).max(1) } else { 1 };

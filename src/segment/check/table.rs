@@ -17,7 +17,7 @@ use crate::sync::intent::LeafCounts;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{BUSY, Content, Kind};
 use crate::variables::AsVariables;
-use crate::variables::found::Token;
+use crate::variables::found::ContentSource;
 use crate::variables::leaf::{Leaf, TableOf};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -63,13 +63,13 @@ impl Check<'_> {
 
     /// A word of a directory: the leaf, and all words that it serves.
     fn check_word(&mut self, root: Root, number: u64, of: Of) -> Result<Leaf> {
-        let leaf = self.att.variables().leaf_number(root, number)?;
+        let leaf = self.att.variables().leaf_of_word(root, number)?;
         let leaf = leaf.ok_or_else(|| Error::corrupt(format_args!("invariant 3: word {number} of a directory")))?;
         let (depth, directory) = (leaf.word.depth(), self.att.variables().directory_at(root));
         hold!(depth <= root.depth(), 3, "word {number} says depth {depth}, its directory has {}", root.depth());
         let (first, count) = leaf.words(directory);
         for other in first..first + count {
-            let word = self.att.variables().leaf_number(root, other)?.map(|leaf| leaf.word);
+            let word = self.att.variables().leaf_of_word(root, other)?.map(|leaf| leaf.word);
             hold!(word == Some(leaf.word), 3, "words {number} and {other} should name one leaf");
         }
         self.named.leaf(self.att, &leaf, Place::new(of, &leaf, directory))?;
@@ -256,7 +256,7 @@ impl Check<'_> {
     }
 
     fn check_lock(&self, number: u64, content: &Content) -> Result<()> {
-        let lock = self.att.coordination().lock_of(content)?;
+        let lock = self.att.coordination().lock_state_of(content)?;
         hold!(lock.is_some(), 10, "slot {number}: a lock that says nothing of its owner");
         if let Some(holder) = lock.and_then(|lock| lock.owner()) {
             let holds = in_use(self.live, holder).is_some_and(|record| record.locks.load(Ordering::Relaxed) == 1);
@@ -313,9 +313,9 @@ impl Attachment {
             let expiry = u64::from_ne_bytes(expiry);
             hold!((1..1 << 63).contains(&expiry), 10, "slot {number} expires at {expiry}");
         }
-        let found = leaf.found(leaf.slot_at(number), content, Token::Stable);
+        let found = leaf.found(leaf.slot_at(number), content, ContentSource::Slot);
         self.variables()
-            .index_by(&found, MappedAccess)?
+            .index_with(&found, MappedAccess)?
             .ok_or_else(|| Error::corrupt(format_args!("slot {number} does not stand still")))
     }
 
