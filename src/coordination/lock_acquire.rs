@@ -16,7 +16,7 @@ use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
 use crate::variables::place::Spot;
-use crate::variables::publish::{Placement, StorePlan};
+use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::Stored;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -15,9 +15,9 @@ use crate::variables::AsVariables;
 use crate::variables::found::{ContentSource, Found};
 use crate::variables::leaf::TableOf;
 use crate::variables::place::{SlotPlace, Spot};
-use crate::variables::publish::{Placement, StorePlan};
 use crate::variables::record::record_at;
 use crate::variables::scan::ScanPass;
+use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::Stored;
 use std::sync::atomic::{Ordering, fence};
 

@@ -33,7 +33,7 @@ pub struct PyLock {
 
 /// The turn of a task that waits for a lock.
 #[pyclass(frozen, module = "shmvar._core")]
-pub struct _Turn(Mutex<Turn>);
+pub struct _Turn(Mutex<LockTurn>);
 
 impl PyLock {
     /// `seg.lock(name, timeout=...)`

@@ -1,4 +1,7 @@
-//! Adding to a number, under the lock and without a pickler.
+//! Adding to a number in one step, without a pickler.
+//!
+//! An inline integer index is the usual case: one commit ("A change" in docs/protocol.md). Everything else is read, and
+//! stored on the condition that the version is the same.
 
 use crate::codec::scalar::{self, Scalar};
 use crate::error::Result;
@@ -14,7 +17,7 @@ use crate::variables::place::Spot;
 use crate::variables::read::FoundValue;
 use crate::variables::stored::Stored;
 
-/// What can be added.
+/// A number that can be added.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs, reason = "Python's own names")]
 pub enum Number {
@@ -23,7 +26,7 @@ pub enum Number {
 }
 
 impl Number {
-    /// The sum as Python makes it; `None` beyond 64 bits.
+    /// Returns the sum as Python computes it. `None`: it has more than 64 bits.
     fn plus(self, other: Number) -> Option<Number> {
         let float = |number| match number {
             Number::Int(number) => number as f64,
@@ -52,8 +55,8 @@ impl Number {
 }
 
 impl Variables {
-    /// Adds to a variable, from 0 where it is missing: the sum. `None`: the value is no number of 64 bits, or the sum is none:
-    /// the caller's own arithmetic decides.
+    /// Adds to a variable, where it is missing to 0. Returns the sum. `None`: the value is no number of at most 64
+    /// bits, or the sum is none; the caller computes it in some other way.
     #[inline]
     pub fn add(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
         let name = Name::from(index);
@@ -81,7 +84,8 @@ impl Variables {
         self.add_with_retries(index, amount, policy)
     }
 
-    /// Of a variable that is missing, or has a record: read, then stored if nobody came between.
+    /// Adds to a variable that is missing, or has a record: reads it, and stores the sum if nothing changed meanwhile;
+    /// else again.
     fn add_with_retries(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
         loop {
             let mut scratch = Scratch::new();

@@ -5,7 +5,7 @@ use crate::fallible;
 use crate::format::{RECORD_MAX, SLOT};
 use crate::heap::span_writer::FilledSpan;
 use crate::sync::slot::{Content, Kind};
-use crate::variables::publish::{Placement, StorePlan};
+use crate::variables::store_plan::{Placement, StorePlan};
 
 /// One change of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

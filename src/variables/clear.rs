@@ -1,4 +1,7 @@
-//! Removing every variable at one instant: another table, and the old one taken apart afterwards, a little at a time.
+//! Removing every variable at one instant: the table is swapped for an empty one, and the old table is taken apart
+//! afterwards in small steps.
+//!
+//! The protocol is "Clear" in docs/protocol.md.
 
 use crate::error::{Error, Result};
 use crate::format::{DEPTH_MAX, LeafWord, Root, Slot, SpanEntry, SpanState, granules_of};
@@ -18,7 +21,7 @@ use crate::variables::record::record_at;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Records that are freed in one go under the lock.
+/// Records that are freed within one hold of the writer lock.
 const RECORDS_PER_HOLD: u64 = 512;
 
 impl Variables {
@@ -32,7 +35,7 @@ impl Variables {
             let spans = self.reserve_two_granules(policy);
             let done = match spans {
                 Ok((directory, leaf)) => self.swap_table(directory, leaf, policy)?,
-                // Not so much as two pages: then one after the other.
+                // Not even two pages are free, so the variables are removed one after the other.
                 Err(Error::Full { .. }) => self.remove_all(policy)?,
                 Err(error) => return Err(error),
             };
@@ -42,7 +45,8 @@ impl Variables {
         }
         self.notify_all();
         match self.dismantle(&Uninterrupted(policy)) {
-            // All is removed: whoever needs the memory, and holds this up now, takes the old table apart.
+            // Every variable is removed. What could not be taken apart now is taken apart by the next process that
+            // needs memory.
             Err(Error::Busy(_)) => {}
             other => other?,
         }
@@ -50,7 +54,7 @@ impl Variables {
         Ok(())
     }
 
-    /// For a directory and a leaf.
+    /// Reserves a granule for a directory and another one for a leaf.
     fn reserve_two_granules(&self, policy: &dyn WaitPolicy) -> Result<(ReservedSpan<'_>, ReservedSpan<'_>)> {
         Ok((
             self.reserve_zeroed_span(1..=1, WhenFull::Made, policy)?,
@@ -58,7 +62,8 @@ impl Variables {
         ))
     }
 
-    /// False: somebody came between.
+    /// Swaps the table for an empty one. Returns `false` if another table is still being taken apart, or the spans are
+    /// not this process's (it was forked).
     fn swap_table(&self, directory: ReservedSpan<'_>, leaf: ReservedSpan<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
         let mut writer = self.write(policy)?;
         if self.state().doomed.load(Ordering::Relaxed) != 0
@@ -72,7 +77,7 @@ impl Variables {
         let word = LeafWord::new(leaf.granule, 0, 1, 1);
         let at = self.identity.geometry.granule_at(directory.granule);
         self.mem.at::<AtomicU64>(at)?.store(word.0, Ordering::Relaxed);
-        // CRASH: spans that are filling in our name.
+        // CRASH: two spans that are filling in our name.
         crash_point!("table-made");
         change.span(directory.granule, self.arena().entry(directory.granule)?, SpanEntry::new(SpanState::Directory, 1));
         change.span(leaf.granule, self.arena().entry(leaf.granule)?, SpanEntry::new(SpanState::Leaf, 1));
@@ -82,7 +87,7 @@ impl Variables {
         writer.commit(&change)?;
         directory.published();
         leaf.published();
-        // CRASH: every variable is gone; the memory of all is taken back by whoever needs it.
+        // CRASH: every variable is removed. The next process that needs memory takes the old table apart.
         crash_point!("table-swapped");
         Ok(true)
     }
@@ -94,7 +99,7 @@ impl Variables {
         Ok(true)
     }
 
-    /// Takes the table apart whose variables were all removed, if there is one.
+    /// Takes the doomed table apart, if there is one.
     pub fn dismantle(&self, policy: &dyn WaitPolicy) -> Result<()> {
         let mut yielding = Yielding::new();
         while self.state().doomed.load(Ordering::Relaxed) != 0 {
@@ -108,14 +113,15 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// Takes a little more of the doomed table apart, if there is one.
+    /// Takes one step at the doomed table, if there is one.
     pub fn dismantle_some(&mut self) -> Result<()> {
         if self.att.state().doomed.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
         let outcome = self.dismantle_step();
         if matches!(outcome, Err(Error::Corrupt(_))) {
-            // Nobody could have left it so: dropped, so that the next call goes on. What it named is lost.
+            // No process that keeps to the protocol leaves such a table. It is dropped, so that the next call can go
+            // on, and what it named is lost.
             let mut change = self.change();
             change.doomed = Some(Doomed { root: 0, at: 0 });
             self.commit(&change)?;
@@ -158,7 +164,8 @@ impl VariablesWriter<'_> {
         Ok(())
     }
 
-    /// Frees what a slot of the doomed table names, and goes on behind it. False: nothing.
+    /// Frees what a slot of the doomed table names, and stores `next` as the place to go on. Returns `false` if the
+    /// slot names nothing.
     fn free_doomed(&mut self, leaf: &Leaf, next: u64, number: u64) -> Result<bool> {
         let Some(content) = self.att.mem.at::<Slot>(leaf.slot_at(number))?.copy() else { return Ok(false) };
         let mut change = self.change();
@@ -183,7 +190,7 @@ impl VariablesWriter<'_> {
         Ok(true)
     }
 
-    /// Plans that a variable's span is retired: nobody names it any more.
+    /// Plans that the span of a variable is retired: no slot names it after the change.
     pub fn plan_retire(&self, content: &Content, change: &mut crate::sync::intent::Change) -> Result<()> {
         let before = self.arena().entry(content.granule())?;
         if before.state() != SpanState::Live {
@@ -200,7 +207,7 @@ mod tests {
     use crate::process::wait_policy::Blocking;
     use crate::variables::AsVariables;
 
-    /// Is interrupted from when a cleared table is taken apart.
+    /// Interrupts its caller while a doomed table is being taken apart.
     struct Afterwards<'a>(&'a Variables);
 
     impl WaitPolicy for Afterwards<'_> {

@@ -1,7 +1,7 @@
-//! Moving records together, so that slabs become empty.
+//! Moving records into fewer slabs, so that slabs become empty and are freed.
 //!
-//! A block does not say whose it is, so moving follows the tables. A record that was moved has the version that it had: its
-//! slot's word counts the move, and whoever was reading it reads again.
+//! The protocol is "Moving records" in docs/protocol.md. A block does not say which variable its record belongs to, so
+//! the tables are followed. Large values are moved in `defrag.rs`.
 
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -15,19 +15,20 @@ use crate::variables::record::record_at;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{Ordering, fence};
 
-/// Records that are moved in one go under the lock.
+/// Records that are moved within one hold of the writer lock.
 const RECORDS_PER_HOLD: usize = 256;
-/// What lists of slabs are called where there is no memory for them.
+/// The name of a list of slabs in the error for a lack of memory.
 const SLABS: &str = "a list of slabs";
 
-/// Which slabs are to be emptied: by class, those at this granule and above.
+/// Private to the process: which slabs are to be emptied. For each class, those whose first granule is this one or a
+/// later one.
 struct CompactPlan {
     from: [u64; CLASSES.len()],
     any: bool,
 }
 
 impl Variables {
-    /// Empties the slabs that are not needed for what is stored, and frees them.
+    /// Empties the slabs that the stored records do not need, and frees them.
     pub fn compact(&self, policy: &dyn WaitPolicy) -> Result<()> {
         let plan = self.plan_compaction(policy)?;
         if !plan.any {
@@ -36,18 +37,18 @@ impl Variables {
         self.empty_slabs(&plan, policy)
     }
 
-    /// Moves what lies in the last zones down, where everything fits fewer zones. False: nothing does.
+    /// Moves everything out of the last zones where all of it fits fewer zones. Returns `false` if it does not.
     pub fn move_into_fewer_zones(&self, policy: &dyn WaitPolicy) -> Result<bool> {
-        let (zones, taken, last) = {
-            let (mut taken, mut last) = (0, 0);
+        let (zones, used, last) = {
+            let (mut used, mut last) = (0, 0);
             self.walk(policy, |_, granule, entry| {
-                (taken, last) = (taken + entry.len(), granule + entry.len());
+                (used, last) = (used + entry.len(), granule + entry.len());
                 Ok(())
             })?;
-            (self.arena().zones(), taken, last)
+            (self.arena().zones(), used, last)
         };
-        // With an eighth to spare: what is free may not fit to the last granule.
-        let most = (taken + taken / 8).div_ceil(ZONE).max(1) * ZONE;
+        // An eighth is left to spare, because free granules in pieces may not fit to the last one.
+        let most = (used + used / 8).div_ceil(ZONE).max(1) * ZONE;
         if zones * ZONE <= most || last <= most {
             return Ok(false);
         }
@@ -64,7 +65,7 @@ impl Variables {
                 true => writer.arena().used_blocks(granule)?,
                 false => 0,
             };
-            // The next slab is made at the lowest place; one for each that is emptied is enough.
+            // A new slab is made at the lowest place. One new slab for each that is emptied is enough.
             if used > 0 && !writer.slab_from_free(class)? {
                 drop(writer);
                 self.slab_as_it_is(class, policy)?;
@@ -74,7 +75,7 @@ impl Variables {
         Ok(true)
     }
 
-    /// Moves what lies in the slabs of a plan into others below, and frees those that are empty.
+    /// Moves the records in a plan's slabs into free blocks below, and frees the slabs that are empty then.
     fn empty_slabs(&self, plan: &CompactPlan, policy: &dyn WaitPolicy) -> Result<()> {
         let mut yielding = Yielding::new();
         for table in [TableOf::Variables, TableOf::Names] {
@@ -83,7 +84,8 @@ impl Variables {
                 let mut writer = self.write(policy)?;
                 let leaf = self.leaf_of(from, table)?;
                 if seen.replace(leaf.word) != Some(leaf.word) {
-                    // Another leaf, or this one was replaced since the last slots of it: it is gone through from its first.
+                    // This is another leaf, or the leaf was replaced since its last slots: its slots are looked at from
+                    // the first.
                     slot = 1;
                 }
                 slot = writer.move_some(&leaf, slot, plan)?;
@@ -97,7 +99,7 @@ impl Variables {
         self.free_empty_slabs(policy)
     }
 
-    /// The lowest slabs of each class that hold all its records stay; those behind them are emptied.
+    /// Plans which slabs are emptied: of each class the lowest slabs that hold all its records stay.
     fn plan_compaction(&self, policy: &dyn WaitPolicy) -> Result<CompactPlan> {
         let mut slabs: [Vec<(u64, u64)>; CLASSES.len()] = [const { Vec::new() }; CLASSES.len()];
         let mut yielding = Yielding::new();
@@ -120,7 +122,7 @@ impl Variables {
         Ok(plan)
     }
 
-    /// Slabs and their classes, from the left.
+    /// Returns the slabs and their classes, in the order of their granules.
     fn slabs(&self, policy: &dyn WaitPolicy) -> Result<Vec<(u64, usize)>> {
         let mut slabs = Vec::new();
         self.walk(policy, |_, granule, entry| {
@@ -145,7 +147,7 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// Moves records of a leaf, from this slot on: the slot to go on with.
+    /// Moves records of a leaf, from slot `from` on. Returns the slot to go on with.
     fn move_some(&mut self, leaf: &Leaf, from: u64, plan: &CompactPlan) -> Result<u64> {
         let mut moved = 0;
         for number in from..=leaf.slots {
@@ -178,10 +180,11 @@ impl VariablesWriter<'_> {
         let (from, to) = (place(content)?, place(&moved)?);
         let mut bytes = Vec::new();
         self.att.mem.read_into(from, content.record_len() as usize, &mut bytes)?;
-        // SYNC: as where a record is written: the block may have been freed under this very acquisition.
+        // SYNC: pairs with the acquire fences of readers: the block may have been freed under this very acquisition of
+        // the lock.
         fence(Ordering::Release);
         self.att.mem.copy_in(to, &[&bytes])?;
-        // CRASH: a free block with something in it.
+        // CRASH: bytes in a free block that are nobody's.
         crash_point!("record-copied");
         let mut change = self.change();
         change.leaf = Some((leaf.base, None));
@@ -189,7 +192,7 @@ impl VariablesWriter<'_> {
         change.block(granule, block, true);
         change.block(content.granule(), content.block(), false);
         self.commit(&change)?;
-        // CRASH: the record is at its new place; what is left of the others is where it was.
+        // CRASH: this record is at its new place, the others that were to be moved are at their old ones.
         crash_point!("record-moved");
         Ok(())
     }

@@ -1,4 +1,6 @@
-//! Directories doubled and halved.
+//! Replacing a directory by one that is longer, shorter, or at another place.
+//!
+//! The protocol is "Replacing leaves" in docs/protocol.md (*Directories*).
 
 use crate::error::{Error, Result};
 use crate::format::{LeafWord, Root, SpanEntry, SpanState, granules_of};
@@ -9,12 +11,13 @@ use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Variables {
-    /// A directory twice as long, each word twice.
+    /// Replaces a directory by one that is twice as long: each word comes twice.
     pub(super) fn double_directory(&self, root: Root, table: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
         self.replace_directory(root, root.depth() + 1, table, WhenFull::Made, policy)
     }
 
-    /// Another directory with the same leaves, of another depth. Not if one of them is deeper.
+    /// Replaces a directory by one of another depth with the same leaves. Does nothing if one of the leaves is deeper
+    /// than that, or if the directory was replaced meanwhile.
     pub(super) fn replace_directory(
         &self,
         root: Root,
@@ -60,7 +63,7 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// The same of a directory.
+    /// Plans that the span of a directory is free: nothing names the directory after the change.
     pub fn plan_free_directory(&self, root: Root, change: &mut crate::sync::intent::Change) -> Result<()> {
         let before = self.arena().entry(root.granule())?;
         if before.state() != SpanState::Directory || before.len() != granules_of(8 << root.depth()) {

@@ -1,4 +1,6 @@
-//! A slot that a reader found, and whether it is still what it was.
+//! A slot that a reader found without a lock, and the check that it is still what it was (step R4).
+//!
+//! The protocol is "Reading, without a lock" in docs/protocol.md.
 
 use crate::error::Result;
 use crate::format::{LeafWord, Root};
@@ -10,40 +12,46 @@ use crate::variables::leaf::{Leaf, TableOf};
 use std::num::NonZeroU64;
 use std::sync::atomic::{Ordering, fence};
 
-/// By what a copied value is known to be whole.
+/// Where a reader got the contents of a slot from. It decides what must still hold for the copy to be consistent.
 #[derive(Clone, Copy, Debug)]
 pub enum ContentSource {
-    /// The slot's word, the directory's word and the root did not change.
+    /// From the slot itself. The copy is consistent if the root, the directory's word and the slot's word are
+    /// unchanged.
     Slot,
-    /// The change of this serial is still under way, its slot still busy.
+    /// From the intent: the slot is busy, and the change with this serial says what it becomes. The copy is consistent
+    /// if that change is still under way, too.
     Intent(NonZeroU64),
 }
 
-/// A variable that a reader found.
+/// Private to the process: a slot as a reader saw it, with what proves that it is unchanged.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
-    /// File offset of its slot.
+    /// File offset of the slot.
     pub offset: u64,
-    /// Its slot. A record's bytes are in the reader's scratch buffer.
+    /// A copy of the slot. The bytes of a record are not in it: they are in the reader's scratch buffer.
     pub content: Content,
-    /// What named its leaf: root, file offset of the directory's word, and that word.
+    /// The root as the reader loaded it. With the next two fields it is the path that led to the leaf: root, file
+    /// offset of the directory's word, and that word.
     pub root: Root,
     pub word_at: u64,
     pub leaf_word: LeafWord,
-    /// How to check it again.
+    /// Where `content` came from, and so what has to be compared again.
     pub source: ContentSource,
 }
 
 impl Variables {
-    /// Is what was found still so? Asked after whatever was copied meanwhile.
+    /// Returns whether a slot is still what the reader found, also on the way to it. A reader calls this after it has
+    /// copied whatever the slot names.
     pub fn is_unchanged(&self, found: &Found) -> Result<bool> {
         reading!(self, |access| self.is_unchanged_with(found, access))
     }
 
+    /// Returns whether a slot is still what the reader found, by a kind of access that the caller has already.
     #[inline(always)]
     pub fn is_unchanged_with(&self, found: &Found, access: impl Access) -> Result<bool> {
-        // In this order: what is looked at next is what it was only while the one before it is.
-        // SYNC: as in `Slot::unchanged`, which is the last look.
+        // The order matters: the directory's word is one only while the root is that root, and the slot is one only
+        // while the directory's word is that word. SYNC: as in `Slot::unchanged`, which is the last of these
+        // comparisons.
         fence(Ordering::Acquire);
         if !self.still_names(
             found.root,
@@ -63,7 +71,7 @@ impl Variables {
 }
 
 impl Leaf {
-    /// What was found in one of its slots.
+    /// Returns what was found in a slot of this leaf.
     #[inline(always)]
     pub fn found(&self, offset: u64, content: Content, source: ContentSource) -> Found {
         Found { offset, content, root: self.root, word_at: self.word_at, leaf_word: self.word, source }
@@ -71,7 +79,7 @@ impl Leaf {
 }
 
 impl Found {
-    /// The slot's word as it was seen: busy, where the change under way makes it what it is.
+    /// Returns the slot's word as the reader saw it: with the busy bit where the contents came from the intent.
     #[inline(always)]
     fn word(&self) -> u64 {
         match self.source {
@@ -81,7 +89,8 @@ impl Found {
     }
 }
 
-/// What the change under way makes of a slot that was seen with this word: its serial, and the contents.
+/// Returns what the change under way makes of a slot whose word was seen to be `word`: the serial of the change, and
+/// the new contents. `None`: no change under way explains that word.
 pub fn pending(att: &Variables, offset: u64, word: u64) -> Option<(NonZeroU64, Content)> {
     let (serial, content) = Change::pending(att.mem.intent(), offset)?;
     (content.word | BUSY == word).then_some((NonZeroU64::new(serial)?, content))

@@ -1,4 +1,7 @@
-//! Replacing a leaf by a larger one, or by two.
+//! Replacing a leaf by one of another size, or by two.
+//!
+//! The protocol is "Replacing leaves" in docs/protocol.md. Directories are replaced in `directory.rs`; `shrink.rs`
+//! decides which leaves become smaller.
 
 use crate::error::{Error, Result};
 use crate::format::{DEPTH_MAX, GRANULE, LEAF_MAX, LeafHead, LeafWord, SLOTS_OF_GRANULE, Slot, SpanEntry, SpanState};
@@ -13,19 +16,19 @@ use crate::variables::{AsVariables, Variables, VariablesWriter};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
-/// What a leaf is replaced by: one leaf, or one for each half of its hashes.
+/// Private to the process: what a leaf is replaced by: one leaf, or one for each half of its hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Successors {
-    /// Granules of each; the second is 0 where there is one.
+    /// Granules of each leaf. The second is 0 where there is only one.
     pub sizes: [u64; 2],
-    /// And so many at least.
+    /// The least granules of each leaf, for when no longer run of free granules is present.
     pub min_sizes: [u64; 2],
-    /// Where memory for them comes from.
+    /// What happens if no memory is free for them.
     pub when_full: WhenFull,
 }
 
 impl Variables {
-    /// The hash of what stands in a slot.
+    /// Returns the hash of what is in a slot.
     pub fn hash_of(&self, content: &Content) -> u64 {
         match content.is_text() {
             true => content.rest[0],
@@ -36,7 +39,11 @@ impl Variables {
         }
     }
 
-    /// Replaces the leaf of a hash so that it takes so many `more`, unless somebody did since `old` was looked at.
+    /// Replaces the leaf of a hash so that `more` entries fit. Does nothing if the leaf was replaced since the caller
+    /// looked at `old`.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there is no memory for the new leaf.
     pub fn grow(&self, old: &Leaf, hash: u64, table: TableOf, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut backoff = Backoff::default();
         loop {
@@ -63,7 +70,7 @@ impl Variables {
             };
             let parts = if sizes[1] == 0 { [halves[0].saturating_add(halves[1]), 0] } else { halves };
             if parts.iter().zip(sizes).any(|(part, size)| size > 0 && !takes_one_more(size, *part)) {
-                // Nobody whose hashes are spread comes here, and another turn would find the same.
+                // Hashes that are spread never come to this, and another turn would end here as well.
                 return Err(Error::corrupt(format_args!(
                     "{parts:?} entries have the first bits of their hashes in common"
                 )));
@@ -81,7 +88,7 @@ impl Variables {
         }
     }
 
-    /// Replaces a leaf. False: it was replaced meanwhile, or has more entries than fit by now.
+    /// Replaces a leaf. Returns `false` if it was replaced meanwhile, or has more entries by now than fit.
     pub(super) fn replace_leaf(
         &self,
         leaf: &Leaf,
@@ -134,8 +141,8 @@ impl Variables {
         Ok(true)
     }
 
-    /// A span of zeros, all of it present, that is ours to fill: the longest of these lengths, unless a shorter one is free and
-    /// present already.
+    /// Reserves a span of zeros, all of it present. It has the greatest of these lengths, in granules, unless a shorter
+    /// run is free and present already.
     pub fn reserve_zeroed_span(
         &self,
         lens: RangeInclusive<u64>,
@@ -160,7 +167,7 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// Plans that a leaf that nothing names any more is free.
+    /// Plans that the span of a leaf is free: nothing names the leaf after the change.
     pub fn plan_free_leaf(&self, leaf: &Leaf, change: &mut crate::sync::intent::Change) -> Result<()> {
         let before = self.arena().entry(leaf.word.granule())?;
         if before.state() != SpanState::Leaf || before.len() != leaf.word.size() {
@@ -170,7 +177,7 @@ impl VariablesWriter<'_> {
         Ok(())
     }
 
-    /// Entries of a leaf, by the next bit of their hashes.
+    /// Counts the entries of a leaf by the next bit of their hashes.
     fn count_halves(&self, leaf: &Leaf) -> Result<[u64; 2]> {
         let mut halves = [0; 2];
         for number in 1..=leaf.slots {
@@ -183,7 +190,8 @@ impl VariablesWriter<'_> {
         Ok(halves)
     }
 
-    /// Copies every entry of a leaf to new ones that nobody reads yet: how many each has then. `None`: they do not fit.
+    /// Copies every entry of a leaf to new leaves that no reader sees yet. Returns how many entries each new leaf has
+    /// then. `None`: they do not fit.
     pub(super) fn copy_leaf(&self, old: &Leaf, new: &[Leaf]) -> Result<Option<[u64; 2]>> {
         let mut counts = [0; 2];
         for (count, leaf) in counts.iter_mut().zip(new) {
@@ -207,7 +215,7 @@ impl VariablesWriter<'_> {
                 to = leaf.after(to);
                 slot = self.att.mem.at::<Slot>(leaf.slot_at(to))?;
                 steps += 1;
-                // An eighth of them is empty, unless somebody keeps to no protocol.
+                // An eighth of the slots is unused, unless a process does not keep to the protocol.
                 if steps > leaf.slots {
                     return Err(Error::corrupt("a new leaf that is full"));
                 }
@@ -216,7 +224,7 @@ impl VariablesWriter<'_> {
                 to.store(from, Ordering::Relaxed);
             }
             slot.word.store(content.word, Ordering::Relaxed);
-            // CRASH: until the commit the new leaf is a span that we fill.
+            // CRASH: until the commit the new leaf is a span that is filling in our name.
             crash_point!("slot-copied");
             counts[half] += 1;
         }
@@ -228,12 +236,12 @@ impl VariablesWriter<'_> {
     }
 }
 
-/// Does a leaf of so many granules take so many entries, and one more?
+/// Returns whether a leaf of `size` granules takes `entries` entries and one more.
 fn takes_one_more(size: u64, entries: u64) -> bool {
     !is_full(entries.saturating_add(1), size * SLOTS_OF_GRANULE - 1)
 }
 
-/// Which half of a leaf's hashes this one is in.
+/// Returns in which half of a leaf's hashes a hash is. `depth` is that of the leaf.
 fn half_of(hash: u64, depth: u32) -> usize {
     (hash >> (63 - depth.min(63)) & 1) as usize
 }

@@ -1,4 +1,6 @@
-//! A large value.
+//! Reading a value that lies in a span, whole or in parts.
+//!
+//! The protocol is "Large records: spans and pins" in docs/protocol.md. The pins themselves are `process/pins.rs`.
 
 use crate::codec::buffers;
 use crate::codec::buffers::Parsed;
@@ -10,35 +12,41 @@ use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::found::{ContentSource, Found};
 
-/// A large value, held still for reading as far as this handle can.
+/// Private to the process: a large value that a reader found. It is pinned where this handle may pin; else each copy is
+/// followed by a look whether the slot is unchanged.
 pub struct LargeValue<'a> {
     att: &'a Variables,
     found: Found,
     pin: Option<Pin<'a>>,
-    /// Short parts are read through the mapping: where nobody but ourselves could have lied about what is present.
+    /// Short parts are copied through the mapping. Only where no other user could have stored what the segment says of
+    /// present pages.
     direct: bool,
     _call_guard: Option<CallGuard<'a>>,
 }
 
 impl<'a> LargeValue<'a> {
-    /// Bytes of its pickle.
+    /// Returns the number of bytes of the value: its pickle, and where it has buffers, those and their table.
     pub fn len(&self) -> u64 {
         self.found.content.record_len() - self.found.content.prefix_len()
     }
 
-    /// Of the variable.
+    /// Returns the version of the variable.
     pub fn version(&self) -> u64 {
         self.found.content.version()
     }
 
-    /// For values that nobody but we ourselves and root could have written.
+    /// Marks a value that only this user and root could have written, so that short parts are copied through the
+    /// mapping.
     pub fn trusting(self) -> Self {
         LargeValue { direct: self.pin.is_some(), ..self }
     }
 
-    /// Before so many bytes are allocated for a part of it: whoever may write may claim any length, but memory that is not
-    /// there holds no value.
-    /// False: it changed meanwhile.
+    /// Looks whether the object takes `len` bytes of memory at all, before so many are allocated for a copy. A process
+    /// that may write can store any length, but memory that is not there holds no value. Returns `false` if the
+    /// variable changed meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the slot is unchanged and its length cannot be right.
     pub fn check_resident(&self, len: u64) -> Result<bool> {
         if len < ASK_THE_KERNEL {
             return Ok(true);
@@ -53,34 +61,35 @@ impl<'a> LargeValue<'a> {
         Ok(false)
     }
 
-    /// Is it held still until this is dropped?
+    /// Returns whether a pin keeps the value as it is until this is dropped.
     pub fn pinned(&self) -> bool {
         self.pin.is_some()
     }
 
-    /// The process's half of its segment.
+    /// Returns the attachment in whose segment the value is.
     #[cfg(feature = "python")]
     pub fn attachment(&self) -> &'a Variables {
         self.att
     }
 
-    /// File offset of the value.
+    /// Returns the file offset of the value.
     pub fn offset(&self) -> u64 {
         let content = &self.found.content;
         self.att.identity.geometry.granule_at(content.granule()) + content.lead() + content.prefix_len()
     }
 
-    /// The pin alone, for objects over the span's memory. `None`: it is not pinned.
+    /// Returns the pin alone, for objects over the span's memory. `None`: the value is not pinned.
     pub fn into_owned_pin(self) -> Option<OwnedPin> {
         self.pin?.into_owned()
     }
 
-    /// Does it have out-of-band buffers?
+    /// Returns whether the value has out-of-band buffers.
     pub fn has_buffers(&self) -> bool {
         self.found.content.has_buffers()
     }
 
-    /// Of a value with buffers, where they and the pickle are. `None`: it changed meanwhile.
+    /// Reads where the pickle and the buffers of a value with buffers lie. `None`: the variable changed during the
+    /// copy; the caller starts again.
     pub fn parse(&self, policy: &dyn WaitPolicy) -> Result<Option<Parsed>> {
         let damaged = || Error::corrupt("the table of a value's buffers");
         let mut start = [0; 16];
@@ -100,7 +109,7 @@ impl<'a> LargeValue<'a> {
         buffers::parse(&head, self.len())?.ok_or_else(damaged).map(Some)
     }
 
-    /// Copies a part of the value. `None`: the variable changed meanwhile.
+    /// Copies a part of the value. `None`: the variable changed during the copy; the caller starts again.
     pub fn read_part(&self, (at, len): (u64, u64), policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
         if !self.check_resident(len)? {
             return Ok(None);
@@ -110,7 +119,8 @@ impl<'a> LargeValue<'a> {
         Ok(whole.then_some(bytes))
     }
 
-    /// All of it as one pickle stream, buffers within. `None`: it changed meanwhile.
+    /// Copies the whole value as one pickle stream, with its buffers in band. `None`: the variable changed during the
+    /// copy; the caller starts again.
     pub fn pickle(&self, policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
         if !self.has_buffers() {
             return self.read_part((0, self.len()), policy);
@@ -127,7 +137,8 @@ impl<'a> LargeValue<'a> {
         stream.ok_or_else(|| Error::corrupt("the pickle of a value with buffers")).map(Some)
     }
 
-    /// The pickle alone, and how many buffers are beside it. `None`: it changed meanwhile.
+    /// Copies the pickle without its buffers, and returns how many of those there are. `None`: the variable changed
+    /// during the copy; the caller starts again.
     pub fn stream(&self, policy: &dyn WaitPolicy) -> Result<Option<(Vec<u8>, usize)>> {
         if !self.has_buffers() {
             return Ok(self.pickle(policy)?.map(|pickle| (pickle, 0)));
@@ -136,7 +147,8 @@ impl<'a> LargeValue<'a> {
         Ok(self.read_part(parsed.pickle, policy)?.map(|pickle| (pickle, parsed.buffers.len())))
     }
 
-    /// Copies from the pickle. False: the variable changed meanwhile, begin anew.
+    /// Copies `to.len()` bytes of the value, from `at` on. Returns `false` if the variable changed during the copy; the
+    /// caller starts again.
     pub fn read(&self, at: u64, to: &mut [u8], policy: &dyn WaitPolicy) -> Result<bool> {
         let at = self.found.content.prefix_len() + at;
         let mut outcome = Ok(());
@@ -150,7 +162,7 @@ impl<'a> LargeValue<'a> {
             policy.allow_threads(&mut || outcome = self.att.read_span(&self.found.content, at, to));
         }
         if self.pin.is_some() {
-            // Nobody frees it while we hold the pin.
+            // A pinned span is not freed, so what was copied is the value.
             return outcome.map(|()| true);
         }
         let still = self.att.is_unchanged(&self.found)?;
@@ -159,7 +171,8 @@ impl<'a> LargeValue<'a> {
 }
 
 impl Variables {
-    /// Pins a large value, if this handle may and the variable did not change meanwhile.
+    /// Pins a large value, if this handle may write and the variable has not changed since it was found. Else the value
+    /// comes without a pin.
     pub(super) fn pin_large(&self, found: Found, policy: &dyn WaitPolicy) -> Result<LargeValue<'_>> {
         if !self.mem.writable() || matches!(found.source, ContentSource::Intent(_)) {
             return Ok(LargeValue { att: self, found, pin: None, direct: false, _call_guard: None });
@@ -171,5 +184,5 @@ impl Variables {
     }
 }
 
-/// What a value's bytes are called where there is no memory for them.
+/// The name of a value's bytes in the error for a lack of memory.
 const VALUE: &str = "a value";

@@ -1,4 +1,7 @@
-//! Finding a variable without a lock.
+//! Finding a variable without a lock: the probe of one leaf, and the retries.
+//!
+//! The protocol is "Reading, without a lock" in docs/protocol.md; R1 to R4 are its steps. A writer finds its slot in
+//! `place.rs`.
 
 use crate::atomic::spin;
 use crate::error::{Error, Result};
@@ -16,30 +19,36 @@ use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::pass_over::PassOver;
 use crate::variables::record::place_of_record;
 
-/// Looks at a busy slot before the intent is asked.
+/// How often a reader looks at a busy slot before it asks the intent.
 const SPINS: u32 = 100;
 
-/// How a probe of one slot ended.
+/// How the probe of one slot ended.
 pub(super) enum Probe {
+    /// The slot holds the name.
     Found(Found),
+    /// The slot holds another name, or nothing.
     Other,
+    /// The slot changed during the probe: the caller searches again.
     Changed,
-    /// It is busy, with this word, and no change says why.
+    /// The slot is busy with this word, and no change under way explains it.
     Busy(u64),
 }
 
-/// How one look for a name ended.
+/// How one search for a name ended.
 enum SearchOutcome {
+    /// The name's slot.
     Found(Found),
+    /// The name was in no slot at one instant during the search.
     Missing,
+    /// Something changed during the search: the caller searches again.
     Changed,
-    /// At a slot that is busy: its offset and word, and its leaf.
+    /// The search met a busy slot that no change under way explains: the slot's file offset, its word, and its leaf.
     Busy(u64, u64, Leaf),
 }
 
 impl Variables {
-    /// Finds a variable without a lock; an expired one is missing. A record's bytes are copied to `scratch`; a span's are
-    /// not.
+    /// Finds a variable without a lock. `None`: it is missing, or it has expired. The bytes of a record are copied to
+    /// `scratch`; those of a span are not.
     #[inline]
     pub fn find(&self, index: &Index<'_>, scratch: &mut Scratch, policy: &dyn WaitPolicy) -> Result<Option<Found>> {
         let found = self.find_entry(&index.into(), scratch, policy)?;
@@ -49,7 +58,8 @@ impl Variables {
         Ok(found)
     }
 
-    /// Finds what is there under a name, as `find` does.
+    /// Finds the slot of a variable or of a named lock without a lock, and does not ask whether it has expired. The
+    /// bytes of a record are copied to `scratch`; those of a span are not.
     #[inline(always)]
     pub fn find_entry(&self, name: &Name<'_>, scratch: &mut Scratch, policy: &dyn WaitPolicy) -> Result<Option<Found>> {
         let hash = name.hash(self.identity.hash_key);
@@ -65,7 +75,8 @@ impl Variables {
         self.find_with_retries(name, hash, scratch, policy)
     }
 
-    /// Looks until what is there stands still; by calls of the system where there can be no section.
+    /// Searches until what is found stands still. Where this process can have no read section, each search goes through
+    /// the kernel.
     #[cold]
     fn find_with_retries(
         &self,
@@ -88,7 +99,7 @@ impl Variables {
         }
     }
 
-    /// One look for a name, within one section.
+    /// Searches once for a name, within one read section.
     #[inline(always)]
     fn search(
         &self,
@@ -128,6 +139,8 @@ impl Variables {
         Ok(if self.is_in_force_with(&leaf, table, access)? { SearchOutcome::Missing } else { SearchOutcome::Changed })
     }
 
+    /// Decides whether a slot that is not busy, or what the intent makes of a busy one, holds a name. A record is copied to
+    /// `scratch` for that.
     #[inline(always)]
     pub(super) fn probe(
         &self,
@@ -148,7 +161,8 @@ impl Variables {
                 return Ok(if self.is_unchanged_with(&found, access)? { Probe::Found(found) } else { Probe::Changed });
             }
             Kind::Record => match place_of_record(self, content, access)? {
-                // Not all pages of a large slab are there: only where the slot still names it now is it one of those that are.
+                // Not all pages of a slab of large blocks are present. Only a block that is still named is certain to
+                // be, so R4 comes before the copy.
                 Some((_, class)) if !slab_is_whole(class) && !self.is_unchanged_with(&found, access)? => {
                     return Ok(Probe::Changed);
                 }
@@ -160,17 +174,20 @@ impl Variables {
                     return self.damaged(&found, "a span's place", access);
                 }
                 if is_text || content.expires() {
-                    // The prefix alone, by `pread`: a span may be given back under an unpinned reader.
+                    // Only the prefix is read, and by `pread`: without a pin the span may be given back under this
+                    // reader.
                     self.read_span(content, 0, scratch.filled(content.prefix_len() as usize)?)?;
                 }
             }
             _ => return self.damaged(&found, "a slot's kind", access),
         }
-        // Not only what is taken: what is passed over because of its record must have been whole, too.
+        // A slot that is passed over because of its record must have been whole, too, so every record is compared, not
+        // only the one that is returned.
         if !self.is_unchanged_with(&found, access)? {
             return Ok(Probe::Changed);
         }
-        // Of an integer the slot said all. (Comparing nothing with nothing is a call, and not a cheap one.)
+        // For an integer index the slot has said everything. (Comparing two empty slices is a call of `memcmp`, which
+        // costs time.)
         if is_text {
             let prefix = content.prefix_len() as usize;
             let key = &scratch.bytes()[prefix - content.key_len() as usize..prefix];
@@ -179,7 +196,8 @@ impl Variables {
         Ok(Probe::Found(found))
     }
 
-    /// Damaged, or only changed while we looked?
+    /// Tells damage from a change: returns an error if the slot is unchanged although it cannot be right, else
+    /// `Probe::Changed`.
     #[cold]
     fn damaged(&self, found: &Found, what: &str, access: impl Access) -> Result<Probe> {
         if self.is_unchanged_with(found, access)? {
@@ -188,6 +206,7 @@ impl Variables {
         Ok(Probe::Changed)
     }
 
+    /// Probes a slot that was seen busy: spins for a moment, then reads what the slot becomes from the intent.
     #[cold]
     fn probe_busy(
         &self,
@@ -209,8 +228,8 @@ impl Variables {
             return Ok(Probe::Changed);
         }
         if let Some((serial, content)) = pending(self, offset, word) {
-            // The change is decided: what it makes of the slot is the answer. A slot that becomes another index's, or
-            // nobody's, does not hold ours.
+            // The change is decided, so what it makes of the slot is the answer. If the slot becomes another index's,
+            // or a tombstone, it does not hold the index that is wanted.
             let found = leaf.found(offset, content, ContentSource::Intent(serial));
             return match self.probe(name, hash, found, scratch, access)? {
                 Probe::Other if !self.is_unchanged_with(&found, access)? => Ok(Probe::Changed),
@@ -220,8 +239,13 @@ impl Variables {
         Ok(Probe::Busy(word))
     }
 
-    /// A slot is busy and no change says why: its writer is between two stores, or a hostile one. Returns when it is worth
-    /// looking again.
+    /// Returns when it is worth looking again at a busy slot that no change under way explains: its writer is between
+    /// two stores, or dead, or hostile. A handle that may write takes the writer lock once, which repairs; another one
+    /// pauses.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the slot is still busy although the writer lock was acquired; [`Error::Busy`] after the
+    /// deadline.
     pub fn wait_for_busy_slot(
         &self,
         offset: u64,
@@ -233,9 +257,9 @@ impl Variables {
         if !self.mem.writable() {
             return backoff.again(Obstacle::HalfChanged, self, policy);
         }
-        // Whoever has the lock has repaired what could be.
+        // Acquiring the lock repaired whatever the intent describes.
         let _writer = self.write(policy)?;
-        // In this order: what a leaf's memory is now may be anything, unless it is still one.
+        // The leaf is looked at first: unless it is still a leaf in force, its memory may be anything by now.
         let named = |table| self.still_names(leaf.root, leaf.word_at, leaf.word, table, MappedAccess);
         if (named(TableOf::Variables)? || named(TableOf::Names)?) && self.mem.at::<Slot>(offset)?.begin() == word {
             return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));

@@ -25,6 +25,7 @@ pub mod record;
 pub mod scan;
 pub mod shrink;
 pub mod snapshot;
+pub mod store_plan;
 pub mod stored;
 #[cfg(feature = "python")]
 pub mod table_iter;

@@ -1,4 +1,7 @@
-//! Finding a name's slot, or a slot for it, with the writer lock held.
+//! Where a writer finds a name's slot, or a slot that a new name can take.
+//!
+//! The writer lock is held, so slots stand still and no read section is needed. Readers search in `lookup.rs`. The
+//! order in which slots are taken is in "Reading, without a lock" in docs/protocol.md (*Missing*).
 
 use crate::error::{Error, Result};
 use crate::format::slot_flags::{LET_GO, LOCK, TEXT};
@@ -12,30 +15,31 @@ use crate::variables::lookup::Probe;
 use crate::variables::{AsVariables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
-/// Where a writer finds an index, or may put it.
+/// Private to the process: the slot that a name has, or can take, and its leaf.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotPlace {
-    /// In this leaf.
+    /// The leaf of the name's hash.
     pub leaf: Leaf,
-    /// There.
+    /// The slot in that leaf.
     pub spot: Spot,
 }
 
-/// A slot of a leaf, for an index.
+/// Private to the process: what a search with the writer lock held found in a leaf. The numbers are file offsets of
+/// slots.
 #[derive(Clone, Copy, Debug)]
 pub enum Spot {
-    /// It is here.
+    /// The name is in this slot, with these contents.
     Occupied(u64, Content),
-    /// It is nowhere; a tombstone here can be taken.
+    /// The name is in no slot; this slot holds a tombstone, which the name can take.
     Tombstone(u64),
-    /// It is nowhere; this slot was never used.
+    /// The name is in no slot; this slot was never used, and the name can take it.
     Unused(u64),
-    /// It is nowhere, and every slot was used.
+    /// The name is in no slot, and no slot of the leaf is free.
     LeafFull,
 }
 
 impl SlotPlace {
-    /// What stands there.
+    /// Returns what is in the slot now. `None`: the name is in no slot.
     #[inline(always)]
     pub fn occupant(&self) -> Option<&Content> {
         match &self.spot {
@@ -46,19 +50,23 @@ impl SlotPlace {
 }
 
 impl VariablesWriter<'_> {
-    /// Finds a name's place. The lock is held: slots stand still.
+    /// Finds the place of a name.
     #[inline]
     pub fn find_place(&self, name: &Name<'_>, scratch: &mut Scratch) -> Result<SlotPlace> {
         self.find_place_of_hash(name, name.hash(self.att.identity.hash_key), scratch)
     }
 
-    /// The same, of a name whose hash is known.
+    /// Finds the place of a name whose hash the caller has computed already.
     #[inline(always)]
     pub fn find_place_of_hash(&self, name: &Name<'_>, hash: u64, scratch: &mut Scratch) -> Result<SlotPlace> {
         self.find_place_within(name, hash, scratch, &mut { u64::MAX })
     }
 
-    /// The same, looking at no more slots than are left to look at.
+    /// Finds the place of a name, and takes the number of slots that it looked at from `probes_left`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where none are left: a table with hardly a slot that was never used would make each search as
+    /// long as a leaf.
     #[inline(always)]
     pub fn find_place_within(
         &self,
@@ -93,11 +101,12 @@ impl VariablesWriter<'_> {
             }
             let content = Content { word, rest: slot.rest() };
             if !content.is_entry() {
-                // A lock that was let go here is taken here again: then it has one slot, and one tombstone at the most.
+                // A named lock that was released in this slot takes the same slot again, so that a lock has one slot,
+                // and at most one tombstone.
                 if name.lock && content.rest[1] == LET_GO && name.index == Index::Int(content.rest[0] as i64) {
                     return place(Spot::Tombstone(offset));
                 }
-                // What no writer left is one, too: readers pass over it.
+                // A slot that no writer would have left counts as a tombstone, because readers pass over it.
                 tombstone = tombstone.or(Some(offset));
                 continue;
             }

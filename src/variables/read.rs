@@ -1,4 +1,7 @@
-//! Reading variables, without a lock.
+//! Reading the value of one variable, without a lock.
+//!
+//! The protocol is "Reading, without a lock" in docs/protocol.md. A slot is found in `lookup.rs`; a large value is
+//! copied in `large.rs`.
 
 use crate::error::Result;
 use crate::format::slab_is_whole;
@@ -15,32 +18,32 @@ use crate::variables::leaf::TableOf;
 use crate::variables::record::place_of_record;
 use std::sync::atomic::{Ordering, fence};
 
-/// A variable's value as a reader gets it.
+/// Private to the process: a variable's value as a reader gets it.
 pub enum FoundValue<'a> {
-    /// From its slot: the pickle is `bytes[2..2 + len]`.
+    /// The value was in the slot: the pickle is `bytes[2..2 + len]`.
     Inline {
-        /// The slot's last two words.
+        /// The last two words of the slot.
         bytes: [u8; 16],
-        /// Of the pickle.
+        /// Bytes of the pickle.
         len: usize,
-        /// Of the variable.
+        /// The version of the variable.
         version: u64,
     },
-    /// A record, copied to the scratch buffer: the pickle begins at `prefix`.
+    /// The record was copied to the scratch buffer: the pickle begins at `prefix`.
     Record {
-        /// Bytes before it.
+        /// Bytes of the record before the pickle.
         prefix: usize,
-        /// Of the variable.
+        /// The version of the variable.
         version: u64,
-        /// The record begins with an expiry.
+        /// Whether the record begins with an expiry.
         expires: bool,
     },
-    /// In a span, still to be copied.
+    /// The value is in a span and is still to be copied.
     Large(LargeValue<'a>),
 }
 
 impl Variables {
-    /// A variable's value.
+    /// Reads the value of a variable. `None`: it is missing, or has expired.
     #[inline]
     pub fn get<'a>(
         &'a self,
@@ -55,8 +58,9 @@ impl Variables {
         self.value_of(found, policy).map(Some)
     }
 
-    /// The usual case in one go: a variable without an expiry, in its slot or in a block of a slab that is wholly present, that
-    /// nobody changes meanwhile. The steps are those of `find`; whatever is not usual is left to that.
+    /// Reads a variable in the usual case, in one straight run: it has no expiry, is in its slot or in a block of a
+    /// slab that is wholly present, and nothing changes meanwhile. The steps are those of `find`. `None`: something is
+    /// not usual, and `find` decides.
     #[inline(always)]
     fn get_fast<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<FoundValue<'a>> {
         let name = Name::from(index);
@@ -95,7 +99,7 @@ impl Variables {
             }
             _ => return None,
         };
-        // SYNC: as in `still_by`, whose looks these are, in its order.
+        // SYNC: as in `is_unchanged_with`: these are its comparisons, in its order.
         fence(Ordering::Acquire);
         let named = self.still_names(leaf.root, leaf.word_at, leaf.word, TableOf::Variables, MappedAccess).ok()?;
         if !named || !slot.unchanged(word) {
@@ -109,7 +113,7 @@ impl Variables {
         Some(got)
     }
 
-    /// The value of a variable that was just found.
+    /// Returns the value of a variable that was just found.
     #[inline(always)]
     pub fn value_of(&self, found: Found, policy: &dyn WaitPolicy) -> Result<FoundValue<'_>> {
         let (content, version) = (&found.content, found.content.version());
@@ -125,7 +129,7 @@ impl Variables {
         })
     }
 
-    /// Is there such a variable?
+    /// Returns whether there is a variable of this index that has not expired.
     #[inline]
     pub fn has(&self, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
         Ok(self.find(index, &mut Scratch::new(), policy)?.is_some())

@@ -1,4 +1,8 @@
-//! Leaves replaced by smaller ones and joined, and moved down.
+//! Making tables smaller for `trim`: smaller leaves, joined leaves, a shorter directory, and lower places for all of
+//! them.
+//!
+//! The protocol is "Replacing leaves" in docs/protocol.md (*Shrinking*). It takes free memory only, and never makes
+//! room itself.
 
 use crate::error::{Error, Result};
 use crate::format::{LeafWord, SpanEntry, SpanState};
@@ -11,11 +15,12 @@ use crate::variables::growth::Successors;
 use crate::variables::leaf::{Leaf, TableOf, size_for};
 use crate::variables::{AsVariables, Variables, VariablesWriter};
 
-/// Two leaves are joined only where one of so many granules holds both: room to grow is left.
+/// Two leaves are joined only where a leaf of this many granules holds both, so that there is room to grow.
 const JOINED_MAX: u64 = 12;
 
 impl Variables {
-    /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
+    /// Replaces leaves that are larger than their entries need, joins pairs of leaves that fit one, and gives the
+    /// directory the depth of its deepest leaf.
     pub fn shrink_table(&self, table: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
         let (mut hash, mut deepest, mut yielding) = (Some(0), 0, Yielding::new());
         while let Some(from) = hash {
@@ -47,13 +52,14 @@ impl Variables {
         }
         let root = self.root(table)?;
         if deepest < root.depth() {
-            // A leaf may have been split meanwhile: then it stays.
+            // If a leaf was split meanwhile, the directory stays.
             self.replace_directory(root, deepest, table, WhenFull::Fail, policy)?;
         }
         Ok(())
     }
 
-    /// Joins a leaf with another, if one holds both. False: not joined.
+    /// Joins two leaves that are the halves of one range. Returns `false` if they were not joined because something
+    /// changed meanwhile.
     fn join_leaves(&self, leaf: &Leaf, other: &Leaf, table: TableOf, policy: &dyn WaitPolicy) -> Result<bool> {
         let depth = leaf.word.depth();
         let writer = self.write(policy)?;
@@ -89,7 +95,7 @@ impl Variables {
         Ok(true)
     }
 
-    /// Leaves and directory that lie at a granule or behind it are replaced by the same ones below.
+    /// Replaces the leaves and the directory that lie at granule `from` or behind it by copies at lower places.
     pub fn move_table_down(&self, table: TableOf, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut hash = Some(0);
         while let Some(at) = hash {
@@ -115,7 +121,7 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// The leaf of the other half of a leaf's range, if the two are to be joined.
+    /// Returns the leaf of the other half of a range, if the two leaves are to be joined.
     fn join_candidate(&self, leaf: &Leaf, hash: u64, table: TableOf) -> Result<Option<Leaf>> {
         let (att, depth) = (self.att, leaf.word.depth());
         if depth == 0 {
