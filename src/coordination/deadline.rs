@@ -1,4 +1,4 @@
-//! A wait policy with a deadline.
+//! A wait policy that also ends at a deadline.
 
 use crate::error::{Error, Result};
 use crate::process::sleep::Sleep;
@@ -6,7 +6,7 @@ use crate::process::wait_policy::WaitPolicy;
 use std::cell::Cell;
 use std::time::Instant;
 
-/// A wait that ends at a time, besides.
+/// Private to the process: waits as another policy does, and interrupts the call when the deadline has passed.
 pub(super) struct WithDeadline<'a> {
     policy: &'a dyn WaitPolicy,
     pub deadline: Option<Instant>,
@@ -18,7 +18,7 @@ impl<'a> WithDeadline<'a> {
         WithDeadline { policy, deadline, expired: Cell::new(false) }
     }
 
-    /// `None`: time was up.
+    /// Turns an interruption by the deadline into `None`.
     pub(super) fn outcome<T>(&self, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
             Err(Error::Interrupted) if self.expired.get() => Ok(None),

@@ -1,4 +1,7 @@
-//! Acquiring named locks.
+//! Acquiring named locks: one try, the wait, and taking a lock over from a dead owner.
+//!
+//! The protocol is "Named locks" in docs/protocol.md (**Acquire**). The slot of a lock is read and changed in
+//! `lock_slot.rs`; `lock_turn.rs` has the state of one wait.
 
 use crate::coordination::Coordination;
 use crate::coordination::deadline::WithDeadline;
@@ -21,20 +24,21 @@ use crate::variables::stored::Stored;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A waiter asks this often whether the owner lives.
+/// How often a waiter asks whether the owner is alive.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// One try waits for the writer lock so long: enough to take it over from a dead owner.
+/// How long one try waits for the writer lock: long enough to take the writer lock over from a dead owner.
 const TRY_LIMIT: Duration = Duration::from_millis(50);
 
-/// How a look at a lock ended.
+/// How one try ended.
 enum Attempt {
     Acquired,
     Owned(LockState),
 }
 
 impl Coordination {
-    /// Takes a lock for a thread or task, waiting at most so long (`None`: without end). False: time is up.
+    /// Acquires a lock for a thread or a task. Waits for `timeout` at most (`None`: without a bound). Returns `false`
+    /// if the time is over.
     pub fn acquire_lock(
         &self,
         name: &Index<'_>,
@@ -89,14 +93,14 @@ impl Coordination {
             let count = wake_word::mark(&word.released, sleeper);
             let lock = match self.try_acquire(name, owner, Some(wait), until)? {
                 Attempt::Acquired => {
-                    // Others may sleep behind us, and a ring since our mark may have woken one who gave up: our own release
-                    // wakes one of them.
+                    // Other waiters may sleep behind this one, and the last wake may have gone to a waiter that gave
+                    // up. With the mark our own release wakes one of them.
                     wake_word::mark(&word.released, sleeper);
                     return Ok(true);
                 }
                 Attempt::Owned(lock) => lock,
             };
-            // The first sleep ends when it is time to ask for the next turn.
+            // The first sleep ends when it is time to ask to be the next owner.
             let short = std::mem::take(&mut first) || lock.owner == NO_PARTICIPANT;
             let slice = if short { HAND_OFF_AFTER } else { SLICE };
             let left = until.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
@@ -104,7 +108,7 @@ impl Coordination {
             until.sleep(&Sleep::on_bits(&word.released.count, count, slice, sleeper).at_most(left));
             until.interrupted()?;
             if epoch != fork::epoch() {
-                // A signal handler forked, and this is the child: it has asked for nothing.
+                // A signal handler forked, and this is the child. The child has asked for nothing yet.
                 *wait = LockWait::began();
                 continue;
             }
@@ -112,13 +116,14 @@ impl Coordination {
         }
     }
 
-    /// Takes a lock once more, if `who` holds it.
+    /// Acquires a lock once more, if `owner` holds it. Returns `false` if it does not.
     #[inline]
     pub fn reacquire_lock(&self, name: &Index<'_>, owner: LockOwner) -> bool {
         self.locks.any.load(Ordering::Relaxed) && self.locks.held.lock().again(name, owner)
     }
 
-    /// One try, for who waits in his own way. The writer lock is waited for shortly: he has others to serve.
+    /// Makes one try for a caller that waits in its own way. It waits for the writer lock only for a moment, because
+    /// the calling thread has other tasks to serve.
     pub fn try_acquire_lock(
         &self,
         name: &Index<'_>,
@@ -140,7 +145,8 @@ impl Coordination {
         Ok(until.outcome(tried)?.unwrap_or(false))
     }
 
-    /// A second look, if one of those whom a lock names is dead: who tries without a wait must get it, too.
+    /// Tries once more if the owner or the next owner is dead: a caller that tries without a wait has to get such a
+    /// lock, too.
     #[cold]
     fn try_acquire_from_dead(
         &self,
@@ -155,14 +161,15 @@ impl Coordination {
             && matches!(self.try_acquire(name, owner, Some(wait), policy)?, Attempt::Acquired))
     }
 
-    /// Who waited in his own way does so no longer.
+    /// Ends the wait of a caller that waited in its own way.
     pub fn end_lock_turn(&self, name: &Index<'_>, turn: &LockTurn) {
         if let Some(wait) = &turn.0 {
             self.withdraw_request(name, wait);
         }
     }
 
-    /// Takes the lock if it is free, reserved for us, or a dead one's; asks for the next turn where it is time to.
+    /// Acquires the lock if it is free, reserved for this wait, or a dead owner's. If the caller has waited long
+    /// enough, it asks to be the next owner.
     fn try_acquire(
         &self,
         name: &Index<'_>,
@@ -203,7 +210,7 @@ impl Coordination {
                 owner => dead(owner),
             };
             let acquired = if free {
-                // A next one that is us, dead, or did not come is none.
+                // A next owner that is this wait, or is dead, or did not come in time, is taken out.
                 let gone = next_is_own || dead(lock.next) || lock.owner == NO_PARTICIPANT;
                 Some(LockState { owner: own_id, ..if gone { lock.without_next() } else { lock } })
             } else {
@@ -227,7 +234,8 @@ impl Coordination {
         }
     }
 
-    /// A thread or task takes a lock, which is remembered of it. False: it was not to be had. The writer lock is held.
+    /// Acquires a lock by `take` and remembers it for its owner. Returns `false` if `take` does. The caller holds the
+    /// writer lock.
     fn acquire_and_remember(
         &self,
         name: &Index<'_>,
@@ -235,7 +243,7 @@ impl Coordination {
         take: impl FnOnce() -> Result<bool>,
     ) -> Result<bool> {
         let mut held = self.locks.held.lock();
-        // First, because it may fail.
+        // This comes first, because it may fail.
         let hold = held.prepare(name, owner)?;
         let taken = take()?;
         if taken {
@@ -245,7 +253,7 @@ impl Coordination {
         Ok(taken)
     }
 
-    /// Makes a block for a lock, with the writer lock let go.
+    /// Makes a free block for the record of a lock. The writer lock is not held.
     fn make_block_for_lock(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<()> {
         let _call_guard = self.enter_call();
         match StorePlan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2])?

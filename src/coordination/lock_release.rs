@@ -1,4 +1,6 @@
-//! Releasing named locks.
+//! Releasing named locks: by their owner, by a thread that ends, by a handle that is detached.
+//!
+//! The protocol is "Named locks" in docs/protocol.md (**Release**).
 
 use crate::coordination::Coordination;
 use crate::coordination::deadline::WithDeadline;
@@ -9,11 +11,11 @@ use crate::process::wait_policy::{Blocking, WaitPolicy};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A thread that ends, or a handle that is detached, waits so long for a stopped writer.
+/// How long a thread that ends, or a handle that is detached, waits for a writer that is stopped.
 const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 
 impl Coordination {
-    /// Lets a lock go once. False: `who` does not hold it. An error: he still does.
+    /// Releases a lock once. Returns `false` if `owner` does not hold it. After an error `owner` still holds it.
     pub fn release_lock(&self, name: &Index<'_>, owner: LockOwner, policy: &dyn WaitPolicy) -> Result<bool> {
         {
             let mut held = self.locks.held.lock();
@@ -25,13 +27,14 @@ impl Coordination {
             }
         }
         let mut writer = self.write_unmapped(policy)?;
-        // The slot names the process: let go by another thread meanwhile (a handle was detached), it may be a third one's.
+        // The slot names only the process. If another thread has released the lock meanwhile (a handle was detached), a
+        // third one of this process may own it by now, so the process's own list is asked once more.
         let mut held = self.locks.held.lock();
         if held.depth(name, owner) == 0 {
             return Ok(false);
         }
         let reserved = writer.release_slot(name)?;
-        // CRASH: before the segment said so, it is ours and we are dead.
+        // CRASH: before the commit the lock is a dead owner's. After it the lock is free, or reserved.
         held.let_go(name, owner);
         self.locks.any.store(!held.is_empty(), Ordering::Relaxed);
         drop(held);
@@ -40,17 +43,19 @@ impl Coordination {
         Ok(true)
     }
 
-    /// Lets go what some of this process hold: a thread that ends, a handle that is detached.
+    /// Releases the locks of those owners in this process that meet a condition: a thread that ends, a handle that is
+    /// detached.
     pub fn release_locks_of(&self, condition: impl Fn(LockOwner) -> bool) {
         let until = WithDeadline::new(Instant::now().checked_add(RELEASE_LIMIT), &Blocking);
         let mut stopped = false;
-        // One after the other: each is let go or abandoned, and held no longer.
+        // The locks are released one by one. Each of them is released, or abandoned, and not held any longer.
         loop {
             let Some((name, owner)) = self.locks.held.lock().any(&condition) else { return };
             while self.locks.held.lock().once_less(&name.as_index(), owner) {}
-            // Waited for once, however many there are.
+            // A stopped writer is waited for once, however many locks there are.
             stopped = stopped || self.release_lock(&name.as_index(), owner, &until).is_err();
-            // A stopped process holds the segment up: left to our next acquisition, and to who reaps us.
+            // A stopped process holds the segment up. The lock is left to this process's next acquisition of the writer
+            // lock, and to the reaping of its participant.
             if stopped && self.locks.held.lock().abandon(&name.as_index(), owner) {
                 self.deferred.any.store(true, Ordering::Release);
             }
@@ -64,7 +69,7 @@ mod tests {
     use crate::coordination::AsCoordination;
     use std::cell::RefCell;
 
-    /// Does something the first time a call waits.
+    /// Acts the first time a call waits.
     struct Meanwhile<F>(RefCell<Option<F>>);
 
     impl<F: FnOnce()> WaitPolicy for Meanwhile<F> {
@@ -92,7 +97,7 @@ mod tests {
         let (first, third) = (LockOwner::task(1, 7), LockOwner::task(3, 8));
         assert!(att.coordination().acquire_lock(&name, first, None, &Blocking).unwrap());
         let writer = att.write(&Blocking).unwrap();
-        // While its own release waits for the writer lock its handle is detached, and another task gets it.
+        // While the release waits for the writer lock, its handle is detached, and another task acquires the lock.
         let meanwhile = Meanwhile(RefCell::new(Some(move || {
             drop(writer);
             att.coordination().release_locks_of(|owner| owner.handle == 7);

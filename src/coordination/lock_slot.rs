@@ -1,4 +1,7 @@
-//! Named locks in the table of the names.
+//! The slot of a named lock: reading it, and changing it under the writer lock.
+//!
+//! The protocol is "Named locks" in docs/protocol.md. When to change it is decided in `lock_acquire.rs` and
+//! `lock_release.rs`.
 
 use crate::coordination::lock_state::{LockState, NO_PARTICIPANT, ParticipantId, number_of};
 use crate::coordination::{AsCoordination, Coordination, CoordinationWriter};
@@ -22,23 +25,24 @@ use crate::variables::stored::Stored;
 use std::sync::atomic::{Ordering, fence};
 
 impl Coordination {
-    /// This process, or another, in its present life.
+    /// Returns the id of a participant, with its present generation.
     pub fn participant_id(&self, number: u32) -> ParticipantId {
         let generation = self.participant(number).map_or(0, |record| record.generation.load(Ordering::Relaxed));
-        // All bits set is nobody.
+        // The remainder keeps the id apart from `NO_PARTICIPANT`, which has all bits set.
         ((generation % 0x3f_ffff) as u32 * PARTICIPANTS) | number
     }
 
-    /// Does that participant still live that life? An answer that is late stays true: no other life is the same.
+    /// Returns whether a participant is alive and still the same one. An answer that is late cannot become wrong,
+    /// because no other participant gets the same id.
     pub fn is_alive(&self, owner: ParticipantId) -> Result<bool> {
         let number = number_of(owner);
         let Some(record) = self.participant(number) else { return Ok(false) };
         let lives = record.state.load(Ordering::Acquire) == 1 && self.alive(number)?;
-        // The life is looked at last: a number that was claimed anew meanwhile is another's.
+        // The generation is compared last: a number that was claimed anew meanwhile is another participant's.
         Ok(lives && self.participant_id(number) == owner)
     }
 
-    /// What a lock's slot says, read without the writer lock. `None`: it has none, and is free.
+    /// Reads the slot of a lock without the writer lock. `None`: the lock has no slot, so it is free.
     pub fn read_lock(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<LockState>> {
         let mut scratch = Scratch::new();
         let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, policy)? else { return Ok(None) };
@@ -50,16 +54,16 @@ impl Coordination {
         lock.map(Some).ok_or_else(|| Error::corrupt("a lock"))
     }
 
-    /// Does a living process hold this lock?
+    /// Returns whether a living process holds a lock.
     pub fn is_locked(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
         name.check()?;
         let Some(LockState { owner, .. }) = self.read_lock(name, policy)? else { return Ok(false) };
-        // A reader that may not look at the lock object takes him for alive.
+        // A handle that may not look at the lock object takes the owner for alive.
         let lives = |owner| self.is_alive(owner).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) });
         Ok(owner != NO_PARTICIPANT && lives(owner)?)
     }
 
-    /// The locks that are held, and their owners' pids: for people.
+    /// Returns the locks that are held, and the pids of their owners. The list is for people.
     pub fn locks(&self, policy: &dyn WaitPolicy) -> Result<Vec<(IndexBuf, u32)>> {
         let locks = |number| self.participant(number).is_some_and(|record| record.locks.load(Ordering::Relaxed) != 0);
         if !(0..PARTICIPANTS).any(locks) {
@@ -84,13 +88,14 @@ impl Coordination {
         if !self.is_unchanged(found)? {
             return Ok(None);
         }
-        // One of the dead is free, only nobody has come for it. (Who may not even ask takes them for alive.)
+        // The lock of a dead owner is free, only that no waiter has come for it yet. (A handle that may not ask takes
+        // the owner for alive.)
         let lives = |lock: &LockState| lock.owner != NO_PARTICIPANT && self.is_alive(lock.owner).unwrap_or(true);
         let owner = lock.filter(lives).and_then(|lock| self.participant(number_of(lock.owner)));
         Ok(owner.map(|record| (name, record.pid.load(Ordering::Relaxed))))
     }
 
-    /// What a lock's slot says. `None`: nothing that a lock's slot can say. The writer lock is held.
+    /// Returns what the slot of a lock says. `None`: no lock's slot says that. The caller holds the writer lock.
     pub fn lock_state_of(&self, content: &Content) -> Result<Option<LockState>> {
         match content.kind() {
             Kind::Inline => return Ok(LockState::from_slot_words([content.rest[1], content.rest[2]])),
@@ -105,7 +110,7 @@ impl Coordination {
 }
 
 impl CoordinationWriter<'_> {
-    /// What a lock's slot says. The writer lock is held.
+    /// Returns what the slot of a lock says, or an error if no lock's slot says that.
     pub fn lock_state(&self, content: &Content) -> Result<LockState> {
         self.att
             .coordination()
@@ -113,17 +118,18 @@ impl CoordinationWriter<'_> {
             .ok_or_else(|| Error::corrupt(format_args!("a lock: {:x?}", content.rest)))
     }
 
-    /// Makes a free lock ours, in a table that has room. False: there is no block for it yet.
+    /// Stores a lock that has no slot. Returns `false` if there is no free block for it yet. The leaf has room.
     pub fn insert_lock(&mut self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         if !self.revive_tombstone(name, place, lock)? && !self.insert_new(name, place, lock)? {
             return Ok(false);
         }
-        // CRASH: it is a dead one's: met by who waits, or reaps.
+        // CRASH: the lock is a dead owner's. A process that waits for it takes it, or reaping releases it.
         crash_point!("lock-stored");
         Ok(true)
     }
 
-    /// Where it was let go last: by one store. False: it was not let go here, or left in another state.
+    /// Stores a lock in the tombstone that it left, by one store. Returns `false` if the lock left none here, or
+    /// another state.
     #[inline]
     fn revive_tombstone(&self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         let (Spot::Tombstone(offset), Index::Int(number)) = (place.spot, name) else { return Ok(false) };
@@ -137,15 +143,15 @@ impl CoordinationWriter<'_> {
         Ok(true)
     }
 
-    /// A change that is one store: it is made or not, whenever we die.
+    /// Makes a change that is one store. It is made or not, whenever the process dies, so no intent describes it.
     #[inline]
     fn retag(&self, slot: &Slot, tag: u64) {
         let serial = &self.att.mem.intent().serial;
         serial.store(serial.load(Ordering::Relaxed).wrapping_add(1).max(1), Ordering::Relaxed);
         // CRASH: a serial that no change has; the lock is as it was.
         crash_point!("serial-moved");
-        // SYNC: with the acquire fences of a check without the lock: who saw the tag, or what came after it, sees that
-        // somebody was at a change.
+        // SYNC: pairs with the acquire fences of a check without the lock: a process that sees the tag, or anything
+        // after it, sees that a change was made.
         fence(Ordering::Release);
         slot.retag(tag);
     }
@@ -164,7 +170,7 @@ impl CoordinationWriter<'_> {
         Ok(true)
     }
 
-    /// Changes a lock that has a slot. False: there is no block for it yet.
+    /// Changes a lock that has a slot. Returns `false` if there is no free block for its record yet.
     pub fn update_lock(&mut self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         self.mark_locks();
         let mut change = self.change();
@@ -173,7 +179,8 @@ impl CoordinationWriter<'_> {
         let plan = StorePlan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
         let Some(content) = self.lock_contents(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
-        // CRASH: it is a dead one's, or reserved for one, or as he left it: all of that is met by who waits or reaps.
+        // CRASH: the lock is a dead owner's, or reserved for a dead next owner, or free of one: processes that wait,
+        // and reaping, treat all of these.
         crash_point!("lock-changed");
         Ok(true)
     }
@@ -189,7 +196,7 @@ impl CoordinationWriter<'_> {
         }
     }
 
-    /// Frees a lock of ours. True: it is reserved now.
+    /// Releases a lock of this process. Returns whether it is reserved now.
     pub fn release_slot(&mut self, name: &Index<'_>) -> Result<bool> {
         let place = self.find_place(&Name::of_lock(name), &mut Scratch::new())?;
         let Spot::Occupied(_, content) = place.spot else { return Ok(false) };
@@ -200,7 +207,7 @@ impl CoordinationWriter<'_> {
         self.hand_over(name, &place, lock)
     }
 
-    /// Reserves a lock for who is next, or frees it. True: reserved.
+    /// Reserves a lock for its next owner, or frees it if there is none. Returns whether it is reserved.
     pub fn hand_over(&mut self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         let Spot::Occupied(offset, old) = place.spot else { return Ok(false) };
         if lock.next != NO_PARTICIPANT {
@@ -209,26 +216,26 @@ impl CoordinationWriter<'_> {
                 crash_point!("lock-reserved");
                 return Ok(true);
             }
-            // Without a block for the reservation it is free for all.
+            // Without a block for the reservation the lock becomes free for every waiter.
         }
         if [old.rest[1], old.rest[2]] == LockState::of(lock.owner).slot_words() {
-            // By one store: nobody asked for the next turn, and nothing else of it is worth keeping.
+            // One store is enough: no process asked to be the next owner, so nothing of the lock is worth keeping.
             self.retag(self.att.mem.at::<Slot>(offset)?, LET_GO);
         } else {
             self.discard(&place.leaf, offset, &old)?;
         }
-        // CRASH: free, and nobody was woken: the sleepers look again after their slice.
+        // CRASH: the lock is free and no process was woken: the sleepers look again after their slice.
         crash_point!("lock-freed");
         Ok(false)
     }
 
-    /// Locks that could not be let go when they should have been.
+    /// Releases the locks that could not be released when they should have been.
     pub fn release_abandoned(&mut self) -> Result<()> {
         loop {
             let Some(name) = self.att.locks.held.lock().abandoned() else { return Ok(()) };
             let freed = self.release_slot(&name.as_index());
             if matches!(freed, Ok(_) | Err(Error::Corrupt(_))) {
-                // A damaged one is for once: it must not keep us from everything else.
+                // A damaged lock is reported once. It must not keep this process from everything else.
                 self.att.locks.held.lock().forget(&name.as_index());
             }
             self.att.after_release.due.store(true, Ordering::Relaxed);
@@ -236,18 +243,19 @@ impl CoordinationWriter<'_> {
         }
     }
 
-    /// Before the first lock in our name: reaping looks for them only then.
+    /// Marks this participant before its first lock: reaping looks for locks only then.
     fn mark_locks(&self) {
         if let Some(record) = self.att.participant(self.me) {
             if record.locks.load(Ordering::Relaxed) == 0 {
                 record.locks.store(1, Ordering::SeqCst);
-                // CRASH: whoever reaps us looks through the table and finds nothing.
+                // CRASH: reaping looks through the table of the names and finds nothing.
                 crash_point!("locks-marked");
             }
         }
     }
 
-    /// Releases the locks of a participant that died, in any of its lives, that stand in the leaf of a hash. The next hash.
+    /// Releases the locks of a dead participant in the leaf of a hash, whatever its generation. Returns the first hash
+    /// behind that leaf. `None`: it was the last.
     pub fn reap_locks(&mut self, number: u32, from: u64) -> Result<Option<u64>> {
         self.att.after_release.due.store(true, Ordering::Relaxed);
         let leaf = self.att.variables().leaf_of(from, TableOf::Names)?;
@@ -278,7 +286,7 @@ impl CoordinationWriter<'_> {
         if next {
             lock = lock.without_next();
             if lock.owner != NO_PARTICIPANT && !owns {
-                // Without a block for it he stays, and is found dead by who waits.
+                // If there is no block for the change, the dead participant stays the next owner; waiters find it dead.
                 return self.update_lock(&name.as_index(), place, lock).map(drop);
             }
         }

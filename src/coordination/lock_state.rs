@@ -1,42 +1,49 @@
-//! What a named lock's slot says.
+//! What the slot of a named lock says, and its 14 bytes.
+//!
+//! The bytes are in "Slot" and "Record" of docs/format.md. Who may change them is in `lock_slot.rs`.
 
 use crate::format::PARTICIPANTS;
 use crate::format::slot_flags::LOCK;
 use crate::os;
 
-/// Who is next has so long to come.
+/// How long a lock stays reserved for the next owner, in milliseconds.
 pub const RESERVED_MS: u16 = 100;
-/// No participant.
+/// The id of no participant.
 pub const NO_PARTICIPANT: ParticipantId = u32::MAX;
 
-/// A participant in one of its lives.
+/// A participant number together with its generation. No other participant has the same one later, unlike the number.
 pub type ParticipantId = u32;
 
-/// What a lock's slot says.
+/// Private to the process: a copy of what the slot of a lock says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockState {
+    /// The participant that owns the lock. [`NO_PARTICIPANT`]: the lock is reserved for `next`.
     pub owner: ParticipantId,
+    /// The participant that is to own the lock next. [`NO_PARTICIPANT`]: none asked.
     pub next: ParticipantId,
+    /// Which waiter of the next owner asked.
     pub token: u16,
+    /// When the lock was reserved, in milliseconds of the monotonic clock, modulo 2^16.
     pub since: u16,
 }
 
 impl LockState {
+    /// Returns the state of a lock that a participant owns and for which none has asked.
     pub fn of(owner: ParticipantId) -> Self {
         LockState { owner, next: NO_PARTICIPANT, token: 0, since: 0 }
     }
 
-    /// Its 14 bytes, as a number.
+    /// Returns the 14 bytes of a lock as a number.
     #[inline(always)]
     pub(super) fn bits(self) -> u128 {
-        let who = u64::from(self.owner) | u64::from(self.next) << 32;
-        u128::from(who) | u128::from(u64::from(self.token) | u64::from(self.since) << 16) << 64
+        let ids = u64::from(self.owner) | u64::from(self.next) << 32;
+        u128::from(ids) | u128::from(u64::from(self.token) | u64::from(self.since) << 16) << 64
     }
 
     #[inline(always)]
     fn from_bits(bits: u128) -> Self {
-        let (who, rest) = (bits as u64, (bits >> 64) as u64);
-        LockState { owner: who as u32, next: (who >> 32) as u32, token: rest as u16, since: (rest >> 16) as u16 }
+        let (ids, rest) = (bits as u64, (bits >> 64) as u64);
+        LockState { owner: ids as u32, next: (ids >> 32) as u32, token: rest as u16, since: (rest >> 16) as u16 }
     }
 
     pub(super) fn to_bytes(self) -> [u8; 14] {
@@ -49,7 +56,8 @@ impl LockState {
         Some(Self::from_bits(u128::from_le_bytes(bits)))
     }
 
-    /// The slot of a lock of an integer name, behind the name: not by way of bytes, which stalls.
+    /// Returns the words of an integer name's slot that follow the name. They are computed without an array of bytes,
+    /// because loading words from bytes that were just stored stalls the processor.
     #[inline(always)]
     pub(super) fn slot_words(self) -> [u64; 2] {
         let words = INLINE_LOCK | self.bits() << 16;
@@ -62,28 +70,28 @@ impl LockState {
         (tag & 0xff07 == INLINE_LOCK as u64 & 0xff07).then_some(Self::from_bits(words >> 16))
     }
 
-    /// Nobody owns it, and who is next has not come in time.
+    /// Returns whether the lock is reserved and the next owner has not come in time.
     pub fn lapsed(&self) -> bool {
         self.owner == NO_PARTICIPANT && (os::monotonic_ms() as u16).wrapping_sub(self.since) >= RESERVED_MS
     }
 
-    /// The number of the participant that holds it.
+    /// Returns the participant number of the owner. `None`: the lock is reserved.
     pub fn owner(&self) -> Option<u32> {
         (self.owner != NO_PARTICIPANT).then(|| number_of(self.owner))
     }
 
-    /// Without a participant as the one who is next.
+    /// Returns the same state without a next owner.
     pub fn without_next(self) -> Self {
         LockState { next: NO_PARTICIPANT, token: 0, ..self }
     }
 }
 
-/// The number of a participant in any of its lives.
+/// Returns the participant number in an id.
 pub fn number_of(owner: ParticipantId) -> u32 {
     owner & (PARTICIPANTS - 1)
 }
 
-/// Kind, flag and length of a lock in its slot.
+/// The low bytes of an inline lock's slot: kind, flag and length.
 const INLINE_LOCK: u128 = 2 | LOCK as u128 | 14 << 8;
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! One caller's wait for a named lock.
+//! One caller's wait for a named lock: who was found dead meanwhile, and the request to be the next owner.
+//!
+//! The protocol is "Named locks" in docs/protocol.md (*Giving up*, and step 2 of the wait).
 
 use crate::coordination::Coordination;
 use crate::coordination::lock_state::{LockState, NO_PARTICIPANT, ParticipantId};
@@ -9,15 +11,17 @@ use crate::variables::place::Spot;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// Who has waited this long asks for the next turn: after Go's `sync.Mutex`.
+/// A waiter that has waited this long asks to be the next owner, like the starvation mode of Go's `sync.Mutex`.
 pub(super) const HAND_OFF_AFTER: Duration = Duration::from_millis(1);
 
-/// Somebody waits.
+/// Private to the process: one wait for a lock.
 pub(super) struct LockWait {
+    /// When the wait began.
     pub began: Instant,
-    /// Tells waiters of one process apart. Two may have the same: then one takes the other's turn.
+    /// Tells the waiters of one process apart. Two waiters may have the same token: then one of them takes the other's
+    /// turn.
     pub token: u16,
-    /// Found dead, after the last look.
+    /// The owner and the next owner of the lock as last seen, where they were found dead.
     pub dead: [ParticipantId; 2],
 }
 
@@ -32,12 +36,14 @@ impl LockWait {
     }
 }
 
-/// The turn of one who waits in his own way.
+/// Private to the process: the wait of a caller that waits in its own way (a task, a greenlet) and calls one try after
+/// the other.
 #[derive(Default)]
 pub struct LockTurn(pub(super) Option<LockWait>);
 
 impl Coordination {
-    /// Asks who of those that a lock names is dead, with nothing held.
+    /// Asks whether the owner of a lock and its next owner are alive. No lock is held here, because that takes a system
+    /// call.
     pub(super) fn find_dead(&self, lock: &LockState, wait: &mut LockWait) -> Result<()> {
         for (dead, owner) in wait.dead.iter_mut().zip([lock.owner, lock.next]) {
             *dead = if owner == NO_PARTICIPANT || self.is_alive(owner)? { NO_PARTICIPANT } else { owner };
@@ -45,7 +51,8 @@ impl Coordination {
         Ok(())
     }
 
-    /// Takes back what a waiter asked for, if that can be done at once. If not, it lapses.
+    /// Takes back the request to be the next owner, if the writer lock is free just now. If it is not, the reservation
+    /// lapses.
     pub(super) fn withdraw_request(&self, name: &Index<'_>, wait: &LockWait) {
         let Some(mut writer) = self.try_write() else { return };
         let (own_id, hash) = (self.participant_id(writer.me), Name::of_lock(name).hash(self.identity.hash_key));
@@ -57,7 +64,7 @@ impl Coordination {
                 return Ok(false);
             }
             if lock.owner == NO_PARTICIPANT {
-                // It was reserved for us just now: whoever comes.
+                // The lock was reserved for this waiter just now: it becomes free, and any waiter may have it.
                 return writer.discard(&place.leaf, offset, &content).map(|()| true);
             }
             writer.update_lock(name, &place, lock.without_next()).map(|_| false)

@@ -1,4 +1,6 @@
-//! For who waits for locks in his own way: may a try come to something now? Looked at without the writer lock.
+//! For callers that wait for locks in their own way: looking, without the writer lock, whether a try may succeed.
+//!
+//! The protocol is "Wake words" in docs/protocol.md (the watcher). The try itself is in `lock_acquire.rs`.
 
 use crate::coordination::Coordination;
 use crate::coordination::lock_state::{NO_PARTICIPANT, ParticipantId};
@@ -8,16 +10,17 @@ use crate::key::{Index, Name};
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
 
-/// One look at any number of locks: each owner is asked for once.
+/// Private to the process: one look at any number of locks. Whether an owner is alive is asked once for locks in a row
+/// that it owns.
 pub struct LockWatch<'a> {
     att: &'a Coordination,
-    /// This process in its present life.
+    /// The id of this process. `None`: it has no participant number.
     own_id: Option<ParticipantId>,
     asked: Option<(ParticipantId, bool)>,
 }
 
 impl<'a> LockWatch<'a> {
-    /// From now on.
+    /// Begins a look.
     pub fn new(att: &'a Coordination) -> Self {
         LockWatch { att, own_id: att.number_now().map(|number| att.participant_id(number)), asked: None }
     }
@@ -33,8 +36,8 @@ impl<'a> LockWatch<'a> {
         }
     }
 
-    /// Marks a lock's wake word, then looks: is the lock free, reserved for us or for one who did not come, a dead one's, or may
-    /// the next turn be asked for?
+    /// Marks the wake word of a lock, then looks whether a try may help: the lock is missing, or its owner is dead, or
+    /// it is reserved for this process or for one that did not come, or it has no next owner.
     pub fn may_try(&mut self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
         let hash = Name::of_lock(name).hash(self.att.identity.hash_key);
         let Some(word) = self.att.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };

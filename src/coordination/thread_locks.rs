@@ -1,4 +1,6 @@
-//! Named locks of a thread that ends.
+//! Which segments a thread has locks in, so that the locks are released when the thread ends.
+//!
+//! The protocol is "Named locks" in docs/protocol.md (*Release*). Which locks those are, `process/held_locks.rs` knows.
 
 use crate::coordination::AsCoordination;
 use crate::error::Result;
@@ -9,7 +11,7 @@ use std::cell::RefCell;
 use std::sync::Weak;
 
 thread_local! {
-    /// Attachments whose locks this thread has taken: let go when it ends.
+    /// The attachments through which this thread has acquired locks. When the thread ends, the locks are released.
     static SEGMENTS: ThreadLocks = const { ThreadLocks(RefCell::new(Vec::new())) };
 }
 
@@ -24,20 +26,21 @@ impl Drop for ThreadLocks {
     }
 }
 
-/// Before this thread takes a lock: to remember through which attachment.
+/// Obtains the memory for `remember`, before a lock is acquired.
 pub fn reserve_memory() -> Result<()> {
     let room = SEGMENTS.try_with(|of| fallible::reserve(&mut of.0.borrow_mut(), 1, "a list of segments with locks"));
     room.unwrap_or(Ok(()))
 }
 
-/// This thread has taken a lock through this attachment.
+/// Remembers that this thread has acquired a lock through an attachment.
 pub fn remember(att: &Attachment) {
-    // While a thread ends, what it takes it must let go itself.
+    // A destructor of a thread that is ending may find the list gone; then it has to release what it acquires itself.
     let _ = SEGMENTS.try_with(|of| {
         let mut of = of.0.borrow_mut();
         if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), att)) {
             of.retain(|weak| weak.strong_count() > 0);
-            // There is room, unless a signal handler of this very thread took other locks meanwhile.
+            // `reserve_memory` has obtained the memory, unless a signal handler of this very thread has acquired other
+            // locks since.
             if of.try_reserve(1).is_ok() {
                 of.push(att.downgrade());
             }

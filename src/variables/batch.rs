@@ -1,4 +1,7 @@
-//! Batches.
+//! Storing several values at one instant, or none of them: what has to be obtained before a batch can begin.
+//!
+//! The protocol is "Batches" in docs/protocol.md, steps 1 and 2. From the moment a batch begins it is made by
+//! `batch_apply.rs`, whichever process does that.
 
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -19,25 +22,25 @@ use crate::variables::{AsVariables, Variables, VariablesWriter};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-/// What a batch's lists are called where there is no memory for them.
+/// The name of a batch's lists in the error for a lack of memory.
 const BATCH: &str = "the list of a batch";
 
-/// What lacks before a batch can begin.
+/// Private to the process: what is missing before a batch can begin.
 enum Shortage {
     None,
-    /// Room in these leaves: the hash of one in it, and for how many more.
+    /// These leaves are too small: for each of them a hash in it, and how many entries more it has to take.
     Leaves(Vec<(Leaf, u64, u64)>),
-    /// So many free blocks of this class.
+    /// Free blocks of this class are missing: the class, and how many.
     Blocks(usize, u64),
-    /// So much of the limit, of which so much is free.
+    /// The limit does not allow it: bytes that are needed, and bytes that are free.
     Limit(u64, u64),
 }
 
-/// What a batch takes, whatever it finds.
+/// Private to the process: what a batch needs, whatever it will find in the table.
 struct BatchNeeds {
     /// Blocks, by class.
     blocks: [u64; CLASSES.len()],
-    /// There is no memory for a larger table.
+    /// There is no memory for larger leaves, so crowded ones have to do.
     accept_crowded: bool,
 }
 
@@ -54,7 +57,7 @@ impl BatchNeeds {
 }
 
 impl Variables {
-    /// Stores several values at one instant, or none of them. Of two for one index the last counts.
+    /// Stores several values at one instant, or none of them. Of two values for one index the last counts.
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
         let mut last = HashMap::new();
         fallible::room_in_map_for(&mut last, items.len(), BATCH)?;
@@ -71,11 +74,12 @@ impl Variables {
         if plans.is_empty() {
             return Ok(());
         }
-        // Between taking spans and publishing them this process keeps its number.
+        // From reserving the spans to publishing them the process has to keep its participant number.
         let (mut call_guard, mut collected) = (Some(self.enter_call()), false);
         let (mut spans, mut list) = self.fill_spans(&plans, policy)?;
         let (mut needs, mut backoff) = (BatchNeeds::of(&plans), Backoff::default());
-        // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
+        // The memory is allocated now: once the batch has begun it has to be made, and nothing of it may fail for lack
+        // of memory.
         let mut scratch = Scratch::new();
         scratch.prepare(RECORD_MAX as usize)?;
         loop {
@@ -86,7 +90,7 @@ impl Variables {
                 ours &= writer.owns(filled.span.granule)?;
             }
             if !ours {
-                // A signal handler forked, and this is the child: it begins anew.
+                // The spans are the parent's: a signal handler forked, and this is the child. It begins anew.
                 self.release_within_call(writer, &mut call_guard);
                 (spans, list) = self.fill_spans(&plans, policy)?;
                 continue;
@@ -95,7 +99,7 @@ impl Variables {
             if let Shortage::None = shortage {
                 let granule = spans.last().map_or(0, |filled| filled.span.granule);
                 writer.begin_batch(granule << 8 | LIST)?;
-                // From here on it will be made, whoever dies: the spans are the batch's.
+                // The batch has begun and owns the spans: it will be made, whichever process dies.
                 spans.into_iter().for_each(|filled| filled.span.published());
                 let mut entries = list.0.into_iter();
                 let outcome = writer.apply_entries(&mut scratch, || Ok(entries.next()));
@@ -109,7 +113,7 @@ impl Variables {
         }
     }
 
-    /// Fills a span for each large value, and one for the list, which is the last.
+    /// Fills a span for each large value, and then one for the list, which is the last.
     fn fill_spans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<(Vec<FilledSpan<'_>>, BatchList)> {
         let mut spans = Vec::new();
         for plan in plans.iter().filter(|plan| plan.placement == Placement::Span) {
@@ -124,12 +128,12 @@ impl Variables {
         let bytes = list.to_bytes()?;
         let filled = self.fill(0, &[], &[&bytes], bytes.len() as u64, policy)?;
         fallible::push(&mut spans, filled, BATCH)?;
-        // CRASH: spans that are filling in our name: freed with us, for no batch names the list.
+        // CRASH: spans that are filling in our name. No batch names the list, so reaping frees them.
         crash_point!("list-filled");
         Ok((spans, list))
     }
 
-    /// Makes room for a batch, with the lock let go.
+    /// Obtains what a batch is missing. The writer lock is not held.
     fn make_room_for(
         &self,
         shortage: Shortage,
@@ -146,7 +150,7 @@ impl Variables {
             Shortage::Leaves(leaves) => {
                 for (leaf, hash, more) in leaves {
                     match self.grow_for_batch(&leaf, hash, more, policy) {
-                        // No memory for a larger one: it may still do.
+                        // There is no memory for a larger leaf. Leaves that are crowded may still do.
                         Err(Error::Full { .. }) if !std::mem::replace(&mut needs.accept_crowded, true) => return Ok(()),
                         other => other?,
                     }
@@ -169,7 +173,8 @@ impl Variables {
         }
     }
 
-    /// Room for so many more hashes of a leaf, which are spread like any others: it is split until each part has room.
+    /// Replaces a leaf so that `more` hashes fit, which are spread like any others: the leaf is split until each part
+    /// has room.
     fn grow_for_batch(&self, leaf: &Leaf, hash: u64, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         self.grow(leaf, hash, TableOf::Variables, more, policy)?;
         let (depth, half) = (leaf.word.depth(), more / 2);
@@ -189,7 +194,7 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// What lacks? No block is counted on that comes free meanwhile.
+    /// Returns what the batch is missing. Blocks that come free during the batch are not counted on.
     fn shortage(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds, scratch: &mut Scratch) -> Result<Shortage> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
             let missing = self.arena().lacks_blocks(class, *needed)?;
@@ -204,7 +209,7 @@ impl VariablesWriter<'_> {
             probes_left += PROBES_PER_ENTRY;
             let place = self.find_place_within(&plan.name, plan.hash, scratch, &mut probes_left)?;
             if matches!(place.spot, Spot::LeafFull) {
-                // Whatever its leaf counts.
+                // The leaf has no free slot at all, whatever its counts say.
                 let mut full = Vec::new();
                 fallible::push(&mut full, (place.leaf, plan.hash, 1), BATCH)?;
                 return Ok(Shortage::Leaves(full));

@@ -1,4 +1,6 @@
-//! Making a batch.
+//! Making a batch that has begun, to its end: by its writer, or by the process that acquires the lock next.
+//!
+//! The protocol is "Batches" in docs/protocol.md, steps 3 to 5. What has to be there before is obtained in `batch.rs`.
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, RECORD_MAX, SpanState, class_of, granules_of};
@@ -13,15 +15,16 @@ use crate::variables::{AsVariables, VariablesWriter};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-/// In `batch`: the list in the span at `batch >> 8`.
+/// The low byte of the state's word `batch`: the list is in the span at granule `batch >> 8`.
 pub(super) const LIST: u64 = 1;
-/// Slots that a batch looks at for each of its entries at most: those of a leaf.
+/// How many slots a batch may look at for each of its entries: those of a leaf. Only a table that no writer left so
+/// needs more.
 pub(super) const PROBES_PER_ENTRY: u64 = 2_048;
-/// And before the first of them: those of a leaf.
+/// How many slots a batch may look at besides, so that one long search does not end it.
 pub(super) const PROBES_AT_FIRST: u64 = 4_096;
 
 impl VariablesWriter<'_> {
-    /// From here on the batch will be made, whoever dies.
+    /// Commits the beginning of a batch. From here on the batch will be made, whichever process dies.
     pub(super) fn begin_batch(&mut self, batch: u64) -> Result<()> {
         let mut change = self.change();
         let many = self.att.state().many.load(Ordering::Relaxed) | 1;
@@ -31,7 +34,7 @@ impl VariablesWriter<'_> {
         Ok(())
     }
 
-    /// How far the batch is.
+    /// Returns how far the batch is.
     fn progress(&self) -> Progress {
         let state = self.att.state();
         Progress {
@@ -41,7 +44,8 @@ impl VariablesWriter<'_> {
         }
     }
 
-    /// Brings what a dead writer began to its end. Called after the intent was repaired, before anybody is reaped.
+    /// Makes the rest of a batch that a dead writer began. This comes after the intent was repaired and before any
+    /// participant is reaped.
     #[cold]
     pub fn finish_batch(&mut self) -> Result<()> {
         let outcome = self.apply_rest_of_list();
@@ -49,8 +53,9 @@ impl VariablesWriter<'_> {
         self.drop_if_corrupt(outcome)
     }
 
-    /// How a batch ended. Contents that nobody who keeps to the protocol wrote: it is dropped, so that the next call goes on.
-    /// Any other error is this process's own: the next one does it.
+    /// Returns the outcome of a batch. A batch whose contents no process that keeps to the protocol wrote is dropped,
+    /// so that the next call can go on. Any other error is this process's own, and the batch is left to the next
+    /// process.
     pub(super) fn drop_if_corrupt(&mut self, outcome: Result<()>) -> Result<()> {
         if matches!(outcome, Err(Error::Corrupt(_))) && self.progress().batch != 0 {
             self.end_batch(false)?;
@@ -93,7 +98,7 @@ impl VariablesWriter<'_> {
             if let Some(old) =
                 self.apply_entry(&entry, cursor, scratch, &mut probes_left)?.filter(|old| old.kind() == Kind::Record)
             {
-                // Without memory to remember it, an empty slab stays: it is used again, or `trim` frees it.
+                // If there is no memory to remember the slab, it stays empty: it is used again, or `trim` frees it.
                 if emptied.try_reserve(1).is_ok() {
                     emptied.insert(old.granule());
                 }
@@ -101,14 +106,14 @@ impl VariablesWriter<'_> {
             crash_point!("batch-step");
         }
         self.end_batch(true)?;
-        // Kept until now: a block that was counted on must not have gone with its slab.
+        // Empty slabs go only now: their blocks had been counted on when the batch began.
         for granule in emptied {
             let _ = self.release_slab(granule);
         }
         Ok(())
     }
 
-    /// Makes one entry, looking at so many slots at most: what it replaced.
+    /// Makes one entry, and takes the slots that it looked at from `probes_left`. Returns what the entry replaced.
     fn apply_entry(
         &mut self,
         entry: &BatchEntry,
@@ -158,7 +163,7 @@ impl VariablesWriter<'_> {
         Ok(old)
     }
 
-    /// The batch is made, or dropped: of one that was made, the list goes.
+    /// Commits the end of a batch, which was made or is dropped. If it was made, the span of its list becomes free.
     fn end_batch(&mut self, made: bool) -> Result<()> {
         let mut change = self.change();
         let many = self.att.state().many.load(Ordering::Relaxed);
@@ -167,7 +172,7 @@ impl VariablesWriter<'_> {
         if made {
             let entry = self.arena().entry(granule)?;
             if entry.state() == SpanState::Filling {
-                // Its pages are there: whoever filled it wrote all of them.
+                // All pages of the span are present, because the process that filled it wrote all of them.
                 if self.arena().fits(granule, entry.len(), self.arena().zones()) {
                     self.arena().set_present(granule, entry.len(), true)?;
                 }

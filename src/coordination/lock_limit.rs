@@ -1,4 +1,7 @@
-//! How many named locks may be held: they are charged nothing, so that a lock never fails for what others store, and are bounded.
+//! How many named locks may be held at a time.
+//!
+//! Named locks are charged nothing, so that a lock never fails because of what others have stored. So their number has
+//! a bound of its own.
 
 use crate::coordination::{Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
@@ -9,19 +12,21 @@ use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::place::SlotPlace;
 use std::sync::atomic::Ordering;
 
-/// One for each so many bytes of the limit: the most that a lock takes, with a name of the longest kind.
+/// One lock is allowed for each of this many bytes of the limit: the most that a lock with a name of the longest kind
+/// takes.
 const BYTES: u64 = 1_024;
-/// As many may be held whatever the limit.
+/// This many locks are allowed whatever the limit is.
 const LEAST: u64 = 1_024;
 
 impl CoordinationWriter<'_> {
-    /// How many locks may be held.
+    /// Returns how many locks may be held.
     fn locks_allowed(&self) -> u64 {
         (self.att.state().limit.load(Ordering::Relaxed) / BYTES).max(LEAST)
     }
 
-    /// Is there room for one more lock, which would be put here? A hash spreads them over the leaves, so this leaf tells how many
-    /// there are at most, within a half; only where that is near are all of them asked.
+    /// Returns whether one more lock is allowed, which would be stored at `place`. The hash spreads the locks over the
+    /// leaves, so the counts of one leaf tell how many there are, give or take a half. Only where that comes near the
+    /// bound are all leaves asked.
     #[inline]
     pub fn allows_one_more(&self, place: &SlotPlace) -> Result<bool> {
         let allowed = self.locks_allowed();
@@ -42,12 +47,14 @@ impl CoordinationWriter<'_> {
             return Ok(true);
         }
         let held = self.locks_held()?;
-        // Counting takes time in proportion to the table: not for each lock of a large one. Each of the others does the same.
+        // Counting takes time in proportion to the table, so the locks of a large table are not counted for each lock.
+        // Other processes may acquire locks meanwhile, so each of them gets an equal share of what is left before it
+        // counts again.
         unasked.store(allowed.saturating_sub(held) / u64::from(PARTICIPANTS), Ordering::Relaxed);
         Ok(held < allowed)
     }
 
-    /// A sum over the leaves of the names.
+    /// Returns a sum over the leaves of the names.
     fn lock_slots(&self, count: impl Fn(&Leaf) -> Result<u64>) -> Result<u64> {
         let (mut sum, mut hash) = (0_u64, Some(0));
         while let Some(from) = hash {
@@ -58,7 +65,8 @@ impl CoordinationWriter<'_> {
         Ok(sum)
     }
 
-    /// Locks that are held, or reserved. What a leaf counts is more: of an integer name what was let go, too.
+    /// Counts the locks that are held or reserved. The counts of a leaf are larger: they include integer names whose
+    /// locks were released.
     fn locks_held(&self) -> Result<u64> {
         self.lock_slots(|leaf| {
             let mut held = 0;
@@ -87,7 +95,10 @@ impl CoordinationWriter<'_> {
 }
 
 impl Coordination {
-    /// The dead hold none: theirs are let go before one is refused.
+    /// Reaps the dead, since their locks do not count, and looks again.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there are still too many locks.
     #[cold]
     pub fn reap_for_lock(&self, policy: &dyn WaitPolicy) -> Result<()> {
         self.reap_the_dead(policy)?;
