@@ -1,8 +1,8 @@
 //! What the lower floors ask of those above them, through the trait [`FloorsAbove`].
 //!
-//! A process that acquires the writer lock of a dead owner has to finish batches and release named locks, and one that runs out of
-//! memory has to remove what has expired. The floor `process` notices both, and does not know variables or locks. A segment is
-//! opened with a reference to [`Above`], so the call up is one through a trait object.
+//! A process that acquires the writer lock of a dead owner has to finish batches and release named locks, and one that
+//! runs out of memory has to remove what has expired. The floor `process` notices both, and does not know variables or
+//! locks. A segment is opened with a reference to [`Above`], so the call up is one through a trait object.
 
 use crate::coordination::CoordinationWriter;
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ impl FloorsAbove for Above {
     fn make_room(&self, att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
         let variables = att.variables();
         match variables.collect_expired(policy).and_then(|_| variables.trim_known(policy)) {
-            // Other errors are left out: the error of the call that needs the room tells more.
+            // Other errors are left out: the error of the call that needs the memory tells more.
             Err(Error::Interrupted) => Err(Error::Interrupted),
             _ => Ok(()),
         }

@@ -8,12 +8,16 @@ use std::time::Instant;
 
 /// Private to the process: waits as another policy does, and interrupts the call when the deadline has passed.
 pub(super) struct WithDeadline<'a> {
+    /// The policy that decides everything else.
     policy: &'a dyn WaitPolicy,
+    /// When the wait ends. `None`: there is no deadline.
     pub deadline: Option<Instant>,
+    /// Whether the deadline has interrupted the call.
     expired: Cell<bool>,
 }
 
 impl<'a> WithDeadline<'a> {
+    /// Adds a deadline to a policy.
     pub(super) fn new(deadline: Option<Instant>, policy: &'a dyn WaitPolicy) -> Self {
         WithDeadline { policy, deadline, expired: Cell::new(false) }
     }

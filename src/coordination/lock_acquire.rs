@@ -32,7 +32,9 @@ const TRY_LIMIT: Duration = Duration::from_millis(50);
 
 /// How one try ended.
 enum Attempt {
+    /// The caller owns the lock.
     Acquired,
+    /// The lock is owned by, or reserved for, another participant: what its slot said.
     Owned(LockState),
 }
 
@@ -56,12 +58,12 @@ impl Coordination {
         let began = timeout.map(|_| Instant::now());
         let deadline = |timeout: Duration| began.and_then(|began| began.checked_add(timeout));
         let mut until = WithDeadline::new(timeout.and_then(|timeout| deadline(timeout.max(TRY_LIMIT))), policy);
-        let looked = self.try_acquire(name, owner, None, &until);
-        let taken = match until.outcome(looked)? {
+        let tried = self.try_acquire(name, owner, None, &until);
+        let acquired = match until.outcome(tried)? {
             Some(Attempt::Acquired) => true,
             None => false,
             Some(Attempt::Owned(lock)) => {
-                let mut wait = LockWait::began();
+                let mut wait = LockWait::begin();
                 let mut waited = self.try_acquire_from_dead(name, owner, &lock, &mut wait, &until);
                 if matches!(waited, Ok(false)) && timeout != Some(Duration::ZERO) {
                     until.deadline = timeout.and_then(deadline);
@@ -73,12 +75,13 @@ impl Coordination {
                 until.outcome(waited)?.unwrap_or(false)
             }
         };
-        if taken && !owner.is_task() {
+        if acquired && !owner.is_task() {
             thread_locks::remember(self);
         }
-        Ok(taken)
+        Ok(acquired)
     }
 
+    /// Waits until the lock is acquired. Returns an error when the policy interrupts it.
     fn wait_for_lock(
         &self,
         name: &Index<'_>,
@@ -94,7 +97,7 @@ impl Coordination {
             let lock = match self.try_acquire(name, owner, Some(wait), until)? {
                 Attempt::Acquired => {
                     // Other waiters may sleep behind this one, and the last wake may have gone to a waiter that gave
-                    // up. With the mark our own release wakes one of them.
+                    // up. With the mark the release of this waiter wakes one of them.
                     wake_word::mark(&word.released, sleeper);
                     return Ok(true);
                 }
@@ -109,7 +112,7 @@ impl Coordination {
             until.interrupted()?;
             if epoch != fork::epoch() {
                 // A signal handler forked, and this is the child. The child has asked for nothing yet.
-                *wait = LockWait::began();
+                *wait = LockWait::begin();
                 continue;
             }
             self.find_dead(&lock, wait)?;
@@ -136,7 +139,7 @@ impl Coordination {
             return Ok(true);
         }
         let until = WithDeadline::new(Instant::now().checked_add(TRY_LIMIT), policy);
-        let wait = turn.0.get_or_insert_with(LockWait::began);
+        let wait = turn.0.get_or_insert_with(LockWait::begin);
         let tried = match self.try_acquire(name, owner, Some(wait), &until) {
             Ok(Attempt::Acquired) => Ok(true),
             Ok(Attempt::Owned(lock)) => self.try_acquire_from_dead(name, owner, &lock, wait, &until),
@@ -205,26 +208,26 @@ impl Coordination {
             let lock = writer.lock_state(&content)?;
             let dead = |owner| wait.is_some_and(|wait| wait.is_dead(owner));
             let next_is_own = wait.is_some_and(|wait| lock.next == own_id && lock.token == wait.token);
-            let free = match lock.owner {
+            let available = match lock.owner {
                 NO_PARTICIPANT => next_is_own || dead(lock.next) || lock.lapsed(),
                 owner => dead(owner),
             };
-            let acquired = if free {
+            let own_state = if available {
                 // A next owner that is this wait, or is dead, or did not come in time, is taken out.
-                let gone = next_is_own || dead(lock.next) || lock.owner == NO_PARTICIPANT;
-                Some(LockState { owner: own_id, ..if gone { lock.without_next() } else { lock } })
+                let drop_next = next_is_own || dead(lock.next) || lock.owner == NO_PARTICIPANT;
+                Some(LockState { owner: own_id, ..if drop_next { lock.without_next() } else { lock } })
             } else {
                 None
             };
-            if let Some(acquired) = acquired {
-                if self.acquire_and_remember(name, owner, || writer.update_lock(name, &place, acquired))? {
+            if let Some(own_state) = own_state {
+                if self.acquire_and_remember(name, owner, || writer.update_lock(name, &place, own_state))? {
                     return Ok(Attempt::Acquired);
                 }
             } else if let Some(wait) = wait.filter(|wait| wait.began.elapsed() >= HAND_OFF_AFTER && !next_is_own) {
-                let asked = LockState { next: own_id, token: wait.token, ..lock };
-                let open = lock.owner != NO_PARTICIPANT && (lock.next == NO_PARTICIPANT || dead(lock.next));
-                if !open || writer.update_lock(name, &place, asked)? {
-                    return Ok(Attempt::Owned(if open { asked } else { lock }));
+                let with_request = LockState { next: own_id, token: wait.token, ..lock };
+                let may_ask = lock.owner != NO_PARTICIPANT && (lock.next == NO_PARTICIPANT || dead(lock.next));
+                if !may_ask || writer.update_lock(name, &place, with_request)? {
+                    return Ok(Attempt::Owned(if may_ask { with_request } else { lock }));
                 }
             } else {
                 return Ok(Attempt::Owned(lock));
@@ -234,23 +237,23 @@ impl Coordination {
         }
     }
 
-    /// Acquires a lock by `take` and remembers it for its owner. Returns `false` if `take` does. The caller holds the
-    /// writer lock.
+    /// Acquires a lock by `acquire` and remembers it for its owner. Returns `false` if `acquire` does. The caller holds
+    /// the writer lock.
     fn acquire_and_remember(
         &self,
         name: &Index<'_>,
         owner: LockOwner,
-        take: impl FnOnce() -> Result<bool>,
+        acquire: impl FnOnce() -> Result<bool>,
     ) -> Result<bool> {
         let mut held = self.locks.held.lock();
         // This comes first, because it may fail.
         let hold = held.prepare(name, owner)?;
-        let taken = take()?;
-        if taken {
+        let acquired = acquire()?;
+        if acquired {
             held.taken(hold);
             self.locks.any.store(true, Ordering::Relaxed);
         }
-        Ok(taken)
+        Ok(acquired)
     }
 
     /// Makes a free block for the record of a lock. The writer lock is not held.

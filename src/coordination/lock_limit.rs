@@ -14,14 +14,14 @@ use std::sync::atomic::Ordering;
 
 /// One lock is allowed for each of this many bytes of the limit: the most that a lock with a name of the longest kind
 /// takes.
-const BYTES: u64 = 1_024;
+const BYTES_PER_LOCK: u64 = 1_024;
 /// This many locks are allowed whatever the limit is.
-const LEAST: u64 = 1_024;
+const LOCKS_MIN: u64 = 1_024;
 
 impl CoordinationWriter<'_> {
     /// Returns how many locks may be held.
     fn locks_allowed(&self) -> u64 {
-        (self.att.state().limit.load(Ordering::Relaxed) / BYTES).max(LEAST)
+        (self.att.state().limit.load(Ordering::Relaxed) / BYTES_PER_LOCK).max(LOCKS_MIN)
     }
 
     /// Returns whether one more lock is allowed, which would be stored at `place`. The hash spreads the locks over the
@@ -35,12 +35,13 @@ impl CoordinationWriter<'_> {
         Ok(about <= allowed / 2 || self.allows_one_more_counted(allowed)?)
     }
 
+    /// Counts the locks in all leaves, unless this process may acquire some more before it counts again.
     #[cold]
     fn allows_one_more_counted(&self, allowed: u64) -> Result<bool> {
-        let unasked = &self.att.locks.uncounted;
-        let left = unasked.load(Ordering::Relaxed);
+        let uncounted = &self.att.locks.uncounted;
+        let left = uncounted.load(Ordering::Relaxed);
         if left > 0 {
-            unasked.store(left - 1, Ordering::Relaxed);
+            uncounted.store(left - 1, Ordering::Relaxed);
             return Ok(true);
         }
         if self.lock_slots(|leaf| Ok(self.att.variables().counts_of(leaf)?.entries))? < allowed {
@@ -48,9 +49,9 @@ impl CoordinationWriter<'_> {
         }
         let held = self.locks_held()?;
         // Counting takes time in proportion to the table, so the locks of a large table are not counted for each lock.
-        // Other processes may acquire locks meanwhile, so each of them gets an equal share of what is left before it
+        // Other processes may acquire locks meanwhile, so each process gets an equal share of what is left before it
         // counts again.
-        unasked.store(allowed.saturating_sub(held) / u64::from(PARTICIPANTS), Ordering::Relaxed);
+        uncounted.store(allowed.saturating_sub(held) / u64::from(PARTICIPANTS), Ordering::Relaxed);
         Ok(held < allowed)
     }
 
@@ -78,17 +79,18 @@ impl CoordinationWriter<'_> {
         })
     }
 
+    /// Returns the error for a lock that the bound does not allow.
     #[cold]
     fn no_lock_left(&self) -> Result<Error> {
         let (held, allowed) = (self.locks_held()?, self.locks_allowed());
         let limit = self.att.state().limit.load(Ordering::Relaxed);
         Ok(Error::Full {
-            needed: BYTES,
-            free: allowed.saturating_sub(held).saturating_mul(BYTES),
-            size: allowed.saturating_mul(BYTES),
+            needed: BYTES_PER_LOCK,
+            free: allowed.saturating_sub(held).saturating_mul(BYTES_PER_LOCK),
+            size: allowed.saturating_mul(BYTES_PER_LOCK),
             remedy: format!(
-                "{held} named locks are held, and a segment of {limit} bytes may have {allowed} (one for each {BYTES} bytes of \
-                 its size, at least {LEAST}): release some, or raise the size"
+                "{held} named locks are held, and a segment of {limit} bytes may have {allowed} (one for each \
+                 {BYTES_PER_LOCK} bytes of its size, at least {LOCKS_MIN}): release some, or raise the size"
             ),
         })
     }

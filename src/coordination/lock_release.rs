@@ -27,8 +27,8 @@ impl Coordination {
             }
         }
         let mut writer = self.write_unmapped(policy)?;
-        // The slot names only the process. If another thread has released the lock meanwhile (a handle was detached), a
-        // third one of this process may own it by now, so the process's own list is asked once more.
+        // The slot names only the process. If another thread has released the lock meanwhile (a handle was detached),
+        // yet another owner in this process may hold it by now. So the process's own list is asked once more.
         let mut held = self.locks.held.lock();
         if held.depth(name, owner) == 0 {
             return Ok(false);
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "files and futexes")]
-    fn a_release_that_comes_late_leaves_the_lock_to_who_took_it_meanwhile() {
+    fn a_release_that_comes_late_leaves_the_lock_to_its_new_owner() {
         let (segment, name) = (segment("late"), Index::Int(1));
         let att = &*segment.attachment().unwrap();
         let (first, third) = (LockOwner::task(1, 7), LockOwner::task(3, 8));

@@ -13,6 +13,7 @@ use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::access::{MappedAccess, PreadAccess, reading};
 use crate::process::wait_policy::WaitPolicy;
+use crate::sync::intent::Change;
 use crate::sync::slot::{Content, Kind, Seqlock};
 use crate::variables::AsVariables;
 use crate::variables::found::{ContentSource, Found};
@@ -72,6 +73,7 @@ impl Coordination {
         self.scan(TableOf::Names, |pass, found| self.read_lock_owner(pass, &found), policy)
     }
 
+    /// Reads the name and the owner's pid of a lock that a pass found. `None`: it is not held, or changed meanwhile.
     fn read_lock_owner(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
         let Some(name) = self.index_of(pass, found)? else { return Ok(None) };
         let mut scratch = Scratch::new();
@@ -123,7 +125,7 @@ impl CoordinationWriter<'_> {
         if !self.revive_tombstone(name, place, lock)? && !self.insert_new(name, place, lock)? {
             return Ok(false);
         }
-        // CRASH: the lock is a dead owner's. A process that waits for it takes it, or reaping releases it.
+        // CRASH: the lock is a dead owner's. A process that waits for it acquires it, or reaping releases it.
         crash_point!("lock-stored");
         Ok(true)
     }
@@ -134,12 +136,12 @@ impl CoordinationWriter<'_> {
     fn revive_tombstone(&self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         let (Spot::Tombstone(offset), Index::Int(number)) = (place.spot, name) else { return Ok(false) };
         let slot = self.att.mem.at::<Slot>(offset)?;
-        let ([name, tag, rest], [held, unchanged]) = (slot.rest(), lock.slot_words());
-        if name != *number as u64 || tag != LET_GO || rest != unchanged {
+        let ([name, tag, rest], [held_tag, held_rest]) = (slot.rest(), lock.slot_words());
+        if name != *number as u64 || tag != LET_GO || rest != held_rest {
             return Ok(false);
         }
         self.mark_locks();
-        self.retag(slot, held);
+        self.retag(slot, held_tag);
         Ok(true)
     }
 
@@ -156,6 +158,7 @@ impl CoordinationWriter<'_> {
         slot.retag(tag);
     }
 
+    /// Stores a lock in a slot that is free, by a commit. Returns `false` if there is no free block for its record yet.
     fn insert_new(&mut self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         let mut change = self.change();
         if !matches!(place.spot, Spot::Tombstone(_) | Spot::Unused(_)) {
@@ -179,17 +182,15 @@ impl CoordinationWriter<'_> {
         let plan = StorePlan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
         let Some(content) = self.lock_contents(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
-        // CRASH: the lock is a dead owner's, or reserved for a dead next owner, or free of one: processes that wait,
-        // and reaping, treat all of these.
+        // CRASH: the lock is a dead owner's, or reserved for a dead participant, or has lost its next owner. Processes
+        // that wait, and reaping, deal with each of these.
         crash_point!("lock-changed");
         Ok(true)
     }
 
-    fn lock_contents(
-        &mut self,
-        plan: &StorePlan<'_>,
-        change: &mut crate::sync::intent::Change,
-    ) -> Result<Option<Content>> {
+    /// Plans the record of a lock, if it needs one. Returns the new contents of the slot. `None`: there is no free
+    /// block.
+    fn lock_contents(&mut self, plan: &StorePlan<'_>, change: &mut Change) -> Result<Option<Content>> {
         match plan.placement {
             Placement::Block(class) => self.put_in_block(plan, class, change),
             _ => Ok(Some(plan.inline())),
@@ -272,6 +273,7 @@ impl CoordinationWriter<'_> {
         Ok(leaf.end(from))
     }
 
+    /// Takes a dead participant out of a lock: as the next owner, and as the owner.
     fn reap_lock(&mut self, number: u32, place: &SlotPlace) -> Result<()> {
         let Spot::Occupied(offset, content) = place.spot else { return Ok(()) };
         let mut lock = self.lock_state(&content)?;

@@ -40,16 +40,19 @@ impl LockState {
         u128::from(ids) | u128::from(u64::from(self.token) | u64::from(self.since) << 16) << 64
     }
 
+    /// Reads a state from the number that `bits` returns.
     #[inline(always)]
     fn from_bits(bits: u128) -> Self {
         let (ids, rest) = (bits as u64, (bits >> 64) as u64);
         LockState { owner: ids as u32, next: (ids >> 32) as u32, token: rest as u16, since: (rest >> 16) as u16 }
     }
 
+    /// Returns the 14 bytes of a lock, as in its record.
     pub(super) fn to_bytes(self) -> [u8; 14] {
         self.bits().to_le_bytes()[..14].try_into().expect("14 bytes")
     }
 
+    /// Reads a state from the 14 bytes of a record. `None`: there are more or fewer bytes.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut bits = [0; 16];
         bits[..14].copy_from_slice(bytes.get(..14).filter(|all| all.len() == bytes.len())?);
@@ -64,6 +67,7 @@ impl LockState {
         [words as u64, (words >> 64) as u64]
     }
 
+    /// Reads a state from the words of an integer name's slot. `None`: they are not those of a lock.
     #[inline(always)]
     pub(super) fn from_slot_words([tag, rest]: [u64; 2]) -> Option<Self> {
         let words = u128::from(tag) | u128::from(rest) << 64;

@@ -1,4 +1,4 @@
-//! One caller's wait for a named lock: who was found dead meanwhile, and the request to be the next owner.
+//! One caller's wait for a named lock: which owners it found dead, and its request to be the next owner.
 //!
 //! The protocol is "Named locks" in docs/protocol.md (*Giving up*, and step 2 of the wait).
 
@@ -26,18 +26,20 @@ pub(super) struct LockWait {
 }
 
 impl LockWait {
-    pub(super) fn began() -> Self {
+    /// Begins a wait now.
+    pub(super) fn begin() -> Self {
         static TOKENS: AtomicU16 = AtomicU16::new(0);
         LockWait { began: Instant::now(), token: TOKENS.fetch_add(1, Ordering::Relaxed), dead: [NO_PARTICIPANT; 2] }
     }
 
+    /// Returns whether a participant was found dead.
     pub(super) fn is_dead(&self, owner: ParticipantId) -> bool {
         owner != NO_PARTICIPANT && self.dead.contains(&owner)
     }
 }
 
-/// Private to the process: the wait of a caller that waits in its own way (a task, a greenlet) and calls one try after
-/// the other.
+/// Private to the process: the wait of a caller that waits in its own way (a task, a greenlet) and makes one try after
+/// the other. `None`: it has not begun to wait.
 #[derive(Default)]
 pub struct LockTurn(pub(super) Option<LockWait>);
 
@@ -56,7 +58,7 @@ impl Coordination {
     pub(super) fn withdraw_request(&self, name: &Index<'_>, wait: &LockWait) {
         let Some(mut writer) = self.try_write() else { return };
         let (own_id, hash) = (self.participant_id(writer.me), Name::of_lock(name).hash(self.identity.hash_key));
-        let mut left = || -> Result<bool> {
+        let mut withdraw = || -> Result<bool> {
             let place = writer.find_place(&Name::of_lock(name), &mut Scratch::new())?;
             let Spot::Occupied(offset, content) = place.spot else { return Ok(false) };
             let lock = writer.lock_state(&content)?;
@@ -69,7 +71,7 @@ impl Coordination {
             }
             writer.update_lock(name, &place, lock.without_next()).map(|_| false)
         };
-        let freed = left().unwrap_or(false);
+        let freed = withdraw().unwrap_or(false);
         drop(writer);
         if freed {
             self.notify_released(hash, false);

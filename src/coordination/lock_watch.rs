@@ -16,6 +16,7 @@ pub struct LockWatch<'a> {
     att: &'a Coordination,
     /// The id of this process. `None`: it has no participant number.
     own_id: Option<ParticipantId>,
+    /// The participant that was asked for last, and whether it is alive.
     asked: Option<(ParticipantId, bool)>,
 }
 
@@ -25,6 +26,7 @@ impl<'a> LockWatch<'a> {
         LockWatch { att, own_id: att.number_now().map(|number| att.participant_id(number)), asked: None }
     }
 
+    /// Returns whether a participant is alive.
     fn is_alive(&mut self, owner: ParticipantId) -> Result<bool> {
         match self.asked {
             Some((asked, lives)) if asked == owner => Ok(lives),

@@ -1,8 +1,9 @@
-//! Named locks, and waiting for changes: what processes arrange among each other by way of variables' slots and wake words.
+//! Named locks, and waiting for changes: what processes arrange among each other by way of variables' slots and wake
+//! words.
 //!
-//! This floor knows the tables of `variables`, but neither handles nor Python. It offers [`Coordination`], which is an attachment
-//! as this floor sees it, and [`CoordinationWriter`], the writer lock held. It also answers the calls of the lower floors
-//! ([`above`]). The protocols are "Named locks" and "Wake words" in docs/protocol.md.
+//! This floor knows the tables of `variables`, but neither handles nor Python. It offers [`Coordination`], which is an
+//! attachment as this floor sees it, and [`CoordinationWriter`], the writer lock held. It also answers the calls of the
+//! lower floors ([`above`]). The protocols are "Named locks" and "Wake words" in docs/protocol.md.
 //!
 //! | file | |
 //! | --- | --- |

@@ -15,6 +15,7 @@ thread_local! {
     static SEGMENTS: ThreadLocks = const { ThreadLocks(RefCell::new(Vec::new())) };
 }
 
+/// Private to the process: the list of one thread.
 struct ThreadLocks(RefCell<Vec<Weak<Attachment>>>);
 
 impl Drop for ThreadLocks {
@@ -28,21 +29,22 @@ impl Drop for ThreadLocks {
 
 /// Obtains the memory for `remember`, before a lock is acquired.
 pub fn reserve_memory() -> Result<()> {
-    let room = SEGMENTS.try_with(|of| fallible::reserve(&mut of.0.borrow_mut(), 1, "a list of segments with locks"));
-    room.unwrap_or(Ok(()))
+    let reserved =
+        SEGMENTS.try_with(|list| fallible::reserve(&mut list.0.borrow_mut(), 1, "a list of segments with locks"));
+    reserved.unwrap_or(Ok(()))
 }
 
 /// Remembers that this thread has acquired a lock through an attachment.
 pub fn remember(att: &Attachment) {
     // A destructor of a thread that is ending may find the list gone; then it has to release what it acquires itself.
-    let _ = SEGMENTS.try_with(|of| {
-        let mut of = of.0.borrow_mut();
-        if !of.iter().any(|weak| std::ptr::eq(weak.as_ptr(), att)) {
-            of.retain(|weak| weak.strong_count() > 0);
+    let _ = SEGMENTS.try_with(|list| {
+        let mut list = list.0.borrow_mut();
+        if !list.iter().any(|weak| std::ptr::eq(weak.as_ptr(), att)) {
+            list.retain(|weak| weak.strong_count() > 0);
             // `reserve_memory` has obtained the memory, unless a signal handler of this very thread has acquired other
             // locks since.
-            if of.try_reserve(1).is_ok() {
-                of.push(att.downgrade());
+            if list.try_reserve(1).is_ok() {
+                list.push(att.downgrade());
             }
         }
     });
@@ -62,6 +64,6 @@ mod tests {
             drop(segment.lock(1, None).unwrap());
             segment.destroy().unwrap();
         }
-        assert!(SEGMENTS.with(|of| of.0.borrow().len()) <= 1);
+        assert!(SEGMENTS.with(|list| list.0.borrow().len()) <= 1);
     }
 }

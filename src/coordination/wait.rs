@@ -21,6 +21,7 @@ const UNMARKED_SLICE: Duration = Duration::from_millis(50);
 /// After this many wakes in vain a waiter sleeps for a while without a mark.
 const VAIN_WAKES: u32 = 3;
 
+/// The bit by which a process's watcher is told from most others.
 fn nudge_bit() -> u32 {
     1 << (os::pid() % 32)
 }
@@ -38,14 +39,14 @@ impl Coordination {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let hash = Name::from(index).hash(self.identity.hash_key);
         let Some(word) = self.wake_word(hash) else { return Err(Error::corrupt("the wake words")) };
-        let (mut base, mut vain_wakes) = (newer_than, 0_u32);
+        let (mut known, mut vain_wakes) = (newer_than, 0_u32);
         loop {
             let (count, longest) = match self.mem.writable() {
                 true => (wake_word::mark(&word.changed, SLEEPER), SLICE),
                 false => (word.changed.count.load(Ordering::SeqCst), UNMARKED_SLICE),
             };
             let (version, expiry) = self.version(index, policy)?;
-            if version != *base.get_or_insert(version) {
+            if version != *known.get_or_insert(version) {
                 return Ok(Some(version));
             }
             self.check_not_gone()?;
@@ -53,8 +54,11 @@ impl Coordination {
             if left.is_zero() {
                 return Ok(None);
             }
-            let lives = expiry.map_or(longest, |at| Duration::from_nanos(at.saturating_sub(os::boottime_ns()) + 1));
-            policy.sleep(&Sleep::on(&word.changed.count, count, longest.min(lives)).at_most(left.min(lives)));
+            let time_to_live =
+                expiry.map_or(longest, |at| Duration::from_nanos(at.saturating_sub(os::boottime_ns()) + 1));
+            policy.sleep(
+                &Sleep::on(&word.changed.count, count, longest.min(time_to_live)).at_most(left.min(time_to_live)),
+            );
             policy.interrupted()?;
             // The waiter was woken for another index of the same wake word. A process that changes that index all the
             // time must not pay for a wake with each change.
@@ -62,7 +66,7 @@ impl Coordination {
             vain_wakes = if woken { vain_wakes + 1 } else { 0 };
             if vain_wakes >= VAIN_WAKES && self.version(index, policy)?.0 == version {
                 let pause = Duration::from_millis(1 << (vain_wakes - VAIN_WAKES).min(5)).min(Duration::from_millis(20));
-                policy.sleep(&Sleep::pause(pause).at_most(left.min(lives)));
+                policy.sleep(&Sleep::pause(pause).at_most(left.min(time_to_live)));
                 policy.interrupted()?;
             }
         }
@@ -122,7 +126,7 @@ impl Coordination {
         match self.state().gone.load(Ordering::SeqCst) {
             0 if !unlinked() => Ok(()),
             _ => Err(Error::NotFound(format!(
-                "key {}: the segment was destroyed, so nobody new will change it: attach anew",
+                "key {}: the segment was destroyed, so no process can attach to it any more: attach anew",
                 self.identity.key
             ))),
         }

@@ -38,6 +38,7 @@ impl Number {
         }
     }
 
+    /// Reads a number from its pickle. `None`: it is none, or has more than 64 bits.
     fn of(pickle: &[u8]) -> Option<Number> {
         match scalar::decode(pickle)? {
             Scalar::Int(number) => Some(Number::Int(number)),
@@ -46,6 +47,7 @@ impl Number {
         }
     }
 
+    /// Returns the pickle of the number.
     fn pickle(self) -> scalar::Short {
         match self {
             Number::Int(number) => scalar::int(number),

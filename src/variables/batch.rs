@@ -27,6 +27,7 @@ const BATCH: &str = "the list of a batch";
 
 /// Private to the process: what is missing before a batch can begin.
 enum Shortage {
+    /// Nothing: the batch can begin.
     None,
     /// These leaves are too small: for each of them a hash in it, and how many entries more it has to take.
     Leaves(Vec<(Leaf, u64, u64)>),
@@ -45,6 +46,7 @@ struct BatchNeeds {
 }
 
 impl BatchNeeds {
+    /// Sums up what the plans need.
     fn of(plans: &[StorePlan<'_>]) -> Self {
         let mut blocks = [0; CLASSES.len()];
         for plan in plans {
@@ -85,11 +87,11 @@ impl Variables {
         loop {
             backoff.again(Obstacle::RoomTaken, self, policy)?;
             let mut writer = self.write(policy)?;
-            let mut ours = true;
+            let mut still_owned = true;
             for filled in &spans {
-                ours &= writer.owns(filled.span.granule)?;
+                still_owned &= writer.owns(filled.span.granule)?;
             }
-            if !ours {
+            if !still_owned {
                 // The spans are the parent's: a signal handler forked, and this is the child. It begins anew.
                 self.release_within_call(writer, &mut call_guard);
                 (spans, list) = self.fill_spans(&plans, policy)?;
@@ -128,7 +130,7 @@ impl Variables {
         let bytes = list.to_bytes()?;
         let filled = self.fill(0, &[], &[&bytes], bytes.len() as u64, policy)?;
         fallible::push(&mut spans, filled, BATCH)?;
-        // CRASH: spans that are filling in our name. No batch names the list, so reaping frees them.
+        // CRASH: spans that are filling in the name of this process. No batch names the list, so reaping frees them.
         crash_point!("list-filled");
         Ok((spans, list))
     }

@@ -17,8 +17,8 @@ use std::sync::atomic::Ordering;
 
 /// The low byte of the state's word `batch`: the list is in the span at granule `batch >> 8`.
 pub(super) const LIST: u64 = 1;
-/// How many slots a batch may look at for each of its entries: those of a leaf. Only a table that no writer left so
-/// needs more.
+/// How many slots a batch may look at for each of its entries: those of a leaf. Only a table that no writer would have
+/// left needs more.
 pub(super) const PROBES_PER_ENTRY: u64 = 2_048;
 /// How many slots a batch may look at besides, so that one long search does not end it.
 pub(super) const PROBES_AT_FIRST: u64 = 4_096;
@@ -53,8 +53,8 @@ impl VariablesWriter<'_> {
         self.drop_if_corrupt(outcome)
     }
 
-    /// Returns the outcome of a batch. A batch whose contents no process that keeps to the protocol wrote is dropped,
-    /// so that the next call can go on. Any other error is this process's own, and the batch is left to the next
+    /// Ends a batch whose contents no process that keeps to the protocol could have written, so that the next call can
+    /// go on. Returns the outcome. After any other error, which is this process's own, the batch is left to the next
     /// process.
     pub(super) fn drop_if_corrupt(&mut self, outcome: Result<()>) -> Result<()> {
         if matches!(outcome, Err(Error::Corrupt(_))) && self.progress().batch != 0 {
@@ -65,7 +65,7 @@ impl VariablesWriter<'_> {
 
     /// Makes the entries of a list that another process left.
     fn apply_rest_of_list(&mut self) -> Result<()> {
-        let damaged = || Error::corrupt("the batch under way is none of ours");
+        let damaged = || Error::corrupt("the list of the batch under way");
         let Progress { batch, cursor, .. } = self.progress();
         let granule = batch >> 8;
         let span = self.arena().entry(granule)?;
@@ -132,18 +132,22 @@ impl VariablesWriter<'_> {
         let mut change = self.change();
         change.progress = Some(Progress { cursor, ..self.progress() });
         if matches!(place.spot, Spot::LeafFull) {
-            return Err(Error::corrupt("the table has no room for a batch that had begun"));
+            return Err(Error::corrupt("a leaf without room for a batch that has begun"));
         }
         let content = match content.kind() {
             Kind::Inline => content,
             Kind::Record => {
                 let class = class_of(content.record_len());
                 let Some((granule, block)) = self.find_block(class)? else {
-                    return Err(Error::corrupt("the slabs have no room for a batch that had begun"));
+                    return Err(Error::corrupt("slabs without a free block for a batch that has begun"));
                 };
                 let content = Content { rest: [content.rest[0], content.rest[1], granule << 16 | block], ..content };
                 let at = record_at(self.att, &content)?;
-                self.write_record(at.ok_or_else(|| Error::corrupt("a free block's place"))?, &[], &[&entry.bytes])?;
+                self.write_record(
+                    at.ok_or_else(|| Error::corrupt("the place of a free block"))?,
+                    &[],
+                    &[&entry.bytes],
+                )?;
                 change.block(granule, block, true);
                 content
             }

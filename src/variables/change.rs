@@ -217,12 +217,13 @@ impl Variables {
         if self.heap_hints.freed.load(Ordering::Relaxed)
             >= self.heap_hints.look_after_freed.load(Ordering::Relaxed).max(WARM_FROM)
         {
-            self.bound_warm_now(policy);
+            self.limit_warm_memory_now(policy);
         }
     }
 
+    /// Looks how much free memory is present and gives some of it back, however little was freed since the last look.
     #[cold]
-    pub fn bound_warm_now(&self, policy: &dyn WaitPolicy) {
+    pub fn limit_warm_memory_now(&self, policy: &dyn WaitPolicy) {
         self.heap_hints.freed.store(0, Ordering::Relaxed);
         // The change is made, and that is what the caller is told. So Ctrl-C is not looked at until the caller looks.
         let policy = &Uninterrupted(policy);

@@ -11,7 +11,7 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
 use crate::process::walk::Yielding;
-use crate::sync::intent::Doomed;
+use crate::sync::intent::{Change, Doomed};
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
@@ -50,7 +50,7 @@ impl Variables {
             Err(Error::Busy(_)) => {}
             other => other?,
         }
-        self.bound_warm_now(policy);
+        self.limit_warm_memory_now(policy);
         Ok(())
     }
 
@@ -77,7 +77,7 @@ impl Variables {
         let word = LeafWord::new(leaf.granule, 0, 1, 1);
         let at = self.identity.geometry.granule_at(directory.granule);
         self.mem.at::<AtomicU64>(at)?.store(word.0, Ordering::Relaxed);
-        // CRASH: two spans that are filling in our name.
+        // CRASH: two spans that are filling in the name of this process.
         crash_point!("table-made");
         change.span(directory.granule, self.arena().entry(directory.granule)?, SpanEntry::new(SpanState::Directory, 1));
         change.span(leaf.granule, self.arena().entry(leaf.granule)?, SpanEntry::new(SpanState::Leaf, 1));
@@ -92,6 +92,7 @@ impl Variables {
         Ok(true)
     }
 
+    /// Removes the variables one after the other.
     fn remove_all(&self, policy: &dyn WaitPolicy) -> Result<bool> {
         for index in self.indexes(policy)? {
             self.remove(&index.as_index(), Condition::Always, policy)?;
@@ -129,6 +130,7 @@ impl VariablesWriter<'_> {
         outcome
     }
 
+    /// Frees what some slots of the doomed table name, or a leaf that is done, or at the end the directory.
     fn dismantle_step(&mut self) -> Result<()> {
         let state = self.att.state();
         let (root, at) = (Root(state.doomed.load(Ordering::Relaxed)), state.doomed_at.load(Ordering::Relaxed));
@@ -191,7 +193,7 @@ impl VariablesWriter<'_> {
     }
 
     /// Plans that the span of a variable is retired: no slot names it after the change.
-    pub fn plan_retire(&self, content: &Content, change: &mut crate::sync::intent::Change) -> Result<()> {
+    pub fn plan_retire(&self, content: &Content, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(content.granule())?;
         if before.state() != SpanState::Live {
             return Err(Error::corrupt(format_args!("a variable's span: {before:?}")));

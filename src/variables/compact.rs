@@ -134,6 +134,7 @@ impl Variables {
         Ok(slabs)
     }
 
+    /// Frees every slab that has no used block.
     fn free_empty_slabs(&self, policy: &dyn WaitPolicy) -> Result<()> {
         for (granule, class) in self.slabs(policy)? {
             let mut writer = self.write(policy)?;
@@ -184,7 +185,7 @@ impl VariablesWriter<'_> {
         // the lock.
         fence(Ordering::Release);
         self.att.mem.copy_in(to, &[&bytes])?;
-        // CRASH: bytes in a free block that are nobody's.
+        // CRASH: bytes in a free block that no slot names.
         crash_point!("record-copied");
         let mut change = self.change();
         change.leaf = Some((leaf.base, None));

@@ -1,8 +1,8 @@
 //! Moving large values to lower places, so that the free granules between them come together.
 //!
-//! This is done where all addresses of the reserve are used and the free granules lie in pieces. The states of a span are in
-//! "Zone metadata" of docs/format.md; a value is moved by one commit, as in "A change" of docs/protocol.md. Records in slabs are
-//! moved in `compact.rs`.
+//! This is done where all addresses of the reserve are used and the free granules lie in pieces. The states of a span
+//! are in "Zone metadata" of docs/format.md; a value is moved by one commit, as in "A change" of docs/protocol.md.
+//! Records in slabs are moved in `compact.rs`.
 
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -43,6 +43,7 @@ impl Variables {
         Ok(())
     }
 
+    /// Lists the variables with a large value.
     fn large_values(&self, policy: &dyn WaitPolicy) -> Result<Vec<LargeVariable>> {
         let mut all = Vec::new();
         let mut hash = Some(0);

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::format::{LeafWord, Root, SpanEntry, SpanState, granules_of};
 use crate::heap::reserve::WhenFull;
 use crate::process::wait_policy::WaitPolicy;
+use crate::sync::intent::Change;
 use crate::variables::leaf::TableOf;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,7 +65,7 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// Plans that the span of a directory is free: nothing names the directory after the change.
-    pub fn plan_free_directory(&self, root: Root, change: &mut crate::sync::intent::Change) -> Result<()> {
+    pub fn plan_free_directory(&self, root: Root, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(root.granule())?;
         if before.state() != SpanState::Directory || before.len() != granules_of(8 << root.depth()) {
             return Err(Error::corrupt(format_args!("the directory's span: {before:?}")));

@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "files")]
-    fn who_counts_what_lives_ends_where_a_slot_became_busy_meanwhile_for_ever() {
+    fn a_count_of_what_has_not_expired_ends_where_a_slot_stays_busy_for_ever() {
         let key = crate::key::Key::text(&format!("expiry-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let att = segment.attachment().unwrap();

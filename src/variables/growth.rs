@@ -9,7 +9,7 @@ use crate::heap::reserve::{ReservedSpan, WhenFull};
 use crate::key::{Index, Name};
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::intent::{LeafCounts, Words};
+use crate::sync::intent::{Change, LeafCounts, Words};
 use crate::sync::slot::{Content, Seqlock};
 use crate::variables::leaf::{Leaf, TableOf, is_full, min_size_for, size_for};
 use crate::variables::{AsVariables, Variables, VariablesWriter};
@@ -72,7 +72,7 @@ impl Variables {
             if parts.iter().zip(sizes).any(|(part, size)| size > 0 && !takes_one_more(size, *part)) {
                 // Hashes that are spread never come to this, and another turn would end here as well.
                 return Err(Error::corrupt(format_args!(
-                    "{parts:?} entries have the first bits of their hashes in common"
+                    "a leaf of {parts:?} entries whose hashes begin with the same bits"
                 )));
             }
             drop(writer);
@@ -168,7 +168,7 @@ impl Variables {
 
 impl VariablesWriter<'_> {
     /// Plans that the span of a leaf is free: nothing names the leaf after the change.
-    pub fn plan_free_leaf(&self, leaf: &Leaf, change: &mut crate::sync::intent::Change) -> Result<()> {
+    pub fn plan_free_leaf(&self, leaf: &Leaf, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(leaf.word.granule())?;
         if before.state() != SpanState::Leaf || before.len() != leaf.word.size() {
             return Err(Error::corrupt(format_args!("the leaf's span: {before:?}")));
@@ -224,7 +224,7 @@ impl VariablesWriter<'_> {
                 to.store(from, Ordering::Relaxed);
             }
             slot.word.store(content.word, Ordering::Relaxed);
-            // CRASH: until the commit the new leaf is a span that is filling in our name.
+            // CRASH: until the commit the new leaf is a span that is filling in the name of this process.
             crash_point!("slot-copied");
             counts[half] += 1;
         }

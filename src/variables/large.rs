@@ -56,7 +56,9 @@ impl<'a> LargeValue<'a> {
             return Ok(true);
         }
         if self.pin.is_some() || self.att.is_unchanged(&self.found)? {
-            return Err(Error::corrupt(format_args!("a value of {len} bytes in an object that takes {resident}")));
+            return Err(Error::corrupt(format_args!(
+                "a value of {len} bytes in an object of which {resident} are present"
+            )));
         }
         Ok(false)
     }

@@ -118,6 +118,7 @@ impl Variables {
         self.root_with(table, MappedAccess)
     }
 
+    /// Loads the root of a table and checks its bounds, unless it is the root that was checked last.
     #[inline(always)]
     fn root_with(&self, table: TableOf, access: impl Access) -> Result<Root> {
         let root = Root(self.root_word(table).load(Ordering::Acquire));
@@ -159,6 +160,7 @@ impl Variables {
         self.leaf_of_word_with(root, number, MappedAccess)
     }
 
+    /// Loads a word of a directory and returns the leaf that it names. `None`: the word names no leaf.
     #[inline(always)]
     fn leaf_of_word_with(&self, root: Root, number: u64, access: impl Access) -> Result<Option<Leaf>> {
         let word_at = self.directory_at(root) + number * 8;
@@ -200,9 +202,10 @@ impl Variables {
                 return Err(Error::corrupt(format_args!("word {number} of the directory {:#x}", root.0)));
             }
         }
-        Err(Error::corrupt("the directory was replaced at each look"))
+        Err(Error::corrupt("a root that was replaced in each of 1,000 attempts"))
     }
 
+    /// Checks that a root which was not seen before names the span of a directory of just its length.
     #[cold]
     fn check_root(&self, root: Root, table: TableOf, access: impl Access) -> Result<()> {
         let (zones, len) = (self.arena().zones(), granules_of(8 << root.depth().min(DEPTH_MAX)));
@@ -234,7 +237,7 @@ impl Variables {
             if status.resident < bytes {
                 let resident = status.resident;
                 return Err(Error::corrupt(format_args!(
-                    "a directory of {bytes} bytes in an object that takes {resident}"
+                    "a directory of {bytes} bytes in an object of which {resident} are present"
                 )));
             }
         }

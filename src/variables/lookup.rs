@@ -38,7 +38,7 @@ pub(super) enum Probe {
 enum SearchOutcome {
     /// The name's slot.
     Found(Found),
-    /// The name was in no slot at one instant during the search.
+    /// There was an instant during the search at which the name was in no slot.
     Missing,
     /// Something changed during the search: the caller searches again.
     Changed,
@@ -64,9 +64,9 @@ impl Variables {
     pub fn find_entry(&self, name: &Name<'_>, scratch: &mut Scratch, policy: &dyn WaitPolicy) -> Result<Option<Found>> {
         let hash = name.hash(self.identity.hash_key);
         if let Some(read_section) = self.read_section() {
-            let looked = self.search(name, hash, scratch, MappedAccess);
+            let outcome = self.search(name, hash, scratch, MappedAccess);
             drop(read_section);
-            match looked? {
+            match outcome? {
                 SearchOutcome::Found(found) => return Ok(Some(found)),
                 SearchOutcome::Missing => return Ok(None),
                 SearchOutcome::Changed | SearchOutcome::Busy(..) => {}
@@ -139,8 +139,8 @@ impl Variables {
         Ok(if self.is_in_force_with(&leaf, table, access)? { SearchOutcome::Missing } else { SearchOutcome::Changed })
     }
 
-    /// Decides whether a slot that is not busy, or what the intent makes of a busy one, holds a name. A record is copied to
-    /// `scratch` for that.
+    /// Decides whether a slot that is not busy, or what the intent makes of a busy one, holds a name. A record is
+    /// copied to `scratch` for that.
     #[inline(always)]
     pub(super) fn probe(
         &self,

@@ -1,9 +1,9 @@
 //! The variables of a segment: a hash table of slots, reading without a lock, changing under the writer lock.
 //!
-//! This floor knows the heap below it (spans, slabs, pins) and the attachment, but no named locks, no handles and no Python. It
-//! offers [`Variables`], which is an attachment as this floor sees it, and [`VariablesWriter`], the writer lock held. The
-//! protocols begin with "A change" and "Reading, without a lock" in docs/protocol.md; the bytes are "Table" and "Slot" in
-//! docs/format.md.
+//! This floor knows the heap below it (spans, slabs, pins) and the attachment, but no named locks, no handles and no
+//! Python. It offers [`Variables`], which is an attachment as this floor sees it, and [`VariablesWriter`], the writer
+//! lock held. The protocols begin with "A change" and "Reading, without a lock" in docs/protocol.md; the bytes are
+//! "Table" and "Slot" in docs/format.md.
 //!
 //! | file | |
 //! | --- | --- |
@@ -15,7 +15,7 @@
 //! | [`scan`], `table_iter` | all slots of a table; any variable |
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
 //! | [`change`], [`add`] | put and remove; adding to a number |
-//! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: before it begins, its list, making it |
+//! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the list, making it |
 //! | [`clear`] | removing every variable at one instant |
 //! | [`expiry`] | variables with a time to live |
 //! | [`growth`], [`directory`], [`shrink`] | replacing leaves, replacing directories, smaller tables |

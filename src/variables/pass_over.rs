@@ -28,9 +28,9 @@ impl PassOver for MappedAccess {
         while left > 0 {
             let Some(slot) = slots.get(number as usize) else { break };
             let word = slot.begin();
-            let ours = slot.rest[0].load(Ordering::Relaxed) == first
+            let matches = slot.rest[0].load(Ordering::Relaxed) == first
                 && slot.rest[1].load(Ordering::Relaxed) & (TEXT | LOCK) == flags;
-            if word == 0 || word & BUSY == 1 || ours {
+            if word == 0 || word & BUSY == 1 || matches {
                 break;
             }
             number = leaf.after(number);

@@ -88,7 +88,7 @@ impl VariablesWriter<'_> {
             number = leaf.after(number);
             let word = slot.begin();
             *probes_left =
-                probes_left.checked_sub(1).ok_or_else(|| Error::corrupt("the table: hardly a slot was never used"))?;
+                probes_left.checked_sub(1).ok_or_else(|| Error::corrupt("a table with hardly an unused slot"))?;
             if word == 0 {
                 return place(tombstone.map_or(Spot::Unused(offset), Spot::Tombstone));
             }
@@ -123,7 +123,7 @@ impl VariablesWriter<'_> {
                 Probe::Found(_) => return place(Spot::Occupied(offset, content)),
                 Probe::Other => {}
                 Probe::Changed | Probe::Busy(_) => {
-                    return Err(Error::corrupt("a slot changed although its writer lock is held"));
+                    return Err(Error::corrupt("a slot that changed although the writer lock is held"));
                 }
             }
         }
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "files")]
-    fn a_search_ends_with_the_looks_that_are_left() {
+    fn a_search_ends_when_no_probes_are_left() {
         let key = crate::key::Key::text(&format!("table-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let att = segment.attachment().unwrap();

@@ -1,4 +1,5 @@
-//! The commit of one variable: its record is written, its slot and its leaf's counts are planned, the change is committed.
+//! The commit of one variable: its record is written, its slot and its leaf's counts are planned, the change is
+//! committed.
 //!
 //! Everything here runs under the writer lock; steps 1 to 3 are those of "A change" in docs/protocol.md. Loops that
 //! wait and obtain memory are in `change.rs`.
@@ -38,7 +39,7 @@ impl VariablesWriter<'_> {
     pub fn put_in_block(&self, plan: &StorePlan<'_>, class: usize, change: &mut Change) -> Result<Option<Content>> {
         let Some((granule, block)) = self.find_block(class)? else { return Ok(None) };
         let content = plan.content(granule, Some(block));
-        let Some(at) = record_at(self.att, &content)? else { return Err(Error::corrupt("a free block's place")) };
+        let Some(at) = record_at(self.att, &content)? else { return Err(Error::corrupt("the place of a free block")) };
         self.write_record(at, &plan.prefix, plan.stored.parts)?;
         change.block(granule, block, true);
         Ok(Some(content))
@@ -77,7 +78,7 @@ impl VariablesWriter<'_> {
                 self.att.mem.copy_in(at, &all)?;
             }
         }
-        // CRASH: bytes in a free block that are nobody's.
+        // CRASH: bytes in a free block that no slot names.
         crash_point!("record-written");
         Ok(())
     }

@@ -144,7 +144,7 @@ impl<'a> ScanPass<'a> {
                 if found.content.is_entry() && TableOf::of(found.content.is_lock()) != self.table {
                     // A later look whether the slot is unchanged would look at the other table, where it never is.
                     return Err(Error::corrupt(format_args!(
-                        "the slot at {offset}: a name among variables, or the reverse"
+                        "the slot at {offset}: a name in the table of the variables, or a variable in that of the names"
                     )));
                 }
                 return Ok(Some(found));

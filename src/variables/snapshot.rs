@@ -194,6 +194,7 @@ impl Variables {
         reading!(self, |access| self.probe_path_sum_with(hash, TableOf::of(name.lock), access))
     }
 
+    /// Computes the sum within one read section.
     fn probe_path_sum_with(&self, hash: u64, table: TableOf, access: impl Access) -> Result<u64> {
         let leaf = self.leaf_with(hash, table, access)?;
         let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);

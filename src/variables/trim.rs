@@ -49,6 +49,7 @@ impl Variables {
         self.trim_pages(PageScope::Known, policy)
     }
 
+    /// Does all of `trim`. Its order is in "Giving back" of docs/protocol.md (**`trim`** as a whole).
     fn trim_pages(&self, pages: PageScope, policy: &dyn WaitPolicy) -> Result<()> {
         let _call_guard = self.enter_call();
         self.reap_the_dead(policy)?;
@@ -73,6 +74,7 @@ impl Variables {
         self.close_zones(policy)
     }
 
+    /// Gives the free granules of all zones back.
     fn give_back_all(&self, pages: PageScope, policy: &dyn WaitPolicy) -> Result<()> {
         let reclaim = self.wait_for_readers(policy)?;
         for zone in 0..self.arena().zones() {
@@ -150,6 +152,8 @@ impl Variables {
         if reclaim == Reclaim::Untouched { Ok(()) } else { self.cool_granules(reclaim, bound, policy) }
     }
 
+    /// Gives granules of one kind back until at most `bound` bytes of free memory are present, or another process
+    /// writes.
     fn cool_granules(&self, reclaim: Reclaim, bound: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut warm = self.warm();
         for zone in (0..self.arena().zones()).rev() {
@@ -189,7 +193,7 @@ impl Variables {
             let mut punched = Ok(Ok(()));
             policy.allow_threads(&mut || punched = self.with_file(|fd| object::punch(fd, offset, len * GRANULE)));
             punched?.map_err(|e| Error::system("giving memory back", e))?;
-            // CRASH: a span that is freeing in our name, none of it said to be present.
+            // CRASH: a span that is freeing in the name of this process, none of it said to be present.
             crash_point!("punched");
             let mut writer = self.write(policy)?;
             if writer.owns(granule)? {
@@ -229,8 +233,8 @@ impl Variables {
         writer.mark_spans();
         self.deferred.reserve()?;
         let mut change = writer.change();
-        // From this commit on none of the span is said to be present: the process that reaps us must not take holes for
-        // pages.
+        // From this commit on none of the span is said to be present: the process that reaps this one must not take
+        // holes for pages.
         change.span(granule, SpanEntry(0), SpanEntry::new(SpanState::Freeing, len).with_owner(writer.me));
         writer.commit(&change)?;
         crash_point!("taken-to-punch");
