@@ -70,9 +70,9 @@ mod tests {
     use std::cell::RefCell;
 
     /// Acts the first time a call waits.
-    struct Meanwhile<F>(RefCell<Option<F>>);
+    struct ActWhileWaiting<F>(RefCell<Option<F>>);
 
-    impl<F: FnOnce()> WaitPolicy for Meanwhile<F> {
+    impl<F: FnOnce()> WaitPolicy for ActWhileWaiting<F> {
         fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
             if let Some(act) = self.0.take() {
                 act();
@@ -98,7 +98,7 @@ mod tests {
         assert!(att.coordination().acquire_lock(&name, first, None, &Blocking).unwrap());
         let writer = att.write(&Blocking).unwrap();
         // While the release waits for the writer lock, its handle is detached, and another task acquires the lock.
-        let meanwhile = Meanwhile(RefCell::new(Some(move || {
+        let meanwhile = ActWhileWaiting(RefCell::new(Some(move || {
             drop(writer);
             att.coordination().release_locks_of(|owner| owner.handle == 7);
             assert!(att.coordination().acquire_lock(&name, third, None, &Blocking).unwrap());

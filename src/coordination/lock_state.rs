@@ -11,6 +11,9 @@ pub const RESERVED_MS: u16 = 100;
 /// The id of no participant.
 pub const NO_PARTICIPANT: ParticipantId = u32::MAX;
 
+/// The low bytes of an inline lock's slot: kind, flag and length.
+const INLINE_LOCK: u128 = 2 | LOCK as u128 | 14 << 8;
+
 /// A participant number together with its generation. No other participant has the same one later, unlike the number.
 pub type ParticipantId = u32;
 
@@ -94,9 +97,6 @@ impl LockState {
 pub fn number_of(owner: ParticipantId) -> u32 {
     owner & (PARTICIPANTS - 1)
 }
-
-/// The low bytes of an inline lock's slot: kind, flag and length.
-const INLINE_LOCK: u128 = 2 | LOCK as u128 | 14 << 8;
 
 #[cfg(test)]
 mod tests {

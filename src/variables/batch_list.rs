@@ -10,6 +10,13 @@ use crate::heap::span_writer::FilledSpan;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::store_plan::{Placement, StorePlan};
 
+/// Bytes before the first entry.
+const HEAD: usize = 16;
+/// Bytes of an entry before its record.
+const ENTRY_HEAD: usize = 24;
+/// The name of a list in the error for a lack of memory.
+const ENTRY: &str = "the list of a batch";
+
 /// Private to the process: one change of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchEntry {
@@ -23,13 +30,6 @@ pub struct BatchEntry {
 /// Private to the process: all changes of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchList(pub Vec<BatchEntry>);
-
-/// Bytes before the first entry.
-const HEAD: usize = 16;
-/// Bytes of an entry before its record.
-const ENTRY_HEAD: usize = 24;
-/// The name of a list in the error for a lack of memory.
-const ENTRY: &str = "the list of a batch";
 
 impl BatchEntry {
     /// Makes an entry of a plan. `filled` is the span of a value that needs one.

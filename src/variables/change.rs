@@ -132,7 +132,7 @@ impl Variables {
         if !is_full(fill, slots) {
             return Ok(None);
         }
-        // For a leaf that no larger one was to be had for, the attempt is repeated only with every 64th entry.
+        // If there was no memory for a leaf larger than this one, it is asked for again only with every 64th slot that is taken.
         let crowded =
             self.table_hints.crowded_leaf.load(Ordering::Relaxed) == place.leaf.word.0 && !fill.is_multiple_of(64);
         Ok((!no_larger_leaf && !crowded).then_some(false))
@@ -173,7 +173,7 @@ impl Variables {
         let place = writer.find_place(&name, &mut Scratch::new())?;
         let Spot::Occupied(offset, old) = place.spot else { return Ok(false) };
         let version = writer.visible_version(Some(&old))?;
-        let there = version != 0;
+        let was_there = version != 0;
         if matches!(condition, Condition::Version(wanted) if wanted != version) {
             return Ok(false);
         }
@@ -193,7 +193,7 @@ impl Variables {
         }
         self.note_freed(old.charge());
         self.limit_warm_memory(policy);
-        Ok(there)
+        Ok(was_there)
     }
 
     /// Counts bytes that were freed. The load and the store are no single step, since the count is only a hint when to

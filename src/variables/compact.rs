@@ -20,10 +20,11 @@ const RECORDS_PER_HOLD: usize = 256;
 /// The name of a list of slabs in the error for a lack of memory.
 const SLABS: &str = "a list of slabs";
 
-/// Private to the process: which slabs are to be emptied. For each class, those whose first granule is this one or a
-/// later one.
+/// Private to the process: which slabs are to be emptied.
 struct CompactPlan {
+    /// For each class: the slabs whose first granule is this one or a later one.
     from: [u64; CLASSES.len()],
+    /// Whether there are any such slabs.
     any: bool,
 }
 
@@ -48,17 +49,17 @@ impl Variables {
             (self.arena().zones(), used, last)
         };
         // An eighth is left to spare, because free granules in pieces may not fit to the last one.
-        let most = (used + used / 8).div_ceil(ZONE).max(1) * ZONE;
-        if zones * ZONE <= most || last <= most {
+        let bound = (used + used / 8).div_ceil(ZONE).max(1) * ZONE;
+        if zones * ZONE <= bound || last <= bound {
             return Ok(false);
         }
-        self.defragment(most, policy)?;
+        self.defragment(bound, policy)?;
         for table in [TableOf::Variables, TableOf::Names] {
-            self.move_table_down(table, most, policy)?;
+            self.move_table_down(table, bound, policy)?;
         }
         let mut plan = CompactPlan { from: [u64::MAX; CLASSES.len()], any: false };
-        for (granule, class) in self.slabs(policy)?.into_iter().filter(|(granule, _)| *granule >= most) {
-            (plan.from[class], plan.any) = (most, true);
+        for (granule, class) in self.slabs(policy)?.into_iter().filter(|(granule, _)| *granule >= bound) {
+            (plan.from[class], plan.any) = (bound, true);
             let mut writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
             let used = match entry.state() == SpanState::Slab && entry.class() == class {

@@ -65,8 +65,9 @@ impl Variables {
                 self.double_directory(leaf.root, table, policy)?;
                 continue;
             } else {
-                let most = |size: fn(u64) -> u64| halves.map(|half| size(half.saturating_add(more)).min(LEAF_MAX));
-                (most(size_for), most(min_size_for))
+                let size_halves =
+                    |size: fn(u64) -> u64| halves.map(|half| size(half.saturating_add(more)).min(LEAF_MAX));
+                (size_halves(size_for), size_halves(min_size_for))
             };
             let parts = if sizes[1] == 0 { [halves[0].saturating_add(halves[1]), 0] } else { halves };
             if parts.iter().zip(sizes).any(|(part, size)| size > 0 && !takes_one_more(size, *part)) {
@@ -98,8 +99,8 @@ impl Variables {
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         let mut spans = Vec::with_capacity(2);
-        for (size, min_sizes) in successors.sizes.into_iter().zip(successors.min_sizes).filter(|(size, _)| *size > 0) {
-            spans.push(self.reserve_zeroed_span(min_sizes..=size, successors.when_full, policy)?);
+        for (size, min_size) in successors.sizes.into_iter().zip(successors.min_sizes).filter(|(size, _)| *size > 0) {
+            spans.push(self.reserve_zeroed_span(min_size..=size, successors.when_full, policy)?);
         }
         let mut writer = self.write(policy)?;
         let now = self.leaf_of_word(leaf.root, leaf.word_number(self.directory_at(leaf.root)))?;

@@ -12,15 +12,19 @@ use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::found::{ContentSource, Found};
 
+/// The name of a value's bytes in the error for a lack of memory.
+const VALUE: &str = "a value";
+
 /// Private to the process: a large value that a reader found. It is pinned where this handle may pin; else each copy is
 /// followed by a look whether the slot is unchanged.
 pub struct LargeValue<'a> {
     att: &'a Variables,
     found: Found,
     pin: Option<Pin<'a>>,
-    /// Short parts are copied through the mapping. Only where no other user could have stored what the segment says of
-    /// present pages.
+    /// Whether short parts are copied through the mapping: only where no other user could have stored what the segment
+    /// says of present pages.
     direct: bool,
+    /// Keeps the call counted in while the value is pinned, so that the process keeps its participant number.
     _call_guard: Option<CallGuard<'a>>,
 }
 
@@ -185,6 +189,3 @@ impl Variables {
         Ok(LargeValue { att: self, found, pin, direct: false, _call_guard: Some(call_guard) })
     }
 }
-
-/// The name of a value's bytes in the error for a lack of memory.
-const VALUE: &str = "a value";

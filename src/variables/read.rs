@@ -51,8 +51,8 @@ impl Variables {
         scratch: &mut Scratch,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<FoundValue<'a>>> {
-        if let Some(got) = self.get_fast(index, scratch) {
-            return Ok(Some(got));
+        if let Some(value) = self.get_fast(index, scratch) {
+            return Ok(Some(value));
         }
         let Some(found) = self.find(index, scratch, policy)? else { return Ok(None) };
         self.value_of(found, policy).map(Some)
@@ -84,7 +84,7 @@ impl Variables {
             number = leaf.after(number);
         };
         let content = Content { word, rest: [first, tag, slot.rest[2].load(Ordering::Relaxed)] };
-        let got = match content.kind() {
+        let value = match content.kind() {
             Kind::Inline => {
                 let (bytes, len) = content.inline_bytes();
                 FoundValue::Inline { bytes, len, version: content.version() }
@@ -108,9 +108,9 @@ impl Variables {
         if name.is_text() {
             let prefix = content.prefix_len() as usize;
             let key = scratch.bytes().get(prefix - (content.key_len() as usize).min(prefix)..prefix)?;
-            return (key == name.index.record_key()).then_some(got);
+            return (key == name.index.record_key()).then_some(value);
         }
-        Some(got)
+        Some(value)
     }
 
     /// Returns the value of a variable that was just found.

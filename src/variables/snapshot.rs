@@ -148,7 +148,7 @@ impl Variables {
                 fallible::push(&mut snapshot.expiries, expiry, VALUES)?;
             }
             let start = snapshot.bytes.len();
-            let values = match self.value_of(found, policy)? {
+            let value = match self.value_of(found, policy)? {
                 FoundValue::Inline { bytes, len, .. } => SnapshotValue::Inline(bytes, len as u8),
                 FoundValue::Record { prefix, .. } => {
                     let pickle = &scratch.bytes()[prefix..];
@@ -167,7 +167,7 @@ impl Variables {
                     SnapshotValue::Small(start, pickle.len())
                 }
             };
-            snapshot.values.push(values);
+            snapshot.values.push(value);
         }
         Ok(true)
     }

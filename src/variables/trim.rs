@@ -117,21 +117,21 @@ impl Variables {
             let _registry = self.registry(policy)?;
             let Some(mut writer) = self.try_write() else { continue };
             let zones = writer.arena().zones();
-            let mut left = zones;
-            while left > 1 && writer.arena().zone_is_empty(left - 1)? {
-                left -= 1;
+            let mut zones_left = zones;
+            while zones_left > 1 && writer.arena().zone_is_empty(zones_left - 1)? {
+                zones_left -= 1;
             }
-            if left == zones {
+            if zones_left == zones {
                 return Ok(());
             }
             let mut change = writer.change();
-            change.counters.zones = left;
+            change.counters.zones = zones_left;
             writer.commit(&change)?;
             crash_point!("zones-closed");
             drop(writer);
             // CRASH: metadata of zones that are not in use stays present until they come into use again.
             if self.readers_have_left(&Blocking) {
-                let (offset, len) = (self.identity.geometry.zone_at(left), (zones - left) * ZONE_META);
+                let (offset, len) = (self.identity.geometry.zone_at(zones_left), (zones - zones_left) * ZONE_META);
                 let punched = self.with_file(|fd| object::punch(fd, offset, len))?;
                 punched.map_err(|e| Error::system("giving memory back", e))?;
             }
@@ -219,14 +219,14 @@ impl Variables {
         if !writer.arena().fits(granule, len, writer.arena().zones()) {
             return Ok(None);
         }
-        let still = match reclaim {
+        let same_trims = match reclaim {
             Reclaim::Aged(trims) => self.state().trims.load(Ordering::Relaxed) == trims,
             Reclaim::Untouched => true,
         };
         for at in granule..granule + len {
             let protected =
                 writer.arena().is_sticky(at)? && (reclaim == Reclaim::Untouched || writer.arena().is_fresh(at)?);
-            if !still || protected || !writer.arena().is_free(at)? {
+            if !same_trims || protected || !writer.arena().is_free(at)? {
                 return Ok(None);
             }
         }
