@@ -65,7 +65,7 @@ impl Variables {
                 }
             }
             let mut change = writer.change();
-            if let Err(full) = writer.charge(old.as_ref(), plan.charge(), &change) {
+            if let Err(full) = writer.check_limit(old.as_ref(), plan.charge(), &change) {
                 self.release_within_call(writer, &mut call_guard);
                 if std::mem::replace(&mut collected, true) || !self.collect_expired(policy)? {
                     return Err(full);

@@ -92,7 +92,7 @@ impl Variables {
         Ok(true)
     }
 
-    /// Removes the variables one after the other.
+    /// Removes the variables one after the other. Always returns `true`.
     fn remove_all(&self, policy: &dyn WaitPolicy) -> Result<bool> {
         for index in self.indexes(policy)? {
             self.remove(&index.as_index(), Condition::Always, policy)?;

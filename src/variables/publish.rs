@@ -24,7 +24,7 @@ impl VariablesWriter<'_> {
     /// # Errors
     /// [`Error::Full`] where it does not.
     #[inline(always)]
-    pub fn charge(&self, old: Option<&Content>, charge: u64, change: &Change) -> Result<()> {
+    pub fn check_limit(&self, old: Option<&Content>, charge: u64, change: &Change) -> Result<()> {
         let others = change.counters.used.saturating_sub(old.map_or(0, Content::charge));
         let size = self.att.state().limit.load(Ordering::Relaxed);
         if charge > size.saturating_sub(others) {
