@@ -1,4 +1,8 @@
-//! What the lower floors ask of those above them: see [`FloorsAbove`].
+//! What the lower floors ask of those above them, through the trait [`FloorsAbove`].
+//!
+//! A process that acquires the writer lock of a dead owner has to finish batches and release named locks, and one that
+//! runs out of memory has to remove what has expired. The floor `process` notices both, and does not know variables or
+//! locks. A segment is opened with a reference to [`Above`], so the call up is one through a trait object.
 
 use crate::coordination::CoordinationWriter;
 use crate::error::{Error, Result};
@@ -10,13 +14,15 @@ use crate::process::writer::{Effort, FloorsAbove};
 use crate::variables::{AsVariables, VariablesWriter};
 use ref_cast::RefCast;
 
-/// The only one.
+/// Private to the process: the one implementation of [`FloorsAbove`].
 pub struct Above;
 
+/// Returns the writer lock with the methods of the floor `variables`.
 fn variables<'w, 'a>(writer: &'w mut Writer<'a>) -> &'w mut VariablesWriter<'a> {
     VariablesWriter::ref_cast_mut(HeapWriter::ref_cast_mut(writer))
 }
 
+/// Returns the writer lock with the methods of this floor.
 fn coordination<'w, 'a>(writer: &'w mut Writer<'a>) -> &'w mut CoordinationWriter<'a> {
     CoordinationWriter::ref_cast_mut(variables(writer))
 }
@@ -46,7 +52,7 @@ impl FloorsAbove for Above {
     fn reclaim_memory(&self, att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
         let variables = att.variables();
         match variables.collect_expired(policy).and_then(|_| variables.trim_known(policy)) {
-            // That it could not is no reason: the caller's own error tells more.
+            // Other errors are left out: the error of the call that needs the memory tells more.
             Err(Error::Interrupted) => Err(Error::Interrupted),
             _ => Ok(()),
         }

@@ -1,315 +1,242 @@
-//! What a named lock's slot says, and how it changes: under the writer lock, by commits like any other.
+//! The slot of a named lock: reading it, and changing it under the writer lock.
+//!
+//! The protocol is "Named locks" in docs/protocol.md. When to change it is decided in `lock_acquire.rs` and
+//! `lock_release.rs`.
 
-use crate::coordination::AsCoordination;
-use crate::coordination::{Coordination, CoordinationWriter};
+use crate::coordination::lock_state::{LockState, NO_PARTICIPANT, ParticipantId, number_of};
+use crate::coordination::{AsCoordination, Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
-use crate::format::slot_flags::{LOCK, RELEASED_LOCK};
+use crate::format::slot_flags::RELEASED_LOCK;
 use crate::format::{PARTICIPANTS, Slot};
 use crate::key::{Index, IndexBuf, Name};
 use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::access::{MappedAccess, PreadAccess, reading};
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::slot::Seqlock;
-use crate::sync::slot::{Content, Kind};
+use crate::sync::intent::Change;
+use crate::sync::slot::{Content, Kind, Seqlock};
 use crate::variables::AsVariables;
+use crate::variables::found::{ContentSource, Found};
 use crate::variables::leaf::TableOf;
-use crate::variables::publish::{Form, StorePlan};
+use crate::variables::place::{SlotPlace, Spot};
+use crate::variables::record::record_at;
 use crate::variables::scan::ScanPass;
+use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::Stored;
-use crate::variables::table::{Found, Place, Spot, Token, record_at};
 use std::sync::atomic::{Ordering, fence};
 
-/// Who is next has so long to come.
-pub const RESERVED_MS: u16 = 100;
-/// No participant.
-pub const NOBODY: OwnerId = u32::MAX;
-
-/// A participant in one of its lives.
-pub type OwnerId = u32;
-
-/// What a lock's slot says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockWord {
-    pub owner: OwnerId,
-    pub next: OwnerId,
-    pub token: u16,
-    pub since: u16,
-}
-
-impl LockWord {
-    pub fn of(owner: OwnerId) -> Self {
-        LockWord { owner, next: NOBODY, token: 0, since: 0 }
-    }
-
-    /// Its 14 bytes, as a number.
-    #[inline(always)]
-    fn bits(self) -> u128 {
-        let who = u64::from(self.owner) | u64::from(self.next) << 32;
-        u128::from(who) | u128::from(u64::from(self.token) | u64::from(self.since) << 16) << 64
-    }
-
-    #[inline(always)]
-    fn from_bits(bits: u128) -> Self {
-        let (who, rest) = (bits as u64, (bits >> 64) as u64);
-        LockWord { owner: who as u32, next: (who >> 32) as u32, token: rest as u16, since: (rest >> 16) as u16 }
-    }
-
-    fn to_bytes(self) -> [u8; 14] {
-        self.bits().to_le_bytes()[..14].try_into().expect("14 bytes")
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let mut bits = [0; 16];
-        bits[..14].copy_from_slice(bytes.get(..14).filter(|all| all.len() == bytes.len())?);
-        Some(Self::from_bits(u128::from_le_bytes(bits)))
-    }
-
-    /// The slot of a lock of an integer name, behind the name: not by way of bytes, which stalls.
-    #[inline(always)]
-    fn slot_words(self) -> [u64; 2] {
-        let words = INLINE_LOCK | self.bits() << 16;
-        [words as u64, (words >> 64) as u64]
-    }
-
-    #[inline(always)]
-    fn from_slot_words([tag, rest]: [u64; 2]) -> Option<Self> {
-        let words = u128::from(tag) | u128::from(rest) << 64;
-        (tag & 0xff07 == INLINE_LOCK as u64 & 0xff07).then_some(Self::from_bits(words >> 16))
-    }
-
-    /// Nobody owns it, and who is next has not come in time.
-    pub fn lapsed(&self) -> bool {
-        self.owner == NOBODY && (os::monotonic_ms() as u16).wrapping_sub(self.since) >= RESERVED_MS
-    }
-
-    /// The number of the participant that holds it.
-    pub fn owner(&self) -> Option<u32> {
-        (self.owner != NOBODY).then(|| number_of(self.owner))
-    }
-
-    /// Without a participant as the one who is next.
-    pub fn without_next(self) -> Self {
-        LockWord { next: NOBODY, token: 0, ..self }
-    }
-}
-
-/// The number of a participant in any of its lives.
-pub fn number_of(owner: OwnerId) -> u32 {
-    owner & (PARTICIPANTS - 1)
-}
-
 impl Coordination {
-    /// This process, or another, in its present life.
-    pub fn life_of(&self, number: u32) -> OwnerId {
+    /// Returns the id of a participant, with its present generation.
+    pub fn participant_id(&self, number: u32) -> ParticipantId {
         let generation = self.participant(number).map_or(0, |record| record.generation.load(Ordering::Relaxed));
-        // All bits set is nobody.
+        // The remainder keeps the id apart from `NO_PARTICIPANT`, which has all bits set.
         ((generation % 0x3f_ffff) as u32 * PARTICIPANTS) | number
     }
 
-    /// Does that participant still live that life? An answer that is late stays true: no other life is the same.
-    pub fn lives(&self, owner: OwnerId) -> Result<bool> {
+    /// Returns whether a participant is alive and still the same one. An answer that is late cannot become wrong,
+    /// because no other participant gets the same id.
+    pub fn is_alive(&self, owner: ParticipantId) -> Result<bool> {
         let number = number_of(owner);
         let Some(record) = self.participant(number) else { return Ok(false) };
         let lives = record.state.load(Ordering::Acquire) == 1 && self.alive(number)?;
-        // The life is looked at last: a number that was claimed anew meanwhile is another's.
-        Ok(lives && self.life_of(number) == owner)
+        // The generation is compared last: a number that was claimed anew meanwhile is another participant's.
+        Ok(lives && self.participant_id(number) == owner)
     }
 
-    /// What a lock's slot says, read without the writer lock. `None`: it has none, and is free.
-    pub fn lock_seen(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<LockWord>> {
+    /// Reads the slot of a lock without the writer lock. `None`: the lock has no slot, so it is free.
+    pub fn read_lock(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<LockState>> {
         let mut scratch = Scratch::new();
         let Some(found) = self.find_entry(&Name::of_lock(name), &mut scratch, policy)? else { return Ok(None) };
         let lock = match found.content.kind() {
-            Kind::Inline => LockWord::from_slot_words([found.content.rest[1], found.content.rest[2]]),
-            Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes),
+            Kind::Inline => LockState::from_slot_words([found.content.rest[1], found.content.rest[2]]),
+            Kind::Record => scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockState::from_bytes),
             _ => None,
         };
         lock.map(Some).ok_or_else(|| Error::corrupt("a lock"))
     }
 
-    /// Does a living process hold this lock?
+    /// Returns whether a living process holds a lock.
     pub fn is_locked(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
         name.check_length()?;
-        let Some(LockWord { owner, .. }) = self.lock_seen(name, policy)? else { return Ok(false) };
-        // A reader that may not look at the lock object takes him for alive.
-        let lives = |owner| self.lives(owner).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) });
-        Ok(owner != NOBODY && lives(owner)?)
+        let Some(LockState { owner, .. }) = self.read_lock(name, policy)? else { return Ok(false) };
+        // A handle that may not look at the lock object takes the owner for alive.
+        let lives = |owner| self.is_alive(owner).or_else(|e| if self.mem.writable() { Err(e) } else { Ok(true) });
+        Ok(owner != NO_PARTICIPANT && lives(owner)?)
     }
 
-    /// The locks that are held, and their owners' pids: for people.
+    /// Returns the locks that are held, and the pids of their owners. The list is for people.
     pub fn locks(&self, policy: &dyn WaitPolicy) -> Result<Vec<(IndexBuf, u32)>> {
         let locks = |number| self.participant(number).is_some_and(|record| record.locks.load(Ordering::Relaxed) != 0);
         if !(0..PARTICIPANTS).any(locks) {
             return Ok(Vec::new());
         }
-        self.scan(TableOf::Names, |pass, found| self.lock_found(pass, &found), policy)
+        self.scan(TableOf::Names, |pass, found| self.read_lock_owner(pass, &found), policy)
     }
 
-    fn lock_found(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
+    /// Reads the name and the owner's pid of a lock that a pass found. `None`: it is not held, or changed meanwhile.
+    fn read_lock_owner(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
         let Some(name) = self.index_of(pass, found)? else { return Ok(None) };
         let mut scratch = Scratch::new();
         let lock = match found.content.kind() {
             Kind::Record => {
                 let len = found.content.record_len();
-                if !reading!(self, |look| self.read_record(found, len, &mut scratch, look))? {
+                if !reading!(self, |access| self.read_record(found, len, &mut scratch, access))? {
                     return Ok(None);
                 }
-                scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockWord::from_bytes)
+                scratch.bytes().get(found.content.prefix_len() as usize..).and_then(LockState::from_bytes)
             }
-            _ => LockWord::from_slot_words([found.content.rest[1], found.content.rest[2]]),
+            _ => LockState::from_slot_words([found.content.rest[1], found.content.rest[2]]),
         };
-        if !self.still(found)? {
+        if !self.is_unchanged(found)? {
             return Ok(None);
         }
-        // One of the dead is free, only nobody has come for it. (Who may not even ask takes them for alive.)
-        let lives = |lock: &LockWord| lock.owner != NOBODY && self.lives(lock.owner).unwrap_or(true);
+        // The lock of a dead owner is free, only that no waiter has come for it yet. (A handle that may not ask takes
+        // the owner for alive.)
+        let lives = |lock: &LockState| lock.owner != NO_PARTICIPANT && self.is_alive(lock.owner).unwrap_or(true);
         let owner = lock.filter(lives).and_then(|lock| self.participant(number_of(lock.owner)));
         Ok(owner.map(|record| (name, record.pid.load(Ordering::Relaxed))))
     }
 
-    /// What a lock's slot says. `None`: nothing that a lock's slot can say. The writer lock is held.
-    pub fn lock_of(&self, content: &Content) -> Result<Option<LockWord>> {
+    /// Returns what the slot of a lock says. `None`: no lock's slot says that. The caller holds the writer lock.
+    pub fn lock_state_of(&self, content: &Content) -> Result<Option<LockState>> {
         match content.kind() {
-            Kind::Inline => return Ok(LockWord::from_slot_words([content.rest[1], content.rest[2]])),
+            Kind::Inline => return Ok(LockState::from_slot_words([content.rest[1], content.rest[2]])),
             Kind::Record => {}
             _ => return Ok(None),
         }
         let Some(at) = record_at(self, content)? else { return Ok(None) };
         let mut bytes = Vec::new();
         self.mem.read_into(at, content.record_len() as usize, &mut bytes)?;
-        Ok(bytes.get(content.prefix_len() as usize..).and_then(LockWord::from_bytes))
+        Ok(bytes.get(content.prefix_len() as usize..).and_then(LockState::from_bytes))
     }
 }
 
-/// Kind, flag and length of a lock in its slot.
-const INLINE_LOCK: u128 = 2 | LOCK as u128 | 14 << 8;
-
 impl CoordinationWriter<'_> {
-    /// What a lock's slot says. The writer lock is held.
-    pub fn lock_at(&self, content: &Content) -> Result<LockWord> {
+    /// Returns what the slot of a lock says, or an error if no lock's slot says that.
+    pub fn lock_state(&self, content: &Content) -> Result<LockState> {
         self.att
             .coordination()
-            .lock_of(content)?
+            .lock_state_of(content)?
             .ok_or_else(|| Error::corrupt(format_args!("a lock: {:x?}", content.rest)))
     }
 
-    /// Makes a free lock ours, in a table that has room. False: there is no block for it yet.
-    pub fn put_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
-        if !self.put_back(name, place, lock)? && !self.put_anew(name, place, lock)? {
+    /// Stores a lock that has no slot. Returns `false` if there is no free block for it yet. The leaf has room.
+    pub fn insert_lock(&mut self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
+        if !self.revive_tombstone(name, place, lock)? && !self.insert_new(name, place, lock)? {
             return Ok(false);
         }
-        // CRASH: it is a dead one's: met by who waits, or reaps.
+        // CRASH: the lock is a dead owner's. A process that waits for it acquires it, or reaping releases it.
         crash_point!("lock-stored");
         Ok(true)
     }
 
-    /// Where it was let go last: by one store. False: it was not let go here, or left in another state.
+    /// Stores a lock in the tombstone that it left, by one store. Returns `false` if the lock left none here, or
+    /// another state.
     #[inline]
-    fn put_back(&self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
+    fn revive_tombstone(&self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         let (Spot::Tombstone(offset), Index::Int(number)) = (place.spot, name) else { return Ok(false) };
         let slot = self.att.mem.at::<Slot>(offset)?;
-        let ([name, tag, rest], [held, unchanged]) = (slot.rest(), lock.slot_words());
-        if name != *number as u64 || tag != RELEASED_LOCK || rest != unchanged {
+        let ([name, tag, rest], [held_tag, held_rest]) = (slot.rest(), lock.slot_words());
+        if name != *number as u64 || tag != RELEASED_LOCK || rest != held_rest {
             return Ok(false);
         }
         self.mark_locks();
-        self.retag(slot, held);
+        self.retag(slot, held_tag);
         Ok(true)
     }
 
-    /// A change that is one store: it is made or not, whenever we die.
+    /// Makes a change that is one store. It is made or not, whenever the process dies, so no intent describes it.
     #[inline]
     fn retag(&self, slot: &Slot, tag: u64) {
         let serial = &self.att.mem.intent().serial;
         serial.store(serial.load(Ordering::Relaxed).wrapping_add(1).max(1), Ordering::Relaxed);
         // CRASH: a serial that no change has; the lock is as it was.
         crash_point!("serial-moved");
-        // SYNC: with the acquire fences of a check without the lock: who saw the tag, or what came after it, sees that
-        // somebody was at a change.
+        // SYNC: pairs with the acquire fences of a check without the lock: a process that sees the tag, or anything
+        // after it, sees that a change was made.
         fence(Ordering::Release);
         slot.retag(tag);
     }
 
-    fn put_anew(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
+    /// Stores a lock in a slot that is free, by a commit. Returns `false` if there is no free block for its record yet.
+    fn insert_new(&mut self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         let mut change = self.change();
-        if !matches!(place.spot, Spot::Tombstone(_) | Spot::Fresh(_)) {
+        if !matches!(place.spot, Spot::Tombstone(_) | Spot::Unused(_)) {
             return Ok(false);
         }
         self.mark_locks();
         let bytes = lock.to_bytes();
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
         let plan = StorePlan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
-        let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
+        let Some(content) = self.lock_contents(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
         Ok(true)
     }
 
-    /// Changes a lock that has a slot. False: there is no block for it yet.
-    pub fn set_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
+    /// Changes a lock that has a slot. Returns `false` if there is no free block for its record yet.
+    pub fn update_lock(&mut self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
         self.mark_locks();
         let mut change = self.change();
         let bytes = lock.to_bytes();
         let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
         let plan = StorePlan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
-        let Some(content) = self.lock_content(&plan, &mut change)? else { return Ok(false) };
+        let Some(content) = self.lock_contents(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
-        // CRASH: it is a dead one's, or reserved for one, or as he left it: all of that is met by who waits or reaps.
+        // CRASH: the lock is a dead owner's, or reserved for a dead participant, or has lost its next owner. Processes
+        // that wait, and reaping, deal with each of these.
         crash_point!("lock-changed");
         Ok(true)
     }
 
-    fn lock_content(
-        &mut self,
-        plan: &StorePlan<'_>,
-        change: &mut crate::sync::intent::Change,
-    ) -> Result<Option<Content>> {
-        match plan.form {
-            Form::Block(class) => self.put_in_block(plan, class, change),
+    /// Plans the record of a lock, if it needs one. Returns the new contents of the slot. `None`: there is no free
+    /// block.
+    fn lock_contents(&mut self, plan: &StorePlan<'_>, change: &mut Change) -> Result<Option<Content>> {
+        match plan.placement {
+            Placement::Block(class) => self.put_in_block(plan, class, change),
             _ => Ok(Some(plan.inline())),
         }
     }
 
-    /// Frees a lock of ours. True: it is reserved now.
-    pub fn free_lock(&mut self, name: &Index<'_>) -> Result<bool> {
-        let place = self.place(&Name::of_lock(name), &mut Scratch::new())?;
-        let Spot::ReservedSpan(_, content) = place.spot else { return Ok(false) };
-        let lock = self.lock_at(&content)?;
-        if lock.owner != self.att.coordination().life_of(self.number) {
+    /// Releases a lock of this process. Returns whether it is reserved now.
+    pub fn release_slot(&mut self, name: &Index<'_>) -> Result<bool> {
+        let place = self.find_place(&Name::of_lock(name), &mut Scratch::new())?;
+        let Spot::Occupied(_, content) = place.spot else { return Ok(false) };
+        let lock = self.lock_state(&content)?;
+        if lock.owner != self.att.coordination().participant_id(self.number) {
             return Ok(false);
         }
-        self.pass_lock(name, &place, lock)
+        self.hand_over(name, &place, lock)
     }
 
-    /// Reserves a lock for who is next, or frees it. True: reserved.
-    pub fn pass_lock(&mut self, name: &Index<'_>, place: &Place, lock: LockWord) -> Result<bool> {
-        let Spot::ReservedSpan(offset, old) = place.spot else { return Ok(false) };
-        if lock.next != NOBODY {
-            let reserved = LockWord { owner: NOBODY, since: os::monotonic_ms() as u16, ..lock };
-            if self.set_lock(name, place, reserved)? {
+    /// Reserves a lock for its next owner, or frees it if there is none. Returns whether it is reserved.
+    pub fn hand_over(&mut self, name: &Index<'_>, place: &SlotPlace, lock: LockState) -> Result<bool> {
+        let Spot::Occupied(offset, old) = place.spot else { return Ok(false) };
+        if lock.next != NO_PARTICIPANT {
+            let reserved = LockState { owner: NO_PARTICIPANT, since: os::monotonic_ms() as u16, ..lock };
+            if self.update_lock(name, place, reserved)? {
                 crash_point!("lock-reserved");
                 return Ok(true);
             }
-            // Without a block for the reservation it is free for all.
+            // Without a block for the reservation the lock becomes free for every waiter.
         }
-        if [old.rest[1], old.rest[2]] == LockWord::of(lock.owner).slot_words() {
-            // By one store: nobody asked for the next turn, and nothing else of it is worth keeping.
+        if [old.rest[1], old.rest[2]] == LockState::of(lock.owner).slot_words() {
+            // One store is enough: no process asked to be the next owner, so nothing of the lock is worth keeping.
             self.retag(self.att.mem.at::<Slot>(offset)?, RELEASED_LOCK);
         } else {
             self.discard(&place.leaf, offset, &old)?;
         }
-        // CRASH: free, and nobody was woken: the sleepers look again after their slice.
+        // CRASH: the lock is free and no process was woken: the sleepers look again after their slice.
         crash_point!("lock-freed");
         Ok(false)
     }
 
-    /// Locks that could not be let go when they should have been.
+    /// Releases the locks that could not be released when they should have been.
     pub fn release_abandoned(&mut self) -> Result<()> {
         loop {
             let Some(name) = self.att.locks.held.lock().next_abandoned() else { return Ok(()) };
-            let freed = self.free_lock(&name.as_index());
+            let freed = self.release_slot(&name.as_index());
             if matches!(freed, Ok(_) | Err(Error::Corrupt(_))) {
-                // A damaged one is for once: it must not keep us from everything else.
+                // A damaged lock is reported once. It must not keep this process from everything else.
                 self.att.locks.held.lock().forget_abandoned(&name.as_index());
             }
             self.att.after_release.due.store(true, Ordering::Relaxed);
@@ -317,18 +244,19 @@ impl CoordinationWriter<'_> {
         }
     }
 
-    /// Before the first lock in our name: reaping looks for them only then.
+    /// Marks this participant before its first lock: reaping looks for locks only then.
     fn mark_locks(&self) {
         if let Some(record) = self.att.participant(self.number) {
             if record.locks.load(Ordering::Relaxed) == 0 {
                 record.locks.store(1, Ordering::SeqCst);
-                // CRASH: whoever reaps us looks through the table and finds nothing.
+                // CRASH: reaping looks through the table of the names and finds nothing.
                 crash_point!("locks-marked");
             }
         }
     }
 
-    /// Releases the locks of a participant that died, in any of its lives, that stand in the leaf of a hash. The next hash.
+    /// Releases the locks of a dead participant in the leaf of a hash, whatever its generation. Returns the first hash
+    /// behind that leaf. `None`: it was the last.
     pub fn reap_locks(&mut self, number: u32, from: u64) -> Result<Option<u64>> {
         self.att.after_release.due.store(true, Ordering::Relaxed);
         let leaf = self.att.variables().leaf_of(from, TableOf::Names)?;
@@ -339,54 +267,31 @@ impl CoordinationWriter<'_> {
             let offset = leaf.slot_at(slot);
             let content = self.att.mem.at::<Slot>(offset)?.copy().filter(|c| c.is_entry() && c.is_lock());
             if let Some(content) = content {
-                self.reap_lock(number, &Place { leaf, spot: Spot::ReservedSpan(offset, content) })?;
+                self.reap_lock(number, &SlotPlace { leaf, spot: Spot::Occupied(offset, content) })?;
             }
         }
         Ok(leaf.end(from))
     }
 
-    fn reap_lock(&mut self, number: u32, place: &Place) -> Result<()> {
-        let Spot::ReservedSpan(offset, content) = place.spot else { return Ok(()) };
-        let mut lock = self.lock_at(&content)?;
-        let (owns, next) = (lock.owner != NOBODY && number_of(lock.owner) == number, number_of(lock.next) == number);
-        let next = next && lock.next != NOBODY;
+    /// Takes a dead participant out of a lock: as the next owner, and as the owner.
+    fn reap_lock(&mut self, number: u32, place: &SlotPlace) -> Result<()> {
+        let Spot::Occupied(offset, content) = place.spot else { return Ok(()) };
+        let mut lock = self.lock_state(&content)?;
+        let (owns, next) =
+            (lock.owner != NO_PARTICIPANT && number_of(lock.owner) == number, number_of(lock.next) == number);
+        let next = next && lock.next != NO_PARTICIPANT;
         if !owns && !next {
             return Ok(());
         }
-        let found = place.leaf.found(offset, content, Token::Stable);
-        let Some(name) = self.att.variables().index_by(&found, MappedAccess)? else { return Ok(()) };
+        let found = place.leaf.found(offset, content, ContentSource::Slot);
+        let Some(name) = self.att.variables().index_with(&found, MappedAccess)? else { return Ok(()) };
         if next {
             lock = lock.without_next();
-            if lock.owner != NOBODY && !owns {
-                // Without a block for it he stays, and is found dead by who waits.
-                return self.set_lock(&name.as_index(), place, lock).map(drop);
+            if lock.owner != NO_PARTICIPANT && !owns {
+                // If there is no block for the change, the dead participant stays the next owner; waiters find it dead.
+                return self.update_lock(&name.as_index(), place, lock).map(drop);
             }
         }
-        self.pass_lock(&name.as_index(), place, lock).map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_reads_back_from_its_slot() {
-        let lock = LockWord { owner: 1023 | 77 << 10, next: 5 | 6 << 10, token: 65_535, since: 4 };
-        assert_eq!(LockWord::from_bytes(&lock.to_bytes()), Some(lock));
-        let content = Content::inline(-7, LOCK, &lock.to_bytes());
-        assert_eq!([content.rest[1], content.rest[2]], lock.slot_words());
-        assert_eq!(LockWord::from_slot_words(lock.slot_words()), Some(lock));
-        assert_eq!(LockWord::from_slot_words([content.rest[1] - 0x100, content.rest[2]]), None);
-        assert_eq!((number_of(lock.owner), number_of(lock.next)), (1023, 5));
-        assert_eq!(LockWord::from_bytes(&[0; 13]), None);
-    }
-
-    #[test]
-    fn a_reservation_lapses_and_a_lock_that_is_owned_does_not() {
-        let now = os::monotonic_ms() as u16;
-        let reserved = |ago| LockWord { since: now.wrapping_sub(ago), next: 7, ..LockWord::of(NOBODY) };
-        assert!(!reserved(0).lapsed() && reserved(RESERVED_MS).lapsed() && reserved(30_000).lapsed());
-        assert!(!LockWord::of(3).lapsed());
+        self.hand_over(&name.as_index(), place, lock).map(drop)
     }
 }

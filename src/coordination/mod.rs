@@ -1,11 +1,35 @@
-//! Named locks, and waiting.
+//! Named locks, and waiting for changes: what processes arrange among each other by way of variables' slots and wake
+//! words.
+//!
+//! This floor knows the tables of `variables`, but neither handles nor Python. It offers [`Coordination`], which is an
+//! attachment as this floor sees it, and [`CoordinationWriter`], the writer lock held. It also answers the calls of the
+//! lower floors ([`above`]). The protocols are "Named locks" and "Wake words" in docs/protocol.md.
+//!
+//! | file | |
+//! | --- | --- |
+//! | [`lock_acquire`] | acquiring a named lock: a try, the wait, a dead owner |
+//! | [`lock_release`] | releasing it: by its owner, for a thread that ends, for a handle that is detached |
+//! | [`lock_slot`] | the lock's slot: reading it, changing it under the writer lock, reaping |
+//! | [`lock_state`] | what the slot says, and its bytes |
+//! | [`lock_turn`] | one caller's wait, and the request to be the next owner |
+//! | [`lock_limit`] | how many locks may be held |
+//! | `lock_watch` | whether a try may help, for tasks and greenlets |
+//! | [`thread_locks`] | which segments a thread has locks in |
+//! | [`deadline`] | a wait policy with a deadline |
+//! | [`wait`] | waiting for a variable to change, watchers |
+//! | [`above`] | answers to the calls of lower floors |
 
 pub mod above;
-pub mod lock_room;
+pub mod deadline;
+pub mod lock_acquire;
+pub mod lock_limit;
+pub mod lock_release;
 pub mod lock_slot;
+pub mod lock_state;
+pub mod lock_turn;
 #[cfg(feature = "python")]
 pub mod lock_watch;
-pub mod locks;
+pub mod thread_locks;
 pub mod wait;
 
 use crate::error::Result;
@@ -16,7 +40,7 @@ use crate::variables::{Variables, VariablesWriter};
 use ref_cast::RefCast;
 use std::ops::{Deref, DerefMut};
 
-/// An attached segment, as this floor sees it.
+/// Private to the process: an attachment as this floor sees it. It is the same object with more methods.
 #[derive(RefCast)]
 #[repr(transparent)]
 pub struct Coordination(Variables);
@@ -30,9 +54,9 @@ impl Deref for Coordination {
     }
 }
 
-/// Sees an attachment as this floor does.
+/// Looks at an attachment as this floor does.
 pub trait AsCoordination {
-    /// The same attachment.
+    /// Returns the same attachment, with the methods of this floor.
     fn coordination(&self) -> &Coordination;
 }
 
@@ -43,7 +67,7 @@ impl AsCoordination for Attachment {
     }
 }
 
-/// The writer lock, as this floor holds it.
+/// Private to the process: the writer lock held, with the methods of this floor.
 #[derive(RefCast)]
 #[repr(transparent)]
 pub struct CoordinationWriter<'a>(VariablesWriter<'a>);
@@ -65,19 +89,19 @@ impl DerefMut for CoordinationWriter<'_> {
 }
 
 impl Coordination {
-    /// Takes the writer lock: see [`Attachment::write`].
+    /// Acquires the writer lock: see [`Attachment::write`].
     #[inline(always)]
     pub fn write(&self, policy: &dyn WaitPolicy) -> Result<CoordinationWriter<'_>> {
         self.0.write(policy).map(CoordinationWriter)
     }
 
-    /// Takes the writer lock, also where not all can be mapped: see [`Attachment::write_unmapped`].
+    /// Acquires the writer lock, also where not all zones can be mapped: see [`Attachment::write_unmapped`].
     pub fn write_unmapped(&self, policy: &dyn WaitPolicy) -> Result<CoordinationWriter<'_>> {
         let writer = Attachment::write_unmapped(self, policy)?;
         Ok(CoordinationWriter(VariablesWriter::from(HeapWriter::from(writer))))
     }
 
-    /// The writer lock if it is free: see [`Attachment::try_write`].
+    /// Acquires the writer lock if it is free: see [`Attachment::try_write`].
     pub fn try_write(&self) -> Option<CoordinationWriter<'_>> {
         self.0.try_write().map(CoordinationWriter)
     }

@@ -14,7 +14,8 @@ use crate::py::sealed;
 use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
-use crate::variables::read::{Got, Large};
+use crate::variables::large::LargeValue;
+use crate::variables::read::FoundValue;
 use pyo3::exceptions::{PyException, PyImportError, PyUnicodeDecodeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -58,13 +59,13 @@ pub fn read(
         let got = att.variables().get(index, &mut scratch, policy).map_err(|error| policy.error(error))?;
         return match got {
             None => Ok(None),
-            Some(Got::Inline { bytes, len, version }) => {
+            Some(FoundValue::Inline { bytes, len, version }) => {
                 Ok(Some((decode(py, index, &bytes[2..2 + len], trusted, want)?, version)))
             }
-            Some(Got::Record { prefix, version, .. }) => {
+            Some(FoundValue::Record { prefix, version, .. }) => {
                 Ok(Some((decode(py, index, &scratch.bytes()[prefix..], trusted, want)?, version)))
             }
-            Some(Got::Large(large)) => {
+            Some(FoundValue::Large(large)) => {
                 let version = large.version();
                 match read_large(policy, py, segment, large, index, want)? {
                     Some(value) => Ok(Some((value, version))),
@@ -87,7 +88,7 @@ pub fn read_large(
     policy: &PyWait<'_>,
     py: Python<'_>,
     segment: &Segment,
-    large: Large<'_>,
+    large: LargeValue<'_>,
     index: &Index<'_>,
     want: Want,
 ) -> PyResult<Option<Py<PyAny>>> {
@@ -104,11 +105,11 @@ pub fn read_large(
 /// Copies from the value, to what `make` makes: of so many bytes, filled by the function. `None`: it changed meanwhile.
 fn copied<T>(
     policy: &PyWait<'_>,
-    large: &Large<'_>,
+    large: &LargeValue<'_>,
     (at, len): (u64, u64),
     make: impl FnOnce(usize, &mut dyn FnMut(&mut [u8]) -> PyResult<()>) -> PyResult<T>,
 ) -> PyResult<Option<T>> {
-    if !large.is_there(len).map_err(|error| policy.error(error))? {
+    if !large.check_resident(len).map_err(|error| policy.error(error))? {
         return Ok(None);
     }
     let mut whole = true;
@@ -123,7 +124,7 @@ fn copied<T>(
 fn copy<'py>(
     policy: &PyWait<'_>,
     py: Python<'py>,
-    large: &Large<'_>,
+    large: &LargeValue<'_>,
     place: (u64, u64),
 ) -> PyResult<Option<Bound<'py, PyBytes>>> {
     copied(policy, large, place, |len, fill| PyBytes::new_with(py, len, fill))
@@ -133,7 +134,7 @@ fn copy<'py>(
 fn copy_writable<'py>(
     policy: &PyWait<'_>,
     py: Python<'py>,
-    large: &Large<'_>,
+    large: &LargeValue<'_>,
     place: (u64, u64),
 ) -> PyResult<Option<Bound<'py, PyByteArray>>> {
     copied(policy, large, place, |len, fill| PyByteArray::new_with(py, len, fill))
@@ -144,7 +145,7 @@ fn read_buffers(
     policy: &PyWait<'_>,
     py: Python<'_>,
     segment: &Segment,
-    large: Large<'_>,
+    large: LargeValue<'_>,
     index: &Index<'_>,
     want: Want,
 ) -> PyResult<Option<Py<PyAny>>> {

@@ -93,7 +93,7 @@ impl Drop for _Keeper {
         let attachments = std::mem::take(self.attachments.get_mut().unwrap_or_else(|e| e.into_inner()));
         let let_go = || {
             for attachment in attachments.iter().filter_map(Weak::upgrade) {
-                attachment.coordination().release_those(|who| who.is(self.who));
+                attachment.coordination().release_locks_of(|who| who.is(self.who));
             }
         };
         // While the interpreter ends it may not be attached to any more.

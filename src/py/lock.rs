@@ -1,7 +1,7 @@
 //! `shmvar.Lock`: a named lock of a segment.
 
 use crate::coordination::AsCoordination;
-use crate::coordination::locks::Turn;
+use crate::coordination::lock_turn::LockTurn;
 use crate::error::Error;
 use crate::key::IndexBuf;
 use crate::process::held_locks::LockOwner;
@@ -33,7 +33,7 @@ pub struct PyLock {
 
 /// The turn of a task that waits for a lock.
 #[pyclass(frozen, module = "shmvar._core")]
-pub struct _Turn(Mutex<Turn>);
+pub struct _Turn(Mutex<LockTurn>);
 
 impl PyLock {
     /// `seg.lock(name, timeout=...)`
@@ -176,11 +176,11 @@ impl PyLock {
         let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
         if again {
-            return Ok(att.coordination().take_again(&self.name.as_index(), segment.task(task)));
+            return Ok(att.coordination().reacquire_lock(&self.name.as_index(), segment.task(task)));
         }
         // Who holds it may wait for the interpreter.
         let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
-        let taken = att.coordination().try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &policy);
+        let taken = att.coordination().try_acquire_lock(&self.name.as_index(), segment.task(task), &mut turn, &policy);
         let taken = taken.map_err(|error| policy.error(error))?;
         if taken {
             self.taker.store(task, Ordering::Relaxed);
@@ -191,7 +191,7 @@ impl PyLock {
     fn _end(&self, py: Python<'_>, turn: &_Turn) {
         let turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         if let Ok(att) = self.inner().attachment() {
-            att.coordination().end_turn(&self.name.as_index(), &turn);
+            att.coordination().end_lock_turn(&self.name.as_index(), &turn);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::py::decode::Want;
 use crate::py::errors;
 use crate::py::made;
 use crate::segment::Segment;
-use crate::variables::read::Large;
+use crate::variables::large::LargeValue;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -24,7 +24,7 @@ pub enum Memory<'py, 'a> {
     /// As `memoryview`s over memory that stays.
     Objects(Vec<Bound<'py, PyAny>>),
     /// Not so: copy them.
-    Copy(Large<'a>),
+    Copy(LargeValue<'a>),
 }
 
 /// One buffer of a value, kept still for as long as this object lives. Nobody but a `memoryview` gets to see it: Python code
@@ -77,7 +77,7 @@ impl Block {
 pub fn over<'py, 'a>(
     py: Python<'py>,
     segment: &Segment,
-    large: Large<'a>,
+    large: LargeValue<'a>,
     parsed: &BufferTable,
     want: Want,
     total: u64,

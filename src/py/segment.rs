@@ -299,7 +299,7 @@ impl PySegment {
             let mut table_iter = TableIter::new(u64::from_ne_bytes(anywhere));
             let (mut unreadable, mut lost) = (None, false);
             while let Some(index) =
-                self.call(py, |policy| self.inner.attachment()?.variables().table_iter(&mut table_iter, policy))?
+                self.call(py, |policy| self.inner.attachment()?.variables().next_variable(&mut table_iter, policy))?
             {
                 let index = convert::index_object(py, &index)?.into_bound(py);
                 // Made before it is taken away: it may be that there is no memory for it.

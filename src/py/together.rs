@@ -239,7 +239,7 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
     let att = segment.attachment().map_err(|error| policy.error(error))?;
     let mut snapshot = att.variables().get_many(&names, &policy).map_err(|error| policy.error(error))?;
     let values = made::dict(py)?;
-    for (number, seen) in std::mem::take(&mut snapshot.seen).into_iter().enumerate() {
+    for (number, seen) in std::mem::take(&mut snapshot.values).into_iter().enumerate() {
         let name = &names[number];
         let value = match seen {
             SnapshotValue::Missing => continue,

@@ -137,6 +137,6 @@ impl Segment {
                 },
             })
         };
-        fallible::collect(snapshot.seen.iter().map(pickle), LIST)
+        fallible::collect(snapshot.values.iter().map(pickle), LIST)
     }
 }

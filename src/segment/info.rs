@@ -17,7 +17,7 @@ use crate::segment::identify::{concerns_this_process, identify_by_name};
 use crate::segment::state_snapshot::StateSnapshot;
 use crate::variables::AsVariables;
 use crate::variables::capacity::largest_bytes;
-use crate::variables::read::Got;
+use crate::variables::read::FoundValue;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 
@@ -160,9 +160,11 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
         let Some(found) = att.variables().find(index, &mut scratch, policy)? else { return Ok(None) };
         let Some(got) = att.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
         let (version, (kind, viewable)) = match &got {
-            Got::Inline { bytes, len, version } => (*version, type_and_viewable(&bytes[2..2 + len], 0)?),
-            Got::Record { prefix, version, .. } => (*version, type_and_viewable(&scratch.bytes()[*prefix..], 0)?),
-            Got::Large(large) => {
+            FoundValue::Inline { bytes, len, version } => (*version, type_and_viewable(&bytes[2..2 + len], 0)?),
+            FoundValue::Record { prefix, version, .. } => {
+                (*version, type_and_viewable(&scratch.bytes()[*prefix..], 0)?)
+            }
+            FoundValue::Large(large) => {
                 let Some((stream, buffers)) = large.stream(policy)? else {
                     backoff.again(Obstacle::Replaced, att, policy)?;
                     continue;

@@ -8,7 +8,7 @@ use crate::process::pins::OwnedPin;
 use crate::process::wait_policy::Blocking;
 use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
-use crate::variables::read::Got;
+use crate::variables::read::FoundValue;
 
 /// A pinned span: its bytes stay as they are until this is dropped, in forked children, too.
 pub struct PinnedValue {
@@ -25,7 +25,7 @@ impl Segment {
     pub fn hold<'a>(&self, index: impl Into<Index<'a>>) -> Result<Option<PinnedValue>> {
         let att = self.attachment()?;
         let Some(got) = att.variables().get(&index.into(), &mut Scratch::new(), &Blocking)? else { return Ok(None) };
-        let Got::Large(large) = got else { return Ok(None) };
+        let FoundValue::Large(large) = got else { return Ok(None) };
         let (offset, len) = (large.offset(), large.len() as usize);
         Ok(large.into_owned_pin().map(|pin| PinnedValue { pin, offset, len }))
     }

@@ -12,7 +12,7 @@ use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
-use crate::variables::read::Got;
+use crate::variables::read::FoundValue;
 use crate::variables::stored::Stored;
 
 impl Segment {
@@ -97,9 +97,13 @@ impl Segment {
             let mut scratch = Scratch::new();
             let Some(got) = attachment.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
             match got {
-                Got::Inline { bytes, len, .. } => return fallible::copied(&bytes[2..2 + len], "a value").map(Some),
-                Got::Record { prefix, .. } => return fallible::copied(&scratch.bytes()[prefix..], "a value").map(Some),
-                Got::Large(large) => {
+                FoundValue::Inline { bytes, len, .. } => {
+                    return fallible::copied(&bytes[2..2 + len], "a value").map(Some);
+                }
+                FoundValue::Record { prefix, .. } => {
+                    return fallible::copied(&scratch.bytes()[prefix..], "a value").map(Some);
+                }
+                FoundValue::Large(large) => {
                     if let Some(pickle) = large.pickle(policy)? {
                         return Ok(Some(pickle));
                     }

@@ -1,4 +1,7 @@
-//! Adding to a number, under the lock and without a pickler.
+//! Adding to a number in one step, without a pickler.
+//!
+//! An inline integer index is the usual case: one commit ("A change" in docs/protocol.md). Everything else is read, and
+//! stored on the condition that the version is the same.
 
 use crate::codec::scalar::{self, Scalar};
 use crate::error::Result;
@@ -10,11 +13,11 @@ use crate::sync::slot::{Content, Kind};
 use crate::variables::Variables;
 use crate::variables::change::Condition;
 use crate::variables::expiry::expiry_in;
-use crate::variables::read::Got;
+use crate::variables::place::Spot;
+use crate::variables::read::FoundValue;
 use crate::variables::stored::Stored;
-use crate::variables::table::Spot;
 
-/// What can be added.
+/// A number that can be added.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs, reason = "Python's own names")]
 pub enum Number {
@@ -23,7 +26,7 @@ pub enum Number {
 }
 
 impl Number {
-    /// The sum as Python makes it; `None` beyond 64 bits.
+    /// Returns the sum as Python computes it. `None`: it has more than 64 bits.
     fn plus(self, other: Number) -> Option<Number> {
         let float = |number| match number {
             Number::Int(number) => number as f64,
@@ -35,6 +38,7 @@ impl Number {
         }
     }
 
+    /// Reads a number from its pickle. `None`: it is none, or has more than 64 bits.
     fn of(pickle: &[u8]) -> Option<Number> {
         match scalar::decode(pickle)? {
             Scalar::Int(number) => Some(Number::Int(number)),
@@ -43,6 +47,7 @@ impl Number {
         }
     }
 
+    /// Returns the pickle of the number.
     fn pickle(self) -> scalar::ShortPickle {
         match self {
             Number::Int(number) => scalar::int(number),
@@ -52,16 +57,16 @@ impl Number {
 }
 
 impl Variables {
-    /// Adds to a variable, from 0 where it is missing: the sum. `None`: the value is no number of 64 bits, or the sum is none:
-    /// the caller's own arithmetic decides.
+    /// Adds to a variable, where it is missing to 0. Returns the sum. `None`: the value is no number of at most 64
+    /// bits, or the sum is none; the caller computes it in some other way.
     #[inline]
     pub fn add(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
         let name = Name::from(index);
         if !name.is_text() {
             let hash = name.hash(self.identity.hash_key);
             let mut writer = self.write(policy)?;
-            let place = writer.place_of(&name, hash, &mut Scratch::new())?;
-            if let Spot::ReservedSpan(_, old) = place.spot {
+            let place = writer.find_place_of_hash(&name, hash, &mut Scratch::new())?;
+            if let Spot::Occupied(_, old) = place.spot {
                 if old.kind() == Kind::Inline {
                     let (bytes, len) = old.inline_bytes();
                     let Some(sum) = Number::of(&bytes[2..2 + len]).and_then(|number| number.plus(amount)) else {
@@ -78,22 +83,23 @@ impl Variables {
                 }
             }
         }
-        self.add_slowly(index, amount, policy)
+        self.add_with_retries(index, amount, policy)
     }
 
-    /// Of a variable that is missing, or has a record: read, then stored if nobody came between.
-    fn add_slowly(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
+    /// Adds to a variable that is missing, or has a record: reads it, and stores the sum if nothing changed meanwhile;
+    /// else again.
+    fn add_with_retries(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
         loop {
             let mut scratch = Scratch::new();
             let (number, version, expiry) = match self.get(index, &mut scratch, policy)? {
                 None => (Some(Number::Int(0)), 0, None),
-                Some(Got::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
-                Some(Got::Record { prefix, version, expires }) => {
+                Some(FoundValue::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
+                Some(FoundValue::Record { prefix, version, expires }) => {
                     let record = scratch.bytes();
                     let expiry = if expires { expiry_in(record) } else { None };
                     (Number::of(&record[prefix..]), version, expiry)
                 }
-                Some(Got::Large(_)) => return Ok(None),
+                Some(FoundValue::Large(_)) => return Ok(None),
             };
             let Some(sum) = number.and_then(|number| number.plus(amount)) else { return Ok(None) };
             let pickle = sum.pickle();

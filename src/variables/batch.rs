@@ -1,68 +1,65 @@
-//! Several changes at one instant, whole or not at all: listed in a span, made step by step, finished by whoever comes.
+//! Storing several values at one instant, or none of them: what has to be obtained before a batch can begin.
+//!
+//! The protocol is "Batches" in docs/protocol.md, steps 1 and 2. From the moment a batch begins it is made by
+//! `batch_apply.rs`, whichever process does that.
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::{CLASSES, GRANULE, RECORD_MAX, SpanState, blocks_of, class_of, granules_of};
+use crate::format::{CLASSES, RECORD_MAX, blocks_of};
 use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::intent::BatchProgress;
-use crate::sync::slot::{Content, Kind};
-use crate::variables::AsVariables;
-use crate::variables::batch_list::{BatchEntry, BatchList, BatchReader};
+use crate::variables::batch_apply::{LIST, PROBES_AT_FIRST, PROBES_PER_ENTRY};
+use crate::variables::batch_list::{BatchEntry, BatchList};
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
-use crate::variables::publish::{Form, StorePlan, limit_reached};
+use crate::variables::place::Spot;
+use crate::variables::publish::limit_reached;
+use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::Stored;
-use crate::variables::table::{Spot, record_at};
-use crate::variables::{Variables, VariablesWriter};
-use std::collections::{HashMap, HashSet};
+use crate::variables::{AsVariables, Variables, VariablesWriter};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-/// In `batch`: the list in the span at `batch >> 8`.
-const LIST: u64 = 1;
-/// Slots that a batch looks at for each of its entries at most: those of a leaf.
-const LOOKS: u64 = 2_048;
-/// And before the first of them: those of a leaf.
-const LOOKS_FIRST: u64 = 4_096;
-
-/// What a batch's lists are called where there is no memory for them.
+/// The name of a batch's lists in the error for a lack of memory.
 const BATCH: &str = "the list of a batch";
 
-/// What lacks before a batch can begin.
-enum Lack {
-    Nothing,
-    /// Room in these leaves: the hash of one in it, and for how many more.
+/// Private to the process: what is missing before a batch can begin.
+enum Shortage {
+    /// Nothing: the batch can begin.
+    None,
+    /// These leaves are too small: for each of them a hash in it, and how many entries more it has to take.
     Leaves(Vec<(Leaf, u64, u64)>),
-    /// So many free blocks of this class.
+    /// Free blocks of this class are missing: the class, and how many.
     Blocks(usize, u64),
-    /// So much of the limit, of which so much is free.
+    /// The limit does not allow it: bytes that are needed, and bytes that are free.
     Limit(u64, u64),
 }
 
-/// What a batch takes, whatever it finds.
-struct Needs {
+/// Private to the process: what a batch needs, whatever it will find in the table.
+struct BatchNeeds {
     /// Blocks, by class.
     blocks: [u64; CLASSES.len()],
-    /// There is no memory for a larger table.
-    crowded: bool,
+    /// There is no memory for larger leaves, so crowded ones have to do.
+    accept_crowded: bool,
 }
 
-impl Needs {
+impl BatchNeeds {
+    /// Sums up what the plans need.
     fn of(plans: &[StorePlan<'_>]) -> Self {
         let mut blocks = [0; CLASSES.len()];
         for plan in plans {
-            if let Form::Block(class) = plan.form {
+            if let Placement::Block(class) = plan.placement {
                 blocks[class] += 1;
             }
         }
-        Needs { blocks, crowded: false }
+        BatchNeeds { blocks, accept_crowded: false }
     }
 }
 
 impl Variables {
-    /// Stores several values at one instant, or none of them. Of two for one index the last counts.
+    /// Stores several values at one instant, or none of them. Of two values for one index the last counts.
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
         let mut last = HashMap::new();
         fallible::reserve_in_map(&mut last, items.len(), BATCH)?;
@@ -79,83 +76,91 @@ impl Variables {
         if plans.is_empty() {
             return Ok(());
         }
-        // Between taking spans and publishing them this process keeps its number.
-        let (mut inside, mut collected) = (Some(self.enter_call()), false);
+        // From reserving the spans to publishing them the process has to keep its participant number.
+        let (mut call_guard, mut collected) = (Some(self.enter_call()), false);
         let (mut spans, mut list) = self.fill_spans(&plans, policy)?;
-        let (mut needs, mut backoff) = (Needs::of(&plans), Backoff::default());
-        // Before it begins: from then on it is made, so nothing of it may ask for memory that is not there.
+        let (mut needs, mut backoff) = (BatchNeeds::of(&plans), Backoff::default());
+        // The memory is allocated now: once the batch has begun it has to be made, and nothing of it may fail for lack
+        // of memory.
         let mut scratch = Scratch::new();
         scratch.reserve(RECORD_MAX as usize)?;
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
-            let mut ours = true;
+            let mut still_owned = true;
             for filled in &spans {
-                ours &= writer.owns(filled.span.granule)?;
+                still_owned &= writer.owns(filled.span.granule)?;
             }
-            if !ours {
-                // A signal handler forked, and this is the child: it begins anew.
-                self.step_out(writer, &mut inside);
+            if !still_owned {
+                // The spans are the parent's: a signal handler forked, and this is the child. It begins anew.
+                self.release_within_call(writer, &mut call_guard);
                 (spans, list) = self.fill_spans(&plans, policy)?;
                 continue;
             }
-            let lack = writer.lack(&plans, &needs, &mut scratch)?;
-            if let Lack::Nothing = lack {
+            let shortage = writer.shortage(&plans, &needs, &mut scratch)?;
+            if let Shortage::None = shortage {
                 let granule = spans.last().map_or(0, |filled| filled.span.granule);
-                writer.begin(granule << 8 | LIST)?;
-                // From here on it will be made, whoever dies: the spans are the batch's.
+                writer.begin_batch(granule << 8 | LIST)?;
+                // The batch has begun and owns the spans: it will be made, whichever process dies.
                 spans.into_iter().for_each(|filled| filled.span.published());
                 let mut entries = list.0.into_iter();
-                let outcome = writer.carry_on(&mut scratch, || Ok(entries.next()));
-                writer.or_drop(outcome)?;
+                let outcome = writer.apply_entries(&mut scratch, || Ok(entries.next()));
+                writer.drop_if_corrupt(outcome)?;
                 drop(writer);
                 plans.iter().for_each(|plan| self.notify_changed(plan.hash));
                 return Ok(());
             }
-            self.step_out(writer, &mut inside);
-            self.supply(lack, &mut needs, &mut collected, policy)?;
+            self.release_within_call(writer, &mut call_guard);
+            self.make_room_for(shortage, &mut needs, &mut collected, policy)?;
         }
     }
 
-    /// Fills a span for each large value, and one for the list, which is the last.
+    /// Fills a span for each large value, and then one for the list, which is the last.
     fn fill_spans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<(Vec<FilledSpan<'_>>, BatchList)> {
         let mut spans = Vec::new();
-        for plan in plans.iter().filter(|plan| plan.form == Form::Span) {
+        for plan in plans.iter().filter(|plan| plan.placement == Placement::Span) {
             let filled = self.store_in_span(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, policy)?;
             fallible::push(&mut spans, filled, BATCH)?;
         }
         let mut filled = spans.iter();
-        let entry =
-            |plan: &StorePlan<'_>| BatchEntry::new(plan, if plan.form == Form::Span { filled.next() } else { None });
+        let entry = |plan: &StorePlan<'_>| {
+            BatchEntry::new(plan, if plan.placement == Placement::Span { filled.next() } else { None })
+        };
         let list = BatchList(fallible::collect(plans.iter().map(entry), BATCH)?);
         let bytes = list.to_bytes()?;
         let filled = self.store_in_span(0, &[], &[&bytes], bytes.len() as u64, policy)?;
         fallible::push(&mut spans, filled, BATCH)?;
-        // CRASH: spans that are filling in our name: freed with us, for no batch names the list.
+        // CRASH: spans that are filling in the name of this process. No batch names the list, so reaping frees them.
         crash_point!("list-filled");
         Ok((spans, list))
     }
 
-    /// Makes room for a batch, with the lock let go.
-    fn supply(&self, lack: Lack, needs: &mut Needs, collected: &mut bool, policy: &dyn WaitPolicy) -> Result<()> {
+    /// Obtains what a batch is missing. The writer lock is not held.
+    fn make_room_for(
+        &self,
+        shortage: Shortage,
+        needs: &mut BatchNeeds,
+        collected: &mut bool,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
         policy.interrupted()?;
         if !std::mem::replace(collected, true) && self.collect_expired(policy)? {
             return Ok(());
         }
-        match lack {
-            Lack::Nothing => Ok(()),
-            Lack::Leaves(leaves) => {
+        match shortage {
+            Shortage::None => Ok(()),
+            Shortage::Leaves(leaves) => {
                 for (leaf, hash, more) in leaves {
-                    match self.grow_for(&leaf, hash, more, policy) {
-                        // No memory for a larger one: it may still do.
-                        Err(Error::Full { .. }) if !std::mem::replace(&mut needs.crowded, true) => return Ok(()),
+                    match self.grow_for_batch(&leaf, hash, more, policy) {
+                        // There is no memory for a larger leaf. Leaves that are crowded may still do.
+                        Err(Error::Full { .. }) if !std::mem::replace(&mut needs.accept_crowded, true) => return Ok(()),
                         other => other?,
                     }
                 }
                 Ok(())
             }
-            Lack::Blocks(class, lacks) => {
-                for _ in 0..lacks.div_ceil(blocks_of(class)) {
+            Shortage::Blocks(class, missing) => {
+                for _ in 0..missing.div_ceil(blocks_of(class)) {
                     policy.interrupted()?;
                     let made = self.write(policy)?.slab_from_warm(class)?;
                     if !made {
@@ -164,12 +169,15 @@ impl Variables {
                 }
                 Ok(())
             }
-            Lack::Limit(needed, free) => Err(limit_reached(needed, free, self.state().limit.load(Ordering::Relaxed))),
+            Shortage::Limit(needed, free) => {
+                Err(limit_reached(needed, free, self.state().limit.load(Ordering::Relaxed)))
+            }
         }
     }
 
-    /// Room for so many more hashes of a leaf, which are spread like any others: it is split until each part has room.
-    fn grow_for(&self, leaf: &Leaf, hash: u64, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    /// Replaces a leaf so that `more` hashes fit, which are spread like any others: the leaf is split until each part
+    /// has room.
+    fn grow_for_batch(&self, leaf: &Leaf, hash: u64, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         self.grow(leaf, hash, TableOf::Variables, more, policy)?;
         let (depth, half) = (leaf.word.depth(), more / 2);
         for bit in [0, 1] {
@@ -180,7 +188,7 @@ impl Variables {
                 (part, self.counts_of(&part)?.fill)
             };
             if part.word.depth() > depth && is_full(fill.saturating_add(half), part.slots) {
-                self.grow_for(&part, hash, half, policy)?;
+                self.grow_for_batch(&part, hash, half, policy)?;
             }
         }
         Ok(())
@@ -188,198 +196,45 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// What lacks? No block is counted on that comes free meanwhile.
-    fn lack(&mut self, plans: &[StorePlan<'_>], needs: &Needs, scratch: &mut Scratch) -> Result<Lack> {
+    /// Returns what the batch is missing. Blocks that come free during the batch are not counted on.
+    fn shortage(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds, scratch: &mut Scratch) -> Result<Shortage> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
-            let lacks = self.arena().missing_blocks(class, *needed)?;
-            if lacks > 0 {
-                return Ok(Lack::Blocks(class, lacks));
+            let missing = self.arena().missing_blocks(class, *needed)?;
+            if missing > 0 {
+                return Ok(Shortage::Blocks(class, missing));
             }
         }
         let counters = self.change().counters;
         let mut leaves: HashMap<u64, (Leaf, u64, u64)> = HashMap::new();
-        let (mut old_charge, mut new_charge, mut looks) = (0_u64, 0_u64, LOOKS_FIRST);
+        let (mut old_charge, mut new_charge, mut probes_left) = (0_u64, 0_u64, PROBES_AT_FIRST);
         for plan in plans {
-            looks += LOOKS;
-            let place = self.place_within(&plan.name, plan.hash, scratch, &mut looks)?;
-            if matches!(place.spot, Spot::None) {
-                // Whatever its leaf counts.
+            probes_left += PROBES_PER_ENTRY;
+            let place = self.find_place_within(&plan.name, plan.hash, scratch, &mut probes_left)?;
+            if matches!(place.spot, Spot::LeafFull) {
+                // The leaf has no free slot at all, whatever its counts say.
                 let mut full = Vec::new();
                 fallible::push(&mut full, (place.leaf, plan.hash, 1), BATCH)?;
-                return Ok(Lack::Leaves(full));
+                return Ok(Shortage::Leaves(full));
             }
-            if place.content().is_none() {
+            if place.occupant().is_none() {
                 fallible::reserve_in_map(&mut leaves, 1, BATCH)?;
                 leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
             }
-            old_charge = old_charge.saturating_add(place.content().map_or(0, |old| old.charge()));
+            old_charge = old_charge.saturating_add(place.occupant().map_or(0, |old| old.charge()));
             new_charge = new_charge.saturating_add(plan.charge());
         }
         let others = counters.used.saturating_sub(old_charge);
         let limit = self.att.state().limit.load(Ordering::Relaxed);
         if new_charge > limit.saturating_sub(others) {
-            return Ok(Lack::Limit(new_charge, limit.saturating_sub(counters.used)));
+            return Ok(Shortage::Limit(new_charge, limit.saturating_sub(counters.used)));
         }
         let mut full = Vec::new();
         for (leaf, hash, more) in leaves.into_values() {
             let fill = self.att.variables().counts_of(&leaf)?.fill.saturating_add(more);
-            if is_crowded(fill, leaf.slots) || (!needs.crowded && is_full(fill, leaf.slots)) {
+            if is_crowded(fill, leaf.slots) || (!needs.accept_crowded && is_full(fill, leaf.slots)) {
                 fallible::push(&mut full, (leaf, hash, more), BATCH)?;
             }
         }
-        Ok(if full.is_empty() { Lack::Nothing } else { Lack::Leaves(full) })
-    }
-
-    /// From here on the batch will be made, whoever dies.
-    fn begin(&mut self, batch: u64) -> Result<()> {
-        let mut change = self.change();
-        let many = self.att.state().many.load(Ordering::Relaxed) | 1;
-        change.progress = Some(BatchProgress { many, batch, cursor: 0 });
-        self.commit(&change)?;
-        crash_point!("batch-begun");
-        Ok(())
-    }
-
-    /// How far the batch is.
-    fn progress(&self) -> BatchProgress {
-        let state = self.att.state();
-        BatchProgress {
-            many: state.many.load(Ordering::Relaxed),
-            batch: state.batch.load(Ordering::Relaxed),
-            cursor: state.cursor.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Brings what a dead writer began to its end. Called after the intent was repaired, before anybody is reaped.
-    #[cold]
-    pub fn finish_batch(&mut self) -> Result<()> {
-        let outcome = self.carry_on_from_span();
-        self.att.after_release.due.store(true, Ordering::Relaxed);
-        self.or_drop(outcome)
-    }
-
-    /// How a batch ended. Contents that nobody who keeps to the protocol wrote: it is dropped, so that the next call goes on.
-    /// Any other error is this process's own: the next one does it.
-    fn or_drop(&mut self, outcome: Result<()>) -> Result<()> {
-        if matches!(outcome, Err(Error::Corrupt(_))) && self.progress().batch != 0 {
-            self.end(false)?;
-        }
-        outcome
-    }
-
-    /// Makes the entries of a list that another process left.
-    fn carry_on_from_span(&mut self) -> Result<()> {
-        let damaged = || Error::corrupt("the batch under way is none of ours");
-        let BatchProgress { batch, cursor, .. } = self.progress();
-        let granule = batch >> 8;
-        let span = self.arena().entry(granule)?;
-        let fits = self.arena().fits(granule, span.len(), self.arena().zones());
-        if batch & 0xff != LIST || span.state() != SpanState::Filling || !fits {
-            return Err(damaged());
-        }
-        let att = self.att;
-        let most = GRANULE * span.len();
-        let mut reader = BatchReader::new(most, move |at, to: &mut [u8]| att.variables().read_arena(granule, at, to))?
-            .ok_or_else(damaged)?;
-        for _ in 0..cursor {
-            reader.next()?.ok_or_else(damaged)?;
-        }
-        let mut scratch = Scratch::new();
-        scratch.reserve(RECORD_MAX as usize)?;
-        self.carry_on(&mut scratch, || reader.next())
-    }
-
-    /// Makes the entries that are not made yet, and ends the batch.
-    fn carry_on(&mut self, scratch: &mut Scratch, mut next: impl FnMut() -> Result<Option<BatchEntry>>) -> Result<()> {
-        let (mut emptied, mut looks) = (HashSet::new(), LOOKS_FIRST);
-        while let Some(entry) = next()? {
-            let cursor = self.progress().cursor.saturating_add(1);
-            looks += LOOKS;
-            if let Some(old) = self.make(&entry, cursor, scratch, &mut looks)?.filter(|old| old.kind() == Kind::Record)
-            {
-                // Without memory to remember it, an empty slab stays: it is used again, or `trim` frees it.
-                if emptied.try_reserve(1).is_ok() {
-                    emptied.insert(old.granule());
-                }
-            }
-            crash_point!("batch-step");
-        }
-        self.end(true)?;
-        // Kept until now: a block that was counted on must not have gone with its slab.
-        for granule in emptied {
-            let _ = self.free_slab_if_spare(granule);
-        }
-        Ok(())
-    }
-
-    /// Makes one entry, looking at so many slots at most: what it replaced.
-    fn make(
-        &mut self,
-        entry: &BatchEntry,
-        cursor: u64,
-        scratch: &mut Scratch,
-        looks: &mut u64,
-    ) -> Result<Option<Content>> {
-        let content = entry.content;
-        let index = match content.is_text() {
-            false => Index::Int(content.rest[0] as i64),
-            true => Index::Text(std::str::from_utf8(entry.key()).map_err(|_| Error::corrupt("an index of the batch"))?),
-        };
-        let name = Name { index, lock: false };
-        let place = self.place_within(&name, name.hash(self.att.identity.hash_key), scratch, looks)?;
-        let old = place.content();
-        let mut change = self.change();
-        change.progress = Some(BatchProgress { cursor, ..self.progress() });
-        if matches!(place.spot, Spot::None) {
-            return Err(Error::corrupt("the table has no room for a batch that had begun"));
-        }
-        let content = match content.kind() {
-            Kind::Inline => content,
-            Kind::Record => {
-                let class = class_of(content.record_len());
-                let Some((granule, block)) = self.find_block(class)? else {
-                    return Err(Error::corrupt("the slabs have no room for a batch that had begun"));
-                };
-                let content = Content { rest: [content.rest[0], content.rest[1], granule << 16 | block], ..content };
-                let at = record_at(self.att, &content)?;
-                self.write_record(at.ok_or_else(|| Error::corrupt("a free block's place"))?, &[], &[&entry.bytes])?;
-                change.edit_block(granule, block, true);
-                content
-            }
-            _ => {
-                let granule = content.granule();
-                let before = self.arena().entry(granule)?;
-                let len = content.lead().saturating_add(content.record_len());
-                let fits = self.arena().fits(granule, before.len(), self.arena().zones());
-                if before.state() != SpanState::Filling || !fits || granules_of(len) != before.len() {
-                    return Err(Error::corrupt(format_args!("a span of a batch: {before:?}")));
-                }
-                self.publish_span(granule, &mut change)?;
-                content
-            }
-        };
-        self.replace_only(&place, content, &mut change)?;
-        Ok(old)
-    }
-
-    /// The batch is made, or dropped: of one that was made, the list goes.
-    fn end(&mut self, made: bool) -> Result<()> {
-        let mut change = self.change();
-        let many = self.att.state().many.load(Ordering::Relaxed);
-        let granule = self.progress().batch >> 8;
-        change.progress = Some(BatchProgress { many: (many | 1).wrapping_add(1), batch: 0, cursor: 0 });
-        if made {
-            let entry = self.arena().entry(granule)?;
-            if entry.state() == SpanState::Filling {
-                // Its pages are there: whoever filled it wrote all of them.
-                if self.arena().fits(granule, entry.len(), self.arena().zones()) {
-                    self.arena().set_present(granule, entry.len(), true)?;
-                }
-                self.arena().plan_free(granule, entry, &mut change);
-            }
-        }
-        self.commit(&change)?;
-        crash_point!("batch-ended");
-        Ok(())
+        Ok(if full.is_empty() { Shortage::None } else { Shortage::Leaves(full) })
     }
 }

@@ -1,51 +1,56 @@
-//! The list of a batch, as it stands in its span (docs/format.md, "Batch").
+//! The list of a batch: how it is written into a span and read back.
+//!
+//! The bytes are "Batch" in docs/format.md. A list may have been written by a hostile process, so each number is
+//! checked.
 
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{RECORD_MAX, SLOT};
 use crate::heap::span_writer::FilledSpan;
 use crate::sync::slot::{Content, Kind};
-use crate::variables::publish::{Form, StorePlan};
+use crate::variables::store_plan::{Placement, StorePlan};
 
-/// One change of a batch.
+/// Bytes before the first entry.
+const HEAD: usize = 16;
+/// Bytes of an entry before its record.
+const ENTRY_HEAD: usize = 24;
+/// The name of a list in the error for a lack of memory.
+const ENTRY: &str = "the list of a batch";
+
+/// Private to the process: one change of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchEntry {
-    /// The slot to be; of a record in a block, without its place.
+    /// The contents of the slot to be. For a record in a block they are without the place, which is found later.
     pub content: Content,
-    /// The record, where it goes into a block; the prefix alone, where it is in a span.
+    /// The record, if it goes into a block; the prefix alone, if the record is in a span; nothing, if the value is in
+    /// the slot.
     pub bytes: Vec<u8>,
 }
 
-/// All of them.
+/// Private to the process: all changes of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BatchList(pub Vec<BatchEntry>);
 
-/// Words before the first entry.
-const HEAD: usize = 16;
-/// Of an entry, before its bytes.
-const ENTRY_HEAD: usize = 24;
-/// What it is called where there is no memory for it.
-const ENTRY: &str = "the list of a batch";
-
 impl BatchEntry {
-    /// Of a plan, its span filled where it needs one.
+    /// Makes an entry of a plan. `filled` is the span of a value that needs one.
     pub fn new(plan: &StorePlan<'_>, filled: Option<&FilledSpan<'_>>) -> Result<Self> {
-        Ok(match (plan.form, filled) {
-            (Form::Inline, _) => BatchEntry { content: plan.inline(), bytes: Vec::new() },
-            (Form::Block(_), _) => {
+        Ok(match (plan.placement, filled) {
+            (Placement::Inline, _) => BatchEntry { content: plan.inline(), bytes: Vec::new() },
+            (Placement::Block(_), _) => {
                 let mut record = fallible::with_room(plan.record_len as usize, ENTRY)?;
                 record.extend_from_slice(&plan.prefix);
                 plan.stored.parts.iter().for_each(|part| record.extend_from_slice(part));
                 BatchEntry { content: plan.content(0, Some(0)), bytes: record }
             }
-            (Form::Span, filled) => {
+            (Placement::Span, filled) => {
                 let granule = filled.map_or(0, |filled| filled.span.granule);
                 BatchEntry { content: plan.content(granule, None), bytes: fallible::copied(&plan.prefix, ENTRY)? }
             }
         })
     }
 
-    /// Reads one back, with the bytes it takes. `None`: it is none that we could have written.
+    /// Reads an entry back: its contents, its record, and the bytes that it takes. `None`: `to_bytes` does not write
+    /// such an entry.
     fn parse(bytes: &[u8]) -> Option<(Content, &[u8], usize)> {
         let (head, tail) = bytes.split_at_checked(ENTRY_HEAD)?;
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
@@ -63,7 +68,7 @@ impl BatchEntry {
         Some((content, &tail.get(..padded)?[..len], ENTRY_HEAD + padded))
     }
 
-    /// The key that its bytes hold, behind an expiry.
+    /// Returns the key, which is in `bytes` behind an expiry.
     pub fn key(&self) -> &[u8] {
         let prefix = self.content.prefix_len() as usize;
         &self.bytes[prefix - self.content.key_len() as usize..prefix]
@@ -71,7 +76,7 @@ impl BatchEntry {
 }
 
 impl BatchList {
-    /// As it stands in the span.
+    /// Returns the list as it is stored in the span.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let len = |entry: &BatchEntry| ENTRY_HEAD + entry.bytes.len().next_multiple_of(8);
         let mut bytes = fallible::with_room(HEAD + self.0.iter().map(len).sum::<usize>(), ENTRY)?;
@@ -90,26 +95,28 @@ impl BatchList {
     }
 }
 
-/// Reads a list that somebody else wrote, through a window: it may be longer than this process has memory for.
+/// Private to the process: reads a list that another process wrote. It reads a window at a time, since the list may be
+/// longer than this process has memory for.
 pub struct BatchReader<F> {
     read: F,
-    /// Entries left.
+    /// Entries that are still to be read.
     left: u64,
-    /// Where the window ends in the list, and the list itself.
+    /// Where in the list the window ends; the next field is where the list itself ends.
     end: u64,
     len: u64,
     window: Vec<u8>,
-    /// Bytes of the window that are done.
+    /// Bytes of the window that were read already.
     done: usize,
 }
 
-/// Bytes read at once.
+/// Bytes that are read at once.
 const WINDOW: u64 = 64 << 10;
-/// The longest entry: a head and a record of the largest block.
+/// Bytes of the longest entry: a head and a record of the largest block.
 const ENTRY_MAX: usize = ENTRY_HEAD + RECORD_MAX as usize + 8;
 
 impl<F: Fn(u64, &mut [u8]) -> Result<()>> BatchReader<F> {
-    /// Of a list of at most so many bytes, read by `read`. `None`: it is none that we could have written.
+    /// Begins to read a list of at most `most` bytes. `read` copies bytes of it from an offset on. `None`: `to_bytes`
+    /// does not write such a list.
     pub fn new(most: u64, read: F) -> Result<Option<Self>> {
         let mut head = [0; HEAD];
         read(0, &mut head)?;
@@ -120,7 +127,7 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> BatchReader<F> {
         Ok(sound.then_some(BatchReader { read, left, end, len, window, done: 0 }))
     }
 
-    /// The next entry; `None`: that was all.
+    /// Returns the next entry. `None`: there are no more.
     pub fn next(&mut self) -> Result<Option<BatchEntry>> {
         if self.left == 0 {
             return Ok(None);
@@ -142,7 +149,7 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> BatchReader<F> {
     }
 }
 
-/// A slot is as long as an entry's head and its word.
+/// The head of an entry has the words of a slot but the first.
 const _: () = assert!(ENTRY_HEAD + 8 == SLOT as usize);
 
 #[cfg(test)]

@@ -1,4 +1,8 @@
-//! Changing variables: put and remove. Whole or not at all.
+//! Changing one variable: `put` and `remove`, with what they may have to obtain first.
+//!
+//! A change is whole or not made at all: "A change" in docs/protocol.md. When the writer lock had to be released to
+//! obtain memory, the whole plan begins anew. What is stored is in `publish.rs`; several changes at once are in
+//! `batch.rs`.
 
 use crate::error::{Error, Result};
 use crate::heap::span_writer::FilledSpan;
@@ -10,28 +14,29 @@ use crate::process::call_guard::CallGuard;
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
-use crate::variables::publish::{Form, StorePlan};
+use crate::variables::place::{SlotPlace, Spot};
+use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::Stored;
-use crate::variables::table::{Place, Spot};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
-/// When a change is to be made.
+/// The condition under which a change is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// In any case.
+    /// The change is made in any case.
     Always,
-    /// Only while the variable has this version; 0: only while it is missing.
+    /// The change is made only while the variable has this version. 0: only while the variable is missing.
     Version(u64),
 }
 
-/// Free memory that stays present at least. (The guide says 64 MiB: so much may be freed before somebody looks.)
+/// Bytes of free memory that stay present in any case. (The guide says 64 MiB, because some more may be freed before a
+/// process looks.)
 const WARM_MIN: u64 = 60 << 20;
-/// Before so much was freed it is too little to look.
+/// Bytes that a process has to free before it looks at all.
 const WARM_FROM: u64 = 1 << 20;
 
 impl Variables {
-    /// Stores a value, given as parts of a pickle. `None`: the condition does not hold. Else the new version.
+    /// Stores a value, given as the parts of a pickle. Returns the new version. `None`: the condition does not hold.
     pub fn put(
         &self,
         index: &Index<'_>,
@@ -41,7 +46,8 @@ impl Variables {
     ) -> Result<Option<u64>> {
         index.check_length()?;
         let plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
-        let (mut filled, mut inside, mut collected, mut in_vain) = (None::<FilledSpan<'_>>, None, false, false);
+        let (mut filled, mut call_guard, mut collected, mut no_larger_leaf) =
+            (None::<FilledSpan<'_>>, None, false, false);
         let mut backoff = Backoff::default();
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
@@ -49,46 +55,48 @@ impl Variables {
             if stored.expiry.is_some() {
                 writer.collect_a_few();
             }
-            // The record may just have been given another one's block: the place is looked for anew after each wait.
-            let place = writer.place_of(&plan.name, plan.hash, &mut Scratch::new())?;
-            let old = place.content();
+            // The place is looked for after each wait: the record may have been given the block of another variable
+            // meanwhile.
+            let place = writer.find_place_of_hash(&plan.name, plan.hash, &mut Scratch::new())?;
+            let old = place.occupant().copied();
             if let Condition::Version(version) = condition {
-                if writer.version_of(old.as_ref())? != version {
+                if writer.visible_version(old.as_ref())? != version {
                     return Ok(None);
                 }
             }
             let mut change = writer.change();
-            if let Err(full) = writer.charge(old.as_ref(), plan.charge(), &change) {
-                self.step_out(writer, &mut inside);
+            if let Err(full) = writer.check_limit(old.as_ref(), plan.charge(), &change) {
+                self.release_within_call(writer, &mut call_guard);
                 if std::mem::replace(&mut collected, true) || !self.collect_expired(policy)? {
                     return Err(full);
                 }
                 continue;
             }
-            if let Some(must) = self.wants_room(&place, in_vain)? {
-                self.step_out(writer, &mut inside);
-                in_vain = !self.make_room_in_table(&place.leaf, &plan.name, plan.hash, must, policy)?;
+            if let Some(required) = self.needs_larger_leaf(&place, no_larger_leaf)? {
+                self.release_within_call(writer, &mut call_guard);
+                no_larger_leaf = !self.make_larger_leaf(&place.leaf, &plan.name, plan.hash, required, policy)?;
                 continue;
             }
-            let content = match plan.form {
-                Form::Inline => plan.inline(),
-                Form::Block(class) => match writer.put_in_block(&plan, class, &mut change)? {
+            let content = match plan.placement {
+                Placement::Inline => plan.inline(),
+                Placement::Block(class) => match writer.put_in_block(&plan, class, &mut change)? {
                     Some(content) => content,
                     None => {
                         if !writer.slab_from_warm(class)? {
-                            self.step_out(writer, &mut inside);
+                            self.release_within_call(writer, &mut call_guard);
                             self.add_blocks(class, false, policy)?;
                         }
                         continue;
                     }
                 },
-                Form::Span => match &filled {
-                    // Not ours: a signal handler forked while we waited, and this is the child.
+                Placement::Span => match &filled {
+                    // A span that is not this process's is the parent's: a signal handler forked during a wait, and
+                    // this is the child.
                     Some(filled) if writer.owns(filled.span.granule)? => {
                         writer.put_in_span(&plan, filled, &mut change)?
                     }
                     _ => {
-                        self.step_out(writer, &mut inside);
+                        self.release_within_call(writer, &mut call_guard);
                         let (lead, parts) = (plan.lead(), plan.stored.parts);
                         filled = Some(self.store_in_span(lead, &plan.prefix, parts, plan.record_len, policy)?);
                         continue;
@@ -104,42 +112,44 @@ impl Variables {
             if let Some(old) = old.filter(|old| old.charge() > plan.charge()) {
                 self.note_freed(old.charge() - plan.charge());
             }
-            self.bound_warm(policy);
+            self.limit_warm_memory(policy);
             return Ok(Some(version));
         }
     }
 
-    /// Before a slot never used is taken: must there be a larger leaf first? True: at any cost.
+    /// Returns whether a larger leaf has to be made before a slot that was never used is taken. `None`: no.
+    /// `Some(true)`: in any case. `Some(false)`: if there is memory for one; not asked for again once the caller found
+    /// that there is none (`no_larger_leaf`).
     #[inline]
-    pub fn wants_room(&self, place: &Place, in_vain: bool) -> Result<Option<bool>> {
-        if matches!(place.spot, Spot::ReservedSpan(..) | Spot::Tombstone(_)) {
+    pub fn needs_larger_leaf(&self, place: &SlotPlace, no_larger_leaf: bool) -> Result<Option<bool>> {
+        if matches!(place.spot, Spot::Occupied(..) | Spot::Tombstone(_)) {
             return Ok(None);
         }
         let (fill, slots) = (self.counts_of(&place.leaf)?.fill, place.leaf.slots);
-        if matches!(place.spot, Spot::None) || is_crowded(fill, slots) {
+        if matches!(place.spot, Spot::LeafFull) || is_crowded(fill, slots) {
             return Ok(Some(true));
         }
         if !is_full(fill, slots) {
             return Ok(None);
         }
-        // There was no memory for a larger one: not tried at every turn.
+        // If there was no memory for a leaf larger than this one, it is asked for again only with every 64th slot that is taken.
         let crowded =
             self.table_hints.crowded_leaf.load(Ordering::Relaxed) == place.leaf.word.0 && !fill.is_multiple_of(64);
-        Ok((!in_vain && !crowded).then_some(false))
+        Ok((!no_larger_leaf && !crowded).then_some(false))
     }
 
-    /// Builds a larger leaf. False: there is no memory for one, and it need not be.
-    pub fn make_room_in_table(
+    /// Makes a larger leaf. Returns `false` if there is no memory for one and it is not `required`.
+    pub fn make_larger_leaf(
         &self,
         leaf: &Leaf,
         name: &Name<'_>,
         hash: u64,
-        must: bool,
+        required: bool,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         match self.grow(leaf, hash, TableOf::of(name.lock), 1, policy) {
-            // No room for a larger one: a crowded leaf serves to its last free slot.
-            Err(Error::Full { .. }) if !must => {
+            // A crowded leaf serves until all its slots but one are used.
+            Err(Error::Full { .. }) if !required => {
                 self.table_hints.crowded_leaf.store(leaf.word.0, Ordering::Relaxed);
                 Ok(false)
             }
@@ -147,45 +157,47 @@ impl Variables {
         }
     }
 
-    /// Lets the lock go, but not this process's number: between taking a span and publishing it we stay inside.
-    pub fn step_out<'a>(&'a self, writer: VariablesWriter<'a>, inside: &mut Option<CallGuard<'a>>) {
-        if inside.as_ref().is_none_or(|inside| inside.epoch != fork::epoch()) {
-            *inside = Some(self.enter_call());
+    /// Releases the writer lock but keeps the call counted in, so that the process keeps its participant number: that
+    /// has to stay the same from reserving a span until the span is published.
+    pub fn release_within_call<'a>(&'a self, writer: VariablesWriter<'a>, call_guard: &mut Option<CallGuard<'a>>) {
+        if call_guard.as_ref().is_none_or(|call_guard| call_guard.epoch != fork::epoch()) {
+            *call_guard = Some(self.enter_call());
         }
         drop(writer);
     }
 
-    /// Removes a variable. False: it was not there, or the condition does not hold.
+    /// Removes a variable. Returns `false` if it was missing, or if the condition does not hold.
     pub fn remove(&self, index: &Index<'_>, condition: Condition, policy: &dyn WaitPolicy) -> Result<bool> {
         let name = Name::from(index);
         let mut writer = self.write(policy)?;
-        let place = writer.place(&name, &mut Scratch::new())?;
-        let Spot::ReservedSpan(offset, old) = place.spot else { return Ok(false) };
-        let version = writer.version_of(Some(&old))?;
-        let there = version != 0;
+        let place = writer.find_place(&name, &mut Scratch::new())?;
+        let Spot::Occupied(offset, old) = place.spot else { return Ok(false) };
+        let version = writer.visible_version(Some(&old))?;
+        let was_there = version != 0;
         if matches!(condition, Condition::Version(wanted) if wanted != version) {
             return Ok(false);
         }
-        // One that expired is gone either way.
+        // An expired variable is removed as well; the caller is told that it was missing.
         writer.discard(&place.leaf, offset, &old)?;
         let sparse = self.is_sparse(&place.leaf)?;
         drop(writer);
         let hash = name.hash(self.identity.hash_key);
         self.notify_changed(hash);
         if sparse {
-            let _inside = self.enter_call();
-            // A smaller leaf costs less than passing over what was. Without memory for one, it stays.
+            let _call_guard = self.enter_call();
+            // A smaller leaf costs less than passing over the tombstones. Without memory for one, the leaf stays.
             match self.grow(&place.leaf, hash, TableOf::Variables, 0, policy) {
                 Err(Error::Full { .. } | Error::Busy(_)) => {}
                 other => other?,
             }
         }
         self.note_freed(old.charge());
-        self.bound_warm(policy);
-        Ok(there)
+        self.limit_warm_memory(policy);
+        Ok(was_there)
     }
 
-    /// So much less is stored. Other threads may count at the same time: it is a hint when to look.
+    /// Counts bytes that were freed. The load and the store are no single step, since the count is only a hint when to
+    /// look.
     #[inline]
     fn note_freed(&self, bytes: u64) {
         self.heap_hints
@@ -193,38 +205,40 @@ impl Variables {
             .store(self.heap_hints.freed.load(Ordering::Relaxed).saturating_add(bytes), Ordering::Relaxed);
     }
 
-    /// Is hardly anything left in a leaf that was large?
+    /// Returns whether less than 1/8 of a leaf of several granules is left.
     fn is_sparse(&self, leaf: &Leaf) -> Result<bool> {
         Ok(leaf.word.size() > 1 && self.counts_of(leaf)?.entries < leaf.slots / 8)
     }
 
-    /// What was freed is kept for what comes next, within bounds: as much as is in use, and 64 MiB. Without a
-    /// wait: what cannot be had now is left to the next.
+    /// Gives free memory back to the system where more of it is present than what is in use plus 64 MiB. It does not
+    /// wait: what is locked now is left to a later call.
     #[inline]
-    pub fn bound_warm(&self, policy: &dyn WaitPolicy) {
+    pub fn limit_warm_memory(&self, policy: &dyn WaitPolicy) {
         if self.heap_hints.freed.load(Ordering::Relaxed)
             >= self.heap_hints.look_after_freed.load(Ordering::Relaxed).max(WARM_FROM)
         {
-            self.bound_warm_now(policy);
+            self.limit_warm_memory_now(policy);
         }
     }
 
+    /// Looks how much free memory is present and gives some of it back, however little was freed since the last look.
     #[cold]
-    pub fn bound_warm_now(&self, policy: &dyn WaitPolicy) {
+    pub fn limit_warm_memory_now(&self, policy: &dyn WaitPolicy) {
         self.heap_hints.freed.store(0, Ordering::Relaxed);
-        // The change is made: what the caller is told is that, and a Ctrl-C waits until then.
+        // The change is made, and that is what the caller is told. So Ctrl-C is not looked at until the caller looks.
         let policy = &Uninterrupted(policy);
         let used = self.state().used.load(Ordering::Relaxed);
         let bound = used.saturating_add(WARM_MIN);
         if self.warm_bytes() > bound {
-            // Further than it must be, so that it is seldom done.
+            // More is given back than the bound asks for, so that this is seldom done.
             let _ = self.cool(bound - WARM_MIN / 2, policy);
         } else if self.present_bytes().saturating_sub(self.retired_bytes()) > bound.saturating_add(used + used / 4) {
-            // Much of it lies between what is stored.
+            // The free memory lies between what is stored.
             let _ = self.trim_known(policy);
         }
-        // A look costs in proportion to what there is; and what could not be given back now (a reader stands still, the system
-        // has no barrier) cannot be soon.
+        // A look costs in proportion to what is stored, so the next one comes after 1/64 of that was freed. What could
+        // not be given back now (a reader stands still, or the system has no barrier) cannot be given back soon, so as
+        // much has to be freed again before the next look.
         let left = self
             .present_bytes()
             .saturating_sub(self.retired_bytes())

@@ -1,4 +1,7 @@
-//! Removing every variable at one instant: another table, and the old one taken apart afterwards, a little at a time.
+//! Removing every variable at one instant: the table is swapped for an empty one, and the old table is taken apart
+//! afterwards in small steps.
+//!
+//! The protocol is "Clear" in docs/protocol.md.
 
 use crate::error::{Error, Result};
 use crate::format::{DEPTH_MAX, LeafWord, Root, Slot, SpanEntry, SpanState, granules_of};
@@ -8,31 +11,31 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::lock_slices::YieldTimer;
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::intent::DoomedTable;
+use crate::sync::intent::{Change, DoomedTable};
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::leaf::Leaf;
-use crate::variables::table::record_at;
+use crate::variables::record::record_at;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Records that are freed in one go under the lock.
-const AT_ONCE: u64 = 512;
+/// Records that are freed within one hold of the writer lock.
+const RECORDS_PER_HOLD: u64 = 512;
 
 impl Variables {
     /// Removes every variable, at one instant.
     pub fn clear(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let _inside = self.enter_call();
+        let _call_guard = self.enter_call();
         let mut backoff = Backoff::default();
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             self.dismantle(policy)?;
-            let spans = self.two_granules(policy);
+            let spans = self.reserve_two_granules(policy);
             let done = match spans {
                 Ok((directory, leaf)) => self.swap_table(directory, leaf, policy)?,
-                // Not so much as two pages: then one after the other.
+                // Not even two pages are free, so the variables are removed one after the other.
                 Err(Error::Full { .. }) => self.remove_all(policy)?,
                 Err(error) => return Err(error),
             };
@@ -42,20 +45,25 @@ impl Variables {
         }
         self.notify_all();
         match self.dismantle(&Uninterrupted(policy)) {
-            // All is removed: whoever needs the memory, and holds this up now, takes the old table apart.
+            // Every variable is removed. What could not be taken apart now is taken apart by the next process that
+            // needs memory.
             Err(Error::Busy(_)) => {}
             other => other?,
         }
-        self.bound_warm_now(policy);
+        self.limit_warm_memory_now(policy);
         Ok(())
     }
 
-    /// For a directory and a leaf.
-    fn two_granules(&self, policy: &dyn WaitPolicy) -> Result<(ReservedSpan<'_>, ReservedSpan<'_>)> {
-        Ok((self.clean_span(1..=1, OnFull::Reclaim, policy)?, self.clean_span(1..=1, OnFull::Reclaim, policy)?))
+    /// Reserves a granule for a directory and another one for a leaf.
+    fn reserve_two_granules(&self, policy: &dyn WaitPolicy) -> Result<(ReservedSpan<'_>, ReservedSpan<'_>)> {
+        Ok((
+            self.reserve_zeroed_span(1..=1, OnFull::Reclaim, policy)?,
+            self.reserve_zeroed_span(1..=1, OnFull::Reclaim, policy)?,
+        ))
     }
 
-    /// False: somebody came between.
+    /// Swaps the table for an empty one. Returns `false` if another table is still being taken apart, or the spans are
+    /// not this process's (it was forked).
     fn swap_table(&self, directory: ReservedSpan<'_>, leaf: ReservedSpan<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
         let mut writer = self.write(policy)?;
         if self.state().doomed.load(Ordering::Relaxed) != 0
@@ -69,7 +77,7 @@ impl Variables {
         let word = LeafWord::new(leaf.granule, 0, 1, 1);
         let at = self.identity.geometry.granule_at(directory.granule);
         self.mem.at::<AtomicU64>(at)?.store(word.0, Ordering::Relaxed);
-        // CRASH: spans that are filling in our name.
+        // CRASH: two spans that are filling in the name of this process.
         crash_point!("table-made");
         change.edit_span(
             directory.granule,
@@ -83,11 +91,12 @@ impl Variables {
         writer.commit(&change)?;
         directory.published();
         leaf.published();
-        // CRASH: every variable is gone; the memory of all is taken back by whoever needs it.
+        // CRASH: every variable is removed. The next process that needs memory takes the old table apart.
         crash_point!("table-swapped");
         Ok(true)
     }
 
+    /// Removes the variables one after the other. Always returns `true`.
     fn remove_all(&self, policy: &dyn WaitPolicy) -> Result<bool> {
         for index in self.indexes(policy)? {
             self.remove(&index.as_index(), Condition::Always, policy)?;
@@ -95,13 +104,13 @@ impl Variables {
         Ok(true)
     }
 
-    /// Takes the table apart whose variables were all removed, if there is one.
+    /// Takes the doomed table apart, if there is one.
     pub fn dismantle(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut way = YieldTimer::new();
+        let mut yielding = YieldTimer::new();
         while self.state().doomed.load(Ordering::Relaxed) != 0 {
             let mut writer = self.write(policy)?;
             writer.dismantle_some()?;
-            way.release(writer.into(), policy);
+            yielding.release(writer.into(), policy);
             policy.interrupted()?;
         }
         Ok(())
@@ -109,14 +118,15 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// Takes a little more of the doomed table apart, if there is one.
+    /// Takes one step at the doomed table, if there is one.
     pub fn dismantle_some(&mut self) -> Result<()> {
         if self.att.state().doomed.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
         let outcome = self.dismantle_step();
         if matches!(outcome, Err(Error::Corrupt(_))) {
-            // Nobody could have left it so: dropped, so that the next call goes on. What it named is lost.
+            // No process that keeps to the protocol leaves such a table. It is dropped, so that the next call can go
+            // on, and what it named is lost.
             let mut change = self.change();
             change.doomed = Some(DoomedTable { root: 0, position: 0 });
             self.commit(&change)?;
@@ -124,6 +134,7 @@ impl VariablesWriter<'_> {
         outcome
     }
 
+    /// Frees what some slots of the doomed table name, or a leaf that is done, or at the end the directory.
     fn dismantle_step(&mut self) -> Result<()> {
         let state = self.att.state();
         let (root, at) = (Root(state.doomed.load(Ordering::Relaxed)), state.doomed_at.load(Ordering::Relaxed));
@@ -134,32 +145,33 @@ impl VariablesWriter<'_> {
         let (number, slot) = (at >> 32, at & u64::from(u32::MAX));
         let mut change = self.change();
         if number >= 1 << root.depth() {
-            self.plan_directory_gone(root, &mut change)?;
+            self.plan_free_directory(root, &mut change)?;
             change.doomed = Some(DoomedTable { root: 0, position: 0 });
             return self.commit(&change);
         }
         let leaf = self
             .att
             .variables()
-            .leaf_number(root, number)?
+            .leaf_of_word(root, number)?
             .filter(|leaf| self.att.variables().leaf_is_sound(leaf, MappedAccess).unwrap_or(false));
         let leaf = leaf.ok_or_else(|| Error::corrupt(format_args!("word {number} of a doomed directory")))?;
         let mut freed = 0;
         for slot in slot.max(1)..=leaf.slots {
             freed += u64::from(self.free_doomed(&leaf, number << 32 | (slot + 1), slot)?);
-            if freed == AT_ONCE {
+            if freed == RECORDS_PER_HOLD {
                 return Ok(());
             }
         }
         let (first, count) = leaf.words(self.att.variables().directory_at(root));
-        self.plan_leaf_gone(&leaf, &mut change)?;
+        self.plan_free_leaf(&leaf, &mut change)?;
         change.doomed = Some(DoomedTable { root: root.0, position: (first + count) << 32 });
         self.commit(&change)?;
         crash_point!("leaf-dismantled");
         Ok(())
     }
 
-    /// Frees what a slot of the doomed table names, and goes on behind it. False: nothing.
+    /// Frees what a slot of the doomed table names, and stores `next` as the place to go on. Returns `false` if the
+    /// slot names nothing.
     fn free_doomed(&mut self, leaf: &Leaf, next: u64, number: u64) -> Result<bool> {
         let Some(content) = self.att.mem.at::<Slot>(leaf.slot_at(number))?.copy() else { return Ok(false) };
         let mut change = self.change();
@@ -174,7 +186,7 @@ impl VariablesWriter<'_> {
                 let _ = self.free_slab_if_spare(content.granule());
             }
             Kind::Span => {
-                self.plan_retired(&content, &mut change)?;
+                self.plan_retire(&content, &mut change)?;
                 self.commit(&change)?;
                 let _ = self.free_retired(content.granule());
             }
@@ -184,8 +196,8 @@ impl VariablesWriter<'_> {
         Ok(true)
     }
 
-    /// Plans that a variable's span is retired: nobody names it any more.
-    pub fn plan_retired(&self, content: &Content, change: &mut crate::sync::intent::Change) -> Result<()> {
+    /// Plans that the span of a variable is retired: no slot names it after the change.
+    pub fn plan_retire(&self, content: &Content, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(content.granule())?;
         if before.state() != SpanState::Live {
             return Err(Error::corrupt(format_args!("a variable's span: {before:?}")));
@@ -201,7 +213,7 @@ mod tests {
     use crate::process::wait_policy::Blocking;
     use crate::variables::AsVariables;
 
-    /// Is interrupted from when a cleared table is taken apart.
+    /// Interrupts its caller while a doomed table is being taken apart.
     struct Afterwards<'a>(&'a Variables);
 
     impl WaitPolicy for Afterwards<'_> {
@@ -218,7 +230,7 @@ mod tests {
     fn a_clear_that_is_interrupted_after_its_instant_has_not_failed() {
         let key = crate::key::Key::text(&format!("clear-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
-        for number in 0..3 * AT_ONCE as i64 {
+        for number in 0..3 * RECORDS_PER_HOLD as i64 {
             segment.put(number, &"longer than what fits a slot").unwrap();
         }
         let att = segment.attachment().unwrap();

@@ -1,7 +1,7 @@
-//! Moving records together, so that slabs become empty.
+//! Moving records into fewer slabs, so that slabs become empty and are freed.
 //!
-//! A block does not say whose it is, so moving follows the tables. A record that was moved has the version that it had: its
-//! slot's word counts the move, and whoever was reading it reads again.
+//! The protocol is "Moving records" in docs/protocol.md. A block does not say which variable its record belongs to, so
+//! the tables are followed. Large values are moved in `defrag.rs`.
 
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -11,60 +11,62 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::table::record_at;
+use crate::variables::record::record_at;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{Ordering, fence};
 
-/// Records that are moved in one go under the lock.
-const AT_ONCE: usize = 256;
-/// What lists of slabs are called where there is no memory for them.
+/// Records that are moved within one hold of the writer lock.
+const RECORDS_PER_HOLD: usize = 256;
+/// The name of a list of slabs in the error for a lack of memory.
 const SLABS: &str = "a list of slabs";
 
-/// Which slabs are to be emptied: by class, those at this granule and above.
+/// Private to the process: which slabs are to be emptied.
 struct CompactPlan {
+    /// For each class: the slabs whose first granule is this one or a later one.
     from: [u64; CLASSES.len()],
+    /// Whether there are any such slabs.
     any: bool,
 }
 
 impl Variables {
-    /// Empties the slabs that are not needed for what is stored, and frees them.
+    /// Empties the slabs that the stored records do not need, and frees them.
     pub fn compact(&self, policy: &dyn WaitPolicy) -> Result<()> {
-        let plan = self.plan_to_compact(policy)?;
+        let plan = self.plan_compaction(policy)?;
         if !plan.any {
             return Ok(());
         }
         self.empty_slabs(&plan, policy)
     }
 
-    /// Moves what lies in the last zones down, where everything fits fewer zones. False: nothing does.
-    pub fn move_down(&self, policy: &dyn WaitPolicy) -> Result<bool> {
-        let (zones, taken, last) = {
-            let (mut taken, mut last) = (0, 0);
+    /// Moves everything out of the last zones where all of it fits fewer zones. Returns `false` if it does not.
+    pub fn move_into_fewer_zones(&self, policy: &dyn WaitPolicy) -> Result<bool> {
+        let (zones, used, last) = {
+            let (mut used, mut last) = (0, 0);
             self.walk_spans(policy, |_, granule, entry| {
-                (taken, last) = (taken + entry.len(), granule + entry.len());
+                (used, last) = (used + entry.len(), granule + entry.len());
                 Ok(())
             })?;
-            (self.arena().zones(), taken, last)
+            (self.arena().zones(), used, last)
         };
-        // With an eighth to spare: what is free may not fit to the last granule.
-        let most = (taken + taken / 8).div_ceil(ZONE).max(1) * ZONE;
-        if zones * ZONE <= most || last <= most {
+        // An eighth is left to spare, because free granules in pieces may not fit to the last one.
+        let bound = (used + used / 8).div_ceil(ZONE).max(1) * ZONE;
+        if zones * ZONE <= bound || last <= bound {
             return Ok(false);
         }
-        self.defragment(most, policy)?;
-        for of in [TableOf::Variables, TableOf::Names] {
-            self.move_table_down(of, most, policy)?;
+        self.defragment(bound, policy)?;
+        for table in [TableOf::Variables, TableOf::Names] {
+            self.move_table_down(table, bound, policy)?;
         }
         let mut plan = CompactPlan { from: [u64::MAX; CLASSES.len()], any: false };
-        for (granule, class) in self.slabs(policy)?.into_iter().filter(|(granule, _)| *granule >= most) {
-            (plan.from[class], plan.any) = (most, true);
+        for (granule, class) in self.slabs(policy)?.into_iter().filter(|(granule, _)| *granule >= bound) {
+            (plan.from[class], plan.any) = (bound, true);
             let mut writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
             let used = match entry.state() == SpanState::Slab && entry.class() == class {
                 true => writer.arena().used_blocks(granule)?,
                 false => 0,
             };
-            // The next slab is made at the lowest place; one for each that is emptied is enough.
+            // A new slab is made at the lowest place. One new slab for each that is emptied is enough.
             if used > 0 && !writer.slab_from_warm(class)? {
                 drop(writer);
                 self.add_slab_or_fail(class, policy)?;
@@ -74,20 +76,21 @@ impl Variables {
         Ok(true)
     }
 
-    /// Moves what lies in the slabs of a plan into others below, and frees those that are empty.
+    /// Moves the records in a plan's slabs into free blocks below, and frees the slabs that are empty then.
     fn empty_slabs(&self, plan: &CompactPlan, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut way = YieldTimer::new();
-        for of in [TableOf::Variables, TableOf::Names] {
+        let mut yielding = YieldTimer::new();
+        for table in [TableOf::Variables, TableOf::Names] {
             let (mut hash, mut slot, mut seen) = (Some(0), 1, None);
             while let Some(from) = hash {
                 let mut writer = self.write(policy)?;
-                let leaf = self.leaf_of(from, of)?;
+                let leaf = self.leaf_of(from, table)?;
                 if seen.replace(leaf.word) != Some(leaf.word) {
-                    // Another leaf, or this one was replaced since the last slots of it: it is gone through from its first.
+                    // This is another leaf, or the leaf was replaced since its last slots: its slots are looked at from
+                    // the first.
                     slot = 1;
                 }
                 slot = writer.move_some(&leaf, slot, plan)?;
-                way.release(writer.into(), policy);
+                yielding.release(writer.into(), policy);
                 if slot > leaf.slots {
                     (hash, slot) = (leaf.end(from), 1);
                 }
@@ -97,10 +100,10 @@ impl Variables {
         self.free_empty_slabs(policy)
     }
 
-    /// The lowest slabs of each class that hold all its records stay; those behind them are emptied.
-    fn plan_to_compact(&self, policy: &dyn WaitPolicy) -> Result<CompactPlan> {
+    /// Plans which slabs are emptied: of each class the lowest slabs that hold all its records stay.
+    fn plan_compaction(&self, policy: &dyn WaitPolicy) -> Result<CompactPlan> {
         let mut slabs: [Vec<(u64, u64)>; CLASSES.len()] = [const { Vec::new() }; CLASSES.len()];
-        let mut way = YieldTimer::new();
+        let mut yielding = YieldTimer::new();
         for (granule, class) in self.slabs(policy)? {
             let writer = self.write(policy)?;
             let entry = writer.arena().entry(granule)?;
@@ -108,7 +111,7 @@ impl Variables {
                 let used = writer.arena().used_blocks(granule)?;
                 fallible::push(&mut slabs[class], (granule, used), SLABS)?;
             }
-            way.release(writer.into(), policy);
+            yielding.release(writer.into(), policy);
         }
         let mut plan = CompactPlan { from: [u64::MAX; CLASSES.len()], any: false };
         for (class, slabs) in slabs.iter().enumerate() {
@@ -120,7 +123,7 @@ impl Variables {
         Ok(plan)
     }
 
-    /// Slabs and their classes, from the left.
+    /// Returns the slabs and their classes, in the order of their granules.
     fn slabs(&self, policy: &dyn WaitPolicy) -> Result<Vec<(u64, usize)>> {
         let mut slabs = Vec::new();
         self.walk_spans(policy, |_, granule, entry| {
@@ -132,6 +135,7 @@ impl Variables {
         Ok(slabs)
     }
 
+    /// Frees every slab that has no used block.
     fn free_empty_slabs(&self, policy: &dyn WaitPolicy) -> Result<()> {
         for (granule, class) in self.slabs(policy)? {
             let mut writer = self.write(policy)?;
@@ -145,7 +149,7 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// Moves records of a leaf, from this slot on: the slot to go on with.
+    /// Moves records of a leaf, from slot `from` on. Returns the slot to go on with.
     fn move_some(&mut self, leaf: &Leaf, from: u64, plan: &CompactPlan) -> Result<u64> {
         let mut moved = 0;
         for number in from..=leaf.slots {
@@ -158,7 +162,7 @@ impl VariablesWriter<'_> {
             if class < CLASSES.len() && content.granule() >= plan.from[class] {
                 self.move_record(leaf, offset, &content, class, plan.from[class])?;
                 moved += 1;
-                if moved == AT_ONCE {
+                if moved == RECORDS_PER_HOLD {
                     return Ok(number + 1);
                 }
             }
@@ -178,10 +182,11 @@ impl VariablesWriter<'_> {
         let (from, to) = (place(content)?, place(&moved)?);
         let mut bytes = Vec::new();
         self.att.mem.read_into(from, content.record_len() as usize, &mut bytes)?;
-        // SYNC: as where a record is written: the block may have been freed under this very acquisition.
+        // SYNC: pairs with the acquire fences of readers: the block may have been freed under this very acquisition of
+        // the lock.
         fence(Ordering::Release);
         self.att.mem.copy_in(to, &[&bytes])?;
-        // CRASH: a free block with something in it.
+        // CRASH: bytes in a free block that no slot names.
         crash_point!("record-copied");
         let mut change = self.change();
         change.leaf = Some((leaf.base, None));
@@ -189,7 +194,7 @@ impl VariablesWriter<'_> {
         change.edit_block(granule, block, true);
         change.edit_block(content.granule(), content.block(), false);
         self.commit(&change)?;
-        // CRASH: the record is at its new place; what is left of the others is where it was.
+        // CRASH: this record is at its new place, the others that were to be moved are at their old ones.
         crash_point!("record-moved");
         Ok(())
     }

@@ -1,4 +1,8 @@
-//! Moving large values together, where the reserve of addresses is used up and what is free lies in pieces.
+//! Moving large values to lower places, so that the free granules between them come together.
+//!
+//! This is done where all addresses of the reserve are used and the free granules lie in pieces. The states of a span
+//! are in "Zone metadata" of docs/format.md; a value is moved by one commit, as in "A change" of docs/protocol.md.
+//! Records in slabs are moved in `compact.rs`.
 
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -13,24 +17,24 @@ use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::{Variables, VariablesWriter};
 
-/// Longer spans stay where they are: copying one takes longer than what it gains is worth.
+/// Granules of the longest span that is moved. Copying a longer one takes longer than the gain is worth.
 const LONGEST: u64 = (64 << 20) / GRANULE;
-/// Bytes that are copied at once.
+/// Bytes of one copy.
 const PIECE: u64 = 1 << 20;
 
-/// A large value: its hash, and its slot as it was found.
-struct Moving {
+/// Private to the process: a variable with a large value: its hash, and its slot as it was found.
+struct LargeVariable {
     hash: u64,
     content: Content,
 }
 
 impl Variables {
-    /// Moves large values that lie at a granule or behind it to the lowest places where they fit, the last ones first: what is
-    /// free comes together behind them.
+    /// Moves the large values that lie at granule `from` or behind it to the lowest places where they fit, the last
+    /// values first.
     pub fn defragment(&self, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut spans = self.large_values(policy)?;
         spans.retain(|moving| moving.content.granule() >= from);
-        // In place: an order of equals does not matter, and no memory is needed for it.
+        // The sort is in place: the order of equal elements does not matter, and no memory is needed.
         spans.sort_unstable_by_key(|moving| std::cmp::Reverse(moving.content.granule()));
         for moving in spans {
             policy.interrupted()?;
@@ -39,7 +43,8 @@ impl Variables {
         Ok(())
     }
 
-    fn large_values(&self, policy: &dyn WaitPolicy) -> Result<Vec<Moving>> {
+    /// Lists the variables with a large value.
+    fn large_values(&self, policy: &dyn WaitPolicy) -> Result<Vec<LargeVariable>> {
         let mut all = Vec::new();
         let mut hash = Some(0);
         while let Some(from) = hash {
@@ -51,7 +56,7 @@ impl Variables {
             for number in 1..=leaf.slots {
                 let content = self.mem.at::<Slot>(leaf.slot_at(number))?.copy();
                 if let Some(content) = content.filter(|content| content.kind() == Kind::Span) {
-                    let moving = Moving { hash: self.hash_of(&content), content };
+                    let moving = LargeVariable { hash: self.hash_of(&content), content };
                     fallible::push(&mut all, moving, "a list of large values")?;
                 }
             }
@@ -61,37 +66,38 @@ impl Variables {
         Ok(all)
     }
 
-    /// Moves one value to a lower place, if there is one and nobody changes it meanwhile.
-    fn move_span(&self, moving: &Moving, policy: &dyn WaitPolicy) -> Result<()> {
+    /// Moves one value to a lower place, if there is one and the variable does not change meanwhile.
+    fn move_span(&self, moving: &LargeVariable, policy: &dyn WaitPolicy) -> Result<()> {
         let from = moving.content.granule();
-        let Some(to) = self.take_below(from, policy)? else { return Ok(()) };
+        let Some(to) = self.reserve_below(from, policy)? else { return Ok(()) };
         match self.copy_span(from, &to, policy) {
             Ok(()) => {}
-            // No memory for a second one: it stays.
+            // There is no memory for a second copy: the value stays where it is.
             Err(Error::Full { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
         let mut writer = self.write(policy)?;
-        // Looked up anew: its leaf may have been replaced, the variable changed, all of them removed.
-        let Some((leaf, offset)) = writer.slot_of(moving)? else { return Ok(()) };
+        // The slot is looked up anew: its leaf may have been replaced, the variable changed, or all variables removed.
+        let Some((leaf, offset)) = writer.slot_of_unchanged(moving)? else { return Ok(()) };
         if !writer.owns(to.granule)? {
             return Ok(());
         }
         let mut change = writer.change();
         change.edit_span(to.granule, writer.arena().entry(to.granule)?, SpanEntry::new(SpanState::Live, to.len));
-        writer.plan_retired(&moving.content, &mut change)?;
+        writer.plan_retire(&moving.content, &mut change)?;
         change.leaf = Some((leaf.base, None));
         change.slot = Some((offset, moving.content.moved_to(to.granule, 0)));
         writer.commit(&change)?;
         to.published();
-        // CRASH: the value is at its new place, the old one is retired: a sweep frees it.
+        // CRASH: the value is at its new place, the old span is retired, and a sweep frees it.
         crash_point!("span-moved");
         let _ = writer.free_retired(from);
         Ok(())
     }
 
-    /// The lowest run of free granules as long as the span at `granule`, if it is below that: ours to fill.
-    fn take_below(&self, granule: u64, policy: &dyn WaitPolicy) -> Result<Option<ReservedSpan<'_>>> {
+    /// Reserves the lowest run of free granules that is as long as the span at `granule`. `None`: there is none below
+    /// that span.
+    fn reserve_below(&self, granule: u64, policy: &dyn WaitPolicy) -> Result<Option<ReservedSpan<'_>>> {
         let mut writer = self.write(policy)?;
         let entry = writer.arena().entry(granule)?;
         if entry.state() != SpanState::Live || entry.len() > LONGEST {
@@ -110,7 +116,8 @@ impl Variables {
         }
     }
 
-    /// By calls of the system: whatever happens to the source meanwhile, it is no signal, and the slot tells afterwards.
+    /// Copies the span through the kernel. Whatever happens to the source meanwhile, the copy raises no signal, and the
+    /// slot tells afterwards.
     fn copy_span(&self, from: u64, to: &ReservedSpan<'_>, policy: &dyn WaitPolicy) -> Result<()> {
         let geometry = &self.identity.geometry;
         let (from, at, len) = (geometry.granule_at(from), geometry.granule_at(to.granule), to.len * GRANULE);
@@ -137,8 +144,8 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// The slot of a value that is still as it was found.
-    fn slot_of(&self, moving: &Moving) -> Result<Option<(Leaf, u64)>> {
+    /// Finds the slot of a value that is still as it was found. `None`: it is not.
+    fn slot_of_unchanged(&self, moving: &LargeVariable) -> Result<Option<(Leaf, u64)>> {
         let leaf = self.att.variables().leaf_of(moving.hash, TableOf::Variables)?;
         for number in 1..=leaf.slots {
             let offset = leaf.slot_at(number);

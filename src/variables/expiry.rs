@@ -1,4 +1,6 @@
-//! Variables with a time to live: missing once it has passed, collected by those who write.
+//! Variables with a time to live: when they are missing, and how writers remove them.
+//!
+//! The protocol is "Expiry" in docs/protocol.md. Times are nanoseconds of the clock of `os::boottime_ns`.
 
 use crate::error::Result;
 use crate::format::Slot;
@@ -10,28 +12,29 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
+use crate::variables::found::Found;
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::scan::{LOOKS, ScanPass};
-use crate::variables::table::{Found, record_at};
+use crate::variables::record::record_at;
+use crate::variables::scan::{ATTEMPTS_PER_SLOT, ScanPass};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
-/// Slots that a put of a variable with an expiry looks at.
-const A_FEW: u64 = 8;
+/// How many slots each put of a variable with an expiry looks at for others that have expired.
+const SLOTS_PER_PUT: u64 = 8;
 
-/// The expiry that a record begins with.
+/// Returns the expiry that a record begins with. `None`: the bytes are too few.
 pub fn expiry_in(record: &[u8]) -> Option<u64> {
     record.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 impl Variables {
-    /// Of a record that expires, just copied to `scratch`: has it?
+    /// Returns whether a record that begins with an expiry, and was just copied to `scratch`, has expired.
     #[cold]
     pub fn has_expired(&self, scratch: &Scratch) -> bool {
         expiry_in(scratch.bytes()).is_none_or(|expiry| expiry <= os::boottime_ns())
     }
 
-    /// When a variable expires; `None`: never. With the writer lock, or of a span.
+    /// Reads when a variable expires. `None`: never. The caller holds the writer lock, or the record is in a span.
     pub fn expiry_of(&self, content: &Content) -> Result<Option<u64>> {
         if !content.expires() {
             return Ok(None);
@@ -47,40 +50,41 @@ impl Variables {
         Ok(Some(u64::from_le_bytes(bytes)))
     }
 
-    /// Of a variable found by `scan`: the same one, or what stands in its slot now, if it is there for a reader.
-    pub fn live(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<Found>> {
+    /// Returns a variable that `scan` found, or what is in its slot now, if it has not expired. `None`: there is no
+    /// such variable, or the pass is given up.
+    pub fn live_now(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<Found>> {
         let mut found = *found;
-        for _ in 0..LOOKS {
+        for _ in 0..ATTEMPTS_PER_SLOT {
             if !found.content.is_variable() {
                 return Ok(None);
             }
             if !found.content.expires() {
                 return Ok(Some(found));
             }
-            let expiry = self.expiry_found(&found);
-            // Believed only of a variable that stood still; where it did not, its span may have been given back.
-            if self.still(&found)? {
+            let expiry = self.read_expiry(&found);
+            // The expiry counts only if the slot is unchanged. Where it has changed, its span may have been given back.
+            if self.is_unchanged(&found)? {
                 return Ok(expiry?.is_none_or(|expiry| expiry > os::boottime_ns()).then_some(found));
             }
-            let Some(now) = pass.seen_again(&found)? else { return Ok(None) };
+            let Some(now) = pass.reload(&found)? else { return Ok(None) };
             found = now;
         }
-        pass.undone();
+        pass.give_up();
         Ok(None)
     }
 
-    /// When a variable expires that a reader found. `None`: never, or it is another by now.
-    fn expiry_found(&self, found: &Found) -> Result<Option<u64>> {
+    /// Reads when a variable expires that a reader found. `None`: never, or the slot changed meanwhile.
+    fn read_expiry(&self, found: &Found) -> Result<Option<u64>> {
         let content = &found.content;
         let mut scratch = Scratch::new();
         if content.kind() != Kind::Record {
             return self.expiry_of(content);
         }
-        let read = reading!(self, |look| self.read_record(found, 8, &mut scratch, look))?;
+        let read = reading!(self, |access| self.read_record(found, 8, &mut scratch, access))?;
         Ok(if read { expiry_in(scratch.bytes()) } else { None })
     }
 
-    /// A variable's version, 0 where it is missing, and when it expires.
+    /// Returns a variable's version, 0 where it is missing, and when it expires.
     pub fn version(&self, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<(u64, Option<u64>)> {
         let mut scratch = Scratch::new();
         let Some(found) = self.find(index, &mut scratch, policy)? else { return Ok((0, None)) };
@@ -88,16 +92,16 @@ impl Variables {
         Ok((found.content.version(), expiry))
     }
 
-    /// Variables that have not expired.
+    /// Returns how many variables have not expired.
     pub fn live_count(&self, policy: &dyn WaitPolicy) -> Result<u64> {
         if self.state().expiring.load(Ordering::Relaxed) == 0 {
             return Ok(self.state().count.load(Ordering::Relaxed));
         }
-        let live = |pass: &ScanPass<'_>, found| Ok(self.live(pass, &found)?.map(drop));
+        let live = |pass: &ScanPass<'_>, found| Ok(self.live_now(pass, &found)?.map(drop));
         Ok(self.scan(TableOf::Variables, live, policy)?.len() as u64)
     }
 
-    /// Removes every variable that expired. False: there was none.
+    /// Removes every variable that has expired. Returns `false` if there was none.
     pub fn collect_expired(&self, policy: &dyn WaitPolicy) -> Result<bool> {
         if self.state().expiring.load(Ordering::Relaxed) == 0 {
             return Ok(false);
@@ -116,9 +120,9 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
-    /// The version of what stands at a place, as conditions see it: 0 of what is missing or has expired.
+    /// Returns the version that a condition is compared with: 0 if nothing is there, or if it has expired.
     #[inline]
-    pub fn version_of(&self, old: Option<&Content>) -> Result<u64> {
+    pub fn visible_version(&self, old: Option<&Content>) -> Result<u64> {
         match old {
             None => Ok(0),
             Some(old)
@@ -130,25 +134,27 @@ impl VariablesWriter<'_> {
         }
     }
 
-    /// Looks at a few slots: what is gone for good is about a table's round behind.
+    /// Removes the expired variables among a few slots, anywhere in the table. So an expired variable goes, at the
+    /// latest, after about as many puts as would go over the whole table.
     pub fn collect_a_few(&mut self) {
-        // Anywhere, and elsewhere the next time, whoever comes: the version grows with each change.
+        // The place follows from the version, which grows with each change: so it is another one for each put, of
+        // whatever process.
         let version = self.att.state().version.load(Ordering::Relaxed);
         let hash = crate::hash::of_int(self.att.identity.hash_key, version as i64);
-        // Damage there is not the caller's, who stores elsewhere.
+        // Damage there is not damage where the caller stores its value.
         let _ = self
             .att
             .variables()
             .leaf_of(hash, TableOf::Variables)
-            .and_then(|leaf| self.collect(&leaf, leaf.home(hash), A_FEW));
+            .and_then(|leaf| self.collect(&leaf, leaf.home(hash), SLOTS_PER_PUT));
     }
 
-    /// Removes the variables of a leaf that expired.
+    /// Removes the expired variables of a leaf. Returns whether there were any.
     pub fn collect_leaf(&mut self, leaf: &Leaf) -> Result<bool> {
         self.collect(leaf, 1, leaf.slots)
     }
 
-    /// Removes the variables that expired among so many slots.
+    /// Removes the expired variables among `slots` slots, from number `from` on. Returns whether there were any.
     fn collect(&mut self, leaf: &Leaf, from: u64, slots: u64) -> Result<bool> {
         let (now, mut any, mut number) = (os::boottime_ns(), false, from);
         for _ in 0..slots {
@@ -179,7 +185,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "files")]
-    fn who_counts_what_lives_ends_where_a_slot_became_busy_meanwhile_for_ever() {
+    fn a_count_of_what_has_not_expired_ends_where_a_slot_stays_busy_for_ever() {
         let key = crate::key::Key::text(&format!("expiry-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let att = segment.attachment().unwrap();

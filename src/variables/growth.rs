@@ -1,40 +1,34 @@
-//! Leaves replaced by larger or smaller ones, split and joined; directories doubled and halved.
+//! Replacing a leaf by one of another size, or by two.
+//!
+//! The protocol is "Replacing leaves" in docs/protocol.md. Directories are replaced in `directory.rs`; `shrink.rs`
+//! decides which leaves become smaller.
 
 use crate::error::{Error, Result};
-use crate::format::{
-    DEPTH_MAX, GRANULE, LEAF_MAX, LeafHead, LeafWord, Root, SLOTS_OF_GRANULE, Slot, SpanEntry, SpanState, granules_of,
-};
+use crate::format::{DEPTH_MAX, GRANULE, LEAF_MAX, LeafHead, LeafWord, SLOTS_OF_GRANULE, Slot, SpanEntry, SpanState};
 use crate::heap::reserve::{OnFull, ReservedSpan};
 use crate::key::{Index, Name};
-use crate::process::access::MappedAccess;
 use crate::process::backoff::{Backoff, Obstacle};
-use crate::process::lock_slices::YieldTimer;
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::intent::{DirectoryWords, LeafCounts};
-use crate::sync::slot::Content;
-use crate::sync::slot::Seqlock;
-use crate::variables::AsVariables;
-use crate::variables::leaf::{Leaf, TableOf, is_full, least_size_for, size_for};
-use crate::variables::{Variables, VariablesWriter};
+use crate::sync::intent::{Change, DirectoryWords, LeafCounts};
+use crate::sync::slot::{Content, Seqlock};
+use crate::variables::leaf::{Leaf, TableOf, is_full, min_size_for, size_for};
+use crate::variables::{AsVariables, Variables, VariablesWriter};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-/// Two leaves are joined only where one of so many granules holds both: room to grow is left.
-const JOINED_MAX: u64 = 12;
-
-/// What a leaf is replaced by: one leaf, or one for each half of its hashes.
+/// Private to the process: what a leaf is replaced by: one leaf, or one for each half of its hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Successors {
-    /// Granules of each; the second is 0 where there is one.
-    sizes: [u64; 2],
-    /// And so many at least.
-    least: [u64; 2],
-    /// Where memory for them comes from.
-    room: OnFull,
+pub(super) struct Successors {
+    /// Granules of each leaf. The second is 0 where there is only one.
+    pub sizes: [u64; 2],
+    /// The least granules of each leaf, for when no longer run of free granules is present.
+    pub min_sizes: [u64; 2],
+    /// What happens if no memory is free for them.
+    pub when_full: OnFull,
 }
 
 impl Variables {
-    /// The hash of what stands in a slot.
+    /// Returns the hash of what is in a slot.
     pub fn hash_of(&self, content: &Content) -> u64 {
         match content.is_text() {
             true => content.rest[0],
@@ -45,61 +39,72 @@ impl Variables {
         }
     }
 
-    /// Replaces the leaf of a hash so that it takes so many `more`, unless somebody did since `old` was looked at.
-    pub fn grow(&self, old: &Leaf, hash: u64, of: TableOf, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
+    /// Replaces the leaf of a hash so that `more` entries fit. Does nothing if the leaf was replaced since the caller
+    /// looked at `old`.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there is no memory for the new leaf.
+    pub fn grow(&self, old: &Leaf, hash: u64, table: TableOf, more: u64, policy: &dyn WaitPolicy) -> Result<()> {
         let mut backoff = Backoff::default();
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
-            let leaf = self.leaf_of(hash, of)?;
+            let leaf = self.leaf_of(hash, table)?;
             if leaf.word != old.word {
                 return Ok(());
             }
-            if of == TableOf::Variables && self.state().expiring.load(Ordering::Relaxed) != 0 {
+            if table == TableOf::Variables && self.state().expiring.load(Ordering::Relaxed) != 0 {
                 writer.collect_leaf(&leaf)?;
             }
             let halves = writer.count_halves(&leaf)?;
             let all = halves[0].saturating_add(halves[1]).saturating_add(more);
-            let (sizes, least) = if size_for(all) <= LEAF_MAX || leaf.word.depth() >= DEPTH_MAX {
-                ([size_for(all).min(LEAF_MAX), 0], [least_size_for(all).min(LEAF_MAX), 0])
+            let (sizes, min_sizes) = if size_for(all) <= LEAF_MAX || leaf.word.depth() >= DEPTH_MAX {
+                ([size_for(all).min(LEAF_MAX), 0], [min_size_for(all).min(LEAF_MAX), 0])
             } else if leaf.word.depth() == leaf.root.depth() {
                 drop(writer);
-                self.double(leaf.root, of, policy)?;
+                self.double_directory(leaf.root, table, policy)?;
                 continue;
             } else {
-                let most = |size: fn(u64) -> u64| halves.map(|half| size(half.saturating_add(more)).min(LEAF_MAX));
-                (most(size_for), most(least_size_for))
+                let size_halves =
+                    |size: fn(u64) -> u64| halves.map(|half| size(half.saturating_add(more)).min(LEAF_MAX));
+                (size_halves(size_for), size_halves(min_size_for))
             };
             let parts = if sizes[1] == 0 { [halves[0].saturating_add(halves[1]), 0] } else { halves };
-            if parts.iter().zip(sizes).any(|(part, size)| size > 0 && !holds(size, *part)) {
-                // Nobody whose hashes are spread comes here, and another turn would find the same.
+            if parts.iter().zip(sizes).any(|(part, size)| size > 0 && !takes_one_more(size, *part)) {
+                // Hashes that are spread never come to this, and another turn would end here as well.
                 return Err(Error::corrupt(format_args!(
-                    "{parts:?} entries have the first bits of their hashes in common"
+                    "a leaf of {parts:?} entries whose hashes begin with the same bits"
                 )));
             }
             drop(writer);
-            if self.replace_leaf(&leaf, of, Successors { sizes, least, room: OnFull::Reclaim }, more, policy)? {
+            if self.replace_leaf(
+                &leaf,
+                table,
+                Successors { sizes, min_sizes, when_full: OnFull::Reclaim },
+                more,
+                policy,
+            )? {
                 return Ok(());
             }
         }
     }
 
-    /// Replaces a leaf. False: it was replaced meanwhile, or has more entries than fit by now.
-    fn replace_leaf(
+    /// Replaces a leaf. Returns `false` if it was replaced meanwhile, or has more entries by now than fit.
+    pub(super) fn replace_leaf(
         &self,
         leaf: &Leaf,
-        of: TableOf,
-        by: Successors,
+        table: TableOf,
+        successors: Successors,
         more: u64,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
         let mut spans = Vec::with_capacity(2);
-        for (size, least) in by.sizes.into_iter().zip(by.least).filter(|(size, _)| *size > 0) {
-            spans.push(self.clean_span(least..=size, by.room, policy)?);
+        for (size, min_size) in successors.sizes.into_iter().zip(successors.min_sizes).filter(|(size, _)| *size > 0) {
+            spans.push(self.reserve_zeroed_span(min_size..=size, successors.when_full, policy)?);
         }
         let mut writer = self.write(policy)?;
-        let now = self.leaf_number(leaf.root, leaf.number(self.directory_at(leaf.root)))?;
-        if !self.in_force(leaf, of)? || now.is_none_or(|now| now.word != leaf.word) {
+        let now = self.leaf_of_word(leaf.root, leaf.word_number(self.directory_at(leaf.root)))?;
+        if !self.is_in_force(leaf, table)? || now.is_none_or(|now| now.word != leaf.word) {
             return Ok(false);
         }
         for span in &spans {
@@ -128,7 +133,7 @@ impl Variables {
                 SpanEntry::new(SpanState::Leaf, new.word.size()),
             );
         }
-        writer.plan_leaf_gone(leaf, &mut change)?;
+        writer.plan_free_leaf(leaf, &mut change)?;
         let (first, count) = leaf.words(self.directory_at(leaf.root));
         let word = [new[0].word, new.last().map_or(new[0].word, |last| last.word)];
         change.words = Some(DirectoryWords { offset: self.directory_at(leaf.root) + first * 8, count, word });
@@ -137,19 +142,19 @@ impl Variables {
         Ok(true)
     }
 
-    /// A span of zeros, all of it present, that is ours to fill: the longest of these lengths, unless a shorter one is free and
-    /// present already.
-    pub fn clean_span(
+    /// Reserves a span of zeros, all of it present. It has the greatest of these lengths, in granules, unless a shorter
+    /// run is free and present already.
+    pub fn reserve_zeroed_span(
         &self,
         lens: RangeInclusive<u64>,
-        room: OnFull,
+        when_full: OnFull,
         policy: &dyn WaitPolicy,
     ) -> Result<ReservedSpan<'_>> {
-        let span = self.reserve_span_between(lens, room, policy)?;
+        let span = self.reserve_span_between(lens, when_full, policy)?;
         let len = span.len;
         let offset = self.identity.geometry.granule_at(span.granule);
         if !self.arena().is_present(span.granule, len)? {
-            match room {
+            match when_full {
                 OnFull::Reclaim => self.obtain_or_reclaim(offset, len * GRANULE, policy)?,
                 OnFull::Fail => self.obtain_pages(offset, len * GRANULE)?,
             }
@@ -160,176 +165,11 @@ impl Variables {
         crash_point!("leaf-cleared");
         Ok(span)
     }
-
-    /// A directory twice as long, each word twice.
-    fn double(&self, root: Root, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
-        self.replace_directory(root, root.depth() + 1, of, OnFull::Reclaim, policy)
-    }
-
-    /// Another directory with the same leaves, of another depth. Not if one of them is deeper.
-    fn replace_directory(
-        &self,
-        root: Root,
-        depth: u32,
-        of: TableOf,
-        room: OnFull,
-        policy: &dyn WaitPolicy,
-    ) -> Result<()> {
-        let span = {
-            let len = granules_of(8 << depth);
-            self.clean_span(len..=len, room, policy)?
-        };
-        let mut writer = self.write(policy)?;
-        if self.root_word(of).load(Ordering::Relaxed) != root.0 || !writer.owns(span.granule)? {
-            return Ok(());
-        }
-        let (from, to) = (self.directory_at(root), self.identity.geometry.granule_at(span.granule));
-        for number in 0..1_u64 << depth {
-            let copied = match depth > root.depth() {
-                true => number >> (depth - root.depth()),
-                false => number << (root.depth() - depth),
-            };
-            let word = self.mem.at::<AtomicU64>(from + copied * 8)?.load(Ordering::Relaxed);
-            if LeafWord(word).depth() > depth {
-                return Ok(());
-            }
-            self.mem.at::<AtomicU64>(to + number * 8)?.store(word, Ordering::Relaxed);
-        }
-        crash_point!("directory-copied");
-        let mut change = writer.change();
-        let new = Root::new(span.granule, depth, root.generation().wrapping_add(1));
-        match of {
-            TableOf::Variables => change.counters.root = new,
-            TableOf::Names => change.counters.names = new,
-        }
-        let filling = self.arena().entry(span.granule)?;
-        change.edit_span(span.granule, filling, SpanEntry::new(SpanState::Directory, granules_of(8 << depth)));
-        writer.plan_directory_gone(root, &mut change)?;
-        writer.commit(&change)?;
-        span.published();
-        Ok(())
-    }
-
-    /// Leaves that are larger than what is in them needs become smaller, two that fit one are joined, and the directory follows.
-    pub fn shrink_table(&self, of: TableOf, policy: &dyn WaitPolicy) -> Result<()> {
-        let (mut hash, mut deepest, mut way) = (Some(0), 0, YieldTimer::new());
-        while let Some(from) = hash {
-            let writer = self.write(policy)?;
-            let leaf = self.leaf_of(from, of)?;
-            if !self.leaf_is_sound(&leaf, MappedAccess)? {
-                return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
-            }
-            let size = size_for(self.counts_of(&leaf)?.entries);
-            let other = writer.to_join(&leaf, from, of)?;
-            way.release(writer.into(), policy);
-            match other {
-                Some(other) if self.join(&leaf, &other, of, policy)? => {}
-                _ => {
-                    if size < leaf.word.size() {
-                        self.replace_leaf(
-                            &leaf,
-                            of,
-                            Successors { sizes: [size, 0], least: [size, 0], room: OnFull::Fail },
-                            0,
-                            policy,
-                        )?;
-                    }
-                    deepest = deepest.max(leaf.word.depth());
-                    hash = leaf.end(from);
-                }
-            }
-            policy.interrupted()?;
-        }
-        let root = self.root(of)?;
-        if deepest < root.depth() {
-            // A leaf may have been split meanwhile: then it stays.
-            self.replace_directory(root, deepest, of, OnFull::Fail, policy)?;
-        }
-        Ok(())
-    }
-
-    /// Joins a leaf with another, if one holds both. False: not joined.
-    fn join(&self, leaf: &Leaf, other: &Leaf, of: TableOf, policy: &dyn WaitPolicy) -> Result<bool> {
-        let depth = leaf.word.depth();
-        let writer = self.write(policy)?;
-        if !self.in_force(leaf, of)? || !self.in_force(other, of)? {
-            return Ok(false);
-        }
-        let size = size_for(self.counts_of(leaf)?.entries.saturating_add(self.counts_of(other)?.entries));
-        drop(writer);
-        let span = self.clean_span(size..=size, OnFull::Fail, policy)?;
-        let mut writer = self.write(policy)?;
-        if !self.in_force(leaf, of)? || !self.in_force(other, of)? || !writer.owns(span.granule)? {
-            return Ok(false);
-        }
-        let generation = leaf.word.generation().max(other.word.generation()) + 1;
-        let word = LeafWord::new(span.granule, depth - 1, size, generation);
-        let base = self.identity.geometry.granule_at(span.granule);
-        let new = Leaf { word, base, slots: word.slots(), ..*leaf };
-        for from in [leaf, other] {
-            if writer.copy_leaf(from, &[new])?.is_none() {
-                return Ok(false);
-            }
-        }
-        let mut change = writer.change();
-        change.edit_span(span.granule, self.arena().entry(span.granule)?, SpanEntry::new(SpanState::Leaf, size));
-        writer.plan_leaf_gone(leaf, &mut change)?;
-        writer.plan_leaf_gone(other, &mut change)?;
-        let directory = self.directory_at(leaf.root);
-        let (first, count) = leaf.words(directory);
-        let (second, _) = other.words(directory);
-        change.words =
-            Some(DirectoryWords { offset: directory + first.min(second) * 8, count: count * 2, word: [word; 2] });
-        writer.commit(&change)?;
-        span.published();
-        Ok(true)
-    }
-}
-
-impl Variables {
-    /// Leaves and directory that lie at a granule or behind it are replaced by the same ones below.
-    pub fn move_table_down(&self, of: TableOf, from: u64, policy: &dyn WaitPolicy) -> Result<()> {
-        let mut hash = Some(0);
-        while let Some(at) = hash {
-            let leaf = {
-                let _writer = self.write(policy)?;
-                self.leaf_of(at, of)?
-            };
-            if leaf.word.granule() >= from {
-                let size = leaf.word.size();
-                let by = Successors { sizes: [size, 0], least: [size, 0], room: OnFull::Fail };
-                self.replace_leaf(&leaf, of, by, 0, policy)?;
-            }
-            hash = leaf.end(at);
-            policy.interrupted()?;
-        }
-        let root = self.root(of)?;
-        if root.granule() >= from {
-            self.replace_directory(root, root.depth(), of, OnFull::Fail, policy)
-        } else {
-            Ok(())
-        }
-    }
 }
 
 impl VariablesWriter<'_> {
-    /// The leaf of the other half of a leaf's range, if the two are to be joined.
-    fn to_join(&self, leaf: &Leaf, hash: u64, of: TableOf) -> Result<Option<Leaf>> {
-        let (att, depth) = (self.att, leaf.word.depth());
-        if depth == 0 {
-            return Ok(None);
-        }
-        let other = att.variables().leaf_of(hash ^ 1 << (64 - depth), of)?;
-        if other.word.depth() != depth || other.root != leaf.root {
-            return Ok(None);
-        }
-        let entries =
-            att.variables().counts_of(leaf)?.entries.saturating_add(att.variables().counts_of(&other)?.entries);
-        Ok((size_for(entries) <= JOINED_MAX).then_some(other))
-    }
-
-    /// Plans that a leaf that nothing names any more is free.
-    pub fn plan_leaf_gone(&self, leaf: &Leaf, change: &mut crate::sync::intent::Change) -> Result<()> {
+    /// Plans that the span of a leaf is free: nothing names the leaf after the change.
+    pub fn plan_free_leaf(&self, leaf: &Leaf, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(leaf.word.granule())?;
         if before.state() != SpanState::Leaf || before.len() != leaf.word.size() {
             return Err(Error::corrupt(format_args!("the leaf's span: {before:?}")));
@@ -338,17 +178,7 @@ impl VariablesWriter<'_> {
         Ok(())
     }
 
-    /// The same of a directory.
-    pub fn plan_directory_gone(&self, root: Root, change: &mut crate::sync::intent::Change) -> Result<()> {
-        let before = self.arena().entry(root.granule())?;
-        if before.state() != SpanState::Directory || before.len() != granules_of(8 << root.depth()) {
-            return Err(Error::corrupt(format_args!("the directory's span: {before:?}")));
-        }
-        self.arena().plan_free(root.granule(), before, change);
-        Ok(())
-    }
-
-    /// Entries of a leaf, by the next bit of their hashes.
+    /// Counts the entries of a leaf by the next bit of their hashes.
     fn count_halves(&self, leaf: &Leaf) -> Result<[u64; 2]> {
         let mut halves = [0; 2];
         for number in 1..=leaf.slots {
@@ -361,8 +191,9 @@ impl VariablesWriter<'_> {
         Ok(halves)
     }
 
-    /// Copies every entry of a leaf to new ones that nobody reads yet: how many each has then. `None`: they do not fit.
-    fn copy_leaf(&self, old: &Leaf, new: &[Leaf]) -> Result<Option<[u64; 2]>> {
+    /// Copies every entry of a leaf to new leaves that no reader sees yet. Returns how many entries each new leaf has
+    /// then. `None`: they do not fit.
+    pub(super) fn copy_leaf(&self, old: &Leaf, new: &[Leaf]) -> Result<Option<[u64; 2]>> {
         let mut counts = [0; 2];
         for (count, leaf) in counts.iter_mut().zip(new) {
             *count = self.att.variables().counts_of(leaf)?.fill;
@@ -385,7 +216,7 @@ impl VariablesWriter<'_> {
                 to = leaf.after(to);
                 slot = self.att.mem.at::<Slot>(leaf.slot_at(to))?;
                 steps += 1;
-                // An eighth of them is empty, unless somebody keeps to no protocol.
+                // An eighth of the slots is unused, unless a process does not keep to the protocol.
                 if steps > leaf.slots {
                     return Err(Error::corrupt("a new leaf that is full"));
                 }
@@ -394,7 +225,7 @@ impl VariablesWriter<'_> {
                 to.store(from, Ordering::Relaxed);
             }
             slot.word.store(content.word, Ordering::Relaxed);
-            // CRASH: until the commit the new leaf is a span that we fill.
+            // CRASH: until the commit the new leaf is a span that is filling in the name of this process.
             crash_point!("slot-copied");
             counts[half] += 1;
         }
@@ -406,12 +237,12 @@ impl VariablesWriter<'_> {
     }
 }
 
-/// Does a leaf of so many granules take so many entries, and one more?
-fn holds(size: u64, entries: u64) -> bool {
+/// Returns whether a leaf of `size` granules takes `entries` entries and one more.
+fn takes_one_more(size: u64, entries: u64) -> bool {
     !is_full(entries.saturating_add(1), size * SLOTS_OF_GRANULE - 1)
 }
 
-/// Which half of a leaf's hashes this one is in.
+/// Returns in which half of a leaf's hashes a hash is. `depth` is that of the leaf.
 fn half_of(hash: u64, depth: u32) -> usize {
     (hash >> (63 - depth.min(63)) & 1) as usize
 }

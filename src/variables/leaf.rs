@@ -1,4 +1,7 @@
-//! The table as directory and leaves: where the slots of a hash are.
+//! The way from a hash to its leaf: root, directory, directory word; and the sizes of leaves.
+//!
+//! The layout is "Table" in docs/format.md; the way in and the comparison on the way out are steps R1 and R4 of
+//! "Reading, without a lock" in docs/protocol.md. Slots are searched in `lookup.rs` and `place.rs`.
 
 use crate::error::{Error, Result};
 use crate::format::{
@@ -11,175 +14,187 @@ use crate::sync::intent::LeafCounts;
 use crate::variables::Variables;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Which table.
+/// Which of the two tables of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableOf {
-    /// Of the variables.
+    /// The table of the variables.
     Variables,
-    /// Of the names.
+    /// The table of the names (of locks).
     Names,
 }
 
 impl TableOf {
-    /// Where a name is, or an index.
+    /// Returns the table in which a name is, or that of the variables.
     #[inline(always)]
     pub fn of(is_name: bool) -> Self {
         if is_name { TableOf::Names } else { TableOf::Variables }
     }
 }
 
-/// A leaf, as it was found: bounds checked.
+/// Private to the process: a leaf as it was found, with the path to it. Its bounds are checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Leaf {
-    /// The root as loaded.
+    /// The root as it was loaded.
     pub root: Root,
-    /// File offset of the directory word that named it.
-    pub at: u64,
-    /// That word.
+    /// File offset of the directory's word that named the leaf.
+    pub word_at: u64,
+    /// The directory's word: granule, depth, size and generation.
     pub word: LeafWord,
     /// File offset of the leaf.
     pub base: u64,
-    /// Its slots.
+    /// Number of slots of the leaf; they are numbered from 1.
     pub slots: u64,
 }
 
-/// A leaf is this full at most: 7/8.
+/// Returns whether a leaf has to be replaced before another of its unused slots is taken: when 7/8 of its slots are not
+/// empty.
 pub fn is_full(fill: u64, slots: u64) -> bool {
     fill >= slots - slots / 8
 }
 
-/// Where no memory is left for another leaf: all but one, with which a search for what is not there ends.
+/// Returns whether a leaf has to be replaced even if memory is short: all its slots but one are not empty. That one
+/// ends the search for a name that is missing.
 pub fn is_crowded(fill: u64, slots: u64) -> bool {
     fill + 1 >= slots
 }
 
-/// Granules of a leaf for so many entries: at most 0.7 full, so that it takes a quarter as many again at least.
+/// Returns the number of granules of a leaf for so many entries. They fill it to at most 0.7, so that at least a
+/// quarter as many again fit.
 pub fn size_for(entries: u64) -> u64 {
     (entries.saturating_mul(10).div_ceil(7) + 2).div_ceil(SLOTS_OF_GRANULE)
 }
 
-/// Where memory that is free and present has no room for that many: so many do, 0.82 full.
-pub fn least_size_for(entries: u64) -> u64 {
+/// Returns the least number of granules of a leaf for so many entries, for when no longer run of free granules is
+/// present. They fill it to 0.82.
+pub fn min_size_for(entries: u64) -> u64 {
     (entries.saturating_mul(61).div_ceil(50) + 2).div_ceil(SLOTS_OF_GRANULE)
 }
 
 impl Leaf {
-    /// File offset of a slot, by its number: 1 and up.
+    /// Returns the file offset of a slot. `number` begins at 1.
     #[inline(always)]
     pub fn slot_at(&self, number: u64) -> u64 {
         self.base + number * SLOT
     }
 
-    /// Where a search for this hash begins.
+    /// Returns the number of the slot at which a search for this hash begins.
     #[inline(always)]
     pub fn home(&self, hash: u64) -> u64 {
         1 + (((hash & u64::from(u32::MAX)) * self.slots) >> 32)
     }
 
-    /// The slot after this one, round.
+    /// Returns the number of the slot behind this one; behind the last comes the first.
     #[inline(always)]
     pub fn after(&self, number: u64) -> u64 {
         if number == self.slots { 1 } else { number + 1 }
     }
 
-    /// Number of the directory's word that named it.
-    pub fn number(&self, directory: u64) -> u64 {
-        (self.at - directory) / 8
+    /// Returns the number of the directory's word that named the leaf. `directory` is the file offset of the directory.
+    pub fn word_number(&self, directory: u64) -> u64 {
+        (self.word_at - directory) / 8
     }
 
-    /// How many words of the directory name it: the first of them, and how many.
+    /// Returns which words of the directory name the leaf: the number of the first, and how many there are.
     pub fn words(&self, directory: u64) -> (u64, u64) {
         let count = 1_u64 << self.root.depth().saturating_sub(self.word.depth());
-        (self.number(directory) & !(count - 1), count)
+        (self.word_number(directory) & !(count - 1), count)
     }
 }
 
 impl Variables {
-    /// The word of the state that names a table.
+    /// Returns the word of the state page that names a table.
     #[inline(always)]
-    pub fn root_word(&self, of: TableOf) -> &AtomicU64 {
-        match of {
+    pub fn root_word(&self, table: TableOf) -> &AtomicU64 {
+        match table {
             TableOf::Variables => &self.state().root,
             TableOf::Names => &self.state().names,
         }
     }
 
-    /// The table in force. The writer lock is held, or its words are not followed.
+    /// Loads the root of a table and checks its bounds. The caller holds the writer lock, or does not follow the
+    /// directory's words.
     #[inline(always)]
-    pub fn root(&self, of: TableOf) -> Result<Root> {
-        self.root_by(of, MappedAccess)
+    pub fn root(&self, table: TableOf) -> Result<Root> {
+        self.root_with(table, MappedAccess)
     }
 
+    /// Loads the root of a table and checks its bounds, unless it is the root that was checked last.
     #[inline(always)]
-    fn root_by(&self, of: TableOf, look: impl Access) -> Result<Root> {
-        let root = Root(self.root_word(of).load(Ordering::Acquire));
-        let sound = &self.table_hints.sound_roots[of as usize];
+    fn root_with(&self, table: TableOf, access: impl Access) -> Result<Root> {
+        let root = Root(self.root_word(table).load(Ordering::Acquire));
+        let sound = &self.table_hints.sound_roots[table as usize];
         if root.0 != sound.load(Ordering::Relaxed) {
-            self.check_root(root, of, look)?;
+            self.check_root(root, table, access)?;
         }
         Ok(root)
     }
 
-    /// File offset of a directory.
+    /// Returns the file offset of a directory.
     #[inline(always)]
     pub fn directory_at(&self, root: Root) -> u64 {
         self.identity.geometry.granule_at(root.granule())
     }
 
-    /// The leaf of a hash. The writer lock is held.
+    /// Finds the leaf of a hash. The caller holds the writer lock.
     #[inline(always)]
-    pub fn leaf_of(&self, hash: u64, of: TableOf) -> Result<Leaf> {
-        self.leaf_by(hash, of, MappedAccess)
+    pub fn leaf_of(&self, hash: u64, table: TableOf) -> Result<Leaf> {
+        self.leaf_with(hash, table, MappedAccess)
     }
 
-    /// The leaf of a hash.
+    /// Finds the leaf of a hash (step R1).
     #[inline(always)]
-    pub fn leaf_by(&self, hash: u64, of: TableOf, look: impl Access) -> Result<Leaf> {
-        let root = self.root_by(of, look)?;
-        match self.leaf_number_by(root, root.word_of(hash), look)? {
-            // Before the word is followed: it was loaded from a directory that was in force, not from what its memory serves now.
-            Some(leaf) if self.root_word(of).load(Ordering::Relaxed) == root.0 => Ok(leaf),
-            _ => self.leaf_again(hash, of, look),
+    pub fn leaf_with(&self, hash: u64, table: TableOf, access: impl Access) -> Result<Leaf> {
+        let root = self.root_with(table, access)?;
+        match self.leaf_of_word_with(root, root.word_of(hash), access)? {
+            // The root is compared before the word is followed: so the word was loaded from a directory in force, and
+            // not from whatever its memory serves by now.
+            Some(leaf) if self.root_word(table).load(Ordering::Relaxed) == root.0 => Ok(leaf),
+            _ => self.leaf_with_retries(hash, table, access),
         }
     }
 
-    /// What a directory's word names. `None`: no leaf. The writer lock is held.
+    /// Loads a word of a directory and returns the leaf that it names. `None`: the word names no leaf. The caller holds
+    /// the writer lock.
     #[inline(always)]
-    pub fn leaf_number(&self, root: Root, number: u64) -> Result<Option<Leaf>> {
-        self.leaf_number_by(root, number, MappedAccess)
+    pub fn leaf_of_word(&self, root: Root, number: u64) -> Result<Option<Leaf>> {
+        self.leaf_of_word_with(root, number, MappedAccess)
     }
 
+    /// Loads a word of a directory and returns the leaf that it names. `None`: the word names no leaf.
     #[inline(always)]
-    fn leaf_number_by(&self, root: Root, number: u64, look: impl Access) -> Result<Option<Leaf>> {
-        let at = self.directory_at(root) + number * 8;
-        // SYNC: with the release store of a commit: who sees a new leaf sees what is in it.
-        let word = LeafWord(look.word(self, at)?);
+    fn leaf_of_word_with(&self, root: Root, number: u64, access: impl Access) -> Result<Option<Leaf>> {
+        let word_at = self.directory_at(root) + number * 8;
+        // SYNC: pairs with the release store of a commit: a thread that sees the word of a new leaf sees the slots in
+        // it.
+        let word = LeafWord(access.word(self, word_at)?);
         let zones = self.state().zones.load(Ordering::Relaxed);
         let sound =
             word.size().wrapping_sub(1) < LEAF_MAX && word.granule() + word.size() <= zones.saturating_mul(ZONE);
         let base = self.identity.geometry.granule_at(word.granule());
-        Ok(sound.then(|| Leaf { root, at, word, base, slots: word.slots() }))
+        Ok(sound.then(|| Leaf { root, word_at, word, base, slots: word.slots() }))
     }
 
-    /// The leaf of a variable's hash, where all is as it was at the last look. `None`: look more closely.
+    /// Finds the leaf of a variable's hash where the root is the one that was checked last. `None`: something is
+    /// unusual, so the caller goes the long way.
     #[inline(always)]
-    pub fn leaf_at_once(&self, hash: u64) -> Option<Leaf> {
+    pub fn leaf_fast(&self, hash: u64) -> Option<Leaf> {
         let root = Root(self.state().root.load(Ordering::Acquire));
         if root.0 != self.table_hints.sound_roots[TableOf::Variables as usize].load(Ordering::Relaxed) {
             return None;
         }
-        let leaf = self.leaf_number(root, root.word_of(hash)).ok()??;
+        let leaf = self.leaf_of_word(root, root.word_of(hash)).ok()??;
         (self.state().root.load(Ordering::Relaxed) == root.0).then_some(leaf)
     }
 
-    /// The directory may have been replaced between two looks, and its memory be something else's.
+    /// Finds the leaf of a hash where the directory may have been replaced between two loads, and its memory serve
+    /// something else.
     #[cold]
-    fn leaf_again(&self, hash: u64, of: TableOf, look: impl Access) -> Result<Leaf> {
+    fn leaf_with_retries(&self, hash: u64, table: TableOf, access: impl Access) -> Result<Leaf> {
         for _ in 0..1_000 {
-            let root = self.root_by(of, look)?;
-            let found = self.leaf_number_by(root, root.word_of(hash), look)?;
+            let root = self.root_with(table, access)?;
+            let found = self.leaf_of_word_with(root, root.word_of(hash), access)?;
             fence(Ordering::Acquire);
-            if self.root_word(of).load(Ordering::Relaxed) == root.0 {
+            if self.root_word(table).load(Ordering::Relaxed) == root.0 {
                 if let Some(leaf) = found {
                     return Ok(leaf);
                 }
@@ -187,75 +202,88 @@ impl Variables {
                 return Err(Error::corrupt(format_args!("word {number} of the directory {:#x}", root.0)));
             }
         }
-        Err(Error::corrupt("the directory was replaced at each look"))
+        Err(Error::corrupt("a root that was replaced in each of 1,000 attempts"))
     }
 
+    /// Checks that a root which was not seen before names the span of a directory of just its length.
     #[cold]
-    fn check_root(&self, root: Root, of: TableOf, look: impl Access) -> Result<()> {
+    fn check_root(&self, root: Root, table: TableOf, access: impl Access) -> Result<()> {
         let (zones, len) = (self.arena().zones(), granules_of(8 << root.depth().min(DEPTH_MAX)));
         if root.depth() > DEPTH_MAX || !self.arena().fits(root.granule(), len, zones) {
             return Err(Error::corrupt(format_args!("root {:#x}", root.0)));
         }
-        let entry = look.entry(self, root.granule())?;
+        let entry = access.entry(self, root.granule())?;
         if entry.state() != SpanState::Directory || entry.len() != len {
-            // A table that is being replaced looks so too, until the root is stored: for ever, if its writer died. It stands
-            // unchanged until he, or whoever repairs, lets the lock go.
+            // The span of a table that is being replaced looks like this, too, until the new root is stored, and for as
+            // long as the writer lock stays that of a dead writer. The root stands unchanged until that writer, or the
+            // process that repairs, releases the lock.
             let area = self.mem.intent();
-            let next = match of {
+            let next = match table {
                 TableOf::Variables => &area.root,
                 TableOf::Names => &area.names,
             };
             let replaced = area.valid.load(Ordering::Acquire) != 0 && next.load(Ordering::Relaxed) != root.0;
-            if replaced || self.root_word(of).load(Ordering::Acquire) != root.0 {
+            if replaced || self.root_word(table).load(Ordering::Acquire) != root.0 {
                 return Ok(());
             }
             return Err(Error::corrupt(format_args!("the directory's span: {entry:?}")));
         }
-        // All pages of a directory were obtained before it was one: whoever may write may claim any length, but memory that is
-        // not there is none. So what a pass over it costs is bounded by what the segment takes.
+        // A process that may write can store any depth into the root. But all pages of a directory are obtained before
+        // it is one, so a directory can be no longer than the memory that the object takes. That bounds what a pass
+        // over it costs.
         let bytes = 8 << root.depth();
         if bytes >= CHECK_RESIDENT_FROM {
             let status = self.with_file(|fd| object::status(fd))?.map_err(|e| Error::system("fstat", e))?;
             if status.resident < bytes {
                 let resident = status.resident;
                 return Err(Error::corrupt(format_args!(
-                    "a directory of {bytes} bytes in an object that takes {resident}"
+                    "a directory of {bytes} bytes in an object of which {resident} are present"
                 )));
             }
         }
-        self.table_hints.sound_roots[of as usize].store(root.0, Ordering::Relaxed);
+        self.table_hints.sound_roots[table as usize].store(root.0, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Is a leaf still the one in force, and its directory? The writer lock is held.
+    /// Returns whether a leaf and its directory are still in force. The caller holds the writer lock.
     #[inline(always)]
-    pub fn in_force(&self, leaf: &Leaf, of: TableOf) -> Result<bool> {
-        self.in_force_by(leaf, of, MappedAccess)
+    pub fn is_in_force(&self, leaf: &Leaf, table: TableOf) -> Result<bool> {
+        self.is_in_force_with(leaf, table, MappedAccess)
     }
 
-    /// Is a leaf still the one in force, and its directory?
+    /// Returns whether a leaf and its directory are still in force.
     #[inline(always)]
-    pub fn in_force_by(&self, leaf: &Leaf, of: TableOf, look: impl Access) -> Result<bool> {
-        // SYNC: as in `Slot::unchanged`: nothing that was loaded before is of later memory than these two say.
+    pub fn is_in_force_with(&self, leaf: &Leaf, table: TableOf, access: impl Access) -> Result<bool> {
+        // SYNC: as in `Slot::unchanged`: nothing that was loaded before this fence is newer than what the next two
+        // loads say.
         fence(Ordering::Acquire);
-        self.names_still(leaf.root, leaf.at, leaf.word, of, look)
+        self.still_names(leaf.root, leaf.word_at, leaf.word, table, access)
     }
 
-    /// The same without the fence: the root first, then the directory's word, which is one only while the root is that.
+    /// Returns whether the root, and then the directory's word, are still what they were, without a fence. The order
+    /// matters: the word is a directory's only while the root is the same.
     #[inline(always)]
-    pub fn names_still(&self, root: Root, at: u64, word: LeafWord, of: TableOf, look: impl Access) -> Result<bool> {
-        Ok(self.root_word(of).load(Ordering::Acquire) == root.0 && look.word(self, at)? == word.0)
+    pub fn still_names(
+        &self,
+        root: Root,
+        word_at: u64,
+        word: LeafWord,
+        table: TableOf,
+        access: impl Access,
+    ) -> Result<bool> {
+        Ok(self.root_word(table).load(Ordering::Acquire) == root.0 && access.word(self, word_at)? == word.0)
     }
 
-    /// What a leaf counts.
+    /// Returns the two counts in a leaf's head: slots that are not empty, and entries.
     #[inline]
     pub fn counts_of(&self, leaf: &Leaf) -> Result<LeafCounts> {
         Ok(LeafCounts::unpack(self.mem.at::<LeafHead>(leaf.base)?.counts.load(Ordering::Relaxed)))
     }
 
-    /// Is a leaf what the span map says it is? For passes over all of them: a search looks at one.
-    pub fn leaf_is_sound(&self, leaf: &Leaf, look: impl Access) -> Result<bool> {
-        let entry = look.entry(self, leaf.word.granule())?;
+    /// Returns whether the span map agrees with what a directory's word says of a leaf. Passes over all leaves ask
+    /// this; a search, which looks at one leaf, does not.
+    pub fn leaf_is_sound(&self, leaf: &Leaf, access: impl Access) -> Result<bool> {
+        let entry = access.entry(self, leaf.word.granule())?;
         let span = entry.state() == SpanState::Leaf && entry.len() == leaf.word.size();
         Ok(span && leaf.word.depth() <= leaf.root.depth())
     }
@@ -275,7 +303,7 @@ mod tests {
             if size >= 9 {
                 assert!(next * SLOTS_OF_GRANULE * SLOT * 10 <= full * 500, "{size} {next} {full}");
             }
-            let least = least_size_for(full + 1).max(size + 1);
+            let least = min_size_for(full + 1).max(size + 1);
             assert!(least <= next && !is_full(full + 1, least * SLOTS_OF_GRANULE - 1), "{size}");
         }
     }

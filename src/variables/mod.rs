@@ -1,23 +1,55 @@
-//! Variables.
+//! The variables of a segment: a hash table of slots, reading without a lock, changing under the writer lock.
+//!
+//! This floor knows the heap below it (spans, slabs, pins) and the attachment, but no named locks, no handles and no
+//! Python. It offers [`Variables`], which is an attachment as this floor sees it, and [`VariablesWriter`], the writer
+//! lock held. The protocols begin with "A change" and "Reading, without a lock" in docs/protocol.md; the bytes are
+//! "Table" and "Slot" in docs/format.md.
+//!
+//! | file | |
+//! | --- | --- |
+//! | [`leaf`] | the way from a hash to its leaf |
+//! | [`lookup`], [`pass_over`], [`found`] | a reader's search, its inner loop, what it found |
+//! | [`place`] | a writer's search |
+//! | [`record`], [`index_of`] | where a record lies; the index of a slot |
+//! | [`read`], [`large`], [`snapshot`] | reading one value, a large one, several as of one instant |
+//! | [`scan`], `table_iter` | all slots of a table; any variable |
+//! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
+//! | [`change`], [`add`] | put and remove; adding to a number |
+//! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the list, making it |
+//! | [`clear`] | removing every variable at one instant |
+//! | [`expiry`] | variables with a time to live |
+//! | [`growth`], [`directory`], [`shrink`] | replacing leaves, replacing directories, smaller tables |
+//! | [`compact`], [`defrag`] | moving records, moving large values |
+//! | [`trim`] | giving memory back to the system |
+//! | [`capacity`] | how large a value can still be stored |
 
 pub mod add;
 pub mod batch;
+pub mod batch_apply;
 pub mod batch_list;
 pub mod capacity;
 pub mod change;
 pub mod clear;
 pub mod compact;
 pub mod defrag;
+pub mod directory;
 pub mod expiry;
+pub mod found;
 pub mod growth;
+pub mod index_of;
+pub mod large;
 pub mod leaf;
+pub mod lookup;
 pub mod pass_over;
+pub mod place;
 pub mod publish;
 pub mod read;
+pub mod record;
 pub mod scan;
+pub mod shrink;
 pub mod snapshot;
+pub mod store_plan;
 pub mod stored;
-pub mod table;
 #[cfg(feature = "python")]
 pub mod table_iter;
 pub mod trim;
@@ -30,7 +62,7 @@ use crate::process::writer::Writer;
 use ref_cast::RefCast;
 use std::ops::{Deref, DerefMut};
 
-/// An attached segment, as this floor sees it.
+/// Private to the process: an attachment as this floor sees it. It is the same object with more methods.
 #[derive(RefCast)]
 #[repr(transparent)]
 pub struct Variables(Heap);
@@ -44,9 +76,9 @@ impl Deref for Variables {
     }
 }
 
-/// Sees an attachment as this floor does.
+/// Looks at an attachment as this floor does.
 pub trait AsVariables {
-    /// The same attachment.
+    /// Returns the same attachment, with the methods of this floor.
     fn variables(&self) -> &Variables;
 }
 
@@ -57,7 +89,7 @@ impl AsVariables for Attachment {
     }
 }
 
-/// The writer lock, as this floor holds it.
+/// Private to the process: the writer lock held, with the methods of this floor.
 #[derive(RefCast)]
 #[repr(transparent)]
 pub struct VariablesWriter<'a>(HeapWriter<'a>);
@@ -91,13 +123,13 @@ impl DerefMut for VariablesWriter<'_> {
 }
 
 impl Variables {
-    /// Takes the writer lock: see [`Attachment::write`].
+    /// Acquires the writer lock: see [`Attachment::write`].
     #[inline(always)]
     pub fn write(&self, policy: &dyn WaitPolicy) -> Result<VariablesWriter<'_>> {
         self.0.write(policy).map(VariablesWriter)
     }
 
-    /// The writer lock if it is free: see [`Attachment::try_write`].
+    /// Acquires the writer lock if it is free: see [`Attachment::try_write`].
     pub fn try_write(&self) -> Option<VariablesWriter<'_>> {
         self.0.try_write().map(VariablesWriter)
     }

@@ -1,4 +1,6 @@
-//! The inner loop of a search: passing over slots that cannot be what is looked for.
+//! The inner loop of a reader's search: passing over slots that cannot be the one that is wanted.
+//!
+//! It only saves time. Whether a slot is the one is decided by `lookup.rs`.
 
 use crate::error::Result;
 use crate::format::slot_flags::{LOCK, TEXT};
@@ -9,10 +11,12 @@ use crate::variables::Variables;
 use crate::variables::leaf::Leaf;
 use std::sync::atomic::Ordering;
 
-/// Loads of the slots of a leaf.
+/// A way to load slots of a leaf that can pass over several of them in one go.
 pub trait PassOver: Access {
-    /// Passes over slots that cannot be what is looked for, from this one on, at most so many: the one to look at, and how many
-    /// are left with it. `first` and `flags`: the slot's second word, and the bits for text and names of its third.
+    /// Passes over slots that cannot hold a name. Begins at slot `at.0` and looks at `at.1` slots at most. Returns the
+    /// slot to look at closely, and how many are left, that one included.
+    ///
+    /// `first` is what the second word of the name's slot would be, `flags` the bits for text and lock of its third.
     fn pass_over(self, att: &Variables, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)>;
 }
 
@@ -24,9 +28,9 @@ impl PassOver for MappedAccess {
         while left > 0 {
             let Some(slot) = slots.get(number as usize) else { break };
             let word = slot.begin();
-            let ours = slot.rest[0].load(Ordering::Relaxed) == first
+            let matches = slot.rest[0].load(Ordering::Relaxed) == first
                 && slot.rest[1].load(Ordering::Relaxed) & (TEXT | LOCK) == flags;
-            if word == 0 || word & BUSY == 1 || ours {
+            if word == 0 || word & BUSY == 1 || matches {
                 break;
             }
             number = leaf.after(number);

@@ -1,117 +1,30 @@
-//! A change of one variable, made under the writer lock: planned, committed, what it leaves behind let go.
+//! The commit of one variable: its record is written, its slot and its leaf's counts are planned, the change is
+//! committed.
+//!
+//! Everything here runs under the writer lock; steps 1 to 3 are those of "A change" in docs/protocol.md. Loops that
+//! wait and obtain memory are in `change.rs`.
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::slot_flags::{BUFFERS, EXPIRES, RELEASED_LOCK};
-use crate::format::{INLINE_MAX, RECORD_MAX, SLOT, Slot, SpanEntry, SpanState, VERSION_MAX, class_of};
+use crate::format::slot_flags::RELEASED_LOCK;
+use crate::format::{Slot, SpanEntry, SpanState, VERSION_MAX};
 use crate::heap::span_writer::FilledSpan;
-use crate::key::Name;
 use crate::sync::intent::{Change, LeafCounts};
-use crate::sync::slot::{Content, Kind, lead};
-use crate::variables::AsVariables;
-use crate::variables::VariablesWriter;
+use crate::sync::slot::{Content, Kind};
 use crate::variables::leaf::Leaf;
-use crate::variables::stored::Stored;
-use crate::variables::table::{Place, Spot, record_at};
-use std::borrow::Cow;
+use crate::variables::place::{SlotPlace, Spot};
+use crate::variables::record::record_at;
+use crate::variables::store_plan::StorePlan;
+use crate::variables::{AsVariables, VariablesWriter};
 use std::sync::atomic::{Ordering, fence};
 
-/// What is to stand under a name, and how.
-pub struct StorePlan<'a> {
-    /// The name.
-    pub name: Name<'a>,
-    /// Its hash.
-    pub hash: u64,
-    /// What the record begins with: expiry and key.
-    pub prefix: Cow<'a, [u8]>,
-    /// The value.
-    pub stored: Stored<'a>,
-    /// Bytes of the record.
-    pub record_len: u64,
-    /// Where it goes.
-    pub form: Form,
-}
-
-/// Where a value goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Into the slot.
-    Inline,
-    /// Into a block of this class.
-    Block(usize),
-    /// Into a span.
-    Span,
-}
-
-impl<'a> StorePlan<'a> {
-    /// Of a name that was checked.
+impl VariablesWriter<'_> {
+    /// Checks that the limit leaves room for a new charge in place of the old one.
     ///
     /// # Errors
-    /// No memory for what its record begins with.
+    /// [`Error::Full`] where it does not.
     #[inline(always)]
-    pub fn new(name: Name<'a>, stored: Stored<'a>, hash_key: [u64; 2]) -> Result<Self> {
-        let key = name.index.record_key();
-        let prefix = match stored.expiry {
-            None => Cow::Borrowed(key),
-            Some(expiry) => Cow::Owned(fallible::joined(&[&expiry.to_le_bytes(), key], "an expiry and an index")?),
-        };
-        let value_len = stored.parts.iter().map(|part| part.len() as u64).sum::<u64>();
-        let record_len = prefix.len() as u64 + value_len;
-        let form = match record_len {
-            _ if stored.buffers => Form::Span,
-            len if len <= INLINE_MAX as u64 && prefix.is_empty() && !name.is_text() => Form::Inline,
-            len if len <= RECORD_MAX => Form::Block(class_of(len)),
-            _ => Form::Span,
-        };
-        Ok(StorePlan { name, hash: name.hash(hash_key), record_len, prefix, stored, form })
-    }
-
-    /// What it is charged.
-    #[inline(always)]
-    pub fn charge(&self) -> u64 {
-        match self.form {
-            _ if self.name.lock => 0,
-            Form::Inline => SLOT,
-            _ => SLOT + self.record_len,
-        }
-    }
-
-    /// The tag's flags.
-    #[inline]
-    pub fn flags(&self) -> u64 {
-        let expires = if self.stored.expiry.is_some() { EXPIRES } else { 0 };
-        let buffers = if self.stored.buffers { BUFFERS } else { 0 };
-        self.name.flags() | expires | buffers
-    }
-
-    /// Bytes of the span before the record.
-    pub fn lead(&self) -> u64 {
-        if self.stored.buffers { lead(self.prefix.len() as u64) } else { 0 }
-    }
-
-    /// The slot of a record at this place.
-    pub fn content(&self, granule: u64, block: Option<u64>) -> Content {
-        let key_len = self.name.index.record_key().len();
-        Content::record(self.name.index_word(self.hash), self.flags(), key_len, self.record_len, granule, block)
-    }
-
-    /// The slot of a value that goes into it.
-    #[inline(always)]
-    pub fn inline(&self) -> Content {
-        let mut pickle = [0; INLINE_MAX];
-        let mut at = 0;
-        for part in self.stored.parts {
-            pickle[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        }
-        Content::inline(self.name.index_word(self.hash) as i64, self.name.flags(), &pickle[..at])
-    }
-}
-
-impl VariablesWriter<'_> {
-    /// Charges a variable, or says that it does not fit.
-    #[inline(always)]
-    pub fn charge(&self, old: Option<&Content>, charge: u64, change: &Change) -> Result<()> {
+    pub fn check_limit(&self, old: Option<&Content>, charge: u64, change: &Change) -> Result<()> {
         let others = change.counters.used.saturating_sub(old.map_or(0, Content::charge));
         let size = self.att.state().limit.load(Ordering::Relaxed);
         if charge > size.saturating_sub(others) {
@@ -120,26 +33,27 @@ impl VariablesWriter<'_> {
         Ok(())
     }
 
-    /// Takes a free block and writes the record there: the slot's new contents. `None`: there is no such block.
+    /// Finds a free block, writes the record there, and plans that the block is used. Returns the new contents of the
+    /// slot. `None`: no free block of this class is present.
     #[inline]
     pub fn put_in_block(&self, plan: &StorePlan<'_>, class: usize, change: &mut Change) -> Result<Option<Content>> {
         let Some((granule, block)) = self.find_block(class)? else { return Ok(None) };
         let content = plan.content(granule, Some(block));
-        let Some(at) = record_at(self.att, &content)? else { return Err(Error::corrupt("a free block's place")) };
+        let Some(at) = record_at(self.att, &content)? else { return Err(Error::corrupt("the place of a free block")) };
         self.write_record(at, &plan.prefix, plan.stored.parts)?;
         change.edit_block(granule, block, true);
         Ok(Some(content))
     }
 
-    /// Makes a filled span live: the slot's new contents.
+    /// Plans that a filled span becomes live. Returns the new contents of the slot.
     pub fn put_in_span(&self, plan: &StorePlan<'_>, filled: &FilledSpan<'_>, change: &mut Change) -> Result<Content> {
         let granule = filled.span.granule;
-        self.publish_span(granule, change)?;
+        self.plan_live(granule, change)?;
         Ok(plan.content(granule, None))
     }
 
     /// Plans that a span that is filling becomes live.
-    pub fn publish_span(&self, granule: u64, change: &mut Change) -> Result<()> {
+    pub fn plan_live(&self, granule: u64, change: &mut Change) -> Result<()> {
         let before = self.arena().entry(granule)?;
         change.edit_span(granule, before, SpanEntry::new(SpanState::Live, before.len()));
         Ok(())
@@ -148,9 +62,10 @@ impl VariablesWriter<'_> {
     /// Writes a record into a free block, or into a span that is filling.
     ///
     /// # Errors
-    /// [`Error::Corrupt`]: it would lie outside of the memory.
+    /// [`Error::Corrupt`] if the record would lie outside of the memory.
     pub fn write_record(&self, at: u64, prefix: &[u8], value: &[&[u8]]) -> Result<()> {
-        // SYNC: with the readers' acquire fences: the block may have been freed under this very acquisition.
+        // SYNC: pairs with the acquire fences of readers: the block may have been freed under this very acquisition of
+        // the lock.
         fence(Ordering::Release);
         match value {
             [whole] if prefix.is_empty() => self.att.mem.copy_in(at, &[whole])?,
@@ -163,19 +78,19 @@ impl VariablesWriter<'_> {
                 self.att.mem.copy_in(at, &all)?;
             }
         }
-        // CRASH: a free block with something in it.
+        // CRASH: bytes in a free block that no slot names.
         crash_point!("record-written");
         Ok(())
     }
 
-    /// Commits a slot's new contents and lets go of what the old ones named.
+    /// Commits the new contents of a slot and frees what the old ones named. Returns the new version.
     #[inline]
-    pub fn replace(&mut self, place: &Place, content: Content, change: &mut Change) -> Result<u64> {
-        let old = place.held();
-        let version = self.replace_only(place, content, change)?;
-        // The change is made. What goes wrong now is damage elsewhere, which the next call meets.
+    pub fn replace(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
+        let old = place.occupant();
+        let version = self.replace_keeping_slab(place, content, change)?;
+        // The change is made. An error from here on would be about damage elsewhere, which the next call meets.
         if let Some(old) = old {
-            // The new record keeps its own slab in use.
+            // If the new record lies in the same slab, that slab is not empty.
             if old.kind() == Kind::Record && (content.kind() != Kind::Record || content.granule() != old.granule()) {
                 let _ = self.free_slab_if_spare(old.granule());
             }
@@ -183,11 +98,12 @@ impl VariablesWriter<'_> {
         Ok(version)
     }
 
-    /// The same; a slab left empty stays.
+    /// Commits the new contents of a slot and frees what the old ones named, but leaves a slab that becomes empty where
+    /// it is. Returns the new version.
     #[inline(always)]
-    pub fn replace_only(&mut self, place: &Place, content: Content, change: &mut Change) -> Result<u64> {
-        let old = place.held();
-        let (offset, counts) = self.counted(place, &content)?;
+    pub fn replace_keeping_slab(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
+        let old = place.occupant();
+        let (offset, counts) = self.counts_after(place, &content)?;
         change.leaf = Some((place.leaf.base, counts));
         let counters = &mut change.counters;
         let version = counters.version.saturating_add(1);
@@ -211,49 +127,50 @@ impl VariablesWriter<'_> {
                 change.edit_block(old.granule(), old.block(), false);
             }
             Some(Kind::Span) => {
-                self.plan_retired(old.expect("just matched"), change)?;
+                self.plan_retire(old.expect("just matched"), change)?;
             }
             _ => {}
         }
         self.commit(change)?;
         if let Some(old) = old.filter(|old| old.kind() == Kind::Span) {
-            // The change is made. What goes wrong now is damage elsewhere, which the next call meets.
+            // The change is made. An error from here on would be about damage elsewhere, which the next call meets.
             let _ = self.free_retired(old.granule());
         }
         Ok(version)
     }
 
-    /// What a place's leaf counts once it holds `content`; `None`: as before.
+    /// Returns the file offset of a place's slot, and what its leaf counts once the slot holds `content`. `None`: the
+    /// counts stay.
     #[inline(always)]
-    fn counted(&self, place: &Place, content: &Content) -> Result<(u64, Option<LeafCounts>)> {
+    fn counts_after(&self, place: &SlotPlace, content: &Content) -> Result<(u64, Option<LeafCounts>)> {
         let (offset, fresh, added) = match place.spot {
-            Spot::ReservedSpan(offset, _) if content.is_entry() => return Ok((offset, None)),
-            Spot::ReservedSpan(offset, _) => (offset, false, false),
+            Spot::Occupied(offset, _) if content.is_entry() => return Ok((offset, None)),
+            Spot::Occupied(offset, _) => (offset, false, false),
             Spot::Tombstone(offset) => {
-                // What a lock left counts as it did.
+                // What a named lock left behind is counted as an entry already.
                 let tag = self.att.mem.at::<Slot>(offset)?.rest[1].load(Ordering::Relaxed);
                 if tag == RELEASED_LOCK {
                     return Ok((offset, None));
                 }
                 (offset, false, true)
             }
-            Spot::Fresh(offset) => (offset, true, true),
-            Spot::None => return Err(Error::corrupt("a leaf without room")),
+            Spot::Unused(offset) => (offset, true, true),
+            Spot::LeafFull => return Err(Error::corrupt("a leaf without room")),
         };
         let LeafCounts { fill, entries } = self.att.variables().counts_of(&place.leaf)?;
         let entries = if added { entries.saturating_add(1) } else { entries.saturating_sub(1) };
         Ok((offset, Some(LeafCounts { fill: fill + u64::from(fresh), entries })))
     }
 
-    /// Makes a slot that holds something a tombstone.
+    /// Removes what is in a slot: the slot becomes a tombstone.
     pub fn discard(&mut self, leaf: &Leaf, offset: u64, old: &Content) -> Result<()> {
         let mut change = self.change();
-        let place = Place { leaf: *leaf, spot: Spot::ReservedSpan(offset, *old) };
+        let place = SlotPlace { leaf: *leaf, spot: Spot::Occupied(offset, *old) };
         self.replace(&place, Content::tombstone(), &mut change).map(drop)
     }
 }
 
-/// What is said where the limit is reached.
+/// Returns the error for a change that the limit does not allow.
 #[cold]
 pub fn limit_reached(needed: u64, free: u64, size: u64) -> Error {
     let remedy = "remove variables, or raise the limit: resize(), or attach with a larger size".into();

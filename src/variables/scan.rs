@@ -1,4 +1,6 @@
-//! Looking at every slot, or at one until it stands still.
+//! Passes over all slots of a table without a lock, leaf by leaf.
+//!
+//! The protocol is "Iteration" in docs/protocol.md. A single variable is found in `lookup.rs`.
 
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -9,43 +11,46 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::intent::Change;
 use crate::sync::slot::{BUSY, Content};
 use crate::variables::Variables;
+use crate::variables::found::{ContentSource, Found, pending};
 use crate::variables::leaf::{Leaf, TableOf};
-use crate::variables::table::{Found, Token, pending};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
-/// Looks at one slot, within one section, before the leaf is left and looked at anew.
-pub const LOOKS: u32 = 64;
+/// How often one slot is looked at within one read section before the leaf is given up and looked at anew.
+pub const ATTEMPTS_PER_SLOT: u32 = 64;
 
-/// One pass over a leaf. What it is given for each slot runs within a section: it waits for nothing and nobody.
+/// Private to the process: one pass over a leaf, within one read section. What a caller does for each slot runs in that
+/// section, so it must not wait.
 pub struct ScanPass<'a> {
     att: &'a Variables,
     leaf: Leaf,
-    of: TableOf,
-    /// A slot that was busy, and no change said why: its offset and word.
+    table: TableOf,
+    /// A slot that was busy although no change under way explains it: its file offset and word.
     busy: Cell<Option<(u64, u64)>>,
-    /// Something changed at each look, or is busy: the leaf is looked at anew.
-    undone: Cell<bool>,
+    /// Something changed at each attempt, or is busy: what was seen of the leaf is dropped, and the leaf is looked at
+    /// anew.
+    given_up: Cell<bool>,
 }
 
 impl Variables {
-    /// What `see` makes of every variable, or name, as of one moment or nearly: what was there throughout is in it, once,
-    /// although leaves are replaced meanwhile.
+    /// Calls `see` for every variable or name, and returns what `see` made of them. A variable that was there
+    /// throughout comes exactly once, although leaves are replaced meanwhile.
     pub fn scan<T>(
         &self,
-        of: TableOf,
+        table: TableOf,
         mut see: impl FnMut(&ScanPass<'_>, Found) -> Result<Option<T>>,
         policy: &dyn WaitPolicy,
     ) -> Result<Vec<T>> {
         let (mut all, mut backoff, mut hash) = (Vec::new(), Backoff::default(), Some(0));
         while let Some(from) = hash {
             let seen = all.len();
-            let (end, busy) = reading!(self, policy, |look| self.pass(from, of, &mut all, &mut see, look))?;
+            let (end, busy) = reading!(self, policy, |access| self.pass(from, table, &mut all, &mut see, access))?;
             if end.is_none() {
-                // Replaced, or all were removed, or something did not stand still: this range of hashes once more.
+                // The leaf was replaced, or all variables were removed, or a slot did not stand still: this range of
+                // hashes is looked at once more.
                 all.truncate(seen);
                 if let Some((offset, word, leaf)) = busy {
-                    self.settle(offset, word, &leaf, &mut backoff, policy)?;
+                    self.wait_for_busy_slot(offset, word, &leaf, &mut backoff, policy)?;
                 }
                 backoff.again(Obstacle::Changed, self, policy)?;
                 policy.interrupted()?;
@@ -57,110 +62,112 @@ impl Variables {
         Ok(all)
     }
 
-    /// Every slot of the leaf of a hash, in one section: the first hash behind it. `None`: not so, and a slot that is why.
+    /// Looks at every slot of the leaf of a hash, within one read section. Returns the first hash behind the leaf's;
+    /// the outer `None` says that the leaf has to be looked at anew, and then the second part names the busy slot that
+    /// is the reason, if one is.
     #[allow(clippy::type_complexity, reason = "one caller")]
     fn pass<T>(
         &self,
         from: u64,
-        of: TableOf,
+        table: TableOf,
         all: &mut Vec<T>,
         see: &mut impl FnMut(&ScanPass<'_>, Found) -> Result<Option<T>>,
-        look: impl Access,
+        access: impl Access,
     ) -> Result<(Option<Option<u64>>, Option<(u64, u64, Leaf)>)> {
-        let leaf = self.leaf_by(from, of, look)?;
-        // What is being replaced stands as it was until the directory's word is another: for ever, if its writer died and this
-        // process may not repair.
-        if !self.leaf_is_sound(&leaf, look)? && !self.is_being_replaced(&leaf) {
-            if !self.in_force_by(&leaf, of, look)? {
+        let leaf = self.leaf_with(from, table, access)?;
+        // A leaf that is being replaced stands as it was until the directory's word is another one. If its writer died
+        // and this process may not repair, that is for ever.
+        if !self.leaf_is_sound(&leaf, access)? && !self.is_being_replaced(&leaf) {
+            if !self.is_in_force_with(&leaf, table, access)? {
                 return Ok((None, None));
             }
             return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
         }
-        // Joined with one that was looked at already: only what is behind that.
+        // The leaf was joined with one that was looked at already: only the hashes that were not looked at are taken
+        // from it.
         let joined = leaf.begin(from) < from;
-        let pass = ScanPass::new(self, leaf, of);
+        let pass = ScanPass::new(self, leaf, table);
         for number in 1..=leaf.slots {
-            let Some(found) = pass.slot(leaf.slot_at(number), look)? else { break };
+            let Some(found) = pass.slot(leaf.slot_at(number), access)? else { break };
             if found.content.is_entry() && (!joined || self.hash_of(&found.content) >= from) {
                 if let Some(seen) = see(&pass, found)? {
                     fallible::push(all, seen, "a list of what is stored")?;
                 }
             }
-            if pass.undone.get() {
+            if pass.given_up.get() {
                 break;
             }
         }
-        if pass.undone.get() || !self.in_force_by(&leaf, of, look)? {
+        if pass.given_up.get() || !self.is_in_force_with(&leaf, table, access)? {
             return Ok((None, pass.busy.get().map(|(offset, word)| (offset, word, leaf))));
         }
         Ok((Some(leaf.end(from)), None))
     }
 
-    /// Is the change under way one of the directory's word, which is not stored yet?
+    /// Returns whether the change under way replaces this leaf, and has not stored the directory's word yet.
     fn is_being_replaced(&self, leaf: &Leaf) -> bool {
         let area = self.mem.intent();
         let (valid, at) = (area.valid.load(Ordering::Acquire), area.words_at.load(Ordering::Relaxed));
-        let within = leaf.at >= at && leaf.at - at < area.words.load(Ordering::Relaxed).saturating_mul(8);
+        let within = leaf.word_at >= at && leaf.word_at - at < area.words.load(Ordering::Relaxed).saturating_mul(8);
         let replaced = area.spans.iter().any(|span| span.granule.load(Ordering::Relaxed) == leaf.word.granule());
         valid != 0 && (within || replaced)
     }
 }
 
 impl<'a> ScanPass<'a> {
-    /// Over this leaf.
-    pub fn new(att: &'a Variables, leaf: Leaf, of: TableOf) -> Self {
-        ScanPass { att, leaf, of, busy: Cell::new(None), undone: Cell::new(false) }
+    /// Begins a pass over a leaf.
+    pub fn new(att: &'a Variables, leaf: Leaf, table: TableOf) -> Self {
+        ScanPass { att, leaf, table, busy: Cell::new(None), given_up: Cell::new(false) }
     }
 
-    /// What a slot says once it stands still, or what the change under way makes of it. `None`: it did not, or the leaf was
-    /// replaced.
-    pub fn slot(&self, offset: u64, look: impl Access) -> Result<Option<Found>> {
+    /// Returns what is in a slot once it stands still, or what the change under way makes of it. `None`: the slot did
+    /// not stand still, or the leaf was replaced; the pass is given up.
+    pub fn slot(&self, offset: u64, access: impl Access) -> Result<Option<Found>> {
         let intent = self.att.mem.intent();
-        for _ in 0..LOOKS {
-            let word = look.word(self.att, offset)?;
+        for _ in 0..ATTEMPTS_PER_SLOT {
+            let word = access.word(self.att, offset)?;
             let pending = if word & BUSY == 1 { pending(self.att, offset, word) } else { None };
             let (content, token) = match pending {
-                Some((serial, content)) => (content, Token::Pending(serial)),
-                None => (Content { word, rest: look.rest(self.att, offset)? }, Token::Stable),
+                Some((serial, content)) => (content, ContentSource::Intent(serial)),
+                None => (Content { word, rest: access.rest(self.att, offset)? }, ContentSource::Slot),
             };
             let found = self.leaf.found(offset, content, token);
             let still = match token {
-                Token::Stable => true,
-                Token::Pending(serial) => Change::is_current(intent, serial.get()),
+                ContentSource::Slot => true,
+                ContentSource::Intent(serial) => Change::is_current(intent, serial.get()),
             };
-            if !self.att.in_force_by(&self.leaf, self.of, look)? {
-                self.undone.set(true);
+            if !self.att.is_in_force_with(&self.leaf, self.table, access)? {
+                self.given_up.set(true);
                 return Ok(None);
             }
-            if (word & BUSY == 0 || pending.is_some()) && still && look.word(self.att, offset)? == word {
-                if found.content.is_entry() && TableOf::of(found.content.is_lock()) != self.of {
-                    // Whoever asks whether it is still so asks the other table, which never says so.
+            if (word & BUSY == 0 || pending.is_some()) && still && access.word(self.att, offset)? == word {
+                if found.content.is_entry() && TableOf::of(found.content.is_lock()) != self.table {
+                    // A later look whether the slot is unchanged would look at the other table, where it never is.
                     return Err(Error::corrupt(format_args!(
-                        "the slot at {offset}: a name among variables, or the reverse"
+                        "the slot at {offset}: a name in the table of the variables, or a variable in that of the names"
                     )));
                 }
                 return Ok(Some(found));
             }
             self.busy.set((word & BUSY == 1 && pending.is_none()).then_some((offset, word)));
         }
-        self.undone.set(true);
+        self.given_up.set(true);
         Ok(None)
     }
 
-    /// What was looked at changed at each look.
-    pub fn undone(&self) {
-        self.undone.set(true);
+    /// Gives the pass up: what was looked at changed at each attempt.
+    pub fn give_up(&self) {
+        self.given_up.set(true);
     }
 
-    /// The slot of what was found and changed meanwhile, as it is now. `None`: it did not stand still; the leaf is looked at
-    /// anew.
-    pub fn seen_again(&self, found: &Found) -> Result<Option<Found>> {
-        reading!(self.att, |look| self.slot(found.offset, look))
+    /// Looks again at a slot that changed after it was found. `None`: it did not stand still, and the pass is given up.
+    pub fn reload(&self, found: &Found) -> Result<Option<Found>> {
+        reading!(self.att, |access| self.slot(found.offset, access))
     }
 }
 
 impl Leaf {
-    /// The first hash of those of this leaf, which has `hash`.
+    /// Returns the first hash of this leaf's range. `hash` is any one in it.
     fn begin(&self, hash: u64) -> u64 {
         match self.range_depth() {
             0 => 0,
@@ -168,7 +175,7 @@ impl Leaf {
         }
     }
 
-    /// The first hash behind those of this leaf, which has `hash`. `None`: there is none.
+    /// Returns the first hash behind this leaf's range. `hash` is any one in it. `None`: the range is the last.
     pub fn end(&self, hash: u64) -> Option<u64> {
         match self.range_depth() {
             0 => None,
@@ -176,8 +183,8 @@ impl Leaf {
         }
     }
 
-    /// First bits that the hashes of this leaf have in common: of what a word claims no more than its directory looks at, so
-    /// that no pass over all leaves has more steps than the directory has words.
+    /// Returns how many first bits the hashes of this leaf have in common. A word may claim more than its directory
+    /// looks at; no more than those count, so a pass over all leaves has no more steps than the directory has words.
     fn range_depth(&self) -> u32 {
         self.word.depth().min(self.root.depth()).min(63)
     }

@@ -1,4 +1,6 @@
-//! Several variables as of one instant.
+//! Reading several variables as of one instant, without a lock.
+//!
+//! The protocol is "Batches" in docs/protocol.md (**get_many**): two passes, and a counter of batches that is compared.
 
 use crate::error::Result;
 use crate::fallible;
@@ -10,77 +12,81 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::expiry::expiry_in;
+use crate::variables::found::Found;
+use crate::variables::large::LargeValue;
 use crate::variables::leaf::TableOf;
-use crate::variables::read::{Got, Large};
-use crate::variables::table::Found;
+use crate::variables::read::FoundValue;
 use std::sync::atomic::{Ordering, fence};
 
-/// What is copied is called so where there is no memory for it.
+/// The name of the values in the error for a lack of memory.
 const VALUES: &str = "the values of several variables";
-/// Attempts without the lock.
+/// Attempts without the writer lock. After them, a handle that may write acquires it.
 const ATTEMPTS: u32 = 8;
 
-/// One variable's value.
+/// Private to the process: one variable's value.
 #[derive(Clone, Copy)]
 pub enum SnapshotValue {
-    /// From its slot: the pickle is `bytes[2..2 + len]`.
+    /// The value was in the slot: the pickle is `bytes[2..2 + len]`.
     Inline([u8; 16], u8),
-    /// Its pickle: so many bytes of [`Snapshot::bytes`] from here.
+    /// The pickle was copied to [`Snapshot::bytes`]: where it begins, and its length.
     Small(usize, usize),
-    /// A large one, held still: its number among [`Snapshot::large`].
+    /// The value is large and pinned: its number in [`Snapshot::large`].
     Large(usize),
-    /// It is missing.
+    /// The variable is missing.
     Missing,
 }
 
-/// By what the second pass knows that nothing changed.
+/// Private to the process: what the second pass compares.
 enum SnapshotProof {
+    /// The slot that was found.
     Found(Found),
+    /// The sum over the probe path of a missing variable.
     Missing(u64),
 }
 
-/// Several variables' values.
+/// Private to the process: the values of several variables.
 #[derive(Default)]
 pub struct Snapshot<'a> {
     /// The pickles of small values, one after the other.
     pub bytes: Vec<u8>,
-    /// In the order asked for.
-    pub seen: Vec<SnapshotValue>,
-    /// Large values, which are taken from here.
-    pub large: Vec<Option<Large<'a>>>,
-    /// Where each was found; of the missing, what the slots said that were passed over.
+    /// The values, in the order asked for.
+    pub values: Vec<SnapshotValue>,
+    /// The large values that are pinned. The caller takes them out of here.
+    pub large: Vec<Option<LargeValue<'a>>>,
+    /// For each variable, what the second pass compares.
     proof: Vec<SnapshotProof>,
-    /// Of those that expire: which, and when.
+    /// For each variable that expires, its number and when.
     expiries: Vec<(usize, u64)>,
 }
 
 impl Snapshot<'_> {
-    /// One moment judges all.
+    /// Makes the expired variables missing. One reading of the clock judges all of them.
     fn expire(&mut self) {
         if self.expiries.is_empty() {
             return;
         }
         let now = os::boottime_ns();
         for (number, _) in self.expiries.iter().filter(|(_, expiry)| *expiry <= now) {
-            self.seen[*number] = SnapshotValue::Missing;
+            self.values[*number] = SnapshotValue::Missing;
         }
     }
 }
 
 impl Variables {
-    /// The values of several variables, as of one instant.
+    /// Reads the values of several variables as of one instant.
     pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], policy: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
         let mut snapshot = Snapshot::default();
         let (mut backoff, mut attempts) = (Backoff::default(), 0);
         loop {
             let many = self.state().many.load(Ordering::Acquire);
-            // A reader who cannot hold a large value still may find it changed, whatever it copied.
-            let looked = many.is_multiple_of(2) && self.look(indexes, &mut snapshot, policy)?;
+            // A reader that cannot pin a large value may find that it changed during the copy.
+            let looked = many.is_multiple_of(2) && self.first_pass(indexes, &mut snapshot, policy)?;
             if looked {
                 snapshot.expire();
             }
-            if looked && self.again(indexes, &snapshot)? {
-                // SYNC: with the store of `many` before any slot of a batch: who saw a word of one sees it changed here.
+            if looked && self.second_pass(indexes, &snapshot)? {
+                // SYNC: pairs with the store of `many` before any slot of a batch: a reader that saw a slot's word of
+                // that batch sees here that `many` has changed.
                 fence(Ordering::Acquire);
                 if self.state().many.load(Ordering::Relaxed) == many {
                     return Ok(snapshot);
@@ -90,15 +96,15 @@ impl Variables {
             if !self.mem.writable() {
                 let obstacle = match many.is_multiple_of(2) {
                     true => Obstacle::ManyChanged,
-                    // Its writer goes on, or a process that may write brings it to its end.
+                    // The batch's writer goes on, or a process that may write brings the batch to its end.
                     false => Obstacle::HalfMadeBatch,
                 };
                 backoff.again(obstacle, self, policy)?;
             } else if !many.is_multiple_of(2) || attempts > ATTEMPTS {
                 let writer = self.write(policy)?;
                 if attempts > ATTEMPTS {
-                    // Nobody changes anything now. Nobody waits for an interpreter, either.
-                    let whole = self.look(indexes, &mut snapshot, &Blocking)?;
+                    // With the writer lock held nothing changes, and no call may wait for an interpreter.
+                    let whole = self.first_pass(indexes, &mut snapshot, &Blocking)?;
                     drop(writer);
                     if whole {
                         snapshot.expire();
@@ -110,63 +116,69 @@ impl Variables {
         }
     }
 
-    /// The first pass. False: a large value changed while it was copied.
-    fn look<'a>(&'a self, indexes: &[Index<'_>], to: &mut Snapshot<'a>, policy: &dyn WaitPolicy) -> Result<bool> {
-        to.bytes.clear();
-        to.seen.clear();
-        to.large.clear();
-        to.proof.clear();
-        to.expiries.clear();
-        fallible::reserve(&mut to.seen, indexes.len(), VALUES)?;
-        fallible::reserve(&mut to.proof, indexes.len(), VALUES)?;
+    /// Makes the first pass: finds and copies every value. Returns `false` if a large value changed during the copy.
+    fn first_pass<'a>(
+        &'a self,
+        indexes: &[Index<'_>],
+        snapshot: &mut Snapshot<'a>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<bool> {
+        snapshot.bytes.clear();
+        snapshot.values.clear();
+        snapshot.large.clear();
+        snapshot.proof.clear();
+        snapshot.expiries.clear();
+        fallible::reserve(&mut snapshot.values, indexes.len(), VALUES)?;
+        fallible::reserve(&mut snapshot.proof, indexes.len(), VALUES)?;
         for index in indexes {
             let mut scratch = Scratch::new();
             let Some(found) = self.find_entry(&index.into(), &mut scratch, policy)? else {
-                // It may have come before the slots were summed up, so it is looked for once more behind that.
-                let sum = self.slots_passed(&index.into())?;
+                // The variable may have come before the sum was made, so it is looked for once more afterwards.
+                let sum = self.probe_path_sum(&index.into())?;
                 if self.find_entry(&index.into(), &mut scratch, policy)?.is_some() {
                     return Ok(false);
                 }
-                to.proof.push(SnapshotProof::Missing(sum));
-                to.seen.push(SnapshotValue::Missing);
+                snapshot.proof.push(SnapshotProof::Missing(sum));
+                snapshot.values.push(SnapshotValue::Missing);
                 continue;
             };
-            to.proof.push(SnapshotProof::Found(found));
+            snapshot.proof.push(SnapshotProof::Found(found));
             if found.content.expires() {
-                let expiry = (to.seen.len(), expiry_in(scratch.bytes()).unwrap_or(0));
-                fallible::push(&mut to.expiries, expiry, VALUES)?;
+                let expiry = (snapshot.values.len(), expiry_in(scratch.bytes()).unwrap_or(0));
+                fallible::push(&mut snapshot.expiries, expiry, VALUES)?;
             }
-            let start = to.bytes.len();
-            let seen = match self.got(found, policy)? {
-                Got::Inline { bytes, len, .. } => SnapshotValue::Inline(bytes, len as u8),
-                Got::Record { prefix, .. } => {
+            let start = snapshot.bytes.len();
+            let value = match self.value_of(found, policy)? {
+                FoundValue::Inline { bytes, len, .. } => SnapshotValue::Inline(bytes, len as u8),
+                FoundValue::Record { prefix, .. } => {
                     let pickle = &scratch.bytes()[prefix..];
-                    fallible::reserve(&mut to.bytes, pickle.len(), VALUES)?;
-                    to.bytes.extend_from_slice(pickle);
-                    SnapshotValue::Small(start, to.bytes.len() - start)
+                    fallible::reserve(&mut snapshot.bytes, pickle.len(), VALUES)?;
+                    snapshot.bytes.extend_from_slice(pickle);
+                    SnapshotValue::Small(start, snapshot.bytes.len() - start)
                 }
-                Got::Large(large) if large.pinned() => {
-                    fallible::push(&mut to.large, Some(large), VALUES)?;
-                    SnapshotValue::Large(to.large.len() - 1)
+                FoundValue::Large(large) if large.pinned() => {
+                    fallible::push(&mut snapshot.large, Some(large), VALUES)?;
+                    SnapshotValue::Large(snapshot.large.len() - 1)
                 }
-                Got::Large(large) => {
+                FoundValue::Large(large) => {
                     let Some(pickle) = large.pickle(policy)? else { return Ok(false) };
-                    fallible::reserve(&mut to.bytes, pickle.len(), VALUES)?;
-                    to.bytes.extend_from_slice(&pickle);
+                    fallible::reserve(&mut snapshot.bytes, pickle.len(), VALUES)?;
+                    snapshot.bytes.extend_from_slice(&pickle);
                     SnapshotValue::Small(start, pickle.len())
                 }
             };
-            to.seen.push(seen);
+            snapshot.values.push(value);
         }
         Ok(true)
     }
 
-    /// The second pass: is all of it still so? Then it was so at the instant between the two.
-    fn again(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>) -> Result<bool> {
+    /// Makes the second pass: returns whether everything is still as the first pass found it. Then all of it was so at
+    /// the instant between the two passes.
+    fn second_pass(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>) -> Result<bool> {
         for (index, proof) in indexes.iter().zip(&snapshot.proof) {
             let same = match proof {
-                SnapshotProof::Found(found) => self.still(found)?,
-                SnapshotProof::Missing(sum) => self.slots_passed(&index.into())? == *sum,
+                SnapshotProof::Found(found) => self.is_unchanged(found)?,
+                SnapshotProof::Missing(sum) => self.probe_path_sum(&index.into())? == *sum,
             };
             if !same {
                 return Ok(false);
@@ -175,19 +187,20 @@ impl Variables {
         Ok(true)
     }
 
-    /// A sum over the root, the directory's word and the words of the slots that a search for a missing name passes: had the variable come and
-    /// gone, one of them would be another.
-    fn slots_passed(&self, name: &Name<'_>) -> Result<u64> {
+    /// Returns a sum over the root, the directory's word, and the words of the slots on the probe path of a missing
+    /// name. If the variable came and went between two such sums, one of these words has changed.
+    fn probe_path_sum(&self, name: &Name<'_>) -> Result<u64> {
         let hash = name.hash(self.identity.hash_key);
-        reading!(self, |look| self.sum_of_path(hash, TableOf::of(name.lock), look))
+        reading!(self, |access| self.probe_path_sum_with(hash, TableOf::of(name.lock), access))
     }
 
-    fn sum_of_path(&self, hash: u64, of: TableOf, look: impl Access) -> Result<u64> {
-        let leaf = self.leaf_by(hash, of, look)?;
+    /// Computes the sum within one read section.
+    fn probe_path_sum_with(&self, hash: u64, table: TableOf, access: impl Access) -> Result<u64> {
+        let leaf = self.leaf_with(hash, table, access)?;
         let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
         let (mut sum, mut number) = (mix(leaf.root.0, leaf.word.0), leaf.home(hash));
         for _ in 0..leaf.slots {
-            let word = look.word(self, leaf.slot_at(number))?;
+            let word = access.word(self, leaf.slot_at(number))?;
             sum = mix(sum, word);
             if word == 0 {
                 break;

@@ -1,12 +1,12 @@
-//! What a change stores: the bytes of a value, in parts.
+//! The value that a change stores.
 
-/// What a put stores: the parts of a value's bytes, one after the other.
+/// Private to the process: the bytes of a value to be stored, in parts, and how they are stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored<'a> {
-    /// Together they are the value.
+    /// The parts, one after the other, are the value.
     pub parts: &'a [&'a [u8]],
-    /// It is a record with out-of-band buffers (docs/format.md): a span, however short.
+    /// The value has out-of-band buffers (docs/format.md): it is stored in a span, however short it is.
     pub buffers: bool,
-    /// When it expires, on the clock of `os::boottime_ns`.
+    /// When the variable expires, in nanoseconds of the clock of `os::boottime_ns`.
     pub expiry: Option<u64>,
 }

@@ -1,4 +1,6 @@
-//! Any variable: from a random place on, round the table once.
+//! Finding any variable: the table from a random hash on, once round. `popitem` of the Python interface uses it.
+//!
+//! The looks are those of "Iteration" in docs/protocol.md. A pass over all variables is `scan.rs`.
 
 use crate::error::Result;
 use crate::key::IndexBuf;
@@ -9,14 +11,14 @@ use crate::variables::Variables;
 use crate::variables::leaf::TableOf;
 use crate::variables::scan::ScanPass;
 
-/// How far a walk is that began at a random hash: it ends where it began.
+/// Private to the process: where an iteration stands that began at a random hash. It ends where it began.
 pub struct TableIter {
     began: u64,
     hash: u64,
-    /// The slot to look at next; 0: where a search for the hash begins.
+    /// Number of the slot to look at next. 0: the slot at which a search for `hash` begins.
     slot: u64,
     wrapped: bool,
-    /// Variables that are passed over first: who lies behind another one would hardly ever be met, else.
+    /// Variables to pass over first. Without that, a variable behind another one would hardly ever be the first.
     skip: u64,
     passed: u64,
     backoff: Backoff,
@@ -25,14 +27,14 @@ pub struct TableIter {
 /// What one look at the rest of a leaf found.
 enum Step {
     Variable(IndexBuf, u64),
-    /// Nothing up to its end; the first hash behind it.
+    /// No variable up to the leaf's end. The first hash behind the leaf; `None`: it was the last leaf.
     End(Option<u64>),
-    /// Something did not stand still: a slot that was busy, if it was one.
+    /// A slot or the leaf changed: the rest of the leaf is looked at anew.
     Again,
 }
 
 impl TableIter {
-    /// From a hash on.
+    /// Begins an iteration at a hash.
     pub fn new(hash: u64) -> Self {
         let skip = hash >> 8 & 7;
         TableIter { began: hash, hash, slot: 0, wrapped: false, skip, passed: 0, backoff: Backoff::default() }
@@ -40,11 +42,11 @@ impl TableIter {
 }
 
 impl Variables {
-    /// The index of the next variable of a walk. `None`: it has come round.
-    pub fn table_iter(&self, table_iter: &mut TableIter, policy: &dyn WaitPolicy) -> Result<Option<IndexBuf>> {
+    /// Returns the index of the next variable. `None`: the iteration has come round.
+    pub fn next_variable(&self, table_iter: &mut TableIter, policy: &dyn WaitPolicy) -> Result<Option<IndexBuf>> {
         loop {
             let (hash, slot) = (table_iter.hash, table_iter.slot);
-            match reading!(self, policy, |look| self.look_on(hash, slot, look))? {
+            match reading!(self, policy, |access| self.search_rest_of_leaf(hash, slot, access))? {
                 Step::Variable(index, next) => {
                     table_iter.slot = next;
                     if table_iter.skip == 0 {
@@ -58,7 +60,8 @@ impl Variables {
                         if table_iter.passed == 0 {
                             return Ok(None);
                         }
-                        // Those that were passed over have their turn; if there were too few, as if it had gone round.
+                        // The iteration came round while variables were passed over. It starts again and passes over as
+                        // many as would have been left had it gone round several times.
                         let skip = table_iter.skip % table_iter.passed;
                         *table_iter = TableIter { skip, passed: 0, ..TableIter::new(table_iter.began) };
                         continue;
@@ -71,25 +74,25 @@ impl Variables {
         }
     }
 
-    /// The rest of a leaf, within one section.
-    fn look_on(&self, hash: u64, slot: u64, look: impl Access) -> Result<Step> {
-        let of = TableOf::Variables;
-        let leaf = self.leaf_by(hash, of, look)?;
+    /// Looks at the rest of a leaf, within one read section.
+    fn search_rest_of_leaf(&self, hash: u64, slot: u64, access: impl Access) -> Result<Step> {
+        let table = TableOf::Variables;
+        let leaf = self.leaf_with(hash, table, access)?;
         let first = if slot == 0 { leaf.home(hash) } else { slot };
-        // Its head: what it counts. A leaf without an entry is passed over at once.
-        let empty = look.word(self, leaf.base)? & u64::from(u32::MAX) == 0;
-        let pass = ScanPass::new(self, leaf, of);
+        // The head of a leaf counts its entries. A leaf without any is passed over at once.
+        let empty = access.word(self, leaf.base)? & u64::from(u32::MAX) == 0;
+        let pass = ScanPass::new(self, leaf, table);
         for number in first..=if empty { 0 } else { leaf.slots } {
-            let Some(found) = pass.slot(leaf.slot_at(number), look)? else { return Ok(Step::Again) };
+            let Some(found) = pass.slot(leaf.slot_at(number), access)? else { return Ok(Step::Again) };
             if !found.content.is_variable() {
                 continue;
             }
-            if let Some(live) = self.live(&pass, &found)? {
+            if let Some(live) = self.live_now(&pass, &found)? {
                 if let Some(index) = self.index_of(&pass, &live)? {
                     return Ok(Step::Variable(index, number + 1));
                 }
             }
         }
-        Ok(if self.in_force_by(&leaf, of, look)? { Step::End(leaf.end(hash)) } else { Step::Again })
+        Ok(if self.is_in_force_with(&leaf, table, access)? { Step::End(leaf.end(hash)) } else { Step::Again })
     }
 }

@@ -279,7 +279,7 @@ impl Checker<'_> {
         if root.depth() > DEPTH_MAX || number >= 1 << root.depth() {
             return Ok(None);
         }
-        let leaf = self.att.variables().leaf_number(root, number)?;
+        let leaf = self.att.variables().leaf_of_word(root, number)?;
         let sound = leaf.filter(|leaf| self.att.variables().leaf_is_sound(leaf, MappedAccess).unwrap_or(false));
         let Some(leaf) = sound else {
             ensure!(false, 3, "word {number} of the doomed directory names no leaf");

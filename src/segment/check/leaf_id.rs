@@ -56,7 +56,7 @@ impl LeafId {
             _ => return Ok(None),
         };
         let root = att.variables().root(of)?;
-        let leaf = att.variables().leaf_number(root, bits >> (BITS - root.depth().min(BITS)))?;
+        let leaf = att.variables().leaf_of_word(root, bits >> (BITS - root.depth().min(BITS)))?;
         Ok(leaf.map(|leaf| (leaf, 1)))
     }
 }
@@ -67,7 +67,7 @@ fn doomed_leaf(att: &Attachment, number: u64) -> Result<Option<(Leaf, u64)>> {
     if root.0 == 0 || root.depth() > DEPTH_MAX || number >= 1 << root.depth() {
         return Ok(None);
     }
-    let Some(leaf) = att.variables().leaf_number(root, number)? else { return Ok(None) };
+    let Some(leaf) = att.variables().leaf_of_word(root, number)? else { return Ok(None) };
     // Perhaps another table was the doomed one when this word was noted. So it need not be the first word of this leaf.
     let (first, _) = leaf.words(att.variables().directory_at(root));
     Ok((first >= at >> 32).then(|| (leaf, first_remaining_slot(at, first))))

@@ -16,8 +16,8 @@ use crate::process::access::MappedAccess;
 use crate::process::attachment::Attachment;
 use crate::sync::slot::{Content, Kind, Seqlock};
 use crate::variables::AsVariables;
+use crate::variables::found::ContentSource;
 use crate::variables::leaf::Leaf;
-use crate::variables::table::Token;
 use std::sync::atomic::Ordering;
 
 impl Checker<'_> {
@@ -63,7 +63,7 @@ impl Checker<'_> {
 
     /// Verifies that a lock has an owner that is in use and knows of it.
     pub(super) fn check_lock(&self, number: u64, content: &Content) -> Result<()> {
-        let lock = self.att.coordination().lock_of(content)?;
+        let lock = self.att.coordination().lock_state_of(content)?;
         ensure!(lock.is_some(), 10, "slot {number}: a lock that says nothing of its owner");
         if let Some(holder) = lock.and_then(|lock| lock.owner()) {
             let holds = in_use(self.live, holder).is_some_and(|record| record.locks.load(Ordering::Relaxed) == 1);
@@ -117,9 +117,9 @@ pub(super) fn check_index(att: &Attachment, number: u64, leaf: &Leaf, content: C
         let expiry = u64::from_ne_bytes(expiry);
         ensure!((1..1 << 63).contains(&expiry), 10, "slot {number} expires at {expiry}");
     }
-    let found = leaf.found(leaf.slot_at(number), content, Token::Stable);
+    let found = leaf.found(leaf.slot_at(number), content, ContentSource::Slot);
     att.variables()
-        .index_by(&found, MappedAccess)?
+        .index_with(&found, MappedAccess)?
         .ok_or_else(|| Error::corrupt(format_args!("slot {number} changed while it was checked")))
 }
 
@@ -128,7 +128,7 @@ fn read_prefix(att: &Attachment, content: &Content, to: &mut [u8]) -> Result<()>
     if content.kind() == Kind::Span {
         return att.variables().read_span(content, 0, to);
     }
-    match crate::variables::table::record_at(att.variables(), content)? {
+    match crate::variables::record::record_at(att.variables(), content)? {
         Some(at) => att.mem.copy_to(at, to),
         None => Err(Error::corrupt("a slot names no block that could hold its record")),
     }

@@ -46,14 +46,14 @@ impl Checker<'_> {
 
     /// Verifies a word of a directory: all words of its leaf name it, and the leaf's span is one. Returns the leaf.
     fn check_word(&mut self, root: Root, number: u64, of: CheckedTable) -> Result<Leaf> {
-        let leaf = self.att.variables().leaf_number(root, number)?;
+        let leaf = self.att.variables().leaf_of_word(root, number)?;
         let leaf = leaf
             .ok_or_else(|| Error::corrupt(format_args!("invariant 3: word {number} of a directory names no leaf")))?;
         let (depth, directory) = (leaf.word.depth(), self.att.variables().directory_at(root));
         ensure!(depth <= root.depth(), 3, "word {number} says depth {depth}, its directory has {}", root.depth());
         let (first, count) = leaf.words(directory);
         for other in first..first + count {
-            let word = self.att.variables().leaf_number(root, other)?.map(|leaf| leaf.word);
+            let word = self.att.variables().leaf_of_word(root, other)?.map(|leaf| leaf.word);
             ensure!(word == Some(leaf.word), 3, "words {number} and {other} should name one leaf");
         }
         self.references.leaf(self.att, &leaf, LeafId::new(of, &leaf, directory))?;

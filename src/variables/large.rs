@@ -1,0 +1,192 @@
+//! Reading a value that lies in a span, whole or in parts.
+//!
+//! The protocol is "Large records: spans and pins" in docs/protocol.md. The pins themselves are `process/pins.rs`.
+
+use crate::codec::buffers;
+use crate::codec::buffers::BufferTable;
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::process::attachment::CHECK_RESIDENT_FROM;
+use crate::process::call_guard::CallGuard;
+use crate::process::pins::{OwnedPin, Pin};
+use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
+use crate::variables::Variables;
+use crate::variables::found::{ContentSource, Found};
+
+/// The name of a value's bytes in the error for a lack of memory.
+const VALUE: &str = "a value";
+
+/// Private to the process: a large value that a reader found. It is pinned where this handle may pin; else each copy is
+/// followed by a look whether the slot is unchanged.
+pub struct LargeValue<'a> {
+    att: &'a Variables,
+    found: Found,
+    pin: Option<Pin<'a>>,
+    /// Whether short parts are copied through the mapping: only where no other user could have stored what the segment
+    /// says of present pages.
+    direct: bool,
+    /// Keeps the call counted in while the value is pinned, so that the process keeps its participant number.
+    _call_guard: Option<CallGuard<'a>>,
+}
+
+impl<'a> LargeValue<'a> {
+    /// Returns the number of bytes of the value: its pickle, and where it has buffers, those and their table.
+    pub fn len(&self) -> u64 {
+        self.found.content.record_len() - self.found.content.prefix_len()
+    }
+
+    /// Returns the version of the variable.
+    pub fn version(&self) -> u64 {
+        self.found.content.version()
+    }
+
+    /// Marks a value that only this user and root could have written, so that short parts are copied through the
+    /// mapping.
+    pub fn trusting(self) -> Self {
+        LargeValue { direct: self.pin.is_some(), ..self }
+    }
+
+    /// Looks whether the object takes `len` bytes of memory at all, before so many are allocated for a copy. A process
+    /// that may write can store any length, but memory that is not there holds no value. Returns `false` if the
+    /// variable changed meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the slot is unchanged and its length cannot be right.
+    pub fn check_resident(&self, len: u64) -> Result<bool> {
+        if len < CHECK_RESIDENT_FROM {
+            return Ok(true);
+        }
+        let resident = self.att.resident()?;
+        if resident >= len {
+            return Ok(true);
+        }
+        if self.pin.is_some() || self.att.is_unchanged(&self.found)? {
+            return Err(Error::corrupt(format_args!(
+                "a value of {len} bytes in an object of which {resident} are present"
+            )));
+        }
+        Ok(false)
+    }
+
+    /// Returns whether a pin keeps the value as it is until this is dropped.
+    pub fn pinned(&self) -> bool {
+        self.pin.is_some()
+    }
+
+    /// Returns the attachment in whose segment the value is.
+    #[cfg(feature = "python")]
+    pub fn attachment(&self) -> &'a Variables {
+        self.att
+    }
+
+    /// Returns the file offset of the value.
+    pub fn offset(&self) -> u64 {
+        let content = &self.found.content;
+        self.att.identity.geometry.granule_at(content.granule()) + content.lead() + content.prefix_len()
+    }
+
+    /// Returns the pin alone, for objects over the span's memory. `None`: the value is not pinned.
+    pub fn into_owned_pin(self) -> Option<OwnedPin> {
+        self.pin?.into_owned()
+    }
+
+    /// Returns whether the value has out-of-band buffers.
+    pub fn has_buffers(&self) -> bool {
+        self.found.content.has_buffers()
+    }
+
+    /// Reads where the pickle and the buffers of a value with buffers lie. `None`: the variable changed during the
+    /// copy; the caller starts again.
+    pub fn parse(&self, policy: &dyn WaitPolicy) -> Result<Option<BufferTable>> {
+        let damaged = || Error::corrupt("the table of a value's buffers");
+        let mut start = [0; 16];
+        if self.len() < 16 {
+            return Err(damaged());
+        }
+        let mut whole = self.read(0, &mut start, policy)?;
+        let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
+        if !self.check_resident(len)? {
+            return Ok(None);
+        }
+        let mut head = fallible::zeros(len as usize, "a value's table of buffers")?;
+        whole = whole && self.read(0, &mut head, policy)?;
+        if !whole {
+            return Ok(None);
+        }
+        buffers::parse(&head, self.len())?.ok_or_else(damaged).map(Some)
+    }
+
+    /// Copies a part of the value. `None`: the variable changed during the copy; the caller starts again.
+    pub fn read_part(&self, (at, len): (u64, u64), policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+        if !self.check_resident(len)? {
+            return Ok(None);
+        }
+        let mut bytes = fallible::zeros(len as usize, VALUE)?;
+        let whole = self.read(at, &mut bytes, policy)?;
+        Ok(whole.then_some(bytes))
+    }
+
+    /// Copies the whole value as one pickle stream, with its buffers in band. `None`: the variable changed during the
+    /// copy; the caller starts again.
+    pub fn pickle(&self, policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+        if !self.has_buffers() {
+            return self.read_part((0, self.len()), policy);
+        }
+        let Some(parsed) = self.parse(policy)? else { return Ok(None) };
+        let Some(pickle) = self.read_part(parsed.pickle, policy)? else { return Ok(None) };
+        let mut copies = fallible::with_room(parsed.buffers.len(), "a list of buffers")?;
+        for place in parsed.buffers {
+            let Some(copy) = self.read_part(place, policy)? else { return Ok(None) };
+            copies.push(copy);
+        }
+        let slices = fallible::collect(copies.iter().map(|copy| Ok(copy.as_slice())), "a list of buffers")?;
+        let stream = buffers::in_band(&pickle, &slices)?;
+        stream.ok_or_else(|| Error::corrupt("the pickle of a value with buffers")).map(Some)
+    }
+
+    /// Copies the pickle without its buffers, and returns how many of those there are. `None`: the variable changed
+    /// during the copy; the caller starts again.
+    pub fn stream(&self, policy: &dyn WaitPolicy) -> Result<Option<(Vec<u8>, usize)>> {
+        if !self.has_buffers() {
+            return Ok(self.pickle(policy)?.map(|pickle| (pickle, 0)));
+        }
+        let Some(parsed) = self.parse(policy)? else { return Ok(None) };
+        Ok(self.read_part(parsed.pickle, policy)?.map(|pickle| (pickle, parsed.buffers.len())))
+    }
+
+    /// Copies `to.len()` bytes of the value, from `at` on. Returns `false` if the variable changed during the copy; the
+    /// caller starts again.
+    pub fn read(&self, at: u64, to: &mut [u8], policy: &dyn WaitPolicy) -> Result<bool> {
+        let at = self.found.content.prefix_len() + at;
+        let mut outcome = Ok(());
+        if self.direct && to.len() < ALLOW_THREADS_FROM {
+            let content = &self.found.content;
+            let offset = self.att.identity.geometry.granule_at(content.granule()) + content.lead() + at;
+            self.att.mem.copy_to(offset, to)?;
+        } else if to.len() < ALLOW_THREADS_FROM {
+            self.att.read_span(&self.found.content, at, to)?;
+        } else {
+            policy.allow_threads(&mut || outcome = self.att.read_span(&self.found.content, at, to));
+        }
+        if self.pin.is_some() {
+            // A pinned span is not freed, so what was copied is the value.
+            return outcome.map(|()| true);
+        }
+        let still = self.att.is_unchanged(&self.found)?;
+        if still { outcome.map(|()| true) } else { Ok(false) }
+    }
+}
+
+impl Variables {
+    /// Pins a large value, if this handle may write and the variable has not changed since it was found. Else the value
+    /// comes without a pin.
+    pub(super) fn pin_large(&self, found: Found, policy: &dyn WaitPolicy) -> Result<LargeValue<'_>> {
+        if !self.mem.writable() || matches!(found.source, ContentSource::Intent(_)) {
+            return Ok(LargeValue { att: self, found, pin: None, direct: false, _call_guard: None });
+        }
+        let call_guard = self.enter_call();
+        let number = self.register(policy)?;
+        let pin = self.pin(number, found.content.granule(), || self.is_unchanged(&found))?;
+        Ok(LargeValue { att: self, found, pin, direct: false, _call_guard: Some(call_guard) })
+    }
+}
