@@ -1,8 +1,8 @@
 //! Keys, indexes and sizes from Python objects.
 
 use crate::key::{Index, IndexBuf, Key};
+use crate::py::create;
 use crate::py::errors;
-use crate::py::made;
 use crate::segment::expires_after;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
     number.extract::<i64>().map(Some).map_err(|_| {
         let shown = object.repr().map_or_else(|_| "it".into(), |repr| repr.to_string_lossy().into_owned());
         let shown: String = shown.chars().take(40).collect();
-        made::error::<PyOverflowError>(format!("{what} {shown} is outside of -2**63 .. 2**63 - 1"))
+        errors::builtin::<PyOverflowError>(format!("{what} {shown} is outside of -2**63 .. 2**63 - 1"))
     })
 }
 
@@ -32,7 +32,7 @@ fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>
         Ok(number) => Ok(Some(number)),
         Err(error) => {
             let name = error.into_inner().get_type().name()?.to_string();
-            Err(made::error::<PyTypeError>(format!("__index__ returned non-int (type {name})")))
+            Err(errors::builtin::<PyTypeError>(format!("__index__ returned non-int (type {name})")))
         }
     }
 }
@@ -40,7 +40,7 @@ fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>
 #[cold]
 fn wrong_type(object: &Bound<'_, PyAny>, what: &str) -> PyErr {
     let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-    made::error::<PyTypeError>(format!("{what} must be an int or a str, not {name}"))
+    errors::builtin::<PyTypeError>(format!("{what} must be an int or a str, not {name}"))
 }
 
 /// A segment's key.
@@ -67,16 +67,16 @@ pub fn index<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Index<'a>> {
 /// A key as Python sees it.
 pub fn key_object(py: Python<'_>, key: &Key) -> PyResult<Py<PyAny>> {
     Ok(match key {
-        Key::Int(number) => made::int(py, *number)?.into_any().unbind(),
-        Key::Text(text) => made::text(py, text)?.into_any().unbind(),
+        Key::Int(number) => create::int(py, *number)?.into_any().unbind(),
+        Key::Text(text) => create::text(py, text)?.into_any().unbind(),
     })
 }
 
 /// An index as Python sees it.
 pub fn index_object(py: Python<'_>, index: &IndexBuf) -> PyResult<Py<PyAny>> {
     Ok(match index {
-        IndexBuf::Int(number) => made::int(py, *number)?.into_any().unbind(),
-        IndexBuf::Text(text) => made::text(py, text)?.into_any().unbind(),
+        IndexBuf::Int(number) => create::int(py, *number)?.into_any().unbind(),
+        IndexBuf::Text(text) => create::text(py, text)?.into_any().unbind(),
     })
 }
 
@@ -86,28 +86,28 @@ pub fn index_key<'py>(object: &Bound<'py, PyAny>, index: &Index<'_>) -> PyResult
         return Ok(object.clone());
     }
     Ok(match index {
-        Index::Int(number) => made::int(object.py(), *number)?.into_any(),
-        Index::Text(text) => made::text(object.py(), text)?.into_any(),
+        Index::Int(number) => create::int(object.py(), *number)?.into_any(),
+        Index::Text(text) => create::text(object.py(), text)?.into_any(),
     })
 }
 
 /// A size in bytes, at least 1: the argument `name`.
 pub fn size(object: &Bound<'_, PyAny>, name: &str) -> PyResult<u64> {
-    let number = as_int(object)?.ok_or_else(|| made::error::<PyTypeError>(format!("{name} must be an int")))?;
+    let number = as_int(object)?.ok_or_else(|| errors::builtin::<PyTypeError>(format!("{name} must be an int")))?;
     if number.le(0)? {
-        return Err(made::error::<PyValueError>(format!("{name} must be at least 1 byte, not {number}")));
+        return Err(errors::builtin::<PyValueError>(format!("{name} must be at least 1 byte, not {number}")));
     }
     number
         .extract::<i64>()
         .map(|size| size as u64)
-        .map_err(|_| made::error::<PyOverflowError>(format!("{name} {number} is beyond 2**63 - 1 bytes")))
+        .map_err(|_| errors::builtin::<PyOverflowError>(format!("{name} {number} is beyond 2**63 - 1 bytes")))
 }
 
 /// A version. One that no variable can have, below 0 or beyond 64 bits, differs from all of them.
 pub fn version(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     let number = as_int(object)?.ok_or_else(|| {
         let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-        made::error::<PyTypeError>(format!("a version must be an int, not {name}"))
+        errors::builtin::<PyTypeError>(format!("a version must be an int, not {name}"))
     })?;
     // Versions share a word of 64 bits with a flag.
     Ok(number.extract::<u64>().unwrap_or(u64::MAX))
@@ -118,7 +118,9 @@ pub fn timeout(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> 
     let Some(object) = object else { return Ok(None) };
     let seconds = object.extract::<f64>()?;
     if seconds.is_nan() || seconds < 0.0 {
-        return Err(made::error::<PyValueError>(format!("timeout must be None or at least 0 seconds, not {seconds}")));
+        return Err(errors::builtin::<PyValueError>(format!(
+            "timeout must be None or at least 0 seconds, not {seconds}"
+        )));
     }
     // Beyond what a clock counts it is without end.
     Ok(Duration::try_from_secs_f64(seconds).ok())
@@ -129,7 +131,19 @@ pub fn ttl(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
     let Some(object) = object else { return Ok(None) };
     let seconds = object.extract::<f64>()?;
     if !seconds.is_finite() || seconds <= 0.0 {
-        return Err(made::error::<PyValueError>(format!("ttl must be None or more than 0 seconds, not {seconds}")));
+        return Err(errors::builtin::<PyValueError>(format!("ttl must be None or more than 0 seconds, not {seconds}")));
     }
     Ok(Some(expires_after(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))))
+}
+
+/// A default that may be anything, `None` too, or not given.
+#[derive(Default)]
+pub struct OptionalArgument(pub Option<Py<PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for OptionalArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(OptionalArgument(Some(object.to_owned().unbind())))
+    }
 }

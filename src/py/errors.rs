@@ -1,9 +1,11 @@
-//! One conversion from the core's errors to the package's classes.
+//! One conversion from the core's errors to the package's classes, and the exceptions that the extension raises itself.
 
 use crate::error::Error;
 use crate::key::{Index, Key};
 use crate::os::object;
-use crate::py::made;
+use crate::py::calls;
+use crate::py::create;
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use std::ffi::CStr;
@@ -17,7 +19,7 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
 
 /// The same of a segment, which it names as its user does.
 #[cold]
-pub fn of(py: Python<'_>, key: &Key, error: Error) -> PyErr {
+pub fn of_segment(py: Python<'_>, key: &Key, error: Error) -> PyErr {
     if matches!(error, Error::Invalid(_) | Error::Overflow(_) | Error::Interrupted) {
         return to_py(py, error); // Of an argument, not of a segment.
     }
@@ -30,6 +32,17 @@ pub fn of(py: Python<'_>, key: &Key, error: Error) -> PyErr {
 pub fn of_variable(py: Python<'_>, key: &Key, index: &Index<'_>, error: Error) -> PyErr {
     let text = named(key, &format!(", index {index}"), error.to_string());
     with_text(py, error, text)
+}
+
+/// Of a file of the caller's, the built-in error alone: it has to do with no segment.
+pub fn of_file(py: Python<'_>, error: Error) -> PyErr {
+    match &error {
+        Error::System { source, .. } => match source.raw_os_error() {
+            Some(number) => PyOSError::new_err((number, error.to_string())),
+            None => PyOSError::new_err(error.to_string()),
+        },
+        _ => to_py(py, error),
+    }
 }
 
 /// Where the core knows the key it says it; where it knows the object's name only, that begins the text.
@@ -56,61 +69,78 @@ fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
         Error::Detached => c"DetachedError",
         Error::Full { needed, free, size, .. } => {
             return raise(py, c"SegmentFullError", |class| {
-                let number = |number: &u64| made::uint(py, *number).map(Bound::into_any);
-                let text = made::text(py, &text)?.into_any();
-                made::call(&class, [text, number(needed)?, number(free)?, number(size)?], None)
+                let number = |number: &u64| create::uint(py, *number).map(Bound::into_any);
+                let text = create::text(py, &text)?.into_any();
+                calls::call(&class, [text, number(needed)?, number(free)?, number(size)?], None)
             });
         }
-        Error::Memory { .. } => return made::error::<PyMemoryError>(text),
+        Error::Memory { .. } => return builtin::<PyMemoryError>(text),
         Error::System { source, .. } => return system(py, source, text),
-        Error::Overflow(_) => return made::error::<PyOverflowError>(text),
-        Error::Invalid(_) | Error::Pickle(_) | Error::Interrupted => return made::error::<PyValueError>(text),
+        Error::Overflow(_) => return builtin::<PyOverflowError>(text),
+        Error::Invalid(_) | Error::Pickle(_) | Error::Interrupted => return builtin::<PyValueError>(text),
     };
-    raise(py, class, |class| said(class, &text))
-}
-
-/// Of a class of ours, which says this.
-pub fn said<'py>(class: Bound<'py, PyAny>, text: &str) -> PyResult<Bound<'py, PyAny>> {
-    made::call(&class, [made::text(class.py(), text)?.into_any()], None)
-}
-
-/// Of a file of the caller's, the built-in error alone: it has to do with no segment.
-pub fn of_file(py: Python<'_>, error: Error) -> PyErr {
-    match &error {
-        Error::System { source, .. } => match source.raw_os_error() {
-            Some(number) => PyOSError::new_err((number, error.to_string())),
-            None => PyOSError::new_err(error.to_string()),
-        },
-        _ => to_py(py, error),
-    }
+    raise_text(py, class, &text)
 }
 
 /// An `OSError` of ours, with its `errno`.
 fn system(py: Python<'_>, source: &std::io::Error, text: String) -> PyErr {
     match source.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM | libc::EROFS) => raise(py, c"SegmentAccessError", |class| said(class, &text)),
-        Some(libc::ENOMEM) => made::error::<PyMemoryError>(text),
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => raise_text(py, c"SegmentAccessError", &text),
+        Some(libc::ENOMEM) => builtin::<PyMemoryError>(text),
         number => raise(py, c"SegmentSystemError", |class| {
             let number = match number {
-                Some(number) => made::int(py, number.into())?.into_any(),
+                Some(number) => create::int(py, number.into())?.into_any(),
                 None => py.None().into_bound(py),
             };
-            made::call(&class, [number, made::text(py, &text)?.into_any()], None)
+            calls::call(&class, [number, create::text(py, &text)?.into_any()], None)
         }),
     }
 }
 
+/// An exception with a text, made at once: what PyO3 makes of one later panics where there is no memory for it. Then it is the
+/// interpreter's `MemoryError`.
+#[cold]
+pub fn builtin<T: PyTypeInfo>(said: impl AsRef<str>) -> PyErr {
+    Python::attach(|py| {
+        let made =
+            create::text(py, said.as_ref()).and_then(|said| calls::call(&py.get_type::<T>(), [said.into_any()], None));
+        made.map_or_else(|error| error, PyErr::from_value)
+    })
+}
+
+/// `WaitTimeoutError` of a variable.
+#[cold]
+pub fn variable_timeout(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {
+    time_is_up(py, &format!("index {name} did not change"), seconds)
+}
+
+/// `WaitTimeoutError` of a lock.
+#[cold]
+pub fn lock_timeout(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {
+    time_is_up(py, &format!("lock {name} was not let go"), seconds)
+}
+
+fn time_is_up(py: Python<'_>, what: &str, seconds: f64) -> PyErr {
+    raise_text(py, c"WaitTimeoutError", &format!("{what} within {seconds} s"))
+}
+
+/// An exception of one of the package's error classes, with this text.
+#[cold]
+pub fn raise_text(py: Python<'_>, class: &CStr, text: &str) -> PyErr {
+    raise(py, class, |class| calls::call(&class, [create::text(py, text)?.into_any()], None))
+}
+
 /// An exception of one of the package's error classes, whose module is imported only now.
-pub fn raise<'py>(
+fn raise<'py>(
     py: Python<'py>,
     class: &CStr,
     call: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyErr {
     // This class derives from an error of pickle, and has a module of its own so that nothing else imports pickle.
     let class = if class == c"UntrustedValueError" {
-        made::attribute(py, c"shmvar._untrusted_error", class)
+        calls::attribute(py, c"shmvar._untrusted_error", class)
     } else {
-        made::attribute(py, c"shmvar._errors", class)
+        calls::attribute(py, c"shmvar._errors", class)
     };
     class.and_then(call).map_or_else(|error| error, PyErr::from_value)
 }

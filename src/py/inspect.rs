@@ -1,8 +1,8 @@
 //! For `shmvar doctor`: what is there, as plain dicts.
 
 use crate::py::convert::key_object;
+use crate::py::create;
 use crate::py::errors;
-use crate::py::made;
 use crate::segment::{self, ObjectKind, ObjectReport, SegmentReport, Standing};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -13,11 +13,11 @@ const NANO: f64 = 1e-9;
 #[pyfunction]
 pub fn _survey(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let all = py.detach(segment::inspect).map_err(|error| errors::to_py(py, error))?;
-    made::list(py, all.iter().map(|seen| object(py, seen).map(Bound::into_any)))
+    create::list(py, all.iter().map(|seen| object(py, seen).map(Bound::into_any)))
 }
 
 fn object<'py>(py: Python<'py>, seen: &ObjectReport) -> PyResult<Bound<'py, PyDict>> {
-    let dict = made::dict(py)?;
+    let dict = create::dict(py)?;
     let status = &seen.status;
     dict.set_item("name", &seen.name)?;
     dict.set_item("uid", status.uid)?;
@@ -58,7 +58,7 @@ fn describe(py: Python<'_>, segment: &SegmentReport, dict: &Bound<'_, PyDict>) -
     dict.set_item("writer", segment.writer)?;
     dict.set_item("changing", segment.changing)?;
     let people = segment.participants.iter().map(|person| {
-        let dict = made::dict(py)?;
+        let dict = create::dict(py)?;
         dict.set_item("number", person.number)?;
         dict.set_item("pid", person.pid)?;
         dict.set_item("generation", person.generation)?;
@@ -66,5 +66,5 @@ fn describe(py: Python<'_>, segment: &SegmentReport, dict: &Bound<'_, PyDict>) -
         dict.set_item("alive", person.alive)?;
         Ok(dict.into_any())
     });
-    dict.set_item("participants", made::list(py, people)?)
+    dict.set_item("participants", create::list(py, people)?)
 }

@@ -7,11 +7,10 @@ use crate::key::IndexBuf;
 use crate::process::held_locks::LockOwner;
 use crate::py::convert;
 use crate::py::errors;
-use crate::py::green;
-use crate::py::made;
+use crate::py::greenlets;
+use crate::py::lock_owner;
 use crate::py::segment::PySegment;
-use crate::py::together::not_let_go;
-use crate::py::wait::{Attached, Determined, InLine, PyWait};
+use crate::py::wait::{LockQueueWait, PyWait, StopWhenDetached, UninterruptibleWait};
 use crate::segment::Segment;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -32,8 +31,8 @@ pub struct PyLock {
 }
 
 /// The turn of a task that waits for a lock.
-#[pyclass(frozen, module = "shmvar._core")]
-pub struct _Turn(Mutex<Turn>);
+#[pyclass(frozen, name = "TaskTurn", module = "shmvar._core")]
+pub struct TaskTurn(Mutex<Turn>);
 
 impl PyLock {
     /// `seg.lock(name, timeout=...)`
@@ -51,23 +50,23 @@ impl PyLock {
     }
 
     fn error(&self, py: Python<'_>, error: Error) -> PyErr {
-        errors::of(py, self.inner().key(), error)
+        errors::of_segment(py, self.inner().key(), error)
     }
 
     fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
         let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
-        let (name, who) = (self.name.as_index(), green::who(py, segment)?);
-        if who.greenlet != 0 {
-            green::keep(py, who, &att)?;
+        let (name, owner) = (self.name.as_index(), lock_owner::current_owner(py, segment)?);
+        if owner.greenlet != 0 {
+            lock_owner::release_at_greenlet_end(py, owner, &att)?;
         }
-        let waits = InLine::new(Attached(&policy, segment), name);
-        let taken = att.coordination().acquire_lock(&name, who, timeout, &waits);
+        let waits = LockQueueWait::new(StopWhenDetached(&policy, segment), name);
+        let taken = att.coordination().acquire_lock(&name, owner, timeout, &waits);
         let left = waits.leave();
         let taken = taken.map_err(|error| policy.error(error))?;
         if taken && (left.is_err() || segment.detached()) {
             // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
-            let _ = att.coordination().release_lock(&name, who, &Determined::new(py));
+            let _ = att.coordination().release_lock(&name, owner, &UninterruptibleWait::new(py));
             left?;
             return Err(self.error(py, Error::Detached));
         }
@@ -75,16 +74,16 @@ impl PyLock {
         Ok(taken)
     }
 
-    fn let_go(&self, py: Python<'_>, who: LockOwner) -> PyResult<()> {
+    fn let_go(&self, py: Python<'_>, owner: LockOwner) -> PyResult<()> {
         // Detaching let go of what was taken through this handle.
         let att = self.inner().attachment().map_err(|error| self.error(py, error))?;
-        let determined = Determined::new(py);
-        let released = att.coordination().release_lock(&self.name.as_index(), who, &determined);
+        let determined = UninterruptibleWait::new(py);
+        let released = att.coordination().release_lock(&self.name.as_index(), owner, &determined);
         if determined.end(released.map_err(|error| self.error(py, error)))? {
-            return green::released(py, self.inner(), &self.name.as_index());
+            return greenlets::released(py, self.inner(), &self.name.as_index());
         }
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
-        Err(made::error::<PyRuntimeError>(text))
+        Err(errors::builtin::<PyRuntimeError>(text))
     }
 }
 
@@ -117,7 +116,7 @@ impl PyLock {
 
     #[doc = stub!(Lock.release)]
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.let_go(py, green::who_holds(py, self.inner())?)
+        self.let_go(py, lock_owner::releasing_owner(py, self.inner())?)
     }
 
     #[doc = stub!(Lock.locked)]
@@ -135,13 +134,13 @@ impl PyLock {
             return Ok(slf);
         }
         let seconds = lock.timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
-        Err(not_let_go(py, &lock.name.as_index(), seconds))
+        Err(errors::lock_timeout(py, &lock.name.as_index(), seconds))
     }
 
     #[doc = stub!(Lock.__exit__)]
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.let_go(py, green::who_holds(py, self.inner())?)
+        self.let_go(py, lock_owner::releasing_owner(py, self.inner())?)
     }
 
     #[doc = stub!(Lock.__aenter__)]
@@ -161,8 +160,8 @@ impl PyLock {
         Ok(format!("<shmvar.Lock {} of segment {}>", self.name.as_index(), key.bind(py).repr()?))
     }
 
-    fn _turn(&self) -> _Turn {
-        _Turn(Mutex::default())
+    fn _turn(&self) -> TaskTurn {
+        TaskTurn(Mutex::default())
     }
 
     /// The segment's id and the lock's name: the same through whatever handle.
@@ -172,7 +171,7 @@ impl PyLock {
 
     /// `again`: only where the task holds it already.
     #[pyo3(signature = (task, turn, again = false))]
-    fn _try(&self, py: Python<'_>, task: u64, turn: &_Turn, again: bool) -> PyResult<bool> {
+    fn _try(&self, py: Python<'_>, task: u64, turn: &TaskTurn, again: bool) -> PyResult<bool> {
         let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
         if again {
@@ -188,7 +187,7 @@ impl PyLock {
         Ok(taken)
     }
 
-    fn _end(&self, py: Python<'_>, turn: &_Turn) {
+    fn _end(&self, py: Python<'_>, turn: &TaskTurn) {
         let turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         if let Ok(att) = self.inner().attachment() {
             att.coordination().end_turn(&self.name.as_index(), &turn);

@@ -1,0 +1,53 @@
+//! Classes of the standard library and of numpy, fetched by fixed names: never by one that the stream holds.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+use super::decoder::Decoder;
+use super::error::{DataOnlyError, DataOnlyResult};
+use super::object_size;
+
+/// A class of the standard library, or of numpy.
+pub(super) struct LibraryClass {
+    class: PyOnceLock<Py<PyType>>,
+    module: &'static str,
+    name: &'static str,
+}
+
+impl LibraryClass {
+    pub(super) const fn new(module: &'static str, name: &'static str) -> Self {
+        LibraryClass { class: PyOnceLock::new(), module, name }
+    }
+}
+
+impl<'py> Decoder<'_, 'py> {
+    /// The class; its first import is not charged to the stream.
+    pub(super) fn library_class(&mut self, class: &'static LibraryClass) -> DataOnlyResult<Bound<'py, PyType>> {
+        let py = self.py;
+        if let Some(class) = class.class.get(py) {
+            return Ok(class.bind(py).clone());
+        }
+        let before = crate::os::thread_cpu_ns();
+        let fetched = class.class.import(py, class.module, class.name).cloned();
+        self.budget.forgive(before);
+        fetched.map_err(|error| match self.or_damaged::<()>(Err(error), "") {
+            Err(DataOnlyError::Damaged { .. }) => DataOnlyError::Missing { module: class.module },
+            Err(error) => error,
+            Ok(()) => DataOnlyError::Missing { module: class.module },
+        })
+    }
+
+    /// Calls a class of ours.
+    pub(super) fn construct(
+        &mut self,
+        class: &'static LibraryClass,
+        arguments: impl pyo3::call::PyCallArgs<'py>,
+    ) -> DataOnlyResult<Bound<'py, PyAny>> {
+        self.budget.look()?;
+        self.budget.memory(object_size::OBJECT)?;
+        let class = self.library_class(class)?;
+        let made = class.call1(arguments);
+        self.or_damaged(made, "values that their class does not take")
+    }
+}

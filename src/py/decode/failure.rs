@@ -1,0 +1,47 @@
+//! Why a value could not be read: the exception that says so, with its index.
+
+use crate::codec::kind;
+use crate::key::Index;
+use crate::py::calls;
+use crate::py::create;
+use crate::py::data_only::DataOnlyError;
+use crate::py::errors::raise_text;
+use pyo3::exceptions::{PyException, PyImportError};
+use pyo3::prelude::*;
+
+/// Why a value of a segment that is not trusted was not decoded, with its index and length.
+#[cold]
+pub fn refused(py: Python<'_>, error: DataOnlyError, index: &Index<'_>, len: usize) -> PyErr {
+    match error.class() {
+        Ok((class, why)) => raise_text(py, class, &format!("index {index} ({len} bytes): {why}")),
+        Err(error) => error,
+    }
+}
+
+#[cold]
+pub fn damage(py: Python<'_>, error: PyErr, index: &Index<'_>, len: usize) -> PyErr {
+    let text = format!("index {index}: its value of {len} bytes is damaged ({error})");
+    let damage = raise_text(py, c"CorruptSegmentError", &text);
+    damage.set_cause(py, Some(error));
+    damage
+}
+
+/// What `loads` raised: of a stream that is no pickle, damage; else (a class that is missing here, a `__setstate__` that
+/// raises) the error unchanged, with a note of where it came from.
+#[cold]
+pub fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> PyErr {
+    if !error.is_instance_of::<PyException>(py) {
+        return error;
+    }
+    if kind::type_name(pickle).is_ok_and(|name| name == kind::DAMAGED) {
+        return damage(py, error, index, pickle.len());
+    }
+    // Of a missing module Python names the module alone.
+    let missing =
+        error.is_instance_of::<PyImportError>(py).then(|| error.value(py).getattr("name")).and_then(Result::ok);
+    let needed = missing.and_then(|module| kind::needed_of(pickle, &module.extract::<String>().ok()?));
+    let needed = needed.map_or_else(String::new, |name| format!(", which needs {name}"));
+    let note = format!("while reading index {index}, a value of {} bytes{needed}", pickle.len());
+    let _ = create::text(py, &note).and_then(|note| calls::method(error.value(py), c"add_note", [note.into_any()]));
+    error
+}

@@ -1,0 +1,49 @@
+//! Reads a variable: what is copied out of the segment is decoded with nothing held.
+
+use super::large::LargeRead;
+use super::value::decode;
+use crate::key::Index;
+use crate::os::mem::Scratch;
+use crate::py::read_mode::ReadMode;
+use crate::py::wait::PyWait;
+use crate::segment::Segment;
+use crate::variables::AsVariables;
+use crate::variables::read::{Got, Retry};
+use pyo3::prelude::*;
+
+/// A variable's value and version; `None` where it is missing.
+#[inline]
+pub fn read(
+    policy: &PyWait<'_>,
+    py: Python<'_>,
+    segment: &Segment,
+    index: &Index<'_>,
+    mode: ReadMode,
+) -> PyResult<Option<(Py<PyAny>, u64)>> {
+    let trusted = segment.trusted();
+    let mut retry = Retry::default();
+    loop {
+        let mut scratch = Scratch::new();
+        let att = segment.attachment().map_err(|error| policy.error(error))?;
+        let got = att.variables().get(index, &mut scratch, policy).map_err(|error| policy.error(error))?;
+        return match got {
+            None => Ok(None),
+            Some(Got::Inline { bytes, len, version }) => {
+                Ok(Some((decode(py, index, &bytes[2..2 + len], trusted, mode)?, version)))
+            }
+            Some(Got::Record { prefix, version, .. }) => {
+                Ok(Some((decode(py, index, &scratch.bytes()[prefix..], trusted, mode)?, version)))
+            }
+            Some(Got::Large(large)) => {
+                let version = large.version();
+                match (LargeRead { py, policy, segment, index, mode }).read(large)? {
+                    Some(value) => Ok(Some((value, version))),
+                    None => {
+                        retry.again(segment.key(), policy).map_err(|error| policy.error(error))?;
+                        continue;
+                    }
+                }
+            }
+        };
+    }
+}

@@ -1,0 +1,126 @@
+//! A value's pickle, in the parts that it is stored from.
+
+use crate::codec::buffers::{self, ALIGN};
+use crate::codec::scalar::Short;
+use crate::error::Result;
+use crate::fallible;
+use crate::variables::change::Stored;
+use pyo3::buffer::PyBuffer;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// A value's pickle, in the parts it is stored from.
+pub enum Encoded<'a, 'py> {
+    /// All of it.
+    Short(Short),
+    /// Head, bytes of the object itself, tail.
+    Framed(Short, &'a [u8], [u8; 1]),
+    /// By the C pickler.
+    Pickled(Bound<'py, PyBytes>),
+    /// An exact `bytes` that takes a span.
+    Bytes(&'a [u8]),
+    /// A pickle, and buffers that are stored beside it.
+    Buffers(PickleStream<'py>, Vec<PyBuffer<u8>>),
+}
+
+/// A pickle that has its buffers beside it.
+pub enum PickleStream<'py> {
+    /// One of those that `codec::buffers` knows.
+    Known(&'static [u8]),
+    /// Of an `array.array`.
+    Array(Vec<u8>),
+    /// By the C pickler.
+    Pickled(Bound<'py, PyBytes>),
+}
+
+/// The parts of a value, where it is stored together with others.
+pub enum EncodedParts<'a> {
+    /// All of it.
+    Small(Vec<u8>),
+    /// With buffers: what stands before them, each one's gap and itself.
+    Beside(buffers::BufferPlan, &'a [u8], Vec<&'a [u8]>),
+}
+
+impl EncodedParts<'_> {
+    /// In order; and is it a record with buffers?
+    pub fn slices(&self) -> Result<(Vec<&[u8]>, bool)> {
+        Ok(match self {
+            EncodedParts::Small(bytes) => (fallible::collect(std::iter::once(Ok(bytes.as_slice())), PARTS)?, false),
+            EncodedParts::Beside(plan, stream, slices) => (laid_out(plan, stream, slices)?, true),
+        })
+    }
+}
+
+impl Encoded<'_, '_> {
+    /// The parts, to be kept.
+    pub fn parts(&self) -> Result<EncodedParts<'_>> {
+        match self {
+            Encoded::Bytes(bytes) => planned(buffers::BYTES, vec![*bytes]),
+            Encoded::Buffers(stream, held) => planned(stream.as_bytes(), slices_of(held)?),
+            small => small.with(|stored| fallible::joined(stored.parts, PARTS)).map(EncodedParts::Small),
+        }
+    }
+
+    /// Runs `store` with the parts.
+    #[inline(always)]
+    pub fn with<T>(&self, store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
+        match self {
+            Encoded::Short(short) => store(Stored { parts: &[short.as_slice()], buffers: false, expiry: None }),
+            Encoded::Framed(head, middle, tail) => {
+                store(Stored { parts: &[head.as_slice(), middle, tail], buffers: false, expiry: None })
+            }
+            Encoded::Pickled(bytes) => store(Stored { parts: &[bytes.as_bytes()], buffers: false, expiry: None }),
+            Encoded::Bytes(bytes) => beside(buffers::BYTES, vec![*bytes], store),
+            Encoded::Buffers(stream, held) => beside(stream.as_bytes(), slices_of(held)?, store),
+        }
+    }
+}
+
+impl PickleStream<'_> {
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            PickleStream::Known(stream) => stream,
+            PickleStream::Array(stream) => stream.as_slice(),
+            PickleStream::Pickled(bytes) => bytes.as_bytes(),
+        }
+    }
+}
+
+fn slices_of(held: &[PyBuffer<u8>]) -> Result<Vec<&[u8]>> {
+    // SAFETY: contiguous, and exported for as long as `held` lives. Other threads may store into the memory meanwhile; the
+    // kernel copies it, once, and what it copies is what is stored.
+    let slice = |b: &PyBuffer<u8>| unsafe {
+        match b.len_bytes() {
+            0 => &[][..],
+            len => std::slice::from_raw_parts(b.buf_ptr().cast::<u8>(), len),
+        }
+    };
+    fallible::collect(held.iter().map(|buffer| Ok(slice(buffer))), PARTS)
+}
+
+fn planned<'a>(stream: &'a [u8], slices: Vec<&'a [u8]>) -> Result<EncodedParts<'a>> {
+    let lens = fallible::collect(slices.iter().map(|slice| Ok(slice.len())), PARTS)?;
+    Ok(EncodedParts::Beside(buffers::plan(stream.len(), &lens)?, stream, slices))
+}
+
+fn laid_out<'a>(plan: &'a buffers::BufferPlan, stream: &'a [u8], slices: &[&'a [u8]]) -> Result<Vec<&'a [u8]>> {
+    let mut parts: Vec<&[u8]> = fallible::with_room(2 + 2 * slices.len(), PARTS)?;
+    parts.extend([plan.head.as_slice(), stream]);
+    for (gap, slice) in plan.gaps.iter().zip(slices) {
+        parts.extend([&ZEROS[..*gap], slice]);
+    }
+    Ok(parts)
+}
+
+/// What a value's parts are called where there is no memory for them.
+const PARTS: &str = "the parts of a value";
+
+/// What stands between buffers.
+static ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
+
+/// Runs `store` with the parts of a record with buffers.
+#[cold]
+fn beside<T>(stream: &[u8], slices: Vec<&[u8]>, store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
+    let parts = planned(stream, slices)?;
+    store(Stored { parts: &parts.slices()?.0, buffers: true, expiry: None })
+}

@@ -1,0 +1,155 @@
+//! How numpy's arrays are pickled where numpy itself would copy them into the pickle: their memory goes beside it.
+//!
+//! numpy gives its memory out of band for exact arrays that are contiguous, of dtypes that the buffer protocol knows. Here
+//! the rest gets the like: dates, strides, memory maps, record arrays, masked arrays and subclasses that leave pickling to
+//! numpy. What is written names nothing but numpy's own callables and builtins, and makes of the buffer what numpy's
+//! `_reconstruct` would have made of its copy: the same class, with `__array_finalize__` called on `None`, and no state.
+
+use super::imported::{NOT_BYTES, Numpy, imported};
+use super::writable_memory::WritableMemory;
+use crate::codec::buffers::OUT_OF_BAND;
+use crate::py::calls;
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyKeyError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple, PyType};
+
+/// A `dispatch_table` for the C pickler: what `copyreg` has, and arrays.
+#[pyclass(frozen)]
+pub struct Reducers(Py<PyDict>);
+
+impl Reducers {
+    pub fn get(py: Python<'_>) -> PyResult<&Bound<'_, Self>> {
+        static REDUCERS: PyOnceLock<Py<Reducers>> = PyOnceLock::new();
+        let table = || py.import("copyreg")?.getattr("dispatch_table")?.cast_into().map_err(PyErr::from);
+        let reducers = REDUCERS.get_or_try_init(py, || Py::new(py, Reducers(table()?.unbind())))?;
+        Ok(reducers.bind(py))
+    }
+}
+
+#[pymethods]
+impl Reducers {
+    fn __getitem__<'py>(&self, class: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = class.py();
+        if let Some(reducer) = self.0.bind(py).get_item(class)? {
+            return Ok(reducer);
+        }
+        if let (Ok(class), Some(numpy)) = (class.cast::<PyType>(), Numpy::get(py)?) {
+            let ndarray = numpy.ndarray.bind(py);
+            let ours =
+                class.is(ndarray) || class.is_subclass(ndarray)? && (is_masked(class)? || numpy.pickles(class)?);
+            if ours {
+                return Ok(reducer(py)?.clone());
+            }
+        }
+        // Classes are pickled by name. For others an error costs more than what the pickler does after one.
+        match (Numpy::get(py)?, class.cast::<PyType>()) {
+            (Some(_), Ok(class)) if !class.is_subclass_of::<PyType>()? => Ok(usual_reducer(py)?.clone()),
+            _ => Err(PyKeyError::new_err(())),
+        }
+    }
+}
+
+/// Exactly numpy's class.
+fn is_masked(class: &Bound<'_, PyType>) -> PyResult<bool> {
+    let module = imported(class.py(), pyo3::intern!(class.py(), "numpy.ma"))?;
+    let masked = module.map(|module| module.getattr("MaskedArray")).transpose()?;
+    Ok(masked.is_some_and(|masked| masked.is(class)))
+}
+
+/// What `__reduce_ex__` of an array gives, with its memory in a buffer where that is worth it.
+#[pyfunction]
+pub fn reduced<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, class) = (array.py(), array.get_type());
+    let usual = || array.call_method1(pyo3::intern!(py, "__reduce_ex__"), (5,));
+    let Some(numpy) = Numpy::get(py)? else { return usual() };
+    let exact = class.is(&numpy.ndarray);
+    if exact && numpy.gives_memory(array)? {
+        return not_read_only(usual()?);
+    }
+    // A subclass may have attributes of its own by the same names.
+    let view = || numpy.ndarray.bind(py).call_method1("view", (array, &numpy.ndarray));
+    let plain = if exact { array.clone() } else { view()? };
+    let dtype = plain.getattr("dtype")?;
+    let bytes = plain.getattr("nbytes")?.extract::<usize>()?;
+    if bytes < OUT_OF_BAND || dtype.getattr("flags")?.extract::<u64>()? & NOT_BYTES != 0 {
+        return usual();
+    }
+    if is_masked(&class)? {
+        return masked(array, &class);
+    }
+    let flags = plain.getattr("flags")?;
+    let fortran = flags.getattr("fnc")?.is_truthy()?;
+    let order = if fortran { "F" } else { "C" };
+    let whole = if flags.getattr("forc")?.is_truthy()? { plain.clone() } else { plain.call_method1("copy", ("C",))? };
+    let flat = named(&whole, "reshape", (-1,), order)?.call_method1("view", (&numpy.uint8,))?;
+    let memory = Bound::new(py, WritableMemory(PyBuffer::get(&flat)?))?;
+    let buffer = pickle_buffer_class(py)?.call1((memory,))?;
+    let shape = plain.getattr("shape")?;
+    let made = match exact {
+        true => (&numpy.frombuffer, (buffer, dtype, shape, order)).into_pyobject(py)?,
+        false => (&numpy.ndarray_new, (class, shape, dtype, buffer, 0, py.None(), order)).into_pyobject(py)?,
+    };
+    Ok(made.into_any())
+}
+
+/// What numpy reduced an array to, with its memory writable in the pickle whether the array is or not: to change that
+/// in a pickle that is made takes the place of a copy.
+fn not_read_only<'py>(reduced: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = reduced.py();
+    let Ok(parts) = reduced.cast_exact::<PyTuple>() else { return Ok(reduced) };
+    let arguments = parts.get_item(1)?;
+    let buffer = arguments.get_item(0)?;
+    if !buffer.get_type().is(pickle_buffer_class(py)?) {
+        return Ok(reduced);
+    }
+    let raw = PyBuffer::<u8>::get(&buffer.call_method0(pyo3::intern!(py, "raw"))?)?;
+    if !raw.readonly() {
+        return Ok(reduced);
+    }
+    let buffer = pickle_buffer_class(py)?.call1((Bound::new(py, WritableMemory(raw))?,))?;
+    let mut arguments: Vec<_> = arguments.cast_exact::<PyTuple>()?.iter().collect();
+    arguments[0] = buffer;
+    Ok((parts.get_item(0)?, PyTuple::new(py, arguments)?).into_pyobject(py)?.into_any())
+}
+
+/// `array.method(*arguments, order=order)`
+fn named<'py>(array: &Bound<'py, PyAny>, method: &str, arguments: (i32,), order: &str) -> PyResult<Bound<'py, PyAny>> {
+    let named = PyDict::new(array.py());
+    named.set_item("order", order)?;
+    array.call_method(method, arguments, Some(&named))
+}
+
+/// The constructor of masked arrays called on data and mask, which are arrays themselves. It copies neither.
+fn masked<'py>(array: &Bound<'py, PyAny>, class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    let py = array.py();
+    let (data, mut mask) = (array.getattr("data")?, array.getattr("_mask")?);
+    // numpy gives the memory of one that is contiguous, and it can be seen to be read-only; others it rebuilds.
+    if !mask.getattr("flags")?.getattr("forc")?.is_truthy()? {
+        mask = mask.call_method1("copy", ("C",))?;
+    }
+    let (fill, hard) = (array.getattr("_fill_value")?, array.getattr("hardmask")?);
+    // data, mask, dtype, copy, subok, ndmin, fill_value, keep_mask, hard_mask
+    let arguments = (data, mask, py.None(), false, true, 0, fill, false, hard);
+    Ok((class, arguments).into_pyobject(py)?.into_any())
+}
+
+/// [`reduced`], as Python calls it.
+fn reducer(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static REDUCER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let make = || Ok::<_, PyErr>(pyo3::wrap_pyfunction!(reduced, py)?.into_any().unbind());
+    REDUCER.get_or_try_init(py, make).map(|reducer| reducer.bind(py))
+}
+
+/// What the pickler does without a reducer.
+fn usual_reducer(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static USUAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let make = || py.import("operator")?.getattr("methodcaller")?.call1(("__reduce_ex__", 5)).map(Bound::unbind);
+    USUAL.get_or_try_init(py, make).map(|usual| usual.bind(py))
+}
+
+fn pickle_buffer_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static PICKLE_BUFFER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    calls::cached_attribute(py, &PICKLE_BUFFER, c"_pickle", c"PickleBuffer")
+}

@@ -1,0 +1,157 @@
+//! What a segment does as a mapping, beyond one variable at a time: `pop`, `popitem`, `setdefault`, `==`, the views.
+
+use super::handle::PySegment;
+use super::variable::{read, remove, store_encoded};
+use crate::error::Error;
+use crate::py::calls;
+use crate::py::convert;
+use crate::py::create;
+use crate::py::encode;
+use crate::py::errors;
+use crate::py::read_mode::ReadMode;
+use crate::variables::AsVariables;
+use crate::variables::change::Condition;
+use crate::variables::scan::Stuck;
+use crate::variables::table_iter::TableIter;
+use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyMapping, PyString, PyTuple};
+use std::ffi::CStr;
+
+/// `pop`: `None` where the variable is missing. Read, then removed only while it is still that version: nobody else gets the
+/// same one.
+pub fn pop(segment: &PySegment, index: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    let (py, inner) = (index.py(), segment.inner());
+    inner.for_change().map_err(|error| segment.error(py, error))?;
+    let mut stuck = Stuck::default();
+    while let Some((value, version)) = read(inner, index, ReadMode::Own)? {
+        if remove(inner, index, Condition::Version(version))? {
+            return Ok(Some(value));
+        }
+        again(segment, py, &mut stuck)?;
+    }
+    Ok(None)
+}
+
+/// `popitem`
+pub fn popitem<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    segment.inner().for_change().map_err(|error| segment.error(py, error))?;
+    let mut stuck = Stuck::default();
+    loop {
+        let mut anywhere = [0; 8];
+        crate::os::random(&mut anywhere).map_err(|error| segment.error(py, error))?;
+        let mut table_iter = TableIter::new(u64::from_ne_bytes(anywhere));
+        let (mut unreadable, mut lost) = (None, false);
+        while let Some(index) =
+            segment.call(py, |policy| segment.inner().attachment()?.variables().table_iter(&mut table_iter, policy))?
+        {
+            let index = convert::index_object(py, &index)?.into_bound(py);
+            // Made before it is taken away: it may be that there is no memory for it.
+            let item = read(segment.inner(), &index, ReadMode::Own).and_then(|read| {
+                let Some((value, version)) = read else { return Ok(None) };
+                let item = [index.clone(), value.into_bound(py)];
+                Ok(Some((create::tuple(py, item.into_iter().map(Ok))?, version)))
+            });
+            match item {
+                Ok(Some((item, version))) if remove(segment.inner(), &index, Condition::Version(version))? => {
+                    return Ok(item);
+                }
+                // Taken, or changed, by somebody else meanwhile: another one, then.
+                Ok(_) => lost = true,
+                // No memory, no access, or a stopped process: nothing of this value.
+                Err(error) if !is_of_the_value(py, &error) => return Err(error),
+                // It stays for who can read it; all others are handed out first.
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
+        }
+        if !lost {
+            return Err(unreadable.unwrap_or_else(|| errors::builtin::<PyKeyError>("popitem(): the segment is empty")));
+        }
+        again(segment, py, &mut stuck)?;
+    }
+}
+
+/// Is it the value that cannot be read, and not the segment?
+fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
+        && !error.is_instance_of::<PyMemoryError>(py)
+        && !error.is_instance_of::<PyOSError>(py)
+}
+
+/// `setdefault`
+pub fn setdefault(segment: &PySegment, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    let (py, inner) = (index.py(), segment.inner());
+    inner.for_change().map_err(|error| segment.error(py, error))?;
+    let default = default.unwrap_or_else(|| py.None());
+    let (name, mut encoded) = (convert::index(index)?, None);
+    let mut stuck = Stuck::default();
+    loop {
+        if let Some((value, _)) = read(inner, index, ReadMode::Own)? {
+            return Ok(value);
+        }
+        // Where it is needed, and once.
+        let encoded = match &mut encoded {
+            Some(encoded) => encoded,
+            none => none.insert(encode::encode(default.bind(py))?),
+        };
+        if store_encoded(py, inner, &name, encoded, Condition::Version(0), None)?.is_some() {
+            return Ok(default);
+        }
+        again(segment, py, &mut stuck)?;
+    }
+}
+
+/// Others changed a variable between two looks at it.
+fn again(segment: &PySegment, py: Python<'_>, stuck: &mut Stuck) -> PyResult<()> {
+    py.check_signals()?;
+    segment.call(py, |policy| stuck.again(segment.inner().attachment()?.variables(), policy))
+}
+
+/// `==`: a segment equals a mapping with the same items.
+pub fn equals(slf: &Bound<'_, PySegment>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    if slf.is(other) {
+        return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
+    }
+    let Ok(other) = other.cast::<PyMapping>() else { return Ok(py.NotImplemented()) };
+    let ours = create::dict(py)?;
+    for item in view_of(slf, c"SegmentItems")?.bind(py).try_iter()? {
+        let (index, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
+        ours.set_item(index, value)?;
+    }
+    let theirs = create::dict(py)?;
+    theirs.update(other)?;
+    Ok(ours.eq(theirs)?.into_pyobject(py)?.to_owned().into_any().unbind())
+}
+
+/// `repr`
+pub fn repr<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+    let inner = segment.inner();
+    let key = convert::key_object(py, inner.key())?;
+    let key = key.bind(py).repr()?.to_string_lossy().into_owned();
+    let numbers = segment.call(py, |policy| match (inner.len_with(policy), inner.info_with(policy)) {
+        (Err(Error::Interrupted), _) | (_, Err(Error::Interrupted)) => Err(Error::Interrupted),
+        numbers => Ok(numbers),
+    })?;
+    let text = match numbers {
+        (Ok(count), Ok(info)) => {
+            format!("<shmvar.Segment key={key} variables={count} used={} size={}>", info.used, info.size)
+        }
+        _ => format!("<shmvar.Segment key={key} detached>"),
+    };
+    create::text(py, &text)
+}
+
+/// `keys`, `values` and `items`: an object of that class over the segment.
+pub fn view_of(slf: &Bound<'_, PySegment>, class: &CStr) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    slf.get().inner().attachment().map_err(|error| slf.get().error(py, error))?;
+    let class = calls::attribute(py, c"shmvar._mapping_views", class)?;
+    Ok(calls::call(&class, [slf.clone().into_any()], None)?.unbind())
+}
+
+/// The indexes of all variables.
+pub fn indexes<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    let indexes = segment.call(py, |policy| segment.inner().attachment()?.variables().indexes(policy))?;
+    create::list(py, indexes.iter().map(|index| Ok(convert::index_object(py, index)?.into_bound(py))))
+}
