@@ -1,4 +1,7 @@
-//! Python objects over a segment's memory: read-only views, and private copy-on-write maps.
+//! `memoryview`s over the buffers of a pinned value: read-only over the segment's memory, or writable over a private
+//! copy-on-write map.
+//!
+//! What is not pinned, or too short for a map, is copied by `decode::large`.
 
 use crate::codec::buffers::Parsed;
 use crate::os::map::Private;
@@ -16,35 +19,37 @@ use pyo3::types::PyMemoryView;
 use std::ffi::c_int;
 use std::sync::Arc;
 
-/// From so many bytes on a private map is quicker than a copy (bench/large.py, `crossover`: read whole, they meet between
-/// 256 and 512 KiB; until the first element the map is quicker from 128 KiB on).
+/// From this many bytes on, a private map is faster than a copy. Measured by bench/large.py (`crossover`): for reading
+/// the whole value, the two are equally fast between 256 and 512 KiB; for reading its first element, the map is faster
+/// from 128 KiB on.
 const MAP_FROM: u64 = 256 << 10;
 
-/// How the buffers of a value come to the caller.
+/// How the caller gets at the buffers of a value.
 pub enum BufferAccess<'py, 'a> {
-    /// As `memoryview`s over memory that stays.
+    /// As `memoryview`s over memory that stays valid as long as they live.
     Views(Vec<Bound<'py, PyAny>>),
-    /// Not so: copy them.
+    /// The caller must copy them.
     Copy(Large<'a>),
 }
 
-/// One buffer of a value, kept still for as long as this object lives. Nobody but a `memoryview` gets to see it: Python code
-/// that is handed a buffer expects something with a length and items.
+/// One buffer of a value, whose memory does not change as long as this object lives. Only a `memoryview` refers to it,
+/// because Python code that is given a buffer expects an object with a length and items.
 #[pyclass(frozen, name = "Block", module = "shmvar._core")]
 struct PinnedBuffer {
     ptr: *mut u8,
     len: usize,
     readonly: bool,
-    /// What the memory belongs to.
+    /// Keeps the memory valid.
     _owner: Arc<PinnedMemory>,
 }
 
-// SAFETY: the memory is pinned, or private; access goes through the buffer protocol, as for any exporter.
+// SAFETY: the memory is pinned or private, and access goes through the buffer protocol, as with any exporter.
 unsafe impl Send for PinnedBuffer {}
 // SAFETY: as above.
 unsafe impl Sync for PinnedBuffer {}
 
-/// The order matters: the map goes before the pin that keeps its pages from being given to others.
+/// Keeps the memory of a value valid. The order of the fields matters: the map must be dropped before the pin, because
+/// the pin keeps the map's pages from being given to another value.
 struct PinnedMemory {
     _map: Option<Private>,
     _pin: OwnedPin,
@@ -53,28 +58,30 @@ struct PinnedMemory {
 #[pymethods]
 impl PinnedBuffer {
     /// # Safety
-    /// Called by the interpreter.
+    /// Only the interpreter calls it.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
             return Err(errors::builtin::<PyBufferError>("no view to fill"));
         }
-        let block = slf.get();
-        // SAFETY: `view` is the interpreter's; the memory lives as long as the block, of which the view holds a reference.
+        let buffer = slf.get();
+        // SAFETY: `view` is the interpreter's. The memory lives as long as this object, and the view holds a reference
+        // to it.
         let filled = unsafe {
-            let (ptr, len) = (block.ptr.cast(), block.len as ffi::Py_ssize_t);
-            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), ptr, len, c_int::from(block.readonly), flags)
+            let (ptr, len) = (buffer.ptr.cast(), buffer.len as ffi::Py_ssize_t);
+            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), ptr, len, c_int::from(buffer.readonly), flags)
         };
         if filled == -1 { Err(PyErr::fetch(slf.py())) } else { Ok(()) }
     }
 
-    /// Nothing to give back: the view's reference to the block is all there is.
+    /// Does nothing: a view holds nothing but its reference to this object.
     ///
     /// # Safety
-    /// Called by the interpreter.
+    /// Only the interpreter calls it.
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {}
 }
 
-/// Objects over the buffers of a pinned value. Where it is not pinned, or small, or the system has no more maps: a copy.
+/// Makes `memoryview`s over the buffers of a value. The caller must copy instead if the value is not pinned, if it is
+/// to be writable and is short, or if the system allows no more maps. `total` is the length of all buffers together.
 pub fn views_of<'py, 'a>(
     py: Python<'py>,
     segment: &Segment,
@@ -112,8 +119,8 @@ pub fn views_of<'py, 'a>(
             return Err(errors::builtin::<PyBufferError>("the buffers of the value are out of order"));
         };
         let ptr = base.wrapping_add(within as usize);
-        let block = PinnedBuffer { ptr, len, readonly: mode == ReadMode::View, _owner: owner.clone() };
-        create::push(&mut objects, PyMemoryView::from(Bound::new(py, block)?.as_any())?.into_any())?;
+        let buffer = PinnedBuffer { ptr, len, readonly: mode == ReadMode::View, _owner: owner.clone() };
+        create::push(&mut objects, PyMemoryView::from(Bound::new(py, buffer)?.as_any())?.into_any())?;
     }
     Ok(BufferAccess::Views(objects))
 }

@@ -1,4 +1,4 @@
-//! For the command line: values as they are stored, and repairs.
+//! For the command-line program: values as they are stored, and repairs. Nothing here is public API.
 
 use crate::codec::opcode;
 use crate::py::convert;
@@ -12,7 +12,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// The pickle of a variable, its buffers within; `None`: it is missing.
+/// The pickle of a variable, with its buffers inside the pickle. `None` if the variable is missing.
 #[pyfunction]
 pub fn _get_pickle<'py>(
     segment: &Bound<'py, PySegment>,
@@ -25,7 +25,7 @@ pub fn _get_pickle<'py>(
     found.map(|pickle| create::bytes(segment.py(), &pickle)).transpose()
 }
 
-/// Stores a pickle as it is, if it is one, with `ttl` seconds to live.
+/// Stores bytes as the pickle of a variable, with `ttl` seconds to live. Fails if they are not one whole pickle.
 #[pyfunction]
 #[pyo3(signature = (segment, index, pickle, ttl = None))]
 pub fn _put_pickle(
@@ -45,13 +45,13 @@ pub fn _put_pickle(
     put.map(drop).map_err(|error| policy.error_at(&index, error))
 }
 
-/// Why these bytes are not one whole pickle that stands for itself; `None`: they are.
+/// Why these bytes are not one whole pickle without buffers beside it. `None` if they are one.
 #[pyfunction]
 pub fn _pickle_fault(pickle: &[u8]) -> Option<String> {
     opcode::one_pickle(pickle).err().map(|error| error.to_string())
 }
 
-/// Puts right what the dead left in a segment: how many processes were tidied up after.
+/// Repairs what dead processes left in a segment. Returns how many processes were reaped.
 #[pyfunction]
 pub fn _repair(segment: &Bound<'_, PySegment>) -> PyResult<u64> {
     let inner = segment.get().inner();
@@ -59,8 +59,8 @@ pub fn _repair(segment: &Bound<'_, PySegment>) -> PyResult<u64> {
     inner.repair(&policy).map_err(|error| policy.error(error))
 }
 
-/// Removes a stale object that is at least `age` seconds old, or with `look` only looks; else says why it stays, by a code
-/// and in words.
+/// Removes an object that is stale and at least `age` seconds old; with `look` it only checks. Returns `None` if the
+/// object was (or would be) removed, else a code and a text that say why it stays.
 #[pyfunction]
 pub fn _remove_stale(
     py: Python<'_>,

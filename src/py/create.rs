@@ -1,19 +1,18 @@
-//! Creates objects of the interpreter, and Rust lists, so that a lack of memory is a `MemoryError`: PyO3's own constructors
-//! panic there.
+//! Creates Python objects, and Rust vectors, so that a lack of memory raises `MemoryError`.
 //!
-//! Not for the core, which has `crate::fallible` for the same.
+//! PyO3's own constructors panic when there is no memory. The core has `crate::fallible` for the same purpose.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-/// What a call of the interpreter returned: a new reference to an object of that type, or null with an exception set.
+/// Converts what a function of the C API returned.
 ///
 /// # Safety
-/// It is one of these.
+/// `object` is a new reference to an object of type `T`, or null with an exception set.
 #[inline]
 pub(super) unsafe fn new_reference<'py, T>(py: Python<'py>, object: *mut ffi::PyObject) -> PyResult<Bound<'py, T>> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller says that it is one of the two.
     unsafe { Bound::from_owned_ptr_or_err(py, object).map(|object| object.cast_into_unchecked()) }
 }
 
@@ -41,14 +40,14 @@ pub fn float(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyFloat>> {
 /// A `str`.
 #[inline]
 pub fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
-    // SAFETY: the interpreter is attached; so many bytes are read there.
+    // SAFETY: the interpreter is attached; the text has this length.
     unsafe { new_reference(py, ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as ffi::Py_ssize_t)) }
 }
 
 /// A `bytes`.
 #[inline]
 pub fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    // SAFETY: as above.
+    // SAFETY: the interpreter is attached; the bytes have this length.
     unsafe { new_reference(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t)) }
 }
 
@@ -59,17 +58,17 @@ pub fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     unsafe { new_reference(py, ffi::PyDict_New()) }
 }
 
-/// A `list` of what an iterator gives, or its first error.
+/// A `list` of the items of an iterator, or the iterator's first error.
 pub fn list<'py>(
     py: Python<'py>,
     items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
 ) -> PyResult<Bound<'py, PyList>> {
     let len = items.len();
-    // SAFETY: the interpreter is attached. Nobody else sees the list before each of its places is filled or it is dropped,
-    // which empty places stand.
+    // SAFETY: the interpreter is attached. Nobody else sees the list until all of its places are filled or it is
+    // dropped, and dropping a list with empty places is allowed.
     let list: Bound<'py, PyList> = unsafe { new_reference(py, ffi::PyList_New(len as ffi::Py_ssize_t))? };
     for (at, item) in items.take(len).enumerate() {
-        // SAFETY: a place that is empty; the reference is taken whatever comes of it.
+        // SAFETY: the place is empty. The function takes the reference even if it fails.
         if unsafe { ffi::PyList_SetItem(list.as_ptr(), at as ffi::Py_ssize_t, item?.into_ptr()) } != 0 {
             return Err(PyErr::fetch(py));
         }
@@ -78,16 +77,16 @@ pub fn list<'py>(
     Ok(list)
 }
 
-/// A `tuple` of what an iterator gives, or its first error.
+/// A `tuple` of the items of an iterator, or the iterator's first error.
 pub fn tuple<'py>(
     py: Python<'py>,
     items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
 ) -> PyResult<Bound<'py, PyTuple>> {
     let len = items.len();
-    // SAFETY: as of a list.
+    // SAFETY: as in `list`.
     let tuple: Bound<'py, PyTuple> = unsafe { new_reference(py, ffi::PyTuple_New(len as ffi::Py_ssize_t))? };
     for (at, item) in items.take(len).enumerate() {
-        // SAFETY: as of a list.
+        // SAFETY: as in `list`.
         if unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at as ffi::Py_ssize_t, item?.into_ptr()) } != 0 {
             return Err(PyErr::fetch(py));
         }
@@ -95,7 +94,7 @@ pub fn tuple<'py>(
     Ok(tuple)
 }
 
-/// A list of Rust's with room for so many, for what an iterator gives, or its first error.
+/// A vector of the items of an iterator, or the iterator's first error.
 pub fn collect<T>(items: impl Iterator<Item = PyResult<T>>) -> PyResult<Vec<T>> {
     let mut all = Vec::new();
     all.try_reserve_exact(items.size_hint().0).map_err(|_| no_memory())?;
@@ -105,20 +104,21 @@ pub fn collect<T>(items: impl Iterator<Item = PyResult<T>>) -> PyResult<Vec<T>> 
     Ok(all)
 }
 
-/// One more in such a list.
+/// Appends an item to a vector.
 #[inline]
-pub fn push<T>(all: &mut Vec<T>, one: T) -> PyResult<()> {
+pub fn push<T>(all: &mut Vec<T>, item: T) -> PyResult<()> {
     if all.len() == all.capacity() {
         all.try_reserve(1).map_err(|_| no_memory())?;
     }
-    all.push(one);
+    all.push(item);
     Ok(())
 }
 
-/// The interpreter's own `MemoryError`, of which it keeps some: without a text, which would need memory.
+/// The interpreter's `MemoryError`. The interpreter keeps a few instances ready; they have no text, which would need
+/// memory.
 #[cold]
 pub fn no_memory() -> PyErr {
-    // SAFETY: whoever makes objects has the interpreter; it sets the exception that is then taken.
+    // SAFETY: the interpreter is attached. The first call sets the exception that the second one takes.
     Python::attach(|py| unsafe {
         ffi::PyErr_NoMemory();
         PyErr::fetch(py)

@@ -1,6 +1,7 @@
-//! Under gevent and eventlet: sleeping so that the other greenlets of the thread run meanwhile, and their line for a lock.
+//! The link to gevent and eventlet: how to sleep so that the other greenlets of the thread run, and how the greenlets
+//! of a thread queue for the same lock.
 //!
-//! The Python half is `shmvar._greenlets`. Who takes a lock, thread or greenlet, is told by `lock_owner`.
+//! The Python half is `shmvar._greenlets`. Which thread or greenlet owns a lock is decided in `lock_owner`.
 
 use crate::key::Index;
 use crate::py::convert;
@@ -9,15 +10,16 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Who has taken a lock was seen to be a greenlet, or a thread among greenlets: those who let go are asked, too.
+/// A lock was taken in this process by a greenlet, or by a thread that has greenlets. Until then, a release need not
+/// ask which greenlet runs.
 static AMONG_GREENLETS: AtomicBool = AtomicBool::new(false);
 
-/// A lock is being taken by a greenlet, or by a thread among greenlets.
+/// Notes that a greenlet, or a thread that has greenlets, takes a lock.
 pub fn note_use() {
     AMONG_GREENLETS.store(true, Ordering::Relaxed);
 }
 
-/// Has a lock been taken so in this process?
+/// Whether [`note_use`] was called in this process.
 #[inline]
 pub fn were_used() -> bool {
     AMONG_GREENLETS.load(Ordering::Relaxed)
@@ -30,11 +32,12 @@ pub fn loaded<'py>(py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, Py
     Ok(found.filter(|module| !module.is_none()))
 }
 
+/// Whether the program has imported gevent's or eventlet's module for patching.
 fn is_loaded(py: Python<'_>) -> PyResult<bool> {
     Ok(loaded(py, "gevent.monkey")?.is_some() || loaded(py, "eventlet.patcher")?.is_some())
 }
 
-/// A place in line with this thread's greenlets that wait for the same lock. `None`: it has none, as for [`sleeper`].
+/// A place in the queue of this thread's greenlets that wait for the same lock. `None` where [`sleeper`] gives `None`.
 #[cold]
 pub fn queue_place<'py>(py: Python<'py>, segment: &Segment, name: &Index<'_>) -> PyResult<Option<Bound<'py, PyAny>>> {
     if !is_loaded(py)? {
@@ -45,20 +48,20 @@ pub fn queue_place<'py>(py: Python<'py>, segment: &Segment, name: &Index<'_>) ->
     Ok((!found.is_none()).then_some(found))
 }
 
-/// A lock was let go, perhaps by a greenlet: the first one in line looks at once.
+/// Notifies the first greenlet in the queue that a lock was released, so that it tries at once.
 #[inline]
 pub fn released(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult<()> {
-    if were_used() { tell(py, segment, name) } else { Ok(()) }
+    if were_used() { notify(py, segment, name) } else { Ok(()) }
 }
 
 #[cold]
-fn tell(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult<()> {
+fn notify(py: Python<'_>, segment: &Segment, name: &Index<'_>) -> PyResult<()> {
     let what = (PyBytes::new(py, &segment.id()), convert::index_object(py, &name.to_owned())?);
     py.import("shmvar._greenlets")?.getattr("released")?.call1(what).map(drop)
 }
 
-/// What sleeps and lets other greenlets of this thread run. `None`: there are none, or the program did not ask for that.
-/// `strictly`: in the hub, too, where it is an error.
+/// A callable that sleeps and lets other greenlets of this thread run. `None` if there are none, or if the program did
+/// not patch its modules for that. In the hub, which must not sleep, `strictly` asks for an error instead of `None`.
 #[cold]
 pub fn sleeper(py: Python<'_>, strictly: bool) -> PyResult<Option<Bound<'_, PyAny>>> {
     if !is_loaded(py)? {

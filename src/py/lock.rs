@@ -1,4 +1,6 @@
-//! `shmvar.Lock`: a named lock of a segment.
+//! `shmvar.Lock`: a named lock of a segment, for threads, greenlets and, through `shmvar._task_queue`, asyncio's tasks.
+//!
+//! How a lock is taken and handed over is in [`crate::coordination`]; who owns it is decided in `lock_owner`.
 
 use crate::coordination::AsCoordination;
 use crate::coordination::locks::Turn;
@@ -26,12 +28,12 @@ pub struct PyLock {
     segment: Py<PySegment>,
     name: IndexBuf,
     timeout: Option<Duration>,
-    /// The task that took it last, through this object.
-    taker: AtomicU64,
+    /// The task that took the lock last through this object.
+    last_task: AtomicU64,
 }
 
-/// The turn of a task that waits for a lock.
-#[pyclass(frozen, name = "TaskTurn", module = "shmvar._core")]
+/// The place of a task that waits for a lock: what the lock's waiters know of it.
+#[pyclass(frozen, name = "_Turn", module = "shmvar._core")]
 pub struct TaskTurn(Mutex<Turn>);
 
 impl PyLock {
@@ -42,7 +44,7 @@ impl PyLock {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let name = name.map(convert::index).transpose()?.map_or(IndexBuf::Int(0), |name| name.to_owned());
-        Ok(PyLock { segment, name, timeout: convert::timeout(timeout)?, taker: AtomicU64::new(0) })
+        Ok(PyLock { segment, name, timeout: convert::timeout(timeout)?, last_task: AtomicU64::new(0) })
     }
 
     fn inner(&self) -> &Segment {
@@ -53,6 +55,7 @@ impl PyLock {
         errors::of_segment(py, self.inner().key(), error)
     }
 
+    /// Takes the lock within a time. Returns whether it did.
     fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
         let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
@@ -65,7 +68,8 @@ impl PyLock {
         let left = waits.leave();
         let taken = taken.map_err(|error| policy.error(error))?;
         if taken && (left.is_err() || segment.detached()) {
-            // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
+            // Another thread detached the handle meanwhile. Detaching had already released what was taken before, so
+            // nobody else would release this lock.
             let _ = att.coordination().release_lock(&name, owner, &UninterruptibleWait::new(py));
             left?;
             return Err(self.error(py, Error::Detached));
@@ -74,12 +78,13 @@ impl PyLock {
         Ok(taken)
     }
 
-    fn let_go(&self, py: Python<'_>, owner: LockOwner) -> PyResult<()> {
-        // Detaching let go of what was taken through this handle.
+    /// Releases the lock for its owner.
+    fn release_for(&self, py: Python<'_>, owner: LockOwner) -> PyResult<()> {
+        // A detached handle holds nothing: detaching released all locks that were taken through it.
         let att = self.inner().attachment().map_err(|error| self.error(py, error))?;
-        let determined = UninterruptibleWait::new(py);
-        let released = att.coordination().release_lock(&self.name.as_index(), owner, &determined);
-        if determined.end(released.map_err(|error| self.error(py, error)))? {
+        let waits = UninterruptibleWait::new(py);
+        let released = att.coordination().release_lock(&self.name.as_index(), owner, &waits);
+        if waits.end(released.map_err(|error| self.error(py, error)))? {
             return greenlets::released(py, self.inner(), &self.name.as_index());
         }
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
@@ -116,7 +121,7 @@ impl PyLock {
 
     #[doc = stub!(Lock.release)]
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.let_go(py, lock_owner::releasing_owner(py, self.inner())?)
+        self.release_for(py, lock_owner::releasing_owner(py, self.inner())?)
     }
 
     #[doc = stub!(Lock.locked)]
@@ -140,7 +145,7 @@ impl PyLock {
     #[doc = stub!(Lock.__exit__)]
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.let_go(py, lock_owner::releasing_owner(py, self.inner())?)
+        self.release_for(py, lock_owner::releasing_owner(py, self.inner())?)
     }
 
     #[doc = stub!(Lock.__aenter__)]
@@ -160,16 +165,17 @@ impl PyLock {
         Ok(format!("<shmvar.Lock {} of segment {}>", self.name.as_index(), key.bind(py).repr()?))
     }
 
+    /// The place of a task that begins to wait.
     fn _turn(&self) -> TaskTurn {
         TaskTurn(Mutex::default())
     }
 
-    /// The segment's id and the lock's name: the same through whatever handle.
+    /// The segment's id and the lock's name. They are the same through all handles on the segment.
     fn _what(&self, py: Python<'_>) -> PyResult<(Py<PyBytes>, Py<PyAny>)> {
         Ok((PyBytes::new(py, &self.inner().id()).unbind(), convert::index_object(py, &self.name)?))
     }
 
-    /// `again`: only where the task holds it already.
+    /// Tries to take the lock for a task. With `again`, only if the task holds it already.
     #[pyo3(signature = (task, turn, again = false))]
     fn _try(&self, py: Python<'_>, task: u64, turn: &TaskTurn, again: bool) -> PyResult<bool> {
         let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
@@ -177,16 +183,17 @@ impl PyLock {
         if again {
             return Ok(att.coordination().take_again(&self.name.as_index(), segment.task(task)));
         }
-        // Who holds it may wait for the interpreter.
+        // The thread that holds this mutex may be waiting for the interpreter.
         let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         let taken = att.coordination().try_lock_of(&self.name.as_index(), segment.task(task), &mut turn, &policy);
         let taken = taken.map_err(|error| policy.error(error))?;
         if taken {
-            self.taker.store(task, Ordering::Relaxed);
+            self.last_task.store(task, Ordering::Relaxed);
         }
         Ok(taken)
     }
 
+    /// Ends the place of a task that waits no more.
     fn _end(&self, py: Python<'_>, turn: &TaskTurn) {
         let turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         if let Ok(att) = self.inner().attachment() {
@@ -194,10 +201,10 @@ impl PyLock {
         }
     }
 
-    /// For a task, or for the one that took it.
+    /// Releases the lock for a task; without one, for the task that took it last through this object.
     #[pyo3(signature = (task))]
     fn _release(&self, py: Python<'_>, task: Option<u64>) -> PyResult<()> {
-        let task = task.unwrap_or_else(|| self.taker.load(Ordering::Relaxed));
-        self.let_go(py, self.inner().task(task))
+        let task = task.unwrap_or_else(|| self.last_task.load(Ordering::Relaxed));
+        self.release_for(py, self.inner().task(task))
     }
 }

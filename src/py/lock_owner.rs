@@ -1,5 +1,7 @@
-//! What the program takes for a thread, and so for the owner of a lock: a thread of the system's or, under gevent and eventlet,
+//! Who owns a lock: what the program takes for a thread. That is a thread of the system or, under gevent and eventlet,
 //! a greenlet.
+//!
+//! The locks themselves are in [`crate::coordination`]; how greenlets wait is in `wait`.
 
 use crate::coordination::AsCoordination;
 use crate::process::attachment::Attachment;
@@ -12,13 +14,14 @@ use pyo3::sync::{MutexExt, PyOnceLock};
 use pyo3::types::{PyCFunction, PyDict};
 use std::sync::{Mutex, Weak};
 
-/// Where `threading.get_ident` is looked up each time, and what it is where nobody has patched it.
+/// The namespace of `threading`, in which `get_ident` is looked up each time, and the function that stands there unless
+/// the program has patched it.
 struct Threads {
     names: Py<PyDict>,
     builtin: Option<Py<PyAny>>,
 }
 
-/// `None`: the program has not imported it, so nobody has patched it.
+/// `None` if the program has not imported `threading`; then nobody has patched it.
 fn threads(py: Python<'_>) -> PyResult<Option<&'static Threads>> {
     static THREADS: PyOnceLock<Threads> = PyOnceLock::new();
     if let Some(threads) = THREADS.get(py) {
@@ -38,7 +41,8 @@ fn threads(py: Python<'_>) -> PyResult<Option<&'static Threads>> {
     Ok(Some(threads))
 }
 
-/// Who the caller is that wants a lock: a program may patch `threading` at any time.
+/// The owner that the caller is when it takes a lock. `threading` is looked at each time, because a program may patch
+/// it at any time.
 #[inline]
 pub fn current_owner(py: Python<'_>, segment: &Segment) -> PyResult<LockOwner> {
     let Some(threads) = threads(py)? else { return Ok(segment.thread()) };
@@ -50,13 +54,14 @@ pub fn current_owner(py: Python<'_>, segment: &Segment) -> PyResult<LockOwner> {
     }
 }
 
-/// Who the caller is that lets go of one: of what was taken before the program was patched, any greenlet of the thread may.
+/// The owner that the caller is when it releases a lock. A lock that was taken before the program was patched belongs
+/// to the thread, so any greenlet of the thread may release it.
 #[inline]
 pub fn releasing_owner(py: Python<'_>, segment: &Segment) -> PyResult<LockOwner> {
     if greenlets::were_used() { current_owner(py, segment) } else { Ok(segment.thread()) }
 }
 
-/// The number of the running greenlet; 0 for the one in which its thread began, which is the thread.
+/// The number of the running greenlet. It is 0 for the greenlet in which the thread began, which counts as the thread.
 #[cold]
 fn greenlet(get_ident: &Bound<'_, PyAny>) -> PyResult<u64> {
     let py = get_ident.py();
@@ -69,7 +74,8 @@ fn greenlet(get_ident: &Bound<'_, PyAny>) -> PyResult<u64> {
     get_ident.call0()?.extract()
 }
 
-/// In what the program takes for a thread's own: lets go of the greenlet's locks when that is cleared, at its end.
+/// Releases the locks of a greenlet when it is dropped. It lies in the greenlet's `threading.local`, which is cleared
+/// when the greenlet ends.
 #[pyclass(frozen, name = "_Keeper", module = "shmvar._core")]
 struct GreenletLocks {
     owner: LockOwner,
@@ -79,36 +85,37 @@ struct GreenletLocks {
 impl Drop for GreenletLocks {
     fn drop(&mut self) {
         let attachments = std::mem::take(self.attachments.get_mut().unwrap_or_else(|e| e.into_inner()));
-        let let_go = || {
+        let release = || {
             for attachment in attachments.iter().filter_map(Weak::upgrade) {
                 attachment.coordination().release_those(|owner| owner.is(self.owner));
             }
         };
-        // While the interpreter ends it may not be attached to any more.
-        Python::try_attach(|py| py.detach(let_go));
+        // This fails while the interpreter is shutting down; then nothing is released.
+        Python::try_attach(|py| py.detach(release));
     }
 }
 
-/// Before a greenlet takes a lock: it shall be let go if the greenlet ends without doing so.
+/// Called before a greenlet takes a lock: makes sure that the lock is released if the greenlet ends without releasing
+/// it.
 #[cold]
 pub fn release_at_greenlet_end(py: Python<'_>, owner: LockOwner, attachment: &Attachment) -> PyResult<()> {
     static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let local = LOCAL.get_or_try_init(py, || py.import("threading")?.getattr("local")?.call0().map(Bound::unbind))?;
     let local = local.bind(py);
-    let kept = match local.getattr("keeper") {
-        Ok(kept) => kept.cast_into::<GreenletLocks>().ok().filter(|kept| kept.get().owner.is(owner)),
+    let existing = match local.getattr("keeper") {
+        Ok(locks) => locks.cast_into::<GreenletLocks>().ok().filter(|locks| locks.get().owner.is(owner)),
         Err(error) if error.is_instance_of::<PyAttributeError>(py) => None,
         Err(error) => return Err(error),
     };
-    let kept = match kept {
-        Some(kept) => kept,
+    let locks = match existing {
+        Some(locks) => locks,
         None => {
-            let made = Bound::new(py, GreenletLocks { owner, attachments: Mutex::default() })?;
-            local.setattr("keeper", &made)?;
-            made
+            let locks = Bound::new(py, GreenletLocks { owner, attachments: Mutex::default() })?;
+            local.setattr("keeper", &locks)?;
+            locks
         }
     };
-    let mut attachments = kept.get().attachments.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
+    let mut attachments = locks.get().attachments.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
     if !attachments.iter().any(|weak| std::ptr::eq(weak.as_ptr(), attachment)) {
         attachments.retain(|weak| weak.strong_count() > 0);
         attachments.push(attachment.downgrade());

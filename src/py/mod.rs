@@ -1,20 +1,23 @@
-//! The extension module `shmvar._core`: thin classes over [`crate::segment`].
+//! The extension module `shmvar._core`: thin Python classes over [`crate::segment`]. Only this folder knows Python.
 //!
 //! | file or folder | what |
 //! | --- | --- |
 //! | `module` | the classes and functions of the module |
-//! | `interpreter` | which interpreter of the process may have it |
+//! | `interpreter` | only one interpreter of a process may use the module |
 //! | `open` | `attach` and the functions around it |
 //! | `segment`, `lock`, `info` | the classes `Segment`, `Lock`, and what `info`, `stat` and `check` return |
-//! | `inspect`, `command_line` | for the command line |
-//! | `encode`, `numpy` | values to pickles, and what numpy's arrays need for that |
-//! | `decode`, `pickle`, `data_only` | pickles to values; without running code, where the segment is not trusted |
-//! | `read_mode`, `read_only`, `buffer_views` | values that are independent, or read-only over the segment's memory |
-//! | `wait`, `greenlets`, `lock_owner` | waiting, among greenlets too; who takes a lock |
-//! | `convert`, `errors` | arguments, and exceptions |
-//! | `create`, `calls`, `emergency_memory` | objects, calls and short allocations where memory may lack |
+//! | `inspect`, `command_line` | functions for the command-line program |
+//! | `encode`, `numpy` | from values to pickles; how numpy's arrays are pickled |
+//! | `decode`, `pickle` | from pickles to values |
+//! | `data_only` | the decoder that runs no code, for segments that are not trusted |
+//! | `read_mode`, `read_only`, `buffer_views` | independent values, or read-only ones over the segment's memory |
+//! | `wait`, `greenlets`, `lock_owner` | how calls wait, also among greenlets; who owns a lock |
+//! | `convert`, `errors` | arguments from Python, exceptions to Python |
+//! | `create`, `calls` | Python objects and calls where a lack of memory is a `MemoryError` |
+//! | `emergency_memory` | blocks for short allocations when the system has no memory |
 
-// `stub!`: the docstrings of `_core.pyi`, made by `build.rs`. Before the modules, which use it.
+// Defines the macro `stub!`, which gives the docstrings of `_core.pyi`; `build.rs` writes it. It must precede the
+// modules, which use it.
 include!(concat!(env!("OUT_DIR"), "/stub.rs"));
 
 #[allow(unsafe_code, reason = "the buffer protocol")]

@@ -1,4 +1,4 @@
-//! The functions that take a key: `shmvar.attach` and those around it.
+//! The module's functions that take a key: `shmvar.attach` and those around it. What they do is in [`crate::segment`].
 
 use crate::key::Key;
 use crate::py::convert;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[doc = stub!(attach)]
 #[pyfunction]
 #[pyo3(signature = (key, size = None, *, reserve = None, perm = 0o600, create = None, readonly = false, trust = None))]
-#[allow(clippy::too_many_arguments, reason = "of the Python function")]
+#[allow(clippy::too_many_arguments, reason = "the signature of the Python function")]
 pub fn attach(
     py: Python<'_>,
     key: &Bound<'_, PyAny>,
@@ -39,7 +39,7 @@ fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
     Segment::attach_with(key, options, &policy).map(PySegment::from_core).map_err(|error| policy.error(error))
 }
 
-/// Unpickles a handle.
+/// Opens the segment of a handle that was pickled: the same object, by its id.
 #[pyfunction]
 pub fn _reattach(
     py: Python<'_>,

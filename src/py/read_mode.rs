@@ -1,10 +1,10 @@
-//! What a reader wants of a value.
+//! The two ways to read a value. What follows for large values is in `decode::large`, for others in `read_only`.
 
-/// What a reader wants of large values.
+/// How a value is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadMode {
-    /// Values that are independent, and may be changed.
+    /// The value is independent of the segment and may be changed.
     Own,
-    /// Read-only ones over the segment's own memory, where that can be.
+    /// The value is read-only, and lies over the segment's own memory where that is possible.
     View,
 }

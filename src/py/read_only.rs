@@ -1,4 +1,4 @@
-//! Values of views: read-only, whether they are over the segment's memory or copies.
+//! Makes values read-only for `Segment.view`, whether they lie over the segment's memory or are copies.
 
 use crate::codec::arrays::{self, Whole};
 use crate::py::calls;
@@ -10,8 +10,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 
-/// The read-only value of a pickle: [`wrap`], and each of numpy's arrays in it read-only. Those over read-only buffers are;
-/// this is about the short ones, whose memory is in the pickle, and about those that numpy rebuilds in memory of their own.
+/// The read-only value of a pickle, as by [`wrap`], with each of numpy's arrays in it read-only. Arrays over read-only
+/// buffers are so already. What needs work are short arrays, whose memory is in the pickle, and arrays that numpy
+/// rebuilds in memory of their own.
 pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
     let py = pickle.py();
     let found = if names_numpy(pickle.as_bytes()) {
@@ -19,7 +20,7 @@ pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDi
     } else {
         None
     };
-    // None there, or damaged: for the unpickler to say.
+    // There are no arrays, or the pickle is damaged: the unpickler will say which.
     let Some(found) = found else { return wrap(calls::call(loads(py)?, [pickle.into_any()], named)?) };
     let pickle = match found.writable.is_empty() {
         true => pickle,
@@ -36,7 +37,7 @@ pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDi
             static NDARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
             let ndarray = calls::cached_attribute(py, &NDARRAY, c"numpy", c"ndarray")?;
             if value.is_instance(ndarray)? {
-                // A subclass may have a `setflags` of its own.
+                // The base class's method is called, because a subclass may have a `setflags` of its own.
                 ndarray.call_method1("setflags", (&value, false))?;
             }
             Ok(value)
@@ -50,7 +51,7 @@ pub fn unpickle<'py>(pickle: Bound<'py, PyBytes>, named: Option<&Bound<'py, PyDi
     }
 }
 
-/// A value that was copied, as the reader wants it.
+/// A value that was copied out of the segment, in the form for this mode.
 #[inline]
 pub fn in_mode(py: Python<'_>, value: Py<PyAny>, mode: ReadMode) -> PyResult<Py<PyAny>> {
     match mode {
@@ -59,9 +60,10 @@ pub fn in_mode(py: Python<'_>, value: Py<PyAny>, mode: ReadMode) -> PyResult<Py<
     }
 }
 
-/// The read-only form of a value that is not over the segment's memory: of what is bytes, a memoryview.
+/// The read-only form of a value that does not lie over the segment's memory. A bytes-like value becomes a read-only
+/// memoryview, other values stay as they are.
 pub fn wrap<'py>(value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: an object, borrowed. Most have no buffer, and pass at the cost of this look.
+    // SAFETY: the object is borrowed. Most values have no buffer and cost only this check.
     if unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } == 0 {
         return Ok(value);
     }
@@ -75,7 +77,7 @@ pub fn wrap<'py>(value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     Ok(value)
 }
 
-/// An `array.array`, or of a class derived from it.
+/// Whether it is an `array.array`, or of a class derived from that.
 fn is_array(value: &Bound<'_, PyAny>) -> PyResult<bool> {
     static ARRAY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     value.is_instance(calls::cached_attribute(value.py(), &ARRAY, c"array", c"array")?)

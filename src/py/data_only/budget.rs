@@ -1,10 +1,11 @@
-//! What the decoding of one value has spent so far, against [`Limits`]: memory, processor time, and the cost of comparisons.
+//! Counts what one decoding has spent, against [`Limits`]: memory and processor time. Also keeps apart what would be
+//! slow to compare.
 
 use super::error::{DataOnlyResult, too_much};
 use super::limits::{Limits, WIDE_INT};
 use crate::os::thread_cpu_ns;
 
-/// What has been spent, against the limits for this input.
+/// What is left to spend in one decoding.
 pub struct Budget<'a> {
     pub limits: &'a Limits,
     memory_left: u64,
@@ -14,10 +15,11 @@ pub struct Budget<'a> {
     ticks: u32,
 }
 
-/// Insertions or opcodes between looks at the clock, which costs a system call.
+/// Number of insertions between two looks at the clock, because a look costs a system call.
 const TICKS: u32 = 64;
 
 impl<'a> Budget<'a> {
+    /// The budget for an input of this length in bytes.
     pub fn new(limits: &'a Limits, input: usize) -> Self {
         let scaled = |base: u64, each: u64| base.saturating_add(each.saturating_mul(input as u64));
         let memory = scaled(limits.memory_base, limits.memory_per_byte);
@@ -25,6 +27,7 @@ impl<'a> Budget<'a> {
         Budget { limits, memory_left: memory, memory, cpu_end: thread_cpu_ns().saturating_add(cpu), cpu, ticks: 0 }
     }
 
+    /// Spends memory.
     pub fn memory(&mut self, bytes: usize) -> DataOnlyResult<()> {
         match self.memory_left.checked_sub(bytes as u64) {
             Some(left) => {
@@ -35,7 +38,8 @@ impl<'a> Budget<'a> {
         }
     }
 
-    /// Called for each insertion of a key: the only step of builtin containers whose time does not show in the stream.
+    /// Called for each insertion of a key, the only step of built-in containers whose time is not bounded by the length
+    /// of the pickle.
     pub fn tick(&mut self) -> DataOnlyResult<()> {
         self.ticks += 1;
         if self.ticks < TICKS {
@@ -44,7 +48,7 @@ impl<'a> Budget<'a> {
         self.look()
     }
 
-    /// Looks at the clock.
+    /// Looks at the clock: fails if too much processor time was spent.
     pub fn look(&mut self) -> DataOnlyResult<()> {
         self.ticks = 0;
         if thread_cpu_ns() > self.cpu_end {
@@ -53,15 +57,14 @@ impl<'a> Budget<'a> {
         Ok(())
     }
 
-    /// Time that is not the stream's doing.
+    /// Does not charge the time since `since`, because the pickle did not cause it.
     pub fn forgive(&mut self, since: u64) {
         self.cpu_end = self.cpu_end.saturating_add(thread_cpu_ns().saturating_sub(since));
     }
 }
 
-/// Whether the value holds ints that are slow to compare with something else in it.
-///
-/// Decimals, Fractions and long doubles compare with ints by arithmetic, which is quadratic in C: not with giant ones.
+/// Whether the value holds something that would be slow to compare: a giant int, together with a Decimal, a Fraction or
+/// a long double. These compare with ints by arithmetic, which takes quadratic time in C.
 #[derive(Default)]
 pub struct EqualityCost {
     wide_int: bool,
@@ -69,19 +72,19 @@ pub struct EqualityCost {
 }
 
 impl EqualityCost {
-    /// An int of more than [`WIDE_INT`] bytes was met.
+    /// Notes an int of more than [`WIDE_INT`] bytes.
     pub fn meet_wide_int(&mut self) -> DataOnlyResult<()> {
         self.wide_int = true;
         self.check()
     }
 
-    /// A value was met that compares slowly with giant ints.
+    /// Notes a value that is slow to compare with giant ints.
     pub fn meet_slow_value(&mut self) -> DataOnlyResult<()> {
         self.slow_value = true;
         self.check()
     }
 
-    /// Such a value was met.
+    /// Whether such a value was noted.
     pub fn has_slow_value(&self) -> bool {
         self.slow_value
     }

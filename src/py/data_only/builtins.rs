@@ -1,4 +1,4 @@
-//! Builtin types that have no opcode, from the arguments of the call in the pickle: sets, bytes, complex numbers.
+//! Objects of built-in types that a pickle writes as a call: sets in old protocols, bytes, bytearrays, complex numbers.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -9,12 +9,12 @@ use super::arguments::is_buffer;
 use super::decoder::Decoder;
 use super::error::{DataOnlyResult, needs, no_memory};
 use super::globals::Global;
-use super::object_size::{self, compared};
+use super::object_size::{self, text_weight};
 use super::stack_item::StackItem;
 use super::value::{ContainerClass, ContainerNode, Nesting, Value};
 
 impl<'py> Decoder<'_, 'py> {
-    /// `None`: none of these, or not with such arguments.
+    /// The object that a call builds. `None` if it is another global, or has other arguments.
     pub(super) fn builtin(
         &mut self,
         global: Global,
@@ -33,7 +33,7 @@ impl<'py> Decoder<'_, 'py> {
             },
             (Global::Bytes, []) => self.bytes_item(&[])?,
             (Global::Bytes | Global::ByteArray, [source]) if is_buffer(source) => {
-                // The time of a copy does not show in the stream.
+                // The time of a copy is not bounded by the length of the pickle.
                 self.budget.look()?;
                 let buffer = PyBuffer::<u8>::get(source)?;
                 let mut copy = Vec::new();
@@ -72,7 +72,7 @@ impl<'py> Decoder<'_, 'py> {
         }))
     }
 
-    /// A set of a list's items, which were weighed when they went into the list.
+    /// A set or frozenset of the items of a list. Their weights were noted when they were put into the list.
     fn set_of(
         &mut self,
         global: Global,
@@ -112,14 +112,17 @@ impl<'py> Decoder<'_, 'py> {
         }))
     }
 
+    /// A bytes object, as an item of the stack.
     fn bytes_item(&mut self, bytes: &[u8]) -> DataOnlyResult<StackItem<'py>> {
-        Ok(StackItem::Value(Value::leaf(self.bytes(bytes)?, compared(bytes.len()))))
+        Ok(StackItem::Value(Value::leaf(self.bytes(bytes)?, text_weight(bytes.len()))))
     }
 
+    /// A bytearray, as an item of the stack.
     fn bytearray_item(&mut self, bytes: &[u8]) -> DataOnlyResult<StackItem<'py>> {
         Ok(StackItem::Value(Value::leaf(self.bytearray(bytes)?, 0)))
     }
 
+    /// The bytes of a text, from the arguments `(text, 'latin1')`.
     fn latin1(
         &self,
         text: &Bound<'py, PyAny>,

@@ -1,5 +1,5 @@
-//! The calls that are data, as CPython writes values that have no opcode: found in the table by name, made here from
-//! checked arguments. Any other global ends the decoding.
+//! The opcodes that call something: CPython writes values without an opcode of their own as such calls. The global is
+//! looked up in the table, and the decoder builds the value from the arguments. Any other global ends the decoding.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
@@ -12,10 +12,11 @@ use super::stack_item::{StackItem, TwoStep};
 use super::value::Value;
 use crate::codec::kind::modern;
 
-/// Most arguments of any call in the table; a path has one for each of its parts.
+/// The most arguments of any call. A path has one for each of its parts.
 const MOST_ARGUMENTS: usize = 1_000;
 
 impl<'py> Decoder<'_, 'py> {
+    /// `GLOBAL`: a name.
     pub(super) fn global(&mut self, module: &[u8], name: &[u8]) -> DataOnlyResult<()> {
         let (recent, plain) = modern(module, name, self.input.protocol);
         let found = Global::find(recent, plain).ok_or_else(|| self.refuse(module, name))?;
@@ -23,19 +24,21 @@ impl<'py> Decoder<'_, 'py> {
         Ok(())
     }
 
+    /// `STACK_GLOBAL`: a name whose parts lie on the stack.
     pub(super) fn stack_global(&mut self) -> DataOnlyResult<()> {
         let (name, module) = (self.pop_value()?, self.pop_value()?);
         let texts = (module.obj.cast_exact::<PyString>(), name.obj.cast_exact::<PyString>());
         let (Ok(module), Ok(name)) = texts else {
-            return Err(self.damaged("STACK_GLOBAL of something that is no name"));
+            return Err(self.damaged("STACK_GLOBAL of something that is not a name"));
         };
         self.global(module.to_string_lossy().as_bytes(), name.to_string_lossy().as_bytes())
     }
 
+    /// `REDUCE`: a call.
     pub(super) fn reduce(&mut self) -> DataOnlyResult<()> {
         let arguments = self.pop_item()?;
         let StackItem::Global(global) = self.pop_item()? else {
-            return Err(self.damaged("a call of something that is no function"));
+            return Err(self.damaged("a call of something that is not a function"));
         };
         let arguments = match arguments {
             StackItem::Value(value) => value,
@@ -43,9 +46,9 @@ impl<'py> Decoder<'_, 'py> {
             other => return Err(self.not_a_value(&other)),
         };
         let Ok(tuple) = arguments.obj.cast_exact::<PyTuple>() else {
-            return Err(self.damaged("a call with something that is no argument tuple"));
+            return Err(self.damaged("a call whose arguments are not a tuple"));
         };
-        // Before anything is copied.
+        // This check comes before the arguments are copied.
         if tuple.len() > MOST_ARGUMENTS {
             return Err(needs(global.name()));
         }
@@ -62,11 +65,11 @@ impl<'py> Decoder<'_, 'py> {
         Ok(())
     }
 
-    /// A class of the table without arguments, made before its state is global.
+    /// `NEWOBJ`: an object of a class in the table, without arguments. Its state follows.
     pub(super) fn new_object(&mut self) -> DataOnlyResult<()> {
         let arguments = self.pop_item()?;
         let StackItem::Global(global) = self.pop_item()? else {
-            return Err(needs("a class to make an object of"));
+            return Err(needs("a class to create an object"));
         };
         match arguments.object().map(|arguments| arguments.cast_exact::<PyTuple>()) {
             Some(Ok(none)) if global == Global::Uuid && none.is_empty() => self.push_two_step(TwoStep::Uuid),
@@ -74,6 +77,7 @@ impl<'py> Decoder<'_, 'py> {
         }
     }
 
+    /// `BUILD`: the state of an object.
     pub(super) fn build(&mut self) -> DataOnlyResult<()> {
         let state = self.pop_value()?;
         let StackItem::TwoStep(index) = *self.stack.top().map_err(|why| self.damaged(why))? else {
@@ -91,6 +95,7 @@ impl<'py> Decoder<'_, 'py> {
         Ok(())
     }
 
+    /// A call with a global among its arguments.
     fn call_with_class(&mut self, global: Global, items: &[StackItem<'py>]) -> DataOnlyResult<()> {
         match (global, items) {
             (Global::Reconstruct, [StackItem::Global(class), StackItem::Value(shape), StackItem::Value(kind)])
@@ -140,7 +145,7 @@ impl<'py> Decoder<'_, 'py> {
         }
     }
 
-    /// The arguments with which numpy makes an array that its state will fill.
+    /// Whether these are the arguments with which numpy creates an array that its state then fills.
     fn is_nothing(&self, shape: &Value<'py>, kind: &Value<'py>) -> DataOnlyResult<bool> {
         let is_byte = kind.obj.cast_exact::<PyBytes>().is_ok_and(|kind| kind.as_bytes() == b"b")
             || kind.obj.cast_exact::<PyString>().is_ok_and(|kind| *kind == *"b");

@@ -1,4 +1,5 @@
-//! Tuples, lists, dicts and sets, from what lies on the stack; and what is asked of a key before it is hashed.
+//! Tuples, lists, dicts and sets, from the items on the stack; and the checks of a key before CPython hashes it. How
+//! deep containers lie in each other is counted in `nesting`.
 
 use pyo3::prelude::*;
 use pyo3::types::frozenset::PyFrozenSetBuilder;
@@ -14,6 +15,7 @@ use crate::py::create;
 const NO_KEY: &str = "a dict key or set member that cannot be hashed or compared";
 
 impl<'py> Decoder<'_, 'py> {
+    /// Pushes a tuple of the items from `start` on.
     pub(super) fn tuple(&mut self, start: usize) -> DataOnlyResult<()> {
         let items = self.take_items(start)?;
         self.budget.memory(object_size::TUPLE + 8 * items.len())?;
@@ -33,6 +35,7 @@ impl<'py> Decoder<'_, 'py> {
         Ok(())
     }
 
+    /// Pushes a frozenset of the items from `start` on.
     pub(super) fn frozen_set(&mut self, start: usize) -> DataOnlyResult<()> {
         let items = self.take_items(start)?;
         let mut value = self.immutable(&items)?;
@@ -49,7 +52,7 @@ impl<'py> Decoder<'_, 'py> {
         Ok(())
     }
 
-    /// All but the object, of a tuple or frozenset of `items`.
+    /// What is known of a tuple or frozenset of `items`. The object is still missing.
     fn immutable(&mut self, items: &[StackItem<'py>]) -> DataOnlyResult<Value<'py>> {
         let (mut weight, mut height, mut deques, mut hashable) = (1u32, 0, 0, true);
         for item in items {
@@ -63,15 +66,16 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value { obj: self.py.None().into_bound(self.py), weight, deques, nesting: Nesting::Fixed(height) })
     }
 
+    /// Appends the items from `start` on to a list or deque.
     pub(super) fn append(&mut self, target: &Value<'py>, start: usize) -> DataOnlyResult<()> {
         let items = self.take_items(start)?;
         let class = self.class(target);
         let (list, Nesting::Node(node) | Nesting::Within(node)) = (target.obj.cast_exact::<PyList>(), target.nesting)
         else {
-            return Err(self.damaged("items for something that is no list"));
+            return Err(self.damaged("items for something that is not a list"));
         };
         if list.is_err() && class != ContainerClass::Deque {
-            return Err(self.damaged("items for something that is no list"));
+            return Err(self.damaged("items for something that is not a list"));
         }
         self.budget.memory(object_size::LIST_ITEM * items.len())?;
         for item in &items {
@@ -88,12 +92,13 @@ impl<'py> Decoder<'_, 'py> {
         Ok(())
     }
 
+    /// Puts the items from `start` on, which are keys and values in turn, into a dict.
     pub(super) fn set_items(&mut self, target: &Value<'py>, start: usize) -> DataOnlyResult<()> {
         let items = self.take_items(start)?;
         let ordered = self.class(target) == ContainerClass::Ordered;
         let dict = target.obj.cast_exact::<PyDict>().ok();
         if dict.is_none() && !ordered {
-            return Err(self.damaged("keys and values for something that is no dict"));
+            return Err(self.damaged("keys and values for something that is not a dict"));
         }
         if !items.len().is_multiple_of(2) {
             return Err(self.damaged("a key without a value"));
@@ -117,10 +122,11 @@ impl<'py> Decoder<'_, 'py> {
         Ok(())
     }
 
+    /// Adds the items from `start` on to a set.
     pub(super) fn add_items(&mut self, target: &Value<'py>, start: usize) -> DataOnlyResult<()> {
         let items = self.take_items(start)?;
         let Ok(set) = target.obj.cast_exact::<PySet>() else {
-            return Err(self.damaged("members for something that is no set"));
+            return Err(self.damaged("members for something that is not a set"));
         };
         self.budget.memory(object_size::ENTRY * items.len())?;
         for item in &items {
@@ -140,7 +146,7 @@ impl<'py> Decoder<'_, 'py> {
         }
     }
 
-    /// Everything that is asked of a dict key or set member before the interpreter hashes it.
+    /// All checks of a dict key or set member before CPython hashes it.
     pub(super) fn check_key(&mut self, key: &Value<'py>) -> DataOnlyResult<()> {
         if key.weight == 0 {
             return Err(self.damaged("a dict key or set member that cannot be hashed"));
@@ -149,6 +155,7 @@ impl<'py> Decoder<'_, 'py> {
         if self.equality.has_slow_value() { self.budget.look() } else { self.budget.tick() }
     }
 
+    /// Fails if a key is too costly to hash.
     pub(super) fn check_key_cost(&self, weight: u32, height: u32) -> DataOnlyResult<()> {
         if weight > self.budget.limits.key_weight {
             return Err(too_much("steps to hash a key", self.budget.limits.key_weight.into()));
@@ -159,12 +166,13 @@ impl<'py> Decoder<'_, 'py> {
         Ok(())
     }
 
-    /// Puts the top `count` items into the one below.
+    /// Puts the last `count` items into the container below them.
     pub(super) fn fill(&mut self, count: usize, how: FillContainer<Self, Value<'py>>) -> DataOnlyResult<()> {
         let start = self.last(count)?;
         self.fill_from(start, how)
     }
 
+    /// Puts the items behind the last mark into the container below them.
     pub(super) fn fill_marked(&mut self, how: FillContainer<Self, Value<'py>>) -> DataOnlyResult<()> {
         let start = self.pop_mark()?;
         self.fill_from(start, how)
@@ -179,4 +187,5 @@ impl<'py> Decoder<'_, 'py> {
     }
 }
 
+/// A method that puts the items from a place of the stack on into a container.
 type FillContainer<D, V> = fn(&mut D, &V, usize) -> DataOnlyResult<()>;

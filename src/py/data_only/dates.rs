@@ -1,4 +1,4 @@
-//! `datetime`'s types, from the bytes that their pickles hold.
+//! Objects of `datetime`'s types, from the arguments in their pickles.
 
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyString};
@@ -15,11 +15,13 @@ static TIMEDELTA: LibraryClass = LibraryClass::new("datetime", "timedelta");
 static TIMEZONE: LibraryClass = LibraryClass::new("datetime", "timezone");
 
 impl<'py> Decoder<'_, 'py> {
+    /// A `date`.
     pub(super) fn date(&mut self, state: &Bound<'py, PyAny>) -> DataOnlyResult<Bound<'py, PyAny>> {
         let [high, low, month, day] = self.state(state)?;
         self.construct(&DATE, (u16::from_be_bytes([high, low]), month, day))
     }
 
+    /// A `time`.
     pub(super) fn time(
         &mut self,
         state: &Bound<'py, PyAny>,
@@ -31,6 +33,7 @@ impl<'py> Decoder<'_, 'py> {
         self.folded(&TIME, clock, hour)
     }
 
+    /// A `datetime`.
     pub(super) fn datetime(
         &mut self,
         state: &Bound<'py, PyAny>,
@@ -43,6 +46,7 @@ impl<'py> Decoder<'_, 'py> {
         self.folded(&DATETIME, clock, month)
     }
 
+    /// A `timedelta`.
     pub(super) fn timedelta(
         &mut self,
         days: &Bound<'py, PyAny>,
@@ -51,37 +55,38 @@ impl<'py> Decoder<'_, 'py> {
     ) -> DataOnlyResult<Bound<'py, PyAny>> {
         let numbers = (self.number(days)?, self.number(seconds)?, self.number(micros)?);
         if !(0..86_400).contains(&numbers.1) || !(0..1_000_000).contains(&numbers.2) {
-            return Err(self.damaged("a timedelta in no order"));
+            return Err(self.damaged("a timedelta whose seconds or microseconds are out of range"));
         }
         self.construct(&TIMEDELTA, numbers)
     }
 
+    /// A `timezone`.
     pub(super) fn timezone(
         &mut self,
         offset: &Bound<'py, PyAny>,
         name: Option<&Bound<'py, PyAny>>,
     ) -> DataOnlyResult<Bound<'py, PyAny>> {
         if !offset.get_type().is(&self.library_class(&TIMEDELTA)?) {
-            return Err(self.damaged("something else than a timedelta in the place of one"));
+            return Err(self.damaged("a value that is not a timedelta, in the place of one"));
         }
         match name {
             None => self.construct(&TIMEZONE, (offset,)),
             Some(name) if name.is_exact_instance_of::<PyString>() => self.construct(&TIMEZONE, (offset, name)),
-            Some(_) => Err(self.damaged("something else than a str in the place of one")),
+            Some(_) => Err(self.damaged("a value that is not a str, in the place of one")),
         }
     }
 
-    /// The state of a date or time: bytes of this length, or the same as text.
+    /// The state of a date or time: `N` bytes, or a text of `N` characters, which protocol 2 writes.
     fn state<const N: usize>(&self, state: &Bound<'py, PyAny>) -> DataOnlyResult<[u8; N]> {
         let bytes = match (state.cast_exact::<PyBytes>(), state.cast_exact::<PyString>()) {
             (Ok(bytes), _) => bytes.as_bytes().try_into().ok(),
             (_, Ok(text)) if text.len()? == N => self.latin1_bytes(text)?.try_into().ok(),
             _ => None,
         };
-        bytes.ok_or_else(|| self.damaged("a date or time of another length"))
+        bytes.ok_or_else(|| self.damaged("a date or time whose state has another length"))
     }
 
-    /// With the fold that the top bit of `byte` says.
+    /// Calls a class with the `fold` that the top bit of `byte` says.
     fn folded(
         &mut self,
         class: &'static LibraryClass,
@@ -96,15 +101,16 @@ impl<'py> Decoder<'_, 'py> {
         self.or_damaged(made, "a date or time that does not exist")
     }
 
-    /// Of the classes that know about zones, only `datetime.timezone` is data.
+    /// Checks a time zone. Only `datetime.timezone` is data; other classes of time zones run code.
     fn zone(&mut self, zone: &Bound<'py, PyAny>) -> DataOnlyResult<Bound<'py, PyAny>> {
         if zone.is_none() || zone.get_type().is(&self.library_class(&TIMEZONE)?) {
             return Ok(zone.clone());
         }
-        Err(self.damaged("something else than a timezone in the place of one"))
+        Err(self.damaged("a value that is not a timezone, in the place of one"))
     }
 }
 
+/// The number in three bytes, big-endian.
 fn whole([high, middle, low]: [u8; 3]) -> u32 {
     u32::from_be_bytes([0, high, middle, low])
 }

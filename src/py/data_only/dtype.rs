@@ -1,5 +1,5 @@
-//! The dtypes of numpy that are plain data, read from numpy's own pickles and rebuilt from what was read: never with
-//! objects in them, and every size and offset within what holds it.
+//! numpy's dtypes, read from numpy's own pickles and built anew from what was read. No dtype may hold Python objects,
+//! and every size and offset must lie within the dtype around it. Dtypes that are made of others are in `struct_dtype`.
 
 use std::rc::Rc;
 
@@ -17,20 +17,22 @@ use super::value::Value;
 static RECORD: LibraryClass = LibraryClass::new("numpy", "record");
 pub(super) static DTYPE: LibraryClass = LibraryClass::new("numpy", "dtype");
 
-/// Bytes of one item; numpy 1 has no more.
+/// The most bytes of one item. numpy 1 allows no more.
 const MOST_BYTES: usize = i32::MAX as usize;
-/// Dtypes inside each other, which numpy walks recursively, and all of them in one, each as often as it is met.
+/// The most dtypes inside each other, which numpy walks by recursion; and the most dtypes in one, each counted as often
+/// as it occurs.
 const DEEPEST: u32 = 32;
 const MOST_PARTS: u32 = 10_000;
 
-/// Flags of numpy's: references, items pickled as a list, pointers; and a struct laid out as in C.
+/// Flags of numpy's dtypes: the items hold references, are pickled as a list, or hold pointers; and: a struct laid out
+/// as in C.
 const WITH_OBJECTS: i64 = 0x07;
 const ALIGNED: i64 = 0x80;
 
 impl<'py> Decoder<'_, 'py> {
-    /// `numpy.dtype('i8', False, True)`, of which the state is still to come.
+    /// The call `numpy.dtype('i8', False, True)`. The dtype's state follows.
     pub(super) fn dtype(&mut self, items: &[Bound<'py, PyAny>]) -> DataOnlyResult<()> {
-        // Not aligned, and a copy: without one, the state would be that of numpy's own.
+        // The arguments say: not aligned, and a copy. Without the copy, the state would change numpy's own dtype.
         let kind = match items {
             [kind, aligned, copied] if is_flag(aligned, false) && is_flag(copied, true) => {
                 kind.cast_exact::<PyString>().ok()
@@ -38,7 +40,7 @@ impl<'py> Decoder<'_, 'py> {
             _ => None,
         };
         let kind = kind.and_then(|kind| kind.to_str().ok());
-        let Some(kind) = kind else { return Err(needs("a numpy.dtype that is no plain one")) };
+        let Some(kind) = kind else { return Err(needs("a numpy.dtype that is not a plain one")) };
         let (letter, digits) = kind.split_at_checked(1).unwrap_or((kind, ""));
         if letter == "O" {
             return Err(needs("Python objects in a numpy.dtype"));
@@ -61,7 +63,7 @@ impl<'py> Decoder<'_, 'py> {
         }
     }
 
-    /// Of a kind and size, as in `i8`, with the state that goes with it.
+    /// A dtype of a kind and size, as in `i8`, from its state.
     pub(super) fn dtype_state(
         &mut self,
         letter: u8,
@@ -69,11 +71,11 @@ impl<'py> Decoder<'_, 'py> {
         state: &Bound<'py, PyAny>,
     ) -> DataOnlyResult<Value<'py>> {
         let Ok(state) = state.cast_exact::<PyTuple>() else {
-            return Err(self.damaged("the state of a dtype that is no tuple"));
+            return Err(self.damaged("a dtype whose state is not a tuple"));
         };
         let items: Vec<_> = if state.len() <= 9 { state.iter().collect() } else { Vec::new() };
         let [version, order, subarray, names, fields, item_size, alignment, flags, rest @ ..] = items.as_slice() else {
-            return Err(self.damaged("the state of a dtype of another length"));
+            return Err(self.damaged("a dtype whose state has another length"));
         };
         if self.number(version)? != 3 + rest.len() as i64 {
             return Err(needs("a numpy.dtype of another version"));
@@ -97,10 +99,10 @@ impl<'py> Decoder<'_, 'py> {
         }
         let stated = self.number(item_size)?;
         let order = order.cast_exact::<PyString>().ok().and_then(|order| order.to_str().ok()).unwrap_or_default();
-        // As numpy writes it: of a struct or a single byte with another one it makes something else.
+        // Only what numpy writes is accepted: it reads a struct or a single byte with another byte order differently.
         let has_order = !matches!((letter, number), (b'S' | b'V', _) | (b'b' | b'i' | b'u', 1));
         if !(if has_order { matches!(order, "<" | ">") } else { order == "|" }) {
-            return Err(self.damaged("a dtype whose byte order is not of its kind"));
+            return Err(self.damaged("a dtype whose byte order does not fit its kind"));
         }
         let (obj, desc) = match (subarray.is_none(), names.is_none() && fields.is_none()) {
             (true, true) => self.plain_dtype(letter, number, order, unit, stated)?,
@@ -113,7 +115,7 @@ impl<'py> Decoder<'_, 'py> {
         };
         let own = obj.getattr("alignment")?.extract::<i64>()?;
         if ![own, -1].contains(&self.number(alignment)?) {
-            return Err(self.damaged("a dtype that numpy reads otherwise"));
+            return Err(self.damaged("a dtype that numpy reads differently"));
         }
         if desc.depth > DEEPEST {
             return Err(too_much("dtypes inside each other", DEEPEST.into()));
@@ -129,11 +131,11 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value::leaf(obj, weight))
     }
 
-    /// Of `numpy.record`: a struct whose items are records.
+    /// A dtype of `numpy.record` from its state: a struct whose items are records.
     pub(super) fn record_state(&mut self, state: &Bound<'py, PyAny>) -> DataOnlyResult<Value<'py>> {
         let size = state.cast_exact::<PyTuple>().ok().and_then(|state| state.get_item(5).ok());
         let size = size.and_then(|size| size.extract::<usize>().ok()).filter(|size| *size <= MOST_BYTES);
-        let Some(size) = size else { return Err(self.damaged("the state of a dtype of another length")) };
+        let Some(size) = size else { return Err(self.damaged("a dtype whose state has another length")) };
         let plain = self.dtype_state(b'V', size, state)?;
         let desc = self.dtype_description(&plain.obj)?;
         if plain.obj.getattr("names")?.is_none() {
@@ -146,6 +148,7 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value { obj, ..plain })
     }
 
+    /// Makes a dtype known that was built.
     pub(super) fn remember_dtype(
         &mut self,
         obj: &Bound<'py, PyAny>,
@@ -154,11 +157,12 @@ impl<'py> Decoder<'_, 'py> {
         self.dtypes.insert(obj, description)
     }
 
-    /// Of the dtype that an object is, if it was made here.
+    /// The description of an object that is a dtype and was built by this decoder.
     pub(super) fn dtype_description(&self, obj: &Bound<'py, PyAny>) -> DataOnlyResult<Rc<DtypeDescription>> {
-        self.dtypes.get(obj).ok_or_else(|| self.damaged("something else than a dtype in the place of one"))
+        self.dtypes.get(obj).ok_or_else(|| self.damaged("a value that is not a dtype, in the place of one"))
     }
 
+    /// A dtype that is not made of others.
     fn plain_dtype(
         &mut self,
         letter: u8,
@@ -171,9 +175,9 @@ impl<'py> Decoder<'_, 'py> {
             return Err(self.damaged("a numpy time without its unit"));
         }
         let size = if letter == b'U' { 4 * number } else { number };
-        // -1: as the kind says.
+        // A stated size of -1 means: as the kind says.
         if stated != size as i64 && (stated != -1 || matches!(letter, b'S' | b'U' | b'V')) {
-            return Err(self.damaged("a dtype whose sizes differ"));
+            return Err(self.damaged("a dtype with two different sizes"));
         }
         let swapped = matches!((order, cfg!(target_endian = "big")), ("<", true) | (">", false));
         let check = match letter {
@@ -188,15 +192,15 @@ impl<'py> Decoder<'_, 'py> {
         Ok((obj, DtypeDescription::scalar(size, check, letter == b'V', slow)))
     }
 
-    /// Both sides must mean the same before bytes are counted by it.
+    /// Fails unless numpy understands the dtype as this decoder does, by whose sizes bytes are counted.
     pub(super) fn same_size(&self, obj: &Bound<'py, PyAny>, size: usize) -> DataOnlyResult<()> {
         match obj.getattr("itemsize")?.extract::<usize>()? == size && !obj.getattr("hasobject")?.extract::<bool>()? {
             true => Ok(()),
-            false => Err(self.damaged("a dtype that numpy reads otherwise")),
+            false => Err(self.damaged("a dtype that numpy reads differently")),
         }
     }
 
-    /// As in `[25us]`.
+    /// The unit of a time, as numpy writes it: `[25us]`.
     fn time_unit(&self, unit: &Bound<'py, PyAny>) -> DataOnlyResult<String> {
         const UNITS: [&[u8]; 13] = [b"Y", b"M", b"W", b"D", b"h", b"m", b"s", b"ms", b"us", b"ns", b"ps", b"fs", b"as"];
         let Some(unit) = unit.cast_exact::<PyTuple>().ok().filter(|unit| unit.len() == 4) else {
@@ -210,7 +214,7 @@ impl<'py> Decoder<'_, 'py> {
                 Ok(format!("[{count}{}]", String::from_utf8_lossy(name)))
             }
             false if ones && count == 1 && name == b"generic" => Ok(String::new()),
-            _ => Err(self.damaged("a numpy time in a unit that is none")),
+            _ => Err(self.damaged("a numpy time with an unknown unit")),
         }
     }
 }

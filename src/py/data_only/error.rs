@@ -1,6 +1,5 @@
-//! How the decoding of an untrusted value fails, and with which class of exception.
-//!
-//! Not for errors of the segment: those are `crate::error::Error`.
+//! The ways in which the data-only decoder fails, and the exception for each. Errors of the segment itself are in
+//! `crate::error`.
 
 use std::collections::TryReserveError;
 use std::ffi::CStr;
@@ -10,24 +9,24 @@ use crate::py::create;
 use crate::py::errors::raise_text;
 use pyo3::prelude::*;
 
-/// What a step of the decoder gives.
+/// The result of a step of the decoder.
 pub(super) type DataOnlyResult<T> = Result<T, DataOnlyError>;
 
-/// Why a pickle gave no value. The value in the segment is untouched in every case.
+/// Why a pickle was not decoded. The value in the segment stays as it is in every case.
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub enum DataOnlyError {
-    /// Not a pickle, or not one of a value that can exist.
+    /// The bytes are not a pickle, or not the pickle of a value that can exist.
     Damaged { at: usize, why: &'static str },
-    /// Needs a class, a function or a buffer; `what` is short and printable.
+    /// The value needs a class, a function or a buffer. `what` is short and printable.
     NeedsCode { what: String },
-    /// It holds arrays, and numpy cannot be imported.
+    /// The value needs this module, which cannot be imported: numpy, for arrays.
     Missing { module: &'static str },
-    /// The pickle says it is of this protocol.
+    /// The pickle is of this protocol, which is newer than the decoder.
     NewerProtocol(u8),
-    /// The named limit, and its value.
+    /// The value exceeds this limit, whose value is given.
     TooMuch { limit: &'static str, value: u64 },
-    /// The interpreter's own failure, in practice `MemoryError`.
+    /// The interpreter raised an exception, in practice `MemoryError`.
     Python(PyErr),
 }
 
@@ -59,7 +58,8 @@ impl From<PyErr> for DataOnlyError {
 }
 
 impl DataOnlyError {
-    /// The name of the exception's class in `shmvar`; an exception of the interpreter goes through as it is.
+    /// The name of the exception's class in `shmvar`, and its text. An exception of the interpreter is returned as the
+    /// error.
     pub fn class(self) -> std::result::Result<(&'static CStr, String), PyErr> {
         let class = match self {
             DataOnlyError::Python(error) => return Err(error),
@@ -72,7 +72,7 @@ impl DataOnlyError {
     }
 }
 
-/// The Python exception for `error`; the classes live in `shmvar._errors` and `shmvar._untrusted_error`.
+/// The exception for an error.
 pub fn to_pyerr(py: Python<'_>, error: DataOnlyError) -> PyErr {
     let (class, message) = match error.class() {
         Ok(named) => named,
@@ -81,17 +81,17 @@ pub fn to_pyerr(py: Python<'_>, error: DataOnlyError) -> PyErr {
     raise_text(py, class, &message)
 }
 
-/// A limit was exceeded: its name and its value.
+/// The error of a value that exceeds a limit.
 pub(super) fn too_much(limit: &'static str, value: u64) -> DataOnlyError {
     DataOnlyError::TooMuch { limit, value }
 }
 
-/// Rust has no memory: the interpreter's `MemoryError`.
+/// The error of an allocation in Rust that failed: the interpreter's `MemoryError`.
 pub(super) fn no_memory(_: TryReserveError) -> DataOnlyError {
     DataOnlyError::Python(create::no_memory())
 }
 
-/// The value needs what only running code could give.
+/// The error of a value that needs something the decoder does not provide.
 pub(super) fn needs(what: impl Into<String>) -> DataOnlyError {
     DataOnlyError::NeedsCode { what: what.into() }
 }

@@ -1,10 +1,11 @@
-//! The table of the globals that an untrusted value may name: builtins without an opcode, common types of the standard
-//! library, and numpy's arrays.
+//! The table of the globals that an untrusted pickle may name: built-in types without an opcode, common types of the
+//! standard library, and numpy's arrays.
 //!
-//! A name in the stream is compared with these rows and looked up nowhere else. What a row stands for is made by this
-//! decoder, from arguments it has checked, with classes that it fetches itself by fixed names (`library_class`).
+//! A name in a pickle is compared with the rows of this table and looked up nowhere else. The decoder itself builds
+//! what a row stands for, from arguments that it has checked, with classes that it imports by fixed names
+//! (`library_class`).
 
-/// One row.
+/// A global that a pickle may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Global {
     Set,
@@ -13,7 +14,7 @@ pub enum Global {
     Bytes,
     Complex,
     Range,
-    /// `_codecs.encode(text, 'latin1')`: bytes in protocol 2.
+    /// Called as `_codecs.encode(text, 'latin1')`: how protocol 2 writes bytes.
     Encode,
     Date,
     Time,
@@ -29,32 +30,32 @@ pub enum Global {
     PosixPath,
     PureWindowsPath,
     Array,
-    /// `array._array_reconstructor(array.array, typecode, format, bytes)`.
+    /// Called as `array._array_reconstructor(array.array, typecode, format, bytes)`.
     ArrayOf,
     NdArray,
     Dtype,
-    /// `_frombuffer(buffer, dtype, shape, order)`: an array in protocol 5.
+    /// Called as `_frombuffer(buffer, dtype, shape, order)`: how protocol 5 writes an array.
     FromBuffer,
-    /// `_reconstruct(ndarray, (0,), b'b')`, then its state: an array otherwise.
+    /// Called as `_reconstruct(ndarray, (0,), b'b')`, then the array's state: how arrays are written otherwise.
     Reconstruct,
-    /// `scalar(dtype, bytes)`.
+    /// Called as `scalar(dtype, bytes)`.
     Scalar,
     MemMap,
     RecArray,
-    /// What a dtype of a record array is called on.
+    /// The argument of the call that builds a dtype of a record array.
     Record,
-    /// `MaskedArray(data, mask, …)`.
+    /// Called as `MaskedArray(data, mask, …)`.
     Masked,
-    /// `_mareconstruct(MaskedArray, ndarray, (0,), b'b')`, then its state.
+    /// Called as `_mareconstruct(MaskedArray, ndarray, (0,), b'b')`, then the array's state.
     ReconstructMasked,
-    /// Of all attributes only the next one.
+    /// Called as `getattr(ndarray, '__new__')`, which gives [`Global::NewArray`]. No other attribute is allowed.
     GetAttr,
-    /// `getattr(ndarray, '__new__')`, called as `(class, shape, dtype, buffer, 0, None, order)`: an array of that class.
+    /// `ndarray.__new__`, called as `(class, shape, dtype, buffer, 0, None, order)`: an array of this class.
     NewArray,
 }
 
-/// Module and name as CPython 3.11 to 3.14 and numpy 1 and 2 write them, after `modern`. Of several rows for one thing, the first is what
-/// it is called in messages.
+/// Module and name as CPython 3.11 to 3.14 and numpy 1 and 2 write them, after `modern` has replaced names of Python 2.
+/// If a global has several rows, messages call it by the first one.
 const TABLE: &[(&str, &str, Global)] = &[
     ("builtins", "set", Global::Set),
     ("builtins", "frozenset", Global::FrozenSet),
@@ -97,12 +98,13 @@ const TABLE: &[(&str, &str, Global)] = &[
 ];
 
 impl Global {
+    /// The global of this module and name, if it is in the table.
     pub fn find(module: &[u8], name: &[u8]) -> Option<Self> {
         let row = TABLE.iter().find(|row| row.1.as_bytes() == name && row.0.as_bytes() == module)?;
         Some(row.2)
     }
 
-    /// `module.name`.
+    /// The name for messages: `module.name`.
     pub fn name(self) -> String {
         if self == Global::NewArray {
             return "numpy.ndarray.__new__".into();
@@ -111,12 +113,12 @@ impl Global {
         row.map_or_else(String::new, |(module, name, _)| format!("{module}.{name}"))
     }
 
-    /// A class that is an argument in some pickle, and nothing by itself.
+    /// Whether it is a class that occurs as an argument of a call, and not by itself.
     pub fn is_argument(self) -> bool {
         self.is_array_class() || matches!(self, Global::Array | Global::Record | Global::Masked)
     }
 
-    /// A class of arrays that may be called on a buffer.
+    /// Whether it is a class of arrays over a buffer.
     pub fn is_array_class(self) -> bool {
         matches!(self, Global::NdArray | Global::MemMap | Global::RecArray)
     }

@@ -1,4 +1,4 @@
-//! Classes of the standard library and of numpy, fetched by fixed names: never by one that the stream holds.
+//! Classes of the standard library and of numpy. They are imported by fixed names, never by a name from the pickle.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -8,7 +8,7 @@ use super::decoder::Decoder;
 use super::error::{DataOnlyError, DataOnlyResult};
 use super::object_size;
 
-/// A class of the standard library, or of numpy.
+/// A class of the standard library or of numpy, which is imported when it is needed first.
 pub(super) struct LibraryClass {
     class: PyOnceLock<Py<PyType>>,
     module: &'static str,
@@ -16,13 +16,14 @@ pub(super) struct LibraryClass {
 }
 
 impl LibraryClass {
+    /// The class of this name.
     pub(super) const fn new(module: &'static str, name: &'static str) -> Self {
         LibraryClass { class: PyOnceLock::new(), module, name }
     }
 }
 
 impl<'py> Decoder<'_, 'py> {
-    /// The class; its first import is not charged to the stream.
+    /// The class itself. The time of the import is not charged to the pickle.
     pub(super) fn library_class(&mut self, class: &'static LibraryClass) -> DataOnlyResult<Bound<'py, PyType>> {
         let py = self.py;
         if let Some(class) = class.class.get(py) {
@@ -38,7 +39,7 @@ impl<'py> Decoder<'_, 'py> {
         })
     }
 
-    /// Calls a class of ours.
+    /// Calls a class with arguments that were checked.
     pub(super) fn construct(
         &mut self,
         class: &'static LibraryClass,
@@ -48,6 +49,6 @@ impl<'py> Decoder<'_, 'py> {
         self.budget.memory(object_size::OBJECT)?;
         let class = self.library_class(class)?;
         let made = class.call1(arguments);
-        self.or_damaged(made, "values that their class does not take")
+        self.or_damaged(made, "arguments that their class does not accept")
     }
 }

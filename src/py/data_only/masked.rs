@@ -1,4 +1,5 @@
-//! numpy's masked arrays as data: the constructor called on data and a mask that were made here and fit together.
+//! numpy's masked arrays: their constructor is called with data and a mask that this decoder has built and that fit
+//! together.
 
 use std::rc::Rc;
 
@@ -19,7 +20,8 @@ static RECARRAY: LibraryClass = LibraryClass::new("numpy", "recarray");
 static BOOL: LibraryClass = LibraryClass::new("numpy", "bool_");
 
 impl<'py> Decoder<'_, 'py> {
-    /// Of an array, a mask of its shape or none, and what stands for masked items or `None`.
+    /// A masked array of an array, a mask of the same shape or numpy's `nomask`, and the value that stands for masked
+    /// items or `None`.
     pub(super) fn masked(
         &mut self,
         data: &Bound<'py, PyAny>,
@@ -28,19 +30,19 @@ impl<'py> Decoder<'_, 'py> {
         hard: &Bound<'py, PyAny>,
     ) -> DataOnlyResult<Value<'py>> {
         if !self.is_array(data, true)? {
-            return Err(self.damaged("a masked array of something that is no array"));
+            return Err(self.damaged("a masked array of something that is not an array"));
         }
         let dtype = data.getattr("dtype")?;
         let wanted = self.mask_dtype(&dtype)?;
-        // Of a struct numpy makes an empty mask, whether one is given or not.
+        // For an array of structs numpy creates an empty mask, whether one is given or not.
         self.budget.memory(
             wanted.getattr("itemsize")?.extract::<usize>()?.saturating_mul(data.getattr("size")?.extract::<usize>()?),
         )?;
-        let none = mask.get_type().is(&self.library_class(&BOOL)?) && !mask.is_truthy()?;
+        let no_mask = mask.get_type().is(&self.library_class(&BOOL)?) && !mask.is_truthy()?;
         let fits = |mask: &Bound<'py, PyAny>| {
             Ok::<_, PyErr>(mask.getattr("dtype")?.eq(&wanted)? && mask.getattr("shape")?.eq(data.getattr("shape")?)?)
         };
-        if !(none || self.is_array(mask, false)? && fits(mask)?) {
+        if !(no_mask || self.is_array(mask, false)? && fits(mask)?) {
             return Err(self.damaged("a mask that does not fit its array"));
         }
         let single = |fill: &Bound<'py, PyAny>| {
@@ -56,18 +58,19 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value::leaf(self.construct(&MASKED, arguments)?, 0))
     }
 
-    /// The state of a masked array as numpy has it: that of its data, the bytes of its mask, what stands for masked items.
+    /// A masked array from its state: the state of its data, the bytes of its mask, the value that stands for masked
+    /// items.
     pub(super) fn masked_state(&mut self, class: Global, state: &Bound<'py, PyAny>) -> DataOnlyResult<Value<'py>> {
         let items: Vec<_> = match state.cast_exact::<PyTuple>() {
             Ok(state) if state.len() == 7 => state.iter().collect(),
-            _ => return Err(self.damaged("the state of a masked array of another length")),
+            _ => return Err(self.damaged("a masked array whose state has another length")),
         };
         let Ok(bytes) = items[5].cast_exact::<PyBytes>() else {
-            return Err(self.damaged("a mask of something that is no bytes"));
+            return Err(self.damaged("a mask whose data is not bytes"));
         };
         let data = self.array_state(class, PyTuple::new(self.py, &items[..5])?.as_any())?;
         let dtype = self.mask_dtype(&data.obj.getattr("dtype")?)?;
-        // Whatever it is of, each of its bytes is a bool.
+        // Whatever the dtype of the mask is, each of its bytes is a bool.
         let size = dtype.getattr("itemsize")?.extract::<usize>()?;
         self.remember_dtype(&dtype, Rc::new(DtypeDescription::of_bools(size)))?;
         let halves = (&items[0], &items[1], &dtype, &items[3], bytes).into_pyobject(self.py)?;
@@ -75,17 +78,17 @@ impl<'py> Decoder<'_, 'py> {
         self.masked(&data.obj, &mask.obj, &items[6], PyBool::new(self.py, false).as_any())
     }
 
-    /// Is it an array that was made here?
+    /// Whether a value is an array, and so was built by this decoder. With `any`, also one of numpy's subclasses.
     fn is_array(&mut self, value: &Bound<'py, PyAny>, any: bool) -> DataOnlyResult<bool> {
         let class = value.get_type();
         Ok(class.is(&self.library_class(&NDARRAY)?)
             || any && (class.is(&self.library_class(&MEMMAP)?) || class.is(&self.library_class(&RECARRAY)?)))
     }
 
-    /// That of a mask for an array of this one.
+    /// The dtype of a mask for an array of this dtype.
     fn mask_dtype(&mut self, dtype: &Bound<'py, PyAny>) -> DataOnlyResult<Bound<'py, PyAny>> {
         self.library_class(&MASKED)?;
         let made = self.py.import("numpy.ma")?.call_method1("make_mask_descr", (dtype,));
-        self.or_damaged(made, "an array of which no mask can be")
+        self.or_damaged(made, "an array that cannot have a mask")
     }
 }

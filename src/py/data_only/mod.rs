@@ -1,19 +1,23 @@
-//! The decoder for values of a segment that is not trusted: plain data, and nothing that could run code.
+//! The data-only decoder: it reads the pickles of a segment that is not trusted, and nothing in a pickle can make it
+//! run code.
 //!
-//! It builds real Python objects from the opcodes, without recursion, and imports and calls nothing that the pickle names:
-//! names are compared with a short table ([`globals`]), and what that holds is made here. Work and memory are bounded by
-//! [`Limits`]; what was half built is freed on every error. On what it accepts it agrees with `pickle.loads`; it accepts
-//! less.
+//! It builds Python objects from the opcodes, without recursion. It imports and calls nothing that the pickle names:
+//! names are compared with a short table ([`globals`]), and this decoder itself builds what the table holds. [`Limits`]
+//! bound work and memory, and on every error the objects built so far are freed. Everything that it accepts it decodes
+//! as `pickle.loads` does; it accepts less.
+//!
+//! Values of a trusted segment are read by the interpreter's own unpickler instead: see `decode`.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `run` | the entry, and what each opcode does |
-//! | `decoder` | the state of one decoding, and small steps that all files share |
+//! | `run` | the entry and the loop: what each opcode does |
+//! | `decoder` | the state of one decoding, and the small steps that all files use |
 //! | `stack_item` | the items of the stack |
-//! | `value`, `nesting` | what is kept of each object, and how deep objects lie in each other |
-//! | `scalars`, `containers`, `builtins` | builtin types |
-//! | `globals`, `call`, `arguments` | which globals a pickle may name, the calls of these, checks of their arguments |
-//! | `library_class`, `standard`, `dates` | types of the standard library |
+//! | `value`, `nesting` | what is known of each object, and how deep objects are inside each other |
+//! | `scalars`, `containers`, `builtins` | objects of built-in types |
+//! | `globals` | the table of globals that a pickle may name |
+//! | `call`, `arguments` | the calls of these globals, and checks of the arguments |
+//! | `library_class`, `standard`, `dates` | objects of the standard library |
 //! | `ndarray`, `masked` | numpy's arrays |
 //! | `dtype`, `struct_dtype`, `dtype_description` | numpy's dtypes |
 //! | `limits`, `budget`, `object_size` | what a decoding may cost |

@@ -1,5 +1,5 @@
-//! numpy's arrays and scalars as data: bytes, a dtype and a shape that fit together. numpy is given memory and numbers that
-//! were checked; its unpickling code does not run.
+//! numpy's arrays and scalars: bytes, a dtype and a shape that must fit together. numpy gets memory and numbers that
+//! were checked; its code for unpickling does not run. Masked arrays are in `masked`.
 
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
@@ -20,7 +20,7 @@ static MEMMAP: LibraryClass = LibraryClass::new("numpy", "memmap");
 static RECARRAY: LibraryClass = LibraryClass::new("numpy", "recarray");
 
 impl<'py> Decoder<'_, 'py> {
-    /// `_frombuffer(buffer, dtype, shape, order)` or `scalar(dtype, bytes)`.
+    /// The calls `_frombuffer(buffer, dtype, shape, order)`, `scalar(dtype, bytes)` and `MaskedArray(data, mask, …)`.
     pub(super) fn array_call(&mut self, global: Global, items: &[Bound<'py, PyAny>]) -> DataOnlyResult<Value<'py>> {
         match (global, items) {
             (Global::FromBuffer, [buffer, dtype, shape, order]) => {
@@ -43,7 +43,8 @@ impl<'py> Decoder<'_, 'py> {
         }
     }
 
-    /// `ndarray.__new__(class, shape, dtype, buffer, 0, None, order)`, without the class.
+    /// The call `ndarray.__new__(class, shape, dtype, buffer, 0, None, order)`. `items` are the arguments without the
+    /// class.
     pub(super) fn new_array(&mut self, class: Global, items: &[Bound<'py, PyAny>]) -> DataOnlyResult<Value<'py>> {
         match items {
             [shape, dtype, buffer, offset, strides, order] if strides.is_none() && self.number(offset)? == 0 => {
@@ -53,7 +54,8 @@ impl<'py> Decoder<'_, 'py> {
         }
     }
 
-    /// Over the buffer itself, as numpy has it, but for one that may be written and is not wanted so, or the other way round.
+    /// An array over the buffer itself, as numpy does it. If the array is to be writable and the buffer is not, or the
+    /// other way round, it is over a copy or over a read-only view.
     fn over_buffer(
         &mut self,
         class: Global,
@@ -68,14 +70,14 @@ impl<'py> Decoder<'_, 'py> {
             || buffer.is_exact_instance_of::<PyByteArray>()
             || buffer.is_exact_instance_of::<PyMemoryView>();
         if !plain {
-            return Err(self.damaged("an array over something that is no buffer"));
+            return Err(self.damaged("an array over something that is not a buffer"));
         }
         let axes = axes.filter(|axes| !axes.is_none());
         let order = match axes {
             Some(_) if is("K") => "C",
             None if is("C") => "C",
             None if is("F") => "F",
-            _ => return Err(self.damaged("an array in an order that is none")),
+            _ => return Err(self.damaged("an array with an unknown order of its axes")),
         };
         let writable = match buffer.is_exact_instance_of::<PyMemoryView>() {
             true => !buffer.getattr("readonly")?.is_truthy()?,
@@ -97,29 +99,29 @@ impl<'py> Decoder<'_, 'py> {
         let mut places = self.sizes(axes)?;
         places.sort_unstable();
         if places.len() != shape.len()? || places.iter().enumerate().any(|(at, place)| at != *place) {
-            return Err(self.damaged("axes of an array that are none"));
+            return Err(self.damaged("axes that do not fit their array"));
         }
         let turned = array.call_method1("transpose", (axes,));
-        Ok(Value::leaf(self.or_damaged(turned, "axes of an array that are none")?, 0))
+        Ok(Value::leaf(self.or_damaged(turned, "axes that do not fit their array")?, 0))
     }
 
-    /// The state of an array: `(1, shape, dtype, is it in Fortran's order, bytes)`. The byte order stays as it is, where
-    /// numpy would turn it into the machine's.
+    /// An array from its state: `(1, shape, dtype, whether it is in Fortran's order, bytes)`. The byte order stays as
+    /// it is; numpy would convert it to the machine's.
     pub(super) fn array_state(&mut self, class: Global, state: &Bound<'py, PyAny>) -> DataOnlyResult<Value<'py>> {
         let items: Vec<_> = match state.cast_exact::<PyTuple>() {
             Ok(state) if state.len() == 5 => state.iter().collect(),
-            _ => return Err(self.damaged("the state of an array of another length")),
+            _ => return Err(self.damaged("an array whose state has another length")),
         };
         let [version, shape, dtype, fortran, bytes] = items.as_slice() else {
-            return Err(self.damaged("the state of an array of another length"));
+            return Err(self.damaged("an array whose state has another length"));
         };
         let (Ok(fortran), Ok(bytes)) = (fortran.cast_exact::<PyBool>(), bytes.cast_exact::<PyBytes>()) else {
-            return Err(self.damaged("an array of something that is no bytes"));
+            return Err(self.damaged("an array whose data is not bytes"));
         };
         if self.number(version)? != 1 {
             return Err(needs("a numpy.ndarray of another version"));
         }
-        // Memory of its own, where it may be changed.
+        // A writable array gets memory of its own.
         let own = match self.mode {
             ReadMode::Own => self.bytearray(bytes.as_bytes())?,
             ReadMode::View => bytes.clone().into_any(),
@@ -128,6 +130,7 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value::leaf(self.array(class, &own, dtype, shape, order)?, 0))
     }
 
+    /// An array of this class over a buffer, once everything fits together.
     fn array(
         &mut self,
         class: Global,
@@ -140,7 +143,8 @@ impl<'py> Decoder<'_, 'py> {
         if desc.subarray {
             return Err(self.damaged("an array of a dtype with dimensions"));
         }
-        // As numpy counts: an axis of 0 makes the array empty, but the others must fit all the same.
+        // numpy counts in this way, too: an axis of 0 makes the array empty, but the other axes must still fit into
+        // memory.
         let some =
             sizes.iter().filter(|size| **size != 0).try_fold(desc.size.max(1), |all, size| all.checked_mul(*size));
         let Some(some) = some.filter(|some| isize::try_from(*some).is_ok()) else {
@@ -160,12 +164,13 @@ impl<'py> Decoder<'_, 'py> {
         self.budget.look()?;
         self.budget.memory(object_size::OBJECT)?;
         let made = self.library_class(&NDARRAY)?.call_method1("__new__", (class, shape, dtype, buffer, 0, none, order));
-        self.or_damaged(made, "values that their class does not take")
+        self.or_damaged(made, "arguments that their class does not accept")
     }
 
+    /// A numpy scalar from its bytes.
     fn scalar(&mut self, dtype: &Bound<'py, PyAny>, bytes: &Bound<'py, PyAny>) -> DataOnlyResult<Value<'py>> {
         let (desc, Ok(bytes)) = (self.dtype_description(dtype)?, bytes.cast_exact::<PyBytes>()) else {
-            return Err(self.damaged("a scalar of something that is no bytes"));
+            return Err(self.damaged("a scalar whose data is not bytes"));
         };
         if desc.subarray {
             return Err(self.damaged("a scalar of a dtype with dimensions"));
@@ -174,17 +179,17 @@ impl<'py> Decoder<'_, 'py> {
         if desc.slow {
             self.equality.meet_slow_value()?;
         }
-        // Not over the bytes themselves, for a record may be changed.
+        // The scalar is not over the bytes themselves, because a record can be changed.
         let own = self.bytearray(bytes.as_bytes())?;
         let none = PyTuple::empty(self.py);
         let array = self.construct(&NDARRAY, (&none, dtype, own))?;
         self.budget.memory(object_size::OBJECT + 2 * desc.size)?;
         let item = array.get_item(none);
         let weight = if desc.void { 0 } else { 2 + desc.size / 64 };
-        Ok(Value::leaf(self.or_damaged(item, "a numpy scalar that is none")?, weight))
+        Ok(Value::leaf(self.or_damaged(item, "a numpy scalar that numpy does not accept")?, weight))
     }
 
-    /// Fails unless the buffer has just these bytes, and all of them may be where they are.
+    /// Fails unless the buffer has this length, and its bytes are valid for the dtype.
     #[allow(unsafe_code, reason = "a look at a buffer, in place")]
     pub(super) fn checked(
         &mut self,
@@ -194,13 +199,13 @@ impl<'py> Decoder<'_, 'py> {
     ) -> DataOnlyResult<()> {
         let held = PyBuffer::<u8>::get(buffer)?;
         if !held.is_c_contiguous() || held.len_bytes() != length {
-            return Err(self.damaged("an array whose buffer is of another length"));
+            return Err(self.damaged("an array whose buffer has another length"));
         }
         if length == 0 {
             return Ok(());
         }
-        // SAFETY: contiguous and exported while `held` lives. The memory is this decoder's: nobody else has the object
-        // yet, and nothing below runs Python code.
+        // SAFETY: the memory is contiguous, and exported while `held` lives. It belongs to this decoder: nobody else
+        // has the object yet, and nothing below runs Python code.
         let bytes = unsafe { std::slice::from_raw_parts(held.buf_ptr().cast::<u8>().cast_const(), length) };
         desc.check(bytes).map_err(|why| self.damaged(why))?;
         self.budget.look()

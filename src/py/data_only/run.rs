@@ -1,6 +1,5 @@
-//! The decoder's entry and its loop: what each opcode of a pickle does.
-//!
-//! What takes more than a line is in the other files of this folder, by subject.
+//! The decoder's entry and its loop: what each opcode of a pickle does. What takes more than a few lines is in the
+//! files beside this one, by subject.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyMemoryView, PySet, PyTuple};
@@ -8,10 +7,10 @@ use pyo3::types::{PyByteArray, PyMemoryView, PySet, PyTuple};
 use super::arguments::is_buffer;
 use super::budget::{Budget, EqualityCost};
 use super::decoder::{Decoder, Input};
-use super::dtype_description::MadeDtypes;
+use super::dtype_description::KnownDtypes;
 use super::error::{DataOnlyError, DataOnlyResult, needs, no_memory, to_pyerr, too_much};
 use super::limits::Limits;
-use super::object_size::{self, compared};
+use super::object_size::{self, text_weight};
 use super::stack_item::StackItem;
 use super::value::{ContainerClass, Containers};
 use crate::codec::opcode::{HIGHEST_PROTOCOL, Op, OpReader};
@@ -19,9 +18,9 @@ use crate::codec::stack::Stack;
 use crate::py::create;
 use crate::py::read_mode::ReadMode;
 
-/// The value of `pickle`, if it is plain data. `buffers` are those beside it, copied to where nobody else writes; they
-/// become part of the value. An array can be written for [`ReadMode::Own`] and cannot for [`ReadMode::View`], whatever the pickle
-/// says of its memory.
+/// Decodes `pickle`, if it is plain data. `buffers` are the buffers beside the pickle, copied to memory that nobody
+/// else writes to; they become part of the value. Arrays are writable with [`ReadMode::Own`] and read-only with
+/// [`ReadMode::View`], whatever the pickle says of their memory.
 pub fn decode<'py>(
     py: Python<'py>,
     pickle: &[u8],
@@ -37,14 +36,14 @@ pub fn decode<'py>(
         stack: Stack::new(),
         two_step: Vec::new(),
         containers: Containers::default(),
-        dtypes: MadeDtypes::default(),
+        dtypes: KnownDtypes::default(),
         budget: Budget::new(limits, len),
         equality: EqualityCost::default(),
     };
     Ok(decoder.run()?.unbind())
 }
 
-/// For the tests only.
+/// Decodes a pickle, for the tests only.
 #[pyfunction]
 #[pyo3(signature = (data, buffers = Vec::new()))]
 pub fn _decode_data_only<'py>(
@@ -55,7 +54,7 @@ pub fn _decode_data_only<'py>(
     decode(py, data, buffers, ReadMode::Own, &Limits::default()).map_err(|error| to_pyerr(py, error))
 }
 
-/// For the fuzz target: a value, or why there is none.
+/// Decodes a pickle, for the fuzz target: the value, or why there is none.
 #[cfg(fuzzing)]
 pub fn fuzz_data_only<'py>(
     py: Python<'py>,
@@ -69,6 +68,7 @@ pub fn fuzz_data_only<'py>(
 }
 
 impl<'a, 'py> Decoder<'a, 'py> {
+    /// Carries out all opcodes and returns the value.
     fn run(mut self) -> DataOnlyResult<Bound<'py, PyAny>> {
         for _ in 0..self.budget.limits.opcodes {
             let op =
@@ -117,15 +117,15 @@ impl<'a, 'py> Decoder<'a, 'py> {
             }
             Op::Float(value) => self.push(create::float(py, value)?.into_any(), 1, 24)?,
             Op::Str(utf8) => {
-                // ASCII stays one byte a character; anything else may become four.
+                // An ASCII str takes one byte for each character, any other str up to four.
                 let width = if utf8.is_ascii() { 1 } else { 4 };
                 self.budget.memory(object_size::TEXT + width * utf8.len())?;
                 let text = self.text(utf8)?;
-                self.push(text, compared(utf8.len()), 0)?;
+                self.push(text, text_weight(utf8.len()), 0)?;
             }
             Op::Bytes(bytes) => {
                 let object = self.bytes(bytes)?;
-                self.push(object, compared(bytes.len()), 0)?;
+                self.push(object, text_weight(bytes.len()), 0)?;
             }
             Op::ByteArray(bytes) => {
                 let object = self.bytearray(bytes)?;
@@ -171,7 +171,7 @@ impl<'a, 'py> Decoder<'a, 'py> {
             Op::Reduce => self.reduce()?,
             Op::Inst { module, name } => return Err(self.refuse(module, name)),
             Op::NewObj => self.new_object()?,
-            Op::Obj | Op::NewObjEx => return Err(needs("a class to make an object of")),
+            Op::Obj | Op::NewObjEx => return Err(needs("a class to create an object")),
             Op::Build => self.build()?,
             Op::PersId | Op::BinPersId => return Err(needs("a persistent id")),
             Op::Ext(_) => return Err(needs("a copyreg extension")),

@@ -1,18 +1,17 @@
-//! Ints, texts and bytes from what the pickle holds of them.
+//! Ints, str, bytes and bytearrays, from their bytes in the pickle. Floats, bools and `None` need no more than a line
+//! in `run`.
 
 use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyInt, PyString};
+use pyo3::types::{PyByteArray, PyInt, PyString};
 
 use super::decoder::Decoder;
 use super::error::{DataOnlyResult, no_memory, too_much};
 use super::limits::WIDE_INT;
 use crate::py::create;
 
-/// From here on an allocation may fail, and the fallible constructor is worth its zeroing.
-const LARGE: usize = 1 << 16;
-
 impl<'py> Decoder<'_, 'py> {
+    /// An int from its little-endian two's complement.
     pub(super) fn int(&mut self, digits: &[u8]) -> DataOnlyResult<Bound<'py, PyAny>> {
         if digits.len() > self.budget.limits.int_bytes {
             return Err(too_much("bytes of one int", self.budget.limits.int_bytes as u64));
@@ -26,13 +25,14 @@ impl<'py> Decoder<'_, 'py> {
             wide[..digits.len()].copy_from_slice(digits);
             return Ok(create::int(self.py, i64::from_le_bytes(wide))?.into_any());
         }
-        // Linear in C, unlike the way through decimal digits.
+        // `int.from_bytes` takes linear time in C, unlike a conversion from decimal digits.
         let signed = create::dict(self.py)?;
         signed.set_item("signed", true)?;
         let arguments = (create::bytes(self.py, digits)?, "little");
         Ok(self.py.get_type::<PyInt>().call_method("from_bytes", arguments, Some(&signed))?)
     }
 
+    /// A str from UTF-8, in which lone surrogates may occur.
     pub(super) fn text(&self, utf8: &[u8]) -> DataOnlyResult<Bound<'py, PyAny>> {
         let error = match PyString::from_bytes(self.py, utf8) {
             Ok(text) => return Ok(text.into_any()),
@@ -47,18 +47,13 @@ impl<'py> Decoder<'_, 'py> {
             .or_else(|error| self.or_damaged(Err(error), "a str that is not UTF-8"))
     }
 
+    /// A bytes object.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> DataOnlyResult<Bound<'py, PyAny>> {
         self.budget.memory(40 + bytes.len())?;
-        if bytes.len() < LARGE {
-            return Ok(create::bytes(self.py, bytes)?.into_any());
-        }
-        let fill = |room: &mut [u8]| {
-            room.copy_from_slice(bytes);
-            Ok(())
-        };
-        Ok(PyBytes::new_with(self.py, bytes.len(), fill)?.into_any())
+        Ok(create::bytes(self.py, bytes)?.into_any())
     }
 
+    /// A bytearray.
     pub(super) fn bytearray(&mut self, bytes: &[u8]) -> DataOnlyResult<Bound<'py, PyAny>> {
         self.budget.memory(64 + bytes.len())?;
         let fill = |room: &mut [u8]| {
@@ -68,6 +63,7 @@ impl<'py> Decoder<'_, 'py> {
         Ok(PyByteArray::new_with(self.py, bytes.len(), fill)?.into_any())
     }
 
+    /// The bytes of a str in Latin-1, as which protocol 2 writes bytes.
     pub(super) fn latin1_bytes(&self, text: &Bound<'py, PyString>) -> DataOnlyResult<Vec<u8>> {
         let text = self.or_damaged(text.to_str(), "a str that is not Latin-1")?;
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The items of the pickle machine's stack.
+//! The items on the stack of the pickle machine. Their values are described in `value`.
 
 use std::rc::Rc;
 
@@ -6,18 +6,19 @@ use super::globals::Global;
 use super::value::Value;
 use pyo3::prelude::*;
 
-/// One item of the pickle machine's stack.
+/// One item of the stack.
 #[derive(Clone)]
 pub enum StackItem<'py> {
     Value(Value<'py>),
     Global(Global),
-    /// A tuple with a [`Global`] in it: the arguments of a call, and nothing else.
+    /// A tuple with a [`Global`] in it. It can be used only as the arguments of a call.
     Arguments(Rc<[StackItem<'py>]>),
-    /// An object that its state will make: see this entry of the decoder's list.
+    /// An object that is built when its state follows: the number of a [`TwoStep`] in the decoder's list.
     TwoStep(u32),
 }
 
 impl<'py> StackItem<'py> {
+    /// The object of a finished value.
     pub fn object(&self) -> Option<&Bound<'py, PyAny>> {
         match self {
             StackItem::Value(value) => Some(&value.obj),
@@ -26,16 +27,17 @@ impl<'py> StackItem<'py> {
     }
 }
 
-/// What pickle makes in two steps, a call and then `BUILD`.
+/// An object that pickle builds in two steps: a call, then the opcode `BUILD` with the object's state.
 pub enum TwoStep<'py> {
     Uuid,
-    /// With its kind and size, as in `i8`.
+    /// A numpy dtype of this kind and size, as in `i8`.
     Dtype(u8, usize),
-    /// Of numpy's `record`, the size of which its state tells.
+    /// A dtype of numpy's `record`, whose state says the size.
     RecordDtype,
-    /// Of that class.
+    /// An array of this class.
     Array(Global),
-    /// Over data of that class.
+    /// A masked array over data of this class.
     Masked(Global),
+    /// The second step is done.
     Built(Value<'py>),
 }

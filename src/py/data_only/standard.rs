@@ -1,5 +1,5 @@
-//! Common types of the standard library, from the arguments that their pickles have. All of these are checked for exact
-//! types and bounds before the class is called; the classes come from fixed names.
+//! Objects of common types of the standard library, from the arguments in their pickles. All arguments are checked for
+//! exact types and bounds before the class is called. `datetime`'s types are in `dates`.
 
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBytes, PyDict, PyInt, PyList, PyRange, PyString, PyTuple};
@@ -22,12 +22,12 @@ static POSIX_PATH: LibraryClass = LibraryClass::new("pathlib", "PosixPath");
 static PURE_WINDOWS_PATH: LibraryClass = LibraryClass::new("pathlib", "PureWindowsPath");
 static ARRAY: LibraryClass = LibraryClass::new("array", "array");
 
-/// Characters of a Decimal, and of a path.
+/// The most characters of a Decimal, and of a path.
 const DECIMAL_MOST: usize = 5_000;
 const PATH_MOST: usize = 16_384;
 
 impl<'py> Decoder<'_, 'py> {
-    /// What a call of `known` with `items` makes.
+    /// The object that a call of `global` with the arguments `items` builds.
     pub(super) fn standard(&mut self, global: Global, items: &[Bound<'py, PyAny>]) -> DataOnlyResult<Value<'py>> {
         let (obj, weight) = match (global, items) {
             (Global::Date, [state]) => (self.date(state)?, 2),
@@ -79,16 +79,16 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value::leaf(obj, weight))
     }
 
-    /// With its weight: a signaling NaN cannot be hashed.
+    /// A Decimal and its weight, which is 0 for a signaling NaN, because that cannot be hashed.
     fn decimal(&mut self, text: &Bound<'py, PyAny>) -> DataOnlyResult<(Bound<'py, PyAny>, usize)> {
         let Some(digits) = text.cast_exact::<PyString>().ok().and_then(|text| text.to_str().ok()) else {
-            return Err(self.damaged("a Decimal of something that is no str"));
+            return Err(self.damaged("a Decimal of something that is not a str"));
         };
         if digits.len() > DECIMAL_MOST {
             return Err(too_much("characters of a Decimal", DECIMAL_MOST as u64));
         }
         if !is_decimal(digits) {
-            return Err(self.damaged("a Decimal that is no number"));
+            return Err(self.damaged("a Decimal that is not a number"));
         }
         self.equality.meet_slow_value()?;
         self.budget.memory(digits.len())?;
@@ -96,6 +96,7 @@ impl<'py> Decoder<'_, 'py> {
         Ok((self.construct(&DECIMAL, (text,))?, weight))
     }
 
+    /// A path of these parts, and its weight.
     fn path(
         &mut self,
         class: &'static LibraryClass,
@@ -104,7 +105,7 @@ impl<'py> Decoder<'_, 'py> {
         let mut len = 0;
         for part in parts {
             let Ok(part) = part.cast_exact::<PyString>() else {
-                return Err(self.damaged("a path of something that is no str"));
+                return Err(self.damaged("a path of something that is not a str"));
             };
             len += 1 + part.len()?;
         }
@@ -116,9 +117,10 @@ impl<'py> Decoder<'_, 'py> {
         Ok((path, 16 + len / 16))
     }
 
+    /// A UUID from its state.
     pub(super) fn uuid(&mut self, state: &Bound<'py, PyAny>) -> DataOnlyResult<Value<'py>> {
         let Ok(state) = state.cast_exact::<PyDict>() else {
-            return Err(self.damaged("the state of a UUID that is no dict"));
+            return Err(self.damaged("a UUID whose state is not a dict"));
         };
         let (int, safe) = (state.get_item("int")?, state.get_item("is_safe")?);
         let Some(int) = int.filter(|int| int.is_exact_instance_of::<PyInt>()) else {
@@ -144,17 +146,17 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value::leaf(self.or_damaged(made, "a UUID of more than 128 bits")?, 4))
     }
 
-    /// `array(typecode, list)`, in protocol 2.
+    /// An array from the call `array(typecode, list)`, which protocol 2 writes.
     fn array_from(&mut self, code: &Bound<'py, PyAny>, items: &Bound<'py, PyAny>) -> DataOnlyResult<Bound<'py, PyAny>> {
         self.typecode(code)?;
         let Ok(list) = items.cast_exact::<PyList>() else {
-            return Err(self.damaged("an array of something that is no list"));
+            return Err(self.damaged("an array whose items are not a list"));
         };
         self.budget.memory(8 * list.len())?;
         self.construct(&ARRAY, (code, items))
     }
 
-    /// From the machine's own representation.
+    /// An array from the bytes of its items, as they are in memory.
     pub(super) fn array_of(
         &mut self,
         code: &Bound<'py, PyAny>,
@@ -162,7 +164,7 @@ impl<'py> Decoder<'_, 'py> {
         bytes: &Bound<'py, PyAny>,
     ) -> DataOnlyResult<Value<'py>> {
         let Ok(bytes) = bytes.cast_exact::<PyBytes>() else {
-            return Err(self.damaged("an array of something that is no bytes"));
+            return Err(self.damaged("an array whose data is not bytes"));
         };
         let own = self.typecode(code)?;
         if self.number(format)? != own {
@@ -173,7 +175,8 @@ impl<'py> Decoder<'_, 'py> {
         Ok(Value::leaf(array, 0))
     }
 
-    /// By which number `array` calls this machine's items of that typecode. Text has widths of its own.
+    /// The number by which `array` describes this machine's items of a typecode. Text is refused, because the width of
+    /// its items differs between machines.
     fn typecode(&self, code: &Bound<'py, PyAny>) -> DataOnlyResult<i64> {
         let big = i64::from(cfg!(target_endian = "big"));
         let code = code.cast_exact::<PyString>().ok().and_then(|code| code.to_str().ok());
@@ -193,7 +196,7 @@ impl<'py> Decoder<'_, 'py> {
     }
 }
 
-/// Is it what `str` of a Decimal gives?
+/// Whether a text is one that `str` of a Decimal gives.
 fn is_decimal(text: &str) -> bool {
     let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let text = text.strip_prefix('-').unwrap_or(text);

@@ -1,4 +1,4 @@
-//! numpy's dtypes that are made of others: with dimensions, and with fields.
+//! numpy's dtypes that are made of others: those with dimensions, and structs with fields.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -11,20 +11,21 @@ use super::object_size;
 use crate::py::create;
 
 impl<'py> Decoder<'_, 'py> {
+    /// A dtype with dimensions.
     pub(super) fn subarray(
         &mut self,
         subarray: &Bound<'py, PyAny>,
         total: usize,
     ) -> DataOnlyResult<(Bound<'py, PyAny>, DtypeDescription)> {
         let Some(pair) = subarray.cast_exact::<PyTuple>().ok().filter(|pair| pair.len() == 2) else {
-            return Err(self.damaged("a dtype with dimensions of nothing"));
+            return Err(self.damaged("a dtype with dimensions but without an item"));
         };
         let (item, shape) = (pair.get_item(0)?, pair.get_item(1)?);
         let (desc, sizes) = (self.dtype_description(&item)?, self.sizes(&shape)?);
         let count = sizes.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
         let count = count.filter(|count| !sizes.is_empty() && count.checked_mul(desc.size) == Some(total));
         let Some(count) = count else {
-            return Err(self.damaged("a dtype whose dimensions make another size"));
+            return Err(self.damaged("a dtype whose dimensions give another size"));
         };
         let obj = self.construct(&DTYPE, ((item, shape),))?;
         self.same_size(&obj, total)?;
@@ -37,6 +38,7 @@ impl<'py> Decoder<'_, 'py> {
         ))
     }
 
+    /// A struct.
     pub(super) fn fields(
         &mut self,
         names: &Bound<'py, PyAny>,
@@ -45,7 +47,7 @@ impl<'py> Decoder<'_, 'py> {
         aligned: bool,
     ) -> DataOnlyResult<(Bound<'py, PyAny>, DtypeDescription)> {
         let (Ok(names), Ok(fields)) = (names.cast_exact::<PyTuple>(), fields.cast_exact::<PyDict>()) else {
-            return Err(self.damaged("a dtype with fields that are none"));
+            return Err(self.damaged("a dtype whose names are not a tuple or whose fields are not a dict"));
         };
         self.budget.memory(object_size::OBJECT * names.len())?;
         let py = self.py;
@@ -60,10 +62,10 @@ impl<'py> Decoder<'_, 'py> {
             let title = match field.len() {
                 2 => None,
                 3 => Some(field.get_item(2)?),
-                _ => return Err(self.damaged("a field of a dtype of another length")),
+                _ => return Err(self.damaged("a field of a dtype whose entry has another length")),
             };
             if title.as_ref().is_some_and(|title| !title.is_exact_instance_of::<PyString>()) {
-                return Err(needs("a title in a numpy.dtype that is no str"));
+                return Err(needs("a title in a numpy.dtype that is not a str"));
             }
             let (item, offset) = (field.get_item(0)?, field.get_item(1)?);
             let part = self.dtype_description(&item)?;

@@ -1,4 +1,4 @@
-//! Why a value could not be read: the exception that says so, with its index.
+//! The exceptions of values that cannot be decoded. Each says the variable's index.
 
 use crate::codec::kind;
 use crate::key::Index;
@@ -9,7 +9,7 @@ use crate::py::errors::raise_text;
 use pyo3::exceptions::{PyException, PyImportError};
 use pyo3::prelude::*;
 
-/// Why a value of a segment that is not trusted was not decoded, with its index and length.
+/// The exception for a value that the data-only decoder did not decode.
 #[cold]
 pub fn refused(py: Python<'_>, error: DataOnlyError, index: &Index<'_>, len: usize) -> PyErr {
     match error.class() {
@@ -18,6 +18,7 @@ pub fn refused(py: Python<'_>, error: DataOnlyError, index: &Index<'_>, len: usi
     }
 }
 
+/// `CorruptSegmentError` for a value that is not a pickle.
 #[cold]
 pub fn damage(py: Python<'_>, error: PyErr, index: &Index<'_>, len: usize) -> PyErr {
     let text = format!("index {index}: its value of {len} bytes is damaged ({error})");
@@ -26,8 +27,8 @@ pub fn damage(py: Python<'_>, error: PyErr, index: &Index<'_>, len: usize) -> Py
     damage
 }
 
-/// What `loads` raised: of a stream that is no pickle, damage; else (a class that is missing here, a `__setstate__` that
-/// raises) the error unchanged, with a note of where it came from.
+/// The exception for an error that `loads` raised. If the bytes are not a pickle, the value is damaged. Otherwise (a
+/// class is missing here, a `__setstate__` raises) it is the error itself, with a note that says where it came from.
 #[cold]
 pub fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> PyErr {
     if !error.is_instance_of::<PyException>(py) {
@@ -36,7 +37,7 @@ pub fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -
     if kind::type_name(pickle).is_ok_and(|name| name == kind::DAMAGED) {
         return damage(py, error, index, pickle.len());
     }
-    // Of a missing module Python names the module alone.
+    // For a missing module, Python's error names only the module; the note adds the class or function that needs it.
     let missing =
         error.is_instance_of::<PyImportError>(py).then(|| error.value(py).getattr("name")).and_then(Result::ok);
     let needed = missing.and_then(|module| kind::needed_of(pickle, &module.extract::<String>().ok()?));

@@ -1,4 +1,5 @@
-//! Reads a value that has a span of its own: it may be pinned, may have buffers, and may change while it is copied.
+//! Reads a value that has a span of its own. It may have buffers beside its pickle. If it could not be pinned, it may
+//! change while it is copied; then the caller reads again.
 
 use super::failure::explain;
 use super::value::{array_items, decode_data_only_buffers, decode_object};
@@ -16,7 +17,7 @@ use crate::variables::read::Large;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-/// One read of such a value: of which variable, how, and what waits meanwhile.
+/// What one read of such a value needs.
 pub struct LargeRead<'a, 'py> {
     pub py: Python<'py>,
     pub policy: &'a PyWait<'py>,
@@ -26,7 +27,7 @@ pub struct LargeRead<'a, 'py> {
 }
 
 impl<'py> LargeRead<'_, 'py> {
-    /// `None`: it changed while it was copied.
+    /// Reads the value. `None` if it changed while it was copied.
     #[cold]
     pub fn read(&self, large: Large<'_>) -> PyResult<Option<Py<PyAny>>> {
         let (py, segment) = (self.py, self.segment);
@@ -35,12 +36,13 @@ impl<'py> LargeRead<'_, 'py> {
             return self.read_buffers(large);
         }
         let Some(pickle) = self.copy(&large, (0, large.len()))? else { return Ok(None) };
-        // Nothing is held while user code runs.
+        // User code runs next, and no pin is held while it runs.
         drop(large);
         decode_object(py, self.index, pickle, segment.trusted(), self.mode).map(Some)
     }
 
-    /// Copies from the value, to what `make` makes: of so many bytes, filled by the function. `None`: it changed meanwhile.
+    /// Copies a place of the value into an object that `make` creates. `make` gets the length, and a function that
+    /// fills the object's memory. `None` if the value changed meanwhile.
     fn copied<T>(
         &self,
         large: &Large<'_>,
@@ -51,25 +53,25 @@ impl<'py> LargeRead<'_, 'py> {
         if !large.is_there(len).map_err(|error| policy.error(error))? {
             return Ok(None);
         }
-        let mut whole = true;
-        let made = make(len as usize, &mut |to| {
-            whole = large.read(at, to, policy).map_err(|error| policy.error(error))?;
+        let mut unchanged = true;
+        let object = make(len as usize, &mut |to| {
+            unchanged = large.read(at, to, policy).map_err(|error| policy.error(error))?;
             Ok(())
         })?;
-        Ok(whole.then_some(made))
+        Ok(unchanged.then_some(object))
     }
 
-    /// To where it stays.
+    /// Copies a place of the value into a `bytes`.
     fn copy(&self, large: &Large<'_>, place: (u64, u64)) -> PyResult<Option<Bound<'py, PyBytes>>> {
         self.copied(large, place, |len, fill| PyBytes::new_with(self.py, len, fill))
     }
 
-    /// To where it may be changed.
+    /// Copies a place of the value into a `bytearray`.
     fn copy_writable(&self, large: &Large<'_>, place: (u64, u64)) -> PyResult<Option<Bound<'py, PyByteArray>>> {
         self.copied(large, place, |len, fill| PyByteArray::new_with(self.py, len, fill))
     }
 
-    /// Of a value with out-of-band buffers.
+    /// Reads a value that has buffers beside its pickle.
     fn read_buffers(&self, large: Large<'_>) -> PyResult<Option<Py<PyAny>>> {
         let (py, policy, mode) = (self.py, self.policy, self.mode);
         let failed = |error| policy.error(error);
@@ -103,7 +105,7 @@ impl<'py> LargeRead<'_, 'py> {
                         ReadMode::Own => self.copy_writable(&large, *place)?.map(Bound::into_any),
                     };
                     let Some(copied) = copied else { return Ok(None) };
-                    // As the others are: what a class is rebuilt from is no matter of the size.
+                    // A class must be rebuilt from the same kind of object, whether its buffers are long or short.
                     create::push(&mut copies, PyMemoryView::from(&copied)?.into_any())?;
                 }
                 copies
@@ -116,7 +118,7 @@ impl<'py> LargeRead<'_, 'py> {
             }
         }
         if let (ReadMode::View, Some(code), [buffer]) = (mode, buffers::array_code(&stream), &objects[..]) {
-            // Rebuilding an `array.array` would copy: its items, as they stand.
+            // Rebuilding the `array.array` would copy, so the view is a memoryview of its items.
             return Ok(Some(array_items(buffer, code)?.unbind()));
         }
         let named = create::dict(py)?;

@@ -1,11 +1,11 @@
-//! Values on their way out of a segment: from pickles to objects.
+//! Reads values out of a segment: from pickles to Python objects. The way in is `encode`.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `read` | reads a variable |
-//! | `large` | reads one whose value has a span of its own, with buffers or without |
+//! | `read` | reads one variable |
+//! | `large` | reads a value that has a span of its own, with buffers or without |
 //! | `value` | decodes a pickle |
-//! | `failure` | why a value could not be read |
+//! | `failure` | the exceptions of values that cannot be decoded |
 
 mod failure;
 mod large;

@@ -1,4 +1,4 @@
-//! Reads a variable: what is copied out of the segment is decoded with nothing held.
+//! Reads one variable. The value is copied out of the segment first, and decoded while no lock and no pin is held.
 
 use super::large::LargeRead;
 use super::value::decode;
@@ -11,7 +11,7 @@ use crate::variables::AsVariables;
 use crate::variables::read::{Got, Retry};
 use pyo3::prelude::*;
 
-/// A variable's value and version; `None` where it is missing.
+/// A variable's value and version. `None` if the variable is missing.
 #[inline]
 pub fn read(
     policy: &PyWait<'_>,

@@ -1,4 +1,5 @@
-//! Pickles to values: scalars here, everything else by the C unpickler or, where the segment is not trusted, by `data_only`.
+//! From pickles to values: scalars are decoded here, everything else by the C unpickler or, if the segment is not
+//! trusted, by `data_only`.
 
 use super::failure::{damage, explain, refused};
 use crate::codec::buffers;
@@ -15,11 +16,11 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
-/// The value of a pickle that was copied out.
+/// The value of a pickle that was copied out of the segment.
 #[inline]
 pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, mode: ReadMode) -> PyResult<Py<PyAny>> {
-    // SAFETY: the interpreter is attached; each call returns a new reference or null with an exception set.
-    let made = unsafe {
+    // SAFETY: the interpreter is attached, and each call returns a new reference or null with an exception set.
+    let object = unsafe {
         let object = match scalar::decode(pickle) {
             Some(Scalar::Int(number)) => ffi::PyLong_FromLongLong(number),
             Some(Scalar::Str(text)) => {
@@ -36,18 +37,18 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, m
         };
         Bound::from_owned_ptr_or_opt(py, object)
     };
-    match made {
+    match object {
         Some(object) => read_only::in_mode(py, object.unbind(), mode),
         None => {
             let error = PyErr::fetch(py);
-            // No pickler writes a str that is no UTF-8.
+            // No pickler writes a str that is not UTF-8, so the value is damaged.
             let damaged = error.is_instance_of::<PyUnicodeDecodeError>(py);
             Err(if damaged { damage(py, error, index, pickle.len()) } else { explain(py, error, index, pickle) })
         }
     }
 }
 
-/// Of anything but a scalar.
+/// The value of a pickle that is not one scalar.
 pub fn decode_object(
     py: Python<'_>,
     index: &Index<'_>,
@@ -70,7 +71,8 @@ pub fn decode_object(
     }
 }
 
-/// Of a value in a segment that is not trusted, from its stream and copies of its buffers, which become part of it.
+/// The value of a pickle with buffers, in a segment that is not trusted. The buffers were copied and become part of the
+/// value.
 pub fn decode_data_only_buffers<'py>(
     py: Python<'py>,
     index: &Index<'_>,
@@ -90,7 +92,7 @@ pub fn decode_data_only_buffers<'py>(
     data_only::decode(py, stream, copies, mode, &Limits::default()).map_err(|error| refused(py, error, index, len))
 }
 
-/// The items of an `array.array` of that typecode, over their bytes.
+/// A memoryview of the items of an `array.array` with this typecode, over their bytes.
 pub fn array_items<'py>(bytes: &Bound<'py, PyAny>, code: u8) -> PyResult<Bound<'py, PyAny>> {
     PyMemoryView::from(bytes)?.call_method1("cast", (char::from(code).to_string(),))
 }

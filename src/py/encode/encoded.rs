@@ -1,4 +1,6 @@
-//! A value's pickle, in the parts that it is stored from.
+//! An encoded value: the parts that are stored one after the other, so that they need not be joined first.
+//!
+//! The layout of a record with buffers is in [`crate::codec::buffers`].
 
 use crate::codec::buffers::{self, ALIGN};
 use crate::codec::scalar::Short;
@@ -9,40 +11,40 @@ use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// A value's pickle, in the parts it is stored from.
+/// An encoded value.
 pub enum Encoded<'a, 'py> {
-    /// All of it.
+    /// A short pickle.
     Short(Short),
-    /// Head, bytes of the object itself, tail.
+    /// A pickle of one str or bytes: head, the object's own bytes, tail.
     Framed(Short, &'a [u8], [u8; 1]),
-    /// By the C pickler.
+    /// A pickle that the C pickler wrote.
     Pickled(Bound<'py, PyBytes>),
-    /// An exact `bytes` that takes a span.
+    /// An exact `bytes` that is long enough for a span of its own.
     Bytes(&'a [u8]),
-    /// A pickle, and buffers that are stored beside it.
+    /// A pickle, and the buffers that are stored beside it.
     Buffers(PickleStream<'py>, Vec<PyBuffer<u8>>),
 }
 
-/// A pickle that has its buffers beside it.
+/// A pickle whose buffers are stored beside it.
 pub enum PickleStream<'py> {
-    /// One of those that `codec::buffers` knows.
-    Known(&'static [u8]),
-    /// Of an `array.array`.
+    /// One of the constant pickles in `codec::buffers`.
+    Constant(&'static [u8]),
+    /// The pickle of an `array.array`.
     Array(Vec<u8>),
-    /// By the C pickler.
+    /// A pickle that the C pickler wrote.
     Pickled(Bound<'py, PyBytes>),
 }
 
-/// The parts of a value, where it is stored together with others.
+/// The parts of a value that is kept until it is stored together with others.
 pub enum EncodedParts<'a> {
-    /// All of it.
+    /// A pickle in one piece.
     Small(Vec<u8>),
-    /// With buffers: what stands before them, each one's gap and itself.
+    /// A record with buffers: its layout, its pickle, and its buffers.
     Beside(buffers::BufferPlan, &'a [u8], Vec<&'a [u8]>),
 }
 
 impl EncodedParts<'_> {
-    /// In order; and is it a record with buffers?
+    /// The parts in order, and whether they are a record with buffers.
     pub fn slices(&self) -> Result<(Vec<&[u8]>, bool)> {
         Ok(match self {
             EncodedParts::Small(bytes) => (fallible::collect(std::iter::once(Ok(bytes.as_slice())), PARTS)?, false),
@@ -52,7 +54,7 @@ impl EncodedParts<'_> {
 }
 
 impl Encoded<'_, '_> {
-    /// The parts, to be kept.
+    /// The parts, for a value that is stored together with others.
     pub fn parts(&self) -> Result<EncodedParts<'_>> {
         match self {
             Encoded::Bytes(bytes) => planned(buffers::BYTES, vec![*bytes]),
@@ -61,7 +63,7 @@ impl Encoded<'_, '_> {
         }
     }
 
-    /// Runs `store` with the parts.
+    /// Calls `store` with the parts.
     #[inline(always)]
     pub fn with<T>(&self, store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
         match self {
@@ -79,16 +81,17 @@ impl Encoded<'_, '_> {
 impl PickleStream<'_> {
     fn as_bytes(&self) -> &[u8] {
         match self {
-            PickleStream::Known(stream) => stream,
+            PickleStream::Constant(stream) => stream,
             PickleStream::Array(stream) => stream.as_slice(),
             PickleStream::Pickled(bytes) => bytes.as_bytes(),
         }
     }
 }
 
+/// The bytes of exported buffers.
 fn slices_of(held: &[PyBuffer<u8>]) -> Result<Vec<&[u8]>> {
-    // SAFETY: contiguous, and exported for as long as `held` lives. Other threads may store into the memory meanwhile; the
-    // kernel copies it, once, and what it copies is what is stored.
+    // SAFETY: the memory is contiguous and exported as long as `held` lives. Other threads may store into it meanwhile;
+    // the kernel copies it once, and what it copies is what is stored.
     let slice = |b: &PyBuffer<u8>| unsafe {
         match b.len_bytes() {
             0 => &[][..],
@@ -98,11 +101,13 @@ fn slices_of(held: &[PyBuffer<u8>]) -> Result<Vec<&[u8]>> {
     fallible::collect(held.iter().map(|buffer| Ok(slice(buffer))), PARTS)
 }
 
+/// The parts of a record with buffers.
 fn planned<'a>(stream: &'a [u8], slices: Vec<&'a [u8]>) -> Result<EncodedParts<'a>> {
     let lens = fallible::collect(slices.iter().map(|slice| Ok(slice.len())), PARTS)?;
     Ok(EncodedParts::Beside(buffers::plan(stream.len(), &lens)?, stream, slices))
 }
 
+/// The slices of a record with buffers, in the order of its layout: head, pickle, and each buffer after its gap.
 fn laid_out<'a>(plan: &'a buffers::BufferPlan, stream: &'a [u8], slices: &[&'a [u8]]) -> Result<Vec<&'a [u8]>> {
     let mut parts: Vec<&[u8]> = fallible::with_room(2 + 2 * slices.len(), PARTS)?;
     parts.extend([plan.head.as_slice(), stream]);
@@ -112,13 +117,13 @@ fn laid_out<'a>(plan: &'a buffers::BufferPlan, stream: &'a [u8], slices: &[&'a [
     Ok(parts)
 }
 
-/// What a value's parts are called where there is no memory for them.
+/// The name of the parts in the error for a lack of memory.
 const PARTS: &str = "the parts of a value";
 
-/// What stands between buffers.
+/// The bytes of the gaps between buffers.
 static ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
 
-/// Runs `store` with the parts of a record with buffers.
+/// Calls `store` with the parts of a record with buffers.
 #[cold]
 fn beside<T>(stream: &[u8], slices: Vec<&[u8]>, store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
     let parts = planned(stream, slices)?;

@@ -1,12 +1,12 @@
-//! Values on their way into a segment: from objects to pickles.
+//! Prepares values for a segment: from Python objects to pickles. The way out is `decode`.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `value` | the entry: scalars, and who does the rest |
-//! | `pickler` | by the C pickler |
-//! | `out_of_band` | what the pickler hands its buffers to |
-//! | `bare_buffer` | large bytes-like values, without the pickler |
-//! | `encoded` | the result, in the parts that it is stored from |
+//! | `value` | the entry: encodes scalars, passes on the rest |
+//! | `pickler` | pickles other values with the C pickler |
+//! | `out_of_band` | collects the buffers that the pickler leaves out of the pickle |
+//! | `bare_buffer` | encodes large bytes-like values without the pickler |
+//! | `encoded` | the result: the parts that are stored one after the other |
 
 #[allow(unsafe_code, reason = "the interpreter's C interface for a look at buffers and types")]
 mod bare_buffer;

@@ -1,4 +1,4 @@
-//! What the pickler hands its out-of-band buffers to.
+//! Collects the buffers that the pickler offers to leave out of the pickle (`buffer_callback`, PEP 574).
 
 use crate::codec::buffers::OUT_OF_BAND;
 use crate::py::create;
@@ -8,27 +8,29 @@ use pyo3::prelude::*;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What the pickler hands its out-of-band buffers to.
+/// The `buffer_callback` of a pickler.
 #[pyclass(frozen)]
 #[derive(Default)]
 pub(super) struct BufferCallback {
-    /// Something was handed over, or may have been.
+    /// A buffer was collected, or may have been: if not, the mutex need not be locked.
     called: AtomicBool,
-    given: Mutex<CollectedBuffers>,
+    collected: Mutex<CollectedBuffers>,
 }
 
+/// What a [`BufferCallback`] has collected.
 #[derive(Default)]
 pub(super) struct CollectedBuffers {
-    /// Those that are stored beside the pickle.
+    /// The buffers that are stored beside the pickle.
     pub buffers: Vec<PyBuffer<u8>>,
-    /// One or more, short ones too, cannot be written.
+    /// At least one buffer that the pickler offered is read-only, short ones included.
     pub read_only: bool,
 }
 
 impl BufferCallback {
+    /// Takes out what was collected.
     pub fn take(&self) -> CollectedBuffers {
         match self.called.load(Ordering::Acquire) && self.called.swap(false, Ordering::Acquire) {
-            true => std::mem::take(&mut *self.given.lock().unwrap_or_else(|e| e.into_inner())),
+            true => std::mem::take(&mut *self.collected.lock().unwrap_or_else(|e| e.into_inner())),
             false => CollectedBuffers::default(),
         }
     }
@@ -36,9 +38,9 @@ impl BufferCallback {
 
 #[pymethods]
 impl BufferCallback {
-    /// True: pickle it within the stream.
+    /// Returns whether the pickler shall put this buffer into the pickle.
     fn __call__(&self, buffer: &Bound<'_, PyAny>) -> PyResult<bool> {
-        // Not contiguous: the pickler says so itself.
+        // The buffer is not contiguous. The pickler reports that itself.
         let raw = match buffer.call_method0("raw") {
             Err(error) if error.is_instance_of::<PyBufferError>(buffer.py()) => return Ok(true),
             raw => raw?,
@@ -47,10 +49,10 @@ impl BufferCallback {
         let within = raw.len_bytes() < OUT_OF_BAND;
         if !within || raw.readonly() {
             self.called.store(true, Ordering::Release);
-            let mut given = self.given.lock().unwrap_or_else(|e| e.into_inner());
-            given.read_only |= raw.readonly();
+            let mut collected = self.collected.lock().unwrap_or_else(|e| e.into_inner());
+            collected.read_only |= raw.readonly();
             if !within {
-                create::push(&mut given.buffers, raw)?;
+                create::push(&mut collected.buffers, raw)?;
             }
         }
         Ok(within)

@@ -1,4 +1,4 @@
-//! Values by the C pickler, with the buffers that are worth it beside the stream.
+//! Pickles values with the C pickler. Buffers that are large enough are stored beside the pickle.
 
 use super::bare_buffer::bare_buffer;
 use super::encoded::{Encoded, PickleStream};
@@ -15,7 +15,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// By the C pickler, with the buffers that are worth it beside the stream.
+/// Pickles a value that is no scalar.
 pub(super) fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let py = value.py();
     if let Some(encoded) = bare_buffer(value)? {
@@ -29,59 +29,61 @@ pub(super) fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a,
     static BUSY: AtomicBool = AtomicBool::new(false);
     let dumps = calls::cached_attribute(py, &DUMPS, c"_pickle", c"dumps")?;
     let make = || -> PyResult<(Py<BufferCallback>, Py<PyDict>)> {
-        let sink = Py::new(py, BufferCallback::default())?;
+        let callback = Py::new(py, BufferCallback::default())?;
         let named = create::dict(py)?;
         named.set_item(create::text(py, "protocol")?, create::int(py, 5)?)?;
-        named.set_item(create::text(py, "buffer_callback")?, &sink)?;
-        Ok((sink, named.unbind()))
+        named.set_item(create::text(py, "buffer_callback")?, &callback)?;
+        Ok((callback, named.unbind()))
     };
-    // Pickling runs user code, which may pickle into a segment, or let another thread do so: each has a sink of its own, but
-    // making one costs more than pickling a small dict, so one is kept for whoever comes first.
+    // Pickling runs user code, which may itself store into a segment or let another thread do so. Each call therefore
+    // needs a callback of its own. Creating one costs more than pickling a small dict, so one is kept, and the first
+    // call gets it.
     let usual = USUAL.get_or_try_init(py, make)?;
     let first = !BUSY.swap(true, Ordering::Acquire);
-    let (sink, named) = if first { (usual.0.clone_ref(py), usual.1.clone_ref(py)) } else { make()? };
+    let (callback, named) = if first { (usual.0.clone_ref(py), usual.1.clone_ref(py)) } else { make()? };
     let arguments = create::tuple(py, [value.clone()].into_iter().map(Ok));
     let pickled = arguments.and_then(|arguments| dumps.call(arguments, Some(named.bind(py))));
-    let CollectedBuffers { buffers: taken, read_only } = sink.get().take();
+    let CollectedBuffers { buffers, read_only } = callback.get().take();
     if first {
         BUSY.store(false, Ordering::Release);
     }
-    finished(pickled?.cast_into()?, taken, read_only)
+    finished(pickled?.cast_into()?, buffers, read_only)
 }
 
-/// The same with reducers for arrays that numpy would copy into the pickle.
+/// Pickles a value that may hold arrays that numpy would copy into the pickle: with reducers for these.
 #[cold]
 fn pickle_arrays<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let py = value.py();
     static PICKLER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static BYTES_IO: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let stream = BYTES_IO.import(py, "_io", "BytesIO")?.call0()?;
-    let sink = Bound::new(py, BufferCallback::default())?;
-    let pickler = PICKLER.import(py, "_pickle", "Pickler")?.call1((&stream, 5, true, &sink))?;
+    let callback = Bound::new(py, BufferCallback::default())?;
+    let pickler = PICKLER.import(py, "_pickle", "Pickler")?.call1((&stream, 5, true, &callback))?;
     pickler.setattr(pyo3::intern!(py, "dispatch_table"), Reducers::get(py)?)?;
     pickler.call_method1(pyo3::intern!(py, "dump"), (value,))?;
-    // Its memo keeps alive what was made for the pickle alone.
+    // The pickler's memo keeps objects alive that were created only for the pickle.
     drop(pickler);
-    let CollectedBuffers { buffers: taken, read_only } = sink.get().take();
-    finished(stream.call_method0(pyo3::intern!(py, "getvalue"))?.cast_into()?, taken, read_only)
+    let CollectedBuffers { buffers, read_only } = callback.get().take();
+    finished(stream.call_method0(pyo3::intern!(py, "getvalue"))?.cast_into()?, buffers, read_only)
 }
 
+/// The result, from what the pickler wrote and what its callback collected.
 #[inline(always)]
 fn finished<'a, 'py>(
     mut pickled: Bound<'py, PyBytes>,
-    taken: Vec<PyBuffer<u8>>,
+    buffers: Vec<PyBuffer<u8>>,
     read_only: bool,
 ) -> PyResult<Encoded<'a, 'py>> {
     let py = pickled.py();
-    // What a reader gets is its own, and may be changed, whether the memory that was copied may or not.
+    // A reader gets arrays of its own, which it may change, even if the array that was stored is read-only.
     if read_only && names_numpy(pickled.as_bytes()) {
         let writable = arrays::writable(pickled.as_bytes()).map_err(|error| errors::to_py(py, error))?;
         if let Some(writable) = writable {
             pickled = create::bytes(py, &writable)?;
         }
     }
-    if taken.is_empty() {
+    if buffers.is_empty() {
         return Ok(Encoded::Pickled(pickled));
     }
-    Ok(Encoded::Buffers(PickleStream::Pickled(pickled), taken))
+    Ok(Encoded::Buffers(PickleStream::Pickled(pickled), buffers))
 }

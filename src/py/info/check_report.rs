@@ -1,6 +1,6 @@
 //! `shmvar.CheckReport`: what `Segment.check` returns.
 
-use super::fields::{Reduced, again, fields, shown};
+use super::fields::{Reduced, fields, reduce, repr};
 use crate::segment::Report;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -101,11 +101,11 @@ impl PyCheckReport {
         let Report { blocks, live, busy, retired, free, living, dead, undecided, .. } = self.0;
         let tables = [variables, used, locks, slots, tombstones];
         let counts = (tables, [zones, slabs, blocks, live, busy, retired, free], [living, dead, undecided]);
-        again(py, "_check_report", (counts,))
+        reduce(py, "_check_report", (counts,))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        shown("CheckReport", &Self::_asdict(slf)?)
+        repr("CheckReport", &Self::_asdict(slf)?)
     }
 }
 

@@ -1,11 +1,12 @@
-//! What `info`, `stat` and `check` return.
+//! The classes of what `Segment.info`, `Segment.stat` and `Segment.check` return. The numbers come from
+//! `crate::segment`.
 //!
 //! | file | class |
 //! | --- | --- |
 //! | `segment_info` | `SegmentInfo` |
 //! | `variable_info` | `VariableInfo` |
 //! | `check_report` | `CheckReport` |
-//! | `fields` | what these have in common |
+//! | `fields` | what the classes share |
 
 mod check_report;
 mod fields;

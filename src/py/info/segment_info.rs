@@ -1,6 +1,6 @@
 //! `shmvar.SegmentInfo`: what `Segment.info` and `segments` return.
 
-use super::fields::{NANO, Reduced, again, fields, shown};
+use super::fields::{NANO, Reduced, fields, reduce, repr};
 use crate::py::convert::{self, index_object, key_object};
 use crate::py::create;
 use crate::segment::{SegmentInfo, Standing};
@@ -126,15 +126,15 @@ impl PySegmentInfo {
         let halves = [info.perm, info.uid, info.attached];
         let key = info.key.as_ref().map(|key| key_object(py, key)).transpose()?;
         let state = (info.standing.code(), info.why.as_deref());
-        again(py, "_segment_info", (key, &info.name, words, halves, locks, state))
+        reduce(py, "_segment_info", (key, &info.name, words, halves, locks, state))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        shown("SegmentInfo", &Self::_asdict(slf)?)
+        repr("SegmentInfo", &Self::_asdict(slf)?)
     }
 }
 
-/// Unpickles a `SegmentInfo`.
+/// Unpickles a `SegmentInfo` from the numbers that `__reduce__` gives.
 #[pyfunction]
 pub fn _segment_info(
     key: Option<Bound<'_, PyAny>>,

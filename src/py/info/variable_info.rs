@@ -1,6 +1,6 @@
 //! `shmvar.VariableInfo`: what `Segment.stat` returns.
 
-use super::fields::{NANO, Reduced, again, fields, shown};
+use super::fields::{NANO, Reduced, fields, reduce, repr};
 use crate::segment::VariableInfo;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -46,15 +46,15 @@ impl PyVariableInfo {
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
         let info = &self.0;
-        again(py, "_variable_info", (info.size, info.version, info.expires_in, &info.kind, info.viewable))
+        reduce(py, "_variable_info", (info.size, info.version, info.expires_in, &info.kind, info.viewable))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        shown("VariableInfo", &Self::_asdict(slf)?)
+        repr("VariableInfo", &Self::_asdict(slf)?)
     }
 }
 
-/// Unpickles a `VariableInfo`; one that was pickled before there was `viewable` has none.
+/// Unpickles a `VariableInfo`. `viewable` has a default because older pickles lack it.
 #[pyfunction]
 #[pyo3(signature = (size, version, expires_in, kind, viewable = false))]
 pub fn _variable_info(

@@ -1,4 +1,5 @@
-//! What of numpy the pickling of its arrays needs: looked at where somebody imported it, never imported for that.
+//! The objects of numpy that the pickling of arrays needs. They are fetched if the program has imported numpy; numpy is
+//! never imported for that.
 
 use super::layout;
 use crate::codec::buffers::OUT_OF_BAND;
@@ -9,42 +10,45 @@ use pyo3::types::{PyDict, PyString, PyType};
 
 static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
 
-/// Flags of numpy's dtypes: references, items pickled as a list, pointers, and what must not be copied byte by byte.
+/// Flags of numpy's dtypes whose items must not be stored as bytes: they are references, pickled as a list, pointers,
+/// or not trivially copyable.
 pub const NOT_BYTES: u64 = 0x107;
 
-/// Numbers of numpy's dtypes: objects, structs, dates and time spans. From the last on they are not numpy's own.
+/// Numbers of numpy's dtypes: objects, structs, dates and time spans. The dtypes from `USERS` on are not numpy's own.
 const OBJECT: i64 = 17;
 const VOID: i64 = 20;
 const DATETIME: i64 = 21;
 const TIMEDELTA: i64 = 22;
 const USERS: i64 = 24;
 
-/// What is needed of numpy, which is not imported for that.
+/// What is needed of numpy.
 pub struct Numpy {
     pub ndarray: Py<PyType>,
     /// `_frombuffer`
     pub frombuffer: Py<PyAny>,
-    /// It takes the order of axes, so that numpy gives memory whose axes are in any order.
+    /// `_frombuffer` takes the order of axes. Such a numpy hands over memory whose axes are in any order.
     any_axes: bool,
     /// `ndarray.__new__`
     pub ndarray_new: Py<PyAny>,
     /// `numpy.uint8`
     pub uint8: Py<PyAny>,
-    /// The class of numpy's scalars, and some others of which no value holds another one.
+    /// The class of numpy's scalars.
     pub generic: Py<PyAny>,
-    pub single: Vec<Py<PyAny>>,
-    /// numpy's arrays lie in memory as [`layout`] says.
+    /// Some other classes whose values hold no other values.
+    pub leaf_classes: Vec<Py<PyAny>>,
+    /// numpy's arrays lie in memory as [`layout`] expects.
     layout_is_known: bool,
 }
 
 impl Numpy {
-    /// Where it was met before.
+    /// What was fetched before, if anything.
     #[inline]
-    pub fn known_by_now(py: Python<'_>) -> Option<&Numpy> {
+    pub fn if_fetched(py: Python<'_>) -> Option<&Numpy> {
         NUMPY.get(py)
     }
 
-    /// Where it was imported. What goes by that name and is not numpy, or not yet whole, has none of its arrays.
+    /// Fetches what is needed, if the program has imported numpy. `None` also if the module of that name is not numpy
+    /// or is not fully imported yet: then there are no arrays.
     pub fn get(py: Python<'_>) -> PyResult<Option<&Numpy>> {
         match NUMPY.get(py) {
             Some(numpy) => Ok(Some(numpy)),
@@ -63,7 +67,7 @@ impl Numpy {
     fn new(module: &Bound<'_, PyAny>) -> PyResult<Numpy> {
         let py = module.py();
         let ndarray = module.getattr("ndarray")?.cast_into::<PyType>()?;
-        // Numpy 2's name and numpy 1's.
+        // The first name is numpy 2's, the second one numpy 1's.
         let numeric = py.import("numpy._core.numeric").or_else(|_| py.import("numpy.core.numeric"))?;
         let over = numeric.getattr("_frombuffer")?;
         let any_axes = over.getattr("__code__")?.getattr("co_argcount")?.extract::<usize>()? > 4;
@@ -74,7 +78,7 @@ impl Numpy {
             any_axes,
             uint8: module.getattr("uint8")?.unbind(),
             generic: module.getattr("generic")?.unbind(),
-            single: ["date", "datetime", "time", "timedelta"]
+            leaf_classes: ["date", "datetime", "time", "timedelta"]
                 .into_iter()
                 .map(|name| Ok(py.import("datetime")?.getattr(name)?.unbind()))
                 .collect::<PyResult<_>>()?,
@@ -82,11 +86,11 @@ impl Numpy {
         })
     }
 
-    /// Does numpy hand over the memory of this exact array, or is there none worth it?
+    /// Whether numpy itself hands over the memory of this exact array, or the array is too short for that to matter.
     pub fn gives_memory(&self, array: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = array.py();
         if self.layout_is_known {
-            // SAFETY: exact, as the caller says, and of this layout.
+            // SAFETY: the array is exact, as the caller says, and the layout was checked.
             let (flags, number) = unsafe { layout::flags_and_number(array) };
             let by_buffer = number < VOID && flags & layout::CONTIGUOUS != 0;
             if by_buffer || number == OBJECT {
@@ -106,7 +110,7 @@ impl Numpy {
         Ok(few || (by_buffer && self.any_axes && is_whole(array)?))
     }
 
-    /// Are such arrays pickled by numpy, in a way that this module may stand for?
+    /// Whether arrays of this class are pickled by numpy's own methods, so that this module may do it instead.
     pub fn pickles(&self, class: &Bound<'_, PyType>) -> PyResult<bool> {
         let (py, ndarray) = (class.py(), self.ndarray.bind(class.py()));
         for name in ["__reduce__", "__reduce_ex__", "__setstate__"] {
@@ -114,20 +118,20 @@ impl Numpy {
                 return Ok(false);
             }
         }
-        // Refused with another error than the one for such a shape where the class has a `__new__` of its own in C.
+        // A class with a `__new__` of its own in C refuses this call with another error than the one for such a shape.
         let refused = self.ndarray_new.bind(py).call1((class, -1));
         Ok(refused.is_err_and(|error| error.is_instance_of::<PyValueError>(py)))
     }
 }
 
-/// A module, if somebody imported it.
+/// A module, if the program has imported it.
 pub fn imported<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let modules = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
     MODULES.get_or_try_init(py, modules)?.bind(py).get_item(name)
 }
 
-/// Is its memory in one piece, with the axes in any order?
+/// Whether the array's memory is in one piece, with the axes in any order.
 fn is_whole(array: &Bound<'_, PyAny>) -> PyResult<bool> {
     let strides = array.getattr("strides")?.extract::<Vec<isize>>()?;
     let mut axes: Vec<usize> = (0..strides.len()).collect();

@@ -1,11 +1,12 @@
-//! Where an array of numpy's lies in memory and what stands there, in numpy's binary interface: two fields are read so.
+//! Reads two fields of an array directly from memory, as numpy's binary interface lays it out: its flags, and the
+//! number of its dtype. Asking numpy for them takes longer.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PySlice;
 use std::ffi::c_int;
 
-/// How an array begins, in numpy's binary interface, which is the same in numpy 1 and 2.
+/// The beginning of an array in numpy's binary interface, which is the same in numpy 1 and 2.
 #[repr(C)]
 struct ArrayHead {
     object: ffi::PyObject,
@@ -18,7 +19,7 @@ struct ArrayHead {
     flags: c_int,
 }
 
-/// And a dtype.
+/// The beginning of a dtype.
 #[repr(C)]
 struct DtypeHead {
     object: ffi::PyObject,
@@ -27,22 +28,22 @@ struct DtypeHead {
     number: c_int,
 }
 
-/// Of [`ArrayHead`]: the memory is in one piece, in C's order or Fortran's.
+/// Flags in [`ArrayHead`]: the memory is in one piece, in C's order or in Fortran's.
 pub const CONTIGUOUS: c_int = 3;
 
-/// An exact array's flags and the number of its dtype, where they lie.
+/// An exact array's flags, and the number of its dtype.
 ///
 /// # Safety
-/// An exact array of numpy's, of the layout that [`is_as_expected`] has seen.
+/// `array` is an exact array of numpy, and [`is_as_expected`] has returned `true`.
 pub unsafe fn flags_and_number(array: &Bound<'_, PyAny>) -> (c_int, i64) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller says that the memory has this layout.
     unsafe {
         let head = array.as_ptr().cast::<ArrayHead>();
         ((*head).flags, i64::from((*(*head).dtype).number))
     }
 }
 
-/// Do arrays lie in memory as numpy's binary interface has it?
+/// Whether arrays lie in memory as [`ArrayHead`] says. Sample arrays are compared with what numpy says of them.
 pub fn is_as_expected(module: &Bound<'_, PyAny>) -> PyResult<bool> {
     let large =
         |class: &Bound<'_, PyAny>, size| Ok::<_, PyErr>(class.getattr("__basicsize__")?.extract::<usize>()? >= size);
@@ -55,12 +56,12 @@ pub fn is_as_expected(module: &Bound<'_, PyAny>) -> PyResult<bool> {
             if !large(&classes.0, size_of::<ArrayHead>())? || !large(&classes.1, size_of::<DtypeHead>())? {
                 return Ok(false);
             }
-            // SAFETY: an exact array, which is as large.
+            // SAFETY: it is an exact array, and its object is at least as large as `ArrayHead`.
             if unsafe { (*array.as_ptr().cast::<ArrayHead>()).dtype.cast::<ffi::PyObject>() } != dtype.as_ptr() {
                 return Ok(false);
             }
             let flags = array.getattr("flags")?.getattr("num")?.extract::<c_int>()?;
-            // SAFETY: it is the array's dtype that lies there, and is as large.
+            // SAFETY: what lies there is the array's dtype, whose object is at least as large as `DtypeHead`.
             if unsafe { flags_and_number(array) } != (flags, dtype.getattr("num")?.extract::<i64>()?) {
                 return Ok(false);
             }

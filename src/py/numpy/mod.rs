@@ -1,14 +1,16 @@
-//! numpy's arrays on their way into a segment: their memory goes beside the pickle, not into it.
+//! How numpy's arrays are pickled: their memory is stored beside the pickle, not copied into it.
+//!
+//! numpy is never imported here; all of this applies only if the program has imported it.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `search` | may a value hold arrays that numpy would copy? |
-//! | `reducers` | how these are pickled instead |
-//! | `writable_memory` | the memory of an array, for the pickler |
-//! | `imported` | what is needed of numpy, where the program has imported it |
-//! | `layout` | where an array's flags lie |
+//! | `search` | checks quickly whether a value may hold arrays that numpy would copy |
+//! | `reducers` | pickles these arrays without a copy |
+//! | `writable_memory` | the memory of an array, as the pickler gets it |
+//! | `imported` | the objects that are needed of numpy |
+//! | `layout` | reads the flags of an array from its memory |
 //!
-//! Arrays that come out of a segment: `decode`, and `data_only` where it is not trusted.
+//! Reading arrays is the subject of `decode` and, if the segment is not trusted, of `data_only`.
 
 #[allow(unsafe_code, reason = "numpy's binary interface")]
 mod imported;

@@ -1,9 +1,10 @@
-//! How numpy's arrays are pickled where numpy itself would copy them into the pickle: their memory goes beside it.
+//! Pickles arrays that numpy itself would copy into the pickle: their memory is stored beside it instead.
 //!
-//! numpy gives its memory out of band for exact arrays that are contiguous, of dtypes that the buffer protocol knows. Here
-//! the rest gets the like: dates, strides, memory maps, record arrays, masked arrays and subclasses that leave pickling to
-//! numpy. What is written names nothing but numpy's own callables and builtins, and makes of the buffer what numpy's
-//! `_reconstruct` would have made of its copy: the same class, with `__array_finalize__` called on `None`, and no state.
+//! numpy gives its memory out of band only for exact, contiguous arrays whose dtype the buffer protocol knows. This
+//! file does the same for the others: dates, strides, memory maps, record arrays, masked arrays, and subclasses that
+//! leave pickling to numpy. The pickle names only numpy's own callables and builtins. From the buffer they rebuild what
+//! numpy's `_reconstruct` would have rebuilt from its copy: an array of the same class, with `__array_finalize__`
+//! called on `None`, without state.
 
 use super::imported::{NOT_BYTES, Numpy, imported};
 use super::writable_memory::WritableMemory;
@@ -15,11 +16,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
-/// A `dispatch_table` for the C pickler: what `copyreg` has, and arrays.
+/// A `dispatch_table` for the C pickler: the entries of `copyreg`, and arrays.
 #[pyclass(frozen)]
 pub struct Reducers(Py<PyDict>);
 
 impl Reducers {
+    /// The table, which all picklers share.
     pub fn get(py: Python<'_>) -> PyResult<&Bound<'_, Self>> {
         static REDUCERS: PyOnceLock<Py<Reducers>> = PyOnceLock::new();
         let table = || py.import("copyreg")?.getattr("dispatch_table")?.cast_into().map_err(PyErr::from);
@@ -37,13 +39,14 @@ impl Reducers {
         }
         if let (Ok(class), Some(numpy)) = (class.cast::<PyType>(), Numpy::get(py)?) {
             let ndarray = numpy.ndarray.bind(py);
-            let ours =
+            let is_handled =
                 class.is(ndarray) || class.is_subclass(ndarray)? && (is_masked(class)? || numpy.pickles(class)?);
-            if ours {
+            if is_handled {
                 return Ok(reducer(py)?.clone());
             }
         }
-        // Classes are pickled by name. For others an error costs more than what the pickler does after one.
+        // Classes are pickled by name. For values of other classes, a `KeyError` would cost more than the reducer that
+        // the pickler calls after one.
         match (Numpy::get(py)?, class.cast::<PyType>()) {
             (Some(_), Ok(class)) if !class.is_subclass_of::<PyType>()? => Ok(usual_reducer(py)?.clone()),
             _ => Err(PyKeyError::new_err(())),
@@ -51,14 +54,14 @@ impl Reducers {
     }
 }
 
-/// Exactly numpy's class.
+/// Whether it is exactly numpy's class of masked arrays.
 fn is_masked(class: &Bound<'_, PyType>) -> PyResult<bool> {
     let module = imported(class.py(), pyo3::intern!(class.py(), "numpy.ma"))?;
     let masked = module.map(|module| module.getattr("MaskedArray")).transpose()?;
     Ok(masked.is_some_and(|masked| masked.is(class)))
 }
 
-/// What `__reduce_ex__` of an array gives, with its memory in a buffer where that is worth it.
+/// The result of an array's `__reduce_ex__`, but with the array's memory in a buffer if the array is long enough.
 #[pyfunction]
 pub fn reduced<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let (py, class) = (array.py(), array.get_type());
@@ -66,9 +69,9 @@ pub fn reduced<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let Some(numpy) = Numpy::get(py)? else { return usual() };
     let exact = class.is(&numpy.ndarray);
     if exact && numpy.gives_memory(array)? {
-        return not_read_only(usual()?);
+        return with_writable_memory(usual()?);
     }
-    // A subclass may have attributes of its own by the same names.
+    // A subclass may have attributes of its own by these names, so they are read from a plain view.
     let view = || numpy.ndarray.bind(py).call_method1("view", (array, &numpy.ndarray));
     let plain = if exact { array.clone() } else { view()? };
     let dtype = plain.getattr("dtype")?;
@@ -83,20 +86,20 @@ pub fn reduced<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let fortran = flags.getattr("fnc")?.is_truthy()?;
     let order = if fortran { "F" } else { "C" };
     let whole = if flags.getattr("forc")?.is_truthy()? { plain.clone() } else { plain.call_method1("copy", ("C",))? };
-    let flat = named(&whole, "reshape", (-1,), order)?.call_method1("view", (&numpy.uint8,))?;
+    let flat = with_order(&whole, "reshape", (-1,), order)?.call_method1("view", (&numpy.uint8,))?;
     let memory = Bound::new(py, WritableMemory(PyBuffer::get(&flat)?))?;
     let buffer = pickle_buffer_class(py)?.call1((memory,))?;
     let shape = plain.getattr("shape")?;
-    let made = match exact {
+    let reduced = match exact {
         true => (&numpy.frombuffer, (buffer, dtype, shape, order)).into_pyobject(py)?,
         false => (&numpy.ndarray_new, (class, shape, dtype, buffer, 0, py.None(), order)).into_pyobject(py)?,
     };
-    Ok(made.into_any())
+    Ok(reduced.into_any())
 }
 
-/// What numpy reduced an array to, with its memory writable in the pickle whether the array is or not: to change that
-/// in a pickle that is made takes the place of a copy.
-fn not_read_only<'py>(reduced: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// What numpy reduced an array to, with its memory writable in the pickle even if the array is read-only. To change
+/// that in the finished pickle would cost a copy.
+fn with_writable_memory<'py>(reduced: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = reduced.py();
     let Ok(parts) = reduced.cast_exact::<PyTuple>() else { return Ok(reduced) };
     let arguments = parts.get_item(1)?;
@@ -115,17 +118,24 @@ fn not_read_only<'py>(reduced: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>
 }
 
 /// `array.method(*arguments, order=order)`
-fn named<'py>(array: &Bound<'py, PyAny>, method: &str, arguments: (i32,), order: &str) -> PyResult<Bound<'py, PyAny>> {
+fn with_order<'py>(
+    array: &Bound<'py, PyAny>,
+    method: &str,
+    arguments: (i32,),
+    order: &str,
+) -> PyResult<Bound<'py, PyAny>> {
     let named = PyDict::new(array.py());
     named.set_item("order", order)?;
     array.call_method(method, arguments, Some(&named))
 }
 
-/// The constructor of masked arrays called on data and mask, which are arrays themselves. It copies neither.
+/// A masked array as a call of its constructor on data and mask, which are arrays themselves. The constructor copies
+/// neither.
 fn masked<'py>(array: &Bound<'py, PyAny>, class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
     let py = array.py();
     let (data, mut mask) = (array.getattr("data")?, array.getattr("_mask")?);
-    // numpy gives the memory of one that is contiguous, and it can be seen to be read-only; others it rebuilds.
+    // numpy hands over the memory of a contiguous mask, which can be made read-only later; other masks it would
+    // rebuild.
     if !mask.getattr("flags")?.getattr("forc")?.is_truthy()? {
         mask = mask.call_method1("copy", ("C",))?;
     }
@@ -142,13 +152,14 @@ fn reducer(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     REDUCER.get_or_try_init(py, make).map(|reducer| reducer.bind(py))
 }
 
-/// What the pickler does without a reducer.
+/// What the pickler calls for classes without a reducer.
 fn usual_reducer(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static USUAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let make = || py.import("operator")?.getattr("methodcaller")?.call1(("__reduce_ex__", 5)).map(Bound::unbind);
     USUAL.get_or_try_init(py, make).map(|usual| usual.bind(py))
 }
 
+/// The class `pickle.PickleBuffer`.
 fn pickle_buffer_class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static PICKLE_BUFFER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     calls::cached_attribute(py, &PICKLE_BUFFER, c"_pickle", c"PickleBuffer")

@@ -1,4 +1,6 @@
-//! A quick look into a value: may there be an array in it that numpy would copy into the pickle?
+//! Checks quickly whether a value may hold an array that numpy would copy into the pickle.
+//!
+//! The check must cost little next to pickling a small dict, so it gives up early and then says "maybe".
 
 use super::imported::Numpy;
 use pyo3::ffi;
@@ -6,31 +8,31 @@ use pyo3::prelude::*;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyFrozenSet, PySet};
 
-/// So many items of builtin containers are looked at; whatever has more may hold arrays. To pickle these takes long enough.
+/// Number of items that are looked at. A value with more items may hold arrays; to pickle it takes long anyway.
 const LOOKS: usize = 64;
-/// Containers inside each other.
+/// Number of containers inside each other that are looked into.
 const DEEPEST: usize = 8;
 
-/// Is there, or may there be, an array in the value that numpy would copy into the pickle? A quick look: false only where
-/// it is certain.
+/// Whether the value may hold an array that numpy would copy into the pickle. `false` only if it is certain that it
+/// does not.
 #[inline]
 pub fn may_hold_arrays(value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    // Before it is known whether there is numpy: to see that takes longer.
-    let known = Numpy::known_by_now(value.py());
-    if is_free_of_arrays(known, value, &mut { LOOKS }, DEEPEST) {
+    // This comes before the check whether numpy is imported, which takes longer.
+    let fetched = Numpy::if_fetched(value.py());
+    if is_free_of_arrays(fetched, value, &mut { LOOKS }, DEEPEST) {
         return Ok(false);
     }
     let Some(numpy) = Numpy::get(value.py())? else { return Ok(false) };
-    Ok(known.is_some() || !is_free_of_arrays(Some(numpy), value, &mut { LOOKS }, DEEPEST))
+    Ok(fetched.is_some() || !is_free_of_arrays(Some(numpy), value, &mut { LOOKS }, DEEPEST))
 }
 
-/// Is it one of the builtin scalars, by the address of its class?
+/// Whether it is one of the built-in scalars, by the address of its class.
 ///
 /// # Safety
-/// An object, borrowed.
+/// `object` is a valid object.
 #[inline(always)]
 unsafe fn is_scalar(object: *mut ffi::PyObject) -> bool {
-    // SAFETY: the caller's. The most frequent ones come first.
+    // SAFETY: the caller says that it is an object. The most frequent classes come first.
     let class = unsafe { ffi::Py_TYPE(object) };
     let same = |scalar: *mut ffi::PyTypeObject| class == scalar;
     same(&raw mut ffi::PyUnicode_Type)
@@ -41,15 +43,16 @@ unsafe fn is_scalar(object: *mut ffi::PyObject) -> bool {
         || same(&raw mut ffi::PyByteArray_Type)
 }
 
-/// Of builtin containers, scalars and arrays whose memory numpy hands over, as far as there were looks.
+/// Whether the value consists only of built-in containers, scalars, and arrays whose memory numpy hands over. `false`
+/// also if there were no looks left, or the containers are too deep inside each other.
 fn is_free_of_arrays(numpy: Option<&Numpy>, value: &Bound<'_, PyAny>, looks: &mut usize, deep: usize) -> bool {
     let py = value.py();
     let object = value.as_ptr();
-    // SAFETY: an object, borrowed.
+    // SAFETY: the object is borrowed.
     let class = unsafe { ffi::Py_TYPE(object) };
     let mut each = |item: *mut ffi::PyObject| {
         *looks = looks.saturating_sub(1);
-        // SAFETY: borrowed from a container that nobody changes meanwhile.
+        // SAFETY: the item is borrowed from a container that nobody changes meanwhile.
         unsafe {
             *looks > 0
                 && (is_scalar(item) || is_free_of_arrays(numpy, &Bound::from_borrowed_ptr(py, item), looks, deep - 1))
@@ -60,8 +63,8 @@ fn is_free_of_arrays(numpy: Option<&Numpy>, value: &Bound<'_, PyAny>, looks: &mu
     } else if class == &raw mut ffi::PyDict_Type {
         with_critical_section(value, || {
             let (mut at, mut key, mut item) = (0, std::ptr::null_mut(), std::ptr::null_mut());
-            // SAFETY: a dict, which stays as it is: nothing in the loop runs code, and other threads wait. No array is
-            // a key, nor in one but by way of a class that hashes it by its address.
+            // SAFETY: it is a dict that does not change: nothing in the loop runs Python code, and other threads wait.
+            // Keys need no look: no array is a key, nor in one, unless a class hashes it by its address.
             while unsafe { ffi::PyDict_Next(object, &mut at, &mut key, &mut item) } != 0 {
                 if !each(item) {
                     return false;
@@ -71,30 +74,29 @@ fn is_free_of_arrays(numpy: Option<&Numpy>, value: &Bound<'_, PyAny>, looks: &mu
         })
     } else if class == &raw mut ffi::PyList_Type {
         with_critical_section(value, || {
-            // SAFETY: a list, which stays as it is, as above.
+            // SAFETY: it is a list that does not change, as the dict above.
             unsafe { (0..ffi::PyList_Size(object)).all(|at| each(ffi::PyList_GetItem(object, at))) }
         })
     } else if class == &raw mut ffi::PyTuple_Type {
-        // SAFETY: a tuple, which does not change.
+        // SAFETY: it is a tuple, which never changes.
         unsafe { (0..ffi::PyTuple_Size(object)).all(|at| each(ffi::PyTuple_GetItem(object, at))) }
     } else {
-        // SAFETY: an object, borrowed.
-        value.is_none()
-            || unsafe { is_scalar(object) }
-            || numpy.is_some_and(|numpy| is_free_of_arrays_otherwise(numpy, value))
+        // SAFETY: the object is borrowed.
+        value.is_none() || unsafe { is_scalar(object) } || numpy.is_some_and(|numpy| is_array_free_other(numpy, value))
     }
 }
 
+/// The same for values of other classes.
 #[cold]
 #[inline(never)]
-fn is_free_of_arrays_otherwise(numpy: &Numpy, value: &Bound<'_, PyAny>) -> bool {
+fn is_array_free_other(numpy: &Numpy, value: &Bound<'_, PyAny>) -> bool {
     let class = value.get_type();
     if class.is(&numpy.ndarray) {
         return numpy.gives_memory(value).unwrap_or(false);
     }
-    // What is in a set can be hashed, as a key can.
+    // Members of a set can be hashed, so they hold no arrays, as keys of a dict.
     value.is_exact_instance_of::<PySet>()
         || value.is_exact_instance_of::<PyFrozenSet>()
-        || numpy.single.iter().any(|single| class.is(single))
+        || numpy.leaf_classes.iter().any(|single| class.is(single))
         || class.is_subclass(numpy.generic.bind(value.py())).unwrap_or(false)
 }

@@ -1,4 +1,7 @@
-//! Changes that depend on the old value, so that none is lost between processes: `add`, `swap`, `modify`.
+//! Changes that depend on the old value: `add`, `swap`, `modify`. No change of another process is lost.
+//!
+//! Each reads the value with its version and stores the new one only if the version is still the same; else it tries
+//! again. Only `add` on numbers of 64 bits does without: the core adds under its own lock.
 
 use super::variable::{store, store_encoded};
 use crate::py::calls;
@@ -17,21 +20,22 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
 
-/// Value, version, when it expires.
+/// A value, its version, and when it expires.
 type ReadWithExpiry = (Py<PyAny>, u64, Option<u64>);
 
-/// Reads a variable. `None`: missing.
+/// Reads a variable. `None` if it is missing.
 fn read_with_expiry(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Option<ReadWithExpiry>> {
     let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
     let name = convert::index(index)?;
     let Some((value, version)) = decode::read(&policy, py, segment, &name, ReadMode::Own)? else { return Ok(None) };
     let att = segment.attachment().map_err(|error| policy.error(error))?;
-    // Of another version it is of no use, but then that version is not stored over, either.
+    // If the variable has changed since, this is the expiry of another version. That does no harm: then the new value
+    // is not stored, because the version differs.
     let (_, expiry) = att.variables().version(&name, &policy).map_err(|error| policy.error(error))?;
     Ok(Some((value, version, expiry)))
 }
 
-/// `add`
+/// `add`: the new value.
 pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
     let name = convert::index(index)?;
@@ -44,7 +48,8 @@ pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -
             None => {}
         }
     }
-    // Beyond 64 bits, or no number at all: the interpreter's arithmetic, stored if nobody came between.
+    // A number has more than 64 bits, or the value is no number. The interpreter calculates, and the sum is stored if
+    // nobody changed the variable meanwhile.
     loop {
         let (old, version, expiry) = match read_with_expiry(segment, index)? {
             Some((value, version, expiry)) => (value.into_bound(py), version, expiry),
@@ -66,7 +71,7 @@ pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -
     }
 }
 
-/// What an object adds; `None`: an int beyond 64 bits.
+/// The number that an object adds. `None` for an int of more than 64 bits.
 fn amount(object: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     if object.is_instance_of::<PyBool>() {
         return Err(not_a_number("the amount", object));
@@ -80,6 +85,7 @@ fn amount(object: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     Err(not_a_number("the amount", object))
 }
 
+/// `TypeError` for an amount or a value that is not an int or a float.
 #[cold]
 fn not_a_number(what: &str, object: &Bound<'_, PyAny>) -> PyErr {
     let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
@@ -90,7 +96,8 @@ fn not_a_number(what: &str, object: &Bound<'_, PyAny>) -> PyErr {
 pub fn swap(segment: &Segment, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     let (py, name) = (index.py(), convert::index(index)?);
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
-    // Once, however often others are faster: it may take long, and it may change this very variable.
+    // The value is encoded once, even if others are faster several times: encoding may take long, and it runs user
+    // code, which may change this very variable.
     let encoded = encode::encode(value)?;
     loop {
         let (old, version) = match read_with_expiry(segment, index)? {
@@ -104,7 +111,7 @@ pub fn swap(segment: &Segment, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny
     }
 }
 
-/// `modify`: the new value; `None`: missing, and there is no default.
+/// `modify`: the new value. `None` if the variable is missing and there is no default.
 pub fn modify(
     segment: &Segment,
     index: &Bound<'_, PyAny>,

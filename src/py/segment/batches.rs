@@ -1,4 +1,6 @@
-//! Several variables in one call: `put_many`, `update`, `get_many`.
+//! Methods that read or change several variables in one step: `put_many`, `update`, `get_many`.
+//!
+//! How a batch is atomic is in [`crate::variables`].
 
 use crate::py::convert;
 use crate::py::create;
@@ -15,7 +17,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping};
 
-/// `put_many` and `update`: all of the items, or none.
+/// `put_many` and `update`: stores all of the items, or none.
 pub fn put_many(
     segment: &Segment,
     items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)],
@@ -38,7 +40,7 @@ pub fn put_many(
     att.variables().put_many(&list, &policy).map_err(|error| policy.error(error))
 }
 
-/// The items of a mapping, or of an iterable of pairs, as `dict.update` takes them.
+/// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them.
 pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
     let mut items = Vec::new();
     if let Ok(dict) = other.cast_exact::<PyDict>() {
@@ -71,7 +73,7 @@ pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>,
     Ok(items)
 }
 
-/// `get_many`: those that are there.
+/// `get_many`: the values of the variables that exist, all of the same moment.
 pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let py = indices.py();
     let objects = match indices.cast_exact::<PyList>() {
@@ -93,7 +95,7 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
             SnapshotValue::Small(start, len) => {
                 decode::decode(py, name, &snapshot.bytes[start..start + len], segment.trusted(), ReadMode::Own)?
             }
-            // Pinned: it does not change.
+            // The value is pinned, so it does not change.
             SnapshotValue::Large(large) => {
                 let Some(large) = snapshot.large[large].take() else { continue };
                 match (LargeRead { policy: &policy, py, segment, index: name, mode: ReadMode::Own }).read(large)? {

@@ -1,4 +1,4 @@
-//! `shmvar.Segment`: the object itself. What its methods do is in the other files.
+//! The object behind `shmvar.Segment`, and what all of its methods need. The methods are in `methods`.
 
 use crate::error::Error;
 use crate::process::wait_policy::WaitPolicy;
@@ -12,12 +12,12 @@ use pyo3::sync::PyOnceLock;
 #[pyclass(frozen, mapping, weakref, name = "Segment", module = "shmvar")]
 pub struct PySegment {
     inner: Segment,
-    /// Of asyncio's waiters, made when the first one comes.
+    /// The watcher for asyncio's tasks, created for the first task that waits.
     watcher: PyOnceLock<Py<PyAny>>,
 }
 
 impl PySegment {
-    /// A handle of the core, as Python sees it.
+    /// Wraps a handle of the core.
     pub fn from_core(inner: Segment) -> Self {
         PySegment { inner, watcher: PyOnceLock::new() }
     }
@@ -27,22 +27,24 @@ impl PySegment {
         &self.inner
     }
 
+    /// How a call on this segment waits.
     #[inline]
     pub fn policy<'a>(&'a self, py: Python<'a>) -> PyWait<'a> {
         PyWait::new(py, self.inner.key())
     }
 
+    /// The exception for an error about this segment.
     pub fn error(&self, py: Python<'_>, error: Error) -> PyErr {
         errors::of_segment(py, self.inner.key(), error)
     }
 
-    /// Runs a call of the core that may wait.
+    /// Calls a function of the core that may wait.
     pub fn call<R>(&self, py: Python<'_>, call: impl FnOnce(&dyn WaitPolicy) -> Result<R, Error>) -> PyResult<R> {
         let policy = self.policy(py);
         call(&policy).map_err(|error| policy.error(error))
     }
 
-    /// What waits for asyncio's tasks on this handle.
+    /// The watcher for asyncio's tasks that wait through this handle.
     pub fn watcher(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let make = || Ok::<_, PyErr>(py.import("shmvar._task_watcher")?.getattr("Watcher")?.call0()?.unbind());
         self.watcher.get_or_try_init(py, make).map(|watcher| watcher.clone_ref(py))

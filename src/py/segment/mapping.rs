@@ -1,4 +1,4 @@
-//! What a segment does as a mapping, beyond one variable at a time: `pop`, `popitem`, `setdefault`, `==`, the views.
+//! The methods of a mapping that take more than one step: `pop`, `popitem`, `setdefault`, `==`, `repr`, and the views.
 
 use super::handle::PySegment;
 use super::variable::{read, remove, store_encoded};
@@ -18,8 +18,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyMapping, PyString, PyTuple};
 use std::ffi::CStr;
 
-/// `pop`: `None` where the variable is missing. Read, then removed only while it is still that version: nobody else gets the
-/// same one.
+/// `pop`. The variable is read, then removed only if it still has the version that was read, so that nobody else gets
+/// the same value. `None` if the variable is missing.
 pub fn pop(segment: &PySegment, index: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     let (py, inner) = (index.py(), segment.inner());
     inner.for_change().map_err(|error| segment.error(py, error))?;
@@ -28,25 +28,26 @@ pub fn pop(segment: &PySegment, index: &Bound<'_, PyAny>) -> PyResult<Option<Py<
         if remove(inner, index, Condition::Version(version))? {
             return Ok(Some(value));
         }
-        again(segment, py, &mut stuck)?;
+        before_retry(segment, py, &mut stuck)?;
     }
     Ok(None)
 }
 
-/// `popitem`
+/// `popitem`: takes the first variable after a random place of the table that this process can read. It is taken as in
+/// [`pop`].
 pub fn popitem<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
     segment.inner().for_change().map_err(|error| segment.error(py, error))?;
     let mut stuck = Stuck::default();
     loop {
-        let mut anywhere = [0; 8];
-        crate::os::random(&mut anywhere).map_err(|error| segment.error(py, error))?;
-        let mut table_iter = TableIter::new(u64::from_ne_bytes(anywhere));
+        let mut place = [0; 8];
+        crate::os::random(&mut place).map_err(|error| segment.error(py, error))?;
+        let mut table_iter = TableIter::new(u64::from_ne_bytes(place));
         let (mut unreadable, mut lost) = (None, false);
         while let Some(index) =
             segment.call(py, |policy| segment.inner().attachment()?.variables().table_iter(&mut table_iter, policy))?
         {
             let index = convert::index_object(py, &index)?.into_bound(py);
-            // Made before it is taken away: it may be that there is no memory for it.
+            // The item is created before the variable is removed, because there may be no memory for it.
             let item = read(segment.inner(), &index, ReadMode::Own).and_then(|read| {
                 let Some((value, version)) = read else { return Ok(None) };
                 let item = [index.clone(), value.into_bound(py)];
@@ -56,29 +57,29 @@ pub fn popitem<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py,
                 Ok(Some((item, version))) if remove(segment.inner(), &index, Condition::Version(version))? => {
                     return Ok(item);
                 }
-                // Taken, or changed, by somebody else meanwhile: another one, then.
+                // Another process or thread removed or changed the variable meanwhile: try the next one.
                 Ok(_) => lost = true,
-                // No memory, no access, or a stopped process: nothing of this value.
+                // The error is not about this value: no memory, no access, or an interrupt.
                 Err(error) if !is_of_the_value(py, &error) => return Err(error),
-                // It stays for who can read it; all others are handed out first.
+                // This process cannot read the value. It stays in the segment, and all others are handed out first.
                 Err(error) => unreadable = unreadable.or(Some(error)),
             }
         }
         if !lost {
             return Err(unreadable.unwrap_or_else(|| errors::builtin::<PyKeyError>("popitem(): the segment is empty")));
         }
-        again(segment, py, &mut stuck)?;
+        before_retry(segment, py, &mut stuck)?;
     }
 }
 
-/// Is it the value that cannot be read, and not the segment?
+/// Whether an error is about the value that was read, and not about the segment.
 fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py)
         && !error.is_instance_of::<PyMemoryError>(py)
         && !error.is_instance_of::<PyOSError>(py)
 }
 
-/// `setdefault`
+/// `setdefault`: reads, and stores the default only if the variable is still missing.
 pub fn setdefault(segment: &PySegment, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
     let (py, inner) = (index.py(), segment.inner());
     inner.for_change().map_err(|error| segment.error(py, error))?;
@@ -89,7 +90,7 @@ pub fn setdefault(segment: &PySegment, index: &Bound<'_, PyAny>, default: Option
         if let Some((value, _)) = read(inner, index, ReadMode::Own)? {
             return Ok(value);
         }
-        // Where it is needed, and once.
+        // The default is encoded when it is needed first, and only once.
         let encoded = match &mut encoded {
             Some(encoded) => encoded,
             none => none.insert(encode::encode(default.bind(py))?),
@@ -97,12 +98,13 @@ pub fn setdefault(segment: &PySegment, index: &Bound<'_, PyAny>, default: Option
         if store_encoded(py, inner, &name, encoded, Condition::Version(0), None)?.is_some() {
             return Ok(default);
         }
-        again(segment, py, &mut stuck)?;
+        before_retry(segment, py, &mut stuck)?;
     }
 }
 
-/// Others changed a variable between two looks at it.
-fn again(segment: &PySegment, py: Python<'_>, stuck: &mut Stuck) -> PyResult<()> {
+/// Called before a retry, when others changed a variable between the read and the change: waits a little, and lets
+/// Ctrl-C through.
+fn before_retry(segment: &PySegment, py: Python<'_>, stuck: &mut Stuck) -> PyResult<()> {
     py.check_signals()?;
     segment.call(py, |policy| stuck.again(segment.inner().attachment()?.variables(), policy))
 }
@@ -124,7 +126,7 @@ pub fn equals(slf: &Bound<'_, PySegment>, other: &Bound<'_, PyAny>) -> PyResult<
     Ok(ours.eq(theirs)?.into_pyobject(py)?.to_owned().into_any().unbind())
 }
 
-/// `repr`
+/// `repr`: the key, with the number of variables and the sizes if the handle is attached.
 pub fn repr<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
     let inner = segment.inner();
     let key = convert::key_object(py, inner.key())?;
@@ -142,7 +144,7 @@ pub fn repr<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, Py
     create::text(py, &text)
 }
 
-/// `keys`, `values` and `items`: an object of that class over the segment.
+/// `keys`, `values` and `items`: a view of that class over the segment.
 pub fn view_of(slf: &Bound<'_, PySegment>, class: &CStr) -> PyResult<Py<PyAny>> {
     let py = slf.py();
     slf.get().inner().attachment().map_err(|error| slf.get().error(py, error))?;

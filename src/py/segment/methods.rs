@@ -1,6 +1,7 @@
-//! `shmvar.Segment`: its methods, as Python calls them. Each converts its arguments and calls the function that does the work.
+//! The methods of `shmvar.Segment`, as Python calls them. Each converts its arguments and calls the function that does
+//! the work; their docstrings are in `_core.pyi`.
 //!
-//! One block, as PyO3 has it: several need a feature that brings a further dependency.
+//! All of them stand in one block, because PyO3 needs a further dependency for several blocks.
 
 use super::handle::PySegment;
 use super::variable::{missing, read, remove, store};
@@ -176,7 +177,10 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.update)]
-    #[pyo3(signature = (other = OptionalArgument::default(), /, **named), text_signature = "($self, other=(), /, **named)")]
+    #[pyo3(
+        signature = (other = OptionalArgument::default(), /, **named),
+        text_signature = "($self, other=(), /, **named)"
+    )]
     fn update(&self, py: Python<'_>, other: OptionalArgument, named: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let mut items = other.0.map(|other| batches::items(other.bind(py))).transpose()?.unwrap_or_default();
         for (index, value) in named.into_iter().flatten() {
@@ -227,8 +231,8 @@ impl PySegment {
 
     #[doc = stub!(Segment.get_versioned)]
     fn get_versioned<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-        let (py, (value, version)) =
-            (index.py(), read(self.inner(), index, ReadMode::Own)?.ok_or_else(|| missing(index))?);
+        let py = index.py();
+        let (value, version) = read(self.inner(), index, ReadMode::Own)?.ok_or_else(|| missing(index))?;
         create::tuple(py, [value.into_bound(py), create::uint(py, version)?.into_any()].into_iter().map(Ok))
     }
 
@@ -273,35 +277,42 @@ impl PySegment {
         timeout: Option<&Bound<'py, PyAny>>,
         newer_than: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        // As a float of this very moment: whatever it is converts to one.
+        // The timeout is converted now, as in other calls, and not when the result is awaited.
         let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
-        // Now's version: now, not when somebody awaits.
+        // The base is the version at this moment, not the one when the result is awaited.
         let base = newer_than.map_or_else(|| slf.get().version(index), convert::version)?;
         slf.py().import("shmvar._task_watcher")?.call_method1("changed", (slf, index, timeout, base))
     }
 
     #[doc = stub!(Segment.lock)]
-    #[pyo3(signature = (name = OptionalArgument::default(), *, timeout = None), text_signature = "($self, name=0, *, timeout=None)")]
+    #[pyo3(
+        signature = (name = OptionalArgument::default(), *, timeout = None),
+        text_signature = "($self, name=0, *, timeout=None)"
+    )]
     fn lock(slf: &Bound<'_, Self>, name: OptionalArgument, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<PyLock> {
         slf.get().inner().attachment().map_err(|error| slf.get().error(slf.py(), error))?;
         PyLock::new(slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), timeout)
     }
 
-    /// For `shmvar._task_watcher`.
+    // The methods from here to `_nudge` are for `shmvar._task_watcher` and `shmvar._task_queue`.
+
+    /// The watcher for asyncio's tasks.
     #[getter]
     fn _watcher(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.watcher(py)
     }
 
+    /// See [`waiting::mark`].
     fn _mark(&self, index: &Bound<'_, PyAny>, lock: bool) -> PyResult<(u64, Option<f64>)> {
         waiting::mark(self, index, lock)
     }
 
-    /// For each of these locks, whose wake words are marked before: may a try come to something now?
+    /// See [`waiting::may_try`].
     fn _may_try<'py>(&self, names: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
         waiting::may_try(self, names)
     }
 
+    /// Raises `WaitTimeoutError` for a variable or a lock.
     fn _late(&self, index: &Bound<'_, PyAny>, lock: bool, seconds: Option<f64>) -> PyResult<()> {
         let (name, seconds) = (convert::index(index)?, seconds.unwrap_or_default());
         Err(match lock {
@@ -310,20 +321,24 @@ impl PySegment {
         })
     }
 
+    /// Marks the wake words of all variables, also of those to come, as watched.
     fn _mark_all(&self, py: Python<'_>) -> PyResult<()> {
         let marked = self.inner().attachment().and_then(|att| att.coordination().mark_all_watched());
         marked.map_err(|error| self.error(py, error))
     }
 
+    /// The watch count for [`Self::_watch`], read before anything is marked.
     fn _watch_count(&self, py: Python<'_>) -> PyResult<u32> {
         self.inner().attachment().map(|att| att.coordination().watch_count()).map_err(|error| self.error(py, error))
     }
 
+    /// See [`waiting::watch`].
     #[pyo3(signature = (count, at_most = None))]
     fn _watch(&self, py: Python<'_>, count: u32, at_most: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         waiting::watch(self, py, count, at_most)
     }
 
+    /// Ends the wait of a thread in [`Self::_watch`].
     fn _nudge(&self) {
         if let Ok(att) = self.inner().attachment() {
             att.coordination().nudge();

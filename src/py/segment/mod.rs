@@ -1,14 +1,14 @@
-//! `shmvar.Segment`.
+//! The class `shmvar.Segment`. It adds Python to [`crate::segment::Segment`], and nothing else.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `handle` | the object |
-//! | `methods` | its methods, as Python calls them |
-//! | `variable` | one variable: read, stored, removed |
-//! | `mapping` | what it does as a mapping |
+//! | `handle` | the object, and what all its methods need |
+//! | `methods` | the methods as Python calls them |
+//! | `variable` | reads, stores and removes one variable |
+//! | `mapping` | `pop`, `popitem`, `setdefault`, comparison, views |
 //! | `atomic_ops` | `add`, `swap`, `modify` |
 //! | `batches` | `put_many`, `update`, `get_many` |
-//! | `waiting` | `wait`, and waiting for asyncio's tasks |
+//! | `waiting` | `wait`, and what asyncio's tasks need to wait |
 
 mod atomic_ops;
 mod batches;

@@ -1,4 +1,4 @@
-//! One variable: read, stored, removed.
+//! Reads, stores and removes one variable. What depends on the old value is in `atomic_ops` and `mapping`.
 
 use crate::key::Index;
 use crate::py::convert;
@@ -13,14 +13,14 @@ use crate::variables::change::{Condition, Stored};
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
-/// A variable's value and version; `None` where it is missing.
+/// A variable's value and version. `None` if the variable is missing.
 #[inline]
 pub fn read(segment: &Segment, index: &Bound<'_, PyAny>, mode: ReadMode) -> PyResult<Option<(Py<PyAny>, u64)>> {
     let py = index.py();
     decode::read(&PyWait::new(py, segment.key()), py, segment, &convert::index(index)?, mode)
 }
 
-/// Stores a value on a condition: the new version.
+/// Stores a value if a condition holds. Returns the new version, or `None` if the condition does not hold.
 pub fn store(
     segment: &Segment,
     index: &Bound<'_, PyAny>,
@@ -31,12 +31,12 @@ pub fn store(
     let py = index.py();
     let name = convert::index(index)?;
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
-    // Runs user code, which may do anything to this very handle: looked at again afterwards.
+    // Encoding runs user code, which may even detach this handle. It is therefore looked at again afterwards.
     let encoded = encode::encode(value)?;
     store_encoded(py, segment, &name, &encoded, condition, expiry()?)
 }
 
-/// The same of a value that was encoded.
+/// The same for a value that was encoded before.
 #[inline]
 pub fn store_encoded(
     py: Python<'_>,
@@ -53,7 +53,7 @@ pub fn store_encoded(
         .map_err(|error| policy.error_at(name, error))
 }
 
-/// Removes a variable on a condition: was it there?
+/// Removes a variable if a condition holds. Returns whether it was removed.
 pub fn remove(segment: &Segment, index: &Bound<'_, PyAny>, condition: Condition) -> PyResult<bool> {
     let policy = PyWait::new(index.py(), segment.key());
     let name = convert::index(index)?;
@@ -61,7 +61,7 @@ pub fn remove(segment: &Segment, index: &Bound<'_, PyAny>, condition: Condition)
     removed.map_err(|error| policy.error_at(&name, error))
 }
 
-/// The `KeyError` of a variable that is missing.
+/// `KeyError` for a variable that is missing.
 #[cold]
 pub fn missing(index: &Bound<'_, PyAny>) -> PyErr {
     PyKeyError::new_err(index.clone().unbind())

@@ -1,4 +1,6 @@
-//! Waiting for a change: in the thread (`wait`), and what `shmvar._task_watcher` needs to wait for asyncio's tasks.
+//! Waits for changes: `wait`, and what `shmvar._task_watcher` needs to wait for asyncio's tasks with one thread.
+//!
+//! The wake words that processes sleep on are in [`crate::coordination`].
 
 use super::handle::PySegment;
 use crate::coordination::AsCoordination;
@@ -11,7 +13,7 @@ use crate::segment::Segment;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-/// `wait`
+/// `wait`: the version of the variable after the change.
 pub fn wait(
     segment: &Segment,
     index: &Bound<'_, PyAny>,
@@ -31,7 +33,8 @@ pub fn wait(
     }
 }
 
-/// Before a task waits: marks the wake word of a variable or lock as watched. Its version, and in how many seconds it expires.
+/// Called before a task waits: marks the wake word of a variable or a lock as watched. Returns the variable's version
+/// (for a lock, the number means nothing), and in how many seconds the variable expires.
 pub fn mark(segment: &PySegment, index: &Bound<'_, PyAny>, lock: bool) -> PyResult<(u64, Option<f64>)> {
     let (policy, name) = (segment.policy(index.py()), convert::index(index)?);
     let marked = segment.inner().attachment().and_then(|att| att.coordination().mark_watched(&name, lock, &policy));
@@ -39,7 +42,7 @@ pub fn mark(segment: &PySegment, index: &Bound<'_, PyAny>, lock: bool) -> PyResu
     Ok((version, left.map(|nanos| nanos as f64 * 1e-9)))
 }
 
-/// For each of these locks, whose wake words are marked before: may a try come to something now?
+/// For each of these locks, whose wake words must be marked before: whether a try may succeed now.
 pub fn may_try<'py>(segment: &PySegment, names: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
     let (py, found) = (names.py(), PyList::empty(names.py()));
     let att = segment.inner().attachment().map_err(|error| segment.error(py, error))?;
@@ -47,14 +50,15 @@ pub fn may_try<'py>(segment: &PySegment, names: &Bound<'py, PyList>) -> PyResult
     for name in names {
         match watch.may_try(&convert::index(&name)?, &policy) {
             Err(error @ Error::Interrupted) => return Err(policy.error(error)),
-            // What is wrong with a lock is for who tries.
+            // The task that tries will report what is wrong with the lock.
             may => found.append(may.unwrap_or(true))?,
         }
     }
     Ok(found)
 }
 
-/// Waits until a watched wake word rings, or nudged; `count` is what [`watch_count`] said before.
+/// Waits until a watched wake word is notified or the watcher is nudged, at most for a time. `count` is the watch count
+/// as it was before the caller marked what it waits for.
 pub fn watch(segment: &PySegment, py: Python<'_>, count: u32, at_most: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let at_most = convert::timeout(at_most)?;
     let att = segment.inner().attachment().map_err(|error| segment.error(py, error))?;

@@ -1,12 +1,14 @@
-//! Waiting as a Python program wants it: other threads and greenlets go on, Ctrl-C gets through.
+//! How calls wait: other threads and greenlets run meanwhile, and Ctrl-C ends the call.
 //!
-//! | file | waits |
+//! What they wait for is up to the core, which asks these policies to sleep ([`crate::process::wait_policy`]).
+//!
+//! | file | waits for |
 //! | --- | --- |
-//! | `policy` | the usual way |
-//! | `stop_when_detached` | without end, perhaps, but not on a handle that was detached |
-//! | `lock_queue` | the same for a named lock, in line with the greenlets of its thread |
-//! | `uninterruptible` | for what must come to its end |
-//! | `sleeper` | how all of these sleep |
+//! | `policy` | anything, in most calls |
+//! | `stop_when_detached` | something that may never come, until the handle is detached |
+//! | `lock_queue` | a named lock, in a queue with the other greenlets of the thread |
+//! | `uninterruptible` | something that must be finished |
+//! | `sleeper` | the part that all of these share |
 
 mod lock_queue;
 mod policy;

@@ -1,4 +1,4 @@
-//! The usual way to wait: other threads and greenlets go on, Ctrl-C ends the call.
+//! The usual way to wait, and the exceptions of a call that waited.
 
 use super::sleeper::Sleeper;
 use crate::error::{Error, Result};
@@ -8,27 +8,27 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::py::errors;
 use pyo3::prelude::*;
 
-/// For one call on a segment.
+/// Waits for one call on a segment: other threads and greenlets run meanwhile, and Ctrl-C ends the call.
 pub struct PyWait<'py> {
     pub(super) py: Python<'py>,
-    /// The segment's, for messages.
+    /// The segment's key, for messages.
     key: &'py Key,
     pub(super) sleeper: Sleeper,
 }
 
 impl<'py> PyWait<'py> {
-    /// Costs nothing until something waits.
+    /// For one call. It costs nothing until the call waits.
     #[inline(always)]
     pub fn new(py: Python<'py>, key: &'py Key) -> Self {
         PyWait { py, key, sleeper: Sleeper::new() }
     }
 
-    /// What was raised meanwhile, for a call that asks for it when it is over.
+    /// Raises what was raised while the call waited, for a call that otherwise cannot fail.
     pub fn raised(&self) -> PyResult<()> {
         self.sleeper.take_raised().map_or(Ok(()), Err)
     }
 
-    /// The exception for an error of a call that waited with this.
+    /// The exception for an error of the call: what a signal handler raised, if that interrupted the call.
     #[cold]
     pub fn error(&self, error: Error) -> PyErr {
         match (error, self.sleeper.take_raised()) {
@@ -37,7 +37,7 @@ impl<'py> PyWait<'py> {
         }
     }
 
-    /// The same, for a call on one variable.
+    /// The same for a call on one variable, whose index the text then names.
     #[cold]
     pub fn error_at(&self, index: &Index<'_>, error: Error) -> PyErr {
         match error {

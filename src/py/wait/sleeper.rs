@@ -1,6 +1,7 @@
-//! How a call sleeps: detached from the interpreter or, among greenlets, with looks between the pauses.
+//! How a call sleeps: detached from the interpreter or, among greenlets, by polling, because a greenlet that blocks the
+//! thread would stop the others.
 //!
-//! The policies in this folder say which way it is.
+//! Which of the ways is taken, and what interrupts the call, is said by the policies beside this file.
 
 use crate::process::sleep::Sleep;
 use crate::py::greenlets;
@@ -9,54 +10,57 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Among greenlets, the first look comes after so long.
+/// Among greenlets, the first poll comes after this pause.
 const PAUSE: Duration = Duration::from_micros(500);
-/// And later ones so often, in proportion to the time waited so far.
+/// Later pauses are the time waited so far divided by this.
 const PER_WAITED: u32 = 4;
-/// But at least so often.
+/// No pause is longer than this.
 const LONGEST: Duration = Duration::from_millis(10);
-/// Where so many wait that this comes to more, each of them waits longer.
+/// With many calls that poll, the longest pause is this much for each of them, if that is more than [`LONGEST`].
 const PER_SLEEPER: Duration = Duration::from_micros(100);
-/// A lock is reserved for longer than this.
+/// But no pause is longer than this. A lock that is handed over stays reserved for longer than this.
 const LONGEST_OF_MANY: Duration = Duration::from_millis(80);
-/// Who stands in line behind another one looks so often whether his handle was detached.
+/// A greenlet that is not the first in the queue checks this often whether its handle was detached.
 const BEHIND: Duration = Duration::from_secs(5);
-/// What is mostly over at once is waited for so long in the thread itself.
+/// A wait that is usually short blocks the thread for this long, before polling begins.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// How a call waits among greenlets, and what was raised in it meanwhile.
+/// The state of one call that waits: since when, and what was raised meanwhile.
 pub struct Sleeper {
-    /// What a signal handler raised, or who killed the greenlet.
+    /// What a signal handler raised, or what killed the greenlet.
     raised: RefCell<Option<PyErr>>,
+    /// When the call began to wait.
     began: Cell<Option<Instant>>,
 }
 
 impl Sleeper {
-    /// One that has not slept.
+    /// The state of a call that has not waited yet.
     #[inline(always)]
     pub fn new() -> Self {
         Sleeper { raised: RefCell::new(None), began: Cell::new(None) }
     }
 
-    /// What was raised, which it forgets.
+    /// Takes out what was raised.
     pub fn take_raised(&self) -> Option<PyErr> {
         self.raised.take()
     }
 
-    /// Was anything raised?
+    /// Whether anything was raised.
     pub fn has_raised(&self) -> bool {
         self.raised.borrow().is_some()
     }
 
+    /// Keeps an exception until the call ends.
     pub fn raise(&self, py: Python<'_>, error: PyErr) {
         if let Some(earlier) = self.raised.take() {
-            // As if the one had come while the other was being handled.
+            // As if the new exception had come while the earlier one was being handled.
             let _ = error.value(py).setattr("__context__", earlier.value(py));
         }
         *self.raised.borrow_mut() = Some(error);
     }
 
-    /// `strictly`: the call waits for what a greenlet of its own thread may have to do.
+    /// Sleeps. `strictly` says that the call may wait for something that a greenlet of its own thread has to do, so it
+    /// must not block the thread.
     pub fn sleep(&self, py: Python<'_>, sleep: &Sleep<'_>, strictly: bool) {
         match greenlets::sleeper(py, strictly) {
             Ok(Some(_)) if sleep.is_short() && self.waited() < AT_ONCE => py.detach(|| sleep.sleep_within(AT_ONCE)),
@@ -68,8 +72,8 @@ impl Sleeper {
         }
     }
 
-    /// In line with the greenlets of its thread that wait for the same lock.
-    pub fn wait_in_line(&self, py: Python<'_>, sleep: &Sleep<'_>, place: &Bound<'_, PyAny>) {
+    /// Sleeps in the queue of the thread's greenlets that wait for the same lock. Only the first in the queue polls.
+    pub fn sleep_in_queue(&self, py: Python<'_>, sleep: &Sleep<'_>, place: &Bound<'_, PyAny>) {
         let wait = |pause: Duration, left: Duration| {
             place.call_method1("wait", (pause.as_secs_f64(), left.as_secs_f64()))?.extract()
         };
@@ -79,21 +83,22 @@ impl Sleeper {
                 if let Err(error) = wait(Duration::ZERO, sleep.limit_beyond(BEHIND)) {
                     self.raise(py, error);
                 }
-                // As the first one it begins anew.
+                // When it becomes the first, it begins with short pauses.
                 self.began.set(None);
             }
             Err(error) => self.raise(py, error),
         }
     }
 
-    /// How long this call has slept and looked.
+    /// How long this call has waited so far.
     fn waited(&self) -> Duration {
         let began = self.began.get().unwrap_or_else(Instant::now);
         self.began.set(Some(began));
         began.elapsed()
     }
 
-    /// Looks whether a nap is over, with pauses between; `wait` makes one, told how long it may be at most: was it woken?
+    /// Polls whether a sleep is over. Between polls it calls `wait` with the length of the pause and the time that is
+    /// left; `wait` returns whether it was woken.
     fn poll(&self, py: Python<'_>, sleep: &Sleep<'_>, mut wait: impl FnMut(Duration, Duration) -> PyResult<bool>) {
         static POLLS: AtomicU32 = AtomicU32::new(0);
         let (many, now) = (PER_SLEEPER * (POLLS.fetch_add(1, Ordering::Relaxed) + 1), Instant::now());

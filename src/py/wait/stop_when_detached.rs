@@ -1,4 +1,4 @@
-//! Waiting that may take for ever, as for a lock or for a change.
+//! How a call waits for something that may never come, such as a lock or a change of a variable.
 
 use super::policy::PyWait;
 use crate::error::Result;
@@ -6,8 +6,8 @@ use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::Segment;
 
-/// For a call that may wait without end, perhaps for a greenlet of its own thread: it ends with an error when the handle is
-/// detached meanwhile.
+/// Waits like [`PyWait`], but ends with an error when the handle is detached meanwhile. What the call waits for may
+/// have to be done by a greenlet of its own thread, so among greenlets it does not block the thread for long.
 pub struct StopWhenDetached<'a, 'py>(pub &'a PyWait<'py>, pub &'a Segment);
 
 impl WaitPolicy for StopWhenDetached<'_, '_> {

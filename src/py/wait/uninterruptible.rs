@@ -1,4 +1,4 @@
-//! Waiting for what must come to its end, as the release of a lock.
+//! How a call waits for something that must be finished, such as the release of a lock.
 
 use super::sleeper::Sleeper;
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use pyo3::prelude::*;
 
-/// The same for what must come to its end: Ctrl-C is for afterwards, and so is what kills a greenlet.
+/// Waits without being interrupted. What a signal handler raises, or what kills the greenlet, is raised after the call.
 pub struct UninterruptibleWait<'py> {
     py: Python<'py>,
     sleeper: Sleeper,
@@ -18,7 +18,7 @@ impl<'py> UninterruptibleWait<'py> {
         UninterruptibleWait { py, sleeper: Sleeper::new() }
     }
 
-    /// It has come to its end: now what was raised meanwhile, or what became of it.
+    /// Ends the call: raises what was raised meanwhile, or returns the call's own outcome.
     pub fn end<T>(self, outcome: PyResult<T>) -> PyResult<T> {
         let Some(raised) = self.sleeper.take_raised() else { return outcome };
         if let Err(error) = outcome {
