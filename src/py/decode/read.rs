@@ -1,4 +1,4 @@
-//! Reads one variable. The value is copied out of the segment first, and decoded while no lock and no pin is held.
+//! Reads one variable. A value that is copied out of the segment is decoded while no lock and no pin is held.
 
 use super::large::LargeRead;
 use super::value::decode;
