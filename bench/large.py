@@ -71,7 +71,7 @@ def measure(size: int) -> None:
 
 
 def crossover() -> None:
-    """From which size on a private map is quicker than a copy: what `MAP_FROM` in src/py/memory.rs rests on."""
+    """From which size on a private map is quicker than a copy: what `MAP_FROM` in src/py/buffer_views.rs rests on."""
     shmvar.destroy("bench-large")
     with shmvar.attach("bench-large", 64 * MIB) as segment:
         for kib in (32, 64, 128, 192, 255, 257, 384, 512, 1024):

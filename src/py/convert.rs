@@ -1,25 +1,28 @@
-//! Keys, indexes and sizes from Python objects.
+//! Arguments from Python objects: keys, indexes, sizes, versions, times. And keys and indexes back to Python objects.
+//!
+//! Values of variables are no arguments in this sense: see `encode` and `decode`.
 
 use crate::key::{Index, IndexBuf, Key};
+use crate::py::create;
 use crate::py::errors;
-use crate::py::made;
 use crate::segment::expires_after;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
 use std::time::Duration;
 
-/// An `int`, or anything with `__index__`, of 64 bits. `what` is for the message.
+/// The number of an `int`, or of an object with `__index__`; `None` for other objects. Fails if it needs more than 64
+/// bits. `what` names the argument in the message.
 fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
     let Some(number) = as_int(object)? else { return Ok(None) };
     number.extract::<i64>().map(Some).map_err(|_| {
         let shown = object.repr().map_or_else(|_| "it".into(), |repr| repr.to_string_lossy().into_owned());
         let shown: String = shown.chars().take(40).collect();
-        made::error::<PyOverflowError>(format!("{what} {shown} is outside of -2**63 .. 2**63 - 1"))
+        errors::builtin::<PyOverflowError>(format!("{what} {shown} is outside of -2**63 .. 2**63 - 1"))
     })
 }
 
-/// What `operator.index` gives; `None` for an object without `__index__`. Its own errors come through.
+/// The result of `operator.index`; `None` for an object without `__index__`. Errors of `__index__` pass unchanged.
 fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>> {
     if let Ok(number) = object.cast::<PyInt>() {
         return Ok(Some(number.clone()));
@@ -32,15 +35,16 @@ fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>
         Ok(number) => Ok(Some(number)),
         Err(error) => {
             let name = error.into_inner().get_type().name()?.to_string();
-            Err(made::error::<PyTypeError>(format!("__index__ returned non-int (type {name})")))
+            Err(errors::builtin::<PyTypeError>(format!("__index__ returned non-int (type {name})")))
         }
     }
 }
 
+/// `TypeError` for an object that is neither an int nor a str.
 #[cold]
 fn wrong_type(object: &Bound<'_, PyAny>, what: &str) -> PyErr {
     let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-    made::error::<PyTypeError>(format!("{what} must be an int or a str, not {name}"))
+    errors::builtin::<PyTypeError>(format!("{what} must be an int or a str, not {name}"))
 }
 
 /// A segment's key.
@@ -64,72 +68,88 @@ pub fn index<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Index<'a>> {
     integer(object, "index")?.map(Index::Int).ok_or_else(|| wrong_type(object, "an index"))
 }
 
-/// A key as Python sees it.
+/// A key as a Python object.
 pub fn key_object(py: Python<'_>, key: &Key) -> PyResult<Py<PyAny>> {
     Ok(match key {
-        Key::Int(number) => made::int(py, *number)?.into_any().unbind(),
-        Key::Text(text) => made::text(py, text)?.into_any().unbind(),
+        Key::Int(number) => create::int(py, *number)?.into_any().unbind(),
+        Key::Text(text) => create::text(py, text)?.into_any().unbind(),
     })
 }
 
-/// An index as Python sees it.
+/// An index as a Python object.
 pub fn index_object(py: Python<'_>, index: &IndexBuf) -> PyResult<Py<PyAny>> {
     Ok(match index {
-        IndexBuf::Int(number) => made::int(py, *number)?.into_any().unbind(),
-        IndexBuf::Text(text) => made::text(py, text)?.into_any().unbind(),
+        IndexBuf::Int(number) => create::int(py, *number)?.into_any().unbind(),
+        IndexBuf::Text(text) => create::text(py, text)?.into_any().unbind(),
     })
 }
 
-/// An index that came in as an object, as the key of a dict.
+/// The key that stands for an index in a dict: the object that the caller gave, or its exact int or str.
 pub fn index_key<'py>(object: &Bound<'py, PyAny>, index: &Index<'_>) -> PyResult<Bound<'py, PyAny>> {
     if object.is_exact_instance_of::<PyInt>() || object.is_exact_instance_of::<PyString>() {
         return Ok(object.clone());
     }
     Ok(match index {
-        Index::Int(number) => made::int(object.py(), *number)?.into_any(),
-        Index::Text(text) => made::text(object.py(), text)?.into_any(),
+        Index::Int(number) => create::int(object.py(), *number)?.into_any(),
+        Index::Text(text) => create::text(object.py(), text)?.into_any(),
     })
 }
 
-/// A size in bytes, at least 1: the argument `name`.
+/// A size in bytes, at least 1. `name` names the argument in messages.
 pub fn size(object: &Bound<'_, PyAny>, name: &str) -> PyResult<u64> {
-    let number = as_int(object)?.ok_or_else(|| made::error::<PyTypeError>(format!("{name} must be an int")))?;
+    let number = as_int(object)?.ok_or_else(|| errors::builtin::<PyTypeError>(format!("{name} must be an int")))?;
     if number.le(0)? {
-        return Err(made::error::<PyValueError>(format!("{name} must be at least 1 byte, not {number}")));
+        return Err(errors::builtin::<PyValueError>(format!("{name} must be at least 1 byte, not {number}")));
     }
     number
         .extract::<i64>()
         .map(|size| size as u64)
-        .map_err(|_| made::error::<PyOverflowError>(format!("{name} {number} is beyond 2**63 - 1 bytes")))
+        .map_err(|_| errors::builtin::<PyOverflowError>(format!("{name} {number} is beyond 2**63 - 1 bytes")))
 }
 
-/// A version. One that no variable can have, below 0 or beyond 64 bits, differs from all of them.
+/// A version. A number that no variable can have, below 0 or beyond 64 bits, becomes one that differs from all
+/// versions.
 pub fn version(object: &Bound<'_, PyAny>) -> PyResult<u64> {
     let number = as_int(object)?.ok_or_else(|| {
         let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-        made::error::<PyTypeError>(format!("a version must be an int, not {name}"))
+        errors::builtin::<PyTypeError>(format!("a version must be an int, not {name}"))
     })?;
-    // Versions share a word of 64 bits with a flag.
+    // No variable has the version `u64::MAX`: versions share a word of 64 bits with a flag.
     Ok(number.extract::<u64>().unwrap_or(u64::MAX))
 }
 
-/// Seconds to wait at most; `None`: without end.
+/// The longest time to wait, from seconds. `None` means without end.
 pub fn timeout(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(object) = object else { return Ok(None) };
     let seconds = object.extract::<f64>()?;
     if seconds.is_nan() || seconds < 0.0 {
-        return Err(made::error::<PyValueError>(format!("timeout must be None or at least 0 seconds, not {seconds}")));
+        return Err(errors::builtin::<PyValueError>(format!(
+            "timeout must be None or at least 0 seconds, not {seconds}"
+        )));
     }
-    // Beyond what a clock counts it is without end.
+    // More than a clock can count is without end.
     Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
-/// Seconds to live, as the moment when it is over; `None`: for ever.
+/// The moment when a variable expires, from its seconds to live. `None` means never.
 pub fn ttl(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
     let Some(object) = object else { return Ok(None) };
     let seconds = object.extract::<f64>()?;
     if !seconds.is_finite() || seconds <= 0.0 {
-        return Err(made::error::<PyValueError>(format!("ttl must be None or more than 0 seconds, not {seconds}")));
+        return Err(errors::builtin::<PyValueError>(format!("ttl must be None or more than 0 seconds, not {seconds}")));
     }
     Ok(Some(expires_after(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))))
+}
+
+/// An optional argument that may be any object: the inner `None` means that it was not given, which differs from
+/// Python's `None`.
+#[derive(Default)]
+pub struct OptionalArgument(pub Option<Py<PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for OptionalArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(OptionalArgument(Some(object.to_owned().unbind())))
+    }
 }

@@ -1,38 +1,54 @@
-//! One conversion from the core's errors to the package's classes.
+//! Converts the core's errors to the package's exceptions, and builds the exceptions that the extension raises itself.
+//!
+//! The texts of the core's errors are in `crate::error`; the exception classes are in `shmvar._errors`.
 
 use crate::error::Error;
 use crate::key::{Index, Key};
 use crate::os::object;
-use crate::py::made;
+use crate::py::calls;
+use crate::py::create;
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use std::ffi::CStr;
 
-/// The Python exception for an error of the core that has to do with no segment.
+/// The exception for an error of the core that is not about a segment.
 #[cold]
 pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
     let text = error.to_string();
     with_text(py, error, text)
 }
 
-/// The same of a segment, which it names as its user does.
+/// The exception for an error about a segment. Its text names the segment by the user's key.
 #[cold]
-pub fn of(py: Python<'_>, key: &Key, error: Error) -> PyErr {
+pub fn of_segment(py: Python<'_>, key: &Key, error: Error) -> PyErr {
     if matches!(error, Error::Invalid(_) | Error::Overflow(_) | Error::Interrupted) {
-        return to_py(py, error); // Of an argument, not of a segment.
+        return to_py(py, error); // It is about an argument, not about the segment.
     }
     let text = named(key, "", error.to_string());
     with_text(py, error, text)
 }
 
-/// The same of a variable.
+/// The exception for an error about a variable. Its text names the segment's key and the variable's index.
 #[cold]
 pub fn of_variable(py: Python<'_>, key: &Key, index: &Index<'_>, error: Error) -> PyErr {
     let text = named(key, &format!(", index {index}"), error.to_string());
     with_text(py, error, text)
 }
 
-/// Where the core knows the key it says it; where it knows the object's name only, that begins the text.
+/// The exception for an error about a file of the caller: the built-in class, because it is not about a segment.
+pub fn of_file(py: Python<'_>, error: Error) -> PyErr {
+    match &error {
+        Error::System { source, .. } => match source.raw_os_error() {
+            Some(number) => PyOSError::new_err((number, error.to_string())),
+            None => PyOSError::new_err(error.to_string()),
+        },
+        _ => to_py(py, error),
+    }
+}
+
+/// Puts the key, and the index, before an error text of the core. A text that contains the key stays as it is. A text
+/// that begins with the object's name, because the core knew only that, gets the key before it.
 fn named(key: &Key, index: &str, text: String) -> String {
     if text.contains(&format!("key {key}")) {
         return text;
@@ -44,6 +60,7 @@ fn named(key: &Key, index: &str, text: String) -> String {
     }
 }
 
+/// The exception for an error, with the text that was made of it.
 fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
     let class = match &error {
         Error::NotFound(_) => c"SegmentNotFoundError",
@@ -56,61 +73,80 @@ fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
         Error::Detached => c"DetachedError",
         Error::Full { needed, free, size, .. } => {
             return raise(py, c"SegmentFullError", |class| {
-                let number = |number: &u64| made::uint(py, *number).map(Bound::into_any);
-                let text = made::text(py, &text)?.into_any();
-                made::call(&class, [text, number(needed)?, number(free)?, number(size)?], None)
+                let number = |number: &u64| create::uint(py, *number).map(Bound::into_any);
+                let text = create::text(py, &text)?.into_any();
+                calls::call(&class, [text, number(needed)?, number(free)?, number(size)?], None)
             });
         }
-        Error::Memory { .. } => return made::error::<PyMemoryError>(text),
+        Error::Memory { .. } => return builtin::<PyMemoryError>(text),
         Error::System { source, .. } => return system(py, source, text),
-        Error::Overflow(_) => return made::error::<PyOverflowError>(text),
-        Error::Invalid(_) | Error::Pickle(_) | Error::Interrupted => return made::error::<PyValueError>(text),
+        Error::Overflow(_) => return builtin::<PyOverflowError>(text),
+        Error::Invalid(_) | Error::Pickle(_) | Error::Interrupted => return builtin::<PyValueError>(text),
     };
-    raise(py, class, |class| said(class, &text))
+    raise_text(py, class, &text)
 }
 
-/// Of a class of ours, which says this.
-pub fn said<'py>(class: Bound<'py, PyAny>, text: &str) -> PyResult<Bound<'py, PyAny>> {
-    made::call(&class, [made::text(class.py(), text)?.into_any()], None)
-}
-
-/// Of a file of the caller's, the built-in error alone: it has to do with no segment.
-pub fn of_file(py: Python<'_>, error: Error) -> PyErr {
-    match &error {
-        Error::System { source, .. } => match source.raw_os_error() {
-            Some(number) => PyOSError::new_err((number, error.to_string())),
-            None => PyOSError::new_err(error.to_string()),
-        },
-        _ => to_py(py, error),
-    }
-}
-
-/// An `OSError` of ours, with its `errno`.
+/// The exception for an error of the operating system, with its `errno`.
 fn system(py: Python<'_>, source: &std::io::Error, text: String) -> PyErr {
     match source.raw_os_error() {
-        Some(libc::EACCES | libc::EPERM | libc::EROFS) => raise(py, c"SegmentAccessError", |class| said(class, &text)),
-        Some(libc::ENOMEM) => made::error::<PyMemoryError>(text),
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => raise_text(py, c"SegmentAccessError", &text),
+        Some(libc::ENOMEM) => builtin::<PyMemoryError>(text),
         number => raise(py, c"SegmentSystemError", |class| {
             let number = match number {
-                Some(number) => made::int(py, number.into())?.into_any(),
+                Some(number) => create::int(py, number.into())?.into_any(),
                 None => py.None().into_bound(py),
             };
-            made::call(&class, [number, made::text(py, &text)?.into_any()], None)
+            calls::call(&class, [number, create::text(py, &text)?.into_any()], None)
         }),
     }
 }
 
-/// An exception of one of the package's error classes, whose module is imported only now.
-pub fn raise<'py>(
+/// An exception of a built-in class, created at once; PyO3 would create it later and panic if there is no memory.
+/// Without memory for it, the result is the interpreter's `MemoryError`.
+#[cold]
+pub fn builtin<T: PyTypeInfo>(message: impl AsRef<str>) -> PyErr {
+    Python::attach(|py| {
+        let message = create::text(py, message.as_ref());
+        let created = message.and_then(|message| calls::call(&py.get_type::<T>(), [message.into_any()], None));
+        created.map_or_else(|error| error, PyErr::from_value)
+    })
+}
+
+/// `WaitTimeoutError` for a variable.
+#[cold]
+pub fn variable_timeout(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {
+    timeout(py, &format!("index {name} did not change"), seconds)
+}
+
+/// `WaitTimeoutError` for a lock.
+#[cold]
+pub fn lock_timeout(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {
+    timeout(py, &format!("lock {name} was not let go"), seconds)
+}
+
+fn timeout(py: Python<'_>, what: &str, seconds: f64) -> PyErr {
+    raise_text(py, c"WaitTimeoutError", &format!("{what} within {seconds} s"))
+}
+
+/// An exception of one of the package's error classes, with this text.
+#[cold]
+pub fn raise_text(py: Python<'_>, class: &CStr, text: &str) -> PyErr {
+    raise(py, class, |class| calls::call(&class, [create::text(py, text)?.into_any()], None))
+}
+
+/// An exception of one of the package's error classes, created by `call`. The module of the class is imported only
+/// here.
+fn raise<'py>(
     py: Python<'py>,
     class: &CStr,
     call: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyErr {
-    // This class derives from an error of pickle, and has a module of its own so that nothing else imports pickle.
+    // This class derives from an error class of pickle. It has a module of its own, so that only this error imports
+    // pickle.
     let class = if class == c"UntrustedValueError" {
-        made::attribute(py, c"shmvar._untrusted_error", class)
+        calls::attribute(py, c"shmvar._untrusted_error", class)
     } else {
-        made::attribute(py, c"shmvar._errors", class)
+        calls::attribute(py, c"shmvar._errors", class)
     };
     class.and_then(call).map_or_else(|error| error, PyErr::from_value)
 }

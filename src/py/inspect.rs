@@ -1,32 +1,33 @@
-//! For `shmvar doctor`: what is there, as plain dicts.
+//! For `shmvar doctor`: reports on all objects under shmvar's names, as plain dicts. It changes nothing.
 
 use crate::py::convert::key_object;
+use crate::py::create;
 use crate::py::errors;
-use crate::py::made;
 use crate::segment::{self, ObjectKind, ObjectReport, SegmentReport, Standing};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 const NANO: f64 = 1e-9;
 
-/// Every object under one of our names.
+/// A report on every object under one of shmvar's names.
 #[pyfunction]
 pub fn _survey(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let all = py.detach(segment::inspect).map_err(|error| errors::to_py(py, error))?;
-    made::list(py, all.iter().map(|seen| object(py, seen).map(Bound::into_any)))
+    create::list(py, all.iter().map(|report| object(py, report).map(Bound::into_any)))
 }
 
-fn object<'py>(py: Python<'py>, seen: &ObjectReport) -> PyResult<Bound<'py, PyDict>> {
-    let dict = made::dict(py)?;
-    let status = &seen.status;
-    dict.set_item("name", &seen.name)?;
+/// The dict of one object.
+fn object<'py>(py: Python<'py>, report: &ObjectReport) -> PyResult<Bound<'py, PyDict>> {
+    let dict = create::dict(py)?;
+    let status = &report.status;
+    dict.set_item("name", &report.name)?;
     dict.set_item("uid", status.uid)?;
     dict.set_item("mode", status.mode)?;
     dict.set_item("length", status.size)?;
     dict.set_item("links", status.nlink)?;
     dict.set_item("resident", status.resident)?;
     dict.set_item("changed_at", status.changed_at as f64 * NANO)?;
-    let kind = match &seen.what {
+    let kind = match &report.what {
         ObjectKind::Segment(segment) => {
             describe(py, segment, &dict)?;
             "segment"
@@ -45,6 +46,7 @@ fn object<'py>(py: Python<'py>, seen: &ObjectReport) -> PyResult<Bound<'py, PyDi
     Ok(dict)
 }
 
+/// Adds what only a segment has.
 fn describe(py: Python<'_>, segment: &SegmentReport, dict: &Bound<'_, PyDict>) -> PyResult<()> {
     dict.set_item("key", key_object(py, &segment.key)?)?;
     dict.set_item("format", crate::format::FORMAT)?;
@@ -57,14 +59,14 @@ fn describe(py: Python<'_>, segment: &SegmentReport, dict: &Bound<'_, PyDict>) -
     dict.set_item("locks", segment.locks.as_deref())?;
     dict.set_item("writer", segment.writer)?;
     dict.set_item("changing", segment.changing)?;
-    let people = segment.participants.iter().map(|person| {
-        let dict = made::dict(py)?;
-        dict.set_item("number", person.number)?;
-        dict.set_item("pid", person.pid)?;
-        dict.set_item("generation", person.generation)?;
-        dict.set_item("attached_at", person.attached_at as f64 * NANO)?;
-        dict.set_item("alive", person.alive)?;
+    let participants = segment.participants.iter().map(|participant| {
+        let dict = create::dict(py)?;
+        dict.set_item("number", participant.number)?;
+        dict.set_item("pid", participant.pid)?;
+        dict.set_item("generation", participant.generation)?;
+        dict.set_item("attached_at", participant.attached_at as f64 * NANO)?;
+        dict.set_item("alive", participant.alive)?;
         Ok(dict.into_any())
     });
-    dict.set_item("participants", made::list(py, people)?)
+    dict.set_item("participants", create::list(py, participants)?)
 }

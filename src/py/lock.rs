@@ -1,4 +1,6 @@
-//! `shmvar.Lock`: a named lock of a segment.
+//! `shmvar.Lock`: a named lock of a segment, for threads, greenlets and, through `shmvar._task_queue`, asyncio's tasks.
+//!
+//! How a lock is taken and handed over is in [`crate::coordination`]; who owns it is decided in `lock_owner`.
 
 use crate::coordination::AsCoordination;
 use crate::coordination::lock_turn::LockTurn;
@@ -7,11 +9,10 @@ use crate::key::IndexBuf;
 use crate::process::held_locks::LockOwner;
 use crate::py::convert;
 use crate::py::errors;
-use crate::py::green;
-use crate::py::made;
+use crate::py::greenlets;
+use crate::py::lock_owner;
 use crate::py::segment::PySegment;
-use crate::py::together::not_let_go;
-use crate::py::wait::{Attached, Determined, InLine, PyWait};
+use crate::py::wait::{LockQueueWait, PyWait, StopWhenDetached, UninterruptibleWait};
 use crate::segment::Segment;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -27,13 +28,13 @@ pub struct PyLock {
     segment: Py<PySegment>,
     name: IndexBuf,
     timeout: Option<Duration>,
-    /// The task that took it last, through this object.
-    taker: AtomicU64,
+    /// The task that took the lock last through this object.
+    last_task: AtomicU64,
 }
 
-/// The turn of a task that waits for a lock.
-#[pyclass(frozen, module = "shmvar._core")]
-pub struct _Turn(Mutex<LockTurn>);
+/// The place of a task that waits for a lock: what the lock's waiters know of it.
+#[pyclass(frozen, name = "_Turn", module = "shmvar._core")]
+pub struct TaskTurn(Mutex<LockTurn>);
 
 impl PyLock {
     /// `seg.lock(name, timeout=...)`
@@ -43,7 +44,7 @@ impl PyLock {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let name = name.map(convert::index).transpose()?.map_or(IndexBuf::Int(0), |name| name.to_owned());
-        Ok(PyLock { segment, name, timeout: convert::timeout(timeout)?, taker: AtomicU64::new(0) })
+        Ok(PyLock { segment, name, timeout: convert::timeout(timeout)?, last_task: AtomicU64::new(0) })
     }
 
     fn inner(&self) -> &Segment {
@@ -51,23 +52,25 @@ impl PyLock {
     }
 
     fn error(&self, py: Python<'_>, error: Error) -> PyErr {
-        errors::of(py, self.inner().key(), error)
+        errors::of_segment(py, self.inner().key(), error)
     }
 
+    /// Takes the lock within a time. Returns whether it did.
     fn take(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<bool> {
         let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
-        let (name, who) = (self.name.as_index(), green::who(py, segment)?);
-        if who.greenlet != 0 {
-            green::keep(py, who, &att)?;
+        let (name, owner) = (self.name.as_index(), lock_owner::current_owner(py, segment)?);
+        if owner.greenlet != 0 {
+            lock_owner::release_at_greenlet_end(py, owner, &att)?;
         }
-        let waits = InLine::new(Attached(&policy, segment), name);
-        let taken = att.coordination().acquire_lock(&name, who, timeout, &waits);
+        let waits = LockQueueWait::new(StopWhenDetached(&policy, segment), name);
+        let taken = att.coordination().acquire_lock(&name, owner, timeout, &waits);
         let left = waits.leave();
         let taken = taken.map_err(|error| policy.error(error))?;
         if taken && (left.is_err() || segment.detached()) {
-            // Detached by another thread after it let go of what had been taken: nobody else would let go of this.
-            let _ = att.coordination().release_lock(&name, who, &Determined::new(py));
+            // Another thread detached the handle meanwhile. Detaching had already released what was taken before, so
+            // nobody else would release this lock.
+            let _ = att.coordination().release_lock(&name, owner, &UninterruptibleWait::new(py));
             left?;
             return Err(self.error(py, Error::Detached));
         }
@@ -75,16 +78,17 @@ impl PyLock {
         Ok(taken)
     }
 
-    fn let_go(&self, py: Python<'_>, who: LockOwner) -> PyResult<()> {
-        // Detaching let go of what was taken through this handle.
+    /// Releases the lock for its owner.
+    fn release_for(&self, py: Python<'_>, owner: LockOwner) -> PyResult<()> {
+        // A detached handle holds nothing: detaching released all locks that were taken through it.
         let att = self.inner().attachment().map_err(|error| self.error(py, error))?;
-        let determined = Determined::new(py);
-        let released = att.coordination().release_lock(&self.name.as_index(), who, &determined);
-        if determined.end(released.map_err(|error| self.error(py, error)))? {
-            return green::released(py, self.inner(), &self.name.as_index());
+        let waits = UninterruptibleWait::new(py);
+        let released = att.coordination().release_lock(&self.name.as_index(), owner, &waits);
+        if waits.end(released.map_err(|error| self.error(py, error)))? {
+            return greenlets::released(py, self.inner(), &self.name.as_index());
         }
         let text = format!("cannot release lock {}: this thread or task does not hold it", self.name.as_index());
-        Err(made::error::<PyRuntimeError>(text))
+        Err(errors::builtin::<PyRuntimeError>(text))
     }
 }
 
@@ -117,7 +121,7 @@ impl PyLock {
 
     #[doc = stub!(Lock.release)]
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        self.let_go(py, green::who_holds(py, self.inner())?)
+        self.release_for(py, lock_owner::releasing_owner(py, self.inner())?)
     }
 
     #[doc = stub!(Lock.locked)]
@@ -135,13 +139,13 @@ impl PyLock {
             return Ok(slf);
         }
         let seconds = lock.timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
-        Err(not_let_go(py, &lock.name.as_index(), seconds))
+        Err(errors::lock_timeout(py, &lock.name.as_index(), seconds))
     }
 
     #[doc = stub!(Lock.__exit__)]
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.let_go(py, green::who_holds(py, self.inner())?)
+        self.release_for(py, lock_owner::releasing_owner(py, self.inner())?)
     }
 
     #[doc = stub!(Lock.__aenter__)]
@@ -161,44 +165,46 @@ impl PyLock {
         Ok(format!("<shmvar.Lock {} of segment {}>", self.name.as_index(), key.bind(py).repr()?))
     }
 
-    fn _turn(&self) -> _Turn {
-        _Turn(Mutex::default())
+    /// The place of a task that begins to wait.
+    fn _turn(&self) -> TaskTurn {
+        TaskTurn(Mutex::default())
     }
 
-    /// The segment's id and the lock's name: the same through whatever handle.
+    /// The segment's id and the lock's name. They are the same through all handles on the segment.
     fn _what(&self, py: Python<'_>) -> PyResult<(Py<PyBytes>, Py<PyAny>)> {
         Ok((PyBytes::new(py, &self.inner().id()).unbind(), convert::index_object(py, &self.name)?))
     }
 
-    /// `again`: only where the task holds it already.
+    /// Tries to take the lock for a task. With `again`, only if the task holds it already.
     #[pyo3(signature = (task, turn, again = false))]
-    fn _try(&self, py: Python<'_>, task: u64, turn: &_Turn, again: bool) -> PyResult<bool> {
+    fn _try(&self, py: Python<'_>, task: u64, turn: &TaskTurn, again: bool) -> PyResult<bool> {
         let (policy, segment) = (PyWait::new(py, self.inner().key()), self.inner());
         let att = segment.for_change().map_err(|error| self.error(py, error))?;
         if again {
             return Ok(att.coordination().reacquire_lock(&self.name.as_index(), segment.task(task)));
         }
-        // Who holds it may wait for the interpreter.
+        // The thread that holds this mutex may be waiting for the interpreter.
         let mut turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         let taken = att.coordination().try_acquire_lock(&self.name.as_index(), segment.task(task), &mut turn, &policy);
         let taken = taken.map_err(|error| policy.error(error))?;
         if taken {
-            self.taker.store(task, Ordering::Relaxed);
+            self.last_task.store(task, Ordering::Relaxed);
         }
         Ok(taken)
     }
 
-    fn _end(&self, py: Python<'_>, turn: &_Turn) {
+    /// Ends the place of a task that waits no more.
+    fn _end(&self, py: Python<'_>, turn: &TaskTurn) {
         let turn = turn.0.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
         if let Ok(att) = self.inner().attachment() {
             att.coordination().end_lock_turn(&self.name.as_index(), &turn);
         }
     }
 
-    /// For a task, or for the one that took it.
+    /// Releases the lock for a task; without one, for the task that took it last through this object.
     #[pyo3(signature = (task))]
     fn _release(&self, py: Python<'_>, task: Option<u64>) -> PyResult<()> {
-        let task = task.unwrap_or_else(|| self.taker.load(Ordering::Relaxed));
-        self.let_go(py, self.inner().task(task))
+        let task = task.unwrap_or_else(|| self.last_task.load(Ordering::Relaxed));
+        self.release_for(py, self.inner().task(task))
     }
 }

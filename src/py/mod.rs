@@ -1,72 +1,56 @@
-//! The extension module `shmvar._core`: thin classes over [`crate::segment`].
+//! The extension module `shmvar._core`: thin Python classes over [`crate::segment`]. Only this folder knows Python.
+//!
+//! | file or folder | what |
+//! | --- | --- |
+//! | `module` | the classes and functions of the module |
+//! | `interpreter` | only one interpreter of a process may use the module |
+//! | `open` | `attach` and the functions around it |
+//! | `segment`, `lock`, `info` | the classes `Segment`, `Lock`, and what `info`, `stat` and `check` return |
+//! | `inspect`, `command_line` | functions for the command-line program |
+//! | `encode`, `numpy` | from values to pickles; how numpy's arrays are pickled |
+//! | `decode`, `pickle` | from pickles to values |
+//! | `data_only` | the decoder that runs no code, for segments that are not trusted |
+//! | `read_mode`, `read_only`, `buffer_views` | independent values, or read-only ones over the segment's memory |
+//! | `wait`, `greenlets`, `lock_owner` | how calls wait, also among greenlets; who owns a lock |
+//! | `convert`, `errors` | arguments from Python, exceptions to Python |
+//! | `create`, `calls` | Python objects and calls where a lack of memory is a `MemoryError` |
+//! | `emergency_memory` | blocks for short allocations when the system has no memory |
 
-// `stub!`: the docstrings of `_core.pyi`, made by `build.rs`. Before the modules, which use it.
+// Defines the macro `stub!`, which gives the docstrings of `_core.pyi`; `build.rs` writes it. It must precede the
+// modules, which use it.
 include!(concat!(env!("OUT_DIR"), "/stub.rs"));
 
+#[allow(unsafe_code, reason = "the buffer protocol")]
+mod buffer_views;
+#[allow(unsafe_code, reason = "the interpreter's C interface for what may fail")]
+mod calls;
+mod command_line;
 mod convert;
-#[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
+#[allow(unsafe_code, reason = "the interpreter's C interface for what may fail")]
+mod create;
+mod data_only;
 mod decode;
-#[allow(unsafe_code, reason = "the interpreter's C interface for scalars and buffers")]
+#[allow(unsafe_code, reason = "an allocator")]
+mod emergency_memory;
 mod encode;
 mod errors;
-mod green;
+mod greenlets;
 mod info;
 mod inspect;
 #[allow(unsafe_code, reason = "the interpreter's own dict")]
 mod interpreter;
 mod lock;
-#[allow(unsafe_code, reason = "the interpreter's C interface for what may fail")]
-mod made;
-#[allow(unsafe_code, reason = "the buffer protocol")]
-mod memory;
-#[allow(unsafe_code, reason = "numpy's binary interface")]
+mod lock_owner;
+mod module;
 mod numpy;
 mod open;
-mod plain;
-mod raw;
-#[allow(unsafe_code, reason = "the buffer protocol, and a look at classes")]
-mod reducers;
-#[allow(unsafe_code, reason = "an allocator")]
-mod reserve;
-#[allow(unsafe_code, reason = "the C interface for a look at buffers, and a search")]
-mod sealed;
+#[allow(unsafe_code, reason = "a search in a pickle")]
+mod pickle;
+mod read_mode;
+#[allow(unsafe_code, reason = "the C interface for a look at buffers")]
+mod read_only;
 mod segment;
-mod together;
 mod wait;
 
 #[cfg(fuzzing)]
-pub use plain::fuzz_plain;
-
-use pyo3::prelude::*;
-
-/// Adds functions of one of the modules here.
-macro_rules! functions {
-    ($module:ident, $from:ident::{$($name:ident),*}) => {
-        $($module.add_function(pyo3::wrap_pyfunction!($from::$name, $module)?)?;)*
-    };
-}
-
-// Its classes are frozen and its state atomic or locked: a free-threaded interpreter stays so.
-#[doc = stub!(_core)]
-#[pymodule(gil_used = false)]
-fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    // Before the first class: those are kept in statics, and may be of another interpreter.
-    interpreter::claim(module.py())?;
-    module.add_class::<info::PyCheckReport>()?;
-    module.add_class::<info::PySegmentInfo>()?;
-    module.add_class::<info::PyVariableInfo>()?;
-    module.add_class::<lock::PyLock>()?;
-    module.add_class::<segment::PySegment>()?;
-    functions!(module, info::{_check_report, _segment_info, _variable_info});
-    functions!(module, open::{_reattach, attach, destroy, exists, ftok, segments});
-    functions!(module, plain::{_decode_data_only});
-    functions!(module, raw::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
-    functions!(module, inspect::{_survey});
-    // Every read is made with the interpreter attached: where it has a lock, by one thread at a time. A build that may be
-    // without one says so by its name, whether it has one now or not.
-    let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;
-    if !flags.contains('t') {
-        crate::atomic::assume_serialized_calls();
-    }
-    module.add("__version__", env!("CARGO_PKG_VERSION"))
-}
+pub use data_only::fuzz_data_only;

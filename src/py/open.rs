@@ -1,10 +1,10 @@
-//! The functions that take a key: `shmvar.attach` and those around it.
+//! The module's functions that take a key: `shmvar.attach` and those around it. What they do is in [`crate::segment`].
 
 use crate::key::Key;
 use crate::py::convert;
+use crate::py::create;
 use crate::py::errors;
 use crate::py::info::PySegmentInfo;
-use crate::py::made;
 use crate::py::segment::PySegment;
 use crate::py::wait::PyWait;
 use crate::segment::{self, Options, Segment};
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 #[doc = stub!(attach)]
 #[pyfunction]
 #[pyo3(signature = (key, size = None, *, reserve = None, perm = 0o600, create = None, readonly = false, trust = None))]
-#[allow(clippy::too_many_arguments, reason = "of the Python function")]
+#[allow(clippy::too_many_arguments, reason = "the signature of the Python function")]
 pub fn attach(
     py: Python<'_>,
     key: &Bound<'_, PyAny>,
@@ -36,10 +36,10 @@ pub fn attach(
 
 fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
     let policy = PyWait::new(py, key);
-    Segment::attach_with(key, options, &policy).map(PySegment::of).map_err(|error| policy.error(error))
+    Segment::attach_with(key, options, &policy).map(PySegment::from_core).map_err(|error| policy.error(error))
 }
 
-/// Unpickles a handle.
+/// Opens the segment of a handle that was pickled: the same object, by its id.
 #[pyfunction]
 pub fn _reattach(
     py: Python<'_>,
@@ -70,13 +70,13 @@ pub fn exists(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[pyfunction]
 pub fn segments(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
     let all = py.detach(segment::segments).map_err(|error| errors::to_py(py, error))?;
-    made::list(py, all.into_iter().map(|info| Ok(Bound::new(py, PySegmentInfo(info))?.into_any())))
+    create::list(py, all.into_iter().map(|info| Ok(Bound::new(py, PySegmentInfo(info))?.into_any())))
 }
 
 #[doc = stub!(ftok)]
 #[pyfunction]
 pub fn ftok(py: Python<'_>, path: PathBuf, proj: &Bound<'_, PyAny>) -> PyResult<i64> {
-    let wrong = || made::error::<PyValueError>("proj must be an int from 1 to 255 or one character");
+    let wrong = || errors::builtin::<PyValueError>("proj must be an int from 1 to 255 or one character");
     let project = match proj.extract::<char>() {
         Ok(character) => u32::from(character),
         Err(_) if proj.is_instance_of::<pyo3::types::PyString>() => return Err(wrong()),

@@ -1,0 +1,50 @@
+//! Looks up names in Python modules and calls Python objects, so that a lack of memory raises `MemoryError`.
+//!
+//! Only for fixed names: nothing here is called with a name from a segment.
+
+use crate::py::create::{self, new_reference};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+use std::ffi::CStr;
+
+/// An attribute of a module, which is imported if necessary.
+pub fn attribute<'py>(py: Python<'py>, module: &CStr, name: &CStr) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the interpreter is attached; both texts end with 0.
+    unsafe {
+        let module: Bound<'py, PyAny> = new_reference(py, ffi::PyImport_ImportModule(module.as_ptr()))?;
+        new_reference(py, ffi::PyObject_GetAttrString(module.as_ptr(), name.as_ptr()))
+    }
+}
+
+/// The same, looked up once and then kept in a static.
+pub fn cached_attribute<'py>(
+    py: Python<'py>,
+    cache: &'static PyOnceLock<Py<PyAny>>,
+    module: &CStr,
+    name: &CStr,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    cache.get_or_try_init(py, || attribute(py, module, name).map(Bound::unbind)).map(|object| object.bind(py))
+}
+
+/// Calls a method with these arguments.
+pub fn method<'py, const N: usize>(
+    object: &Bound<'py, PyAny>,
+    name: &CStr,
+    arguments: [Bound<'py, PyAny>; N],
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the object is borrowed; the text ends with 0.
+    let method = unsafe { new_reference(object.py(), ffi::PyObject_GetAttrString(object.as_ptr(), name.as_ptr()))? };
+    call(&method, arguments, None)
+}
+
+/// Calls an object with these positional and named arguments.
+pub fn call<'py, const N: usize>(
+    callable: &Bound<'py, PyAny>,
+    arguments: [Bound<'py, PyAny>; N],
+    named: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let arguments = create::tuple(callable.py(), arguments.into_iter().map(Ok))?;
+    callable.call(arguments, named)
+}

@@ -1,0 +1,126 @@
+//! Creates Python objects, and Rust vectors, so that a lack of memory raises `MemoryError`.
+//!
+//! PyO3's own constructors panic when there is no memory. The core has `crate::fallible` for the same purpose.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+
+/// Converts what a function of the C API returned.
+///
+/// # Safety
+/// `object` is a new reference to an object of type `T`, or null with an exception set.
+#[inline]
+pub(super) unsafe fn new_reference<'py, T>(py: Python<'py>, object: *mut ffi::PyObject) -> PyResult<Bound<'py, T>> {
+    // SAFETY: the caller says that it is one of the two.
+    unsafe { Bound::from_owned_ptr_or_err(py, object).map(|object| object.cast_into_unchecked()) }
+}
+
+/// An `int`.
+#[inline]
+pub fn int(py: Python<'_>, number: i64) -> PyResult<Bound<'_, PyInt>> {
+    // SAFETY: the interpreter is attached.
+    unsafe { new_reference(py, ffi::PyLong_FromLongLong(number)) }
+}
+
+/// An `int` that is not negative.
+#[inline]
+pub fn uint(py: Python<'_>, number: u64) -> PyResult<Bound<'_, PyInt>> {
+    // SAFETY: the interpreter is attached.
+    unsafe { new_reference(py, ffi::PyLong_FromUnsignedLongLong(number)) }
+}
+
+/// A `float`.
+#[inline]
+pub fn float(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyFloat>> {
+    // SAFETY: the interpreter is attached.
+    unsafe { new_reference(py, ffi::PyFloat_FromDouble(number)) }
+}
+
+/// A `str`.
+#[inline]
+pub fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> {
+    // SAFETY: the interpreter is attached; the text has this length.
+    unsafe { new_reference(py, ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as ffi::Py_ssize_t)) }
+}
+
+/// A `bytes`.
+#[inline]
+pub fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    // SAFETY: the interpreter is attached; the bytes have this length.
+    unsafe { new_reference(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t)) }
+}
+
+/// An empty `dict`.
+#[inline]
+pub fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    // SAFETY: the interpreter is attached.
+    unsafe { new_reference(py, ffi::PyDict_New()) }
+}
+
+/// A `list` of the items of an iterator, or the iterator's first error.
+pub fn list<'py>(
+    py: Python<'py>,
+    items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let len = items.len();
+    // SAFETY: the interpreter is attached. Nobody else sees the list until all of its places are filled or it is
+    // dropped, and dropping a list with empty places is allowed.
+    let list: Bound<'py, PyList> = unsafe { new_reference(py, ffi::PyList_New(len as ffi::Py_ssize_t))? };
+    for (at, item) in items.take(len).enumerate() {
+        // SAFETY: the place is empty. The function takes the reference even if it fails.
+        if unsafe { ffi::PyList_SetItem(list.as_ptr(), at as ffi::Py_ssize_t, item?.into_ptr()) } != 0 {
+            return Err(PyErr::fetch(py));
+        }
+    }
+    debug_assert_eq!(list.len(), len);
+    Ok(list)
+}
+
+/// A `tuple` of the items of an iterator, or the iterator's first error.
+pub fn tuple<'py>(
+    py: Python<'py>,
+    items: impl ExactSizeIterator<Item = PyResult<Bound<'py, PyAny>>>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let len = items.len();
+    // SAFETY: as in `list`.
+    let tuple: Bound<'py, PyTuple> = unsafe { new_reference(py, ffi::PyTuple_New(len as ffi::Py_ssize_t))? };
+    for (at, item) in items.take(len).enumerate() {
+        // SAFETY: as in `list`.
+        if unsafe { ffi::PyTuple_SetItem(tuple.as_ptr(), at as ffi::Py_ssize_t, item?.into_ptr()) } != 0 {
+            return Err(PyErr::fetch(py));
+        }
+    }
+    Ok(tuple)
+}
+
+/// A vector of the items of an iterator, or the iterator's first error.
+pub fn collect<T>(items: impl Iterator<Item = PyResult<T>>) -> PyResult<Vec<T>> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(items.size_hint().0).map_err(|_| no_memory())?;
+    for item in items {
+        push(&mut all, item?)?;
+    }
+    Ok(all)
+}
+
+/// Appends an item to a vector.
+#[inline]
+pub fn push<T>(all: &mut Vec<T>, item: T) -> PyResult<()> {
+    if all.len() == all.capacity() {
+        all.try_reserve(1).map_err(|_| no_memory())?;
+    }
+    all.push(item);
+    Ok(())
+}
+
+/// The interpreter's `MemoryError`. The interpreter keeps a few instances ready; they have no text, which would need
+/// memory.
+#[cold]
+pub fn no_memory() -> PyErr {
+    // SAFETY: the interpreter is attached. The first call sets the exception that the second one takes.
+    Python::attach(|py| unsafe {
+        ffi::PyErr_NoMemory();
+        PyErr::fetch(py)
+    })
+}

@@ -1,0 +1,97 @@
+//! The ways in which the data-only decoder fails, and the exception for each. Errors of the segment itself are in
+//! `crate::error`.
+
+use std::collections::TryReserveError;
+use std::ffi::CStr;
+use std::fmt;
+
+use crate::py::create;
+use crate::py::errors::raise_text;
+use pyo3::prelude::*;
+
+/// The result of a step of the decoder.
+pub(super) type DataOnlyResult<T> = Result<T, DataOnlyError>;
+
+/// Why a pickle was not decoded. The value in the segment stays as it is in every case.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum DataOnlyError {
+    /// The bytes are not a pickle, or not the pickle of a value that can exist.
+    Damaged { at: usize, why: &'static str },
+    /// The value needs a class, a function or a buffer. `what` is short and printable.
+    NeedsCode { what: String },
+    /// The value needs this module, which cannot be imported: numpy, for arrays.
+    Missing { module: &'static str },
+    /// The pickle is of this protocol, which is newer than the decoder.
+    NewerProtocol(u8),
+    /// The value exceeds this limit, whose value is given.
+    TooMuch { limit: &'static str, value: u64 },
+    /// The interpreter raised an exception, in practice `MemoryError`.
+    Python(PyErr),
+}
+
+impl fmt::Display for DataOnlyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataOnlyError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
+            DataOnlyError::NeedsCode { what } => {
+                write!(f, "the value needs {what}, and this segment is not trusted: only plain data is decoded")
+            }
+            DataOnlyError::Missing { module } => {
+                write!(f, "the value holds something of {module}, which is not installed here or cannot be imported")
+            }
+            DataOnlyError::NewerProtocol(proto) => {
+                write!(f, "the value was written by pickle protocol {proto}; this reads up to 5")
+            }
+            DataOnlyError::TooMuch { limit, value } => {
+                write!(f, "the value exceeds a limit for segments that are not trusted: {limit}, {value}")
+            }
+            DataOnlyError::Python(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<PyErr> for DataOnlyError {
+    fn from(error: PyErr) -> Self {
+        DataOnlyError::Python(error)
+    }
+}
+
+impl DataOnlyError {
+    /// The name of the exception's class in `shmvar`, and its text. An exception of the interpreter is returned as the
+    /// error.
+    pub fn class(self) -> std::result::Result<(&'static CStr, String), PyErr> {
+        let class = match self {
+            DataOnlyError::Python(error) => return Err(error),
+            DataOnlyError::NeedsCode { .. } | DataOnlyError::Missing { .. } | DataOnlyError::TooMuch { .. } => {
+                c"UntrustedValueError"
+            }
+            DataOnlyError::Damaged { .. } | DataOnlyError::NewerProtocol(_) => c"CorruptSegmentError",
+        };
+        Ok((class, self.to_string()))
+    }
+}
+
+/// The exception for an error.
+pub fn to_pyerr(py: Python<'_>, error: DataOnlyError) -> PyErr {
+    let (class, message) = match error.class() {
+        Ok(named) => named,
+        Err(error) => return error,
+    };
+    raise_text(py, class, &message)
+}
+
+/// The error of a value that exceeds a limit.
+pub(super) fn too_much(limit: &'static str, value: u64) -> DataOnlyError {
+    DataOnlyError::TooMuch { limit, value }
+}
+
+/// The error of an allocation in Rust that failed: the interpreter's `MemoryError`.
+pub(super) fn no_memory(_: TryReserveError) -> DataOnlyError {
+    DataOnlyError::Python(create::no_memory())
+}
+
+/// The error of a value that needs something the decoder does not provide.
+pub(super) fn needs(what: impl Into<String>) -> DataOnlyError {
+    DataOnlyError::NeedsCode { what: what.into() }
+}

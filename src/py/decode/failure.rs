@@ -1,0 +1,48 @@
+//! The exceptions of values that cannot be decoded. Each says the variable's index.
+
+use crate::codec::kind;
+use crate::key::Index;
+use crate::py::calls;
+use crate::py::create;
+use crate::py::data_only::DataOnlyError;
+use crate::py::errors::raise_text;
+use pyo3::exceptions::{PyException, PyImportError};
+use pyo3::prelude::*;
+
+/// The exception for a value that the data-only decoder did not decode.
+#[cold]
+pub fn refused(py: Python<'_>, error: DataOnlyError, index: &Index<'_>, len: usize) -> PyErr {
+    match error.class() {
+        Ok((class, why)) => raise_text(py, class, &format!("index {index} ({len} bytes): {why}")),
+        Err(error) => error,
+    }
+}
+
+/// `CorruptSegmentError` for a value that is not a pickle.
+#[cold]
+pub fn damage(py: Python<'_>, error: PyErr, index: &Index<'_>, len: usize) -> PyErr {
+    let text = format!("index {index}: its value of {len} bytes is damaged ({error})");
+    let damage = raise_text(py, c"CorruptSegmentError", &text);
+    damage.set_cause(py, Some(error));
+    damage
+}
+
+/// The exception for an error that `loads` raised. If the bytes are not a pickle, the value is damaged. Otherwise (a
+/// class is missing here, a `__setstate__` raises) it is the error itself, with a note that says where it came from.
+#[cold]
+pub fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> PyErr {
+    if !error.is_instance_of::<PyException>(py) {
+        return error;
+    }
+    if kind::type_name(pickle).is_ok_and(|name| name == kind::DAMAGED) {
+        return damage(py, error, index, pickle.len());
+    }
+    // For a missing module, Python's error names only the module; the note adds the class or function that needs it.
+    let missing =
+        error.is_instance_of::<PyImportError>(py).then(|| error.value(py).getattr("name")).and_then(Result::ok);
+    let needed = missing.and_then(|module| kind::name_needed_from(pickle, &module.extract::<String>().ok()?));
+    let needed = needed.map_or_else(String::new, |name| format!(", which needs {name}"));
+    let note = format!("while reading index {index}, a value of {} bytes{needed}", pickle.len());
+    let _ = create::text(py, &note).and_then(|note| calls::method(error.value(py), c"add_note", [note.into_any()]));
+    error
+}

@@ -1,0 +1,98 @@
+//! From pickles to values: scalars are decoded here, everything else by the C unpickler or, if the segment is not
+//! trusted, by `data_only`.
+
+use super::failure::{damage, explain, refused};
+use crate::codec::buffers;
+use crate::codec::scalar::{self, Scalar};
+use crate::key::Index;
+use crate::py::calls;
+use crate::py::create;
+use crate::py::data_only::{self, Limits};
+use crate::py::pickle::loads;
+use crate::py::read_mode::ReadMode;
+use crate::py::read_only;
+use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+
+/// The value of a pickle that was copied out of the segment.
+#[inline]
+pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, mode: ReadMode) -> PyResult<Py<PyAny>> {
+    // SAFETY: the interpreter is attached, and each call returns a new reference or null with an exception set.
+    let object = unsafe {
+        let object = match scalar::decode(pickle) {
+            Some(Scalar::Int(number)) => ffi::PyLong_FromLongLong(number),
+            Some(Scalar::Str(text)) => {
+                let surrogates = c"surrogatepass".as_ptr();
+                ffi::PyUnicode_DecodeUTF8(text.as_ptr().cast(), text.len() as ffi::Py_ssize_t, surrogates)
+            }
+            Some(Scalar::Float(number)) => ffi::PyFloat_FromDouble(number),
+            Some(Scalar::Bytes(bytes)) => {
+                ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t)
+            }
+            Some(Scalar::None) => return Ok(py.None()),
+            Some(Scalar::Bool(truth)) => return Ok(truth.into_pyobject(py)?.to_owned().into_any().unbind()),
+            None => return decode_object(py, index, create::bytes(py, pickle)?, trusted, mode),
+        };
+        Bound::from_owned_ptr_or_opt(py, object)
+    };
+    match object {
+        Some(object) => read_only::in_mode(py, object.unbind(), mode),
+        None => {
+            let error = PyErr::fetch(py);
+            // No pickler writes a str that is not UTF-8, so the value is damaged.
+            let damaged = error.is_instance_of::<PyUnicodeDecodeError>(py);
+            Err(if damaged { damage(py, error, index, pickle.len()) } else { explain(py, error, index, pickle) })
+        }
+    }
+}
+
+/// The value of a pickle that is not one scalar.
+pub fn decode_object(
+    py: Python<'_>,
+    index: &Index<'_>,
+    pickle: Bound<'_, PyBytes>,
+    trusted: bool,
+    mode: ReadMode,
+) -> PyResult<Py<PyAny>> {
+    if !trusted {
+        let value = data_only::decode(py, pickle.as_bytes(), Vec::new(), mode, &Limits::default());
+        let value = value.map_err(|error| refused(py, error, index, pickle.as_bytes().len()))?;
+        return read_only::in_mode(py, value, mode);
+    }
+    let value = match mode {
+        ReadMode::Own => calls::call(loads(py)?, [pickle.clone().into_any()], None),
+        ReadMode::View => read_only::unpickle(pickle.clone(), None),
+    };
+    match value {
+        Ok(value) => Ok(value.unbind()),
+        Err(error) => Err(explain(py, error, index, pickle.as_bytes())),
+    }
+}
+
+/// The value of a pickle with buffers, in a segment that is not trusted. The buffers were copied and become part of the
+/// value.
+pub fn decode_data_only_buffers<'py>(
+    py: Python<'py>,
+    index: &Index<'_>,
+    stream: &[u8],
+    mut copies: Vec<Bound<'py, PyByteArray>>,
+    mode: ReadMode,
+) -> PyResult<Py<PyAny>> {
+    if let ([_], true, _) | ([_], _, true) = (&copies[..], stream == buffers::BYTEARRAY, stream == buffers::MEMORYVIEW)
+    {
+        let buffer = copies.remove(0).into_any();
+        return match stream == buffers::BYTEARRAY {
+            true => Ok(buffer.unbind()),
+            false => Ok(PyMemoryView::from(&buffer)?.into_any().unbind()),
+        };
+    }
+    let len = copies.iter().fold(stream.len(), |sum, copy| sum + copy.len());
+    data_only::decode(py, stream, copies, mode, &Limits::default()).map_err(|error| refused(py, error, index, len))
+}
+
+/// A memoryview of the items of an `array.array` with this typecode, over their bytes.
+pub fn array_items<'py>(bytes: &Bound<'py, PyAny>, code: u8) -> PyResult<Bound<'py, PyAny>> {
+    PyMemoryView::from(bytes)?.call_method1("cast", (char::from(code).to_string(),))
+}

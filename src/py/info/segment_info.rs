@@ -1,0 +1,172 @@
+//! `shmvar.SegmentInfo`: what `Segment.info` and `segments` return.
+
+use super::fields::{NANO, Reduced, fields, reduce, repr};
+use crate::py::convert::{self, index_object, key_object};
+use crate::py::create;
+use crate::segment::{SegmentInfo, Standing};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+#[doc = stub!(SegmentInfo)]
+#[pyclass(frozen, eq, hash, name = "SegmentInfo", module = "shmvar")]
+#[derive(PartialEq, Hash)]
+pub struct PySegmentInfo(pub SegmentInfo);
+
+#[pymethods]
+impl PySegmentInfo {
+    #[doc = stub!(SegmentInfo.key)]
+    #[getter]
+    fn key(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.key.as_ref().map(|key| key_object(py, key)).transpose()
+    }
+    #[doc = stub!(SegmentInfo.name)]
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+    #[doc = stub!(SegmentInfo.size)]
+    #[getter]
+    fn size(&self) -> u64 {
+        self.0.size
+    }
+    #[doc = stub!(SegmentInfo.used)]
+    #[getter]
+    fn used(&self) -> u64 {
+        self.0.used
+    }
+    #[doc = stub!(SegmentInfo.free)]
+    #[getter]
+    fn free(&self) -> u64 {
+        self.0.free
+    }
+    #[doc = stub!(SegmentInfo.count)]
+    #[getter]
+    fn count(&self) -> u64 {
+        self.0.count
+    }
+    #[doc = stub!(SegmentInfo.perm)]
+    #[getter]
+    fn perm(&self) -> u32 {
+        self.0.perm
+    }
+    #[doc = stub!(SegmentInfo.uid)]
+    #[getter]
+    fn uid(&self) -> u32 {
+        self.0.uid
+    }
+    #[doc = stub!(SegmentInfo.created_at)]
+    #[getter]
+    fn created_at(&self) -> f64 {
+        self.0.created_at as f64 * NANO
+    }
+    #[doc = stub!(SegmentInfo.attached)]
+    #[getter]
+    fn attached(&self) -> u32 {
+        self.0.attached
+    }
+    #[doc = stub!(SegmentInfo.largest_put)]
+    #[getter]
+    fn largest_put(&self) -> u64 {
+        self.0.largest_put
+    }
+    #[doc = stub!(SegmentInfo.resident)]
+    #[getter]
+    fn resident(&self) -> u64 {
+        self.0.resident
+    }
+
+    #[doc = stub!(SegmentInfo.held)]
+    #[getter]
+    fn held(&self) -> u64 {
+        self.0.held
+    }
+
+    #[doc = stub!(SegmentInfo.spare)]
+    #[getter]
+    fn spare(&self) -> u64 {
+        self.0.spare
+    }
+    #[doc = stub!(SegmentInfo.locks)]
+    #[getter]
+    fn locks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let locks = create::dict(py)?;
+        for (name, pid) in &self.0.locks {
+            locks.set_item(index_object(py, name)?, pid)?;
+        }
+        Ok(locks)
+    }
+
+    #[doc = stub!(SegmentInfo.state)]
+    #[getter]
+    fn state(&self) -> &'static str {
+        self.0.standing.code()
+    }
+    #[doc = stub!(SegmentInfo.why)]
+    #[getter]
+    fn why(&self) -> Option<&str> {
+        self.0.why.as_deref()
+    }
+
+    #[doc = stub!(SegmentInfo._asdict)]
+    fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        let names = ["key", "name", "size", "used", "free", "count", "perm", "uid", "created_at", "attached"];
+        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "spare", "locks", "state", "why"]))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
+        let info = &self.0;
+        let sizes = [info.size, info.used, info.free, info.largest_put, info.resident, info.held, info.spare];
+        let words = (info.count, info.created_at, sizes);
+        let pair = |(name, pid): &(_, u32)| {
+            let pair = [index_object(py, name)?.into_bound(py), create::uint(py, (*pid).into())?.into_any()];
+            Ok(create::tuple(py, pair.into_iter().map(Ok))?.into_any())
+        };
+        let locks = create::list(py, info.locks.iter().map(pair))?;
+        let halves = [info.perm, info.uid, info.attached];
+        let key = info.key.as_ref().map(|key| key_object(py, key)).transpose()?;
+        let state = (info.standing.code(), info.why.as_deref());
+        reduce(py, "_segment_info", (key, &info.name, words, halves, locks, state))
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        repr("SegmentInfo", &Self::_asdict(slf)?)
+    }
+}
+
+/// Unpickles a `SegmentInfo` from the numbers that `__reduce__` gives.
+#[pyfunction]
+pub fn _segment_info(
+    key: Option<Bound<'_, PyAny>>,
+    name: String,
+    words: (u64, u64, [u64; 7]),
+    halves: [u32; 3],
+    locks: Vec<(Bound<'_, PyAny>, u32)>,
+    state: (String, Option<String>),
+) -> PyResult<PySegmentInfo> {
+    let (state, why) = state;
+    let (count, created_at, [size, used, free, largest_put, resident, held, spare]) = words;
+    let ([perm, uid, attached], key) = (halves, key.as_ref().map(convert::key).transpose()?);
+    let standing = Standing::named(&state).ok_or_else(|| PyValueError::new_err(format!("state {state:?}")))?;
+    let locks = locks.iter().map(|(name, pid)| Ok((convert::index(name)?.to_owned(), *pid)));
+    let locks = create::collect(locks)?;
+    Ok(PySegmentInfo(SegmentInfo {
+        key,
+        name,
+        size,
+        used,
+        free,
+        count,
+        perm,
+        uid,
+        created_at,
+        attached,
+        largest_put,
+        resident,
+        held,
+        spare,
+        locks,
+        standing,
+        why,
+    }))
+}

@@ -1,0 +1,36 @@
+//! Registers the classes and functions of `shmvar._core`. Each is defined in the file of its subject.
+
+use crate::py::{command_line, data_only, info, inspect, interpreter, lock, open, segment};
+use pyo3::prelude::*;
+
+/// Adds functions that one of the Rust modules defines.
+macro_rules! functions {
+    ($module:ident, $from:ident::{$($name:ident),*}) => {
+        $($module.add_function(pyo3::wrap_pyfunction!($from::$name, $module)?)?;)*
+    };
+}
+
+// All classes are frozen and all state is atomic or locked, so a free-threaded interpreter need not turn its lock on.
+#[doc = stub!(_core)]
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // This must precede the first class: classes are kept in statics, which may belong to another interpreter.
+    interpreter::claim(module.py())?;
+    module.add_class::<info::PyCheckReport>()?;
+    module.add_class::<info::PySegmentInfo>()?;
+    module.add_class::<info::PyVariableInfo>()?;
+    module.add_class::<lock::PyLock>()?;
+    module.add_class::<segment::PySegment>()?;
+    functions!(module, info::{_check_report, _segment_info, _variable_info});
+    functions!(module, open::{_reattach, attach, destroy, exists, ftok, segments});
+    functions!(module, data_only::{_decode_data_only});
+    functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
+    functions!(module, inspect::{_survey});
+    // Every read runs with the interpreter attached. Where the interpreter has a lock, only one thread at a time reads.
+    // A build that may run without the lock has `t` in its `abiflags`, whether the lock is on now or not.
+    let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;
+    if !flags.contains('t') {
+        crate::atomic::assume_serialized_calls();
+    }
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,141 @@
+//! The objects of numpy that the pickling of arrays needs. They are fetched if the program has imported numpy; numpy is
+//! never imported for that.
+
+use super::layout;
+use crate::codec::buffers::OUT_OF_BAND;
+use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyType};
+
+static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
+
+/// Flags of numpy's dtypes whose items must not be stored as bytes: they are references, pickled as a list, pointers,
+/// or not trivially copyable.
+pub const NOT_BYTES: u64 = 0x107;
+
+/// Numbers of numpy's dtypes: objects, structs, dates and time spans. The dtypes from `USERS` on are not numpy's own.
+const OBJECT: i64 = 17;
+const VOID: i64 = 20;
+const DATETIME: i64 = 21;
+const TIMEDELTA: i64 = 22;
+const USERS: i64 = 24;
+
+/// What is needed of numpy.
+pub struct Numpy {
+    pub ndarray: Py<PyType>,
+    /// `_frombuffer`
+    pub frombuffer: Py<PyAny>,
+    /// `_frombuffer` takes the order of axes. Such a numpy hands over memory whose axes are in any order.
+    any_axes: bool,
+    /// `ndarray.__new__`
+    pub ndarray_new: Py<PyAny>,
+    /// `numpy.uint8`
+    pub uint8: Py<PyAny>,
+    /// The class of numpy's scalars.
+    pub generic: Py<PyAny>,
+    /// Some other classes whose values hold no other values.
+    pub leaf_classes: Vec<Py<PyAny>>,
+    /// numpy's arrays lie in memory as [`layout`] expects.
+    layout_is_known: bool,
+}
+
+impl Numpy {
+    /// What was fetched before, if anything.
+    #[inline]
+    pub fn if_fetched(py: Python<'_>) -> Option<&Numpy> {
+        NUMPY.get(py)
+    }
+
+    /// Fetches what is needed, if the program has imported numpy. `None` also if the module of that name is not numpy
+    /// or is not fully imported yet: then there are no arrays.
+    pub fn get(py: Python<'_>) -> PyResult<Option<&Numpy>> {
+        match NUMPY.get(py) {
+            Some(numpy) => Ok(Some(numpy)),
+            None => match imported(py, pyo3::intern!(py, "numpy"))? {
+                Some(module) if module.hasattr("ndarray")? && module.hasattr("ma")? => {
+                    match NUMPY.get_or_try_init(py, || Numpy::new(&module)) {
+                        Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
+                        numpy => numpy.map(Some),
+                    }
+                }
+                _ => Ok(None),
+            },
+        }
+    }
+
+    fn new(module: &Bound<'_, PyAny>) -> PyResult<Numpy> {
+        let py = module.py();
+        let ndarray = module.getattr("ndarray")?.cast_into::<PyType>()?;
+        // The first name is numpy 2's, the second one numpy 1's.
+        let numeric = py.import("numpy._core.numeric").or_else(|_| py.import("numpy.core.numeric"))?;
+        let over = numeric.getattr("_frombuffer")?;
+        let any_axes = over.getattr("__code__")?.getattr("co_argcount")?.extract::<usize>()? > 4;
+        Ok(Numpy {
+            ndarray_new: ndarray.getattr("__new__")?.unbind(),
+            ndarray: ndarray.unbind(),
+            frombuffer: over.unbind(),
+            any_axes,
+            uint8: module.getattr("uint8")?.unbind(),
+            generic: module.getattr("generic")?.unbind(),
+            leaf_classes: ["date", "datetime", "time", "timedelta"]
+                .into_iter()
+                .map(|name| Ok(py.import("datetime")?.getattr(name)?.unbind()))
+                .collect::<PyResult<_>>()?,
+            layout_is_known: layout::is_as_expected(module)?,
+        })
+    }
+
+    /// Whether numpy itself hands over the memory of this exact array, or the array is too short for that to matter.
+    pub fn gives_memory(&self, array: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = array.py();
+        if self.layout_is_known {
+            // SAFETY: the array is exact, as the caller says, and the layout was checked.
+            let (flags, number) = unsafe { layout::flags_and_number(array) };
+            let by_buffer = number < VOID && flags & layout::CONTIGUOUS != 0;
+            if by_buffer || number == OBJECT {
+                return Ok(true);
+            }
+        }
+        let number = array.getattr(pyo3::intern!(py, "dtype"))?.getattr(pyo3::intern!(py, "num"))?.extract::<i64>()?;
+        if number == OBJECT {
+            return Ok(true);
+        }
+        let by_buffer = number < USERS && !matches!(number, VOID | DATETIME | TIMEDELTA);
+        let flags = array.getattr(pyo3::intern!(py, "flags"))?;
+        if by_buffer && flags.getattr(pyo3::intern!(py, "forc"))?.is_truthy()? {
+            return Ok(true);
+        }
+        let few = array.getattr(pyo3::intern!(py, "nbytes"))?.extract::<usize>()? < OUT_OF_BAND;
+        Ok(few || (by_buffer && self.any_axes && is_whole(array)?))
+    }
+
+    /// Whether arrays of this class are pickled by numpy's own methods, so that this module may do it instead.
+    pub fn pickles(&self, class: &Bound<'_, PyType>) -> PyResult<bool> {
+        let (py, ndarray) = (class.py(), self.ndarray.bind(class.py()));
+        for name in ["__reduce__", "__reduce_ex__", "__setstate__"] {
+            if !class.getattr(name)?.is(&ndarray.getattr(name)?) {
+                return Ok(false);
+            }
+        }
+        // A class with a `__new__` of its own in C refuses this call with another error than the one for such a shape.
+        let refused = self.ndarray_new.bind(py).call1((class, -1));
+        Ok(refused.is_err_and(|error| error.is_instance_of::<PyValueError>(py)))
+    }
+}
+
+/// A module, if the program has imported it.
+pub fn imported<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let modules = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
+    MODULES.get_or_try_init(py, modules)?.bind(py).get_item(name)
+}
+
+/// Whether the array's memory is in one piece, with the axes in any order.
+fn is_whole(array: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let strides = array.getattr("strides")?.extract::<Vec<isize>>()?;
+    let mut axes: Vec<usize> = (0..strides.len()).collect();
+    axes.sort_by_key(|axis| std::cmp::Reverse(strides[*axis]));
+    let turned = array.call_method1("transpose", (axes,))?;
+    turned.getattr("flags")?.getattr("c_contiguous")?.is_truthy()
+}

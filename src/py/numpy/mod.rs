@@ -1,0 +1,26 @@
+//! How numpy's arrays are pickled: their memory is stored beside the pickle, not copied into it.
+//!
+//! numpy is never imported here; all of this applies only if the program has imported it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `search` | checks quickly whether a value may hold arrays that numpy would copy |
+//! | `reducers` | pickles these arrays without a copy |
+//! | `writable_memory` | the memory of an array, as the pickler gets it |
+//! | `imported` | the objects that are needed of numpy |
+//! | `layout` | reads the flags of an array from its memory |
+//!
+//! Reading arrays is the subject of `decode` and, if the segment is not trusted, of `data_only`.
+
+#[allow(unsafe_code, reason = "numpy's binary interface")]
+mod imported;
+#[allow(unsafe_code, reason = "numpy's binary interface")]
+mod layout;
+mod reducers;
+#[allow(unsafe_code, reason = "a look at classes and containers")]
+mod search;
+#[allow(unsafe_code, reason = "the buffer protocol")]
+mod writable_memory;
+
+pub use reducers::Reducers;
+pub use search::may_hold_arrays;

@@ -1,0 +1,135 @@
+//! Changes that depend on the old value: `add`, `swap`, `modify`. No change of another process is lost.
+//!
+//! Each reads the value with its version and stores the new one only if the version is still the same; else it tries
+//! again. Only `add` on numbers of 64 bits does without: the core adds under its own lock.
+
+use super::variable::{store, store_encoded};
+use crate::py::calls;
+use crate::py::convert::{self, OptionalArgument};
+use crate::py::create;
+use crate::py::decode;
+use crate::py::encode;
+use crate::py::errors;
+use crate::py::read_mode::ReadMode;
+use crate::py::wait::PyWait;
+use crate::segment::Segment;
+use crate::variables::AsVariables;
+use crate::variables::add::Number;
+use crate::variables::change::Condition;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat, PyInt};
+
+/// A value, its version, and when it expires.
+type ReadWithExpiry = (Py<PyAny>, u64, Option<u64>);
+
+/// Reads a variable. `None` if it is missing.
+fn read_with_expiry(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Option<ReadWithExpiry>> {
+    let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
+    let name = convert::index(index)?;
+    let Some((value, version)) = decode::read(&policy, py, segment, &name, ReadMode::Own)? else { return Ok(None) };
+    let att = segment.attachment().map_err(|error| policy.error(error))?;
+    // If the variable has changed since, this is the expiry of another version. That does no harm: then the new value
+    // is not stored, because the version differs.
+    let (_, expiry) = att.variables().version(&name, &policy).map_err(|error| policy.error(error))?;
+    Ok(Some((value, version, expiry)))
+}
+
+/// `add`: the new value.
+pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
+    let name = convert::index(index)?;
+    let att = segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
+    if let Some(amount) = amount(by)? {
+        let sum = att.variables().add(&name, amount, &policy).map_err(|error| policy.error_at(&name, error))?;
+        match sum {
+            Some(Number::Int(sum)) => return Ok(create::int(py, sum)?.into_any().unbind()),
+            Some(Number::Float(sum)) => return Ok(create::float(py, sum)?.into_any().unbind()),
+            None => {}
+        }
+    }
+    // A number has more than 64 bits, or the value is no number. The interpreter calculates, and the sum is stored if
+    // nobody changed the variable meanwhile.
+    loop {
+        let (old, version, expiry) = match read_with_expiry(segment, index)? {
+            Some((value, version, expiry)) => (value.into_bound(py), version, expiry),
+            None => (0_i64.into_pyobject(py)?.into_any(), 0, None),
+        };
+        if !(old.is_exact_instance_of::<PyInt>() || old.is_exact_instance_of::<PyFloat>()) {
+            return Err(not_a_number(&format!("the value of index {name}"), &old));
+        }
+        let by = if by.is_instance_of::<PyFloat>() || by.is_instance_of::<PyInt>() {
+            by.clone()
+        } else {
+            by.call_method0("__index__")?
+        };
+        let sum = old.add(by)?;
+        if store(segment, index, &sum, Condition::Version(version), || Ok(expiry))?.is_some() {
+            return Ok(sum.unbind());
+        }
+        py.check_signals()?;
+    }
+}
+
+/// The number that an object adds. `None` for an int of more than 64 bits.
+fn amount(object: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
+    if object.is_instance_of::<PyBool>() {
+        return Err(not_a_number("the amount", object));
+    }
+    if object.is_instance_of::<PyFloat>() {
+        return Ok(Some(Number::Float(object.extract()?)));
+    }
+    if object.is_instance_of::<PyInt>() || object.get_type().hasattr("__index__")? {
+        return Ok(object.extract::<i64>().ok().map(Number::Int));
+    }
+    Err(not_a_number("the amount", object))
+}
+
+/// `TypeError` for an amount or a value that is not an int or a float.
+#[cold]
+fn not_a_number(what: &str, object: &Bound<'_, PyAny>) -> PyErr {
+    let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+    errors::builtin::<PyTypeError>(format!("add: {what} is {name}, not an int or a float"))
+}
+
+/// `swap`: the old value.
+pub fn swap(segment: &Segment, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    let (py, name) = (index.py(), convert::index(index)?);
+    segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
+    // The value is encoded once, even if others are faster several times: encoding may take long, and it runs user
+    // code, which may change this very variable.
+    let encoded = encode::encode(value)?;
+    loop {
+        let (old, version) = match read_with_expiry(segment, index)? {
+            Some((old, version, _)) => (Some(old), version),
+            None => (None, 0),
+        };
+        if store_encoded(py, segment, &name, &encoded, Condition::Version(version), None)?.is_some() {
+            return Ok(old);
+        }
+        py.check_signals()?;
+    }
+}
+
+/// `modify`: the new value. `None` if the variable is missing and there is no default.
+pub fn modify(
+    segment: &Segment,
+    index: &Bound<'_, PyAny>,
+    function: &Bound<'_, PyAny>,
+    default: &OptionalArgument,
+) -> PyResult<Option<Py<PyAny>>> {
+    let py = index.py();
+    segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
+    loop {
+        let (old, version, expiry) = match (read_with_expiry(segment, index)?, &default.0) {
+            (Some(read), _) => read,
+            (None, Some(default)) => (default.clone_ref(py), 0, None),
+            (None, None) => return Ok(None),
+        };
+        let new = calls::call(function, [old.into_bound(py)], None)?;
+        if store(segment, index, &new, Condition::Version(version), || Ok(expiry))?.is_some() {
+            return Ok(Some(new.unbind()));
+        }
+        py.check_signals()?;
+    }
+}

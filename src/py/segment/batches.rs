@@ -1,0 +1,110 @@
+//! Methods that read or change several variables in one step: `put_many`, `update`, `get_many`.
+//!
+//! How a batch is atomic is in [`crate::variables`].
+
+use crate::py::convert;
+use crate::py::create;
+use crate::py::decode::{self, LargeRead};
+use crate::py::encode;
+use crate::py::errors;
+use crate::py::read_mode::ReadMode;
+use crate::py::wait::PyWait;
+use crate::segment::Segment;
+use crate::variables::AsVariables;
+use crate::variables::snapshot::SnapshotValue;
+use crate::variables::stored::Stored;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyMapping};
+
+/// `put_many` and `update`: stores all of the items, or none.
+pub fn put_many(
+    segment: &Segment,
+    items: &[(Bound<'_, PyAny>, Bound<'_, PyAny>)],
+    ttl: Option<&Bound<'_, PyAny>>,
+    py: Python<'_>,
+) -> PyResult<()> {
+    segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
+    let failed = |error| errors::of_segment(py, segment.key(), error);
+    let names = create::collect(items.iter().map(|(index, _)| convert::index(index)))?;
+    let encoded = create::collect(items.iter().map(|(_, value)| encode::encode(value)))?;
+    let parts = create::collect(encoded.iter().map(|encoded| encoded.parts().map_err(failed)))?;
+    let slices = create::collect(parts.iter().map(|parts| parts.slices().map_err(failed)))?;
+    let expiry = convert::ttl(ttl)?;
+    let mut list = create::collect(std::iter::empty())?;
+    for (name, (parts, buffers)) in names.iter().zip(&slices) {
+        create::push(&mut list, (*name, Stored { parts, buffers: *buffers, expiry }))?;
+    }
+    let policy = PyWait::new(py, segment.key());
+    let att = segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
+    att.variables().put_many(&list, &policy).map_err(|error| policy.error(error))
+}
+
+/// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them.
+pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    let mut items = Vec::new();
+    if let Ok(dict) = other.cast_exact::<PyDict>() {
+        for item in dict.iter() {
+            create::push(&mut items, item)?;
+        }
+    } else if let Ok(mapping) = other.cast::<PyMapping>() {
+        for index in mapping.keys()? {
+            let value = other.get_item(&index)?;
+            create::push(&mut items, (index, value))?;
+        }
+    } else if other.hasattr("keys")? {
+        for index in other.call_method0("keys")?.try_iter()? {
+            let index = index?;
+            let value = other.get_item(&index)?;
+            create::push(&mut items, (index, value))?;
+        }
+    } else {
+        for (number, pair) in other.try_iter()?.enumerate() {
+            let mut pair = create::collect(pair?.try_iter()?)?;
+            let (len, value, index) = (pair.len(), pair.pop(), pair.pop());
+            let (2, Some(index), Some(value)) = (len, index, value) else {
+                return Err(errors::builtin::<PyValueError>(format!(
+                    "element #{number} has length {len}; 2 is required"
+                )));
+            };
+            create::push(&mut items, (index, value))?;
+        }
+    }
+    Ok(items)
+}
+
+/// `get_many`: the values of the variables that exist, all of the same moment.
+pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let py = indices.py();
+    let objects = match indices.cast_exact::<PyList>() {
+        Ok(list) => create::collect(list.iter().map(Ok))?,
+        Err(_) => create::collect(indices.try_iter()?)?,
+    };
+    let names = create::collect(objects.iter().map(convert::index))?;
+    let policy = PyWait::new(py, segment.key());
+    let att = segment.attachment().map_err(|error| policy.error(error))?;
+    let mut snapshot = att.variables().get_many(&names, &policy).map_err(|error| policy.error(error))?;
+    let values = create::dict(py)?;
+    for (number, seen) in std::mem::take(&mut snapshot.values).into_iter().enumerate() {
+        let name = &names[number];
+        let value = match seen {
+            SnapshotValue::Missing => continue,
+            SnapshotValue::Inline(bytes, len) => {
+                decode::decode(py, name, &bytes[2..2 + usize::from(len)], segment.trusted(), ReadMode::Own)?
+            }
+            SnapshotValue::Small(start, len) => {
+                decode::decode(py, name, &snapshot.bytes[start..start + len], segment.trusted(), ReadMode::Own)?
+            }
+            // The value is pinned, so it does not change.
+            SnapshotValue::Large(large) => {
+                let Some(large) = snapshot.large[large].take() else { continue };
+                match (LargeRead { policy: &policy, py, segment, index: name, mode: ReadMode::Own }).read(large)? {
+                    Some(value) => value,
+                    None => continue,
+                }
+            }
+        };
+        values.set_item(convert::index_key(&objects[number], name)?, value)?;
+    }
+    Ok(values)
+}

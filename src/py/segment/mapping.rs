@@ -1,0 +1,159 @@
+//! The methods of a mapping that take more than one step: `pop`, `popitem`, `setdefault`, `==`, `repr`, and the views.
+
+use super::handle::PySegment;
+use super::variable::{read, remove, store_encoded};
+use crate::error::Error;
+use crate::process::backoff::{Backoff, Obstacle};
+use crate::py::calls;
+use crate::py::convert;
+use crate::py::create;
+use crate::py::encode;
+use crate::py::errors;
+use crate::py::read_mode::ReadMode;
+use crate::variables::AsVariables;
+use crate::variables::change::Condition;
+use crate::variables::table_iter::TableIter;
+use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyMapping, PyString, PyTuple};
+use std::ffi::CStr;
+
+/// `pop`. The variable is read, then removed only if it still has the version that was read, so that nobody else gets
+/// the same value. `None` if the variable is missing.
+pub fn pop(segment: &PySegment, index: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    let (py, inner) = (index.py(), segment.inner());
+    inner.for_change().map_err(|error| segment.error(py, error))?;
+    let mut backoff = Backoff::default();
+    while let Some((value, version)) = read(inner, index, ReadMode::Own)? {
+        if remove(inner, index, Condition::Version(version))? {
+            return Ok(Some(value));
+        }
+        before_retry(segment, py, &mut backoff)?;
+    }
+    Ok(None)
+}
+
+/// `popitem`: takes the first variable after a random place of the table that this process can read. It is taken as in
+/// [`pop`].
+pub fn popitem<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    segment.inner().for_change().map_err(|error| segment.error(py, error))?;
+    let mut backoff = Backoff::default();
+    loop {
+        let mut place = [0; 8];
+        crate::os::random(&mut place).map_err(|error| segment.error(py, error))?;
+        let mut table_iter = TableIter::new(u64::from_ne_bytes(place));
+        let (mut unreadable, mut lost) = (None, false);
+        while let Some(index) = segment
+            .call(py, |policy| segment.inner().attachment()?.variables().next_variable(&mut table_iter, policy))?
+        {
+            let index = convert::index_object(py, &index)?.into_bound(py);
+            // The item is created before the variable is removed, because there may be no memory for it.
+            let item = read(segment.inner(), &index, ReadMode::Own).and_then(|read| {
+                let Some((value, version)) = read else { return Ok(None) };
+                let item = [index.clone(), value.into_bound(py)];
+                Ok(Some((create::tuple(py, item.into_iter().map(Ok))?, version)))
+            });
+            match item {
+                Ok(Some((item, version))) if remove(segment.inner(), &index, Condition::Version(version))? => {
+                    return Ok(item);
+                }
+                // Another process or thread removed or changed the variable meanwhile: try the next one.
+                Ok(_) => lost = true,
+                // The error is not about this value: no memory, no access, or an interrupt.
+                Err(error) if !is_of_the_value(py, &error) => return Err(error),
+                // This process cannot read the value. It stays in the segment, and all others are handed out first.
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
+        }
+        if !lost {
+            return Err(unreadable.unwrap_or_else(|| errors::builtin::<PyKeyError>("popitem(): the segment is empty")));
+        }
+        before_retry(segment, py, &mut backoff)?;
+    }
+}
+
+/// Whether an error is about the value that was read, and not about the segment.
+fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
+        && !error.is_instance_of::<PyMemoryError>(py)
+        && !error.is_instance_of::<PyOSError>(py)
+}
+
+/// `setdefault`: reads, and stores the default only if the variable is still missing.
+pub fn setdefault(segment: &PySegment, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    let (py, inner) = (index.py(), segment.inner());
+    inner.for_change().map_err(|error| segment.error(py, error))?;
+    let default = default.unwrap_or_else(|| py.None());
+    let (name, mut encoded) = (convert::index(index)?, None);
+    let mut backoff = Backoff::default();
+    loop {
+        if let Some((value, _)) = read(inner, index, ReadMode::Own)? {
+            return Ok(value);
+        }
+        // The default is encoded when it is needed first, and only once.
+        let encoded = match &mut encoded {
+            Some(encoded) => encoded,
+            none => none.insert(encode::encode(default.bind(py))?),
+        };
+        if store_encoded(py, inner, &name, encoded, Condition::Version(0), None)?.is_some() {
+            return Ok(default);
+        }
+        before_retry(segment, py, &mut backoff)?;
+    }
+}
+
+/// Called before a retry, when others changed a variable between the read and the change: waits a little, and lets
+/// Ctrl-C through.
+fn before_retry(segment: &PySegment, py: Python<'_>, backoff: &mut Backoff) -> PyResult<()> {
+    py.check_signals()?;
+    segment.call(py, |policy| backoff.again(Obstacle::Changed, segment.inner().attachment()?.variables(), policy))
+}
+
+/// `==`: a segment equals a mapping with the same items.
+pub fn equals(slf: &Bound<'_, PySegment>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    if slf.is(other) {
+        return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
+    }
+    let Ok(other) = other.cast::<PyMapping>() else { return Ok(py.NotImplemented()) };
+    let ours = create::dict(py)?;
+    for item in view_of(slf, c"SegmentItems")?.bind(py).try_iter()? {
+        let (index, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
+        ours.set_item(index, value)?;
+    }
+    let theirs = create::dict(py)?;
+    theirs.update(other)?;
+    Ok(ours.eq(theirs)?.into_pyobject(py)?.to_owned().into_any().unbind())
+}
+
+/// `repr`: the key, with the number of variables and the sizes if the handle is attached.
+pub fn repr<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+    let inner = segment.inner();
+    let key = convert::key_object(py, inner.key())?;
+    let key = key.bind(py).repr()?.to_string_lossy().into_owned();
+    let numbers = segment.call(py, |policy| match (inner.len_with(policy), inner.info_with(policy)) {
+        (Err(Error::Interrupted), _) | (_, Err(Error::Interrupted)) => Err(Error::Interrupted),
+        numbers => Ok(numbers),
+    })?;
+    let text = match numbers {
+        (Ok(count), Ok(info)) => {
+            format!("<shmvar.Segment key={key} variables={count} used={} size={}>", info.used, info.size)
+        }
+        _ => format!("<shmvar.Segment key={key} detached>"),
+    };
+    create::text(py, &text)
+}
+
+/// `keys`, `values` and `items`: a view of that class over the segment.
+pub fn view_of(slf: &Bound<'_, PySegment>, class: &CStr) -> PyResult<Py<PyAny>> {
+    let py = slf.py();
+    slf.get().inner().attachment().map_err(|error| slf.get().error(py, error))?;
+    let class = calls::attribute(py, c"shmvar._mapping_views", class)?;
+    Ok(calls::call(&class, [slf.clone().into_any()], None)?.unbind())
+}
+
+/// The indexes of all variables.
+pub fn indexes<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    let indexes = segment.call(py, |policy| segment.inner().attachment()?.variables().indexes(policy))?;
+    create::list(py, indexes.iter().map(|index| Ok(convert::index_object(py, index)?.into_bound(py))))
+}

@@ -1,0 +1,21 @@
+//! The class `shmvar.Segment`. It adds Python to [`crate::segment::Segment`], and nothing else.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `handle` | the object, and what all its methods need |
+//! | `methods` | the methods as Python calls them |
+//! | `variable` | reads, stores and removes one variable |
+//! | `mapping` | `pop`, `popitem`, `setdefault`, comparison, views |
+//! | `atomic_ops` | `add`, `swap`, `modify` |
+//! | `batches` | `put_many`, `update`, `get_many` |
+//! | `waiting` | `wait`, and what asyncio's tasks need to wait |
+
+mod atomic_ops;
+mod batches;
+mod handle;
+mod mapping;
+mod methods;
+mod variable;
+mod waiting;
+
+pub use handle::PySegment;
