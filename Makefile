@@ -50,6 +50,8 @@ check: .venv/lint
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict python/shmvar
+	.venv/bin/mypy --strict tools
+	.venv/bin/python tools/floors.py
 	cd .venv && bin/stubtest shmvar $(addprefix --allowlist $(CURDIR)/,$(wildcard tests/stubtest_allowlist.txt))
 
 quick: .venv-quick/test
