@@ -46,12 +46,7 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_collection_modifyitems(items):
     """Puts slow tests first: one that began last would run alone at the end, while the other processes have no work."""
-
-    def first(item):
-        timeout = item.get_closest_marker("timeout")
-        return -(timeout.args[0] if timeout else 0), item.get_closest_marker("slow") is None
-
-    items.sort(key=first)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_report_header(config):

@@ -39,7 +39,6 @@ def items(queue):
     return [queue[number] for number in range(1, queue.get("tail", 0) + 1)]
 
 
-@pytest.mark.timeout(150)
 def test_the_queue_shows_itself_and_each_item_is_done_once_though_processes_are_killed():
     said = example("work_queue.py", "--items", 60, "--kills", 10)
     assert "items: 60; results: 60;" in said and "recorded once" in said

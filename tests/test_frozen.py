@@ -239,7 +239,8 @@ def values():
 
 
 @helpers_programs.needs("PyInstaller")
-@pytest.mark.timeout(700)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.xdist_group("frozen")
 def test_a_frozen_program_does_all_that_another_does(frozen, key):
     with shmvar.attach(key) as segment:
@@ -257,7 +258,8 @@ def test_a_frozen_program_does_all_that_another_does(frozen, key):
 
 
 @helpers_programs.needs("PyInstaller")
-@pytest.mark.timeout(700)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.xdist_group("frozen")
 def test_the_command_line_works_frozen(frozen, key, tmp_path):
     run_bare(frozen, "command", "put", key, "1", "[1, 2]")
