@@ -48,6 +48,8 @@ def test_the_queue_shows_itself_and_each_item_is_done_once_though_processes_are_
 
 def test_producers_and_workers_of_several_terminals_share_a_queue(seg, terminal):
     workers = [terminal("work", "--seconds", 0.01) for _ in range(2)]
+    # Else one of them could be interrupted while it is still being imported.
+    helpers.until(lambda: seg.get("workers", 0) == 2, 60, "that both work")
     for name in ("x", "y"):
         assert terminal("produce", "--name", name, "--items", 12).wait(60) == 0
     helpers.until(lambda: len(items(seg)) == 24 and all(item[0] == "done" for item in items(seg)), 60)

@@ -190,7 +190,7 @@ def frozen(tmp_path_factory):
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--onedir", "--log-level", "WARN", "program.py"]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "PYINSTALLER_CONFIG_DIR": str(directory / "config")}
     done = subprocess.run(
-        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=500, check=False
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=1100, check=False
     )
     if "PythonLibraryNotFoundError" in done.stderr:
         pytest.skip("PyInstaller needs a shared library of Python, which this one has not")
