@@ -1,7 +1,7 @@
 # Needs Rust (cargo) and Python 3.11 or newer with its venv module; everything else goes into .venv and target.
 #
 #   make demo    processes share values and are killed; see what is lost
-#   make test    all that must pass
+#   make test    all that must pass: builds, then runs `rust`, `loom`, `crash` and `python` at the same time
 #   make check   format, lint, types
 #   make quick   a fast loop while writing code
 #   make bench   speed, as ratios
@@ -21,27 +21,40 @@ PIP = python -m pip --quiet --disable-pip-version-check install
 CORE = --no-default-features
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo test rust loom crash python check quick search fuzz fuzz-plain bench soak clean
+.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
 	.venv/bin/shmvar demo
 
-test: rust loom crash python
+# Side by side, because many tests wait. The output of each of the four is printed as a whole when it ends; if one fails, the
+# others still run, and `make test` fails.
+test: build
+	@$(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=target rust loom crash python
 
+# All that `test` needs, before its clock starts. The two builds of the core share a directory, so they follow each other.
+build: .venv/programs
+	$(RUST) --no-run
+	$(CRASH) --no-run
+	$(LOOM) --no-run
+
+RUST = cargo test $(CORE) --profile checked
 rust:
-	cargo test $(CORE)
+	$(RUST)
 
 # Every interleaving of the protocols. Everything is built anew under this flag: in a directory of its own.
-loom: $(wildcard tests/rust/loom/main.rs)
-	$(if $<,RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target-loom cargo test $(CORE) --test loom --release)
+LOOM = $(if $(wildcard tests/rust/loom/main.rs),RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target-loom cargo test $(CORE) --test loom --release,:)
+loom:
+	$(LOOM)
 
 # A process kills itself at each named point.
-crash: $(wildcard tests/rust/crash/main.rs)
-	$(if $<,cargo test $(CORE) --features crash-points --test crash)
+CRASH = $(if $(wildcard tests/rust/crash/main.rs),cargo test $(CORE) --profile checked --features crash-points --test crash,:)
+crash:
+	$(CRASH)
 
+# `-n auto`: as many processes as tests/conftest.py says. Without it (`.venv/bin/pytest`) one test runs at a time.
 python: .venv/programs
-	.venv/bin/pytest
+	.venv/bin/pytest -n auto --dist loadgroup
 
 check: .venv/lint
 	cargo fmt --check
@@ -60,7 +73,7 @@ quick: .venv-quick/test
 
 search: .venv/test
 	PROPTEST_RNG_SEED=$$(date +%s) cargo test $(CORE)
-	.venv/bin/pytest --hypothesis-profile search $(shell grep -l "^@given\|RuleBasedStateMachine" tests/*/test_*.py)
+	.venv/bin/pytest -n auto --dist loadgroup --hypothesis-profile search $(shell grep -l "^@given\|RuleBasedStateMachine" tests/*/test_*.py)
 
 # Coverage-guided, under AddressSanitizer, so many seconds for each target. What it finds is kept in fuzz/artifacts.
 FUZZ_SECONDS ?= 60

@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 import shmvar
 
 NUMBERS = itertools.count(1)
+MADE = set()
+"""What the segments of all keys that this process has made are called in /dev/shm."""
 
 # `make test` draws the same values in every run, however slow the machine is; `make search` draws new ones.
 slow = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -28,12 +30,23 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # With this variable set, the tests would not notice that a flush is missing.
     os.environ.pop("PYTHONUNBUFFERED", None)
-    config.addinivalue_line("markers", "slow: takes seconds or gigabytes; runs all the same")
-    # No test meets, lists or damages a segment of somebody else.
+    config.addinivalue_line("markers", "slow: takes seconds or gigabytes; runs all the same, and first")
+    config.addinivalue_line("markers", "xdist_group(name): run by one process, because they share what is dear to make")
+    # No test meets, lists or damages a segment of somebody else: each process that runs tests has its own /dev/shm.
     config.stash[PRIVATE] = helpers.private_shm("size=75%")
 
 
 PRIVATE = pytest.StashKey[bool]()
+
+
+def pytest_xdist_auto_num_workers(config):
+    """For `-n auto`: twice as many processes as processors, because many tests wait for most of their time."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+def pytest_collection_modifyitems(items):
+    """Puts slow tests first: one that began last would run alone at the end, while the other processes have no work."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_report_header(config):
@@ -41,13 +54,18 @@ def pytest_report_header(config):
     return f"shmvar {shmvar.__version__} from {Path(shmvar.__file__).parent}, /dev/shm: {where}"
 
 
-def entries():
-    return {name for name in os.listdir(helpers.SHM) if name.startswith("shmvar")}
-
-
 @pytest.fixture(autouse=True)
-def nothing_is_left_in_shm():
-    """After each test, /dev/shm has no shmvar entry that it did not have before."""
+def nothing_is_left_in_shm(request):
+    """After each test, /dev/shm has no shmvar entry that it did not have before.
+
+    In a /dev/shm that others use at the same time, only those entries count that are named after keys of `new_key`.
+    """
+    private = request.config.stash[PRIVATE]
+
+    def entries():
+        names = {name for name in os.listdir(helpers.SHM) if name.startswith("shmvar")}
+        return names if private else {name for name in names if name.startswith(tuple(MADE))}
+
     before = entries()
     yield
     until = time.monotonic() + 5
@@ -72,6 +90,7 @@ def new_key():
     def make(kind=str):
         number = (os.getpid() << 24 | next(NUMBERS)) + 0x5EED << 8
         made.append(number if kind is int else f"test-{number:x}")
+        MADE.add(f"shmvar.i.{number}" if kind is int else f"shmvar.s.test-{number:x}")
         return made[-1]
 
     yield make

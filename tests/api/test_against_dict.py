@@ -7,6 +7,7 @@ import subprocess
 
 import helpers
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -221,6 +222,7 @@ class SegmentAgainstDict(RuleBasedStateMachine):
             self.here.segment.detach()
 
 
+@pytest.mark.slow
 def test_a_segment_and_a_dict_agree_through_two_processes():
     SegmentAgainstDict.other = None
     try:

@@ -215,7 +215,7 @@ def calls(segment, index):
     ]
 
 
-@pytest.mark.parametrize("index", WRONG, ids=repr)
+@pytest.mark.parametrize("index", WRONG, ids=lambda index: type(index).__name__)
 def test_f44_an_index_of_another_type_is_a_type_error_in_every_call(seg, index):
     for call in calls(seg, index):
         with pytest.raises(TypeError):

@@ -190,7 +190,7 @@ def frozen(tmp_path_factory):
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--onedir", "--log-level", "WARN", "program.py"]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "PYINSTALLER_CONFIG_DIR": str(directory / "config")}
     done = subprocess.run(
-        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=500, check=False
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=1100, check=False
     )
     if "PythonLibraryNotFoundError" in done.stderr:
         pytest.skip("PyInstaller needs a shared library of Python, which this one has not")
@@ -239,7 +239,9 @@ def values():
 
 
 @installed_programs.needs("PyInstaller")
-@pytest.mark.timeout(700)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.xdist_group("frozen")
 def test_a_frozen_program_does_all_that_another_does(frozen, key):
     with shmvar.attach(key) as segment:
         stored = dict(values())
@@ -256,7 +258,9 @@ def test_a_frozen_program_does_all_that_another_does(frozen, key):
 
 
 @installed_programs.needs("PyInstaller")
-@pytest.mark.timeout(700)
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.xdist_group("frozen")
 def test_the_command_line_works_frozen(frozen, key, tmp_path):
     run_bare(frozen, "command", "put", key, "1", "[1, 2]")
     file = str(tmp_path / "dump")

@@ -3,12 +3,14 @@
 import asyncio
 import time
 
+from helpers.machine import SLOWER
+
 
 def run(main, timeout=80):
     """Runs a coroutine in a loop of its own; after so many seconds it is cancelled, and the test fails."""
 
     async def limited():
-        return await asyncio.wait_for(main, timeout)
+        return await asyncio.wait_for(main, timeout * SLOWER)
 
     return asyncio.run(limited())
 

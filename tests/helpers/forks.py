@@ -6,6 +6,8 @@ import signal
 import time
 import traceback
 
+from helpers.machine import SLOWER
+
 
 def fork(function, *args):
     """Runs a function in a forked child, which ends by itself; returns its pid."""
@@ -15,7 +17,7 @@ def fork(function, *args):
     status = 70
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(60)
+        signal.alarm(60 * SLOWER)
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
         function(*args)
         status = 0
@@ -27,7 +29,7 @@ def fork(function, *args):
 
 def reap(pid, timeout=30.0):
     """Waits for a forked child and returns its exit status, negative for a signal."""
-    until = time.monotonic() + timeout
+    until = time.monotonic() + timeout * SLOWER
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
@@ -35,7 +37,7 @@ def reap(pid, timeout=30.0):
         if time.monotonic() > until:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            raise AssertionError(f"child {pid} did not end within {timeout} s")
+            raise AssertionError(f"child {pid} did not end within {timeout * SLOWER} s")
         time.sleep(0.001)
 
 

@@ -12,6 +12,8 @@ TESTS = str(Path(__file__).parents[1])
 SHM = "/dev/shm"
 NOBODY = 65534
 IS_ROOT = os.geteuid() == 0
+SLOWER = 5
+"""A busy machine may take so many times as long as a quiet one. The limits of the helpers are only for what hangs."""
 
 
 def unshare_works(*flags):

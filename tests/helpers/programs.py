@@ -7,10 +7,10 @@ import subprocess
 import sys
 import textwrap
 
-from helpers.machine import NOBODY
+from helpers.machine import NOBODY, SLOWER
 
 PRELUDE = (
-    "import os, signal, sys, time\nimport shmvar\nsignal.alarm(100)\nkey = sys.argv[1] if len(sys.argv) > 1 else ''\n"
+    "import os, signal, sys, time\nimport shmvar\nsignal.alarm(500)\nkey = sys.argv[1] if len(sys.argv) > 1 else ''\n"
 )
 
 
@@ -24,7 +24,7 @@ def run(code, *args, timeout=60, prefix=(), check=True, drop="", **options):
         [*prefix, *command(code, *args, drop=drop)],
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=timeout * SLOWER,
         check=False,
         **options,
     )
@@ -37,7 +37,7 @@ def run_in_processes(code, *args, count, timeout=100, drop=""):
     """Runs a program in `count` processes at once, each with its number as last argument; returns what each printed."""
     each = [subprocess.Popen(command(code, *args, n, drop=drop), stdout=-1, text=True) for n in range(count)]
     try:
-        printed = [process.communicate(timeout=timeout)[0] for process in each]
+        printed = [process.communicate(timeout=timeout * SLOWER)[0] for process in each]
         assert [process.returncode for process in each] == [0] * count
     finally:
         for process in each:

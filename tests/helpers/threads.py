@@ -2,6 +2,8 @@
 
 import threading
 
+from helpers.machine import SLOWER
+
 
 def in_threads(work, count, timeout=100):
     """Runs `work(number)` in `count` threads at once; each must succeed."""
@@ -17,6 +19,6 @@ def in_threads(work, count, timeout=100):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout)
+        thread.join(timeout * SLOWER)
     assert not errors
-    assert not any(thread.is_alive() for thread in threads), f"a thread did not end within {timeout} s"
+    assert not any(thread.is_alive() for thread in threads), f"a thread did not end within {timeout * SLOWER} s"

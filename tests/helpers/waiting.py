@@ -3,16 +3,18 @@
 import contextlib
 import time
 
+from helpers.machine import SLOWER
+
 
 def until(condition, timeout=10.0, what="it"):
     """Waits for a condition that comes true by itself; fails after the timeout."""
-    end_at = time.monotonic() + timeout
+    end_at = time.monotonic() + timeout * SLOWER
     while not condition():
-        assert time.monotonic() < end_at, f"{what} did not happen within {timeout} s"
+        assert time.monotonic() < end_at, f"{what} did not happen within {timeout * SLOWER} s"
         time.sleep(0.002)
 
 
-def looks(enough=lambda: True, seconds=2.0, turns=1, at_most=60.0):
+def looks(enough=lambda: True, seconds=2.0, turns=1, at_most=300.0):
     """Loops for at least so many seconds and turns, and then until `enough()` is true; a slow machine takes longer."""
     began, done = time.monotonic(), 0
     while (passed := time.monotonic() - began) < seconds or done < turns or not enough():

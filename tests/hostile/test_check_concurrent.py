@@ -48,7 +48,6 @@ def churn(key, seed):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.timeout(120)
 def test_f28_a_check_beside_processes_that_write_and_die_is_silent_and_ends(key):
     """Runs one check after the other while three processes make every kind of change and are killed in the middle."""
     with shmvar.attach(key, 64 << 20) as segment:
@@ -101,7 +100,6 @@ def waits_beside(key, call):
     return waits, took
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("what", ["check", "clear"])
 def test_nobody_waits_for_the_whole_of_a_check_or_a_clear_of_a_million(key, what):
     """A put waits for one slice at most. On a busy machine, too: the best of three counts, as a part of the whole."""

@@ -16,22 +16,32 @@ LARGE = 100 << 20
 np = pytest.importorskip("numpy")
 
 
-def has():
-    """The maps and the descriptors of segments that this process has."""
+BEFORE = set()
+
+
+def objects():
+    """The files of segments that this process maps, and those that it has open: a name for each map and descriptor."""
     with open("/proc/self/maps") as maps:
-        mapped = sum(helpers.SHM in line for line in maps)
-    opened = 0
+        mapped = [line.split(maxsplit=5)[5].strip() for line in maps if helpers.SHM in line]
+    opened = []
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            opened += helpers.SHM in os.readlink(f"/proc/self/fd/{number}")
-    return mapped, opened
+            opened.append(os.readlink(f"/proc/self/fd/{number}"))
+    return mapped, [name for name in opened if helpers.SHM in name]
+
+
+def has():
+    """How many maps of segments, and descriptors of segments, this process has since the test began."""
+    mapped, opened = ([name for name in names if name.split(" ")[0] not in BEFORE] for names in objects())
+    return len(mapped), len(opened)
 
 
 @pytest.fixture(autouse=True)
 def nothing_before():
-    """Collects what earlier tests left to the garbage collector."""
+    """Takes no account of what earlier tests left: in this process, a thread of theirs may go on for a while."""
     gc.collect()
-    helpers.until(lambda: has() == (0, 0))
+    BEFORE.clear()
+    BEFORE.update(name.split(" ")[0] for names in objects() for name in names)
 
 
 def free():

@@ -244,6 +244,7 @@ def test_a_value_that_is_being_filled_by_a_stopped_process_blocks_nobody(key):
     assert segment.info().resident < MIB
 
 
+@pytest.mark.slow
 def test_c11_children_that_end_without_a_word_use_nothing_up(key):
     segment = shmvar.attach(key, 64 * MIB)
     for round_ in range(1_100):

@@ -77,7 +77,9 @@ HOSTILE = {
     "a zone named by a list": b"cdatetime\ntimezone\ncdatetime\ntimedelta\nK\x00K\x00K\x00\x87R]\x86R.",
     "a timedelta of floats": b"cdatetime\ntimedelta\nG" + bytes(8) + b"K\x00K\x00\x87R.",
     "a timedelta of too many days": b"cdatetime\ntimedelta\nJ\xff\xff\xff\x7fK\x00K\x00\x87R.",
-    "a timedelta whose seconds or microseconds are out of range": b"cdatetime\ntimedelta\nK\x00J\xff\xff\xff\xffK\x00\x87R.",
+    "a timedelta whose seconds or microseconds are out of range": (
+        b"cdatetime\ntimedelta\nK\x00J\xff\xff\xff\xffK\x00\x87R."
+    ),
     "a Decimal of words": b"cdecimal\nDecimal\nX\x03\x00\x00\x00abc\x85R.",
     "a Decimal of an int": b"cdecimal\nDecimal\nK\x01\x85R.",
     "a Decimal beyond its exponents": b"cdecimal\nDecimal\nX\x18\x00\x00\x001E+9999999999999999999999\x85R.",

@@ -51,7 +51,7 @@ def public(key):
         segment.check()
 
 
-@pytest.mark.parametrize("value", PLAIN, ids=repr)
+@pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)
 def test_plain_data_is_read_from_an_untrusted_segment(public, value):
     assert public.trusted is False
     for weight in (b"", b"x" * 200_000):

@@ -276,6 +276,7 @@ def test_arrays_deep_in_a_value_are_found_whatever_it_is(big):
         assert found["a"] is found["b"][0] is found["c"] and np.array_equal(found["a"], shared)
 
 
+@pytest.mark.slow
 def test_frames_with_dates_are_viewed_in_the_segment(big):
     pandas = pytest.importorskip("pandas")
     rows = 200_000

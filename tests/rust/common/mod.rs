@@ -17,7 +17,7 @@ impl Fresh {
     }
 
     pub fn with_perm(name: &str, size: u64, perm: u32) -> Self {
-        watchdog(Duration::from_secs(240));
+        watchdog(Duration::from_secs(900));
         let key = Key::text(&format!("test-{}-{name}", std::process::id())).unwrap();
         shmvar::destroy(&key).unwrap();
         let options = Options { size: Some(size), perm, create: Some(true), ..Options::default() };
@@ -59,7 +59,7 @@ pub fn role(name: &str, key: &Key, env: &[(&str, &str)]) -> Child {
 /// The key that a role was started with; `None` when it is run as a test of its own.
 pub fn role_key() -> Option<Key> {
     let text = std::env::var("SHMVAR_TEST_KEY").ok()?;
-    watchdog(Duration::from_secs(60));
+    watchdog(Duration::from_secs(300));
     Some(Key::text(&text).unwrap())
 }
 

@@ -31,7 +31,7 @@ pub struct Rehearsal {
 
 /// Does all jobs, a few at a time, and fails at the end if any of them failed.
 pub fn work<T: Send, R: Send>(jobs: Vec<T>, act: impl Fn(T) -> R + Sync) -> Vec<R> {
-    watchdog(Duration::from_secs(900));
+    watchdog(Duration::from_secs(1_800));
     let jobs: Vec<_> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
     let (next, done, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicUsize::new(0));
     std::thread::scope(|scope| {

@@ -9,24 +9,39 @@ use std::time::{Duration, Instant};
 /// Gives up a waiting call after a short time; that it would wait for the documented ten seconds is tested elsewhere.
 pub struct Brief {
     began: Cell<Instant>,
+    /// How often the call has slept, or has copied something large.
+    slept: Cell<u32>,
     gave_up: Cell<bool>,
 }
 
+/// A call that waits is given up after so long, and after so many sleeps: on a busy machine, a call that does not wait may take
+/// as long, and its answer is wanted.
 const SHORT: Duration = Duration::from_millis(60);
+const SLEEPS: u32 = 3;
+/// A call that goes round without a sleep is given up after so long.
+const LONG: Duration = Duration::from_secs(2);
 
 impl Brief {
     pub fn new() -> Self {
-        Brief { began: Cell::new(Instant::now()), gave_up: Cell::new(false) }
+        Brief { began: Cell::new(Instant::now()), slept: Cell::new(0), gave_up: Cell::new(false) }
+    }
+
+    /// The next call begins.
+    fn begin(&self) {
+        self.began.set(Instant::now());
+        self.slept.set(0);
     }
 }
 
 impl WaitPolicy for Brief {
     fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+        self.slept.set(self.slept.get() + 1);
         slow();
     }
     fn interrupted(&self) -> Result<(), Error> {
-        // After one call had to be given up, the other calls of this case are given up at once.
-        if !self.gave_up.get() && self.began.get().elapsed() < SHORT {
+        // Once one call had to be given up, the others of this case are at once.
+        let most = if self.slept.get() < SLEEPS { LONG } else { SHORT };
+        if !self.gave_up.get() && self.began.get().elapsed() < most {
             return Ok(());
         }
         self.gave_up.set(true);
@@ -67,7 +82,7 @@ impl<'a> Calls<'a> {
             }
         };
         *self.tally.entry(kind).or_default() += 1;
-        self.brief.began.set(Instant::now());
+        self.brief.begin();
         answer.ok()
     }
 
