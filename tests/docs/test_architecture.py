@@ -51,5 +51,5 @@ def test_each_floor_maps_its_files():
             continue
         head = "\n".join(line for line in (floor / "mod.rs").read_text().splitlines() if line.startswith("//!"))
         files = {path.stem if path.is_file() else path.name for path in floor.iterdir()} - {"mod"}
-        missing = [name for name in sorted(files) if f"`{name}`" not in head and f"[`{name}`]" not in head]
+        missing = [name for name in sorted(files) if f"`{name}`" not in head and f"`{name}/`" not in head]
         assert missing == [], f"{floor.name}/mod.rs"
