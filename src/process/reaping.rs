@@ -231,7 +231,7 @@ mod tests {
         let key = Key::text(&format!("reaping-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let att = &*segment.attachment().unwrap();
-        for number in 0..6_000 {
+        for number in 0..40_000 {
             let name = format!("name {number}");
             let name = Index::Text(&name);
             assert!(
