@@ -38,7 +38,7 @@ build: .venv/programs
 	$(CRASH) --no-run
 	$(LOOM) --no-run
 
-RUST = cargo test $(CORE) --profile checked
+RUST = cargo test $(CORE) --profile checked --no-fail-fast
 rust:
 	$(RUST)
 

@@ -241,17 +241,16 @@ fn mapping_error(error: Errno, len: u64) -> Error {
             needed: len,
             free: limit.saturating_sub(used),
             size: limit,
-            remedy:
-                "this process may have no more address space: raise `ulimit -v`, detach other segments, or create the \
+            remedy: "this process may take no more addresses: raise `ulimit -v`, detach other segments, or create the \
                      segment with a smaller reserve: attach(key, size, reserve=size)"
-                    .into(),
+                .into(),
         },
         None => Error::Full {
             needed: len,
             free: super::ADDRESSES.saturating_sub(used),
             size: super::ADDRESSES,
             remedy: format!(
-                "the system gives this process no more maps or address space (it may have {} maps, sysctl vm.max_map_count): \
+                "the system gives this process no more maps or addresses (it may have {} maps, sysctl vm.max_map_count): \
                  detach other segments, or create them with a smaller reserve: attach(key, size, reserve=size)",
                 super::maps_max()
             ),

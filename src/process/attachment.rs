@@ -178,7 +178,7 @@ impl Attachment {
             let (size, least) = (found.size, geometry.end_of_zones(zones));
             if size < least {
                 let text =
-                    format!("{} was cut to {size} bytes; its {zones} zones in use need {least}", self.object.name);
+                    format!("{} was cut to {size} bytes; {zones} zones are in use, up to {least}", self.object.name);
                 return Err(Error::corrupt(text));
             }
             Ok(act(fd))

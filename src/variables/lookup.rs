@@ -241,7 +241,7 @@ impl Variables {
         Ok(Probe::Busy(word))
     }
 
-    /// Returns when it is worth looking again at a busy slot that no change under way explains: its writer is between
+    /// Waits until it is worth looking again at a busy slot that no change under way explains: its writer is between
     /// two stores, or dead, or hostile. A handle that may write takes the writer lock once, which repairs; another one
     /// pauses.
     ///

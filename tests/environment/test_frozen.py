@@ -17,9 +17,9 @@ PACKAGE = Path(shmvar.__file__).parent
 RUST = Path(__file__).parents[2] / "src"
 
 # The first string in each of these calls is the name of a module.
-BY_NAME = re.compile(r"\b(?:import|made::imported|made::attribute|Fetched::new|PyImport_\w+)\(")
+BY_NAME = re.compile(r"\b(?:import|calls::attribute|calls::cached_attribute|LibraryClass::new|PyImport_\w+)\(")
 # Functions that pass on a name that they were given.
-PASSED_ON = ("py, class.1, class.2", "module.as_ptr()")
+PASSED_ON = ("py, class.module, class.name", "module.as_ptr()")
 
 
 def arguments(text, start):
