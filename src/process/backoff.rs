@@ -46,6 +46,7 @@ impl Backoff {
     ///
     /// # Errors
     /// [`Error::Interrupted`] if the caller was interrupted, [`Error::Busy`] if the deadline has passed.
+    #[cold]
     pub fn again(&mut self, obstacle: Obstacle, att: &Attachment, policy: &dyn WaitPolicy) -> Result<()> {
         self.attempts = self.attempts.wrapping_add(1);
         match obstacle {

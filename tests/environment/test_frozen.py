@@ -87,11 +87,11 @@ def test_a_new_import_by_name_cannot_be_forgotten():
         'py.import("zlib")?',
         'module.py()\n    .import("zlib")',
         'LOADS.import(py, "zlib", "compress")?',
-        'static X: Fetched = Fetched::new("zlib", "compress");',
+        'static X: LibraryClass = LibraryClass::new("zlib", "compress");',
         'THING.import(\n        value.py(),\n        "zlib",\n        "compress",\n    )?',
         'PyModule::import(py, "zlib")',
-        'made::imported(py, &THING, c"zlib", c"compress")?',
-        'made::attribute(py, c"zlib", name)?',
+        'calls::cached_attribute(py, &THING, c"zlib", c"compress")?',
+        'calls::attribute(py, c"zlib", name)?',
         'ffi::PyImport_ImportModule(c"zlib".as_ptr())',
     ]
     for way in ways:

@@ -12,6 +12,14 @@ use crate::variables::AsVariables;
 use crate::variables::read::FoundValue;
 use pyo3::prelude::*;
 
+/// What one attempt to read found.
+enum Attempt {
+    /// The value and the version. `None` if the variable is missing.
+    Read(Option<(Py<PyAny>, u64)>),
+    /// A large value was replaced while it was being copied.
+    Replaced,
+}
+
 /// A variable's value and version. `None` if the variable is missing.
 #[inline]
 pub fn read(
@@ -21,33 +29,60 @@ pub fn read(
     index: &Index<'_>,
     mode: ReadMode,
 ) -> PyResult<Option<(Py<PyAny>, u64)>> {
-    let trusted = segment.trusted();
+    match attempt(policy, py, segment, index, mode)? {
+        Attempt::Read(read) => Ok(read),
+        Attempt::Replaced => read_again(policy, py, segment, index, mode),
+    }
+}
+
+/// Reads until nobody replaces the value while it is being copied, or the backoff gives up.
+#[cold]
+fn read_again(
+    policy: &PyWait<'_>,
+    py: Python<'_>,
+    segment: &Segment,
+    index: &Index<'_>,
+    mode: ReadMode,
+) -> PyResult<Option<(Py<PyAny>, u64)>> {
     let mut backoff = Backoff::default();
     loop {
-        let mut scratch = Scratch::new();
-        let att = segment.attachment().map_err(|error| policy.error(error))?;
-        let got = att.variables().get(index, &mut scratch, policy).map_err(|error| policy.error(error))?;
-        return match got {
-            None => Ok(None),
-            Some(FoundValue::Inline { bytes, len, version }) => {
-                Ok(Some((decode(py, index, &bytes[2..2 + len], trusted, mode)?, version)))
-            }
-            Some(FoundValue::Record { prefix, version, .. }) => {
-                Ok(Some((decode(py, index, &scratch.bytes()[prefix..], trusted, mode)?, version)))
-            }
-            Some(FoundValue::Large(large)) => {
-                let version = large.version();
-                match (LargeRead { py, policy, segment, index, mode }).read(large)? {
-                    Some(value) => Ok(Some((value, version))),
-                    None => {
-                        segment
-                            .attachment()
-                            .and_then(|att| backoff.again(Obstacle::Replaced, &att, policy))
-                            .map_err(|error| policy.error(error))?;
-                        continue;
-                    }
-                }
-            }
-        };
+        segment
+            .attachment()
+            .and_then(|att| backoff.again(Obstacle::Replaced, &att, policy))
+            .map_err(|error| policy.error(error))?;
+        if let Attempt::Read(read) = attempt(policy, py, segment, index, mode)? {
+            return Ok(read);
+        }
     }
+}
+
+#[inline(always)]
+fn attempt(
+    policy: &PyWait<'_>,
+    py: Python<'_>,
+    segment: &Segment,
+    index: &Index<'_>,
+    mode: ReadMode,
+) -> PyResult<Attempt> {
+    let trusted = segment.trusted();
+    let mut scratch = Scratch::new();
+    let att = segment.attachment().map_err(|error| policy.error(error))?;
+    let got = att.variables().get(index, &mut scratch, policy).map_err(|error| policy.error(error))?;
+    let read = match got {
+        None => None,
+        Some(FoundValue::Inline { bytes, len, version }) => {
+            Some((decode(py, index, &bytes[2..2 + len], trusted, mode)?, version))
+        }
+        Some(FoundValue::Record { prefix, version, .. }) => {
+            Some((decode(py, index, &scratch.bytes()[prefix..], trusted, mode)?, version))
+        }
+        Some(FoundValue::Large(large)) => {
+            let version = large.version();
+            match (LargeRead { py, policy, segment, index, mode }).read(large)? {
+                Some(value) => Some((value, version)),
+                None => return Ok(Attempt::Replaced),
+            }
+        }
+    };
+    Ok(Attempt::Read(read))
 }

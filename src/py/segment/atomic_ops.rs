@@ -4,6 +4,7 @@
 //! again. Only `add` on numbers of 64 bits does without: the core adds under its own lock.
 
 use super::variable::{store, store_encoded};
+use crate::key::Index;
 use crate::py::calls;
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
@@ -48,8 +49,19 @@ pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -
             None => {}
         }
     }
-    // A number has more than 64 bits, or the value is no number. The interpreter calculates, and the sum is stored if
-    // nobody changed the variable meanwhile.
+    add_by_interpreter(segment, index, by, &name)
+}
+
+/// `add` where a number has more than 64 bits, or the value is no number. The interpreter calculates, and the sum is stored
+/// if no other thread or process changed the variable meanwhile.
+#[cold]
+fn add_by_interpreter(
+    segment: &Segment,
+    index: &Bound<'_, PyAny>,
+    by: &Bound<'_, PyAny>,
+    name: &Index<'_>,
+) -> PyResult<Py<PyAny>> {
+    let py = index.py();
     loop {
         let (old, version, expiry) = match read_with_expiry(segment, index)? {
             Some((value, version, expiry)) => (value.into_bound(py), version, expiry),

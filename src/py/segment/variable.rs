@@ -15,7 +15,7 @@ use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 
 /// A variable's value and version. `None` if the variable is missing.
-#[inline]
+#[inline(always)]
 pub fn read(segment: &Segment, index: &Bound<'_, PyAny>, mode: ReadMode) -> PyResult<Option<(Py<PyAny>, u64)>> {
     let py = index.py();
     decode::read(&PyWait::new(py, segment.key()), py, segment, &convert::index(index)?, mode)
