@@ -13,7 +13,7 @@ use crate::variables::read::FoundValue;
 use pyo3::prelude::*;
 
 /// What one attempt to read found.
-enum Attempt {
+enum ReadAttempt {
     /// The value and the version. `None` if the variable is missing.
     Read(Option<(Py<PyAny>, u64)>),
     /// A large value was replaced while it was being copied.
@@ -30,8 +30,8 @@ pub fn read(
     mode: ReadMode,
 ) -> PyResult<Option<(Py<PyAny>, u64)>> {
     match attempt(policy, py, segment, index, mode)? {
-        Attempt::Read(read) => Ok(read),
-        Attempt::Replaced => read_again(policy, py, segment, index, mode),
+        ReadAttempt::Read(read) => Ok(read),
+        ReadAttempt::Replaced => read_again(policy, py, segment, index, mode),
     }
 }
 
@@ -50,7 +50,7 @@ fn read_again(
             .attachment()
             .and_then(|att| backoff.again(Obstacle::Replaced, &att, policy))
             .map_err(|error| policy.error(error))?;
-        if let Attempt::Read(read) = attempt(policy, py, segment, index, mode)? {
+        if let ReadAttempt::Read(read) = attempt(policy, py, segment, index, mode)? {
             return Ok(read);
         }
     }
@@ -63,7 +63,7 @@ fn attempt(
     segment: &Segment,
     index: &Index<'_>,
     mode: ReadMode,
-) -> PyResult<Attempt> {
+) -> PyResult<ReadAttempt> {
     let trusted = segment.trusted();
     let mut scratch = Scratch::new();
     let att = segment.attachment().map_err(|error| policy.error(error))?;
@@ -80,9 +80,9 @@ fn attempt(
             let version = large.version();
             match (LargeRead { py, policy, segment, index, mode }).read(large)? {
                 Some(value) => Some((value, version)),
-                None => return Ok(Attempt::Replaced),
+                None => return Ok(ReadAttempt::Replaced),
             }
         }
     };
-    Ok(Attempt::Read(read))
+    Ok(ReadAttempt::Read(read))
 }
