@@ -18,7 +18,7 @@ use calls::{Calls, Tally};
 use fields::Field;
 use image::{INTS, Image, LOCKS, SPAN, TEXTS, pickle, place};
 use libfuzzer_sys::fuzz_target;
-use shmvar::{Condition, Index, Key, Number, Segment, TableOf};
+use shmvar::{AsCoordination, AsVariables, Condition, Index, Key, Number, Segment, TableOf};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,20 +92,20 @@ fn index(byte: u8) -> Index<'static> {
 fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: u8) {
     let segment = if op & 0x80 == 0 { writer } else { reader };
     let (Ok(att), index) = (segment.attachment(), index(arg)) else { return };
-    // A patience of its own for each call: it is looked at only where somebody is waited for.
+    // Each call has a wait policy of its own, which is asked only where the call waits.
     let name = LOCKS[usize::from(arg) % LOCKS.len()];
     match op % 28 {
         0 => {
             calls.saw("get", segment.get_pickle(&index, &calls.brief));
         }
         1 => {
-            calls.saw("has", att.has(&index, &calls.brief));
+            calls.saw("has", att.variables().has(&index, &calls.brief));
         }
         2 => {
-            calls.saw("stat", att.stat(&index, &calls.brief));
+            calls.saw("stat", segment.stat_with(&index, &calls.brief));
         }
         3 => {
-            calls.saw("indexes", att.indexes(&calls.brief));
+            calls.saw("indexes", att.variables().indexes(&calls.brief));
         }
         4 => {
             calls.saw("info", segment.info_with(&calls.brief));
@@ -114,20 +114,23 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
             calls.saw("len", segment.len_with(&calls.brief));
         }
         16 => {
-            calls.saw("version", att.version(&index, &calls.brief));
+            calls.saw("version", att.variables().version(&index, &calls.brief));
         }
         17 => {
-            calls.saw("wait", att.wait(&index, None, Some(Duration::from_micros(50)), &calls.brief));
+            calls.saw("wait", att.coordination().wait(&index, None, Some(Duration::from_micros(50)), &calls.brief));
         }
         18 => {
-            calls.saw("is locked", att.is_locked(&name, &calls.brief));
+            calls.saw("is locked", att.coordination().is_locked(&name, &calls.brief));
         }
         19 => {
-            calls.saw("locks", att.locks(&calls.brief));
+            calls.saw("locks", att.coordination().locks(&calls.brief));
         }
         20 | 21 => {
             let all = [index, Index::Int(1), Index::Int(4), Index::Int(8), Index::Text("text")];
-            calls.saw("get many", att.get_many(&all[..1 + usize::from(arg >> 5) % 5], &calls.brief).map(drop));
+            calls.saw(
+                "get many",
+                att.variables().get_many(&all[..1 + usize::from(arg >> 5) % 5], &calls.brief).map(drop),
+            );
         }
         _ if op & 0x80 != 0 => calls.read(reader),
         6..=8 => {
@@ -136,23 +139,23 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
             calls.saw("put", writer.put_pickle(&index, &[&value], Condition::Always, &calls.brief));
         }
         9 | 10 => {
-            calls.saw("remove", att.remove(&index, Condition::Always, &calls.brief));
+            calls.saw("remove", att.variables().remove(&index, Condition::Always, &calls.brief));
         }
         11 => {
             calls.saw("trim", writer.trim(&calls.brief));
         }
         12 => {
-            calls.saw("check", att.check(true, &calls.brief));
+            calls.saw("check", segment.check_with(&calls.brief));
         }
         13 => {
-            calls.saw("clear", att.clear(&calls.brief));
+            calls.saw("clear", att.variables().clear(&calls.brief));
         }
         14 => {
             let of = if arg & 1 == 0 { TableOf::Variables } else { TableOf::Names };
             calls.grow(writer, u64::from(arg >> 5) << 61, of, if arg & 2 == 0 { 1 } else { u64::from(arg) << 4 });
         }
         22 => {
-            calls.saw("add", att.add(&index, Number::Int(i64::from(arg)), &calls.brief));
+            calls.saw("add", att.variables().add(&index, Number::Int(i64::from(arg)), &calls.brief));
         }
         23 => {
             let ttl = Duration::from_nanos(if arg & 1 == 0 { 1 } else { 1 << 40 });
@@ -169,9 +172,10 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
         }
         26 | 27 => {
             let who = writer.thread();
-            let taken = writer.shared().acquire_lock(&name, who, Some(Duration::from_millis(1)), &calls.brief);
+            let Ok(att) = writer.attachment() else { return };
+            let taken = att.coordination().acquire_lock(&name, who, Some(Duration::from_millis(1)), &calls.brief);
             if calls.saw("lock", taken) == Some(true) && op & 1 == 0 {
-                calls.saw("let go", att.release_lock(&name, who, &calls.brief));
+                calls.saw("let go", att.coordination().release_lock(&name, who, &calls.brief));
             }
         }
         _ => {
