@@ -2,7 +2,8 @@
 //!
 //! A process that acquires the writer lock of a dead owner has to finish batches and release named locks, and one that
 //! runs out of memory has to remove what has expired. The floor `process` notices both, and does not know variables or
-//! locks. A segment is opened with a reference to [`Above`], so the call up is one through a trait object.
+//! locks. [`Above`] is handed down once, before the first segment is attached (`set_above`), so
+//! the call up is one through a trait object.
 
 use crate::coordination::CoordinationWriter;
 use crate::error::{Error, Result};

@@ -4,7 +4,6 @@
 //! `lock_slot.rs`; `lock_turn.rs` has the state of one wait.
 
 use crate::coordination::Coordination;
-use crate::coordination::deadline::WithDeadline;
 use crate::coordination::lock_state::{LockState, NO_PARTICIPANT};
 use crate::coordination::lock_turn::{HAND_OFF_AFTER, LockTurn, LockWait};
 use crate::coordination::thread_locks;
@@ -14,6 +13,7 @@ use crate::key::{Index, Name};
 use crate::os::fork;
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::deadline::WithDeadline;
 use crate::process::held_locks::LockOwner;
 use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;

@@ -3,9 +3,9 @@
 //! The protocol is "Named locks" in docs/protocol.md (**Release**).
 
 use crate::coordination::Coordination;
-use crate::coordination::deadline::WithDeadline;
 use crate::error::Result;
 use crate::key::{Index, Name};
+use crate::process::deadline::WithDeadline;
 use crate::process::held_locks::LockOwner;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use std::sync::atomic::Ordering;

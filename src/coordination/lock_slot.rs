@@ -277,17 +277,16 @@ impl CoordinationWriter<'_> {
     fn reap_lock(&mut self, number: u32, place: &SlotPlace) -> Result<()> {
         let Spot::Occupied(offset, content) = place.spot else { return Ok(()) };
         let mut lock = self.lock_state(&content)?;
-        let (owns, next) =
-            (lock.owner != NO_PARTICIPANT && number_of(lock.owner) == number, number_of(lock.next) == number);
-        let next = next && lock.next != NO_PARTICIPANT;
-        if !owns && !next {
+        let is_dead = |id| id != NO_PARTICIPANT && number_of(id) == number;
+        let (is_owner, is_next) = (is_dead(lock.owner), is_dead(lock.next));
+        if !is_owner && !is_next {
             return Ok(());
         }
         let found = place.leaf.found(offset, content, ContentSource::Slot);
         let Some(name) = self.att.variables().index_with(&found, MappedAccess)? else { return Ok(()) };
-        if next {
+        if is_next {
             lock = lock.without_next();
-            if lock.owner != NO_PARTICIPANT && !owns {
+            if lock.owner != NO_PARTICIPANT && !is_owner {
                 // If there is no block for the change, the dead participant stays the next owner; waiters find it dead.
                 return self.update_lock(&name.as_index(), place, lock).map(drop);
             }

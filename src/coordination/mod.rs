@@ -15,12 +15,10 @@
 //! | [`lock_limit`] | how many locks may be held |
 //! | `lock_watch` | whether a try may help, for tasks and greenlets |
 //! | [`thread_locks`] | which segments a thread has locks in |
-//! | [`deadline`] | a wait policy with a deadline |
 //! | [`wait`] | waiting for a variable to change, watchers |
 //! | [`above`] | answers to the calls of lower floors |
 
 pub mod above;
-pub mod deadline;
 pub mod lock_acquire;
 pub mod lock_limit;
 pub mod lock_release;

@@ -15,7 +15,8 @@ use rustix::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long a fork may take to claim a number for a child that inherits views.
+/// How long a fork waits in all, for the registry lock and then for the writer lock, to claim a number for a child that
+/// inherits views. After it the child gets no number, and the parent keeps the pins.
 const CLAIM_LIMIT: Duration = Duration::from_secs(1);
 
 impl Attachment {

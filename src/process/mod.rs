@@ -44,7 +44,7 @@
 //! | `reaping` | undoing what a dead process left |
 //! | `reaping_progress` | how far a reaping has come (state) |
 //! | **waiting** | |
-//! | `wait_policy` | how a call waits |
+//! | `wait_policy`, `deadline` | how a call waits; the same with a deadline |
 //! | `sleep` | what it sleeps on |
 //! | `backoff` | what it does between two attempts, and when it gives up |
 //! | `notify` | waking those that wait for a variable or a named lock |
@@ -58,6 +58,7 @@ pub mod backoff;
 pub mod call_guard;
 pub mod claim_number;
 pub mod commit;
+pub mod deadline;
 pub mod deferred_free;
 pub mod descriptor;
 pub mod extent;

@@ -7,13 +7,13 @@
 //! and others, IEEE TPDS 2012), with the kernel's `membarrier` in place of a fence for each reader.
 
 use crate::atomic::calls_are_serialized;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::{PARTICIPANTS, READERS, Readers};
 use crate::os::{self, fork};
 use crate::process::attachment::Attachment;
 use crate::process::call_guard::CallGuard;
+use crate::process::deadline::WithDeadline;
 use crate::process::reader_word::reader_word_of_thread;
-use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::time::{Duration, Instant};
@@ -24,25 +24,6 @@ const REGISTER_LIMIT: Duration = Duration::from_millis(20);
 const REGISTER_AGAIN_MS: u64 = 3_000;
 /// How long a process that gives memory back waits for readers, in all.
 const READERS_LIMIT: Duration = Duration::from_millis(100);
-
-/// Waits as the caller's policy does, but only until a moment. After it the wait counts as interrupted.
-struct WaitUntil<'a> {
-    policy: &'a dyn WaitPolicy,
-    until: Instant,
-}
-
-impl WaitPolicy for WaitUntil<'_> {
-    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
-        self.policy.allow_threads(slow);
-    }
-    fn sleep(&self, sleep: &Sleep<'_>) {
-        self.policy.sleep(sleep);
-    }
-    fn interrupted(&self) -> Result<()> {
-        self.policy.interrupted()?;
-        if Instant::now() < self.until { Ok(()) } else { Err(Error::Interrupted) }
-    }
-}
 
 /// Private to the process: a read section, which ends when this is dropped. Inside it no lock is waited for, no user
 /// code runs, and the interpreter's lock is not released.
@@ -105,7 +86,7 @@ impl Attachment {
             && self.number_now().is_none()
             && now >= self.registration.not_before.load(Ordering::Relaxed)
         {
-            let registered = self.register(&WaitUntil { policy, until: Instant::now() + REGISTER_LIMIT });
+            let registered = self.register(&WithDeadline::new(Instant::now().checked_add(REGISTER_LIMIT), policy));
             if registered.is_err() {
                 policy.interrupted()?;
                 // What was refused once is likely to be refused again. This process reads by system calls and tries

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long a waiter sleeps before it looks at the owner again.
 const SLEEP_SLICE: Duration = Duration::from_millis(20);
-/// How long a waiter waits in all while a batch moves on. The limit is there because a process that may write to the
-/// segment can make it look for ever as if a batch did.
+/// How long a waiter waits in all while a batch moves on. A hostile writer could move the cursor of a batch
+/// for ever; this limit ends the wait all the same.
 const BATCH_WAIT_LIMIT: Duration = Duration::from_secs(if cfg!(test) { 11 } else { 60 });
 
 /// Private to the process: one wait for the writer lock.

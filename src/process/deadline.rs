@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::time::Instant;
 
 /// Private to the process: waits as another policy does, and interrupts the call when the deadline has passed.
-pub(super) struct WithDeadline<'a> {
+pub struct WithDeadline<'a> {
     /// The policy that decides everything else.
     policy: &'a dyn WaitPolicy,
     /// When the wait ends. `None`: there is no deadline.
@@ -18,12 +18,12 @@ pub(super) struct WithDeadline<'a> {
 
 impl<'a> WithDeadline<'a> {
     /// Adds a deadline to a policy.
-    pub(super) fn new(deadline: Option<Instant>, policy: &'a dyn WaitPolicy) -> Self {
+    pub fn new(deadline: Option<Instant>, policy: &'a dyn WaitPolicy) -> Self {
         WithDeadline { policy, deadline, expired: Cell::new(false) }
     }
 
     /// Turns an interruption by the deadline into `None`.
-    pub(super) fn outcome<T>(&self, outcome: Result<T>) -> Result<Option<T>> {
+    pub fn outcome<T>(&self, outcome: Result<T>) -> Result<Option<T>> {
         match outcome {
             Err(Error::Interrupted) if self.expired.get() => Ok(None),
             other => other.map(Some),
