@@ -109,6 +109,7 @@ with eval(sys.argv[2])():
             other.check()
         print("whole", flush=True)
         os._exit(0)
+os.close(is_ready)                          # so that the end of a child that failed is seen
 del view, copy, dropped
 for n in range(20):
     segment[1] = segment[2] = np.full(60_000, n, "u4")
