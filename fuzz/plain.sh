@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fuzzes the decoder of untrusted values, inside of the Python that PYO3_PYTHON names; it must have numpy, to compare with.
+# Fuzzes the decoder of untrusted values and that of containers, inside of the Python that PYO3_PYTHON names; it must have
+# numpy, to compare with.
 # Arguments go to libFuzzer.
 set -e
 cd "$(dirname "$0")"
@@ -10,4 +11,6 @@ home=$(ask sys.base_prefix)
 export PYTHONPATH="$site" LD_LIBRARY_PATH="$libraries" PYTHONHOME="$home"
 # The interpreter's own allocator would hide its objects from the sanitizer; what it never frees is no leak of ours.
 export PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 OPENBLAS_NUM_THREADS=1
-exec cargo +nightly fuzz run --fuzz-dir . --features python plain -- "$@"
+for target in plain containers; do
+	cargo +nightly fuzz run --fuzz-dir . --features python "$target" -- "$@"
+done

@@ -93,7 +93,7 @@ pub use crate::segment::PinnedValue;
 
 #[cfg(all(fuzzing, feature = "python", not(loom)))]
 #[doc(hidden)]
-pub use py::fuzz_data_only;
+pub use py::{fuzz_containers, fuzz_data_only};
 
 #[cfg(not(loom))]
 #[doc(hidden)]

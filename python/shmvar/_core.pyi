@@ -25,6 +25,7 @@ __all__ = [
     "VariableInfo",
     "__version__",
     "_check_report",
+    "_decode_containers",
     "_decode_data_only",
     "_get_pickle",
     "_pickle_fault",
@@ -907,7 +908,9 @@ def _variable_info(
 ) -> VariableInfo: ...
 def _check_report(counts: tuple[list[int], list[int], list[int]]) -> CheckReport: ...
 
-# The decoder for values that are not trusted; for the tests only.
+# For the tests only. The decoder of containers, without the unpickler: a tuple of the value alone, or None if the
+# pickle is left to the unpickler. And the decoder for values that are not trusted.
+def _decode_containers(data: bytes) -> tuple[Any] | None: ...
 def _decode_data_only(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
 
 # For `shmvar dump` and `load`. The pickle of a variable with its buffers in it, or None if the variable is missing;

@@ -19,7 +19,11 @@ pub enum Scalar<'a> {
 }
 
 /// A pickle, or the start of one, of at most 14 bytes.
+///
+/// It is aligned because the compiler copies a value that contains it piece by piece: a piece that begins between two words
+/// waits until both are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(align(8))]
 pub struct ShortPickle {
     bytes: [u8; 14],
     len: u8,
@@ -41,6 +45,12 @@ impl ShortPickle {
     #[inline(always)]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len as usize]
+    }
+
+    /// Returns the bytes, filled up with zeros to a fixed length, and how many of them there are.
+    #[inline(always)]
+    pub(crate) fn padded(&self) -> (&[u8; 14], usize) {
+        (&self.bytes, self.len as usize)
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `read_mode`, `read_only`, `buffer_views` | independent values, or read-only ones over the segment's memory |
 //! | `wait`, `greenlets`, `lock_owner` | how calls wait, also among greenlets; who owns a lock |
 //! | `convert`, `errors` | arguments from Python, exceptions to Python |
+//! | `collector` | pausing the garbage collector |
 //! | `create`, `calls` | Python objects and calls where a lack of memory is a `MemoryError` |
 //! | `emergency_memory` | blocks for short allocations when the system has no memory |
 
@@ -24,6 +25,8 @@ include!(concat!(env!("OUT_DIR"), "/stub.rs"));
 mod buffer_views;
 #[allow(unsafe_code, reason = "the interpreter's C interface for what may fail")]
 mod calls;
+#[allow(unsafe_code, reason = "the interpreter's C interface to its garbage collector")]
+mod collector;
 mod command_line;
 mod convert;
 #[allow(unsafe_code, reason = "the interpreter's C interface for what may fail")]
@@ -54,3 +57,5 @@ mod wait;
 
 #[cfg(fuzzing)]
 pub use data_only::fuzz_data_only;
+#[cfg(fuzzing)]
+pub use decode::fuzz_containers;

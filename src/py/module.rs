@@ -1,6 +1,6 @@
 //! Registers the classes and functions of `shmvar._core`. Each is defined in the file of its subject.
 
-use crate::py::{command_line, data_only, info, inspect, interpreter, lock, open, segment};
+use crate::py::{command_line, data_only, decode, info, inspect, interpreter, lock, open, segment};
 use pyo3::prelude::*;
 
 /// Adds functions that one of the Rust modules defines.
@@ -24,6 +24,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, info::{_check_report, _segment_info, _variable_info});
     functions!(module, open::{_reattach, attach, destroy, exists, ftok, segments});
     functions!(module, data_only::{_decode_data_only});
+    functions!(module, decode::{_decode_containers});
     functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
     functions!(module, inspect::{_survey});
     // Every read runs with the interpreter attached. Where the interpreter has a lock, only one thread at a time reads.

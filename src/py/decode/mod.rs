@@ -5,14 +5,23 @@
 //! | `read` | reads one variable |
 //! | `large` | reads a value that has a span of its own, with buffers or without |
 //! | `value` | decodes a pickle |
+//! | `containers` | decodes containers of scalars without the unpickler |
+//! | `text` | a str of the text of a pickle |
 //! | `failure` | the exceptions of values that cannot be decoded |
 
+#[allow(unsafe_code, reason = "the interpreter's C interface for containers")]
+mod containers;
 mod failure;
 mod large;
 mod read;
+#[allow(unsafe_code, reason = "the interpreter's C interface for text")]
+mod text;
 #[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
 mod value;
 
+pub use containers::_decode_containers;
+#[cfg(fuzzing)]
+pub use containers::containers as fuzz_containers;
 pub use large::LargeRead;
 pub use read::read;
 pub use value::decode;

@@ -1,9 +1,11 @@
 //! From pickles to values: scalars are decoded here, everything else by the C unpickler or, if the segment is not
 //! trusted, by `data_only`.
 
+use super::containers::containers;
 use super::failure::{damage, explain, refused};
 use crate::codec::buffers;
 use crate::codec::scalar::{self, Scalar};
+use crate::codec::writer::may_be_containers;
 use crate::key::Index;
 use crate::py::calls;
 use crate::py::create;
@@ -22,7 +24,7 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, m
     // SAFETY: the interpreter is attached, and each call returns a new reference or null with an exception set.
     let object = unsafe {
         let object = match scalar::decode(pickle) {
-            Some(Scalar::Int(number)) => ffi::PyLong_FromLongLong(number),
+            Some(Scalar::Int(number)) => ffi::PyLong_FromLong(number),
             Some(Scalar::Str(text)) => {
                 let surrogates = c"surrogatepass".as_ptr();
                 ffi::PyUnicode_DecodeUTF8(text.as_ptr().cast(), text.len() as ffi::Py_ssize_t, surrogates)
@@ -33,7 +35,7 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, m
             }
             Some(Scalar::None) => return Ok(py.None()),
             Some(Scalar::Bool(truth)) => return Ok(truth.into_pyobject(py)?.to_owned().into_any().unbind()),
-            None => return decode_object(py, index, create::bytes(py, pickle)?, trusted, mode),
+            None => return decode_containers(py, index, pickle, trusted, mode),
         };
         Bound::from_owned_ptr_or_opt(py, object)
     };
@@ -49,7 +51,39 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, m
 }
 
 /// The value of a pickle that is not one scalar.
+fn decode_containers(
+    py: Python<'_>,
+    index: &Index<'_>,
+    pickle: &[u8],
+    trusted: bool,
+    mode: ReadMode,
+) -> PyResult<Py<PyAny>> {
+    if trusted && may_be_containers(pickle) {
+        if let Some(value) = containers(py, pickle)? {
+            return read_only::in_mode(py, value.unbind(), mode);
+        }
+    }
+    decode_pickle(py, index, create::bytes(py, pickle)?, trusted, mode)
+}
+
+/// The value of a pickle that is not one scalar. The pickle is a bytes object already.
 pub fn decode_object(
+    py: Python<'_>,
+    index: &Index<'_>,
+    pickle: Bound<'_, PyBytes>,
+    trusted: bool,
+    mode: ReadMode,
+) -> PyResult<Py<PyAny>> {
+    if trusted && may_be_containers(pickle.as_bytes()) {
+        if let Some(value) = containers(py, pickle.as_bytes())? {
+            return read_only::in_mode(py, value.unbind(), mode);
+        }
+    }
+    decode_pickle(py, index, pickle, trusted, mode)
+}
+
+/// The value of a pickle that may describe any object.
+fn decode_pickle(
     py: Python<'_>,
     index: &Index<'_>,
     pickle: Bound<'_, PyBytes>,

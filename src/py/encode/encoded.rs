@@ -17,6 +17,8 @@ pub enum Encoded<'a, 'py> {
     Short(ShortPickle),
     /// A pickle of one str or bytes: head, the object's own bytes, tail.
     Framed(ShortPickle, &'a [u8], [u8; 1]),
+    /// A pickle of containers, written by `codec::writer`.
+    Containers(Vec<u8>),
     /// A pickle that the C pickler wrote.
     Pickled(Bound<'py, PyBytes>),
     /// An exact `bytes` that is long enough for a span of its own.
@@ -71,6 +73,7 @@ impl Encoded<'_, '_> {
             Encoded::Framed(head, middle, tail) => {
                 store(Stored { parts: &[head.as_slice(), middle, tail], buffers: false, expiry: None })
             }
+            Encoded::Containers(bytes) => store(Stored { parts: &[bytes], buffers: false, expiry: None }),
             Encoded::Pickled(bytes) => store(Stored { parts: &[bytes.as_bytes()], buffers: false, expiry: None }),
             Encoded::Bytes(bytes) => beside(buffers::BYTES, vec![*bytes], store),
             Encoded::Buffers(stream, held) => beside(stream.as_bytes(), slices_of(held)?, store),

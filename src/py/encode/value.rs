@@ -1,6 +1,7 @@
-//! From values to pickles. Exact scalars are encoded here, everything else by the C pickler. No lock is held meanwhile,
-//! because the pickler runs user code.
+//! From values to pickles. Exact scalars are encoded here, exact containers of them in `containers`, everything else by
+//! the C pickler. No lock is held meanwhile, because the pickler runs user code.
 
+use super::containers::containers;
 use super::encoded::Encoded;
 use super::pickler::pickle;
 use crate::codec::buffers;
@@ -9,14 +10,14 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
 
-/// Pickles a value: exact scalars here, everything else by `_pickle.dumps` with protocol 5. Its errors pass unchanged.
+/// Pickles a value. What is neither a scalar nor a container of scalars is pickled by `_pickle.dumps` with protocol 5. Its errors pass unchanged.
 #[inline]
 pub fn encode<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let py = value.py();
     if value.is_exact_instance_of::<PyInt>() {
         let mut overflow = 0;
         // SAFETY: it is an int, borrowed; the interpreter is attached.
-        let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(value.as_ptr(), &mut overflow) };
+        let number = unsafe { ffi::PyLong_AsLongAndOverflow(value.as_ptr(), &mut overflow) };
         if overflow == 0 {
             return Ok(Encoded::Short(scalar::int(number)));
         }
@@ -48,7 +49,10 @@ pub fn encode<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py
     } else if let Some(truth) = truth(value) {
         return Ok(Encoded::Short(scalar::constant(Some(truth))));
     }
-    pickle(value)
+    match containers(value)? {
+        Some(bytes) => Ok(Encoded::Containers(bytes)),
+        None => pickle(value),
+    }
 }
 
 /// The value of an exact bool.
