@@ -4,7 +4,7 @@
 #   make test    all that must pass: builds, then runs `rust`, `loom`, `crash` and `python` at the same time
 #   make check   format, lint, types
 #   make quick   a fast loop while writing code
-#   make bench   speed, as ratios
+#   make bench   speed, as ratios, each with its aim; ends with the aims that are missed
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
 #   make search  the tests that draw their values, with values that no run had before
 #   make fuzz    a minute of damaged input for each target, with a memory checker
@@ -91,8 +91,9 @@ fuzz:
 	done
 	$(MAKE) fuzz-plain
 
+# Part of it: BENCH_OPTIONS="--only containers,sizes", or "--quick".
 bench: .venv/test
-	@for program in bench/*.py; do echo "== $$program"; .venv/bin/python $$program || exit; done
+	.venv/bin/python bench/all.py $(BENCH_OPTIONS)
 
 # More: SOAK_OPTIONS="--workers 8 --seed 7".
 soak: .venv/test

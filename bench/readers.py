@@ -10,10 +10,11 @@ import shmvar
 
 READER = """
 import sys, time, shmvar
+seconds = float(sys.argv[1])
 segment = shmvar.attach("bench-readers", create=False)
 print("ready", flush=True)
 sys.stdin.readline()
-end, calls = time.perf_counter() + 1.5, 0
+end, calls = time.perf_counter() + seconds, 0
 while time.perf_counter() < end:
     for i in range(1000):
         segment[i]
@@ -22,11 +23,11 @@ print(calls, flush=True)
 """
 
 
-def readers(count: int) -> int:
-    """Calls in a second and a half by so many processes."""
+def readers(count: int, seconds: float) -> int:
+    """Calls in so many seconds by so many processes."""
+    command = [sys.executable, "-c", READER, str(seconds)]
     children = [
-        subprocess.Popen([sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(count)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
     ]
     for child in children:
         child.stdout.readline()
@@ -39,9 +40,9 @@ def readers(count: int) -> int:
     return total
 
 
-def import_ms(statement: str) -> float:
+def import_ms(statement: str, repeats: int) -> float:
     times = []
-    for _ in range(30):
+    for _ in range(repeats):
         begin = time.perf_counter()
         subprocess.run([sys.executable, "-I", "-c", statement], check=True)
         times.append((time.perf_counter() - begin) * 1000)
@@ -49,18 +50,21 @@ def import_ms(statement: str) -> float:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="for a moment, to see that it runs")
+    smoke = parser.parse_args().smoke
+    seconds, rounds, imports = (0.05, 1, 2) if smoke else (1.5, 3, 30)
     shmvar.destroy("bench-readers")
     segment = shmvar.attach("bench-readers")
     for i in range(1000):
         segment[i] = i
     ones, twos = [], []
-    for _ in range(3):
-        ones.append(readers(1))
-        twos.append(readers(2))
+    for _ in range(rounds):
+        ones.append(readers(1, seconds))
+        twos.append(readers(2, seconds))
     print(f"readers: one {max(ones)} calls, two {max(twos)} calls, gain {max(twos) / max(ones):.2f}")
     segment.destroy()
-    bare, ours = import_ms("pass"), import_ms("import shmvar")
+    bare, ours = import_ms("pass", imports), import_ms("import shmvar", imports)
     print(f"import shmvar: {ours - bare:.2f} ms over bare Python ({bare:.2f} ms)")
 
 
