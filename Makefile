@@ -5,6 +5,7 @@
 #   make check   format, lint, types
 #   make quick   a fast loop while writing code
 #   make bench   speed, as ratios, each with its aim; ends with the aims that are missed
+#   make bench-peers   the same work by other ways to share values, beside shmvar; ten minutes
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
 #   make search  the tests that draw their values, with values that no run had before
 #   make fuzz    a minute of damaged input for each target, with a memory checker
@@ -21,7 +22,15 @@ PIP = python -m pip --quiet --disable-pip-version-check install
 CORE = --no-default-features
 SOURCES := Cargo.toml Cargo.lock build.rs pyproject.toml README.md $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
 
-.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench soak clean
+# Installs each package of an extra by itself, and says what it means if one cannot be installed.
+define install_each
+.venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"], sep="\n")' \
+	| while read -r package; do \
+		.venv/bin/$(PIP) "$$package" </dev/null || echo "$$package cannot be installed here: $(2)"; \
+	done
+endef
+
+.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench bench-peers soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -95,6 +104,10 @@ fuzz:
 bench: .venv/test
 	.venv/bin/python bench/all.py $(BENCH_OPTIONS)
 
+# Part of it, or the tables and plots in files: PEERS_OPTIONS="--quick", "--only shmvar,LMDB", "--json FILE --plots FOLDER".
+bench-peers: .venv/peers
+	.venv/bin/python bench/peers.py $(PEERS_OPTIONS)
+
 # More: SOAK_OPTIONS="--workers 8 --seed 7".
 soak: .venv/test
 	.venv/bin/python tests/soak --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
@@ -121,10 +134,11 @@ clean:
 
 # One by one: of those that cannot be installed here, the tests are skipped.
 .venv/programs: .venv/test
-	@.venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["programs"], sep="\n")' \
-	| while read -r program; do \
-		.venv/bin/$(PIP) "$$program" </dev/null || echo "$$program cannot be installed here: what tests it is skipped"; \
-	done
+	@$(call install_each,programs,what tests it is skipped)
+	@touch $@
+
+.venv/peers: .venv/test
+	@$(call install_each,peers,bench/peers.py does without)
 	@touch $@
 
 .venv/lint: .venv/test
