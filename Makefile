@@ -5,6 +5,7 @@
 #   make check   format, lint, types
 #   make quick   a fast loop while writing code
 #   make bench   speed, as ratios, each with its aim; ends with the aims that are missed
+#   make bench-core   instructions of the parts that calls consist of, counted by valgrind
 #   make bench-peers   the same work by other ways to share values, beside shmvar; ten minutes
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
 #   make search  the tests that draw their values, with values that no run had before
@@ -30,7 +31,7 @@ define install_each
 	done
 endef
 
-.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench bench-peers soak clean
+.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench bench-core bench-peers soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -67,6 +68,7 @@ python: .venv/programs
 
 check: .venv/lint
 	cargo fmt --check
+	cargo fmt --manifest-path benches/Cargo.toml --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets $(CORE) -- -D warnings
 	.venv/bin/ruff check .
@@ -104,6 +106,15 @@ fuzz:
 bench: .venv/test
 	.venv/bin/python bench/all.py $(BENCH_OPTIONS)
 
+# Instructions of the slot, the table, the slabs and the codec, by valgrind; each beside the run before. Two states are
+# compared with CORE_OPTIONS="-- --save-baseline=before" in the first and "-- --baseline=before" in the second.
+BENCHES = CARGO_TARGET_DIR=$(CURDIR)/target-benches
+GUNGRAUN = $(shell sed -n 's/^gungraun = "=\(.*\)"/\1/p' benches/Cargo.toml)
+bench-core:
+	@target-benches/bin/gungraun-runner --version 2>/dev/null | grep -q " $(GUNGRAUN)$$" \
+		|| cargo install --locked --root target-benches --version $(GUNGRAUN) gungraun-runner
+	cd benches && PATH=$(CURDIR)/target-benches/bin:$$PATH $(BENCHES) $(PYTHON) ../bench/hide_vdso.py cargo bench $(CORE_OPTIONS)
+
 # Part of it, or the tables and plots in files: PEERS_OPTIONS="--quick", "--only shmvar,LMDB", "--json FILE --plots FOLDER".
 bench-peers: .venv/peers
 	.venv/bin/python bench/peers.py $(PEERS_OPTIONS)
@@ -116,7 +127,7 @@ fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000
 
 clean:
-	rm -rf .venv .venv-quick target-loom fuzz/target
+	rm -rf .venv .venv-quick target-loom target-benches fuzz/target
 	cargo clean
 
 %/bin/python:
