@@ -7,6 +7,7 @@
 #   make bench   speed, as ratios, each with its aim; ends with the aims that are missed
 #   make bench-core   instructions of the parts that calls consist of, counted by valgrind
 #   make bench-peers   the same work by other ways to share values, beside shmvar; ten minutes
+#   make performance   measures both again and fills docs/performance.md
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
 #   make search  the tests that draw their values, with values that no run had before
 #   make fuzz    a minute of damaged input for each target, with a memory checker
@@ -31,7 +32,7 @@ define install_each
 	done
 endef
 
-.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench bench-core bench-peers soak clean
+.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench bench-core bench-peers performance soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -104,7 +105,7 @@ fuzz:
 
 # Part of it: BENCH_OPTIONS="--only containers,sizes", or "--quick".
 bench: .venv/test
-	.venv/bin/python bench/all.py $(BENCH_OPTIONS)
+	.venv/bin/python bench/every.py $(BENCH_OPTIONS)
 
 # Instructions of the slot, the table, the slabs and the codec, by valgrind; each beside the run before. Two states are
 # compared with CORE_OPTIONS="-- --save-baseline=before" in the first and "-- --baseline=before" in the second.
@@ -118,6 +119,12 @@ bench-core:
 # Part of it, or the tables and plots in files: PEERS_OPTIONS="--quick", "--only shmvar,LMDB", "--json FILE --plots FOLDER".
 bench-peers: .venv/peers
 	.venv/bin/python bench/peers.py $(PEERS_OPTIONS)
+
+# The tables and plots of docs/performance.md, from a run of what has aims and a run of the peers.
+performance: .venv/peers
+	.venv/bin/python bench/every.py --only ratios --json docs/plots/rows.json
+	.venv/bin/python bench/peers.py --json docs/plots/peers.json
+	.venv/bin/python bench/page.py
 
 # More: SOAK_OPTIONS="--workers 8 --seed 7".
 soak: .venv/test

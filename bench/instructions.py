@@ -99,8 +99,9 @@ def interpreter(python: str) -> dict[str, str]:
     return {"version": version, "file": digest[:16], "machine": platform.machine()}
 
 
-def shown(name: str, ours: float, what: str, reference: float, aim: Aim | None) -> ratios.Row:
-    return ratios.judged(f"instructions, {name}", ours, what, reference, ours / reference, aim)
+def shown(name: str, ours: float, what: str, reference: float, judged: bool) -> ratios.Row:
+    aim = CALLS[name][1]
+    return ratios.judged(f"instructions, {name}", ours, what, reference, ours / reference, aim, smoke=not judged)
 
 
 def line(row: ratios.Row) -> str:
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--against", metavar="PYTHON", help="an interpreter with another build of shmvar")
     parser.add_argument("--record", metavar="PYTHON", help="record the counts of this interpreter's build")
     chosen = parser.parse_args()
-    names = list(CALLS)[:1] if chosen.smoke else list(CALLS)
+    names = list(CALLS)
     if not shutil.which("valgrind"):
         print("skipped: valgrind is not installed", file=sys.stderr)
         return
@@ -129,8 +130,8 @@ def main() -> None:
         before = record["counts"]
         if record["interpreter"] != interpreter(sys.executable):
             judged, what = False, "the record of another interpreter"
-    found = count_all(sys.executable, names)
-    rows = [shown(name, found[name], what, before[name], CALLS[name][1] if judged else None) for name in names]
+    found = before | count_all(sys.executable, names[:1] if chosen.smoke else names)
+    rows = [shown(name, found[name], what, before[name], judged) for name in names]
     if chosen.json:
         print(json.dumps({"machine": ratios.machine(), "rows": [ratios.asdict(row) for row in rows]}, indent=1))
     else:

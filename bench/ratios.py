@@ -11,7 +11,7 @@ neighbouring stretches leave of it is not negative.
     --quick   fewer stretches
     --smoke   two stretches over tiny sizes, to see that a program still runs; no aim is judged
     --json    the rows as JSON
-    --rows    a file that the rows are appended to, as JSON, one a line (what `bench/all.py` reads)
+    --rows    a file that the rows are appended to, as JSON, one a line (what `bench/every.py` reads)
 """
 
 import argparse
@@ -180,7 +180,9 @@ class Bench:
         names = [*rivals, *(beside or {})]
         more = {each: middle for each, middle in zip(names, middles[1:], strict=True) if each != what}
         met = None if aim is None or self.effort.smoke else left >= 0
-        text = "" if aim is None else " or ".join(str(each) for _, each in rivals.values())
+        text = "" if aim is None else str(aim)
+        if others and aim:
+            text = ", or ".join(f"{each} {name}" for name, (_, each) in rivals.items())
         bound = None if aim is None else judge.bound(middles[at])
         return self.add(Row(name, middles[0], what, middles[at], ratio, text, bound, met, more, number, len(found)))
 

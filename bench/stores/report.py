@@ -142,16 +142,39 @@ def markdown(found: dict) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def ahead(found: dict) -> str:
+    """The rows in which another store took less time than shmvar in the same stretches."""
+    lines = []
+    for column in COLUMNS:
+        rows = {name: rows_of(store).get(column) for name, store in found["stores"].items() if name != "shmvar"}
+        quicker = {name: row["against shmvar"] for name, row in rows.items() if row and "against shmvar" in row}
+        said = [
+            f"{name} {factor(each)}" for name, each in sorted(quicker.items(), key=lambda item: item[1]) if each < 1
+        ]
+        if said:
+            lines.append([f"{TEXT[column[0]]}: {column[1]}", ", ".join(said)])
+    return table(["", "quicker than shmvar: its time, as a part of shmvar's"], lines) if lines else "None."
+
+
+def pyplot():
+    """matplotlib, set up so that the same findings give the same files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "shmvar", "font.size": 9})
+    return pyplot
+
+
 def plots(found: dict, folder: Path) -> None:
     """Bars of every store against shmvar in the same stretches: one file for get, one for put."""
-    from matplotlib import pyplot, rcParams
-
-    rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "shmvar", "font.size": 9})
+    draw = pyplot()
     folder.mkdir(parents=True, exist_ok=True)
     names = [name for name in found["stores"] if name != "shmvar" and "PHP" not in name]
     for file, calls in ("peers-get", ("get", "get, and read all", "view, first element")), ("peers-put", ("put",)):
         columns = [(kind, call) for kind, call in COLUMNS if call in calls]
-        figure, axes = pyplot.subplots(1, len(columns), figsize=(2.2 * len(columns), 4), sharey=True)
+        figure, axes = draw.subplots(1, len(columns), figsize=(2.2 * len(columns), 4), sharey=True)
         for axis, (kind, call) in zip(axes, columns, strict=True):
             rows = [rows_of(found["stores"][name]).get((kind, call)) for name in names]
             factors = [row["against shmvar"] if row else float("nan") for row in rows]
@@ -165,4 +188,4 @@ def plots(found: dict, folder: Path) -> None:
         figure.supxlabel("times as long as shmvar takes (right of the line: shmvar is quicker)", fontsize=9)
         figure.tight_layout()
         figure.savefig(folder / f"{file}.svg", metadata={"Date": None})
-        pyplot.close(figure)
+        draw.close(figure)

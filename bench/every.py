@@ -1,9 +1,9 @@
 """Runs the programs of this folder one after the other, and names at the end every aim that was missed.
 
-python bench/all.py             all of them: an hour, most of it the memory that many histories leave
-python bench/all.py --quick     those that have aims as ratios, with fewer stretches: three minutes
-python bench/all.py --smoke     each of them for a moment, to see that it runs
-python bench/all.py --only containers,sizes
+python bench/every.py             all of them: an hour, most of it the memory that many histories leave
+python bench/every.py --quick     those that have aims as ratios, with fewer stretches: three minutes
+python bench/every.py --smoke     each of them for a moment, to see that it runs
+python bench/every.py --only containers,sizes
 """
 
 import argparse
@@ -42,13 +42,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer stretches, and only what has aims as ratios")
     parser.add_argument("--smoke", action="store_true", help="each program for a moment")
-    parser.add_argument("--only", default="", help="names of programs, with commas")
+    parser.add_argument("--only", default="", help="names of programs, with commas; `ratios`: all that have aims")
     parser.add_argument("--json", metavar="FILE", help="write all rows to this file")
     chosen = parser.parse_args()
     names = [*WITH_ROWS, *([] if chosen.quick else OTHERS)]
     if chosen.only:
-        names = chosen.only.split(",")
-    problems = []
+        names = list(WITH_ROWS) if chosen.only == "ratios" else chosen.only.split(",")
+    problems, found = [], dict[str, list[ratios.Row]]()
     with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
         for name in names:
             extra = ["--smoke"] * chosen.smoke or ["--quick"] * chosen.quick
@@ -56,13 +56,14 @@ def main() -> int:
                 problems.append(run(name, OTHERS[name] if chosen.smoke else []))
             else:
                 problems.append(run(name, [*extra, "--rows", file.name]))
-        rows = [ratios.Row(**json.loads(line)) for line in file]
-    print("==", ratios.summary(rows))
+                found[name] = [ratios.Row(**json.loads(line)) for line in file]
+    print("==", ratios.summary([row for rows in found.values() for row in rows]))
     problems = [problem for problem in problems if problem]
     print(*problems, sep="\n", end="\n" * bool(problems))
     if chosen.json:
-        found = {"machine": ratios.machine(), "rows": [ratios.asdict(row) for row in rows]}
-        Path(chosen.json).write_text(json.dumps(found, indent=1) + "\n")
+        table = {name: [ratios.asdict(row) for row in rows] for name, rows in found.items()}
+        text = json.dumps({"machine": ratios.machine(), "programs": table}, indent=1)
+        Path(chosen.json).write_text(text + "\n")
     return bool(problems)
 
 
