@@ -87,9 +87,11 @@ def aims_plot(pyplot, programs: dict[str, list[dict]], file: Path) -> None:
     colours = [GREY if row["met"] is None else GREEN if row["met"] else RED for row in rows]
     axis.barh([row["name"] for row in rows], [part - 1 for part in parts_of_bound], left=1, color=colours)
     axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    ticks = [each * 10.0**power for power in range(-2, 3) for each in (1, 2, 5)]
+    axis.set_xticks([tick for tick in ticks if low <= tick <= high])
+    axis.set_xticks([], minor=True)
     axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter("{x:g}")
-    axis.tick_params(axis="x", which="minor", labelsize=7)
     axis.axvline(1, color="black", linewidth=0.8)
     axis.margins(y=0.01)
     axis.invert_yaxis()

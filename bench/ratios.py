@@ -168,7 +168,7 @@ class Bench:
         """
         rivals = {what: (reference, aim or Aim(1))} | (others or {})
         loops = [ours, *(loop for loop, _ in rivals.values()), *(beside or {}).values()]
-        number = count or enough_calls(loops, turns, self.effort)
+        number = count or enough_calls(loops[: 1 + len(rivals)], turns, self.effort)
         gc.collect()
         found = interleaved(loops, turns, number, self.effort)
         middles = [statistics.median(column) for column in zip(*found, strict=True)]

@@ -58,7 +58,10 @@ def of_kind(bench: ratios.Bench, kind: str, values: list, count: int) -> None:
             return [(draw.randrange(real), values[turn % len(values)]) for turn in range(calls)]
 
         get_aim, put_aim = AIMS.get(count, (None, None))
-        name, objects = f"{kind}, {count:,} variables", "the objects in a dict"
+        name, objects = (
+            f"{kind}, {count:,} variables" if count > 1 else f"{kind}, one variable",
+            "the objects in a dict",
+        )
         what, beside = "pickle.loads(d[i])", {objects: get_kept}
         bench.row(f"{name}: get", get, what, get_plain, get_aim, beside=beside, turns=indices)
         what, beside = "d[i] = pickle.dumps(v, 5)", {objects: put_kept}

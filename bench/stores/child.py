@@ -51,6 +51,17 @@ def say(text: object) -> None:
     print(json.dumps(text), flush=True)
 
 
+def look_until(get, key, number: int) -> int:
+    """Looks again and again until the number is there; returns how many looks failed, which a torn value can do."""
+    failed = 0
+    while True:
+        try:
+            if get(key) == number:
+                return failed
+        except Exception:
+            failed += 1
+
+
 # --- roles
 
 
@@ -64,8 +75,7 @@ def echo(store: Store, rounds: int, batches: int) -> None:
     for _ in range(batches):
         first = number
         for number in range(first + 1, first + 1 + rounds):
-            while get(ping) != number:
-                pass
+            look_until(get, ping, number)
             put(pong, number)
         for plain in range(first + 1, first + 1 + rounds):
             while words[0] != plain:

@@ -6,6 +6,7 @@ name, of which `WORD` is a part.
 
 import ctypes
 import json
+import os
 import random
 import shutil
 import signal
@@ -69,6 +70,7 @@ def main() -> None:
     name, word, effort = sys.argv[1:]
     private = scale.mounted(ROOM)
     where = Path(tempfile.mkdtemp(prefix=word, dir=scale.SHM))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(where)  # for libraries that leave something there
     try:
         for test, function in plan(ALL[name], where, word, EFFORTS[effort]):
             signal.alarm(40)

@@ -37,6 +37,7 @@ def hand_over(store: Store, effort: ratios.Effort) -> dict:
     (ping, pong), words = store.keys[:2], child.words_of(store.where)
     get, put, number, times, plain_times, clock = store.get, store.put, 0, [], [], time.perf_counter_ns
     put(ping, 0)
+    failed = 0
     other = child.start("echo", store, rounds, batches)
     try:
         with on_two_processors(other.pid):
@@ -45,8 +46,7 @@ def hand_over(store: Store, effort: ratios.Effort) -> dict:
                 for number in range(first + 1, first + 1 + rounds):
                     begin = clock()
                     put(ping, number)
-                    while get(pong) != number:
-                        pass
+                    failed += child.look_until(get, pong, number)
                     times.append(clock() - begin)
                 for plain in range(first + 1, first + 1 + rounds):
                     begin = clock()
@@ -56,7 +56,7 @@ def hand_over(store: Store, effort: ratios.Effort) -> dict:
                     plain_times.append(clock() - begin)
     finally:
         child.end(other)
-    return halves(times, plain_times)
+    return halves(times, plain_times) | {"failed": failed}
 
 
 def hand_over_asleep(store: Store, effort: ratios.Effort) -> dict:

@@ -68,7 +68,10 @@ def cells(found: dict, kinds: tuple[str, ...]) -> str:
 def timed(test: dict | None) -> str:
     if test is None:
         return "-"
-    return plain(test["error"]) if "error" in test else f"{short(test['ns'])} ({factor(test['against reference'])})"
+    if "error" in test:
+        return plain(test["error"])
+    failed = f", {test['failed']:,} reads failed" if test.get("failed") else ""
+    return f"{short(test['ns'])} ({factor(test['against reference'])}){failed}"
 
 
 def pairs(found: dict) -> str:
