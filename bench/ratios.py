@@ -22,10 +22,10 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 
 import shmvar
 
@@ -233,8 +233,8 @@ def machine() -> dict[str, str]:
         found["model"] = next((each.split(":")[1].strip() for each in file if each.startswith("model name")), "?")
     with contextlib.suppress(OSError), open("/proc/meminfo") as file:
         found["memory"] = f"{int(file.readline().split()[1]) / MIB:.1f} GiB"
-    if numpy := sys.modules.get("numpy"):
-        found["numpy"] = numpy.__version__
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        found["numpy"] = metadata.version("numpy")
     return found
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import helpers
 import pytest
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
@@ -133,12 +134,18 @@ def test_every_store_says_what_it_is():
         assert store.can_add == (store.way_to_add[:4] != "none")
 
 
+NO_MOUNTS = ["unshare", "--user"]
+
+
 @pytest.mark.slow
-def test_a_smoke_run_finds_what_it_must_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("prefix", [[], NO_MOUNTS], ids=["", "without a /dev/shm of its own"])
+def test_a_smoke_run_finds_what_it_must_and_leaves_nothing(tmp_path, prefix):
+    if prefix and not helpers.unshare_works("--user"):
+        pytest.skip("needs root and `unshare --user`")
     file, names = tmp_path / "peers.json", "shmvar,SharedMemory + pickle,Manager dict"
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     before = set(os.listdir("/dev/shm"))
-    command = [sys.executable, BENCH / "peers.py", "--smoke", "--only", f"{names},PHP APCu", "--json", file]
+    command = [*prefix, sys.executable, BENCH / "peers.py", "--smoke", "--only", f"{names},PHP APCu", "--json", file]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())
