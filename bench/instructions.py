@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import ratios
@@ -100,12 +101,8 @@ def interpreter(python: str) -> dict[str, str]:
 
 
 def shown(name: str, ours: float, what: str, reference: float, judged: bool) -> ratios.Row:
-    aim = CALLS[name][1]
-    return ratios.judged(f"instructions, {name}", ours, what, reference, ours / reference, aim, smoke=not judged)
-
-
-def line(row: ratios.Row) -> str:
-    return f"{row.name:<46}{row.ours:11,.1f} {row.reference:11,.1f}  {row.ratio:6.3f}  {row.aim:<16}{row.verdict():<7}"
+    row = ratios.judged(f"instructions, {name}", ours, what, reference, ours / reference, CALLS[name][1], not judged)
+    return replace(row, unit="instructions")
 
 
 def main() -> None:
@@ -132,14 +129,7 @@ def main() -> None:
             judged, what = False, "the record of another interpreter"
     found = before | count_all(sys.executable, names[:1] if chosen.smoke else names)
     rows = [shown(name, found[name], what, before[name], judged) for name in names]
-    if chosen.json:
-        print(json.dumps({"machine": ratios.machine(), "rows": [ratios.asdict(row) for row in rows]}, indent=1))
-    else:
-        print(*map(line, rows), f"against {what}", sep="\n")
-    if chosen.rows:
-        with open(chosen.rows, "a") as file:
-            for row in rows:
-                print(json.dumps(ratios.asdict(row)), file=file)
+    ratios.show_all(rows, chosen)
 
 
 if __name__ == "__main__":

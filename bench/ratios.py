@@ -72,6 +72,8 @@ class Row:
     """Other times of the same stretches: the physical limit, or another reference."""
     calls: int = 0
     stretches: int = 0
+    unit: str = "ns"
+    """Of ours and of the reference; what is counted, if it is no time."""
 
     def verdict(self) -> str:
         return "" if self.met is None else "met" if self.met else "MISSED"
@@ -214,7 +216,10 @@ HEAD = f"{'':<46}{'ours':>11} {'reference':>11}  {'ratio':>6}  {'aim':<16}{'':<7
 
 
 def line(row: Row) -> str:
-    text = f"{row.name:<46}{time_text(row.ours):>11} {time_text(row.reference):>11}  {row.ratio:6.2f}  {row.aim:<16}"
+    ours, reference, ratio = time_text(row.ours), time_text(row.reference), f"{row.ratio:6.2f}"
+    if row.unit != "ns":
+        ours, reference, ratio = f"{row.ours:,.1f}", f"{row.reference:,.1f}", f"{row.ratio:6.3f}"
+    text = f"{row.name:<46}{ours:>11} {reference:>11}  {ratio}  {row.aim:<16}"
     beside = "".join(f"; {name} {time_text(each).strip()}" for name, each in row.beside.items())
     return f"{text}{row.verdict():<7} {row.what}{beside}"
 
@@ -236,6 +241,20 @@ def machine() -> dict[str, str]:
     with contextlib.suppress(metadata.PackageNotFoundError):
         found["numpy"] = metadata.version("numpy")
     return found
+
+
+def show_all(rows: Sequence[Row], chosen: argparse.Namespace) -> None:
+    """Prints rows that were not made by a `Bench`, as the options say."""
+    if chosen.json:
+        print(json.dumps({"machine": machine(), "rows": [asdict(row) for row in rows]}, indent=1))
+    else:
+        print(HEAD, *map(line, rows), sep="\n")
+        if not chosen.rows:
+            print(summary(rows))
+    if chosen.rows:
+        with open(chosen.rows, "a") as file:
+            for row in rows:
+                print(json.dumps(asdict(row)), file=file)
 
 
 # --- a program
