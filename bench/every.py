@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer stretches, and only what has aims as ratios")
     parser.add_argument("--smoke", action="store_true", help="each program for a moment")
     parser.add_argument("--only", default="", help="names of programs, with commas; `ratios`: all that have aims")
-    parser.add_argument("--json", metavar="FILE", help="write all rows to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the rows; with --only they replace those in it")
     chosen = parser.parse_args()
     names = [*WITH_ROWS, *([] if chosen.quick else OTHERS)]
     if chosen.only:
@@ -62,8 +62,10 @@ def main() -> int:
     print(*problems, sep="\n", end="\n" * bool(problems))
     if chosen.json:
         table = {name: [ratios.asdict(row) for row in rows] for name, rows in found.items()}
+        if chosen.only and chosen.json.exists():
+            table = json.loads(chosen.json.read_text())["programs"] | table
         text = json.dumps({"machine": ratios.machine(), "programs": table}, indent=1)
-        Path(chosen.json).write_text(text + "\n")
+        chosen.json.write_text(text + "\n")
     return bool(problems)
 
 

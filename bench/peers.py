@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two minutes")
     parser.add_argument("--smoke", action="store_true", help="each call a few times, to see that it runs")
     parser.add_argument("--only", default="", help=f"of {', '.join([*ALL, *php.NAMES])}")
-    parser.add_argument("--json", type=Path, help="write all findings to this file")
+    parser.add_argument("--json", type=Path, help="the findings; with --only they replace those in this file")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file, too")
     parser.add_argument("--plots", type=Path, help="write plots (SVG) to this folder; needs matplotlib")
     chosen = parser.parse_args()
@@ -76,6 +76,10 @@ def main() -> None:
             if name in names:
                 note = "measured by PHP; the reference is serialize and unserialize"
                 found["stores"][name] = {"version": php.version(), "note": note, "rows": rows}
+    if chosen.only and chosen.json and chosen.json.exists():
+        before = json.loads(chosen.json.read_text())
+        found = {key: before[key] | found[key] if isinstance(found[key], dict) else found[key] for key in found}
+        found["skipped"] = {name: how for name, how in found["skipped"].items() if name not in found["stores"]}
     text = report.markdown(found)
     print(text)
     if chosen.json:

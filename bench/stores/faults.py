@@ -33,13 +33,13 @@ def torn(store: Store, effort: ratios.Effort) -> dict:
 
 def kills(store: Store, effort: ratios.Effort) -> dict:
     """Kills a writer at a random moment, again and again; another process, attached before, says what it finds."""
-    rounds, seconds = (1, 5) if effort.smoke else (20, 25) if effort.most > 20 else (5, 8)
+    rounds, seconds, enough = (1, 5, 1) if effort.smoke else (20, 25, 5) if effort.most > 20 else (5, 8, 2)
     draw, end, outcomes, survivor, hangs = random.Random(7), time.monotonic() + seconds, Counter[str](), None, []
     if not store.one_writer:
         for key in store.keys[: child.KEYS]:
             store.put(key, example(store.kind, 0))
     done = 0
-    while done < rounds and time.monotonic() < end and done - outcomes["clean"] < 5:
+    while done < rounds and time.monotonic() < end and done - outcomes["clean"] < enough:
         done += 1
         try:
             writer = child.start("write", store)

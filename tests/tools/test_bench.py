@@ -111,3 +111,8 @@ def test_a_run_ends_with_the_aims_and_keeps_the_rows(tmp_path):
     found = json.loads(file.read_text())
     assert list(found["programs"]) == ["batches", "containers"]
     assert all(row["met"] is None for rows in found["programs"].values() for row in rows), "a smoke run judges nothing"
+    file.write_text(json.dumps(found | {"programs": {"views": ["kept"], "batches": ["old"]}}))
+    subprocess.run([*command[:3], "--only", "batches", "--json", file], capture_output=True, timeout=250, check=True)
+    programs_now = json.loads(file.read_text())["programs"]
+    assert programs_now == {"views": ["kept"], "batches": programs_now["batches"]} != {"batches": ["old"]}
+    assert [row["name"] for row in programs_now["batches"]] == [row["name"] for row in found["programs"]["batches"]]
