@@ -1,4 +1,5 @@
-//! Instructions of the parts that every call consists of: the slot's seqlock, the table, the slabs, the codec of scalars.
+//! Instructions of the parts that every call consists of: the slot's seqlock, the table, the slabs, the codec of scalars
+//! and containers.
 //!
 //! `make bench-core` runs them under valgrind and prints each beside the run before: a count is the same however busy the
 //! machine is, so one part in a hundred shows. Every function does its work a thousand times, because a single time would
@@ -7,6 +8,7 @@
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use prepared::{Fresh, TIMES, put, records, scattered, slot};
 use shmvar::codec::scalar;
+use shmvar::codec::writer::PickleWriter;
 use shmvar::format::Slot;
 use shmvar::sync::slot::{Content, Seqlock};
 use shmvar::{Blocking, Index};
@@ -139,8 +141,35 @@ fn codec_decode(pickles: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     pickles
 }
 
+// The pickle of {"id": 1, "name": "x", "tags": ["a", "b"], "score": 0.5}.
+#[library_benchmark]
+fn codec_containers() {
+    for _ in 0..TIMES {
+        let mut writer = PickleWriter::new().unwrap();
+        writer.empty_dict().unwrap();
+        writer.mark().unwrap();
+        for (key, value) in [("id", ""), ("name", "x"), ("tags", "ab"), ("score", "")] {
+            writer.str(black_box(key).as_bytes()).unwrap();
+            writer.memoize().unwrap();
+            match key {
+                "id" => writer.int(black_box(1)).unwrap(),
+                "score" => writer.float(black_box(0.5)).unwrap(),
+                "name" => writer.str(black_box(value).as_bytes()).unwrap(),
+                _ => {
+                    writer.mark().unwrap();
+                    writer.str(black_box(&value[..1]).as_bytes()).unwrap();
+                    writer.str(black_box(&value[1..]).as_bytes()).unwrap();
+                    writer.list().unwrap();
+                }
+            }
+        }
+        writer.set_items().unwrap();
+        black_box(writer.finish().unwrap());
+    }
+}
+
 library_benchmark_group!(name = slots, benchmarks = [slot_read, slot_write]);
 library_benchmark_group!(name = table, benchmarks = [table_hit, table_miss, table_insert, table_overwrite]);
 library_benchmark_group!(name = slabs, benchmarks = [slab_allocate, slab_free, slab_replace]);
-library_benchmark_group!(name = codec, benchmarks = [codec_encode, codec_decode]);
+library_benchmark_group!(name = codec, benchmarks = [codec_encode, codec_decode, codec_containers]);
 main!(library_benchmark_groups = [slots, table, slabs, codec]);
