@@ -18,6 +18,7 @@ pub const BINUNICODE8: u8 = 0x8d;
 pub const SHORT_BINBYTES: u8 = b'C';
 pub const BINBYTES: u8 = b'B';
 pub const BINBYTES8: u8 = 0x8e;
+pub const BYTEARRAY8: u8 = 0x96;
 pub const EMPTY_LIST: u8 = b']';
 pub const LIST: u8 = b'l';
 pub const APPEND: u8 = b'a';

@@ -9,7 +9,6 @@
 //! | `code` | the bytes of the opcodes of containers and scalars |
 //! | `opcode` | a reader of pickle opcodes, one at a time |
 //! | `scalar` | pickles of `None`, bool, int, float, str and bytes: writing and reading them |
-//! | `long` | ints of more than 64 bits, as hexadecimal text |
 //! | `writer` | writing pickles of containers |
 //! | `stack` | stack, marks and memo of the pickle machine |
 //! | `kind` | the name of the type of a pickled value (tests in `kind_tests`) |
@@ -20,7 +19,6 @@ pub mod arrays;
 pub mod buffers;
 pub mod code;
 pub mod kind;
-pub mod long;
 pub mod opcode;
 pub mod scalar;
 pub mod stack;

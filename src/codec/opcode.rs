@@ -155,7 +155,7 @@ impl<'a> OpReader<'a> {
             code::SHORT_BINBYTES => Op::Bytes(self.counted8()?),
             code::BINBYTES => Op::Bytes(self.counted32()?),
             code::BINBYTES8 => Op::Bytes(self.counted64()?),
-            0x96 => Op::ByteArray(self.counted64()?),
+            code::BYTEARRAY8 => Op::ByteArray(self.counted64()?),
             code::EMPTY_LIST => Op::EmptyList,
             code::EMPTY_TUPLE => Op::EmptyTuple,
             code::EMPTY_DICT => Op::EmptyDict,

@@ -5,6 +5,8 @@
 //! read in the shapes that CPython's pickler gives to a single scalar in protocols 2 to 5: optional `FRAME`, one
 //! opcode, optional `MEMOIZE` or `BINPUT`, `STOP`. Any other pickle is left to the unpickler.
 
+use crate::codec::code;
+
 /// A scalar, borrowed from its pickle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs, reason = "Python's own names")]
@@ -19,11 +21,7 @@ pub enum Scalar<'a> {
 }
 
 /// A pickle, or the start of one, of at most 14 bytes.
-///
-/// It is aligned because the compiler copies a value that contains it piece by piece: a piece that begins between two words
-/// waits until both are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(align(8))]
 pub struct ShortPickle {
     bytes: [u8; 14],
     len: u8,
@@ -54,8 +52,8 @@ impl ShortPickle {
     }
 }
 
-const PROTO: [u8; 2] = [0x80, 4];
-const STOP: [u8; 1] = *b".";
+const PROTO: [u8; 2] = [code::PROTO, 4];
+const STOP: [u8; 1] = [code::STOP];
 
 /// Returns the pickle of `None`, `True` or `False`.
 #[inline]

@@ -33,5 +33,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     if !flags.contains('t') {
         crate::atomic::assume_serialized_calls();
     }
+    if module.py().import("sys")?.getattr("flags")?.getattr("bytes_warning")?.is_truthy()? {
+        decode::leave_all();
+    }
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

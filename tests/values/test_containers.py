@@ -93,6 +93,13 @@ def test_any_damage_is_read_as_pickle_reads_it_or_left_to_it():
         b"\x80\x05}(K\x01K\x02t.",
         b"\x80\x05(}(K\x01K\x02uh\x00t.",  # from a memo that is empty
         b"\x80\x05}(K\x01K\x02K\x01K\x03u.",  # a key twice
+        b"\x80\x05}(u.",  # nothing between mark and SETITEMS
+        b"\x80\x05}\x94(u.",
+        b"\x80\x05}(K\x01]\x94u(K\x01NK\x02h\x00u.",  # a value that is replaced, and borrowed by a later one
+        b"\x80\x05}\x94(K\x01\x8c\x04abcd\x94u(K\x01NK\x02h\x01u.",
+        b"\x80\x05}(K\x01K\x05\x85\x94u(K\x01Nh\x00K\x02u.",
+        b"\x80\x05}(K\x01]\x94uK\x01NsK\x02h\x00s.",
+        b"\x80\x05\x8f(K\x05\x85\x94\x90(K\x05\x85\x94\x90(h\x01K\x06\x90.",
         b"\x80\x05}(K\x01u.",  # a key without a value
         b"\x80\x05}(]K\x01u.",  # a key that has no hash
         b"\x80\x05(\x8f(]\x90t.",
@@ -224,7 +231,7 @@ def test_the_memo_finds_each_of_many_shared_objects(seg, count):
 
 def test_another_process_reads_what_was_written(seg):
     rows = [{"id": n, "tags": ("x", frozenset({n}))} for n in range(100)]
-    value = {"rows": rows, 5: None, b"b": 2**80, "ü": "\ud800"}
+    value = {"rows": rows, 5: None, b"b": 2**64 - 1, "ü": "\ud800"}
     seg[1] = value
     code = "import sys, shmvar; print(repr(shmvar.attach(sys.argv[1])[1]).encode('utf-8', 'surrogatepass').hex())"
     shown = bytes.fromhex(helpers.run(code, seg.key).stdout).decode("utf-8", "surrogatepass")

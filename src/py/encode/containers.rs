@@ -11,7 +11,6 @@
 use super::address_memo::AddressMemo;
 use super::refused_shapes::{self, Shape};
 use crate::atomic::calls_are_serialized;
-use crate::codec::long;
 use crate::codec::writer::{NoMemory, PickleWriter};
 use crate::py::collector::CollectorPaused;
 use crate::py::create;
@@ -262,11 +261,14 @@ impl Walk {
                 return Err(Stop::Raised);
             }
             loop {
-                let member = OwnedReference(ffi::PyIter_Next(iterator.0));
-                if member.0.is_null() {
+                let member = ffi::PyIter_Next(iterator.0);
+                if member.is_null() {
                     break;
                 }
-                self.item(member.0, open)?;
+                // The set keeps the member, so this reference need not. Without it the count tells whether the member is
+                // shared.
+                ffi::Py_DECREF(member);
+                self.item(member, open)?;
             }
             if ffi::PyErr_Occurred().is_null() { Ok(()) } else { Err(Stop::Raised) }
         }
@@ -281,30 +283,24 @@ impl Walk {
             return Ok(self.out.int(number)?);
         }
         // SAFETY: it is an int.
-        unsafe { self.long(object) }
+        unsafe { self.large_int(object, overflow) }
     }
 
-    /// Writes an int of more than 64 bits. The stable interface gives its digits only as text.
+    /// Writes an int of more than 63 bits. One of more than 64 is left to the pickler: the stable interface gives its digits
+    /// only as text, which takes longer.
     #[cold]
-    unsafe fn long(&mut self, object: *mut ffi::PyObject) -> Result<(), Stop> {
-        // SAFETY: it is an int. The digits are ASCII, which belongs to the str.
+    unsafe fn large_int(&mut self, object: *mut ffi::PyObject, overflow: std::ffi::c_int) -> Result<(), Stop> {
+        if overflow < 0 {
+            return Err(Stop::NotOurs);
+        }
+        // SAFETY: it is an int. If it is too large, an exception is set, and that is all that one can be set for.
         unsafe {
-            let digits = OwnedReference(ffi::PyNumber_ToBase(object, 16));
-            let mut len = 0;
-            let text = match digits.0.is_null() {
-                true => std::ptr::null(),
-                false => ffi::PyUnicode_AsUTF8AndSize(digits.0, &mut len),
-            };
-            if text.is_null() {
-                return Err(Stop::Raised);
-            }
-            // Protocol 4 has no opcode for an int of 2 GiB or more; the pickler refuses it.
-            let text = std::slice::from_raw_parts(text.cast::<u8>(), len as usize);
-            if text.len() > u32::MAX as usize {
+            let number = ffi::PyLong_AsUnsignedLongLong(object);
+            if number == u64::MAX && !ffi::PyErr_Occurred().is_null() {
+                ffi::PyErr_Clear();
                 return Err(Stop::NotOurs);
             }
-            let digits = long::from_hex(text).map_err(|_| Stop::NoMemory)?;
-            Ok(self.out.long(&digits)?)
+            Ok(self.out.unsigned(number)?)
         }
     }
 

@@ -1,15 +1,17 @@
 //! Which containers are left to the pickler without a walk: those like the ones that had an object in them before.
 //!
 //! A walk that meets an object of another class was in vain, and the pickler begins anew. In a program, values of one
-//! shape have mostly the same classes in them. So after a walk in vain, the next values of the same shape go to the pickler
-//! at once: one of them, then three, seven and so on up to 63. The longer the walks were in vain, the less they cost.
+//! shape have mostly the same classes in them. So after two walks in vain, the next two values of the same shape go to the
+//! pickler at once, then six, 14 and so on up to 62. The longer the walks were in vain, the less they cost. A value that
+//! is walked through to its end ends that. (The numbers are even, so that of values that alternate, one with an object and one
+//! without, each kind has its turn.)
 
 use pyo3::ffi;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Number of shapes that are remembered: one for each place.
 const PLACES: usize = 64;
-/// The largest number of walks in vain that is counted. After that many, one value of 2^6 is walked through.
+/// The largest number of walks in vain that is counted. After that many, one value of 63 is walked through.
 const COUNTED: u64 = 6;
 
 /// A place: 48 bits of the shape's hash, 8 bits with the number of walks in vain, and 8 bits with the number of values
@@ -23,8 +25,8 @@ static ANY: AtomicBool = AtomicBool::new(false);
 pub(super) struct Shape(u64);
 
 impl Shape {
-    /// The shape of a container: its class, the number of its items up to a power of two, and its first key, or the
-    /// classes of its first and last item.
+    /// The shape of a container: its class, the number of its items up to a power of two, and the hash of its first key if
+    /// that is a str, or the classes of its first and last item.
     ///
     /// # Safety
     /// `object` is an exact dict, list, tuple, set or frozenset of class `class`. The interpreter is attached.
@@ -34,7 +36,13 @@ impl Shape {
             if class == &raw mut ffi::PyDict_Type {
                 let (mut at, mut key, mut value) = (0, std::ptr::null_mut(), std::ptr::null_mut());
                 ffi::PyDict_Next(object, &mut at, &mut key, &mut value);
-                (ffi::PyDict_Size(object), key.addr(), 0)
+                // The hash of a str is computed once and kept in it.
+                let first = match ffi::PyDict_Size(object) {
+                    0 => 0,
+                    _ if ffi::Py_TYPE(key) == &raw mut ffi::PyUnicode_Type => ffi::PyObject_Hash(key) as usize,
+                    _ => class_of(key),
+                };
+                (ffi::PyDict_Size(object), first, 0)
             } else if class == &raw mut ffi::PyList_Type {
                 match ffi::PyList_Size(object) {
                     0 => (0, 0, 0),
@@ -88,7 +96,7 @@ impl Shape {
         let place = self.place().load(Ordering::Relaxed);
         let before = if place & !0xffff == self.tag() { place >> 8 & 0xff } else { 0 };
         let count = (before + 1).min(COUNTED);
-        self.place().store(self.tag() | count << 8 | ((1 << count) - 1), Ordering::Relaxed);
+        self.place().store(self.tag() | count << 8 | ((1 << count) - 2), Ordering::Relaxed);
         ANY.store(true, Ordering::Relaxed);
     }
 

@@ -24,7 +24,8 @@ impl DictTemplate {
     /// Whether the template has exactly these keys, in this order. `items` are keys and values in turn.
     #[inline(always)]
     pub fn has_keys(&self, items: &[Reference]) -> bool {
-        self.len * 2 == items.len()
+        self.len != 0
+            && self.len * 2 == items.len()
             && self.keys.iter().zip(items.chunks_exact(2)).all(|(key, pair)| *key == pair[0].object())
     }
 

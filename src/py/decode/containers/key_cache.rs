@@ -31,7 +31,7 @@ impl KeyCache {
     #[inline(always)]
     pub fn text(&mut self, py: Python<'_>, text: &[u8]) -> *mut ffi::PyObject {
         if text.len() > LONGEST {
-            return new_text(text);
+            return new_text(py, text);
         }
         let place = &mut self.0[place(text)];
         match &place.object {
@@ -44,7 +44,7 @@ impl KeyCache {
 impl Place {
     #[cold]
     fn keep(&mut self, py: Python<'_>, text: &[u8]) -> *mut ffi::PyObject {
-        let object = new_text(text);
+        let object = new_text(py, text);
         // SAFETY: it is an object that the caller owns, or null with an exception set.
         let kept = unsafe { Bound::from_borrowed_ptr_or_opt(py, object) };
         if kept.is_some() {

@@ -3,7 +3,6 @@
 use super::dict_template::DictTemplate;
 use super::stop::Stop;
 use super::workspace::{Above, Vectors, Workspace};
-use crate::codec::long;
 use crate::py::decode::text::new_text;
 use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
@@ -12,8 +11,8 @@ use pyo3::prelude::*;
 /// The pickle machine, for these opcodes.
 ///
 /// The memo and the template borrow their objects from the stack and from what stands there. No object leaves it during
-/// the run: nothing is popped, no item of a container is replaced by another (the length of each dict and set is compared), and
-/// no other code runs, because the interpreter's lock is held and the garbage collector is off.
+/// the run: nothing is popped; no item of a container is replaced by another, which the lengths of dicts and sets tell;
+/// and no other code runs, because the interpreter's lock is held and the garbage collector is off.
 pub(super) struct Machine<'a, 'py> {
     pub py: Python<'py>,
     pub vectors: Vectors,
@@ -50,13 +49,16 @@ impl<'a, 'py> Machine<'a, 'py> {
         if status == 0 { Ok(()) } else { Err(self.failed()) }
     }
 
-    /// Pushes an object: a new reference, or null with an exception set.
+    /// Pushes an object.
+    ///
+    /// # Safety
+    /// It is a new reference, or null with an exception set.
     #[inline(always)]
-    pub fn push_new(&mut self, object: *mut ffi::PyObject) -> Result<(), Stop> {
+    unsafe fn push_new(&mut self, object: *mut ffi::PyObject) -> Result<(), Stop> {
         if object.is_null() {
             return Err(self.failed());
         }
-        // SAFETY: the callers pass nothing else.
+        // SAFETY: the caller says that the reference is owned.
         unsafe { self.vectors.stack.push_owned(object)? };
         Ok(())
     }
@@ -86,18 +88,18 @@ impl<'a, 'py> Machine<'a, 'py> {
     #[inline(always)]
     pub fn float(&mut self, value: f64) -> Result<(), Stop> {
         // SAFETY: the interpreter is attached.
-        self.push_new(unsafe { ffi::PyFloat_FromDouble(value) })
+        unsafe { self.push_new(ffi::PyFloat_FromDouble(value)) }
     }
 
     #[inline(always)]
     pub fn empty_dict(&mut self) -> Result<(), Stop> {
         // SAFETY: the interpreter is attached.
-        self.push_new(unsafe { ffi::PyDict_New() })
+        unsafe { self.push_new(ffi::PyDict_New()) }
     }
 
     pub fn empty_set(&mut self) -> Result<(), Stop> {
         // SAFETY: the interpreter is attached; null asks for an empty set.
-        self.push_new(unsafe { ffi::PySet_New(std::ptr::null_mut()) })
+        unsafe { self.push_new(ffi::PySet_New(std::ptr::null_mut())) }
     }
 
     #[inline(always)]
@@ -116,37 +118,46 @@ impl<'a, 'py> Machine<'a, 'py> {
         let is_key = self.above != Above::Items && (self.vectors.stack.len() - self.fence).is_multiple_of(2);
         let object = match &mut self.workspace {
             Some(workspace) if is_key => workspace.keys.text(self.py, text),
-            _ => new_text(text),
+            _ => new_text(self.py, text),
         };
-        self.push_new(object)
+        // SAFETY: it is new, or null.
+        unsafe { self.push_new(object) }
     }
 
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         // SAFETY: the bytes have this length.
-        self.push_new(unsafe { ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t) })
+        unsafe { self.push_new(ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t)) }
     }
 
     #[inline(always)]
     pub fn int(&mut self, value: i64) -> Result<(), Stop> {
         // SAFETY: the interpreter is attached.
-        self.push_new(unsafe { ffi::PyLong_FromLong(value) })
+        unsafe { self.push_new(ffi::PyLong_FromLong(value)) }
     }
 
-    /// Pushes an int of any size.
+    /// Pushes a bytearray.
+    pub fn bytearray(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let len = bytes.len() as ffi::Py_ssize_t;
+        // SAFETY: the bytes have this length.
+        unsafe { self.push_new(ffi::PyByteArray_FromStringAndSize(bytes.as_ptr().cast(), len)) }
+    }
+
+    /// Pushes an int of at most 64 bits. For more, the unpickler is quicker: the stable interface takes digits only as text.
     pub fn long(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        if bytes.len() <= 8 {
-            let negative = bytes.last().is_some_and(|last| last & 0x80 != 0);
-            let mut word = if negative { [0xff; 8] } else { [0; 8] };
-            word[..bytes.len()].copy_from_slice(bytes);
-            return self.int(i64::from_le_bytes(word));
+        match bytes {
+            [word @ .., 0] if word.len() == 8 => {
+                let number = word.try_into().map(u64::from_le_bytes).unwrap_or_default();
+                // SAFETY: the interpreter is attached.
+                unsafe { self.push_new(ffi::PyLong_FromUnsignedLongLong(number)) }
+            }
+            _ if bytes.len() <= 8 => {
+                let negative = bytes.last().is_some_and(|last| last & 0x80 != 0);
+                let mut word = if negative { [0xff; 8] } else { [0; 8] };
+                word[..bytes.len()].copy_from_slice(bytes);
+                self.int(i64::from_le_bytes(word))
+            }
+            _ => Err(Stop::NotOurs),
         }
-        // CPython refuses a LONG4 of a negative length.
-        if bytes.len() > i32::MAX as usize {
-            return Err(Stop::NotOurs);
-        }
-        let text = long::to_hex(bytes).map_err(|_| Stop::NoMemory)?;
-        // SAFETY: the text ends with 0.
-        self.push_new(unsafe { ffi::PyLong_FromString(text.as_ptr().cast(), std::ptr::null_mut(), 16) })
     }
 
     /// Stores the top item in the memo.
@@ -221,7 +232,8 @@ impl<'a, 'py> Machine<'a, 'py> {
     pub fn list(&mut self, start: usize) -> Result<(), Stop> {
         // SAFETY: the interpreter is attached.
         let list = unsafe { ffi::PyList_New((self.vectors.stack.len() - start) as ffi::Py_ssize_t) };
-        self.fill(list, start, ffi::PyList_SetItem)
+        // SAFETY: it is new, and has so many places.
+        unsafe { self.fill(list, start, ffi::PyList_SetItem) }
     }
 
     /// Makes a tuple of the items from `start` on.
@@ -229,12 +241,16 @@ impl<'a, 'py> Machine<'a, 'py> {
     pub fn tuple(&mut self, start: usize) -> Result<(), Stop> {
         // SAFETY: the interpreter is attached.
         let tuple = unsafe { ffi::PyTuple_New((self.vectors.stack.len() - start) as ffi::Py_ssize_t) };
-        self.fill(tuple, start, ffi::PyTuple_SetItem)
+        // SAFETY: it is new, and has so many places.
+        unsafe { self.fill(tuple, start, ffi::PyTuple_SetItem) }
     }
 
     /// Moves the items from `start` on into a new list or tuple, which takes their place.
+    ///
+    /// # Safety
+    /// `container` is a new list or tuple with a place for each of them, or null with an exception set.
     #[inline(always)]
-    pub fn fill(&mut self, container: *mut ffi::PyObject, start: usize, set_item: SetItem) -> Result<(), Stop> {
+    unsafe fn fill(&mut self, container: *mut ffi::PyObject, start: usize, set_item: SetItem) -> Result<(), Stop> {
         if container.is_null() {
             return Err(self.failed());
         }
@@ -244,7 +260,8 @@ impl<'a, 'py> Machine<'a, 'py> {
             let status = unsafe { set_item(container, at as ffi::Py_ssize_t, item) };
             debug_assert_eq!(status, 0);
         });
-        self.push_new(container)
+        // SAFETY: the caller says that it is new.
+        unsafe { self.push_new(container) }
     }
 
     /// Makes a frozenset of the items above the mark.
@@ -254,7 +271,7 @@ impl<'a, 'py> Machine<'a, 'py> {
         self.list(start)?;
         let members = self.vectors.stack.pop(self.py).ok_or(Stop::NotOurs)?;
         // SAFETY: the interpreter is attached; the members are borrowed.
-        self.push_new(unsafe { ffi::PyFrozenSet_New(members.as_ptr()) })?;
+        unsafe { self.push_new(ffi::PyFrozenSet_New(members.as_ptr())) }?;
         let set = self.under(start + 1, &raw mut ffi::PyFrozenSet_Type)?;
         // SAFETY: it is a frozenset. Two equal members would be one.
         if unsafe { ffi::PySet_Size(set) } as usize == len { Ok(()) } else { Err(Stop::NotOurs) }
@@ -262,7 +279,7 @@ impl<'a, 'py> Machine<'a, 'py> {
 
     pub fn append_from(&mut self, start: usize) -> Result<(), Stop> {
         let list = self.under(start, &raw mut ffi::PyList_Type)?;
-        for item in self.vectors.stack.from(start) {
+        for item in self.vectors.stack.items_from(start) {
             // SAFETY: it is a list, which the stack owns below `start`.
             self.check(unsafe { ffi::PyList_Append(list, item.object()) })?;
         }
@@ -277,7 +294,7 @@ impl<'a, 'py> Machine<'a, 'py> {
         if above != Above::OfNewDict {
             return self.set_items_from(start);
         }
-        let items = self.vectors.stack.from(start);
+        let items = self.vectors.stack.items_from(start);
         let copied = match self.template.has_keys(items) {
             // SAFETY: the template lives until the end of the run, see `Machine`.
             true => unsafe { self.template.copy() },
@@ -292,7 +309,7 @@ impl<'a, 'py> Machine<'a, 'py> {
         unsafe { self.vectors.stack.fill_place(start - 1, dict) };
         self.store_items(dict, start, 0)?;
         if copied.is_none() {
-            self.template.set(dict, self.vectors.stack.from(start));
+            self.template.set(dict, self.vectors.stack.items_from(start));
         }
         self.vectors.stack.truncate(start);
         Ok(())
@@ -309,12 +326,19 @@ impl<'a, 'py> Machine<'a, 'py> {
     }
 
     /// Stores the keys and values from `start` on in a dict that has `before` others.
+    ///
+    /// A key that the dict has already would end its old value, which memo and stack may have borrowed. Among the items
+    /// alone that cannot be: the stack owns them until the end. With others before them, each is looked at.
     #[inline(always)]
     pub fn store_items(&self, dict: *mut ffi::PyObject, start: usize, before: usize) -> Result<(), Stop> {
-        let items = self.vectors.stack.from(start);
-        for pair in items.chunks_exact(2) {
+        let items = self.vectors.stack.items_from(start);
+        for (at, pair) in items.chunks_exact(2).enumerate() {
             // SAFETY: it is a dict, which the stack owns below `start`.
             self.check(unsafe { ffi::PyDict_SetItem(dict, pair[0].object(), pair[1].object()) })?;
+            // SAFETY: the same.
+            if before > 0 && unsafe { ffi::PyDict_Size(dict) } as usize != before + at + 1 {
+                return Err(Stop::NotOurs);
+            }
         }
         // SAFETY: the same. Two equal keys would be one.
         let after = unsafe { ffi::PyDict_Size(dict) } as usize;
@@ -327,7 +351,7 @@ impl<'a, 'py> Machine<'a, 'py> {
         let set = self.under(start, &raw mut ffi::PySet_Type)?;
         // SAFETY: it is a set, which the stack owns below `start`.
         let before = unsafe { ffi::PySet_Size(set) } as usize;
-        for item in self.vectors.stack.from(start) {
+        for item in self.vectors.stack.items_from(start) {
             // SAFETY: the same.
             self.check(unsafe { ffi::PySet_Add(set, item.object()) })?;
         }

@@ -21,16 +21,31 @@ mod run;
 mod stop;
 mod workspace;
 
+use crate::atomic::calls_are_serialized;
 use crate::py::collector::CollectorPaused;
 use crate::py::create;
 use machine::Machine;
 use pyo3::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 use stop::Stop;
 use workspace::workspace;
 
+/// Whether comparing a str with bytes is a warning (`python -b`), which may run Python code. They have the same hash, so a
+/// dict or set with both compares them.
+static COMPARING_WARNS: AtomicBool = AtomicBool::new(false);
+
+/// Leaves every pickle to the unpickler from now on, because comparing a str with bytes is a warning.
+pub fn leave_all() {
+    COMPARING_WARNS.store(true, Ordering::Relaxed);
+}
+
 /// The value of a pickle. `None` if it is left to the unpickler.
 pub fn containers<'py>(py: Python<'py>, pickle: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let _paused = CollectorPaused::new(py);
+    if COMPARING_WARNS.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    // Without the interpreter's lock, the collector starts only where Python code runs, so not in here.
+    let _paused = calls_are_serialized().then(|| CollectorPaused::new(py));
     let mut workspace = workspace();
     let vectors = workspace.as_mut().map(|workspace| workspace.take()).unwrap_or_default();
     let mut machine = Machine::new(py, vectors, workspace.as_deref_mut());

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 /// A reference to an object, or none: the place of a dict that is not made yet.
 #[derive(Clone, Copy)]
 pub(super) struct Reference {
-    /// The address, plus [`BORROWED`] if the reference is not owned. Objects begin at multiples of 8 or more.
+    /// The address, plus [`BORROWED`] if the reference is not owned. Objects begin at even addresses.
     tagged: *mut ffi::PyObject,
 }
 
@@ -97,7 +97,7 @@ impl ObjectStack {
 
     /// The references from `start` on. Their objects are alive, but for places of dicts, which are null.
     #[inline(always)]
-    pub fn from(&self, start: usize) -> &[Reference] {
+    pub fn items_from(&self, start: usize) -> &[Reference] {
         &self.0[start..]
     }
 

@@ -38,6 +38,7 @@ impl<'py> Machine<'_, 'py> {
                 code::SHORT_BINBYTES => self.bytes(cursor.counted8()?)?,
                 code::BINBYTES => self.bytes(cursor.counted32()?)?,
                 code::BINBYTES8 => self.bytes(cursor.counted64()?)?,
+                code::BYTEARRAY8 => self.bytearray(cursor.counted64()?)?,
                 code::LONG_BINGET => self.get(u32::from_le_bytes(cursor.array()?))?,
                 code::BINPUT => self.put(cursor.byte()?.into())?,
                 code::LONG_BINPUT => self.put(u32::from_le_bytes(cursor.array()?))?,
