@@ -87,12 +87,24 @@ pub fn first_run(words: impl Iterator<Item = u64>, len: u64) -> Option<u64> {
 
 /// Returns the length of the longest run of ones.
 pub fn longest_run(words: impl Iterator<Item = u64>) -> u64 {
-    let mut longest = 0;
-    each_run(words, |_, run| {
-        longest = longest.max(run);
-        false
-    });
-    longest
+    // `len`: the run that reaches up to the word that is looked at now.
+    let (mut longest, mut len) = (0, 0);
+    for word in words {
+        if word == u64::MAX {
+            len += 64;
+            continue;
+        }
+        longest = longest.max(len + u64::from(word.trailing_ones()));
+        len = u64::from(word.leading_ones());
+        // Runs within the word matter only if one can be longer than the longest so far.
+        let mut rest = word;
+        while u64::from(rest.count_ones()) > longest {
+            rest >>= rest.trailing_zeros();
+            longest = longest.max(u64::from(rest.trailing_ones()));
+            rest &= rest.wrapping_add(1);
+        }
+    }
+    longest.max(len)
 }
 
 #[cfg(test)]

@@ -274,7 +274,8 @@ impl<'a> Arena<'a> {
             }
             self.set_free(granule + after.len(), before.len() - after.len(), true)?;
         }
-        if !after.is_none() {
+        // The granules of `before` are not free, and those that stay in the span are not touched.
+        if after.len() > before.len() {
             self.set_free(granule, after.len(), false)?;
         }
         if before.state() == SpanState::Slab {
