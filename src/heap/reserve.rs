@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{GRANULE, SpanEntry, SpanState};
-use crate::heap::Heap;
+use crate::heap::{AsHeap, Heap, HeapWriter};
 use crate::os::fork;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::deferred_free::DeferredFree;
@@ -155,5 +155,24 @@ impl Heap {
                      with a larger size"
                 .into(),
         }
+    }
+}
+
+impl<'a> HeapWriter<'a> {
+    /// Reserves a span of `len` granules whose pages are present, under the lock that is held already. The caller is
+    /// inside `enter_call` until the span is published or freed. `None`: there is no such run of free granules, or
+    /// something else has to be done first; [`Heap::reserve_span`] does it.
+    pub fn reserve_present(&mut self, len: u64) -> Result<Option<ReservedSpan<'a>>> {
+        let att = self.att;
+        if self.att.state().doomed.load(Ordering::Relaxed) != 0 {
+            return Ok(None);
+        }
+        att.deferred.reserve()?;
+        let mut change = self.change();
+        let filling = SpanEntry::new(SpanState::Filling, len).with_owner(self.number);
+        let Some(granule) = self.arena().plan_reserve_present(len, filling, &mut change)? else { return Ok(None) };
+        self.mark_spans();
+        self.commit(&change)?;
+        Ok(Some(ReservedSpan::new(att.heap(), granule, len)))
     }
 }

@@ -20,12 +20,7 @@ pub struct FilledSpan<'a> {
 }
 
 impl Heap {
-    /// Reserves a span and copies a large record into it: `lead` bytes that are left out, then `prefix` (expiry and
-    /// key), then the parts of the value. `len`: bytes of prefix and value. No lock is held meanwhile, and no user code
-    /// runs.
-    ///
-    /// If the memory file system is full, memory is reclaimed once. If it is still full, the pages of the span are
-    /// given back before the call fails.
+    /// Reserves a span and copies a large record into it, as [`Heap::fill_span`] does.
     pub fn store_in_span(
         &self,
         lead: u64,
@@ -34,8 +29,25 @@ impl Heap {
         len: u64,
         policy: &dyn WaitPolicy,
     ) -> Result<FilledSpan<'_>> {
-        let len = lead + len;
-        let filled = FilledSpan { span: self.reserve_span(granules_of(len), policy)? };
+        let span = self.reserve_span(granules_of(lead + len), policy)?;
+        self.fill_span(span, lead, prefix, value, policy)
+    }
+
+    /// Copies a large record into a span that was reserved for it: `lead` bytes that are left out, then `prefix` (expiry
+    /// and key), then the parts of the value. No lock is held meanwhile, and no user code runs.
+    ///
+    /// If the memory file system is full, memory is reclaimed once. If it is still full, the pages of the span are
+    /// given back before the call fails.
+    pub fn fill_span<'a>(
+        &'a self,
+        span: ReservedSpan<'a>,
+        lead: u64,
+        prefix: &[u8],
+        value: &[&[u8]],
+        policy: &dyn WaitPolicy,
+    ) -> Result<FilledSpan<'a>> {
+        let len = lead + prefix.len() as u64 + value.iter().map(|part| part.len() as u64).sum::<u64>();
+        let filled = FilledSpan { span };
         crash_point!("span-taken");
         let mut reclaimed = false;
         loop {
@@ -107,13 +119,18 @@ impl Heap {
         Ok(Ok(()))
     }
 
-    /// Tells whether this process has filled a span before that begins at this granule and is no shorter, and remembers
-    /// this one. (It is a guess at which pages are mapped. A wrong guess costs time.)
+    /// Tells whether this process has filled a span before that begins at this granule and is no shorter. (It is a guess
+    /// at which pages are mapped. A wrong guess costs time.)
+    pub fn has_filled(&self, granule: u64, len: u64) -> bool {
+        self.heap_hints.filled.lock().get(&granule).is_some_and(|known| *known >= len)
+    }
+
+    /// Tells the same, and remembers this span.
     fn filled_before(&self, granule: u64, len: u64) -> bool {
-        let mut filled = self.heap_hints.filled.lock();
-        if filled.get(&granule).is_some_and(|known| *known >= len) {
+        if self.has_filled(granule, len) {
             return true;
         }
+        let mut filled = self.heap_hints.filled.lock();
         if filled.len() > 4096 {
             filled.clear();
         }

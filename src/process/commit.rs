@@ -7,7 +7,7 @@ use crate::format::{GRANULE, LeafHead, SLOT, Slot, SpanEntry, SpanState};
 use crate::process::writer::Writer;
 use crate::sync::intent::Change;
 use crate::sync::slot::Seqlock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 impl Writer<'_> {
     /// Maps what a change touches, before the change begins.
@@ -127,6 +127,9 @@ impl Writer<'_> {
         state.names.store(counters.names.0, Ordering::Release);
         crash_point!("names-stored");
         if let Some((offset, content)) = &change.slot {
+            // SYNC: release, with the acquire load of the slot's word: a reader that sees the slot busy and reads the new
+            // contents in the intent finds the span that they name in the span map.
+            fence(Ordering::Release);
             self.att.mem.at::<Slot>(*offset)?.write(content);
         }
         Ok(())

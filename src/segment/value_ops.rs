@@ -13,7 +13,7 @@ use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::read::FoundValue;
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Stored, ValueSource};
 
 impl Segment {
     /// Stores a value of any serde type, as a pickle.
@@ -22,7 +22,9 @@ impl Segment {
     /// [`Error::Full`] and others; after an error nothing has changed.
     pub fn put<'a, T: serde::Serialize>(&self, index: impl Into<Index<'a>>, value: &T) -> Result<()> {
         let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
-        self.put_pickle(&index.into(), &[&pickle], Condition::Always, &Blocking).map(drop)
+        let stored = Stored { parts: &[&pickle], buffers: false, expiry: None };
+        let (source, always) = (ValueSource::OwnMemory, Condition::Always);
+        self.for_change()?.variables().put_from(&index.into(), stored, source, always, &Blocking).map(drop)
     }
 
     /// The value, as any serde type; `None` if the variable is missing.

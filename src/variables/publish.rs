@@ -7,7 +7,8 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::slot_flags::RELEASED_LOCK;
-use crate::format::{Slot, SpanEntry, SpanState, VERSION_MAX};
+use crate::format::{Slot, SpanEntry, SpanState, VERSION_MAX, granules_of};
+use crate::heap::AsHeap;
 use crate::heap::span_writer::FilledSpan;
 use crate::sync::intent::{Change, LeafCounts};
 use crate::sync::slot::{Content, Kind};
@@ -43,6 +44,32 @@ impl VariablesWriter<'_> {
         self.write_record(at, &plan.prefix, plan.stored.parts)?;
         change.edit_block(granule, block, true);
         Ok(Some(content))
+    }
+
+    /// Takes a run of free granules whose pages are present and mapped, writes the record there, and plans that the run
+    /// becomes a live span. Returns the new contents of the slot. `None`: there is no such run.
+    pub fn put_in_warm_span(&self, plan: &StorePlan<'_>, change: &mut Change) -> Result<Option<Content>> {
+        let (lead, att) = (plan.lead(), self.att);
+        let len = granules_of(lead + plan.record_len);
+        if att.state().doomed.load(Ordering::Relaxed) != 0 {
+            return Ok(None);
+        }
+        let live = SpanEntry::new(SpanState::Live, len);
+        let Some(granule) = self.arena().plan_reserve_present(len, live, change)? else { return Ok(None) };
+        if !att.heap().has_filled(granule, len) {
+            change.spans.clear();
+            return Ok(None);
+        }
+        let mut at = att.identity.geometry.granule_at(granule) + lead;
+        // SYNC: as in `write_record`.
+        fence(Ordering::Release);
+        for part in std::iter::once(&&*plan.prefix).chain(plan.stored.parts) {
+            att.mem.write_unpublished(at, part)?;
+            at += part.len() as u64;
+        }
+        // CRASH: bytes in granules that are free.
+        crash_point!("warm-span-written");
+        Ok(Some(plan.content(granule, None)))
     }
 
     /// Plans that a filled span becomes live. Returns the new contents of the slot.

@@ -10,3 +10,12 @@ pub struct Stored<'a> {
     /// When the variable expires, in nanoseconds of the clock of `os::boottime_ns`.
     pub expiry: Option<u64>,
 }
+
+/// Where the bytes of a value lie before they are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueSource {
+    /// In memory that this process has from its allocator: copying them waits for nothing.
+    OwnMemory,
+    /// Anywhere: perhaps in a file that is mapped, whose pages may have to be read first.
+    Anywhere,
+}

@@ -28,6 +28,11 @@ impl Stage {
         self.segment().put_bytes(index, &value(round, len)).unwrap();
     }
 
+    /// Stores a text, whose bytes the segment knows to be the process's own.
+    pub fn put_text<'a>(&self, index: impl Into<Index<'a>>, round: u64, len: usize) {
+        self.segment().put(index, &round.to_string().repeat(len)).unwrap();
+    }
+
     pub fn remove<'a>(&self, index: impl Into<Index<'a>>) {
         assert!(self.segment().remove(index).unwrap());
     }

@@ -186,6 +186,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("put, record by record of another class", |s| s.put(1, 1, RECORD), |s| s.put(1, 2, 5_000)),
     op("put, record by span", |s| s.put(1, 1, RECORD), |s| s.put(1, 2, SPAN)),
     op("put, span by span", |s| s.put(1, 1, SPAN), |s| s.put(1, 2, SPAN + 1)).with_pairs(),
+    op("put, span by span, copied under the lock", span_to_write_again, |s| s.put_text(1, 2, SPAN)).with_pairs(),
     op("put, span by record", |s| s.put(1, 1, SPAN), |s| s.put(1, 2, RECORD)),
     op("put, span by inline", |s| s.put(1, 1, SPAN), |s| s.put(1, 2, INLINE)),
     op("put, span by inline, in somebody's view", in_a_view, |s| s.put(1, 2, INLINE)),

@@ -83,6 +83,12 @@ pub fn span_given_back(s: &mut Stage) {
     s.remove(1);
 }
 
+/// A value in a span, and a free span behind it that this process has filled before.
+pub fn span_to_write_again(s: &mut Stage) {
+    (1..=3).for_each(|round| s.put_text(1, round, SPAN));
+    s.put_text(1, 1, SPAN);
+}
+
 /// Free spans with their pages, between others.
 pub fn warm_spans(s: &mut Stage) {
     (1..=4).for_each(|index| s.put(index + 10, 1, SPAN));
