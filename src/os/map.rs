@@ -88,13 +88,12 @@ impl Mapping {
         mapping.keep_out_of_dumps().is_ok().then_some(mapping)
     }
 
-    /// Returns the descriptor that the crate holds. Returns `None` if the crate did not make the map, or if the number
-    /// is not a descriptor of the object any more.
+    /// Returns the descriptor that the crate holds, which the caller compares with the object before it uses it: its
+    /// number may be another file's by now. Returns `None` if the crate did not make the map.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        let by_crate = self.by_crate.as_ref()?;
-        // SAFETY: the number is only asked which file it is of. It is not closed here, whatever it is.
-        let fd = unsafe { BorrowedFd::borrow_raw(by_crate.number) };
-        is_descriptor_of(fd, &by_crate.status).then_some(fd)
+        // SAFETY: nobody closes the number while it is borrowed but user code that closes what is not its own. Then the
+        // comparison fails, or the system call does.
+        self.by_crate.as_ref().map(|by_crate| unsafe { BorrowedFd::borrow_raw(by_crate.number) })
     }
 
     /// Maps the first `len` bytes of an open object, or the first `least` bytes if there is no address space for so
@@ -178,9 +177,12 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        let number_is_ours = self.descriptor().is_some();
+        let number_is_ours = |by_crate: &CrateMap| {
+            // SAFETY: the number is only asked which file it is of. It is not closed here, whatever it is.
+            is_descriptor_of(unsafe { BorrowedFd::borrow_raw(by_crate.number) }, &by_crate.status)
+        };
         if let Some(by_crate) = &mut self.by_crate {
-            if number_is_ours {
+            if number_is_ours(by_crate) {
                 // SAFETY: it is dropped here only, and `drop` runs once.
                 unsafe { ManuallyDrop::drop(&mut by_crate.shmem) };
                 return;
