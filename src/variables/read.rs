@@ -4,8 +4,8 @@
 //! copied in `large.rs`.
 
 use crate::error::Result;
-use crate::format::slab_has_all_pages;
 use crate::format::slot_flags::{LOCK, TEXT};
+use crate::format::{Slot, slab_has_all_pages};
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::MappedAccess;
@@ -14,7 +14,7 @@ use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
 use crate::variables::Variables;
 use crate::variables::found::Found;
 use crate::variables::large::LargeValue;
-use crate::variables::leaf::TableOf;
+use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::record::place_of_record;
 use std::sync::atomic::{Ordering, fence};
 
@@ -59,7 +59,7 @@ impl Variables {
     }
 
     /// Reads a variable in the usual case, in one straight run: it has no expiry, is in its slot or in a block of a
-    /// slab that is wholly present, and nothing changes meanwhile. The steps are those of `find`. `None`: something is
+    /// slab, and nothing changes meanwhile. The steps are those of `find`. `None`: something is
     /// not usual, and `find` decides.
     #[inline(always)]
     fn get_fast<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<FoundValue<'a>> {
@@ -91,7 +91,8 @@ impl Variables {
             }
             Kind::Record if !content.expires() => {
                 let (at, class) = place_of_record(self, &content, MappedAccess).ok()??;
-                if !slab_has_all_pages(class) {
+                // Only a block that is still named is certain to be present: as in `probe`.
+                if !slab_has_all_pages(class) && !self.is_still_there(&leaf, slot, word)? {
                     return None;
                 }
                 self.mem.read_scratch(at, content.record_len() as usize, scratch).ok()?;
@@ -111,6 +112,15 @@ impl Variables {
             return (key == name.index.record_key()).then_some(value);
         }
         Some(value)
+    }
+
+    /// Returns whether a slot of this leaf still has this word, and the leaf is still in force. `None`: damaged.
+    #[inline(never)]
+    fn is_still_there(&self, leaf: &Leaf, slot: &Slot, word: u64) -> Option<bool> {
+        // SYNC: as in `is_unchanged_with`: these are its comparisons, in its order.
+        fence(Ordering::Acquire);
+        let named = self.still_names(leaf.root, leaf.word_at, leaf.word, TableOf::Variables, MappedAccess).ok()?;
+        Some(named && slot.unchanged(word))
     }
 
     /// Returns the value of a variable that was just found.
