@@ -5,6 +5,7 @@
 use crate::codec::opcode::{Op, OpReader};
 use crate::error::Result;
 use crate::fallible;
+use std::ops::Range;
 
 /// The alignment of buffers, from the start of the value.
 pub const ALIGN: u64 = 64;
@@ -133,6 +134,43 @@ fn parse_into(head: &[u8], total: u64, mut buffers: Vec<(u64, u64)>) -> Option<B
     Some(BufferTable { pickle, buffers })
 }
 
+/// Bytes of the head of a value with one buffer.
+const ONE_HEAD: usize = 32;
+
+/// The parsed start of a value with one buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneBuffer {
+    /// Where the pickle lies in the value, and in its start.
+    pub pickle: Range<usize>,
+    /// The buffer: offset in the value, and length.
+    pub buffer: (u64, u64),
+}
+
+/// Parses the start of a value of `total` bytes that has one buffer and whose pickle lies within that start. `None`: it is
+/// another value, or damaged.
+pub fn parse_one(start: &[u8], total: u64) -> Option<OneBuffer> {
+    let word = |i: usize| Some(u64::from_le_bytes(start.get(i * 8..i * 8 + 8)?.try_into().ok()?));
+    let (count, pickle_len, at, len) = (word(0)?, word(1)?, word(2)?, word(3)?);
+    if count != 1 || pickle_len > (start.len() - ONE_HEAD) as u64 {
+        return None;
+    }
+    let pickle = ONE_HEAD..ONE_HEAD + pickle_len as usize;
+    let within = at.checked_add(len).is_some_and(|end| end <= total);
+    (within && at >= pickle.end as u64 && at % ALIGN == 0).then_some(OneBuffer { pickle, buffer: (at, len) })
+}
+
+/// Plans a value with a pickle of `pickle` bytes and one buffer of `len` bytes, as [`plan`] does. Returns the head, and
+/// the number of zeros before the buffer.
+pub fn plan_one(pickle: usize, len: usize) -> ([u8; ONE_HEAD], usize) {
+    let at = (ONE_HEAD + pickle) as u64;
+    let start = at.next_multiple_of(ALIGN);
+    let mut head = [0; ONE_HEAD];
+    for (to, word) in head.chunks_exact_mut(8).zip([1, pickle as u64, start, len as u64]) {
+        to.copy_from_slice(&word.to_le_bytes());
+    }
+    (head, (start - at) as usize)
+}
+
 /// Returns a pickle of the same value that contains the buffers. Returns `None` if the pickle is damaged.
 ///
 /// # Errors
@@ -237,8 +275,24 @@ mod tests {
         }
 
         #[test]
+        fn one_buffer_is_planned_and_parsed_as_several_are(pickle in 0_usize..300, len in 0_usize..5000, short in 0_usize..400) {
+            let (head, gap) = plan_one(pickle, len);
+            let several = plan(pickle, &[len]).unwrap();
+            prop_assert_eq!((&head[..], &[gap][..]), (&several.head[..], &several.gaps[..]));
+            let start = [&head[..], &vec![0; pickle + gap + len]].concat();
+            let total = start.len() as u64;
+            let parsed = parse(&head, total).unwrap().unwrap();
+            let expected = OneBuffer { pickle: 32..32 + pickle, buffer: parsed.buffers[0] };
+            prop_assert_eq!(parse_one(&start, total), Some(expected.clone()));
+            prop_assert_eq!(parse_one(&start, total - 1).is_none(), len > 0 || gap > 0);
+            let cut = &start[..short.min(start.len())];
+            prop_assert_eq!(parse_one(cut, total), (cut.len() >= expected.pickle.end).then_some(expected));
+        }
+
+        #[test]
         fn any_head_and_stream_is_parsed_or_refused(bytes: Vec<u8>, total: u64) {
             let _ = parse(&bytes, total);
+            let _ = parse_one(&bytes, total);
             let _ = in_band(&bytes, &[b"x", b"yy"]);
         }
     }

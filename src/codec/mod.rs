@@ -13,12 +13,14 @@
 //! | `stack` | stack, marks and memo of the pickle machine |
 //! | `kind` | the name of the type of a pickled value (tests in `kind_tests`) |
 //! | `arrays` | which arrays of a pickle a reader may write, and changing that |
+//! | `lone_array` | the pickle of a value that is one array: reading and writing it without a pickler |
 //! | `buffers` | values with out-of-band buffers: layout, parsing, and a pickle without buffers |
 
 pub mod arrays;
 pub mod buffers;
 pub mod code;
 pub mod kind;
+pub mod lone_array;
 pub mod opcode;
 pub mod scalar;
 pub mod stack;

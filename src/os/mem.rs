@@ -8,7 +8,7 @@ use crate::fallible;
 use crate::format::{IntentArea, Shared, Slot, State, at};
 use crate::os::opaque_copy::opaque_copy;
 use crate::os::scratch::SCRATCH_SMALL;
-pub use crate::os::scratch::{Scratch, SharedCopy};
+pub use crate::os::scratch::{CopyTarget, Scratch, SharedCopy};
 use std::mem::{align_of, size_of};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -170,8 +170,7 @@ impl Mem {
     #[inline]
     pub fn read_scratch(&self, offset: u64, len: usize, to: &mut Scratch) -> Result<()> {
         if len > SCRATCH_SMALL {
-            to.small_len = None;
-            return self.read_into(offset, len, &mut to.large);
+            return self.read_into(offset, len, to.large());
         }
         // SAFETY: the array has room for `len` bytes, and all of them are written before `small_len` says so.
         unsafe { self.copy_out(offset, to.small.as_mut_ptr().cast(), len)? };
@@ -231,9 +230,14 @@ impl Mem {
 
     /// Copies bytes from any offset to a private slice.
     pub fn copy_to(&self, offset: u64, to: &mut [u8]) -> Result<()> {
+        self.fill(offset, &mut to.into())
+    }
+
+    /// Fills private memory with bytes from any offset.
+    pub fn fill(&self, offset: u64, to: &mut CopyTarget<'_>) -> Result<()> {
         let from = self.pointer(offset, to.len() as u64)?;
-        // SAFETY: the bytes are mapped, and a private slice does not overlap the segment's memory.
-        unsafe { opaque_copy(to.as_mut_ptr(), from, to.len()) };
+        // SAFETY: the bytes are mapped, and the target, which is private, does not overlap the segment's memory.
+        unsafe { opaque_copy(to.ptr(), from, to.len()) };
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
+use crate::os::scratch::CopyTarget;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -295,6 +296,23 @@ pub fn read_at(fd: impl AsFd, bytes: &mut [u8], mut offset: u64) -> rustix::io::
             Ok(n) => {
                 done += n;
                 offset += n as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Fills memory from an offset on. Returns the number of bytes that were there.
+pub fn fill_from(fd: impl AsFd, to: &mut CopyTarget<'_>, mut offset: u64) -> rustix::io::Result<usize> {
+    let mut done = 0;
+    while done < to.len() {
+        match rustix::io::pread(&fd, to.from(done), offset) {
+            Ok(([], _)) => break,
+            Ok((filled, _)) => {
+                done += filled.len();
+                offset += filled.len() as u64;
             }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error),

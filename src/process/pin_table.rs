@@ -93,11 +93,12 @@ impl PinTable {
         Some(self.id)
     }
 
-    /// Counts one more pin of an object. A call has the span pinned.
-    pub fn pin_for_object(&mut self, granule: u64) {
-        if let Some(counts) = self.counts.get_mut(&granule) {
-            counts.objects += 1;
-        }
+    /// Counts a pin of a call as one of an object from now on. Returns `false` if this table does not count the pin.
+    pub fn hand_over_to_object(&mut self, granule: u64, table: u64) -> bool {
+        let counts = self.counts.get_mut(&granule).filter(|counts| self.id == table && counts.calls > 0);
+        let Some(counts) = counts else { return false };
+        (counts.calls, counts.objects) = (counts.calls - 1, counts.objects + 1);
+        true
     }
 
     /// Counts one pin less, in the table with id `table`. Returns the participant number in whose bitmap the bit is to

@@ -34,9 +34,13 @@ impl Pin<'_> {
     /// Makes a pin that outlives the call. `None`: no handle ever had the attachment (it is that of a private copy).
     pub fn into_owned(self) -> Option<OwnedPin> {
         let att = self.att.share()?;
-        att.pins.lock().pin_for_object(self.granule);
-        // The call's own pin goes with `self`.
-        Some(OwnedPin { att, granule: self.granule, table: self.table })
+        if !att.pins.lock().hand_over_to_object(self.granule, self.table) {
+            return None;
+        }
+        let owned = OwnedPin { att, granule: self.granule, table: self.table };
+        // The call's pin is the object's now.
+        std::mem::forget(self);
+        Some(owned)
     }
 }
 

@@ -3,7 +3,6 @@
 //!
 //! What is not pinned, or too short for a map, is copied by `decode::large`.
 
-use crate::codec::buffers::BufferTable;
 use crate::os::map::PrivateMap;
 use crate::process::pins::OwnedPin;
 
@@ -12,6 +11,7 @@ use crate::py::errors;
 use crate::py::read_mode::ReadMode;
 use crate::segment::Segment;
 use crate::variables::large::LargeValue;
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -19,21 +19,23 @@ use pyo3::types::PyMemoryView;
 use std::ffi::c_int;
 use std::sync::Arc;
 
-/// From this many bytes on, a private map is faster than a copy. Measured by bench/large.py (`crossover`): for reading
-/// the whole value, the two are equally fast between 256 and 512 KiB; for reading its first element, the map is faster
-/// from 128 KiB on.
-const MAP_FROM: u64 = 256 << 10;
+/// From this many bytes on, a private map is made instead of a copy. Up to here, whoever looks at all of the value is
+/// quicker with a copy, and whoever looks at its first element hardly slower. At 512 KiB the copy costs 26 us, the map 10
+/// us and 14 us more of page faults for who reads all of it; at 256 KiB copy and map cost the same with the first element,
+/// and reading all of it costs half as much again with the map. (Whoever writes to all of it is quicker with a copy at any
+/// size.) bench/large.py (`crossover`) measures it.
+pub const MAP_FROM: u64 = 512 << 10;
 
 /// How the caller gets at the buffers of a value.
-pub enum BufferAccess<'py, 'a> {
+pub enum BufferAccess<'a, T> {
     /// As `memoryview`s over memory that stays valid as long as they live.
-    Views(Vec<Bound<'py, PyAny>>),
+    Views(T),
     /// The caller must copy them.
     Copy(LargeValue<'a>),
 }
 
-/// One buffer of a value, whose memory does not change as long as this object lives. Only a `memoryview` refers to it,
-/// because Python code that is given a buffer expects an object with a length and items.
+/// One buffer of a value, whose memory does not change as long as this object lives. Only an array or a `memoryview` refers
+/// to it, because Python code that is given a buffer expects an object with a length and items.
 #[pyclass(frozen, name = "Block", module = "shmvar._core")]
 struct PinnedBuffer {
     ptr: *mut u8,
@@ -80,43 +82,35 @@ impl PinnedBuffer {
     unsafe fn __releasebuffer__(&self, _view: *mut ffi::Py_buffer) {}
 }
 
+/// Makes the class of the objects now, so that the first view of a program need not.
+pub fn prepare(py: Python<'_>) {
+    let _ = PinnedBuffer::type_object(py);
+}
+
 /// Makes `memoryview`s over the buffers of a value. The caller must copy instead if the value is not pinned, if it is
 /// to be writable and is short, or if the system allows no more maps. `total` is the length of all buffers together.
 pub fn views_of<'py, 'a>(
     py: Python<'py>,
     segment: &Segment,
     large: LargeValue<'a>,
-    parsed: &BufferTable,
+    buffers: &[(u64, u64)],
     mode: ReadMode,
     total: u64,
-) -> PyResult<BufferAccess<'py, 'a>> {
-    let (Some(first), Some(last)) = (parsed.buffers.first(), parsed.buffers.last()) else {
+) -> PyResult<BufferAccess<'a, Vec<Bound<'py, PyAny>>>> {
+    let (Some(first), Some(last)) = (buffers.first(), buffers.last()) else {
         return Ok(BufferAccess::Copy(large));
     };
     if !large.pinned() || (mode == ReadMode::Own && total < MAP_FROM) {
         return Ok(BufferAccess::Copy(large));
     }
-    let (value, start, len) = (large.offset(), first.0, (last.0 + last.1 - first.0) as usize);
-    let att = large.attachment();
-    let (map, base) = match mode {
-        ReadMode::Own => {
-            let mapped = att
-                .with_file(|fd| PrivateMap::new(fd, value + start, len))
-                .map_err(|e| errors::of_segment(py, segment.key(), e))?;
-            let Ok(map) = mapped else { return Ok(BufferAccess::Copy(large)) };
-            let base = map.ptr();
-            (Some(map), base)
-        }
-        ReadMode::View => {
-            (None, att.mem.address(value + start, len).map_err(|e| errors::of_segment(py, segment.key(), e))?)
-        }
+    let (start, len) = (first.0, (last.0 + last.1 - first.0) as usize);
+    let (base, owner) = match memory_of(py, segment, large, (start, len), mode)? {
+        BufferAccess::Views(memory) => memory,
+        BufferAccess::Copy(large) => return Ok(BufferAccess::Copy(large)),
     };
-    let Some(pin) = large.into_owned_pin() else {
-        return Err(errors::builtin::<PyBufferError>("the value is not pinned"));
-    };
-    let owner = Arc::new(PinnedMemory { _map: map, _pin: pin });
+    let owner = Arc::new(owner);
     let mut objects = create::collect(std::iter::empty())?;
-    for (at, len) in &parsed.buffers {
+    for (at, len) in buffers {
         let (Some(within), len) = (at.checked_sub(start), *len as usize) else {
             return Err(errors::builtin::<PyBufferError>("the buffers of the value are out of order"));
         };
@@ -125,4 +119,47 @@ pub fn views_of<'py, 'a>(
         create::push(&mut objects, PyMemoryView::from(Bound::new(py, buffer)?.as_any())?.into_any())?;
     }
     Ok(BufferAccess::Views(objects))
+}
+
+/// Makes an object over the only buffer of a value that is pinned, for an array to lie over. The caller must copy instead
+/// if the system allows no more maps.
+pub fn memory_for_array<'py, 'a>(
+    py: Python<'py>,
+    segment: &Segment,
+    large: LargeValue<'a>,
+    (at, len): (u64, u64),
+    mode: ReadMode,
+) -> PyResult<BufferAccess<'a, Bound<'py, PyAny>>> {
+    let (ptr, owner) = match memory_of(py, segment, large, (at, len as usize), mode)? {
+        BufferAccess::Views(memory) => memory,
+        BufferAccess::Copy(large) => return Ok(BufferAccess::Copy(large)),
+    };
+    let buffer = PinnedBuffer { ptr, len: len as usize, readonly: mode == ReadMode::View, _owner: Arc::new(owner) };
+    Ok(BufferAccess::Views(Bound::new(py, buffer)?.into_any()))
+}
+
+/// The address of a part of a pinned value, and what keeps its memory valid.
+fn memory_of<'a>(
+    py: Python<'_>,
+    segment: &Segment,
+    large: LargeValue<'a>,
+    (at, len): (u64, usize),
+    mode: ReadMode,
+) -> PyResult<BufferAccess<'a, (*mut u8, PinnedMemory)>> {
+    let failed = |error| errors::of_segment(py, segment.key(), error);
+    let (att, offset) = (large.attachment(), large.offset() + at);
+    let (map, base) = match mode {
+        ReadMode::Own => {
+            let Ok(map) = att.with_file(|fd| PrivateMap::new(fd, offset, len)).map_err(failed)? else {
+                return Ok(BufferAccess::Copy(large));
+            };
+            let base = map.ptr();
+            (Some(map), base)
+        }
+        ReadMode::View => (None, att.mem.address(offset, len).map_err(failed)?),
+    };
+    let Some(pin) = large.into_owned_pin() else {
+        return Err(errors::builtin::<PyBufferError>("the value is not pinned"));
+    };
+    Ok(BufferAccess::Views((base, PinnedMemory { _map: map, _pin: pin })))
 }

@@ -2,9 +2,10 @@
 //!
 //! PyO3's own constructors panic when there is no memory. The core has `crate::fallible` for the same purpose.
 
+use crate::os::mem::CopyTarget;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 /// Converts what a function of the C API returned.
 ///
@@ -49,6 +50,38 @@ pub fn text<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyString>> 
 pub fn bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     // SAFETY: the interpreter is attached; the bytes have this length.
     unsafe { new_reference(py, ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len() as ffi::Py_ssize_t)) }
+}
+
+/// A `bytes` of `len` bytes, which `fill` fills, or fails. Nobody else sees the object before.
+#[inline]
+pub fn bytes_with<'py>(
+    py: Python<'py>,
+    len: usize,
+    fill: impl FnOnce(&mut CopyTarget<'_>) -> PyResult<()>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    // SAFETY: the interpreter is attached. The object's bytes may be written as long as nobody else has a reference to
+    // it, and are not read before they were.
+    unsafe {
+        let bytes: Bound<'py, PyBytes> =
+            new_reference(py, ffi::PyBytes_FromStringAndSize(std::ptr::null(), len as ffi::Py_ssize_t))?;
+        fill(&mut CopyTarget::new(ffi::PyBytes_AsString(bytes.as_ptr()).cast(), len))?;
+        Ok(bytes)
+    }
+}
+
+/// A `bytearray` of `len` bytes, which `fill` fills, or fails. Nobody else sees the object before.
+pub fn bytearray_with<'py>(
+    py: Python<'py>,
+    len: usize,
+    fill: impl FnOnce(&mut CopyTarget<'_>) -> PyResult<()>,
+) -> PyResult<Bound<'py, PyByteArray>> {
+    // SAFETY: as in `bytes_with`.
+    unsafe {
+        let bytes: Bound<'py, PyByteArray> =
+            new_reference(py, ffi::PyByteArray_FromStringAndSize(std::ptr::null(), len as ffi::Py_ssize_t))?;
+        fill(&mut CopyTarget::new(ffi::PyByteArray_AsString(bytes.as_ptr()).cast(), len))?;
+        Ok(bytes)
+    }
 }
 
 /// An empty `dict`.

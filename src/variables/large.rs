@@ -3,9 +3,12 @@
 //! The protocol is "Large records: spans and pins" in docs/protocol.md. The pins themselves are `process/pins.rs`.
 
 use crate::codec::buffers;
-use crate::codec::buffers::BufferTable;
+use crate::codec::buffers::{BufferTable, OneBuffer};
 use crate::error::{Error, Result};
 use crate::fallible;
+use crate::format::GRANULE;
+use crate::os::mem::CopyTarget;
+use crate::os::object;
 use crate::process::attachment::CHECK_RESIDENT_FROM;
 use crate::process::call_guard::CallGuard;
 use crate::process::pins::{OwnedPin, Pin};
@@ -16,14 +19,23 @@ use crate::variables::found::{ContentSource, Found};
 /// The name of a value's bytes in the error for a lack of memory.
 const VALUE: &str = "a value";
 
+/// The number of bytes that [`LargeValue::one_buffer`] copies: a head with one buffer and the pickle of an array, or of
+/// `bytes`, fit.
+pub const SHORT_HEAD: usize = 256;
+
+/// A part of this many bytes or more is copied through the mapping only if the bitmap says that all its pages are
+/// present: to touch an absent page would make one. Where a shorter part is absent, the segment is damaged, and one page
+/// or a few are made.
+const CHECK_PRESENT_FROM: u64 = 64 << 10;
+
 /// Private to the process: a large value that a reader found. It is pinned where this handle may pin; else each copy is
 /// followed by a look whether the slot is unchanged.
 pub struct LargeValue<'a> {
     att: &'a Variables,
     found: Found,
     pin: Option<Pin<'a>>,
-    /// Whether short parts are copied through the mapping: only where no other user could have stored what the segment
-    /// says of present pages.
+    /// Whether the value is copied through the mapping: only where it is pinned, and no other user could have stored
+    /// what the segment says of present pages.
     direct: bool,
     /// Keeps the call counted in while the value is pinned, so that the process keeps its participant number.
     _call_guard: Option<CallGuard<'a>>,
@@ -40,20 +52,19 @@ impl<'a> LargeValue<'a> {
         self.found.content.version()
     }
 
-    /// Marks a value that only this user and root could have written, so that short parts are copied through the
-    /// mapping.
+    /// Marks a value that only this user and root could have written, so that it is copied through the mapping.
     pub fn trusting(self) -> Self {
         LargeValue { direct: self.pin.is_some(), ..self }
     }
 
-    /// Looks whether the object takes `len` bytes of memory at all, before so many are allocated for a copy. A process
-    /// that may write can store any length, but memory that is not there holds no value. Returns `false` if the
-    /// variable changed meanwhile.
+    /// Looks whether the object takes `len` bytes of memory at all, before so many are allocated for a copy of the part
+    /// at `at`. A process that may write can store any length, but memory that is not there holds no value. Returns
+    /// `false` if the variable changed meanwhile.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the slot is unchanged and its length cannot be right.
-    pub fn check_resident(&self, len: u64) -> Result<bool> {
-        if len < CHECK_RESIDENT_FROM {
+    pub fn check_resident(&self, at: u64, len: u64) -> Result<bool> {
+        if len < CHECK_RESIDENT_FROM || self.is_mapped(at, len) {
             return Ok(true);
         }
         let resident = self.att.resident()?;
@@ -66,6 +77,15 @@ impl<'a> LargeValue<'a> {
             )));
         }
         Ok(false)
+    }
+
+    /// Returns whether a part of the value is copied through the mapping.
+    fn is_mapped(&self, at: u64, len: u64) -> bool {
+        let content = &self.found.content;
+        let start = content.lead() + content.prefix_len() + at;
+        let (first, end) = (start / GRANULE, (start + len).div_ceil(GRANULE));
+        let present = || self.att.arena().is_present(content.granule() + first, end - first);
+        self.direct && (len < CHECK_PRESENT_FROM || present().unwrap_or(false))
     }
 
     /// Returns whether a pin keeps the value as it is until this is dropped.
@@ -105,7 +125,7 @@ impl<'a> LargeValue<'a> {
         }
         let mut whole = self.read(0, &mut start, policy)?;
         let len = buffers::head_len(start).filter(|len| *len <= self.len()).unwrap_or(0);
-        if !self.check_resident(len)? {
+        if !self.check_resident(0, len)? {
             return Ok(None);
         }
         let mut head = fallible::zeros(len as usize, "a value's table of buffers")?;
@@ -118,7 +138,7 @@ impl<'a> LargeValue<'a> {
 
     /// Copies a part of the value. `None`: the variable changed during the copy; the caller starts again.
     pub fn read_part(&self, (at, len): (u64, u64), policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
-        if !self.check_resident(len)? {
+        if !self.check_resident(at, len)? {
             return Ok(None);
         }
         let mut bytes = fallible::zeros(len as usize, VALUE)?;
@@ -157,16 +177,25 @@ impl<'a> LargeValue<'a> {
     /// Copies `to.len()` bytes of the value, from `at` on. Returns `false` if the variable changed during the copy; the
     /// caller starts again.
     pub fn read(&self, at: u64, to: &mut [u8], policy: &dyn WaitPolicy) -> Result<bool> {
-        let at = self.found.content.prefix_len() + at;
+        self.fill(at, &mut to.into(), policy)
+    }
+
+    /// Fills memory with bytes of the value, from `at` on. Returns `false` if the variable changed during the copy; the
+    /// caller starts again.
+    pub fn fill(&self, at: u64, to: &mut CopyTarget<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
+        let len = to.len();
         let mut outcome = Ok(());
-        if self.direct && to.len() < ALLOW_THREADS_FROM {
-            let content = &self.found.content;
-            let offset = self.att.identity.geometry.granule_at(content.granule()) + content.lead() + at;
-            self.att.mem.copy_to(offset, to)?;
-        } else if to.len() < ALLOW_THREADS_FROM {
-            self.att.read_span(&self.found.content, at, to)?;
+        let mapped = self.is_mapped(at, len as u64);
+        let mut copy = || {
+            outcome = match mapped {
+                true => self.att.mem.fill(self.offset() + at, to),
+                false => self.fill_by_call(at, to),
+            }
+        };
+        if len < ALLOW_THREADS_FROM {
+            copy()
         } else {
-            policy.allow_threads(&mut || outcome = self.att.read_span(&self.found.content, at, to));
+            policy.allow_threads(&mut copy)
         }
         if self.pin.is_some() {
             // A pinned span is not freed, so what was copied is the value.
@@ -174,6 +203,29 @@ impl<'a> LargeValue<'a> {
         }
         let still = self.att.is_unchanged(&self.found)?;
         if still { outcome.map(|()| true) } else { Ok(false) }
+    }
+
+    /// Fills memory with bytes of the value through the kernel. Whatever happens to the span meanwhile, the copy raises no
+    /// signal.
+    fn fill_by_call(&self, at: u64, to: &mut CopyTarget<'_>) -> Result<()> {
+        let len = to.len();
+        let filled = self.att.with_file(|fd| object::fill_from(fd, to, self.offset() + at))?;
+        match filled.map_err(|error| Error::system("reading the segment", error))? {
+            done if done < len => Err(Error::corrupt("the object was truncated")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies the start of a value with one buffer and a short pickle into `head`, where the value is copied through the
+    /// mapping. The pickle lies in `head`, the buffer in the value. `None`: it is not such a value,
+    /// or another way of reading it says what is wrong with it.
+    pub fn one_buffer(&self, head: &mut [u8; SHORT_HEAD]) -> Result<Option<OneBuffer>> {
+        if !self.direct || !self.has_buffers() {
+            return Ok(None);
+        }
+        let copied = self.len().min(SHORT_HEAD as u64) as usize;
+        self.att.mem.copy_to(self.offset(), &mut head[..copied])?;
+        Ok(buffers::parse_one(&head[..copied], self.len()))
     }
 }
 

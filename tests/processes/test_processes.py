@@ -364,7 +364,7 @@ def test_f54_a_reader_never_sees_a_mixed_value(seg, key, children):
     code = """
     segment = shmvar.attach(key, create=False)
     for turn in range(10 ** 9):
-        for index, length in enumerate((1, 40, 3000, 9000, 300_000)):
+        for index, length in enumerate((1, 40, 3000, 9000, 24_000, 60_000, 300_000)):
             segment[index] = bytes([turn % 251]) * (length + turn % 7)
             segment[f"s{index}"] = str(turn % 10) * (length + turn % 7)
         if not turn:
@@ -374,7 +374,7 @@ def test_f54_a_reader_never_sees_a_mixed_value(seg, key, children):
     with shmvar.attach(key, readonly=True) as reader:
         for _ in helpers.looks(seconds=3, turns=5):
             for segment in (seg, reader):
-                for index in (*range(5), *(f"s{n}" for n in range(5))):
+                for index in (*range(7), *(f"s{n}" for n in range(7))):
                     value = segment[index]
                     assert value == value[:1] * len(value)
     helpers.end(children[0])

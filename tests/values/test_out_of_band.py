@@ -34,7 +34,7 @@ def is_like_bytes(buffer, expected):
     assert memoryview(buffer).cast("B")[size // 2] == expected[size // 2] and next(iter(buffer)) == expected[0]
 
 
-EDGES = [16 * KIB, 16 * KIB + 1, 64 * KIB, 256 * KIB - 1, 256 * KIB, 256 * KIB + 1, 1000 * KIB]
+EDGES = [16 * KIB, 16 * KIB + 1, 64 * KIB, 512 * KIB - 1, 512 * KIB, 512 * KIB + 1, 1000 * KIB]
 KINDS = [bytearray, bytes, lambda data: memoryview(data), lambda data: memoryview(bytearray(data))]
 
 

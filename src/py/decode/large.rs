@@ -2,9 +2,11 @@
 //! change while it is copied; then the caller reads again.
 
 use super::failure::explain;
+use super::one_buffer::{UsualValue, read_usual};
 use super::value::{array_items, decode_data_only_buffers, decode_object};
 use crate::codec::buffers;
 use crate::key::Index;
+use crate::os::mem::CopyTarget;
 use crate::py::buffer_views::{self, BufferAccess};
 use crate::py::calls;
 use crate::py::create;
@@ -28,12 +30,14 @@ pub struct LargeRead<'a, 'py> {
 
 impl<'py> LargeRead<'_, 'py> {
     /// Reads the value. `None` if it changed while it was copied.
-    #[cold]
     pub fn read(&self, large: LargeValue<'_>) -> PyResult<Option<Py<PyAny>>> {
         let (py, segment) = (self.py, self.segment);
         let large = if segment.trusted() { large.trusting() } else { large };
         if large.has_buffers() {
-            return self.read_buffers(large);
+            return match read_usual(self.policy, py, segment, self.mode, large)? {
+                UsualValue::Read(value) => Ok(Some(value)),
+                UsualValue::Other(large) => self.read_buffers(large),
+            };
         }
         let Some(pickle) = self.copy(&large, (0, large.len()))? else { return Ok(None) };
         // User code runs next, and no pin is held while it runs.
@@ -47,15 +51,15 @@ impl<'py> LargeRead<'_, 'py> {
         &self,
         large: &LargeValue<'_>,
         (at, len): (u64, u64),
-        make: impl FnOnce(usize, &mut dyn FnMut(&mut [u8]) -> PyResult<()>) -> PyResult<T>,
+        make: impl FnOnce(usize, &mut dyn FnMut(&mut CopyTarget<'_>) -> PyResult<()>) -> PyResult<T>,
     ) -> PyResult<Option<T>> {
         let policy = self.policy;
-        if !large.check_resident(len).map_err(|error| policy.error(error))? {
+        if !large.check_resident(at, len).map_err(|error| policy.error(error))? {
             return Ok(None);
         }
         let mut unchanged = true;
         let object = make(len as usize, &mut |to| {
-            unchanged = large.read(at, to, policy).map_err(|error| policy.error(error))?;
+            unchanged = large.fill(at, to, policy).map_err(|error| policy.error(error))?;
             Ok(())
         })?;
         Ok(unchanged.then_some(object))
@@ -63,12 +67,12 @@ impl<'py> LargeRead<'_, 'py> {
 
     /// Copies a place of the value into a `bytes`.
     fn copy(&self, large: &LargeValue<'_>, place: (u64, u64)) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        self.copied(large, place, |len, fill| PyBytes::new_with(self.py, len, fill))
+        self.copied(large, place, |len, fill| create::bytes_with(self.py, len, fill))
     }
 
     /// Copies a place of the value into a `bytearray`.
     fn copy_writable(&self, large: &LargeValue<'_>, place: (u64, u64)) -> PyResult<Option<Bound<'py, PyByteArray>>> {
-        self.copied(large, place, |len, fill| PyByteArray::new_with(self.py, len, fill))
+        self.copied(large, place, |len, fill| create::bytearray_with(self.py, len, fill))
     }
 
     /// Reads a value that has buffers beside its pickle.
@@ -95,7 +99,7 @@ impl<'py> LargeRead<'_, 'py> {
             return read_only::in_mode(py, value, mode).map(Some);
         }
         let total: u64 = parsed.buffers.iter().map(|(_, len)| len).sum();
-        let objects = match buffer_views::views_of(py, self.segment, large, &parsed, mode, total)? {
+        let objects = match buffer_views::views_of(py, self.segment, large, &parsed.buffers, mode, total)? {
             BufferAccess::Views(objects) => objects,
             BufferAccess::Copy(large) => {
                 let mut copies = create::collect(std::iter::empty())?;

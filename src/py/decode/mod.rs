@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `read` | reads one variable |
 //! | `large` | reads a value that has a span of its own, with buffers or without |
+//! | `one_buffer` | reads one `bytes` or one array without the unpickler |
 //! | `value` | decodes a pickle |
 //! | `containers` | decodes containers of scalars without the unpickler |
 //! | `text` | a str of the text of a pickle |
@@ -13,6 +14,7 @@
 mod containers;
 mod failure;
 mod large;
+mod one_buffer;
 mod read;
 #[allow(unsafe_code, reason = "the interpreter's C interface for text")]
 mod text;

@@ -1,19 +1,24 @@
-//! Encodes large bytes-like values without the pickler, which would copy them or refuse them.
+//! Encodes large bytes-like values without the pickler, which would copy them or refuse them, and arrays, for which it
+//! takes longer.
 
 use super::encoded::{Encoded, PickleStream};
 use crate::codec::buffers::{self, OUT_OF_BAND};
+use crate::py::numpy;
 use pyo3::buffer::PyBuffer;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyMemoryView, PySlice};
 
-/// Encodes a large `bytearray` or `array.array`, or any `mmap` or `memoryview` of plain bytes, as a constant pickle and
+/// Encodes a large array of numpy's, `bytearray` or `array.array`, or any `mmap` or `memoryview` of plain bytes, as a constant pickle and
 /// the buffer. `None` for other values.
-pub(super) fn bare_buffer<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Encoded<'a, 'py>>> {
+pub(super) fn bare_buffer<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Option<Encoded<'a, 'py>>> {
     let py = value.py();
     // SAFETY: the object is borrowed. Most values have no buffer and cost only this check.
     if unsafe { ffi::PyObject_CheckBuffer(value.as_ptr()) } == 0 {
         return Ok(None);
+    }
+    if let Some(array) = numpy::pickled(value)? {
+        return Ok(Some(Encoded::Array(array)));
     }
     let beside = |buffer: PyBuffer<u8>, stream| Ok(Some(Encoded::Buffers(stream, vec![buffer])));
     let plain = |value: &Bound<'py, PyAny>| match PyBuffer::<u8>::get(value) {

@@ -6,7 +6,8 @@ use crate::codec::buffers::{self, ALIGN};
 use crate::codec::scalar::ShortPickle;
 use crate::error::Result;
 use crate::fallible;
-use crate::variables::stored::Stored;
+use crate::py::numpy::PickledArray;
+use crate::variables::stored::{Stored, ValueSource};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -23,6 +24,8 @@ pub enum Encoded<'a, 'py> {
     Pickled(Bound<'py, PyBytes>),
     /// An exact `bytes` that is long enough for a span of its own.
     Bytes(&'a [u8]),
+    /// One array, whose memory is stored beside its pickle.
+    Array(PickledArray<'a>),
     /// A pickle, and the buffers that are stored beside it.
     Buffers(PickleStream<'py>, Vec<PyBuffer<u8>>),
 }
@@ -60,8 +63,19 @@ impl Encoded<'_, '_> {
     pub fn parts(&self) -> Result<EncodedParts<'_>> {
         match self {
             Encoded::Bytes(bytes) => planned(buffers::BYTES, vec![*bytes]),
+            Encoded::Array(array) => planned(&array.stream, vec![array.memory]),
             Encoded::Buffers(stream, held) => planned(stream.as_bytes(), slices_of(held)?),
             small => small.with(|stored| fallible::joined(stored.parts, PARTS)).map(EncodedParts::Small),
+        }
+    }
+
+    /// Where the bytes lie that are copied when the value is stored.
+    #[inline(always)]
+    pub fn source(&self) -> ValueSource {
+        match self {
+            Encoded::Array(array) => array.source,
+            Encoded::Buffers(..) => ValueSource::Anywhere,
+            _ => ValueSource::OwnMemory,
         }
     }
 
@@ -75,7 +89,8 @@ impl Encoded<'_, '_> {
             }
             Encoded::Containers(bytes) => store(Stored { parts: &[bytes], buffers: false, expiry: None }),
             Encoded::Pickled(bytes) => store(Stored { parts: &[bytes.as_bytes()], buffers: false, expiry: None }),
-            Encoded::Bytes(bytes) => beside(buffers::BYTES, vec![*bytes], store),
+            Encoded::Bytes(bytes) => one_beside(buffers::BYTES, bytes, store),
+            Encoded::Array(array) => one_beside(&array.stream, array.memory, store),
             Encoded::Buffers(stream, held) => beside(stream.as_bytes(), slices_of(held)?, store),
         }
     }
@@ -125,6 +140,13 @@ const PARTS: &str = "the parts of a value";
 
 /// The bytes of the gaps between buffers.
 static ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
+
+/// Calls `store` with the parts of a record with one buffer.
+#[inline(never)]
+fn one_beside<T>(stream: &[u8], buffer: &[u8], store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
+    let (head, gap) = buffers::plan_one(stream.len(), buffer.len());
+    store(Stored { parts: &[&head, stream, &ZEROS[..gap], buffer], buffers: true, expiry: None })
+}
 
 /// Calls `store` with the parts of a record with buffers.
 #[cold]

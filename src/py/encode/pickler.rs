@@ -16,7 +16,7 @@ use pyo3::types::{PyBytes, PyDict};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Pickles a value that is no scalar.
-pub(super) fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
+pub(super) fn pickle<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let py = value.py();
     if let Some(encoded) = bare_buffer(value)? {
         return Ok(encoded);
@@ -47,7 +47,13 @@ pub(super) fn pickle<'a, 'py>(value: &Bound<'py, PyAny>) -> PyResult<Encoded<'a,
     if first {
         BUSY.store(false, Ordering::Release);
     }
-    finished(pickled?.cast_into()?, buffers, read_only)
+    let encoded = finished(pickled?.cast_into()?, buffers, read_only)?;
+    if let Encoded::Buffers(PickleStream::Pickled(stream), buffers) = &encoded {
+        if buffers.len() == 1 {
+            numpy::remember(value, stream.as_bytes())?;
+        }
+    }
+    Ok(encoded)
 }
 
 /// Pickles a value that may hold arrays that numpy would copy into the pickle: with reducers for these.

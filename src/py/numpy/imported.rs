@@ -4,6 +4,7 @@
 use super::layout;
 use crate::codec::buffers::OUT_OF_BAND;
 use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyType};
@@ -52,14 +53,12 @@ impl Numpy {
     pub fn get(py: Python<'_>) -> PyResult<Option<&Numpy>> {
         match NUMPY.get(py) {
             Some(numpy) => Ok(Some(numpy)),
-            None => match imported(py, pyo3::intern!(py, "numpy"))? {
-                Some(module) if module.hasattr("ndarray")? && module.hasattr("ma")? => {
-                    match NUMPY.get_or_try_init(py, || Numpy::new(&module)) {
-                        Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
-                        numpy => numpy.map(Some),
-                    }
-                }
-                _ => Ok(None),
+            None => match whole_numpy(py)? {
+                Some(module) => match NUMPY.get_or_try_init(py, || Numpy::new(&module)) {
+                    Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
+                    numpy => numpy.map(Some),
+                },
+                None => Ok(None),
             },
         }
     }
@@ -84,6 +83,18 @@ impl Numpy {
                 .collect::<PyResult<_>>()?,
             layout_is_known: layout::is_as_expected(module)?,
         })
+    }
+
+    /// Whether numpy's arrays lie in memory as [`layout`] expects.
+    #[inline]
+    pub fn layout_is_known(&self) -> bool {
+        self.layout_is_known
+    }
+
+    /// Whether the items of a dtype with this number are plain bytes of numpy's own: no objects, no structs, no dates.
+    #[inline]
+    pub fn has_plain_items(number: i64) -> bool {
+        (0..VOID).contains(&number) && number != OBJECT
     }
 
     /// Whether numpy itself hands over the memory of this exact array, or the array is too short for that to matter.
@@ -124,11 +135,27 @@ impl Numpy {
     }
 }
 
+/// numpy, if the program has imported it, and all of it: another thread may just be importing it.
+pub fn whole_numpy(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let Some(module) = imported(py, pyo3::intern!(py, "numpy"))? else { return Ok(None) };
+    // This is what the interpreter itself asks before it gives a module to a second thread. (A name that numpy has last
+    // says less: numpy imports some of its modules only when they are named.)
+    let being_imported = match module.getattr_opt(pyo3::intern!(py, "__spec__"))? {
+        Some(spec) => spec.getattr_opt(pyo3::intern!(py, "_initializing"))?,
+        None => None,
+    };
+    let whole = being_imported.is_none_or(|now| !now.is_truthy().unwrap_or(true)) && module.hasattr("ndarray")?;
+    Ok(whole.then_some(module))
+}
+
 /// A module, if the program has imported it.
 pub fn imported<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let modules = || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind());
-    MODULES.get_or_try_init(py, modules)?.bind(py).get_item(name)
+    // SAFETY: the interpreter is attached, and lends its dict of modules, which it keeps for as long as it lives.
+    let modules = unsafe { Bound::from_borrowed_ptr_or_opt(py, ffi::PyImport_GetModuleDict()) };
+    match modules {
+        Some(modules) => modules.cast_into::<PyDict>()?.get_item(name),
+        None => Ok(None),
+    }
 }
 
 /// Whether the array's memory is in one piece, with the axes in any order.

@@ -1,5 +1,5 @@
-//! Reads two fields of an array directly from memory, as numpy's binary interface lays it out: its flags, and the
-//! number of its dtype. Asking numpy for them takes longer.
+//! Reads fields of an array directly from memory, as numpy's binary interface lays it out. Asking numpy for them takes
+//! longer.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -30,6 +30,41 @@ struct DtypeHead {
 
 /// Flags in [`ArrayHead`]: the memory is in one piece, in C's order or in Fortran's.
 pub const CONTIGUOUS: c_int = 3;
+/// The flag of memory in Fortran's order.
+pub const FORTRAN: c_int = 2;
+
+/// The flag of memory that numpy has allocated for the array.
+pub const OWN_DATA: c_int = 4;
+
+/// What an array's object says of its memory.
+pub struct ArrayMemory<'a> {
+    pub flags: c_int,
+    /// The number of the dtype.
+    pub number: i64,
+    pub dtype: *mut ffi::PyObject,
+    pub data: *const u8,
+    /// The length of each axis.
+    pub lens: &'a [isize],
+}
+
+/// What an exact array's object says of its memory.
+///
+/// # Safety
+/// As for [`flags_and_number`]. Nobody changes the array's shape while the result is used.
+#[inline]
+pub unsafe fn memory<'a>(array: &'a Bound<'_, PyAny>) -> ArrayMemory<'a> {
+    // SAFETY: the caller says that the memory has this layout.
+    unsafe {
+        let head = &*array.as_ptr().cast::<ArrayHead>();
+        // Without axes there is no list of their lengths.
+        let lens = match head.dimensions {
+            0 => &[],
+            count => std::slice::from_raw_parts(head.sizes, count as usize),
+        };
+        let number = i64::from((*head.dtype).number);
+        ArrayMemory { flags: head.flags, number, dtype: head.dtype.cast(), data: head.data, lens }
+    }
+}
 
 /// An exact array's flags, and the number of its dtype.
 ///
@@ -63,6 +98,17 @@ pub fn is_as_expected(module: &Bound<'_, PyAny>) -> PyResult<bool> {
             let flags = array.getattr("flags")?.getattr("num")?.extract::<c_int>()?;
             // SAFETY: what lies there is the array's dtype, whose object is at least as large as `DtypeHead`.
             if unsafe { flags_and_number(array) } != (flags, dtype.getattr("num")?.extract::<i64>()?) {
+                return Ok(false);
+            }
+            let (lens, interface) = (array.getattr("shape")?, array.getattr("__array_interface__")?);
+            let address = interface.get_item("data")?.get_item(0)?.extract::<usize>()?;
+            // SAFETY: as before; the number of axes is compared before the list of their lengths is read.
+            let same = unsafe {
+                (*array.as_ptr().cast::<ArrayHead>()).dimensions as usize == lens.len()?
+                    && memory(array).lens == lens.extract::<Vec<isize>>()?
+                    && memory(array).data.addr() == address
+            };
+            if !same {
                 return Ok(false);
             }
         }

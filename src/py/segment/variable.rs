@@ -50,7 +50,9 @@ pub fn store_encoded(
     let policy = PyWait::new(py, segment.key());
     let att = segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     encoded
-        .with(|stored| att.variables().put(name, Stored { expiry, ..stored }, condition, &policy))
+        .with(|stored| {
+            att.variables().put_from(name, Stored { expiry, ..stored }, encoded.source(), condition, &policy)
+        })
         .map_err(|error| policy.error_at(name, error))
 }
 
