@@ -106,6 +106,15 @@ const PLAIN_DTYPE: [&[u8]; 3] = [
     b"\x94NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0t\x94b",
 ];
 
+/// Returns the pickle of a dtype that is said by its name and byte order alone, as [`plain_dtype`] reads it.
+///
+/// # Errors
+/// [`Error::Memory`](crate::error::Error::Memory) if there is no memory for it.
+pub fn pickle_of_plain_dtype(order: u8, name: &str) -> Result<Vec<u8>> {
+    let parts = [PLAIN_DTYPE[0], &[name.len() as u8], name.as_bytes(), PLAIN_DTYPE[1], &[order], PLAIN_DTYPE[2]];
+    fallible::joined(&parts, "the pickle of a dtype")
+}
+
 /// Returns the byte order and the name of a dtype (`<` and `f8`), and the bytes of an item, if its pickle says nothing
 /// else.
 pub fn plain_dtype(pickle: &[u8]) -> Option<(char, &str, u64)> {
@@ -272,6 +281,7 @@ mod tests {
         assert_eq!(dtype_len(DTYPE), Some(DTYPE.len()));
         assert_eq!(plain_dtype(DTYPE), Some(('<', "f8", 8)));
         assert_eq!(plain_dtype(&DTYPE[1..]), None);
+        assert_eq!(pickle_of_plain_dtype(b'<', "f8").unwrap(), DTYPE);
         let text = DTYPE.iter().map(|byte| if *byte == b'f' { b'U' } else { *byte }).collect::<Vec<u8>>();
         assert_eq!(plain_dtype(&text), None);
     }

@@ -1,6 +1,8 @@
 //! Registers the classes and functions of `shmvar._core`. Each is defined in the file of its subject.
 
-use crate::py::{buffer_views, command_line, data_only, decode, info, inspect, interpreter, lock, open, segment};
+use crate::py::{
+    buffer_views, command_line, data_only, decode, info, inspect, interpreter, lock, numpy, open, segment,
+};
 use pyo3::prelude::*;
 
 /// Adds functions that one of the Rust modules defines.
@@ -22,6 +24,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lock::PyLock>()?;
     module.add_class::<segment::PySegment>()?;
     buffer_views::prepare(module.py());
+    // Without it the first array takes a little longer.
+    let _ = numpy::prepare(module.py());
     functions!(module, info::{_check_report, _segment_info, _variable_info});
     functions!(module, open::{_reattach, attach, destroy, exists, ftok, segments});
     functions!(module, data_only::{_decode_data_only});

@@ -234,7 +234,7 @@ impl<'py> ArrayMaker<'py> {
 #[cold]
 fn unpickle<'py>(py: Python<'py>, rest: &[u8]) -> PyResult<Option<(Bound<'py, PyAny>, u64, usize)>> {
     let (Some(len), Some(module)) = (lone_array::dtype_len(rest), whole_numpy(py)?) else { return Ok(None) };
-    let class = module.getattr(pyo3::intern!(py, "dtype"))?;
+    let Some(class) = module.getattr_opt(pyo3::intern!(py, "dtype"))? else { return Ok(None) };
     // What goes wrong here is left to the unpickler of the whole, which says so in its own words.
     let made = match lone_array::plain_dtype(&rest[..len]) {
         // What numpy has ready comes sooner than the unpickler, in a process that has unpickled nothing yet.
@@ -264,6 +264,18 @@ fn item_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     Ok((Numpy::has_plain_items(number) && item > 0).then_some(item))
 }
 
+/// Makes ready what the first array of a program needs, if the program has imported numpy: its class, and the dtypes that
+/// most arrays have.
+pub fn prepare(py: Python<'_>) -> PyResult<()> {
+    if ndarray(py)?.is_some() {
+        for (order, name) in [(b'<', "f8"), (b'<', "f4"), (b'<', "i8"), (b'|', "u1")] {
+            let pickle = lone_array::pickle_of_plain_dtype(order, name).map_err(|error| errors::to_py(py, error))?;
+            unpickle(py, &pickle)?;
+        }
+    }
+    Ok(())
+}
+
 static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// `numpy.ndarray`, if the program has imported numpy.
@@ -273,6 +285,7 @@ fn ndarray(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyType>>> {
         return Ok(Some(class.bind(py)));
     }
     let Some(module) = whole_numpy(py)? else { return Ok(None) };
-    let class = module.getattr("ndarray")?.cast_into::<PyType>()?.unbind();
-    Ok(Some(NDARRAY.get_or_init(py, || class).bind(py)))
+    // A module of that name that is not numpy may have anything by this one.
+    let Ok(class) = module.getattr(pyo3::intern!(py, "ndarray"))?.cast_into::<PyType>() else { return Ok(None) };
+    Ok(Some(NDARRAY.get_or_init(py, || class.unbind()).bind(py)))
 }
