@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// quicker with a copy, and whoever looks at its first element hardly slower. At 512 KiB the copy costs 26 us, the map 10
 /// us and 14 us more of page faults for who reads all of it; at 256 KiB copy and map cost the same with the first element,
 /// and reading all of it costs half as much again with the map. (Whoever writes to all of it is quicker with a copy at any
-/// size.) bench/large.py (`crossover`) measures it.
+/// size.) `bench/sizes.py` measures it ("get, and read all").
 pub const MAP_FROM: u64 = 512 << 10;
 
 /// How the caller gets at the buffers of a value.
