@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{IntentArea, Shared, Slot, State, at};
-use crate::os::opaque_copy::opaque_copy;
+use crate::os::opaque_copy::{self, opaque_copy};
 use crate::os::scratch::SCRATCH_SMALL;
 pub use crate::os::scratch::{CopyTarget, Scratch, SharedCopy};
 use std::mem::{align_of, size_of};
@@ -113,6 +113,17 @@ impl Mem {
         Ok(unsafe { std::slice::from_raw_parts(first, count as usize) })
     }
 
+    /// Returns `count` words that stand one after the other from an offset on.
+    #[inline(always)]
+    pub fn words(&self, offset: u64, count: u64) -> Result<&[AtomicU64]> {
+        if !offset.is_multiple_of(8) {
+            return Err(out_of_bounds(offset));
+        }
+        let first = self.pointer(offset, count * 8)?.cast::<AtomicU64>();
+        // SAFETY: the bytes are mapped and aligned, and any value is one of a word.
+        Ok(unsafe { std::slice::from_raw_parts(first, count as usize) })
+    }
+
     /// Returns the state.
     #[inline(always)]
     pub fn state(&self) -> &State {
@@ -189,6 +200,28 @@ impl Mem {
             to.set_len(len);
         }
         Ok(())
+    }
+
+    /// Copies `len` bytes from an offset to the end of a vector.
+    #[inline]
+    pub fn append(&self, offset: u64, len: usize, to: &mut Vec<u8>) -> Result<()> {
+        fallible::reserve(to, len, "a record")?;
+        // SAFETY: room for `len` more bytes was reserved, and all of them are written before the length is set.
+        unsafe {
+            self.copy_out(offset, to.as_mut_ptr().add(to.len()), len)?;
+            to.set_len(to.len() + len);
+        }
+        Ok(())
+    }
+
+    /// Asks the processor to fetch the line at an offset, which is loaded soon. An offset that is not mapped is passed
+    /// over.
+    #[inline(always)]
+    pub fn prefetch(&self, offset: u64) {
+        if offset < self.len.load(Ordering::Acquire) {
+            // The address is computed without a promise that it lies within the map, since nothing is loaded from it.
+            opaque_copy::prefetch(self.base.load(Ordering::Relaxed).wrapping_add(offset as usize));
+        }
     }
 
     /// Copies private parts to an offset, one after the other. Readers may look at the same bytes meanwhile. The bytes

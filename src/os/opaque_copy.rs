@@ -1,4 +1,4 @@
-//! Copying bytes that other processes may change at the same time.
+//! Copying bytes that other processes may change at the same time; fetching them before they are needed.
 //!
 //! A plain `memcpy` of racing bytes is undefined in the language. Here the bytes are copied by instructions that the
 //! compiler cannot reason about, so the copy may be inconsistent, but nothing else goes wrong. What makes a copy
@@ -50,6 +50,24 @@ pub(super) unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
 pub(super) unsafe fn opaque_copy(to: *mut u8, from: *const u8, len: usize) {
     // SAFETY: the caller promises that both ranges are valid and do not overlap.
     unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+}
+
+/// Asks the processor to fetch the line of an address, for a load that comes soon. Nothing else happens, whatever the
+/// address is.
+#[inline(always)]
+pub(super) fn prefetch(address: *const u8) {
+    // SAFETY: the instruction changes nothing that a program can see, and an address that is not mapped is no fault.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    unsafe {
+        std::arch::asm!("prefetcht0 [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    // SAFETY: as above.
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(miri)]
+    let _ = address;
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

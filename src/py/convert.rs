@@ -59,7 +59,7 @@ pub fn key(object: &Bound<'_, PyAny>) -> PyResult<Key> {
 #[inline]
 pub fn index<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Index<'a>> {
     if object.is_exact_instance_of::<PyInt>() {
-        if let Ok(number) = object.extract::<i64>() {
+        if let Some(number) = create::number_of(object) {
             return Ok(Index::Int(number));
         }
     } else if let Ok(text) = object.cast::<PyString>() {
@@ -84,9 +84,15 @@ pub fn index_object(py: Python<'_>, index: &IndexBuf) -> PyResult<Py<PyAny>> {
     })
 }
 
+/// Whether an object stands for itself as an index: it is an exact int or str.
+#[inline]
+pub fn is_exact_index(object: &Bound<'_, PyAny>) -> bool {
+    object.is_exact_instance_of::<PyInt>() || object.is_exact_instance_of::<PyString>()
+}
+
 /// The key that stands for an index in a dict: the object that the caller gave, or its exact int or str.
 pub fn index_key<'py>(object: &Bound<'py, PyAny>, index: &Index<'_>) -> PyResult<Bound<'py, PyAny>> {
-    if object.is_exact_instance_of::<PyInt>() || object.is_exact_instance_of::<PyString>() {
+    if is_exact_index(object) {
         return Ok(object.clone());
     }
     Ok(match index {

@@ -31,6 +31,16 @@ pub fn uint(py: Python<'_>, number: u64) -> PyResult<Bound<'_, PyInt>> {
     unsafe { new_reference(py, ffi::PyLong_FromUnsignedLongLong(number)) }
 }
 
+/// The number of an object whose class is exactly `int`. `None` if it needs more than 64 bits.
+#[inline]
+pub fn number_of(object: &Bound<'_, PyAny>) -> Option<i64> {
+    debug_assert!(object.is_exact_instance_of::<PyInt>());
+    let mut overflow = 0;
+    // SAFETY: the object is borrowed; the interpreter is attached. Of an `int` the function raises nothing.
+    let number = unsafe { ffi::PyLong_AsLongLongAndOverflow(object.as_ptr(), &mut overflow) };
+    (overflow == 0).then_some(number)
+}
+
 /// A `float`.
 #[inline]
 pub fn float(py: Python<'_>, number: f64) -> PyResult<Bound<'_, PyFloat>> {
@@ -91,6 +101,16 @@ pub fn dict(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     unsafe { new_reference(py, ffi::PyDict_New()) }
 }
 
+/// Sets an item of a `dict`.
+#[inline]
+pub fn insert(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: the interpreter is attached; the function borrows all three.
+    match unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(PyErr::fetch(dict.py())),
+    }
+}
+
 /// A `list` of the items of an iterator, or the iterator's first error.
 pub fn list<'py>(
     py: Python<'py>,
@@ -125,6 +145,12 @@ pub fn tuple<'py>(
         }
     }
     Ok(tuple)
+}
+
+/// A `tuple` of the items of an iterable.
+pub fn tuple_of<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    // SAFETY: the interpreter is attached. The function returns an exact tuple.
+    unsafe { new_reference(iterable.py(), ffi::PySequence_Tuple(iterable.as_ptr())) }
 }
 
 /// A vector of the items of an iterator, or the iterator's first error.

@@ -70,6 +70,18 @@ pub fn min_size_for(entries: u64) -> u64 {
     (entries.saturating_mul(61).div_ceil(50) + 2).div_ceil(SLOTS_OF_GRANULE)
 }
 
+/// Returns whether a directory's word names granules that a leaf can have, in the first `zones` zones.
+#[inline(always)]
+pub(super) fn is_within(word: LeafWord, zones: u64) -> bool {
+    word.size().wrapping_sub(1) < LEAF_MAX && word.granule() + word.size() <= zones.saturating_mul(ZONE)
+}
+
+/// Returns the number of the slot at which a search for this hash begins, in a leaf of so many slots.
+#[inline(always)]
+pub(super) fn home_of(hash: u64, slots: u64) -> u64 {
+    1 + (((hash & u64::from(u32::MAX)) * slots) >> 32)
+}
+
 impl Leaf {
     /// Returns the file offset of a slot. `number` begins at 1.
     #[inline(always)]
@@ -80,7 +92,7 @@ impl Leaf {
     /// Returns the number of the slot at which a search for this hash begins.
     #[inline(always)]
     pub fn home(&self, hash: u64) -> u64 {
-        1 + (((hash & u64::from(u32::MAX)) * self.slots) >> 32)
+        home_of(hash, self.slots)
     }
 
     /// Returns the number of the slot behind this one; behind the last comes the first.
@@ -168,10 +180,8 @@ impl Variables {
         // it.
         let word = LeafWord(access.word(self, word_at)?);
         let zones = self.state().zones.load(Ordering::Relaxed);
-        let sound =
-            word.size().wrapping_sub(1) < LEAF_MAX && word.granule() + word.size() <= zones.saturating_mul(ZONE);
         let base = self.identity.geometry.granule_at(word.granule());
-        Ok(sound.then(|| Leaf { root, word_at, word, base, slots: word.slots() }))
+        Ok(is_within(word, zones).then(|| Leaf { root, word_at, word, base, slots: word.slots() }))
     }
 
     /// Finds the leaf of a variable's hash where the root is the one that was checked last. `None`: something is

@@ -11,7 +11,8 @@
 //! | [`lookup`], [`pass_over`], [`found`] | a reader's search, its inner loop, what it found |
 //! | [`place`] | a writer's search |
 //! | [`record`], [`index_of`] | where a record lies; the index of a slot |
-//! | [`read`], [`large`], [`snapshot`] | reading one value, a large one, several as of one instant |
+//! | [`read`], [`large`] | reading one value, a large one |
+//! | [`snapshot`], `snapshot_fast` | reading several as of one instant: in any case, and in the usual one |
 //! | [`scan`], `table_iter` | all slots of a table; any variable |
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
 //! | [`change`], [`add`] | put and remove; adding to a number |
@@ -48,6 +49,7 @@ pub mod record;
 pub mod scan;
 pub mod shrink;
 pub mod snapshot;
+mod snapshot_fast;
 pub mod store_plan;
 pub mod stored;
 #[cfg(feature = "python")]

@@ -4,13 +4,17 @@
 //! slot is the one that is wanted: `lookup.rs` and `place.rs` do.
 
 use crate::error::{Error, Result};
-use crate::format::{CLASSES, GRANULE, RECORD_MAX, SLAB_HEAD, SpanState, blocks_of};
+use crate::format::{CLASSES, GRANULE, RECORD_MAX, SLAB_HEAD, SpanState, blocks_of, class_of};
 use crate::os::mem::Scratch;
 use crate::process::access::{Access, MappedAccess};
 use crate::process::attachment::Attachment;
 use crate::sync::slot::Content;
 use crate::variables::Variables;
 use crate::variables::found::Found;
+
+/// The longest record that is fetched before its span map entry was looked at. Of a longer one the copy takes more time
+/// than the fetch saves.
+const PREFETCHED: u64 = 512;
 
 /// Returns the file offset of a record in a slab. `None`: the slab's span map entry does not agree with the slot. The
 /// caller holds the writer lock.
@@ -35,6 +39,20 @@ pub fn place_of_record(att: &Attachment, content: &Content, access: impl Access)
     let size = u64::from(CLASSES[class]);
     let fits = block < blocks_of(class) && content.record_len() <= size && content.prefix_len() <= content.record_len();
     Ok(fits.then(|| (att.identity.geometry.granule_at(granule) + SLAB_HEAD + block * size, class)))
+}
+
+/// Asks the processor to fetch the record that a slot names. Its address is guessed from the slot alone: a record lies
+/// in a block of the smallest class that holds it. The span map entry, which decides, is loaded meanwhile.
+#[inline(always)]
+pub fn prefetch_record(att: &Attachment, content: &Content) {
+    let (granule, len) = (content.granule(), content.record_len());
+    if len <= PREFETCHED && granule < att.identity.geometry.granules {
+        let size = u64::from(CLASSES[class_of(len)]);
+        let at = att.identity.geometry.granule_at(granule) + SLAB_HEAD + content.block() * size;
+        att.mem.prefetch(at);
+        // Most blocks lie on two lines.
+        att.mem.prefetch(at + len);
+    }
 }
 
 impl Variables {

@@ -19,7 +19,7 @@ use crate::variables::read::FoundValue;
 use std::sync::atomic::{Ordering, fence};
 
 /// The name of the values in the error for a lack of memory.
-const VALUES: &str = "the values of several variables";
+pub(super) const VALUES: &str = "the values of several variables";
 /// Attempts without the writer lock. After them, a handle that may write acquires it.
 const ATTEMPTS: u32 = 8;
 
@@ -56,12 +56,12 @@ pub struct Snapshot<'a> {
     /// For each variable, what the second pass compares.
     proof: Vec<SnapshotProof>,
     /// For each variable that expires, its number and when.
-    expiries: Vec<(usize, u64)>,
+    pub(super) expiries: Vec<(usize, u64)>,
 }
 
 impl Snapshot<'_> {
     /// Makes the expired variables missing. One reading of the clock judges all of them.
-    fn expire(&mut self) {
+    pub(super) fn expire(&mut self) {
         if self.expiries.is_empty() {
             return;
         }
@@ -76,6 +76,9 @@ impl Variables {
     /// Reads the values of several variables as of one instant.
     pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], policy: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
         let mut snapshot = Snapshot::default();
+        if self.snapshot_fast(indexes, &mut snapshot) {
+            return Ok(snapshot);
+        }
         let (mut backoff, mut attempts) = (Backoff::default(), 0);
         loop {
             let many = self.state().many.load(Ordering::Acquire);

@@ -15,7 +15,7 @@ use crate::variables::snapshot::SnapshotValue;
 use crate::variables::stored::Stored;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping};
+use pyo3::types::{PyDict, PyMapping};
 
 /// `put_many` and `update`: stores all of the items, or none.
 pub fn put_many(
@@ -76,24 +76,22 @@ pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>,
 /// `get_many`: the values of the variables that exist, all of the same moment.
 pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let py = indices.py();
-    let objects = match indices.cast_exact::<PyList>() {
-        Ok(list) => create::collect(list.iter().map(Ok))?,
-        Err(_) => create::collect(indices.try_iter()?)?,
-    };
-    let names = create::collect(objects.iter().map(convert::index))?;
+    // A tuple keeps the indices alive and in order, whatever the unpickling of values does to the caller's list.
+    let tuple = create::tuple_of(indices)?;
+    let objects = create::collect(tuple.iter_borrowed().map(Ok))?;
+    let names = create::collect(objects.iter().map(|object| convert::index(object)))?;
     let policy = PyWait::new(py, segment.key());
     let att = segment.attachment().map_err(|error| policy.error(error))?;
     let mut snapshot = att.variables().get_many(&names, &policy).map_err(|error| policy.error(error))?;
-    let values = create::dict(py)?;
-    for (number, seen) in std::mem::take(&mut snapshot.values).into_iter().enumerate() {
-        let name = &names[number];
-        let value = match seen {
+    let (values, trusted) = (create::dict(py)?, segment.trusted());
+    for ((seen, name), object) in std::mem::take(&mut snapshot.values).iter().zip(&names).zip(&objects) {
+        let value = match *seen {
             SnapshotValue::Missing => continue,
             SnapshotValue::Inline(bytes, len) => {
-                decode::decode(py, name, &bytes[2..2 + usize::from(len)], segment.trusted(), ReadMode::Own)?
+                decode::decode(py, name, &bytes[2..2 + usize::from(len)], trusted, ReadMode::Own)?
             }
             SnapshotValue::Small(start, len) => {
-                decode::decode(py, name, &snapshot.bytes[start..start + len], segment.trusted(), ReadMode::Own)?
+                decode::decode(py, name, &snapshot.bytes[start..start + len], trusted, ReadMode::Own)?
             }
             // The value is pinned, so it does not change.
             SnapshotValue::Large(large) => {
@@ -104,7 +102,11 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
                 }
             }
         };
-        values.set_item(convert::index_key(&objects[number], name)?, value)?;
+        if convert::is_exact_index(object) {
+            create::insert(&values, object, value.bind(py))?;
+        } else {
+            create::insert(&values, &convert::index_key(object, name)?, value.bind(py))?;
+        }
     }
     Ok(values)
 }
