@@ -3,8 +3,8 @@
 //! The sizes follow from the number of granules, as "Overall" in `docs/format.md` states.
 
 use crate::format::layout::{
-    BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, IntentArea, PARTICIPANTS, PIN_UNITS, READERS, SPAN_EDITS, State,
-    WAKE_WORDS, ZONE, ZONE_META, at,
+    BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, IntentArea, PARTICIPANTS, PIN_UNITS, READERS, SET_SLOTS,
+    SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at,
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
@@ -87,7 +87,7 @@ impl Geometry {
 pub fn fingerprint() -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
-         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {FIRST_RUN_KIND} {WAKE_WORDS} {} {} {} {} {} {} {} {}",
+         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {} {} {} {} {} {} {} {}",
         at::STATE,
         at::INTENT,
         at::WAKE,

@@ -14,7 +14,7 @@ use crate::format::span_entry::GRANULE;
 /// The first bytes of every segment: `\x89SHMVAR\n`.
 pub const MAGIC: [u8; 8] = *b"\x89SHMVAR\n";
 /// The version of the format.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// A number whose bytes stand in another order on a machine with another byte order.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 /// Bytes of a page, as the format counts pages. Used where the kernel is asked for memory.
@@ -35,6 +35,11 @@ pub const INLINE_MAX: usize = 14;
 pub const SPAN_EDITS: usize = 8;
 /// Most block edits that one change can have.
 pub const BLOCK_EDITS: usize = 2;
+/// Most slots that one change can have, where it is a set: several slots that change at one instant. (A model has fewer,
+/// since each of their words costs time there.)
+pub const SET_SLOTS: usize = if cfg!(loom) { 2 } else { 16 };
+/// Most block edits of a set: for each slot, the block that becomes used and the one that becomes free.
+pub const SET_BLOCKS: usize = 2 * SET_SLOTS;
 /// Versions stay below this, because a slot's word has 52 bits for the version.
 pub const VERSION_MAX: u64 = 1 << 52;
 /// Set in the lock word while a process waits for the writer lock.
@@ -186,6 +191,19 @@ pub struct SpanEditArea {
     pub after: AtomicU64,
 }
 
+/// Shared, part of the intent: one slot of a set.
+#[repr(C)]
+pub struct SetSlotArea {
+    /// File offset of the slot.
+    pub slot: AtomicU64,
+    /// Its new four words.
+    pub content: [AtomicU64; 4],
+    /// File offset of the leaf with that slot.
+    pub leaf: AtomicU64,
+    /// The new counts of that leaf. All bits set: the counts stay as they are.
+    pub counts: AtomicU64,
+}
+
 /// Shared, at 8,192: the intent, which describes the change under way. It has a field for everything that one change
 /// can touch; [`crate::sync::intent::Change`] is the same change in private memory.
 #[repr(C)]
@@ -216,12 +234,13 @@ pub struct IntentArea {
     pub count: AtomicU64,
     /// The new number of variables that expire.
     pub expiring: AtomicU64,
-    /// Number of block edits `<< 32 |` number of span edits. Bits 61 to 63 say which of the optional groups below are
-    /// valid.
+    /// Number of block edits `<< 32 |` number of span edits; number of slots of a set `<< 40`, of its block edits
+    /// `<< 48`. Bits 61 to 63 say which of the optional groups below are valid.
     pub lengths: AtomicU64,
     /// The block edits: `granule << 32 | used << 31 | block`.
     pub blocks: [AtomicU64; BLOCK_EDITS],
-    /// The new [`State::many`], if bit 63 of `lengths` is set.
+    /// The new [`State::many`], if bit 63 of `lengths` is set. With a set, what it is while the slots of the set are
+    /// stored, and one less than it is afterwards.
     pub many: AtomicU64,
     /// The new [`State::batch`], if bit 63 of `lengths` is set.
     pub batch: AtomicU64,
@@ -240,6 +259,10 @@ pub struct IntentArea {
     _pad: [AtomicU64; 4],
     /// The edits of the span map.
     pub spans: [SpanEditArea; SPAN_EDITS],
+    /// The slots of a set: several that change at one instant.
+    pub set: [SetSlotArea; SET_SLOTS],
+    /// The block edits of a set, as in `blocks`.
+    pub set_blocks: [AtomicU64; SET_BLOCKS],
 }
 
 /// Shared, 1,024 of them at 16,384: the record of a participant, which is a process that is attached for writing.
@@ -341,6 +364,13 @@ impl IntentArea {
             word: std::array::from_fn(|_| zero()),
             _pad: std::array::from_fn(|_| zero()),
             spans: std::array::from_fn(|_| SpanEditArea { granule: zero(), before: zero(), after: zero() }),
+            set: std::array::from_fn(|_| SetSlotArea {
+                slot: zero(),
+                content: std::array::from_fn(|_| zero()),
+                leaf: zero(),
+                counts: zero(),
+            }),
+            set_blocks: std::array::from_fn(|_| zero()),
         }
     }
 }
@@ -358,6 +388,7 @@ shared!(
     Slot,
     LeafHead,
     SpanEditArea,
+    SetSlotArea,
     IntentArea,
     Participant,
     Readers,
@@ -377,6 +408,7 @@ const _: () = {
     assert!(size_of::<Slot>() == SLOT as usize && size_of::<LeafHead>() == SLOT as usize);
     assert!(offset_of!(IntentArea, leaf) == 56 && offset_of!(IntentArea, lengths) == 128);
     assert!(offset_of!(IntentArea, many) == 152 && offset_of!(IntentArea, words_at) == 192);
+    assert!(offset_of!(IntentArea, set) == 448 && offset_of!(IntentArea, set_blocks) == 1_344);
     assert!(offset_of!(IntentArea, spans) == 256 && size_of::<IntentArea>() <= GRANULE as usize);
     assert!(size_of::<Participant>() == 64 && offset_of!(Participant, locks) == 48 && size_of::<Readers>() == 512);
     assert!(at::PARTICIPANTS + PARTICIPANTS as u64 * 64 == at::READERS);

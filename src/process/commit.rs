@@ -7,6 +7,7 @@ use crate::format::{GRANULE, LeafHead, SLOT, Slot, SpanEntry, SpanState};
 use crate::process::writer::Writer;
 use crate::sync::intent::Change;
 use crate::sync::slot::Seqlock;
+use crate::sync::slot_set::SlotSet;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 impl Writer<'_> {
@@ -43,6 +44,46 @@ impl Writer<'_> {
             self.count_retired(change);
         }
         applied
+    }
+
+    /// Makes a change that is a set of slots. It has no span edits and no slot of its own.
+    ///
+    /// An error before the description means that nothing has changed.
+    pub fn commit_set(&mut self, change: &Change, set: &SlotSet) -> Result<()> {
+        debug_assert!(change.slot.is_none() && change.progress.is_none() && change.spans.is_empty());
+        if !self.mapped {
+            self.att.map_zones()?;
+        }
+        let area = self.att.mem.intent();
+        change.describe_set(area, set);
+        let applied = self.apply_set(change, set);
+        Change::clear(area);
+        applied
+    }
+
+    /// Makes every store of a change that is a set. As in [`Writer::apply`], applying it twice is applying it once.
+    pub fn apply_set(&self, change: &Change, set: &SlotSet) -> Result<()> {
+        self.apply(change)?;
+        let blocks = set.blocks();
+        for (number, edit) in blocks.iter().enumerate() {
+            let last = blocks.get(number + 1).is_none_or(|next| next.granule != edit.granule);
+            self.arena().apply_block(edit.granule, edit.block, edit.used, last)?;
+        }
+        // SYNC: as in `apply`: a `get_many` that sees one of the slots finds at its last look that `many` has changed.
+        let many = &self.att.state().many;
+        many.store(set.many, Ordering::Release);
+        crash_point!("set-begun");
+        for slot in set.slots() {
+            if let Some(counts) = slot.counts {
+                self.att.mem.at::<LeafHead>(slot.leaf)?.counts.store(counts.pack(), Ordering::Relaxed);
+                crash_point!("counts-stored");
+            }
+            self.att.mem.at::<Slot>(slot.offset)?.write(&slot.content);
+        }
+        // SYNC: release: a `get_many` that finds this number sees all of the slots.
+        many.store(set.many.wrapping_add(1), Ordering::Release);
+        crash_point!("set-made");
+        Ok(())
     }
 
     /// Adds to the count of retired granules what a change has retired, and subtracts what it has freed.

@@ -5,8 +5,10 @@ use crate::error::{Error, Result};
 use crate::format::{CLASSES, DEPTH_MAX, GRANULE, LEAF_MAX, Root, SLOT, SpanState, blocks_of, granules_of};
 use crate::process::attachment::CHECK_RESIDENT_FROM;
 use crate::process::writer::Writer;
-use crate::sync::intent::{Change, DirectoryWords, DoomedTable};
+use crate::sync::intent::{BlockEdit, Change, DirectoryWords, DoomedTable};
 use crate::sync::slot::{BUSY, Content};
+use crate::sync::slot_set::SlotSet;
+use std::sync::atomic::Ordering;
 
 impl Writer<'_> {
     /// Makes the change that a dead owner had decided: the intent is valid.
@@ -18,15 +20,56 @@ impl Writer<'_> {
     pub fn repair(&mut self) -> Result<()> {
         let area = self.att.mem.intent();
         let Some(change) = Change::read(area) else { return Ok(()) };
-        let sound = self.is_sound(&change);
+        let set = SlotSet::read(area);
+        let sound = self.is_sound(&change) && set.as_ref().is_none_or(|set| self.set_is_sound(&change, set));
         let applied = if sound {
-            self.apply(&change)
+            match &set {
+                None => self.apply(&change),
+                Some(set) => self.apply_set(&change, set),
+            }
         } else {
             Err(Error::corrupt("no process can have described the change under way"))
         };
         // An intent that no process could have written is dropped as well, so that the next call goes on.
         Change::clear(area);
+        let state = self.att.state();
+        let many = state.many.load(Ordering::Relaxed);
+        if !sound && !many.is_multiple_of(2) && state.batch.load(Ordering::Relaxed) == 0 {
+            // The dropped change may have been a set whose slots were being stored.
+            state.many.store(many.wrapping_add(1), Ordering::Release);
+        }
         applied
+    }
+
+    /// Tells whether a process that keeps to the protocol could have written that set, with the change that it belongs
+    /// to, which is sound.
+    fn set_is_sound(&self, change: &Change, set: &SlotSet) -> bool {
+        let alone = change.slot.is_none() && change.progress.is_none() && change.words.is_none();
+        alone
+            && change.doomed.is_none()
+            && change.spans.is_empty()
+            && change.block_count == 0
+            && !set.many.is_multiple_of(2)
+            && set.slots().iter().all(|slot| self.slot_fits(slot.leaf, slot.offset, &slot.content))
+            && set.blocks().iter().all(|edit| self.block_fits(edit))
+    }
+
+    /// Tells whether a slot lies in the leaf that begins at an offset, if one does, and is not busy.
+    fn slot_fits(&self, leaf: u64, offset: u64, content: &Content) -> bool {
+        let granule = leaf.checked_sub(self.att.identity.geometry.arena).map(|at| at / GRANULE);
+        let entry = granule.and_then(|granule| self.arena().entry(granule).ok()).unwrap_or_default();
+        let is_leaf = leaf.is_multiple_of(GRANULE)
+            && entry.state() == SpanState::Leaf
+            && (1..=LEAF_MAX).contains(&entry.len())
+            && granule.is_some_and(|granule| self.arena().fits(granule, entry.len(), self.arena().zones()));
+        let in_leaf = is_leaf && offset > leaf && offset < leaf + entry.len() * GRANULE;
+        offset.is_multiple_of(SLOT) && content.word & BUSY == 0 && in_leaf
+    }
+
+    /// Tells whether a slab has this block.
+    fn block_fits(&self, edit: &BlockEdit) -> bool {
+        let entry = self.arena().entry(edit.granule).unwrap_or_default();
+        entry.state() == SpanState::Slab && entry.class() < CLASSES.len() && edit.block < blocks_of(entry.class())
     }
 
     /// Tells whether a process that keeps to the protocol could have written that intent. Every number is checked
@@ -42,26 +85,7 @@ impl Writer<'_> {
             let granule = offset.checked_sub(geometry.arena).map(|at| at / GRANULE);
             granule.is_some_and(|granule| fits(granule, len.div_ceil(GRANULE).max(1)))
         };
-        // The end of the leaf that begins at an offset, if one does.
-        let leaf_end = |offset: u64| {
-            let granule = offset.checked_sub(geometry.arena)? / GRANULE;
-            let entry = self.arena().entry(granule).ok()?;
-            let sound = offset.is_multiple_of(GRANULE)
-                && entry.state() == SpanState::Leaf
-                && (1..=LEAF_MAX).contains(&entry.len())
-                && fits(granule, entry.len());
-            sound.then_some(offset + entry.len() * GRANULE)
-        };
-        let slot_fits = |offset: u64, content: &Content| {
-            let (base, _) = change.leaf.unwrap_or_default();
-            let end = leaf_end(base);
-            let in_leaf = end.is_some_and(|end| offset > base && offset < end);
-            offset.is_multiple_of(SLOT) && content.word & BUSY == 0 && in_leaf
-        };
-        let block_fits = |granule: u64, block: u64| {
-            let entry = self.arena().entry(granule).unwrap_or_default();
-            entry.state() == SpanState::Slab && entry.class() < CLASSES.len() && block < blocks_of(entry.class())
-        };
+        let leaf = change.leaf.unwrap_or_default().0;
         let words_fit = |words: &DirectoryWords| {
             let directory = |root: Root| {
                 let base = geometry.granule_at(root.granule());
@@ -87,11 +111,11 @@ impl Writer<'_> {
             && (zones >= now || (change.spans.is_empty() && change.slot.is_none()))
             && root_fits(change.counters.root)
             && root_fits(change.counters.names)
-            && change.slot.as_ref().is_none_or(|(offset, content)| slot_fits(*offset, content))
+            && change.slot.as_ref().is_none_or(|(offset, content)| self.slot_fits(leaf, *offset, content))
             && (change.slot.is_some() || change.leaf.is_none())
             && change.words.as_ref().is_none_or(words_fit)
             && change.doomed.as_ref().is_none_or(doomed_fits)
             && change.spans.iter().all(|edit| self.arena().edit_is_sound(edit, zones))
-            && change.blocks[..change.block_count].iter().all(|edit| block_fits(edit.granule, edit.block))
+            && change.blocks[..change.block_count].iter().all(|edit| self.block_fits(edit))
     }
 }

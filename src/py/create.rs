@@ -163,6 +163,11 @@ pub fn collect<T>(items: impl Iterator<Item = PyResult<T>>) -> PyResult<Vec<T>> 
     Ok(all)
 }
 
+/// Reserves room for so many more items in a vector.
+pub fn reserve<T>(all: &mut Vec<T>, more: usize) -> PyResult<()> {
+    all.try_reserve_exact(more).map_err(|_| no_memory())
+}
+
 /// Appends an item to a vector.
 #[inline]
 pub fn push<T>(all: &mut Vec<T>, item: T) -> PyResult<()> {

@@ -8,6 +8,7 @@
 use crate::atomic::{Ordering, fence};
 use crate::format::{BLOCK_EDITS, IntentArea, LeafWord, Root, SPAN_EDITS, SpanEntry, State};
 use crate::sync::slot::Content;
+use crate::sync::slot_set::SlotSet;
 
 /// Private to the process: one block of a slab becomes used or free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -18,6 +19,19 @@ pub struct BlockEdit {
     pub block: u64,
     /// `true` if the block is used after the change.
     pub used: bool,
+}
+
+impl BlockEdit {
+    /// Packs the edit into a word of the intent.
+    #[inline]
+    pub(super) fn pack(&self) -> u64 {
+        self.granule << 32 | u64::from(self.used) << 31 | self.block
+    }
+
+    /// Unpacks a word of the intent.
+    pub(super) fn unpack(packed: u64) -> Self {
+        BlockEdit { granule: packed >> 32, block: packed & 0x7fff_ffff, used: packed >> 31 & 1 == 1 }
+    }
 }
 
 /// Private to the process: one entry of the span map changes.
@@ -102,7 +116,7 @@ pub struct BatchProgress {
 }
 
 /// The value of [`IntentArea::counts`] that leaves the counts of the leaf as they are.
-const UNCHANGED: u64 = u64::MAX;
+pub(super) const UNCHANGED: u64 = u64::MAX;
 /// Set in [`IntentArea::lengths`] if the change has a [`BatchProgress`].
 const HAS_PROGRESS: u64 = 1 << 63;
 /// Set in [`IntentArea::lengths`] if the change has [`DirectoryWords`].
@@ -192,6 +206,16 @@ impl Change {
     /// made, whichever process dies. The caller holds the writer lock.
     #[inline]
     pub fn describe(&self, area: &IntentArea) {
+        self.describe_with(area, None);
+    }
+
+    /// Describes the change and the set that belongs to it, in the same way.
+    pub fn describe_set(&self, area: &IntentArea, set: &SlotSet) {
+        self.describe_with(area, Some(set));
+    }
+
+    #[inline(always)]
+    fn describe_with(&self, area: &IntentArea, set: Option<&SlotSet>) {
         let relaxed = Ordering::Relaxed;
         // SYNC: release, paired with the acquire fence of `is_current`: a reader that saw a field of this change sees
         // that `valid` of the last change was cleared.
@@ -232,9 +256,12 @@ impl Change {
             area.doomed.store(doomed.root, relaxed);
             area.doomed_at.store(doomed.position, relaxed);
         }
+        if let Some(set) = set {
+            lengths |= set.describe(area);
+        }
         area.lengths.store(lengths, relaxed);
         for (to, edit) in area.blocks.iter().zip(&self.blocks[..self.block_count]) {
-            to.store(edit.granule << 32 | u64::from(edit.used) << 31 | edit.block, relaxed);
+            to.store(edit.pack(), relaxed);
         }
         for (to, edit) in area.spans.iter().zip(&self.spans) {
             to.granule.store(edit.granule, relaxed);
@@ -291,7 +318,8 @@ impl Change {
             change.slot = Some((slot, Self::slot_content(area)));
         }
         for packed in area.blocks[..block_count].iter().map(|b| b.load(relaxed)) {
-            change.edit_block(packed >> 32, packed & 0x7fff_ffff, packed >> 31 & 1 == 1);
+            let edit = BlockEdit::unpack(packed);
+            change.edit_block(edit.granule, edit.block, edit.used);
         }
         for edit in &area.spans[..(lengths as u32 as usize).min(SPAN_EDITS)] {
             change.spans.push(SpanEdit {
@@ -316,7 +344,14 @@ impl Change {
     /// Returns `None` if no change is under way, or if the change is one of another slot.
     pub fn pending_slot(area: &IntentArea, offset: u64) -> Option<(u64, Content)> {
         let serial = area.valid.load(Ordering::Acquire);
-        (serial != 0 && area.slot.load(Ordering::Relaxed) == offset).then(|| (serial, Self::slot_content(area)))
+        if serial == 0 {
+            return None;
+        }
+        let content = match area.slot.load(Ordering::Relaxed) == offset {
+            true => Self::slot_content(area),
+            false => SlotSet::content_of(area, offset)?,
+        };
+        Some((serial, content))
     }
 
     /// Returns `true` if the change with this serial number is still under way. Then the content that

@@ -1,11 +1,11 @@
 //! Storing several values at one instant, or none of them: what has to be obtained before a batch can begin.
 //!
-//! The protocol is "Batches" in docs/protocol.md, steps 1 and 2. From the moment a batch begins it is made by
-//! `batch_apply.rs`, whichever process does that.
+//! The protocol is "Batches" in docs/protocol.md, steps 1 and 2. A small batch is made by one commit (`batch_set.rs`).
+//! From the moment another one begins it is made by `batch_apply.rs`, whichever process does that.
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::{CLASSES, RECORD_MAX, blocks_of};
+use crate::format::{CLASSES, RECORD_MAX, SET_SLOTS, blocks_of};
 use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
@@ -13,6 +13,7 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::batch_apply::{LIST, PROBES_AT_FIRST, PROBES_PER_ENTRY};
 use crate::variables::batch_list::{BatchEntry, BatchList};
+use crate::variables::batch_set::suits_a_set;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::place::Spot;
 use crate::variables::publish::limit_reached;
@@ -61,25 +62,71 @@ impl BatchNeeds {
 impl Variables {
     /// Stores several values at one instant, or none of them. Of two values for one index the last counts.
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
-        let mut last = HashMap::new();
-        fallible::reserve_in_map(&mut last, items.len(), BATCH)?;
-        for (number, (index, _)) in items.iter().enumerate() {
-            index.check_length()?;
-            last.insert(*index, number);
-        }
-        let mut plans = fallible::with_room(last.len(), BATCH)?;
-        for (number, (index, stored)) in items.iter().enumerate() {
-            if last[index] == number {
-                plans.push(StorePlan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)?);
-            }
-        }
-        if plans.is_empty() {
+        let plans = self.plans_of(items)?;
+        if plans.is_empty() || (suits_a_set(&plans) && self.put_small_batch(&plans, policy)?) {
             return Ok(());
         }
+        self.put_list(&plans, policy)
+    }
+
+    /// Plans the last value of each index.
+    fn plans_of<'a>(&self, items: &'a [(Index<'a>, Stored<'a>)]) -> Result<Vec<StorePlan<'a>>> {
+        let mut plans = fallible::with_room(items.len(), BATCH)?;
+        for (index, stored) in items {
+            index.check_length()?;
+            plans.push(StorePlan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)?);
+        }
+        if plans.len() <= SET_SLOTS {
+            // Of so few, each is compared with those behind it. That takes less time than a table of hashes.
+            for number in (0..plans.len()).rev() {
+                let (hash, index) = (plans[number].hash, plans[number].name.index);
+                if plans[number + 1..].iter().any(|later| later.hash == hash && later.name.index == index) {
+                    plans.remove(number);
+                }
+            }
+            return Ok(plans);
+        }
+        let mut last = HashMap::new();
+        fallible::reserve_in_map(&mut last, plans.len(), BATCH)?;
+        for (number, plan) in plans.iter().enumerate() {
+            last.insert(plan.name.index, number);
+        }
+        let mut number = 0;
+        plans.retain(|plan| {
+            number += 1;
+            last[&plan.name.index] == number - 1
+        });
+        Ok(plans)
+    }
+
+    /// Stores a few small values by one commit. Returns `false` if that cannot be done as things are.
+    fn put_small_batch(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<bool> {
+        let (mut needs, mut backoff, mut collected) = (BatchNeeds::of(plans), Backoff::default(), false);
+        loop {
+            backoff.again(Obstacle::MemoryTaken, self, policy)?;
+            let mut writer = self.write(policy)?;
+            if writer.put_set(plans)? {
+                drop(writer);
+                plans.iter().for_each(|plan| self.notify_changed(plan.hash));
+                return Ok(true);
+            }
+            let mut scratch = Scratch::new();
+            scratch.reserve(RECORD_MAX as usize)?;
+            let shortage = writer.shortage(plans, &needs, &mut scratch)?;
+            drop(writer);
+            if let Shortage::None = shortage {
+                return Ok(false);
+            }
+            self.make_room_for(shortage, &mut needs, &mut collected, policy)?;
+        }
+    }
+
+    /// Stores values by a list, which any process can bring to its end.
+    fn put_list(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<()> {
         // From reserving the spans to publishing them the process has to keep its participant number.
         let (mut call_guard, mut collected) = (Some(self.enter_call()), false);
-        let (mut spans, mut list) = self.fill_spans(&plans, policy)?;
-        let (mut needs, mut backoff) = (BatchNeeds::of(&plans), Backoff::default());
+        let (mut spans, mut list) = self.fill_spans(plans, policy)?;
+        let (mut needs, mut backoff) = (BatchNeeds::of(plans), Backoff::default());
         // The memory is allocated now: once the batch has begun it has to be made, and nothing of it may fail for lack
         // of memory.
         let mut scratch = Scratch::new();
@@ -94,10 +141,10 @@ impl Variables {
             if !still_owned {
                 // The spans are the parent's: a signal handler forked, and this is the child. It begins anew.
                 self.release_within_call(writer, &mut call_guard);
-                (spans, list) = self.fill_spans(&plans, policy)?;
+                (spans, list) = self.fill_spans(plans, policy)?;
                 continue;
             }
-            let shortage = writer.shortage(&plans, &needs, &mut scratch)?;
+            let shortage = writer.shortage(plans, &needs, &mut scratch)?;
             if let Shortage::None = shortage {
                 let granule = spans.last().map_or(0, |filled| filled.span.granule);
                 writer.begin_batch(granule << 8 | LIST)?;

@@ -17,6 +17,7 @@
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
 //! | [`change`], [`add`] | put and remove; adding to a number |
 //! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the list, making it |
+//! | `batch_set` | the same for a few small ones, by one commit |
 //! | [`clear`] | removing every variable at one instant |
 //! | [`expiry`] | variables with a time to live |
 //! | [`growth`], [`directory`], [`shrink`] | replacing leaves, replacing directories, smaller tables |
@@ -28,6 +29,7 @@ pub mod add;
 pub mod batch;
 pub mod batch_apply;
 pub mod batch_list;
+mod batch_set;
 pub mod capacity;
 pub mod change;
 pub mod clear;

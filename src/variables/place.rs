@@ -4,6 +4,7 @@
 //! order in which slots are taken is in "Reading, without a lock" in docs/protocol.md (*Missing*).
 
 use crate::error::{Error, Result};
+use crate::format::Slot;
 use crate::format::slot_flags::{LOCK, RELEASED_LOCK, TEXT};
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
@@ -75,8 +76,21 @@ impl VariablesWriter<'_> {
         scratch: &mut Scratch,
         probes_left: &mut u64,
     ) -> Result<SlotPlace> {
+        let leaf = self.att.variables().leaf_of(hash, TableOf::of(name.lock))?;
+        self.find_place_in(leaf, name, hash, scratch, probes_left)
+    }
+
+    /// Finds the place of a name in its leaf, as [`VariablesWriter::find_place_within`] does.
+    #[inline(always)]
+    pub(super) fn find_place_in(
+        &self,
+        leaf: Leaf,
+        name: &Name<'_>,
+        hash: u64,
+        scratch: &mut Scratch,
+        probes_left: &mut u64,
+    ) -> Result<SlotPlace> {
         let att = self.att;
-        let leaf = att.variables().leaf_of(hash, TableOf::of(name.lock))?;
         let place = |spot| Ok(SlotPlace { leaf, spot });
         let (first, flags) = (name.index_word(hash), name.flags());
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
@@ -128,6 +142,23 @@ impl VariablesWriter<'_> {
             }
         }
         place(tombstone.map_or(Spot::LeafFull, Spot::Tombstone))
+    }
+
+    /// Finds a slot that a name which is in no slot of its leaf can take, beside the slots that others are about to
+    /// take: those for which `is_taken` returns `true`.
+    #[cold]
+    pub(super) fn find_free_beside(&self, leaf: &Leaf, hash: u64, is_taken: impl Fn(u64) -> bool) -> Result<Spot> {
+        let mut number = leaf.home(hash);
+        for _ in 0..leaf.slots {
+            let offset = leaf.slot_at(number);
+            let slot = self.att.mem.at::<Slot>(offset)?;
+            let content = Content { word: slot.begin(), rest: slot.rest() };
+            if !is_taken(offset) && !content.is_entry() {
+                return Ok(if content.word == 0 { Spot::Unused(offset) } else { Spot::Tombstone(offset) });
+            }
+            number = leaf.after(number);
+        }
+        Ok(Spot::LeafFull)
     }
 }
 

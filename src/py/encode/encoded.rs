@@ -48,6 +48,16 @@ pub enum EncodedParts<'a> {
     Beside(buffers::BufferPlan, &'a [u8], Vec<&'a [u8]>),
 }
 
+/// The parts of a value without buffers, where the encoder has left them.
+pub struct WholeParts<'a>([&'a [u8]; 3], usize);
+
+impl<'a> WholeParts<'a> {
+    /// The parts in order.
+    pub fn as_slice(&self) -> &[&'a [u8]] {
+        &self.0[..self.1]
+    }
+}
+
 impl EncodedParts<'_> {
     /// The parts in order, and whether they are a record with buffers.
     pub fn slices(&self) -> Result<(Vec<&[u8]>, bool)> {
@@ -76,6 +86,23 @@ impl Encoded<'_, '_> {
             Encoded::Array(array) => array.source,
             Encoded::Buffers(..) => ValueSource::Anywhere,
             _ => ValueSource::OwnMemory,
+        }
+    }
+
+    /// Whether the value has no buffers, so that [`Encoded::whole_parts`] are all of it.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Encoded::Short(_) | Encoded::Framed(..) | Encoded::Containers(_) | Encoded::Pickled(_))
+    }
+
+    /// The parts of a value without buffers.
+    #[inline]
+    pub fn whole_parts(&self) -> WholeParts<'_> {
+        match self {
+            Encoded::Short(short) => WholeParts([short.as_slice(), &[], &[]], 1),
+            Encoded::Framed(head, middle, tail) => WholeParts([head.as_slice(), middle, tail], 3),
+            Encoded::Containers(bytes) => WholeParts([bytes, &[], &[]], 1),
+            Encoded::Pickled(bytes) => WholeParts([bytes.as_bytes(), &[], &[]], 1),
+            Encoded::Bytes(_) | Encoded::Array(_) | Encoded::Buffers(..) => WholeParts([&[]; 3], 0),
         }
     }
 

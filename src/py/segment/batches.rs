@@ -2,6 +2,7 @@
 //!
 //! How a batch is atomic is in [`crate::variables`].
 
+use crate::key::Index;
 use crate::py::convert;
 use crate::py::create;
 use crate::py::decode::{self, LargeRead};
@@ -28,22 +29,35 @@ pub fn put_many(
     let failed = |error| errors::of_segment(py, segment.key(), error);
     let names = create::collect(items.iter().map(|(index, _)| convert::index(index)))?;
     let encoded = create::collect(items.iter().map(|(_, value)| encode::encode(value)))?;
+    let expiry = convert::ttl(ttl)?;
+    let policy = PyWait::new(py, segment.key());
+    let store = |list: &[(Index<'_>, Stored<'_>)]| {
+        let att = segment.for_change().map_err(failed)?;
+        att.variables().put_many(list, &policy).map_err(|error| policy.error(error))
+    };
+    let mut list = create::collect(std::iter::empty())?;
+    create::reserve(&mut list, items.len())?;
+    if encoded.iter().all(encode::Encoded::is_whole) {
+        // Nothing is copied: the parts are where the encoder has left them.
+        let parts = create::collect(encoded.iter().map(|encoded| Ok(encoded.whole_parts())))?;
+        for (name, parts) in names.iter().zip(&parts) {
+            list.push((*name, Stored { parts: parts.as_slice(), buffers: false, expiry }));
+        }
+        return store(&list);
+    }
     let parts = create::collect(encoded.iter().map(|encoded| encoded.parts().map_err(failed)))?;
     let slices = create::collect(parts.iter().map(|parts| parts.slices().map_err(failed)))?;
-    let expiry = convert::ttl(ttl)?;
-    let mut list = create::collect(std::iter::empty())?;
     for (name, (parts, buffers)) in names.iter().zip(&slices) {
-        create::push(&mut list, (*name, Stored { parts, buffers: *buffers, expiry }))?;
+        list.push((*name, Stored { parts, buffers: *buffers, expiry }));
     }
-    let policy = PyWait::new(py, segment.key());
-    let att = segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
-    att.variables().put_many(&list, &policy).map_err(|error| policy.error(error))
+    store(&list)
 }
 
 /// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them.
 pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
     let mut items = Vec::new();
     if let Ok(dict) = other.cast_exact::<PyDict>() {
+        create::reserve(&mut items, dict.len())?;
         for item in dict.iter() {
             create::push(&mut items, item)?;
         }
