@@ -77,12 +77,16 @@ impl Variables {
             plans.push(StorePlan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)?);
         }
         if plans.len() <= SET_SLOTS {
-            // Of so few, each is compared with those behind it. That takes less time than a table of hashes.
+            // So few are compared with each other, which takes less time than a table of hashes: each with those behind
+            // it, if one of them has the same six bits of its hash.
+            let mut bits_behind = 0_u64;
             for number in (0..plans.len()).rev() {
                 let (hash, index) = (plans[number].hash, plans[number].name.index);
-                if plans[number + 1..].iter().any(|later| later.hash == hash && later.name.index == index) {
+                let bit = 1 << (hash & 63);
+                if bits_behind & bit != 0 && plans[number + 1..].iter().any(|later| later.name.index == index) {
                     plans.remove(number);
                 }
+                bits_behind |= bit;
             }
             return Ok(plans);
         }

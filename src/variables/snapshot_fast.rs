@@ -5,7 +5,7 @@
 //! that the processor fetches the slots of a group, and then its records, at the same time. Everything else is left to
 //! `snapshot.rs`.
 
-use crate::fallible;
+use crate::fallible::{self, Few};
 use crate::format::slot_flags::{LOCK, TEXT};
 use crate::format::{LeafWord, RECORD_MAX, Root, SLOT, Slot, slab_has_all_pages};
 use crate::key::{Index, Name};
@@ -32,6 +32,10 @@ struct Seen {
     word_number: u32,
     /// The number of the slot. Of a missing variable, that at which the search began, with the bit [`MISSING`].
     slot: u32,
+}
+
+impl Seen {
+    const NOTHING: Self = Seen { leaf_word: LeafWord(0), word: 0, word_number: 0, slot: 0 };
 }
 
 /// Set in [`Seen::slot`] of a variable that is missing.
@@ -88,11 +92,12 @@ impl Variables {
             return false;
         }
         snapshot.values.clear();
-        let Ok(mut seen) = fallible::with_room(indexes.len(), VALUES) else { return false };
+        let Ok(mut seen) = Few::<Seen, GROUP>::new(Seen::NOTHING, indexes.len(), VALUES) else { return false };
         if fallible::reserve(&mut snapshot.values, indexes.len(), VALUES).is_err() {
             return false;
         }
-        let looked = indexes.chunks(GROUP).all(|group| self.look_at_group(root, group, &mut seen, snapshot).is_some());
+        let mut groups = indexes.chunks(GROUP).zip(seen.chunks_mut(GROUP));
+        let looked = groups.all(|(group, seen)| self.look_at_group(root, group, seen, snapshot).is_some());
         if !looked {
             return false;
         }
@@ -123,7 +128,7 @@ impl Variables {
         &self,
         root: Root,
         group: &[Index<'_>],
-        seen: &mut Vec<Seen>,
+        seen: &mut [Seen],
         snapshot: &mut Snapshot<'_>,
     ) -> Option<()> {
         let _section = self.read_section()?;
@@ -151,9 +156,8 @@ impl Variables {
         }
         let (start, mut record_bytes) = (snapshot.values.len(), 0);
         let mut records = [Content { word: 0, rest: [0; 3] }; GROUP];
-        for ((index, sought), record) in group.iter().zip(&sought).zip(&mut records) {
-            let (found, content) = self.search_in_group(index, sought)?;
-            seen.push(found);
+        for (((index, sought), record), seen) in group.iter().zip(&sought).zip(&mut records).zip(seen) {
+            let content = self.search_in_group(index, sought, seen)?;
             snapshot.values.push(match content.kind() {
                 Kind::Inline => {
                     let (bytes, len) = content.inline_bytes();
@@ -184,7 +188,7 @@ impl Variables {
     /// Searches for a variable in its leaf. Returns what was found, of kind `Empty` for a missing variable. `None`:
     /// something is not usual.
     #[inline(always)]
-    fn search_in_group(&self, index: &Index<'_>, sought: &Sought) -> Option<(Seen, Content)> {
+    fn search_in_group(&self, index: &Index<'_>, sought: &Sought, seen: &mut Seen) -> Option<Content> {
         let Sought { leaf_word, word_number, home, first } = *sought;
         let (slots, flags) = (self.slots_of(leaf_word)?, Name::from(index).flags());
         let (mut number, mut sum) = (home as usize, 0);
@@ -194,8 +198,8 @@ impl Variables {
             if word == 0 {
                 // If the second pass finds the same sum, each slot on the path was the same all the time, and so was
                 // what was passed over.
-                let seen = Seen { leaf_word, word: sum, word_number, slot: home | MISSING };
-                return Some((seen, Content { word, rest: [0; 3] }));
+                *seen = Seen { leaf_word, word: sum, word_number, slot: home | MISSING };
+                return Some(Content { word, rest: [0; 3] });
             }
             let tag = slot.rest[1].load(Ordering::Relaxed);
             if word & BUSY == 1 {
@@ -203,7 +207,8 @@ impl Variables {
             }
             if slot.rest[0].load(Ordering::Relaxed) == first && tag & (TEXT | LOCK) == flags {
                 let content = Content { word, rest: [first, tag, slot.rest[2].load(Ordering::Relaxed)] };
-                return Some((Seen { leaf_word, word, word_number, slot: number as u32 }, content));
+                *seen = Seen { leaf_word, word, word_number, slot: number as u32 };
+                return Some(content);
             }
             sum = add_to_sum(sum, word);
             number = if number == slots.len() - 1 { 1 } else { number + 1 };

@@ -2,6 +2,7 @@
 //!
 //! How a batch is atomic is in [`crate::variables`].
 
+use crate::fallible::Few;
 use crate::key::Index;
 use crate::py::convert;
 use crate::py::create;
@@ -17,6 +18,11 @@ use crate::variables::stored::Stored;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
+
+/// So many indices need no allocation.
+const FEW: usize = 16;
+/// What memory for more of them is for, in an error.
+const NAMES: &str = "the indices of several variables";
 
 /// `put_many` and `update`: stores all of the items, or none.
 pub fn put_many(
@@ -92,13 +98,20 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
     let py = indices.py();
     // A tuple keeps the indices alive and in order, whatever the unpickling of values does to the caller's list.
     let tuple = create::tuple_of(indices)?;
-    let objects = create::collect(tuple.iter_borrowed().map(Ok))?;
-    let names = create::collect(objects.iter().map(|object| convert::index(object)))?;
+    let (count, no_memory) = (tuple.len(), |_| create::no_memory());
+    let mut objects = Few::<_, FEW>::new(tuple.as_any().as_borrowed(), count, NAMES).map_err(no_memory)?;
+    for (to, from) in objects.iter_mut().zip(tuple.iter_borrowed()) {
+        *to = from;
+    }
+    let mut names = Few::<_, FEW>::new(Index::Int(0), count, NAMES).map_err(no_memory)?;
+    for (to, from) in names.iter_mut().zip(objects.iter()) {
+        *to = convert::index(from)?;
+    }
     let policy = PyWait::new(py, segment.key());
     let att = segment.attachment().map_err(|error| policy.error(error))?;
     let mut snapshot = att.variables().get_many(&names, &policy).map_err(|error| policy.error(error))?;
     let (values, trusted) = (create::dict(py)?, segment.trusted());
-    for ((seen, name), object) in std::mem::take(&mut snapshot.values).iter().zip(&names).zip(&objects) {
+    for ((seen, name), object) in std::mem::take(&mut snapshot.values).iter().zip(names.iter()).zip(objects.iter()) {
         let value = match *seen {
             SnapshotValue::Missing => continue,
             SnapshotValue::Inline(bytes, len) => {
