@@ -26,11 +26,13 @@ const GROUP: usize = 16;
 struct Seen {
     /// The directory's word.
     leaf_word: LeafWord,
-    /// The word of the slot; of a missing variable, the sum over the words on its probe path.
+    /// The word of the slot; of a missing variable, the sum over the words on its probe path. Before the search, the
+    /// second word of its slot.
     word: u64,
     /// The number of the directory's word.
     word_number: u32,
-    /// The number of the slot. Of a missing variable, that at which the search began, with the bit [`MISSING`].
+    /// The number of the slot. Of a missing variable, that at which the search began, with the bit [`MISSING`]. Before
+    /// the search, that at which it begins.
     slot: u32,
 }
 
@@ -40,22 +42,6 @@ impl Seen {
 
 /// Set in [`Seen::slot`] of a variable that is missing.
 const MISSING: u32 = 1 << 31;
-
-/// Private to the process: a variable between two steps of the first pass.
-#[derive(Clone, Copy)]
-struct Sought {
-    /// The directory's word, and its number.
-    leaf_word: LeafWord,
-    word_number: u32,
-    /// The number of the slot at which the search begins.
-    home: u32,
-    /// The second word of its slot.
-    first: u64,
-}
-
-impl Sought {
-    const NOTHING: Self = Sought { leaf_word: LeafWord(0), word_number: 0, home: 0, first: 0 };
-}
 
 /// Adds the word of a slot to the sum over a probe path.
 #[inline(always)]
@@ -133,9 +119,8 @@ impl Variables {
     ) -> Option<()> {
         let _section = self.read_section()?;
         let (words, zones) = (self.words_of(root)?, self.state().zones.load(Ordering::Relaxed));
-        let mut sought = [Sought::NOTHING; GROUP];
         let hash_key = self.identity.hash_key;
-        for (index, sought) in group.iter().zip(&mut sought) {
+        for (index, seen) in group.iter().zip(&mut *seen) {
             let name = Name::from(index);
             let hash = name.hash(hash_key);
             let number = root.word_of(hash);
@@ -147,17 +132,15 @@ impl Variables {
             let home = home_of(hash, leaf_word.slots());
             // A prefetch does no harm if the word was not a directory's any more, which is seen below.
             self.mem.prefetch(self.identity.geometry.granule_at(leaf_word.granule()) + home * SLOT);
-            let first = name.index_word(hash);
-            *sought = Sought { leaf_word, word_number: number as u32, home: home as u32, first };
+            *seen = Seen { leaf_word, word: name.index_word(hash), word_number: number as u32, slot: home as u32 };
         }
         // The root is compared before the words are followed: so they were loaded from a directory in force.
         if self.state().root.load(Ordering::Acquire) != root.0 {
             return None;
         }
         let (start, mut record_bytes) = (snapshot.values.len(), 0);
-        let mut records = [Content { word: 0, rest: [0; 3] }; GROUP];
-        for (((index, sought), record), seen) in group.iter().zip(&sought).zip(&mut records).zip(seen) {
-            let content = self.search_in_group(index, sought, seen)?;
+        for (index, seen) in group.iter().zip(seen) {
+            let content = self.search_in_group(index, seen)?;
             snapshot.values.push(match content.kind() {
                 Kind::Inline => {
                     let (bytes, len) = content.inline_bytes();
@@ -166,8 +149,8 @@ impl Variables {
                 Kind::Record => {
                     prefetch_record(self, &content);
                     record_bytes += content.record_len().min(RECORD_MAX) as usize;
-                    *record = content;
-                    SnapshotValue::Small(0, 0)
+                    // The last two words of the slot, until the record is copied.
+                    SnapshotValue::Small(content.rest[1] as usize, content.rest[2] as usize)
                 }
                 Kind::Empty => SnapshotValue::Missing,
                 _ => return None,
@@ -177,19 +160,20 @@ impl Variables {
             return Some(());
         }
         fallible::reserve(&mut snapshot.bytes, record_bytes, VALUES).ok()?;
-        for (at, (index, record)) in group.iter().zip(&records).enumerate() {
-            if record.kind() == Kind::Record {
-                self.copy_in_group(index, record, start + at, snapshot)?;
+        for (number, index) in (start..).zip(group) {
+            if let SnapshotValue::Small(tag, place) = snapshot.values[number] {
+                let content = Content { word: 0, rest: [0, tag as u64, place as u64] };
+                self.copy_in_group(index, &content, number, snapshot)?;
             }
         }
         Some(())
     }
 
-    /// Searches for a variable in its leaf. Returns what was found, of kind `Empty` for a missing variable. `None`:
-    /// something is not usual.
+    /// Searches for a variable in its leaf. Returns what was found, of kind `Empty` for a missing variable, and says in
+    /// `seen` what the second pass compares. `None`: something is not usual.
     #[inline(always)]
-    fn search_in_group(&self, index: &Index<'_>, sought: &Sought, seen: &mut Seen) -> Option<Content> {
-        let Sought { leaf_word, word_number, home, first } = *sought;
+    fn search_in_group(&self, index: &Index<'_>, seen: &mut Seen) -> Option<Content> {
+        let Seen { leaf_word, word: first, slot: home, .. } = *seen;
         let (slots, flags) = (self.slots_of(leaf_word)?, Name::from(index).flags());
         let (mut number, mut sum) = (home as usize, 0);
         for _ in 1..slots.len() {
@@ -198,7 +182,7 @@ impl Variables {
             if word == 0 {
                 // If the second pass finds the same sum, each slot on the path was the same all the time, and so was
                 // what was passed over.
-                *seen = Seen { leaf_word, word: sum, word_number, slot: home | MISSING };
+                (seen.word, seen.slot) = (sum, home | MISSING);
                 return Some(Content { word, rest: [0; 3] });
             }
             let tag = slot.rest[1].load(Ordering::Relaxed);
@@ -207,7 +191,7 @@ impl Variables {
             }
             if slot.rest[0].load(Ordering::Relaxed) == first && tag & (TEXT | LOCK) == flags {
                 let content = Content { word, rest: [first, tag, slot.rest[2].load(Ordering::Relaxed)] };
-                *seen = Seen { leaf_word, word, word_number, slot: number as u32 };
+                (seen.word, seen.slot) = (word, number as u32);
                 return Some(content);
             }
             sum = add_to_sum(sum, word);
