@@ -63,7 +63,7 @@ impl Writer<'_> {
 
     /// Makes every store of a change that is a set. As in [`Writer::apply`], applying it twice is applying it once.
     pub fn apply_set(&self, change: &Change, set: &SlotSet) -> Result<()> {
-        self.apply(change)?;
+        self.apply_again(change)?;
         let blocks = set.blocks();
         for (number, edit) in blocks.iter().enumerate() {
             let last = blocks.get(number + 1).is_none_or(|next| next.granule != edit.granule);
@@ -108,9 +108,15 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// Makes every store of a change, for callers that are not in a hurry.
+    #[inline(never)]
+    pub fn apply_again(&self, change: &Change) -> Result<()> {
+        self.apply(change)
+    }
+
     /// Makes every store of a change. Each store is of a stated result, so applying a change twice is applying it once.
-    #[inline]
-    pub fn apply(&self, change: &Change) -> Result<()> {
+    #[inline(always)]
+    fn apply(&self, change: &Change) -> Result<()> {
         let (state, counters) = (self.att.state(), &change.counters);
         // `zones` comes first: the entries of new zones are reached through it.
         state.zones.store(counters.zones, Ordering::Release);

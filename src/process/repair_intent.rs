@@ -24,7 +24,7 @@ impl Writer<'_> {
         let sound = self.is_sound(&change) && set.as_ref().is_none_or(|set| self.set_is_sound(&change, set));
         let applied = if sound {
             match &set {
-                None => self.apply(&change),
+                None => self.apply_again(&change),
                 Some(set) => self.apply_set(&change, set),
             }
         } else {

@@ -1,6 +1,7 @@
 """`put_many`, `get_many`, `update`, `clear`: what they take, what they leave, what does not fit."""
 
 import itertools
+import random
 import time
 from collections import ChainMap, OrderedDict, UserDict, defaultdict
 from types import MappingProxyType
@@ -32,6 +33,51 @@ def test_all_of_it_is_stored_and_read(seg, key, count, how):
             got = handle.get_many([*items, "missing", 10**9])
             assert got == items and all(type(index) in (int, str) for index in got)
     assert seg.info().used == sum(seg.stat(index).size for index in seg)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_small_batches_are_as_updates_of_a_dict(seg, seed):
+    """Batches of up to twenty values, of which the few and small ones are one commit: of new indices that take slots and
+    blocks beside each other, of values in another form than before, of an index that stands twice, while the table grows
+    and slabs come and go."""
+    draw, plain = random.Random(seed), {}
+    small = [7, None, 1.5, "short", "x" * 40, "y" * 300, b"abc", [1, 2], {"a": 1}]
+    for turn in range(1000):
+        some = [draw.randrange(60 + turn // 2), f"text {draw.randrange(100)}", -draw.randrange(1, 40)]
+        pairs = [(draw.choice(some) if draw.random() < 0.3 else draw.randrange(3000), draw.choice(small)) for _ in range(turn % 21)]
+        seg.update(pairs)
+        plain.update(pairs)
+        for index in draw.sample(sorted(plain, key=str), min(len(plain), draw.randrange(14))):
+            if draw.random() < 0.1:
+                seg[index] = plain[index] = b"x" * 30_000
+            else:
+                del seg[index], plain[index]
+        asked = [draw.randrange(3000) for _ in range(turn % 40)] + [index for index, _ in pairs]
+        assert seg.get_many(asked) == {index: plain[index] for index in asked if index in plain}
+        if turn % 100 == 0:
+            seg.check()
+    assert dict(seg) == plain and len(seg) == len(plain)
+    seg.check()
+    assert seg.info().used == sum(seg.stat(index).size for index in seg)
+
+
+def test_a_small_batch_that_does_not_fit_changes_nothing(seg):
+    seg.update({1: "x" * 40, "text": 5})
+    seg.resize(seg.info().used + 100)
+    before = dict(seg), {index: seg.version(index) for index in seg}, seg.info().used
+    for batch in {1: 2, 3: "y" * 120, 4: 5}, {n: n for n in range(10, 14)}, {"text": "z" * 160}:
+        with pytest.raises(shmvar.SegmentFullError):
+            seg.put_many(batch)
+        assert (dict(seg), {index: seg.version(index) for index in seg}, seg.info().used) == before
+    seg.put_many({1: 2, 2: "y" * 60, 3: 3})
+    seg.check()
+
+
+def test_each_variable_of_a_small_batch_has_a_version_of_its_own(seg):
+    seg.update({1: 1, "text": "x"})
+    last = max(seg.version(index) for index in seg)
+    seg.put_many({1: 2, 2: 2, "text": "y" * 40, "other": 3})
+    assert sorted(seg.version(index) for index in seg) == [last + 1 + n for n in range(4)]
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def test_f33_a_segment_of_another_version_is_named_with_both(key):
         raw.pack("<I", 8, 9)
         found, _ = examine()
         raw.write(8, sound)
-    assert "format version 9, this package reads version 3" in found["objects"][0]["why"]
+    assert "format version 9, this package reads version 4" in found["objects"][0]["why"]
 
 
 @pytest.mark.parametrize("name", ["shmvar-lock." + "5a" * 16, "shmvar-tmp.00000000deadbeef"])

@@ -50,6 +50,7 @@ CONTENTS = {
     "zeros": lambda sound: bytes(100_000),
     "format 1": lambda sound: sound[:8] + struct.pack("<I", 1) + sound[12:],
     "format 2": lambda sound: sound[:8] + struct.pack("<I", 2) + sound[12:],
+    "format 3": lambda sound: sound[:8] + struct.pack("<I", 3) + sound[12:],
     "another byte order": lambda sound: sound[:12] + struct.pack(">I", 0x01020304) + sound[16:],
     "another layout": lambda sound: sound[:16] + bytes(8) + sound[24:],
     "another key's": lambda sound: sound,
@@ -68,7 +69,7 @@ def test_f23_f33_foreign_content_is_refused_and_stays_byte_for_byte(key, sound_b
             with pytest.raises((shmvar.IncompatibleSegmentError, shmvar.CorruptSegmentError)) as caught:
                 shmvar.attach(key, **options)
             if content.startswith("format"):
-                text = f"format version {content[-1]}, this package reads version 3"
+                text = f"format version {content[-1]}, this package reads version 4"
                 assert text in str(caught.value)
         (info,) = [info for info in shmvar.segments() if info.key == key]
         assert info.state in ("foreign", "damaged") and info.why and info.name == os.path.basename(path)

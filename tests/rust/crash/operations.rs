@@ -274,6 +274,10 @@ pub static OPERATIONS: &[Operation] = &[
         "cursor-stored",
         "many-stored",
     ]),
+    op("put, many, few and small", some_of_each, put_a_few_small)
+        .batch()
+        .with_pairs_after(&["intent-", "set-", "block-", "counts-", "slot-", "record-"]),
+    op("put, many, small, more than a set", |s| s.put(2, 1, INLINE), put_many_small).batch().only(BATCH),
     op("put, many, the table grows", fill_the_table, |s| put_many(s, &[(1, INLINE), (2, INLINE)])).batch().only(BATCH),
     op("get, many", some_of_each, |s| {
         let got = s.segment().get_many_pickles(&[0, 2, 5, 99].map(Index::Int)).unwrap();

@@ -246,6 +246,28 @@ pub fn put_some_of_each(s: &mut Stage) {
     s.segment().put_many_pickles(&items).unwrap();
 }
 
+/// New variables, and replacements of those of `some_of_each`, none of which needs a span or a slab of large blocks.
+pub fn put_a_few_small(s: &mut Stage) {
+    let (short, record) = (&b"\x80\x05K\x06."[..], pickle(RECORD));
+    let items = [
+        (Index::Int(0), &*record),
+        (Index::Int(1), short),
+        (Index::Int(2), short),
+        (Index::Int(3), &*record),
+        (Index::Int(50), short),
+        (Index::Int(51), &*record),
+        (Index::Text("one"), short),
+        (Index::Text("three"), &*record),
+    ];
+    s.segment().put_many_pickles(&items).unwrap();
+}
+
+/// One more than fits a set.
+pub fn put_many_small(s: &mut Stage) {
+    let items: Vec<_> = (1..=17).map(|index| (index, INLINE)).collect();
+    put_many(s, &items);
+}
+
 pub fn trim(s: &mut Stage) {
     s.segment().trim(&Blocking).unwrap();
 }

@@ -126,7 +126,7 @@ fn f30_leaves_in_which_all_variables_have_one_hash_end_a_growth_with_an_answer()
 #[test]
 fn f28_what_is_damaged_was_sound_before() {
     let quiet = image("sound");
-    for image in [&quiet, &quiet.pending(), &quiet.batch(), &quiet.doomed()] {
+    for image in [&quiet, &quiet.pending(), &quiet.pending_set(), &quiet.batch(), &quiet.doomed()] {
         let laid = Laid::new(image);
         let segment = laid.attach(image, false);
         segment.check().unwrap();
@@ -232,6 +232,52 @@ fn f28_an_intent_that_nobody_could_have_written_is_dropped_and_the_next_call_goe
         let segment = laid.attach(&image, false);
         segment.put(1, &1).unwrap();
         assert_eq!(segment.get::<i64>(1).unwrap(), Some(1));
+    }
+}
+
+/// A small batch whose intent nobody could have written is dropped, and nobody waits for its end.
+#[test]
+fn f28_a_set_that_nobody_could_have_written_is_dropped_and_get_many_goes_on() {
+    let quiet = image("set");
+    let (intent, many) = (at::INTENT, quiet.word(place::MANY));
+    let leaf = quiet.words(place::ROOT)[0];
+    for (offset, value) in [
+        (place::SET, !31),
+        (place::SET, place::LOCK),
+        (place::SET, 0),
+        (place::SET + 56, u64::MAX),
+        (place::SET + 8, u64::MAX),
+        (place::SET + 40, u64::MAX),
+        (place::SET + 40, 0),
+        (place::SET + 40, leaf),
+        (place::SET_BLOCKS, u64::MAX),
+        (place::SET_BLOCKS, 0),
+        // A slot, a leaf, a batch, a number of `many` that no set has; more slots and blocks than there is room for.
+        (intent + 2 * 8, quiet.slot_of(2)),
+        (intent + 16 * 8, 1 << 63 | 2 << 40),
+        (intent + 16 * 8, 0xff << 40),
+        (intent + 16 * 8, 2 << 40 | 0xff << 48),
+        (intent + 19 * 8, 8),
+    ] {
+        let mut image = quiet.pending_set();
+        image.set(offset, value);
+        let laid = Laid::new(&image);
+        let options = Options { create: Some(false), ..Options::default() };
+        let first = Segment::attach(image.key.clone(), &options)
+            .and_then(|segment| segment.put(1, &1).map(|()| segment))
+            .map(drop);
+        // Attaching may have met it already.
+        assert!(matches!(first, Ok(()) | Err(Error::Corrupt(_))), "{offset} {value:x}: {first:?}");
+        let segment = laid.attach(&image, false);
+        segment.put(1, &1).unwrap();
+        segment.put(2, &1).unwrap();
+        let began = Instant::now();
+        assert_eq!(segment.get_many_pickles(&[Index::Int(1), Index::Int(2)]).unwrap().len(), 2);
+        assert!(began.elapsed() < Duration::from_secs(5));
+        let now = std::os::unix::fs::FileExt::read_at;
+        let mut bytes = [0; 8];
+        now(&laid.file, &mut bytes, place::MANY).unwrap();
+        assert!(u64::from_le_bytes(bytes) > many && bytes[0] % 2 == 0);
     }
 }
 

@@ -25,6 +25,9 @@ pub fn of(image: &Image) -> Vec<Field> {
     add("state", "evicted", place::DOOMED_AT + 8, 2);
     add("batch", "many", place::MANY, 4);
     add("intent", "intent", at::INTENT, 38);
+    add("set", "lengths and many", at::INTENT + 16 * 8, 4);
+    add("set", "set", place::SET, 15);
+    add("set", "blocks of a set", place::SET_BLOCKS, 2);
     add("wake words", "wake word 0", at::WAKE, 2);
     if let Some(granule) = image.list_granule() {
         add("batch", "list", image.geometry.granule_at(granule), 15);

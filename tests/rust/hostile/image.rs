@@ -25,6 +25,9 @@ pub mod place {
     pub const DOOMED: u64 = 4_256;
     pub const DOOMED_AT: u64 = 4_264;
     pub const MANY: u64 = 4_288;
+    /// In the intent: the slots of a set, and its block edits.
+    pub const SET: u64 = 8_192 + 448;
+    pub const SET_BLOCKS: u64 = 8_192 + 1_344;
     pub const BATCH: u64 = 4_296;
     pub const CURSOR: u64 = 4_304;
     /// In a zone's metadata: the bitmaps of its granules, and those of its slabs by class.
@@ -376,6 +379,37 @@ impl Image {
         for (i, word) in words.iter().enumerate() {
             image.set(at::INTENT + i as u64 * 8, *word);
         }
+        image
+    }
+
+    /// The image with a small batch that is decided and half made: the intent has a set of two slots, the first of which is
+    /// busy, and a block edit; `many` is odd.
+    pub fn pending_set(&self) -> Self {
+        let mut image = self.pending();
+        let (first, second) = (image.slot_of(2), image.slot_of(1));
+        let (version, many) = (image.word(place::VERSION), image.word(place::MANY) | 1);
+        let content = image.content(first);
+        let block = content.granule() << 32 | 1 << 31 | content.block();
+        // No slot, leaf, span or batch of its own.
+        for word in [2, 3, 4, 5, 6, 7, 8] {
+            image.set(at::INTENT + word * 8, 0);
+        }
+        image.set(at::INTENT + 12 * 8, version + 2);
+        image.set(at::INTENT + 16 * 8, 2 << 40 | 1 << 48);
+        image.set(at::INTENT + 19 * 8, many);
+        image.set(place::MANY, many);
+        for (number, slot) in (0_u64..).zip([first, second]) {
+            let new = Content { word: 0, ..image.content(slot) }.with_version(version + 1 + number);
+            if number == 0 {
+                image.set(slot, new.word | 1);
+            }
+            let leaf = image.leaf_of(slot);
+            let words = [slot, new.word, new.rest[0], new.rest[1], new.rest[2], leaf, image.word(leaf)];
+            for (i, word) in (0_u64..).zip(words) {
+                image.set(place::SET + number * 56 + i * 8, word);
+            }
+        }
+        image.set(place::SET_BLOCKS, block);
         image
     }
 

@@ -167,13 +167,15 @@ fn play(cases: impl FnOnce(&Image, &mut dyn FnMut(&str, &Image, &[(u64, u64)], b
 #[ignore = "a role of the tests below"]
 fn every_field() {
     play(|quiet, run| {
-        let (pending, batch, doomed) = (quiet.pending(), quiet.batch(), quiet.doomed());
+        let (pending, set) = (quiet.pending(), quiet.pending_set());
+        let (batch, doomed) = (quiet.batch(), quiet.doomed());
         let mut all = fields::of(quiet);
         all.retain(|field| field.part != "doomed");
         all.extend(fields::of(&doomed).into_iter().filter(|field| field.part == "doomed"));
         for field in &all {
             let image = match field.part {
                 "intent" => &pending,
+                "set" => &set,
                 "batch" => &batch,
                 "doomed" => &doomed,
                 _ => quiet,
@@ -220,11 +222,12 @@ fn every_shape() {
 #[ignore = "a role of the tests below"]
 fn random_edits() {
     play(|quiet, run| {
-        let (pending, batch, doomed) = (quiet.pending(), quiet.batch(), quiet.doomed());
+        let (pending, set) = (quiet.pending(), quiet.pending_set());
+        let (batch, doomed) = (quiet.batch(), quiet.doomed());
         let all = fields::of(&doomed);
         for seed in seeds(3_000) {
             let mut chance = Chance(seed);
-            let image = [quiet, quiet, &pending, &batch, &doomed][chance.below(5)];
+            let image = [quiet, quiet, &pending, &set, &batch, &doomed][chance.below(6)];
             let edits = fields::at_random(image, &all, &mut chance);
             run(&format!("seed {seed}"), image, &edits, seed / 2 % 2 == 0);
         }

@@ -66,9 +66,10 @@ fn user() {
     let (mut tally, mut loops) = (Tally::new(), 0);
     let first: u64 = std::env::var("SEED").unwrap().parse().unwrap();
     for seed in first..first + ROUNDS {
-        let file = match seed % 3 {
+        let file = match seed % 4 {
             0 => image.lay(),
             1 => image.pending().lay(),
+            2 => image.pending_set().lay(),
             _ => image.batch().lay(),
         };
         let mut calls = Calls::new(&mut tally);

@@ -9,6 +9,7 @@ use shmvar::sync::intent::{BatchProgress, Change};
 use shmvar::sync::lock_word as lock;
 use shmvar::sync::slot::Seqlock;
 use shmvar::sync::slot::{BUSY, Content};
+use shmvar::sync::slot_set::{SetSlot, SlotSet};
 
 struct World {
     slots: [Slot; 2],
@@ -68,6 +69,32 @@ impl World {
         Ok(())
     }
 
+    /// The stores of a set, in the order of `Writer::apply_set`.
+    fn apply_set(&self, set: &SlotSet, life: &mut Life) -> Result<(), Dead> {
+        self.many.store(set.many, Release);
+        life.goes_on()?;
+        for slot in set.slots() {
+            let mut change = Change::new(counters(2));
+            change.slot = Some((slot.offset, slot.content));
+            self.apply(&change, life)?;
+        }
+        self.many.store(set.many + 1, Release);
+        life.goes_on()
+    }
+
+    /// A small batch: both slots in one change.
+    fn begin_set(&self, life: &mut Life) -> Result<(), Dead> {
+        let mut set = SlotSet::new(1);
+        for offset in [1, 2] {
+            set.push(SetSlot { offset, content: at(2), leaf: 0, counts: None });
+        }
+        Change::new(counters(2)).describe_set(&self.area, &set);
+        life.goes_on()?;
+        self.apply_set(&set, life)?;
+        Change::clear(&self.area);
+        life.goes_on()
+    }
+
     fn commit(&self, slot: Option<u64>, progress: BatchProgress, life: &mut Life) -> Result<(), Dead> {
         let mut change = Change::new(counters(2));
         change.slot = slot.map(|number| (number, at(2)));
@@ -95,7 +122,10 @@ impl World {
     fn ready(&self, life: &mut Life) -> Result<(), Dead> {
         fence(Release);
         if let Some(change) = Change::read(&self.area) {
-            self.apply(&change, life)?;
+            match SlotSet::read(&self.area) {
+                None => self.apply(&change, life)?,
+                Some(set) => self.apply_set(&set, life)?,
+            }
             Change::clear(&self.area);
             life.goes_on()?;
         }
@@ -153,9 +183,11 @@ fn f54_who_reads_two_slots_that_change_one_after_the_other_never_sees_the_second
     });
 }
 
+type Begin = fn(&World, &mut Life) -> Result<(), Dead>;
+
 /// The writer dies after any of its stores, the process that takes over dies after any of its own, and a third goes on. A
 /// reader looks meanwhile.
-fn dies(first: usize, second: usize, preemptions: usize) -> usize {
+fn dies(begin: Begin, first: usize, second: usize, preemptions: usize) -> usize {
     let (passed, ended) = (std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0)), usize::MAX);
     let told = passed.clone();
     bounded(preemptions, move || {
@@ -166,7 +198,7 @@ fn dies(first: usize, second: usize, preemptions: usize) -> usize {
             thread::spawn(move || {
                 assert!(lock::try_acquire(&world.lock, 2));
                 fence(Release);
-                if world.begin(&mut Life(first)).is_ok() {
+                if begin(&world, &mut Life(first)).is_ok() {
                     told.store(ended, std::sync::atomic::Ordering::Relaxed);
                     return;
                 }
@@ -194,7 +226,7 @@ fn dies(first: usize, second: usize, preemptions: usize) -> usize {
 #[test]
 fn f1_a_batch_whose_writer_died_anywhere_is_brought_to_its_end() {
     let mut first = 0;
-    while dies(first, EVER, 1) != usize::MAX {
+    while dies(World::begin, first, EVER, 1) != usize::MAX {
         first += 1;
     }
     assert!(first > 20, "{first} deaths");
@@ -204,7 +236,42 @@ fn f1_a_batch_whose_writer_died_anywhere_is_brought_to_its_end() {
 fn f1_a_batch_whose_finisher_died_too_is_brought_to_its_end_by_a_third() {
     for first in [4, 9, 12, 17] {
         for second in [0, 3, 6, 10] {
-            dies(first, second, 1);
+            dies(World::begin, first, second, 1);
         }
     }
+}
+
+#[test]
+fn f1_a_small_batch_whose_writer_and_then_whose_mender_died_anywhere_is_made() {
+    let mut first = 0;
+    while dies(World::begin_set, first, EVER, 2) != usize::MAX {
+        for second in [0, 2, 5, 8] {
+            dies(World::begin_set, first, second, 1);
+        }
+        first += 1;
+    }
+    assert!(first > 8, "{first} deaths");
+}
+
+/// Who meets a busy slot of a set reads its new contents in the intent, whichever of the slots it is.
+#[test]
+fn a_reader_through_the_intent_finds_each_slot_of_a_set() {
+    bounded(3, || {
+        let world = World::new();
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || assert!(world.begin_set(&mut Life(EVER)).is_ok()))
+        };
+        for (number, slot) in (1..).zip(&world.slots) {
+            let word = slot.begin();
+            if word & BUSY == 1 {
+                if let Some((serial, seen)) = Change::pending_slot(&world.area, number) {
+                    if Change::is_current(&world.area, serial) && slot.unchanged(word) {
+                        assert_eq!(seen, at(2));
+                    }
+                }
+            }
+        }
+        writer.join().unwrap();
+    });
 }
