@@ -7,32 +7,10 @@
 
 use crate::atomic::{Ordering, fence};
 use crate::format::{BLOCK_EDITS, IntentArea, LeafWord, Root, SPAN_EDITS, SpanEntry, State};
+use crate::sync::edits::UNCHANGED;
+pub use crate::sync::edits::{BlockEdit, LeafCounts};
 use crate::sync::slot::Content;
 use crate::sync::slot_set::SlotSet;
-
-/// Private to the process: one block of a slab becomes used or free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct BlockEdit {
-    /// First granule of the slab.
-    pub granule: u64,
-    /// Number of the block in the slab.
-    pub block: u64,
-    /// `true` if the block is used after the change.
-    pub used: bool,
-}
-
-impl BlockEdit {
-    /// Packs the edit into a word of the intent.
-    #[inline]
-    pub(super) fn pack(&self) -> u64 {
-        self.granule << 32 | u64::from(self.used) << 31 | self.block
-    }
-
-    /// Unpacks a word of the intent.
-    pub(super) fn unpack(packed: u64) -> Self {
-        BlockEdit { granule: packed >> 32, block: packed & 0x7fff_ffff, used: packed >> 31 & 1 == 1 }
-    }
-}
 
 /// Private to the process: one entry of the span map changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,29 +35,6 @@ pub struct Counters {
     pub used: u64,
     pub count: u64,
     pub expiring: u64,
-}
-
-/// Private to the process: the counts in the head of a leaf after a change. They are absolute, not differences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct LeafCounts {
-    /// Number of slots that are not empty. Tombstones count.
-    pub fill: u64,
-    /// Number of slots that hold a variable or a lock.
-    pub entries: u64,
-}
-
-impl LeafCounts {
-    /// Unpacks the word in the head of a leaf.
-    #[inline]
-    pub fn unpack(word: u64) -> Self {
-        LeafCounts { fill: word >> 32, entries: word & u64::from(u32::MAX) }
-    }
-
-    /// Packs the counts into the word for the head of a leaf.
-    #[inline]
-    pub fn pack(self) -> u64 {
-        self.fill << 32 | self.entries
-    }
 }
 
 /// Private to the process: a row of directory words that change. The first half of them gets one value, the second half
@@ -115,8 +70,6 @@ pub struct BatchProgress {
     pub cursor: u64,
 }
 
-/// The value of [`IntentArea::counts`] that leaves the counts of the leaf as they are.
-pub(super) const UNCHANGED: u64 = u64::MAX;
 /// Set in [`IntentArea::lengths`] if the change has a [`BatchProgress`].
 const HAS_PROGRESS: u64 = 1 << 63;
 /// Set in [`IntentArea::lengths`] if the change has [`DirectoryWords`].

@@ -10,10 +10,12 @@
 //! | `slot` | one variable's place in the table: a sequence lock |
 //! | `lock_word` | the word of the writer lock |
 //! | `intent` | the change under way, which is described before it is made |
+//! | `edits` | parts of a change that several files describe |
 //! | `slot_set` | several slots in one change |
 //! | `wake_word` | the words that waiters sleep on: marking and notifying |
 //! | `revocable` | a value that a handle lends to its calls until the handle is detached |
 
+pub mod edits;
 pub mod intent;
 pub mod lock_word;
 pub mod revocable;

@@ -6,7 +6,7 @@
 
 use crate::atomic::Ordering;
 use crate::format::{IntentArea, SET_BLOCKS, SET_SLOTS};
-use crate::sync::intent::{BlockEdit, LeafCounts, UNCHANGED};
+use crate::sync::edits::{BlockEdit, LeafCounts, UNCHANGED};
 use crate::sync::slot::Content;
 
 /// Private to the process: one slot of a set.

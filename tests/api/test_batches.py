@@ -37,14 +37,15 @@ def test_all_of_it_is_stored_and_read(seg, key, count, how):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_small_batches_are_as_updates_of_a_dict(seg, seed):
-    """Batches of up to twenty values, of which the few and small ones are one commit: of new indices that take slots and
-    blocks beside each other, of values in another form than before, of an index that stands twice, while the table grows
-    and slabs come and go."""
+    """Batches of up to twenty values, of which the few and small ones are one commit: of new indices that take slots
+    and blocks beside each other, of values in another form than before, of an index that stands twice, while the table
+    grows and slabs come and go."""
     draw, plain = random.Random(seed), {}
     small = [7, None, 1.5, "short", "x" * 40, "y" * 300, b"abc", [1, 2], {"a": 1}]
     for turn in range(1000):
         some = [draw.randrange(60 + turn // 2), f"text {draw.randrange(100)}", -draw.randrange(1, 40)]
-        pairs = [(draw.choice(some) if draw.random() < 0.3 else draw.randrange(3000), draw.choice(small)) for _ in range(turn % 21)]
+        indices = [draw.choice(some) if draw.random() < 0.3 else draw.randrange(3000) for _ in range(turn % 21)]
+        pairs = [(index, draw.choice(small)) for index in indices]
         seg.update(pairs)
         plain.update(pairs)
         for index in draw.sample(sorted(plain, key=str), min(len(plain), draw.randrange(14))):
@@ -52,7 +53,7 @@ def test_small_batches_are_as_updates_of_a_dict(seg, seed):
                 seg[index] = plain[index] = b"x" * 30_000
             else:
                 del seg[index], plain[index]
-        asked = [draw.randrange(3000) for _ in range(turn % 40)] + [index for index, _ in pairs]
+        asked = [draw.randrange(3000) for _ in range(turn % 40)] + indices
         assert seg.get_many(asked) == {index: plain[index] for index in asked if index in plain}
         if turn % 100 == 0:
             seg.check()
