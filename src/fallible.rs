@@ -28,40 +28,22 @@ pub fn with_room<T>(len: usize, what: &'static str) -> Result<Vec<T>> {
     Ok(all)
 }
 
-/// Private to the process: values of a known number. Up to `N` of them stand on the stack, which costs no allocation.
-pub struct Few<T, const N: usize> {
-    few: [T; N],
-    many: Vec<T>,
+/// Returns a place for `len` values, which are `filler` at first: the first of `few`, which stand on the caller's stack
+/// and cost no allocation, or else `many`, which is empty before.
+#[inline(always)]
+pub fn few_or_many<'a, T: Copy>(
+    few: &'a mut [T],
+    many: &'a mut Vec<T>,
     len: usize,
-}
-
-impl<T: Copy, const N: usize> Few<T, N> {
-    /// Makes `len` values that are `filler` at first.
-    #[inline(always)]
-    pub fn new(filler: T, len: usize, what: &'static str) -> Result<Self> {
-        let mut many = Vec::new();
-        if len > N {
-            many = with_room(len, what)?;
-            many.resize(len, filler);
-        }
-        Ok(Few { few: [filler; N], many, len })
+    filler: T,
+    what: &'static str,
+) -> Result<&'a mut [T]> {
+    if len <= few.len() {
+        return Ok(&mut few[..len]);
     }
-}
-
-impl<T, const N: usize> std::ops::Deref for Few<T, N> {
-    type Target = [T];
-
-    #[inline(always)]
-    fn deref(&self) -> &[T] {
-        if self.len <= N { &self.few[..self.len] } else { &self.many }
-    }
-}
-
-impl<T, const N: usize> std::ops::DerefMut for Few<T, N> {
-    #[inline(always)]
-    fn deref_mut(&mut self) -> &mut [T] {
-        if self.len <= N { &mut self.few[..self.len] } else { &mut self.many }
-    }
+    reserve(many, len, what)?;
+    many.resize(len, filler);
+    Ok(many)
 }
 
 /// Appends an element.

@@ -64,9 +64,9 @@ impl Writer<'_> {
     /// Makes every store of a change that is a set. As in [`Writer::apply`], applying it twice is applying it once.
     pub fn apply_set(&self, change: &Change, set: &SlotSet) -> Result<()> {
         self.apply_again(change)?;
-        let blocks = set.blocks();
-        for (number, edit) in blocks.iter().enumerate() {
-            let last = blocks.get(number + 1).is_none_or(|next| next.granule != edit.granule);
+        let mut blocks = set.blocks().peekable();
+        while let Some(edit) = blocks.next() {
+            let last = blocks.peek().is_none_or(|next| next.granule != edit.granule);
             self.arena().apply_block(edit.granule, edit.block, edit.used, last)?;
         }
         // SYNC: as in `apply`: a `get_many` that sees one of the slots finds at its last look that `many` has changed.
@@ -74,7 +74,7 @@ impl Writer<'_> {
         many.store(set.many, Ordering::Release);
         crash_point!("set-begun");
         for slot in set.slots() {
-            if let Some(counts) = slot.counts {
+            if let Some(counts) = slot.counts() {
                 self.att.mem.at::<LeafHead>(slot.leaf)?.counts.store(counts.pack(), Ordering::Relaxed);
                 crash_point!("counts-stored");
             }

@@ -51,7 +51,7 @@ impl Writer<'_> {
             && change.block_count == 0
             && !set.many.is_multiple_of(2)
             && set.slots().iter().all(|slot| self.slot_fits(slot.leaf, slot.offset, &slot.content))
-            && set.blocks().iter().all(|edit| self.block_fits(edit))
+            && set.blocks().all(|edit| self.block_fits(&edit))
     }
 
     /// Tells whether a slot lies in the leaf that begins at an offset, if one does, and is not busy.

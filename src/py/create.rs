@@ -2,6 +2,7 @@
 //!
 //! PyO3's own constructors panic when there is no memory. The core has `crate::fallible` for the same purpose.
 
+use crate::fallible;
 use crate::os::mem::CopyTarget;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -161,6 +162,17 @@ pub fn collect<T>(items: impl Iterator<Item = PyResult<T>>) -> PyResult<Vec<T>> 
         push(&mut all, item?)?;
     }
     Ok(all)
+}
+
+/// A place for so many items, which are `filler` at first: in `few`, on the caller's stack, or else in `many`.
+#[inline(always)]
+pub fn few_or_many<'a, T: Copy>(
+    few: &'a mut [T],
+    many: &'a mut Vec<T>,
+    len: usize,
+    filler: T,
+) -> PyResult<&'a mut [T]> {
+    fallible::few_or_many(few, many, len, filler, "").map_err(|_| no_memory())
 }
 
 /// Reserves room for so many more items in a vector.

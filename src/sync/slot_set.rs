@@ -18,8 +18,23 @@ pub struct SetSlot {
     pub content: Content,
     /// File offset of its leaf.
     pub leaf: u64,
-    /// The new counts of that leaf, after this slot and those before it. `None` if they stay as they are.
-    pub counts: Option<LeafCounts>,
+    /// The new counts of that leaf, packed, or [`UNCHANGED`].
+    counts: u64,
+}
+
+impl SetSlot {
+    /// Makes a slot of a set. `counts` are those of the leaf after this slot and those before it; `None` if they stay as
+    /// they are.
+    #[inline]
+    pub fn new(offset: u64, content: Content, leaf: u64, counts: Option<LeafCounts>) -> Self {
+        SetSlot { offset, content, leaf, counts: counts.map_or(UNCHANGED, LeafCounts::pack) }
+    }
+
+    /// Returns the new counts of the leaf. `None` if they stay as they are.
+    #[inline]
+    pub fn counts(&self) -> Option<LeafCounts> {
+        (self.counts != UNCHANGED).then(|| LeafCounts::unpack(self.counts))
+    }
 }
 
 /// Private to the process: the slots and blocks of a set.
@@ -27,7 +42,8 @@ pub struct SetSlot {
 pub struct SlotSet {
     slots: [SetSlot; SET_SLOTS],
     slot_count: usize,
-    blocks: [BlockEdit; SET_BLOCKS],
+    /// The block edits, packed.
+    blocks: [u64; SET_BLOCKS],
     block_count: usize,
     /// What the state's `many` is while the slots are stored: an odd number. It is one more afterwards.
     pub many: u64,
@@ -40,8 +56,8 @@ const BLOCKS_SHIFT: u32 = 48;
 impl SlotSet {
     /// Makes a set of no slots.
     pub fn new(many: u64) -> Self {
-        let blocks = [BlockEdit::default(); SET_BLOCKS];
-        SlotSet { slots: [SetSlot::default(); SET_SLOTS], slot_count: 0, blocks, block_count: 0, many }
+        let (slots, blocks) = ([SetSlot::default(); SET_SLOTS], [0; SET_BLOCKS]);
+        SlotSet { slots, slot_count: 0, blocks, block_count: 0, many }
     }
 
     /// Returns the slots.
@@ -52,8 +68,8 @@ impl SlotSet {
 
     /// Returns the block edits.
     #[inline]
-    pub fn blocks(&self) -> &[BlockEdit] {
-        &self.blocks[..self.block_count]
+    pub fn blocks(&self) -> impl Iterator<Item = BlockEdit> {
+        self.blocks[..self.block_count].iter().map(|packed| BlockEdit::unpack(*packed))
     }
 
     /// Adds a slot. The caller adds at most [`SET_SLOTS`].
@@ -66,7 +82,7 @@ impl SlotSet {
     /// Adds an edit: this block becomes used, or free. The caller adds at most two for each slot.
     #[inline]
     pub fn edit_block(&mut self, granule: u64, block: u64, used: bool) {
-        self.blocks[self.block_count] = BlockEdit { granule, block, used };
+        self.blocks[self.block_count] = BlockEdit { granule, block, used }.pack();
         self.block_count += 1;
     }
 
@@ -81,10 +97,10 @@ impl SlotSet {
                 to.store(from, relaxed);
             }
             to.leaf.store(from.leaf, relaxed);
-            to.counts.store(from.counts.map_or(UNCHANGED, LeafCounts::pack), relaxed);
+            to.counts.store(from.counts, relaxed);
         }
-        for (to, edit) in area.set_blocks.iter().zip(self.blocks()) {
-            to.store(edit.pack(), relaxed);
+        for (to, edit) in area.set_blocks.iter().zip(&self.blocks[..self.block_count]) {
+            to.store(*edit, relaxed);
         }
         (self.slot_count as u64) << SLOTS_SHIFT | (self.block_count as u64) << BLOCKS_SHIFT
     }
@@ -101,17 +117,16 @@ impl SlotSet {
         let mut set = SlotSet::new(area.many.load(relaxed));
         for from in area.set.iter().take(count(SLOTS_SHIFT)) {
             let word = |i: usize| from.content[i].load(relaxed);
-            let counts = Some(from.counts.load(relaxed)).filter(|counts| *counts != UNCHANGED);
             set.push(SetSlot {
                 offset: from.slot.load(relaxed),
                 content: Content { word: word(0), rest: [word(1), word(2), word(3)] },
                 leaf: from.leaf.load(relaxed),
-                counts: counts.map(LeafCounts::unpack),
+                counts: from.counts.load(relaxed),
             });
         }
         for from in area.set_blocks.iter().take(count(BLOCKS_SHIFT)) {
-            let edit = BlockEdit::unpack(from.load(relaxed));
-            set.edit_block(edit.granule, edit.block, edit.used);
+            set.blocks[set.block_count] = from.load(relaxed);
+            set.block_count += 1;
         }
         Some(set)
     }

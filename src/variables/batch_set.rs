@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::slot_flags::RELEASED_LOCK;
 use crate::format::{SET_SLOTS, Slot, VERSION_MAX, blocks_of, slab_has_all_pages};
 use crate::os::mem::Scratch;
-use crate::sync::intent::{BlockEdit, LeafCounts};
+use crate::sync::intent::LeafCounts;
 use crate::sync::slot::{Content, Kind};
 use crate::sync::slot_set::{SetSlot, SlotSet};
 use crate::variables::leaf::{TableOf, is_full};
@@ -16,6 +16,10 @@ use crate::variables::record::record_at;
 use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::{AsVariables, VariablesWriter};
 use std::sync::atomic::Ordering;
+
+/// From this depth of the directory on, the slots of a set are fetched before the first of them is looked at. A table that
+/// is less deep is in the caches.
+const PREFETCHED_DEPTH: u32 = 5;
 
 /// Returns whether values can be stored as a set: they are few, and each goes into its slot or into a block of a slab
 /// that is wholly present.
@@ -53,18 +57,18 @@ impl VariablesWriter<'_> {
     /// things are; then nothing has changed.
     pub(super) fn put_set(&mut self, plans: &[StorePlan<'_>]) -> Result<bool> {
         let att = self.att.variables();
-        let nothing = att.leaf_of(plans[0].hash, TableOf::Variables)?;
-        let mut leaves = [nothing; SET_SLOTS];
-        for (plan, leaf) in plans.iter().zip(&mut leaves) {
-            *leaf = att.leaf_of(plan.hash, TableOf::Variables)?;
-            att.mem.prefetch(leaf.slot_at(leaf.home(plan.hash)));
+        if att.root(TableOf::Variables)?.depth() >= PREFETCHED_DEPTH {
+            for plan in plans {
+                let leaf = att.leaf_of(plan.hash, TableOf::Variables)?;
+                att.mem.prefetch(leaf.slot_at(leaf.home(plan.hash)));
+            }
         }
         let mut change = self.change();
         let counters = &mut change.counters;
         let mut set = SlotSet::new(att.state().many.load(Ordering::Relaxed) | 1);
         let (mut scratch, mut free_blocks, mut old_charge, mut new_charge) = (Scratch::new(), None, 0_u64, 0_u64);
-        for (plan, leaf) in plans.iter().zip(leaves) {
-            let place = self.find_place_in(leaf, &plan.name, plan.hash, &mut scratch, &mut { u64::MAX })?;
+        for plan in plans {
+            let place = self.find_place_of_hash(&plan.name, plan.hash, &mut scratch)?;
             let old = place.occupant();
             let Some((offset, counts)) = self.place_in_set(&place, plan.hash, &set)? else { return Ok(false) };
             let content = match plan.placement {
@@ -100,7 +104,7 @@ impl VariablesWriter<'_> {
             counters.count = counters.count.saturating_add(u64::from(old.is_none()));
             counters.expiring =
                 counters.expiring.saturating_add(expires(&content)).saturating_sub(old.map_or(0, expires));
-            set.push(SetSlot { offset, content: content.with_version(counters.version), leaf: leaf.base, counts });
+            set.push(SetSlot::new(offset, content.with_version(counters.version), place.leaf.base, counts));
         }
         if counters.version >= VERSION_MAX {
             return Err(Error::corrupt("the version counter"));
@@ -111,7 +115,7 @@ impl VariablesWriter<'_> {
         }
         counters.used = others.saturating_add(new_charge);
         self.commit_set(&change, &set)?;
-        self.free_emptied_slabs(set.blocks());
+        self.free_emptied_slabs(&set);
         Ok(true)
     }
 
@@ -128,8 +132,8 @@ impl VariablesWriter<'_> {
             spot = self.find_free_beside(&place.leaf, hash, is_taken)?;
         }
         let (Spot::Tombstone(offset) | Spot::Unused(offset)) = spot else { return Ok(None) };
-        let of_leaf = |slot: &&SetSlot| slot.leaf == place.leaf.base && slot.counts.is_some();
-        let LeafCounts { fill, entries } = match set.slots().iter().rev().find(of_leaf).and_then(|slot| slot.counts) {
+        let of_leaf = |slot: &&SetSlot| slot.leaf == place.leaf.base && slot.counts().is_some();
+        let LeafCounts { fill, entries } = match set.slots().iter().rev().find(of_leaf).and_then(SetSlot::counts) {
             Some(counts) => counts,
             None => self.att.variables().counts_of(&place.leaf)?,
         };
@@ -159,7 +163,7 @@ impl VariablesWriter<'_> {
         let mut found = None;
         let mut look_at = |granule: u64| -> Result<bool> {
             let mut slab = FreeBlocks { class, granule, used: self.arena().used_words(granule)? };
-            for edit in set.blocks().iter().filter(|edit| edit.used && edit.granule == granule) {
+            for edit in set.blocks().filter(|edit| edit.used && edit.granule == granule) {
                 slab.used[(edit.block / 64) as usize] |= 1 << (edit.block % 64);
             }
             found = slab.take().map(|block| (granule, block));
@@ -174,9 +178,10 @@ impl VariablesWriter<'_> {
     }
 
     /// Frees the slabs in which a set has left no block, if their classes have others with room.
-    fn free_emptied_slabs(&mut self, blocks: &[BlockEdit]) {
-        for (number, edit) in blocks.iter().enumerate().filter(|(_, edit)| !edit.used) {
-            if !blocks[..number].iter().any(|before| before.granule == edit.granule) {
+    fn free_emptied_slabs(&mut self, set: &SlotSet) {
+        let mut last = None;
+        for edit in set.blocks().filter(|edit| !edit.used) {
+            if last.replace(edit.granule) != Some(edit.granule) {
                 // The change is made. An error from here on would be about damage elsewhere, which the next call meets.
                 let _ = self.free_slab_if_spare(edit.granule);
             }

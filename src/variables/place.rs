@@ -76,21 +76,8 @@ impl VariablesWriter<'_> {
         scratch: &mut Scratch,
         probes_left: &mut u64,
     ) -> Result<SlotPlace> {
-        let leaf = self.att.variables().leaf_of(hash, TableOf::of(name.lock))?;
-        self.find_place_in(leaf, name, hash, scratch, probes_left)
-    }
-
-    /// Finds the place of a name in its leaf, as [`VariablesWriter::find_place_within`] does.
-    #[inline(always)]
-    pub(super) fn find_place_in(
-        &self,
-        leaf: Leaf,
-        name: &Name<'_>,
-        hash: u64,
-        scratch: &mut Scratch,
-        probes_left: &mut u64,
-    ) -> Result<SlotPlace> {
         let att = self.att;
+        let leaf = att.variables().leaf_of(hash, TableOf::of(name.lock))?;
         let place = |spot| Ok(SlotPlace { leaf, spot });
         let (first, flags) = (name.index_word(hash), name.flags());
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;

@@ -5,7 +5,7 @@
 //! that the processor fetches the slots of a group, and then its records, at the same time. Everything else is left to
 //! `snapshot.rs`.
 
-use crate::fallible::{self, Few};
+use crate::fallible;
 use crate::format::slot_flags::{LOCK, TEXT};
 use crate::format::{LeafWord, RECORD_MAX, Root, SLOT, Slot, slab_has_all_pages};
 use crate::key::{Index, Name};
@@ -78,7 +78,10 @@ impl Variables {
             return false;
         }
         snapshot.values.clear();
-        let Ok(mut seen) = Few::<Seen, GROUP>::new(Seen::NOTHING, indexes.len(), VALUES) else { return false };
+        let (mut few, mut many_seen) = ([Seen::NOTHING; GROUP], Vec::new());
+        let Ok(seen) = fallible::few_or_many(&mut few, &mut many_seen, indexes.len(), Seen::NOTHING, VALUES) else {
+            return false;
+        };
         if fallible::reserve(&mut snapshot.values, indexes.len(), VALUES).is_err() {
             return false;
         }

@@ -49,9 +49,13 @@ pub enum EncodedParts<'a> {
 }
 
 /// The parts of a value without buffers, where the encoder has left them.
+#[derive(Clone, Copy)]
 pub struct WholeParts<'a>([&'a [u8]; 3], usize);
 
 impl<'a> WholeParts<'a> {
+    /// No parts.
+    pub const NONE: Self = WholeParts([&[]; 3], 0);
+
     /// The parts in order.
     pub fn as_slice(&self) -> &[&'a [u8]] {
         &self.0[..self.1]
@@ -102,7 +106,7 @@ impl Encoded<'_, '_> {
             Encoded::Framed(head, middle, tail) => WholeParts([head.as_slice(), middle, tail], 3),
             Encoded::Containers(bytes) => WholeParts([bytes, &[], &[]], 1),
             Encoded::Pickled(bytes) => WholeParts([bytes.as_bytes(), &[], &[]], 1),
-            Encoded::Bytes(_) | Encoded::Array(_) | Encoded::Buffers(..) => WholeParts([&[]; 3], 0),
+            Encoded::Bytes(_) | Encoded::Array(_) | Encoded::Buffers(..) => WholeParts::NONE,
         }
     }
 

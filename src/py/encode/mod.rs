@@ -25,5 +25,5 @@ mod refused_shapes;
 #[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
 mod value;
 
-pub use encoded::Encoded;
+pub use encoded::{Encoded, WholeParts};
 pub use value::encode;

@@ -2,7 +2,6 @@
 //!
 //! How a batch is atomic is in [`crate::variables`].
 
-use crate::fallible::Few;
 use crate::key::Index;
 use crate::py::convert;
 use crate::py::create;
@@ -21,8 +20,6 @@ use pyo3::types::{PyDict, PyMapping};
 
 /// So many indices need no allocation.
 const FEW: usize = 16;
-/// What memory for more of them is for, in an error.
-const NAMES: &str = "the indices of several variables";
 
 /// `put_many` and `update`: stores all of the items, or none.
 pub fn put_many(
@@ -33,7 +30,12 @@ pub fn put_many(
 ) -> PyResult<()> {
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     let failed = |error| errors::of_segment(py, segment.key(), error);
-    let names = create::collect(items.iter().map(|(index, _)| convert::index(index)))?;
+    let nothing = (Index::Int(0), Stored { parts: &[], buffers: false, expiry: None });
+    let (mut few, mut many) = ([nothing; FEW], Vec::new());
+    let list = create::few_or_many(&mut few, &mut many, items.len(), nothing)?;
+    for (to, (index, _)) in list.iter_mut().zip(items) {
+        to.0 = convert::index(index)?;
+    }
     let encoded = create::collect(items.iter().map(|(_, value)| encode::encode(value)))?;
     let expiry = convert::ttl(ttl)?;
     let policy = PyWait::new(py, segment.key());
@@ -41,22 +43,24 @@ pub fn put_many(
         let att = segment.for_change().map_err(failed)?;
         att.variables().put_many(list, &policy).map_err(|error| policy.error(error))
     };
-    let mut list = create::collect(std::iter::empty())?;
-    create::reserve(&mut list, items.len())?;
     if encoded.iter().all(encode::Encoded::is_whole) {
         // Nothing is copied: the parts are where the encoder has left them.
-        let parts = create::collect(encoded.iter().map(|encoded| Ok(encoded.whole_parts())))?;
-        for (name, parts) in names.iter().zip(&parts) {
-            list.push((*name, Stored { parts: parts.as_slice(), buffers: false, expiry }));
+        let (mut few, mut many) = ([encode::WholeParts::NONE; FEW], Vec::new());
+        let parts = create::few_or_many(&mut few, &mut many, items.len(), encode::WholeParts::NONE)?;
+        for (to, from) in parts.iter_mut().zip(&encoded) {
+            *to = from.whole_parts();
         }
-        return store(&list);
+        for (to, parts) in list.iter_mut().zip(parts.iter()) {
+            to.1 = Stored { parts: parts.as_slice(), buffers: false, expiry };
+        }
+        return store(list);
     }
     let parts = create::collect(encoded.iter().map(|encoded| encoded.parts().map_err(failed)))?;
     let slices = create::collect(parts.iter().map(|parts| parts.slices().map_err(failed)))?;
-    for (name, (parts, buffers)) in names.iter().zip(&slices) {
-        list.push((*name, Stored { parts, buffers: *buffers, expiry }));
+    for (to, (parts, buffers)) in list.iter_mut().zip(&slices) {
+        to.1 = Stored { parts, buffers: *buffers, expiry };
     }
-    store(&list)
+    store(list)
 }
 
 /// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them.
@@ -98,18 +102,20 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
     let py = indices.py();
     // A tuple keeps the indices alive and in order, whatever the unpickling of values does to the caller's list.
     let tuple = create::tuple_of(indices)?;
-    let (count, no_memory) = (tuple.len(), |_| create::no_memory());
-    let mut objects = Few::<_, FEW>::new(tuple.as_any().as_borrowed(), count, NAMES).map_err(no_memory)?;
+    let filler = tuple.as_any().as_borrowed();
+    let (mut few, mut many) = ([filler; FEW], Vec::new());
+    let objects = create::few_or_many(&mut few, &mut many, tuple.len(), filler)?;
     for (to, from) in objects.iter_mut().zip(tuple.iter_borrowed()) {
         *to = from;
     }
-    let mut names = Few::<_, FEW>::new(Index::Int(0), count, NAMES).map_err(no_memory)?;
+    let (mut few, mut many) = ([Index::Int(0); FEW], Vec::new());
+    let names = create::few_or_many(&mut few, &mut many, objects.len(), Index::Int(0))?;
     for (to, from) in names.iter_mut().zip(objects.iter()) {
         *to = convert::index(from)?;
     }
     let policy = PyWait::new(py, segment.key());
     let att = segment.attachment().map_err(|error| policy.error(error))?;
-    let mut snapshot = att.variables().get_many(&names, &policy).map_err(|error| policy.error(error))?;
+    let mut snapshot = att.variables().get_many(names, &policy).map_err(|error| policy.error(error))?;
     let (values, trusted) = (create::dict(py)?, segment.trusted());
     for ((seen, name), object) in std::mem::take(&mut snapshot.values).iter().zip(names.iter()).zip(objects.iter()) {
         let value = match *seen {

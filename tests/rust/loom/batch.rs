@@ -86,7 +86,7 @@ impl World {
     fn begin_set(&self, life: &mut Life) -> Result<(), Dead> {
         let mut set = SlotSet::new(1);
         for offset in [1, 2] {
-            set.push(SetSlot { offset, content: at(2), leaf: 0, counts: None });
+            set.push(SetSlot::new(offset, at(2), 0, None));
         }
         Change::new(counters(2)).describe_set(&self.area, &set);
         life.goes_on()?;
