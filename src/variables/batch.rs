@@ -83,7 +83,8 @@ impl Variables {
             for number in (0..plans.len()).rev() {
                 let (hash, index) = (plans[number].hash, plans[number].name.index);
                 let bit = 1 << (hash & 63);
-                if bits_behind & bit != 0 && plans[number + 1..].iter().any(|later| later.name.index == index) {
+                let is_same = |later: &StorePlan<'_>| later.hash == hash && later.name.index == index;
+                if bits_behind & bit != 0 && plans[number + 1..].iter().any(is_same) {
                     plans.remove(number);
                 }
                 bits_behind |= bit;
@@ -105,7 +106,7 @@ impl Variables {
 
     /// Stores a few small values by one commit. Returns `false` if that cannot be done as things are.
     fn put_small_batch(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<bool> {
-        let (mut needs, mut backoff, mut collected) = (BatchNeeds::of(plans), Backoff::default(), false);
+        let (mut needs, mut backoff, mut collected) = (None, Backoff::default(), false);
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
@@ -114,18 +115,18 @@ impl Variables {
                 plans.iter().for_each(|plan| self.notify_changed(plan.hash));
                 return Ok(true);
             }
-            let mut scratch = Scratch::new();
-            scratch.reserve(RECORD_MAX as usize)?;
-            let shortage = writer.shortage(plans, &needs, &mut scratch)?;
+            let needs = needs.get_or_insert_with(|| BatchNeeds::of(plans));
+            let shortage = writer.shortage_of_set(plans, needs)?;
             drop(writer);
             if let Shortage::None = shortage {
                 return Ok(false);
             }
-            self.make_room_for(shortage, &mut needs, &mut collected, policy)?;
+            self.make_room_for(shortage, needs, &mut collected, policy)?;
         }
     }
 
     /// Stores values by a list, which any process can bring to its end.
+    #[inline(never)]
     fn put_list(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<()> {
         // From reserving the spans to publishing them the process has to keep its participant number.
         let (mut call_guard, mut collected) = (Some(self.enter_call()), false);
@@ -187,6 +188,7 @@ impl Variables {
     }
 
     /// Obtains what a batch is missing. The writer lock is not held.
+    #[cold]
     fn make_room_for(
         &self,
         shortage: Shortage,
@@ -247,6 +249,14 @@ impl Variables {
 }
 
 impl VariablesWriter<'_> {
+    /// Returns what a small batch is missing that could not be made.
+    #[cold]
+    fn shortage_of_set(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds) -> Result<Shortage> {
+        let mut scratch = Scratch::new();
+        scratch.reserve(RECORD_MAX as usize)?;
+        self.shortage(plans, needs, &mut scratch)
+    }
+
     /// Returns what the batch is missing. Blocks that come free during the batch are not counted on.
     fn shortage(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds, scratch: &mut Scratch) -> Result<Shortage> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {

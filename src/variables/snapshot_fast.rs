@@ -192,7 +192,8 @@ impl Variables {
             if word & BUSY == 1 {
                 return None;
             }
-            if slot.rest[0].load(Ordering::Relaxed) == first && tag & (TEXT | LOCK) == flags {
+            // A tombstone, whose kind is 1, has the second word of index 0.
+            if slot.rest[0].load(Ordering::Relaxed) == first && tag & (TEXT | LOCK) == flags && tag & 7 >= 2 {
                 let content = Content { word, rest: [first, tag, slot.rest[2].load(Ordering::Relaxed)] };
                 (seen.word, seen.slot) = (word, number as u32);
                 return Some(content);
@@ -256,5 +257,32 @@ impl Variables {
         }
         // Once more: so each word was loaded from the directory in force, whatever its memory serves next.
         (self.state().root.load(Ordering::Relaxed) == root.0).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::variables::AsVariables;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn whatever_is_in_slots_and_small_blocks_or_missing_is_usual() {
+        let key = crate::key::Key::text(&format!("snapshot-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        for index in 0..6_000 {
+            let pickle = [b'x'; 300];
+            let pickle = &pickle[..if index % 2 == 0 { 5 } else { 1 + index as usize % 300 }];
+            segment.put_pickle(&Index::Int(index), &[pickle], crate::Condition::Always, &crate::Blocking).unwrap();
+        }
+        (0..6_000).filter(|index| index % 7 == 0).for_each(|index| drop(segment.remove(index).unwrap()));
+        let att = segment.attachment().unwrap();
+        for index in -1_000..7_000 {
+            let mut snapshot = Snapshot::default();
+            assert!(att.variables().snapshot_fast(&[Index::Int(index)], &mut snapshot), "{index}");
+            let there = (0..6_000).contains(&index) && index % 7 != 0;
+            assert_eq!(matches!(snapshot.values[0], SnapshotValue::Missing), !there, "{index}");
+        }
+        segment.destroy().unwrap();
     }
 }
