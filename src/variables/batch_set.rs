@@ -97,7 +97,7 @@ impl VariablesWriter<'_> {
                 Some(Kind::Span) => return Ok(false),
                 _ => {}
             }
-            counters.version += 1;
+            counters.version = counters.version.saturating_add(1);
             old_charge = old_charge.saturating_add(old.map_or(0, Content::charge));
             new_charge = new_charge.saturating_add(plan.charge());
             let expires = |content: &Content| u64::from(content.expires());
