@@ -275,7 +275,7 @@ mod tests {
             let pickle = &pickle[..if index % 2 == 0 { 5 } else { 1 + index as usize % 300 }];
             segment.put_pickle(&Index::Int(index), &[pickle], crate::Condition::Always, &crate::Blocking).unwrap();
         }
-        (0..6_000).filter(|index| index % 7 == 0).for_each(|index| drop(segment.remove(index).unwrap()));
+        (0..6_000).filter(|index| index % 7 == 0).for_each(|index| assert!(segment.remove(index).unwrap()));
         let att = segment.attachment().unwrap();
         for index in -1_000..7_000 {
             let mut snapshot = Snapshot::default();
