@@ -71,7 +71,10 @@ impl Writer<'_> {
         }
         // SYNC: as in `apply`: a `get_many` that sees one of the slots finds at its last look that `many` has changed.
         let many = &self.att.state().many;
-        many.store(set.many, Ordering::Release);
+        many.store(set.many, Ordering::Relaxed);
+        // SYNC: release fence, paired with the acquire fence of `get_many`: who saw a slot of the set busy, and read its
+        // new contents in the intent, sees this number. (A release store would not order the busy word behind it.)
+        fence(Ordering::Release);
         crash_point!("set-begun");
         for slot in set.slots() {
             if let Some(counts) = slot.counts() {

@@ -30,14 +30,14 @@ impl Writer<'_> {
         } else {
             Err(Error::corrupt("no process can have described the change under way"))
         };
-        // An intent that no process could have written is dropped as well, so that the next call goes on.
-        Change::clear(area);
         let state = self.att.state();
         let many = state.many.load(Ordering::Relaxed);
-        if !sound && !many.is_multiple_of(2) && state.batch.load(Ordering::Relaxed) == 0 {
+        if applied.is_err() && !many.is_multiple_of(2) && state.batch.load(Ordering::Relaxed) == 0 {
             // The dropped change may have been a set whose slots were being stored.
             state.many.store(many.wrapping_add(1), Ordering::Release);
         }
+        // An intent that no process could have written is dropped as well, so that the next call goes on.
+        Change::clear(area);
         applied
     }
 
@@ -50,6 +50,7 @@ impl Writer<'_> {
             && change.spans.is_empty()
             && change.block_count == 0
             && !set.many.is_multiple_of(2)
+            && change.counters.zones == self.arena().zones()
             && set.slots().iter().all(|slot| self.slot_fits(slot.leaf, slot.offset, &slot.content))
             && set.blocks().all(|edit| self.block_fits(&edit))
     }

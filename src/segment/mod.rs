@@ -26,6 +26,8 @@
 mod atomic_ops;
 mod attach;
 mod attached;
+#[cfg(test)]
+mod batch_tests;
 mod check;
 mod create;
 mod handle;

@@ -106,7 +106,7 @@ impl Variables {
 
     /// Stores a few small values by one commit. Returns `false` if that cannot be done as things are.
     fn put_small_batch(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<bool> {
-        let (mut needs, mut backoff, mut collected) = (None, Backoff::default(), false);
+        let (mut needs, mut backoff, mut collected, mut call_guard) = (None, Backoff::default(), false, None);
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = self.write(policy)?;
@@ -117,7 +117,7 @@ impl Variables {
             }
             let needs = needs.get_or_insert_with(|| BatchNeeds::of(plans));
             let shortage = writer.shortage_of_set(plans, needs)?;
-            drop(writer);
+            self.release_within_call(writer, &mut call_guard);
             if let Shortage::None = shortage {
                 return Ok(false);
             }

@@ -141,7 +141,7 @@ impl Variables {
         if self.state().root.load(Ordering::Acquire) != root.0 {
             return None;
         }
-        let (start, mut record_bytes) = (snapshot.values.len(), 0);
+        let (start, mut record_bytes, mut records) = (snapshot.values.len(), 0, false);
         for (index, seen) in group.iter().zip(seen) {
             let content = self.search_in_group(index, seen)?;
             snapshot.values.push(match content.kind() {
@@ -151,6 +151,7 @@ impl Variables {
                 }
                 Kind::Record => {
                     prefetch_record(self, &content);
+                    records = true;
                     record_bytes += content.record_len().min(RECORD_MAX) as usize;
                     // The last two words of the slot, until the record is copied.
                     SnapshotValue::Small(content.rest[1] as usize, content.rest[2] as usize)
@@ -159,7 +160,7 @@ impl Variables {
                 _ => return None,
             });
         }
-        if record_bytes == 0 {
+        if !records {
             return Some(());
         }
         fallible::reserve(&mut snapshot.bytes, record_bytes, VALUES).ok()?;

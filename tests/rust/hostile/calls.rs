@@ -111,8 +111,11 @@ impl<'a> Calls<'a> {
         let indexes = att.variables().indexes(&self.brief);
         self.saw("indexes", indexes);
         let many = [1, 3, 4, 8, 9].map(Index::Int).into_iter().chain(TEXTS.map(Index::Text)).collect::<Vec<_>>();
-        let many = att.variables().get_many(&many, &self.brief).map(drop);
-        self.saw("get many", many);
+        let seen = att.variables().get_many(&many, &self.brief).map(drop);
+        self.saw("get many", seen);
+        // What was found is copied, too.
+        let pickles = segment.get_many_pickles(&many).map(drop);
+        self.saw("get many pickles", pickles);
         for index in [Index::Int(1), Index::Int(8), Index::Text("missing")] {
             let version = att.variables().version(&index, &self.brief);
             self.saw("version", version);

@@ -71,7 +71,8 @@ impl World {
 
     /// The stores of a set, in the order of `Writer::apply_set`.
     fn apply_set(&self, set: &SlotSet, life: &mut Life) -> Result<(), Dead> {
-        self.many.store(set.many, Release);
+        self.many.store(set.many, Relaxed);
+        fence(Release);
         life.goes_on()?;
         for slot in set.slots() {
             let mut change = Change::new(counters(2));
@@ -274,4 +275,66 @@ fn a_reader_through_the_intent_finds_each_slot_of_a_set() {
         }
         writer.join().unwrap();
     });
+}
+
+impl World {
+    /// Looks at a slot as `get_many` does: one that is busy is read in the intent. Returns the contents, and the serial
+    /// number of the intent that they come from.
+    fn look(&self, number: u64) -> Option<(Content, Option<u64>)> {
+        let slot = &self.slots[number as usize - 1];
+        let word = slot.begin();
+        if word & BUSY == 0 {
+            let found = Content { word, rest: slot.rest() };
+            return slot.unchanged(word).then_some((found, None));
+        }
+        let (serial, content) = Change::pending_slot(&self.area, number)?;
+        let current = content.word | BUSY == word && Change::is_current(&self.area, serial) && slot.unchanged(word);
+        current.then_some((content, Some(serial)))
+    }
+
+    /// The second pass over a slot that [`World::look`] has seen.
+    fn is_as_seen(&self, number: u64, (content, serial): &(Content, Option<u64>)) -> bool {
+        let slot = &self.slots[number as usize - 1];
+        fence(Acquire);
+        match serial {
+            None => slot.word.load(Acquire) == content.word,
+            Some(serial) => Change::is_current(&self.area, *serial) && slot.word.load(Acquire) == content.word | BUSY,
+        }
+    }
+
+    /// `get_many` of both slots, which may read them in the intent.
+    fn get_many_through_the_intent(&self) -> Option<[u64; 2]> {
+        let many = self.many.load(Acquire);
+        if many & 1 == 1 {
+            return None;
+        }
+        let (first, second) = (self.look(1)?, self.look(2)?);
+        let as_seen = self.is_as_seen(1, &first) && self.is_as_seen(2, &second);
+        fence(Acquire);
+        (as_seen && self.many.load(Relaxed) == many).then(|| [first.0.version(), second.0.version()])
+    }
+}
+
+fn read_through_the_intent(begin: Begin) {
+    bounded(3, move || {
+        let world = World::new();
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || assert!(begin(&world, &mut Life(EVER)).is_ok()))
+        };
+        if let Some(seen) = world.get_many_through_the_intent() {
+            assert!(seen == [1, 1] || seen == [2, 2], "torn: {seen:?}");
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn get_many_through_the_intent_sees_all_of_a_set_or_nothing() {
+    read_through_the_intent(World::begin_set);
+}
+
+#[test]
+fn get_many_through_the_intent_sees_all_of_a_list_or_nothing() {
+    read_through_the_intent(World::begin);
 }
