@@ -22,6 +22,7 @@
 //! * `trust`: who could have written to a segment
 //! * `open_errors`: what it means that the system does not open an object, and what can be done
 //! * `options`: how to attach
+//! * `batch_tests`: tests of batches in what only the crate itself can arrange
 
 mod atomic_ops;
 mod attach;
