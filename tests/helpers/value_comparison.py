@@ -17,7 +17,9 @@ def canon(value):
     """A text by which the members of a set can be sorted: type and value."""
     if type(value) in (tuple, frozenset):
         parts = [canon(item) for item in value]
-        return repr((type(value).__name__, parts if type(value) is tuple else sorted(parts)))
+        # Each with its length: `repr` of texts within texts would double its escapes at every level.
+        joined = ",".join(f"{len(part)}:{part}" for part in (parts if type(value) is tuple else sorted(parts)))
+        return f"{type(value).__name__}({joined})"
     return repr((type(value).__name__, repr(value)))
 
 
