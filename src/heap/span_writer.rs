@@ -89,13 +89,18 @@ impl Heap {
         if self.filled_before(span.granule, span.len) && self.arena().is_present(span.granule, span.len)? {
             let mut offset = start;
             let mut copied = Ok(());
-            policy.allow_threads(&mut || {
+            let mut copy = || {
                 copied = std::iter::once(&prefix).chain(value).try_for_each(|part| {
                     self.mem.write_unpublished(offset, part)?;
                     offset += part.len() as u64;
                     Ok(())
                 });
-            });
+            };
+            if value.iter().map(|part| part.len()).sum::<usize>() < ALLOW_THREADS_FROM {
+                copy();
+            } else {
+                policy.allow_threads(&mut copy);
+            }
             return copied.map(Ok);
         }
         let mut offset = start;
@@ -122,7 +127,7 @@ impl Heap {
     /// Tells whether this process has filled a span before that begins at this granule and is no shorter. (It is a guess
     /// at which pages are mapped. A wrong guess costs time.)
     pub fn has_filled(&self, granule: u64, len: u64) -> bool {
-        self.heap_hints.filled.lock().get(&granule).is_some_and(|known| *known >= len)
+        self.heap_hints.filled.lock().has(granule, len)
     }
 
     /// Tells the same, and remembers this span.
@@ -130,11 +135,7 @@ impl Heap {
         if self.has_filled(granule, len) {
             return true;
         }
-        let mut filled = self.heap_hints.filled.lock();
-        if filled.len() > 4096 {
-            filled.clear();
-        }
-        filled.insert(granule, len);
+        self.heap_hints.filled.lock().insert(granule, len);
         false
     }
 

@@ -2,15 +2,43 @@
 //! time, never safety.
 
 use crate::format::CLASSES;
-use crate::os::fork::ForkMutex;
+use crate::os::fork::{self, ForkMutex};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
+/// Private to the process: spans that it has filled.
+#[derive(Default)]
+pub struct FilledSpans {
+    /// By first granule, their length in granules.
+    lens: HashMap<u64, u64>,
+    /// The epoch of the process that has filled them. A forked child has the parent's map, but none of its pages are
+    /// mapped there.
+    epoch: u32,
+}
+
+impl FilledSpans {
+    /// The number of spans from which on all of them are forgotten.
+    const MOST: usize = 4096;
+
+    /// Tells whether this process has filled a span that begins at this granule and is no shorter.
+    pub fn has(&self, granule: u64, len: u64) -> bool {
+        self.epoch == fork::epoch() && self.lens.get(&granule).is_some_and(|known| *known >= len)
+    }
+
+    /// Remembers a span.
+    pub fn insert(&mut self, granule: u64, len: u64) {
+        if self.lens.len() > Self::MOST || self.epoch != fork::epoch() {
+            self.lens.clear();
+            self.epoch = fork::epoch();
+        }
+        self.lens.insert(granule, len);
+    }
+}
+
 /// Private to the process: guesses about the heap.
 pub struct HeapHints {
-    /// Spans that this process has filled, by first granule, with their length in granules: their pages are probably
-    /// mapped.
-    pub filled: ForkMutex<HashMap<u64, u64>>,
+    /// Spans that this process has filled: their pages are probably mapped.
+    pub filled: ForkMutex<FilledSpans>,
     /// For each size class, the first granule of the slab that had a free block last. That slab is tried before the
     /// bitmaps are searched.
     pub slabs: [AtomicU32; CLASSES.len()],

@@ -9,6 +9,9 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use std::ffi::CStr;
 
+/// `Py_TPFLAGS_IMMUTABLETYPE`. No class that a program defines has this flag.
+pub const IMMUTABLE: std::ffi::c_ulong = 1 << 8;
+
 /// An attribute of a module, which is imported if necessary.
 pub fn attribute<'py>(py: Python<'py>, module: &CStr, name: &CStr) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the interpreter is attached; both texts end with 0.

@@ -421,6 +421,26 @@ def test_what_is_registered_with_copyreg_wins(big, class_):
     assert type(big[1]) is class_
 
 
+@pytest.mark.parametrize("change", ["i8", "f4", None], ids=["other dtype", "shorter", "same dtype"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_what_is_registered_for_arrays_wins_however_often_one_was_stored(big, change, before):
+    """Arrays of a dtype that was met are written without the pickler; not where the program reduces arrays itself."""
+    array = np.arange(50_000.0)
+    expected = array.astype(change) if change else array + 1
+    if not before:
+        big[1] = big[2] = array
+    copyreg.pickle(np.ndarray, lambda value: expected.__reduce_ex__(5))
+    try:
+        for _ in range(3):
+            big[1] = array
+            assert big[1].dtype == expected.dtype and (big[1] == expected).all()
+    finally:
+        del copyreg.dispatch_table[np.ndarray]
+    for _ in range(3):
+        big[1] = array
+        assert big[1].dtype == array.dtype and (big[1] == array).all()
+
+
 class Storing:
     """Stores into the segment while it is pickled, then fails or not."""
 

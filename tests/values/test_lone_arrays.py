@@ -213,3 +213,37 @@ def test_what_is_said_to_be_absent_is_not_touched(big):
     before = calls("syscr")
     assert big[1] == data and np.array_equal(big[2], array)
     assert calls("syscr") > before + 1
+
+
+LAZY = """
+import importlib.util, sys
+spec = importlib.util.find_spec("numpy")
+spec.loader = importlib.util.LazyLoader(spec.loader)
+module = importlib.util.module_from_spec(spec)
+sys.modules["numpy"] = module
+spec.loader.exec_module(module)
+import shmvar
+print("numpy._core" in sys.modules or "numpy.core" in sys.modules)
+"""
+STUB = """
+import sys, types
+stub = types.ModuleType("numpy")
+stub.ndarray = type("ndarray", (), {})
+sys.modules["numpy"] = stub
+import shmvar
+segment = shmvar.attach(sys.argv[1])
+try:
+    segment[1]
+except Exception:
+    pass
+del sys.modules["numpy"]
+import numpy
+print(isinstance(segment[1], numpy.ndarray), isinstance(segment.view(1), numpy.ndarray))
+"""
+
+
+@pytest.mark.parametrize(("code", "shown"), [(LAZY, "False"), (STUB, "True True")], ids=["lazy", "stub"])
+def test_a_module_in_the_place_of_numpy_is_left_alone(seg, code, shown):
+    seg[1] = np.arange(50_000.0)
+    done = subprocess.run([sys.executable, "-c", code, seg.key], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == shown.split()

@@ -3,6 +3,7 @@
 
 use super::encoded::{Encoded, PickleStream};
 use crate::codec::buffers::{self, OUT_OF_BAND};
+use crate::py::calls::IMMUTABLE;
 use crate::py::numpy;
 use pyo3::buffer::PyBuffer;
 use pyo3::ffi;
@@ -64,6 +65,3 @@ fn is_of(value: &Bound<'_, PyAny>, module: &str, name: &str) -> PyResult<bool> {
     let built_in = flags & ffi::Py_TPFLAGS_HEAPTYPE == 0 || flags & IMMUTABLE != 0;
     Ok(built_in && class.name()? == name && class.module()? == module)
 }
-
-/// `Py_TPFLAGS_IMMUTABLETYPE`. No class that a program defines has this flag.
-const IMMUTABLE: std::ffi::c_ulong = 1 << 8;

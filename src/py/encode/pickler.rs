@@ -49,8 +49,8 @@ pub(super) fn pickle<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<
     }
     let encoded = finished(pickled?.cast_into()?, buffers, read_only)?;
     if let Encoded::Buffers(PickleStream::Pickled(stream), buffers) = &encoded {
-        if buffers.len() == 1 {
-            numpy::remember(value, stream.as_bytes())?;
+        if let [buffer] = &buffers[..] {
+            numpy::remember(value, stream.as_bytes(), buffer)?;
         }
     }
     Ok(encoded)

@@ -15,11 +15,12 @@ static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
 /// or not trivially copyable.
 pub const NOT_BYTES: u64 = 0x107;
 
-/// Numbers of numpy's dtypes: objects, structs, dates and time spans. The dtypes from `USERS` on are not numpy's own.
+/// Numbers of numpy's dtypes: objects, structs, dates, time spans and `float16`. The dtypes from `USERS` on are not numpy's own.
 const OBJECT: i64 = 17;
 const VOID: i64 = 20;
 const DATETIME: i64 = 21;
 const TIMEDELTA: i64 = 22;
+const HALF: i64 = 23;
 const USERS: i64 = 24;
 
 /// What is needed of numpy.
@@ -94,7 +95,7 @@ impl Numpy {
     /// Whether the items of a dtype with this number are plain bytes of numpy's own: no objects, no structs, no dates.
     #[inline]
     pub fn has_plain_items(number: i64) -> bool {
-        (0..VOID).contains(&number) && number != OBJECT
+        ((0..VOID).contains(&number) && number != OBJECT) || number == HALF
     }
 
     /// Whether numpy itself hands over the memory of this exact array, or the array is too short for that to matter.

@@ -4,17 +4,19 @@
 //! one dtype is the shape, so what the pickler and the unpickler make of a dtype is remembered: of the last few dtypes
 //! that were met. A value of another dtype goes the usual way, once.
 
-use super::imported::{Numpy, whole_numpy};
+use super::imported::{Numpy, imported, whole_numpy};
 use super::layout;
 use crate::codec::buffers::OUT_OF_BAND;
 use crate::codec::lone_array::{self, Shape};
 use crate::fallible;
 use crate::os::fork::ForkMutex;
 use crate::os::mem::CopyTarget;
+use crate::py::calls::{self, IMMUTABLE};
 use crate::py::create::{self, new_reference};
 use crate::py::errors;
 use crate::py::pickle::loads;
 use crate::variables::stored::ValueSource;
+use pyo3::buffer::PyBuffer;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -86,14 +88,17 @@ pub struct PickledArray<'a> {
     pub source: ValueSource,
 }
 
-/// The pickle of an array whose memory is stored beside it. `None`: the value is none, or its dtype is
-/// not known yet; then it is pickled as usual, and [`remember`] is told what came of it.
+/// The pickle of an array whose memory is stored beside it. `None`: the value is no such array, or its dtype is not known
+/// yet; then it is pickled as usual, and [`remember`] is told what came of it.
 #[inline]
 pub fn pickled<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Option<PickledArray<'a>>> {
     let py = value.py();
     let Some(whole) = whole_memory(value) else { return Ok(None) };
     let Some(known) = WRITTEN.try_lock() else { return Ok(None) };
     let Some(known) = known.dtypes.iter().find(|known| known.dtype.as_ptr() == whole.dtype) else { return Ok(None) };
+    if is_registered(known.dtype.bind(py))? {
+        return Ok(None);
+    }
     let Some(bytes) = whole.shape.items().and_then(|items| items.checked_mul(known.item)) else { return Ok(None) };
     if bytes < OUT_OF_BAND as u64 {
         return Ok(None);
@@ -108,8 +113,8 @@ pub fn pickled<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Option<PickledArray<
     Ok(Some(PickledArray { stream, memory, source }))
 }
 
-/// Remembers the pickle of a value, if the value is an array whose memory is stored beside it.
-pub fn remember(value: &Bound<'_, PyAny>, stream: &[u8]) -> PyResult<()> {
+/// Remembers the pickle of a value, if the value is an array and its own memory is what is stored beside the pickle.
+pub fn remember(value: &Bound<'_, PyAny>, stream: &[u8], buffer: &PyBuffer<u8>) -> PyResult<()> {
     let (Some(whole), Some(array), Some(len)) =
         (whole_memory(value), lone_array::split(stream), lone_array::head_and_dtype_len(stream))
     else {
@@ -119,11 +124,25 @@ pub fn remember(value: &Bound<'_, PyAny>, stream: &[u8]) -> PyResult<()> {
         return Ok(());
     }
     let dtype = value.getattr(pyo3::intern!(value.py(), "dtype"))?;
-    let item = dtype.getattr(pyo3::intern!(value.py(), "itemsize"))?.extract()?;
+    let item: u64 = dtype.getattr(pyo3::intern!(value.py(), "itemsize"))?.extract()?;
+    let bytes = whole.shape.items().and_then(|items| items.checked_mul(item));
+    let own = buffer.buf_ptr().cast::<u8>().cast_const() == whole.data && bytes == Some(buffer.len_bytes() as u64);
+    if !own || dtype.as_ptr() != whole.dtype || is_registered(&dtype)? {
+        return Ok(());
+    }
     let Ok(head) = fallible::copied(&stream[..len], "the pickle of a dtype") else { return Ok(()) };
     let forgotten = WRITTEN.try_lock().map(|mut known| known.add(WrittenDtype { dtype: dtype.unbind(), item, head }));
     drop(forgotten);
     Ok(())
+}
+
+/// Whether the program has registered a function of its own, by which the pickler reduces arrays or dtypes of this class.
+fn is_registered(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static TABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = dtype.py();
+    let table = calls::cached_attribute(py, &TABLE, c"copyreg", c"dispatch_table")?;
+    let Some(numpy) = Numpy::if_fetched(py) else { return Ok(true) };
+    Ok(table.contains(numpy.ndarray.bind(py))? || table.contains(dtype.get_type())?)
 }
 
 /// An array whose memory is in one piece.
@@ -260,14 +279,16 @@ fn unpickle<'py>(py: Python<'py>, rest: &[u8]) -> PyResult<Option<(Bound<'py, Py
 /// The bytes of an item of a dtype whose arrays are made here.
 fn item_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     let number = dtype.getattr(pyo3::intern!(dtype.py(), "num"))?.extract()?;
-    let item = dtype.getattr(pyo3::intern!(dtype.py(), "itemsize"))?.extract()?;
-    Ok((Numpy::has_plain_items(number) && item > 0).then_some(item))
+    let item: i64 = dtype.getattr(pyo3::intern!(dtype.py(), "itemsize"))?.extract()?;
+    Ok(u64::try_from(item).ok().filter(|item| Numpy::has_plain_items(number) && *item > 0))
 }
 
 /// Makes ready what the first array of a program needs, if the program has imported numpy: its class, and the dtypes that
 /// most arrays have.
 pub fn prepare(py: Python<'_>) -> PyResult<()> {
-    if ndarray(py)?.is_some() {
+    // A module that is imported when it is first looked at is left alone: it is of a class of its own.
+    let numpy = imported(py, pyo3::intern!(py, "numpy"))?;
+    if numpy.is_some_and(|module| module.is_exact_instance_of::<PyModule>()) && ndarray(py)?.is_some() {
         for (order, name) in [(b'<', "f8"), (b'<', "f4"), (b'<', "i8"), (b'|', "u1")] {
             let pickle = lone_array::pickle_of_plain_dtype(order, name).map_err(|error| errors::to_py(py, error))?;
             unpickle(py, &pickle)?;
@@ -287,5 +308,11 @@ fn ndarray(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyType>>> {
     let Some(module) = whole_numpy(py)? else { return Ok(None) };
     // A module of that name that is not numpy may have anything by this one.
     let Ok(class) = module.getattr(pyo3::intern!(py, "ndarray"))?.cast_into::<PyType>() else { return Ok(None) };
+    // SAFETY: it is a type object, of which the flags are read.
+    let flags = unsafe { ffi::PyType_GetFlags(class.as_type_ptr()) };
+    // A class that a program has made may take numpy's place in a test, and numpy comes later.
+    if flags & ffi::Py_TPFLAGS_HEAPTYPE != 0 && flags & IMMUTABLE == 0 {
+        return Ok(None);
+    }
     Ok(Some(NDARRAY.get_or_init(py, || class.unbind()).bind(py)))
 }
