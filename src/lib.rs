@@ -1,8 +1,8 @@
-//! Python values shared between processes, by number, through memory: any number of processes, any of them killed at any
-//! instruction, no server, no torn value, reads without a lock.
+//! Python values shared between processes, by number, through memory: any number of processes, any of them killed at
+//! any instruction, no server, no torn value, reads without a lock.
 //!
-//! `docs/format.md` states the bytes and `docs/protocol.md` the order in which processes store them; both stand above this
-//! code. `docs/architecture.md` says which file does what.
+//! `docs/format.md` states the bytes and `docs/protocol.md` the order in which processes store them; both stand above
+//! this code. `docs/architecture.md` says which file does what.
 //!
 //! # Words
 //!
@@ -41,8 +41,8 @@
 //! # Floors
 //!
 //! Arrows point down: `py` → `segment` → `coordination` → `variables` → `heap` → `process` → `arena` → `os` → `codec` →
-//! `sync` → `format`. Only `py` knows Python, only `os` makes system calls. `unsafe` stands in `os`, in `sync::revocable`, in
-//! the marker impls of `format::layout`, and in `py`.
+//! `sync` → `format`. Only `py` knows Python, only `os` makes system calls. `unsafe` stands in `os`, in
+//! `sync::revocable`, in the marker impls of `format::layout`, and in `py`.
 #![deny(unsafe_code)]
 
 #[macro_use]

@@ -146,8 +146,8 @@ pub struct OneBuffer {
     pub buffer: (u64, u64),
 }
 
-/// Parses the start of a value of `total` bytes that has one buffer and whose pickle lies within that start. `None`: it is
-/// another value, or damaged.
+/// Parses the start of a value of `total` bytes that has one buffer and whose pickle lies within that start. `None`: it
+/// is another value, or damaged.
 pub fn parse_one(start: &[u8], total: u64) -> Option<OneBuffer> {
     let word = |i: usize| Some(u64::from_le_bytes(start.get(i * 8..i * 8 + 8)?.try_into().ok()?));
     let (count, pickle_len, at, len) = (word(0)?, word(1)?, word(2)?, word(3)?);

@@ -25,9 +25,9 @@ const SHORT: usize = 16;
 /// The first bytes of the pickles that are written here.
 const PROTO: [u8; 2] = [code::PROTO, 4];
 
-/// Returns `false` if a pickle of protocol 4 or 5 has, or seems to have, the opcode that names a class: bytes of a text or
-/// number look the same. Then it is not worth while to read it as containers and scalars alone. Those that were written
-/// here are, and those of older protocols are read as far as they can be.
+/// Returns `false` if a pickle of protocol 4 or 5 has, or seems to have, the opcode that names a class: bytes of a text
+/// or number look the same. Then it is not worth while to read it as containers and scalars alone. Those that were
+/// written here are, and those of older protocols are read as far as they can be.
 pub fn may_be_containers(pickle: &[u8]) -> bool {
     match pickle {
         [code::PROTO, 4, code::FRAME, ..] | [code::PROTO, 5, ..] => !pickle.contains(&code::STACK_GLOBAL),
@@ -105,7 +105,8 @@ impl PickleWriter {
         }
         self.bytes.extend_from_slice(&head);
         let end = self.bytes.len() + content.len();
-        // Two pieces of a length that is known when this is compiled, which may overlap, are quicker than one of any length.
+        // Two pieces of a length that is known when this is compiled, which may overlap, are quicker than one of any
+        // length.
         if let (Some(first), Some(last)) = (content.first_chunk::<8>(), content.last_chunk::<8>()) {
             self.append_ends(end, first, last);
         } else if let (Some(first), Some(last)) = (content.first_chunk::<4>(), content.last_chunk::<4>()) {

@@ -35,8 +35,8 @@ pub const INLINE_MAX: usize = 14;
 pub const SPAN_EDITS: usize = 8;
 /// Most block edits that one change can have.
 pub const BLOCK_EDITS: usize = 2;
-/// Most slots that one change can have, where it is a set: several slots that change at one instant. (A model has fewer,
-/// since each of their words costs time there.)
+/// Most slots that one change can have, where it is a set: several slots that change at one instant. (A model has
+/// fewer, since each of their words costs time there.)
 pub const SET_SLOTS: usize = if cfg!(loom) { 2 } else { 16 };
 /// Most block edits of a set: for each slot, the block that becomes used and the one that becomes free.
 pub const SET_BLOCKS: usize = 2 * SET_SLOTS;

@@ -33,8 +33,8 @@ impl Heap {
         self.fill_span(span, lead, prefix, value, policy)
     }
 
-    /// Copies a large record into a span that was reserved for it: `lead` bytes that are left out, then `prefix` (expiry
-    /// and key), then the parts of the value. No lock is held meanwhile, and no user code runs.
+    /// Copies a large record into a span that was reserved for it: `lead` bytes that are left out, then `prefix`
+    /// (expiry and key), then the parts of the value. No lock is held meanwhile, and no user code runs.
     ///
     /// If the memory file system is full, memory is reclaimed once. If it is still full, the pages of the span are
     /// given back before the call fails.
@@ -124,8 +124,8 @@ impl Heap {
         Ok(Ok(()))
     }
 
-    /// Tells whether this process has filled a span before that begins at this granule and is no shorter. (It is a guess
-    /// at which pages are mapped. A wrong guess costs time.)
+    /// Tells whether this process has filled a span before that begins at this granule and is no shorter. (It is a
+    /// guess at which pages are mapped. A wrong guess costs time.)
     pub fn has_filled(&self, granule: u64, len: u64) -> bool {
         self.heap_hints.filled.lock().has(granule, len)
     }

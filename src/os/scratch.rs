@@ -31,8 +31,8 @@ impl<T: Shared> SharedCopy<T> {
     }
 }
 
-/// Private to the process: memory that a copy is to fill. It may never have been written yet, so it can be filled but not
-/// read.
+/// Private to the process: memory that a copy is to fill. It may never have been written yet, so it can be filled but
+/// not read.
 pub struct CopyTarget<'a>(&'a mut [MaybeUninit<u8>]);
 
 impl<'a> CopyTarget<'a> {
@@ -76,8 +76,8 @@ pub(super) const SCRATCH_SMALL: usize = 512;
 const KEPT_MAX: usize = 32 << 10;
 
 thread_local! {
-    /// The buffer of the last long record that this thread copied, for the next one. To allocate one of that length, and
-    /// to free it, takes longer than to copy some kilobytes.
+    /// The buffer of the last long record that this thread copied, for the next one. To allocate one of that length,
+    /// and to free it, takes longer than to copy some kilobytes.
     static KEPT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 

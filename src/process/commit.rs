@@ -57,8 +57,23 @@ impl Writer<'_> {
         let area = self.att.mem.intent();
         change.describe_set(area, set);
         let applied = self.apply_set(change, set);
+        if applied.is_err() {
+            self.make_many_even();
+        }
         Change::clear(area);
         applied
+    }
+
+    /// Makes `many` even after a set that could not be made to its end, because somebody has damaged what it names:
+    /// else each `get_many` would wait for the rest of it. The intent is cleared after that.
+    /// CRASH: between the two, the set is still described, and whoever repairs fails in the same place and comes here.
+    pub fn make_many_even(&self) {
+        let state = self.att.state();
+        let many = state.many.load(Ordering::Relaxed);
+        if !many.is_multiple_of(2) && state.batch.load(Ordering::Relaxed) == 0 {
+            // SYNC: release, with the acquire load with which `get_many` begins.
+            state.many.store(many.wrapping_add(1), Ordering::Release);
+        }
     }
 
     /// Makes every store of a change that is a set. As in [`Writer::apply`], applying it twice is applying it once.
@@ -72,8 +87,8 @@ impl Writer<'_> {
         // SYNC: as in `apply`: a `get_many` that sees one of the slots finds at its last look that `many` has changed.
         let many = &self.att.state().many;
         many.store(set.many, Ordering::Relaxed);
-        // SYNC: release fence, paired with the acquire fence of `get_many`: who saw a slot of the set busy, and read its
-        // new contents in the intent, sees this number. (A release store would not order the busy word behind it.)
+        // SYNC: release fence, paired with the acquire fence of `get_many`: who saw a slot of the set busy, and read
+        // its new contents in the intent, sees this number. (A release store would not order the busy word behind it.)
         fence(Ordering::Release);
         crash_point!("set-begun");
         for slot in set.slots() {
@@ -177,8 +192,8 @@ impl Writer<'_> {
         state.names.store(counters.names.0, Ordering::Release);
         crash_point!("names-stored");
         if let Some((offset, content)) = &change.slot {
-            // SYNC: release, with the acquire load of the slot's word: a reader that sees the slot busy and reads the new
-            // contents in the intent finds the span that they name in the span map.
+            // SYNC: release, with the acquire load of the slot's word: a reader that sees the slot busy and reads the
+            // new contents in the intent finds the span that they name in the span map.
             fence(Ordering::Release);
             self.att.mem.at::<Slot>(*offset)?.write(content);
         }

@@ -176,7 +176,8 @@ impl Attachment {
     }
 
     /// Pins what the inherited objects of a forked child lie over, if the child could not be given a number before the
-    /// fork. The parent keeps these spans pinned for as long as the parent lives. Returns `false` if there is no memory for the bits.
+    /// fork. The parent keeps these spans pinned for as long as the parent lives. Returns `false` if there is no memory
+    /// for the bits.
     pub fn adopt_inherited(&self, number: u32, pins: &mut PinTable) -> Result<bool> {
         let inherited = pins.not_yet_adopted();
         if inherited.is_empty() {

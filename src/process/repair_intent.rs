@@ -8,7 +8,6 @@ use crate::process::writer::Writer;
 use crate::sync::intent::{BlockEdit, Change, DirectoryWords, DoomedTable};
 use crate::sync::slot::{BUSY, Content};
 use crate::sync::slot_set::SlotSet;
-use std::sync::atomic::Ordering;
 
 impl Writer<'_> {
     /// Makes the change that a dead owner had decided: the intent is valid.
@@ -30,11 +29,9 @@ impl Writer<'_> {
         } else {
             Err(Error::corrupt("no process can have described the change under way"))
         };
-        let state = self.att.state();
-        let many = state.many.load(Ordering::Relaxed);
-        if applied.is_err() && !many.is_multiple_of(2) && state.batch.load(Ordering::Relaxed) == 0 {
+        if applied.is_err() {
             // The dropped change may have been a set whose slots were being stored.
-            state.many.store(many.wrapping_add(1), Ordering::Release);
+            self.make_many_even();
         }
         // An intent that no process could have written is dropped as well, so that the next call goes on.
         Change::clear(area);

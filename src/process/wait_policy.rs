@@ -34,8 +34,8 @@ impl WaitPolicy for Blocking {
 }
 
 /// Copies of at least this many bytes let the interpreter's other threads go on. A shorter one takes some ten
-/// microseconds at most. A thread that gives the interpreter's lock away for that may wait for five milliseconds until it
-/// has it again.
+/// microseconds at most. A thread that gives the interpreter's lock away for that may wait for five milliseconds until
+/// it has it again.
 pub const ALLOW_THREADS_FROM: usize = 256 << 10;
 
 /// How long a call waits for a living process that holds the segment up.

@@ -20,10 +20,10 @@ use std::ffi::c_int;
 use std::sync::Arc;
 
 /// From this many bytes on, a private map is made instead of a copy. Up to here, whoever looks at all of the value is
-/// quicker with a copy, and whoever looks at its first element hardly slower. At 512 KiB the copy costs 26 us, the map 10
-/// us and 14 us more of page faults for who reads all of it; at 256 KiB copy and map cost the same with the first element,
-/// and reading all of it costs half as much again with the map. (Whoever writes to all of it is quicker with a copy at any
-/// size.) `bench/sizes.py` measures it ("get, and read all").
+/// quicker with a copy, and whoever looks at its first element hardly slower. At 512 KiB the copy costs 26 us, the map
+/// 10 us and 14 us more of page faults for who reads all of it; at 256 KiB copy and map cost the same with the first
+/// element, and reading all of it costs half as much again with the map. (Whoever writes to all of it is quicker with a
+/// copy at any size.) `bench/sizes.py` measures it ("get, and read all").
 pub const MAP_FROM: u64 = 512 << 10;
 
 /// How the caller gets at the buffers of a value.
@@ -34,8 +34,8 @@ pub enum BufferAccess<'a, T> {
     Copy(LargeValue<'a>),
 }
 
-/// One buffer of a value, whose memory does not change as long as this object lives. Only an array or a `memoryview` refers
-/// to it, because Python code that is given a buffer expects an object with a length and items.
+/// One buffer of a value, whose memory does not change as long as this object lives. Only an array or a `memoryview`
+/// refers to it, because Python code that is given a buffer expects an object with a length and items.
 #[pyclass(frozen, name = "Block", module = "shmvar._core")]
 struct PinnedBuffer {
     ptr: *mut u8,
@@ -121,8 +121,8 @@ pub fn views_of<'py, 'a>(
     Ok(BufferAccess::Views(objects))
 }
 
-/// Makes an object over the only buffer of a value that is pinned, for an array to lie over. The caller must copy instead
-/// if the system allows no more maps.
+/// Makes an object over the only buffer of a value that is pinned, for an array to lie over. The caller must copy
+/// instead if the system allows no more maps.
 pub fn memory_for_array<'py, 'a>(
     py: Python<'py>,
     segment: &Segment,

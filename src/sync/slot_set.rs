@@ -23,8 +23,8 @@ pub struct SetSlot {
 }
 
 impl SetSlot {
-    /// Makes a slot of a set. `counts` are those of the leaf after this slot and those before it; `None` if they stay as
-    /// they are.
+    /// Makes a slot of a set. `counts` are those of the leaf after this slot and those before it; `None` if they stay
+    /// as they are.
     #[inline]
     pub fn new(offset: u64, content: Content, leaf: u64, counts: Option<LeafCounts>) -> Self {
         SetSlot { offset, content, leaf, counts: counts.map_or(UNCHANGED, LeafCounts::pack) }

@@ -1,7 +1,7 @@
 //! Making a small batch by one commit: its slots are a set, described in one intent.
 //!
-//! The protocol is "Batches" in docs/protocol.md (**A small batch**). What does not suit a set is left to `batch.rs`, as
-//! is everything that has to be obtained first.
+//! The protocol is "Batches" in docs/protocol.md (**A small batch**). What does not suit a set is left to `batch.rs`,
+//! as is everything that has to be obtained first.
 
 use crate::error::{Error, Result};
 use crate::format::slot_flags::RELEASED_LOCK;
@@ -17,8 +17,8 @@ use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::{AsVariables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
-/// From this depth of the directory on, the slots of a set are fetched before the first of them is looked at. A table that
-/// is less deep is in the caches.
+/// From this depth of the directory on, the slots of a set are fetched before the first of them is looked at. A table
+/// that is less deep is in the caches.
 const PREFETCHED_DEPTH: u32 = 5;
 
 /// Returns whether values can be stored as a set: they are few, and each goes into its slot or into a block of a slab
@@ -53,8 +53,8 @@ impl FreeBlocks {
 }
 
 impl VariablesWriter<'_> {
-    /// Stores values by one commit, for which [`suits_a_set`] returned `true`. Returns `false` if that cannot be done as
-    /// things are; then nothing has changed.
+    /// Stores values by one commit, for which [`suits_a_set`] returned `true`. Returns `false` if that cannot be done
+    /// as things are; then nothing has changed.
     pub(super) fn put_set(&mut self, plans: &[StorePlan<'_>]) -> Result<bool> {
         let att = self.att.variables();
         if att.root(TableOf::Variables)?.depth() >= PREFETCHED_DEPTH {

@@ -31,8 +31,8 @@ pub enum Condition {
 }
 
 /// A record of more bytes is copied while the writer lock is not held. One of so many is copied in less than a
-/// microsecond, and saves two acquisitions of the lock and a commit. With 64 KiB, a process that does nothing but put would
-/// hold the lock for most of the time, and mostly be preempted while it does.
+/// microsecond, and saves two acquisitions of the lock and a commit. With 64 KiB, a process that does nothing but put
+/// would hold the lock for most of the time, and mostly be preempted while it does.
 const LOCKED_COPY_MAX: u64 = 33 << 10;
 
 /// Bytes of free memory that stay present in any case. (The guide says 64 MiB, because some more may be freed before a
@@ -165,7 +165,8 @@ impl Variables {
         if !is_full(fill, slots) {
             return Ok(None);
         }
-        // If there was no memory for a leaf larger than this one, it is asked for again only with every 64th slot that is taken.
+        // If there was no memory for a leaf larger than this one, it is asked for again only with every 64th slot that
+        // is taken.
         let crowded =
             self.table_hints.crowded_leaf.load(Ordering::Relaxed) == place.leaf.word.0 && !fill.is_multiple_of(64);
         Ok((!no_larger_leaf && !crowded).then_some(false))

@@ -24,8 +24,8 @@ const VALUE: &str = "a value";
 pub const SHORT_HEAD: usize = 256;
 
 /// A part of this many bytes or more is copied through the mapping only if the bitmap says that all its pages are
-/// present: to touch an absent page would make one. Where a shorter part is absent, the segment is damaged, and one page
-/// or a few are made.
+/// present: to touch an absent page would make one. Where a shorter part is absent, the segment is damaged, and one
+/// page or a few are made.
 const CHECK_PRESENT_FROM: u64 = 64 << 10;
 
 /// Private to the process: a large value that a reader found. It is pinned where this handle may pin; else each copy is
@@ -205,8 +205,8 @@ impl<'a> LargeValue<'a> {
         if still { outcome.map(|()| true) } else { Ok(false) }
     }
 
-    /// Fills memory with bytes of the value through the kernel. Whatever happens to the span meanwhile, the copy raises no
-    /// signal.
+    /// Fills memory with bytes of the value through the kernel. Whatever happens to the span meanwhile, the copy raises
+    /// no signal.
     fn fill_by_call(&self, at: u64, to: &mut CopyTarget<'_>) -> Result<()> {
         let len = to.len();
         let filled = self.att.with_file(|fd| object::fill_from(fd, to, self.offset() + at))?;
@@ -216,9 +216,9 @@ impl<'a> LargeValue<'a> {
         }
     }
 
-    /// Copies the start of a value with one buffer and a short pickle into `head`, where the value is copied through the
-    /// mapping. The pickle lies in `head`, the buffer in the value. `None`: it is not such a value,
-    /// or another way of reading it says what is wrong with it.
+    /// Copies the start of a value with one buffer and a short pickle into `head`, where the value is copied through
+    /// the mapping. The pickle lies in `head`, the buffer in the value. `None`: it is not such a value, or another way
+    /// of reading it says what is wrong with it.
     pub fn one_buffer(&self, head: &mut [u8; SHORT_HEAD]) -> Result<Option<OneBuffer>> {
         if !self.direct || !self.has_buffers() {
             return Ok(None);

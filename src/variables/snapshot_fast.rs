@@ -1,5 +1,5 @@
-//! Reading several variables as of one instant, in the usual case: each is missing, in its slot, or in a block of a slab
-//! that is wholly present, and nothing changes meanwhile.
+//! Reading several variables as of one instant, in the usual case: each is missing, in its slot, or in a block of a
+//! slab that is wholly present, and nothing changes meanwhile.
 //!
 //! The protocol is "Batches" in docs/protocol.md (**get_many**). Here its first pass finds the variables in groups, so
 //! that the processor fetches the slots of a group, and then its records, at the same time. Everything else is left to
@@ -49,8 +49,8 @@ fn add_to_sum(sum: u64, word: u64) -> u64 {
     (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
 }
 
-/// Returns the sum over the words on the probe path of a missing variable, which begins at slot `number`. `None`: no slot
-/// is unused.
+/// Returns the sum over the words on the probe path of a missing variable, which begins at slot `number`. `None`: no
+/// slot is unused.
 #[cold]
 fn path_sum(slots: &[Slot], mut number: usize) -> Option<u64> {
     let mut sum = 0;

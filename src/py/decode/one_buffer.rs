@@ -1,4 +1,5 @@
-//! The usual large values, one `bytes` and one array, of a segment that is trusted: they are made without the unpickler.
+//! The usual large values, one `bytes` and one array, of a segment that is trusted: they are made without the
+//! unpickler.
 
 use crate::codec::buffers::{self, OneBuffer};
 use crate::py::buffer_views::{self, BufferAccess, MAP_FROM};

@@ -76,8 +76,8 @@ impl AddressMemo {
     }
 }
 
-/// The place at which the search for an address begins. Objects begin mostly at multiples of 16; the multiplication (with the
-/// golden ratio of 2^64) spreads neighbours.
+/// The place at which the search for an address begins. Objects begin mostly at multiples of 16; the multiplication
+/// (with the golden ratio of 2^64) spreads neighbours.
 #[inline(always)]
 fn place(address: usize, mask: usize) -> usize {
     ((address as u64 >> 4).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask

@@ -10,8 +10,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyMemoryView, PySlice};
 
-/// Encodes a large array of numpy's, `bytearray` or `array.array`, or any `mmap` or `memoryview` of plain bytes, as a constant pickle and
-/// the buffer. `None` for other values.
+/// Encodes a large array of numpy's, `bytearray` or `array.array`, or any `mmap` or `memoryview` of plain bytes, as a
+/// constant pickle and the buffer. `None` for other values.
 pub(super) fn bare_buffer<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Option<Encoded<'a, 'py>>> {
     let py = value.py();
     // SAFETY: the object is borrowed. Most values have no buffer and cost only this check.

@@ -265,8 +265,8 @@ impl Walk {
                 if member.is_null() {
                     break;
                 }
-                // The set keeps the member, so this reference need not. Without it the count tells whether the member is
-                // shared.
+                // The set keeps the member, so this reference need not. Without it the count tells whether the member
+                // is shared.
                 ffi::Py_DECREF(member);
                 self.item(member, open)?;
             }
@@ -286,8 +286,8 @@ impl Walk {
         unsafe { self.large_int(object, overflow) }
     }
 
-    /// Writes an int of more than 63 bits. One of more than 64 is left to the pickler: the stable interface gives its digits
-    /// only as text, which takes longer.
+    /// Writes an int of more than 63 bits. One of more than 64 is left to the pickler: the stable interface gives its
+    /// digits only as text, which takes longer.
     #[cold]
     unsafe fn large_int(&mut self, object: *mut ffi::PyObject, overflow: std::ffi::c_int) -> Result<(), Stop> {
         if overflow < 0 {

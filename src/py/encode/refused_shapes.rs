@@ -1,10 +1,10 @@
 //! Which containers are left to the pickler without a walk: those like the ones that had an object in them before.
 //!
 //! A walk that meets an object of another class was in vain, and the pickler begins anew. In a program, values of one
-//! shape have mostly the same classes in them. So after two walks in vain, the next two values of the same shape go to the
-//! pickler at once, then six, 14 and so on up to 62. The longer the walks were in vain, the less they cost. A value that
-//! is walked through to its end ends that. (The numbers are even, so that of values that alternate, one with an object and one
-//! without, each kind has its turn.)
+//! shape have mostly the same classes in them. So after two walks in vain, the next two values of the same shape go to
+//! the pickler at once, then six, 14 and so on up to 62. The longer the walks were in vain, the less they cost. A value
+//! that is walked through to its end ends that. (The numbers are even, so that of values that alternate, one with an
+//! object and one without, each kind has its turn.)
 
 use pyo3::ffi;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,8 +25,8 @@ static ANY: AtomicBool = AtomicBool::new(false);
 pub(super) struct Shape(u64);
 
 impl Shape {
-    /// The shape of a container: its class, the number of its items up to a power of two, and the hash of its first key if
-    /// that is a str, or the classes of its first and last item.
+    /// The shape of a container: its class, the number of its items up to a power of two, and the hash of its first key
+    /// if that is a str, or the classes of its first and last item.
     ///
     /// # Safety
     /// `object` is an exact dict, list, tuple, set or frozenset of class `class`. The interpreter is attached.

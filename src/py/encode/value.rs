@@ -10,7 +10,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
 
-/// Pickles a value. What is neither a scalar nor a container of scalars is pickled by `_pickle.dumps` with protocol 5. Its errors pass unchanged.
+/// Pickles a value. What is neither a scalar nor a container of scalars is pickled by `_pickle.dumps` with protocol 5.
+/// Its errors pass unchanged.
 #[inline]
 pub fn encode<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py>> {
     let py = value.py();

@@ -15,7 +15,8 @@ static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
 /// or not trivially copyable.
 pub const NOT_BYTES: u64 = 0x107;
 
-/// Numbers of numpy's dtypes: objects, structs, dates, time spans and `float16`. The dtypes from `USERS` on are not numpy's own.
+/// Numbers of numpy's dtypes: objects, structs, dates, time spans and `float16`. The dtypes from `USERS` on are not
+/// numpy's own.
 const OBJECT: i64 = 17;
 const VOID: i64 = 20;
 const DATETIME: i64 = 21;

@@ -88,8 +88,8 @@ pub struct PickledArray<'a> {
     pub source: ValueSource,
 }
 
-/// The pickle of an array whose memory is stored beside it. `None`: the value is no such array, or its dtype is not known
-/// yet; then it is pickled as usual, and [`remember`] is told what came of it.
+/// The pickle of an array whose memory is stored beside it. `None`: the value is no such array, or its dtype is not
+/// known yet; then it is pickled as usual, and [`remember`] is told what came of it.
 #[inline]
 pub fn pickled<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Option<PickledArray<'a>>> {
     let py = value.py();
@@ -105,9 +105,9 @@ pub fn pickled<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<Option<PickledArray<
     }
     let stream =
         lone_array::join(&known.head, &whole.shape, whole.fortran).map_err(|error| errors::to_py(py, error))?;
-    // SAFETY: the array is contiguous and has that many bytes. It lives as long as it is borrowed; numpy gives its memory
-    // back sooner only to a program that insists. Other threads may store into it meanwhile; it is copied once, and what
-    // is copied is what is stored.
+    // SAFETY: the array is contiguous and has that many bytes. It lives as long as it is borrowed; numpy gives its
+    // memory back sooner only to a program that insists. Other threads may store into it meanwhile; it is copied once,
+    // and what is copied is what is stored.
     let memory = unsafe { std::slice::from_raw_parts(whole.data, bytes as usize) };
     let source = if whole.own { ValueSource::OwnMemory } else { ValueSource::Anywhere };
     Ok(Some(PickledArray { stream, memory, source }))
@@ -136,7 +136,8 @@ pub fn remember(value: &Bound<'_, PyAny>, stream: &[u8], buffer: &PyBuffer<u8>) 
     Ok(())
 }
 
-/// Whether the program has registered a function of its own, by which the pickler reduces arrays or dtypes of this class.
+/// Whether the program has registered a function of its own, by which the pickler reduces arrays or dtypes of this
+/// class.
 fn is_registered(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
     static TABLE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = dtype.py();
@@ -213,8 +214,8 @@ impl<'py> ArrayMaker<'py> {
     pub fn filled(self, fill: impl FnOnce(&mut CopyTarget<'_>) -> PyResult<()>) -> PyResult<Bound<'py, PyAny>> {
         let array = self.make(None)?;
         let mut view = std::mem::MaybeUninit::<ffi::Py_buffer>::uninit();
-        // SAFETY: the interpreter is attached; the view is filled if the call succeeds, and released once, after its last
-        // use. Nobody else knows the array yet, whose memory is in one piece and writable.
+        // SAFETY: the interpreter is attached; the view is filled if the call succeeds, and released once, after its
+        // last use. Nobody else knows the array yet, whose memory is in one piece and writable.
         unsafe {
             let flags = ffi::PyBUF_ANY_CONTIGUOUS | ffi::PyBUF_WRITABLE;
             if ffi::PyObject_GetBuffer(array.as_ptr(), view.as_mut_ptr(), flags) != 0 {
@@ -283,8 +284,8 @@ fn item_of(dtype: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
     Ok(u64::try_from(item).ok().filter(|item| Numpy::has_plain_items(number) && *item > 0))
 }
 
-/// Makes ready what the first array of a program needs, if the program has imported numpy: its class, and the dtypes that
-/// most arrays have.
+/// Makes ready what the first array of a program needs, if the program has imported numpy: its class, and the dtypes
+/// that most arrays have.
 pub fn prepare(py: Python<'_>) -> PyResult<()> {
     // A module that is imported when it is first looked at is left alone: it is of a class of its own.
     let numpy = imported(py, pyo3::intern!(py, "numpy"))?;

@@ -142,7 +142,8 @@ impl<'a, 'py> Machine<'a, 'py> {
         unsafe { self.push_new(ffi::PyByteArray_FromStringAndSize(bytes.as_ptr().cast(), len)) }
     }
 
-    /// Pushes an int of at most 64 bits. For more, the unpickler is quicker: the stable interface takes digits only as text.
+    /// Pushes an int of at most 64 bits. For more, the unpickler is quicker: the stable interface takes digits only as
+    /// text.
     pub fn long(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         match bytes {
             [word @ .., 0] if word.len() == 8 => {

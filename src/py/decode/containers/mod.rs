@@ -30,8 +30,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stop::Stop;
 use workspace::workspace;
 
-/// Whether comparing a str with bytes is a warning (`python -b`), which may run Python code. They have the same hash, so a
-/// dict or set with both compares them.
+/// Whether comparing a str with bytes is a warning (`python -b`), which may run Python code. They have the same hash,
+/// so a dict or set with both compares them.
 static COMPARING_WARNS: AtomicBool = AtomicBool::new(false);
 
 /// Leaves every pickle to the unpickler from now on, because comparing a str with bytes is a warning.

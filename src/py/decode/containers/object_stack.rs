@@ -1,7 +1,7 @@
 //! The stack of the pickle machine that reads containers: references to objects, some owned and some borrowed.
 //!
-//! A borrowed reference costs nothing. It is for an object that something else keeps alive for as long as it may be on the
-//! stack: a value of the memo, most often a key that a thousand dicts have.
+//! A borrowed reference costs nothing. It is for an object that something else keeps alive for as long as it may be on
+//! the stack: a value of the memo, most often a key that a thousand dicts have.
 
 use pyo3::ffi;
 use pyo3::prelude::*;

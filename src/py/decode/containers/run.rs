@@ -1,7 +1,7 @@
 //! The loop over the opcodes.
 //!
-//! It goes by their bytes, because it is the larger part of the time that reading a small value takes. `codec::opcode` has
-//! their meaning in words.
+//! It goes by their bytes, because it is the larger part of the time that reading a small value takes. `codec::opcode`
+//! has their meaning in words.
 
 use super::cursor::Cursor;
 use super::machine::Machine;
