@@ -4,24 +4,13 @@
 //! imports numpy (PYTHONPATH).
 #![no_main]
 
-use std::ffi::CString;
+#[path = "../alike.rs"]
+mod alike;
 
+use alike::alike;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
-
-static ALIKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
-/// Of `tests/helpers/value_comparison.py`.
-fn alike(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    let make = || {
-        let source = CString::new(include_str!("../../tests/helpers/value_comparison.py"))?;
-        let module = PyModule::from_code(py, &source, c"alike.py", c"alike")?;
-        PyResult::Ok(module.getattr("same_as_pickle")?.unbind())
-    };
-    Ok(ALIKE.get_or_try_init(py, make)?.bind(py))
-}
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     Python::initialize();

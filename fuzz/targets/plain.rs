@@ -4,24 +4,13 @@
 //! the stream. What decodes is compared with `pickle.loads` by `tests/helpers/value_comparison.py`, so numpy must be importable (PYTHONPATH).
 #![no_main]
 
-use std::ffi::CString;
+#[path = "../alike.rs"]
+mod alike;
 
+use alike::alike;
 use libfuzzer_sys::{Corpus, fuzz_target};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes};
-
-static ALIKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
-/// Of `tests/helpers/value_comparison.py`.
-fn alike(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    let make = || {
-        let source = CString::new(include_str!("../../tests/helpers/value_comparison.py"))?;
-        let module = PyModule::from_code(py, &source, c"alike.py", c"alike")?;
-        PyResult::Ok(module.getattr("same_as_pickle")?.unbind())
-    };
-    Ok(ALIKE.get_or_try_init(py, make)?.bind(py))
-}
 
 /// Buffers, and the stream behind them.
 fn parts(data: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
