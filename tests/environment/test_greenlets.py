@@ -482,6 +482,11 @@ def application(environ, start_response):
 """
 
 
+def accepts(path):
+    with socket.socket(socket.AF_UNIX) as it:
+        return it.connect_ex(path) == 0
+
+
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preloaded"])
 def test_requests_of_gunicorn_exclude_one_another(seg, key, tmp_path, preload):
     pytest.importorskip("gevent")
@@ -492,7 +497,8 @@ def test_requests_of_gunicorn_exclude_one_another(seg, key, tmp_path, preload):
     command = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", "2", "-b", f"unix:{path}", *preload]
     server = subprocess.Popen([*command, "app:application"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
-        helpers.until(lambda: os.path.exists(path), 60, "the server")
+        # The path is there from `bind` on; until the server has called `listen` too, a connection is refused.
+        helpers.until(lambda: accepts(path), 60, "the server")
 
         def request():
             with socket.socket(socket.AF_UNIX) as it:
