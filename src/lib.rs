@@ -109,6 +109,9 @@ pub use crate::{
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
     process::wait_policy::{Blocking, WaitPolicy},
-    segment::{LockGuard, Options, Report, Segment, SegmentInfo, Standing, VariableInfo, destroy, exists, segments},
+    segment::{
+        LockGuard, Options, Report, Segment, SegmentInfo, SharedBytes, Standing, VariableInfo, destroy, exists,
+        segments,
+    },
     variables::{add::Number, change::Condition},
 };

@@ -13,7 +13,9 @@ from collections.abc import (
     ValuesView,
 )
 from types import TracebackType
-from typing import Any, NoReturn, Self, SupportsIndex, TypeVar, final, overload
+from typing import Any, Literal, NoReturn, Self, SupportsIndex, TypeVar, final, overload
+
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 _T = TypeVar("_T")
 
@@ -184,11 +186,95 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
           changed.
 
         A view stays valid and unchanged, whatever happens to the variable, the segment or the
-        handle. Its memory is in use until the view is dropped. Through a read-only handle, and if
+        handle. (A view of what `array` or `buffer` made stays valid, and shows what is stored there
+        meanwhile.) Its memory is in use until the view is dropped. Through a read-only handle, and if
         the segment is not trusted, the result is a read-only copy.
 
         Raises:
             KeyError, UntrustedValueError, CorruptSegmentError: as for `segment[index]`.
+        """
+
+    def array(
+        self,
+        index: SupportsIndex | str,
+        shape: SupportsIndex | tuple[SupportsIndex, ...] | list[SupportsIndex] | None = None,
+        dtype: DTypeLike | None = None,
+        *,
+        initial: ArrayLike | None = None,
+        order: Literal["C", "F"] = "C",
+    ) -> NDArray[Any]:
+        """Return the array in place under `index`, which every process writes to; make it if need be.
+
+        The array is a `numpy.ndarray` over the segment's own memory: whatever one process stores in
+        it, all others see at once, and nothing is copied.
+
+        >>> field = segment.array("field", shape=(4096, 4096), dtype="f4")
+        >>> field[0] = 1.0
+
+        If there is no variable `index`, one is made. It is seen by others once it is complete, and
+        if several processes make one at once, all get the one that was made first.
+
+        Args:
+            index: The index of the variable.
+            shape: The lengths of the axes, or that of the only axis. With neither `shape` nor
+                `initial`, an array is opened and never made.
+            dtype: The dtype of the items; without `initial` and `dtype`, float64. Structs may be, but
+                neither objects nor `StringDType`.
+            initial: What a new array begins with: an array or a scalar, which is broadcast to
+                `shape` and converted to `dtype`, as `numpy.full` does. Without it, zeros. The
+                shape and the dtype are those of `initial` where they are not given. If there is
+                an array already, `initial` does not matter.
+            order: Whether a new array is in C's order or in Fortran's.
+
+        The memory stays this array's as long as the array, or anything derived from it, lives,
+        whatever happens to the variable, the segment or the handle; a forked child keeps it, too. An
+        array that is an argument of `multiprocessing` is copied: call `array` in the worker.
+
+        Aligned items of up to 8 bytes are never torn. Everything else may be seen half written:
+        take `segment.lock`, or give each process a part of its own. Nobody is woken by what is
+        stored: see `touch`.
+
+        Through a read-only handle, the result is a read-only copy of the moment.
+
+        Raises:
+            KeyError: there is no such variable, and neither `shape` nor `initial` is given.
+            ValueError: there is an array of another shape or dtype; or a buffer; or a variable
+                that was stored with `put`, which no process changes in place.
+            TypeError: the items would be objects.
+            SegmentFullError: as for `put`. Nothing was made.
+            UntrustedValueError: the segment is not trusted, and the items are bools or text, which
+                must be checked before use. Others could change them afterwards.
+            ReadOnlyError: an array would have to be made through a read-only handle.
+        """
+
+    def buffer(self, index: SupportsIndex | str, size: SupportsIndex | None = None) -> memoryview:
+        """Return the buffer in place under `index`, which every process writes to; make it if need be.
+
+        The result is a `memoryview` of `size` bytes, of the format "B", over the segment's own
+        memory. This is `array` without numpy; a new buffer is zeros. Without `size`, a buffer is
+        opened and never made.
+
+        >>> ring = segment.buffer("ring", 1 << 20)
+        >>> ring[0] = 1
+
+        Raises:
+            KeyError: there is no such variable, and `size` is not given.
+            ValueError: there is a buffer of another size, or an array, or a variable that was
+                stored with `put`; `size` is below 1.
+            SegmentFullError, ReadOnlyError: as for `array`.
+        """
+
+    def touch(self, index: SupportsIndex | str) -> int:
+        """Give the variable `index` a new version, and wake whoever waits for it.
+
+        Its value and its time to live stay. This is how a process says that it has written to an
+        array in place: whoever sees the version sees what was written before.
+
+        Returns:
+            The new version, or 0 if there is no such variable.
+
+        Raises:
+            ReadOnlyError: the handle is read-only.
         """
 
     def has(self, index: SupportsIndex | str) -> bool:
@@ -458,6 +544,13 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
                 a change.
         """
 
+    # For `_arrays_in_place`.
+
+    # Fails where an array with this pickle, that of an array of no items, may not be made in place.
+    def _refuse_in_place(self, index: SupportsIndex | str, stream: bytes) -> None: ...
+    # Makes a value in place of `len` bytes, unless there is a variable by then. `pattern` is repeated; empty: zeros.
+    def _make_in_place(self, index: SupportsIndex | str, stream: bytes, len: int, pattern: Any) -> None: ...
+
     # For `_task_watcher`, `_task_queue` and `shmvar watch`. Times are in seconds.
 
     # The `_task_watcher.Watcher` of this handle, made with the first call.
@@ -715,6 +808,10 @@ class VariableInfo:
         is known is how the value is stored; a class of your own may still copy what it is given.
         """
 
+    @property
+    def in_place(self) -> bool:
+        """Whether processes change it where it lies: it was made by `Segment.array` or `Segment.buffer`."""
+
     def _asdict(self) -> dict[str, Any]:
         """Return its properties as a dict, by name."""
 
@@ -904,7 +1001,12 @@ def _segment_info(
     state: tuple[str, str | None],
 ) -> SegmentInfo: ...
 def _variable_info(
-    size: int, version: int, expires_in: int | None, kind: str, viewable: bool = False
+    size: int,
+    version: int,
+    expires_in: int | None,
+    kind: str,
+    viewable: bool = False,
+    in_place: bool = False,
 ) -> VariableInfo: ...
 def _check_report(counts: tuple[list[int], list[int], list[int]]) -> CheckReport: ...
 

@@ -21,6 +21,7 @@ import sys as sys
 import threading as threading
 import uuid as uuid
 
+from shmvar._arrays_in_place import make as make
 from shmvar._core import Segment as Segment
 from shmvar._errors import Error as Error
 from shmvar._greenlets import place as place

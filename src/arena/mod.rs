@@ -128,10 +128,20 @@ impl<'a> Arena<'a> {
         }
         for (zone, first, len) in split_at_units(granule, len, ZONE) {
             let words = bitmap(self.zone(zone)?);
-            for (word, first, len) in split_at_units(first, len, 64) {
-                let bits = mask(first, len);
-                if words[word as usize].load(Ordering::Relaxed) & bits != bits {
-                    return Ok(false);
+            // Whole words are nearly all of a long run, and need no mask.
+            let (from, end) = (first.div_ceil(64) as usize, ((first + len) / 64) as usize);
+            let whole = words.get(from..end).unwrap_or_default();
+            if whole.iter().any(|word| word.load(Ordering::Relaxed) != u64::MAX) {
+                return Ok(false);
+            }
+            let head = (first, first.next_multiple_of(64).min(first + len) - first);
+            let tail = ((first + len) / 64 * 64).max(first + head.1);
+            for (first, len) in [head, (tail, first + len - tail)] {
+                for (word, first, len) in split_at_units(first, len, 64) {
+                    let bits = mask(first, len);
+                    if words[word as usize].load(Ordering::Relaxed) & bits != bits {
+                        return Ok(false);
+                    }
                 }
             }
         }

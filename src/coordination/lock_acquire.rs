@@ -20,7 +20,7 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
 use crate::variables::place::Spot;
 use crate::variables::store_plan::{Placement, StorePlan};
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -259,8 +259,12 @@ impl Coordination {
     /// Makes a free block for the record of a lock. The writer lock is not held.
     fn make_block_for_lock(&self, name: &Index<'_>, policy: &dyn WaitPolicy) -> Result<()> {
         let _call_guard = self.enter_call();
-        match StorePlan::new(Name::of_lock(name), Stored { parts: &[&[0; 14]], buffers: false, expiry: None }, [0; 2])?
-            .placement
+        match StorePlan::new(
+            Name::of_lock(name),
+            Stored { parts: &[&[0; 14]], layout: Layout::Pickle, expiry: None },
+            [0; 2],
+        )?
+        .placement
         {
             Placement::Block(class) => self.add_blocks(class, false, policy),
             _ => Ok(()),

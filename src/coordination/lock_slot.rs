@@ -22,7 +22,7 @@ use crate::variables::place::{SlotPlace, Spot};
 use crate::variables::record::record_at;
 use crate::variables::scan::ScanPass;
 use crate::variables::store_plan::{Placement, StorePlan};
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 use std::sync::atomic::{Ordering, fence};
 
 impl Coordination {
@@ -166,7 +166,7 @@ impl CoordinationWriter<'_> {
         }
         self.mark_locks();
         let bytes = lock.to_bytes();
-        let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
+        let stored = Stored { parts: &[&bytes], layout: Layout::Pickle, expiry: None };
         let plan = StorePlan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
         let Some(content) = self.lock_contents(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;
@@ -178,7 +178,7 @@ impl CoordinationWriter<'_> {
         self.mark_locks();
         let mut change = self.change();
         let bytes = lock.to_bytes();
-        let stored = Stored { parts: &[&bytes], buffers: false, expiry: None };
+        let stored = Stored { parts: &[&bytes], layout: Layout::Pickle, expiry: None };
         let plan = StorePlan::new(Name::of_lock(name), stored, self.att.identity.hash_key)?;
         let Some(content) = self.lock_contents(&plan, &mut change)? else { return Ok(false) };
         self.replace(place, content, &mut change)?;

@@ -8,6 +8,7 @@ use crate::format::layout::{
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
+use crate::format::slot_flags::IN_PLACE;
 use crate::format::span_entry::GRANULE;
 use crate::hash;
 
@@ -87,7 +88,7 @@ impl Geometry {
 pub fn fingerprint() -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
-         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {} {} {} {} {} {} {} {}",
+         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {IN_PLACE} {} {} {} {} {} {} {} {}",
         at::STATE,
         at::INTENT,
         at::WAKE,

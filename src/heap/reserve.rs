@@ -52,8 +52,8 @@ impl Drop for ReservedSpan<'_> {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
             self.heap.deferred.push(DeferredFree::Unpublished(self.granule));
-            // If the writer lock is not free now, the span is freed at this process's next acquisition.
-            drop(self.heap.try_write());
+            // If the writer lock is not free for so long, the span is freed at this process's next acquisition.
+            self.heap.free_deferred_soon();
         }
     }
 }

@@ -18,6 +18,14 @@ pub fn byte_of(participant: u32) -> u64 {
     PARTICIPANT_BYTES + u64::from(participant)
 }
 
+/// Offset of the first byte that stands for the index of a value that is being made.
+const CREATION_BYTES: u64 = 1 << 61;
+
+/// Returns the offset of the byte that stands for the index with this hash, while a value in place is made under it.
+pub fn creation_byte_of(hash: u64) -> u64 {
+    CREATION_BYTES + hash % (1 << 60)
+}
+
 /// Calls `fcntl` with a lock of one byte. Returns the kind of lock that the kernel stored in the struct, which is the
 /// answer of `F_OFD_GETLK`.
 fn control(fd: impl AsFd, command: libc::c_int, kind: i32, byte: u64) -> std::io::Result<i32> {

@@ -10,7 +10,7 @@ use crate::os::opaque_copy::{self, opaque_copy};
 use crate::os::scratch::SCRATCH_SMALL;
 pub use crate::os::scratch::{CopyTarget, Scratch, SharedCopy};
 use std::mem::{align_of, size_of};
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 /// Private to the process: the bytes of a mapped segment. It does not own the map: its maker keeps the map for longer
 /// than this lives.
@@ -121,6 +121,13 @@ impl Mem {
         }
         let first = self.pointer(offset, count * 8)?.cast::<AtomicU64>();
         // SAFETY: the bytes are mapped and aligned, and any value is one of a word.
+        Ok(unsafe { std::slice::from_raw_parts(first, count as usize) })
+    }
+
+    /// Returns `count` bytes from an offset on.
+    pub fn bytes(&self, offset: u64, count: u64) -> Result<&[AtomicU8]> {
+        let first = self.pointer(offset, count)?.cast::<AtomicU8>();
+        // SAFETY: the bytes are mapped, and any value is one of a byte.
         Ok(unsafe { std::slice::from_raw_parts(first, count as usize) })
     }
 

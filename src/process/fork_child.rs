@@ -98,7 +98,15 @@ impl Attachment {
     pub fn become_prepared(&self, prepared: &mut PreparedChild) {
         let Some(number) = prepared.number.take() else { return };
         let Some((anchor, query)) = prepared.fds.take() else { return };
-        let Ok(anchor) = Anchor::new(&anchor) else { return };
+        let anchor = match Anchor::new(&anchor) {
+            Ok(anchor) => anchor,
+            Err(_) => {
+                // The descriptor keeps the number alive, and so the pins that were set for this child, until it registers
+                // under another number.
+                prepared.fds = Some((anchor, query));
+                return;
+            }
+        };
         if let Some(record) = self.participant(number) {
             record.pid.store(crate::os::pid(), Ordering::Relaxed);
             crash_point!("child-adopted");

@@ -20,6 +20,7 @@
 //! | `at_fork` | the table of attachments, the process's mutex, the handlers around a fork |
 //! | `liveness` | asking the kernel which participants are alive |
 //! | `registry_lock` | the lock for claiming numbers, reaping and other rare acts |
+//! | `creation_lock` | who makes a value in place, for whom others wait |
 //! | **the writer lock** | |
 //! | `writer` | [`Writer`](writer::Writer): the lock while it is held; the calls to floors above |
 //! | `writer_acquire` | acquiring it: at once, after a wait, as an heir |
@@ -58,6 +59,7 @@ pub mod backoff;
 pub mod call_guard;
 pub mod claim_number;
 pub mod commit;
+pub mod creation_lock;
 pub mod deadline;
 pub mod deferred_free;
 pub mod descriptor;

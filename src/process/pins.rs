@@ -11,6 +11,12 @@ use crate::process::deferred_free::DeferredFree;
 use crate::process::pin_table::{PinHolder, PinTable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+/// How often a process that has something to free tries for the writer lock, and how long it pauses in between. Another
+/// process holds the lock for microseconds, seldom for a few milliseconds.
+const FREE_ATTEMPTS: u32 = 20;
+const FREE_PAUSE: Duration = Duration::from_micros(100);
 
 /// Private to the process: a pin of a call. The span is not freed until this is dropped.
 pub struct Pin<'a> {
@@ -31,8 +37,17 @@ pub struct OwnedPin {
 }
 
 impl Pin<'_> {
-    /// Makes a pin that outlives the call. `None`: no handle ever had the attachment (it is that of a private copy).
+    /// Returns whether the pin is this process's: a child that was forked during the call does not have it.
+    pub fn is_own(&self) -> bool {
+        self.epoch == fork::epoch()
+    }
+
+    /// Makes a pin that outlives the call. `None`: no handle ever had the attachment (it is that of a private copy), or
+    /// the pin is not this process's.
     pub fn into_owned(self) -> Option<OwnedPin> {
+        if !self.is_own() {
+            return None;
+        }
         let att = self.att.share()?;
         if !att.pins.lock().hand_over_to_object(self.granule, self.table) {
             return None;
@@ -44,7 +59,6 @@ impl Pin<'_> {
     }
 }
 
-#[cfg(feature = "crash-points")]
 impl OwnedPin {
     /// Returns the attachment of the pinned span.
     pub fn attachment(&self) -> &Attachment {
@@ -213,9 +227,20 @@ impl Attachment {
         fence(Ordering::SeqCst);
         let retired = self.span_entry(granule).is_ok_and(|entry| entry.state() == SpanState::Retired);
         if retired {
-            // If another thread of this process holds the writer lock now, the span is freed at the next acquisition.
+            // If the writer lock is not free for so long, the span is freed at this process's next acquisition.
             self.deferred.push(DeferredFree::Retired(granule));
-            drop(self.try_write());
+            self.free_deferred_soon();
+        }
+    }
+
+    /// Frees what this process is to free, if the writer lock is to be had soon. This may be the last call of the
+    /// process for a long time, and what it frees may be most of the segment.
+    pub fn free_deferred_soon(&self) {
+        for _ in 0..FREE_ATTEMPTS {
+            if self.try_write().is_some() || self.number_now().is_none() {
+                return;
+            }
+            std::thread::sleep(FREE_PAUSE);
         }
     }
 }

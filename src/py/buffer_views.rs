@@ -1,5 +1,5 @@
-//! `memoryview`s over the buffers of a pinned value: read-only over the segment's memory, or writable over a private
-//! copy-on-write map.
+//! Objects over the buffers of a pinned value: read-only over the segment's memory, writable over a private
+//! copy-on-write map, or, of a value in place, writable over the segment's memory.
 //!
 //! What is not pinned, or too short for a map, is copied by `decode::large`.
 
@@ -34,7 +34,7 @@ pub enum BufferAccess<'a, T> {
     Copy(LargeValue<'a>),
 }
 
-/// One buffer of a value, whose memory does not change as long as this object lives. Only an array or a `memoryview`
+/// One buffer of a value, whose memory stays that value's as long as this object lives. Only an array or a `memoryview`
 /// refers to it, because Python code that is given a buffer expects an object with a length and items.
 #[pyclass(frozen, name = "Block", module = "shmvar._core")]
 struct PinnedBuffer {
@@ -100,7 +100,8 @@ pub fn views_of<'py, 'a>(
     let (Some(first), Some(last)) = (buffers.first(), buffers.last()) else {
         return Ok(BufferAccess::Copy(large));
     };
-    if !large.pinned() || (mode == ReadMode::Own && total < MAP_FROM) {
+    // A private map of what others change would show their changes.
+    if !large.pinned() || (mode == ReadMode::Own && (total < MAP_FROM || large.is_in_place())) {
         return Ok(BufferAccess::Copy(large));
     }
     let (start, len) = (first.0, (last.0 + last.1 - first.0) as usize);
@@ -136,6 +137,23 @@ pub fn memory_for_array<'py, 'a>(
     };
     let buffer = PinnedBuffer { ptr, len: len as usize, readonly: mode == ReadMode::View, _owner: Arc::new(owner) };
     Ok(BufferAccess::Views(Bound::new(py, buffer)?.into_any()))
+}
+
+/// Makes an object over the buffer of a pinned value in place: the segment's own memory.
+pub fn memory_in_place<'py>(
+    py: Python<'py>,
+    segment: &Segment,
+    large: LargeValue<'_>,
+    (at, len): (u64, u64),
+    readonly: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    match memory_of(py, segment, large, (at, len as usize), ReadMode::View)? {
+        BufferAccess::Views((ptr, owner)) => {
+            let buffer = PinnedBuffer { ptr, len: len as usize, readonly, _owner: Arc::new(owner) };
+            Ok(Bound::new(py, buffer)?.into_any())
+        }
+        BufferAccess::Copy(_) => Err(errors::builtin::<PyBufferError>("the value is not pinned")),
+    }
 }
 
 /// The address of a part of a pinned value, and what keeps its memory valid.

@@ -8,7 +8,7 @@ use crate::py::segment::PySegment;
 use crate::py::wait::PyWait;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -41,7 +41,7 @@ pub fn _put_pickle(
     let inner = segment.get().inner();
     let policy = PyWait::new(segment.py(), inner.key());
     let (index, expiry) = (convert::index(index)?, convert::ttl(ttl)?);
-    let stored = Stored { parts: &[pickle], buffers: false, expiry };
+    let stored = Stored { parts: &[pickle], layout: Layout::Pickle, expiry };
     let put = inner.for_change().and_then(|att| att.variables().put(&index, stored, Condition::Always, &policy));
     put.map(drop).map_err(|error| policy.error_at(&index, error))
 }

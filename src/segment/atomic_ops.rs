@@ -14,7 +14,7 @@ use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::Condition;
 use crate::variables::snapshot::SnapshotValue;
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -44,6 +44,15 @@ impl Drop for LockGuard {
 }
 
 impl Segment {
+    /// Gives a variable a new version, and wakes whoever waits for it. Its value and its time to live stay. Returns the
+    /// version; 0 if there is no such variable.
+    ///
+    /// # Errors
+    /// As [`Segment::remove`].
+    pub fn touch<'a>(&self, index: impl Into<Index<'a>>) -> Result<u64> {
+        self.for_change()?.variables().touch(&index.into(), &Blocking)
+    }
+
     /// Stores a value of any serde type that expires after `ttl`.
     ///
     /// # Errors
@@ -58,7 +67,7 @@ impl Segment {
             return Err(Error::Invalid("a time to live of 0".into()));
         }
         let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
-        let stored = Stored { parts: &[&pickle], buffers: false, expiry: Some(expires_after(ttl)) };
+        let stored = Stored { parts: &[&pickle], layout: Layout::Pickle, expiry: Some(expires_after(ttl)) };
         self.for_change()?.variables().put(&index.into(), stored, Condition::Always, &Blocking).map(drop)
     }
 
@@ -112,7 +121,7 @@ impl Segment {
     /// As [`Segment::put`].
     pub fn put_many_pickles(&self, items: &[(Index<'_>, &[u8])]) -> Result<()> {
         let parts = fallible::collect(items.iter().map(|(_, pickle)| Ok([*pickle])), LIST)?;
-        let stored = |parts| Stored { parts, buffers: false, expiry: None };
+        let stored = |parts| Stored { parts, layout: Layout::Pickle, expiry: None };
         let items = items.iter().zip(&parts).map(|((index, _), parts)| Ok((*index, stored(parts))));
         let items = fallible::collect(items, LIST)?;
         self.for_change()?.variables().put_many(&items, &Blocking)

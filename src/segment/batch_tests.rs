@@ -10,7 +10,7 @@ use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::leaf::{TableOf, is_full};
 use crate::variables::place::Spot;
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
@@ -60,7 +60,7 @@ fn f13_a_handle_detached_in_the_middle_of_a_small_batch_loses_nothing() {
         segment.put(index, &1).unwrap();
     }
     let policy = Detaches { handle: &segment, key: &key, done: Cell::new(false) };
-    let stored = Stored { parts: &[b"\x80\x05K\x01."], buffers: false, expiry: None };
+    let stored = Stored { parts: &[b"\x80\x05K\x01."], layout: Layout::Pickle, expiry: None };
     let items: Vec<_> = (0..4).map(|number| (Index::Int(1_000_000 + number), stored)).collect();
     att.variables().put_many(&items, &policy).unwrap();
     assert!(policy.done.get(), "no thread was let in");

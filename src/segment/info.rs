@@ -120,6 +120,8 @@ pub struct VariableInfo {
     pub kind: String,
     /// Does a view of it copy less than 16 KiB (through a handle that may make views)?
     pub viewable: bool,
+    /// Do processes change it where it lies?
+    pub in_place: bool,
 }
 
 /// Describes the segment of an attachment.
@@ -175,7 +177,8 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
         let expiry = att.variables().version(index, policy)?;
         if version == found.content.version() && expiry.0 == version {
             let expires_in = expiry.1.map(|at| at.saturating_sub(crate::os::boottime_ns()));
-            return Ok(Some(VariableInfo { size: found.content.charge(), version, expires_in, kind, viewable }));
+            let (size, in_place) = (found.content.charge(), found.content.is_in_place());
+            return Ok(Some(VariableInfo { size, version, expires_in, kind, viewable, in_place }));
         }
         backoff.again(Obstacle::Changed, att.variables(), policy)?;
     }

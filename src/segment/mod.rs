@@ -2,6 +2,7 @@
 //!
 //! * `value_ops`: single variables: put, get, remove
 //! * `atomic_ops`: what processes do together: versions, counters, waiting, named locks, several variables at once
+//! * `shared_bytes`: bytes that processes change where they lie
 //! * `pinned_value`: a pinned value, for the tests of recovery
 //! * `repair`: repairing on request; removing stale objects
 //! * `handle`: `Segment` itself: attaching, detaching, the segment as a whole
@@ -46,6 +47,7 @@ mod orphan;
 mod pinned_value;
 #[cfg(feature = "python")]
 mod repair;
+mod shared_bytes;
 mod sizes;
 mod state_snapshot;
 mod trust;
@@ -65,6 +67,7 @@ pub use crate::segment::options::Options;
 pub use crate::segment::pinned_value::PinnedValue;
 #[cfg(feature = "python")]
 pub use crate::segment::repair::remove_stale;
+pub use crate::segment::shared_bytes::SharedBytes;
 #[cfg(feature = "python")]
 pub use crate::segment::unlink::destroy_with;
 pub use crate::segment::unlink::{destroy, exists};

@@ -13,7 +13,7 @@ use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::read::FoundValue;
-use crate::variables::stored::{Stored, ValueSource};
+use crate::variables::stored::{Layout, Stored, ValueSource};
 
 impl Segment {
     /// Stores a value of any serde type, as a pickle.
@@ -22,7 +22,7 @@ impl Segment {
     /// [`Error::Full`] and others; after an error nothing has changed.
     pub fn put<'a, T: serde::Serialize>(&self, index: impl Into<Index<'a>>, value: &T) -> Result<()> {
         let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
-        let stored = Stored { parts: &[&pickle], buffers: false, expiry: None };
+        let stored = Stored { parts: &[&pickle], layout: Layout::Pickle, expiry: None };
         let (source, always) = (ValueSource::OwnMemory, Condition::Always);
         self.for_change()?.variables().put_from(&index.into(), stored, source, always, &Blocking).map(drop)
     }
@@ -46,7 +46,7 @@ impl Segment {
             let plan = buffers::plan(buffers::BYTES.len(), &[bytes.len()])?;
             let gap = &[0; buffers::ALIGN as usize][..plan.gaps[0]];
             let parts = [&plan.head, buffers::BYTES, gap, bytes];
-            let stored = Stored { parts: &parts, buffers: true, expiry: None };
+            let stored = Stored { parts: &parts, layout: Layout::Buffers, expiry: None };
             return self.for_change()?.variables().put(&index, stored, Condition::Always, &Blocking).map(drop);
         }
         let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
@@ -82,7 +82,7 @@ impl Segment {
     ) -> Result<Option<u64>> {
         self.for_change()?.variables().put(
             index,
-            Stored { parts: value, buffers: false, expiry: None },
+            Stored { parts: value, layout: Layout::Pickle, expiry: None },
             condition,
             policy,
         )

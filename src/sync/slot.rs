@@ -5,7 +5,7 @@
 //! are "Slot, 32 bytes" in `docs/format.md`. Finding a slot is not here: that is `variables/table.rs`.
 
 use crate::atomic::{Ordering, fence};
-use crate::format::slot_flags::{BUFFERS, EXPIRES, LOCK, TEXT};
+use crate::format::slot_flags::{BUFFERS, EXPIRES, IN_PLACE, LOCK, TEXT};
 use crate::format::{INLINE_MAX, SLOT, Slot};
 
 /// Set in a slot's word while its contents change.
@@ -130,7 +130,7 @@ impl Content {
     }
 
     /// Makes the content of a slot whose value is in a record of `len` bytes. `flags` are [`TEXT`], [`EXPIRES`],
-    /// [`BUFFERS`] and [`LOCK`]. `block` is the block in the slab at `granule`, or `None` if the record has the span at
+    /// [`BUFFERS`], [`IN_PLACE`] and [`LOCK`]. `block` is the block in the slab at `granule`, or `None` if the record has the span at
     /// `granule`.
     pub fn record(hash: u64, flags: u64, key_len: usize, len: u64, granule: u64, block: Option<u64>) -> Self {
         let kind = if block.is_some() { 3 } else { 4 };
@@ -207,6 +207,11 @@ impl Content {
     /// Returns `true` if the record holds out-of-band buffers.
     pub fn has_buffers(&self) -> bool {
         self.rest[1] & BUFFERS != 0
+    }
+
+    /// Returns `true` if processes change the value's bytes where they lie.
+    pub fn is_in_place(&self) -> bool {
+        self.rest[1] & IN_PLACE != 0
     }
 
     /// Returns the number of bytes of the span that stay free before the record (see [`lead`]).

@@ -15,7 +15,7 @@ use crate::variables::change::Condition;
 use crate::variables::expiry::expiry_in;
 use crate::variables::place::Spot;
 use crate::variables::read::FoundValue;
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 
 /// A number that can be added.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,7 +103,7 @@ impl Variables {
             };
             let Some(sum) = number.and_then(|number| number.plus(amount)) else { return Ok(None) };
             let pickle = sum.pickle();
-            let stored = Stored { parts: &[pickle.as_slice()], buffers: false, expiry };
+            let stored = Stored { parts: &[pickle.as_slice()], layout: Layout::Pickle, expiry };
             if self.put(index, stored, Condition::Version(version), policy)?.is_some() {
                 return Ok(Some(sum));
             }

@@ -55,9 +55,10 @@ impl BatchEntry {
         let (head, tail) = bytes.split_at_checked(ENTRY_HEAD)?;
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let content = Content { word: 0, rest: [word(0), word(8), word(16)] };
-        let sound = content.prefix_len() <= content.record_len() && !content.is_lock();
+        let named_or_in_place = content.is_lock() || content.is_in_place();
+        let sound = content.prefix_len() <= content.record_len() && !named_or_in_place;
         let len = match content.kind() {
-            Kind::Inline if !content.is_text() && !content.expires() && !content.is_lock() => 0,
+            Kind::Inline if !content.is_text() && !content.expires() && !named_or_in_place => 0,
             Kind::Record if sound && content.record_len() <= RECORD_MAX && !content.has_buffers() => {
                 content.record_len()
             }
@@ -156,21 +157,25 @@ const _: () = assert!(ENTRY_HEAD + 8 == SLOT as usize);
 mod tests {
     use super::*;
     use crate::key::{Index, Name};
-    use crate::variables::stored::Stored;
+    use crate::variables::stored::{Layout, Stored};
 
     #[test]
     fn a_list_reads_back_and_no_shorter_one_does() {
         let value = [7_u8; 300];
         let parts = [&value[..5], &value[5..]];
-        let stored = |expiry| Stored { parts: &parts, buffers: false, expiry };
+        let stored = |expiry| Stored { parts: &parts, layout: Layout::Pickle, expiry };
         let short = [&value[..5]];
         let plans = [
-            StorePlan::new(Name::from(&Index::Int(-3)), Stored { parts: &short, buffers: false, expiry: None }, [1, 2]),
+            StorePlan::new(
+                Name::from(&Index::Int(-3)),
+                Stored { parts: &short, layout: Layout::Pickle, expiry: None },
+                [1, 2],
+            ),
             StorePlan::new(Name::from(&Index::Int(4)), stored(Some(99)), [1, 2]),
             StorePlan::new(Name::from(&Index::Text("a key")), stored(None), [1, 2]),
             StorePlan::new(
                 Name::from(&Index::Text("b")),
-                Stored { parts: &parts, buffers: true, expiry: Some(1) },
+                Stored { parts: &parts, layout: Layout::Buffers, expiry: Some(1) },
                 [1, 2],
             ),
         ];

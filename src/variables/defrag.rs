@@ -43,7 +43,8 @@ impl Variables {
         Ok(())
     }
 
-    /// Lists the variables with a large value.
+    /// Lists the variables with a large value that may be moved. A value in place may not: who holds its memory would
+    /// go on storing into the old one.
     fn large_values(&self, policy: &dyn WaitPolicy) -> Result<Vec<LargeVariable>> {
         let mut all = Vec::new();
         let mut hash = Some(0);
@@ -55,7 +56,8 @@ impl Variables {
             }
             for number in 1..=leaf.slots {
                 let content = self.mem.at::<Slot>(leaf.slot_at(number))?.copy();
-                if let Some(content) = content.filter(|content| content.kind() == Kind::Span) {
+                if let Some(content) = content.filter(|content| content.kind() == Kind::Span && !content.is_in_place())
+                {
                     let moving = LargeVariable { hash: self.hash_of(&content), content };
                     fallible::push(&mut all, moving, "a list of large values")?;
                 }

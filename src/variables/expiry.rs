@@ -181,7 +181,7 @@ mod tests {
     use crate::sync::slot::BUSY;
     use crate::variables::AsVariables;
     use crate::variables::change::Condition;
-    use crate::variables::stored::Stored;
+    use crate::variables::stored::{Layout, Stored};
 
     #[test]
     #[cfg_attr(miri, ignore = "files")]
@@ -189,7 +189,7 @@ mod tests {
         let key = crate::key::Key::text(&format!("expiry-{}", crate::os::pid())).unwrap();
         let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
         let att = segment.attachment().unwrap();
-        let stored = Stored { parts: &[b"\x80\x05K\x01."], buffers: false, expiry: Some(1 << 62) };
+        let stored = Stored { parts: &[b"\x80\x05K\x01."], layout: Layout::Pickle, expiry: Some(1 << 62) };
         att.variables().put(&Index::Int(1), stored, Condition::Always, &Blocking).unwrap();
         let found = att.variables().scan(TableOf::Variables, |_, found| Ok(Some(found)), &Blocking).unwrap();
         let word = &att.mem.at::<crate::format::Slot>(found[0].offset).unwrap().word;

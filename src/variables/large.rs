@@ -6,11 +6,12 @@ use crate::codec::buffers;
 use crate::codec::buffers::{BufferTable, OneBuffer};
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::GRANULE;
+use crate::format::{GRANULE, SpanEntry, SpanState, granules_of};
 use crate::os::mem::CopyTarget;
 use crate::os::object;
 use crate::process::attachment::CHECK_RESIDENT_FROM;
 use crate::process::call_guard::CallGuard;
+use crate::process::pages::file_system_full;
 use crate::process::pins::{OwnedPin, Pin};
 use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::variables::Variables;
@@ -54,7 +55,7 @@ impl<'a> LargeValue<'a> {
 
     /// Marks a value that only this user and root could have written, so that it is copied through the mapping.
     pub fn trusting(self) -> Self {
-        LargeValue { direct: self.pin.is_some(), ..self }
+        LargeValue { direct: self.pinned(), ..self }
     }
 
     /// Looks whether the object takes `len` bytes of memory at all, before so many are allocated for a copy of the part
@@ -71,7 +72,7 @@ impl<'a> LargeValue<'a> {
         if resident >= len {
             return Ok(true);
         }
-        if self.pin.is_some() || self.att.is_unchanged(&self.found)? {
+        if self.pinned() || self.att.is_unchanged(&self.found)? {
             return Err(Error::corrupt(format_args!(
                 "a value of {len} bytes in an object of which {resident} are present"
             )));
@@ -88,9 +89,49 @@ impl<'a> LargeValue<'a> {
         self.direct && (len < CHECK_PRESENT_FROM || present().unwrap_or(false))
     }
 
+    /// Returns whether processes change the value where it lies.
+    pub fn is_in_place(&self) -> bool {
+        self.found.content.is_in_place()
+    }
+
+    /// Verifies, before objects are made over the memory of a value in place, that this memory is the value's and that
+    /// all of it is present. `obtain`: others could have stored what the segment says of present pages, so the pages
+    /// are obtained. Returns `false` if the value is not pinned because it has changed; the caller starts again.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the segment is damaged, [`Error::Full`] if there is no memory for a pin or for the pages.
+    pub fn check_memory(&self, obtain: bool, policy: &dyn WaitPolicy) -> Result<bool> {
+        let content = &self.found.content;
+        if !self.pinned() {
+            let no_memory = self.pin.is_none() && matches!(self.found.source, ContentSource::Slot);
+            return match no_memory && self.att.is_unchanged(&self.found)? {
+                true => Err(file_system_full(self.att.identity.geometry.pin_unit())),
+                false => Ok(false),
+            };
+        }
+        let (granule, len) = (content.granule(), granules_of(content.lead().saturating_add(content.record_len())));
+        let arena = self.att.arena();
+        let entry = match arena.fits(granule, len, arena.zones()) {
+            true => arena.entry(granule)?,
+            false => SpanEntry(0),
+        };
+        // It is retired where it was removed or replaced since it was pinned.
+        let is_a_value = matches!(entry.state(), SpanState::Live | SpanState::Retired) && entry.len() >= len;
+        if !is_a_value || !content.has_buffers() || !arena.is_present(granule, len)? {
+            return Err(Error::corrupt(format_args!("{len} granules in place in {entry:?}, or not all present")));
+        }
+        if obtain {
+            let at = self.att.identity.geometry.granule_at(granule);
+            let mut obtained = Ok(());
+            policy.allow_threads(&mut || obtained = self.att.obtain_pages(at, len * GRANULE));
+            obtained?;
+        }
+        Ok(true)
+    }
+
     /// Returns whether a pin keeps the value as it is until this is dropped.
     pub fn pinned(&self) -> bool {
-        self.pin.is_some()
+        self.pin.as_ref().is_some_and(Pin::is_own)
     }
 
     /// Returns the attachment in whose segment the value is.
@@ -197,7 +238,7 @@ impl<'a> LargeValue<'a> {
         } else {
             policy.allow_threads(&mut copy)
         }
-        if self.pin.is_some() {
+        if self.pinned() {
             // A pinned span is not freed, so what was copied is the value.
             return outcome.map(|()| true);
         }

@@ -16,6 +16,7 @@
 //! | [`scan`], `table_iter` | all slots of a table; any variable |
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
 //! | [`change`], [`add`] | put and remove; adding to a number |
+//! | [`in_place`], [`touch`] | making and opening values that are changed where they lie; a new version for what is there |
 //! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the list, making it |
 //! | `batch_set` | the same for a few small ones, by one commit |
 //! | [`clear`] | removing every variable at one instant |
@@ -39,6 +40,7 @@ pub mod directory;
 pub mod expiry;
 pub mod found;
 pub mod growth;
+pub mod in_place;
 pub mod index_of;
 pub mod large;
 pub mod leaf;
@@ -56,6 +58,7 @@ pub mod store_plan;
 pub mod stored;
 #[cfg(feature = "python")]
 pub mod table_iter;
+pub mod touch;
 pub mod trim;
 
 use crate::error::Result;

@@ -132,12 +132,8 @@ impl VariablesWriter<'_> {
         let old = place.occupant();
         let (offset, counts) = self.counts_after(place, &content)?;
         change.leaf = Some((place.leaf.base, counts));
+        let version = next_version(change)?;
         let counters = &mut change.counters;
-        let version = counters.version.saturating_add(1);
-        if version >= VERSION_MAX {
-            return Err(Error::corrupt("the version counter"));
-        }
-        counters.version = version;
         counters.used = counters.used.saturating_sub(old.map_or(0, Content::charge)).saturating_add(content.charge());
         let count = |content: &Content| u64::from(content.is_variable());
         let before = old.map_or(0, count);
@@ -163,6 +159,16 @@ impl VariablesWriter<'_> {
             // The change is made. An error from here on would be about damage elsewhere, which the next call meets.
             let _ = self.free_retired(old.granule());
         }
+        Ok(version)
+    }
+
+    /// Commits a slot as it is, with the next version. Returns that version.
+    pub fn restamp(&mut self, leaf: &Leaf, offset: u64, content: &Content) -> Result<u64> {
+        let mut change = self.change();
+        let version = next_version(&mut change)?;
+        change.leaf = Some((leaf.base, None));
+        change.slot = Some((offset, content.with_version(version)));
+        self.commit(&change)?;
         Ok(version)
     }
 
@@ -195,6 +201,17 @@ impl VariablesWriter<'_> {
         let place = SlotPlace { leaf: *leaf, spot: Spot::Occupied(offset, *old) };
         self.replace(&place, Content::tombstone(), &mut change).map(drop)
     }
+}
+
+/// Plans that the segment's version counter grows. Returns the new version.
+#[inline(always)]
+fn next_version(change: &mut Change) -> Result<u64> {
+    let version = change.counters.version.saturating_add(1);
+    if version >= VERSION_MAX {
+        return Err(Error::corrupt("the version counter"));
+    }
+    change.counters.version = version;
+    Ok(version)
 }
 
 /// Returns the error for a change that the limit does not allow.

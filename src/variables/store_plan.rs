@@ -4,11 +4,11 @@
 
 use crate::error::Result;
 use crate::fallible;
-use crate::format::slot_flags::{BUFFERS, EXPIRES};
+use crate::format::slot_flags::{BUFFERS, EXPIRES, IN_PLACE};
 use crate::format::{INLINE_MAX, RECORD_MAX, SLOT, class_of};
 use crate::key::Name;
 use crate::sync::slot::{Content, lead};
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 use std::borrow::Cow;
 
 /// Private to the process: what is to be stored under a name, and where. It is made before the writer lock is acquired.
@@ -53,7 +53,7 @@ impl<'a> StorePlan<'a> {
         let value_len = stored.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         let record_len = prefix.len() as u64 + value_len;
         let placement = match record_len {
-            _ if stored.buffers => Placement::Span,
+            _ if stored.layout != Layout::Pickle => Placement::Span,
             len if len <= INLINE_MAX as u64 && prefix.is_empty() && !name.is_text() => Placement::Inline,
             len if len <= RECORD_MAX => Placement::Block(class_of(len)),
             _ => Placement::Span,
@@ -75,13 +75,17 @@ impl<'a> StorePlan<'a> {
     #[inline]
     pub fn flags(&self) -> u64 {
         let expires = if self.stored.expiry.is_some() { EXPIRES } else { 0 };
-        let buffers = if self.stored.buffers { BUFFERS } else { 0 };
-        self.name.flags() | expires | buffers
+        let layout = match self.stored.layout {
+            Layout::Pickle => 0,
+            Layout::Buffers => BUFFERS,
+            Layout::InPlace => BUFFERS | IN_PLACE,
+        };
+        self.name.flags() | expires | layout
     }
 
     /// Returns the number of bytes between the start of the span and the record.
     pub fn lead(&self) -> u64 {
-        if self.stored.buffers { lead(self.prefix.len() as u64) } else { 0 }
+        if self.stored.layout == Layout::Pickle { 0 } else { lead(self.prefix.len() as u64) }
     }
 
     /// Returns the contents of the slot for a record at this place. `block` is `None` for a span.

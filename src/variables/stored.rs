@@ -5,8 +5,8 @@
 pub struct Stored<'a> {
     /// The parts, one after the other, are the value.
     pub parts: &'a [&'a [u8]],
-    /// The value has out-of-band buffers (docs/format.md): it is stored in a span, however short it is.
-    pub buffers: bool,
+    /// What the bytes are.
+    pub layout: Layout,
     /// When the variable expires, in nanoseconds of the clock of `os::boottime_ns`.
     pub expiry: Option<u64>,
 }
@@ -18,4 +18,15 @@ pub enum ValueSource {
     OwnMemory,
     /// Anywhere: perhaps in a file that is mapped, whose pages may have to be read first.
     Anywhere,
+}
+
+/// What the bytes of a value are ("Record" in docs/format.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A pickle.
+    Pickle,
+    /// A pickle and its out-of-band buffers. Such a value is stored in a span, however short it is.
+    Buffers,
+    /// The same with one buffer, whose bytes processes change where they lie.
+    InPlace,
 }

@@ -15,7 +15,10 @@ import signal
 import sys
 import time
 
+import numpy  # noqa: F401 - what is made of arrays is to be imported before memory is short
+
 import shmvar
+import shmvar._arrays_in_place
 import shmvar._errors
 import shmvar._mapping_views
 import shmvar._read_only_arrays
@@ -41,6 +44,8 @@ def fill():
     segment.update({number: number for number in range(half)})
     segment.update({f"text {number:06}": "v" * (number % 40) for number in range(half)})
     segment.put_many({"large": bytes(LARGE), "plain": PLAIN})
+    segment.array("array", LARGE, "u1")
+    segment.buffer("buffer", LARGE)
     few = shmvar.attach(key + "-few", 1 << 28)
     fill_few(few)
     with open(archive, "wb") as file:
@@ -177,6 +182,11 @@ CALLS = {
     "Segment.__repr__": lambda: "Segment" in repr(seg),
     "Segment.__setitem__": restored(lambda: seg.__setitem__("new", PLAIN)),
     "Segment.add": added,
+    "Segment.array": of_len(lambda: seg.array("array", (LARGE,), "u1"), LARGE),
+    "Segment.array:new": restored(lambda: seg.array("new array", (1000,), initial=7)),
+    "Segment.array:untrusted": of_len(lambda: untrusted.array("array"), LARGE),
+    "Segment.buffer": of_len(lambda: seg.buffer("buffer"), LARGE),
+    "Segment.buffer:new": restored(lambda: seg.buffer("new buffer", LARGE)),
     "Segment.changed": of_task(lambda: seg.changed(5, 10, newer_than=12345678)),
     "Segment.check": lambda: seg.check().variables == len(seg),
     "Segment.check:readonly": lambda: readonly.check().variables == len(seg),
@@ -209,6 +219,7 @@ CALLS = {
     "Segment.size": lambda: seg.size >= 1 << 30,
     "Segment.stat": lambda: seg.stat("plain").type == "dict",
     "Segment.swap": lambda: seg.swap("large", large) is not None,
+    "Segment.touch": lambda: seg.touch("plain") == seg.version("plain"),
     "Segment.trim": restored(lambda: few.trim()),
     "Segment.trusted": lambda: seg.trusted and not untrusted.trusted,
     "Segment.update": restored(lambda: seg.update(batch)),

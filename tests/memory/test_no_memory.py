@@ -28,6 +28,8 @@ INTERNAL = (
     "_try",
     "_turn",
     "_what",
+    "_make_in_place",
+    "_refuse_in_place",
 )
 
 
@@ -47,7 +49,8 @@ class Parent:
 
     def __init__(self, key, archive):
         # A process that printed a backtrace without memory hung once.
-        environment = {**os.environ, "RUST_BACKTRACE": "1"}
+        # The threads of numpy's libraries leave stacks behind, in which others then begin without memory.
+        environment = {**os.environ, "RUST_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, str(PARENT), key, archive],
             stdin=subprocess.PIPE,

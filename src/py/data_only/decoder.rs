@@ -4,7 +4,6 @@
 
 use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
-use pyo3::types::PyByteArray;
 
 use super::budget::{Budget, EqualityCost};
 use super::dtype_description::KnownDtypes;
@@ -24,7 +23,9 @@ pub(super) struct Input<'a, 'py> {
     /// The protocol that the pickle says it is of.
     pub protocol: u8,
     /// The buffers beside the pickle that the pickle has not used yet.
-    pub buffers: std::vec::IntoIter<Bound<'py, PyByteArray>>,
+    pub buffers: std::vec::IntoIter<Bound<'py, PyAny>>,
+    /// Others may change the buffers at any time, so what is found in them now proves nothing.
+    pub in_place: bool,
 }
 
 /// The state of one decoding. It has nine fields because almost every opcode needs the input, the stack, what is known

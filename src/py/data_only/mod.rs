@@ -51,4 +51,4 @@ pub use error::DataOnlyError;
 pub use limits::Limits;
 #[cfg(fuzzing)]
 pub use run::fuzz_data_only;
-pub use run::{_decode_data_only, decode};
+pub use run::{_decode_data_only, decode, decode_in_place};

@@ -201,7 +201,12 @@ impl<'py> Decoder<'_, 'py> {
         if !held.is_c_contiguous() || held.len_bytes() != length {
             return Err(self.damaged("an array whose buffer has another length"));
         }
-        if length == 0 {
+        if self.input.in_place && desc.looks > 0 {
+            return Err(needs(
+                "bools or text to be checked before use, and others can change what is in place after the check",
+            ));
+        }
+        if length == 0 || self.input.in_place {
             return Ok(());
         }
         // SAFETY: the memory is contiguous, and exported while `held` lives. It belongs to this decoder: nobody else

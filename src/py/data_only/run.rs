@@ -29,10 +29,28 @@ pub fn decode<'py>(
     limits: &Limits,
 ) -> DataOnlyResult<Py<PyAny>> {
     let len = buffers.iter().fold(pickle.len(), |sum, buffer| sum.saturating_add(buffer.len()));
+    let buffers = create::collect(buffers.into_iter().map(|buffer| Ok(buffer.into_any())))?;
+    decode_over(py, pickle, (buffers, false), mode, (limits, len))
+}
+
+/// Decodes the pickle of an array over `memory`, a `memoryview` of bytes that others may change at any time. Items that
+/// must be checked before use, which are bools and text, are refused.
+pub fn decode_in_place<'py>(py: Python<'py>, pickle: &[u8], memory: Bound<'py, PyAny>) -> DataOnlyResult<Py<PyAny>> {
+    decode_over(py, pickle, (vec![memory], true), ReadMode::Own, (&Limits::default(), pickle.len()))
+}
+
+/// Decodes `pickle` over these buffers. `in_place`: others may change them.
+fn decode_over<'py>(
+    py: Python<'py>,
+    pickle: &[u8],
+    (buffers, in_place): (Vec<Bound<'py, PyAny>>, bool),
+    mode: ReadMode,
+    (limits, len): (&Limits, usize),
+) -> DataOnlyResult<Py<PyAny>> {
     let decoder = Decoder {
         py,
         mode,
-        input: Input { reader: OpReader::new(pickle), protocol: 0, buffers: buffers.into_iter() },
+        input: Input { reader: OpReader::new(pickle), protocol: 0, buffers: buffers.into_iter(), in_place },
         stack: Stack::new(),
         two_step: Vec::new(),
         containers: Containers::default(),

@@ -33,6 +33,10 @@ impl<'py> LargeRead<'_, 'py> {
     pub fn read(&self, large: LargeValue<'_>) -> PyResult<Option<Py<PyAny>>> {
         let (py, segment) = (self.py, self.segment);
         let large = if segment.trusted() { large.trusting() } else { large };
+        if large.is_in_place() && self.mode == ReadMode::View && segment.trusted() && large.attachment().mem.writable()
+        {
+            return self.over_memory(large, true);
+        }
         if large.has_buffers() {
             return match read_usual(self.policy, py, segment, self.mode, large)? {
                 UsualValue::Read(value) => Ok(Some(value)),

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `read` | reads one variable |
 //! | `large` | reads a value that has a span of its own, with buffers or without |
+//! | `in_place` | objects over the memory of a value in place |
 //! | `one_buffer` | reads one `bytes` or one array without the unpickler |
 //! | `value` | decodes a pickle |
 //! | `containers` | decodes containers of scalars without the unpickler |
@@ -13,6 +14,7 @@
 #[allow(unsafe_code, reason = "the interpreter's C interface for containers")]
 mod containers;
 mod failure;
+mod in_place;
 mod large;
 mod one_buffer;
 mod read;
@@ -24,6 +26,7 @@ mod value;
 #[cfg(fuzzing)]
 pub use containers::containers as fuzz_containers;
 pub use containers::{_decode_containers, leave_all};
+pub use in_place::{InPlace, open, refuse_in_place};
 pub use large::LargeRead;
 pub use read::read;
 pub use value::decode;

@@ -41,7 +41,8 @@ pub fn read_usual<'a>(
     }
     let Some(array) = ArrayMaker::of(py, stream, len)? else { return Ok(UsualValue::Other(large)) };
     let access = match mode {
-        ReadMode::Own if len < MAP_FROM => BufferAccess::Copy(large),
+        // A private map of what others change would show their changes.
+        ReadMode::Own if len < MAP_FROM || large.is_in_place() => BufferAccess::Copy(large),
         _ => buffer_views::memory_for_array(py, segment, large, buffer, mode)?,
     };
     let array = match access {

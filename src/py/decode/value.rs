@@ -136,6 +136,15 @@ pub fn decode_data_only_buffers<'py>(
     data_only::decode(py, stream, copies, mode, &Limits::default()).map_err(|error| refused(py, error, index, len))
 }
 
+/// The value of a pickle with one buffer, in a segment that is trusted, over this memory.
+pub fn decode_over(py: Python<'_>, index: &Index<'_>, stream: &[u8], memory: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let named = create::dict(py)?;
+    let buffers = create::list(py, [Ok(PyMemoryView::from(memory)?.into_any())].into_iter())?;
+    named.set_item(create::text(py, "buffers")?, buffers)?;
+    let value = calls::call(loads(py)?, [create::bytes(py, stream)?.into_any()], Some(&named));
+    value.map(Bound::unbind).map_err(|error| explain(py, error, index, stream))
+}
+
 /// A memoryview of the items of an `array.array` with this typecode, over their bytes.
 pub fn array_items<'py>(bytes: &Bound<'py, PyAny>, code: u8) -> PyResult<Bound<'py, PyAny>> {
     PyMemoryView::from(bytes)?.call_method1("cast", (char::from(code).to_string(),))

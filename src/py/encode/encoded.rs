@@ -7,7 +7,7 @@ use crate::codec::scalar::ShortPickle;
 use crate::error::Result;
 use crate::fallible;
 use crate::py::numpy::PickledArray;
-use crate::variables::stored::{Stored, ValueSource};
+use crate::variables::stored::{Layout, Stored, ValueSource};
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -114,12 +114,14 @@ impl Encoded<'_, '_> {
     #[inline(always)]
     pub fn with<T>(&self, store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
         match self {
-            Encoded::Short(short) => store(Stored { parts: &[short.as_slice()], buffers: false, expiry: None }),
+            Encoded::Short(short) => store(Stored { parts: &[short.as_slice()], layout: Layout::Pickle, expiry: None }),
             Encoded::Framed(head, middle, tail) => {
-                store(Stored { parts: &[head.as_slice(), middle, tail], buffers: false, expiry: None })
+                store(Stored { parts: &[head.as_slice(), middle, tail], layout: Layout::Pickle, expiry: None })
             }
-            Encoded::Containers(bytes) => store(Stored { parts: &[bytes], buffers: false, expiry: None }),
-            Encoded::Pickled(bytes) => store(Stored { parts: &[bytes.as_bytes()], buffers: false, expiry: None }),
+            Encoded::Containers(bytes) => store(Stored { parts: &[bytes], layout: Layout::Pickle, expiry: None }),
+            Encoded::Pickled(bytes) => {
+                store(Stored { parts: &[bytes.as_bytes()], layout: Layout::Pickle, expiry: None })
+            }
             Encoded::Bytes(bytes) => one_beside(buffers::BYTES, bytes, store),
             Encoded::Array(array) => one_beside(&array.stream, array.memory, store),
             Encoded::Buffers(stream, held) => beside(stream.as_bytes(), slices_of(held)?, store),
@@ -176,12 +178,12 @@ static ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
 #[inline(never)]
 fn one_beside<T>(stream: &[u8], buffer: &[u8], store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
     let (head, gap) = buffers::plan_one(stream.len(), buffer.len());
-    store(Stored { parts: &[&head, stream, &ZEROS[..gap], buffer], buffers: true, expiry: None })
+    store(Stored { parts: &[&head, stream, &ZEROS[..gap], buffer], layout: Layout::Buffers, expiry: None })
 }
 
 /// Calls `store` with the parts of a record with buffers.
 #[cold]
 fn beside<T>(stream: &[u8], slices: Vec<&[u8]>, store: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
     let parts = planned(stream, slices)?;
-    store(Stored { parts: &parts.slices()?.0, buffers: true, expiry: None })
+    store(Stored { parts: &parts.slices()?.0, layout: Layout::Buffers, expiry: None })
 }

@@ -39,14 +39,24 @@ impl PyVariableInfo {
         self.0.viewable
     }
 
+    #[doc = stub!(VariableInfo.in_place)]
+    #[getter]
+    fn in_place(&self) -> bool {
+        self.0.in_place
+    }
+
     #[doc = stub!(VariableInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        fields(slf.as_any(), ["size", "version", "expires_in", "type", "viewable"].iter())
+        fields(slf.as_any(), ["size", "version", "expires_in", "type", "viewable", "in_place"].iter())
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
         let info = &self.0;
-        reduce(py, "_variable_info", (info.size, info.version, info.expires_in, &info.kind, info.viewable))
+        reduce(
+            py,
+            "_variable_info",
+            (info.size, info.version, info.expires_in, &info.kind, info.viewable, info.in_place),
+        )
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -54,15 +64,17 @@ impl PyVariableInfo {
     }
 }
 
-/// Unpickles a `VariableInfo`. `viewable` has a default because older pickles lack it.
+/// Unpickles a `VariableInfo`. `viewable` and `in_place` have defaults because older pickles lack
+/// them.
 #[pyfunction]
-#[pyo3(signature = (size, version, expires_in, kind, viewable = false))]
+#[pyo3(signature = (size, version, expires_in, kind, viewable = false, in_place = false))]
 pub fn _variable_info(
     size: u64,
     version: u64,
     expires_in: Option<u64>,
     kind: String,
     viewable: bool,
+    in_place: bool,
 ) -> PyVariableInfo {
-    PyVariableInfo(VariableInfo { size, version, expires_in, kind, viewable })
+    PyVariableInfo(VariableInfo { size, version, expires_in, kind, viewable, in_place })
 }

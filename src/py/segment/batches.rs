@@ -13,7 +13,7 @@ use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::snapshot::SnapshotValue;
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
@@ -30,7 +30,7 @@ pub fn put_many(
 ) -> PyResult<()> {
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     let failed = |error| errors::of_segment(py, segment.key(), error);
-    let nothing = (Index::Int(0), Stored { parts: &[], buffers: false, expiry: None });
+    let nothing = (Index::Int(0), Stored { parts: &[], layout: Layout::Pickle, expiry: None });
     let (mut few, mut many) = ([nothing; FEW], Vec::new());
     let list = create::few_or_many(&mut few, &mut many, items.len(), nothing)?;
     for (to, (index, _)) in list.iter_mut().zip(items) {
@@ -51,14 +51,15 @@ pub fn put_many(
             *to = from.whole_parts();
         }
         for (to, parts) in list.iter_mut().zip(parts.iter()) {
-            to.1 = Stored { parts: parts.as_slice(), buffers: false, expiry };
+            to.1 = Stored { parts: parts.as_slice(), layout: Layout::Pickle, expiry };
         }
         return store(list);
     }
     let parts = create::collect(encoded.iter().map(|encoded| encoded.parts().map_err(failed)))?;
     let slices = create::collect(parts.iter().map(|parts| parts.slices().map_err(failed)))?;
     for (to, (parts, buffers)) in list.iter_mut().zip(&slices) {
-        to.1 = Stored { parts, buffers: *buffers, expiry };
+        let layout = if *buffers { Layout::Buffers } else { Layout::Pickle };
+        to.1 = Stored { parts, layout, expiry };
     }
     store(list)
 }

@@ -5,7 +5,7 @@
 
 use super::handle::PySegment;
 use super::variable::{missing, read, remove, store};
-use super::{atomic_ops, batches, mapping, waiting};
+use super::{atomic_ops, batches, in_place, mapping, waiting};
 use crate::coordination::AsCoordination;
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
@@ -15,6 +15,8 @@ use crate::py::lock::PyLock;
 use crate::py::read_mode::ReadMode;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
+use crate::variables::in_place::NewValue;
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
@@ -137,6 +139,42 @@ impl PySegment {
             Some((value, _)) => Ok(value),
             None => Err(missing(index)),
         }
+    }
+
+    #[doc = stub!(Segment.array)]
+    #[pyo3(signature = (index, shape = None, dtype = None, *, initial = None, order = "C"))]
+    fn array(
+        slf: &Bound<'_, Self>,
+        index: &Bound<'_, PyAny>,
+        shape: Option<&Bound<'_, PyAny>>,
+        dtype: Option<&Bound<'_, PyAny>>,
+        initial: Option<&Bound<'_, PyAny>>,
+        order: &str,
+    ) -> PyResult<Py<PyAny>> {
+        in_place::array(slf, index, &in_place::ArrayArguments { shape, dtype, initial, order })
+    }
+
+    #[doc = stub!(Segment.buffer)]
+    #[pyo3(signature = (index, size = None))]
+    fn buffer(&self, index: &Bound<'_, PyAny>, size: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        in_place::buffer(self, index, size)
+    }
+
+    /// See [`in_place::refuse`].
+    fn _refuse_in_place(&self, index: &Bound<'_, PyAny>, stream: &[u8]) -> PyResult<()> {
+        in_place::refuse(self, index, stream)
+    }
+
+    /// See [`in_place::make`].
+    fn _make_in_place(&self, index: &Bound<'_, PyAny>, stream: &[u8], len: u64, pattern: PyBuffer<u8>) -> PyResult<()> {
+        in_place::make(self, index, &NewValue { stream, len, pattern: in_place::bytes_of(&pattern)? })
+    }
+
+    #[doc = stub!(Segment.touch)]
+    fn touch(&self, index: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let (policy, name) = (self.policy(index.py()), convert::index(index)?);
+        let touched = self.inner().for_change().and_then(|att| att.variables().touch(&name, &policy));
+        touched.map_err(|error| policy.error_at(&name, error))
     }
 
     #[doc = stub!(Segment.has)]

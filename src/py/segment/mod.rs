@@ -8,11 +8,13 @@
 //! | `mapping` | `pop`, `popitem`, `setdefault`, comparison, views |
 //! | `atomic_ops` | `add`, `swap`, `modify` |
 //! | `batches` | `put_many`, `update`, `get_many` |
+//! | `in_place` | `array`, `buffer` |
 //! | `waiting` | `wait`, and what asyncio's tasks need to wait |
 
 mod atomic_ops;
 mod batches;
 mod handle;
+mod in_place;
 mod mapping;
 mod methods;
 mod variable;

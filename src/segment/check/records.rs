@@ -36,6 +36,7 @@ impl Checker<'_> {
         let (len, room) = (content.record_len(), u64::from(CLASSES[class]));
         ensure!(len <= room, 10, "slot {number}: a record of {len} bytes in a block of {room}");
         ensure!(!content.has_buffers(), 10, "slot {number}: buffers in a slab");
+        ensure!(!content.is_in_place(), 10, "slot {number}: in place in a slab");
         ensure!(content.prefix_len() <= len, 10, "slot {number}: a record of {len} bytes is shorter than its key");
         let present = arena.block_is_present(granule, class, block)?;
         ensure!(present, 12, "slot {number}: block {block} of granule {granule} is not said to be present");
@@ -55,6 +56,7 @@ impl Checker<'_> {
         let present = arena.is_present(granule, entry.len())?;
         ensure!(present, 12, "slot {number}: the span at {granule} is not said to be present");
         ensure!(content.prefix_len() <= content.record_len(), 10, "slot {number}: a record shorter than its key");
+        ensure!(!content.is_in_place() || content.has_buffers(), 10, "slot {number}: in place, without buffers");
         if content.has_buffers() {
             check_buffers(self.att, number, content)?;
         }
@@ -79,8 +81,8 @@ impl Checker<'_> {
 
 /// Verifies a value in the slot itself.
 pub(super) fn check_inline(number: u64, content: &Content) -> Result<()> {
-    let flags = content.is_text() || content.expires() || content.has_buffers();
-    ensure!(!flags, 10, "slot {number}: inline, with a text index, an expiry or buffers");
+    let flags = content.is_text() || content.expires() || content.has_buffers() || content.is_in_place();
+    ensure!(!flags, 10, "slot {number}: inline, with a text index, an expiry or buffers, or in place");
     let len = content.rest[1] >> 8 & 0xff;
     ensure!(len <= crate::format::INLINE_MAX as u64, 10, "slot {number}: {len} bytes inline");
     Ok(())
@@ -101,7 +103,10 @@ fn check_buffers(att: &Attachment, number: u64, content: &Content) -> Result<()>
     let len = buffers::head_len(start).filter(|len| *len <= total).unwrap_or(0);
     let mut head = fallible::zeros(len as usize, LISTS)?;
     att.variables().read_span(content, prefix, &mut head)?;
-    ensure!(buffers::parse(&head, total)?.is_some(), 10, "slot {number}: the table of its buffers");
+    let parsed = buffers::parse(&head, total)?;
+    ensure!(parsed.is_some(), 10, "slot {number}: the table of its buffers");
+    let buffers = parsed.map_or(0, |parsed| parsed.buffers.len());
+    ensure!(!content.is_in_place() || buffers == 1, 10, "slot {number}: {buffers} buffers in place");
     Ok(())
 }
 

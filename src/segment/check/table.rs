@@ -20,9 +20,6 @@ use crate::variables::leaf::{Leaf, TableOf};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-/// Bit 7 of a tag has no meaning yet, and is 0.
-const TAG_UNUSED: u64 = 0b1000_0000;
-
 /// A walk over the slots of a leaf: which leaf it is, and what the slots before the present one were.
 struct LeafWalk<'l> {
     leaf: &'l Leaf,
@@ -177,7 +174,7 @@ impl Checker<'_> {
             self.totals.variables.add(content);
             (self.report.variables, self.report.used) = (self.totals.variables.variables, self.totals.variables.used);
         }
-        ensure!(content.rest[1] & TAG_UNUSED == 0, 10, "slot {number} has tag {:#x}", content.rest[1] & 0xff);
+        ensure!(!lock || !content.is_in_place(), 10, "slot {number} has tag {:#x}", content.rest[1] & 0xff);
         let by = NamingSlot { leaf: walk.id, number, offset: leaf.slot_at(number), content };
         match content.kind() {
             Kind::Inline => check_inline(number, content)?,

@@ -13,7 +13,7 @@ use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::leaf::TableOf;
-use crate::variables::stored::Stored;
+use crate::variables::stored::{Layout, Stored};
 use crate::{Options, Segment};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering;
@@ -52,7 +52,9 @@ fn put(att: &Attachment, index: &Index<'_>, len: u64, expiry: Option<u64>) -> Re
     let bytes = vec![b'x'; len as usize];
     let (head, tail) = crate::codec::scalar::bytes_frame(bytes.len());
     let parts = [head.as_slice(), &bytes, &tail];
-    att.variables().put(index, Stored { parts: &parts, buffers: false, expiry }, Condition::Always, &Blocking).map(drop)
+    att.variables()
+        .put(index, Stored { parts: &parts, layout: Layout::Pickle, expiry }, Condition::Always, &Blocking)
+        .map(drop)
 }
 
 /// Lengths of values of every form: in the slot, in blocks of several size classes, in spans.

@@ -2,9 +2,10 @@
 
 use crate::common::{existing, role_key};
 use crate::operations::{Begins, OPERATIONS};
-use shmvar::{Index, Key, LockGuard, Options, PinnedValue, Segment, crash_point as crash};
+use shmvar::{Index, Key, LockGuard, Options, PinnedValue, Segment, SharedBytes, crash_point as crash};
 use std::io::{BufRead, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 
 /// Marks the lines that are for the parent among those of the test harness.
 pub const MARK: &str = "@ ";
@@ -14,6 +15,7 @@ pub struct Stage {
     pub key: Key,
     pub segment: Option<Segment>,
     pub held: Vec<PinnedValue>,
+    pub in_place: Vec<SharedBytes>,
     pub locks: Vec<LockGuard>,
     pub thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -31,6 +33,17 @@ impl Stage {
     /// Stores a text, whose bytes the segment knows to be the process's own.
     pub fn put_text<'a>(&self, index: impl Into<Index<'a>>, round: u64, len: usize) {
         self.segment().put(index, &round.to_string().repeat(len)).unwrap();
+    }
+
+    /// Opens so many bytes in place, or makes them, and holds them.
+    pub fn in_place<'a>(&mut self, index: impl Into<Index<'a>>, len: u64) {
+        let bytes = self.segment().shared_bytes(index, len).unwrap();
+        assert!(bytes.words().iter().all(|word| word.load(Ordering::Relaxed) == 0));
+        self.in_place.push(bytes);
+    }
+
+    pub fn touch<'a>(&self, index: impl Into<Index<'a>>) {
+        assert_ne!(self.segment().touch(index).unwrap(), 0);
     }
 
     pub fn remove<'a>(&self, index: impl Into<Index<'a>>) {
@@ -124,7 +137,7 @@ fn child() {
     let name = std::env::var("OPERATION").unwrap();
     let operation = OPERATIONS.iter().find(|operation| operation.name == name).expect("an operation");
     let segment = (operation.begins == Begins::Attached).then(|| existing(&key));
-    let mut stage = Stage { key, segment, held: Vec::new(), locks: Vec::new(), thread: None };
+    let mut stage = Stage { key, segment, held: Vec::new(), in_place: Vec::new(), locks: Vec::new(), thread: None };
     (operation.setup)(&mut stage);
     match std::env::var("ORDER") {
         Ok(order) => crash::arm(&order),

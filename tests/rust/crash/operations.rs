@@ -179,6 +179,15 @@ pub static OPERATIONS: &[Operation] = &[
     op("put, span, new, in a new zone", |_| {}, |s| s.put(1, 2, 17 << 20)),
     op("put, span, new, in a new zone that the file has not", file_as_short_as_may_be, |s| s.put(1, 2, 17 << 20)),
     op("put, span, new, text", |_| {}, |s| s.put("one", 2, SPAN)),
+    // Values in place; a new version for what is there.
+    op("array, in place, new", |_| {}, |s| s.in_place(1, 40_000)).with_pairs_after(&["creation-", "slot-w"]),
+    op("array, in place, new, text", |_| {}, |s| s.in_place("one", 8)),
+    op("array, in place, opened", |s| s.in_place(1, 40_000), |s| s.in_place(1, 40_000)).changes_nothing(),
+    op("put, over an array in place that is held", |s| s.in_place(1, 40_000), |s| s.put(1, 2, RECORD)),
+    op("remove, an array in place that is held", |s| s.in_place(1, 40_000), |s| s.remove(1)),
+    op("touch, inline", |s| s.put(1, 1, INLINE), |s| s.touch(1)),
+    op("touch, text", |s| s.put("one", 1, RECORD), |s| s.touch("one")),
+    op("touch, in place", |s| s.in_place(1, 40_000), |s| s.touch(1)).with_pairs_after(&["intent-", "slot-"]),
     // Put: replace.
     op("put, inline by inline", |s| s.put(1, 1, INLINE), |s| s.put(1, 2, INLINE)),
     op("put, inline by record", |s| s.put(1, 1, INLINE), |s| s.put(1, 2, RECORD)),

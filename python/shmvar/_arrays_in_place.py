@@ -1,0 +1,118 @@
+"""What numpy has to say about arrays in place: their shape, their dtype, and what they begin with.
+
+`Segment.array` calls `make` where there is no array yet, and `compare` where the one that is there may not be the one
+that the caller asks for. numpy is imported here and nowhere else in this package.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from shmvar._core import Segment
+
+# Flags of dtypes whose items are not bytes that mean the same in every process: references, pointers, and others that
+# must be constructed.
+_NOT_BYTES = 0x107
+
+
+class _Description:
+    """Pickles as the array that it describes, with a buffer for its memory."""
+
+    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> None:
+        self._arguments = (dtype, shape, order)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        # The function by which numpy itself makes an array of a buffer.
+        over_buffer = np.empty(0).__reduce_ex__(5)[0]
+        return over_buffer, (pickle.PickleBuffer(bytearray()), *self._arguments)
+
+    @classmethod
+    def pickle(cls, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> bytes:
+        beside: list[pickle.PickleBuffer] = []
+        return pickle.dumps(cls(dtype, shape, order), 5, buffer_callback=beside.append)
+
+
+def make(segment: Segment, index: Any, shape: Any, dtype: Any, initial: Any, order: str) -> None:
+    """Make an array of this shape and dtype, unless there is a variable `index` by then."""
+    lens, of = _normalized(shape, dtype)
+    # An array without axes that is all zeros, or what the caller gives: numpy finds the dtype, as it does for its own.
+    source = np.zeros((), of) if initial is None else np.asarray(initial, of)
+    _refuse_objects(source.dtype, index)
+    try:
+        whole = np.broadcast_to(source, source.shape if lens is None else lens)
+    except ValueError:
+        if initial is None or source.ndim == 0:
+            raise  # numpy has no array of this shape, and says why
+        raise ValueError(f"initial of shape {source.shape} cannot be broadcast to shape {lens}") from None
+    segment._refuse_in_place(index, _Description.pickle(source.dtype, (0,), "C"))
+    pattern = np.empty(0, np.uint8) if initial is None else _pattern(source, whole, order)
+    stream = _Description.pickle(source.dtype, whole.shape, order)
+    segment._make_in_place(index, stream, math.prod(whole.shape) * source.itemsize, pattern)
+
+
+def compare(found: np.ndarray[Any, Any], index: Any, shape: Any, dtype: Any) -> None:
+    """Raise `ValueError` if an array is not of this shape and this dtype."""
+    lens, of = _normalized(shape, dtype)
+    of_that_kind = of is None or found.dtype == of or (_is_open(of) and found.dtype.kind == of.kind)
+    if not of_that_kind or lens not in (None, found.shape):
+        asked = [] if lens is None else [f"shape {lens}"]
+        asked += [] if of is None else [f"dtype {of}"]
+        raise ValueError(
+            f"index {index!r} is an array in place of shape {found.shape} and dtype {found.dtype}, not of "
+            f"{' and '.join(asked)}: open it without shape and dtype, or remove it first"
+        )
+
+
+def _normalized(shape: Any, dtype: Any) -> tuple[tuple[int, ...] | None, np.dtype[Any] | None]:
+    """Return shape and dtype as an array has them: a tuple, and a dtype whose dimensions are part of the shape."""
+    of = None if dtype is None else np.dtype(dtype)
+    lens = None
+    if shape is not None:
+        lens = _lengths(shape)
+    if of is not None and of.subdtype is not None:
+        of, axes = of.subdtype
+        lens = None if lens is None else lens + axes
+    return lens, of
+
+
+def _lengths(shape: Any) -> tuple[int, ...]:
+    try:
+        lens = tuple(map(operator.index, shape)) if np.iterable(shape) else (operator.index(shape),)
+    except TypeError:
+        raise TypeError(f"shape must be an int or a tuple of ints, not {shape!r}") from None
+    if any(length < 0 for length in lens):
+        raise ValueError(f"shape {lens}: no axis has a negative length")
+    return lens
+
+
+def _is_open(dtype: np.dtype[Any]) -> bool:
+    """Return whether a dtype leaves the length of its texts, or the unit of its dates, to the values."""
+    return dtype.itemsize == 0 or (dtype.kind in "Mm" and np.datetime_data(dtype)[0] == "generic")
+
+
+def _refuse_objects(dtype: np.dtype[Any], index: Any) -> None:
+    if dtype.hasobject or dtype.kind == "T" or dtype.flags & _NOT_BYTES:
+        raise TypeError(
+            f"an array in place cannot have the dtype {dtype}, whose items are objects of one process: store it as a "
+            f"plain value, segment[{index!r}] = ..."
+        )
+    if dtype.itemsize == 0:
+        raise ValueError(f"an array in place cannot have the dtype {dtype}, whose items have no bytes")
+
+
+def _pattern(source: np.ndarray[Any, Any], whole: np.ndarray[Any, Any], order: str) -> np.ndarray[Any, Any]:
+    """Return bytes that, again and again, are those of `whole`, which is `source` broadcast to some shape."""
+    # Axes of one item in front do not matter. If the others are the last ones of `whole`, it repeats them.
+    lens = source.shape
+    while lens and lens[0] == 1:
+        lens = lens[1:]
+    if not lens or (order == "C" and whole.shape[whole.ndim - len(lens) :] == lens):
+        return np.ascontiguousarray(source).reshape(-1).view(np.uint8)
+    whole = np.asarray(whole, order="F" if order == "F" else "C")
+    return (whole.T if order == "F" else whole).reshape(-1).view(np.uint8)
