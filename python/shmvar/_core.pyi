@@ -551,6 +551,9 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     # Makes a value in place of `len` bytes, unless there is a variable by then. `pattern` is repeated; empty: zeros.
     def _make_in_place(self, index: SupportsIndex | str, stream: bytes, len: int, pattern: Any) -> None: ...
 
+    # For `shmvar show`: the pickle of a variable, without the buffers beside it.
+    def _stream(self, index: SupportsIndex | str) -> bytes: ...
+
     # For `_task_watcher`, `_task_queue` and `shmvar watch`. Times are in seconds.
 
     # The `_task_watcher.Watcher` of this handle, made with the first call.

@@ -208,6 +208,12 @@ impl Segment {
         info::stat(&*self.attachment()?, index, policy)
     }
 
+    #[doc(hidden)]
+    #[cfg(feature = "python")]
+    pub fn stream_with(&self, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+        info::stream(&*self.attachment()?, index, policy)
+    }
+
     /// Lets this handle go; a second call does nothing. With the last handle that a process has on a segment, the
     /// mapping and the descriptors go, as soon as the calls of other threads have ended that had begun before. Objects
     /// over the memory of values keep that memory until they are dropped.

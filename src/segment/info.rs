@@ -184,6 +184,29 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
     }
 }
 
+/// The pickle of a variable, without the buffers beside it. `None` if it is missing.
+#[cfg(feature = "python")]
+pub fn stream(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Result<Option<Vec<u8>>> {
+    let mut backoff = Backoff::default();
+    loop {
+        let mut scratch = Scratch::new();
+        return match att.variables().get(index, &mut scratch, policy)? {
+            None => Ok(None),
+            Some(FoundValue::Inline { bytes, len, .. }) => fallible::copied(&bytes[2..2 + len], "a pickle").map(Some),
+            Some(FoundValue::Record { prefix, .. }) => {
+                fallible::copied(&scratch.bytes()[prefix..], "a pickle").map(Some)
+            }
+            Some(FoundValue::Large(large)) => match large.stream(policy)? {
+                Some((stream, _)) => Ok(Some(stream)),
+                None => {
+                    backoff.again(Obstacle::Replaced, att, policy)?;
+                    continue;
+                }
+            },
+        };
+    }
+}
+
 /// The name of a value's type, and whether a view of it copies little.
 fn type_and_viewable(stream: &[u8], buffers: usize) -> Result<(String, bool)> {
     let bare = buffers == 1 && stream == buffers::MEMORYVIEW;

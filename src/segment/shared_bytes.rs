@@ -44,20 +44,24 @@ impl Segment {
     /// changed in place. [`Error::Full`]; [`Error::ReadOnly`] through a handle that may not write; and others. Then
     /// nothing has changed.
     pub fn shared_bytes<'a>(&self, index: impl Into<Index<'a>>, len: u64) -> Result<SharedBytes> {
-        let (index, policy) = (index.into(), &Blocking);
+        self.shared_bytes_with(&index.into(), len, &Blocking)
+    }
+
+    #[doc(hidden)]
+    pub fn shared_bytes_with(&self, index: &Index<'_>, len: u64, policy: &dyn WaitPolicy) -> Result<SharedBytes> {
         if len == 0 {
             return Err(Error::Invalid("0 bytes in place: at least 1".into()));
         }
         let new = NewValue { stream: buffers::MEMORYVIEW, len, pattern: &[] };
         loop {
-            match self.open_shared_bytes(&index, policy)? {
+            match self.open_shared_bytes(index, policy)? {
                 Some(bytes) if bytes.len != len => {
                     let there = bytes.len;
                     return Err(Error::Invalid(format!("index {index}: there are {there} bytes in place, not {len}")));
                 }
                 Some(bytes) => return Ok(bytes),
                 // Whoever makes them, they are there then, unless somebody removes them at once.
-                None => self.for_change()?.variables().create_in_place(&index, &new, policy).map(drop)?,
+                None => self.for_change()?.variables().create_in_place(index, &new, policy).map(drop)?,
             }
         }
     }

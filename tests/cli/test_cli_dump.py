@@ -227,6 +227,25 @@ def test_show_lists_each_variable_with_what_stat_says(filled, key, capsys):
     assert [line.split("\t")[0] for line in lines[1:4]] == [repr(-(2**63)), "0", "1"]
 
 
+def test_show_says_dtype_and_shape_of_what_is_in_place(seg, key, capsys):
+    np = pytest.importorskip("numpy")
+    for dtype in ("<f4", ">i8", "|b1", "|u1", "<c16", "<U5", "|S3"):
+        seg.array(dtype, (3, 0, 70_000), dtype, order="F")
+    seg.array("record", 2, [("a", "f4"), ("b", "U3")])
+    seg.array("none", ())
+    seg.array("large", 300_000, "i2")
+    seg.buffer("raw", 1000)
+    rows = {row["index"]: row for row in json.loads(shown(key, capsys, "--json"))}
+    for dtype in ("<f4", ">i8", "|b1", "|u1", "<c16", "<U5", "|S3"):
+        assert rows[dtype]["in_place"] and (rows[dtype]["dtype"], rows[dtype]["shape"]) == (dtype, [3, 0, 70_000])
+        assert np.dtype(rows[dtype]["dtype"]) == seg.array(dtype).dtype
+    assert (rows["record"]["dtype"], rows["record"]["shape"]) == ("|V16", [2])
+    assert (rows["none"]["dtype"], rows["none"]["shape"]) == ("<f8", [])
+    assert (rows["raw"]["dtype"], rows["raw"]["shape"]) == (None, None) and rows["raw"]["in_place"]
+    lines = {line.split("\t")[0]: line.split("\t")[5] for line in shown(key, capsys).splitlines()}
+    assert lines["'large'"] == "in place: <i2 (300000,)" and lines["'raw'"] == "in place: bytes"
+
+
 def test_show_runs_no_code_and_bears_damage(seg, key, capsys):
     seg.update({1: Evil(), 2: "\x1b[2J", 3: "x" * 100, 4: list(range(1000)), "\x1b]0;": 1})
     with helpers.Raw(seg) as raw:

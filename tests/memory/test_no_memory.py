@@ -30,6 +30,7 @@ INTERNAL = (
     "_what",
     "_make_in_place",
     "_refuse_in_place",
+    "_stream",
 )
 
 

@@ -9,6 +9,7 @@ import shmvar
 from soak import atomic_operations
 from soak.counters import COUNTERS, LONG, settle
 from soak.expected import Board, index_of
+from soak.in_place_operations import INDEX
 from soak.processes import Processes
 from soak.values import round_of
 from soak.variable_operations import CROWD, QUEUE
@@ -55,7 +56,7 @@ def check(segment: shmvar.Segment, board: Board, plan: Plan) -> None:
         raise Failure(f"{count} variables in the self-check, {len(found)} items, {info.count} in info")
     if expected.keys() != found.keys() & numbered:
         raise Failure(f"there, and not expected, or the reverse: {expected.keys() ^ (found.keys() & numbered)}")
-    if others := found.keys() - numbered - set(QUEUE) - set(CROWD) - atomic_operations.shared():
+    if others := found.keys() - numbered - set(QUEUE) - set(CROWD) - atomic_operations.shared() - {INDEX}:
         raise Failure(f"indexes that no process has put: {others}")
     for index, number in expected.items():
         if round_of(number, found[index]) != board.done(number).round:

@@ -32,6 +32,7 @@ EVENTS = (
     "children of multiprocessing",
     "values compared",
     "views compared",
+    "rows in place compared",
     "groups compared",
     "locks not had in time",
     "pairs mended",

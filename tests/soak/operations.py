@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from soak import atomic_operations as atomic
 from soak import child_operations as children
+from soak import in_place_operations as in_place
 from soak import segment_operations as segments
 from soak import variable_operations as variables
 from soak.worker import Worker
@@ -59,6 +60,10 @@ OPERATIONS = [
     Operation("handle by pickle", 10, segments.handle_by_pickle),
     Operation("side segment", 30, segments.side),
     Operation("clear", 20, segments.clear),
+    Operation("in place, write", 60, in_place.write),
+    Operation("in place, look", 30, in_place.look),
+    Operation("in place, remove", 15, in_place.remove),
+    Operation("touch", 30, in_place.touch),
     Operation("fork", 25, children.fork),
     Operation("fork twice", 5, children.fork_twice),
     Operation("spawn", 1, children.spawn),

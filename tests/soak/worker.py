@@ -59,6 +59,8 @@ class Worker:
         self.seen: dict[int, int] = {}
         self.versions: dict[int, int] = {}
         self.held: list[tuple[int, int, Any]] = []
+        # Words that all processes write to, and what this one has stored into each of its own there, if anything.
+        self.in_place: list[tuple[memoryview, int | None]] = []
         self.children: list[int] = []
         self.totals: dict[int | str, int] = {}
         self.expiring: dict[str, tuple[float, float]] = {}
@@ -178,6 +180,7 @@ class Worker:
             self.lane = self.lane + self.plan.workers if 0 <= self.lane < self.plan.workers else -1
             if self.lane >= 0 and not self.board.take(self.lane, 0):
                 self.lane = -1
+            self.in_place = [(words, None) for words, _ in self.in_place]
             self.random = random.Random(os.getpid())
             work(self)
         raise AssertionError("unreachable")
@@ -223,6 +226,7 @@ class Worker:
     def park(self, until: int = PAUSE) -> None:
         """Stands still: without held values, without children, between two calls."""
         self.held.clear()
+        self.in_place.clear()
         self.expiring.clear()
         self.reap(wait=True)
         if self.reader:

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import shmvar
-from shmvar.cli import opening, printing
+from shmvar.cli import array_head, opening, printing
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names
 
 SEGMENT_TITLES = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED", "STATE")
 VARIABLE_TITLES = ("INDEX", "TYPE", "SIZE", "VERSION", "EXPIRES", "VALUE")
-VARIABLE_FIELDS = ("index", "size", "version", "expires_in", "type", "viewable", "repr", "error")  # for JSON
+# For JSON. An array in place has a dtype and a shape.
+VARIABLE_FIELDS = ("index", "size", "version", "expires_in", "type", "viewable", "in_place")
+VARIABLE_FIELDS += ("dtype", "shape", "repr", "error")
 LARGEST_SHOWN = 64 << 10  # bytes; a larger value is not read for the sake of its first characters
 SHOWN_WIDTH = 60  # characters
 _MISSING = object()
@@ -99,7 +101,8 @@ def _variables(segment: shmvar.Segment) -> Iterator[dict[str, Any]]:
     for index in sorted(segment.keys(), key=printing.index_order):
         try:
             found = segment.stat(index)
-            shown = {"index": index, **found._asdict()}
+            head = array_head.dtype_and_shape(segment._stream(index)) if found.in_place else (None, None)
+            shown = {"index": index, **found._asdict(), "dtype": head[0], "shape": head[1]}
         except KeyError:
             continue  # it vanished meanwhile
         except shmvar.CorruptSegmentError as error:
@@ -140,6 +143,9 @@ def _variable_row(variable: dict[str, Any]) -> tuple[str, ...]:
     """One line each, also in a file: an index or a value may hold line ends."""
     expires = "" if variable["expires_in"] is None else f"{variable['expires_in']:.1f} s"
     text = variable["repr"] if variable["error"] is None else f"<{variable['error']}>"
+    if variable["in_place"] and variable["error"] is None:
+        shape = "" if variable["shape"] is None else f" {tuple(variable['shape'])}"
+        text = f"in place: {variable['dtype'] or 'bytes'}{shape}"
     size = "" if variable["size"] is None else printing.size(variable["size"])
     row = (repr(variable["index"]), variable["type"] or "", size, str(variable["version"] or ""), expires, text or "…")
     return tuple(map(printing.one_line, row))

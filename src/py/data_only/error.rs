@@ -24,6 +24,8 @@ pub enum DataOnlyError {
     Missing { module: &'static str },
     /// The pickle is of this protocol, which is newer than the decoder.
     NewerProtocol(u8),
+    /// The value is to be used where it lies, and its items must be checked before use.
+    CheckedInPlace,
     /// The value exceeds this limit, whose value is given.
     TooMuch { limit: &'static str, value: u64 },
     /// The interpreter raised an exception, in practice `MemoryError`.
@@ -43,6 +45,12 @@ impl fmt::Display for DataOnlyError {
             DataOnlyError::NewerProtocol(proto) => {
                 write!(f, "the value was written by pickle protocol {proto}; this reads up to 5")
             }
+            DataOnlyError::CheckedInPlace => write!(
+                f,
+                "bools and text are checked before use, and others could change them in place afterwards, because this \
+                 segment is not trusted: take another dtype (u1, u4, S), read a copy (segment[index]), or attach with \
+                 trust=True"
+            ),
             DataOnlyError::TooMuch { limit, value } => {
                 write!(f, "the value exceeds a limit for segments that are not trusted: {limit}, {value}")
             }
@@ -63,9 +71,10 @@ impl DataOnlyError {
     pub fn class(self) -> std::result::Result<(&'static CStr, String), PyErr> {
         let class = match self {
             DataOnlyError::Python(error) => return Err(error),
-            DataOnlyError::NeedsCode { .. } | DataOnlyError::Missing { .. } | DataOnlyError::TooMuch { .. } => {
-                c"UntrustedValueError"
-            }
+            DataOnlyError::NeedsCode { .. }
+            | DataOnlyError::CheckedInPlace
+            | DataOnlyError::Missing { .. }
+            | DataOnlyError::TooMuch { .. } => c"UntrustedValueError",
             DataOnlyError::Damaged { .. } | DataOnlyError::NewerProtocol(_) => c"CorruptSegmentError",
         };
         Ok((class, self.to_string()))

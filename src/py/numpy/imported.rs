@@ -43,11 +43,6 @@ pub struct Numpy {
     layout_is_known: bool,
 }
 
-/// Whether an object is exactly one of numpy's arrays, and not of a class derived from them.
-pub fn is_array(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(Numpy::get(object.py())?.is_some_and(|numpy| object.get_type().is(&numpy.ndarray)))
-}
-
 impl Numpy {
     /// What was fetched before, if anything.
     #[inline]

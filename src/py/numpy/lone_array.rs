@@ -298,6 +298,11 @@ pub fn prepare(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// Whether an object is exactly one of numpy's arrays, and not of a class derived from them.
+pub fn is_array(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(ndarray(object.py())?.is_some_and(|class| object.get_type().is(class)))
+}
+
 static NDARRAY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 /// `numpy.ndarray`, if the program has imported numpy.

@@ -26,7 +26,6 @@ mod search;
 #[allow(unsafe_code, reason = "the buffer protocol")]
 mod writable_memory;
 
-pub use imported::is_array;
-pub use lone_array::{ArrayMaker, PickledArray, pickled, prepare, remember};
+pub use lone_array::{ArrayMaker, PickledArray, is_array, pickled, prepare, remember};
 pub use reducers::Reducers;
 pub use search::may_hold_arrays;

@@ -19,7 +19,7 @@ use crate::variables::in_place::NewValue;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 #[pymethods]
 impl PySegment {
@@ -408,6 +408,13 @@ impl PySegment {
         let name = convert::index(index)?;
         let found = self.call(index.py(), |policy| self.inner().stat_with(&name, policy))?;
         found.map(PyVariableInfo).ok_or_else(|| missing(index))
+    }
+
+    /// The pickle of a variable, without the buffers beside it.
+    fn _stream<'py>(&self, index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        let name = convert::index(index)?;
+        let found = self.call(index.py(), |policy| self.inner().stream_with(&name, policy))?;
+        create::bytes(index.py(), &found.ok_or_else(|| missing(index))?)
     }
 
     #[doc = stub!(Segment.info)]

@@ -1,9 +1,10 @@
 //! Every call of every kind on a damaged segment: data, or an error of a known type.
 
-use crate::image::{INTS, Image, LOCKS, SPAN, TEXTS, pickle};
+use crate::image::{IN_PLACE, INTS, Image, LOCKS, SPAN, TEXTS, pickle};
 use shmvar::{AsCoordination, AsVariables, Condition, Error, Index, Number, Options, Segment, TableOf, WaitPolicy};
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Gives up a waiting call after a short time; that it would wait for the documented ten seconds is tested elsewhere.
@@ -156,6 +157,20 @@ impl<'a> Calls<'a> {
             self.saw("put for an instant", segment.put_for("brief", &1, Duration::from_nanos(1)));
             let many = [(Index::Int(2), &values[4]), (Index::Int(40), &values[0]), (Index::Text("text"), &values[2])];
             self.saw("put many", segment.put_many_pickles(&many.map(|(index, pickle)| (index, &**pickle))));
+        }
+        // Damage may say of any of them that it is changed in place.
+        for index in INTS.map(Index::Int).into_iter().chain(TEXTS.map(Index::Text)).chain([Index::Text("new in place")])
+        {
+            let opened = segment.shared_bytes_with(&index, IN_PLACE, &self.brief).map(|opened| {
+                let first = opened.words().first().map(|word| word.fetch_add(1, Ordering::Relaxed));
+                assert_eq!((first.is_some(), opened.bytes().len() as u64), (true, IN_PLACE));
+            });
+            // A plain variable is refused.
+            let opened = if let Err(Error::Invalid(_)) = opened { Ok(()) } else { opened };
+            self.saw("bytes in place", opened);
+            let Ok(att) = segment.for_change() else { return };
+            let touched = att.variables().touch(&index, &self.brief);
+            self.saw("touch", touched);
         }
         self.cooperate(segment);
         let Ok(att) = segment.for_change() else { return };

@@ -40,7 +40,9 @@ pub mod place {
 
 /// What is stored under which index in every image.
 pub const INTS: [i64; 9] = [1, 2, 3, 4, 5, 6, 8, 1000, 1001];
-pub const TEXTS: [&str; 4] = ["text", "large text", "é", "buffers"];
+pub const TEXTS: [&str; 5] = ["text", "large text", "é", "buffers", "in place"];
+/// Bytes of what is in place.
+pub const IN_PLACE: u64 = 9_000;
 
 /// Locks that the dead participant owns: in a slot, and in a record.
 pub const LOCKS: [Index<'static>; 2] = [Index::Int(1), Index::Text("the lock")];
@@ -86,7 +88,7 @@ fn put(segment: &Segment, index: Index<'_>, pickle: &[u8]) {
 }
 
 impl Image {
-    /// Populates a segment of this key and takes it: inline values, records, spans, buffers, text indexes, an expiry, a
+    /// Populates a segment of this key and takes it: inline values, records, spans, buffers, bytes in place, text indexes, an expiry, a
     /// directory of four words and three leaves (with `most` large enough, all of them have grown), tombstones, and what a
     /// dead participant leaves.
     pub fn take(key: &Key, most: i64) -> Self {
@@ -112,6 +114,7 @@ impl Image {
         (62..70).for_each(|index| assert!(segment.remove(index).unwrap()));
         segment.put_bytes(5, &[5; SPAN]).unwrap();
         segment.put_bytes("buffers", &[6; SPAN]).unwrap();
+        drop(segment.shared_bytes("in place", IN_PLACE).unwrap());
         segment.put_bytes(7, &[7; 300_000]).unwrap();
         assert!(segment.remove(7).unwrap());
         let name = segment.info().unwrap().name;

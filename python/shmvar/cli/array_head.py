@@ -1,0 +1,27 @@
+"""What the pickle of an array says of its dtype and its shape, read without numpy and without running anything."""
+
+import pickletools
+import re
+
+# Names of dtypes as numpy pickles them: a kind and the bytes of an item.
+_NAME = re.compile(r"[biufcmMSUV]\d+")
+_ORDERS = ("<", ">", "|", "=")
+
+
+def dtype_and_shape(stream: bytes) -> tuple[str | None, list[int] | None]:
+    """Return the dtype (`<f4`; of a struct, its bytes: `|V16`) and the shape. None stands for what is not said."""
+    name = order = None
+    shape: list[int] | None = None
+    try:
+        for opcode, argument, _ in pickletools.genops(stream):
+            if shape is None and name is None and isinstance(argument, str) and _NAME.fullmatch(argument):
+                name = argument
+            elif shape is None and order is None and name is not None and argument in _ORDERS:
+                order = argument
+            if opcode.name == "BUILD":
+                shape = []  # what follows the last state of a dtype is the shape
+            elif shape is not None and isinstance(argument, int) and opcode.name.startswith(("BININT", "LONG")):
+                shape.append(argument)
+    except ValueError:
+        return None, None
+    return (None if name is None else (order or "") + name), shape
