@@ -1,5 +1,6 @@
 """The examples do what they say, as programs of their own."""
 
+import multiprocessing
 import random
 import re
 import signal
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import helpers
 import pytest
+
+import shmvar
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -87,3 +90,44 @@ def test_a_producer_that_is_killed_and_started_again_puts_each_item_once(seg, te
     assert starts > 1
     assert items(seg) == [("waiting", f"A {number}") for number in range(2000)]
     assert set(seg) == {"tail", "producer A", *range(1, 2001)}
+
+
+METHODS = multiprocessing.get_all_start_methods()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pool_of_any_start_method_fills_an_array_in_place_and_shows_how_far_it_is(key, method):
+    pytest.importorskip("numpy")
+    said = example("parallel_fill.py", 16, "--method", method, "--workers", 3, "--key", key)
+    *shown, result = re.split(r"[\r\n]+", said.strip())
+    assert [line.partition(" after")[0] for line in shown][-1] == "128 of 128 rows"
+    assert result == "16 MiB filled by 3 processes: right"
+    assert not shmvar.exists(key)
+
+
+@pytest.mark.parametrize("left", [1, 0], ids=["right", "wrong"])
+def test_a_fill_that_was_killed_is_gone_on_with_and_what_is_wrong_in_it_is_noticed(key, left):
+    np = pytest.importorskip("numpy")
+    with shmvar.attach(key, 32 << 20) as segment:
+        field = segment.array("field", (128, 16384), "i8")
+        field[20:70] = left * np.multiply.outer(np.arange(20, 70), np.arange(16384))
+        segment.array("done", 128, bool)[20:70] = True
+    words = [sys.executable, str(EXAMPLES / "parallel_fill.py"), "16", "--key", key]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (1 - left, "")
+    assert done.stdout.endswith("right\n" if left else "WRONG\n")
+    assert (field[20:70, 1] == left * np.arange(20, 70)).all(), "what was done is not done again"
+    assert (field[70:, 1] == np.arange(70, 128)).all(), "the array is this one"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_messages_of_a_ring_arrive_once_and_in_order_though_processes_are_killed(method):
+    for _ in range(2):  # A second run does not meet what the first one has left, for that is nothing.
+        said = example("ring_buffer.py", "--messages", 5000, "--kills", 3, "--method", method)
+        assert re.match(r"5000 messages, \d+ KiB, in [\d.]+ s; [0-3] times a process was killed\n", said), said
+        assert "Each message has arrived once, whole and in its order.\n" in said
+
+
+def test_a_ring_whose_processes_are_not_killed_passes_more_than_it_holds():
+    said = example("ring_buffer.py", "--messages", 1000, "--kills", 0)
+    assert re.match(r"1000 messages, \d{3} KiB, in [\d.]+ s; 0 times a process was killed\n", said), said
