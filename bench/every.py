@@ -17,7 +17,18 @@ from pathlib import Path
 import ratios
 
 FOLDER = Path(__file__).parent
-WITH_ROWS = "containers", "sizes", "views", "in_place", "batches", "growth", "scalars", "together", "instructions", "system_calls"
+WITH_ROWS = (
+    "containers",
+    "sizes",
+    "views",
+    "in_place",
+    "batches",
+    "growth",
+    "scalars",
+    "together",
+    "instructions",
+    "system_calls",
+)
 """They hold shmvar against a reference, by `ratios.py`."""
 OTHERS = {
     "readers": ["--smoke"],

@@ -41,9 +41,13 @@ class _Description:
 def make(segment: Segment, index: Any, shape: Any, dtype: Any, initial: Any, order: str) -> None:
     """Make an array of this shape and dtype, unless there is a variable `index` by then."""
     lens, of = _normalized(shape, dtype)
+    if of is not None and initial is None and of.kind in "Mm" and _is_open(of):
+        raise ValueError(f"the dtype {of} has no unit: say which, as in {of.kind}8[ns]")
     # An array without axes that is all zeros, or what the caller gives: numpy finds the dtype, as it does for its own.
     source = np.zeros((), of) if initial is None else np.asarray(initial, of)
     _refuse_objects(source.dtype, index)
+    if lens is not None and (size := math.prod(lens) * source.itemsize) >= 1 << 63:
+        raise ValueError(f"shape {lens} and dtype {source.dtype}: {size:,} bytes are more than an array can have")
     try:
         whole = np.broadcast_to(source, source.shape if lens is None else lens)
     except ValueError:
@@ -64,7 +68,7 @@ def compare(found: np.ndarray[Any, Any], index: Any, shape: Any, dtype: Any) -> 
         asked = [] if lens is None else [f"shape {lens}"]
         asked += [] if of is None else [f"dtype {of}"]
         raise ValueError(
-            f"index {index!r} is an array in place of shape {found.shape} and dtype {found.dtype}, not of "
+            f"index {_quoted(index)} is an array in place of shape {found.shape} and dtype {found.dtype}, not of "
             f"{' and '.join(asked)}: open it without shape and dtype, or remove it first"
         )
 
@@ -94,6 +98,10 @@ def _lengths(shape: Any) -> tuple[int, ...]:
 def _is_open(dtype: np.dtype[Any]) -> bool:
     """Return whether a dtype leaves the length of its texts, or the unit of its dates, to the values."""
     return dtype.itemsize == 0 or (dtype.kind in "Mm" and np.datetime_data(dtype)[0] == "generic")
+
+
+def _quoted(index: Any) -> str:
+    return f'"{index}"' if isinstance(index, str) else str(index)
 
 
 def _refuse_objects(dtype: np.dtype[Any], index: Any) -> None:

@@ -1,7 +1,6 @@
 """Programs whose threads are greenlets (gevent, eventlet): each in its own process, for patching cannot be undone."""
 
 import concurrent.futures
-import os
 import signal
 import socket
 import subprocess

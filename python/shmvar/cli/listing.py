@@ -13,8 +13,8 @@ from shmvar.cli.parser import Commands, add_json, add_names
 SEGMENT_TITLES = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED", "STATE")
 VARIABLE_TITLES = ("INDEX", "TYPE", "SIZE", "VERSION", "EXPIRES", "VALUE")
 # For JSON. An array in place has a dtype and a shape.
-VARIABLE_FIELDS = ("index", "size", "version", "expires_in", "type", "viewable", "in_place")
-VARIABLE_FIELDS += ("dtype", "shape", "repr", "error")
+_STAT_FIELDS = ("index", "size", "version", "expires_in", "type", "viewable", "in_place")
+VARIABLE_FIELDS = (*_STAT_FIELDS, "dtype", "shape", "repr", "error")
 LARGEST_SHOWN = 64 << 10  # bytes; a larger value is not read for the sake of its first characters
 SHOWN_WIDTH = 60  # characters
 _MISSING = object()

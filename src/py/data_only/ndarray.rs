@@ -8,7 +8,7 @@ use pyo3::types::{PyBool, PyByteArray, PyBytes, PyMemoryView, PyString, PyTuple}
 use super::arguments::is_flag;
 use super::decoder::Decoder;
 use super::dtype_description::DtypeDescription;
-use super::error::{DataOnlyResult, needs};
+use super::error::{DataOnlyError, DataOnlyResult, needs};
 use super::globals::Global;
 use super::library_class::LibraryClass;
 use super::object_size;
@@ -202,9 +202,7 @@ impl<'py> Decoder<'_, 'py> {
             return Err(self.damaged("an array whose buffer has another length"));
         }
         if self.input.in_place && desc.looks > 0 {
-            return Err(needs(
-                "bools or text to be checked before use, and others can change what is in place after the check",
-            ));
+            return Err(DataOnlyError::CheckedInPlace);
         }
         if length == 0 || self.input.in_place {
             return Ok(());

@@ -6,7 +6,7 @@ use super::variable::missing;
 use crate::codec::buffers;
 use crate::key::Index;
 use crate::py::calls;
-use crate::py::convert;
+use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
 use crate::py::decode::{self, InPlace};
 use crate::py::errors;
@@ -22,7 +22,7 @@ pub struct ArrayArguments<'a, 'py> {
     pub shape: Option<&'a Bound<'py, PyAny>>,
     pub dtype: Option<&'a Bound<'py, PyAny>>,
     pub initial: Option<&'a Bound<'py, PyAny>>,
-    pub order: &'a str,
+    pub order: &'static str,
 }
 
 /// `array`.
@@ -32,9 +32,6 @@ pub fn array(
     given: &ArrayArguments<'_, '_>,
 ) -> PyResult<Py<PyAny>> {
     let py = segment.py();
-    if !matches!(given.order, "C" | "F") {
-        return Err(errors::builtin::<PyValueError>(format!("order must be 'C' or 'F', not {:?}", given.order)));
-    }
     loop {
         if let Some(found) = open(segment.get(), index)? {
             let found = found.into_bound(py);
@@ -58,6 +55,17 @@ pub fn array(
         let (shape, dtype, initial) = (or_none(py, given.shape), or_none(py, given.dtype), or_none(py, given.initial));
         let order = create::text(py, given.order)?.into_any();
         python(py, c"make", [segment.as_any().clone(), index.clone(), shape, dtype, initial, order])?;
+    }
+}
+
+/// The order of axes that a caller gives.
+pub fn order(py: Python<'_>, given: OptionalArgument) -> PyResult<&'static str> {
+    let Some(given) = given.0 else { return Ok("C") };
+    let given = given.bind(py);
+    match given.extract::<&str>() {
+        Ok("C") => Ok("C"),
+        Ok("F") => Ok("F"),
+        _ => Err(errors::builtin::<PyValueError>(format!("order must be 'C' or 'F', not {}", given.repr()?))),
     }
 }
 

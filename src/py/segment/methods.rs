@@ -142,15 +142,19 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.array)]
-    #[pyo3(signature = (index, shape = None, dtype = None, *, initial = None, order = "C"))]
+    #[pyo3(
+        signature = (index, shape = None, dtype = None, *, initial = None, order = OptionalArgument::default()),
+        text_signature = "($self, index, shape=None, dtype=None, *, initial=None, order='C')"
+    )]
     fn array(
         slf: &Bound<'_, Self>,
         index: &Bound<'_, PyAny>,
         shape: Option<&Bound<'_, PyAny>>,
         dtype: Option<&Bound<'_, PyAny>>,
         initial: Option<&Bound<'_, PyAny>>,
-        order: &str,
+        order: OptionalArgument,
     ) -> PyResult<Py<PyAny>> {
+        let order = in_place::order(slf.py(), order)?;
         in_place::array(slf, index, &in_place::ArrayArguments { shape, dtype, initial, order })
     }
 
