@@ -3,6 +3,7 @@
 The references are an array of numpy's own, and one over `multiprocessing.shared_memory`, which nothing protects.
 """
 
+import gc
 import json
 import statistics
 import subprocess
@@ -86,36 +87,49 @@ def first(bench: ratios.Bench) -> None:
 
 
 def computing(bench: ratios.Bench, size: int, name: str) -> None:
-    """Warm: both arrays were written to before."""
+    """Warm: all arrays were written to before."""
     count = bench.size(size, KIB) // 8
-    own, other = np.ones(count), np.ones(count)
+    own, own_too = np.ones(count), np.ones(count)
+    block = shared_memory.SharedMemory(create=True, size=16 * count)
+    theirs = np.ndarray((2, count), np.float64, block.buf)
+    theirs[:] = 1
     with ratios.fresh(32 * count + MIB) as segment:
         ours, ours_too = segment.array("one", initial=own), segment.array("other", initial=own)
         ours += 0
         ours_too += 0
 
-        def arithmetic(one, two):
+        def product(one, two):
             def loop(turns):
                 for _ in turns:
                     np.multiply(one, two, out=one)
 
             return loop
 
-        what = "an array of numpy's own"
-        bench.row(f"a *= b, {name}", arithmetic(ours, ours_too), what, arithmetic(own, other), Aim(times=1.05))
-        bench.row(f"sum, {name}", ratios.calls(ours.sum), what, ratios.calls(own.sum), Aim(times=1.05))
-        place = count // 2
-
         def element(array):
             def loop(turns):
                 for turn in turns:
-                    array[place] = turn
+                    array[count // 2] = turn
 
             return loop
 
+        aim, what = Aim(times=1.05), "an array of numpy's own"
+        if size <= MIB:
+            bench.row(f"a *= b, {name}", product(ours, ours_too), what, product(own, own_too), aim)
+            bench.row(f"sum, {name}", ratios.calls(ours.sum), what, ratios.calls(own.sum), aim)
+        else:
+            shared = "an array over SharedMemory"
+            rivals = product(theirs[0], theirs[1]), ratios.calls(theirs[0].sum)
+            beside = {what: product(own, own_too)}, {what: ratios.calls(own.sum)}
+            bench.row(f"a *= b, {name}", product(ours, ours_too), shared, rivals[0], aim, beside=beside[0])
+            bench.row(f"sum, {name}", ratios.calls(ours.sum), shared, rivals[1], aim, beside=beside[1])
+            del rivals
         if size == MIB:
-            bench.row("store an element", element(ours), what, element(own), Aim(times=1.05))
+            bench.row("store an element", element(ours), what, element(own), aim)
         del ours, ours_too
+    del theirs
+    gc.collect()  # the loops hold parts of the block
+    block.close()
+    block.unlink()
 
 
 def making(bench: ratios.Bench, size: int, name: str) -> None:

@@ -42,6 +42,13 @@ pub fn lead(prefix: u64) -> u64 {
     prefix.next_multiple_of(64) - prefix
 }
 
+/// Returns the lead of a record in place: the same, with room for an expiry before the key whether there is one or not.
+/// So the value, which cannot be moved, begins at the same place with an expiry and without.
+pub fn lead_in_place(key_len: u64, expires: bool) -> u64 {
+    let expiry = if expires { 8 } else { 0 };
+    (key_len + 8).next_multiple_of(64) - key_len - expiry
+}
+
 /// The protocol of a slot: a sequence lock whose sequence number is the variable's version.
 pub trait Seqlock {
     /// Begins a read. Returns the word, which the reader hands to [`Seqlock::unchanged`] at the end.
@@ -216,7 +223,11 @@ impl Content {
 
     /// Returns the number of bytes of the span that stay free before the record (see [`lead`]).
     pub fn lead(&self) -> u64 {
-        if self.has_buffers() { lead(self.prefix_len()) } else { 0 }
+        match (self.has_buffers(), self.is_in_place()) {
+            (true, false) => lead(self.prefix_len()),
+            (true, true) => lead_in_place(self.key_len(), self.expires()),
+            (false, _) => 0,
+        }
     }
 
     /// Returns the number of bytes of the record that stand before its value: expiry and key.
@@ -276,6 +287,11 @@ mod tests {
         assert_eq!((content.key_len(), content.record_len()), (1024, (1 << 40) - 1));
         assert_eq!((content.granule(), content.block()), (u64::from(u32::MAX), 509));
         assert_eq!(content.prefix_len(), 1032);
+        for key_len in [0, 1, 55, 56, 57, 64, 1024] {
+            let [without, with] = [false, true].map(|expires| lead_in_place(key_len, expires));
+            assert_eq!(without, with + 8, "the value begins at the same place");
+            assert_eq!((without + key_len) % 64, 0);
+        }
         let moved = content.with_version((1 << 52) - 1).moved_to(5, 6);
         assert_eq!((moved.version(), moved.granule(), moved.block()), ((1 << 52) - 1, 5, 6));
         assert_eq!((0..2_048).fold(moved, |moved, _| moved.moved_to(5, 6)), moved, "the count goes round");

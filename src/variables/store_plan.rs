@@ -7,7 +7,7 @@ use crate::fallible;
 use crate::format::slot_flags::{BUFFERS, EXPIRES, IN_PLACE};
 use crate::format::{INLINE_MAX, RECORD_MAX, SLOT, class_of};
 use crate::key::Name;
-use crate::sync::slot::{Content, lead};
+use crate::sync::slot::{Content, lead, lead_in_place};
 use crate::variables::stored::{Layout, Stored};
 use std::borrow::Cow;
 
@@ -85,7 +85,11 @@ impl<'a> StorePlan<'a> {
 
     /// Returns the number of bytes between the start of the span and the record.
     pub fn lead(&self) -> u64 {
-        if self.stored.layout == Layout::Pickle { 0 } else { lead(self.prefix.len() as u64) }
+        match self.stored.layout {
+            Layout::Pickle => 0,
+            Layout::Buffers => lead(self.prefix.len() as u64),
+            Layout::InPlace => lead_in_place(self.name.index.record_key().len() as u64, self.stored.expiry.is_some()),
+        }
     }
 
     /// Returns the contents of the slot for a record at this place. `block` is `None` for a span.
