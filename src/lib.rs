@@ -31,6 +31,8 @@
 //! | named lock | a lock of the user's, which is data in the segment |
 //! | lock owner | the thread, greenlet or task of a process that holds a named lock |
 //! | pin | a process's mark on a span: not to be freed; an *owned pin* outlives the call |
+//! | value in place | a value whose bytes processes change where they lie, without a put |
+//! | creation lock | the lock of an index that whoever makes a value in place holds meanwhile |
 //! | retired | a span that no slot names any more, and that a process may still have pinned |
 //! | deferred free | a span that this process frees at its next acquisition of the writer lock |
 //! | read section | the part of a read in which memory is looked at that others might give back to the system |
