@@ -43,11 +43,12 @@ def make(segment: Segment, index: Any, shape: Any, dtype: Any, initial: Any, ord
     lens, of = _normalized(shape, dtype)
     if of is not None and initial is None and of.kind in "Mm" and _is_open(of):
         raise ValueError(f"the dtype {of} has no unit: say which, as in {of.kind}8[ns]")
-    # An array without axes that is all zeros, or what the caller gives: numpy finds the dtype, as it does for its own.
-    source = np.zeros((), of) if initial is None else np.asarray(initial, of)
+    source = np.zeros((), of) if initial is None else _converted(initial, of)
     _refuse_objects(source.dtype, index)
     if lens is not None and (size := math.prod(lens) * source.itemsize) >= 1 << 63:
         raise ValueError(f"shape {lens} and dtype {source.dtype}: {size:,} bytes are more than an array can have")
+    while lens is not None and source.ndim > len(lens) and source.shape[0] == 1:
+        source = source[0]
     try:
         whole = np.broadcast_to(source, source.shape if lens is None else lens)
     except ValueError:
@@ -58,6 +59,17 @@ def make(segment: Segment, index: Any, shape: Any, dtype: Any, initial: Any, ord
     pattern = np.empty(0, np.uint8) if initial is None else _pattern(source, whole, order)
     stream = _Description.pickle(source.dtype, whole.shape, order)
     segment._make_in_place(index, stream, math.prod(whole.shape) * source.itemsize, pattern)
+
+
+def _converted(initial: Any, of: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
+    """Return `initial` as an array of a dtype, converted as `numpy.full` does."""
+    # Only the values themselves tell the length of texts and the unit of dates, and a tuple is one item of a struct.
+    if of is None or _is_open(of) or of.kind == "V":
+        return np.asarray(initial, of)
+    found = np.asarray(initial)
+    if found.ndim == 0 and not isinstance(initial, (np.ndarray, np.generic)):
+        return np.full((), initial, of)  # an int that the dtype does not hold is an error there
+    return found if found.dtype == of else found.astype(of, casting="unsafe")
 
 
 def compare(found: np.ndarray[Any, Any], index: Any, shape: Any, dtype: Any) -> None:

@@ -4,11 +4,13 @@
 use crate::codec::buffers;
 use crate::error::{Error, Result};
 use crate::fallible;
+use crate::format::SLOT;
 use crate::key::{Index, Name};
 use crate::process::creation_lock::Creation;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::Variables;
 use crate::variables::change::Condition;
+use crate::variables::publish::limit_reached;
 use crate::variables::stored::{Layout, Stored, ValueSource};
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -65,16 +67,22 @@ impl Variables {
         }
     }
 
-    /// Fails if no record can be so long. (Whether the limit allows it is looked at later.)
+    /// Fails if no record can be so long, or if even an empty segment has no room for it. (What others take is looked at
+    /// later.)
     fn check_length_in_place(&self, index: &Index<'_>, new: &NewValue<'_>) -> Result<()> {
         let overhead = (index.record_key().len() + new.stream.len() + 2 * buffers::ALIGN as usize) as u64;
-        if new.len < RECORD_END - overhead {
+        let size = self.state().limit.load(Ordering::Relaxed);
+        if new.len < (RECORD_END - overhead).min(size) {
             return Ok(());
         }
-        let size = self.state().limit.load(Ordering::Relaxed);
         let free = size.saturating_sub(self.state().used.load(Ordering::Relaxed));
-        let remedy = "one variable has less than 1 TiB: divide it among several".into();
-        Err(Error::Full { needed: new.len, free, size, remedy })
+        match new.len < RECORD_END - overhead {
+            true => Err(limit_reached(new.len.saturating_add(SLOT), free, size)),
+            false => {
+                let remedy = "one variable has less than 1 TiB: divide it among several".into();
+                Err(Error::Full { needed: new.len, free, size, remedy })
+            }
+        }
     }
 }
 
