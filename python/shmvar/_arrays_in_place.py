@@ -6,6 +6,7 @@ that the caller asks for. numpy is imported here and nowhere else in this packag
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import pickle
@@ -55,10 +56,11 @@ def make(segment: Segment, index: Any, shape: Any, dtype: Any, initial: Any, ord
         if initial is None or source.ndim == 0:
             raise  # numpy has no array of this shape, and says why
         raise ValueError(f"initial of shape {source.shape} cannot be broadcast to shape {lens}") from None
-    segment._refuse_in_place(index, _Description.pickle(source.dtype, (0,), "C"))
+    size = math.prod(whole.shape) * source.itemsize
+    segment._refuse_in_place(index, _Description.pickle(source.dtype, (0,), "C"), size)
     pattern = np.empty(0, np.uint8) if initial is None else _pattern(source, whole, order)
     stream = _Description.pickle(source.dtype, whole.shape, order)
-    segment._make_in_place(index, stream, math.prod(whole.shape) * source.itemsize, pattern)
+    segment._make_in_place(index, stream, size, pattern)
 
 
 def _converted(initial: Any, of: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
@@ -88,6 +90,8 @@ def compare(found: np.ndarray[Any, Any], index: Any, shape: Any, dtype: Any) -> 
 def _normalized(shape: Any, dtype: Any) -> tuple[tuple[int, ...] | None, np.dtype[Any] | None]:
     """Return shape and dtype as an array has them: a tuple, and a dtype whose dimensions are part of the shape."""
     of = None if dtype is None else np.dtype(dtype)
+    if of is not None and of.metadata is not None and of.names is None and of.subdtype is None:
+        of = np.dtype(of.str)  # what a program attaches to a dtype is that program's
     lens = None
     if shape is not None:
         lens = _lengths(shape)
@@ -98,8 +102,9 @@ def _normalized(shape: Any, dtype: Any) -> tuple[tuple[int, ...] | None, np.dtyp
 
 
 def _lengths(shape: Any) -> tuple[int, ...]:
+    sequence = isinstance(shape, (tuple, list)) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
     try:
-        lens = tuple(map(operator.index, shape)) if np.iterable(shape) else (operator.index(shape),)
+        lens = tuple(map(operator.index, shape)) if sequence else (operator.index(shape),)
     except TypeError:
         raise TypeError(f"shape must be an int or a tuple of ints, not {shape!r}") from None
     if any(length < 0 for length in lens):
@@ -113,11 +118,13 @@ def _is_open(dtype: np.dtype[Any]) -> bool:
 
 
 def _quoted(index: Any) -> str:
-    return f'"{index}"' if isinstance(index, str) else str(index)
+    return json.dumps(index, ensure_ascii=False)
 
 
 def _refuse_objects(dtype: np.dtype[Any], index: Any) -> None:
-    if dtype.hasobject or dtype.kind == "T" or dtype.flags & _NOT_BYTES:
+    # numpy 1 gives the flags as a byte with a sign.
+    flags = dtype.flags & 0xFF if dtype.flags < 0 else dtype.flags
+    if dtype.hasobject or dtype.kind == "T" or flags & _NOT_BYTES:
         raise TypeError(
             f"an array in place cannot have the dtype {dtype}, whose items are objects of one process: store it as a "
             f"plain value, segment[{index!r}] = ..."

@@ -546,8 +546,8 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
 
     # For `_arrays_in_place`.
 
-    # Fails where an array with this pickle, that of an array of no items, may not be made in place.
-    def _refuse_in_place(self, index: SupportsIndex | str, stream: bytes) -> None: ...
+    # Fails where an array of `len` bytes with this pickle, that of an array of no items, may not be made in place.
+    def _refuse_in_place(self, index: SupportsIndex | str, stream: bytes, len: int) -> None: ...
     # Makes a value in place of `len` bytes, unless there is a variable by then. `pattern` is repeated; empty: zeros.
     def _make_in_place(self, index: SupportsIndex | str, stream: bytes, len: int, pattern: Any) -> None: ...
 

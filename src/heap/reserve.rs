@@ -51,9 +51,9 @@ impl<'a> ReservedSpan<'a> {
 impl Drop for ReservedSpan<'_> {
     fn drop(&mut self) {
         if self.epoch == fork::epoch() {
-            self.heap.deferred.push(DeferredFree::Unpublished(self.granule));
+            let first = self.heap.deferred.push(DeferredFree::Unpublished(self.granule));
             // If the writer lock is not free for so long, the span is freed at this process's next acquisition.
-            self.heap.free_deferred_soon();
+            self.heap.free_deferred_soon(first);
         }
     }
 }

@@ -28,9 +28,10 @@ pub struct DeferredFrees {
 }
 
 impl DeferredFrees {
-    /// Adds a span: it is freed at the next acquisition of the writer lock.
-    pub fn push(&self, free: DeferredFree) {
+    /// Adds a span: it is freed at the next acquisition of the writer lock. Returns whether there was none before.
+    pub fn push(&self, free: DeferredFree) -> bool {
         let mut list = self.list.lock();
+        let first = list.is_empty();
         // A call that reserves a span has made sure that the list has space for it. If the list has no space for a
         // retired span, the next sweep frees the span.
         let unpublished = matches!(free, DeferredFree::Unpublished(_));
@@ -39,6 +40,7 @@ impl DeferredFrees {
         }
         drop(list);
         self.any.store(true, Ordering::Release);
+        first
     }
 
     /// Makes sure that the list has space, so that adding an unpublished span needs no memory. Called before a span is

@@ -228,16 +228,19 @@ impl Attachment {
         let retired = self.span_entry(granule).is_ok_and(|entry| entry.state() == SpanState::Retired);
         if retired {
             // If the writer lock is not free for so long, the span is freed at this process's next acquisition.
-            self.deferred.push(DeferredFree::Retired(granule));
-            self.free_deferred_soon();
+            let first = self.deferred.push(DeferredFree::Retired(granule));
+            self.free_deferred_soon(first);
         }
     }
 
     /// Frees what this process is to free, if the writer lock is to be had soon. This may be the last call of the
-    /// process for a long time, and what it frees may be most of the segment.
-    pub fn free_deferred_soon(&self) {
-        for _ in 0..FREE_ATTEMPTS {
-            if self.try_write().is_some() || self.number_now().is_none() {
+    /// process for a long time, and what it frees may be most of the segment. `first`: nothing was to be freed before.
+    /// Else the lock was not to be had for the last one either, so one attempt is enough: other threads may wait for this
+    /// one meanwhile.
+    pub fn free_deferred_soon(&self, first: bool) {
+        let attempts = if first { FREE_ATTEMPTS } else { 1 };
+        for attempt in 1..=attempts {
+            if self.try_write().is_some() || self.number_now().is_none() || attempt == attempts {
                 return;
             }
             std::thread::sleep(FREE_PAUSE);

@@ -83,13 +83,14 @@ impl Segment {
                 }
             };
             if large.check_memory(!self.trusted(), policy)? {
-                let parsed = large.parse(policy)?.filter(|parsed| parsed.buffers.len() == 1);
-                let Some(&(at, len)) = parsed.as_ref().and_then(|parsed| parsed.buffers.first()) else {
-                    return Err(Error::corrupt("the buffers of a value in place"));
-                };
-                let offset = large.offset() + at;
-                if let Some(pin) = large.into_owned_pin() {
-                    return Ok(Some(SharedBytes { pin, offset, len }));
+                if let Some(parsed) = large.parse(policy)? {
+                    let [(at, len)] = parsed.buffers[..] else {
+                        return Err(Error::corrupt("the buffers of a value in place"));
+                    };
+                    let offset = large.offset() + at;
+                    if let Some(pin) = large.into_owned_pin() {
+                        return Ok(Some(SharedBytes { pin, offset, len }));
+                    }
                 }
             }
             backoff.again(Obstacle::Changed, &att, policy)?;

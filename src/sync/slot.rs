@@ -137,8 +137,8 @@ impl Content {
     }
 
     /// Makes the content of a slot whose value is in a record of `len` bytes. `flags` are [`TEXT`], [`EXPIRES`],
-    /// [`BUFFERS`], [`IN_PLACE`] and [`LOCK`]. `block` is the block in the slab at `granule`, or `None` if the record has the span at
-    /// `granule`.
+    /// [`BUFFERS`], [`IN_PLACE`] and [`LOCK`]. `block` is the block in the slab at `granule`, or `None` if the record
+    /// has the span at `granule`.
     pub fn record(hash: u64, flags: u64, key_len: usize, len: u64, granule: u64, block: Option<u64>) -> Self {
         let kind = if block.is_some() { 3 } else { 4 };
         let tag = kind | flags | (key_len as u64) << 8 | len << 24;

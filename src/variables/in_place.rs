@@ -67,9 +67,9 @@ impl Variables {
         }
     }
 
-    /// Fails if no record can be so long, or if even an empty segment has no room for it. (What others take is looked at
-    /// later.)
-    fn check_length_in_place(&self, index: &Index<'_>, new: &NewValue<'_>) -> Result<()> {
+    /// Fails if no record can be so long, or if even an empty segment has no room for it. (What others take is looked
+    /// at later.)
+    pub fn check_length_in_place(&self, index: &Index<'_>, new: &NewValue<'_>) -> Result<()> {
         let overhead = (index.record_key().len() + new.stream.len() + 2 * buffers::ALIGN as usize) as u64;
         let size = self.state().limit.load(Ordering::Relaxed);
         if new.len < (RECORD_END - overhead).min(size) {

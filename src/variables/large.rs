@@ -120,7 +120,8 @@ impl<'a> LargeValue<'a> {
         if !is_a_value || !content.has_buffers() || !arena.is_present(granule, len)? {
             return Err(Error::corrupt(format_args!("{len} granules in place in {entry:?}, or not all present")));
         }
-        if obtain {
+        // Whoever could punch pages could also make this process pay for them again.
+        if obtain && self.check_resident(0, self.len())? {
             let at = self.att.identity.geometry.granule_at(granule);
             let mut obtained = Ok(());
             policy.allow_threads(&mut || obtained = self.att.obtain_pages(at, len * GRANULE));

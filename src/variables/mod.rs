@@ -16,7 +16,7 @@
 //! | [`scan`], `table_iter` | all slots of a table; any variable |
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
 //! | [`change`], [`add`] | put and remove; adding to a number |
-//! | [`in_place`], [`touch`] | making and opening values that are changed where they lie; a new version for what is there |
+//! | [`in_place`], [`touch`] | making values that are changed where they lie; a new version for what is there |
 //! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the list, making it |
 //! | `batch_set` | the same for a few small ones, by one commit |
 //! | [`clear`] | removing every variable at one instant |

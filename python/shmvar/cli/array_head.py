@@ -3,8 +3,12 @@
 import pickletools
 import re
 
+LONGEST = 64 << 10
+"""Bytes of a pickle that is read; that of an array is longer only if it is a struct of many fields."""
+
+_AXES = 64
 # Names of dtypes as numpy pickles them: a kind and the bytes of an item.
-_NAME = re.compile(r"[biufcmMSUV]\d+")
+_NAME = re.compile(r"[biufcmMSUV][0-9]{1,19}")
 _ORDERS = ("<", ">", "|", "=")
 
 
@@ -12,6 +16,8 @@ def dtype_and_shape(stream: bytes) -> tuple[str | None, list[int] | None]:
     """Return the dtype (`<f4`; of a struct, its bytes: `|V16`) and the shape. None stands for what is not said."""
     name = order = None
     shape: list[int] | None = None
+    if len(stream) > LONGEST:
+        return None, None
     try:
         for opcode, argument, _ in pickletools.genops(stream):
             if shape is None and name is None and isinstance(argument, str) and _NAME.fullmatch(argument):
@@ -24,4 +30,6 @@ def dtype_and_shape(stream: bytes) -> tuple[str | None, list[int] | None]:
                 shape.append(argument)
     except ValueError:
         return None, None
+    if shape is not None and (len(shape) > _AXES or not all(0 <= length < 1 << 63 for length in shape)):
+        shape = None
     return (None if name is None else (order or "") + name), shape

@@ -48,8 +48,8 @@ impl fmt::Display for DataOnlyError {
             DataOnlyError::CheckedInPlace => write!(
                 f,
                 "bools and text are checked before use, and others could change them in place afterwards, because this \
-                 segment is not trusted: take another dtype (u1, u4, S), read a copy (segment[index]), or attach with \
-                 trust=True"
+                 segment is not trusted: take another dtype (u1, u4, S), or attach with trust=True; what is there can be \
+                 read as a copy (segment[index])"
             ),
             DataOnlyError::TooMuch { limit, value } => {
                 write!(f, "the value exceeds a limit for segments that are not trusted: {limit}, {value}")

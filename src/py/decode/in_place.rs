@@ -30,10 +30,19 @@ pub enum InPlace {
     Plain,
     /// A value in place: an array or a `memoryview`.
     Opened(Py<PyAny>),
+    /// An array in place, where only a buffer was asked for.
+    NoBuffer,
 }
 
 /// Opens a value in place: for writing, or, through a handle that may not write, as a read-only copy.
-pub fn open(policy: &PyWait<'_>, py: Python<'_>, segment: &Segment, index: &Index<'_>) -> PyResult<InPlace> {
+/// `buffers_only`: an array is not made, which needs numpy.
+pub fn open(
+    policy: &PyWait<'_>,
+    py: Python<'_>,
+    segment: &Segment,
+    index: &Index<'_>,
+    buffers_only: bool,
+) -> PyResult<InPlace> {
     let mut backoff = Backoff::default();
     loop {
         let mut scratch = Scratch::new();
@@ -46,6 +55,12 @@ pub fn open(policy: &PyWait<'_>, py: Python<'_>, segment: &Segment, index: &Inde
         };
         let read = LargeRead { py, policy, segment, index, mode: ReadMode::View };
         let large = if segment.trusted() { large.trusting() } else { large };
+        if buffers_only {
+            let stream = large.stream(policy).map_err(|error| policy.error_at(index, error))?;
+            if stream.is_some_and(|(stream, _)| stream != buffers::MEMORYVIEW) {
+                return Ok(InPlace::NoBuffer);
+            }
+        }
         let (value, obstacle) = match att.mem.writable() {
             true => (read.over_memory(large, false)?, Obstacle::Changed),
             false => (read.read(large)?, Obstacle::Replaced),
@@ -61,7 +76,7 @@ impl LargeRead<'_, '_> {
     /// Makes an object over the memory of a value in place. `None` if the value is not pinned because it has changed.
     pub fn over_memory(&self, large: LargeValue<'_>, readonly: bool) -> PyResult<Option<Py<PyAny>>> {
         let (py, trusted) = (self.py, self.segment.trusted());
-        let failed = |error| self.policy.error(error);
+        let failed = |error| self.policy.error_at(self.index, error);
         if !large.check_memory(!trusted, self.policy).map_err(failed)? {
             return Ok(None);
         }

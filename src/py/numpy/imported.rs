@@ -43,6 +43,12 @@ pub struct Numpy {
     layout_is_known: bool,
 }
 
+/// The flags of a dtype. numpy 1 gives them as a byte with a sign.
+pub fn flags_of(dtype: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let flags: i64 = dtype.getattr(pyo3::intern!(dtype.py(), "flags"))?.extract()?;
+    Ok(if flags < 0 { u64::from(flags as u8) } else { flags as u64 })
+}
+
 impl Numpy {
     /// What was fetched before, if anything.
     #[inline]

@@ -13,7 +13,7 @@ use crate::py::errors;
 use crate::variables::AsVariables;
 use crate::variables::in_place::NewValue;
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyBufferError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyMemoryView, PyTuple};
 
@@ -32,8 +32,9 @@ pub fn array(
     given: &ArrayArguments<'_, '_>,
 ) -> PyResult<Py<PyAny>> {
     let py = segment.py();
+    let index = &exact(index)?;
     loop {
-        if let Some(found) = open(segment.get(), index)? {
+        if let Some(found) = open(segment.get(), index, false)? {
             let found = found.into_bound(py);
             if found.is_instance_of::<PyMemoryView>() {
                 return Err(errors::builtin::<PyValueError>(format!(
@@ -73,17 +74,11 @@ pub fn order(py: Python<'_>, given: OptionalArgument) -> PyResult<&'static str> 
 pub fn buffer(segment: &PySegment, index: &Bound<'_, PyAny>, size: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
     let py = index.py();
     let size = size.map(|size| convert::size(size, "size")).transpose()?;
+    let index = &exact(index)?;
     loop {
-        if let Some(found) = open(segment, index)? {
+        if let Some(found) = open(segment, index, true)? {
             let found = found.into_bound(py);
             let name = convert::index(index)?;
-            if !found.is_instance_of::<PyMemoryView>() {
-                return Err(errors::builtin::<PyValueError>(format!(
-                    "index {name} is an array in place of shape {} and dtype {}, not a buffer: open it with array()",
-                    found.getattr("shape")?,
-                    found.getattr("dtype")?
-                )));
-            }
             let len = found.len()? as u64;
             if let Some(size) = size.filter(|size| *size != len) {
                 return Err(errors::builtin::<PyValueError>(format!(
@@ -99,11 +94,14 @@ pub fn buffer(segment: &PySegment, index: &Bound<'_, PyAny>, size: Option<&Bound
 }
 
 /// Opens what is in place under an index. `None`: nothing is there.
-fn open(segment: &PySegment, index: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+fn open(segment: &PySegment, index: &Bound<'_, PyAny>, buffers_only: bool) -> PyResult<Option<Py<PyAny>>> {
     let (py, name) = (index.py(), convert::index(index)?);
-    match decode::open(&segment.policy(py), py, segment.inner(), &name)? {
+    match decode::open(&segment.policy(py), py, segment.inner(), &name, buffers_only)? {
         InPlace::Missing => Ok(None),
         InPlace::Opened(value) => Ok(Some(value)),
+        InPlace::NoBuffer => Err(errors::builtin::<PyValueError>(format!(
+            "index {name} is an array in place, not a buffer: open it with array()"
+        ))),
         InPlace::Plain => Err(errors::builtin::<PyValueError>(format!(
             "index {name} holds a plain value, which no process changes in place: remove it first, or take another index"
         ))),
@@ -118,15 +116,23 @@ pub fn make(segment: &PySegment, index: &Bound<'_, PyAny>, new: &NewValue<'_>) -
     made.map(drop).map_err(|error| policy.error_at(&name, error))
 }
 
-/// Fails where an array with this pickle may not be made: through a handle that may not write, and in a segment that is
-/// not trusted, if nobody could open the array. The pickle is that of an array of no items.
-pub fn refuse(segment: &PySegment, index: &Bound<'_, PyAny>, stream: &[u8]) -> PyResult<()> {
-    let (py, inner) = (index.py(), segment.inner());
-    inner.for_change().map_err(|error| segment.error(py, error))?;
+/// Fails where an array with this pickle, of so many bytes, may not be made: through a handle that may not write, in a
+/// segment that is too small, and in one that is not trusted, if nobody could open the array. The pickle is that of an
+/// array of no items.
+pub fn refuse(segment: &PySegment, index: &Bound<'_, PyAny>, stream: &[u8], len: u64) -> PyResult<()> {
+    let (py, inner, name) = (index.py(), segment.inner(), convert::index(index)?);
+    let new = NewValue { stream, len, pattern: &[] };
+    let fits = inner.for_change().and_then(|att| att.variables().check_length_in_place(&name, &new));
+    fits.map_err(|error| segment.policy(py).error_at(&name, error))?;
     if inner.trusted() {
         return Ok(());
     }
-    decode::refuse_in_place(py, &convert::index(index)?, stream)
+    decode::refuse_in_place(py, &name, stream)
+}
+
+/// The index as an exact int or str, so that it means the same in each step.
+fn exact<'py>(index: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    convert::index_key(index, &convert::index(index)?)
 }
 
 /// The bytes of a buffer that is held.
@@ -144,9 +150,12 @@ pub fn bytes_of(held: &PyBuffer<u8>) -> PyResult<&[u8]> {
 fn is_as_given(found: &Bound<'_, PyAny>, given: &ArrayArguments<'_, '_>) -> PyResult<bool> {
     let py = found.py();
     if let Some(shape) = given.shape {
-        let Ok(shape) = shape.cast_exact::<PyTuple>() else { return Ok(false) };
-        let ints = shape.iter().all(|len| len.is_exact_instance_of::<PyInt>());
-        if !ints || !found.getattr(pyo3::intern!(py, "shape"))?.eq(shape)? {
+        let own = found.getattr(pyo3::intern!(py, "shape"))?.cast_into::<PyTuple>()?;
+        let same = match shape.cast_exact::<PyTuple>() {
+            Ok(shape) => shape.iter().all(|len| len.is_exact_instance_of::<PyInt>()) && own.eq(shape)?,
+            Err(_) => shape.is_exact_instance_of::<PyInt>() && own.len() == 1 && own.get_item(0)?.eq(shape)?,
+        };
+        if !same {
             return Ok(false);
         }
     }
@@ -155,7 +164,13 @@ fn is_as_given(found: &Bound<'_, PyAny>, given: &ArrayArguments<'_, '_>) -> PyRe
         Some(dtype) => {
             let own = found.getattr(pyo3::intern!(py, "dtype"))?;
             // numpy compares with whatever can be made a dtype.
-            Ok(own.is(dtype) || own.eq(dtype).unwrap_or(false))
+            match own.is(dtype) {
+                true => Ok(true),
+                false => own.eq(dtype).or_else(|error| match error.is_instance_of::<PyTypeError>(py) {
+                    true => Ok(false),
+                    false => Err(error),
+                }),
+            }
         }
     }
 }

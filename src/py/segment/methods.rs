@@ -165,8 +165,8 @@ impl PySegment {
     }
 
     /// See [`in_place::refuse`].
-    fn _refuse_in_place(&self, index: &Bound<'_, PyAny>, stream: &[u8]) -> PyResult<()> {
-        in_place::refuse(self, index, stream)
+    fn _refuse_in_place(&self, index: &Bound<'_, PyAny>, stream: &[u8], len: u64) -> PyResult<()> {
+        in_place::refuse(self, index, stream, len)
     }
 
     /// See [`in_place::make`].
