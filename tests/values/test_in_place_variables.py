@@ -1,0 +1,643 @@
+"""What is written in place is a variable like others: every call of the mapping, versions, waiting, `touch`."""
+
+import asyncio
+import pickle
+import threading
+import time
+
+import helpers
+import numpy as np
+import pytest
+from helpers.event_loops import run as run_tasks
+from helpers.value_comparison import same
+
+import shmvar
+from shmvar._core import _get_pickle, _put_pickle, _variable_info
+
+
+@pytest.fixture
+def field(seg):
+    """Four numbers under the index "field"."""
+    made = seg.array("field", initial=np.arange(4.0))
+    yield made
+    assert np.array_equal(made[:2], [0, 1]), "somebody else wrote to its memory"
+
+
+def is_a_copy(seg, found, value=(0, 1, 2, 3)):
+    """Fails unless it is an array of the caller's own; it is changed, and what is stored is not."""
+    assert type(found) is np.ndarray and found.dtype == "f8" and found.tolist() == list(value)
+    assert found.flags.writeable
+    found[:] = -1
+    if "field" in seg:
+        assert -1 not in seg["field"]
+
+
+def is_plain(seg, index="field"):
+    """Fails unless a plain variable is there."""
+    assert not seg.stat(index).in_place
+    with pytest.raises(ValueError, match=str(index)):
+        seg.array(index)
+
+
+# --- reading
+
+READS = {
+    "[]": lambda seg: seg["field"],
+    "get": lambda seg: seg.get("field"),
+    "get_versioned": lambda seg: seg.get_versioned("field")[0],
+    "get_many": lambda seg: seg.get_many(["field", "other"])["field"],
+    "items": lambda seg: dict(seg.items())["field"],
+    "values": lambda seg: next(value for value in seg.values() if isinstance(value, np.ndarray)),
+    "dict": lambda seg: dict(seg)["field"],
+    "setdefault": lambda seg: seg.setdefault("field", 5),
+    "pickle": lambda seg: pickle.loads(_get_pickle(seg, "field")),
+}
+
+
+@pytest.mark.parametrize("how", READS)
+def test_every_read_is_a_copy_of_what_is_there_now(seg, field, how):
+    seg["other"] = "plain"
+    version = seg.version("field")
+    is_a_copy(seg, READS[how](seg))
+    field[3] = 7
+    is_a_copy(seg, READS[how](seg), (0, 1, 2, 7))
+    assert seg.version("field") == version == seg.get_versioned("field")[1]
+    assert seg.array("field").tolist() == [0, 1, 2, 7] == field.tolist()
+
+
+def test_a_buffer_is_read_as_a_memoryview_of_ones_own(seg):
+    raw = seg.buffer("raw", 4)
+    raw[:] = b"abcd"
+    for found in (seg["raw"], seg.get("raw"), seg.get_many(["raw"])["raw"], *seg.values(), seg.get_versioned("raw")[0]):
+        assert type(found) is memoryview and found == b"abcd" and not found.readonly and found.format == "B"
+        found[0] = 0
+    assert raw == b"abcd" == seg.buffer("raw") and seg == {"raw": b"abcd"}
+    raw[0] = ord("x")
+    assert seg != {"raw": b"abcd"} and seg == {"raw": b"xbcd"}
+    assert pickle.loads(_get_pickle(seg, "raw")) == b"xbcd"
+
+
+def test_an_array_in_fortran_order_is_read_as_one(seg):
+    like = np.asfortranarray(np.arange(60_000.0).reshape(200, 300))
+    made = seg.array(1, initial=like, order="F")
+    made[3, 4] = like[3, 4] = -5
+    for found in (seg[1], seg.view(1), seg.pop(1)):
+        assert found.flags.f_contiguous and not found.flags.c_contiguous and np.array_equal(found, like)
+
+
+@pytest.mark.parametrize("size", [4, 100_000])
+def test_a_view_is_a_read_only_window_on_live_memory(seg, size):
+    made, raw = seg.array(1, size), seg.buffer(2, size)
+    window, bytes_ = seg.view(1), seg.view(2)
+    assert type(window) is np.ndarray and not window.flags.writeable
+    assert type(bytes_) is memoryview and bytes_.readonly and bytes_.format == "B" and len(bytes_) == size
+    made[-1], raw[-1] = 5, 6
+    assert window[-1] == 5 and bytes_[-1] == 6
+    with pytest.raises(ValueError, match="read-only"):
+        window[0] = 1
+    with pytest.raises(ValueError, match="WRITEABLE|writeable"):
+        window.flags.writeable = True
+    with pytest.raises(TypeError):
+        bytes_[0] = 1
+    with pytest.raises((TypeError, BufferError, ValueError)):
+        np.frombuffer(bytes_, "u1")[0] = 1
+    assert seg.stat(1).viewable and seg.stat(2).viewable
+    seg.remove(1)
+    made[-1] = 7
+    assert window[-1] == 7 and window[0] == 0
+
+
+def test_it_is_listed_and_looked_for_like_others(seg, field):
+    seg.buffer(5, 10)
+    assert "field" in seg and seg.has("field") and 5 in seg and len(seg) == 2
+    assert set(seg) == {"field", 5} == set(seg.keys()) and seg.info().count == 2
+    assert seg.check().variables == 2 and seg.check().live == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 4096, 100_000])
+def test_it_is_charged_its_bytes(seg, size):
+    seg["plain"] = b"x" * 1000
+    for index in (1, "a text of 23 characters"):
+        before = seg.info().used
+        key = len(index) if isinstance(index, str) else 0
+        seg.array(index, size, "u1")
+        charge = seg.stat(index).size
+        assert 32 + key + size <= charge <= 32 + key + size + 500
+        assert seg.info().used == before + charge == sum(seg.stat(each).size for each in seg)
+        seg.buffer("buffer", size)
+        assert size <= seg.stat("buffer").size - 38 <= size + 300
+        seg.remove("buffer")
+        assert seg.info().used == before + charge
+    seg.clear()
+    assert seg.info().used == 0
+
+
+def test_stat_tells_that_it_is_in_place(seg, field):
+    seg["plain"], seg["array"] = 5, np.arange(100_000)
+    seg.buffer("raw", 3)
+    facts = seg.stat("field")
+    assert facts.in_place is True and facts.type == "numpy.ndarray" and facts.expires_in is None
+    assert facts.version == seg.version("field") and facts._asdict()["in_place"] is True
+    assert seg.stat("raw").in_place is True and seg.stat("raw").type == "memoryview"
+    for index in ("plain", "array"):
+        assert seg.stat(index).in_place is False and seg.stat(index)._asdict()["in_place"] is False
+    again = pickle.loads(pickle.dumps(facts))
+    assert again == facts and hash(again) == hash(facts) and again.in_place is True
+    assert again._asdict() == facts._asdict()
+    seg["field"] = seg["field"]
+    assert seg.stat("field") != facts and seg.stat("field").in_place is False
+
+
+def test_facts_pickled_by_an_earlier_version_are_not_in_place():
+    for old in ((40, 3, None, "int"), (40, 3, 10**9, "numpy.ndarray", True)):
+        facts = _variable_info(*old)
+        assert facts.in_place is False and facts.type == old[3] and facts.size == 40 and facts.version == 3
+
+
+# --- replacing and removing
+
+
+def replaced(seg, value):
+    """What replaces the variable "field" by `value`, in every way there is; each returns what it was given, if anything."""
+
+    def versioned():
+        got, version = seg.get_versioned("field")
+        assert seg.compare_and_put("field", version, value)
+        return got
+
+    def modified():
+        seen = []
+        seg.modify("field", lambda old: (seen.append(old), value)[1])
+        return seen[0]
+
+    return {
+        "[]=": lambda: seg.__setitem__("field", value),
+        "put": lambda: seg.put("field", value),
+        "put_many": lambda: seg.put_many({"field": value, "beside": 1}),
+        "put many": lambda: seg.put_many({"field": value} | {n: n for n in range(100)}),
+        "update": lambda: seg.update(field=value),
+        "swap": lambda: seg.swap("field", value),
+        "compare_and_put": versioned,
+        "modify": modified,
+    }
+
+
+@pytest.mark.parametrize("value", [5, "x" * 100, np.arange(30_000.0)], ids=["number", "text", "array"])
+@pytest.mark.parametrize("how", replaced(None, None))
+def test_what_stores_a_value_replaces_it_and_who_holds_the_old_one_keeps_it(seg, field, how, value):
+    version = seg.version("field")
+    got = replaced(seg, value)[how]()
+    if got is not None:
+        assert type(got) is np.ndarray and got.tolist() == [0, 1, 2, 3]
+        got[:] = -1
+    assert seg.version("field") > version
+    is_plain(seg)
+    field[2:] = 8, 9
+    assert np.array_equal(seg["field"], value) and field.tolist() == [0, 1, 8, 9]
+    assert seg.info().held > 0
+    seg.remove("field")
+    anew = seg.array("field", 4)
+    anew[:] = 6
+    assert field.tolist() == [0, 1, 8, 9] and seg["field"].tolist() == [6] * 4
+
+
+def test_adding_in_python_replaces_it_by_the_sum(seg, field):
+    seg["field"] += 1
+    is_plain(seg)
+    assert seg["field"].tolist() == [1, 2, 3, 4] and field.tolist() == [0, 1, 2, 3]
+
+
+def test_it_may_be_stored_as_any_array_and_is_copied(seg, field):
+    seg["copy"] = field
+    seg.put_many({"many": field, "raw": seg.buffer("bytes", 3)})
+    seg["in a list"] = [field, seg.view("field")]
+    field[3] = 7
+    assert seg["copy"].tolist() == [0, 1, 2, 3] == seg["many"].tolist() == seg["in a list"][1].tolist()
+    assert not any(seg.stat(index).in_place for index in ("copy", "many", "raw", "in a list"))
+    seg["field"] = field
+    assert seg["field"].tolist() == [0, 1, 2, 7]
+    is_plain(seg)
+
+
+def test_a_batch_that_names_it_twice_or_fails_is_as_ever(key):
+    with shmvar.attach(key, 100_000) as segment:
+        field = segment.array("field", 3)
+        field[:] = 5
+        with pytest.raises(shmvar.SegmentFullError):
+            segment.put_many({"field": 1, "large": b"x" * 200_000})
+        assert segment.array("field").tolist() == [5, 5, 5] and len(segment) == 1
+        segment.put_many([("field", 1), ("field", 2)])
+        assert segment["field"] == 2 and field.tolist() == [5, 5, 5]
+        segment.check()
+
+
+def test_add_takes_no_array(seg, field):
+    for amount in (1, 0.5):
+        with pytest.raises(TypeError):
+            seg.add("field", amount)
+    assert seg.stat("field").in_place and field.tolist() == [0, 1, 2, 3]
+
+
+def test_setdefault_leaves_it_and_makes_a_plain_one_where_it_is_missing(seg, field):
+    is_a_copy(seg, seg.setdefault("field", 5))
+    assert seg.stat("field").in_place
+    seg.remove("field")
+    assert seg.setdefault("field", 5) == 5
+    is_plain(seg)
+
+
+def test_a_write_in_place_is_no_change_for_compare_and_put_and_a_touch_is(seg, field):
+    _, version = seg.get_versioned("field")
+    field[3] = 9
+    touched = seg.touch("field")
+    assert not seg.compare_and_put("field", version, 0)
+    field[3] = 3
+    assert seg.compare_and_put("field", touched, 0) and seg["field"] == 0
+
+
+def test_a_touch_while_modify_runs_makes_it_run_again(seg, field):
+    calls = []
+
+    def function(old):
+        calls.append(old.tolist())
+        if len(calls) == 1:
+            field[3] = 7
+            seg.touch("field")
+        return old * 2
+
+    assert seg.modify("field", function).tolist() == [0, 2, 4, 14]
+    assert calls == [[0, 1, 2, 3], [0, 1, 2, 7]]
+    is_plain(seg)
+
+
+ENDS = {
+    "remove": lambda seg: seg.remove("field") and None,
+    "del": lambda seg: seg.__delitem__("field"),
+    "pop": lambda seg: seg.pop("field"),
+    "pop with default": lambda seg: seg.pop("field", None),
+    "popitem": lambda seg: seg.popitem()[1],
+    "clear": lambda seg: seg.clear(),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_removed_it_is_gone_and_who_holds_it_keeps_it(seg, field, how):
+    version = seg.version("field")
+    got = ENDS[how](seg)
+    if got is not None:
+        is_a_copy(seg, got)
+    assert "field" not in seg and len(seg) == 0 and seg.info().used == 0 and seg.version("field") == 0
+    assert seg.touch("field") == 0
+    with pytest.raises(KeyError):
+        seg.array("field")
+    field[3] = 5
+    anew = seg.array("field", 2, "i4")
+    anew[:] = 1
+    assert field.tolist() == [0, 1, 2, 5] and seg.version("field") > version
+
+
+def test_what_is_removed_may_be_made_as_another_kind(seg):
+    for _ in range(30):
+        field = seg.array(1, (3, 4), "f4", initial=2)
+        assert field.sum() == 24 and seg.remove(1)
+        raw = seg.buffer(1, 48)
+        assert raw == bytes(48), "zeros are what another one left"
+        raw[:] = b"\xff" * 48
+        assert seg.pop(1) == b"\xff" * 48
+        seg[1] = b"\xff" * 100_000
+        seg.remove(1)
+        del field, raw
+
+
+def test_popitem_takes_all_of_them(seg):
+    for index in range(5):
+        seg.array(index, 3, initial=index)
+    seg.buffer("raw", 2)
+    taken = dict(seg.popitem() for _ in range(6))
+    assert len(seg) == 0 and set(taken) == {0, 1, 2, 3, 4, "raw"}
+    assert all(taken[index].tolist() == [index] * 3 for index in range(5)) and taken["raw"] == bytes(2)
+    with pytest.raises(KeyError):
+        seg.popitem()
+
+
+# --- time to live
+
+
+def expired(seg, index):
+    helpers.until(lambda: index not in seg, what="the end of its time")
+
+
+def test_it_stays_and_a_value_that_replaces_it_may_expire(seg, field):
+    assert seg.stat("field").expires_in is None
+    seg.put("field", 5, ttl=0.05)
+    expired(seg, "field")
+    with pytest.raises(KeyError):
+        seg.array("field")
+    anew = seg.array("field", 3, initial=1)
+    assert seg.stat("field").expires_in is None and seg.stat("field").in_place
+    seg.put("other", 1, ttl=0.05)
+    expired(seg, "other")
+    seg["more"] = 1
+    assert anew.tolist() == [1, 1, 1] == seg["field"].tolist()
+
+
+def test_one_is_made_where_a_plain_variable_has_expired(seg):
+    for make in (lambda: seg.array(1, 4000), lambda: memoryview(seg.buffer(1, 5)), lambda: seg.array(1, initial=0)):
+        for value in (5, "x" * 3000, b"x" * 100_000):
+            seg.put(1, value, ttl=0.02)
+            expired(seg, 1)
+            assert not np.any(make()) and seg.stat(1).in_place and seg.stat(1).expires_in is None
+            assert seg.info().used == seg.stat(1).size and seg.check().variables == 1
+            seg.remove(1)
+
+
+def test_it_stays_beside_many_that_expire(seg):
+    fields = {index: seg.array(index, 600, initial=index) for index in range(0, 300, 10)}
+    for index in range(300):
+        if index not in fields:
+            seg.put(index, b"x" * (index * 20), ttl=0.02)
+    expired(seg, 299)
+    for index in range(300, 900):
+        seg[index] = b"y" * (index * 10)
+    seg.trim()
+    for index, field in fields.items():
+        field[0] = -1
+        assert seg.array(index)[0] == -1 and (field[1:] == index).all()
+    seg.check()
+
+
+def test_a_value_that_expires_is_touched_and_keeps_its_time(seg):
+    for value in (5, "text" * 100, b"x" * 100_000):
+        seg.put(1, value, ttl=1000)
+        before, version = seg.stat(1).expires_in, seg.version(1)
+        touched = seg.touch(1)
+        assert version < touched == seg.version(1) and seg[1] == value
+        assert 0 < seg.stat(1).expires_in <= before
+    seg.put(1, 5, ttl=0.02)
+    expired(seg, 1)
+    assert seg.touch(1) == 0 and 1 not in seg and seg.info().count == 0
+    seg.put(2, 5, ttl=0.05)
+    seg.touch(2)
+    expired(seg, 2)
+
+
+# --- touch, versions and waiting
+
+VALUES = {
+    "inline": 5,
+    "none": None,
+    "text": "x" * 40,
+    "record": [1] * 900,
+    "span": [1] * 60_000,
+    "bytes": b"x" * 200_000,
+    "arrays": [np.arange(50_000), np.arange(3)],
+}
+
+
+@pytest.mark.parametrize("index", [1, "text", "t" * 1024])
+@pytest.mark.parametrize("name", VALUES)
+def test_a_touch_makes_a_new_version_and_changes_nothing_else(seg, name, index):
+    value = VALUES[name]
+    seg[index], seg["other"] = value, "other"
+    view = seg.view(index)
+    facts, info, other = seg.stat(index), seg.info(), seg.version("other")
+    version = facts.version
+    for _ in range(100):
+        touched = seg.touch(index)
+        assert type(touched) is int and version < touched == seg.version(index)
+        version = touched
+    assert seg.stat(index)._asdict() == facts._asdict() | {"version": version}
+    assert (seg.info().used, seg.info().count, seg.info().held) == (info.used, 2, 0)
+    assert seg.version("other") == other and same(seg[index], value)
+    assert same(seg.get_versioned(index), (value, version))
+    assert seg.compare_and_put(index, touched, "new") and seg[index] == "new"
+    del view
+
+
+def test_a_touch_of_one_in_place_leaves_its_memory_where_it_is(seg, field):
+    version = seg.version("field")
+    for turn in range(100):
+        touched = seg.touch("field")
+        assert version < touched == seg.version("field")
+        version = touched
+        field[3] = turn
+        assert seg.array("field")[3] == turn and seg.stat("field").in_place
+    assert seg.info().held == 0
+
+
+def test_a_missing_one_is_not_touched_into_being(seg):
+    for index in (1, "text"):
+        assert seg.touch(index) == 0 and index not in seg
+    seg["text"] = 1
+    seg.remove("text")
+    assert seg.touch("text") == 0 and len(seg) == 0 and seg.info().used == 0
+
+
+def test_opening_and_writing_make_no_version_and_making_does(seg):
+    assert seg.version(1) == 0
+    field = seg.array(1, 3)
+    version = seg.version(1)
+    assert version > 0
+    field[:] = 5
+    seg.array(1)[:], seg.array(1, 3, "f8")[:] = 6, 7
+    seg.view(1)
+    assert seg.version(1) == version
+    seg.remove(1)
+    seg.buffer(1, 3)
+    assert seg.version(1) > version
+
+
+def test_a_wait_ends_with_a_touch_of_any_variable(seg, field):
+    seg.update({1: 5, 2: "x" * 40, 3: b"x" * 100_000})
+    for index in ("field", 1, 2, 3):
+        version = seg.version(index)
+        with pytest.raises(shmvar.WaitTimeoutError):
+            seg.wait(index, 0.01)
+        timer = threading.Timer(0.05, seg.touch, [index])
+        timer.start()
+        found = seg.wait(index, 100, newer_than=version)
+        timer.join()
+        assert found == seg.version(index) > version
+        assert seg.wait(index, 0, newer_than=version) == found
+
+
+def test_a_wait_ends_when_one_is_made_or_removed(seg):
+    for end in (lambda: seg.array(1, 3), lambda: seg.remove(1), lambda: seg.buffer(1, 3), lambda: seg.put(1, 1)):
+        version = seg.version(1)
+        timer = threading.Timer(0.05, end)
+        timer.start()
+        assert seg.wait(1, 100, newer_than=version) != version
+        timer.join()
+
+
+def test_what_was_written_before_a_touch_is_seen_after_the_wait(seg, field):
+    seg["ready"] = 0
+
+    def follow(turns):
+        version = seg.version("field")
+        seg.touch("ready")
+        for turn in range(turns):
+            version = seg.wait("field", 300, newer_than=version)
+            seen.append(field[3] == turn)
+            seg.touch("ready")
+
+    seen, ready = [], seg.version("ready")
+    thread = threading.Thread(target=follow, args=(200,))
+    thread.start()
+    for turn in range(200):
+        ready = seg.wait("ready", 300, newer_than=ready)
+        field[3] = turn
+        seg.touch("field")
+    thread.join(300)
+    assert seen == [True] * 200
+
+
+def test_tasks_that_wait_are_woken_by_a_touch(seg, field):
+    async def main():
+        version = seg.version("field")
+        tasks = [asyncio.ensure_future(seg.changed("field", 60, newer_than=version)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in tasks)
+        field[3] = 5
+        touched = seg.touch("field")
+        assert await asyncio.gather(*tasks) == [touched] * 20
+        assert await seg.changed("field", 60, newer_than=version) == touched
+
+    run_tasks(main())
+
+
+# --- handles
+
+
+def test_through_a_read_only_handle_it_is_a_read_only_copy_of_the_moment(seg, key, field):
+    raw = seg.buffer("raw", 4)
+    with shmvar.attach(key, readonly=True) as reader:
+        copies = [reader.array("field"), reader.array("field", 4, "f8"), reader.view("field")]
+        copies += [reader.array("field", initial=np.zeros(4)), reader.array("field", dtype="f8")]
+        pieces = [reader.buffer("raw"), reader.buffer("raw", 4), reader.view("raw")]
+        own = reader["field"]
+        field[3], raw[3] = 7, 7
+        for copy in copies:
+            assert type(copy) is np.ndarray and copy.tolist() == [0, 1, 2, 3] and not copy.flags.writeable
+            with pytest.raises(ValueError, match="read-only"):
+                copy[0] = 1
+        for piece in pieces:
+            assert type(piece) is memoryview and piece.readonly and piece == bytes(4) and piece.format == "B"
+        assert own.flags.writeable and reader["field"].tolist() == [0, 1, 2, 7] and reader.buffer("raw")[3] == 7
+        assert reader.stat("field").in_place and reader.get_many(["field"])["field"][3] == 7
+        seg.clear()
+        seg["more"] = 1
+        del raw
+        assert seg.info().held > 0, "the field of the fixture"
+    assert all(copy.tolist() == [0, 1, 2, 3] for copy in copies) and pieces[0] == bytes(4)
+
+
+def test_who_may_only_read_keeps_no_memory_alive(seg, key):
+    seg.array(1, 100_000)
+    seg.buffer(2, 100_000)
+    with shmvar.attach(key, readonly=True) as reader:
+        kept = [reader.array(1), reader.view(1), reader.buffer(2), reader.view(2), reader[1]]
+        seg.clear()
+        seg["more"] = 1
+        assert seg.info().held == 0 and len(kept) == 5
+
+
+def test_through_a_read_only_handle_nothing_is_made_or_touched(seg, key, field):
+    with shmvar.attach(key, readonly=True) as reader:
+        for call in (
+            lambda: reader.array("new", 3),
+            lambda: reader.array("new", initial=1),
+            lambda: reader.array("new", (2, 2), "i4", initial=1),
+            lambda: reader.buffer("new", 5),
+            lambda: reader.touch("field"),
+        ):
+            with pytest.raises(shmvar.ReadOnlyError):
+                call()
+        for call in (lambda: reader.array("new"), lambda: reader.buffer("new"), lambda: reader.array("new", dtype=int)):
+            with pytest.raises(KeyError):
+                call()
+        for call in (
+            lambda: reader.array("field", 5),
+            lambda: reader.array("field", dtype="i4"),
+            lambda: reader.buffer("field"),
+            lambda: reader.buffer("field", 32),
+        ):
+            with pytest.raises(ValueError, match="field"):
+                call()
+        assert len(seg) == 1 and seg.version("field") == reader.version("field")
+
+
+def test_through_a_detached_handle_every_call_says_so(seg, key, field):
+    other = shmvar.attach(key)
+    other.detach()
+    for call in (
+        lambda: other.array("field"),
+        lambda: other.array("new", 3),
+        lambda: other.buffer("new", 3),
+        lambda: other.touch("field"),
+    ):
+        with pytest.raises(shmvar.DetachedError):
+            call()
+
+
+# --- dump
+
+
+def test_its_pickle_is_stored_as_a_plain_variable(seg, field):
+    raw = seg.buffer("raw", 3)
+    raw[:] = b"abc"
+    for index, like in (("field", field), ("raw", raw)):
+        stored = _get_pickle(seg, index)
+        assert np.array_equal(pickle.loads(stored), like)
+        _put_pickle(seg, "copy", stored)
+        assert np.array_equal(seg["copy"], like) and not seg.stat("copy").in_place
+
+
+def test_reads_beside_a_writer_are_of_the_right_size_whatever_they_hold(seg):
+    field, stop = seg.array(1, 300_000, "i8"), []
+
+    def write():
+        turn = 0
+        while not stop:
+            turn += 1
+            field[:] = turn
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        last = 0
+        for _ in helpers.looks(seconds=1, turns=5):
+            for found in (seg[1], seg.view(1), seg.get_many([1])[1], pickle.loads(_get_pickle(seg, 1))):
+                assert found.shape == (300_000,) and found.min() >= last - 1
+            last = int(field[0])
+    finally:
+        stop.append(1)
+        thread.join(100)
+
+
+def test_other_threads_run_while_a_large_one_is_made_or_copied(key):
+    with shmvar.attach(key, 2 << 30) as segment:
+        turns, stop = [0], []
+
+        def count():
+            while not stop:
+                turns[0] += 1
+                time.sleep(0)
+
+        thread = threading.Thread(target=count)
+        thread.start()
+        try:
+            # Each of these is a single call; a thread that gets no turn in it gets none in a hundred of them either.
+            calls = {
+                "make": lambda: segment.array(1, 32 << 20),
+                "initial": lambda: segment.array(2, initial=np.broadcast_to(np.float64(1), 32 << 20)),
+                "get": lambda: segment[1],
+            }
+            for name, call in calls.items():
+                before = turns[0]
+                kept = call()
+                assert turns[0] - before > 1, name
+                del kept
+        finally:
+            stop.append(1)
+            thread.join(100)
