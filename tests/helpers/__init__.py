@@ -15,6 +15,7 @@ arrays              arrays to store
 array_opcodes       pickles of arrays that no pickler writes
 data_only_values    values that the data-only decoder takes, as hypothesis draws them
 indexes             what may stand for an index
+in_place            is the memory of what was written in place given back?
 value_comparison    is a decoded value what pickle makes of it?
 """
 

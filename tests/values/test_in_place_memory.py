@@ -1,4 +1,4 @@
-"""The memory of what is written in place: held as long as anything is over it, freed with the last of it, never moved."""
+"""The memory of what is written in place: held while anything is over it, freed with the last of it, never moved."""
 
 import contextlib
 import copy
@@ -13,6 +13,7 @@ import helpers
 import numpy as np
 import pytest
 from helpers.arrays import MIB
+from helpers.in_place import freed, held
 
 import shmvar
 
@@ -23,23 +24,6 @@ SIZE = 100_000
 def taken(segment):
     """The bytes of the memory file system that the object takes."""
     return os.stat(helpers.path_of(segment)).st_blocks * 512
-
-
-def held(segment):
-    """What is still in somebody's hands, after a change that frees what is not."""
-    gc.collect()
-    segment["a change"] = 0
-    segment.remove("a change")
-    return segment.info().held
-
-
-def freed(segment):
-    """Fails unless nothing is left of what the segment had."""
-    assert held(segment) == 0 and segment.info().used == 0
-    segment.trim()
-    info = segment.info()
-    assert info.held == 0 and info.resident <= MIB // 4
-    segment.check()
 
 
 # --- who keeps it

@@ -95,7 +95,7 @@ def test_a_view_is_a_read_only_window_on_live_memory(seg, size):
     assert window[-1] == 5 and bytes_[-1] == 6
     with pytest.raises(ValueError, match="read-only"):
         window[0] = 1
-    with pytest.raises(ValueError, match="WRITEABLE|writeable"):
+    with pytest.raises(ValueError, match=r"WRITEABLE|writeable"):
         window.flags.writeable = True
     with pytest.raises(TypeError):
         bytes_[0] = 1
@@ -158,7 +158,7 @@ def test_facts_pickled_by_an_earlier_version_are_not_in_place():
 
 
 def replaced(seg, value):
-    """What replaces the variable "field" by `value`, in every way there is; each returns what it was given, if anything."""
+    """Each way to replace the variable "field" by `value`; some return what they were given of it."""
 
     def versioned():
         got, version = seg.get_versioned("field")
