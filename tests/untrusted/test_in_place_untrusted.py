@@ -294,7 +294,7 @@ def opens(key, made):
     """Runs in a child: a description that calls a function is refused, and the function does not run."""
     for trust in (True, False):
         with shmvar.attach(key, trust=trust) as handle:
-            for call in (lambda: handle.array(7), lambda: handle.buffer(7), lambda: handle.array(7, ITEMS)):  # noqa: B023
+            for call in (lambda: handle.array(7), lambda: handle.buffer(7), lambda: handle.array(7, ITEMS)):
                 with pytest.raises((shmvar.CorruptSegmentError, shmvar.UntrustedValueError)):
                     call()
             assert not made.exists()

@@ -181,7 +181,7 @@ INITIAL = {
     "dtype of a number": {"dtype": "f2", "initial": 3},
     "dates of texts": {"shape": 2, "dtype": "M8[D]", "initial": "2026-11-29"},
     "structs": {"initial": np.array([(1, 2.5), (3, 4.5)], "i4,f8")},
-    "struct for all": {"shape": 3, "dtype": "i4,f8", "initial": (1, 2.5)},
+    "struct for all": {"shape": 3, "initial": np.array((1, 2.5), "i4,f8")},
     "one into a struct": {"shape": 3, "dtype": "i4,f8", "initial": 1},
     "masked": {"initial": np.ma.array([1, 2, 3], mask=[0, 1, 0])},
     "matrix": {"initial": matrix([1, 2, 3])},
@@ -302,6 +302,7 @@ def test_where_nothing_says_what_to_make_a_missing_one_is_a_key_error(seg, call)
 def both(error, one, other):
     """Fails unless the text has both; each is a tuple of spellings of which one is enough."""
     text = str(error.value)
+    assert not isinstance(error.value, shmvar.Error), "of damage, say, which is a ValueError, too"
     for spellings in (one, other):
         assert any(spelling in text for spelling in spellings), (spellings, text)
 
@@ -388,6 +389,7 @@ def test_a_plain_variable_is_left_alone_and_the_error_says_what_to_do(seg, name)
         with pytest.raises(ValueError, match="it") as caught:
             call()
         assert any(word in str(caught.value) for word in ("remove", "del ", "pop", "another index")), caught.value
+        assert not isinstance(caught.value, shmvar.Error)
     assert seg.version("it") == version and seg.info().used == used and not seg.stat("it").in_place
     seg.remove("it")
     assert seg.array("it", 3).tolist() == [0, 0, 0]
