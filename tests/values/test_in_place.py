@@ -247,7 +247,7 @@ def test_what_is_there_is_taken_as_it_is_whatever_it_would_have_begun_with(seg):
     assert seg.buffer(2, 3) == seg.buffer(2) == b"abc"
 
 
-@pytest.mark.parametrize("size", [0, 1, 63, 4096, np.int64(5000), Indexed(16_384), MIB + 1])
+@pytest.mark.parametrize("size", [1, 63, 4096, np.int64(5000), Indexed(16_384), MIB + 1])
 def test_a_buffer_is_a_writable_memoryview_of_zeros(seg, key, size):
     made = seg.buffer("ring", size)
     length = size.__index__()
@@ -255,13 +255,12 @@ def test_a_buffer_is_a_writable_memoryview_of_zeros(seg, key, size):
         assert type(found) is memoryview and not found.readonly and found.format == "B" and found.itemsize == 1
         assert found.shape == (length,) and found.c_contiguous and found.nbytes == len(found) == length
         assert found == bytes(length)
-    if length:
-        made[-1], made[0] = 7, 8
-        with shmvar.attach(key) as other:
-            again = other.buffer("ring")
-            assert (again[-1], again[0]) == ((8, 8) if length == 1 else (7, 8))
-            again[:1] = b"x"
-        assert made[:1] == b"x" and seg["ring"][:1] == b"x"
+    made[-1], made[0] = 7, 8
+    with shmvar.attach(key) as other:
+        again = other.buffer("ring")
+        assert (again[-1], again[0]) == ((8, 8) if length == 1 else (7, 8))
+        again[:1] = b"x"
+    assert made[:1] == b"x" and seg["ring"][:1] == b"x"
     assert seg.stat("ring").type == "memoryview" and seg.stat("ring").in_place
 
 
@@ -337,7 +336,7 @@ def test_another_shape_dtype_or_kind_than_is_there_is_an_error_that_names_both(s
     assert (made == 1).all() and seg.version(index) == version and seg.stat(index).in_place
     seg.remove(index)
     raw = seg.buffer(index, 480)
-    for size in (0, 481, 5):
+    for size in (1, 481, 5):
         with pytest.raises(ValueError, match=str(index)) as caught:
             seg.buffer(index, size)
         both(caught, ("480",), (str(size),))
@@ -471,6 +470,7 @@ WRONG = {
     "large index": (lambda seg: seg.array(2**63, 3), OverflowError, ""),
     "long index": (lambda seg: seg.array("x" * 1025, 3), OverflowError, ""),
     "large index of a buffer": (lambda seg: seg.buffer(-(2**63) - 1, 3), OverflowError, ""),
+    "no bytes": (lambda seg: seg.buffer(1, 0), ValueError, "0|1"),
     "negative size": (lambda seg: seg.buffer(1, -1), (ValueError, OverflowError), "negative|-1"),
     "float size": (lambda seg: seg.buffer(1, 1.5), TypeError, ""),
     "text size": (lambda seg: seg.buffer(1, "3"), TypeError, ""),
