@@ -485,7 +485,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_arguments_are_typed_errors_and_change_nothing(seg, name):
     call, error, text = WRONG[name]
-    with pytest.raises(error, match=text) as caught:
+    with pytest.raises(error, match=text or None) as caught:
         call(seg)
     assert str(caught.value) and len(seg) == 0 and seg.info().used == 0 and seg.info().held == 0
     assert seg.array(1, 3).tolist() == [0, 0, 0]

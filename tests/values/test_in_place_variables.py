@@ -65,6 +65,45 @@ def test_every_read_is_a_copy_of_what_is_there_now(seg, field, how):
     assert seg.array("field").tolist() == [0, 1, 2, 7] == field.tolist()
 
 
+LARGE = 200_000
+TAKES = {
+    **READS,
+    "pop": lambda seg: seg.pop("field"),
+    "popitem": lambda seg: seg.popitem()[1],
+    "swap": lambda seg: seg.swap("field", 5),
+    "modify": lambda seg: seg.modify("field", lambda old: old) is not None and seg["field"],
+    "read-only": lambda seg: shmvar.attach(seg.key, readonly=True)["field"],
+    "read-only array": lambda seg: shmvar.attach(seg.key, readonly=True).array("field"),
+    "read-only view": lambda seg: shmvar.attach(seg.key, readonly=True).view("field"),
+    "not trusted": lambda seg: shmvar.attach(seg.key, trust=False)["field"],
+    "stored": lambda seg: (seg.put("copy", seg.array("field")), seg.pop("copy"))[1],
+    "stored view": lambda seg: (seg.put("copy", seg.view("field")), seg.pop("copy"))[1],
+    "begun with": lambda seg: seg.array("copy", initial=seg.array("field")),
+}
+
+
+@pytest.mark.parametrize("kind", ["array", "buffer"])
+@pytest.mark.parametrize("how", TAKES)
+def test_a_large_copy_shows_nothing_of_later_writes_and_holds_no_memory(seg, how, kind):
+    """Pages of it are not shared until they are written to, as those of a large value that was put are."""
+    if kind == "buffer" and how in ("read-only array", "begun with", "values"):
+        how = "[]"
+    field = seg.array("field", LARGE, "u1") if kind == "array" else seg.buffer("field", LARGE)
+    like = (bytes(range(256)) * 782)[:LARGE]
+    memoryview(field)[:] = like
+    got = TAKES[how](seg)
+    memoryview(field)[:] = b"\xff" * LARGE
+    assert bytes(got) == like
+    if "read-only" not in how and how != "begun with":
+        got[0] = 77
+        assert field[0] == 255
+    seg.clear()
+    del field
+    seg["a change"] = 0
+    assert how == "begun with" or seg.info().held == 0
+    assert bytes(got)[1:] == like[1:]
+
+
 def test_a_buffer_is_read_as_a_memoryview_of_ones_own(seg):
     raw = seg.buffer("raw", 4)
     raw[:] = b"abcd"
