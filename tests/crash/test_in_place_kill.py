@@ -136,6 +136,7 @@ def test_holders_that_are_killed_after_its_end_give_it_back(key):
             segment[9] = b"\xff" * 320_000
             assert all((segment.array(index) == 7).all() for index in segment if index != 9)
             segment.clear()
+            segment.trim()  # reaps the dead
             assert held(segment) == 0
             segment.check()
         freed(segment)

@@ -18,8 +18,13 @@ def held(segment):
 
 def freed(segment):
     """Clears the segment; fails unless nothing is left, once the system has ended the processes that had some."""
+
+    def nothing_is_held():
+        segment.trim()  # reaps the dead
+        return held(segment) == 0
+
     segment.clear()
-    until(lambda: held(segment) == 0, what="the end of what somebody held")
+    until(nothing_is_held, what="the end of what somebody held")
     segment.trim()
     info = segment.info()
     assert info.held == 0 == info.used and info.resident <= EMPTY, info
