@@ -106,6 +106,38 @@ def test_processes_that_race_in_a_full_file_system_are_all_told_and_none_dies(ke
 
 
 @helpers.needs_mounts
+@pytest.mark.parametrize("left", [0, 4096, 8192, 16_384, 65_536])
+def test_a_new_process_opens_it_in_a_full_file_system_or_is_told(key, left):
+    code = """
+    program = '''
+import sys, shmvar, numpy as np
+try:
+    segment = shmvar.attach(sys.argv[1], create=False, trust=eval(sys.argv[2]))
+    for how in ("array", "buffer"):
+        found = getattr(segment, how)(how)
+        np.asarray(found)[:] = 5
+        print("opened")
+except shmvar.Error as error:
+    assert isinstance(error, (shmvar.SegmentFullError, shmvar.SegmentBusyError)), repr(error)
+    print("told")
+'''
+    segment.array("array", 100_000), segment.buffer("buffer", 500_000)
+    hog(int(sys.argv[2]))
+    for trust in (True, False):
+        done = subprocess.run([sys.executable, "-c", program, key, str(trust)], capture_output=True, text=True)
+        assert done.returncode == 0, done
+        print(done.stdout.split())
+    field[:] = 6
+    assert segment["field"][0] == 6 and segment.view("array")[0] in (0, 5)
+    os.unlink("/dev/shm/hog")
+    done = subprocess.run([sys.executable, "-c", program, key, "True"], capture_output=True, text=True)
+    assert done.stdout.split() == ["opened", "opened"], done
+    segment.check()
+    """
+    helpers.run(TINY + textwrap.dedent(code), key, left, prefix=["unshare", "-m"])
+
+
+@helpers.needs_mounts
 def test_opening_what_is_there_takes_no_memory(key):
     code = """
     hog(0)

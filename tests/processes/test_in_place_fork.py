@@ -88,6 +88,68 @@ def test_what_a_child_and_its_children_write_is_seen_by_the_parent_and_the_other
         freed(segment)
 
 
+@pytest.mark.parametrize("end", ["detach", "destroy", "both"])
+def test_a_child_keeps_what_outlived_every_handle(key, end):
+    """The objects alone keep the map, and what is noted for the child."""
+    segment = shmvar.attach(key)
+    field = segment.array(1, 100_000, "i8", initial=3)
+    writer = shmvar.attach(key)
+    path = helpers.path_of(writer)
+    code = """
+    segment = shmvar.attach(key, create=False)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        segment.clear()
+        segment.update({n: b"\\xff" * 800_000 for n in range(10)})
+        segment.trim()
+        print(segment.info().held, flush=True)
+    """
+    other = helpers.start(code, key)
+
+    def overwritten():
+        other.stdin.write("go\n")
+        other.stdin.flush()
+        return int(other.stdout.readline())
+
+    try:
+        if end != "detach":
+            segment.destroy()
+        if end != "destroy":
+            segment.detach()
+            writer.detach()
+        go, gone = os.pipe()
+        ready, is_ready = os.pipe()
+
+        def child(field):
+            os.close(gone)
+            os.write(is_ready, b"x")
+            os.read(go, 1)
+            assert (field == 3).all(), "its memory was given to somebody else"
+            field[:] = 4
+            os.write(is_ready, b"x")
+            os.read(go, 1)
+            assert (field == 4).all(), "its memory was given to somebody else"
+
+        pid = helpers.fork(child, field)
+        os.close(go)
+        assert os.read(ready, 1) == b"x"
+        del field
+        gc.collect()
+        assert overwritten() >= 800_000
+        os.write(gone, b"x")
+        assert os.read(ready, 1) == b"x"
+        assert overwritten() >= 800_000
+        os.close(gone)
+        assert helpers.reap(pid) == 0
+        helpers.until(lambda: overwritten() == 0, what="the end of what the child held")
+        for pipe in (ready, is_ready):
+            os.close(pipe)
+    finally:
+        helpers.end(other)
+        if os.path.exists(path) and end != "detach":
+            os.unlink(path)
+
+
 ORPHAN = """
 import numpy as np
 segment = shmvar.attach(key, create=False)

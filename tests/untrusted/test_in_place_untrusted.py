@@ -437,6 +437,55 @@ def test_any_damage_of_what_describes_it_is_an_array_within_it_or_a_typed_error(
     assert outcomes["fine"] > 10 and outcomes["CorruptSegmentError"] > 0, outcomes
 
 
+MAKES = """
+import resource
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+sys.path.insert(0, sys.argv[2])
+import helpers
+trust, kind = sys.argv[3] == "True", sys.argv[4]
+outcomes = {}
+for number in (2, 3):
+    for bit in range(64):
+        name = f"{key}-{number}-{bit}"
+        segment = shmvar.attach(name, 1 << 24, trust=trust)
+        try:
+            segment.array(7, 8000) if kind == "array" else segment.put(7, b"x" * 64_000)
+            with helpers.Raw(segment) as raw:
+                slot = raw.slot(7)
+                raw.pack("<Q", slot[0] + 8 * number, slot[1 + number] ^ 1 << bit)
+            for call in (
+                lambda: segment.array(7, 8000), lambda: segment.buffer(7, 100), lambda: segment.touch(7),
+                lambda: segment.array("other", 8000), lambda: segment.remove(7), lambda: segment.array(7, 8000),
+                segment.trim,
+            ):
+                try:
+                    outcome = type(call()).__name__
+                except shmvar.Error as error:
+                    outcome = type(error).__name__
+                except (KeyError, ValueError) as error:
+                    outcome = "other"
+                outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        finally:
+            os.unlink(helpers.path_of(segment))
+            segment.detach()
+print(outcomes)
+"""
+
+
+@pytest.mark.parametrize("trust", [True, False])
+@pytest.mark.parametrize("kind", ["array", "plain"])
+def test_making_one_where_the_slot_is_damaged_ends(key, trust, kind):
+    """What one call takes for missing the next one may take for a variable: no call asks for ever."""
+    try:
+        done = helpers.run(MAKES, key, helpers.TESTS, trust, kind, timeout=60)
+    finally:
+        for name in os.listdir(helpers.SHM):
+            if name.startswith(f"shmvar.s.{key}-"):
+                os.unlink(f"{helpers.SHM}/{name}")
+    outcomes = eval(done.stdout)
+    assert outcomes["ndarray"] > 10 and outcomes["CorruptSegmentError"] > 0, outcomes
+
+
 def test_what_is_damaged_after_it_was_opened_does_not_change_the_object(seg):
     field = seg.array(7, (80, 100), initial=np.arange(8000).reshape(80, 100))
     with helpers.Raw(seg) as raw:

@@ -393,6 +393,21 @@ def test_a_plain_variable_is_left_alone_and_the_error_says_what_to_do(seg, name)
     assert seg.array("it", 3).tolist() == [0, 0, 0]
 
 
+FIELDS = [(f"field {number:03}", ("f8", "i2", "S5", "M8[s]")[number % 4]) for number in range(500)]
+
+
+@pytest.mark.parametrize("trust", [True, False])
+def test_a_dtype_of_many_fields_is_as_any(key, trust):
+    """Its description takes more than a page."""
+    with shmvar.attach(key, trust=trust) as segment:
+        made = segment.array("it", 20, FIELDS)
+        made["field 499"][3], made["field 002"] = 5, b"abc"
+        assert segment.array("it", (20,), FIELDS).tobytes() == made.tobytes() == segment["it"].tobytes()
+        assert segment.array("it")["field 499"][3] == np.datetime64(5, "s") and made.dtype == np.dtype(FIELDS)
+        with pytest.raises(ValueError, match="it"):
+            segment.array("it", 20, FIELDS[:-1])
+
+
 # --- what is refused
 
 OBJECTS = {

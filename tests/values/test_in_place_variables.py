@@ -194,6 +194,20 @@ def test_facts_pickled_by_an_earlier_version_are_not_in_place():
         assert facts.in_place is False and facts.type == old[3] and facts.size == 40 and facts.version == 3
 
 
+def test_it_stays_while_the_table_grows_and_shrinks(seg):
+    fields = {index: seg.array(index, 10, initial=number) for number, index in enumerate([-1, "a", "b" * 500, 10**12])}
+    for round_ in range(3):
+        seg.update({index: index for index in range(5_000)})
+        seg.update({f"text {index}": index for index in range(2_000)})
+        for number, (index, field) in enumerate(fields.items()):
+            field[round_] = -round_
+            assert seg.stat(index).in_place and seg.array(index)[round_] == -round_ and seg.array(index)[9] == number
+        for index in range(5_000):
+            seg.remove(index)
+        seg.trim()
+    assert seg.info().held == 0
+
+
 # --- replacing and removing
 
 
