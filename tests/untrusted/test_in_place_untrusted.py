@@ -500,6 +500,116 @@ def test_what_is_damaged_after_it_was_opened_does_not_change_the_object(seg):
     assert (seg.array(7) == 5).all()
 
 
+SCRIBBLER = """
+import random, struct
+sys.path.insert(0, sys.argv[2])
+import helpers
+chance, parts = random.Random(int(sys.argv[3])), sys.argv[4].split(",")
+segment = shmvar.attach(key, create=False, readonly=True)
+WORDS = [0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1, 4096, 64, 2**62]
+with helpers.Raw(segment) as raw:
+    slots = [raw.slot(index) for index in (1, 2, 3)]
+    granules = [slot[4] >> 16 for slot in slots]
+    places = {
+        "state": range(4160, 4320, 8),
+        "intent": range(8192, 8192 + 304, 8),
+        "entries": [raw.entry(granule)[0] for granule in granules],
+        "present": [raw.bit(raw.PRESENT, granule)[0] for granule in granules],
+        "pins": range(raw.pins, raw.pins + 64, 8),
+        "slots": [slot[0] + at for slot in slots for at in (8, 16, 24)],
+        "heads": [raw.place(slot) + at for slot in slots for at in range(0, 200, 8)],
+    }
+    places = [list(places[part]) for part in parts]
+    sound = {at: raw.read(at, 8) for part in places for at in part}
+    segment.detach()
+    print("at it", flush=True)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        for _ in range(200):
+            at = chance.choice(chance.choice(places))
+            data = sound[at]
+            if chance.random() < 0.3:
+                word = chance.choice(WORDS) if chance.random() < 0.4 else chance.randrange(2**64)
+                flipped = int.from_bytes(data, "little") ^ (word & -word)
+                data = struct.pack("<Q", word if chance.random() < 0.6 else flipped)
+            raw.write(at, data)
+"""
+
+USER = """
+import resource
+import numpy as np
+resource.setrlimit(resource.RLIMIT_DATA, (4 << 30, 4 << 30))
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+trust = sys.argv[2] == "True"
+outcomes, kept = {}, []
+
+def use(call):
+    try:
+        found = call()
+        outcome = "fine"
+        if isinstance(found, (np.ndarray, memoryview)):
+            assert trust or call.__name__ == "copy" or np.asarray(found).dtype.kind not in "bU"
+            kept.append(found)
+            for each in kept:
+                bytes(each)
+            del kept[:-5]
+    except (shmvar.Error, KeyError) as error:
+        outcome = type(error).__name__
+    except ValueError as error:
+        assert "index" in str(error), repr(error)  # of another kind or shape, or plain
+        outcome = "other"
+    outcomes[outcome] = outcomes.get(outcome, 0) + 1
+
+def calls(segment):
+    for index in (1, 2, 3):
+        yield from (lambda: segment.array(index), lambda: segment.buffer(index), lambda: segment.touch(index))
+        yield from (lambda: segment.array(index, 8000), lambda: segment.stat(index))
+        def copy():
+            return (segment.get(index), segment.view(index))[0]
+        if not trust:
+            yield copy
+    yield from (lambda: segment.array(4, 5000), lambda: segment.buffer("b", 70_000), lambda: segment.remove("b"))
+    yield from (lambda: segment.put(4, b"x" * 50_000), lambda: segment.remove(4), lambda: segment.array(5, initial=1.5))
+    yield from (lambda: segment.remove(5), segment.trim)
+
+print("attached", flush=True)
+first = shmvar.attach(key, create=False, trust=trust)
+sys.stdin.readline()
+until, turns = time.monotonic() + 4, 0
+while time.monotonic() < until:
+    for call in calls(first):
+        use(call)
+    use(lambda: [use(call) for call in calls(shmvar.attach(key, create=False, trust=trust))])
+    turns += 1
+print(turns, outcomes)
+"""
+
+STRUCTURES = "state,intent,entries,present,pins"
+
+
+@pytest.mark.parametrize(("trust", "parts"), [(False, f"{STRUCTURES},slots,heads"), (True, STRUCTURES)])
+def test_every_call_ends_well_while_another_process_scribbles(key, children, trust, parts):
+    seed = int.from_bytes(os.urandom(4))
+    segment = shmvar.attach(key, 1 << 23)
+    path = helpers.path_of(segment)
+    segment.array(1, 8000, initial=np.arange(8000))
+    segment.buffer(2, 64_000)
+    segment.array(3, (100, 200), "f4,i4", order="F")
+    segment.detach()
+    user = helpers.start(USER, key, trust)
+    scribbler = helpers.start(SCRIBBLER, key, helpers.TESTS, seed, parts)
+    children += [user, scribbler]
+    try:
+        said, _ = user.communicate("go\n", timeout=200)
+        assert user.returncode == 0, f"seed {seed}: exit status {user.returncode}"
+    finally:
+        helpers.end(scribbler)
+        os.unlink(path)
+    turns, outcomes = said.split(" ", 1)
+    outcomes = eval(outcomes)
+    assert int(turns) >= 1 and outcomes["fine"] > 10 and outcomes["CorruptSegmentError"] > 0, outcomes
+
+
 # --- memory that is not there
 
 HOLE = """
