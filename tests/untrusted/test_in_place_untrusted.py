@@ -80,7 +80,7 @@ def test_bools_and_texts_that_a_trusting_handle_made_are_not_opened(key, name):
         segment.check()
 
 
-DTYPES = ["f8", "f2", "i1", "u1", ">i4", "c16", "g", "S5", "V7", "M8[ns]", "m8[D]", "M8"]
+DTYPES = ["f8", "f2", "i1", "u1", ">i4", "c16", "g", "S5", "V7", "M8[ns]", "m8[D]"]
 STRUCTS = ["i4,f8,S3", [("x", "f8", (2, 3)), ("y", [("z", ">u2"), ("raw", "V3")])]]
 WORKER = """
 import numpy as np
@@ -556,7 +556,7 @@ def use(call):
     except (shmvar.Error, KeyError) as error:
         outcome = type(error).__name__
     except Exception as error:
-        # A ValueError says that it is of another kind or shape, or plain; a note, what was unpickled of several records.
+        # A ValueError says that it is of another kind or shape, or plain; a note, what was unpickled of several.
         told = trust and any("while reading index" in note for note in getattr(error, "__notes__", []))
         assert told or (isinstance(error, ValueError) and "index" in str(error)), repr(error)
         outcome = "other"

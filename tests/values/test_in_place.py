@@ -13,7 +13,7 @@ import shmvar
 STRUCT = [("x", "f8"), ("y", "i2"), ("when", "M8[s]"), ("name", "U3"), ("raw", "S2"), ("inner", [("z", ">i4", (2, 2))])]
 DTYPES = {
     **{code: code for code in ("f8", "f4", "f2", "i1", "u1", "i2", "u8", "?", "c8", "c16", "g", "G")},
-    **{code: code for code in (">f8", ">i4", ">c16", "S5", "U3", ">U3", "V7", "M8[ns]", "m8[D]", ">M8[s]", "M8")},
+    **{code: code for code in (">f8", ">i4", ">c16", "S5", "U3", ">U3", "V7", "M8[ns]", "m8[D]", ">M8[s]")},
     "class": np.float32,
     "python": int,
     "struct": STRUCT,
@@ -469,6 +469,8 @@ WRONG = {
     "product that wraps": (lambda seg: seg.array(1, (2**32, 2**32), "f8"), TOO_MUCH, ""),
     "items beyond": (lambda seg: seg.array(1, 2**61, "f8"), TOO_MUCH, ""),
     "dtype": (lambda seg: seg.array(1, 3, "nonsense"), TypeError, ""),
+    "date without unit": (lambda seg: seg.array(1, 3, "M8"), ValueError, "unit"),
+    "time without unit": (lambda seg: seg.array(1, 3, "m8"), ValueError, "unit"),
     "dtype of a number": (lambda seg: seg.array(1, 3, 5), TypeError, ""),
     "order A": (lambda seg: seg.array(1, 3, order="A"), ValueError, "order|'C'"),
     "order K": (lambda seg: seg.array(1, 3, order="K"), ValueError, "order|'C'"),
