@@ -6,10 +6,10 @@ that the caller asks for. numpy is imported here and nowhere else in this packag
 
 from __future__ import annotations
 
-import json
 import math
 import operator
 import pickle
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,15 +74,15 @@ def _converted(initial: Any, of: np.dtype[Any] | None) -> np.ndarray[Any, Any]:
     return found if found.dtype == of else found.astype(of, casting="unsafe")
 
 
-def compare(found: np.ndarray[Any, Any], index: Any, shape: Any, dtype: Any) -> None:
-    """Raise `ValueError` if an array is not of this shape and this dtype."""
+def compare(found: np.ndarray[Any, Any], name: str, shape: Any, dtype: Any) -> None:
+    """Raise `ValueError` if an array is not of this shape and this dtype. `name` is its index as errors say it."""
     lens, of = _normalized(shape, dtype)
     of_that_kind = of is None or found.dtype == of or (_is_open(of) and found.dtype.kind == of.kind)
     if not of_that_kind or lens not in (None, found.shape):
         asked = [] if lens is None else [f"shape {lens}"]
         asked += [] if of is None else [f"dtype {of}"]
         raise ValueError(
-            f"index {_quoted(index)} is an array in place of shape {found.shape} and dtype {found.dtype}, not of "
+            f"index {name} is an array in place of shape {found.shape} and dtype {found.dtype}, not of "
             f"{' and '.join(asked)}: open it without shape and dtype, or remove it first"
         )
 
@@ -102,7 +102,8 @@ def _normalized(shape: Any, dtype: Any) -> tuple[tuple[int, ...] | None, np.dtyp
 
 
 def _lengths(shape: Any) -> tuple[int, ...]:
-    sequence = isinstance(shape, (tuple, list)) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
+    # An iterator is used up by the first look, and a set has no order.
+    sequence = isinstance(shape, Sequence) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
     try:
         lens = tuple(map(operator.index, shape)) if sequence else (operator.index(shape),)
     except TypeError:
@@ -115,10 +116,6 @@ def _lengths(shape: Any) -> tuple[int, ...]:
 def _is_open(dtype: np.dtype[Any]) -> bool:
     """Return whether a dtype leaves the length of its texts, or the unit of its dates, to the values."""
     return dtype.itemsize == 0 or (dtype.kind in "Mm" and np.datetime_data(dtype)[0] == "generic")
-
-
-def _quoted(index: Any) -> str:
-    return json.dumps(index, ensure_ascii=False)
 
 
 def _refuse_objects(dtype: np.dtype[Any], index: Any) -> None:

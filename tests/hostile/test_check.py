@@ -301,7 +301,8 @@ CASES = {
     "a slot that was moved before it had a version": (9, "has version 0", lambda raw: [q(raw.slot(5)[0], 1 << 53)]),
     "a last version beyond all": (9, "the last version", lambda raw: [q(raw.VERSION, 1 << 52)]),
     "a kind that is none": (10, "has kind 7", lambda raw: retagged(raw, 5, lambda tag: tag | 7)),
-    "a tag's unused bit": (10, "has tag", lambda raw: retagged(raw, 5, lambda tag: tag | 128)),
+    "inline and in place": (10, "or in place", lambda raw: retagged(raw, 5, lambda tag: tag | 128)),
+    "a record in a block, in place": (10, "in place in a slab", lambda raw: retagged(raw, 101, lambda tag: tag | 128)),
     "inline with an expiry": (10, "inline, with", lambda raw: retagged(raw, 5, lambda tag: tag | EXPIRES)),
     "too much inline": (10, "15 bytes inline", lambda raw: retagged(raw, 5, lambda tag: tag & ~0xFF00 | 15 << 8)),
     "a record longer than its block": (10, "in a block of", lambda raw: [

@@ -45,7 +45,8 @@ pub fn array(
             }
             if !is_as_given(&found, given)? {
                 let (shape, dtype) = (or_none(py, given.shape), or_none(py, given.dtype));
-                python(py, c"compare", [found.clone(), index.clone(), shape, dtype])?;
+                let name = create::text(py, &convert::index(index)?.to_string())?.into_any();
+                python(py, c"compare", [found.clone(), name, shape, dtype])?;
             }
             return Ok(found.unbind());
         }
