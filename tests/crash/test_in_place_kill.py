@@ -201,6 +201,10 @@ def test_a_creator_that_is_stopped_holds_others_up_for_a_bounded_time(key, child
             pytest.skip("the creator was never stopped in the middle")
         interrupted = helpers.run(WAITS, key, timeout=30).stdout.split()
         assert interrupted[1] == "True", interrupted
+        if interrupted[0] == "stopped":
+            # What never fits is refused at once.
+            with helpers.promptly(), pytest.raises(shmvar.SegmentFullError):
+                segment.array("field", 2**38)
         began = time.monotonic()
         with contextlib.suppress(shmvar.SegmentBusyError):  # stopped with the writer lock held
             field = segment.array("field", (5000, 5000), initial=5)

@@ -1,6 +1,10 @@
 """Arrays and buffers that are written in place: making them, opening them, and what is refused."""
 
 import array as standard
+import contextlib
+import datetime
+import decimal
+import fractions
 
 import helpers
 import numpy as np
@@ -518,17 +522,42 @@ def test_a_wrong_order_is_wrong_where_one_is_opened_too(seg, order):
         seg.array(1, 3, order=order)
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i8", "M8[s]"])
-@pytest.mark.parametrize("initial", [2**70, 300, "no date", -1], ids=str)
-def test_what_numpy_cannot_convert_is_numpys_own_error(seg, dtype, initial):
-    try:
-        like = np.full(3, initial, dtype)
-    except (OverflowError, ValueError, TypeError) as error:
-        with pytest.raises(type(error)):
-            seg.array(1, 3, dtype, initial=initial)
-        assert len(seg) == 0
-    else:
-        is_in_place(seg.array(1, 3, dtype, initial=initial), like)
+VALUES = [0, -1, 5, 300, 2**31, 2**63, 2**64, 2**70, 1.5, -2.7, 1e30, float("nan"), float("inf"), 1j, 2 + 0j, True]
+VALUES += ["", "12", "1.5", "abc", "2026-01-01", "NaT", b"", b"12", np.float32(1.5), np.int8(-3), np.uint64(2**64 - 1)]
+VALUES += [np.datetime64("2020"), np.timedelta64(3, "s"), datetime.date(2020, 1, 2), datetime.timedelta(3)]
+VALUES += [decimal.Decimal("1.5"), fractions.Fraction(1, 2), np.complex64(1 + 2j), np.array(1j), np.array([1.5])]
+VALUES += [
+    np.array(["1", "2", "3"]),
+    [1, 2, 3],
+    [[1, 2, 3]],
+    [[1], [2], [3]],
+    [True, None, 1],
+    np.void(b"abc"),
+    np.str_("x"),
+]
+VALUES += [np.array([300, 1e30, -5]), range(3), [[[]]], [1, 2], (1, 2.5)]
+TO = ["?", "i1", "u1", "i4", "u8", "f2", "f8", "c8", "S2", "U2", "M8[s]", "m8[s]", ">i4", ">U2"]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("dtype", [None, *TO], ids=str)
+@pytest.mark.parametrize("shape", [(), (3,), (3, 3)], ids=str)
+def test_what_it_begins_with_is_converted_and_refused_as_numpy_does(seg, dtype, shape):
+    taken = []
+    for value in VALUES:
+        try:
+            like = np.full(shape, value, dtype)
+            converted = not like.dtype.hasobject and like.dtype.itemsize > 0
+        except (OverflowError, ValueError, TypeError, RuntimeError):
+            converted = False
+        if converted:
+            is_in_place(seg.array(1, shape, dtype, initial=value), like)
+        else:
+            with contextlib.suppress(OverflowError, ValueError, TypeError, RuntimeError):
+                seg.array(1, shape, dtype, initial=value)
+                taken.append(value)
+        seg.remove(1)
+    assert not taken
 
 
 def test_what_does_not_fit_the_limit_is_refused_with_the_numbers_and_changes_nothing(key):
