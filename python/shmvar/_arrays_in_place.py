@@ -49,7 +49,7 @@ def make(segment: Segment, index: Any, shape: Any, dtype: Any, initial: Any, ord
     if lens is not None and (size := math.prod(lens) * source.itemsize) >= 1 << 63:
         raise ValueError(f"shape {lens} and dtype {source.dtype}: {size:,} bytes are more than an array can have")
     while lens is not None and source.ndim > len(lens) and source.shape[0] == 1:
-        source = source[0]
+        source = source.reshape(source.shape[1:])
     try:
         whole = np.broadcast_to(source, source.shape if lens is None else lens)
     except ValueError:
