@@ -198,6 +198,13 @@ fn every_large_allocation_of_every_call_may_fail() {
             },
         },
         Case {
+            name: "in-place",
+            before: nothing,
+            changes: true,
+            call: &|s| s.shared_bytes("in place", 300_000).map(drop),
+        },
+        Case { name: "touch", before: nothing, changes: true, call: &|s| s.touch(&*text(10)).map(drop) },
+        Case {
             name: "get-large",
             before: nothing,
             changes: false,
