@@ -65,7 +65,7 @@ def test_every_read_is_a_copy_of_what_is_there_now(seg, field, how):
     assert seg.array("field").tolist() == [0, 1, 2, 7] == field.tolist()
 
 
-LARGE = 200_000
+LARGE = 2_000_000
 TAKES = {
     **READS,
     "pop": lambda seg: seg.pop("field"),
@@ -89,7 +89,7 @@ def test_a_large_copy_shows_nothing_of_later_writes_and_holds_no_memory(seg, how
     if kind == "buffer" and how in ("read-only array", "begun with", "values", "stored"):
         how = "[]"
     field = seg.array("field", LARGE, "u1") if kind == "array" else seg.buffer("field", LARGE)
-    like = (bytes(range(256)) * 782)[:LARGE]
+    like = (bytes(range(256)) * 7813)[:LARGE]
     memoryview(field)[:] = like
     got = TAKES[how](seg)
     memoryview(field)[:] = b"\xff" * LARGE
@@ -100,7 +100,8 @@ def test_a_large_copy_shows_nothing_of_later_writes_and_holds_no_memory(seg, how
     seg.clear()
     del field
     seg["a change"] = 0
-    assert how == "begun with" or seg.info().held == 0
+    # What was put is read as a private map, and it is another array that the last one is.
+    assert how in ("modify", "stored", "stored view", "begun with") or seg.info().held == 0
     assert bytes(got)[1:] == like[1:]
 
 
