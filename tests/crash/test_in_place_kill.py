@@ -46,7 +46,7 @@ def is_exact(segment):
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("size", [1, 3000, 200_000])
-def test_killed_while_they_make_and_remove_nothing_is_half_made_and_nothing_leaks(key, size, count):
+def test_f1_killed_while_they_make_and_remove_nothing_is_half_made_and_nothing_leaks(key, size, count):
     def work(number):
         turn = 0
         while True:
@@ -115,7 +115,7 @@ def test_killed_writers_leave_what_they_wrote_and_nothing_else_is_touched(key):
         freed(segment)
 
 
-def test_holders_that_are_killed_after_its_end_give_it_back(key):
+def test_f2_holders_that_are_killed_after_its_end_give_it_back(key):
     with shmvar.attach(key) as segment:
         expected = np.full(40_000, 7.0)
 
@@ -178,7 +178,7 @@ else:
 
 
 @pytest.mark.slow
-def test_a_creator_that_is_stopped_holds_others_up_for_a_bounded_time(key, children):
+def test_f5_a_creator_that_is_stopped_holds_others_up_for_a_bounded_time(key, children):
     """It waits for its 200 MB no longer than 12 s, and then makes it itself. Ctrl-C ends the wait before."""
     with shmvar.attach(key, 2 << 30) as segment:
         creator = helpers.start(SLOW, key)

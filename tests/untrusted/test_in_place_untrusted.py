@@ -591,7 +591,7 @@ STRUCTURES = "state,intent,entries,present,pins"
 
 
 @pytest.mark.parametrize(("trust", "parts"), [(False, f"{STRUCTURES},slots,heads"), (True, STRUCTURES)])
-def test_every_call_ends_well_while_another_process_scribbles(key, children, trust, parts):
+def test_f28_every_call_ends_well_while_another_process_scribbles(key, children, trust, parts):
     seed = int.from_bytes(os.urandom(4))
     segment = shmvar.attach(key, 1 << 23)
     path = helpers.path_of(segment)
@@ -676,7 +676,7 @@ def cut_short(key, length):
 
 
 @pytest.mark.parametrize("length", [4096, 20_480])
-def test_an_array_whose_pages_were_cut_off_is_not_opened(key, length):
+def test_f32_an_array_whose_pages_were_cut_off_is_not_opened(key, length):
     segment = shmvar.attach(key)
     path = helpers.path_of(segment)
     segment.array(7, ITEMS)
