@@ -10,6 +10,7 @@
 //! | `writable_memory` | the memory of an array, as the pickler gets it |
 //! | `imported` | the objects that are needed of numpy |
 //! | `layout` | reads fields of an array from its memory |
+//! | `number` | numpy's ints and floats as those of Python |
 //! | `lone_array` | values that are one array: written without the pickler, made without the unpickler |
 //!
 //! Reading other arrays is the subject of `decode` and, if the segment is not trusted, of `data_only`.
@@ -20,6 +21,7 @@ mod imported;
 mod layout;
 #[allow(unsafe_code, reason = "numpy's binary interface, and the buffer protocol")]
 mod lone_array;
+mod number;
 mod reducers;
 #[allow(unsafe_code, reason = "a look at classes and containers")]
 mod search;
@@ -27,5 +29,6 @@ mod search;
 mod writable_memory;
 
 pub use lone_array::{ArrayMaker, PickledArray, is_array, pickled, prepare, remember};
+pub use number::python_number;
 pub use reducers::Reducers;
 pub use search::may_hold_arrays;

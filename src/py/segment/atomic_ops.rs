@@ -11,6 +11,7 @@ use crate::py::create;
 use crate::py::decode;
 use crate::py::encode;
 use crate::py::errors;
+use crate::py::numpy;
 use crate::py::read_mode::ReadMode;
 use crate::py::wait::PyWait;
 use crate::segment::Segment;
@@ -67,15 +68,13 @@ fn add_by_interpreter(
             Some((value, version, expiry)) => (value.into_bound(py), version, expiry),
             None => (0_i64.into_pyobject(py)?.into_any(), 0, None),
         };
-        if !(old.is_exact_instance_of::<PyInt>() || old.is_exact_instance_of::<PyFloat>()) {
-            return Err(not_a_number(&format!("the value of index {name}"), &old));
-        }
-        let by = if by.is_instance_of::<PyFloat>() || by.is_instance_of::<PyInt>() {
-            by.clone()
-        } else {
-            by.call_method0("__index__")?
+        let old = match old.is_exact_instance_of::<PyInt>() || old.is_exact_instance_of::<PyFloat>() {
+            true => old,
+            false => {
+                numpy::python_number(&old)?.ok_or_else(|| not_a_number(&format!("the value of index {name}"), &old))?
+            }
         };
-        let sum = old.add(by)?;
+        let sum = old.add(exact(by)?)?;
         if store(segment, index, &sum, Condition::Version(version), || Ok(expiry))?.is_some() {
             return Ok(sum.unbind());
         }
@@ -94,7 +93,22 @@ fn amount(object: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     if object.is_instance_of::<PyInt>() || object.get_type().hasattr("__index__")? {
         return Ok(object.extract::<i64>().ok().map(Number::Int));
     }
-    Err(not_a_number("the amount", object))
+    match numpy::python_number(object)? {
+        Some(number) => Ok(Some(Number::Float(number.extract()?))),
+        None => Err(not_a_number("the amount", object)),
+    }
+}
+
+/// An amount as an exact int or float, so that the sum is one, too: an int and a `numpy.float64` make a
+/// `numpy.float64`.
+fn exact<'py>(amount: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if amount.is_exact_instance_of::<PyInt>() {
+        Ok(amount.clone())
+    } else if amount.is_instance_of::<PyFloat>() || !amount.get_type().hasattr("__index__")? {
+        Ok(create::float(amount.py(), amount.extract()?)?.into_any())
+    } else {
+        amount.call_method0("__index__")
+    }
 }
 
 /// `TypeError` for an amount or a value that is not an int or a float.
