@@ -76,6 +76,7 @@ check: .venv/lint
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict python/shmvar
 	.venv/bin/mypy --strict tools
+	.venv/bin/mypy --strict tests/api/test_typed_use.py
 	.venv/bin/python tools/floors.py
 	cd .venv && bin/stubtest shmvar $(addprefix --allowlist $(CURDIR)/,$(wildcard tests/stubtest_allowlist.txt))
 

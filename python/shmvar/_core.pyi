@@ -15,6 +15,7 @@ from collections.abc import (
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, SupportsIndex, TypeVar, final, overload
 
+from numpy import floating
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 _T = TypeVar("_T")
@@ -48,7 +49,9 @@ __all__ = [
 __version__: str
 
 @final
-class Segment(MutableMapping[SupportsIndex | str, Any]):
+# For type checkers the keys are `Any`, so that a segment may be passed where a mapping from ints, or from texts, is
+# wanted; the methods name the types that they take and return.
+class Segment(MutableMapping[Any, Any]):
     """A handle on a segment: a mutable mapping from indexes, `int` or `str`, to Python values.
 
     `shmvar.attach` opens one. Any number of threads may use a handle, and a forked child may use
@@ -98,6 +101,15 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
 
     def __eq__(self, other: object, /) -> bool:
         """Return whether `other` is a mapping with equal items."""
+
+    def __or__(self, other: Mapping[Any, Any], /) -> dict[Any, Any]:
+        """Return a new dict of the segment's items (see `copy`) and those of `other`, which win."""
+
+    def __ror__(self, other: Mapping[Any, Any], /) -> dict[Any, Any]:
+        """Return a new dict of the items of `other` and the segment's, which win."""
+
+    def __ior__(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]], /) -> Self:
+        """Store every item of `other`, as `put_many` does. The segment stays itself."""
 
     def __enter__(self) -> Self:
         """Return the handle itself. Raises `DetachedError` if it is detached."""
@@ -310,7 +322,22 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
     def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **named: Any) -> None:
         """Store every item of a mapping, or of an iterable of pairs, as `put_many` does.
 
-        All are stored at one instant, or none of them.
+        All are stored at one instant, or none of them. Another segment is a mapping, too: each of
+        its values is whole, and what vanishes while it is read is left out.
+        """
+
+    def copy(self) -> dict[int | str, Any]:
+        """Return a dict of all indexes and values. It is the caller's own; the segment stays.
+
+        Each value is whole and independent, as for `get`. What vanishes meanwhile is left out,
+        where `dict(segment)` may raise `KeyError`. If others change several variables meanwhile,
+        the copy may have some of their values before and some after the change: `get_many` reads
+        those of one instant.
+
+        `copy.copy(segment)` is no such dict, but another handle on the same segment.
+
+        Raises:
+            UntrustedValueError, CorruptSegmentError: as for `segment[index]`.
         """
 
     def clear(self) -> None:
@@ -343,16 +370,18 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
         They are in a dict, by index; what is missing is left out.
 
         Raises:
+            TypeError: `indices` is a `str`, which is one index: write `get_many([index])`.
             SegmentBusyError: a process has been stopped for 10 s in the middle of a `put_many`; or,
                 through a read-only handle, the variables changed each time they were read.
             UntrustedValueError, CorruptSegmentError: as for `segment[index]`.
         """
 
-    def add(self, index: SupportsIndex | str, amount: float = 1) -> Any:
+    def add(self, index: SupportsIndex | str, amount: float | SupportsIndex | floating[Any] = 1) -> Any:
         """Add `amount` to an int or a float, atomically, and return the sum.
 
         A missing variable counts as 0. Ints never wrap: beyond 64 bits they go on as Python ints.
-        The variable keeps its `ttl`.
+        The ints and floats of numpy count as numbers, too; the sum is an `int` or a `float`. The
+        variable keeps its `ttl`.
 
         >>> segment.add("visits")
         1
@@ -460,10 +489,20 @@ class Segment(MutableMapping[SupportsIndex | str, Any]):
             timeout: the seconds that `with` and `acquire` wait. None: without end.
         """
 
-    def keys(self) -> KeysView[int | str]:
-        """Return a view of the indexes.
+    @overload
+    def keys(self, prefix: None = None) -> KeysView[int | str]: ...
+    @overload
+    def keys(self, prefix: str) -> KeysView[str]:
+        """Return a view of the indexes; with `prefix`, of the texts that begin with it.
 
-        Each iteration is over those that were there when it began.
+        Each iteration is over those that were there when it began. With a prefix, iterating and
+        `len` look at every index of the segment.
+
+        >>> for index in segment.keys("user:"):
+        ...     segment.remove(index)
+
+        Raises:
+            TypeError: `prefix` is neither a `str` nor None.
         """
 
     def values(self) -> ValuesView[Any]:

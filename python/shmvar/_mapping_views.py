@@ -23,6 +23,30 @@ class SegmentKeys(KeysView[int | str]):
     __slots__ = ()
 
 
+class SegmentKeysWithPrefix(KeysView["Any"]):
+    """The texts that begin with a prefix. Each iteration walks over those that were there when it began."""
+
+    __slots__ = ("_prefix",)
+    _mapping: Segment
+
+    def __init__(self, mapping: Segment, prefix: str) -> None:
+        super().__init__(mapping)
+        self._prefix = prefix
+
+    def __iter__(self) -> Iterator[str]:
+        prefix = self._prefix
+        return (index for index in self._mapping if isinstance(index, str) and index.startswith(prefix))
+
+    def __contains__(self, index: object) -> bool:
+        return isinstance(index, str) and index.startswith(self._prefix) and index in self._mapping
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._mapping!r}, {self._prefix!r})"
+
+
 class SegmentItems(ItemsView[int | str, "Any"]):
     """Pairs of index and value. An iteration skips a variable that vanishes meanwhile."""
 

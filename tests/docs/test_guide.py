@@ -11,7 +11,12 @@ import shmvar
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
 README = (ROOT / "README.md").read_text()
-CHAPTERS = ["Why is my nested change lost?", "Working together", "Arrays that processes write in place"]
+CHAPTERS = [
+    "Why is my nested change lost?",
+    "How do I take a copy?",
+    "Working together",
+    "Arrays that processes write in place",
+]
 TOUR = ["A dict that other processes see", "Working together", "Arrays that are not copied"]
 
 

@@ -2,6 +2,8 @@
 //!
 //! How a batch is atomic is in [`crate::variables`].
 
+use super::contents;
+use super::handle::PySegment;
 use crate::key::Index;
 use crate::py::convert;
 use crate::py::create;
@@ -14,9 +16,9 @@ use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::snapshot::SnapshotValue;
 use crate::variables::stored::{Layout, Stored};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping};
+use pyo3::types::{PyDict, PyMapping, PyString};
 
 /// So many indices need no allocation.
 const FEW: usize = 16;
@@ -64,7 +66,8 @@ pub fn put_many(
     store(list)
 }
 
-/// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them.
+/// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them; but of a segment without what
+/// vanishes meanwhile.
 pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
     let mut items = Vec::new();
     if let Ok(dict) = other.cast_exact::<PyDict>() {
@@ -72,6 +75,8 @@ pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>,
         for item in dict.iter() {
             create::push(&mut items, item)?;
         }
+    } else if let Ok(segment) = other.cast::<PySegment>() {
+        contents::each(segment, |index, value| create::push(&mut items, (index, value)))?;
     } else if let Ok(mapping) = other.cast::<PyMapping>() {
         for index in mapping.keys()? {
             let value = other.get_item(&index)?;
@@ -101,6 +106,12 @@ pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>,
 /// `get_many`: the values of the variables that exist, all of the same moment.
 pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let py = indices.py();
+    if indices.is_instance_of::<PyString>() {
+        // Its characters would be taken for indexes, and nothing be found.
+        return Err(errors::builtin::<PyTypeError>(
+            "get_many takes several indexes, and a str is one: write get_many([index])",
+        ));
+    }
     // A tuple keeps the indices alive and in order, whatever the unpickling of values does to the caller's list.
     let tuple = create::tuple_of(indices)?;
     let filler = tuple.as_any().as_borrowed();

@@ -1,5 +1,6 @@
 //! The methods of a mapping that take more than one step: `pop`, `popitem`, `setdefault`, `==`, `repr`, and the views.
 
+use super::contents;
 use super::handle::PySegment;
 use super::variable::{read, remove, store_encoded};
 use crate::error::Error;
@@ -13,9 +14,9 @@ use crate::py::read_mode::ReadMode;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
 use crate::variables::table_iter::TableIter;
-use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError};
+use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyMapping, PyString, PyTuple};
 use std::ffi::CStr;
 
 /// `pop`. The variable is read, then removed only if it still has the version that was read, so that nobody else gets
@@ -116,13 +117,15 @@ pub fn equals(slf: &Bound<'_, PySegment>, other: &Bound<'_, PyAny>) -> PyResult<
         return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
     }
     let Ok(other) = other.cast::<PyMapping>() else { return Ok(py.NotImplemented()) };
-    let ours = create::dict(py)?;
-    for item in view_of(slf, c"SegmentItems")?.bind(py).try_iter()? {
-        let (index, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
-        ours.set_item(index, value)?;
-    }
-    let theirs = create::dict(py)?;
-    theirs.update(other)?;
+    let ours = contents::copy(slf)?;
+    let theirs = match other.cast::<PySegment>() {
+        Ok(segment) => contents::copy(segment)?,
+        Err(_) => {
+            let theirs = create::dict(py)?;
+            theirs.update(other)?;
+            theirs
+        }
+    };
     Ok(ours.eq(theirs)?.into_pyobject(py)?.to_owned().into_any().unbind())
 }
 
@@ -146,14 +149,22 @@ pub fn repr<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, Py
 
 /// `keys`, `values` and `items`: a view of that class over the segment.
 pub fn view_of(slf: &Bound<'_, PySegment>, class: &CStr) -> PyResult<Py<PyAny>> {
-    let py = slf.py();
-    slf.get().inner().attachment().map_err(|error| slf.get().error(py, error))?;
-    let class = calls::attribute(py, c"shmvar._mapping_views", class)?;
-    Ok(calls::call(&class, [slf.clone().into_any()], None)?.unbind())
+    Ok(calls::call(&view_class(slf, class)?, [slf.clone().into_any()], None)?.unbind())
 }
 
-/// The indexes of all variables.
-pub fn indexes<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-    let indexes = segment.call(py, |policy| segment.inner().attachment()?.variables().indexes(policy))?;
-    create::list(py, indexes.iter().map(|index| Ok(convert::index_object(py, index)?.into_bound(py))))
+/// `keys(prefix)`: a view of the texts that begin with `prefix`, or of all indexes.
+pub fn keys(slf: &Bound<'_, PySegment>, prefix: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    let Some(prefix) = prefix else { return view_of(slf, c"SegmentKeys") };
+    if !prefix.is_instance_of::<PyString>() {
+        let name = prefix.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+        return Err(errors::builtin::<PyTypeError>(format!("prefix must be a str or None, not {name}")));
+    }
+    let class = view_class(slf, c"SegmentKeysWithPrefix")?;
+    Ok(calls::call(&class, [slf.clone().into_any(), prefix.clone()], None)?.unbind())
+}
+
+fn view_class<'py>(slf: &Bound<'py, PySegment>, class: &CStr) -> PyResult<Bound<'py, PyAny>> {
+    let py = slf.py();
+    slf.get().inner().attachment().map_err(|error| slf.get().error(py, error))?;
+    calls::attribute(py, c"shmvar._mapping_views", class)
 }

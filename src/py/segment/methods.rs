@@ -5,7 +5,7 @@
 
 use super::handle::PySegment;
 use super::variable::{missing, read, remove, store};
-use super::{atomic_ops, batches, in_place, mapping, waiting};
+use super::{atomic_ops, batches, contents, in_place, mapping, waiting};
 use crate::coordination::AsCoordination;
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
@@ -55,11 +55,23 @@ impl PySegment {
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(mapping::indexes(self, py)?.try_iter()?.into_any())
+        Ok(contents::indexes(self, py)?.try_iter()?.into_any())
     }
 
     fn __eq__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         mapping::equals(slf, other)
+    }
+
+    fn __or__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        contents::union(slf.as_any(), other)
+    }
+
+    fn __ror__(slf: &Bound<'_, Self>, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        contents::union(other, slf.as_any())
+    }
+
+    fn __ior__(&self, other: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.put_many(other, None)
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
@@ -392,9 +404,15 @@ impl PySegment {
         self.call(py, |policy| self.inner().for_change()?.variables().clear(policy))
     }
 
+    #[doc = stub!(Segment.copy)]
+    fn copy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        contents::copy(slf)
+    }
+
     #[doc = stub!(Segment.keys)]
-    fn keys(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        mapping::view_of(slf, c"SegmentKeys")
+    #[pyo3(signature = (prefix = None))]
+    fn keys(slf: &Bound<'_, Self>, prefix: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+        mapping::keys(slf, prefix)
     }
 
     #[doc = stub!(Segment.values)]

@@ -5,6 +5,7 @@
 //! | `handle` | the object, and what all its methods need |
 //! | `methods` | the methods as Python calls them |
 //! | `variable` | reads, stores and removes one variable |
+//! | `contents` | all indexes, all items; `copy`, `\|` |
 //! | `mapping` | `pop`, `popitem`, `setdefault`, comparison, views |
 //! | `atomic_ops` | `add`, `swap`, `modify` |
 //! | `batches` | `put_many`, `update`, `get_many` |
@@ -13,6 +14,7 @@
 
 mod atomic_ops;
 mod batches;
+mod contents;
 mod handle;
 mod in_place;
 mod mapping;
