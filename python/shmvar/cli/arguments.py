@@ -10,12 +10,22 @@ from typing import Any
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
+# One text in quotes, without a prefix, as `repr` writes it.
+_QUOTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*\"""")
+
+
 def name(text: str) -> int | str:
-    """A KEY or an INDEX: an int if the word reads as a decimal or hexadecimal one, otherwise the text itself."""
+    """A KEY or an INDEX: an int if the word reads as a decimal or hexadecimal one, otherwise a text.
+
+    A text in quotes, as `ls` and `show` print it, is what stands between them, whatever that looks like.
+    """
     if re.fullmatch(r"[+-]?[0-9]+", text):
         return int(text)
     if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
         return int(text, 16)
+    if _QUOTED.fullmatch(text):
+        inner = literal(text)
+        return inner if isinstance(inner, str) else text
     return text
 
 
@@ -33,6 +43,21 @@ def literal(text: str) -> Any:
         return ast.literal_eval(parsed)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+
+
+def json_value(text: str) -> Any:
+    """A VALUE that is JSON. Raises `ValueError` if it is not."""
+    import json
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"JSON has no {constant}")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except ValueError as error:
+        raise ValueError(f"VALUE is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("VALUE is JSON that is nested too deeply") from None
 
 
 def mode(text: str) -> int:

@@ -1,6 +1,8 @@
 """Opens the segment that a command line names."""
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 
 import shmvar
 
@@ -10,6 +12,23 @@ def for_reading(args: argparse.Namespace) -> shmvar.Segment:
     return shmvar.attach(args.key, create=False, readonly=True, trust=getattr(args, "trust", False))
 
 
-def or_created(args: argparse.Namespace) -> shmvar.Segment:
-    """The segment of `args.key`, created with `--size` and `--perm` if there is none."""
-    return shmvar.attach(args.key, args.size, perm=args.perm)
+@contextlib.contextmanager
+def or_created(args: argparse.Namespace) -> Iterator[shmvar.Segment]:
+    """The segment of `args.key`, created with `--size` and `--perm` if there is none.
+
+    If the command fails, a segment that it created for nothing is removed.
+    """
+    with shmvar.attach(args.key, args.size, perm=args.perm) as segment:
+        try:
+            yield segment
+        except BaseException:
+            _remove_unused(segment)
+            raise
+
+
+def _remove_unused(segment: shmvar.Segment) -> None:
+    """Removes a segment that this process created, if it is empty and no other process has attached it meanwhile."""
+    with contextlib.suppress(shmvar.Error, OSError):
+        info = segment.info()
+        if segment.created and info.count == 0 and info.attached == 1:
+            segment.destroy()

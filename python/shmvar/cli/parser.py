@@ -24,7 +24,8 @@ class Commands:
         self.parser = _Parser(
             prog="shmvar",
             description="Python values shared between processes, by number, through memory.",
-            epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text. Exit status: 0 done, "
+            epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text; in quotes of its "
+            "own, as ls and show print it, it is a text in any case: \"'5'\". Exit status: 0 done, "
             "1 not found or refused, 2 wrong usage. Arguments that begin with - and are no numbers come after --.",
         )
         self.parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")

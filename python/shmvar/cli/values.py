@@ -1,6 +1,7 @@
 """The commands `put`, `get`, `has` and `remove`: one variable of a segment."""
 
 import argparse
+import sys
 
 import shmvar
 from shmvar.cli import arguments, opening, printing
@@ -14,7 +15,9 @@ def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
     put = commands.add("put send", _put, "store a value; create the segment if there is none")
     add_names(put, "KEY", "INDEX")
-    put.add_argument("value", metavar="VALUE", help="a Python literal if it reads as one, otherwise a text")
+    what = "a Python literal if it reads as one, otherwise a text; - is read from stdin, \"'-'\" is a dash"
+    put.add_argument("value", metavar="VALUE", help=what)
+    put.add_argument("--json", action="store_true", help="VALUE is JSON")
     put.add_argument("--ttl", type=arguments.seconds, metavar="SECONDS", help="the variable is gone after this time")
     add_creation(put)
 
@@ -32,9 +35,21 @@ def add_commands(commands: Commands) -> None:
 
 
 def _put(args: argparse.Namespace) -> int:
+    text = _from_stdin() if args.value == "-" else args.value
+    value = arguments.json_value(text) if args.json else arguments.literal(text)
     with opening.or_created(args) as segment:
-        segment.put(args.index, arguments.literal(args.value), ttl=args.ttl)
+        segment.put(args.index, value, ttl=args.ttl)
     return DONE
+
+
+def _from_stdin() -> str:
+    """All of stdin as text, without the line end that `get` prints after a value."""
+    if sys.stdin is None:
+        raise Refused("there is no stdin to read the value from")
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise Refused(f"what stdin gives is no text in UTF-8: {error}") from None
 
 
 def _get(args: argparse.Namespace) -> int:

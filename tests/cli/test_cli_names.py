@@ -1,0 +1,105 @@
+"""A KEY or INDEX on the command line: numbers, texts, and texts in quotes, in the form that `ls` and `show` print."""
+
+import json
+
+import pytest
+
+import shmvar
+from shmvar.cli import arguments
+from shmvar.cli import main as cli
+
+TEXTS = [
+    "5",
+    "-1",
+    "+7",
+    "0x1f",
+    "",
+    "'",
+    '"',
+    "'5'",
+    '"5"',
+    "it's",
+    "a\nb\t\\c",
+    "\x1b[2J",
+    "é",
+    "'a' 'b'",
+    "\\",
+    "a b",
+    "-",
+    "--json",
+    "\u200b\U0001f600",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=ascii)
+def test_the_form_that_show_prints_is_that_text(text):
+    assert arguments.name(repr(text)) == text
+    assert arguments.name("'" + repr(text)[1:-1].replace("'", "\\'") + "'") == text or "\\'" in repr(text)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "'",
+        '"',
+        "'a",
+        "a'",
+        "'a\"",
+        "'a'b'",
+        "'a' 'b'",
+        "'''a'''",
+        "b'a'",
+        "r'a'",
+        "f'a'",
+        "'a\nb'",
+        "'\\x1'",
+        "('a')",
+        " 'a'",
+    ],
+)
+def test_what_is_no_text_in_quotes_is_the_text_itself(word):
+    assert arguments.name(word) == word
+
+
+def test_numbers_stay_numbers():
+    words = {"5": 5, "-1": -1, "+7": 7, "0x1f": 31, "-0X1F": -31, "0": 0, "00": 0}
+    assert {word: arguments.name(word) for word in words} == words
+    assert [arguments.name(word) for word in ("5.0", "1e3", "five", "0b1", "1_0")] == [
+        "5.0",
+        "1e3",
+        "five",
+        "0b1",
+        "1_0",
+    ]
+
+
+def test_every_command_reaches_an_index_that_looks_like_a_number(seg, key, capsys):
+    seg.update({5: "int", "5": "text"})
+    assert cli.main(["get", key, "'5'"]) == 0 and capsys.readouterr().out == "text\n"
+    assert cli.main(["get", key, '"5"']) == 0 and capsys.readouterr().out == "text\n"
+    assert cli.main(["get", key, "5"]) == 0 and capsys.readouterr().out == "int\n"
+    assert cli.main(["has", key, "'6'"]) == 1 and "no variable '6'" in capsys.readouterr().err
+    assert cli.main(["put", key, "'-1'", "there"]) == 0 and seg["-1"] == "there" and -1 not in seg
+    assert cli.main(["remove", key, "'5'"]) == 0 and seg.copy() == {5: "int", "-1": "there"}
+    assert cli.main(["show", key]) == 0
+    shown = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert sorted(map(str, map(arguments.name, shown))) == ["-1", "5"]
+    assert {arguments.name(word) for word in shown} == set(seg)
+
+
+def test_a_key_that_looks_like_a_number_is_reached_and_destroyed(new_key, capsys):
+    number = abs(hash(new_key())) % 10**15 + 10**15
+    with shmvar.attach(str(number)) as segment:
+        segment["x"] = 1
+        try:
+            assert cli.main(["get", str(number), "x"]) == 1 and cli.main(["get", f"'{number}'", "x"]) == 0
+            capsys.readouterr()
+            assert cli.main(["ls"]) == 0
+            keys = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
+            assert f"'{number}'" in keys
+            assert cli.main(["info", f"'{number}'", "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["key"] == str(number)
+            assert cli.main(["remove", str(number)]) == 1 and cli.main(["remove", f"'{number}'"]) == 0
+            assert not shmvar.exists(str(number))
+        finally:
+            shmvar.destroy(str(number))
