@@ -1,5 +1,7 @@
 """Exit status 2: an impossible KEY or INDEX is a wrong use of the command, not an error of a value or a segment."""
 
+import json
+
 import pytest
 
 import shmvar
@@ -57,3 +59,68 @@ def test_a_value_that_raises_is_the_values_fault(seg, key, capsys):
 def test_an_ellipsis_is_a_text_for_it_is_no_data(seg, key, text):
     assert cli.main(["put", key, "i", text]) == 0
     assert seg["i"] == text
+
+
+# --- help, and names that are nearly right
+
+
+def test_the_program_alone_prints_its_help(capsys):
+    assert cli.main([]) == 0
+    said = capsys.readouterr()
+    assert "usage: shmvar" in said.out and "doctor" in said.out and "--version" in said.out and not said.err
+
+
+NEARLY = {
+    "lst": "ls",
+    "gett": "get",
+    "shwo": "show",
+    "delet": "delete",
+    "Doctor": "doctor",
+    "remvoe 5": "remove",
+    "get k i --jsn": "--json",
+    "get k i --turst": "--trust",
+    "put k i 1 --tll 5": "--ttl",
+    "put k i 1 --szie=5M": "--size",
+    "ls --Json": "--json",
+    "--versoin": "--version",
+}
+
+
+@pytest.mark.parametrize("line", NEARLY)
+def test_a_close_name_is_suggested(capsys, line):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(line.split())
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and not said.out
+    assert f"did you mean {NEARLY[line]}?" in said.err and "usage:" in said.err
+
+
+@pytest.mark.parametrize("line", ["xyzzy", "get k i --frobnicate", "ls 5 6 7", "--frobnicate"])
+def test_nothing_is_suggested_where_nothing_is_close(capsys, line):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(line.split())
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and "did you mean" not in said.err and "usage:" in said.err
+    assert line.split()[-1] in said.err
+
+
+def test_a_command_that_does_not_exist_is_told_from_those_that_do(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["xyzzy"])
+    said = capsys.readouterr().err
+    assert "'xyzzy' is no command" in said and "doctor" in said and "put" in said
+
+
+# --- what is printed
+
+
+def test_modes_in_json_are_octal_text(new_key, private_shm, capsys):
+    key = new_key()
+    for perm, text in ((0o600, "600"), (0o640, "640"), (0o604, "604")):
+        with shmvar.attach(key, perm=perm, create=True) as segment:
+            for command in (["info", key, "--json"], ["ls", "--json"]):
+                assert cli.main(command) == 0
+                found = json.loads(capsys.readouterr().out)
+                (info,) = [found] if isinstance(found, dict) else [each for each in found if each["key"] == key]
+                assert info["perm"] == text and int(info["perm"], 8) == segment.info().perm == perm
+            segment.destroy()

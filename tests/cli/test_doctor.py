@@ -112,13 +112,13 @@ def test_it_says_of_each_segment_what_it_is_and_who_is_there(seg, key, new_key, 
     seen, info = segment_of(found, key), seg.info()
     for name in ("name", "size", "used", "count", "resident", "uid", "created_at"):
         assert seen[name] == getattr(info, name), name
-    assert (seen["mode"], seen["trusted"], seen["distrust"], seen["locks"]) == (0o600, True, None, None)
+    assert (seen["mode"], seen["trusted"], seen["distrust"], seen["locks"]) == ("600", True, None, None)
     assert {person["pid"] for person in seen["participants"]} == {os.getpid(), child.pid}
     assert all(person["alive"] for person in seen["participants"]) and seen["dead"] == 0
-    assert seen["info"] == info._asdict() | {"locks": []} and seen["check"]["result"] == "sound"
+    assert seen["info"] == info._asdict() | {"locks": [], "perm": "600"} and seen["check"]["result"] == "sound"
     assert seen["check"]["report"] == seg.check()._asdict()
     seen = segment_of(found, open_key)
-    assert not seen["trusted"] and seen["distrust"] == "group or others may write to it" and seen["mode"] == 0o666
+    assert not seen["trusted"] and seen["distrust"] == "group or others may write to it" and seen["mode"] == "666"
     assert f"segment {key!r}" in said and f"attached  {os.getpid()}, {child.pid}\n" in said
     assert "not trusted: group or others may write to it" in said
 

@@ -128,7 +128,7 @@ def test_its_owner_always_gets_rid_of_it_and_has_a_new_one(key, deed, way):
     print("fine", flush=True)
     os._exit(0)
     """
-    drop = "import shmvar.cli.main\nshmvar.cli.main.parser().parse_args(['ls'])\n" + as_user(OWNER)["drop"]
+    drop = "import shmvar.cli.main\nshmvar.cli.main.commands().parse(['ls'])\n" + as_user(OWNER)["drop"]
     child = helpers.start(code, key, drop=drop)
     try:
         run(WRITE + DEEDS[deed][0], key, path, **as_user())

@@ -40,7 +40,11 @@ def _ls(args: argparse.Namespace) -> int:
     found = sorted(shmvar.segments(), key=lambda info: info.name)
     if args.json:
         # Without `locks`, which only an attached process knows.
-        print(printing.as_json([{name: part for name, part in i._asdict().items() if name != "locks"} for i in found]))
+        print(
+            printing.as_json(
+                [{name: part for name, part in printing.facts(i).items() if name != "locks"} for i in found]
+            )
+        )
     elif found:
         printing.table(SEGMENT_TITLES, map(_segment_row, found))
     elif printing.on_terminal():
@@ -50,7 +54,7 @@ def _ls(args: argparse.Namespace) -> int:
 
 def _segment_row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
     what = repr(info.key) if info.key is not None else printing.one_line(f"/dev/shm/{info.name}")
-    rights = (printing.user(info.uid), f"{info.perm:03o}")
+    rights = (printing.user(info.uid), printing.mode(info.perm))
     state = info.state if info.why is None else printing.one_line(f"{info.state}: {info.why}")
     if info.state != "usable":  # nothing is known of its contents
         return (what, "-", "-", "-", printing.size(info.resident), "-", *rights, "-", state)
@@ -66,9 +70,9 @@ def _info(args: argparse.Namespace) -> int:
     with opening.for_reading(args) as segment:
         info = segment.info()
     if args.json:
-        print(printing.as_json(info._asdict() | {"locks": printing.locks(info)}))
+        print(printing.as_json(printing.facts(info) | {"locks": printing.locks(info)}))
         return DONE
-    shown = info._asdict() | {"key": repr(info.key), "perm": f"{info.perm:03o}", "count": str(info.count)}
+    shown = printing.facts(info) | {"key": repr(info.key), "count": str(info.count)}
     shown |= {"uid": f"{info.uid} ({printing.user(info.uid)})", "created_at": printing.time(info.created_at)}
     for field in ("size", "used", "free", "largest_put", "resident", "held", "spare"):
         number = shown[field]

@@ -1,6 +1,5 @@
 """Runs a command. Reading a value never runs code unless `--trust` says so."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -13,19 +12,19 @@ from shmvar.cli.outcome import BROKEN_PIPE, INTERRUPTED, REFUSED, USAGE, Refused
 from shmvar.cli.parser import Commands
 
 
-def parser() -> argparse.ArgumentParser:
-    """The parser with all commands, in the order in which the help lists them."""
-    commands = Commands()
+def commands() -> Commands:
+    """All commands, in the order in which the help lists them."""
+    found = Commands()
     for module in (values, listing, watching, dumping, doctor, demo):
-        module.add_commands(commands)
-    return commands.parser
+        module.add_commands(found)
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command of a command line (of this process's if `argv` is None), and returns its exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a text may hold what the terminal cannot show
-    args = parser().parse_args(argv)
+    args = commands().parse(argv)
     try:
         status: int = args.run(args)
         if sys.stdout is not None:

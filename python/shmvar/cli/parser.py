@@ -2,11 +2,12 @@
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import shmvar
 from shmvar.cli import arguments
+from shmvar.cli.outcome import DONE
 
 
 class _Parser(argparse.ArgumentParser):
@@ -16,20 +17,53 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
         self._negative_number_matcher = re.compile(r"-\.?[0-9]")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Fails for a command that does not exist: nothing else here has choices."""
+        if action.choices is not None and value not in action.choices:
+            hint = did_you_mean(value, action.choices) or f"; the commands are {', '.join(action.choices)}"
+            self.error(f"{value!r} is no command{hint}")
+
+    def unknown(self, words: Sequence[str]) -> None:
+        """Fails for words that no argument takes."""
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        hints = (did_you_mean(word.partition("=")[0], known) for word in words if word.startswith("-"))
+        self.error(f"unrecognized arguments: {' '.join(words)}{next(filter(None, hints), '')}")
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """The end of a message about a wrong word, which asks for the closest of `names`. Empty if none is close."""
+    import difflib
+
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(word.lower(), by_lower, 1)
+    return f": did you mean {by_lower[close[0]]}?" if close else ""
+
 
 class Commands:
-    """All commands. `parser` turns a command line into `args`; `args.run(args)` returns the exit status."""
+    """All commands. `parse` turns a command line into `args`; `args.run(args)` returns the exit status."""
 
     def __init__(self) -> None:
-        self.parser = _Parser(
+        self._parser = _Parser(
             prog="shmvar",
             description="Python values shared between processes, by number, through memory.",
             epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text; in quotes of its "
             "own, as ls and show print it, it is a text in any case: \"'5'\". Exit status: 0 done, "
             "1 not found or refused, 2 wrong usage. Arguments that begin with - and are no numbers come after --.",
         )
-        self.parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
-        self._commands = self.parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+        self._parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
+        self._parser.set_defaults(run=self._help, parser=self._parser)
+        self._commands = self._parser.add_subparsers(metavar="COMMAND", title="commands")
+
+    def _help(self, _args: argparse.Namespace) -> int:
+        self._parser.print_help()
+        return DONE
+
+    def parse(self, words: Sequence[str] | None) -> argparse.Namespace:
+        """The arguments of a command line (of this process's if `words` is None). Ends the program if it is wrong."""
+        args, unknown = self._parser.parse_known_args(words)
+        if unknown:
+            args.parser.unknown(unknown)
+        return args
 
     def add(self, names: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         """A command, to which options can be added. `names`: its name and aliases; `text`: its line in the help."""
@@ -37,7 +71,7 @@ class Commands:
         command = self._commands.add_parser(
             name, aliases=aliases, help=text, description=f"{text[0].upper()}{text[1:]}."
         )
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, parser=command)
         return command
 
 

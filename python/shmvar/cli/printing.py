@@ -88,6 +88,16 @@ def time(timestamp: float, precision: str = "seconds") -> str:
     return datetime.datetime.fromtimestamp(timestamp).isoformat(" ", precision)
 
 
+def facts(info: shmvar.SegmentInfo) -> dict[str, Any]:
+    """The properties of a segment, for JSON: its mode as octal text, as people and `--perm` write it."""
+    return info._asdict() | {"perm": mode(info.perm)}
+
+
+def mode(perm: int) -> str:
+    """Permission bits as octal text."""
+    return f"{perm:03o}"
+
+
 def locks(info: shmvar.SegmentInfo) -> list[dict[str, Any]]:
     """The named locks that are held, for JSON: as keys of an object, 5 and "5" could not be told apart."""
     return [{"name": name, "pid": pid} for name, pid in info.locks.items()]

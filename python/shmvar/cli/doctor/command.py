@@ -2,6 +2,7 @@
 
 import argparse
 
+from shmvar.cli import printing
 from shmvar.cli.outcome import DONE, REFUSED
 from shmvar.cli.parser import Commands, add_json
 
@@ -20,6 +21,9 @@ def _doctor(args: argparse.Namespace) -> int:
 
     found = examination.examine(args.fix)
     if args.json:
+        for seen in found["segments"] + found["objects"]:
+            if seen.get("mode") is not None:
+                seen["mode"] = printing.mode(seen["mode"] & 0o7777)
         print(json.dumps(found))
     else:
         report.show(found)
