@@ -12,6 +12,9 @@ from shmvar.cli.parser import Commands, add_json, add_names
 
 SEGMENT_TITLES = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED", "STATE")
 VARIABLE_TITLES = ("INDEX", "TYPE", "SIZE", "VERSION", "EXPIRES", "VALUE")
+# What a narrow terminal does without first.
+SPARE_SEGMENT_TITLES = ("CREATED", "MEMORY", "PROCS", "MODE", "OWNER", "SIZE", "USED")
+SPARE_VARIABLE_TITLES = ("VERSION", "EXPIRES", "SIZE", "TYPE")
 # For JSON. An array in place has a dtype and a shape.
 _STAT_FIELDS = ("index", "size", "version", "expires_in", "type", "viewable", "in_place")
 VARIABLE_FIELDS = (*_STAT_FIELDS, "dtype", "shape", "repr", "error")
@@ -46,7 +49,7 @@ def _ls(args: argparse.Namespace) -> int:
             )
         )
     elif found:
-        printing.table(SEGMENT_TITLES, map(_segment_row, found))
+        printing.table(SEGMENT_TITLES, map(_segment_row, found), spare=SPARE_SEGMENT_TITLES)
     elif printing.on_terminal():
         print("no segments")
     return DONE
@@ -91,7 +94,7 @@ def _show(args: argparse.Namespace) -> int:
     if args.json:
         print(printing.as_json(found))
     elif found:
-        printing.table(VARIABLE_TITLES, map(_variable_row, found))
+        printing.table(VARIABLE_TITLES, map(_variable_row, found), spare=SPARE_VARIABLE_TITLES, cut_last=True)
     elif printing.on_terminal():
         print("no variables")
     return DONE

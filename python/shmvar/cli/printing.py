@@ -6,6 +6,9 @@ from typing import Any
 
 import shmvar
 
+# So many characters of the first and of the last column of a table are shown before other columns are.
+LEAST_WIDTH = 24
+
 
 def as_json(value: Any) -> str:
     """`value` as one line of JSON. Raises `TypeError` or `ValueError` where it has no such form."""
@@ -29,26 +32,73 @@ def one_line(text: str) -> str:
     return harmless(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def table(
+    titles: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    spare: Sequence[str] = (),
+    cut_last: bool = False,
+) -> None:
     """Prints `rows` in columns, below `titles` if there are any.
 
-    In a pipe the columns are separated by tabs, and nothing is wrapped or shortened: for grep and cut.
+    In a pipe the columns are separated by tabs, and nothing is wrapped or shortened: for grep and cut. On a terminal
+    the first and the last column are what people look for. Where they have too little room, columns of `spare` are left
+    out, in this order; then these two are wrapped, or, with `cut_last`, the last one is shortened.
     """
     if not on_terminal():
         for row in ([titles] if titles else []) + list(rows):
             print("\t".join(row))
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*titles, box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(titles))
+    rows = list(rows)
+    console = Console(highlight=False)
+    widths = [max(map(cell_len, column)) for column in zip(*([titles] if titles else []), *rows, strict=True)]
+    shown = _columns(widths, [titles.index(title) for title in spare], console.width)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(titles))
+    first, last = _ends(widths, shown, console.width)
+    for at in shown:
+        width = {0: first, len(widths) - 1: last}.get(at, widths[at])
+        cut = cut_last and at == len(widths) - 1
+        table.add_column(
+            titles[at] if titles else "",
+            width=width,
+            no_wrap=cut or at not in (0, len(widths) - 1),
+            overflow="ellipsis" if cut else "fold",
+        )
     for row in rows:
-        table.add_row(*map(Text, row))
-    for column in table.columns[1:]:
-        column.no_wrap = True
-    table.columns[0].overflow = "fold"
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(row[at]) for at in shown))
+    console.print(table)
+
+
+def _columns(widths: Sequence[int], spare: Sequence[int], width: int) -> list[int]:
+    """The columns that are shown on a terminal of this width."""
+    enough = min(widths[0], LEAST_WIDTH) + min(widths[-1], LEAST_WIDTH)
+    shown = list(range(len(widths)))
+    for at in spare:
+        if _room(widths, shown, width) < enough:
+            shown.remove(at)
+    # A wide column may have to go after narrow ones that have room without it.
+    for at in reversed(spare):
+        if at not in shown and _room(widths, [*shown, at], width) >= enough:
+            shown = sorted([*shown, at])
+    return shown
+
+
+def _room(widths: Sequence[int], shown: Sequence[int], width: int) -> int:
+    """What the other columns leave for the first and the last one. There are two spaces between columns."""
+    others = sum(widths[at] for at in shown if at not in (0, len(widths) - 1))
+    return width - others - 2 * (len(shown) - 1)
+
+
+def _ends(widths: Sequence[int], shown: Sequence[int], width: int) -> tuple[int, int]:
+    """The widths of the first and the last column: where both are too wide, each has half of the room."""
+    room = max(_room(widths, shown, width), 2)
+    first = min(widths[0], max(room - widths[-1], room // 2))
+    return first, max(min(widths[-1], room - first), 1)
 
 
 def styled(line: str, style: str = "") -> None:

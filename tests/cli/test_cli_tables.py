@@ -1,0 +1,127 @@
+"""Tables on terminals of 60 columns and more: the index and the value of `show`, the keys of `ls` can be read."""
+
+import fcntl
+import itertools
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+import shmvar
+from shmvar.cli import main as cli
+from shmvar.cli import printing
+
+WIDTHS = [60, 61, 72, 79, 80, 99, 100, 119, 120, 200]
+INDEXES = [4711, -(2**63), "user:1234:session:ab", "'quoted'", "été", ""]
+
+
+def printed_on_terminal(width, *words):
+    """What the program prints on a terminal of this width."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    environment = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "shmvar", *words]
+    with subprocess.Popen(command, stdin=follower, stdout=follower, env=environment | {"TERM": "xterm"}) as child:
+        os.close(follower)
+        out = b""
+        while True:
+            try:
+                more = os.read(leader, 65536)
+            except OSError:  # the child has closed the terminal
+                break
+            out += more
+        os.close(leader)
+    assert child.returncode == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", out.decode()).replace("\r\n", "\n")
+
+
+@pytest.fixture
+def lines(monkeypatch, capsys):
+    """Runs the program as on a terminal of a width, in this process; returns the lines."""
+
+    def run(width, *words):
+        monkeypatch.setattr(printing, "on_terminal", lambda: True)
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert cli.main(words) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+def fill(segment):
+    for number, index in enumerate(INDEXES):
+        segment.put(index, f"value {number} " + "which is long " * number * 5, ttl=[None, 1e6][number % 2])
+    segment["complex"] = complex(1, 2)
+    segment["array"] = bytearray(100_000)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_show_has_each_index_and_its_value_in_one_line(seg, key, lines, width):
+    fill(seg)
+    shown = lines(width, "show", key)
+    assert all(len(line) <= width for line in shown) and len(shown) == len(seg) + 1
+    assert shown[0].startswith("INDEX ") and shown[0].rstrip().endswith(" VALUE")
+    for number, index in enumerate(INDEXES):
+        (line,) = [line for line in shown if line.startswith(f"{index!r} ")]
+        assert f"  'value {number} " in line
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_show_on_a_real_terminal(seg, key, width):
+    fill(seg)
+    out = printed_on_terminal(width, "show", key)
+    for number, index in enumerate(INDEXES):
+        (line,) = [line for line in out.splitlines() if line.startswith(f"{index!r} ")]
+        assert f"'value {number} " in line and len(line) <= width
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_long_index_is_shown_whole_over_several_lines(seg, key, lines, width):
+    index = "".join(f"{number:04}" for number in range(100))
+    seg[index], seg["short"] = "v" * 59, 1
+    shown = lines(width, "show", key)
+    at = shown[0].index(next(filter(None, shown[0][5:].split())), 5)
+    assert "".join(line[:at].strip() for line in shown[1:]).replace("'short'", "") == repr(index)
+    assert any("'vvvvvvvvvvv" in line for line in shown) and all(len(line) <= width for line in shown)
+
+
+def test_a_wide_terminal_and_a_pipe_have_every_column(seg, key, lines, capsys):
+    fill(seg)
+    assert lines(250, "show", key)[0].split() == ["INDEX", "TYPE", "SIZE", "VERSION", "EXPIRES", "VALUE"]
+    done = subprocess.run([sys.executable, "-m", "shmvar", "show", key], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "INDEX\tTYPE\tSIZE\tVERSION\tEXPIRES\tVALUE"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ls_has_each_key_in_one_line(new_key, private_shm, lines, width):
+    keys = [new_key(), new_key(int), "user sessions of Ann"]
+    made = [shmvar.attach(key, 1 << 20) for key in keys]
+    try:
+        shown = lines(width, "ls")
+        assert all(len(line) <= width for line in shown) and shown[0].rstrip().endswith("STATE")
+        for key in keys:
+            (line,) = [line for line in shown if line.startswith(f"{key!r} ")]
+            assert line.rstrip().endswith(" usable")
+    finally:
+        for segment in made:
+            segment.destroy()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_info_hides_nothing(seg, key, lines, width):
+    names = [f"a lock with a long name {number}" for number in range(5)]
+    locks = [seg.lock(name) for name in names]
+    for lock in locks:
+        lock.acquire()
+    shown = lines(width, "info", key)
+    assert all(len(line) <= width for line in shown)
+    text = "".join(itertools.chain.from_iterable(line[13:].rstrip() for line in shown)).replace(" ", "")
+    for name in names:
+        assert name.replace(" ", "") in text
+    for lock in locks:
+        lock.release()
