@@ -103,3 +103,54 @@ def test_a_key_that_looks_like_a_number_is_reached_and_destroyed(new_key, capsys
             assert not shmvar.exists(str(number))
         finally:
             shmvar.destroy(str(number))
+
+
+# --- names that are nearly right
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("usres", "'users'"),
+        ("Users", "'users'"),
+        ("session:1235", "'session:1234'"),
+        ("5", "'5'"),
+        ("'7'", "7"),
+        ("it's", '"its\'"'),
+    ],
+)
+@pytest.mark.parametrize("command", ["get", "has", "remove"])
+def test_a_close_index_is_suggested(seg, key, capsys, command, wrong, meant):
+    seg.update({"users": 1, "session:1234": 1, "5": 1, 7: 1, 4711: 1, "its'": 1})
+    before = seg.copy()
+    assert cli.main([command, key, wrong]) == 1
+    said = capsys.readouterr()
+    assert said.err.endswith(f": did you mean {meant}?\n") and "no variable" in said.err and not said.out
+    assert seg == before
+    assert cli.main(["has", key, meant]) == 0
+
+
+@pytest.mark.parametrize("wrong", ["xyz", "99", "4712", "''", "-5"])
+def test_no_index_is_suggested_where_none_is_close(seg, key, capsys, wrong):
+    seg.update({"users": 1, "session:1234": 1, 123456: 1, 4711: 1})
+    assert cli.main(["get", key, wrong]) == 1
+    assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["get", "KEY", "1"], ["show", "KEY"], ["info", "KEY"], ["remove", "KEY"], ["watch", "KEY"]]
+)
+def test_a_close_key_is_suggested(new_key, private_shm, capsys, command):
+    text, number = new_key(), new_key(int)
+    with shmvar.attach(text), shmvar.attach(number):
+        for wrong, meant in ((text + "0", repr(text)), (f"'{number}'", str(number)), (text.upper(), repr(text))):
+            assert cli.main([{"KEY": wrong}.get(word, word) for word in command]) == 1
+            assert capsys.readouterr().err.endswith(f": did you mean {meant}?\n")
+        assert cli.main([{"KEY": "xyzzy"}.get(word, word) for word in command]) == 1
+        assert "did you mean" not in capsys.readouterr().err
+
+
+def test_a_suggestion_in_a_large_segment_takes_no_time(seg, key, capsys):
+    seg.put_many({f"session:{number}": 1 for number in range(100_000)})
+    assert cli.main(["get", key, "'sesion'"]) == 1
+    assert "no variable 'sesion'" in capsys.readouterr().err

@@ -5,11 +5,26 @@ import contextlib
 from collections.abc import Iterator
 
 import shmvar
+from shmvar.cli import suggestions
+from shmvar.cli.outcome import Refused
 
 
 def for_reading(args: argparse.Namespace) -> shmvar.Segment:
     """The segment of `args.key`, which must exist, through a read-only handle. Values run code only with `--trust`."""
-    return shmvar.attach(args.key, create=False, readonly=True, trust=getattr(args, "trust", False))
+    return existing(args.key, readonly=True, trust=getattr(args, "trust", False))
+
+
+def existing(key: int | str, *, readonly: bool = False, trust: bool | None = None) -> shmvar.Segment:
+    """The segment of a key, which must exist."""
+    try:
+        return shmvar.attach(key, create=False, readonly=readonly, trust=trust)
+    except shmvar.SegmentNotFoundError as error:
+        raise Refused(f"{error}{suggestions.for_key(key)}") from None
+
+
+def no_variable(segment: shmvar.Segment, index: int | str) -> Refused:
+    """The error for a variable that is not there."""
+    return Refused(f"no variable {index!r} in the segment {segment.key!r}{suggestions.for_index(segment, index)}")
 
 
 @contextlib.contextmanager

@@ -2,12 +2,13 @@
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import shmvar
 from shmvar.cli import arguments
 from shmvar.cli.outcome import DONE
+from shmvar.cli.suggestions import did_you_mean
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,15 +29,6 @@ class _Parser(argparse.ArgumentParser):
         known = [name for name in self._option_string_actions if name.startswith("--")]
         hints = (did_you_mean(word.partition("=")[0], known) for word in words if word.startswith("-"))
         self.error(f"unrecognized arguments: {' '.join(words)}{next(filter(None, hints), '')}")
-
-
-def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """The end of a message about a wrong word, which asks for the closest of `names`. Empty if none is close."""
-    import difflib
-
-    by_lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(word.lower(), by_lower, 1)
-    return f": did you mean {by_lower[close[0]]}?" if close else ""
 
 
 class Commands:

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 import shmvar
-from shmvar.cli import arguments, opening, printing
-from shmvar.cli.outcome import DONE, Refused, no_variable
+from shmvar.cli import arguments, opening, printing, suggestions
+from shmvar.cli.outcome import DONE, Refused
 from shmvar.cli.parser import Commands, add_creation, add_json, add_names, add_trust
 
 _MISSING = object()
@@ -56,7 +56,7 @@ def _get(args: argparse.Namespace) -> int:
     with opening.for_reading(args) as segment:
         # First, and outside of `try`: an index that no variable can have is an error of usage, not one of the value.
         if not segment.has(args.index):
-            raise no_variable(args.key, args.index)
+            raise opening.no_variable(segment, args.index)
         try:
             value = segment.get(args.index, _MISSING)
         except shmvar.UntrustedValueError as error:
@@ -66,8 +66,8 @@ def _get(args: argparse.Namespace) -> int:
             raise
         except Exception as error:  # the value's own code may raise anything
             raise Refused(f"reading the value raised {type(error).__name__}: {error}") from None
-    if value is _MISSING:
-        raise no_variable(args.key, args.index)
+        if value is _MISSING:
+            raise opening.no_variable(segment, args.index)
     try:
         text = printing.as_json(value) if args.json else value if isinstance(value, str) else repr(value)
     except Exception as error:  # it has no form as JSON, it is an int of too many digits, or its `__repr__` raises
@@ -79,16 +79,16 @@ def _get(args: argparse.Namespace) -> int:
 def _has(args: argparse.Namespace) -> int:
     with opening.for_reading(args) as segment:
         if not segment.has(args.index):
-            raise no_variable(args.key, args.index)
+            raise opening.no_variable(segment, args.index)
     return DONE
 
 
 def _remove(args: argparse.Namespace) -> int:
     if args.index is None:
         if not shmvar.destroy(args.key):
-            raise Refused(f"no segment with key {args.key!r}")
+            raise Refused(f"no segment with key {args.key!r}{suggestions.for_key(args.key)}")
         return DONE
-    with shmvar.attach(args.key, create=False) as segment:
+    with opening.existing(args.key) as segment:
         if not segment.remove(args.index):
-            raise no_variable(args.key, args.index)
+            raise opening.no_variable(segment, args.index)
     return DONE

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import shmvar
-from shmvar.cli import arguments, printing
+from shmvar.cli import arguments, opening, printing
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names, add_trust
 
@@ -57,9 +57,9 @@ def _watch(args: argparse.Namespace) -> int:
 def _attached(key: int | str, trust: bool) -> shmvar.Segment:
     """For writing where that is allowed: only then is the process notified of changes."""
     try:
-        return shmvar.attach(key, create=False, trust=trust)
+        return opening.existing(key, trust=trust)
     except (shmvar.SegmentAccessError, shmvar.SegmentBusyError):
-        return shmvar.attach(key, create=False, readonly=True, trust=trust)
+        return opening.existing(key, readonly=True, trust=trust)
 
 
 def of_one(segment: shmvar.Segment, index: int | str, timeout: float | None) -> Iterator[Change]:
