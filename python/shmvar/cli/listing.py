@@ -1,12 +1,13 @@
 """The commands `ls`, `info` and `show`: lists of segments and of variables, and facts about a segment."""
 
 import argparse
+import math
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import shmvar
-from shmvar.cli import array_head, opening, printing
+from shmvar.cli import arguments, array_head, opening, printing
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names
 
@@ -33,6 +34,11 @@ def add_commands(commands: Commands) -> None:
 
     show = commands.add("show", _show, "list the variables of a segment, with values that are short and run no code")
     add_names(show, "KEY")
+    show.add_argument("--prefix", metavar="TEXT", help="only indexes that are texts and begin with this one")
+    order = "by index, or the largest first, or what expires soonest first"
+    show.add_argument("--sort", choices=("index", "size", "expires"), default="index", help=order)
+    show.add_argument("--reverse", action="store_true", help="the other way round")
+    show.add_argument("--limit", type=arguments.count, metavar="N", help="only the first N")
     add_json(show)
 
 
@@ -90,22 +96,46 @@ def _info(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     with opening.for_reading(args) as segment:
-        found = list(_variables(segment))
+        indexes = _sorted(segment, args.prefix, args.sort)
+        if args.reverse:
+            indexes.reverse()
+        found = list(_variables(segment, indexes[: args.limit]))
     if args.json:
         print(printing.as_json(found))
     elif found:
         printing.table(VARIABLE_TITLES, map(_variable_row, found), spare=SPARE_VARIABLE_TITLES, cut_last=True)
+        if args.limit is not None and len(indexes) > args.limit and printing.on_terminal():
+            print(f"{len(indexes) - args.limit} more")
     elif printing.on_terminal():
         print("no variables")
     return DONE
 
 
-def _variables(segment: shmvar.Segment) -> Iterator[dict[str, Any]]:
-    """The `VARIABLE_FIELDS` of each variable: what `stat` says, and a short text of the value.
+def _sorted(segment: shmvar.Segment, prefix: str | None, order: str) -> list[int | str]:
+    """The indexes of all variables, or of those with a prefix, in this order; equal ones by index."""
+    indexes = sorted(segment.keys() if prefix is None else segment.keys(prefix), key=printing.index_order)
+    if order == "index":
+        return indexes
+    place: dict[int | str, float] = {}
+    for index in indexes:
+        try:
+            found = segment.stat(index)
+        except KeyError:
+            continue  # it vanished meanwhile
+        except shmvar.CorruptSegmentError:
+            place[index] = -math.inf  # damage comes first
+            continue
+        expires = math.inf if found.expires_in is None else found.expires_in
+        place[index] = -found.size if order == "size" else expires
+    return sorted(place, key=place.__getitem__)
+
+
+def _variables(segment: shmvar.Segment, indexes: Iterable[int | str]) -> Iterator[dict[str, Any]]:
+    """The `VARIABLE_FIELDS` of each of these variables: what `stat` says, and a short text of the value.
 
     `repr` is None where the value is large, or needs code to be rebuilt.
     """
-    for index in sorted(segment.keys(), key=printing.index_order):
+    for index in indexes:
         try:
             found = segment.stat(index)
             head = array_head.dtype_and_shape(segment._stream(index)) if found.in_place else (None, None)

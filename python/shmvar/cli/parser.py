@@ -19,8 +19,10 @@ class _Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-\.?[0-9]")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Fails for a command that does not exist: nothing else here has choices."""
-        if action.choices is not None and value not in action.choices:
+        """Fails for a command that does not exist; the choices of other arguments are argparse's own matter."""
+        if not isinstance(action.choices, dict):
+            super()._check_value(action, value)
+        elif value not in action.choices:
             hint = did_you_mean(value, action.choices) or f"; the commands are {', '.join(action.choices)}"
             self.error(f"{value!r} is no command{hint}")
 
