@@ -112,6 +112,13 @@ def test_ls_has_each_key_in_one_line(new_key, private_shm, lines, width):
             segment.destroy()
 
 
+def test_the_demo_fits_80_columns():
+    out = printed_on_terminal(80, "demo", "--seconds", "1")
+    # What it shows live is erased again: the lines move the cursor, and are no text.
+    lines = [line for line in out.splitlines() if "\x1b" not in line]
+    assert "Nothing lost" in out and max(map(len, lines)) < 80
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_info_hides_nothing(seg, key, lines, width):
     names = [f"a lock with a long name {number}" for number in range(5)]

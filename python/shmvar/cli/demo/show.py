@@ -10,8 +10,9 @@ from shmvar.cli.demo.stage import Account, Stage, play
 from shmvar.cli.outcome import DONE, REFUSED
 
 INTRO = f"""\
-{board.WRITERS} processes write and {board.READERS} read, all on one segment of shared memory. Ten times a second one of
-them gets SIGKILL, wherever it is, and another takes its place. Each value has its number and a checksum."""
+{board.WRITERS} processes write and {board.READERS} read, all on one segment of shared memory. Ten times
+a second one of them gets SIGKILL, wherever it is, and another takes its place.
+Each value has its number and a checksum."""
 
 
 def run(seconds: float, *, as_json: bool) -> int:
@@ -85,10 +86,10 @@ def _text(account: Account) -> str:
         ("put", f"{account.puts:,}", f"values of up to {PAYLOAD >> 10} KiB"),
         ("got", f"{account.gets:,}", "values, each one checked"),
         ("killed", f"{account.kills:,}", "processes, with SIGKILL"),
-        ("lost", f"{account.lost:,}", "values: put() had returned, but an older one or none is there"),
+        ("lost", f"{account.lost:,}", "values: stored, but an older one or none is there"),
         ("torn", f"{account.torn:,}", "values: not as they were put"),
         ("speed", f"{account.speed:,}", f"calls a second on {os.cpu_count()} processors, checks included"),
-        ("longest", f"{account.longest_ms:,}", "ms that a call took; processes queue for the processors, too"),
+        ("longest", f"{account.longest_ms:,}", "ms that a call took, queueing for a processor too"),
         ("check", account.check, "of every structure in the segment, at the end"),
     ]
     if account.died:
