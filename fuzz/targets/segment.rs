@@ -155,7 +155,7 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
             calls.grow(writer, u64::from(arg >> 5) << 61, of, if arg & 2 == 0 { 1 } else { u64::from(arg) << 4 });
         }
         22 => {
-            calls.saw("add", att.variables().add(&index, Number::Int(i64::from(arg)), &calls.brief));
+            calls.saw("add", att.variables().add(&index, Number::Int(i64::from(arg)), None, &calls.brief));
         }
         23 => {
             let ttl = Duration::from_nanos(if arg & 1 == 0 { 1 } else { 1 << 40 });

@@ -12,6 +12,7 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, SupportsIndex, TypeVar, final, overload
 
@@ -154,19 +155,19 @@ class Segment(MutableMapping[Any, Any]):
     def detached(self) -> bool:
         """Whether `detach` was called."""
 
-    def put(self, index: SupportsIndex | str, value: Any, *, ttl: float | None = None) -> None:
+    def put(self, index: SupportsIndex | str, value: Any, *, ttl: float | timedelta | None = None) -> None:
         """Store `value` under `index`, whole or not at all: a put that fails changes nothing.
 
         Args:
             index: of the variable, which is replaced if it is there.
             value: anything that can be pickled; it is pickled once. A read-only numpy array is
                 stored as a writable one, because every reader gets an array of its own.
-            ttl: seconds, more than 0, after which the variable is gone. None: it stays; an earlier
-                `ttl` of the variable ends. The clock is `CLOCK_BOOTTIME`, which is the same in
-                every process and goes on while the machine is suspended.
+            ttl: seconds or a `timedelta`, more than 0, after which the variable is gone. None: it
+                stays; an earlier `ttl` of the variable ends. The clock is `CLOCK_BOOTTIME`, which
+                is the same in every process and goes on while the machine is suspended.
 
         Raises:
-            ValueError: `ttl` is not finite, or not more than 0.
+            ValueError: `ttl` is not finite, or not more than 0. (TypeError: it is no number.)
             SegmentFullError: the value does not fit into the limit or into the memory file system;
                 the text says which, and what to do.
             ReadOnlyError, SegmentBusyError: see `Segment`.
@@ -313,8 +314,17 @@ class Segment(MutableMapping[Any, Any]):
         empty.
         """
 
-    def setdefault(self, index: SupportsIndex | str, default: Any = None) -> Any:
-        """Return the value under `index`; store `default` first if there is none."""
+    def setdefault(
+        self,
+        index: SupportsIndex | str,
+        default: Any = None,
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
+        """Return the value under `index`; store `default` first if there is none.
+
+        `ttl` is for `default`, as for `put`. A variable that is there keeps its own.
+        """
 
     @overload  # type: ignore[override]
     def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /) -> None: ...
@@ -347,7 +357,7 @@ class Segment(MutableMapping[Any, Any]):
         self,
         mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
         *,
-        ttl: float | None = None,
+        ttl: float | timedelta | None = None,
     ) -> None:
         """Store every item of a mapping, at one instant, or none of them.
 
@@ -376,27 +386,55 @@ class Segment(MutableMapping[Any, Any]):
             UntrustedValueError, CorruptSegmentError: as for `segment[index]`.
         """
 
-    def add(self, index: SupportsIndex | str, amount: float | SupportsIndex | floating[Any] = 1) -> Any:
+    def add(
+        self,
+        index: SupportsIndex | str,
+        amount: float | SupportsIndex | floating[Any] = 1,
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
         """Add `amount` to an int or a float, atomically, and return the sum.
 
         A missing variable counts as 0. Ints never wrap: beyond 64 bits they go on as Python ints.
-        The ints and floats of numpy count as numbers, too; the sum is an `int` or a `float`. The
-        variable keeps its `ttl`.
+        The ints and floats of numpy count as numbers, too; the sum is an `int` or a `float`.
 
         >>> segment.add("visits")
         1
+        >>> segment.add("logins of ann", ttl=60)  # how many since the first one, a minute at most
+        1
+
+        Args:
+            index: of the variable.
+            amount: an int or a float, which may be negative.
+            ttl: as for `put`, but only where this call makes the variable. One that is there keeps
+                the time to live that it has, or has none.
 
         Raises:
+            ValueError: `ttl` is not finite, or not more than 0.
             TypeError: the value or `amount` is neither an int nor a float. A bool is neither.
         """
 
     @overload
-    def swap(self, index: SupportsIndex | str, value: Any, default: None = None) -> Any | None: ...
+    def swap(
+        self,
+        index: SupportsIndex | str,
+        value: Any,
+        default: None = None,
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> Any | None: ...
     @overload
-    def swap(self, index: SupportsIndex | str, value: Any, default: _T) -> Any | _T:
+    def swap(
+        self,
+        index: SupportsIndex | str,
+        value: Any,
+        default: _T,
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> Any | _T:
         """Store `value` and return the value that it replaced, at one instant.
 
-        If there was none, return `default`.
+        If there was none, return `default`. `ttl` is for `value`, as for `put`.
         """
 
     def version(self, index: SupportsIndex | str) -> int:
@@ -412,23 +450,36 @@ class Segment(MutableMapping[Any, Any]):
         Raises `KeyError` if there is no such variable.
         """
 
-    def compare_and_put(self, index: SupportsIndex | str, version: int, value: Any) -> bool:
+    def compare_and_put(
+        self,
+        index: SupportsIndex | str,
+        version: int,
+        value: Any,
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> bool:
         """Store `value` if the version of `index` is still `version`. Return whether it was stored.
 
         Version 0 stands for a missing variable. A version that no variable can have, below 0 or of
-        64 bits or more, never matches.
+        64 bits or more, never matches. `ttl` is for `value`, as for `put`.
 
         >>> value, version = segment.get_versioned("stock")
         >>> segment.compare_and_put("stock", version, value - 1)
         True
         """
 
-    def modify(self, index: SupportsIndex | str, function: Callable[[Any], Any], default: Any = ...) -> Any:
+    def modify(
+        self,
+        index: SupportsIndex | str,
+        function: Callable[[Any], Any],
+        default: Any = ...,
+        *,
+        ttl: float | timedelta | None = None,
+    ) -> Any:
         """Store `function(value)` under `index`, atomically, and return it.
 
         The function runs without any lock. If another writer changes the variable meanwhile, the
-        function is called again with the new value. If it raises an error, nothing has changed. The
-        variable keeps its `ttl`.
+        function is called again with the new value. If it raises an error, nothing has changed.
 
         >>> segment.modify("log", lambda lines: lines + ["started"], default=[])
         ['started']
@@ -438,6 +489,8 @@ class Segment(MutableMapping[Any, Any]):
             function: takes the old value and returns the new one.
             default: stands for the old value if there is none. Without it, `KeyError` is raised
                 then.
+            ttl: as for `put`, from the moment on at which the new value is stored. None: the
+                variable keeps the one that it has.
         """
 
     def wait(

@@ -8,6 +8,7 @@ use crate::py::segment::PySegment;
 use crate::py::wait::PyWait;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
+use crate::variables::expiry::expires_after;
 use crate::variables::stored::{Layout, Stored};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -40,7 +41,7 @@ pub fn _put_pickle(
     }
     let inner = segment.get().inner();
     let policy = PyWait::new(segment.py(), inner.key());
-    let (index, expiry) = (convert::index(index)?, convert::ttl(ttl)?);
+    let (index, expiry) = (convert::index(index)?, convert::ttl(ttl)?.map(expires_after));
     let stored = Stored { parts: &[pickle], layout: Layout::Pickle, expiry };
     let put = inner.for_change().and_then(|att| att.variables().put(&index, stored, Condition::Always, &policy));
     put.map(drop).map_err(|error| policy.error_at(&index, error))

@@ -5,7 +5,6 @@
 use crate::key::{Index, IndexBuf, Key};
 use crate::py::create;
 use crate::py::errors;
-use crate::segment::expires_after;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
@@ -137,14 +136,38 @@ pub fn timeout(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> 
     Ok(Duration::try_from_secs_f64(seconds).ok())
 }
 
-/// The moment when a variable expires, from its seconds to live. `None` means never.
-pub fn ttl(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<u64>> {
-    let Some(object) = object else { return Ok(None) };
-    let seconds = object.extract::<f64>()?;
+/// How long a variable is to live, from a number of seconds or a `timedelta`. `None` means for good.
+#[inline]
+pub fn ttl(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    match object {
+        None => Ok(None),
+        Some(object) => some_ttl(object).map(Some),
+    }
+}
+
+fn some_ttl(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let seconds = match object.extract::<f64>() {
+        Ok(seconds) => seconds,
+        Err(error) => seconds_of_timedelta(object, &error)?,
+    };
     if !seconds.is_finite() || seconds <= 0.0 {
         return Err(errors::builtin::<PyValueError>(format!("ttl must be None or more than 0 seconds, not {seconds}")));
     }
-    Ok(Some(expires_after(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))))
+    // More than a clock can count is as long as one can count.
+    Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+/// The seconds of a `timedelta`. `error` says why the object is no number.
+#[cold]
+fn seconds_of_timedelta(object: &Bound<'_, PyAny>, error: &PyErr) -> PyResult<f64> {
+    if object.is_instance(&object.py().import("datetime")?.getattr("timedelta")?)? {
+        return object.call_method0("total_seconds")?.extract();
+    }
+    if error.is_instance_of::<PyOverflowError>(object.py()) {
+        return Err(errors::builtin::<PyOverflowError>("ttl is more seconds than a float can count"));
+    }
+    let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
+    Err(errors::builtin::<PyTypeError>(format!("ttl must be None, seconds or a timedelta, not {name}")))
 }
 
 /// An optional argument that may be any object: the inner `None` means that it was not given, which differs from

@@ -13,6 +13,7 @@ use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::Condition;
+use crate::variables::expiry::expires_after;
 use crate::variables::snapshot::SnapshotValue;
 use crate::variables::stored::{Layout, Stored};
 use std::sync::Weak;
@@ -21,10 +22,12 @@ use std::time::Duration;
 /// What the lists of values are called in the error if there is no memory for them.
 const LIST: &str = "the values of several variables";
 
-/// The time, on the clock of expiries, at which a value expires that is to live for `ttl` from now on.
-pub fn expires_after(ttl: std::time::Duration) -> u64 {
-    let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
-    crate::os::boottime_ns().saturating_add(nanos).min(i64::MAX as u64)
+/// Fails if a variable that is to live so long would not live at all.
+fn check_ttl(ttl: Duration) -> Result<()> {
+    if ttl.is_zero() {
+        return Err(Error::Invalid("a time to live of 0".into()));
+    }
+    Ok(())
 }
 
 /// A named lock, held until dropped.
@@ -63,9 +66,7 @@ impl Segment {
         value: &T,
         ttl: Duration,
     ) -> Result<()> {
-        if ttl.is_zero() {
-            return Err(Error::Invalid("a time to live of 0".into()));
-        }
+        check_ttl(ttl)?;
         let pickle = serde_pickle::to_vec(value, serde_pickle::SerOptions::new())?;
         let stored = Stored { parts: &[&pickle], layout: Layout::Pickle, expiry: Some(expires_after(ttl)) };
         self.for_change()?.variables().put(&index.into(), stored, Condition::Always, &Blocking).map(drop)
@@ -87,7 +88,18 @@ impl Segment {
     pub fn add<'a>(&self, index: impl Into<Index<'a>>, amount: Number) -> Result<Option<Number>> {
         let index = index.into();
         index.check_length()?;
-        self.for_change()?.variables().add(&index, amount, &Blocking)
+        self.for_change()?.variables().add(&index, amount, None, &Blocking)
+    }
+
+    /// The same; if the variable is missing, it expires after `ttl`. One that is there keeps its time to live.
+    ///
+    /// # Errors
+    /// As [`Segment::put_for`].
+    pub fn add_for<'a>(&self, index: impl Into<Index<'a>>, amount: Number, ttl: Duration) -> Result<Option<Number>> {
+        let index = index.into();
+        index.check_length()?;
+        check_ttl(ttl)?;
+        self.for_change()?.variables().add(&index, amount, Some(ttl), &Blocking)
     }
 
     /// Waits until the version of a variable differs from `newer_than` (by default, from the version now), for

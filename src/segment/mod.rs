@@ -55,8 +55,6 @@ mod unlink;
 mod value_ops;
 
 pub use crate::segment::atomic_ops::LockGuard;
-#[cfg(feature = "python")]
-pub use crate::segment::atomic_ops::expires_after;
 pub use crate::segment::check::Report;
 pub use crate::segment::handle::Segment;
 pub use crate::segment::info::{SegmentInfo, Standing, VariableInfo, segments};

@@ -1,21 +1,26 @@
 //! Adding to a number in one step, without a pickler.
 //!
-//! An inline integer index is the usual case: one commit ("A change" in docs/protocol.md). Everything else is read, and
-//! stored on the condition that the version is the same.
+//! A number that is there is in its slot or in a short record: one commit ("A change" in docs/protocol.md). Everything
+//! else is read, and stored on the condition that the version is the same.
 
 use crate::codec::scalar::{self, Scalar};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::INLINE_MAX;
 use crate::key::{Index, Name};
+use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::{Content, Kind};
-use crate::variables::Variables;
+use crate::variables::VariablesWriter;
 use crate::variables::change::Condition;
-use crate::variables::expiry::expiry_in;
-use crate::variables::place::Spot;
+use crate::variables::expiry::{expires_after, expiry_in};
+use crate::variables::place::SlotPlace;
 use crate::variables::read::FoundValue;
+use crate::variables::record::record_at;
+use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::{Layout, Stored};
+use crate::variables::{AsVariables, Variables};
+use std::time::Duration;
 
 /// A number that can be added.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,42 +62,60 @@ impl Number {
 }
 
 impl Variables {
-    /// Adds to a variable, where it is missing to 0. Returns the sum. `None`: the value is no number of at most 64
-    /// bits, or the sum is none; the caller computes it in some other way.
+    /// Adds to a variable, where it is missing to 0; then it lives for `ttl`. Returns the sum. `None`: the value is no
+    /// number of at most 64 bits, or the sum is none; the caller computes it in some other way.
     #[inline]
-    pub fn add(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
+    pub fn add(
+        &self,
+        index: &Index<'_>,
+        amount: Number,
+        ttl: Option<Duration>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<Option<Number>> {
         let name = Name::from(index);
-        if !name.is_text() {
-            let hash = name.hash(self.identity.hash_key);
-            let mut writer = self.write(policy)?;
-            let place = writer.find_place_of_hash(&name, hash, &mut Scratch::new())?;
-            if let Spot::Occupied(_, old) = place.spot {
-                if old.kind() == Kind::Inline {
-                    let (bytes, len) = old.inline_bytes();
-                    let Some(sum) = Number::of(&bytes[2..2 + len]).and_then(|number| number.plus(amount)) else {
-                        return Ok(None);
-                    };
-                    let pickle = sum.pickle();
-                    debug_assert!(pickle.as_slice().len() <= INLINE_MAX);
-                    let content = Content::inline(old.rest[0] as i64, 0, pickle.as_slice());
-                    let mut change = writer.change();
-                    writer.replace(&place, content, &mut change)?;
-                    drop(writer);
-                    self.notify_changed(hash);
-                    return Ok(Some(sum));
-                }
+        let hash = name.hash(self.identity.hash_key);
+        let mut writer = self.write(policy)?;
+        let place = writer.find_place_of_hash(&name, hash, &mut Scratch::new())?;
+        let sum = match place.occupant() {
+            Some(old) if old.kind() == Kind::Inline => {
+                let (bytes, len) = old.inline_bytes();
+                let Some(sum) = Number::of(&bytes[2..2 + len]).and_then(|number| number.plus(amount)) else {
+                    return Ok(None);
+                };
+                let pickle = sum.pickle();
+                debug_assert!(pickle.as_slice().len() <= INLINE_MAX);
+                let content = Content::inline(old.rest[0] as i64, 0, pickle.as_slice());
+                let mut change = writer.change();
+                writer.replace(&place, content, &mut change)?;
+                Some(sum)
             }
+            Some(old) if old.kind() == Kind::Record => writer.add_to_record(name, &place, old, amount, ttl)?,
+            _ => None,
+        };
+        drop(writer);
+        match sum {
+            Some(sum) => {
+                self.notify_changed(hash);
+                Ok(Some(sum))
+            }
+            None => self.add_with_retries(index, amount, ttl, policy),
         }
-        self.add_with_retries(index, amount, policy)
     }
 
     /// Adds to a variable that is missing, or has a record: reads it, and stores the sum if nothing changed meanwhile;
     /// else again.
-    fn add_with_retries(&self, index: &Index<'_>, amount: Number, policy: &dyn WaitPolicy) -> Result<Option<Number>> {
+    #[inline(never)]
+    fn add_with_retries(
+        &self,
+        index: &Index<'_>,
+        amount: Number,
+        ttl: Option<Duration>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<Option<Number>> {
         loop {
             let mut scratch = Scratch::new();
             let (number, version, expiry) = match self.get(index, &mut scratch, policy)? {
-                None => (Some(Number::Int(0)), 0, None),
+                None => (Some(Number::Int(0)), 0, ttl.map(expires_after)),
                 Some(FoundValue::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
                 Some(FoundValue::Record { prefix, version, expires }) => {
                     let record = scratch.bytes();
@@ -109,5 +132,44 @@ impl Variables {
             }
             policy.interrupted()?;
         }
+    }
+}
+
+impl VariablesWriter<'_> {
+    /// Adds to a number in a record that is in a block. `None`: the number is written in some longer way, or something
+    /// has to be obtained or removed first, or the sum has more than 64 bits.
+    fn add_to_record(
+        &mut self,
+        name: Name<'_>,
+        place: &SlotPlace,
+        old: &Content,
+        amount: Number,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Number>> {
+        let (prefix, len) = (old.prefix_len(), old.record_len());
+        let Some(at) = record_at(self.att, old)? else { return Err(Error::corrupt("the place of a number's record")) };
+        let mut pickle = [0; INLINE_MAX];
+        let Some(pickle) = pickle.get_mut(..(len - prefix) as usize) else { return Ok(None) };
+        let (mut number, mut expiry) = (None, self.att.variables().expiry_of(old)?);
+        if expiry.is_some_and(|expiry| expiry <= os::boottime_ns()) {
+            // It is missing, so the count begins anew.
+            (number, expiry) = (Some(Number::Int(0)), ttl.map(expires_after));
+        } else {
+            self.att.mem.copy_to(at + prefix, pickle)?;
+        }
+        let number = number.or_else(|| Number::of(pickle));
+        let Some(sum) = number.and_then(|number| number.plus(amount)) else { return Ok(None) };
+        let pickle = sum.pickle();
+        let parts = [pickle.as_slice()];
+        let stored = Stored { parts: &parts, layout: Layout::Pickle, expiry };
+        let plan = StorePlan::new(name, stored, self.att.identity.hash_key)?;
+        let Placement::Block(class) = plan.placement else { return Ok(None) };
+        let mut change = self.change();
+        if self.check_limit(Some(old), plan.charge(), &change).is_err() {
+            return Ok(None);
+        }
+        let Some(content) = self.put_in_block(&plan, class, &mut change)? else { return Ok(None) };
+        self.replace(place, content, &mut change)?;
+        Ok(Some(sum))
     }
 }

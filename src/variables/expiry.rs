@@ -18,6 +18,7 @@ use crate::variables::record::record_at;
 use crate::variables::scan::{ATTEMPTS_PER_SLOT, ScanPass};
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// How many slots each put of a variable with an expiry looks at for others that have expired.
 const SLOTS_PER_PUT: u64 = 8;
@@ -25,6 +26,12 @@ const SLOTS_PER_PUT: u64 = 8;
 /// Returns the expiry that a record begins with. `None`: the bytes are too few.
 pub fn expiry_in(record: &[u8]) -> Option<u64> {
     record.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Returns when a variable expires that is to live for `ttl` from now on.
+pub fn expires_after(ttl: Duration) -> u64 {
+    let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
+    os::boottime_ns().saturating_add(nanos).min(i64::MAX as u64)
 }
 
 impl Variables {

@@ -18,9 +18,11 @@ use crate::segment::Segment;
 use crate::variables::AsVariables;
 use crate::variables::add::Number;
 use crate::variables::change::Condition;
+use crate::variables::expiry::expires_after;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
+use std::time::Duration;
 
 /// A value, its version, and when it expires.
 type ReadWithExpiry = (Py<PyAny>, u64, Option<u64>);
@@ -37,20 +39,25 @@ fn read_with_expiry(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Opt
     Ok(Some((value, version, expiry)))
 }
 
-/// `add`: the new value.
-pub fn add(segment: &Segment, index: &Bound<'_, PyAny>, by: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+/// `add`: the new value. `ttl` counts only where the variable is missing.
+pub fn add(
+    segment: &Segment,
+    index: &Bound<'_, PyAny>,
+    by: &Bound<'_, PyAny>,
+    ttl: Option<Duration>,
+) -> PyResult<Py<PyAny>> {
     let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
     let name = convert::index(index)?;
     let att = segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     if let Some(amount) = amount(by)? {
-        let sum = att.variables().add(&name, amount, &policy).map_err(|error| policy.error_at(&name, error))?;
+        let sum = att.variables().add(&name, amount, ttl, &policy).map_err(|error| policy.error_at(&name, error))?;
         match sum {
             Some(Number::Int(sum)) => return Ok(create::int(py, sum)?.into_any().unbind()),
             Some(Number::Float(sum)) => return Ok(create::float(py, sum)?.into_any().unbind()),
             None => {}
         }
     }
-    add_by_interpreter(segment, index, by, &name)
+    add_by_interpreter(segment, index, by, &name, ttl)
 }
 
 /// `add` where a number has more than 64 bits, or the value is no number. The interpreter calculates, and the sum is stored
@@ -61,12 +68,13 @@ fn add_by_interpreter(
     index: &Bound<'_, PyAny>,
     by: &Bound<'_, PyAny>,
     name: &Index<'_>,
+    ttl: Option<Duration>,
 ) -> PyResult<Py<PyAny>> {
     let py = index.py();
     loop {
         let (old, version, expiry) = match read_with_expiry(segment, index)? {
             Some((value, version, expiry)) => (value.into_bound(py), version, expiry),
-            None => (0_i64.into_pyobject(py)?.into_any(), 0, None),
+            None => (0_i64.into_pyobject(py)?.into_any(), 0, ttl.map(expires_after)),
         };
         let old = match old.is_exact_instance_of::<PyInt>() || old.is_exact_instance_of::<PyFloat>() {
             true => old,
@@ -75,7 +83,7 @@ fn add_by_interpreter(
             }
         };
         let sum = old.add(exact(by)?)?;
-        if store(segment, index, &sum, Condition::Version(version), || Ok(expiry))?.is_some() {
+        if store(segment, index, &sum, Condition::Version(version), || expiry)?.is_some() {
             return Ok(sum.unbind());
         }
         py.check_signals()?;
@@ -119,7 +127,12 @@ fn not_a_number(what: &str, object: &Bound<'_, PyAny>) -> PyErr {
 }
 
 /// `swap`: the old value.
-pub fn swap(segment: &Segment, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+pub fn swap(
+    segment: &Segment,
+    index: &Bound<'_, PyAny>,
+    value: &Bound<'_, PyAny>,
+    ttl: Option<Duration>,
+) -> PyResult<Option<Py<PyAny>>> {
     let (py, name) = (index.py(), convert::index(index)?);
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     // The value is encoded once, even if others are faster several times: encoding may take long, and it runs user
@@ -130,19 +143,22 @@ pub fn swap(segment: &Segment, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny
             Some((old, version, _)) => (Some(old), version),
             None => (None, 0),
         };
-        if store_encoded(py, segment, &name, &encoded, Condition::Version(version), None)?.is_some() {
+        let expiry = ttl.map(expires_after);
+        if store_encoded(py, segment, &name, &encoded, Condition::Version(version), expiry)?.is_some() {
             return Ok(old);
         }
         py.check_signals()?;
     }
 }
 
-/// `modify`: the new value. `None` if the variable is missing and there is no default.
+/// `modify`: the new value. It lives for `ttl`; `None`: as long as the old one. Returns `None` if the variable is missing
+/// and there is no default.
 pub fn modify(
     segment: &Segment,
     index: &Bound<'_, PyAny>,
     function: &Bound<'_, PyAny>,
     default: &OptionalArgument,
+    ttl: Option<Duration>,
 ) -> PyResult<Option<Py<PyAny>>> {
     let py = index.py();
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
@@ -153,7 +169,11 @@ pub fn modify(
             (None, None) => return Ok(None),
         };
         let new = calls::call(function, [old.into_bound(py)], None)?;
-        if store(segment, index, &new, Condition::Version(version), || Ok(expiry))?.is_some() {
+        if store(segment, index, &new, Condition::Version(version), || {
+            ttl.map_or(expiry, |ttl| Some(expires_after(ttl)))
+        })?
+        .is_some()
+        {
             return Ok(Some(new.unbind()));
         }
         py.check_signals()?;

@@ -14,6 +14,7 @@ use crate::py::read_mode::ReadMode;
 use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
+use crate::variables::expiry::expires_after;
 use crate::variables::snapshot::SnapshotValue;
 use crate::variables::stored::{Layout, Stored};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -30,6 +31,7 @@ pub fn put_many(
     ttl: Option<&Bound<'_, PyAny>>,
     py: Python<'_>,
 ) -> PyResult<()> {
+    let ttl = convert::ttl(ttl)?;
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     let failed = |error| errors::of_segment(py, segment.key(), error);
     let nothing = (Index::Int(0), Stored { parts: &[], layout: Layout::Pickle, expiry: None });
@@ -39,7 +41,7 @@ pub fn put_many(
         to.0 = convert::index(index)?;
     }
     let encoded = create::collect(items.iter().map(|(_, value)| encode::encode(value)))?;
-    let expiry = convert::ttl(ttl)?;
+    let expiry = ttl.map(expires_after);
     let policy = PyWait::new(py, segment.key());
     let store = |list: &[(Index<'_>, Stored<'_>)]| {
         let att = segment.for_change().map_err(failed)?;

@@ -13,11 +13,13 @@ use crate::py::errors;
 use crate::py::read_mode::ReadMode;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
+use crate::variables::expiry::expires_after;
 use crate::variables::table_iter::TableIter;
 use pyo3::exceptions::{PyException, PyKeyError, PyMemoryError, PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyMapping, PyString, PyTuple};
 use std::ffi::CStr;
+use std::time::Duration;
 
 /// `pop`. The variable is read, then removed only if it still has the version that was read, so that nobody else gets
 /// the same value. `None` if the variable is missing.
@@ -80,8 +82,13 @@ fn is_of_the_value(py: Python<'_>, error: &PyErr) -> bool {
         && !error.is_instance_of::<PyOSError>(py)
 }
 
-/// `setdefault`: reads, and stores the default only if the variable is still missing.
-pub fn setdefault(segment: &PySegment, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+/// `setdefault`: reads, and stores the default only if the variable is still missing; then it lives for `ttl`.
+pub fn setdefault(
+    segment: &PySegment,
+    index: &Bound<'_, PyAny>,
+    default: Option<Py<PyAny>>,
+    ttl: Option<Duration>,
+) -> PyResult<Py<PyAny>> {
     let (py, inner) = (index.py(), segment.inner());
     inner.for_change().map_err(|error| segment.error(py, error))?;
     let default = default.unwrap_or_else(|| py.None());
@@ -96,7 +103,8 @@ pub fn setdefault(segment: &PySegment, index: &Bound<'_, PyAny>, default: Option
             Some(encoded) => encoded,
             none => none.insert(encode::encode(default.bind(py))?),
         };
-        if store_encoded(py, inner, &name, encoded, Condition::Version(0), None)?.is_some() {
+        let expiry = ttl.map(expires_after);
+        if store_encoded(py, inner, &name, encoded, Condition::Version(0), expiry)?.is_some() {
             return Ok(default);
         }
         before_retry(segment, py, &mut backoff)?;

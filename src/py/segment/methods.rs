@@ -15,6 +15,7 @@ use crate::py::lock::PyLock;
 use crate::py::read_mode::ReadMode;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
+use crate::variables::expiry::expires_after;
 use crate::variables::in_place::NewValue;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
@@ -39,7 +40,7 @@ impl PySegment {
 
     #[inline]
     fn __setitem__(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        store(self.inner(), index, value, Condition::Always, || Ok(None)).map(drop)
+        store(self.inner(), index, value, Condition::Always, || None).map(drop)
     }
 
     fn __delitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -133,7 +134,8 @@ impl PySegment {
     #[doc = stub!(Segment.put)]
     #[pyo3(signature = (index, value, *, ttl = None))]
     fn put(&self, index: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>, ttl: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        store(self.inner(), index, value, Condition::Always, || convert::ttl(ttl)).map(drop)
+        let ttl = convert::ttl(ttl)?;
+        store(self.inner(), index, value, Condition::Always, || ttl.map(expires_after)).map(drop)
     }
 
     #[doc = stub!(Segment.get)]
@@ -225,9 +227,14 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.setdefault)]
-    #[pyo3(signature = (index, default = None))]
-    fn setdefault(&self, index: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Py<PyAny>> {
-        mapping::setdefault(self, index, default)
+    #[pyo3(signature = (index, default = None, *, ttl = None))]
+    fn setdefault(
+        &self,
+        index: &Bound<'_, PyAny>,
+        default: Option<Py<PyAny>>,
+        ttl: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        mapping::setdefault(self, index, default, convert::ttl(ttl)?)
     }
 
     #[doc = stub!(Segment.update)]
@@ -255,24 +262,34 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.add)]
-    #[pyo3(signature = (index, amount = OptionalArgument::default()), text_signature = "($self, index, amount=1)")]
-    fn add(&self, index: &Bound<'_, PyAny>, amount: OptionalArgument) -> PyResult<Py<PyAny>> {
+    #[pyo3(
+        signature = (index, amount = OptionalArgument::default(), *, ttl = None),
+        text_signature = "($self, index, amount=1, *, ttl=None)"
+    )]
+    fn add(
+        &self,
+        index: &Bound<'_, PyAny>,
+        amount: OptionalArgument,
+        ttl: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let ttl = convert::ttl(ttl)?;
         match amount.0 {
-            Some(amount) => atomic_ops::add(self.inner(), index, amount.bind(index.py())),
-            None => atomic_ops::add(self.inner(), index, &1_i64.into_pyobject(index.py())?.into_any()),
+            Some(amount) => atomic_ops::add(self.inner(), index, amount.bind(index.py()), ttl),
+            None => atomic_ops::add(self.inner(), index, &1_i64.into_pyobject(index.py())?.into_any(), ttl),
         }
     }
 
     #[doc = stub!(Segment.swap)]
-    #[pyo3(signature = (index, value, default = None))]
+    #[pyo3(signature = (index, value, default = None, *, ttl = None))]
     fn swap(
         &self,
         py: Python<'_>,
         index: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
         default: Option<Py<PyAny>>,
+        ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        let old = atomic_ops::swap(self.inner(), index, value)?;
+        let old = atomic_ops::swap(self.inner(), index, value, convert::ttl(ttl)?)?;
         Ok(old.or(default).unwrap_or_else(|| py.None()))
     }
 
@@ -291,25 +308,29 @@ impl PySegment {
     }
 
     #[doc = stub!(Segment.compare_and_put)]
+    #[pyo3(signature = (index, version, value, *, ttl = None))]
     fn compare_and_put(
         &self,
         index: &Bound<'_, PyAny>,
         version: &Bound<'_, PyAny>,
         value: &Bound<'_, PyAny>,
+        ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let condition = Condition::Version(convert::version(version)?);
-        Ok(store(self.inner(), index, value, condition, || Ok(None))?.is_some())
+        let (condition, ttl) = (Condition::Version(convert::version(version)?), convert::ttl(ttl)?);
+        Ok(store(self.inner(), index, value, condition, || ttl.map(expires_after))?.is_some())
     }
 
     #[doc = stub!(Segment.modify)]
-    #[pyo3(signature = (index, function, default = OptionalArgument::default()))]
+    #[pyo3(signature = (index, function, default = OptionalArgument::default(), *, ttl = None))]
     fn modify(
         &self,
         index: &Bound<'_, PyAny>,
         function: &Bound<'_, PyAny>,
         default: OptionalArgument,
+        ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        atomic_ops::modify(self.inner(), index, function, &default)?.ok_or_else(|| missing(index))
+        let new = atomic_ops::modify(self.inner(), index, function, &default, convert::ttl(ttl)?)?;
+        new.ok_or_else(|| missing(index))
     }
 
     #[doc = stub!(Segment.wait)]

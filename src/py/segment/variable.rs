@@ -21,20 +21,20 @@ pub fn read(segment: &Segment, index: &Bound<'_, PyAny>, mode: ReadMode) -> PyRe
     decode::read(&PyWait::new(py, segment.key()), py, segment, &convert::index(index)?, mode)
 }
 
-/// Stores a value if a condition holds. Returns the new version, or `None` if the condition does not hold.
+/// Stores a value if a condition holds; `expiry` is asked when the value is about to be stored. Returns the new version, or `None` if the condition does not hold.
 pub fn store(
     segment: &Segment,
     index: &Bound<'_, PyAny>,
     value: &Bound<'_, PyAny>,
     condition: Condition,
-    expiry: impl FnOnce() -> PyResult<Option<u64>>,
+    expiry: impl FnOnce() -> Option<u64>,
 ) -> PyResult<Option<u64>> {
     let py = index.py();
     let name = convert::index(index)?;
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     // Encoding runs user code, which may even detach this handle. It is therefore looked at again afterwards.
     let encoded = encode::encode(value)?;
-    store_encoded(py, segment, &name, &encoded, condition, expiry()?)
+    store_encoded(py, segment, &name, &encoded, condition, expiry())
 }
 
 /// The same for a value that was encoded before.

@@ -184,7 +184,7 @@ impl<'a> Calls<'a> {
     pub fn cooperate(&mut self, segment: &Segment) {
         let Ok(att) = segment.for_change() else { return };
         for index in [Index::Int(1), Index::Int(8), Index::Text("counter")] {
-            let sum = att.variables().add(&index, Number::Int(1), &self.brief);
+            let sum = att.variables().add(&index, Number::Int(1), None, &self.brief);
             self.saw("add", sum);
         }
         let waited = att.coordination().wait(&Index::Int(1), None, Some(Duration::from_micros(50)), &self.brief);
