@@ -14,11 +14,15 @@ from collections.abc import (
 )
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, SupportsIndex, TypeVar, final, overload
+from typing import Any, Literal, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, final, overload
 
 from numpy import floating
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from shmvar._memoize import Memoized
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _T = TypeVar("_T")
 
 __all__ = [
@@ -540,6 +544,74 @@ class Segment(MutableMapping[Any, Any]):
             name: of the same types as an index. A lock and a variable of the same name have nothing
                 to do with each other.
             timeout: the seconds that `with` and `acquire` wait. None: without end.
+        """
+
+    @overload
+    def memoize(
+        self,
+        function: Callable[_P, _R],
+        /,
+        *,
+        ttl: float | timedelta | None = None,
+        key: Callable[..., Any] | None = None,
+        name: str | None = None,
+    ) -> Memoized[_P, _R]: ...
+    @overload
+    def memoize(
+        self,
+        function: None = None,
+        /,
+        *,
+        ttl: float | timedelta | None = None,
+        key: Callable[..., Any] | None = None,
+        name: str | None = None,
+    ) -> Callable[[Callable[_P, _R]], Memoized[_P, _R]]:
+        """Keep the results of a function in the segment, for every process that calls it.
+
+        >>> @segment.memoize
+        ... def square(number):
+        ...     return number * number
+        >>> square(7)
+        49
+
+        It decorates functions and coroutine functions, as `@segment.memoize` or with arguments, as
+        `@segment.memoize(ttl=60)`. A call returns the stored result, which is a copy of the
+        caller's own, as from `get`. If there is none, one caller computes it and stores it, while
+        other callers with these arguments, in all processes, wait for it. If the computer is
+        killed, the next one computes. An exception is raised to its caller, and never stored: the
+        next one computes. A result of None is stored.
+
+        Where results differ, arguments must differ: they are compared as they are passed, so
+        `f(3, 4)` and `f(3, b=4)` are computed separately, and so are those for 1, 1.0 and True, and
+        for 0.0 and -0.0. Keywords may come in any order, and `self` is an argument like others.
+        Arguments other than None, numbers, `str`, `bytes`, and tuples and frozensets of such, are
+        compared by their pickles: equal ones may be computed twice, and what cannot be pickled
+        raises what pickling raises.
+
+        A result that cannot be pickled, or has no room in the segment, is returned and not stored:
+        then those who wait compute one after the other. Through a read-only handle, what is not
+        stored is computed without waiting for anybody, and returned.
+
+        Args:
+            function: what is called; None returns a decorator.
+            ttl: for each result, as for `put`.
+            key: called with the arguments; its result stands for all of them.
+            name: of the function, under which its results are found. None: its module and
+                qualified name, with the script's path for the module `__main__`; for what was typed
+                in or given to `python -c`, that is only "__main__". Other code under the same name
+                finds the old results: call `cache_clear` when a function changes.
+
+        Returns:
+            A function. Its `__wrapped__` is the one that was given, `index(...)` is the index of the
+            result for those arguments, `invalidate(...)` removes it and returns False if there was
+            none, `cache_clear()` removes all results of the function, and `cache_info()` counts the
+            hits and misses of this process. A computation that runs during a removal stores its
+            result afterwards.
+
+        Raises:
+            ValueError: the function uses variables of a function around it, is a bound method, or
+                has no name: then `name` is needed. Or `ttl` is wrong, as for `put`.
+            OverflowError: the name is too long for an index.
         """
 
     @overload

@@ -21,6 +21,7 @@ import shmvar
 import shmvar._arrays_in_place
 import shmvar._errors
 import shmvar._mapping_views
+import shmvar._memoize
 import shmvar._read_only_arrays
 import shmvar.cli.dump_file
 
@@ -211,6 +212,7 @@ CALLS = {
     "Segment.keys": lambda: len(list(seg.keys())) == len(seg),
     "Segment.keys:prefix": lambda: len(list(seg.keys("text 0"))) == len(seg.keys("text 0")) >= 99_000,
     "Segment.lock": held,
+    "Segment.memoize": lambda: seg.memoize(len, name="length")(bytes(os.getpid() % 999)) == os.getpid() % 999,
     "Segment.modify": lambda: len(seg.modify("large", lambda old: old[:-1] + b"x")) == LARGE,
     "Segment.pop": lambda: seg.pop(2, 2) == 2,
     "Segment.popitem": of_len(seg.popitem, 2),

@@ -369,6 +369,20 @@ impl PySegment {
         PyLock::new(slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), timeout)
     }
 
+    #[doc = stub!(Segment.memoize)]
+    #[pyo3(signature = (function = None, /, *, ttl = None, key = None, name = None))]
+    fn memoize<'py>(
+        slf: &Bound<'py, Self>,
+        function: Option<&Bound<'py, PyAny>>,
+        ttl: Option<&Bound<'py, PyAny>>,
+        key: Option<&Bound<'py, PyAny>>,
+        name: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // A wrong time to live is an error now, and not when the first result is stored.
+        convert::ttl(ttl)?;
+        slf.py().import("shmvar._memoize")?.call_method1("memoize", (slf, function, ttl, key, name))
+    }
+
     // The methods from here to `_nudge` are for `shmvar._task_watcher` and `shmvar._task_queue`.
 
     /// The watcher for asyncio's tasks.
