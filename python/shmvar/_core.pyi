@@ -14,15 +14,15 @@ from collections.abc import (
 )
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, NoReturn, ParamSpec, Self, SupportsIndex, TypeVar, final, overload
+from typing import Any, Literal, NoReturn, ParamSpec, Protocol, Self, SupportsIndex, TypeVar, final, overload
 
 from numpy import floating
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from shmvar._memoize import Memoized
+from shmvar._memoize import CacheInfo
 
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
 _T = TypeVar("_T")
 
 __all__ = [
@@ -52,6 +52,16 @@ __all__ = [
 ]
 
 __version__: str
+
+# What `Segment.memoize` makes of a function.
+class _Memoized(Protocol[_P, _R_co]):
+    @property
+    def __wrapped__(self) -> Callable[..., Any]: ...
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    def index(self, *args: _P.args, **kwargs: _P.kwargs) -> str: ...
+    def invalidate(self, *args: _P.args, **kwargs: _P.kwargs) -> bool: ...
+    def cache_clear(self) -> None: ...
+    def cache_info(self) -> CacheInfo: ...
 
 @final
 # For type checkers the keys are `Any`, so that a segment may be passed where a mapping from ints, or from texts, is
@@ -549,13 +559,13 @@ class Segment(MutableMapping[Any, Any]):
     @overload
     def memoize(
         self,
-        function: Callable[_P, _R],
+        function: Callable[_P, _R_co],
         /,
         *,
         ttl: float | timedelta | None = None,
         key: Callable[..., Any] | None = None,
         name: str | None = None,
-    ) -> Memoized[_P, _R]: ...
+    ) -> _Memoized[_P, _R_co]: ...
     @overload
     def memoize(
         self,
@@ -565,7 +575,7 @@ class Segment(MutableMapping[Any, Any]):
         ttl: float | timedelta | None = None,
         key: Callable[..., Any] | None = None,
         name: str | None = None,
-    ) -> Callable[[Callable[_P, _R]], Memoized[_P, _R]]:
+    ) -> Callable[[Callable[_P, _R_co]], _Memoized[_P, _R_co]]:
         """Keep the results of a function in the segment, for every process that calls it.
 
         >>> @segment.memoize

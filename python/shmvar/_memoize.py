@@ -20,24 +20,9 @@ from shmvar._errors import Error, SegmentFullError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, ParamSpec, Protocol, TypeVar
+    from typing import Any
 
     from shmvar._core import Segment
-
-    P = ParamSpec("P")
-    R_co = TypeVar("R_co", covariant=True)
-
-    class Memoized(Protocol[P, R_co]):
-        """What `Segment.memoize` makes of a function."""
-
-        __wrapped__: Callable[..., Any]
-
-        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-        def index(self, *args: P.args, **kwargs: P.kwargs) -> str: ...
-        def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
-        def cache_clear(self) -> None: ...
-        def cache_info(self) -> CacheInfo: ...
-
 
 CacheInfo = namedtuple("CacheInfo", ["hits", "misses"])
 CacheInfo.__doc__ = "How often this process found a result (hits), and how often it called the function (misses)."
@@ -96,16 +81,13 @@ class _Indexes:
     def of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if self.key is not None:
             args, kwargs = (self.key(*args, **kwargs),), {}
-        if kwargs:
-            named = sorted(kwargs.items())
-            flat = (*args, _KEYWORDS, *(part for pair in named for part in pair))
-        else:
-            named, flat = [], args
+        # As passed, and not sorted: another order of keywords is remembered separately, and has the same index.
+        flat = (*args, _KEYWORDS, *kwargs, *kwargs.values()) if kwargs else args
         types = tuple(map(type, flat))
         known = self.known.get(types)
         index = None if known is None else known.get(flat)
         if index is None:
-            values = [_encoded(part) for pair in named for part in pair]
+            values = [_encoded(part) for pair in sorted(kwargs.items()) for part in pair]
             data = b"%d:%b" % (len(args), b"".join([*map(_encoded, args), *values]))
             index = self.prefix + blake2b(data, digest_size=_DIGEST).hexdigest()
             if len(data) <= _SHORT and all(_plain(part) for part in flat):
@@ -156,7 +138,7 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
         pass
     except Error:
         raise
-    except Exception:  # noqa: S110 - whatever the pickling of the value raises
+    except Exception:
         pass
 
 
