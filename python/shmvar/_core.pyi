@@ -607,9 +607,10 @@ class Segment(MutableMapping[Any, Any]):
             ttl: for each result, as for `put`.
             key: called with the arguments; its result stands for all of them.
             name: of the function, under which its results are found. None: its module and
-                qualified name, with the script's path for the module `__main__`; for what was typed
-                in or given to `python -c`, that is only "__main__". Other code under the same name
-                finds the old results: call `cache_clear` when a function changes.
+                qualified name, and the line of a lambda, with the script's path for the module
+                `__main__`; for what was typed in or given to `python -c`, that is only "__main__".
+                Other code under the same name finds the old results: call `cache_clear` when a
+                function changes.
 
         Returns:
             A function. Its `__wrapped__` is the one that was given, `index(...)` is the index of the

@@ -139,7 +139,7 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
     except Error:
         raise
     except Exception:
-        pass
+        pass  # Whatever pickling the value raises: the caller gets it all the same.
 
 
 def memoize(segment: Segment, function: Any, ttl: Any, key: Any, name: Any) -> Any:
