@@ -545,6 +545,47 @@ class Segment(MutableMapping[Any, Any]):
         version is taken when `changed` is called, not when the result is awaited.
         """
 
+    def wait_any(
+        self,
+        indices: Iterable[SupportsIndex | str],
+        timeout: float | None = None,
+        *,
+        newer_than: Mapping[Any, int | None] | None = None,
+    ) -> tuple[int | str, int]:
+        """Sleep until one of several variables has changed, and return its index and version.
+
+        >>> index, version = segment.wait_any(["orders", "prices"], 10)  # doctest: +SKIP
+
+        If several have changed, it is the first of them in `indices`. What counts as a change, and
+        what ends the wait, is as in `wait`. A wait for many variables sleeps as one for a single
+        variable does.
+
+        Args:
+            indices: of the variables, which may be missing; at least one.
+            timeout: in seconds. None: wait without end.
+            newer_than: for each index a version that you have seen. Without it, or for an index
+                that is not in it: the version that it has now.
+
+        Raises:
+            WaitTimeoutError: the timeout is over.
+            SegmentNotFoundError: the segment was destroyed.
+            ValueError: the timeout is negative, or `indices` is empty.
+            TypeError: `indices` is a str; for one index write `[index]`, or call `wait`.
+        """
+
+    def changed_any(
+        self,
+        indices: Iterable[SupportsIndex | str],
+        timeout: float | None = None,
+        *,
+        newer_than: Mapping[Any, int | None] | None = None,
+    ) -> Coroutine[Any, Any, tuple[int | str, int]]:
+        """Wait as `wait_any` does, in asyncio: `index, version = await segment.changed_any(indices)`.
+
+        The versions that `newer_than` does not have are taken when `changed_any` is called, not
+        when the result is awaited.
+        """
+
     def lock(self, name: SupportsIndex | str = 0, *, timeout: float | None = None) -> Lock:
         """Return a named lock, shared by every process on this segment.
 
@@ -741,6 +782,11 @@ class Segment(MutableMapping[Any, Any]):
     def _may_try(self, names: list[int | str]) -> list[bool]: ...
     # Raises the `WaitTimeoutError` of a wait for a variable, or for a lock, after so many seconds.
     def _late(self, index: int | str, lock: bool, seconds: float | None) -> NoReturn: ...
+    # Marks the wake words of variables as watched. Returns the place of the first one whose version is not the one of
+    # `seen` (None: there is none), this version, and the seconds until one of them expires.
+    def _mark_any(self, indices: list[int | str], seen: list[int]) -> tuple[int | None, int, float | None]: ...
+    # Raises the `WaitTimeoutError` of a wait for several variables.
+    def _late_any(self, indices: list[int | str], seconds: float | None) -> NoReturn: ...
     # Marks all wake words as watched.
     def _mark_all(self) -> None: ...
     # The watch count, which moves with each change of what is marked.

@@ -1,6 +1,6 @@
 """Waiting in asyncio: one thread for each handle watches the segment for all tasks that wait through that handle.
 
-`changed` waits for a variable. The queues of tasks that wait for a named lock are in `_task_queue`.
+`changed` waits for a variable, `changed_any` for the first of several. The queues of tasks that wait for a named lock are in `_task_queue`.
 """
 
 from __future__ import annotations
@@ -91,6 +91,26 @@ class Waiter:
                 self.loop.call_soon_threadsafe(complete, future)
             except RuntimeError:  # The loop is closed.
                 self.watcher.drop(self)
+
+
+class AnyWaiter(Waiter):
+    """A task that waits for any of several variables to change."""
+
+    def __init__(self, watcher: Watcher, segment: Segment, indices: list[int | str], seen: list[int]) -> None:
+        super().__init__(watcher, segment, indices[0], seen[0])
+        self.all = indices
+        self.all_seen = seen  # the version of each that the task knows
+
+    def look(self) -> bool:
+        """The same as of one variable; one call looks at all of them."""
+        try:
+            place, _, _ = self.segment._mark_any(self.all, self.all_seen)
+        except Exception:
+            place = -1  # The task will get the same error from its own look.
+        if place is None:
+            return False
+        self.wake()
+        return True
 
 
 def complete(future: asyncio.Future[None]) -> None:
@@ -196,8 +216,7 @@ def _look(segment: Segment, waiters: list[Waiter], locks: list[Waiter]) -> bool:
 
 async def changed(segment: Segment, index: int | str, timeout: float | None, seen: int) -> int:
     """The version of `index` as soon as it is not `seen`. Raises `WaitTimeoutError` after `timeout` seconds."""
-    loop = asyncio.get_running_loop()
-    deadline = None if timeout is None else loop.time() + timeout
+    end_at = _end_at(timeout)
     with Waiter(segment._watcher, segment, index, seen) as waiter:
         while True:
             # First armed, then marked, then looked at: a change that comes after the look wakes the task.
@@ -205,10 +224,42 @@ async def changed(segment: Segment, index: int | str, timeout: float | None, see
             version, expires_in = segment._mark(index, False)
             if version != seen:
                 return version
-            at_most = expires_in
-            if deadline is not None:
-                left = deadline - loop.time()
-                if left <= 0:
-                    segment._late(index, False, timeout)
-                at_most = left if expires_in is None else min(left, expires_in)
-            await waiter.sleep(at_most)
+            if _is_late(end_at):
+                segment._late(index, False, timeout)
+            await waiter.sleep(_at_most(end_at, expires_in))
+
+
+async def changed_any(
+    segment: Segment, indices: list[int | str], timeout: float | None, seen: list[int]
+) -> tuple[int | str, int]:
+    """The first of `indices` whose version is not the one of `seen`, as soon as there is one, and this version.
+
+    Raises `WaitTimeoutError` after `timeout` seconds.
+    """
+    end_at = _end_at(timeout)
+    with AnyWaiter(segment._watcher, segment, indices, seen) as waiter:
+        while True:
+            waiter.arm()  # in the order of `changed`
+            place, version, expires_in = segment._mark_any(indices, seen)
+            if place is not None:
+                return indices[place], version
+            if _is_late(end_at):
+                segment._late_any(indices, timeout)
+            await waiter.sleep(_at_most(end_at, expires_in))
+
+
+def _end_at(timeout: float | None) -> float | None:
+    """When a timeout that begins now is over, on the clock of the running loop."""
+    return None if timeout is None else asyncio.get_running_loop().time() + timeout
+
+
+def _is_late(end_at: float | None) -> bool:
+    return end_at is not None and end_at <= asyncio.get_running_loop().time()
+
+
+def _at_most(end_at: float | None, expires_in: float | None) -> float | None:
+    """How long a task may sleep: until `end_at`, or until what it waits for expires."""
+    if end_at is None:
+        return expires_in
+    left = end_at - asyncio.get_running_loop().time()
+    return left if expires_in is None else min(left, expires_in)

@@ -16,6 +16,7 @@
 //! | `lock_watch` | whether a try may help, for tasks and greenlets |
 //! | [`thread_locks`] | which segments a thread has locks in |
 //! | [`wait`] | waiting for a variable to change, watchers |
+//! | [`wait_any`] | waiting for the first of several variables to change |
 //! | [`above`] | answers to the calls of lower floors |
 
 pub mod above;
@@ -29,6 +30,7 @@ pub mod lock_turn;
 pub mod lock_watch;
 pub mod thread_locks;
 pub mod wait;
+pub mod wait_any;
 
 use crate::error::Result;
 use crate::heap::{Heap, HeapWriter};

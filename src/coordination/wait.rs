@@ -1,6 +1,7 @@
 //! Waiting for a variable to change, and what watchers need for that.
 //!
-//! The protocol is "Wake words" in docs/protocol.md. Waiting for a named lock is in `lock_acquire.rs`.
+//! The protocol is "Wake words" in docs/protocol.md. Waiting for one of several variables is in `wait_any.rs`, waiting for
+//! a named lock in `lock_acquire.rs`.
 
 use crate::coordination::Coordination;
 use crate::error::{Error, Result};
@@ -15,14 +16,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often a waiter looks again: the process that should have woken it may have died before it did.
-const SLICE: Duration = Duration::from_millis(500);
+pub(super) const SLICE: Duration = Duration::from_millis(500);
 /// How often a process that may not write looks again: it cannot leave a mark, so no process can know that it waits.
-const UNMARKED_SLICE: Duration = Duration::from_millis(50);
+pub(super) const UNMARKED_SLICE: Duration = Duration::from_millis(50);
 /// After this many wakes in vain a waiter sleeps for a while without a mark.
-const VAIN_WAKES: u32 = 3;
+pub(super) const VAIN_WAKES: u32 = 3;
 
 /// The bit by which a process's watcher is told from most others.
-fn nudge_bit() -> u32 {
+pub(super) fn nudge_bit() -> u32 {
     1 << (os::pid() % 32)
 }
 
@@ -119,7 +120,7 @@ impl Coordination {
     }
 
     /// Returns an error if the segment was destroyed.
-    fn check_not_gone(&self) -> Result<()> {
+    pub fn check_not_gone(&self) -> Result<()> {
         // CRASH: the process that destroyed the segment may have died before it stored `gone`. The kernel knows the
         // number of links.
         let unlinked = || self.with_file(|fd| object::status(fd)).is_ok_and(|s| s.is_ok_and(|s| s.nlink == 0));

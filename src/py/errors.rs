@@ -118,6 +118,12 @@ pub fn variable_timeout(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr
     timeout(py, &format!("index {name} did not change"), seconds)
 }
 
+/// `WaitTimeoutError` for several variables, with their names.
+#[cold]
+pub fn any_timeout(py: Python<'_>, names: &str, seconds: f64) -> PyErr {
+    timeout(py, &format!("none of the indexes {names} changed"), seconds)
+}
+
 /// `WaitTimeoutError` for a lock.
 #[cold]
 pub fn lock_timeout(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {

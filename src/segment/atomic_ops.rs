@@ -3,6 +3,7 @@
 //! "Expiry", "Wake words", "Named locks", "Batches".
 
 use crate::coordination::AsCoordination;
+use crate::coordination::wait_any::Awaited;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::key::{Index, IndexBuf};
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 /// What the lists of values are called in the error if there is no memory for them.
 const LIST: &str = "the values of several variables";
+/// The same for the list of indexes to wait for.
+const AWAITED: &str = "the indexes to wait for";
 
 /// Fails if a variable that is to live so long would not live at all.
 fn check_ttl(ttl: Duration) -> Result<()> {
@@ -114,6 +117,23 @@ impl Segment {
         timeout: Option<Duration>,
     ) -> Result<Option<u64>> {
         self.attachment()?.coordination().wait(&index.into(), newer_than, timeout, &Blocking)
+    }
+
+    /// Waits until the version of one of the variables differs from the one beside its index (`None`: from the version
+    /// now), for `timeout` at most. Returns the place of the variable in `indexes`, the first one if several have
+    /// changed, and its new version; or `None` if the time is up. A waiting thread costs as much as in
+    /// [`Segment::wait`], however many variables there are.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if there are no indexes, [`Error::NotFound`] if the segment is destroyed meanwhile.
+    pub fn wait_any(
+        &self,
+        indexes: &[(Index<'_>, Option<u64>)],
+        timeout: Option<Duration>,
+    ) -> Result<Option<(usize, u64)>> {
+        let awaited = indexes.iter().map(|&(index, seen)| Ok(Awaited { index, seen }));
+        let mut awaited = fallible::collect(awaited, AWAITED)?;
+        self.attachment()?.coordination().wait_any(&mut awaited, timeout, &Blocking)
     }
 
     /// Takes a named lock for the calling thread, waiting for `timeout` at most. `None` if the time is up.

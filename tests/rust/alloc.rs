@@ -255,6 +255,15 @@ fn every_large_allocation_of_every_call_may_fail() {
             call: &|s| s.wait(&*text(10), None, Some(Duration::from_millis(1))).map(drop),
         },
         Case {
+            name: "wait-any",
+            before: nothing,
+            changes: false,
+            call: &|s| {
+                let all: Vec<_> = prepared(|| (0..300).map(|n| (Index::Int(n), None)).collect());
+                s.wait_any(&all, Some(Duration::from_millis(1))).map(drop)
+            },
+        },
+        Case {
             name: "locks",
             before: nothing,
             changes: false,

@@ -5,7 +5,7 @@
 
 use super::handle::PySegment;
 use super::variable::{missing, read, remove, store};
-use super::{atomic_ops, batches, contents, in_place, mapping, waiting};
+use super::{atomic_ops, batches, contents, in_place, mapping, waiting, waiting_any};
 use crate::coordination::AsCoordination;
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
@@ -359,6 +359,31 @@ impl PySegment {
         slf.py().import("shmvar._task_watcher")?.call_method1("changed", (slf, index, timeout, base))
     }
 
+    #[doc = stub!(Segment.wait_any)]
+    #[pyo3(signature = (indices, timeout = None, *, newer_than = None))]
+    fn wait_any<'py>(
+        &self,
+        indices: &Bound<'py, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        newer_than: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        waiting_any::wait_any(self.inner(), indices, timeout, newer_than)
+    }
+
+    #[doc = stub!(Segment.changed_any)]
+    #[pyo3(signature = (indices, timeout = None, *, newer_than = None))]
+    fn changed_any<'py>(
+        slf: &Bound<'py, Self>,
+        indices: &Bound<'py, PyAny>,
+        timeout: Option<&Bound<'py, PyAny>>,
+        newer_than: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        // As in `changed`: what is counted from is decided now, not when the result is awaited.
+        let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
+        let (indices, seen) = waiting_any::of_now(slf.get().inner(), indices, newer_than)?;
+        slf.py().import("shmvar._task_watcher")?.call_method1("changed_any", (slf, indices, timeout, seen))
+    }
+
     #[doc = stub!(Segment.lock)]
     #[pyo3(
         signature = (name = OptionalArgument::default(), *, timeout = None),
@@ -408,6 +433,21 @@ impl PySegment {
             true => errors::lock_timeout(index.py(), &name, seconds),
             false => errors::variable_timeout(index.py(), &name, seconds),
         })
+    }
+
+    /// See [`waiting_any::mark_any`].
+    fn _mark_any(
+        &self,
+        indices: &Bound<'_, PyList>,
+        seen: &Bound<'_, PyList>,
+    ) -> PyResult<(Option<usize>, u64, Option<f64>)> {
+        waiting_any::mark_any(self, indices, seen)
+    }
+
+    /// Raises `WaitTimeoutError` for several variables.
+    #[pyo3(signature = (indices, seconds))]
+    fn _late_any(&self, indices: &Bound<'_, PyList>, seconds: Option<f64>) -> PyResult<()> {
+        Err(waiting_any::late_any(indices, seconds))
     }
 
     /// Marks the wake words of all variables, also of those to come, as watched.

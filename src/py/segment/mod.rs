@@ -11,6 +11,7 @@
 //! | `batches` | `put_many`, `update`, `get_many` |
 //! | `in_place` | `array`, `buffer` |
 //! | `waiting` | `wait`, and what asyncio's tasks need to wait |
+//! | `waiting_any` | `wait_any`, and the same for asyncio's tasks |
 
 mod atomic_ops;
 mod batches;
@@ -21,5 +22,6 @@ mod mapping;
 mod methods;
 mod variable;
 mod waiting;
+mod waiting_any;
 
 pub use handle::PySegment;

@@ -1,7 +1,9 @@
 //! Every call of every kind on a damaged segment: data, or an error of a known type.
 
 use crate::image::{IN_PLACE, INTS, Image, LOCKS, SPAN, TEXTS, pickle};
-use shmvar::{AsCoordination, AsVariables, Condition, Error, Index, Number, Options, Segment, TableOf, WaitPolicy};
+use shmvar::{
+    AsCoordination, AsVariables, Awaited, Condition, Error, Index, Number, Options, Segment, TableOf, WaitPolicy,
+};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -124,6 +126,9 @@ impl<'a> Calls<'a> {
             let waited = att.coordination().wait(&index, None, Some(Duration::ZERO), &self.brief);
             self.saw("wait", waited);
         }
+        let mut awaited = [1, 3, 8].map(|number| Awaited { index: Index::Int(number), seen: None });
+        let waited = att.coordination().wait_any(&mut awaited, Some(Duration::ZERO), &self.brief);
+        self.saw("wait any", waited);
         for name in LOCKS.into_iter().chain([Index::Int(2)]) {
             let locked = att.coordination().is_locked(&name, &self.brief);
             self.saw("is locked", locked);
