@@ -121,8 +121,8 @@ impl Segment {
 
     /// Waits until the version of one of the variables differs from the one beside its index (`None`: from the version
     /// now), for `timeout` at most. Returns the place of the variable in `indexes`, the first one if several have
-    /// changed, and its new version; or `None` if the time is up. A waiting thread costs as much as in
-    /// [`Segment::wait`], however many variables there are.
+    /// changed, and its new version; or `None` if the time is up. The thread sleeps as in [`Segment::wait`],
+    /// however many variables there are; whenever it looks again, it looks at all of them.
     ///
     /// # Errors
     /// [`Error::Invalid`] if there are no indexes, [`Error::NotFound`] if the segment is destroyed meanwhile.

@@ -32,6 +32,7 @@ READS = {
     "get_many": lambda s: s.get_many(["i"]),
     "get_many of nothing": lambda s: s.get_many([]),
     "wait": lambda s: s.wait("i", 0.01, newer_than=99),
+    "wait_any": lambda s: s.wait_any(["i"], 0.01, newer_than={"i": 99}),
     "locked": lambda s: s.lock().locked(),
 }
 
@@ -95,6 +96,8 @@ BY_INDEX = {
     "wait": lambda s, i: s.wait(i, 0),
     "lock": lambda s, i: s.lock(i),
     "changed": lambda s, i: s.changed(i),
+    "wait_any": lambda s, i: s.wait_any([i], 0),
+    "changed_any": lambda s, i: s.changed_any([i]),
 }
 
 

@@ -216,7 +216,7 @@ def test_f60_other_greenlets_run_while_one_waits_for_a_lock_or_a_change(seg, key
             turns += 1
             sleep(0.002)
     ticker = spawn(tick)
-    for wait in (lambda: s.lock("a").acquire(0.5), lambda: s.wait("b", 0.5)):
+    for wait in (lambda: s.lock("a").acquire(0.5), lambda: s.wait("b", 0.5), lambda: s.wait_any(["b", "c"], 0.5)):
         turns = 0
         try:
             assert not wait()
@@ -226,6 +226,8 @@ def test_f60_other_greenlets_run_while_one_waits_for_a_lock_or_a_change(seg, key
     # A change by another greenlet of the thread ends the wait.
     spawn(lambda: (sleep(0.05), s.put("b", 1)))
     assert s.wait("b", 60)
+    spawn(lambda: (sleep(0.05), s.put("c", 1)))
+    assert s.wait_any(["b", "c"], 60) == ("c", s.version("c"))
     kill(ticker)
     """
     for patched in ("patch()", "patch(thread=True)"):
