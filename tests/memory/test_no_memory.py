@@ -28,7 +28,9 @@ INTERNAL = (
     "_try",
     "_turn",
     "_what",
+    "_late_any",
     "_make_in_place",
+    "_mark_any",
     "_refuse_in_place",
     "_stream",
 )
