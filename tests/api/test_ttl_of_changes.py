@@ -1,4 +1,4 @@
-"""`ttl` of every call that stores: which end a time to live, which keep it, which count only where they make a variable."""
+"""`ttl` of every call that stores: which end a time to live, keep it, or count only where they make a variable."""
 
 import contextlib
 import datetime
