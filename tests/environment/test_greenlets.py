@@ -309,12 +309,14 @@ def test_f5_a_timeout_of_the_library_and_a_kill_end_a_wait_and_leave_nothing_hel
 def test_a_kill_that_comes_while_a_release_waits_is_raised_once_it_has_let_go(seg, key, green, children):
     children.append(helpers.start("s = shmvar.attach(key); s[1] = 1; print('go', flush=True); sys.stdin.read()", key))
     code = """
+    import signal
     s = shmvar.attach(key)
-    outcome = []
+    outcome, go = [], []
+    signal.signal(signal.SIGUSR1, lambda *_: go.append(1))
     def hold():
         s.lock("a").acquire()
         print("held", flush=True)
-        while not s.has("go"):
+        while not go:
             sleep(0.01)
         try:
             s.lock("a").release()
@@ -325,7 +327,7 @@ def test_a_kill_that_comes_while_a_release_waits_is_raised_once_it_has_let_go(se
         except RuntimeError:
             outcome.append("let go")
     it = spawn(hold)
-    while not s.has("go"):
+    while not go:
         sleep(0.01)
     sleep(0.3)
     spawn(kill, it)
@@ -341,8 +343,9 @@ def test_a_kill_that_comes_while_a_release_waits_is_raised_once_it_has_let_go(se
     children.append(waiter)
     with helpers.Raw(seg) as raw:
         assert waiter.said == "held"
-        seg["go"] = 1
+        # The lock is held before the release begins, so nothing can be stored to say so.
         raw.hold_lock(children[0].pid)
+        waiter.send_signal(signal.SIGUSR1)
         assert waiter.stdout.readline() == "waits\n"
         raw.free_lock()
     assert waiter.wait(30) == 0
