@@ -147,12 +147,19 @@ def test_the_time_of_modify_begins_when_its_function_has_returned(seg):
 
 
 def test_a_rate_limiter_is_one_call(seg):
-    began, allowed = time.monotonic(), []
-    while time.monotonic() - began < 2.5 * SHORT:
-        if seg.add("ann", 1, ttl=SHORT) <= 5:
-            allowed.append(time.monotonic() - began)
-    # Five in each window; a window begins with the first call in it. Where this process stood still, there are fewer.
-    assert 5 <= len(allowed) <= 15 and all(allowed[at] >= at // 5 * SHORT for at in range(len(allowed)))
+    for attempt in range(20):
+        name, allowed, longest = f"ann {attempt}", [], 0.0
+        began = last = time.monotonic()
+        while last - began < 2.5 * SHORT:
+            if seg.add(name, 1, ttl=SHORT) <= 5:
+                allowed.append(time.monotonic() - began)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        # Five in each window; a window begins with the first call in it.
+        assert len(allowed) <= 15 and all(allowed[at] >= at // 5 * SHORT for at in range(len(allowed)))
+        if longest < SHORT / 8:  # else this process stood still, perhaps for a whole window
+            assert len(allowed) == 15
+            return
+    raise AssertionError("this process never ran for a second without standing still")
 
 
 @pytest.mark.parametrize("index", ["'n'", "1"])
