@@ -62,9 +62,11 @@ def test_it_returns_the_index_that_changed_and_its_version(seg, key, wait_any, r
     indices = [1, "text", "k" * 1024, -5]
     with shmvar.attach(key, readonly=readonly) as handle:
         for index in indices:
+            # What is seen is said, for this thread may stand still for longer than the timer.
+            seen = {each: seg.version(each) for each in indices}
             timer = threading.Timer(0.05, seg.put, (index, 1))
             timer.start()
-            assert wait_any(handle, indices, 60) == (index, seg.version(index))
+            assert wait_any(handle, indices, 60, newer_than=seen) == (index, seg.version(index))
             timer.join()
 
 
