@@ -115,9 +115,10 @@ def test_indices_come_from_any_iterable_and_may_be_there_twice(seg, wait_any):
         assert (index, version) == (1, seg.version(1)) and type(index) is int
     with pytest.raises(shmvar.WaitTimeoutError):
         wait_any(seg, [1, 1, 1], 0.01)
+    seen = {1: seg.version(1)}
     timer = threading.Timer(0.05, seg.add, (1,))
     timer.start()
-    assert wait_any(seg, [1, 1, "t", 1], 60) == (1, seg.version(1))
+    assert wait_any(seg, [1, 1, "t", 1], 60, newer_than=seen) == (1, seg.version(1))
     timer.join()
 
 
