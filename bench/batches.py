@@ -1,7 +1,7 @@
-"""Sixteen small values in one call, against one call for one value.
+"""Sixteen small values in one call, against one call for one value; and a million, against the loop that stores them.
 
-The limit is sixteen single calls without their sixteen ways into the interpreter and back: what a plain dict takes to
-look up or store as many stands beside.
+The limit of sixteen is sixteen single calls without their sixteen ways into the interpreter and back: what a plain dict
+takes to look up or store as many stands beside.
 """
 
 import ratios
@@ -37,6 +37,26 @@ def rows(bench: ratios.Bench) -> None:
             bench.row(
                 f"put_many of {COUNT} {kind}", many, "seg[i] = v", put, Aim(10), beside={"a plain dict": plain_put}
             )
+    million(bench)
+
+
+def million(bench: ratios.Bench) -> None:
+    """A batch is stored at one instant and a loop is not; the batch must not be the slower of them."""
+    size = bench.size(1_000_000, 2000)
+    for kind, items in (
+        ("ints", {index: index for index in range(size)}),
+        ("named dicts", {f"user {index}": {"id": index, "name": "x"} for index in range(size)}),
+    ):
+        with ratios.fresh() as segment:
+            segment.update(items)
+
+            def loop(turns, segment=segment, items=items):
+                for _ in turns:
+                    for index, value in items.items():
+                        segment[index] = value
+
+            name = f"update of a million {kind}, there already"
+            bench.row(name, ratios.calls(segment.update, items), "the loop seg[i] = v", loop, Aim(1.0))
 
 
 if __name__ == "__main__":

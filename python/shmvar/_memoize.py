@@ -73,9 +73,10 @@ class _Indexes:
         self.prefix = name + ":"
         self.length = len(self.prefix) + 2 * _DIGEST
         self.key = key
-        # By the types of the arguments, and then by the arguments. Types are compared first, because 1, 1.0 and True
-        # are equal; only plain types are in here, whose comparison runs no code of the program.
-        self.known: dict[tuple[type, ...], dict[tuple[Any, ...], str]] = {}
+        # By the types of the arguments and of what is in a tuple among them, and then by the arguments. Types are
+        # compared first, because 1, 1.0 and True are equal; only plain types are in here, whose comparison runs no code
+        # of the program.
+        self.known: dict[tuple[Any, ...], dict[tuple[Any, ...], str]] = {}
         self.count = 0
 
     def of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -84,6 +85,10 @@ class _Indexes:
         # As passed, and not sorted: another order of keywords is remembered separately, and has the same index.
         flat = (*args, _KEYWORDS, *kwargs, *kwargs.values()) if kwargs else args
         types = tuple(map(type, flat))
+        if tuple in types:
+            for part in flat:
+                if type(part) is tuple:
+                    types += (tuple(map(type, part)),)
         known = self.known.get(types)
         index = None if known is None else known.get(flat)
         if index is None:
@@ -94,7 +99,7 @@ class _Indexes:
                 self._remember(types, flat, index)
         return index
 
-    def _remember(self, types: tuple[type, ...], flat: tuple[Any, ...], index: str) -> None:
+    def _remember(self, types: tuple[Any, ...], flat: tuple[Any, ...], index: str) -> None:
         if self.count >= _REMEMBERED:
             self.known, self.count = {}, 0
         self.known.setdefault(types, {})[flat] = index
@@ -106,7 +111,9 @@ class _Indexes:
 
 
 def _plain(part: Any) -> bool:
-    """Whether an argument is equal to others of its type only if they have the same bytes; 0.0 is equal to -0.0."""
+    """Whether an argument is equal to others of its types only if they have the same bytes; 0.0 is equal to -0.0."""
+    if type(part) is tuple:
+        return all(type(one) is not tuple and _plain(one) for one in part)
     return part is _KEYWORDS or (type(part) in _PLAIN and not (type(part) is float and part == 0))
 
 

@@ -12,7 +12,7 @@ use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::batch_apply::{LIST, PROBES_AT_FIRST, PROBES_PER_ENTRY};
-use crate::variables::batch_list::{BatchEntry, BatchList};
+use crate::variables::batch_list::{BatchReader, list_of};
 use crate::variables::batch_set::suits_a_set;
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::place::Spot;
@@ -25,6 +25,9 @@ use std::sync::atomic::Ordering;
 
 /// The name of a batch's lists in the error for a lack of memory.
 const BATCH: &str = "the list of a batch";
+
+/// Private to the process: hashes and numbers of the items of a batch, in the order in which they are stored.
+pub struct BatchOrder(pub Vec<(u64, usize)>);
 
 /// Private to the process: what is missing before a batch can begin.
 enum Shortage {
@@ -61,46 +64,77 @@ impl BatchNeeds {
 
 impl Variables {
     /// Stores several values at one instant, or none of them. Of two values for one index the last counts.
+    ///
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
-        let plans = self.plans_of(items)?;
+        if items.len() <= SET_SLOTS {
+            return self.put_plans(self.few_plans(items)?, policy);
+        }
+        let order = self.batch_order(items.len(), |number| items[number].0)?;
+        self.put_ordered(order.0.iter().map(|(hash, number)| (*hash, items[*number])), policy)
+    }
+
+    /// The same for items that are in the order of [`Variables::batch_order`], each behind its hash.
+    pub fn put_ordered<'a>(
+        &self,
+        items: impl Iterator<Item = (u64, (Index<'a>, Stored<'a>))>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
+        let plan = |(hash, (index, stored))| StorePlan::with_hash(Name { index, lock: false }, hash, stored);
+        self.put_plans(fallible::collect(items.map(plan), BATCH)?, policy)
+    }
+
+    fn put_plans(&self, plans: Vec<StorePlan<'_>>, policy: &dyn WaitPolicy) -> Result<()> {
         if plans.is_empty() || (suits_a_set(&plans) && self.put_small_batch(&plans, policy)?) {
             return Ok(());
         }
         self.put_list(&plans, policy)
     }
 
-    /// Plans the last value of each index.
-    fn plans_of<'a>(&self, items: &'a [(Index<'a>, Stored<'a>)]) -> Result<Vec<StorePlan<'a>>> {
-        let mut plans = fallible::with_room(items.len(), BATCH)?;
-        for (index, stored) in items {
+    /// Returns in which order a batch stores its items; of several with the same index only the last is in it.
+    ///
+    /// The order is that of the hashes: so a batch comes to each leaf of the table once, and the leaf stays in the
+    /// processor's cache meanwhile.
+    pub fn batch_order<'a>(&self, len: usize, index: impl Fn(usize) -> Index<'a>) -> Result<BatchOrder> {
+        let numbered = (0..len).map(|number| {
+            let index = index(number);
             index.check_length()?;
-            plans.push(StorePlan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)?);
-        }
-        if plans.len() <= SET_SLOTS {
-            // So few are compared with each other, which takes less time than a table of hashes: each with those behind
-            // it, if one of them has the same six bits of its hash.
-            let mut bits_behind = 0_u64;
-            for number in (0..plans.len()).rev() {
-                let (hash, index) = (plans[number].hash, plans[number].name.index);
-                let bit = 1 << (hash & 63);
-                let is_same = |later: &StorePlan<'_>| later.hash == hash && later.name.index == index;
-                if bits_behind & bit != 0 && plans[number + 1..].iter().any(is_same) {
-                    plans.remove(number);
-                }
-                bits_behind |= bit;
-            }
-            return Ok(plans);
-        }
-        let mut last = HashMap::new();
-        fallible::reserve_in_map(&mut last, plans.len(), BATCH)?;
-        for (number, plan) in plans.iter().enumerate() {
-            last.insert(plan.name.index, number);
-        }
-        let mut number = 0;
-        plans.retain(|plan| {
-            number += 1;
-            last[&plan.name.index] == number - 1
+            Ok((Name { index, lock: false }.hash(self.identity.hash_key), number))
         });
+        let mut order = fallible::collect(numbered, BATCH)?;
+        order.sort_unstable();
+        // From the end on: what stands from `kept` on counts.
+        let mut kept = order.len();
+        for at in (0..order.len()).rev() {
+            let (hash, number) = order[at];
+            let mut same_hash = order[kept..].iter().take_while(|later| later.0 == hash);
+            if !same_hash.any(|later| index(later.1) == index(number)) {
+                kept -= 1;
+                order[kept] = (hash, number);
+            }
+        }
+        order.drain(..kept);
+        Ok(BatchOrder(order))
+    }
+
+    /// Plans the last value of each index of a few.
+    fn few_plans<'a>(&self, items: &'a [(Index<'a>, Stored<'a>)]) -> Result<Vec<StorePlan<'a>>> {
+        let plan = |(index, stored): &(Index<'a>, Stored<'a>)| {
+            index.check_length()?;
+            StorePlan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)
+        };
+        let mut plans = fallible::collect(items.iter().map(plan), BATCH)?;
+        // So few are compared with each other, which takes less time than to sort them: each with those behind it, if one
+        // of them has the same six bits of its hash.
+        let mut bits_behind = 0_u64;
+        for number in (0..plans.len()).rev() {
+            let (hash, index) = (plans[number].hash, plans[number].name.index);
+            let bit = 1 << (hash & 63);
+            let is_same = |later: &StorePlan<'_>| later.hash == hash && later.name.index == index;
+            if bits_behind & bit != 0 && plans[number + 1..].iter().any(is_same) {
+                plans.remove(number);
+            }
+            bits_behind |= bit;
+        }
         Ok(plans)
     }
 
@@ -138,6 +172,12 @@ impl Variables {
         scratch.reserve(RECORD_MAX as usize)?;
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
+            let copy = |at: u64, to: &mut [u8]| {
+                to.copy_from_slice(&list[at as usize..at as usize + to.len()]);
+                Ok(())
+            };
+            let entries = BatchReader::new(list.len() as u64, copy)?;
+            let mut entries = entries.ok_or_else(|| Error::corrupt("a list that this process has made"))?;
             let mut writer = self.write(policy)?;
             let mut still_owned = true;
             for filled in &spans {
@@ -146,6 +186,7 @@ impl Variables {
             if !still_owned {
                 // The spans are the parent's: a signal handler forked, and this is the child. It begins anew.
                 self.release_within_call(writer, &mut call_guard);
+                drop(entries);
                 (spans, list) = self.fill_spans(plans, policy)?;
                 continue;
             }
@@ -155,32 +196,27 @@ impl Variables {
                 writer.begin_batch(granule << 8 | LIST)?;
                 // The batch has begun and owns the spans: it will be made, whichever process dies.
                 spans.into_iter().for_each(|filled| filled.span.published());
-                let mut entries = list.0.into_iter();
-                let outcome = writer.apply_entries(&mut scratch, || Ok(entries.next()));
+                let outcome = writer.apply_entries(&mut scratch, &mut entries);
                 writer.drop_if_corrupt(outcome)?;
                 drop(writer);
                 plans.iter().for_each(|plan| self.notify_changed(plan.hash));
                 return Ok(());
             }
+            drop(entries);
             self.release_within_call(writer, &mut call_guard);
             self.make_room_for(shortage, &mut needs, &mut collected, policy)?;
         }
     }
 
     /// Fills a span for each large value, and then one for the list, which is the last.
-    fn fill_spans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<(Vec<FilledSpan<'_>>, BatchList)> {
+    fn fill_spans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<(Vec<FilledSpan<'_>>, Vec<u8>)> {
         let mut spans = Vec::new();
         for plan in plans.iter().filter(|plan| plan.placement == Placement::Span) {
             let filled = self.store_in_span(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, policy)?;
             fallible::push(&mut spans, filled, BATCH)?;
         }
-        let mut filled = spans.iter();
-        let entry = |plan: &StorePlan<'_>| {
-            BatchEntry::new(plan, if plan.placement == Placement::Span { filled.next() } else { None })
-        };
-        let list = BatchList(fallible::collect(plans.iter().map(entry), BATCH)?);
-        let bytes = list.to_bytes()?;
-        let filled = self.store_in_span(0, &[], &[&bytes], bytes.len() as u64, policy)?;
+        let list = list_of(plans, &spans)?;
+        let filled = self.store_in_span(0, &[], &[&list], list.len() as u64, policy)?;
         fallible::push(&mut spans, filled, BATCH)?;
         // CRASH: spans that are filling in the name of this process. No batch names the list, so reaping frees them.
         crash_point!("list-filled");

@@ -82,17 +82,17 @@ impl VariablesWriter<'_> {
         }
         let mut scratch = Scratch::new();
         scratch.reserve(RECORD_MAX as usize)?;
-        self.apply_entries(&mut scratch, || reader.next())
+        self.apply_entries(&mut scratch, &mut reader)
     }
 
     /// Makes the entries that are not made yet, and ends the batch.
-    pub(super) fn apply_entries(
+    pub(super) fn apply_entries<F: Fn(u64, &mut [u8]) -> Result<()>>(
         &mut self,
         scratch: &mut Scratch,
-        mut next: impl FnMut() -> Result<Option<BatchEntry>>,
+        rest: &mut BatchReader<F>,
     ) -> Result<()> {
         let (mut emptied, mut probes_left) = (HashSet::new(), PROBES_AT_FIRST);
-        while let Some(entry) = next()? {
+        while let Some(entry) = rest.next()? {
             let cursor = self.progress().cursor.saturating_add(1);
             probes_left += PROBES_PER_ENTRY;
             if let Some(old) =
@@ -116,7 +116,7 @@ impl VariablesWriter<'_> {
     /// Makes one entry, and takes the slots that it looked at from `probes_left`. Returns what the entry replaced.
     fn apply_entry(
         &mut self,
-        entry: &BatchEntry,
+        entry: &BatchEntry<'_>,
         cursor: u64,
         scratch: &mut Scratch,
         probes_left: &mut u64,
@@ -143,11 +143,7 @@ impl VariablesWriter<'_> {
                 };
                 let content = Content { rest: [content.rest[0], content.rest[1], granule << 16 | block], ..content };
                 let at = record_at(self.att, &content)?;
-                self.write_record(
-                    at.ok_or_else(|| Error::corrupt("the place of a free block"))?,
-                    &[],
-                    &[&entry.bytes],
-                )?;
+                self.write_record(at.ok_or_else(|| Error::corrupt("the place of a free block"))?, &[], &[entry.bytes])?;
                 change.edit_block(granule, block, true);
                 content
             }

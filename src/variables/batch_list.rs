@@ -19,37 +19,47 @@ const ENTRY: &str = "the list of a batch";
 
 /// Private to the process: one change of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BatchEntry {
+pub struct BatchEntry<'a> {
     /// The contents of the slot to be. For a record in a block they are without the place, which is found later.
     pub content: Content,
     /// The record, if it goes into a block; the prefix alone, if the record is in a span; nothing, if the value is in
     /// the slot.
-    pub bytes: Vec<u8>,
+    pub bytes: &'a [u8],
 }
 
-/// Private to the process: all changes of a batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BatchList(pub Vec<BatchEntry>);
-
-impl BatchEntry {
-    /// Makes an entry of a plan. `filled` is the span of a value that needs one.
-    pub fn new(plan: &StorePlan<'_>, filled: Option<&FilledSpan<'_>>) -> Result<Self> {
-        Ok(match (plan.placement, filled) {
-            (Placement::Inline, _) => BatchEntry { content: plan.inline(), bytes: Vec::new() },
-            (Placement::Block(_), _) => {
-                let mut record = fallible::with_room(plan.record_len as usize, ENTRY)?;
-                record.extend_from_slice(&plan.prefix);
-                plan.stored.parts.iter().for_each(|part| record.extend_from_slice(part));
-                BatchEntry { content: plan.content(0, Some(0)), bytes: record }
-            }
-            (Placement::Span, filled) => {
-                let granule = filled.map_or(0, |filled| filled.span.granule);
-                BatchEntry { content: plan.content(granule, None), bytes: fallible::copied(&plan.prefix, ENTRY)? }
-            }
-        })
+/// Returns the list of a batch as it is stored in its span. `filled` are the spans of those values that need one.
+pub fn list_of(plans: &[StorePlan<'_>], filled: &[FilledSpan<'_>]) -> Result<Vec<u8>> {
+    let bytes_of = |plan: &StorePlan<'_>| match plan.placement {
+        Placement::Inline => 0,
+        Placement::Block(_) => plan.record_len as usize,
+        Placement::Span => plan.prefix.len(),
+    };
+    let len = |plan: &StorePlan<'_>| ENTRY_HEAD + bytes_of(plan).next_multiple_of(8);
+    let len = HEAD + plans.iter().map(len).sum::<usize>();
+    let (mut list, mut filled) = (fallible::with_room(len, ENTRY)?, filled.iter());
+    list.extend_from_slice(&(plans.len() as u64).to_le_bytes());
+    list.extend_from_slice(&(len as u64).to_le_bytes());
+    for plan in plans {
+        let content = match plan.placement {
+            Placement::Inline => plan.inline(),
+            Placement::Block(_) => plan.content(0, Some(0)),
+            Placement::Span => plan.content(filled.next().map_or(0, |filled| filled.span.granule), None),
+        };
+        content.rest.iter().for_each(|word| list.extend_from_slice(&word.to_le_bytes()));
+        if plan.placement != Placement::Inline {
+            list.extend_from_slice(&plan.prefix);
+        }
+        if let Placement::Block(_) = plan.placement {
+            plan.stored.parts.iter().for_each(|part| list.extend_from_slice(part));
+        }
+        list.resize(list.len().next_multiple_of(8), 0);
     }
+    debug_assert_eq!(list.len(), len);
+    Ok(list)
+}
 
-    /// Reads an entry back: its contents, its record, and the bytes that it takes. `None`: `to_bytes` does not write
+impl BatchEntry<'_> {
+    /// Reads an entry back: its contents, its record, and the bytes that it takes. `None`: `list_of` does not write
     /// such an entry.
     fn parse(bytes: &[u8]) -> Option<(Content, &[u8], usize)> {
         let (head, tail) = bytes.split_at_checked(ENTRY_HEAD)?;
@@ -76,28 +86,8 @@ impl BatchEntry {
     }
 }
 
-impl BatchList {
-    /// Returns the list as it is stored in the span.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let len = |entry: &BatchEntry| ENTRY_HEAD + entry.bytes.len().next_multiple_of(8);
-        let mut bytes = fallible::with_room(HEAD + self.0.iter().map(len).sum::<usize>(), ENTRY)?;
-        bytes.resize(HEAD, 0);
-        for entry in &self.0 {
-            for word in entry.content.rest {
-                bytes.extend_from_slice(&word.to_le_bytes());
-            }
-            bytes.extend_from_slice(&entry.bytes);
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
-        }
-        let len = bytes.len() as u64;
-        bytes[..8].copy_from_slice(&(self.0.len() as u64).to_le_bytes());
-        bytes[8..16].copy_from_slice(&len.to_le_bytes());
-        Ok(bytes)
-    }
-}
-
-/// Private to the process: reads a list that another process wrote. It reads a window at a time, since the list may be
-/// longer than this process has memory for.
+/// Private to the process: reads a list. It reads a window at a time, since a list that another process wrote may be longer
+/// than this process has memory for.
 pub struct BatchReader<F> {
     read: F,
     /// Entries that are still to be read.
@@ -116,7 +106,7 @@ const WINDOW: u64 = 64 << 10;
 const ENTRY_MAX: usize = ENTRY_HEAD + RECORD_MAX as usize + 8;
 
 impl<F: Fn(u64, &mut [u8]) -> Result<()>> BatchReader<F> {
-    /// Begins to read a list of at most `most` bytes. `read` copies bytes of it from an offset on. `None`: `to_bytes`
+    /// Begins to read a list of at most `most` bytes. `read` copies bytes of it from an offset on. `None`: `list_of`
     /// does not write such a list.
     pub fn new(most: u64, read: F) -> Result<Option<Self>> {
         let mut head = [0; HEAD];
@@ -129,7 +119,7 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> BatchReader<F> {
     }
 
     /// Returns the next entry. `None`: there are no more.
-    pub fn next(&mut self) -> Result<Option<BatchEntry>> {
+    pub fn next(&mut self) -> Result<Option<BatchEntry<'_>>> {
         if self.left == 0 {
             return Ok(None);
         }
@@ -142,11 +132,10 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> BatchReader<F> {
             self.end += more;
         }
         let damaged = || Error::corrupt(format_args!("a batch, {} entries before its end", self.left));
-        let (content, record, len) = BatchEntry::parse(&self.window[self.done..]).ok_or_else(damaged)?;
-        let entry = BatchEntry { content, bytes: fallible::copied(record, ENTRY)? };
+        let (content, bytes, len) = BatchEntry::parse(&self.window[self.done..]).ok_or_else(damaged)?;
         self.done += len;
         self.left -= 1;
-        Ok(Some(entry))
+        Ok(Some(BatchEntry { content, bytes }))
     }
 }
 
@@ -179,24 +168,35 @@ mod tests {
                 [1, 2],
             ),
         ];
-        let list = BatchList(plans.iter().map(|plan| BatchEntry::new(plan.as_ref().unwrap(), None).unwrap()).collect());
-        let bytes = list.to_bytes().unwrap();
-        let read = |bytes: Vec<u8>| -> Option<Vec<BatchEntry>> {
-            let most = bytes.len() as u64;
-            let copy = move |at: u64, to: &mut [u8]| {
+        let plans: Vec<_> = plans.into_iter().map(Result::unwrap).collect();
+        let bytes = list_of(&plans, &[]).unwrap();
+        type Entry = (Content, Vec<u8>, Vec<u8>);
+        let read = |bytes: &[u8]| -> Option<Vec<Entry>> {
+            let copy = |at: u64, to: &mut [u8]| {
                 let from = bytes.get(at as usize..at as usize + to.len()).ok_or_else(|| Error::corrupt("short"))?;
                 to.copy_from_slice(from);
                 Ok(())
             };
-            let mut reader = BatchReader::new(most, copy).ok()??;
-            std::iter::from_fn(|| reader.next().transpose()).collect::<Result<Vec<_>>>().ok()
+            let mut reader = BatchReader::new(bytes.len() as u64, copy).ok()??;
+            let mut all = Vec::new();
+            while let Some(entry) = reader.next().ok()? {
+                let key = if entry.content.is_text() { entry.key() } else { &[] };
+                all.push((entry.content, key.to_vec(), entry.bytes.to_vec()));
+            }
+            Some(all)
         };
-        assert_eq!(read(bytes.clone()).as_ref(), Some(&list.0));
-        assert_eq!((list.0[2].key(), list.0[3].key()), (&b"a key"[..], &b"b"[..]));
+        let entries = read(&bytes).unwrap();
+        assert_eq!(entries[0], (plans[0].inline(), vec![], vec![]));
+        assert_eq!(entries[1].2, [&99_u64.to_le_bytes()[..], &value].concat());
+        assert_eq!((&entries[2].1[..], &entries[3].1[..]), (&b"a key"[..], &b"b"[..]));
+        assert_eq!(entries[2].2, [b"a key", &value[..]].concat());
+        assert_eq!((entries[3].0, &entries[3].2[8..]), (plans[3].content(0, None), &b"b"[..]));
         for len in 0..bytes.len() {
-            assert_eq!(read(bytes[..len].to_vec()), None, "{len}");
+            assert_eq!(read(&bytes[..len]), None, "{len}");
         }
-        let long = BatchList(list.0.iter().cycle().take(3_000).cloned().collect());
-        assert_eq!(read(long.to_bytes().unwrap()), Some(long.0));
+        let words = (bytes.len() - HEAD) * 3_000 + HEAD;
+        let mut long = [12_000_u64.to_le_bytes(), (words as u64).to_le_bytes()].concat();
+        (0..3_000).for_each(|_| long.extend_from_slice(&bytes[HEAD..]));
+        assert_eq!(read(&long), Some(entries.iter().cycle().take(12_000).cloned().collect()));
     }
 }

@@ -45,6 +45,16 @@ impl<'a> StorePlan<'a> {
     /// No memory for the prefix.
     #[inline(always)]
     pub fn new(name: Name<'a>, stored: Stored<'a>, hash_key: [u64; 2]) -> Result<Self> {
+        let hash = name.hash(hash_key);
+        StorePlan::with_hash(name, hash, stored)
+    }
+
+    /// Plans a value for a name that was checked already, and whose hash is known.
+    ///
+    /// # Errors
+    /// No memory for the prefix.
+    #[inline(always)]
+    pub fn with_hash(name: Name<'a>, hash: u64, stored: Stored<'a>) -> Result<Self> {
         let key = name.index.record_key();
         let prefix = match stored.expiry {
             None => Cow::Borrowed(key),
@@ -58,7 +68,7 @@ impl<'a> StorePlan<'a> {
             len if len <= RECORD_MAX => Placement::Block(class_of(len)),
             _ => Placement::Span,
         };
-        Ok(StorePlan { name, hash: name.hash(hash_key), record_len, prefix, stored, placement })
+        Ok(StorePlan { name, hash, record_len, prefix, stored, placement })
     }
 
     /// Returns the bytes that the variable is charged. A named lock is charged nothing.

@@ -1,5 +1,6 @@
 """`put_many`, `get_many`, `update`, `clear`: what they take, what they leave, what does not fit."""
 
+import datetime
 import itertools
 import random
 import time
@@ -134,6 +135,28 @@ def test_get_many_takes_any_iterable_of_indexes(seg, kind):
     assert seg.get_many(kind(range(0, 200, 2))) == {n: n for n in range(0, 100, 2)}
     assert seg.get_many(numpy.arange(3)) == {0: 0, 1: 1, 2: 2}
     assert seg.get_many(range(98, 10**4)) == {98: 98, 99: 99}
+
+
+def test_of_many_items_for_few_indexes_the_last_of_each_counts_whatever_they_are(seg):
+    """Values of all sizes, between others; as pairs, because a dict has each index once."""
+    values = [
+        None,
+        7,
+        "é" * 50,
+        b"x" * 40_000,
+        "y" * 100_000,
+        bytearray(b"z" * 9000),
+        {"a": [1]},
+        datetime.date(2026, 1, 2),
+    ]
+    indexes = [1, -1, "1", "", "a" * 1000, "\U0001f600"]
+    pairs = [(index, values[(turn + at) % len(values)]) for turn in range(40) for at, index in enumerate(indexes)]
+    assert len(pairs) == 240
+    seg.put_many(iter(pairs))
+    assert dict(seg.items()) == dict(pairs)
+    seg.put_many([(5, 1), *([(5, 2)] * 30_000), (5, 3)])
+    assert seg[5] == 3 and seg.get_many(indexes) == dict(pairs)
+    seg.check()
 
 
 def test_of_two_items_for_one_index_the_last_counts(seg):

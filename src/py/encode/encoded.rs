@@ -42,8 +42,8 @@ pub enum PickleStream<'py> {
 
 /// The parts of a value that is kept until it is stored together with others.
 pub enum EncodedParts<'a> {
-    /// A pickle in one piece.
-    Small(Vec<u8>),
+    /// A value without buffers.
+    Whole(WholeParts<'a>),
     /// A record with buffers: its layout, its pickle, and its buffers.
     Beside(buffers::BufferPlan, &'a [u8], Vec<&'a [u8]>),
 }
@@ -66,7 +66,9 @@ impl EncodedParts<'_> {
     /// The parts in order, and whether they are a record with buffers.
     pub fn slices(&self) -> Result<(Vec<&[u8]>, bool)> {
         Ok(match self {
-            EncodedParts::Small(bytes) => (fallible::collect(std::iter::once(Ok(bytes.as_slice())), PARTS)?, false),
+            EncodedParts::Whole(parts) => {
+                (fallible::collect(parts.as_slice().iter().map(|part| Ok(*part)), PARTS)?, false)
+            }
             EncodedParts::Beside(plan, stream, slices) => (laid_out(plan, stream, slices)?, true),
         })
     }
@@ -79,7 +81,7 @@ impl Encoded<'_, '_> {
             Encoded::Bytes(bytes) => planned(buffers::BYTES, vec![*bytes]),
             Encoded::Array(array) => planned(&array.stream, vec![array.memory]),
             Encoded::Buffers(stream, held) => planned(stream.as_bytes(), slices_of(held)?),
-            small => small.with(|stored| fallible::joined(stored.parts, PARTS)).map(EncodedParts::Small),
+            whole => Ok(EncodedParts::Whole(whole.whole_parts())),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::key::Index;
 use crate::py::convert;
 use crate::py::create;
 use crate::py::decode::{self, LargeRead};
-use crate::py::encode;
+use crate::py::encode::{self, EncodedBatch};
 use crate::py::errors;
 use crate::py::read_mode::ReadMode;
 use crate::py::wait::PyWait;
@@ -33,39 +33,64 @@ pub fn put_many(
 ) -> PyResult<()> {
     let ttl = convert::ttl(ttl)?;
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
-    let failed = |error| errors::of_segment(py, segment.key(), error);
-    let nothing = (Index::Int(0), Stored { parts: &[], layout: Layout::Pickle, expiry: None });
-    let (mut few, mut many) = ([nothing; FEW], Vec::new());
-    let list = create::few_or_many(&mut few, &mut many, items.len(), nothing)?;
-    for (to, (index, _)) in list.iter_mut().zip(items) {
-        to.0 = convert::index(index)?;
+    let (expiry, policy) = (ttl.map(expires_after), PyWait::new(py, segment.key()));
+    let plain = |parts| Stored { parts, layout: Layout::Pickle, expiry };
+    if items.len() > FEW {
+        let indexes = create::collect(items.iter().map(|(index, _)| convert::index(index)))?;
+        let batch = EncodedBatch::of(&indexes, items.iter().map(|(_, value)| encode::encode(value)))?;
+        return put_batch(segment, batch, expiry, &policy);
+    }
+    let mut indexes = [Index::Int(0); FEW];
+    for (to, (index, _)) in indexes.iter_mut().zip(items) {
+        *to = convert::index(index)?;
     }
     let encoded = create::collect(items.iter().map(|(_, value)| encode::encode(value)))?;
-    let expiry = ttl.map(expires_after);
-    let policy = PyWait::new(py, segment.key());
-    let store = |list: &[(Index<'_>, Stored<'_>)]| {
-        let att = segment.for_change().map_err(failed)?;
-        att.variables().put_many(list, &policy).map_err(|error| policy.error(error))
+    if !encoded.iter().all(encode::Encoded::is_whole) {
+        let batch = EncodedBatch::of(&indexes, encoded.into_iter().map(Ok))?;
+        return put_batch(segment, batch, expiry, &policy);
+    }
+    // Nothing is copied, and nothing allocated: the parts are where the encoder has left them.
+    let mut parts = [encode::WholeParts::NONE; FEW];
+    let mut list = [(Index::Int(0), plain(&[])); FEW];
+    for (to, from) in parts.iter_mut().zip(&encoded) {
+        *to = from.whole_parts();
+    }
+    for ((to, index), parts) in list.iter_mut().zip(indexes).zip(&parts) {
+        *to = (index, plain(parts.as_slice()));
+    }
+    let stored = segment.for_change().and_then(|att| att.variables().put_many(&list[..items.len()], &policy));
+    stored.map_err(|error| policy.error(error))
+}
+
+/// Stores a batch that is not small, or has values with buffers.
+fn put_batch(
+    segment: &Segment,
+    mut batch: EncodedBatch<'_, '_>,
+    expiry: Option<u64>,
+    policy: &PyWait<'_>,
+) -> PyResult<()> {
+    let failed = |error| policy.error(error);
+    let mut sort = || {
+        let att = segment.for_change()?;
+        let order = att.variables().batch_order(batch.len(), |number| batch.index(number))?;
+        batch.reorder(&order)?;
+        Ok(order)
     };
-    if encoded.iter().all(encode::Encoded::is_whole) {
-        // Nothing is copied: the parts are where the encoder has left them.
-        let (mut few, mut many) = ([encode::WholeParts::NONE; FEW], Vec::new());
-        let parts = create::few_or_many(&mut few, &mut many, items.len(), encode::WholeParts::NONE)?;
-        for (to, from) in parts.iter_mut().zip(&encoded) {
-            *to = from.whole_parts();
-        }
-        for (to, parts) in list.iter_mut().zip(parts.iter()) {
-            to.1 = Stored { parts: parts.as_slice(), layout: Layout::Pickle, expiry };
-        }
-        return store(list);
-    }
-    let parts = create::collect(encoded.iter().map(|encoded| encoded.parts().map_err(failed)))?;
-    let slices = create::collect(parts.iter().map(|parts| parts.slices().map_err(failed)))?;
-    for (to, (parts, buffers)) in list.iter_mut().zip(&slices) {
-        let layout = if *buffers { Layout::Buffers } else { Layout::Pickle };
-        to.1 = Stored { parts, layout, expiry };
-    }
-    store(list)
+    let order = sort().map_err(failed)?;
+    let apart = batch.parts_apart().map_err(failed)?;
+    let apart = create::collect(apart.iter().map(|parts| parts.slices().map_err(failed)))?;
+    let copied = create::collect((0..batch.len()).map(|number| Ok([batch.copied(number)])))?;
+    let item = |number: usize| {
+        let (parts, layout) = match batch.apart(number).map(|number| &apart[number]) {
+            None => (&copied[number][..], Layout::Pickle),
+            Some((parts, true)) => (&parts[..], Layout::Buffers),
+            Some((parts, false)) => (&parts[..], Layout::Pickle),
+        };
+        (batch.index(number), Stored { parts, layout, expiry })
+    };
+    let items = order.0.iter().enumerate().map(|(number, (hash, _))| (*hash, item(number)));
+    let stored = segment.for_change().and_then(|att| att.variables().put_ordered(items, policy));
+    stored.map_err(failed)
 }
 
 /// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them; but of a segment without what
