@@ -1,78 +1,110 @@
-"""The Python code of the guide runs, and each expression gives what the comment behind it says; README's runs."""
+"""The Python of README, guide and recipes runs as pasted, and gives what its remarks say; each link leads somewhere."""
 
-import ast
+import os
 import re
-from pathlib import Path
+import subprocess
+import sys
 
+import helpers
 import pytest
+from helpers import pages
 
-import shmvar
-
-ROOT = Path(__file__).parents[2]
-GUIDE = (ROOT / "docs" / "guide.md").read_text()
-README = (ROOT / "README.md").read_text()
-CHAPTERS = [
-    "Why is my nested change lost?",
-    "How do I take a copy?",
-    "Working together",
-    "Caches",
-    "Arrays that processes write in place",
-]
-TOUR = ["A dict that other processes see", "Working together", "Arrays that are not copied"]
+PAGES = ["README.md", "docs/guide.md", "docs/recipes.md"]
+WITHOUT_NUMPY = "import sys; sys.modules['numpy'] = sys.modules['pandas'] = None; "
 
 
-def blocks(chapter, page=GUIDE, level="##"):
-    """Yields the line in the page and the source of each block of a chapter."""
-    start = page.index(f"\n{level} {chapter}\n")
-    end = page.find(f"\n{level} ", start + 1)
-    for found in re.finditer(r"```python\n(.*?)```", page[start:end], re.DOTALL):
-        yield page.count("\n", 0, start + found.start()) + 2, found[1]
+def pasted(page, how, prefix="", start=""):
+    """Pastes a page into a fresh interpreter (`helpers.pages`); returns what that printed."""
+    code = f"{start}import sys; from helpers import pages; pages.main(*sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, page, how, prefix],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [helpers.TESTS, os.environ.get("PYTHONPATH")]))},
+        timeout=100 * helpers.machine.SLOWER,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def said(line):
-    """The value that the comment behind an expression states, in a tuple; empty if it states none."""
-    _, _, remark = line.partition("  # ")
-    try:
-        return (ast.literal_eval(remark),)
-    except (SyntaxError, ValueError):
-        return ()
+def left_out(printed):
+    """The lines of the page whose blocks were left out, and what each of them needs."""
+    return {int(line): what for line, what in re.findall(r"^left out: line (\d+) needs (.*)$", printed, re.M)}
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
-def test_the_python_of_a_chapter_runs_and_gives_what_its_remarks_say(seg, chapter):
-    if "numpy" in "".join(source for _, source in blocks(chapter)):
-        pytest.importorskip("numpy")
-    names, compared = {"segment": seg, "__name__": "guide"}, 0
-    exec("import shmvar, time", names)
-    for at, source in blocks(chapter):
-        lines = source.splitlines()
-        for statement in ast.parse(source).body:
-            code = ast.get_source_segment(source, statement)
-            expected = said(lines[statement.end_lineno - 1])
-            if isinstance(statement, ast.Expr) and expected:
-                value = eval(code, names)
-                assert (value, type(value)) == (expected[0], type(expected[0])), f"line {at + statement.lineno - 1}"
-                compared += 1
-            else:
-                exec(ast.unparse(statement), names)  # with decorators
-    assert compared
+def lacking(page):
+    """The same of the blocks that cannot run here: numpy is not installed, say."""
+    found = {at: pages.lacks(source) for at, source in pages.blocks(page)}
+    return {at: what for at, what in found.items() if what}
 
 
-@pytest.mark.parametrize("chapter", TOUR)
-def test_the_python_of_a_chapter_of_readme_runs(new_key, chapter):
-    for at, source in blocks(chapter, README, "###"):
-        if "numpy" in source:
-            pytest.importorskip("numpy")
-        code = re.sub(r'attach\("\w+"', lambda _: f'attach("{new_key()}"', source)
-        assert code != source
-        exec(compile("\n" * (at - 1) + code, "README.md", "exec"), {"shmvar": shmvar})
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_in_a_small_shm_and_gives_what_its_remarks_say(page):
+    printed = pasted(page, "blocks")
+    assert left_out(printed) == lacking(page)
+    compared = int(re.search(r"^compared: (\d+)$", printed, re.M)[1])
+    assert compared >= {"docs/guide.md": 20, "docs/recipes.md": 3}.get(page, 0)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_line_by_line_at_a_prompt(page):
+    assert left_out(pasted(page, "lines")) == lacking(page)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_beside_the_segments_of_others(page, key):
+    assert left_out(pasted(page, "blocks", key)) == lacking(page)
+    assert not [name for name in os.listdir(helpers.SHM) if key in name]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_numpy_only_the_blocks_that_need_it_are_left_out(page):
+    left, here = left_out(pasted(page, "blocks", start=WITHOUT_NUMPY)), lacking(page)
+    assert set(left.values()) - set(here.values()) <= {"numpy", "pandas"}
+    assert left.keys() >= here.keys()
+    for at, source in pages.blocks(page):
+        if not re.search(r"numpy|\bnp\.|pandas|\.array\(", source):
+            assert at not in left or at in here
+
+
+def test_what_is_wrong_in_a_page_is_found():
+    """The tests above would see a name that is imported nowhere, a remark that is not true, a missing empty line."""
+    with pytest.raises(NameError):
+        pages.run_block("shmvar.attach(1)", {})
+    with pytest.raises(AssertionError, match="gave 2"):
+        pages.run_block("1 + 1  # 3", {})
+    with pytest.raises(AssertionError):
+        pages.run_block("1 + 1  # 2.0", {})
+    assert pages.run_block("1 + 1  # 2\n2 + 2  # no value", {}) == 1
+    for wrong in ("if True:\n    pass\npass", "x = (1", "unknown"):
+        with pytest.raises((SyntaxError, NameError, AssertionError)):
+            pages.Prompt({}).paste(wrong)
+    pages.Prompt({}).paste("if True:\n    pass\n\npass\nfor _ in ():\n    pass")
+
+
+def test_each_python_block_is_marked_as_such():
+    """Python that is indented, or in a block of another name, would not be run."""
+    for page in PAGES:
+        text = (pages.ROOT / page).read_text()
+        marks = re.findall(r"^```(\w*)$", text, re.M)
+        assert marks.count("") >= len(marks) / 2 and set(marks) <= {"", "python", "rust", "yaml"}
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M)
+        assert not re.search(r"^    (import|from|with|def|[\w.]+ =) ", prose, re.M)
+
+
+def test_readme_says_how_to_install_before_it_says_what_to_run():
+    text = (pages.ROOT / "README.md").read_text()
+    places = [text.index(part) for part in ("pip install .", "```python", "make demo", "## A short tour")]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_each_link_of_a_page_leads_somewhere(page):
     """To a file that exists, and to a heading that its page has, by the rule of GitHub for the names of headings."""
-    for path, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", (ROOT / page).read_text()):
-        to = (ROOT / page).parent / path if path else ROOT / page
+    here = pages.ROOT / page
+    for path, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", here.read_text()):
+        to = here.parent / path if path else here
         assert to.exists(), path
         if heading:
             titles = re.findall(r"^#+ (.*)$", to.read_text(), re.MULTILINE)
