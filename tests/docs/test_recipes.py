@@ -9,7 +9,7 @@ from helpers import pages
 PAGE = "docs/recipes.md"
 TEXT = (pages.ROOT / PAGE).read_text()
 RECIPES = re.findall(r"^## (.*)$", TEXT, re.M)
-CALLS = ("fill()\n", "work()\n", "publish(", "next(", "page(", "page.", "allowed(", "print(segment")
+CALLS = ("fill()\n", "work()\n", 'segment["frame"] =', "next(", "page(", "page.", "allowed(", "print(segment")
 """How lines begin that show a recipe at work; the tests call what the recipe defines themselves."""
 
 
@@ -86,9 +86,11 @@ def test_rate_limiter_exactly_so_many_calls_of_eight_processes_are_allowed(seg, 
 
 
 FRAMES = """
+import numpy as np
+segment = shmvar.attach(key)
 for number in range(1, 201):
-    publish(np.full((100, 1000), number % 256, "u1"))
-publish(np.zeros((1, 1), "u1"))
+    segment["frame"] = np.full((100, 1000), number % 256, "u1")
+segment["frame"] = np.zeros((1, 1), "u1")
 """
 LOOK = """
 print("ready", flush=True)
@@ -108,7 +110,7 @@ def test_share_a_frame_whole_ones_reach_two_processes_and_the_last_one_does(seg,
     code = recipe("Share a frame")
     for _ in range(2):
         children.append(helpers.start(code + LOOK, key))
-    helpers.run(code + FRAMES, key)
+    helpers.run(FRAMES, key)
     for child in children:
         assert child.stdout.readline() == "end\n"
 
@@ -148,17 +150,17 @@ def test_web_application_two_processes_share_its_sessions_and_its_counter(seg, k
         return children[number].stdout.readline().rstrip("\n").split("|")
 
     status, ann, body = visit(0)
-    assert (status, body) == ("200 OK", "Visit 1. You have seen 1 pages.") and re.fullmatch(r"id=[\w-]{43}", ann)
+    assert (status, body) == ("200 OK", "Visit 1. You have seen 1 pages.") and re.fullmatch(r"guest=[\w-]{43}", ann)
     assert visit(1, ann) == ["200 OK", ann, "Visit 2. You have seen 2 pages."]
     assert visit(0, f"theme=dark; {ann}") == ["200 OK", ann, "Visit 3. You have seen 3 pages."]
     _, bob, body = visit(1)
     assert bob != ann and body == "Visit 4. You have seen 1 pages."
     # What names no session gets a new one: nobody chooses the name of a session, and no name is too long.
-    for forged in ("id=" + "x" * 43, "id=" + "x" * 5000, "id=", "other" + ann, "=;;,"):
+    for forged in ("guest=" + "x" * 43, "guest=" + "\xe9" * 5000, "guest=", ann[:-1], "=;;,"):
         _, other, body = visit(0, forged)
         assert other not in (ann, bob, forged) and body.endswith("You have seen 1 pages.")
     assert visit(1, ann)[2] == "Visit 10. You have seen 4 pages."
-    assert seg["visits"] == 10 and 0 < seg.stat("session " + ann[3:]).expires_in <= 1800
+    assert seg["visits"] == 10 and 0 < seg.stat("session " + ann[6:]).expires_in <= 1800
     assert len([index for index in seg.keys("session ")]) == 7
 
 
