@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ WIDTHS = [60, 61, 72, 79, 80, 99, 100, 119, 120, 200]
 INDEXES = [4711, -(2**63), "user:1234:session:ab", "'quoted'", "été", ""]
 
 
-def printed_on_terminal(width, *words):
+def printed_on_terminal(width, *words, status=0):
     """What the program prints on a terminal of this width."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
@@ -36,7 +37,7 @@ def printed_on_terminal(width, *words):
                 break
             out += more
         os.close(leader)
-    assert child.returncode == 0
+    assert status is None or child.returncode == status
     return re.sub(r"\x1b\[[0-9;]*m", "", out.decode()).replace("\r\n", "\n")
 
 
@@ -44,10 +45,10 @@ def printed_on_terminal(width, *words):
 def lines(monkeypatch, capsys):
     """Runs the program as on a terminal of a width, in this process; returns the lines."""
 
-    def run(width, *words):
+    def run(width, *words, status=0):
         monkeypatch.setattr(printing, "on_terminal", lambda: True)
         monkeypatch.setenv("COLUMNS", str(width))
-        assert cli.main(words) == 0
+        assert cli.main(words) == status
         return capsys.readouterr().out.splitlines()
 
     return run
@@ -110,6 +111,53 @@ def test_ls_has_each_key_in_one_line(new_key, private_shm, lines, width):
     finally:
         for segment in made:
             segment.destroy()
+
+
+LONG = ["a-key-of-the-longest-kind-" + "x" * 102, "a key of many words " * 6, -(2**63)]
+
+
+@pytest.fixture
+def with_long_keys(new_key, private_shm):
+    """Makes segments of long keys, and a file that is no segment; returns what each is called."""
+    made = [shmvar.attach(key, 1 << 20) for key in LONG]
+    made[0]["i"] = 1
+    (stray := Path("/dev/shm/shmvar.i.77")).write_bytes(b"no segment")
+    yield [repr(key) for key in LONG] + [stray.name]
+    for segment in made:
+        segment.destroy()
+    stray.unlink()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ls_shows_a_long_key_whole_over_several_lines(with_long_keys, lines, width):
+    shown = lines(width, "ls")
+    assert all(len(line) <= width for line in shown)
+    end = shown[0].index(" COUNT")
+    keys = "".join(line[:end].strip() for line in shown).replace(" ", "")
+    for name in with_long_keys[:3]:
+        assert name.replace(" ", "") in keys
+
+
+@pytest.mark.parametrize("width", [40, *WIDTHS])
+def test_doctor_hides_nothing_and_breaks_lines_between_words(with_long_keys, lines, capsys, width, monkeypatch):
+    shown = lines(width, "doctor", status=1)
+    assert all(len(line) <= width for line in shown)
+    together = "".join(shown).replace(" ", "")
+    for name in with_long_keys:
+        assert name.replace(" ", "") in together
+    # Findings are prose: what a pipe has in one line each is here word by word.
+    monkeypatch.setattr(printing, "on_terminal", lambda: False)
+    assert cli.main(["doctor"]) == 1
+    text = capsys.readouterr().out
+    finding = text[text.index("problem: /dev/shm/shmvar.i.77") :].splitlines()[:2]
+    assert finding[1].startswith("  remedy: ")
+    assert " ".join(" ".join(finding).split()) in " ".join(" ".join(shown).split())
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_doctor_on_a_real_terminal(seg, key, private_shm, width):
+    out = printed_on_terminal(width, "doctor", status=None)
+    assert f"segment {key!r}" in out and all(len(line) <= width for line in out.splitlines())
 
 
 def test_the_demo_fits_80_columns():

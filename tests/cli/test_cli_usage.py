@@ -73,6 +73,8 @@ def test_the_program_alone_prints_its_help(capsys):
 NEARLY = {
     "lst": "ls",
     "gett": "get",
+    "gte k i": "get",
+    "sl": "ls",
     "shwo": "show",
     "delet": "delete",
     "Doctor": "doctor",

@@ -101,8 +101,12 @@ def _ends(widths: Sequence[int], shown: Sequence[int], width: int) -> tuple[int,
     return first, max(min(widths[-1], room - first), 1)
 
 
-def styled(line: str, style: str = "") -> None:
-    """Prints `one_line` of a line (it may have names that others chose); on a terminal in a style of `rich`."""
+def styled(line: str, style: str = "", *, hanging: int = 0) -> None:
+    """Prints `one_line` of a line (it may have names that others chose); on a terminal in a style of `rich`.
+
+    On a terminal a long line is broken between words, and what follows is indented by `hanging`, or by less where that
+    would be half of the terminal.
+    """
     line = one_line(line)
     if not on_terminal():
         print(line)
@@ -110,7 +114,13 @@ def styled(line: str, style: str = "") -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(highlight=False, soft_wrap=True).print(Text(line, style))
+    console = Console(highlight=False, soft_wrap=True)
+    hanging = min(hanging, console.width // 2)
+    start, rest = Text(line[:hanging], style), Text(line[hanging:], style)
+    for part in rest.wrap(console, max(console.width - hanging, 1)) or [rest]:
+        part.rstrip()
+        console.print(start + part)
+        start = Text(" " * hanging)
 
 
 def size(number: int) -> str:

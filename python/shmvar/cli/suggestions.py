@@ -10,11 +10,15 @@ MOST = 5_000
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Asks for the closest of `names`, in which upper and lower case are the same."""
+    """Asks for the closest of `names`, in which upper and lower case are the same.
+
+    In a name of two or three letters one letter is much of it, so the same letters in another order are close, too.
+    """
     import difflib
 
     by_lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(word.lower(), by_lower, 1, 0.7)
+    close = close or [name for name in by_lower if sorted(name) == sorted(word.lower())]
     return f": did you mean {by_lower[close[0]]}?" if close else ""
 
 

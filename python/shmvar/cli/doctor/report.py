@@ -4,6 +4,7 @@ from shmvar.cli import printing
 from shmvar.cli.doctor.findings import Facts
 
 MOST = 20  # names of other objects, and locks of a segment, that are shown
+WIDEST = 24  # the column of names; a longer name moves its own text to the right
 ORDER = ("problem", "warning", "repaired")  # of findings
 STYLES = {"problem": "bold red", "warning": "yellow", "repaired": "green"}
 TITLE = "bold"
@@ -15,14 +16,15 @@ def show(found: Facts) -> None:
     """Prints tables of what there is, then the findings."""
     for title, rows in _sections(found):
         printing.styled(title, TITLE)
-        width = max(len(name) for name, _ in rows)
+        width = min(max(len(name) for name, _ in rows), WIDEST)
         for name, text in rows:
-            printing.styled(f"  {name:<{width}}  {text}")
+            printing.styled(f"  {name:<{width}}  {text}", hanging=width + 4)
         printing.styled("")
     for finding in sorted(found["findings"], key=lambda finding: ORDER.index(finding["level"])):
-        printing.styled(f"{finding['level']}: {finding['about']}: {finding['text']}", STYLES[finding["level"]])
+        line = f"{finding['level']}: {finding['about']}: {finding['text']}"
+        printing.styled(line, STYLES[finding["level"]], hanging=2)
         if finding["remedy"]:
-            printing.styled(f"  remedy: {finding['remedy']}")
+            printing.styled(f"  remedy: {finding['remedy']}", hanging=4)
     problems = sum(finding["level"] == "problem" for finding in found["findings"])
     printing.styled("healthy" if not problems else f"{problems} {'problem' if problems == 1 else 'problems'}", TITLE)
 
