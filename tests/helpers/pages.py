@@ -10,6 +10,7 @@ cannot have a /dev/shm of 64 MiB to itself (or with a PREFIX), the keys get a pr
 import ast
 import code
 import importlib.util
+import os
 import re
 import sys
 import types
@@ -66,17 +67,31 @@ def stated(line: str) -> tuple:
         return ()
 
 
+class _Remarks(ast.NodeTransformer):
+    """Passes each value whose remark states one to `__stated__`, with the number of its line."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr:
+        if stated(self.lines[node.end_lineno - 1]):
+            call = ast.Call(ast.Name("__stated__", ast.Load()), [node.value, ast.Constant(node.end_lineno)], [])
+            return ast.fix_missing_locations(ast.copy_location(ast.Expr(call), node))
+        return node
+
+
 def run_block(source: str, names: dict) -> int:
-    """Runs a block, and compares expressions with what the remarks behind them state; returns how many did."""
+    """Runs a block, and compares values with what the remarks behind them state; returns how many it compared."""
     lines, compared = source.splitlines(), 0
-    for statement in ast.parse(source).body:
-        remark = stated(lines[statement.end_lineno - 1])
-        if isinstance(statement, ast.Expr) and remark:
-            value = eval(compile(ast.Expression(statement.value), "<page>", "eval"), names)
-            assert (value, type(value)) == (remark[0], type(remark[0])), f"{lines[statement.lineno - 1]} gave {value!r}"
-            compared += 1
-        else:
-            exec(compile(ast.Module([statement], []), "<page>", "exec"), names)
+
+    def compare(value, number):
+        nonlocal compared
+        (wanted,) = stated(lines[number - 1])
+        assert (value, type(value)) == (wanted, type(wanted)), f"it gave {value!r}: {lines[number - 1]}"
+        compared += 1
+
+    names["__stated__"] = compare
+    exec(compile(_Remarks(lines).visit(ast.parse(source)), "<page>", "exec"), names)
     return compared
 
 
@@ -139,7 +154,7 @@ def main(page: str, how: str, prefix: str = "") -> None:
     if not prefix and private_shm(SMALL_SHM):
         run_page(page, how)
         return
-    keys = with_prefix(prefix or "test-page")
+    keys = with_prefix(prefix or f"test-page-{os.getpid()}")
     try:
         run_page(page, how)
     finally:
