@@ -304,6 +304,28 @@ class Segment(MutableMapping[Any, Any]):
             ReadOnlyError: the handle is read-only.
         """
 
+    def expire(self, index: SupportsIndex | str, ttl: float | timedelta | None) -> bool:
+        """Give the variable `index` another time to live, which counts from now.
+
+        Its value and its version stay: nobody is told of a change. Whoever waits for the variable
+        goes by the new time.
+
+        >>> segment.expire("session", 1800)
+        True
+
+        Args:
+            index: of the variable.
+            ttl: as for `put`. None: the variable stays for good.
+
+        Returns:
+            False if there is no such variable, or if it has expired.
+
+        Raises:
+            ValueError: `ttl` is not finite, or not more than 0.
+            SegmentFullError: it had no time to live, and there is no room for one.
+            ReadOnlyError: the handle is read-only.
+        """
+
     def has(self, index: SupportsIndex | str) -> bool:
         """Return whether there is a variable `index`. A stored `None` or `False` is there."""
 

@@ -7,6 +7,7 @@ are in `_task_queue`.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -29,6 +30,8 @@ _LINGER = 0.05
 # After a wake-up in vain the watcher pauses for this long, or for so many times what the look took if that is longer.
 _PAUSE = 0.002
 _PAUSE_TIMES = 20
+# A task is woken if its variable expires so much earlier than the task would look by itself.
+_EARLIER = 0.001
 # A watcher that failed waits for this long before its tasks may start another one.
 _AFTER_FAILURE = 0.02
 
@@ -42,6 +45,8 @@ class Waiter:
         self.segment = segment
         self.index = index  # of a variable, or the name of a lock
         self.seen = seen  # the version that the task knows; None for a lock
+        # When the task looks again by itself, by the loop's clock. `expire` may have made the variable expire earlier.
+        self.until = math.inf
         self.future: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Self:
@@ -54,6 +59,8 @@ class Waiter:
     def arm(self) -> None:
         """To be called before the task looks at the index: whatever happens from now on ends the next `sleep`."""
         self.future = self.loop.create_future()
+        # Until the task has looked, the watcher cannot know by which expiry it will go.
+        self.until = math.inf
         # In this order: a watcher that fails first takes all waiters off its list, then completes their futures.
         self.watch()
 
@@ -66,7 +73,10 @@ class Waiter:
         """Sleeps until there may be something to see, or for `at_most` seconds."""
         future = self.future
         assert future is not None
-        timer = None if at_most is None else self.loop.call_later(at_most, complete, future)
+        timer = None
+        if at_most is not None:
+            self.until = self.loop.time() + at_most
+            timer = self.loop.call_later(at_most, complete, future)
         try:
             await future
         finally:
@@ -76,13 +86,17 @@ class Waiter:
     def look(self) -> bool:
         """Called in the watcher's thread: marks the index as watched, and wakes the task if its version has changed."""
         try:
-            version, _ = self.segment._mark(self.index, False)
+            version, expires_in = self.segment._mark(self.index, False)
         except Exception:
-            version = -1  # The task will get the same error from its own look.
-        if version == self.seen:
+            version, expires_in = -1, None  # The task will get the same error from its own look.
+        if version == self.seen and not self.expires_earlier(expires_in):
             return False
         self.wake()
         return True
+
+    def expires_earlier(self, expires_in: float | None) -> bool:
+        """Whether what the task waits for is gone before the task would look by itself."""
+        return expires_in is not None and self.loop.time() + expires_in < self.until - _EARLIER
 
     def wake(self) -> None:
         """Ends the task's `sleep`. To be called from another thread than the loop's."""
@@ -105,10 +119,10 @@ class AnyWaiter(Waiter):
     def look(self) -> bool:
         """The same as of one variable; one call looks at all of them."""
         try:
-            place, _, _ = self.segment._mark_any(self.all, self.all_seen)
+            place, _, expires_in = self.segment._mark_any(self.all, self.all_seen)
         except Exception:
-            place = -1  # The task will get the same error from its own look.
-        if place is None:
+            place, expires_in = -1, None  # The task will get the same error from its own look.
+        if place is None and not self.expires_earlier(expires_in):
             return False
         self.wake()
         return True

@@ -10,6 +10,7 @@ use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
 use crate::format::slot_flags::IN_PLACE;
 use crate::format::span_entry::GRANULE;
+use crate::format::span_lead::lead;
 use crate::hash;
 
 /// Private to the process: where everything is in a segment, computed from the number of granules alone. A handle
@@ -98,6 +99,9 @@ pub fn fingerprint() -> u64 {
         std::mem::offset_of!(State, watch),
         std::mem::offset_of!(IntentArea, spans),
     );
+    for (has_buffers, expires) in [(false, false), (false, true), (true, false), (true, true)] {
+        text.push_str(&format!(" {}", lead(5, has_buffers, expires)));
+    }
     for (class, size) in CLASSES.iter().enumerate() {
         text.push_str(&format!(" {size}/{}", slab_granules(class)));
     }

@@ -235,7 +235,7 @@ pub struct IntentArea {
     /// The new number of variables that expire.
     pub expiring: AtomicU64,
     /// Number of block edits `<< 32 |` number of span edits; number of slots of a set `<< 40`, of its block edits
-    /// `<< 48`. Bits 61 to 63 say which of the optional groups below are valid.
+    /// `<< 48`. Bits 60 to 63 say which of the optional groups below are valid.
     pub lengths: AtomicU64,
     /// The block edits: `granule << 32 | used << 31 | block`.
     pub blocks: [AtomicU64; BLOCK_EDITS],
@@ -256,7 +256,11 @@ pub struct IntentArea {
     pub words: AtomicU64,
     /// The new value of the first half of these words, and of the second half.
     pub word: [AtomicU64; 2],
-    _pad: [AtomicU64; 4],
+    /// File offset of the record of `slot` that gets another expiry, if bit 60 of `lengths` is set.
+    pub expiry_at: AtomicU64,
+    /// That expiry.
+    pub expiry: AtomicU64,
+    _pad: [AtomicU64; 2],
     /// The edits of the span map.
     pub spans: [SpanEditArea; SPAN_EDITS],
     /// The slots of a set: several that change at one instant.
@@ -362,6 +366,8 @@ impl IntentArea {
             words_at: zero(),
             words: zero(),
             word: std::array::from_fn(|_| zero()),
+            expiry_at: zero(),
+            expiry: zero(),
             _pad: std::array::from_fn(|_| zero()),
             spans: std::array::from_fn(|_| SpanEditArea { granule: zero(), before: zero(), after: zero() }),
             set: std::array::from_fn(|_| SetSlotArea {
@@ -408,6 +414,7 @@ const _: () = {
     assert!(size_of::<Slot>() == SLOT as usize && size_of::<LeafHead>() == SLOT as usize);
     assert!(offset_of!(IntentArea, leaf) == 56 && offset_of!(IntentArea, lengths) == 128);
     assert!(offset_of!(IntentArea, many) == 152 && offset_of!(IntentArea, words_at) == 192);
+    assert!(offset_of!(IntentArea, expiry_at) == 224 && offset_of!(IntentArea, expiry) == 232);
     assert!(offset_of!(IntentArea, set) == 448 && offset_of!(IntentArea, set_blocks) == 1_344);
     assert!(offset_of!(IntentArea, spans) == 256 && size_of::<IntentArea>() <= GRANULE as usize);
     assert!(size_of::<Participant>() == 64 && offset_of!(Participant, locks) == 48 && size_of::<Readers>() == 512);

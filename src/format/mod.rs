@@ -10,6 +10,7 @@
 //! | `layout` | the structs in shared memory, with the sizes and offsets of the fixed part |
 //! | `span_entry` | an entry of the span map: what a run of granules is used for |
 //! | `size_class` | the block sizes of slabs |
+//! | `span_lead` | where a record begins within its span |
 //! | `root` | the words that lead to a slot: the root of a table, and the words of its directory |
 //! | `slot_flags` | the flags in the tag of a slot |
 //! | `geometry` | where everything is in a segment, computed from the number of granules alone; the layout's fingerprint |
@@ -24,6 +25,7 @@ pub mod root;
 pub mod size_class;
 pub mod slot_flags;
 pub mod span_entry;
+pub mod span_lead;
 
 pub use crate::format::geometry::{Geometry, fingerprint};
 pub use crate::format::layout::*;
@@ -32,3 +34,4 @@ pub use crate::format::size_class::{
     CLASSES, RECORD_MAX, SLAB_HEAD, blocks_of, class_of, slab_granules, slab_has_all_pages,
 };
 pub use crate::format::span_entry::{GRANULE, SpanEntry, SpanState};
+pub use crate::format::span_lead::lead;

@@ -24,6 +24,10 @@ impl Root {
     pub const fn new(granule: u64, depth: u32, generation: u32) -> Self {
         Root(granule << 32 | (depth as u64 & 0xff) << 24 | (generation as u64 & 0xff_ffff))
     }
+    /// Returns the root of the same directory with the next generation.
+    pub const fn renewed(self) -> Self {
+        Root::new(self.granule(), self.depth(), self.generation().wrapping_add(1))
+    }
     /// Returns the first granule of the directory.
     #[inline(always)]
     pub const fn granule(self) -> u64 {

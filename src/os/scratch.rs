@@ -117,6 +117,23 @@ impl Scratch {
         fallible::reserve(&mut self.large, len, "a record")
     }
 
+    /// Replaces the first eight bytes, if there are so many.
+    pub fn replace_start(&mut self, bytes: [u8; 8]) {
+        match self.small_len {
+            Some(len) if len >= 8 => {
+                for (to, byte) in self.small.iter_mut().zip(bytes) {
+                    to.write(byte);
+                }
+            }
+            Some(_) => {}
+            None => {
+                if let Some(start) = self.large.first_chunk_mut() {
+                    *start = bytes;
+                }
+            }
+        }
+    }
+
     /// Returns the buffer for a long record.
     pub(super) fn large(&mut self) -> &mut Vec<u8> {
         self.small_len = None;

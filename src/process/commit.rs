@@ -19,7 +19,8 @@ impl Writer<'_> {
         let slot = change.slot.iter().map(|(offset, _)| offset + SLOT);
         let leaf = change.leaf.iter().map(|(offset, _)| offset + SLOT);
         let words = change.words.iter().map(|words| words.offset + words.count * 8);
-        blocks.chain(slot).chain(leaf).chain(words).try_for_each(|end| self.att.mem.map_up_to(end))
+        let expiry = change.expiry.iter().map(|(offset, _)| offset + 8);
+        blocks.chain(slot).chain(leaf).chain(words).chain(expiry).try_for_each(|end| self.att.mem.map_up_to(end))
     }
 
     /// Makes a change: describes it in the intent, applies it, and clears the intent.
@@ -195,7 +196,20 @@ impl Writer<'_> {
             // SYNC: release, with the acquire load of the slot's word: a reader that sees the slot busy and reads the
             // new contents in the intent finds the span that they name in the span map.
             fence(Ordering::Release);
-            self.att.mem.at::<Slot>(*offset)?.write(content);
+            let slot = self.att.mem.at::<Slot>(*offset)?;
+            match change.expiry {
+                None => slot.write(content),
+                Some((at, expiry)) => {
+                    let mut stored = Ok(());
+                    // SYNC: the slot is busy meanwhile: who has copied the record with half of the expiry finds that
+                    // the slot has changed. Who reads the slot through the intent takes the expiry from there, too.
+                    slot.write_with(content, || {
+                        stored = self.att.mem.copy_in(at, &[&expiry.to_ne_bytes()]);
+                        crash_point!("expiry-stored");
+                    });
+                    stored?;
+                }
+            }
         }
         Ok(())
     }

@@ -114,8 +114,7 @@ impl Attachment {
         // process that frees has changed the slot before its fence and loads the bits after it. So one of the two sees
         // the other.
         fence(Ordering::SeqCst);
-        // `still` compares the whole slot with its version, and not only the span's granule: the same span may hold a
-        // later value by now.
+        // `still` compares the version, and not only the span's granule: the same span may hold a later value by now.
         Ok(still()?.then_some(pin))
     }
 

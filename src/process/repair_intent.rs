@@ -113,6 +113,7 @@ impl Writer<'_> {
             && (change.slot.is_some() || change.leaf.is_none())
             && change.words.as_ref().is_none_or(words_fit)
             && change.doomed.as_ref().is_none_or(doomed_fits)
+            && change.expiry.is_none_or(|(at, _)| change.slot.is_some() && within(at, 8) && within(at.saturating_add(7), 1))
             && change.spans.iter().all(|edit| self.arena().edit_is_sound(edit, zones))
             && change.blocks[..change.block_count].iter().all(|edit| self.block_fits(edit))
     }

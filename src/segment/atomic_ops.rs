@@ -75,6 +75,16 @@ impl Segment {
         self.for_change()?.variables().put(&index.into(), stored, Condition::Always, &Blocking).map(drop)
     }
 
+    /// Gives a variable `ttl` to live from now on; `None`: it stays for good. Its value and its version stay, and whoever
+    /// waits for it goes by the new time. Returns `false` if there is no such variable.
+    ///
+    /// # Errors
+    /// As [`Segment::put_for`].
+    pub fn expire<'a>(&self, index: impl Into<Index<'a>>, ttl: Option<Duration>) -> Result<bool> {
+        ttl.map_or(Ok(()), check_ttl)?;
+        self.for_change()?.variables().expire(&index.into(), ttl, &Blocking)
+    }
+
     /// A variable's version, which grows with every change; 0 if the variable is missing.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ use crate::segment::identify::{concerns_this_process, identify_by_name};
 use crate::segment::state_snapshot::StateSnapshot;
 use crate::variables::AsVariables;
 use crate::variables::capacity::largest_bytes;
+use crate::variables::expiry::expiry_in;
 use crate::variables::read::FoundValue;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
@@ -159,7 +160,6 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
     let mut backoff = Backoff::default();
     loop {
         let mut scratch = Scratch::new();
-        let Some(found) = att.variables().find(index, &mut scratch, policy)? else { return Ok(None) };
         let Some(got) = att.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
         let (version, (kind, viewable)) = match &got {
             FoundValue::Inline { bytes, len, version } => (*version, type_and_viewable(&bytes[2..2 + len], 0)?),
@@ -174,9 +174,12 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
                 (large.version(), type_and_viewable(&stream, buffers)?)
             }
         };
-        let expiry = att.variables().version(index, policy)?;
-        if version == found.content.version() && expiry.0 == version {
-            let expires_in = expiry.1.map(|at| at.saturating_sub(crate::os::boottime_ns()));
+        // What the value is follows from the version. The size and the expiry are of one instant: `expire` changes both.
+        let mut scratch = Scratch::new();
+        let Some(found) = att.variables().find(index, &mut scratch, policy)? else { return Ok(None) };
+        if version == found.content.version() {
+            let expiry = if found.content.expires() { expiry_in(scratch.bytes()) } else { None };
+            let expires_in = expiry.map(|at| at.saturating_sub(crate::os::boottime_ns()));
             let (size, in_place) = (found.content.charge(), found.content.is_in_place());
             return Ok(Some(VariableInfo { size, version, expires_in, kind, viewable, in_place }));
         }

@@ -76,6 +76,8 @@ const HAS_PROGRESS: u64 = 1 << 63;
 const HAS_WORDS: u64 = 1 << 62;
 /// Set in [`IntentArea::lengths`] if the change has a [`DoomedTable`].
 const HAS_DOOMED: u64 = 1 << 61;
+/// Set in [`IntentArea::lengths`] if the record of the slot gets another expiry.
+const HAS_EXPIRY: u64 = 1 << 60;
 
 impl Counters {
     /// Loads the present values. The caller holds the writer lock.
@@ -114,6 +116,9 @@ pub struct Change {
     pub words: Option<DirectoryWords>,
     /// The new state of the doomed table.
     pub doomed: Option<DoomedTable>,
+    /// The expiry that is stored into the record of the slot, where that record lies already: the file offset, and the
+    /// expiry.
+    pub expiry: Option<(u64, u64)>,
 }
 
 impl Change {
@@ -132,6 +137,7 @@ impl Change {
             progress: None,
             words: None,
             doomed: None,
+            expiry: None,
         }
     }
 
@@ -209,6 +215,11 @@ impl Change {
             area.doomed.store(doomed.root, relaxed);
             area.doomed_at.store(doomed.position, relaxed);
         }
+        if let Some((offset, expiry)) = self.expiry {
+            lengths |= HAS_EXPIRY;
+            area.expiry_at.store(offset, relaxed);
+            area.expiry.store(expiry, relaxed);
+        }
         if let Some(set) = set {
             lengths |= set.describe(area);
         }
@@ -261,6 +272,7 @@ impl Change {
         });
         change.doomed = (lengths & HAS_DOOMED != 0)
             .then(|| DoomedTable { root: area.doomed.load(relaxed), position: area.doomed_at.load(relaxed) });
+        change.expiry = (lengths & HAS_EXPIRY != 0).then(|| (area.expiry_at.load(relaxed), area.expiry.load(relaxed)));
         let leaf = area.leaf.load(relaxed);
         if leaf != 0 {
             let counts = Some(area.counts.load(relaxed)).filter(|counts| *counts != UNCHANGED);
@@ -305,6 +317,14 @@ impl Change {
             false => SlotSet::content_of(area, offset)?,
         };
         Some((serial, content))
+    }
+
+    /// Returns the expiry that the change under way stores into the record of its slot. A reader whose content is that of
+    /// [`Change::pending_slot`] calls this: in the record, the expiry may be half stored. It may be used only if
+    /// [`Change::is_current`] returns `true` afterwards.
+    pub fn pending_expiry(area: &IntentArea) -> Option<u64> {
+        let has_expiry = area.lengths.load(Ordering::Relaxed) & HAS_EXPIRY != 0;
+        has_expiry.then(|| area.expiry.load(Ordering::Relaxed))
     }
 
     /// Returns `true` if the change with this serial number is still under way. Then the content that

@@ -6,7 +6,7 @@
 
 use crate::atomic::{Ordering, fence};
 use crate::format::slot_flags::{BUFFERS, EXPIRES, IN_PLACE, LOCK, TEXT};
-use crate::format::{INLINE_MAX, SLOT, Slot};
+use crate::format::{INLINE_MAX, SLOT, Slot, lead};
 
 /// Set in a slot's word while its contents change.
 pub const BUSY: u64 = 1;
@@ -36,19 +36,6 @@ pub struct Content {
     pub rest: [u64; 3],
 }
 
-/// Returns the lead of a record with out-of-band buffers: the bytes that stay free before it, so that its value begins
-/// at a multiple of 64. `prefix` is the length of what stands before the value, which is expiry and key.
-pub fn lead(prefix: u64) -> u64 {
-    prefix.next_multiple_of(64) - prefix
-}
-
-/// Returns the lead of a record in place: the same, with room for an expiry before the key whether there is one or not.
-/// So the value, which cannot be moved, begins at the same place with an expiry and without.
-pub fn lead_in_place(key_len: u64, expires: bool) -> u64 {
-    let expiry = if expires { 8 } else { 0 };
-    (key_len + 8).next_multiple_of(64) - key_len - expiry
-}
-
 /// The protocol of a slot: a sequence lock whose sequence number is the variable's version.
 pub trait Seqlock {
     /// Begins a read. Returns the word, which the reader hands to [`Seqlock::unchanged`] at the end.
@@ -64,7 +51,11 @@ pub trait Seqlock {
     /// value as the slot's contents. The caller holds the writer lock.
     fn retag(&self, tag: u64);
     /// Replaces the contents. The caller holds the writer lock, and the valid intent describes this very change.
-    fn write(&self, content: &Content);
+    fn write(&self, content: &Content) {
+        self.write_with(content, || {});
+    }
+    /// Replaces the contents, and stores something else while the slot is busy, which the same intent describes.
+    fn write_with(&self, content: &Content, meanwhile: impl FnOnce());
 }
 
 impl Seqlock for Slot {
@@ -106,14 +97,15 @@ impl Seqlock for Slot {
         self.rest[1].store(tag, Ordering::Relaxed);
     }
 
-    #[inline]
-    fn write(&self, content: &Content) {
+    #[inline(always)]
+    fn write_with(&self, content: &Content, meanwhile: impl FnOnce()) {
         self.word.store(content.word | BUSY, Ordering::Relaxed);
         // SYNC: release, paired with the acquire fence of `unchanged`: no store below is seen without the busy word
         // above.
         fence(Ordering::Release);
         crash_point!("slot-busy");
         // CRASH: the slot is busy. The valid intent has its new contents, and readers read them there.
+        meanwhile();
         for (to, from) in self.rest.iter().zip(content.rest) {
             to.store(from, Ordering::Relaxed);
             crash_point!("slot-word");
@@ -165,7 +157,30 @@ impl Content {
     /// count of moves grows, so the word differs.
     pub fn moved_to(self, granule: u64, block: u64) -> Self {
         let [index, tag, _] = self.rest;
-        Content { word: self.word.wrapping_add(1 << MOVES_SHIFT), rest: [index, tag, granule << 16 | block] }
+        Content { rest: [index, tag, granule << 16 | block], ..self }.moved_from(&self)
+    }
+
+    /// Returns the content with the version of the old one and one more move.
+    pub fn moved_from(self, old: &Content) -> Self {
+        Content { word: old.word.wrapping_add(1 << MOVES_SHIFT), ..self }
+    }
+
+    /// Returns the content of the same variable with an expiry before its record, or without one. The value stays where
+    /// it is. Only of a record in a span, or of one that has an expiry and keeps one.
+    pub fn with_expiry(self, expires: bool) -> Self {
+        let [index, tag, place] = self.rest;
+        let room = 8 << 24;
+        let tag = match (self.expires(), expires) {
+            (false, true) => (tag | EXPIRES).wrapping_add(room),
+            (true, false) => (tag & !EXPIRES).wrapping_sub(room),
+            _ => tag,
+        };
+        Content { rest: [index, tag, place], ..self }.moved_from(&self)
+    }
+
+    /// Returns whether the count of moves has gone round, or nothing was moved yet.
+    pub fn has_gone_round(&self) -> bool {
+        self.word >> MOVES_SHIFT == 0
     }
 
     /// Returns what the slot holds.
@@ -223,11 +238,7 @@ impl Content {
 
     /// Returns the number of bytes of the span that stay free before the record (see [`lead`]).
     pub fn lead(&self) -> u64 {
-        match (self.has_buffers(), self.is_in_place()) {
-            (true, false) => lead(self.prefix_len()),
-            (true, true) => lead_in_place(self.key_len(), self.expires()),
-            (false, _) => 0,
-        }
+        lead(self.key_len(), self.has_buffers(), self.expires())
     }
 
     /// Returns the number of bytes of the record that stand before its value: expiry and key.
@@ -288,9 +299,18 @@ mod tests {
         assert_eq!((content.granule(), content.block()), (u64::from(u32::MAX), 509));
         assert_eq!(content.prefix_len(), 1032);
         for key_len in [0, 1, 55, 56, 57, 64, 1024] {
-            let [without, with] = [false, true].map(|expires| lead_in_place(key_len, expires));
-            assert_eq!(without, with + 8, "the value begins at the same place");
-            assert_eq!((without + key_len) % 64, 0);
+            for has_buffers in [false, true] {
+                let [without, with] = [false, true].map(|expires| lead(key_len, has_buffers, expires));
+                assert_eq!(without, with + 8, "the value begins at the same place");
+                assert!(!has_buffers || (without + key_len) % 64 == 0);
+            }
+            let span = Content::record(9, TEXT, key_len as usize, 9_000, 7, None).with_version(3);
+            let expiring = span.with_expiry(true);
+            assert_eq!((expiring.record_len(), expiring.prefix_len()), (9_008, key_len + 8));
+            assert_eq!(expiring.lead() + expiring.prefix_len(), span.lead() + span.prefix_len());
+            assert_eq!((expiring.version(), expiring.with_expiry(false).rest), (3, span.rest));
+            assert!(expiring.word != span.word && expiring.with_expiry(true).word != expiring.word);
+            assert!(span.has_gone_round() && !expiring.has_gone_round());
         }
         let moved = content.with_version((1 << 52) - 1).moved_to(5, 6);
         assert_eq!((moved.version(), moved.granule(), moved.block()), ((1 << 52) - 1, 5, 6));

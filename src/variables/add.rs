@@ -114,20 +114,22 @@ impl Variables {
     ) -> Result<Option<Number>> {
         loop {
             let mut scratch = Scratch::new();
-            let (number, version, expiry) = match self.get(index, &mut scratch, policy)? {
-                None => (Some(Number::Int(0)), 0, ttl.map(expires_after)),
-                Some(FoundValue::Inline { bytes, len, version }) => (Number::of(&bytes[2..2 + len]), version, None),
+            let (number, condition, expiry) = match self.get(index, &mut scratch, policy)? {
+                None => (Some(Number::Int(0)), Condition::Version(0), ttl.map(expires_after)),
+                Some(FoundValue::Inline { bytes, len, version }) => {
+                    (Number::of(&bytes[2..2 + len]), Condition::Keeping(version), None)
+                }
                 Some(FoundValue::Record { prefix, version, expires }) => {
                     let record = scratch.bytes();
                     let expiry = if expires { expiry_in(record) } else { None };
-                    (Number::of(&record[prefix..]), version, expiry)
+                    (Number::of(&record[prefix..]), Condition::Keeping(version), expiry)
                 }
                 Some(FoundValue::Large(_)) => return Ok(None),
             };
             let Some(sum) = number.and_then(|number| number.plus(amount)) else { return Ok(None) };
             let pickle = sum.pickle();
             let stored = Stored { parts: &[pickle.as_slice()], layout: Layout::Pickle, expiry };
-            if self.put(index, stored, Condition::Version(version), policy)?.is_some() {
+            if self.put(index, stored, condition, policy)?.is_some() {
                 return Ok(Some(sum));
             }
             policy.interrupted()?;

@@ -2,7 +2,7 @@
 
 use crate::codec::buffers;
 use crate::error::{Error, Result};
-use crate::format::{CLASSES, GRANULE, INLINE_MAX, SLAB_HEAD, SLOT, ZONE, ZONE_META};
+use crate::format::{CLASSES, GRANULE, INLINE_MAX, SLAB_HEAD, SLOT, ZONE, ZONE_META, lead};
 use crate::os::object;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::Variables;
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 /// Where the memory file system has this many bytes more than may be charged, the limit alone decides.
 const PLENTY: u64 = 1 << 20;
 
-/// Returns the bytes of a record before its buffer, where the record has one buffer.
+/// Returns the bytes of a record before its buffer, where the record has one buffer and no key.
 fn one_buffer_head() -> u64 {
     (16 + 16 + buffers::BYTES.len() as u64).next_multiple_of(buffers::ALIGN)
 }
@@ -58,7 +58,7 @@ impl Variables {
         let new = 1..=pages.div_ceil(ZONE).min(self.identity.geometry.zones_max.saturating_sub(zones));
         let reaching = |new: u64| pages.saturating_sub(new * (ZONE_META / GRANULE)).min(behind + new * ZONE);
         let in_new = new.map(reaching).max().unwrap_or(0);
-        let span = (in_use.max(in_new) * GRANULE).saturating_sub(one_buffer_head());
+        let span = (in_use.max(in_new) * GRANULE).saturating_sub(lead(0, true, false) + one_buffer_head());
         if span >= buffers::LARGE_BYTES as u64 {
             most = most.max(span);
         }

@@ -28,6 +28,17 @@ pub enum Condition {
     Always,
     /// The change is made only while the variable has this version. 0: only while the variable is missing.
     Version(u64),
+    /// The same, and the variable keeps the expiry that it has by then, or has none: `expire` does not change the
+    /// version.
+    Keeping(u64),
+    /// The change is made only while the slot of the variable has this `word`. It stores the value that is there at
+    /// another place, with another expiry in place of this `expiry`; the version stays.
+    Unmoved {
+        /// The word of the slot.
+        word: u64,
+        /// The expiry that the record has.
+        expiry: Option<u64>,
+    },
 }
 
 /// A record of more bytes is copied while the writer lock is not held. One of so many is copied in less than a
@@ -54,7 +65,8 @@ impl Variables {
         self.put_from(index, stored, ValueSource::Anywhere, condition, policy)
     }
 
-    /// Stores a value as [`Variables::put`] does, whose bytes lie where the caller says.
+    /// Stores a value as [`Variables::put`] does, whose bytes lie where the caller says. 0 is returned only with
+    /// [`Condition::Unmoved`]: the variable has expired by its earlier expiry meanwhile, and was removed.
     pub fn put_from(
         &self,
         index: &Index<'_>,
@@ -64,7 +76,7 @@ impl Variables {
         policy: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
         index.check_length()?;
-        let plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
+        let mut plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
         let (mut filled, mut call_guard, mut collected, mut no_larger_leaf) =
             (None::<FilledSpan<'_>>, None, false, false);
         let mut backoff = Backoff::default();
@@ -78,9 +90,22 @@ impl Variables {
             // meanwhile.
             let place = writer.find_place_of_hash(&plan.name, plan.hash, &mut Scratch::new())?;
             let old = place.occupant().copied();
-            if let Condition::Version(version) = condition {
-                if writer.visible_version(old.as_ref())? != version {
-                    return Ok(None);
+            let holds = match condition {
+                Condition::Always => true,
+                Condition::Version(version) | Condition::Keeping(version) => {
+                    writer.visible_version(old.as_ref())? == version
+                }
+                Condition::Unmoved { word, .. } => {
+                    old.is_some_and(|old| old.word == word) && writer.visible_version(old.as_ref())? != 0
+                }
+            };
+            if !holds {
+                return Ok(None);
+            }
+            if let (Condition::Keeping(_), Some(old)) = (condition, &old) {
+                let expiry = self.expiry_of(old)?;
+                if expiry != plan.stored.expiry {
+                    plan = StorePlan::new(index.into(), Stored { expiry, ..stored }, self.identity.hash_key)?;
                 }
             }
             let mut change = writer.change();
@@ -119,6 +144,9 @@ impl Variables {
                         // A span that is not this process's is the parent's: a signal handler forked during a wait, and
                         // this is the child.
                         (None, Some(filled)) if writer.owns(filled.span.granule)? => {
+                            if matches!(condition, Condition::Keeping(_)) {
+                                writer.fill_expiry(&plan, filled)?;
+                            }
                             writer.put_in_span(&plan, filled, &mut change)?
                         }
                         _ => {
@@ -136,9 +164,20 @@ impl Variables {
                     }
                 }
             };
-            let version = writer.replace(&place, content, &mut change)?;
-            if let Some(filled) = filled {
-                filled.span.published();
+            let mut version = match condition {
+                Condition::Unmoved { .. } => writer.replace_by_moved(&place, content, &mut change)?,
+                _ => writer.replace(&place, content, &mut change)?,
+            };
+            // A span that was filled is left over where the expiry that is kept made the record shorter than thought.
+            if plan.placement == Placement::Span {
+                if let Some(filled) = filled {
+                    filled.span.published();
+                }
+            }
+            if let Condition::Unmoved { expiry: Some(expiry), .. } = condition {
+                if writer.discard_if_over(&place.leaf, place.spot, expiry)? {
+                    version = 0;
+                }
             }
             drop(writer);
             self.notify_changed(plan.hash);
@@ -208,7 +247,7 @@ impl Variables {
         let Spot::Occupied(offset, old) = place.spot else { return Ok(false) };
         let version = writer.visible_version(Some(&old))?;
         let was_there = version != 0;
-        if matches!(condition, Condition::Version(wanted) if wanted != version) {
+        if condition != Condition::Always && condition != Condition::Version(version) {
             return Ok(false);
         }
         // An expired variable is removed as well; the caller is told that it was missing.

@@ -11,6 +11,7 @@ use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::publish::count_round;
 use crate::variables::record::record_at;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::{Ordering, fence};
@@ -191,6 +192,7 @@ impl VariablesWriter<'_> {
         let mut change = self.change();
         change.leaf = Some((leaf.base, None));
         change.slot = Some((offset, moved));
+        count_round(&moved, &mut change);
         change.edit_block(granule, block, true);
         change.edit_block(content.granule(), content.block(), false);
         self.commit(&change)?;

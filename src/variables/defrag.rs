@@ -15,6 +15,7 @@ use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::publish::count_round;
 use crate::variables::{Variables, VariablesWriter};
 
 /// Granules of the longest span that is moved. Copying a longer one takes longer than the gain is worth.
@@ -88,7 +89,9 @@ impl Variables {
         change.edit_span(to.granule, writer.arena().entry(to.granule)?, SpanEntry::new(SpanState::Live, to.len));
         writer.plan_retire(&moving.content, &mut change)?;
         change.leaf = Some((leaf.base, None));
-        change.slot = Some((offset, moving.content.moved_to(to.granule, 0)));
+        let moved = moving.content.moved_to(to.granule, 0);
+        change.slot = Some((offset, moved));
+        count_round(&moved, &mut change);
         writer.commit(&change)?;
         to.published();
         // CRASH: the value is at its new place, the old span is retired, and a sweep frees it.

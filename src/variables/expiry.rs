@@ -9,10 +9,11 @@ use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::access::{MappedAccess, PreadAccess, reading};
 use crate::process::wait_policy::WaitPolicy;
+use crate::sync::intent::Change;
 use crate::sync::slot::Seqlock;
 use crate::sync::slot::{Content, Kind};
 use crate::variables::AsVariables;
-use crate::variables::found::Found;
+use crate::variables::found::{ContentSource, Found};
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::record::record_at;
 use crate::variables::scan::{ATTEMPTS_PER_SLOT, ScanPass};
@@ -68,10 +69,10 @@ impl Variables {
             if !found.content.expires() {
                 return Ok(Some(found));
             }
-            let expiry = self.read_expiry(&found);
+            let (expiry, now) = (self.read_expiry(&found), os::boottime_ns());
             // The expiry counts only if the slot is unchanged. Where it has changed, its span may have been given back.
             if self.is_unchanged(&found)? {
-                return Ok(expiry?.is_none_or(|expiry| expiry > os::boottime_ns()).then_some(found));
+                return Ok(expiry?.is_none_or(|expiry| expiry > now).then_some(found));
             }
             let Some(now) = pass.reload(&found)? else { return Ok(None) };
             found = now;
@@ -84,6 +85,11 @@ impl Variables {
     fn read_expiry(&self, found: &Found) -> Result<Option<u64>> {
         let content = &found.content;
         let mut scratch = Scratch::new();
+        if matches!(found.source, ContentSource::Intent(_)) {
+            if let Some(expiry) = Change::pending_expiry(self.mem.intent()) {
+                return Ok(Some(expiry));
+            }
+        }
         if content.kind() != Kind::Record {
             return self.expiry_of(content);
         }

@@ -66,7 +66,12 @@ impl Variables {
             ContentSource::Slot => true,
             ContentSource::Intent(serial) => Change::is_current(self.mem.intent(), serial.get()),
         };
-        Ok(access.word(self, found.offset)? == found.word() && pending)
+        if access.word(self, found.offset)? != found.word() || !pending {
+            return Ok(false);
+        }
+        // SYNC: the load of the slot's word was an acquire. The count of moves in it goes round, and whoever stores it
+        // then has stored another root before: whoever sees that word sees that root.
+        Ok(self.root_word(TableOf::of(found.content.is_lock())).load(Ordering::Relaxed) == found.root.0)
     }
 }
 

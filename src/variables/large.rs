@@ -30,7 +30,7 @@ pub const SHORT_HEAD: usize = 256;
 const CHECK_PRESENT_FROM: u64 = 64 << 10;
 
 /// Private to the process: a large value that a reader found. It is pinned where this handle may pin; else each copy is
-/// followed by a look whether the slot is unchanged.
+/// followed by a look whether the value is still there.
 pub struct LargeValue<'a> {
     att: &'a Variables,
     found: Found,
@@ -72,7 +72,7 @@ impl<'a> LargeValue<'a> {
         if resident >= len {
             return Ok(true);
         }
-        if self.pinned() || self.att.is_unchanged(&self.found)? {
+        if self.pinned() || self.att.value_stays(&self.found)? {
             return Err(Error::corrupt(format_args!(
                 "a value of {len} bytes in an object of which {resident} are present"
             )));
@@ -104,7 +104,7 @@ impl<'a> LargeValue<'a> {
         let content = &self.found.content;
         if !self.pinned() {
             let no_memory = self.pin.is_none() && matches!(self.found.source, ContentSource::Slot);
-            return match no_memory && self.att.is_unchanged(&self.found)? {
+            return match no_memory && self.att.value_stays(&self.found)? {
                 true => Err(file_system_full(self.att.identity.geometry.pin_unit())),
                 false => Ok(false),
             };
@@ -243,7 +243,7 @@ impl<'a> LargeValue<'a> {
             // A pinned span is not freed, so what was copied is the value.
             return outcome.map(|()| true);
         }
-        let still = self.att.is_unchanged(&self.found)?;
+        let still = self.att.value_stays(&self.found)?;
         if still { outcome.map(|()| true) } else { Ok(false) }
     }
 
@@ -280,7 +280,7 @@ impl Variables {
         }
         let call_guard = self.enter_call();
         let number = self.register(policy)?;
-        let pin = self.pin(number, found.content.granule(), || self.is_unchanged(&found))?;
+        let pin = self.pin(number, found.content.granule(), || self.value_stays(&found))?;
         Ok(LargeValue { att: self, found, pin, direct: false, _call_guard: Some(call_guard) })
     }
 }

@@ -12,6 +12,7 @@ use crate::os::mem::Scratch;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
+use crate::sync::intent::Change;
 use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
 use crate::variables::Variables;
 use crate::variables::found::{ContentSource, Found, pending};
@@ -51,11 +52,19 @@ impl Variables {
     /// `scratch`; those of a span are not.
     #[inline]
     pub fn find(&self, index: &Index<'_>, scratch: &mut Scratch, policy: &dyn WaitPolicy) -> Result<Option<Found>> {
-        let found = self.find_entry(&index.into(), scratch, policy)?;
-        if found.as_ref().is_some_and(|found| found.content.expires()) && self.has_expired(scratch) {
-            return Ok(None);
+        loop {
+            let found = self.find_entry(&index.into(), scratch, policy)?;
+            match found {
+                Some(found) if found.content.expires() && self.has_expired(scratch) => {
+                    // `expire` may have given it another expiry before the clock was read.
+                    if self.is_unchanged(&found)? {
+                        return Ok(None);
+                    }
+                    policy.interrupted()?;
+                }
+                found => return Ok(found),
+            }
         }
-        Ok(found)
     }
 
     /// Finds the slot of a variable or of a named lock without a lock, and does not ask whether it has expired. The
@@ -183,6 +192,9 @@ impl Variables {
             }
             _ => return self.damaged(&found, "a slot's kind", access),
         }
+        if content.expires() && matches!(found.source, ContentSource::Intent(_)) {
+            self.take_pending_expiry(scratch);
+        }
         // A slot that is passed over because of its record must have been whole, too, so every record is compared, not
         // only the one that is returned.
         if !self.is_unchanged_with(&found, access)? {
@@ -196,6 +208,14 @@ impl Variables {
             return Ok(if key == name.index.record_key() { Probe::Found(found) } else { Probe::Other });
         }
         Ok(Probe::Found(found))
+    }
+
+    /// Replaces the expiry in a copy of a record by the one that the change under way stores there.
+    #[cold]
+    fn take_pending_expiry(&self, scratch: &mut Scratch) {
+        if let Some(expiry) = Change::pending_expiry(self.mem.intent()) {
+            scratch.replace_start(expiry.to_ne_bytes());
+        }
     }
 
     /// Tells damage from a change: returns an error if the slot is unchanged although it cannot be right, else

@@ -11,7 +11,7 @@
 //! | [`lookup`], [`pass_over`], [`found`] | a reader's search, its inner loop, what it found |
 //! | [`place`] | a writer's search |
 //! | [`record`], [`index_of`] | where a record lies; the index of a slot |
-//! | [`read`], [`large`] | reading one value, a large one |
+//! | [`read`], [`large`], [`value_stays`] | reading one value, a large one, also while its expiry changes |
 //! | [`snapshot`], `snapshot_fast` | reading several as of one instant: in any case, and in the usual one |
 //! | [`scan`], `table_iter` | all slots of a table; any variable |
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
@@ -20,7 +20,7 @@
 //! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the list, making it |
 //! | `batch_set` | the same for a few small ones, by one commit |
 //! | [`clear`] | removing every variable at one instant |
-//! | [`expiry`] | variables with a time to live |
+//! | [`expiry`], [`expire`] | variables with a time to live; another time to live for what is there |
 //! | [`growth`], [`directory`], [`shrink`] | replacing leaves, replacing directories, smaller tables |
 //! | [`compact`], [`defrag`] | moving records, moving large values |
 //! | [`trim`] | giving memory back to the system |
@@ -37,6 +37,7 @@ pub mod clear;
 pub mod compact;
 pub mod defrag;
 pub mod directory;
+pub mod expire;
 pub mod expiry;
 pub mod found;
 pub mod growth;
@@ -60,6 +61,7 @@ pub mod stored;
 pub mod table_iter;
 pub mod touch;
 pub mod trim;
+pub mod value_stays;
 
 use crate::error::Result;
 use crate::heap::{Heap, HeapWriter};

@@ -72,6 +72,15 @@ impl VariablesWriter<'_> {
         Ok(Some(plan.content(granule, None)))
     }
 
+    /// Stores the expiry of a plan into a span that was filled for a plan with another one. The value and the key stay
+    /// where they are.
+    pub fn fill_expiry(&self, plan: &StorePlan<'_>, filled: &FilledSpan<'_>) -> Result<()> {
+        let Some(expiry) = plan.stored.expiry else { return Ok(()) };
+        let at = self.att.identity.geometry.granule_at(filled.span.granule) + plan.lead();
+        self.att.mem.map_up_to(at + 8)?;
+        self.att.mem.write_unpublished(at, &expiry.to_le_bytes())
+    }
+
     /// Plans that a filled span becomes live. Returns the new contents of the slot.
     pub fn put_in_span(&self, plan: &StorePlan<'_>, filled: &FilledSpan<'_>, change: &mut Change) -> Result<Content> {
         let granule = filled.span.granule;
@@ -113,8 +122,24 @@ impl VariablesWriter<'_> {
     /// Commits the new contents of a slot and frees what the old ones named. Returns the new version.
     #[inline]
     pub fn replace(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
+        let content = content.with_version(next_version(change)?);
+        self.store_and_free(place, content, change)
+    }
+
+    /// Commits the contents of a slot for the same value at another place, and frees what the old ones named. The
+    /// version stays.
+    pub fn replace_by_moved(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
+        let Some(old) = place.occupant() else { return Err(Error::corrupt("a variable that is moved")) };
+        let content = content.moved_from(old);
+        count_round(&content, change);
+        self.store_and_free(place, content, change)
+    }
+
+    /// Commits the contents of a slot, with the word that they have, and frees what the old ones named.
+    #[inline(always)]
+    fn store_and_free(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
         let old = place.occupant();
-        let version = self.replace_keeping_slab(place, content, change)?;
+        let version = self.store(place, content, change)?;
         // The change is made. An error from here on would be about damage elsewhere, which the next call meets.
         if let Some(old) = old {
             // If the new record lies in the same slab, that slab is not empty.
@@ -129,10 +154,16 @@ impl VariablesWriter<'_> {
     /// it is. Returns the new version.
     #[inline(always)]
     pub fn replace_keeping_slab(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
+        let content = content.with_version(next_version(change)?);
+        self.store(place, content, change)
+    }
+
+    /// Commits the contents of a slot, with the word that they have. Returns their version.
+    #[inline(always)]
+    fn store(&mut self, place: &SlotPlace, content: Content, change: &mut Change) -> Result<u64> {
         let old = place.occupant();
         let (offset, counts) = self.counts_after(place, &content)?;
         change.leaf = Some((place.leaf.base, counts));
-        let version = next_version(change)?;
         let counters = &mut change.counters;
         counters.used = counters.used.saturating_sub(old.map_or(0, Content::charge)).saturating_add(content.charge());
         let count = |content: &Content| u64::from(content.is_variable());
@@ -140,7 +171,7 @@ impl VariablesWriter<'_> {
         counters.count = counters.count.saturating_add(count(&content)).saturating_sub(before);
         let expires = |content: &Content| u64::from(content.is_entry() && content.expires());
         counters.expiring = counters.expiring.saturating_add(expires(&content)).saturating_sub(old.map_or(0, expires));
-        change.slot = Some((offset, content.with_version(version)));
+        change.slot = Some((offset, content));
         match old.map(Content::kind) {
             Some(Kind::Record) => {
                 let old = old.expect("just matched");
@@ -159,7 +190,7 @@ impl VariablesWriter<'_> {
             // The change is made. An error from here on would be about damage elsewhere, which the next call meets.
             let _ = self.free_retired(old.granule());
         }
-        Ok(version)
+        Ok(content.version())
     }
 
     /// Commits a slot as it is, with the next version. Returns that version.
@@ -200,6 +231,18 @@ impl VariablesWriter<'_> {
         let mut change = self.change();
         let place = SlotPlace { leaf: *leaf, spot: Spot::Occupied(offset, *old) };
         self.replace(&place, Content::tombstone(), &mut change).map(drop)
+    }
+}
+
+/// Plans a new root where a slot's count of moves goes round, so that a reader that would miss all of these moves finds
+/// another root.
+pub fn count_round(content: &Content, change: &mut Change) {
+    if content.has_gone_round() {
+        let root = match content.is_lock() {
+            true => &mut change.counters.names,
+            false => &mut change.counters.root,
+        };
+        *root = root.renewed();
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::format::slot_flags::{LOCK, TEXT};
-use crate::format::{Slot, slab_has_all_pages};
+use crate::format::{Root, Slot, slab_has_all_pages};
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::MappedAccess;
@@ -103,7 +103,7 @@ impl Variables {
         // SYNC: as in `is_unchanged_with`: these are its comparisons, in its order.
         fence(Ordering::Acquire);
         let named = self.still_names(leaf.root, leaf.word_at, leaf.word, TableOf::Variables, MappedAccess).ok()?;
-        if !named || !slot.unchanged(word) {
+        if !named || !slot.unchanged(word) || !self.is_root(leaf.root) {
             return None;
         }
         if name.is_text() {
@@ -120,7 +120,15 @@ impl Variables {
         // SYNC: as in `is_unchanged_with`: these are its comparisons, in its order.
         fence(Ordering::Acquire);
         let named = self.still_names(leaf.root, leaf.word_at, leaf.word, TableOf::Variables, MappedAccess).ok()?;
-        Some(named && slot.unchanged(word))
+        Some(named && slot.unchanged(word) && self.is_root(leaf.root))
+    }
+
+    /// Returns whether this is still the root, once a slot's word was seen to be the same: as in `is_unchanged_with`.
+    #[inline(always)]
+    fn is_root(&self, root: Root) -> bool {
+        // SYNC: the slot's word before the root.
+        fence(Ordering::Acquire);
+        self.state().root.load(Ordering::Relaxed) == root.0
     }
 
     /// Returns the value of a variable that was just found.

@@ -87,7 +87,7 @@ impl Variables {
             if looked {
                 snapshot.expire();
             }
-            if looked && self.second_pass(indexes, &snapshot)? {
+            if looked && self.second_pass(indexes, &snapshot, policy)? {
                 // SYNC: pairs with the store of `many` before any slot of a batch: a reader that saw a slot's word of
                 // that batch sees here that `many` has changed.
                 fence(Ordering::Acquire);
@@ -177,10 +177,13 @@ impl Variables {
 
     /// Makes the second pass: returns whether everything is still as the first pass found it. Then all of it was so at
     /// the instant between the two passes.
-    fn second_pass(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>) -> Result<bool> {
-        for (index, proof) in indexes.iter().zip(&snapshot.proof) {
+    fn second_pass(&self, indexes: &[Index<'_>], snapshot: &Snapshot<'_>, policy: &dyn WaitPolicy) -> Result<bool> {
+        for ((index, proof), value) in indexes.iter().zip(&snapshot.proof).zip(&snapshot.values) {
             let same = match proof {
-                SnapshotProof::Found(found) => self.is_unchanged(found)?,
+                SnapshotProof::Found(found) => {
+                    let missing = matches!(value, SnapshotValue::Missing);
+                    self.is_unchanged(found)? || (!missing && self.has_same_value(index, found, policy)?)
+                }
                 SnapshotProof::Missing(sum) => self.probe_path_sum(&index.into())? == *sum,
             };
             if !same {
@@ -188,6 +191,14 @@ impl Variables {
             }
         }
         Ok(true)
+    }
+
+    /// Returns whether a variable that had not expired still has the version that was found, and has not expired by now.
+    /// So it was there all the time with that value, whatever `expire` did.
+    #[cold]
+    fn has_same_value(&self, index: &Index<'_>, found: &Found, policy: &dyn WaitPolicy) -> Result<bool> {
+        let now = self.find(index, &mut Scratch::new(), policy)?;
+        Ok(now.is_some_and(|now| now.content.version() == found.content.version()))
     }
 
     /// Returns a sum over the root, the directory's word, and the words of the slots on the probe path of a missing

@@ -5,9 +5,9 @@
 use crate::error::Result;
 use crate::fallible;
 use crate::format::slot_flags::{BUFFERS, EXPIRES, IN_PLACE};
-use crate::format::{INLINE_MAX, RECORD_MAX, SLOT, class_of};
+use crate::format::{INLINE_MAX, RECORD_MAX, SLOT, class_of, lead};
 use crate::key::Name;
-use crate::sync::slot::{Content, lead, lead_in_place};
+use crate::sync::slot::Content;
 use crate::variables::stored::{Layout, Stored};
 use std::borrow::Cow;
 
@@ -95,11 +95,8 @@ impl<'a> StorePlan<'a> {
 
     /// Returns the number of bytes between the start of the span and the record.
     pub fn lead(&self) -> u64 {
-        match self.stored.layout {
-            Layout::Pickle => 0,
-            Layout::Buffers => lead(self.prefix.len() as u64),
-            Layout::InPlace => lead_in_place(self.name.index.record_key().len() as u64, self.stored.expiry.is_some()),
-        }
+        let key_len = self.name.index.record_key().len() as u64;
+        lead(key_len, self.stored.layout != Layout::Pickle, self.stored.expiry.is_some())
     }
 
     /// Returns the contents of the slot for a record at this place. `block` is `None` for a span.

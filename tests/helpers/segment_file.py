@@ -145,11 +145,9 @@ class Raw:
         _, _, _, tag, place = slot
         granule, block = place >> 16, place & 0xFFFF
         if tag & 7 == 4:
-            # A record with buffers begins where it makes the value begin at a multiple of 64; one in place as if it
-            # had an expiry.
-            expiry, key = 8 if tag & 16 else 0, tag >> 8 & 0xFFFF
-            room = 8 if tag & 128 else expiry
-            return self.granule_at(granule) + (room - expiry + -(room + key) % 64 if tag & 32 else 0)
+            # There is room for an expiry before the key; a value with buffers begins at a multiple of 64.
+            room = 0 if tag & 16 else 8
+            return self.granule_at(granule) + room + (-(8 + (tag >> 8 & 0xFFFF)) % 64 if tag & 32 else 0)
         return self.granule_at(granule) + 64 + block * CLASSES[self.entry(granule)[1] >> 4 & 0xFF]
 
     def record(self, index):

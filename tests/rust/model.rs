@@ -13,6 +13,8 @@ enum Step {
     Put(IndexBuf, usize, u8),
     /// Expires in an hour, or at once.
     PutFor(IndexBuf, usize, bool),
+    /// Expires in so many hours, or stays for good.
+    Expire(IndexBuf, Option<u64>),
     PutMany(Vec<(IndexBuf, usize, u8)>),
     CompareAndPut(IndexBuf, u8, bool),
     Add(IndexBuf, i64),
@@ -59,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         10 => (index(), len(), any::<u8>()).prop_map(|(i, n, b)| Step::Put(i, n, b)),
         3 => (index(), 0_usize..30_000, any::<bool>()).prop_map(|(i, n, gone)| Step::PutFor(i, n, gone)),
+        5 => (index(), prop::option::of(1_u64..10)).prop_map(|(i, hours)| Step::Expire(i, hours)),
         3 => prop::collection::vec((index(), len(), any::<u8>()), 0..12).prop_map(Step::PutMany),
         2 => (index(), any::<u8>(), any::<bool>()).prop_map(|(i, b, now)| Step::CompareAndPut(i, b, now)),
         3 => (index(), any::<i64>()).prop_map(|(i, n)| Step::Add(i, n)),
@@ -110,11 +113,16 @@ proptest! {
 
 /// A call that may not fit: then it must have changed nothing.
 fn fits(done: Result<(), Error>) -> Result<bool, TestCaseError> {
+    Ok(may_be_full(done)?.is_some())
+}
+
+/// The result of such a call, if it did fit.
+fn may_be_full<T>(done: Result<T, Error>) -> Result<Option<T>, TestCaseError> {
     match done {
-        Ok(()) => Ok(true),
+        Ok(done) => Ok(Some(done)),
         Err(Error::Full { needed, free, size, .. }) => {
             prop_assert!(needed > free && free <= size && size == 2 << 20);
-            Ok(false)
+            Ok(None)
         }
         Err(error) => Err(TestCaseError::fail(error.to_string())),
     }
@@ -151,6 +159,19 @@ fn take(
                     model.insert(index, serde_pickle::to_vec(&text, serde_pickle::SerOptions::new()).unwrap());
                 }
             }
+        }
+        Step::Expire(index, hours) => {
+            let before = segment.version(index.as_index()).unwrap();
+            let ttl = hours.map(|hours| Duration::from_secs(3_600 * hours));
+            let expired = segment.expire(index.as_index(), ttl);
+            // Where it had none, there may be no room for one.
+            if let Some(expired) = may_be_full(expired)? {
+                prop_assert_eq!(expired, model.contains_key(&index));
+                let left = segment.stat(index.as_index()).unwrap().map(|stat| stat.expires_in);
+                let around = |left: u64| (left + 1_800_000_000_000) / 3_600_000_000_000;
+                prop_assert_eq!(left.map(|left| left.map(around)), expired.then_some(hours));
+            }
+            prop_assert_eq!(segment.version(index.as_index()).unwrap(), before);
         }
         Step::PutMany(items) => {
             let pickles: Vec<_> = items.iter().map(|(_, len, byte)| pickle(*len, *byte)).collect();

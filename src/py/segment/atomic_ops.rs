@@ -24,19 +24,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt};
 use std::time::Duration;
 
-/// A value, its version, and when it expires.
-type ReadWithExpiry = (Py<PyAny>, u64, Option<u64>);
-
-/// Reads a variable. `None` if it is missing.
-fn read_with_expiry(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Option<ReadWithExpiry>> {
+/// Reads a variable and its version. `None` if it is missing.
+fn read(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Option<(Py<PyAny>, u64)>> {
     let (py, policy) = (index.py(), PyWait::new(index.py(), segment.key()));
-    let name = convert::index(index)?;
-    let Some((value, version)) = decode::read(&policy, py, segment, &name, ReadMode::Own)? else { return Ok(None) };
-    let att = segment.attachment().map_err(|error| policy.error(error))?;
-    // If the variable has changed since, this is the expiry of another version. That does no harm: then the new value
-    // is not stored, because the version differs.
-    let (_, expiry) = att.variables().version(&name, &policy).map_err(|error| policy.error(error))?;
-    Ok(Some((value, version, expiry)))
+    decode::read(&policy, py, segment, &convert::index(index)?, ReadMode::Own)
 }
 
 /// `add`: the new value. `ttl` counts only where the variable is missing.
@@ -72,9 +63,9 @@ fn add_by_interpreter(
 ) -> PyResult<Py<PyAny>> {
     let py = index.py();
     loop {
-        let (old, version, expiry) = match read_with_expiry(segment, index)? {
-            Some((value, version, expiry)) => (value.into_bound(py), version, expiry),
-            None => (0_i64.into_pyobject(py)?.into_any(), 0, ttl.map(expires_after)),
+        let (old, condition) = match read(segment, index)? {
+            Some((value, version)) => (value.into_bound(py), Condition::Keeping(version)),
+            None => (0_i64.into_pyobject(py)?.into_any(), Condition::Version(0)),
         };
         let old = match old.is_exact_instance_of::<PyInt>() || old.is_exact_instance_of::<PyFloat>() {
             true => old,
@@ -83,7 +74,8 @@ fn add_by_interpreter(
             }
         };
         let sum = old.add(exact(by)?)?;
-        if store(segment, index, &sum, Condition::Version(version), || expiry)?.is_some() {
+        let expiry = || if condition == Condition::Version(0) { ttl.map(expires_after) } else { None };
+        if store(segment, index, &sum, condition, expiry)?.is_some() {
             return Ok(sum.unbind());
         }
         py.check_signals()?;
@@ -139,8 +131,8 @@ pub fn swap(
     // code, which may change this very variable.
     let encoded = encode::encode(value)?;
     loop {
-        let (old, version) = match read_with_expiry(segment, index)? {
-            Some((old, version, _)) => (Some(old), version),
+        let (old, version) = match read(segment, index)? {
+            Some((old, version)) => (Some(old), version),
             None => (None, 0),
         };
         let expiry = ttl.map(expires_after);
@@ -163,17 +155,14 @@ pub fn modify(
     let py = index.py();
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     loop {
-        let (old, version, expiry) = match (read_with_expiry(segment, index)?, &default.0) {
-            (Some(read), _) => read,
-            (None, Some(default)) => (default.clone_ref(py), 0, None),
+        let (old, condition) = match (read(segment, index)?, &default.0) {
+            (Some((old, version)), _) if ttl.is_none() => (old, Condition::Keeping(version)),
+            (Some((old, version)), _) => (old, Condition::Version(version)),
+            (None, Some(default)) => (default.clone_ref(py), Condition::Version(0)),
             (None, None) => return Ok(None),
         };
         let new = calls::call(function, [old.into_bound(py)], None)?;
-        if store(segment, index, &new, Condition::Version(version), || {
-            ttl.map_or(expiry, |ttl| Some(expires_after(ttl)))
-        })?
-        .is_some()
-        {
+        if store(segment, index, &new, condition, || ttl.map(expires_after))?.is_some() {
             return Ok(Some(new.unbind()));
         }
         py.check_signals()?;

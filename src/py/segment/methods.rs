@@ -195,6 +195,14 @@ impl PySegment {
         touched.map_err(|error| policy.error_at(&name, error))
     }
 
+    #[doc = stub!(Segment.expire)]
+    fn expire(&self, index: &Bound<'_, PyAny>, ttl: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let (policy, name) = (self.policy(index.py()), convert::index(index)?);
+        let ttl = convert::ttl((!ttl.is_none()).then_some(ttl))?;
+        let expired = self.inner().for_change().and_then(|att| att.variables().expire(&name, ttl, &policy));
+        expired.map_err(|error| policy.error_at(&name, error))
+    }
+
     #[doc = stub!(Segment.has)]
     fn has(&self, index: &Bound<'_, PyAny>) -> PyResult<bool> {
         let policy = self.policy(index.py());

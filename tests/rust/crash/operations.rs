@@ -272,6 +272,22 @@ pub static OPERATIONS: &[Operation] = &[
     op("put, full until what expired is collected", nearly_full, |s| s.put(1, 2, 30_000)).only(COLLECTING),
     op("put, the table is full of what expired", fill_the_table_with_expired, |s| s.put(1, 2, INLINE))
         .only(&["expired-"]),
+    op("expire, inline", |s| s.put(1, 1, INLINE), |s| expire(s, 1, Some(HOUR))),
+    op("expire, record", |s| s.put("one", 1, RECORD), |s| expire(s, "one", Some(HOUR))),
+    op("expire, record that expires", |s| put_for(s, "one", RECORD, HOUR), |s| expire(s, "one", Some(YEAR)))
+        .with_pairs_after(&["intent-", "slot-", "expiry-"]),
+    op("expire, record, for good", |s| put_for(s, 1, RECORD, HOUR), |s| expire(s, 1, None)),
+    op("expire, record, for good, into the slot", |s| small_for(s, 1), |s| expire(s, 1, None)),
+    op("expire, the longest record", |s| s.put_text(1, 1, 21_824), |s| expire(s, 1, Some(HOUR))),
+    op("expire, span", |s| s.put(1, 1, SPAN), |s| expire(s, 1, Some(HOUR))),
+    op("expire, span, text", |s| s.put("one", 1, SPAN), |s| expire(s, "one", Some(HOUR)))
+        .with_pairs_after(&["intent-", "slot-", "expiry-"]),
+    op("expire, span that expires", |s| put_for(s, "one", SPAN, HOUR), |s| expire(s, "one", Some(YEAR))),
+    op("expire, span, for good", |s| put_for(s, 1, SPAN, HOUR), |s| expire(s, 1, None)),
+    op("expire, in place", |s| s.in_place("one", 40_000), |s| expire(s, "one", Some(HOUR))),
+    op("expire, in place, again", in_place_for_an_hour, |s| expire(s, "one", Some(YEAR))),
+    op("expire, in place, for good", in_place_for_an_hour, |s| expire(s, "one", None)),
+    op("expire, missing", |_| {}, |s| assert!(!s.segment().expire(1, Some(HOUR)).unwrap())).changes_nothing(),
     op("put, many, inline", |s| s.put(2, 1, INLINE), |s| put_many(s, &[(1, INLINE), (2, INLINE), (3, INLINE)])).batch(),
     op("put, many, records", |s| s.put(2, 1, RECORD), |s| put_many(s, &[(1, RECORD), (2, RECORD), (3, 5_000)]))
         .batch()

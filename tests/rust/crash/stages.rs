@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 pub const HOUR: Duration = Duration::from_secs(3_600);
+pub const YEAR: Duration = Duration::from_secs(31_557_600);
 pub const SOON: Duration = Duration::from_millis(300);
 /// A time to live that is over at once.
 pub const INSTANT: Duration = Duration::from_nanos(1);
@@ -200,6 +201,20 @@ pub fn compare_and_put(s: &mut Stage) {
 
 pub fn put_for<'a>(s: &Stage, index: impl Into<Index<'a>>, len: usize, ttl: Duration) {
     s.segment().put_for(index, &"x".repeat(len), ttl).unwrap();
+}
+
+/// A number that would be in its slot if it did not expire.
+pub fn small_for(s: &mut Stage, index: i64) {
+    s.segment().put_for(index, &5_u8, HOUR).unwrap();
+}
+
+pub fn expire<'a>(s: &Stage, index: impl Into<Index<'a>>, ttl: Option<Duration>) {
+    assert!(s.segment().expire(index, ttl).unwrap());
+}
+
+pub fn in_place_for_an_hour(s: &mut Stage) {
+    s.in_place("one", 40_000);
+    expire(s, "one", Some(HOUR));
 }
 
 /// Expired variables use most of the limit.

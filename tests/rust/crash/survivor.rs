@@ -20,7 +20,8 @@ pub struct Snapshot {
 pub struct Variable {
     version: u64,
     size: u64,
-    expires: bool,
+    /// In how many tenths of an hour it expires, rounded.
+    expires: Option<u64>,
     /// `None` for very large values: reading them would take more time than everything else.
     pickle: Option<Vec<u8>>,
 }
@@ -43,7 +44,7 @@ impl Snapshot {
             let stat = segment.stat(index).unwrap().expect("nobody removes it");
             let read = || segment.get_pickle(&index, &Blocking).unwrap().expect("nobody removes it");
             let pickle = (stat.size < 1 << 20).then(read);
-            let expires = stat.expires_in.is_some();
+            let expires = stat.expires_in.map(|left| (left + 180_000_000_000) / 360_000_000_000);
             variables.insert(owned.clone(), Variable { version: stat.version, size: stat.size, expires, pickle });
         }
         Snapshot { limit: segment.size().unwrap(), variables }

@@ -7,6 +7,7 @@
 #![cfg(loom)]
 
 mod batch;
+mod expiry;
 mod handover;
 mod intent;
 mod leaf;
