@@ -161,6 +161,10 @@ fn call(calls: &mut Calls<'_>, writer: &Segment, reader: &Segment, op: u8, arg: 
             let ttl = Duration::from_nanos(if arg & 1 == 0 { 1 } else { 1 << 40 });
             calls.saw("put for a while", writer.put_for(index, &arg, ttl));
         }
+        15 if arg & 32 == 32 => {
+            let ttl = [None, Some(Duration::from_nanos(1)), Some(Duration::from_nanos(1 << 40))][usize::from(arg >> 6) % 3];
+            calls.saw("expire", att.variables().expire(&index, ttl, &calls.brief));
+        }
         24 | 25 => {
             let values = [pickle(3), pickle(300), pickle(SPAN)];
             let all = [

@@ -9,6 +9,7 @@ from shmvar._core import Segment, attach
 
 TYPE_CHECKING = False  # not from `typing`, whose import costs more than the rest of the package
 if TYPE_CHECKING:
+    from datetime import timedelta
     from typing import Any, Literal
 
 
@@ -20,12 +21,14 @@ def shm_attach(key: int | str, size: int = 10000, permissions: int = 0o666) -> S
     return attach(key, size, perm=permissions)
 
 
-def shm_put_var(segment: Segment, index: int | str, value: Any) -> Literal[True]:
-    """Store `value` under `index`.
+def shm_put_var(
+    segment: Segment, index: int | str, value: Any, *, ttl: float | timedelta | None = None
+) -> Literal[True]:
+    """Store `value` under `index`. PHP has no `ttl`: after so many seconds the variable is gone.
 
     Raises `SegmentFullError` when the value does not fit; the old value is still there then.
     """
-    segment.put(index, value)
+    segment.put(index, value, ttl=ttl)
     return True
 
 

@@ -87,6 +87,11 @@ impl Geometry {
 /// Returns the fingerprint of the layout: a hash of the format's constants. Two builds whose layouts differ have
 /// different fingerprints, so neither opens the segments of the other.
 pub fn fingerprint() -> u64 {
+    fingerprint_with(lead)
+}
+
+/// The same with another way to place records in spans.
+fn fingerprint_with(lead: impl Fn(u64, bool, bool) -> u64) -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
          {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {IN_PLACE} {} {} {} {} {} {} {} {}",
@@ -111,6 +116,16 @@ pub fn fingerprint() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn builds_that_place_a_record_in_its_span_elsewhere_do_not_open_the_segments_of_each_other() {
+        assert_eq!(fingerprint(), fingerprint_with(lead));
+        let earlier = |key_len: u64, has_buffers, expires: bool| match has_buffers {
+            false => 0,
+            true => (key_len + if expires { 8 } else { 0 }).next_multiple_of(64) - key_len,
+        };
+        assert_ne!(fingerprint(), fingerprint_with(earlier));
+    }
 
     #[test]
     fn geometry_refuses_what_it_cannot_address() {

@@ -153,3 +153,89 @@ impl VariablesWriter<'_> {
         Ok(fits.then(|| self.att.identity.geometry.granule_at(content.granule()) + content.lead()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::wait_policy::Blocking;
+    use crate::variables::AsVariables;
+
+    fn segment(name: &str) -> crate::Segment {
+        let key = crate::key::Key::text(&format!("expire-{name}-{}", os::pid())).unwrap();
+        crate::Segment::attach(key, &crate::Options::default()).unwrap()
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn what_expired_while_its_expiry_was_replaced_is_removed_before_anybody_is_told_that_it_lives() {
+        let segment = segment("late");
+        let att = segment.attachment().unwrap();
+        let variables = att.variables();
+        for (index, len) in
+            [(Index::Int(1), 5), (Index::Text("one"), 30), (Index::Int(2), 21_824), (Index::Int(3), 40_000)]
+        {
+            let pickle = vec![b'x'; len];
+            let stored = Stored { parts: &[&pickle], layout: Layout::Pickle, expiry: Some(1 << 62) };
+            variables.put(&index, stored, Condition::Always, &Blocking).unwrap();
+            let found = variables.find(&index, &mut Scratch::new(), &Blocking).unwrap().unwrap();
+            let (word, version) = (found.content.word, found.content.version());
+            // Its expiry has passed since the caller looked: here, it was never later.
+            for (expiry, result) in [(Some(1 << 62), version), (Some(1), 0)] {
+                let word = if result == 0 { word + (1 << 53) } else { word };
+                let unmoved = Condition::Unmoved { word, expiry };
+                let serial = att.mem.intent().serial.load(Ordering::Relaxed);
+                let put = variables.put_from(&index, stored, ValueSource::OwnMemory, unmoved, &Blocking).unwrap();
+                assert_eq!(put, Some(result), "{index:?} {expiry:?}");
+                assert_eq!(variables.version(&index, &Blocking).unwrap().0, result);
+                assert!(att.mem.intent().serial.load(Ordering::Relaxed) > serial);
+            }
+            assert!(!variables.expire(&index, Some(Duration::from_secs(9)), &Blocking).unwrap());
+        }
+        segment.check().unwrap();
+        segment.destroy().unwrap();
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files")]
+    fn whoever_moves_a_count_of_moves_round_renews_the_root() {
+        let segment = segment("round");
+        let att = segment.attachment().unwrap();
+        let variables = att.variables();
+        let root = || att.state().root.load(Ordering::Relaxed);
+        let put = |index: i64, len: usize| {
+            let pickle = vec![b'x'; len];
+            let stored = Stored { parts: &[&pickle], layout: Layout::Pickle, expiry: Some(1 << 62) };
+            variables.put(&Index::Int(index), stored, Condition::Always, &Blocking).unwrap();
+        };
+        let expire = |index: i64, times: u64| {
+            for _ in 0..times {
+                assert!(variables.expire(&Index::Int(index), Some(Duration::from_secs(3_600)), &Blocking).unwrap());
+            }
+        };
+        // Nothing else changes the root: the table has room for all of them.
+        for len in [1_000, 40_000] {
+            (0..30).for_each(|index| put(index, len));
+            let before = root();
+            expire(29, 2_047);
+            assert_eq!(root(), before, "not yet");
+            // One stays in the first slab, so that this slab stays.
+            (1..29).for_each(|index| assert!(segment.remove(index).unwrap()));
+            assert_eq!(root(), before);
+            match len {
+                1_000 => variables.compact(&Blocking).unwrap(),
+                _ => variables.defragment(0, &Blocking).unwrap(),
+            }
+            let after = root();
+            assert_eq!(after, before + 1, "the value of {len} bytes was moved, for the 2,048th time");
+            expire(29, 2_047);
+            assert_eq!(root(), after);
+            expire(29, 1);
+            assert_eq!(root(), after + 1);
+            segment.check().unwrap();
+            for index in [0, 29] {
+                assert!(segment.remove(index).unwrap());
+            }
+        }
+        segment.destroy().unwrap();
+    }
+}

@@ -306,6 +306,9 @@ def test_a_handle_may_be_a_value_of_its_own_segment(seg):
 def test_the_php_functions_work_on_the_same_segments(key):
     segment = shmvar.shm_attach(key, 20_000, 0o640)
     assert isinstance(segment, shmvar.Segment) and segment.size == 20_000 and segment.info().perm == 0o640
+    assert shmvar.shm_put_var(segment, 3, 1, ttl=60) is True and 50 < segment.stat(3).expires_in <= 60
+    assert shmvar.shm_put_var(segment, 3, 1) is True and segment.stat(3).expires_in is None
+    assert shmvar.shm_remove_var(segment, 3) is True
     assert shmvar.shm_put_var(segment, 1, [1]) is True and shmvar.shm_get_var(segment, 1) == [1] == segment[1]
     assert shmvar.shm_has_var(segment, 1) is True and shmvar.shm_has_var(segment, 2) is False
     assert shmvar.shm_remove_var(segment, 1) is True and 1 not in segment

@@ -1,5 +1,6 @@
 """A full memory file system of 2 MiB: typed errors, no crash, nothing stored is lost. Needs root and `unshare`."""
 
+import itertools
 import textwrap
 
 import helpers
@@ -184,8 +185,7 @@ def test_c12_reads_on_a_full_file_system_during_trim_are_no_crash(key):
 
 
 @helpers.needs_mounts
-@pytest.mark.parametrize("size", [20, 64, 256])
-@pytest.mark.parametrize("values", [0, 3, 30])
+@pytest.mark.parametrize("size, values", [(8, 0), (8, 9), *itertools.product([20, 64, 256], [0, 3, 30])])
 def test_f38_the_largest_put_of_a_segment_as_large_as_the_file_system_is_what_fits(key, size, values):
     """A value may reach over several zones, of which only the first is in use."""
     code = """

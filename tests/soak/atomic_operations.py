@@ -255,6 +255,23 @@ def expire(worker: Worker) -> None:
     worker.expiring[index] = before + seconds, now() + seconds
 
 
+def expire_anew(worker: Worker) -> None:
+    """What is there gets another time, and what is gone does not come back."""
+    index = EXPIRING.format(worker.lane, worker.random.randrange(4))
+    seconds = worker.random.random() ** 3
+    before = now()
+    try:
+        there = worker.segment.expire(index, seconds)
+    except EXPECTED as error:
+        return worker.failed(error)
+    least, most = worker.expiring.pop(index, (0.0, before))
+    assert there or now() >= least, f"{index}: gone before its time"
+    assert not there or before <= most, f"{index}: there after its time"
+    if there:
+        worker.expiring[index] = before + seconds, now() + seconds
+        worker.count("times to live replaced")
+
+
 def expired(worker: Worker) -> None:
     for index, (least, most) in list(worker.expiring.items()):
         before = now()

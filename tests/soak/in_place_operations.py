@@ -60,5 +60,14 @@ def touch(worker: Worker) -> None:
         worker.failed(error)
 
 
+def expire(worker: Worker) -> None:
+    """The memory stays where it is, for whoever holds it and for whoever opens it."""
+    try:
+        worker.segment.expire(INDEX, worker.random.choice([3600, 7200, None]))
+    except EXPECTED as error:
+        return worker.failed(error)
+    look(worker)
+
+
 def row(lane: int) -> range:
     return range(lane * WORDS, (lane + 1) * WORDS)

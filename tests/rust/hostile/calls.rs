@@ -176,6 +176,10 @@ impl<'a> Calls<'a> {
             let Ok(att) = segment.for_change() else { return };
             let touched = att.variables().touch(&index, &self.brief);
             self.saw("touch", touched);
+            for ttl in [Some(Duration::from_secs(60)), Some(Duration::from_secs(61)), None] {
+                let expired = att.variables().expire(&index, ttl, &self.brief);
+                self.saw("expire", expired);
+            }
         }
         self.cooperate(segment);
         let Ok(att) = segment.for_change() else { return };
