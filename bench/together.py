@@ -54,7 +54,9 @@ def alone(bench: ratios.Bench) -> None:
         bench.row("add", ratios.calls(segment.add, 5), what, get, Aim(1.5))
         bench.row("add, a text for an index", ratios.calls(segment.add, "n"), f"{what}, the same", get_text)
         bench.row("add with ttl", add_expiring, "seg.add(i, 1), texts for indexes", add, Aim(1.3))
-        bench.row("expire", ratios.calls(segment.expire, "limited", 3600), "seg.put(i, v), a text for an index", put_text)
+        bench.row(
+            "expire", ratios.calls(segment.expire, "limited", 3600), "seg.put(i, v), a text for an index", put_text
+        )
         bench.row("get_versioned", ratios.calls(segment.get_versioned, 5), what, get)
         bench.row("compare_and_put that fails", ratios.calls(segment.compare_and_put, 5, 1, 7), what, get)
         bench.row("modify", ratios.calls(segment.modify, 5, lambda n: n + 1), what, get)
