@@ -113,6 +113,12 @@ pub fn insert<K: Hash + Eq, V>(map: &mut HashMap<K, V>, key: K, value: V, what: 
     Ok(map.insert(key, value))
 }
 
+/// Reserves memory for `more` further elements of a set.
+pub fn reserve_in_set<T: Hash + Eq>(set: &mut HashSet<T>, more: usize, what: &'static str) -> Result<()> {
+    let asked = |set: &HashSet<T>| set.capacity().max(set.len().saturating_add(more).saturating_sub(1));
+    set.try_reserve(more).map_err(|_| no_memory(hash_table_size(asked(set), size_of::<T>()), what))
+}
+
 /// Puts an element into a set. Returns the equal element that was there before.
 #[inline]
 pub fn replace<T: Hash + Eq>(set: &mut HashSet<T>, one: T, what: &'static str) -> Result<Option<T>> {

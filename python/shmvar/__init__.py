@@ -18,6 +18,7 @@ from shmvar._mapping_views import SegmentKeys as _SegmentKeys  # noqa: F401
 
 try:
     from shmvar._core import (
+        Changes,
         CheckReport,
         Lock,
         Segment,
@@ -87,6 +88,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "Changes",
     "CheckReport",
     "CorruptSegmentError",
     "DetachedError",

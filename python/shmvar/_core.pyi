@@ -26,6 +26,7 @@ _R_co = TypeVar("_R_co", covariant=True)
 _T = TypeVar("_T")
 
 __all__ = [
+    "Changes",
     "CheckReport",
     "Lock",
     "Segment",
@@ -608,6 +609,40 @@ class Segment(MutableMapping[Any, Any]):
         when the result is awaited.
         """
 
+    def changes(
+        self,
+        *,
+        newer_than: Mapping[Any, int | None] | None = None,
+        prefix: str | None = None,
+        timeout: float | None = None,
+    ) -> Changes:
+        """Return an iterator over every change of any variable, also of those to come.
+
+        >>> for index, version in segment.changes():  # doctest: +SKIP
+        ...     print(index, segment.get(index, "gone"))
+
+        Each step sleeps until there is a change, and returns the index and its version, 0 if the
+        variable was removed or has expired. It is for `for` and for `async for`. What counts as a
+        change is as in `wait`.
+
+        Of several changes of an index that come between two steps, only the last is told; none of
+        these is missed, however slow the reader is. Changes are told in order: before a change,
+        every earlier one was told whose index has not changed since. (One case is weaker, which
+        the guide describes: a removal may come late if more than 127 variables are removed between
+        two looks.)
+
+        Args:
+            newer_than: versions that you have seen, for some indexes. What is there and not in it
+                is told first, and so is what has another version; `{}` tells everything that is
+                there. None: only what changes after this call.
+            prefix: only the texts that begin with it.
+            timeout: in seconds, for each step. None: wait without end.
+
+        Raises:
+            ValueError: the timeout is negative.
+            TypeError: `newer_than` is no mapping, or `prefix` no `str`.
+        """
+
     def lock(self, name: SupportsIndex | str = 0, *, timeout: float | None = None) -> Lock:
         """Return a named lock, shared by every process on this segment.
 
@@ -899,6 +934,43 @@ class Lock:
     def _end(self, turn: Any) -> None: ...
     # Releases the lock for a task. None: for the task that took it.
     def _release(self, task: int | None) -> None: ...
+
+@final
+class Changes:
+    """Every change of a segment, from `Segment.changes`.
+
+    A step (`next`, or the next turn of a loop) raises `WaitTimeoutError` when nothing has changed
+    within the timeout, and may be tried again. It raises `SegmentNotFoundError` when the segment
+    was destroyed and there is nothing left to tell. Several threads may share one; each change goes
+    to one of them. It ends with `close`, with its last reference, and in a forked child.
+
+    It remembers which indexes are there, so it takes memory for each variable: 10 to 40 bytes for
+    an integer, and some 80 for a short text. A look after a change goes over the whole table:
+    some 10 ms in a segment of a million variables.
+    """
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> tuple[int | str, int]: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, tuple[int | str, int]]: ...
+    def close(self) -> None:
+        """End the iteration, also for a thread or task that waits in it. Again is a no-op."""
+
+    @property
+    def segment(self) -> Segment:
+        """The handle that it was made from."""
+
+    @property
+    def timeout(self) -> float | None:
+        """For how many seconds a step waits. None: without end."""
+
+    # For `shmvar._task_watcher`. One step of a task: the change; or the seconds to sleep, and whether to be woken
+    # meanwhile; or, without seconds, that `_round` is to be called in another thread; or nothing, at the end.
+    def _step(self, at_once: bool) -> tuple[tuple[int | str, int] | None, float | None, bool | None]: ...
+    def _round(self) -> None: ...
+    # Whether there may be something to see.
+    def _may_step(self) -> bool: ...
+    def _late(self) -> NoReturn: ...
 
 @final
 class SegmentInfo:

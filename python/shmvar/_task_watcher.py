@@ -1,6 +1,6 @@
 """Waiting in asyncio: one thread for each handle watches the segment for all tasks that wait through that handle.
 
-`changed` waits for a variable, `changed_any` for the first of several. The queues of tasks that wait for a named lock
+`changed` waits for a variable, `changed_any` for the first of several, `next_change` for any change of a segment. The queues of tasks that wait for a named lock
 are in `_task_queue`.
 """
 
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
-    from shmvar._core import Segment
+    from shmvar._core import Changes, Segment
 
 # All times are in seconds.
 
@@ -126,6 +126,25 @@ class AnyWaiter(Waiter):
             return False
         self.wake()
         return True
+
+
+class AllWaiter(Waiter):
+    """A task that waits for any change of a segment."""
+
+    def __init__(self, changes: Changes) -> None:
+        segment = changes.segment
+        super().__init__(segment._watcher, segment, 0, 0)
+        self.changes = changes
+
+    def look(self) -> bool:
+        """The same as of one variable; what the task then looks at is the whole segment."""
+        try:
+            may = self.changes._may_step()
+        except Exception:
+            may = True  # The task will get the same error from its own step.
+        if may:
+            self.wake()
+        return may
 
 
 def complete(future: asyncio.Future[None]) -> None:
@@ -261,6 +280,33 @@ async def changed_any(
             if _is_late(end_at):
                 segment._late_any(indices, timeout)
             await waiter.sleep(_at_most(end_at, expires_in))
+
+
+async def next_change(changes: Changes) -> tuple[int | str, int]:
+    """The next change that `changes` has to tell. Raises `WaitTimeoutError` after its timeout without any."""
+    end_at = _end_at(changes.timeout)
+    late = False
+    with AllWaiter(changes) as waiter:
+        while True:
+            waiter.arm()  # in the order of `changed`
+            change, seconds, woken = changes._step(late)
+            if change is not None:
+                return change
+            if woken is None:
+                raise StopAsyncIteration
+            if seconds is None:
+                # The loop must not stand still while a large segment is looked at.
+                await waiter.loop.run_in_executor(None, changes._round)
+                continue
+            if late and woken:
+                changes._late()
+            late = _is_late(end_at)
+            if late and woken:
+                continue
+            if woken:
+                await waiter.sleep(_at_most(end_at, seconds))
+            else:
+                await asyncio.sleep(seconds if late else _at_most(end_at, seconds) or 0)
 
 
 def _end_at(timeout: float | None) -> float | None:

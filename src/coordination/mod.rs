@@ -17,9 +17,14 @@
 //! | [`thread_locks`] | which segments a thread has locks in |
 //! | [`wait`] | waiting for a variable to change, watchers |
 //! | [`wait_any`] | waiting for the first of several variables to change |
+//! | [`changes_wait`] | waiting for the next of them |
+//! | [`changes`], `known` | every change of any variable, in order; the indexes that an iterator knows |
 //! | [`above`] | answers to the calls of lower floors |
 
 pub mod above;
+pub mod changes;
+pub mod changes_wait;
+mod known;
 pub mod lock_acquire;
 pub mod lock_limit;
 pub mod lock_release;

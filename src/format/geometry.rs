@@ -4,7 +4,7 @@
 
 use crate::format::layout::{
     BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, IntentArea, PARTICIPANTS, PIN_UNITS, READERS, SET_SLOTS,
-    SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at,
+    REMOVALS, SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at,
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
@@ -94,8 +94,9 @@ pub fn fingerprint() -> u64 {
 fn fingerprint_with(lead: impl Fn(u64, bool, bool) -> u64) -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
-         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {IN_PLACE} {} {} {} {} {} {} {} {}",
+         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {IN_PLACE} {REMOVALS} {} {} {} {} {} {} {} {} {}",
         at::STATE,
+        at::REMOVALS,
         at::INTENT,
         at::WAKE,
         at::PARTICIPANTS,

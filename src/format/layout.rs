@@ -51,6 +51,8 @@ pub mod at {
     pub const IDENTITY: u64 = 0;
     /// The [`super::State`].
     pub const STATE: u64 = 4_096;
+    /// The [`super::RemovalRing`].
+    pub const REMOVALS: u64 = 6_080;
     /// The [`super::IntentArea`].
     pub const INTENT: u64 = 8_192;
     /// The [`super::WakeWordPair`]s.
@@ -158,6 +160,41 @@ pub const WATCHER: u32 = 2;
 /// this hash. There are 30 such bits, so one in thirty of the other locks of the wake word uses the same bit.
 pub fn sleeper_of(hash: u64) -> u32 {
     4 << ((hash >> 32) % 30)
+}
+
+/// Number of removals that the ring holds. (A model has fewer, since each costs time there.)
+pub const REMOVALS: usize = if cfg!(loom) { 4 } else { 128 };
+
+/// Shared, at 6,080: the last removals, for processes that want to be told of every change.
+#[repr(C, align(64))]
+pub struct RemovalRing {
+    /// Number of removals that were noted since the segment was made.
+    pub removals: AtomicU64,
+    _pad: [AtomicU64; 7],
+    /// The last removals: number *n* is at *n* modulo [`REMOVALS`].
+    pub entries: [Removal; REMOVALS],
+}
+
+/// Shared, part of the ring: one removal.
+#[repr(C)]
+pub struct Removal {
+    /// `version << 3 | all << 2 | text << 1 | expired`; 0 while it is stored.
+    pub word: AtomicU64,
+    /// The integer index, or the hash of a text index.
+    pub index: AtomicU64,
+}
+
+#[cfg(loom)]
+impl RemovalRing {
+    /// Returns a ring of zeros, for the models.
+    pub fn zeroed() -> Self {
+        let zero = || AtomicU64::new(0);
+        RemovalRing {
+            removals: zero(),
+            _pad: std::array::from_fn(|_| zero()),
+            entries: std::array::from_fn(|_| Removal { word: zero(), index: zero() }),
+        }
+    }
 }
 
 /// Number of [`WakeWordPair`]s.
@@ -393,6 +430,7 @@ shared!(
     WakeWord,
     Slot,
     LeafHead,
+    RemovalRing,
     SpanEditArea,
     SetSlotArea,
     IntentArea,
@@ -412,6 +450,8 @@ const _: () = {
     assert!(offset_of!(State, cursor) == 208 && offset_of!(State, watch) == 216);
     assert!(size_of::<WakeWordPair>() == 16 && at::WAKE + 16 * WAKE_WORDS == at::PARTICIPANTS);
     assert!(size_of::<Slot>() == SLOT as usize && size_of::<LeafHead>() == SLOT as usize);
+    assert!(at::REMOVALS >= at::STATE + 256 && at::REMOVALS + size_of::<RemovalRing>() as u64 == at::INTENT);
+    assert!(offset_of!(RemovalRing, entries) == 64 && size_of::<Removal>() == 16);
     assert!(offset_of!(IntentArea, leaf) == 56 && offset_of!(IntentArea, lengths) == 128);
     assert!(offset_of!(IntentArea, many) == 152 && offset_of!(IntentArea, words_at) == 192);
     assert!(offset_of!(IntentArea, expiry_at) == 224 && offset_of!(IntentArea, expiry) == 232);

@@ -124,6 +124,12 @@ pub fn any_timeout(py: Python<'_>, names: &str, seconds: f64) -> PyErr {
     timeout(py, &format!("none of the indexes {names} changed"), seconds)
 }
 
+/// `WaitTimeoutError` for a whole segment.
+#[cold]
+pub fn changes_timeout(py: Python<'_>, seconds: f64) -> PyErr {
+    timeout(py, "nothing changed", seconds)
+}
+
 /// `WaitTimeoutError` for a lock.
 #[cold]
 pub fn lock_timeout(py: Python<'_>, name: &Index<'_>, seconds: f64) -> PyErr {

@@ -5,7 +5,7 @@
 //! | `module` | the classes and functions of the module |
 //! | `interpreter` | only one interpreter of a process may use the module |
 //! | `open` | `attach` and the functions around it |
-//! | `segment`, `lock`, `info` | the classes `Segment`, `Lock`, and what `info`, `stat` and `check` return |
+//! | `segment`, `lock`, `changes`, `info` | the classes `Segment`, `Lock`, `Changes`, and what `info`, `stat` and `check` return |
 //! | `inspect`, `command_line` | functions for the command-line program |
 //! | `encode`, `numpy` | from values to pickles; how numpy's arrays are pickled |
 //! | `decode`, `pickle` | from pickles to values |
@@ -25,6 +25,7 @@ include!(concat!(env!("OUT_DIR"), "/stub.rs"));
 mod buffer_views;
 #[allow(unsafe_code, reason = "the interpreter's C interface for what may fail")]
 mod calls;
+mod changes;
 #[allow(unsafe_code, reason = "the interpreter's C interface to its garbage collector")]
 mod collector;
 mod command_line;

@@ -1,7 +1,7 @@
 //! Registers the classes and functions of `shmvar._core`. Each is defined in the file of its subject.
 
 use crate::py::{
-    buffer_views, command_line, data_only, decode, info, inspect, interpreter, lock, numpy, open, segment,
+    buffer_views, changes, command_line, data_only, decode, info, inspect, interpreter, lock, numpy, open, segment,
 };
 use pyo3::prelude::*;
 
@@ -18,6 +18,7 @@ macro_rules! functions {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // This must precede the first class: classes are kept in statics, which may belong to another interpreter.
     interpreter::claim(module.py())?;
+    module.add_class::<changes::PyChanges>()?;
     module.add_class::<info::PyCheckReport>()?;
     module.add_class::<info::PySegmentInfo>()?;
     module.add_class::<info::PyVariableInfo>()?;

@@ -12,12 +12,16 @@
 //! | `intent` | the change under way, which is described before it is made |
 //! | `edits` | parts of a change that several files describe |
 //! | `slot_set` | several slots in one change |
+//! | `removals` | the ring of the last removals |
+//! | `bound` | up to which version every change is made |
 //! | `wake_word` | the words that waiters sleep on: marking and notifying |
 //! | `revocable` | a value that a handle lends to its calls until the handle is detached |
 
+pub mod bound;
 pub mod edits;
 pub mod intent;
 pub mod lock_word;
+pub mod removals;
 pub mod revocable;
 pub mod slot;
 pub mod slot_set;

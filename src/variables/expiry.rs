@@ -82,7 +82,7 @@ impl Variables {
     }
 
     /// Reads when a variable expires that a reader found. `None`: never, or the slot changed meanwhile.
-    fn read_expiry(&self, found: &Found) -> Result<Option<u64>> {
+    pub(super) fn read_expiry(&self, found: &Found) -> Result<Option<u64>> {
         let content = &found.content;
         let mut scratch = Scratch::new();
         if matches!(found.source, ContentSource::Intent(_)) {

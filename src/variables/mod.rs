@@ -14,6 +14,7 @@
 //! | [`read`], [`large`], [`value_stays`] | reading one value, a large one, also while its expiry changes |
 //! | [`snapshot`], `snapshot_fast` | reading several as of one instant: in any case, and in the usual one |
 //! | [`scan`], `table_iter` | all slots of a table; any variable |
+//! | [`changes_pass`] | what has changed since a version, and what expires |
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
 //! | [`change`], [`add`] | put and remove; adding to a number |
 //! | [`in_place`], [`touch`] | making values that are changed where they lie; a new version for what is there |
@@ -33,6 +34,7 @@ pub mod batch_list;
 mod batch_set;
 pub mod capacity;
 pub mod change;
+pub mod changes_pass;
 pub mod clear;
 pub mod compact;
 pub mod defrag;

@@ -7,10 +7,11 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::slot_flags::RELEASED_LOCK;
-use crate::format::{Slot, SpanEntry, SpanState, VERSION_MAX, granules_of};
+use crate::format::{RemovalRing, Slot, SpanEntry, SpanState, VERSION_MAX, at, granules_of};
 use crate::heap::AsHeap;
 use crate::heap::span_writer::FilledSpan;
 use crate::sync::intent::{Change, LeafCounts};
+use crate::sync::removals::{self, Noted};
 use crate::sync::slot::{Content, Kind};
 use crate::variables::leaf::Leaf;
 use crate::variables::place::{SlotPlace, Spot};
@@ -229,6 +230,11 @@ impl VariablesWriter<'_> {
     /// Removes what is in a slot: the slot becomes a tombstone.
     pub fn discard(&mut self, leaf: &Leaf, offset: u64, old: &Content) -> Result<()> {
         let mut change = self.change();
+        if old.is_variable() {
+            let expired = self.visible_version(Some(old))? == 0;
+            let version = change.counters.version.saturating_add(1);
+            self.note_removal(Noted::of_variable(version, old.rest[0], old.is_text(), expired))?;
+        }
         let place = SlotPlace { leaf: *leaf, spot: Spot::Occupied(offset, *old) };
         self.replace(&place, Content::tombstone(), &mut change).map(drop)
     }
@@ -246,9 +252,17 @@ pub fn count_round(content: &Content, change: &mut Change) {
     }
 }
 
+impl VariablesWriter<'_> {
+    /// Notes a removal that the next commit makes, for those who want to hear of every change.
+    pub fn note_removal(&self, removal: Noted) -> Result<()> {
+        removals::note(self.att.mem.at::<RemovalRing>(at::REMOVALS)?, removal);
+        Ok(())
+    }
+}
+
 /// Plans that the segment's version counter grows. Returns the new version.
 #[inline(always)]
-fn next_version(change: &mut Change) -> Result<u64> {
+pub fn next_version(change: &mut Change) -> Result<u64> {
     let version = change.counters.version.saturating_add(1);
     if version >= VERSION_MAX {
         return Err(Error::corrupt("the version counter"));

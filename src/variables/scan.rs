@@ -105,7 +105,7 @@ impl Variables {
     }
 
     /// Returns whether the change under way replaces this leaf, and has not stored the directory's word yet.
-    fn is_being_replaced(&self, leaf: &Leaf) -> bool {
+    pub(super) fn is_being_replaced(&self, leaf: &Leaf) -> bool {
         let area = self.mem.intent();
         let (valid, at) = (area.valid.load(Ordering::Acquire), area.words_at.load(Ordering::Relaxed));
         let within = leaf.word_at >= at && leaf.word_at - at < area.words.load(Ordering::Relaxed).saturating_mul(8);
@@ -160,6 +160,16 @@ impl<'a> ScanPass<'a> {
         self.given_up.set(true);
     }
 
+    /// Returns whether the pass is given up: what was seen of the leaf is dropped.
+    pub fn is_given_up(&self) -> bool {
+        self.given_up.get()
+    }
+
+    /// Returns the slot that is busy although no change under way explains it, if that is why the pass was given up.
+    pub fn busy(&self) -> Option<(u64, u64)> {
+        self.busy.get()
+    }
+
     /// Looks again at a slot that changed after it was found. `None`: it did not stand still, and the pass is given up.
     pub fn reload(&self, found: &Found) -> Result<Option<Found>> {
         reading!(self.att, |access| self.slot(found.offset, access))
@@ -168,7 +178,7 @@ impl<'a> ScanPass<'a> {
 
 impl Leaf {
     /// Returns the first hash of this leaf's range. `hash` is any one in it.
-    fn begin(&self, hash: u64) -> u64 {
+    pub(super) fn begin(&self, hash: u64) -> u64 {
         match self.range_depth() {
             0 => 0,
             depth => hash >> (64 - depth) << (64 - depth),

@@ -7,6 +7,7 @@ use super::handle::PySegment;
 use super::variable::{missing, read, remove, store};
 use super::{atomic_ops, batches, contents, in_place, mapping, waiting, waiting_any};
 use crate::coordination::AsCoordination;
+use crate::py::changes::{PyChanges, changes};
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
 use crate::py::errors;
@@ -390,6 +391,17 @@ impl PySegment {
         let timeout = convert::timeout(timeout)?.map(|timeout| timeout.as_secs_f64());
         let (indices, seen) = waiting_any::of_now(slf.get().inner(), indices, newer_than)?;
         slf.py().import("shmvar._task_watcher")?.call_method1("changed_any", (slf, indices, timeout, seen))
+    }
+
+    #[doc = stub!(Segment.changes)]
+    #[pyo3(signature = (*, newer_than = None, prefix = None, timeout = None))]
+    fn changes(
+        slf: &Bound<'_, Self>,
+        newer_than: Option<&Bound<'_, PyAny>>,
+        prefix: Option<&Bound<'_, PyAny>>,
+        timeout: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<PyChanges> {
+        changes(slf, newer_than, prefix, timeout)
     }
 
     #[doc = stub!(Segment.lock)]
