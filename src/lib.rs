@@ -100,7 +100,7 @@ pub use py::{fuzz_containers, fuzz_data_only};
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub use crate::{
-    coordination::{AsCoordination, wait_any::Awaited},
+    coordination::{AsCoordination, changes::Changes, changes_wait::Step, wait_any::Awaited},
     heap::AsHeap,
     variables::{AsVariables, leaf::TableOf},
 };

@@ -177,7 +177,8 @@ impl Coordination {
             let end = count(ring);
             // A count that went back is that of a process which keeps to no protocol: everything is looked at then.
             let begin = if end.wrapping_sub(first) <= HELD { first } else { end.saturating_sub(HELD) };
-            let mut found = Removals { made: fallible::with_room(HELD as usize, CHANGES)?, lost_before: None, next: end };
+            let mut found =
+                Removals { made: fallible::with_room(HELD as usize, CHANGES)?, lost_before: None, next: end };
             let mut oldest = None;
             let complete = (begin..end).all(|number| {
                 let Some(noted) = removals::read(ring, number) else { return false };
@@ -230,10 +231,8 @@ impl Coordination {
             }
         }
         if all {
-            let there: HashSet<(&IndexBuf, u64)> = collect_set(
-                passed.seen.iter().map(|seen| (&seen.index, seen.index_word)),
-                passed.seen.len(),
-            )?;
+            let there: HashSet<(&IndexBuf, u64)> =
+                collect_set(passed.seen.iter().map(|seen| (&seen.index, seen.index_word)), passed.seen.len())?;
             let later = self.removals_since(removed.next, u64::MAX)?;
             for (index, word) in changes.known.iter() {
                 let own = copy_of(&index)?;
@@ -265,7 +264,10 @@ impl Coordination {
         }
         let is_taken = |seen: &&crate::variables::changes_pass::Seen| {
             let known = changes.versions.as_ref().and_then(|versions| versions.get(&seen.index));
-            !seen.expired && (changes.seen < seen.version || first) && seen.version <= up_to && known != Some(&seen.version)
+            !seen.expired
+                && (changes.seen < seen.version || first)
+                && seen.version <= up_to
+                && known != Some(&seen.version)
         };
         for seen in passed.seen.iter().filter(is_taken) {
             let place = (seen.version, u64::MAX);
@@ -273,7 +275,8 @@ impl Coordination {
         }
         taken.sort_unstable_by_key(|(place, _, _)| *place);
 
-        let (texts, total) = (taken.iter().filter(|(_, index, _)| matches!(index, IndexBuf::Text(_))).count(), taken.len());
+        let (texts, total) =
+            (taken.iter().filter(|(_, index, _)| matches!(index, IndexBuf::Text(_))).count(), taken.len());
         changes.known.reserve(total - texts, texts)?;
         let reserved = changes.pending.try_reserve(total);
         reserved.map_err(|_| Error::Memory { asked: (total * size_of::<(IndexBuf, u64)>()) as u64, what: CHANGES })?;

@@ -114,7 +114,10 @@ mod tests {
             known.insert(&Index::Text(text), 7).unwrap();
         }
         known.insert(&Index::Int(7), 7).unwrap();
-        assert_eq!((known.with_word(7, true).count(), known.with_word(7, false).count(), known.iter().count()), (3, 1, 4));
+        assert_eq!(
+            (known.with_word(7, true).count(), known.with_word(7, false).count(), known.iter().count()),
+            (3, 1, 4)
+        );
         known.remove(&Index::Text("a"), 7);
         known.remove(&Index::Text("a"), 7);
         assert!(!known.contains(&Index::Text("a"), 7) && known.contains(&Index::Text("b"), 7));

@@ -3,8 +3,8 @@
 //! The sizes follow from the number of granules, as "Overall" in `docs/format.md` states.
 
 use crate::format::layout::{
-    BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, IntentArea, PARTICIPANTS, PIN_UNITS, READERS, SET_SLOTS,
-    REMOVALS, SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at,
+    BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, IntentArea, PARTICIPANTS, PIN_UNITS, READERS, REMOVALS, SET_SLOTS,
+    SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at,
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};

@@ -375,6 +375,42 @@ pub struct ZoneMeta {
 }
 
 #[cfg(loom)]
+impl State {
+    /// Returns a state of zeros, for the models.
+    pub fn zeroed() -> Self {
+        let (zero, half) = (|| AtomicU64::new(0), || AtomicU32::new(0));
+        State {
+            lock: half(),
+            _lock_line: std::array::from_fn(|_| half()),
+            root: zero(),
+            names: zero(),
+            zones: zero(),
+            limit: zero(),
+            participants_top: half(),
+            gone: half(),
+            evict: half(),
+            _read_word: half(),
+            _read_line: std::array::from_fn(|_| zero()),
+            version: zero(),
+            used: zero(),
+            count: zero(),
+            expiring: zero(),
+            doomed: zero(),
+            doomed_at: zero(),
+            evicted: zero(),
+            trims: zero(),
+            many: zero(),
+            batch: zero(),
+            cursor: zero(),
+            watch: half(),
+            _watch: half(),
+            retired: zero(),
+            _many_line: std::array::from_fn(|_| zero()),
+        }
+    }
+}
+
+#[cfg(loom)]
 impl IntentArea {
     /// Returns an intent of zeros, for the models.
     pub fn zeroed() -> Self {

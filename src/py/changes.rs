@@ -2,9 +2,9 @@
 //!
 //! What is looked at, and when, is in [`crate::coordination::changes`]; the asyncio half is in `shmvar._task_watcher`.
 
-use crate::coordination::{AsCoordination, Coordination};
 use crate::coordination::changes::Changes;
 use crate::coordination::changes_wait::Step;
+use crate::coordination::{AsCoordination, Coordination};
 use crate::error::Error;
 use crate::key::IndexBuf;
 use crate::os::fork;

@@ -65,9 +65,8 @@ impl Variables {
         let (mut backoff, mut hash) = (Backoff::default(), Some(0));
         while let Some(from) = hash {
             let seen = result.seen.len();
-            let passed = reading!(self, policy, |access| {
-                self.pass_leaf(from, &wanted, &mut result, &mut scratch, access)
-            });
+            let passed =
+                reading!(self, policy, |access| { self.pass_leaf(from, &wanted, &mut result, &mut scratch, access) });
             match passed? {
                 Ok(end) => hash = end,
                 Err(busy) => {

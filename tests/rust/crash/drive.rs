@@ -3,7 +3,8 @@
 use crate::child::{End, attach, start};
 use crate::common::{Fresh, watchdog};
 use crate::operations::{Begins, Beside, MEND, Operation};
-use crate::survivor::{Snapshot, go_on, in_use, leave_nothing, old_or_new, together};
+use crate::survivor::{MENDING, Snapshot, go_on, in_use, leave_nothing, old_or_new, together};
+use crate::told::Told;
 use shmvar::{AsCoordination, Blocking, Index, Key, Segment};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,6 +58,8 @@ struct Scene {
     fresh: Option<Fresh>,
     key: Key,
     perm: u32,
+    /// Of this process, which survives, from before the operation.
+    told: Option<Mutex<Told>>,
 }
 
 impl Scene {
@@ -66,13 +69,14 @@ impl Scene {
         if operation.begins == Begins::Nothing {
             let key = Key::text(&format!("test-{}-{name}", std::process::id())).unwrap();
             shmvar::destroy(&key).unwrap();
-            return Scene { fresh: None, key, perm: operation.perm };
+            return Scene { fresh: None, key, perm: operation.perm, told: None };
         }
         let fresh = Fresh::with_perm(&name, 256 << 20, operation.perm);
         fresh.segment.put(7_000, &7_u64).unwrap();
         fresh.segment.put_bytes(7_001, &[7; 24_000]).unwrap();
         fresh.segment.put_bytes("of nobody here", &[7; 700]).unwrap();
-        Scene { key: fresh.key.clone(), fresh: Some(fresh), perm: operation.perm }
+        let told = Some(Mutex::new(Told::from_now(&fresh.segment)));
+        Scene { key: fresh.key.clone(), fresh: Some(fresh), perm: operation.perm, told }
     }
 
     fn read_only(&self) -> Snapshot {
@@ -125,6 +129,13 @@ impl Scene {
         })
     }
 
+    /// What is told to the survivor of all that has changed so far is what is there.
+    fn tell(&self, segment: &Segment, what: &str) {
+        if let Some(told) = &self.told {
+            told.lock().unwrap().catch_up(segment, what);
+        }
+    }
+
     /// The survivor reads, repairs, goes on and cleans up. Returns how many bytes the object takes then.
     fn survive(&self, old: &Snapshot, new: &Snapshot, operation: &Operation, what: &str) -> u64 {
         let own = self.fresh.is_none().then(|| attach(&self.key, self.perm));
@@ -135,12 +146,17 @@ impl Scene {
         if self.fresh.is_some() {
             let whole = operation.one_step && !operation.batch;
             old_or_new(&self.read_only(), old, new, whole, &format!("{what}, read only"));
+            Told::read_only(&self.key, what, |index, version| {
+                index.as_index() == Index::Int(MENDING)
+                    || [old, new].iter().any(|of| of.version(index) == Some(version))
+            });
             if operation.one_step {
                 together(&self.key, segment, old, new, what);
             }
         }
         segment.check().unwrap_or_else(|error| panic!("{what}: {error}"));
         if self.fresh.is_some() {
+            self.tell(segment, what);
             let found = Snapshot::of(segment);
             old_or_new(&found, old, new, operation.one_step, what);
             assert_eq!(segment.info().unwrap().count, segment.indexes().unwrap().len() as u64, "{what}");
@@ -148,7 +164,9 @@ impl Scene {
             assert!(Snapshot::of(segment).variables.is_empty(), "{what}");
         }
         go_on(segment, what);
+        self.tell(segment, what);
         let resident = leave_nothing(segment, what);
+        self.tell(segment, what);
         if !segment_is_gone(segment) {
             assert_eq!(in_use(segment), Some(1), "{what}: a dead participant is not reaped");
         }

@@ -17,6 +17,7 @@ mod operations;
 mod stages;
 mod survivor;
 mod table;
+mod told;
 
 use drive::{Rehearsal, passages, rehearse, work};
 use operations::{OPERATIONS, Operation};

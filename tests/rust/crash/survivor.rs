@@ -50,6 +50,11 @@ impl Snapshot {
         Snapshot { limit: segment.size().unwrap(), variables }
     }
 
+    /// The version of a variable, if it is there.
+    pub fn version(&self, index: &IndexBuf) -> Option<u64> {
+        self.variables.get(index).map(|variable| variable.version)
+    }
+
     /// A reader that may not write cannot repair, but must be able to read. A destroyed segment is read through `left`.
     pub fn read_only(key: &Key, left: &Segment) -> Snapshot {
         let options = Options { readonly: true, ..Options::default() };

@@ -8,6 +8,7 @@
 
 mod batch;
 mod expiry;
+mod changes;
 mod handover;
 mod intent;
 mod leaf;

@@ -28,6 +28,12 @@ impl Sleeping {
         }
     }
 
+    /// Wakes all sleepers.
+    pub fn wake(&self) {
+        let _queue = self.queue.lock().unwrap();
+        self.asleep.notify_all();
+    }
+
     pub fn notify(&self, all: bool) {
         self.ring_those(SLEEPER, all);
     }
