@@ -285,7 +285,7 @@ async def changed_any(
 async def next_change(changes: Changes) -> tuple[int | str, int]:
     """The next change that `changes` has to tell. Raises `WaitTimeoutError` after its timeout without any."""
     end_at = _end_at(changes.timeout)
-    late = False
+    late = looked = False
     with AllWaiter(changes) as waiter:
         while True:
             waiter.arm()  # in the order of `changed`
@@ -294,12 +294,13 @@ async def next_change(changes: Changes) -> tuple[int | str, int]:
                 return change
             if woken is None:
                 raise StopAsyncIteration
+            if late and (woken or looked):
+                changes._late()
             if seconds is None:
                 # The loop must not stand still while a large segment is looked at.
                 await waiter.loop.run_in_executor(None, changes._round)
+                looked = late = late or _is_late(end_at)
                 continue
-            if late and woken:
-                changes._late()
             late = _is_late(end_at)
             if late and woken:
                 continue

@@ -2,43 +2,50 @@
 //! what has changed since.
 //!
 //! The protocol is "Changes" in docs/protocol.md, with the argument that no last state is missed and that the order
-//! holds. How a thread sleeps between two rounds is in `changes_wait.rs`.
+//! holds. Where a removal has its place is in `removal_order.rs`, how a thread sleeps between two rounds in
+//! `changes_wait.rs`.
 
 use crate::coordination::Coordination;
 use crate::coordination::known::Known;
+use crate::coordination::removal_order::{Gone, Heard, RemovalOrder};
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{RemovalRing, at};
 use crate::key::{Index, IndexBuf, Name};
 use crate::os;
+use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::removals::{self, HELD, Noted};
-use crate::sync::{bound, removals::count};
-use crate::variables::changes_pass::Wanted;
+use crate::sync::bound;
+use crate::sync::removals::count;
+use crate::variables::changes_pass::{PassResult, Seen, Wanted};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The name of this memory in the error for a lack of it.
-const CHANGES: &str = "the changes of a segment";
+pub(super) const CHANGES: &str = "the changes of a segment";
 /// So often the bound is asked for before the change under way is taken to stand still.
 const ATTEMPTS: u32 = 2_000;
 /// So many passes at most are made at first, while others remove variables meanwhile.
 const FIRST_PASSES: u32 = 4;
+/// With more variables than this, what follows a pass lets the interpreter's other threads go on.
+const MANY: usize = 10_000;
 
-/// Private to the process: what one iterator over changes knows. All of it changes at the end of a round only.
+/// Private to the process: what one iterator over changes knows. A round that fails leaves it as it was.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Only texts that begin with this.
     prefix: Option<String>,
     /// Up to this version everything was taken.
     seen: u64,
+    /// No round was made yet, and what is there is to be told.
+    first: bool,
     /// The indexes that the caller believes to be there.
     known: Known,
-    /// Before the first round: the versions that the caller knows.
-    versions: Option<HashMap<IndexBuf, u64>>,
-    /// Number of the first removal that was not looked at.
-    noted: u64,
+    /// The versions that the caller knows and that no round has passed yet.
+    versions: HashMap<IndexBuf, u64>,
+    /// The removals that were noted since the last round.
+    pub(super) heard: Heard,
     /// What the last round did not find, and could not tell when it was removed: before its end, at the latest.
     absent: HashSet<IndexBuf>,
     /// What was taken and not handed out, with the version, 0 for a removal.
@@ -51,21 +58,19 @@ pub struct Changes {
     pub(super) under_way: Option<([u64; 3], Instant)>,
     /// No round is begun before this, so that a segment that changes all the time is not looked at all the time.
     pub(super) rest_until: Option<Instant>,
+    /// How many rounds have followed each other without a pause between them.
+    pub(super) in_a_row: u32,
+    /// How long the next part of a pause is.
+    pub(super) part: Duration,
 }
 
-/// The removals that a round has read from the ring.
-struct Removals {
-    /// Those up to the bound, in order.
-    made: Vec<Noted>,
-    /// The version of the oldest removal that the ring still holds. `None`: all removals since the last round are in
-    /// `made`.
-    lost_before: Option<u64>,
-    /// Number of the first one behind the bound.
-    next: u64,
+/// What is to be handed out: its place in the order, the index, its index word, the version.
+struct Taken {
+    place: (u64, u64),
+    index: IndexBuf,
+    word: u64,
+    version: u64,
 }
-
-/// What is handed out, with its place in the order: a version, and what decides among those of one version.
-type Taken = ((u64, u64), IndexBuf, u64);
 
 impl Changes {
     /// Makes an iterator that hands out first what is there in other versions than these.
@@ -73,15 +78,13 @@ impl Changes {
     /// # Errors
     /// [`Error::Memory`].
     pub fn since(att: &Coordination, versions: Vec<(IndexBuf, u64)>, prefix: Option<String>) -> Result<Self> {
-        let mut changes = Changes { prefix, ..Changes::default() };
-        let mut of_index = HashMap::new();
+        let mut changes = Changes { prefix, first: true, ..Changes::default() };
         for (index, version) in versions {
             if version != 0 && changes.is_wanted(&index.as_index()) {
                 changes.known.insert(&index.as_index(), att.index_word(&index.as_index()))?;
-                fallible::insert(&mut of_index, index, version, CHANGES)?;
+                fallible::insert(&mut changes.versions, index, version, CHANGES)?;
             }
         }
-        changes.versions = Some(of_index);
         Ok(changes)
     }
 
@@ -92,10 +95,10 @@ impl Changes {
     pub fn from_now(att: &Coordination, prefix: Option<String>, policy: &dyn WaitPolicy) -> Result<Self> {
         let mut changes = Changes { prefix, ..Changes::default() };
         changes.quiet = bound::quiet(att.state(), att.mem.intent());
-        changes.seen = att.bound(policy)?;
-        changes.noted = att.removals_since(0, changes.seen)?.next;
-        let own_prefix = changes.prefix.clone();
-        let wanted = Wanted { newer_than: 0, all: true, prefix: own_prefix.as_deref() };
+        changes.heard = Heard::from_now(count(att.ring()?));
+        changes.seen = att.bound(0, policy)?;
+        let prefix = changes.prefix.clone();
+        let wanted = Wanted { newer_than: 0, all: true, prefix: prefix.as_deref() };
         // A variable that is removed and made again during a pass may have been missed by it. A removal is noted, so
         // the next pass tells.
         for _ in 0..FIRST_PASSES {
@@ -103,8 +106,8 @@ impl Changes {
             let passed = att.pass_changes(wanted, policy)?;
             // Also what has changed since the bound: it is known to whoever looks from now on.
             let there = || passed.seen.iter().filter(|seen| !seen.expired);
-            let texts = there().filter(|seen| matches!(seen.index, IndexBuf::Text(_))).count();
-            if changes.known.len() == (0, 0) {
+            if changes.known.is_empty() {
+                let texts = there().filter(|seen| matches!(seen.index, IndexBuf::Text(_))).count();
                 changes.known.reserve(there().count() - texts, texts)?;
             }
             for seen in there() {
@@ -131,6 +134,12 @@ impl Changes {
         self.pending.pop_front()
     }
 
+    /// Gives back what was taken last and could not be handed out.
+    #[cfg(feature = "python")]
+    pub fn give_back(&mut self, index: IndexBuf, version: u64) {
+        self.pending.push_front((index, version));
+    }
+
     /// Returns whether there is something to hand out.
     pub fn has_some(&self) -> bool {
         !self.pending.is_empty()
@@ -140,212 +149,202 @@ impl Changes {
     pub fn expires(&self) -> Option<u64> {
         self.expires
     }
+
+    fn has_expired(&self) -> bool {
+        self.expires.is_some_and(|at| at <= os::boottime_ns())
+    }
+
+    /// Decides which known variables of a pass over all of them are removed, and which may be.
+    fn find_gone(&self, passed: &PassResult, order: &RemovalOrder) -> Result<(Vec<Gone>, HashSet<IndexBuf>)> {
+        let (mut gone, mut absent, mut there) = (Vec::new(), HashSet::new(), HashSet::new());
+        fallible::reserve_in_set(&mut there, passed.seen.len(), CHANGES)?;
+        there.extend(passed.seen.iter().map(|seen| seen.index.as_index()));
+        for (index, word) in self.known.iter().filter(|(index, _)| !there.contains(index)) {
+            let own = copy_of(&index)?;
+            match order.place(&index, word, self.absent.contains(&own)) {
+                Some(place) => fallible::push(&mut gone, Gone { place, index: own, word }, CHANGES)?,
+                None if order.later_is_lost => drop(fallible::replace(&mut absent, own, CHANGES)?),
+                None => {}
+            }
+        }
+        Ok((gone, absent))
+    }
+
+    /// Returns whether a variable that a pass found is to be told.
+    fn is_news(&self, seen: &Seen, up_to: u64) -> bool {
+        !seen.expired
+            && (self.first || seen.version > self.seen)
+            && seen.version <= up_to
+            && self.versions.get(&seen.index) != Some(&seen.version)
+    }
 }
 
 impl Coordination {
-    fn ring(&self) -> Result<&RemovalRing> {
+    pub(super) fn ring(&self) -> Result<&RemovalRing> {
         self.mem.at::<RemovalRing>(at::REMOVALS)
     }
 
     /// Returns the index word of an index's slot.
     fn index_word(&self, index: &Index<'_>) -> u64 {
-        index_word_of(index, self.identity.hash_key)
+        let name = Name::from(index);
+        name.index_word(name.hash(self.identity.hash_key))
     }
 
-    /// Returns a version up to which every change is made.
-    fn bound(&self, policy: &dyn WaitPolicy) -> Result<u64> {
-        let (state, area) = (self.state(), self.mem.intent());
-        for attempt in 1..=ATTEMPTS {
-            if let Some(version) = bound::settled(state, area) {
+    /// Returns a version up to which every change is made. `seen` is one that was such a version before.
+    fn bound(&self, seen: u64, policy: &dyn WaitPolicy) -> Result<u64> {
+        let (state, area, mut backoff) = (self.state(), self.mem.intent(), Backoff::default());
+        if state.version.load(Ordering::Acquire) < seen {
+            return Err(Error::corrupt("the version counter, which went back"));
+        }
+        loop {
+            for attempt in 1..=ATTEMPTS {
+                if let Some(version) = bound::settled(state, area) {
+                    return Ok(version);
+                }
+                if attempt.is_multiple_of(256) {
+                    // The writer may need this processor.
+                    policy.allow_threads(&mut std::thread::yield_now);
+                } else {
+                    crate::atomic::spin();
+                }
+            }
+            // Somebody is in the middle of a change, and does not go on.
+            if let Some(version) = bound::before_change_under_way(state, area) {
                 return Ok(version);
             }
-            if attempt.is_multiple_of(64) {
-                // The writer may need this processor.
-                policy.allow_threads(&mut std::thread::yield_now);
-            } else {
-                crate::atomic::spin();
-            }
-        }
-        // Somebody is in the middle of a change, and does not go on; or changes follow each other all the time.
-        Ok(bound::before_change_under_way(area).or_else(|| bound::settled(state, area)).unwrap_or(0))
-    }
-
-    /// Reads the removals from number `first` on, up to a version.
-    fn removals_since(&self, first: u64, up_to: u64) -> Result<Removals> {
-        let ring = self.ring()?;
-        loop {
-            let end = count(ring);
-            // A count that went back is that of a process which keeps to no protocol: everything is looked at then.
-            let begin = if end.wrapping_sub(first) <= HELD { first } else { end.saturating_sub(HELD) };
-            let mut found =
-                Removals { made: fallible::with_room(HELD as usize, CHANGES)?, lost_before: None, next: end };
-            let mut oldest = None;
-            let complete = (begin..end).all(|number| {
-                let Some(noted) = removals::read(ring, number) else { return false };
-                oldest = oldest.or(Some(noted.version));
-                if noted.version > up_to {
-                    found.next = found.next.min(number);
-                } else if number < found.next {
-                    found.made.push(noted);
-                }
-                true
-            });
-            if complete {
-                if begin != first {
-                    found.lost_before = Some(oldest.unwrap_or(0).min(up_to.saturating_add(1)));
-                }
-                return Ok(found);
-            }
+            backoff.again(Obstacle::HalfChanged, self, policy)?;
         }
     }
 
     /// Returns whether a round may find something.
     pub fn is_due(&self, changes: &Changes) -> bool {
-        let (state, area) = (self.state(), self.mem.intent());
-        let expired = changes.expires.is_some_and(|at| at <= os::boottime_ns());
-        let (same, expiring) = (bound::quiet(state, area), state.expiring.load(Ordering::Relaxed) != 0);
+        let state = self.state();
+        let same = bound::quiet(state, self.mem.intent());
+        let expiring = state.expiring.load(Ordering::Relaxed) != 0;
         let unmoved = state.version.load(Ordering::Acquire) == changes.seen && !expiring;
         let quiet = changes.quiet.is_some() && changes.quiet == same;
-        expired || changes.versions.is_some() || !changes.absent.is_empty() || !(quiet || unmoved)
+        changes.has_expired() || changes.first || !changes.absent.is_empty() || !(quiet || unmoved)
     }
 
     /// Makes a round: looks for what has changed since the last one. The caller has marked the wake words before.
     pub fn round(&self, changes: &mut Changes, policy: &dyn WaitPolicy) -> Result<()> {
-        let first = changes.versions.is_some();
         let quiet = bound::quiet(self.state(), self.mem.intent());
-        let up_to = self.bound(policy)?.max(changes.seen);
-        let removed = self.removals_since(changes.noted, up_to)?;
-        let all = first || removed.lost_before.is_some() || removed.made.iter().any(Noted::is_all);
+        let expired = changes.has_expired() || self.state().expiring.load(Ordering::Relaxed) != 0;
+        let up_to = self.bound(changes.seen, policy)?.max(changes.seen);
+        changes.heard.listen(self.ring()?)?;
+        let all = changes.first || changes.heard.is_lost() || changes.heard.up_to(up_to).any(|noted| noted.is_all());
+        if !all && !expired && up_to == changes.seen && changes.absent.is_empty() {
+            changes.quiet = quiet;
+            return Ok(());
+        }
         let prefix = changes.prefix.as_deref();
         let passed = self.pass_changes(Wanted { newer_than: changes.seen, all, prefix }, policy)?;
 
-        let mut taken: Vec<Taken> = Vec::new();
-        let mut gone: Vec<(IndexBuf, u64)> = Vec::new();
-        let mut absent = HashSet::new();
-        // Nothing that a program does can be meant to come before an expiry, and much is done because of one.
+        let lost_before = changes.heard.lost_before();
+        let (mut gone, mut absent) = (Vec::new(), HashSet::new());
+        if all {
+            changes.heard.listen_behind_gap(self.ring()?)?;
+            let order = RemovalOrder::new(&changes.heard, up_to, lost_before, changes.first, passed.oldest)?;
+            let mut found = Ok(());
+            let mut find = || match changes.find_gone(&passed, &order) {
+                Ok(both) => (gone, absent) = both,
+                Err(error) => found = Err(error),
+            };
+            if passed.seen.len() > MANY {
+                policy.allow_threads(&mut find)
+            } else {
+                find()
+            }
+            found?;
+        } else {
+            self.find_noted(changes, up_to, &mut gone, policy)?;
+        }
+        let mut taken = Vec::new();
+        let mut gone_already = HashSet::new();
+        fallible::reserve_in_set(&mut gone_already, gone.len(), CHANGES)?;
+        gone_already.extend(gone.iter().map(|one| one.index.as_index()));
+        // An expiry has no version. What was written before it may have been meant to precede it.
         for seen in passed.seen.iter().filter(|seen| seen.expired) {
             let index = seen.index.as_index();
-            if changes.known.contains(&index, seen.index_word) {
-                fallible::push(&mut taken, ((0, 0), copy_of(&index)?, 0), CHANGES)?;
-                fallible::push(&mut gone, (copy_of(&index)?, seen.index_word), CHANGES)?;
+            if changes.known.contains(&index, seen.index_word) && !gone_already.contains(&index) {
+                let (place, index) = ((u64::MAX, 0), copy_of(&index)?);
+                fallible::push(&mut taken, Taken { place, index, word: seen.index_word, version: 0 }, CHANGES)?;
             }
         }
-        if all {
-            let there: HashSet<(&IndexBuf, u64)> =
-                collect_set(passed.seen.iter().map(|seen| (&seen.index, seen.index_word)), passed.seen.len())?;
-            let later = self.removals_since(removed.next, u64::MAX)?;
-            for (index, word) in changes.known.iter() {
-                let own = copy_of(&index)?;
-                if there.contains(&(&own, word)) {
+        for Gone { place, index, word } in gone {
+            fallible::push(&mut taken, Taken { place, index, word, version: 0 }, CHANGES)?;
+        }
+        for seen in passed.seen.into_iter().filter(|seen| changes.is_news(seen, up_to)) {
+            let Seen { index, index_word: word, version, .. } = seen;
+            fallible::push(&mut taken, Taken { place: (version, u64::MAX), index, word, version }, CHANGES)?;
+        }
+        taken.sort_unstable_by_key(|one| one.place);
+        changes.accept(taken)?;
+        (changes.seen, changes.first, changes.absent) = (up_to, false, absent);
+        changes.heard.forget(up_to, lost_before.is_some());
+        changes.versions.retain(|_, version| *version > up_to);
+        (changes.expires, changes.quiet) = (passed.expires, quiet);
+        Ok(())
+    }
+
+    /// Finds those of the noted removals that were made, of variables that are known.
+    fn find_noted(&self, changes: &Changes, up_to: u64, gone: &mut Vec<Gone>, policy: &dyn WaitPolicy) -> Result<()> {
+        let mut names = HashSet::new();
+        for (number, noted) in changes.heard.up_to(up_to).rev().enumerate() {
+            if number % MANY == MANY - 1 {
+                policy.allow_threads(&mut || {});
+                policy.interrupted()?;
+            }
+            for index in changes.known.with_word(noted.index, noted.is_text()) {
+                // Of several the last one counts. A removal that was not made, or not for good, left the variable there.
+                if names.contains(&index) || self.version(&index, policy)?.0 != 0 {
                     continue;
                 }
-                match place_of_removal(&own, word, &removed, &later, changes.absent.contains(&own), first) {
-                    Some(place) => {
-                        fallible::push(&mut taken, (place, copy_of(&index)?, 0), CHANGES)?;
-                        fallible::push(&mut gone, (own, word), CHANGES)?;
-                    }
-                    // It was removed behind the bound, or perhaps so.
-                    None if later.lost_before.is_some() => drop(fallible::replace(&mut absent, own, CHANGES)?),
-                    None => {}
-                }
-            }
-        } else {
-            for noted in removed.made.iter().rev() {
-                for index in changes.known.with_word(noted.index, noted.is_text()) {
-                    let own = copy_of(&index)?;
-                    let word = noted.index;
-                    if gone.iter().any(|(index, _)| *index == own) || self.version(&index, policy)?.0 != 0 {
-                        continue;
-                    }
-                    fallible::push(&mut taken, (place_of(noted), copy_of(&index)?, 0), CHANGES)?;
-                    fallible::push(&mut gone, (own, word), CHANGES)?;
-                }
+                fallible::replace(&mut names, index, CHANGES)?;
+                let place = (noted.version, noted.version);
+                fallible::push(gone, Gone { place, index: copy_of(&index)?, word: noted.index }, CHANGES)?;
             }
         }
-        let is_taken = |seen: &&crate::variables::changes_pass::Seen| {
-            let known = changes.versions.as_ref().and_then(|versions| versions.get(&seen.index));
-            !seen.expired
-                && (changes.seen < seen.version || first)
-                && seen.version <= up_to
-                && known != Some(&seen.version)
-        };
-        for seen in passed.seen.iter().filter(is_taken) {
-            let place = (seen.version, u64::MAX);
-            fallible::push(&mut taken, (place, copy_of(&seen.index.as_index())?, seen.version), CHANGES)?;
-        }
-        taken.sort_unstable_by_key(|(place, _, _)| *place);
-
-        let (texts, total) =
-            (taken.iter().filter(|(_, index, _)| matches!(index, IndexBuf::Text(_))).count(), taken.len());
-        changes.known.reserve(total - texts, texts)?;
-        let reserved = changes.pending.try_reserve(total);
-        reserved.map_err(|_| Error::Memory { asked: (total * size_of::<(IndexBuf, u64)>()) as u64, what: CHANGES })?;
-        for (index, word) in &gone {
-            changes.known.remove(&index.as_index(), *word);
-        }
-        let key = self.identity.hash_key;
-        for (_, index, version) in taken {
-            if version != 0 {
-                changes.known.insert(&index.as_index(), index_word_of(&index.as_index(), key))?;
-            }
-            changes.pending.push_back((index, version));
-        }
-        (changes.seen, changes.noted, changes.versions, changes.absent) = (up_to, removed.next, None, absent);
-        (changes.expires, changes.quiet) = (passed.expires, quiet);
         Ok(())
     }
 }
 
-/// Returns the place in the order at which a variable was removed that is known and was not found. `None`: it was
-/// removed behind the bound, or that cannot be told yet.
-fn place_of_removal(
-    index: &IndexBuf,
-    word: u64,
-    removed: &Removals,
-    later: &Removals,
-    was_absent: bool,
-    first: bool,
-) -> Option<(u64, u64)> {
-    let text = matches!(index, IndexBuf::Text(_));
-    let is_of = |noted: &&Noted| noted.is_all() || (noted.index == word && noted.is_text() == text);
-    if later.made.iter().any(|noted| is_of(&noted)) {
-        return None;
-    }
-    let own = removed.made.iter().rev().find(|noted| !noted.is_all() && is_of(noted));
-    if let Some(last) = removed.made.iter().rev().find(is_of) {
-        return Some(match own {
-            Some(own) if own.version != last.version => (last.version, own.version),
-            _ => place_of(last),
-        });
-    }
-    match removed.lost_before {
-        // Not in the ring: it was removed before all that are, or behind the bound, if that is lost as well.
-        Some(before) if was_absent || later.lost_before.is_none() => Some((before, 0)),
-        None if first && later.lost_before.is_none() => Some((0, 0)),
-        _ => None,
+impl Changes {
+    /// Makes what was taken known, or not known any more, and puts it behind what is to be handed out: all of it, or
+    /// nothing.
+    fn accept(&mut self, taken: Vec<Taken>) -> Result<()> {
+        let texts = taken.iter().filter(|one| matches!(one.index, IndexBuf::Text(_))).count();
+        self.known.reserve(taken.len() - texts, texts)?;
+        let asked = (taken.len() * size_of::<(IndexBuf, u64)>()) as u64;
+        self.pending.try_reserve(taken.len()).map_err(|_| Error::Memory { asked, what: CHANGES })?;
+        let mut own_texts = fallible::with_room(taken.len(), CHANGES)?;
+        for one in &taken {
+            own_texts.push(match &one.index {
+                IndexBuf::Text(text) if one.version != 0 => {
+                    self.known.make_room_beside(text, one.word)?;
+                    Some(fallible::text(text, CHANGES)?.into_boxed_str())
+                }
+                _ => None,
+            });
+        }
+        // From here on nothing fails.
+        for (Taken { index, word, version, .. }, text) in taken.into_iter().zip(own_texts) {
+            match (&index, text) {
+                (index, _) if version == 0 => self.known.remove(&index.as_index(), word),
+                (IndexBuf::Int(number), _) => self.known.insert_int(*number),
+                (_, Some(text)) => self.known.insert_text(text, word),
+                (IndexBuf::Text(_), None) => {}
+            }
+            self.pending.push_back((index, version));
+        }
+        Ok(())
     }
 }
 
-/// Returns the place of a removal in the order.
-fn place_of(noted: &Noted) -> (u64, u64) {
-    if noted.had_expired() { (0, noted.version) } else { (noted.version, noted.version) }
-}
-
-fn index_word_of(index: &Index<'_>, key: [u64; 2]) -> u64 {
-    let name = Name::from(index);
-    name.index_word(name.hash(key))
-}
-
-fn copy_of(index: &Index<'_>) -> Result<IndexBuf> {
+/// Returns a copy of an index.
+pub(super) fn copy_of(index: &Index<'_>) -> Result<IndexBuf> {
     Ok(match index {
         Index::Int(number) => IndexBuf::Int(*number),
         Index::Text(text) => IndexBuf::Text(fallible::text(text, CHANGES)?),
     })
-}
-
-fn collect_set<T: std::hash::Hash + Eq>(all: impl Iterator<Item = T>, len: usize) -> Result<HashSet<T>> {
-    let mut set = HashSet::new();
-    fallible::reserve_in_set(&mut set, len, CHANGES)?;
-    set.extend(all);
-    Ok(set)
 }

@@ -4,7 +4,7 @@
 
 use crate::coordination::Coordination;
 use crate::coordination::changes::Changes;
-use crate::coordination::wait::{SLICE, UNMARKED_SLICE};
+use crate::coordination::wait::{SLICE, UNMARKED_SLICE, VAIN_WAKES};
 use crate::error::Result;
 use crate::format::WAKE_WORDS;
 use crate::format::WATCHER;
@@ -19,6 +19,12 @@ use std::time::{Duration, Instant};
 
 /// After a round the next one is not begun for at least so many times what the round took.
 const REST_TIMES: u32 = 20;
+/// A round that begins so soon after the pause behind the last one follows it at once.
+const AT_ONCE: Duration = Duration::from_millis(1);
+/// The parts of a pause: as short as this where more than so many removals come in one, else up to the longest.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(20);
+const FEW: usize = 32;
 /// A change that is under way for so long is taken for one whose writer may be dead.
 const STANDS_STILL: Duration = Duration::from_millis(400);
 /// How long a reader waits for the writer lock where a writer does not go on: enough to take it over from a dead one.
@@ -39,7 +45,8 @@ pub enum Step {
 
 impl Coordination {
     /// Returns the next change, or how long to sleep before this is called again. `at_once`: without a pause after the
-    /// last round. `most`: in a segment of more variables than that the round is left to the caller.
+    /// last round. `most`: in a segment of more variables than that the round is left to the caller, and so is a
+    /// writer that does not go on.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) if the segment was destroyed, and those of a look at all variables.
@@ -50,12 +57,19 @@ impl Coordination {
         most: Option<u64>,
         policy: &dyn WaitPolicy,
     ) -> Result<Step> {
+        // The ring holds few removals, so it is read at each step.
+        let before = changes.heard.len();
+        changes.heard.listen(self.ring()?)?;
         if let Some((index, version)) = changes.take() {
             return Ok(Step::Change(index, version));
         }
-        let rest = changes.rest_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        let rest = changes.rest_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         if !rest.is_zero() && !at_once {
-            return Ok(Step::Pause(rest));
+            // A pause has parts in which the ring is not overwritten.
+            let many = changes.heard.len() - before.min(changes.heard.len()) > FEW;
+            changes.part = if many { SHORTEST } else { (changes.part * 2).clamp(SHORTEST, LONGEST) };
+            return Ok(Step::Pause(rest.min(changes.part)));
         }
         // SYNC: the count is read before the marks are set, and the marks are set before the look.
         let count = self.watch_count();
@@ -70,7 +84,12 @@ impl Coordination {
             }
         }
         self.check_not_gone()?;
-        self.help_a_dead_writer(changes, policy)?;
+        if self.stands_still(changes) {
+            if most.is_some() {
+                return Ok(Step::Due);
+            }
+            self.help_a_dead_writer(changes, policy)?;
+        }
         let slice = if self.mem.writable() { SLICE } else { UNMARKED_SLICE };
         let left = |at: u64| Duration::from_nanos(at.saturating_sub(os::boottime_ns()).saturating_add(1));
         Ok(Step::Sleep(count, changes.expires().map_or(slice, left).min(slice)))
@@ -85,14 +104,24 @@ impl Coordination {
         if changes.has_some() {
             return Ok(());
         }
+        if self.stands_still(changes) {
+            self.help_a_dead_writer(changes, policy)?;
+        }
         self.mark_all_changes();
         self.timed_round(changes, policy)
     }
 
     fn timed_round(&self, changes: &mut Changes, policy: &dyn WaitPolicy) -> Result<()> {
         let began = Instant::now();
+        let follows = changes.rest_until.is_some_and(|until| began.saturating_duration_since(until) < AT_ONCE);
+        changes.in_a_row = if follows { changes.in_a_row + 1 } else { 0 };
         self.round(changes, policy)?;
-        changes.rest_until = Some(Instant::now() + (began.elapsed() * REST_TIMES).min(SLICE));
+        // As in `wait_any`: a process that changes something all the time must not pay for a wake with each change.
+        let least = changes
+            .in_a_row
+            .checked_sub(VAIN_WAKES)
+            .map_or(Duration::ZERO, |more| Duration::from_millis(1 << more.min(5)).min(Duration::from_millis(20)));
+        changes.rest_until = Some(Instant::now() + (began.elapsed() * REST_TIMES).min(SLICE).max(least));
         Ok(())
     }
 
@@ -128,24 +157,25 @@ impl Coordination {
         }
     }
 
-    /// Takes the writer lock once where the same change, or the same entry of a batch, has been under way for a while:
-    /// if its writer is dead, that finishes it.
-    fn help_a_dead_writer(&self, changes: &mut Changes, policy: &dyn WaitPolicy) -> Result<()> {
+    /// Returns whether the same change, or the same entry of a batch, has been under way for a while.
+    fn stands_still(&self, changes: &mut Changes) -> bool {
         let (state, relaxed) = (self.state(), Ordering::Relaxed);
         let now = [self.mem.intent().valid.load(relaxed), state.batch.load(relaxed), state.cursor.load(relaxed)];
         if now[0] == 0 && now[1] == 0 {
             changes.under_way = None;
-            return Ok(());
+            return false;
         }
         let since = changes.under_way.filter(|(then, _)| *then == now).map_or_else(Instant::now, |(_, since)| since);
         changes.under_way = Some((now, since));
-        if self.mem.writable() && since.elapsed() >= STANDS_STILL {
-            changes.under_way = None;
-            // An error is that of a writer that stands still. What it has begun is nobody's to finish.
-            let within = WithDeadline::new(Instant::now().checked_add(REPAIR), policy);
-            drop(self.write(&within));
-            policy.interrupted()?;
-        }
-        Ok(())
+        self.mem.writable() && since.elapsed() >= STANDS_STILL
+    }
+
+    /// Takes the writer lock once: if the writer of the change under way is dead, that finishes it.
+    fn help_a_dead_writer(&self, changes: &mut Changes, policy: &dyn WaitPolicy) -> Result<()> {
+        changes.under_way = None;
+        // An error is that of a writer that stands still. What it has begun is nobody's to finish.
+        let within = WithDeadline::new(Instant::now().checked_add(REPAIR), policy);
+        drop(self.write(&within));
+        policy.interrupted()
     }
 }

@@ -29,25 +29,40 @@ impl Known {
 
     /// Adds an index. `word` is the index word of its slot.
     pub fn insert(&mut self, index: &Index<'_>, word: u64) -> Result<()> {
-        let text = match index {
-            Index::Int(number) => return fallible::replace(&mut self.ints, *number, KNOWN).map(drop),
-            Index::Text(text) => *text,
-        };
-        match self.texts.get(&word) {
-            Some(there) if **there == *text => Ok(()),
-            Some(_) => {
-                if self.contains(index, word) {
-                    return Ok(());
-                }
+        match index {
+            Index::Int(number) => fallible::replace(&mut self.ints, *number, KNOWN).map(drop),
+            Index::Text(text) => {
+                self.reserve(0, 1)?;
                 let text = fallible::text(text, KNOWN)?.into_boxed_str();
-                fallible::reserve_in_map(&mut self.others, 1, KNOWN)?;
-                fallible::push(self.others.entry(word).or_default(), text, KNOWN)
-            }
-            None => {
-                let text = fallible::text(text, KNOWN)?.into_boxed_str();
-                fallible::insert(&mut self.texts, word, text, KNOWN).map(drop)
+                self.make_room_beside(&text, word)?;
+                self.insert_text(text, word);
+                Ok(())
             }
         }
+    }
+
+    /// Adds an integer, for which memory was reserved.
+    pub fn insert_int(&mut self, number: i64) {
+        self.ints.insert(number);
+    }
+
+    /// Adds a text, for which memory was reserved, also by [`Known::make_room_beside`].
+    pub fn insert_text(&mut self, text: Box<str>, word: u64) {
+        match self.texts.get(&word) {
+            Some(there) if *there == text => {}
+            Some(_) if self.contains(&Index::Text(&text), word) => {}
+            Some(_) => self.others.entry(word).or_default().push(text),
+            None => drop(self.texts.insert(word, text)),
+        }
+    }
+
+    /// Reserves memory for a text whose hash another text has.
+    pub fn make_room_beside(&mut self, text: &str, word: u64) -> Result<()> {
+        if self.texts.get(&word).is_some_and(|there| **there != *text) {
+            fallible::reserve_in_map(&mut self.others, 1, KNOWN)?;
+            fallible::reserve(self.others.entry(word).or_default(), 1, KNOWN)?;
+        }
+        Ok(())
     }
 
     /// Takes an index out.
@@ -97,9 +112,9 @@ impl Known {
         ints.chain(texts).chain(others)
     }
 
-    /// Returns how many integers and texts there are.
-    pub fn len(&self) -> (usize, usize) {
-        (self.ints.len(), self.texts.len())
+    /// Returns whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.ints.is_empty() && self.texts.is_empty()
     }
 }
 

@@ -17,6 +17,7 @@
 //! | [`thread_locks`] | which segments a thread has locks in |
 //! | [`wait`] | waiting for a variable to change, watchers |
 //! | [`wait_any`] | waiting for the first of several variables to change |
+//! | `removal_order` | the removals that it has heard of, and their places in the order |
 //! | [`changes_wait`] | waiting for the next of them |
 //! | [`changes`], `known` | every change of any variable, in order; the indexes that an iterator knows |
 //! | [`above`] | answers to the calls of lower floors |
@@ -33,6 +34,7 @@ pub mod lock_state;
 pub mod lock_turn;
 #[cfg(feature = "python")]
 pub mod lock_watch;
+mod removal_order;
 pub mod thread_locks;
 pub mod wait;
 pub mod wait_any;

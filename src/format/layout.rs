@@ -178,15 +178,15 @@ pub struct RemovalRing {
 /// Shared, part of the ring: one removal.
 #[repr(C)]
 pub struct Removal {
-    /// `version << 3 | all << 2 | text << 1 | expired`; 0 while it is stored.
+    /// `version << 2 | all << 1 | text`; 0 while it is stored.
     pub word: AtomicU64,
     /// The integer index, or the hash of a text index.
     pub index: AtomicU64,
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, test))]
 impl RemovalRing {
-    /// Returns a ring of zeros, for the models.
+    /// Returns a ring of zeros, for models and tests.
     pub fn zeroed() -> Self {
         let zero = || AtomicU64::new(0);
         RemovalRing {

@@ -152,7 +152,7 @@ impl PyChanges {
     }
 
     /// The next change. `None`: the iteration has ended.
-    fn next(&self, py: Python<'_>) -> PyResult<Option<(IndexBuf, u64)>> {
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
         let (policy, segment) = (self.segment.get().policy(py), self.segment.get().inner());
         let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut late = false;
@@ -167,7 +167,9 @@ impl PyChanges {
                 None => Ok(Step::Pause(BEHIND)),
             };
             let step = match step {
-                Ok(Step::Change(index, version)) if !self.has_ended() => return Ok(Some((index, version))),
+                Ok(Step::Change(index, version)) if !self.has_ended() => {
+                    return self.hand_out(py, index, version).map(Some);
+                }
                 other => other.map_err(|error| policy.error(error))?,
             };
             if late && matches!(step, Step::Sleep(..)) {
@@ -202,6 +204,15 @@ impl PyChanges {
         step.map(Some).map_err(|error| policy.error(error))
     }
 
+    /// A change as Python gets it. Where there is no memory for that, it stays the next change.
+    fn hand_out(&self, py: Python<'_>, index: IndexBuf, version: u64) -> PyResult<Py<PyTuple>> {
+        pair(py, &index, version).inspect_err(|_| {
+            if let Ok(Some(mut entered)) = self.enter() {
+                entered.state.give_back(index, version);
+            }
+        })
+    }
+
     fn late(&self, py: Python<'_>) -> PyErr {
         errors::changes_timeout(py, self.timeout.map_or(0.0, |timeout| timeout.as_secs_f64()))
     }
@@ -221,7 +232,7 @@ impl PyChanges {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyTuple>>> {
-        self.next(py)?.map(|(index, version)| pair(py, &index, version)).transpose()
+        self.next(py)
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {
@@ -278,7 +289,7 @@ impl PyChanges {
     fn _step(&self, py: Python<'_>, at_once: bool) -> PyResult<(Option<Py<PyTuple>>, Option<f64>, Option<bool>)> {
         let step = self.look(py, |att, changes, policy| att.step_changes(changes, at_once, Some(MOST_IN_LOOP), policy));
         Ok(match step? {
-            Some(Step::Change(index, version)) => (Some(pair(py, &index, version)?), None, None),
+            Some(Step::Change(index, version)) => (Some(self.hand_out(py, index, version)?), None, None),
             Some(Step::Sleep(_, slice)) => (None, Some(slice.as_secs_f64()), Some(true)),
             Some(Step::Pause(rest)) => (None, Some(rest.as_secs_f64()), Some(false)),
             Some(Step::Due) => (None, None, Some(false)),

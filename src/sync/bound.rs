@@ -3,7 +3,7 @@
 //! The protocol is "Changes" in `docs/protocol.md`, **The bound**.
 
 use crate::atomic::{Ordering, fence};
-use crate::format::{IntentArea, State};
+use crate::format::{IntentArea, SET_SLOTS, State};
 use crate::sync::intent::Change;
 use crate::sync::slot_set::SlotSet;
 
@@ -30,12 +30,18 @@ pub fn settled(state: &State, area: &IntentArea) -> Option<u64> {
 }
 
 /// Returns a version up to which every change is made, from the description of the change under way, whose writer does
-/// not go on. `None`: there is no such change any more.
+/// not go on. `None`: there is no such change any more, or nobody who keeps to the protocol described it.
 #[cold]
-pub fn before_change_under_way(area: &IntentArea) -> Option<u64> {
+pub fn before_change_under_way(state: &State, area: &IntentArea) -> Option<u64> {
     let serial = area.valid.load(Ordering::Acquire);
     let change = Change::read(area)?;
     let set = SlotSet::read(area);
+    // A change that says nothing of a batch leaves it as it is: one frees what an entry has replaced.
+    let (batch, cursor) = match change.progress {
+        Some(progress) => (progress.batch, progress.cursor),
+        None => (state.batch.load(Ordering::Acquire), state.cursor.load(Ordering::Acquire)),
+    };
+    let before = state.version.load(Ordering::Acquire);
     if serial == 0 || !Change::is_current(area, serial) {
         return None;
     }
@@ -47,11 +53,8 @@ pub fn before_change_under_way(area: &IntentArea) -> Option<u64> {
         None => change.slot.map_or(0, |(_, content)| takes(content.word)),
     };
     let clear = u64::from(change.doomed.is_some_and(|doomed| doomed.root != 0 && doomed.position == 0));
-    let made = match change.progress {
-        Some(progress) if progress.batch != 0 => progress.cursor,
-        _ => slots.saturating_add(clear),
-    };
-    Some(version.saturating_sub(made))
+    let made = if batch == 0 { slots.saturating_add(clear) } else { cursor };
+    (version <= before.saturating_add(SET_SLOTS as u64)).then_some(version.saturating_sub(made))
 }
 
 /// Returns the serial number of the last change, if no process holds the writer lock. While the serial number is the

@@ -12,12 +12,10 @@ use crate::format::{REMOVALS, RemovalRing};
 pub const HELD: u64 = REMOVALS as u64 - 1;
 
 /// Set in [`Noted::what`]: every variable was removed.
-const ALL: u64 = 4;
+const ALL: u64 = 2;
 /// Set if the index is text, and `index` its hash.
-const TEXT: u64 = 2;
-/// Set if the variable had expired before it was removed.
-const EXPIRED: u64 = 1;
-const VERSION_SHIFT: u32 = 3;
+const TEXT: u64 = 1;
+const VERSION_SHIFT: u32 = 2;
 
 /// Private to the process: a removal as it was noted. It need not have happened: its process may have died before the
 /// commit.
@@ -32,8 +30,8 @@ pub struct Noted {
 
 impl Noted {
     /// Makes the removal of a variable.
-    pub fn of_variable(version: u64, index: u64, text: bool, expired: bool) -> Self {
-        Noted { version, index, what: if text { TEXT } else { 0 } | u64::from(expired) * EXPIRED }
+    pub fn of_variable(version: u64, index: u64, text: bool) -> Self {
+        Noted { version, index, what: if text { TEXT } else { 0 } }
     }
 
     /// Makes the removal of every variable.
@@ -49,11 +47,6 @@ impl Noted {
     /// Returns `true` if the index is text.
     pub fn is_text(&self) -> bool {
         self.what & TEXT != 0
-    }
-
-    /// Returns `true` if the variable had expired before it was removed.
-    pub fn had_expired(&self) -> bool {
-        self.what & EXPIRED != 0
     }
 }
 
@@ -90,5 +83,5 @@ pub fn read(ring: &RemovalRing, number: u64) -> Option<Noted> {
     fence(Ordering::Acquire);
     let age = ring.removals.load(Ordering::Relaxed).wrapping_sub(number);
     let held = (1..=HELD).contains(&age) && word != 0;
-    held.then_some(Noted { version: word >> VERSION_SHIFT, index, what: word & (ALL | TEXT | EXPIRED) })
+    held.then_some(Noted { version: word >> VERSION_SHIFT, index, what: word & (ALL | TEXT) })
 }

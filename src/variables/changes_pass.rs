@@ -18,9 +18,13 @@ use crate::variables::Variables;
 use crate::variables::found::Found;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::scan::{ATTEMPTS_PER_SLOT, ScanPass};
+use std::time::{Duration, Instant};
 
 /// The name of what a pass finds, in the error for a lack of memory.
 const CHANGES: &str = "the changes of a segment";
+
+/// After so long a pass lets the interpreter's other threads go on.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Private to the process: what a pass looks for.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,8 @@ pub struct PassResult {
     pub seen: Vec<Seen>,
     /// When the first variable expires that has not expired yet, whatever its version, on the clock of expiries.
     pub expires: Option<u64>,
+    /// The least version of any variable, in a pass over all of them.
+    pub oldest: Option<u64>,
 }
 
 /// A slot that is busy although no change under way explains it: its file offset, its word, and its leaf.
@@ -63,10 +69,11 @@ impl Variables {
     pub fn pass_changes(&self, wanted: Wanted<'_>, policy: &dyn WaitPolicy) -> Result<PassResult> {
         let (mut result, mut scratch) = (PassResult::default(), Scratch::new());
         let (mut backoff, mut hash) = (Backoff::default(), Some(0));
+        let mut since = Instant::now();
         while let Some(from) = hash {
             let seen = result.seen.len();
             let passed =
-                reading!(self, policy, |access| { self.pass_leaf(from, &wanted, &mut result, &mut scratch, access) });
+                reading!(self, policy, |access| self.pass_leaf(from, &wanted, &mut result, &mut scratch, access));
             match passed? {
                 Ok(end) => hash = end,
                 Err(busy) => {
@@ -76,6 +83,11 @@ impl Variables {
                     }
                     backoff.again(Obstacle::Changed, self, policy)?;
                 }
+            }
+            // Between two leaves nothing is held that the interpreter's other threads could wait for.
+            if since.elapsed() >= TURN {
+                policy.allow_threads(&mut || {});
+                since = Instant::now();
             }
             policy.interrupted()?;
         }
@@ -146,6 +158,7 @@ impl Variables {
                 if !expired {
                     result.expires = [result.expires, expiry].into_iter().flatten().min();
                 }
+                result.oldest = [result.oldest, Some(content.version())].into_iter().flatten().min();
                 if !(wanted.all || expired || content.version() > wanted.newer_than)
                     || (wanted.prefix.is_some() && !content.is_text())
                 {

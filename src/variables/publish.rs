@@ -231,9 +231,8 @@ impl VariablesWriter<'_> {
     pub fn discard(&mut self, leaf: &Leaf, offset: u64, old: &Content) -> Result<()> {
         let mut change = self.change();
         if old.is_variable() {
-            let expired = self.visible_version(Some(old))? == 0;
             let version = change.counters.version.saturating_add(1);
-            self.note_removal(Noted::of_variable(version, old.rest[0], old.is_text(), expired))?;
+            self.note_removal(Noted::of_variable(version, old.rest[0], old.is_text()))?;
         }
         let place = SlotPlace { leaf: *leaf, spot: Spot::Occupied(offset, *old) };
         self.replace(&place, Content::tombstone(), &mut change).map(drop)

@@ -52,7 +52,7 @@ fn what_a_bound_says_is_made_is_found_in_the_slots_and_in_the_ring() {
         let writer = {
             let world = world.clone();
             thread::spawn(move || {
-                removals::note(&world.ring, Noted::of_variable(2, 7, false, false));
+                removals::note(&world.ring, Noted::of_variable(2, 7, false));
                 world.commit(0, Content::tombstone().with_version(2), 2);
                 world.commit(1, variable(3), 3);
             })
@@ -79,7 +79,7 @@ fn a_bound_before_the_change_under_way_is_made_too() {
             let world = world.clone();
             thread::spawn(move || (1..=2).for_each(|version| world.commit(0, variable(version), version)))
         };
-        if let Some(bound) = bound::before_change_under_way(&world.area) {
+        if let Some(bound) = bound::before_change_under_way(&world.state, &world.area) {
             assert!(bound < 2 && world.slots[0].begin() >> 1 >= bound, "bound {bound}");
         }
         writer.join().unwrap();
@@ -114,7 +114,7 @@ fn quiet_means_that_the_last_change_is_seen() {
 fn an_entry_of_the_ring_is_read_whole_or_not_at_all() {
     bounded(3, || {
         let ring = Arc::new(RemovalRing::zeroed());
-        let noted = |version| Noted::of_variable(version, version * 10, false, false);
+        let noted = |version| Noted::of_variable(version, version * 10, false);
         (0..HELD).for_each(|number| removals::note(&ring, noted(number + 1)));
         let writer = {
             let ring = ring.clone();
