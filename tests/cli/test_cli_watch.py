@@ -103,7 +103,7 @@ def test_who_may_only_read_sees_the_changes_too(seg, key, index):
     thread.start()
     try:
         with shmvar.attach(key, readonly=True) as reader:
-            changes = watching.of_one(reader, "x", 60) if index else watching.of_all(reader, 60)
+            changes = watching.of_some(reader, ["x"], 60) if index else watching.of_all(reader, 60)
             found = [next(changes) for _ in range(3)]
     finally:
         done.set()
@@ -141,6 +141,32 @@ def test_without_index_each_variable_is_watched_those_to_come_too(seg, watch):
     assert found["there"] and found["value"] is None and "no form as JSON" in found["error"]
     seg.destroy()
     watcher.ended(1, "was destroyed")
+
+
+def test_several_indexes_are_watched_and_no_others(seg, watch):
+    seg.update({1: "one", "b": "two"})
+    watcher = watch(1, "b", 3).settle(seg, 3)
+    seg["other"] = 1
+    for index, value in (("b", 5), (1, 6), (3, 7)):
+        seg[index] = value
+        assert watcher.line() == f"{index!r}\t{seg.version(index)}\t{value}\n"
+    del seg["b"]
+    assert watcher.line() == "'b'\t0\tgone\n"
+
+
+def test_what_was_put_and_removed_in_order_is_told_in_order(seg, watch):
+    watcher = watch("--timeout", 1).settle(seg, "first")
+    watcher.child.send_signal(signal.SIGSTOP)
+    try:
+        seg["pending"] = 1
+        seg["data"] = 2
+        del seg["first"]
+        seg["done"] = 3
+    finally:
+        watcher.child.send_signal(signal.SIGCONT)
+    found = [watcher.line().split("\t")[0] for _ in range(4)]
+    assert found == ["'pending'", "'data'", "'first'", "'done'"]
+    watcher.ended(1, "nothing changed within")
 
 
 def test_a_destroyed_segment_ends_the_watch_of_a_variable(seg, watch):

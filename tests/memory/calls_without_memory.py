@@ -115,6 +115,11 @@ async def entered():
         return True
 
 
+def told():
+    """An iterator that has everything to tell. A child has to make its own."""
+    return seg.changes(newer_than={}, timeout=0)
+
+
 def held(handle=seg):
     with handle.lock("another", timeout=5):
         return True
@@ -241,6 +246,14 @@ CALLS = {
     "Segment.view:untrusted": of_len(lambda: untrusted.view("large"), LARGE),
     "Segment.wait": lambda: seg.wait(5, 10, newer_than=12345678) > 0,
     "Segment.wait_any": of_len(lambda: seg.wait_any(asked, 10, newer_than={5: 12345678}), 2),
+    "Segment.changes": lambda: len(list(zip(range(9), seg.changes(newer_than={}, timeout=0), strict=False))) == 9,
+    "Changes.__aiter__": lambda: (of := told()).__aiter__() is of,
+    "Changes.__anext__": of_task(lambda: told().__anext__()),
+    "Changes.__iter__": lambda: iter(of := told()) is of,
+    "Changes.__next__": lambda: next(told()) is not None,
+    "Changes.close": lambda: told().close() is None,
+    "Changes.segment": lambda: told().segment is seg,
+    "Changes.timeout": lambda: told().timeout == 0,
     "Lock.__aenter__": of_task(entered),
     "Lock.__aexit__": of_task(entered),
     "Lock.__enter__": held,

@@ -1,7 +1,6 @@
-"""The command `watch`: a line for each change of a variable, or of any variable of a segment."""
+"""The command `watch`: a line for each change of some variables, or of any variable of a segment."""
 
 import argparse
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,13 +8,6 @@ import shmvar
 from shmvar.cli import arguments, opening, printing
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names, add_trust
-
-# In a segment that changes all the time, looking at all of its variables takes at most this share of the time.
-SHARE = 0.1
-# In seconds: all variables are looked at this often without a notification. A process may die before it notifies.
-POLL = 0.5
-# The same through a read-only handle, which nobody notifies.
-POLL_READONLY = 0.05
 
 
 class Change:
@@ -30,9 +22,9 @@ class Change:
 
 def add_commands(commands: Commands) -> None:
     """Adds it to the parser."""
-    watch = commands.add("watch", _watch, "print a line for each change of a variable; without INDEX, of any variable")
+    watch = commands.add("watch", _watch, "print a line for each change of these variables; without INDEX, of any variable")
     add_names(watch, "KEY")
-    add_names(watch, "INDEX", nargs="?")
+    add_names(watch, "INDEX", nargs="*")
     watch.add_argument("--count", type=arguments.count, metavar="N", help="end after N changes; otherwise with Ctrl-C")
     watch.add_argument(
         "--timeout", type=arguments.seconds, metavar="SECONDS", help="give up after this time without a change"
@@ -43,7 +35,7 @@ def add_commands(commands: Commands) -> None:
 
 def _watch(args: argparse.Namespace) -> int:
     with _attached(args.key, args.trust) as segment:
-        changes = of_all(segment, args.timeout) if args.index is None else of_one(segment, args.index, args.timeout)
+        changes = of_some(segment, args.index, args.timeout) if args.index else of_all(segment, args.timeout)
         try:
             for number, change in enumerate(changes, 1):
                 print(_text(change, args.json), flush=True)
@@ -62,63 +54,29 @@ def _attached(key: int | str, trust: bool) -> shmvar.Segment:
         return opening.existing(key, readonly=True, trust=trust)
 
 
-def of_one(segment: shmvar.Segment, index: int | str, timeout: float | None) -> Iterator[Change]:
-    """Each change of a variable, without end. Of several changes that come at once, only the last is seen.
+def of_some(segment: shmvar.Segment, indices: list[int | str], timeout: float | None) -> Iterator[Change]:
+    """Each change of these variables, without end. Of several of one that come at once, only the last is seen.
 
     Raises `WaitTimeoutError` after `timeout` seconds without a change.
     """
-    seen = segment.version(index)
+    seen = {index: segment.version(index) for index in indices}
     while True:
-        change = _read(segment, index, segment.wait(index, timeout, newer_than=seen))
-        seen = change.version
+        index, version = segment.wait_any(indices, timeout, newer_than=seen)
+        change = _read(segment, index, version)
+        seen[index] = change.version
         yield change
 
 
 def of_all(segment: shmvar.Segment, timeout: float | None) -> Iterator[Change]:
-    """Each change of any variable, including new ones, without end; otherwise like `of_one`.
-
-    Sleeps until there is a notification, then compares the versions of all variables with those of the last time.
-    """
-    seen: dict[int | str, int] | None = None
-    since = time.monotonic()
-    poll = POLL_READONLY if segment.readonly else POLL
-    while True:
-        count = segment._watch_count()
-        segment._mark_all()
-        began = time.monotonic()
-        found, expires = _versions(segment)
-        took = time.monotonic() - began
-        if seen is None:
-            seen = found
-        changed = [index for index in seen.keys() | found.keys() if seen.get(index, 0) != found.get(index, 0)]
-        for index in sorted(changed, key=printing.index_order):
-            change = _read(segment, index, found.get(index, 0))
-            if change.version:
-                seen[index] = change.version
-            else:
-                seen.pop(index, None)
-            yield change
-            since = time.monotonic()
-        until = min(began + max(poll, took * 2 / SHARE), expires)
-        if timeout is not None:
-            if time.monotonic() >= since + timeout:
-                raise shmvar.WaitTimeoutError(f"nothing changed within {timeout:g} s")
-            until = min(until, since + timeout)
-        while segment._watch_count() == count and (left := until - time.monotonic()) > 0:
-            segment._watch(count, left)
-        time.sleep(took / SHARE)
-
-
-def _versions(segment: shmvar.Segment) -> tuple[dict[int | str, int], float]:
-    """The versions of all variables, and the time of `time.monotonic` at which the next of them expires."""
-    found, expires = {}, float("inf")
-    for index in segment:
-        version, expires_in = segment._mark(index, False)
-        if version:
-            found[index] = version
-        if expires_in is not None:
-            expires = min(expires, time.monotonic() + expires_in)
-    return found, expires
+    """Each change of any variable, including new ones, without end; otherwise like `of_some`."""
+    ahead: dict[int | str, int] = {}  # the versions of values that were read before they were told
+    for index, version in segment.changes(timeout=timeout):
+        if version == ahead.pop(index, None):
+            continue
+        change = _read(segment, index, version) if version else Change(index, 0)
+        if change.version != version:
+            ahead[index] = change.version
+        yield change
 
 
 def _read(segment: shmvar.Segment, index: int | str, version: int) -> Change:
