@@ -6,7 +6,7 @@
 // The extension module has an allocator of its own.
 #![cfg(not(feature = "python"))]
 
-use shmvar::{Error, Index, Key, Number, Options, Segment};
+use shmvar::{AsCoordination, Changes, Error, Index, IndexBuf, Key, Number, Options, Segment, Step};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
@@ -261,6 +261,39 @@ fn every_large_allocation_of_every_call_may_fail() {
             call: &|s| {
                 let all: Vec<_> = prepared(|| (0..300).map(|n| (Index::Int(n), None)).collect());
                 s.wait_any(&all, Some(Duration::from_millis(1))).map(drop)
+            },
+        },
+        Case {
+            name: "changes",
+            before: nothing,
+            changes: false,
+            call: &|s| {
+                let att = s.attachment()?;
+                let known = prepared(|| (0..300).map(|number| (IndexBuf::Text(text(number)), 1 << 40)).collect());
+                let mut changes = Changes::since(att.coordination(), known, None)?;
+                let mut told = prepared(Vec::new);
+                let mut take = || loop {
+                    match att.coordination().step_changes(&mut changes, true, None, &shmvar::Blocking)? {
+                        Step::Change(index, version) => prepared(|| told.push((index, version))),
+                        _ => return Ok(()),
+                    }
+                };
+                let outcome = take();
+                if outcome.is_err() {
+                    // A round that failed has told nothing, and the next one tells all of it.
+                    prepared(take)?;
+                }
+                assert_eq!(told.len() as i64, INTS + TEXTS + LARGE);
+                outcome
+            },
+        },
+        Case {
+            name: "changes-from-now",
+            before: nothing,
+            changes: false,
+            call: &|s| {
+                let att = s.attachment()?;
+                Changes::from_now(att.coordination(), None, &shmvar::Blocking).map(drop)
             },
         },
         Case {

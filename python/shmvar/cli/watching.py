@@ -61,7 +61,10 @@ def of_some(segment: shmvar.Segment, indices: list[int | str], timeout: float | 
     """
     seen = {index: segment.version(index) for index in indices}
     while True:
-        index, version = segment.wait_any(indices, timeout, newer_than=seen)
+        if len(indices) == 1:
+            index, version = indices[0], segment.wait(indices[0], timeout, newer_than=seen[indices[0]])
+        else:
+            index, version = segment.wait_any(indices, timeout, newer_than=seen)
         change = _read(segment, index, version)
         seen[index] = change.version
         yield change

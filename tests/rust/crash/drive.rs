@@ -3,7 +3,7 @@
 use crate::child::{End, attach, start};
 use crate::common::{Fresh, watchdog};
 use crate::operations::{Begins, Beside, MEND, Operation};
-use crate::survivor::{MENDING, Snapshot, go_on, in_use, leave_nothing, old_or_new, together};
+use crate::survivor::{Snapshot, go_on, in_use, leave_nothing, old_or_new, together};
 use crate::told::Told;
 use shmvar::{AsCoordination, Blocking, Index, Key, Segment};
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,10 +146,7 @@ impl Scene {
         if self.fresh.is_some() {
             let whole = operation.one_step && !operation.batch;
             old_or_new(&self.read_only(), old, new, whole, &format!("{what}, read only"));
-            Told::read_only(&self.key, what, |index, version| {
-                index.as_index() == Index::Int(MENDING)
-                    || [old, new].iter().any(|of| of.version(index) == Some(version))
-            });
+            Told::read_only(&self.key, what, operation.one_step, |index| old.version(index), &new.versions());
             if operation.one_step {
                 together(&self.key, segment, old, new, what);
             }

@@ -293,6 +293,13 @@ pub static OPERATIONS: &[Operation] = &[
         .batch()
         .only(BATCH),
     op("put, many, spans", |s| s.put(2, 1, SPAN), |s| put_many(s, &[(1, SPAN), (2, SPAN + 1)])).batch().only(BATCH),
+    op(
+        "put, many, spans over spans",
+        |s| [1, 2, 3].into_iter().for_each(|index| s.put(index, 1, SPAN)),
+        |s| put_many(s, &[(1, SPAN + 1), (2, SPAN + 2), (3, SPAN)]),
+    )
+    .batch()
+    .only(&["intent-", "span-applied", "cursor-", "batch-step"]),
     op("put, many, some of each", some_of_each, put_some_of_each).batch().with_pairs_after(&[
         "list-filled",
         "batch-",

@@ -55,6 +55,11 @@ impl Snapshot {
         self.variables.get(index).map(|variable| variable.version)
     }
 
+    /// The versions of all variables.
+    pub fn versions(&self) -> BTreeMap<IndexBuf, u64> {
+        self.variables.iter().map(|(index, variable)| (index.clone(), variable.version)).collect()
+    }
+
     /// A reader that may not write cannot repair, but must be able to read. A destroyed segment is read through `left`.
     pub fn read_only(key: &Key, left: &Segment) -> Snapshot {
         let options = Options { readonly: true, ..Options::default() };

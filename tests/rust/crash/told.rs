@@ -1,5 +1,6 @@
 //! What an iterator over changes tells a survivor: after each death the last state of every index, and nothing else.
 
+use crate::survivor::MENDING;
 use shmvar::{AsCoordination, Blocking, Changes, IndexBuf, Key, Options, Segment, Step};
 use std::collections::BTreeMap;
 
@@ -43,16 +44,28 @@ impl Told {
     }
 
     /// A reader that may not write is told of what is there: of each index the version that it reads itself, or, while
-    /// a change is half made, the one before.
-    pub fn read_only(key: &Key, what: &str, is_old_or_new: impl Fn(&IndexBuf, u64) -> bool) {
+    /// a change is half made, the one before. `old` and `new`: the version of an index before and after the operation. If it
+    /// is one step and anything of it is told, all of it is.
+    pub fn read_only(
+        key: &Key,
+        what: &str,
+        one_step: bool,
+        old: impl Fn(&IndexBuf) -> Option<u64>,
+        new: &BTreeMap<IndexBuf, u64>,
+    ) {
         let options = Options { readonly: true, create: Some(false), ..Options::default() };
         let Ok(segment) = Segment::attach(key.clone(), &options) else { return };
         let att = segment.attachment().unwrap();
         let changes = Changes::since(att.coordination(), Vec::new(), None).unwrap();
         let mut told = Told { changes, view: BTreeMap::new() };
         told.take_all(&segment, what);
-        for (index, version) in &told.view {
-            assert!(is_old_or_new(index, *version), "{what}, read only: {index:?} was told to have version {version}");
+        told.view.remove(&IndexBuf::Int(MENDING));
+        let is_new = |(index, version): &(&IndexBuf, &u64)| old(index) != Some(**version);
+        for (index, version) in told.view.iter().filter(is_new) {
+            assert_eq!(new.get(index), Some(version), "{what}, read only: what was told of {index:?}");
         }
+        let missing = new.iter().filter(is_new).find(|(index, version)| told.view.get(index) != Some(version));
+        let some = told.view.iter().any(|one| is_new(&one));
+        assert!(!one_step || !some || missing.is_none(), "{what}, read only: a part was told, and not {missing:?}");
     }
 }

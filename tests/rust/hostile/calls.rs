@@ -2,7 +2,8 @@
 
 use crate::image::{IN_PLACE, INTS, Image, LOCKS, SPAN, TEXTS, pickle};
 use shmvar::{
-    AsCoordination, AsVariables, Awaited, Condition, Error, Index, Number, Options, Segment, TableOf, WaitPolicy,
+    AsCoordination, AsVariables, Awaited, Changes, Condition, Error, Index, Number, Options, Segment, TableOf,
+    WaitPolicy,
 };
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -129,6 +130,15 @@ impl<'a> Calls<'a> {
         let mut awaited = [1, 3, 8].map(|number| Awaited { index: Index::Int(number), seen: None });
         let waited = att.coordination().wait_any(&mut awaited, Some(Duration::ZERO), &self.brief);
         self.saw("wait any", waited);
+        let changes = Changes::since(att.coordination(), Vec::new(), None);
+        if let Some(mut changes) = self.saw("changes", changes) {
+            for _ in 0..4 {
+                let step = att.coordination().step_changes(&mut changes, true, None, &self.brief).map(drop);
+                self.saw("step of changes", step);
+            }
+        }
+        let changes = Changes::from_now(att.coordination(), None, &self.brief).map(drop);
+        self.saw("changes from now", changes);
         for name in LOCKS.into_iter().chain([Index::Int(2)]) {
             let locked = att.coordination().is_locked(&name, &self.brief);
             self.saw("is locked", locked);
