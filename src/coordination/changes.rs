@@ -7,7 +7,7 @@
 
 use crate::coordination::Coordination;
 use crate::coordination::known::Known;
-use crate::coordination::removal_order::{Gone, Heard, RemovalOrder};
+use crate::coordination::removal_order::{CHANGES, Gone, Heard, RemovalOrder};
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{RemovalRing, at};
@@ -22,8 +22,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The name of this memory in the error for a lack of it.
-pub(super) const CHANGES: &str = "the changes of a segment";
 /// So often the bound is asked for before the change under way is taken to stand still.
 const ATTEMPTS: u32 = 2_000;
 /// So many passes at most are made at first, while others remove variables meanwhile.

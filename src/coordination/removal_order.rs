@@ -2,7 +2,6 @@
 //!
 //! The protocol is "Changes" in docs/protocol.md, **A removal** and *What is lost*.
 
-use crate::coordination::changes::CHANGES;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::RemovalRing;
@@ -10,6 +9,8 @@ use crate::key::{Index, IndexBuf};
 use crate::sync::removals::{self, HELD, Noted, count};
 use std::collections::{HashMap, HashSet, VecDeque};
 
+/// The name of this memory in the error for a lack of it.
+pub const CHANGES: &str = "the changes of a segment";
 /// So often the ring is read before it is taken to be damaged.
 const TURNS: u32 = 64;
 /// So many removals are remembered between two rounds.

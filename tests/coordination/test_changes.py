@@ -75,7 +75,9 @@ def test_newer_than_says_what_is_known(seg, handle, take):
     del seg["c"]
     everything = [(name, seg.version(name)) for name in (1, "a", "b")]
     assert take(handle.changes(newer_than={}, timeout=0)) == everything
-    assert sorted(all_of(seg.changes(newer_than={"a": 0, "missing": 0}, timeout=0)), key=str) == sorted(everything, key=str)
+    assert sorted(all_of(seg.changes(newer_than={"a": 0, "missing": 0}, timeout=0)), key=str) == sorted(
+        everything, key=str
+    )
     known = {"a": seg.version("a"), 1: seg.version(1) - 1, "c": 3, numpy.int64(9): 7}
     told = take(handle.changes(newer_than=known, timeout=0))
     assert set(told) == {(1, seg.version(1)), ("b", seg.version("b")), ("c", 0), (9, 0)} and len(told) == 4

@@ -45,7 +45,9 @@ def public():
     # These need no memory; the order comparisons only say that there is no order.
     names = {f"Segment.{name}" for name in set(dir(shmvar.Segment)) - own}
     names |= {f"Lock.{name}" for name in set(dir(shmvar.Lock)) - own - {"__eq__", "__ne__", "__reduce__", "__repr__"}}
-    names |= {f"Changes.{name}" for name in set(dir(shmvar.Changes)) - own - {"__eq__", "__ne__", "__reduce__", "__repr__"}}
+    names |= {
+        f"Changes.{name}" for name in set(dir(shmvar.Changes)) - own - {"__eq__", "__ne__", "__reduce__", "__repr__"}
+    }
     functions = {name for name in shmvar.__all__ if callable(getattr(shmvar, name))}
     errors = {name for name in functions if isinstance(getattr(shmvar, name), type) and name.endswith("Error")}
     return names | functions - errors - {"Segment", "Lock", "Changes"}

@@ -161,7 +161,7 @@ def test_a_batch_is_told_when_all_of_it_is_there(seg, key, children):
     changes = seg.changes(newer_than={}, timeout=30)
     names, until, batches = list(range(3000)), time.monotonic() + 2, 0
     while time.monotonic() < until:
-        index, version = next(changes)
+        index, _ = next(changes)
         # Whoever is told of one of a batch reads that batch, or a later one, under every index.
         at_least = seg.get_many([index])[index]
         assert min(seg.get_many(names).values()) >= at_least - 1

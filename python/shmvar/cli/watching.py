@@ -22,7 +22,9 @@ class Change:
 
 def add_commands(commands: Commands) -> None:
     """Adds it to the parser."""
-    watch = commands.add("watch", _watch, "print a line for each change of these variables; without INDEX, of any variable")
+    watch = commands.add(
+        "watch", _watch, "print a line for each change of these variables; without INDEX, of any variable"
+    )
     add_names(watch, "KEY")
     add_names(watch, "INDEX", nargs="*")
     watch.add_argument("--count", type=arguments.count, metavar="N", help="end after N changes; otherwise with Ctrl-C")
