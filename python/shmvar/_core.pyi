@@ -946,7 +946,7 @@ class Changes:
 
     It remembers which indexes are there, so it takes memory for each variable: 10 to 40 bytes for
     an integer, and some 80 for a short text. A look after a change goes over the whole table:
-    some 10 ms in a segment of a million variables.
+    a millisecond for ten thousand variables.
     """
 
     def __iter__(self) -> Self: ...

@@ -1,7 +1,7 @@
 """Waiting in asyncio: one thread for each handle watches the segment for all tasks that wait through that handle.
 
-`changed` waits for a variable, `changed_any` for the first of several, `next_change` for any change of a segment. The queues of tasks that wait for a named lock
-are in `_task_queue`.
+`changed` waits for a variable, `changed_any` for the first of several, `next_change` for any change of a segment. The
+queues of tasks that wait for a named lock are in `_task_queue`.
 """
 
 from __future__ import annotations

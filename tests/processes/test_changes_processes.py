@@ -1,4 +1,4 @@
-"""`changes` beside other processes: writers that go on, stop and are killed; no last state is missed, and the order holds."""
+"""`changes` beside other processes that write, stop and are killed: no last state is missed, and the order holds."""
 
 import collections
 import random
