@@ -7,8 +7,8 @@
 #![cfg(loom)]
 
 mod batch;
-mod expiry;
 mod changes;
+mod expiry;
 mod handover;
 mod intent;
 mod leaf;
