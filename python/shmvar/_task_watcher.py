@@ -75,7 +75,8 @@ class Waiter:
         assert future is not None
         timer = None
         if at_most is not None:
-            self.until = self.loop.time() + at_most
+            # Of a clock that any thread may read: the loop's may stand still while the loop sleeps.
+            self.until = time.monotonic() + at_most
             timer = self.loop.call_later(at_most, complete, future)
         try:
             await future
@@ -96,7 +97,7 @@ class Waiter:
 
     def expires_earlier(self, expires_in: float | None) -> bool:
         """Whether what the task waits for is gone before the task would look by itself."""
-        return expires_in is not None and self.loop.time() + expires_in < self.until - _EARLIER
+        return expires_in is not None and time.monotonic() + expires_in < self.until - _EARLIER
 
     def wake(self) -> None:
         """Ends the task's `sleep`. To be called from another thread than the loop's."""

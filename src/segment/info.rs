@@ -17,7 +17,7 @@ use crate::segment::identify::{concerns_this_process, identify_by_name};
 use crate::segment::state_snapshot::StateSnapshot;
 use crate::variables::AsVariables;
 use crate::variables::capacity::largest_bytes;
-use crate::variables::expiry::expiry_in;
+use crate::variables::expiry::{NEVER, expiry_in};
 use crate::variables::read::FoundValue;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
@@ -179,7 +179,7 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
         let Some(found) = att.variables().find(index, &mut scratch, policy)? else { return Ok(None) };
         if version == found.content.version() {
             let expiry = if found.content.expires() { expiry_in(scratch.bytes()) } else { None };
-            let expires_in = expiry.map(|at| at.saturating_sub(crate::os::boottime_ns()));
+            let expires_in = expiry.filter(|at| *at != NEVER).map(|at| at.saturating_sub(crate::os::boottime_ns()));
             let (size, in_place) = (found.content.charge(), found.content.is_in_place());
             return Ok(Some(VariableInfo { size, version, expires_in, kind, viewable, in_place }));
         }

@@ -12,7 +12,7 @@ use crate::os::mem::Scratch;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::{Content, Kind, Seqlock};
 use crate::variables::change::Condition;
-use crate::variables::expiry::expires_after;
+use crate::variables::expiry::{NEVER, expires_after};
 use crate::variables::leaf::Leaf;
 use crate::variables::place::{SlotPlace, Spot};
 use crate::variables::publish::count_round;
@@ -28,7 +28,7 @@ impl Variables {
     pub fn expire(&self, index: &Index<'_>, ttl: Option<Duration>, policy: &dyn WaitPolicy) -> Result<bool> {
         let name = Name::from(index);
         let hash = name.hash(self.identity.hash_key);
-        let mut collected = false;
+        let (mut collected, mut without_copy) = (false, false);
         loop {
             policy.interrupted()?;
             let mut writer = self.write(policy)?;
@@ -38,10 +38,12 @@ impl Variables {
             if had.is_some_and(|had| had <= os::boottime_ns()) {
                 return Ok(false);
             }
-            let expiry = ttl.map(expires_after);
+            if had.is_none() && ttl.is_none() {
+                return Ok(true); // it stays for good already
+            }
+            let never = without_copy && old.kind() == Kind::Record;
+            let expiry = ttl.map(expires_after).or(never.then_some(NEVER));
             match (old.kind(), had, expiry) {
-                // It stays for good already.
-                (_, None, None) => return Ok(true),
                 (Kind::Span, ..) | (Kind::Record, Some(_), Some(_)) => {
                     match writer.set_expiry(&place, offset, &old, expiry) {
                         Err(full @ Error::Full { .. }) => {
@@ -66,10 +68,13 @@ impl Variables {
                     drop(writer);
                     let stored = Stored { parts: &[&value], layout: Layout::Pickle, expiry };
                     let unmoved = Condition::Unmoved { word: old.word, expiry: had };
-                    match self.put_from(index, stored, ValueSource::OwnMemory, unmoved, policy)? {
-                        Some(version) => return Ok(version != 0),
+                    match self.put_from(index, stored, ValueSource::OwnMemory, unmoved, policy) {
+                        Ok(Some(version)) => return Ok(version != 0),
                         // The variable has changed since: once more.
-                        None => continue,
+                        Ok(None) => continue,
+                        // What was to stay for good must not expire because there is no room for a copy of it.
+                        Err(Error::Full { .. }) if expiry.is_none() && !without_copy => without_copy = true,
+                        Err(error) => return Err(error),
                     }
                 }
             }

@@ -24,6 +24,10 @@ use std::time::Duration;
 /// How many slots each put of a variable with an expiry looks at for others that have expired.
 const SLOTS_PER_PUT: u64 = 8;
 
+/// The expiry of what never expires: of a variable that was to stay for good, and that could not be stored without an
+/// expiry because there was no memory for a copy of it.
+pub const NEVER: u64 = i64::MAX as u64;
+
 /// Returns the expiry that a record begins with. `None`: the bytes are too few.
 pub fn expiry_in(record: &[u8]) -> Option<u64> {
     record.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
@@ -32,7 +36,7 @@ pub fn expiry_in(record: &[u8]) -> Option<u64> {
 /// Returns when a variable expires that is to live for `ttl` from now on.
 pub fn expires_after(ttl: Duration) -> u64 {
     let nanos = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
-    os::boottime_ns().saturating_add(nanos).min(i64::MAX as u64)
+    os::boottime_ns().saturating_add(nanos).min(NEVER)
 }
 
 impl Variables {

@@ -136,6 +136,7 @@ def test_size_and_time_that_stat_tells_are_of_one_instant(seg, key):
     )
     changes, expires = 0, False
     while changes < 1_000:
+        assert process.poll() is None
         stat = seg.stat("x")
         assert stat.size == without + (0 if stat.expires_in is None else 8), stat
         changes += expires != (stat.expires_in is not None)

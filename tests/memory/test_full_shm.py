@@ -74,6 +74,27 @@ def test_f41_a_full_file_system_is_a_typed_error_and_nothing_stored_is_lost(key,
 
 
 @helpers.needs_mounts
+def test_what_is_to_stay_for_good_stays_in_a_full_file_system(key):
+    """Without its time to live a record is shorter, and would need another block; there is none."""
+    code = """
+    segment = shmvar.attach(key, 2 << 20)
+    kinds = {"small": 7, "mid": "y" * 9000, "long": b"z" * 100_000, "list": [1] * 20}
+    segment.put_many(kinds, ttl=1000)
+    fill(segment, "text", lambda number: b"x" * 3000)
+    fill(segment, "", lambda number: number)
+    versions = {index: segment.version(index) for index in kinds}
+    for index in kinds:
+        assert segment.expire(index, 900) and segment.expire(index, None)
+        assert segment.stat(index).expires_in is None
+    assert {index: segment.version(index) for index in kinds} == versions
+    assert segment.get_many(kinds) == kinds
+    assert segment.expire("mid", 50) and 40 < segment.stat("mid").expires_in <= 50
+    segment.check()
+    """
+    helpers.run(TINY + textwrap.dedent(code), key, prefix=["unshare", "-m"])
+
+
+@helpers.needs_mounts
 def test_f41_a_size_beyond_the_file_system_is_refused_and_the_default_fits(key):
     code = """
     try:
