@@ -15,18 +15,33 @@ pub const SLOT: u64 = 32;
 /// Slots in one granule. In the first granule of a leaf, the head of the leaf takes the place of one slot.
 pub const SLOTS_OF_GRANULE: u64 = GRANULE / SLOT;
 
+/// Bits of the rounds in a root.
+const ROUNDS: u32 = 8;
+/// The rounds in a root: how often a slot's count of moves went round.
+const ROUNDS_MASK: u64 = (1 << ROUNDS) - 1;
+
 /// A copy of a root: the word that names the directory of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Root(pub u64);
 
 impl Root {
-    /// Packs a root: the first granule of the directory, its depth, and a generation (of which 24 bits are stored).
+    /// Packs a root: the first granule of the directory, its depth, and a generation (of which 16 bits are stored). Its
+    /// rounds are 0.
     pub const fn new(granule: u64, depth: u32, generation: u32) -> Self {
-        Root(granule << 32 | (depth as u64 & 0xff) << 24 | (generation as u64 & 0xff_ffff))
+        Root(granule << 32 | (depth as u64 & 0xff) << 24 | (generation as u64 & 0xffff) << ROUNDS)
     }
-    /// Returns the root of the same directory with the next generation.
-    pub const fn renewed(self) -> Self {
-        Root::new(self.granule(), self.depth(), self.generation().wrapping_add(1))
+    /// Returns the root of the same directory with one more round.
+    pub const fn with_next_round(self) -> Self {
+        Root(self.0 & !ROUNDS_MASK | (self.0 + 1) & ROUNDS_MASK)
+    }
+    /// Returns whether a root names the same directory, with the same generation: all but the rounds.
+    #[inline(always)]
+    pub const fn is_same_table(self, other: u64) -> bool {
+        (self.0 ^ other) & !ROUNDS_MASK == 0
+    }
+    /// Returns the root without its rounds.
+    pub const fn table(self) -> u64 {
+        self.0 & !ROUNDS_MASK
     }
     /// Returns the first granule of the directory.
     #[inline(always)]
@@ -40,7 +55,7 @@ impl Root {
     }
     /// Returns the generation, which differs between a directory and the one that replaces it.
     pub const fn generation(self) -> u32 {
-        self.0 as u32 & 0xff_ffff
+        (self.0 >> ROUNDS) as u32 & 0xffff
     }
     /// Returns the number of the directory word that belongs to a hash: the first `depth` bits of the hash.
     #[inline(always)]
@@ -92,7 +107,10 @@ mod tests {
     #[test]
     fn roots_and_words_keep_their_fields_apart() {
         let root = Root::new(u64::from(u32::MAX), 26, u32::MAX);
-        assert_eq!((root.granule(), root.depth(), root.generation()), (u64::from(u32::MAX), 26, 0xff_ffff));
+        assert_eq!((root.granule(), root.depth(), root.generation()), (u64::from(u32::MAX), 26, 0xffff));
+        let next = Root(root.0 | 255).with_next_round();
+        assert_eq!((next, next.is_same_table(root.0 | 7), next.table()), (root, true, root.0));
+        assert!(root.with_next_round() != root && !Root::new(1, 26, 4).is_same_table(Root::new(1, 26, 5).0));
         assert_eq!((root.word_of(u64::MAX), Root::new(1, 0, 1).word_of(u64::MAX)), ((1 << 26) - 1, 0));
         let word = LeafWord::new(u64::from(u32::MAX), 26, LEAF_MAX, u64::MAX);
         assert_eq!((word.granule(), word.depth(), word.size()), (u64::from(u32::MAX), 26, LEAF_MAX));

@@ -32,7 +32,7 @@ impl Variables {
             self.reserve_zeroed_span(len..=len, when_full, policy)?
         };
         let mut writer = self.write(policy)?;
-        if self.root_word(table).load(Ordering::Relaxed) != root.0 || !writer.owns(span.granule)? {
+        if !root.is_same_table(self.root_word(table).load(Ordering::Relaxed)) || !writer.owns(span.granule)? {
             return Ok(());
         }
         let (from, to) = (self.directory_at(root), self.identity.geometry.granule_at(span.granule));

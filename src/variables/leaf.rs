@@ -135,7 +135,7 @@ impl Variables {
     fn root_with(&self, table: TableOf, access: impl Access) -> Result<Root> {
         let root = Root(self.root_word(table).load(Ordering::Acquire));
         let sound = &self.table_hints.sound_roots[table as usize];
-        if root.0 != sound.load(Ordering::Relaxed) {
+        if !root.is_same_table(sound.load(Ordering::Relaxed)) {
             self.check_root(root, table, access)?;
         }
         Ok(root)
@@ -160,7 +160,7 @@ impl Variables {
         match self.leaf_of_word_with(root, root.word_of(hash), access)? {
             // The root is compared before the word is followed: so the word was loaded from a directory in force, and
             // not from whatever its memory serves by now.
-            Some(leaf) if self.root_word(table).load(Ordering::Relaxed) == root.0 => Ok(leaf),
+            Some(leaf) if root.is_same_table(self.root_word(table).load(Ordering::Relaxed)) => Ok(leaf),
             _ => self.leaf_with_retries(hash, table, access),
         }
     }
@@ -189,11 +189,11 @@ impl Variables {
     #[inline(always)]
     pub fn leaf_fast(&self, hash: u64) -> Option<Leaf> {
         let root = Root(self.state().root.load(Ordering::Acquire));
-        if root.0 != self.table_hints.sound_roots[TableOf::Variables as usize].load(Ordering::Relaxed) {
+        if !root.is_same_table(self.table_hints.sound_roots[TableOf::Variables as usize].load(Ordering::Relaxed)) {
             return None;
         }
         let leaf = self.leaf_of_word(root, root.word_of(hash)).ok()??;
-        (self.state().root.load(Ordering::Relaxed) == root.0).then_some(leaf)
+        root.is_same_table(self.state().root.load(Ordering::Relaxed)).then_some(leaf)
     }
 
     /// Finds the leaf of a hash where the directory may have been replaced between two loads, and its memory serve
@@ -204,7 +204,7 @@ impl Variables {
             let root = self.root_with(table, access)?;
             let found = self.leaf_of_word_with(root, root.word_of(hash), access)?;
             fence(Ordering::Acquire);
-            if self.root_word(table).load(Ordering::Relaxed) == root.0 {
+            if root.is_same_table(self.root_word(table).load(Ordering::Relaxed)) {
                 if let Some(leaf) = found {
                     return Ok(leaf);
                 }
@@ -232,8 +232,8 @@ impl Variables {
                 TableOf::Variables => &area.root,
                 TableOf::Names => &area.names,
             };
-            let replaced = area.valid.load(Ordering::Acquire) != 0 && next.load(Ordering::Relaxed) != root.0;
-            if replaced || self.root_word(table).load(Ordering::Acquire) != root.0 {
+            let replaced = area.valid.load(Ordering::Acquire) != 0 && !root.is_same_table(next.load(Ordering::Relaxed));
+            if replaced || !root.is_same_table(self.root_word(table).load(Ordering::Acquire)) {
                 return Ok(());
             }
             return Err(Error::corrupt(format_args!("the directory's span: {entry:?}")));
@@ -270,8 +270,8 @@ impl Variables {
         self.still_names(leaf.root, leaf.word_at, leaf.word, table, access)
     }
 
-    /// Returns whether the root, and then the directory's word, are still what they were, without a fence. The order
-    /// matters: the word is a directory's only while the root is the same.
+    /// Returns whether the root (but for its rounds), and then the directory's word, are still what they were, without a
+    /// fence. The order matters: the word is a directory's only while the root is the same.
     #[inline(always)]
     pub fn still_names(
         &self,
@@ -281,7 +281,8 @@ impl Variables {
         table: TableOf,
         access: impl Access,
     ) -> Result<bool> {
-        Ok(self.root_word(table).load(Ordering::Acquire) == root.0 && access.word(self, word_at)? == word.0)
+        let same = root.is_same_table(self.root_word(table).load(Ordering::Acquire));
+        Ok(same && access.word(self, word_at)? == word.0)
     }
 
     /// Returns the two counts in a leaf's head: slots that are not empty, and entries.

@@ -239,15 +239,15 @@ impl VariablesWriter<'_> {
     }
 }
 
-/// Plans a new root where a slot's count of moves goes round, so that a reader that would miss all of these moves finds
-/// another root.
+/// Plans that the root counts a round where a slot's count of moves goes round, so that a reader of the record that would
+/// miss all of these moves finds another root.
 pub fn count_round(content: &Content, change: &mut Change) {
     if content.has_gone_round() {
         let root = match content.is_lock() {
             true => &mut change.counters.names,
             false => &mut change.counters.root,
         };
-        *root = root.renewed();
+        *root = root.with_next_round();
     }
 }
 

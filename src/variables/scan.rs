@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
+use crate::format::Root;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::backoff::Backoff;
 use crate::process::backoff::Obstacle;
@@ -125,13 +126,15 @@ impl<'a> ScanPass<'a> {
     pub fn slot(&self, offset: u64, access: impl Access) -> Result<Option<Found>> {
         let intent = self.att.mem.intent();
         for _ in 0..ATTEMPTS_PER_SLOT {
+            // Before the slot: so a slot whose count of moves went round while it was copied shows, by the rounds.
+            let root = Root(self.att.root_word(self.table).load(Ordering::Acquire));
             let word = access.word(self.att, offset)?;
             let pending = if word & BUSY == 1 { pending(self.att, offset, word) } else { None };
             let (content, token) = match pending {
                 Some((serial, content)) => (content, ContentSource::Intent(serial)),
                 None => (Content { word, rest: access.rest(self.att, offset)? }, ContentSource::Slot),
             };
-            let found = self.leaf.found(offset, content, token);
+            let found = Found { root, ..self.leaf.found(offset, content, token) };
             let still = match token {
                 ContentSource::Slot => true,
                 ContentSource::Intent(serial) => Change::is_current(intent, serial.get()),
@@ -140,7 +143,10 @@ impl<'a> ScanPass<'a> {
                 self.given_up.set(true);
                 return Ok(None);
             }
-            if (word & BUSY == 0 || pending.is_some()) && still && access.word(self.att, offset)? == word {
+            let unmoved = still && access.word(self.att, offset)? == word;
+            // SYNC: as at the end of `is_unchanged_with`.
+            let unmoved = unmoved && self.att.root_word(self.table).load(Ordering::Acquire) == root.0;
+            if (word & BUSY == 0 || pending.is_some()) && unmoved {
                 if found.content.is_entry() && TableOf::of(found.content.is_lock()) != self.table {
                     // A later look whether the slot is unchanged would look at the other table, where it never is.
                     return Err(Error::corrupt(format_args!(

@@ -129,7 +129,7 @@ impl VariablesWriter<'_> {
             return Ok(None);
         }
         let other = att.variables().leaf_of(hash ^ 1 << (64 - depth), table)?;
-        if other.word.depth() != depth || other.root != leaf.root {
+        if other.word.depth() != depth || !other.root.is_same_table(leaf.root.0) {
             return Ok(None);
         }
         let entries =

@@ -212,7 +212,7 @@ impl Variables {
     fn probe_path_sum_with(&self, hash: u64, table: TableOf, access: impl Access) -> Result<u64> {
         let leaf = self.leaf_with(hash, table, access)?;
         let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
-        let (mut sum, mut number) = (mix(leaf.root.0, leaf.word.0), leaf.home(hash));
+        let (mut sum, mut number) = (mix(leaf.root.table(), leaf.word.0), leaf.home(hash));
         for _ in 0..leaf.slots {
             let word = access.word(self, leaf.slot_at(number))?;
             sum = mix(sum, word);

@@ -74,7 +74,7 @@ impl Variables {
             return false;
         }
         let root = Root(self.state().root.load(Ordering::Acquire));
-        if root.0 != self.table_hints.sound_roots[TableOf::Variables as usize].load(Ordering::Relaxed) {
+        if !root.is_same_table(self.table_hints.sound_roots[TableOf::Variables as usize].load(Ordering::Relaxed)) {
             return false;
         }
         snapshot.values.clear();
@@ -138,7 +138,7 @@ impl Variables {
             *seen = Seen { leaf_word, word: name.index_word(hash), word_number: number as u32, slot: home as u32 };
         }
         // The root is compared before the words are followed: so they were loaded from a directory in force.
-        if self.state().root.load(Ordering::Acquire) != root.0 {
+        if !root.is_same_table(self.state().root.load(Ordering::Acquire)) {
             return None;
         }
         let (start, mut record_bytes, mut records) = (snapshot.values.len(), 0, false);
@@ -256,7 +256,8 @@ impl Variables {
                 return None;
             }
         }
-        // Once more: so each word was loaded from the directory in force, whatever its memory serves next.
+        // Once more: so each word was loaded from the directory in force, whatever its memory serves next. With the
+        // rounds, because records are compared by their slots' words alone.
         (self.state().root.load(Ordering::Relaxed) == root.0).then_some(())
     }
 }

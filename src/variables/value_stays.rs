@@ -12,8 +12,7 @@ use crate::variables::leaf::TableOf;
 use crate::variables::scan::ScanPass;
 use std::sync::atomic::{Ordering, fence};
 
-/// How often the slot is looked for before the value counts as changed. The leaf is replaced, or the root renewed, more
-/// seldom than that.
+/// How often the slot is looked for before the value counts as changed. The leaf is replaced more seldom than that.
 const LOOKS: u32 = 8;
 
 impl Variables {

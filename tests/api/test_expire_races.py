@@ -145,6 +145,29 @@ def test_size_and_time_that_stat_tells_are_of_one_instant(seg, key):
     helpers.end(process)
 
 
+def test_read_only_readers_of_much_come_to_an_end_beside_two_that_expire(seg, key):
+    """While counts that go round renewed the whole root, `get_many` gave up, and a pass began anew again and again."""
+    indexes = [f"k{number}" for number in range(5_000)]
+    seg.put_many(dict.fromkeys(indexes, 1), ttl=10_000)
+    seg["hot"] = seg["too"] = 1
+    code = """
+    s = shmvar.attach(key)
+    print("ready", flush=True)
+    while 'end' not in s:
+        for _ in range(1_000):
+            s.expire(sys.argv[2], 100)
+    """
+    processes = [helpers.start(code, key, name) for name in ("hot", "too")]
+    with shmvar.attach(key, readonly=True) as reader:
+        for _ in range(3):
+            assert len(reader.get_many([*indexes, "missing"])) == 5_000
+            assert len(reader) == len(list(reader)) == len(list(reader.items())) == 5_002
+    assert all(process.poll() is None for process in processes)
+    seg["end"] = True
+    for process in processes:
+        helpers.end(process)
+
+
 # --- waiters
 
 
