@@ -9,26 +9,12 @@ import threading
 import time
 import types
 
-import helpers
 import numpy
 import pytest
+from helpers.changes import all_of
 from helpers.event_loops import run
 
 import shmvar
-
-MANY = 25_000
-"""More than a task looks at in its event loop."""
-
-
-def all_of(changes):
-    """What there is to tell just now. `changes` has a timeout."""
-    told = []
-    try:
-        for change in changes:
-            told.append(change)
-    except shmvar.WaitTimeoutError:
-        return told
-
 
 def all_in_task(changes):
     async def main():
@@ -103,15 +89,22 @@ def test_a_prefix_leaves_out_numbers_and_other_texts(seg, handle, take):
 @both
 def test_an_expiry_is_told_when_it_comes_and_nobody_writes(seg, handle, take):
     changes = handle.changes(timeout=60)
-    seg.put("t", 1, ttl=0.3)
+    seg.put("t", 1, ttl=3600)
+    index, first = next(changes)
+    assert index == "t"
+    seg.put("t", 2, ttl=0.3)
     began = time.monotonic()
-    assert next(changes)[0] == "t" and next(changes) == ("t", 0)
+    told = next(changes)
+    if told != ("t", 0):  # which is all that a reader is told that was held up for so long
+        assert told[0] == "t" and told[1] > first
+        told = next(changes)
+    assert told == ("t", 0)
     assert time.monotonic() - began < 30  # and not at the end of the timeout
     changes = handle.changes(timeout=0.05)
     seg.put("t", 1, ttl=0.01)
     seg.put("u", 1, ttl=3600)
     time.sleep(0.02)
-    assert take(changes) in ([("u", seg.version("u"))], [("t", v) for v in range(0)])
+    assert take(changes) == [("u", seg.version("u"))]
     seg.put("new", 1, ttl=3600)
     seg.trim()
     assert [name for name, _ in take(changes)] == ["new"]
@@ -127,7 +120,9 @@ def test_clear_batches_touch_and_every_kind_of_change(seg, take):
     seg.touch("a")
     assert take(changes) == [("a", seg.version("a"))]
     seg.put_many({n: "x" * 40 for n in range(100)})
-    assert take(changes) == [(n, seg.version(n)) for n in range(100)]
+    told = take(changes)  # in the order in which a batch takes its versions, whichever that is
+    assert sorted(told) == [(n, seg.version(n)) for n in range(100)]
+    assert told == sorted(told, key=lambda change: change[1])
     seg.put_many({n: "x" * 4 for n in range(5)})
     seg.add("n")
     seg.swap("n", 7)
@@ -321,84 +316,3 @@ def test_wrong_arguments_are_refused_at_once(seg):
     ]:
         with pytest.raises(error, match=text):
             call()
-
-
-# --- threads, tasks
-
-
-def test_each_change_goes_to_one_of_several_threads(seg):
-    changes, told = seg.changes(timeout=60), []
-
-    def take():
-        told.extend(changes)
-
-    threads = [threading.Thread(target=take) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for number in range(2000):
-        seg[number] = number
-    helpers.until(lambda: len(told) >= 2000 or len({index for index, _ in told}) == 2000, 60)
-    changes.close()
-    for thread in threads:
-        thread.join(60)
-    assert sorted(told) == [(n, seg.version(n)) for n in range(2000)]
-
-
-def test_the_loop_goes_on_while_a_large_segment_is_looked_at(seg):
-    seg.update((n, n) for n in range(MANY))
-
-    async def main():
-        changes, ticks = seg.changes(timeout=60), 0
-
-        async def tick():
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0)
-                ticks += 1
-
-        ticker = asyncio.ensure_future(tick())
-        task = asyncio.ensure_future(changes.__anext__())
-        await asyncio.sleep(0.05)
-        seg["x"] = 1
-        assert await task == ("x", seg.version("x")) and ticks
-        ticker.cancel()
-        for _ in range(2):
-            changes = seg.changes(timeout=0.2, prefix="none")
-            stop = threading.Event()
-
-            def write(stop=stop):
-                while not stop.is_set():
-                    seg["y"] = 1
-
-            writer = threading.Thread(target=write)
-            writer.start()
-            with pytest.raises(shmvar.WaitTimeoutError):
-                await asyncio.wait_for(changes.__anext__(), 60)
-            stop.set()
-            writer.join()
-
-    run(main())
-
-
-def test_a_signal_handler_that_asks_while_its_thread_looks_is_told_so(seg):
-    seg.update((n, n) for n in range(MANY))
-    changes = seg.changes(timeout=0)
-    errors = collections.Counter()
-
-    def handler(*_):
-        try:
-            next(changes)
-        except (RuntimeError, shmvar.WaitTimeoutError) as error:
-            errors[type(error)] += 1
-
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        for number in range(200):
-            seg["x"] = number
-            all_of(changes)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    seg["last"] = 1
-    assert dict(all_of(changes)).get("last") == seg.version("last")

@@ -108,44 +108,50 @@ def test_a_reader_that_is_stopped_misses_no_last_state(seg, key, children):
     assert reader.stdout.readline().strip() == "True"
 
 
+AHEAD, BEHIND = 60, 25
+
 ORDER = """
-import random
-s, number = shmvar.attach(key), int(sys.argv[2])
+s, number, ahead, behind = shmvar.attach(key), *map(int, sys.argv[2:5])
 print("go", flush=True)
 for turn in range(10**9):
-    if s.get("stop"):
-        break
-    # Who is told of the removal has been told of the data, who is told of the new mark, of the removal.
-    s[f"pending {number}"] = turn
-    s[f"data {number}"] = turn
-    del s[f"pending {number}"]
-    s[f"done {number}"] = turn
+    # Whoever is told of a removal has been told of the data, who is told of the new mark, of the removal.
+    s[f"pending {number} {turn + ahead}"] = 1
+    s[f"data {number} {turn}"] = 1
+    s.remove(f"pending {number} {turn}")
+    s[f"done {number} {turn}"] = 1
+    # So few removals are not looked at yet that all of them have their places.
+    while s.get(f"read {number}", 0) < turn - behind:
+        if s.get("stop"):
+            sys.exit()
+        time.sleep(0.001)
 """
 
 
 @pytest.mark.parametrize("readonly", [False, True])
 def test_the_order_of_several_writers_holds_removals_included(seg, key, children, readonly):
-    """Each writer's own order is checked by values: what was told before is at least as new as what is told."""
+    """Each variable has a name of its own, so all that a writer does is told exactly in its order."""
     with shmvar.attach(key, readonly=readonly) as handle:
-        changes = handle.changes(newer_than={}, timeout=30)
-        children.extend(helpers.start(ORDER, key, n) for n in range(2))
-        told, kinds = collections.defaultdict(dict), collections.Counter()
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
+        changes, told = handle.changes(newer_than={}, timeout=60), collections.defaultdict(list)
+        children.extend(helpers.start(ORDER, key, n, AHEAD, BEHIND) for n in range(2))
+        while len(told) < 2 or min(map(len, told.values())) < 4 * 300:
             index, version = next(changes)
-            kind, number = index.split()
-            told[number][kind] = version
-            kinds[kind, bool(version)] += 1
-            there = {kind: version for kind, version in told[number].items() if version}
+            kind, number, *turn = index.split()
+            if kind == "read":
+                continue
+            told[number].append((kind, int(turn[0]), bool(version)))
             if kind == "done":
-                # "data" was put before, unless it has changed since; "pending" is gone, unless it was put since.
-                assert "data" in there
-                pending = there.get("pending", 0)
-                assert pending == 0 or handle.version(f"pending {number}") != pending
-            if kind == "pending" and not version:
-                assert "data" in there
+                seg[f"read {number}"] = int(turn[0])
         seg["stop"] = True
-        assert kinds["pending", False] and kinds["done", True]
+    for each in told.values():
+        assert each == [change for turn in range(len(each)) for change in of_turn(turn)][: len(each)]
+
+
+def of_turn(turn):
+    yield "pending", turn + AHEAD, True
+    yield "data", turn, True
+    if turn >= AHEAD:
+        yield "pending", turn, False
+    yield "done", turn, True
 
 
 def test_a_batch_is_told_when_all_of_it_is_there(seg, key, children):
@@ -159,43 +165,61 @@ def test_a_batch_is_told_when_all_of_it_is_there(seg, key, children):
     """
     children.append(helpers.start(code, key))
     changes = seg.changes(newer_than={}, timeout=30)
-    names, until, batches = list(range(3000)), time.monotonic() + 2, 0
-    while time.monotonic() < until:
+    names, batches = list(range(3000)), set()
+    for _ in helpers.looks(lambda: len(batches) > 1):
         index, _ = next(changes)
         # Whoever is told of one of a batch reads that batch, or a later one, under every index.
         at_least = seg.get_many([index])[index]
         assert min(seg.get_many(names).values()) >= at_least - 1
-        batches += 1
+        batches.add(at_least)
     seg["stop"] = True
-    assert batches and children[-1].wait(60) == 0
+    assert children[-1].wait(60) == 0
 
 
-def test_f61_idling_costs_no_more_than_a_wait(seg, key):
-    seg.update((n, n) for n in range(1000))
-    for readonly in (False, True):
-        with shmvar.attach(key, readonly=readonly) as handle:
-            changes = handle.changes(timeout=1)
-            ratios = []
-            for _ in range(5):
-                used = []
-                for wait in (lambda h=handle: h.wait(1, 1), lambda c=changes: next(c)):
-                    began = time.thread_time()
-                    with pytest.raises(shmvar.WaitTimeoutError):
-                        wait()
-                    used.append(time.thread_time() - began)
-                ratios.append(used[1] - 3 * used[0])
-            assert min(ratios) < 0.01, ratios
+@pytest.mark.parametrize("count", [1_000, 100_000])
+@pytest.mark.parametrize("readonly", [False, True])
+def test_f61_idling_costs_no_more_than_a_wait(seg, key, readonly, count):
+    seg.update((n, n) for n in range(count))
+    with shmvar.attach(key, readonly=readonly) as handle:
+        changes = handle.changes(timeout=1)
+        assert any(used_in(lambda: next(changes)) - 3 * used_in(lambda: handle.wait(1, 1)) < 0.01 for _ in range(5))
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_f61_changes_of_others_cost_a_part_of_a_core_at_most(seg, key, children, readonly):
+    seg.update((n, n) for n in range(20_000))
+    code = """
+    s = shmvar.attach(key)
+    print("go", flush=True)
+    while not s.get("stop"):
+        for n in range(1000):
+            s["other"] = n
+    """
+    children.append(helpers.start(code, key))
+    with shmvar.attach(key, readonly=readonly) as handle:
+        changes = handle.changes(prefix="none", timeout=1)
+        assert any(used_in(lambda: next(changes)) < 0.2 for _ in range(5))
+    seg["stop"] = True
+    assert children[-1].wait(60) == 0
+
+
+def used_in(wait):
+    """The processor time of a wait for a second in vain."""
+    began = time.thread_time()
+    with pytest.raises(shmvar.WaitTimeoutError):
+        wait()
+    return time.thread_time() - began
 
 
 def test_f1_a_writer_that_was_killed_in_mid_change_holds_nothing_back(seg, key, children):
     """Random kills, and nobody but the reader to repair."""
     for turn in range(15):
         view = final(seg)
-        changes = seg.changes(timeout=2)
+        changes = seg.changes(timeout=0.2)
         child = helpers.start(WRITER, key, 1, turn, 0)
         children.append(child)
         time.sleep(random.Random(turn).random() * 0.05)
         child.kill()
         child.wait(60)
-        follow(changes, view)
-        assert view == final(seg)
+        # A step in vain is no end: it takes the reader half a second to take the writer for dead, and more if it is held up.
+        helpers.until(lambda changes=changes, view=view: follow(changes, view) or view == final(seg), 60)
