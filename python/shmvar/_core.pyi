@@ -625,11 +625,18 @@ class Segment(MutableMapping[Any, Any]):
         variable was removed or has expired. It is for `for` and for `async for`. What counts as a
         change is as in `wait`.
 
-        Of several changes of an index that come between two steps, only the last is told; none of
-        these is missed, however slow the reader is. Changes are told in order: before a change,
-        every earlier one was told whose index has not changed since. (One case is weaker, which
-        the guide describes: a removal may come late if more than 127 variables are removed between
-        two looks.)
+        Of several changes of an index that come between two steps, only the last is told; the last
+        state of what is there is never missed, however slow the reader is. Changes are told in
+        order: before a change, every earlier one was told whose index has not changed since. Four
+        things are weaker, which the guide describes:
+
+        - Of more than 127 removals between two looks the oldest may come late.
+        - An expiry has no place in the order.
+        - What was made and removed again between two looks is not told.
+        - Through a read-only handle, what a killed process was storing is told only when another
+          one stores something next.
+
+        The call itself looks at everything that is there, in the calling thread.
 
         Args:
             newer_than: versions that you have seen, for some indexes. What is there and not in it

@@ -101,22 +101,27 @@ impl Changes {
         // the next pass tells.
         for _ in 0..FIRST_PASSES {
             let removals = count(att.ring()?);
-            let passed = att.pass_changes(wanted, policy)?;
+            let passed = att.pass_changes(wanted, &mut || Ok(()), policy)?;
             // Also what has changed since the bound: it is known to whoever looks from now on.
-            let there = || passed.seen.iter().filter(|seen| !seen.expired);
-            if changes.known.is_empty() {
-                let texts = there().filter(|seen| matches!(seen.index, IndexBuf::Text(_))).count();
-                changes.known.reserve(there().count() - texts, texts)?;
-            }
-            for seen in there() {
-                changes.known.insert(&seen.index.as_index(), seen.index_word)?;
-            }
+            let mut done = Ok(());
+            beside_others(passed.seen.len(), policy, &mut || done = changes.learn(&passed));
+            done?;
             changes.expires = passed.expires;
             if count(att.ring()?) == removals {
                 break;
             }
         }
         Ok(changes)
+    }
+
+    /// Makes known what a pass has found.
+    fn learn(&mut self, passed: &PassResult) -> Result<()> {
+        let there = || passed.seen.iter().filter(|seen| !seen.expired);
+        if self.known.is_empty() {
+            let texts = there().filter(|seen| matches!(seen.index, IndexBuf::Text(_))).count();
+            self.known.reserve(there().count() - texts, texts)?;
+        }
+        there().try_for_each(|seen| self.known.insert(&seen.index.as_index(), seen.index_word))
     }
 
     fn is_wanted(&self, index: &Index<'_>) -> bool {
@@ -129,7 +134,16 @@ impl Changes {
 
     /// Takes the next change that was not handed out yet: an index, and its version, 0 where it was removed.
     pub fn take(&mut self) -> Option<(IndexBuf, u64)> {
+        // The room of the last one is kept: it may be given back without memory.
+        if self.pending.is_empty() && self.pending.capacity() > MANY {
+            self.pending = VecDeque::new();
+        }
         self.pending.pop_front()
+    }
+
+    /// Returns how many indexes the caller believes to be there.
+    pub(super) fn known(&self) -> usize {
+        self.known.len()
     }
 
     /// Gives back what was taken last and could not be handed out.
@@ -235,53 +249,25 @@ impl Coordination {
             changes.quiet = quiet;
             return Ok(());
         }
-        let prefix = changes.prefix.as_deref();
-        let passed = self.pass_changes(Wanted { newer_than: changes.seen, all, prefix }, policy)?;
-
-        let lost_before = changes.heard.lost_before();
-        let (mut gone, mut absent) = (Vec::new(), HashSet::new());
+        let wanted = Wanted { newer_than: changes.seen, all, prefix: changes.prefix.as_deref() };
+        let (ring, heard) = (self.ring()?, &mut changes.heard);
+        // The ring holds few removals, and a pass may take long. What is lost during the pass is behind the bound.
+        let passed = self.pass_changes(wanted, &mut || heard.listen_behind_gap(ring), policy)?;
+        let mut gone = Vec::new();
         if all {
-            changes.heard.listen_behind_gap(self.ring()?)?;
-            let order = RemovalOrder::new(&changes.heard, up_to, lost_before, changes.first, passed.oldest)?;
-            let mut found = Ok(());
-            let mut find = || match changes.find_gone(&passed, &order) {
-                Ok(both) => (gone, absent) = both,
-                Err(error) => found = Err(error),
-            };
-            if passed.seen.len() > MANY {
-                policy.allow_threads(&mut find)
-            } else {
-                find()
-            }
-            found?;
+            heard.listen_behind_gap(ring)?;
         } else {
             self.find_noted(changes, up_to, &mut gone, policy)?;
         }
-        let mut taken = Vec::new();
-        let mut gone_already = HashSet::new();
-        fallible::reserve_in_set(&mut gone_already, gone.len(), CHANGES)?;
-        gone_already.extend(gone.iter().map(|one| one.index.as_index()));
-        // An expiry has no version. What was written before it may have been meant to precede it.
-        for seen in passed.seen.iter().filter(|seen| seen.expired) {
-            let index = seen.index.as_index();
-            if changes.known.contains(&index, seen.index_word) && !gone_already.contains(&index) {
-                let (place, index) = ((u64::MAX, 0), copy_of(&index)?);
-                fallible::push(&mut taken, Taken { place, index, word: seen.index_word, version: 0 }, CHANGES)?;
+        let mut found = (Some((passed, gone)), Ok(()));
+        let many = changes.known.len().max(found.0.as_ref().map_or(0, |(passed, _)| passed.seen.len()));
+        beside_others(many, policy, &mut || {
+            if let Some((passed, gone)) = found.0.take() {
+                found.1 = changes.end_round(passed, gone, up_to, all);
             }
-        }
-        for Gone { place, index, word } in gone {
-            fallible::push(&mut taken, Taken { place, index, word, version: 0 }, CHANGES)?;
-        }
-        for seen in passed.seen.into_iter().filter(|seen| changes.is_news(seen, up_to)) {
-            let Seen { index, index_word: word, version, .. } = seen;
-            fallible::push(&mut taken, Taken { place: (version, u64::MAX), index, word, version }, CHANGES)?;
-        }
-        taken.sort_unstable_by_key(|one| one.place);
-        changes.accept(taken)?;
-        (changes.seen, changes.first, changes.absent) = (up_to, false, absent);
-        changes.heard.forget(up_to, lost_before.is_some());
-        changes.versions.retain(|_, version| *version > up_to);
-        (changes.expires, changes.quiet) = (passed.expires, quiet);
+        });
+        found.1?;
+        changes.quiet = quiet;
         Ok(())
     }
 
@@ -308,6 +294,43 @@ impl Coordination {
 }
 
 impl Changes {
+    /// Decides what a round tells, and makes it the last one. A round of which this fails has not been. Nothing here is
+    /// of the segment or of Python.
+    fn end_round(&mut self, passed: PassResult, mut gone: Vec<Gone>, up_to: u64, all: bool) -> Result<()> {
+        let (lost_before, mut absent) = (self.heard.lost_before(), HashSet::new());
+        if all {
+            let order = RemovalOrder::new(&self.heard, up_to, lost_before, self.first, passed.oldest)?;
+            (gone, absent) = self.find_gone(&passed, &order)?;
+        }
+        let mut taken = Vec::new();
+        let mut gone_already = HashSet::new();
+        fallible::reserve_in_set(&mut gone_already, gone.len(), CHANGES)?;
+        gone_already.extend(gone.iter().map(|one| one.index.as_index()));
+        // An expiry has no version. What was written before it may have been meant to precede it.
+        for seen in passed.seen.iter().filter(|seen| seen.expired) {
+            let index = seen.index.as_index();
+            if self.known.contains(&index, seen.index_word) && !gone_already.contains(&index) {
+                let (place, index) = ((u64::MAX, 0), copy_of(&index)?);
+                fallible::push(&mut taken, Taken { place, index, word: seen.index_word, version: 0 }, CHANGES)?;
+            }
+        }
+        drop(gone_already);
+        for Gone { place, index, word } in gone {
+            fallible::push(&mut taken, Taken { place, index, word, version: 0 }, CHANGES)?;
+        }
+        for seen in passed.seen.into_iter().filter(|seen| self.is_news(seen, up_to)) {
+            let Seen { index, index_word: word, version, .. } = seen;
+            fallible::push(&mut taken, Taken { place: (version, u64::MAX), index, word, version }, CHANGES)?;
+        }
+        taken.sort_unstable_by_key(|one| one.place);
+        self.accept(taken)?;
+        (self.seen, self.first, self.absent) = (up_to, false, absent);
+        self.heard.forget(up_to, lost_before.is_some());
+        self.versions.retain(|_, version| *version > up_to);
+        self.expires = passed.expires;
+        Ok(())
+    }
+
     /// Makes what was taken known, or not known any more, and puts it behind what is to be handed out: all of it, or
     /// nothing.
     fn accept(&mut self, taken: Vec<Taken>) -> Result<()> {
@@ -335,8 +358,14 @@ impl Changes {
             }
             self.pending.push_back((index, version));
         }
+        self.known.give_back_room();
         Ok(())
     }
+}
+
+/// Runs what follows a pass. With many variables the interpreter's other threads go on meanwhile.
+fn beside_others(variables: usize, policy: &dyn WaitPolicy, run: &mut (dyn FnMut() + Send)) {
+    if variables > MANY { policy.allow_threads(run) } else { run() }
 }
 
 /// Returns a copy of an index.

@@ -45,8 +45,8 @@ pub enum Step {
 
 impl Coordination {
     /// Returns the next change, or how long to sleep before this is called again. `at_once`: without a pause after the
-    /// last round. `most`: in a segment of more variables than that the round is left to the caller, and so is a
-    /// writer that does not go on.
+    /// last round. `most`: if there are more variables than that, or were, the round is left to the caller, and so
+    /// is a writer that does not go on.
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) if the segment was destroyed, and those of a look at all variables.
@@ -75,7 +75,9 @@ impl Coordination {
         let count = self.watch_count();
         self.mark_all_changes();
         if self.is_due(changes) {
-            if most.is_some_and(|most| self.state().count.load(Ordering::Relaxed) > most) {
+            // After a clear it is what was there that is gone through.
+            let variables = self.state().count.load(Ordering::Relaxed).max(changes.known() as u64);
+            if most.is_some_and(|most| variables > most) {
                 return Ok(Step::Due);
             }
             self.timed_round(changes, policy)?;

@@ -10,6 +10,9 @@ use std::collections::{HashMap, HashSet};
 /// The name of this memory in the error for a lack of it.
 const KNOWN: &str = "the indexes that an iterator over changes knows";
 
+/// Room for so many indexes is never given back.
+const LEAST_ROOM: usize = 4_096;
+
 /// Private to the process: a set of indexes.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -112,10 +115,37 @@ impl Known {
         ints.chain(texts).chain(others)
     }
 
+    /// Gives memory back of which less than a quarter is used, if there is memory for the smaller one.
+    pub fn give_back_room(&mut self) {
+        if is_mostly_room(self.ints.len(), self.ints.capacity()) {
+            let mut smaller = HashSet::new();
+            if smaller.try_reserve(self.ints.len()).is_ok() {
+                smaller.extend(self.ints.drain());
+                self.ints = smaller;
+            }
+        }
+        if is_mostly_room(self.texts.len(), self.texts.capacity()) {
+            let mut smaller = HashMap::new();
+            if smaller.try_reserve(self.texts.len()).is_ok() {
+                smaller.extend(self.texts.drain());
+                self.texts = smaller;
+            }
+        }
+    }
+
+    /// Returns how many indexes are known, but for texts whose hash another one has.
+    pub fn len(&self) -> usize {
+        self.ints.len() + self.texts.len()
+    }
+
     /// Returns whether nothing is known.
     pub fn is_empty(&self) -> bool {
         self.ints.is_empty() && self.texts.is_empty()
     }
+}
+
+fn is_mostly_room(used: usize, capacity: usize) -> bool {
+    capacity > LEAST_ROOM && used < capacity / 4
 }
 
 #[cfg(test)]
@@ -139,5 +169,24 @@ mod tests {
         known.remove(&Index::Text("b"), 7);
         known.remove(&Index::Text("c"), 7);
         assert_eq!(known.iter().collect::<Vec<_>>(), [(Index::Int(7), 7)]);
+    }
+
+    #[test]
+    fn room_is_given_back_when_little_is_left() {
+        let mut known = Known::default();
+        let texts: Vec<String> = (0..10_000).map(|number: u64| number.to_string()).collect();
+        for (number, text) in (0..).zip(&texts) {
+            known.insert(&Index::Int(number), number as u64).unwrap();
+            known.insert(&Index::Text(text), number as u64).unwrap();
+        }
+        known.give_back_room();
+        assert!(known.ints.capacity() >= 10_000 && known.texts.capacity() >= 10_000);
+        for (number, text) in (0..).zip(&texts).skip(100) {
+            known.remove(&Index::Int(number), number as u64);
+            known.remove(&Index::Text(text), number as u64);
+        }
+        known.give_back_room();
+        assert!(known.ints.capacity() < 1_000 && known.texts.capacity() < 1_000);
+        assert!(known.len() == 200 && known.contains(&Index::Text("99"), 99) && known.contains(&Index::Int(99), 99));
     }
 }

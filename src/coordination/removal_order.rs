@@ -50,6 +50,8 @@ impl Heard {
     /// # Errors
     /// [`Error::Memory`].
     pub fn listen(&mut self, ring: &RemovalRing) -> Result<()> {
+        // What a round that failed has lost in its pass.
+        self.lost_before = self.later_lost.take().or(self.lost_before);
         if let Some(lost_before) = self.read(ring)? {
             self.lost_before = Some(lost_before);
         }
@@ -186,12 +188,13 @@ impl RemovalOrder {
         if self.later_all || self.later.contains(&name) {
             return None;
         }
-        if let Some(version) = self.own.get(&name) {
-            return Some((*version, *version));
-        }
-        // Right before the oldest that is not lost, or at the clear, whichever is later.
         let known = was_absent || !self.later_is_lost;
         let lost = self.lost_before.filter(|_| known);
+        if let Some(version) = self.own.get(&name) {
+            // What was lost since may be that it was made and removed once more.
+            return known.then_some((*version, *version).max(lost.unwrap_or_default()));
+        }
+        // Right before the oldest that is not lost, or at the clear, whichever is later.
         let first = (known && self.first).then_some((0, 0));
         [lost, self.cleared, first].into_iter().flatten().max()
     }
@@ -218,6 +221,10 @@ mod tests {
         // A clear that was not made left something behind.
         assert_eq!(order(&[other, all], None, None, Some(30)).place(&X, 7, false), None);
         assert_eq!(order(&[other, all], Some(40), None, Some(30)).place(&X, 7, false), Some((40, 0)));
+        // It may have been made and removed again among those that are lost.
+        assert_eq!(order(&[own(10), other], Some(40), None, None).place(&X, 7, false), Some((40, 0)));
+        assert_eq!(order(&[own(41), other], Some(40), None, None).place(&X, 7, false), Some((41, 41)));
+        assert_eq!(order(&[own(10)], None, Some(200), None).place(&X, 7, false), None);
         // Behind the bound.
         assert_eq!(order(&[own(10), own(101)], None, None, None).place(&X, 7, false), None);
         assert_eq!(order(&[own(10), Noted::of_all(101)], None, None, None).place(&X, 7, false), None);

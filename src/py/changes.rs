@@ -163,14 +163,14 @@ impl PyChanges {
             let att = segment.attachment().map_err(|error| policy.error(error))?;
             let (att, stop) = (att.coordination(), StopWhenDetached(&policy, segment));
             let step = match self.enter()? {
-                Some(mut entered) => att.step_changes(&mut entered.state, late, None, &stop),
-                None => Ok(Step::Pause(BEHIND)),
-            };
-            let step = match step {
-                Ok(Step::Change(index, version)) if !self.has_ended() => {
-                    return self.hand_out(py, index, version).map(Some);
-                }
-                other => other.map_err(|error| policy.error(error))?,
+                Some(mut entered) => match att.step_changes(&mut entered.state, late, None, &stop) {
+                    Ok(Step::Change(..)) if self.has_ended() => return Ok(None),
+                    Ok(Step::Change(index, version)) => {
+                        return hand_out(py, &mut entered.state, index, version).map(Some);
+                    }
+                    other => other.map_err(|error| policy.error(error))?,
+                },
+                None => Step::Pause(BEHIND),
             };
             if late && matches!(step, Step::Sleep(..)) {
                 return Err(self.late(py));
@@ -193,29 +193,35 @@ impl PyChanges {
         &self,
         py: Python<'_>,
         look: impl FnOnce(&Coordination, &mut Changes, &dyn WaitPolicy) -> Result<Step, Error>,
-    ) -> PyResult<Option<Step>> {
+    ) -> PyResult<Option<Look>> {
         if self.has_ended() {
             return Ok(None);
         }
         let (policy, segment) = (self.segment.get().policy(py), self.segment.get().inner());
         let att = segment.attachment().map_err(|error| policy.error(error))?;
-        let Some(mut entered) = self.enter()? else { return Ok(Some(Step::Pause(BEHIND))) };
+        let Some(mut entered) = self.enter()? else { return Ok(Some(Look::Other(Step::Pause(BEHIND)))) };
         let step = look(att.coordination(), &mut entered.state, &StopWhenDetached(&policy, segment));
-        step.map(Some).map_err(|error| policy.error(error))
-    }
-
-    /// A change as Python gets it. Where there is no memory for that, it stays the next change.
-    fn hand_out(&self, py: Python<'_>, index: IndexBuf, version: u64) -> PyResult<Py<PyTuple>> {
-        pair(py, &index, version).inspect_err(|_| {
-            if let Ok(Some(mut entered)) = self.enter() {
-                entered.state.give_back(index, version);
-            }
-        })
+        Ok(Some(match step.map_err(|error| policy.error(error))? {
+            Step::Change(index, version) => Look::Change(hand_out(py, &mut entered.state, index, version)?),
+            other => Look::Other(other),
+        }))
     }
 
     fn late(&self, py: Python<'_>) -> PyErr {
         errors::changes_timeout(py, self.timeout.map_or(0.0, |timeout| timeout.as_secs_f64()))
     }
+}
+
+/// What a task has found at a look.
+enum Look {
+    Change(Py<PyTuple>),
+    Other(Step),
+}
+
+/// A change as Python gets it. Where there is no memory for that, it stays the next change. The caller is still inside,
+/// so no other thread was handed a later one.
+fn hand_out(py: Python<'_>, changes: &mut Changes, index: IndexBuf, version: u64) -> PyResult<Py<PyTuple>> {
+    pair(py, &index, version).inspect_err(|_| changes.give_back(index, version))
 }
 
 /// A change as Python gets it.
@@ -289,10 +295,10 @@ impl PyChanges {
     fn _step(&self, py: Python<'_>, at_once: bool) -> PyResult<(Option<Py<PyTuple>>, Option<f64>, Option<bool>)> {
         let step = self.look(py, |att, changes, policy| att.step_changes(changes, at_once, Some(MOST_IN_LOOP), policy));
         Ok(match step? {
-            Some(Step::Change(index, version)) => (Some(self.hand_out(py, index, version)?), None, None),
-            Some(Step::Sleep(_, slice)) => (None, Some(slice.as_secs_f64()), Some(true)),
-            Some(Step::Pause(rest)) => (None, Some(rest.as_secs_f64()), Some(false)),
-            Some(Step::Due) => (None, None, Some(false)),
+            Some(Look::Change(change)) => (Some(change), None, None),
+            Some(Look::Other(Step::Sleep(_, slice))) => (None, Some(slice.as_secs_f64()), Some(true)),
+            Some(Look::Other(Step::Pause(rest))) => (None, Some(rest.as_secs_f64()), Some(false)),
+            Some(Look::Other(Step::Due | Step::Change(..))) => (None, None, Some(false)),
             None => (None, None, None),
         })
     }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// The name of what a pass finds, in the error for a lack of memory.
 const CHANGES: &str = "the changes of a segment";
 
-/// After so long a pass lets the interpreter's other threads go on.
+/// After so long a pass lets the interpreter's other threads go on, and its caller look at something else.
 const TURN: Duration = Duration::from_millis(1);
 
 /// Private to the process: what a pass looks for.
@@ -65,8 +65,13 @@ pub struct PassResult {
 type BusySlot = (u64, u64, Leaf);
 
 impl Variables {
-    /// Passes over all variables.
-    pub fn pass_changes(&self, wanted: Wanted<'_>, policy: &dyn WaitPolicy) -> Result<PassResult> {
+    /// Passes over all variables. `turn` is called every millisecond or so.
+    pub fn pass_changes(
+        &self,
+        wanted: Wanted<'_>,
+        turn: &mut dyn FnMut() -> Result<()>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<PassResult> {
         let (mut result, mut scratch) = (PassResult::default(), Scratch::new());
         let (mut backoff, mut hash) = (Backoff::default(), Some(0));
         let mut since = Instant::now();
@@ -86,6 +91,7 @@ impl Variables {
             }
             // Between two leaves nothing is held that the interpreter's other threads could wait for.
             if since.elapsed() >= TURN {
+                turn()?;
                 policy.allow_threads(&mut || {});
                 since = Instant::now();
             }

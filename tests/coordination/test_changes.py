@@ -180,6 +180,22 @@ def test_more_removals_than_the_ring_holds_are_all_told_and_the_last_in_order(se
     assert all(positions[f"data {n}"] < positions[n] for n in range(1800, 1900))
 
 
+@both
+def test_a_removal_that_was_heard_of_and_made_again_among_lost_ones_does_not_come_early(seg, take):
+    seg["x"] = 1
+    changes = seg.changes(timeout=0)
+    seg["a"], seg["b"] = 1, 1
+    assert next(changes)[0] == "a"
+    del seg["x"]
+    assert next(changes)[0] == "b"  # and hears of that removal
+    seg["x"], seg["data"] = 2, 1
+    del seg["x"]
+    for number in range(127):
+        seg[number] = 1
+        del seg[number]
+    assert take(changes) == [("data", seg.version("data")), ("x", 0)]
+
+
 # --- how it ends
 
 

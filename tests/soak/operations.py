@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from soak import atomic_operations as atomic
+from soak import change_operations
 from soak import child_operations as children
 from soak import in_place_operations as in_place
 from soak import segment_operations as segments
@@ -52,6 +53,7 @@ OPERATIONS = [
     Operation("get_many", 150, atomic.get_group),
     Operation("wait", 40, atomic.wait),
     Operation("put, then wait", 40, atomic.wait_for_own),
+    Operation("changes", 30, change_operations.changes),
     Operation("expire", 60, atomic.expire),
     Operation("expire, anew", 60, atomic.expire_anew),
     Operation("expired", 60, atomic.expired),

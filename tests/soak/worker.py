@@ -56,6 +56,8 @@ class Worker:
         self.random = random.Random(plan.seed << 40 ^ os.getpid() << 16 ^ time.monotonic_ns() & 0xFFFF)
         self.segment = segment
         self.reader: shmvar.Segment | None = None
+        self.changes: shmvar.Changes | None = None
+        self.told: dict[int | str, int] = {}
         self.seen: dict[int, int] = {}
         self.versions: dict[int, int] = {}
         self.held: list[tuple[int, int, Any]] = []
@@ -176,6 +178,7 @@ class Worker:
             die_with(parent)
             signal.alarm(300)
             self.children = []
+            self.changes = None  # ended in a forked child
             self.expiring = {}
             self.lane = self.lane + self.plan.workers if 0 <= self.lane < self.plan.workers else -1
             if self.lane >= 0 and not self.board.take(self.lane, 0):

@@ -9,6 +9,8 @@ from shmvar.cli import arguments, opening, printing
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names, add_trust
 
+_INDEX = "sleep until one of these changes; of several that changed at once, the first that is named comes first"
+
 
 class Change:
     """What is under an index after a change. `version` 0: nothing; `error`: why the value cannot be shown."""
@@ -26,7 +28,7 @@ def add_commands(commands: Commands) -> None:
         "watch", _watch, "print a line for each change of these variables; without INDEX, of any variable"
     )
     add_names(watch, "KEY")
-    add_names(watch, "INDEX", nargs="*")
+    add_names(watch, "INDEX", nargs="*", help=_INDEX)
     watch.add_argument("--count", type=arguments.count, metavar="N", help="end after N changes; otherwise with Ctrl-C")
     watch.add_argument(
         "--timeout", type=arguments.seconds, metavar="SECONDS", help="give up after this time without a change"
@@ -58,6 +60,9 @@ def _attached(key: int | str, trust: bool) -> shmvar.Segment:
 
 def of_some(segment: shmvar.Segment, indices: list[int | str], timeout: float | None) -> Iterator[Change]:
     """Each change of these variables, without end. Of several of one that come at once, only the last is seen.
+
+    They are not picked from `changes`: that looks at the whole table after any change, and its timeout is one without
+    any. This sleeps on these variables alone. So those that changed at once come in the order of `indices`.
 
     Raises `WaitTimeoutError` after `timeout` seconds without a change.
     """
