@@ -39,6 +39,8 @@ EVENTS = (
     "waits that ended",
     "waits in vain",
     "expiries looked at",
+    "times to live replaced",
+    "times followed up to an own change",
 )
 
 
