@@ -16,6 +16,7 @@ from helpers.event_loops import run
 
 import shmvar
 
+
 def all_in_task(changes):
     async def main():
         told = []

@@ -1,4 +1,4 @@
-"""`changes` beside other threads, in an event loop, and in a signal handler: nobody stands still for a large segment."""
+"""`changes` beside other threads, in an event loop and a signal handler: nobody stands still for a large segment."""
 
 import asyncio
 import collections

@@ -221,5 +221,5 @@ def test_f1_a_writer_that_was_killed_in_mid_change_holds_nothing_back(seg, key, 
         time.sleep(random.Random(turn).random() * 0.05)
         child.kill()
         child.wait(60)
-        # A step in vain is no end: it takes the reader half a second to take the writer for dead, and more if it is held up.
+        # A step in vain is no end: the reader takes the writer for dead after half a second, or more if it is held up.
         helpers.until(lambda changes=changes, view=view: follow(changes, view) or view == final(seg), 60)
