@@ -103,10 +103,9 @@ impl Changes {
             let removals = count(att.ring()?);
             let passed = att.pass_changes(wanted, &mut || Ok(()), policy)?;
             // Also what has changed since the bound: it is known to whoever looks from now on.
-            let mut done = Ok(());
-            beside_others(passed.seen.len(), policy, &mut || done = changes.learn(&passed));
+            let (many, mut done, mut passed) = (passed.seen.len(), Ok(()), Some(passed));
+            beside_others(many, policy, &mut || done = passed.take().map_or(Ok(()), |passed| changes.learn(passed)));
             done?;
-            changes.expires = passed.expires;
             if count(att.ring()?) == removals {
                 break;
             }
@@ -115,7 +114,8 @@ impl Changes {
     }
 
     /// Makes known what a pass has found.
-    fn learn(&mut self, passed: &PassResult) -> Result<()> {
+    fn learn(&mut self, passed: PassResult) -> Result<()> {
+        self.expires = passed.expires;
         let there = || passed.seen.iter().filter(|seen| !seen.expired);
         if self.known.is_empty() {
             let texts = there().filter(|seen| matches!(seen.index, IndexBuf::Text(_))).count();
