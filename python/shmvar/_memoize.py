@@ -84,7 +84,7 @@ class _Indexes:
             args, kwargs = (self.key(*args, **kwargs),), {}
         # As passed, and not sorted: another order of keywords is remembered separately, and has the same index.
         flat = (*args, _KEYWORDS, *kwargs, *kwargs.values()) if kwargs else args
-        types = tuple(map(type, flat))
+        types: tuple[Any, ...] = tuple(map(type, flat))
         if tuple in types:
             for part in flat:
                 if type(part) is tuple:
