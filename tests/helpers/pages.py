@@ -23,8 +23,6 @@ SMALL_SHM = "size=64m"
 
 # What a block needs that may be missing here: a pattern in its source, and a module.
 NEEDS = {r"\bnumpy\b|\bnp\.|\.array\(": "numpy", r"\bpandas\b|\bpd\.": "pandas"}
-# The same for calls: a pattern in its source, and what segments have where there is such a call.
-CALLS = {r"\.queue\(": "queue", r"\.expire\(": "expire", r"\bevict=": "evict"}
 
 
 def blocks(page: str, heading: str | None = None) -> Iterator[tuple[int, str]]:
@@ -41,14 +39,9 @@ def blocks(page: str, heading: str | None = None) -> Iterator[tuple[int, str]]:
 
 def lacks(source: str) -> str | None:
     """What this block needs that is not here."""
-    import shmvar
-
     for pattern, module in NEEDS.items():
         if re.search(pattern, source) and not _importable(module):
             return module
-    for pattern, name in CALLS.items():
-        if re.search(pattern, source) and not hasattr(shmvar.Segment, name):
-            return name
     return None
 
 
