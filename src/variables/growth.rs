@@ -103,8 +103,9 @@ impl Variables {
             spans.push(self.reserve_zeroed_span(min_size..=size, successors.when_full, policy)?);
         }
         let mut writer = self.write(policy)?;
-        let now = self.leaf_of_word(leaf.root, leaf.word_number(self.directory_at(leaf.root)))?;
-        if !self.is_in_force(leaf, table)? || now.is_none_or(|now| now.word != leaf.word) {
+        // Nothing of the leaf or its directory is loaded before this: while the spans were reserved, both may have been
+        // freed, and given back to the system.
+        if !self.is_in_force(leaf, table)? {
             return Ok(false);
         }
         for span in &spans {
@@ -245,4 +246,35 @@ fn takes_one_more(size: u64, entries: u64) -> bool {
 /// Returns in which half of a leaf's hashes a hash is. `depth` is that of the leaf.
 fn half_of(hash: u64, depth: u32) -> usize {
     (hash >> (63 - depth.min(63)) & 1) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::wait_policy::Blocking;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn a_directory_that_was_given_back_is_not_looked_at() {
+        let key = crate::key::Key::text(&format!("given-back-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        segment.put(1, &"a value").unwrap();
+        let attachment = segment.attachment().unwrap();
+        let att = attachment.variables();
+        let leaf = {
+            let _writer = att.write(&Blocking).unwrap();
+            att.leaf_of(0, TableOf::Variables).unwrap()
+        };
+        // As another process may do it while a caller obtains memory for a larger leaf.
+        att.clear(&Blocking).unwrap();
+        att.trim(&Blocking).unwrap();
+        assert_ne!(att.state().root.load(Ordering::Relaxed), leaf.root.0);
+        // So many granules do not fit where the directory was, which is a hole now. A page that is loaded from comes
+        // into being, or, where the memory file system is full, is a signal.
+        let successors = Successors { sizes: [8, 0], min_sizes: [8, 0], when_full: OnFull::Reclaim };
+        let before = att.resident().unwrap();
+        assert!(!att.replace_leaf(&leaf, TableOf::Variables, successors, 0, &Blocking).unwrap());
+        assert_eq!(att.resident().unwrap(), before + 8 * GRANULE);
+        segment.destroy().unwrap();
+    }
 }

@@ -5,7 +5,7 @@
 //! room itself.
 
 use crate::error::{Error, Result};
-use crate::format::{LeafWord, SpanEntry, SpanState};
+use crate::format::{LeafWord, Root, SpanEntry, SpanState};
 use crate::heap::reserve::OnFull;
 use crate::process::access::MappedAccess;
 use crate::process::lock_slices::YieldTimer;
@@ -50,12 +50,19 @@ impl Variables {
             }
             policy.interrupted()?;
         }
-        let root = self.root(table)?;
+        let root = self.root_under_lock(table, policy)?;
         if deepest < root.depth() {
             // If a leaf was split meanwhile, the directory stays.
             self.replace_directory(root, deepest, table, OnFull::Fail, policy)?;
         }
         Ok(())
+    }
+
+    /// Returns the root of a table. A root that was not seen before is compared with the span map, whose pages stay
+    /// while the writer lock is held.
+    fn root_under_lock(&self, table: TableOf, policy: &dyn WaitPolicy) -> Result<Root> {
+        let _writer = self.write(policy)?;
+        self.root(table)
     }
 
     /// Joins two leaves that are the halves of one range. Returns `false` if they were not joined because something
@@ -112,7 +119,7 @@ impl Variables {
             hash = leaf.end(at);
             policy.interrupted()?;
         }
-        let root = self.root(table)?;
+        let root = self.root_under_lock(table, policy)?;
         if root.granule() >= from {
             self.replace_directory(root, root.depth(), table, OnFull::Fail, policy)
         } else {
