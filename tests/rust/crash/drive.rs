@@ -145,7 +145,10 @@ impl Scene {
         };
         if self.fresh.is_some() {
             let whole = operation.one_step && !operation.batch;
-            old_or_new(&self.read_only(), old, new, whole, &format!("{what}, read only"));
+            let found = self.read_only();
+            let ordered = operation.batch.then(|| new.in_the_order_of(&found, old));
+            let new = ordered.as_ref().unwrap_or(new);
+            old_or_new(&found, old, new, whole, &format!("{what}, read only"));
             Told::read_only(&self.key, what, operation.one_step, |index| old.version(index), &new.versions());
             if operation.one_step {
                 together(&self.key, segment, old, new, what);
@@ -155,7 +158,8 @@ impl Scene {
         if self.fresh.is_some() {
             self.tell(segment, what);
             let found = Snapshot::of(segment);
-            old_or_new(&found, old, new, operation.one_step, what);
+            let ordered = operation.batch.then(|| new.in_the_order_of(&found, old));
+            old_or_new(&found, old, ordered.as_ref().unwrap_or(new), operation.one_step, what);
             assert_eq!(segment.info().unwrap().count, segment.indexes().unwrap().len() as u64, "{what}");
         } else {
             assert!(Snapshot::of(segment).variables.is_empty(), "{what}");

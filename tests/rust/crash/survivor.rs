@@ -55,6 +55,21 @@ impl Snapshot {
         self.variables.get(index).map(|variable| variable.version)
     }
 
+    /// This state, which a batch has made in another segment, as it is where the versions were given in the order of
+    /// `found`. A batch goes by the hashes, and each segment has hashes of its own.
+    pub fn in_the_order_of(&self, found: &Snapshot, old: &Snapshot) -> Snapshot {
+        let is_new = |(index, variable): &(&IndexBuf, &Variable)| old.version(index) != Some(variable.version);
+        let mut given: BTreeSet<u64> = self.variables.iter().filter(is_new).map(|(_, new)| new.version).collect();
+        let mut new = self.clone();
+        for (index, variable) in &mut new.variables {
+            // Each version is given once.
+            if let Some(version) = found.version(index).filter(|version| given.remove(version)) {
+                variable.version = version;
+            }
+        }
+        new
+    }
+
     /// The versions of all variables.
     pub fn versions(&self) -> BTreeMap<IndexBuf, u64> {
         self.variables.iter().map(|(index, variable)| (index.clone(), variable.version)).collect()
