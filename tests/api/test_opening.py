@@ -10,6 +10,7 @@ from helpers.indexes import Indexed
 import shmvar
 
 PUBLIC = [
+    "Changes",
     "CheckReport",
     "CorruptSegmentError",
     "DetachedError",
