@@ -1,6 +1,7 @@
 //! What a survivor finds after a death, first through a read-only handle, then as a writer; and that nothing is left behind.
 
 use crate::child::value;
+use shmvar::format::SET_SLOTS;
 use shmvar::{AsVariables, Blocking, Error, Index, IndexBuf, Key, Options, Segment, WaitPolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
@@ -56,11 +57,15 @@ impl Snapshot {
     }
 
     /// This state, which a batch has made in another segment, as it is where the versions were given in the order of
-    /// `found`. A batch goes by the hashes, and each segment has hashes of its own.
+    /// `found`. A batch of more than a set goes by the hashes, and each segment has hashes of its own; a smaller one goes
+    /// by the caller's order, and nothing is different.
     pub fn in_the_order_of(&self, found: &Snapshot, old: &Snapshot) -> Snapshot {
         let is_new = |(index, variable): &(&IndexBuf, &Variable)| old.version(index) != Some(variable.version);
         let mut given: BTreeSet<u64> = self.variables.iter().filter(is_new).map(|(_, new)| new.version).collect();
         let mut new = self.clone();
+        if given.len() <= SET_SLOTS {
+            return new;
+        }
         for (index, variable) in &mut new.variables {
             // Each version is given once.
             if let Some(version) = found.version(index).filter(|version| given.remove(version)) {
