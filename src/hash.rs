@@ -18,6 +18,10 @@ const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
 #[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
 pub const LOCK_NAME_MIX: u64 = 0xD1B5_4A32_D192_ED03;
 
+/// The same for the name of a queue, or of an item of one.
+#[cfg_attr(loom, allow(dead_code, reason = "models have no table"))]
+pub const QUEUE_NAME_MIX: u64 = 0x8CB9_2BA7_2F3D_8DD7;
+
 /// Spreads the first half of a hash, which decides on the leaf, unevenly: the leaves of one depth get between two
 /// thirds and four thirds of an even share.
 ///

@@ -1,9 +1,11 @@
-//! Keys, which name segments; indexes, which name variables; and names, which are an index or the name of a lock.
+//! Keys, which name segments; indexes, which name variables; and names, which are an index, or the name of a lock or a
+//! queue, or of a queue's item.
 //!
 //! How a hash leads to a slot is in `hash.rs` and `format/root.rs`.
 
 use crate::error::{Error, Result};
-use crate::format::slot_flags::{LOCK, TEXT};
+pub use crate::format::slot_flags::NameOf;
+use crate::format::slot_flags::{ITEM, LOCK, QUEUE, TEXT};
 use crate::hash;
 use std::fmt::Write;
 
@@ -168,27 +170,44 @@ impl<'a> Index<'a> {
     }
 }
 
-/// What a slot is found by: the index of a variable, or the name of a lock. An index and a lock's name that are equal
-/// are different names, and have slots in different tables.
+/// What a slot is found by: the index of a variable, or the name of a lock, of a queue or of an item. An index and a
+/// lock's name that are equal are different names, and have slots in different tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {
-    /// The index of the variable, or the name of the lock.
+    /// The index of the variable, or the name of the lock or the queue.
     pub index: Index<'a>,
-    /// `true` if it is the name of a lock.
-    pub lock: bool,
+    /// What it is the name of.
+    pub of: NameOf,
 }
 
 impl<'a> From<&Index<'a>> for Name<'a> {
     #[inline(always)]
     fn from(index: &Index<'a>) -> Self {
-        Name { index: *index, lock: false }
+        Name { index: *index, of: NameOf::Variable }
     }
 }
 
 impl<'a> Name<'a> {
     /// Makes the name of a lock.
     pub fn of_lock(index: &Index<'a>) -> Self {
-        Name { index: *index, lock: true }
+        Name { index: *index, of: NameOf::Lock }
+    }
+
+    /// Makes the name of a queue.
+    pub fn of_queue(index: &Index<'a>) -> Self {
+        Name { index: *index, of: NameOf::Queue }
+    }
+
+    /// Returns `true` if the name has its slot in the table of the names.
+    #[inline(always)]
+    pub fn is_name(&self) -> bool {
+        self.of != NameOf::Variable
+    }
+
+    /// Returns the bits of a slot's tag that tell this name from others with the same index.
+    #[inline(always)]
+    pub fn mask(&self) -> u64 {
+        if self.is_name() { TEXT | LOCK | QUEUE | ITEM } else { TEXT | LOCK }
     }
 
     /// Returns `true` if the name is text.
@@ -201,7 +220,7 @@ impl<'a> Name<'a> {
     #[inline(always)]
     pub fn flags(&self) -> u64 {
         let text = if self.is_text() { TEXT } else { 0 };
-        if self.lock { text | LOCK } else { text }
+        text | self.of.flags()
     }
 
     /// Returns the hash of the name in the segment with this hash key. The hash decides on the leaf and on the slot in
@@ -212,7 +231,11 @@ impl<'a> Name<'a> {
             Index::Int(number) => hash::of_int(key, *number),
             Index::Text(text) => hash::of_bytes(key, text.as_bytes()),
         };
-        hash::spread(if self.lock { hash ^ hash::LOCK_NAME_MIX } else { hash })
+        hash::spread(match self.of {
+            NameOf::Variable => hash,
+            NameOf::Lock => hash ^ hash::LOCK_NAME_MIX,
+            NameOf::Queue | NameOf::Item => hash ^ hash::QUEUE_NAME_MIX,
+        })
     }
 
     /// Returns the second word of the name's slot: the number, or for a text its hash, which is `hash`.

@@ -30,6 +30,10 @@
 //! | registry lock | the lock that guards which process has which participant number |
 //! | named lock | a lock of the user's, which is data in the segment |
 //! | lock owner | the thread, greenlet or task of a process that holds a named lock |
+//! | queue, item | a queue of the user's, whose items are values that each go to one caller |
+//! | ticket | the number of an item in its queue |
+//! | entry | what a queue's record says of an item that was taken |
+//! | hold | what a process knows of an item that it has taken |
 //! | pin | a process's mark on a span: not to be freed; an *owned pin* outlives the call |
 //! | value in place | a value whose bytes processes change where they lie, without a put |
 //! | creation lock | the lock of an index that whoever makes a value in place holds meanwhile |
@@ -107,13 +111,14 @@ pub use crate::{
 
 #[cfg(not(loom))]
 pub use crate::{
+    coordination::queue_look::QueueInfo,
     error::{Error, Result},
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
     process::wait_policy::{Blocking, WaitPolicy},
     segment::{
-        LockGuard, Options, Report, Segment, SegmentInfo, SharedBytes, Standing, VariableInfo, destroy, exists,
-        segments,
+        LockGuard, Options, Report, Segment, SegmentInfo, SharedBytes, Standing, TakenBytes, VariableInfo, destroy,
+        exists, segments,
     },
     variables::{add::Number, change::Condition},
 };

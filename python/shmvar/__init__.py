@@ -21,8 +21,10 @@ try:
         Changes,
         CheckReport,
         Lock,
+        Queue,
         Segment,
         SegmentInfo,
+        TakenItem,
         VariableInfo,
         __version__,
         attach,
@@ -65,6 +67,8 @@ from shmvar._php_functions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from shmvar._queue_errors import QueueEmptyError as QueueEmptyError
+    from shmvar._queue_errors import QueueFullError as QueueFullError
     from shmvar._untrusted_error import UntrustedValueError as UntrustedValueError
 
 _MutableMapping.register(Segment)
@@ -75,6 +79,11 @@ def __getattr__(name: str) -> type[Error]:
         from shmvar._untrusted_error import UntrustedValueError
 
         return UntrustedValueError
+    if name in ("QueueEmptyError", "QueueFullError"):
+        from shmvar import _queue_errors
+
+        found: type[Error] = getattr(_queue_errors, name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -84,7 +93,7 @@ def _never_called() -> None:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})  # `UntrustedValueError` is no global before somebody asks for it
+    return sorted({*globals(), *__all__})  # some errors are no globals before somebody asks for them
 
 
 __all__ = [
@@ -95,6 +104,9 @@ __all__ = [
     "Error",
     "IncompatibleSegmentError",
     "Lock",
+    "Queue",
+    "QueueEmptyError",
+    "QueueFullError",
     "ReadOnlyError",
     "Segment",
     "SegmentAccessError",
@@ -104,6 +116,7 @@ __all__ = [
     "SegmentInfo",
     "SegmentNotFoundError",
     "SegmentSystemError",
+    "TakenItem",
     "UntrustedValueError",
     "VariableInfo",
     "WaitTimeoutError",

@@ -29,8 +29,10 @@ __all__ = [
     "Changes",
     "CheckReport",
     "Lock",
+    "Queue",
     "Segment",
     "SegmentInfo",
+    "TakenItem",
     "VariableInfo",
     "__version__",
     "_check_report",
@@ -39,6 +41,7 @@ __all__ = [
     "_get_pickle",
     "_pickle_fault",
     "_put_pickle",
+    "_queue",
     "_reattach",
     "_remove_stale",
     "_repair",
@@ -388,7 +391,7 @@ class Segment(MutableMapping[Any, Any]):
         """
 
     def clear(self) -> None:
-        """Remove every variable, at one instant. Locks that are held stay."""
+        """Remove every variable, at one instant. Locks that are held stay, and queues."""
 
     def put_many(
         self,
@@ -661,6 +664,15 @@ class Segment(MutableMapping[Any, Any]):
             timeout: the seconds that `with` and `acquire` wait. None: without end.
         """
 
+    def queue(self, name: SupportsIndex | str = 0, *, maxsize: int = 0) -> Queue:
+        """Return a queue of values, shared by every process on this segment: see `Queue`.
+
+        Args:
+            name: of the same types as an index. A queue, a lock and a variable of the same name
+                have nothing to do with each other.
+            maxsize: how many items may wait before `put` through this object waits. 0: any number.
+        """
+
     @overload
     def memoize(
         self,
@@ -859,6 +871,8 @@ class Segment(MutableMapping[Any, Any]):
     def _watch(self, count: int, at_most: float | None = None) -> None: ...
     # Moves the watch count, so that the watcher of this handle looks at its list of tasks.
     def _nudge(self) -> None: ...
+    # Gives back the items of queues that this process could not give back. Returns whether none is left.
+    def _give_back(self) -> bool: ...
 
 @final
 class Lock:
@@ -980,6 +994,197 @@ class Changes:
     def _late(self) -> NoReturn: ...
 
 @final
+class Queue:
+    """A queue of values, shared by every process on a segment. `Segment.queue` makes one.
+
+    >>> jobs = segment.queue("jobs")
+    >>> jobs.put({"resize": "cat.png"})
+    >>> with jobs.take() as job:
+    ...     work(job)
+
+    The calls of `queue.Queue` do what they do there: first in, first out, in the order of the
+    `put`s of all processes. Each item goes to one caller. What is put is a copy, and so is what
+    comes out. The items are charged to the segment like variables, and stay when processes end.
+
+    `get` hands an item out for good: it dies with the process that got it. With `take` it is
+    finished once: it goes when the `with` block ends; an exception (Ctrl-C and cancellation, too)
+    or the death of the process puts it back to the front, and the next one begins the work again.
+    """
+
+    @property
+    def name(self) -> int | str:
+        """The name of the queue; 0 if none was given."""
+
+    @property
+    def segment(self) -> Segment:
+        """The handle that made this object."""
+
+    @property
+    def maxsize(self) -> int:
+        """How many items may wait before `put` through this object waits. 0 or less: any number."""
+
+    def put(self, value: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Put a value at the end.
+
+        Waits while `maxsize` items wait in the queue, or while the segment has no room for this
+        one.
+
+        Args:
+            value: anything that `Segment.put` takes.
+            block: False: do not wait.
+            timeout: the seconds to wait. None: without end.
+
+        Raises:
+            QueueFullError: there was no room in time.
+            SegmentFullError: the item needs more than the whole `size` of the segment, or more than
+                the memory file system has.
+            ReadOnlyError: the handle is read-only.
+        """
+
+    def put_nowait(self, value: Any) -> None:
+        """Put a value at the end if there is room now: `put(value, block=False)`."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Remove the first value and return it.
+
+        What a process took that has died since comes first, within 0.1 s.
+
+        Args:
+            block: False: do not wait.
+            timeout: the seconds to wait. None: without end.
+
+        Raises:
+            QueueEmptyError: there was no item in time.
+            ReadOnlyError: the handle is read-only.
+            UntrustedValueError: the value needs code to be rebuilt, and the segment is not trusted.
+                It is gone all the same, as is any item that cannot be rebuilt.
+        """
+
+    def get_nowait(self) -> Any:
+        """Remove the first value and return it if there is one now: `get(block=False)`."""
+
+    def take(self, timeout: float | None = None) -> TakenItem:
+        """Return a context manager that takes the first item on entry: see `TakenItem`.
+
+        Args:
+            timeout: the seconds that the entry waits. None: without end.
+        """
+
+    def aput(self, value: Any, timeout: float | None = None) -> Coroutine[Any, Any, None]:
+        """The same as `put` in asyncio: other tasks run meanwhile."""
+
+    def aget(self, timeout: float | None = None) -> Coroutine[Any, Any, Any]:
+        """The same as `get` in asyncio: other tasks run meanwhile."""
+
+    def qsize(self) -> int:
+        """Return how many items wait. Those that somebody has taken are not counted."""
+
+    def empty(self) -> bool:
+        """Return whether no item waits."""
+
+    def full(self) -> bool:
+        """Return whether `maxsize` items wait. False if `maxsize` is 0 or less."""
+
+    def clear(self) -> None:
+        """Remove the items that wait. Those that somebody has taken stay with their takers.
+
+        The first ones go first; another process may see some of them gone and the others there. A
+        queue whose record in the segment is damaged is removed as well.
+        """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the handle, the name and `maxsize`; the items stay where they are."""
+
+    # For `_queue`.
+
+    # The id of the segment and the name of the queue, which are the same through every handle.
+    def _what(self) -> tuple[bytes, int | str]: ...
+    # Marks what a task waits for as watched. Returns whether a try may help, and whether somebody holds items.
+    def _mark(self, room: bool) -> tuple[bool, bool]: ...
+    # Puts a value if there is room now.
+    def _try_put(self, value: Any) -> bool: ...
+    # Gets the first item, if there is one now.
+    def _try_get(self) -> tuple[Any] | None: ...
+    # Raises the error of a task that waited too long.
+    def _late(self, room: bool, seconds: float | None) -> None: ...
+    # For dumps: the number of the queue, the tickets of the items that were taken, the first and the next ticket of the
+    # others.
+    def _tickets(self) -> tuple[int, list[int], int, int] | None: ...
+    # The pickle of an item, which stays. None: it is gone.
+    def _pickle(self, queue: int, ticket: int) -> bytes | None: ...
+    # The pickle of a value. None: it has buffers.
+    @staticmethod
+    def _encode(value: Any) -> bytes | None: ...
+    # Puts such a pickle if there is room now.
+    def _try_put_pickle(self, pickle: bytes) -> bool: ...
+    # Puts a value that is a pickle already.
+    def _put_pickle(self, pickle: bytes) -> None: ...
+
+@final
+class TakenItem:
+    """An item of a queue that this process works on. `Queue.take` makes one.
+
+    >>> with jobs.take() as job:
+    ...     work(job)
+
+    The item is taken on entry, which returns its value. It is finished, and gone, when the block
+    ends. If an exception ends the block, or the process dies in it, the item is the first of the
+    queue again. An item that is taken is invisible to others, however long the work takes.
+
+    `async with` takes it for a task; other tasks run while it waits. A forked child does not hold
+    what its parent took. Detaching the handle gives the item back. At most 640 items of a queue
+    are taken at a time: the next `take` waits until one of them is finished.
+    """
+
+    @property
+    def attempts(self) -> int:
+        """How often the item was taken, this time included: 1 for the first. 0 before the entry.
+
+        It counts an entry that could not rebuild the value, too.
+        """
+
+    @property
+    def queue(self) -> Queue:
+        """The queue."""
+
+    def __enter__(self) -> Any:
+        """Take the first item and return its value. Raises `QueueEmptyError` after the timeout."""
+
+    def __exit__(
+        self,
+        exception: type[BaseException] | None = None,
+        *_rest: BaseException | TracebackType | None,
+    ) -> None:
+        """Finish the item or, after an exception, give it back.
+
+        Raises `RuntimeError` if this process does not hold it: it is a forked child.
+        """
+
+    def __aenter__(self) -> Coroutine[Any, Any, Any]:
+        """Take the first item and return its value; other tasks run meanwhile.
+
+        Raises `QueueEmptyError` after the timeout.
+        """
+
+    def __aexit__(
+        self,
+        exception: type[BaseException] | None = None,
+        *_rest: BaseException | TracebackType | None,
+    ) -> Coroutine[Any, Any, None]:
+        """Finish the item or, after an exception, give it back."""
+
+    # For `_queue`.
+
+    # Takes the first item if there is one now: its value in a tuple.
+    def _try(self) -> tuple[Any] | None: ...
+    # Ends the block if that needs no wait. Returns whether it did.
+    def _leave_now(self, failed: bool) -> bool: ...
+    # Whether this process holds the item.
+    def _held(self) -> bool: ...
+    # Ends the block.
+    def _leave(self, failed: bool) -> None: ...
+
+@final
 class SegmentInfo:
     """Facts about a segment. Sizes are in bytes. It can be pickled, and be a key of a dict.
 
@@ -1072,6 +1277,15 @@ class SegmentInfo:
 
         A pid is that of the owner's own pid namespace, and meant for people. From
         `shmvar.segments`, there are none.
+        """
+
+    @property
+    def queues(self) -> dict[int | str, dict[str, int]]:
+        """The queues that have items, by their names.
+
+        Of each: `waiting`, the items that wait (those that a dead process holds are among them),
+        `held`, those that somebody has taken, and `used`, what the queue is charged. From
+        `shmvar.segments`, none.
         """
 
     @property
@@ -1317,12 +1531,15 @@ def ftok(path: str | os.PathLike[str], proj: SupportsIndex | str) -> int:
 
 # What unpickles a `Segment`, a `SegmentInfo`, a `VariableInfo` and a `CheckReport`.
 def _reattach(key: int | str, id: bytes, readonly: bool, trust: bool | None) -> Segment: ...
+
+# What pickles of a `Queue` call.
+def _queue(segment: Segment, name: int | str, maxsize: int) -> Queue: ...
 def _segment_info(
     key: int | str | None,
     name: str,
     words: list[int],
     halves: list[int],
-    locks: list[tuple[int | str, int]],
+    lists: tuple[list[tuple[int | str, int]], list[tuple[int | str, int, int, int]]],
     state: tuple[str, str | None],
 ) -> SegmentInfo: ...
 def _variable_info(

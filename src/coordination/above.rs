@@ -36,7 +36,8 @@ impl FloorsAbove for Above {
 
     #[cold]
     fn release_abandoned_locks(&self, writer: &mut Writer<'_>) -> Result<()> {
-        coordination(writer).release_abandoned()
+        coordination(writer).release_abandoned()?;
+        coordination(writer).give_back_abandoned()
     }
 
     #[cold]

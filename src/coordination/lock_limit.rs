@@ -5,7 +5,8 @@
 
 use crate::coordination::{Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
-use crate::format::{PARTICIPANTS, Slot};
+use crate::format::PARTICIPANTS;
+use crate::format::slot_flags::QUEUE;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::AsVariables;
 use crate::variables::leaf::{Leaf, TableOf};
@@ -31,8 +32,11 @@ impl CoordinationWriter<'_> {
     pub fn allows_one_more(&self, place: &SlotPlace) -> Result<bool> {
         let allowed = self.locks_allowed();
         let entries = self.att.variables().counts_of(&place.leaf)?.entries;
-        let about = entries.saturating_mul(1 << place.leaf.word.depth().min(place.leaf.root.depth()).min(63));
-        Ok(about <= allowed / 2 || self.allows_one_more_counted(allowed)?)
+        let leaves = 1 << place.leaf.word.depth().min(place.leaf.root.depth()).min(63);
+        Ok(entries.saturating_mul(leaves) <= allowed / 2
+            // Queues and their items are entries, too: only the tags tell them from locks.
+            || self.locks_in(&place.leaf)?.saturating_mul(leaves) <= allowed / 2
+            || self.allows_one_more_counted(allowed)?)
     }
 
     /// Counts the locks in all leaves, unless this process may acquire some more before it counts again.
@@ -66,17 +70,19 @@ impl CoordinationWriter<'_> {
         Ok(sum)
     }
 
+    /// Counts the locks in a leaf that are held or reserved. Queues and their items are entries of it as well.
+    #[cold]
+    fn locks_in(&self, leaf: &Leaf) -> Result<u64> {
+        let slots = self.att.mem.slots(leaf.base, leaf.slots + 1)?;
+        let is_lock = |tag: u64| tag & 7 >= 2 && tag & QUEUE == 0;
+        let held = slots.iter().skip(1).filter(|slot| is_lock(slot.rest[1].load(Ordering::Relaxed))).count();
+        Ok(held as u64)
+    }
+
     /// Counts the locks that are held or reserved. The counts of a leaf are larger: they include integer names whose
     /// locks were released.
     fn locks_held(&self) -> Result<u64> {
-        self.lock_slots(|leaf| {
-            let mut held = 0;
-            for number in 1..=leaf.slots {
-                let slot = self.att.mem.at::<Slot>(leaf.slot_at(number))?;
-                held += u64::from(slot.rest[1].load(Ordering::Relaxed) & 7 >= 2);
-            }
-            Ok(held)
-        })
+        self.lock_slots(|leaf| self.locks_in(leaf))
     }
 
     /// Returns the error for a lock that the bound does not allow.

@@ -75,6 +75,9 @@ impl Coordination {
 
     /// Reads the name and the owner's pid of a lock that a pass found. `None`: it is not held, or changed meanwhile.
     fn read_lock_owner(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<(IndexBuf, u32)>> {
+        if !found.content.is_lock() {
+            return Ok(None);
+        }
         let Some(name) = self.index_of(pass, found)? else { return Ok(None) };
         let mut scratch = Scratch::new();
         let lock = match found.content.kind() {

@@ -1,9 +1,9 @@
-//! Named locks, and waiting for changes: what processes arrange among each other by way of variables' slots and wake
-//! words.
+//! Named locks, queues, and waiting for changes: what processes arrange among each other by way of variables' slots and
+//! wake words.
 //!
 //! This floor knows the tables of `variables`, but neither handles nor Python. It offers [`Coordination`], which is an
 //! attachment as this floor sees it, and [`CoordinationWriter`], the writer lock held. It also answers the calls of the
-//! lower floors ([`above`]). The protocols are "Named locks" and "Wake words" in docs/protocol.md.
+//! lower floors ([`above`]). The protocols are "Named locks", "Queues" and "Wake words" in docs/protocol.md.
 //!
 //! | file | |
 //! | --- | --- |
@@ -14,12 +14,19 @@
 //! | [`lock_turn`] | one caller's wait, and the request to be the next owner |
 //! | [`lock_limit`] | how many locks may be held |
 //! | `lock_watch` | whether a try may help, for tasks and greenlets |
+//! | [`queue_state`] | what the record of a queue says, and its bytes |
+//! | [`queue_keys`] | the keys of items, the ids of holders |
+//! | [`queue_edit`] | one change of a queue and its items |
+//! | [`queue_put`] | putting an item, waiting for room |
+//! | [`queue_take`] | getting and taking an item, waiting for one, takers that are dead |
+//! | [`queue_finish`] | an item is done or given back; removing all items |
+//! | [`queue_look`] | looking at queues without the writer lock |
 //! | [`thread_locks`] | which segments a thread has locks in |
 //! | [`wait`] | waiting for a variable to change, watchers |
 //! | [`wait_any`] | waiting for the first of several variables to change |
+//! | [`changes`], `known` | every change of any variable, in order; the indexes that an iterator knows |
 //! | `removal_order` | the removals that it has heard of, and their places in the order |
 //! | [`changes_wait`] | waiting for the next of them |
-//! | [`changes`], `known` | every change of any variable, in order; the indexes that an iterator knows |
 //! | [`above`] | answers to the calls of lower floors |
 
 pub mod above;
@@ -34,6 +41,13 @@ pub mod lock_state;
 pub mod lock_turn;
 #[cfg(feature = "python")]
 pub mod lock_watch;
+pub mod queue_edit;
+pub mod queue_finish;
+pub mod queue_keys;
+pub mod queue_look;
+pub mod queue_put;
+pub mod queue_state;
+pub mod queue_take;
 mod removal_order;
 pub mod thread_locks;
 pub mod wait;

@@ -76,7 +76,8 @@ impl Coordination {
     /// Marks the wake word of a variable (or of a lock, if `lock` is set), then reads the version and the time to live
     /// in nanoseconds. For a lock it reads neither. Watchers call this.
     pub fn mark_watched(&self, index: &Index<'_>, lock: bool, policy: &dyn WaitPolicy) -> Result<(u64, Option<u64>)> {
-        let hash = Name { index: *index, lock }.hash(self.identity.hash_key);
+        let name = if lock { Name::of_lock(index) } else { Name::from(index) };
+        let hash = name.hash(self.identity.hash_key);
         if let (true, Some(word)) = (self.mem.writable(), self.wake_word(hash)) {
             wake_word::mark(if lock { &word.released } else { &word.changed }, WATCHER);
         }

@@ -3,8 +3,8 @@
 //! The sizes follow from the number of granules, as "Overall" in `docs/format.md` states.
 
 use crate::format::layout::{
-    BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, IntentArea, PARTICIPANTS, PIN_UNITS, READERS, REMOVALS, SET_SLOTS,
-    SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at,
+    BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, ITEM_KEY, IntentArea, PARTICIPANTS, PIN_UNITS, QUEUE_ENTRY,
+    QUEUE_HEAD, READERS, REMOVALS, SET_SLOTS, SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at,
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
@@ -94,7 +94,8 @@ pub fn fingerprint() -> u64 {
 fn fingerprint_with(lead: impl Fn(u64, bool, bool) -> u64) -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
-         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {IN_PLACE} {REMOVALS} {} {} {} {} {} {} {} {} {}",
+         {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {IN_PLACE} {REMOVALS} \
+         {QUEUE_HEAD} {QUEUE_ENTRY} {ITEM_KEY} {} {} {} {} {} {} {} {} {}",
         at::STATE,
         at::REMOVALS,
         at::INTENT,

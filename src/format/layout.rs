@@ -31,6 +31,14 @@ pub const READERS: usize = 64;
 pub const PIN_UNITS: u64 = 128;
 /// Largest pickle that is stored inside a slot, in bytes.
 pub const INLINE_MAX: usize = 14;
+/// Bytes of a queue's record behind the name and before its two lists of entries.
+pub const QUEUE_HEAD: u64 = 72;
+/// Bytes of an entry of a queue's record.
+pub const QUEUE_ENTRY: u64 = 16;
+/// The most entries that a queue's record has.
+pub const QUEUE_ENTRIES: u64 = 640;
+/// Characters of an item's key.
+pub const ITEM_KEY: usize = 16;
 /// Most span edits that one change can have.
 pub const SPAN_EDITS: usize = 8;
 /// Most block edits that one change can have.
@@ -85,7 +93,10 @@ pub const IDENTITY_LEN: usize = 248;
 pub struct State {
     /// The writer lock: 0 if it is free, else the owner's participant number + 1, with [`WAITERS`] if a process waits.
     pub lock: AtomicU32,
-    _lock_line: [AtomicU32; 15],
+    _lock_word: AtomicU32,
+    /// The part of `used` that is charged for queues and their items.
+    pub queued: AtomicU64,
+    _lock_line: [AtomicU64; 6],
     /// The root of the table of the variables: see [`Root`](crate::format::root::Root).
     pub root: AtomicU64,
     /// The root of the table of the names.
@@ -138,7 +149,7 @@ pub struct State {
 pub struct WakeWordPair {
     /// Notified when a variable has changed.
     pub changed: WakeWord,
-    /// Notified when a named lock was released.
+    /// Notified when a named lock was released, or a queue has an item more, or room.
     pub released: WakeWord,
 }
 
@@ -200,7 +211,7 @@ impl RemovalRing {
 /// Number of [`WakeWordPair`]s.
 pub const WAKE_WORDS: u64 = 256;
 
-/// Shared: the place of one variable, or of one named lock, in a leaf.
+/// Shared: the place of one variable, or of one name, in a leaf.
 #[repr(C, align(32))]
 pub struct Slot {
     /// `moves << 53 | version << 1 | busy`.
@@ -277,7 +288,7 @@ pub struct IntentArea {
     /// The block edits: `granule << 32 | used << 31 | block`.
     pub blocks: [AtomicU64; BLOCK_EDITS],
     /// The new [`State::many`], if bit 63 of `lengths` is set. With a set, what it is while the slots of the set are
-    /// stored, and one less than it is afterwards.
+    /// stored, and one less than it is afterwards; 0 with a set of names.
     pub many: AtomicU64,
     /// The new [`State::batch`], if bit 63 of `lengths` is set.
     pub batch: AtomicU64,
@@ -297,7 +308,9 @@ pub struct IntentArea {
     pub expiry_at: AtomicU64,
     /// That expiry.
     pub expiry: AtomicU64,
-    _pad: [AtomicU64; 2],
+    /// The new [`State::queued`], with a set of names.
+    pub queued: AtomicU64,
+    _pad: [AtomicU64; 1],
     /// The edits of the span map.
     pub spans: [SpanEditArea; SPAN_EDITS],
     /// The slots of a set: several that change at one instant.
@@ -441,6 +454,7 @@ impl IntentArea {
             word: std::array::from_fn(|_| zero()),
             expiry_at: zero(),
             expiry: zero(),
+            queued: zero(),
             _pad: std::array::from_fn(|_| zero()),
             spans: std::array::from_fn(|_| SpanEditArea { granule: zero(), before: zero(), after: zero() }),
             set: std::array::from_fn(|_| SetSlotArea {
@@ -480,7 +494,7 @@ shared!(
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::{offset_of, size_of};
-    assert!(size_of::<State>() == 256);
+    assert!(size_of::<State>() == 256 && offset_of!(State, queued) == 8);
     assert!(offset_of!(State, root) == 64 && offset_of!(State, zones) == 80 && offset_of!(State, gone) == 100);
     assert!(offset_of!(State, version) == 128 && offset_of!(State, doomed) == 160 && offset_of!(State, many) == 192);
     assert!(offset_of!(State, cursor) == 208 && offset_of!(State, watch) == 216);
@@ -491,6 +505,7 @@ const _: () = {
     assert!(offset_of!(IntentArea, leaf) == 56 && offset_of!(IntentArea, lengths) == 128);
     assert!(offset_of!(IntentArea, many) == 152 && offset_of!(IntentArea, words_at) == 192);
     assert!(offset_of!(IntentArea, expiry_at) == 224 && offset_of!(IntentArea, expiry) == 232);
+    assert!(offset_of!(IntentArea, queued) == 240);
     assert!(offset_of!(IntentArea, set) == 448 && offset_of!(IntentArea, set_blocks) == 1_344);
     assert!(offset_of!(IntentArea, spans) == 256 && size_of::<IntentArea>() <= GRANULE as usize);
     assert!(size_of::<Participant>() == 64 && offset_of!(Participant, locks) == 48 && size_of::<Readers>() == 512);

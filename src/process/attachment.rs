@@ -20,6 +20,7 @@ use crate::process::extent::Extent;
 use crate::process::heap_hints::HeapHints;
 use crate::process::held_locks::ProcessLocks;
 use crate::process::pin_table::PinTable;
+use crate::process::queue_holds::ProcessQueues;
 use crate::process::registration::Registration;
 use crate::process::segment_object::SegmentObject;
 use crate::process::table_hints::TableHints;
@@ -54,6 +55,8 @@ pub struct Attachment {
     pub after_release: AfterRelease,
     /// The named locks that this process holds.
     pub locks: ProcessLocks,
+    /// The items of queues that this process holds.
+    pub queues: ProcessQueues,
     /// Guesses about the heap.
     pub heap_hints: HeapHints,
     /// Guesses about the hash tables.
@@ -113,6 +116,7 @@ impl Attachment {
             deferred: DeferredFrees::default(),
             after_release: AfterRelease::default(),
             locks: ProcessLocks::default(),
+            queues: ProcessQueues::default(),
             heap_hints: HeapHints::default(),
             table_hints: TableHints::default(),
         }

@@ -47,11 +47,16 @@ impl Writer<'_> {
         applied
     }
 
-    /// Makes a change that is a set of slots. It has no span edits and no slot of its own.
+    /// Makes a change that is a set of slots. It has no slot of its own, and only a set of names has span edits.
     ///
     /// An error before the description means that nothing has changed.
     pub fn commit_set(&mut self, change: &Change, set: &SlotSet) -> Result<()> {
-        debug_assert!(change.slot.is_none() && change.progress.is_none() && change.spans.is_empty());
+        debug_assert!(change.slot.is_none() && change.progress.is_none());
+        debug_assert!(change.spans.is_empty() || set.is_of_names());
+        let sound = |edit| self.arena().edit_is_sound(edit, change.counters.zones);
+        if !change.is_describable() || !change.spans.iter().all(sound) {
+            return Err(Error::corrupt(format_args!("the span map: {:?}", change.spans)));
+        }
         if !self.mapped {
             self.att.map_zones()?;
         }
@@ -62,6 +67,9 @@ impl Writer<'_> {
             self.make_many_even();
         }
         Change::clear(area);
+        if !change.spans.is_empty() {
+            self.count_retired(change);
+        }
         applied
     }
 
@@ -87,7 +95,11 @@ impl Writer<'_> {
         }
         // SYNC: as in `apply`: a `get_many` that sees one of the slots finds at its last look that `many` has changed.
         let many = &self.att.state().many;
-        many.store(set.many, Ordering::Relaxed);
+        if set.is_of_names() {
+            self.att.state().queued.store(set.queued, Ordering::Relaxed);
+        } else {
+            many.store(set.many, Ordering::Relaxed);
+        }
         // SYNC: release fence, paired with the acquire fence of `get_many`: who saw a slot of the set busy, and read
         // its new contents in the intent, sees this number. (A release store would not order the busy word behind it.)
         fence(Ordering::Release);
@@ -100,7 +112,9 @@ impl Writer<'_> {
             self.att.mem.at::<Slot>(slot.offset)?.write(&slot.content);
         }
         // SYNC: release: a `get_many` that finds this number sees all of the slots.
-        many.store(set.many.wrapping_add(1), Ordering::Release);
+        if !set.is_of_names() {
+            many.store(set.many.wrapping_add(1), Ordering::Release);
+        }
         crash_point!("set-made");
         Ok(())
     }

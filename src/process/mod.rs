@@ -50,6 +50,7 @@
 //! | `backoff` | what it does between two attempts, and when it gives up |
 //! | `notify` | waking those that wait for a variable or a named lock |
 //! | `held_locks` | the named locks that this process holds (state) |
+//! | `queue_holds` | the items of queues that this process holds (state) |
 
 pub mod access;
 pub mod after_release;
@@ -75,6 +76,7 @@ pub mod notify;
 pub mod pages;
 pub mod pin_table;
 pub mod pins;
+pub mod queue_holds;
 pub mod read_section;
 pub mod reader_word;
 pub mod reaping;

@@ -44,9 +44,9 @@ impl Writer<'_> {
         let alone = change.slot.is_none() && change.progress.is_none() && change.words.is_none();
         alone
             && change.doomed.is_none()
-            && change.spans.is_empty()
+            && (change.spans.is_empty() || set.is_of_names())
             && change.block_count == 0
-            && !set.many.is_multiple_of(2)
+            && (set.is_of_names() || !set.many.is_multiple_of(2))
             && change.counters.zones == self.arena().zones()
             && set.slots().iter().all(|slot| self.slot_fits(slot.leaf, slot.offset, &slot.content))
             && set.blocks().all(|edit| self.block_fits(&edit))

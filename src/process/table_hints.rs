@@ -10,4 +10,6 @@ pub struct TableHints {
     pub crowded_leaf: AtomicU64,
     /// The roots that were last found sound: that of the variables, that of the names.
     pub sound_roots: [AtomicU64; 2],
+    /// The word of the leaf of the names for which there was no memory for a smaller one.
+    pub sparse_leaf: AtomicU64,
 }

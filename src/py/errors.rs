@@ -36,6 +36,13 @@ pub fn of_variable(py: Python<'_>, key: &Key, index: &Index<'_>, error: Error) -
     with_text(py, error, text)
 }
 
+/// The exception for an error about an item of a queue. Its text names the segment's key and the queue.
+#[cold]
+pub fn of_queue(py: Python<'_>, key: &Key, queue: &Index<'_>, error: Error) -> PyErr {
+    let text = named(key, &format!(", queue {queue}"), error.to_string());
+    with_text(py, error, text)
+}
+
 /// The exception for an error about a file of the caller: the built-in class, because it is not about a segment.
 pub fn of_file(py: Python<'_>, error: Error) -> PyErr {
     match &error {
@@ -153,6 +160,11 @@ fn raise<'py>(
     class: &CStr,
     call: impl FnOnce(Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyErr {
+    // These classes derive from the error classes of `queue`, which has imports of its own.
+    if class.to_bytes().starts_with(b"Queue") {
+        let class = calls::attribute(py, c"shmvar._queue_errors", class);
+        return class.and_then(call).map_or_else(|error| error, PyErr::from_value);
+    }
     // This class derives from an error class of pickle. It has a module of its own, so that only this error imports
     // pickle.
     let class = if class == c"UntrustedValueError" {

@@ -5,7 +5,7 @@
 //! | `module` | the classes and functions of the module |
 //! | `interpreter` | only one interpreter of a process may use the module |
 //! | `open` | `attach` and the functions around it |
-//! | `segment`, `lock`, `changes`, `info` | the classes `Segment`, `Lock`, `Changes`, and what `info`, `stat` and `check` return |
+//! | `segment`, `lock`, `queue`, `changes`, `info` | the classes `Segment`, `Lock`, `Queue`, `Changes`, and what `info`, `stat` and `check` return |
 //! | `inspect`, `command_line` | functions for the command-line program |
 //! | `encode`, `numpy` | from values to pickles; how numpy's arrays are pickled |
 //! | `decode`, `pickle` | from pickles to values |
@@ -50,6 +50,7 @@ mod numpy;
 mod open;
 #[allow(unsafe_code, reason = "a search in a pickle")]
 mod pickle;
+mod queue;
 mod read_mode;
 #[allow(unsafe_code, reason = "the C interface for a look at buffers")]
 mod read_only;

@@ -1,7 +1,8 @@
 //! Registers the classes and functions of `shmvar._core`. Each is defined in the file of its subject.
 
 use crate::py::{
-    buffer_views, changes, command_line, data_only, decode, info, inspect, interpreter, lock, numpy, open, segment,
+    buffer_views, changes, command_line, data_only, decode, info, inspect, interpreter, lock, numpy, open, queue,
+    segment,
 };
 use pyo3::prelude::*;
 
@@ -23,6 +24,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<info::PySegmentInfo>()?;
     module.add_class::<info::PyVariableInfo>()?;
     module.add_class::<lock::PyLock>()?;
+    module.add_class::<queue::PyQueue>()?;
+    module.add_class::<queue::PyTakenItem>()?;
     module.add_class::<segment::PySegment>()?;
     buffer_views::prepare(module.py());
     // Without it the first array takes a little longer.
@@ -33,6 +36,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, decode::{_decode_containers});
     functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
     functions!(module, inspect::{_survey});
+    functions!(module, queue::{_queue});
     // Every read runs with the interpreter attached. Where the interpreter has a lock, only one thread at a time reads.
     // A build that may run without the lock has `t` in its `abiflags`, whether the lock is on now or not.
     let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;

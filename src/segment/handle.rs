@@ -226,7 +226,10 @@ impl Segment {
     pub fn detach_with(&self, allow_threads: impl FnOnce(&mut (dyn FnMut() + Send))) {
         let Some(attachment) = self.attachment.get() else { return };
         if self.attachment.revoke() {
-            allow_threads(&mut || attachment.coordination().release_locks_of(|who| who.handle == self.number));
+            allow_threads(&mut || {
+                attachment.coordination().release_locks_of(|who| who.handle == self.number);
+                attachment.coordination().give_back_of_handle(self.number);
+            });
             release(&attachment);
         }
     }

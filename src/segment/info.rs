@@ -4,6 +4,7 @@
 
 use crate::codec::buffers;
 use crate::coordination::AsCoordination;
+use crate::coordination::queue_look::QueueInfo;
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::heap::AsHeap;
@@ -102,6 +103,8 @@ pub struct SegmentInfo {
     /// Named locks that are held, and the pid of each owner in that owner's pid namespace, for people to read. From
     /// [`segments`], none.
     pub locks: Vec<(IndexBuf, u32)>,
+    /// Queues that have items. From [`segments`], none.
+    pub queues: Vec<QueueInfo>,
     /// Can it be attached?
     pub standing: Standing,
     /// Why it cannot be attached, or what else the user should know.
@@ -150,6 +153,7 @@ pub fn info(att: &Attachment, policy: &dyn WaitPolicy) -> Result<SegmentInfo> {
         held: att.heap().retired_bytes().min(status.resident),
         spare: att.heap().warm_bytes().min(status.resident),
         locks: att.coordination().locks(policy)?,
+        queues: att.coordination().queues(policy)?,
         standing: Standing::Usable,
         why: hard_link_note(&status),
     })
@@ -271,6 +275,7 @@ fn describe_unusable(name: &OsStr, status: &Status, error: &Error) -> SegmentInf
         held: 0,
         spare: 0,
         locks: Vec::new(),
+        queues: Vec::new(),
         standing,
         why: Some(error.to_string()),
     }
@@ -306,6 +311,7 @@ fn describe_unattached(name: &OsStr) -> Result<Option<SegmentInfo>> {
         held: 0,
         spare: 0,
         locks: Vec::new(),
+        queues: Vec::new(),
         standing: Standing::Usable,
         why: hard_link_note(&status),
     }))

@@ -2,6 +2,7 @@
 //!
 //! * `value_ops`: single variables: put, get, remove
 //! * `atomic_ops`: what processes do together: versions, counters, waiting, named locks, several variables at once
+//! * `queue_ops`: queues
 //! * `shared_bytes`: bytes that processes change where they lie
 //! * `pinned_value`: a pinned value, for the tests of recovery
 //! * `repair`: repairing on request; removing stale objects
@@ -45,6 +46,7 @@ mod options;
 mod orphan;
 #[cfg(feature = "crash-points")]
 mod pinned_value;
+mod queue_ops;
 #[cfg(feature = "python")]
 mod repair;
 mod shared_bytes;
@@ -63,6 +65,7 @@ pub use crate::segment::inspect::{ObjectKind, ObjectReport, SegmentReport, inspe
 pub use crate::segment::options::Options;
 #[cfg(feature = "crash-points")]
 pub use crate::segment::pinned_value::PinnedValue;
+pub use crate::segment::queue_ops::TakenBytes;
 #[cfg(feature = "python")]
 pub use crate::segment::repair::remove_stale;
 pub use crate::segment::shared_bytes::SharedBytes;

@@ -5,8 +5,8 @@
 //! are "Slot, 32 bytes" in `docs/format.md`. Finding a slot is not here: that is `variables/table.rs`.
 
 use crate::atomic::{Ordering, fence};
-use crate::format::slot_flags::{BUFFERS, EXPIRES, IN_PLACE, LOCK, TEXT};
-use crate::format::{INLINE_MAX, SLOT, Slot, lead};
+use crate::format::slot_flags::{BUFFERS, EXPIRES, IN_PLACE, ITEM, LOCK, NameOf, QUEUE, SECOND_HEAD, TEXT};
+use crate::format::{INLINE_MAX, QUEUE_HEAD, SLOT, Slot, lead};
 
 /// Set in a slot's word while its contents change.
 pub const BUSY: u64 = 1;
@@ -196,7 +196,7 @@ impl Content {
         }
     }
 
-    /// Returns `true` if the slot holds a variable or a lock.
+    /// Returns `true` if the slot holds a variable or a name.
     #[inline]
     pub fn is_entry(&self) -> bool {
         self.rest[1] & 7 >= 2
@@ -205,14 +205,48 @@ impl Content {
     /// Returns `true` if the slot holds a variable.
     #[inline]
     pub fn is_variable(&self) -> bool {
-        self.is_entry() && !self.is_lock()
+        self.is_entry() && !self.is_name()
     }
 
-    /// Returns `true` if what the slot holds is a lock. Only meaningful if the slot holds anything
-    /// ([`Content::is_entry`]).
+    /// Returns `true` if what the slot holds is a name's: that of a lock, a queue or an item. Only meaningful if the
+    /// slot holds anything ([`Content::is_entry`]), as the next three.
+    #[inline]
+    pub fn is_name(&self) -> bool {
+        self.rest[1] & LOCK != 0
+    }
+
+    /// Returns `true` if what the slot holds is a lock.
     #[inline]
     pub fn is_lock(&self) -> bool {
-        self.rest[1] & LOCK != 0
+        self.rest[1] & (LOCK | QUEUE) == LOCK
+    }
+
+    /// Returns `true` if what the slot holds is a queue.
+    #[inline]
+    pub fn is_queue(&self) -> bool {
+        self.rest[1] & (LOCK | QUEUE | ITEM) == LOCK | QUEUE
+    }
+
+    /// Returns `true` if what the slot holds is an item of a queue.
+    #[inline]
+    pub fn is_item(&self) -> bool {
+        self.rest[1] & (LOCK | QUEUE | ITEM) == LOCK | QUEUE | ITEM
+    }
+
+    /// Returns `true` if the second head of a queue's record is the one in force.
+    pub fn has_second_head(&self) -> bool {
+        self.rest[1] & SECOND_HEAD != 0
+    }
+
+    /// Returns the content of a queue's slot with the other head in force.
+    pub fn with_other_head(self) -> Self {
+        let [index, tag, place] = self.rest;
+        Content { rest: [index, tag ^ SECOND_HEAD, place], ..self }
+    }
+
+    /// Returns what the slot's name is the name of.
+    pub fn name_of(&self) -> NameOf {
+        NameOf::of_tag(self.rest[1])
     }
 
     /// Returns `true` if the index is text. Then `rest[0]` is its hash.
@@ -233,7 +267,7 @@ impl Content {
 
     /// Returns `true` if processes change the value's bytes where they lie.
     pub fn is_in_place(&self) -> bool {
-        self.rest[1] & IN_PLACE != 0
+        self.rest[1] & (IN_PLACE | LOCK) == IN_PLACE
     }
 
     /// Returns the number of bytes of the span that stay free before the record (see [`lead`]).
@@ -266,13 +300,15 @@ impl Content {
         self.rest[2] & 0xffff
     }
 
-    /// Returns the number of bytes that the variable is charged. A lock is charged nothing.
+    /// Returns the number of bytes that the variable is charged. A lock is charged nothing, and a queue nothing for the
+    /// entries of its record: to take an item must not fail in a segment that is full.
     pub fn charge(&self) -> u64 {
         match self.kind() {
+            Kind::Empty | Kind::Tombstone | Kind::Damaged => 0,
             _ if self.is_lock() => 0,
+            _ if self.is_queue() => SLOT + QUEUE_HEAD + self.key_len(),
             Kind::Inline => SLOT,
             Kind::Record | Kind::Span => SLOT + self.record_len(),
-            _ => 0,
         }
     }
 

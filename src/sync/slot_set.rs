@@ -1,4 +1,4 @@
-//! A set: several slots of the table of the variables that one change gives new contents, at one instant to `get_many`.
+//! A set: several slots of one table that one change gives new contents; those of variables at one instant to `get_many`.
 //!
 //! It is described in the intent behind the other fields of the change (`intent.rs`), before the change is valid. The
 //! protocol is "Batches" in `docs/protocol.md` (**A small batch**), the bytes are "Intent" in `docs/format.md`. All
@@ -45,8 +45,11 @@ pub struct SlotSet {
     /// The block edits, packed.
     blocks: [u64; SET_BLOCKS],
     block_count: usize,
-    /// What the state's `many` is while the slots are stored: an odd number. It is one more afterwards.
+    /// What the state's `many` is while the slots are stored: an odd number. It is one more afterwards. 0: the slots are
+    /// of the table of the names, and the state's `many` stays.
     pub many: u64,
+    /// What the state's `queued` is afterwards, if the slots are of the table of the names.
+    pub queued: u64,
 }
 
 /// Where the number of slots stands in [`IntentArea::lengths`], and that of block edits.
@@ -57,7 +60,19 @@ impl SlotSet {
     /// Makes a set of no slots.
     pub fn new(many: u64) -> Self {
         let (slots, blocks) = ([SetSlot::default(); SET_SLOTS], [0; SET_BLOCKS]);
-        SlotSet { slots, slot_count: 0, blocks, block_count: 0, many }
+        SlotSet { slots, slot_count: 0, blocks, block_count: 0, many, queued: 0 }
+    }
+
+    /// Makes a set of no slots, for slots of the table of the names. `queued` is the present one; the caller changes it
+    /// in place.
+    pub fn of_names(queued: u64) -> Self {
+        SlotSet { queued, ..SlotSet::new(0) }
+    }
+
+    /// Returns `true` if the slots are of the table of the names.
+    #[inline]
+    pub fn is_of_names(&self) -> bool {
+        self.many == 0
     }
 
     /// Returns the slots.
@@ -90,6 +105,7 @@ impl SlotSet {
     pub(super) fn describe(&self, area: &IntentArea) -> u64 {
         let relaxed = Ordering::Relaxed;
         area.many.store(self.many, relaxed);
+        area.queued.store(self.queued, relaxed);
         for (to, from) in area.set.iter().zip(self.slots()) {
             to.slot.store(from.offset, relaxed);
             to.content[0].store(from.content.word, relaxed);
@@ -114,7 +130,7 @@ impl SlotSet {
         if count(SLOTS_SHIFT) == 0 {
             return None;
         }
-        let mut set = SlotSet::new(area.many.load(relaxed));
+        let mut set = SlotSet { queued: area.queued.load(relaxed), ..SlotSet::new(area.many.load(relaxed)) };
         for from in area.set.iter().take(count(SLOTS_SHIFT)) {
             let word = |i: usize| from.content[i].load(relaxed);
             set.push(SetSlot {

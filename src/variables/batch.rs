@@ -79,7 +79,7 @@ impl Variables {
         items: impl Iterator<Item = (u64, (Index<'a>, Stored<'a>))>,
         policy: &dyn WaitPolicy,
     ) -> Result<()> {
-        let plan = |(hash, (index, stored))| StorePlan::with_hash(Name { index, lock: false }, hash, stored);
+        let plan = |(hash, (index, stored))| StorePlan::with_hash(Name::from(&index), hash, stored);
         self.put_plans(fallible::collect(items.map(plan), BATCH)?, policy)
     }
 
@@ -98,7 +98,7 @@ impl Variables {
         let numbered = (0..len).map(|number| {
             let index = index(number);
             index.check_length()?;
-            Ok((Name { index, lock: false }.hash(self.identity.hash_key), number))
+            Ok((Name::from(&index).hash(self.identity.hash_key), number))
         });
         let mut order = fallible::collect(numbered, BATCH)?;
         order.sort_unstable();
@@ -120,7 +120,7 @@ impl Variables {
     fn few_plans<'a>(&self, items: &'a [(Index<'a>, Stored<'a>)]) -> Result<Vec<StorePlan<'a>>> {
         let plan = |(index, stored): &(Index<'a>, Stored<'a>)| {
             index.check_length()?;
-            StorePlan::new(Name { index: *index, lock: false }, *stored, self.identity.hash_key)
+            StorePlan::new(Name::from(index), *stored, self.identity.hash_key)
         };
         let mut plans = fallible::collect(items.iter().map(plan), BATCH)?;
         // So few are compared with each other, which takes less time than to sort them: each with those behind it, if one

@@ -126,7 +126,7 @@ impl VariablesWriter<'_> {
             false => Index::Int(content.rest[0] as i64),
             true => Index::Text(std::str::from_utf8(entry.key()).map_err(|_| Error::corrupt("an index of the batch"))?),
         };
-        let name = Name { index, lock: false };
+        let name = Name::from(&index);
         let place = self.find_place_within(&name, name.hash(self.att.identity.hash_key), scratch, probes_left)?;
         let old = place.occupant().copied();
         let mut change = self.change();

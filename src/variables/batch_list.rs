@@ -65,7 +65,7 @@ impl BatchEntry<'_> {
         let (head, tail) = bytes.split_at_checked(ENTRY_HEAD)?;
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let content = Content { word: 0, rest: [word(0), word(8), word(16)] };
-        let named_or_in_place = content.is_lock() || content.is_in_place();
+        let named_or_in_place = content.is_name() || content.is_in_place();
         let sound = content.prefix_len() <= content.record_len() && !named_or_in_place;
         let len = match content.kind() {
             Kind::Inline if !content.is_text() && !content.expires() && !named_or_in_place => 0,

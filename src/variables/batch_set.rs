@@ -177,8 +177,13 @@ impl VariablesWriter<'_> {
         Ok(found)
     }
 
+    /// Returns a free block of a class whose slabs are wholly present, beside those that a set takes already.
+    pub fn block_beside_set(&self, class: usize, set: &SlotSet) -> Result<Option<(u64, u64)>> {
+        self.block_beside(class, set, &mut None)
+    }
+
     /// Frees the slabs in which a set has left no block, if their classes have others with room.
-    fn free_emptied_slabs(&mut self, set: &SlotSet) {
+    pub fn free_emptied_slabs(&mut self, set: &SlotSet) {
         let mut last = None;
         for edit in set.blocks().filter(|edit| !edit.used) {
             if last.replace(edit.granule) != Some(edit.granule) {

@@ -44,7 +44,7 @@ pub enum Condition {
 /// A record of more bytes is copied while the writer lock is not held. One of so many is copied in less than a
 /// microsecond, and saves two acquisitions of the lock and a commit. With 64 KiB, a process that does nothing but put
 /// would hold the lock for most of the time, and mostly be preempted while it does.
-const LOCKED_COPY_MAX: u64 = 33 << 10;
+pub const LOCKED_COPY_MAX: u64 = 33 << 10;
 
 /// Bytes of free memory that stay present in any case. (The guide says 64 MiB, because some more may be freed before a
 /// process looks.)
@@ -220,7 +220,7 @@ impl Variables {
         required: bool,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
-        match self.grow(leaf, hash, TableOf::of(name.lock), 1, policy) {
+        match self.grow(leaf, hash, TableOf::of(name.is_name()), 1, policy) {
             // A crowded leaf serves until all its slots but one are used.
             Err(Error::Full { .. }) if !required => {
                 self.table_hints.crowded_leaf.store(leaf.word.0, Ordering::Relaxed);
@@ -272,14 +272,14 @@ impl Variables {
     /// Counts bytes that were freed. The load and the store are no single step, since the count is only a hint when to
     /// look.
     #[inline]
-    fn note_freed(&self, bytes: u64) {
+    pub fn note_freed(&self, bytes: u64) {
         self.heap_hints
             .freed
             .store(self.heap_hints.freed.load(Ordering::Relaxed).saturating_add(bytes), Ordering::Relaxed);
     }
 
     /// Returns whether less than 1/8 of a leaf of several granules is left.
-    fn is_sparse(&self, leaf: &Leaf) -> Result<bool> {
+    pub fn is_sparse(&self, leaf: &Leaf) -> Result<bool> {
         Ok(leaf.word.size() > 1 && self.counts_of(leaf)?.entries < leaf.slots / 8)
     }
 

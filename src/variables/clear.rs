@@ -88,7 +88,9 @@ impl Variables {
         );
         change.edit_span(leaf.granule, self.arena().entry(leaf.granule)?, SpanEntry::new(SpanState::Leaf, 1));
         change.counters.root = Root::new(directory.granule, 0, old.generation().wrapping_add(1));
-        (change.counters.used, change.counters.count, change.counters.expiring) = (0, 0, 0);
+        // Queues and their items stay.
+        let queued = self.state().queued.load(Ordering::Relaxed).min(change.counters.used);
+        (change.counters.used, change.counters.count, change.counters.expiring) = (queued, 0, 0);
         change.doomed = Some(DoomedTable { root: old.0, position: 0 });
         let version = next_version(&mut change)?;
         writer.note_removal(Noted::of_all(version))?;

@@ -57,7 +57,7 @@ impl Variables {
             found.root,
             found.word_at,
             found.leaf_word,
-            TableOf::of(found.content.is_lock()),
+            TableOf::of(found.content.is_name()),
             access,
         )? {
             return Ok(false);
@@ -71,7 +71,7 @@ impl Variables {
         }
         // SYNC: the load of the slot's word was an acquire. The count of moves in it goes round, and whoever stores it
         // then has stored another root before: whoever sees that word sees that root.
-        Ok(self.root_word(TableOf::of(found.content.is_lock())).load(Ordering::Relaxed) == found.root.0)
+        Ok(self.root_word(TableOf::of(found.content.is_name())).load(Ordering::Relaxed) == found.root.0)
     }
 }
 

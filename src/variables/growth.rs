@@ -34,7 +34,7 @@ impl Variables {
             true => content.rest[0],
             false => {
                 let index = Index::Int(content.rest[0] as i64);
-                Name { index, lock: content.is_lock() }.hash(self.identity.hash_key)
+                Name { index, of: content.name_of() }.hash(self.identity.hash_key)
             }
         }
     }

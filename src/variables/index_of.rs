@@ -37,7 +37,7 @@ impl Variables {
             }
             // The variable may have been overwritten rather than removed.
             let Some(now) = pass.reload(&found)? else { return Ok(None) };
-            if !now.content.is_entry() || now.content.is_lock() != found.content.is_lock() {
+            if !now.content.is_entry() || now.content.name_of() != found.content.name_of() {
                 return Ok(None);
             }
             found = now;

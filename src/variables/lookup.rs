@@ -5,7 +5,6 @@
 
 use crate::atomic::spin;
 use crate::error::{Error, Result};
-use crate::format::slot_flags::{LOCK, TEXT};
 use crate::format::{Slot, slab_has_all_pages};
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
@@ -117,12 +116,12 @@ impl Variables {
         scratch: &mut Scratch,
         access: impl PassOver,
     ) -> Result<SearchOutcome> {
-        let table = TableOf::of(name.lock);
+        let table = TableOf::of(name.is_name());
         let leaf = self.leaf_with(hash, table, access)?;
         let (first, flags) = (name.index_word(hash), name.flags());
         let (mut number, mut left) = (leaf.home(hash), leaf.slots);
         loop {
-            (number, left) = access.pass_over(self, &leaf, (number, left), first, flags)?;
+            (number, left) = access.pass_over(self, &leaf, (number, left), first, (name.mask(), flags))?;
             if left == 0 {
                 break;
             }
@@ -162,7 +161,7 @@ impl Variables {
         let content = &found.content;
         let is_text = name.is_text();
         if content.rest[0] != name.index_word(hash)
-            || content.rest[1] & (TEXT | LOCK) != name.flags()
+            || content.rest[1] & name.mask() != name.flags()
             || !content.is_entry()
         {
             return Ok(Probe::Other);

@@ -3,7 +3,6 @@
 //! It only saves time. Whether a slot is the one is decided by `lookup.rs`.
 
 use crate::error::Result;
-use crate::format::slot_flags::{LOCK, TEXT};
 use crate::process::access::{Access, MappedAccess, PreadAccess};
 use crate::sync::slot::BUSY;
 use crate::sync::slot::Seqlock;
@@ -16,20 +15,35 @@ pub trait PassOver: Access {
     /// Passes over slots that cannot hold a name. Begins at slot `at.0` and looks at `at.1` slots at most. Returns the
     /// slot to look at closely, and how many are left, that one included.
     ///
-    /// `first` is what the second word of the name's slot would be, `flags` the bits for text and lock of its third.
-    fn pass_over(self, att: &Variables, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)>;
+    /// `first` is what the second word of the name's slot would be, `flags` some bits of its third: which, and their
+    /// values.
+    fn pass_over(
+        self,
+        att: &Variables,
+        leaf: &Leaf,
+        at: (u64, u64),
+        first: u64,
+        flags: (u64, u64),
+    ) -> Result<(u64, u64)>;
 }
 
 impl PassOver for MappedAccess {
     #[inline(always)]
-    fn pass_over(self, att: &Variables, leaf: &Leaf, at: (u64, u64), first: u64, flags: u64) -> Result<(u64, u64)> {
+    fn pass_over(
+        self,
+        att: &Variables,
+        leaf: &Leaf,
+        at: (u64, u64),
+        first: u64,
+        (mask, flags): (u64, u64),
+    ) -> Result<(u64, u64)> {
         let (mut number, mut left) = at;
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
         while left > 0 {
             let Some(slot) = slots.get(number as usize) else { break };
             let word = slot.begin();
-            let matches = slot.rest[0].load(Ordering::Relaxed) == first
-                && slot.rest[1].load(Ordering::Relaxed) & (TEXT | LOCK) == flags;
+            let matches =
+                slot.rest[0].load(Ordering::Relaxed) == first && slot.rest[1].load(Ordering::Relaxed) & mask == flags;
             if word == 0 || word & BUSY == 1 || matches {
                 break;
             }
@@ -41,7 +55,7 @@ impl PassOver for MappedAccess {
 }
 
 impl PassOver for PreadAccess<'_> {
-    fn pass_over(self, _: &Variables, _: &Leaf, at: (u64, u64), _: u64, _: u64) -> Result<(u64, u64)> {
+    fn pass_over(self, _: &Variables, _: &Leaf, at: (u64, u64), _: u64, _: (u64, u64)) -> Result<(u64, u64)> {
         Ok(at)
     }
 }

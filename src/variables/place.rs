@@ -5,8 +5,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::Slot;
-use crate::format::slot_flags::{LOCK, RELEASED_LOCK, TEXT};
-use crate::key::{Index, Name};
+use crate::format::slot_flags::RELEASED_LOCK;
+use crate::key::{Index, Name, NameOf};
 use crate::os::mem::Scratch;
 use crate::process::access::MappedAccess;
 use crate::sync::slot::{BUSY, Content, Seqlock};
@@ -77,9 +77,9 @@ impl VariablesWriter<'_> {
         probes_left: &mut u64,
     ) -> Result<SlotPlace> {
         let att = self.att;
-        let leaf = att.variables().leaf_of(hash, TableOf::of(name.lock))?;
+        let leaf = att.variables().leaf_of(hash, TableOf::of(name.is_name()))?;
         let place = |spot| Ok(SlotPlace { leaf, spot });
-        let (first, flags) = (name.index_word(hash), name.flags());
+        let (first, mask, flags) = (name.index_word(hash), name.mask(), name.flags());
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;
         let mut tombstone = None;
         let mut number = leaf.home(hash);
@@ -97,14 +97,17 @@ impl VariablesWriter<'_> {
                 return Err(Error::corrupt(format_args!("slot at {offset} is busy and no change is under way")));
             }
             let tag = slot.rest[1].load(Ordering::Relaxed);
-            if tag & 7 >= 2 && (slot.rest[0].load(Ordering::Relaxed) != first || tag & (TEXT | LOCK) != flags) {
+            if tag & 7 >= 2 && (slot.rest[0].load(Ordering::Relaxed) != first || tag & mask != flags) {
                 continue;
             }
             let content = Content { word, rest: slot.rest() };
             if !content.is_entry() {
                 // A named lock that was released in this slot takes the same slot again, so that a lock has one slot,
                 // and at most one tombstone.
-                if name.lock && content.rest[1] == RELEASED_LOCK && name.index == Index::Int(content.rest[0] as i64) {
+                if name.of == NameOf::Lock
+                    && content.rest[1] == RELEASED_LOCK
+                    && name.index == Index::Int(content.rest[0] as i64)
+                {
                     return place(Spot::Tombstone(offset));
                 }
                 // A slot that no writer would have left counts as a tombstone, because readers pass over it.
@@ -134,7 +137,7 @@ impl VariablesWriter<'_> {
     /// Finds a slot that a name which is in no slot of its leaf can take, beside the slots that others are about to
     /// take: those for which `is_taken` returns `true`.
     #[cold]
-    pub(super) fn find_free_beside(&self, leaf: &Leaf, hash: u64, is_taken: impl Fn(u64) -> bool) -> Result<Spot> {
+    pub fn find_free_beside(&self, leaf: &Leaf, hash: u64, is_taken: impl Fn(u64) -> bool) -> Result<Spot> {
         let mut number = leaf.home(hash);
         for _ in 0..leaf.slots {
             let offset = leaf.slot_at(number);

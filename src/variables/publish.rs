@@ -243,7 +243,7 @@ impl VariablesWriter<'_> {
 /// miss all of these moves finds another root.
 pub fn count_round(content: &Content, change: &mut Change) {
     if content.has_gone_round() {
-        let root = match content.is_lock() {
+        let root = match content.is_name() {
             true => &mut change.counters.names,
             false => &mut change.counters.root,
         };

@@ -147,7 +147,7 @@ impl<'a> ScanPass<'a> {
             // SYNC: as at the end of `is_unchanged_with`.
             let unmoved = unmoved && self.att.root_word(self.table).load(Ordering::Acquire) == root.0;
             if (word & BUSY == 0 || pending.is_some()) && unmoved {
-                if found.content.is_entry() && TableOf::of(found.content.is_lock()) != self.table {
+                if found.content.is_entry() && TableOf::of(found.content.is_name()) != self.table {
                     // A later look whether the slot is unchanged would look at the other table, where it never is.
                     return Err(Error::corrupt(format_args!(
                         "the slot at {offset}: a name in the table of the variables, or a variable in that of the names"

@@ -205,7 +205,7 @@ impl Variables {
     /// name. If the variable came and went between two such sums, one of these words has changed.
     fn probe_path_sum(&self, name: &Name<'_>) -> Result<u64> {
         let hash = name.hash(self.identity.hash_key);
-        reading!(self, |access| self.probe_path_sum_with(hash, TableOf::of(name.lock), access))
+        reading!(self, |access| self.probe_path_sum_with(hash, TableOf::of(name.is_name()), access))
     }
 
     /// Computes the sum within one read section.

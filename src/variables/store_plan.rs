@@ -5,8 +5,8 @@
 use crate::error::Result;
 use crate::fallible;
 use crate::format::slot_flags::{BUFFERS, EXPIRES, IN_PLACE};
-use crate::format::{INLINE_MAX, RECORD_MAX, SLOT, class_of, lead};
-use crate::key::Name;
+use crate::format::{INLINE_MAX, QUEUE_HEAD, RECORD_MAX, SLOT, class_of, lead};
+use crate::key::{Name, NameOf};
 use crate::sync::slot::Content;
 use crate::variables::stored::{Layout, Stored};
 use std::borrow::Cow;
@@ -60,6 +60,12 @@ impl<'a> StorePlan<'a> {
             None => Cow::Borrowed(key),
             Some(expiry) => Cow::Owned(fallible::joined(&[&expiry.to_le_bytes(), key], "an expiry and an index")?),
         };
+        Ok(Self::with_prefix(name, hash, prefix, stored))
+    }
+
+    /// Plans a value whose prefix and hash the caller has made already.
+    #[inline(always)]
+    pub fn with_prefix(name: Name<'a>, hash: u64, prefix: Cow<'a, [u8]>, stored: Stored<'a>) -> Self {
         let value_len = stored.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         let record_len = prefix.len() as u64 + value_len;
         let placement = match record_len {
@@ -68,14 +74,15 @@ impl<'a> StorePlan<'a> {
             len if len <= RECORD_MAX => Placement::Block(class_of(len)),
             _ => Placement::Span,
         };
-        Ok(StorePlan { name, hash, record_len, prefix, stored, placement })
+        StorePlan { name, hash, record_len, prefix, stored, placement }
     }
 
-    /// Returns the bytes that the variable is charged. A named lock is charged nothing.
+    /// Returns the bytes that the variable is charged. A named lock is charged nothing, a queue not by its entries.
     #[inline(always)]
     pub fn charge(&self) -> u64 {
         match self.placement {
-            _ if self.name.lock => 0,
+            _ if self.name.of == NameOf::Lock => 0,
+            _ if self.name.of == NameOf::Queue => SLOT + QUEUE_HEAD + self.name.index.record_key().len() as u64,
             Placement::Inline => SLOT,
             _ => SLOT + self.record_len,
         }

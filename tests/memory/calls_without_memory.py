@@ -22,6 +22,8 @@ import shmvar._arrays_in_place
 import shmvar._errors
 import shmvar._mapping_views
 import shmvar._memoize
+import shmvar._queue
+import shmvar._queue_errors
 import shmvar._read_only_arrays
 import shmvar.cli.dump_file
 
@@ -76,6 +78,7 @@ readonly = shmvar.attach(key, readonly=True)
 readonly_few = shmvar.attach(key + "-few", readonly=True)
 untrusted = shmvar.attach(key, trust=False)
 lock = seg.lock("a lock")
+jobs = seg.queue("jobs")
 info, stat, report = few.info(), seg.stat("plain"), few.check()
 handle = pickle.dumps(seg)
 all_of = len(seg)
@@ -165,6 +168,53 @@ def deleted(index, delete=shmvar.Segment.__delitem__):
 def added():
     before = seg.version(5)
     return isinstance(seg.add(5), int) and seg.version(5) != before
+
+
+def put_item(value):
+    jobs.put(value)
+    return True
+
+
+def got():
+    jobs.clear()
+    jobs.put(PLAIN)
+    return jobs.get() == PLAIN
+
+
+def got_large():
+    jobs.clear()
+    jobs.put(large)
+    try:
+        return len(jobs.get()) == LARGE
+    finally:
+        jobs.clear()  # an item for which there was no memory stays in the queue
+
+
+def taken():
+    jobs.clear()
+    jobs.put(PLAIN)
+    item = jobs.take()
+    with item as value:
+        return value == PLAIN and item.attempts == 1
+
+
+async def put_by_task():
+    jobs.clear()
+    await jobs.aput(PLAIN)
+    return jobs.get() == PLAIN
+
+
+async def got_by_task():
+    jobs.clear()
+    jobs.put(PLAIN)
+    return await jobs.aget() == PLAIN
+
+
+async def taken_by_task():
+    jobs.clear()
+    jobs.put(PLAIN)
+    async with jobs.take() as value:
+        return value == PLAIN
 
 
 #: Name (in `dir()` of a class or the module) -> call that says whether its result is right. A colon adds a variant.
@@ -264,6 +314,29 @@ CALLS = {
     "Lock.release": lambda: lock.acquire(5) and lock.release() is None,
     "Lock.segment": lambda: lock.segment is seg,
     "Lock.timeout": lambda: lock.timeout is None,
+    "Segment.queue": lambda: seg.queue("jobs", maxsize=3).maxsize == 3,
+    "Queue.aget": of_task(got_by_task),
+    "Queue.aput": of_task(put_by_task),
+    "Queue.clear": lambda: put_item(b"x") and jobs.clear() is None and jobs.empty(),
+    "Queue.empty": lambda: jobs.empty() in (True, False),
+    "Queue.full": lambda: not jobs.full(),
+    "Queue.get": got,
+    "Queue.get:large": got_large,
+    "Queue.get_nowait": got,
+    "Queue.maxsize": is_(lambda: jobs.maxsize, 0),
+    "Queue.name": is_(lambda: jobs.name, "jobs"),
+    "Queue.put": got,
+    "Queue.put:large": got_large,
+    "Queue.put_nowait": lambda: jobs.put_nowait(PLAIN) is None,
+    "Queue.qsize": lambda: jobs.qsize() >= 0,
+    "Queue.segment": lambda: jobs.segment is seg,
+    "Queue.take": taken,
+    "TakenItem.__aenter__": of_task(taken_by_task),
+    "TakenItem.__aexit__": of_task(taken_by_task),
+    "TakenItem.__enter__": taken,
+    "TakenItem.__exit__": taken,
+    "TakenItem.attempts": taken,
+    "TakenItem.queue": lambda: jobs.take().queue is jobs,
     "attach": attached,
     "attach:create": created,
     "destroy": lambda: shmvar.destroy(key + "-none") is False,

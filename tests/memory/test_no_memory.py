@@ -36,6 +36,17 @@ INTERNAL = (
     "_mark_any",
     "_refuse_in_place",
     "_stream",
+    "_encode",
+    "_give_back",
+    "_held",
+    "_leave",
+    "_leave_now",
+    "_pickle",
+    "_put_pickle",
+    "_tickets",
+    "_try_get",
+    "_try_put",
+    "_try_put_pickle",
 )
 
 
@@ -45,12 +56,13 @@ def public():
     # These need no memory; the order comparisons only say that there is no order.
     names = {f"Segment.{name}" for name in set(dir(shmvar.Segment)) - own}
     names |= {f"Lock.{name}" for name in set(dir(shmvar.Lock)) - own - {"__eq__", "__ne__", "__reduce__", "__repr__"}}
-    names |= {
-        f"Changes.{name}" for name in set(dir(shmvar.Changes)) - own - {"__eq__", "__ne__", "__reduce__", "__repr__"}
-    }
+    plain = own | {"__eq__", "__ne__", "__reduce__", "__repr__"}
+    names |= {f"Changes.{name}" for name in set(dir(shmvar.Changes)) - plain}
+    names |= {f"Queue.{name}" for name in set(dir(shmvar.Queue)) - plain}
+    names |= {f"TakenItem.{name}" for name in set(dir(shmvar.TakenItem)) - plain}
     functions = {name for name in shmvar.__all__ if callable(getattr(shmvar, name))}
     errors = {name for name in functions if isinstance(getattr(shmvar, name), type) and name.endswith("Error")}
-    return names | functions - errors - {"Segment", "Lock", "Changes"}
+    return names | functions - errors - {"Segment", "Lock", "Changes", "Queue", "TakenItem"}
 
 
 class Parent:

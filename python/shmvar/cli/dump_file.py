@@ -1,10 +1,13 @@
-"""Dump files: the variables of a segment as they are stored. Nothing is unpickled, neither by a dump nor by a load.
+"""Dump files: the variables of a segment, and the items of its queues, as they are stored.
+
+Nothing is unpickled, neither by a dump nor by a load.
 
 The format is described in docs/guide.md, "Dumps".
 """
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -29,6 +32,14 @@ class DamagedDump(shmvar.Error, ValueError):
 
 
 @dataclass(frozen=True)
+class Item:
+    """The line that a dump has for an item of a queue, before its pickle. Items come after all variables, in order."""
+
+    queue: int | str
+    length: int  # of the pickle, in bytes
+
+
+@dataclass(frozen=True)
 class Variable:
     """The line that a dump has for a variable, before its pickle."""
 
@@ -38,7 +49,9 @@ class Variable:
 
 
 def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
-    """Writes every variable, each as of one instant, and returns how many there were.
+    """Writes every variable, each as of one instant, and every item of a queue; returns how many variables there were.
+
+    What somebody has taken from a queue is written as if it waited.
 
     Raises `CorruptSegmentError` where a variable is damaged, and `SegmentBusyError` where one changes all the time.
     """
@@ -60,8 +73,35 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
         write(pickle)
         write(b"\n")
         count += 1
-    file.write(_line({"variables": count, "sha256": digest.hexdigest()}))
+    items = 0
+    for name in sorted(segment.info().queues, key=printing.index_order):
+        for pickle in _items(segment.queue(name)):
+            if fault := _pickle_fault(pickle):
+                raise shmvar.CorruptSegmentError(
+                    f"an item of queue {name!r} is damaged: {fault}; get it to dump the others"
+                )
+            write(_line({"queue": name, "length": len(pickle)}))
+            write(pickle)
+            write(b"\n")
+            items += 1
+    file.write(_line(_end(count, items, digest.hexdigest())))
     return count
+
+
+def _items(queue: shmvar.Queue) -> Iterator[bytes]:
+    """The pickles of the items that are there now, in the order of the queue. Those that go meanwhile are left out."""
+    tickets = queue._tickets()
+    if tickets is None:
+        return
+    number, taken, head, tail = tickets
+    for ticket in itertools.chain(taken, range(head, tail)):
+        if (pickle := queue._pickle(number, ticket)) is not None:
+            yield pickle
+
+
+def _end(variables: int, items: int, digest: str) -> dict[str, Any]:
+    """The last line. Dumps without queues are as they were before there were any."""
+    return {"variables": variables, **({"items": items} if items else {}), "sha256": digest}
 
 
 def _consistent(segment: shmvar.Segment, index: int | str) -> tuple[bytes | None, float | None]:
@@ -81,8 +121,11 @@ def _line(parts: dict[str, Any]) -> bytes:
     return json.dumps(parts).encode() + b"\n"
 
 
-def read(file: IO[bytes]) -> Iterator[tuple[Variable, bytes]]:
-    """Every variable and its pickle. Raises `DamagedDump` where the file is not what `dump` writes, to its very end."""
+def read(file: IO[bytes]) -> Iterator[tuple[Variable | Item, bytes]]:
+    """Every variable and every item, and their pickles.
+
+    Raises `DamagedDump` where the file is not what `dump` writes, to its very end.
+    """
     digest = hashlib.sha256()
     left = os.fstat(file.fileno()).st_size
 
@@ -94,26 +137,25 @@ def read(file: IO[bytes]) -> Iterator[tuple[Variable, bytes]]:
 
     if take(file.read(len(HEADER))) != HEADER:
         raise DamagedDump("not a dump of shmvar, or of another version: it does not begin with 'shmvar dump 1'")
-    count = 0
+    count = items = 0
     while True:
         line = file.readline(LINE_MAX)
         digest_before = digest.hexdigest()
-        parts = _parts(take(line), count)
+        parts = _parts(take(line), count + items)
         if "sha256" in parts:
             break
-        variable = _variable(parts, count)
-        if variable.length > left:
-            raise DamagedDump(
-                f"the dump is cut short: variable {variable.index!r} has {variable.length} bytes, {left} follow"
-            )
-        pickle = take(file.read(variable.length))
+        found = _item(parts, count + items) if "queue" in parts else _variable(parts, count + items)
+        what = f"an item of queue {found.queue!r}" if isinstance(found, Item) else f"variable {found.index!r}"
+        if found.length > left:
+            raise DamagedDump(f"the dump is cut short: {what} has {found.length} bytes, {left} follow")
+        pickle = take(file.read(found.length))
         if take(file.read(1)) != b"\n":
-            raise DamagedDump(f"the dump is damaged: variable {variable.index!r} does not end where it should")
+            raise DamagedDump(f"the dump is damaged: {what} does not end where it should")
         if fault := _pickle_fault(pickle):
-            raise DamagedDump(f"the dump is damaged: variable {variable.index!r}: {fault}")
-        yield variable, pickle
-        count += 1
-    if parts != {"variables": count, "sha256": digest_before}:
+            raise DamagedDump(f"the dump is damaged: {what}: {fault}")
+        yield found, pickle
+        count, items = (count, items + 1) if isinstance(found, Item) else (count + 1, items)
+    if parts != _end(count, items, digest_before):
         raise DamagedDump("the dump is damaged: its checksum does not match")
     if file.read(1):
         raise DamagedDump("the dump is damaged: something follows its end")
@@ -136,13 +178,10 @@ def _variable(parts: dict[str, Any], count: int) -> Variable:
     """What a line says of a variable, after `count` others."""
     index: Any = parts.get("index")
     length, expires_in = parts.get("length"), parts.get("expires_in")
-    good_index = (type(index) is int and -(2**63) <= index < 2**63) or (
-        type(index) is str and _byte_length(index) <= INDEX_MAX
-    )
     good_expiry = expires_in is None or (type(expires_in) in (int, float) and 0 < expires_in < 1e300)
     if (
         parts.keys() != {field.name for field in fields(Variable)}
-        or not good_index
+        or not _is_index(index)
         or type(length) is not int
         or not good_expiry
     ):
@@ -150,6 +189,27 @@ def _variable(parts: dict[str, Any], count: int) -> Variable:
     if length < 1:
         raise DamagedDump(f"the dump is damaged: variable {index!r} has {length} bytes")
     return Variable(index, length, expires_in)
+
+
+def _item(parts: dict[str, Any], count: int) -> Item:
+    """What a line says of an item, after `count` others."""
+    name, length = parts.get("queue"), parts.get("length")
+    if (
+        parts.keys() != {field.name for field in fields(Item)}
+        or name is None
+        or not _is_index(name)
+        or type(length) is not int
+    ):
+        raise DamagedDump(f"the dump is damaged after {count} variables and items")
+    if length < 1:
+        raise DamagedDump(f"the dump is damaged: an item of queue {name!r} has {length} bytes")
+    return Item(name, length)
+
+
+def _is_index(index: Any) -> bool:
+    return (type(index) is int and -(2**63) <= index < 2**63) or (
+        type(index) is str and _byte_length(index) <= INDEX_MAX
+    )
 
 
 def _byte_length(index: str) -> float:
@@ -161,15 +221,18 @@ def _byte_length(index: str) -> float:
 
 
 def verify(file: IO[bytes]) -> int:
-    """Reads the whole file without storing anything, and returns how many variables there are."""
+    """Reads the whole file without storing anything, and returns how many variables and items there are."""
     return sum(1 for _ in read(file))
 
 
-def load(segment: shmvar.Segment, file: IO[bytes]) -> Iterator[Variable]:
-    """Stores every variable over what is there, and yields each one when it is stored."""
-    for variable, pickle in read(file):
-        _put_pickle(segment, variable.index, pickle, variable.expires_in)
-        yield variable
+def load(segment: shmvar.Segment, file: IO[bytes]) -> Iterator[Variable | Item]:
+    """Stores every variable over what is there and puts every item at the end of its queue; yields each one then."""
+    for found, pickle in read(file):
+        if isinstance(found, Item):
+            segment.queue(found.queue)._put_pickle(pickle)
+        else:
+            _put_pickle(segment, found.index, pickle, found.expires_in)
+        yield found
 
 
 # --- files

@@ -48,12 +48,10 @@ def add_commands(commands: Commands) -> None:
 def _ls(args: argparse.Namespace) -> int:
     found = sorted(shmvar.segments(), key=lambda info: info.name)
     if args.json:
-        # Without `locks`, which only an attached process knows.
-        print(
-            printing.as_json(
-                [{name: part for name, part in printing.facts(i).items() if name != "locks"} for i in found]
-            )
-        )
+        # Without `locks` and `queues`, which only an attached process knows.
+        unknown = {"locks", "queues"}
+        known = [{name: part for name, part in printing.facts(i).items() if name not in unknown} for i in found]
+        print(printing.as_json(known))
     elif found:
         printing.table(SEGMENT_TITLES, map(_segment_row, found), spare=SPARE_SEGMENT_TITLES)
     elif printing.on_terminal():
@@ -79,7 +77,7 @@ def _info(args: argparse.Namespace) -> int:
     with opening.for_reading(args) as segment:
         info = segment.info()
     if args.json:
-        print(printing.as_json(printing.facts(info) | {"locks": printing.locks(info)}))
+        print(printing.as_json(printing.facts(info) | printing.named(info)))
         return DONE
     shown = printing.facts(info) | {"key": repr(info.key), "count": str(info.count)}
     shown |= {"uid": f"{info.uid} ({printing.user(info.uid)})", "created_at": printing.time(info.created_at)}
@@ -87,6 +85,7 @@ def _info(args: argparse.Namespace) -> int:
         number = shown[field]
         shown[field] = f"{number:,} bytes" if number < 1024 else f"{number:,} bytes ({printing.size(number)})"
     shown["locks"] = ", ".join(map(printing.lock, printing.locks(info))) or "none held"
+    shown["queues"] = ", ".join(map(printing.queue, printing.queues(info))) or "none"
     printing.table((), ((field, str(value)) for field, value in shown.items()))
     return DONE
 

@@ -158,9 +158,24 @@ def mode(perm: int) -> str:
     return f"{perm:03o}"
 
 
+def named(info: shmvar.SegmentInfo) -> dict[str, Any]:
+    """The locks and the queues of a segment, for JSON."""
+    return {"locks": locks(info), "queues": queues(info)}
+
+
 def locks(info: shmvar.SegmentInfo) -> list[dict[str, Any]]:
     """The named locks that are held, for JSON: as keys of an object, 5 and "5" could not be told apart."""
     return [{"name": name, "pid": pid} for name, pid in info.locks.items()]
+
+
+def queues(info: shmvar.SegmentInfo) -> list[dict[str, Any]]:
+    """The queues that have items, for JSON: as a list, for the reason of `locks`."""
+    return [{"name": name, **info.queues[name]} for name in sorted(info.queues, key=index_order)]
+
+
+def queue(found: dict[str, Any]) -> str:
+    """One of `queues`, for people."""
+    return one_line(f"{found['name']!r}: {found['waiting']} wait, {found['held']} held, {size(found['used'])}")
 
 
 def lock(found: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 //! `shmvar.SegmentInfo`: what `Segment.info` and `segments` return.
 
 use super::fields::{NANO, Reduced, fields, reduce, repr};
+use crate::coordination::queue_look::QueueInfo;
 use crate::py::convert::{self, index_object, key_object};
 use crate::py::create;
 use crate::segment::{SegmentInfo, Standing};
@@ -97,6 +98,20 @@ impl PySegmentInfo {
         Ok(locks)
     }
 
+    #[doc = stub!(SegmentInfo.queues)]
+    #[getter]
+    fn queues<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let queues = create::dict(py)?;
+        for QueueInfo { name, waiting, held, used } in &self.0.queues {
+            let numbers = create::dict(py)?;
+            for (field, number) in [("waiting", waiting), ("held", held), ("used", used)] {
+                numbers.set_item(field, number)?;
+            }
+            queues.set_item(index_object(py, name)?, numbers)?;
+        }
+        Ok(queues)
+    }
+
     #[doc = stub!(SegmentInfo.state)]
     #[getter]
     fn state(&self) -> &'static str {
@@ -111,7 +126,10 @@ impl PySegmentInfo {
     #[doc = stub!(SegmentInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["key", "name", "size", "used", "free", "count", "perm", "uid", "created_at", "attached"];
-        fields(slf.as_any(), names.iter().chain(&["largest_put", "resident", "held", "spare", "locks", "state", "why"]))
+        fields(
+            slf.as_any(),
+            names.iter().chain(&["largest_put", "resident", "held", "spare", "locks", "queues", "state", "why"]),
+        )
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
@@ -123,16 +141,26 @@ impl PySegmentInfo {
             Ok(create::tuple(py, pair.into_iter().map(Ok))?.into_any())
         };
         let locks = create::list(py, info.locks.iter().map(pair))?;
+        let queue = |queue: &QueueInfo| {
+            let name = index_object(py, &queue.name)?.into_bound(py);
+            let [waiting, held, used] = [queue.waiting, queue.held, queue.used].map(|number| create::uint(py, number));
+            let parts = [name, waiting?.into_any(), held?.into_any(), used?.into_any()];
+            Ok(create::tuple(py, parts.into_iter().map(Ok))?.into_any())
+        };
+        let queues = create::list(py, info.queues.iter().map(queue))?;
         let halves = [info.perm, info.uid, info.attached];
         let key = info.key.as_ref().map(|key| key_object(py, key)).transpose()?;
         let state = (info.standing.code(), info.why.as_deref());
-        reduce(py, "_segment_info", (key, &info.name, words, halves, locks, state))
+        reduce(py, "_segment_info", (key, &info.name, words, halves, (locks, queues), state))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         repr("SegmentInfo", &Self::_asdict(slf)?)
     }
 }
+
+/// The locks and the queues in a pickle.
+type Lists<'py> = (Vec<(Bound<'py, PyAny>, u32)>, Vec<(Bound<'py, PyAny>, u64, u64, u64)>);
 
 /// Unpickles a `SegmentInfo` from the numbers that `__reduce__` gives.
 #[pyfunction]
@@ -141,15 +169,20 @@ pub fn _segment_info(
     name: String,
     words: (u64, u64, [u64; 7]),
     halves: [u32; 3],
-    locks: Vec<(Bound<'_, PyAny>, u32)>,
+    lists: Lists<'_>,
     state: (String, Option<String>),
 ) -> PyResult<PySegmentInfo> {
-    let (state, why) = state;
+    let ((state, why), (locks, queues)) = (state, lists);
     let (count, created_at, [size, used, free, largest_put, resident, held, spare]) = words;
     let ([perm, uid, attached], key) = (halves, key.as_ref().map(convert::key).transpose()?);
     let standing = Standing::named(&state).ok_or_else(|| PyValueError::new_err(format!("state {state:?}")))?;
     let locks = locks.iter().map(|(name, pid)| Ok((convert::index(name)?.to_owned(), *pid)));
     let locks = create::collect(locks)?;
+    let queues = queues.iter().map(|(name, waiting, held, used)| {
+        let name = convert::index(name)?.to_owned();
+        Ok(QueueInfo { name, waiting: *waiting, held: *held, used: *used })
+    });
+    let queues = create::collect(queues)?;
     Ok(PySegmentInfo(SegmentInfo {
         key,
         name,
@@ -166,6 +199,7 @@ pub fn _segment_info(
         held,
         spare,
         locks,
+        queues,
         standing,
         why,
     }))

@@ -13,6 +13,7 @@ use crate::py::create;
 use crate::py::errors;
 use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::lock::PyLock;
+use crate::py::queue::{self, PyQueue};
 use crate::py::read_mode::ReadMode;
 use crate::variables::AsVariables;
 use crate::variables::change::Condition;
@@ -414,6 +415,15 @@ impl PySegment {
         PyLock::new(slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), timeout)
     }
 
+    #[doc = stub!(Segment.queue)]
+    #[pyo3(
+        signature = (name = OptionalArgument::default(), *, maxsize = OptionalArgument::default()),
+        text_signature = "($self, name=0, *, maxsize=0)"
+    )]
+    fn queue(slf: &Bound<'_, Self>, name: OptionalArgument, maxsize: OptionalArgument) -> PyResult<PyQueue> {
+        queue::queue(slf, &name, &maxsize)
+    }
+
     #[doc = stub!(Segment.memoize)]
     #[pyo3(signature = (function = None, /, *, ttl = None, key = None, name = None))]
     fn memoize<'py>(
@@ -492,6 +502,12 @@ impl PySegment {
         if let Ok(att) = self.inner().attachment() {
             att.coordination().nudge();
         }
+    }
+
+    /// Gives back the items of queues that could not be given back when they should have been. Returns whether none is
+    /// left. For `shmvar._queue`.
+    fn _give_back(&self, py: Python<'_>) -> PyResult<bool> {
+        self.call(py, |policy| self.inner().attachment()?.coordination().give_back_again(policy))
     }
 
     #[doc = stub!(Segment.clear)]

@@ -55,6 +55,10 @@ impl<'a> Checker<'a> {
         ensure!(sums.used == used, 1, "used is {used}, {} bytes are charged", sums.used);
         let (expires, expiring) = (state.expiring.load(Ordering::Relaxed), sums.expiring);
         ensure!(expiring == expires, 1, "expiring is {expires}, {expiring} variables expire");
+        let queued = state.queued.load(Ordering::Relaxed);
+        ensure!(sums.queued == queued, 1, "queued is {queued}, queues are charged {} bytes", sums.queued);
+        let (items, stated) = ((sums.items, sums.item_bytes), (sums.stated_items, sums.stated_bytes));
+        ensure!(items == stated, 15, "the queues state (items, bytes) {stated:?}, there are {items:?}");
         Ok(())
     }
 

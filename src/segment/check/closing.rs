@@ -7,6 +7,7 @@
 use super::checker::Checker;
 use super::invariant::{LISTS, ensure};
 use super::leaf_id::{DOOMED_RESTARTS, doomed, first_remaining_slot};
+use super::queues::queue_state;
 use super::sums::VariableSums;
 use crate::error::{Error, Result};
 use crate::fallible;
@@ -240,7 +241,7 @@ impl Checker<'_> {
     /// leaf's hash.
     fn pass_leaf(&mut self, of: TableOf, hash: u64, sums: &mut VariableSums) -> Result<Option<u64>> {
         let leaf = self.current_leaf(of, hash)?;
-        self.pass_slots(&leaf, 1, of == TableOf::Variables, sums)?;
+        self.pass_slots(&leaf, 1, true, sums)?;
         Ok(leaf.end(hash))
     }
 
@@ -257,6 +258,9 @@ impl Checker<'_> {
             }
             if counted {
                 sums.add(&content);
+                if content.is_queue() {
+                    sums.add_stated(&queue_state(self.att, &content)?);
+                }
             }
             if look {
                 suspects.clear(content.kind(), content.granule(), content.block());

@@ -30,6 +30,7 @@ mod last_span;
 mod leaf_id;
 mod participants;
 mod private_copy;
+mod queues;
 mod records;
 mod references;
 mod report;

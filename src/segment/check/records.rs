@@ -35,7 +35,7 @@ impl Checker<'_> {
         ensure!(set, 2, "block {block} of granule {granule}: in use false, named true");
         let (len, room) = (content.record_len(), u64::from(CLASSES[class]));
         ensure!(len <= room, 10, "slot {number}: a record of {len} bytes in a block of {room}");
-        ensure!(!content.has_buffers(), 10, "slot {number}: buffers in a slab");
+        ensure!(!content.has_buffers() || content.is_queue(), 10, "slot {number}: buffers in a slab");
         ensure!(!content.is_in_place(), 10, "slot {number}: in place in a slab");
         ensure!(content.prefix_len() <= len, 10, "slot {number}: a record of {len} bytes is shorter than its key");
         let present = arena.block_is_present(granule, class, block)?;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::slot_flags::RELEASED_LOCK;
 use crate::format::{DEPTH_MAX, Root, SpanState, VERSION_MAX, granules_of};
-use crate::key::{IndexBuf, Name};
+use crate::key::{IndexBuf, Name, NameOf};
 use crate::process::attachment::Attachment;
 use crate::sync::intent::LeafCounts;
 use crate::sync::slot::{BUSY, Content, Kind};
@@ -27,9 +27,9 @@ struct LeafWalk<'l> {
     id: LeafId,
     /// Slots in use directly before the present one, without a gap.
     run: u64,
-    /// The names (true) and indexes (false) so far. A leaf holds all slots of a hash: what stands twice in a table
-    /// stands twice in one leaf.
-    indexes: HashSet<(bool, IndexBuf)>,
+    /// The names and indexes so far. A leaf holds all slots of a hash: what stands twice in a table stands twice in one
+    /// leaf.
+    indexes: HashSet<(NameOf, IndexBuf)>,
 }
 
 impl Checker<'_> {
@@ -146,9 +146,9 @@ impl Checker<'_> {
     /// Verifies the tombstone that a lock of an integer name left when it was released.
     fn check_released_lock(&mut self, number: u64, content: &Content, walk: &mut LeafWalk<'_>) -> Result<()> {
         let index = IndexBuf::Int(content.rest[0] as i64);
-        let hash = Name { index: index.as_index(), lock: true }.hash(self.att.identity.hash_key);
+        let hash = Name::of_lock(&index.as_index()).hash(self.att.identity.hash_key);
         self.check_serves(number, hash, walk.leaf)?;
-        if let Some((_, index)) = fallible::replace(&mut walk.indexes, (true, index), LISTS)? {
+        if let Some((_, index)) = fallible::replace(&mut walk.indexes, (NameOf::Lock, index), LISTS)? {
             ensure!(false, 7, "the lock {} stands twice, let go in slot {number}", index.as_index());
         }
         Ok(())
@@ -164,17 +164,16 @@ impl Checker<'_> {
 
     /// Verifies a slot that holds a variable or a lock.
     fn check_entry(&mut self, number: u64, content: &Content, walk: &mut LeafWalk<'_>) -> Result<()> {
-        let (lock, leaf) = (content.is_lock(), walk.leaf);
-        let right = lock == (walk.of == TableOf::Names);
+        let (of, leaf) = (content.name_of(), walk.leaf);
+        let name = of != NameOf::Variable;
+        let right = name == (walk.of == TableOf::Names);
         ensure!(right, 10, "slot {number}: a name among variables, or a variable among names");
-        ensure!(!lock || content.kind() != Kind::Span, 10, "slot {number}: a lock in a span");
-        if lock {
-            self.report.locks += 1;
-        } else {
-            self.totals.variables.add(content);
-            (self.report.variables, self.report.used) = (self.totals.variables.variables, self.totals.variables.used);
-        }
-        ensure!(!lock || !content.is_in_place(), 10, "slot {number} has tag {:#x}", content.rest[1] & 0xff);
+        ensure!(of != NameOf::Lock || content.kind() != Kind::Span, 10, "slot {number}: a lock in a span");
+        ensure!(of != NameOf::Queue || content.kind() == Kind::Record, 10, "slot {number}: a queue without a record");
+        ensure!(of != NameOf::Lock || !content.expires(), 10, "slot {number} has tag {:#x}", content.rest[1] & 0xff);
+        self.report.locks += u64::from(of == NameOf::Lock);
+        self.totals.variables.add(content);
+        (self.report.variables, self.report.used) = (self.totals.variables.variables, self.totals.variables.used);
         let by = NamingSlot { leaf: walk.id, number, offset: leaf.slot_at(number), content };
         match content.kind() {
             Kind::Inline => check_inline(number, content)?,
@@ -182,7 +181,7 @@ impl Checker<'_> {
             _ => self.check_span(&by)?,
         }
         let index = check_index(self.att, number, leaf, *content)?;
-        let hash = Name { index: index.as_index(), lock }.hash(self.att.identity.hash_key);
+        let hash = Name { index: index.as_index(), of }.hash(self.att.identity.hash_key);
         ensure!(!content.is_text() || content.rest[0] == hash, 8, "slot {number} does not hold its index's hash");
         self.check_serves(number, hash, leaf)?;
         let distance = (number + leaf.slots - leaf.home(hash)) % leaf.slots;
@@ -192,11 +191,14 @@ impl Checker<'_> {
             "slot {number}: an empty slot keeps index {} from being found",
             index.as_index()
         );
-        if let Some((_, index)) = fallible::replace(&mut walk.indexes, (lock, index), LISTS)? {
-            ensure!(false, 7, "index {} stands twice", index.as_index());
+        match of {
+            NameOf::Variable => {}
+            NameOf::Lock => self.check_lock(number, content)?,
+            NameOf::Queue => self.check_queue(number, content)?,
+            NameOf::Item => self.check_item(number, content, &index)?,
         }
-        if lock {
-            self.check_lock(number, content)?;
+        if let Some((_, index)) = fallible::replace(&mut walk.indexes, (of, index), LISTS)? {
+            ensure!(false, 7, "index {} stands twice", index.as_index());
         }
         Ok(())
     }

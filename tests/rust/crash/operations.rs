@@ -382,6 +382,77 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .changes_nothing()
     .only(BURYING),
+    // Queues. Rounds tell the order of the items.
+    op("queue, put, the first", |_| {}, |s| enqueue(s, 1, 1, RECORD))
+        .with_pairs_after(&["queue-", "intent-", "counts-"]),
+    op("queue, put, one more", |s| enqueue(s, "one", 1, INLINE), |s| enqueue(s, "one", 2, INLINE))
+        .with_pairs_after(&["queue-", "intent-", "slot-", "block-"]),
+    op("queue, put, large", |s| enqueue(s, 1, 1, RECORD), |s| enqueue(s, 1, 2, SPAN)),
+    op("queue, get", |s| enqueue_some(s, 1), |s| dequeue(s, 1)).with_pairs_after(&["queue-", "intent-", "slot-"]),
+    op("queue, get, the last", |s| enqueue(s, 1, 1, RECORD), |s| dequeue(s, 1)).with_pairs_after(&["queue-", "slot-"]),
+    op("queue, get, large", |s| enqueue(s, 1, 1, SPAN), |s| dequeue(s, 1)),
+    op(
+        "queue, take and give back",
+        |s| enqueue_some(s, "one"),
+        |s| {
+            drop(s.segment().queue_take("one", None).unwrap().unwrap());
+        },
+    )
+    .changes_nothing()
+    .with_pairs_after(&["queue-", "intent-", "slot-"]),
+    op(
+        "queue, take two and finish the second",
+        |s| enqueue_some(s, 1),
+        |s| {
+            let first = s.segment().queue_take(1, None).unwrap().unwrap();
+            assert!(s.segment().queue_take(1, None).unwrap().unwrap().done().unwrap());
+            drop(first);
+        },
+    )
+    .with_pairs_after(&["queue-"]),
+    op(
+        "queue, take what a dead process held",
+        |s| {
+            enqueue_some(s, 1);
+            s.another_dies("queue, take and die", "queue-taken:1");
+        },
+        |s| {
+            let taken = s.segment().queue_take(1, None).unwrap().unwrap();
+            assert_eq!((taken.attempts, taken.bytes[0]), (2, 1));
+            taken.done().unwrap();
+        },
+    )
+    .with_pairs_after(&["queue-"]),
+    op(
+        "queue, take and die",
+        |s| {
+            if s.segment().queues().unwrap().is_empty() {
+                enqueue_some(s, 1);
+            }
+        },
+        |s| drop(s.segment().queue_take(1, None).unwrap()),
+    )
+    .changes_nothing(),
+    op(
+        "queue, clear",
+        |s| {
+            enqueue_some(s, 1);
+            enqueue(s, 1, 8, SPAN);
+        },
+        |s| assert_eq!(s.segment().queue_clear(1).unwrap(), 4),
+    )
+    .with_pairs_after(&["queue-", "slot-"]),
+    op(
+        "queue, clear, many",
+        |s| {
+            for round in 1..=20 {
+                enqueue(s, 1, round, INLINE);
+            }
+        },
+        |s| assert_eq!(s.segment().queue_clear(1).unwrap(), 20),
+    )
+    .in_steps()
+    .only(&["queue-", "intent-", "slot-w"]),
     // Waking.
     op("put, somebody waits", until_somebody_waits, |s| s.put(1, 2, INLINE)).beside(Beside::WaitsForChange),
     op("put, somebody watches", watch, |s| s.put(1, 2, INLINE)).only(&["mark-", "notified", "watch-"]),

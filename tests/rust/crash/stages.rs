@@ -360,3 +360,21 @@ pub fn until_somebody_waits(s: &mut Stage) {
 pub fn watch(s: &mut Stage) {
     s.segment().attachment().unwrap().coordination().mark_watched(&Index::Int(1), false, &Blocking).unwrap();
 }
+
+/// Puts an item that tells its own number.
+pub fn enqueue<'a>(s: &mut Stage, queue: impl Into<Index<'a>>, round: u64, len: usize) {
+    assert!(s.segment().queue_put(queue, &value(round, len), None).unwrap());
+}
+
+/// Puts three small items.
+pub fn enqueue_some<'a>(s: &mut Stage, queue: impl Into<Index<'a>> + Copy) {
+    for (round, len) in [(1, RECORD), (2, 8), (3, RECORD)] {
+        enqueue(s, queue, round, len);
+    }
+}
+
+/// Gets the first item.
+pub fn dequeue<'a>(s: &mut Stage, queue: impl Into<Index<'a>>) {
+    let item = s.segment().queue_get(queue, None).unwrap().expect("an item");
+    assert_eq!(item, value(1, item.len()));
+}

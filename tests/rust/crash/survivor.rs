@@ -15,6 +15,8 @@ pub const MENDING: i64 = -1;
 pub struct Snapshot {
     pub limit: u64,
     pub variables: BTreeMap<IndexBuf, Variable>,
+    /// Of each queue: how many items it has, waiting or held, and what it is charged.
+    pub queues: BTreeMap<IndexBuf, (u64, u64)>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -48,7 +50,9 @@ impl Snapshot {
             let expires = stat.expires_in.map(|left| (left + 180_000_000_000) / 360_000_000_000);
             variables.insert(owned.clone(), Variable { version: stat.version, size: stat.size, expires, pickle });
         }
-        Snapshot { limit: segment.size().unwrap(), variables }
+        let queues = segment.queues().unwrap().into_iter();
+        let queues = queues.map(|queue| (queue.name, (queue.waiting + queue.held, queue.used))).collect();
+        Snapshot { limit: segment.size().unwrap(), variables, queues }
     }
 
     /// The version of a variable, if it is there.
@@ -105,6 +109,8 @@ pub fn old_or_new(found: &Snapshot, old: &Snapshot, new: &Snapshot, one_step: bo
         let (now, before, after) = (found.variables.get(index), old.variables.get(index), new.variables.get(index));
         assert!(now == before || now == after, "{what}: {index:?} is {now:?}, was {before:?}, becomes {after:?}");
     }
+    let queues = [&old.queues, &new.queues].contains(&&found.queues);
+    assert!(!one_step || queues, "{what}: {:?}, were {:?}, become {:?}", found.queues, old.queues, new.queues);
     assert!(
         !one_step || found.variables == old.variables || found.variables == new.variables,
         "{what}: a part of it was made"
@@ -164,7 +170,27 @@ pub fn go_on(segment: &Segment, what: &str) {
         let guard = segment.lock(name, Some(Duration::from_secs(5))).unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(guard.is_some(), "{what}: the lock {name} is not to be had");
     }
+    drain(segment, what);
     segment.check().unwrap_or_else(|error| panic!("{what}, gone on: {error}"));
+}
+
+/// The items of the operations' queues come out whole and in order, those that a dead process held, too; and a queue goes
+/// on.
+fn drain(segment: &Segment, what: &str) {
+    for queue in segment.queues().unwrap() {
+        let (name, items) = (queue.name.as_index(), queue.waiting + queue.held);
+        segment.queue_put(name, &value(1_000, 8), Some(Duration::from_secs(5))).unwrap();
+        let mut last = 0;
+        for number in 0..=items {
+            let item = segment.queue_get(name, Some(Duration::from_secs(5)));
+            let item = item.unwrap_or_else(|error| panic!("{what}: {error}"));
+            let item = item.unwrap_or_else(|| panic!("{what}: item {number} of {items} does not come"));
+            let round = u64::from_le_bytes(item[..8].try_into().unwrap());
+            assert!(round > last && item == value(round, item.len()), "{what}: item {round} after {last}");
+            last = round;
+        }
+        assert!(segment.queue_get(name, Some(Duration::ZERO)).unwrap().is_none(), "{what}: an item too many");
+    }
 }
 
 /// Removes everything, which reaps the dead. Returns how many bytes the object still takes.

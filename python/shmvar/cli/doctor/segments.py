@@ -117,7 +117,7 @@ def visit(key: int | str, write: bool) -> Facts:
             found["report"] = segment.check()._asdict()
             found["report"]["living"] -= int(write)
             info = segment.info()
-            found["info"] = printing.facts(info) | {"locks": printing.locks(info)}
+            found["info"] = printing.facts(info) | printing.named(info)
             found["info"]["attached"] -= int(write)
             return found | {"result": "sound"}
     except shmvar.CorruptSegmentError as error:
