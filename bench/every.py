@@ -26,6 +26,7 @@ WITH_ROWS = (
     "growth",
     "scalars",
     "together",
+    "queues",
     "instructions",
     "system_calls",
 )

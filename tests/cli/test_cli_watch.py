@@ -240,6 +240,26 @@ def test_info_names_the_locks_that_are_held_and_their_owners(seg, key, capsys):
     assert "locks\tnone held" in capsys.readouterr().out
 
 
+def test_info_tells_queues_apart_that_json_could_not(seg, key, capsys):
+    for name in (5, "5", "a\x1bb"):
+        seg.queue(name).put(name)
+    item = seg.queue("5").take()
+    with item:
+        assert cli.main(["info", key, "--json"]) == 0
+        queues = json.loads(capsys.readouterr().out)["queues"]
+        found = [(queue["name"], queue["waiting"], queue["held"]) for queue in queues]
+        assert found == [(5, 1, 0), ("5", 0, 1), ("a\x1bb", 1, 0)]
+        assert cli.main(["info", key]) == 0
+        out = capsys.readouterr().out
+        assert "queues\t5: 1 wait, 0 held, 1" in out and "'5': 0 wait, 1 held, 1" in out and "\x1b" not in out
+    assert cli.main(["ls", "--json"]) == 0
+    assert all("queues" not in known and "locks" not in known for known in json.loads(capsys.readouterr().out))
+    for name in (5, "a\x1bb"):
+        seg.queue(name).clear()
+    assert cli.main(["info", key]) == 0
+    assert "queues\tnone" in capsys.readouterr().out
+
+
 def test_the_doctor_says_who_holds_which_lock(seg, private_shm, capsys):
     with seg.lock("accounts"), seg.lock(0):
         assert cli.main(["doctor"]) == 0

@@ -33,3 +33,11 @@ def count(segment, first, amount):
 
 def same_segment(segment):
     return segment
+
+
+def double(jobs, done):
+    while True:
+        with jobs.take() as number:
+            if number is None:
+                return
+            done.put(2 * number)
