@@ -5,6 +5,17 @@ use std::fmt;
 /// The result of every call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What there is too little of where something does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Pages of the memory file system.
+    Pages,
+    /// Granules of the arena that lie together.
+    Granules,
+    /// Something that removing variables does not give: a limit, addresses or files as long as that of this process.
+    Other,
+}
+
 /// An error of this crate. Each variant becomes one class of the Python package.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -29,6 +40,8 @@ pub enum Error {
         size: u64,
         /// The reason, and what to do about it.
         remedy: String,
+        /// What there is too little of.
+        lack: Lack,
     },
     /// The object is no segment, or a segment of another format version.
     Incompatible(String),
@@ -91,7 +104,7 @@ impl fmt::Display for Error {
             Error::ReadOnly => {
                 f.write_str("the handle is read-only: attach without readonly=True to change the segment")
             }
-            Error::Full { needed, free, size, remedy } => {
+            Error::Full { needed, free, size, remedy, .. } => {
                 write!(f, "does not fit: needs {needed} bytes, {free} of {size} are free; {remedy}")
             }
             Error::Detached => f.write_str("the handle is detached: attach again"),

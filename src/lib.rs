@@ -112,7 +112,8 @@ pub use crate::{
 #[cfg(not(loom))]
 pub use crate::{
     coordination::queue_look::QueueInfo,
-    error::{Error, Result},
+    error::{Error, Lack, Result},
+    format::Eviction,
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
     process::wait_policy::{Blocking, WaitPolicy},

@@ -39,6 +39,7 @@ __all__ = [
     "_decode_containers",
     "_decode_data_only",
     "_get_pickle",
+    "_look",
     "_pickle_fault",
     "_put_pickle",
     "_queue",
@@ -156,6 +157,10 @@ class Segment(MutableMapping[Any, Any]):
 
         Other processes may change it.
         """
+
+    @property
+    def evict(self) -> Literal["lru", "ttl"] | None:
+        """What the segment removes where a value has no room: see `shmvar.attach`."""
 
     @property
     def created(self) -> bool:
@@ -1272,6 +1277,17 @@ class SegmentInfo:
         """
 
     @property
+    def evict(self) -> Literal["lru", "ttl"] | None:
+        """What it removes where a value has no room: see `shmvar.attach`."""
+
+    @property
+    def evicted(self) -> int:
+        """How many variables it has removed for that.
+
+        A process that is killed just then may leave one uncounted.
+        """
+
+    @property
     def locks(self) -> dict[int | str, int]:
         """The named locks that are held, each with the pid of its owner.
 
@@ -1442,6 +1458,7 @@ def attach(
     create: bool | None = None,
     readonly: bool = False,
     trust: bool | None = None,
+    evict: Literal["lru", "ttl"] | None = None,
 ) -> Segment:
     """Open the segment `key`, or create it if there is none.
 
@@ -1455,7 +1472,7 @@ def attach(
             if an eighth of `ulimit -v` or a quarter of `ulimit -f` is less.
         reserve: bytes up to which, at least, the size of a segment that this call creates can be
             raised later; at most 8796084633600. A reserve costs addresses, not memory; a process
-            begins with some 3 % of them. None: 8 times the size, and at least 32 GiB; or twice the
+            begins with some 4 % of them. None: 8 times the size, and at least 32 GiB; or twice the
             size, if this process may take few addresses (`ulimit -v`).
         perm: the mode of a segment that this call creates, exactly: the umask does not apply. With
             0o600 it is for this user alone.
@@ -1463,9 +1480,14 @@ def attach(
         readonly: read only; every change raises `ReadOnlyError`.
         trust: whether values may run code when they are unpickled. None: if nobody but this user
             and root could have written them.
+        evict: what a segment that this call creates removes where a value has no room: "lru", the
+            variable that was used least recently, or "ttl", the one that expires soonest. None, for
+            a new segment: nothing, and storing raises `SegmentFullError`. None, for an existing
+            one: whatever it was created with.
 
     Raises:
-        OverflowError, TypeError, ValueError: an argument is wrong.
+        OverflowError, TypeError, ValueError: an argument is wrong, or `evict` is not what the
+            existing segment was created with.
         SegmentNotFoundError: `create` is False, and there is none.
         SegmentExistsError: `create` is True, and there is one.
         SegmentAccessError: the system refuses, or the segment belongs to another user and sharing
@@ -1537,10 +1559,10 @@ def _queue(segment: Segment, name: int | str, maxsize: int) -> Queue: ...
 def _segment_info(
     key: int | str | None,
     name: str,
-    words: list[int],
+    words: tuple[int, int, list[int], int],
     halves: list[int],
     lists: tuple[list[tuple[int | str, int]], list[tuple[int | str, int, int, int]]],
-    state: tuple[str, str | None],
+    state: tuple[str, str | None, str | None],
 ) -> SegmentInfo: ...
 def _variable_info(
     size: int,
@@ -1556,6 +1578,9 @@ def _check_report(counts: tuple[list[int], list[int], list[int]]) -> CheckReport
 # pickle is left to the unpickler. And the decoder for values that are not trusted.
 def _decode_containers(data: bytes) -> tuple[Any] | None: ...
 def _decode_data_only(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
+
+# For iterations. The value of a variable, or `default`; in a segment that evicts, that is no use of the variable.
+def _look(segment: Segment, index: int | str, default: Any) -> Any: ...
 
 # For `shmvar dump` and `load`. The pickle of a variable with its buffers in it, or None if the variable is missing;
 # storing a pickle as it is; why bytes are not one whole pickle, or None if they are.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from _collections_abc import ItemsView, Iterator, KeysView, ValuesView
 
+from shmvar._core import _look
+
 TYPE_CHECKING = False  # not from `typing`, whose import costs more than the rest of the package
 if TYPE_CHECKING:
     from typing import Any
@@ -54,9 +56,9 @@ class SegmentItems(ItemsView[int | str, "Any"]):
     _mapping: Segment
 
     def __iter__(self) -> Iterator[tuple[int | str, Any]]:
-        get = self._mapping.get
-        for index in self._mapping:
-            value = get(index, _MISSING)
+        segment = self._mapping
+        for index in segment:
+            value = _look(segment, index, _MISSING)
             if value is not _MISSING:
                 yield index, value
 

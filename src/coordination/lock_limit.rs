@@ -4,7 +4,7 @@
 //! a bound of its own.
 
 use crate::coordination::{Coordination, CoordinationWriter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::format::PARTICIPANTS;
 use crate::format::slot_flags::QUEUE;
 use crate::process::wait_policy::WaitPolicy;
@@ -91,6 +91,7 @@ impl CoordinationWriter<'_> {
         let (held, allowed) = (self.locks_held()?, self.locks_allowed());
         let limit = self.att.state().limit.load(Ordering::Relaxed);
         Ok(Error::Full {
+            lack: Lack::Other,
             needed: BYTES_PER_LOCK,
             free: allowed.saturating_sub(held).saturating_mul(BYTES_PER_LOCK),
             size: allowed.saturating_mul(BYTES_PER_LOCK),

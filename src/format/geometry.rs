@@ -4,7 +4,8 @@
 
 use crate::format::layout::{
     BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, ITEM_KEY, IntentArea, PARTICIPANTS, PIN_UNITS, QUEUE_ENTRY,
-    QUEUE_HEAD, READERS, REMOVALS, SET_SLOTS, SPAN_EDITS, State, WAKE_WORDS, ZONE, ZONE_META, at,
+    QUEUE_HEAD, READERS, REMOVALS, SET_SLOTS, SPAN_EDITS, STAMPS_MIN_BITS, STAMPS_PER_GRANULE, State, WAKE_WORDS, ZONE,
+    ZONE_META, at,
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
@@ -27,6 +28,8 @@ pub struct Geometry {
     pub pins: u64,
     /// Bytes from one pin bitmap to the next.
     pub pin_stride: u64,
+    /// File offset of the stamps.
+    pub stamps: u64,
     /// File offset of the arena.
     pub arena: u64,
     /// Largest length of the file, in bytes: the end of the arena.
@@ -50,9 +53,10 @@ impl Geometry {
         let zone_meta = (at::SUMMARY + groups * 1_024).next_multiple_of(GRANULE);
         let pins = zone_meta + zones_max * ZONE_META;
         let pin_stride = (granules / 8).next_multiple_of(GRANULE);
-        let arena = (pins + pin_stride * u64::from(PARTICIPANTS)).next_multiple_of(2 << 20);
+        let stamps = pins + pin_stride * u64::from(PARTICIPANTS);
+        let arena = (stamps + granules * STAMPS_PER_GRANULE).next_multiple_of(2 << 20);
         let length = arena + granules * GRANULE;
-        Some(Geometry { granules, zones_max, zone_meta, pins, pin_stride, arena, length })
+        Some(Geometry { granules, zones_max, zone_meta, pins, pin_stride, stamps, arena, length })
     }
 
     /// Returns the file offset of a granule (below `granules`).
@@ -65,6 +69,12 @@ impl Geometry {
     #[inline(always)]
     pub fn zone_at(&self, zone: u64) -> u64 {
         self.zone_meta + zone * ZONE_META
+    }
+
+    /// Returns the binary logarithm of the greatest number of stamps.
+    #[inline(always)]
+    pub fn stamps_max_bits(&self) -> u32 {
+        (self.granules * STAMPS_PER_GRANULE).ilog2()
     }
 
     /// Returns the file offset of a participant's reader words.
@@ -95,7 +105,7 @@ fn fingerprint_with(lead: impl Fn(u64, bool, bool) -> u64) -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
          {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {IN_PLACE} {REMOVALS} \
-         {QUEUE_HEAD} {QUEUE_ENTRY} {ITEM_KEY} {} {} {} {} {} {} {} {} {}",
+         {QUEUE_HEAD} {QUEUE_ENTRY} {ITEM_KEY} {STAMPS_PER_GRANULE} {STAMPS_MIN_BITS} {} {} {} {} {} {} {} {} {} {}",
         at::STATE,
         at::REMOVALS,
         at::INTENT,
@@ -104,6 +114,7 @@ fn fingerprint_with(lead: impl Fn(u64, bool, bool) -> u64) -> u64 {
         at::READERS,
         at::SUMMARY,
         std::mem::offset_of!(State, watch),
+        std::mem::offset_of!(State, clock),
         std::mem::offset_of!(IntentArea, spans),
     );
     for (has_buffers, expires) in [(false, false), (false, true), (true, false), (true, true)] {

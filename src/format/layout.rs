@@ -3,7 +3,7 @@
 //! Every field is an atomic, because another process may store to it at any time. The compiler checks sizes and offsets
 //! at the end of this file. Structs that are private to a process stand elsewhere.
 
-use crate::atomic::{AtomicU32, AtomicU64};
+use crate::atomic::{AtomicU8, AtomicU32, AtomicU64};
 #[cfg(not(loom))]
 use crate::format::root::SLOT;
 use crate::format::size_class::CLASSES;
@@ -29,6 +29,10 @@ pub const PARTICIPANTS: u32 = 1_024;
 pub const READERS: usize = 64;
 /// Number of equal parts of a pin bitmap. Each part is made present when it is first needed.
 pub const PIN_UNITS: u64 = 128;
+/// Bytes of the table of stamps for each granule of the arena, at most.
+pub const STAMPS_PER_GRANULE: u64 = 16;
+/// Binary logarithm of the least number of stamps: one page.
+pub const STAMPS_MIN_BITS: u32 = 12;
 /// Largest pickle that is stored inside a slot, in bytes.
 pub const INLINE_MAX: usize = 14;
 /// Bytes of a queue's record behind the name and before its two lists of entries.
@@ -76,7 +80,7 @@ pub mod at {
 /// A type that may be borrowed in shared memory: it consists of atomics only, and any bytes are a valid value of it.
 ///
 /// # Safety
-/// The type must be `repr(C)` and made of `AtomicU32`, `AtomicU64` and arrays of them only.
+/// The type must be `repr(C)` and made of `AtomicU8`, `AtomicU32`, `AtomicU64` and arrays of them only.
 pub unsafe trait Shared {}
 
 // SAFETY: an atomic integer has no invalid values.
@@ -96,7 +100,9 @@ pub struct State {
     _lock_word: AtomicU32,
     /// The part of `used` that is charged for queues and their items.
     pub queued: AtomicU64,
-    _lock_line: [AtomicU64; 6],
+    /// Number of variables that were made since the clock of the stamps was last advanced.
+    pub inserted: AtomicU64,
+    _lock_line: [AtomicU64; 5],
     /// The root of the table of the variables: see [`Root`](crate::format::root::Root).
     pub root: AtomicU64,
     /// The root of the table of the names.
@@ -109,9 +115,10 @@ pub struct State {
     pub participants_top: AtomicU32,
     /// 1 once the segment was unlinked.
     pub gone: AtomicU32,
-    /// The eviction policy. It is 0 in this version: nothing is evicted.
+    /// What is evicted where there is no room: see [`Eviction`](crate::format::eviction::Eviction). It never changes.
     pub evict: AtomicU32,
-    _read_word: AtomicU32,
+    /// Binary logarithm of the number of stamps; 0: there are none.
+    pub stamps: AtomicU32,
     _read_line: [AtomicU64; 2],
     /// The last version that was given to a change.
     pub version: AtomicU64,
@@ -126,7 +133,7 @@ pub struct State {
     /// The place at which the doomed table is taken apart next: number of the directory word `<< 32 |` slot in the
     /// leaf.
     pub doomed_at: AtomicU64,
-    /// Number of variables that were evicted. It is 0 in this version.
+    /// Number of variables that were evicted.
     pub evicted: AtomicU64,
     /// Grows when a process begins to give sticky granules back.
     pub trims: AtomicU64,
@@ -141,7 +148,10 @@ pub struct State {
     _watch: AtomicU32,
     /// Number of granules in retired spans.
     pub retired: AtomicU64,
-    _many_line: [AtomicU64; 3],
+    /// The clock of the stamps, which store its low 8 bits.
+    pub clock: AtomicU32,
+    _clock: AtomicU32,
+    _many_line: [AtomicU64; 2],
 }
 
 /// Shared, 256 of them at 12,288: the two wake words of the variables and locks whose hashes share this place.
@@ -346,6 +356,13 @@ pub struct Readers {
     pub words: [AtomicU64; READERS],
 }
 
+/// Shared: 64 stamps. Both stamps of a hash are in one such line.
+#[repr(C, align(64))]
+pub struct StampLine {
+    /// The low 8 bits of the clock at the last use of a variable.
+    pub stamps: [AtomicU8; 64],
+}
+
 /// Shared: the bitmap at the start of a slab.
 #[repr(C, align(64))]
 pub struct SlabHead {
@@ -486,6 +503,7 @@ shared!(
     IntentArea,
     Participant,
     Readers,
+    StampLine,
     SlabHead,
     ZoneGroup,
     ZoneMeta
@@ -498,6 +516,13 @@ const _: () = {
     assert!(offset_of!(State, root) == 64 && offset_of!(State, zones) == 80 && offset_of!(State, gone) == 100);
     assert!(offset_of!(State, version) == 128 && offset_of!(State, doomed) == 160 && offset_of!(State, many) == 192);
     assert!(offset_of!(State, cursor) == 208 && offset_of!(State, watch) == 216);
+    assert!(
+        offset_of!(State, queued) == 8
+            && offset_of!(State, inserted) == 16
+            && offset_of!(State, evict) == 104
+            && offset_of!(State, stamps) == 108
+    );
+    assert!(offset_of!(State, evicted) == 176 && offset_of!(State, clock) == 232 && size_of::<StampLine>() == 64);
     assert!(size_of::<WakeWordPair>() == 16 && at::WAKE + 16 * WAKE_WORDS == at::PARTICIPANTS);
     assert!(size_of::<Slot>() == SLOT as usize && size_of::<LeafHead>() == SLOT as usize);
     assert!(at::REMOVALS >= at::STATE + 256 && at::REMOVALS + size_of::<RemovalRing>() as u64 == at::INTENT);

@@ -13,9 +13,11 @@
 //! | `span_lead` | where a record begins within its span |
 //! | `root` | the words that lead to a slot: the root of a table, and the words of its directory |
 //! | `slot_flags` | the flags in the tag of a slot |
+//! | `eviction` | what a segment evicts where there is no room |
 //! | `geometry` | where everything is in a segment, computed from the number of granules alone; the layout's fingerprint |
 //! | `identity` | the first bytes of a segment, parsed as hostile input |
 
+pub mod eviction;
 pub mod geometry;
 #[cfg(not(loom))]
 pub mod identity;
@@ -27,6 +29,7 @@ pub mod slot_flags;
 pub mod span_entry;
 pub mod span_lead;
 
+pub use crate::format::eviction::Eviction;
 pub use crate::format::geometry::{Geometry, fingerprint};
 pub use crate::format::layout::*;
 pub use crate::format::root::{DEPTH_MAX, LEAF_MAX, LeafWord, Root, SLOT, SLOTS_OF_GRANULE};

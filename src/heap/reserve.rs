@@ -3,7 +3,7 @@
 //! Whatever can wait or fail here is done while the writer lock is not held; afterwards the caller looks again. The
 //! protocol is "Large records: spans and pins" in `docs/protocol.md`.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::format::{GRANULE, SpanEntry, SpanState};
 use crate::heap::{AsHeap, Heap, HeapWriter};
 use crate::os::fork;
@@ -148,6 +148,7 @@ impl Heap {
     fn no_addresses(&self, len: u64) -> Error {
         let geometry = &self.identity.geometry;
         Error::Full {
+            lack: Lack::Granules,
             needed: GRANULE * len,
             free: 0,
             size: geometry.granules * GRANULE,

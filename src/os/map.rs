@@ -3,7 +3,7 @@
 //! How much of an object is mapped, and when more is, is decided in `process/extent.rs` ("Length" in
 //! `docs/protocol.md`).
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::os::object::{self, Status};
 #[cfg(feature = "python")]
 use memmap2::MmapOptions;
@@ -232,7 +232,7 @@ fn mapping_error(error: Errno, len: u64) -> Error {
             "all memory of this process is locked (mlockall), and it may lock {limit} bytes: raise `ulimit -l`, attach before \
              mlockall, or create the segment with a smaller reserve: attach(key, size, reserve=size)"
         );
-        return Error::Full { needed: len, free: 0, size: limit, remedy };
+        return Error::Full { lack: Lack::Other, needed: len, free: 0, size: limit, remedy };
     }
     if error != Errno::NOMEM {
         return Error::system("mapping a segment", error);
@@ -240,6 +240,7 @@ fn mapping_error(error: Errno, len: u64) -> Error {
     let used = super::addresses_used();
     match super::limit_of(super::Limited::Addresses) {
         Some(limit) => Error::Full {
+            lack: Lack::Other,
             needed: len,
             free: limit.saturating_sub(used),
             size: limit,
@@ -248,6 +249,7 @@ fn mapping_error(error: Errno, len: u64) -> Error {
                 .into(),
         },
         None => Error::Full {
+            lack: Lack::Other,
             needed: len,
             free: super::ADDRESSES.saturating_sub(used),
             size: super::ADDRESSES,

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::fallible;
 use crate::os::scratch::CopyTarget;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, RenameFlags, SeekFrom};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -252,6 +252,23 @@ pub fn obtain(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
 /// Gives the pages of a range back to the system. The range reads as zeros afterwards.
 pub fn punch(fd: impl AsFd, offset: u64, len: u64) -> rustix::io::Result<()> {
     retry(|| fs::fallocate(&fd, FallocateFlags::KEEP_SIZE | FallocateFlags::PUNCH_HOLE, offset, len))
+}
+
+/// Returns whether any page of a range has been written. One that was obtained and not written does not count.
+pub fn has_data(fd: impl AsFd, offset: u64, len: u64) -> bool {
+    // Where the system cannot tell, there may be some.
+    match fs::seek(fd, SeekFrom::Data(offset)) {
+        Ok(at) => at < offset + len,
+        Err(error) => error != Errno::NXIO,
+    }
+}
+
+/// Returns where the first page of a range is that was not written. `None`: all of them were.
+pub fn first_hole(fd: impl AsFd, offset: u64, len: u64) -> Option<u64> {
+    match fs::seek(fd, SeekFrom::Hole(offset)) {
+        Ok(at) => (at < offset + len).then_some(at),
+        Err(_) => Some(offset),
+    }
 }
 
 /// Repeats a call while a signal interrupts it.

@@ -8,7 +8,7 @@
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
-use crate::format::{Participant, State};
+use crate::format::{Eviction, Participant, State};
 use crate::os::fork::ForkMutex;
 use crate::os::map::Mapping;
 use crate::os::mem::Mem;
@@ -23,6 +23,7 @@ use crate::process::pin_table::PinTable;
 use crate::process::queue_holds::ProcessQueues;
 use crate::process::registration::Registration;
 use crate::process::segment_object::SegmentObject;
+use crate::process::stamps_hints::StampsHints;
 use crate::process::table_hints::TableHints;
 use rustix::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -61,6 +62,10 @@ pub struct Attachment {
     pub heap_hints: HeapHints,
     /// Guesses about the hash tables.
     pub table_hints: TableHints,
+    /// What the segment evicts where there is no room. It never changes.
+    pub eviction: Option<Eviction>,
+    /// What this process knows of the segment's stamps.
+    pub stamps_hints: StampsHints,
 }
 
 /// Private to the process: the parts of a new attachment. The object was opened and mapped, and its identity was read.
@@ -99,9 +104,12 @@ impl Attachment {
             first: mapping.clone(),
             maps: ForkMutex::new(Vec::new()),
         };
+        let mem = mapping.mem(write).with_extender(Box::new(extent));
         Attachment {
             shared: OnceLock::new(),
-            mem: mapping.mem(write).with_extender(Box::new(extent)),
+            eviction: Eviction::of_code(mem.state().evict.load(Ordering::Relaxed)).flatten(),
+            stamps_hints: StampsHints::default(),
+            mem,
             object: SegmentObject {
                 name: name.into(),
                 status,

@@ -1,7 +1,7 @@
 //! Making the segment's object longer as zones come into use, and mapping all zones before a change. The protocol is
 //! "Length" in `docs/protocol.md`.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::os::object;
 use crate::os::{Limited, limit_of};
 use crate::process::attachment::Attachment;
@@ -36,7 +36,7 @@ fn too_long(needed: u64, limit: u64) -> Error {
     let remedy = "this process may not make a file that long: raise `ulimit -f`, or create the segment with a smaller \
                   reserve: attach(key, size, reserve=size)"
         .into();
-    Error::Full { needed, free: limit, size: limit, remedy }
+    Error::Full { lack: Lack::Other, needed, free: limit, size: limit, remedy }
 }
 
 impl Attachment {

@@ -10,7 +10,7 @@
 //! | `segment_object` | its kernel objects |
 //! | `descriptor` | a descriptor that user code may close |
 //! | `extent` | mapping more of the object when it has grown |
-//! | `heap_hints`, `table_hints` | what the process remembers to find things sooner |
+//! | `heap_hints`, `table_hints`, `stamps_hints` | what the process remembers to find things sooner |
 //! | **participants** | |
 //! | `registration` | what the process remembers of itself as a participant (the state of the next four files) |
 //! | `claim_number` | registering: claiming a participant number |
@@ -87,6 +87,7 @@ pub mod release_number;
 pub mod repair_intent;
 pub mod segment_object;
 pub mod sleep;
+pub mod stamps_hints;
 pub mod table_hints;
 pub mod wait_policy;
 pub mod walk_spans;

@@ -1,7 +1,7 @@
 //! Obtaining pages of the segment's object before they are touched, and the errors for a system that has none. The
 //! protocol is "Pages" in `docs/protocol.md`.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::os::{Limited, limit_of, object};
 use crate::process::attachment::Attachment;
 use rustix::io::Errno;
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 pub fn file_system_full(needed: u64) -> Error {
     let (size, free) = object::file_system().unwrap_or((0, 0));
     Error::Full {
+        lack: Lack::Pages,
         needed,
         free,
         size,
@@ -26,6 +27,7 @@ pub fn file_system_full(needed: u64) -> Error {
 pub fn beyond_file_limit(needed: u64, length: u64) -> Error {
     let most = limit_of(Limited::File).unwrap_or(u64::MAX);
     Error::Full {
+        lack: Lack::Other,
         needed,
         free: 0,
         size: most,

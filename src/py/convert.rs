@@ -2,6 +2,7 @@
 //!
 //! Values of variables are no arguments in this sense: see `encode` and `decode`.
 
+use crate::format::Eviction;
 use crate::key::{Index, IndexBuf, Key};
 use crate::py::create;
 use crate::py::errors;
@@ -180,5 +181,20 @@ impl<'py> FromPyObject<'_, 'py> for OptionalArgument {
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         Ok(OptionalArgument(Some(object.to_owned().unbind())))
+    }
+}
+
+/// The argument `evict`: what a segment evicts where there is no room.
+pub fn eviction(value: &Bound<'_, PyAny>) -> PyResult<Eviction> {
+    if let Ok(name) = value.cast::<PyString>() {
+        if let Some(eviction) = name.to_str().ok().and_then(Eviction::of_name) {
+            return Ok(eviction);
+        }
+    }
+    let names = "evict must be \"lru\", \"ttl\" or None";
+    let given = value.repr().map_or_else(|_| "something else".into(), |repr| repr.to_string_lossy().into_owned());
+    match value.is_instance_of::<PyString>() {
+        true => Err(errors::builtin::<PyValueError>(format!("{names}, not {given}"))),
+        false => Err(errors::builtin::<PyTypeError>(format!("{names}, not {given}"))),
     }
 }

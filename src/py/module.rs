@@ -37,6 +37,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
     functions!(module, inspect::{_survey});
     functions!(module, queue::{_queue});
+    functions!(module, segment::{_look});
     // Every read runs with the interpreter attached. Where the interpreter has a lock, only one thread at a time reads.
     // A build that may run without the lock has `t` in its `abiflags`, whether the lock is on now or not.
     let flags: String = module.py().import("sys")?.getattr("abiflags")?.extract()?;

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 #[doc = stub!(attach)]
 #[pyfunction]
-#[pyo3(signature = (key, size = None, *, reserve = None, perm = 0o600, create = None, readonly = false, trust = None))]
+#[pyo3(signature = (key, size = None, *, reserve = None, perm = 0o600, create = None, readonly = false, trust = None, evict = None))]
 #[allow(clippy::too_many_arguments, reason = "the signature of the Python function")]
 pub fn attach(
     py: Python<'_>,
@@ -27,11 +27,13 @@ pub fn attach(
     create: Option<bool>,
     readonly: bool,
     trust: Option<bool>,
+    evict: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PySegment> {
     let key = convert::key(key)?;
     let size = size.map(|size| convert::size(size, "size")).transpose()?;
     let reserve = reserve.map(|reserve| convert::size(reserve, "reserve")).transpose()?;
-    open(py, &key, &Options { size, reserve, perm, create, readonly, trust, id: None })
+    let evict = evict.map(convert::eviction).transpose()?;
+    open(py, &key, &Options { size, reserve, perm, create, readonly, trust, evict, id: None })
 }
 
 fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {

@@ -2,7 +2,7 @@
 //! exists already is not decided here, but in `attach`. Protocol: docs/protocol.md, "Creating"; the bytes:
 //! docs/format.md, "Overall".
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::format::identity::Identity;
 use crate::format::{GRANULE, Geometry, PARTICIPANTS};
 use crate::key::Key;
@@ -32,7 +32,7 @@ pub fn create(key: &Key, name: &str, options: &Options, policy: &dyn WaitPolicy)
     let lock_object = lock_object_mode(options.perm).map(|mode| new_object(key, name, mode)).transpose()?;
     let (geometry, mapping) = size_and_map(&object, &geometries, limit)?;
     let identity = new_identity(key, geometry, lock_object.as_ref())?;
-    initialise(&object, &mapping.mem(true), &identity, limit)?;
+    initialise(&object, &mapping.mem(true), &identity, limit, options.evict)?;
     crash_point!("formatted");
 
     // More descriptions of the object that carries the locks, for questions about locks and for a participant number:
@@ -182,5 +182,5 @@ fn too_many_objects() -> Error {
          segments, or mount -o remount,nr_inodes=…",
         object::DIR
     );
-    Error::Full { needed: GRANULE, free, size, remedy }
+    Error::Full { lack: Lack::Other, needed: GRANULE, free, size, remedy }
 }

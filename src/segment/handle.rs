@@ -5,7 +5,7 @@
 
 use crate::coordination::AsCoordination;
 use crate::error::{Error, Result};
-use crate::format::SLOT;
+use crate::format::{Eviction, SLOT};
 use crate::key::{Index, Key};
 use crate::process::attachment::Attachment;
 use crate::process::backoff::Backoff;
@@ -138,6 +138,14 @@ impl Segment {
     /// [`Error::Detached`].
     pub fn size(&self) -> Result<u64> {
         Ok(self.attachment()?.state().limit.load(Ordering::Relaxed))
+    }
+
+    /// What the segment evicts where there is no room; `None`: nothing.
+    ///
+    /// # Errors
+    /// [`Error::Detached`].
+    pub fn evict(&self) -> Result<Option<Eviction>> {
+        Ok(self.attachment()?.eviction)
     }
 
     /// How many variables there are.

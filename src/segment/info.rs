@@ -7,6 +7,7 @@ use crate::coordination::AsCoordination;
 use crate::coordination::queue_look::QueueInfo;
 use crate::error::{Error, Result};
 use crate::fallible;
+use crate::format::Eviction;
 use crate::heap::AsHeap;
 use crate::key::{Index, IndexBuf, Key};
 use crate::os::mem::Scratch;
@@ -19,7 +20,7 @@ use crate::segment::state_snapshot::StateSnapshot;
 use crate::variables::AsVariables;
 use crate::variables::capacity::largest_bytes;
 use crate::variables::expiry::{NEVER, expiry_in};
-use crate::variables::read::FoundValue;
+use crate::variables::read::{FoundValue, Purpose};
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 
@@ -100,6 +101,10 @@ pub struct SegmentInfo {
     pub held: u64,
     /// Of `resident`, what is free: it is kept for the next values until `trim` gives it back. From [`segments`], 0.
     pub spare: u64,
+    /// What it evicts where there is no room.
+    pub evict: Option<Eviction>,
+    /// Variables that it has evicted.
+    pub evicted: u64,
     /// Named locks that are held, and the pid of each owner in that owner's pid namespace, for people to read. From
     /// [`segments`], none.
     pub locks: Vec<(IndexBuf, u32)>,
@@ -152,6 +157,8 @@ pub fn info(att: &Attachment, policy: &dyn WaitPolicy) -> Result<SegmentInfo> {
         resident: status.resident,
         held: att.heap().retired_bytes().min(status.resident),
         spare: att.heap().warm_bytes().min(status.resident),
+        evict: att.eviction,
+        evicted: att.state().evicted.load(Ordering::Relaxed),
         locks: att.coordination().locks(policy)?,
         queues: att.coordination().queues(policy)?,
         standing: Standing::Usable,
@@ -164,7 +171,7 @@ pub fn stat(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> Res
     let mut backoff = Backoff::default();
     loop {
         let mut scratch = Scratch::new();
-        let Some(got) = att.variables().get(index, &mut scratch, policy)? else { return Ok(None) };
+        let Some(got) = att.variables().get_as(Purpose::Look, index, &mut scratch, policy)? else { return Ok(None) };
         let (version, (kind, viewable)) = match &got {
             FoundValue::Inline { bytes, len, version } => (*version, type_and_viewable(&bytes[2..2 + len], 0)?),
             FoundValue::Record { prefix, version, .. } => {
@@ -197,7 +204,7 @@ pub fn stream(att: &Attachment, index: &Index<'_>, policy: &dyn WaitPolicy) -> R
     let mut backoff = Backoff::default();
     loop {
         let mut scratch = Scratch::new();
-        return match att.variables().get(index, &mut scratch, policy)? {
+        return match att.variables().get_as(Purpose::Look, index, &mut scratch, policy)? {
             None => Ok(None),
             Some(FoundValue::Inline { bytes, len, .. }) => fallible::copied(&bytes[2..2 + len], "a pickle").map(Some),
             Some(FoundValue::Record { prefix, .. }) => {
@@ -274,6 +281,8 @@ fn describe_unusable(name: &OsStr, status: &Status, error: &Error) -> SegmentInf
         resident: status.resident,
         held: 0,
         spare: 0,
+        evict: None,
+        evicted: 0,
         locks: Vec::new(),
         queues: Vec::new(),
         standing,
@@ -310,6 +319,8 @@ fn describe_unattached(name: &OsStr) -> Result<Option<SegmentInfo>> {
         resident: status.resident,
         held: 0,
         spare: 0,
+        evict: state.eviction().flatten(),
+        evicted: state.evicted(),
         locks: Vec::new(),
         queues: Vec::new(),
         standing: Standing::Usable,

@@ -4,7 +4,9 @@
 use crate::arena::Arena;
 use crate::error::{Error, Result};
 use crate::format::identity::Identity;
-use crate::format::{GRANULE, Geometry, LeafWord, PAGE, Root, SpanEntry, SpanState, ZONE_META, at};
+use crate::format::{
+    Eviction, GRANULE, Geometry, LeafWord, PAGE, Root, STAMPS_MIN_BITS, SpanEntry, SpanState, ZONE_META, at,
+};
 use crate::os::map::Mapping;
 use crate::os::mem::Mem;
 use crate::os::object::{self, Unpublished};
@@ -32,7 +34,13 @@ pub fn size_and_map(object: &Unpublished, geometries: &[Geometry], limit: u64) -
 }
 
 /// Fills a new segment.
-pub fn initialise(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u64) -> Result<()> {
+pub fn initialise(
+    object: &Unpublished,
+    mem: &Mem,
+    identity: &Identity,
+    limit: u64,
+    evict: Option<Eviction>,
+) -> Result<()> {
     let geo = &identity.geometry;
     // The first four granules of the arena are the directory and the leaf of each of the two tables.
     let pages = [
@@ -40,8 +48,10 @@ pub fn initialise(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u
         (at::SUMMARY / PAGE * PAGE, PAGE),
         (geo.zone_at(0), ZONE_META),
         (geo.granule_at(0), 4 * GRANULE),
+        (geo.stamps, 1 << STAMPS_MIN_BITS),
     ];
-    for (offset, len) in pages {
+    let stamps = if evict == Some(Eviction::Lru) { STAMPS_MIN_BITS } else { 0 };
+    for (offset, len) in pages.into_iter().filter(|(offset, _)| stamps > 0 || *offset != geo.stamps) {
         object::obtain(object.fd(), offset, len).map_err(|e| match e {
             Errno::NOSPC | Errno::NOMEM | Errno::DQUOT => file_system_full(len),
             e => Error::system("obtaining pages", e),
@@ -50,6 +60,8 @@ pub fn initialise(object: &Unpublished, mem: &Mem, identity: &Identity, limit: u
     mem.copy_in(0, &[&identity.to_bytes()])?;
     let (state, arena) = (mem.state(), Arena { mem, geo });
     state.limit.store(limit, Ordering::Relaxed);
+    state.evict.store(Eviction::code(evict), Ordering::Relaxed);
+    state.stamps.store(stamps, Ordering::Relaxed);
     arena.open_zones(1)?;
     state.zones.store(1, Ordering::Relaxed);
     for (first, root) in [(0, &state.root), (2, &state.names)] {

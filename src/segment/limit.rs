@@ -2,7 +2,7 @@
 //! how far it can be raised was fixed when the segment was created (`create`). The word is `limit` in docs/format.md,
 //! "State".
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::format::GRANULE;
 use crate::os::object;
 use crate::process::attachment::Attachment;
@@ -21,11 +21,12 @@ pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, policy: &dyn Wai
     let (total, free) = object::file_system()?;
     if size > total {
         let remedy = format!("the memory file system {} is smaller than that: enlarge it first", object::DIR);
-        return Err(Error::Full { needed: size, free, size: total, remedy });
+        return Err(Error::Full { lack: Lack::Other, needed: size, free, size: total, remedy });
     }
     let most = att.identity.geometry.granules * GRANULE / 2;
     if size > most {
         return Err(Error::Full {
+            lack: Lack::Other,
             needed: size,
             free: most.saturating_sub(att.state().used.load(Ordering::Relaxed)),
             size: most,
@@ -45,6 +46,7 @@ pub fn set_limit(att: &Attachment, size: u64, only_raise: bool, policy: &dyn Wai
     let now = att.state().limit.load(Ordering::Relaxed);
     if size < used {
         return Err(Error::Full {
+            lack: Lack::Other,
             needed: used,
             free: 0,
             size,

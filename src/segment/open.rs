@@ -3,6 +3,7 @@
 //! begins again if the segment vanishes meanwhile. Protocol: docs/protocol.md, "Opening".
 
 use crate::error::{Error, Result};
+use crate::format::Eviction;
 use crate::format::identity::Identity;
 use crate::key::Key;
 use crate::os::map::Mapping;
@@ -71,6 +72,7 @@ pub fn open(
             return Err(open_error(key, &lock_name, Errno::AGAIN));
         }
     }
+    check_eviction(key, options.evict, &fd)?;
     let trusted = options.trust.unwrap_or_else(|| is_trusted(&status));
     let mut process = at_fork::lock();
     let attachment = match process.find(status.dev, status.ino, !options.readonly) {
@@ -96,6 +98,23 @@ pub fn open(
         }
     }
     Ok(Some(attached))
+}
+
+/// Refuses a segment that evicts something else than the caller asks for.
+fn check_eviction(key: &Key, wanted: Option<Eviction>, fd: &OwnedFd) -> Result<()> {
+    let Some(found) = StateSnapshot::of(fd)?.eviction() else {
+        return Err(Error::corrupt(format_args!("key {key}: what the segment evicts (the word `evict`)")));
+    };
+    if wanted.is_none() || wanted == found {
+        return Ok(());
+    }
+    let name = |eviction: Option<Eviction>| eviction.map_or_else(|| "None".into(), |one| format!("'{}'", one.name()));
+    Err(Error::Invalid(format!(
+        "key {key}: the segment was created with evict={}, and evict={} is asked for: attach without it, or destroy the \
+         segment first",
+        name(found),
+        name(wanted)
+    )))
 }
 
 /// Maps a segment and opens its lock object. `None` if it vanished meanwhile.

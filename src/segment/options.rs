@@ -2,7 +2,7 @@
 //! out in `create`. What each option does when a segment exists, or does not, is in docs/protocol.md, "Opening".
 
 use crate::error::{Error, Result};
-use crate::format::{GRANULE, ZONE};
+use crate::format::{Eviction, GRANULE, ZONE};
 
 /// How to attach.
 #[derive(Clone, Debug)]
@@ -21,13 +21,25 @@ pub struct Options {
     pub readonly: bool,
     /// May values run code when they are read? `None`: only if nobody but this user and root could have written them.
     pub trust: Option<bool>,
+    /// What a new segment evicts where there is no room. `None`: nothing; a segment that exists keeps what it has, and is
+    /// refused if another one is given.
+    pub evict: Option<Eviction>,
     /// If given, only the segment with this id will do.
     pub id: Option<[u8; 16]>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { size: None, reserve: None, perm: 0o600, create: None, readonly: false, trust: None, id: None }
+        Options {
+            size: None,
+            reserve: None,
+            perm: 0o600,
+            create: None,
+            readonly: false,
+            trust: None,
+            evict: None,
+            id: None,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! and the limits of this process allow. Nothing is made here: that is in `create`. What the sizes mean is in
 //! docs/format.md, "Overall".
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::format::{GRANULE, Geometry, ZONE};
 use crate::os::object;
 use crate::os::{Limited, limit_of};
@@ -66,7 +66,7 @@ fn too_large(limit: u64, total: u64) -> Error {
          docker --shm-size; Kubernetes: a memory emptyDir)",
         object::DIR
     );
-    Error::Full { needed: limit, free, size: total, remedy }
+    Error::Full { lack: Lack::Other, needed: limit, free, size: total, remedy }
 }
 
 /// The error for a segment whose object begins with `needed` bytes, if the limits of this process leave it only `most`.
@@ -77,6 +77,7 @@ fn too_narrow(options: &Options, limit: u64, needed: u64, most: u64) -> Error {
         false => format!("raise them (no segment begins with less than {smallest})"),
     };
     Error::Full {
+        lack: Lack::Other,
         needed,
         free: most,
         size: most,

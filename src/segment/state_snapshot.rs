@@ -3,7 +3,7 @@
 //! "State".
 
 use crate::error::{Error, Result};
-use crate::format::{PARTICIPANTS, State, at};
+use crate::format::{Eviction, PARTICIPANTS, State, at};
 use crate::os::object;
 use rustix::fd::OwnedFd;
 use std::mem::{offset_of, size_of};
@@ -53,6 +53,16 @@ impl StateSnapshot {
     /// Zones in use.
     pub fn zones(&self) -> u64 {
         self.u64_at(offset_of!(State, zones))
+    }
+
+    /// What the segment evicts where there is no room. `None`: the word means nothing.
+    pub fn eviction(&self) -> Option<Option<Eviction>> {
+        Eviction::of_code(u32::from_ne_bytes(word(&self.0, offset_of!(State, evict))))
+    }
+
+    /// Variables that were evicted.
+    pub fn evicted(&self) -> u64 {
+        self.u64_at(offset_of!(State, evicted))
     }
 
     /// No participant number at or above this one was ever used.

@@ -5,7 +5,7 @@
 
 use crate::codec::scalar::{self, Scalar};
 use crate::error::{Error, Result};
-use crate::format::INLINE_MAX;
+use crate::format::{Eviction, INLINE_MAX};
 use crate::key::{Index, Name};
 use crate::os;
 use crate::os::mem::Scratch;
@@ -15,7 +15,7 @@ use crate::variables::VariablesWriter;
 use crate::variables::change::Condition;
 use crate::variables::expiry::{expires_after, expiry_in};
 use crate::variables::place::SlotPlace;
-use crate::variables::read::FoundValue;
+use crate::variables::read::{FoundValue, Purpose};
 use crate::variables::record::record_at;
 use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::{Layout, Stored};
@@ -87,6 +87,9 @@ impl Variables {
                 let content = Content::inline(old.rest[0] as i64, 0, pickle.as_slice());
                 let mut change = writer.change();
                 writer.replace(&place, content, &mut change)?;
+                if self.eviction == Some(Eviction::Lru) {
+                    writer.note_stored(hash, false);
+                }
                 Some(sum)
             }
             Some(old) if old.kind() == Kind::Record => writer.add_to_record(name, &place, old, amount, ttl)?,
@@ -114,7 +117,7 @@ impl Variables {
     ) -> Result<Option<Number>> {
         loop {
             let mut scratch = Scratch::new();
-            let (number, condition, expiry) = match self.get(index, &mut scratch, policy)? {
+            let (number, condition, expiry) = match self.get_as(Purpose::Look, index, &mut scratch, policy)? {
                 None => (Some(Number::Int(0)), Condition::Version(0), ttl.map(expires_after)),
                 Some(FoundValue::Inline { bytes, len, version }) => {
                     (Number::of(&bytes[2..2 + len]), Condition::Keeping(version), None)
@@ -172,6 +175,9 @@ impl VariablesWriter<'_> {
         }
         let Some(content) = self.put_in_block(&plan, class, &mut change)? else { return Ok(None) };
         self.replace(place, content, &mut change)?;
+        if self.att.eviction == Some(Eviction::Lru) {
+            self.note_stored(plan.hash, false);
+        }
         Ok(Some(sum))
     }
 }

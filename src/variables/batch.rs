@@ -5,69 +5,44 @@
 
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::format::{CLASSES, RECORD_MAX, SET_SLOTS, blocks_of};
+use crate::format::{Eviction, RECORD_MAX, SET_SLOTS, blocks_of};
 use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::pages::file_system_full;
 use crate::process::wait_policy::WaitPolicy;
-use crate::variables::batch_apply::{LIST, PROBES_AT_FIRST, PROBES_PER_ENTRY};
+use crate::variables::batch_apply::LIST;
 use crate::variables::batch_list::{BatchReader, list_of};
 use crate::variables::batch_set::suits_a_set;
-use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
-use crate::variables::place::Spot;
+use crate::variables::batch_shortage::{BATCH, BatchNeeds, Shortage};
+use crate::variables::evict::{Charges, EvictedWords};
+use crate::variables::leaf::{Leaf, TableOf, is_full};
 use crate::variables::publish::limit_reached;
 use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::Stored;
-use crate::variables::{AsVariables, Variables, VariablesWriter};
-use std::collections::HashMap;
+use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
-/// The name of a batch's lists in the error for a lack of memory.
-const BATCH: &str = "the list of a batch";
+/// How often blocks of one class are obtained for a batch where memory is short.
+const OBTAINED_MOST: u32 = 2;
 
 /// Private to the process: hashes and numbers of the items of a batch, in the order in which they are stored.
 pub struct BatchOrder(pub Vec<(u64, usize)>);
 
-/// Private to the process: what is missing before a batch can begin.
-enum Shortage {
-    /// Nothing: the batch can begin.
-    None,
-    /// These leaves are too small: for each of them a hash in it, and how many entries more it has to take.
-    Leaves(Vec<(Leaf, u64, u64)>),
-    /// Free blocks of this class are missing: the class, and how many.
-    Blocks(usize, u64),
-    /// The limit does not allow it: bytes that are needed, and bytes that are free.
-    Limit(u64, u64),
-}
-
-/// Private to the process: what a batch needs, whatever it will find in the table.
-struct BatchNeeds {
-    /// Blocks, by class.
-    blocks: [u64; CLASSES.len()],
-    /// There is no memory for larger leaves, so crowded ones have to do.
-    accept_crowded: bool,
-}
-
-impl BatchNeeds {
-    /// Sums up what the plans need.
-    fn of(plans: &[StorePlan<'_>]) -> Self {
-        let mut blocks = [0; CLASSES.len()];
-        for plan in plans {
-            if let Placement::Block(class) = plan.placement {
-                blocks[class] += 1;
-            }
-        }
-        BatchNeeds { blocks, accept_crowded: false }
+/// Returns whether a hash is one of a batch's own. A batch of more than [`SET_SLOTS`] plans is in the order of the hashes.
+fn is_own(plans: &[StorePlan<'_>], hash: u64) -> bool {
+    match plans.len() {
+        ..=SET_SLOTS => plans.iter().any(|plan| plan.hash == hash),
+        _ => plans.binary_search_by_key(&hash, |plan| plan.hash).is_ok(),
     }
 }
 
 impl Variables {
     /// Stores several values at one instant, or none of them. Of two values for one index the last counts.
-    ///
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
         if items.len() <= SET_SLOTS {
-            return self.put_plans(self.few_plans(items)?, policy);
+            return self.put_plans(&self.few_plans(items)?, policy);
         }
         let order = self.batch_order(items.len(), |number| items[number].0)?;
         self.put_ordered(order.0.iter().map(|(hash, number)| (*hash, items[*number])), policy)
@@ -80,14 +55,28 @@ impl Variables {
         policy: &dyn WaitPolicy,
     ) -> Result<()> {
         let plan = |(hash, (index, stored))| StorePlan::with_hash(Name::from(&index), hash, stored);
-        self.put_plans(fallible::collect(items.map(plan), BATCH)?, policy)
+        self.put_plans(&fallible::collect(items.map(plan), BATCH)?, policy)
     }
 
-    fn put_plans(&self, plans: Vec<StorePlan<'_>>, policy: &dyn WaitPolicy) -> Result<()> {
-        if plans.is_empty() || (suits_a_set(&plans) && self.put_small_batch(&plans, policy)?) {
+    /// Stores planned values at one instant. Where there is no memory, others are evicted if the segment evicts anything.
+    fn put_plans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<()> {
+        let mut turns = 0;
+        loop {
+            match self.put_plans_once(plans, policy) {
+                Err(full @ Error::Full { .. }) if self.eviction.is_some() => {
+                    self.evict_for_memory(full, &mut turns, &|hash| is_own(plans, hash), policy)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    #[inline]
+    fn put_plans_once(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<()> {
+        if plans.is_empty() || (suits_a_set(plans) && self.put_small_batch(plans, policy)?) {
             return Ok(());
         }
-        self.put_list(&plans, policy)
+        self.put_list(plans, policy)
     }
 
     /// Returns in which order a batch stores its items; of several with the same index only the last is in it.
@@ -140,17 +129,27 @@ impl Variables {
 
     /// Stores a few small values by one commit. Returns `false` if that cannot be done as things are.
     fn put_small_batch(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<bool> {
+        // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
+        let (mut words, mut held) = (EvictedWords::new(self), None);
         let (mut needs, mut backoff, mut collected, mut call_guard) = (None, Backoff::default(), false, None);
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
-            let mut writer = self.write(policy)?;
+            let mut writer = match held.take() {
+                Some(writer) => writer,
+                None => self.write(policy)?,
+            };
+            let count = self.state().count.load(Ordering::Relaxed);
             if writer.put_set(plans)? {
-                drop(writer);
+                self.batch_is_made(writer, count, plans, policy);
                 plans.iter().for_each(|plan| self.notify_changed(plan.hash));
                 return Ok(true);
             }
             let needs = needs.get_or_insert_with(|| BatchNeeds::of(plans));
             let shortage = writer.shortage_of_set(plans, needs)?;
+            if let (Shortage::Limit(charges), Some(_)) = (&shortage, self.eviction) {
+                held = self.evict_for_batch(writer, *charges, plans, &mut words, policy)?;
+                continue;
+            }
             self.release_within_call(writer, &mut call_guard);
             if let Shortage::None = shortage {
                 return Ok(false);
@@ -170,6 +169,8 @@ impl Variables {
         // of memory.
         let mut scratch = Scratch::new();
         scratch.reserve(RECORD_MAX as usize)?;
+        // As in `put_small_batch`.
+        let (mut words, mut held) = (EvictedWords::new(self), None);
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let copy = |at: u64, to: &mut [u8]| {
@@ -178,7 +179,10 @@ impl Variables {
             };
             let entries = BatchReader::new(list.len() as u64, copy)?;
             let mut entries = entries.ok_or_else(|| Error::corrupt("a list that this process has made"))?;
-            let mut writer = self.write(policy)?;
+            let mut writer = match held.take() {
+                Some(writer) => writer,
+                None => self.write(policy)?,
+            };
             let mut still_owned = true;
             for filled in &spans {
                 still_owned &= writer.owns(filled.span.granule)?;
@@ -196,16 +200,74 @@ impl Variables {
                 writer.begin_batch(granule << 8 | LIST)?;
                 // The batch has begun and owns the spans: it will be made, whichever process dies.
                 spans.into_iter().for_each(|filled| filled.span.published());
+                let count = self.state().count.load(Ordering::Relaxed);
                 let outcome = writer.apply_entries(&mut scratch, &mut entries);
                 writer.drop_if_corrupt(outcome)?;
-                drop(writer);
+                self.batch_is_made(writer, count, plans, policy);
                 plans.iter().for_each(|plan| self.notify_changed(plan.hash));
                 return Ok(());
             }
             drop(entries);
+            if let (Shortage::Limit(charges), Some(_)) = (&shortage, self.eviction) {
+                held = self.evict_for_batch(writer, *charges, plans, &mut words, policy)?;
+                continue;
+            }
             self.release_within_call(writer, &mut call_guard);
             self.make_room_for(shortage, &mut needs, &mut collected, policy)?;
         }
+    }
+
+    /// Evicts until the limit allows a batch, of which nothing is evicted. Returns the writer lock. `None`: the batch
+    /// is looked at again.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if nothing else can be evicted.
+    #[cold]
+    fn evict_for_batch<'a>(
+        &'a self,
+        writer: VariablesWriter<'a>,
+        charges: Charges,
+        plans: &[StorePlan<'_>],
+        words: &mut EvictedWords<'_>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<Option<VariablesWriter<'a>>> {
+        let spares = |hash: u64| is_own(plans, hash);
+        let (writer, fits) = self.evict_for_limit(writer, charges, &spares, words, policy)?;
+        if fits {
+            return Ok(Some(writer));
+        }
+        drop(writer);
+        // What has expired, and is not to be evicted, may be in the way.
+        if self.collect_expired(policy)? { Ok(None) } else { Err(self.batch_beyond_limit(charges)) }
+    }
+
+    /// Releases the writer lock after a batch. Where the segment evicts, the batch's variables are noted as used, and
+    /// what was evicted for it counts as freed. `count`: how many variables there were before.
+    #[inline]
+    fn batch_is_made(
+        &self,
+        mut writer: VariablesWriter<'_>,
+        count: u64,
+        plans: &[StorePlan<'_>],
+        policy: &dyn WaitPolicy,
+    ) {
+        if self.eviction == Some(Eviction::Lru) {
+            let new = self.state().count.load(Ordering::Relaxed).saturating_sub(count);
+            writer.count_inserted(new);
+            drop(writer);
+            self.note_batch(plans);
+            self.grow_stamps_if_due();
+        } else {
+            drop(writer);
+        }
+        if self.eviction.is_some() {
+            self.limit_warm_memory(policy);
+        }
+    }
+
+    fn batch_beyond_limit(&self, charges: Charges) -> Error {
+        let size = self.state().limit.load(Ordering::Relaxed);
+        limit_reached(charges.new, size.saturating_sub(self.state().used.load(Ordering::Relaxed)), size)
     }
 
     /// Fills a span for each large value, and then one for the list, which is the last.
@@ -249,6 +311,12 @@ impl Variables {
                 Ok(())
             }
             Shortage::Blocks(class, missing) => {
+                // Where memory is short, obtaining blocks of one class gives those of another one back that are not
+                // used yet.
+                needs.obtained[class] += 1;
+                if needs.obtained[class] > OBTAINED_MOST && self.memory_is_short(needs.charge)? {
+                    return Err(file_system_full(needs.charge));
+                }
                 for _ in 0..missing.div_ceil(blocks_of(class)) {
                     policy.interrupted()?;
                     let made = self.write(policy)?.slab_from_warm(class)?;
@@ -258,9 +326,7 @@ impl Variables {
                 }
                 Ok(())
             }
-            Shortage::Limit(needed, free) => {
-                Err(limit_reached(needed, free, self.state().limit.load(Ordering::Relaxed)))
-            }
+            Shortage::Limit(charges) => Err(self.batch_beyond_limit(charges)),
         }
     }
 
@@ -281,57 +347,5 @@ impl Variables {
             }
         }
         Ok(())
-    }
-}
-
-impl VariablesWriter<'_> {
-    /// Returns what a small batch is missing that could not be made.
-    #[cold]
-    fn shortage_of_set(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds) -> Result<Shortage> {
-        let mut scratch = Scratch::new();
-        scratch.reserve(RECORD_MAX as usize)?;
-        self.shortage(plans, needs, &mut scratch)
-    }
-
-    /// Returns what the batch is missing. Blocks that come free during the batch are not counted on.
-    fn shortage(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds, scratch: &mut Scratch) -> Result<Shortage> {
-        for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
-            let missing = self.arena().missing_blocks(class, *needed)?;
-            if missing > 0 {
-                return Ok(Shortage::Blocks(class, missing));
-            }
-        }
-        let counters = self.change().counters;
-        let mut leaves: HashMap<u64, (Leaf, u64, u64)> = HashMap::new();
-        let (mut old_charge, mut new_charge, mut probes_left) = (0_u64, 0_u64, PROBES_AT_FIRST);
-        for plan in plans {
-            probes_left += PROBES_PER_ENTRY;
-            let place = self.find_place_within(&plan.name, plan.hash, scratch, &mut probes_left)?;
-            if matches!(place.spot, Spot::LeafFull) {
-                // The leaf has no free slot at all, whatever its counts say.
-                let mut full = Vec::new();
-                fallible::push(&mut full, (place.leaf, plan.hash, 1), BATCH)?;
-                return Ok(Shortage::Leaves(full));
-            }
-            if place.occupant().is_none() {
-                fallible::reserve_in_map(&mut leaves, 1, BATCH)?;
-                leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
-            }
-            old_charge = old_charge.saturating_add(place.occupant().map_or(0, |old| old.charge()));
-            new_charge = new_charge.saturating_add(plan.charge());
-        }
-        let others = counters.used.saturating_sub(old_charge);
-        let limit = self.att.state().limit.load(Ordering::Relaxed);
-        if new_charge > limit.saturating_sub(others) {
-            return Ok(Shortage::Limit(new_charge, limit.saturating_sub(counters.used)));
-        }
-        let mut full = Vec::new();
-        for (leaf, hash, more) in leaves.into_values() {
-            let fill = self.att.variables().counts_of(&leaf)?.fill.saturating_add(more);
-            if is_crowded(fill, leaf.slots) || (!needs.accept_crowded && is_full(fill, leaf.slots)) {
-                fallible::push(&mut full, (leaf, hash, more), BATCH)?;
-            }
-        }
-        Ok(if full.is_empty() { Shortage::None } else { Shortage::Leaves(full) })
     }
 }

@@ -5,7 +5,7 @@
 //! `batch.rs`.
 
 use crate::error::{Error, Result};
-use crate::format::granules_of;
+use crate::format::{Eviction, granules_of};
 use crate::heap::span_writer::FilledSpan;
 use crate::key::{Index, Name};
 use crate::os::fork;
@@ -14,6 +14,7 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::call_guard::CallGuard;
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
+use crate::variables::evict::{Charges, EvictedWords};
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::place::{SlotPlace, Spot};
 use crate::variables::store_plan::{Placement, StorePlan};
@@ -75,14 +76,41 @@ impl Variables {
         condition: Condition,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
+        let mut turns = 0;
+        loop {
+            match self.put_once(index, stored, source, condition, policy) {
+                Err(full @ Error::Full { .. }) if self.eviction.is_some() => {
+                    let own = Name::from(index).hash(self.identity.hash_key);
+                    self.evict_for_memory(full, &mut turns, &|hash| hash == own, policy)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Stores a value. Where the limit does not allow it, others are evicted if the segment evicts anything.
+    #[inline(always)]
+    fn put_once(
+        &self,
+        index: &Index<'_>,
+        stored: Stored<'_>,
+        source: ValueSource,
+        condition: Condition,
+        policy: &dyn WaitPolicy,
+    ) -> Result<Option<u64>> {
         index.check_length()?;
         let mut plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
         let (mut filled, mut call_guard, mut collected, mut no_larger_leaf) =
             (None::<FilledSpan<'_>>, None, false, false);
+        // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
+        let (mut words, mut held) = (None::<EvictedWords<'_>>, None);
         let mut backoff = Backoff::default();
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
-            let mut writer = self.write(policy)?;
+            let mut writer = match held.take() {
+                Some(writer) => writer,
+                None => self.write(policy)?,
+            };
             if stored.expiry.is_some() {
                 writer.collect_a_few();
             }
@@ -110,6 +138,17 @@ impl Variables {
             }
             let mut change = writer.change();
             if let Err(full) = writer.check_limit(old.as_ref(), plan.charge(), &change) {
+                if self.eviction.is_some() {
+                    let charges = Charges { new: plan.charge(), old: old.map_or(0, |old| old.charge()) };
+                    let words = words.get_or_insert_with(|| EvictedWords::new(self));
+                    let (evicting, fits) =
+                        self.evict_for_limit(writer, charges, &|hash| hash == plan.hash, words, policy)?;
+                    if fits {
+                        held = Some(evicting);
+                        continue;
+                    }
+                    writer = evicting;
+                }
                 self.release_within_call(writer, &mut call_guard);
                 if std::mem::replace(&mut collected, true) || !self.collect_expired(policy)? {
                     return Err(full);
@@ -154,6 +193,9 @@ impl Variables {
                             let len = granules_of(lead + plan.record_len);
                             let reserved = writer.reserve_present(len)?;
                             self.release_within_call(writer, &mut call_guard);
+                            if let Some(words) = &mut words {
+                                words.notify();
+                            }
                             let span = match reserved {
                                 Some(span) => span,
                                 None => self.reserve_span(len, policy)?,
@@ -168,6 +210,10 @@ impl Variables {
                 Condition::Unmoved { .. } => writer.replace_by_moved(&place, content, &mut change)?,
                 _ => writer.replace(&place, content, &mut change)?,
             };
+            // What only gets another expiry is not used.
+            if self.eviction == Some(Eviction::Lru) && !matches!(condition, Condition::Unmoved { .. }) {
+                writer.note_stored(plan.hash, old.is_none());
+            }
             // A span that was filled is left over where the expiry that is kept made the record shorter than thought.
             if plan.placement == Placement::Span {
                 if let Some(filled) = filled {
@@ -185,6 +231,9 @@ impl Variables {
                 self.note_freed(old.charge() - plan.charge());
             }
             self.limit_warm_memory(policy);
+            if self.eviction == Some(Eviction::Lru) {
+                self.grow_stamps_if_due();
+            }
             return Ok(Some(version));
         }
     }

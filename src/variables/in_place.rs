@@ -2,7 +2,7 @@
 //! protocol is "Values in place" in docs/protocol.md.
 
 use crate::codec::buffers;
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::fallible;
 use crate::format::SLOT;
 use crate::key::{Index, Name};
@@ -80,7 +80,7 @@ impl Variables {
             true => Err(limit_reached(new.len.saturating_add(SLOT), free, size)),
             false => {
                 let remedy = "one variable has less than 1 TiB: divide it among several".into();
-                Err(Error::Full { needed: new.len, free, size, remedy })
+                Err(Error::Full { lack: Lack::Other, needed: new.len, free, size, remedy })
             }
         }
     }

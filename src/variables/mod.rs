@@ -19,9 +19,11 @@
 //! | [`change`], [`add`] | put and remove; adding to a number |
 //! | [`in_place`], [`touch`] | making values that are changed where they lie; a new version for what is there |
 //! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the list, making it |
+//! | `batch_shortage` | what is missing before a batch can begin |
 //! | `batch_set` | the same for a few small ones, by one commit |
 //! | [`clear`] | removing every variable at one instant |
 //! | [`expiry`], [`expire`] | variables with a time to live; another time to live for what is there |
+//! | `evict`, `victim`, `stamps` | removing variables that others need the room of; which one; when each was used last |
 //! | [`growth`], [`directory`], [`shrink`] | replacing leaves, replacing directories, smaller tables |
 //! | [`compact`], [`defrag`] | moving records, moving large values |
 //! | [`trim`] | giving memory back to the system |
@@ -32,6 +34,7 @@ pub mod batch;
 pub mod batch_apply;
 pub mod batch_list;
 mod batch_set;
+mod batch_shortage;
 pub mod capacity;
 pub mod change;
 pub mod changes_pass;
@@ -39,6 +42,7 @@ pub mod clear;
 pub mod compact;
 pub mod defrag;
 pub mod directory;
+mod evict;
 pub mod expire;
 pub mod expiry;
 pub mod found;
@@ -57,6 +61,7 @@ pub mod scan;
 pub mod shrink;
 pub mod snapshot;
 mod snapshot_fast;
+mod stamps;
 pub mod store_plan;
 pub mod stored;
 #[cfg(feature = "python")]
@@ -64,6 +69,7 @@ pub mod table_iter;
 pub mod touch;
 pub mod trim;
 pub mod value_stays;
+mod victim;
 
 use crate::error::Result;
 use crate::heap::{Heap, HeapWriter};

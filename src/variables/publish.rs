@@ -4,7 +4,7 @@
 //! Everything here runs under the writer lock; steps 1 to 3 are those of "A change" in docs/protocol.md. Loops that
 //! wait and obtain memory are in `change.rs`.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Lack, Result};
 use crate::fallible;
 use crate::format::slot_flags::RELEASED_LOCK;
 use crate::format::{RemovalRing, Slot, SpanEntry, SpanState, VERSION_MAX, at, granules_of};
@@ -274,5 +274,5 @@ pub fn next_version(change: &mut Change) -> Result<u64> {
 #[cold]
 pub fn limit_reached(needed: u64, free: u64, size: u64) -> Error {
     let remedy = "remove variables, or raise the limit: resize(), or attach with a larger size".into();
-    Error::Full { needed, free, size, remedy }
+    Error::Full { lack: Lack::Other, needed, free, size, remedy }
 }

@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::format::slot_flags::{LOCK, TEXT};
-use crate::format::{Root, Slot, slab_has_all_pages};
+use crate::format::{Eviction, Root, Slot, slab_has_all_pages};
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::access::MappedAccess;
@@ -17,6 +17,15 @@ use crate::variables::large::LargeValue;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::record::place_of_record;
 use std::sync::atomic::{Ordering, fence};
+
+/// What a value is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The caller of the program gets it: that is a use ("Eviction" in docs/protocol.md).
+    Use,
+    /// It is only looked at: for a description, or with all others.
+    Look,
+}
 
 /// Private to the process: a variable's value as a reader gets it.
 pub enum FoundValue<'a> {
@@ -43,7 +52,7 @@ pub enum FoundValue<'a> {
 }
 
 impl Variables {
-    /// Reads the value of a variable. `None`: it is missing, or has expired.
+    /// Reads the value of a variable, and notes that it was used. `None`: it is missing, or has expired.
     #[inline]
     pub fn get<'a>(
         &'a self,
@@ -51,18 +60,35 @@ impl Variables {
         scratch: &mut Scratch,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<FoundValue<'a>>> {
-        if let Some(value) = self.get_fast(index, scratch) {
+        self.get_as(Purpose::Use, index, scratch, policy)
+    }
+
+    /// Reads the value of a variable. `None`: it is missing, or has expired. `purpose` is
+    /// known where this is compiled.
+    #[inline(always)]
+    pub fn get_as<'a>(
+        &'a self,
+        purpose: Purpose,
+        index: &Index<'_>,
+        scratch: &mut Scratch,
+        policy: &dyn WaitPolicy,
+    ) -> Result<Option<FoundValue<'a>>> {
+        if let Some(value) = self.get_fast(purpose, index, scratch) {
             return Ok(Some(value));
         }
         let Some(found) = self.find(index, scratch, policy)? else { return Ok(None) };
-        self.value_of(found, policy).map(Some)
+        let value = self.value_of(found, policy)?;
+        if purpose == Purpose::Use && self.eviction == Some(Eviction::Lru) {
+            self.note_use_of(index);
+        }
+        Ok(Some(value))
     }
 
     /// Reads a variable in the usual case, in one straight run: it has no expiry, is in its slot or in a block of a
     /// slab, and nothing changes meanwhile. The steps are those of `find`. `None`: something is
     /// not usual, and `find` decides.
     #[inline(always)]
-    fn get_fast<'a>(&'a self, index: &Index<'_>, scratch: &mut Scratch) -> Option<FoundValue<'a>> {
+    fn get_fast<'a>(&'a self, purpose: Purpose, index: &Index<'_>, scratch: &mut Scratch) -> Option<FoundValue<'a>> {
         let name = Name::from(index);
         let hash = name.hash(self.identity.hash_key);
         let (first, flags) = (name.index_word(hash), name.flags());
@@ -109,7 +135,12 @@ impl Variables {
         if name.is_text() {
             let prefix = content.prefix_len() as usize;
             let key = scratch.bytes().get(prefix - (content.key_len() as usize).min(prefix)..prefix)?;
-            return (key == name.index.record_key()).then_some(value);
+            if key != name.index.record_key() {
+                return None;
+            }
+        }
+        if purpose == Purpose::Use && self.eviction == Some(Eviction::Lru) {
+            self.note_use(hash);
         }
         Some(value)
     }

@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::fallible;
+use crate::format::Eviction;
 use crate::key::{Index, Name};
 use crate::os;
 use crate::os::mem::Scratch;
@@ -73,8 +74,18 @@ impl Snapshot<'_> {
 }
 
 impl Variables {
-    /// Reads the values of several variables as of one instant.
+    /// Reads the values of several variables as of one instant, and notes that they were used.
     pub fn get_many<'a>(&'a self, indexes: &[Index<'_>], policy: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
+        let snapshot = self.snapshot(indexes, policy)?;
+        if self.eviction == Some(Eviction::Lru) {
+            self.note_uses_of(indexes, &snapshot.values);
+        }
+        Ok(snapshot)
+    }
+
+    /// Reads the values of several variables as of one instant.
+    #[inline]
+    fn snapshot<'a>(&'a self, indexes: &[Index<'_>], policy: &dyn WaitPolicy) -> Result<Snapshot<'a>> {
         let mut snapshot = Snapshot::default();
         if self.snapshot_fast(indexes, &mut snapshot) {
             return Ok(snapshot);

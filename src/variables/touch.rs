@@ -1,6 +1,7 @@
 //! A new version for a variable whose value stays. The protocol is "Values in place" in docs/protocol.md, **touch**.
 
 use crate::error::Result;
+use crate::format::Eviction;
 use crate::key::{Index, Name};
 use crate::os::mem::Scratch;
 use crate::process::wait_policy::WaitPolicy;
@@ -19,8 +20,12 @@ impl Variables {
             return Ok(0);
         }
         let version = writer.restamp(&place.leaf, offset, &content)?;
+        let hash = name.hash(self.identity.hash_key);
+        if self.eviction == Some(Eviction::Lru) {
+            writer.note_stored(hash, false);
+        }
         drop(writer);
-        self.notify_changed(name.hash(self.identity.hash_key));
+        self.notify_changed(hash);
         Ok(version)
     }
 }

@@ -71,6 +71,7 @@ impl Variables {
             Err(error) => return Err(error),
         }
         self.give_pin_pages_back(policy)?;
+        self.shrink_stamps(policy)?;
         self.close_zones(policy)
     }
 

@@ -28,5 +28,5 @@ pub use containers::containers as fuzz_containers;
 pub use containers::{_decode_containers, leave_all};
 pub use in_place::{InPlace, open, refuse_in_place};
 pub use large::LargeRead;
-pub use read::read;
+pub use read::{look, read};
 pub use value::decode;

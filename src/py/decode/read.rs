@@ -9,7 +9,7 @@ use crate::py::read_mode::ReadMode;
 use crate::py::wait::PyWait;
 use crate::segment::Segment;
 use crate::variables::AsVariables;
-use crate::variables::read::FoundValue;
+use crate::variables::read::{FoundValue, Purpose};
 use pyo3::prelude::*;
 
 /// What one attempt to read found.
@@ -20,7 +20,7 @@ enum ReadAttempt {
     Replaced,
 }
 
-/// A variable's value and version. `None` if the variable is missing.
+/// A variable's value and version, which are used. `None` if the variable is missing.
 #[inline]
 pub fn read(
     policy: &PyWait<'_>,
@@ -29,9 +29,22 @@ pub fn read(
     index: &Index<'_>,
     mode: ReadMode,
 ) -> PyResult<Option<(Py<PyAny>, u64)>> {
-    match attempt(policy, py, segment, index, mode)? {
+    match attempt(Purpose::Use, policy, py, segment, index, mode)? {
         ReadAttempt::Read(read) => Ok(read),
         ReadAttempt::Replaced => read_again(policy, py, segment, index, mode),
+    }
+}
+
+/// A variable's value and version, for a look at all variables: that is no use. `None` if the variable is missing.
+pub fn look(
+    policy: &PyWait<'_>,
+    py: Python<'_>,
+    segment: &Segment,
+    index: &Index<'_>,
+) -> PyResult<Option<(Py<PyAny>, u64)>> {
+    match attempt(Purpose::Look, policy, py, segment, index, ReadMode::Own)? {
+        ReadAttempt::Read(read) => Ok(read),
+        ReadAttempt::Replaced => read_again(policy, py, segment, index, ReadMode::Own),
     }
 }
 
@@ -50,7 +63,7 @@ fn read_again(
             .attachment()
             .and_then(|att| backoff.again(Obstacle::Replaced, &att, policy))
             .map_err(|error| policy.error(error))?;
-        if let ReadAttempt::Read(read) = attempt(policy, py, segment, index, mode)? {
+        if let ReadAttempt::Read(read) = attempt(Purpose::Look, policy, py, segment, index, mode)? {
             return Ok(read);
         }
     }
@@ -58,6 +71,7 @@ fn read_again(
 
 #[inline(always)]
 fn attempt(
+    purpose: Purpose,
     policy: &PyWait<'_>,
     py: Python<'_>,
     segment: &Segment,
@@ -67,7 +81,7 @@ fn attempt(
     let trusted = segment.trusted();
     let mut scratch = Scratch::new();
     let att = segment.attachment().map_err(|error| policy.error(error))?;
-    let got = att.variables().get(index, &mut scratch, policy).map_err(|error| policy.error(error))?;
+    let got = att.variables().get_as(purpose, index, &mut scratch, policy).map_err(|error| policy.error(error))?;
     let read = match got {
         None => None,
         Some(FoundValue::Inline { bytes, len, version }) => {

@@ -2,6 +2,7 @@
 
 use super::fields::{NANO, Reduced, fields, reduce, repr};
 use crate::coordination::queue_look::QueueInfo;
+use crate::format::Eviction;
 use crate::py::convert::{self, index_object, key_object};
 use crate::py::create;
 use crate::segment::{SegmentInfo, Standing};
@@ -88,6 +89,16 @@ impl PySegmentInfo {
     fn spare(&self) -> u64 {
         self.0.spare
     }
+    #[doc = stub!(SegmentInfo.evict)]
+    #[getter]
+    fn evict(&self) -> Option<&'static str> {
+        self.0.evict.map(Eviction::name)
+    }
+    #[doc = stub!(SegmentInfo.evicted)]
+    #[getter]
+    fn evicted(&self) -> u64 {
+        self.0.evicted
+    }
     #[doc = stub!(SegmentInfo.locks)]
     #[getter]
     fn locks<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -126,16 +137,14 @@ impl PySegmentInfo {
     #[doc = stub!(SegmentInfo._asdict)]
     fn _asdict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
         let names = ["key", "name", "size", "used", "free", "count", "perm", "uid", "created_at", "attached"];
-        fields(
-            slf.as_any(),
-            names.iter().chain(&["largest_put", "resident", "held", "spare", "locks", "queues", "state", "why"]),
-        )
+        let more = ["largest_put", "resident", "held", "spare", "evict", "evicted", "locks", "queues", "state", "why"];
+        fields(slf.as_any(), names.iter().chain(&more))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
         let info = &self.0;
         let sizes = [info.size, info.used, info.free, info.largest_put, info.resident, info.held, info.spare];
-        let words = (info.count, info.created_at, sizes);
+        let words = (info.count, info.created_at, sizes, info.evicted);
         let pair = |(name, pid): &(_, u32)| {
             let pair = [index_object(py, name)?.into_bound(py), create::uint(py, (*pid).into())?.into_any()];
             Ok(create::tuple(py, pair.into_iter().map(Ok))?.into_any())
@@ -150,7 +159,7 @@ impl PySegmentInfo {
         let queues = create::list(py, info.queues.iter().map(queue))?;
         let halves = [info.perm, info.uid, info.attached];
         let key = info.key.as_ref().map(|key| key_object(py, key)).transpose()?;
-        let state = (info.standing.code(), info.why.as_deref());
+        let state = (info.standing.code(), info.why.as_deref(), info.evict.map(Eviction::name));
         reduce(py, "_segment_info", (key, &info.name, words, halves, (locks, queues), state))
     }
 
@@ -167,13 +176,13 @@ type Lists<'py> = (Vec<(Bound<'py, PyAny>, u32)>, Vec<(Bound<'py, PyAny>, u64, u
 pub fn _segment_info(
     key: Option<Bound<'_, PyAny>>,
     name: String,
-    words: (u64, u64, [u64; 7]),
+    words: (u64, u64, [u64; 7], u64),
     halves: [u32; 3],
     lists: Lists<'_>,
-    state: (String, Option<String>),
+    state: (String, Option<String>, Option<String>),
 ) -> PyResult<PySegmentInfo> {
-    let ((state, why), (locks, queues)) = (state, lists);
-    let (count, created_at, [size, used, free, largest_put, resident, held, spare]) = words;
+    let ((state, why, evict), (locks, queues)) = (state, lists);
+    let (count, created_at, [size, used, free, largest_put, resident, held, spare], evicted) = words;
     let ([perm, uid, attached], key) = (halves, key.as_ref().map(convert::key).transpose()?);
     let standing = Standing::named(&state).ok_or_else(|| PyValueError::new_err(format!("state {state:?}")))?;
     let locks = locks.iter().map(|(name, pid)| Ok((convert::index(name)?.to_owned(), *pid)));
@@ -198,6 +207,8 @@ pub fn _segment_info(
         resident,
         held,
         spare,
+        evict: evict.as_deref().and_then(Eviction::of_name),
+        evicted,
         locks,
         queues,
         standing,

@@ -5,10 +5,9 @@
 //! `KeyError`.
 
 use super::handle::PySegment;
-use super::variable::read;
+use super::variable::look;
 use crate::py::convert;
 use crate::py::create;
-use crate::py::read_mode::ReadMode;
 use crate::variables::AsVariables;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping};
@@ -26,7 +25,7 @@ pub fn each<'py>(
 ) -> PyResult<()> {
     let (py, segment) = (segment.py(), segment.get());
     for index in indexes(segment, py)?.iter() {
-        if let Some((value, _)) = read(segment.inner(), &index, ReadMode::Own)? {
+        if let Some((value, _)) = look(segment.inner(), &index)? {
             take(index, value.into_bound(py))?;
         }
         py.check_signals()?;
@@ -60,4 +59,10 @@ pub fn union(left: &Bound<'_, PyAny>, right: &Bound<'_, PyAny>) -> PyResult<Py<P
 
 fn add_items<'py>(items: &Bound<'py, PyDict>, segment: &Bound<'py, PySegment>) -> PyResult<()> {
     each(segment, |index, value| create::insert(items, &index, &value))
+}
+
+/// The value of a variable, or `default`, for the iteration over all: that is no use of the variable.
+#[pyfunction]
+pub fn _look(segment: &Bound<'_, PySegment>, index: &Bound<'_, PyAny>, default: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    Ok(look(segment.get().inner(), index)?.map_or(default, |(value, _)| value))
 }

@@ -2,7 +2,7 @@
 
 use super::contents;
 use super::handle::PySegment;
-use super::variable::{read, remove, store_encoded};
+use super::variable::{look, read, remove, store_encoded};
 use crate::error::Error;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::py::calls;
@@ -51,7 +51,7 @@ pub fn popitem<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py,
         {
             let index = convert::index_object(py, &index)?.into_bound(py);
             // The item is created before the variable is removed, because there may be no memory for it.
-            let item = read(segment.inner(), &index, ReadMode::Own).and_then(|read| {
+            let item = look(segment.inner(), &index).and_then(|read| {
                 let Some((value, version)) = read else { return Ok(None) };
                 let item = [index.clone(), value.into_bound(py)];
                 Ok(Some((create::tuple(py, item.into_iter().map(Ok))?, version)))

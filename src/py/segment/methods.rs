@@ -7,6 +7,7 @@ use super::handle::PySegment;
 use super::variable::{missing, read, remove, store};
 use super::{atomic_ops, batches, contents, in_place, mapping, waiting, waiting_any};
 use crate::coordination::AsCoordination;
+use crate::format::Eviction;
 use crate::py::changes::{PyChanges, changes};
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
@@ -111,6 +112,12 @@ impl PySegment {
     #[getter]
     fn size<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyInt>> {
         create::uint(py, self.inner().size().map_err(|error| self.error(py, error))?)
+    }
+    #[doc = stub!(Segment.evict)]
+    #[getter]
+    fn evict(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        let eviction = self.inner().evict().map_err(|error| self.error(py, error))?;
+        Ok(eviction.map(Eviction::name))
     }
     #[doc = stub!(Segment.created)]
     #[getter]

@@ -24,4 +24,5 @@ mod variable;
 mod waiting;
 mod waiting_any;
 
+pub use contents::_look;
 pub use handle::PySegment;

@@ -21,6 +21,12 @@ pub fn read(segment: &Segment, index: &Bound<'_, PyAny>, mode: ReadMode) -> PyRe
     decode::read(&PyWait::new(py, segment.key()), py, segment, &convert::index(index)?, mode)
 }
 
+/// The same for a look at all variables, which is no use of any ("Eviction" in docs/protocol.md).
+pub fn look(segment: &Segment, index: &Bound<'_, PyAny>) -> PyResult<Option<(Py<PyAny>, u64)>> {
+    let py = index.py();
+    decode::look(&PyWait::new(py, segment.key()), py, segment, &convert::index(index)?)
+}
+
 /// Stores a value if a condition holds; `expiry` is asked when the value is about to be stored. Returns the new version, or `None` if the condition does not hold.
 pub fn store(
     segment: &Segment,

@@ -4,7 +4,7 @@
 use super::invariant::ensure;
 use crate::error::Result;
 use crate::format::identity::Identity;
-use crate::format::{GRANULE, IDENTITY_LEN, PARTICIPANTS, VERSION_MAX, ZONE_META, at};
+use crate::format::{Eviction, GRANULE, IDENTITY_LEN, PARTICIPANTS, STAMPS_MIN_BITS, VERSION_MAX, ZONE_META, at};
 use crate::os::object::{self, Status};
 use crate::process::attachment::Attachment;
 use std::sync::atomic::Ordering;
@@ -44,6 +44,14 @@ pub(super) fn check_state(att: &Attachment, status: &Status) -> Result<()> {
     ensure!(batch == 0 && many.is_multiple_of(2), 6, "many is {many}, a batch is {batch}, and no batch is under way");
     let version = state.version.load(Ordering::Relaxed);
     ensure!(version < VERSION_MAX, 9, "the last version is {version}");
+    let (evict, stamps) = (state.evict.load(Ordering::Relaxed), state.stamps.load(Ordering::Relaxed));
+    let bits = STAMPS_MIN_BITS..=geometry.stamps_max_bits();
+    let sound = match Eviction::of_code(evict) {
+        Some(Some(Eviction::Lru)) => bits.contains(&stamps),
+        Some(_) => stamps == 0,
+        None => false,
+    };
+    ensure!(sound && Some(att.eviction) == Eviction::of_code(evict), 13, "evict is {evict}, stamps is {stamps}");
     let top = state.participants_top.load(Ordering::Acquire);
     ensure!(top <= PARTICIPANTS, 11, "participants_top is {top}");
     Ok(())

@@ -1,7 +1,7 @@
 //! What the Rust tests share: keys of their own, a watchdog, second processes.
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use shmvar::{Key, Options, Segment};
+use shmvar::{Eviction, Key, Options, Segment};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -16,11 +16,16 @@ impl Fresh {
         Self::with_perm(name, size, 0o600)
     }
 
+    #[allow(dead_code, reason = "not every test program uses it")]
     pub fn with_perm(name: &str, size: u64, perm: u32) -> Self {
+        Self::with(name, size, perm, None)
+    }
+
+    pub fn with(name: &str, size: u64, perm: u32, evict: Option<Eviction>) -> Self {
         watchdog(Duration::from_secs(900));
         let key = Key::text(&format!("test-{}-{name}", std::process::id())).unwrap();
         shmvar::destroy(&key).unwrap();
-        let options = Options { size: Some(size), perm, create: Some(true), ..Options::default() };
+        let options = Options { size: Some(size), perm, evict, create: Some(true), ..Options::default() };
         let segment = Segment::attach(key.clone(), &options).unwrap();
         Fresh { segment, key }
     }

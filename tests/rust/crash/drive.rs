@@ -71,7 +71,7 @@ impl Scene {
             shmvar::destroy(&key).unwrap();
             return Scene { fresh: None, key, perm: operation.perm, told: None };
         }
-        let fresh = Fresh::with_perm(&name, 256 << 20, operation.perm);
+        let fresh = Fresh::with(&name, 256 << 20, operation.perm, operation.evict);
         fresh.segment.put(7_000, &7_u64).unwrap();
         fresh.segment.put_bytes(7_001, &[7; 24_000]).unwrap();
         fresh.segment.put_bytes("of nobody here", &[7; 700]).unwrap();

@@ -17,7 +17,7 @@
 use crate::child::{Stage, attach, value};
 use crate::common::existing;
 use crate::stages::*;
-use shmvar::{AsVariables, Blocking, Error, Index, Options, Segment, crash_point as crash};
+use shmvar::{AsVariables, Blocking, Error, Eviction, Index, Options, Segment, crash_point as crash};
 use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Operation {
     pub begins: Begins,
     /// The mode of the segment.
     pub perm: u32,
+    /// What the segment evicts.
+    pub evict: Option<Eviction>,
     pub setup: fn(&mut Stage),
     pub act: fn(&mut Stage),
     pub one_step: bool,
@@ -63,12 +65,29 @@ pub enum Beside {
 const fn op(name: &'static str, setup: fn(&mut Stage), act: fn(&mut Stage)) -> Operation {
     let (begins, perm, one_step, changes) = (Begins::Attached, 0o600, true, true);
     let (pairs, only, beside): (_, &[&str], _) = (&[], &[""], Beside::Nothing);
-    Operation { name, begins, perm, setup, act, one_step, changes, batch: false, pairs, only, beside, varies: false }
+    Operation {
+        name,
+        begins,
+        perm,
+        evict: None,
+        setup,
+        act,
+        one_step,
+        changes,
+        batch: false,
+        pairs,
+        only,
+        beside,
+        varies: false,
+    }
 }
 
 impl Operation {
     const fn begins(self, begins: Begins) -> Self {
         Operation { begins, ..self }
+    }
+    const fn evicts(self, evict: Eviction) -> Self {
+        Operation { evict: Some(evict), ..self }
     }
     const fn perm(self, perm: u32) -> Self {
         Operation { perm, ..self }
@@ -109,6 +128,7 @@ const LOCKS_AND_CHANGES: &[&str] = &["lock-", "locks-", "intent-", "slot-", "mar
 
 /// The points that distinguish changes which otherwise pass the same ones.
 const CHANGES: &[&str] = &["expiring-", "intent-", "slot-", "block-", "record-"];
+const EVICTING: &[&str] = &["evicted", "victim-", "stamps-"];
 const COLLECTING: &[&str] = &["expired-", "intent-valid", "slot-whole"];
 const TABLE: &[&str] = &[
     "leaf-",
@@ -453,6 +473,21 @@ pub static OPERATIONS: &[Operation] = &[
     )
     .in_steps()
     .only(&["queue-", "intent-", "slot-w"]),
+    // Evicting.
+    op("evict", at_the_limit, |s| s.put(2, 2, 2_000)).evicts(Eviction::Ttl).in_steps(),
+    op("evict, for several", at_the_limit, |s| put_several(s)).evicts(Eviction::Ttl).in_steps().only(EVICTING),
+    op("stamps, a larger table", |s| fill_to(s, 2_048), |s| s.put(1, 2, INLINE)).evicts(Eviction::Lru).only(EVICTING),
+    op(
+        "stamps, a smaller table",
+        |s| {
+            fill_to(s, 8_300);
+            leave_few(s);
+        },
+        trim,
+    )
+    .evicts(Eviction::Lru)
+    .changes_nothing()
+    .only(EVICTING),
     // Waking.
     op("put, somebody waits", until_somebody_waits, |s| s.put(1, 2, INLINE)).beside(Beside::WaitsForChange),
     op("put, somebody watches", watch, |s| s.put(1, 2, INLINE)).only(&["mark-", "notified", "watch-"]),

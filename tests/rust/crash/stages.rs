@@ -378,3 +378,32 @@ pub fn dequeue<'a>(s: &mut Stage, queue: impl Into<Index<'a>>) {
     let item = s.segment().queue_get(queue, None).unwrap().expect("an item");
     assert_eq!(item, value(1, item.len()));
 }
+/// No more fits, and four variables may be evicted: those that expire. The last one is large, for the process that goes
+/// on afterwards.
+pub fn at_the_limit(s: &mut Stage) {
+    (20..23_u64).for_each(|index| put_for(s, index as i64, 1_000, Duration::from_secs(1_000 * index)));
+    put_for(s, 23, 100_000, Duration::from_secs(1_000_000));
+    let used = s.segment().info().unwrap().used;
+    s.segment().resize(used, &Blocking).unwrap();
+}
+
+/// A batch for which all three of them have to go.
+pub fn put_several(s: &Stage) {
+    let pickle = [b"\x80\x04X\x84\x03\0\0".as_slice(), &[b'x'; 900], b"."].concat();
+    let items: Vec<(Index<'_>, &[u8])> = (1..=3).map(|index| (Index::Int(index), pickle.as_slice())).collect();
+    s.segment().put_many_pickles(&items).unwrap();
+}
+
+/// Stores small variables until there are so many.
+pub fn fill_to(s: &Stage, entries: i64) {
+    let count = s.segment().len().unwrap() as i64;
+    (count..entries).for_each(|index| s.put(10_000 + index, 1, INLINE));
+}
+
+/// Removes most of what `fill_to` has stored.
+pub fn leave_few(s: &Stage) {
+    let indexes = s.segment().indexes().unwrap();
+    for index in indexes.iter().filter(|index| matches!(index.as_index(), Index::Int(10_040..))) {
+        s.segment().remove(index.as_index()).unwrap();
+    }
+}

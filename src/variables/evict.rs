@@ -1,0 +1,264 @@
+//! Evicting: removing variables because another one needs their room.
+//!
+//! The protocol is "Eviction" in docs/protocol.md. Which variables were used last is in `stamps.rs`; a victim is chosen
+//! in `victim.rs`.
+
+use crate::error::{Error, Lack, Result};
+use crate::format::{GRANULE, SpanState, State};
+use crate::os::object;
+use crate::process::lock_slices::{LOCK_SLICE, YieldTimer};
+use crate::process::pages::file_system_full;
+use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
+use crate::variables::victim::{Rules, Step, Turn};
+use crate::variables::{Variables, VariablesWriter};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// A call that the memory file system does not allow evicts this part of what is stored at a time, so that memory has
+/// to be brought together seldom.
+const PART: u64 = 16;
+/// Where the memory file system has this many bytes more than a call needs, its lack of memory is of another kind.
+const SLACK: u64 = 1 << 20;
+/// How often the part that is evicted is doubled.
+const DOUBLINGS: u32 = 16;
+/// How often a call evicts because there is no memory.
+const TURNS: u32 = 64;
+/// How often it does so where nothing can be evicted, but memory is on its way to be free.
+const TURNS_WITHOUT_VICTIM: u32 = 16;
+/// The pause before such a turn.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Before a change is made that takes more than this part of the limit, or of what is stored where memory is short, it
+/// is found out whether enough can be evicted.
+const LARGE: u64 = 16;
+
+/// Private to the process: the wake words of the variables that were evicted. Those that wait are woken when this is
+/// dropped, which is after the writer lock was released.
+pub(super) struct EvictedWords<'a> {
+    att: &'a Variables,
+    /// One bit for each wake word.
+    words: [u64; 4],
+}
+
+impl<'a> EvictedWords<'a> {
+    /// Returns the wake words of no variable.
+    pub(super) fn new(att: &'a Variables) -> Self {
+        EvictedWords { att, words: [0; 4] }
+    }
+
+    fn add(&mut self, hash: u64) {
+        self.words[(hash % 256 / 64) as usize] |= 1 << (hash % 64);
+    }
+
+    /// Wakes those that wait. The writer lock is not held.
+    pub(super) fn notify(&mut self) {
+        for (number, word) in self.words.iter_mut().enumerate() {
+            while *word != 0 {
+                self.att.notify_changed(number as u64 * 64 + u64::from(word.trailing_zeros()));
+                *word &= *word - 1;
+            }
+        }
+    }
+}
+
+impl Drop for EvictedWords<'_> {
+    fn drop(&mut self) {
+        self.notify();
+    }
+}
+
+/// Private to the process: what a change is charged, and what it replaces.
+#[derive(Clone, Copy)]
+pub(super) struct Charges {
+    /// The charge of what is stored.
+    pub new: u64,
+    /// The charge of what was there under the same indexes.
+    pub old: u64,
+}
+
+impl Charges {
+    /// Returns whether the limit allows the change.
+    fn fit(self, state: &State) -> bool {
+        let others = state.used.load(Ordering::Relaxed).saturating_sub(self.old);
+        self.new <= state.limit.load(Ordering::Relaxed).saturating_sub(others)
+    }
+}
+
+impl Variables {
+    /// Evicts until the limit allows a change. Returns the writer lock, and whether it does. `spares` says which hashes
+    /// are those of the change itself.
+    #[cold]
+    pub(super) fn evict_for_limit<'a>(
+        &'a self,
+        mut writer: VariablesWriter<'a>,
+        charges: Charges,
+        spares: &dyn Fn(u64) -> bool,
+        words: &mut EvictedWords<'_>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<(VariablesWriter<'a>, bool)> {
+        let limit = self.state().limit.load(Ordering::Relaxed);
+        if charges.new > limit {
+            return Ok((writer, false));
+        }
+        let rules = Rules { spares, pinned: true };
+        let mut enough = true;
+        if charges.new > limit / LARGE {
+            if self.memory_is_short(charges.new)? {
+                drop(writer);
+                let unpinned = Rules { spares, pinned: false };
+                if charges.new > self.most_memory(&unpinned, policy)? {
+                    return Err(file_system_full(charges.new));
+                }
+                writer = self.write(policy)?;
+            }
+            (writer, enough) = self.can_make_room(writer, charges, &rules, policy)?;
+        }
+        if enough {
+            if self.state().expiring.load(Ordering::Relaxed) != 0 {
+                writer.collect_a_few();
+            }
+            let lacks = |_| !charges.fit(self.state());
+            writer = self.evict_while(writer, lacks, &rules, words, policy)?.0;
+        }
+        let fits = charges.fit(self.state());
+        Ok((writer, fits))
+    }
+
+    /// Returns the writer lock, which is let go for a moment in between, and whether there is enough to evict for a
+    /// change. So what can never fit does not empty a cache.
+    fn can_make_room<'a>(
+        &'a self,
+        mut writer: VariablesWriter<'a>,
+        charges: Charges,
+        rules: &Rules<'_>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<(VariablesWriter<'a>, bool)> {
+        let (mut from, mut found, mut began) = (Some(0), 0_u64, Instant::now());
+        loop {
+            let state = self.state();
+            let others = state.used.load(Ordering::Relaxed).saturating_sub(charges.old);
+            let free = state.limit.load(Ordering::Relaxed).saturating_sub(others);
+            if charges.new <= free.saturating_add(found) {
+                return Ok((writer, true));
+            }
+            let Some(hash) = from else { return Ok((writer, false)) };
+            let (charge, end) = writer.charge_of_leaf(hash, rules)?;
+            found = found.saturating_add(charge);
+            from = end;
+            if began.elapsed() >= LOCK_SLICE {
+                self.yield_lock(writer.into(), policy);
+                policy.interrupted()?;
+                writer = self.write(policy)?;
+                began = Instant::now();
+            }
+        }
+    }
+
+    /// Evicts because a call found no memory, so that it may be tried again. `turns`: how often the call did so before.
+    ///
+    /// # Errors
+    /// `full`, the error of that call, if nothing can be evicted, or if that would not help.
+    #[cold]
+    pub(super) fn evict_for_memory(
+        &self,
+        full: Error,
+        turns: &mut u32,
+        spares: &dyn Fn(u64) -> bool,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
+        let Error::Full { needed, lack, .. } = full else { return Err(full) };
+        if self.eviction.is_none() || lack == Lack::Other || *turns >= TURNS {
+            return Err(full);
+        }
+        let rules = Rules { spares, pinned: false };
+        let used = self.state().used.load(Ordering::Relaxed);
+        // What is small beside the rest finds room, or few victims are lost for it.
+        if *turns == 0 && needed > used / LARGE && needed > self.most_memory(&rules, policy)? {
+            return Err(full);
+        }
+        let wanted = needed.max(used / PART).saturating_mul(1 << (*turns).min(DOUBLINGS));
+        *turns += 1;
+        let mut words = EvictedWords::new(self);
+        let writer = self.write(policy)?;
+        let (writer, freed) = self.evict_while(writer, |freed| freed < wanted, &rules, &mut words, policy)?;
+        drop(writer);
+        if freed > 0 || self.memory_came_free(needed)? {
+            return Ok(());
+        }
+        // What others have evicted or cleared may be in their hands at this moment, on its way to be free.
+        if *turns < TURNS_WITHOUT_VICTIM && needed <= self.most_memory(&rules, policy)? {
+            policy.allow_threads(&mut || std::thread::sleep(PAUSE));
+            return policy.interrupted();
+        }
+        Err(full)
+    }
+
+    /// Returns how many bytes of memory values can have in this segment at most, whatever is evicted: what is free, and
+    /// all that the arena has but for what stays or is retired.
+    fn most_memory(&self, rules: &Rules<'_>, policy: &dyn WaitPolicy) -> Result<u64> {
+        let (mut stays, mut filling, mut from, mut yielding) = (0_u64, 0_u64, Some(0), YieldTimer::new());
+        while let Some(hash) = from {
+            let writer = self.write(policy)?;
+            let (bytes, end) = writer.stays_in_leaf(hash, rules)?;
+            (stays, from) = (stays.saturating_add(bytes), end);
+            yielding.release(writer.into(), policy);
+            policy.interrupted()?;
+        }
+        // The bitmaps do not speak of pages of spans that others are filling.
+        self.walk_spans(policy, |_, _, entry| {
+            if entry.state() == SpanState::Filling {
+                filling = filling.saturating_add(entry.len() * GRANULE);
+            }
+            Ok(())
+        })?;
+        let own = self.present_bytes().saturating_add(filling);
+        let own = own.saturating_sub(self.retired_bytes()).saturating_sub(stays);
+        Ok(object::file_system()?.1.saturating_add(own))
+    }
+
+    /// Returns whether the memory file system has room by now for so many bytes.
+    fn memory_came_free(&self, needed: u64) -> Result<bool> {
+        Ok(object::file_system()?.1 >= needed.saturating_add(SLACK))
+    }
+
+    /// Returns whether the memory file system has no room for so many bytes.
+    pub(super) fn memory_is_short(&self, needed: u64) -> Result<bool> {
+        Ok(!self.memory_came_free(needed)?)
+    }
+
+    /// Evicts while `lacks` says so of the bytes that were evicted, and as long as there is a victim. Returns the
+    /// writer lock, which is let go for a moment in between, and the number of bytes.
+    fn evict_while<'a>(
+        &'a self,
+        mut writer: VariablesWriter<'a>,
+        lacks: impl Fn(u64) -> bool,
+        rules: &Rules<'_>,
+        words: &mut EvictedWords<'_>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<(VariablesWriter<'a>, u64)> {
+        let (mut turn, mut freed, mut began) = (Turn::default(), 0_u64, Instant::now());
+        let started = began;
+        while lacks(freed) {
+            match writer.evict_next(&mut turn, rules)? {
+                Step::Evicted { hash, charge } => {
+                    words.add(hash);
+                    freed = freed.saturating_add(charge);
+                    self.note_freed(charge);
+                }
+                Step::Looked => {}
+                Step::Nothing => break,
+            }
+            if began.elapsed() >= LOCK_SLICE {
+                self.yield_lock(writer.into(), policy);
+                words.notify();
+                policy.interrupted()?;
+                writer = self.write(policy)?;
+                began = Instant::now();
+                // Others take the room as fast as it is made.
+                if started.elapsed() >= WAIT_LIMIT {
+                    break;
+                }
+            }
+        }
+        Ok((writer, freed))
+    }
+}
