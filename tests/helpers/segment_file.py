@@ -43,7 +43,8 @@ class Raw:
     """The file of a segment: offsets of docs/format.md, and reads and writes that bypass the package."""
 
     STATE, LOCK, ROOT, NAMES, INTENT = 4096, 4096, 4160, 4168, 8192
-    ZONES, LIMIT, TOP, GONE = 4176, 4184, 4192, 4196
+    ZONES, LIMIT, TOP, GONE, EVICT, STAMPS = 4176, 4184, 4192, 4196, 4200, 4204
+    INSERTED, CLOCK = 4104, 4328
     VERSION, USED, COUNT, EXPIRING, DOOMED, DOOMED_AT, MANY, BATCH, CURSOR = (*range(4224, 4272, 8), 4288, 4296, 4304)
     PARTICIPANTS, READERS, SUMMARY = 16384, 81920, 606208
     FREE, PRESENT, STICKY, FRESH, ROOMS = 32768, 33280, 33792, 34304, 34816
@@ -59,7 +60,8 @@ class Raw:
         self.zone_meta = -(-(self.SUMMARY + 1024 * -(-zones // 64)) // 4096) * 4096
         self.pins = self.zone_meta + ZONE_META * zones
         self.pin_stride = -(-(granules // 8) // 4096) * 4096
-        self.arena = -(-(self.pins + self.pin_stride * 1024) // (2 << 20)) * (2 << 20)
+        self.stamps = self.pins + self.pin_stride * 1024
+        self.arena = -(-(self.stamps + 16 * granules) // (2 << 20)) * (2 << 20)
 
     def __enter__(self):
         return self

@@ -348,6 +348,9 @@ CASES = {
     "a directory that is not sticky": (12, "Directory.* is not sticky", lambda raw: sticky(raw, DIRECTORY)),
     "the identity": (13, "the identity has changed", lambda raw: [q(64, 5)]),
     "gone with a name": (13, "gone is 1", lambda raw: [(raw.GONE, struct.pack("<I", 1))]),
+    "evict unknown": (13, "evict is 7", lambda raw: [(raw.EVICT, struct.pack("<I", 7))]),
+    "evict changed": (13, "evict is 1", lambda raw: [(raw.EVICT, struct.pack("<II", 1, 12))]),
+    "stamps without a policy": (13, "stamps is 12", lambda raw: [(raw.STAMPS, struct.pack("<I", 12))]),
     "a root that is none": (None, "root", lambda raw: [q(raw.ROOT, 1 << 60)]),
     "a root of too many words": (None, "root", lambda raw: [flipped(raw, raw.ROOT, 27 << 24)]),
     "a root that names a leaf": (None, "the directory's span: Leaf", lambda raw: [

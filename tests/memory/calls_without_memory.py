@@ -283,6 +283,7 @@ CALLS = {
     "Segment.remove": lambda: seg.remove(3) in (True, False),
     "Segment.resize": restored(lambda: seg.resize((1 << 30) + os.getpid())),
     "Segment.setdefault": lambda: seg.setdefault("new", PLAIN) is not None,
+    "Segment.evict": lambda: seg.evict is None,
     "Segment.size": lambda: seg.size >= 1 << 30,
     "Segment.stat": lambda: seg.stat("plain").type == "dict",
     "Segment.swap": lambda: seg.swap("large", large) is not None,
