@@ -1,6 +1,7 @@
-"""Counters, locks, waiting and batches against what one would use without them, in the same run.
+"""Counters, memoized calls, locks and waiting against what one would use without them, in the same run.
 
-The aims: `add` at most 1.5 times a get; a lock acquired and released in at most 300 ns, and faster than a pair of calls
+The aims: `add` at most 1.5 times a get, and with `ttl` at most 1.3 times itself; a hit of `memoize` at most 1 us more than
+`seg[i]`; waiting for any of a hundred variables takes no more of a processor than waiting for one; a lock acquired and released in at most 300 ns, and faster than a pair of calls
 on an open file description lock or a System V semaphore; a round of put and wait between two processes at most 1.3
 times the same over bare futexes. Batches have a program of their own, `batches.py`.
 
@@ -62,6 +63,23 @@ def alone(bench: ratios.Bench) -> None:
         bench.row("modify", ratios.calls(segment.modify, 5, lambda n: n + 1), what, get)
         bench.row("swap", ratios.calls(segment.swap, 5, 7), "seg.put(i, v)", put)
         bench.row("put with ttl, a text", expiring, "seg.put(i, v), the same", put_text)
+
+
+def memoized(bench: ratios.Bench) -> None:
+    with ratios.fresh() as segment:
+
+        @segment.memoize(name="bench")
+        def square(*numbers: int, by: int = 2) -> list[int]:
+            return [number**by for number in numbers]
+
+        def by_name(turns):
+            for _ in turns:
+                square(1, 2, by=3)
+
+        square(1, 2), square(1, 2, by=3)
+        get = ratios.calls(segment.__getitem__, square.index(1, 2))
+        bench.row("memoize, a hit", ratios.calls(square, 1, 2), "seg[i], the same index", get, Aim(1, plus_us=1))
+        bench.row("memoize, a hit with a keyword", by_name, "seg[i], the same index", get, Aim(1, plus_us=1))
 
 
 def pair(lock) -> ratios.Loop:
@@ -172,6 +190,47 @@ def ping_pong(bench: ratios.Bench) -> None:
     bench.figure("put and wait, there and back", min(ours), what, min(theirs), Aim(1.3))
 
 
+def watch(segment: shmvar.Segment, rounds: int) -> None:
+    """Is handed each change of one process, and answers it."""
+    changes = segment.changes(prefix="call")
+    segment["ready"] = 1
+    for _ in range(rounds):
+        next(changes)
+        segment["answer"] = 1
+
+
+def call_and_wait(segment: shmvar.Segment, rounds: int) -> None:
+    """Answers likewise, by waiting for one variable."""
+    version = segment.version("call")
+    segment["ready"] = 1
+    for _ in range(rounds):
+        version = segment.wait("call", newer_than=version)
+        segment["answer"] = 1
+
+
+def of_changes(bench: ratios.Bench) -> None:
+    """A round between two processes of which one iterates over the changes of a segment with so many variables."""
+    rounds = bench.size(500, 10)
+    for count in (bench.size(10), bench.size(1_000)):
+        with ratios.fresh() as segment:
+            segment.update({f"other {number}": number for number in range(count)})
+            ours, theirs = [], []
+            for _ in range(repeats_of(bench)):
+                for figures, function in ((ours, watch), (theirs, call_and_wait)):
+                    segment["call"] = segment["ready"] = segment["answer"] = 0
+                    seen = segment.version("ready")
+                    pid = in_child(function, segment, rounds)
+                    segment.wait("ready", newer_than=seen)
+                    seen, begin = segment.version("answer"), time.perf_counter_ns()
+                    for number in range(rounds):
+                        segment["call"] = number
+                        seen = segment.wait("answer", newer_than=seen)
+                    figures.append((time.perf_counter_ns() - begin) / rounds)
+                    os.waitpid(pid, 0)
+            what = "put and wait, there and back"
+            bench.figure(f"changes of {count:,} variables, there and back", min(ours), what, min(theirs))
+
+
 def repeats_of(bench: ratios.Bench) -> int:
     return 1 if bench.effort.smoke else 3 if bench.effort.most < 100 else 9
 
@@ -230,9 +289,8 @@ def counters(bench: ratios.Bench) -> None:
             bench.figure("2 processes count: add, and a Manager", taken, "Manager dict with a lock", managed_ns)
 
 
-def idle(bench: ratios.Bench) -> None:
-    """How much of a processor a hundred processes take that wait."""
-    waiters, seconds = bench.size(100, 2), 0.1 if bench.effort.smoke else 5
+def of_processors(segment: shmvar.Segment, count: int, seconds: float, wait) -> float:
+    """Nanoseconds of a processor that so many processes take in a second, each in a call of `wait`."""
 
     def on_processors() -> int:
         total = 0
@@ -241,19 +299,35 @@ def idle(bench: ratios.Bench) -> None:
                 total += int(file.read().split()[0])
         return total
 
+    pids = [in_child(wait, segment, number) for number in range(count)]
+    try:
+        time.sleep(0.4 * seconds)
+        before = on_processors()
+        time.sleep(seconds)
+        return (on_processors() - before) / seconds
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def wait_for_one(segment: shmvar.Segment, number: int) -> None:
+    segment.wait(f"idle {number}", 60)
+
+
+def wait_for_any(segment: shmvar.Segment, number: int) -> None:
+    segment.wait_any([f"idle {number} {each}" for each in range(100)], 60)
+
+
+def idle(bench: ratios.Bench) -> None:
+    """How much of a processor processes take that wait."""
+    seconds = 0.1 if bench.effort.smoke else 5
     with ratios.fresh() as segment:
-        pids = [in_child(segment.wait, f"idle {number}", 60) for number in range(waiters)]
-        try:
-            time.sleep(0.4 * seconds)
-            before = on_processors()
-            time.sleep(seconds)
-            taken = on_processors() - before
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-    bench.figure("100 processes wait: their processor time", taken / seconds, "a second", 1e9)
+        taken = of_processors(segment, bench.size(100, 2), seconds, wait_for_one)
+        bench.figure("100 processes wait: their processor time", taken, "a second", 1e9)
+        of_any = of_processors(segment, bench.size(100, 2), seconds, wait_for_any)
+    bench.figure("100 processes in wait_any of 100", of_any, "100 in wait of one", max(taken, 1), Aim(1))
 
 
 if __name__ == "__main__":
-    ratios.main(__doc__, alone, locks, ping_pong, counters, idle)
+    ratios.main(__doc__, alone, memoized, locks, ping_pong, of_changes, counters, idle)

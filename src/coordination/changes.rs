@@ -35,7 +35,7 @@ pub struct Changes {
     /// Only texts that begin with this.
     prefix: Option<String>,
     /// Up to this version everything was taken.
-    seen: u64,
+    pub(super) seen: u64,
     /// No round was made yet, and what is there is to be told.
     first: bool,
     /// The indexes that the caller believes to be there.
@@ -56,7 +56,7 @@ pub struct Changes {
     pub(super) under_way: Option<([u64; 3], Instant)>,
     /// No round is begun before this, so that a segment that changes all the time is not looked at all the time.
     pub(super) rest_until: Option<Instant>,
-    /// How many rounds have followed each other without a pause between them.
+    /// How many rounds have followed each other of which each found that others change something all the time.
     pub(super) in_a_row: u32,
     /// How long the next part of a pause is.
     pub(super) part: Duration,
@@ -111,6 +111,12 @@ impl Changes {
             }
         }
         Ok(changes)
+    }
+
+    /// Returns how many rounds count as made for a process that changes something all the time.
+    #[cfg(test)]
+    pub fn rounds_in_a_row(&self) -> u32 {
+        self.in_a_row
     }
 
     /// Makes known what a pass has found.

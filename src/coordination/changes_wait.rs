@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 const REST_TIMES: u32 = 20;
 /// A round that begins so soon after the pause behind the last one follows it at once.
 const AT_ONCE: Duration = Duration::from_millis(1);
+/// What changes no more often than so many times between two rounds is told at once, also if the rounds follow each other:
+/// each of these changes pays for a wake, as beside [`Coordination::wait`].
+const SELDOM: u64 = 8;
 /// The parts of a pause: as short as this where more than so many removals come in one, else up to the longest.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(20);
@@ -116,8 +119,10 @@ impl Coordination {
     fn timed_round(&self, changes: &mut Changes, policy: &dyn WaitPolicy) -> Result<()> {
         let began = Instant::now();
         let follows = changes.rest_until.is_some_and(|until| began.saturating_duration_since(until) < AT_ONCE);
-        changes.in_a_row = if follows { changes.in_a_row + 1 } else { 0 };
+        let seen = changes.seen;
         self.round(changes, policy)?;
+        let often = changes.seen - seen > SELDOM;
+        changes.in_a_row = if follows && often { changes.in_a_row + 1 } else { 0 };
         // As in `wait_any`: a process that changes something all the time must not pay for a wake with each change.
         let least = changes
             .in_a_row

@@ -24,13 +24,15 @@
 //! * `trust`: who could have written to a segment
 //! * `open_errors`: what it means that the system does not open an object, and what can be done
 //! * `options`: how to attach
-//! * `batch_tests`: tests of batches in what only the crate itself can arrange
+//! * `batch_tests`, `changes_tests`: tests of batches and of changes in what only the crate itself can arrange
 
 mod atomic_ops;
 mod attach;
 mod attached;
 #[cfg(test)]
 mod batch_tests;
+#[cfg(test)]
+mod changes_tests;
 mod check;
 mod create;
 mod handle;
