@@ -56,11 +56,14 @@ impl Coordination {
         loop {
             // SYNC: the count is read before the marks are set: whoever clears one of them moves it afterwards.
             let (count, began) = (self.watch_count(), Instant::now());
-            // A process that may not write looks every 50 ms, and each look is calls to the kernel. While nothing at all
-            // changes in the segment, one look says what the last one said.
-            let quiet = if self.mem.writable() { None } else { bound::quiet(self.state(), self.mem.intent()) };
+            // A look at many variables takes long, and that of a process that may not write is calls to the kernel. While
+            // nothing at all changes in the segment, one look says what the last one said.
+            let quiet = bound::quiet(self.state(), self.mem.intent());
+            // SYNC: who has cleared a mark since the last look has moved the count, or will: then the sleep ends at once.
+            let marked = count == last_count || !self.mem.writable();
             let same = last.take().filter(|(serial, looked)| {
-                Some(*serial) == quiet && looked.expiry.is_none_or(|expiry| expiry > os::boottime_ns())
+                let over = looked.expiry.is_some_and(|expiry| expiry <= os::boottime_ns());
+                marked && Some(*serial) == quiet && !over
             });
             let looked = match same {
                 Some((_, looked)) => looked,

@@ -411,7 +411,10 @@ impl State {
         let (zero, half) = (|| AtomicU64::new(0), || AtomicU32::new(0));
         State {
             lock: half(),
-            _lock_line: std::array::from_fn(|_| half()),
+            _lock_word: half(),
+            queued: zero(),
+            inserted: zero(),
+            _lock_line: std::array::from_fn(|_| zero()),
             root: zero(),
             names: zero(),
             zones: zero(),
@@ -419,7 +422,7 @@ impl State {
             participants_top: half(),
             gone: half(),
             evict: half(),
-            _read_word: half(),
+            stamps: half(),
             _read_line: std::array::from_fn(|_| zero()),
             version: zero(),
             used: zero(),
@@ -435,6 +438,8 @@ impl State {
             watch: half(),
             _watch: half(),
             retired: zero(),
+            clock: half(),
+            _clock: half(),
             _many_line: std::array::from_fn(|_| zero()),
         }
     }

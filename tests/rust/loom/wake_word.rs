@@ -1,7 +1,7 @@
 //! Wake words: no notification is lost. Sleepers have no time slices here, so a lost wake is a deadlock.
 
 use crate::bounded;
-use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use shmvar::format::{SLEEPER, WATCHER, WakeWord};
@@ -165,6 +165,53 @@ fn f61_a_watcher_is_woken_through_its_own_count() {
                 break;
             }
             watch.sleep(count);
+        }
+        writer.join().unwrap();
+    });
+}
+
+/// A watcher whose slice is over looks again only if something has changed, or its count has moved: a mark that was cleared
+/// after its look is not set again by a look that is left out.
+#[test]
+fn f61_a_watcher_that_leaves_out_a_look_is_woken() {
+    bounded(3, || {
+        let world =
+            Arc::new((AtomicU64::new(0), AtomicU32::new(0), AtomicU64::new(0), Sleeping::new(), Sleeping::new()));
+        let writer = {
+            let world = world.clone();
+            thread::spawn(move || {
+                let (version, word, serial, changed, watch) = &*world;
+                for next in [1, 2] {
+                    assert!(lock::try_acquire(word, 0));
+                    serial.store(next, Relaxed);
+                    fence(Release);
+                    version.store(next, Release);
+                    let _ = lock::release(word);
+                    if notify(&changed.word, WATCHER) != 0 {
+                        watch.word.count.fetch_add(1, SeqCst);
+                        watch.wake();
+                    }
+                }
+            })
+        };
+        let (version, word, serial, changed, watch) = &*world;
+        let (mut last, mut last_count) = (None, watch.word.count.load(SeqCst));
+        for turn in 0.. {
+            let count = watch.word.count.load(SeqCst);
+            let now = serial.load(Relaxed);
+            fence(Acquire);
+            let quiet = (word.load(Acquire) == 0).then_some(now);
+            if last.is_none() || last != quiet || count != last_count {
+                mark(&changed.word, WATCHER);
+                if version.load(Acquire) == 2 {
+                    break;
+                }
+            }
+            (last, last_count) = (quiet, count);
+            // The first slice is over at once.
+            if turn > 0 {
+                watch.sleep(count);
+            }
         }
         writer.join().unwrap();
     });
