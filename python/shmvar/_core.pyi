@@ -876,8 +876,8 @@ class Segment(MutableMapping[Any, Any]):
     def _watch(self, count: int, at_most: float | None = None) -> None: ...
     # Moves the watch count, so that the watcher of this handle looks at its list of tasks.
     def _nudge(self) -> None: ...
-    # Gives back the items of queues that this process could not give back. Returns whether none is left.
-    def _give_back(self) -> bool: ...
+    # Ends the holds on items of queues that this process could not end. Returns whether none is left.
+    def _end_holds(self) -> bool: ...
 
 @final
 class Lock:
@@ -1106,12 +1106,12 @@ class Queue:
     def _what(self) -> tuple[bytes, int | str]: ...
     # Marks what a task waits for as watched. Returns whether a try may help, and whether somebody holds items.
     def _mark(self, room: bool) -> tuple[bool, bool]: ...
-    # Puts a value if there is room now.
-    def _try_put(self, value: Any) -> bool: ...
-    # Gets the first item, if there is one now.
-    def _try_get(self) -> tuple[Any] | None: ...
-    # Raises the error of a task that waited too long.
-    def _late(self, room: bool, seconds: float | None) -> None: ...
+    # Puts a value if there is room now. The last try of a task, which waited so long, raises `QueueFullError`.
+    def _try_put(self, value: Any, last: bool, seconds: float | None) -> bool: ...
+    # The same with what `_encode` returned.
+    def _try_put_pickle(self, pickle: bytes, last: bool, seconds: float | None) -> bool: ...
+    # Gets the first item, if there is one now. The last try of a task raises `QueueEmptyError`.
+    def _try_get(self, last: bool, seconds: float | None) -> tuple[Any] | None: ...
     # For dumps: the number of the queue, the tickets of the items that were taken, the first and the next ticket of the
     # others.
     def _tickets(self) -> tuple[int, list[int], int, int] | None: ...
@@ -1120,8 +1120,6 @@ class Queue:
     # The pickle of a value. None: it has buffers.
     @staticmethod
     def _encode(value: Any) -> bytes | None: ...
-    # Puts such a pickle if there is room now.
-    def _try_put_pickle(self, pickle: bytes) -> bool: ...
     # Puts a value that is a pickle already.
     def _put_pickle(self, pickle: bytes) -> None: ...
 
@@ -1162,6 +1160,11 @@ class TakenItem:
     ) -> None:
         """Finish the item or, after an exception, give it back.
 
+        While a process is stopped in a change, finishing waits for up to 10 s, as other changes do,
+        and then raises `SegmentBusyError`. The item stays taken even so, and is finished as soon as
+        that process goes on; only if this one ends before is its work begun again. Giving back waits
+        for half a second, and is then made later, by a thread.
+
         Raises `RuntimeError` if this process does not hold it: it is a forked child.
         """
 
@@ -1176,12 +1179,12 @@ class TakenItem:
         exception: type[BaseException] | None = None,
         *_rest: BaseException | TracebackType | None,
     ) -> Coroutine[Any, Any, None]:
-        """Finish the item or, after an exception, give it back."""
+        """Finish the item or, after an exception, give it back; other tasks run meanwhile."""
 
     # For `_queue`.
 
-    # Takes the first item if there is one now: its value in a tuple.
-    def _try(self) -> tuple[Any] | None: ...
+    # Takes the first item if there is one now: its value in a tuple. The last try of a task raises `QueueEmptyError`.
+    def _try(self, last: bool, seconds: float | None) -> tuple[Any] | None: ...
     # Ends the block if that needs no wait. Returns whether it did.
     def _leave_now(self, failed: bool) -> bool: ...
     # Whether this process holds the item.

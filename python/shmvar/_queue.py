@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _HELD_POLL = 0.1
 # A task that waits for room looks this often: nobody tells it when the segment itself gets room.
 _ROOM_POLL = 0.05
-# So often a thread tries to give back what could not be given back.
-_RETURN_PAUSE = 0.5
+# So often a thread tries to end the holds that could not be ended.
+_END_PAUSE = 0.5
 
 
 class _QueueWaiter(Waiter):
@@ -56,8 +56,8 @@ class _QueueWaiter(Waiter):
         return may
 
 
-# The processes and the ids of the segments for which a thread gives items back.
-_returning: set[tuple[int, bytes]] = set()
+# The processes and the ids of the segments for which a thread ends holds.
+_ending: set[tuple[int, bytes]] = set()
 
 # By the id of the loop, the id of the segment, the name of the queue, and its maximum where room is waited for.
 _lines: WeakValueDictionary[tuple[int, bytes, int | str, int | None], asyncio.Lock] = WeakValueDictionary()
@@ -67,12 +67,12 @@ async def _wait(
     queue: Queue,
     room: bool,
     timeout: float | None,
-    attempt: Callable[[], _T | None],
+    attempt: Callable[[bool, float | None], _T | None],
     before: Callable[[], None] | None = None,
 ) -> _T:
-    """What `attempt` returns as soon as that is not None. Raises the error of the queue after `timeout` seconds.
+    """What `attempt` returns as soon as that is not None.
 
-    `before` is called before the task lets others run.
+    The last attempt, after `timeout` seconds, is told that it is the last: it raises the error of the queue. `before` is called before the task lets others run.
     """
     loop = asyncio.get_running_loop()
     # A line holds its loop while tasks wait in it, so no other loop can have the same id meanwhile.
@@ -80,7 +80,7 @@ async def _wait(
     line = _lines.get(name)
     if line is None:
         # Nobody came before.
-        if (got := attempt()) is not None:
+        if (got := attempt(False, timeout)) is not None:
             return got
         line = _lines.setdefault(name, asyncio.Lock())
     if before is not None:
@@ -94,7 +94,7 @@ async def _wait(
                     # First armed, then marked, then tried: what comes after the try wakes the task.
                     waiter.arm()
                     _, waiter.polls = queue._mark(room)
-                    if (got := attempt()) is not None:
+                    if (got := attempt(False, timeout)) is not None:
                         return got
                     await waiter.sleep(_ROOM_POLL if room else _HELD_POLL if waiter.polls else None)
     except Exception as error:
@@ -104,10 +104,9 @@ async def _wait(
         if not isinstance(error, TimeoutError) or not timer.expired():
             raise
     # The last try, as in the calls that block: also of a task that was never the first.
-    if (got := attempt()) is not None:
-        return got
-    queue._late(room, timeout)
-    raise AssertionError("`_late` raises")
+    if (got := attempt(True, timeout)) is None:
+        raise AssertionError("the last attempt raises")
+    return got
 
 
 async def put(queue: Queue, value: Any, timeout: float | None) -> None:
@@ -118,8 +117,10 @@ async def put(queue: Queue, value: Any, timeout: float | None) -> None:
         nonlocal pickle
         pickle = queue._encode(value)
 
-    def attempt() -> bool | None:
-        return (queue._try_put(value) if pickle is None else queue._try_put_pickle(pickle)) or None
+    def attempt(last: bool, seconds: float | None) -> bool | None:
+        if pickle is None:
+            return queue._try_put(value, last, seconds) or None
+        return queue._try_put_pickle(pickle, last, seconds) or None
 
     await _wait(queue, True, timeout, attempt, keep)
 
@@ -150,25 +151,25 @@ async def leave(item: TakenItem, failed: bool) -> None:
         await asyncio.to_thread(item._leave, failed)
 
 
-def give_back_later(segment: Segment, id: bytes) -> None:
-    """Starts a thread that gives back the items that this process could not give back: it may not do anything else."""
+def end_later(segment: Segment, id: bytes) -> None:
+    """Starts a thread that ends the holds that this process could not end: it may not do anything else."""
     what = (os.getpid(), id)
-    if what not in _returning:
-        _returning.add(what)
+    if what not in _ending:
+        _ending.add(what)
         try:
-            _thread.start_new_thread(_return, (segment, what))
+            _thread.start_new_thread(_end, (segment, what))
         except BaseException:
-            _returning.discard(what)
+            _ending.discard(what)
             raise
 
 
-def _return(segment: Segment, what: tuple[int, bytes]) -> None:
+def _end(segment: Segment, what: tuple[int, bytes]) -> None:
     try:
-        while not segment._give_back():
-            time.sleep(_RETURN_PAUSE)
-        _returning.discard(what)
-        # What could not be given back until now may have counted on this thread.
-        if not segment._give_back():
-            give_back_later(segment, what[1])
+        while not segment._end_holds():
+            time.sleep(_END_PAUSE)
+        _ending.discard(what)
+        # A hold that was put off until now may have counted on this thread.
+        if not segment._end_holds():
+            end_later(segment, what[1])
     except Exception:  # The handle was detached, or the segment is gone.
-        _returning.discard(what)
+        _ending.discard(what)

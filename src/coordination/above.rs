@@ -37,7 +37,7 @@ impl FloorsAbove for Above {
     #[cold]
     fn release_abandoned_locks(&self, writer: &mut Writer<'_>) -> Result<()> {
         coordination(writer).release_abandoned()?;
-        coordination(writer).give_back_abandoned()
+        coordination(writer).end_holds_put_off()
     }
 
     #[cold]

@@ -14,7 +14,8 @@
 //! | [`lock_turn`] | one caller's wait, and the request to be the next owner |
 //! | [`lock_limit`] | how many locks may be held |
 //! | `lock_watch` | whether a try may help, for tasks and greenlets |
-//! | [`queue_state`] | what the record of a queue says, and its bytes |
+//! | [`queue_state`] | what the record of a queue says |
+//! | [`queue_record`] | the bytes of that record |
 //! | [`queue_keys`] | the keys of items, the ids of holders |
 //! | [`queue_edit`] | one change of a queue and its items |
 //! | [`queue_put`] | putting an item, waiting for room |
@@ -46,6 +47,7 @@ pub mod queue_finish;
 pub mod queue_keys;
 pub mod queue_look;
 pub mod queue_put;
+pub mod queue_record;
 pub mod queue_state;
 pub mod queue_take;
 mod removal_order;

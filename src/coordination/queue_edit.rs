@@ -5,7 +5,8 @@
 //! `queue_put.rs`, `queue_take.rs` and `queue_finish.rs`.
 
 use crate::coordination::queue_keys::ItemKey;
-use crate::coordination::queue_state::{Parts, QueueState};
+use crate::coordination::queue_record::Parts;
+use crate::coordination::queue_state::QueueState;
 use crate::coordination::{Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
 use crate::format::slot_flags::RELEASED_LOCK;

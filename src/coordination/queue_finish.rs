@@ -3,14 +3,15 @@
 //! The protocol is "Queues" in docs/protocol.md (*done*, *give back*, *clear*, **Who holds**).
 
 use crate::coordination::queue_edit::{CLEARED_AT_ONCE, Lacking, QueueEdit, WorkArounds};
-use crate::coordination::queue_state::{FirstItem, Parts, QueueState};
+use crate::coordination::queue_record::Parts;
+use crate::coordination::queue_state::{FirstItem, QueueState};
 use crate::coordination::{AsCoordination, Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
 use crate::key::Index;
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::deadline::WithDeadline;
-use crate::process::queue_holds::QueueHold;
+use crate::process::queue_holds::{HoldEnd, QueueHold};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::leaf::Leaf;
 use std::sync::atomic::Ordering;
@@ -21,15 +22,6 @@ const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 
 /// So many items in a row that are missing are the work of damage: the queue is removed as a whole.
 const MISSING_MAX: u64 = 64;
-
-/// How a hold ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldEnd {
-    /// The work is done: the item goes.
-    Done,
-    /// The item waits again.
-    GivenBack,
-}
 
 /// What ending a hold changes.
 enum Ended {
@@ -79,27 +71,31 @@ impl Coordination {
         Ok(true)
     }
 
-    /// Gives an item back that cannot stay with its holder. If that cannot be done now, it is left to this process's
-    /// next acquisition of the writer lock. Waits no longer than half a second for a writer that is stopped. Returns
-    /// whether it is done.
-    pub fn give_back_or_abandon(&self, hold: &QueueHold, policy: &dyn WaitPolicy) -> bool {
+    /// Gives an item back that cannot stay with its holder. If that cannot be done now, it is put off. Waits no longer
+    /// than half a second for a writer that is stopped. Returns whether it is done.
+    pub fn give_back_or_put_off(&self, hold: &QueueHold, policy: &dyn WaitPolicy) -> bool {
         let until = WithDeadline::new(Instant::now().checked_add(RELEASE_LIMIT), policy);
         let given_back = self.end_hold(hold, HoldEnd::GivenBack, &until).is_ok();
         if !given_back {
-            self.queues.holds.lock().abandon(hold.queue, hold.ticket);
-            self.deferred.any.store(true, Ordering::Release);
+            self.put_off_end(hold, HoldEnd::GivenBack);
         }
         given_back
     }
 
-    /// Tries again to give back what could not be given back. Returns whether nothing is left of that.
-    pub fn give_back_again(&self, policy: &dyn WaitPolicy) -> Result<bool> {
-        if self.queues.holds.lock().any_abandoned() {
+    /// Leaves the end of a hold to this process's next acquisition of the writer lock. Until then the item is held.
+    pub fn put_off_end(&self, hold: &QueueHold, end: HoldEnd) {
+        self.queues.holds.lock().put_off(hold.queue, hold.ticket, end);
+        self.deferred.any.store(true, Ordering::Release);
+    }
+
+    /// Tries again to end the holds whose ends were put off. Returns whether nothing is left of that.
+    pub fn end_holds_again(&self, policy: &dyn WaitPolicy) -> Result<bool> {
+        if self.queues.holds.lock().any_put_off() {
             let until = WithDeadline::new(Instant::now().checked_add(RELEASE_LIMIT), policy);
             // Whoever acquires the writer lock does it.
             until.outcome(self.write(&until).map(drop))?;
         }
-        Ok(!self.queues.holds.lock().any_abandoned())
+        Ok(!self.queues.holds.lock().any_put_off())
     }
 
     /// Gives back what was taken through a handle, which is detached.
@@ -109,9 +105,11 @@ impl Coordination {
         }
         let until = WithDeadline::new(Instant::now().checked_add(RELEASE_LIMIT), &Blocking);
         loop {
-            let Some(hold) = self.queues.holds.lock().find_by_handle(handle) else { return };
-            self.give_back_or_abandon(&hold, &until);
+            let Some(hold) = self.queues.holds.lock().find_by_handle(handle) else { break };
+            self.give_back_or_put_off(&hold, &until);
         }
+        // This may be the last chance.
+        let _ = self.end_holds_again(&until);
     }
 
     /// Removes the items that wait in a queue, up to the last one that is there when the call begins. What is held
@@ -265,11 +263,11 @@ impl CoordinationWriter<'_> {
         Ok(Some((place.leaf, hash)))
     }
 
-    /// Gives back the items that could not be given back when they should have been.
-    pub fn give_back_abandoned(&mut self) -> Result<()> {
+    /// Ends the holds that could not be ended when they should have been.
+    pub fn end_holds_put_off(&mut self) -> Result<()> {
         loop {
-            let Some(hold) = self.att.queues.holds.lock().next_abandoned() else { return Ok(()) };
-            let ended = self.end_hold_now(&hold, HoldEnd::GivenBack, WorkArounds::default());
+            let Some((hold, end)) = self.att.queues.holds.lock().next_put_off() else { return Ok(()) };
+            let ended = self.end_hold_now(&hold, end, WorkArounds::default());
             if !matches!(ended, Ok(Ended::Made { .. } | Ended::NotHeld) | Err(Error::Corrupt(_))) {
                 // It stays this process's until the next acquisition, and is no concern of the call that wants the
                 // lock.

@@ -6,7 +6,8 @@ use crate::coordination::Coordination;
 #[cfg(feature = "python")]
 use crate::coordination::queue_keys::ItemKey;
 use crate::coordination::queue_keys::NOBODY;
-use crate::coordination::queue_state::{Parts, QueueState};
+use crate::coordination::queue_record::Parts;
+use crate::coordination::queue_state::QueueState;
 use crate::error::{Error, Result};
 #[cfg(feature = "python")]
 use crate::fallible;

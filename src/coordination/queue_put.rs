@@ -5,7 +5,8 @@
 use crate::coordination::Coordination;
 use crate::coordination::queue_edit::WorkArounds;
 use crate::coordination::queue_keys::ItemKey;
-use crate::coordination::queue_state::{Parts, QueueState};
+use crate::coordination::queue_record::Parts;
+use crate::coordination::queue_state::QueueState;
 use crate::error::{Error, Result};
 use crate::format::{ITEM_KEY, QUEUE_HEAD, SLOT, VERSION_MAX, granules_of, sleeper_of};
 use crate::heap::span_writer::FilledSpan;

@@ -24,6 +24,15 @@ pub struct QueueHold {
     pub handle: u64,
 }
 
+/// How a hold ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// The work is done: the item goes.
+    Done,
+    /// The item waits again.
+    GivenBack,
+}
+
 /// Private to the process: what it remembers of the segment's queues.
 #[derive(Default)]
 pub struct ProcessQueues {
@@ -39,8 +48,8 @@ pub struct QueueHolds {
     /// The epoch of the process that the list belongs to.
     epoch: u32,
     held: Vec<QueueHold>,
-    /// Items that are still this process's, because they could not be given back.
-    abandoned: Vec<QueueHold>,
+    /// Items that are still this process's, because their holds could not be ended yet; and how they are to end.
+    put_off: Vec<(QueueHold, HoldEnd)>,
 }
 
 impl QueueHolds {
@@ -57,9 +66,9 @@ impl QueueHolds {
     pub fn prepare(&mut self, name: &Index<'_>, (queue, ticket): (u64, u64), handle: u64) -> Result<QueueHold> {
         let held = self.current();
         fallible::reserve(held, 1, HOLDS)?;
-        // Each of the items may have to be abandoned.
+        // The end of each of them may have to be put off.
         let more = held.len() + 1;
-        fallible::reserve(&mut self.abandoned, more, HOLDS)?;
+        fallible::reserve(&mut self.put_off, more, HOLDS)?;
         let name = match name {
             Index::Int(number) => IndexBuf::Int(*number),
             Index::Text(text) => IndexBuf::Text(fallible::text(text, HOLDS)?),
@@ -81,7 +90,7 @@ impl QueueHolds {
     pub fn remove(&mut self, queue: u64, ticket: u64) {
         let is_other = |hold: &QueueHold| (hold.queue, hold.ticket) != (queue, ticket);
         self.current().retain(is_other);
-        self.abandoned.retain(is_other);
+        self.put_off.retain(|(hold, _)| is_other(hold));
     }
 
     /// Returns one item that was taken through a handle.
@@ -89,31 +98,31 @@ impl QueueHolds {
         self.current().iter().find(|hold| hold.handle == handle).cloned()
     }
 
-    /// Moves an item to the abandoned ones: it is to be given back, and could not be.
-    pub fn abandon(&mut self, queue: u64, ticket: u64) {
+    /// Puts off the end of a hold, which could not be made.
+    pub fn put_off(&mut self, queue: u64, ticket: u64, end: HoldEnd) {
         let place = self.current().iter().position(|hold| (hold.queue, hold.ticket) == (queue, ticket));
         if let Some(place) = place {
-            // The list of abandoned items has had space for this one since it was taken.
+            // The list has had space for this one since it was taken.
             let hold = self.current().swap_remove(place);
-            self.abandoned.push(hold);
+            self.put_off.push((hold, end));
         }
     }
 
-    /// Returns one abandoned item. `None`: there is none.
-    pub fn next_abandoned(&mut self) -> Option<QueueHold> {
+    /// Returns one hold that is still to be ended, and how. `None`: there is none.
+    pub fn next_put_off(&mut self) -> Option<(QueueHold, HoldEnd)> {
         self.current();
-        self.abandoned.last().cloned()
+        self.put_off.last().cloned()
     }
 
-    /// Tells whether an item is still to be given back.
-    pub fn any_abandoned(&mut self) -> bool {
+    /// Tells whether a hold is still to be ended.
+    pub fn any_put_off(&mut self) -> bool {
         self.current();
-        !self.abandoned.is_empty()
+        !self.put_off.is_empty()
     }
 
     /// Tells whether this process holds no item.
     pub fn is_empty(&mut self) -> bool {
-        self.current().is_empty() && self.abandoned.is_empty()
+        self.current().is_empty() && self.put_off.is_empty()
     }
 }
 
@@ -130,11 +139,11 @@ mod tests {
         }
         assert!(holds.has(5, 1) && holds.has(5, 2) && !holds.has(6, 1));
         assert_eq!(holds.find_by_handle(8).map(|hold| hold.ticket), Some(2));
-        holds.abandon(5, 2);
+        holds.put_off(5, 2, HoldEnd::Done);
         assert!(!holds.has(5, 2) && holds.find_by_handle(8).is_none());
-        assert_eq!(holds.next_abandoned().map(|hold| hold.ticket), Some(2));
+        assert_eq!(holds.next_put_off().map(|(hold, end)| (hold.ticket, end)), Some((2, HoldEnd::Done)));
         holds.remove(5, 2);
-        assert!(holds.next_abandoned().is_none() && !holds.is_empty());
+        assert!(holds.next_put_off().is_none() && !holds.is_empty());
         holds.remove(5, 1);
         assert!(holds.is_empty());
     }

@@ -3,7 +3,6 @@
 
 use crate::codec::scalar::{self, Scalar};
 use crate::coordination::AsCoordination;
-use crate::coordination::queue_finish::HoldEnd;
 use crate::coordination::queue_keys::ItemKey;
 use crate::coordination::queue_look::QueueInfo;
 use crate::coordination::queue_put::{NewItem, PutOutcome};
@@ -13,7 +12,7 @@ use crate::fallible;
 use crate::key::Index;
 use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
-use crate::process::queue_holds::QueueHold;
+use crate::process::queue_holds::{HoldEnd, QueueHold};
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::segment::handle::Segment;
 use crate::variables::AsVariables;
@@ -158,7 +157,7 @@ impl TakenBytes<'_> {
 impl Drop for TakenBytes<'_> {
     fn drop(&mut self) {
         if let (Some(hold), Ok(att)) = (&self.hold, self.segment.attachment()) {
-            att.coordination().give_back_or_abandon(hold, &Blocking);
+            att.coordination().give_back_or_put_off(hold, &Blocking);
         }
     }
 }

@@ -43,12 +43,16 @@ def test_what_comes_out_is_the_callers_own(jobs):
 
 def test_queues_are_apart_from_each_other_and_from_everything_else(seg):
     seg[5], seg["5"] = "variable", "text"
+    told = seg.changes(timeout=0)
     with seg.lock(5), seg.lock("5"):
         for name in (5, "5", -1, "", "x" * 1024):
             seg.queue(name).put(name)
         assert seg.info().locks.keys() == {5, "5"}
         assert len(seg) == 2 and set(seg) == {5, "5"} and dict(seg) == {5: "variable", "5": "text"}
         assert seg.info().queues.keys() == {5, "5", -1, "", "x" * 1024}
+        assert seg.version("") == 0
+        with pytest.raises(shmvar.WaitTimeoutError):
+            next(told)
         seg.clear()
         assert len(seg) == 0 and seg.info().used == sum(each["used"] for each in seg.info().queues.values())
         seg[1] = 2
@@ -129,7 +133,7 @@ def test_maxsize_is_the_handles(seg, jobs):
     short.put(1)
     short.put(2)
     assert short.full() and not jobs.full()
-    with pytest.raises(shmvar.QueueFullError, match="2 items wait"):
+    with pytest.raises(shmvar.QueueFullError, match="now 2 do"):
         short.put_nowait(3)
     with pytest.raises(stdlib.Full):
         short.put(3, timeout=0.02)
@@ -159,6 +163,11 @@ def test_clear_removes_what_waits(seg, jobs):
         jobs.put("later")
     assert jobs.get() == "later" and seg.check().used == 0
     jobs.clear()
+
+
+def test_what_a_queue_of_processes_cannot_promise_is_not_there(jobs):
+    for name in ("peek", "task_done", "join", "shutdown", "close", "join_thread", "cancel_join_thread"):
+        assert not hasattr(jobs, name)
 
 
 def test_wrong_arguments_are_refused_and_change_nothing(seg, jobs):
@@ -343,3 +352,34 @@ def test_block_is_any_truth_value(seg):
 def test_an_error_about_an_item_names_the_queue(seg):
     with pytest.raises(shmvar.SegmentFullError, match=', queue "jobs"'):
         seg.queue("jobs").put(bytes(seg.size + 1))
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_an_error_about_a_value_speaks_of_an_item_of_the_queue_and_of_no_index(seg, key, large):
+    jobs = seg.queue("jobs")
+    jobs.put(Unwilling(large))
+    jobs.put(Unwilling(large))
+    with pytest.raises(ArithmeticError) as caught:
+        jobs.get()
+    (note,) = caught.value.__notes__
+    assert 'an item of queue "jobs"' in note and "index" not in note
+    with (
+        shmvar.attach(key, trust=False) as stranger,
+        pytest.raises(shmvar.UntrustedValueError, match='^an item of queue "jobs"') as caught,
+    ):
+        stranger.queue("jobs").get()
+    assert "index" not in str(caught.value)
+
+
+def test_an_error_about_room_tells_the_numbers_that_are(seg):
+    jobs = seg.queue("jobs", maxsize=2)
+    jobs.put(1)
+    jobs.put(2)
+    for call, within in ((jobs.put_nowait, ""), (lambda value: jobs.put(value, timeout=0.01), " within 0.01 s")):
+        with pytest.raises(shmvar.QueueFullError) as caught:
+            call(3)
+        assert str(caught.value) == f'queue "jobs" had no room{within}: at most 2 items may wait in it, and now 2 do'
+    jobs.clear()
+    with pytest.raises(shmvar.QueueEmptyError) as caught:
+        jobs.get(timeout=0.01)
+    assert str(caught.value) == 'queue "jobs" had no item within 0.01 s'

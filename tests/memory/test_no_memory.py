@@ -37,7 +37,7 @@ INTERNAL = (
     "_refuse_in_place",
     "_stream",
     "_encode",
-    "_give_back",
+    "_end_holds",
     "_held",
     "_leave",
     "_leave_now",

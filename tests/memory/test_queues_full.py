@@ -1,5 +1,6 @@
 """Queues in a segment, and in a memory file system, that are full: `put` waits for room; taking out always works."""
 
+import asyncio
 import threading
 
 import helpers
@@ -38,6 +39,18 @@ def test_a_put_waits_for_room_in_the_segment_and_none_is_lost(small):
         jobs.get()
     putter.join(60)
     assert jobs.get(timeout=60) == "late" and small.check().used == 0
+
+
+def test_a_task_that_waited_for_room_in_the_segment_is_told_that(small):
+    jobs = small.queue("jobs", maxsize=100_000)
+    fill(jobs)
+
+    async def main():
+        for value in (bytes(1_000), [bytes(1_000)]):
+            with pytest.raises(shmvar.QueueFullError, match=r'^queue "jobs": the segment had no room .* within 0.1 s'):
+                await jobs.aput(value, timeout=0.1)
+
+    asyncio.run(main())
 
 
 def test_room_that_a_variable_leaves_is_room(small):

@@ -129,6 +129,38 @@ def test_a_busy_queue_does_not_pass_over_what_a_dead_process_held(seg, key, take
     helpers.until(came)
 
 
+COST = """
+import threading
+q = shmvar.attach(key).queue("jobs", maxsize=1)
+ways = [lambda: q.get(timeout=3), lambda: q.take(3).__enter__(), lambda: q.put(1, timeout=3)]
+def wait(n):
+    try:
+        ways[int(sys.argv[2])]()
+    except shmvar.WaitTimeoutError:
+        pass
+threads = [threading.Thread(target=wait, args=(n,)) for n in range(20)]
+for thread in threads: thread.start()
+time.sleep(0.5)
+before = time.process_time()
+time.sleep(2)
+print(time.process_time() - before)
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.parametrize("way, waits_for", [(0, "an item"), (1, "an item"), (2, "room")])
+@pytest.mark.parametrize("held", [False, True])
+def test_waiters_sleep_also_while_somebody_holds_an_item(seg, key, taker, way, waits_for, held):
+    """Twenty of them take 1 % of a core on a quiet machine; if they did not sleep it would be all of it."""
+    jobs = seg.queue("jobs")
+    if held:
+        jobs.put("held")
+        taker(1)
+    if waits_for == "room":
+        jobs.put("in the way")
+    assert float(helpers.run(COST, key, way).stdout) < 0.5
+
+
 @pytest.mark.parametrize("end", ["", "sys.exit(3)", "os._exit(0)", "os.kill(os.getpid(), 15)", "1 / 0"])
 def test_however_a_taker_ends_its_item_is_not_lost(seg, key, end):
     jobs = seg.queue("jobs")
@@ -260,8 +292,8 @@ def stopped(seg, key, children):
         yield lambda: raw.hold_lock(child.pid), raw.free_lock
 
 
-def test_what_could_not_be_given_back_is_given_back_once_the_writer_goes_on(seg, stopped):
-    """The process that has to give it back does nothing else."""
+def test_what_could_not_be_given_back_or_finished_is_once_the_writer_goes_on(seg, stopped):
+    """The process that has to do it does nothing else. What is done is never begun again."""
     jobs, (hold, let_go) = seg.queue("jobs"), stopped
     for number in range(3):
         jobs.put(number)
@@ -272,13 +304,16 @@ def test_what_could_not_be_given_back_is_given_back_once_the_writer_goes_on(seg,
     del kept
     failed.__exit__(ValueError, ValueError(), None)
     began = time.monotonic()
-    with pytest.raises(shmvar.SegmentBusyError):
+    with pytest.raises(shmvar.SegmentBusyError, match='queue "?jobs') as busy:
         done.__exit__(None, None, None)
     assert time.monotonic() - began < 18  # the ten seconds of the call itself, and half a second
+    assert "finished as soon as" in busy.value.__notes__[0]
+    assert jobs.qsize() == 0
     let_go()
-    # Without the writer lock, so that it is not this call that gives them back.
-    helpers.until(lambda: jobs.qsize() == 3)
-    assert [jobs.get() for _ in range(3)] == [0, 1, 2]
+    # Without the writer lock, so that it is not this call that ends the holds.
+    helpers.until(lambda: jobs.qsize() == 2 and seg.info().queues["jobs"]["held"] == 0)
+    assert [jobs.get() for _ in range(2)] == [0, 2]
+    assert seg.info().queues == {}
 
 
 def test_an_error_of_a_call_that_found_the_writer_stopped_says_so(seg, stopped):

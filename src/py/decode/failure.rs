@@ -1,4 +1,4 @@
-//! The exceptions of values that cannot be decoded. Each says the variable's index.
+//! The exceptions of values that cannot be decoded. Each says whose value it is.
 
 use crate::codec::kind;
 use crate::key::Index;
@@ -9,19 +9,43 @@ use crate::py::errors::raise_text;
 use pyo3::exceptions::{PyException, PyImportError};
 use pyo3::prelude::*;
 
+/// What a value belongs to, for the text of an exception.
+#[derive(Clone, Copy)]
+pub enum ValueOf<'a> {
+    /// The variable with this index.
+    Variable(&'a Index<'a>),
+    /// An item of the queue of this name.
+    Item(&'a Index<'a>),
+}
+
+impl<'a> From<&'a Index<'a>> for ValueOf<'a> {
+    fn from(index: &'a Index<'a>) -> Self {
+        ValueOf::Variable(index)
+    }
+}
+
+impl std::fmt::Display for ValueOf<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ValueOf::Variable(index) => write!(f, "index {index}"),
+            ValueOf::Item(queue) => write!(f, "an item of queue {queue}"),
+        }
+    }
+}
+
 /// The exception for a value that the data-only decoder did not decode.
 #[cold]
-pub fn refused(py: Python<'_>, error: DataOnlyError, index: &Index<'_>, len: usize) -> PyErr {
+pub fn refused(py: Python<'_>, error: DataOnlyError, of: ValueOf<'_>, len: usize) -> PyErr {
     match error.class() {
-        Ok((class, why)) => raise_text(py, class, &format!("index {index} ({len} bytes): {why}")),
+        Ok((class, why)) => raise_text(py, class, &format!("{of} ({len} bytes): {why}")),
         Err(error) => error,
     }
 }
 
 /// `CorruptSegmentError` for a value that is not a pickle.
 #[cold]
-pub fn damage(py: Python<'_>, error: PyErr, index: &Index<'_>, len: usize) -> PyErr {
-    let text = format!("index {index}: its value of {len} bytes is damaged ({error})");
+pub fn damage(py: Python<'_>, error: PyErr, of: ValueOf<'_>, len: usize) -> PyErr {
+    let text = format!("{of}: its value of {len} bytes is damaged ({error})");
     let damage = raise_text(py, c"CorruptSegmentError", &text);
     damage.set_cause(py, Some(error));
     damage
@@ -30,19 +54,19 @@ pub fn damage(py: Python<'_>, error: PyErr, index: &Index<'_>, len: usize) -> Py
 /// The exception for an error that `loads` raised. If the bytes are not a pickle, the value is damaged. Otherwise (a
 /// class is missing here, a `__setstate__` raises) it is the error itself, with a note that says where it came from.
 #[cold]
-pub fn explain(py: Python<'_>, error: PyErr, index: &Index<'_>, pickle: &[u8]) -> PyErr {
+pub fn explain(py: Python<'_>, error: PyErr, of: ValueOf<'_>, pickle: &[u8]) -> PyErr {
     if !error.is_instance_of::<PyException>(py) {
         return error;
     }
     if kind::type_name(pickle).is_ok_and(|name| name == kind::DAMAGED) {
-        return damage(py, error, index, pickle.len());
+        return damage(py, error, of, pickle.len());
     }
     // For a missing module, Python's error names only the module; the note adds the class or function that needs it.
     let missing =
         error.is_instance_of::<PyImportError>(py).then(|| error.value(py).getattr("name")).and_then(Result::ok);
     let needed = missing.and_then(|module| kind::name_needed_from(pickle, &module.extract::<String>().ok()?));
     let needed = needed.map_or_else(String::new, |name| format!(", which needs {name}"));
-    let note = format!("while reading index {index}, a value of {} bytes{needed}", pickle.len());
+    let note = format!("while reading {of}, a value of {} bytes{needed}", pickle.len());
     let _ = create::text(py, &note).and_then(|note| calls::method(error.value(py), c"add_note", [note.into_any()]));
     error
 }

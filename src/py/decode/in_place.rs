@@ -1,7 +1,7 @@
 //! Objects over the memory of a value in place: an array, or a `memoryview`. The protocol is "Values in place" in
 //! `docs/protocol.md`.
 
-use super::failure::refused;
+use super::failure::{ValueOf, refused};
 use super::large::LargeRead;
 use super::value::decode_over;
 use crate::codec::buffers::{self, OneBuffer};
@@ -53,7 +53,7 @@ pub fn open(
             Some(FoundValue::Large(large)) if large.is_in_place() => large,
             Some(_) => return Ok(InPlace::Plain),
         };
-        let read = LargeRead { py, policy, segment, index, mode: ReadMode::View };
+        let read = LargeRead { py, policy, segment, of: index.into(), mode: ReadMode::View };
         let large = if segment.trusted() { large.trusting() } else { large };
         if buffers_only {
             let stream = large.stream(policy).map_err(|error| policy.error_at(index, error))?;
@@ -76,7 +76,10 @@ impl LargeRead<'_, '_> {
     /// Makes an object over the memory of a value in place. `None` if the value is not pinned because it has changed.
     pub fn over_memory(&self, large: LargeValue<'_>, readonly: bool) -> PyResult<Option<Py<PyAny>>> {
         let (py, trusted) = (self.py, self.segment.trusted());
-        let failed = |error| self.policy.error_at(self.index, error);
+        let failed = |error| match self.of {
+            ValueOf::Variable(index) => self.policy.error_at(index, error),
+            ValueOf::Item(_) => self.policy.error(error),
+        };
         if !large.check_memory(!trusted, self.policy).map_err(failed)? {
             return Ok(None);
         }
@@ -101,12 +104,12 @@ impl LargeRead<'_, '_> {
         let array = match trusted {
             true => match ArrayMaker::of(py, &stream, buffer.1)? {
                 Some(maker) => maker.over(&memory)?.unbind(),
-                None => decode_over(py, self.index, &stream, &memory)?,
+                None => decode_over(py, self.of, &stream, &memory)?,
             },
             false => {
                 let memory = PyMemoryView::from(&memory)?.into_any();
                 let decoded = data_only::decode_in_place(py, &stream, memory);
-                decoded.map_err(|error| refused(py, error, self.index, stream.len()))?
+                decoded.map_err(|error| refused(py, error, self.of, stream.len()))?
             }
         };
         match is_array(array.bind(py))? {
@@ -120,5 +123,5 @@ impl LargeRead<'_, '_> {
 pub fn refuse_in_place(py: Python<'_>, index: &Index<'_>, stream: &[u8]) -> PyResult<()> {
     let memory = PyMemoryView::from(create::bytes(py, &[])?.as_any())?.into_any();
     let decoded = data_only::decode_in_place(py, stream, memory);
-    decoded.map(drop).map_err(|error| refused(py, error, index, stream.len()))
+    decoded.map(drop).map_err(|error| refused(py, error, index.into(), stream.len()))
 }

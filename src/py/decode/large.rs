@@ -1,11 +1,10 @@
 //! Reads a value that has a span of its own. It may have buffers beside its pickle. If it could not be pinned, it may
 //! change while it is copied; then the caller reads again.
 
-use super::failure::explain;
+use super::failure::{ValueOf, explain};
 use super::one_buffer::{UsualValue, read_usual};
 use super::value::{array_items, decode_data_only_buffers, decode_object};
 use crate::codec::buffers;
-use crate::key::Index;
 use crate::os::mem::CopyTarget;
 use crate::py::buffer_views::{self, BufferAccess};
 use crate::py::calls;
@@ -24,7 +23,7 @@ pub struct LargeRead<'a, 'py> {
     pub py: Python<'py>,
     pub policy: &'a PyWait<'py>,
     pub segment: &'a Segment,
-    pub index: &'a Index<'a>,
+    pub of: ValueOf<'a>,
     pub mode: ReadMode,
 }
 
@@ -46,7 +45,7 @@ impl<'py> LargeRead<'_, 'py> {
         let Some(pickle) = self.copy(&large, (0, large.len()))? else { return Ok(None) };
         // User code runs next, and no pin is held while it runs.
         drop(large);
-        decode_object(py, self.index, pickle, segment.trusted(), self.mode).map(Some)
+        decode_object(py, self.of, pickle, segment.trusted(), self.mode).map(Some)
     }
 
     /// Copies a place of the value into an object that `make` creates. `make` gets the length, and a function that
@@ -99,7 +98,7 @@ impl<'py> LargeRead<'_, 'py> {
             if let (ReadMode::View, Some(code), [buffer]) = (mode, buffers::array_code(&stream), &copies[..]) {
                 return array_items(buffer, code)?.call_method0("toreadonly").map(|view| Some(view.unbind()));
             }
-            let value = decode_data_only_buffers(py, self.index, &stream, copies, mode)?;
+            let value = decode_data_only_buffers(py, self.of, &stream, copies, mode)?;
             return read_only::in_mode(py, value, mode).map(Some);
         }
         let total: u64 = parsed.buffers.iter().map(|(_, len)| len).sum();
@@ -138,7 +137,7 @@ impl<'py> LargeRead<'_, 'py> {
         };
         match value {
             Ok(value) => Ok(Some(value.unbind())),
-            Err(error) => Err(explain(py, error, self.index, &stream)),
+            Err(error) => Err(explain(py, error, self.of, &stream)),
         }
     }
 }

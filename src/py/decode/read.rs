@@ -92,7 +92,7 @@ fn attempt(
         }
         Some(FoundValue::Large(large)) => {
             let version = large.version();
-            match (LargeRead { py, policy, segment, index, mode }).read(large)? {
+            match (LargeRead { py, policy, segment, of: index.into(), mode }).read(large)? {
                 Some(value) => Some((value, version)),
                 None => return Ok(ReadAttempt::Replaced),
             }

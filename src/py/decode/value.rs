@@ -2,12 +2,11 @@
 //! trusted, by `data_only`.
 
 use super::containers::containers;
-use super::failure::{damage, explain, refused};
+use super::failure::{ValueOf, damage, explain, refused};
 use super::text::new_text;
 use crate::codec::buffers;
 use crate::codec::scalar::{self, Scalar};
 use crate::codec::writer::may_be_containers;
-use crate::key::Index;
 use crate::py::calls;
 use crate::py::create;
 use crate::py::data_only::{self, Limits};
@@ -21,7 +20,14 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 /// The value of a pickle that was copied out of the segment.
 #[inline]
-pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, mode: ReadMode) -> PyResult<Py<PyAny>> {
+pub fn decode<'a>(
+    py: Python<'_>,
+    of: impl Into<ValueOf<'a>>,
+    pickle: &[u8],
+    trusted: bool,
+    mode: ReadMode,
+) -> PyResult<Py<PyAny>> {
+    let of = of.into();
     // SAFETY: the interpreter is attached, and each call returns a new reference or null with an exception set.
     let object = unsafe {
         let object = match scalar::decode(pickle) {
@@ -33,7 +39,7 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, m
             }
             Some(Scalar::None) => return Ok(py.None()),
             Some(Scalar::Bool(truth)) => return Ok(truth.into_pyobject(py)?.to_owned().into_any().unbind()),
-            None => return decode_containers(py, index, pickle, trusted, mode),
+            None => return decode_containers(py, of, pickle, trusted, mode),
         };
         Bound::from_owned_ptr_or_opt(py, object)
     };
@@ -43,7 +49,7 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, m
             let error = PyErr::fetch(py);
             // No pickler writes a str that is not UTF-8, so the value is damaged.
             let damaged = error.is_instance_of::<PyUnicodeDecodeError>(py);
-            Err(if damaged { damage(py, error, index, pickle.len()) } else { explain(py, error, index, pickle) })
+            Err(if damaged { damage(py, error, of, pickle.len()) } else { explain(py, error, of, pickle) })
         }
     }
 }
@@ -51,28 +57,28 @@ pub fn decode(py: Python<'_>, index: &Index<'_>, pickle: &[u8], trusted: bool, m
 /// The value of a pickle that is not one scalar.
 fn decode_containers(
     py: Python<'_>,
-    index: &Index<'_>,
+    of: ValueOf<'_>,
     pickle: &[u8],
     trusted: bool,
     mode: ReadMode,
 ) -> PyResult<Py<PyAny>> {
-    match read_containers(py, index, pickle, trusted, mode)? {
+    match read_containers(py, of, pickle, trusted, mode)? {
         Some(value) => Ok(value),
-        None => decode_pickle(py, index, create::bytes(py, pickle)?, trusted, mode),
+        None => decode_pickle(py, of, create::bytes(py, pickle)?, trusted, mode),
     }
 }
 
 /// The value of a pickle that is not one scalar. The pickle is a bytes object already.
 pub fn decode_object(
     py: Python<'_>,
-    index: &Index<'_>,
+    of: ValueOf<'_>,
     pickle: Bound<'_, PyBytes>,
     trusted: bool,
     mode: ReadMode,
 ) -> PyResult<Py<PyAny>> {
-    match read_containers(py, index, pickle.as_bytes(), trusted, mode)? {
+    match read_containers(py, of, pickle.as_bytes(), trusted, mode)? {
         Some(value) => Ok(value),
-        None => decode_pickle(py, index, pickle, trusted, mode),
+        None => decode_pickle(py, of, pickle, trusted, mode),
     }
 }
 
@@ -80,7 +86,7 @@ pub fn decode_object(
 #[inline(always)]
 fn read_containers(
     py: Python<'_>,
-    index: &Index<'_>,
+    of: ValueOf<'_>,
     pickle: &[u8],
     trusted: bool,
     mode: ReadMode,
@@ -88,21 +94,21 @@ fn read_containers(
     if !trusted || !may_be_containers(pickle) {
         return Ok(None);
     }
-    let value = containers(py, pickle).map_err(|error| explain(py, error, index, pickle))?;
+    let value = containers(py, pickle).map_err(|error| explain(py, error, of, pickle))?;
     value.map(|value| read_only::in_mode(py, value.unbind(), mode)).transpose()
 }
 
 /// The value of a pickle that may describe any object.
 fn decode_pickle(
     py: Python<'_>,
-    index: &Index<'_>,
+    of: ValueOf<'_>,
     pickle: Bound<'_, PyBytes>,
     trusted: bool,
     mode: ReadMode,
 ) -> PyResult<Py<PyAny>> {
     if !trusted {
         let value = data_only::decode(py, pickle.as_bytes(), Vec::new(), mode, &Limits::default());
-        let value = value.map_err(|error| refused(py, error, index, pickle.as_bytes().len()))?;
+        let value = value.map_err(|error| refused(py, error, of, pickle.as_bytes().len()))?;
         return read_only::in_mode(py, value, mode);
     }
     let value = match mode {
@@ -111,7 +117,7 @@ fn decode_pickle(
     };
     match value {
         Ok(value) => Ok(value.unbind()),
-        Err(error) => Err(explain(py, error, index, pickle.as_bytes())),
+        Err(error) => Err(explain(py, error, of, pickle.as_bytes())),
     }
 }
 
@@ -119,7 +125,7 @@ fn decode_pickle(
 /// value.
 pub fn decode_data_only_buffers<'py>(
     py: Python<'py>,
-    index: &Index<'_>,
+    of: ValueOf<'_>,
     stream: &[u8],
     mut copies: Vec<Bound<'py, PyByteArray>>,
     mode: ReadMode,
@@ -133,16 +139,16 @@ pub fn decode_data_only_buffers<'py>(
         };
     }
     let len = copies.iter().fold(stream.len(), |sum, copy| sum + copy.len());
-    data_only::decode(py, stream, copies, mode, &Limits::default()).map_err(|error| refused(py, error, index, len))
+    data_only::decode(py, stream, copies, mode, &Limits::default()).map_err(|error| refused(py, error, of, len))
 }
 
 /// The value of a pickle with one buffer, in a segment that is trusted, over this memory.
-pub fn decode_over(py: Python<'_>, index: &Index<'_>, stream: &[u8], memory: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+pub fn decode_over(py: Python<'_>, of: ValueOf<'_>, stream: &[u8], memory: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let named = create::dict(py)?;
     let buffers = create::list(py, [Ok(PyMemoryView::from(memory)?.into_any())].into_iter())?;
     named.set_item(create::text(py, "buffers")?, buffers)?;
     let value = calls::call(loads(py)?, [create::bytes(py, stream)?.into_any()], Some(&named));
-    value.map(Bound::unbind).map_err(|error| explain(py, error, index, stream))
+    value.map(Bound::unbind).map_err(|error| explain(py, error, of, stream))
 }
 
 /// A memoryview of the items of an `array.array` with this typecode, over their bytes.

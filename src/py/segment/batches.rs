@@ -168,7 +168,7 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
             // The value is pinned, so it does not change.
             SnapshotValue::Large(large) => {
                 let Some(large) = snapshot.large[large].take() else { continue };
-                match (LargeRead { policy: &policy, py, segment, index: name, mode: ReadMode::Own }).read(large)? {
+                match (LargeRead { policy: &policy, py, segment, of: name.into(), mode: ReadMode::Own }).read(large)? {
                     Some(value) => value,
                     None => continue,
                 }

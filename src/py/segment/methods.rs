@@ -511,10 +511,10 @@ impl PySegment {
         }
     }
 
-    /// Gives back the items of queues that could not be given back when they should have been. Returns whether none is
-    /// left. For `shmvar._queue`.
-    fn _give_back(&self, py: Python<'_>) -> PyResult<bool> {
-        self.call(py, |policy| self.inner().attachment()?.coordination().give_back_again(policy))
+    /// Ends the holds on items of queues that could not be ended when they should have been. Returns whether none is left.
+    /// For `shmvar._queue`.
+    fn _end_holds(&self, py: Python<'_>) -> PyResult<bool> {
+        self.call(py, |policy| self.inner().attachment()?.coordination().end_holds_again(policy))
     }
 
     #[doc = stub!(Segment.clear)]

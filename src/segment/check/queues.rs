@@ -4,7 +4,8 @@
 use super::checker::Checker;
 use super::invariant::ensure;
 use crate::coordination::queue_keys::ItemKey;
-use crate::coordination::queue_state::{Parts, QueueState};
+use crate::coordination::queue_record::Parts;
+use crate::coordination::queue_state::QueueState;
 use crate::error::{Error, Result};
 use crate::key::{Index, IndexBuf};
 use crate::process::attachment::Attachment;

@@ -1,0 +1,208 @@
+//! `shmvar.TakenItem`: the context manager that `Queue.take` returns.
+
+use super::handle::{PyQueue, timeout_of_task};
+use crate::coordination::AsCoordination;
+use crate::process::deadline::WithDeadline;
+use crate::process::queue_holds::{HoldEnd, QueueHold};
+use crate::process::wait_policy::Blocking;
+use crate::py::errors;
+use crate::py::wait::UninterruptibleWait;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::PyTuple;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long the end of a task's block may keep its event loop from everything else. Then a thread ends the block.
+const LEAVE_LIMIT: Duration = Duration::from_millis(10);
+
+#[doc = stub!(TakenItem)]
+#[pyclass(frozen, weakref, name = "TakenItem", module = "shmvar")]
+pub struct PyTakenItem {
+    queue: Py<PyQueue>,
+    timeout: Option<Duration>,
+    attempts: AtomicU32,
+    /// What this process holds between entry and exit.
+    hold: Mutex<Option<QueueHold>>,
+}
+
+impl PyTakenItem {
+    /// What `Queue.take` returns.
+    pub(super) fn new(queue: Py<PyQueue>, timeout: Option<Duration>) -> Self {
+        PyTakenItem { queue, timeout, attempts: AtomicU32::new(0), hold: Mutex::default() }
+    }
+
+    /// Takes the first item, if one comes in time.
+    #[inline]
+    fn enter_within(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Option<Py<PyAny>>> {
+        if self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner()).is_some() {
+            return Err(errors::builtin::<PyRuntimeError>("the item is taken already: call take() for another one"));
+        }
+        let taken = self.queue.get().take_within(py, Some(&self.attempts), timeout)?;
+        let Some((value, hold)) = taken else { return Ok(None) };
+        let mut place = self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner());
+        let other = std::mem::replace(&mut *place, hold);
+        drop(place);
+        if let Some(other) = other {
+            // Another thread entered through the same object meanwhile: what it took is given back.
+            self.give_back(py, &other)?;
+        }
+        Ok(Some(value))
+    }
+
+    /// Gives an item back. Errors of that are nobody's concern: if need be, it is done later.
+    fn give_back(&self, py: Python<'_>, hold: &QueueHold) -> PyResult<()> {
+        let Ok(att) = self.queue.get().inner().attachment() else { return Ok(()) };
+        let waits = UninterruptibleWait::new(py);
+        if !att.coordination().give_back_or_put_off(hold, &waits) {
+            self.queue.get().end_later(py);
+        }
+        waits.end(Ok(()))
+    }
+
+    /// Ends the block of a task, if that can be done without a wait. Returns whether it did.
+    fn leave_now(&self, py: Python<'_>, failed: bool) -> PyResult<bool> {
+        let hold = self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner()).clone();
+        let (Some(hold), Ok(att)) = (hold, self.queue.get().inner().attachment()) else { return Ok(false) };
+        let waits = UninterruptibleWait::new(py);
+        let until = WithDeadline::new(Instant::now().checked_add(LEAVE_LIMIT), &waits);
+        let end = if failed { HoldEnd::GivenBack } else { HoldEnd::Done };
+        // After an error the item is still held, and `leave` says why.
+        let ended = matches!(att.coordination().end_hold(&hold, end, &until), Ok(true));
+        if ended {
+            self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner()).take();
+        }
+        waits.end(Ok(ended))
+    }
+
+    /// Ends the `with` block. `failed`: an exception ends it.
+    fn leave(&self, py: Python<'_>, failed: bool) -> PyResult<()> {
+        let hold = self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner()).take();
+        let Some(hold) = hold else {
+            return Err(errors::builtin::<PyRuntimeError>("the item was not taken: it is taken by `with`"));
+        };
+        if failed {
+            return self.give_back(py, &hold);
+        }
+        let segment = self.queue.get().inner();
+        // Detaching has given back what was taken through the handle.
+        let att = segment.attachment().map_err(|error| errors::of_segment(py, segment.key(), error))?;
+        let waits = UninterruptibleWait::new(py);
+        let done = att.coordination().end_hold(&hold, HoldEnd::Done, &waits);
+        let done = done.map_err(|error| {
+            // The work is done, so nobody is to begin it again: the item stays this process's until it can be finished.
+            att.coordination().put_off_end(&hold, HoldEnd::Done);
+            self.queue.get().end_later(py);
+            self.queue.get().unfinished_error(py, error)
+        });
+        let held = waits.end(done)?;
+        if held {
+            return Ok(());
+        }
+        let name = self.queue.get().name.as_index();
+        let text = format!("the item of queue {name} is not done: this process does not hold it (was it forked?)");
+        Err(errors::builtin::<PyRuntimeError>(text))
+    }
+}
+
+impl Drop for PyTakenItem {
+    fn drop(&mut self) {
+        let Some(hold) = self.hold.get_mut().unwrap_or_else(|e| e.into_inner()).take() else { return };
+        // The block never ended: the task was never finished, or nobody called `__exit__`. This fails while the
+        // interpreter is shutting down; then the item is given back when the process has ended.
+        let queue = self.queue.get();
+        Python::try_attach(|py| {
+            let given_back = py.detach(|| {
+                let att = queue.inner().attachment();
+                att.map_or(true, |att| att.coordination().give_back_or_put_off(&hold, &Blocking))
+            });
+            if !given_back {
+                queue.end_later(py);
+            }
+        });
+    }
+}
+
+#[pymethods]
+impl PyTakenItem {
+    #[doc = stub!(TakenItem.attempts)]
+    #[getter]
+    fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    #[doc = stub!(TakenItem.queue)]
+    #[getter]
+    fn queue(&self, py: Python<'_>) -> Py<PyQueue> {
+        self.queue.clone_ref(py)
+    }
+
+    #[doc = stub!(TakenItem.__enter__)]
+    fn __enter__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.enter_within(py, self.timeout)? {
+            Some(value) => Ok(value),
+            None => Err(self.queue.get().empty_error(py, self.timeout)),
+        }
+    }
+
+    #[doc = stub!(TakenItem.__exit__)]
+    #[pyo3(signature = (exception = None, *_rest))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exception: Option<&Bound<'_, PyAny>>,
+        _rest: &Bound<'_, PyTuple>,
+    ) -> PyResult<()> {
+        self.leave(py, exception.is_some())
+    }
+
+    #[doc = stub!(TakenItem.__aenter__)]
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let timeout = slf.get().timeout.map(|timeout| timeout.as_secs_f64());
+        slf.py().import("shmvar._queue")?.call_method1("enter", (slf, timeout))
+    }
+
+    #[doc = stub!(TakenItem.__aexit__)]
+    #[pyo3(signature = (exception = None, *_rest))]
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        exception: Option<&Bound<'py, PyAny>>,
+        _rest: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("shmvar._queue")?.call_method1("leave", (slf, exception.is_some()))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let held = self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner()).is_some();
+        let name = self.queue.get().name.as_index();
+        Ok(format!("<shmvar.TakenItem of queue {name}, {}>", if held { "taken" } else { "not taken" }))
+    }
+
+    // The methods from here on are for `shmvar._queue`.
+
+    /// Takes the first item, if one waits: its value in a tuple. The `last` try of a task that waited `seconds` raises
+    /// `QueueEmptyError`.
+    fn _try(&self, py: Python<'_>, last: bool, seconds: Option<f64>) -> PyResult<Option<(Py<PyAny>,)>> {
+        match self.enter_within(py, Some(Duration::ZERO))? {
+            None if last => Err(self.queue.get().empty_error(py, timeout_of_task(seconds))),
+            got => Ok(got.map(|value| (value,))),
+        }
+    }
+
+    /// Whether this process holds the item.
+    fn _held(&self, py: Python<'_>) -> bool {
+        self.hold.lock_py_attached(py).unwrap_or_else(|e| e.into_inner()).is_some()
+    }
+
+    /// Ends the block if that needs no wait. Returns whether it did.
+    fn _leave_now(&self, py: Python<'_>, failed: bool) -> PyResult<bool> {
+        self.leave_now(py, failed)
+    }
+
+    /// Ends the block.
+    fn _leave(&self, py: Python<'_>, failed: bool) -> PyResult<()> {
+        self.leave(py, failed)
+    }
+}
