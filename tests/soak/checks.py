@@ -6,7 +6,7 @@ import time
 import helpers
 
 import shmvar
-from soak import atomic_operations
+from soak import atomic_operations, queue_operations
 from soak.counters import COUNTERS, LONG, settle
 from soak.expected import Board, index_of
 from soak.in_place_operations import INDEX
@@ -61,9 +61,12 @@ def check(segment: shmvar.Segment, board: Board, plan: Plan) -> None:
     for index, number in expected.items():
         if round_of(number, found[index]) != board.done(number).round:
             raise Failure(f"number {number}: {board.done(number)} was done, found {found[index]!r:.200}")
-    if info.used != (charged := sum(segment.stat(index).size for index in found)):
+    queued = sum(queue["used"] for queue in info.queues.values())
+    if info.used != (charged := queued + sum(segment.stat(index).size for index in found)):
         raise Failure(f"{info.used} bytes are used, {charged} are charged")
     no_value_twice(plan)
+    if wrong := queue_operations.check(segment, plan):
+        raise Failure(wrong)
 
 
 def count_is_exact(segment: shmvar.Segment, board: Board) -> None:
@@ -95,6 +98,7 @@ def final_check(segment: shmvar.Segment, plan: Plan, private: bool) -> None:
     if (attached := segment.info().attached) != 1:
         raise Failure(f"{attached} processes are attached, one lives")
     segment.clear()
+    queue_operations.clear(segment)
     segment.trim()
     info = segment.info()
     if (info.used, info.count, len(segment), self_check(segment)) != (0, 0, 0, 0):

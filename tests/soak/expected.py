@@ -41,6 +41,12 @@ EVENTS = (
     "expiries looked at",
     "times to live replaced",
     "times followed up to an own change",
+    "queues full",
+    "queues empty",
+    "items finished",
+    "items given back",
+    "items got",
+    "items looked at",
 )
 
 

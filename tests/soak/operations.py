@@ -7,6 +7,7 @@ from soak import atomic_operations as atomic
 from soak import change_operations
 from soak import child_operations as children
 from soak import in_place_operations as in_place
+from soak import queue_operations as queues
 from soak import segment_operations as segments
 from soak import variable_operations as variables
 from soak.worker import Worker
@@ -57,6 +58,10 @@ OPERATIONS = [
     Operation("expire", 60, atomic.expire),
     Operation("expire, anew", 60, atomic.expire_anew),
     Operation("expired", 60, atomic.expired),
+    Operation("item, put", 120, queues.put),
+    Operation("item, take", 120, queues.take),
+    Operation("item, get", 40, queues.get),
+    Operation("items, look", 15, queues.look),
     Operation("resize", 8, segments.resize),
     Operation("trim", 8, segments.trim),
     Operation("attach", 20, segments.attach),

@@ -10,7 +10,7 @@ import helpers
 import pytest
 
 import shmvar
-from soak import atomic_operations
+from soak import atomic_operations, queue_operations
 from soak.checks import Failure, check
 from soak.counters import COUNTERS, LONG, UNSURE, Ledger, settle
 from soak.expected import Board, index_of
@@ -171,6 +171,33 @@ def test_half_a_batch_is_noticed(worker):
     worker.segment.remove(group[2])
     with pytest.raises(AssertionError, match="half"):
         atomic_operations.whole_group(group, worker.segment.get_many(group))
+
+
+@pytest.mark.parametrize("what", ["lost", "twice", "again", "order", "torn"])
+def test_an_item_that_is_lost_or_comes_twice_or_out_of_order_is_noticed(worker, what):
+    jobs = worker.segment.queue(queue_operations.TAKEN)
+    while jobs.qsize() < 3 or not queue_operations.noted(worker.plan, queue_operations.FINISHED):
+        queue_operations.put(worker)
+        queue_operations.take(worker)
+    check(worker.segment, worker.board, worker.plan)
+    if what == "torn":
+        item, value = jobs.get()
+        jobs.put((item + 1, value))
+        with pytest.raises(TornError):
+            queue_operations.look(worker)
+    else:
+        if what == "lost":
+            jobs.get()
+        elif what == "order":
+            jobs.put(jobs.get())
+        else:
+            finished = queue_operations.noted(worker.plan, queue_operations.FINISHED)[0]
+            if what == "twice":
+                queue_operations.note(worker.plan, queue_operations.FINISHED, finished)
+            else:
+                jobs.put((finished, make(finished % 20, 1)))
+        with pytest.raises(Failure, match={"lost": "lost", "order": "order", "again": "wait"}.get(what, "twice")):
+            check(worker.segment, worker.board, worker.plan)
 
 
 def test_only_one_process_has_a_lane_and_a_kill_lets_go_of_it(worker):
