@@ -46,6 +46,10 @@ def test_the_work_queue_hands_the_job_of_a_killed_worker_to_the_next_one(key, tm
             segment.destroy()
 
 
+def test_the_work_queue_has_twelve_lines():
+    assert len((EXAMPLES / "work_queue.py").read_text().splitlines()) <= 12
+
+
 METHODS = multiprocessing.get_all_start_methods()
 
 

@@ -9,7 +9,7 @@ from helpers import pages
 PAGE = "docs/recipes.md"
 TEXT = (pages.ROOT / PAGE).read_text()
 RECIPES = re.findall(r"^## (.*)$", TEXT, re.M)
-CALLS = ("fill()\n", 'segment["frame"] =', "next(", "page(", "page.", "allowed(", "print(segment")
+CALLS = ("fill()\n", 'segment["frame"] =', "next(", "page(", "page.", "allowed(", "print(segment", "work()\n")
 """How lines begin that show a recipe at work; the tests call what the recipe defines themselves."""
 
 
@@ -25,7 +25,7 @@ def recipe(heading, number=0):
 
 
 def test_they_are_those_that_people_ask_for():
-    asked = ["In place", "Cache", "Rate limiter", "Share a frame", "Web application"]
+    asked = ["In place", "Cache", "Queue", "Rate limiter", "Share a frame", "Web application"]
     assert asked == RECIPES
     readme = (pages.ROOT / "README.md").read_text()
     assert "docs/recipes.md" in readme[readme.index("## More") :]
@@ -56,6 +56,27 @@ def test_cache_one_of_eight_processes_computes(seg, key):
     code = recipe("Cache") + "assert page('home', language='de') == '<h1 lang=de>home</h1>'\nprint(*page.cache_info())"
     counts = [tuple(map(int, said.split())) for said in helpers.run_in_processes(code, key, count=8)]
     assert sorted(counts) == [(0, 1)] + [(1, 0)] * 7
+
+
+def test_queue_each_job_is_done_once(seg, key, children):
+    code = recipe("Queue")
+    work = "for _ in range(10):\n    work()"
+    # What the recipe itself puts is one job for each process.
+    said = "".join(helpers.run_in_processes(code + work.replace("10", "1"), key, count=8))
+    assert said.count("ada@example.org") == 8
+    for number in range(40):
+        seg.queue("jobs").put(number)
+    code = code.replace(next(line for line in code.splitlines() if ".put(" in line), "")
+    said = "\n".join(helpers.run_in_processes(code + work, key, count=4)).split()
+    assert sorted(map(int, said)) == list(range(40))
+
+
+def test_queue_what_an_exception_or_a_kill_leaves_the_next_worker_gets(seg, key):
+    code = recipe("Queue")
+    for how in ("raise SystemExit", "os.kill(os.getpid(), signal.SIGKILL)"):
+        helpers.run(code.replace("print(job)", how) + "work()", key, check=False)
+        without = code.replace(next(line for line in code.splitlines() if ".put(" in line), "")
+        assert "ada@example.org" in helpers.run(without + "work()", key).stdout
 
 
 def test_rate_limiter_exactly_so_many_calls_of_eight_processes_are_allowed(seg, key):
