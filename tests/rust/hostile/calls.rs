@@ -1,6 +1,6 @@
 //! Every call of every kind on a damaged segment: data, or an error of a known type.
 
-use crate::image::{IN_PLACE, INTS, Image, LOCKS, SPAN, TEXTS, pickle};
+use crate::image::{IN_PLACE, INTS, Image, LOCKS, QUEUES, SPAN, TEXTS, pickle};
 use shmvar::{
     AsCoordination, AsVariables, Awaited, Changes, Condition, Error, Index, Number, Options, Segment, TableOf,
     WaitPolicy,
@@ -145,6 +145,12 @@ impl<'a> Calls<'a> {
         }
         let locks = att.coordination().locks(&self.brief);
         self.saw("locks", locks);
+        for queue in QUEUES {
+            let len = att.coordination().queue_len(&queue, &self.brief);
+            self.saw("queue, len", len);
+        }
+        let queues = att.coordination().queues(&self.brief);
+        self.saw("queues", queues);
         let len = segment.len_with(&self.brief);
         self.saw("len", len);
         let info = segment.info_with(&self.brief);
@@ -192,6 +198,7 @@ impl<'a> Calls<'a> {
             }
         }
         self.cooperate(segment);
+        self.queues(segment);
         let Ok(att) = segment.for_change() else { return };
         for index in [2, 4, 1001, -1].map(Index::Int).into_iter().chain(["buffers", "é", "x"].map(Index::Text)) {
             let removed = att.variables().remove(&index, Condition::Always, &self.brief);
@@ -225,6 +232,35 @@ impl<'a> Calls<'a> {
                 self.saw("let go", released);
             }
         }
+    }
+
+    /// Queues: an item more, one that is got, one that is given back, one that is finished; at last none.
+    fn queues(&mut self, segment: &Segment) {
+        for (queue, len) in QUEUES.into_iter().zip([3, SPAN]) {
+            if self.brief.gave_up.get() {
+                return;
+            }
+            self.saw("queue, put", segment.queue_put(queue, &vec![9; len], Some(Duration::ZERO)));
+            for turn in 0..3 {
+                let taken = segment.queue_take(queue, Some(Duration::ZERO));
+                if let Some(Some(taken)) = self.saw_item("queue, take", taken) {
+                    // What is dropped is given back.
+                    let ended = if turn == 1 { taken.done() } else { Ok(false) };
+                    self.saw("queue, done", ended);
+                }
+                let got = segment.queue_get(queue, Some(Duration::ZERO));
+                self.saw_item("queue, get", got);
+            }
+            self.saw("queue, clear", segment.queue_clear(queue));
+        }
+    }
+
+    /// Counts an answer about an item. What others have written need not be bytes.
+    fn saw_item<T>(&mut self, what: &str, answer: Result<T, Error>) -> Option<T> {
+        if let Err(Error::Invalid(_)) = answer {
+            return None;
+        }
+        self.saw(what, answer)
     }
 
     /// All calls on the whole segment.

@@ -89,6 +89,15 @@ pub fn of(image: &Image) -> Vec<Field> {
             }
             continue;
         }
+        if content.is_entry() && (content.is_queue() || content.is_item()) {
+            let what = if content.is_queue() { "queue" } else { "item" };
+            add("queue", &format!("slot of a {what}, {slot}"), slot, 4);
+            if content.block() < 512 {
+                // The number of the queue and its two heads, and the first entry; or the instant and the key of an item.
+                add("queue", &format!("record of a {what}, {slot}"), image.record(&content), 14);
+            }
+            continue;
+        }
         if !content.is_variable() || (1002..2000).contains(&index) {
             // A few of those that are all alike.
             ordinary += 1;

@@ -47,6 +47,9 @@ pub const IN_PLACE: u64 = 9_000;
 /// Locks that the dead participant owns: in a slot, and in a record.
 pub const LOCKS: [Index<'static>; 2] = [Index::Int(1), Index::Text("the lock")];
 
+/// Queues, by name: in a slot, and in a record. Of the first one the dead participant has taken an item.
+pub const QUEUES: [Index<'static>; 2] = [Index::Int(1), Index::Text("the queue")];
+
 /// The pages of a segment that exist.
 #[derive(Clone)]
 pub struct Image {
@@ -89,8 +92,8 @@ fn put(segment: &Segment, index: Index<'_>, pickle: &[u8]) {
 
 impl Image {
     /// Populates a segment of this key and takes it: inline values, records, spans, buffers, bytes in place, text indexes, an expiry, a
-    /// directory of four words and three leaves (with `most` large enough, all of them have grown), tombstones, and what a
-    /// dead participant leaves.
+    /// directory of four words and three leaves (with `most` large enough, all of them have grown), tombstones, and queues,
+    /// and what a dead participant leaves.
     pub fn take(key: &Key, most: i64) -> Self {
         shmvar::destroy(key).unwrap();
         let options = Options { size: Some(8 << 20), create: Some(true), ..Options::default() };
@@ -118,9 +121,15 @@ impl Image {
         segment.put_bytes(7, &[7; 300_000]).unwrap();
         assert!(segment.remove(7).unwrap());
         let name = segment.info().unwrap().name;
+        for queue in QUEUES {
+            for len in [3, 100, SPAN] {
+                assert!(segment.queue_put(queue, &vec![8; len], None).unwrap());
+            }
+        }
+        let taken = segment.queue_take(QUEUES[0], None).unwrap().unwrap();
         let guards = LOCKS.map(|name| segment.lock(name, None).unwrap());
         let mut image = Image::read(&name, key);
-        drop(guards);
+        drop((guards, taken));
         segment.detach();
 
         // Most of the memory of the larger leaves was given back.
