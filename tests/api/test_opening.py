@@ -1,6 +1,7 @@
 """attach, destroy, exists, segments, ftok: arguments, results, errors."""
 
 import os
+import queue
 
 import helpers
 import numpy as np
@@ -17,6 +18,9 @@ PUBLIC = [
     "Error",
     "IncompatibleSegmentError",
     "Lock",
+    "Queue",
+    "QueueEmptyError",
+    "QueueFullError",
     "ReadOnlyError",
     "Segment",
     "SegmentAccessError",
@@ -26,6 +30,7 @@ PUBLIC = [
     "SegmentInfo",
     "SegmentNotFoundError",
     "SegmentSystemError",
+    "TakenItem",
     "UntrustedValueError",
     "VariableInfo",
     "WaitTimeoutError",
@@ -57,6 +62,8 @@ ALSO = {
     "DetachedError": ValueError,
     "WaitTimeoutError": TimeoutError,
     "SegmentSystemError": OSError,
+    "QueueEmptyError": queue.Empty,
+    "QueueFullError": queue.Full,
 }
 
 

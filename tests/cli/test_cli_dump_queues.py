@@ -25,8 +25,11 @@ def test_items_come_back_in_order_what_is_taken_as_if_it_waited(seg, key, new_ke
             seg.queue(name).put(value)
     seg["jobs"] = "a variable"
     again, path = new_key(), str(tmp_path / "dump")
-    with seg.queue("jobs").take(), seg.queue("jobs").take():
-        assert cli.main(["dump", key, path]) == 0
+    taken = [seg.queue("jobs").take() for _ in range(2)]
+    assert [item.__enter__() for item in taken] == values[:2]
+    assert cli.main(["dump", key, path]) == 0
+    for item in taken:
+        item.__exit__(ValueError)
     assert [seg.queue("jobs").get() for _ in values] == values  # a dump takes nothing out
     for turn in (1, 2):
         assert cli.main(["load", again, path]) == 0

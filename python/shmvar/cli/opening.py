@@ -45,5 +45,5 @@ def _remove_unused(segment: shmvar.Segment) -> None:
     """Removes a segment that this process created, if it is empty and no other process has attached it meanwhile."""
     with contextlib.suppress(shmvar.Error, OSError):
         info = segment.info()
-        if segment.created and info.count == 0 and info.attached == 1:
+        if segment.created and info.count == 0 and not info.queues and info.attached == 1:
             segment.destroy()
