@@ -194,7 +194,9 @@ impl Coordination {
                     drop(writer);
                     let _call_guard = self.enter_call();
                     let (name, key) = (Name::of_lock(name), self.identity.hash_key);
-                    no_larger_leaf = !self.make_larger_leaf(&place.leaf, &name, name.hash(key), required, policy)?;
+                    let hash = name.hash(key);
+                    let larger = || self.make_larger_leaf(&place.leaf, &name, hash, required, policy);
+                    no_larger_leaf = !self.with_memory(policy, larger)?;
                 } else if self
                     .acquire_and_remember(name, owner, || writer.insert_lock(name, &place, LockState::of(own_id)))?
                 {
@@ -266,7 +268,7 @@ impl Coordination {
         )?
         .placement
         {
-            Placement::Block(class) => self.add_blocks(class, false, policy),
+            Placement::Block(class) => self.with_memory(policy, || self.add_blocks(class, false, policy)),
             _ => Ok(()),
         }
     }

@@ -2,11 +2,11 @@
 //!
 //! The protocol is "Queues" in docs/protocol.md (*put*, **A queue that is full**, **A full segment**).
 
-use crate::coordination::Coordination;
 use crate::coordination::queue_edit::WorkArounds;
 use crate::coordination::queue_keys::ItemKey;
 use crate::coordination::queue_record::Parts;
 use crate::coordination::queue_state::QueueState;
+use crate::coordination::{Coordination, CoordinationWriter};
 use crate::error::{Error, Result};
 use crate::format::{ITEM_KEY, QUEUE_HEAD, SLOT, VERSION_MAX, granules_of, sleeper_of};
 use crate::heap::span_writer::FilledSpan;
@@ -20,6 +20,7 @@ use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::wake_word;
 use crate::variables::change::LOCKED_COPY_MAX;
+use crate::variables::evict::{Charges, Evictions};
 use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::{Stored, ValueSource};
 use std::borrow::Cow;
@@ -145,11 +146,20 @@ impl Coordination {
         needed <= size && (*size == limit || object::file_system().is_ok_and(|(total, _)| total == *size))
     }
 
-    /// Puts an item into a queue if it has room.
+    /// Puts an item into a queue if it has room. Where the segment has none, others are evicted if it evicts anything.
     fn try_put(&self, name: &Index<'_>, hash: u64, item: NewItem<'_>, policy: &dyn WaitPolicy) -> Result<PutOutcome> {
-        match self.put_now(name, hash, item, policy) {
-            Err(full @ Error::Full { .. }) => Ok(PutOutcome::SegmentFull(full)),
-            other => other,
+        // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
+        let mut evictions = None;
+        loop {
+            let full = match self.put_now(name, hash, item, &mut evictions, policy) {
+                Err(full @ Error::Full { .. }) => full,
+                other => return other,
+            };
+            let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
+            match self.evict_for_memory(full, evictions, &|_| false, policy) {
+                Err(full @ Error::Full { .. }) => return Ok(PutOutcome::SegmentFull(full)),
+                other => other?,
+            }
         }
     }
 
@@ -157,14 +167,25 @@ impl Coordination {
     ///
     /// # Errors
     /// [`Error::Full`] if the segment has none; and others.
-    fn put_now(&self, name: &Index<'_>, hash: u64, item: NewItem<'_>, policy: &dyn WaitPolicy) -> Result<PutOutcome> {
+    fn put_now<'a>(
+        &'a self,
+        name: &Index<'_>,
+        hash: u64,
+        item: NewItem<'_>,
+        evictions: &mut Option<Evictions<'a>>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<PutOutcome> {
         let (mut filled, mut call_guard) = (None::<FilledSpan<'_>>, None::<CallGuard<'_>>);
         let (mut around, mut backoff, mut scratch) = (WorkArounds::default(), Backoff::default(), Scratch::new());
         let now = os::boottime_ns().clamp(1, i64::MAX as u64);
         let stored = Stored { expiry: Some(now), ..item.stored };
+        let mut held = None;
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
-            let mut writer = self.write(policy)?;
+            let mut writer = match held.take() {
+                Some(writer) => writer,
+                None => self.write(policy)?,
+            };
             let mut found = writer.find_queue(name, Parts::Numbers, &mut scratch)?;
             let is_new = found.state.is_none();
             let number = self.state().version.load(Ordering::Relaxed).saturating_add(1);
@@ -182,7 +203,18 @@ impl Coordination {
             let plan = StorePlan::with_prefix(key.name(), item_hash, Cow::Borrowed(&prefix), stored);
             let mut edit = writer.queue_edit();
             let queue_charge = if is_new { SLOT + QUEUE_HEAD + name.record_key().len() as u64 } else { 0 };
-            writer.check_limit(None, plan.charge() + queue_charge, &edit.change)?;
+            let charges = Charges { new: plan.charge() + queue_charge, old: 0 };
+            if let Err(full) = writer.check_limit(None, charges.new, &edit.change) {
+                if self.eviction.is_some() {
+                    let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
+                    let (writer, fits) = self.evict_for_limit(writer.0, charges, &|_| false, evictions, policy)?;
+                    if fits {
+                        held = Some(CoordinationWriter(writer));
+                        continue;
+                    }
+                }
+                return Err(full);
+            }
             let content = match plan.placement {
                 Placement::Block(class) => match writer.edit_record(&mut edit, &plan, class, WorkArounds::default())? {
                     Some(content) => content,

@@ -16,7 +16,7 @@ use crate::variables::batch_apply::LIST;
 use crate::variables::batch_list::{BatchReader, list_of};
 use crate::variables::batch_set::suits_a_set;
 use crate::variables::batch_shortage::{BATCH, BatchNeeds, Shortage};
-use crate::variables::evict::{Charges, EvictedWords};
+use crate::variables::evict::{Charges, Evictions};
 use crate::variables::leaf::{Leaf, TableOf, is_full};
 use crate::variables::publish::limit_reached;
 use crate::variables::store_plan::{Placement, StorePlan};
@@ -60,11 +60,13 @@ impl Variables {
 
     /// Stores planned values at one instant. Where there is no memory, others are evicted if the segment evicts anything.
     fn put_plans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<()> {
-        let mut turns = 0;
+        // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
+        let mut evictions = None;
         loop {
-            match self.put_plans_once(plans, policy) {
+            match self.put_plans_once(plans, &mut evictions, policy) {
                 Err(full @ Error::Full { .. }) if self.eviction.is_some() => {
-                    self.evict_for_memory(full, &mut turns, &|hash| is_own(plans, hash), policy)?;
+                    let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
+                    self.evict_for_memory(full, evictions, &|hash| is_own(plans, hash), policy)?;
                 }
                 outcome => return outcome,
             }
@@ -72,11 +74,16 @@ impl Variables {
     }
 
     #[inline]
-    fn put_plans_once(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<()> {
-        if plans.is_empty() || (suits_a_set(plans) && self.put_small_batch(plans, policy)?) {
+    fn put_plans_once<'a>(
+        &'a self,
+        plans: &[StorePlan<'_>],
+        evictions: &mut Option<Evictions<'a>>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
+        if plans.is_empty() || (suits_a_set(plans) && self.put_small_batch(plans, evictions, policy)?) {
             return Ok(());
         }
-        self.put_list(plans, policy)
+        self.put_list(plans, evictions, policy)
     }
 
     /// Returns in which order a batch stores its items; of several with the same index only the last is in it.
@@ -128,10 +135,14 @@ impl Variables {
     }
 
     /// Stores a few small values by one commit. Returns `false` if that cannot be done as things are.
-    fn put_small_batch(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<bool> {
-        // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
-        let (mut words, mut held) = (EvictedWords::new(self), None);
+    fn put_small_batch<'a>(
+        &'a self,
+        plans: &[StorePlan<'_>],
+        evictions: &mut Option<Evictions<'a>>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<bool> {
         let (mut needs, mut backoff, mut collected, mut call_guard) = (None, Backoff::default(), false, None);
+        let mut held = None;
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = match held.take() {
@@ -147,7 +158,7 @@ impl Variables {
             let needs = needs.get_or_insert_with(|| BatchNeeds::of(plans));
             let shortage = writer.shortage_of_set(plans, needs)?;
             if let (Shortage::Limit(charges), Some(_)) = (&shortage, self.eviction) {
-                held = self.evict_for_batch(writer, *charges, plans, &mut words, policy)?;
+                held = self.evict_for_batch(writer, *charges, plans, evictions, policy)?;
                 continue;
             }
             self.release_within_call(writer, &mut call_guard);
@@ -160,7 +171,12 @@ impl Variables {
 
     /// Stores values by a list, which any process can bring to its end.
     #[inline(never)]
-    fn put_list(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<()> {
+    fn put_list<'a>(
+        &'a self,
+        plans: &[StorePlan<'_>],
+        evictions: &mut Option<Evictions<'a>>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
         // From reserving the spans to publishing them the process has to keep its participant number.
         let (mut call_guard, mut collected) = (Some(self.enter_call()), false);
         let (mut spans, mut list) = self.fill_spans(plans, policy)?;
@@ -169,8 +185,7 @@ impl Variables {
         // of memory.
         let mut scratch = Scratch::new();
         scratch.reserve(RECORD_MAX as usize)?;
-        // As in `put_small_batch`.
-        let (mut words, mut held) = (EvictedWords::new(self), None);
+        let mut held = None;
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let copy = |at: u64, to: &mut [u8]| {
@@ -209,7 +224,7 @@ impl Variables {
             }
             drop(entries);
             if let (Shortage::Limit(charges), Some(_)) = (&shortage, self.eviction) {
-                held = self.evict_for_batch(writer, *charges, plans, &mut words, policy)?;
+                held = self.evict_for_batch(writer, *charges, plans, evictions, policy)?;
                 continue;
             }
             self.release_within_call(writer, &mut call_guard);
@@ -228,11 +243,12 @@ impl Variables {
         writer: VariablesWriter<'a>,
         charges: Charges,
         plans: &[StorePlan<'_>],
-        words: &mut EvictedWords<'_>,
+        evictions: &mut Option<Evictions<'a>>,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<VariablesWriter<'a>>> {
         let spares = |hash: u64| is_own(plans, hash);
-        let (writer, fits) = self.evict_for_limit(writer, charges, &spares, words, policy)?;
+        let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
+        let (writer, fits) = self.evict_for_limit(writer, charges, &spares, evictions, policy)?;
         if fits {
             return Ok(Some(writer));
         }

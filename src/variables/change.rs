@@ -14,7 +14,7 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::call_guard::CallGuard;
 use crate::process::wait_policy::Uninterrupted;
 use crate::process::wait_policy::WaitPolicy;
-use crate::variables::evict::{Charges, EvictedWords};
+use crate::variables::evict::{Charges, Evictions};
 use crate::variables::leaf::{Leaf, TableOf, is_crowded, is_full};
 use crate::variables::place::{SlotPlace, Spot};
 use crate::variables::store_plan::{Placement, StorePlan};
@@ -76,12 +76,14 @@ impl Variables {
         condition: Condition,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
-        let mut turns = 0;
+        // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
+        let mut evictions = None;
         loop {
-            match self.put_once(index, stored, source, condition, policy) {
+            match self.put_once(index, stored, source, condition, &mut evictions, policy) {
                 Err(full @ Error::Full { .. }) if self.eviction.is_some() => {
                     let own = Name::from(index).hash(self.identity.hash_key);
-                    self.evict_for_memory(full, &mut turns, &|hash| hash == own, policy)?;
+                    let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
+                    self.evict_for_memory(full, evictions, &|hash| hash == own, policy)?;
                 }
                 outcome => return outcome,
             }
@@ -90,21 +92,20 @@ impl Variables {
 
     /// Stores a value. Where the limit does not allow it, others are evicted if the segment evicts anything.
     #[inline(always)]
-    fn put_once(
-        &self,
+    fn put_once<'a>(
+        &'a self,
         index: &Index<'_>,
         stored: Stored<'_>,
         source: ValueSource,
         condition: Condition,
+        evictions: &mut Option<Evictions<'a>>,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<u64>> {
         index.check_length()?;
         let mut plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
         let (mut filled, mut call_guard, mut collected, mut no_larger_leaf) =
             (None::<FilledSpan<'_>>, None, false, false);
-        // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
-        let (mut words, mut held) = (None::<EvictedWords<'_>>, None);
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut held) = (Backoff::default(), None);
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = match held.take() {
@@ -140,9 +141,9 @@ impl Variables {
             if let Err(full) = writer.check_limit(old.as_ref(), plan.charge(), &change) {
                 if self.eviction.is_some() {
                     let charges = Charges { new: plan.charge(), old: old.map_or(0, |old| old.charge()) };
-                    let words = words.get_or_insert_with(|| EvictedWords::new(self));
+                    let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
                     let (evicting, fits) =
-                        self.evict_for_limit(writer, charges, &|hash| hash == plan.hash, words, policy)?;
+                        self.evict_for_limit(writer, charges, &|hash| hash == plan.hash, evictions, policy)?;
                     if fits {
                         held = Some(evicting);
                         continue;
@@ -193,8 +194,8 @@ impl Variables {
                             let len = granules_of(lead + plan.record_len);
                             let reserved = writer.reserve_present(len)?;
                             self.release_within_call(writer, &mut call_guard);
-                            if let Some(words) = &mut words {
-                                words.notify();
+                            if let Some(evictions) = evictions {
+                                evictions.notify();
                             }
                             let span = match reserved {
                                 Some(span) => span,

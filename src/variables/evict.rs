@@ -31,22 +31,32 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// is found out whether enough can be evicted.
 const LARGE: u64 = 16;
 
-/// Private to the process: the wake words of the variables that were evicted. Those that wait are woken when this is
+/// Private to the process: the evictions of one call. Those that wait for what was evicted are woken when this is
 /// dropped, which is after the writer lock was released.
-pub(super) struct EvictedWords<'a> {
+pub struct Evictions<'a> {
     att: &'a Variables,
-    /// One bit for each wake word.
+    /// The wake words of the variables that were evicted, one bit for each.
     words: [u64; 4],
+    /// How often the call evicted because there was no memory.
+    turns: u32,
+    /// When the call first had to evict: [`WAIT_LIMIT`] later it gives up, however others take the room.
+    began: Option<Instant>,
 }
 
-impl<'a> EvictedWords<'a> {
-    /// Returns the wake words of no variable.
-    pub(super) fn new(att: &'a Variables) -> Self {
-        EvictedWords { att, words: [0; 4] }
+impl<'a> Evictions<'a> {
+    /// Begins with none.
+    #[cold]
+    pub fn new(att: &'a Variables) -> Self {
+        Evictions { att, words: [0; 4], turns: 0, began: None }
     }
 
     fn add(&mut self, hash: u64) {
         self.words[(hash % 256 / 64) as usize] |= 1 << (hash % 64);
+    }
+
+    /// Returns whether the call has evicted for so long that it gives up.
+    fn are_over(&mut self) -> bool {
+        self.began.get_or_insert_with(Instant::now).elapsed() >= WAIT_LIMIT
     }
 
     /// Wakes those that wait. The writer lock is not held.
@@ -60,7 +70,7 @@ impl<'a> EvictedWords<'a> {
     }
 }
 
-impl Drop for EvictedWords<'_> {
+impl Drop for Evictions<'_> {
     fn drop(&mut self) {
         self.notify();
     }
@@ -68,7 +78,7 @@ impl Drop for EvictedWords<'_> {
 
 /// Private to the process: what a change is charged, and what it replaces.
 #[derive(Clone, Copy)]
-pub(super) struct Charges {
+pub struct Charges {
     /// The charge of what is stored.
     pub new: u64,
     /// The charge of what was there under the same indexes.
@@ -87,12 +97,12 @@ impl Variables {
     /// Evicts until the limit allows a change. Returns the writer lock, and whether it does. `spares` says which hashes
     /// are those of the change itself.
     #[cold]
-    pub(super) fn evict_for_limit<'a>(
+    pub fn evict_for_limit<'a>(
         &'a self,
         mut writer: VariablesWriter<'a>,
         charges: Charges,
         spares: &dyn Fn(u64) -> bool,
-        words: &mut EvictedWords<'_>,
+        evictions: &mut Evictions<'_>,
         policy: &dyn WaitPolicy,
     ) -> Result<(VariablesWriter<'a>, bool)> {
         let limit = self.state().limit.load(Ordering::Relaxed);
@@ -117,7 +127,7 @@ impl Variables {
                 writer.collect_a_few();
             }
             let lacks = |_| !charges.fit(self.state());
-            writer = self.evict_while(writer, lacks, &rules, words, policy)?.0;
+            writer = self.evict_while(writer, lacks, &rules, evictions, policy)?.0;
         }
         let fits = charges.fit(self.state());
         Ok((writer, fits))
@@ -153,39 +163,54 @@ impl Variables {
         }
     }
 
-    /// Evicts because a call found no memory, so that it may be tried again. `turns`: how often the call did so before.
+    /// Does what needs memory and is charged nothing. Where there is no memory, others are evicted, if the segment evicts
+    /// anything.
+    pub fn with_memory<T>(&self, policy: &dyn WaitPolicy, mut act: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut evictions = None;
+        loop {
+            match act() {
+                Err(full @ Error::Full { .. }) if self.eviction.is_some() => {
+                    let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
+                    self.evict_for_memory(full, evictions, &|_| false, policy)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Evicts because a call found no memory, so that it may be tried again.
     ///
     /// # Errors
     /// `full`, the error of that call, if nothing can be evicted, or if that would not help.
     #[cold]
-    pub(super) fn evict_for_memory(
+    pub fn evict_for_memory(
         &self,
         full: Error,
-        turns: &mut u32,
+        evictions: &mut Evictions<'_>,
         spares: &dyn Fn(u64) -> bool,
         policy: &dyn WaitPolicy,
     ) -> Result<()> {
         let Error::Full { needed, lack, .. } = full else { return Err(full) };
-        if self.eviction.is_none() || lack == Lack::Other || *turns >= TURNS {
+        if self.eviction.is_none() || lack == Lack::Other || evictions.turns >= TURNS || evictions.are_over() {
             return Err(full);
         }
         let rules = Rules { spares, pinned: false };
         let used = self.state().used.load(Ordering::Relaxed);
         // What is small beside the rest finds room, or few victims are lost for it.
-        if *turns == 0 && needed > used / LARGE && needed > self.most_memory(&rules, policy)? {
+        if evictions.turns == 0 && needed > used / LARGE && needed > self.most_memory(&rules, policy)? {
             return Err(full);
         }
-        let wanted = needed.max(used / PART).saturating_mul(1 << (*turns).min(DOUBLINGS));
-        *turns += 1;
-        let mut words = EvictedWords::new(self);
+        let wanted = needed.max(used / PART).saturating_mul(1 << evictions.turns.min(DOUBLINGS));
+        evictions.turns += 1;
         let writer = self.write(policy)?;
-        let (writer, freed) = self.evict_while(writer, |freed| freed < wanted, &rules, &mut words, policy)?;
+        let (writer, freed) = self.evict_while(writer, |freed| freed < wanted, &rules, evictions, policy)?;
         drop(writer);
+        evictions.notify();
         if freed > 0 || self.memory_came_free(needed)? {
             return Ok(());
         }
         // What others have evicted or cleared may be in their hands at this moment, on its way to be free.
-        if *turns < TURNS_WITHOUT_VICTIM && needed <= self.most_memory(&rules, policy)? {
+        if evictions.turns < TURNS_WITHOUT_VICTIM && needed <= self.most_memory(&rules, policy)? {
             policy.allow_threads(&mut || std::thread::sleep(PAUSE));
             return policy.interrupted();
         }
@@ -193,7 +218,7 @@ impl Variables {
     }
 
     /// Returns how many bytes of memory values can have in this segment at most, whatever is evicted: what is free, and
-    /// all that the arena has but for what stays or is retired.
+    /// all that the arena has but for what stays, is in queues, or is retired.
     fn most_memory(&self, rules: &Rules<'_>, policy: &dyn WaitPolicy) -> Result<u64> {
         let (mut stays, mut filling, mut from, mut yielding) = (0_u64, 0_u64, Some(0), YieldTimer::new());
         while let Some(hash) = from {
@@ -211,7 +236,8 @@ impl Variables {
             Ok(())
         })?;
         let own = self.present_bytes().saturating_add(filling);
-        let own = own.saturating_sub(self.retired_bytes()).saturating_sub(stays);
+        let queued = self.state().queued.load(Ordering::Relaxed);
+        let own = own.saturating_sub(self.retired_bytes()).saturating_sub(stays).saturating_sub(queued);
         Ok(object::file_system()?.1.saturating_add(own))
     }
 
@@ -232,15 +258,14 @@ impl Variables {
         mut writer: VariablesWriter<'a>,
         lacks: impl Fn(u64) -> bool,
         rules: &Rules<'_>,
-        words: &mut EvictedWords<'_>,
+        evictions: &mut Evictions<'_>,
         policy: &dyn WaitPolicy,
     ) -> Result<(VariablesWriter<'a>, u64)> {
         let (mut turn, mut freed, mut began) = (Turn::default(), 0_u64, Instant::now());
-        let started = began;
-        while lacks(freed) {
+        while lacks(freed) && !evictions.are_over() {
             match writer.evict_next(&mut turn, rules)? {
                 Step::Evicted { hash, charge } => {
-                    words.add(hash);
+                    evictions.add(hash);
                     freed = freed.saturating_add(charge);
                     self.note_freed(charge);
                 }
@@ -249,14 +274,10 @@ impl Variables {
             }
             if began.elapsed() >= LOCK_SLICE {
                 self.yield_lock(writer.into(), policy);
-                words.notify();
+                evictions.notify();
                 policy.interrupted()?;
                 writer = self.write(policy)?;
                 began = Instant::now();
-                // Others take the room as fast as it is made.
-                if started.elapsed() >= WAIT_LIMIT {
-                    break;
-                }
             }
         }
         Ok((writer, freed))

@@ -12,6 +12,7 @@ use crate::os::mem::Scratch;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::{Content, Kind, Seqlock};
 use crate::variables::change::Condition;
+use crate::variables::evict::{Charges, Evictions};
 use crate::variables::expiry::{NEVER, expires_after};
 use crate::variables::leaf::Leaf;
 use crate::variables::place::{SlotPlace, Spot};
@@ -29,9 +30,14 @@ impl Variables {
         let name = Name::from(index);
         let hash = name.hash(self.identity.hash_key);
         let (mut collected, mut without_copy) = (false, false);
+        // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
+        let (mut evictions, mut held) = (None, None);
         loop {
             policy.interrupted()?;
-            let mut writer = self.write(policy)?;
+            let mut writer = match held.take() {
+                Some(writer) => writer,
+                None => self.write(policy)?,
+            };
             let place = writer.find_place_of_hash(&name, hash, &mut Scratch::new())?;
             let Spot::Occupied(offset, old) = place.spot else { return Ok(false) };
             let had = self.expiry_of(&old)?;
@@ -47,6 +53,19 @@ impl Variables {
                 (Kind::Span, ..) | (Kind::Record, Some(_), Some(_)) => {
                     match writer.set_expiry(&place, offset, &old, expiry) {
                         Err(full @ Error::Full { .. }) => {
+                            if self.eviction.is_some() {
+                                let charges =
+                                    Charges { new: old.with_expiry(expiry.is_some()).charge(), old: old.charge() };
+                                let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
+                                let spares = |other| other == hash;
+                                let (evicting, fits) =
+                                    self.evict_for_limit(writer, charges, &spares, evictions, policy)?;
+                                if fits {
+                                    held = Some(evicting);
+                                    continue;
+                                }
+                                writer = evicting;
+                            }
                             drop(writer);
                             if std::mem::replace(&mut collected, true) || !self.collect_expired(policy)? {
                                 return Err(full);

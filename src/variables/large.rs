@@ -15,6 +15,7 @@ use crate::process::pages::file_system_full;
 use crate::process::pins::{OwnedPin, Pin};
 use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::variables::Variables;
+use crate::variables::evict::Evictions;
 use crate::variables::found::{ContentSource, Found};
 
 /// The name of a value's bytes in the error for a lack of memory.
@@ -104,10 +105,12 @@ impl<'a> LargeValue<'a> {
         let content = &self.found.content;
         if !self.pinned() {
             let no_memory = self.pin.is_none() && matches!(self.found.source, ContentSource::Slot);
-            return match no_memory && self.att.value_stays(&self.found)? {
-                true => Err(file_system_full(self.att.identity.geometry.pin_unit())),
-                false => Ok(false),
-            };
+            if no_memory && self.att.value_stays(&self.found)? {
+                let (full, own) = (file_system_full(self.att.identity.geometry.pin_unit()), &self.found.content);
+                let own = self.att.hash_of(own);
+                self.att.evict_for_memory(full, &mut Evictions::new(self.att), &|hash| hash == own, policy)?;
+            }
+            return Ok(false);
         }
         let (granule, len) = (content.granule(), granules_of(content.lead().saturating_add(content.record_len())));
         let arena = self.att.arena();

@@ -42,7 +42,7 @@ pub mod clear;
 pub mod compact;
 pub mod defrag;
 pub mod directory;
-mod evict;
+pub mod evict;
 pub mod expire;
 pub mod expiry;
 pub mod found;
