@@ -27,6 +27,7 @@ WITH_ROWS = (
     "scalars",
     "together",
     "queues",
+    "eviction",
     "instructions",
     "system_calls",
 )

@@ -264,9 +264,9 @@ NUMBERS = itertools.count(1)
 
 
 @contextlib.contextmanager
-def fresh(size: int = 1 << 30) -> Iterator[shmvar.Segment]:
+def fresh(size: int = 1 << 30, evict: str | None = None) -> Iterator[shmvar.Segment]:
     """A segment with a key of its own, destroyed at the end."""
-    segment = shmvar.attach(f"bench {os.getpid()} {next(NUMBERS)}", size, create=True)
+    segment = shmvar.attach(f"bench {os.getpid()} {next(NUMBERS)}", size, create=True, evict=evict)
     try:
         yield segment
     finally:

@@ -283,3 +283,43 @@ impl Variables {
         Ok((writer, freed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Eviction;
+    use crate::process::wait_policy::Blocking;
+    use crate::variables::AsVariables;
+    use crate::{Key, Options, Segment};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn a_call_that_has_evicted_for_long_gives_up_whatever_there_is_to_evict() {
+        let key = Key::text(&format!("evict-over-{}", crate::os::pid())).unwrap();
+        let segment = Segment::attach(key, &Options { evict: Some(Eviction::Lru), ..Options::default() }).unwrap();
+        let attachment = segment.attachment().unwrap();
+        let (att, free) = (attachment.variables(), |_| false);
+        let limit = att.state().limit.load(Ordering::Relaxed);
+        // The first time was long ago, because others take the room as fast as it is made; or it was just now.
+        let long_ago = Instant::now().checked_sub(WAIT_LIMIT).unwrap();
+        for (began, gives_up) in [(long_ago, true), (Instant::now(), false)] {
+            let begun = || {
+                segment.put_bytes("there", &[0; 5_000]).unwrap();
+                let mut evictions = Evictions::new(att);
+                evictions.began = Some(began);
+                evictions
+            };
+            let tried = att.evict_for_memory(file_system_full(100), &mut begun(), &free, &Blocking);
+            assert_eq!((tried.is_err(), segment.has("there").unwrap()), (gives_up, gives_up));
+            let mut evictions = begun();
+            segment.resize(att.state().used.load(Ordering::Relaxed), &Blocking).unwrap();
+            let writer = att.write(&Blocking).unwrap();
+            let charges = Charges { new: 100, old: 0 };
+            let (writer, fits) = att.evict_for_limit(writer, charges, &free, &mut evictions, &Blocking).unwrap();
+            drop(writer);
+            assert_eq!((fits, segment.has("there").unwrap()), (!gives_up, gives_up));
+            segment.resize(limit, &Blocking).unwrap();
+        }
+        segment.destroy().unwrap();
+    }
+}

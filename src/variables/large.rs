@@ -109,6 +109,8 @@ impl<'a> LargeValue<'a> {
                 let (full, own) = (file_system_full(self.att.identity.geometry.pin_unit()), &self.found.content);
                 let own = self.att.hash_of(own);
                 self.att.evict_for_memory(full, &mut Evictions::new(self.att), &|hash| hash == own, policy)?;
+                // The bitmap of pins is no part of the arena, whose memory this is.
+                self.att.reclaim_memory(policy)?;
             }
             return Ok(false);
         }

@@ -75,7 +75,8 @@ impl Variables {
     #[cold]
     fn believe_stamps(&self, bits: u32) -> Option<u32> {
         let geometry = &self.identity.geometry;
-        let warranted = TOO_MANY * self.state().count.load(Ordering::Relaxed).max(TOO_MANY);
+        let count = self.state().count.load(Ordering::Relaxed);
+        let warranted = count.max(TOO_MANY).saturating_mul(TOO_MANY);
         let size = (STAMPS_MIN_BITS..=geometry.stamps_max_bits()).contains(&bits).then(|| 1 << bits)?;
         if size > warranted.max(1 << STAMPS_MIN_BITS) {
             return None;

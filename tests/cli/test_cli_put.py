@@ -1,6 +1,7 @@
 """`shmvar put`: values from stdin and from JSON; what a put that fails leaves."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -52,6 +53,24 @@ def test_stdin_that_is_no_text_is_refused(seg, key, stdin, capsys, json):
     stdin(b"\xff\xfe\x00")
     assert cli.main(["put", key, "i", "-", *json]) == 1
     assert "UTF-8" in capsys.readouterr().err and len(seg) == 0
+
+
+def test_a_new_segment_evicts_what_it_is_told_to(key, capsys):
+    assert cli.main(["put", key, "i", "1", "--size", "64K", "--evict", "lru"]) == 0
+    with shmvar.attach(key, create=False) as segment:
+        assert segment.evict == "lru"
+        # It belongs to the segment: none named takes it as it is, another one is refused.
+        assert cli.main(["put", key, "i", "2"]) == 0 and cli.main(["put", key, "i", "3", "--evict", "ttl"]) == 2
+        assert "evict='lru'" in capsys.readouterr().err and segment["i"] == 2
+        for number in range(1_000):
+            segment[number] = b"x" * 100
+        assert cli.main(["info", key]) == 0
+        said = capsys.readouterr().out
+        assert re.search(r"^evict\s+lru$", said, re.M) and re.search(r"^evicted\s+[1-9]\d+$", said, re.M)
+        segment.destroy()
+    assert cli.main(["put", key, "i", "1"]) == 0 and cli.main(["info", key]) == 0
+    assert re.search(r"^evict\s+nothing$", capsys.readouterr().out, re.M)
+    shmvar.destroy(key)
 
 
 def test_no_stdin_is_refused(seg, key, monkeypatch, capsys):

@@ -115,7 +115,7 @@ def test_it_says_of_each_segment_what_it_is_and_who_is_there(seg, key, new_key, 
     assert (seen["mode"], seen["trusted"], seen["distrust"], seen["locks"]) == ("600", True, None, None)
     assert {person["pid"] for person in seen["participants"]} == {os.getpid(), child.pid}
     assert all(person["alive"] for person in seen["participants"]) and seen["dead"] == 0
-    assert seen["info"] == info._asdict() | {"locks": [], "perm": "600"} and seen["check"]["result"] == "sound"
+    assert seen["info"] == info._asdict() | {"locks": [], "queues": [], "perm": "600"} and seen["check"]["result"] == "sound"
     assert seen["check"]["report"] == seg.check()._asdict()
     seen = segment_of(found, open_key)
     assert not seen["trusted"] and seen["distrust"] == "group or others may write to it" and seen["mode"] == "666"
@@ -209,6 +209,17 @@ def test_a_segment_that_takes_far_more_than_it_stores_is_warned_of_with_the_reas
         del views
         segment.trim()
         assert not of(examine()[0], "warning")
+
+
+def test_a_cache_that_is_full_is_as_it_should_be(key):
+    with shmvar.attach(key, 100_000, evict="lru") as segment:
+        for number in range(1_000):
+            segment[number] = b"x" * 200
+        found, status = examine()
+        said, _ = doctor()
+        assert status == 0 and not [w for w in of(found, "warning") if repr(key) in w["about"]]
+        assert f"evicts    lru: {segment.info().evicted} so far" in said
+        segment.destroy()
 
 
 def test_a_segment_that_is_nearly_full_is_warned_of(key):

@@ -77,7 +77,8 @@ def test_each_folder_has_its_line(title, folder):
 
 def test_each_module_of_the_soak_has_its_line():
     named = set(re.findall(r"(\w+)\.py", " ".join(cells[0] for cells in rows("module of `tests/soak/`"))))
-    named |= {f"{what}_operations" for what in ("variable", "atomic", "change", "queue", "segment", "in_place", "child")}
+    kinds = ("variable", "atomic", "change", "queue", "segment", "in_place", "eviction", "child")
+    named |= {f"{what}_operations" for what in kinds}
     there = {path.stem for path in (TESTS / "soak").glob("*.py")}
     assert named == there - {"__init__", "__main__", "test_soak"}
 

@@ -33,6 +33,7 @@ def places(raw):
         "directories": [range(raw.directory(names)[0], raw.directory(names)[0] + 8) for names in (False, True)],
         "leaves": [range(leaf.at, leaf.at + 32) for names in (False, True) for leaf in raw.leaves(names)],
         "slots": [range(at, at + 32) for at in slots],
+        "stamps": [range(raw.stamps, raw.stamps + 4096)],
         "slab": [range(at, at + 64) for at in (raw.granule_at(raw.slot(index)[4] >> 16) for index in (2, 5))],
     }[part]
 
@@ -51,7 +52,9 @@ def use(call):
 trusting = lambda: shmvar.attach(name).get(1)
 for turn in range(int(sys.argv[5])):
     name = f"{key}-{turn}"
-    segment = shmvar.attach(name, 1 << 20, trust=False)
+    evict = chance.choice([None, "lru", "ttl"])
+    # What evicts is so small that the calls below do.
+    segment = shmvar.attach(name, 130_000 if evict else 1 << 20, trust=False, evict=evict)
     try:
         segment.update(values)
         segment.lock(9).acquire()
@@ -90,7 +93,7 @@ print(outcomes)
 PARTS = ["identity", "state", "intent", "participants", "readers", "summary", "zone"]
 
 
-@pytest.mark.parametrize("part", [*PARTS, "directories", "leaves", "slots", "slab"])
+@pytest.mark.parametrize("part", [*PARTS, "stamps", "directories", "leaves", "slots", "slab"])
 def test_f28_f30_any_damaged_byte_or_word_is_data_or_a_typed_error(key, part):
     seed = int.from_bytes(os.urandom(4))
     try:

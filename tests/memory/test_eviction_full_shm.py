@@ -86,6 +86,33 @@ def test_batches_fit_a_full_file_system_too(key):
 
 
 @helpers.needs_mounts
+def test_queues_locks_and_arrays_find_memory_too(key):
+    code = """
+    segment = shmvar.attach(key, 4 << 20, evict="lru")
+    for number in range(1_000):
+        segment[number] = b"x" * 3_000
+    hog(0)
+    segment.expire(999, 60)
+    queue, locks = segment.queue("jobs"), []
+    for number in range(300):
+        queue.put(bytes(100 + number * 20), timeout=60)
+        locks.append(segment.lock("name" * 60 + str(number)))
+        assert locks[-1].acquire()
+        if number % 30 == 0:
+            segment.buffer(f"field {number}", 9_000)[:5] = b"field"
+            segment.check()
+        segment[number] = b"x" * 3_000
+    assert segment.info().evicted > 0
+    assert [len(queue.get_nowait()) for _ in range(300)] == [100 + number * 20 for number in range(300)]
+    assert all(bytes(segment[f"field {number}"][:5]) == b"field" for number in range(0, 300, 30))
+    for lock in locks:
+        lock.release()
+    segment.check()
+    """
+    helpers.run(TINY + textwrap.dedent(code), key, prefix=["unshare", "-m"], timeout=300)
+
+
+@helpers.needs_mounts
 def test_what_cannot_fit_is_an_error_with_numbers(key):
     code = """
     segment = shmvar.attach(key, 4 << 20, evict="lru")

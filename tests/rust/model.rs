@@ -4,7 +4,7 @@ mod common;
 
 use common::Fresh;
 use proptest::prelude::*;
-use shmvar::{AsCoordination, Blocking, Condition, Error, Index, IndexBuf, LockGuard, Number};
+use shmvar::{AsCoordination, Blocking, Condition, Error, Eviction, Index, IndexBuf, LockGuard, Number};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -108,6 +108,46 @@ proptest! {
         named.sort();
         let held = locks.keys().map(|name| (name.clone(), std::process::id())).collect::<Vec<_>>();
         prop_assert_eq!(named, held);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #[test]
+    fn beside_evictions_what_is_there_is_what_was_stored_last_and_the_rest_is_counted(
+        lru in any::<bool>(),
+        puts in prop::collection::vec((index(), len(), any::<u8>(), 0_u8..10), 1..150),
+    ) {
+        let evict = if lru { Eviction::Lru } else { Eviction::Ttl };
+        let fresh = Fresh::with("model-evict", 512 << 10, 0o600, Some(evict));
+        let (segment, mut model) = (&fresh.segment, HashMap::<IndexBuf, String>::new());
+        let (mut made, mut removed) = (0, 0);
+        for (index, len, byte, what) in puts {
+            // Under *ttl* all of them have an expiry, so that room can always be made.
+            let value = char::from(b'a' + byte % 26).to_string().repeat(len);
+            let version = segment.version(index.as_index()).unwrap();
+            match what {
+                0 => removed += u64::from(segment.remove(index.as_index()).unwrap()),
+                1 => segment.trim(&Blocking).unwrap(),
+                _ => {
+                    made += u64::from(version == 0);
+                    let ttl = Duration::from_secs(3_600 + u64::from(byte));
+                    segment.put_for(index.as_index(), &value, ttl).unwrap();
+                    prop_assert!(segment.version(index.as_index()).unwrap() > version);
+                    prop_assert!(segment.has(index.as_index()).unwrap(), "what was just stored is never evicted");
+                }
+            }
+            if what != 1 {
+                model.insert(index, if what == 0 { String::new() } else { value });
+            }
+            let (report, info) = (segment.check().unwrap(), segment.info().unwrap());
+            prop_assert_eq!(made, report.variables + removed + info.evicted);
+            prop_assert!(info.used <= 512 << 10);
+        }
+        for index in segment.indexes().unwrap() {
+            let found = segment.get::<String>(index.as_index()).unwrap();
+            prop_assert_eq!(found.as_ref(), model.get(&index));
+        }
     }
 }
 

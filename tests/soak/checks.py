@@ -8,6 +8,7 @@ import helpers
 import shmvar
 from soak import atomic_operations, queue_operations
 from soak.counters import COUNTERS, LONG, settle
+from soak.eviction_operations import check_caches
 from soak.expected import Board, index_of
 from soak.in_place_operations import INDEX
 from soak.processes import Processes
@@ -67,6 +68,7 @@ def check(segment: shmvar.Segment, board: Board, plan: Plan) -> None:
     no_value_twice(plan)
     if wrong := queue_operations.check(segment, plan):
         raise Failure(wrong)
+    check_caches(plan)
 
 
 def count_is_exact(segment: shmvar.Segment, board: Board) -> None:
@@ -107,8 +109,8 @@ def final_check(segment: shmvar.Segment, plan: Plan, private: bool) -> None:
         raise Failure(f"after clear and trim {info.resident} bytes are resident")
     segment.destroy()
     segment.detach()
-    for name in ("side", *(f"lane-{lane}" for lane in range(plan.lanes))):
-        shmvar.destroy(plan.side(name))
+    for key in plan.sides():
+        shmvar.destroy(key)
     left = [info for info in shmvar.segments() if str(info.key).startswith(plan.key)]
     # A process that died while it created a segment may leave the second object, empty, that no segment names.
     files = {name: os.stat(f"{helpers.SHM}/{name}").st_blocks for name in os.listdir(helpers.SHM)} if private else {}

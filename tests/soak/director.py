@@ -260,8 +260,8 @@ class Director:
         self.processes.kill_all()
         self.let_go_of_memory()
         os.close(self.raw.fd)
-        for name in ("side", *(f"lane-{lane}" for lane in range(self.plan.lanes))):
-            shmvar.destroy(self.plan.side(name))
+        for key in self.plan.sides():
+            shmvar.destroy(key)
         if not self.segment.detached:
             self.segment.detach()
         shmvar.destroy(self.plan.key)

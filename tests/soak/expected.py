@@ -47,6 +47,11 @@ EVENTS = (
     "items given back",
     "items got",
     "items looked at",
+    "stored in caches",
+    "batches in caches",
+    "cached values compared",
+    "times followed a cache to its end",
+    "removals in caches told",
 )
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from soak import atomic_operations as atomic
 from soak import change_operations
 from soak import child_operations as children
+from soak import eviction_operations as evictions
 from soak import in_place_operations as in_place
 from soak import queue_operations as queues
 from soak import segment_operations as segments
@@ -71,6 +72,11 @@ OPERATIONS = [
     Operation("in place, write", 60, in_place.write),
     Operation("in place, look", 30, in_place.look),
     Operation("in place, remove", 15, in_place.remove),
+    Operation("cache, store", 100, evictions.store),
+    Operation("cache, batch", 40, evictions.batch),
+    Operation("cache, read", 60, evictions.read),
+    Operation("cache, others", 40, evictions.others),
+    Operation("cache, follow", 20, evictions.follow),
     Operation("touch", 30, in_place.touch),
     Operation("in place, expire", 30, in_place.expire),
     Operation("fork", 25, children.fork),

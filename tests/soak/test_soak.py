@@ -215,8 +215,7 @@ def test_every_operation_of_the_soak_runs(worker):
         for _ in range(3):
             operation.run(worker)
     worker.park(until=2)
-    for lane in range(2):
-        shmvar.destroy(worker.plan.side(f"lane-{lane}"))
-    shmvar.destroy(worker.plan.side("side"))
     worker.board.take(1, 5)
     check(worker.segment, worker.board, worker.plan)
+    for key in worker.plan.sides():
+        shmvar.destroy(key)

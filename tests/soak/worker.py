@@ -40,6 +40,11 @@ class Plan(NamedTuple):
         """Key of a segment beside the main one."""
         return f"{self.key}-{name}"
 
+    def sides(self) -> list[str]:
+        """Keys of all of them."""
+        lanes = (f"lane-{lane}" for lane in range(self.lanes))
+        return [self.side(name) for name in ("side", "cache-lru", "cache-ttl", *lanes)]
+
 
 class Interrupted(Exception):
     """Raised by a signal handler in the middle of a call."""
@@ -63,6 +68,8 @@ class Worker:
         self.held: list[tuple[int, int, Any]] = []
         # Words that all processes write to, and what this one has stored into each of its own there, if anything.
         self.in_place: list[tuple[memoryview, int | None]] = []
+        # What this process has of each cache: see `eviction_operations.py`.
+        self.caches: dict[str, Any] = {}
         self.children: list[int] = []
         self.totals: dict[int | str, int] = {}
         self.expiring: dict[str, tuple[float, float]] = {}
@@ -179,6 +186,7 @@ class Worker:
             signal.alarm(300)
             self.children = []
             self.changes = None  # ended in a forked child
+            self.caches = {}
             self.expiring = {}
             self.lane = self.lane + self.plan.workers if 0 <= self.lane < self.plan.workers else -1
             if self.lane >= 0 and not self.board.take(self.lane, 0):
@@ -231,6 +239,7 @@ class Worker:
         self.held.clear()
         self.in_place.clear()
         self.expiring.clear()
+        self.caches.clear()
         self.reap(wait=True)
         if self.reader:
             self.reader.detach()

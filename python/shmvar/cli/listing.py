@@ -84,6 +84,7 @@ def _info(args: argparse.Namespace) -> int:
     for field in ("size", "used", "free", "largest_put", "resident", "held", "spare"):
         number = shown[field]
         shown[field] = f"{number:,} bytes" if number < 1024 else f"{number:,} bytes ({printing.size(number)})"
+    shown["evict"] = info.evict or "nothing"
     shown["locks"] = ", ".join(map(printing.lock, printing.locks(info))) or "none held"
     shown["queues"] = ", ".join(map(printing.queue, printing.queues(info))) or "none"
     printing.table((), ((field, str(value)) for field, value in shown.items()))

@@ -29,11 +29,11 @@ def no_variable(segment: shmvar.Segment, index: int | str) -> Refused:
 
 @contextlib.contextmanager
 def or_created(args: argparse.Namespace) -> Iterator[shmvar.Segment]:
-    """The segment of `args.key`, created with `--size` and `--perm` if there is none.
+    """The segment of `args.key`, created with `--size`, `--perm` and `--evict` if there is none.
 
     If the command fails, a segment that it created for nothing is removed.
     """
-    with shmvar.attach(args.key, args.size, perm=args.perm) as segment:
+    with shmvar.attach(args.key, args.size, perm=args.perm, evict=args.evict) as segment:
         try:
             yield segment
         except BaseException:

@@ -81,6 +81,8 @@ def add_creation(command: argparse.ArgumentParser) -> None:
     command.add_argument("--size", type=arguments.size, help=limit)
     rights = "mode of a new segment, octal (600); a mode that shares also allows opening another user's segment"
     command.add_argument("--perm", type=arguments.mode, default=0o600, help=rights)
+    forgets = "what a new segment removes where a value has no room: what was used least recently, or expires soonest"
+    command.add_argument("--evict", choices=("lru", "ttl"), help=forgets)
 
 
 def add_trust(command: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ mod pins;
 mod read_section;
 mod revocable;
 mod slot;
+mod stamps;
 mod wake_word;
 mod writer;
 

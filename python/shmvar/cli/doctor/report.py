@@ -80,6 +80,8 @@ def _segment(seen: Facts) -> list[Row]:
     rows.append(("created", f"{printing.time(seen['created_at'])}, format {seen['format']}"))
     largest = f", largest put {_size(info['largest_put'])}" if info else ""
     rows.append(("values", f"{seen['count']}, {_size(seen['used'])} of {_size(seen['size'])}{largest}"))
+    if info.get("evict"):
+        rows.append(("evicts", f"{info['evict']}: {info['evicted']:,} so far"))
     held = f", {_size(info['held'])} of it in views of old values" if info.get("held") else ""
     rows.append(("memory", _size(info["resident"] if info else seen["resident"]) + held))
     rows.append(("attached", _participants(seen["participants"])))

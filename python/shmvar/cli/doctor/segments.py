@@ -42,7 +42,8 @@ def findings(seen: Facts, facts: Facts, repair: bool) -> Iterator[Finding]:
         text = f"it takes {seen['length']} bytes of addresses, and this process may use {limit} (ulimit -v)"
         yield finding("warning", about, text, "ulimit -v unlimited, in every process that attaches it")
     yield from _of_memory(about, seen["info"])
-    if seen["used"] > NEARLY_FULL * seen["size"]:
+    evicts = bool(seen["info"] and seen["info"]["evict"])  # then it is as full as it is meant to be
+    if seen["used"] > NEARLY_FULL * seen["size"] and not evicts:
         text = f"{seen['used']} of {seen['size']} bytes are used"
         yield finding("warning", about, text, "remove variables, or raise its limit: attach(key, size), resize(size)")
 
