@@ -253,6 +253,9 @@ NO_USES = {
     "items": lambda segment, index: list(segment.items()),
     "values": lambda segment, index: list(segment.values()),
     "copy": lambda segment, index: segment.copy(),
+    "expire": lambda segment, index: segment.expire(index, 5_000),
+    "waiting": lambda segment, index: segment.wait_any([index], 60, newer_than={index: 0}),
+    "changes": lambda segment, index: next(segment.changes(newer_than={}, timeout=60)),
 }
 
 
