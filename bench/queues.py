@@ -1,10 +1,10 @@
 """Queues against `multiprocessing.Queue`, in the same run.
 
-Two things are measured between one producer and one consumer, for small items. *Passing*: both work at the same time, and
-the time is that of one item of many. *There and back*: one sends an item, and waits for the answer, so at each instant
-one of the two sleeps. The aims hold for both: `put` and `get` at least 3 times as quick as `multiprocessing.Queue`, that is
-at most a third of its time; with `take` no slower than it. Turn by turn each of them passes the same items, and the
-ratio is the median of those of turns that follow each other.
+Two things are measured between one producer and one consumer, for small items. *Passing*: both work at the same time,
+and the time is that of one item of many. *There and back*: one sends an item, and waits for the answer, so at each
+instant one of the two sleeps. The aims hold for both: `put` and `get` at least 3 times as quick as
+`multiprocessing.Queue`, that is at most a third of its time; with `take` no slower than it. Turn by turn each of them
+passes the same items, and the ratio is the median of those of turns that follow each other.
 
 `multiprocessing.SimpleQueue`, which has no thread that feeds its pipe, stands beside them. (Its pipe holds 64 KiB.)
 """

@@ -72,7 +72,8 @@ async def _wait(
 ) -> _T:
     """What `attempt` returns as soon as that is not None.
 
-    The last attempt, after `timeout` seconds, is told that it is the last: it raises the error of the queue. `before` is called before the task lets others run.
+    The last attempt, after `timeout` seconds, is told that it is the last: it raises the error of the queue. `before`
+    is called before the task lets others run.
     """
     loop = asyncio.get_running_loop()
     # A line holds its loop while tasks wait in it, so no other loop can have the same id meanwhile.

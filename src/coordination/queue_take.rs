@@ -21,11 +21,25 @@ use crate::process::sleep::Sleep;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::Kind;
 use crate::sync::wake_word;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a waiter looks again, and how often the holders of items are asked whether they live, in milliseconds.
 const LOOK_MS: u64 = 100;
+
+/// How long a call that finds no item looks again, before it marks the wake word and sleeps.
+const BRIEFLY: Duration = Duration::from_micros(20);
+/// After a brief look in vain so many waits of the same caller sleep at once.
+const SLEEPS_AFTER: u32 = 32;
+
+/// Private to the process: what a caller remembers of a queue from one call to the next.
+#[derive(Debug, Default)]
+pub struct Taker {
+    /// When it is time to ask again whether the holders of items live, in milliseconds of the monotonic clock.
+    next_look: AtomicU64,
+    /// How many waits are still to sleep at once, because items do not come within microseconds.
+    sleeps: AtomicU32,
+}
 
 /// What a call wants of the first item that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +93,13 @@ struct Holders {
 
 impl Coordination {
     /// Gets or takes the first item that waits in a queue. Waits for one, `timeout` at most (`None`: without a bound).
-    /// Returns `None` if the time is over. A small item is copied to `scratch`. `next_look` is the caller's own: when
-    /// it is time to ask again whether the holders of items live, in milliseconds of the monotonic clock.
+    /// Returns `None` if the time is over. A small item is copied to `scratch`.
     pub fn queue_take(
         &self,
         name: &Index<'_>,
         wanted: Wanted,
         timeout: Option<Duration>,
-        (scratch, next_look): (&mut Scratch, &AtomicU64),
+        (scratch, taker): (&mut Scratch, &Taker),
         policy: &dyn WaitPolicy,
     ) -> Result<Option<TakenItem>> {
         name.check_length()?;
@@ -96,14 +109,15 @@ impl Coordination {
         let mut until = WithDeadline::new(timeout.and_then(|timeout| deadline(timeout.max(TRY_LIMIT))), policy);
         let end = timeout.and_then(deadline);
         let (mut waits, mut count) = (false, 0);
-        let mut holders = Holders::default();
+        let (mut holders, mut brief_end) = (Holders::default(), None);
         loop {
-            let tried = self.try_take(name, wanted, (&mut holders, next_look), scratch, &until);
+            let version = self.state().version.load(Ordering::Relaxed);
+            let tried = self.try_take(name, wanted, (&mut holders, &taker.next_look), scratch, &until);
             match until.outcome(tried)? {
                 None => return Ok(None),
                 Some(TakeAttempt::Ask) => {
                     self.ask_holders(&mut holders)?;
-                    next_look.store(os::monotonic_ms() + LOOK_MS, Ordering::Relaxed);
+                    taker.next_look.store(os::monotonic_ms() + LOOK_MS, Ordering::Relaxed);
                     continue;
                 }
                 Some(TakeAttempt::Taken(item, more)) => {
@@ -124,6 +138,10 @@ impl Coordination {
             if left.is_zero() {
                 return Ok(None);
             }
+            // An item that comes within microseconds costs neither side a system call.
+            if !waits && self.changes_soon(version, *brief_end.get_or_insert_with(|| Instant::now() + BRIEFLY), taker) {
+                continue;
+            }
             // The first look had no mark, so that a queue with items costs nothing. It is repeated with one.
             if std::mem::replace(&mut waits, true) {
                 let slice = Duration::from_millis(LOOK_MS);
@@ -139,6 +157,30 @@ impl Coordination {
             until.deadline = end.map(|end| end.max(Instant::now() + TRY_LIMIT));
             count = wake_word::mark(&word.released, sleeper_of(hash));
         }
+    }
+
+    /// Looks until the segment has another version than this, or until the time is over. Returns whether it has.
+    ///
+    /// The interpreter's lock is not let go: where the item is to come from another thread of this process, the look is
+    /// in vain, which is why the next ones are left out.
+    fn changes_soon(&self, version: u64, end: Instant, taker: &Taker) -> bool {
+        let sleeps = taker.sleeps.load(Ordering::Relaxed);
+        if sleeps > 0 {
+            taker.sleeps.store(sleeps - 1, Ordering::Relaxed);
+            return false;
+        }
+        while Instant::now() < end {
+            for _ in 0..16 {
+                if self.state().version.load(Ordering::Relaxed) != version {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            // Whoever is about to put an item may need this processor.
+            std::thread::yield_now();
+        }
+        taker.sleeps.store(SLEEPS_AFTER, Ordering::Relaxed);
+        false
     }
 
     /// Asks who of the holders that were seen is dead. No lock is held here, because that takes system calls.

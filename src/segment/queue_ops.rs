@@ -6,7 +6,7 @@ use crate::coordination::AsCoordination;
 use crate::coordination::queue_keys::ItemKey;
 use crate::coordination::queue_look::QueueInfo;
 use crate::coordination::queue_put::{NewItem, PutOutcome};
-use crate::coordination::queue_take::{Taken, TakenItem, Wanted};
+use crate::coordination::queue_take::{Taken, TakenItem, Taker, Wanted};
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::key::Index;
@@ -94,9 +94,9 @@ impl Segment {
         wanted: Wanted,
         timeout: Option<Duration>,
     ) -> Result<Option<TakenBytes<'_>>> {
-        let (mut scratch, next_look) = (Scratch::new(), AtomicU64::new(0));
+        let (mut scratch, taker) = (Scratch::new(), Taker::default());
         let att = self.for_change()?;
-        let taken = att.coordination().queue_take(queue, wanted, timeout, (&mut scratch, &next_look), &Blocking)?;
+        let taken = att.coordination().queue_take(queue, wanted, timeout, (&mut scratch, &taker), &Blocking)?;
         let Some(TakenItem { value, hold, attempts }) = taken else { return Ok(None) };
         // From here on the item is given back if anything fails.
         let mut taken = TakenBytes { segment: self, hold, bytes: Vec::new(), attempts };

@@ -151,7 +151,8 @@ def test_a_forged_line_of_an_item_with_a_right_check_sum_is_refused(line, new_ke
 
 
 @pytest.mark.parametrize(
-    "end", [{"variables": 0}, {"variables": 1}, {"variables": 0, "items": 2}, {"items": 1}, {"variables": 1, "items": 0}]
+    "end",
+    [{"variables": 0}, {"variables": 1}, {"variables": 0, "items": 2}, {"items": 1}, {"variables": 1, "items": 0}],
 )
 def test_a_count_that_is_not_true_is_refused(end, new_key, tmp_path, capsys):
     key = new_key()

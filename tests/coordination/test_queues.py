@@ -365,7 +365,7 @@ def test_an_error_about_a_value_speaks_of_an_item_of_the_queue_and_of_no_index(s
     assert 'an item of queue "jobs"' in note and "index" not in note
     with (
         shmvar.attach(key, trust=False) as stranger,
-        pytest.raises(shmvar.UntrustedValueError, match='^an item of queue "jobs"') as caught,
+        pytest.raises(shmvar.UntrustedValueError, match=r'^an item of queue "jobs"') as caught,
     ):
         stranger.queue("jobs").get()
     assert "index" not in str(caught.value)

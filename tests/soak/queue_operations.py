@@ -1,8 +1,8 @@
 """Operations on queues: what was put is not lost, what is finished is never begun again, and order is kept.
 
-Files beside the board say which items are begun to be put, put, begun to be finished, finished, and got. From one of the
-two queues items are only taken, so none of them may be lost; from the other one they are got as well, so none of them may
-come out twice.
+Files beside the board say which items are begun to be put, put, begun to be finished, finished, and got. From one of
+the two queues items are only taken, so none of them may be lost; from the other one they are got as well, so none of
+them may come out twice.
 """
 
 import os

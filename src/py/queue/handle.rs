@@ -1,6 +1,7 @@
 //! What a `Queue` of Python is, and the exceptions of its calls.
 
 use crate::coordination::queue_put::PutOutcome;
+use crate::coordination::queue_take::Taker;
 use crate::coordination::{AsCoordination, Coordination};
 use crate::error::{Error, Result};
 use crate::key::IndexBuf;
@@ -22,8 +23,8 @@ pub struct PyQueue {
     pub(super) segment: Py<PySegment>,
     pub(super) name: IndexBuf,
     pub(super) maxsize: i64,
-    /// When it is time to ask again whether those live who hold items.
-    pub(super) next_look: AtomicU64,
+    /// What `get` and `take` remember from one call to the next.
+    pub(super) taker: Taker,
     /// When it is time to collect again what has expired, for tasks that wait for room.
     pub(super) next_collection: AtomicU64,
 }
@@ -32,7 +33,7 @@ impl PyQueue {
     /// `segment.queue(name, maxsize=...)`
     pub fn new(segment: Py<PySegment>, name: Option<&Bound<'_, PyAny>>, maxsize: i64) -> PyResult<Self> {
         let name = name.map(convert::index).transpose()?.map_or(IndexBuf::Int(0), |name| name.to_owned());
-        Ok(PyQueue { segment, name, maxsize, next_look: AtomicU64::new(0), next_collection: AtomicU64::new(0) })
+        Ok(PyQueue { segment, name, maxsize, taker: Taker::default(), next_collection: AtomicU64::new(0) })
     }
 
     pub(super) fn inner(&self) -> &Segment {

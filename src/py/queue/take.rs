@@ -37,7 +37,7 @@ impl PyQueue {
         let att = segment.for_change().map_err(|error| policy.error(error))?;
         let (name, waits, mut scratch) = (self.name.as_index(), StopWhenDetached(&policy, segment), Scratch::new());
         let wanted = if hold { Wanted::Hold(segment.thread().handle) } else { Wanted::Value };
-        let taken = att.coordination().queue_take(&name, wanted, timeout, (&mut scratch, &self.next_look), &waits);
+        let taken = att.coordination().queue_take(&name, wanted, timeout, (&mut scratch, &self.taker), &waits);
         let Some(taken) = taken.map_err(|error| self.error(py, &policy, error))? else { return Ok(None) };
         if let Some(attempts) = attempts {
             // Also where the value cannot be rebuilt: the caller then learns how often that has happened.
