@@ -1,7 +1,7 @@
 """A segment that evicts by last use: what a use costs, what a put costs that evicts, and how often it hits.
 
-Reads and puts are held against a segment that evicts nothing; misses on a Zipf trace against an exact order of all that is
-there (the aim: within 5 points).
+Reads and puts are held against a segment that evicts nothing; misses on a Zipf trace against an exact order of all that
+is there (the aim: within 5 points).
 """
 
 import bisect
