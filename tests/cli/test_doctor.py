@@ -115,7 +115,10 @@ def test_it_says_of_each_segment_what_it_is_and_who_is_there(seg, key, new_key, 
     assert (seen["mode"], seen["trusted"], seen["distrust"], seen["locks"]) == ("600", True, None, None)
     assert {person["pid"] for person in seen["participants"]} == {os.getpid(), child.pid}
     assert all(person["alive"] for person in seen["participants"]) and seen["dead"] == 0
-    assert seen["info"] == info._asdict() | {"locks": [], "queues": [], "perm": "600"} and seen["check"]["result"] == "sound"
+    assert (
+        seen["info"] == info._asdict() | {"locks": [], "queues": [], "perm": "600"}
+        and seen["check"]["result"] == "sound"
+    )
     assert seen["check"]["report"] == seg.check()._asdict()
     seen = segment_of(found, open_key)
     assert not seen["trusted"] and seen["distrust"] == "group or others may write to it" and seen["mode"] == "666"

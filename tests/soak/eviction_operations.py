@@ -1,4 +1,4 @@
-"""Operations on caches: segments that evict, at their limit. Any value may be gone at any time, and none is ever wrong."""
+"""Operations on caches: segments that evict, at their limit. Any value may be gone, and none is ever wrong."""
 
 import contextlib
 import struct
