@@ -5,6 +5,7 @@
 
 use crate::codec::scalar::{self, Scalar};
 use crate::error::{Error, Result};
+use crate::fallible;
 use crate::format::{Eviction, INLINE_MAX};
 use crate::key::{Index, Name};
 use crate::os;
@@ -20,7 +21,11 @@ use crate::variables::record::record_at;
 use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::{Layout, Stored};
 use crate::variables::{AsVariables, Variables};
+use std::borrow::Cow;
 use std::time::Duration;
+
+/// A number's record of so many bytes is copied to the stack: expiry, number, and a key of up to 42 bytes.
+const RECORD_FEW: usize = 64;
 
 /// A number that can be added.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,7 +97,7 @@ impl Variables {
                 }
                 Some(sum)
             }
-            Some(old) if old.kind() == Kind::Record => writer.add_to_record(name, &place, old, amount, ttl)?,
+            Some(old) if old.kind() == Kind::Record => writer.add_to_record((name, hash), &place, old, amount, ttl)?,
             _ => None,
         };
         drop(writer);
@@ -145,29 +150,37 @@ impl VariablesWriter<'_> {
     /// has to be obtained or removed first, or the sum has more than 64 bits.
     fn add_to_record(
         &mut self,
-        name: Name<'_>,
+        (name, hash): (Name<'_>, u64),
         place: &SlotPlace,
         old: &Content,
         amount: Number,
         ttl: Option<Duration>,
     ) -> Result<Option<Number>> {
-        let (prefix, len) = (old.prefix_len(), old.record_len());
+        let (prefix, len) = (old.prefix_len() as usize, old.record_len() as usize);
         let Some(at) = record_at(self.att, old)? else { return Err(Error::corrupt("the place of a number's record")) };
-        let mut pickle = [0; INLINE_MAX];
-        let Some(pickle) = pickle.get_mut(..(len - prefix) as usize) else { return Ok(None) };
-        let (mut number, mut expiry) = (None, self.att.variables().expiry_of(old)?);
+        if prefix > len || len - prefix > INLINE_MAX || old.key_len() as usize != name.index.record_key().len() {
+            return Ok(None);
+        }
+        // A record of the usual length is copied to the stack: an allocation would take as long as all the rest.
+        let (mut few, mut many) = ([0; RECORD_FEW], Vec::new());
+        let record = fallible::few_or_many(&mut few, &mut many, len, 0, "the record of a number")?;
+        self.att.mem.copy_to(at, record)?;
+        let (mut expiry, mut before) =
+            (if old.expires() { expiry_in(record) } else { None }, Number::of(&record[prefix..]));
         if expiry.is_some_and(|expiry| expiry <= os::boottime_ns()) {
             // It is missing, so the count begins anew.
-            (number, expiry) = (Some(Number::Int(0)), ttl.map(expires_after));
-        } else {
-            self.att.mem.copy_to(at + prefix, pickle)?;
+            (before, expiry) = (Some(Number::Int(0)), ttl.map(expires_after));
         }
-        let number = number.or_else(|| Number::of(pickle));
-        let Some(sum) = number.and_then(|number| number.plus(amount)) else { return Ok(None) };
+        let Some(sum) = before.and_then(|number| number.plus(amount)) else { return Ok(None) };
         let pickle = sum.pickle();
         let parts = [pickle.as_slice()];
         let stored = Stored { parts: &parts, layout: Layout::Pickle, expiry };
-        let plan = StorePlan::new(name, stored, self.att.identity.hash_key)?;
+        let key = prefix - old.key_len() as usize;
+        if let (Some(expiry), Some(to)) = (expiry, record[..key].first_chunk_mut::<8>()) {
+            *to = expiry.to_le_bytes();
+        }
+        let prefix = if expiry.is_some() { &record[..prefix] } else { &record[key..prefix] };
+        let plan = StorePlan::with_prefix(name, hash, Cow::Borrowed(prefix), stored);
         let Placement::Block(class) = plan.placement else { return Ok(None) };
         let mut change = self.change();
         if self.check_limit(Some(old), plan.charge(), &change).is_err() {

@@ -12,14 +12,14 @@ use crate::os::mem::Scratch;
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::pages::file_system_full;
 use crate::process::wait_policy::WaitPolicy;
-use crate::variables::batch_apply::LIST;
-use crate::variables::batch_list::{BatchReader, list_of};
+use crate::variables::batch_apply::{LIST, OwnEntries};
+use crate::variables::batch_entries::{BatchEntries, BatchList};
 use crate::variables::batch_set::suits_a_set;
 use crate::variables::batch_shortage::{BATCH, BatchNeeds, Shortage};
 use crate::variables::evict::{Charges, Evictions};
 use crate::variables::leaf::{Leaf, TableOf, is_full};
 use crate::variables::publish::limit_reached;
-use crate::variables::store_plan::{Placement, StorePlan};
+use crate::variables::store_plan::StorePlan;
 use crate::variables::stored::Stored;
 use crate::variables::{Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
@@ -27,89 +27,64 @@ use std::sync::atomic::Ordering;
 /// How often blocks of one class are obtained for a batch where memory is short.
 const OBTAINED_MOST: u32 = 2;
 
-/// Private to the process: hashes and numbers of the items of a batch, in the order in which they are stored.
-pub struct BatchOrder(pub Vec<(u64, usize)>);
+/// A list of at most so many bytes is written while the writer lock is held, into granules that are present: that takes less
+/// time than to reserve a span for it first.
+const LOCKED_LIST_MAX: usize = 32 << 10;
 
-/// Returns whether a hash is one of a batch's own. A batch of more than [`SET_SLOTS`] plans is in the order of the hashes.
-fn is_own(plans: &[StorePlan<'_>], hash: u64) -> bool {
-    match plans.len() {
-        ..=SET_SLOTS => plans.iter().any(|plan| plan.hash == hash),
-        _ => plans.binary_search_by_key(&hash, |plan| plan.hash).is_ok(),
-    }
+/// Returns whether the index of one of a few plans has a hash.
+fn has_hash(plans: &[StorePlan<'_>], hash: u64) -> bool {
+    plans.iter().any(|plan| plan.hash == hash)
 }
 
 impl Variables {
     /// Stores several values at one instant, or none of them. Of two values for one index the last counts.
     pub fn put_many(&self, items: &[(Index<'_>, Stored<'_>)], policy: &dyn WaitPolicy) -> Result<()> {
         if items.len() <= SET_SLOTS {
-            return self.put_plans(&self.few_plans(items)?, policy);
+            let plans = self.few_plans(items)?;
+            if plans.is_empty() || (suits_a_set(&plans) && self.put_plans(&plans, policy)?) {
+                return Ok(());
+            }
         }
-        let order = self.batch_order(items.len(), |number| items[number].0)?;
-        self.put_ordered(order.0.iter().map(|(hash, number)| (*hash, items[*number])), policy)
+        let mut entries = BatchEntries::new(self.identity.hash_key, items.len())?;
+        let mut apart = Vec::new();
+        for (index, stored) in items {
+            if !entries.push(index, *stored)? {
+                fallible::push(&mut apart, *stored, BATCH)?;
+            }
+        }
+        self.put_entries(entries, &apart, policy)
     }
 
-    /// The same for items that are in the order of [`Variables::batch_order`], each behind its hash.
-    pub fn put_ordered<'a>(
-        &self,
-        items: impl Iterator<Item = (u64, (Index<'a>, Stored<'a>))>,
-        policy: &dyn WaitPolicy,
-    ) -> Result<()> {
-        let plan = |(hash, (index, stored))| StorePlan::with_hash(Name::from(&index), hash, stored);
-        self.put_plans(&fallible::collect(items.map(plan), BATCH)?, policy)
-    }
-
-    /// Stores planned values at one instant. Where there is no memory, others are evicted if the segment evicts anything.
-    fn put_plans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<()> {
+    /// The same for entries that were made already. `apart` are the values of those that have spans of their own.
+    pub fn put_entries(&self, entries: BatchEntries, apart: &[Stored<'_>], policy: &dyn WaitPolicy) -> Result<()> {
+        let mut list = entries.sorted()?;
         // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
         let mut evictions = None;
         loop {
-            match self.put_plans_once(plans, &mut evictions, policy) {
+            match self.put_list(&mut list, apart, &mut evictions, policy) {
                 Err(full @ Error::Full { .. }) if self.eviction.is_some() => {
                     let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
-                    self.evict_for_memory(full, evictions, &|hash| is_own(plans, hash), policy)?;
+                    self.evict_for_memory(full, evictions, &|hash| list.has_hash(hash), policy)?;
                 }
                 outcome => return outcome,
             }
         }
     }
 
-    #[inline]
-    fn put_plans_once<'a>(
-        &'a self,
-        plans: &[StorePlan<'_>],
-        evictions: &mut Option<Evictions<'a>>,
-        policy: &dyn WaitPolicy,
-    ) -> Result<()> {
-        if plans.is_empty() || (suits_a_set(plans) && self.put_small_batch(plans, evictions, policy)?) {
-            return Ok(());
-        }
-        self.put_list(plans, evictions, policy)
-    }
-
-    /// Returns in which order a batch stores its items; of several with the same index only the last is in it.
-    ///
-    /// The order is that of the hashes: so a batch comes to each leaf of the table once, and the leaf stays in the
-    /// processor's cache meanwhile.
-    pub fn batch_order<'a>(&self, len: usize, index: impl Fn(usize) -> Index<'a>) -> Result<BatchOrder> {
-        let numbered = (0..len).map(|number| {
-            let index = index(number);
-            index.check_length()?;
-            Ok((Name::from(&index).hash(self.identity.hash_key), number))
-        });
-        let mut order = fallible::collect(numbered, BATCH)?;
-        order.sort_unstable();
-        // From the end on: what stands from `kept` on counts.
-        let mut kept = order.len();
-        for at in (0..order.len()).rev() {
-            let (hash, number) = order[at];
-            let mut same_hash = order[kept..].iter().take_while(|later| later.0 == hash);
-            if !same_hash.any(|later| index(later.1) == index(number)) {
-                kept -= 1;
-                order[kept] = (hash, number);
+    /// Stores a few planned values by one commit. Where there is no memory, others are evicted if the segment evicts
+    /// anything. Returns `false` if it cannot be done as things are.
+    fn put_plans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<bool> {
+        // As in `put_entries`.
+        let mut evictions = None;
+        loop {
+            match self.put_small_batch(plans, &mut evictions, policy) {
+                Err(full @ Error::Full { .. }) if self.eviction.is_some() => {
+                    let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
+                    self.evict_for_memory(full, evictions, &|hash| has_hash(plans, hash), policy)?;
+                }
+                outcome => return outcome,
             }
         }
-        order.drain(..kept);
-        Ok(BatchOrder(order))
     }
 
     /// Plans the last value of each index of a few.
@@ -141,8 +116,8 @@ impl Variables {
         evictions: &mut Option<Evictions<'a>>,
         policy: &dyn WaitPolicy,
     ) -> Result<bool> {
-        let (mut needs, mut backoff, mut collected, mut call_guard) = (None, Backoff::default(), false, None);
         let mut held = None;
+        let (mut needs, mut backoff, mut collected, mut call_guard) = (None, Backoff::default(), false, None);
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
             let mut writer = match held.take() {
@@ -151,14 +126,13 @@ impl Variables {
             };
             let count = self.state().count.load(Ordering::Relaxed);
             if writer.put_set(plans)? {
-                self.batch_is_made(writer, count, plans, policy);
-                plans.iter().for_each(|plan| self.notify_changed(plan.hash));
+                self.batch_is_made(writer, count, plans.iter().map(|plan| plan.hash), policy);
                 return Ok(true);
             }
             let needs = needs.get_or_insert_with(|| BatchNeeds::of(plans));
             let shortage = writer.shortage_of_set(plans, needs)?;
             if let (Shortage::Limit(charges), Some(_)) = (&shortage, self.eviction) {
-                held = self.evict_for_batch(writer, *charges, plans, evictions, policy)?;
+                held = self.evict_for_batch(writer, *charges, &|hash| has_hash(plans, hash), evictions, policy)?;
                 continue;
             }
             self.release_within_call(writer, &mut call_guard);
@@ -169,18 +143,24 @@ impl Variables {
         }
     }
 
-    /// Stores values by a list, which any process can bring to its end.
+    /// Stores values by a list, which any process can bring to its end. `apart` are the values that have spans of their own.
     #[inline(never)]
     fn put_list<'a>(
         &'a self,
-        plans: &[StorePlan<'_>],
+        list: &mut BatchList,
+        apart: &[Stored<'_>],
         evictions: &mut Option<Evictions<'a>>,
         policy: &dyn WaitPolicy,
     ) -> Result<()> {
         // From reserving the spans to publishing them the process has to keep its participant number.
         let (mut call_guard, mut collected) = (Some(self.enter_call()), false);
-        let (mut spans, mut list) = self.fill_spans(plans, policy)?;
-        let (mut needs, mut backoff) = (BatchNeeds::of(plans), Backoff::default());
+        let mut spans = self.fill_spans(list, apart, policy)?;
+        let mut in_span = false;
+        if list.bytes().len() > LOCKED_LIST_MAX {
+            self.fill_list(list, &mut spans, policy)?;
+            in_span = true;
+        }
+        let (mut needs, mut backoff) = (BatchNeeds::of_list(list), Backoff::default());
         // The memory is allocated now: once the batch has begun it has to be made, and nothing of it may fail for lack
         // of memory.
         let mut scratch = Scratch::new();
@@ -188,12 +168,6 @@ impl Variables {
         let mut held = None;
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
-            let copy = |at: u64, to: &mut [u8]| {
-                to.copy_from_slice(&list[at as usize..at as usize + to.len()]);
-                Ok(())
-            };
-            let entries = BatchReader::new(list.len() as u64, copy)?;
-            let mut entries = entries.ok_or_else(|| Error::corrupt("a list that this process has made"))?;
             let mut writer = match held.take() {
                 Some(writer) => writer,
                 None => self.write(policy)?,
@@ -205,26 +179,35 @@ impl Variables {
             if !still_owned {
                 // The spans are the parent's: a signal handler forked, and this is the child. It begins anew.
                 self.release_within_call(writer, &mut call_guard);
-                drop(entries);
-                (spans, list) = self.fill_spans(plans, policy)?;
+                spans = self.fill_spans(list, apart, policy)?;
+                self.fill_list(list, &mut spans, policy)?;
+                in_span = true;
                 continue;
             }
-            let shortage = writer.shortage(plans, &needs, &mut scratch)?;
+            let shortage = writer.shortage_of_list(list, &needs, &mut scratch)?;
             if let Shortage::None = shortage {
-                let granule = spans.last().map_or(0, |filled| filled.span.granule);
-                writer.begin_batch(granule << 8 | LIST)?;
+                let mut change = writer.change();
+                let granule = match spans.last() {
+                    Some(filled) if in_span => Some(filled.span.granule),
+                    _ => writer.put_list_in_warm_span(list.bytes(), &mut change)?,
+                };
+                let Some(granule) = granule else {
+                    self.release_within_call(writer, &mut call_guard);
+                    self.fill_list(list, &mut spans, policy)?;
+                    in_span = true;
+                    continue;
+                };
+                writer.begin_batch(granule << 8 | LIST, change)?;
                 // The batch has begun and owns the spans: it will be made, whichever process dies.
                 spans.into_iter().for_each(|filled| filled.span.published());
                 let count = self.state().count.load(Ordering::Relaxed);
-                let outcome = writer.apply_entries(&mut scratch, &mut entries);
+                let outcome = writer.apply_entries(&mut scratch, &mut OwnEntries { list, next: 0 });
                 writer.drop_if_corrupt(outcome)?;
-                self.batch_is_made(writer, count, plans, policy);
-                plans.iter().for_each(|plan| self.notify_changed(plan.hash));
+                self.batch_is_made(writer, count, list.hashes(), policy);
                 return Ok(());
             }
-            drop(entries);
             if let (Shortage::Limit(charges), Some(_)) = (&shortage, self.eviction) {
-                held = self.evict_for_batch(writer, *charges, plans, evictions, policy)?;
+                held = self.evict_for_batch(writer, *charges, &|hash| list.has_hash(hash), evictions, policy)?;
                 continue;
             }
             self.release_within_call(writer, &mut call_guard);
@@ -242,13 +225,12 @@ impl Variables {
         &'a self,
         writer: VariablesWriter<'a>,
         charges: Charges,
-        plans: &[StorePlan<'_>],
+        spares: &dyn Fn(u64) -> bool,
         evictions: &mut Option<Evictions<'a>>,
         policy: &dyn WaitPolicy,
     ) -> Result<Option<VariablesWriter<'a>>> {
-        let spares = |hash: u64| is_own(plans, hash);
         let evictions = evictions.get_or_insert_with(|| Evictions::new(self));
-        let (writer, fits) = self.evict_for_limit(writer, charges, &spares, evictions, policy)?;
+        let (writer, fits) = self.evict_for_limit(writer, charges, spares, evictions, policy)?;
         if fits {
             return Ok(Some(writer));
         }
@@ -257,21 +239,22 @@ impl Variables {
         if self.collect_expired(policy)? { Ok(None) } else { Err(self.batch_beyond_limit(charges)) }
     }
 
-    /// Releases the writer lock after a batch. Where the segment evicts, the batch's variables are noted as used, and
-    /// what was evicted for it counts as freed. `count`: how many variables there were before.
+    /// Releases the writer lock after a batch, and wakes those that wait for its variables, whose indexes have these hashes.
+    /// Where the segment evicts, they are noted as used, and what was evicted for them counts as freed. `count`: how many
+    /// variables there were before.
     #[inline]
     fn batch_is_made(
         &self,
         mut writer: VariablesWriter<'_>,
         count: u64,
-        plans: &[StorePlan<'_>],
+        hashes: impl Iterator<Item = u64> + Clone,
         policy: &dyn WaitPolicy,
     ) {
         if self.eviction == Some(Eviction::Lru) {
             let new = self.state().count.load(Ordering::Relaxed).saturating_sub(count);
             writer.count_inserted(new);
             drop(writer);
-            self.note_batch(plans);
+            self.note_batch(hashes.clone());
             self.grow_stamps_if_due();
         } else {
             drop(writer);
@@ -279,6 +262,7 @@ impl Variables {
         if self.eviction.is_some() {
             self.limit_warm_memory(policy);
         }
+        hashes.for_each(|hash| self.notify_changed(hash));
     }
 
     fn batch_beyond_limit(&self, charges: Charges) -> Error {
@@ -286,19 +270,37 @@ impl Variables {
         limit_reached(charges.new, size.saturating_sub(self.state().used.load(Ordering::Relaxed)), size)
     }
 
-    /// Fills a span for each large value, and then one for the list, which is the last.
-    fn fill_spans(&self, plans: &[StorePlan<'_>], policy: &dyn WaitPolicy) -> Result<(Vec<FilledSpan<'_>>, Vec<u8>)> {
+    /// Fills a span for each large value, and enters it into the list.
+    fn fill_spans<'a>(
+        &'a self,
+        list: &mut BatchList,
+        apart: &[Stored<'_>],
+        policy: &dyn WaitPolicy,
+    ) -> Result<Vec<FilledSpan<'a>>> {
         let mut spans = Vec::new();
-        for plan in plans.iter().filter(|plan| plan.placement == Placement::Span) {
-            let filled = self.store_in_span(plan.lead(), &plan.prefix, plan.stored.parts, plan.record_len, policy)?;
+        for number in 0..list.spans() {
+            let (entry, value) = list.span(number)?;
+            let content = entry.content;
+            let filled =
+                self.store_in_span(content.lead(), entry.bytes, apart[value].parts, content.record_len(), policy)?;
+            list.set_span(number, filled.span.granule);
             fallible::push(&mut spans, filled, BATCH)?;
         }
-        let list = list_of(plans, &spans)?;
-        let filled = self.store_in_span(0, &[], &[&list], list.len() as u64, policy)?;
-        fallible::push(&mut spans, filled, BATCH)?;
+        Ok(spans)
+    }
+
+    /// Fills a span for the list itself, which becomes the last of `spans`.
+    fn fill_list<'a>(
+        &'a self,
+        list: &BatchList,
+        spans: &mut Vec<FilledSpan<'a>>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
+        let filled = self.store_in_span(0, &[], &[list.bytes()], list.bytes().len() as u64, policy)?;
+        fallible::push(spans, filled, BATCH)?;
         // CRASH: spans that are filling in the name of this process. No batch names the list, so reaping frees them.
         crash_point!("list-filled");
-        Ok((spans, list))
+        Ok(())
     }
 
     /// Obtains what a batch is missing. The writer lock is not held.

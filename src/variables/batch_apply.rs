@@ -3,17 +3,20 @@
 //! The protocol is "Batches" in docs/protocol.md, steps 3 to 5. What has to be there before is obtained in `batch.rs`.
 
 use crate::error::{Error, Result};
-use crate::format::{GRANULE, RECORD_MAX, SpanState, class_of, granules_of};
-use crate::key::{Index, Name};
+use crate::format::{GRANULE, RECORD_MAX, SpanEntry, SpanState, class_of, granules_of};
+use crate::heap::AsHeap;
+use crate::key::Name;
 use crate::os::mem::Scratch;
-use crate::sync::intent::BatchProgress;
+use crate::sync::intent::{BatchProgress, Change};
 use crate::sync::slot::{Content, Kind};
+use crate::variables::batch_entries::BatchList;
 use crate::variables::batch_list::{BatchEntry, BatchReader};
+use crate::variables::leaf::{LastLeaf, Leaf};
 use crate::variables::place::Spot;
 use crate::variables::record::record_at;
 use crate::variables::{AsVariables, VariablesWriter};
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 /// The low byte of the state's word `batch`: the list is in the span at granule `batch >> 8`.
 pub(super) const LIST: u64 = 1;
@@ -22,11 +25,77 @@ pub(super) const LIST: u64 = 1;
 pub(super) const PROBES_PER_ENTRY: u64 = 2_048;
 /// How many slots a batch may look at besides, so that one long search does not end it.
 pub(super) const PROBES_AT_FIRST: u64 = 4_096;
+/// So many entries ahead of the one that is made, slots are fetched into the processor's cache.
+pub(super) const PREFETCHED: usize = 4;
+
+/// Private to the process: where the entries of a batch come from, in the order in which they are made.
+pub(super) trait Entries {
+    /// Returns the next entry, and the hash of its index. `None`: there are no more.
+    fn next(&mut self, hash_key: [u64; 2]) -> Result<Option<(u64, BatchEntry<'_>)>>;
+
+    /// Returns the hash of an entry a little behind the next one, if it is known already.
+    fn hash_ahead(&self) -> Option<u64>;
+}
+
+/// The entries of a list that another process left.
+impl<F: Fn(u64, &mut [u8]) -> Result<()>> Entries for BatchReader<F> {
+    fn next(&mut self, hash_key: [u64; 2]) -> Result<Option<(u64, BatchEntry<'_>)>> {
+        let Some(entry) = BatchReader::next(self)? else { return Ok(None) };
+        Ok(Some((Name::from(&entry.index()?).hash(hash_key), entry)))
+    }
+
+    fn hash_ahead(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Private to the process: the entries of a list of this process's own.
+pub(super) struct OwnEntries<'a> {
+    /// The list.
+    pub list: &'a BatchList,
+    /// The number of the next entry.
+    pub next: usize,
+}
+
+impl Entries for OwnEntries<'_> {
+    #[inline(always)]
+    fn next(&mut self, _: [u64; 2]) -> Result<Option<(u64, BatchEntry<'_>)>> {
+        let Some(hash) = self.list.hash(self.next) else { return Ok(None) };
+        self.next += 1;
+        Ok(Some((hash, self.list.entry(self.next - 1)?)))
+    }
+
+    #[inline(always)]
+    fn hash_ahead(&self) -> Option<u64> {
+        self.list.hash(self.next + PREFETCHED)
+    }
+}
 
 impl VariablesWriter<'_> {
-    /// Commits the beginning of a batch. From here on the batch will be made, whichever process dies.
-    pub(super) fn begin_batch(&mut self, batch: u64) -> Result<()> {
-        let mut change = self.change();
+    /// Takes a run of free granules whose pages are present and mapped, writes the list of a batch there, and plans that the
+    /// run becomes a span that is filling in this process's name. Returns its granule. `None`: there is no such run.
+    pub(super) fn put_list_in_warm_span(&self, list: &[u8], change: &mut Change) -> Result<Option<u64>> {
+        let (att, len) = (self.att, granules_of(list.len() as u64));
+        if att.state().doomed.load(Ordering::Relaxed) != 0 {
+            return Ok(None);
+        }
+        let filling = SpanEntry::new(SpanState::Filling, len).with_owner(self.number);
+        let Some(granule) = self.arena().plan_reserve_present(len, filling, change)? else { return Ok(None) };
+        if !att.heap().has_filled(granule, len) {
+            change.spans.clear();
+            return Ok(None);
+        }
+        self.mark_spans();
+        // SYNC: as in `write_record`: a reader may still look at what these granules held.
+        fence(Ordering::Release);
+        att.mem.write_unpublished(att.identity.geometry.granule_at(granule), list)?;
+        // CRASH: bytes in granules that are free.
+        crash_point!("warm-list-written");
+        Ok(Some(granule))
+    }
+
+    /// Commits the beginning of a batch, together with what `change` has to take for it. From here on the batch will be made, whichever process dies.
+    pub(super) fn begin_batch(&mut self, batch: u64, mut change: Change) -> Result<()> {
         let many = self.att.state().many.load(Ordering::Relaxed) | 1;
         change.progress = Some(BatchProgress { many, batch, cursor: 0 });
         self.commit(&change)?;
@@ -86,24 +155,23 @@ impl VariablesWriter<'_> {
     }
 
     /// Makes the entries that are not made yet, and ends the batch.
-    pub(super) fn apply_entries<F: Fn(u64, &mut [u8]) -> Result<()>>(
-        &mut self,
-        scratch: &mut Scratch,
-        rest: &mut BatchReader<F>,
-    ) -> Result<()> {
-        let (mut emptied, mut probes_left) = (HashSet::new(), PROBES_AT_FIRST);
-        while let Some(entry) = rest.next()? {
+    pub(super) fn apply_entries(&mut self, scratch: &mut Scratch, rest: &mut impl Entries) -> Result<()> {
+        let (mut emptied, mut probes_left, mut last_leaf) = (HashSet::new(), PROBES_AT_FIRST, LastLeaf::default());
+        while let Some((hash, entry)) = rest.next(self.att.identity.hash_key)? {
             let cursor = self.progress().cursor.saturating_add(1);
             probes_left += PROBES_PER_ENTRY;
-            if let Some(old) =
-                self.apply_entry(&entry, cursor, scratch, &mut probes_left)?.filter(|old| old.kind() == Kind::Record)
-            {
+            let leaf = last_leaf.of(self.att.variables(), hash)?;
+            let old = self.apply_entry(&entry, (hash, leaf), cursor, scratch, &mut probes_left)?;
+            if let Some(old) = old.filter(|old| old.kind() == Kind::Record) {
                 // If there is no memory to remember the slab, it stays empty: it is used again, or `trim` frees it.
-                if emptied.try_reserve(1).is_ok() {
+                if self.arena().slab_is_empty(old.granule())? && emptied.try_reserve(1).is_ok() {
                     emptied.insert(old.granule());
                 }
             }
             crash_point!("batch-step");
+            if let Some(ahead) = rest.hash_ahead() {
+                last_leaf.prefetch(self.att.variables(), ahead);
+            }
         }
         self.end_batch(true)?;
         // Empty slabs go only now: their blocks had been counted on when the batch began.
@@ -114,20 +182,17 @@ impl VariablesWriter<'_> {
     }
 
     /// Makes one entry, and takes the slots that it looked at from `probes_left`. Returns what the entry replaced.
+    #[inline(always)]
     fn apply_entry(
         &mut self,
         entry: &BatchEntry<'_>,
+        (hash, leaf): (u64, Leaf),
         cursor: u64,
         scratch: &mut Scratch,
         probes_left: &mut u64,
     ) -> Result<Option<Content>> {
-        let content = entry.content;
-        let index = match content.is_text() {
-            false => Index::Int(content.rest[0] as i64),
-            true => Index::Text(std::str::from_utf8(entry.key()).map_err(|_| Error::corrupt("an index of the batch"))?),
-        };
-        let name = Name::from(&index);
-        let place = self.find_place_within(&name, name.hash(self.att.identity.hash_key), scratch, probes_left)?;
+        let (content, name) = (entry.content, Name::from(&entry.index()?));
+        let place = self.find_place_in(leaf, &name, hash, scratch, probes_left)?;
         let old = place.occupant().copied();
         let mut change = self.change();
         change.progress = Some(BatchProgress { cursor, ..self.progress() });

@@ -1,4 +1,4 @@
-//! The list of a batch: how it is written into a span and read back.
+//! The list of a batch: its entries, and how they are read back from a span. `batch_entries.rs` makes it.
 //!
 //! The bytes are "Batch" in docs/format.md. A list may have been written by a hostile process, so each number is
 //! checked.
@@ -6,14 +6,13 @@
 use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::{RECORD_MAX, SLOT};
-use crate::heap::span_writer::FilledSpan;
+use crate::key::Index;
 use crate::sync::slot::{Content, Kind};
-use crate::variables::store_plan::{Placement, StorePlan};
 
 /// Bytes before the first entry.
-const HEAD: usize = 16;
+pub(super) const HEAD: usize = 16;
 /// Bytes of an entry before its record.
-const ENTRY_HEAD: usize = 24;
+pub(super) const ENTRY_HEAD: usize = 24;
 /// The name of a list in the error for a lack of memory.
 const ENTRY: &str = "the list of a batch";
 
@@ -27,41 +26,19 @@ pub struct BatchEntry<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Returns the list of a batch as it is stored in its span. `filled` are the spans of those values that need one.
-pub fn list_of(plans: &[StorePlan<'_>], filled: &[FilledSpan<'_>]) -> Result<Vec<u8>> {
-    let bytes_of = |plan: &StorePlan<'_>| match plan.placement {
-        Placement::Inline => 0,
-        Placement::Block(_) => plan.record_len as usize,
-        Placement::Span => plan.prefix.len(),
-    };
-    let len = |plan: &StorePlan<'_>| ENTRY_HEAD + bytes_of(plan).next_multiple_of(8);
-    let len = HEAD + plans.iter().map(len).sum::<usize>();
-    let (mut list, mut filled) = (fallible::with_room(len, ENTRY)?, filled.iter());
-    list.extend_from_slice(&(plans.len() as u64).to_le_bytes());
-    list.extend_from_slice(&(len as u64).to_le_bytes());
-    for plan in plans {
-        let content = match plan.placement {
-            Placement::Inline => plan.inline(),
-            Placement::Block(_) => plan.content(0, Some(0)),
-            Placement::Span => plan.content(filled.next().map_or(0, |filled| filled.span.granule), None),
-        };
-        content.rest.iter().for_each(|word| list.extend_from_slice(&word.to_le_bytes()));
-        if plan.placement != Placement::Inline {
-            list.extend_from_slice(&plan.prefix);
-        }
-        if let Placement::Block(_) = plan.placement {
-            plan.stored.parts.iter().for_each(|part| list.extend_from_slice(part));
-        }
-        list.resize(list.len().next_multiple_of(8), 0);
-    }
-    debug_assert_eq!(list.len(), len);
-    Ok(list)
+/// Returns the head of an entry: the words of the slot to be, but the first.
+#[inline(always)]
+pub(super) fn head_of(content: &Content) -> [u8; ENTRY_HEAD] {
+    let mut head = [0; ENTRY_HEAD];
+    head.chunks_exact_mut(8).zip(content.rest).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
+    head
 }
 
-impl BatchEntry<'_> {
-    /// Reads an entry back: its contents, its record, and the bytes that it takes. `None`: `list_of` does not write
-    /// such an entry.
-    fn parse(bytes: &[u8]) -> Option<(Content, &[u8], usize)> {
+impl<'a> BatchEntry<'a> {
+    /// Reads an entry back: its contents, its record, and the bytes that it takes. `None`: nobody who keeps to the format
+    /// writes such an entry.
+    #[inline(always)]
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<(Content, &'a [u8], usize)> {
         let (head, tail) = bytes.split_at_checked(ENTRY_HEAD)?;
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let content = Content { word: 0, rest: [word(0), word(8), word(16)] };
@@ -79,10 +56,34 @@ impl BatchEntry<'_> {
         Some((content, &tail.get(..padded)?[..len], ENTRY_HEAD + padded))
     }
 
+    /// Reads the entry back that begins at this byte of a list in this process's own memory.
+    #[inline(always)]
+    pub(super) fn at(list: &'a [u8], at: usize) -> Result<Self> {
+        let entry = list.get(at..).and_then(Self::parse);
+        let (content, bytes, _) = entry.ok_or_else(|| Error::corrupt("a list that this process has made"))?;
+        Ok(BatchEntry { content, bytes })
+    }
+
     /// Returns the key, which is in `bytes` behind an expiry.
-    pub fn key(&self) -> &[u8] {
+    #[inline]
+    pub fn key(&self) -> &'a [u8] {
         let prefix = self.content.prefix_len() as usize;
         &self.bytes[prefix - self.content.key_len() as usize..prefix]
+    }
+
+    /// Returns the index.
+    #[inline(always)]
+    pub fn index(&self) -> Result<Index<'a>> {
+        Ok(match self.content.is_text() {
+            false => Index::Int(self.content.rest[0] as i64),
+            true => Index::Text(std::str::from_utf8(self.key()).map_err(|_| Error::corrupt("an index of the batch"))?),
+        })
+    }
+
+    /// Returns whether two entries are for one index. A number is in the second word of the slot, and a text's hash.
+    pub fn has_index_of(&self, other: &BatchEntry<'_>) -> bool {
+        let (one, two) = (&self.content, &other.content);
+        one.rest[0] == two.rest[0] && one.is_text() == two.is_text() && (!one.is_text() || self.key() == other.key())
     }
 }
 
@@ -106,8 +107,8 @@ const WINDOW: u64 = 64 << 10;
 const ENTRY_MAX: usize = ENTRY_HEAD + RECORD_MAX as usize + 8;
 
 impl<F: Fn(u64, &mut [u8]) -> Result<()>> BatchReader<F> {
-    /// Begins to read a list of at most `most` bytes. `read` copies bytes of it from an offset on. `None`: `list_of`
-    /// does not write such a list.
+    /// Begins to read a list of at most `most` bytes. `read` copies bytes of it from an offset on. `None`: nobody
+    /// who keeps to the format writes such a list.
     pub fn new(most: u64, read: F) -> Result<Option<Self>> {
         let mut head = [0; HEAD];
         read(0, &mut head)?;
@@ -145,31 +146,35 @@ const _: () = assert!(ENTRY_HEAD + 8 == SLOT as usize);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{Index, Name};
+    use crate::key::Name;
+    use crate::variables::batch_entries::BatchEntries;
+    use crate::variables::store_plan::{Placement, StorePlan};
     use crate::variables::stored::{Layout, Stored};
 
     #[test]
     fn a_list_reads_back_and_no_shorter_one_does() {
         let value = [7_u8; 300];
-        let parts = [&value[..5], &value[5..]];
-        let stored = |expiry| Stored { parts: &parts, layout: Layout::Pickle, expiry };
-        let short = [&value[..5]];
-        let plans = [
-            StorePlan::new(
-                Name::from(&Index::Int(-3)),
-                Stored { parts: &short, layout: Layout::Pickle, expiry: None },
-                [1, 2],
-            ),
-            StorePlan::new(Name::from(&Index::Int(4)), stored(Some(99)), [1, 2]),
-            StorePlan::new(Name::from(&Index::Text("a key")), stored(None), [1, 2]),
-            StorePlan::new(
-                Name::from(&Index::Text("b")),
-                Stored { parts: &parts, layout: Layout::Buffers, expiry: Some(1) },
-                [1, 2],
-            ),
+        let (parts, short) = ([&value[..5], &value[5..]], [&value[..5]]);
+        let stored = |parts, layout, expiry| Stored { parts, layout, expiry };
+        let items = [
+            (Index::Int(-3), stored(&short[..], Layout::Pickle, None)),
+            (Index::Int(4), stored(&parts, Layout::Pickle, Some(99))),
+            (Index::Text("a key"), stored(&parts, Layout::Pickle, None)),
+            (Index::Text("b"), stored(&parts, Layout::Buffers, Some(1))),
         ];
-        let plans: Vec<_> = plans.into_iter().map(Result::unwrap).collect();
-        let bytes = list_of(&plans, &[]).unwrap();
+        let mut all = BatchEntries::new([1, 2], 0).unwrap();
+        // Of each index the last counts.
+        let twice = [(Index::Int(-3), items[1].1), (Index::Text("a key"), items[0].1)];
+        for (index, stored) in twice.iter().chain(&items) {
+            assert_eq!(all.push(index, *stored).unwrap(), stored.layout == Layout::Pickle);
+        }
+        let list = all.sorted().unwrap();
+        let bytes = list.bytes().to_vec();
+        let plan = |(index, stored): &(Index<'static>, _)| StorePlan::new(Name::from(index), *stored, [1, 2]).unwrap();
+        let mut plans: Vec<_> = items.iter().map(plan).collect();
+        plans.sort_by_key(|plan| plan.hash);
+        assert_eq!(list.hashes().collect::<Vec<_>>(), plans.iter().map(|plan| plan.hash).collect::<Vec<_>>());
+        assert_eq!(list.charge, plans.iter().map(StorePlan::charge).sum::<u64>());
         type Entry = (Content, Vec<u8>, Vec<u8>);
         let read = |bytes: &[u8]| -> Option<Vec<Entry>> {
             let copy = |at: u64, to: &mut [u8]| {
@@ -186,11 +191,15 @@ mod tests {
             Some(all)
         };
         let entries = read(&bytes).unwrap();
-        assert_eq!(entries[0], (plans[0].inline(), vec![], vec![]));
-        assert_eq!(entries[1].2, [&99_u64.to_le_bytes()[..], &value].concat());
-        assert_eq!((&entries[2].1[..], &entries[3].1[..]), (&b"a key"[..], &b"b"[..]));
-        assert_eq!(entries[2].2, [b"a key", &value[..]].concat());
-        assert_eq!((entries[3].0, &entries[3].2[8..]), (plans[3].content(0, None), &b"b"[..]));
+        for (plan, entry) in plans.iter().zip(&entries) {
+            let value = plan.stored.parts.concat();
+            let (content, record) = match plan.placement {
+                Placement::Inline => (plan.inline(), vec![]),
+                Placement::Block(_) => (plan.content(0, Some(0)), [&plan.prefix, &value[..]].concat()),
+                Placement::Span => (plan.content(0, None), plan.prefix.to_vec()),
+            };
+            assert_eq!(entry, &(content, plan.name.index.record_key().to_vec(), record));
+        }
         for len in 0..bytes.len() {
             assert_eq!(read(&bytes[..len]), None, "{len}");
         }

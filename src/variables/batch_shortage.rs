@@ -5,14 +5,15 @@
 use crate::error::Result;
 use crate::fallible;
 use crate::format::{CLASSES, RECORD_MAX};
+use crate::key::Name;
 use crate::os::mem::Scratch;
 use crate::variables::batch_apply::{PROBES_AT_FIRST, PROBES_PER_ENTRY};
+use crate::variables::batch_entries::BatchList;
 use crate::variables::evict::Charges;
-use crate::variables::leaf::{Leaf, is_crowded, is_full};
+use crate::variables::leaf::{LastLeaf, Leaf, is_crowded, is_full};
 use crate::variables::place::Spot;
 use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::{AsVariables, VariablesWriter};
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 /// The name of a batch's lists in the error for a lack of memory.
@@ -54,6 +55,12 @@ impl BatchNeeds {
         let charge = plans.iter().map(StorePlan::charge).fold(0, u64::saturating_add);
         BatchNeeds { blocks, accept_crowded: false, obtained: [0; CLASSES.len()], charge }
     }
+
+    /// Tells what a list needs.
+    pub(super) fn of_list(list: &BatchList) -> Self {
+        let (blocks, charge) = (list.blocks, list.charge);
+        BatchNeeds { blocks, accept_crowded: false, obtained: [0; CLASSES.len()], charge }
+    }
 }
 
 impl VariablesWriter<'_> {
@@ -62,13 +69,32 @@ impl VariablesWriter<'_> {
     pub(super) fn shortage_of_set(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds) -> Result<Shortage> {
         let mut scratch = Scratch::new();
         scratch.reserve(RECORD_MAX as usize)?;
-        self.shortage(plans, needs, &mut scratch)
+        let mut sorted = fallible::collect(plans.iter().map(Ok), BATCH)?;
+        sorted.sort_by_key(|plan| plan.hash);
+        let wanted = sorted.into_iter().map(|plan| Ok((plan.name, plan.hash, plan.charge())));
+        self.shortage(wanted, needs, &mut scratch)
     }
 
-    /// Returns what the batch is missing. Blocks that come free during the batch are not counted on.
-    pub(super) fn shortage(
+    /// Returns what a list is missing.
+    pub(super) fn shortage_of_list(
         &mut self,
-        plans: &[StorePlan<'_>],
+        list: &BatchList,
+        needs: &BatchNeeds,
+        scratch: &mut Scratch,
+    ) -> Result<Shortage> {
+        let wanted = (0..list.len()).map(|number| {
+            let entry = list.entry(number)?;
+            Ok((Name::from(&entry.index()?), list.hash(number).unwrap_or(0), entry.content.charge()))
+        });
+        self.shortage(wanted, needs, scratch)
+    }
+
+    /// Returns what the batch is missing: names, hashes and charges of its variables, in the order of the hashes. Blocks that
+    /// come free during the batch are not counted on.
+    #[inline(always)]
+    fn shortage<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = Result<(Name<'a>, u64, u64)>>,
         needs: &BatchNeeds,
         scratch: &mut Scratch,
     ) -> Result<Shortage> {
@@ -79,36 +105,50 @@ impl VariablesWriter<'_> {
             }
         }
         let counters = self.change().counters;
-        let mut leaves: HashMap<u64, (Leaf, u64, u64)> = HashMap::new();
+        // The leaf of the last hash, the first hash in it, and how many entries it has to take.
+        let (mut last_leaf, mut growing, mut full) = (LastLeaf::default(), None::<(Leaf, u64, u64)>, Vec::new());
         let (mut old_charge, mut new_charge, mut probes_left) = (0_u64, 0_u64, PROBES_AT_FIRST);
-        for plan in plans {
+        for one in wanted {
+            let (name, hash, charge) = one?;
             probes_left += PROBES_PER_ENTRY;
-            let place = self.find_place_within(&plan.name, plan.hash, scratch, &mut probes_left)?;
+            let leaf = last_leaf.of(self.att.variables(), hash)?;
+            let place = self.find_place_in(leaf, &name, hash, scratch, &mut probes_left)?;
             if matches!(place.spot, Spot::LeafFull) {
                 // The leaf has no free slot at all, whatever its counts say.
                 let mut full = Vec::new();
-                fallible::push(&mut full, (place.leaf, plan.hash, 1), BATCH)?;
+                fallible::push(&mut full, (place.leaf, hash, 1), BATCH)?;
                 return Ok(Shortage::Leaves(full));
             }
-            if place.occupant().is_none() {
-                fallible::reserve_in_map(&mut leaves, 1, BATCH)?;
-                leaves.entry(place.leaf.word.0).or_insert((place.leaf, plan.hash, 0)).2 += 1;
+            match place.occupant() {
+                Some(old) => old_charge = old_charge.saturating_add(old.charge()),
+                None => match &mut growing {
+                    Some((growing, _, more)) if growing.word.0 == leaf.word.0 => *more += 1,
+                    _ => self.add_if_full(growing.replace((leaf, hash, 1)), needs, &mut full)?,
+                },
             }
-            old_charge = old_charge.saturating_add(place.occupant().map_or(0, |old| old.charge()));
-            new_charge = new_charge.saturating_add(plan.charge());
+            new_charge = new_charge.saturating_add(charge);
         }
+        self.add_if_full(growing, needs, &mut full)?;
         let others = counters.used.saturating_sub(old_charge);
         let limit = self.att.state().limit.load(Ordering::Relaxed);
         if new_charge > limit.saturating_sub(others) {
             return Ok(Shortage::Limit(Charges { new: new_charge, old: old_charge }));
         }
-        let mut full = Vec::new();
-        for (leaf, hash, more) in leaves.into_values() {
-            let fill = self.att.variables().counts_of(&leaf)?.fill.saturating_add(more);
-            if is_crowded(fill, leaf.slots) || (!needs.accept_crowded && is_full(fill, leaf.slots)) {
-                fallible::push(&mut full, (leaf, hash, more), BATCH)?;
-            }
-        }
         Ok(if full.is_empty() { Shortage::None } else { Shortage::Leaves(full) })
+    }
+
+    /// Adds a leaf to those that are too small, if it is too small for so many more entries.
+    fn add_if_full(
+        &self,
+        growing: Option<(Leaf, u64, u64)>,
+        needs: &BatchNeeds,
+        full: &mut Vec<(Leaf, u64, u64)>,
+    ) -> Result<()> {
+        let Some((leaf, hash, more)) = growing else { return Ok(()) };
+        let fill = self.att.variables().counts_of(&leaf)?.fill.saturating_add(more);
+        if is_crowded(fill, leaf.slots) || (!needs.accept_crowded && is_full(fill, leaf.slots)) {
+            fallible::push(full, (leaf, hash, more), BATCH)?;
+        }
+        Ok(())
     }
 }

@@ -101,6 +101,12 @@ impl Leaf {
         if number == self.slots { 1 } else { number + 1 }
     }
 
+    /// Returns whether a hash is in the range of the leaf, in which `own` is.
+    #[inline(always)]
+    pub fn has_range_of(&self, own: u64, hash: u64) -> bool {
+        (own ^ hash) >> 1 >> (63 - self.word.depth()) == 0
+    }
+
     /// Returns the number of the directory's word that named the leaf. `directory` is the file offset of the directory.
     pub fn word_number(&self, directory: u64) -> u64 {
         (self.word_at - directory) / 8
@@ -110,6 +116,36 @@ impl Leaf {
     pub fn words(&self, directory: u64) -> (u64, u64) {
         let count = 1_u64 << self.root.depth().saturating_sub(self.word.depth());
         (self.word_number(directory) & !(count - 1), count)
+    }
+}
+
+/// Private to the process: the leaf of the hash that was looked for last. Who comes in the order of the hashes finds the leaf
+/// of most of them here. It serves one acquisition of the writer lock, in which no leaf is replaced.
+#[derive(Default)]
+pub struct LastLeaf(Option<(u64, Leaf)>);
+
+impl LastLeaf {
+    /// Returns the leaf of a variable's hash.
+    #[inline(always)]
+    pub fn of(&mut self, att: &Variables, hash: u64) -> Result<Leaf> {
+        if let Some((last, leaf)) = &self.0 {
+            if leaf.has_range_of(*last, hash) {
+                return Ok(*leaf);
+            }
+        }
+        let leaf = att.leaf_of(hash, TableOf::Variables)?;
+        self.0 = Some((hash, leaf));
+        Ok(leaf)
+    }
+
+    /// Begins to load the slot at which the search for a hash will begin, if that is in the leaf of the last one.
+    #[inline(always)]
+    pub fn prefetch(&self, att: &Variables, hash: u64) {
+        if let Some((last, leaf)) = &self.0 {
+            if leaf.has_range_of(*last, hash) {
+                att.mem.prefetch(leaf.slot_at(leaf.home(hash)));
+            }
+        }
     }
 }
 

@@ -18,7 +18,7 @@
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
 //! | [`change`], [`add`] | put and remove; adding to a number |
 //! | [`in_place`], [`touch`] | making values that are changed where they lie; a new version for what is there |
-//! | [`batch`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the list, making it |
+//! | [`batch`], [`batch_entries`], [`batch_list`], [`batch_apply`] | several values at one instant: preparing, the entries, the list, making it |
 //! | `batch_shortage` | what is missing before a batch can begin |
 //! | `batch_set` | the same for a few small ones, by one commit |
 //! | [`clear`] | removing every variable at one instant |
@@ -32,6 +32,7 @@
 pub mod add;
 pub mod batch;
 pub mod batch_apply;
+pub mod batch_entries;
 pub mod batch_list;
 mod batch_set;
 mod batch_shortage;

@@ -76,8 +76,21 @@ impl VariablesWriter<'_> {
         scratch: &mut Scratch,
         probes_left: &mut u64,
     ) -> Result<SlotPlace> {
+        let leaf = self.att.variables().leaf_of(hash, TableOf::of(name.is_name()))?;
+        self.find_place_in(leaf, name, hash, scratch, probes_left)
+    }
+
+    /// Finds the place of a name whose leaf is known, in the same way.
+    #[inline(always)]
+    pub fn find_place_in(
+        &self,
+        leaf: Leaf,
+        name: &Name<'_>,
+        hash: u64,
+        scratch: &mut Scratch,
+        probes_left: &mut u64,
+    ) -> Result<SlotPlace> {
         let att = self.att;
-        let leaf = att.variables().leaf_of(hash, TableOf::of(name.is_name()))?;
         let place = |spot| Ok(SlotPlace { leaf, spot });
         let (first, mask, flags) = (name.index_word(hash), name.mask(), name.flags());
         let slots = att.mem.slots(leaf.base, leaf.slots + 1)?;

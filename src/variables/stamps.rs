@@ -14,7 +14,6 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::registry_lock::RegistryLock;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::variables::snapshot::SnapshotValue;
-use crate::variables::store_plan::StorePlan;
 use crate::variables::{AsVariables, Variables, VariablesWriter};
 use std::sync::atomic::Ordering;
 
@@ -133,10 +132,11 @@ impl Variables {
 
     /// Notes that the variables of a batch were stored. The writer lock is not held any more.
     #[cold]
-    pub(super) fn note_batch(&self, plans: &[StorePlan<'_>]) {
-        for plans in plans.chunks(AT_A_TIME) {
+    pub(super) fn note_batch(&self, hashes: impl Iterator<Item = u64>) {
+        let mut hashes = hashes.peekable();
+        while hashes.peek().is_some() {
             let Some(_section) = self.read_section() else { return };
-            plans.iter().for_each(|plan| self.note_use(plan.hash));
+            hashes.by_ref().take(AT_A_TIME).for_each(|hash| self.note_use(hash));
         }
     }
 

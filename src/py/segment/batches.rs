@@ -32,13 +32,17 @@ pub fn put_many(
     py: Python<'_>,
 ) -> PyResult<()> {
     let ttl = convert::ttl(ttl)?;
-    segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     let (expiry, policy) = (ttl.map(expires_after), PyWait::new(py, segment.key()));
+    let failed = |error| policy.error(error);
+    let hash_key = segment.for_change().map_err(failed)?.variables().identity.hash_key;
     let plain = |parts| Stored { parts, layout: Layout::Pickle, expiry };
     if items.len() > FEW {
-        let indexes = create::collect(items.iter().map(|(index, _)| convert::index(index)))?;
-        let batch = EncodedBatch::of(&indexes, items.iter().map(|(_, value)| encode::encode(value)))?;
-        return put_batch(segment, batch, expiry, &policy);
+        let mut batch = EncodedBatch::new(hash_key, items.len(), expiry).map_err(failed)?;
+        for (index, value) in items {
+            let index = convert::index(index)?;
+            batch.push(&index, encode::encode(value)?).map_err(failed)?;
+        }
+        return segment.for_change().and_then(|att| batch.put(att.variables(), &policy)).map_err(failed);
     }
     let mut indexes = [Index::Int(0); FEW];
     for (to, (index, _)) in indexes.iter_mut().zip(items) {
@@ -46,8 +50,11 @@ pub fn put_many(
     }
     let encoded = create::collect(items.iter().map(|(_, value)| encode::encode(value)))?;
     if !encoded.iter().all(encode::Encoded::is_whole) {
-        let batch = EncodedBatch::of(&indexes, encoded.into_iter().map(Ok))?;
-        return put_batch(segment, batch, expiry, &policy);
+        let mut batch = EncodedBatch::new(hash_key, encoded.len(), expiry).map_err(failed)?;
+        for (index, encoded) in indexes.iter().zip(encoded) {
+            batch.push(index, encoded).map_err(failed)?;
+        }
+        return segment.for_change().and_then(|att| batch.put(att.variables(), &policy)).map_err(failed);
     }
     // Nothing is copied, and nothing allocated: the parts are where the encoder has left them.
     let mut parts = [encode::WholeParts::NONE; FEW];
@@ -58,39 +65,7 @@ pub fn put_many(
     for ((to, index), parts) in list.iter_mut().zip(indexes).zip(&parts) {
         *to = (index, plain(parts.as_slice()));
     }
-    let stored = segment.for_change().and_then(|att| att.variables().put_many(&list[..items.len()], &policy));
-    stored.map_err(|error| policy.error(error))
-}
-
-/// Stores a batch that is not small, or has values with buffers.
-fn put_batch(
-    segment: &Segment,
-    mut batch: EncodedBatch<'_, '_>,
-    expiry: Option<u64>,
-    policy: &PyWait<'_>,
-) -> PyResult<()> {
-    let failed = |error| policy.error(error);
-    let mut sort = || {
-        let att = segment.for_change()?;
-        let order = att.variables().batch_order(batch.len(), |number| batch.index(number))?;
-        batch.reorder(&order)?;
-        Ok(order)
-    };
-    let order = sort().map_err(failed)?;
-    let apart = batch.parts_apart().map_err(failed)?;
-    let apart = create::collect(apart.iter().map(|parts| parts.slices().map_err(failed)))?;
-    let copied = create::collect((0..batch.len()).map(|number| Ok([batch.copied(number)])))?;
-    let item = |number: usize| {
-        let (parts, layout) = match batch.apart(number).map(|number| &apart[number]) {
-            None => (&copied[number][..], Layout::Pickle),
-            Some((parts, true)) => (&parts[..], Layout::Buffers),
-            Some((parts, false)) => (&parts[..], Layout::Pickle),
-        };
-        (batch.index(number), Stored { parts, layout, expiry })
-    };
-    let items = order.0.iter().enumerate().map(|(number, (hash, _))| (*hash, item(number)));
-    let stored = segment.for_change().and_then(|att| att.variables().put_ordered(items, policy));
-    stored.map_err(failed)
+    segment.for_change().and_then(|att| att.variables().put_many(&list[..items.len()], &policy)).map_err(failed)
 }
 
 /// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them; but of a segment without what
