@@ -12,6 +12,7 @@ use crate::os;
 use crate::os::mem::Scratch;
 use crate::process::wait_policy::WaitPolicy;
 use crate::sync::slot::{Content, Kind};
+use crate::variables::Variables;
 use crate::variables::VariablesWriter;
 use crate::variables::change::Condition;
 use crate::variables::expiry::{expires_after, expiry_in};
@@ -20,7 +21,6 @@ use crate::variables::read::{FoundValue, Purpose};
 use crate::variables::record::record_at;
 use crate::variables::store_plan::{Placement, StorePlan};
 use crate::variables::stored::{Layout, Stored};
-use crate::variables::{AsVariables, Variables};
 use std::borrow::Cow;
 use std::time::Duration;
 

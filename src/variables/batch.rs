@@ -165,6 +165,7 @@ impl Variables {
         // of memory.
         let mut scratch = Scratch::new();
         scratch.reserve(RECORD_MAX as usize)?;
+        let mut places = fallible::with_room(list.len(), BATCH)?;
         let mut held = None;
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;
@@ -184,7 +185,7 @@ impl Variables {
                 in_span = true;
                 continue;
             }
-            let shortage = writer.shortage_of_list(list, &needs, &mut scratch)?;
+            let shortage = writer.shortage_of_list(list, &needs, &mut scratch, &mut places)?;
             if let Shortage::None = shortage {
                 let mut change = writer.change();
                 let granule = match spans.last() {
@@ -201,7 +202,7 @@ impl Variables {
                 // The batch has begun and owns the spans: it will be made, whichever process dies.
                 spans.into_iter().for_each(|filled| filled.span.published());
                 let count = self.state().count.load(Ordering::Relaxed);
-                let outcome = writer.apply_entries(&mut scratch, &mut OwnEntries { list, next: 0 });
+                let outcome = writer.apply_entries(&mut scratch, &mut OwnEntries { list, places: &places, next: 0 });
                 writer.drop_if_corrupt(outcome)?;
                 self.batch_is_made(writer, count, list.hashes(), policy);
                 return Ok(());

@@ -3,16 +3,16 @@
 //! The protocol is "Batches" in docs/protocol.md, steps 3 to 5. What has to be there before is obtained in `batch.rs`.
 
 use crate::error::{Error, Result};
-use crate::format::{GRANULE, RECORD_MAX, SpanEntry, SpanState, class_of, granules_of};
+use crate::format::{GRANULE, RECORD_MAX, Slot, SpanEntry, SpanState, class_of, granules_of};
 use crate::heap::AsHeap;
 use crate::key::Name;
 use crate::os::mem::Scratch;
 use crate::sync::intent::{BatchProgress, Change};
-use crate::sync::slot::{Content, Kind};
+use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
 use crate::variables::batch_entries::BatchList;
 use crate::variables::batch_list::{BatchEntry, BatchReader};
 use crate::variables::leaf::{LastLeaf, Leaf};
-use crate::variables::place::Spot;
+use crate::variables::place::{SlotPlace, Spot};
 use crate::variables::record::record_at;
 use crate::variables::{AsVariables, VariablesWriter};
 use std::collections::HashSet;
@@ -30,22 +30,78 @@ pub(super) const PREFETCHED: usize = 4;
 
 /// Private to the process: where the entries of a batch come from, in the order in which they are made.
 pub(super) trait Entries {
-    /// Returns the next entry, and the hash of its index. `None`: there are no more.
-    fn next(&mut self, hash_key: [u64; 2]) -> Result<Option<(u64, BatchEntry<'_>)>>;
+    /// Returns the next entry, and what is known of it. `None`: there are no more.
+    fn next(&mut self, hash_key: [u64; 2]) -> Result<Option<(BatchEntry<'_>, Known)>>;
+}
 
-    /// Returns the hash of an entry a little behind the next one, if it is known already.
-    fn hash_ahead(&self) -> Option<u64>;
+/// Private to the process: what is known of an entry before it is made.
+pub(super) struct Known {
+    /// The hash of its index.
+    hash: u64,
+    /// Where the entry goes.
+    place: Option<NotedPlace>,
+    /// The place of an entry that comes a little later.
+    ahead: Option<NotedPlace>,
+}
+
+/// Private to the process: where an entry goes, as it was found under the same acquisition of the writer lock: the file
+/// offset of a slot, and in the lowest bits what was in it. Until the entry is made, only entries for other indexes are made.
+#[derive(Clone, Copy)]
+pub(super) struct NotedPlace(u64);
+
+impl NotedPlace {
+    const OCCUPIED: u64 = 1;
+    const TOMBSTONE: u64 = 2;
+    const UNUSED: u64 = 3;
+
+    /// Notes a place.
+    #[inline(always)]
+    pub(super) fn of(spot: &Spot) -> Self {
+        NotedPlace(match spot {
+            Spot::Occupied(offset, _) => offset | Self::OCCUPIED,
+            Spot::Tombstone(offset) => offset | Self::TOMBSTONE,
+            Spot::Unused(offset) => offset | Self::UNUSED,
+            Spot::LeafFull => 0,
+        })
+    }
+
+    #[inline(always)]
+    fn offset(self) -> u64 {
+        self.0 & !3
+    }
+
+    /// Returns what is in the slot now, if the entry for an index with this word in its slot still goes there. `None`: it is
+    /// searched for again, since another entry of the batch has taken the slot.
+    ///
+    /// A slot that was free then and is free now is still the first free one on the index's path: no entry makes a slot free.
+    #[inline(always)]
+    fn spot(self, writer: &VariablesWriter<'_>, index_word: u64) -> Result<Option<Spot>> {
+        let offset = self.offset();
+        if offset == 0 {
+            return Ok(None);
+        }
+        let slot = writer.att.mem.at::<Slot>(offset)?;
+        let content = Content { word: slot.begin(), rest: slot.rest() };
+        if content.word & BUSY == 1 {
+            return Ok(None);
+        }
+        Ok(match self.0 & 3 {
+            Self::OCCUPIED if content.is_entry() && content.rest[0] == index_word => {
+                Some(Spot::Occupied(offset, content))
+            }
+            Self::TOMBSTONE if content.word != 0 && !content.is_entry() => Some(Spot::Tombstone(offset)),
+            Self::UNUSED if content.word == 0 => Some(Spot::Unused(offset)),
+            _ => None,
+        })
+    }
 }
 
 /// The entries of a list that another process left.
 impl<F: Fn(u64, &mut [u8]) -> Result<()>> Entries for BatchReader<F> {
-    fn next(&mut self, hash_key: [u64; 2]) -> Result<Option<(u64, BatchEntry<'_>)>> {
+    fn next(&mut self, hash_key: [u64; 2]) -> Result<Option<(BatchEntry<'_>, Known)>> {
         let Some(entry) = BatchReader::next(self)? else { return Ok(None) };
-        Ok(Some((Name::from(&entry.index()?).hash(hash_key), entry)))
-    }
-
-    fn hash_ahead(&self) -> Option<u64> {
-        None
+        let hash = Name::from(&entry.index()?).hash(hash_key);
+        Ok(Some((entry, Known { hash, place: None, ahead: None })))
     }
 }
 
@@ -53,21 +109,20 @@ impl<F: Fn(u64, &mut [u8]) -> Result<()>> Entries for BatchReader<F> {
 pub(super) struct OwnEntries<'a> {
     /// The list.
     pub list: &'a BatchList,
+    /// Where its entries go.
+    pub places: &'a [NotedPlace],
     /// The number of the next entry.
     pub next: usize,
 }
 
 impl Entries for OwnEntries<'_> {
     #[inline(always)]
-    fn next(&mut self, _: [u64; 2]) -> Result<Option<(u64, BatchEntry<'_>)>> {
+    fn next(&mut self, _: [u64; 2]) -> Result<Option<(BatchEntry<'_>, Known)>> {
         let Some(hash) = self.list.hash(self.next) else { return Ok(None) };
+        let number = self.next;
         self.next += 1;
-        Ok(Some((hash, self.list.entry(self.next - 1)?)))
-    }
-
-    #[inline(always)]
-    fn hash_ahead(&self) -> Option<u64> {
-        self.list.hash(self.next + PREFETCHED)
+        let place = |number: usize| self.places.get(number).copied();
+        Ok(Some((self.list.entry(number)?, Known { hash, place: place(number), ahead: place(number + PREFETCHED) })))
     }
 }
 
@@ -157,11 +212,14 @@ impl VariablesWriter<'_> {
     /// Makes the entries that are not made yet, and ends the batch.
     pub(super) fn apply_entries(&mut self, scratch: &mut Scratch, rest: &mut impl Entries) -> Result<()> {
         let (mut emptied, mut probes_left, mut last_leaf) = (HashSet::new(), PROBES_AT_FIRST, LastLeaf::default());
-        while let Some((hash, entry)) = rest.next(self.att.identity.hash_key)? {
+        while let Some((entry, known)) = rest.next(self.att.identity.hash_key)? {
             let cursor = self.progress().cursor.saturating_add(1);
             probes_left += PROBES_PER_ENTRY;
-            let leaf = last_leaf.of(self.att.variables(), hash)?;
-            let old = self.apply_entry(&entry, (hash, leaf), cursor, scratch, &mut probes_left)?;
+            let leaf = last_leaf.of(self.att.variables(), known.hash)?;
+            if let Some(ahead) = known.ahead {
+                self.att.mem.prefetch(ahead.offset());
+            }
+            let old = self.apply_entry(&entry, &known, leaf, cursor, scratch, &mut probes_left)?;
             if let Some(old) = old.filter(|old| old.kind() == Kind::Record) {
                 // If there is no memory to remember the slab, it stays empty: it is used again, or `trim` frees it.
                 if self.arena().slab_is_empty(old.granule())? && emptied.try_reserve(1).is_ok() {
@@ -169,9 +227,6 @@ impl VariablesWriter<'_> {
                 }
             }
             crash_point!("batch-step");
-            if let Some(ahead) = rest.hash_ahead() {
-                last_leaf.prefetch(self.att.variables(), ahead);
-            }
         }
         self.end_batch(true)?;
         // Empty slabs go only now: their blocks had been counted on when the batch began.
@@ -186,13 +241,21 @@ impl VariablesWriter<'_> {
     fn apply_entry(
         &mut self,
         entry: &BatchEntry<'_>,
-        (hash, leaf): (u64, Leaf),
+        known: &Known,
+        leaf: Leaf,
         cursor: u64,
         scratch: &mut Scratch,
         probes_left: &mut u64,
     ) -> Result<Option<Content>> {
-        let (content, name) = (entry.content, Name::from(&entry.index()?));
-        let place = self.find_place_in(leaf, &name, hash, scratch, probes_left)?;
+        let content = entry.content;
+        let noted = match known.place {
+            Some(place) => place.spot(self, content.rest[0])?,
+            None => None,
+        };
+        let place = match noted {
+            Some(spot) => SlotPlace { leaf, spot },
+            None => self.find_place_in(leaf, &Name::from(&entry.index()?), known.hash, scratch, probes_left)?,
+        };
         let old = place.occupant().copied();
         let mut change = self.change();
         change.progress = Some(BatchProgress { cursor, ..self.progress() });

@@ -16,7 +16,7 @@ use crate::variables::stored::Stored;
 /// The name of the entries in the error for a lack of memory.
 const ENTRIES: &str = "the values of a batch";
 /// Bytes that are reserved for each entry that is expected: those of a number and its value.
-const EXPECTED: usize = 24;
+const EXPECTED: usize = ENTRY_HEAD;
 
 /// Private to the process: the entries of a batch in the order in which they came in.
 pub struct BatchEntries {
@@ -75,9 +75,11 @@ impl BatchEntries {
         let at = self.bytes.len();
         fallible::push(&mut self.order, (plan.hash, at), ENTRIES)?;
         let mut head = |content: Content, len: usize| -> Result<()> {
-            let head = head_of(&content);
-            fallible::reserve(&mut self.bytes, head.len() + len + 8, ENTRIES)?;
-            self.bytes.extend_from_slice(&head);
+            // For the most part the room was reserved before.
+            if self.bytes.capacity() - at < ENTRY_HEAD + len + 8 {
+                fallible::reserve(&mut self.bytes, ENTRY_HEAD + len + 8, ENTRIES)?;
+            }
+            self.bytes.extend_from_slice(&head_of(&content));
             Ok(())
         };
         match plan.placement {

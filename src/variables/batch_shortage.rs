@@ -7,7 +7,7 @@ use crate::fallible;
 use crate::format::{CLASSES, RECORD_MAX};
 use crate::key::Name;
 use crate::os::mem::Scratch;
-use crate::variables::batch_apply::{PROBES_AT_FIRST, PROBES_PER_ENTRY};
+use crate::variables::batch_apply::{NotedPlace, PREFETCHED, PROBES_AT_FIRST, PROBES_PER_ENTRY};
 use crate::variables::batch_entries::BatchList;
 use crate::variables::evict::Charges;
 use crate::variables::leaf::{LastLeaf, Leaf, is_crowded, is_full};
@@ -70,33 +70,38 @@ impl VariablesWriter<'_> {
         let mut scratch = Scratch::new();
         scratch.reserve(RECORD_MAX as usize)?;
         let mut sorted = fallible::collect(plans.iter().map(Ok), BATCH)?;
-        sorted.sort_by_key(|plan| plan.hash);
-        let wanted = sorted.into_iter().map(|plan| Ok((plan.name, plan.hash, plan.charge())));
-        self.shortage(wanted, needs, &mut scratch)
+        sorted.sort_unstable_by_key(|plan| plan.hash);
+        let wanted = sorted.into_iter().map(|plan| Ok((plan.name, plan.hash, plan.charge(), None)));
+        self.shortage(wanted, needs, &mut scratch, |_| {})
     }
 
-    /// Returns what a list is missing.
+    /// Returns what a list is missing, and notes where its entries go in `places`.
     pub(super) fn shortage_of_list(
         &mut self,
         list: &BatchList,
         needs: &BatchNeeds,
         scratch: &mut Scratch,
+        places: &mut Vec<NotedPlace>,
     ) -> Result<Shortage> {
+        places.clear();
         let wanted = (0..list.len()).map(|number| {
-            let entry = list.entry(number)?;
-            Ok((Name::from(&entry.index()?), list.hash(number).unwrap_or(0), entry.content.charge()))
+            let (entry, ahead) = (list.entry(number)?, list.hash(number + PREFETCHED));
+            Ok((Name::from(&entry.index()?), list.hash(number).unwrap_or(0), entry.content.charge(), ahead))
         });
-        self.shortage(wanted, needs, scratch)
+        // There is room for as many as the list has.
+        self.shortage(wanted, needs, scratch, |spot| places.push(NotedPlace::of(spot)))
     }
 
-    /// Returns what the batch is missing: names, hashes and charges of its variables, in the order of the hashes. Blocks that
-    /// come free during the batch are not counted on.
+    /// Returns what the batch is missing: names, hashes and charges of its variables in the order of the hashes, and the hash
+    /// of one that comes a little later. Calls `found` with the place of each. Blocks that come free during the batch are not
+    /// counted on.
     #[inline(always)]
     fn shortage<'a>(
         &mut self,
-        wanted: impl Iterator<Item = Result<(Name<'a>, u64, u64)>>,
+        wanted: impl Iterator<Item = Result<(Name<'a>, u64, u64, Option<u64>)>>,
         needs: &BatchNeeds,
         scratch: &mut Scratch,
+        mut found: impl FnMut(&Spot),
     ) -> Result<Shortage> {
         for (class, needed) in needs.blocks.iter().enumerate().filter(|(_, needed)| **needed > 0) {
             let missing = self.arena().missing_blocks(class, *needed)?;
@@ -109,10 +114,14 @@ impl VariablesWriter<'_> {
         let (mut last_leaf, mut growing, mut full) = (LastLeaf::default(), None::<(Leaf, u64, u64)>, Vec::new());
         let (mut old_charge, mut new_charge, mut probes_left) = (0_u64, 0_u64, PROBES_AT_FIRST);
         for one in wanted {
-            let (name, hash, charge) = one?;
+            let (name, hash, charge, ahead) = one?;
             probes_left += PROBES_PER_ENTRY;
             let leaf = last_leaf.of(self.att.variables(), hash)?;
+            if let Some(ahead) = ahead {
+                last_leaf.prefetch(self.att.variables(), ahead);
+            }
             let place = self.find_place_in(leaf, &name, hash, scratch, &mut probes_left)?;
+            found(&place.spot);
             if matches!(place.spot, Spot::LeafFull) {
                 // The leaf has no free slot at all, whatever its counts say.
                 let mut full = Vec::new();

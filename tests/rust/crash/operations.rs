@@ -143,8 +143,18 @@ const TABLE: &[&str] = &[
     "free-",
     "summary-",
 ];
-const BATCH: &[&str] =
-    &["batch-", "cursor-", "many-", "list-", "record-", "block-applied", "span-applied", "root-", "slot-w"];
+const BATCH: &[&str] = &[
+    "batch-",
+    "cursor-",
+    "many-",
+    "list-",
+    "warm-list-",
+    "record-",
+    "block-applied",
+    "span-applied",
+    "root-",
+    "slot-w",
+];
 /// The same and the points of a reaping.
 const BURYING: &[&str] = &["lock-", "locks-", "taken-over", "intent-", "slot-", "reaped"];
 
@@ -330,6 +340,10 @@ pub static OPERATIONS: &[Operation] = &[
         .batch()
         .with_pairs_after(&["intent-", "set-", "block-", "counts-", "slot-", "record-"]),
     op("put, many, small, more than a set", |s| s.put(2, 1, INLINE), put_many_small).batch().only(BATCH),
+    op("put, many, small, more than a set, again", put_many_small_before, put_many_small)
+        .batch()
+        .with_pairs_after(&["warm-list-", "batch-begun", "batch-ended"])
+        .only(BATCH),
     op("put, many, the table grows", fill_the_table, |s| put_many(s, &[(1, INLINE), (2, INLINE)])).batch().only(BATCH),
     op("get, many", some_of_each, |s| {
         let got = s.segment().get_many_pickles(&[0, 2, 5, 99].map(Index::Int)).unwrap();

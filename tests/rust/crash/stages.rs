@@ -283,6 +283,12 @@ pub fn put_many_small(s: &mut Stage) {
     put_many(s, &items);
 }
 
+/// The process has mapped the granules of a list: the list of the next batch is written under the lock.
+pub fn put_many_small_before(s: &mut Stage) {
+    let items: Vec<_> = (11..=27).map(|index| (index, INLINE)).collect();
+    put_many(s, &items);
+}
+
 pub fn trim(s: &mut Stage) {
     s.segment().trim(&Blocking).unwrap();
 }
