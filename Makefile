@@ -130,6 +130,7 @@ performance: .venv/peers
 # More: SOAK_OPTIONS="--workers 8 --seed 7".
 soak: .venv/test
 	.venv/bin/python tests/soak --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
+	.venv/bin/python tests/soak/cache_for_long.py --minutes $(SOAK_MINUTES)
 
 fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000

@@ -45,6 +45,13 @@ def test_c6_a_short_soak_ends_clean():
         assert found and int(found[1].replace(",", "")) > 0, f"{what}: {done.stdout}"
 
 
+@pytest.mark.slow
+def test_a_cache_at_its_limit_for_a_moment_ends_clean():
+    program = [sys.executable, f"{PROGRAM}/cache_for_long.py", "--minutes", "0.2"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0 and "cache for long: clean" in done.stdout, done.stdout + done.stderr
+
+
 def test_a_soak_that_is_interrupted_leaves_nothing(children):
     soak = subprocess.Popen(
         [sys.executable, PROGRAM, "--minutes", "5", "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
