@@ -6,7 +6,7 @@
 
 use crate::error::Result;
 use crate::fallible;
-use crate::format::{CLASSES, class_of};
+use crate::format::{CLASSES, SET_SLOTS, class_of};
 use crate::key::{Index, Name};
 use crate::sync::slot::{Content, Kind};
 use crate::variables::batch_list::{BatchEntry, ENTRY_HEAD, HEAD, head_of};
@@ -30,7 +30,8 @@ pub struct BatchEntries {
 }
 
 /// Private to the process: the list of a batch, as it is stored in its span, but for the granules of values that are to have
-/// a span of their own. The entries are in the order of their hashes, and no two of them are for one index.
+/// a span of their own. The entries are in the order of their hashes, or, if they are at most [`SET_SLOTS`], in that of the
+/// caller; no two of them are for one index.
 pub struct BatchList {
     bytes: Vec<u8>,
     /// For each entry the hash of its index, and where it is in `bytes`.
@@ -101,12 +102,16 @@ impl BatchEntries {
         Ok(true)
     }
 
-    /// Brings the entries into the order of their hashes; of several for one index only the last is kept.
+    /// Brings the entries into the order of their hashes; of several for one index only the last is kept. A few
+    /// stay in the order of the caller.
     ///
     /// So a batch comes to each leaf of the table once, and the leaf stays in the processor's cache meanwhile.
     pub fn sorted(mut self) -> Result<BatchList> {
         self.order.sort_unstable();
         self.keep_last();
+        if self.order.len() <= SET_SLOTS {
+            self.order.sort_unstable_by_key(|(_, at)| *at);
+        }
         let mut list = BatchList {
             bytes: fallible::with_room(self.bytes.len(), ENTRIES)?,
             order: self.order,
@@ -176,7 +181,10 @@ impl BatchList {
 
     /// Returns whether an index of the batch has this hash.
     pub fn has_hash(&self, hash: u64) -> bool {
-        self.order.binary_search_by_key(&hash, |(hash, _)| *hash).is_ok()
+        match self.order.len() {
+            ..=SET_SLOTS => self.hashes().any(|own| own == hash),
+            _ => self.order.binary_search_by_key(&hash, |(hash, _)| *hash).is_ok(),
+        }
     }
 
     /// Returns an entry.

@@ -171,8 +171,7 @@ mod tests {
         let list = all.sorted().unwrap();
         let bytes = list.bytes().to_vec();
         let plan = |(index, stored): &(Index<'static>, _)| StorePlan::new(Name::from(index), *stored, [1, 2]).unwrap();
-        let mut plans: Vec<_> = items.iter().map(plan).collect();
-        plans.sort_by_key(|plan| plan.hash);
+        let plans: Vec<_> = items.iter().map(plan).collect();
         assert_eq!(list.hashes().collect::<Vec<_>>(), plans.iter().map(|plan| plan.hash).collect::<Vec<_>>());
         assert_eq!(list.charge, plans.iter().map(StorePlan::charge).sum::<u64>());
         type Entry = (Content, Vec<u8>, Vec<u8>);

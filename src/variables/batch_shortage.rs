@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::fallible;
-use crate::format::{CLASSES, RECORD_MAX};
+use crate::format::{CLASSES, RECORD_MAX, SET_SLOTS};
 use crate::key::Name;
 use crate::os::mem::Scratch;
 use crate::variables::batch_apply::{NotedPlace, PREFETCHED, PROBES_AT_FIRST, PROBES_PER_ENTRY};
@@ -69,9 +69,7 @@ impl VariablesWriter<'_> {
     pub(super) fn shortage_of_set(&mut self, plans: &[StorePlan<'_>], needs: &BatchNeeds) -> Result<Shortage> {
         let mut scratch = Scratch::new();
         scratch.reserve(RECORD_MAX as usize)?;
-        let mut sorted = fallible::collect(plans.iter().map(Ok), BATCH)?;
-        sorted.sort_unstable_by_key(|plan| plan.hash);
-        let wanted = sorted.into_iter().map(|plan| Ok((plan.name, plan.hash, plan.charge(), None)));
+        let wanted = plans.iter().map(|plan| Ok((plan.name, plan.hash, plan.charge(), None)));
         self.shortage(wanted, needs, &mut scratch, |_| {})
     }
 
@@ -92,8 +90,8 @@ impl VariablesWriter<'_> {
         self.shortage(wanted, needs, scratch, |spot| places.push(NotedPlace::of(spot)))
     }
 
-    /// Returns what the batch is missing: names, hashes and charges of its variables in the order of the hashes, and the hash
-    /// of one that comes a little later. Calls `found` with the place of each. Blocks that come free during the batch are not
+    /// Returns what the batch is missing: names, hashes and charges of its variables, and the hash of one that comes a
+    /// little later; in the order of the hashes, or at most [`SET_SLOTS`] in any order. Calls `found` with the place of each. Blocks that come free during the batch are not
     /// counted on.
     #[inline(always)]
     fn shortage<'a>(
@@ -110,8 +108,8 @@ impl VariablesWriter<'_> {
             }
         }
         let counters = self.change().counters;
-        // The leaf of the last hash, the first hash in it, and how many entries it has to take.
-        let (mut last_leaf, mut growing, mut full) = (LastLeaf::default(), None::<(Leaf, u64, u64)>, Vec::new());
+        // Leaves, the first hash in each, and how many more entries each has to take.
+        let (mut last_leaf, mut growing) = (LastLeaf::default(), Vec::<(Leaf, u64, u64)>::new());
         let (mut old_charge, mut new_charge, mut probes_left) = (0_u64, 0_u64, PROBES_AT_FIRST);
         for one in wanted {
             let (name, hash, charge, ahead) = one?;
@@ -130,34 +128,28 @@ impl VariablesWriter<'_> {
             }
             match place.occupant() {
                 Some(old) => old_charge = old_charge.saturating_add(old.charge()),
-                None => match &mut growing {
-                    Some((growing, _, more)) if growing.word.0 == leaf.word.0 => *more += 1,
-                    _ => self.add_if_full(growing.replace((leaf, hash, 1)), needs, &mut full)?,
-                },
+                None => {
+                    let same = |(growing, ..): &&mut (Leaf, u64, u64)| growing.word.0 == leaf.word.0;
+                    match growing.iter_mut().rev().take(SET_SLOTS).find(same) {
+                        Some((_, _, more)) => *more += 1,
+                        None => fallible::push(&mut growing, (leaf, hash, 1), BATCH)?,
+                    }
+                }
             }
             new_charge = new_charge.saturating_add(charge);
         }
-        self.add_if_full(growing, needs, &mut full)?;
         let others = counters.used.saturating_sub(old_charge);
         let limit = self.att.state().limit.load(Ordering::Relaxed);
         if new_charge > limit.saturating_sub(others) {
             return Ok(Shortage::Limit(Charges { new: new_charge, old: old_charge }));
         }
-        Ok(if full.is_empty() { Shortage::None } else { Shortage::Leaves(full) })
-    }
-
-    /// Adds a leaf to those that are too small, if it is too small for so many more entries.
-    fn add_if_full(
-        &self,
-        growing: Option<(Leaf, u64, u64)>,
-        needs: &BatchNeeds,
-        full: &mut Vec<(Leaf, u64, u64)>,
-    ) -> Result<()> {
-        let Some((leaf, hash, more)) = growing else { return Ok(()) };
-        let fill = self.att.variables().counts_of(&leaf)?.fill.saturating_add(more);
-        if is_crowded(fill, leaf.slots) || (!needs.accept_crowded && is_full(fill, leaf.slots)) {
-            fallible::push(full, (leaf, hash, more), BATCH)?;
+        let mut full = Vec::new();
+        for (leaf, hash, more) in growing {
+            let fill = self.att.variables().counts_of(&leaf)?.fill.saturating_add(more);
+            if is_crowded(fill, leaf.slots) || (!needs.accept_crowded && is_full(fill, leaf.slots)) {
+                fallible::push(&mut full, (leaf, hash, more), BATCH)?;
+            }
         }
-        Ok(())
+        Ok(if full.is_empty() { Shortage::None } else { Shortage::Leaves(full) })
     }
 }

@@ -287,6 +287,8 @@ pub fn put_many_small(s: &mut Stage) {
 pub fn put_many_small_before(s: &mut Stage) {
     let items: Vec<_> = (11..=27).map(|index| (index, INLINE)).collect();
     put_many(s, &items);
+    // One by one, so that each has the same version in every segment.
+    (11..=27).for_each(|index| s.put(index, 1, INLINE));
 }
 
 pub fn trim(s: &mut Stage) {
