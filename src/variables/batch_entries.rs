@@ -102,8 +102,8 @@ impl BatchEntries {
         Ok(true)
     }
 
-    /// Brings the entries into the order of their hashes; of several for one index only the last is kept. A few
-    /// stay in the order of the caller.
+    /// Brings the entries into the order of their hashes; of several for one index only the last is kept. At most
+    /// [`SET_SLOTS`] stay in the order of the caller.
     ///
     /// So a batch comes to each leaf of the table once, and the leaf stays in the processor's cache meanwhile.
     pub fn sorted(mut self) -> Result<BatchList> {

@@ -91,8 +91,8 @@ impl VariablesWriter<'_> {
     }
 
     /// Returns what the batch is missing: names, hashes and charges of its variables, and the hash of one that comes a
-    /// little later; in the order of the hashes, or at most [`SET_SLOTS`] in any order. Calls `found` with the place of each. Blocks that come free during the batch are not
-    /// counted on.
+    /// little later; in the order of the hashes, or at most [`SET_SLOTS`] in any order. Calls `found` with the place of
+    /// each. Blocks that come free during the batch are not counted on.
     #[inline(always)]
     fn shortage<'a>(
         &mut self,
