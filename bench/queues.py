@@ -49,17 +49,23 @@ def passing(put: Callable, consume: Callable[[int], object]) -> Passing:
     return passes
 
 
-def answering(put: Callable, back: Callable[[], object], consume: Callable[[int], object]) -> Passing:
-    """The time of one item there and one back."""
+def nothing() -> None:
+    pass
+
+
+def answering(
+    put: Callable, back: Callable[[], object], consume: Callable[[int], object], end: Callable[[], object] = nothing
+) -> Passing:
+    """The time of one item there and one back. `end` is called in the process that answers, at its end."""
 
     def passes(count: int) -> float:
         count = max(count // 10, 5)
-        ready, over = multiprocessing.SimpleQueue(), multiprocessing.SimpleQueue()
+        ready = multiprocessing.SimpleQueue()
 
         def child() -> None:
             ready.put(1)
             consume(count)
-            over.get()  # what feeds the pipe of the last answer must not end before
+            end()
 
         pid = in_child(child)
         ready.get()
@@ -68,15 +74,10 @@ def answering(put: Callable, back: Callable[[], object], consume: Callable[[int]
             put(number)
             back()
         took = time.perf_counter_ns() - begin
-        over.put(1)
         os.waitpid(pid, 0)
         return took / count
 
     return passes
-
-
-def nothing() -> None:
-    pass
 
 
 def getting(get: Callable, answer: Callable = nothing) -> Callable[[int], None]:
@@ -136,13 +137,18 @@ def there_and_back(bench: ratios.Bench) -> None:
     with ratios.fresh() as segment:
         there, back = segment.queue("there"), segment.queue("back")
 
-        def through(queues: list) -> Passing:
-            return answering(queues[0].put, queues[1].get, getting(queues[0].get, lambda: queues[1].put(1)))
+        def through(queues: list, end: Callable = nothing) -> Passing:
+            return answering(queues[0].put, queues[1].get, getting(queues[0].get, lambda: queues[1].put(1)), end)
+
+        def end() -> None:
+            # The thread that feeds the pipe must not end with the process while it holds the pipe's lock.
+            theirs[1].close()
+            theirs[1].join_thread()
 
         add_rows(
             bench,
             [
-                through(theirs),
+                through(theirs, end),
                 through([there, back]),
                 answering(there.put, back.get, taking(there, lambda: back.put(1))),
                 through(simple),
