@@ -220,9 +220,12 @@ def _byte_length(index: str) -> float:
         return float("inf")
 
 
-def verify(file: IO[bytes]) -> int:
-    """Reads the whole file without storing anything, and returns how many variables and items there are."""
-    return sum(1 for _ in read(file))
+def verify(file: IO[bytes]) -> tuple[int, int]:
+    """Reads the whole file without storing anything, and returns how many variables and how many items there are."""
+    counts = [0, 0]
+    for found, _ in read(file):
+        counts[isinstance(found, Item)] += 1
+    return counts[0], counts[1]
 
 
 def load(segment: shmvar.Segment, file: IO[bytes]) -> Iterator[Variable | Item]:

@@ -37,7 +37,7 @@ def _load(args: argparse.Namespace) -> int:
 
     with dump_file.opened(args.file) as file:
         try:
-            variables = dump_file.verify(file)
+            variables, items = dump_file.verify(file)
         except dump_file.DamagedDump as error:
             raise Refused(f"{error}; nothing was loaded") from None
         file.seek(0)
@@ -47,5 +47,6 @@ def _load(args: argparse.Namespace) -> int:
                 for _ in dump_file.load(segment, file):
                     loaded += 1
             except (shmvar.Error, OSError, MemoryError, ValueError, OverflowError) as error:
-                raise Refused(f"{loaded} of {variables} variables were loaded: {error}") from None
+                what = "variables and items" if items else "variables"
+                raise Refused(f"{loaded} of {variables + items} {what} were loaded: {error}") from None
     return DONE
