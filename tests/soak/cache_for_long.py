@@ -4,7 +4,8 @@
 
 Each value is found whole or not at all, storing never raises `SegmentFullError`, hits are within 5 points of those of
 an exact order of last uses, and memory stays within what the guide states. The last third of the time is spent, as
-root, in a small /dev/shm of its own that is full before the limit is reached. The exit status is 1 if something was wrong.
+root, in a small /dev/shm of its own that is full before the limit is reached. The exit status is 1 if something was
+wrong.
 """
 
 import argparse
