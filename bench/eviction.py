@@ -39,11 +39,14 @@ def rows(bench: ratios.Bench) -> None:
                 for _ in turns:
                     cache[next(numbers)] = value
 
-            def below(turns, plain=plain, numbers=numbers, value=value):
-                for _ in turns:
-                    plain[next(numbers) % 50_000] = value
+            count = len(cache)
+            plain.update({number: value for number in range(count)})
 
-            bench.row(f"put of {length:,} bytes that evicts", at_the_limit, "there is room", below)
+            def below(turns, plain=plain, numbers=numbers, value=value, count=count):
+                for _ in turns:
+                    plain[next(numbers) * 7_919 % count] = value
+
+            bench.row(f"put of {length:,} bytes that evicts", at_the_limit, "over another value", below)
     hits(bench)
 
 
