@@ -51,8 +51,8 @@ def rows(bench: ratios.Bench) -> None:
 
 
 def hits(bench: ratios.Bench) -> None:
-    for count, exponent in (100, 0.9), (10_000, 0.9), (10_000, 1.1):
-        count = bench.size(count)
+    for most, exponent in (100, 0.9), (10_000, 0.9), (10_000, 1.1):
+        count = bench.size(most)
         limit, steps = count * (100 + OVERHEAD), bench.size(30 * max(count, 3_000), 1_000)
         real, missed = collections.OrderedDict[int, None](), [0, 0]
         with ratios.fresh(max(limit, 1 << 12), "lru") as cache:
@@ -70,7 +70,7 @@ def hits(bench: ratios.Bench) -> None:
                     if len(real) > room:
                         real.popitem(last=False)
         ours, exact = (100 * each / (steps - steps // 3) for each in missed)
-        name = f"misses of {count:,} variables, Zipf {exponent}"
+        name = f"misses of {most:,} variables, Zipf {exponent}"
         met = None if bench.effort.smoke else ours <= exact + 5
         row = ratios.Row(name, ours, "an exact order", exact, ours / exact, "+ 5", exact + 5, met, unit="%")
         bench.add(row)
