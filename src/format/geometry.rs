@@ -4,8 +4,8 @@
 
 use crate::format::layout::{
     BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, ITEM_KEY, IntentArea, PARTICIPANTS, PIN_UNITS, QUEUE_ENTRY,
-    QUEUE_HEAD, READERS, REMOVALS, SET_SLOTS, SPAN_EDITS, STAMPS_MIN_BITS, STAMPS_PER_GRANULE, State, WAKE_WORDS, ZONE,
-    ZONE_META, at,
+    QUEUE_HEAD, READERS, REMOVALS, SET_SLOTS, SPAN_EDITS, STAMPS_MAX, STAMPS_MIN_BITS, STAMPS_PER_GRANULE, State,
+    WAKE_WORDS, ZONE, ZONE_META, at,
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};
@@ -54,7 +54,7 @@ impl Geometry {
         let pins = zone_meta + zones_max * ZONE_META;
         let pin_stride = (granules / 8).next_multiple_of(GRANULE);
         let stamps = pins + pin_stride * u64::from(PARTICIPANTS);
-        let arena = (stamps + granules * STAMPS_PER_GRANULE).next_multiple_of(2 << 20);
+        let arena = (stamps + stamps_max(granules)).next_multiple_of(2 << 20);
         let length = arena + granules * GRANULE;
         Some(Geometry { granules, zones_max, zone_meta, pins, pin_stride, stamps, arena, length })
     }
@@ -74,7 +74,7 @@ impl Geometry {
     /// Returns the binary logarithm of the greatest number of stamps.
     #[inline(always)]
     pub fn stamps_max_bits(&self) -> u32 {
-        (self.granules * STAMPS_PER_GRANULE).ilog2()
+        stamps_max(self.granules).ilog2()
     }
 
     /// Returns the file offset of a participant's reader words.
@@ -94,6 +94,11 @@ impl Geometry {
     }
 }
 
+/// Returns the bytes that the table of stamps of an arena has at most.
+fn stamps_max(granules: u64) -> u64 {
+    (granules * STAMPS_PER_GRANULE).min(STAMPS_MAX)
+}
+
 /// Returns the fingerprint of the layout: a hash of the format's constants. Two builds whose layouts differ have
 /// different fingerprints, so neither opens the segments of the other.
 pub fn fingerprint() -> u64 {
@@ -105,7 +110,7 @@ fn fingerprint_with(lead: impl Fn(u64, bool, bool) -> u64) -> u64 {
     let mut text = format!(
         "{FORMAT} {GRANULE} {ZONE} {ZONE_META} {PARTICIPANTS} {READERS} {PIN_UNITS} {LEAF_MAX} {DEPTH_MAX} {INLINE_MAX} {SLOT} \
          {SLAB_HEAD} {SPAN_EDITS} {BLOCK_EDITS} {SET_SLOTS} {FIRST_RUN_KIND} {WAKE_WORDS} {IN_PLACE} {REMOVALS} \
-         {QUEUE_HEAD} {QUEUE_ENTRY} {ITEM_KEY} {STAMPS_PER_GRANULE} {STAMPS_MIN_BITS} {} {} {} {} {} {} {} {} {} {}",
+         {QUEUE_HEAD} {QUEUE_ENTRY} {ITEM_KEY} {STAMPS_PER_GRANULE} {STAMPS_MAX} {STAMPS_MIN_BITS} {} {} {} {} {} {} {} {} {} {}",
         at::STATE,
         at::REMOVALS,
         at::INTENT,

@@ -31,6 +31,8 @@ pub const READERS: usize = 64;
 pub const PIN_UNITS: u64 = 128;
 /// Bytes of the table of stamps for each granule of the arena, at most.
 pub const STAMPS_PER_GRANULE: u64 = 16;
+/// Bytes of the table of stamps, at most: every segment has the addresses of it, whether it evicts or not.
+pub const STAMPS_MAX: u64 = 64 << 20;
 /// Binary logarithm of the least number of stamps: one page.
 pub const STAMPS_MIN_BITS: u32 = 12;
 /// Largest pickle that is stored inside a slot, in bytes.

@@ -61,7 +61,7 @@ class Raw:
         self.pins = self.zone_meta + ZONE_META * zones
         self.pin_stride = -(-(granules // 8) // 4096) * 4096
         self.stamps = self.pins + self.pin_stride * 1024
-        self.arena = -(-(self.stamps + 16 * granules) // (2 << 20)) * (2 << 20)
+        self.arena = -(-(self.stamps + min(16 * granules, 64 << 20)) // (2 << 20)) * (2 << 20)
 
     def __enter__(self):
         return self

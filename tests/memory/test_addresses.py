@@ -66,7 +66,7 @@ def test_a_process_with_few_addresses_attaches_what_is_in_use(new_key):
             segment["b"] = bytes(10 * MEBI)
             segment.check()
 
-    limited(resource.RLIMIT_AS, 2800 * MEBI, 2800 * MEBI, child)
+    limited(resource.RLIMIT_AS, 2500 * MEBI, 2500 * MEBI, child)
     assert shmvar.attach(key)["b"] == bytes(10 * MEBI)
 
 
