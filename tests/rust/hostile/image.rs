@@ -13,6 +13,7 @@ pub const DEAD: u64 = 1;
 /// Where the format says that things are. (`docs/format.md`)
 pub mod place {
     pub const LOCK: u64 = 4_096;
+    pub const QUEUED: u64 = 4_104;
     pub const ROOT: u64 = 4_160;
     pub const NAMES: u64 = 4_168;
     pub const ZONES: u64 = 4_176;
@@ -443,7 +444,9 @@ impl Image {
         image.set(place::DOOMED, image.word(place::ROOT));
         image.set(place::DOOMED_AT, 0);
         image.set(place::ROOT, Root::new(directory, 0, 77).0);
-        [place::USED, place::COUNT, place::EXPIRING].into_iter().for_each(|at| image.set(at, 0));
+        [place::COUNT, place::EXPIRING].into_iter().for_each(|at| image.set(at, 0));
+        // Queues stay.
+        image.set(place::USED, image.word(place::QUEUED));
         image
     }
 
