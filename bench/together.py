@@ -1,10 +1,10 @@
 """Counters, memoized calls, locks and waiting against what one would use without them, in the same run.
 
 The aims: `add` at most 1.5 times a get, and with `ttl` at most 1.3 times itself; a hit of `memoize` at most 1 us more
-than `seg[i]`; waiting for any of a hundred variables takes no more of a processor than waiting for one; a lock acquired
-and released in at most 300 ns, and faster than a pair of calls on an open file description lock or a System V semaphore;
-a round of put and wait between two processes at most 1.3 times the same over bare futexes. Batches have a program of
-their own, `batches.py`.
+than `seg[i]`; waiting for any of a hundred variables takes no more of a processor than waiting for one; a lock that is
+acquired and released in at most 300 ns, and faster than a pair of calls on an open file description lock or a System V
+semaphore; a round of put and wait between two processes at most 1.3 times the same over bare futexes. Batches have a
+program of their own, `batches.py`.
 
 The system's own means are called as Python can call them: locks of files by the module fcntl, semaphores and futexes by
 ctypes, whose own cost (a fraction of a microsecond for each call) is in their figures.
