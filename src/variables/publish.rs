@@ -273,6 +273,11 @@ pub fn next_version(change: &mut Change) -> Result<u64> {
 /// Returns the error for a change that the limit does not allow.
 #[cold]
 pub fn limit_reached(needed: u64, free: u64, size: u64) -> Error {
-    let remedy = "remove variables, or raise the limit: resize(), or attach with a larger size".into();
+    let remedy = match needed > size {
+        // No removal would make room for it.
+        true => "it is larger than the limit: raise that: resize(), or attach with a larger size",
+        false => "remove variables, or raise the limit: resize(), or attach with a larger size",
+    };
+    let remedy = remedy.into();
     Error::Full { lack: Lack::Other, needed, free, size, remedy }
 }

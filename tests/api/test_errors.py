@@ -230,3 +230,19 @@ def test_a_limit_below_what_is_used_is_refused_with_true_numbers(seg):
     error = caught.value
     assert (error.needed, error.free, error.size) == (used, 0, 5)
     assert f"needs {used} bytes, 0 of 5 are free" in str(error) and seg.size == 1000
+
+
+def test_what_a_full_segment_advises_makes_room(named):
+    with shmvar.attach(named, 1000) as segment:
+        segment[1] = b"x" * 500
+        with pytest.raises(shmvar.SegmentFullError, match="remove variables, or raise the limit"):
+            segment[2] = b"y" * 700
+        del segment[1]
+        segment[2] = b"y" * 700
+        for call in (lambda: segment.put(3, bytes(2000)), lambda: segment.queue().put(bytes(2000))):
+            with pytest.raises(shmvar.SegmentFullError, match="larger than the limit: raise that") as caught:
+                call()
+            assert "remove variables" not in str(caught.value)
+        segment.resize(10_000)
+        segment[3] = bytes(2000)
+        segment.queue().put(bytes(2000))
