@@ -148,9 +148,9 @@ def in_child(function, *arguments) -> int:
         os._exit(0)
 
 
-def echo(segment: shmvar.Segment, rounds: int, me: int, first: bool) -> None:
-    """Puts and waits in turn with another process."""
-    version = segment.version(1 - me)
+def echo(segment: shmvar.Segment, versions: list[int], rounds: int, me: int, first: bool) -> None:
+    """Puts and waits in turn with another process. The versions are those before either of them has begun."""
+    version = versions[1 - me]
     if first:
         segment[me] = 0
     for number in range(1, rounds + 1):
@@ -177,13 +177,14 @@ def ping_pong(bench: ratios.Bench) -> None:
     with ratios.fresh() as segment:
         for _ in range(repeats_of(bench)):
             segment.update({0: -1, 1: -1})
+            versions = [segment.version(0), segment.version(1)]
             memory = mmap.mmap(-1, 4096)
             words = (ctypes.c_uint32 * 2).from_buffer(memory)
-            for figures, function, shared in ((ours, echo, segment), (theirs, echo_of_futexes, words)):
-                pid = in_child(function, shared, rounds, 1, False)
+            for figures, function, shared in ((ours, echo, (segment, versions)), (theirs, echo_of_futexes, (words,))):
+                pid = in_child(function, *shared, rounds, 1, False)
                 time.sleep(0.02)
                 begin = time.perf_counter_ns()
-                function(shared, rounds - 1, 0, True)
+                function(*shared, rounds - 1, 0, True)
                 os.waitpid(pid, 0)
                 figures.append((time.perf_counter_ns() - begin) / rounds)
             del words, shared, function
