@@ -149,7 +149,8 @@ impl VariablesWriter<'_> {
         Ok(Some(granule))
     }
 
-    /// Commits the beginning of a batch, together with what `change` has to take for it. From here on the batch will be made, whichever process dies.
+    /// Commits the beginning of a batch, together with what `change` has to take for it. From here on the batch will be
+    /// made, whichever process dies.
     pub(super) fn begin_batch(&mut self, batch: u64, mut change: Change) -> Result<()> {
         let many = self.att.state().many.load(Ordering::Relaxed) | 1;
         change.progress = Some(BatchProgress { many, batch, cursor: 0 });
