@@ -53,6 +53,8 @@ from shmvar._errors import (
     SegmentFullError,
     SegmentNotFoundError,
     SegmentSystemError,
+    SegmentUnavailableError,
+    UnsupportedError,
     WaitTimeoutError,
 )
 from shmvar._php_functions import (
@@ -69,12 +71,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from shmvar._queue_errors import QueueEmptyError as QueueEmptyError
     from shmvar._queue_errors import QueueFullError as QueueFullError
+    from shmvar._remote.segment import RemoteSegment as RemoteSegment
     from shmvar._untrusted_error import UntrustedValueError as UntrustedValueError
 
 _MutableMapping.register(Segment)
 
 
-def __getattr__(name: str) -> type[Error]:
+def __getattr__(name: str) -> type:
     if name == "UntrustedValueError":
         from shmvar._untrusted_error import UntrustedValueError
 
@@ -84,6 +87,10 @@ def __getattr__(name: str) -> type[Error]:
 
         found: type[Error] = getattr(_queue_errors, name)
         return found
+    if name == "RemoteSegment":
+        from shmvar._remote.segment import RemoteSegment
+
+        return RemoteSegment
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -116,7 +123,9 @@ __all__ = [
     "SegmentInfo",
     "SegmentNotFoundError",
     "SegmentSystemError",
+    "SegmentUnavailableError",
     "TakenItem",
+    "UnsupportedError",
     "UntrustedValueError",
     "VariableInfo",
     "WaitTimeoutError",

@@ -38,6 +38,8 @@ __all__ = [
     "_check_report",
     "_decode_containers",
     "_decode_data_only",
+    "_decode_value",
+    "_encode_value",
     "_get_pickle",
     "_look",
     "_pickle_fault",
@@ -48,6 +50,8 @@ __all__ = [
     "_repair",
     "_segment_info",
     "_survey",
+    "_value_pickle",
+    "_value_type",
     "_variable_info",
     "attach",
     "destroy",
@@ -1468,7 +1472,10 @@ def attach(
     >>> segment = shmvar.attach(4711)
 
     Args:
-        key: a 64-bit signed number, or a `str` of 1 to 128 bytes of UTF-8.
+        key: a 64-bit signed number, or a `str` of 1 to 128 bytes of UTF-8. A URL,
+            `valkey://host/#KEY`, stands for a segment on a Valkey or Redis server: the result is a
+            `shmvar.RemoteSegment`, which docs/remote.md compares with this one. It needs
+            `shmvar[valkey]`.
         size: how many bytes stored values may take. It is a limit, not a reservation: memory is
             taken as it is used. A size that is larger than that of an existing segment raises its
             limit. None, for a new segment: 1 GiB, or less if the memory file system holds less, or
@@ -1504,10 +1511,12 @@ def attach(
         CorruptSegmentError: the segment is damaged. The texts of this and the previous error say
             how the owner gets rid of the object.
         SegmentSystemError: the system refused for a reason of its own: no free descriptors, say.
+        SegmentUnavailableError: the server of the URL does not answer.
+        ModuleNotFoundError: the key is a URL, and `shmvar[valkey]` is not installed.
     """
 
 def destroy(key: SupportsIndex | str) -> bool:
-    """Unlink the segment `key`. Return False if there was none.
+    """Unlink the segment `key`, which may be a URL. Return False if there was none.
 
     Its owner and root can do that, whatever it holds and whoever may read it. It also removes a
     segment that somebody has damaged, and any other file at its name, because the name belongs to
@@ -1522,17 +1531,17 @@ def destroy(key: SupportsIndex | str) -> bool:
     """
 
 def exists(key: SupportsIndex | str) -> bool:
-    """Return whether there is a file under the name of this key.
+    """Return whether there is a file under the name of this key, or a segment if it is a URL.
 
-    It may belong to somebody else, or be no segment: `attach` finds that out.
+    The file may belong to somebody else, or be no segment: `attach` finds that out.
 
     Raises:
         SegmentAccessError: there is no shared memory here (after a chroot), or this user may not
             look.
     """
 
-def segments() -> list[SegmentInfo]:
-    """Return facts about everything that has the name of a segment.
+def segments(url: str | None = None) -> list[SegmentInfo]:
+    """Return facts about everything that has the name of a segment; with `url`, on that server.
 
     That includes what cannot be attached, with the reason (`state`, `why`). Nothing is left out:
     what this user may not look at is there, too, with the facts that the directory tells everybody.
@@ -1597,6 +1606,13 @@ def _repair(segment: Segment) -> int: ...
 # Removes a stale object that is at least `age` seconds old, or with `look` only says whether it would. Returns None, or
 # why the object stays: a code and a text.
 def _remove_stale(name: str, age: float, look: bool) -> tuple[str, str] | None: ...
+
+# For `shmvar._remote`. A value to bytes, with whether there are buffers beside its pickle, and back; the name of its type;
+# its pickle with the buffers in it, None if the bytes are damaged.
+def _encode_value(value: Any) -> tuple[bool, bytes]: ...
+def _decode_value(index: int | str, beside: bool, data: bytes, trusted: bool, view: bool) -> Any: ...
+def _value_type(beside: bool, data: bytes) -> str: ...
+def _value_pickle(beside: bool, data: bytes) -> bytes | None: ...
 
 # Facts about every object that has a name of this package.
 def _survey() -> list[dict[str, Any]]: ...

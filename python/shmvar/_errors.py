@@ -6,7 +6,8 @@ Classes that derive from `OSError` have the `errno` that belongs to them. `Untru
 
 from __future__ import annotations
 
-from errno import EACCES, EEXIST, ENOENT, ETIMEDOUT
+from errno import EACCES, EEXIST, ENOENT, ENOTSUP, ETIMEDOUT
+from io import UnsupportedOperation
 
 ANOTHER_INTERPRETER = (
     "shmvar works in one interpreter of a process, the first that imports it, and this is another one: a "
@@ -47,6 +48,29 @@ class SegmentBusyError(Error, TimeoutError):
 
 class SegmentSystemError(Error, OSError):
     """The system refused for a reason of its own: no free descriptor, no tmpfs. `errno` says which; nothing changed."""
+
+
+class SegmentUnavailableError(Error, ConnectionError):
+    """The server of the segment does not answer.
+
+    Attributes:
+        maybe_applied: whether the change may have been carried out, or may yet be.
+    """
+
+    errno = ETIMEDOUT
+
+    def __init__(self, message: str = "", maybe_applied: bool = False) -> None:
+        super().__init__(message)
+        self.maybe_applied = maybe_applied
+
+    def __reduce__(self) -> tuple[type[SegmentUnavailableError], tuple[str, bool]]:
+        return type(self), (str(self), self.maybe_applied)
+
+
+class UnsupportedError(Error, UnsupportedOperation):
+    """This kind of segment cannot do that. The text names what to use instead."""
+
+    errno = ENOTSUP
 
 
 class ReadOnlyError(Error, PermissionError):

@@ -5,6 +5,7 @@
 //! | `module` | the classes and functions of the module |
 //! | `interpreter` | only one interpreter of a process may use the module |
 //! | `open` | `attach` and the functions around it |
+//! | `remote` | what segments on a server need of the core |
 //! | `segment`, `lock`, `queue`, `changes`, `info` | the classes `Segment`, `Lock`, `Queue`, `Changes`, and what `info`, `stat` and `check` return |
 //! | `inspect`, `command_line` | functions for the command-line program |
 //! | `encode`, `numpy` | from values to pickles; how numpy's arrays are pickled |
@@ -54,6 +55,7 @@ mod queue;
 mod read_mode;
 #[allow(unsafe_code, reason = "the C interface for a look at buffers")]
 mod read_only;
+mod remote;
 mod segment;
 mod wait;
 

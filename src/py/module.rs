@@ -2,7 +2,7 @@
 
 use crate::py::{
     buffer_views, changes, command_line, data_only, decode, info, inspect, interpreter, lock, numpy, open, queue,
-    segment,
+    remote, segment,
 };
 use pyo3::prelude::*;
 
@@ -36,6 +36,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, decode::{_decode_containers});
     functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
     functions!(module, inspect::{_survey});
+    functions!(module, remote::{_decode_value, _encode_value, _value_pickle, _value_type});
     functions!(module, queue::{_queue});
     functions!(module, segment::{_look});
     // Every read runs with the interpreter attached. Where the interpreter has a lock, only one thread at a time reads.

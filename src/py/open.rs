@@ -5,13 +5,14 @@ use crate::py::convert;
 use crate::py::create;
 use crate::py::errors;
 use crate::py::info::PySegmentInfo;
+use crate::py::remote;
 use crate::py::segment::PySegment;
 use crate::py::wait::PyWait;
 use crate::segment::{self, Options, Segment};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyString};
 use std::path::PathBuf;
 
 #[doc = stub!(attach)]
@@ -28,12 +29,17 @@ pub fn attach(
     readonly: bool,
     trust: Option<bool>,
     evict: Option<&Bound<'_, PyAny>>,
-) -> PyResult<PySegment> {
+) -> PyResult<Py<PyAny>> {
+    if let Some(package) = remote::package(key)? {
+        let arguments = (key, size, reserve, perm, create, readonly, trust, evict);
+        return package.call_method1("attach", arguments).map(Bound::unbind);
+    }
     let key = convert::key(key)?;
     let size = size.map(|size| convert::size(size, "size")).transpose()?;
     let reserve = reserve.map(|reserve| convert::size(reserve, "reserve")).transpose()?;
     let evict = evict.map(convert::eviction).transpose()?;
-    open(py, &key, &Options { size, reserve, perm, create, readonly, trust, evict, id: None })
+    let segment = open(py, &key, &Options { size, reserve, perm, create, readonly, trust, evict, id: None })?;
+    Ok(Bound::new(py, segment)?.into_any().unbind())
 }
 
 fn open(py: Python<'_>, key: &Key, options: &Options) -> PyResult<PySegment> {
@@ -57,6 +63,9 @@ pub fn _reattach(
 #[doc = stub!(destroy)]
 #[pyfunction]
 pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Some(package) = remote::package(key)? {
+        return package.call_method1("destroy", (key,))?.extract();
+    }
     let key = convert::key(key)?;
     let policy = PyWait::new(py, &key);
     segment::destroy_with(&key, &policy).map_err(|error| policy.error(error))
@@ -65,12 +74,21 @@ pub fn destroy(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[doc = stub!(exists)]
 #[pyfunction]
 pub fn exists(py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if let Some(package) = remote::package(key)? {
+        return package.call_method1("exists", (key,))?.extract();
+    }
     segment::exists(&convert::key(key)?).map_err(|error| errors::to_py(py, error))
 }
 
 #[doc = stub!(segments)]
 #[pyfunction]
-pub fn segments(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+#[pyo3(signature = (url = None))]
+pub fn segments<'py>(py: Python<'py>, url: Option<&Bound<'py, PyString>>) -> PyResult<Bound<'py, PyList>> {
+    if let Some(url) = url {
+        let package =
+            remote::package(url)?.ok_or_else(|| errors::builtin::<PyValueError>("url must be a URL: valkey://host"))?;
+        return Ok(package.call_method1("segments", (url,))?.cast_into()?);
+    }
     let all = py.detach(segment::segments).map_err(|error| errors::to_py(py, error))?;
     create::list(py, all.into_iter().map(|info| Ok(Bound::new(py, PySegmentInfo(info))?.into_any())))
 }

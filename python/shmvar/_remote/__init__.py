@@ -1,0 +1,23 @@
+"""Segments on a Valkey or Redis server, for `valkey://host/#KEY`: docs/remote.md.
+
+The extension module imports this package with the first URL. Nobody else does, so whoever uses none needs neither the
+client library nor the time to import it.
+
+| file | what |
+| --- | --- |
+| `url` | what a URL says |
+| `opening` | `attach`, `destroy`, `exists`, `segments` |
+| `segment`, `mapping` | `RemoteSegment`: its own calls, and those of a dict |
+| `handle` | what every call needs |
+| `arguments` | arguments of calls |
+| `names`, `records` | keys and fields on the server; values to bytes and back |
+| `blobs` | chunks of large values |
+| `numbered` | changes that are carried out once |
+| `scripts`, `lua/` | what runs in the server |
+| `link` | connections; the only file that knows the client library |
+"""
+
+from shmvar._remote.opening import attach, destroy, exists, segments
+from shmvar._remote.segment import RemoteSegment
+
+__all__ = ["RemoteSegment", "attach", "destroy", "exists", "segments"]

@@ -1,0 +1,113 @@
+"""Arguments of calls, which raise what the same argument raises at a segment of this machine."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import sys
+import time
+from datetime import timedelta
+from functools import partial
+from operator import index as _int_of
+
+from shmvar._errors import DetachedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
+
+MISSING: Any = object()
+_YEARS = 2**53
+"""Microseconds: more than any deadline can lie ahead."""
+
+
+def ttl_of(ttl: Any) -> bytes:
+    """A time to live in microseconds; empty: none."""
+    if ttl is None:
+        return b""
+    if isinstance(ttl, timedelta):
+        seconds = ttl.total_seconds()
+    elif isinstance(ttl, str) or not (hasattr(ttl, "__float__") or hasattr(ttl, "__index__")):
+        raise TypeError(f"ttl must be None, seconds or a timedelta, not {type(ttl).__name__}")
+    else:
+        try:
+            seconds = float(ttl)
+        except OverflowError:
+            raise OverflowError("ttl is more seconds than a float can count") from None
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise ValueError(f"ttl must be None or more than 0 seconds, not {seconds}")
+    return b"%d" % max(1, round(min(seconds * 1e6, _YEARS)))
+
+
+def version_of(version: Any) -> bytes | None:
+    """A version. None for a number that no variable can have."""
+    kind = type(version)
+    if not hasattr(kind, "__index__"):
+        raise TypeError(f"a version must be an int, not {kind.__name__}")
+    number = _int_of(version)
+    return b"%d" % number if 0 <= number < 2**53 else None
+
+
+def size_of(size: Any) -> bytes:
+    """A size in bytes."""
+    if not hasattr(type(size), "__index__"):
+        raise TypeError("size must be an int")
+    number = _int_of(size)
+    if number <= 0:
+        raise ValueError(f"size must be at least 1 byte, not {number}")
+    if number > 2**63 - 1:
+        raise OverflowError(f"size {number} is beyond 2**63 - 1 bytes")
+    # The server's scripts count exactly up to this number.
+    return b"%d" % min(number, 2**53)
+
+
+def amount_of(amount: Any) -> int | float:
+    """What `add` adds: numpy's numbers count, bools do not."""
+    if type(amount) is int or type(amount) is float:
+        return amount  # type: ignore[no-any-return]
+    numpy: Any = sys.modules.get("numpy")
+    if not isinstance(amount, bool) and not (numpy and isinstance(amount, numpy.bool_)):
+        if isinstance(amount, float) or (numpy and isinstance(amount, numpy.floating)):
+            return float(amount)
+        if isinstance(amount, int) or (numpy and isinstance(amount, numpy.integer)):
+            return int(amount)
+        if hasattr(type(amount), "__index__") and not (numpy and isinstance(amount, numpy.ndarray)):
+            return int(_int_of(amount))
+    raise TypeError(f"the amount must be an int or a float, not {type(amount).__name__}")
+
+
+def items_of(mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+    """The items of what `dict.update` takes."""
+    if hasattr(mapping, "items") and hasattr(mapping, "keys"):
+        return mapping.items()
+    if hasattr(mapping, "keys"):
+        return ((index, mapping[index]) for index in mapping.keys())
+    return _pairs(mapping)
+
+
+def _pairs(items: Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+    for number, item in enumerate(items):
+        try:
+            pair = tuple(item)
+        except TypeError:
+            raise TypeError(f"item {number} is no pair of an index and a value") from None
+        if len(pair) != 2:
+            raise ValueError(f"item {number} has length {len(pair)}; 2 is required")
+        yield pair[0], pair[1]
+
+
+def turns() -> Iterator[Callable[[], None]]:
+    """Tries without end. Each item is to be called after a try in which another writer came first."""
+    for number in itertools.count(1):
+        yield partial(_pause, number)
+
+
+def _pause(number: int) -> None:
+    if number > 8:
+        time.sleep(random.uniform(0, 0.001 * min(number - 8, 50)))
+
+
+def detached(name: str) -> DetachedError:
+    return DetachedError(f"this handle of {name} was detached")

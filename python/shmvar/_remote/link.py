@@ -1,0 +1,310 @@
+"""The link to a server: its connections, and what becomes of a request when one of them fails.
+
+This is the one file that knows the client library. Of it, only connections and exceptions are used: its own retry
+repeats a request without the number that makes a repetition harmless.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import weakref
+
+try:
+    from redis import exceptions
+    from redis.backoff import NoBackoff
+    from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
+    from redis.retry import Retry
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'a segment on a server needs {error.name}, which is not installed: pip install "shmvar[valkey]"',
+        name=error.name,
+    ) from None
+
+from shmvar._errors import (
+    IncompatibleSegmentError,
+    SegmentAccessError,
+    SegmentUnavailableError,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from shmvar._remote.scripts import Script
+    from shmvar._remote.url import Server
+
+Argument = bytes | int
+
+# What a server says that is on its way to another state: nothing was done, and the next try may succeed.
+_PASSING = (
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.TryAgainError,
+)
+_PASSING_TEXTS = ("BUSY ", "NOREPLICAS ", "MISCONF ", "UNBLOCKED ")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+
+
+def pack(*arguments: bytes | int) -> bytes:
+    """A request as it is sent."""
+    parts = [b"*%d\r\n" % len(arguments)]
+    for argument in arguments:
+        if type(argument) is int:
+            argument = b"%d" % argument
+        parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))  # type: ignore[arg-type]
+    return b"".join(parts)
+
+
+class OutOfMemory(Exception):
+    """The server's own memory is full: it has refused the request."""
+
+
+class Link:
+    """The connections of this process to one server. Any thread may use it."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        # Connections that nobody uses and on which no answer is outstanding. `append` and `pop` are atomic.
+        self._idle: list[Any] = []
+        # Whether a connection has ever been made: an address that never answered is not waited for.
+        self._reached = False
+        self.checked = False
+        """Whether the server's version and settings were looked at."""
+        self.attempt = max(min(server.timeout / 5, 5.0), 0.05)
+        """For how many seconds an answer is waited for before the request is repeated on another connection."""
+        _links.add(self)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections that nobody uses."""
+        while (connection := self._take()) is not None:
+            connection.disconnect()
+
+    def forget(self) -> None:
+        """In a forked child: the connections are the parent's."""
+        self._idle = []
+
+    def call(self, *arguments: Argument) -> Any:
+        """The answer to a request that changes nothing, or that may be carried out twice."""
+        return self.run([pack(*arguments)], self.waited())[0]
+
+    def read(self, requests: Iterable[Sequence[Argument]]) -> list[Any]:
+        """The answers to several requests that change nothing, which are sent together."""
+        return self.run([pack(*request) for request in requests], self.waited())
+
+    def waited(self, changes: str = "") -> Waited:
+        """The patience of a call that begins now. `changes`: what it changes, for the error."""
+        return Waited(changes, time.monotonic() + self.server.timeout)
+
+    def script(
+        self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument], waited: Waited, readonly: bool = False
+    ) -> Any:
+        """What a script returns. It may be run twice."""
+        count = len(keys)
+        only = b"_RO" if readonly and script.reads else b""
+        known = pack(b"EVALSHA" + only, script.sha, count, *keys, *arguments)
+        try:
+            return self.run([known], waited)[0]
+        except _UnknownScript:
+            return self.run([pack(b"EVAL" + only, script.text, count, *keys, *arguments)], waited)[0]
+
+    def run(self, requests: Sequence[Any], waited: Waited, answers_to: int | None = None) -> list[Any]:
+        """Sends requests together, again and again until each has its answer.
+
+        `answers_to`: how many requests these bytes are, where that is not their count.
+
+        Raises:
+            SegmentUnavailableError: there was no answer in time; `maybe_applied` if one may have been carried out.
+            OutOfMemory, SegmentAccessError, IncompatibleSegmentError: the server refuses.
+        """
+        until = waited.until
+        pause = _FIRST_PAUSE
+        while True:
+            connection = self._take()
+            try:
+                if connection is None:
+                    connection = self._connect(until)
+                connection.send_packed_command(requests, False)
+                answers = self._answers(connection, answers_to or len(requests))
+            except _LOST as error:
+                why = self._sorted_out(error)
+                if connection is not None:
+                    connection.disconnect()
+                    # The others lead to the same server, and would fail one after the other.
+                    self.close()
+                    if not isinstance(error, exceptions.BusyLoadingError):
+                        waited.unsure = True
+            except BaseException:
+                # Ctrl-C, or an error of the library: an answer may be outstanding on the connection.
+                if connection is not None:
+                    connection.disconnect()
+                raise
+            else:
+                self._idle.append(connection)
+                refusal = next((answer for answer in answers if isinstance(answer, Exception)), None)
+                if refusal is None:
+                    return answers
+                why = self._judged(refusal)
+            left = until - time.monotonic()
+            if left <= 0 or not self._reached:
+                raise self._unavailable(why, waited)
+            time.sleep(min(pause * random.uniform(0.5, 1.0), left))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _take(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def _answers(self, connection: Any, count: int) -> list[Any]:
+        answers: list[Any] = []
+        for _ in range(count):
+            try:
+                answers.append(connection.read_response(disable_decoding=True))
+            except exceptions.ConnectionError:
+                raise
+            except exceptions.ResponseError as error:
+                answers.append(error)
+        return answers
+
+    def _connect(self, until: float) -> Any:
+        server = self.server
+        # The last tries must not go on for longer than the caller waits.
+        left = max(until - time.monotonic(), 0.01)
+        wait = min(self.attempt, left)
+        common: dict[str, Any] = {
+            "db": server.db,
+            "username": server.user,
+            "password": server.password,
+            "socket_timeout": wait,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            **_QUIET,
+        }
+        if server.path:
+            connection: Any = UnixDomainSocketConnection(path=server.path, **common)
+        else:
+            common |= {"host": server.host, "port": server.port, "socket_connect_timeout": wait}
+            common |= {"socket_keepalive": True}
+            if server.tls:
+                common |= {"ssl_ca_certs": server.ca, "ssl_certfile": server.cert, "ssl_keyfile": server.key}
+                connection = SSLConnection(ssl_cert_reqs="required", ssl_check_hostname=True, **common)
+            else:
+                connection = Connection(**common)
+        connection.connect()
+        self._reached = True
+        if wait < self.attempt:
+            connection._sock.settimeout(self.attempt)
+        return connection
+
+    def _sorted_out(self, error: BaseException) -> str:
+        """Why a connection failed. Raises the error that no repetition will mend."""
+        text = str(error)
+        if isinstance(error, exceptions.AuthenticationError):
+            raise self._refused(text) from None
+        cause: BaseException | None = error
+        while cause is not None:
+            if type(cause).__name__ == "SSLCertVerificationError":
+                raise SegmentAccessError(
+                    f"{self.server.place}: its certificate is not accepted: {cause}. Remedies: a certificate for this "
+                    "name; the option ca= with the authority that signed it"
+                ) from None
+            cause = cause.__cause__ or cause.__context__
+        if "CERTIFICATE_VERIFY_FAILED" in text:
+            raise SegmentAccessError(
+                f"{self.server.place}: its certificate is not accepted: {text}. Remedies: a certificate for this "
+                "name; the option ca= with the authority that signed it"
+            ) from None
+        return text or type(error).__name__
+
+    def _judged(self, refusal: Exception) -> str:
+        """Why the server said no, if it may say yes in a moment. Raises the error of every other refusal."""
+        text = str(refusal)
+        if isinstance(refusal, _PASSING) or text.startswith(_PASSING_TEXTS):
+            return f"it says {text}"
+        if isinstance(refusal, exceptions.NoScriptError):
+            raise _UnknownScript
+        if isinstance(refusal, exceptions.OutOfMemoryError) or text.startswith("OOM "):
+            raise OutOfMemory(text)
+        if isinstance(refusal, exceptions.NoPermissionError | exceptions.AuthenticationError):
+            raise self._refused(text)
+        if "WRONGTYPE" in text:
+            raise IncompatibleSegmentError(
+                f"{self.server.place}: a key with the name of a segment holds something else ({text}); nothing was "
+                "written to it"
+            )
+        if isinstance(refusal, exceptions.MovedError | exceptions.AskError | exceptions.ClusterCrossSlotError):
+            raise IncompatibleSegmentError(f"{self.server.place} is part of a cluster, which is not supported yet")
+        if "nknown command" in text or "shebang" in text.lower():
+            raise IncompatibleSegmentError(f"{self.server.place} is too old or no Valkey or Redis: it says {text}")
+        raise IncompatibleSegmentError(f"{self.server.place} says {text}")
+
+    def _refused(self, text: str) -> SegmentAccessError:
+        who = f"user {self.server.user}" if self.server.user else "the default user"
+        return SegmentAccessError(
+            f"{self.server.place} refuses {who}: {text}. Remedies: the password (in the URL, in a password_file or in "
+            "SHMVAR_PASSWORD); the rights that docs/remote.md lists"
+        )
+
+    def _unavailable(self, why: str, waited: Waited) -> SegmentUnavailableError:
+        server, maybe = self.server, waited.unsure and waited.changes
+        what = f"; {waited.changes} may have been applied, or may yet be" if maybe else ""
+        if self._reached:
+            text = f"{server.place} has not answered for {server.timeout:g} s ({why}){what}"
+        else:
+            text = f"{server.place} cannot be reached ({why}). Is the server running, and the address right?"
+        return SegmentUnavailableError(text, bool(maybe))
+
+
+class Waited:
+    """How long one call waits, and what is known of what it sent."""
+
+    __slots__ = ("changes", "unsure", "until")
+
+    def __init__(self, changes: str, until: float) -> None:
+        self.changes = changes
+        """What the request changes, for the error. Empty: nothing."""
+        self.until = until
+        self.unsure = False
+        """A request was sent and not answered: it may have been carried out, or may yet be."""
+
+
+class _UnknownScript(Exception):
+    """The server has not seen this script since it was started."""
+
+
+_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+
+
+def _quiet() -> dict[str, Any]:
+    """Arguments that turn off what the library tells a server of itself, which costs a round trip."""
+    codes = [getattr(vars(cls).get("__init__"), "__code__", None) for cls in Connection.__mro__]
+    known = {name for code in codes if code is not None for name in code.co_varnames}
+    return {"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None}
+
+
+_QUIET = _quiet()
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+_shared: weakref.WeakValueDictionary[Server, Link] = weakref.WeakValueDictionary()
+
+
+def link_to(server: Server) -> Link:
+    """The link that all handles of this process on segments of this server share."""
+    found = _shared.get(server)
+    return found if found is not None else _shared.setdefault(server, Link(server))
+
+
+def _forked() -> None:
+    for link in list(_links):
+        link.forget()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,19 @@
+-- Removes a segment. It frees before it writes, so that it works on a server without memory.
+--
+-- KEYS  P, D v, D x, D b, D l, P:gone
+-- ARGV  1 id  2 a text that only this request has
+-- returns "o", also to a repetition; "g" where the segment of this id is gone
+if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then
+    if redis.call('GET', KEYS[6]) == ARGV[2] then return 'o' end
+    return 'g'
+end
+local prefix = string.sub(KEYS[2], 1, -2)
+local blobs = redis.call('HGETALL', KEYS[4])
+for at = 1, #blobs, 2 do
+    for chunk = 0, tonumber(blobs[at + 1]) - 1 do redis.call('UNLINK', prefix .. 'b:' .. blobs[at] .. ':' .. chunk) end
+end
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('SET', KEYS[6], ARGV[2], 'EX', 60)
+redis.call('SPUBLISH', prefix .. '*', 'gone')
+redis.call('SPUBLISH', prefix .. 'w', 'gone')
+return 'o'

@@ -1,0 +1,287 @@
+"""A segment on a server as a mutable mapping: what a dict has, and batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from typing import Any
+
+from shmvar._errors import ReadOnlyError
+from shmvar._mapping_views import SegmentKeys, SegmentKeysWithPrefix
+from shmvar._remote import scripts
+from shmvar._remote.arguments import MISSING, items_of, ttl_of, turns
+from shmvar._remote.handle import Handle
+from shmvar._remote.names import field_of, index_of, plain_index
+from shmvar._remote.records import Record, Stored
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections import abc
+    from datetime import timedelta
+    from typing import Self, SupportsIndex
+
+    Index = SupportsIndex | str
+    Ttl = float | timedelta | None
+
+BATCH_LIMIT = 262_144
+"""Variables of one batch: 100,000 hold the server for a third of a second."""
+_PORTION = 256
+
+
+class Mapping(Handle, MutableMapping[Any, Any]):
+    """The part of `RemoteSegment` that a dict has, too."""
+
+    __hash__ = object.__hash__
+
+    def __getitem__(self, index: Index, /) -> Any:
+        found = self._found(plain_index(index))
+        if found is None:
+            raise KeyError(index)
+        return found[0]
+
+    def __setitem__(self, index: Index, value: Any, /) -> None:
+        plain = plain_index(index)
+        self._writable()
+        self._single(plain, b"put", Stored(value))
+
+    def __delitem__(self, index: Index, /) -> None:
+        if self._single(plain_index(index), b"del") == b"n":
+            raise KeyError(index)
+
+    def __contains__(self, index: object, /) -> bool:
+        try:
+            plain = plain_index(index)
+        except (TypeError, OverflowError, UnicodeEncodeError):
+            self._open  # noqa: B018 - it raises DetachedError
+            return False
+        return self._record(plain) is not None
+
+    def __len__(self) -> int:
+        return int(self._read(b"len"))
+
+    def __iter__(self) -> Iterator[int | str]:
+        fields = self._read(b"keys")
+        if not isinstance(fields, int):
+            return iter([index_of(field) for field in fields])
+        return self._scan()
+
+    def _scan(self) -> Iterator[int | str]:
+        """Walks over many variables: one that is there all the time comes exactly once, others perhaps."""
+        cursor, seen = b"0", set()
+        while True:
+            cursor, found = self._open.call(b"HSCAN", self._variables, cursor, b"COUNT", b"1000")
+            fields = [field for field in found[::2] if field not in seen]
+            # A table that grows or shrinks meanwhile gives some of them twice.
+            seen.update(fields)
+            expiring = [field for field, record in zip(found[::2], found[1::2], strict=True) if record[:1].isupper()]
+            dead = set()
+            if expiring:
+                there = self._read(b"get", *expiring)[1:]
+                dead = {field for field, record in zip(expiring, there, strict=True) if record is None}
+            yield from (index_of(field) for field in fields if field not in dead)
+            if cursor == b"0":
+                self._exists()
+                return
+
+    def __eq__(self, other: object, /) -> bool:
+        if self is other:
+            self._open  # noqa: B018 - it raises DetachedError
+            return True
+        if not hasattr(other, "keys") or not hasattr(other, "__getitem__"):
+            return NotImplemented
+        return self.copy() == dict(other.items())  # type: ignore[attr-defined]
+
+    def __or__(self, other: abc.Mapping[Any, Any], /) -> dict[Any, Any]:
+        if not hasattr(other, "keys"):
+            return NotImplemented
+        return self.copy() | dict(other)
+
+    def __ror__(self, other: abc.Mapping[Any, Any], /) -> dict[Any, Any]:
+        if not hasattr(other, "keys"):
+            return NotImplemented
+        return dict(other) | self.copy()
+
+    def __ior__(self, other: abc.Mapping[Any, Any] | abc.Iterable[tuple[Any, Any]], /) -> Self:
+        self.put_many(other)
+        return self
+
+    def keys(self, prefix: str | None = None) -> KeysView[Any]:
+        if prefix is None:
+            return SegmentKeys(self)
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix must be a str or None, not {type(prefix).__name__}")
+        return SegmentKeysWithPrefix(self, prefix)  # type: ignore[arg-type]
+
+    def items(self) -> ItemsView[int | str, Any]:
+        return RemoteItems(self)
+
+    def values(self) -> ValuesView[Any]:
+        return RemoteValues(self)
+
+    def copy(self) -> dict[int | str, Any]:
+        return dict(self.items())
+
+    def pop(self, index: Index, default: Any = MISSING, /) -> Any:
+        plain = plain_index(index)
+        self._writable()
+        for turn in turns():
+            # The value is decoded before it is removed: one that cannot be stays.
+            found = self._found(plain)
+            if found is None:
+                if default is MISSING:
+                    raise KeyError(index)
+                return default
+            if self._single(plain, b"del", version=b"%d" % found[1].version) != b"n":
+                return found[0]
+            turn()
+        raise AssertionError
+
+    def popitem(self) -> tuple[int | str, Any]:
+        self._writable()
+        error: Exception | None = None
+        tries = 0
+        while len(self):
+            some = self._open.call(b"HRANDFIELD", self._variables, b"1")
+            if not some:
+                break
+            index = index_of(some[0])
+            try:
+                value = self.pop(index, MISSING_ITEM)
+            except Exception as failed:
+                error, tries = failed, tries + 1
+                if tries > 20 and tries > 4 * len(self):
+                    raise error from None
+                continue
+            if value is not MISSING_ITEM:
+                return index, value
+        if error is not None:
+            raise error
+        raise KeyError("popitem(): the segment is empty")
+
+    def setdefault(self, index: Index, default: Any = None, *, ttl: Ttl = None) -> Any:
+        plain, life = plain_index(index), ttl_of(ttl)
+        self._writable()
+        stored = None
+        for turn in turns():
+            found = self._found(plain)
+            if found is not None:
+                return found[0]
+            stored = stored or Stored(default)
+            if self._single(plain, b"put", stored, life, b"0") != b"n":
+                # Every caller gets what the others get: a copy.
+                return self._copy_of(plain, stored)
+            turn()
+        raise AssertionError
+
+    def update(self, other: Any = (), /, **named: Any) -> None:
+        self.put_many([*items_of(other), *named.items()])
+
+    def put_many(
+        self, mapping: abc.Mapping[Any, Any] | abc.Iterable[tuple[Any, Any]], *, ttl: Ttl = None
+    ) -> None:
+        life = ttl_of(ttl)
+        self._writable()
+        values: dict[int | str, Stored] = {}
+        for index, value in items_of(mapping):
+            values[plain_index(index)] = Stored(value)
+            self._within_limit(len(values))
+        while values:
+            self._upload(list(values.values()))
+            arguments = [life]
+            for plain, stored in values.items():
+                arguments += field_of(plain), stored.kind, stored.payload
+            if self._change(scripts.BATCH, arguments, f"the batch of {len(values)} variables") != b"a":
+                return
+            for stored in values.values():
+                if stored.body:
+                    stored.renew()
+        self._exists()
+
+    def get_many(self, indices: abc.Iterable[Index]) -> dict[int | str, Any]:
+        if isinstance(indices, str):
+            raise TypeError("indices is a str, which is one index: write get_many([index])")
+        names: dict[bytes, int | str] = {}
+        for index in indices:
+            plain = plain_index(index)
+            names[field_of(plain)] = plain
+            self._within_limit(len(names))
+        until = 0.0
+        while True:
+            found = self._many(names)
+            if found is not None:
+                return found
+            # One of them is a large value that was replaced meanwhile: all are read again, for one instant.
+            self._replaced(", ".join(map(repr, list(names.values())[:5])), until)
+            until = until or time.monotonic() + self._url.server.timeout
+
+    def _many(self, names: dict[bytes, int | str]) -> dict[int | str, Any] | None:
+        if not names:
+            self._exists()
+            return {}
+        records = self._open.call(b"HMGET", self._variables, *names)
+        if any(record is not None and record[:1].isupper() for record in records):
+            records = self._read(b"get", *names)[1:]
+        elif all(record is None for record in records):
+            self._exists()
+        found = {}
+        for index, data in zip(names.values(), records, strict=True):
+            if data is not None:
+                value = self._value(index, Record(index, data))
+                if value is None:
+                    return None
+                found[index] = value[0]
+        return found
+
+    def clear(self) -> None:
+        """Remove every variable, at one instant."""
+        self._change(scripts.SEGMENT, (b"clear",), "the clear")
+
+    def _within_limit(self, count: int) -> None:
+        if count > BATCH_LIMIT:
+            raise ValueError(f"a batch has {BATCH_LIMIT} variables at most: the server stands still meanwhile")
+
+    def _writable(self) -> None:
+        """Raises before a value is pickled for a handle that can store none."""
+        self._open  # noqa: B018 - it raises DetachedError
+        if self._readonly:
+            raise ReadOnlyError(f"{self._requests.name} was attached with readonly=True")
+
+    def _copy_of(self, index: int | str, stored: Stored) -> Any:
+        from shmvar._remote.records import decode
+
+        kind = stored.payload[:1] if stored.body else stored.kind
+        return decode(index, kind, stored.body or stored.payload, self._trusted)
+
+
+MISSING_ITEM: Any = object()
+
+
+class RemoteItems(ItemsView[int | str, Any]):
+    """Pairs of index and value. An iteration skips a variable that vanishes meanwhile."""
+
+    __slots__ = ()
+    _mapping: Mapping
+
+    def __iter__(self) -> Iterator[tuple[int | str, Any]]:
+        portion: list[int | str] = []
+        for index in self._mapping:
+            portion.append(index)
+            if len(portion) == _PORTION:
+                yield from self._mapping.get_many(portion).items()
+                portion = []
+        if portion:
+            yield from self._mapping.get_many(portion).items()
+
+
+class RemoteValues(ValuesView[Any]):
+    """The values. An iteration skips a variable that vanishes meanwhile."""
+
+    __slots__ = ()
+    _mapping: Mapping
+
+    def __iter__(self) -> Iterator[Any]:
+        for _, value in RemoteItems(self._mapping):
+            yield value
+
+    def __contains__(self, value: object) -> bool:
+        return any(found is value or found == value for found in self)

@@ -1,0 +1,83 @@
+"""What segments and variables are called on the server: docs/remote.md, "Layout"."""
+
+from __future__ import annotations
+
+from operator import index as _int_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-")
+PREFIX = b"shmvar:{"
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
+def checked_key(key: int | str) -> int | str:
+    """The key itself, if it is one that a segment of this machine could have, too."""
+    if isinstance(key, str):
+        length = len(key.encode())
+        if not 1 <= length <= 128:
+            raise OverflowError(f"a key must have 1 to 128 bytes of UTF-8, not {length}")
+    elif not _LEAST <= key <= _MOST:
+        raise OverflowError(f"key {key} is outside of -2**63 .. 2**63 - 1")
+    return key
+
+
+def prefix_of(key: int | str) -> bytes:
+    """P: the name of the segment's own hash, and the beginning of all other names. The braces are the hash tag."""
+    if isinstance(key, int):
+        return b"%bi%d}" % (PREFIX, key)
+    # A brace in the key would end the hash tag.
+    return PREFIX + b"s" + b"".join(b"%c" % c if c in _PLAIN else b"%%%02x" % c for c in key.encode()) + b"}"
+
+
+def key_of(prefix: bytes) -> int | str | None:
+    """The key of a P; None for a name that no key has."""
+    inner = prefix.removeprefix(PREFIX).removesuffix(b"}")
+    try:
+        if inner[:1] == b"i":
+            key: int | str = int(inner[1:])
+        else:
+            import urllib.parse
+
+            key = urllib.parse.unquote_to_bytes(inner[1:]).decode()
+        return key if prefix_of(checked_key(key)) == prefix else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def plain_index(index: Any) -> int | str:
+    """The exact int or str that stands for an index. Raises what a segment of this machine raises."""
+    kind = type(index)
+    if kind is str:
+        if len(index) > 341 and len(index.encode()) > 1024:
+            raise OverflowError(f"an index of {len(index.encode())} bytes is longer than 1024")
+        return index  # type: ignore[no-any-return]
+    if kind is int:
+        if not _LEAST <= index <= _MOST:
+            raise OverflowError(f"index {str(index)[:40]} is outside of -2**63 .. 2**63 - 1")
+        return index  # type: ignore[no-any-return]
+    if isinstance(index, str):
+        return plain_index(str.__str__(index))
+    if not hasattr(kind, "__index__"):
+        raise TypeError(f"an index must be an int or a str, not {kind.__name__}")
+    return plain_index(int(_int_of(index)))
+
+
+def field_of(index: int | str) -> bytes:
+    """The field of a variable in the hash of all of them."""
+    if type(index) is int:
+        return b"i%d" % index
+    return b"s" + index.encode()  # type: ignore[union-attr]
+
+
+def index_of(field: bytes) -> int | str:
+    """The index of a field. Raises ValueError for what is none."""
+    if field[:1] == b"i":
+        index = int(field[1:])
+        if b"i%d" % index == field and _LEAST <= index <= _MOST:
+            return index
+    elif field[:1] == b"s" and len(field) <= 1025:
+        return field[1:].decode()
+    raise ValueError(f"{field[:40]!r} is no field of a variable")

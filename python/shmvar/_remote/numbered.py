@@ -1,0 +1,111 @@
+"""Changes that are carried out exactly once, however often the network made us send them.
+
+Each change has a number. The server keeps the number and the answer of the last change of each *slot*, so that it
+recognises a repetition, and a late copy that was still in a socket when a later change of the slot was answered. A slot
+belongs to one call at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+
+from shmvar._errors import SegmentFullError, SegmentNotFoundError, SegmentUnavailableError
+from shmvar._remote import scripts
+from shmvar._remote.link import Link, OutOfMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shmvar._remote.scripts import Script
+
+
+class Slot:
+    """Where the server keeps the last answer of a client."""
+
+    __slots__ = ("field", "number")
+
+    def __init__(self) -> None:
+        self.field = b"c:" + secrets.token_hex(6).encode()
+        self.number = 0
+
+
+class Requests:
+    """The changes of one handle."""
+
+    def __init__(self, link: Link, name: str, prefix: bytes, segment: bytes) -> None:
+        self.link = link
+        self.name = name
+        """Of the segment, for errors."""
+        self.prefix = prefix
+        self.id = segment
+        data = b"%b:%b:" % (prefix, segment)
+        self.data = data
+        self.keys = (prefix, data + b"v", data + b"x", data + b"b")
+        # Slots that no call uses. `append` and `pop` are atomic.
+        self._slots: list[Slot] = []
+        _all.add(self)
+
+    def forget(self) -> None:
+        """In a forked child: the slots are the parent's."""
+        self._slots = []
+
+    def change(self, script: Script, arguments: Sequence[bytes], what: str) -> bytes:
+        """Carries out one change and returns the answer of the script, without those that are errors."""
+        try:
+            slot = self._slots.pop()
+        except IndexError:
+            slot = Slot()
+        slot.number += 1
+        waited = self.link.waited(what)
+        try:
+            answer: bytes = self.link.script(
+                script, self.keys, (self.id, slot.field, slot.number, *arguments), waited
+            )
+        except OutOfMemory as error:
+            full = SegmentFullError(
+                f"{self.name}: the server's memory is full ({error}); nothing has changed. Remedies: a larger "
+                "maxmemory, or fewer variables"
+            )
+            if waited.unsure:
+                # An earlier copy of the request had no answer: it was carried out, or must never be.
+                arguments = (self.id, slot.field, slot.number, b"fence")  # type: ignore[assignment]
+                answer = self.link.script(scripts.SEGMENT, self.keys, arguments, waited)
+                if answer == b"n":
+                    self._slots.append(slot)
+                    raise full from None
+            else:
+                self._slots.append(slot)
+                raise full from None
+        # After any other error a copy may be on its way yet: the slot is thrown away.
+        if answer == b"g":
+            raise self.gone()
+        if answer == b"l":
+            raise SegmentUnavailableError(f"{self.name}: {what} was overtaken by a later request", True)
+        self._slots.append(slot)
+        if answer[:1] == b"f":
+            needed, free, size = map(int, answer[1:].split())
+            raise SegmentFullError(
+                f"{self.name}: {needed} bytes needed, {free} of {size} free. Remedies: `resize`, or remove variables",
+                needed,
+                free,
+                size,
+            )
+        return answer
+
+    def gone(self) -> SegmentNotFoundError:
+        """The error of every call after the segment was destroyed."""
+        return SegmentNotFoundError(f"{self.name} is gone: it was destroyed, or the server has lost its data")
+
+
+_all: weakref.WeakSet[Requests] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for requests in list(_all):
+        requests.forget()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,141 @@
+"""Values as they are stored on the server, and back: docs/remote.md, "Records".
+
+Whoever reaches the server may have written a record: everything in it is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import secrets
+from struct import Struct
+
+from shmvar._core import _decode_value, _encode_value, _value_type
+from shmvar._errors import CorruptSegmentError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+INLINE = 16 << 10
+"""A longer value goes into a blob: its bytes need not pass through the server's scripts then."""
+CHUNK = 4 << 20
+"""Bytes of a chunk of a blob."""
+_DIGITS = 600
+"""Longer ints are stored as pickles: a process may have set 640 digits as the most that CPython reads."""
+_LIMIT = 10**_DIGITS
+_STUB = Struct(">c8sIQ")
+"""Of a blob: how its bytes are to be read, id, count of chunks, length."""
+
+
+class Stored:
+    """A value that is ready to be sent: what its record says, and the bytes of its blob if it has one."""
+
+    __slots__ = ("blob", "body", "kind", "payload")
+
+    def __init__(self, value: Any) -> None:
+        self.blob = b""
+        self.body = b""
+        kind = type(value)
+        if kind is int and -_LIMIT < value < _LIMIT:
+            self.kind, self.payload = b"i", b"%d" % value
+        elif kind is float:
+            self.kind, self.payload = b"f", repr(value).encode()
+        else:
+            beside, body = _encode_value(value)
+            self._store(b"o" if beside else b"p", body)
+
+    @classmethod
+    def of_pickle(cls, pickle: bytes) -> Stored:
+        """A value that is a whole pickle already."""
+        stored = cls.__new__(cls)
+        stored.blob = stored.body = b""
+        stored._store(b"p", pickle)
+        return stored
+
+    def _store(self, kind: bytes, body: bytes) -> None:
+        self.kind, self.payload = kind, body
+        if len(body) > INLINE:
+            self.body = body
+            self.renew()
+
+    def renew(self) -> None:
+        """Gives the blob a new id: the chunks under the old one may be gone."""
+        kind = self.kind if self.kind != b"b" else self.payload[:1]
+        self.blob = secrets.token_bytes(8)
+        count = -(-len(self.body) // CHUNK)
+        self.kind, self.payload = b"b", _STUB.pack(kind, self.blob, count, len(self.body))
+
+
+class Record:
+    """A record that was read from the server, taken apart."""
+
+    __slots__ = ("data", "deadline", "kind", "payload", "version")
+
+    def __init__(self, index: int | str, data: bytes) -> None:
+        self.data = data
+        kind = data[:1]
+        self.deadline: int | None = None
+        at = 9
+        if kind.isupper():
+            self.deadline = int.from_bytes(data[9:17], "big")
+            kind, at = kind.lower(), 17
+        if len(data) < at or kind not in (b"i", b"f", b"p", b"o", b"b"):
+            raise _corrupt(index, f"its record of {len(data)} bytes is none")
+        self.kind = kind
+        self.version = int.from_bytes(data[1:9], "big")
+        self.payload = data[at:]
+
+    def value(self, index: int | str, trusted: bool, view: bool = False) -> Any:
+        """The value, unless it is a blob."""
+        return decode(index, self.kind, self.payload, trusted, view)
+
+    def stub(self, index: int | str, size: int) -> Stub:
+        """Where its blob is; nothing larger than the segment is believed."""
+        if len(self.payload) != _STUB.size:
+            raise _corrupt(index, "its blob is not named")
+        kind, blob, count, total = _STUB.unpack(self.payload)
+        if total > size or count != -(-total // CHUNK) or kind not in (b"p", b"o"):
+            raise _corrupt(index, f"its blob of {total} bytes in {count} chunks cannot be")
+        return Stub(kind, blob, count, total)
+
+    def charged(self, index: int | str) -> int:
+        """What the variable is charged."""
+        total = 0
+        if self.kind == b"b" and len(self.payload) == _STUB.size:
+            total = _STUB.unpack(self.payload)[3]
+        return 32 + (len(index.encode()) if isinstance(index, str) else 0) + len(self.data) + total
+
+
+class Stub:
+    """Where a blob is."""
+
+    __slots__ = ("blob", "count", "kind", "total")
+
+    def __init__(self, kind: bytes, blob: bytes, count: int, total: int) -> None:
+        self.kind, self.blob, self.count, self.total = kind, blob, count, total
+
+
+def decode(index: int | str, kind: bytes, body: bytes, trusted: bool, view: bool = False) -> Any:
+    """The value of these bytes."""
+    if kind == b"i":
+        digits = body.removeprefix(b"-")
+        # `int` takes more than digits, and takes long for many of them.
+        if not digits.isdigit() or len(digits) > _DIGITS:
+            raise _corrupt(index, "its int is none")
+        return int(body)
+    if kind == b"f":
+        try:
+            return float(body)
+        except ValueError:
+            raise _corrupt(index, "its float is none") from None
+    return _decode_value(index, kind == b"o", body, trusted, view)
+
+
+def type_of(kind: bytes, body: bytes) -> str:
+    """The name of the type of a value, found without running code."""
+    if kind in (b"i", b"f"):
+        return "int" if kind == b"i" else "float"
+    return _value_type(kind == b"o", body)
+
+
+def _corrupt(index: int | str, why: str) -> CorruptSegmentError:
+    return CorruptSegmentError(f"index {index!r}: {why}")

@@ -1,0 +1,32 @@
+"""The scripts that run in the server. Each `.lua` file of the folder `lua` says what it does and returns."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+_FOLDER = os.path.join(os.path.dirname(__file__), "lua")
+
+
+class Script:
+    """A script: its text, and what the server calls it once it knows it."""
+
+    def __init__(self, name: str, flags: str = "") -> None:
+        with open(os.path.join(_FOLDER, f"{name}.lua"), "rb") as file:
+            text = file.read()
+        # With this line the server refuses a script before its first write where memory is out, unless a flag allows
+        # it; without it, the first command that takes memory fails, perhaps in the middle.
+        self.text = b"#!lua" + (f" flags={flags}".encode() if flags else b"") + b"\n" + text
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
+        self.reads = "no-writes" in flags
+
+
+SINGLE = Script("single")
+SINGLE_FREES = Script("single", "allow-oom")
+"""For removals: a server without memory can be emptied."""
+BATCH = Script("batch")
+SEGMENT = Script("segment", "allow-oom")
+ATTACH = Script("attach")
+DESTROY = Script("destroy", "allow-oom")
+READ = Script("read", "no-writes")
+CHECK = Script("check", "no-writes")

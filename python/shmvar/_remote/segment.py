@@ -1,0 +1,300 @@
+"""`RemoteSegment`: the calls of `Segment` on a server. What is not said here is said there."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from shmvar._core import _check_report, _segment_info, _variable_info
+from shmvar._errors import CorruptSegmentError, UnsupportedError
+from shmvar._remote import blobs, scripts
+from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
+from shmvar._remote.mapping import Mapping
+from shmvar._remote.names import plain_index
+from shmvar._remote.records import INLINE, Stored, type_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from types import TracebackType
+    from typing import Any, NoReturn, Self, SupportsIndex
+
+    from shmvar._core import CheckReport, SegmentInfo, VariableInfo
+
+    Index = SupportsIndex | str
+    Ttl = float | timedelta | None
+
+
+class RemoteSegment(Mapping):
+    """A handle on a segment on a Valkey or Redis server: the interface of `Segment`.
+
+    `shmvar.attach` opens one for a URL. docs/remote.md says what is the same and what differs.
+
+    A call goes on trying for the `timeout` of the URL, 10 seconds, while the server does not answer. Then it raises
+    `SegmentUnavailableError`. However often a change had to be sent, it is carried out once.
+    """
+
+    @property
+    def url(self) -> str:
+        """The URL, without its password."""
+        return self._url.public
+
+    @property
+    def key(self) -> int | str:
+        """The key of the segment on its server."""
+        key = self._url.key
+        assert key is not None
+        return key
+
+    @property
+    def size(self) -> int:
+        return self._largest()
+
+    @property
+    def evict(self) -> None:
+        """Always None: a segment on a server evicts nothing."""
+        return None
+
+    @property
+    def created(self) -> bool:
+        return self._created
+
+    @property
+    def readonly(self) -> bool:
+        return self._readonly
+
+    @property
+    def trusted(self) -> bool:
+        """Whether values may run code when they are read: only if the caller said `trust=True`."""
+        return self._trusted
+
+    @property
+    def detached(self) -> bool:
+        return self._link is None
+
+    def put(self, index: Index, value: Any, *, ttl: Ttl = None) -> None:
+        plain, life = plain_index(index), ttl_of(ttl)
+        self._writable()
+        self._single(plain, b"put", Stored(value), life)
+
+    def get(self, index: Index, default: Any = None) -> Any:
+        found = self._found(plain_index(index))
+        return default if found is None else found[0]
+
+    def view(self, index: Index) -> Any:
+        """Return a read-only copy of the value under `index`."""
+        found = self._found(plain_index(index), True)
+        if found is None:
+            raise KeyError(index)
+        return found[0]
+
+    def array(
+        self, index: Index, shape: Any = None, dtype: Any = None, *, initial: Any = None, order: str = "C"
+    ) -> NoReturn:
+        """Not supported: no memory is shared with a server. Use `put` and `view`."""
+        raise UnsupportedError(
+            f"{self._requests.name} has no memory that processes share: store the array with `put`, read it with `view`"
+        )
+
+    def buffer(self, index: Index, size: SupportsIndex | None = None) -> NoReturn:
+        """Not supported: no memory is shared with a server. Use `put` and `view`."""
+        raise UnsupportedError(
+            f"{self._requests.name} has no memory that processes share: store the bytes with `put`, read them with "
+            "`view`"
+        )
+
+    def touch(self, index: Index) -> int:
+        answer = self._single(plain_index(index), b"ver", ttl=b"keep")
+        return int(answer[1:]) if answer != b"n" else 0
+
+    def expire(self, index: Index, ttl: Ttl) -> bool:
+        return self._single(plain_index(index), b"exp", ttl=ttl_of(ttl)) != b"n"
+
+    def has(self, index: Index) -> bool:
+        return self._record(plain_index(index)) is not None
+
+    def remove(self, index: Index) -> bool:
+        return self._single(plain_index(index), b"del") != b"n"
+
+    def add(self, index: Index, amount: Any = 1, *, ttl: Ttl = None) -> Any:
+        plain, number, life = plain_index(index), amount_of(amount), ttl_of(ttl)
+        self._writable()
+        if type(number) is float or -(10**15) < number < 10**15:
+            answer = self._single(plain, b"add", Stored(number), life)
+            if answer != b"s":
+                return int(answer[2:]) if answer[1:2] == b"i" else float(answer[2:])
+        # Longer ints than the script adds exactly, or a value that is no number.
+        for turn in turns():
+            found = self._found(plain)
+            if found is None:
+                old: Any = 0
+            elif type(found[0]) not in (int, float):
+                name = type(found[0]).__name__
+                raise TypeError(f"index {plain!r} has a value of type {name}: `add` needs an int or a float")
+            else:
+                old = found[0]
+            keeps = life if found is None else b"keep"
+            if self._compare(plain, found, Stored(old + number), keeps):
+                return old + number
+            turn()
+        raise AssertionError
+
+    def swap(self, index: Index, value: Any, default: Any = None, *, ttl: Ttl = None) -> Any:
+        plain, life = plain_index(index), ttl_of(ttl)
+        self._writable()
+        stored = Stored(value)
+        for turn in turns():
+            found = self._found(plain)
+            if self._compare(plain, found, stored, life):
+                return default if found is None else found[0]
+            turn()
+        raise AssertionError
+
+    def version(self, index: Index) -> int:
+        found = self._record(plain_index(index))
+        return 0 if found is None else found[0].version
+
+    def get_versioned(self, index: Index) -> tuple[Any, int]:
+        found = self._found(plain_index(index))
+        if found is None:
+            raise KeyError(index)
+        return found[0], found[1].version
+
+    def compare_and_put(self, index: Index, version: int, value: Any, *, ttl: Ttl = None) -> bool:
+        plain, expected, life = plain_index(index), version_of(version), ttl_of(ttl)
+        self._writable()
+        stored = Stored(value)
+        if expected is None:
+            self._exists()
+            return False
+        return self._single(plain, b"put", stored, life, expected) != b"n"
+
+    def modify(self, index: Index, function: Callable[[Any], Any], default: Any = MISSING, *, ttl: Ttl = None) -> Any:
+        plain, life = plain_index(index), ttl_of(ttl)
+        self._writable()
+        for turn in turns():
+            found = self._found(plain)
+            if found is None and default is MISSING:
+                raise KeyError(index)
+            value = function(default if found is None else found[0])
+            if self._compare(plain, found, Stored(value), life if ttl is not None else b"keep"):
+                return value
+            turn()
+        raise AssertionError
+
+    def stat(self, index: Index) -> VariableInfo:
+        plain = plain_index(index)
+        until = 0.0
+        while (found := self._record(plain)) is not None:
+            record, left = found
+            kind, body = record.kind, record.payload
+            if kind == b"b":
+                stub = record.stub(plain, self._largest())
+                whole = blobs.download(self._open, self._requests.data, stub)
+                if whole is None:
+                    self._replaced(plain, until)
+                    until = until or time.monotonic() + self._url.server.timeout
+                    continue
+                kind, body = stub.kind, whole
+            ends = None if left is None else round(left * 1e9)
+            return _variable_info(record.charged(plain), record.version, ends, type_of(kind, body))
+        raise KeyError(index)
+
+    def info(self) -> SegmentInfo:
+        return self._facts(self._read(b"facts"))
+
+    def _facts(self, facts: list[Any]) -> SegmentInfo:
+        link, keys = self._open, self._requests.keys
+        _, used, size, at, count = (int(fact) for fact in facts)
+        # A reader's rights are few.
+        sizes = [] if self._readonly else link.read([(b"MEMORY", b"USAGE", name) for name in keys])
+        resident = sum(size or 0 for size in sizes)
+        free = max(size - used, 0)
+        name = self._requests.prefix.decode()
+        words = (count, at * 1000, [size, used, free, _largest_bytes(free), resident, 0, 0], 0)
+        return _segment_info(self.key, name, words, [0, 2**32 - 1, 0], ([], []), ("usable", None, None))
+
+    def resize(self, size: SupportsIndex) -> None:
+        wanted = size_of(size)
+        self._change(scripts.SEGMENT, (b"size", wanted), "the resize")
+
+    def trim(self) -> None:
+        """Remove what has expired. A server gives memory back by itself."""
+        while self._change(scripts.SEGMENT, (b"trim",), "the trim") == b"more":
+            pass
+
+    def detach(self) -> None:
+        self._link = None
+
+    def destroy(self) -> None:
+        """Destroy the segment, if its key still stands for this very segment.
+
+        The next `attach` makes a new, empty segment. All other calls of the handles on this one raise
+        `SegmentNotFoundError`.
+        """
+        from shmvar._remote.opening import destroy_id
+
+        destroy_id(self._open, self._requests.prefix, self._requests.id)
+
+    def check(self) -> CheckReport:
+        """Verify what the server keeps twice: what is used, the deadlines, the blobs.
+
+        A segment of more than 100,000 variables is not checked: the server would stand still.
+        """
+        requests, link = self._requests, self._open
+        answer = link.script(scripts.CHECK, requests.keys, (requests.id,), link.waited(), self._readonly)
+        if answer == b"g":
+            raise requests.gone()
+        if answer == b"many":
+            return _check_report(([self._read(b"len"), 0, 0, 0, 0], [0] * 7, [0, 0, 1]))
+        if isinstance(answer, bytes):
+            raise CorruptSegmentError(f"{requests.name}: {answer.decode(errors='replace')}")
+        return _check_report(([int(answer[0]), int(answer[1]), 0, 0, 0], [0] * 7, [0, 0, 0]))
+
+    def __enter__(self) -> Self:
+        self._open  # noqa: B018 - it raises DetachedError
+        return self
+
+    def __exit__(self, *_exception: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.detach()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the handle, without a password of its URL. Unpickling attaches to this very segment again.
+
+        Raises ValueError where the password was in the URL, unless a child of `multiprocessing` is being started.
+        """
+        from shmvar._remote.opening import reattach
+
+        self._open  # noqa: B018 - it raises DetachedError
+        password = None
+        if self._url.secret:
+            context = sys.modules.get("multiprocessing.context")
+            if context is None or context.get_spawning_popen() is None:
+                raise ValueError(
+                    f"{self._requests.name}: its URL had a password, which no pickle shall have. Remedies: "
+                    "SHMVAR_PASSWORD in the environment, or password_file= in the URL"
+                )
+            password = self._url.server.password
+        return reattach, (self._url.public, self._requests.id, self._readonly, self._trust, password)
+
+    def __repr__(self) -> str:
+        return f"<shmvar.RemoteSegment {self._url.public}{', detached' if self._link is None else ''}>"
+
+    def _compare(self, index: int | str, found: tuple[Any, Any] | None, stored: Stored, ttl: bytes) -> bool:
+        """Stores a value if the variable is still as it was found."""
+        version = b"0" if found is None else b"%d" % found[1].version
+        return self._single(index, b"put", stored, ttl, version) != b"n"
+
+
+def _largest_bytes(free: int) -> int:
+    """The longest `bytes` that fit under a new integer index."""
+    record = 32 + 9
+    small = free - record - 8
+    if small <= INLINE - 8:
+        return max(small if small > 255 else small + 3, 0)
+    # Its stub, and its table and pickle before it.
+    return max(free - record - 21 - _BESIDE, INLINE - 8)
+
+
+_BESIDE = len(Stored(bytes(1 << 18)).body) - (1 << 18)
