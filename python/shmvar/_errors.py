@@ -57,8 +57,6 @@ class SegmentUnavailableError(Error, ConnectionError):
         maybe_applied: whether the change may have been carried out, or may yet be.
     """
 
-    errno = ETIMEDOUT
-
     def __init__(self, message: str = "", maybe_applied: bool = False) -> None:
         super().__init__(message)
         self.maybe_applied = maybe_applied

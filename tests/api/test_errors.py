@@ -191,6 +191,7 @@ NUMBERS = {
     "SegmentAccessError": errno.EACCES,
     "SegmentBusyError": errno.ETIMEDOUT,
     "ReadOnlyError": errno.EACCES,
+    "UnsupportedError": errno.ENOTSUP,
     "WaitTimeoutError": errno.ETIMEDOUT,
 }
 
@@ -207,7 +208,7 @@ def test_an_os_error_has_its_errno_and_keeps_it(name):
 def test_every_error_that_is_an_os_error_has_a_number():
     errors = [its for its in vars(shmvar._errors).values() if isinstance(its, type) and issubclass(its, OSError)]
     # Where the error comes from the system, it has the system's number.
-    assert {its.__name__ for its in errors} == {*NUMBERS, "SegmentSystemError"}
+    assert {its.__name__ for its in errors} == {*NUMBERS, "SegmentSystemError", "SegmentUnavailableError"}
     error = shmvar.SegmentSystemError(errno.EMFILE, "what it says")
     assert error.errno == errno.EMFILE and pickle.loads(pickle.dumps(error)).errno == errno.EMFILE
 

@@ -1,5 +1,6 @@
 """attach, destroy, exists, segments, ftok: arguments, results, errors."""
 
+import io
 import os
 import queue
 
@@ -30,7 +31,9 @@ PUBLIC = [
     "SegmentInfo",
     "SegmentNotFoundError",
     "SegmentSystemError",
+    "SegmentUnavailableError",
     "TakenItem",
+    "UnsupportedError",
     "UntrustedValueError",
     "VariableInfo",
     "WaitTimeoutError",
@@ -55,6 +58,8 @@ ALSO = {
     "SegmentAccessError": PermissionError,
     "SegmentBusyError": TimeoutError,
     "ReadOnlyError": PermissionError,
+    "SegmentUnavailableError": ConnectionError,
+    "UnsupportedError": io.UnsupportedOperation,
     "SegmentFullError": MemoryError,
     "IncompatibleSegmentError": ValueError,
     "CorruptSegmentError": ValueError,

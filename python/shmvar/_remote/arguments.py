@@ -15,7 +15,7 @@ from shmvar._errors import DetachedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 MISSING: Any = object()
@@ -29,13 +29,15 @@ def ttl_of(ttl: Any) -> bytes:
         return b""
     if isinstance(ttl, timedelta):
         seconds = ttl.total_seconds()
-    elif isinstance(ttl, str) or not (hasattr(ttl, "__float__") or hasattr(ttl, "__index__")):
-        raise TypeError(f"ttl must be None, seconds or a timedelta, not {type(ttl).__name__}")
     else:
         try:
+            if isinstance(ttl, str | bytes | bytearray):
+                raise TypeError
             seconds = float(ttl)
         except OverflowError:
             raise OverflowError("ttl is more seconds than a float can count") from None
+        except TypeError:
+            raise TypeError(f"ttl must be None, seconds or a timedelta, not {type(ttl).__name__}") from None
     if not math.isfinite(seconds) or seconds <= 0:
         raise ValueError(f"ttl must be None or more than 0 seconds, not {seconds}")
     return b"%d" % max(1, round(min(seconds * 1e6, _YEARS)))
@@ -66,7 +68,7 @@ def size_of(size: Any) -> bytes:
 def amount_of(amount: Any) -> int | float:
     """What `add` adds: numpy's numbers count, bools do not."""
     if type(amount) is int or type(amount) is float:
-        return amount  # type: ignore[no-any-return]
+        return amount
     numpy: Any = sys.modules.get("numpy")
     if not isinstance(amount, bool) and not (numpy and isinstance(amount, numpy.bool_)):
         if isinstance(amount, float) or (numpy and isinstance(amount, numpy.floating)):
@@ -78,7 +80,7 @@ def amount_of(amount: Any) -> int | float:
     raise TypeError(f"the amount must be an int or a float, not {type(amount).__name__}")
 
 
-def items_of(mapping: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> Iterable[tuple[Any, Any]]:
+def items_of(mapping: Any) -> Iterable[tuple[Any, Any]]:
     """The items of what `dict.update` takes."""
     if hasattr(mapping, "items") and hasattr(mapping, "keys"):
         return mapping.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from shmvar._errors import ReadOnlyError, SegmentBusyError
+from shmvar._errors import CorruptSegmentError, ReadOnlyError, SegmentBusyError
 from shmvar._remote import blobs, scripts
 from shmvar._remote.arguments import detached
 from shmvar._remote.link import Link
@@ -24,7 +24,21 @@ if TYPE_CHECKING:
 class Handle:
     """One segment on a server. `RemoteSegment` adds the calls."""
 
-    def __init__(self, url: Url, prefix: bytes, segment: bytes, created: bool, readonly: bool, trust: bool | None) -> None:
+    __slots__ = (
+        "__weakref__",
+        "_created",
+        "_link",
+        "_readonly",
+        "_requests",
+        "_trust",
+        "_trusted",
+        "_url",
+        "_variables",
+    )
+
+    def __init__(
+        self, url: Url, prefix: bytes, segment: bytes, created: bool, readonly: bool, trust: bool | None
+    ) -> None:
         from shmvar._remote.link import link_to
 
         self._url = url
@@ -150,7 +164,14 @@ class Handle:
         size = self._open.call(b"HGET", self._requests.prefix, b"size")
         if size is None:
             raise self._requests.gone()
-        return int(size)
+        return self._number(size)
+
+    def _number(self, text: object) -> int:
+        """A number that the server keeps of the segment."""
+        digits = text if isinstance(text, bytes) else b"%d" % text if isinstance(text, int) else b""
+        if not digits.isdigit() or len(digits) > 18:
+            raise CorruptSegmentError(f"{self._requests.name}: {text!r} is no number of bytes or variables")
+        return int(digits)
 
 
 _NAMES = {b"put": "put of", b"add": "add to", b"del": "removal of", b"ver": "touch of", b"exp": "expiry of"}

@@ -10,6 +10,7 @@ import os
 import random
 import time
 import weakref
+from inspect import signature
 
 try:
     from redis import exceptions
@@ -23,6 +24,7 @@ except ModuleNotFoundError as error:
     ) from None
 
 from shmvar._errors import (
+    CorruptSegmentError,
     IncompatibleSegmentError,
     SegmentAccessError,
     SegmentUnavailableError,
@@ -54,9 +56,8 @@ def pack(*arguments: bytes | int) -> bytes:
     """A request as it is sent."""
     parts = [b"*%d\r\n" % len(arguments)]
     for argument in arguments:
-        if type(argument) is int:
-            argument = b"%d" % argument
-        parts.append(b"$%d\r\n%b\r\n" % (len(argument), argument))  # type: ignore[arg-type]
+        data = argument if isinstance(argument, bytes) else b"%d" % argument
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)
 
 
@@ -104,7 +105,12 @@ class Link:
         return Waited(changes, time.monotonic() + self.server.timeout)
 
     def script(
-        self, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument], waited: Waited, readonly: bool = False
+        self,
+        script: Script,
+        keys: Sequence[bytes],
+        arguments: Sequence[Argument],
+        waited: Waited,
+        readonly: bool = False,
     ) -> Any:
         """What a script returns. It may be run twice."""
         count = len(keys)
@@ -245,6 +251,8 @@ class Link:
             raise IncompatibleSegmentError(f"{self.server.place} is part of a cluster, which is not supported yet")
         if "nknown command" in text or "shebang" in text.lower():
             raise IncompatibleSegmentError(f"{self.server.place} is too old or no Valkey or Redis: it says {text}")
+        if "script" in text:
+            raise CorruptSegmentError(f"{self.server.place}: what it keeps of the segment is damaged: {text}")
         raise IncompatibleSegmentError(f"{self.server.place} says {text}")
 
     def _refused(self, text: str) -> SegmentAccessError:
@@ -286,8 +294,7 @@ _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 def _quiet() -> dict[str, Any]:
     """Arguments that turn off what the library tells a server of itself, which costs a round trip."""
-    codes = [getattr(vars(cls).get("__init__"), "__code__", None) for cls in Connection.__mro__]
-    known = {name for code in codes if code is not None for name in code.co_varnames}
+    known = {name for cls in Connection.__mro__ for name in signature(cls.__init__).parameters}
     return {"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None}
 
 

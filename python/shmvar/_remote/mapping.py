@@ -31,7 +31,8 @@ _PORTION = 256
 class Mapping(Handle, MutableMapping[Any, Any]):
     """The part of `RemoteSegment` that a dict has, too."""
 
-    __hash__ = object.__hash__
+    __slots__ = ()
+    __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, index: Index, /) -> Any:
         found = self._found(plain_index(index))
@@ -49,12 +50,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             raise KeyError(index)
 
     def __contains__(self, index: object, /) -> bool:
-        try:
-            plain = plain_index(index)
-        except (TypeError, OverflowError, UnicodeEncodeError):
-            self._open  # noqa: B018 - it raises DetachedError
-            return False
-        return self._record(plain) is not None
+        return self._record(plain_index(index)) is not None
 
     def __len__(self) -> int:
         return int(self._read(b"len"))
@@ -89,17 +85,17 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             return True
         if not hasattr(other, "keys") or not hasattr(other, "__getitem__"):
             return NotImplemented
-        return self.copy() == dict(other.items())  # type: ignore[attr-defined]
+        return self.copy() == _as_dict(other)
 
     def __or__(self, other: abc.Mapping[Any, Any], /) -> dict[Any, Any]:
         if not hasattr(other, "keys"):
             return NotImplemented
-        return self.copy() | dict(other)
+        return self.copy() | _as_dict(other)
 
     def __ror__(self, other: abc.Mapping[Any, Any], /) -> dict[Any, Any]:
         if not hasattr(other, "keys"):
             return NotImplemented
-        return dict(other) | self.copy()
+        return _as_dict(other) | self.copy()
 
     def __ior__(self, other: abc.Mapping[Any, Any] | abc.Iterable[tuple[Any, Any]], /) -> Self:
         self.put_many(other)
@@ -176,9 +172,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
     def update(self, other: Any = (), /, **named: Any) -> None:
         self.put_many([*items_of(other), *named.items()])
 
-    def put_many(
-        self, mapping: abc.Mapping[Any, Any] | abc.Iterable[tuple[Any, Any]], *, ttl: Ttl = None
-    ) -> None:
+    def put_many(self, mapping: abc.Mapping[Any, Any] | abc.Iterable[tuple[Any, Any]], *, ttl: Ttl = None) -> None:
         life = ttl_of(ttl)
         self._writable()
         values: dict[int | str, Stored] = {}
@@ -251,6 +245,11 @@ class Mapping(Handle, MutableMapping[Any, Any]):
 
         kind = stored.payload[:1] if stored.body else stored.kind
         return decode(index, kind, stored.body or stored.payload, self._trusted)
+
+
+def _as_dict(mapping: Any) -> dict[Any, Any]:
+    """What is in a mapping; of a segment, without what vanishes meanwhile."""
+    return dict(mapping.items()) if isinstance(mapping, Mapping) else dict(mapping)
 
 
 MISSING_ITEM: Any = object()

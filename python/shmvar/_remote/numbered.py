@@ -61,9 +61,7 @@ class Requests:
         slot.number += 1
         waited = self.link.waited(what)
         try:
-            answer: bytes = self.link.script(
-                script, self.keys, (self.id, slot.field, slot.number, *arguments), waited
-            )
+            answer: bytes = self.link.script(script, self.keys, (self.id, slot.field, slot.number, *arguments), waited)
         except OutOfMemory as error:
             full = SegmentFullError(
                 f"{self.name}: the server's memory is full ({error}); nothing has changed. Remedies: a larger "
@@ -88,7 +86,8 @@ class Requests:
         if answer[:1] == b"f":
             needed, free, size = map(int, answer[1:].split())
             raise SegmentFullError(
-                f"{self.name}: {needed} bytes needed, {free} of {size} free. Remedies: `resize`, or remove variables",
+                f"{self.name}: {what} does not fit: needs {needed} bytes, {free} of {size} are free; `resize` raises "
+                "the limit",
                 needed,
                 free,
                 size,

@@ -71,7 +71,7 @@ def reattach(text: str, segment: bytes, readonly: bool, trust: bool | None, pass
     """Unpickles a handle: the very segment that it was of."""
     url, key = _with_key(text)
     if password is not None:
-        url = dataclasses.replace(url, server=dataclasses.replace(url.server, password=password), secret=True)
+        url = dataclasses.replace(url, server=dataclasses.replace(url.server, password=password), has_password=True)
     found = _find(url, link_to(url.server), key, readonly, trust)
     if found._requests.id != segment:
         raise SegmentNotFoundError(f"the segment {url.public} that was pickled is gone; there is another one")
@@ -111,9 +111,7 @@ def segments(text: str) -> list[SegmentInfo]:
     names: set[bytes] = set()
     cursor = b"0"
     while True:
-        cursor, found = link.call(
-            b"SCAN", cursor, b"MATCH", PREFIX + b"*}", b"COUNT", b"1000", b"TYPE", b"hash"
-        )
+        cursor, found = link.call(b"SCAN", cursor, b"MATCH", PREFIX + b"*}", b"COUNT", b"1000", b"TYPE", b"hash")
         names.update(found)
         if cursor == b"0":
             break

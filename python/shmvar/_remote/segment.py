@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-from shmvar._core import _check_report, _segment_info, _variable_info
-from shmvar._errors import CorruptSegmentError, UnsupportedError
+from shmvar._core import Segment, _check_report, _segment_info, _variable_info
+from shmvar._errors import CorruptSegmentError, SegmentFullError, UnsupportedError
 from shmvar._remote import blobs, scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
 from shmvar._remote.mapping import Mapping
@@ -34,6 +34,8 @@ class RemoteSegment(Mapping):
     A call goes on trying for the `timeout` of the URL, 10 seconds, while the server does not answer. Then it raises
     `SegmentUnavailableError`. However often a change had to be sent, it is carried out once.
     """
+
+    __slots__ = ()
 
     @property
     def url(self) -> str:
@@ -129,11 +131,12 @@ class RemoteSegment(Mapping):
             found = self._found(plain)
             if found is None:
                 old: Any = 0
-            elif type(found[0]) not in (int, float):
-                name = type(found[0]).__name__
-                raise TypeError(f"index {plain!r} has a value of type {name}: `add` needs an int or a float")
             else:
-                old = found[0]
+                try:
+                    old = amount_of(found[0])
+                except TypeError:
+                    name = type(found[0]).__name__
+                    raise TypeError(f"index {plain!r} has a value of type {name}, which is no int or float") from None
             keeps = life if found is None else b"keep"
             if self._compare(plain, found, Stored(old + number), keeps):
                 return old + number
@@ -206,7 +209,7 @@ class RemoteSegment(Mapping):
 
     def _facts(self, facts: list[Any]) -> SegmentInfo:
         link, keys = self._open, self._requests.keys
-        _, used, size, at, count = (int(fact) for fact in facts)
+        used, size, at, count = (self._number(fact) for fact in facts[1:])
         # A reader's rights are few.
         sizes = [] if self._readonly else link.read([(b"MEMORY", b"USAGE", name) for name in keys])
         resident = sum(size or 0 for size in sizes)
@@ -217,7 +220,12 @@ class RemoteSegment(Mapping):
 
     def resize(self, size: SupportsIndex) -> None:
         wanted = size_of(size)
-        self._change(scripts.SEGMENT, (b"size", wanted), "the resize")
+        try:
+            self._change(scripts.SEGMENT, (b"size", wanted), "the resize")
+        except SegmentFullError:
+            # What has expired is charged until it is removed.
+            self.trim()
+            self._change(scripts.SEGMENT, (b"size", wanted), "the resize")
 
     def trim(self) -> None:
         """Remove what has expired. A server gives memory back by itself."""
@@ -268,7 +276,7 @@ class RemoteSegment(Mapping):
 
         self._open  # noqa: B018 - it raises DetachedError
         password = None
-        if self._url.secret:
+        if self._url.has_password:
             context = sys.modules.get("multiprocessing.context")
             if context is None or context.get_spawning_popen() is None:
                 raise ValueError(
@@ -298,3 +306,15 @@ def _largest_bytes(free: int) -> int:
 
 
 _BESIDE = len(Stored(bytes(1 << 18)).body) - (1 << 18)
+
+
+def _document() -> None:
+    """Gives each call that says nothing of its own the text of the same call of `Segment`."""
+    for cls in (Mapping, RemoteSegment):
+        for name, call in vars(cls).items():
+            if call is not None and getattr(call, "__doc__", "") is None:
+                call.__doc__ = getattr(getattr(Segment, name, None), "__doc__", None)
+
+
+_document()
+RemoteSegment.__module__ = "shmvar"

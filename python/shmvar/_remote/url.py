@@ -55,8 +55,7 @@ class Url:
     """Of the segment. None: the URL names a server only."""
     public: str
     """The URL without its password."""
-    secret: bool
-    """There was a password in it."""
+    has_password: bool
 
 
 def parse(text: str) -> Url:
@@ -83,7 +82,7 @@ def parse(text: str) -> Url:
     options = _options(query, {"db"} if unix else set())
     if unix:
         db = _number("db", options.get("db", "0"), 0)
-    secret = password is not None
+    has_password = password is not None
     if "user" in options:
         user = options["user"]
     if password is None and "password_file" in options:
@@ -109,10 +108,10 @@ def parse(text: str) -> Url:
         key=options.get("key"),
     )
     public = text
-    if secret:
+    if has_password:
         named = credentials.partition(":")[0]
         public = text.replace(f"{credentials}@", f"{named}@" if named else "", 1)
-    return Url(server, _key(fragment), public, secret)
+    return Url(server, _key(fragment), public, has_password)
 
 
 def _place(scheme: str, place: str) -> tuple[str, int]:

@@ -1,0 +1,94 @@
+"""For the tests of segments on a server: a server of their own, and keys that are URLs of it."""
+
+import gc
+import itertools
+
+import pytest
+from helpers import servers
+
+import shmvar
+
+
+def pytest_collection_modifyitems(items):
+    """What differs from a segment of this machine must fail: test_contract.py says by which row."""
+    for item in items:
+        row_of = getattr(getattr(item, "module", None), "row_of", None)
+        row = row_of(item) if row_of else None
+        if row:
+            item.add_marker(pytest.mark.xfail(reason=row, strict=True))
+
+
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session", params=servers.PROGRAMS or [None])
+def server(request):
+    """A server that every test of this process shares: each has its own keys."""
+    if request.param is None:
+        pytest.skip("needs valkey-server or redis-server")
+    pytest.importorskip("redis", reason="needs redis-py: shmvar[valkey]")
+    started = servers.Server(request.param)
+    yield started
+    started.end()
+
+
+@pytest.fixture
+def own_server(server):
+    """Starts servers that the test may harm."""
+    started = []
+
+    def start(*options, **named):
+        started.append(servers.Server(server.options[0], *options, **named))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def proxy(server):
+    """Between a client and the server."""
+    between = servers.Proxy(server.socket)
+    yield between
+    between.end()
+
+
+@pytest.fixture
+def new_key(server):
+    """Makes URLs that nobody else has; their segments are destroyed after the test."""
+    made = []
+
+    def make(kind=str):
+        number = next(NUMBERS)
+        made.append(server.url(number if kind is int else f"test-{number}"))
+        return made[-1]
+
+    yield make
+    for key in made:
+        shmvar.destroy(key)
+
+
+@pytest.fixture
+def key(new_key):
+    """The URL of a segment of the test's own."""
+    return new_key()
+
+
+@pytest.fixture
+def seg(key):
+    """A new segment; after the test `check` verifies what is kept twice."""
+    segment = shmvar.attach(key)
+    yield segment
+    if not segment.detached and shmvar.exists(key):
+        segment.check()
+    segment.detach()
+
+
+@pytest.fixture
+def big(key):
+    """A new segment with room for large values."""
+    segment = shmvar.attach(key, 2 << 30)
+    yield segment
+    gc.collect()
+    segment.detach()

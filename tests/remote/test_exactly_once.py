@@ -1,0 +1,269 @@
+"""A change is carried out once, however often the network made the client send it."""
+
+import itertools
+import os
+import threading
+import time
+
+import helpers
+import pytest
+from helpers import servers
+
+import shmvar
+
+CHANGES = {
+    "put": lambda seg: seg.put("p", 1),
+    "put of a large value": lambda seg: seg.put("p", b"x" * 100_000),
+    "add": lambda seg: seg.add("a"),
+    "add of a long int": lambda seg: seg.add("a", 10**30),
+    "swap": lambda seg: seg.swap("s", "new"),
+    "modify": lambda seg: seg.modify("m", lambda old: old + [1], []),
+    "compare_and_put": lambda seg: seg.compare_and_put("c", seg.version("c"), "new"),
+    "setdefault": lambda seg: seg.setdefault("d", 5),
+    "remove": lambda seg: seg.remove("r"),
+    "pop": lambda seg: seg.pop("r"),
+    "popitem": lambda seg: seg.popitem(),
+    "touch": lambda seg: seg.touch("r"),
+    "expire": lambda seg: seg.expire("r", 1000),
+    "put_many": lambda seg: seg.put_many({"p": 1, "q": b"y" * 50_000}),
+    "clear": lambda seg: seg.clear(),
+    "resize": lambda seg: seg.resize(1 << 20),
+}
+
+
+def prepared(url):
+    segment = shmvar.attach(url)
+    segment.clear()
+    segment.put_many({"a": 10, "s": "old", "m": [0], "c": "old", "r": "there"})
+    return segment
+
+
+def state_of(segment):
+    return {index: segment[index] for index in segment} | {"size of it": segment.size}
+
+
+@pytest.mark.parametrize("call", CHANGES)
+def test_the_answer_of_each_request_in_turn_is_lost_and_the_change_is_made_once(server, new_key, proxy, call):
+    key = new_key()
+    local = prepared(key)
+    expected = CHANGES[call](local)
+    wanted = state_of(local)
+    for lost in itertools.count():
+        local = prepared(key)
+        local.resize(1 << 30)
+        segment = shmvar.attach(servers.Server.tcp(server, key.partition("#")[2], port=proxy.port))
+        seen = itertools.count()
+        proxy.lost = 0
+        proxy.lose_after = lambda data, seen=seen, lost=lost: next(seen) == lost
+        try:
+            result = CHANGES[call](segment)
+        finally:
+            proxy.lose_after = None
+        if call == "popitem":
+            assert len(segment) == 4 and result[0] not in segment
+        else:
+            assert state_of(local) == (wanted if call == "resize" else wanted | {"size of it": 1 << 30})
+            assert result == expected or call == "touch"
+        local.check()
+        if not proxy.lost:
+            break
+    assert lost > 0
+
+
+def test_a_create_whose_answer_is_lost_has_created(server, new_key, proxy):
+    key = new_key()
+    url = servers.Server.tcp(server, key.partition("#")[2], port=proxy.port)
+    shmvar.exists(url)
+    proxy.lose_after = lambda data: b"EVAL" in data and proxy.lost == 0
+    segment = shmvar.attach(url, create=True)
+    assert proxy.lost == 1 and segment.created
+    with pytest.raises(shmvar.SegmentExistsError):
+        shmvar.attach(url, create=True)
+
+
+def test_a_destroy_whose_answer_is_lost_has_destroyed(server, new_key, proxy):
+    key = new_key()
+    shmvar.attach(key)["a"] = 1
+    url = servers.Server.tcp(server, key.partition("#")[2], port=proxy.port)
+    proxy.lose_after = lambda data: b"EVAL" in data and proxy.lost == 0
+    assert shmvar.destroy(url) is True
+    proxy.lose_after = None
+    assert proxy.lost == 1 and not shmvar.exists(key) and shmvar.destroy(key) is False
+
+
+@pytest.mark.parametrize("change", ["put", "remove", "add"])
+def test_a_copy_that_arrives_after_its_answer_changes_nothing(server, new_key, proxy, change):
+    """The first copy is held in the network, the second one is answered; then somebody else changes the variable."""
+    key = new_key()
+    local = prepared(key)
+    segment = shmvar.attach(servers.Server.tcp(server, key.partition("#")[2], port=proxy.port))
+    segment.put("r", "warm")
+    proxy.held = lambda data: b"EVALSHA" in data and not proxy.kept
+    {"put": lambda: segment.put("r", "mine"), "remove": lambda: segment.remove("r"), "add": lambda: segment.add("a")}[
+        change
+    ]()
+    assert len(proxy.kept) == 1
+    local["r"], local["a"] = "another", 100
+    for later in range(2):
+        with server_socket(server) as late:
+            late.sendall(proxy.kept[0])
+            assert late.recv(1000)
+        assert local["r"] == "another" and local["a"] == 100
+        # The next change of the slot: the copy is older now than what the server remembers.
+        segment.put("elsewhere", later)
+
+
+def server_socket(server):
+    import socket
+
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(10)
+    connection.connect(server.socket)
+    return connection
+
+
+ADDER = """
+s = shmvar.attach(key)
+me, done = sys.argv[2], 0
+print("go", flush=True)
+until = time.monotonic() + float(sys.argv[3])
+while time.monotonic() < until:
+    s.add("total"); s.modify("list", lambda old: old + 1, 0); s.swap(("swap" + me), done)
+    done += 1
+print(done, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_connections_are_killed_all_the_time_and_each_change_is_made_once(server, own_server, children, capsys):
+    killed_server = own_server()
+    url = killed_server.url("kills")
+    segment = shmvar.attach(url)
+    seconds = float(os.environ.get("SHMVAR_REMOTE_SECONDS", "4"))
+    children += [helpers.start(ADDER, url, number, seconds) for number in range(4)]
+    kills = 0
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        kills += killed_server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        time.sleep(0.02)
+    counts = [int(child.stdout.readline()) for child in children]
+    assert segment["total"] == sum(counts) == segment["list"] and kills > 20
+    assert [segment[f"swap{number}"] for number in range(4)] == [count - 1 for count in counts]
+    segment.check()
+    with capsys.disabled():
+        print(f"\n{kills} connections killed, {sum(counts)} adds, modifies and swaps, each once")
+
+
+def test_a_server_that_stands_still_counts_each_add_once(own_server):
+    still = own_server()
+    segment = shmvar.attach(still.url("still", timeout=20))
+    link = segment._open
+    link.attempt = 0.1
+    done, end = [], threading.Event()
+
+    def add():
+        while not end.is_set():
+            done.append(segment.add("n"))
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    for _ in range(3):
+        helpers.until(lambda count=len(done): len(done) > count + 20)
+        with still.stopped():
+            time.sleep(0.5)
+    end.set()
+    thread.join(60)
+    assert done == list(range(1, len(done) + 1)) and segment["n"] == len(done)
+
+
+def test_when_time_is_up_the_error_says_whether_it_may_have_been_applied(own_server):
+    still = own_server()
+    segment = shmvar.attach(still.url("up", timeout=0.4))
+    segment["n"] = 1
+    with still.stopped():
+        with pytest.raises(shmvar.SegmentUnavailableError, match="add to 'n' may have been applied") as caught:
+            segment.add("n")
+        assert caught.value.maybe_applied is True and isinstance(caught.value, ConnectionError)
+        with pytest.raises(shmvar.SegmentUnavailableError) as caught:
+            segment["n"]
+        assert caught.value.maybe_applied is False and "may have" not in str(caught.value)
+    helpers.until(lambda: segment.add("n", 0) in (1, 2))
+    still.kill()
+    with pytest.raises(shmvar.SegmentUnavailableError) as caught:
+        segment.add("n")
+    with pytest.raises(shmvar.SegmentUnavailableError) as caught:
+        segment.add("n")
+    assert caught.value.maybe_applied is False, "nothing was ever sent"
+
+
+def test_a_server_that_is_killed_and_started_again_keeps_what_its_file_has(own_server):
+    kept = own_server("--appendonly", "yes", "--appendfsync", "everysec")
+    segment = shmvar.attach(kept.url("restart", timeout=30))
+    acknowledged, versions, end = [0], [], threading.Event()
+
+    def add():
+        while not end.is_set():
+            acknowledged[0] = segment.add("n")
+            versions.append(segment.version("n"))
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    for _ in range(2):
+        helpers.until(lambda count=acknowledged[0]: acknowledged[0] > count + 50)
+        kept.kill()
+        kept.start()
+    helpers.until(lambda count=acknowledged[0]: acknowledged[0] > count + 50)
+    end.set()
+    thread.join(60)
+    # The process died, the machine did not: what was acknowledged is in the file.
+    assert segment["n"] == acknowledged[0] and versions == sorted(set(versions))
+    segment.check()
+
+
+def test_a_server_that_starts_empty_has_no_such_segment(own_server):
+    empty = own_server()
+    segment = shmvar.attach(empty.url("empty"))
+    segment[1] = 1
+    empty.kill()
+    empty.start()
+    for call in (lambda: segment[1], lambda: segment.add(1), lambda: len(segment), segment.clear, segment.info):
+        with pytest.raises(shmvar.SegmentNotFoundError):
+            call()
+
+
+def test_versions_grow_though_a_server_comes_back_with_older_data(own_server):
+    """The clock is in every version: a number is not given again to another value."""
+    old = own_server()
+    segment = shmvar.attach(old.url("older", timeout=20))
+    for number in range(50):
+        segment["v"] = number
+    old.call("SAVE")
+    for number in range(50, 100):
+        segment["v"] = number
+    before = segment.version("v")
+    old.kill()
+    old.start()
+    assert segment["v"] == 49 and segment.version("v") < before, "the server has lost fifty changes"
+    for number in range(200, 210):
+        segment["v"] = number
+        assert segment.version("v") > before
+    segment.check()
+
+
+def test_a_forked_child_uses_the_handle_and_counts_once(seg):
+    seg.add("n")
+
+    def child():
+        for _ in range(100):
+            seg.add("n")
+
+    pids = [helpers.fork(child) for _ in range(3)]
+    for _ in range(100):
+        seg.add("n")
+    assert [helpers.reap(pid) for pid in pids] == [0] * 3
+    assert seg["n"] == 401
+
+
+def test_threads_share_a_handle(seg):
+    helpers.in_threads(lambda _: [seg.add("n") for _ in range(200)], 8)
+    assert seg["n"] == 1600

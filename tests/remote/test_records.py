@@ -1,0 +1,271 @@
+"""Values on a server: large ones, hostile records, code in values, the same calls and documentation as locally."""
+
+import ast
+import inspect
+import os
+import random
+import threading
+from pathlib import Path
+
+import helpers
+import numpy
+import pytest
+
+import shmvar
+
+pytest.importorskip("redis", reason="needs redis-py: shmvar[valkey]")
+
+VALUES = [
+    10**599, -(10**700), 1e308, float("inf"), -0.0, None, True, "x" * 16_300, b"y" * 17_000, bytearray(b"z" * 70_000),
+    numpy.arange(100), numpy.arange(3_000_000), {"a": numpy.ones((3, 4), order="F"), "b": [b"x" * 50_000] * 3},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("trust", [True, None])
+@pytest.mark.parametrize("number", range(len(VALUES)))
+def test_a_value_comes_back_as_it_was(key, trust, number):
+    value = VALUES[number]
+    with shmvar.attach(key, trust=trust) as segment:
+        segment["v"] = value
+        for got in (segment["v"], segment.get_many(["v"])["v"], segment.get_versioned("v")[0], dict(segment)["v"]):
+            numpy.testing.assert_equal(got, value)
+            assert type(got) is type(value)
+        segment.put("v", value, ttl=1000)
+        numpy.testing.assert_equal(segment["v"], value)
+        assert segment.check().variables == 1 and segment.stat("v").size == segment.info().used
+
+
+def test_an_array_is_writable_and_a_view_is_not(key):
+    for trust in (True, None):
+        with shmvar.attach(key, trust=trust) as segment:
+            array = numpy.arange(100_000)
+            array.flags.writeable = False
+            segment["a"] = array
+            segment["a"][0] = 1
+            view = segment.view("a")
+            assert not view.flags.writeable and view[0] == 0
+            segment["b"] = bytearray(b"x" * 100_000)
+            assert segment.view("b").readonly and segment.view("b") == b"x" * 100_000
+
+
+def test_replaced_and_removed_large_values_leave_no_chunks(server, seg):
+    def chunks():
+        name = seg._requests.data + b"b:*"
+        return len(server.call("KEYS", name))
+
+    seg["a"] = b"x" * 9_000_000
+    assert chunks() == 3
+    seg["a"] = b"y" * 5_000_000
+    assert chunks() == 2
+    seg["a"] = "short"
+    assert chunks() == 0
+    seg.put_many({"a": b"x" * 20_000, "b": b"x" * 20_000})
+    seg.put_many({"a": b"x" * 30_000, "b": 1})
+    assert chunks() == 1 and seg.pop("a") == b"x" * 30_000 and chunks() == 0
+    seg.put("t", b"x" * 20_000, ttl=0.05)
+    helpers.until(lambda: "t" not in seg)
+    seg.trim()
+    assert chunks() == 0 and seg.info().used == seg.stat("b").size
+    seg["c"] = b"x" * 20_000
+    seg.clear()
+    assert chunks() == 0
+    seg["c"] = b"x" * 20_000
+    seg.destroy()
+    assert chunks() == 0
+
+
+def test_readers_of_a_large_value_see_it_whole_while_it_is_replaced(seg, key):
+    seg["v"] = b"\0" * 5_000_000
+    end = threading.Event()
+
+    def write():
+        with shmvar.attach(key) as other:
+            number = 0
+            while not end.is_set():
+                number = (number + 1) % 256
+                other["v"] = bytes([number]) * 5_000_000
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for _ in helpers.looks(turns=15, seconds=1):
+            value = seg["v"]
+            assert len(value) == 5_000_000 and value == value[:1] * 5_000_000
+    finally:
+        end.set()
+        thread.join(60)
+
+
+def test_a_writer_that_is_killed_in_an_upload_leaves_the_old_value_and_chunks_that_expire(server, seg, key, children):
+    seg["v"] = "old"
+    code = """
+    import shmvar._remote.blobs as blobs
+    s = shmvar.attach(key)
+    done = blobs.upload
+    def upload(*arguments):
+        done(*arguments)
+        print("sent", flush=True)
+        time.sleep(100)
+    blobs.upload = upload
+    s["v"] = b"x" * 9_000_000
+    """
+    children.append(helpers.start(code, key))
+    children[0].kill()
+    children[0].wait()
+    left = server.call("KEYS", seg._requests.data + b"b:*")
+    assert seg["v"] == "old" and len(left) == 3 and all(0 < server.call("PTTL", name) <= 600_000 for name in left)
+    seg.check()
+    server.call("DEL", *left)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def test_values_run_no_code_unless_the_caller_says_so(seg, key):
+    seg["evil"] = Evil()
+    assert seg.trusted is False and seg.stat("evil").type.endswith("system")
+    for call in (
+        seg.__getitem__,
+        seg.get,
+        seg.view,
+        seg.pop,
+        lambda index: seg.get_many([index]),
+        lambda _: seg.popitem(),
+    ):
+        with pytest.raises(shmvar.UntrustedValueError):
+            call("evil")
+    assert "evil" in seg
+    with shmvar.attach(key, trust=True) as trusting:
+        assert trusting.trusted and trusting["evil"] == 0
+
+
+def record(version, kind, payload, deadline=None):
+    mark = version.to_bytes(8, "big") + (b"" if deadline is None else deadline.to_bytes(8, "big"))
+    return (kind.upper() if deadline is not None else kind) + mark + payload
+
+
+HOSTILE = [
+    b"", b"i", b"i" + bytes(7), b"I" + bytes(12), record(1, b"i", b""), record(1, b"i", b"1_0"), record(1, b"i", b"9" * 5000),
+    record(1, b"f", b"one"), record(1, b"p", b""), record(1, b"p", b"not a pickle"), record(1, b"o", b""),
+    record(1, b"o", b"\xff" * 64), record(1, b"o", (1 << 60).to_bytes(8, "little") * 4), record(1, b"z", b"x"),
+    record(1, b"b", b""), record(1, b"b", b"p" + bytes(8) + b"\xff" * 4 + (1 << 60).to_bytes(8, "big")),
+    record(1, b"b", b"p" + bytes(8) + (1).to_bytes(4, "big") + (100).to_bytes(8, "big")),
+    record(1, b"b", b"q" + bytes(8) + (1).to_bytes(4, "big") + (100).to_bytes(8, "big")), b"\xff" * 40, b"\0" * 40,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_a_hostile_record_is_data_or_a_typed_error(server, new_key, number):
+    key = new_key() + ""
+    seg = shmvar.attach(key.replace("#", "?timeout=0.3#"))
+    seg["other"] = "kept"
+    data = HOSTILE[number]
+    server.call("HSET", seg._variables, "sbad", data)
+    calls = (
+        lambda: seg["bad"], lambda: seg.get_many(["bad"]), lambda: seg.stat("bad"), lambda: dict(seg), lambda: seg.view("bad"),
+        lambda: seg.version("bad"), seg.check, lambda: seg.add("bad"), lambda: seg.modify("bad", str), lambda: seg.pop("bad"),
+        lambda: seg.put("bad", 5), lambda: seg.remove("bad"), seg.clear,
+    )  # fmt: skip
+    with helpers.promptly(30):
+        for call in calls:
+            try:
+                call()
+            except (shmvar.Error, KeyError, TypeError):
+                pass
+    seg.destroy()
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_any_changed_byte_of_what_the_server_has_is_data_or_a_typed_error(server, new_key, turn):
+    rng = random.Random(turn)
+    key = new_key().replace("#", "?timeout=0.2#")
+    for _ in range(40):
+        seg = shmvar.attach(key)
+        seg.put_many({"n": 5, "x": {"a": [1, 2.5]}, "a": numpy.arange(3000)}, ttl=rng.choice([None, 100]))
+        where = rng.choice([seg._requests.prefix, seg._variables])
+        fields = server.call("HKEYS", where)
+        field = rng.choice(fields)
+        data = bytearray(server.call("HGET", where, field))
+        if data:
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        server.call("HSET", where, field, bytes(data))
+        calls = [
+            lambda: seg["n"],
+            lambda: dict(seg),
+            lambda: seg.add("n"),
+            lambda: seg.put("a", 1),
+            seg.info,
+            seg.check,
+        ]
+        for call in calls:
+            try:
+                call()
+            except (shmvar.Error, KeyError, TypeError):
+                pass
+        server.call("DEL", seg._requests.prefix)
+
+
+# --- the same interface
+
+LATER = {"changed", "changed_any", "changes", "lock", "memoize", "queue", "wait", "wait_any"}
+"""Calls that a remote segment does not have yet: docs/remote.md lists them."""
+
+
+def stub():
+    text = Path(shmvar.__file__).with_name("_core.pyi").read_text()
+    segment = next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == "Segment")
+    return {node.name: node for node in segment.body if isinstance(node, ast.FunctionDef)}
+
+
+def shape(arguments):
+    given = [(name.arg, "plain") for name in [*arguments.posonlyargs, *arguments.args]]
+    return [name for name, _ in given[1:]], [name.arg for name in arguments.kwonlyargs]
+
+
+STUB = {name: node for name, node in stub().items() if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", sorted({*STUB} - LATER))
+def test_a_call_has_the_signature_and_documentation_of_the_local_one(name):
+    remote = inspect.getattr_static(shmvar.RemoteSegment, name)
+    assert getattr(shmvar.RemoteSegment, name).__doc__, "it has a text"
+    if isinstance(remote, property):
+        assert [ast.unparse(decorator) for decorator in STUB[name].decorator_list] == ["property"]
+        return
+    found = inspect.signature(remote).parameters.values()
+    plain = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][1:]
+    assert (plain, [p.name for p in found if p.kind is p.KEYWORD_ONLY]) == shape(STUB[name].args)
+
+
+def test_the_calls_that_are_not_there_yet_are_these():
+    assert {name for name in STUB if not hasattr(shmvar.RemoteSegment, name)} == LATER
+    own = {name for name in dir(shmvar.RemoteSegment) if not name.startswith("_")}
+    assert own - {*STUB} == {"url"}
+
+
+def test_array_and_buffer_name_what_to_use_instead(seg):
+    for call in (lambda: seg.array("a", 3), lambda: seg.buffer("a", 3)):
+        with pytest.raises(shmvar.UnsupportedError, match=r"`put`.*`view`") as caught:
+            call()
+        assert isinstance(caught.value, OSError) and isinstance(caught.value, ValueError)
+
+
+def test_segments_of_a_server_are_listed_and_their_names_are_their_own(server, new_key):
+    keys = [5, "5", "a b", "{x}", "ключ", "%41", "A", "x" * 128, -(2**63)]
+    base = server.url()
+    import urllib.parse
+
+    urls = {key: base + (str(key) if isinstance(key, int) else "s:" + urllib.parse.quote(key)) for key in keys}
+    try:
+        for key, url in urls.items():
+            with shmvar.attach(url, create=True) as segment:
+                segment["key"] = key
+        found = {info.key: info for info in shmvar.segments(base)}
+        assert set(keys) <= set(found) and all(found[key].count == 1 for key in keys)
+        for key, url in urls.items():
+            with shmvar.attach(url, create=False) as segment:
+                assert segment["key"] == key == segment.key
+    finally:
+        assert [shmvar.destroy(url) for url in urls.values()] == [True] * len(urls)

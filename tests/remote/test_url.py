@@ -1,0 +1,123 @@
+"""URLs: what they say, what is refused, and that nobody who uses none imports anything."""
+
+import pickle
+
+import helpers
+import pytest
+
+import shmvar
+
+pytest.importorskip("redis", reason="needs redis-py: shmvar[valkey]")
+
+GOOD = {
+    "valkey://host/#5": ("host", 6379, 0, None, None, 5),
+    "redis://host:7/#5": ("host", 7, 0, None, None, 5),
+    "valkeys://host/3#five": ("host", 6379, 3, None, None, "five"),
+    "valkey://ann:se%40cret@host/#s:5": ("host", 6379, 0, "ann", "se@cret", "5"),
+    "valkey://:secret@[::1]:70/#a%20b": ("::1", 70, 0, None, "secret", "a b"),
+    "valkey://ann@host#-1": ("host", 6379, 0, "ann", None, -1),
+}
+
+BAD = {
+    "valkey:///#5": "no host",
+    "valkey://host:port/#5": "port must be",
+    "valkey://host:70000/#5": "port must be",
+    "valkey://host/x#5": "db must be",
+    "valkey://a,b/#5": "several hosts",
+    "valkey://host/?acks=1#5": "acks is not supported yet",
+    "valkey://host/?sentinel=x#5": "sentinel is not supported yet",
+    "valkey://host/?tmeout=1#5": "no option tmeout",
+    "valkey://host/?timeout=0#5": "timeout must be",
+    "valkey://host/?timeout=nan#5": "timeout must be",
+    "valkey://host/?timeout=1&timeout=2#5": "twice",
+    "valkey://host/?evicting=maybe#5": "evicting must be",
+    "valkey://host/": "names no segment",
+    "valkey+unix://relative#5": "path of a socket",
+}
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_a_url_says_this(text, monkeypatch):
+    from shmvar._remote.url import parse
+
+    monkeypatch.delenv("SHMVAR_PASSWORD", raising=False)
+    url = parse(text)
+    server = url.server
+    assert (server.host, server.port, server.db, server.user, server.password, url.key) == GOOD[text]
+    assert server.tls == text.startswith("valkeys")
+    assert "secret" not in repr(url) + url.public and "%40cret" not in repr(url) + url.public
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_wrong_is_a_value_error_that_names_it(text):
+    with pytest.raises(ValueError, match=BAD[text]):
+        shmvar.attach(text)
+
+
+@pytest.mark.parametrize(
+    "key, error", [("valkey://h/#" + "x" * 129, OverflowError), (f"redis://h/#{2**63}", OverflowError)]
+)
+def test_a_key_out_of_range_is_refused_as_on_this_machine(key, error):
+    for call in (shmvar.attach, shmvar.destroy, shmvar.exists):
+        with pytest.raises(error):
+            call(key)
+
+
+def test_other_texts_are_keys_of_this_machine():
+    for key in ("http://host/#5", "valkey:5", "VALKEY://host/#5", "x valkey://host/#5"):
+        with shmvar.attach(key) as segment:
+            assert type(segment) is shmvar.Segment and segment.key == key
+            segment.destroy()
+    with pytest.raises(ValueError, match="must be a URL"):
+        shmvar.segments("http://host")
+
+
+def test_the_password_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
+    from shmvar._remote.url import parse
+
+    file = tmp_path / "password"
+    file.write_text("from a file\n")
+    monkeypatch.setenv("SHMVAR_PASSWORD", "from the environment")
+    assert parse(f"valkey://h/?password_file={file}#5").server.password == "from a file"
+    assert parse("valkey://h/#5").server.password == "from the environment"
+    assert parse("valkey://:given@h/#5").server.password == "given"
+
+
+@pytest.mark.parametrize("arguments", [{"perm": 0o640}, {"reserve": 1 << 30}, {"evict": "lru"}], ids=str)
+def test_what_only_a_segment_of_this_machine_has_is_a_value_error(arguments):
+    with pytest.raises(ValueError, match="is for segments of this machine"):
+        shmvar.attach("valkey://host/#5", **arguments)
+
+
+def test_whoever_uses_no_url_imports_nothing_of_it():
+    helpers.run("""
+    s = shmvar.attach("no-url"); s[1] = 1; s.destroy()
+    shmvar.exists("no-url"), shmvar.destroy("no-url"), shmvar.segments(), dir(shmvar)
+    from shmvar import *
+    loaded = [name for name in sys.modules if name.partition(".")[0] in ("redis", "hiredis") or "_remote" in name]
+    assert not loaded, loaded
+    """)
+
+
+def test_without_the_client_library_the_error_says_what_to_install():
+    helpers.run("""
+    sys.modules["redis"] = None
+    try:
+        shmvar.attach("valkey://host/#5")
+    except ModuleNotFoundError as error:
+        assert 'pip install "shmvar[valkey]"' in str(error) and error.name == "redis", error
+    else:
+        raise AssertionError
+    """)
+
+
+@pytest.mark.parametrize(
+    "place", ["valkey://127.0.0.1:1/#5", "valkey://no-such-host.invalid/#5", "valkey+unix:///no/socket#5"]
+)
+def test_a_server_that_cannot_be_reached_is_an_error_at_once(place):
+    with helpers.promptly():
+        for call in (shmvar.attach, shmvar.exists, shmvar.destroy, shmvar.segments):
+            with pytest.raises(shmvar.SegmentUnavailableError, match="cannot be reached") as caught:
+                call(place)
+            assert caught.value.maybe_applied is False
+            assert pickle.loads(pickle.dumps(caught.value)).maybe_applied is False
