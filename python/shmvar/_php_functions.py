@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def shm_attach(key: int | str, size: int = 10000, permissions: int = 0o666) -> Segment:
     """Open the segment `key`, or create it with a limit of `size` bytes and exactly these `permissions`.
 
-    `key` may be a URL: a server has users of its own, and `permissions` do not count. Raises what `shmvar.attach` raises.
+    `key` may be a URL: then the default of `permissions` does not count, for a server has users of its own. Raises what
+    `shmvar.attach` raises.
     """
     if isinstance(key, str) and "://" in key and permissions == 0o666:
         permissions = 0o600

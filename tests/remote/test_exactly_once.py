@@ -17,7 +17,7 @@ CHANGES = {
     "add": lambda seg: seg.add("a"),
     "add of a long int": lambda seg: seg.add("a", 10**30),
     "swap": lambda seg: seg.swap("s", "new"),
-    "modify": lambda seg: seg.modify("m", lambda old: old + [1], []),
+    "modify": lambda seg: seg.modify("m", lambda old: [*old, 1], []),
     "compare_and_put": lambda seg: seg.compare_and_put("c", seg.version("c"), "new"),
     "setdefault": lambda seg: seg.setdefault("d", 5),
     "remove": lambda seg: seg.remove("r"),
@@ -168,7 +168,8 @@ def test_a_server_that_stands_still_counts_each_add_once(own_server):
     thread = threading.Thread(target=add)
     thread.start()
     for _ in range(3):
-        helpers.until(lambda count=len(done): len(done) > count + 20)
+        before = len(done)
+        helpers.until(lambda before=before: len(done) > before + 20)
         with still.stopped():
             time.sleep(0.5)
     end.set()

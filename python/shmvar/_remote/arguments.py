@@ -83,9 +83,10 @@ def amount_of(amount: Any) -> int | float:
 def items_of(mapping: Any) -> Iterable[tuple[Any, Any]]:
     """The items of what `dict.update` takes."""
     if hasattr(mapping, "items") and hasattr(mapping, "keys"):
-        return mapping.items()
+        items: Iterable[tuple[Any, Any]] = mapping.items()
+        return items
     if hasattr(mapping, "keys"):
-        return ((index, mapping[index]) for index in mapping.keys())
+        return ((index, mapping[index]) for index in iter(mapping.keys()))
     return _pairs(mapping)
 
 
