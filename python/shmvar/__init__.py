@@ -41,6 +41,7 @@ except ImportError as _error:
 
     raise ImportError(_TEXT, name=_error.name, path=_error.path) from None
 
+from shmvar._copying import copy
 from shmvar._errors import (
     CorruptSegmentError,
     DetachedError,
@@ -131,6 +132,7 @@ __all__ = [
     "WaitTimeoutError",
     "__version__",
     "attach",
+    "copy",
     "destroy",
     "exists",
     "ftok",

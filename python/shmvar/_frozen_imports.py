@@ -34,6 +34,9 @@ from shmvar._task_queue import enter as enter
 from shmvar._task_watcher import Watcher as Watcher
 from shmvar._untrusted_error import UntrustedValueError as UntrustedValueError
 
+with contextlib.suppress(ImportError):  # for programs that have segments on a server
+    import shmvar._remote as _remote
+
 with contextlib.suppress(ImportError):  # arrays come from programs that have numpy
     import numpy as numpy
     from numpy import ma as ma

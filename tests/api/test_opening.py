@@ -39,6 +39,7 @@ PUBLIC = [
     "WaitTimeoutError",
     "__version__",
     "attach",
+    "copy",
     "destroy",
     "exists",
     "ftok",

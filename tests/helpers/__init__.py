@@ -9,6 +9,7 @@ waiting             waits with a limit
 segment_file        the bytes of a segment, by docs/format.md
 
 event_loops         a coroutine with a time limit
+servers             Valkey or Redis, and a proxy before it that cuts
 pages               the Python of README and of docs/, and a program that runs it as pasted
 child_functions     what the children of multiprocessing run
 installed_programs  servers and tools from the package index

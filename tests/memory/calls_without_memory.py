@@ -340,6 +340,7 @@ CALLS = {
     "TakenItem.queue": lambda: jobs.take().queue is jobs,
     "attach": attached,
     "attach:create": created,
+    "copy": restored(lambda: shmvar.copy(few, seg, [3])),
     "destroy": lambda: shmvar.destroy(key + "-none") is False,
     "exists": lambda: shmvar.exists(key),
     "ftok": lambda: isinstance(shmvar.ftok("/", 1), int),

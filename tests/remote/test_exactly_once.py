@@ -113,6 +113,87 @@ def test_a_copy_that_arrives_after_its_answer_changes_nothing(server, new_key, p
         segment.put("elsewhere", later)
 
 
+def test_a_late_copy_of_a_chunk_does_not_make_a_stored_value_expire(server, seg, monkeypatch):
+    from shmvar._remote import blobs
+
+    sent, upload = [], blobs.upload
+    monkeypatch.setattr(blobs, "upload", lambda *arguments: (sent.append(arguments), upload(*arguments)))
+    seg["v"] = b"x" * 20_000
+    (chunk,) = server.call("KEYS", seg._requests.data + b"b:*")
+    assert server.call("PTTL", chunk) == -1
+    upload(*sent[0])
+    assert server.call("PTTL", chunk) == -1 and seg["v"] == b"x" * 20_000
+
+
+def test_a_copy_of_a_change_that_a_full_server_refused_is_barred(own_server):
+    full = own_server()
+    between = servers.Proxy(full.socket)
+    try:
+        local = shmvar.attach(full.url("barred"))
+        segment = shmvar.attach(full.tcp("barred", port=between.port))
+        local["a"] = segment["b"] = "old"
+
+        def hold(data):
+            if b"EVALSHA" not in data or between.kept:
+                return False
+            # From now on the server has no memory: it refuses the second copy.
+            full.call("CONFIG", "SET", "maxmemory", "1")
+            return True
+
+        between.held = hold
+        with pytest.raises(shmvar.SegmentFullError, match="maxmemory"):
+            segment["a"] = "mine"
+        assert len(between.kept) == 1
+        full.call("CONFIG", "SET", "maxmemory", "0")
+        with server_socket(full) as late:
+            late.sendall(between.kept[0])
+            assert late.recv(1000)
+        assert local["a"] == "old"
+        # And where the first copy was carried out, the refusal of the second one does not matter.
+        between.held = None
+        lost = []
+
+        def lose(data):
+            if b"EVALSHA" not in data or lost:
+                return False
+            lost.append(data)
+            return True
+
+        between.lose_after = lose
+        done = segment._open._sorted_out
+
+        def sorted_out(error):
+            helpers.until(lambda: local["a"] == "mine")
+            full.call("CONFIG", "SET", "maxmemory", "1")
+            return done(error)
+
+        segment._open._sorted_out = sorted_out
+        segment["a"] = "mine"
+        assert local["a"] == "mine" and lost
+    finally:
+        between.end()
+
+
+def test_an_interrupt_while_an_answer_is_outstanding_leaves_a_usable_handle(seg, monkeypatch):
+    seg["n"] = 0
+    link = seg._open
+    answers = type(link)._answers
+
+    def interrupted(self, connection, count):
+        monkeypatch.setattr(type(link), "_answers", answers)
+        raise KeyboardInterrupt
+
+    for _ in range(20):
+        monkeypatch.setattr(type(link), "_answers", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            seg.add("n")
+        # The next answer on a connection is that of the next request, and no number of a slot comes twice.
+        before = seg["n"]
+        assert seg.add("n") in (before + 1, before + 2)
+    helpers.until(lambda: seg["n"] == 40)
+    seg.check()
+
+
 def server_socket(server):
     import socket
 

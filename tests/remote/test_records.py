@@ -148,13 +148,29 @@ def record(version, kind, payload, deadline=None):
 
 
 HOSTILE = [
-    b"", b"i", b"i" + bytes(7), b"I" + bytes(12), record(1, b"i", b""), record(1, b"i", b"1_0"),
-    record(1, b"i", b"9" * 5000), record(1, b"f", b"one"), record(1, b"p", b""), record(1, b"p", b"not a pickle"), record(1, b"o", b""),
-    record(1, b"o", b"\xff" * 64), record(1, b"o", (1 << 60).to_bytes(8, "little") * 4), record(1, b"z", b"x"),
-    record(1, b"b", b""), record(1, b"b", b"p" + bytes(8) + b"\xff" * 4 + (1 << 60).to_bytes(8, "big")),
+    b"",
+    b"i",
+    b"i" + bytes(7),
+    b"I" + bytes(12),
+    record(1, b"i", b""),
+    record(1, b"i", b"1_0"),
+    record(1, b"i", b"9" * 5000),
+    record(1, b"f", b"one"),
+    record(1, b"p", b""),
+    record(1, b"p", b"not a pickle"),
+    record(1, b"o", b""),
+    record(1, b"o", b"\xff" * 64),
+    record(1, b"o", (1 << 60).to_bytes(8, "little") * 4),
+    record(1, b"z", b"x"),
+    record(1 << 63, b"i", b"5"),
+    record(1, b"i", b"5", 1 << 63),
+    record(1, b"b", b""),
+    record(1, b"b", b"p" + bytes(8) + b"\xff" * 4 + (1 << 60).to_bytes(8, "big")),
     record(1, b"b", b"p" + bytes(8) + (1).to_bytes(4, "big") + (100).to_bytes(8, "big")),
-    record(1, b"b", b"q" + bytes(8) + (1).to_bytes(4, "big") + (100).to_bytes(8, "big")), b"\xff" * 40, b"\0" * 40,
-]  # fmt: skip
+    record(1, b"b", b"q" + bytes(8) + (1).to_bytes(4, "big") + (100).to_bytes(8, "big")),
+    b"\xff" * 40,
+    b"\0" * 40,
+]
 
 
 def calls_on(seg, index):
@@ -210,6 +226,58 @@ def test_any_changed_byte_of_what_the_server_has_is_data_or_a_typed_error(server
             with contextlib.suppress(shmvar.Error, KeyError, TypeError):
                 call()
         server.call("DEL", seg._requests.prefix)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_calls_agree_with_a_dict_and_what_is_kept_twice_agrees_after_each(seg, seed):
+    rng, model = random.Random(seed), {}
+    indexes = [1, -5, "a", "ключ", "k" * 1000]
+    values = [0, 7, 10**15, -(10**20), 0.5, "text", b"x" * 20_000, [1, {"a": None}], numpy.int64(5).item()]
+    for _ in range(150):
+        index, value, ttl = rng.choice(indexes), rng.choice(values), rng.choice([None, None, 1000])
+        call = rng.choice(
+            ["put", "add", "remove", "pop", "swap", "many", "setdefault", "cas", "expire", "touch", "clear"]
+        )
+        before = seg.version(index)
+        if call == "put":
+            seg.put(index, value, ttl=ttl)
+            model[index] = value
+        elif call == "add":
+            amount = rng.choice([1, -3, 10**15, 10**25, 0.25])
+            old = model.get(index, 0)
+            if type(old) in (int, float):
+                model[index] = old + amount
+                assert seg.add(index, amount, ttl=ttl) == model[index]
+            else:
+                with pytest.raises(TypeError):
+                    seg.add(index, amount)
+        elif call == "remove":
+            assert seg.remove(index) == (model.pop(index, None) is not None)
+        elif call == "pop":
+            assert seg.pop(index, "none") == model.pop(index, "none")
+        elif call == "swap":
+            assert seg.swap(index, value, "none", ttl=ttl) == model.get(index, "none")
+            model[index] = value
+        elif call == "many":
+            batch = {each: rng.choice(values) for each in rng.sample(indexes, 3)}
+            seg.put_many(batch, ttl=ttl)
+            model |= batch
+        elif call == "setdefault":
+            assert seg.setdefault(index, value, ttl=ttl) == model.setdefault(index, value)
+        elif call == "cas":
+            assert seg.compare_and_put(index, before, value) and not seg.compare_and_put(index, before, "no")
+            model[index] = value
+        elif call == "expire":
+            assert seg.expire(index, ttl) == (index in model)
+            assert seg.version(index) == before
+        elif call == "touch":
+            assert (seg.touch(index) > before) == (index in model)
+        elif rng.random() < 0.2:
+            seg.clear()
+            model.clear()
+        assert seg == model and len(seg) == len(model)
+        report = seg.check()
+        assert report.variables == len(model) and report.used == sum(seg.stat(index).size for index in model)
 
 
 # --- the same interface

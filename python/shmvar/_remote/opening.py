@@ -15,7 +15,7 @@ from shmvar._remote.arguments import size_of
 from shmvar._remote.link import Link, OutOfMemory, link_to
 from shmvar._remote.names import PREFIX, checked_key, key_of, prefix_of
 from shmvar._remote.segment import RemoteSegment
-from shmvar._remote.url import Url, parse
+from shmvar._remote.url import Url, fragment_of, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def segments(text: str) -> list[SegmentInfo]:
     for name in sorted(names):
         key = key_of(name)
         if key is not None:
-            named = dataclasses.replace(url, key=key, public=f"{url.public.partition('#')[0]}#{key}")
+            named = dataclasses.replace(url, key=key, public=f"{url.public.partition('#')[0]}#{fragment_of(key)}")
             try:
                 infos.append(_find(named, link, key, False, False).info())
             except (SegmentNotFoundError, IncompatibleSegmentError):

@@ -45,7 +45,9 @@ class Stored:
 
     @classmethod
     def of_pickle(cls, pickle: bytes) -> Stored:
-        """A value that is a whole pickle already."""
+        """A value that is a whole pickle already. Small ints and floats become numbers, to which `add` may add."""
+        if len(pickle) < 32 and _value_type(False, pickle) in ("int", "float"):
+            return cls(_decode_value(0, False, pickle, False, False))
         stored = cls.__new__(cls)
         stored.blob = stored.body = b""
         stored._store(b"p", pickle)
@@ -82,6 +84,9 @@ class Record:
             raise _corrupt(index, f"its record of {len(data)} bytes is none")
         self.kind = kind
         self.version = int.from_bytes(data[1:9], "big")
+        # The server's scripts count exactly up to this number.
+        if self.version >= 1 << 53 or (self.deadline or 0) > 1 << 53:
+            raise _corrupt(index, f"its version {self.version} or its deadline {self.deadline} cannot be")
         self.payload = data[at:]
 
     def value(self, index: int | str, trusted: bool, view: bool = False) -> Any:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import sys
 import time
 
-from shmvar._core import Segment, _check_report, _segment_info, _variable_info
+from shmvar._core import (
+    Segment,
+    _check_report,
+    _encode_value,
+    _pickle_fault,
+    _segment_info,
+    _value_pickle,
+    _variable_info,
+)
 from shmvar._errors import CorruptSegmentError, SegmentFullError, UnsupportedError
 from shmvar._remote import blobs, scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
@@ -203,6 +211,37 @@ class RemoteSegment(Mapping):
             ends = None if left is None else round(left * 1e9)
             return _variable_info(record.charged(plain), record.version, ends, type_of(kind, body))
         raise KeyError(index)
+
+    def _pickled(self, index: Index) -> tuple[bytes, float | None] | None:
+        """The pickle of a variable with its buffers in it, and the seconds until it expires, of one instant."""
+        plain = plain_index(index)
+        until = 0.0
+        while (found := self._record(plain)) is not None:
+            record, left = found
+            kind, body = record.kind, record.payload
+            if kind == b"b":
+                stub = record.stub(plain, self._largest())
+                whole = blobs.download(self._open, self._requests.data, stub)
+                if whole is None:
+                    self._replaced(plain, until)
+                    until = until or time.monotonic() + self._url.server.timeout
+                    continue
+                kind, body = stub.kind, whole
+            if kind in (b"i", b"f"):
+                kind, body = b"p", _encode_value(record.value(plain, False))[1]
+            pickle = _value_pickle(kind == b"o", body)
+            if pickle is None:
+                raise CorruptSegmentError(f"index {plain!r}: its table of buffers is damaged")
+            return pickle, left
+        return None
+
+    def _put_pickle(self, index: Index, pickle: bytes, ttl: float | None) -> None:
+        """Stores bytes that are a pickle."""
+        plain, life = plain_index(index), ttl_of(ttl)
+        if fault := _pickle_fault(pickle):
+            raise ValueError(fault)
+        self._writable()
+        self._single(plain, b"put", Stored.of_pickle(pickle), life)
 
     def info(self) -> SegmentInfo:
         return self._facts(self._read(b"facts"))

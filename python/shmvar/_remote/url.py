@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -166,7 +167,14 @@ def _key(fragment: str) -> int | str | None:
         return None
     if text.startswith("s:") and text != "s:":
         return text[2:]
-    try:
+    if re.fullmatch(r"[+-]?[0-9]+", text):
         return int(text)
-    except ValueError:
-        return text
+    if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
+        return int(text, 16)
+    return text
+
+
+def fragment_of(key: int | str) -> str:
+    """How a key stands in a URL."""
+    quoted = urllib.parse.quote(str(key), safe="")
+    return quoted if isinstance(key, int) or _key(quoted) == key else f"s:{quoted}"

@@ -19,7 +19,8 @@ from dataclasses import dataclass, fields
 from typing import IO, Any
 
 import shmvar
-from shmvar._core import _get_pickle, _pickle_fault, _put_pickle
+from shmvar._copying import consistent, put_pickle
+from shmvar._core import _pickle_fault
 from shmvar.cli import printing
 
 HEADER = b"shmvar dump 1\n"
@@ -64,7 +65,7 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
     write(HEADER)
     count = 0
     for index in sorted(segment.keys(), key=printing.index_order):
-        pickle, expires_in = _consistent(segment, index)
+        pickle, expires_in = consistent(segment, index)
         if pickle is None:
             continue  # it vanished meanwhile
         if fault := _pickle_fault(pickle):
@@ -102,19 +103,6 @@ def _items(queue: shmvar.Queue) -> Iterator[bytes]:
 def _end(variables: int, items: int, digest: str) -> dict[str, Any]:
     """The last line. Dumps without queues are as they were before there were any."""
     return {"variables": variables, **({"items": items} if items else {}), "sha256": digest}
-
-
-def _consistent(segment: shmvar.Segment, index: int | str) -> tuple[bytes | None, float | None]:
-    """The pickle of a variable and the seconds until it expires, both of one `put`. None: the variable is gone."""
-    for _ in range(1000):
-        try:
-            found = segment.stat(index)
-        except KeyError:
-            return None, None
-        pickle = _get_pickle(segment, index)
-        if pickle is None or segment.version(index) == found.version:
-            return pickle, found.expires_in
-    raise shmvar.SegmentBusyError(f"variable {index!r} changes each time it is read")
 
 
 def _line(parts: dict[str, Any]) -> bytes:
@@ -234,7 +222,7 @@ def load(segment: shmvar.Segment, file: IO[bytes]) -> Iterator[Variable | Item]:
         if isinstance(found, Item):
             segment.queue(found.queue)._put_pickle(pickle)
         else:
-            _put_pickle(segment, found.index, pickle, found.expires_in)
+            put_pickle(segment, found.index, pickle, found.expires_in)
         yield found
 
 

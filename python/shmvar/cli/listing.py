@@ -26,7 +26,9 @@ _MISSING = object()
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    add_json(commands.add("ls", _ls, "list the segments, and other files that have names of segments"))
+    ls = commands.add("ls", _ls, "list the segments, and other files that have names of segments")
+    ls.add_argument("url", metavar="URL", nargs="?", help="of a server, valkey://host: list the segments there")
+    add_json(ls)
 
     info = commands.add("info", _info, "show facts about a segment")
     add_names(info, "KEY")
@@ -46,7 +48,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _ls(args: argparse.Namespace) -> int:
-    found = sorted(shmvar.segments(), key=lambda info: info.name)
+    found = sorted(shmvar.segments(args.url), key=lambda info: info.name)
     if args.json:
         # Without `locks` and `queues`, which only an attached process knows.
         unknown = {"locks", "queues"}
