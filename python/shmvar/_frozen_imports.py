@@ -35,7 +35,7 @@ from shmvar._task_watcher import Watcher as Watcher
 from shmvar._untrusted_error import UntrustedValueError as UntrustedValueError
 
 with contextlib.suppress(ImportError):  # for programs that have segments on a server
-    import shmvar._remote as _remote
+    import shmvar._remote as _remote  # noqa: F401
 
 with contextlib.suppress(ImportError):  # arrays come from programs that have numpy
     import numpy as numpy

@@ -3,6 +3,8 @@
 import multiprocessing
 import pickle
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import helpers
@@ -177,3 +179,50 @@ def test_something_else_under_the_name_is_not_touched(server, key):
         assert shmvar.segments(server.url()) is not None
     finally:
         server.call("DEL", name)
+
+
+def test_a_server_that_is_too_old_is_refused(server, key, monkeypatch):
+    from shmvar._remote import link
+
+    call = link.Link.call
+
+    def old(self, *arguments):
+        return b"redis_version:6.2.14\r\n" if arguments == (b"INFO",) else call(self, *arguments)
+
+    monkeypatch.setattr(link.Link, "call", old)
+    # Another link: this one has looked at its server already.
+    with pytest.raises(shmvar.IncompatibleSegmentError, match=r"6\.2\.14.*7\.0 or newer"):
+        shmvar.attach(key.replace("#", "?timeout=9#"))
+
+
+def certificate(folder, name):
+    """A key and a certificate for a name that signs itself."""
+    files = [str(folder / f"{name}.{end}") for end in ("pem", "key")]
+    names = "IP:127.0.0.1" if name == "right" else "DNS:elsewhere.invalid"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    command += ["-addext", f"subjectAltName={names}", "-out", files[0], "-keyout", files[1]]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return files
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_connection_over_tls_verifies_name_and_chain(own_server, tmp_path):
+    for name in ("right", "wrong"):
+        file, key = certificate(tmp_path, name)
+        port = servers.free_port()
+        options = ["--tls-port", str(port), "--tls-cert-file", file, "--tls-key-file", key, "--tls-ca-cert-file", file]
+        try:
+            own_server(*options, "--tls-auth-clients", "no")
+        except AssertionError as error:
+            pytest.skip(f"needs a server that was built with TLS: {error}")
+        url = f"valkeys://127.0.0.1:{port}/?ca={file}#tls"
+        with helpers.promptly():
+            if name == "right":
+                with shmvar.attach(url) as segment:
+                    segment["a"] = b"x" * 100_000
+                    assert segment["a"] == b"x" * 100_000
+            else:
+                with pytest.raises(shmvar.SegmentAccessError, match="certificate"):
+                    shmvar.attach(url)
+            with pytest.raises(shmvar.SegmentAccessError, match=r"certificate.*Remedies"):
+                shmvar.attach(f"valkeys://127.0.0.1:{port}/#tls")
