@@ -6,8 +6,8 @@ Classes that derive from `OSError` have the `errno` that belongs to them. `Untru
 
 from __future__ import annotations
 
+import io
 from errno import EACCES, EEXIST, ENOENT, ENOTSUP, ETIMEDOUT
-from io import UnsupportedOperation
 
 ANOTHER_INTERPRETER = (
     "shmvar works in one interpreter of a process, the first that imports it, and this is another one: a "
@@ -65,7 +65,7 @@ class SegmentUnavailableError(Error, ConnectionError):
         return type(self), (str(self), self.maybe_applied)
 
 
-class UnsupportedError(Error, UnsupportedOperation):
+class UnsupportedError(Error, io.UnsupportedOperation):
     """This kind of segment cannot do that. The text names what to use instead."""
 
     errno = ENOTSUP

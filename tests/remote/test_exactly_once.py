@@ -207,32 +207,30 @@ ADDER = """
 s = shmvar.attach(key)
 me, done = sys.argv[2], 0
 print("go", flush=True)
-until = time.monotonic() + float(sys.argv[3])
-while time.monotonic() < until:
-    s.add("total"); s.modify("list", lambda old: old + 1, 0); s.swap(("swap" + me), done)
+while "stop" not in s:
+    s.add("total"); s.modify("list", lambda old: old + 1, 0); s.swap("swap" + me, done)
     done += 1
 print(done, flush=True)
 """
 
 
 @pytest.mark.slow
-def test_connections_are_killed_all_the_time_and_each_change_is_made_once(server, own_server, children, capsys):
+def test_connections_are_killed_all_the_time_and_each_change_is_made_once(own_server, children, capsys):
     killed_server = own_server()
-    url = killed_server.url("kills")
+    url = killed_server.url("kills", timeout=60)
     segment = shmvar.attach(url)
-    seconds = float(os.environ.get("SHMVAR_REMOTE_SECONDS", "4"))
-    children += [helpers.start(ADDER, url, number, seconds) for number in range(4)]
+    children += [helpers.start(ADDER, url, number) for number in range(4)]
     kills = 0
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    for _ in helpers.looks(lambda: kills > 40, seconds=float(os.environ.get("SHMVAR_REMOTE_SECONDS", "3"))):
         kills += killed_server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         time.sleep(0.02)
+    segment["stop"] = True
     counts = [int(child.stdout.readline()) for child in children]
-    assert segment["total"] == sum(counts) == segment["list"] and kills > 20
+    assert segment["total"] == sum(counts) == segment["list"] and sum(counts) > 0
     assert [segment[f"swap{number}"] for number in range(4)] == [count - 1 for count in counts]
     segment.check()
     with capsys.disabled():
-        print(f"\n{kills} connections killed, {sum(counts)} adds, modifies and swaps, each once")
+        print(f"\n{kills} connections killed, {sum(counts)} adds, modifies and swaps each, all once")
 
 
 def test_a_server_that_stands_still_counts_each_add_once(own_server):
