@@ -37,6 +37,7 @@ OTHERS = {
     "scale": ["--most", "1000", "--repeats", "1"],
     "holds": ["--count", "2000"],
     "memory": ["--quick", "--seconds", "0.1", "--only", "narrow_1"],
+    "remote": ["--smoke"],
     "starved": ["--seconds", "0.02", "--hogs", "1"],
 }
 """Each with what makes it short. They have marks of their own, and say so by their exit status, or print figures."""

@@ -220,9 +220,9 @@ def test_connections_are_killed_all_the_time_and_each_change_is_made_once(own_se
     url = killed_server.url("kills", timeout=60)
     segment = shmvar.attach(url)
     children += [helpers.start(ADDER, url, number) for number in range(4)]
-    kills = 0
-    for _ in helpers.looks(lambda: kills > 40, seconds=float(os.environ.get("SHMVAR_REMOTE_SECONDS", "3"))):
-        kills += killed_server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    kills = []
+    for _ in helpers.looks(lambda: sum(kills) > 40, seconds=float(os.environ.get("SHMVAR_REMOTE_SECONDS", "3"))):
+        kills.append(killed_server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
         time.sleep(0.02)
     segment["stop"] = True
     counts = [int(child.stdout.readline()) for child in children]
@@ -230,7 +230,7 @@ def test_connections_are_killed_all_the_time_and_each_change_is_made_once(own_se
     assert [segment[f"swap{number}"] for number in range(4)] == [count - 1 for count in counts]
     segment.check()
     with capsys.disabled():
-        print(f"\n{kills} connections killed, {sum(counts)} adds, modifies and swaps each, all once")
+        print(f"\n{sum(kills)} connections killed, {sum(counts)} adds, modifies and swaps each, all once")
 
 
 def test_a_server_that_stands_still_counts_each_add_once(own_server):
@@ -342,6 +342,17 @@ def test_a_forked_child_uses_the_handle_and_counts_once(seg):
         seg.add("n")
     assert [helpers.reap(pid) for pid in pids] == [0] * 3
     assert seg["n"] == 401
+
+
+def test_the_last_handle_that_is_detached_closes_the_connections(own_server):
+    alone = own_server()
+    handles = [shmvar.attach(alone.url(number)) for number in range(3)]
+    helpers.in_threads(lambda number: [handles[number].add("n") for _ in range(50)], 3)
+    connected = lambda: int(alone.call("INFO", "clients")["connected_clients"]) - 1  # noqa: E731 - less this one
+    assert 1 <= connected() <= 3
+    for handle in handles:
+        handle.detach()
+    helpers.until(lambda: connected() == 0)
 
 
 def test_threads_share_a_handle(seg):

@@ -147,6 +147,10 @@ def test_a_server_whose_memory_is_full_can_be_emptied(own_server):
     assert 100 < there < 10_000 and segment.remove(0) and segment.pop(1) and len(segment) == there - 2
     segment.check()
     again = shmvar.attach(full.url("full"))
+    with pytest.raises(shmvar.SegmentExistsError):
+        shmvar.attach(full.url("full"), create=True)
+    with pytest.raises(shmvar.SegmentFullError, match="memory is full"):
+        shmvar.attach(full.url("new"))
     again.clear()
     assert len(segment) == 0 and segment.check().used == 0
 

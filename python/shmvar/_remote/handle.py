@@ -43,7 +43,7 @@ class Handle:
 
         self._url = url
         self._link: Link | None = link_to(url.server)
-        self._requests = Requests(self._link, f"segment {url.public}", prefix, segment)
+        self._requests = Requests(f"segment {url.public}", prefix, segment)
         self._variables = self._requests.keys[1]
         self._created = created
         self._readonly = readonly
@@ -59,11 +59,10 @@ class Handle:
         return link
 
     def _change(self, script: Script, arguments: Sequence[bytes], what: str) -> bytes:
-        if self._link is None:
-            raise detached(self._requests.name)
+        link = self._open
         if self._readonly:
             raise ReadOnlyError(f"{self._requests.name} was attached with readonly=True")
-        return self._requests.change(script, arguments, what)
+        return self._requests.change(link, script, arguments, what)
 
     def _single(
         self,

@@ -35,8 +35,7 @@ class Slot:
 class Requests:
     """The changes of one handle."""
 
-    def __init__(self, link: Link, name: str, prefix: bytes, segment: bytes) -> None:
-        self.link = link
+    def __init__(self, name: str, prefix: bytes, segment: bytes) -> None:
         self.name = name
         """Of the segment, for errors."""
         self.prefix = prefix
@@ -52,16 +51,16 @@ class Requests:
         """In a forked child: the slots are the parent's."""
         self._slots = []
 
-    def change(self, script: Script, arguments: Sequence[bytes], what: str) -> bytes:
+    def change(self, link: Link, script: Script, arguments: Sequence[bytes], what: str) -> bytes:
         """Carries out one change and returns the answer of the script, without those that are errors."""
         try:
             slot = self._slots.pop()
         except IndexError:
             slot = Slot()
         slot.number += 1
-        waited = self.link.waited(what)
+        waited = link.waited(what)
         try:
-            answer: bytes = self.link.script(script, self.keys, (self.id, slot.field, slot.number, *arguments), waited)
+            answer: bytes = link.script(script, self.keys, (self.id, slot.field, slot.number, *arguments), waited)
         except OutOfMemory as error:
             full = SegmentFullError(
                 f"{self.name}: the server's memory is full ({error}); nothing has changed. Remedies: a larger "
@@ -70,7 +69,7 @@ class Requests:
             if waited.unsure:
                 # An earlier copy of the request had no answer: it was carried out, or must never be.
                 arguments = (self.id, slot.field, slot.number, b"fence")  # type: ignore[assignment]
-                answer = self.link.script(scripts.SEGMENT, self.keys, arguments, waited)
+                answer = link.script(scripts.SEGMENT, self.keys, arguments, waited)
                 if answer == b"n":
                     self._slots.append(slot)
                     raise full from None

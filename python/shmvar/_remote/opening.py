@@ -8,6 +8,7 @@ import secrets
 from shmvar._errors import (
     IncompatibleSegmentError,
     SegmentExistsError,
+    SegmentFullError,
     SegmentNotFoundError,
 )
 from shmvar._remote import scripts
@@ -45,9 +46,17 @@ def attach(
     mode = {None: b"any", True: b"new", False: b"old"}[create]
     try:
         answer = link.script(scripts.ATTACH, (prefix,), (own, limit, mode), link.waited("the attach"))
-    except OutOfMemory:
+    except OutOfMemory as error:
         # What is there can be opened all the same, and emptied.
-        return _find(url, link, key, False, trust)
+        try:
+            there = _find(url, link, key, False, trust)
+        except SegmentNotFoundError:
+            if create is False:
+                raise
+            raise SegmentFullError(f"segment {url.public}: the server's memory is full ({error})") from None
+        if create:
+            raise SegmentExistsError(f"there is a segment {url.public} already") from None
+        return there
     if answer == b"missing":
         raise SegmentNotFoundError(f"there is no segment {url.public}")
     if answer == b"exists":

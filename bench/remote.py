@@ -1,0 +1,115 @@
+"""Segments on a server beside the client library's own calls, as ratios of one run: `python bench/remote.py`.
+
+Starts a Valkey or Redis of its own. The ratios depend on the client library and on the machine; docs/remote.md has
+the aims.
+"""
+
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+
+import numpy
+
+import shmvar
+
+SMOKE = "--smoke" in sys.argv
+TURNS, CALLS = (1, 10) if SMOKE else (15, 300)
+
+
+def each(call, count=CALLS):
+    """Microseconds of one call."""
+    began = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - began) / count * 1e6
+
+
+def ratio(name, aim, ours, reference, count=CALLS):
+    """Prints one row: both sides in turn, medians."""
+    pairs = [(each(ours, count), each(reference, count)) for _ in range(TURNS)]
+    found = statistics.median(a / b for a, b in pairs)
+    a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
+    print(f"{name:24} {found:5.2f}  aim {aim:4}  {a:9.1f} us against {b:9.1f}")
+
+
+def main():
+    program = which("valkey-server") or which("redis-server")
+    if program is None or find_spec("redis") is None:
+        print("needs valkey-server or redis-server, and shmvar[valkey]: nothing was measured")
+        return
+    with tempfile.TemporaryDirectory(prefix="shmvar-bench-") as folder:
+        place = f"{folder}/socket"
+        options = ["--port", "0", "--unixsocket", place, "--save", "", "--dir", folder]
+        server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+        try:
+            while not Path(place).exists():
+                time.sleep(0.02)
+            measure(place)
+        finally:
+            server.kill()
+            server.wait()
+
+
+def measure(place):
+    import redis
+
+    client = redis.Redis(unix_socket_path=place)
+    url = f"valkey+unix://{place}#bench"
+    segment = shmvar.attach(url)
+    segment["i"] = segment["n"] = 5
+    client.set("i", pickle.dumps(5))
+    client.set("n", 5)
+    names = [f"m{number}" for number in range(10)]
+    segment.put_many({number: number for number in range(10)})
+    client.mset({name: pickle.dumps(1) for name in names})
+    empty = client.register_script("return 1")
+    ratio("seg[i]", 0.5, lambda: segment["i"], lambda: pickle.loads(client.get("i")))
+    ratio("seg[i] = int", 0.8, lambda: segment.put("i", 5), lambda: client.set("i", pickle.dumps(5)))
+    ratio("seg.add(i)", 1.0, lambda: segment.add("n"), lambda: client.incr("n"))
+    ratio(
+        "get_many of 10",
+        0.6,
+        lambda: segment.get_many(range(10)),
+        lambda: [pickle.loads(found) for found in client.mget(names)],
+    )
+    ratio(
+        "put_many of 10",
+        1.3,
+        lambda: segment.put_many({number: 1 for number in range(10)}),
+        lambda: client.mset({name: pickle.dumps(1) for name in names}),
+    )
+    ratio("attach, second one", 6, lambda: shmvar.attach(url), client.ping)
+    times = []
+    for call in (lambda: segment.put("i", 5), empty):
+        client.config_resetstat()
+        each(call, 10 * CALLS)
+        times.append(client.info("commandstats")["cmdstat_evalsha"]["usec_per_call"])
+    print(
+        f"{'a put in the server':24} {times[0] / times[1]:5.2f}  aim   11  {times[0]:9.1f} us against {times[1]:9.1f}"
+    )
+    array = numpy.arange((1 if SMOKE else 100) * 2**20 // 8)
+    data = array.tobytes()
+    ratio("put of 100 MiB", "", lambda: segment.put("a", array), lambda: client.set("a", data), 1)
+    ratio("get of 100 MiB", "", lambda: segment["a"], lambda: client.get("a"), 1)
+    before = client.info("memory")["used_memory"]
+    many = 20_000 if SMOKE else 200_000
+    for first in range(0, many, 10_000):
+        segment.put_many({number + 1_000: 1 for number in range(first, first + 10_000)})
+    ours = client.info("memory")["used_memory"] - before
+    before = client.info("memory")["used_memory"]
+    for first in range(0, many, 10_000):
+        client.hset("plain", mapping={number: 1 for number in range(first, first + 10_000)})
+    plain = client.info("memory")["used_memory"] - before
+    print(
+        f"{'bytes of a small int':24} {ours / plain:5.2f}  aim 1.25  {ours / many:9.1f} B  against {plain / many:9.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
