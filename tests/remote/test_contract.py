@@ -49,7 +49,6 @@ DIFFERENT = {
         "test_keys_with_a_prefix_are_a_view_as_keys_are": CLASS,
     },
     "expire": {
-        "test_a_dump_has_the_last_time": LATER,
         "test_a_task_that_waits_goes_by_the_new_time": LATER,
         "test_a_task_that_waits_is_woken_at_the_new_time_and_not_at_its_next_look": LATER,
         "test_a_variable_of_any_kind_gets_a_time_gets_another_and_loses_it*in place*": IN_PLACE,
@@ -100,7 +99,11 @@ TOO_LONG = {
     "test_8_processes_expire_and_change_and_no_change_is_lost",
     "test_f53_the_total_is_exact_with_8_processes_of_4_threads",
     "test_readers_never_miss_it_nor_see_it_torn_while_its_time_changes",
+    "test_a_variable_of_any_kind_gets_a_time_gets_another_and_loses_it",
     "test_a_version_survives_the_growth_of_the_table",
+    "test_another_process_changes_the_segment_while_the_function_runs",
+    "test_floats_and_ints_beyond_64_bits_are_added_exactly_by_many_processes",
+    "test_small_batches_are_as_updates_of_a_dict",
     "test_ten_thousand_indexes_of_both_kinds_agree_with_a_dict",
 }
 """Not run unless SHMVAR_REMOTE_ALL is set: so many calls take seconds in memory and minutes through a server."""
