@@ -11,11 +11,12 @@ import random
 import time
 import weakref
 from inspect import signature
+from typing import Any
 
 try:
+    from redis import connection as _library
     from redis import exceptions
     from redis.backoff import NoBackoff
-    from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
     from redis.retry import Retry
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -33,11 +34,12 @@ from shmvar._errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any
 
     from shmvar._remote.scripts import Script
     from shmvar._remote.url import Server
 
+# Its types differ from one version to the next.
+_CONNECTIONS: Any = _library
 Argument = bytes | int
 
 # What a server says that is on its way to another state: nothing was done, and the next try may succeed.
@@ -196,15 +198,15 @@ class Link:
             **_QUIET,
         }
         if server.path:
-            connection: Any = UnixDomainSocketConnection(path=server.path, **common)
+            connection: Any = _CONNECTIONS.UnixDomainSocketConnection(path=server.path, **common)
         else:
             common |= {"host": server.host, "port": server.port, "socket_connect_timeout": wait}
             common |= {"socket_keepalive": True}
             if server.tls:
                 common |= {"ssl_ca_certs": server.ca, "ssl_certfile": server.cert, "ssl_keyfile": server.key}
-                connection = SSLConnection(ssl_cert_reqs="required", ssl_check_hostname=True, **common)
+                connection = _CONNECTIONS.SSLConnection(ssl_cert_reqs="required", ssl_check_hostname=True, **common)
             else:
-                connection = Connection(**common)
+                connection = _CONNECTIONS.Connection(**common)
         connection.connect()
         self._reached = True
         if wait < self.attempt:
@@ -294,7 +296,7 @@ _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 def _quiet() -> dict[str, Any]:
     """Arguments that turn off what the library tells a server of itself, which costs a round trip."""
-    known = {name for cls in Connection.__mro__ for name in signature(cls.__init__).parameters}
+    known = {name for cls in _CONNECTIONS.Connection.__mro__ for name in signature(cls.__init__).parameters}
     return {"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None}
 
 

@@ -13,10 +13,11 @@ from shmvar._errors import (
 )
 from shmvar._remote import scripts
 from shmvar._remote.arguments import size_of
+from shmvar._remote.identity import destroy_id, known, with_key
 from shmvar._remote.link import Link, OutOfMemory, link_to
-from shmvar._remote.names import PREFIX, checked_key, key_of, prefix_of
-from shmvar._remote.segment import RemoteSegment
-from shmvar._remote.url import Url, fragment_of, parse
+from shmvar._remote.names import PREFIX, key_of, prefix_of
+from shmvar._remote.segment import RemoteSegment, find
+from shmvar._remote.url import fragment_of, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,12 +36,12 @@ def attach(
         if given:
             raise ValueError(f"{name} is for segments of this machine: a server has its own settings and users")
     limit = b"" if size is None else size_of(size)
-    url, key = _with_key(text)
+    url, key = with_key(text)
     link = link_to(url.server)
     if readonly:
         if create:
             raise ValueError("create=True needs a handle that may write")
-        return _find(url, link, key, True, trust)
+        return find(url, link, key, True, trust)
     _check(link)
     own, prefix = secrets.token_hex(6).encode(), prefix_of(key)
     mode = {None: b"any", True: b"new", False: b"old"}[create]
@@ -49,7 +50,7 @@ def attach(
     except OutOfMemory as error:
         # What is there can be opened all the same, and emptied.
         try:
-            there = _find(url, link, key, False, trust)
+            there = find(url, link, key, False, trust)
         except SegmentNotFoundError:
             if create is False:
                 raise
@@ -62,34 +63,13 @@ def attach(
     if answer == b"exists":
         raise SegmentExistsError(f"there is a segment {url.public} already")
     found, created, _, version = answer
-    _known(url, version)
+    known(url, version)
     return RemoteSegment(url, prefix, found, bool(created), False, trust)
-
-
-def _find(url: Url, link: Link, key: int | str, readonly: bool, trust: bool | None) -> RemoteSegment:
-    """Opens a segment by plain reads."""
-    prefix = prefix_of(key)
-    version, found = link.call(b"HMGET", prefix, b"f", b"id")
-    if version is None and found is None:
-        raise SegmentNotFoundError(f"there is no segment {url.public}")
-    _known(url, version)
-    return RemoteSegment(url, prefix, found, False, readonly, trust)
-
-
-def reattach(text: str, segment: bytes, readonly: bool, trust: bool | None, password: str | None) -> RemoteSegment:
-    """Unpickles a handle: the very segment that it was of."""
-    url, key = _with_key(text)
-    if password is not None:
-        url = dataclasses.replace(url, server=dataclasses.replace(url.server, password=password), has_password=True)
-    found = _find(url, link_to(url.server), key, readonly, trust)
-    if found._requests.id != segment:
-        raise SegmentNotFoundError(f"the segment {url.public} that was pickled is gone; there is another one")
-    return found
 
 
 def destroy(text: str) -> bool:
     """`shmvar.destroy` for a URL."""
-    url, key = _with_key(text)
+    url, key = with_key(text)
     link, prefix = link_to(url.server), prefix_of(key)
     while (found := link.call(b"HGET", prefix, b"id")) is not None:
         if destroy_id(link, prefix, found):
@@ -97,18 +77,9 @@ def destroy(text: str) -> bool:
     return False
 
 
-def destroy_id(link: Link, prefix: bytes, segment: bytes) -> bool:
-    """Destroys the segment with this id. False: it is gone already."""
-    data = b"%b:%b:" % (prefix, segment)
-    keys = [prefix, *(data + name for name in (b"v", b"x", b"b", b"l")), prefix + b":gone"]
-    arguments = (segment, secrets.token_hex(8).encode())
-    answer: bytes = link.script(scripts.DESTROY, keys, arguments, link.waited("the destroy"))
-    return answer == b"o"
-
-
 def exists(text: str) -> bool:
     """`shmvar.exists` for a URL."""
-    url, key = _with_key(text)
+    url, key = with_key(text)
     return bool(link_to(url.server).call(b"EXISTS", prefix_of(key)))
 
 
@@ -130,25 +101,10 @@ def segments(text: str) -> list[SegmentInfo]:
         if key is not None:
             named = dataclasses.replace(url, key=key, public=f"{url.public.partition('#')[0]}#{fragment_of(key)}")
             try:
-                infos.append(_find(named, link, key, False, False).info())
+                infos.append(find(named, link, key, False, False).info())
             except (SegmentNotFoundError, IncompatibleSegmentError):
                 continue  # destroyed meanwhile, or somebody else's hash
     return infos
-
-
-def _with_key(text: str) -> tuple[Url, int | str]:
-    url = parse(text)
-    if url.key is None:
-        raise ValueError(f"{url.public} names no segment: its key follows a #, as in valkey://host/#987654")
-    return url, checked_key(url.key)
-
-
-def _known(url: Url, version: bytes | None) -> None:
-    if version != b"1":
-        raise IncompatibleSegmentError(
-            f"{url.public}: the server has something else under this name, or a segment of another format "
-            f"({version!r}; this is 1); nothing was written to it"
-        )
 
 
 def _check(link: Link) -> None:

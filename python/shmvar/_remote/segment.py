@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 
@@ -14,11 +15,13 @@ from shmvar._core import (
     _value_pickle,
     _variable_info,
 )
-from shmvar._errors import CorruptSegmentError, SegmentFullError, UnsupportedError
+from shmvar._errors import CorruptSegmentError, SegmentFullError, SegmentNotFoundError, UnsupportedError
 from shmvar._remote import blobs, scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
+from shmvar._remote.identity import destroy_id, known, with_key
+from shmvar._remote.link import Link, link_to
 from shmvar._remote.mapping import Mapping
-from shmvar._remote.names import plain_index
+from shmvar._remote.names import plain_index, prefix_of
 from shmvar._remote.records import INLINE, Stored, type_of
 
 TYPE_CHECKING = False
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self, SupportsIndex
 
     from shmvar._core import CheckReport, SegmentInfo, VariableInfo
+    from shmvar._remote.url import Url
 
     Index = SupportsIndex | str
     Ttl = float | timedelta | None
@@ -280,8 +284,6 @@ class RemoteSegment(Mapping):
         The next `attach` makes a new, empty segment. All other calls of the handles on this one raise
         `SegmentNotFoundError`.
         """
-        from shmvar._remote.opening import destroy_id
-
         destroy_id(self._open, self._requests.prefix, self._requests.id)
 
     def check(self) -> CheckReport:
@@ -311,8 +313,6 @@ class RemoteSegment(Mapping):
 
         Raises ValueError where the password was in the URL, unless a child of `multiprocessing` is being started.
         """
-        from shmvar._remote.opening import reattach
-
         self._open  # noqa: B018 - it raises DetachedError
         password = None
         if self._url.has_password:
@@ -332,6 +332,27 @@ class RemoteSegment(Mapping):
         """Stores a value if the variable is still as it was found."""
         version = b"0" if found is None else b"%d" % found[1].version
         return self._single(index, b"put", stored, ttl, version) != b"n"
+
+
+def find(url: Url, link: Link, key: int | str, readonly: bool, trust: bool | None) -> RemoteSegment:
+    """Opens a segment by plain reads."""
+    prefix = prefix_of(key)
+    version, found = link.call(b"HMGET", prefix, b"f", b"id")
+    if version is None and found is None:
+        raise SegmentNotFoundError(f"there is no segment {url.public}")
+    known(url, version)
+    return RemoteSegment(url, prefix, found, False, readonly, trust)
+
+
+def reattach(text: str, segment: bytes, readonly: bool, trust: bool | None, password: str | None) -> RemoteSegment:
+    """Unpickles a handle: the very segment that it was of."""
+    url, key = with_key(text)
+    if password is not None:
+        url = dataclasses.replace(url, server=dataclasses.replace(url.server, password=password), has_password=True)
+    found = find(url, link_to(url.server), key, readonly, trust)
+    if found._requests.id != segment:
+        raise SegmentNotFoundError(f"the segment {url.public} that was pickled is gone; there is another one")
+    return found
 
 
 def _largest_bytes(free: int) -> int:
