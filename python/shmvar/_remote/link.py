@@ -18,10 +18,10 @@ try:
     from redis import exceptions
     from redis.backoff import NoBackoff
     from redis.retry import Retry
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
-        f'a segment on a server needs {error.name}, which is not installed: pip install "shmvar[valkey]"',
-        name=error.name,
+        f'a segment on a server needs {_error.name}, which is not installed: pip install "shmvar[valkey]"',
+        name=_error.name,
     ) from None
 
 from shmvar._errors import (

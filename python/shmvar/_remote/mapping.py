@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Self, SupportsIndex
 
-    Index = SupportsIndex | str
-    Ttl = float | timedelta | None
+    _Index = SupportsIndex | str
+    _Ttl = float | timedelta | None
 
 BATCH_LIMIT = 262_144
 """Variables of one batch: 100,000 hold the server for a third of a second."""
@@ -34,18 +34,18 @@ class Mapping(Handle, MutableMapping[Any, Any]):
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]
 
-    def __getitem__(self, index: Index, /) -> Any:
+    def __getitem__(self, index: _Index, /) -> Any:
         found = self._found(plain_index(index))
         if found is None:
             raise KeyError(index)
         return found[0]
 
-    def __setitem__(self, index: Index, value: Any, /) -> None:
+    def __setitem__(self, index: _Index, value: Any, /) -> None:
         plain = plain_index(index)
         self._writable()
         self._single(plain, b"put", Stored(value))
 
-    def __delitem__(self, index: Index, /) -> None:
+    def __delitem__(self, index: _Index, /) -> None:
         if self._single(plain_index(index), b"del") == b"n":
             raise KeyError(index)
 
@@ -117,7 +117,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
     def copy(self) -> dict[int | str, Any]:
         return dict(self.items())
 
-    def pop(self, index: Index, default: Any = MISSING, /) -> Any:
+    def pop(self, index: _Index, default: Any = MISSING, /) -> Any:
         plain = plain_index(index)
         self._writable()
         for turn in turns():
@@ -154,7 +154,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             raise error
         raise KeyError("popitem(): the segment is empty")
 
-    def setdefault(self, index: Index, default: Any = None, *, ttl: Ttl = None) -> Any:
+    def setdefault(self, index: _Index, default: Any = None, *, ttl: _Ttl = None) -> Any:
         plain, life = plain_index(index), ttl_of(ttl)
         self._writable()
         stored = None
@@ -172,7 +172,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
     def update(self, other: Any = (), /, **named: Any) -> None:
         self.put_many([*items_of(other), *named.items()])
 
-    def put_many(self, mapping: abc.Mapping[Any, Any] | abc.Iterable[tuple[Any, Any]], *, ttl: Ttl = None) -> None:
+    def put_many(self, mapping: abc.Mapping[Any, Any] | abc.Iterable[tuple[Any, Any]], *, ttl: _Ttl = None) -> None:
         life = ttl_of(ttl)
         self._writable()
         values: dict[int | str, Stored] = {}
@@ -191,7 +191,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
                     stored.renew()
         self._exists()
 
-    def get_many(self, indices: abc.Iterable[Index]) -> dict[int | str, Any]:
+    def get_many(self, indices: abc.Iterable[_Index]) -> dict[int | str, Any]:
         if isinstance(indices, str):
             raise TypeError("indices is a str, which is one index: write get_many([index])")
         names: dict[bytes, int | str] = {}

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from shmvar._core import CheckReport, SegmentInfo, VariableInfo
     from shmvar._remote.url import Url
 
-    Index = SupportsIndex | str
-    Ttl = float | timedelta | None
+    _Index = SupportsIndex | str
+    _Ttl = float | timedelta | None
 
 
 class RemoteSegment(Mapping):
@@ -87,16 +87,16 @@ class RemoteSegment(Mapping):
     def detached(self) -> bool:
         return self._link is None
 
-    def put(self, index: Index, value: Any, *, ttl: Ttl = None) -> None:
+    def put(self, index: _Index, value: Any, *, ttl: _Ttl = None) -> None:
         plain, life = plain_index(index), ttl_of(ttl)
         self._writable()
         self._single(plain, b"put", Stored(value), life)
 
-    def get(self, index: Index, default: Any = None) -> Any:
+    def get(self, index: _Index, default: Any = None) -> Any:
         found = self._found(plain_index(index))
         return default if found is None else found[0]
 
-    def view(self, index: Index) -> Any:
+    def view(self, index: _Index) -> Any:
         """Return a read-only copy of the value under `index`."""
         found = self._found(plain_index(index), True)
         if found is None:
@@ -104,34 +104,34 @@ class RemoteSegment(Mapping):
         return found[0]
 
     def array(
-        self, index: Index, shape: Any = None, dtype: Any = None, *, initial: Any = None, order: str = "C"
+        self, index: _Index, shape: Any = None, dtype: Any = None, *, initial: Any = None, order: str = "C"
     ) -> NoReturn:
         """Not supported: no memory is shared with a server. Use `put` and `view`."""
         raise UnsupportedError(
             f"{self._requests.name} has no memory that processes share: store the array with `put`, read it with `view`"
         )
 
-    def buffer(self, index: Index, size: SupportsIndex | None = None) -> NoReturn:
+    def buffer(self, index: _Index, size: SupportsIndex | None = None) -> NoReturn:
         """Not supported: no memory is shared with a server. Use `put` and `view`."""
         raise UnsupportedError(
             f"{self._requests.name} has no memory that processes share: store the bytes with `put`, read them with "
             "`view`"
         )
 
-    def touch(self, index: Index) -> int:
+    def touch(self, index: _Index) -> int:
         answer = self._single(plain_index(index), b"ver", ttl=b"keep")
         return int(answer[1:]) if answer != b"n" else 0
 
-    def expire(self, index: Index, ttl: Ttl) -> bool:
+    def expire(self, index: _Index, ttl: _Ttl) -> bool:
         return self._single(plain_index(index), b"exp", ttl=ttl_of(ttl)) != b"n"
 
-    def has(self, index: Index) -> bool:
+    def has(self, index: _Index) -> bool:
         return self._record(plain_index(index)) is not None
 
-    def remove(self, index: Index) -> bool:
+    def remove(self, index: _Index) -> bool:
         return self._single(plain_index(index), b"del") != b"n"
 
-    def add(self, index: Index, amount: Any = 1, *, ttl: Ttl = None) -> Any:
+    def add(self, index: _Index, amount: Any = 1, *, ttl: _Ttl = None) -> Any:
         plain, number, life = plain_index(index), amount_of(amount), ttl_of(ttl)
         self._writable()
         if type(number) is float or -(10**15) < number < 10**15:
@@ -155,7 +155,7 @@ class RemoteSegment(Mapping):
             turn()
         raise AssertionError
 
-    def swap(self, index: Index, value: Any, default: Any = None, *, ttl: Ttl = None) -> Any:
+    def swap(self, index: _Index, value: Any, default: Any = None, *, ttl: _Ttl = None) -> Any:
         plain, life = plain_index(index), ttl_of(ttl)
         self._writable()
         stored = Stored(value)
@@ -166,17 +166,17 @@ class RemoteSegment(Mapping):
             turn()
         raise AssertionError
 
-    def version(self, index: Index) -> int:
+    def version(self, index: _Index) -> int:
         found = self._record(plain_index(index))
         return 0 if found is None else found[0].version
 
-    def get_versioned(self, index: Index) -> tuple[Any, int]:
+    def get_versioned(self, index: _Index) -> tuple[Any, int]:
         found = self._found(plain_index(index))
         if found is None:
             raise KeyError(index)
         return found[0], found[1].version
 
-    def compare_and_put(self, index: Index, version: int, value: Any, *, ttl: Ttl = None) -> bool:
+    def compare_and_put(self, index: _Index, version: int, value: Any, *, ttl: _Ttl = None) -> bool:
         plain, expected, life = plain_index(index), version_of(version), ttl_of(ttl)
         self._writable()
         stored = Stored(value)
@@ -185,7 +185,7 @@ class RemoteSegment(Mapping):
             return False
         return self._single(plain, b"put", stored, life, expected) != b"n"
 
-    def modify(self, index: Index, function: Callable[[Any], Any], default: Any = MISSING, *, ttl: Ttl = None) -> Any:
+    def modify(self, index: _Index, function: Callable[[Any], Any], default: Any = MISSING, *, ttl: _Ttl = None) -> Any:
         plain, life = plain_index(index), ttl_of(ttl)
         self._writable()
         for turn in turns():
@@ -198,7 +198,7 @@ class RemoteSegment(Mapping):
             turn()
         raise AssertionError
 
-    def stat(self, index: Index) -> VariableInfo:
+    def stat(self, index: _Index) -> VariableInfo:
         plain = plain_index(index)
         until = 0.0
         while (found := self._record(plain)) is not None:
@@ -216,7 +216,7 @@ class RemoteSegment(Mapping):
             return _variable_info(record.charged(plain), record.version, ends, type_of(kind, body))
         raise KeyError(index)
 
-    def _pickled(self, index: Index) -> tuple[bytes, float | None] | None:
+    def _pickled(self, index: _Index) -> tuple[bytes, float | None] | None:
         """The pickle of a variable with its buffers in it, and the seconds until it expires, of one instant."""
         plain = plain_index(index)
         until = 0.0
@@ -239,7 +239,7 @@ class RemoteSegment(Mapping):
             return pickle, left
         return None
 
-    def _put_pickle(self, index: Index, pickle: bytes, ttl: float | None) -> None:
+    def _put_pickle(self, index: _Index, pickle: bytes, ttl: float | None) -> None:
         """Stores bytes that are a pickle."""
         plain, life = plain_index(index), ttl_of(ttl)
         if fault := _pickle_fault(pickle):
