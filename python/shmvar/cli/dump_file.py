@@ -19,7 +19,8 @@ from dataclasses import dataclass, fields
 from typing import IO, Any
 
 import shmvar
-from shmvar._copying import consistent, put_pickle
+from shmvar._copying import consistent
+from shmvar._copying import put_pickle as _put_pickle
 from shmvar._core import _pickle_fault
 from shmvar.cli import printing
 
@@ -222,7 +223,7 @@ def load(segment: shmvar.Segment, file: IO[bytes]) -> Iterator[Variable | Item]:
         if isinstance(found, Item):
             segment.queue(found.queue)._put_pickle(pickle)
         else:
-            put_pickle(segment, found.index, pickle, found.expires_in)
+            _put_pickle(segment, found.index, pickle, found.expires_in)
         yield found
 
 
