@@ -108,6 +108,8 @@ class Proxy:
         self.held = None
         """A function of the bytes of a request: whether they are kept back, in `kept`, and the connection cut."""
         self.kept = []
+        self.pause = 0.0
+        """Seconds before each 64 KiB of a request: a slow network."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -145,6 +147,7 @@ class Proxy:
                         server.settimeout(0.2)
                         server.recv(1 << 16)
                     break
+                time.sleep(self.pause * len(data) / 65536)
                 server.sendall(data)
         _shut(client), _shut(server)
 

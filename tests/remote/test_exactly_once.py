@@ -125,6 +125,16 @@ def test_a_late_copy_of_a_chunk_does_not_make_a_stored_value_expire(server, seg,
     assert server.call("PTTL", chunk) == -1 and seg["v"] == b"x" * 20_000
 
 
+def test_a_large_value_gets_the_time_that_a_slow_network_needs(server, new_key, proxy):
+    name = new_key().partition("#")[2]
+    segment = shmvar.attach(servers.Server.tcp(server, name, port=proxy.port, timeout=0.5))
+    proxy.pause = 0.02
+    segment["v"] = b"x" * 6_000_000
+    segment.put_many({number: b"y" * 10_000 for number in range(300)})
+    proxy.pause = 0.0
+    assert len(segment["v"]) == 6_000_000 and len(segment) == 301
+
+
 def test_a_copy_of_a_change_that_a_full_server_refused_is_barred(own_server):
     full = own_server()
     between = servers.Proxy(full.socket)

@@ -52,6 +52,8 @@ _PASSING = (
 )
 _PASSING_TEXTS = ("BUSY ", "NOREPLICAS ", "MISCONF ", "UNBLOCKED ")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
+_LARGE, _SLOWEST = 64 << 10, 256 << 10
+"""Bytes of a request that gets more time, and bytes a second that the slowest network is believed to carry."""
 
 
 def pack(*arguments: bytes | int) -> bytes:
@@ -134,13 +136,19 @@ class Link:
         """
         until = waited.until
         pause = _FIRST_PAUSE
+        size = sum(map(len, requests))
         while True:
             connection = self._take()
             try:
                 if connection is None:
                     connection = self._connect(until)
+                if size > _LARGE:
+                    # Much of it lies in the system's buffers yet when the wait for the answer begins.
+                    connection._sock.settimeout(self.attempt + size / _SLOWEST)
                 connection.send_packed_command(requests, False)
                 answers = self._answers(connection, answers_to or len(requests))
+                if size > _LARGE:
+                    connection._sock.settimeout(self.attempt)
             except _LOST as error:
                 why = self._sorted_out(error)
                 if connection is not None:
