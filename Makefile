@@ -9,6 +9,7 @@
 #   make bench-peers   the same work by other ways to share values, beside shmvar; ten minutes
 #   make performance   measures both again and fills docs/performance.md
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
+#   make remote-soak   the same on a server whose connections are killed, for SOAK_MINUTES; prints what it counted
 #   make search  the tests that draw their values, with values that no run had before
 #   make fuzz    a minute of damaged input for each target, with a memory checker
 #   make fuzz-plain   any bytes as a value that is not trusted (FUZZ_SECONDS; needs nightly Rust and cargo-fuzz)
@@ -32,7 +33,7 @@ define install_each
 	done
 endef
 
-.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench bench-core bench-peers performance soak clean
+.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -131,6 +132,9 @@ performance: .venv/peers
 soak: .venv/test
 	.venv/bin/python tests/soak --minutes $(SOAK_MINUTES) $(SOAK_OPTIONS)
 	.venv/bin/python tests/soak/cache_for_long.py --minutes $(SOAK_MINUTES)
+
+remote-soak: .venv/test
+	SHMVAR_REMOTE_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) .venv/bin/pytest --timeout=0 -k "killed_all" tests/remote/test_exactly_once.py
 
 fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000
