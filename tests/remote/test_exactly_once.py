@@ -214,6 +214,7 @@ def server_socket(server):
 
 
 ADDER = """
+signal.alarm(int(float(sys.argv[3])) + 500)
 s = shmvar.attach(key)
 me, done = sys.argv[2], 0
 print("go", flush=True)
@@ -229,9 +230,10 @@ def test_connections_are_killed_all_the_time_and_each_change_is_made_once(own_se
     killed_server = own_server()
     url = killed_server.url("kills", timeout=60)
     segment = shmvar.attach(url)
-    children += [helpers.start(ADDER, url, number) for number in range(4)]
+    seconds = float(os.environ.get("SHMVAR_REMOTE_SECONDS", "3"))
+    children += [helpers.start(ADDER, url, number, seconds) for number in range(4)]
     kills = []
-    for _ in helpers.looks(lambda: sum(kills) > 40, seconds=float(os.environ.get("SHMVAR_REMOTE_SECONDS", "3"))):
+    for _ in helpers.looks(lambda: sum(kills) > 40, seconds, at_most=seconds + 300):
         kills.append(killed_server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
         time.sleep(0.02)
     segment["stop"] = True
