@@ -68,6 +68,40 @@ def test_a_reader_needs_few_rights_and_sends_nothing_else(guarded):
     writer.destroy()
 
 
+CHANGES = {
+    "put": lambda seg: seg.put("a", 2),
+    "setitem": lambda seg: seg.__setitem__("a", 2),
+    "delitem": lambda seg: seg.__delitem__("a"),
+    "put of a large value": lambda seg: seg.put("a", b"x" * 50_000),
+    "touch": lambda seg: seg.touch("a"),
+    "expire": lambda seg: seg.expire("a", 5),
+    "remove": lambda seg: seg.remove("a"),
+    "add": lambda seg: seg.add("a"),
+    "swap": lambda seg: seg.swap("a", 2),
+    "compare_and_put": lambda seg: seg.compare_and_put("a", seg.version("a"), 2),
+    "modify": lambda seg: seg.modify("a", str),
+    "pop": lambda seg: seg.pop("a"),
+    "popitem": lambda seg: seg.popitem(),
+    "setdefault": lambda seg: seg.setdefault("b", 2),
+    "update": lambda seg: seg.update({"a": 2}),
+    "put_many": lambda seg: seg.put_many({"a": 2}),
+    "ior": lambda seg: seg.__ior__({"a": 2}),
+    "clear": lambda seg: seg.clear(),
+    "resize": lambda seg: seg.resize(1 << 25),
+    "trim": lambda seg: seg.trim(),
+    "destroy": lambda seg: seg.destroy(),
+}
+
+
+@pytest.mark.parametrize("call", CHANGES)
+def test_a_read_only_handle_changes_nothing_though_its_user_may(seg, key, call):
+    seg["a"] = 1
+    before = seg.version("a"), seg.size
+    with shmvar.attach(key, readonly=True) as reader, pytest.raises(shmvar.ReadOnlyError):
+        CHANGES[call](reader)
+    assert seg.copy() == {"a": 1} and (seg.version("a"), seg.size) == before
+
+
 @pytest.mark.parametrize("credentials", ["", "app:wrong-word@", "nobody:wrong-word@", ":wrong-word@"])
 def test_a_wrong_password_is_an_error_at_once_and_no_text_has_it(own_server, credentials):
     guarded = own_server(port=servers.free_port())
@@ -164,6 +198,26 @@ def test_a_server_whose_memory_is_full_can_be_emptied(own_server):
 
     helpers.until(there_is_room)
     segment.destroy()
+
+
+LARGE = {
+    "put": lambda seg: seg.put("v", b"x" * 3_000_000),
+    "put_many": lambda seg: seg.put_many({"v": b"x" * 3_000_000, "w": 1}),
+    "swap": lambda seg: seg.swap("v", b"x" * 3_000_000),
+    "setdefault": lambda seg: seg.setdefault("v", b"x" * 3_000_000),
+}
+
+
+def test_a_large_value_that_a_full_server_refuses_is_the_error_of_a_full_segment(own_server):
+    full = own_server()
+    segment = shmvar.attach(full.url("full"))
+    used = int(full.call("INFO", "memory")["used_memory"])
+    full.call("CONFIG", "SET", "maxmemory", str(used + 1_000_000))
+    for call in LARGE.values():
+        with pytest.raises(shmvar.SegmentFullError, match="maxmemory"):
+            call(segment)
+    full.call("CONFIG", "SET", "maxmemory", "0")
+    assert len(segment) == 0
 
 
 def test_something_else_under_the_name_is_not_touched(server, key):

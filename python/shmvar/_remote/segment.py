@@ -284,6 +284,7 @@ class RemoteSegment(Mapping):
         The next `attach` makes a new, empty segment. All other calls of the handles on this one raise
         `SegmentNotFoundError`.
         """
+        self._writable()
         destroy_id(self._open, self._requests.prefix, self._requests.id)
 
     def check(self) -> CheckReport:
