@@ -7,7 +7,7 @@ import time
 from shmvar._errors import CorruptSegmentError, ReadOnlyError, SegmentBusyError
 from shmvar._remote import blobs, scripts
 from shmvar._remote.arguments import detached
-from shmvar._remote.link import Link
+from shmvar._remote.link import Link, OutOfMemory
 from shmvar._remote.names import field_of
 from shmvar._remote.numbered import Requests
 from shmvar._remote.records import Record, Stored, decode
@@ -97,7 +97,10 @@ class Handle:
             raise ReadOnlyError(f"{self._requests.name} was attached with readonly=True")
         for stored in values:
             if stored.body:
-                blobs.upload(link, self._requests.data, stored)
+                try:
+                    blobs.upload(link, self._requests.data, stored)
+                except OutOfMemory as error:
+                    raise self._requests.no_memory(error) from None
 
     def _read(self, what: bytes, *arguments: bytes) -> Any:
         """What the script `read` returns."""

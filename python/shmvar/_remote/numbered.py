@@ -62,10 +62,7 @@ class Requests:
         try:
             answer: bytes = link.script(script, self.keys, (self.id, slot.field, slot.number, *arguments), waited)
         except OutOfMemory as error:
-            full = SegmentFullError(
-                f"{self.name}: the server's memory is full ({error}); nothing has changed. Remedies: a larger "
-                "maxmemory, or fewer variables"
-            )
+            full = self.no_memory(error)
             if waited.unsure:
                 # An earlier copy of the request had no answer: it was carried out, or must never be.
                 arguments = (self.id, slot.field, slot.number, b"fence")  # type: ignore[assignment]
@@ -92,6 +89,13 @@ class Requests:
                 size,
             )
         return answer
+
+    def no_memory(self, error: OutOfMemory) -> SegmentFullError:
+        """The error of a change that the server has refused because its own memory is full."""
+        return SegmentFullError(
+            f"{self.name}: the server's memory is full ({error}); nothing has changed. Remedies: a larger maxmemory, or "
+            "fewer variables"
+        )
 
     def gone(self) -> SegmentNotFoundError:
         """The error of every call after the segment was destroyed."""
