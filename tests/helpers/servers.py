@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,10 +10,20 @@ import subprocess
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 from helpers.machine import SLOWER
 
 PROGRAMS = [name for name in ("valkey-server", "redis-server") if shutil.which(name)]
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "remote.md"
+
+
+def rights(user):
+    """The rights of a user as docs/remote.md gives them."""
+    text = re.search(rf"^    user {user} (.*?)\n\n", PAGE.read_text(), re.M | re.S)[1]
+    return [word for word in text.split() if word != ">..."]
 
 
 class Server:

@@ -2,10 +2,8 @@
 
 import multiprocessing
 import pickle
-import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import helpers
 import pytest
@@ -13,23 +11,15 @@ from helpers import servers
 
 import shmvar
 
-PAGE = Path(__file__).parents[2] / "docs" / "remote.md"
-
-
-def rights(user):
-    """The rights of a user as docs/remote.md gives them, in one line."""
-    text = re.search(rf"^    user {user} (.*?)\n\n", PAGE.read_text(), re.M | re.S)[1]
-    return [word for word in text.split() if word != ">..."]
-
 
 @pytest.fixture(scope="module")
 def guarded(server):
     """A server whose users have the rights of the page and no more."""
-    if not PAGE.exists():
+    if not servers.PAGE.exists():
         pytest.skip("the page is not beside the tests")
     started = servers.Server(server.options[0], port=servers.free_port())
     for name in ("app", "reader"):
-        assert started.call("ACL", "SETUSER", name, "on", f">{name}-secret", *rights(name)) == b"OK"
+        assert started.call("ACL", "SETUSER", name, "on", f">{name}-secret", *servers.rights(name)) == b"OK"
     yield started
     started.end()
 

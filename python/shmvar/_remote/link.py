@@ -51,6 +51,8 @@ _PASSING = (
     exceptions.TryAgainError,
 )
 _PASSING_TEXTS = ("BUSY ", "NOREPLICAS ", "MISCONF ", "UNBLOCKED ")
+_NO_RIGHT = "The user executing the script can't"
+"""What Redis 7.0 says of a right that is missing within a script."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
 _LARGE, _SLOWEST = 64 << 10, 256 << 10
 """Bytes of a request that gets more time, and bytes a second that the slowest network is believed to carry."""
@@ -250,7 +252,10 @@ class Link:
             raise _UnknownScript
         if isinstance(refusal, exceptions.OutOfMemoryError) or text.startswith("OOM "):
             raise OutOfMemory(text)
-        if isinstance(refusal, exceptions.NoPermissionError | exceptions.AuthenticationError):
+        if "Script killed by user" in text:
+            # Only a script that has written nothing can be killed.
+            return f"it says {text}"
+        if isinstance(refusal, exceptions.NoPermissionError | exceptions.AuthenticationError) or _NO_RIGHT in text:
             raise self._refused(text)
         if "WRONGTYPE" in text:
             raise IncompatibleSegmentError(
@@ -261,7 +266,7 @@ class Link:
             raise IncompatibleSegmentError(f"{self.server.place} is part of a cluster, which is not supported yet")
         if "nknown command" in text or "shebang" in text.lower():
             raise IncompatibleSegmentError(f"{self.server.place} is too old or no Valkey or Redis: it says {text}")
-        if "script" in text:
+        if text.startswith("DAMAGED ") or "user_script" in text:
             raise CorruptSegmentError(f"{self.server.place}: what it keeps of the segment is damaged: {text}")
         raise IncompatibleSegmentError(f"{self.server.place} says {text}")
 

@@ -12,13 +12,17 @@ class Script:
     """A script: its text, and what the server calls it once it knows it."""
 
     def __init__(self, name: str, flags: str = "") -> None:
-        with open(os.path.join(_FOLDER, f"{name}.lua"), "rb") as file:
-            text = file.read()
+        self.reads = "no-writes" in flags
+        text = _text(name) if self.reads else _text("common") + _text(name)
         # With this line the server refuses a script before its first write where memory is out, unless a flag allows
         # it; without it, the first command that takes memory fails, perhaps in the middle.
         self.text = b"#!lua" + (f" flags={flags}".encode() if flags else b"") + b"\n" + text
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
-        self.reads = "no-writes" in flags
+
+
+def _text(name: str) -> bytes:
+    with open(os.path.join(_FOLDER, f"{name}.lua"), "rb") as file:
+        return file.read()
 
 
 SINGLE = Script("single")

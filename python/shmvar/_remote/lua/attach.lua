@@ -4,28 +4,23 @@
 -- ARGV  1 id for a new segment  2 size, "": what is there or 1 GiB  3 mode: "any", "new" must create, "old" must find
 -- returns "missing", "exists", or {id, 1 if this call created it, size, format}
 local head = redis.call('HMGET', KEYS[1], 'f', 'id', 'size')
+local now = now_of(redis.call('TIME'))
 if head[1] or redis.call('EXISTS', KEYS[1]) == 1 then
     if head[1] ~= '1' then return {head[2] or '', 0, head[3] or '0', head[1] or ''} end
+    if not head[2] or not tonumber(head[3]) then damaged('the segment has no id or no size') end
     local created = head[2] == ARGV[1] and 1 or 0
     if ARGV[3] == 'new' and created == 0 then return 'exists' end
+    -- Slots of clients that are gone.
+    local idle = idle_slots(now, 20)
     if ARGV[2] ~= '' and tonumber(ARGV[2]) > tonumber(head[3]) then
         head[3] = ARGV[2]
         redis.call('HSET', KEYS[1], 'size', ARGV[2])
     end
-    -- Slots of clients that are gone: a few of them, if they were idle for an hour.
-    local time = redis.call('TIME')
-    local some = redis.call('HRANDFIELD', KEYS[1], 20, 'WITHVALUES')
-    for at = 1, #some, 2 do
-        if string.sub(some[at], 1, 2) == 'c:' then
-            local used_at = tonumber(string.match(some[at + 1], '^%d+ (%d+) ')) or 0
-            if used_at + 3600000000 < time[1] * 1000000 then redis.call('HDEL', KEYS[1], some[at]) end
-        end
-    end
+    drop_slots(idle)
     return {head[2], created, head[3], '1'}
 end
 if ARGV[3] == 'old' then return 'missing' end
 local size = ARGV[2] ~= '' and ARGV[2] or '1073741824'
-local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000000 + time[2])
+now = string.format('%.0f', now)
 redis.call('HSET', KEYS[1], 'f', '1', 'id', ARGV[1], 'seq', now, 'used', '0', 'size', size, 'x', '0', 'at', now)
 return {ARGV[1], 1, size, '1'}

@@ -1,4 +1,4 @@
--- Removes a segment. It frees before it writes, so that it works on a server without memory.
+-- Removes a segment, of whatever type its keys are. It works on a server without memory.
 --
 -- KEYS  P, D v, D x, D b, D l, P:gone
 -- ARGV  1 id  2 a text that only this request has
@@ -8,12 +8,15 @@ if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then
     return 'g'
 end
 local prefix = string.sub(KEYS[2], 1, -2)
-local blobs = redis.call('HGETALL', KEYS[4])
-for at = 1, #blobs, 2 do
-    for chunk = 0, tonumber(blobs[at + 1]) - 1 do redis.call('UNLINK', prefix .. 'b:' .. blobs[at] .. ':' .. chunk) end
-end
+local blobs = redis.pcall('HGETALL', KEYS[4])
+if blobs.err then blobs = {} end
+may('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], chunk_name('', 0))
+may('SET', KEYS[6], ARGV[2], 'EX', 1200)
+may('SPUBLISH', prefix .. '*', 'gone')
+may('SPUBLISH', prefix .. 'w', 'gone')
+for at = 1, #blobs, 2 do drop_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-redis.call('SET', KEYS[6], ARGV[2], 'EX', 60)
+redis.call('SET', KEYS[6], ARGV[2], 'EX', 1200)
 redis.call('SPUBLISH', prefix .. '*', 'gone')
 redis.call('SPUBLISH', prefix .. 'w', 'gone')
 return 'o'

@@ -31,7 +31,8 @@ if ARGV[2] == 'keys' then
     end
     return names
 end
-local count = redis.call('HLEN', KEYS[2]) - redis.call('ZCOUNT', KEYS[3], '-inf', now)
+-- The list of deadlines has more where the server has evicted variables, or somebody has changed it.
+local count = math.max(redis.call('HLEN', KEYS[2]) - redis.call('ZCOUNT', KEYS[3], '-inf', now), 0)
 if ARGV[2] == 'len' then return count end
 local facts = redis.call('HMGET', KEYS[1], 'seq', 'used', 'size', 'at')
 facts[5] = count

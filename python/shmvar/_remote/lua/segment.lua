@@ -2,60 +2,47 @@
 --
 -- KEYS  P, D v, D x, D b
 -- ARGV  1 id  2 field of the slot  3 number  4 operation: clear, size, fence, trim  5 the new size
--- returns "g", "l", "f...", "o": see single.lua
+-- returns "g", "l", "f...", "o": see single.lua; of fence "n"; of trim "more" where there may be more
 local head = redis.call('HMGET', KEYS[1], 'id', 'seq', 'used', 'size', 'x', ARGV[2])
-if head[1] ~= ARGV[1] then return 'g' end
-if head[6] then
-    local number, answer = string.match(head[6], '^(%d+) %d+ (.*)$')
-    if number == ARGV[3] then
-        redis.call('HSET', KEYS[1], 'seq', head[2])
-        return answer
-    end
-    if tonumber(number) > tonumber(ARGV[3]) then return 'l' end
-end
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local before = answered(head)
+if before then return before end
+local now = now_of(redis.call('TIME'))
 local seq, used, size, ttls = tonumber(head[2]), tonumber(head[3]), head[4], tonumber(head[5])
-local prefix, answer = string.sub(KEYS[2], 1, -2), 'o'
-if ARGV[4] == 'clear' then
-    local blobs = redis.call('HGETALL', KEYS[4])
-    for at = 1, #blobs, 2 do
-        for chunk = 0, tonumber(blobs[at + 1]) - 1 do
-            redis.call('UNLINK', prefix .. 'b:' .. blobs[at] .. ':' .. chunk)
-        end
-    end
-    redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
+local prefix, answer, op = string.sub(KEYS[2], 1, -2), 'o', ARGV[4]
+local blobs, dead, freed, dead_blobs, dead_counts = {}, {}, 0, {}, {}
+if op == 'clear' then
+    -- Of whatever type it is: `clear` is the remedy for a damaged segment.
+    blobs = redis.pcall('HGETALL', KEYS[4])
+    if blobs.err then blobs = {} end
+    may('UNLINK', KEYS[2], KEYS[3], KEYS[4], chunk_name('', 0))
     seq, used, ttls = math.max(seq + 1, now), 0, 0
-    redis.call('SPUBLISH', prefix .. '*', string.format('clear %.0f', seq))
-    redis.call('SPUBLISH', prefix .. 'w', string.format('%.0f *', seq))
-elseif ARGV[4] == 'size' then
+    may('SPUBLISH', prefix .. '*', '')
+    may('SPUBLISH', prefix .. 'w', '')
+elseif op == 'size' then
     if tonumber(ARGV[5]) < used then
         answer = string.format('f%.0f 0 %s', used, ARGV[5])
     else
         size = ARGV[5]
     end
-elseif ARGV[4] == 'trim' then
-    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 5000)) do
-        local dead = redis.call('HGET', KEYS[2], name)
-        redis.call('HDEL', KEYS[2], name)
-        redis.call('ZREM', KEYS[3], name)
-        ttls = ttls - 1
-        if dead then
-            used = used - 32 - #dead - (string.byte(name) == 115 and #name - 1 or 0)
-            if string.byte(dead) == 66 then
-                used = used - struct.unpack('>I8', dead, 31)
-                local id = string.sub(dead, 19, 26)
-                for chunk = 0, (tonumber(redis.call('HGET', KEYS[4], id)) or 0) - 1 do
-                    redis.call('UNLINK', prefix .. 'b:' .. id .. ':' .. chunk)
-                end
-                redis.call('HDEL', KEYS[4], id)
-            end
-        end
-        answer = 'more'
-    end
-elseif ARGV[4] == 'fence' then
+elseif op == 'trim' then
+    dead, freed, dead_blobs = expired(now, 5000, {})
+    dead_counts = may_forget(dead, dead_blobs)
+    ttls, used = ttls - #dead, used - freed
+    if #dead > 0 then answer = 'more' end
+elseif op == 'fence' then
     answer = 'n'
 end
+local idle = ARGV[3] == '1' and op ~= 'fence' and idle_slots(now, 4) or {}
+
 redis.call('HSET', KEYS[1], 'seq', seq, 'used', used, 'size', size, 'x', ttls,
     ARGV[2], ARGV[3] .. string.format(' %.0f ', now) .. answer)
+drop_slots(idle)
+if op == 'clear' then
+    for at = 1, #blobs, 2 do drop_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
+    redis.call('UNLINK', KEYS[2], KEYS[3], KEYS[4])
+    redis.call('SPUBLISH', prefix .. '*', string.format('clear %.0f', seq))
+    redis.call('SPUBLISH', prefix .. 'w', string.format('%.0f *', seq))
+elseif op == 'trim' then
+    forget(dead, dead_blobs, dead_counts)
+end
 return answer

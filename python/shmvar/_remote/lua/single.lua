@@ -1,5 +1,5 @@
--- A change of one variable. Everything is decided before the first write of the change; the two expired variables that
--- each change removes are no part of it.
+-- A change of one variable. Everything is decided, rights included, before the first write. The two expired variables
+-- that each change removes are no part of it.
 --
 -- KEYS  P (the segment), D v (the variables), D x (deadlines), D b (blobs)
 -- ARGV  1 id  2 field of the client's slot in P  3 number of the request  4 field of the variable
@@ -9,21 +9,12 @@
 -- returns one of
 --       "g" the segment is gone      "l" a later request of this slot was here
 --       "n" another version, or nothing there      "s" this needs Python (add)
---       "a" a chunk of the blob is missing         "f<needed> <free> <size>" full
+--       "f<needed> <free> <size>" full             "a" all fits, but a chunk of the blob is missing
 --       "o" done; after it the sum (add, with its kind before it) or the version (ver)
 local head = redis.call('HMGET', KEYS[1], 'id', 'seq', 'used', 'size', 'x', ARGV[2])
-if head[1] ~= ARGV[1] then return 'g' end
-if head[6] then
-    local number, answer = string.match(head[6], '^(%d+) %d+ (.*)$')
-    if number == ARGV[3] then
-        -- A repetition. WAIT says yes at once on a connection that wrote nothing, so something is written.
-        redis.call('HSET', KEYS[1], 'seq', head[2])
-        return answer
-    end
-    if tonumber(number) > tonumber(ARGV[3]) then return 'l' end
-end
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local before = answered(head)
+if before then return before end
+local now = now_of(redis.call('TIME'))
 local seq, used, size, ttls = tonumber(head[2]), tonumber(head[3]), tonumber(head[4]), tonumber(head[5])
 local version = math.max(seq + 1, now)
 
@@ -33,17 +24,11 @@ local text = string.byte(field) == 115 and #field - 1 or 0
 local old = redis.call('HGET', KEYS[2], field)
 local live, seen, charge, at, kind, deadline, blob = false, 0, 0, 10, nil, nil, nil
 if old then
-    kind = string.sub(old, 1, 1)
-    if string.byte(kind) < 97 then
-        deadline, at, kind = struct.unpack('>I8', old, 10), 18, string.lower(kind)
-    end
+    charge, kind, at, seen, deadline, blob = taken_apart(field, old)
+    -- One that is cut short can be replaced and removed, and has no version that anybody could name.
     live = not deadline or deadline > now
-    if live then seen = struct.unpack('>I8', old, 2) end
-    charge = 32 + text + #old
-    if kind == 'b' then
-        blob = string.sub(old, at + 1, at + 8)
-        charge = charge + struct.unpack('>I8', old, at + 13)
-    end
+    if not live then seen = 0 elseif not kind then seen = -1 end
+    if not kind and op ~= 'put' and op ~= 'del' then damaged('the record of the variable is cut short') end
 end
 
 -- What shall be there: a record, or nothing; `done` is false where nothing changes.
@@ -98,79 +83,80 @@ if done and op ~= 'del' then
         new_blob = string.sub(payload, 2, 9)
         chunks = struct.unpack('>I4', payload, 10)
         cost = cost + struct.unpack('>I8', payload, 14)
-        if new_blob ~= blob then
-            for number = 0, chunks - 1 do
-                if redis.call('EXISTS', string.sub(KEYS[2], 1, -2) .. 'b:' .. new_blob .. ':' .. number) == 0 then
-                    answer, done = 'a', false
-                    break
-                end
-            end
-        end
     end
 end
+if op == 'ver' and done then answer = string.format('o%.0f', version) end
 
--- Removes what has expired: two variables each time, and as many as need be where there is no room.
+-- What has expired: two variables each time, and as many as one script may where there is no room.
+local dead, freed, dead_blobs = {}, 0, {}
 if ttls > 0 then
     local most = done and used - charge + cost > size and 5000 or 2
-    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, most)) do
-        if name ~= field then
-            local dead = redis.call('HGET', KEYS[2], name)
-            redis.call('ZREM', KEYS[3], name)
-            redis.call('HDEL', KEYS[2], name)
-            ttls = ttls - 1
-            if dead then
-                used = used - 32 - #dead - (string.byte(name) == 115 and #name - 1 or 0)
-                if string.byte(dead) == 66 then
-                    used = used - struct.unpack('>I8', dead, 31)
-                    local id, count = string.sub(dead, 19, 26), redis.call('HGET', KEYS[4], string.sub(dead, 19, 26))
-                    for number = 0, (tonumber(count) or 0) - 1 do
-                        redis.call('UNLINK', string.sub(KEYS[2], 1, -2) .. 'b:' .. id .. ':' .. number)
-                    end
-                    redis.call('HDEL', KEYS[4], id)
-                end
-            end
-        end
-    end
+    dead, freed, dead_blobs = expired(now, most, {[field] = true})
+    ttls, used = ttls - #dead, used - freed
 end
 if done and used - charge + cost > size and cost > charge then
     answer = string.format('f%.0f %.0f %.0f', cost, math.max(size - used + charge, 0), size)
     done = false
 end
-
-if done then
-    used = used - charge + cost
-    if blob and blob ~= new_blob then
-        local count = tonumber(redis.call('HGET', KEYS[4], blob)) or 0
-        for number = 0, count - 1 do
-            redis.call('UNLINK', string.sub(KEYS[2], 1, -2) .. 'b:' .. blob .. ':' .. number)
+if done and new_blob and new_blob ~= blob then
+    for number = 0, chunks - 1 do
+        if redis.call('EXISTS', chunk_name(new_blob, number)) == 0 then
+            answer, done = 'a', false
+            break
         end
-        redis.call('HDEL', KEYS[4], blob)
     end
-    if new_blob and new_blob ~= blob then
-        for number = 0, chunks - 1 do
-            redis.call('PERSIST', string.sub(KEYS[2], 1, -2) .. 'b:' .. new_blob .. ':' .. number)
+end
+
+-- The rights to what follows, and the types of the keys. The first write of all needs none: if it fails, nothing is done.
+local dead_counts, counts = may_forget(dead, dead_blobs), {}
+local idle = ARGV[3] == '1' and idle_slots(now, 4) or {}
+local dropped = done and blob and blob ~= new_blob and {blob} or {}
+local stays = done and new_blob and new_blob ~= blob
+local channels, shown = {'c:' .. field, 'w'}, nil
+if done then
+    counts = may_drop(dropped)
+    if stays then
+        redis.call('HLEN', KEYS[4])
+        may('PERSIST', chunk_name(new_blob, 0))
+        may('HSET', KEYS[4], new_blob, chunks)
+    end
+    if record then may('HSET', KEYS[2], field, record) else may('HDEL', KEYS[2], field) end
+    if ends or deadline then
+        redis.call('ZCARD', KEYS[3])
+        if ends then may('ZADD', KEYS[3], ends, field) else may('ZREM', KEYS[3], field) end
+        ttls = ttls + (ends and 1 or 0) - (deadline and 1 or 0)
+    end
+    used = used - charge + cost
+    if op ~= 'exp' then
+        seq = version
+        shown = string.format('%.0f', record and version or 0)
+        for number, channel in ipairs(channels) do
+            channels[number] = string.sub(KEYS[2], 1, -2) .. channel
+            may('SPUBLISH', channels[number], shown)
         end
+    end
+end
+
+-- Also where nothing has changed: a late copy of this request must not be carried out after its answer.
+redis.call('HSET', KEYS[1], 'seq', seq, 'used', used, 'x', ttls,
+    ARGV[2], ARGV[3] .. string.format(' %.0f ', now) .. answer)
+drop_slots(idle)
+forget(dead, dead_blobs, dead_counts)
+if done then
+    drop(dropped, counts)
+    if stays then
+        for number = 0, chunks - 1 do redis.call('PERSIST', chunk_name(new_blob, number)) end
         redis.call('HSET', KEYS[4], new_blob, chunks)
     end
     if record then redis.call('HSET', KEYS[2], field, record) else redis.call('HDEL', KEYS[2], field) end
     if ends then
         redis.call('ZADD', KEYS[3], ends, field)
-        if not deadline then ttls = ttls + 1 end
     elseif deadline then
         redis.call('ZREM', KEYS[3], field)
-        ttls = ttls - 1
     end
-    if op == 'ver' then answer = string.format('o%.0f', version) end
-    if op == 'exp' then
-        version = seq
-    else
-        seq = version
-        local shown = string.format('%.0f', record and version or 0)
-        redis.call('SPUBLISH', string.sub(KEYS[2], 1, -2) .. 'c:' .. field, shown)
-        redis.call('SPUBLISH', string.sub(KEYS[2], 1, -2) .. 'w', shown .. ' ' .. field)
+    if shown then
+        redis.call('SPUBLISH', channels[1], shown)
+        redis.call('SPUBLISH', channels[2], shown .. ' ' .. field)
     end
 end
--- Also where nothing has changed: a late copy of this request must not be carried out after its answer.
-redis.call('HSET', KEYS[1], 'seq', seq, 'used', used, 'x', ttls,
-    ARGV[2], ARGV[3] .. string.format(' %.0f ', now) .. answer)
 return answer

@@ -1,0 +1,137 @@
+-- What the scripts share. It stands before the text of each script that asks for it.
+--
+-- A script that fails after its first write has done a part of its work, and nobody repeats or undoes the rest. So each
+-- one reads and decides first, then asks for every right that it needs, and only then writes; the slot is written first.
+-- KEYS of all of these scripts begin with P (the segment), D v (the variables), D x (deadlines), D b (blobs).
+
+-- Raises where this user may not run a command.
+local function may(command, key, ...)
+    if not redis.acl_check_cmd(command, key, ...) then
+        error({err = 'NOPERM no right to ' .. command .. ' on ' .. key .. '; nothing was changed;'})
+    end
+end
+
+local function damaged(what)
+    error({err = 'DAMAGED ' .. what .. '; nothing was changed;'})
+end
+
+local function now_of(time) return time[1] * 1000000 + time[2] end
+
+-- The name of a chunk. KEYS[2] without its last letter is D.
+local function chunk_name(id, number) return string.sub(KEYS[2], 1, -2) .. 'b:' .. id .. ':' .. number end
+
+-- A record: what it is charged, kind (nil: it is cut short), where its payload begins, version, deadline, id of its blob.
+local function taken_apart(name, record)
+    local charge = 32 + #record + (string.byte(name) == 115 and #name - 1 or 0)
+    local code = string.byte(record) or 0
+    local at = code < 97 and 18 or 10
+    if #record < at - 1 then return charge end
+    local kind, blob, deadline = string.lower(string.char(code)), nil, nil
+    if code < 97 then deadline = struct.unpack('>I8', record, 10) end
+    if kind == 'b' and #record >= at + 20 then
+        blob = string.sub(record, at + 1, at + 8)
+        charge = charge + struct.unpack('>I8', record, at + 13)
+    end
+    return charge, kind, at, struct.unpack('>I8', record, 2), deadline, blob
+end
+
+-- A request of a slot: its answer if it was here before, "g" where the segment is gone, "l" after a later request.
+-- `head` is id, seq, used, size, x and the slot; ARGV begins with id, field of the slot, number.
+local function answered(head)
+    if head[1] ~= ARGV[1] then return 'g' end
+    if head[6] then
+        local number, answer = string.match(head[6], '^(%d+) %d+ (.*)$')
+        if number == ARGV[3] then
+            -- A repetition. WAIT says yes at once on a connection that wrote nothing, so something is written.
+            redis.call('HSET', KEYS[1], 'seq', head[2])
+            return answer
+        end
+        if number and tonumber(number) > tonumber(ARGV[3]) then return 'l' end
+    end
+    for at = 2, 5 do
+        if not tonumber(head[at]) then damaged('a number of the segment is none') end
+    end
+end
+
+-- How many chunks a blob has. Reads only.
+local function count_of(id) return tonumber(redis.call('HGET', KEYS[4], id)) or 0 end
+
+-- Removes the chunks of a blob. 256 that are missing in a row end it: a count may be anything.
+local function drop_chunks(id, count)
+    local missing = 0
+    for number = 0, count - 1 do
+        missing = redis.call('UNLINK', chunk_name(id, number)) == 1 and 0 or missing + 1
+        if missing == 256 then return end
+    end
+end
+
+-- Blobs that are to be removed: asks for the rights, with what `drop` needs.
+local function may_drop(ids)
+    local counts = {}
+    for number, id in ipairs(ids) do
+        counts[number] = count_of(id)
+        if number == 1 then
+            may('UNLINK', chunk_name(id, 0))
+            may('HDEL', KEYS[4], id)
+        end
+    end
+    return counts
+end
+
+local function drop(ids, counts)
+    for number, id in ipairs(ids) do
+        drop_chunks(id, counts[number])
+        redis.call('HDEL', KEYS[4], id)
+    end
+end
+
+-- What has expired, `most` variables of it and none of `mine`: names, their charge, their blobs. Reads only.
+local function expired(now, most, mine)
+    local names, charge, blobs = {}, 0, {}
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, most)) do
+        if not mine[name] then
+            names[#names + 1] = name
+            local record = redis.call('HGET', KEYS[2], name)
+            if record then
+                local one, _, _, _, _, blob = taken_apart(name, record)
+                charge = charge + one
+                if blob then blobs[#blobs + 1] = blob end
+            end
+        end
+    end
+    return names, charge, blobs
+end
+
+local function may_forget(names, blobs)
+    if #names > 0 then
+        may('HDEL', KEYS[2], names[1])
+        may('ZREM', KEYS[3], names[1])
+    end
+    return may_drop(blobs)
+end
+
+local function forget(names, blobs, counts)
+    for _, name in ipairs(names) do
+        redis.call('HDEL', KEYS[2], name)
+        redis.call('ZREM', KEYS[3], name)
+    end
+    drop(blobs, counts)
+end
+
+-- Slots of P, `most` of them drawn by chance, that were idle for a day: no request is repeated for so long. Reads only.
+local function idle_slots(now, most)
+    local found = {}
+    local some = redis.call('HRANDFIELD', KEYS[1], most, 'WITHVALUES')
+    for at = 1, #some, 2 do
+        if string.sub(some[at], 1, 2) == 'c:' then
+            local used_at = tonumber(string.match(some[at + 1], '^%d+ (%d+) ')) or 0
+            if used_at + 86400000000 < now then found[#found + 1] = some[at] end
+        end
+    end
+    if found[1] then may('HDEL', KEYS[1], found[1]) end
+    return found
+end
+
+local function drop_slots(fields)
+    for _, field in ipairs(fields) do redis.call('HDEL', KEYS[1], field) end
+end
