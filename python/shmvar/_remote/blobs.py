@@ -1,40 +1,86 @@
 """Large values: chunks that are sent and fetched beside the scripts.
 
-A chunk is written with ten minutes to live; the change that stores the value makes all of its chunks stay, in one
-instant. A writer that is killed on the way leaves the old value, and chunks that expire.
+A chunk is written with ten minutes to live, or longer where the whole value may take longer; the change that stores the
+value makes all of its chunks stay, in one instant. A writer that is killed on the way leaves the old value, and chunks
+that expire.
 """
 
 from __future__ import annotations
 
+import contextlib
+
+from shmvar._errors import Error
+from shmvar._remote.link import SLOWEST, now, pack
 from shmvar._remote.records import CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from shmvar._remote.link import Link
     from shmvar._remote.records import Stored, Stub
 
-_TIME_TO_LIVE = b"\r\n$2\r\nNX\r\n$2\r\nPX\r\n$6\r\n600000\r\n"
+_LIFE = 600
+"""The least seconds that a chunk lives until its value is stored."""
 
 
-def upload(link: Link, data: bytes, stored: Stored) -> None:
-    """Sends the chunks of a value.
+class Upload:
+    """The chunks of the large values of one call."""
 
-    CRASH: here, or before the change that follows: the chunks expire.
-    """
+    def __init__(self, link: Link, data: bytes, values: Sequence[Stored]) -> None:
+        self._link, self._data, self._values = link, data, values
+        seconds = link.server.timeout + sum(len(stored.body) for stored in values) / SLOWEST
+        self.end = now() + seconds
+        """When the whole call has to be over, however slow the network is."""
+        # The first chunk is still there when the last one has arrived, with as much time again for the change.
+        self._life = b"%d" % (max(_LIFE, 2 * seconds) * 1000)
+
+    def send(self) -> None:
+        """Sends all chunks.
+
+        CRASH: here, or before the change that follows: the chunks expire.
+        """
+        for stored in self._values:
+            upload(self._link, self._data, stored, self._life, self.end)
+
+    def drop(self) -> None:
+        """Removes the chunks where the value was not stored: nobody is charged for them.
+
+        Nobody else has their names, and a late copy of one of them expires. If this fails, all expire.
+        """
+        names = [
+            chunk_name(self._data, stored.blob, number)
+            for stored in self._values
+            for number in range(-(-len(stored.body) // CHUNK))
+        ]
+        with contextlib.suppress(Error):
+            for first in range(0, len(names), 1000):
+                self._link.call(b"UNLINK", *names[first : first + 1000])
+
+    def renew(self) -> None:
+        """Gives new names to all, before they are sent again: a late copy of the old ones may arrive yet."""
+        for stored in self._values:
+            stored.renew()
+
+
+def upload(link: Link, data: bytes, stored: Stored, life: bytes, end: float) -> None:
+    """Sends the chunks of one value, each with `life` milliseconds to live."""
+    tail = b"\r\n$2\r\nNX\r\n$2\r\nPX\r\n$%d\r\n%b\r\n" % (len(life), life)
     body = memoryview(stored.body)
     for number, first in enumerate(range(0, len(body), CHUNK)):
         chunk = body[first : first + CHUNK]
         name = chunk_name(data, stored.blob, number)
         # NX: a late copy must not give a time to live to a chunk that was made to stay meanwhile.
         head = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, len(chunk))
-        link.run((head, chunk, _TIME_TO_LIVE), link.waited(), 1)
+        link.run((head, chunk, tail), link.waited(end=end), 1)
 
 
 def download(link: Link, data: bytes, stub: Stub) -> bytes | None:
     """The bytes of a value. None: a chunk is missing, because the value was replaced meanwhile."""
     chunks = []
+    end = now() + link.server.timeout + stub.total / SLOWEST
     for number in range(stub.count):
-        chunk = link.call(b"GET", chunk_name(data, stub.blob, number))
+        (chunk,) = link.run([pack(b"GET", chunk_name(data, stub.blob, number))], link.waited(end=end))
         if chunk is None or len(chunk) != min(CHUNK, stub.total - number * CHUNK):
             return None
         chunks.append(chunk)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 
-from shmvar._errors import CorruptSegmentError, ReadOnlyError, SegmentBusyError
+from shmvar._errors import CorruptSegmentError, Error, ReadOnlyError, SegmentBusyError, SegmentFullError
 from shmvar._remote import blobs, scripts
 from shmvar._remote.arguments import detached
 from shmvar._remote.link import Link, OutOfMemory
@@ -14,7 +15,7 @@ from shmvar._remote.records import Record, Stored, decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from shmvar._remote.scripts import Script
@@ -58,11 +59,24 @@ class Handle:
             raise detached(self._requests.name)
         return link
 
-    def _change(self, script: Script, arguments: Sequence[bytes], what: str) -> bytes:
+    def _change(self, script: Script, arguments: Sequence[bytes], what: str, end: float = math.inf) -> bytes:
         link = self._open
         if self._readonly:
             raise ReadOnlyError(f"{self._requests.name} was attached with readonly=True")
-        return self._requests.change(link, script, arguments, what)
+        try:
+            return self._requests.change(link, script, arguments, what, end)
+        except SegmentFullError as full:
+            # What has expired is charged until it is removed, and one script removes 5,000 variables at most.
+            if not full.needed or not self._trimmed(end):
+                raise
+        return self._requests.change(link, script, arguments, what, end)
+
+    def _trimmed(self, end: float = math.inf) -> bool:
+        """Removes what has expired. False: there was nothing."""
+        found = False
+        while self._requests.change(self._open, scripts.SEGMENT, (b"trim",), "the trim", end) == b"more":
+            found = True
+        return found
 
     def _single(
         self,
@@ -82,25 +96,44 @@ class Handle:
 
     def _large(self, index: int | str, stored: Stored, ttl: bytes, version: bytes) -> bytes:
         what = f"the {_NAMES[b'put']} {index!r}"
-        while True:
-            self._upload([stored])
+
+        def change(end: float) -> bytes:
             arguments = (field_of(index), b"put", stored.kind, stored.payload, ttl, version)
-            answer = self._change(scripts.SINGLE, arguments, what)
+            return self._change(scripts.SINGLE, arguments, what, end)
+
+        return self._with_chunks([stored], what, change)
+
+    def _with_chunks(self, large: Sequence[Stored], what: str, change: Callable[[float], bytes]) -> bytes:
+        """Carries out a change with large values. Nothing is sent of them that the server would not take."""
+        answer = change(math.inf)
+        if answer != b"a":
+            return answer
+        # All is well but the chunks.
+        upload = blobs.Upload(self._open, self._requests.data, large)
+        for again in (True, False):
+            try:
+                upload.send()
+                answer = change(upload.end)
+            except OutOfMemory as error:
+                upload.drop()
+                raise self._requests.no_memory(error) from None
+            except Error as error:
+                # A copy of the change that may yet be carried out needs its chunks.
+                if not getattr(error, "maybe_applied", False):
+                    upload.drop()
+                raise
+            if answer[:1] == b"o":
+                return answer
+            upload.drop()
             if answer != b"a":
                 return answer
-            # Ten minutes passed since the upload of the first chunk, or the server has evicted one.
-            stored.renew()
-
-    def _upload(self, values: Sequence[Stored]) -> None:
-        link = self._open
-        if self._readonly:
-            raise ReadOnlyError(f"{self._requests.name} was attached with readonly=True")
-        for stored in values:
-            if stored.body:
-                try:
-                    blobs.upload(link, self._requests.data, stored)
-                except OutOfMemory as error:
-                    raise self._requests.no_memory(error) from None
+            if again:
+                upload.renew()
+        raise SegmentFullError(
+            f"{self._requests.name}: {what}: the server has deleted chunks of the value while it was sent, because its "
+            "memory is full and its maxmemory-policy deletes what has a time to live; nothing has changed. Remedies: a "
+            "larger maxmemory; maxmemory-policy noeviction"
+        )
 
     def _read(self, what: bytes, *arguments: bytes) -> Any:
         """What the script `read` returns."""

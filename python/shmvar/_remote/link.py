@@ -6,6 +6,7 @@ repeats a request without the number that makes a repetition harmless.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import time
@@ -54,8 +55,13 @@ _PASSING_TEXTS = ("BUSY ", "NOREPLICAS ", "MISCONF ", "UNBLOCKED ")
 _NO_RIGHT = "The user executing the script can't"
 """What Redis 7.0 says of a right that is missing within a script."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
-_LARGE, _SLOWEST = 64 << 10, 256 << 10
+_LARGE, SLOWEST = 64 << 10, 256 << 10
 """Bytes of a request that gets more time, and bytes a second that the slowest network is believed to carry."""
+
+
+def now() -> float:
+    """Seconds of a clock that goes on while the machine is suspended, and that nobody sets."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def pack(*arguments: bytes | int) -> bytes:
@@ -106,9 +112,9 @@ class Link:
         """The answers to several requests that change nothing, which are sent together."""
         return self.run([pack(*request) for request in requests], self.waited())
 
-    def waited(self, changes: str = "") -> Waited:
-        """The patience of a call that begins now. `changes`: what it changes, for the error."""
-        return Waited(changes, time.monotonic() + self.server.timeout)
+    def waited(self, changes: str = "", end: float = math.inf) -> Waited:
+        """The patience of a request that begins now. `changes`: what it changes, for the error; `end`: of the call."""
+        return Waited(changes, min(now() + self.server.timeout, end))
 
     def script(
         self,
@@ -139,6 +145,8 @@ class Link:
         until = waited.until
         pause = _FIRST_PAUSE
         size = sum(map(len, requests))
+        if size > _LARGE:
+            until += size / SLOWEST
         while True:
             connection = self._take()
             try:
@@ -146,7 +154,7 @@ class Link:
                     connection = self._connect(until)
                 if size > _LARGE:
                     # Much of it lies in the system's buffers yet when the wait for the answer begins.
-                    connection._sock.settimeout(self.attempt + size / _SLOWEST)
+                    connection._sock.settimeout(self.attempt + size / SLOWEST)
                 connection.send_packed_command(requests, False)
                 answers = self._answers(connection, answers_to or len(requests))
                 if size > _LARGE:
@@ -170,7 +178,7 @@ class Link:
                 if refusal is None:
                     return answers
                 why = self._judged(refusal)
-            left = until - time.monotonic()
+            left = until - now()
             if left <= 0 or not self._reached:
                 raise self._unavailable(why, waited)
             time.sleep(min(pause * random.uniform(0.5, 1.0), left))
@@ -196,7 +204,7 @@ class Link:
     def _connect(self, until: float) -> Any:
         server = self.server
         # The last tries must not go on for longer than the caller waits.
-        left = max(until - time.monotonic(), 0.01)
+        left = max(until - now(), 0.01)
         wait = min(self.attempt, left)
         common: dict[str, Any] = {
             "db": server.db,

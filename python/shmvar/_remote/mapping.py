@@ -179,17 +179,18 @@ class Mapping(Handle, MutableMapping[Any, Any]):
         for index, value in items_of(mapping):
             values[plain_index(index)] = Stored(value)
             self._within_limit(len(values))
-        while values:
-            self._upload(list(values.values()))
+        if not values:
+            self._exists()
+            return
+        what = f"the batch of {len(values)} variables"
+
+        def change(end: float) -> bytes:
             arguments = [life]
             for plain, stored in values.items():
                 arguments += field_of(plain), stored.kind, stored.payload
-            if self._change(scripts.BATCH, arguments, f"the batch of {len(values)} variables") != b"a":
-                return
-            for stored in values.values():
-                if stored.body:
-                    stored.renew()
-        self._exists()
+            return self._change(scripts.BATCH, arguments, what, end)
+
+        self._with_chunks([stored for stored in values.values() if stored.body], what, change)
 
     def get_many(self, indices: abc.Iterable[_Index]) -> dict[int | str, Any]:
         if isinstance(indices, str):

@@ -7,6 +7,7 @@ belongs to one call at a time.
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import weakref
@@ -51,14 +52,17 @@ class Requests:
         """In a forked child: the slots are the parent's."""
         self._slots = []
 
-    def change(self, link: Link, script: Script, arguments: Sequence[bytes], what: str) -> bytes:
-        """Carries out one change and returns the answer of the script, without those that are errors."""
+    def change(self, link: Link, script: Script, arguments: Sequence[bytes], what: str, end: float = math.inf) -> bytes:
+        """Carries out one change and returns the answer of the script, without those that are errors.
+
+        `end`: when the whole call has to be over, by `link.now`.
+        """
         try:
             slot = self._slots.pop()
         except IndexError:
             slot = Slot()
         slot.number += 1
-        waited = link.waited(what)
+        waited = link.waited(what, end)
         try:
             answer: bytes = link.script(script, self.keys, (self.id, slot.field, slot.number, *arguments), waited)
         except OutOfMemory as error:
@@ -93,8 +97,8 @@ class Requests:
     def no_memory(self, error: OutOfMemory) -> SegmentFullError:
         """The error of a change that the server has refused because its own memory is full."""
         return SegmentFullError(
-            f"{self.name}: the server's memory is full ({error}); nothing has changed. Remedies: a larger maxmemory, or "
-            "fewer variables"
+            f"{self.name}: the server's memory is full ({error}); nothing has changed. Remedies: a larger "
+            "maxmemory, or fewer variables"
         )
 
     def gone(self) -> SegmentNotFoundError:

@@ -15,7 +15,7 @@ from shmvar._core import (
     _value_pickle,
     _variable_info,
 )
-from shmvar._errors import CorruptSegmentError, SegmentFullError, SegmentNotFoundError, UnsupportedError
+from shmvar._errors import CorruptSegmentError, SegmentNotFoundError, UnsupportedError
 from shmvar._remote import blobs, scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
 from shmvar._remote.identity import destroy_id, known, with_key
@@ -262,18 +262,12 @@ class RemoteSegment(Mapping):
         return _segment_info(self.key, name, words, [0, 2**32 - 1, 0], ([], []), ("usable", None, None))
 
     def resize(self, size: SupportsIndex) -> None:
-        wanted = size_of(size)
-        try:
-            self._change(scripts.SEGMENT, (b"size", wanted), "the resize")
-        except SegmentFullError:
-            # What has expired is charged until it is removed.
-            self.trim()
-            self._change(scripts.SEGMENT, (b"size", wanted), "the resize")
+        self._change(scripts.SEGMENT, (b"size", size_of(size)), "the resize")
 
     def trim(self) -> None:
         """Remove what has expired. A server gives memory back by itself."""
-        while self._change(scripts.SEGMENT, (b"trim",), "the trim") == b"more":
-            pass
+        self._writable()
+        self._trimmed()
 
     def detach(self) -> None:
         self._link = None

@@ -1,0 +1,161 @@
+"""Chunks of large values: none is sent in vain, none stays behind, and no upload goes round for ever."""
+
+import helpers
+import pytest
+
+import shmvar
+from shmvar._remote import blobs
+
+MIB = 1 << 20
+
+
+def chunks(server, segment):
+    return server.call("KEYS", segment._requests.data + b"b:*")
+
+
+def received(server):
+    return int(server.call("INFO", "stats")["total_net_input_bytes"])
+
+
+@pytest.mark.parametrize("call", ["put", "put_many"])
+def test_a_server_that_evicts_the_chunks_of_a_value_on_the_way_is_full(own_server, call):
+    evicting = own_server("--maxmemory", "12mb", "--maxmemory-policy", "volatile-lru")
+    segment = shmvar.attach(evicting.url("v", timeout=5))
+    segment["kept"] = 1
+    value = bytes(24 * MIB)
+    with helpers.promptly(), pytest.raises(shmvar.SegmentFullError, match=r"volatile|time to live"):
+        segment.put("v", value) if call == "put" else segment.put_many({"v": value, "w": 1})
+    assert dict(segment) == {"kept": 1} and not chunks(evicting, segment)
+    segment.check()
+
+
+def test_chunks_live_longer_than_their_upload_can_take(seg, monkeypatch):
+    lives = []
+    monkeypatch.setattr(blobs, "upload", lambda link, data, stored, life, end: lives.append((int(life), end)))
+    stored = type("Stored", (), {"body": range(1 << 30)})
+    upload = blobs.Upload(seg._open, b"D", [stored])
+    upload.send()
+    ((life, end),) = lives
+    # A gibibyte at 256 KiB a second takes more than an hour.
+    assert life / 1000 > 2 * 4096 and end - blobs.now() > 4096
+
+
+def test_an_upload_that_the_chunks_do_not_survive_ends(server, new_key, monkeypatch):
+    segment = shmvar.attach(new_key())
+    upload = blobs.upload
+    monkeypatch.setattr(blobs, "upload", lambda link, data, stored, life, end: upload(link, data, stored, b"1", end))
+    send = blobs.Upload.send
+
+    def slowly(self):
+        send(self)
+        helpers.until(lambda: not chunks(server, segment))
+
+    monkeypatch.setattr(blobs.Upload, "send", slowly)
+    with helpers.promptly(), pytest.raises(shmvar.SegmentFullError):
+        segment["v"] = b"x" * 50_000
+
+
+def test_the_deadline_is_one_for_all_chunks(own_server, monkeypatch):
+    """However long each chunk takes: each had the whole time-out anew."""
+    from shmvar._remote import link
+
+    segment = shmvar.attach(own_server().url("slow", timeout=0.3))
+    clock, ends = [1000.0], []
+    for module in (link, blobs):
+        monkeypatch.setattr(module, "now", lambda: clock[0])
+    run = link.Link.run
+
+    def slow(self, requests, waited, answers_to=None):
+        ends.append(waited.until)
+        clock[0] += 30 if answers_to else 0
+        return run(self, requests, waited, answers_to)
+
+    monkeypatch.setattr(link.Link, "run", slow)
+    segment["v"] = bytes(15 * MIB)
+    assert clock[0] > 1100 and max(ends) < 1000 + 0.3 + 15 * 4 + 1
+
+
+REFUSED = {
+    "put that cannot fit": (lambda seg: seg.put("v", bytes(3 * MIB)), shmvar.SegmentFullError),
+    "put_many that cannot fit": (lambda seg: seg.put_many({"v": bytes(3 * MIB), "w": 1}), shmvar.SegmentFullError),
+    "swap that cannot fit": (lambda seg: seg.swap("v", bytes(3 * MIB)), shmvar.SegmentFullError),
+    "a version that is over": (lambda seg: seg.compare_and_put("n", 1, bytes(MIB // 2)), None),
+}
+
+
+@pytest.mark.parametrize("call", REFUSED)
+def test_what_the_server_would_not_take_is_not_sent(server, new_key, call):
+    segment = shmvar.attach(new_key(), MIB)
+    segment["n"] = 1
+    before = received(server)
+    change, error = REFUSED[call]
+    if error:
+        with pytest.raises(error, match="resize"):
+            change(segment)
+    else:
+        assert change(segment) is False
+    assert not chunks(server, segment) and received(server) - before < 100_000
+    segment.check()
+
+
+def test_a_segment_that_is_gone_gets_no_chunks(server, seg):
+    data = seg._requests.data
+    seg.destroy()
+    before = received(server)
+    for call in (lambda: seg.put("v", bytes(MIB)), lambda: seg.put_many({"v": bytes(MIB)})):
+        with pytest.raises(shmvar.SegmentNotFoundError):
+            call()
+    assert not server.call("KEYS", data + b"*") and received(server) - before < 100_000
+
+
+LOST = {
+    "compare_and_put": lambda seg: seg.compare_and_put("n", seg.version("n"), bytes(50_000)) is False,
+    "setdefault": lambda seg: seg.setdefault("new", bytes(50_000)) == "another's",
+    "modify": lambda seg: len(seg.modify("n", lambda _: bytes(50_000))) == 50_000,
+    "swap": lambda seg: seg.swap("n", bytes(50_000)) == "another's",
+}
+
+
+@pytest.mark.parametrize("call", LOST)
+def test_a_change_that_lost_its_turn_during_the_upload_leaves_no_chunks(server, seg, key, monkeypatch, call):
+    seg["n"] = 1
+    send = blobs.Upload.send
+    turns = []
+
+    def overtaken(self):
+        send(self)
+        if not turns:
+            turns.append(1)
+            with shmvar.attach(key) as other:
+                other.put_many({"n": "another's", "new": "another's"})
+
+    monkeypatch.setattr(blobs.Upload, "send", overtaken)
+    assert LOST[call](seg) and turns
+    assert len(chunks(server, seg)) == (call in ("modify", "swap"))
+    seg.check()
+
+
+def test_a_value_that_no_longer_fits_after_its_upload_leaves_no_chunks(server, new_key, monkeypatch):
+    key = new_key()
+    segment = shmvar.attach(key, 1 * MIB)
+    send = blobs.Upload.send
+
+    def smaller(self):
+        send(self)
+        with shmvar.attach(key) as other:
+            other.resize(10_000)
+
+    monkeypatch.setattr(blobs.Upload, "send", smaller)
+    with pytest.raises(shmvar.SegmentFullError):
+        segment["v"] = bytes(50_000)
+    assert not chunks(server, segment)
+
+
+def test_chunks_that_were_sent_before_the_server_was_full_are_removed(own_server):
+    full = own_server()
+    segment = shmvar.attach(full.url("full"))
+    used = int(full.call("INFO", "memory")["used_memory"])
+    full.call("CONFIG", "SET", "maxmemory", str(used + 10 * MIB))
+    with pytest.raises(shmvar.SegmentFullError, match="maxmemory"):
+        segment["v"] = bytes(24 * MIB)
+    assert not chunks(full, segment)
