@@ -6,6 +6,7 @@ repeats a request without the number that makes a repetition harmless.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import random
@@ -73,6 +74,17 @@ def pack(*arguments: bytes | int) -> bytes:
     return b"".join(parts)
 
 
+_generation = 0
+"""How many forks lie between the first process and this one, as this one counts them."""
+_forks = 0
+"""Forks that this process has begun, and those before it."""
+
+
+def generation() -> int:
+    """Another number in each forked child than in its parent."""
+    return _generation
+
+
 class OutOfMemory(Exception):
     """The server's own memory is full: it has refused the request."""
 
@@ -84,6 +96,8 @@ class Link:
         self.server = server
         # Connections that nobody uses and on which no answer is outstanding. `append` and `pop` are atomic.
         self._idle: list[Any] = []
+        # Those that a call uses. `add` and `discard` are atomic.
+        self._busy: set[Any] = set()
         # Whether a connection has ever been made: an address that never answered is not waited for.
         self._reached = False
         self.checked = False
@@ -101,8 +115,22 @@ class Link:
             connection.disconnect()
 
     def forget(self) -> None:
-        """In a forked child: the connections are the parent's."""
+        """In a forked child: the connections are the parent's.
+
+        A call that was interrupted by the fork (by a signal handler that forks, or a greenlet) goes on in the child,
+        too. It must neither send on the parent's connection nor take an answer from it.
+        """
         self._idle = []
+        busy, self._busy = self._busy, set()
+        for connection in list(busy):
+            with contextlib.suppress(Exception):
+                number = connection._sock.fileno()
+                nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    # The number stays taken: closed, it could be given to somebody else's file while the call has it.
+                    os.dup2(nothing, number, inheritable=False)
+                finally:
+                    os.close(nothing)
 
     def call(self, *arguments: Argument) -> Any:
         """The answer to a request that changes nothing, or that may be carried out twice."""
@@ -148,10 +176,16 @@ class Link:
         if size > _LARGE:
             until += size / SLOWEST
         while True:
+            if waited.changes and waited.generation != _generation:
+                raise self.parents(waited.changes)
             connection = self._take()
             try:
                 if connection is None:
                     connection = self._connect(until)
+                self._busy.add(connection)
+                if connection.made_in != _generation:
+                    # A fork before the line above; after it, `forget` would have met the connection.
+                    raise exceptions.ConnectionError("this process was forked")
                 if size > _LARGE:
                     # Much of it lies in the system's buffers yet when the wait for the answer begins.
                     connection._sock.settimeout(self.attempt + size / SLOWEST)
@@ -160,6 +194,7 @@ class Link:
                 if size > _LARGE:
                     connection._sock.settimeout(self.attempt)
             except _LOST as error:
+                self._busy.discard(connection)
                 why = self._sorted_out(error)
                 if connection is not None:
                     connection.disconnect()
@@ -169,10 +204,12 @@ class Link:
                         waited.unsure = True
             except BaseException:
                 # Ctrl-C, or an error of the library: an answer may be outstanding on the connection.
+                self._busy.discard(connection)
                 if connection is not None:
                     connection.disconnect()
                 raise
             else:
+                self._busy.discard(connection)
                 self._idle.append(connection)
                 refusal = next((answer for answer in answers if isinstance(answer, Exception)), None)
                 if refusal is None:
@@ -184,11 +221,20 @@ class Link:
             time.sleep(min(pause * random.uniform(0.5, 1.0), left))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def parents(self, changes: str) -> SegmentUnavailableError:
+        """The error of a change that goes on in a forked child: it is the parent's, which will carry it out."""
+        text = f"{self.server.place}: this process was forked during {changes}, which is its parent's; it may have been"
+        return SegmentUnavailableError(f"{text} applied, or may yet be", True)
+
     def _take(self) -> Any:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            # A call that was interrupted by a fork may have put the parent's there.
+            if connection.made_in == _generation:
+                return connection
 
     def _answers(self, connection: Any, count: int) -> list[Any]:
         answers: list[Any] = []
@@ -225,7 +271,14 @@ class Link:
                 connection = _CONNECTIONS.SSLConnection(ssl_cert_reqs="required", ssl_check_hostname=True, **common)
             else:
                 connection = _CONNECTIONS.Connection(**common)
+        forks = _forks
+        connection.made_in = _generation
         connection.connect()
+        if forks != _forks:
+            self._reached = True
+            # Its socket was not known yet when this process forked: the child may have read and written on it.
+            connection.disconnect()
+            raise exceptions.ConnectionError("this process was forked while it connected")
         self._reached = True
         if wait < self.attempt:
             connection._sock.settimeout(self.attempt)
@@ -298,12 +351,13 @@ class Link:
 class Waited:
     """How long one call waits, and what is known of what it sent."""
 
-    __slots__ = ("changes", "unsure", "until")
+    __slots__ = ("changes", "generation", "unsure", "until")
 
     def __init__(self, changes: str, until: float) -> None:
         self.changes = changes
         """What the request changes, for the error. Empty: nothing."""
         self.until = until
+        self.generation = _generation
         self.unsure = False
         """A request was sent and not answered: it may have been carried out, or may yet be."""
 
@@ -332,9 +386,16 @@ def link_to(server: Server) -> Link:
     return found if found is not None else _shared.setdefault(server, Link(server))
 
 
+def _forking() -> None:
+    global _forks
+    _forks += 1
+
+
 def _forked() -> None:
+    global _generation
+    _generation += 1
     for link in list(_links):
         link.forget()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(before=_forking, after_in_child=_forked)

@@ -14,7 +14,7 @@ import weakref
 
 from shmvar._errors import SegmentFullError, SegmentNotFoundError, SegmentUnavailableError
 from shmvar._remote import scripts
-from shmvar._remote.link import Link, OutOfMemory
+from shmvar._remote.link import Link, OutOfMemory, generation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 class Slot:
     """Where the server keeps the last answer of a client."""
 
-    __slots__ = ("field", "number")
+    __slots__ = ("field", "made_in", "number")
 
     def __init__(self) -> None:
+        self.made_in = generation()
         self.field = b"c:" + secrets.token_hex(6).encode()
         self.number = 0
 
@@ -57,12 +58,10 @@ class Requests:
 
         `end`: when the whole call has to be over, by `link.now`.
         """
-        try:
-            slot = self._slots.pop()
-        except IndexError:
-            slot = Slot()
-        slot.number += 1
+        # Before the slot is taken: a fork from here on is one within this call.
         waited = link.waited(what, end)
+        slot = self._slot()
+        slot.number += 1
         try:
             answer: bytes = link.script(script, self.keys, (self.id, slot.field, slot.number, *arguments), waited)
         except OutOfMemory as error:
@@ -78,6 +77,8 @@ class Requests:
                 self._slots.append(slot)
                 raise full from None
         # After any other error a copy may be on its way yet: the slot is thrown away.
+        if waited.generation != generation():
+            raise link.parents(what)
         if answer == b"g":
             raise self.gone()
         if answer == b"l":
@@ -93,6 +94,16 @@ class Requests:
                 size,
             )
         return answer
+
+    def _slot(self) -> Slot:
+        while True:
+            try:
+                slot = self._slots.pop()
+            except IndexError:
+                return Slot()
+            # A call that was interrupted by a fork may have put the parent's there.
+            if slot.made_in == generation():
+                return slot
 
     def no_memory(self, error: OutOfMemory) -> SegmentFullError:
         """The error of a change that the server has refused because its own memory is full."""
