@@ -12,7 +12,7 @@ from shmvar._remote import link, numbered
 
 
 def forking(monkeypatch, owner, name, after):
-    """Forks once in the next call of `owner.name`, before or after its work. Returns the list with what fork returned."""
+    """Forks once in the next call of `owner.name`, before or after its work. Returns a list of what fork returned."""
     pids = []
     work = getattr(owner, name)
 
