@@ -121,3 +121,40 @@ def test_a_server_that_cannot_be_reached_is_an_error_at_once(place):
                 call(place)
             assert caught.value.maybe_applied is False
             assert pickle.loads(pickle.dumps(caught.value)).maybe_applied is False
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "app:hunter2/x@host/#k",
+        "app:hunter2?x@host/#k",
+        "app:hunter2#x@host/#k",
+        "app:99/hunter2@host",
+        "app:6379?hunter2@host",
+        "app:6379#hunter2@host/#k",
+        "app:p@ss/hunter2@host/#k",
+        "app:p@ss#hunter2@host/#k",
+        "app:hunter2",
+        "app:hunter2,x",
+        "app@host:hunter2/#k",
+    ],
+)
+def test_a_password_that_was_not_percent_encoded_is_refused_and_not_quoted(place):
+    with pytest.raises(ValueError) as caught:
+        shmvar.attach(f"valkey://{place}")
+    assert not [
+        word for word in ("hunter", "ss", "x@", "6379", "99") if word in str(caught.value).replace("password", "")
+    ]
+
+
+def test_a_key_with_an_at_sign_is_percent_encoded():
+    from shmvar._remote.url import fragment_of, parse
+
+    assert parse("valkey://host/#a%40b").key == "a@b" and fragment_of("a@b") == "a%40b"
+    assert parse("valkey+unix:///run/a@b#c").server.path == "/run/a@b"
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "601", "1e10", "inf", "nan", "x"])
+def test_a_timeout_is_at_most_ten_minutes(timeout):
+    with pytest.raises(ValueError, match="at most 600 seconds"):
+        shmvar.attach(f"valkey://host/?timeout={timeout}#k")

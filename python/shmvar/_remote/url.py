@@ -21,6 +21,10 @@ _LATER = {"sentinel", "acks", "fsync", "near", "lease", "grace"}
 """Options of the plan that this version does not have: to ignore one would break its promise."""
 
 
+_LONGEST = 600
+"""Seconds of a time-out. The server forgets a request after a day, and a call must be over long before."""
+
+
 @dataclass(frozen=True)
 class Server:
     """What a URL says of a server. Two equal ones share their connections. The password is not shown."""
@@ -63,6 +67,12 @@ def parse(text: str) -> Url:
     """Raises ValueError for what is no such URL; the text has no password in it."""
     scheme, _, rest = text.partition("://")
     tls, unix = _SCHEMES[scheme]
+    if not unix and "@" in re.sub(r"^[^/?#]*", "", rest):
+        # Whatever stands there may be a piece of a password: nothing of it is quoted.
+        raise ValueError(
+            f"the {scheme} URL has an @ behind its host. In a user or a password / ? # @ : % are written %2F %3F %23 "
+            "%40 %3A %25; in a key @ is written %40"
+        )
     rest, _, fragment = rest.partition("#")
     rest, _, query = rest.partition("?")
     user = password = None
@@ -117,7 +127,7 @@ def parse(text: str) -> Url:
 
 def _place(scheme: str, place: str) -> tuple[str, int]:
     if "," in place:
-        raise ValueError(f"{place}: several hosts, for a cluster or Sentinel, are not supported yet: name one server")
+        raise ValueError("several hosts, for a cluster or Sentinel, are not supported yet: name one server")
     host, port = place, ""
     if place.startswith("["):
         host, _, port = place[1:].partition("]")
@@ -126,7 +136,10 @@ def _place(scheme: str, place: str) -> tuple[str, int]:
         host, _, port = place.partition(":")
     if not host:
         raise ValueError(f"there is no host in the URL: {scheme}://host/#KEY")
-    return host, _number("port", port or "6379", 1, 65535)
+    # A port that is none may be a password whose host was forgotten: it is not quoted.
+    if port and not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise ValueError("port must be a number from 1 to 65535")
+    return host, int(port or "6379")
 
 
 def _number(name: str, text: str, least: int, most: int = 1 << 31) -> int:
@@ -141,8 +154,8 @@ def _seconds(name: str, text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"{name} must be more than 0 seconds, not {text!r}")
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"{name} must be more than 0 and at most {_LONGEST} seconds, not {text!r}")
     return seconds
 
 
