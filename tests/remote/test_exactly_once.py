@@ -1,5 +1,6 @@
 """A change is carried out once, however often the network made the client send it."""
 
+import contextlib
 import itertools
 import os
 import threading
@@ -202,6 +203,115 @@ def test_an_interrupt_while_an_answer_is_outstanding_leaves_a_usable_handle(seg,
         assert seg.add("n") in (before + 1, before + 2)
     helpers.until(lambda: seg["n"] == 40)
     seg.check()
+
+
+class OwnDeadline(TimeoutError):
+    """Of a caller, who has a signal handler that raises it."""
+
+
+@pytest.mark.parametrize("own", [TimeoutError, OwnDeadline, ConnectionResetError, OSError])
+def test_the_callers_own_deadline_is_not_taken_for_a_lost_connection(own_server, own):
+    import signal
+
+    still = own_server()
+    segment = shmvar.attach(still.url("still", timeout=20))
+    segment["n"] = 1
+
+    def deadline(*_):
+        raise own("my own deadline")
+
+    before = signal.signal(signal.SIGALRM, deadline)
+    try:
+        for call in (lambda: segment["n"], lambda: segment.add("n")):
+            with still.stopped(), helpers.promptly(10), pytest.raises(own, match="my own deadline"):
+                try:
+                    raise ValueError("which the caller is handling")
+                except ValueError:
+                    signal.setitimer(signal.ITIMER_REAL, 0.2)
+                    call()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    # And an error of the network in a handler of the caller's error is one of the network.
+    still.kill()
+    with pytest.raises(shmvar.SegmentUnavailableError), contextlib.suppress(KeyError):
+        try:
+            raise ValueError("which the caller is handling")
+        except ValueError:
+            shmvar.attach(still.url("still", timeout=0.2))["n"]
+
+
+def test_an_error_after_a_lost_answer_says_that_the_change_may_have_been_applied(own_server):
+    guarded = own_server()
+    guarded.call("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all")
+    between = servers.Proxy(guarded.socket)
+    try:
+        segment = shmvar.attach(guarded.tcp("n", "app:secret@", port=between.port))
+        # The server knows the script from now on.
+        segment["n"] = 0
+        done = segment._open._sorted_out
+
+        def sorted_out(error):
+            if between.lost:
+                helpers.until(lambda: shmvar.attach(guarded.url("n")).get("n") == 1)
+                guarded.call("ACL", "SETUSER", "app", "resetpass", ">another")
+            return done(error)
+
+        segment._open._sorted_out = sorted_out
+        between.lose_after = lambda data: b"EVAL" in data and not between.lost
+        with pytest.raises(shmvar.SegmentAccessError, match="add to 'n' may have been applied") as caught:
+            segment.add("n")
+        assert caught.value.maybe_applied is True and "secret" not in str(caught.value)
+        between.lose_after = None
+        with pytest.raises(shmvar.SegmentAccessError) as caught:
+            segment["n"]
+        assert not hasattr(caught.value, "maybe_applied") and "may have" not in str(caught.value)
+    finally:
+        between.end()
+
+
+def test_a_script_that_an_administrator_kills_is_tried_again(seg, monkeypatch):
+    from redis.exceptions import ResponseError
+
+    link = type(seg._open)
+    answers, killed = link._answers, []
+
+    def kill(self, connection, count):
+        found = answers(self, connection, count)
+        if not killed:
+            killed.append(found)
+            return [ResponseError("Error running script (call to x): Script killed by user with SCRIPT KILL.")]
+        return found
+
+    monkeypatch.setattr(link, "_answers", kill)
+    assert seg.add("n") == 1 and killed
+
+
+def test_a_slot_is_kept_for_a_day_and_dropped_by_the_next_new_one(server, seg, key):
+    seg.add("n")
+    prefix = seg._requests.prefix
+    (slot,) = (field for field in server.call("HKEYS", prefix) if field.startswith(b"c:"))
+    number, at, answer = server.call("HGET", prefix, slot).split(b" ", 2)
+    for hours, kept in ((23, True), (25, False)):
+        aged = b"%b %d %b" % (number, int(at) - hours * 3_600_000_000, answer)
+        server.call("HSET", prefix, slot, aged)
+        for turn in range(20):
+            shmvar.attach(key) if turn % 2 else shmvar.attach(key).add("n")
+        assert bool(server.call("HEXISTS", prefix, slot)) is kept
+
+
+def test_handles_that_are_never_attached_leave_no_slots_that_were_idle(server, seg):
+    """A forked child and an unpickled handle run no `attach`: their slots were never dropped."""
+    from shmvar._remote.numbered import Slot
+
+    prefix = seg._requests.prefix
+    for number in range(60):
+        server.call("HSET", prefix, b"c:%012d" % number, b"1 1 o")
+    for _ in range(60):
+        seg._requests._slots[:] = [Slot()]
+        seg.add("n")
+    left = [field for field in server.call("HKEYS", prefix) if server.call("HGET", prefix, field) == b"1 1 o"]
+    assert len(left) < 20
 
 
 def server_socket(server):

@@ -3,7 +3,9 @@
 import multiprocessing
 import pickle
 import shutil
+import socket
 import subprocess
+import threading
 
 import helpers
 import pytest
@@ -208,6 +210,27 @@ def test_a_large_value_that_a_full_server_refuses_is_the_error_of_a_full_segment
             call(segment)
     full.call("CONFIG", "SET", "maxmemory", "0")
     assert len(segment) == 0
+
+
+def test_what_is_no_such_database_or_no_such_server_is_a_typed_error(own_server):
+    small = own_server(port=servers.free_port())
+    small.call("ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-select")
+    with helpers.promptly(), pytest.raises(shmvar.IncompatibleSegmentError, match="DB index"):
+        shmvar.attach(small.url("x", db=99))
+    with helpers.promptly(), pytest.raises(shmvar.SegmentAccessError, match="Remedies"):
+        shmvar.attach(small.tcp("x", "app:secret@").replace("/#", "/1#"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            with listener.accept()[0] as client:
+                client.recv(1 << 16)
+                client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with helpers.promptly(), pytest.raises(shmvar.IncompatibleSegmentError, match="no Valkey or Redis"):
+            shmvar.attach(f"valkey://127.0.0.1:{listener.getsockname()[1]}/#x")
+        thread.join(30)
 
 
 def test_something_else_under_the_name_is_not_touched(server, key):

@@ -28,6 +28,7 @@ except ModuleNotFoundError as _error:
 
 from shmvar._errors import (
     CorruptSegmentError,
+    Error,
     IncompatibleSegmentError,
     SegmentAccessError,
     SegmentUnavailableError,
@@ -36,6 +37,7 @@ from shmvar._errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from types import TracebackType
 
     from shmvar._remote.scripts import Script
     from shmvar._remote.url import Server
@@ -195,13 +197,24 @@ class Link:
                     connection._sock.settimeout(self.attempt)
             except _LOST as error:
                 self._busy.discard(connection)
-                why = self._sorted_out(error)
+                own = _callers_own(error)
+                if own is not None:
+                    if connection is not None:
+                        connection.disconnect()
+                    raise own from None
+                why = self._judged(error, waited)
                 if connection is not None:
                     connection.disconnect()
                     # The others lead to the same server, and would fail one after the other.
                     self.close()
                     if not isinstance(error, exceptions.BusyLoadingError):
                         waited.unsure = True
+            except exceptions.RedisError as error:
+                # A refusal while it connected (`SELECT`, rights), or something that is no answer.
+                self._busy.discard(connection)
+                if connection is not None:
+                    connection.disconnect()
+                why = self._judged(error, waited)
             except BaseException:
                 # Ctrl-C, or an error of the library: an answer may be outstanding on the connection.
                 self._busy.discard(connection)
@@ -214,7 +227,7 @@ class Link:
                 refusal = next((answer for answer in answers if isinstance(answer, Exception)), None)
                 if refusal is None:
                     return answers
-                why = self._judged(refusal)
+                why = self._judged(refusal, waited)
             left = until - now()
             if left <= 0 or not self._reached:
                 raise self._unavailable(why, waited)
@@ -304,7 +317,19 @@ class Link:
             ) from None
         return text or type(error).__name__
 
-    def _judged(self, refusal: Exception) -> str:
+    def _judged(self, error: Exception, waited: Waited) -> str:
+        """Why there was no answer, if there may be one in a moment. Raises the error that no repetition will mend."""
+        try:
+            return self._sorted_out(error) if isinstance(error, _LOST) else self._refusal(error)
+        except Error as final:
+            if not (waited.unsure and waited.changes):
+                raise
+            again = type(final)(f"{final}; {waited.changes} may have been applied: an earlier copy had no answer")
+            # The attribute of `SegmentUnavailableError`.
+            again.maybe_applied = True  # type: ignore[attr-defined]
+            raise again from None
+
+    def _refusal(self, refusal: Exception) -> str:
         """Why the server said no, if it may say yes in a moment. Raises the error of every other refusal."""
         text = str(refusal)
         if isinstance(refusal, _PASSING) or text.startswith(_PASSING_TEXTS):
@@ -325,6 +350,8 @@ class Link:
             )
         if isinstance(refusal, exceptions.MovedError | exceptions.AskError | exceptions.ClusterCrossSlotError):
             raise IncompatibleSegmentError(f"{self.server.place} is part of a cluster, which is not supported yet")
+        if isinstance(refusal, exceptions.InvalidResponse):
+            raise IncompatibleSegmentError(f"{self.server.place} is no Valkey or Redis: its answer is none")
         if "nknown command" in text or "shebang" in text.lower():
             raise IncompatibleSegmentError(f"{self.server.place} is too old or no Valkey or Redis: it says {text}")
         if text.startswith("DAMAGED ") or "user_script" in text:
@@ -367,6 +394,34 @@ class _UnknownScript(Exception):
 
 
 _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+
+
+_LIBRARIES = {"redis", "hiredis", "shmvar", "socket", "ssl", "selectors", "encodings", "gevent", "eventlet"}
+"""What raises the errors of a connection."""
+
+
+def _callers_own(error: BaseException) -> BaseException | None:
+    """What a signal handler of the caller raised during a request, though it looks like a lost connection.
+
+    A `TimeoutError` of the caller's own deadline is an `OSError` as those of sockets are, and the library makes an
+    error of its own of it. It was raised in the caller's code, which a library called: the traceback says so.
+    """
+    seen: BaseException | None = error
+    while seen is not None and seen.__traceback__ is not None:
+        trace = seen.__traceback__
+        if not _of_library(trace):
+            # What the caller was handling when it called.
+            return None
+        while trace.tb_next is not None:
+            trace = trace.tb_next
+        if not _of_library(trace):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _of_library(trace: TracebackType) -> bool:
+    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
 
 
 def _quiet() -> dict[str, Any]:
