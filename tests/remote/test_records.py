@@ -280,6 +280,136 @@ def test_random_calls_agree_with_a_dict_and_what_is_kept_twice_agrees_after_each
         assert report.variables == len(model) and report.used == sum(seg.stat(index).size for index in model)
 
 
+def test_a_chunk_that_is_missing_is_damage_and_not_somebody_busy(server, key):
+    seg = shmvar.attach(key)
+    seg["big"] = bytes(50_000)
+    (chunk,) = server.call("KEYS", seg._requests.data + b"b:*")
+    server.call("DEL", chunk)
+    with helpers.promptly():
+        for call in (lambda: seg["big"], lambda: seg.stat("big"), seg.copy, lambda: seg.get_many(["big"])):
+            with pytest.raises(shmvar.CorruptSegmentError, match="chunk"):
+                call()
+    seg["big"] = 1
+    seg.check()
+
+
+def test_a_value_that_was_removed_before_the_segment_shrank_is_missing(seg, key, monkeypatch):
+    from shmvar._remote.handle import Handle
+
+    seg["big"] = bytes(50_000)
+    largest = Handle._largest
+
+    def shrunk(self):
+        monkeypatch.setattr(Handle, "_largest", largest)
+        with shmvar.attach(key) as other:
+            other.remove("big")
+            other.resize(1000)
+        return largest(self)
+
+    monkeypatch.setattr(Handle, "_largest", shrunk)
+    with pytest.raises(KeyError):
+        seg["big"]
+
+
+def test_variables_that_the_server_evicted_make_no_negative_length(server, key):
+    seg = shmvar.attach(key)
+    seg.put("a", 1, ttl=0.001)
+    helpers.until(lambda: "a" not in seg)
+    server.call("DEL", seg._variables)
+    assert len(seg) == 0 and seg.info().count == 0
+
+
+def test_a_hostile_count_of_chunks_neither_holds_the_server_nor_stops_its_remedies(server, new_key):
+    for count in (400_000, 10**15, "1e300", "inf", "nan", "zz", -5):
+        for call in (
+            lambda s: s.put("v", 1),
+            lambda s: s.put_many({"v": 1}),
+            lambda s: s.clear(),
+            lambda s: s.destroy(),
+        ):
+            seg = shmvar.attach(new_key())
+            seg["v"] = bytes(50_000)
+            listed = seg._requests.keys[3]
+            (blob,) = server.call("HKEYS", listed)
+            server.call("HSET", listed, blob, count)
+            with helpers.promptly(5):
+                call(seg)
+            with contextlib.suppress(shmvar.SegmentNotFoundError):
+                seg.destroy()
+
+
+def test_a_damaged_head_is_a_typed_error_and_hides_no_other_segment(server, seg, new_key):
+    seg["a"] = 1
+    for head in ({"f": 1}, {"f": 1, "id": "x", "size": "abc"}, {"f": 1, "id": "x", "at": "9" * 18, "size": 5}):
+        key = new_key()
+        name = "shmvar:{s" + key.partition("#")[2] + "}"
+        facts = {"seq": 1, "used": 0, "size": 5, "x": 0, "at": 1} if "at" in head else {}
+        for field, value in {**facts, **head}.items():
+            server.call("HSET", name, field, value)
+        with pytest.raises(shmvar.CorruptSegmentError):
+            shmvar.attach(key).info()
+        with pytest.raises(shmvar.CorruptSegmentError):
+            shmvar.attach(key, readonly=True).info()
+        assert seg.key in [info.key for info in shmvar.segments(server.url())]
+        server.call("DEL", name)
+
+
+def test_a_field_that_is_no_index_is_a_typed_error(server, key):
+    seg = shmvar.attach(key)
+    for field in (b"zzz", b"i01", b"i" + b"9" * 5000, b"s\xff", b""):
+        server.call("HSET", seg._variables, field, record(1, b"i", b"5"))
+        for call in (lambda: list(seg), seg.copy, seg.popitem):
+            with pytest.raises(shmvar.CorruptSegmentError, match="no field"):
+                call()
+        seg.clear()
+
+
+def test_a_record_that_is_cut_short_can_be_replaced_and_removed(server, seg):
+    for data in (b"", b"i", b"B1234567"):
+        for call in (lambda: seg.put("bad", 5), lambda: seg.put_many({"bad": 5}), lambda: seg.remove("bad")):
+            seg.clear()
+            server.call("HSET", seg._variables, "sbad", data)
+            server.call("HSET", seg._requests.prefix, "used", 32 + 3 + len(data))
+            for damaged in (lambda: seg["bad"], lambda: seg.add("bad"), lambda: seg.touch("bad")):
+                with pytest.raises(shmvar.CorruptSegmentError):
+                    damaged()
+            call()
+            assert seg.get("bad", 5) == 5
+            seg.check()
+
+
+def test_setdefault_returns_what_it_stored_though_others_may_not_run_its_code(seg):
+    assert seg.setdefault("evil", Evil()) == 0 and seg.stat("evil").type.endswith("system")
+
+
+def expired(server, seg, count):
+    """Fills a segment with variables that have expired."""
+    seg.put_many({f"dead{number}": 1 for number in range(count)}, ttl=0.001)
+    helpers.until(lambda: "dead0" not in seg)
+
+
+def test_popitem_finds_the_one_that_lives_among_many_that_expired(server, seg):
+    seg["live"] = 1
+    expired(server, seg, 6000)
+    before = int(server.call("INFO", "stats")["total_commands_processed"])
+    assert seg.popitem() == ("live", 1)
+    # Commands within scripts count, too: some four for each variable that is removed.
+    assert int(server.call("INFO", "stats")["total_commands_processed"]) - before < 40_000
+    assert len(seg) == 0
+
+
+@pytest.mark.parametrize("call", ["put", "put_many", "resize"])
+def test_what_has_expired_leaves_its_room_however_much_it_is(server, new_key, call):
+    seg = shmvar.attach(new_key(), 1 << 20)
+    expired(server, seg, 12_000)
+    if call == "resize":
+        seg.resize(1000)
+    else:
+        value = bytes(1_000_000)
+        seg.put("v", value) if call == "put" else seg.put_many({"v": value})
+    seg.check()
+
+
 # --- the same interface
 
 LATER = {"changed", "changed_any", "changes", "lock", "memoize", "queue", "wait", "wait_any"}

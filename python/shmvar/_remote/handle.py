@@ -171,9 +171,23 @@ class Handle:
         """The value of a record. None: it is a blob that was replaced meanwhile."""
         if record.kind != b"b":
             return (record.value(index, self._trusted, view),)
-        stub = record.stub(index, self._largest())
-        body = blobs.download(self._open, self._requests.data, stub)
-        return None if body is None else (decode(index, stub.kind, body, self._trusted, view),)
+        found = self._blob(index, record)
+        return None if found is None else (decode(index, *found, self._trusted, view),)
+
+    def _blob(self, index: int | str, record: Record) -> tuple[bytes, bytes] | None:
+        """The kind and the bytes of a large value. None: it was replaced meanwhile."""
+        try:
+            stub = record.stub(index, self._largest())
+            body = blobs.download(self._open, self._requests.data, stub)
+            if body is not None:
+                return stub.kind, body
+            fault = CorruptSegmentError(f"index {index!r}: a chunk of its value is missing")
+        except CorruptSegmentError as error:
+            fault = error
+        # A record and its chunks come and go together: the same one before and after means that nobody replaced it.
+        if self._open.call(b"HGET", self._variables, field_of(index)) == record.data:
+            raise fault
+        return None
 
     def _found(self, index: int | str, view: bool = False) -> tuple[Any, Record] | None:
         """The value of a variable with its record, of one instant; None if it is missing."""

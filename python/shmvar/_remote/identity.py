@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from shmvar._errors import IncompatibleSegmentError
+from shmvar._errors import CorruptSegmentError, IncompatibleSegmentError
 from shmvar._remote import scripts
 from shmvar._remote.link import Link
 from shmvar._remote.names import checked_key
@@ -18,12 +18,15 @@ def with_key(text: str) -> tuple[Url, int | str]:
     return url, checked_key(url.key)
 
 
-def known(url: Url, version: bytes | None) -> None:
+def known(url: Url, version: bytes | None, segment: object) -> None:
+    """Raises for what is no segment of this format, or has no id."""
     if version != b"1":
         raise IncompatibleSegmentError(
             f"{url.public}: the server has something else under this name, or a segment of another format "
             f"({version!r}; this is 1); nothing was written to it"
         )
+    if not isinstance(segment, bytes) or not 1 <= len(segment) <= 64:
+        raise CorruptSegmentError(f"{url.public}: the segment has no id")
 
 
 def destroy_id(link: Link, prefix: bytes, segment: bytes) -> bool:

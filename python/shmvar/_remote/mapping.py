@@ -150,6 +150,8 @@ class Mapping(Handle, MutableMapping[Any, Any]):
                 continue
             if value is not MISSING_ITEM:
                 return index, value
+            # It has expired, and others may have: what is drawn by chance would be a dead one again and again.
+            self._trimmed()
         if error is not None:
             raise error
         raise KeyError("popitem(): the segment is empty")
@@ -245,7 +247,8 @@ class Mapping(Handle, MutableMapping[Any, Any]):
         from shmvar._remote.records import decode
 
         kind = stored.payload[:1] if stored.body else stored.kind
-        return decode(index, kind, stored.body or stored.payload, self._trusted)
+        # The caller's own value, which this process has pickled just now.
+        return decode(index, kind, stored.body or stored.payload, True)
 
 
 def _as_dict(mapping: Any) -> dict[Any, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from operator import index as _int_of
+
+from shmvar._errors import CorruptSegmentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,11 +76,13 @@ def field_of(index: int | str) -> bytes:
 
 
 def index_of(field: bytes) -> int | str:
-    """The index of a field. Raises ValueError for what is none."""
-    if field[:1] == b"i":
-        index = int(field[1:])
-        if b"i%d" % index == field and _LEAST <= index <= _MOST:
-            return index
-    elif field[:1] == b"s" and len(field) <= 1025:
-        return field[1:].decode()
-    raise ValueError(f"{field[:40]!r} is no field of a variable")
+    """The index of a field. Raises CorruptSegmentError for what is none."""
+    # Anything else is no ValueError but what it has to be: somebody has written it.
+    with contextlib.suppress(ValueError):
+        if field[:1] == b"i" and len(field) <= 21:
+            index = int(field[1:])
+            if b"i%d" % index == field and _LEAST <= index <= _MOST:
+                return index
+        elif field[:1] == b"s" and len(field) <= 1025:
+            return field[1:].decode()
+    raise CorruptSegmentError(f"{field[:40]!r} is no field of a variable")

@@ -6,6 +6,7 @@ import dataclasses
 import secrets
 
 from shmvar._errors import (
+    CorruptSegmentError,
     IncompatibleSegmentError,
     SegmentExistsError,
     SegmentFullError,
@@ -63,7 +64,7 @@ def attach(
     if answer == b"exists":
         raise SegmentExistsError(f"there is a segment {url.public} already")
     found, created, _, version = answer
-    known(url, version)
+    known(url, version, found)
     return RemoteSegment(url, prefix, found, bool(created), False, trust)
 
 
@@ -102,8 +103,8 @@ def segments(text: str) -> list[SegmentInfo]:
             named = dataclasses.replace(url, key=key, public=f"{url.public.partition('#')[0]}#{fragment_of(key)}")
             try:
                 infos.append(find(named, link, key, False, False).info())
-            except (SegmentNotFoundError, IncompatibleSegmentError):
-                continue  # destroyed meanwhile, or somebody else's hash
+            except (SegmentNotFoundError, IncompatibleSegmentError, CorruptSegmentError):
+                continue  # destroyed meanwhile, somebody else's hash, or damaged, which must not hide all others
     return infos
 
 

@@ -16,7 +16,7 @@ from shmvar._core import (
     _variable_info,
 )
 from shmvar._errors import CorruptSegmentError, SegmentNotFoundError, UnsupportedError
-from shmvar._remote import blobs, scripts
+from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
 from shmvar._remote.identity import destroy_id, known, with_key
 from shmvar._remote.link import Link, link_to
@@ -205,13 +205,12 @@ class RemoteSegment(Mapping):
             record, left = found
             kind, body = record.kind, record.payload
             if kind == b"b":
-                stub = record.stub(plain, self._largest())
-                whole = blobs.download(self._open, self._requests.data, stub)
+                whole = self._blob(plain, record)
                 if whole is None:
                     self._replaced(plain, until)
                     until = until or time.monotonic() + self._url.server.timeout
                     continue
-                kind, body = stub.kind, whole
+                kind, body = whole
             ends = None if left is None else round(left * 1e9)
             return _variable_info(record.charged(plain), record.version, ends, type_of(kind, body))
         raise KeyError(index)
@@ -224,13 +223,12 @@ class RemoteSegment(Mapping):
             record, left = found
             kind, body = record.kind, record.payload
             if kind == b"b":
-                stub = record.stub(plain, self._largest())
-                whole = blobs.download(self._open, self._requests.data, stub)
+                whole = self._blob(plain, record)
                 if whole is None:
                     self._replaced(plain, until)
                     until = until or time.monotonic() + self._url.server.timeout
                     continue
-                kind, body = stub.kind, whole
+                kind, body = whole
             if kind in (b"i", b"f"):
                 kind, body = b"p", _encode_value(record.value(plain, False))[1]
             pickle = _value_pickle(kind == b"o", body)
@@ -258,6 +256,8 @@ class RemoteSegment(Mapping):
         resident = sum(size or 0 for size in sizes)
         free = max(size - used, 0)
         name = self._requests.prefix.decode()
+        if at > 1 << 53:
+            raise CorruptSegmentError(f"{self._requests.name}: it cannot have been created {at} us after 1970")
         words = (count, at * 1000, [size, used, free, _largest_bytes(free), resident, 0, 0], 0)
         return _segment_info(self.key, name, words, [0, 2**32 - 1, 0], ([], []), ("usable", None, None))
 
@@ -335,7 +335,7 @@ def find(url: Url, link: Link, key: int | str, readonly: bool, trust: bool | Non
     version, found = link.call(b"HMGET", prefix, b"f", b"id")
     if version is None and found is None:
         raise SegmentNotFoundError(f"there is no segment {url.public}")
-    known(url, version)
+    known(url, version, found)
     return RemoteSegment(url, prefix, found, False, readonly, trust)
 
 
