@@ -8,7 +8,7 @@ import helpers
 import pytest
 
 import shmvar
-from shmvar._remote import link, numbered
+from shmvar._remote import blobs, link, numbered
 
 
 def forking(monkeypatch, owner, name, after):
@@ -86,6 +86,36 @@ def test_a_read_that_is_forked_is_answered_in_both(seg, monkeypatch, where):
     assert result == "value of a"
     assert all(seg["b"] == "value of b" and seg["a"] == "value of a" for _ in range(50))
     assert helpers.reap(pids[0]) == 0
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_fork_during_an_upload_leaves_the_chunks_to_the_parent(seg, monkeypatch, after):
+    """The child's repetition came second, and it removed the chunks of the value that its parent had stored."""
+    seg["v"] = "old"
+    version = seg.version("v")
+    gate = os.pipe()
+    pids = forking(monkeypatch, blobs.Upload, "send", after)
+    send = blobs.Upload.send
+
+    def wait_in_the_child(self):
+        send(self)
+        if not pids[0]:
+            os.read(gate[0], 1)
+
+    monkeypatch.setattr(blobs.Upload, "send", wait_in_the_child)
+    result = outcome(lambda: seg.compare_and_put("v", version, bytes(50_000)), pids)
+    if not pids[0]:
+        fault = 1
+        try:
+            assert isinstance(result, shmvar.SegmentUnavailableError) and result.maybe_applied
+            assert seg["v"] == bytes(50_000)
+            fault = 0
+        finally:
+            os._exit(fault)
+    os.write(gate[1], b"x")
+    assert helpers.reap(pids[0]) == 0
+    assert result is True and seg["v"] == bytes(50_000)
+    os.close(gate[0]), os.close(gate[1])
 
 
 def test_a_signal_handler_that_forks_loses_no_acknowledged_change(seg):

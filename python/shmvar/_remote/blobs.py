@@ -8,6 +8,7 @@ that expire.
 from __future__ import annotations
 
 import contextlib
+import os
 
 from shmvar._errors import Error
 from shmvar._remote.link import SLOWEST, now, pack
@@ -48,6 +49,8 @@ class Upload:
 
         Nobody else has their names, and a late copy of one of them expires. If this fails, all expire.
         """
+        if self.is_parents():
+            return
         names = [
             chunk_name(self._data, stored.blob, number)
             for stored in self._values
@@ -56,6 +59,10 @@ class Upload:
         with contextlib.suppress(Error):
             for first in range(0, len(names), 1000):
                 self._link.call(b"UNLINK", *names[first : first + 1000])
+
+    def is_parents(self) -> bool:
+        """Whether this process was forked during the call: the names are the parent's then, and so may be the value."""
+        return any(stored.named_in != os.getpid() for stored in self._values)
 
     def renew(self) -> None:
         """Gives new names to all, before they are sent again: a late copy of the old ones may arrive yet."""

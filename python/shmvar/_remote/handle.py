@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 
 from shmvar._errors import CorruptSegmentError, Error, ReadOnlyError, SegmentBusyError, SegmentFullError
@@ -105,6 +106,9 @@ class Handle:
 
     def _with_chunks(self, large: Sequence[Stored], what: str, change: Callable[[float], bytes]) -> bytes:
         """Carries out a change with large values. Nothing is sent of them that the server would not take."""
+        for stored in large:
+            if stored.named_in != os.getpid():
+                stored.renew()
         answer = change(math.inf)
         if answer != b"a":
             return answer
@@ -113,6 +117,8 @@ class Handle:
         for again in (True, False):
             try:
                 upload.send()
+                if upload.is_parents():
+                    raise self._open.parents(what)
                 answer = change(upload.end)
             except OutOfMemory as error:
                 upload.drop()

@@ -5,6 +5,7 @@ Whoever reaches the server may have written a record: everything in it is checke
 
 from __future__ import annotations
 
+import os
 import secrets
 from struct import Struct
 
@@ -29,7 +30,7 @@ _STUB = Struct(">c8sIQ")
 class Stored:
     """A value that is ready to be sent: what its record says, and the bytes of its blob if it has one."""
 
-    __slots__ = ("blob", "body", "kind", "payload")
+    __slots__ = ("blob", "body", "kind", "named_in", "payload")
 
     def __init__(self, value: Any) -> None:
         self.blob = b""
@@ -63,6 +64,7 @@ class Stored:
         """Gives the blob a new id: the chunks under the old one may be gone."""
         kind = self.kind if self.kind != b"b" else self.payload[:1]
         self.blob = secrets.token_bytes(8)
+        self.named_in = os.getpid()
         count = -(-len(self.body) // CHUNK)
         self.kind, self.payload = b"b", _STUB.pack(kind, self.blob, count, len(self.body))
 
