@@ -16,6 +16,7 @@ client library nor the time to import it.
 | `numbered` | changes that are carried out once |
 | `scripts`, `lua/` | what runs in the server |
 | `link` | connections; the only file that knows the client library |
+| `callers` | errors of the caller's own signal handlers |
 """
 
 from shmvar._remote.opening import attach, destroy, exists, segments

@@ -33,11 +33,11 @@ from shmvar._errors import (
     SegmentAccessError,
     SegmentUnavailableError,
 )
+from shmvar._remote.callers import callers_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from types import TracebackType
 
     from shmvar._remote.scripts import Script
     from shmvar._remote.url import Server
@@ -197,7 +197,7 @@ class Link:
                     connection._sock.settimeout(self.attempt)
             except _LOST as error:
                 self._busy.discard(connection)
-                own = _callers_own(error)
+                own = callers_own(error)
                 if own is not None:
                     if connection is not None:
                         connection.disconnect()
@@ -394,34 +394,6 @@ class _UnknownScript(Exception):
 
 
 _LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-
-
-_LIBRARIES = {"redis", "hiredis", "shmvar", "socket", "ssl", "selectors", "encodings", "gevent", "eventlet"}
-"""What raises the errors of a connection."""
-
-
-def _callers_own(error: BaseException) -> BaseException | None:
-    """What a signal handler of the caller raised during a request, though it looks like a lost connection.
-
-    A `TimeoutError` of the caller's own deadline is an `OSError` as those of sockets are, and the library makes an
-    error of its own of it. It was raised in the caller's code, which a library called: the traceback says so.
-    """
-    seen: BaseException | None = error
-    while seen is not None and seen.__traceback__ is not None:
-        trace = seen.__traceback__
-        if not _of_library(trace):
-            # What the caller was handling when it called.
-            return None
-        while trace.tb_next is not None:
-            trace = trace.tb_next
-        if not _of_library(trace):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
-
-
-def _of_library(trace: TracebackType) -> bool:
-    return str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] in _LIBRARIES
 
 
 def _quiet() -> dict[str, Any]:
