@@ -75,6 +75,9 @@ def test_a_change_that_lacks_a_right_has_changed_nothing(guarded, lacking):
     for name, call in CALLS.items():
         whole = shmvar.attach(guarded.url("lacks"))
         prepare(whole)
+        if "large value" in name:
+            # The question whether it fits comes first, is answered, and removes what has expired.
+            whole.trim()
         before = kept(guarded, whole)
         segment = shmvar.attach(guarded.tcp("lacks", "lacks:secret@"))
         try:
