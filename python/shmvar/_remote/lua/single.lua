@@ -88,7 +88,8 @@ end
 if op == 'ver' and done then answer = string.format('o%.0f', version) end
 
 -- What has expired: two variables each time, and as many as one script may where there is no room.
-local dead, freed, dead_blobs = {}, 0, {}
+local none = {}
+local dead, freed, dead_blobs, dead_counts, counts, dropped, idle = none, 0, none, none, none, none, none
 if ttls > 0 then
     local most = done and used - charge + cost > size and 5000 or 2
     dead, freed, dead_blobs = expired(now, most, {[field] = true})
@@ -108,13 +109,15 @@ if done and new_blob and new_blob ~= blob then
 end
 
 -- The rights to what follows, and the types of the keys. The first write of all needs none: if it fails, nothing is done.
-local dead_counts, counts = may_forget(dead, dead_blobs), {}
-local idle = ARGV[3] == '1' and idle_slots(now, 4) or {}
-local dropped = done and blob and blob ~= new_blob and {blob} or {}
+if dead[1] then dead_counts = may_forget(dead, dead_blobs) end
+if ARGV[3] == '1' then idle = idle_slots(now, 4) end
 local stays = done and new_blob and new_blob ~= blob
-local channels, shown = {'c:' .. field, 'w'}, nil
+local channel, every, shown = nil, nil, nil
 if done then
-    counts = may_drop(dropped)
+    if blob and blob ~= new_blob then
+        dropped = {blob}
+        counts = may_drop(dropped)
+    end
     if stays then
         redis.call('HLEN', KEYS[4])
         may('PERSIST', chunk_name(new_blob, 0))
@@ -130,20 +133,20 @@ if done then
     if op ~= 'exp' then
         seq = version
         shown = string.format('%.0f', record and version or 0)
-        for number, channel in ipairs(channels) do
-            channels[number] = string.sub(KEYS[2], 1, -2) .. channel
-            may('SPUBLISH', channels[number], shown)
-        end
+        local prefix = string.sub(KEYS[2], 1, -2)
+        channel, every = prefix .. 'c:' .. field, prefix .. 'w'
+        may('SPUBLISH', channel, shown)
+        may('SPUBLISH', every, shown)
     end
 end
 
 -- Also where nothing has changed: a late copy of this request must not be carried out after its answer.
 redis.call('HSET', KEYS[1], 'seq', seq, 'used', used, 'x', ttls,
     ARGV[2], ARGV[3] .. string.format(' %.0f ', now) .. answer)
-drop_slots(idle)
-forget(dead, dead_blobs, dead_counts)
+if idle[1] then drop_slots(idle) end
+if dead[1] then forget(dead, dead_blobs, dead_counts) end
 if done then
-    drop(dropped, counts)
+    if dropped[1] then drop(dropped, counts) end
     if stays then
         for number = 0, chunks - 1 do redis.call('PERSIST', chunk_name(new_blob, number)) end
         redis.call('HSET', KEYS[4], new_blob, chunks)
@@ -155,8 +158,8 @@ if done then
         redis.call('ZREM', KEYS[3], field)
     end
     if shown then
-        redis.call('SPUBLISH', channels[1], shown)
-        redis.call('SPUBLISH', channels[2], shown .. ' ' .. field)
+        redis.call('SPUBLISH', channel, shown)
+        redis.call('SPUBLISH', every, shown .. ' ' .. field)
     end
 end
 return answer
