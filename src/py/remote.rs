@@ -6,7 +6,7 @@ use crate::codec::buffers::{self, BufferTable};
 use crate::codec::kind;
 use crate::py::convert;
 use crate::py::create;
-use crate::py::decode::{decode, decode_buffers};
+use crate::py::decode::{ValueOf, decode, decode_buffers};
 use crate::py::encode;
 use crate::py::errors::{self, raise_text};
 use crate::py::read_mode::ReadMode;
@@ -44,7 +44,7 @@ pub fn _encode_value<'py>(value: &Bound<'py, PyAny>) -> PyResult<(bool, Bound<'p
     Ok((beside, create::bytes(py, &whole)?))
 }
 
-/// The value of such bytes, which may be hostile. `index` is named by the error.
+/// The value of such bytes, which may be hostile. The error names `index`: the variable, or with `item` the queue.
 #[pyfunction]
 pub fn _decode_value(
     py: Python<'_>,
@@ -53,15 +53,17 @@ pub fn _decode_value(
     data: &[u8],
     trusted: bool,
     view: bool,
+    item: bool,
 ) -> PyResult<Py<PyAny>> {
-    let index = convert::index(index)?;
+    let index = &convert::index(index)?;
+    let of = if item { ValueOf::Item(index) } else { ValueOf::Variable(index) };
     let mode = if view { ReadMode::View } else { ReadMode::Own };
     if !beside {
-        return decode(py, &index, data, trusted, mode);
+        return decode(py, of, data, trusted, mode);
     }
     match table(py, data)? {
-        Some(table) => decode_buffers(py, &index, data, &table, trusted, mode),
-        None => Err(raise_text(py, c"CorruptSegmentError", &format!("index {index}: its table of buffers is damaged"))),
+        Some(table) => decode_buffers(py, of, data, &table, trusted, mode),
+        None => Err(raise_text(py, c"CorruptSegmentError", &format!("{of}: its table of buffers is damaged"))),
     }
 }
 

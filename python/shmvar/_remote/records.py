@@ -48,7 +48,7 @@ class Stored:
     def of_pickle(cls, pickle: bytes) -> Stored:
         """A value that is a whole pickle already. Small ints and floats become numbers, to which `add` may add."""
         if len(pickle) < 32 and _value_type(False, pickle) in ("int", "float"):
-            return cls(_decode_value(0, False, pickle, False, False))
+            return cls(_decode_value(0, False, pickle, False, False, False))
         stored = cls.__new__(cls)
         stored.blob = stored.body = b""
         stored._store(b"p", pickle)
@@ -134,7 +134,7 @@ def decode(index: int | str, kind: bytes, body: bytes, trusted: bool, view: bool
             return float(body)
         except ValueError:
             raise _corrupt(index, "its float is none") from None
-    return _decode_value(index, kind == b"o", body, trusted, view)
+    return _decode_value(index, kind == b"o", body, trusted, view, False)
 
 
 def type_of(kind: bytes, body: bytes) -> str:

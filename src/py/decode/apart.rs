@@ -1,9 +1,8 @@
 //! Reads a value with buffers whose bytes lie in the process's own memory: a value of a segment on a server.
 
-use super::failure::explain;
+use super::failure::{ValueOf, explain};
 use super::value::{array_items, decode_data_only_buffers};
 use crate::codec::buffers::{self, BufferTable};
-use crate::key::Index;
 use crate::py::calls;
 use crate::py::create;
 use crate::py::pickle::loads;
@@ -15,7 +14,7 @@ use pyo3::types::{PyByteArray, PyMemoryView};
 /// The value of `data`, which `table` describes. The buffers are copied.
 pub fn decode_buffers(
     py: Python<'_>,
-    index: &Index<'_>,
+    of: ValueOf<'_>,
     data: &[u8],
     table: &BufferTable,
     trusted: bool,
@@ -39,7 +38,7 @@ pub fn decode_buffers(
         return array_items(buffer, code)?.call_method0("toreadonly").map(Bound::unbind);
     }
     if !trusted {
-        let value = decode_data_only_buffers(py, index, stream, copies, mode)?;
+        let value = decode_data_only_buffers(py, of, stream, copies, mode)?;
         return read_only::in_mode(py, value, mode);
     }
     let objects = copies.into_iter().map(|copy| {
@@ -61,5 +60,5 @@ pub fn decode_buffers(
         ReadMode::Own => calls::call(loads(py)?, [pickle.into_any()], Some(&named)),
         ReadMode::View => read_only::unpickle(pickle, Some(&named)),
     };
-    value.map(Bound::unbind).map_err(|error| explain(py, error, index, stream))
+    value.map(Bound::unbind).map_err(|error| explain(py, error, of, stream))
 }
