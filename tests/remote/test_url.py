@@ -23,9 +23,24 @@ BAD = {
     "valkey://host:port/#5": "port must be",
     "valkey://host:70000/#5": "port must be",
     "valkey://host/x#5": "db must be",
-    "valkey://a,b/#5": "several hosts",
-    "valkey://host/?acks=1#5": "acks is not supported yet",
-    "valkey://host/?sentinel=x#5": "sentinel is not supported yet",
+    "valkey://a,,b/#5": "none between two commas",
+    "valkey://a,a:6379/#5": "twice",
+    "valkey://::1/#5": "no host|in brackets",
+    "valkey://[::1/#5": "in brackets",
+    "valkey://[::1]7/#5": "in brackets",
+    "valkey://host/?acks=-1#5": "acks must be",
+    "valkey://host/?acks=101#5": "acks must be",
+    "valkey://host/?fsync=2#5": "fsync must be",
+    "valkey://host/?fsync=yes#5": "fsync must be",
+    "valkey://host/?sentinel=#5": "sentinel must be",
+    "valkey+unix:///x?sentinel=a#5": "sentinel needs the hosts",
+    "valkey://host/?lease=0#5": "lease must be",
+    "valkey://host/?lease=90000#5": "lease must be",
+    "valkey://host/?grace=inf#5": "grace must be",
+    "valkey://host/?grace=2&lease=1#5": "grace must be at most the lease",
+    "valkey://host/?near=x#5": "near must be",
+    "valkey://host/?near=-1#5": "near must be",
+    "valkey://host/?near=1T#5": "near must be",
     "valkey://host/?tmeout=1#5": "no option tmeout",
     "valkey://host/?timeout=0#5": "timeout must be",
     "valkey://host/?timeout=nan#5": "timeout must be",
@@ -43,9 +58,38 @@ def test_a_url_says_this(text, monkeypatch):
     monkeypatch.delenv("SHMVAR_PASSWORD", raising=False)
     url = parse(text)
     server = url.server
-    assert (server.host, server.port, server.db, server.user, server.password, url.key) == GOOD[text]
+    assert (*server.hosts[0], server.db, server.user, server.password, url.key) == GOOD[text]
     assert server.tls == text.startswith("valkeys")
     assert "secret" not in repr(url) + url.public and "%40cret" not in repr(url) + url.public
+
+
+def test_several_hosts_are_nodes_of_a_cluster_or_sentinels():
+    from shmvar._remote.url import parse
+
+    server = parse("valkey://ann:secret@a,b:7,[::1]:8,[fe80::2]/#5").server
+    assert server.hosts == (("a", 6379), ("b", 7), ("::1", 8), ("fe80::2", 6379)) and server.sentinel is None
+    assert server.place == "a:6379,b:7,[::1]:8,[fe80::2]:6379" and "secret" not in repr(server)
+    server = parse("valkey://a,b:7/?sentinel=mine#5").server
+    assert server.hosts == (("a", 26379), ("b", 7)) and server.sentinel == "mine"
+
+
+def test_options_of_replicas_locks_and_the_near_cache(tmp_path, monkeypatch):
+    from shmvar._remote.url import parse
+
+    usual = parse("valkey://a/#5").server
+    assert (usual.acks, usual.fsync, usual.lease, usual.grace, usual.near) == (0, False, 10.0, 0.3, 0)
+    server = parse("valkey://a/?acks=2&fsync=1&lease=3&grace=0.1&near=64MiB#5").server
+    assert (server.acks, server.fsync, server.lease, server.grace, server.near) == (2, True, 3.0, 0.1, 64 << 20)
+    sizes = {"4096": 4096, "1k": 1 << 10, "2G": 2 << 30, "64%20MiB": 64 << 20}
+    assert {text: parse(f"valkey://a/?near={text}#5").server.near for text in sizes} == sizes
+    monkeypatch.setenv("SHMVAR_SENTINEL_PASSWORD", "from the environment")
+    assert parse("valkey://a/#5").server.sentinel_password is None
+    assert parse("valkey://a/?sentinel=m#5").server.sentinel_password == "from the environment"
+    file = tmp_path / "password"
+    file.write_text("from a file\n")
+    server = parse(f"valkey://a/?sentinel=m&sentinel_user=watch&sentinel_password_file={file}#5").server
+    assert (server.sentinel_user, server.sentinel_password) == ("watch", "from a file")
+    assert "from a" not in repr(server)
 
 
 @pytest.mark.parametrize("text", BAD)

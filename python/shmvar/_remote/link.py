@@ -102,6 +102,8 @@ class Link:
         self._busy: set[Any] = set()
         # Whether a connection has ever been made: an address that never answered is not waited for.
         self._reached = False
+        self.moves = 0
+        """How often the primary was found elsewhere than before. Connections from before lead to another server."""
         self.checked = False
         """Whether the server's version and settings were looked at."""
         self.attempt = max(min(server.timeout / 5, 5.0), 0.05)
@@ -183,7 +185,7 @@ class Link:
             connection = self._take()
             try:
                 if connection is None:
-                    connection = self._connect(until)
+                    connection = self.connect(until)
                 self._busy.add(connection)
                 if connection.made_in != _generation:
                     # A fork before the line above; after it, `forget` would have met the connection.
@@ -260,7 +262,8 @@ class Link:
                 answers.append(error)
         return answers
 
-    def _connect(self, until: float) -> Any:
+    def connect(self, until: float) -> Any:
+        """A new connection to where the primary of the segment is now. Whoever uses it closes it."""
         server = self.server
         # The last tries must not go on for longer than the caller waits.
         left = max(until - now(), 0.01)
@@ -277,7 +280,8 @@ class Link:
         if server.path:
             connection: Any = _CONNECTIONS.UnixDomainSocketConnection(path=server.path, **common)
         else:
-            common |= {"host": server.host, "port": server.port, "socket_connect_timeout": wait}
+            host, port = server.hosts[0]
+            common |= {"host": host, "port": port, "socket_connect_timeout": wait}
             common |= {"socket_keepalive": True}
             if server.tls:
                 common |= {"ssl_ca_certs": server.ca, "ssl_certfile": server.cert, "ssl_keyfile": server.key}

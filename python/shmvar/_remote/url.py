@@ -1,4 +1,4 @@
-"""URLs of segments on a server: `valkey://[user[:password]@]host[:port]/[db][?option=value&...]#KEY`."""
+"""URLs of segments on a server: `valkey://[user[:password]@]host[:port][,...]/[db][?option=value&...]#KEY`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ _SCHEMES = {
 }
 """Each scheme: whether it is over TLS, and whether it names a socket."""
 
-_LATER = {"sentinel", "acks", "fsync", "near", "lease", "grace"}
-"""Options of the plan that this version does not have: to ignore one would break its promise."""
-
-
+_OPTIONS = {
+    "timeout", "evicting", "sentinel", "sentinel_user", "sentinel_password_file", "acks", "fsync", "lease", "grace",
+    "near", "user", "password_file", "ca", "cert", "key",
+}  # fmt: skip
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LONGEST = 600
 """Seconds of a time-out. The server forgets a request after a day, and a call must be over long before."""
+_DAY = 86_400
+_MOST_ACKS = 100
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,10 @@ class Server:
     """What a URL says of a server. Two equal ones share their connections. The password is not shown."""
 
     tls: bool
-    host: str
-    port: int
+    hosts: tuple[tuple[str, int], ...]
+    """Name and port of each: of the server, of nodes of a cluster, or of sentinels."""
     path: str
-    """Of a socket; then there is neither host nor port."""
+    """Of a socket; then there are no hosts."""
     user: str | None
     password: str | None = field(repr=False)
     db: int
@@ -42,13 +45,31 @@ class Server:
     ca: str | None
     cert: str | None
     key: str | None
+    sentinel: str | None = None
+    """What the sentinels call the primary. None: the hosts are servers."""
+    sentinel_user: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    acks: int = 0
+    """Replicas that must have a change before the call returns."""
+    fsync: bool = False
+    """Whether the primary's append-only file must have it."""
+    lease: float = 10.0
+    """Seconds after which a lock ends that nobody renewed."""
+    grace: float = 0.3
+    """Seconds after which a lock ends whose owner's connection is gone."""
+    near: int = 0
+    """Bytes of a segment of this machine that caches reads."""
 
     @property
     def place(self) -> str:
         """The server in an error."""
-        if self.path:
-            return self.path
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return self.path or ",".join(place_of(host) for host in self.hosts)
+
+
+def place_of(address: tuple[str, int]) -> str:
+    """A host and its port, as they stand in a URL."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,7 @@ def parse(text: str) -> Url:
     user = password = None
     credentials = ""
     if unix:
-        host, port, path, db = "", 0, urllib.parse.unquote(rest), 0
+        place, path, db = "", urllib.parse.unquote(rest), 0
         if not path.startswith("/"):
             raise ValueError(f"{scheme}:// needs the path of a socket: {scheme}:///run/valkey.sock#KEY")
     else:
@@ -88,35 +109,49 @@ def parse(text: str) -> Url:
             named, colon, word = credentials.partition(":")
             user = urllib.parse.unquote(named) or None
             password = urllib.parse.unquote(word) if colon else None
-        host, port = _place(scheme, place)
         path, db = "", _number("db", tail or "0", 0)
     options = _options(query, {"db"} if unix else set())
     if unix:
         db = _number("db", options.get("db", "0"), 0)
+        if "sentinel" in options:
+            raise ValueError("the option sentinel needs the hosts of sentinels, not a socket")
+    elif options.get("sentinel") == "":
+        raise ValueError("sentinel must be the name that the sentinels have for the primary")
+    hosts = () if unix else _hosts(scheme, place, 26379 if "sentinel" in options else 6379)
     has_password = password is not None
     if "user" in options:
         user = options["user"]
-    if password is None and "password_file" in options:
-        with open(options["password_file"], encoding="utf-8") as file:
-            password = file.read().rstrip("\n")
     if password is None:
-        password = os.environ.get("SHMVAR_PASSWORD")
+        password = _secret(options, "password_file", "SHMVAR_PASSWORD")
     evicting = options.get("evicting", "refuse")
     if evicting not in ("refuse", "allow"):
         raise ValueError(f"evicting must be refuse or allow, not {evicting}")
+    lease, grace = (
+        _seconds(name, options.get(name, usual), _DAY) for name, usual in (("lease", "10"), ("grace", "0.3"))
+    )
+    if grace > lease:
+        raise ValueError(f"grace must be at most the lease, {lease:g} seconds, not {grace:g}")
+    named_by = options.get("sentinel")
     server = Server(
         tls=tls,
-        host=host,
-        port=port,
+        hosts=hosts,
         path=path,
         user=user,
         password=password,
         db=db,
-        timeout=_seconds("timeout", options.get("timeout", "10")),
+        timeout=_seconds("timeout", options.get("timeout", "10"), _LONGEST),
         evicting=evicting == "allow",
         ca=options.get("ca"),
         cert=options.get("cert"),
         key=options.get("key"),
+        sentinel=named_by,
+        sentinel_user=options.get("sentinel_user"),
+        sentinel_password=_secret(options, "sentinel_password_file", "SHMVAR_SENTINEL_PASSWORD") if named_by else None,
+        acks=_number("acks", options.get("acks", "0"), 0, _MOST_ACKS),
+        fsync=_number("fsync", options.get("fsync", "0"), 0, 1) == 1,
+        lease=lease,
+        grace=grace,
+        near=_bytes("near", options.get("near", "0")),
     )
     public = text
     if has_password:
@@ -125,21 +160,35 @@ def parse(text: str) -> Url:
     return Url(server, _key(fragment), public, has_password)
 
 
-def _place(scheme: str, place: str) -> tuple[str, int]:
-    if "," in place:
-        raise ValueError("several hosts, for a cluster or Sentinel, are not supported yet: name one server")
-    host, port = place, ""
+def _hosts(scheme: str, places: str, usual: int) -> tuple[tuple[str, int], ...]:
+    hosts = tuple(_host(scheme, place, usual) for place in places.split(","))
+    if len(set(hosts)) < len(hosts):
+        raise ValueError("a host stands in the URL twice")
+    return hosts
+
+
+def _host(scheme: str, place: str, usual: int) -> tuple[str, int]:
+    # What is no host or port may be a password whose host was forgotten: it is not quoted.
     if place.startswith("["):
-        host, _, port = place[1:].partition("]")
-        port = port.removeprefix(":")
-    elif ":" in place:
+        host, closed, rest = place[1:].partition("]")
+        if not closed or (rest and not rest.startswith(":")):
+            raise ValueError("an IPv6 host stands in brackets, and behind them a port: [::1]:6379")
+        port = rest[1:]
+    else:
         host, _, port = place.partition(":")
     if not host:
-        raise ValueError(f"there is no host in the URL: {scheme}://host/#KEY")
-    # A port that is none may be a password whose host was forgotten: it is not quoted.
+        raise ValueError(f"there is no host in the URL, or none between two commas: {scheme}://host/#KEY")
     if port and not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise ValueError("port must be a number from 1 to 65535")
-    return host, int(port or "6379")
+        raise ValueError("port must be a number from 1 to 65535; an IPv6 host stands in brackets")
+    return host, int(port or usual)
+
+
+def _secret(options: dict[str, str], file_option: str, variable: str) -> str | None:
+    """A password from a file or the environment."""
+    if file_option in options:
+        with open(options[file_option], encoding="utf-8") as file:
+            return file.read().rstrip("\n")
+    return os.environ.get(variable)
 
 
 def _number(name: str, text: str, least: int, most: int = 1 << 31) -> int:
@@ -149,22 +198,28 @@ def _number(name: str, text: str, least: int, most: int = 1 << 31) -> int:
     return int(text)
 
 
-def _seconds(name: str, text: str) -> float:
+def _seconds(name: str, text: str, most: float) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= _LONGEST:
-        raise ValueError(f"{name} must be more than 0 and at most {_LONGEST} seconds, not {text!r}")
+    if not 0 < seconds <= most:
+        raise ValueError(f"{name} must be more than 0 and at most {most} seconds, not {text!r}")
     return seconds
 
 
+def _bytes(name: str, text: str) -> int:
+    """A size as the command line reads one, with K, M and G for powers of 1024, and as it prints one, with KiB."""
+    found = re.fullmatch(r"([0-9]{1,15})(?: ?([KMG])(?:iB)?)?", text, re.ASCII | re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{name} must be a number of bytes, as in 4096, 64M or 64MiB, not {text!r}")
+    return int(found[1]) * _UNITS[(found[2] or "").upper()]
+
+
 def _options(query: str, more: set[str]) -> dict[str, str]:
-    known = {"timeout", "evicting", "password_file", "ca", "cert", "key", "user", *more}
+    known = _OPTIONS | more
     found: dict[str, str] = {}
     for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)):
-        if name in _LATER:
-            raise ValueError(f"the option {name} is not supported yet")
         if name not in known:
             raise ValueError(f"there is no option {name}; there are {', '.join(sorted(known))}")
         if name in found:
