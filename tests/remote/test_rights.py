@@ -157,12 +157,6 @@ def test_a_server_that_may_delete_data_is_refused(own_server):
     assert shmvar.attach(evicting.url("x", evicting="allow")).created
 
 
-def test_a_server_of_a_cluster_is_refused(own_server):
-    cluster = own_server("--cluster-enabled", "yes")
-    with pytest.raises(shmvar.IncompatibleSegmentError, match="cluster"):
-        shmvar.attach(cluster.url("x"))
-
-
 def test_a_server_whose_memory_is_full_can_be_emptied(own_server):
     full = own_server("--maxmemory", "20mb", "--maxmemory-policy", "noeviction")
     segment = shmvar.attach(full.url("full"))

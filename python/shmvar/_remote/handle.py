@@ -44,7 +44,7 @@ class Handle:
         from shmvar._remote.link import link_to
 
         self._url = url
-        self._link: Link | None = link_to(url.server)
+        self._link: Link | None = link_to(url.server, prefix)
         self._requests = Requests(f"segment {url.public}", prefix, segment)
         self._variables = self._requests.keys[1]
         self._created = created

@@ -1,140 +1,112 @@
-"""The link to a server: its connections, and what becomes of a request when one of them fails.
-
-This is the one file that knows the client library. Of it, only connections and exceptions are used: its own retry
-repeats a request without the number that makes a repetition harmless.
-"""
+"""The link to a server: what becomes of a request until it has its answer."""
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
 import os
 import random
 import time
 import weakref
-from inspect import signature
 from typing import Any
 
-try:
-    from redis import connection as _library
-    from redis import exceptions
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-except ModuleNotFoundError as _error:
-    raise ModuleNotFoundError(
-        f'a segment on a server needs {_error.name}, which is not installed: pip install "shmvar[valkey]"',
-        name=_error.name,
-    ) from None
-
-from shmvar._errors import (
-    CorruptSegmentError,
-    Error,
-    IncompatibleSegmentError,
-    SegmentAccessError,
-    SegmentUnavailableError,
-)
+from shmvar._errors import Error, IncompatibleSegmentError, SegmentAccessError, SegmentUnavailableError
+from shmvar._remote import acks, connections, locate, refusals
 from shmvar._remote.callers import callers_own
+from shmvar._remote.connections import LOST, SLOWEST, Argument, exceptions, generation, now, pack
+from shmvar._remote.refusals import OutOfMemory, Passing, UnknownScript
+from shmvar._remote.url import place_of
+from shmvar._remote.waited import Waited, unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from shmvar._remote.scripts import Script
-    from shmvar._remote.url import Server
+    from shmvar._remote.url import Address, Server
 
-# Its types differ from one version to the next.
-_CONNECTIONS: Any = _library
-Argument = bytes | int
+__all__ = [
+    "SLOWEST",
+    "Argument",
+    "Link",
+    "OutOfMemory",
+    "Waited",
+    "generation",
+    "link_to",
+    "links_to_all",
+    "now",
+    "pack",
+]
 
-# What a server says that is on its way to another state: nothing was done, and the next try may succeed.
-_PASSING = (
-    exceptions.BusyLoadingError,
-    exceptions.ReadOnlyError,
-    exceptions.ClusterDownError,
-    exceptions.MasterDownError,
-    exceptions.TryAgainError,
-)
-_PASSING_TEXTS = ("BUSY ", "NOREPLICAS ", "MISCONF ", "UNBLOCKED ")
-_NO_RIGHT = "The user executing the script can't"
-"""What Redis 7.0 says of a right that is missing within a script."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
-_LARGE, SLOWEST = 64 << 10, 256 << 10
-"""Bytes of a request that gets more time, and bytes a second that the slowest network is believed to carry."""
-
-
-def now() -> float:
-    """Seconds of a clock that goes on while the machine is suspended, and that nobody sets."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def pack(*arguments: bytes | int) -> bytes:
-    """A request as it is sent."""
-    parts = [b"*%d\r\n" % len(arguments)]
-    for argument in arguments:
-        data = argument if isinstance(argument, bytes) else b"%d" % argument
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
-
-
-_generation = 0
-"""How many forks lie between the first process and this one, as this one counts them."""
-_forks = 0
-"""Forks that this process has begun, and those before it."""
-
-
-def generation() -> int:
-    """Another number in each forked child than in its parent."""
-    return _generation
-
-
-class OutOfMemory(Exception):
-    """The server's own memory is full: it has refused the request."""
+_LARGE = 64 << 10
+"""Bytes of a request that gets more time."""
+_ASKING = pack(b"ASKING")
+_LONGEST_QUESTION = 1.0
+"""Seconds for which one node or sentinel is asked where the primary is, before the next one."""
+_HOPS = 5
+"""Redirections that one request follows without a pause."""
 
 
 class Link:
-    """The connections of this process to one server. Any thread may use it."""
+    """The connections of this process to the primary of some segments. Any thread may use it.
 
-    def __init__(self, server: Server) -> None:
+    Outside of a cluster there is one for each server; in a cluster one for each slot in use, and one that belongs to no
+    slot, by which a server is asked what it is.
+    """
+
+    def __init__(self, server: Server, base: Link | None = None, slot: int = 0) -> None:
         self.server = server
+        # The link that belongs to no slot.
+        self._base = base
+        self.nodes: locate.Nodes = locate.Nodes(server) if base is None else base.nodes
+        """What is known of the cluster, if there is one."""
+        self._locator: locate.Fixed | locate.Sentinels | locate.OfSlot
+        if base is not None:
+            self._locator = locate.OfSlot(self.nodes, slot)
+        else:
+            self._locator = locate.Sentinels(server) if server.sentinel else locate.Fixed(server)
+        self.in_cluster: bool | None = False if server.sentinel else None
+        """Whether the server is part of a cluster. None: it was not asked yet."""
         # Connections that nobody uses and on which no answer is outstanding. `append` and `pop` are atomic.
         self._idle: list[Any] = []
+        # Others of that kind, to nodes that answer for a slot on its way.
+        self._aside: list[Any] = []
         # Those that a call uses. `add` and `discard` are atomic.
         self._busy: set[Any] = set()
         # Whether a connection has ever been made: an address that never answered is not waited for.
-        self._reached = False
+        self._reached = base is not None
+        self._address: Address | None = None
         self.moves = 0
         """How often the primary was found elsewhere than before. Connections from before lead to another server."""
         self.checked = False
         """Whether the server's version and settings were looked at."""
         self.attempt = max(min(server.timeout / 5, 5.0), 0.05)
         """For how many seconds an answer is waited for before the request is repeated on another connection."""
+        # For how many seconds the replicas, or the file, are waited for before the request is repeated.
+        self._patience = min(server.timeout / 2, 2.0) if server.acks or server.fsync else 0.0
         _links.add(self)
 
     def __del__(self) -> None:
         self.close()
 
+    @property
+    def place(self) -> str:
+        """The server in an error."""
+        return self.server.place if self._address is None else place_of(self._address)
+
     def close(self) -> None:
         """Closes the connections that nobody uses."""
         while (connection := self._take()) is not None:
             connection.disconnect()
+        while self._aside:
+            self._aside.pop().disconnect()
 
     def forget(self) -> None:
-        """In a forked child: the connections are the parent's.
-
-        A call that was interrupted by the fork (by a signal handler that forks, or a greenlet) goes on in the child,
-        too. It must neither send on the parent's connection nor take an answer from it.
-        """
-        self._idle = []
+        """In a forked child: the connections are the parent's."""
+        self._idle, self._aside = [], []
         busy, self._busy = self._busy, set()
-        for connection in list(busy):
-            with contextlib.suppress(Exception):
-                number = connection._sock.fileno()
-                nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-                try:
-                    # The number stays taken: closed, it could be given to somebody else's file while the call has it.
-                    os.dup2(nothing, number, inheritable=False)
-                finally:
-                    os.close(nothing)
+        connections.cut_off(list(busy))
 
     def call(self, *arguments: Argument) -> Any:
         """The answer to a request that changes nothing, or that may be carried out twice."""
@@ -144,9 +116,13 @@ class Link:
         """The answers to several requests that change nothing, which are sent together."""
         return self.run([pack(*request) for request in requests], self.waited())
 
-    def waited(self, changes: str = "", end: float = math.inf) -> Waited:
-        """The patience of a request that begins now. `changes`: what it changes, for the error; `end`: of the call."""
-        return Waited(changes, min(now() + self.server.timeout, end))
+    def waited(self, changes: str = "", end: float = math.inf, acked: bool = True) -> Waited:
+        """The patience of a request that begins now.
+
+        `changes`: what it changes, for the error; `end`: of the call; `acked`: whether a change waits for the replicas
+        and the file that the URL asks for.
+        """
+        return Waited(changes, min(now() + self.server.timeout, end), acked)
 
     def script(
         self,
@@ -159,10 +135,11 @@ class Link:
         """What a script returns. It may be run twice."""
         count = len(keys)
         only = b"_RO" if readonly and script.reads else b""
+        waited.whole = count > 1 and not script.reads
         known = pack(b"EVALSHA" + only, script.sha, count, *keys, *arguments)
         try:
             return self.run([known], waited)[0]
-        except _UnknownScript:
+        except UnknownScript:
             return self.run([pack(b"EVAL" + only, script.text, count, *keys, *arguments)], waited)[0]
 
     def run(self, requests: Sequence[Any], waited: Waited, answers_to: int | None = None) -> list[Any]:
@@ -176,69 +153,107 @@ class Link:
         """
         until = waited.until
         pause = _FIRST_PAUSE
+        count = answers_to or len(requests)
         size = sum(map(len, requests))
         if size > _LARGE:
             until += size / SLOWEST
+        durable = self._patience and waited.acked
+        ask: Address | None = None
+        hops = 0
         while True:
-            if waited.changes and waited.generation != _generation:
+            if waited.changes and waited.generation != generation():
                 raise self.parents(waited.changes)
-            connection = self._take()
+            sent, extra, skipped = requests, 0, 0
+            if ask is not None:
+                sent, skipped = _asking(sent, answers_to)
+            if durable:
+                tail = acks.tail(self.server, min(self._patience, until - now()))
+                sent, extra = [*sent, *tail] if size > _LARGE else [b"".join((*sent, *tail))], len(tail)
+            waited.sent = False
             try:
-                if connection is None:
-                    connection = self.connect(until)
-                self._busy.add(connection)
-                if connection.made_in != _generation:
-                    # A fork before the line above; after it, `forget` would have met the connection.
-                    raise exceptions.ConnectionError("this process was forked")
-                if size > _LARGE:
-                    # Much of it lies in the system's buffers yet when the wait for the answer begins.
-                    connection._sock.settimeout(self.attempt + size / SLOWEST)
-                connection.send_packed_command(requests, False)
-                answers = self._answers(connection, answers_to or len(requests))
-                if size > _LARGE:
-                    connection._sock.settimeout(self.attempt)
-            except _LOST as error:
-                self._busy.discard(connection)
+                answers = self._exchange(sent, skipped + count + extra, size, until, ask, waited)
+            except LOST as error:
                 own = callers_own(error)
                 if own is not None:
-                    if connection is not None:
-                        connection.disconnect()
                     raise own from None
-                why = self._judged(error, waited)
-                if connection is not None:
-                    connection.disconnect()
-                    # The others lead to the same server, and would fail one after the other.
-                    self.close()
-                    if not isinstance(error, exceptions.BusyLoadingError):
-                        waited.unsure = True
+                passing, ask = self._judged(error, waited), None
+                if waited.sent and not isinstance(error, exceptions.BusyLoadingError):
+                    waited.unsure = True
+                # The other connections lead to the same server, and would fail one after the other.
+                self._locator.doubt(self._address)
+                self.close()
             except exceptions.RedisError as error:
                 # A refusal while it connected (`SELECT`, rights), or something that is no answer.
-                self._busy.discard(connection)
-                if connection is not None:
-                    connection.disconnect()
-                why = self._judged(error, waited)
-            except BaseException:
-                # Ctrl-C, or an error of the library: an answer may be outstanding on the connection.
-                self._busy.discard(connection)
-                if connection is not None:
-                    connection.disconnect()
-                raise
+                passing, ask = self._judged(error, waited), None
             else:
-                self._busy.discard(connection)
-                self._idle.append(connection)
+                if skipped:
+                    answers, ask = answers[-count - extra :], None
                 refusal = next((answer for answer in answers if isinstance(answer, Exception)), None)
                 if refusal is None:
-                    return answers
-                why = self._judged(refusal, waited)
+                    if not extra:
+                        return answers
+                    short = acks.short(self.server, answers[count:])
+                    if not short:
+                        return answers[:count]
+                    waited.unsure, waited.short = True, short
+                    passing = Passing(short, elsewhere=True)
+                else:
+                    if extra and refusal in answers[count:]:
+                        waited.unsure = True
+                    passing = self._judged(refusal, waited)
+                    if passing.moved or (passing.ask and not waited.whole):
+                        ask = self._redirected(passing)
+                        hops += 1
+                        if hops <= _HOPS:
+                            continue
+                if passing.elsewhere and self._locator.doubt(self._address):
+                    self.close()
             left = until - now()
             if left <= 0 or not self._reached:
-                raise self._unavailable(why, waited)
+                raise unavailable(self.server, self.place, self._reached, passing.why, waited)
             time.sleep(min(pause * random.uniform(0.5, 1.0), left))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _exchange(
+        self, sent: Sequence[Any], count: int, size: int, until: float, ask: Address | None, waited: Waited
+    ) -> list[Any]:
+        """Sends requests on one connection, to the primary or to `ask`, and reads their answers."""
+        connection = self._take() if ask is None else self._take_aside(ask)
+        try:
+            if connection is None:
+                connection = self.connect(until) if ask is None else self._opened(ask, until)
+            self._busy.add(connection)
+            if connection.made_in != generation():
+                # A fork before the line above; after it, `forget` would have met the connection.
+                raise exceptions.ConnectionError("this process was forked")
+            if size > _LARGE:
+                # Much of it lies in the system's buffers yet when the wait for the answer begins.
+                connection._sock.settimeout(self.attempt + self._patience + size / SLOWEST)
+            connection.until = until + self._patience
+            waited.sent = True
+            connections.send(connection, sent)
+            answers = self._answers(connection, count)
+            if size > _LARGE:
+                connection._sock.settimeout(self.attempt + self._patience)
+        except BaseException:
+            # Ctrl-C, too: an answer may be outstanding on the connection.
+            self._busy.discard(connection)
+            if connection is not None:
+                connection.disconnect()
+            raise
+        self._busy.discard(connection)
+        if ask is not None:
+            self._aside.append(connection)
+        elif connection.moves == self.moves:
+            self._idle.append(connection)
+        else:
+            # The primary was found elsewhere meanwhile.
+            connection.disconnect()
+        return answers
+
     def parents(self, changes: str) -> SegmentUnavailableError:
         """The error of a change that goes on in a forked child: it is the parent's, which will carry it out."""
-        text = f"{self.server.place}: this process was forked during {changes}, which is its parent's; it may have been"
+        text = f"{self.place}: this process was forked during {changes}, which is its parent's; it may have been"
         return SegmentUnavailableError(f"{text} applied, or may yet be", True)
 
     def _take(self) -> Any:
@@ -248,83 +263,86 @@ class Link:
             except IndexError:
                 return None
             # A call that was interrupted by a fork may have put the parent's there.
-            if connection.made_in == _generation:
+            if connection.made_in == generation():
                 return connection
 
-    def _answers(self, connection: Any, count: int) -> list[Any]:
-        answers: list[Any] = []
-        for _ in range(count):
+    def _take_aside(self, address: Address) -> Any:
+        while True:
             try:
-                answers.append(connection.read_response(disable_decoding=True))
-            except exceptions.ConnectionError:
-                raise
-            except exceptions.ResponseError as error:
-                answers.append(error)
-        return answers
+                connection = self._aside.pop()
+            except IndexError:
+                return None
+            if connection.made_in == generation():
+                if connection.address == address:
+                    return connection
+                connection.disconnect()
+
+    def _answers(self, connection: Any, count: int) -> list[Any]:
+        return connections.answers(connection, count)
 
     def connect(self, until: float) -> Any:
         """A new connection to where the primary of the segment is now. Whoever uses it closes it."""
-        server = self.server
-        # The last tries must not go on for longer than the caller waits.
-        left = max(until - now(), 0.01)
-        wait = min(self.attempt, left)
-        common: dict[str, Any] = {
-            "db": server.db,
-            "username": server.user,
-            "password": server.password,
-            "socket_timeout": wait,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-            **_QUIET,
-        }
-        if server.path:
-            connection: Any = _CONNECTIONS.UnixDomainSocketConnection(path=server.path, **common)
-        else:
-            host, port = server.hosts[0]
-            common |= {"host": host, "port": port, "socket_connect_timeout": wait}
-            common |= {"socket_keepalive": True}
-            if server.tls:
-                common |= {"ssl_ca_certs": server.ca, "ssl_certfile": server.cert, "ssl_keyfile": server.key}
-                connection = _CONNECTIONS.SSLConnection(ssl_cert_reqs="required", ssl_check_hostname=True, **common)
-            else:
-                connection = _CONNECTIONS.Connection(**common)
-        forks = _forks
-        connection.made_in = _generation
-        connection.connect()
-        if forks != _forks:
-            self._reached = True
-            # Its socket was not known yet when this process forked: the child may have read and written on it.
-            connection.disconnect()
-            raise exceptions.ConnectionError("this process was forked while it connected")
-        self._reached = True
-        if wait < self.attempt:
-            connection._sock.settimeout(self.attempt)
+        address = self._locator.where(functools.partial(self._ask, until))
+        if address != self._address:
+            if self._address is not None:
+                self.moves += 1
+            self._address = address
+            self.close()
+        moves = self.moves
+        connection = self._opened(address, until)
+        connection.moves = moves
         return connection
 
-    def _sorted_out(self, error: BaseException) -> str:
-        """Why a connection failed. Raises the error that no repetition will mend."""
-        text = str(error)
-        if isinstance(error, exceptions.AuthenticationError):
-            raise self._refused(text) from None
-        cause: BaseException | None = error
-        while cause is not None:
-            if type(cause).__name__ == "SSLCertVerificationError":
-                raise SegmentAccessError(
-                    f"{self.server.place}: its certificate is not accepted: {cause}. Remedies: a certificate for this "
-                    "name; the option ca= with the authority that signed it"
-                ) from None
-            cause = cause.__cause__ or cause.__context__
-        if "CERTIFICATE_VERIFY_FAILED" in text:
-            raise SegmentAccessError(
-                f"{self.server.place}: its certificate is not accepted: {text}. Remedies: a certificate for this "
-                "name; the option ca= with the authority that signed it"
-            ) from None
-        return text or type(error).__name__
+    def _opened(self, address: Address, until: float) -> Any:
+        # The last tries must not go on for longer than the caller waits.
+        usual = self.attempt + self._patience
+        wait = min(self.attempt, max(until - now(), 0.01))
+        try:
+            connection = connections.opened(self.server, address, wait)
+        except connections.Forked:
+            self._reached = True
+            raise
+        self._reached = True
+        if wait < usual:
+            connection._sock.settimeout(usual)
+        return connection
 
-    def _judged(self, error: Exception, waited: Waited) -> str:
+    def _ask(self, until: float, address: Address, *words: bytes, sentinel: bool = False) -> Any:
+        """What a node or a sentinel answers on a connection of its own. Without words it is only connected to."""
+        wait = min(self.attempt, _LONGEST_QUESTION, max(until - now(), 0.01))
+        connection = connections.opened(self.server, address, wait, sentinel)
+        self._busy.add(connection)
+        try:
+            self._reached = True
+            return connections.asked(connection, words) if words else None
+        finally:
+            self._busy.discard(connection)
+            connection.disconnect()
+
+    def _redirected(self, passing: Passing) -> Address | None:
+        """Follows a node's word to another one. Returns where to ask once; None: the slot is there from now on."""
+        to = passing.moved or passing.ask or ("", 0)
+        address = locate.resolved(*to, self._address or "")
+        if not isinstance(self._locator, locate.OfSlot):
+            raise IncompatibleSegmentError(
+                f"{self.place} is part of a cluster, and does not tell this user where its slots are. Remedy: the "
+                "right +cluster|slots"
+            )
+        if passing.ask:
+            return address
+        self._locator.moved(address)
+        self.close()
+        return None
+
+    def _sorted_out(self, error: BaseException) -> str:
+        return refusals.lost(self.server, self.place, error)
+
+    def _judged(self, error: Exception, waited: Waited) -> Passing:
         """Why there was no answer, if there may be one in a moment. Raises the error that no repetition will mend."""
         try:
-            return self._sorted_out(error) if isinstance(error, _LOST) else self._refusal(error)
+            if isinstance(error, LOST):
+                return Passing(self._sorted_out(error))
+            return refusals.refusal(self.server, self.place, error)
         except Error as final:
             if not (waited.unsure and waited.changes):
                 raise
@@ -333,100 +351,70 @@ class Link:
             again.maybe_applied = True  # type: ignore[attr-defined]
             raise again from None
 
-    def _refusal(self, refusal: Exception) -> str:
-        """Why the server said no, if it may say yes in a moment. Raises the error of every other refusal."""
-        text = str(refusal)
-        if isinstance(refusal, _PASSING) or text.startswith(_PASSING_TEXTS):
-            return f"it says {text}"
-        if isinstance(refusal, exceptions.NoScriptError):
-            raise _UnknownScript
-        if isinstance(refusal, exceptions.OutOfMemoryError) or text.startswith("OOM "):
-            raise OutOfMemory(text)
-        if "Script killed by user" in text:
-            # Only a script that has written nothing can be killed.
-            return f"it says {text}"
-        if isinstance(refusal, exceptions.NoPermissionError | exceptions.AuthenticationError) or _NO_RIGHT in text:
-            raise self._refused(text)
-        if "WRONGTYPE" in text:
+    def part_of_cluster(self) -> bool:
+        """Asks the server whether it is part of a cluster, if that is not known yet."""
+        if self.in_cluster is None:
+            try:
+                self.call(b"CLUSTER", b"SLOTS")
+            except (IncompatibleSegmentError, SegmentAccessError) as error:
+                # Any other refusal comes again with the next request.
+                if "cluster support disabled" in str(error):
+                    self.found_in_cluster(False)
+                return False
+            self.found_in_cluster(True)
+        return bool(self.in_cluster)
+
+    def found_in_cluster(self, found: bool) -> None:
+        """Notes whether the server is part of a cluster. Raises for a URL that does not go with that."""
+        if found and self.server.db:
+            raise refusals.in_cluster(self.server, self.place)
+        if not found and len(self.server.hosts) > 1 and not self.server.sentinel:
             raise IncompatibleSegmentError(
-                f"{self.server.place}: a key with the name of a segment holds something else ({text}); nothing was "
-                "written to it"
+                f"{self.place} is part of no cluster, and the URL has several hosts. Remedies: one host; the option "
+                "sentinel=NAME, if they are sentinels"
             )
-        if isinstance(refusal, exceptions.MovedError | exceptions.AskError | exceptions.ClusterCrossSlotError):
-            raise IncompatibleSegmentError(f"{self.server.place} is part of a cluster, which is not supported yet")
-        if isinstance(refusal, exceptions.InvalidResponse):
-            raise IncompatibleSegmentError(f"{self.server.place} is no Valkey or Redis: its answer is none")
-        if "nknown command" in text or "shebang" in text.lower():
-            raise IncompatibleSegmentError(f"{self.server.place} is too old or no Valkey or Redis: it says {text}")
-        if text.startswith("DAMAGED ") or "user_script" in text:
-            raise CorruptSegmentError(f"{self.server.place}: what it keeps of the segment is damaged: {text}")
-        raise IncompatibleSegmentError(f"{self.server.place} says {text}")
-
-    def _refused(self, text: str) -> SegmentAccessError:
-        who = f"user {self.server.user}" if self.server.user else "the default user"
-        return SegmentAccessError(
-            f"{self.server.place} refuses {who}: {text}. Remedies: the password (in the URL, in a password_file or in "
-            "SHMVAR_PASSWORD); the rights that docs/remote.md lists"
-        )
-
-    def _unavailable(self, why: str, waited: Waited) -> SegmentUnavailableError:
-        server, maybe = self.server, waited.unsure and waited.changes
-        what = f"; {waited.changes} may have been applied, or may yet be" if maybe else ""
-        if self._reached:
-            text = f"{server.place} has not answered for {server.timeout:g} s ({why}){what}"
-        else:
-            text = f"{server.place} cannot be reached ({why}). Is the server running, and the address right?"
-        return SegmentUnavailableError(text, bool(maybe))
+        self.in_cluster = found
 
 
-class Waited:
-    """How long one call waits, and what is known of what it sent."""
-
-    __slots__ = ("changes", "generation", "unsure", "until")
-
-    def __init__(self, changes: str, until: float) -> None:
-        self.changes = changes
-        """What the request changes, for the error. Empty: nothing."""
-        self.until = until
-        self.generation = _generation
-        self.unsure = False
-        """A request was sent and not answered: it may have been carried out, or may yet be."""
+def _asking(requests: Sequence[Any], answers_to: int | None) -> tuple[list[Any], int]:
+    """Requests to a node that answers for a slot on its way, and how many answers they have more."""
+    if answers_to:
+        return [_ASKING, *requests], 1
+    return [part for request in requests for part in (_ASKING, request)], len(requests)
 
 
-class _UnknownScript(Exception):
-    """The server has not seen this script since it was started."""
-
-
-_LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-
-
-def _quiet() -> dict[str, Any]:
-    """Arguments that turn off what the library tells a server of itself, which costs a round trip."""
-    known = {name for cls in _CONNECTIONS.Connection.__mro__ for name in signature(cls.__init__).parameters}
-    return {"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None}
-
-
-_QUIET = _quiet()
 _links: weakref.WeakSet[Link] = weakref.WeakSet()
-_shared: weakref.WeakValueDictionary[Server, Link] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[tuple[Server, int | None], Link] = weakref.WeakValueDictionary()
 
 
-def link_to(server: Server) -> Link:
-    """The link that all handles of this process on segments of this server share."""
-    found = _shared.get(server)
-    return found if found is not None else _shared.setdefault(server, Link(server))
+def link_to(server: Server, prefix: bytes | None = None) -> Link:
+    """The link that all handles of this process on segments of this server share; in a cluster those of one slot.
+
+    `prefix`: P of the segment. Without it, the link is for what has no key.
+    """
+    base = _link(server, None, None)
+    if prefix is None or not base.part_of_cluster():
+        return base
+    return _link(server, base, locate.slot_of(prefix))
 
 
-def _forking() -> None:
-    global _forks
-    _forks += 1
+def links_to_all(server: Server) -> list[Link]:
+    """A link to each primary."""
+    base = link_to(server)
+    if not base.part_of_cluster():
+        return [base]
+    slots = base.nodes.primaries(functools.partial(base._ask, now() + server.timeout))
+    return [_link(server, base, slot) for slot in slots]
+
+
+def _link(server: Server, base: Link | None, slot: int | None) -> Link:
+    found = _shared.get((server, slot))
+    return found if found is not None else _shared.setdefault((server, slot), Link(server, base, slot or 0))
 
 
 def _forked() -> None:
-    global _generation
-    _generation += 1
     for link in list(_links):
         link.forget()
 
 
-os.register_at_fork(before=_forking, after_in_child=_forked)
+os.register_at_fork(after_in_child=_forked)

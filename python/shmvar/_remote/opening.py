@@ -15,7 +15,7 @@ from shmvar._errors import (
 from shmvar._remote import scripts
 from shmvar._remote.arguments import size_of
 from shmvar._remote.identity import destroy_id, known, with_key
-from shmvar._remote.link import Link, OutOfMemory, link_to
+from shmvar._remote.link import Link, OutOfMemory, link_to, links_to_all
 from shmvar._remote.names import PREFIX, key_of, prefix_of
 from shmvar._remote.segment import RemoteSegment, find
 from shmvar._remote.url import fragment_of, parse
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shmvar._core import SegmentInfo
 
 _LEAST = (7, 0)
+_LEAST_WITH_FSYNC = (7, 2)
 
 
 def attach(
@@ -38,16 +39,22 @@ def attach(
             raise ValueError(f"{name} is for segments of this machine: a server has its own settings and users")
     limit = b"" if size is None else size_of(size)
     url, key = with_key(text)
-    link = link_to(url.server)
+    prefix = prefix_of(key)
     if readonly:
         if create:
             raise ValueError("create=True needs a handle that may write")
-        return find(url, link, key, True, trust)
-    _check(link)
-    own, prefix = secrets.token_hex(6).encode(), prefix_of(key)
+        return find(url, link_to(url.server, prefix), key, True, trust)
+    _check(link_to(url.server))
+    link = link_to(url.server, prefix)
+    own = secrets.token_hex(6).encode()
     mode = {None: b"any", True: b"new", False: b"old"}[create]
+    arguments, waited = (own, limit, mode), link.waited("the attach", acked=False)
     try:
-        answer = link.script(scripts.ATTACH, (prefix,), (own, limit, mode), link.waited("the attach"))
+        answer = link.script(scripts.ATTACH, (prefix,), arguments, waited)
+        if (url.server.acks or url.server.fsync) and isinstance(answer, list) and (answer[1] == 1 or limit):
+            # Something was written. Whoever only finds a segment needs no replica for it.
+            waited.acked = True
+            answer = link.script(scripts.ATTACH, (prefix,), arguments, waited)
     except OutOfMemory as error:
         # What is there can be opened all the same, and emptied.
         try:
@@ -71,7 +78,8 @@ def attach(
 def destroy(text: str) -> bool:
     """`shmvar.destroy` for a URL."""
     url, key = with_key(text)
-    link, prefix = link_to(url.server), prefix_of(key)
+    prefix = prefix_of(key)
+    link = link_to(url.server, prefix)
     while (found := link.call(b"HGET", prefix, b"id")) is not None:
         if destroy_id(link, prefix, found):
             return True
@@ -81,31 +89,41 @@ def destroy(text: str) -> bool:
 def exists(text: str) -> bool:
     """`shmvar.exists` for a URL."""
     url, key = with_key(text)
-    return bool(link_to(url.server).call(b"EXISTS", prefix_of(key)))
+    prefix = prefix_of(key)
+    return bool(link_to(url.server, prefix).call(b"EXISTS", prefix))
 
 
 def segments(text: str) -> list[SegmentInfo]:
     """`shmvar.segments` for a URL, whose key does not matter."""
     url = parse(text)
-    link = link_to(url.server)
-    _check(link)
+    _check(link_to(url.server))
     names: set[bytes] = set()
-    cursor = b"0"
-    while True:
-        cursor, found = link.call(b"SCAN", cursor, b"MATCH", PREFIX + b"*}", b"COUNT", b"1000", b"TYPE", b"hash")
-        names.update(found)
-        if cursor == b"0":
-            break
+    for link in links_to_all(url.server):
+        names.update(_names(link))
     infos = []
     for name in sorted(names):
         key = key_of(name)
         if key is not None:
             named = dataclasses.replace(url, key=key, public=f"{url.public.partition('#')[0]}#{fragment_of(key)}")
             try:
-                infos.append(find(named, link, key, False, False).info())
+                infos.append(find(named, link_to(url.server, name), key, False, False).info())
             except (SegmentNotFoundError, IncompatibleSegmentError, CorruptSegmentError):
                 continue  # destroyed meanwhile, somebody else's hash, or damaged, which must not hide all others
     return infos
+
+
+def _names(link: Link) -> set[bytes]:
+    """The P of all segments of one primary."""
+    names: set[bytes] = set()
+    cursor, moves = b"0", link.moves
+    while True:
+        cursor, found = link.call(b"SCAN", cursor, b"MATCH", PREFIX + b"*}", b"COUNT", b"1000", b"TYPE", b"hash")
+        names.update(found)
+        if moves != link.moves:
+            # Another server by now, where this cursor means another place.
+            cursor, moves = b"0", link.moves
+        elif cursor == b"0":
+            return names
 
 
 def _check(link: Link) -> None:
@@ -116,11 +134,16 @@ def _check(link: Link) -> None:
     facts = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     version = facts.get("redis_version", "")
     numbers = tuple(int(part) if part.isdigit() else 0 for part in version.split(".")[:2])
-    place = link.server.place
+    place = link.place
     if numbers < _LEAST:
         raise IncompatibleSegmentError(f"{place} is version {version or '?'}; this needs Valkey, or Redis 7.0 or newer")
-    if facts.get("cluster_enabled") == "1":
-        raise IncompatibleSegmentError(f"{place} is part of a cluster, which is not supported yet")
+    if link.server.fsync:
+        if numbers < _LEAST_WITH_FSYNC:
+            raise IncompatibleSegmentError(f"{place} is version {version}; fsync=1 needs Valkey, or Redis 7.2 or newer")
+        if facts.get("aof_enabled") != "1":
+            raise IncompatibleSegmentError(f"{place} has no append-only file for fsync=1. Remedy: appendonly yes")
+    if not link.server.sentinel:
+        link.found_in_cluster(facts.get("cluster_enabled") == "1")
     policy = facts.get("maxmemory_policy", "")
     if facts.get("maxmemory", "0") != "0" and policy.startswith("allkeys") and not link.server.evicting:
         raise IncompatibleSegmentError(

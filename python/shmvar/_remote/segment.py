@@ -344,7 +344,7 @@ def reattach(text: str, segment: bytes, readonly: bool, trust: bool | None, pass
     url, key = with_key(text)
     if password is not None:
         url = dataclasses.replace(url, server=dataclasses.replace(url.server, password=password), has_password=True)
-    found = find(url, link_to(url.server), key, readonly, trust)
+    found = find(url, link_to(url.server, prefix_of(key)), key, readonly, trust)
     if found._requests.id != segment:
         raise SegmentNotFoundError(f"the segment {url.public} that was pickled is gone; there is another one")
     return found

@@ -28,6 +28,18 @@ _DAY = 86_400
 _MOST_ACKS = 100
 
 
+Address = str | tuple[str, int]
+"""Where a server listens: the path of a socket, or a host and a port."""
+
+
+def place_of(address: Address) -> str:
+    """An address as it stands in a URL."""
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True)
 class Server:
     """What a URL says of a server. Two equal ones share their connections. The password is not shown."""
@@ -64,12 +76,6 @@ class Server:
     def place(self) -> str:
         """The server in an error."""
         return self.path or ",".join(place_of(host) for host in self.hosts)
-
-
-def place_of(address: tuple[str, int]) -> str:
-    """A host and its port, as they stand in a URL."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@
 -- ARGV  1 id  2 a text that only this request has
 -- returns "o", also to a repetition; "g" where the segment of this id is gone
 if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then
-    if redis.call('GET', KEYS[6]) == ARGV[2] then return 'o' end
-    return 'g'
+    if redis.call('GET', KEYS[6]) ~= ARGV[2] then return 'g' end
+    -- Something is written, because WAIT on a connection that wrote nothing says yes at once.
+    redis.call('SET', KEYS[6], ARGV[2], 'EX', 1200)
+    return 'o'
 end
 local prefix = string.sub(KEYS[2], 1, -2)
 local blobs = redis.pcall('HGETALL', KEYS[4])
