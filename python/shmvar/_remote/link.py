@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import random
 import time
 import weakref
@@ -14,8 +13,8 @@ from shmvar._errors import Error, IncompatibleSegmentError, SegmentAccessError, 
 from shmvar._remote import acks, connections, locate, refusals
 from shmvar._remote.callers import callers_own
 from shmvar._remote.connections import LOST, SLOWEST, Argument, exceptions, generation, now, pack
+from shmvar._remote.pool import Pool
 from shmvar._remote.refusals import OutOfMemory, Passing, UnknownScript
-from shmvar._remote.url import place_of
 from shmvar._remote.waited import Waited, unavailable
 
 TYPE_CHECKING = False
@@ -42,71 +41,19 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
 _LARGE = 64 << 10
 """Bytes of a request that gets more time."""
 _ASKING = pack(b"ASKING")
-_LONGEST_QUESTION = 1.0
-"""Seconds for which one node or sentinel is asked where the primary is, before the next one."""
 _HOPS = 5
 """Redirections that one request follows without a pause."""
 
 
-class Link:
-    """The connections of this process to the primary of some segments. Any thread may use it.
-
-    Outside of a cluster there is one for each server; in a cluster one for each slot in use, and one that belongs to no
-    slot, by which a server is asked what it is.
-    """
+class Link(Pool):
+    """Requests to the primary of some segments. Any thread may use it."""
 
     def __init__(self, server: Server, base: Link | None = None, slot: int = 0) -> None:
-        self.server = server
-        # The link that belongs to no slot.
-        self._base = base
-        self.nodes: locate.Nodes = locate.Nodes(server) if base is None else base.nodes
-        """What is known of the cluster, if there is one."""
-        self._locator: locate.Fixed | locate.Sentinels | locate.OfSlot
-        if base is not None:
-            self._locator = locate.OfSlot(self.nodes, slot)
-        else:
-            self._locator = locate.Sentinels(server) if server.sentinel else locate.Fixed(server)
+        super().__init__(server, base, slot)
         self.in_cluster: bool | None = False if server.sentinel else None
         """Whether the server is part of a cluster. None: it was not asked yet."""
-        # Connections that nobody uses and on which no answer is outstanding. `append` and `pop` are atomic.
-        self._idle: list[Any] = []
-        # Others of that kind, to nodes that answer for a slot on its way.
-        self._aside: list[Any] = []
-        # Those that a call uses. `add` and `discard` are atomic.
-        self._busy: set[Any] = set()
-        # Whether a connection has ever been made: an address that never answered is not waited for.
-        self._reached = base is not None
-        self._address: Address | None = None
-        self.moves = 0
-        """How often the primary was found elsewhere than before. Connections from before lead to another server."""
         self.checked = False
         """Whether the server's version and settings were looked at."""
-        self.attempt = max(min(server.timeout / 5, 5.0), 0.05)
-        """For how many seconds an answer is waited for before the request is repeated on another connection."""
-        # For how many seconds the replicas, or the file, are waited for before the request is repeated.
-        self._patience = min(server.timeout / 2, 2.0) if server.acks or server.fsync else 0.0
-        _links.add(self)
-
-    def __del__(self) -> None:
-        self.close()
-
-    @property
-    def place(self) -> str:
-        """The server in an error."""
-        return self.server.place if self._address is None else place_of(self._address)
-
-    def close(self) -> None:
-        """Closes the connections that nobody uses."""
-        while (connection := self._take()) is not None:
-            connection.disconnect()
-        while self._aside:
-            self._aside.pop().disconnect()
-
-    def forget(self) -> None:
-        """In a forked child: the connections are the parent's."""
-        self._idle, self._aside = [], []
-        busy, self._busy = self._busy, set()
-        connections.cut_off(list(busy))
 
     def call(self, *arguments: Argument) -> Any:
         """The answer to a request that changes nothing, or that may be carried out twice."""
@@ -160,6 +107,8 @@ class Link:
         durable = self._patience and waited.acked
         ask: Address | None = None
         hops = 0
+        if self.server.sentinel:
+            self.look()
         while True:
             if waited.changes and waited.generation != generation():
                 raise self.parents(waited.changes)
@@ -256,68 +205,8 @@ class Link:
         text = f"{self.place}: this process was forked during {changes}, which is its parent's; it may have been"
         return SegmentUnavailableError(f"{text} applied, or may yet be", True)
 
-    def _take(self) -> Any:
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return None
-            # A call that was interrupted by a fork may have put the parent's there.
-            if connection.made_in == generation():
-                return connection
-
-    def _take_aside(self, address: Address) -> Any:
-        while True:
-            try:
-                connection = self._aside.pop()
-            except IndexError:
-                return None
-            if connection.made_in == generation():
-                if connection.address == address:
-                    return connection
-                connection.disconnect()
-
     def _answers(self, connection: Any, count: int) -> list[Any]:
         return connections.answers(connection, count)
-
-    def connect(self, until: float) -> Any:
-        """A new connection to where the primary of the segment is now. Whoever uses it closes it."""
-        address = self._locator.where(functools.partial(self._ask, until))
-        if address != self._address:
-            if self._address is not None:
-                self.moves += 1
-            self._address = address
-            self.close()
-        moves = self.moves
-        connection = self._opened(address, until)
-        connection.moves = moves
-        return connection
-
-    def _opened(self, address: Address, until: float) -> Any:
-        # The last tries must not go on for longer than the caller waits.
-        usual = self.attempt + self._patience
-        wait = min(self.attempt, max(until - now(), 0.01))
-        try:
-            connection = connections.opened(self.server, address, wait)
-        except connections.Forked:
-            self._reached = True
-            raise
-        self._reached = True
-        if wait < usual:
-            connection._sock.settimeout(usual)
-        return connection
-
-    def _ask(self, until: float, address: Address, *words: bytes, sentinel: bool = False) -> Any:
-        """What a node or a sentinel answers on a connection of its own. Without words it is only connected to."""
-        wait = min(self.attempt, _LONGEST_QUESTION, max(until - now(), 0.01))
-        connection = connections.opened(self.server, address, wait, sentinel)
-        self._busy.add(connection)
-        try:
-            self._reached = True
-            return connections.asked(connection, words) if words else None
-        finally:
-            self._busy.discard(connection)
-            connection.disconnect()
 
     def _redirected(self, passing: Passing) -> Address | None:
         """Follows a node's word to another one. Returns where to ask once; None: the slot is there from now on."""
@@ -383,7 +272,6 @@ def _asking(requests: Sequence[Any], answers_to: int | None) -> tuple[list[Any],
     return [part for request in requests for part in (_ASKING, request)], len(requests)
 
 
-_links: weakref.WeakSet[Link] = weakref.WeakSet()
 _shared: weakref.WeakValueDictionary[tuple[Server, int | None], Link] = weakref.WeakValueDictionary()
 
 
@@ -410,11 +298,3 @@ def links_to_all(server: Server) -> list[Link]:
 def _link(server: Server, base: Link | None, slot: int | None) -> Link:
     found = _shared.get((server, slot))
     return found if found is not None else _shared.setdefault((server, slot), Link(server, base, slot or 0))
-
-
-def _forked() -> None:
-    for link in list(_links):
-        link.forget()
-
-
-os.register_at_fork(after_in_child=_forked)

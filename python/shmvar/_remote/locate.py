@@ -6,7 +6,7 @@ import binascii
 from typing import Any
 
 from shmvar._errors import Error, IncompatibleSegmentError, SegmentAccessError
-from shmvar._remote.connections import LOST, exceptions
+from shmvar._remote.connections import LOST, exceptions, now
 from shmvar._remote.url import Address, place_of
 
 TYPE_CHECKING = False
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     """Asks a node, or a sentinel, on a connection of its own: the address, then the words of the request."""
 
 SLOTS = 16384
+LOOK = 0.5
+"""Seconds after which sentinels are asked again."""
 
 
 def slot_of(prefix: bytes) -> int:
@@ -58,6 +60,8 @@ class Sentinels:
         self._name = (server.sentinel or "").encode()
         self._hosts = list(server.hosts)
         self._known: Address | None = None
+        self.look_at = 0.0
+        """When they are to be asked again, by `connections.now`."""
 
     def where(self, ask: Ask) -> Address:
         """Asks one sentinel after the other, and remembers the answer until there is a doubt."""
@@ -88,10 +92,23 @@ class Sentinels:
             raise IncompatibleSegmentError(f"sentinel {unknown} watches no primary of the name {name}")
         raise exceptions.ConnectionError(f"no sentinel says where the primary is ({why})")
 
+    def again(self, ask: Ask) -> Address | None:
+        """Asks them though nothing failed. None: nobody says anything.
+
+        A planned failover by sentinels leaves the old primary as it was for some ten seconds: it takes changes, which
+        are lost, and says nothing. So they are asked twice a second.
+        """
+        self.look_at = now() + LOOK
+        before, self._known = self._known, None
+        try:
+            return self.where(ask)
+        except (*LOST, Error):
+            self._known = before
+            return None
+
     def doubt(self, failed: Address | None) -> bool:
-        if self._known == failed:
-            # The next one may know better: one that is cut off from the others does not hear of a failover.
-            self._hosts.append(self._hosts.pop(0))
+        # The next one may know better: one that is cut off from the others does not hear of a failover.
+        self._hosts.append(self._hosts.pop(0))
         self._known = None
         return True
 
