@@ -130,14 +130,13 @@ if done then
         ttls = ttls + (ends and 1 or 0) - (deadline and 1 or 0)
     end
     used = used - charge + cost
-    if op ~= 'exp' then
-        seq = version
-        shown = string.format('%.0f', record and version or 0)
-        local prefix = string.sub(KEYS[2], 1, -2)
-        channel, every = prefix .. 'c:' .. field, prefix .. 'w'
-        may('SPUBLISH', channel, shown)
-        may('SPUBLISH', every, shown)
-    end
+    -- What listeners are told: the version, "-" before it of a removal, "~" where only the deadline is another one.
+    shown = (op == 'exp' and '~' or record and '' or '-') .. string.format('%.0f', version)
+    if op ~= 'exp' then seq = version end
+    local prefix = string.sub(KEYS[2], 1, -2)
+    channel, every = prefix .. 'c:' .. field, prefix .. 'w'
+    may('SPUBLISH', channel, shown)
+    may('SPUBLISH', every, shown)
 end
 
 -- Also where nothing has changed: a late copy of this request must not be carried out after its answer.
@@ -159,7 +158,7 @@ if done then
     end
     if shown then
         redis.call('SPUBLISH', channel, shown)
-        redis.call('SPUBLISH', every, shown .. ' ' .. field)
+        redis.call('SPUBLISH', every, shown .. (ends and string.format('@%.0f ', ends) or ' ') .. field)
     end
 end
 return answer
