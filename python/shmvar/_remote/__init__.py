@@ -14,6 +14,8 @@ client library nor the time to import it.
 | `names`, `records` | keys and fields on the server; values to bytes and back |
 | `blobs` | chunks of large values |
 | `numbered` | changes that are carried out once |
+| `listener`, `subscription`, `messages` | the thread that listens to a server, what others have at it, what the server says |
+| `renewals` | functions that are called again and again |
 | `scripts`, `lua/` | what runs in the server |
 | `link` | connections; the only file that knows the client library |
 | `callers` | errors of the caller's own signal handlers |
