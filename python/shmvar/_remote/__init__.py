@@ -14,7 +14,8 @@ client library nor the time to import it.
 | `names`, `records` | keys and fields on the server; values to bytes and back |
 | `blobs` | chunks of large values |
 | `numbered` | changes that are carried out once |
-| `listener`, `subscription`, `messages` | the thread that listens to a server, what others have at it, what the server says |
+| `listener`, `subscription` | the thread that listens to a server, and what others have at it |
+| `conversation`, `messages` | its connection, and what the server says there |
 | `renewals` | functions that are called again and again |
 | `scripts`, `lua/` | what runs in the server |
 | `link` | connections; the only file that knows the client library |

@@ -13,13 +13,12 @@ import os
 import random
 import selectors
 import socket
-import ssl
 import threading
 import weakref
 
 from shmvar._errors import Error, IncompatibleSegmentError
-from shmvar._remote.link import generation, now, pack
-from shmvar._remote.messages import BadMessage, Parser, Refusal
+from shmvar._remote.conversation import Conversation, Moved
+from shmvar._remote.link import generation, now
 from shmvar._remote.subscription import Subscription
 
 TYPE_CHECKING = False
@@ -28,18 +27,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from shmvar._remote.link import Link
-    from shmvar._remote.messages import Message
     from shmvar._remote.subscription import Signal
 
 _LINGER = 5.0
 """Seconds for which a subscription stays that nobody uses: a wait in a loop would otherwise pay for one each time."""
-_PING, _SILENCE = 1.0, 3.0
-"""Seconds between two PINGs, and after one of them without any byte until the connection is taken as lost."""
 _FIRST_PAUSE, _LONGEST_PAUSE, _AFTER_FAULT = 0.01, 0.5, 5.0
-_PORTION = 64 << 10
-"""Bytes that are read at once."""
-_MANY = 500
-"""Channels of one request."""
 
 
 class Channel:
@@ -61,22 +53,6 @@ class Channel:
         """Why the server refuses it."""
 
 
-class _Request:
-    """A request on the connection that is not answered yet."""
-
-    __slots__ = ("answered", "kind", "names")
-
-    def __init__(self, kind: bytes, names: Sequence[bytes] = ()) -> None:
-        self.kind = kind
-        self.names = names
-        self.answered = 0
-        """How many of the names have their answer."""
-
-
-class _Moved(Exception):
-    """The segment is on another server now."""
-
-
 class Listener:
     """The thread of a link, from its start to its end. `listener_of` finds the present one."""
 
@@ -94,11 +70,9 @@ class Listener:
         """Why the last try to connect failed, if no repetition will mend it."""
         self._asks_run = False
         self._connections = 0
-        self._connection: Any = None
-        self._selector: Any = None
+        self._connecting: Any = None
+        self._conversation: Conversation | None = None
         self._asked: collections.deque[Subscription] = collections.deque()
-        self._sent: collections.deque[_Request] = collections.deque()
-        self._out = bytearray()
         self._starts: list[None] = [None]
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
@@ -174,9 +148,11 @@ class Listener:
         self._close_all()
 
     def _close_all(self) -> None:
-        connection, self._connection = self._connection, None
+        conversation, connecting = self._conversation, self._connecting
+        if conversation is not None:
+            conversation.forget()
         # Closed, not shut down, which would end it for the parent, too.
-        for it in (getattr(connection, "_sock", None), self._selector, self._near, self._far):
+        for it in (getattr(connecting, "_sock", None), self._near, self._far):
             if it is not None:
                 with contextlib.suppress(Exception):
                     it.close()
@@ -195,7 +171,7 @@ class Listener:
                 except Exception as error:
                     if self.made_in == generation():
                         self._lose(error)
-                if now() - began > 2 * _PING:
+                if now() - began > 2.0:
                     pause = _FIRST_PAUSE
                 if not self._is_over():
                     self._wait_at_most(_AFTER_FAULT if self.fault else pause * random.uniform(0.5, 1.0))
@@ -227,42 +203,32 @@ class Listener:
         forks = _forks
         connect = getattr(link, "connect", None) or link._connect
         connection = connect(now() + link.attempt)
-        self._connection = connection
+        self._connecting = connection
         if forks != _forks:
             # A child may have it, too, and would keep it open for as long as it lives.
             connection.disconnect()
             raise ConnectionError("this process was forked while it connected")
-        self._sock = connection._sock
-        self._sock.setblocking(False)
-        self._parser = Parser()
-        self._out.clear()
-        self._sent.clear()
-        self._more = False
-        self._unanswered: float | None = None
-        self._next_ping = now() + _PING
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._near, selectors.EVENT_READ)
-        self._selector.register(self._sock, selectors.EVENT_READ)
-        self._watched = selectors.EVENT_READ
+        self._conversation = conversation = Conversation(connection, self._near, self)
+        self._connecting = None
         self.run = None
         if self._asks_run:
-            # Before the first subscription: afterwards the server takes no such request.
-            self._send(_Request(b"INFO"), b"server")
+            conversation.ask_run()
         self.fault = None
         self._connections += 1
         self.number = self._connections
-        self._ask(list(self.channels))
+        conversation.ask(list(self.channels))
 
     def _lose(self, error: Exception) -> None:
         """The connection is lost, or was not made: all who wait have to look again."""
-        try:
-            self.link._judged(error, self.link.waited())
-            self.fault = None
-        except Error as final:
-            # What is no answer of a server to a connection says nothing of the next one.
-            self.fault = None if isinstance(error, BadMessage | Refusal | _Moved) else final
-        except Exception:
-            self.fault = None
+        self.fault = None
+        if self._conversation is None:
+            # Only what a server says to a new connection tells that no other one will be better.
+            try:
+                self.link._judged(error, self.link.waited())
+            except Error as final:
+                self.fault = final
+            except Exception:
+                pass
         self._drop_connection()
         self._tell_all()
 
@@ -270,13 +236,12 @@ class Listener:
         # SYNC: the number first: who looks after it was told finds that nothing stands.
         self.number = 0
         self.run = None
-        connection, self._connection = self._connection, None
-        if self._selector is not None:
-            self._selector.close()
-            self._selector = None
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.disconnect()
+        conversation, self._conversation = self._conversation, None
+        if conversation is not None:
+            conversation.close()
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.disconnect()
 
     def _tell_all(self) -> None:
         told: dict[Subscription, None] = dict.fromkeys(list(self._asked))
@@ -287,25 +252,22 @@ class Listener:
             subscription.look_again()
 
     def _serve(self) -> None:
-        """Receives messages until nobody uses this listener. Raises for a lost connection."""
+        """Hears messages until nobody uses this listener. Raises for a lost connection."""
+        conversation = self._conversation
+        assert conversation is not None
         while True:
             self._take_asked()
-            if now() >= self._next_ping:
-                self._tick()
+            if conversation.ping_is_due():
+                self._sweep()
                 if self._is_over():
                     return
             if getattr(self.link, "moves", 0) != self._moves:
-                raise _Moved("the segment has moved")
-            self._flush()
-            for key, events in self._selector.select(0 if self._more else max(self._next_ping - now(), 0)):
-                if key.fileobj is self._near:
-                    self._drain()
-                elif events & selectors.EVENT_READ:
-                    self._more = True
+                raise Moved("the segment has moved")
+            if conversation.rest():
+                self._drain()
             if self.made_in != generation():
                 return
-            if self._more:
-                self._receive()
+            conversation.receive()
 
     def _wait_at_most(self, seconds: float) -> None:
         """A pause without a connection."""
@@ -341,9 +303,9 @@ class Listener:
             if subscription.wants_run and not self._asks_run:
                 self._asks_run = True
                 if self.number:
-                    raise _Moved("the run id of the server is asked for, which needs another connection")
-            if self.number:
-                self._ask(new)
+                    raise Moved("the run id of the server is asked for, which needs another connection")
+            if self._conversation is not None:
+                self._conversation.ask(new)
             subscription.signal.set()
 
     def _sweep(self) -> None:
@@ -363,127 +325,45 @@ class Listener:
                     del self.channels[channel.name]
                     if not channel.fault:
                         dropped.append(channel.name)
-        if self.number:
-            self._ask(dropped, b"SUNSUBSCRIBE")
+        if self._conversation is not None:
+            self._conversation.drop(dropped)
 
-    def _tick(self) -> None:
-        if self._unanswered is not None and now() - self._unanswered > _SILENCE:
-            raise ConnectionError(f"the server has said nothing for {_SILENCE:g} s")
-        if self._unanswered is None:
-            self._unanswered = now()
-        self._next_ping = now() + _PING
-        self._send(_Request(b"PING"))
-        self._sweep()
+    # --- what the server says: see `conversation`
 
-    # --- the connection
+    def message(self, channel: bytes, data: bytes) -> None:
+        found = self.channels.get(channel)
+        # Of one that was given up a message may have been on its way.
+        if found is not None:
+            for subscription in list(found.users):
+                subscription.deliver(channel, data)
 
-    def _ask(self, names: Sequence[bytes], kind: bytes = b"SSUBSCRIBE") -> None:
-        """Asks for channels, those of each segment by themselves: in a cluster a request may not name two slots."""
-        groups: dict[bytes, list[bytes]] = {}
-        for name in names:
-            groups.setdefault(name.partition(b"}")[0], []).append(name)
-        for group in groups.values():
-            for first in range(0, len(group), _MANY):
-                portion = group[first : first + _MANY]
-                self._send(_Request(kind, portion), *portion)
+    def stands(self, channel: bytes) -> None:
+        found = self.channels.get(channel)
+        if found is not None:
+            found.stands = self.number
 
-    def _send(self, request: _Request, *arguments: bytes) -> None:
-        self._sent.append(request)
-        self._out += pack(request.kind, *arguments)
-
-    def _flush(self) -> None:
-        while self._out:
-            try:
-                del self._out[: self._sock.send(self._out)]
-            except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                break
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._out else 0)
-        if events != self._watched:
-            self._watched = events
-            self._selector.modify(self._sock, events)
-
-    def _receive(self) -> None:
-        try:
-            data = self._sock.recv(_PORTION)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            self._more = False
-            return
-        if not data:
-            raise ConnectionError("the server has closed the connection")
-        # With TLS there may be more that a selector does not see.
-        self._more = len(data) == _PORTION or isinstance(self._sock, ssl.SSLSocket)
-        self._unanswered = None
-        for message in self._parser.feed(data):
-            self._take(message)
-
-    def _take(self, message: Message) -> None:
-        if isinstance(message, list) and len(message) == 3 and message[0] == b"smessage":
-            name, data = message[1:]
-            channel = self.channels.get(name) if isinstance(name, bytes) else None
-            # Of one that was given up a message may have been on its way.
-            if channel is not None and isinstance(data, bytes):
-                for subscription in list(channel.users):
-                    subscription.deliver(channel.name, data)
-            return
-        if not self._sent:
-            raise BadMessage("an answer that nobody asked for")
-        request = self._sent[0]
-        if isinstance(message, Refusal):
-            self._sent.popleft()
-            self._refused(request, str(message))
-        elif isinstance(message, list) and len(message) == 3:
-            kind, name, _ = message
-            expected = request.names[request.answered] if request.names else None
-            if kind != request.kind.lower() or name != expected:
-                if kind == b"sunsubscribe":
-                    raise _Moved("the server has ended the subscription")
-                raise BadMessage(f"an answer {kind!r} to {request.kind!r}")
-            self._confirm(request)
-        elif request.kind == b"INFO" and isinstance(message, bytes):
-            self._sent.popleft()
-            runs = [line[7:] for line in message.splitlines() if line.startswith(b"run_id:")]
-            self.run = runs[0] if runs and len(runs[0]) <= 64 else b""
-        elif request.kind == b"PING" and (message == b"PONG" or message == [b"pong", b""]):
-            self._sent.popleft()
-        else:
-            raise BadMessage(f"no answer to {request.kind!r}")
-
-    def _confirm(self, request: _Request) -> None:
-        """The server's word for the next channel of a request."""
-        channel = self.channels.get(request.names[request.answered])
-        request.answered += 1
-        if channel is not None and request.kind == b"SSUBSCRIBE":
-            channel.stands = self.number
-        if request.answered == len(request.names):
-            self._sent.popleft()
-            if request.kind == b"SSUBSCRIBE":
-                self._wake_users(request.names)
-
-    def _refused(self, request: _Request, text: str) -> None:
-        if request.kind == b"INFO":
-            self.run = b""
-            return
-        fault: Error | None = None
-        if text.startswith(("NOPERM", "NOAUTH")):
-            fault = self.link._refused(text)
-        elif "nknown command" in text:
-            fault = IncompatibleSegmentError(f"{self.link.server.place} is too old: it says {text}")
-        if fault is None or request.kind != b"SSUBSCRIBE":
-            raise ConnectionError(text)
-        for name in request.names:
-            channel = self.channels.get(name)
-            if channel is not None:
-                channel.fault = fault
-        self._wake_users(request.names)
-
-    def _wake_users(self, names: Iterable[bytes]) -> None:
-        woken: dict[Subscription, None] = {}
-        for name in names:
-            channel = self.channels.get(name)
-            if channel is not None:
-                woken.update(dict.fromkeys(list(channel.users)))
-        for subscription in woken:
+    def answered(self, channels: Sequence[bytes]) -> None:
+        for subscription in self._users(channels):
             subscription.signal.set()
+
+    def refused(self, channels: Sequence[bytes], text: str) -> None:
+        if text.startswith("NO"):
+            fault: Error = self.link._refused(text)
+        else:
+            fault = IncompatibleSegmentError(f"{self.link.server.place} is too old: it says {text}")
+        for name in channels:
+            if name in self.channels:
+                self.channels[name].fault = fault
+
+    def server_runs(self, run: bytes) -> None:
+        self.run = run
+
+    def _users(self, names: Iterable[bytes]) -> Iterable[Subscription]:
+        users: dict[Subscription, None] = {}
+        for name in names:
+            if name in self.channels:
+                users.update(dict.fromkeys(list(self.channels[name].users)))
+        return users
 
 
 _all: weakref.WeakSet[Listener] = weakref.WeakSet()
