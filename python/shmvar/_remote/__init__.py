@@ -8,6 +8,7 @@ client library nor the time to import it.
 | `url` | what a URL says |
 | `opening` | `attach`, `destroy`, `exists`, `segments` |
 | `segment`, `mapping` | `RemoteSegment`: its own calls, and those of a dict |
+| `waiting` | `wait` and its kin |
 | `handle` | what every call needs |
 | `identity` | which segment a URL and an id mean |
 | `arguments` | arguments of calls |
@@ -16,6 +17,7 @@ client library nor the time to import it.
 | `numbered` | changes that are carried out once |
 | `listener`, `subscription` | the thread that listens to a server, and what others have at it |
 | `conversation`, `messages` | its connection, and what the server says there |
+| `notices` | messages of changes |
 | `renewals` | functions that are called again and again |
 | `scripts`, `lua/` | what runs in the server |
 | `link` | connections; the only file that knows the client library |

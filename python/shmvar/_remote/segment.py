@@ -23,6 +23,7 @@ from shmvar._remote.link import Link, link_to
 from shmvar._remote.mapping import Mapping
 from shmvar._remote.names import plain_index, prefix_of
 from shmvar._remote.records import INLINE, Stored, type_of
+from shmvar._remote.waiting import Waiting
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     _Ttl = float | timedelta | None
 
 
-class RemoteSegment(Mapping):
+class RemoteSegment(Mapping, Waiting):
     """A handle on a segment on a Valkey or Redis server: the interface of `Segment`.
 
     `shmvar.attach` opens one for a URL. docs/remote.md says what is the same and what differs.
@@ -365,7 +366,7 @@ _BESIDE = len(Stored(bytes(1 << 18)).body) - (1 << 18)
 
 def _document() -> None:
     """Gives each call that says nothing of its own the text of the same call of `Segment`."""
-    for cls in (Mapping, RemoteSegment):
+    for cls in (*RemoteSegment.__bases__, RemoteSegment):
         for name, call in vars(cls).items():
             if call is not None and getattr(call, "__doc__", "") is None:
                 call.__doc__ = getattr(getattr(Segment, name, None), "__doc__", None)
