@@ -15,9 +15,7 @@ def pytest_collection_modifyitems(items):
         row_of = getattr(getattr(item, "module", None), "row_of", None)
         row = row_of(item) if row_of else None
         if row:
-            # Threads and tasks that wait would fail one by one, and the test would wait for them in vain.
-            vain = "wait" in item.name
-            item.add_marker(pytest.mark.xfail(reason=row, strict=True, run=not vain))
+            item.add_marker(pytest.mark.xfail(reason=row, strict=True))
 
 
 NUMBERS = itertools.count(1)

@@ -1,4 +1,4 @@
-"""The tests of `tests/api` on a segment on a server: the same functions, with keys that are URLs.
+"""The tests of `tests/api` and `tests/coordination` on a segment on a server: the same functions, with keys that are URLs.
 
 What differs is named by its row of the table "Same, and different" in docs/remote.md, test by test.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 ALL = "SHMVAR_REMOTE_ALL" in os.environ
-API = Path(__file__).parents[1] / "api"
+TESTS = Path(__file__).parents[1]
+FOLDERS = ["api", "coordination"]
 
 # Rows of the table "Same, and different".
 DESTROY = "`destroy()`"
@@ -49,11 +50,7 @@ DIFFERENT = {
         "test_keys_with_a_prefix_are_a_view_as_keys_are": CLASS,
     },
     "expire": {
-        "test_a_task_that_waits_goes_by_the_new_time": LATER,
-        "test_a_task_that_waits_is_woken_at_the_new_time_and_not_at_its_next_look": LATER,
         "test_a_variable_of_any_kind_gets_a_time_gets_another_and_loses_it*in place*": IN_PLACE,
-        "test_a_waiter_goes_by_the_new_time": LATER,
-        "test_a_waiter_sleeps_on_where_the_time_ends_that_it_knew": LATER,
         "test_readers_never_miss_it_nor_see_it_torn_while_its_time_changes*in place*": IN_PLACE,
         "test_then_it_is_gone_when_the_time_is_up_and_not_before*in place*": IN_PLACE,
         "test_what_follows_finds_the_time_that_expire_gave*in place*": IN_PLACE,
@@ -78,16 +75,18 @@ DIFFERENT = {
         "test_used_is_the_sum_of_what_stat_says_each_is_charged": SIZE,
     },
     "ttl": {
-        "test_a_waiter_goes_by_the_time_that_the_variable_has_now": LATER,
-        "test_a_waiter_wakes_with_0_when_it_expires": LATER,
-        "test_f63_a_process_whose_monotonic_clock_is_another_agrees_on_the_expiry": LATER,
         "test_f63_a_wall_clock_that_jumps_by_years_moves_neither_expiry_nor_timeouts": LATER,
+    },
+    "waiting": {
+        "test_destroying_the_segment_ends_a_wait_with_not_found": DESTROY,
+        "test_waiters_that_are_killed_leave_nothing_behind": INFO,
+    },
+    "waiting_any": {
+        "test_killed_waiters_leave_nothing_behind": INFO,
+        "test_tasks_that_are_cancelled_leave_the_others_waiting": CLASS,
     },
     "versions": {
         "test_a_reader_beside_a_batch_that_nobody_finishes_is_told_so": ONE_INSTANT,
-        "test_a_version_that_cannot_be_differs": LATER,
-        "test_any_index_like_int_is_a_version": LATER,
-        "test_what_is_no_int_is_no_version": LATER,
     },
 }
 """By module, and by test or pattern: the row. These tests must fail here; where one passes, its line goes."""
@@ -101,6 +100,10 @@ TOO_LONG = {
     "test_readers_never_miss_it_nor_see_it_torn_while_its_time_changes",
     "test_a_variable_of_any_kind_gets_a_time_gets_another_and_loses_it",
     "test_a_version_survives_the_growth_of_the_table",
+    "test_50_threads_that_wait_for_a_hundred_variables_do_not_poll",
+    "test_f61_100_waiters_do_not_poll",
+    "test_hundreds_of_tasks_on_one_handle_all_wake_and_one_thread_serves_them",
+    "test_waiters_are_not_woken_by_a_storm_on_other_indexes",
     "test_another_process_changes_the_segment_while_the_function_runs",
     "test_floats_and_ints_beyond_64_bits_are_added_exactly_by_many_processes",
     "test_small_batches_are_as_updates_of_a_dict",
@@ -110,7 +113,8 @@ TOO_LONG = {
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(f"contract_{name}", API / f"{name}.py")
+    found = next(path for folder in FOLDERS if (path := TESTS / folder / f"{name}.py").exists())
+    spec = importlib.util.spec_from_file_location(f"contract_{name}", found)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # for what is pickled by its name
     spec.loader.exec_module(module)
@@ -122,7 +126,7 @@ def is_fixture(value):
 
 
 def suite(module):
-    """A class with the test functions of a module of `tests/api`; its fixtures become this module's."""
+    """A class with the test functions of a module; its fixtures become this module's."""
     members = {}
     for found, value in vars(load(f"test_{module}")).items():
         if found.startswith("test_") and (found not in TOO_LONG or ALL):
@@ -133,7 +137,7 @@ def suite(module):
     return type(f"Test_{module}", (), members)
 
 
-SUITES = sorted({*DIFFERENT, "ttl_of_changes"})
+SUITES = sorted({*DIFFERENT, "ttl_of_changes", "waiting", "waiting_any", "waiting_async"})
 for module in SUITES:
     globals()[f"Test_{module}"] = suite(module)
 
