@@ -109,6 +109,15 @@ class DetachedError(Error, ValueError):
     """The handle was detached before this call."""
 
 
+class LockLostError(Error, TimeoutError):
+    """A named lock on a server that the caller holds is no longer the caller's: its lease has ended meanwhile.
+
+    Whoever gets it from a change has changed nothing.
+    """
+
+    errno = ETIMEDOUT
+
+
 class WaitTimeoutError(Error, TimeoutError):
     """The time that the caller allowed for waiting is over."""
 

@@ -190,6 +190,7 @@ NUMBERS = {
     "SegmentExistsError": errno.EEXIST,
     "SegmentAccessError": errno.EACCES,
     "SegmentBusyError": errno.ETIMEDOUT,
+    "LockLostError": errno.ETIMEDOUT,
     "ReadOnlyError": errno.EACCES,
     "UnsupportedError": errno.ENOTSUP,
     "WaitTimeoutError": errno.ETIMEDOUT,
