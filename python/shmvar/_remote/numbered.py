@@ -12,14 +12,16 @@ import os
 import secrets
 import weakref
 
-from shmvar._errors import SegmentFullError, SegmentNotFoundError, SegmentUnavailableError
+from shmvar._errors import LockLostError, SegmentFullError, SegmentNotFoundError, SegmentUnavailableError
 from shmvar._remote import scripts
 from shmvar._remote.link import Link, OutOfMemory, generation
+from shmvar._remote.owners import held_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shmvar._remote.link import Waited
     from shmvar._remote.scripts import Script
 
 
@@ -45,6 +47,8 @@ class Requests:
         data = b"%b:%b:" % (prefix, segment)
         self.data = data
         self.keys = (prefix, data + b"v", data + b"x", data + b"b")
+        self.held = held_of(data)
+        """The locks of the segment that this process holds."""
         # Slots that no call uses. `append` and `pop` are atomic.
         self._slots: list[Slot] = []
         _all.add(self)
@@ -53,23 +57,43 @@ class Requests:
         """In a forked child: the slots are the parent's."""
         self._slots = []
 
-    def change(self, link: Link, script: Script, arguments: Sequence[bytes], what: str, end: float = math.inf) -> bytes:
+    def change(
+        self,
+        link: Link,
+        script: Script,
+        arguments: Sequence[bytes],
+        what: str,
+        end: float = math.inf,
+        *,
+        guarded: bool = True,
+        unrecorded: bytes = b"",
+        slots: list[Slot] | None = None,
+    ) -> bytes:
         """Carries out one change and returns the answer of the script, without those that are errors.
 
-        `end`: when the whole call has to be over, by `link.now`.
+        Args:
+            end: when the whole call has to be over, by `link.now`.
+            guarded: whether it is refused where the caller has lost a lock that it holds.
+            unrecorded: first letters of answers that the script does not record. A copy that may yet arrive is barred.
+            slots: gets the slot of the request, for whoever has to know what became of it.
         """
         # Before the slot is taken: a fork from here on is one within this call.
         waited = link.waited(what, end)
+        segment = self.id
+        if self.held.by and guarded and (held := self.held.callers()):
+            segment = b"+" + segment
+            arguments = [*arguments, *(part for hold in held for part in (hold.field, hold.token)), b"%d" % len(held)]
         slot = self._slot()
         slot.number += 1
+        if slots is not None:
+            slots.append(slot)
         try:
-            answer: bytes = link.script(script, self.keys, (self.id, slot.field, slot.number, *arguments), waited)
+            answer: bytes = link.script(script, self.keys, (segment, slot.field, slot.number, *arguments), waited)
         except OutOfMemory as error:
             full = self.no_memory(error)
             if waited.unsure:
                 # An earlier copy of the request had no answer: it was carried out, or must never be.
-                arguments = (self.id, slot.field, slot.number, b"fence")  # type: ignore[assignment]
-                answer = link.script(scripts.SEGMENT, self.keys, arguments, waited)
+                answer = self._barred(link, slot, waited, b"n")
                 if answer == b"n":
                     self._slots.append(slot)
                     raise full from None
@@ -83,7 +107,11 @@ class Requests:
             raise self.gone()
         if answer == b"l":
             raise SegmentUnavailableError(f"{self.name}: {what} was overtaken by a later request", True)
+        if waited.unsure and answer[:1] in unrecorded and answer:
+            answer = self._barred(link, slot, waited, answer)
         self._slots.append(slot)
+        if answer[:1] == b"x":
+            raise self.lost(answer[1:], what)
         if answer[:1] == b"f":
             needed, free, size = map(int, answer[1:].split())
             raise SegmentFullError(
@@ -94,6 +122,22 @@ class Requests:
                 size,
             )
         return answer
+
+    def _barred(self, link: Link, slot: Slot, waited: Waited, otherwise: bytes) -> bytes:
+        """The answer that was recorded; where there is none, `otherwise`, and the request will never be carried out."""
+        arguments = (self.id, slot.field, slot.number, b"fence")
+        answer: bytes = link.script(scripts.SEGMENT, self.keys, arguments, waited)
+        return otherwise if answer == b"n" else answer
+
+    def lost(self, field: bytes, what: str) -> LockLostError:
+        """The error of a change by somebody who holds a lock no more."""
+        for hold in self.held.callers():
+            if hold.field == field:
+                hold.lost = True
+        return LockLostError(
+            f"{self.name}: lock {shown(field)} is lost: its lease has ended, and it is another's or nobody's; "
+            f"{what} has changed nothing"
+        )
 
     def _slot(self) -> Slot:
         while True:
@@ -115,6 +159,12 @@ class Requests:
     def gone(self) -> SegmentNotFoundError:
         """The error of every call after the segment was destroyed."""
         return SegmentNotFoundError(f"{self.name} is gone: it was destroyed, or the server has lost its data")
+
+
+def shown(field: bytes) -> str:
+    """The name of a lock in an error."""
+    text = field[1:].decode(errors="replace")
+    return f'"{text}"' if field[:1] == b"s" else text
 
 
 _all: weakref.WeakSet[Requests] = weakref.WeakSet()

@@ -11,9 +11,10 @@ _FOLDER = os.path.join(os.path.dirname(__file__), "lua")
 class Script:
     """A script: its text, and what the server calls it once it knows it."""
 
-    def __init__(self, name: str, flags: str = "") -> None:
+    def __init__(self, name: str, flags: str = "", *also: str) -> None:
         self.reads = "no-writes" in flags
-        text = _text(name) if self.reads else _text("common") + _text(name)
+        # Each function of these is made anew by each call, so no script has more of them than it needs.
+        text = b"".join(map(_text, (*(() if self.reads else ("common",)), *also, name)))
         # With this line the server refuses a script before its first write where memory is out, unless a flag allows
         # it; without it, the first command that takes memory fails, perhaps in the middle.
         self.text = b"#!lua" + (f" flags={flags}".encode() if flags else b"") + b"\n" + text
@@ -35,3 +36,8 @@ DESTROY = Script("destroy", "allow-oom")
 READ = Script("read", "no-writes")
 CHECK = Script("check", "no-writes")
 VERSIONS = Script("versions", "no-writes")
+LOCK = Script("lock", "", "owners")
+LOCK_FREES = Script("lock", "allow-oom", "owners")
+"""For letting go: a server without memory keeps nothing locked for ever."""
+SESSION = Script("session", "allow-oom", "owners")
+HELD = Script("held", "no-writes", "owners")

@@ -35,9 +35,34 @@ local function taken_apart(name, record)
     return charge, kind, at, struct.unpack('>I8', record, 2), deadline, blob
 end
 
--- A request of a slot: its answer if it was here before, "g" where the segment is gone, "l" after a later request.
--- `head` is id, seq, used, size, x and the slot; ARGV begins with id, field of the slot, number.
+-- The first of the locks that the caller holds which is another's by now, or nobody's. They are taken off the end of
+-- ARGV: the field and the token of each, and their count.
+local function lost_lock()
+    local names, tokens = {}, {}
+    for number = 1, tonumber(table.remove(ARGV)) do
+        tokens[number] = table.remove(ARGV) .. ' '
+        names[number] = table.remove(ARGV)
+    end
+    for first = 1, #names, 1000 do
+        local last = math.min(first + 999, #names)
+        local found = redis.call('HMGET', string.sub(KEYS[2], 1, -2) .. 'l', unpack(names, first, last))
+        for number, record in ipairs(found) do
+            local token = tokens[first + number - 1]
+            if not record or string.sub(record, 1, #token) ~= token then return names[first + number - 1] end
+        end
+    end
+end
+
+-- A request of a slot: its answer if it was here before, "g" where the segment is gone, "l" after a later request,
+-- "x<field>" where a lock that the caller holds is no longer its own.
+-- `head` is id, seq, used, size, x and the slot; ARGV begins with id, field of the slot, number. A caller that holds locks
+-- puts a + before the id, and the locks behind all else: this takes them off.
 local function answered(head)
+    local lost
+    if string.byte(ARGV[1]) == 43 then
+        ARGV[1] = string.sub(ARGV[1], 2)
+        lost = lost_lock()
+    end
     if head[1] ~= ARGV[1] then return 'g' end
     if head[6] then
         local number, answer = string.match(head[6], '^(%d+) %d+ (.*)$')
@@ -50,6 +75,11 @@ local function answered(head)
     end
     for at = 2, 5 do
         if not tonumber(head[at]) then damaged('a number of the segment is none') end
+    end
+    if lost then
+        local answer = 'x' .. lost
+        redis.call('HSET', KEYS[1], ARGV[2], ARGV[3] .. string.format(' %.0f ', now_of(redis.call('TIME'))) .. answer)
+        return answer
     end
 end
 

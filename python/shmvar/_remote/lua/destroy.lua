@@ -12,12 +12,12 @@ end
 local prefix = string.sub(KEYS[2], 1, -2)
 local blobs = redis.pcall('HGETALL', KEYS[4])
 if blobs.err then blobs = {} end
-may('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], chunk_name('', 0))
+may('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], prefix .. 'o', chunk_name('', 0))
 may('SET', KEYS[6], ARGV[2], 'EX', 1200)
 may('SPUBLISH', prefix .. '*', 'gone')
 may('SPUBLISH', prefix .. 'w', 'gone')
 for at = 1, #blobs, 2 do drop_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], prefix .. 'o')
 redis.call('SET', KEYS[6], ARGV[2], 'EX', 1200)
 redis.call('SPUBLISH', prefix .. '*', 'gone')
 redis.call('SPUBLISH', prefix .. 'w', 'gone')
