@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shmvar._remote.link import Waited
+    from shmvar._remote.owners import Hold
     from shmvar._remote.scripts import Script
 
 
@@ -52,6 +53,19 @@ class Requests:
         # Slots that no call uses. `append` and `pop` are atomic.
         self._slots: list[Slot] = []
         _all.add(self)
+
+    def __del__(self) -> None:
+        # The handle is gone: what was taken through it is let go.
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leaves what was taken through this handle to the thread that lets it go."""
+        for hold in self.taken():
+            hold.abandon()
+
+    def taken(self) -> list[Hold]:
+        """The locks that were taken through this handle."""
+        return [hold for hold in self.held.all() if hold.handle == id(self)] if self.held.by else []
 
     def forget(self) -> None:
         """In a forked child: the slots are the parent's."""

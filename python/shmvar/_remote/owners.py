@@ -95,6 +95,12 @@ def task() -> Owner:
     return found
 
 
+def releasing() -> tuple[Owner, ...]:
+    """Who may release what the running thread, or whom `bound` is for, has taken."""
+    acting = _acting.get()
+    return tuple(_local.all()) if acting is None else acting[:1]
+
+
 def callers() -> tuple[Owner, ...]:
     """Whose call this is: the running task and the running thread, as far as they have ever taken anything."""
     acting = _acting.get()

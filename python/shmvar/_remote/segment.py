@@ -20,6 +20,7 @@ from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
 from shmvar._remote.identity import destroy_id, known, with_key
 from shmvar._remote.link import Link, link_to
+from shmvar._remote.locking import Locking
 from shmvar._remote.mapping import Mapping
 from shmvar._remote.names import plain_index, prefix_of
 from shmvar._remote.records import INLINE, Stored, type_of
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     _Ttl = float | timedelta | None
 
 
-class RemoteSegment(Mapping, Waiting):
+class RemoteSegment(Locking, Mapping, Waiting):
     """A handle on a segment on a Valkey or Redis server: the interface of `Segment`.
 
     `shmvar.attach` opens one for a URL. docs/remote.md says what is the same and what differs.
@@ -260,7 +261,8 @@ class RemoteSegment(Mapping, Waiting):
         if at > 1 << 53:
             raise CorruptSegmentError(f"{self._requests.name}: it cannot have been created {at} us after 1970")
         words = (count, at * 1000, [size, used, free, _largest_bytes(free), resident, 0, 0], 0)
-        return _segment_info(self.key, name, words, [0, 2**32 - 1, 0], ([], []), ("usable", None, None))
+        locks = self._locks()
+        return _segment_info(self.key, name, words, [0, 2**32 - 1, 0], (locks, []), ("usable", None, None))
 
     def resize(self, size: SupportsIndex) -> None:
         self._change(scripts.SEGMENT, (b"size", size_of(size)), "the resize")
@@ -272,6 +274,7 @@ class RemoteSegment(Mapping, Waiting):
 
     def detach(self) -> None:
         self._link = None
+        self._let_go()
 
     def destroy(self) -> None:
         """Destroy the segment, if its key still stands for this very segment.

@@ -1,0 +1,296 @@
+"""The presence of this process at a segment, as others see it who wait for what it holds: docs/remote.md, "Locks".
+
+While a process holds something of a segment it is subscribed to a channel of its own, so that the server sees when it
+dies, and a thread renews its session. There is one such thread for each link. It takes no lock, for destructors and
+signal handlers, which may come in the middle of anything, leave their work to it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import math
+import os
+import sys
+import threading
+import weakref
+from functools import partial
+
+from shmvar._errors import Error, SegmentUnavailableError
+from shmvar._remote import owners, scripts
+from shmvar._remote.link import OutOfMemory, generation, now
+from shmvar._remote.listener import listener_of
+from shmvar._remote.owners import Hold
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from shmvar._remote.link import Link, Waited
+    from shmvar._remote.numbered import Requests
+    from shmvar._remote.subscription import Subscription
+
+_LINGER = 5.0
+"""Seconds for which presence stays though nothing is held: a lock in a loop would otherwise pay for it each time."""
+_CONFIRMATION = 1.0
+"""Seconds for which the first acquisition waits until the server has confirmed that this process is present."""
+_AGAIN = 0.2
+"""Seconds until a renewal or a release that failed is tried again."""
+_LOOK = 1.0
+"""Seconds after which the thread looks around by itself."""
+_PORTION = 1000
+_NOBODY = b"-"
+"""The server on which this process is present, where it is present on none: then others wait for its deadline."""
+
+
+class Presence:
+    """What others see of this process at one segment, through one link. `presence_of` finds it."""
+
+    def __init__(self, link: Link, requests: Requests) -> None:
+        self.link = link
+        self.made_in = generation()
+        self.held = requests.held
+        self.due = math.inf
+        """When the session is renewed next."""
+        self.idle_at: float | None = None
+        """Since when nothing is held, as far as the thread has looked."""
+        self._id, self._keys = requests.id, requests.keys
+        self._channel = requests.data + b"p:" + owners.process()
+        # What keeps the session alive. Changed by any thread, one item at a time.
+        self._things: dict[Any, None] = {}
+        self._subscriptions: dict[None, Subscription] = {}
+        self._lasts_until = math.inf
+
+    @property
+    def lost_contact(self) -> bool:
+        """Whether the session may have ended: no renewal has succeeded for a lease."""
+        return now() > self._lasts_until
+
+    @property
+    def used(self) -> bool:
+        return bool(self._things)
+
+    def begin(self, thing: object) -> None:
+        """To be called before something is taken, which keeps the session alive until `end`.
+
+        Raises:
+            SegmentAccessError: the user has no right to subscribe.
+        """
+        fresh = not self._things
+        self._things[thing] = None
+        if fresh:
+            self._lasts_until = math.inf
+            self.due = now() + self.link.server.lease / 5
+        keeper = _keeper_of(self.link)
+        keeper.takes(self)
+        if fresh and self.link.server.lease / 5 < _LOOK:
+            keeper.wake()
+        subscription = self._subscription()
+        if not subscription.standing:
+            # Where it does not come in time, others give us the whole lease.
+            subscription.stands(now() + min(_CONFIRMATION, self.link.attempt))
+
+    def arguments(self) -> tuple[bytes, ...]:
+        """What a script that takes something has to know: lease, grace, run, pid."""
+        server = self.link.server
+        return b"%d" % (server.lease * 1e6), b"%d" % (server.grace * 1e6), self._run(), b"%d" % os.getpid()
+
+    def taken(self, sent: float) -> None:
+        """A request of then has taken something: the session lasted for half a lease from then, at least."""
+        at_least = sent + self.link.server.lease / 2
+        if self._lasts_until == math.inf or self._lasts_until < at_least:
+            self._lasts_until = at_least
+
+    def end(self, thing: object) -> None:
+        """It is let go."""
+        self._things.pop(thing, None)
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Has the thread do something, and again for a lease while the server cannot be reached. It does not block."""
+        if self.made_in == generation() and not sys.is_finalizing():
+            # At the end of the interpreter no thread starts; then the session decides.
+            with contextlib.suppress(RuntimeError):
+                _keeper_of(self.link).does(call, now() + self.link.server.lease)
+
+    def abandoned(self, hold: Hold) -> None:
+        """Lets go a lock whose owner or handle has ended."""
+        if self.held.drop(hold):
+            self.undone(hold)
+
+    def undone(self, hold: Hold, slot: bytes = b"c:", number: int = 0) -> None:
+        """Has the thread let go a lock that may be ours, and bar the request that took it."""
+        self.end(hold)
+        self.later(partial(self._undo, hold, slot, number))
+
+    def free(self, hold: Hold, end: float) -> None:
+        """Lets go a lock at once. `end`: of the tries, by the clock of `link.now`. It may be repeated."""
+        self._undo(hold, b"c:", 0, end)
+        self.end(hold)
+
+    def _undo(self, hold: Hold, slot: bytes, number: int, end: float = math.inf) -> None:
+        arguments = (self._id, slot, number, b"undo", hold.field, hold.token)
+        self.link.script(scripts.LOCK_FREES, self._keys, arguments, self._waited(end))
+
+    def renew(self) -> None:
+        """Renews the session. Called by the thread."""
+        with contextlib.suppress(Error):
+            self._subscription().ready()
+        run, sent, lease = self._run(), now(), self.link.server.lease
+        # Without presence, as soon as it is back.
+        self.due = sent + (min(lease / 5, _AGAIN) if run == _NOBODY else lease / 5)
+        holds = {thing.token: thing for thing in list(self._things) if isinstance(thing, Hold)}
+        pairs = [part for hold in holds.values() for part in (hold.field, hold.token)]
+        try:
+            for first in range(0, max(len(pairs), 1), 2 * _PORTION):
+                mine = (self._id, owners.process(), b"%d" % (lease * 1e6), run, b"%d" % os.getpid())
+                arguments = (*mine, *pairs[first : first + 2 * _PORTION])
+                answer = self.link.script(scripts.SESSION, self._keys[:2], arguments, self._waited())
+                for token in list(holds) if answer == b"g" else answer:
+                    holds[token].lost = True
+        except (Error, OutOfMemory):
+            self.due = now() + min(lease / 5, _AGAIN)
+        else:
+            self._lasts_until = sent + lease
+
+    def close(self) -> None:
+        """Called by the thread when nothing has been held for a while."""
+        subscription = self._subscriptions.pop(None, None)
+        if subscription is not None:
+            subscription.close()
+
+    def _waited(self, end: float = math.inf) -> Waited:
+        # The renewals of all segments of this link wait for each other.
+        return self.link.waited(end=min(end, now() + min(max(self.link.server.lease / 5, 0.1), 2.0)))
+
+    def _run(self) -> bytes:
+        subscription = self._subscriptions.get(None)
+        return (subscription and subscription.run) or _NOBODY
+
+    def _subscription(self) -> Subscription:
+        found = self._subscriptions.get(None)
+        if found is None:
+            made = listener_of(self.link).subscribe((self._channel,), self._told, run=True)
+            found = self._subscriptions.setdefault(None, made)
+            if found is not made:
+                made.close()
+        return found
+
+    def _told(self, channel: bytes | None, _data: bytes) -> None:
+        """Called by the listener, with None when the connection was lost: nobody may think that this process is dead."""
+        if channel is None and self.made_in == generation():
+            self.due = now()
+            _keeper_of(self.link).wake()
+
+
+class Keeper:
+    """The thread of a link: it renews sessions, and lets go what others have left to it."""
+
+    def __init__(self) -> None:
+        self.made_in = generation()
+        self.ended = False
+        # Changed by any thread, one item at a time.
+        self._presences: dict[Presence, None] = {}
+        self._calls: collections.deque[tuple[Callable[[], object], float]] = collections.deque()
+        self._starts: list[None] = [None]
+        self._alarm = threading.Lock()
+        self._alarm.acquire()
+
+    def takes(self, presence: Presence) -> None:
+        """Renews the session of a presence as long as it is used."""
+        if presence not in self._presences:
+            self._presences[presence] = None
+            self._start()
+
+    def does(self, call: Callable[[], object], until: float) -> None:
+        """Makes a call soon, and again until then while the server cannot be reached."""
+        self._calls.append((call, until))
+        self._start()
+
+    def wake(self) -> None:
+        # It is awake already, or another thread wakes it at this moment.
+        with contextlib.suppress(RuntimeError):
+            self._alarm.release()
+
+    def _start(self) -> None:
+        with contextlib.suppress(IndexError):
+            self._starts.pop()
+            try:
+                threading.Thread(target=self._serve, name="shmvar-locks", daemon=True).start()
+            except BaseException:
+                self._starts.append(None)
+                raise
+        self.wake()
+
+    def _serve(self) -> None:
+        while self.made_in == generation():
+            failed = self._make_calls()
+            for presence in list(self._presences):
+                self._look_after(presence)
+            if not self._presences and not self._calls:
+                # SYNC: who leaves something says so first, and then looks whether a thread must be started.
+                self._starts.append(None)
+                if not self._presences and not self._calls:
+                    return
+                try:
+                    self._starts.pop()
+                except IndexError:
+                    return  # Another thread was started for it.
+            soonest = min((presence.due for presence in list(self._presences) if presence.used), default=math.inf)
+            if failed:
+                soonest = min(soonest, now() + _AGAIN)
+            self._alarm.acquire(timeout=min(max(soonest - now(), 0), _LOOK))
+
+    def _make_calls(self) -> bool:
+        """Makes the calls that are waiting. Returns whether some have to be made again."""
+        failed = []
+        with contextlib.suppress(IndexError):
+            while True:
+                call, until = self._calls.popleft()
+                try:
+                    call()
+                except SegmentUnavailableError:
+                    if now() < until:
+                        failed.append((call, until))
+                    # The others would fail as well, and the sessions have to be renewed.
+                    break
+                except Exception:
+                    # The segment is gone, say. If the lock is still there, it ends with the session.
+                    continue
+        self._calls.extend(failed)
+        return bool(failed)
+
+    def _look_after(self, presence: Presence) -> None:
+        if presence.used:
+            presence.idle_at = None
+            if presence.due <= now():
+                presence.renew()
+        elif presence.idle_at is None:
+            presence.idle_at = now()
+        elif now() - presence.idle_at >= _LINGER:
+            # SYNC: who begins to use it says so first, and then looks whether it is on the list.
+            self._presences.pop(presence, None)
+            if presence.used:
+                self._presences[presence] = None
+            else:
+                presence.close()
+
+
+_presences: weakref.WeakValueDictionary[tuple[int, bytes], Presence] = weakref.WeakValueDictionary()
+_keepers: weakref.WeakKeyDictionary[Link, Keeper] = weakref.WeakKeyDictionary()
+
+
+def presence_of(link: Link, requests: Requests) -> Presence:
+    """The presence of this process at a segment. To be asked for anew after a fork."""
+    name = (id(link), requests.data)
+    found = _presences.get(name)
+    if found is None or found.made_in != generation():
+        found = _presences[name] = Presence(link, requests)
+    return found
+
+
+def _keeper_of(link: Link) -> Keeper:
+    found = _keepers.get(link)
+    if found is None or found.made_in != generation():
+        found = _keepers[link] = Keeper()
+    return found
