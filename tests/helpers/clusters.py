@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 import time
 
-from helpers.machine import SLOWER
 from helpers.servers import Server, free_port
 from helpers.waiting import until
 
@@ -68,11 +67,19 @@ class Sentinels(Several):
 
     def settle(self, replicas=2):
         """Waits until all are there that there are, and every sentinel knows them and the same primary."""
-        until(lambda: self._settled(replicas), 30, "the sentinels' agreement")
+        until(lambda: self._agree(), 30, "the sentinels' agreement")
+        for server in self.group.servers:
+            # The sentinels would tell them, too, after eight seconds.
+            if server is not self.primary and info(server, "replication")["role"] == "master":
+                server.call("REPLICAOF", "127.0.0.1", self.primary.port)
+        until(lambda: self._settled(replicas), 30, "the replicas' synchronisation")
+
+    def _agree(self):
+        found = {sentinel.primary() for sentinel in self.sentinels}
+        return len(found) == 1 and None not in found and all(server.answers() for server in self.group.servers)
 
     def _settled(self, replicas):
-        found = {sentinel.primary() for sentinel in self.sentinels}
-        if len(found) != 1 or None in found:
+        if not self._agree():
             return False
         states = [sentinel.state() for sentinel in self.sentinels]
         if not all(
@@ -98,7 +105,19 @@ class Sentinels(Several):
         return f"valkey://{hosts}/?{query}#{key}"
 
     def planned(self):
-        self.sentinels[0].call("SENTINEL", "FAILOVER", self.NAME)
+        """Asks a sentinel for a failover, again where it has given one up, until there is another primary."""
+        old, ask_at = self.primary, 0.0
+
+        def done():
+            nonlocal ask_at
+            if time.monotonic() > ask_at:
+                ask_at = time.monotonic() + 5
+                # It refuses while one is under way.
+                with contextlib.suppress(Exception):
+                    self.sentinels[0].call("SENTINEL", "FAILOVER", self.NAME)
+            return self.sentinels[0].primary() not in (None, old.port)
+
+        until(done, 30, "the planned failover")
 
 
 class Sentinel:
@@ -219,9 +238,9 @@ class Cluster(Several):
             return len({str(sorted(_slots(server))) for server in alive}) == 1
         return False
 
-    def primary_of(self, slot):
-        """The node that the others call the primary of a slot."""
-        alive = [server for server in self.servers if server.process.poll() is None and server.answers()]
+    def primary_of(self, slot, but=None):
+        """The node that the others call the primary of a slot; `but` is not asked."""
+        alive = [server for server in self.servers if server.process.poll() is None and server is not but]
         for first, last, port in _slots(alive[0]):
             if first <= slot <= last:
                 return next(server for server in self.servers if server.port == port)
@@ -270,18 +289,18 @@ def _text(value):
 
 
 @contextlib.contextmanager
-def lagging(replica):
-    """A replica that stands still: what its primary acknowledges now, it does not have."""
-    replica.process.send_signal(signal.SIGSTOP)
+def lagging(primary, replicas, prefix):
+    """Replicas that stand still: what their primary acknowledges now, they never get if it dies meanwhile.
+
+    `prefix`: what the name of a key begins with that the primary has.
+    """
+    for replica in replicas:
+        replica.process.send_signal(signal.SIGSTOP)
     try:
+        # The buffers of the sockets are full then: what is in them arrives, though the primary dies.
+        for number in range(8):
+            primary.call("SET", prefix + b":filler", bytes(4 << 20), "PX", 1000 + number)
         yield
     finally:
-        replica.process.send_signal(signal.SIGCONT)
-
-
-def wait_for(condition, seconds):
-    """Looks again and again, gently."""
-    end = time.monotonic() + seconds * SLOWER
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
+        for replica in replicas:
+            replica.process.send_signal(signal.SIGCONT)

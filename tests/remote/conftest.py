@@ -4,7 +4,7 @@ import gc
 import itertools
 
 import pytest
-from helpers import servers
+from helpers import clusters, servers
 
 import shmvar
 
@@ -92,3 +92,27 @@ def big(key):
     yield segment
     gc.collect()
     segment.detach()
+
+
+@pytest.fixture(scope="session")
+def pair(server):
+    """A primary with one replica, which nothing replaces."""
+    started = clusters.Replicated(server.options[0])
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="session")
+def watched(server):
+    """A primary, two replicas and three sentinels."""
+    started = clusters.Sentinels(server.options[0])
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="session")
+def cluster(server):
+    """Three primaries with a replica each."""
+    started = clusters.Cluster(server.options[0])
+    yield started
+    started.end()

@@ -11,6 +11,7 @@ import contextlib
 import os
 
 from shmvar._errors import Error
+from shmvar._remote import acks
 from shmvar._remote.link import SLOWEST, now, pack
 from shmvar._remote.records import CHUNK
 
@@ -79,7 +80,7 @@ def upload(link: Link, data: bytes, stored: Stored, life: bytes, end: float) -> 
         name = chunk_name(data, stored.blob, number)
         # NX: a late copy must not give a time to live to a chunk that was made to stay meanwhile.
         head = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, len(chunk))
-        link.run((head, chunk, tail), link.waited(end=end), 1)
+        acks.send_chunk(link, (head, chunk, tail), len(chunk), end)
 
 
 def download(link: Link, data: bytes, stub: Stub) -> bytes | None:

@@ -54,6 +54,8 @@ class Link(Pool):
         """Whether the server is part of a cluster. None: it was not asked yet."""
         self.checked = False
         """Whether the server's version and settings were looked at."""
+        self.ahead = 0
+        """Bytes of chunks that were sent since a replica was waited for."""
 
     def call(self, *arguments: Argument) -> Any:
         """The answer to a request that changes nothing, or that may be carried out twice."""
@@ -121,6 +123,9 @@ class Link(Pool):
             waited.sent = False
             try:
                 answers = self._exchange(sent, skipped + count + extra, size, until, ask, waited)
+            except Error:
+                # Of the sentinels: some of our errors are an `OSError`, too.
+                raise
             except LOST as error:
                 own = callers_own(error)
                 if own is not None:

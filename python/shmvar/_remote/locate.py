@@ -6,6 +6,7 @@ import binascii
 from typing import Any
 
 from shmvar._errors import Error, IncompatibleSegmentError, SegmentAccessError
+from shmvar._remote import refusals
 from shmvar._remote.connections import LOST, exceptions, now
 from shmvar._remote.url import Address, place_of
 
@@ -36,16 +37,17 @@ class Fixed:
 
     def where(self, ask: Ask) -> Address:
         if len(self._addresses) > 1:
-            why = ""
+            why: Exception | None = None
             for address in list(self._addresses):
                 try:
                     ask(address)
                     break
                 except LOST as error:
-                    why = why or str(error)
+                    why = why or error
                     self._addresses.append(self._addresses.pop(0))
             else:
-                raise exceptions.ConnectionError(why)
+                assert why is not None
+                raise why
         return self._addresses[0]
 
     def doubt(self, failed: Address | None) -> bool:
@@ -57,6 +59,7 @@ class Sentinels:
     """A primary that sentinels watch."""
 
     def __init__(self, server: Server) -> None:
+        self._server = server
         self._name = (server.sentinel or "").encode()
         self._hosts = list(server.hosts)
         self._known: Address | None = None
@@ -67,18 +70,13 @@ class Sentinels:
         """Asks one sentinel after the other, and remembers the answer until there is a doubt."""
         if self._known is not None:
             return self._known
-        unknown, why = "", ""
+        unknown, why = "", ""  # where nobody watches it, and why another one did not answer
         for host in list(self._hosts):
             try:
                 answer = ask(host, b"SENTINEL", b"get-master-addr-by-name", self._name, sentinel=True)
-            except LOST as error:
-                why = f"{place_of(host)}: {error}"
+            except (*LOST, exceptions.ResponseError) as error:
+                why = f"{place_of(host)}: {self._sorted_out(host, error)}"
                 continue
-            except exceptions.ResponseError as error:
-                raise SegmentAccessError(
-                    f"sentinel {place_of(host)} says {error}. Remedies: sentinel_user and sentinel_password_file in "
-                    "the URL, or SHMVAR_SENTINEL_PASSWORD; the rights that docs/remote.md lists"
-                ) from None
             if answer is None:
                 unknown = place_of(host)
                 continue
@@ -91,6 +89,17 @@ class Sentinels:
             name = self._name.decode()
             raise IncompatibleSegmentError(f"sentinel {unknown} watches no primary of the name {name}")
         raise exceptions.ConnectionError(f"no sentinel says where the primary is ({why})")
+
+    def _sorted_out(self, host: Address, error: Exception) -> str:
+        """Why a sentinel gave no answer. Raises the error that no other one will mend."""
+        if "nknown command" in str(error):
+            raise IncompatibleSegmentError(f"{place_of(host)} is no sentinel: it says {error}") from None
+        if isinstance(error, exceptions.AuthenticationError) or not isinstance(error, LOST):
+            raise SegmentAccessError(
+                f"sentinel {place_of(host)} says {error}. Remedies: sentinel_user and sentinel_password_file in the "
+                "URL, or SHMVAR_SENTINEL_PASSWORD; the rights that docs/remote.md lists"
+            ) from None
+        return refusals.lost(self._server, place_of(host), error)
 
     def again(self, ask: Ask) -> Address | None:
         """Asks them though nothing failed. None: nobody says anything.

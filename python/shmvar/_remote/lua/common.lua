@@ -95,11 +95,22 @@ local function drop_chunks(id, count)
     end
 end
 
+-- Meets each chunk that `drop_chunks` would remove. Where the slot is on its way to another node of a cluster, one that
+-- is there already raises, before anything was written, and the client comes again.
+local function meet_chunks(id, count)
+    local missing = 0
+    for number = 0, count - 1 do
+        missing = redis.call('EXISTS', chunk_name(id, number)) == 1 and 0 or missing + 1
+        if missing == 256 then return end
+    end
+end
+
 -- Blobs that are to be removed: asks for the rights, with what `drop` needs.
 local function may_drop(ids)
     local counts = {}
     for number, id in ipairs(ids) do
         counts[number] = count_of(id)
+        meet_chunks(id, counts[number])
         if number == 1 then
             may('UNLINK', chunk_name(id, 0))
             may('HDEL', KEYS[4], id)

@@ -12,6 +12,7 @@ end
 local prefix = string.sub(KEYS[2], 1, -2)
 local blobs = redis.pcall('HGETALL', KEYS[4])
 if blobs.err then blobs = {} end
+for at = 1, #blobs, 2 do meet_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
 may('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], prefix .. 'o', chunk_name('', 0))
 may('SET', KEYS[6], ARGV[2], 'EX', 1200)
 may('SPUBLISH', prefix .. '*', 'gone')

@@ -14,6 +14,7 @@ if op == 'clear' then
     -- Of whatever type it is: `clear` is the remedy for a damaged segment.
     blobs = redis.pcall('HGETALL', KEYS[4])
     if blobs.err then blobs = {} end
+    for at = 1, #blobs, 2 do meet_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
     may('UNLINK', KEYS[2], KEYS[3], KEYS[4], chunk_name('', 0))
     seq, used, ttls = math.max(seq + 1, now), 0, 0
     may('SPUBLISH', prefix .. '*', '')
