@@ -1,4 +1,4 @@
-"""The tests of `tests/api` and `tests/coordination` on a segment on a server: the same functions, with keys that are URLs.
+"""The tests of `tests/api` and `tests/coordination` on a segment on a server: the same functions, keys that are URLs.
 
 What differs is named by its row of the table "Same, and different" in docs/remote.md, test by test.
 """
@@ -28,6 +28,7 @@ PICKLE = "calls of the command line that are not public"
 SIZE = "`size`"
 VERSIONS = "versions"
 IN_PLACE = "`array`, `buffer`"
+CHANGES = "`changes`"
 
 DIFFERENT = {
     "add": {
@@ -41,6 +42,13 @@ DIFFERENT = {
         "test_each_variable_of_a_small_batch_has_a_version_of_its_own": VERSIONS,
         "test_f36_a_batch_that_does_not_fit_changes_nothing": SIZE,
         "test_get_many_of_a_value_that_does_not_load_names_it": TRUST,
+    },
+    "changes": {
+        "test_clear_batches_touch_and_every_kind_of_change": IN_PLACE,
+        "test_destroying_the_segment_ends_it_when_all_was_told": DESTROY,
+    },
+    "changes_tasks": {
+        "test_the_loop_goes_on_while_a_large_segment_was_cleared_or_all_is_told*True*": CHANGES,
     },
     "dict_manners": {
         "test_a_value_that_cannot_be_read_is_an_error_of_the_copy": TRUST,
@@ -91,6 +99,11 @@ DIFFERENT = {
 }
 """By module, and by test or pattern: the row. These tests must fail here; where one passes, its line goes."""
 
+SOMETIMES = {
+    "test_a_removal_that_was_heard_of_and_made_again_among_lost_ones_does_not_come_early": CHANGES,
+}
+"""By test: the row. Not run: whether they pass depends on how fast messages come."""
+
 TOO_LONG = {
     "test_8_processes_add_and_one_of_them_makes_it_and_nothing_is_lost",
     "test_8_processes_count_what_expires_again_and_again_and_each_window_is_exact",
@@ -129,6 +142,8 @@ def suite(module):
     """A class with the test functions of a module; its fixtures become this module's."""
     members = {}
     for found, value in vars(load(f"test_{module}")).items():
+        if found in SOMETIMES:
+            continue
         if found.startswith("test_") and (found not in TOO_LONG or ALL):
             members[found] = staticmethod(value)
         elif is_fixture(value):
@@ -137,7 +152,7 @@ def suite(module):
     return type(f"Test_{module}", (), members)
 
 
-SUITES = sorted({*DIFFERENT, "ttl_of_changes", "waiting", "waiting_any", "waiting_async"})
+SUITES = sorted({*DIFFERENT, "ttl_of_changes", "waiting_async"})
 for module in SUITES:
     globals()[f"Test_{module}"] = suite(module)
 
@@ -156,7 +171,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "remote.md"
 @pytest.mark.skipif(not PAGE.exists(), reason="the page is not beside the tests")
 def test_each_difference_is_a_row_of_the_page():
     text = PAGE.read_text()
-    rows = {row for tests in DIFFERENT.values() for row in tests.values()} - {LATER}
+    rows = {row for tests in (*DIFFERENT.values(), SOMETIMES) for row in tests.values()} - {LATER}
     assert [row for row in sorted(rows) if f"| {row} |" not in text] == [] and f"## {LATER.capitalize()}" in text
 
 

@@ -9,6 +9,7 @@ client library nor the time to import it.
 | `opening` | `attach`, `destroy`, `exists`, `segments` |
 | `segment`, `mapping` | `RemoteSegment`: its own calls, and those of a dict |
 | `waiting` | `wait` and its kin |
+| `changes`, `heard` | every change of a segment |
 | `handle` | what every call needs |
 | `identity` | which segment a URL and an id mean |
 | `arguments` | arguments of calls |

@@ -110,6 +110,8 @@ class Subscription:
         self._limit = limit
         self._messages: collections.deque[tuple[bytes, bytes]] = collections.deque()
         self._missed = False
+        self.lost_some = False
+        """Whether the last call said to look again because messages may be missing, not because time has passed."""
         self._look_at = math.inf
         self.listener: Listener
         self._join()
@@ -180,8 +182,9 @@ class Subscription:
 
     def poll(self) -> list[tuple[bytes, bytes]] | None:
         """The same, without sleeping: an empty list if there is nothing."""
-        if self._missed or now() >= self._look_at or self.listener.made_in != generation():
-            self._missed = False
+        missed = self._missed or self.listener.made_in != generation()
+        if missed or now() >= self._look_at:
+            self.lost_some, self._missed = missed, False
             self._messages.clear()
             self._look_at = now() + LOOK
             return None
