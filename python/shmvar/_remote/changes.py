@@ -11,8 +11,8 @@ import math
 import threading
 
 from shmvar._errors import WaitTimeoutError
+from shmvar._remote.connections import generation, now
 from shmvar._remote.heard import CATCH_UP, Heard
-from shmvar._remote.link import generation, now
 from shmvar._remote.subscription import TaskSignal, ThreadSignal
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ import contextlib
 import selectors
 import ssl
 
-from shmvar._remote.link import now, pack
+from shmvar._remote.connections import now, pack
 from shmvar._remote.messages import BadMessage, Parser, Refusal
 
 TYPE_CHECKING = False

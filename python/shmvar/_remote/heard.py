@@ -11,10 +11,10 @@ import math
 
 from shmvar._errors import CorruptSegmentError
 from shmvar._remote import scripts
-from shmvar._remote.link import now
+from shmvar._remote.connections import now
 from shmvar._remote.listener import listener_of
 from shmvar._remote.names import field_of, index_of, plain_index
-from shmvar._remote.notices import DEADLINE, REMOVED, notice_of
+from shmvar._remote.notices import DEADLINE, NO_VARIABLE, REMOVED, notice_of
 from shmvar._remote.records import Record
 from shmvar._remote.subscription import LOOK
 from shmvar._remote.waiting import mapping_of, seen_of
@@ -168,6 +168,9 @@ class Heard:
 
     def _take(self, data: bytes) -> None:
         notice = notice_of(data)
+        if notice is not None and notice.kind == NO_VARIABLE:
+            self._highest = max(self._highest, notice.version)
+            return
         if notice is None or notice.field is None:
             # That the segment is gone, say.
             self._due = True
@@ -247,13 +250,17 @@ class Heard:
         """Looks at all variables. At first: with the versions that the reader has seen, or `from_now` on."""
         began, standing = now(), self._subscription.standing
         there: dict[bytes, Record] = {}
-        cursor, last = b"0", None
+        cursor, last, run = b"0", 0, b""
         while True:
             answer = self._ask(b"scan", cursor, self._begin)
-            if last is None:
-                last = self._segment._number(answer[1])
+            if cursor != b"0" and answer[3] != run:
+                # A cursor means nothing to another server, nor to one that was started anew.
+                there, cursor, standing = {}, b"0", self._subscription.standing
+                continue
+            if cursor == b"0":
+                last, run = self._segment._number(answer[1]), answer[3]
             cursor = answer[2]
-            for field, head in zip(answer[3::2], answer[4::2], strict=True):
+            for field, head in zip(answer[4::2], answer[5::2], strict=True):
                 there[field] = Record(index_of(field), head)
             if cursor == b"0":
                 break
@@ -285,7 +292,8 @@ class Heard:
         self._heap = [(deadline, field) for field, deadline in self._ends.items()]
         heapq.heapify(self._heap)
         self._counts_from = last if standing else max([last, *(record.version for record in there.values())])
-        self._highest = max(self._highest, self._counts_from)
+        # Not what was heard: a server that comes back with older data may give smaller versions for a while.
+        self._highest = self._counts_from
         self._doubt = None
         self._due = not standing
         self._stands_by = now() + LOOK

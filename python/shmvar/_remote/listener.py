@@ -11,14 +11,15 @@ import collections
 import contextlib
 import os
 import random
-import selectors
 import socket
 import threading
+import time
 import weakref
 
-from shmvar._errors import Error, IncompatibleSegmentError
+from shmvar._errors import Error, IncompatibleSegmentError, SegmentUnavailableError
+from shmvar._remote.connections import generation, now
 from shmvar._remote.conversation import Conversation, Moved
-from shmvar._remote.link import generation, now
+from shmvar._remote.refusals import refused
 from shmvar._remote.subscription import Subscription
 
 TYPE_CHECKING = False
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 _LINGER = 5.0
 """Seconds for which a subscription stays that nobody uses: a wait in a loop would otherwise pay for one each time."""
 _FIRST_PAUSE, _LONGEST_PAUSE, _AFTER_FAULT = 0.01, 0.5, 5.0
+_LONGEST_TRY = 2.0
+"""Seconds of one try to connect."""
 
 
 class Channel:
@@ -74,7 +77,12 @@ class Listener:
         self._conversation: Conversation | None = None
         self._asked: collections.deque[Subscription] = collections.deque()
         self._starts: list[None] = [None]
-        self._near, self._far = socket.socketpair()
+        try:
+            self._near, self._far = socket.socketpair()
+        except OSError as error:
+            raise SegmentUnavailableError(
+                f"{link.place}: this process can open no more files ({error})", False
+            ) from None
         self._near.setblocking(False)
         self._far.setblocking(False)
         _all.add(self)
@@ -174,7 +182,7 @@ class Listener:
                 if now() - began > 2.0:
                     pause = _FIRST_PAUSE
                 if not self._is_over():
-                    self._wait_at_most(_AFTER_FAULT if self.fault else pause * random.uniform(0.5, 1.0))
+                    self._rest(_AFTER_FAULT if self.fault else pause * random.uniform(0.5, 1.0))
                     pause = min(pause * 2, _LONGEST_PAUSE)
         finally:
             self.ended = True
@@ -199,10 +207,10 @@ class Listener:
 
     def _connect(self) -> None:
         link = self.link
-        self._moves = getattr(link, "moves", 0)
+        self._moves = link.moves
         forks = _forks
-        connect = getattr(link, "connect", None) or link._connect
-        connection = connect(now() + link.attempt)
+        # Nobody is heard meanwhile, and no new subscription is made.
+        connection = link.connect(now() + min(link.attempt, _LONGEST_TRY))
         self._connecting = connection
         if forks != _forks:
             # A child may have it, too, and would keep it open for as long as it lives.
@@ -229,6 +237,8 @@ class Listener:
                 self.fault = final
             except Exception:
                 pass
+        # The primary may be another server by now.
+        self.link._locator.doubt(self.link._address)
         self._drop_connection()
         self._tell_all()
 
@@ -261,7 +271,7 @@ class Listener:
                 self._sweep()
                 if self._is_over():
                     return
-            if getattr(self.link, "moves", 0) != self._moves:
+            if self.link.moves != self._moves:
                 raise Moved("the segment has moved")
             if conversation.rest():
                 self._drain()
@@ -269,16 +279,14 @@ class Listener:
                 return
             conversation.receive()
 
-    def _wait_at_most(self, seconds: float) -> None:
+    def _rest(self, seconds: float) -> None:
         """A pause without a connection."""
-        until = now() + seconds
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._near, selectors.EVENT_READ)
-            while (left := until - now()) > 0 and self.made_in == generation():
-                if selector.select(left):
-                    self._drain()
-        self._take_asked()
-        self._sweep()
+        # Not a sleep that another thread could end: that takes a file, and the system may have no more.
+        time.sleep(seconds)
+        if self.made_in == generation():
+            self._drain()
+            self._take_asked()
+            self._sweep()
 
     def _drain(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -348,9 +356,9 @@ class Listener:
 
     def refused(self, channels: Sequence[bytes], text: str) -> None:
         if text.startswith("NO"):
-            fault: Error = self.link._refused(text)
+            fault: Error = refused(self.link.server, self.link.place, text)
         else:
-            fault = IncompatibleSegmentError(f"{self.link.server.place} is too old: it says {text}")
+            fault = IncompatibleSegmentError(f"{self.link.place} is too old: it says {text}")
         for name in channels:
             if name in self.channels:
                 self.channels[name].fault = fault

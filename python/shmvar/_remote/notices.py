@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-_NOTICE = re.compile(rb"([-~]?)([0-9]{1,16})(?:@([0-9]{1,16}))?(?: (.+))?", re.DOTALL)
-STORED, REMOVED, DEADLINE = b"", b"-", b"~"
+_NOTICE = re.compile(rb"([-~=]?)([0-9]{1,16})(?:@([0-9]{1,16}))?(?: (.+))?", re.DOTALL)
+STORED, REMOVED, DEADLINE, NO_VARIABLE = b"", b"-", b"~", b"="
+"""The last: a version was given to something else than a variable, a fence."""
+_MOST = 1 << 53
 
 
 class Notice:
@@ -29,4 +31,6 @@ def notice_of(data: bytes) -> Notice | None:
     if found is None:
         return None
     kind, version, deadline, field = found.groups()
+    if int(version) >= _MOST:
+        return None
     return Notice(kind, int(version), None if deadline is None else int(deadline), field)

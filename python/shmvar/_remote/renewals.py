@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 
-from shmvar._remote.link import generation, now
+from shmvar._remote.connections import generation, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

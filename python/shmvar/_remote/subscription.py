@@ -7,7 +7,7 @@ import contextlib
 import math
 import threading
 
-from shmvar._remote.link import generation, now
+from shmvar._remote.connections import generation, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -128,9 +128,7 @@ class _Asking:
             self._running.add_done_callback(lambda _: call())
 
 
-async def leave(
-    lock: RemoteLock, *exception: type[BaseException] | BaseException | TracebackType | None
-) -> None:
+async def leave(lock: RemoteLock, *exception: type[BaseException] | BaseException | TracebackType | None) -> None:
     """The end of `async with lock`: releases it once."""
     reason = exception[0] if exception else None
     try:

@@ -14,8 +14,8 @@ from collections.abc import Mapping as AnyMapping
 from shmvar._errors import WaitTimeoutError
 from shmvar._remote import scripts
 from shmvar._remote.arguments import version_of
+from shmvar._remote.connections import now
 from shmvar._remote.handle import Handle
-from shmvar._remote.link import now
 from shmvar._remote.listener import listener_of
 from shmvar._remote.names import field_of, plain_index
 from shmvar._remote.notices import DEADLINE, REMOVED, notice_of

@@ -5,7 +5,8 @@
 -- ARGV  1 id  2 what: of, and the fields after it; scan, and after it 3 cursor  4 how a field must begin
 -- returns "g", or
 --   of    {now, head or nothing, ...}
---   scan  {now, last version of the segment, cursor, field, head, ...}: a part of the variables; see HSCAN
+--   scan  {now, last version of the segment, cursor, run, field, head, ...}: a part of the variables; see HSCAN. A cursor
+--         means nothing to another server: run is that of this one, empty where the user may not know
 local known = redis.call('HMGET', KEYS[1], 'id', 'seq')
 if known[1] ~= ARGV[1] then return 'g' end
 local time = redis.call('TIME')
@@ -27,7 +28,10 @@ if ARGV[2] == 'of' then
     return found
 end
 local part = redis.call('HSCAN', KEYS[2], ARGV[3], 'COUNT', 1000)
-found[2], found[3] = known[2], part[1]
+found[2], found[3], found[4] = known[2], part[1], ''
+if redis.acl_check_cmd('INFO', 'server') then
+    found[4] = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+end
 for at = 1, #part[2], 2 do
     local name, head = part[2][at], head_of(part[2][at + 1])
     if head and string.sub(name, 1, #ARGV[4]) == ARGV[4] then
