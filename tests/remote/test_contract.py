@@ -152,7 +152,18 @@ def suite(module):
     return type(f"Test_{module}", (), members)
 
 
-SUITES = sorted({*DIFFERENT, "ttl_of_changes", "waiting_async"})
+SUITES = sorted(
+    {
+        *DIFFERENT,
+        "ttl_of_changes",
+        "waiting_async",
+        "locks",
+        "locks_async",
+        "locks_async_many",
+        "locks_bound",
+        "locks_processes",
+    }
+)
 for module in SUITES:
     globals()[f"Test_{module}"] = suite(module)
 

@@ -20,7 +20,6 @@ from shmvar._errors import Error, SegmentUnavailableError
 from shmvar._remote import owners, scripts
 from shmvar._remote.link import OutOfMemory, generation, now
 from shmvar._remote.listener import listener_of
-from shmvar._remote.owners import Hold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from shmvar._remote.link import Link, Waited
     from shmvar._remote.numbered import Requests
+    from shmvar._remote.owners import Hold
     from shmvar._remote.subscription import Subscription
 
 _LINGER = 5.0
@@ -139,7 +139,8 @@ class Presence:
         run, sent, lease = self._run(), now(), self.link.server.lease
         # Without presence, as soon as it is back.
         self.due = sent + (min(lease / 5, _AGAIN) if run == _NOBODY else lease / 5)
-        holds = {thing.token: thing for thing in list(self._things) if isinstance(thing, Hold)}
+        # Those that are taken, not those that somebody is about to take.
+        holds = {hold.token: hold for hold in self.held.all() if hold.presence is self}
         pairs = [part for hold in holds.values() for part in (hold.field, hold.token)]
         try:
             for first in range(0, max(len(pairs), 1), 2 * _PORTION):
@@ -147,7 +148,8 @@ class Presence:
                 arguments = (*mine, *pairs[first : first + 2 * _PORTION])
                 answer = self.link.script(scripts.SESSION, self._keys[:2], arguments, self._waited())
                 for token in list(holds) if answer == b"g" else answer:
-                    holds[token].lost = True
+                    if token in holds:
+                        holds[token].lost = True
         except (Error, OutOfMemory):
             self.due = now() + min(lease / 5, _AGAIN)
         else:

@@ -295,10 +295,10 @@ class RemoteSegment(Locking, Mapping, Waiting):
         if answer == b"g":
             raise requests.gone()
         if answer == b"many":
-            return _check_report(([self._read(b"len"), 0, 0, 0, 0], [0] * 7, [0, 0, 1]))
+            return _check_report(([self._read(b"len"), 0, len(self._locks()), 0, 0], [0] * 7, [0, 0, 1]))
         if isinstance(answer, bytes):
             raise CorruptSegmentError(f"{requests.name}: {answer.decode(errors='replace')}")
-        return _check_report(([int(answer[0]), int(answer[1]), 0, 0, 0], [0] * 7, [0, 0, 0]))
+        return _check_report(([int(answer[0]), int(answer[1]), len(self._locks()), 0, 0], [0] * 7, [0, 0, 0]))
 
     def __enter__(self) -> Self:
         self._open  # noqa: B018 - it raises DetachedError
