@@ -263,6 +263,7 @@ class RemoteLock:
         if hold.lost:
             raise self._segment._requests.lost(self._field, "the second acquisition")
         hold.count += 1
+        self._last = hold
         return True
 
     def _let_go(self, hold: Hold) -> None:
