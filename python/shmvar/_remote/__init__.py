@@ -20,6 +20,7 @@ client library nor the time to import it.
 | `conversation`, `messages` | its connection, and what the server says there |
 | `notices` | messages of changes |
 | `renewals` | functions that are called again and again |
+| `near`, `near_memory`, `near_listener` | the near cache: its calls, what is shared on this host, its thread |
 | `scripts`, `lua/` | what runs in the server |
 | `link` | connections; the only file that knows the client library |
 | `callers` | errors of the caller's own signal handlers |

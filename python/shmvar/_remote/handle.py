@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from shmvar._remote.near import Near
     from shmvar._remote.scripts import Script
     from shmvar._remote.url import Url
 
@@ -30,6 +31,7 @@ class Handle:
         "__weakref__",
         "_created",
         "_link",
+        "_near",
         "_readonly",
         "_requests",
         "_trust",
@@ -51,6 +53,11 @@ class Handle:
         self._readonly = readonly
         self._trusted = trust is True
         self._trust = trust
+        self._near: Near | None = None
+        if url.server.near:
+            from shmvar._remote.near import near_of
+
+            self._near = near_of(self._link, self._requests, url, self._trusted)
 
     @property
     def _open(self) -> Link:
@@ -91,9 +98,13 @@ class Handle:
         script = scripts.SINGLE_FREES if op == b"del" else scripts.SINGLE
         kind, payload = (stored.kind, stored.payload) if stored else (b"", b"")
         if stored and stored.body:
-            return self._large(index, stored, ttl, version)
-        arguments = (field_of(index), op, kind, payload, ttl, version)
-        return self._change(script, arguments, f"the {_NAMES[op]} {index!r}")
+            answer = self._large(index, stored, ttl, version)
+        else:
+            arguments = (field_of(index), op, kind, payload, ttl, version)
+            answer = self._change(script, arguments, f"the {_NAMES[op]} {index!r}")
+        if self._near is not None:
+            self._near.changed(index, op, answer)
+        return answer
 
     def _large(self, index: int | str, stored: Stored, ttl: bytes, version: bytes) -> bytes:
         what = f"the {_NAMES[b'put']} {index!r}"
@@ -156,22 +167,30 @@ class Handle:
         link = self._open
         data = link.call(b"HGET", self._variables, field_of(index))
         if data is None:
-            self._exists()
+            seq = self._exists()
+            if self._near is not None:
+                self._near.seen(index, seq)
             return None
         record = Record(index, data)
+        if self._near is not None:
+            self._near.seen(index, record.version)
         if record.deadline is None:
             return record, None
         now, data = self._read(b"get", field_of(index))
         if data is None:
             return None
         record = Record(index, data)
+        if self._near is not None:
+            self._near.seen(index, record.version)
         return record, None if record.deadline is None else max(record.deadline - now, 0) / 1e6
 
-    def _exists(self) -> None:
-        """Tells a missing variable from a segment that is gone: raises SegmentNotFoundError."""
+    def _exists(self) -> int:
+        """Tells a missing variable from a segment that is gone: the last version, or raises SegmentNotFoundError."""
         requests = self._requests
-        if self._open.call(b"HGET", requests.prefix, b"id") != requests.id:
+        found, seq = self._open.call(b"HMGET", requests.prefix, b"id", b"seq")
+        if found != requests.id:
             raise requests.gone()
+        return self._number(seq)
 
     def _value(self, index: int | str, record: Record, view: bool = False) -> tuple[Any] | None:
         """The value of a record. None: it is a blob that was replaced meanwhile."""

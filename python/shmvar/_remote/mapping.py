@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Self, SupportsIndex
 
+    from shmvar._remote.near import Ticket
+
     _Index = SupportsIndex | str
     _Ttl = float | timedelta | None
 
@@ -35,7 +37,8 @@ class Mapping(Handle, MutableMapping[Any, Any]):
     __hash__ = None  # type: ignore[assignment]
 
     def __getitem__(self, index: _Index, /) -> Any:
-        found = self._found(plain_index(index))
+        near = self._near
+        found = self._found(plain_index(index)) if near is None else near.find(self, index)
         if found is None:
             raise KeyError(index)
         return found[0]
@@ -193,6 +196,8 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             return self._change(scripts.BATCH, arguments, what, end)
 
         self._with_chunks([stored for stored in values.values() if stored.body], what, change)
+        if self._near is not None:
+            self._near.all_changed()
 
     def get_many(self, indices: abc.Iterable[_Index]) -> dict[int | str, Any]:
         if isinstance(indices, str):
@@ -211,7 +216,12 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             self._replaced(", ".join(map(repr, list(names.values())[:5])), until)
             until = until or time.monotonic() + self._url.server.timeout
 
-    def _many(self, names: dict[bytes, int | str]) -> dict[int | str, Any] | None:
+    def _portion(self, indices: list[int | str]) -> dict[int | str, Any]:
+        """Values for an iteration."""
+        return self.get_many(indices) if self._near is None else self._near.many(self, indices)
+
+    def _many(self, names: dict[bytes, int | str], ticket: Ticket = None) -> dict[int | str, Any] | None:
+        """The values of those that are there, of one instant. None: one was replaced meanwhile."""
         if not names:
             self._exists()
             return {}
@@ -220,18 +230,30 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             records = self._read(b"get", *names)[1:]
         elif all(record is None for record in records):
             self._exists()
+        near = self._near
+        # Behind the answer: what is missing was removed before.
+        seq = self._exists() if near is not None and None in records else 0
         found = {}
         for index, data in zip(names.values(), records, strict=True):
             if data is not None:
-                value = self._value(index, Record(index, data))
+                record = Record(index, data)
+                if near is not None:
+                    near.seen(index, record.version)
+                value = self._value(index, record)
                 if value is None:
                     return None
                 found[index] = value[0]
+                if near is not None:
+                    near.keep(ticket, index, record, value[0])
+            elif near is not None:
+                near.seen(index, seq)
         return found
 
     def clear(self) -> None:
         """Remove every variable, at one instant."""
         self._change(scripts.SEGMENT, (b"clear",), "the clear")
+        if self._near is not None:
+            self._near.all_changed()
 
     def _within_limit(self, count: int) -> None:
         if count > BATCH_LIMIT:
@@ -270,10 +292,10 @@ class RemoteItems(ItemsView[int | str, Any]):
         for index in self._mapping:
             portion.append(index)
             if len(portion) == _PORTION:
-                yield from self._mapping.get_many(portion).items()
+                yield from self._mapping._portion(portion).items()
                 portion = []
         if portion:
-            yield from self._mapping.get_many(portion).items()
+            yield from self._mapping._portion(portion).items()
 
 
 class RemoteValues(ValuesView[Any]):

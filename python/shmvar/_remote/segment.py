@@ -95,12 +95,14 @@ class RemoteSegment(Locking, Mapping, Waiting):
         self._single(plain, b"put", Stored(value), life)
 
     def get(self, index: _Index, default: Any = None) -> Any:
-        found = self._found(plain_index(index))
+        near = self._near
+        found = self._found(plain_index(index)) if near is None else near.find(self, index)
         return default if found is None else found[0]
 
     def view(self, index: _Index) -> Any:
         """Return a read-only copy of the value under `index`."""
-        found = self._found(plain_index(index), True)
+        near = self._near
+        found = self._found(plain_index(index), True) if near is None else near.view(self, index)
         if found is None:
             raise KeyError(index)
         return found[0]
@@ -139,7 +141,8 @@ class RemoteSegment(Locking, Mapping, Waiting):
         if type(number) is float or -(10**15) < number < 10**15:
             answer = self._single(plain, b"add", Stored(number), life)
             if answer != b"s":
-                return int(answer[2:]) if answer[1:2] == b"i" else float(answer[2:])
+                total = answer[2:].partition(b" ")[0]
+                return int(total) if answer[1:2] == b"i" else float(total)
         # Longer ints than the script adds exactly, or a value that is no number.
         for turn in turns():
             found = self._found(plain)
@@ -273,7 +276,7 @@ class RemoteSegment(Locking, Mapping, Waiting):
         self._trimmed()
 
     def detach(self) -> None:
-        self._link = None
+        self._link = self._near = None
         self._let_go()
 
     def destroy(self) -> None:
@@ -284,6 +287,8 @@ class RemoteSegment(Locking, Mapping, Waiting):
         """
         self._writable()
         destroy_id(self._open, self._requests.prefix, self._requests.id)
+        if self._near is not None:
+            self._near.memory.void()
 
     def check(self) -> CheckReport:
         """Verify what the server keeps twice: what is used, the deadlines, the blobs.

@@ -10,7 +10,7 @@
 --       "g" the segment is gone      "l" a later request of this slot was here
 --       "n" another version, or nothing there      "s" this needs Python (add)
 --       "f<needed> <free> <size>" full             "a" all fits, but a chunk of the blob is missing
---       "o" done; after it the sum (add, with its kind before it) or the version (ver)
+--       "o" done; after it the new version (put, del, ver), that of the segment (exp), or kind, sum, a blank, version (add)
 local head = redis.call('HMGET', KEYS[1], 'id', 'seq', 'used', 'size', 'x', ARGV[2])
 local before = answered(head)
 if before then return before end
@@ -63,7 +63,7 @@ elseif op == 'add' then
             new_kind, payload = 'f', string.format('%.17g', sum)
         end
     end
-    answer = done and 'o' .. new_kind .. payload or answer
+    answer = done and string.format('o%s%s %.0f', new_kind, payload, version) or answer
 end
 if done and op ~= 'del' then
     if keep then
@@ -85,7 +85,7 @@ if done and op ~= 'del' then
         cost = cost + struct.unpack('>I8', payload, 14)
     end
 end
-if op == 'ver' and done then answer = string.format('o%.0f', version) end
+if done and op ~= 'add' then answer = string.format('o%.0f', op == 'exp' and seq or version) end
 
 -- What has expired: two variables each time, and as many as one script may where there is no room.
 local none = {}
