@@ -21,6 +21,7 @@ client library nor the time to import it.
 | `notices` | messages of changes |
 | `renewals` | functions that are called again and again |
 | `near`, `near_memory`, `near_listener` | the near cache: its calls, what is shared on this host, its thread |
+| `aio`, `workers` | coroutines, and the threads that make their calls |
 | `scripts`, `lua/` | what runs in the server |
 | `link` | connections; the only file that knows the client library |
 | `callers` | errors of the caller's own signal handlers |

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from shmvar._remote.handle import Handle
     from shmvar._remote.link import Link
     from shmvar._remote.numbered import Requests
     from shmvar._remote.owners import Held
     from shmvar._remote.records import Record
     from shmvar._remote.url import Url
 
-    Find = Callable[[Handle, Any], "tuple[Any] | None"]
+    # The first argument is the handle. Its class stands above this file.
+    Find = Callable[[Any, Any], "tuple[Any] | None"]
     Ticket = tuple[float, float] | None
 
 
@@ -58,6 +58,8 @@ class Near:
         self.memory = memory
         self.find: Find = _finder(memory.segment.get, memory, self._held, fetched)
         """The value of an index that the caller gave, in a tuple; None if it is missing."""
+        self.hit: Find = _finder(memory.segment.get, memory, self._held, _nothing)
+        """The same; None where the server would have to be asked."""
         self._viewed = _finder(memory.segment.view, memory, self._held, _fetched_to_view)
 
     def _begin(self, memory: Memory) -> None:
@@ -72,7 +74,7 @@ class Near:
         self._follower = Follower(self._link, self._requests, memory, use)
         self._end = weakref.finalize(self, _let_go, self._follower)
 
-    def view(self, handle: Handle, index: Any) -> tuple[Any] | None:
+    def view(self, handle: Any, index: Any) -> tuple[Any] | None:
         """As `find`, but read-only, and without a copy where the value is large."""
         found = self._viewed(handle, index)
         if found is not None and isinstance(found[0], bytes | bytearray | array):
@@ -120,21 +122,20 @@ class Near:
         """The same of a batch, or of all variables."""
         self.memory.void_all()
 
-    def many(self, handle: Handle, indices: Sequence[int | str]) -> dict[int | str, Any]:
+    def many(self, handle: Any, indices: Sequence[int | str]) -> dict[int | str, Any]:
         """The values of those that are there, not of one instant."""
-        find = _finder(self.memory.segment.get, self.memory, self._held, _nothing)
         found: dict[int | str, Any] = {}
         missed: dict[bytes, int | str] = {}
         for index in indices:
-            hit = find(handle, index)
+            hit = self.hit(handle, index)
             if hit is None:
                 missed[field_of(index)] = index
             else:
                 found[index] = hit[0]
         if missed:
-            rest = handle._many(missed, self.begin())  # type: ignore[attr-defined]
+            rest = handle._many(missed, self.begin())
             # None: a large value was replaced meanwhile.
-            found.update(handle.get_many(missed.values()) if rest is None else rest)  # type: ignore[attr-defined]
+            found.update(handle.get_many(missed.values()) if rest is None else rest)
         return found
 
 
@@ -143,7 +144,7 @@ def _finder(get: Callable[[Any], Any], memory: Memory, held: Held, missed: Find)
     # What a function finds in its own closure is quicker to reach than attributes and globals.
     alive, epoch, clock, boot = ALIVE, EPOCH, clock_gettime, CLOCK_BOOTTIME
 
-    def find(handle: Handle, index: Any) -> tuple[Any] | None:
+    def find(handle: Any, index: Any) -> tuple[Any] | None:
         try:
             # SYNC: `ALIVE`, the entry, its floor, the epoch: docs/remote.md says why in this order.
             if words[alive] > clock(boot) and not held.by:
@@ -158,7 +159,7 @@ def _finder(get: Callable[[Any], Any], memory: Memory, held: Held, missed: Find)
     return find
 
 
-def fetched(handle: Handle, index: Any) -> tuple[Any] | None:
+def fetched(handle: Any, index: Any) -> tuple[Any] | None:
     """Asks the server, and caches what it answers."""
     near: Near | None = handle._near
     plain = plain_index(index)
@@ -171,7 +172,7 @@ def fetched(handle: Handle, index: Any) -> tuple[Any] | None:
     return (found[0],)
 
 
-def _fetched_to_view(handle: Handle, index: Any) -> tuple[Any] | None:
+def _fetched_to_view(handle: Any, index: Any) -> tuple[Any] | None:
     found = fetched(handle, index)
     if found is None:
         return None
@@ -179,7 +180,7 @@ def _fetched_to_view(handle: Handle, index: Any) -> tuple[Any] | None:
     return (_decode_value(plain_index(index), beside, body, True, True, False),)
 
 
-def _nothing(_handle: Handle, _index: Any) -> None:
+def _nothing(_handle: Any, _index: Any) -> None:
     return None
 
 

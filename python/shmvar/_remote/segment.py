@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self, SupportsIndex
 
     from shmvar._core import CheckReport, SegmentInfo, VariableInfo
+    from shmvar._remote.aio import Aio
     from shmvar._remote.url import Url
 
     _Index = SupportsIndex | str
@@ -88,6 +89,13 @@ class RemoteSegment(Locking, Mapping, Waiting):
     @property
     def detached(self) -> bool:
         return self._link is None
+
+    @property
+    def aio(self) -> Aio:
+        """The calls of this handle as coroutines, for asyncio: `await segment.aio.get(index)`."""
+        from shmvar._remote.aio import Aio
+
+        return Aio(self)
 
     def put(self, index: _Index, value: Any, *, ttl: _Ttl = None) -> None:
         plain, life = plain_index(index), ttl_of(ttl)
