@@ -121,6 +121,8 @@ class Proxy:
         self.kept = []
         self.pause = 0.0
         """Seconds before each 64 KiB of a request: a slow network."""
+        self.still = threading.Event()
+        """While it is set no byte goes through: the network stands still, and nothing is closed."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -159,14 +161,20 @@ class Proxy:
                         server.recv(1 << 16)
                     break
                 time.sleep(self.pause * len(data) / 65536)
+                self._stand()
                 server.sendall(data)
         _shut(client), _shut(server)
 
     def _answers(self, client, server):
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 16):
+                self._stand()
                 client.sendall(data)
         _shut(client), _shut(server)
+
+    def _stand(self):
+        while self.still.is_set():
+            time.sleep(0.005)
 
     def cut(self):
         """Cuts every connection, wherever its bytes are."""

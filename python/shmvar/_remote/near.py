@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
 import weakref
 from array import array
 from time import CLOCK_BOOTTIME, clock_gettime
@@ -16,7 +17,7 @@ from shmvar._core import _decode_value, _encode_value
 from shmvar._remote.link import generation
 from shmvar._remote.names import field_of, plain_index
 from shmvar._remote.near_listener import Follower
-from shmvar._remote.near_memory import ALIVE, CONTROL, EPOCH, HEARD, LEAST, Memory, key_of
+from shmvar._remote.near_memory import ALIVE, CONTROL, EPOCH, HEARD, LEAST, Memory, NoMemory, key_of, memory_of
 from shmvar._remote.owners import held_of
 
 TYPE_CHECKING = False
@@ -44,7 +45,9 @@ class Near:
     def __init__(self, link: Link, requests: Requests, url: Url, trusted: bool) -> None:
         self._held: Held = held_of(requests.data)
         self._link, self._requests = link, requests
-        memory = Memory(key_of(url, requests.data, trusted), url.server.near)
+        memory = memory_of(key_of(url, requests.data, trusted), url.server.near)
+        if isinstance(memory, NoMemory):
+            warnings.warn(f"{requests.name} has no near cache now: {memory.why}", RuntimeWarning, stacklevel=4)
         self._use(memory)
         self._begin(memory)
         try:
@@ -54,19 +57,21 @@ class Near:
             raise
         self._follower.start()
 
-    def _use(self, memory: Memory) -> None:
+    def _use(self, memory: Memory | NoMemory) -> None:
         self.memory = memory
-        self.find: Find = _finder(memory.segment.get, memory, self._held, fetched)
+        segment = memory.segment
+        get, view = (None, None) if segment is None else (segment.get, segment.view)
+        self.find: Find = _finder(get, memory, self._held, fetched)
         """The value of an index that the caller gave, in a tuple; None if it is missing."""
-        self.hit: Find = _finder(memory.segment.get, memory, self._held, _nothing)
+        self.hit: Find = _finder(get, memory, self._held, _nothing)
         """The same; None where the server would have to be asked."""
-        self._viewed = _finder(memory.segment.view, memory, self._held, _fetched_to_view)
+        self._viewed = _finder(view, memory, self._held, _fetched_to_view)
 
-    def _begin(self, memory: Memory) -> None:
+    def _begin(self, memory: Memory | NoMemory) -> None:
         self._made_in = generation()
         near = weakref.ref(self)
 
-        def use(another: Memory) -> None:
+        def use(another: Memory | NoMemory) -> None:
             if (found := near()) is not None:
                 found._use(another)
 
@@ -139,7 +144,7 @@ class Near:
         return found
 
 
-def _finder(get: Callable[[Any], Any], memory: Memory, held: Held, missed: Find) -> Find:
+def _finder(get: Any, memory: Memory | NoMemory, held: Held, missed: Find) -> Find:
     words = memory.words
     # What a function finds in its own closure is quicker to reach than attributes and globals.
     alive, epoch, clock, boot = ALIVE, EPOCH, clock_gettime, CLOCK_BOOTTIME

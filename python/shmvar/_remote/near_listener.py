@@ -14,7 +14,7 @@ import weakref
 
 from shmvar._remote.link import generation, now, pack
 from shmvar._remote.messages import Parser, Refusal
-from shmvar._remote.near_memory import ALIVE, HEARD, TURN, Memory
+from shmvar._remote.near_memory import ALIVE, HEARD, TURN, Memory, NoMemory, memory_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ class _Gone(Exception):
 class Follower:
     """The thread of one process for one near cache. It waits until it is the listener."""
 
-    def __init__(self, link: Link, requests: Requests, memory: Memory, use: Callable[[Memory], object]) -> None:
+    def __init__(
+        self, link: Link, requests: Requests, memory: Memory | NoMemory, use: Callable[[Memory | NoMemory], object]
+    ) -> None:
         self.made_in = generation()
         self.stopped = False
         self.memory = memory
@@ -82,13 +84,17 @@ class Follower:
 
     def _run(self) -> None:
         while not self._over():
+            memory = self.memory
             try:
-                turn = self.memory.segment.lock(TURN)
-                if turn.acquire(_LOOK):
-                    try:
-                        self._listen()
-                    finally:
-                        turn.release()
+                if isinstance(memory, NoMemory):
+                    time.sleep(_LOOK)
+                else:
+                    turn = memory.segment.lock(TURN)
+                    if turn.acquire(_LOOK):
+                        try:
+                            self._listen(memory)
+                        finally:
+                            turn.release()
             except _Gone:
                 return
             except Exception:
@@ -99,31 +105,38 @@ class Follower:
                 self._look()
 
     def _look(self) -> None:
-        """Opens another local segment if this one was destroyed, or cleared."""
-        memory = self.memory
-        if not self._over() and not memory.leads_here():
-            self.memory = Memory(memory.key, memory.size)
-            memory.close()
-            self._use(self.memory)
+        """Opens another local segment if this one was destroyed, or cleared, or could not be had."""
+        before = self.memory
+        if not self._over() and not before.leads_here():
+            another = memory_of(before.key, before.size)
+            if isinstance(another, NoMemory) and isinstance(before, NoMemory):
+                return
+            self.memory = another
+            before.close()
+            self._use(another)
+            # The last handle may have gone meanwhile, and with it what was there before.
+            if self.stopped:
+                another.close()
 
-    def _listen(self) -> None:
+    def _listen(self, memory: Memory) -> None:
         """Listens through one connection, for one epoch."""
         forks, moves = _forks, self._link.moves
         self._connection = connection = self._link.connect(now() + self._link.attempt)
         try:
             if forks != _forks:
                 raise _Lost("a child may have the connection, too")
-            self._subscribe(connection)
+            parser = self._subscribe(connection)
             self._owner = float(1 + random.getrandbits(50))
             # Behind the subscription: what was changed before is in every record that is read from now on.
-            self.memory.listen(self._owner, float(self._seq(0)))
-            self._follow(connection._sock, moves)
+            memory.listen(self._owner, float(self._seq(0)))
+            self._follow(memory, connection._sock, parser, moves)
         finally:
             if self.made_in == generation():
                 self._connection = None
                 connection.disconnect()
 
-    def _subscribe(self, connection: Any) -> None:
+    def _subscribe(self, connection: Any) -> Parser:
+        """Waits for the server's word. What has come after it in part is in the parser."""
         sock, parser = connection._sock, Parser()
         sock.settimeout(self._link.attempt)
         sock.sendall(pack(b"SSUBSCRIBE", self._channel))
@@ -136,7 +149,7 @@ class Follower:
                     raise self._link._refused(str(message)) if "NOPERM" in str(message) else _Lost(str(message))
                 # A message that came at once is older than the `seq` with which the epoch begins.
                 if isinstance(message, list) and message[:2] == [b"ssubscribe", self._channel]:
-                    return
+                    return parser
 
     def _seq(self, least: float) -> int:
         """The last version of the segment."""
@@ -148,8 +161,7 @@ class Follower:
             raise _Lost("the versions went back")
         return int(seq)
 
-    def _follow(self, sock: Any, moves: int) -> None:
-        memory, parser = self.memory, Parser()
+    def _follow(self, memory: Memory, sock: Any, parser: Parser, moves: int) -> None:
         beat: tuple[float, int] | None = None
         due = 0.0
         looked = now()
@@ -159,6 +171,9 @@ class Follower:
                 due = time + _BEAT
                 # SYNC: `seq` before the PING, whose answer comes behind the messages of all changes up to it.
                 beat = time, self._seq(memory.words[HEARD])
+                if self._link.moves != moves:
+                    # It is of another server than this connection.
+                    return
                 sock.sendall(pack(b"PING"))
             if beat is not None and time > beat[0] + _SILENCE:
                 raise _Lost("there was no answer to a PING")
@@ -179,7 +194,7 @@ class Follower:
                 answered |= news.take(message)
             if news.any() and not memory.heard(self._owner, news.floors.items(), news.version, news.everything):
                 raise _Lost("another one listens")
-            if answered and beat is not None:
+            if answered and beat is not None and self._link.moves == moves:
                 if not memory.living(self._owner, beat[1], beat[0] + FRESH):
                     raise _Lost("another one listens")
                 beat = None

@@ -16,23 +16,27 @@ from zlib import crc32
 
 from shmvar._core import attach, segments
 from shmvar._errors import Error, WaitTimeoutError
+from shmvar._remote.link import now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from shmvar._core import Lock
     from shmvar._remote.url import Url
 
 CONTROL = "\0shmvar near"
 """The variable with the array. A variable of the server of this name is not cached."""
-EPOCH, ALIVE, HEARD, LAST, OWNER, MADE = range(6)
+EPOCH, ALIVE, HEARD, LAST, OWNER, MADE, LEAVING, LEFT = range(8)
 FLOORS = 8
 LEAST = 1 << 20
 """Bytes of the smallest cache."""
 _NAMED = "shmvar near "
 _GUARD, TURN = "guard", "listener"
 """Names of the local locks: of the words, and of whoever listens."""
+_LEAVE = 1.0
+"""Seconds within which a process that has let go is believed to be no longer attached."""
 _PATIENCE = 0.05
 """Seconds for which a reader waits for the guard: its holder may be stopped."""
 
@@ -55,11 +59,12 @@ def key_of(url: Url, data: bytes, trusted: bool) -> str:
 class Memory:
     """The local segment of a near cache, as this process has it open."""
 
-    __slots__ = ("_guard", "_mask", "key", "segment", "size", "words")
+    __slots__ = ("_blocked", "_closed", "_guard", "_guard_at_once", "_mask", "key", "segment", "size", "words")
 
     def __init__(self, key: str, size: int) -> None:
         self.key = key
         self.size = size
+        self._closed = False
         with _opening:
             # What lies there was pickled by processes of this user, and those of handles that trust nobody have pickled
             # plain data only.
@@ -74,6 +79,8 @@ class Memory:
             self.words = control.cast("d")
             self._mask = len(self.words) - FLOORS - 1
             self._guard: Lock = segment.lock(_GUARD, timeout=_PATIENCE)
+            self._guard_at_once: Lock = segment.lock(_GUARD, timeout=0)
+            self._blocked = 0.0
             with contextlib.suppress(WaitTimeoutError), self._guard:
                 if not self.words[MADE]:
                     # Epochs of an array that was here before are not met again.
@@ -90,18 +97,29 @@ class Memory:
         try:
             there = attach(self.key, create=False, trust=True)
             return there.buffer(CONTROL).cast("d")[MADE] == self.words[MADE]
-        except (Error, KeyError, ValueError, OSError):
+        except (Error, KeyError, ValueError, IndexError, TypeError, OSError):
             return False
 
     def close(self) -> None:
         """Lets go of it. The last one destroys it."""
         with _opening:
+            if self._closed:
+                return
+            self._closed = True
             _opened[self.key] -= 1
             if not _opened[self.key]:
                 del _opened[self.key]
-                with contextlib.suppress(Error):
-                    if self.segment.info().attached <= 1:
-                        self.segment.destroy()
+                with contextlib.suppress(Error, AttributeError):
+                    self._leave()
+
+    def _leave(self) -> None:
+        words = self.words
+        with self._guard:
+            # Those that have left just now may be attached yet, and would leave it to one another.
+            leaving = words[LEAVING] if words[LEFT] > now() - _LEAVE else 0.0
+            if self.segment.info().attached - leaving <= 1:
+                self.segment.destroy()
+            words[LEAVING], words[LEFT] = leaving + 1, now()
 
     def floor_of(self, index: int | str) -> int:
         """Where the floor of a variable stands."""
@@ -118,15 +136,15 @@ class Memory:
     def raise_floor(self, floor: int, version: float) -> None:
         """What is as of less than a version is void from now on, for everybody."""
         words = self.words
-        # It is looked at without the guard: a floor that is lowered meanwhile begins a new epoch.
+        # Floors never become lower, so this look needs no guard.
         if words[floor] >= version:
             return
         try:
-            with self._guard:
+            with self._guarded():
                 if words[floor] < version:
                     words[floor] = version
         except WaitTimeoutError:
-            self.void()
+            self._is_blocked()
 
     def void(self) -> None:
         """Makes all entries void, also where a stopped process has the guard. The listener begins another epoch."""
@@ -135,10 +153,18 @@ class Memory:
     def void_all(self) -> None:
         """The same at once with another epoch, if there is one."""
         try:
-            with self._guard:
+            with self._guarded():
                 self._begin()
         except WaitTimeoutError:
-            self.void()
+            self._is_blocked()
+
+    def _guarded(self) -> Lock:
+        """The guard; for a while after it was waited for in vain, without waiting."""
+        return self._guard if now() > self._blocked else self._guard_at_once
+
+    def _is_blocked(self) -> None:
+        self._blocked = now() + 1.0
+        self.void()
 
     def _begin(self) -> None:
         words = self.words
@@ -152,11 +178,10 @@ class Memory:
     def listen(self, owner: float, seq: float) -> None:
         """Begins with a listener whose subscription stood before `seq` was read."""
         words = self.words
-        floors = array("d", [seq]) * (len(words) - FLOORS)
         with self._guard:
-            # SYNC: 0 before the floors, which may become lower. A reader looks at the floor first, then at the epoch.
             words[EPOCH] = words[ALIVE] = 0.0
-            words[FLOORS:] = floors
+            # None becomes lower: a process that has found another primary already may have read what this one has not.
+            words[FLOORS:] = array("d", [max(floor, seq) for floor in words[FLOORS:]])
             words[HEARD] = seq
             words[OWNER] = owner
             words[LAST] += 1
@@ -191,6 +216,45 @@ class Memory:
                 words[EPOCH] = words[LAST]
             words[ALIVE] = until
         return True
+
+
+class NoMemory:
+    """Stands for a `Memory` that cannot be had: somebody else has something under its name, or there is no room.
+
+    Nothing is cached, and everybody asks the server.
+    """
+
+    segment: Any = None
+
+    def __init__(self, key: str, size: int, why: Exception) -> None:
+        self.key, self.size, self.why = key, size, why
+        self.words: Any = (0.0,) * FLOORS
+
+    def leads_here(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    def floor_of(self, index: int | str) -> int:
+        return 0
+
+    def raise_floor(self, floor: int, version: float) -> None:
+        pass
+
+    def void(self) -> None:
+        pass
+
+    def void_all(self) -> None:
+        pass
+
+
+def memory_of(key: str, size: int) -> Memory | NoMemory:
+    """Opens the local segment, or makes it."""
+    try:
+        return Memory(key, size)
+    except (Error, OSError, ValueError) as error:
+        return NoMemory(key, size, error)
 
 
 def _sweep() -> None:
