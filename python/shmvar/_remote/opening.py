@@ -22,6 +22,7 @@ from shmvar._remote.url import fragment_of, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from shmvar._core import SegmentInfo
@@ -93,15 +94,17 @@ def exists(text: str) -> bool:
     return bool(link_to(url.server, prefix).call(b"EXISTS", prefix))
 
 
-def segments(text: str) -> list[SegmentInfo]:
-    """`shmvar.segments` for a URL, whose key does not matter."""
+def segments(text: str, told: Callable[[int, int], None] | None = None) -> list[SegmentInfo]:
+    """`shmvar.segments` for a URL, whose key does not matter. `told`: is told how many of how many were looked at."""
     url = parse(text)
     _check(link_to(url.server))
     names: set[bytes] = set()
     for link in links_to_all(url.server):
         names.update(_names(link))
     infos = []
-    for name in sorted(names):
+    for number, name in enumerate(sorted(names)):
+        if told:
+            told(number, len(names))
         key = key_of(name)
         if key is not None:
             named = dataclasses.replace(url, key=key, public=f"{url.public.partition('#')[0]}#{fragment_of(key)}")

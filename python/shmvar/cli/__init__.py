@@ -10,10 +10,12 @@ Nothing else in the package imports these modules, and they are no interface for
 | `opening` | opens the segment that a command line names |
 | `outcome` | exit statuses, and the error of a command that refuses |
 | `printing` | text for people and for JSON: tables, sizes, times, owners; text that cannot command the terminal |
+| `urls` | keys that are URLs of segments on a server, and texts without their passwords |
 | `values` | the commands `put`, `get`, `has` and `remove` |
 | `listing` | the commands `ls`, `info` and `show` |
 | `watching` | the command `watch` |
 | `dumping` | the commands `dump` and `load` |
+| `copying` | the command `copy` |
 | `dump_file` | the format of a dump: writing, reading and checking one |
 | `doctor/` | the command `doctor` |
 | `demo/` | the command `demo` |

@@ -42,7 +42,7 @@ def _load(args: argparse.Namespace) -> int:
             raise Refused(f"{error}; nothing was loaded") from None
         file.seek(0)
         loaded = 0
-        with opening.or_created(args) as segment:
+        with opening.or_created(args.key, args) as segment:
             try:
                 for _ in dump_file.load(segment, file):
                     loaded += 1

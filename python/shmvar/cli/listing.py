@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import shmvar
-from shmvar.cli import arguments, array_head, opening, printing
+from shmvar.cli import arguments, array_head, opening, printing, urls
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names
 
 SEGMENT_TITLES = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED", "STATE")
 VARIABLE_TITLES = ("INDEX", "TYPE", "SIZE", "VERSION", "EXPIRES", "VALUE")
+# A server says nothing of owner, mode and processes of a segment.
+SERVER_TITLES = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "CREATED")
+_NOT_OF_SERVERS = ("uid", "perm", "attached", "evict", "evicted", "held", "spare")
 # What a narrow terminal does without first.
 SPARE_SEGMENT_TITLES = ("CREATED", "MEMORY", "PROCS", "MODE", "OWNER", "SIZE", "USED")
 SPARE_VARIABLE_TITLES = ("VERSION", "EXPIRES", "SIZE", "TYPE")
@@ -48,17 +51,35 @@ def add_commands(commands: Commands) -> None:
 
 
 def _ls(args: argparse.Namespace) -> int:
-    found = sorted(shmvar.segments(args.url), key=lambda info: info.name)
+    found = sorted(_segments(args.url), key=lambda info: info.name)
     if args.json:
         # Without `locks` and `queues`, which only an attached process knows.
         unknown = {"locks", "queues"}
         known = [{name: part for name, part in printing.facts(i).items() if name not in unknown} for i in found]
         print(printing.as_json(known))
+    elif found and urls.is_url(args.url):
+        spare = [title for title in SPARE_SEGMENT_TITLES if title in SERVER_TITLES]
+        printing.table(SERVER_TITLES, map(_server_row, found), spare=spare)
     elif found:
         printing.table(SEGMENT_TITLES, map(_segment_row, found), spare=SPARE_SEGMENT_TITLES)
     elif printing.on_terminal():
         print("no segments")
     return DONE
+
+
+def _segments(url: str | None) -> list[shmvar.SegmentInfo]:
+    """The segments of this machine, or of a server, which may take a while."""
+    if not urls.is_url(url):
+        return shmvar.segments(url)
+    from shmvar._remote import opening as remote
+
+    with printing.progress("segments") as told:
+        return remote.segments(url, told)
+
+
+def _server_row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
+    sizes = (printing.size(info.used), printing.size(info.size), printing.size(info.resident))
+    return (repr(info.key), str(info.count), *sizes, printing.time(info.created_at, "minutes"))
 
 
 def _segment_row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
@@ -78,6 +99,7 @@ def _segment_row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
 def _info(args: argparse.Namespace) -> int:
     with opening.for_reading(args) as segment:
         info = segment.info()
+        url = None if isinstance(segment, shmvar.Segment) else segment.url
     if args.json:
         print(printing.as_json(printing.facts(info) | printing.named(info)))
         return DONE
@@ -89,6 +111,8 @@ def _info(args: argparse.Namespace) -> int:
     shown["evict"] = info.evict or "nothing"
     shown["locks"] = ", ".join(map(printing.lock, printing.locks(info))) or "none held"
     shown["queues"] = ", ".join(map(printing.queue, printing.queues(info))) or "none"
+    if url is not None:
+        shown = {"url": url} | {field: value for field, value in shown.items() if field not in _NOT_OF_SERVERS}
     printing.table((), ((field, str(value)) for field, value in shown.items()))
     return DONE
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import shmvar
-from shmvar.cli import dumping, listing, values, watching
+from shmvar.cli import copying, dumping, listing, urls, values, watching
 from shmvar.cli.demo import command as demo
 from shmvar.cli.doctor import command as doctor
 from shmvar.cli.outcome import BROKEN_PIPE, INTERRUPTED, REFUSED, USAGE, Refused
@@ -15,7 +15,7 @@ from shmvar.cli.parser import Commands
 def commands() -> Commands:
     """All commands, in the order in which the help lists them."""
     found = Commands()
-    for module in (values, listing, watching, dumping, doctor, demo):
+    for module in (values, listing, watching, dumping, copying, doctor, demo):
         module.add_commands(found)
     return found
 
@@ -38,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Refused, shmvar.Error, MemoryError) as error:
         _complain(error)
         return REFUSED
+    except ModuleNotFoundError as error:
+        if error.name not in ("redis", "hiredis"):
+            raise
+        _complain(error)  # it says what to install for a segment on a server
+        return REFUSED
     except OSError as error:
         _silence()
         _complain(error)
@@ -49,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: BaseException) -> None:
     """Prints an error as one line."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    line = urls.shown(" ".join(str(error).split())) or type(error).__name__
     print(f"shmvar: {line}", file=sys.stderr)
 
 

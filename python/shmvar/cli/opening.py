@@ -24,16 +24,21 @@ def existing(key: int | str, *, readonly: bool = False, trust: bool | None = Non
 
 def no_variable(segment: shmvar.Segment, index: int | str) -> Refused:
     """The error for a variable that is not there."""
-    return Refused(f"no variable {index!r} in the segment {segment.key!r}{suggestions.for_index(segment, index)}")
+    return Refused(f"no variable {index!r} in the segment {named(segment)}{suggestions.for_index(segment, index)}")
+
+
+def named(segment: shmvar.Segment) -> str:
+    """What a message calls a segment: its key as Python shows it, or its URL, which has no password."""
+    return repr(segment.key) if isinstance(segment, shmvar.Segment) else segment.url
 
 
 @contextlib.contextmanager
-def or_created(args: argparse.Namespace) -> Iterator[shmvar.Segment]:
-    """The segment of `args.key`, created with `--size`, `--perm` and `--evict` if there is none.
+def or_created(key: int | str, args: argparse.Namespace) -> Iterator[shmvar.Segment]:
+    """The segment of a key, created with `--size`, `--perm` and `--evict` if there is none.
 
     If the command fails, a segment that it created for nothing is removed.
     """
-    with shmvar.attach(args.key, args.size, perm=args.perm, evict=args.evict) as segment:
+    with shmvar.attach(key, args.size, perm=args.perm, evict=args.evict) as segment:
         try:
             yield segment
         except BaseException:
@@ -42,7 +47,10 @@ def or_created(args: argparse.Namespace) -> Iterator[shmvar.Segment]:
 
 
 def _remove_unused(segment: shmvar.Segment) -> None:
-    """Removes a segment that this process created, if it is empty and no other process has attached it meanwhile."""
+    """Removes a segment that this process created, if it is empty and no other process has attached it meanwhile.
+
+    A server does not know who has attached a segment, so one there stays.
+    """
     with contextlib.suppress(shmvar.Error, OSError):
         info = segment.info()
         if segment.created and info.count == 0 and not info.queues and info.attached == 1:

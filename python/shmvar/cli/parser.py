@@ -3,10 +3,10 @@
 import argparse
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import shmvar
-from shmvar.cli import arguments
+from shmvar.cli import arguments, urls
 from shmvar.cli.outcome import DONE
 from shmvar.cli.suggestions import did_you_mean
 
@@ -26,6 +26,9 @@ class _Parser(argparse.ArgumentParser):
             hint = did_you_mean(value, action.choices) or f"; the commands are {', '.join(action.choices)}"
             self.error(f"{value!r} is no command{hint}")
 
+    def error(self, message: str) -> NoReturn:
+        super().error(urls.shown(message))
+
     def unknown(self, words: Sequence[str]) -> None:
         """Fails for words that no argument takes."""
         known = [name for name in self._option_string_actions if name.startswith("--")]
@@ -41,7 +44,10 @@ class Commands:
             prog="shmvar",
             description="Python values shared between processes, by number, through memory.",
             epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text; in quotes of its "
-            "own, as ls and show print it, it is a text in any case: \"'5'\". Exit status: 0 done, "
+            "own, as ls and show print it, it is a text in any case: \"'5'\". A KEY that is a URL is of a segment on a "
+            "Valkey or Redis server: valkey://host/#KEY (valkeys:// over TLS, valkey+unix:///socket#KEY), "
+            "with the password in SHMVAR_PASSWORD or a password_file=, for others can see the words of a command. "
+            "Exit status: 0 done, "
             "1 not found or refused, 2 wrong usage. Arguments that begin with - and are no numbers come after --.",
         )
         self._parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
@@ -72,7 +78,8 @@ class Commands:
 def add_names(command: argparse.ArgumentParser, *names: str, **options: Any) -> None:
     """Arguments that are keys or indexes."""
     for name in names:
-        command.add_argument(name.lower(), metavar=name, type=arguments.name, **options)
+        about = {"help": "a number or a text, or valkey://host/#KEY for a segment on a server"} if name == "KEY" else {}
+        command.add_argument(name.lower(), metavar=name, type=arguments.name, **about | options)
 
 
 def add_creation(command: argparse.ArgumentParser) -> None:

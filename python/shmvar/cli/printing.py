@@ -1,7 +1,8 @@
 """How things are printed: for people on a terminal, for programs in a pipe, and as JSON."""
 
+import contextlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import shmvar
@@ -99,6 +100,21 @@ def _ends(widths: Sequence[int], shown: Sequence[int], width: int) -> tuple[int,
     room = max(_room(widths, shown, width), 2)
     first = min(widths[0], max(room - widths[-1], room // 2))
     return first, max(min(widths[-1], room - first), 1)
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function that shows on a terminal how many of how many are done; it is wiped away at the end.
+
+    It writes to stderr, so what is printed meanwhile can go to a file.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as status:
+        yield lambda done, all: status.update(f"{done:,} of {all:,} {what}")
 
 
 def styled(line: str, style: str = "", *, hanging: int = 0) -> None:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable
 
 import shmvar
+from shmvar.cli import urls
 
 # So many names are compared: a message must not take seconds.
 MOST = 5_000
@@ -31,7 +32,9 @@ def for_index(segment: shmvar.Segment, index: int | str) -> str:
 
 
 def for_key(key: int | str) -> str:
-    """Asks for the segment that is closest to one that is missing."""
+    """Asks for the segment that is closest to one that is missing. A server is not searched for the sake of that."""
+    if urls.is_url(key):
+        return ""
     try:
         return _for_name(key, [info.key for info in shmvar.segments() if info.key is not None])
     except (shmvar.Error, OSError):

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 import shmvar
-from shmvar.cli import arguments, opening, printing, suggestions
+from shmvar.cli import arguments, opening, printing, suggestions, urls
 from shmvar.cli.outcome import DONE, Refused
 from shmvar.cli.parser import Commands, add_creation, add_json, add_names, add_trust
 
@@ -37,7 +37,7 @@ def add_commands(commands: Commands) -> None:
 def _put(args: argparse.Namespace) -> int:
     text = _from_stdin() if args.value == "-" else args.value
     value = arguments.json_value(text) if args.json else arguments.literal(text)
-    with opening.or_created(args) as segment:
+    with opening.or_created(args.key, args) as segment:
         segment.put(args.index, value, ttl=args.ttl)
     return DONE
 
@@ -86,6 +86,8 @@ def _has(args: argparse.Namespace) -> int:
 def _remove(args: argparse.Namespace) -> int:
     if args.index is None:
         if not shmvar.destroy(args.key):
+            if urls.is_url(args.key):
+                raise Refused(f"there is no segment {args.key}")
             raise Refused(f"no segment with key {args.key!r}{suggestions.for_key(args.key)}")
         return DONE
     with opening.existing(args.key) as segment:
