@@ -4,7 +4,6 @@ import multiprocessing
 import pickle
 import shutil
 import socket
-import subprocess
 import threading
 
 import helpers
@@ -260,20 +259,10 @@ def test_a_server_that_is_too_old_is_refused(server, key, monkeypatch):
         shmvar.attach(key.replace("#", "?timeout=9#"))
 
 
-def certificate(folder, name):
-    """A key and a certificate for a name that signs itself."""
-    files = [str(folder / f"{name}.{end}") for end in ("pem", "key")]
-    names = "IP:127.0.0.1" if name == "right" else "DNS:elsewhere.invalid"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    command += ["-addext", f"subjectAltName={names}", "-out", files[0], "-keyout", files[1]]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return files
-
-
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_a_connection_over_tls_verifies_name_and_chain(own_server, tmp_path):
     for name in ("right", "wrong"):
-        file, key = certificate(tmp_path, name)
+        file, key = servers.certificate(tmp_path, name)
         port = servers.free_port()
         options = ["--tls-port", str(port), "--tls-cert-file", file, "--tls-key-file", key, "--tls-ca-cert-file", file]
         try:

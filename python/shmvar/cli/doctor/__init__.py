@@ -10,4 +10,5 @@
 | `machine_facts` | reads what the machine is and allows, from /proc, /sys and /etc |
 | `findings` | the types of facts and findings |
 | `report` | prints facts and findings for people |
+| `server/` | `shmvar doctor URL`: the same for a server and the segments on it |
 """

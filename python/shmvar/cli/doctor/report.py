@@ -1,7 +1,7 @@
 """Prints facts and findings for people."""
 
 from shmvar.cli import printing
-from shmvar.cli.doctor.findings import Facts
+from shmvar.cli.doctor.findings import Facts, Finding
 
 MOST = 20  # names of other objects, and locks of a segment, that are shown
 WIDEST = 24  # the column of names; a longer name moves its own text to the right
@@ -12,25 +12,25 @@ TITLE = "bold"
 Row = tuple[str, str]  # a name and a text
 
 
-def show(found: Facts) -> None:
+def show(sections: list[tuple[str, list[Row]]], findings: list[Finding]) -> None:
     """Prints tables of what there is, then the findings."""
-    for title, rows in _sections(found):
+    for title, rows in sections:
         printing.styled(title, TITLE)
         width = min(max(len(name) for name, _ in rows), WIDEST)
         for name, text in rows:
             printing.styled(f"  {name:<{width}}  {text}", hanging=width + 4)
         printing.styled("")
-    for finding in sorted(found["findings"], key=lambda finding: ORDER.index(finding["level"])):
+    for finding in sorted(findings, key=lambda finding: ORDER.index(finding["level"])):
         line = f"{finding['level']}: {finding['about']}: {finding['text']}"
         printing.styled(line, STYLES[finding["level"]], hanging=2)
         if finding["remedy"]:
             printing.styled(f"  remedy: {finding['remedy']}", hanging=4)
-    problems = sum(finding["level"] == "problem" for finding in found["findings"])
+    problems = sum(finding["level"] == "problem" for finding in findings)
     printing.styled("healthy" if not problems else f"{problems} {'problem' if problems == 1 else 'problems'}", TITLE)
 
 
-def _sections(found: Facts) -> list[tuple[str, list[Row]]]:
-    """Titles, each with its rows."""
+def sections(found: Facts) -> list[tuple[str, list[Row]]]:
+    """Titles, each with its rows, of this machine."""
     shown = [("machine", _machine(found["machine"]))]
     shown += [(f"segment {seen['key']!r}", _segment(seen)) for seen in found["segments"]]
     others = [(seen["name"], _object(seen)) for seen in found["objects"]]

@@ -1,0 +1,100 @@
+"""Facts about a server and its segments, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shmvar.cli import printing
+from shmvar.cli.doctor.server import rights
+
+if TYPE_CHECKING:
+    from shmvar.cli.doctor.findings import Facts
+    from shmvar.cli.doctor.report import Row
+
+MOST = 200
+"""Segments that are shown."""
+
+
+def sections(found: Facts) -> list[tuple[str, list[Row]]]:
+    """Titles, each with its rows."""
+    server = found["server"]
+    if server is None:
+        return []
+    shown = [(f"server {server['place']}", _server(server))]
+    for replica in server["replicas"]:
+        shown.append((f"replica {replica['host']}:{replica['port']}", _replica(replica, server["clock"])))
+    if found["rights"] is not None:
+        shown.append((f"user {server['user']}", [("rights", _rights(found["rights"]))]))
+    for segment in found["segments"][:MOST]:
+        shown.append((f"segment {segment['key']!r}", _segment(segment)))
+    if len(found["segments"]) > MOST:
+        shown.append(("other segments", [("…", f"{len(found['segments']) - MOST} more")]))
+    if found["unseen"]:
+        shown.append(("cannot be seen", [("refused", ", ".join(found["unseen"]))]))
+    return shown
+
+
+def _server(server: Facts) -> list[Row]:
+    memory, kept, limits = server["memory"], server["persistence"], server["limits"]
+    rows = [("version", f"{server['software'] or 'unseen'} {server['version'] or ''}".strip())]
+    rows.append(("role", f"{_text(server['role'])}, {_text(server['mode'])}"))
+    limit = "no maxmemory" if memory["limit"] == 0 else f"maxmemory {_size(memory['limit'])}"
+    rows.append(("memory", f"{_size(memory['used'])} used, {limit}, {_text(memory['policy'])}"))
+    file = {True: f"append-only file, fsync {_text(kept['fsync'])}", False: "no append-only file", None: "unseen"}
+    snapshots = "no snapshots" if kept["snapshots"] == "" else f"snapshots {_text(kept['snapshots'])}"
+    rows.append(("persistence", f"{file[kept['append_only']]}; {snapshots}"))
+    fewest, lag = server["min_replicas_to_write"], server["min_replicas_max_lag"]
+    rows.append(("replicas", f"{len(server['replicas'])}; min-replicas-to-write {_text(fewest)}, max-lag {_text(lag)}"))
+    if (cluster := server["cluster"]) is not None:
+        rows.append(("cluster", f"{_text(cluster['state'])}, {_text(cluster['known_nodes'])} nodes"))
+    rows.append(("clock", _clock(server["clock"], "this machine's")))
+    buffers = limits["client_output_buffer_limit"]
+    texts = [f"{name} {' '.join(map(str, numbers))}" for name, numbers in (buffers or {}).items()]
+    rows.append(("strings", f"proto-max-bulk-len {_size(limits['proto_max_bulk_len'])}"))
+    rows.append(("output buffers", ", ".join(texts) or "unseen"))
+    busy = limits["busy_reply_threshold"]
+    rows.append(("scripts", "unseen" if busy is None else f"slow after {busy} ms"))
+    rows.append(("connections", f"{_text(limits['clients'])} of {_text(limits['max_clients'])}"))
+    return rows
+
+
+def _replica(replica: Facts, primary: Facts | None) -> list[Row]:
+    clock = replica["clock"]
+    if clock is not None and primary is not None:
+        clock = {"ahead": clock["ahead"] - primary["ahead"], "within": clock["within"] + primary["within"]}
+    state = f"{_text(replica['state'])}, {_text(replica['lag'])} s behind"
+    return [("state", state), ("clock", _clock(clock, "the primary's"))]
+
+
+def _clock(clock: Facts | None, whose: str) -> str:
+    if clock is None:
+        return "unseen"
+    how = "ahead of" if clock["ahead"] >= 0 else "behind"
+    return f"{abs(clock['ahead']):.3f} s {how} {whose}, to {clock['within']:.3f} s"
+
+
+def _rights(may: Facts) -> str:
+    if may["lacking"] is None:
+        return "no scripts"
+    lacking = {what: lacks for what, lacks in may["lacking"].items() if what not in rights.ON_DEMAND}
+    text = "; ".join(f"{what}: lacks {', '.join(lacks)}" for what, lacks in lacking.items())
+    return text or "all that are needed"
+
+
+def _segment(segment: Facts) -> list[Row]:
+    info, check = segment["info"], segment["check"]
+    rows = [("url", segment["url"])]
+    if info:
+        largest = f", largest put {_size(info['largest_put'])}"
+        rows.append(("created", printing.time(info["created_at"])))
+        rows.append(("values", f"{info['count']}, {_size(info['used'])} of {_size(info['size'])}{largest}"))
+    rows.append(("check", check["result"] + (f": {check['why']}" if "why" in check else "")))
+    return rows
+
+
+def _size(number: int | None) -> str:
+    return "unseen" if number is None else printing.size(number)
+
+
+def _text(fact: object) -> str:
+    return "unseen" if fact is None else str(fact)
