@@ -1,0 +1,195 @@
+"""Each command of the command line with a URL: it works, or says in one line why not; and no text has the password."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import helpers
+import pytest
+from helpers import servers
+
+import shmvar
+from shmvar.cli import main
+
+WATCHES = hasattr(shmvar.RemoteSegment, "changes")
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command in this process; returns its exit status and what it printed."""
+
+    def call(*words):
+        status = main.main([*map(str, words)])
+        said = capsys.readouterr()
+        assert len(said.err.splitlines()) <= 1 and (status == 0) == (not said.err)
+        return status, said.out, said.err
+
+    return call
+
+
+# The words of each command, with what they do to a segment that has {"a": 1}; its exit status is 0.
+COMMANDS = {
+    "put": ["put KEY b [1,2]", "send KEY b 2"],
+    "get": ["get KEY a", "get KEY a --json --trust"],
+    "has": ["has KEY a"],
+    "remove": ["remove KEY a", "remove KEY", "delete KEY a"],
+    "ls": ["ls SERVER", "ls SERVER --json"],
+    "info": ["info KEY", "info KEY --json"],
+    "show": ["show KEY", "show KEY --json", "show KEY --sort size --prefix a --limit 1 --reverse"],
+    "watch": ["watch KEY a --count 1", "watch KEY --count 1"],
+    "dump": ["dump KEY FILE"],
+    "load": ["load KEY DUMP", "load KEY DUMP --size 64M"],
+    "copy": ["copy KEY LOCAL", "copy LOCAL KEY", "copy KEY OTHER a"],
+    "doctor": ["doctor SERVER", "doctor KEY --json", "doctor SERVER --no-fix"],
+    "demo": [],
+}
+WITHOUT = {"demo": "it makes segments of its own, of this machine"}
+
+
+def test_every_command_is_here():
+    commands = {
+        name: parser for name, parser in main.commands()._commands.choices.items() if name == parser.prog.split()[-1]
+    }
+    assert commands.keys() == COMMANDS.keys()
+    assert {name for name, lines in COMMANDS.items() if not lines} == WITHOUT.keys()
+    for name, lines in COMMANDS.items():
+        if lines and name not in ("ls", "doctor"):
+            said = " ".join(commands[name].format_help().split())
+            assert "valkey://host/#KEY" in said or "the URL of a segment on a server" in said, name
+
+
+@pytest.mark.parametrize("line", [line for lines in COMMANDS.values() for line in lines])
+def test_each_command_takes_a_url(server, key, new_key, seg, run, tmp_path, line):
+    if line.startswith("watch") and not WATCHES:
+        pytest.skip("nobody waits for changes on a server yet")
+    seg["a"] = 1
+    local = f"command-line-{os.getpid()}"
+    words = {"KEY": key, "OTHER": new_key(), "SERVER": server.url(), "LOCAL": local}
+    words |= {"FILE": str(tmp_path / "new"), "DUMP": str(tmp_path / "dump")}
+    with shmvar.attach(local) as segment:
+        segment["a"] = 1
+    try:
+        assert run("dump", key, words["DUMP"])[0] == 0
+        if line.startswith("watch"):
+            stop = threading.Event()
+            writer = threading.Thread(target=lambda: [seg.add("a") for _ in iter(lambda: stop.wait(0.05), True)])
+            writer.start()
+        try:
+            status, said, wrong = run(*(words.get(word, word) for word in line.split()))
+        finally:
+            if line.startswith("watch"):
+                stop.set()
+                writer.join()
+        assert status == 0 and not wrong, said + wrong
+        if "--json" in line:
+            json.loads(said)
+        if line in ("remove KEY", "remove KEY a", "delete KEY a"):
+            assert not shmvar.exists(key) or "a" not in seg
+        elif line.startswith("copy KEY"):
+            with shmvar.attach(words[line.split()[2]]) as target:
+                assert target["a"] == 1
+        else:
+            assert seg["a"] >= 1
+    finally:
+        shmvar.destroy(local)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["put KEY a 1 --perm 660", "load KEY DUMP --evict lru", "copy KEY OTHER --perm 666", "put KEY a 1 --evict ttl"],
+)
+def test_what_only_a_segment_of_this_machine_has_is_said(key, new_key, seg, run, tmp_path, line):
+    words = {"KEY": key, "OTHER": new_key(), "DUMP": str(tmp_path / "dump")}
+    assert run("dump", key, words["DUMP"])[0] == 0
+    status, _, wrong = run(*(words.get(word, word) for word in line.split()))
+    assert status == 2 and "is for segments of this machine" in wrong
+    assert not shmvar.exists(words["OTHER"])
+
+
+@pytest.mark.parametrize("name", [name for name, lines in COMMANDS.items() if lines and name != "doctor"])
+def test_a_server_that_cannot_be_reached_is_one_line(run, tmp_path, name):
+    shmvar_file = tmp_path / "dump"
+    shmvar_file.write_bytes(b"shmvar dump 1\n" + b'{"variables": 0, "sha256": "')
+    line = COMMANDS[name][0]
+    if name == "load":
+        return  # the dump is read first
+    words = {"KEY": "valkey://127.0.0.1:1/#x", "SERVER": "valkey://127.0.0.1:1/", "FILE": str(tmp_path / "new")}
+    with helpers.promptly():
+        status, said, wrong = run(*(words.get(word, word) for word in line.split()))
+    assert status == 1 and not said and "cannot be reached" in wrong
+
+
+def test_what_is_missing_is_named_by_its_url(run, key, seg):
+    assert run("get", key, "no")[2] == f"shmvar: no variable 'no' in the segment {key}\n"
+    seg["colour"] = 1
+    assert run("get", key, "color")[2].endswith("did you mean 'colour'?\n")
+    for words in (["get", "a"], ["info"], ["remove"], ["watch"]):
+        status, _, wrong = run(words[0], f"{key}-missing", *words[1:])
+        assert status == 1 and f"there is no segment {key}-missing" in wrong
+    status, _, wrong = run("copy", key, f"{key}-2", "colour", "nothing")
+    assert status == 1 and "no variable 'nothing'" in wrong and not shmvar.exists(f"{key}-2")
+
+
+def test_a_table_of_a_server_says_nothing_that_a_server_does_not_know(server, run, key, seg):
+    said = run("ls", server.url())[1]
+    assert said.splitlines()[0].split("\t") == ["KEY", "COUNT", "USED", "SIZE", "MEMORY", "CREATED"]
+    assert "4294967295" not in said and repr(seg.key) in said
+    said = run("info", key)[1]
+    assert said.splitlines()[0] == f"url\t{key}" and "4294967295" not in said and "perm" not in said
+
+
+def test_no_text_has_the_password(own_server, run, tmp_path, monkeypatch):
+    """Neither a password that is right nor one that is wrong, in any command's output, whatever it says."""
+    guarded = own_server(port=servers.free_port())
+    guarded.call("ACL", "SETUSER", "app", "on", ">hunter-two", "~*", "&*", "+@all")
+    guarded.call("ACL", "SETUSER", "default", "resetpass", ">other", "-@all")
+    dump = str(tmp_path / "dump")
+    with shmvar.attach(guarded.tcp("a", "app:hunter-two@")) as segment:
+        segment["a"] = 1
+    words = {"FILE": dump, "DUMP": dump, "LOCAL": f"command-line-{os.getpid()}"}
+    texts = []
+    try:
+        for word in ("hunter-two", "wrong-word"):
+            for key in ("a", "missing"):
+                words |= {"KEY": guarded.tcp(key, f"app:{word}@"), "SERVER": guarded.tcp("", f"app:{word}@")}
+                words["OTHER"] = guarded.tcp("other", f"app:{word}@")
+                for line in (line for lines in COMMANDS.values() for line in lines):
+                    if line.startswith("watch"):
+                        continue
+                    with contextlib.suppress(SystemExit), pytest.MonkeyPatch.context() as patch:
+                        patch.setattr(sys, "stdin", None)
+                        texts += main_texts(run, [words.get(part, part) for part in line.split()])
+    finally:
+        shmvar.destroy(words["LOCAL"])
+    assert texts and not [text for text in texts if "hunter" in text or "wrong-word" in text]
+
+
+def main_texts(run, words):
+    try:
+        status, said, wrong = run(*words)
+    except AssertionError:
+        return []
+    assert status in (0, 1)
+    return [said, wrong]
+
+
+def test_a_wrong_use_does_not_quote_the_password(capsys):
+    for words in (["get", "valkey://app:hunter-two@host/#k", "a", "valkey://app:hunter-two@host/#k"], ["get", "--kez"]):
+        with pytest.raises(SystemExit) as caught:
+            main.main(words)
+        assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert "hunter" not in said.err + said.out and "valkey://app@host/#k" in said.err
+
+
+def test_without_the_client_library_a_command_says_what_to_install():
+    code = "import sys; sys.modules['redis'] = None; from shmvar.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    for words in (["get", "valkey://127.0.0.1:1/#x", "a"], ["doctor", "valkey://127.0.0.1:1"], ["ls", "valkey://h"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=100, check=False
+        )
+        assert done.returncode == 1 and 'pip install "shmvar[valkey]"' in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1
