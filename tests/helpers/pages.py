@@ -23,6 +23,8 @@ SMALL_SHM = "size=64m"
 
 # What a block needs that may be missing here: a pattern in its source, and a module.
 NEEDS = {r"\bnumpy\b|\bnp\.|\.array\(": "numpy", r"\bpandas\b|\bpd\.": "pandas"}
+SERVER = "a server"
+"""What a block with a URL needs. It waits for another program, too: tests/remote/test_past_one_machine.py runs it."""
 
 
 def blocks(page: str, heading: str | None = None) -> Iterator[tuple[int, str]]:
@@ -39,6 +41,8 @@ def blocks(page: str, heading: str | None = None) -> Iterator[tuple[int, str]]:
 
 def lacks(source: str) -> str | None:
     """What this block needs that is not here."""
+    if "valkey://" in source:
+        return SERVER
     for pattern, module in NEEDS.items():
         if re.search(pattern, source) and not _importable(module):
             return module

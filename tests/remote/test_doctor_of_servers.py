@@ -267,7 +267,7 @@ MADE_UP = {
 class Place:
     """What a URL says of a server."""
 
-    path, host, password, cert, tls, evicting, acks = "/socket", "", None, None, False, False, 0
+    path, hosts, password, cert, tls, evicting, acks = "/socket", (), None, None, False, False, 0
 
 
 def test_of_a_sound_primary_nothing_is_said():
@@ -294,7 +294,7 @@ def test_acks_need_replicas():
 
 def test_a_server_that_lets_everybody_in_from_the_network_is_named():
     class Open(Place):
-        path, host = "", "10.0.0.1"
+        path, hosts = "", (("10.0.0.1", 6379),)
 
     texts = [f["text"] for f in judgement.findings(made_up(), Open)]
     assert [text for text in texts if "no password" in text] and [

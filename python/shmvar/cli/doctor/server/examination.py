@@ -75,7 +75,7 @@ def _look(server: Server, url: Url, repair: bool, found: Facts) -> None:
         return
     prefix = None if url.key is None else prefix_of(url.key)
     may = found["rights"] = rights.survey(server, prefix or prefix_of(_NOBODYS))
-    findings += judgement.of_rights(may, server.user, url.server)
+    findings += judgement.of_rights(may, server.user, url.server, seen["cluster"] is not None)
     if may["lacking"] is None:
         return
     names = segments.names(server, prefix)

@@ -61,7 +61,7 @@ def _of_memory(about: str, memory: Facts, place: Place) -> Iterator[Finding]:
         text = "it has no maxmemory: where the machine has no memory left, the kernel kills the server"
         yield finding("warning", about, text, "CONFIG SET maxmemory, well below the machine's memory; noeviction")
     if limit and policy.startswith("allkeys"):
-        level = "warning" if getattr(place, "evicting", False) else "problem"
+        level = "warning" if place.evicting else "problem"
         text = f"where its memory is full it may delete any data, a whole segment at once (maxmemory-policy {policy})"
         remedy = "CONFIG SET maxmemory-policy noeviction, and in the server's file; or evicting=allow in the URL, for "
         yield finding(level, about, text, f"{remedy}what may be lost")
@@ -104,7 +104,7 @@ def _of_persistence(about: str, facts: Facts) -> Iterator[Finding]:
 
 
 def _of_replicas(about: str, facts: Facts, place: Place) -> Iterator[Finding]:
-    replicas, acks = facts["replicas"], getattr(place, "acks", 0)
+    replicas, acks = facts["replicas"], place.acks
     good = [replica for replica in replicas if replica["state"] == "online"]
     if acks > len(good):
         text = f"acks={acks}, and {len(good)} replicas are there: each change would be SegmentUnavailableError"
@@ -193,7 +193,7 @@ def _of_clock(about: str, clock: Facts | None) -> Iterator[Finding]:
 
 def _of_door(about: str, place: Place) -> Iterator[Finding]:
     """Who else gets in, from what it took to get in here."""
-    if place.path or place.host in ("localhost", "::1") or place.host.startswith("127."):
+    if place.path or all(host in ("localhost", "::1") or host.startswith("127.") for host, _ in place.hosts):
         return
     if place.password is None and place.cert is None:
         text = "it asks for no password: whoever reaches it reads, changes and deletes everything"
@@ -203,8 +203,8 @@ def _of_door(about: str, place: Place) -> Iterator[Finding]:
         yield finding("warning", about, text, "TLS (valkeys://), or a network that only you reach")
 
 
-def of_rights(facts: Facts, user: str, place: Place) -> Iterator[Finding]:
-    """What this user may not do."""
+def of_rights(facts: Facts, user: str, place: Place, cluster: bool) -> Iterator[Finding]:
+    """What this user may not do. `cluster`: whether the server is a part of one."""
     about = f"user {user}"
     if facts["lacking"] is None:
         text = f"it may not run scripts, without which nothing works: {facts['error']}"
@@ -214,9 +214,9 @@ def of_rights(facts: Facts, user: str, place: Place) -> Iterator[Finding]:
         return
     reads_only = rights.reads_only(facts)
     wanted = {
-        "acks": bool(getattr(place, "acks", 0)),
-        "fsync": bool(getattr(place, "fsync", False)),
-        rights.CLUSTERS: "," in place.host,
+        "acks": bool(place.acks),
+        "fsync": place.fsync,
+        rights.CLUSTERS: cluster,
         rights.DATABASE: False,  # then not even this had been possible
     }
     for what, lacks in facts["lacking"].items():

@@ -54,7 +54,7 @@ def another(link: Link, host: str, port: int) -> Link:
 
     known: Any = link.server
     patience = min(known.timeout, _PATIENCE)
-    return Link(dataclasses.replace(known, host=host, port=port, path="", timeout=patience))
+    return Link(dataclasses.replace(known, hosts=((host, port),), path="", sentinel=None, timeout=patience))
 
 
 def _digits(part: object) -> bool:

@@ -160,10 +160,12 @@ def _orphans(server: Server, prefix: bytes, segment: bytes, parts: list[bytes]) 
     staying = [(name, blob) for name, blob in chunks if server.ask(b"TTL", name) == -1]
     if not staying:
         return []
-    listed = server.ask(b"HKEYS", b"%b:%b:b" % (prefix, segment))
-    if not isinstance(listed, list):
-        return []
-    known = set(listed)
+    known: set[bytes] = set()
+    for name in (b"b", b"k"):  # large values of variables, and of items of queues
+        listed = server.ask(b"HKEYS", b"%b:%b:%b" % (prefix, segment, name))
+        if not isinstance(listed, list):
+            return []
+        known.update(listed)
     # One that was dropped before the list was read is gone by now.
     return [name for name, blob in staying if blob not in known and server.ask(b"TTL", name) == -1]
 
