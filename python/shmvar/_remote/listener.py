@@ -73,6 +73,8 @@ class Listener:
         """Why the last try to connect failed, if no repetition will mend it."""
         self._asks_run = False
         self._connections = 0
+        self._stood = 0
+        """The number of the last connection on which the server gave its word for a channel."""
         self._connecting: Any = None
         self._conversation: Conversation | None = None
         self._asked: collections.deque[Subscription] = collections.deque()
@@ -171,7 +173,7 @@ class Listener:
         pause = _FIRST_PAUSE
         try:
             while not self._is_over():
-                began = now()
+                before = self._stood
                 try:
                     self._take_asked()
                     self._connect()
@@ -179,7 +181,7 @@ class Listener:
                 except Exception as error:
                     if self.made_in == generation():
                         self._lose(error)
-                if now() - began > 2.0:
+                if self._stood != before:
                     pause = _FIRST_PAUSE
                 if not self._is_over():
                     self._rest(_AFTER_FAULT if self.fault else pause * random.uniform(0.5, 1.0))
@@ -347,6 +349,7 @@ class Listener:
 
     def stands(self, channel: bytes) -> None:
         found = self.channels.get(channel)
+        self._stood = self.number
         if found is not None:
             found.stands = self.number
 
