@@ -158,7 +158,6 @@ class Subscription:
         if self.listener.ended or self.listener.made_in != generation():
             self._join()
         if self.standing:
-            self._look_at = now() + LOOK
             return True
         fault = self._fault()
         if fault is not None:
