@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+import weakref
 
 from shmvar._core import Lock
 from shmvar._errors import Error, LockLostError, SegmentFullError, WaitTimeoutError
@@ -110,6 +112,55 @@ class Taking:
             hold.presence.end(hold)
 
 
+class _Leaving:
+    """The end of one `with`: what it calls there."""
+
+    __slots__ = ("__weakref__", "_lock", "hold")
+
+    def __init__(self, lock: RemoteLock) -> None:
+        self._lock = lock
+        self.hold: Hold | None = None
+        """What the beginning of the `with` has taken."""
+
+    def __call__(self, *exception: Any) -> None:
+        try:
+            self._lock._leave(exception)
+        finally:
+            self.__class__ = _Leaving
+
+
+class _Armed(_Leaving):
+    """The end of a `with` that has taken the lock, until it is called.
+
+    A signal handler may raise before the first line of any function that is called there. Then `with` drops this. It is
+    a class of its own because `__del__` is a function, too, and what a handler raises in it is swallowed.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        hold = self.hold
+        if hold is not None and hold.count > 1:
+            hold.count -= 1
+        elif hold is not None:
+            hold.abandon()
+
+
+class _Exit:
+    """`RemoteLock.__exit__`, which `with` looks up before it takes the lock."""
+
+    def __get__(self, lock: RemoteLock | None, _type: type | None = None) -> Any:
+        if lock is None:
+            return _exit
+        leaving = _Leaving(lock)
+        lock._entering[threading.get_ident()] = weakref.ref(leaving)
+        return leaving
+
+
+def _exit(self: RemoteLock, *_exception: type[BaseException] | BaseException | TracebackType | None) -> None:
+    self._leave(_exception)
+
+
 class RemoteLock:
     """A named lock of a segment on a server, shared by every process that is attached: `Segment.lock` makes one.
 
@@ -120,7 +171,7 @@ class RemoteLock:
     `fence` and `lost`. If the owner dies, others get the lock after the `grace` of the URL.
     """
 
-    __slots__ = ("__weakref__", "_field", "_last", "_name", "_segment", "_timeout")
+    __slots__ = ("__weakref__", "_entering", "_field", "_last", "_name", "_segment", "_timeout")
 
     def __init__(self, segment: Locking, name: int | str, field: bytes, timeout: float | None) -> None:
         self._segment = segment
@@ -128,6 +179,8 @@ class RemoteLock:
         self._field = field
         self._timeout = timeout
         self._last: Hold | None = None
+        # By the thread: the ends of those `with` that are about to take the lock.
+        self._entering: dict[int, weakref.ref[_Leaving]] = {}
 
     @property
     def name(self) -> int | str:
@@ -177,11 +230,7 @@ class RemoteLock:
 
     def release(self) -> None:
         """Release the lock once. Raises `RuntimeError` if the caller does not hold it, `LockLostError` if it was lost."""
-        self._segment._open  # noqa: B018 - it raises DetachedError
-        hold = self._of(owners.releasing())
-        if hold is None:
-            raise self._not_held()
-        self._let_go(hold)
+        self._release([])
 
     def locked(self) -> bool:
         """Return whether a living process holds the lock."""
@@ -196,16 +245,31 @@ class RemoteLock:
         return again != b"" and again != found
 
     def __enter__(self) -> Self:
-        if not self._take(self._timeout):
+        named = self._entering.pop(threading.get_ident(), None)
+        if not self._take(self._timeout, named and named()):
             raise self._late()
         return self
 
-    def __exit__(self, *exception: type[BaseException] | BaseException | TracebackType | None) -> None:
+    if TYPE_CHECKING:
+
+        def __exit__(self, *_exception: type[BaseException] | BaseException | TracebackType | None) -> None: ...
+
+    else:
+        __exit__ = _Exit()
+
+    def _leave(self, exception: tuple[Any, ...]) -> None:
+        """The end of `with`."""
+        begun: list[Hold] = []
         try:
-            self.release()
+            self._release(begun)
         except Error:
             if not exception or exception[0] is None:
                 raise
+        except BaseException:
+            # What a signal handler has raised before anything was done.
+            if not begun and self._of(owners.releasing()) is not None:
+                self._release(begun)
+            raise
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]:
         from shmvar._remote import task_locks
@@ -234,11 +298,11 @@ class RemoteLock:
         found = (held.find(owner, self._field) for owner in several)
         return next((hold for hold in found if hold is not None), None)
 
-    def _take(self, timeout: float | None) -> bool:
+    def _take(self, timeout: float | None, leaving: _Leaving | None = None) -> bool:
         segment = self._segment
         segment._writable()
         owner = owners.thread()
-        if self._again(owner):
+        if self._again(owner, leaving):
             return True
         until = math.inf if timeout is None else now() + timeout
         taking = Taking(segment, self._field, owner)
@@ -247,7 +311,10 @@ class RemoteLock:
             taken = taking.within(until)
             if taken:
                 taking.keep(owner)
+                # No function is called from here to the block of `with`, so that no signal handler runs.
                 self._last = taking.hold
+                if leaving is not None:
+                    leaving.hold, leaving.__class__ = taking.hold, _Armed
                 return True
         except BaseException:
             taking.give_up()
@@ -255,7 +322,7 @@ class RemoteLock:
         taking.give_up()
         return False
 
-    def _again(self, owner: Owner) -> bool:
+    def _again(self, owner: Owner, leaving: _Leaving | None = None) -> bool:
         """Takes a lock once more that the owner has already. False: it has not."""
         hold = self._segment._requests.held.find(owner, self._field)
         if hold is None:
@@ -264,20 +331,36 @@ class RemoteLock:
             raise self._segment._requests.lost(self._field, "the second acquisition")
         hold.count += 1
         self._last = hold
+        if leaving is not None:
+            leaving.hold, leaving.__class__ = hold, _Armed
         return True
 
-    def _let_go(self, hold: Hold) -> None:
+    def _release(self, begun: list[Hold]) -> None:
+        """Releases what the caller holds once. `begun` gets it when nothing can come between any more."""
+        self._segment._open  # noqa: B018 - it raises DetachedError
+        hold = self._of(owners.releasing())
+        if hold is None:
+            raise self._not_held()
+        self._let_go(hold, begun)
+
+    def _let_go(self, hold: Hold, begun: list[Hold]) -> None:
         """Releases it once."""
+        requests = self._segment._requests
         if hold.count > 1:
-            hold.count -= 1
+            try:
+                begun.append(hold)
+            finally:
+                hold.count -= 1
             return
-        requests, what = self._segment._requests, f"the release of lock {shown(self._field)}"
         try:
+            begun.append(hold)
             requests.held.drop(hold)
+            what = f"the release of lock {shown(self._field)}"
             if hold.lost:
                 raise requests.lost(self._field, what)
             arguments = (b"free", hold.field, hold.token)
             requests.change(self._segment._open, scripts.LOCK_FREES, arguments, what, guarded=False)
+            hold.presence.end(hold)
         except LockLostError:
             hold.lost = True
             hold.presence.end(hold)
@@ -287,7 +370,6 @@ class RemoteLock:
             requests.held.drop(hold)
             hold.presence.undone(hold)
             raise
-        hold.presence.end(hold)
 
     def _not_held(self) -> RuntimeError:
         return RuntimeError(f"cannot release lock {shown(self._field)}: this thread or task does not hold it")

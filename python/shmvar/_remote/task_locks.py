@@ -135,7 +135,7 @@ async def leave(lock: RemoteLock, *exception: type[BaseException] | BaseExceptio
         if reason is GeneratorExit:
             # A coroutine that is closed, or collected, before its end: perhaps outside of its task and of any loop.
             if lock._last is not None:
-                lock._let_go(lock._last)
+                lock._let_go(lock._last, [])
             return
         hold = lock._of((owners.task(),))
         if hold is None:
@@ -149,9 +149,9 @@ async def leave(lock: RemoteLock, *exception: type[BaseException] | BaseExceptio
 
 async def _let_go(lock: RemoteLock, hold: Hold) -> None:
     if hold.count > 1 or hold.lost:
-        lock._let_go(hold)
+        lock._let_go(hold, [])
     else:
-        await _Asking().done(lambda: lock._let_go(hold))
+        await _Asking().done(lambda: lock._let_go(hold, []))
 
 
 def _executor() -> ThreadPoolExecutor:
