@@ -133,6 +133,8 @@ class Proxy:
         """Seconds before each 64 KiB of a request: a slow network."""
         self.still = threading.Event()
         """While it is set no byte goes through: the network stands still, and nothing is closed."""
+        self.drip = 0.0
+        """Seconds before each byte of an answer."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -179,6 +181,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 16):
                 self._stand()
+                while self.drip and data:
+                    time.sleep(self.drip)
+                    client.sendall(data[:1])
+                    data = data[1:]
                 client.sendall(data)
         _shut(client), _shut(server)
 

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import os
 
 import pytest
 from helpers import clusters, servers
@@ -19,6 +20,8 @@ def pytest_collection_modifyitems(items):
 
 
 NUMBERS = itertools.count(1)
+IN_CLUSTER = "SHMVAR_REMOTE_CLUSTER" in os.environ
+"""The segments of the tests are in a cluster: for test_contract.py, which does not care."""
 
 
 @pytest.fixture(scope="session", params=servers.PROGRAMS or [None])
@@ -55,13 +58,14 @@ def proxy(server):
 
 
 @pytest.fixture
-def new_key(server):
+def new_key(server, request):
     """Makes URLs that nobody else has; their segments are destroyed after the test."""
     made = []
+    home = request.getfixturevalue("cluster") if IN_CLUSTER else server
 
     def make(kind=str):
         number = next(NUMBERS)
-        made.append(server.url(number if kind is int else f"test-{number}"))
+        made.append(home.url(number if kind is int else f"test-{number}"))
         return made[-1]
 
     yield make

@@ -398,6 +398,19 @@ def test_when_time_is_up_the_error_says_whether_it_may_have_been_applied(own_ser
     assert caught.value.maybe_applied is False, "nothing was ever sent"
 
 
+def test_an_answer_that_comes_byte_after_byte_ends_with_the_time(server, new_key, proxy):
+    """Each byte is in time for the socket, and all of them never are."""
+    name = new_key().partition("#")[2]
+    segment = shmvar.attach(servers.Server.tcp(server, name, port=proxy.port, timeout=1))
+    segment["v"] = "x" * 5000
+    proxy.drip = 0.05
+    with helpers.promptly(), pytest.raises(shmvar.SegmentUnavailableError, match="not complete after"):
+        segment["v"]
+    proxy.cut()
+    proxy.drip = 0.0
+    assert segment["v"] == "x" * 5000
+
+
 def test_a_server_that_is_killed_and_started_again_keeps_what_its_file_has(own_server):
     kept = own_server("--appendonly", "yes", "--appendfsync", "everysec")
     segment = shmvar.attach(kept.url("restart", timeout=30))

@@ -144,8 +144,8 @@ def moved_once(cluster, url, slot, first):
     assert load.end() == 0 and not load.back
     helpers.until(lambda: not left_over(cluster, load.segment, slot), 30)
     return (
-        f"{load.total} additions, {large.stored} large values stored and {large.read} read, {took:.1f} s for the rest of "
-        f"the keys, longest pause {max(load.longest):.2f} s, none lost"
+        f"{load.total} additions, {large.stored} large values stored and {large.read} read, {took:.1f} s for the other "
+        f"keys, longest pause {max(load.longest):.2f} s, none lost"
     )
 
 

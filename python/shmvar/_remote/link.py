@@ -175,7 +175,7 @@ class Link(Pool):
         connection = self._take() if ask is None else self._take_aside(ask)
         try:
             if connection is None:
-                connection = self.connect(until) if ask is None else self._opened(ask, until)
+                connection = self._connected(until) if ask is None else self._opened(ask, until)
             self._busy.add(connection)
             if connection.made_in != generation():
                 # A fork before the line above; after it, `forget` would have met the connection.
@@ -230,6 +230,9 @@ class Link(Pool):
 
     def _sorted_out(self, error: BaseException) -> str:
         return refusals.lost(self.server, self.place, error)
+
+    def _refused(self, text: str) -> SegmentAccessError:
+        return refusals.refused(self.server, self.place, text)
 
     def _judged(self, error: Exception, waited: Waited) -> Passing:
         """Why there was no answer, if there may be one in a moment. Raises the error that no repetition will mend."""

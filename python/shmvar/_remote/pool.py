@@ -98,7 +98,11 @@ class Pool:
                 connection.disconnect()
 
     def connect(self, until: float) -> Any:
-        """A new connection to where the primary of the segment is now. Whoever uses it closes it."""
+        """A new connection to where the primary of the segment is now, which is asked anew. Whoever uses it closes it."""
+        self._locator.doubt(self._address)
+        return self._connected(until)
+
+    def _connected(self, until: float) -> Any:
         address = self._locator.where(functools.partial(self._ask, until))
         self._found(address)
         moves = self.moves
