@@ -9,7 +9,8 @@
 #   make bench-peers   the same work by other ways to share values, beside shmvar; ten minutes
 #   make performance   measures both again and fills docs/performance.md
 #   make soak    processes do everything at once and are killed, for SOAK_MINUTES (5)
-#   make remote-soak   the same on a server whose connections are killed, for SOAK_MINUTES; prints what it counted
+#   make remote-soak   the same on a server whose connections are killed, for SOAK_MINUTES, then primaries that die, hand
+#                      over or move slots, once for each minute; prints what it counted
 #   make search  the tests that draw their values, with values that no run had before
 #   make fuzz    a minute of damaged input for each target, with a memory checker
 #   make fuzz-plain   any bytes as a value that is not trusted (FUZZ_SECONDS; needs nightly Rust and cargo-fuzz)
@@ -135,6 +136,7 @@ soak: .venv/test
 
 remote-soak: .venv/test
 	SHMVAR_REMOTE_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) .venv/bin/pytest --timeout=0 -k "killed_all" tests/remote/test_exactly_once.py
+	SHMVAR_REMOTE_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) .venv/bin/pytest --timeout=0 tests/remote/test_failover.py tests/remote/test_migration.py
 
 fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000

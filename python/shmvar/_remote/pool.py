@@ -98,7 +98,7 @@ class Pool:
                 connection.disconnect()
 
     def connect(self, until: float) -> Any:
-        """A new connection to where the primary of the segment is now, which is asked anew. Whoever uses it closes it."""
+        """A new connection to where the primary of the segment is now, asked anew. Whoever uses it closes it."""
         self._locator.doubt(self._address)
         return self._connected(until)
 
