@@ -272,16 +272,16 @@ class Cluster(Several):
 
 
 def _slots(server):
-    return [(first, last, nodes[0][1]) for first, last, *nodes in _raw_slots(server)]
+    return [(first, last, nodes[0][1]) for first, last, *nodes in raw(server, "CLUSTER SLOTS")]
 
 
-def _raw_slots(server):
+def raw(server, *words):
+    """An answer as it is: the library would make something else of some."""
     from redis import Redis
 
     with Redis(unix_socket_path=server.socket) as client:
-        # As it is: the library would make a dict of it.
         client.response_callbacks.clear()
-        return client.execute_command("CLUSTER SLOTS")
+        return client.execute_command(*words)
 
 
 def _text(value):
