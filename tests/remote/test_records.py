@@ -412,7 +412,7 @@ def test_what_has_expired_leaves_its_room_however_much_it_is(server, new_key, ca
 
 # --- the same interface
 
-LATER = {"changed", "changed_any", "changes", "lock", "memoize", "queue", "wait", "wait_any"}
+LATER = {"changed", "changed_any", "changes", "lock", "wait", "wait_any"}
 """Calls that a remote segment does not have yet: docs/remote.md lists them."""
 
 

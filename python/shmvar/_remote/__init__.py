@@ -24,6 +24,10 @@ client library nor the time to import it.
 | `aio`, `workers` | coroutines, and the threads that make their calls |
 | `scripts`, `lua/` | what runs in the server |
 | `link` | connections; the only file that knows the client library |
+| `queues`, `queue` | `RemoteQueue` and `RemoteTakenItem` |
+| `queue_calls`, `queue_holds` | tries of their calls; what this process holds |
+| `queue_waiting`, `queue_tasks` | how threads and tasks wait for queues |
+| `queue_base`, `queue_items` | what every call of a queue needs; items as the server has them |
 | `callers` | errors of the caller's own signal handlers |
 """
 

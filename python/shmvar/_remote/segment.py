@@ -23,6 +23,7 @@ from shmvar._remote.link import Link, link_to
 from shmvar._remote.locking import Locking
 from shmvar._remote.mapping import Mapping
 from shmvar._remote.names import plain_index, prefix_of
+from shmvar._remote.queues import Queues
 from shmvar._remote.records import INLINE, Stored, type_of
 from shmvar._remote.waiting import Waiting
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     _Ttl = float | timedelta | None
 
 
-class RemoteSegment(Locking, Mapping, Waiting):
+class RemoteSegment(Locking, Mapping, Queues, Waiting):
     """A handle on a segment on a Valkey or Redis server: the interface of `Segment`.
 
     `shmvar.attach` opens one for a URL. docs/remote.md says what is the same and what differs.
@@ -272,8 +273,8 @@ class RemoteSegment(Locking, Mapping, Waiting):
         if at > 1 << 53:
             raise CorruptSegmentError(f"{self._requests.name}: it cannot have been created {at} us after 1970")
         words = (count, at * 1000, [size, used, free, _largest_bytes(free), resident, 0, 0], 0)
-        locks = self._locks()
-        return _segment_info(self.key, name, words, [0, 2**32 - 1, 0], (locks, []), ("usable", None, None))
+        lists = (self._locks(), self._queues())
+        return _segment_info(self.key, name, words, [0, 2**32 - 1, 0], lists, ("usable", None, None))
 
     def resize(self, size: SupportsIndex) -> None:
         self._change(scripts.SEGMENT, (b"size", size_of(size)), "the resize")
@@ -284,6 +285,7 @@ class RemoteSegment(Locking, Mapping, Waiting):
         self._trimmed()
 
     def detach(self) -> None:
+        self._give_back_all()
         self._link = self._near = None
         self._let_go()
 

@@ -92,6 +92,9 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
 
 def _items(queue: shmvar.Queue) -> Iterator[bytes]:
     """The pickles of the items that are there now, in the order of the queue. Those that go meanwhile are left out."""
+    if not isinstance(queue, shmvar.Queue):
+        yield from queue._pickles()  # of a segment on a server
+        return
     tickets = queue._tickets()
     if tickets is None:
         return

@@ -16,7 +16,8 @@ if op == 'clear' then
     if blobs.err then blobs = {} end
     for at = 1, #blobs, 2 do meet_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
     may('UNLINK', KEYS[2], KEYS[3], KEYS[4], chunk_name('', 0))
-    seq, used, ttls = math.max(seq + 1, now), 0, 0
+    -- Queues stay, with what they are charged.
+    seq, used, ttls = math.max(seq + 1, now), tonumber(redis.call('HGET', KEYS[1], 'q') or 0) or 0, 0
     may('SPUBLISH', prefix .. '*', '')
     may('SPUBLISH', prefix .. 'w', '')
 elseif op == 'size' then
