@@ -137,6 +137,7 @@ soak: .venv/test
 remote-soak: .venv/test
 	SHMVAR_REMOTE_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) .venv/bin/pytest --timeout=0 -k "killed_all" tests/remote/test_exactly_once.py
 	SHMVAR_REMOTE_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) .venv/bin/pytest --timeout=0 tests/remote/test_failover.py tests/remote/test_migration.py
+	.venv/bin/python tests/soak/both_ends.py --minutes $(SOAK_MINUTES)
 
 fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from soak.expected import Board
 
 COUNTERS = {"add": "counter", "add, long ints": -1000, "compare": "ß" * 300, "modify": -1001, "locked": "pair a"}
+COUNTERS["locked there"] = "there"  # on a server only: `both_ends.py`
 """How a counter is increased -> its index."""
 
 NAMES = list(COUNTERS)

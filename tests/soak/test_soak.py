@@ -8,9 +8,10 @@ from pathlib import Path
 
 import helpers
 import pytest
+from helpers import servers
 
 import shmvar
-from soak import atomic_operations, queue_operations
+from soak import atomic_operations, both_ends, queue_operations
 from soak.checks import Failure, check
 from soak.counters import COUNTERS, LONG, UNSURE, Ledger, settle
 from soak.expected import Board, index_of
@@ -50,6 +51,58 @@ def test_a_cache_at_its_limit_for_a_moment_ends_clean():
     program = [sys.executable, f"{PROGRAM}/cache_for_long.py", "--minutes", "0.2"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0 and "cache for long: clean" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_both_ends_for_a_moment_end_clean():
+    pytest.importorskip("redis", reason="needs redis-py: shmvar[valkey]")
+    if not servers.PROGRAMS:
+        pytest.skip("needs valkey-server or redis-server")
+    program = [sys.executable, f"{PROGRAM}/both_ends.py", "--minutes", "0.2", "--workers", "2"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0 and "both ends: clean" in done.stdout, done.stdout + done.stderr
+    for what in ("connections killed", "values compared"):
+        assert int(re.search(rf"{what} +([\d,]+)", done.stdout)[1].replace(",", "")) > 0, done.stdout
+
+
+@pytest.mark.parametrize("what", ["lost", "older", "counted twice", "half a batch", "at the wrong end"])
+def test_what_is_wrong_at_either_end_of_two_is_noticed(tmp_path, new_key, what):
+    plan = Plan(str(tmp_path), new_key(), 8 << 20, 1, 1)
+    # Two segments of this machine do as well: the ledger does not know where they are.
+    ends = both_ends.Ends(plan, new_key())
+    ends[COUNTERS["add, long ints"]] = LONG
+    worker = Worker(plan, 0, ends)
+    assert worker.board.take(0, 0)
+    for number in worker.board.of_lane(0):
+        for _ in range(2):
+            worker.attempt([(number, True)], lambda rounds, n=number: ends.put(index_of(n), make(n, rounds[0])))
+    for group in atomic_operations.GROUPS:
+        ends.put_many({index: 5 << 8 | member for member, index in enumerate(group)})
+    both_ends.check(ends, worker.board)
+    assert all(len(end) > 5 for end in ends.ends)
+    for end in (0, 1):
+        number = next(n for n in worker.board.of_lane(0) if both_ends.end_of(index_of(n)) == end)
+        group = next(g for g in atomic_operations.GROUPS if both_ends.end_of(g[0]) == end)
+        before = [segment.copy() for segment in ends.ends]
+        match what:
+            case "lost":
+                ends.remove(index_of(number))
+            case "older":
+                ends.put(index_of(number), make(number, 1))
+            case "counted twice":
+                name = next(name for name, index in COUNTERS.items() if both_ends.end_of(index) == end)
+                ends.add(COUNTERS[name], 3)
+            case "half a batch":
+                ends.remove(group[2])
+            case "at the wrong end":
+                ends.ends[1 - end][index_of(number)] = 1
+        with pytest.raises(AssertionError):
+            both_ends.check(ends, worker.board)
+        for segment, values in zip(ends.ends, before, strict=True):
+            segment.clear()
+            segment.put_many(values)
+        both_ends.check(ends, worker.board)
+    ends.detach()
 
 
 def test_a_soak_that_is_interrupted_leaves_nothing(children):
