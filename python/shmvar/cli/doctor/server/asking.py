@@ -17,9 +17,9 @@ UNSEEN: Any = object()
 class Server:
     """A server that has answered."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, unseen: list[str] | None = None) -> None:
         self.link = link
-        self.unseen: list[str] = []
+        self.unseen = [] if unseen is None else unseen
         """The commands that were refused, as people write them."""
 
     @property

@@ -37,6 +37,7 @@ def examine(text: str, repair: bool) -> Facts:
         "url": url.public,
         "healthy": False,
         "server": None,
+        "others": [],
         "rights": None,
         "segments": [],
         "leftovers": [],
@@ -64,35 +65,53 @@ def _knock(server: Server) -> None:
 
 
 def _look(server: Server, url: Url, repair: bool, found: Facts) -> None:
+    from shmvar._remote.link import link_to, links_to_all
     from shmvar._remote.names import prefix_of
 
-    findings: list[Finding] = found["findings"]
-    seen = found["server"] = facts.survey(server)
+    prefix = None if url.key is None else prefix_of(url.key)
+    links = links_to_all(url.server) if prefix is None else [link_to(url.server, prefix)]
+    primaries = [Server(link, server.unseen) for link in links]
+    for primary in primaries:
+        seen = _of_one(primary, url, found["findings"])
+        if found["server"] is None:
+            found["server"] = seen
+        else:
+            found["others"].append(seen)
+        if seen["mode"] == "sentinel":
+            return
+    may = found["rights"] = rights.survey(primaries[0], prefix or prefix_of(_NOBODYS))
+    cluster = found["server"]["cluster"] is not None
+    found["findings"] += judgement.of_rights(may, server.user, url.server, cluster)
+    if may["lacking"] is not None:
+        for primary in primaries:
+            _segments_of(primary, url, prefix, may["readonly"], repair, found)
+        if prefix and not found["segments"]:
+            text = f"there is no segment {url.public}"
+            found["findings"].append(finding("problem", f"segment {url.key!r}", text, "attach makes it"))
+
+
+def _of_one(server: Server, url: Url, findings: list[Finding]) -> Facts:
+    """Facts about one primary, with its replicas."""
+    seen = facts.survey(server)
     seen["clock"] = others.ahead(server.link)
     others.of_replicas(server, seen["replicas"])
     findings += judgement.findings(seen, url.server)
-    if seen["mode"] == "sentinel":
-        return
-    prefix = None if url.key is None else prefix_of(url.key)
-    may = found["rights"] = rights.survey(server, prefix or prefix_of(_NOBODYS))
-    findings += judgement.of_rights(may, server.user, url.server, seen["cluster"] is not None)
-    if may["lacking"] is None:
-        return
-    names = segments.names(server, prefix)
-    sound = set()
+    return seen
+
+
+def _segments_of(server: Server, url: Url, prefix: bytes | None, readonly: bool, repair: bool, found: Facts) -> None:
+    """The segments of one primary, and what is left there of others."""
+    names, sound = segments.names(server, prefix), set()
     with printing.progress("segments") as told:
-        for own, segment, more in segments.examine(server, url, names, may["readonly"], told):
+        for own, segment, more in segments.examine(url, names, readonly, told):
             found["segments"].append(segment)
-            findings += more
+            found["findings"] += more
             if segment["check"]["result"] == "sound":
                 sound.add(own)
-    if prefix and not found["segments"]:
-        findings.append(
-            finding("problem", f"segment {url.key!r}", f"there is no segment {url.public}", "attach makes it")
-        )
-    for left, one in segments.leftovers(server, names, sound, repair and seen["role"] != "replica"):
+    repair = repair and found["server"]["role"] != "replica"
+    for left, one in segments.leftovers(server, url, names, sound, repair):
         found["leftovers"].append(left)
-        findings.append(one)
+        found["findings"].append(one)
 
 
 def _of_error(server: Server, error: Exception) -> Finding:
@@ -106,4 +125,4 @@ def _of_error(server: Server, error: Exception) -> Finding:
                 remedy = "the address of a Valkey, or of a Redis 7.0 or newer"
             case _:
                 remedy = "put the URL right"
-    return finding("problem", f"server {server.link.server.place}", text, remedy)
+    return finding("problem", f"server {server.link.place}", text, remedy)

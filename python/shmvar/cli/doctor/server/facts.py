@@ -35,7 +35,7 @@ def survey(server: Server) -> Facts:
         fewest = None if "min_slaves_good_slaves" in info else 0
     busy = settings.get("busy-reply-threshold", settings.get("lua-time-limit"))
     return {
-        "place": server.link.server.place,
+        "place": server.link.place,
         "user": server.user,
         "software": software,
         "version": version,

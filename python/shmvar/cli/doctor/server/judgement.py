@@ -214,7 +214,6 @@ def of_rights(facts: Facts, user: str, place: Place, cluster: bool) -> Iterator[
         return
     reads_only = rights.reads_only(facts)
     wanted = {
-        "acks": bool(place.acks),
         "fsync": place.fsync,
         rights.CLUSTERS: cluster,
         rights.DATABASE: False,  # then not even this had been possible
@@ -222,7 +221,8 @@ def of_rights(facts: Facts, user: str, place: Place, cluster: bool) -> Iterator[
     for what, lacks in facts["lacking"].items():
         if not wanted.get(what, True) or (reads_only and what not in (rights.READING, "waiting")):
             continue
-        level = "problem" if what in (rights.READING, rights.CHANGES) or wanted.get(what) else "warning"
+        needed = what in (rights.READING, rights.CHANGES) or wanted.get(what) or (what == rights.ACKS and place.acks)
+        level = "problem" if needed else "warning"
         grants = " ".join(f"+{right}" for right in lacks)
         patterns = "" if reads_only else "; keys ~shmvar:* and channels &shmvar:*, if it lacks them"
         text = f"it lacks rights for {what}: {', '.join(lacks)}"

@@ -54,7 +54,9 @@ def another(link: Link, host: str, port: int) -> Link:
 
     known: Any = link.server
     patience = min(known.timeout, _PATIENCE)
-    return Link(dataclasses.replace(known, hosts=((host, port),), path="", sentinel=None, timeout=patience))
+    return Link(
+        dataclasses.replace(known, hosts=((host, port),), path="", sentinel=None, acks=0, fsync=False, timeout=patience)
+    )
 
 
 def _digits(part: object) -> bool:

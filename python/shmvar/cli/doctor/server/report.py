@@ -21,8 +21,11 @@ def sections(found: Facts) -> list[tuple[str, list[Row]]]:
     if server is None:
         return []
     shown = [(f"server {server['place']}", _server(server))]
-    for replica in server["replicas"]:
-        shown.append((f"replica {replica['host']}:{replica['port']}", _replica(replica, server["clock"])))
+    for one in (server, *found["others"]):
+        if one is not server:
+            shown.append((f"server {one['place']}", _server(one)))
+        for replica in one["replicas"]:
+            shown.append((f"replica {replica['host']}:{replica['port']}", _replica(replica, one["clock"])))
     if found["rights"] is not None:
         shown.append((f"user {server['user']}", [("rights", _rights(found["rights"]))]))
     for segment in found["segments"][:MOST]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 READING, CHANGES = "reading", "changes"
 DATABASE, CLUSTERS = "another database than 0", "clusters"
+ACKS = "acks, and large values where there are replicas"
 NEEDS: dict[str, str] = {
     READING: "hget hmget hkeys hlen hscan hgetall exists get time zrangebyscore zcount zscore zcard ping",
     CHANGES: "hset hdel hvals hrandfield set unlink persist zadd zrem spublish info",
@@ -24,13 +25,13 @@ NEEDS: dict[str, str] = {
     "the memory that `info` and `ls` tell": "memory|usage",
     "waiting": "ssubscribe sunsubscribe",
     "locks": "pubsub|shardnumsub",
-    "acks": "wait",
+    ACKS: "wait",
     "fsync": "waitaof",
     CLUSTERS: "cluster|slots cluster|shards asking readonly",
     DATABASE: "select",
 }
 """What each purpose needs beside the right to run scripts, as rights are written in an ACL."""
-ON_DEMAND = ("acks", "fsync", CLUSTERS, DATABASE)
+ON_DEMAND = ("fsync", CLUSTERS, DATABASE)
 """What only some need, who say so in the URL."""
 SCRIPTS, SCRIPTS_OF_READERS = ("eval", "evalsha"), ("eval_ro", "evalsha_ro")
 CONNECTING = ("auth", "hello", "client|setname", "client|setinfo")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import shmvar
 from shmvar.cli import printing
 from shmvar.cli.doctor.findings import finding
-from shmvar.cli.doctor.server.asking import UNSEEN
+from shmvar.cli.doctor.server.asking import UNSEEN, Server
 from shmvar.cli.doctor.server.judgement import nearly_full
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from shmvar._remote.url import Url
     from shmvar.cli.doctor.findings import Finding
-    from shmvar.cli.doctor.server.asking import Server
     from shmvar.cli.doctor.server.facts import Facts
 
 _NAME = re.compile(rb"(shmvar:\{[^{}]*\}):([0-9a-f]{12}):(.*)", re.S)
@@ -66,7 +65,7 @@ def names(server: Server, prefix: bytes | None) -> Found:
 
 
 def examine(
-    server: Server, url: Url, found: Found, readonly: bool, told: Callable[[int, int], None]
+    url: Url, found: Found, readonly: bool, told: Callable[[int, int], None]
 ) -> Iterator[tuple[bytes, Facts, list[Finding]]]:
     """Each segment, by its P: what is known of it, and findings. `readonly`: this user may only read."""
     from shmvar._remote.names import key_of
@@ -80,17 +79,18 @@ def examine(
         public = f"{url.public.partition('#')[0]}#{fragment_of(key)}"
         named = dataclasses.replace(url, key=key, public=public)
         seen: Facts = {"key": key, "url": public, "info": None, "check": {"result": "not checked"}}
-        findings = list(_of_segment(server, named, readonly, seen))
+        findings = list(_of_segment(named, prefix, readonly, seen))
         if seen["check"]["result"] != "gone":
             yield prefix, seen, findings
 
 
-def _of_segment(server: Server, url: Url, readonly: bool, seen: Facts) -> Iterator[Finding]:
+def _of_segment(url: Url, prefix: bytes, readonly: bool, seen: Facts) -> Iterator[Finding]:
+    from shmvar._remote.link import link_to
     from shmvar._remote.segment import find
 
     about = f"segment {seen['key']!r}"
     try:
-        segment = find(url, server.link, seen["key"], readonly, False)
+        segment = find(url, link_to(url.server, prefix), seen["key"], readonly, False)
         report = segment.check()
         seen["check"] = {"result": "sound"}
         if report.undecided:
@@ -117,12 +117,18 @@ def _of_segment(server: Server, url: Url, readonly: bool, seen: Facts) -> Iterat
         yield finding("warning", about, f"not seen as a whole: {error}", "run it as a user who may read the segment")
 
 
-def leftovers(server: Server, found: Found, sound: set[bytes], repair: bool) -> Iterator[tuple[Facts, Finding]]:
+def leftovers(
+    server: Server, url: Url, found: Found, sound: set[bytes], repair: bool
+) -> Iterator[tuple[Facts, Finding]]:
     """What is left of segments that are gone, and chunks of large values that no variable has.
 
     `sound`: P of each segment whose list of large values was found to be right.
     """
+    from shmvar._remote.link import link_to
+
     for (prefix, segment), parts in sorted(found.parts.items()):
+        # In a cluster: to where its slot is now.
+        server = Server(link_to(url.server, prefix), server.unseen)
         # Asked after the names were read: names with an id that is not that of the segment now belong to nobody.
         living = server.ask(b"HGET", prefix, b"id")
         if living == segment:
