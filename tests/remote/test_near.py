@@ -1,5 +1,6 @@
 """The near cache: reads of a segment on a server from the memory of this machine. docs/remote.md, "Near cache"."""
 
+import asyncio
 import contextlib
 import gc
 import itertools
@@ -14,7 +15,7 @@ from array import array
 
 import numpy
 import pytest
-from helpers import machine, servers
+from helpers import event_loops, machine, servers
 from helpers.machine import SLOWER
 
 import shmvar
@@ -205,6 +206,33 @@ def test_what_any_call_has_read_is_never_followed_by_something_older(deaf, read)
     assert near["n"] == 2
 
 
+def test_whoever_was_told_of_a_version_by_waiting_reads_it(deaf):
+    near, plain = deaf
+    seen = near.version("n")
+    changing = threading.Timer(0.05, lambda: plain.put("n", 2))
+    changing.start()
+    near.wait("n", LONG, newer_than=seen)
+    assert near["n"] == 2
+    cached(near, "n")
+    removing = threading.Timer(0.05, lambda: plain.remove("n"))
+    removing.start()
+    assert near.wait("n", LONG) == 0
+    assert near.get("n") is None
+    changing.join(), removing.join()
+
+
+def test_a_task_that_was_told_of_a_version_reads_it(deaf):
+    near, plain = deaf
+
+    async def main():
+        changed = near.changed("n")
+        await asyncio.to_thread(plain.put, "n", 2)
+        await changed
+        assert near["n"] == await near.aio.get("n") == 2
+
+    event_loops.run(main())
+
+
 @pytest.mark.parametrize("read", ["has", "get_many", "version"])
 def test_who_has_found_it_missing_does_not_find_it_again(deaf, read):
     near, plain = deaf
@@ -311,6 +339,8 @@ def test_flushall_which_sends_no_message_is_noticed(own_server):
     cached(near, "n")
     began = time.monotonic()
     server.call("FLUSHALL")
+    # Nor does another segment of this key stand for it.
+    shmvar.attach(plain.url)["n"] = 2
 
     def gone():
         try:

@@ -116,6 +116,14 @@ class Near:
         memory = self.memory
         memory.raise_floor(memory.floor_of(index), version)
 
+    def told(self, index: int | str, version: int) -> None:
+        """The same of a version that somebody was told of who waited; 0: it was removed."""
+        if version:
+            self.seen(index, version)
+        else:
+            # At a version that a waiter does not get to know.
+            self.memory.void_all()
+
     def changed(self, index: int | str, op: bytes, answer: bytes) -> None:
         """A change of this process was answered: see single.lua."""
         if answer[:1] == b"o":

@@ -15,6 +15,7 @@ import weakref
 from shmvar._remote.link import generation, now, pack
 from shmvar._remote.messages import Parser, Refusal
 from shmvar._remote.near_memory import ALIVE, HEARD, TURN, Memory, NoMemory, memory_of
+from shmvar._remote.refusals import refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Follower:
 
     def _listen(self, memory: Memory) -> None:
         """Listens through one connection, for one epoch."""
-        forks, moves = _forks, self._link.moves
+        forks = _forks
         self._connection = connection = self._link.connect(now() + self._link.attempt)
         try:
             if forks != _forks:
@@ -129,7 +130,7 @@ class Follower:
             self._owner = float(1 + random.getrandbits(50))
             # Behind the subscription: what was changed before is in every record that is read from now on.
             memory.listen(self._owner, float(self._seq(0)))
-            self._follow(memory, connection._sock, parser, moves)
+            self._follow(memory, connection._sock, parser, connection.moves)
         finally:
             if self.made_in == generation():
                 self._connection = None
@@ -146,10 +147,14 @@ class Follower:
                 raise _Lost("the server has closed the connection")
             for message in parser.feed(data):
                 if isinstance(message, Refusal):
-                    raise self._link._refused(str(message)) if "NOPERM" in str(message) else _Lost(str(message))
+                    raise self._refused(str(message))
                 # A message that came at once is older than the `seq` with which the epoch begins.
                 if isinstance(message, list) and message[:2] == [b"ssubscribe", self._channel]:
                     return parser
+
+    def _refused(self, text: str) -> Exception:
+        link = self._link
+        return refused(link.server, link.place, text) if text.startswith("NOPERM") else _Lost(text)
 
     def _seq(self, least: float) -> int:
         """The last version of the segment."""

@@ -123,7 +123,7 @@ class Waiting(Handle):
     def _wait(self, plain: list[int | str], seen: list[int | None], limit: float | None) -> _Found:
         end = math.inf if limit is None else now() + limit
         if limit == 0:
-            return _differing(seen, self._versions(plain)[0])
+            return self._known(plain, _differing(seen, self._versions(plain)[0]))
         with self._subscribed(plain) as subscription:
             course = self._course(plain, seen, subscription, end)
             answer: Any = None
@@ -140,8 +140,7 @@ class Waiting(Handle):
                     else:
                         time.sleep(max(until - now(), 0))
             except StopIteration as stop:
-                found: _Found = stop.value
-                return found
+                return self._known(plain, stop.value)
 
     async def _wait_in_task(self, plain: list[int | str], seen: list[int | None], limit: float | None) -> _Found:
         end = math.inf if limit is None else now() + limit
@@ -151,7 +150,7 @@ class Waiting(Handle):
             return loop.run_in_executor(None, self._versions, plain)
 
         if limit == 0:
-            return _differing(seen, (await look())[0])
+            return self._known(plain, _differing(seen, (await look())[0]))
         signal = TaskSignal(loop)
         with self._subscribed(plain, signal) as subscription:
             course = self._course(plain, seen, subscription, end)
@@ -173,8 +172,13 @@ class Waiting(Handle):
                     else:
                         await asyncio.sleep(max(until - now(), 0))
             except StopIteration as stop:
-                found: _Found = stop.value
-                return found
+                return self._known(plain, stop.value)
+
+    def _known(self, plain: Sequence[int | str], found: _Found) -> _Found:
+        """Before the caller is told of a version: the near cache must have nothing older."""
+        if found is not None and self._near is not None:
+            self._near.told(plain[found[0]], found[1])
+        return found
 
     def _subscribed(self, plain: Sequence[int | str], signal: Signal | None = None) -> Subscription:
         data = self._requests.data
