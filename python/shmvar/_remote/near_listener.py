@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 
+from shmvar._errors import Error
 from shmvar._remote.link import generation, now, pack
 from shmvar._remote.messages import Parser, Refusal
 from shmvar._remote.near_memory import ALIVE, HEARD, TURN, Memory, NoMemory, memory_of
@@ -74,11 +75,17 @@ class Follower:
     def check(self) -> None:
         """Raises what the server refuses this user, unless somebody listens already."""
         if self.memory.words[ALIVE] < now():
-            connection = self._link.connect(now() + self._link.attempt)
             try:
-                self._subscribe(connection)
-            finally:
-                connection.disconnect()
+                connection = self._link.connect(now() + self._link.attempt)
+                try:
+                    self._subscribe(connection)
+                finally:
+                    connection.disconnect()
+            except Error:
+                raise
+            except Exception:
+                # A connection that was lost: the thread will make others.
+                return
 
     def _over(self) -> bool:
         return self.stopped or self.made_in != generation()
