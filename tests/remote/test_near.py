@@ -375,6 +375,16 @@ def test_a_server_that_comes_back_with_older_data_is_believed(own_server):
     assert cached(near, "n") == 3
 
 
+def test_versions_that_went_back_begin_another_epoch(server, pair):
+    near, plain = pair
+    plain["n"] = 1
+    cached(near, "n")
+    epoch = memory(near).words[EPOCH]
+    server.call("HSET", near._requests.prefix, "seq", 5)
+    until(lambda: memory(near).words[EPOCH] not in (0.0, epoch))
+    assert cached(near, "n") == 1
+
+
 def test_a_partition_is_over_after_half_a_second(server, proxy):
     key = f"near-partition-{os.getpid()}"
     plain = shmvar.attach(server.url(key))
