@@ -13,7 +13,9 @@ from helpers.waiting import until
 
 # A replica is synchronised at once: of a primary that dies during its replicas' first synchronisation much is lost.
 SOON = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]
-NODE_TIMEOUT = 1500
+HASTY, PATIENT = 1500, 60_000
+"""Milliseconds after which a primary that says nothing is replaced. A busy machine halts a server for seconds: where no
+failover is tested, there shall be none."""
 
 
 def info(server, section):
@@ -33,6 +35,15 @@ class Several:
     """Servers that are ended together."""
 
     servers: list
+
+    @contextlib.contextmanager
+    def hasty(self):
+        """A primary that dies is replaced after a second, not after a minute."""
+        self.patience(HASTY)
+        try:
+            yield
+        finally:
+            self.patience(PATIENT)
 
     def end(self):
         for server in self.servers:
@@ -64,6 +75,7 @@ class Sentinels(Several):
         self.sentinels = [Sentinel(program, self.group.primary.port) for _ in range(3)]
         self.servers = [*self.group.servers, *self.sentinels]
         self.settle()
+        self.patience(PATIENT)
 
     def settle(self, replicas=2):
         """Waits until all are there that there are, and every sentinel knows them and the same primary."""
@@ -73,6 +85,10 @@ class Sentinels(Several):
             if server is not self.primary and info(server, "replication")["role"] == "master":
                 server.call("REPLICAOF", "127.0.0.1", self.primary.port)
         until(lambda: self._settled(replicas), 30, "the replicas' synchronisation")
+
+    def patience(self, milliseconds):
+        for sentinel in self.sentinels:
+            sentinel.call("SENTINEL", "SET", self.NAME, "down-after-milliseconds", milliseconds)
 
     def _agree(self):
         found = {sentinel.primary() for sentinel in self.sentinels}
@@ -133,7 +149,7 @@ class Sentinel:
             f"dir {self.directory}",
             "logfile log",
             f"sentinel monitor {name} 127.0.0.1 {port} 2",
-            f"sentinel down-after-milliseconds {name} 1000",
+            f"sentinel down-after-milliseconds {name} {HASTY}",
             f"sentinel failover-timeout {name} 2000",
             f"sentinel parallel-syncs {name} 2",
             *lines,
@@ -191,6 +207,12 @@ class Cluster(Several):
         for number, server in enumerate(self.servers[primaries:]):
             server.call("CLUSTER", "REPLICATE", self.name(first[number % primaries]))
         self.settle()
+        self.patience(PATIENT)
+
+    def patience(self, milliseconds):
+        for server in self.servers:
+            with contextlib.suppress(Exception):
+                server.call("CONFIG", "SET", "cluster-node-timeout", milliseconds)
 
     def _node(self):
         port = free_port()
@@ -202,7 +224,7 @@ class Cluster(Several):
             "--cluster-port",
             str(free_port()),
         ]
-        options += ["--cluster-node-timeout", str(NODE_TIMEOUT), "--cluster-announce-ip", "127.0.0.1", *SOON]
+        options += ["--cluster-node-timeout", str(HASTY), "--cluster-announce-ip", "127.0.0.1", *SOON]
         return Server(self.program, *options, *self.options, port=port)
 
     def meet(self, server):
@@ -255,6 +277,24 @@ class Cluster(Several):
                 if mine[3] == name:
                     return server
         raise AssertionError("it has no replica")
+
+    def planned(self, slot):
+        """Has the replica of a slot take over, and asks again where it has given that up."""
+        # A node that was elected just now is not elected again for four times this.
+        self.patience(4 * HASTY)
+        old, ask_at = self.primary_of(slot), 0.0
+
+        def done():
+            nonlocal ask_at
+            with contextlib.suppress(Exception):
+                if time.monotonic() > ask_at:
+                    ask_at = time.monotonic() + 6
+                    self.replica_of(old).call("CLUSTER", "FAILOVER")
+                return self.primary_of(slot, old) is not old
+            return False
+
+        until(done, 30, "the planned failover")
+        self.patience(PATIENT)
 
     def url(self, key="", credentials="", seeds=2, **options):
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in self.servers[:seeds])

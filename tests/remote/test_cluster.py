@@ -121,7 +121,7 @@ def test_threads_that_find_another_primary_leave_no_connection_to_the_old_one(cl
     try:
         old = cluster.primary_of(slot)
         before = segment._link.moves
-        cluster.replica_of(old).call("CLUSTER", "FAILOVER")
+        cluster.planned(slot)
         helpers.until(lambda: segment._link.moves > before, 30)
         goals = [count + 20 for count in done]
         helpers.until(lambda: all(count >= goal for count, goal in zip(done, goals, strict=True)), 30)
@@ -139,10 +139,11 @@ def test_a_reader_without_the_right_to_the_slots_is_told_which_one_it_needs(clus
         server.call("ACL", "SETUSER", "blind", "on", ">word", "~*", "&*", "+@all", "-cluster")
     try:
         told = 0
+        seed = cluster.primary_of(0)
         for name in names:
             shmvar.attach(cluster.url(name))["a"] = 1
             try:
-                reader = shmvar.attach(cluster.url(name, "blind:word@", seeds=1), readonly=True)
+                reader = shmvar.attach(seed.tcp(name, "blind:word@"), readonly=True)
             except shmvar.IncompatibleSegmentError as error:
                 assert "+cluster|slots" in str(error) and "word" not in str(error)
                 told += 1

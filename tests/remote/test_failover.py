@@ -40,7 +40,7 @@ class InCluster:
         return [self.all.replica_of(self.primary)]
 
     def planned(self):
-        self.followers()[0].call("CLUSTER", "FAILOVER")
+        self.all.planned(self.slot)
 
     def settle(self):
         self.all.revive()
@@ -84,8 +84,10 @@ def group(request, server):
     else:
         found = Watched(request.getfixturevalue("watched"), f"failover-{time.monotonic_ns()}")
     found.settle()
-    yield found
-    found.settle()
+    hasty = contextlib.nullcontext() if request.node.callspec.params["how"] is planned else found.all.hasty()
+    with hasty:
+        yield found
+        found.settle()
     shmvar.destroy(found.url())
 
 

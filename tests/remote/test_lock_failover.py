@@ -1,6 +1,5 @@
 """Named locks while a primary is replaced: a living owner keeps its own, a dead one's is handed on."""
 
-import signal
 import time
 
 import helpers
@@ -44,22 +43,15 @@ def place(cluster):
 
 
 def killed(cluster, slot):
-    old = cluster.primary_of(slot)
-    old.kill()
-    helpers.until(lambda: other_than(cluster, slot, old), 30)
-
-
-def stopped(cluster, slot):
-    old = cluster.primary_of(slot)
-    old.process.send_signal(signal.SIGSTOP)
-    helpers.until(lambda: other_than(cluster, slot, old), 30)
+    with cluster.hasty():
+        old = cluster.primary_of(slot)
+        old.kill()
+        helpers.until(lambda: other_than(cluster, slot, old), 30)
 
 
 def planned(cluster, slot):
     """The old primary stays as a replica, and keeps the connections to it open."""
-    old = cluster.primary_of(slot)
-    cluster.replica_of(old).call("CLUSTER", "FAILOVER")
-    helpers.until(lambda: other_than(cluster, slot, old), 30)
+    cluster.planned(slot)
 
 
 def other_than(cluster, slot, old):
