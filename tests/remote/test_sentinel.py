@@ -75,10 +75,30 @@ def test_a_primary_that_hands_over_and_says_nothing_is_noticed(watched, name):
     helpers.until(lambda: watched.primary.call("WAIT", 2, 100) == 2)
     old, before = watched.primary, segment._link.moves
     watched.planned()
-    helpers.until(lambda: segment["a"] and segment._link.moves > before, 5)
+    with helpers.promptly():
+        helpers.until(lambda: segment["a"] and segment._link.moves > before, 5)
     assert segment._link.place != f"127.0.0.1:{old.port}"
     assert segment.add("a") == 2 and watched.primary.call("EXISTS", segment._variables) == 1
     watched.settle()
+
+
+def test_a_connection_that_was_in_use_when_the_primary_moved_is_not_used_again(watched, name):
+    """The old primary would take its changes for ten seconds more, without a word."""
+    segment = shmvar.attach(watched.url(name))
+    segment["a"] = 1
+    link, answers = segment._link, segment._link._answers
+
+    def meanwhile(connection, count):
+        found = answers(connection, count)
+        del link._answers
+        # Another thread.
+        link._found(("127.0.0.1", 1))
+        return found
+
+    link._answers = meanwhile
+    before = link.moves
+    assert segment["a"] == 1 and link.moves == before + 1 and not link._idle
+    assert segment["a"] == 1 and link.moves == before + 2 and link._idle
 
 
 def test_the_sentinels_are_asked_on_a_connection_that_is_kept(watched, name):
