@@ -5,6 +5,7 @@ the aims.
 """
 
 import pickle
+import socket
 import statistics
 import subprocess
 import sys
@@ -36,6 +37,73 @@ def ratio(name, aim, ours, reference, count=CALLS):
     found = statistics.median(a / b for a, b in pairs)
     a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
     print(f"{name:24} {found:5.2f}  aim {aim:4}  {a:9.1f} us against {b:9.1f}")
+
+
+ECHO = """
+import socket, sys, shmvar
+place, url = sys.argv[1:]
+segment = shmvar.attach(url)
+seen = segment.version("there")
+print("go", flush=True)
+while True:
+    seen = segment.wait("there", newer_than=seen)
+    segment["back"] = 1
+"""
+BARE_ECHO = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from remote import heard, subscribed
+says, hears = subscribed(sys.argv[1], b"there")
+print("go", flush=True)
+while True:
+    heard(hears)
+    says.sendall(b"PUBLISH back 1\\r\\n")
+    says.recv(100)
+"""
+
+
+def subscribed(place, channel):
+    """Two bare sockets: one to publish, one that is subscribed."""
+    pair = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    for one in pair:
+        one.connect(place)
+    pair[1].sendall(b"SUBSCRIBE %b\r\n" % channel)
+    pair[1].recv(1000)
+    return pair
+
+
+def heard(hears):
+    """The next message."""
+    return hears.recv(1000)
+
+
+def there_and_back(place, url, segment):
+    """A value that another process waits for and answers, beside two bare sockets that publish and are subscribed."""
+    children = []
+    for code, argument in ((ECHO, url), (BARE_ECHO, str(Path(__file__).parent))):
+        command = [sys.executable, "-c", code, place, argument]
+        children.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+        children[-1].stdout.readline()
+    says, hears = subscribed(place, b"back")
+    seen = segment.version("back")
+
+    def ours():
+        nonlocal seen
+        segment["there"] = 1
+        seen = segment.wait("back", 60, newer_than=seen)
+
+    def bare():
+        says.sendall(b"PUBLISH there 1\r\n")
+        says.recv(100)
+        heard(hears)
+
+    ratio("wait, there and back", 3, ours, bare)
+    for child in children:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    for one in (says, hears):
+        one.close()
 
 
 def main():
@@ -93,6 +161,7 @@ def measure(place):
     print(
         f"{'a put in the server':24} {times[0] / times[1]:5.2f}  aim   11  {times[0]:9.1f} us against {times[1]:9.1f}"
     )
+    there_and_back(place, url, segment)
     array = numpy.arange((1 if SMOKE else 100) * 2**20 // 8)
     data = array.tobytes()
     ratio("put of 100 MiB", "", lambda: segment.put("a", array), lambda: client.set("a", data), 1)
