@@ -13,6 +13,7 @@ from helpers.event_loops import run
 import shmvar
 
 pytest.importorskip("redis")
+from shmvar._remote import changes as changes_module
 from shmvar._remote import heard, subscription
 
 SECONDS = float(os.environ.get("SHMVAR_REMOTE_SECONDS", "0"))
@@ -153,6 +154,9 @@ def test_a_message_that_is_lost_is_noticed_by_the_last_version(seg, monkeypatch,
 
 def test_nothing_is_looked_at_while_nothing_is_lost(own_server, monkeypatch):
     monkeypatch.setattr(subscription, "LOOK", 0.1)
+    # On a slow machine a message may be late.
+    monkeypatch.setattr(heard, "CATCH_UP", 60)
+    monkeypatch.setattr(changes_module, "CATCH_UP", 60)
     server = own_server()
     segment = shmvar.attach(server.url("x"))
     segment.put_many({n: n for n in range(100)})

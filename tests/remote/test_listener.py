@@ -205,12 +205,31 @@ def test_what_is_published_after_the_word_of_the_server_is_heard(seg):
         seg.put("x", 1, ttl=100)
         seg.expire("x", None)
         del seg["x"]
-        heard = all_of(subscription, 8)
+        heard = all_of(subscription, 9)
         mine = [data for channel, data in heard if channel == channel_of(seg)]
-        assert [data[:1] for data in mine] == [b"1", b"1", b"~", b"-"] and mine[1] == mine[2][1:]
         every = [data for channel, data in heard if channel == channel_of(seg, b"w")]
-        assert [data.partition(b" ")[2] for data in every] == [b"sx", b"sy", b"sx", b"sx", b"sx"][: len(every)]
-        assert b"@" in every[2] and subscription.poll() in ([], all_of(subscription, 1) if len(heard) < 9 else [])
+        assert [data[:1] for data in mine] == [b"1", b"1", b"~", b"-"]
+        assert mine[1].partition(b"@")[0] == mine[2][1:] and b"@" in mine[1] and b"@" not in mine[2]
+        assert every == [b"%b sx" % mine[0], every[1], *(b"%b sx" % data for data in mine[1:])]
+        assert every[1].endswith(b" sy") and [len(mine), len(every)] == [4, 5]
+
+
+def test_it_does_not_stand_before_the_word_of_the_server(seg, server, monkeypatch):
+    ask, kept = conversation.Conversation.ask, []
+    monkeypatch.setattr(conversation.Conversation, "ask", lambda *it: kept.append(it))
+    with subscribed(seg, b"c:snot yet") as subscription:
+        assert not subscription.stands(now() + 0.3) and not subscription.standing and subscription.run is None
+        # The same of a new connection: the word on the one before says nothing.
+        monkeypatch.setattr(conversation.Conversation, "ask", ask)
+        server.call("CLIENT", "KILL", "SKIPME", "yes")
+        assert subscription.stands(soon())
+        monkeypatch.setattr(conversation.Conversation, "ask", lambda *it: kept.append(it))
+        server.call("CLIENT", "KILL", "SKIPME", "yes")
+        helpers.until(lambda: not subscription.standing)
+        assert not subscription.stands(now() + 0.3)
+        monkeypatch.setattr(conversation.Conversation, "ask", ask)
+        server.call("CLIENT", "KILL", "SKIPME", "yes")
+        assert subscription.stands(soon())
 
 
 def test_a_thousand_channels_stand_and_those_of_others_are_not_heard(seg, new_key):
@@ -383,9 +402,10 @@ def test_a_signal_handler_may_wait_within_a_wait(seg):
     before = signal.signal(signal.SIGALRM, handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.01)
+        seen = seg.version("outer")
         for number in range(60):
             threading.Timer(0.005, seg.put, ("outer", number)).start()
-            seg.wait("outer", 30)
+            seen = seg.wait("outer", 30, newer_than=seen)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

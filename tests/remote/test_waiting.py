@@ -271,6 +271,50 @@ def test_waits_in_a_loop_subscribe_once(own_server):
     assert calls_of(server, "ssubscribe", "sunsubscribe") == [1, 0]
 
 
+def test_a_chain_of_waits_looks_only_where_the_last_message_is_another_one(own_server):
+    server = own_server()
+    segment = shmvar.attach(server.url("x"))
+
+    def looks(newer_than, wait=0.05):
+        before = calls_of(server, "hget")[0]
+        with contextlib.suppress(shmvar.WaitTimeoutError):
+            assert segment.wait("x", wait, newer_than=newer_than) == segment.version("x")
+        return calls_of(server, "hget")[0] - before
+
+    with segment._subscribed(["x"]) as one:
+        assert one.stands(waiting.now() + 30)
+        for change, expected in [
+            (lambda: segment.put("x", 1), 0),
+            (lambda: segment.put("x", 2), 0),
+            (lambda: segment.put("y", 2), 0),
+            (lambda: segment.put_many({"y": 2}), 1),
+            (lambda: segment.put("x", 1), 0),
+            (lambda: segment.put("x", 1, ttl=1000), 2),
+            (lambda: segment.expire("x", None), 1),
+            (lambda: segment.put("x", 1), 0),
+            (segment.clear, 2),
+        ]:
+            change()
+            helpers.until(lambda: one.poll() or True)
+            seen = segment.version("x")
+            helpers.until(lambda: caught_up(segment, one))
+            assert looks(seen) == expected, change
+        segment["x"] = 1
+        seen = segment.version("x")
+        helpers.until(lambda: caught_up(segment, one))
+        killed(server)
+        helpers.until(lambda: one.poll() is None and one.stands(waiting.now() + 30))
+        assert looks(seen) == 1
+
+
+def caught_up(segment, one):
+    """Whether all messages have come: those of another variable come after them."""
+    with segment._subscribed(["mark"]) as marks:
+        assert marks.stands(waiting.now() + 30)
+        segment["mark"] = 1
+        return bool(marks.wait(waiting.now() + 30))
+
+
 def test_batches_of_others_do_not_keep_a_waiter_busy(own_server):
     """A message of a batch names no variable: a waiter looks, with pauses where it looks in vain."""
     server = own_server()

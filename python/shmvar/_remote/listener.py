@@ -40,7 +40,7 @@ _LONGEST_TRY = 2.0
 class Channel:
     """A channel to which the thread has subscribed, or is about to."""
 
-    __slots__ = ("fault", "gone", "idle_at", "name", "stands", "users")
+    __slots__ = ("fault", "gone", "idle_at", "last", "name", "stands", "users")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -48,6 +48,8 @@ class Channel:
         """Changed by any thread, one item at a time."""
         self.stands = 0
         """The number of the connection on which the server has given its word."""
+        self.last: tuple[int, bytes] = (0, b"")
+        """The last message since then, and how many of all channels had come by then."""
         self.gone = False
         """The thread is about to give it up."""
         self.idle_at: float | None = None
@@ -72,6 +74,7 @@ class Listener:
         self.fault: Error | None = None
         """Why the last try to connect failed, if no repetition will mend it."""
         self._asks_run = False
+        self._messages = 0
         self._connections = 0
         self._stood = 0
         """The number of the last connection on which the server gave its word for a channel."""
@@ -342,8 +345,11 @@ class Listener:
 
     def message(self, channel: bytes, data: bytes) -> None:
         found = self.channels.get(channel)
+        self._messages += 1
         # Of one that was given up a message may have been on its way.
         if found is not None:
+            # SYNC: who joins adds itself first, and then looks at the last message: it is one of these, or delivered.
+            found.last = (self._messages, data)
             for subscription in list(found.users):
                 subscription.deliver(channel, data)
 
@@ -351,6 +357,7 @@ class Listener:
         found = self.channels.get(channel)
         self._stood = self.number
         if found is not None:
+            found.last = (0, b"")
             found.stands = self.number
 
     def answered(self, channels: Sequence[bytes]) -> None:

@@ -193,6 +193,18 @@ class Subscription:
                 found.append(self._messages.popleft())
         return found
 
+    def last(self) -> bytes:
+        """The last message of the second channel on this connection, if none of the first one came after it.
+
+        It came before this subscription was made, or will be returned by `wait`, too. Empty: there is none.
+        """
+        channels = self.channels
+        if channels is None or len(channels) < 2:
+            return b""
+        # SYNC: the second channel first. A message of the first one that comes after both looks is returned by `wait`.
+        at, data = channels[1].last
+        return data if at > channels[0].last[0] and self.standing else b""
+
     def close(self) -> None:
         self.closed = True
         self.listener.leave(self)

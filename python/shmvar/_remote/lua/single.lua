@@ -157,8 +157,9 @@ if done then
         redis.call('ZREM', KEYS[3], field)
     end
     if shown then
+        if ends then shown = string.format('%s@%.0f', shown, ends) end
         redis.call('SPUBLISH', channel, shown)
-        redis.call('SPUBLISH', every, shown .. (ends and string.format('@%.0f ', ends) or ' ') .. field)
+        redis.call('SPUBLISH', every, shown .. ' ' .. field)
     end
 end
 return answer
