@@ -124,6 +124,11 @@ def main():
             server.wait()
 
 
+def with_it(lock):
+    with lock:
+        pass
+
+
 def measure(place):
     import redis
 
@@ -152,6 +157,7 @@ def measure(place):
         lambda: segment.put_many({number: 1 for number in range(10)}),
         lambda: client.mset({name: pickle.dumps(1) for name in names}),
     )
+    ratio("lock and unlock", 0.5, lambda: with_it(segment.lock("l")), lambda: with_it(client.lock("l", timeout=10)))
     ratio("attach, second one", 6, lambda: shmvar.attach(url), client.ping)
     times = []
     for call in (lambda: segment.put("i", 5), empty):

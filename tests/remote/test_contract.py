@@ -29,6 +29,10 @@ SIZE = "`size`"
 VERSIONS = "versions"
 IN_PLACE = "`array`, `buffer`"
 CHANGES = "`changes`"
+CHECK = "`check`"
+KILLED = "lock of a killed process"
+STOPPED = "lock of a stopped process"
+TASKS = "`async with lock`"
 
 DIFFERENT = {
     "add": {
@@ -64,6 +68,27 @@ DIFFERENT = {
         "test_what_follows_finds_the_time_that_expire_gave*in place*": IN_PLACE,
         "test_what_has_none_and_does_not_fit_with_one_is_an_error_and_stays_as_it_is": SIZE,
         "test_who_holds_an_array_in_place_goes_on_and_who_opens_it_gets_the_same": IN_PLACE,
+    },
+    "locks": {
+        "test_a_dropped_handle_lets_go_unless_a_lock_keeps_it": CLASS,
+        "test_a_lock_that_is_taken_again_takes_no_other_slot": CHECK,
+        "test_destroying_leaves_the_locks_of_those_still_attached": DESTROY,
+        "test_slots_that_locks_left_are_taken_by_others_and_by_the_same_lock_again": CHECK,
+    },
+    "locks_async": {
+        "test_a_holder_in_another_process_lets_go_or_is_killed": CLASS,
+        "test_a_task_that_is_thrown_away_unfinished_lets_go": TASKS,
+        "test_f5_a_timeout_holds_while_a_stopped_process_holds_the_segment_up": STOPPED,
+    },
+    "locks_async_many": {
+        "test_cancelling_at_every_place_of_the_queue_leaves_it_sound": TASKS,
+        "test_the_next_one_is_told_of_a_release_and_is_the_only_one": TASKS,
+        "test_the_tries_of_many_tasks_are_in_proportion_to_their_number": TASKS,
+    },
+    "locks_processes": {
+        "test_f56_a_forked_child_does_not_own_its_parents_lock_and_its_exit_lets_nothing_go": CLASS,
+        "test_f5_timeouts_hold_while_a_stopped_process_holds_the_segment_up": STOPPED,
+        "test_the_lock_of_a_killed_process_is_handed_on": KILLED,
     },
     "mapping": {"test_items_and_values_pass_over_what_vanishes_meanwhile": ITERATION},
     "memoize": {},
@@ -116,6 +141,10 @@ SOMETIMES = {
 """By test: the row. Not run: whether they pass depends on how fast messages come."""
 
 TOO_LONG = {
+    "test_a_thousand_tasks_that_wait_for_another_process_cost_little",
+    "test_exclusion_holds_while_holders_are_killed_all_the_time",
+    "test_thousands_of_locks_are_held_at_once",
+    "test_totals_are_exact_with_8_processes_of_4_threads",
     "test_8_processes_add_and_one_of_them_makes_it_and_nothing_is_lost",
     "test_8_processes_count_what_expires_again_and_again_and_each_window_is_exact",
     "test_8_processes_setdefault_and_one_value_and_its_time_win",
@@ -170,16 +199,7 @@ def suite(module):
 
 
 SUITES = sorted(
-    {
-        *DIFFERENT,
-        "ttl_of_changes",
-        "waiting_async",
-        "locks",
-        "locks_async",
-        "locks_async_many",
-        "locks_bound",
-        "locks_processes",
-    }
+    {*DIFFERENT, "ttl_of_changes", "waiting", "waiting_any", "waiting_async", "locks_bound"}
 )
 for module in SUITES:
     globals()[f"Test_{module}"] = suite(module)

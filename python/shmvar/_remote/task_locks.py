@@ -34,6 +34,9 @@ _THREADS = 8
 _PER_WAITER = 0.002
 """Many tasks that wait for different locks look more rarely: so many seconds for each of them."""
 
+_DETACHED_POLL = 0.25
+"""So often the tasks behind the first one see whether their handle was detached."""
+
 _threads: ThreadPoolExecutor | None = None
 _waiting = 0
 # By the id of the loop, the D of the segment and the field of the lock. A line holds its loop.
@@ -61,12 +64,8 @@ async def enter(lock: RemoteLock) -> RemoteLock:
     line = _lines.get(name)
     if line is None:
         line = _lines[name] = _Line(loop)
-    if line.turn.locked() or until > now():
-        try:
-            async with asyncio.timeout(None if until == math.inf else max(until - now(), 0)):
-                await line.turn.acquire()
-        except TimeoutError:
-            raise lock._late() from None
+    if line.turn.locked():
+        await _turn(line, lock, until)
     else:
         await line.turn.acquire()
     try:
@@ -74,6 +73,22 @@ async def enter(lock: RemoteLock) -> RemoteLock:
     finally:
         line.turn.release()
     return lock
+
+
+async def _turn(line: _Line, lock: RemoteLock, until: float) -> None:
+    """Waits until the tasks that came before have the lock, or have given up."""
+    asking = asyncio.ensure_future(line.turn.acquire())
+    try:
+        while not asking.done():
+            left = until - now()
+            if left <= 0:
+                raise lock._late()
+            lock._segment._writable()
+            await asyncio.wait([asking], timeout=min(left, _DETACHED_POLL))
+    except BaseException:
+        if not asking.cancel():
+            line.turn.release()
+        raise
 
 
 async def _take(lock: RemoteLock, owner: Owner, until: float) -> None:
