@@ -40,6 +40,8 @@ else
 end
 local now = now_of(redis.call('TIME'))
 local used, size, queued = tonumber(head[3]), tonumber(head[4]), tonumber(head[7] or 0)
+local mends = not queued and op == 'clear'
+if mends then queued = 0 end
 if not used or not queued then damaged('a charge of the segment is no number') end
 
 -- The state of the queue. One that is damaged can be cleared, and nothing else.
@@ -50,9 +52,15 @@ if stored then
     last, returned, held = tonumber(last), tonumber(returned), tonumber(held)
     bytes, looked = tonumber(bytes), tonumber(looked)
 end
-local waits, kept, holds = redis.pcall('LLEN', list), redis.pcall('HLEN', taken), redis.pcall('HLEN', holders)
-local broken = not looked or last > 9007199254740991 or type(waits) == 'table' or type(kept) == 'table'
-    or type(holds) == 'table' or returned + held ~= holds or kept ~= holds or (not stored and waits + holds > 0)
+-- nil: it is of another type.
+local function length(command, key)
+    local found = redis.pcall(command, key)
+    if type(found) == 'number' then return found end
+    if not string.find(found.err, 'WRONGTYPE', 1, true) then error(found) end
+end
+local waits, kept, holds = length('LLEN', list), length('HLEN', taken), length('HLEN', holders)
+local broken = not looked or last > 9007199254740991 or not waits or not kept or not holds
+    or returned + held ~= holds or kept ~= holds or (not stored and waits + holds > 0)
 local function broken_by(what)
     damaged(what .. ' of the queue ' .. name .. ' is none; `clear` of the queue removes it')
 end
@@ -99,7 +107,8 @@ if grace > 0 and held > 0 and (now - looked >= 50000 or looked > now or waits + 
             end
         end
     end
-    returned, held, looked, swept = returned + #back, held - #back, now, true
+    -- While somebody is dying each call looks.
+    returned, held, looked, swept = returned + #back, held - #back, dying == 0 and now or 0, true
 end
 
 -- What is to be done. `cost` comes to the queue's charge, `freed` goes.
@@ -221,7 +230,7 @@ else
 end
 local empty = waits + returned + held == 0
 if empty and not broken and not adds then freed = bytes end
-local charged = freed > 0 or adds
+local charged = freed > 0 or adds or mends
 bytes, used, queued = math.max(bytes + (adds and cost or 0) - freed, 0), used - freed, math.max(queued - freed, 0)
 if adds then used, queued = used + cost, queued + cost end
 used = math.max(used, 0)
