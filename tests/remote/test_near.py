@@ -227,6 +227,19 @@ def test_whoever_was_told_of_a_version_by_waiting_reads_it(deaf):
     changing.join(), removing.join()
 
 
+def test_whoever_is_told_of_a_change_reads_it(deaf):
+    near, plain = deaf
+    changes = near.changes(prefix="n", timeout=LONG)
+    for number in range(2, 10):
+        cached(near, "n")
+        plain["n"] = number
+        assert next(changes) == ("n", plain.version("n")) and near["n"] == number
+    cached(near, "n")
+    plain.remove("n")
+    assert next(changes) == ("n", 0) and near.get("n") is None
+    changes.close()
+
+
 def test_a_task_that_was_told_of_a_version_reads_it(deaf):
     near, plain = deaf
 
@@ -367,9 +380,13 @@ def test_a_server_that_comes_back_with_older_data_is_believed(own_server):
     server.call("SAVE")
     plain["n"] = 2
     assert cached(near, "n") == 2
+    owner = memory(near).words[near_memory.OWNER]
     server.kill()
     server.start()
-    until(lambda: near["n"] == 1)
+    until(lambda: memory(near).words[near_memory.OWNER] != owner)
+    awake(near)
+    # What was cached is as of a later version than any that this server knows.
+    assert near["n"] == 1
     plain["n"] = 3
     until(lambda: near["n"] == 3)
     assert cached(near, "n") == 3
@@ -723,6 +740,18 @@ def test_a_full_cache_goes_on(server):
     assert near["large"] == bytes(600_000) and not is_hit(near, "large")
     near.detach()
     plain.destroy()
+
+
+def test_who_lists_a_server_makes_no_caches(server, pair):
+    near, _ = pair
+    before = caches()
+    assert near.key in {info.key for info in shmvar.segments(server.url(near=NEAR))}
+    assert caches() == before
+
+
+def test_handles_with_and_without_a_cache_share_their_connections(pair):
+    near, plain = pair
+    assert near._link is plain._link
 
 
 def test_too_small_a_cache_is_refused(server):

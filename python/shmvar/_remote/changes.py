@@ -181,6 +181,10 @@ class RemoteChanges:
             raise StopIteration
         self._segment._open  # noqa: B018 - it raises DetachedError
         change = step.told(self._heard)
+        near = self._segment._near
+        if change is not None and near is not None:
+            # Whoever is told of a version reads nothing older.
+            near.told(*change)
         if change is None and step.is_over(self._heard):
             raise WaitTimeoutError(f"nothing changed within {self._timeout or 0:g} s")
         return change

@@ -107,7 +107,11 @@ def segments(text: str, told: Callable[[int, int], None] | None = None) -> list[
             told(number, len(names))
         key = key_of(name)
         if key is not None:
-            named = dataclasses.replace(url, key=key, public=f"{url.public.partition('#')[0]}#{fragment_of(key)}")
+            # Whoever looks at each once needs no near cache of it.
+            server = dataclasses.replace(url.server, near=0)
+            named = dataclasses.replace(
+                url, server=server, key=key, public=f"{url.public.partition('#')[0]}#{fragment_of(key)}"
+            )
             try:
                 infos.append(find(named, link_to(url.server, name), key, False, False).info())
             except (SegmentNotFoundError, IncompatibleSegmentError, CorruptSegmentError):

@@ -69,7 +69,7 @@ class Server:
     """Seconds after which a lock ends that nobody renewed."""
     grace: float = 0.3
     """Seconds after which a lock ends whose owner's connection is gone."""
-    near: int = 0
+    near: int = field(default=0, compare=False)
     """Bytes of a segment of this machine that caches reads."""
 
     @property
