@@ -4,6 +4,7 @@ Starts a Valkey or Redis of its own. The ratios depend on the client library and
 the aims.
 """
 
+import asyncio
 import pickle
 import socket
 import statistics
@@ -33,7 +34,10 @@ def each(call, count=CALLS):
 
 def ratio(name, aim, ours, reference, count=CALLS):
     """Prints one row: both sides in turn, medians."""
-    pairs = [(each(ours, count), each(reference, count)) for _ in range(TURNS)]
+    show(name, aim, [(each(ours, count), each(reference, count)) for _ in range(TURNS)])
+
+
+def show(name, aim, pairs):
     found = statistics.median(a / b for a, b in pairs)
     a, b = (statistics.median(side) for side in zip(*pairs, strict=True))
     print(f"{name:24} {found:5.2f}  aim {aim:4}  {a:9.1f} us against {b:9.1f}")
@@ -106,6 +110,41 @@ def there_and_back(place, url, segment):
         one.close()
 
 
+def near_hits(place):
+    local, near = shmvar.attach("bench of shmvar"), shmvar.attach(f"valkey+unix://{place}?near=4MiB#bench")
+    local["i"] = near["i"]
+    while near._near.hit(near, "i") is None:
+        near["i"]
+    ratio("near hit", 12, lambda: near["i"], lambda: local["i"], 20 * CALLS)
+    local.destroy()
+
+
+async def tasks(place, segment):
+    """One call after the other, and a hundred at once."""
+    import redis.asyncio
+
+    client = redis.asyncio.Redis(unix_socket_path=place)
+
+    async def ours():
+        return await segment.aio.get("i")
+
+    async def reference():
+        return pickle.loads(await client.get("i"))
+
+    for name, at_once in (("aio.get", 1), ("aio.get, 100 at once", 100)):
+        pairs = []
+        for _ in range(TURNS):
+            times = []
+            for call in (ours, reference):
+                began = time.perf_counter()
+                for _ in range(max(CALLS // at_once, 1)):
+                    await asyncio.gather(*[call() for _ in range(at_once)])
+                times.append((time.perf_counter() - began) / max(CALLS // at_once, 1) / at_once * 1e6)
+            pairs.append(times)
+        show(name, "", pairs)
+    await client.aclose()
+
+
 def main():
     program = which("valkey-server") or which("redis-server")
     if program is None or find_spec("redis") is None:
@@ -158,6 +197,8 @@ def measure(place):
         lambda: client.mset({name: pickle.dumps(1) for name in names}),
     )
     ratio("lock and unlock", 0.5, lambda: with_it(segment.lock("l")), lambda: with_it(client.lock("l", timeout=10)))
+    near_hits(place)
+    asyncio.run(tasks(place, segment))
     ratio("attach, second one", 6, lambda: shmvar.attach(url), client.ping)
     times = []
     for call in (lambda: segment.put("i", 5), empty):

@@ -20,6 +20,8 @@ def pytest_collection_modifyitems(items):
 
 
 NUMBERS = itertools.count(1)
+NEAR = {"near": "1MiB"} if "SHMVAR_REMOTE_NEAR" in os.environ else {}
+"""With it, each handle of the contract suite has a near cache."""
 IN_CLUSTER = "SHMVAR_REMOTE_CLUSTER" in os.environ
 """The segments of the tests are in a cluster: for test_contract.py, which does not care."""
 
@@ -65,7 +67,7 @@ def new_key(server, request):
 
     def make(kind=str):
         number = next(NUMBERS)
-        made.append(home.url(number if kind is int else f"test-{number}"))
+        made.append(home.url(number if kind is int else f"test-{number}", **NEAR))
         return made[-1]
 
     yield make
