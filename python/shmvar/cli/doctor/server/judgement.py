@@ -219,12 +219,13 @@ def of_rights(facts: Facts, user: str, place: Place, cluster: bool) -> Iterator[
         rights.DATABASE: False,  # then not even this had been possible
     }
     for what, lacks in facts["lacking"].items():
-        if not wanted.get(what, True) or (reads_only and what not in (rights.READING, "waiting")):
+        if not wanted.get(what, True) or (reads_only and what not in (rights.READING, rights.WAITING)):
             continue
         needed = what in (rights.READING, rights.CHANGES) or wanted.get(what) or (what == rights.ACKS and place.acks)
         level = "problem" if needed else "warning"
         grants = " ".join(f"+{right}" for right in lacks)
-        patterns = "" if reads_only else "; keys ~shmvar:* and channels &shmvar:*, if it lacks them"
+        keys, channels = "keys %R~shmvar:*" if reads_only else "keys ~shmvar:*", "channels &shmvar:*"
+        patterns = f"; {keys} and {channels}, if it lacks them"
         text = f"it lacks rights for {what}: {', '.join(lacks)}"
         yield finding(level, about, text, f"ACL SETUSER {user} {grants}{patterns}")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shmvar.cli.doctor.server.facts import Facts
 
 READING, CHANGES = "reading", "changes"
+WAITING = "waiting"
 DATABASE, CLUSTERS = "another database than 0", "clusters"
 ACKS = "acks, and large values where there are replicas"
 NEEDS: dict[str, str] = {
@@ -23,8 +24,9 @@ NEEDS: dict[str, str] = {
     CHANGES: "hset hdel hvals hrandfield set unlink persist zadd zrem spublish info",
     "the list of segments": "scan",
     "the memory that `info` and `ls` tell": "memory|usage",
-    "waiting": "ssubscribe sunsubscribe",
-    "locks": "pubsub|shardnumsub",
+    WAITING: "ssubscribe sunsubscribe",
+    "locks, and what is taken from queues": "pubsub|shardnumsub",
+    "queues": "rpush lpop llen lindex lrange",
     ACKS: "wait",
     "fsync": "waitaof",
     CLUSTERS: "cluster|slots cluster|shards asking readonly",
