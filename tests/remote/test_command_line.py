@@ -14,8 +14,6 @@ from helpers import servers
 import shmvar
 from shmvar.cli import main
 
-WATCHES = hasattr(shmvar.RemoteSegment, "changes")
-
 
 @pytest.fixture
 def run(capsys):
@@ -63,8 +61,6 @@ def test_every_command_is_here():
 
 @pytest.mark.parametrize("line", [line for lines in COMMANDS.values() for line in lines])
 def test_each_command_takes_a_url(server, key, new_key, seg, run, tmp_path, line):
-    if line.startswith("watch") and not WATCHES:
-        pytest.skip("nobody waits for changes on a server yet")
     seg["a"] = 1
     local = f"command-line-{os.getpid()}"
     words = {"KEY": key, "OTHER": new_key(), "SERVER": server.url(), "LOCAL": local}
@@ -131,6 +127,49 @@ def test_what_is_missing_is_named_by_its_url(run, key, seg):
         assert status == 1 and f"there is no segment {key}-missing" in wrong
     status, _, wrong = run("copy", key, f"{key}-2", "colour", "nothing")
     assert status == 1 and "no variable 'nothing'" in wrong and not shmvar.exists(f"{key}-2")
+
+
+WATCH = """
+from shmvar.cli.main import main
+print("ready", flush=True)
+sys.exit(main(["watch", key, *sys.argv[2:]]))
+"""
+
+
+def test_a_watch_tells_each_change_and_ends_when_the_segment_is_gone(key, seg, children):
+    seg["old"] = 1
+    child = helpers.start(WATCH, key, "--json", stderr=subprocess.PIPE)
+    children.append(child)
+
+    def told(change, **expected):
+        """The watch begins some time after it is ready: until its first word the change is made again."""
+        lines = []
+        reader = threading.Thread(target=lambda: lines.append(child.stdout.readline()))
+        reader.start()
+        while not lines:
+            change()
+            reader.join(0.5)
+        said = json.loads(lines[0])
+        assert {name: said[name] for name in expected} == expected
+        return said
+
+    said = told(lambda: seg.put("new", [1, 2]), index="new", value=[1, 2], there=True)
+    assert said["version"] <= seg.version("new")
+    seg["new"] = [3]
+
+    def line():
+        return json.loads(child.stdout.readline())
+
+    said = line()
+    while said["value"] != [3]:
+        said = line()
+    assert said["version"] == seg.version("new")
+    seg.remove("new")
+    said = line()
+    assert (said["index"], said["there"], said["value"]) == ("new", False, None)
+    seg.destroy()
+    _, wrong = child.communicate(timeout=60 * helpers.machine.SLOWER)
+    assert child.returncode == 1 and "is gone" in wrong and len(wrong.splitlines()) == 1
 
 
 def test_a_table_of_a_server_says_nothing_that_a_server_does_not_know(server, run, key, seg):
