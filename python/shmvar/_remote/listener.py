@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import os
 import random
 import socket
@@ -40,7 +41,7 @@ _LONGEST_TRY = 2.0
 class Channel:
     """A channel to which the thread has subscribed, or is about to."""
 
-    __slots__ = ("fault", "gone", "idle_at", "last", "name", "stands", "users")
+    __slots__ = ("fault", "gone", "idle_at", "last", "looked_at", "name", "stands", "users")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
@@ -50,6 +51,8 @@ class Channel:
         """The number of the connection on which the server has given its word."""
         self.last: tuple[int, bytes] = (0, b"")
         """The last message since then, and how many of all channels had come by then."""
+        self.looked_at = -math.inf
+        """When somebody last read what its messages tell of."""
         self.gone = False
         """The thread is about to give it up."""
         self.idle_at: float | None = None

@@ -196,14 +196,23 @@ class Subscription:
     def last(self) -> bytes:
         """The last message of the second channel on this connection, if none of the first one came after it.
 
-        It came before this subscription was made, or will be returned by `wait`, too. Empty: there is none.
+        It came before this subscription was made, or will be returned by `wait`, too. Empty: there is none, or nobody
+        has `looked` for 5 s: a server may have lost everything without a message.
         """
         channels = self.channels
         if channels is None or len(channels) < 2:
             return b""
         # SYNC: the second channel first. A message of the first one that comes after both looks is returned by `wait`.
         at, data = channels[1].last
+        if now() - channels[1].looked_at > LOOK:
+            return b""
         return data if at > channels[0].last[0] and self.standing else b""
+
+    def looked(self) -> None:
+        """The caller has read what the second channel tells of."""
+        channels = self.channels
+        if channels is not None and len(channels) > 1:
+            channels[1].looked_at = now()
 
     def close(self) -> None:
         self.closed = True

@@ -225,8 +225,11 @@ class Waiting(Handle):
         skips = standing and len(plain) == 1 and _is_last(subscription.last(), seen[0])
         while True:
             began = now()
-            versions, left = ([seen[0] or 0], None) if skips else (yield "look", 0)
-            skips = False
+            if skips:
+                versions, left, skips = [seen[0] or 0], None, False
+            else:
+                versions, left = yield "look", 0
+                subscription.looked()
             seen = [version if one is None else one for one, version in zip(seen, versions, strict=True)]
             found = _differing(seen, versions)
             if found is not None:
