@@ -271,7 +271,8 @@ def test_waits_in_a_loop_subscribe_once(own_server):
     assert calls_of(server, "ssubscribe", "sunsubscribe") == [1, 0]
 
 
-def test_a_chain_of_waits_looks_only_where_the_last_message_is_another_one(own_server):
+def test_a_chain_of_waits_looks_only_where_the_last_message_is_another_one(own_server, monkeypatch):
+    monkeypatch.setattr(subscription, "LOOK", 1000)
     server = own_server()
     segment = shmvar.attach(server.url("x"))
 
@@ -283,15 +284,16 @@ def test_a_chain_of_waits_looks_only_where_the_last_message_is_another_one(own_s
 
     with segment._subscribed(["x"]) as one:
         assert one.stands(waiting.now() + 30)
+        looks(segment.version("x"))
         for change, expected in [
-            (lambda: segment.put("x", True), False),
-            (lambda: segment.put("x", True), False),
-            (lambda: segment.put("y", True), False),
+            (lambda: segment.put("x", 1), False),
+            (lambda: segment.put("x", 1), False),
+            (lambda: segment.put("y", 1), False),
             (lambda: segment.put_many({"y": 2}), True),
-            (lambda: segment.put("x", True), False),
+            (lambda: segment.put("x", 1), False),
             (lambda: segment.put("x", 1, ttl=1000), True),
             (lambda: segment.expire("x", None), True),
-            (lambda: segment.put("x", True), False),
+            (lambda: segment.put("x", 1), False),
             (segment.clear, True),
         ]:
             change()
