@@ -22,6 +22,8 @@ client library nor the time to import it.
 | `renewals` | functions that are called again and again |
 | `near`, `near_memory`, `near_listener` | the near cache: its calls, what is shared on this host, its thread |
 | `aio`, `workers` | coroutines, and the threads that make their calls |
+| `locking`, `locks`, `task_locks`, `taking` | named locks, for threads and for tasks |
+| `owners`, `presence` | who owns what is taken, and what others see of it while it lives |
 | `scripts`, `lua/` | what runs in the server |
 | `link` | connections; the only file that knows the client library |
 | `queues`, `queue` | `RemoteQueue` and `RemoteTakenItem` |

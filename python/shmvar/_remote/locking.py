@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from shmvar._errors import CorruptSegmentError, Error
-from shmvar._remote import scripts
 from shmvar._remote.handle import Handle
 from shmvar._remote.link import now
-from shmvar._remote.locks import RemoteLock, seconds_of
+from shmvar._remote.locks import RemoteLock
 from shmvar._remote.names import field_of, index_of, plain_index
+from shmvar._remote.taking import held_locks, seconds_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, SupportsIndex
+    from typing import SupportsIndex
 
 _END = 1.0
 """Seconds for which `detach` tries to let go what was taken; then a thread goes on."""
@@ -36,18 +36,9 @@ class Locking(Handle):
         plain = plain_index(name)
         return RemoteLock(self, plain, field_of(plain), seconds_of(timeout))
 
-    def _held(self, *field: bytes) -> Any:
-        """What the script `held` returns."""
-        requests, link = self._requests, self._open
-        arguments = (requests.id, b"%d" % (link.server.grace * 1e6), *field)
-        answer = link.script(scripts.HELD, requests.keys[:2], arguments, link.waited(), self._readonly)
-        if answer == b"g":
-            raise requests.gone()
-        return answer
-
     def _locks(self) -> list[tuple[int | str, int]]:
         """The locks that are held, with the pids of their owners."""
-        found = self._held()
+        found = held_locks(self)
         pids = found[1::2]
         if not all(isinstance(pid, bytes) and pid.isdigit() and len(pid) <= 10 for pid in pids):
             raise CorruptSegmentError(f"{self._requests.name}: the owner of a lock has no pid")

@@ -8,14 +8,12 @@ import time
 import weakref
 
 from shmvar._core import Lock
-from shmvar._errors import Error, LockLostError, SegmentFullError, WaitTimeoutError
+from shmvar._errors import Error, LockLostError, WaitTimeoutError
 from shmvar._remote import owners, scripts
-from shmvar._remote.arguments import detached
 from shmvar._remote.link import now
-from shmvar._remote.listener import listener_of
 from shmvar._remote.numbered import shown
 from shmvar._remote.owners import Hold
-from shmvar._remote.presence import presence_of
+from shmvar._remote.taking import Taking, held_locks, seconds_of, writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,96 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn, Self
 
-    from shmvar._remote.locking import Locking
-    from shmvar._remote.numbered import Slot
+    from shmvar._remote.handle import Handle
     from shmvar._remote.owners import Owner
-
-_POLL, _POLL_DYING = 0.1, 0.05
-"""Seconds that a waiter sleeps at most, and where the owner is missed."""
-
-
-class Taking:
-    """One acquisition: each of its tries, and what has to be undone if it ends badly."""
-
-    def __init__(self, segment: Locking, field: bytes, owner: Owner) -> None:
-        self._segment = segment
-        self._requests = segment._requests
-        presence = presence_of(segment._open, self._requests)
-        self.hold = Hold(owner, field, owners.next_token(), presence, id(self._requests))
-        self.pause = _POLL
-        """Seconds until the next try, at most."""
-        self._slots: list[Slot] = []
-        # Whether the lock may be ours, though nobody has said so.
-        self._unsure = False
-
-    def attempt(self) -> bool:
-        """Takes the lock if that is possible at once."""
-        hold, requests, link = self.hold, self._requests, self._segment._open
-        hold.presence.begin(hold)
-        self._slots.clear()
-        arguments = (b"take", hold.field, hold.token, *hold.presence.arguments())
-        what, sent = f"the taking of lock {shown(hold.field)}", now()
-        self._unsure = True
-        # Not guarded: whoever holds thousands would name all of them to take one more.
-        answer = requests.change(
-            link, scripts.LOCK, arguments, what, guarded=False, unrecorded=b"hdm", slots=self._slots
-        )
-        if answer[:1] == b"o":
-            hold.fence = int(answer[1:])
-            hold.presence.taken(sent)
-            return True
-        self._unsure = False
-        if answer[:1] == b"m":
-            limit = int(answer[1:])
-            raise SegmentFullError(
-                f"{requests.name}: {limit} named locks are held, as many as a segment of its size can have: one for each "
-                "KiB. Remedies: release some, or raise the size with `resize`",
-                1024,
-                0,
-                limit * 1024,
-            )
-        self.pause = _POLL_DYING if answer == b"d" else _POLL
-        return False
-
-    def within(self, until: float) -> bool:
-        """Takes the lock as soon as it can be had. False: `until` came first, by the clock of `link.now`."""
-        if self.attempt():
-            return True
-        if now() >= until:
-            return False
-        with self.subscription() as subscription:
-            # A message that was sent before the subscription stands is nowhere: the next try is what counts.
-            standing = subscription.stands(min(until, now() + self.pause))
-            while not self.attempt():
-                left = until - now()
-                if left <= 0:
-                    return False
-                if standing:
-                    standing = subscription.wait(now() + min(left, self.pause)) is not None
-                else:
-                    standing = subscription.stands(now() + min(left, self.pause))
-        return True
-
-    def subscription(self, signal: Any = None) -> Any:
-        """To what is said when the lock is let go."""
-        channel = self._requests.data + b"f:" + self.hold.field
-        return listener_of(self._segment._open).subscribe((channel,), signal=signal)
-
-    def keep(self, owner: Owner) -> None:
-        """The lock is the owner's from now on. Raises DetachedError where the handle was detached meanwhile."""
-        self._requests.held.add(owner, self.hold)
-        # Detaching lets go what is on the list: one of the two sees the other.
-        if self._segment.detached:
-            raise detached(self._requests.name)
-
-    def give_up(self) -> None:
-        """The lock was not taken, or must not be ours: called after whatever has happened, and does not block."""
-        hold = self.hold
-        self._requests.held.drop(hold)
-        if self._unsure and self._slots:
-            hold.presence.undone(hold, self._slots[0].field, self._slots[0].number)
-        else:
-            hold.presence.end(hold)
 
 
 class _Leaving:
@@ -169,14 +79,14 @@ class RemoteLock:
 
     `with` takes it for the running thread, `async with` for the running task. Both may take it several times.
 
-    The lock ends when its owner has not been heard of for the `lease` of the URL, though it may live, stopped or cut off.
-    What the owner then changes in the segment is refused with `LockLostError`. For what it changes elsewhere there are
-    `fence` and `lost`. If the owner dies, others get the lock after the `grace` of the URL.
+    The lock ends when its owner has not been heard of for the `lease` of the URL, though it may live, stopped or cut
+    off. What the owner then changes in the segment is refused with `LockLostError`. For what it changes elsewhere there
+    are `fence` and `lost`. If the owner dies, others get the lock after the `grace` of the URL.
     """
 
     __slots__ = ("__weakref__", "_entering", "_field", "_last", "_name", "_segment", "_timeout")
 
-    def __init__(self, segment: Locking, name: int | str, field: bytes, timeout: float | None) -> None:
+    def __init__(self, segment: Handle, name: int | str, field: bytes, timeout: float | None) -> None:
         self._segment = segment
         self._name = name
         self._field = field
@@ -190,7 +100,7 @@ class RemoteLock:
         return self._name
 
     @property
-    def segment(self) -> Locking:
+    def segment(self) -> Any:
         return self._segment
 
     @property
@@ -232,24 +142,28 @@ class RemoteLock:
         return self._take(self._timeout if timeout is None else seconds_of(timeout))
 
     def release(self) -> None:
-        """Release the lock once. Raises `RuntimeError` if the caller does not hold it, `LockLostError` if it was lost."""
+        """Release the lock once.
+
+        Raises:
+            RuntimeError: the caller does not hold it.
+            LockLostError: its lease has ended; it is another's, or nobody's.
+        """
         self._release([])
 
     def locked(self) -> bool:
         """Return whether a living process holds the lock."""
-        segment = self._segment
-        server = segment._open.server
-        found = segment._held(self._field)
+        grace = self._segment._open.server.grace
+        found: bytes = held_locks(self._segment, self._field)
         if found[:1] != b"d":
             return found != b""
         # Its owner is missed. After a lost connection it has this time to come back.
-        time.sleep(server.grace)
-        again: bytes = segment._held(self._field)
+        time.sleep(grace)
+        again: bytes = held_locks(self._segment, self._field)
         return again != b"" and again != found
 
     def __enter__(self) -> Self:
         named = self._entering.pop(threading.get_ident(), None)
-        if not self._take(self._timeout, named and named()):
+        if not self._take(self._timeout, None if named is None else named()):
             raise self._late()
         return self
 
@@ -274,7 +188,7 @@ class RemoteLock:
                 self._release(begun)
             raise
 
-    def __aenter__(self) -> Coroutine[Any, Any, Self]:
+    def __aenter__(self) -> Coroutine[Any, Any, RemoteLock]:
         from shmvar._remote import task_locks
 
         return task_locks.enter(self)
@@ -290,7 +204,7 @@ class RemoteLock:
         raise TypeError("cannot pickle 'shmvar.RemoteLock' object")
 
     def __repr__(self) -> str:
-        return f"<shmvar.RemoteLock {shown(self._field)} of segment {self._segment.url}>"
+        return f"<shmvar.RemoteLock {shown(self._field)} of segment {self._segment._url.public}>"
 
     def _mine(self) -> Hold | None:
         """What the caller holds of it, as a task or as a thread."""
@@ -303,7 +217,7 @@ class RemoteLock:
 
     def _take(self, timeout: float | None, leaving: _Leaving | None = None) -> bool:
         segment = self._segment
-        segment._writable()
+        writable(segment)
         owner = owners.thread()
         if self._again(owner, leaving):
             return True
@@ -381,23 +295,10 @@ class RemoteLock:
         return WaitTimeoutError(f"lock {shown(self._field)} was not let go within {self._timeout or 0:g} s")
 
 
-def seconds_of(timeout: Any) -> float | None:
-    """A timeout. None: without end."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, str | bytes) or not (hasattr(timeout, "__float__") or hasattr(timeout, "__index__")):
-        raise TypeError(f"must be real number, not {type(timeout).__name__}")
-    seconds = float(timeout)
-    if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"timeout must be None or at least 0 seconds, not {timeout}")
-    return seconds if seconds < 2**63 else None
-
-
 def _document() -> None:
     for name, member in vars(RemoteLock).items():
-        if callable(member) or isinstance(member, property):
-            if getattr(member, "__doc__", "") is None:
-                member.__doc__ = getattr(getattr(Lock, name, None), "__doc__", None)
+        if (callable(member) or isinstance(member, property)) and getattr(member, "__doc__", "") is None:
+            member.__doc__ = getattr(getattr(Lock, name, None), "__doc__", None)
 
 
 _document()

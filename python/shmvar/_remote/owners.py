@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from shmvar._remote.presence import Presence
-
     _T = TypeVar("_T")
 
 _process = secrets.token_hex(6).encode()
@@ -64,7 +62,7 @@ class _Local:
         found = getattr(local, "owner", None)
         if found is None:
             found = local.owner = Owner()
-        return found  # type: ignore[no-any-return]
+        return found
 
     def all(self) -> list[Owner]:
         """All owners that the caller is. What was taken before the program was patched belongs to the thread, too."""
@@ -142,11 +140,12 @@ class Hold:
 
     __slots__ = ("__weakref__", "_owner", "count", "fence", "field", "handle", "lost", "number", "presence", "token")
 
-    def __init__(self, owner: Owner, field: bytes, token: bytes, presence: Presence, handle: int) -> None:
+    def __init__(self, owner: Owner, field: bytes, token: bytes, presence: Any, handle: int) -> None:
         self._owner = weakref.ref(owner)
         self.number = owner.number
         self.field, self.token, self.fence = field, token, 0
         self.presence = presence
+        """The `Presence` that keeps it."""
         self.handle = handle
         """Of the handle that it was taken through."""
         self.count = 1
@@ -169,7 +168,7 @@ class Held:
 
     def __init__(self) -> None:
         self.by: dict[int, dict[bytes, Hold]] = {}
-        """By the number of the owner, and the field of the lock. Empty most of the time: it is looked at by each change."""
+        """By the number of the owner, and the field of the lock. Each change looks whether there are any."""
         _every.add(self)
 
     def find(self, owner: Owner, field: bytes) -> Hold | None:
@@ -197,7 +196,6 @@ class Held:
     def callers(self) -> list[Hold]:
         """What the caller holds."""
         return [hold for owner in callers() for hold in self.by.get(owner.number, _NOTHING).values()]
-
 
 
 _NOTHING: dict[bytes, Hold] = {}

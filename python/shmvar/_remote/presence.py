@@ -179,7 +179,7 @@ class Presence:
         return found
 
     def _told(self, channel: bytes | None, _data: bytes) -> None:
-        """Called by the listener, with None when the connection was lost: nobody may think that this process is dead."""
+        """Called by the listener, with None when the connection was lost: others may think that we are dead."""
         if channel is None and self.made_in == generation():
             self.due = now()
             _keeper_of(self.link).wake()

@@ -15,8 +15,8 @@ from weakref import WeakValueDictionary
 from shmvar._errors import Error
 from shmvar._remote import owners
 from shmvar._remote.link import now
-from shmvar._remote.locks import Taking
 from shmvar._remote.subscription import TaskSignal
+from shmvar._remote.taking import Taking, writable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, TypeVar
 
-    from shmvar._remote.locks import RemoteLock
     from shmvar._remote.owners import Hold, Owner
 
     _T = TypeVar("_T")
@@ -51,10 +50,10 @@ class _Line:
         self.turn = asyncio.Lock()
 
 
-async def enter(lock: RemoteLock) -> RemoteLock:
+async def enter(lock: Any) -> Any:
     """The start of `async with lock`: returns when the running task holds the lock."""
     segment = lock._segment
-    segment._writable()
+    writable(segment)
     owner, loop = owners.task(), asyncio.get_running_loop()
     if lock._again(owner):
         return lock
@@ -75,7 +74,7 @@ async def enter(lock: RemoteLock) -> RemoteLock:
     return lock
 
 
-async def _turn(line: _Line, lock: RemoteLock, until: float) -> None:
+async def _turn(line: _Line, lock: Any, until: float) -> None:
     """Waits until the tasks that came before have the lock, or have given up."""
     asking = asyncio.ensure_future(line.turn.acquire())
     try:
@@ -83,7 +82,7 @@ async def _turn(line: _Line, lock: RemoteLock, until: float) -> None:
             left = until - now()
             if left <= 0:
                 raise lock._late()
-            lock._segment._writable()
+            writable(lock._segment)
             await asyncio.wait([asking], timeout=min(left, _DETACHED_POLL))
     except BaseException:
         if not asking.cancel():
@@ -91,7 +90,7 @@ async def _turn(line: _Line, lock: RemoteLock, until: float) -> None:
         raise
 
 
-async def _take(lock: RemoteLock, owner: Owner, until: float) -> None:
+async def _take(lock: Any, owner: Owner, until: float) -> None:
     """Takes the lock for a task. Raises WaitTimeoutError."""
     global _waiting
     taking = Taking(lock._segment, lock._field, owner)
@@ -143,7 +142,7 @@ class _Asking:
             self._running.add_done_callback(lambda _: call())
 
 
-async def leave(lock: RemoteLock, *exception: type[BaseException] | BaseException | TracebackType | None) -> None:
+async def leave(lock: Any, *exception: type[BaseException] | BaseException | TracebackType | None) -> None:
     """The end of `async with lock`: releases it once."""
     reason = exception[0] if exception else None
     try:
@@ -162,7 +161,7 @@ async def leave(lock: RemoteLock, *exception: type[BaseException] | BaseExceptio
             raise
 
 
-async def _let_go(lock: RemoteLock, hold: Hold) -> None:
+async def _let_go(lock: Any, hold: Hold) -> None:
     if hold.count > 1 or hold.lost:
         lock._let_go(hold, [])
     else:
