@@ -10,7 +10,7 @@ import asyncio
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from shmvar._errors import Error
 from shmvar._remote import owners
@@ -84,8 +84,10 @@ async def _turn(line: _Line, lock: Any, until: float) -> None:
                 raise lock._late()
             writable(lock._segment)
             await asyncio.wait([asking], timeout=min(left, _DETACHED_POLL))
+        asking.result()
     except BaseException:
-        if not asking.cancel():
+        # At the end of a program each task is cancelled, this one's own, too.
+        if not asking.cancel() and not asking.cancelled():
             line.turn.release()
         raise
 
@@ -97,7 +99,7 @@ async def _take(lock: Any, owner: Owner, until: float) -> None:
     asking = _Asking()
     _waiting += 1
     try:
-        signal = TaskSignal(asyncio.get_running_loop())
+        signal = _Signal(asyncio.get_running_loop())
         subscription = None
         try:
             while not await asking.done(owners.bound(taking.attempt)):
@@ -106,7 +108,7 @@ async def _take(lock: Any, owner: Owner, until: float) -> None:
                     raise lock._late()
                 if subscription is None:
                     # A message before it stands is nowhere: until it does, this looks more often.
-                    subscription = taking.subscription(signal)
+                    subscription = taking.subscription(_Weakly(signal))
                     await signal.wait(min(left, 0.01))
                 else:
                     await signal.wait(min(left, max(taking.pause, _waiting * _PER_WAITER)))
@@ -121,6 +123,24 @@ async def _take(lock: Any, owner: Owner, until: float) -> None:
         raise
     finally:
         _waiting -= 1
+
+
+class _Signal(TaskSignal):
+    """Wakes a task. The listener knows it weakly: the task of a loop that was closed must not live for ever."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Weakly:
+    """Wakes a task that is still there."""
+
+    def __init__(self, signal: _Signal) -> None:
+        self._signal = ref(signal)
+
+    def set(self) -> None:
+        signal = self._signal()
+        if signal is not None:
+            signal.set()
 
 
 class _Asking:
