@@ -104,6 +104,8 @@ def test_a_connection_that_was_in_use_when_the_primary_moved_is_not_used_again(w
 def test_the_sentinels_are_asked_on_a_connection_that_is_kept(watched, name):
     segment = shmvar.attach(watched.url(name))
     link = segment._link
+    link._locator.look_at = 0.0
+    segment.get("a")
     asked, opened = [], []
     ask, open_one = link._ask, links_opened(opened)
 

@@ -25,11 +25,14 @@ client library nor the time to import it.
 | `locking`, `locks`, `task_locks`, `taking` | named locks, for threads and for tasks |
 | `owners`, `presence` | who owns what is taken, and what others see of it while it lives |
 | `scripts`, `lua/` | what runs in the server |
-| `link` | connections; the only file that knows the client library |
 | `queues`, `queue` | `RemoteQueue` and `RemoteTakenItem` |
 | `queue_calls`, `queue_holds` | tries of their calls; what this process holds |
 | `queue_waiting`, `queue_tasks` | how threads and tasks wait for queues |
 | `queue_base`, `queue_items` | what every call of a queue needs; items as the server has them |
+| `link` | requests: what becomes of one until it has its answer |
+| `waited`, `refusals`, `acks` | how long that may take; what the server says; the replicas that a change waits for |
+| `pool`, `locate` | connections to the primary of a segment; where that is |
+| `connections` | how one is made and read; the only file that knows the client library |
 | `callers` | errors of the caller's own signal handlers |
 """
 

@@ -11,19 +11,23 @@ import contextlib
 import os
 
 from shmvar._errors import Error
-from shmvar._remote import acks
 from shmvar._remote.link import SLOWEST, now, pack
 from shmvar._remote.records import CHUNK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from shmvar._remote.link import Link
     from shmvar._remote.records import Stored, Stub
 
 _LIFE = 600
 """The least seconds that a chunk lives until its value is stored."""
+_AHEAD = 64 << 20
+"""Bytes of chunks after which a replica is waited for: one that falls 256 MiB behind is disconnected by its primary."""
+_LONGEST_STEP = 10_000
+"""Milliseconds of the first wait, for which the time-out of a request with a chunk leaves room."""
 
 
 class Upload:
@@ -80,7 +84,28 @@ def upload(link: Link, data: bytes, stored: Stored, life: bytes, end: float) -> 
         name = chunk_name(data, stored.blob, number)
         # NX: a late copy must not give a time to live to a chunk that was made to stay meanwhile.
         head = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, len(chunk))
-        acks.send_chunk(link, (head, chunk, tail), len(chunk), end)
+        _send(link, (head, chunk, tail), len(chunk), end)
+
+
+def _send(link: Link, request: tuple[Any, ...], length: int, end: float) -> None:
+    """Sends a chunk of a large value, and after each 64 MiB of them waits for a replica, if there is any."""
+    link.ahead += length
+    full = link.ahead >= _AHEAD
+    if full:
+        link.ahead = 0
+    if not full or not _has_replica(link):
+        link.run(request, link.waited(end=end), 1)
+        return
+    wait = pack(b"WAIT", 1, _LONGEST_STEP)
+    _, reached = link.run((*request, wait), link.waited(end=end), 2)
+    # As a rule this is the same connection: another one says at once what it knows.
+    wait = pack(b"WAIT", 1, int(link.attempt * 500))
+    while reached == 0 and now() < end and _has_replica(link):
+        (reached,) = link.run((wait,), link.waited(end=end))
+
+
+def _has_replica(link: Link) -> bool:
+    return b"connected_slaves:0" not in link.call(b"INFO", b"replication")
 
 
 def download(link: Link, data: bytes, stub: Stub) -> bytes | None:
