@@ -167,7 +167,8 @@ def test_nothing_is_lost_that_all_replicas_must_have(group, how, capsys):
             load.stop()
         with capsys.disabled():
             print(f"\n{group.name}, acks={group.replicas}, {how.__name__}: {load.total} acknowledged, {lost} lost")
-        assert lost == 0 and not load.back
+        # A reader may have seen a change that nobody had acknowledged yet, and that its primary took along.
+        assert lost == 0
 
 
 def changed(group, old):

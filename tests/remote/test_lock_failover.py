@@ -1,4 +1,5 @@
-"""Named locks while a primary is replaced: a living owner keeps its own, a dead one's is handed on."""
+"""Locks and waits while a primary is replaced: a living owner keeps its lock, a dead one's is handed on, and those who
+wait see the last change."""
 
 import time
 
@@ -102,6 +103,36 @@ def test_a_dead_owners_lock_is_handed_on_after_a_failover(cluster, place, childr
     with capsys.disabled():
         print(f"\n{how.__name__}: handed on {time.monotonic() - began:.2f} s after its owner's death (grace 0.5)")
     segment.lock("l").release()
+
+
+WAITER = """
+s = shmvar.attach(key)
+version = s.version("v")
+print("waits", flush=True)
+while s["v"] != "last":
+    version = s.wait("v", newer_than=version)
+print("saw it", flush=True)
+sys.stdin.read()
+"""
+"""It makes no request while it waits: only its listener can find the new primary."""
+
+
+@pytest.mark.parametrize("how", [killed, planned], ids=lambda how: how.__name__)
+def test_who_waits_sees_the_last_change_through_a_failover(cluster, place, children, how, capsys):
+    url, slot = place
+    segment = shmvar.attach(url)
+    segment["v"] = "first"
+    helpers.until(lambda: cluster.primary_of(slot).call("WAIT", 1, 100) == 1, 20)
+    children.append(helpers.start(WAITER, url))
+    # It sleeps by now, or its next look is behind the failover: both are to work.
+    time.sleep(0.5)
+    how(cluster, slot)
+    segment["v"] = "last"
+    began = time.monotonic()
+    with helpers.promptly(30):
+        assert children[-1].stdout.readline().strip() == "saw it"
+    with capsys.disabled():
+        print(f"\n{how.__name__}: a waiter saw the last change after {time.monotonic() - began:.2f} s")
 
 
 def renewed(server, segment):
