@@ -6,7 +6,7 @@ import time
 
 import helpers
 import pytest
-from helpers import failovers
+from helpers import failovers, servers
 
 import shmvar
 from shmvar._remote.locate import slot_of
@@ -199,6 +199,36 @@ def test_a_change_whose_old_chunks_have_left_already_changes_nothing_until_all_h
     segment.check()
     segment["large"] = b"small"
     assert not left_over(cluster, segment, slot) and segment.check().used < 1000
+
+
+@pytest.mark.skipif(not servers.PAGE.exists(), reason="the page is not beside the tests")
+def test_the_rights_of_the_page_are_enough_in_a_cluster_and_while_a_slot_is_on_its_way(cluster, place):
+    url, slot = place
+    for server in cluster.servers:
+        for name in ("app", "reader"):
+            server.call("ACL", "SETUSER", name, "on", f">{name}-secret", *servers.rights(name))
+    key = url.partition("#")[2]
+    try:
+        segment = shmvar.attach(cluster.url(key, "app:app-secret@", timeout=60))
+        reader = shmvar.attach(cluster.url(key, "reader:reader-secret@"), readonly=True)
+        move = Move(cluster, slot)
+        move.begin()
+        try:
+            move.some(move.names())
+            for handle in (segment, reader):
+                assert handle["b"] == 1 and len(handle["large"]) == LARGE
+            results = []
+            thread = threading.Thread(target=lambda: results.append(segment.setdefault("new", bytes(50_000))))
+            thread.start()
+            time.sleep(0.2)
+        finally:
+            move.end()
+        thread.join(60)
+        assert results == [bytes(50_000)] == [reader["new"]] and segment.add("b") == reader["b"] == 2
+        assert key in [info.key for info in shmvar.segments(cluster.url("", "app:app-secret@"))]
+    finally:
+        for server in cluster.servers:
+            server.call("ACL", "DELUSER", "app", "reader")
 
 
 def test_a_slot_moves_as_a_whole_under_load(cluster, place, capsys):

@@ -143,7 +143,7 @@ class Nodes:
         """A slot of each primary."""
         self.look(None, ask)
         first: dict[Address, int] = {}
-        for slot, address in self._slots.items():
+        for slot, address in list(self._slots.items()):
             first.setdefault(address, slot)
         return list(first.values())
 
