@@ -15,7 +15,7 @@ import struct
 from collections import namedtuple
 from hashlib import blake2b
 
-from shmvar._errors import Error, SegmentFullError
+from shmvar._errors import Error, LockLostError, SegmentFullError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
     """Stores a result, if there is room and if it can be pickled."""
     try:
         segment.put(index, value, ttl=ttl)
-    except SegmentFullError:
-        pass
+    except (SegmentFullError, LockLostError):
+        pass  # Who has lost the lock stores nothing: another one has the lock by now.
     except Error:
         raise
     except Exception:
@@ -181,7 +181,7 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
         if value is not missing:
             hits += 1
             return value
-        locked = False
+        locked = known = False
         if not segment.readonly:
             try:
                 with segment.lock(index):
@@ -189,11 +189,17 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
                     value = get(index, missing)
                     if value is not missing:
                         hits += 1
+                        known = True
                         return value
                     misses += 1
                     value = function(*args, **kwargs)
+                    known = True
                     _store(segment, index, value, ttl)
                     return value
+            except LockLostError:
+                if not known:
+                    raise
+                return value
             except SegmentFullError:
                 # Either the function's own, or so many locks are held that there was none left.
                 if locked:
@@ -223,7 +229,7 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
         if value is not missing:
             hits += 1
             return value
-        locked = False
+        locked = known = False
         if not segment.readonly:
             try:
                 async with segment.lock(index):
@@ -231,11 +237,17 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
                     value = get(index, missing)
                     if value is not missing:
                         hits += 1
+                        known = True
                         return value
                     misses += 1
                     value = await function(*args, **kwargs)
+                    known = True
                     _store(segment, index, value, ttl)
                     return value
+            except LockLostError:
+                if not known:
+                    raise
+                return value
             except SegmentFullError:
                 if locked:
                     raise
