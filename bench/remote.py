@@ -199,6 +199,19 @@ def measure(place):
     ratio("lock and unlock", 0.5, lambda: with_it(segment.lock("l")), lambda: with_it(client.lock("l", timeout=10)))
     near_hits(place)
     asyncio.run(tasks(place, segment))
+    jobs = segment.queue("jobs")
+
+    def plain():
+        client.rpush("jobs", pickle.dumps(5))
+        pickle.loads(client.blpop("jobs")[1])
+
+    def take():
+        jobs.put(5)
+        with jobs.take():
+            pass
+
+    ratio("queue: put and get", "", lambda: (jobs.put(5), jobs.get()), plain)
+    ratio("queue: put and take", "", take, plain)
     ratio("attach, second one", 6, lambda: shmvar.attach(url), client.ping)
     times = []
     for call in (lambda: segment.put("i", 5), empty):

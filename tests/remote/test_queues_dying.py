@@ -11,7 +11,7 @@ import pytest
 from helpers.remote_queues import SIZES, charged, finished, options, put_all, raised, through
 
 import shmvar
-from shmvar._remote import link, queue_base, queue_holds
+from shmvar._remote import link, numbered, queue_base, queue_holds
 
 LONG, LARGE = SIZES["long"], SIZES["large"]
 
@@ -257,6 +257,31 @@ def test_a_late_copy_of_a_call_does_nothing(server, seg, key, proxy, call):
         assert jobs.empty()
     else:
         assert jobs.get(timeout=0) == "later"
+    assert charged(seg) == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_copy_that_comes_just_before_it_is_barred_is_the_call(server, seg, key, proxy, size, monkeypatch):
+    """The repetition of a take found nothing; the first copy, which was still on its way, then finds an item."""
+    remote = shmvar.attach(through(proxy, key)).queue("jobs")
+    remote.put("warm")
+    finished(remote)
+    proxy.held = lambda data: b"EVAL" in data and b"$4\r\ntake" in data and not proxy.kept
+    barred = numbered.Requests._barred
+
+    def bar(*arguments):
+        seg.queue("jobs").put(SIZES[size])
+        with socket.socket(socket.AF_UNIX) as late:
+            late.settimeout(30)
+            late.connect(server.socket)
+            late.sendall(proxy.kept[0])
+            assert late.recv(1 << 20)
+        return barred(*arguments)
+
+    monkeypatch.setattr(numbered.Requests, "_barred", bar)
+    item = remote.take(0)
+    with item as value:
+        assert value == SIZES[size] and item.attempts == 1
     assert charged(seg) == 0
 
 

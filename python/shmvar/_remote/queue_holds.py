@@ -53,6 +53,15 @@ class Hold:
                 presence.end(self)
                 self.nap = nap_of(answer)
                 return None
+            if answer.endswith(b" ") and answer.count(b" ") == 2:
+                # Only what the slot keeps: a copy came just before it was barred. The record is where it was taken to.
+                ticket = answer.split(b" ")[1]
+                answer += self._link.call(b"HGET", b"%bt:%b" % (self._requests.data, queue._field), ticket) or b""
+            if answer[:1] == b"e" or (answer.endswith(b" ") and answer.count(b" ") == 2):
+                # It was taken, and handed on before this was known.
+                presence.end(self)
+                self.nap = 0.0
+                return None
             presence.taken(sent)
             self.item = taken(queue.name, answer)
             holds_of(self._requests).add(self)

@@ -41,7 +41,8 @@ LOCK_FREES = Script("lock", "allow-oom", "owners")
 """For letting go: a server without memory keeps nothing locked for ever."""
 SESSION = Script("session", "allow-oom", "owners")
 HELD = Script("held", "no-writes", "owners")
-QUEUE = Script("queue", "", "owners")
+QUEUE = Script("queue")
+"""For `put`, which asks for nobody's owner."""
 QUEUE_FREES = Script("queue", "allow-oom", "owners")
-"""For all but `put`: a server without memory hands on what it has."""
+"""For all others: a server without memory hands on what it has."""
 QUEUES = Script("queues", "no-writes", "owners")

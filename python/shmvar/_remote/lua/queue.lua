@@ -34,7 +34,7 @@ else
         local ticket = string.match(before, ' (%d+) $')
         local holder, record = redis.call('HGET', holders, ticket), redis.call('HGET', taken, ticket)
         if record and holder and string.match(holder, '^%d+ (%S+)$') == ARGV[6] then return before .. record end
-        return 'n1 1'
+        return 'e'
     end
     if before then return before end
 end
@@ -58,7 +58,11 @@ local function length(command, key)
     if type(found) == 'number' then return found end
     if not string.find(found.err, 'WRONGTYPE', 1, true) then error(found) end
 end
-local waits, kept, holds = length('LLEN', list), length('HLEN', taken), length('HLEN', holders)
+local waits, kept, holds = length('LLEN', list), 0, 0
+if (op ~= 'put' and op ~= 'get') or not looked or returned + held > 0 then
+    -- Whoever neither reads nor writes them need not ask.
+    kept, holds = length('HLEN', taken), length('HLEN', holders)
+end
 local broken = not looked or last > 9007199254740991 or not waits or not kept or not holds
     or returned + held ~= holds or kept ~= holds or (not stored and waits + holds > 0)
 local function broken_by(what)
