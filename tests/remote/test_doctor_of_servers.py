@@ -1,6 +1,7 @@
 """`shmvar doctor URL`: what it sees of a server and its segments, what it says and repairs; and its exit status."""
 
 import json
+import random
 import shutil
 import socket
 import threading
@@ -231,6 +232,48 @@ def test_a_cluster_all_primaries_and_their_segments(cluster, doctor):
     finally:
         for name in made:
             shmvar.destroy(cluster.url(name))
+
+
+def test_by_way_of_sentinels_it_looks_at_the_primary(watched, doctor):
+    watched.settle()
+    found = doctor(watched.url("", acks=1))
+    assert found["server"]["role"] == "primary" and found["server"]["mode"] == "standalone"
+    assert found["server"]["place"].endswith(f":{watched.primary.port}")
+    assert len(found["server"]["replicas"]) == 2 and all(one["reached"] for one in found["server"]["replicas"])
+    assert not [text for text in of(found, "problem", "server") if "acks" in text]
+    assert [text for text in of(doctor(watched.url("", acks=5)), "problem") if "acks=5" in text]
+
+
+JUNK = [
+    asking.UNSEEN,
+    None,
+    b"",
+    b"\xff\x00" * 50,
+    0,
+    -1,
+    10**30,
+    [],
+    [None],
+    [b"0", b"x"],
+    [b"0", [None, 5, b"shmvar:{", b"shmvar:{sx}", b"shmvar:{sx}:000000000000:b:", b"shmvar:{%%}:0123456789ab:v"]],
+    [[[]]],
+    [b"9" * 30, b"1"],
+    b"redis_version:\r\nconnected_slaves:9999999999999999999\r\nslave0:ip=,port=x,state\r\ncluster_enabled:1\r\n",
+    b"redis_version:9.9\r\nmaxmemory:-1\r\nmaxmemory_policy:allkeys\r\nrole:\x1b[2J\r\nconnected_slaves:1\r\nslave0:\r\n",
+    [b"client-output-buffer-limit", b"normal x 1 1 slave 1", b"busy-reply-threshold", b"many", b"save"],
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_a_server_answers_the_doctor_comes_to_an_end(server, key, seg, monkeypatch, capsys, seed):
+    """Whoever answers is believed nothing: no answer is an exception of the program, or a command to the terminal."""
+    chance = random.Random(seed)
+    ask = asking.Server.ask
+    monkeypatch.setattr(asking.Server, "ask", lambda *words, **named: chance.choice([*JUNK, ask(*words, **named)]))
+    for _ in range(60):
+        assert main.main(["doctor", server.url() if chance.random() < 0.5 else key, "--no-fix"]) in (0, 1)
+        said = capsys.readouterr()
+        assert not said.err and "\x1b" not in said.out
 
 
 def made_up(**changes):

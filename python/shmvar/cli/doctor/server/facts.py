@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from shmvar.cli.doctor.server.asking import Server
 
 Facts = dict[str, Any]
+_MOST_REPLICAS = 1000
 
 SETTINGS = (
     "appendfsync",
@@ -26,7 +27,9 @@ def survey(server: Server) -> Facts:
     info, settings = informed(server), _settings(server)
     software, version = software_of(info)
     replicas = [
-        _replica(info[f"slave{at}"]) for at in range(_number(info.get("connected_slaves")) or 0) if f"slave{at}" in info
+        _replica(info[f"slave{at}"])
+        for at in range(min(_number(info.get("connected_slaves")) or 0, _MOST_REPLICAS))
+        if f"slave{at}" in info
     ]
     seen = bool(info)
     fewest = _number(settings.get("min-replicas-to-write"))

@@ -48,13 +48,15 @@ def names(server: Server, prefix: bytes | None) -> Found:
     pattern = _literally(prefix) + b"*" if prefix else b"shmvar:{*}*"
     while True:
         answer = server.ask(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000")
-        if not (isinstance(answer, list) and len(answer) == 2):
+        if not _is_scan(answer):
             found.whole = False
             if prefix:
                 found.segments.append(prefix)
             return found
         cursor = answer[0]
         for name in answer[1]:
+            if not isinstance(name, bytes):
+                continue
             if part := _NAME.fullmatch(name):
                 found.parts.setdefault((part[1], part[2]), []).append(name)
             elif name.endswith(b"}") and b":" not in name.removeprefix(b"shmvar:") and name not in found.segments:
@@ -171,7 +173,7 @@ def _orphans(server: Server, prefix: bytes, segment: bytes, parts: list[bytes]) 
         listed = server.ask(b"HKEYS", b"%b:%b:%b" % (prefix, segment, name))
         if not isinstance(listed, list):
             return []
-        known.update(listed)
+        known.update(blob for blob in listed if isinstance(blob, bytes))
     # One that was dropped before the list was read is gone by now.
     return [name for name, blob in staying if blob not in known and server.ask(b"TTL", name) == -1]
 
@@ -184,6 +186,17 @@ def _removed(server: Server, orphans: list[bytes]) -> bool:
         )
     except shmvar.SegmentUnavailableError:
         return False  # it refuses every change at present: a replica, or a disk that is full
+
+
+def _is_scan(answer: object) -> bool:
+    """Whether it is an answer to SCAN: a cursor, and names."""
+    return (
+        isinstance(answer, list)
+        and len(answer) == 2
+        and isinstance(answer[0], bytes)
+        and answer[0].isdigit()
+        and isinstance(answer[1], list)
+    )
 
 
 def _literally(name: bytes) -> bytes:
