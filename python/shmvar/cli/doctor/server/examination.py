@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ def examine(text: str, repair: bool) -> Facts:
     from shmvar._remote.url import parse
 
     url = parse(text)
+    # Whoever looks once needs no cache of it.
+    url = dataclasses.replace(url, server=dataclasses.replace(url.server, near=0))
     if url.key is not None:
         checked_key(url.key)
     found: Facts = {

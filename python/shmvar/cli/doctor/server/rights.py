@@ -70,9 +70,8 @@ def survey(server: Server, prefix: bytes) -> Facts:
 
 
 def reads_only(facts: Facts) -> bool:
-    """Whether this is a user who shall only read: who has none of the rights that change something."""
-    changing = set(NEEDS[CHANGES].split()) - {"hvals", "hrandfield", "info"}
-    return changing <= set((facts["lacking"] or {}).get(CHANGES, []))
+    """Whether this is a user who shall only read: who has no right that stores or removes anything."""
+    return {"hset", "hdel", "set", "unlink"} <= set((facts["lacking"] or {}).get(CHANGES, []))
 
 
 def _words(right: str, key: str) -> list[str]:
