@@ -22,7 +22,6 @@ CLASS = "class, `key`"
 ONE_INSTANT = "`get_many`, `put_many`, `clear`"
 INFO = "`info()`"
 ITERATION = "iteration"
-LATER = "not there yet"
 PERM = "`perm`"
 PICKLE = "calls of the command line that are not public"
 SIZE = "`size`"
@@ -42,7 +41,6 @@ DIFFERENT = {
     "atomic_ops": {"test_modify_of_a_missing_index_is_a_key_error_or_takes_the_default": TRUST},
     "batches": {
         "test_a_small_batch_that_does_not_fit_changes_nothing": SIZE,
-        "test_clear_removes_all_and_only_variables": LATER,
         "test_each_variable_of_a_small_batch_has_a_version_of_its_own": VERSIONS,
         "test_f36_a_batch_that_does_not_fit_changes_nothing": SIZE,
         "test_get_many_of_a_value_that_does_not_load_names_it": TRUST,
@@ -118,9 +116,7 @@ DIFFERENT = {
         "test_trim_gives_memory_back_and_loses_nothing": INFO,
         "test_used_is_the_sum_of_what_stat_says_each_is_charged": SIZE,
     },
-    "ttl": {
-        "test_f63_a_wall_clock_that_jumps_by_years_moves_neither_expiry_nor_timeouts": LATER,
-    },
+    "ttl": {},
     "waiting": {
         "test_destroying_the_segment_ends_a_wait_with_not_found": DESTROY,
         "test_waiters_that_are_killed_leave_nothing_behind": INFO,
@@ -198,9 +194,7 @@ def suite(module):
     return type(f"Test_{module}", (), members)
 
 
-SUITES = sorted(
-    {*DIFFERENT, "ttl_of_changes", "waiting", "waiting_any", "waiting_async", "locks_bound"}
-)
+SUITES = sorted({*DIFFERENT, "ttl_of_changes", "waiting", "waiting_any", "waiting_async", "locks_bound"})
 for module in SUITES:
     globals()[f"Test_{module}"] = suite(module)
 
@@ -219,8 +213,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "remote.md"
 @pytest.mark.skipif(not PAGE.exists(), reason="the page is not beside the tests")
 def test_each_difference_is_a_row_of_the_page():
     text = PAGE.read_text()
-    rows = {row for tests in (*DIFFERENT.values(), SOMETIMES) for row in tests.values()} - {LATER}
-    assert [row for row in sorted(rows) if f"| {row} |" not in text] == [] and f"## {LATER.capitalize()}" in text
+    rows = {row for tests in (*DIFFERENT.values(), SOMETIMES) for row in tests.values()}
+    assert [row for row in sorted(rows) if f"| {row} |" not in text] == []
 
 
 def test_each_difference_names_tests_that_are_there():

@@ -412,40 +412,59 @@ def test_what_has_expired_leaves_its_room_however_much_it_is(server, new_key, ca
 
 # --- the same interface
 
-LATER = {"changed", "changed_any", "changes", "lock", "wait", "wait_any"}
-"""Calls that a remote segment does not have yet: docs/remote.md lists them."""
+STUB = {
+    node.name: {call.name: call for call in node.body if isinstance(call, ast.FunctionDef)}
+    for node in ast.parse(Path(shmvar.__file__).with_name("_core.pyi").read_text()).body
+    if isinstance(node, ast.ClassDef)
+}
+"""By class: its calls and properties, as the stub of the local ones declares them."""
+
+REMOTE = {
+    "Segment": shmvar.attach,
+    "Lock": lambda url: shmvar.attach(url).lock("l"),
+    "Queue": lambda url: shmvar.attach(url).queue("q"),
+    "TakenItem": lambda url: shmvar.attach(url).queue("q").take(),
+    "Changes": lambda url: shmvar.attach(url).changes(),
+}
+"""By class: how an object is made that stands for it on a server."""
+MORE = {"Segment": {"aio", "url"}, "Lock": {"fence", "lost"}}
+"""What these have beyond the local ones."""
 
 
-def stub():
-    text = Path(shmvar.__file__).with_name("_core.pyi").read_text()
-    segment = next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == "Segment")
-    return {node.name: node for node in segment.body if isinstance(node, ast.FunctionDef)}
+def public(name):
+    return not name.startswith("_") or (name.startswith("__") and name.endswith("__"))
 
 
 def shape(arguments):
-    given = [(name.arg, "plain") for name in [*arguments.posonlyargs, *arguments.args]]
-    return [name for name, _ in given[1:]], [name.arg for name in arguments.kwonlyargs]
+    given = [name.arg for name in [*arguments.posonlyargs, *arguments.args]]
+    return given[1:], [name.arg for name in arguments.kwonlyargs]
 
 
-STUB = {name: node for name, node in stub().items() if not name.startswith("_")}
+@pytest.mark.parametrize("kind", REMOTE)
+def test_a_call_has_the_signature_and_documentation_of_the_local_one(kind, key):
+    there = type(REMOTE[kind](key))
+    for name, stub in STUB[kind].items():
+        if not public(name):
+            continue
+        remote = inspect.getattr_static(there, name)
+        if not name.startswith("__"):
+            assert getattr(there, name).__doc__, f"{name} has a text"
+        if isinstance(remote, property):
+            assert [ast.unparse(decorator) for decorator in stub.decorator_list] == ["property"], name
+            continue
+        if name.startswith("__"):
+            continue
+        found = inspect.signature(remote).parameters.values()
+        plain = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][1:]
+        assert (plain, [p.name for p in found if p.kind is p.KEYWORD_ONLY]) == shape(stub.args), name
 
 
-@pytest.mark.parametrize("name", sorted({*STUB} - LATER))
-def test_a_call_has_the_signature_and_documentation_of_the_local_one(name):
-    remote = inspect.getattr_static(shmvar.RemoteSegment, name)
-    assert getattr(shmvar.RemoteSegment, name).__doc__, "it has a text"
-    if isinstance(remote, property):
-        assert [ast.unparse(decorator) for decorator in STUB[name].decorator_list] == ["property"]
-        return
-    found = inspect.signature(remote).parameters.values()
-    plain = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][1:]
-    assert (plain, [p.name for p in found if p.kind is p.KEYWORD_ONLY]) == shape(STUB[name].args)
-
-
-def test_the_calls_that_are_not_there_yet_are_these():
-    assert {name for name in STUB if not hasattr(shmvar.RemoteSegment, name)} == LATER
-    own = {name for name in dir(shmvar.RemoteSegment) if not name.startswith("_")}
-    assert own - {*STUB} == {"url"}
+@pytest.mark.parametrize("kind", REMOTE)
+def test_nothing_is_missing_and_what_is_more_is_known(kind, key):
+    there = type(REMOTE[kind](key))
+    assert [name for name in STUB[kind] if public(name) and not hasattr(there, name)] == []
+    own = {name for name in dir(there) if not name.startswith("_")}
+    assert own - {*STUB[kind]} == MORE.get(kind, set())
 
 
 def test_array_and_buffer_name_what_to_use_instead(seg):
