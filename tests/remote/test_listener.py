@@ -242,8 +242,15 @@ def test_a_thousand_channels_stand_and_those_of_others_are_not_heard(seg, new_ke
 
 
 def test_the_second_one_stands_at_once_and_what_nobody_uses_is_given_up(seg, server, monkeypatch):
-    monkeypatch.setattr(listener, "_LINGER", 0.3)
+    monkeypatch.setattr(conversation, "_PING", 0.05)
+    monkeypatch.setattr(listener, "_LINGER", 1000)
     channel = channel_of(seg, b"c:slinger")
+    with subscribed(seg, b"c:slinger") as subscription:
+        assert subscription.stands(soon())
+    # The thread has looked for what nobody uses many times meanwhile.
+    time.sleep(0.5)
+    assert numsub(server, channel) == 1
+    monkeypatch.setattr(listener, "_LINGER", 0.3)
     with subscribed(seg, b"c:slinger") as subscription:
         assert subscription.stands(soon())
         with subscribed(seg, b"c:slinger") as second:
