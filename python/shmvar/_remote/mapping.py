@@ -66,20 +66,24 @@ class Mapping(Handle, MutableMapping[Any, Any]):
 
     def _scan(self) -> Iterator[int | str]:
         """Walks over many variables: one that is there all the time comes exactly once, others perhaps."""
-        cursor, seen = b"0", set()
+        requests = self._requests
+        cursor, run, seen = b"0", b"", set()
         while True:
-            cursor, found = self._open.call(b"HSCAN", self._variables, cursor, b"COUNT", b"1000")
-            fields = [field for field in found[::2] if field not in seen]
+            link = self._open
+            arguments = requests.id, b"scan", cursor, b""
+            answer = link.script(scripts.VERSIONS, requests.keys[:2], arguments, link.waited(), self._readonly)
+            if answer == b"g":
+                raise requests.gone()
+            if cursor != b"0" and answer[3] != run:
+                # A cursor means nothing to another server, nor to one that was started anew.
+                cursor = b"0"
+                continue
+            cursor, run = answer[2:4]
             # A table that grows or shrinks meanwhile gives some of them twice.
+            fields = [field for field in answer[4::2] if field not in seen]
             seen.update(fields)
-            expiring = [field for field, record in zip(found[::2], found[1::2], strict=True) if record[:1].isupper()]
-            dead = set()
-            if expiring:
-                there = self._read(b"get", *expiring)[1:]
-                dead = {field for field, record in zip(expiring, there, strict=True) if record is None}
-            yield from (index_of(field) for field in fields if field not in dead)
+            yield from (index_of(field) for field in fields)
             if cursor == b"0":
-                self._exists()
                 return
 
     def __eq__(self, other: object, /) -> bool:
