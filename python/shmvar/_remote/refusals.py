@@ -25,8 +25,8 @@ _IN_SCRIPTS = (
     "access a non local key in a cluster node",
     "while the cluster is down",
 )
-_NO_RIGHT = "The user executing the script can't"
-"""What Redis 7.0 says of a right that is missing within a script."""
+_NO_RIGHT = ("The user executing the script can't", "ACL failure in script")
+"""What Redis 7.0, and Valkey, say of a right that is missing within a script."""
 
 
 class OutOfMemory(Exception):
@@ -66,7 +66,9 @@ def refusal(server: Server, place: str, error: Any) -> Passing:
         raise UnknownScript
     if isinstance(error, exceptions.OutOfMemoryError) or text.startswith("OOM "):
         raise OutOfMemory(text)
-    if isinstance(error, exceptions.NoPermissionError | exceptions.AuthenticationError) or _NO_RIGHT in text:
+    if isinstance(error, exceptions.NoPermissionError | exceptions.AuthenticationError) or any(
+        words in text for words in _NO_RIGHT
+    ):
         raise refused(server, place, text)
     if "WRONGTYPE" in text:
         raise IncompatibleSegmentError(
