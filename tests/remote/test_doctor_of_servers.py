@@ -333,9 +333,22 @@ MADE_UP = {
     "clock": ({"clock": {"ahead": -500.0}, "replicas": []}, "warning", "500 s behind this machine's"),
     "lost primary": ({"role": "replica", "primary_link": "down"}, "problem", "lost its primary"),
     "cluster is down": (
-        {"cluster": {"state": "fail", "slots_fail": 5, "slots_assigned": 16000, "known_nodes": 3}},
+        {
+            "cluster": {
+                "state": "fail",
+                "slots_fail": 5,
+                "slots_assigned": 16000,
+                "known_nodes": 3,
+                "node_timeout": None,
+            }
+        },
         "problem",
         "cluster_state fail",
+    ),
+    "failover is slow": (
+        {"cluster": {"state": "ok", "slots_fail": 0, "slots_assigned": 16384, "known_nodes": 6, "node_timeout": 15000}},
+        "warning",
+        "takes up to 30 s",
     ),
     "connections": ({"limits": {"clients": 99, "max_clients": 100}}, "warning", "99 of 100 connections"),
 }
@@ -345,6 +358,7 @@ class Place:
     """What a URL says of a server."""
 
     path, hosts, password, cert, tls, evicting, acks = "/socket", (), None, None, False, False, 0
+    timeout, lease, fsync = 10.0, 10.0, False
 
 
 def test_of_a_sound_primary_nothing_is_said():

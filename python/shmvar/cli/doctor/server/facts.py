@@ -19,6 +19,7 @@ SETTINGS = (
     "client-output-buffer-limit",
     "busy-reply-threshold",
     "lua-time-limit",
+    "cluster-node-timeout",
 )
 
 
@@ -62,7 +63,7 @@ def survey(server: Server) -> Facts:
         "replicas": replicas,
         "min_replicas_to_write": fewest,
         "min_replicas_max_lag": _number(settings.get("min-replicas-max-lag")),
-        "cluster": _cluster(server) if info.get("cluster_enabled") == "1" else None,
+        "cluster": _cluster(server, settings) if info.get("cluster_enabled") == "1" else None,
         "limits": {
             "proto_max_bulk_len": _number(settings.get("proto-max-bulk-len")),
             "client_output_buffer_limit": _buffers(settings.get("client-output-buffer-limit")),
@@ -95,13 +96,14 @@ def _settings(server: Server) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=False))
 
 
-def _cluster(server: Server) -> Facts:
+def _cluster(server: Server, settings: dict[str, str]) -> Facts:
     """State of the cluster, as this node sees it."""
     text = server.ask(b"CLUSTER", b"INFO", name="CLUSTER INFO")
     lines = text.decode(errors="replace").splitlines() if isinstance(text, bytes) else []
     said = dict(line.split(":", 1) for line in lines if ":" in line)
     numbers = {name: _number(said.get(f"cluster_{name}")) for name in ("slots_assigned", "slots_fail", "known_nodes")}
-    return {"state": said.get("cluster_state"), **numbers}
+    waits = _number(settings.get("cluster-node-timeout"))
+    return {"state": said.get("cluster_state"), "node_timeout": waits, **numbers}
 
 
 def _replica(line: str) -> Facts:

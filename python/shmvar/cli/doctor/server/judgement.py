@@ -33,7 +33,7 @@ def findings(facts: Facts, place: Place) -> Iterator[Finding]:
     yield from _of_memory(about, facts["memory"], place)
     yield from _of_persistence(about, facts)
     yield from _of_replicas(about, facts, place)
-    yield from _of_cluster(about, facts["cluster"])
+    yield from _of_cluster(about, facts["cluster"], place)
     yield from _of_limits(about, facts["limits"])
     yield from _of_clock(about, facts["clock"])
     yield from _of_door(about, place)
@@ -140,12 +140,20 @@ def _of_replicas_clock(name: str, replica: Facts, primary: Facts | None) -> Iter
         yield finding("warning", name, text, "the same time on both: chrony or systemd-timesyncd")
 
 
-def _of_cluster(about: str, cluster: Facts | None) -> Iterator[Finding]:
+def _of_cluster(about: str, cluster: Facts | None, place: Place) -> Iterator[Finding]:
     if cluster is None:
         return
     if cluster["state"] not in (None, "ok"):
         text = f"its cluster is down (cluster_state {cluster['state']}): no call gets an answer"
         yield finding("problem", about, text, "valkey-cli --cluster check, then --cluster fix")
+    waits = 2 * (cluster["node_timeout"] or 0) / 1000  # to notice, and to elect
+    if waits > min(place.timeout, place.lease):
+        text = (
+            f"a failover takes up to {waits:g} s (cluster-node-timeout), longer than a call goes on trying (timeout, "
+            f"{place.timeout:g} s) or a lock is kept without its owner (lease, {place.lease:g} s)"
+        )
+        remedy = f"CONFIG SET cluster-node-timeout 3000 on each node, or timeout={waits:g}&lease={waits:g} in the URL"
+        yield finding("warning", about, text, remedy)
     if cluster["slots_fail"]:
         text = f"{cluster['slots_fail']} slots of its cluster have no node that lives"
         yield finding("problem", about, text, "start these nodes, or valkey-cli --cluster fix")
