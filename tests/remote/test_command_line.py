@@ -1,6 +1,7 @@
 """Each command of the command line with a URL: it works, or says in one line why not; and no text has the password."""
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -178,6 +179,30 @@ def test_a_table_of_a_server_says_nothing_that_a_server_does_not_know(server, ru
     assert "4294967295" not in said and repr(seg.key) in said
     said = run("info", key)[1]
     assert said.splitlines()[0] == f"url\t{key}" and "4294967295" not in said and "perm" not in said
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_list_and_a_copy_of_many_show_how_far_they_are(server, key, new_key, seg, monkeypatch):
+    seg.put_many({number: number for number in range(20)})
+    for words in (["ls", server.url()], ["copy", key, new_key()], ["doctor", server.url(), "--no-fix"]):
+        terminal = Terminal()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", terminal)
+            patch.setenv("TERM", "xterm")
+            # A status is drawn several times a second; each of what it is told is drawn here.
+            patch.setattr("rich.status.Status.update", lambda _, text, to=terminal: to.write(text + "\n"))
+            assert main.main(words) in (0, 1)
+        what = "variables" if words[0] == "copy" else "segments"
+        assert f" of {20 if words[0] == 'copy' else ''}" in terminal.getvalue() and what in terminal.getvalue()
+    # Where nobody looks, nothing is written.
+    terminal = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        assert main.main(["ls", server.url()]) == 0 and terminal.getvalue() == ""
 
 
 def test_no_text_has_the_password(own_server, run, tmp_path, monkeypatch):
