@@ -8,10 +8,12 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import threading
 import time
 import warnings
 from array import array
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -659,6 +661,19 @@ def test_the_last_one_destroys_the_local_segment(pair):
     until(lambda: not shmvar.exists(key))
 
 
+def test_children_that_end_one_after_the_other_leave_it_to_their_parent(pair):
+    near, _ = pair
+    before = memory(near)
+
+    def child(_number):
+        shmvar.attach(near.url).detach()
+        near.detach()
+
+    for _ in range(5):
+        assert joined(in_children(2, child)) == [0, 0]
+    assert before.leads_here()
+
+
 def test_what_a_killed_process_left_is_removed_by_the_next_one(server):
     near, plain = open_pair(server)
     url, key = near.url, memory(near).key
@@ -828,6 +843,42 @@ def test_a_floor_is_never_lowered_by_another_epoch(pair):
         memory(near).words[near_memory.OWNER] = 1.0
     until(lambda: memory(near).words[EPOCH] not in (0.0, epoch))
     assert memory(near).words[floor] == high
+
+
+def test_a_look_that_found_another_server_promises_nothing_of_the_old_one(pair, monkeypatch):
+    near, _ = pair
+    follower, link = near._near._follower, near._link
+    seq, living = follower._seq, near_memory.Memory.living
+    moved, promised = [], []
+
+    def moving(least):
+        found = seq(least)
+        if not moved:
+            moved.append(follower._owner)
+            link.moves += 1
+        return found
+
+    def noted(self, owner, *words):
+        promised.append((bool(moved), owner))
+        return living(self, owner, *words)
+
+    monkeypatch.setattr(near_memory.Memory, "living", noted)
+    monkeypatch.setattr(follower, "_seq", moving)
+    until(lambda: moved and memory(near).words[near_memory.OWNER] != moved[0])
+    assert (True, moved[0]) not in promised
+
+
+def test_what_comes_in_part_behind_the_servers_word_is_not_lost(pair):
+    near, _ = pair
+    follower = near._near._follower
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        channel = follower._channel
+        word = b"*3\r\n$10\r\nssubscribe\r\n$%d\r\n%b\r\n:1\r\n" % (len(channel), channel)
+        message = b"*3\r\n$8\r\nsmessage\r\n$%d\r\n%b\r\n$4\r\ngone\r\n" % (len(channel), channel)
+        theirs.sendall(word + message[:20])
+        parser = follower._subscribe(SimpleNamespace(_sock=ours))
+        assert parser.feed(message[20:]) == [[b"smessage", channel, b"gone"]]
 
 
 MESSAGES = [

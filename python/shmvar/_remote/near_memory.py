@@ -11,6 +11,7 @@ import hashlib
 import os
 import random
 import threading
+import time
 from array import array
 from zlib import crc32
 
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
 
 CONTROL = "\0shmvar near"
 """The variable with the array. A variable of the server of this name is not cached."""
-EPOCH, ALIVE, HEARD, LAST, OWNER, MADE, LEAVING, LEFT = range(8)
+EPOCH, ALIVE, HEARD, LAST, OWNER, MADE, LEFT = range(7)
 FLOORS = 8
 LEAST = 1 << 20
 """Bytes of the smallest cache."""
 _NAMED = "shmvar near "
 _GUARD, TURN = "guard", "listener"
 """Names of the local locks: of the words, and of whoever listens."""
-_LEAVE = 1.0
-"""Seconds within which a process that has let go is believed to be no longer attached."""
+_ENDING = 0.25
+"""Seconds that a process may need to end."""
 _PATIENCE = 0.05
 """Seconds for which a reader waits for the guard: its holder may be stopped."""
 
@@ -114,12 +115,15 @@ class Memory:
 
     def _leave(self) -> None:
         words = self.words
-        with self._guard:
-            # Those that have left just now may be attached yet, and would leave it to one another.
-            leaving = words[LEAVING] if words[LEFT] > now() - _LEAVE else 0.0
-            if self.segment.info().attached - leaving <= 1:
-                self.segment.destroy()
-            words[LEAVING], words[LEFT] = leaving + 1, now()
+        with self.segment.lock(_GUARD, timeout=1.0):
+            another, words[LEFT] = words[LEFT] > now() - 1.0, now()
+        # One that has let go just now may be attached until it has ended, and has left it to this one.
+        until = now() + _ENDING if another else 0.0
+        while self.segment.info().attached > 1:
+            if now() > until:
+                return
+            time.sleep(0.005)
+        self.segment.destroy()
 
     def floor_of(self, index: int | str) -> int:
         """Where the floor of a variable stands."""
