@@ -10,6 +10,7 @@ import asyncio
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from weakref import WeakValueDictionary, ref
 
 from shmvar._errors import Error
@@ -49,6 +50,12 @@ class _Line:
         self.loop = loop
         self.turn = asyncio.Lock()
 
+    def leave(self) -> None:
+        """Lets the next task try."""
+        # The loop is closed: nobody waits any more.
+        with suppress(RuntimeError):
+            self.turn.release()
+
 
 async def enter(lock: Any) -> Any:
     """The start of `async with lock`: returns when the running task holds the lock."""
@@ -70,7 +77,7 @@ async def enter(lock: Any) -> Any:
     try:
         await _take(lock, owner, until)
     finally:
-        line.turn.release()
+        line.leave()
     return lock
 
 
@@ -88,7 +95,7 @@ async def _turn(line: _Line, lock: Any, until: float) -> None:
     except BaseException:
         # At the end of a program each task is cancelled, this one's own, too.
         if not asking.cancel() and not asking.cancelled():
-            line.turn.release()
+            line.leave()
         raise
 
 
