@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
+import inspect
 import os
+import pickle
 import signal
 import socket
 import statistics
@@ -667,3 +669,25 @@ def test_sessions_that_have_ended_are_dropped(server, seg):
         with seg.lock(number):
             pass
     assert server.call("HLEN", sessions) < 10
+
+
+def test_a_lock_has_the_interface_of_the_local_one(seg):
+    local = {name for name in dir(shmvar.Lock) if not name.startswith("_")}
+    lock = seg.lock("l", timeout=2)
+    assert {name for name in dir(lock) if not name.startswith("_")} == local | {"fence", "lost"}
+    for name in (*local, "fence", "lost", "__enter__", "__exit__", "__aenter__", "__aexit__"):
+        ours, theirs = getattr(type(lock), name), getattr(shmvar.Lock, name, None)
+        assert ours.__doc__, name
+        if callable(ours) and not name.startswith("__"):
+            assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+    assert (lock.name, lock.segment, lock.timeout) == ("l", seg, 2.0) and seg.lock().name == 0
+    assert repr(lock) == f'<shmvar.RemoteLock "l" of segment {seg.url}>'
+    with pytest.raises(TypeError):
+        pickle.dumps(lock)
+    for wrong in ("x", -1, float("nan")):
+        with pytest.raises((TypeError, ValueError)):
+            seg.lock(timeout=wrong)
+        with pytest.raises((TypeError, ValueError)):
+            lock.acquire(wrong)
+    with pytest.raises(TypeError):
+        seg.lock([])

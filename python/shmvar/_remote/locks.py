@@ -71,6 +71,7 @@ class _Exit:
 
 
 def _exit(self: RemoteLock, *_exception: type[BaseException] | BaseException | TracebackType | None) -> None:
+    """Release the lock once."""
     self._leave(_exception)
 
 
