@@ -36,7 +36,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, decode::{_decode_containers});
     functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
     functions!(module, inspect::{_survey});
-    functions!(module, remote::{_decode_value, _encode_value, _value_pickle, _value_type});
+    functions!(module, remote::{_buffers_of, _decode_apart, _decode_value, _encode_value, _unfilled});
+    functions!(module, remote::{_value_pickle, _value_type});
     functions!(module, queue::{_queue});
     functions!(module, segment::{_look});
     // Every read runs with the interpreter attached. Where the interpreter has a lock, only one thread at a time reads.

@@ -6,13 +6,13 @@ use crate::codec::buffers::{self, BufferTable};
 use crate::codec::kind;
 use crate::py::convert;
 use crate::py::create;
-use crate::py::decode::{ValueOf, decode, decode_buffers};
-use crate::py::encode;
+use crate::py::decode::{ValueOf, decode, decode_apart, decode_buffers};
+use crate::py::encode::{self, Encoded};
 use crate::py::errors::{self, raise_text};
 use crate::py::read_mode::ReadMode;
-use crate::variables::stored::Layout;
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyList, PyMemoryView, PyString};
 
 /// Only these are URLs: any other text is the key of a segment of this machine.
 const SCHEMES: [&str; 6] = ["valkey://", "valkeys://", "valkey+unix://", "redis://", "rediss://", "redis+unix://"];
@@ -26,22 +26,116 @@ pub fn package<'py>(key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyMod
     is_url.then(|| key.py().import("shmvar._remote")).transpose()
 }
 
-/// Encodes a value as `put` does. Returns whether there are buffers beside the pickle, and the bytes.
+/// An encoded value: whether there are buffers beside the pickle; its bytes; its parts, where it is long.
+type EncodedValue<'py> = (bool, Bound<'py, PyBytes>, Option<Bound<'py, PyList>>);
+
+/// Encodes a value as `put` does. Returns whether there are buffers beside the pickle, and the bytes. Of a value with
+/// buffers that has more than `inline` bytes, which is sent in chunks, it returns no bytes but the parts whose bytes they
+/// are, one after the other: what is not the caller's own object is joined to one `bytes` between those that are.
 #[pyfunction]
-pub fn _encode_value<'py>(value: &Bound<'py, PyAny>) -> PyResult<(bool, Bound<'py, PyBytes>)> {
+pub fn _encode_value<'py>(value: &Bound<'py, PyAny>, inline: usize) -> PyResult<EncodedValue<'py>> {
     let py = value.py();
-    let mut made = None;
     let encoded = encode::encode(value)?;
-    let stored = encoded.with(|stored| {
-        let len = stored.parts.iter().map(|part| part.len()).sum();
-        let mut whole = crate::fallible::with_room(len, "a value")?;
-        stored.parts.iter().for_each(|part| whole.extend_from_slice(part));
-        made = Some((matches!(stored.layout, Layout::Buffers), whole));
+    if encoded.is_whole() {
+        return Ok((false, joined(py, encoded.whole_parts().as_slice())?, None));
+    }
+    let parts = encoded.parts().map_err(|error| errors::to_py(py, error))?;
+    let (slices, _) = parts.slices().map_err(|error| errors::to_py(py, error))?;
+    let len: usize = slices.iter().map(|part| part.len()).sum();
+    if len <= inline {
+        return Ok((true, joined(py, &slices)?, None));
+    }
+    // Head and pickle; then for each buffer a gap, which is part of what stands before it, and the buffer.
+    let mut places = create::collect(std::iter::empty())?;
+    let mut first = 0;
+    for (number, at) in (3..slices.len()).step_by(2).enumerate() {
+        let memory = match &encoded {
+            Encoded::Buffers(_, held) => held.get(number).and_then(|buffer| buffer.obj(py)),
+            _ => Some(value),
+        };
+        create::push(&mut places, joined(py, &slices[first..at])?.into_any())?;
+        create::push(&mut places, exported(value, memory.unwrap_or(value), slices[at])?)?;
+        first = at + 1;
+    }
+    let places = create::list(py, places.into_iter().map(Ok))?;
+    Ok((true, create::bytes(py, &[])?, Some(places)))
+}
+
+/// A `bytes` of these parts.
+fn joined<'py>(py: Python<'py>, parts: &[&[u8]]) -> PyResult<Bound<'py, PyBytes>> {
+    let len = parts.iter().map(|part| part.len()).sum();
+    PyBytes::new_with(py, len, |mut to| {
+        for part in parts {
+            let (here, rest) = to.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            to = rest;
+        }
         Ok(())
-    });
-    stored.map_err(|error| errors::to_py(py, error))?;
-    let (beside, whole) = made.unwrap_or_default();
-    Ok((beside, create::bytes(py, &whole)?))
+    })
+}
+
+/// An object that has these bytes of `value`, which `memory` has exported: that memory itself if it is of a `bytes` or of
+/// an array of numpy's, otherwise a copy. An object of another class could not be resized, or a view of the caller's not
+/// released, as long as the call, or the traceback of its error, lives.
+fn exported<'py>(value: &Bound<'py, PyAny>, memory: &Bound<'py, PyAny>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    if memory.is_exact_instance_of::<PyBytes>() {
+        return Ok(memory.clone());
+    }
+    // What the pickler offers is a view already, and nobody else has that one.
+    let view = memory.is_exact_instance_of::<PyMemoryView>() && !memory.is(value);
+    let owner = if view { memory.getattr("obj")? } else { memory.clone() };
+    let numpys = owner.get_type().module().is_ok_and(|module| module == "numpy");
+    if numpys || (view && owner.is_exact_instance_of::<PyBytes>()) {
+        let raw = match view {
+            true => Ok(memory.clone()),
+            false => {
+                py.import("pickle")?.call_method1("PickleBuffer", (owner,)).and_then(|held| held.call_method0("raw"))
+            }
+        };
+        // What numpy does not export, a date, is an error here; what it exports must be what was encoded.
+        let same = |raw: &Bound<'py, PyAny>| {
+            PyBuffer::<u8>::get(raw).is_ok_and(|found| {
+                found.buf_ptr().cast::<u8>().cast_const() == bytes.as_ptr() && found.len_bytes() == bytes.len()
+            })
+        };
+        if let Some(raw) = raw.ok().filter(same) {
+            return Ok(raw);
+        }
+    }
+    create::bytes(py, bytes).map(Bound::into_any)
+}
+
+/// A `bytearray` that the caller fills before anybody else sees it: until then its bytes are whatever was in memory.
+/// Memory of this process is only taken as it is filled, however much somebody has claimed that will come.
+#[pyfunction]
+pub fn _unfilled(py: Python<'_>, len: usize) -> PyResult<Bound<'_, PyByteArray>> {
+    if len > isize::MAX as usize {
+        return Err(create::no_memory());
+    }
+    create::bytearray_with(py, len, |_| Ok(()))
+}
+
+/// Where the buffers are in a value of `total` bytes that begins with this table: offset and length. `None`: the table
+/// is damaged. `head` may be longer than the table.
+#[pyfunction]
+pub fn _buffers_of(py: Python<'_>, head: &[u8], total: u64) -> PyResult<Option<Vec<(u64, u64)>>> {
+    Ok(table_in(py, head, total)?.map(|table| table.buffers))
+}
+
+/// The value of a pickle and its buffers, of which it may keep the memory. All may be hostile.
+#[pyfunction]
+pub fn _decode_apart(
+    py: Python<'_>,
+    index: &Bound<'_, PyAny>,
+    pickle: &[u8],
+    buffers: Vec<Bound<'_, PyByteArray>>,
+    trusted: bool,
+    view: bool,
+) -> PyResult<Py<PyAny>> {
+    let index = &convert::index(index)?;
+    let mode = if view { ReadMode::View } else { ReadMode::Own };
+    decode_apart(py, ValueOf::Variable(index), pickle, buffers, trusted, mode)
 }
 
 /// The value of such bytes, which may be hostile. The error names `index`: the variable, or with `item` the queue.
@@ -69,9 +163,14 @@ pub fn _decode_value(
 
 /// The table of a value with buffers. `None` if it is damaged.
 fn table(py: Python<'_>, data: &[u8]) -> PyResult<Option<BufferTable>> {
+    table_in(py, data, data.len() as u64)
+}
+
+/// The table of a value of `total` bytes with buffers that begins with `data`. `None` if it is damaged, or longer.
+fn table_in(py: Python<'_>, data: &[u8], total: u64) -> PyResult<Option<BufferTable>> {
     let head = data.first_chunk::<16>().and_then(|start| buffers::head_len(*start));
     let Some(head) = head.and_then(|len| data.get(..len as usize)) else { return Ok(None) };
-    buffers::parse(head, data.len() as u64).map_err(|error| errors::to_py(py, error))
+    buffers::parse(head, total).map_err(|error| errors::to_py(py, error))
 }
 
 /// A pickle, and the buffers beside it.

@@ -32,7 +32,7 @@ def test_a_server_that_evicts_the_chunks_of_a_value_on_the_way_is_full(own_serve
 def test_chunks_live_longer_than_their_upload_can_take(seg, monkeypatch):
     lives = []
     monkeypatch.setattr(blobs, "upload", lambda link, data, stored, life, end: lives.append((int(life), end)))
-    stored = type("Stored", (), {"body": range(1 << 30)})
+    stored = type("Stored", (), {"total": 1 << 30})
     upload = blobs.Upload(seg._open, b"D", [stored])
     upload.send()
     ((life, end),) = lives
@@ -67,7 +67,7 @@ def test_the_deadline_is_one_for_all_chunks(own_server, monkeypatch):
 
     def slow(self, requests, waited, answers_to=None):
         ends.append(waited.until)
-        clock[0] += 30 if answers_to else 0
+        clock[0] += 30 * (answers_to or 0)
         return run(self, requests, waited, answers_to)
 
     monkeypatch.setattr(link.Link, "run", slow)

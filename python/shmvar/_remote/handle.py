@@ -12,16 +12,22 @@ from shmvar._remote.arguments import detached
 from shmvar._remote.link import Link, OutOfMemory
 from shmvar._remote.names import field_of
 from shmvar._remote.numbered import Requests
-from shmvar._remote.records import Record, Stored, decode
+from shmvar._remote.records import Record, Stored, decode, decode_apart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
 
     from shmvar._remote.near import Near
+    from shmvar._remote.records import Apart
     from shmvar._remote.scripts import Script
     from shmvar._remote.url import Url
+
+    _Body = TypeVar("_Body")
+
+VAIN = 3
+"""Tries to read a large value after which all of its chunks are asked for at once."""
 
 
 class Handle:
@@ -97,7 +103,7 @@ class Handle:
         """A change of one variable: see single.lua. Uploads the value first if it is large."""
         script = scripts.SINGLE_FREES if op == b"del" else scripts.SINGLE
         kind, payload = (stored.kind, stored.payload) if stored else (b"", b"")
-        if stored and stored.body:
+        if stored and stored.total:
             answer = self._large(index, stored, ttl, version)
         else:
             arguments = (field_of(index), op, kind, payload, ttl, version)
@@ -192,18 +198,29 @@ class Handle:
             raise requests.gone()
         return self._number(seq)
 
-    def _value(self, index: int | str, record: Record, view: bool = False) -> tuple[Any] | None:
+    def _value(self, index: int | str, record: Record, view: bool = False, at_once: bool = False) -> tuple[Any] | None:
         """The value of a record. None: it is a blob that was replaced meanwhile."""
         if record.kind != b"b":
             return (record.value(index, self._trusted, view),)
-        found = self._blob(index, record)
-        return None if found is None else (decode(index, *found, self._trusted, view),)
+        found: tuple[bytes, Apart | bytes] | None = self._fetched(index, record, at_once, blobs.download_apart)
+        if found is None:
+            return None
+        kind, body = found
+        if isinstance(body, bytes):
+            return (decode(index, kind, body, self._trusted, view),)
+        return (decode_apart(index, body, self._trusted, view),)
 
-    def _blob(self, index: int | str, record: Record) -> tuple[bytes, bytes] | None:
+    def _blob(self, index: int | str, record: Record, at_once: bool = False) -> tuple[bytes, bytes] | None:
         """The kind and the bytes of a large value. None: it was replaced meanwhile."""
+        return self._fetched(index, record, at_once, blobs.download)
+
+    def _fetched(
+        self, index: int | str, record: Record, at_once: bool, download: Callable[..., _Body | None]
+    ) -> tuple[bytes, _Body] | None:
+        """The kind of a large value, and what `download` makes of it. None: it was replaced meanwhile."""
         try:
             stub = record.stub(index, self._largest())
-            body = blobs.download(self._open, self._requests.data, stub)
+            body = download(self._open, self._requests.data, stub, at_once)
             if body is not None:
                 return stub.kind, body
             fault = CorruptSegmentError(f"index {index!r}: a chunk of its value is missing")
@@ -216,13 +233,13 @@ class Handle:
 
     def _found(self, index: int | str, view: bool = False) -> tuple[Any, Record] | None:
         """The value of a variable with its record, of one instant; None if it is missing."""
-        until = 0.0
+        until, vain = 0.0, 0
         while (found := self._record(index)) is not None:
-            value = self._value(index, found[0], view)
+            value = self._value(index, found[0], view, vain >= VAIN)
             if value is not None:
                 return value[0], found[0]
             self._replaced(index, until)
-            until = until or time.monotonic() + self._url.server.timeout
+            until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
         return None
 
     def _replaced(self, index: object, until: float) -> None:

@@ -10,7 +10,7 @@ from shmvar._errors import ReadOnlyError
 from shmvar._mapping_views import SegmentKeys, SegmentKeysWithPrefix
 from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, items_of, ttl_of, turns
-from shmvar._remote.handle import Handle
+from shmvar._remote.handle import VAIN, Handle
 from shmvar._remote.names import field_of, index_of, plain_index
 from shmvar._remote.records import Record, Stored
 
@@ -199,7 +199,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
                 arguments += field_of(plain), stored.kind, stored.payload
             return self._change(scripts.BATCH, arguments, what, end)
 
-        self._with_chunks([stored for stored in values.values() if stored.body], what, change)
+        self._with_chunks([stored for stored in values.values() if stored.total], what, change)
         if self._near is not None:
             self._near.all_changed()
 
@@ -211,20 +211,22 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             plain = plain_index(index)
             names[field_of(plain)] = plain
             self._within_limit(len(names))
-        until = 0.0
+        until, vain = 0.0, 0
         while True:
-            found = self._many(names)
+            found = self._many(names, vain >= VAIN)
             if found is not None:
                 return found
             # One of them is a large value that was replaced meanwhile: all are read again, for one instant.
             self._replaced(", ".join(map(repr, list(names.values())[:5])), until)
-            until = until or time.monotonic() + self._url.server.timeout
+            until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
 
     def _portion(self, indices: list[int | str]) -> dict[int | str, Any]:
         """Values for an iteration."""
         return self.get_many(indices) if self._near is None else self._near.many(self, indices)
 
-    def _many(self, names: dict[bytes, int | str], ticket: Ticket = None) -> dict[int | str, Any] | None:
+    def _many(
+        self, names: dict[bytes, int | str], at_once: bool = False, ticket: Ticket = None
+    ) -> dict[int | str, Any] | None:
         """The values of those that are there, of one instant. None: one was replaced meanwhile."""
         if not names:
             self._exists()
@@ -243,7 +245,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
                 record = Record(index, data)
                 if near is not None:
                     near.seen(index, record.version)
-                value = self._value(index, record)
+                value = self._value(index, record, at_once=at_once)
                 if value is None:
                     return None
                 found[index] = value[0]
@@ -272,7 +274,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
     def _copy_of(self, index: int | str, stored: Stored) -> Any:
         from shmvar._remote.records import decode
 
-        kind = stored.payload[:1] if stored.body else stored.kind
+        kind = stored.payload[:1] if stored.total else stored.kind
         # The caller's own value, which this process has pickled just now.
         return decode(index, kind, stored.body or stored.payload, True)
 

@@ -146,7 +146,7 @@ class Near:
             else:
                 found[index] = hit[0]
         if missed:
-            rest = handle._many(missed, self.begin())
+            rest = handle._many(missed, ticket=self.begin())
             # None: a large value was replaced meanwhile.
             found.update(handle.get_many(missed.values()) if rest is None else rest)
         return found

@@ -28,6 +28,8 @@ class Put:
     def __init__(self, queue: ServerQueue, stored: Stored, waits: bool = True) -> None:
         self.queue = queue
         self.stored = stored
+        # What is put is the value as it was at the call, however long the put waits for room.
+        stored.keep()
         self.nap = LONGEST
         """For how long a message may be waited for now, in seconds."""
         self.full: SegmentFullError | None = None
@@ -46,7 +48,7 @@ class Put:
         self.full, self.nap = None, LONGEST
         try:
             segment = queue.segment
-            if stored.body:
+            if stored.total:
                 answer = segment._with_chunks([stored], f"{what} queue {shown(queue.name)}", change)
             else:
                 answer = change(math.inf)
@@ -135,9 +137,7 @@ class Get:
             return
         item, kind, body = self.got
         self.got = None
-        stored = Stored.__new__(Stored)
-        stored.blob = stored.body = b""
-        stored._store(kind, body)
+        stored = Stored.of_bytes(kind, body)
         queue = self.queue
         ticket, attempts = b"%d" % item.ticket, b"%d" % item.attempts
 
@@ -146,7 +146,7 @@ class Get:
                 True, b"again", ticket, stored.kind, stored.payload, attempts, what="the return to", end=end
             )
 
-        if stored.body:
+        if stored.total:
             queue.segment._with_chunks([stored], f"the return to queue {shown(queue.name)}", change)
         else:
             change(math.inf)

@@ -9,12 +9,15 @@ import os
 import secrets
 from struct import Struct
 
-from shmvar._core import _decode_value, _encode_value, _value_type
+from shmvar._core import _decode_apart, _decode_value, _encode_value, _value_type
 from shmvar._errors import CorruptSegmentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+    Apart = tuple[bytes, list[bytearray]]
 
 INLINE = 16 << 10
 """A longer value goes into a blob: its bytes need not pass through the server's scripts then."""
@@ -30,43 +33,62 @@ _STUB = Struct(">c8sIQ")
 class Stored:
     """A value that is ready to be sent: what its record says, and the bytes of its blob if it has one."""
 
-    __slots__ = ("blob", "body", "kind", "named_in", "payload")
+    __slots__ = ("blob", "kind", "named_in", "parts", "payload", "total")
 
     def __init__(self, value: Any) -> None:
         self.blob = b""
-        self.body = b""
+        self.parts: Sequence[bytes | memoryview] = ()
+        """The bytes of the blob, one after the other. Those of a `bytes` or of an array are the caller's own."""
+        self.total = 0
+        """Their length; 0: all is in the record."""
         kind = type(value)
         if kind is int and -_LIMIT < value < _LIMIT:
             self.kind, self.payload = b"i", b"%d" % value
         elif kind is float:
             self.kind, self.payload = b"f", repr(value).encode()
         else:
-            beside, body = _encode_value(value)
-            self._store(b"o" if beside else b"p", body)
+            beside, body, parts = _encode_value(value, INLINE)
+            self._store(b"o" if beside else b"p", body, parts)
 
     @classmethod
     def of_pickle(cls, pickle: bytes) -> Stored:
         """A value that is a whole pickle already. Small ints and floats become numbers, to which `add` may add."""
         if len(pickle) < 32 and _value_type(False, pickle) in ("int", "float"):
             return cls(_decode_value(0, False, pickle, False, False, False))
+        return cls.of_bytes(b"p", pickle)
+
+    @classmethod
+    def of_bytes(cls, kind: bytes, body: bytes) -> Stored:
+        """A value whose bytes are these, as they were read."""
         stored = cls.__new__(cls)
-        stored.blob = stored.body = b""
-        stored._store(b"p", pickle)
+        stored.blob, stored.parts, stored.total = b"", (), 0
+        stored._store(kind, body, None)
         return stored
 
-    def _store(self, kind: bytes, body: bytes) -> None:
+    def _store(self, kind: bytes, body: bytes, parts: Sequence[bytes | memoryview] | None) -> None:
         self.kind, self.payload = kind, body
-        if len(body) > INLINE:
-            self.body = body
+        if parts is not None or len(body) > INLINE:
+            self.parts = (body,) if parts is None else parts
+            self.total = sum(map(len, self.parts))
             self.renew()
+
+    @property
+    def body(self) -> bytes:
+        """The bytes of the blob; empty: it has none."""
+        return b"".join(self.parts)
+
+    def keep(self) -> None:
+        """Copies what is the caller's own: the call returns to the caller, or waits, before all is sent."""
+        if self.total:
+            self.parts = (self.body,)
 
     def renew(self) -> None:
         """Gives the blob a new id: the chunks under the old one may be gone."""
         kind = self.kind if self.kind != b"b" else self.payload[:1]
         self.blob = secrets.token_bytes(8)
         self.named_in = os.getpid()
-        count = -(-len(self.body) // CHUNK)
-        self.kind, self.payload = b"b", _STUB.pack(kind, self.blob, count, len(self.body))
+        count = -(-self.total // CHUNK)
+        self.kind, self.payload = b"b", _STUB.pack(kind, self.blob, count, self.total)
 
 
 class Record:
@@ -135,6 +157,11 @@ def decode(index: int | str, kind: bytes, body: bytes, trusted: bool, view: bool
         except ValueError:
             raise _corrupt(index, "its float is none") from None
     return _decode_value(index, kind == b"o", body, trusted, view, False)
+
+
+def decode_apart(index: int | str, apart: Apart, trusted: bool, view: bool) -> Any:
+    """The value of a pickle and its buffers, which become part of it."""
+    return _decode_apart(index, *apart, trusted, view)
 
 
 def type_of(kind: bytes, body: bytes) -> str:

@@ -18,6 +18,7 @@ from shmvar._core import (
 from shmvar._errors import CorruptSegmentError, SegmentNotFoundError, UnsupportedError
 from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
+from shmvar._remote.handle import VAIN
 from shmvar._remote.identity import destroy_id, known, with_key
 from shmvar._remote.link import Link, link_to
 from shmvar._remote.locking import Locking
@@ -214,15 +215,15 @@ class RemoteSegment(Locking, Mapping, Queues, Waiting):
 
     def stat(self, index: _Index) -> VariableInfo:
         plain = plain_index(index)
-        until = 0.0
+        until, vain = 0.0, 0
         while (found := self._record(plain)) is not None:
             record, left = found
             kind, body = record.kind, record.payload
             if kind == b"b":
-                whole = self._blob(plain, record)
+                whole = self._blob(plain, record, vain >= VAIN)
                 if whole is None:
                     self._replaced(plain, until)
-                    until = until or time.monotonic() + self._url.server.timeout
+                    until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
                     continue
                 kind, body = whole
             ends = None if left is None else round(left * 1e9)
@@ -232,19 +233,19 @@ class RemoteSegment(Locking, Mapping, Queues, Waiting):
     def _pickled(self, index: _Index) -> tuple[bytes, float | None] | None:
         """The pickle of a variable with its buffers in it, and the seconds until it expires, of one instant."""
         plain = plain_index(index)
-        until = 0.0
+        until, vain = 0.0, 0
         while (found := self._record(plain)) is not None:
             record, left = found
             kind, body = record.kind, record.payload
             if kind == b"b":
-                whole = self._blob(plain, record)
+                whole = self._blob(plain, record, vain >= VAIN)
                 if whole is None:
                     self._replaced(plain, until)
-                    until = until or time.monotonic() + self._url.server.timeout
+                    until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
                     continue
                 kind, body = whole
             if kind in (b"i", b"f"):
-                kind, body = b"p", _encode_value(record.value(plain, False))[1]
+                kind, body = b"p", _encode_value(record.value(plain, False), INLINE)[1]
             pickle = _value_pickle(kind == b"o", body)
             if pickle is None:
                 raise CorruptSegmentError(f"index {plain!r}: its table of buffers is damaged")
@@ -379,7 +380,7 @@ def _largest_bytes(free: int) -> int:
     return max(free - record - 21 - _BESIDE, INLINE - 8)
 
 
-_BESIDE = len(Stored(bytes(1 << 18)).body) - (1 << 18)
+_BESIDE = Stored(bytes(1 << 18)).total - (1 << 18)
 
 
 def _document() -> None:

@@ -9,7 +9,7 @@ use crate::py::pickle::loads;
 use crate::py::read_mode::ReadMode;
 use crate::py::read_only;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 /// The value of `data`, which `table` describes. The buffers are copied.
 pub fn decode_buffers(
@@ -32,7 +32,26 @@ pub fn decode_buffers(
             Ok(())
         })
     });
-    let copies = create::collect(copies)?;
+    decode_apart(py, of, stream, create::collect(copies)?, trusted, mode)
+}
+
+/// The value of this pickle and its buffers, which become part of it.
+pub fn decode_apart<'py>(
+    py: Python<'py>,
+    of: ValueOf<'_>,
+    stream: &[u8],
+    copies: Vec<Bound<'py, PyByteArray>>,
+    trusted: bool,
+    mode: ReadMode,
+) -> PyResult<Py<PyAny>> {
+    match (&copies[..], mode) {
+        ([buffer], _) if stream == buffers::BYTES => {
+            let bytes = py.get_type::<PyBytes>().call1((buffer,))?;
+            return read_only::in_mode(py, bytes.unbind(), mode);
+        }
+        ([buffer], ReadMode::Own) if stream == buffers::BYTEARRAY => return Ok(buffer.clone().into_any().unbind()),
+        _ => {}
+    }
     if let (ReadMode::View, Some(code), [buffer]) = (mode, buffers::array_code(stream), &copies[..]) {
         // Rebuilding the `array.array` would copy, so the view is a memoryview of its items.
         return array_items(buffer, code)?.call_method0("toreadonly").map(Bound::unbind);

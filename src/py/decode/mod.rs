@@ -25,7 +25,7 @@ mod text;
 #[allow(unsafe_code, reason = "the interpreter's C interface for scalars")]
 mod value;
 
-pub use apart::decode_buffers;
+pub use apart::{decode_apart, decode_buffers};
 #[cfg(fuzzing)]
 pub use containers::containers as fuzz_containers;
 pub use containers::{_decode_containers, leave_all};
