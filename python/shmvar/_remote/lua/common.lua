@@ -74,7 +74,9 @@ local function answered(head)
         if number and tonumber(number) > tonumber(ARGV[3]) then return 'l' end
     end
     for at = 2, 5 do
-        if not tonumber(head[at]) then damaged('a number of the segment is none') end
+        local number = tonumber(head[at])
+        -- Beyond 2^53 Lua does not count exactly, and 1e400 is a number, too.
+        if not number or not (math.abs(number) <= 9007199254740992) then damaged('a number of the segment is none') end
     end
     if lost then
         local answer = 'x' .. lost
