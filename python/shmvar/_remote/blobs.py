@@ -171,7 +171,8 @@ def _received(
     lengths = [min(CHUNK, stub.total - first) for first in range(0, stub.total, CHUNK)]
     # MemoryError: what the stub claims may not be there.
     with contextlib.suppress(wire.Unexpected, MemoryError):
-        return wire.receive(link, requests, lengths, _ALL if at_once else wire.AHEAD, take)
+        end = now() + link.server.timeout + stub.total / SLOWEST
+        return wire.receive(link, requests, lengths, _ALL if at_once else wire.AHEAD, end, take)
     return None
 
 

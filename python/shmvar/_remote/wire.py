@@ -8,7 +8,7 @@ was expected ends the connection, and `Unexpected` sends the caller to `Link.run
 from __future__ import annotations
 
 from shmvar._remote.callers import callers_own
-from shmvar._remote.link import generation
+from shmvar._remote.link import generation, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +28,16 @@ class Unexpected(Exception):
 
 
 def receive(
-    link: Link, requests: Sequence[bytes], lengths: Sequence[int], ahead: int, take: Callable[[Stream], _Taken]
+    link: Link,
+    requests: Sequence[bytes],
+    lengths: Sequence[int],
+    ahead: int,
+    end: float,
+    take: Callable[[Stream], _Taken],
 ) -> _Taken:
     """What `take` makes of the answers to these requests: strings of these lengths, one after the other.
+
+    `end`: by `link.now`, when it is given up, however steadily bytes arrive.
 
     Raises Unexpected.
     """
@@ -44,7 +51,7 @@ def receive(
         # A fork before the line above would have left the parent's connection here; after it, `forget` has met it.
         if socket is None or connection.made_in != generation():
             raise Unexpected
-        stream = Stream(socket, requests, lengths, ahead)
+        stream = Stream(socket, requests, lengths, ahead, end)
         taken = take(stream)
         whole = stream.ended
         return taken
@@ -65,10 +72,10 @@ def receive(
 class Stream:
     """The bytes of the answers, as they arrive."""
 
-    def __init__(self, socket: Any, requests: Sequence[bytes], lengths: Sequence[int], ahead: int) -> None:
+    def __init__(self, socket: Any, requests: Sequence[bytes], lengths: Sequence[int], ahead: int, end: float) -> None:
         self.position = 0
         """How many bytes were taken."""
-        self._socket, self._requests, self._lengths = socket, requests, lengths
+        self._socket, self._requests, self._lengths, self._end = socket, requests, lengths, end
         # The next request to be sent, the next answer, and what is left of this one.
         self._next, self._answer, self._left = min(ahead, len(requests)), 0, 0
         socket.sendall(b"".join(requests[: self._next]))
@@ -83,7 +90,7 @@ class Stream:
         """Fills this memory with the next bytes."""
         while len(view):
             got = self._socket.recv_into(view[: self._left])
-            if not got:
+            if not got or now() > self._end:
                 raise Unexpected
             self.position += got
             self._left -= got
