@@ -491,3 +491,39 @@ def test_segments_of_a_server_are_listed_and_their_names_are_their_own(server, n
                 assert segment["key"] == key == segment.key
     finally:
         assert [shmvar.destroy(url) for url in urls.values()] == [True] * len(urls)
+
+
+def test_the_quick_way_to_an_int_says_what_the_long_way_says():
+    from shmvar._remote.records import Record, small_int
+
+    rng = random.Random(5)
+    texts = [
+        b"",
+        b"5",
+        b"-5",
+        b"--5",
+        b"-",
+        b"+5",
+        b" 5",
+        b"5 ",
+        b"1_0",
+        b"0",
+        b"-0",
+        b"007",
+        b"9" * 18,
+        b"9" * 19,
+        b"9" * 20,
+    ]
+    texts += ["٣".encode(), b"\xff", b"5\n", b"0x1", b"-" + b"9" * 18, b"1" * 600]
+    versions = [0, 1, 2**53 - 1, 2**53, 2**63, 1795975022474667]
+    records = [
+        record(version, kind, text) for version in versions for kind in (b"i", b"f", b"p", b"I") for text in texts
+    ]
+    records += [HOSTILE[rng.randrange(len(HOSTILE))] for _ in range(100)]
+    quick = 0
+    for data in records:
+        found = small_int(data)
+        if found is not None:
+            quick += 1
+            assert Record("x", data).value("x", False) == found and Record("x", data).deadline is None
+    assert quick > 20 and small_int(record(2**53, b"i", b"5")) is None

@@ -12,7 +12,7 @@ from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, items_of, ttl_of, turns
 from shmvar._remote.handle import VAIN, Handle
 from shmvar._remote.names import field_of, index_of, plain_index
-from shmvar._remote.records import Record, Stored
+from shmvar._remote.records import Record, Stored, small_int
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,7 +210,8 @@ class Mapping(Handle, MutableMapping[Any, Any]):
         for index in indices:
             plain = plain_index(index)
             names[field_of(plain)] = plain
-            self._within_limit(len(names))
+            if len(names) > BATCH_LIMIT:
+                self._within_limit(len(names))
         until, vain = 0.0, 0
         while True:
             found = self._many(names, vain >= VAIN)
@@ -232,27 +233,33 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             self._exists()
             return {}
         records = self._open.call(b"HMGET", self._variables, *names)
-        if any(record is not None and record[:1].isupper() for record in records):
-            records = self._read(b"get", *names)[1:]
-        elif all(record is None for record in records):
+        kinds = {data[:1] for data in records if data is not None}
+        if not kinds:
             self._exists()
+        elif any(map(bytes.isupper, kinds)):
+            records = self._read(b"get", *names)[1:]
         near = self._near
         # Behind the answer: what is missing was removed before.
         seq = self._exists() if near is not None and None in records else 0
-        found = {}
+        found: dict[int | str, Any] = {}
         for index, data in zip(names.values(), records, strict=True):
-            if data is not None:
-                record = Record(index, data)
+            if data is None:
                 if near is not None:
-                    near.seen(index, record.version)
-                value = self._value(index, record, at_once=at_once)
-                if value is None:
-                    return None
-                found[index] = value[0]
-                if near is not None:
-                    near.keep(ticket, index, record, value[0])
-            elif near is not None:
-                near.seen(index, seq)
+                    near.seen(index, seq)
+                continue
+            number = small_int(data) if near is None else None
+            if number is not None:
+                found[index] = number
+                continue
+            record = Record(index, data)
+            if near is not None:
+                near.seen(index, record.version)
+            value = self._value(index, record, at_once=at_once)
+            if value is None:
+                return None
+            found[index] = value[0]
+            if near is not None:
+                near.keep(ticket, index, record, value[0])
         return found
 
     def clear(self) -> None:

@@ -143,6 +143,19 @@ class Stub:
         self.kind, self.blob, self.count, self.total = kind, blob, count, total
 
 
+def small_int(data: bytes) -> int | None:
+    """The value of a record without a ttl that is an int of up to 19 characters. None: it is another record.
+
+    Most counters are: this takes a third of the time of what it saves, `Record` and `decode`.
+    """
+    # The first bytes of a version below 2^53.
+    if data[:2] != b"i\0" or not 9 < len(data) < 29 or data[2] > 31:
+        return None
+    digits = data[9:]
+    # `int` takes more than digits.
+    return int(digits) if digits.isdigit() or (digits[:1] == b"-" and digits[1:].isdigit()) else None
+
+
 def decode(index: int | str, kind: bytes, body: bytes, trusted: bool, view: bool = False) -> Any:
     """The value of these bytes."""
     if kind == b"i":

@@ -27,13 +27,18 @@ for first = 5, #ARGV, 1500 do
         local record = (ends and string.upper(kind) or kind) .. mark .. payload
         pairs_new[#pairs_new + 1] = name
         pairs_new[#pairs_new + 1] = record
-        cost = cost + 32 + (string.byte(name) == 115 and #name - 1 or 0) + #record
+        local text = string.byte(name) == 115 and #name - 1 or 0
+        cost = cost + 32 + text + #record
         if kind == 'b' then
             cost = cost + struct.unpack('>I8', payload, 14)
             large[#large + 1] = {string.sub(payload, 2, 9), struct.unpack('>I4', payload, 10)}
         end
         local old = olds[number]
-        if old then
+        local code = old and (string.byte(old) or 0)
+        if code and code > 98 then
+            -- Neither a deadline nor a blob.
+            charge = charge + 32 + text + #old
+        elseif code then
             local one, _, _, _, deadline, blob = taken_apart(name, old)
             charge = charge + one
             if deadline then had[#had + 1] = name end
