@@ -36,7 +36,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, decode::{_decode_containers});
     functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
     functions!(module, inspect::{_survey});
-    functions!(module, remote::{_buffers_of, _decode_apart, _decode_value, _encode_value, _unfilled});
+    functions!(module, remote::{_buffers_of, _decode_apart, _decode_value, _encode_parts, _encode_value, _unfilled});
     functions!(module, remote::{_value_pickle, _value_type});
     functions!(module, queue::{_queue});
     functions!(module, segment::{_look});

@@ -27,13 +27,20 @@ pub fn package<'py>(key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyMod
 }
 
 /// An encoded value: whether there are buffers beside the pickle; its bytes; its parts, where it is long.
-type EncodedValue<'py> = (bool, Bound<'py, PyBytes>, Option<Bound<'py, PyList>>);
+type EncodedParts<'py> = (bool, Bound<'py, PyBytes>, Option<Bound<'py, PyList>>);
 
-/// Encodes a value as `put` does. Returns whether there are buffers beside the pickle, and the bytes. Of a value with
-/// buffers that has more than `inline` bytes, which is sent in chunks, it returns no bytes but the parts whose bytes they
-/// are, one after the other: what is not the caller's own object is joined to one `bytes` between those that are.
+/// Encodes a value as `put` does. Returns whether there are buffers beside the pickle, and the bytes.
 #[pyfunction]
-pub fn _encode_value<'py>(value: &Bound<'py, PyAny>, inline: usize) -> PyResult<EncodedValue<'py>> {
+pub fn _encode_value<'py>(value: &Bound<'py, PyAny>) -> PyResult<(bool, Bound<'py, PyBytes>)> {
+    let (beside, whole, _) = _encode_parts(value, usize::MAX)?;
+    Ok((beside, whole))
+}
+
+/// The same. Of a value with buffers that has more than `inline` bytes, which is sent in chunks, it returns no bytes but
+/// the parts whose bytes they are, one after the other: what is not the caller's own object is joined to one `bytes`
+/// between those that are.
+#[pyfunction]
+pub fn _encode_parts<'py>(value: &Bound<'py, PyAny>, inline: usize) -> PyResult<EncodedParts<'py>> {
     let py = value.py();
     let encoded = encode::encode(value)?;
     if encoded.is_whole() {

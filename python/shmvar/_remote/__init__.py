@@ -15,6 +15,7 @@ client library nor the time to import it.
 | `arguments` | arguments of calls |
 | `names`, `records` | keys and fields on the server; values to bytes and back |
 | `blobs` | chunks of large values |
+| `wire` | bytes of chunks straight from the socket |
 | `numbered` | changes that are carried out once |
 | `listener`, `subscription` | the thread that listens to a server, and what others have at it |
 | `conversation`, `messages` | its connection, and what the server says there |

@@ -137,7 +137,7 @@ class Get:
             return
         item, kind, body = self.got
         self.got = None
-        stored = Stored.of_bytes(kind, body)
+        stored = Stored.of_body(kind, body)
         queue = self.queue
         ticket, attempts = b"%d" % item.ticket, b"%d" % item.attempts
 

@@ -9,7 +9,7 @@ import os
 import secrets
 from struct import Struct
 
-from shmvar._core import _decode_apart, _decode_value, _encode_value, _value_type
+from shmvar._core import _decode_apart, _decode_value, _encode_parts, _value_type
 from shmvar._errors import CorruptSegmentError
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class Stored:
         elif kind is float:
             self.kind, self.payload = b"f", repr(value).encode()
         else:
-            beside, body, parts = _encode_value(value, INLINE)
+            beside, body, parts = _encode_parts(value, INLINE)
             self._store(b"o" if beside else b"p", body, parts)
 
     @classmethod
@@ -55,17 +55,17 @@ class Stored:
         """A value that is a whole pickle already. Small ints and floats become numbers, to which `add` may add."""
         if len(pickle) < 32 and _value_type(False, pickle) in ("int", "float"):
             return cls(_decode_value(0, False, pickle, False, False, False))
-        return cls.of_bytes(b"p", pickle)
+        return cls.of_body(b"p", pickle)
 
     @classmethod
-    def of_bytes(cls, kind: bytes, body: bytes) -> Stored:
-        """A value whose bytes are these, as they were read."""
+    def of_body(cls, kind: bytes, body: bytes) -> Stored:
+        """A value of which the kind and the bytes are known."""
         stored = cls.__new__(cls)
         stored.blob, stored.parts, stored.total = b"", (), 0
-        stored._store(kind, body, None)
+        stored._store(kind, body)
         return stored
 
-    def _store(self, kind: bytes, body: bytes, parts: Sequence[bytes | memoryview] | None) -> None:
+    def _store(self, kind: bytes, body: bytes, parts: Sequence[bytes | memoryview] | None = None) -> None:
         self.kind, self.payload = kind, body
         if parts is not None or len(body) > INLINE:
             self.parts = (body,) if parts is None else parts

@@ -245,7 +245,7 @@ class RemoteSegment(Locking, Mapping, Queues, Waiting):
                     continue
                 kind, body = whole
             if kind in (b"i", b"f"):
-                kind, body = b"p", _encode_value(record.value(plain, False), INLINE)[1]
+                kind, body = b"p", _encode_value(record.value(plain, False))[1]
             pickle = _value_pickle(kind == b"o", body)
             if pickle is None:
                 raise CorruptSegmentError(f"index {plain!r}: its table of buffers is damaged")
