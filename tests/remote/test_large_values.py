@@ -1,6 +1,7 @@
 """Large values go from the memory where they are to the memory where they stay, and nothing of that shows."""
 
 import array
+import os
 import resource
 import signal
 import threading
@@ -163,6 +164,31 @@ def test_a_connection_that_ends_in_the_middle_is_replaced(proxy, server, key):
         finally:
             wire.Stream.fill = fill
         assert cuts
+
+
+def test_a_fork_in_the_middle_leaves_the_answer_to_the_parent(key, monkeypatch):
+    """As a signal handler that forks does it: the read goes on in both, on a connection of its own in the child."""
+    segment = shmvar.attach(key)
+    value = numpy.arange(4 * MIB)
+    segment["v"] = value
+    fill, children = wire.Stream.fill, []
+
+    def forking(self, view):
+        fill(self, view[: 6 * MIB])
+        if not children and self.position > 5 * MIB:
+            children.append(os.fork())
+        fill(self, view[6 * MIB :])
+
+    monkeypatch.setattr(wire.Stream, "fill", forking)
+    whole = False
+    try:
+        whole = bool((segment["v"] == value).all()) and segment["v"][-1] == value[-1]
+    finally:
+        if children == [0]:
+            os._exit(0 if whole else 1)
+    assert whole and children
+    assert helpers.reap(children[0]) == 0
+    assert segment["v"][-1] == value[-1]
 
 
 def test_an_exception_of_a_signal_handler_in_the_middle_leaves_no_half_an_answer(server, key):
