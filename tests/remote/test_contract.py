@@ -61,6 +61,7 @@ DIFFERENT = {
     },
     "expire": {
         "test_a_variable_of_any_kind_gets_a_time_gets_another_and_loses_it*in place*": IN_PLACE,
+        "test_a_waiter_goes_by_the_new_time*in place*": IN_PLACE,
         "test_readers_never_miss_it_nor_see_it_torn_while_its_time_changes*in place*": IN_PLACE,
         "test_then_it_is_gone_when_the_time_is_up_and_not_before*in place*": IN_PLACE,
         "test_what_follows_finds_the_time_that_expire_gave*in place*": IN_PLACE,
