@@ -378,6 +378,60 @@ def test_an_owner_whose_connections_are_cut_keeps_its_lock(own_server, children)
     assert not waiter.is_alive()
 
 
+def test_whose_lock_it_is_follows_from_the_session_of_its_owner(server, new_key):
+    """Each step of the page's list, with the records of an owner that does not exist."""
+    grace = 0.5
+    segment = shmvar.attach(new_key().replace("#", f"?grace={grace}#"))
+    lock, owner = segment.lock("l"), b"0123456789ab"
+    run = next(line for line in server.raw(b"INFO", b"server").split() if line.startswith(b"run_id:"))[7:]
+
+    def begin(session):
+        server.call("HSET", *field(segment), owner + b".5 7")
+        server.call("HDEL", segment._requests.data + b"o", owner)
+        if session:
+            server.call("HSET", segment._requests.data + b"o", owner, session)
+
+    def session(lasts, run, dead):
+        now = int(time.time() * 1e6)
+        return b"%d %b %d 1" % (now + lasts * 1_000_000, run, now + dead * 1_000_000 if dead else 0)
+
+    def mark():
+        return server.call("HGET", segment._requests.data + b"o", owner).split()[2]
+
+    # 1. Nobody has anything to wait for.
+    for ended in (
+        None,
+        b"",
+        b"no session",
+        session(-1, run, 0),
+        session(1_000_000_000, run, 0),
+        session(-1, b"other", 0),
+    ):
+        begin(ended)
+        assert not lock.locked() and lock.acquire(0) and lock.release() is None, ended
+    # 2. Its connection is there, and a mark is wiped, however old it is.
+    begin(session(1000, run, -100))
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(server.socket)
+        channel = segment._requests.data + b"p:" + owner
+        connection.sendall(link.pack(b"SSUBSCRIBE", channel))
+        assert connection.recv(1000)
+        assert lock.locked() and segment.info().locks == {"l": 1} and not lock.acquire(0) and mark() == b"0"
+    helpers.until(lambda: not server.call("PUBSUB", "SHARDNUMSUB", channel)[1])
+    # 3. Another server: until the deadline, whatever the mark says.
+    for dead in (0, -100):
+        begin(session(1000, b"other", dead))
+        assert lock.locked() and not lock.acquire(2 * grace) and segment.info().locks == {"l": 1}
+    # 4. and 5. The first who misses it makes a mark, and from then on it has `grace`; a mark of the future is none.
+    for dead in (0, 1000):
+        begin(session(1000, run, dead))
+        began = time.monotonic()
+        assert not lock.acquire(0) and abs(int(mark()) / 1e6 - time.time()) < 60
+        assert lock.acquire(60) and time.monotonic() - began >= grace and lock.release() is None
+    begin(session(1000, run, -1))
+    assert lock.acquire(0) and lock.release() is None
+
+
 def test_leases_are_renewed(new_key):
     key = new_key().replace("#", "?lease=0.4&grace=0.1#")
     segment, other = shmvar.attach(key), shmvar.attach(key)
