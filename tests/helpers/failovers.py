@@ -60,7 +60,7 @@ class Load:
                     was, at = last.get(index, (0, moves))
                     if version < was:
                         self.back.append((index, was, version, at, segment._link.moves))
-                    last[index] = version, segment._link.moves
+                    last[index] = version, moves
         except BaseException as error:
             self.faults.append(error)
 

@@ -105,9 +105,13 @@ class Large:
     def more(self):
         stored, read = self.stored + 2, self.read + 2
         helpers.until(lambda: self.faults or (self.stored >= stored and self.read >= read), 60)
+        assert not self.faults
+
+    def stop(self):
+        self._end.set()
 
     def end(self):
-        self._end.set()
+        self.stop()
         for thread in self.threads:
             thread.join(120)
         assert not self.faults
@@ -140,7 +144,8 @@ def moved_once(cluster, url, slot, first):
         large.more()
     finally:
         load.stop()
-        large.end()
+        large.stop()
+    large.end()
     assert load.end() == 0 and not load.back
     helpers.until(lambda: not left_over(cluster, load.segment, slot), 30)
     return (

@@ -26,7 +26,7 @@ _IN_SCRIPTS = (
     "while the cluster is down",
 )
 _NO_RIGHT = ("The user executing the script can't", "ACL failure in script")
-"""What Redis 7.0, and Valkey, say of a right that is missing within a script."""
+"""What Redis 7.0 and Valkey 8.1 say of a right that is missing within a script."""
 
 
 class OutOfMemory(Exception):
@@ -66,9 +66,9 @@ def refusal(server: Server, place: str, error: Any) -> Passing:
         raise UnknownScript
     if isinstance(error, exceptions.OutOfMemoryError) or text.startswith("OOM "):
         raise OutOfMemory(text)
-    if isinstance(error, exceptions.NoPermissionError | exceptions.AuthenticationError) or any(
-        words in text for words in _NO_RIGHT
-    ):
+    if isinstance(error, exceptions.NoPermissionError | exceptions.AuthenticationError):
+        raise refused(server, place, text)
+    if any(part in text for part in _NO_RIGHT):
         raise refused(server, place, text)
     if "WRONGTYPE" in text:
         raise IncompatibleSegmentError(
