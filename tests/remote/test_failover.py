@@ -122,6 +122,8 @@ def test_a_failover_doubles_nothing_and_gives_no_version_twice(group, how, capsy
         load = failovers.Load(group.url())
         try:
             load.more()
+            # Its replicas follow: they have what was written so far.
+            shmvar.attach(group.url(acks=group.replicas))["probe"] = 1
             old, began, at = group.primary, load.total, time.monotonic()
             how(group, old)
             until(lambda old=old: changed(group, old), 30, "the failover")

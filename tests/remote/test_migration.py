@@ -145,6 +145,8 @@ def moved_once(cluster, url, slot, first):
     finally:
         load.stop()
         large.stop()
+    # A primary that was replaced meanwhile, on a machine that halted it, would explain what is missing.
+    assert [server.call("ROLE")[0] for server in (move.source, move.target)] == [b"master", b"master"]
     large.end()
     assert load.end() == 0 and not load.back
     helpers.until(lambda: not left_over(cluster, load.segment, slot), 30)
