@@ -88,6 +88,7 @@ CALLS = {
     "put of a large one": lambda queue: queue.put(LARGE),
     "get": lambda queue: queue.get(),
     "get of a large one": lambda queue: queue.segment.queue("large").get(),
+    "get of the last one": lambda queue: queue.segment.queue("last").get(),
     "take": finished,
     "take and an exception": raised,
     "clear": lambda queue: queue.clear(),
@@ -127,6 +128,7 @@ def test_the_rights_of_the_page_are_enough(guarded):
             segment.queue("jobs").put(value)
             segment.queue("jobs").put(value)
             segment.queue("large").put(LARGE)
+            segment.queue("last").put(7)
             seen = reader.queue("jobs")
             assert seen.qsize() >= 2 and len(list(seen._pickles())) == seen.qsize()
             assert reader.info().queues == segment.info().queues and reader.check().used == segment.check().used
@@ -143,6 +145,7 @@ def test_a_call_that_lacks_a_right_has_changed_nothing(guarded, lacking):
     for name, call in CALLS.items():
         whole = shmvar.attach(guarded.url("lacks"))
         whole.queue("large").put(LARGE)
+        whole.queue("last").put(7)
         for number in range(3):
             whole.queue("jobs").put(number)
         raised(whole.queue("jobs"))
