@@ -146,10 +146,14 @@ class RemoteTakenItem(Block):
 
     def __enter__(self) -> Any:
         attempt = Take(self)
-        found = wait(self._queue, False, self._timeout, attempt)
-        if found is None:
-            raise self._queue._empty_error(self._timeout)
-        return found[0]
+        try:
+            found = wait(self._queue, False, self._timeout, attempt)
+            if found is None:
+                raise self._queue._empty_error(self._timeout)
+            return found[0]
+        except BaseException:
+            attempt.interrupted()
+            raise
 
     def __exit__(
         self, exception: type[BaseException] | None = None, *_rest: BaseException | TracebackType | None
@@ -170,10 +174,14 @@ class RemoteTakenItem(Block):
 
     async def _enter(self) -> Any:
         attempt = Take(self)
-        found: tuple[Any] | None = await queue_tasks.wait(self._queue, False, self._timeout, attempt, attempt.undo)
-        if found is None:
-            raise await queue_tasks.tried(lambda: self._queue._empty_error(self._timeout))
-        return found[0]
+        try:
+            found: tuple[Any] | None = await queue_tasks.wait(self._queue, False, self._timeout, attempt, attempt.undo)
+            if found is None:
+                raise await queue_tasks.tried(lambda: self._queue._empty_error(self._timeout))
+            return found[0]
+        except BaseException:
+            attempt.interrupted()
+            raise
 
 
 def again(segment: Mapping, name: int | str, maxsize: int) -> RemoteQueue:

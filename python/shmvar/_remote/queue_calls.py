@@ -100,30 +100,33 @@ class Get:
                 return (item.value(*self.got[1:], queue.segment._trusted),)
             # A long one: it is taken, so that it waits again if this process dies meanwhile.
             hold = Hold(queue)
-            if hold.take() is not None:
-                value = self._read(hold)
-                if value is not None:
-                    return value
-            elif hold.nap < LONGEST:
-                self.nap = hold.nap
-                return None
+            try:
+                if hold.take() is not None:
+                    value = self._read(hold)
+                    if value is not None:
+                        return value
+                elif hold.nap < LONGEST:
+                    self.nap = hold.nap
+                    return None
+            except BaseException:
+                # An interrupt, or what kept the item from being read may pass: then it is given back.
+                hold.abandon()
+                raise
 
     def _read(self, hold: Hold) -> tuple[Any] | None:
         """The value of what is held, which then goes. None: the hold has ended meanwhile."""
         try:
             value = (hold.value(),)
         except LockLostError:
+            hold.forget()
             return None
         except Exception as error:
-            # An item that cannot be rebuilt is gone, or it would be in the way of all others. What kept it from being
-            # read may pass, if it is an error of this package or of the system, and no function of the value raised it.
+            # An item that cannot be rebuilt is gone, or it would be in the way of all others. Errors of this package
+            # or of the system may pass, if no function of the value raised them.
             if isinstance(error, Error) and not isinstance(error, CorruptSegmentError | UntrustedValueError):
-                hold.abandon()
-            elif not hold.end(False):
+                raise
+            if not hold.end(False):
                 return None
-            raise
-        except BaseException:
-            hold.abandon()
             raise
         if not hold.end(False):
             return None
@@ -158,32 +161,41 @@ class Take:
     def __init__(self, item: Block) -> None:
         item._enterable()
         self.item = item
+        self.hold: Hold | None = None
         self.nap = LONGEST
 
     def __call__(self) -> tuple[Any] | None:
         """Takes the first item and returns its value. None: there is none."""
         item = self.item
-        hold = Hold(item.queue)
-        found = hold.take()
-        if found is None:
-            self.nap = hold.nap
-            return None
+        hold = self.hold = Hold(item._queue)
         try:
+            found = hold.take()
+            if found is None:
+                self.nap = hold.nap
+                return None
             # Also where the value cannot be rebuilt: the caller then learns how often that has happened.
             item._attempts = found.attempts
             value = (hold.value(),)
             item._enterable()
             item._hold = hold
         except LockLostError:
+            if hold.item is None:
+                raise
+            hold.forget()
             self.nap = 0.0
             return None
         except BaseException:
-            try:
-                hold.end(True)
-            except Error:
-                hold.abandon()
+            if hold.item is not None and not hold.ended:
+                item._give_back(hold)
             raise
         return value
+
+    def interrupted(self) -> None:
+        """There is no block that could give the item back: what interrupts came between the taking and the block."""
+        hold = self.hold
+        if hold is not None and self.item._hold is hold:
+            self.item._hold = None
+            hold.abandon()
 
     def undo(self) -> None:
         """Gives the item back: its task was cancelled."""

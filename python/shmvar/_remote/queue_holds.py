@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 import weakref
 
-from shmvar._errors import CorruptSegmentError, Error, LockLostError, SegmentUnavailableError
+from shmvar._errors import (
+    CorruptSegmentError,
+    DetachedError,
+    Error,
+    LockLostError,
+    SegmentNotFoundError,
+    SegmentUnavailableError,
+)
 from shmvar._remote import scripts
 from shmvar._remote.link import generation, now
 from shmvar._remote.owners import next_token
@@ -27,7 +34,19 @@ _PATIENCE = 2.0
 class Hold:
     """That this process has an item. The server knows it by its token, which no other taking has."""
 
-    __slots__ = ("__weakref__", "_link", "_requests", "body", "item", "made_in", "nap", "presence", "queue", "token")
+    __slots__ = (
+        "__weakref__",
+        "_link",
+        "_requests",
+        "body",
+        "ended",
+        "item",
+        "made_in",
+        "nap",
+        "presence",
+        "queue",
+        "token",
+    )
 
     def __init__(self, queue: ServerQueue) -> None:
         segment = queue.segment
@@ -38,6 +57,7 @@ class Hold:
         self._link, self._requests = segment._open, segment._requests
         self.presence = presence_of(self._link, self._requests)
         self.item: Item | None = None
+        self.ended = False
         self.body: tuple[bytes, bytes] | None = None
         self.nap = LONGEST
 
@@ -106,12 +126,13 @@ class Hold:
         return answer != b"e"
 
     def forget(self) -> None:
+        self.ended = True
         self.presence.end(self)
         holds_of(self._requests).discard(self)
 
     def abandon(self) -> None:
         """Gives the item back soon, in another thread: this one may do nothing that takes time."""
-        if self.made_in == generation():
+        if self.item is not None and not self.ended and self.made_in == generation():
             self.presence.later(_Ending(self, True))
 
     def finish_later(self) -> None:
@@ -137,15 +158,16 @@ class _Ending:
     def __call__(self) -> None:
         try:
             self.carry_out(now() + _PATIENCE)
-        except SegmentUnavailableError:
-            if now() - self.began < self.hold.presence.link.server.lease / 2:
-                raise
-            # The thread gives up after a lease; but what nobody works on would be held as long as this process lives.
-            self.began = now()
-            self.hold.presence.later(self)
-        except Error:
-            # The segment is gone, or the right to change it: nothing is left to be done.
+        except (SegmentNotFoundError, DetachedError):
             self.hold.forget()
+        except Error as error:
+            # It may be a right that comes back, or damage that is mended. The thread gives up after a lease; but what
+            # nobody works on would be held as long as this process lives.
+            if now() - self.began >= self.hold.presence.link.server.lease / 2:
+                self.began = now()
+                self.hold.presence.later(self)
+                return
+            raise SegmentUnavailableError(str(error), True) from error
 
     def carry_out(self, end: float) -> None:
         self.hold.end(self.failed, end)
@@ -196,37 +218,51 @@ class Block:
             raise RuntimeError("the item is taken already: call take() for another one")
 
     def _leave(self, failed: bool) -> None:
-        """Ends the block."""
-        hold, self._hold = self._hold, None
+        """Ends the block. Whatever interrupts it, the item is finished or given back."""
+        hold = self._hold
         if hold is None:
             raise RuntimeError("the item was not taken: it is taken by `with`")
-        queue = self._queue
-        if hold.made_in != generation():
+        try:
+            if hold.made_in != generation():
+                if failed:
+                    return
+                raise RuntimeError(
+                    f"the item of queue {shown(self._queue.name)} is not done: this process does not hold it (was it "
+                    "forked?)"
+                )
             if failed:
-                return
-            raise RuntimeError(
-                f"the item of queue {shown(queue.name)} is not done: this process does not hold it (was it forked?)"
-            )
-        if failed:
-            try:
-                hold.end(True)
-            except Error:
-                hold.abandon()
-            return
+                self._give_back(hold)
+            else:
+                self._finish(hold)
+        finally:
+            # CRASH: an interrupt before this line leaves the hold to the destructor, which gives it back.
+            self._hold = None
+
+    def _give_back(self, hold: Hold) -> None:
+        try:
+            hold.end(True)
+        except Error:
+            hold.abandon()
+        except BaseException:
+            hold.abandon()
+            raise
+
+    def _finish(self, hold: Hold) -> None:
         # Detaching has given back what was taken through the handle.
-        queue.segment._open  # noqa: B018 - it raises DetachedError
+        self._queue.segment._open  # noqa: B018 - it raises DetachedError
         try:
             there = hold.end(False)
         except LockLostError:
             # Not of the item but of a lock: what was done under it may be of no worth.
             hold.abandon()
             raise
-        except Error as error:
+        except BaseException as error:
             # The work is done, so nobody is to begin it again.
             hold.finish_later()
-            error.add_note(
-                "the item stays taken, and is finished as soon as that is possible, unless this process ends before"
-            )
+            if isinstance(error, Error):
+                error.add_note(
+                    "the item stays taken, and is finished as soon as that is possible, unless this process ends before"
+                )
             raise
         if not there:
             raise hold.lost()

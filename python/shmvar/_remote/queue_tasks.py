@@ -1,7 +1,7 @@
 """Queues in asyncio. The tasks of one loop that wait for the same stand in line, and only the first of them tries.
 
 A try asks the server, in a thread of its own, so that other tasks run meanwhile. A task that is cancelled waits for the
-end of its try, and undoes what that has got: no item is lost.
+end of its try, and undoes what that has got. If it cannot, that is the error: what `aget` had removed is gone then.
 """
 
 from __future__ import annotations

@@ -127,6 +127,8 @@ if op == 'put' or op == 'again' then
         ticket = string.format('%.0f', last)
     else
         ticket, kind, payload, most = ARGV[6], ARGV[7], ARGV[8], 0
+        -- Of another item only where the clock was set back.
+        while redis.call('HGET', taken, ticket) do ticket = string.format('%.0f', tonumber(ticket) - 1) end
         last = math.max(last, tonumber(ticket))
     end
     record = kind .. struct.pack('>I8', tonumber(ticket)) .. payload
@@ -200,12 +202,15 @@ elseif op == 'done' or op == 'back' or undoes then
 elseif op == 'clear' and not broken then
     -- What was given back, and a part of the list.
     local last_one = tonumber(ARGV[6]) or last
-    for one, holder in pairs(returned > 0 and entries() or {}) do
+    for one, holder in pairs(entries()) do
+        if not redis.call('HGET', taken, one) then broken = true end
         if holder[2] == '-' and tonumber(one) and tonumber(one) <= last_one then gone[#gone + 1] = one end
     end
     local some = redis.call('LRANGE', list, 0, 999)
     for _, one in ipairs(some) do
-        if #one >= 9 and struct.unpack('>I8', one, 2) > last_one then break end
+        local number = #one >= 9 and struct.unpack('>I8', one, 2) or math.huge
+        if number > last then broken = true end
+        if number > last_one then break end
         count = count + 1
     end
     for at = 1, #gone + count do
@@ -267,15 +272,14 @@ if writes then
     if removes or takes or op == 'clear' then may('SPUBLISH', room, '') end
 end
 
-if answer == 'b' or string.byte(answer) == 110 then
-    -- Not recorded, so that a poll writes nothing. The caller bars its number if an earlier copy is on its way.
-    if not back[1] then
-        if next(marks) then
-            may('HSET', session_key(), '', '')
-            for one, mark in pairs(marks) do redis.call('HSET', session_key(), one, mark) end
-        end
-        return answer
+if (looks or answer == 'b' or string.byte(answer) == 110) and not back[1] then
+    -- Not recorded, so that a poll writes nothing, but who looks dead for the first time. The caller of a request that
+    -- has a number bars it if an earlier copy is on its way.
+    if next(marks) then
+        may('HSET', session_key(), '', '')
+        for one, mark in pairs(marks) do redis.call('HSET', session_key(), one, mark) end
     end
+    return looks and {waits + returned, held, dying} or answer
 end
 local before = undoes and tonumber(string.match(head[6] or '', '^(%d+) ') or 0) or -1
 if not looks and before < tonumber(ARGV[3]) then
