@@ -13,6 +13,7 @@ PAGE = pages.ROOT / "docs" / "remote-format.md"
 if not PAGE.exists():
     pytest.skip("the page is not beside the tests", allow_module_level=True)
 TEXT = PAGE.read_text()
+TEXT = TEXT[TEXT.index("## An example") :]
 EXAMPLE, PROGRAM = re.findall(r"^```python\n(.*?)^```$", TEXT, re.M | re.S)
 
 
