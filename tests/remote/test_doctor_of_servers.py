@@ -204,9 +204,12 @@ def test_a_replica_its_clock_and_its_primary(own_server, doctor):
     found = doctor(primary.tcp())
     assert found["healthy"] and not [text for text in of(found, "warning") if "cut off" in text]
     # What is a replica is looked at, too, and nothing there is changed.
+    helpers.until(
+        lambda: replica.raw(b"HGET", b"shmvar:{sa}", b"used").startswith(b"$2"), what="the change at the replica"
+    )
     found = doctor(replica.tcp("a"))
     assert [text for text in of(found, "problem") if "it is a replica" in text]
-    assert [seen["check"]["result"] for seen in found["segments"]] == ["sound"]
+    assert [seen["check"]["result"] for seen in found["segments"]] == ["sound"], found["findings"]
 
 
 def test_a_cluster_all_primaries_and_their_segments(cluster, doctor):
