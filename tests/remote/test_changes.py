@@ -128,6 +128,28 @@ def test_a_batch_and_clear_are_told_by_a_look(seg):
     assert set(told[:-1]) == {*((n, 0) for n in range(50)), ("x", 0)} and told[-1] == ("y", seg.version("y"))
 
 
+def test_a_change_after_a_batch_is_told_after_it(seg, monkeypatch):
+    """The message of the batch says that it has to be looked at; that of the change has come by then."""
+    changes = seg.changes(timeout=0)
+    for turn in range(30):
+        seg["before"] = turn
+        seg.put_many({"a": turn, "b": turn})
+        seg["after"] = turn
+        told = all_of(changes)
+        assert [index for index, _ in told] in (["before", "a", "b", "after"], ["before", "b", "a", "after"])
+    monkeypatch.setattr(heard, "_LONGEST_REST", 0.0)
+    reader = Reader(seg.changes(timeout=60))
+    draw = random.Random(9)
+    for turn in range(300):
+        if draw.randrange(3):
+            seg[draw.randrange(9)] = turn
+        else:
+            seg.put_many({draw.randrange(9): turn, "more": turn})
+    seg["end"] = 1
+    reader.result()
+    assert in_order(reader.told)
+
+
 def test_more_messages_than_are_kept_are_a_look(seg, monkeypatch):
     monkeypatch.setattr(heard, "_MESSAGES", 50)
     changes = seg.changes(timeout=0)

@@ -12,15 +12,16 @@ import threading
 
 from shmvar._errors import WaitTimeoutError
 from shmvar._remote.connections import generation, now
+from shmvar._remote.handle import Handle
 from shmvar._remote.heard import CATCH_UP, Heard
 from shmvar._remote.subscription import TaskSignal, ThreadSignal
+from shmvar._remote.waiting import timeout_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Mapping
     from typing import Any, Self
 
-    from shmvar._remote.segment import RemoteSegment
     from shmvar._remote.subscription import Signal
 
     _Change = tuple[int | str, int]
@@ -91,7 +92,7 @@ class _Step:
 class RemoteChanges:
     """Every change of a segment, from `RemoteSegment.changes`: the interface of `Changes`."""
 
-    def __init__(self, segment: RemoteSegment, newer_than: Any, prefix: str | None, timeout: float | None) -> None:
+    def __init__(self, segment: Handle, newer_than: Any, prefix: str | None, timeout: float | None) -> None:
         self._closed = True
         self._segment = segment
         self._timeout = timeout
@@ -105,7 +106,7 @@ class RemoteChanges:
         self._closed = False
 
     @property
-    def segment(self) -> RemoteSegment:
+    def segment(self) -> Handle:
         """The handle that it was made from."""
         return self._segment
 
@@ -126,7 +127,7 @@ class RemoteChanges:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<shmvar.Changes of segment {self._segment.key!r}{', closed' if self._has_ended() else ''}>"
+        return f"<shmvar.Changes of segment {self._segment._url.key!r}{', closed' if self._has_ended() else ''}>"
 
     def __iter__(self) -> Self:
         return self
@@ -223,3 +224,18 @@ class RemoteChanges:
                 self._inside = False
         finally:
             self._lock.release()
+
+
+class Changing(Handle):
+    """The part of `RemoteSegment` that tells of changes."""
+
+    __slots__ = ()
+
+    def changes(
+        self,
+        *,
+        newer_than: Mapping[Any, int | None] | None = None,
+        prefix: str | None = None,
+        timeout: float | None = None,
+    ) -> RemoteChanges:
+        return RemoteChanges(self, newer_than, prefix, timeout_of(timeout))

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from shmvar._remote.segment import RemoteSegment
+    from shmvar._remote.handle import Handle
     from shmvar._remote.subscription import Signal, ThreadSignal
 
 _MESSAGES = 16_384
@@ -40,7 +40,7 @@ class Heard:
     """What one iterator knows. One thread at a time uses it."""
 
     def __init__(
-        self, segment: RemoteSegment, newer_than: Any, prefix: str | None, signal: Signal, sleeper: ThreadSignal
+        self, segment: Handle, newer_than: Any, prefix: str | None, signal: Signal, sleeper: ThreadSignal
     ) -> None:
         """`signal` is told of what is heard, and tells `sleeper`."""
         if prefix is not None and not isinstance(prefix, str):
@@ -63,6 +63,8 @@ class Heard:
         """The greatest version that was heard of."""
         self._due = True
         """Everything has to be looked at."""
+        self._unsure_from = 0
+        """Meanwhile only earlier changes are told: of a later one, an earlier one may be missing."""
         self._rest_until = 0.0
         self._stands_by = now() + LOOK
         """Until when a look waits for the subscription."""
@@ -95,8 +97,10 @@ class Heard:
         # What is gone again is not told: whose time is up by our clock is asked of the server first.
         if not self._pending or self._next_end() <= now():
             return None
-        field = next(iter(self._pending))
-        version, _ = self._pending.pop(field)
+        field, (version, place) = next(iter(self._pending.items()))
+        if self._due and place >= self._unsure_from:
+            return None
+        del self._pending[field]
         if version:
             self._told[field] = version
         else:
@@ -112,8 +116,10 @@ class Heard:
         """Whether nothing is known to be missing."""
         return not self._due
 
-    def doubt(self) -> None:
-        """A message has not come: everything is to be looked at."""
+    def doubt(self, version: int | None = None) -> None:
+        """Messages from this version on may be missing, or from the next one on: everything is to be looked at."""
+        since = self._highest + 1 if version is None else version
+        self._unsure_from = min(since, self._unsure_from) if self._due else since
         self._due = True
 
     def needs_work(self, late: bool) -> bool:
@@ -134,7 +140,8 @@ class Heard:
             if last > self._highest and self._doubt is None:
                 self._doubt = (last, now() + CATCH_UP)
         elif self._doubt is not None:
-            self._due = self._due or self._highest < self._doubt[0]
+            if self._highest < self._doubt[0]:
+                self.doubt()
             self._doubt = None
 
     def wakes_at(self) -> float:
@@ -158,13 +165,14 @@ class Heard:
         heard = subscription.poll()
         if heard is None:
             self._asks = True
-            self._due = self._due or subscription.lost_some
+            if subscription.lost_some:
+                self.doubt()
         for _, data in heard or ():
             self._take(data)
         if not subscription.ready():
             if not self._due:
                 self._stands_by = now() + LOOK
-            self._due = True
+            self.doubt()
 
     def _take(self, data: bytes) -> None:
         notice = notice_of(data)
@@ -173,13 +181,14 @@ class Heard:
             return
         if notice is None or notice.field is None:
             # That the segment is gone, say.
-            self._due = True
+            self.doubt()
             return
         field, version = notice.field, notice.version
         self._highest = max(self._highest, version)
         if field == b"*":
             if version > self._counts_from:
-                self._due, self._any_changed = True, self._any_changed or version
+                self.doubt(version)
+                self._any_changed = self._any_changed or version
         elif not field.startswith(self._begin):
             pass
         elif notice.kind == DEADLINE:
@@ -190,7 +199,7 @@ class Heard:
                 index_of(field)
             except CorruptSegmentError:
                 # Whatever it is, it is not of this package.
-                self._due = True
+                self.doubt()
                 return
             self._put(field, 0 if notice.kind == REMOVED else version, version)
             self._end(field, notice.deadline)
@@ -295,7 +304,7 @@ class Heard:
         # Not what was heard: a server that comes back with older data may give smaller versions for a while.
         self._highest = self._counts_from
         self._doubt = None
-        self._due = not standing
+        self._due, self._unsure_from = not standing, self._highest + 1
         self._stands_by = now() + LOOK
         self._rest_until = now() + min(_REST_TIMES * (now() - began), _LONGEST_REST)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import math
 import os
 import random
 import socket
@@ -21,7 +20,7 @@ from shmvar._errors import Error, IncompatibleSegmentError, SegmentUnavailableEr
 from shmvar._remote.connections import generation, now
 from shmvar._remote.conversation import Conversation, Moved
 from shmvar._remote.refusals import refused
-from shmvar._remote.subscription import Subscription
+from shmvar._remote.subscription import Channel, Subscription
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,29 +35,6 @@ _LINGER = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE, _AFTER_FAULT = 0.01, 0.5, 5.0
 _LONGEST_TRY = 2.0
 """Seconds of one try to connect."""
-
-
-class Channel:
-    """A channel to which the thread has subscribed, or is about to."""
-
-    __slots__ = ("fault", "gone", "idle_at", "last", "looked_at", "name", "stands", "users")
-
-    def __init__(self, name: bytes) -> None:
-        self.name = name
-        self.users: dict[Subscription, None] = {}
-        """Changed by any thread, one item at a time."""
-        self.stands = 0
-        """The number of the connection on which the server has given its word."""
-        self.last: tuple[int, bytes] = (0, b"")
-        """The last message since then, and how many of all channels had come by then."""
-        self.looked_at = -math.inf
-        """When somebody last read what its messages tell of."""
-        self.gone = False
-        """The thread is about to give it up."""
-        self.idle_at: float | None = None
-        """Since when nobody uses it, as far as the thread has looked."""
-        self.fault: Error | None = None
-        """Why the server refuses it."""
 
 
 class Listener:

@@ -18,6 +18,7 @@ from shmvar._core import (
 from shmvar._errors import CorruptSegmentError, SegmentNotFoundError, UnsupportedError
 from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
+from shmvar._remote.changes import Changing
 from shmvar._remote.handle import VAIN
 from shmvar._remote.identity import destroy_id, known, with_key
 from shmvar._remote.link import Link, link_to
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     _Ttl = float | timedelta | None
 
 
-class RemoteSegment(Locking, Mapping, Queues, Waiting):
+class RemoteSegment(Changing, Locking, Mapping, Queues, Waiting):
     """A handle on a segment on a Valkey or Redis server: the interface of `Segment`.
 
     `shmvar.attach` opens one for a URL. docs/remote.md says what is the same and what differs.

@@ -17,18 +17,52 @@ if TYPE_CHECKING:
 
     from shmvar._errors import Error
     from shmvar._remote.link import Link
-    from shmvar._remote.listener import Channel, Listener
 
     class Signal(Protocol):
         """What is told, by any thread, that there may be something new."""
 
         def set(self) -> None: ...
 
+    class Listener(Protocol):
+        """What a subscription needs of `listener.Listener`."""
+
+        made_in: int
+        number: int
+        run: bytes | None
+        fault: Error | None
+        ended: bool
+
+        def join(self, subscription: Subscription) -> bool: ...
+        def leave(self, subscription: Subscription) -> None: ...
+
 
 LOOK = 5.0
 """Seconds after which whoever waits looks again by itself."""
 _SLICE = 1.0
 """Seconds after which a thread that sleeps sees that it is in a forked child, whose listener is another one."""
+
+
+class Channel:
+    """A channel to which the thread has subscribed, or is about to."""
+
+    __slots__ = ("fault", "gone", "idle_at", "last", "looked_at", "name", "stands", "users")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.users: dict[Subscription, None] = {}
+        """Changed by any thread, one item at a time."""
+        self.stands = 0
+        """The number of the connection on which the server has given its word."""
+        self.last: tuple[int, bytes] = (0, b"")
+        """The last message since then, and how many of all channels had come by then."""
+        self.looked_at = -math.inf
+        """When somebody last read what its messages tell of."""
+        self.gone = False
+        """The thread is about to give it up."""
+        self.idle_at: float | None = None
+        """Since when nobody uses it, as far as the thread has looked."""
+        self.fault: Error | None = None
+        """Why the server refuses it."""
 
 
 class ThreadSignal:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator, Iterable, Sequence
     from typing import Any, SupportsIndex
 
-    from shmvar._remote.changes import RemoteChanges
     from shmvar._remote.subscription import Signal, Subscription
 
     _Index = SupportsIndex | str
@@ -92,17 +91,6 @@ class Waiting(Handle):
             there = self._versions(plain)[0]
             seen = [version if one is None else one for one, version in zip(seen, there, strict=True)]
         return self._changed_any(plain, limit, seen)
-
-    def changes(
-        self,
-        *,
-        newer_than: AnyMapping[Any, int | None] | None = None,
-        prefix: str | None = None,
-        timeout: float | None = None,
-    ) -> RemoteChanges:
-        from shmvar._remote.changes import RemoteChanges
-
-        return RemoteChanges(self, newer_than, prefix, timeout_of(timeout))  # type: ignore[arg-type]
 
     async def _changed(self, plain: int | str, limit: float | None, seen: int) -> int:
         found = await self._wait_in_task([plain], [seen], limit)
