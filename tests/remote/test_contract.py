@@ -76,7 +76,6 @@ DIFFERENT = {
     },
     "locks_async": {
         "test_a_holder_in_another_process_lets_go_or_is_killed": CLASS,
-        "test_a_task_that_is_thrown_away_unfinished_lets_go": TASKS,
         "test_f5_a_timeout_holds_while_a_stopped_process_holds_the_segment_up": STOPPED,
     },
     "locks_async_many": {
@@ -133,6 +132,7 @@ DIFFERENT = {
 
 SOMETIMES = {
     "test_a_removal_that_was_heard_of_and_made_again_among_lost_ones_does_not_come_early": CHANGES,
+    "test_a_task_that_is_thrown_away_unfinished_lets_go": TASKS,
     "test_cancelling_at_every_place_of_the_queue_leaves_it_sound": TASKS,
 }
 """By test: the row. Not run: these fail or pass as messages come, and as threads come to run."""
