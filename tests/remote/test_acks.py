@@ -192,7 +192,7 @@ def test_the_rights_of_the_page_are_enough_for_acks_and_fsync(own_server):
     kept = own_server("--appendonly", "yes", "--appendfsync", "always", port=servers.free_port())
     newer = version_of(kept) >= (7, 2)
     kept.call("ACL", "SETUSER", "app", "on", ">word", *servers.rights("app"), *(["+waitaof"] if newer else []))
-    segment = shmvar.attach(kept.tcp("x", "app:word@", timeout=0.3, **({"fsync": 1} if newer else {})))
+    segment = shmvar.attach(kept.tcp("x", "app:word@", timeout=2, **({"fsync": 1} if newer else {})))
     segment["n"] = 1
     with pytest.raises(shmvar.SegmentUnavailableError, match="0 of the 1 replicas"):
-        shmvar.attach(kept.tcp("y", "app:word@", acks=1, timeout=0.3))
+        shmvar.attach(kept.tcp("y", "app:word@", acks=1, timeout=2))

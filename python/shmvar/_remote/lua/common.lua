@@ -58,6 +58,9 @@ end
 -- `head` is id, seq, used, size, x and the slot; ARGV begins with id, field of the slot, number. A caller that holds locks
 -- puts a + before the id, and the locks behind all else: this takes them off.
 local function answered(head)
+    -- No key has this name. Where the slot is on its way to another node of a cluster, a key that is missing raises, and
+    -- the client comes again: a list that becomes empty between two writes would be missing, too, in the middle.
+    redis.call('EXISTS', string.sub(KEYS[2], 1, -2) .. '-')
     local lost
     if string.byte(ARGV[1]) == 43 then
         ARGV[1] = string.sub(ARGV[1], 2)
