@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import random
 import signal
 import socket
 import time
@@ -324,3 +325,57 @@ def test_the_end_of_a_block_that_did_not_arrive_in_time_is_made_up_for(seg, key,
     proxy.held = None
     helpers.until(lambda: seg.info().queues == {}, 30)
     assert charged(seg) == 0
+
+
+class Interrupt(Exception):
+    """What a signal handler of the program raises."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_whatever_interrupts_a_loop_of_put_and_take_nothing_stays_held(seg):
+    """An exception at the end of a block left the item held for as long as the process lived."""
+    jobs, chance, begun = seg.queue("jobs"), random.Random(7), 0
+
+    def interrupt(*_):
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    # What this process holds besides keeps its session alive.
+    seg.queue("other").put("held")
+    try:
+        with seg.queue("other").take():
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, chance.random() * 0.004 + 1e-5)
+                    jobs.put(begun)
+                    begun += 1
+                    with jobs.take(timeout=1):
+                        pass
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                except Interrupt:
+                    pass
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            helpers.until(lambda: seg.info().queues.get("jobs", {"held": 0})["held"] == 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert begun
+    charged(seg)
+
+
+def test_who_waits_writes_nothing_while_others_hold_items(server, seg):
+    jobs = seg.queue("jobs")
+    jobs.put("work")
+
+    def offset():
+        return server.call("INFO", "persistence")["rdb_changes_since_last_save"]
+
+    with jobs.take():
+        with pytest.raises(shmvar.QueueEmptyError):
+            jobs.get(timeout=0.05)
+        before = offset()
+        for _ in range(3):
+            with pytest.raises(shmvar.QueueEmptyError):
+                jobs.take(0.4).__enter__()
+        assert offset() == before

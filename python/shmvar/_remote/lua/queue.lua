@@ -163,7 +163,7 @@ elseif op == 'get' or op == 'take' then
             from_list, record, entry = true, redis.call('LINDEX', list, 0), {'0'}
             ticket = #record >= 9 and string.format('%.0f', struct.unpack('>I8', record, 2))
         end
-        if not record or not ticket then broken_by('the first item') end
+        if not record or not ticket or tonumber(ticket) > last then broken_by('the first item') end
         if op == 'take' then
             entry[1], entry[2] = string.format('%.0f', tonumber(entry[1]) + 1), ARGV[6]
             takes, answer = true, 'h' .. entry[1] .. ' ' .. ticket .. ' '
@@ -203,7 +203,7 @@ elseif op == 'clear' and not broken then
     -- What was given back, and a part of the list.
     local last_one = tonumber(ARGV[6]) or last
     for one, holder in pairs(entries()) do
-        if not redis.call('HGET', taken, one) then broken = true end
+        if not redis.call('HGET', taken, one) or (tonumber(one) or math.huge) > last then broken = true end
         if holder[2] == '-' and tonumber(one) and tonumber(one) <= last_one then gone[#gone + 1] = one end
     end
     local some = redis.call('LRANGE', list, 0, 999)
