@@ -907,6 +907,17 @@ def test_a_message_that_nobody_understands_makes_all_void_and_no_more(server, pa
     assert cached(near, "n") == 1
 
 
+def test_a_version_that_no_variable_has_makes_nothing_void(server, pair):
+    near, plain = pair
+    plain["n"] = 1
+    cached(near, "n")
+    epoch, version = memory(near).words[EPOCH], plain.version("n") + 1
+    server.call("HSET", near._requests.prefix, "seq", version)
+    server.call("SPUBLISH", near._requests.data + b"w", b"=%d" % version)
+    until(lambda: memory(near).words[HEARD] >= version)
+    assert memory(near).words[EPOCH] == epoch and cached(near, "n") == 1
+
+
 def test_without_the_right_to_subscribe_attaching_says_so(own_server):
     server = own_server()
     plain = shmvar.attach(server.url("k"))

@@ -222,7 +222,7 @@ class _News:
         self._memory = memory
 
     def any(self) -> bool:
-        return bool(self.floors) or self.everything
+        return bool(self.version or self.floors or self.everything)
 
     def take(self, message: Message) -> bool:
         """Takes note of a message. True: it is the answer to the PING."""
@@ -243,11 +243,14 @@ class _News:
     def _change(self, text: bytes) -> None:
         head, _, field = text.partition(b" ")
         deadline = head[:1] == b"~"
-        digits = head.lstrip(b"~-").partition(b"@")[0]
+        digits = head.lstrip(b"~-=").partition(b"@")[0]
         if not digits.isdigit() or len(digits) > 16 or int(digits) >= _LIMIT:
             raise ValueError("no version")
         version = float(digits)
-        if field == b"*":
+        if head[:1] == b"=":
+            # A version that no variable has: a lock was taken.
+            pass
+        elif field == b"*":
             self.everything = True
         else:
             floor = self._memory.floor_of_field(field)
