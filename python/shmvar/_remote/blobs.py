@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from shmvar._remote.link import Link
-    from shmvar._remote.records import Apart, Stored, Stub
+    from shmvar._remote.records import Stored, Stub, _Apart
 
     _Taken = TypeVar("_Taken")
 
@@ -153,7 +153,7 @@ def download(link: Link, data: bytes, stub: Stub, at_once: bool = False) -> byte
     return _through_library(link, data, stub, at_once) if whole is None else whole
 
 
-def download_apart(link: Link, data: bytes, stub: Stub, at_once: bool) -> Apart | bytes | None:
+def download_apart(link: Link, data: bytes, stub: Stub, at_once: bool) -> _Apart | bytes | None:
     """As `download`; of a value with buffers, if possible, the pickle and each buffer in memory of its own."""
     if stub.kind == b"p":
         return download(link, data, stub, at_once)
@@ -186,7 +186,7 @@ def _all_of(stub: Stub, stream: wire.Stream) -> bytes:
     return bytes(room)
 
 
-def _apart(stub: Stub, stream: wire.Stream) -> Apart:
+def _apart(stub: Stub, stream: wire.Stream) -> _Apart:
     """The pickle and the buffers of a value."""
     total = stub.total
     head = stream.take(min(total, _HEAD))

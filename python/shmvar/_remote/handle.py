@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from shmvar._remote.near import Near
-    from shmvar._remote.records import Apart
+    from shmvar._remote.records import _Apart
     from shmvar._remote.scripts import Script
     from shmvar._remote.url import Url
 
@@ -202,7 +202,7 @@ class Handle:
         """The value of a record. None: it is a blob that was replaced meanwhile."""
         if record.kind != b"b":
             return (record.value(index, self._trusted, view),)
-        found: tuple[bytes, Apart | bytes] | None = self._fetched(index, record, at_once, blobs.download_apart)
+        found: tuple[bytes, _Apart | bytes] | None = self._fetched(index, record, at_once, blobs.download_apart)
         if found is None:
             return None
         kind, body = found

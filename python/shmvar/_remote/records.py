@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    Apart = tuple[bytes, list[bytearray]]
+    _Apart = tuple[bytes, list[bytearray]]
 
 INLINE = 16 << 10
 """A longer value goes into a blob: its bytes need not pass through the server's scripts then."""
@@ -172,7 +172,7 @@ def decode(index: int | str, kind: bytes, body: bytes, trusted: bool, view: bool
     return _decode_value(index, kind == b"o", body, trusted, view, False)
 
 
-def decode_apart(index: int | str, apart: Apart, trusted: bool, view: bool) -> Any:
+def decode_apart(index: int | str, apart: _Apart, trusted: bool, view: bool) -> Any:
     """The value of a pickle and its buffers, which become part of it."""
     return _decode_apart(index, *apart, trusted, view)
 
