@@ -252,6 +252,16 @@ def test_a_value_that_is_replaced_at_each_try_is_read_all_the_same(key, monkeypa
     assert segment.stat("v").type == "numpy.ndarray" and len(tries) == 4
 
 
+def test_what_drips_in_is_given_up_when_the_time_is_over(key, monkeypatch):
+    segment, ways = shmvar.attach(key), []
+    segment["v"] = value = numpy.arange(2 * MIB)
+    library = blobs._through_library
+    monkeypatch.setattr(blobs, "_through_library", lambda *arguments: ways.append(1) or library(*arguments))
+    monkeypatch.setattr(wire, "now", lambda: float("inf"))
+    numpy.testing.assert_equal(segment["v"], value)
+    assert ways
+
+
 def test_who_has_a_bytearray_may_resize_it_where_the_put_failed(new_key):
     segment = shmvar.attach(new_key(), MIB)
     value = bytearray(2 * MIB)
