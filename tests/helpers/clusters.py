@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-from helpers.servers import Server, free_port
+from helpers.servers import TETHER, Server, free_port
 from helpers.waiting import until
 
 # A replica is synchronised at once: of a primary that dies during its replicas' first synchronisation much is lost.
@@ -157,7 +157,7 @@ class Sentinel:
         file = os.path.join(self.directory, "sentinel.conf")
         with open(file, "w") as written:
             written.write("\n".join(settings) + "\n")
-        self.process = subprocess.Popen([program, file, "--sentinel"], stdout=-3, stderr=-3, stdin=-3)
+        self.process = subprocess.Popen([*TETHER, program, file, "--sentinel"], stdout=-3, stderr=-3, stdin=-3)
         until(lambda: self.state() is not None, 30, "the sentinel's first answer")
 
     def call(self, *words, **options):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from helpers.machine import SLOWER
 
+TETHER = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+"""Before a program: it ends with the process that started it, however that one ends."""
 PROGRAMS = [name for name in ("valkey-server", "redis-server") if shutil.which(name)]
 
 
@@ -40,7 +42,7 @@ class Server:
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(self.options, stdout=-3, stderr=-3, stdin=-3)
+        self.process = subprocess.Popen([*TETHER, *self.options], stdout=-3, stderr=-3, stdin=-3)
         until = time.monotonic() + 30 * SLOWER
         while not self.answers():
             assert self.process.poll() is None, self.log()

@@ -554,7 +554,7 @@ def test_a_sentinel_is_no_server_of_segments(server, doctor, tmp_path):
     config = tmp_path / "sentinel.conf"
     config.write_text(f"port {port}\ndir {tmp_path}\n")
     program = [server.options[0], str(config), "--sentinel"]
-    process = subprocess.Popen(program, stdout=-3, stderr=-3, stdin=-3)
+    process = subprocess.Popen([*servers.TETHER, *program], stdout=-3, stderr=-3, stdin=-3)
     try:
 
         def up():
