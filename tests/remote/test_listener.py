@@ -17,6 +17,7 @@ import shmvar
 
 pytest.importorskip("redis")
 from shmvar._remote import conversation, link, listener, renewals
+from shmvar._remote import subscription as subscription_module
 from shmvar._remote.connections import now
 from shmvar._remote.listener import listener_of
 from shmvar._remote.messages import BadMessage, Parser, Refusal
@@ -292,6 +293,18 @@ def test_a_lost_connection_says_look_again_and_comes_back(own_server):
             assert all_of(subscription, 1)[0][1].endswith(b" i%d" % number)
         helpers.until(lambda: told[-1][1].endswith(b" i19"))
         assert told.count((None, b"")) >= 20
+
+
+def test_no_message_is_lost_when_it_is_time_to_look(seg, monkeypatch):
+    """`changes` goes by each message, and only asks for the last version then."""
+    monkeypatch.setattr(subscription_module, "LOOK", 0.01)
+    with subscribed(seg, b"w") as subscription:
+        assert subscription.stands(soon())
+        heard = []
+        for number in range(300):
+            seg["x"] = number
+            heard += subscription.poll() or ()
+        helpers.until(lambda: heard.extend(subscription.poll() or ()) or len(heard) == 300)
 
 
 def test_a_server_that_says_nothing_is_a_lost_connection(own_server, monkeypatch):

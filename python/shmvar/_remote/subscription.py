@@ -218,8 +218,9 @@ class Subscription:
         missed = self._missed or self.listener.made_in != generation()
         if missed or now() >= self._look_at:
             self.lost_some, self._missed = missed, False
-            self._messages.clear()
             self._look_at = now() + LOOK
+            if missed:
+                self._messages.clear()
             return None
         found = []
         with contextlib.suppress(IndexError):
