@@ -116,6 +116,26 @@ def test_without_losses_every_change_is_told_in_its_order_to_a_reader_that_keeps
     assert mirror == {index: seg.version(index) for index in seg} and in_order(reader.told)
 
 
+def test_whatever_one_writer_does_is_told_in_the_order_of_versions(seg, monkeypatch):
+    monkeypatch.setattr(subscription, "LOOK", 0.05)
+    reader, draw = Reader(seg.changes(newer_than={}, timeout=60)), random.Random(7)
+    actions = {
+        "put": lambda i: seg.put(i, turn),
+        "remove": seg.remove,
+        "put_many": lambda i: seg.put_many(dict.fromkeys(draw.sample(range(20), 5), turn)),
+        "clear": lambda i: seg.clear(),
+        "ttl": lambda i: seg.put(i, turn, ttl=draw.random() * 0.1),
+        "add": lambda i: seg.add(f"a{i}"),
+    }
+    kinds = [*["put"] * 12, *["remove"] * 3, *["put_many"] * 2, "clear", "ttl", "add"]
+    for turn in helpers.looks(seconds=SECONDS or 1.5, turns=300):  # noqa: B007 - the actions use it
+        actions[draw.choice(kinds)](draw.randrange(20))
+    for index in list(seg):
+        seg.expire(index, None)
+    seg["end"] = 1
+    assert reader.result() == {index: seg.version(index) for index in seg} and in_order(reader.told)
+
+
 def test_a_batch_and_clear_are_told_by_a_look(seg):
     changes = seg.changes(timeout=0)
     seg.put_many({n: n for n in range(50)})

@@ -516,17 +516,49 @@ def test_threads_wait_in_children_forked_while_the_parent_waits(seg):
             thread.join(60)
 
 
-def test_without_files_it_is_a_typed_error_and_goes_on_later(seg, monkeypatch):
-    def none():
-        raise OSError(24, "Too many open files")
+@pytest.mark.parametrize("lacks", ["files", "threads"])
+def test_without_files_or_threads_it_is_a_typed_error_and_goes_on_later(seg, monkeypatch, lacks):
+    def none(*_):
+        raise OSError(24, "Too many open files") if lacks == "files" else RuntimeError("can't start new thread")
 
     monkeypatch.setattr(listener, "_listeners", {})
-    monkeypatch.setattr(listener.socket, "socketpair", none)
-    with pytest.raises(shmvar.SegmentUnavailableError, match="no more files"):
-        seg.wait("x", 5)
+    monkeypatch.setattr(*((listener.socket, "socketpair") if lacks == "files" else (threading.Thread, "start")), none)
+    for _ in range(2):
+        with pytest.raises(shmvar.SegmentUnavailableError, match=f"no more {lacks}"):
+            seg.wait("x", 5)
     monkeypatch.undo()
     with pytest.raises(shmvar.WaitTimeoutError):
         seg.wait("x", 0.1)
+
+
+def test_a_process_that_has_no_file_for_a_moment_listens_again(key, seg):
+    """Its connection is killed while every file is taken: the thread goes on trying."""
+    code = """
+    import os, resource, redis
+    from shmvar._remote.connections import now
+    s = shmvar.attach(key)
+    seen = s.version("x")
+    try:
+        s.wait("x", 0.1)
+    except shmvar.WaitTimeoutError:
+        pass
+    client = redis.Redis(unix_socket_path=sys.argv[2])
+    client.ping()
+    one = s._subscribed(["x"])
+    assert one.stands(now() + 30)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    client.client_kill_filter(_type="pubsub")
+    end = now() + 30
+    while one.standing and now() < end:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert not one.standing
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert one.stands(now() + 30)
+    print("stands")
+    """
+    assert helpers.run(code, key, key.partition("://")[2].partition("#")[0].partition("?")[0]).stdout == "stands\n"
 
 
 # --- renewals

@@ -114,11 +114,12 @@ class Listener:
             self._starts.pop()
             try:
                 threading.Thread(target=self._run, name="shmvar-listener", daemon=True).start()
-            except BaseException:
-                # The system has no more threads: the next one to join tries again with another listener.
+            except RuntimeError as error:
+                # The next one to join tries again with another listener.
                 self.ended = True
                 self._close_all()
-                raise
+                text = f"{self.link.place} cannot be listened to: this process can start no more threads ({error})"
+                raise SegmentUnavailableError(text, False) from None
         self.wake()
         return not self.ended
 
