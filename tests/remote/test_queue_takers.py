@@ -379,3 +379,15 @@ def test_who_waits_writes_nothing_while_others_hold_items(server, seg):
             with pytest.raises(shmvar.QueueEmptyError):
                 jobs.take(0.4).__enter__()
         assert offset() == before
+
+
+def test_what_a_destructor_could_not_give_back_is_given_back_by_the_next_call(seg, monkeypatch):
+    jobs = seg.queue("jobs")
+    jobs.put("work")
+    item = jobs.take()
+    item.__enter__()
+    # A signal handler that raises, say, before the first line of the destructor.
+    monkeypatch.setattr(queue_holds.Block, "__del__", lambda _: None)
+    del item
+    helpers.until(lambda: seg.info().queues["jobs"]["held"] == 0)
+    assert jobs.get(timeout=30) == "work" and charged(seg) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 from shmvar._errors import CorruptSegmentError, Error, LockLostError, SegmentFullError
 from shmvar._queue_errors import QueueFullError
@@ -177,6 +178,7 @@ class Take:
             item._attempts = found.attempts
             value = (hold.value(),)
             item._enterable()
+            hold.block = weakref.ref(item)
             item._hold = hold
         except LockLostError:
             if hold.item is None:

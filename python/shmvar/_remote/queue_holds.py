@@ -38,6 +38,7 @@ class Hold:
         "__weakref__",
         "_link",
         "_requests",
+        "block",
         "body",
         "ended",
         "item",
@@ -58,12 +59,15 @@ class Hold:
         self.presence = presence_of(self._link, self._requests)
         self.item: Item | None = None
         self.ended = False
+        self.block: weakref.ref[Block] | None = None
+        """Whose `with` block it is of."""
         self.body: tuple[bytes, bytes] | None = None
         self.nap = LONGEST
 
     def take(self) -> Item | None:
         """Takes the first item. None: there is none."""
         queue, presence = self.queue, self.presence
+        drop_forgotten(self._requests)
         presence.begin(self)
         slots: list[Slot] = []
         sent = now()
@@ -274,6 +278,14 @@ _holds: weakref.WeakKeyDictionary[Requests, set[Hold]] = weakref.WeakKeyDictiona
 def holds_of(requests: Requests) -> set[Hold]:
     """What was taken through the handle of these requests."""
     return _holds.setdefault(requests, set())
+
+
+def drop_forgotten(requests: Requests) -> None:
+    """Gives back what no block has any more, and no destructor has given back: a signal handler interrupted that."""
+    for hold in list(_holds.get(requests, ())):
+        if hold.block is not None and hold.block() is None:
+            hold.abandon()
+            hold.block = None
 
 
 def give_back_all(requests: Requests) -> None:

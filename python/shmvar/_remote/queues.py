@@ -7,7 +7,7 @@ from shmvar._remote.handle import Handle
 from shmvar._remote.names import plain_index
 from shmvar._remote.queue import RemoteQueue, maxsize_of
 from shmvar._remote.queue_base import read_queues
-from shmvar._remote.queue_holds import give_back_all
+from shmvar._remote.queue_holds import drop_forgotten, give_back_all
 from shmvar._remote.queue_items import queues_of
 
 TYPE_CHECKING = False
@@ -36,6 +36,7 @@ class Queues(Handle):
 
     def _queues(self) -> list[tuple[int | str, int, int, int]]:
         """Name, waiting, held and charge of the queues that have items."""
+        drop_forgotten(self._requests)
         found = queues_of(read_queues(self))
         names = [name for name, _, held, _ in found if held]
         if names and not self._readonly:
