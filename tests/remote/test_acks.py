@@ -74,7 +74,7 @@ def silent(pair):
 @pytest.mark.parametrize("call", CHANGES)
 def test_without_the_replica_each_change_is_an_error_with_the_true_numbers(pair, name, call):
     """Each repetition writes something, so that no `WAIT` says yes for what another connection wrote."""
-    segment = shmvar.attach(pair.primary.url(name, acks=1, timeout=0.4))
+    segment = shmvar.attach(pair.primary.url(name, acks=1, timeout=1.2))
     local = shmvar.attach(pair.primary.url(name))
     local["a"] = 1
     with silent(pair), pytest.raises(shmvar.SegmentUnavailableError, match=r"0 of the 1 replicas") as caught:

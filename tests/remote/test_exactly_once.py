@@ -401,7 +401,7 @@ def test_when_time_is_up_the_error_says_whether_it_may_have_been_applied(own_ser
 def test_an_answer_that_comes_byte_after_byte_ends_with_the_time(server, new_key, proxy):
     """Each byte is in time for the socket, and all of them never are."""
     name = new_key().partition("#")[2]
-    segment = shmvar.attach(servers.Server.tcp(server, name, port=proxy.port, timeout=1))
+    segment = shmvar.attach(servers.Server.tcp(server, name, port=proxy.port, timeout=4))
     segment["v"] = "x" * 5000
     proxy.drip = 0.05
     with helpers.promptly(), pytest.raises(shmvar.SegmentUnavailableError, match="not complete after"):

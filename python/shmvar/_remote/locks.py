@@ -36,10 +36,13 @@ class _Leaving:
         """What the beginning of the `with` has taken."""
 
     def __call__(self, *exception: Any) -> None:
+        begun: list[Hold] = []
         try:
-            self._lock._leave(exception)
+            self._lock._leave(exception, begun)
         finally:
-            self.__class__ = _Leaving
+            # A signal handler that raises in the first line of `_leave` leaves this as it is, and the lock held.
+            if begun:
+                self.__class__ = _Leaving
 
 
 class _Armed(_Leaving):
@@ -72,7 +75,7 @@ class _Exit:
 
 def _exit(self: RemoteLock, *_exception: type[BaseException] | BaseException | TracebackType | None) -> None:
     """Release the lock once."""
-    self._leave(_exception)
+    self._leave(_exception, [])
 
 
 class RemoteLock:
@@ -175,9 +178,8 @@ class RemoteLock:
     else:
         __exit__ = _Exit()
 
-    def _leave(self, exception: tuple[Any, ...]) -> None:
-        """The end of `with`."""
-        begun: list[Hold] = []
+    def _leave(self, exception: tuple[Any, ...], begun: list[Hold]) -> None:
+        """The end of `with`. `begun`: see `_release`."""
         try:
             self._release(begun)
         except Error:
