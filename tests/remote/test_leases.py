@@ -393,20 +393,13 @@ def test_whose_lock_it_is_follows_from_the_session_of_its_owner(server, new_key)
 
     def session(lasts, run, dead):
         now = int(time.time() * 1e6)
-        return b"%d %b %d 1" % (now + lasts * 1_000_000, run, now + dead * 1_000_000 if dead else 0)
+        return b"%d %b %d 2000000 1" % (now + lasts * 1_000_000, run, now + dead * 1_000_000 if dead else 0)
 
     def mark():
         return server.call("HGET", segment._requests.data + b"o", owner).split()[2]
 
     # 1. Nobody has anything to wait for.
-    for ended in (
-        None,
-        b"",
-        b"no session",
-        session(-1, run, 0),
-        session(1_000_000_000, run, 0),
-        session(-1, b"other", 0),
-    ):
+    for ended in (None, b"", b"no session", session(1_000_000_000, run, 0)):
         begin(ended)
         assert not lock.locked() and lock.acquire(0) and lock.release() is None, ended
     # 2. Its connection is there, and a mark is wiped, however old it is.
@@ -417,19 +410,80 @@ def test_whose_lock_it_is_follows_from_the_session_of_its_owner(server, new_key)
         connection.sendall(link.pack(b"SSUBSCRIBE", channel))
         assert connection.recv(1000)
         assert lock.locked() and segment.info().locks == {"l": 1} and not lock.acquire(0) and mark() == b"0"
+        # But a connection that nobody is heard of on ends with the lease, and `grace`.
+        begin(session(-1, run, 0))
+        began = time.monotonic()
+        assert not lock.acquire(0) and mark() != b"0"
+        assert lock.acquire(60) and time.monotonic() - began >= grace and lock.release() is None
     helpers.until(lambda: not server.call("PUBSUB", "SHARDNUMSUB", channel)[1])
-    # 3. Another server: until the deadline, whatever the mark says.
-    for dead in (0, -100):
-        begin(session(1000, b"other", dead))
-        assert lock.locked() and not lock.acquire(2 * grace) and segment.info().locks == {"l": 1}
-    # 4. and 5. The first who misses it makes a mark, and from then on it has `grace`; a mark of the future is none.
-    for dead in (0, 1000):
-        begin(session(1000, run, dead))
+    # 3. and 4. The session of another server: a lease from the first look, whatever the mark and the deadline say.
+    for where, lasts, dead in ((b"other", 1000, 0), (b"other", 1000, -100), (b"+other", -1, 0), (b"other", -9999, -100)):
+        begin(session(lasts, where, dead))
+        assert segment.info().locks == ({"l": 1} if lasts > 0 else {}) and lock.locked() == (lasts > 0)
+        began = time.monotonic()
+        assert not lock.acquire(0) and lock.locked() and segment.info().locks == {"l": 1}
+        assert lock.acquire(60) and time.monotonic() - began >= 2 + grace and lock.release() is None
+    begin(session(1000, b"+" + run, -100))
+    assert lock.locked() and not lock.acquire(2 * grace)
+    # 5. and 6. The first who misses it makes a mark, and from then on it has `grace`; a mark of the future is none. A
+    # deadline that has passed is no end by itself: the server may have stood still.
+    for lasts, dead in ((1000, 0), (1000, 1000), (-1, 0), (-9999, 0)):
+        begin(session(lasts, run, dead))
         began = time.monotonic()
         assert not lock.acquire(0) and abs(int(mark()) / 1e6 - time.time()) < 60
         assert lock.acquire(60) and time.monotonic() - began >= grace and lock.release() is None
     begin(session(1000, run, -1))
     assert lock.acquire(0) and lock.release() is None
+
+
+def test_a_handle_with_a_shorter_lease_does_not_shorten_the_session_of_its_process(server, new_key):
+    key = new_key()
+    long, short = (shmvar.attach(key.replace("#", f"?lease={lease}#")) for lease in (1000, 1))
+    session = long._requests.data + b"o"
+
+    def now_and_then():
+        text = server.call("HGET", session, owners.process()).split()
+        return int(text[0]), int(text[3])
+
+    with long.lock("long"):
+        before = now_and_then()
+        with short.lock("short"):
+            # The renewals of the shorter one come in between, too.
+            for _ in helpers.looks(seconds=1, turns=3):
+                assert now_and_then() >= before
+                time.sleep(0.1)
+    assert before[1] == 1_000_000_000
+
+
+def test_a_session_that_ended_today_is_kept_for_its_owner_may_come_back(server, seg):
+    sessions, now = seg._requests.data + b"o", time.time_ns() // 1000
+    server.call("HSET", sessions, b"%012d" % 1, b"%d other 0 10000000 1" % (now - 3600_000_000))
+    for number in range(40):
+        server.call("HDEL", sessions, owners.process())
+        with seg.lock(number):
+            pass
+    assert server.call("HEXISTS", sessions, b"%012d" % 1)
+
+
+def test_a_living_owner_keeps_its_lock_though_the_server_stood_still_beyond_its_lease(own_server, children):
+    still = own_server()
+    key = still.url("still", lease=1.5, grace=1.5, timeout=60)
+    segment = shmvar.attach(key)
+    child = helpers.start(HOLD.replace("sys.stdin.read()", "sys.stdin.readline(); s['v'] = 1"), key)
+    children.append(child)
+    waiter = threading.Thread(target=lambda: segment.lock("l", timeout=100).acquire(), daemon=True)
+    waiter.start()
+    for _ in range(2):
+        with still.stopped():
+            time.sleep(2)
+        for _ in helpers.looks(seconds=1, turns=3):
+            assert waiter.is_alive()
+            time.sleep(0.05)
+    child.stdin.write("\n")
+    child.stdin.flush()
+    assert child.wait(60) == 0 and segment["v"] == 1
+    waiter.join(60)
+    assert not waiter.is_alive()
 
 
 def test_leases_are_renewed(server, new_key):

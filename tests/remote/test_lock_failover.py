@@ -138,4 +138,4 @@ def test_who_waits_sees_the_last_change_through_a_failover(cluster, place, child
 def renewed(server, segment):
     """Whether the session of the owner names this server."""
     run = clusters.info(server, "server")["run_id"].encode()
-    return any(run in session for session in server.call("HVALS", segment._requests.data + b"o"))
+    return any(run == session.split()[1] for session in server.call("HVALS", segment._requests.data + b"o"))

@@ -147,7 +147,7 @@ class Presence:
                 mine = (self._id, owners.process(), b"%d" % (lease * 1e6), run, b"%d" % os.getpid())
                 arguments = (*mine, *pairs[first : first + 2 * _PORTION])
                 answer = self.link.script(scripts.SESSION, self._keys[:2], arguments, self._waited())
-                for token in list(holds) if answer == b"g" else answer:
+                for token in list(holds) if answer == b"g" else answer[1:]:
                     if token in holds:
                         holds[token].lost = True
         except (Error, OutOfMemory):

@@ -11,7 +11,7 @@ local locks, states, found = string.sub(KEYS[2], 1, -2) .. 'l', {}, {}
 local all = ARGV[3] and {ARGV[3], redis.call('HGET', locks, ARGV[3]) or ''} or redis.call('HGETALL', locks)
 for at = 1, #all, 2 do
     local owner = string.match(all[at + 1], '^(%w+)%.%d+ %d+$')
-    if owner and not states[owner] then states[owner] = owner_state(owner, now, grace) end
+    if owner and not states[owner] then states[owner] = owner_state(owner, now, grace, true) end
     local state = owner and states[owner] or 'gone'
     if ARGV[3] then return state == 'gone' and '' or string.sub(state, 1, 1) .. all[at + 1] end
     if state == 'held' then

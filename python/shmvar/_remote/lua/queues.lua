@@ -21,7 +21,7 @@ for at = 1, #heads, 2 do
         for one = 2, all.err and 0 or #all, 2 do
             local process = string.match(all[one], '^%d+ ([^.]+)%.')
             if process then
-                states[process] = states[process] or owner_state(process, now, tonumber(ARGV[2]))
+                states[process] = states[process] or owner_state(process, now, tonumber(ARGV[2]), true)
                 if states[process] == 'gone' then returned, held = returned + 1, held - 1 end
             end
         end

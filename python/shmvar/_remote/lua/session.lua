@@ -2,10 +2,10 @@
 --
 -- KEYS  P, D v
 -- ARGV  1 id  2 process  3 lease in us  4 run  5 pid; then for each lock field and token
--- returns "g", or the tokens of the locks that are no longer the caller's
+-- returns "g", or `run` of this server, and then the tokens of the locks that are no longer the caller's
 if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then return 'g' end
 local now = now_of(redis.call('TIME'))
-local locks, lost = string.sub(KEYS[2], 1, -2) .. 'l', {}
+local locks, lost = string.sub(KEYS[2], 1, -2) .. 'l', {this_run()}
 for first = 6, #ARGV, 2000 do
     local last, names = math.min(first + 1999, #ARGV), {}
     for at = first, last, 2 do names[#names + 1] = ARGV[at] end
@@ -15,7 +15,8 @@ for first = 6, #ARGV, 2000 do
     end
 end
 local ended = ended_sessions(now)
-redis.call('HSET', session_key(), ARGV[2], string.format('%.0f %s 0 %s', now + tonumber(ARGV[3]), ARGV[4], ARGV[5]))
+local text = redis.call('HGET', session_key(), ARGV[2])
+redis.call('HSET', session_key(), ARGV[2], lasting(text, now, tonumber(ARGV[3]), ARGV[4], ARGV[5]))
 for _, name in ipairs(ended) do
     if name ~= ARGV[2] then redis.call('HDEL', session_key(), name) end
 end
