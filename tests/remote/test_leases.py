@@ -417,7 +417,12 @@ def test_whose_lock_it_is_follows_from_the_session_of_its_owner(server, new_key)
         assert lock.acquire(60) and time.monotonic() - began >= grace and lock.release() is None
     helpers.until(lambda: not server.call("PUBSUB", "SHARDNUMSUB", channel)[1])
     # 3. and 4. The session of another server: a lease from the first look, whatever the mark and the deadline say.
-    for where, lasts, dead in ((b"other", 1000, 0), (b"other", 1000, -100), (b"+other", -1, 0), (b"other", -9999, -100)):
+    for where, lasts, dead in (
+        (b"other", 1000, 0),
+        (b"other", 1000, -100),
+        (b"+other", -1, 0),
+        (b"other", -9999, -100),
+    ):
         begin(session(lasts, where, dead))
         assert segment.info().locks == ({"l": 1} if lasts > 0 else {}) and lock.locked() == (lasts > 0)
         began = time.monotonic()

@@ -27,7 +27,10 @@ def process() -> bytes:
 
 
 def next_token() -> bytes:
-    """The name of one acquisition. It is never given again."""
+    """The name of one acquisition. It is never given again.
+
+    SYNC: whoever draws one is known to its `Presence` already, so that no sweep takes it for forgotten.
+    """
     return b"%b.%d" % (_process, next(_numbers))
 
 
@@ -140,10 +143,12 @@ class Hold:
 
     __slots__ = ("__weakref__", "_owner", "count", "fence", "field", "handle", "lost", "number", "presence", "token")
 
-    def __init__(self, owner: Owner, field: bytes, token: bytes, presence: Any, handle: int) -> None:
+    def __init__(self, owner: Owner, field: bytes, presence: Any, handle: int) -> None:
         self._owner = weakref.ref(owner)
         self.number = owner.number
-        self.field, self.token, self.fence = field, token, 0
+        self.field, self.fence = field, 0
+        self.token = b""
+        """Drawn once the presence knows of this."""
         self.presence = presence
         """The `Presence` that keeps it."""
         self.handle = handle

@@ -16,7 +16,7 @@ import threading
 import weakref
 from functools import partial
 
-from shmvar._errors import Error, SegmentUnavailableError
+from shmvar._errors import DetachedError, Error, SegmentNotFoundError, SegmentUnavailableError
 from shmvar._remote import owners, scripts
 from shmvar._remote.link import OutOfMemory, generation, now
 from shmvar._remote.listener import listener_of
@@ -61,6 +61,9 @@ class Presence:
         self._things: dict[Any, None] = {}
         self._subscriptions: dict[None, Subscription] = {}
         self._lasts_until = math.inf
+        self._swept = b""
+        # When the server of then is swept once more, the next one last.
+        self._sweeps: list[float] = []
 
     @property
     def lost_contact(self) -> bool:
@@ -107,11 +110,11 @@ class Presence:
         self._things.pop(thing, None)
 
     def later(self, call: Callable[[], object]) -> None:
-        """Has the thread do something, and again for a lease while the server cannot be reached. It does not block."""
+        """Has the thread do something, and again as long as it fails and what was taken stays. It does not block."""
         if self.made_in == generation() and not sys.is_finalizing():
             # At the end of the interpreter no thread starts; then the session decides.
             with contextlib.suppress(RuntimeError):
-                _keeper_of(self.link).does(call, now() + self.link.server.lease)
+                _keeper_of(self.link).does(call, self)
 
     def abandoned(self, hold: Hold) -> None:
         """Lets go a lock whose owner or handle has ended."""
@@ -127,6 +130,23 @@ class Presence:
         """Lets go a lock at once. `end`: of the tries, by the clock of `link.now`. It may be repeated."""
         self._undo(hold, b"c:", 0, end)
         self.end(hold)
+
+    def gives_up(self, began: float) -> bool:
+        """Whether what was to be done, and has failed since then, is given up: others have what was taken by then.
+
+        While the process holds something else, its session keeps that, too. Whatever the process takes later would do
+        the same, so the thread sweeps then.
+        """
+        every = self._all()
+        if any(one.used for one in every) or now() - began <= self.link.server.lease:
+            return False
+        for one in every:
+            one._swept = b""
+        return True
+
+    def _all(self) -> list[Presence]:
+        """The presences of this process at the segment: this one, and those through other links."""
+        return [one for one in list(_presences.values()) if one._channel == self._channel]
 
     def _undo(self, hold: Hold, slot: bytes, number: int, end: float = math.inf) -> None:
         arguments = (self._id, slot, number, b"undo", hold.field, hold.token)
@@ -154,6 +174,35 @@ class Presence:
             self.due = now() + min(lease / 5, _AGAIN)
         else:
             self._lasts_until = sent + lease
+            if answer != b"g":
+                self._sweep(answer[0])
+
+    def _sweep(self, run: bytes) -> None:
+        """Lets go what this process does not know of, on a server that was not swept, and again later.
+
+        Args:
+            run: of the server that has renewed the session.
+        """
+        lease = self.link.server.lease
+        if run == self._swept and (not self._sweeps or self._sweeps[-1] > now()):
+            return
+        # SYNC: who takes something is on the list before it draws its number. Drawn after this one, it does not count.
+        limit = owners.next_token().partition(b".")[2]
+        tokens = [thing.token for one in self._all() for thing in list(one._things)]
+        if not all(tokens):
+            # One may have been drawn already. The next renewal is soon.
+            self.due = min(self.due, now() + _AGAIN)
+            return
+        arguments = (self._id, owners.process(), limit, *tokens)
+        try:
+            answer = self.link.script(scripts.SWEEP, self._keys[:2], arguments, self._waited())
+        except (Error, OutOfMemory):
+            # With the next renewal.
+            return
+        if answer != self._swept:
+            self._swept, self._sweeps = answer, [now() + 6 * lease, now() + lease]
+        else:
+            self._sweeps.pop()
 
     def close(self) -> None:
         """Called by the thread when nothing has been held for a while."""
@@ -193,7 +242,7 @@ class Keeper:
         self.ended = False
         # Changed by any thread, one item at a time.
         self._presences: dict[Presence, None] = {}
-        self._calls: collections.deque[tuple[Callable[[], object], float]] = collections.deque()
+        self._calls: collections.deque[tuple[Callable[[], object], Presence, float]] = collections.deque()
         self._starts: list[None] = [None]
         self._alarm = threading.Lock()
         self._alarm.acquire()
@@ -204,9 +253,9 @@ class Keeper:
             self._presences[presence] = None
             self._start()
 
-    def does(self, call: Callable[[], object], until: float) -> None:
-        """Makes a call soon, and again until then while the server cannot be reached."""
-        self._calls.append((call, until))
+    def does(self, call: Callable[[], object], presence: Presence) -> None:
+        """Makes a call soon, and again and again while it fails, until the presence gives up."""
+        self._calls.append((call, presence, now()))
         self._start()
 
     def wake(self) -> None:
@@ -248,17 +297,18 @@ class Keeper:
         failed = []
         with contextlib.suppress(IndexError):
             while True:
-                call, until = self._calls.popleft()
+                call, presence, began = self._calls.popleft()
                 try:
                     call()
-                except SegmentUnavailableError:
-                    if now() < until:
-                        failed.append((call, until))
-                    # The others would fail as well, and the sessions have to be renewed.
-                    break
-                except Exception:
-                    # The segment is gone, say. If the lock is still there, it ends with the session.
+                except (SegmentNotFoundError, DetachedError):
                     continue
+                except Exception as error:
+                    # The server is away; or a right is missing, and may come back.
+                    if not presence.gives_up(began):
+                        failed.append((call, presence, began))
+                    if isinstance(error, SegmentUnavailableError):
+                        # The others would fail as well, and the sessions have to be renewed.
+                        break
         self._calls.extend(failed)
         return bool(failed)
 

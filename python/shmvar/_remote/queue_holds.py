@@ -11,7 +11,6 @@ from shmvar._errors import (
     Error,
     LockLostError,
     SegmentNotFoundError,
-    SegmentUnavailableError,
 )
 from shmvar._remote import scripts
 from shmvar._remote.link import generation, now
@@ -32,7 +31,10 @@ _PATIENCE = 2.0
 
 
 class Hold:
-    """That this process has an item. The server knows it by its token, which no other taking has."""
+    """That this process has an item. The server knows it by its token, which no other taking has.
+
+    The token is drawn once the presence knows of the taking.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -52,7 +54,7 @@ class Hold:
     def __init__(self, queue: ServerQueue) -> None:
         segment = queue.segment
         self.queue = queue
-        self.token = next_token()
+        self.token = b""
         self.made_in = generation()
         # The item is given back through a handle that was detached meanwhile, too.
         self._link, self._requests = segment._open, segment._requests
@@ -68,10 +70,12 @@ class Hold:
         """Takes the first item. None: there is none."""
         queue, presence = self.queue, self.presence
         drop_forgotten(self._requests)
-        presence.begin(self)
+        self.token = b""
         slots: list[Slot] = []
         sent = now()
         try:
+            presence.begin(self)
+            self.token = next_token()
             answer = queue._poll(b"take", self.token, *presence.arguments(), what="the take from", slots=slots)
             if answer[:1] == b"n":
                 presence.end(self)
@@ -157,21 +161,12 @@ class _Ending:
     def __init__(self, hold: Hold, failed: bool) -> None:
         self.hold = hold
         self.failed = failed
-        self.began = now()
 
     def __call__(self) -> None:
         try:
             self.carry_out(now() + _PATIENCE)
         except (SegmentNotFoundError, DetachedError):
             self.hold.forget()
-        except Error as error:
-            # It may be a right that comes back, or damage that is mended. The thread gives up after a lease; but what
-            # nobody works on would be held as long as this process lives.
-            if now() - self.began >= self.hold.presence.link.server.lease / 2:
-                self.began = now()
-                self.hold.presence.later(self)
-                return
-            raise SegmentUnavailableError(str(error), True) from error
 
     def carry_out(self, end: float) -> None:
         self.hold.end(self.failed, end)

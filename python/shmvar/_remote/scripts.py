@@ -40,6 +40,7 @@ LOCK = Script("lock", "", "owners")
 LOCK_FREES = Script("lock", "allow-oom", "owners")
 """For letting go: a server without memory keeps nothing locked for ever."""
 SESSION = Script("session", "allow-oom", "owners")
+SWEEP = Script("sweep", "allow-oom", "owners")
 HELD = Script("held", "no-writes", "owners")
 QUEUE = Script("queue")
 """For `put`, which asks for nobody's owner."""

@@ -32,7 +32,7 @@ class Taking:
         self._segment = segment
         self._requests = segment._requests
         presence = presence_of(segment._open, self._requests)
-        self.hold = Hold(owner, field, owners.next_token(), presence, id(self._requests))
+        self.hold = Hold(owner, field, presence, id(self._requests))
         self.pause = _POLL
         """Seconds until the next try, at most."""
         self._slots: list[Slot] = []
@@ -43,6 +43,7 @@ class Taking:
         """Takes the lock if that is possible at once."""
         hold, requests, link = self.hold, self._requests, self._segment._open
         hold.presence.begin(hold)
+        hold.token = hold.token or owners.next_token()
         self._slots.clear()
         arguments = (b"take", hold.field, hold.token, *hold.presence.arguments())
         what, sent = f"the taking of lock {shown(hold.field)}", now()
