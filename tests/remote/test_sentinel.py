@@ -1,5 +1,10 @@
 """A primary that sentinels watch."""
 
+import contextlib
+import socket
+import threading
+import types
+
 import helpers
 import pytest
 from helpers import clusters, servers
@@ -104,8 +109,13 @@ def test_a_connection_that_was_in_use_when_the_primary_moved_is_not_used_again(w
 def test_the_sentinels_are_asked_on_a_connection_that_is_kept(watched, name):
     segment = shmvar.attach(watched.url(name))
     link = segment._link
-    link._locator.look_at = 0.0
-    segment.get("a")
+
+    def look():
+        link._locator.look_at = 0.0
+        segment.get("a")
+        helpers.until(lambda: link._locator._starts, what="the end of the questions")
+
+    look()
     asked, opened = [], []
     ask, open_one = link._ask, links_opened(opened)
 
@@ -116,15 +126,13 @@ def test_the_sentinels_are_asked_on_a_connection_that_is_kept(watched, name):
     link._ask = counted
     with open_one:
         for _ in range(3):
-            link._locator.look_at = 0.0
-            segment.get("a")
-    assert len(asked) == 3 and not opened
+            look()
+    # Each of three sentinels has two questions.
+    assert len(asked) == 3 * 3 * 2 and not opened
 
 
 def links_opened(found):
     """Notes each connection that is opened."""
-    import contextlib
-
     from shmvar._remote import connections
 
     @contextlib.contextmanager
@@ -142,3 +150,168 @@ def links_opened(found):
             connections.opened = usual
 
     return noting()
+
+
+class Claimant:
+    """Says what a test tells it to, as a sentinel would; or nothing."""
+
+    def __init__(self, port):
+        self.says, self.epoch, self.silent = port, 1, False
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.connections = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                self.connections.append(self.listener.accept()[0])
+                threading.Thread(target=self._answer, args=(self.connections[-1],), daemon=True).start()
+
+    def _answer(self, connection):
+        with contextlib.suppress(OSError):
+            # A client sends its next request when it has the answer.
+            while request := connection.recv(65536):
+                if self.silent:
+                    continue
+                words = [b"config-epoch", b"%d" % self.epoch] if b"MASTER" in request else [b"127.0.0.1", self.says]
+                words = [b"%d" % word if isinstance(word, int) else word for word in words]
+                connection.sendall(b"*2\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words))
+
+    def silence(self):
+        self.silent = True
+
+    def speak(self):
+        self.silent = False
+        self._cut(self.connections)
+
+    def end(self):
+        self._cut([self.listener, *self.connections])
+
+    def _cut(self, sockets):
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+
+@pytest.fixture
+def claimants(watched):
+    watched.settle()
+    found = [Claimant(watched.primary.port) for _ in range(3)]
+    yield found
+    for one in found:
+        one.end()
+
+
+def url_of(claimants, name):
+    return f"valkey://{','.join(f'127.0.0.1:{one.port}' for one in claimants)}/?sentinel=mine#{name}"
+
+
+def test_silent_sentinels_cost_nothing_while_the_primary_answers(claimants, name, monkeypatch):
+    from shmvar._remote import pool
+
+    monkeypatch.setattr(pool, "_LONGEST_QUESTION", 5.0)
+    segment = shmvar.attach(url_of(claimants, name).replace("#", "&timeout=60#"))
+    segment["a"] = 1
+    locator = segment._link._locator
+    for one in claimants:
+        one.silence()
+        with helpers.promptly(4):
+            # One that waits for what they say takes five seconds.
+            for _ in range(20):
+                locator.look_at = 0.0
+                assert segment["a"] == 1
+
+    def look():
+        locator.look_at = 0.0
+        locator._failed.update(dict.fromkeys(list(locator._failed), 0.0))
+        segment.get("a")
+        return [host[1] for host in locator._failed]
+
+    monkeypatch.setattr(pool, "_LONGEST_QUESTION", 0.2)
+    for one in claimants:
+        one.speak()
+    helpers.until(lambda: not look() and locator._starts, what="the questions to all, though all were silent")
+    claimants[0].silence()
+    helpers.until(lambda: look() == [claimants[0].port], what="a question that gets no answer")
+    claimants[0].speak()
+    helpers.until(lambda: not look(), what="the question to the one that was silent")
+
+
+def test_what_is_no_primary_is_refused_though_the_sentinels_name_it(claimants, watched, name):
+    replica = next(one for one in watched.group.servers if one is not watched.primary)
+    shmvar.attach(watched.url(name))["a"] = 1
+    helpers.until(lambda: watched.primary.call("WAIT", 2, 100) == 2)
+    for one in claimants:
+        one.says = replica.port
+    url = url_of(claimants, name)
+    with pytest.raises(shmvar.SegmentUnavailableError, match="is no primary"):
+        shmvar.attach(url.replace("#", "&timeout=0.5#"), readonly=True)
+    for one in claimants:
+        one.says = watched.primary.port
+    # It is asked without a right of its own.
+    watched.primary.call("ACL", "SETUSER", "few", "on", ">few-secret", "~*", "-@all", "+hget", "+hmget", "+evalsha_ro")
+    watched.primary.call("ACL", "SETUSER", "few", "+eval_ro", "+cluster|slots")
+    reader = shmvar.attach(url.replace("valkey://", "valkey://few:few-secret@"), readonly=True)
+    assert reader["a"] == 1
+
+
+@pytest.fixture
+def views():
+    """What is known by sentinels that the test makes up: the epoch and the address that each names, if it answers."""
+    pytest.importorskip("redis", reason="needs redis-py: shmvar[valkey]")
+    from shmvar._remote import connections, sentinels, url
+
+    made = types.SimpleNamespace(asked=[], says={})
+    hosts = [("a", 1), ("b", 1), ("c", 1)]
+    found = sentinels.Sentinels(url.parse("valkey://a:1,b:1,c:1/?sentinel=mine#k").server)
+
+    def ask(host, *words, sentinel):
+        made.asked.append(host[0])
+        if host[0] not in made.says:
+            raise connections.exceptions.TimeoutError("silent")
+        epoch, address = made.says[host[0]]
+        return [b"config-epoch", b"%d" % epoch] if b"MASTER" in words else [address, b"6379"]
+
+    def where():
+        made.asked.clear()
+        found.doubt(None)
+        return found.where(ask)[0]
+
+    made.where, made.hosts, made.sentinels = where, hosts, found
+    return made
+
+
+def test_the_sentinel_that_knows_the_last_failover_is_believed(views):
+    for knows in "abc":
+        views.says = {host: (2, b"new") if host == knows else (1, b"old") for host in "abc"}
+        assert views.where() == "new"
+    views.says = {"a": (2, b"other"), "b": (2, b"new"), "c": (2, b"new")}
+    assert views.where() == "new"
+    # The one that is cut off from the others, alone.
+    views.says = {"a": (1, b"old")}
+    assert views.where() == "new"
+    # They were set up anew.
+    views.says = {"a": (0, b"first"), "b": (0, b"first")}
+    views.sentinels._failed.clear()
+    assert views.where() == "first"
+
+
+def test_a_sentinel_that_gave_no_answer_is_asked_last_and_only_if_no_other_one_answers(views):
+    views.says = {"b": (1, b"x"), "c": (1, b"x")}
+    assert views.where() == "x" and views.asked == ["a", "b", "b", "c", "c"]
+    assert views.where() == "x" and views.asked == ["b", "b", "c", "c"]
+    views.says = {"a": (1, b"x")}
+    assert views.where() == "x" and views.asked == ["b", "c", "a", "a"]
+
+
+def test_an_answer_from_before_another_finding_is_not_believed(views):
+    """It was asked for before a failover, in another thread, and came late."""
+    views.says = dict.fromkeys("abc", (1, b"old"))
+    assert views.where() == "old"
+    findings = views.sentinels._findings
+    views.says = dict.fromkeys("abc", (2, b"new"))
+    assert views.where() == "new"
+    late = lambda host, *words, sentinel: [b"config-epoch", b"1"] if b"MASTER" in words else [b"old", b"6379"]  # noqa: E731
+    assert views.sentinels._find(late, findings) is None and views.sentinels.where(late)[0] == "new"

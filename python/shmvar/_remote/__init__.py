@@ -32,7 +32,7 @@ client library nor the time to import it.
 | `queue_base`, `queue_items` | what every call of a queue needs; items as the server has them |
 | `link` | requests: what becomes of one until it has its answer |
 | `waited`, `refusals`, `acks` | how long that may take; what the server says; the replicas that a change waits for |
-| `pool`, `locate` | connections to the primary of a segment; where that is |
+| `pool`, `locate`, `sentinels` | connections to the primary of a segment; where that is |
 | `connections` | how one is made and read; the only file that knows the client library |
 | `callers` | errors of the caller's own signal handlers |
 """

@@ -197,7 +197,7 @@ class Link(Pool):
             raise
         self._busy.discard(connection)
         if ask is not None:
-            self._aside.append(connection)
+            self._put_aside(connection)
         elif connection.moves == self.moves:
             self._idle.append(connection)
         else:

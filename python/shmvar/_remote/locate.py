@@ -1,13 +1,12 @@
-"""Where the primary of a segment is: at a fixed address, where the sentinels say, or where a cluster has its slot."""
+"""Where the primary of a segment is: at a fixed address, or where a cluster has its slot."""
 
 from __future__ import annotations
 
 import binascii
 from typing import Any
 
-from shmvar._errors import Error, IncompatibleSegmentError, SegmentAccessError
-from shmvar._remote import refusals
-from shmvar._remote.connections import LOST, exceptions, now
+from shmvar._errors import Error, IncompatibleSegmentError
+from shmvar._remote.connections import LOST, exceptions
 from shmvar._remote.url import Address, place_of
 
 TYPE_CHECKING = False
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     """Asks a node, or a sentinel, on a connection of its own: the address, then the words of the request."""
 
 SLOTS = 16384
-LOOK = 0.5
-"""Seconds after which sentinels are asked again."""
 
 
 def slot_of(prefix: bytes) -> int:
@@ -53,73 +50,6 @@ class Fixed:
     def doubt(self, failed: Address | None) -> bool:
         """Notes that the primary may be elsewhere by now. Returns whether the next `where` may give another address."""
         return len(self._addresses) > 1
-
-
-class Sentinels:
-    """A primary that sentinels watch."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._name = (server.sentinel or "").encode()
-        self._hosts = list(server.hosts)
-        self._known: Address | None = None
-        self.look_at = 0.0
-        """When they are to be asked again, by `connections.now`."""
-
-    def where(self, ask: Ask) -> Address:
-        """Asks one sentinel after the other, and remembers the answer until there is a doubt."""
-        if self._known is not None:
-            return self._known
-        unknown, why = "", ""  # where nobody watches it, and why another one did not answer
-        for host in list(self._hosts):
-            try:
-                answer = ask(host, b"SENTINEL", b"get-master-addr-by-name", self._name, sentinel=True)
-            except (*LOST, exceptions.ResponseError) as error:
-                why = f"{place_of(host)}: {self._sorted_out(host, error)}"
-                continue
-            if answer is None:
-                unknown = place_of(host)
-                continue
-            try:
-                self._known = _address(answer, host)
-            except (TypeError, ValueError, LookupError):
-                raise IncompatibleSegmentError(f"sentinel {place_of(host)}: its answer is no address") from None
-            return self._known
-        if unknown and not why:
-            name = self._name.decode()
-            raise IncompatibleSegmentError(f"sentinel {unknown} watches no primary of the name {name}")
-        raise exceptions.ConnectionError(f"no sentinel says where the primary is ({why})")
-
-    def _sorted_out(self, host: Address, error: Exception) -> str:
-        """Why a sentinel gave no answer. Raises the error that no other one will mend."""
-        if "nknown command" in str(error):
-            raise IncompatibleSegmentError(f"{place_of(host)} is no sentinel: it says {error}") from None
-        if isinstance(error, exceptions.AuthenticationError) or not isinstance(error, LOST):
-            raise SegmentAccessError(
-                f"sentinel {place_of(host)} says {error}. Remedies: sentinel_user and sentinel_password_file in the "
-                "URL, or SHMVAR_SENTINEL_PASSWORD; the rights that docs/remote.md lists"
-            ) from None
-        return refusals.lost(self._server, place_of(host), error)
-
-    def again(self, ask: Ask) -> Address | None:
-        """Asks them though nothing failed. None: nobody says anything.
-
-        A planned failover by sentinels leaves the old primary as it was for some ten seconds: it takes changes, which
-        are lost, and says nothing. So they are asked twice a second.
-        """
-        self.look_at = now() + LOOK
-        before, self._known = self._known, None
-        try:
-            return self.where(ask)
-        except (*LOST, Error):
-            self._known = before
-            return None
-
-    def doubt(self, failed: Address | None) -> bool:
-        # The next one may know better: one that is cut off from the others does not hear of a failover.
-        self._hosts.append(self._hosts.pop(0))
-        self._known = None
-        return True
 
 
 class Nodes:
@@ -207,15 +137,15 @@ def _read_slots(answer: Any, asked: Address) -> tuple[dict[int, Address], list[A
         for first, last, primary, *replicas in answer:
             if not 0 <= first <= last < SLOTS:
                 raise ValueError
-            address = _address(primary, asked)
+            address = address_of(primary, asked)
             slots.update(dict.fromkeys(range(first, last + 1), address))
-            nodes.update(dict.fromkeys([address, *(_address(node, asked) for node in replicas[:100])]))
+            nodes.update(dict.fromkeys([address, *(address_of(node, asked) for node in replicas[:100])]))
     except (TypeError, ValueError, LookupError):
         raise IncompatibleSegmentError(f"{place_of(asked)}: its answer to CLUSTER SLOTS is none") from None
     return slots, list(nodes)
 
 
-def _address(node: Any, asked: Address) -> Address:
+def address_of(node: Any, asked: Address) -> Address:
     """A host and a port as a server names them. A server that does not know its own name leaves it out."""
     host, port = node[0], int(node[1])
     if not 0 < port < 65536 or (host and len(host) > 255):

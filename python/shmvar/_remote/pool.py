@@ -9,7 +9,8 @@ import weakref
 from typing import Any
 
 from shmvar._remote import connections, locate
-from shmvar._remote.connections import generation, now
+from shmvar._remote.connections import exceptions, generation, now
+from shmvar._remote.sentinels import Sentinels
 from shmvar._remote.url import place_of
 
 TYPE_CHECKING = False
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _LONGEST_QUESTION = 1.0
 """Seconds for which one node or sentinel is asked where the primary is, before the next one."""
+_LONGEST_LOOK = 60.0
+"""Seconds for which a thread asks sentinels for whom no call waits."""
 
 
 class Pool:
@@ -33,15 +36,15 @@ class Pool:
         self._base = base
         self.nodes: locate.Nodes = locate.Nodes(server) if base is None else base.nodes
         """What is known of the cluster, if there is one."""
-        self._locator: locate.Fixed | locate.Sentinels | locate.OfSlot
+        self._locator: locate.Fixed | Sentinels | locate.OfSlot
         if base is not None:
             self._locator = locate.OfSlot(self.nodes, slot)
         else:
-            self._locator = locate.Sentinels(server) if server.sentinel else locate.Fixed(server)
+            self._locator = Sentinels(server) if server.sentinel else locate.Fixed(server)
         # Connections that nobody uses and on which no answer is outstanding. `append` and `pop` are atomic.
         self._idle: list[Any] = []
-        # Others of that kind, to nodes that answer for a slot on its way.
-        self._aside: list[Any] = []
+        # Others of that kind by their address: to sentinels, and to nodes that answer for a slot on its way.
+        self._aside: dict[Address, list[Any]] = {}
         # Those that a call uses. `add` and `discard` are atomic.
         self._busy: set[Any] = set()
         # Whether a connection has ever been made: an address that never answered is not waited for.
@@ -67,35 +70,26 @@ class Pool:
         """Closes the connections that nobody uses."""
         while (connection := self._take()) is not None:
             connection.disconnect()
-        while self._aside:
-            self._aside.pop().disconnect()
+        for address in list(self._aside):
+            while (connection := self._take_aside(address)) is not None:
+                connection.disconnect()
 
     def forget(self) -> None:
         """In a forked child: the connections are the parent's."""
-        self._idle, self._aside = [], []
+        self._idle, self._aside = [], {}
+        if isinstance(self._locator, Sentinels):
+            self._locator.forget()
         busy, self._busy = self._busy, set()
         connections.cut_off(list(busy))
 
     def _take(self) -> Any:
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return None
-            # A call that was interrupted by a fork may have put the parent's there.
-            if connection.made_in == generation():
-                return connection
+        return _taken(self._idle)
 
     def _take_aside(self, address: Address) -> Any:
-        while True:
-            try:
-                connection = self._aside.pop()
-            except IndexError:
-                return None
-            if connection.made_in == generation():
-                if connection.address == address:
-                    return connection
-                connection.disconnect()
+        return _taken(self._aside.get(address, []))
+
+    def _put_aside(self, connection: Any) -> None:
+        self._aside.setdefault(connection.address, []).append(connection)
 
     def connect(self, until: float) -> Any:
         """A new connection to where the primary of the segment is now, asked anew. Whoever uses it closes it."""
@@ -107,16 +101,35 @@ class Pool:
         self._found(address)
         moves = self.moves
         connection = self._opened(address, until)
+        if self.server.sentinel:
+            self._meet(connection)
         connection.moves = moves
         return connection
 
-    def look(self) -> None:
-        """Asks the sentinels whether the primary is elsewhere by now, if that was not done just now."""
+    def _meet(self, connection: Any) -> None:
+        """Raises for a server that is none of a primary, though sentinels name it: one that knows too little does."""
+        self._busy.add(connection)
+        try:
+            # Not ROLE, for which users need a right.
+            facts = connections.asked(connection, (b"HELLO",))
+            role = facts[facts.index(b"role") + 1] if isinstance(facts, list) and b"role" in facts else None
+            if role != b"master":
+                place = place_of(connection.address)
+                raise exceptions.ConnectionError(f"{place} is no primary, though the sentinels say so")
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            self._busy.discard(connection)
+
+    def look(self, wait: bool = True) -> None:
+        """Has the sentinels asked whether the primary is elsewhere by now, if that was not done just now.
+
+        `wait`: for a moment, for the answer.
+        """
         locator = self._locator
-        if isinstance(locator, locate.Sentinels) and now() > locator.look_at and self._address is not None:
-            found = locator.again(functools.partial(self._ask, now() + self.attempt))
-            if found is not None:
-                self._found(found)
+        if isinstance(locator, Sentinels) and self._address is not None:
+            locator.look(functools.partial(self._ask, now() + _LONGEST_LOOK), self._found, wait)
 
     def _found(self, address: Address) -> None:
         if address != self._address:
@@ -142,25 +155,40 @@ class Pool:
     def _ask(self, until: float, address: Address, *words: bytes, sentinel: bool = False) -> Any:
         """What a node or a sentinel answers on a connection of its own. Without words it is only connected to."""
         wait = min(self.attempt, _LONGEST_QUESTION, max(until - now(), 0.01))
-        connection = self._take_aside(address) if sentinel else None
-        try:
-            if connection is None:
-                connection = connections.opened(self.server, address, wait, sentinel)
-            self._reached = True
-            self._busy.add(connection)
-            answer = connections.asked(connection, words) if words else None
-        except BaseException:
+        while True:
+            kept = connection = self._take_aside(address) if sentinel else None
+            try:
+                if connection is None:
+                    connection = connections.opened(self.server, address, wait, sentinel)
+                self._reached = True
+                self._busy.add(connection)
+                answer = connections.asked(connection, words) if words else None
+            except BaseException as error:
+                self._busy.discard(connection)
+                if connection is not None:
+                    connection.disconnect()
+                if isinstance(error, exceptions.ConnectionError if kept is not None else connections.Forked):
+                    # Closed since it was used; or of no use, because this process was forked while it connected.
+                    continue
+                raise
             self._busy.discard(connection)
-            if connection is not None:
+            if sentinel:
+                connection.until = math.inf
+                self._put_aside(connection)
+            else:
                 connection.disconnect()
-            raise
-        self._busy.discard(connection)
-        if sentinel:
-            connection.until = math.inf
-            self._aside.append(connection)
-        else:
-            connection.disconnect()
-        return answer
+            return answer
+
+
+def _taken(connections: list[Any]) -> Any:
+    while True:
+        try:
+            connection = connections.pop()
+        except IndexError:
+            return None
+        # A call that was interrupted by a fork may have put the parent's there.
+        if connection.made_in == generation():
+            return connection
 
 
 _all: weakref.WeakSet[Pool] = weakref.WeakSet()
