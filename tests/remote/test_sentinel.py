@@ -257,6 +257,22 @@ def test_what_is_no_primary_is_refused_though_the_sentinels_name_it(claimants, w
     assert reader["a"] == 1
 
 
+def test_who_only_listens_notices_another_primary(claimants, name):
+    from shmvar._remote.listener import listener_of
+
+    segment = shmvar.attach(url_of(claimants, name))
+    segment["a"] = 1
+    link, channel = segment._link, segment._requests.data + b"c:sa"
+    with contextlib.closing(listener_of(link).subscribe([channel])) as subscription:
+        helpers.until(lambda: subscription.listener.number, what="the connection")
+        before, port = link.moves, claimants[0].says
+        for one in claimants:
+            one.says = 1
+        helpers.until(lambda: link.moves > before, what="the other primary")
+    for one in claimants:
+        one.says = port
+
+
 @pytest.fixture
 def views():
     """What is known by sentinels that the test makes up: the epoch and the address that each names, if it answers."""

@@ -253,6 +253,8 @@ class Listener:
         while True:
             self._take_asked()
             if conversation.ping_is_due():
+                # An old primary that says nothing of a planned failover answers on.
+                self.link.look(wait=False)
                 self._sweep()
                 if self._is_over():
                     return
