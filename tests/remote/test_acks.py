@@ -112,6 +112,34 @@ def test_reads_and_an_attach_that_finds_need_no_replica(pair, name):
         assert segment.info().count == 1 and segment.check().variables == 1
 
 
+def test_a_try_that_wrote_nothing_needs_no_replica(pair, name):
+    """An empty queue, and a lock of somebody else: there is nothing that a replica could have."""
+    local = shmvar.attach(pair.primary.url(name))
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with local.lock("l"):
+            held.set()
+            release.wait(60)
+
+    # A thread is another owner than its process' other threads.
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert held.wait(60)
+    segment = shmvar.attach(pair.primary.url(name, acks=1))
+    link = segment._link
+    answers = link._answers
+    # What the connection wrote before, no replica has.
+    link._answers = lambda connection, count: [*answers(connection, count)[: max(count - 1, 1)], *[0] * (count > 1)]
+    with helpers.promptly():
+        assert segment.lock("l").acquire(0) is False
+        with pytest.raises(shmvar.QueueEmptyError):
+            segment.queue("q").get_nowait()
+    del link._answers
+    release.set()
+    thread.join()
+
+
 def test_a_change_and_its_wait_are_one_round_trip(pair, name):
     between = servers.Proxy(pair.primary.socket)
     try:

@@ -147,7 +147,7 @@ class Link(Pool):
                     if not extra:
                         return answers
                     short = acks.short(self.server, answers[count:])
-                    if not short:
+                    if not short or (isinstance(answers[0], bytes) and answers[0].startswith(waited.nothing)):
                         return answers[:count]
                     waited.unsure, waited.short = True, short
                     passing = Passing(short, elsewhere=True)

@@ -93,6 +93,7 @@ class Requests:
         """
         # Before the slot is taken: a fork from here on is one within this call.
         waited = link.waited(what, end)
+        waited.nothing = tuple(bytes([letter]) for letter in unrecorded)
         segment = self.id
         if self.held.by and guarded and (held := self.held.callers()):
             segment = b"+" + segment
@@ -140,6 +141,7 @@ class Requests:
     def _barred(self, link: Link, slot: Slot, waited: Waited, otherwise: bytes) -> bytes:
         """The answer that was recorded; where there is none, `otherwise`, and the request will never be carried out."""
         arguments = (self.id, slot.field, slot.number, b"fence")
+        waited.nothing = ()
         answer: bytes = link.script(scripts.SEGMENT, self.keys, arguments, waited)
         return otherwise if answer == b"n" else answer
 

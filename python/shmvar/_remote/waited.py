@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Waited:
     """How long one call waits, and what is known of what it sent."""
 
-    __slots__ = ("acked", "changes", "generation", "sent", "short", "unsure", "until", "whole")
+    __slots__ = ("acked", "changes", "generation", "nothing", "sent", "short", "unsure", "until", "whole")
 
     def __init__(self, changes: str, until: float, acked: bool = True) -> None:
         self.changes = changes
@@ -23,6 +23,8 @@ class Waited:
         """Whether replicas, or the file, must have the change."""
         self.whole = False
         """It has several keys of one slot, and uses others: it is not carried out while the slot is on its way."""
+        self.nothing: tuple[bytes, ...] = ()
+        """First letters of answers that say that nothing was written: neither replicas nor the file are waited for."""
         self.generation = generation()
         self.sent = False
         """The try that goes on has got as far as to send something."""
