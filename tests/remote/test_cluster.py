@@ -229,3 +229,17 @@ def test_after_a_fork_in_a_cluster_the_child_has_connections_of_its_own(cluster,
     for _ in range(50):
         segment.add("n")
     assert [helpers.reap(pid) for pid in pids] == [0, 0] and segment["n"] == 151
+
+
+def test_what_scripts_meet_while_their_slot_moves_means_later_in_the_words_of_each_server():
+    pytest.importorskip("redis", reason="needs redis-py: shmvar[valkey]")
+    from shmvar._remote import refusals, url
+    from shmvar._remote.connections import exceptions
+
+    server = url.parse("valkey://h/#k").server
+    for text in (
+        "Script attempted to access a non local key in a cluster node script: 0123, on @user_script:5.",
+        "Unable to execute command 'unlink' in script because undeclared keys were accessed during rehashing of the "
+        "slot script: 0123, on @user_script:5.",
+    ):
+        assert text in refusals.refusal(server, "h:6379", exceptions.ResponseError(text)).why

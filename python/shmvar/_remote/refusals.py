@@ -23,6 +23,8 @@ _IN_SCRIPTS = (
     "Script killed by user",
     # A slot on its way: some of the segment's keys are at the other node. No script meets this after its first write.
     "access a non local key in a cluster node",
+    # The same, as Valkey says it where one command has several such keys.
+    "undeclared keys were accessed during rehashing of the slot",
     "while the cluster is down",
 )
 _NO_RIGHT = ("The user executing the script can't", "ACL failure in script")
