@@ -589,3 +589,19 @@ def test_a_function_is_called_again_and_again_until_it_is_closed(monkeypatch):
             assert calls == []
 
         assert helpers.reap(helpers.fork(in_child)) == 0
+
+
+def test_a_refusal_that_is_over_is_not_given_to_who_comes_new(own_server):
+    server = own_server(port=servers.free_port())
+    server.call("ACL", "SETUSER", "app", "on", ">right-secret", "~*", "&*", "+@all")
+    segment = shmvar.attach(server.tcp("mended", "app:right-secret@"))
+    with contextlib.closing(subscribed(segment, b"c:sa")) as first:
+        assert first.stands(soon())
+        server.call("ACL", "SETUSER", "app", "resetpass", ">wrong-secret")
+        killed(server)
+        helpers.until(lambda: first.listener.fault, what="the refusal")
+        with pytest.raises(shmvar.SegmentAccessError):
+            first.stands(soon())
+        server.call("ACL", "SETUSER", "app", "resetpass", ">right-secret")
+        with contextlib.closing(subscribed(segment, b"c:sa")) as second:
+            assert second.stands(soon())

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _LINGER = 5.0
 """Seconds for which a subscription stays that nobody uses: a wait in a loop would otherwise pay for one each time."""
 _FIRST_PAUSE, _LONGEST_PAUSE, _AFTER_FAULT = 0.01, 0.5, 5.0
+_SLICE = 0.1
+"""Seconds after which one looks whether the pause after a fault is to end."""
 _LONGEST_TRY = 2.0
 """Seconds of one try to connect."""
 
@@ -96,6 +98,8 @@ class Listener:
 
     def join(self, subscription: Subscription) -> bool:
         """Takes a subscription on. False: this listener has ended."""
+        # What a server refused to others a while ago is no answer to this one: it ends the pause.
+        self.fault = None
         found: list[Channel] = []
         for name in subscription.names:
             channel = self.channels.get(name)
@@ -269,7 +273,9 @@ class Listener:
     def _rest(self, seconds: float) -> None:
         """A pause without a connection."""
         # Not a sleep that another thread could end: that takes a file, and the system may have no more.
-        time.sleep(seconds)
+        end = now() + seconds
+        while (left := end - now()) > 0 and not (seconds == _AFTER_FAULT and self.fault is None):
+            time.sleep(min(left, _SLICE))
         if self.made_in == generation():
             self._drain()
             self._take_asked()
