@@ -11,11 +11,12 @@ if head[1] or redis.call('EXISTS', KEYS[1]) == 1 then
     local created = head[2] == ARGV[1] and 1 or 0
     if ARGV[3] == 'new' and created == 0 then return 'exists' end
     -- Slots of clients that are gone.
-    local idle = idle_slots(now, 20)
+    local rare = rarely()
+    local idle = rare.idle_slots(now, 20)
     if ARGV[2] ~= '' and tonumber(ARGV[2]) > tonumber(head[3]) then head[3] = ARGV[2] end
     -- A repetition writes, too: WAIT says yes at once on a connection that wrote nothing.
     if ARGV[2] ~= '' or created == 1 then redis.call('HSET', KEYS[1], 'size', head[3]) end
-    drop_slots(idle)
+    rare.drop_slots(idle)
     return {head[2], created, head[3], '1'}
 end
 if ARGV[3] == 'old' then return 'missing' end

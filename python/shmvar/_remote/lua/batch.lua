@@ -47,11 +47,12 @@ for first = 5, #ARGV, 1500 do
     end
 end
 
-local dead, freed, dead_blobs = {}, 0, {}
+local dead, freed, dead_blobs, rare = {}, 0, {}, nil
+if ttls > 0 or dropped[1] or large[1] or ARGV[3] == '1' then rare = rarely() end
 if ttls > 0 and used - charge + cost > size then
     local mine = {}
     for at = 1, #pairs_new, 2 do mine[pairs_new[at]] = true end
-    dead, freed, dead_blobs = expired(now, 5000, mine)
+    dead, freed, dead_blobs = rare.expired(now, 5000, mine)
     ttls, used = ttls - #dead, used - freed
 end
 if used - charge + cost > size and cost > charge then
@@ -59,7 +60,7 @@ if used - charge + cost > size and cost > charge then
 end
 for _, blob in ipairs(large) do
     for number = 0, answer == 'o' and blob[2] - 1 or -1 do
-        if redis.call('EXISTS', chunk_name(blob[1], number)) == 0 then
+        if redis.call('EXISTS', rare.chunk_name(blob[1], number)) == 0 then
             answer = 'a'
             break
         end
@@ -67,14 +68,15 @@ for _, blob in ipairs(large) do
 end
 
 -- The rights to what follows, and the types of the keys: see single.lua.
-local dead_counts, counts = may_forget(dead, dead_blobs), {}
-local idle = ARGV[3] == '1' and idle_slots(now, 4) or {}
+local dead_counts, counts = {}, {}
+if dead[1] then dead_counts = rare.may_forget(dead, dead_blobs) end
+local idle = ARGV[3] == '1' and rare.idle_slots(now, 4) or {}
 if answer == 'o' then
-    counts = may_drop(dropped)
+    if dropped[1] then counts = rare.may_drop(dropped) end
     may('HSET', KEYS[2], 'i0', '')
     if large[1] then
         redis.call('HLEN', KEYS[4])
-        may('PERSIST', chunk_name(large[1][1], 0))
+        may('PERSIST', rare.chunk_name(large[1][1], 0))
         may('HSET', KEYS[4], large[1][1], large[1][2])
     end
     if ends or had[1] then
@@ -89,15 +91,15 @@ end
 
 redis.call('HSET', KEYS[1], 'seq', seq, 'used', used, 'x', ttls,
     ARGV[2], ARGV[3] .. string.format(' %.0f ', now) .. answer)
-drop_slots(idle)
-forget(dead, dead_blobs, dead_counts)
+if idle[1] then rare.drop_slots(idle) end
+if dead[1] then rare.forget(dead, dead_blobs, dead_counts) end
 if answer == 'o' then
     for first = 1, #pairs_new, 1000 do
         redis.call('HSET', KEYS[2], unpack(pairs_new, first, math.min(first + 999, #pairs_new)))
     end
-    drop(dropped, counts)
+    if dropped[1] then rare.drop(dropped, counts) end
     for _, blob in ipairs(large) do
-        for number = 0, blob[2] - 1 do redis.call('PERSIST', chunk_name(blob[1], number)) end
+        for number = 0, blob[2] - 1 do redis.call('PERSIST', rare.chunk_name(blob[1], number)) end
         redis.call('HSET', KEYS[4], blob[1], blob[2])
     end
     if ends then

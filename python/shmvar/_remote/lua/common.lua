@@ -17,9 +17,6 @@ end
 
 local function now_of(time) return time[1] * 1000000 + time[2] end
 
--- The name of a chunk. KEYS[2] without its last letter is D.
-local function chunk_name(id, number) return string.sub(KEYS[2], 1, -2) .. 'b:' .. id .. ':' .. number end
-
 -- A record: what it is charged, kind (nil: it is cut short), where its payload begins, version, deadline, id of its blob.
 local function taken_apart(name, record)
     local charge = 32 + #record + (string.byte(name) == 115 and #name - 1 or 0)
@@ -35,24 +32,6 @@ local function taken_apart(name, record)
     return charge, kind, at, struct.unpack('>I8', record, 2), deadline, blob
 end
 
--- The first of the locks that the caller holds which is another's by now, or nobody's. They are taken off the end of
--- ARGV: the field and the token of each, and their count.
-local function lost_lock()
-    local names, tokens = {}, {}
-    for number = 1, tonumber(table.remove(ARGV)) do
-        tokens[number] = table.remove(ARGV) .. ' '
-        names[number] = table.remove(ARGV)
-    end
-    for first = 1, #names, 1000 do
-        local last = math.min(first + 999, #names)
-        local found = redis.call('HMGET', string.sub(KEYS[2], 1, -2) .. 'l', unpack(names, first, last))
-        for number, record in ipairs(found) do
-            local token = tokens[first + number - 1]
-            if not record or string.sub(record, 1, #token) ~= token then return names[first + number - 1] end
-        end
-    end
-end
-
 -- A request of a slot: its answer if it was here before, "g" where the segment is gone, "l" after a later request,
 -- "x<field>" where a lock that the caller holds is no longer its own.
 -- `head` is id, seq, used, size, x and the slot; ARGV begins with id, field of the slot, number. A caller that holds locks
@@ -64,7 +43,22 @@ local function answered(head)
     local lost
     if string.byte(ARGV[1]) == 43 then
         ARGV[1] = string.sub(ARGV[1], 2)
-        lost = lost_lock()
+        -- The locks are taken off the end of ARGV: the field and the token of each, and their count.
+        local names, tokens = {}, {}
+        for number = 1, tonumber(table.remove(ARGV)) do
+            tokens[number] = table.remove(ARGV) .. ' '
+            names[number] = table.remove(ARGV)
+        end
+        for first = 1, #names, 1000 do
+            local last = math.min(first + 999, #names)
+            local found = redis.call('HMGET', string.sub(KEYS[2], 1, -2) .. 'l', unpack(names, first, last))
+            for number, record in ipairs(found) do
+                local token = tokens[first + number - 1]
+                if not record or string.sub(record, 1, #token) ~= token then
+                    lost = lost or names[first + number - 1]
+                end
+            end
+        end
     end
     if head[1] ~= ARGV[1] then return 'g' end
     if head[6] then
@@ -88,96 +82,108 @@ local function answered(head)
     end
 end
 
--- How many chunks a blob has. Reads only.
-local function count_of(id) return tonumber(redis.call('HGET', KEYS[4], id)) or 0 end
+-- What few calls need: large values, what has expired, slots of clients that are gone. A script makes each of its
+-- functions anew in each call, so these are made only where one of them is needed.
+local function rarely()
+    local it = {}
 
--- Removes the chunks of a blob. 256 that are missing in a row end it: a count may be anything.
-local function drop_chunks(id, count)
-    local missing = 0
-    for number = 0, count - 1 do
-        missing = redis.call('UNLINK', chunk_name(id, number)) == 1 and 0 or missing + 1
-        if missing == 256 then return end
-    end
-end
+    -- The name of a chunk. KEYS[2] without its last letter is D.
+    function it.chunk_name(id, number) return string.sub(KEYS[2], 1, -2) .. 'b:' .. id .. ':' .. number end
 
--- Meets each chunk that `drop_chunks` would remove. Where the slot is on its way to another node of a cluster, one that
--- is there already raises, before anything was written, and the client comes again.
-local function meet_chunks(id, count)
-    local missing = 0
-    for number = 0, count - 1 do
-        missing = redis.call('EXISTS', chunk_name(id, number)) == 1 and 0 or missing + 1
-        if missing == 256 then return end
-    end
-end
+    -- How many chunks a blob has. Reads only.
+    function it.count_of(id) return tonumber(redis.call('HGET', KEYS[4], id)) or 0 end
 
--- Blobs that are to be removed: asks for the rights, with what `drop` needs.
-local function may_drop(ids)
-    local counts = {}
-    for number, id in ipairs(ids) do
-        counts[number] = count_of(id)
-        meet_chunks(id, counts[number])
-        if number == 1 then
-            may('UNLINK', chunk_name(id, 0))
-            may('HDEL', KEYS[4], id)
+    -- Removes the chunks of a blob. 256 that are missing in a row end it: a count may be anything.
+    function it.drop_chunks(id, count)
+        local missing = 0
+        for number = 0, count - 1 do
+            missing = redis.call('UNLINK', it.chunk_name(id, number)) == 1 and 0 or missing + 1
+            if missing == 256 then return end
         end
     end
-    return counts
-end
 
-local function drop(ids, counts)
-    for number, id in ipairs(ids) do
-        drop_chunks(id, counts[number])
-        redis.call('HDEL', KEYS[4], id)
+    -- Meets each chunk that `drop_chunks` would remove. Where the slot is on its way to another node of a cluster, one
+    -- that is there already raises, before anything was written, and the client comes again.
+    function it.meet_chunks(id, count)
+        local missing = 0
+        for number = 0, count - 1 do
+            missing = redis.call('EXISTS', it.chunk_name(id, number)) == 1 and 0 or missing + 1
+            if missing == 256 then return end
+        end
     end
-end
 
--- What has expired, `most` variables of it and none of `mine`: names, their charge, their blobs. Reads only.
-local function expired(now, most, mine)
-    local names, charge, blobs = {}, 0, {}
-    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, most)) do
-        if not mine[name] then
-            names[#names + 1] = name
-            local record = redis.call('HGET', KEYS[2], name)
-            if record then
-                local one, _, _, _, _, blob = taken_apart(name, record)
-                charge = charge + one
-                if blob then blobs[#blobs + 1] = blob end
+    -- Blobs that are to be removed: asks for the rights, with what `drop` needs.
+    function it.may_drop(ids)
+        local counts = {}
+        for number, id in ipairs(ids) do
+            counts[number] = it.count_of(id)
+            it.meet_chunks(id, counts[number])
+            if number == 1 then
+                may('UNLINK', it.chunk_name(id, 0))
+                may('HDEL', KEYS[4], id)
             end
         end
+        return counts
     end
-    return names, charge, blobs
-end
 
-local function may_forget(names, blobs)
-    if #names > 0 then
-        may('HDEL', KEYS[2], names[1])
-        may('ZREM', KEYS[3], names[1])
-    end
-    return may_drop(blobs)
-end
-
-local function forget(names, blobs, counts)
-    for _, name in ipairs(names) do
-        redis.call('HDEL', KEYS[2], name)
-        redis.call('ZREM', KEYS[3], name)
-    end
-    drop(blobs, counts)
-end
-
--- Slots of P, `most` of them drawn by chance, that were idle for a day: no request is repeated for so long. Reads only.
-local function idle_slots(now, most)
-    local found = {}
-    local some = redis.call('HRANDFIELD', KEYS[1], most, 'WITHVALUES')
-    for at = 1, #some, 2 do
-        if string.sub(some[at], 1, 2) == 'c:' then
-            local used_at = tonumber(string.match(some[at + 1], '^%d+ (%d+) ')) or 0
-            if used_at + 86400000000 < now then found[#found + 1] = some[at] end
+    function it.drop(ids, counts)
+        for number, id in ipairs(ids) do
+            it.drop_chunks(id, counts[number])
+            redis.call('HDEL', KEYS[4], id)
         end
     end
-    if found[1] then may('HDEL', KEYS[1], found[1]) end
-    return found
-end
 
-local function drop_slots(fields)
-    for _, field in ipairs(fields) do redis.call('HDEL', KEYS[1], field) end
+    -- What has expired, `most` variables of it and none of `mine`: names, their charge, their blobs. Reads only.
+    function it.expired(now, most, mine)
+        local names, charge, blobs = {}, 0, {}
+        for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, most)) do
+            if not mine[name] then
+                names[#names + 1] = name
+                local record = redis.call('HGET', KEYS[2], name)
+                if record then
+                    local one, _, _, _, _, blob = taken_apart(name, record)
+                    charge = charge + one
+                    if blob then blobs[#blobs + 1] = blob end
+                end
+            end
+        end
+        return names, charge, blobs
+    end
+
+    function it.may_forget(names, blobs)
+        if #names > 0 then
+            may('HDEL', KEYS[2], names[1])
+            may('ZREM', KEYS[3], names[1])
+        end
+        return it.may_drop(blobs)
+    end
+
+    function it.forget(names, blobs, counts)
+        for _, name in ipairs(names) do
+            redis.call('HDEL', KEYS[2], name)
+            redis.call('ZREM', KEYS[3], name)
+        end
+        it.drop(blobs, counts)
+    end
+
+    -- Slots of P, `most` of them drawn by chance, that were idle for a day: no request is repeated for so long. Reads
+    -- only.
+    function it.idle_slots(now, most)
+        local found = {}
+        local some = redis.call('HRANDFIELD', KEYS[1], most, 'WITHVALUES')
+        for at = 1, #some, 2 do
+            if string.sub(some[at], 1, 2) == 'c:' then
+                local used_at = tonumber(string.match(some[at + 1], '^%d+ (%d+) ')) or 0
+                if used_at + 86400000000 < now then found[#found + 1] = some[at] end
+            end
+        end
+        if found[1] then may('HDEL', KEYS[1], found[1]) end
+        return found
+    end
+
+    function it.drop_slots(fields)
+        for _, field in ipairs(fields) do redis.call('HDEL', KEYS[1], field) end
+    end
+
+    return it
 end

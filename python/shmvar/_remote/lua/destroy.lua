@@ -9,20 +9,20 @@ if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then
     redis.call('SET', KEYS[6], ARGV[2], 'EX', 1200)
     return 'o'
 end
-local prefix = string.sub(KEYS[2], 1, -2)
+local rare, prefix = rarely(), string.sub(KEYS[2], 1, -2)
 local blobs = redis.pcall('HGETALL', KEYS[4])
 if blobs.err then blobs = {} end
 local queues, items = redis.pcall('HKEYS', prefix .. 'q'), redis.pcall('HGETALL', prefix .. 'k')
 if queues.err then queues = {} end
 if items.err then items = {} end
-for at = 1, #blobs, 2 do meet_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
-for at = 1, #items, 2 do meet_chunks(items[at], tonumber(items[at + 1]) or 0) end
-may('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], prefix .. 'o', prefix .. 'q', chunk_name('', 0))
+for at = 1, #blobs, 2 do rare.meet_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
+for at = 1, #items, 2 do rare.meet_chunks(items[at], tonumber(items[at + 1]) or 0) end
+may('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], prefix .. 'o', prefix .. 'q', rare.chunk_name('', 0))
 may('SET', KEYS[6], ARGV[2], 'EX', 1200)
 may('SPUBLISH', prefix .. '*', 'gone')
 may('SPUBLISH', prefix .. 'w', 'gone')
-for at = 1, #blobs, 2 do drop_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
-for at = 1, #items, 2 do drop_chunks(items[at], tonumber(items[at + 1]) or 0) end
+for at = 1, #blobs, 2 do rare.drop_chunks(blobs[at], tonumber(blobs[at + 1]) or 0) end
+for at = 1, #items, 2 do rare.drop_chunks(items[at], tonumber(items[at + 1]) or 0) end
 for _, name in ipairs(queues) do
     redis.call('UNLINK', prefix .. 'q:' .. name, prefix .. 't:' .. name, prefix .. 'h:' .. name)
 end

@@ -88,13 +88,13 @@ if text then
     marks[#marks + 1], marks[#marks + 2] = process, text
     ended = ended_sessions(now)
 end
-if ARGV[3] == '1' then idle = idle_slots(now, 4) end
+if ARGV[3] == '1' then idle = rarely().idle_slots(now, 4) end
 may('HSET', locks, field, token)
 if marks[1] then may('HSET', sessions, process, '') end
 if gone[1] then may('HDEL', locks, gone[1]) end
 answer = 'o' .. fence
 redis.call('HSET', KEYS[1], 'seq', fence, ARGV[2], ARGV[3] .. string.format(' %.0f ', now) .. answer)
-drop_slots(idle)
+if idle[1] then rarely().drop_slots(idle) end
 for _, name in ipairs(gone) do redis.call('HDEL', locks, name) end
 for _, name in ipairs(ended) do redis.call('HDEL', sessions, name) end
 if marks[1] then redis.call('HSET', sessions, unpack(marks)) end

@@ -140,8 +140,9 @@ if op == 'put' or op == 'again' then
         answer = string.format('f%.0f %.0f %.0f', cost, math.max(size - used, 0), size)
     elseif blob then
         chunks = struct.unpack('>I4', payload, 10)
+        local rare = rarely()
         for number = 0, chunks - 1 do
-            if redis.call('EXISTS', chunk_name(blob, number)) == 0 then
+            if redis.call('EXISTS', rare.chunk_name(blob, number)) == 0 then
                 answer = 'a'
                 break
             end
@@ -247,7 +248,8 @@ local writes = adds or takes or removes or gives or swept or (op == 'clear' and 
 local heading = not empty and string.format('%.0f %.0f %.0f %.0f %.0f', last, returned, held, bytes, looked)
 
 -- The rights to what follows. The types of the keys are known already, but those of `D k` and of the sessions.
-local idle = not looks and ARGV[3] == '1' and idle_slots(now, 4) or {}
+local idle = not looks and ARGV[3] == '1' and rarely().idle_slots(now, 4) or {}
+local rare = (dropped[1] or blob or idle[1]) and rarely() or nil
 local items, room = prefix .. 'q:' .. name, prefix .. 'r:' .. name
 local wakes = adds or gives or #back > 0 or (op == 'done' and removes and held >= 639)
 if writes then
@@ -262,10 +264,10 @@ if writes then
     end
     if broken then may('UNLINK', list, taken, holders) end
     if own or next(marks) then may('HSET', session_key(), '', '') end
-    if dropped[1] then counts = may_drop(dropped) end
+    if dropped[1] then counts = rare.may_drop(dropped) end
     if adds and blob then
         redis.call('HLEN', KEYS[4])
-        may('PERSIST', chunk_name(blob, 0))
+        may('PERSIST', rare.chunk_name(blob, 0))
         may('HSET', KEYS[4], blob, chunks)
     end
     if wakes then may('SPUBLISH', items, '') end
@@ -290,7 +292,7 @@ if not looks and before < tonumber(ARGV[3]) then
     else
         redis.call('HSET', KEYS[1], ARGV[2], slot)
     end
-    drop_slots(idle)
+    if idle[1] then rare.drop_slots(idle) end
 end
 if writes then
     for one, mark in pairs(marks) do redis.call('HSET', session_key(), one, mark) end
@@ -316,10 +318,10 @@ if writes then
     end
     if broken then redis.call('UNLINK', list, taken, holders) end
     if adds and blob then
-        for number = 0, chunks - 1 do redis.call('PERSIST', chunk_name(blob, number)) end
+        for number = 0, chunks - 1 do redis.call('PERSIST', rare.chunk_name(blob, number)) end
         redis.call('HSET', KEYS[4], blob, chunks)
     end
-    if dropped[1] then drop(dropped, counts) end
+    if dropped[1] then rare.drop(dropped, counts) end
     if heading then redis.call('HSET', heads, name, heading) else redis.call('HDEL', heads, name) end
     if wakes then redis.call('SPUBLISH', items, '') end
     if removes or takes or op == 'clear' then redis.call('SPUBLISH', room, '') end

@@ -88,11 +88,12 @@ end
 if done and op ~= 'add' then answer = string.format('o%.0f', op == 'exp' and seq or version) end
 
 -- What has expired: two variables each time, and as many as one script may where there is no room.
-local none = {}
+local none, rare = {}, nil
+if ttls > 0 or blob or new_blob or ARGV[3] == '1' then rare = rarely() end
 local dead, freed, dead_blobs, dead_counts, counts, dropped, idle = none, 0, none, none, none, none, none
 if ttls > 0 then
     local most = done and used - charge + cost > size and 5000 or 2
-    dead, freed, dead_blobs = expired(now, most, {[field] = true})
+    dead, freed, dead_blobs = rare.expired(now, most, {[field] = true})
     ttls, used = ttls - #dead, used - freed
 end
 if done and used - charge + cost > size and cost > charge then
@@ -101,7 +102,7 @@ if done and used - charge + cost > size and cost > charge then
 end
 if done and new_blob and new_blob ~= blob then
     for number = 0, chunks - 1 do
-        if redis.call('EXISTS', chunk_name(new_blob, number)) == 0 then
+        if redis.call('EXISTS', rare.chunk_name(new_blob, number)) == 0 then
             answer, done = 'a', false
             break
         end
@@ -109,18 +110,18 @@ if done and new_blob and new_blob ~= blob then
 end
 
 -- The rights to what follows, and the types of the keys. The first write of all needs none: if it fails, nothing is done.
-if dead[1] then dead_counts = may_forget(dead, dead_blobs) end
-if ARGV[3] == '1' then idle = idle_slots(now, 4) end
+if dead[1] then dead_counts = rare.may_forget(dead, dead_blobs) end
+if ARGV[3] == '1' then idle = rare.idle_slots(now, 4) end
 local stays = done and new_blob and new_blob ~= blob
 local channel, every, shown = nil, nil, nil
 if done then
     if blob and blob ~= new_blob then
         dropped = {blob}
-        counts = may_drop(dropped)
+        counts = rare.may_drop(dropped)
     end
     if stays then
         redis.call('HLEN', KEYS[4])
-        may('PERSIST', chunk_name(new_blob, 0))
+        may('PERSIST', rare.chunk_name(new_blob, 0))
         may('HSET', KEYS[4], new_blob, chunks)
     end
     if record then may('HSET', KEYS[2], field, record) else may('HDEL', KEYS[2], field) end
@@ -142,12 +143,12 @@ end
 -- Also where nothing has changed: a late copy of this request must not be carried out after its answer.
 redis.call('HSET', KEYS[1], 'seq', seq, 'used', used, 'x', ttls,
     ARGV[2], ARGV[3] .. string.format(' %.0f ', now) .. answer)
-if idle[1] then drop_slots(idle) end
-if dead[1] then forget(dead, dead_blobs, dead_counts) end
+if idle[1] then rare.drop_slots(idle) end
+if dead[1] then rare.forget(dead, dead_blobs, dead_counts) end
 if done then
-    if dropped[1] then drop(dropped, counts) end
+    if dropped[1] then rare.drop(dropped, counts) end
     if stays then
-        for number = 0, chunks - 1 do redis.call('PERSIST', chunk_name(new_blob, number)) end
+        for number = 0, chunks - 1 do redis.call('PERSIST', rare.chunk_name(new_blob, number)) end
         redis.call('HSET', KEYS[4], new_blob, chunks)
     end
     if record then redis.call('HSET', KEYS[2], field, record) else redis.call('HDEL', KEYS[2], field) end
