@@ -37,8 +37,8 @@ READ = Script("read", "no-writes")
 CHECK = Script("check", "no-writes")
 VERSIONS = Script("versions", "no-writes")
 LOCK = Script("lock", "", "owners")
-LOCK_FREES = Script("lock", "allow-oom", "owners")
-"""For letting go: a server without memory keeps nothing locked for ever."""
+LOCK_FREES = Script("lock", "allow-oom")
+"""For letting go, which asks for nobody's owner: a server without memory keeps nothing locked for ever."""
 SESSION = Script("session", "allow-oom", "owners")
 SWEEP = Script("sweep", "allow-oom", "owners")
 HELD = Script("held", "no-writes", "owners")
