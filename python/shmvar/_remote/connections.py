@@ -8,6 +8,7 @@ answers are read by `hiredis` itself.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from inspect import signature
@@ -40,6 +41,8 @@ LOST = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 SLOWEST = 256 << 10
 """Bytes a second that the slowest network is believed to carry."""
 _NOTHING: Any = object()
+_LENGTHS = [b"$%d\r\n" % length for length in range(64)]
+"""What stands before an argument of each usual length."""
 
 
 def now() -> float:
@@ -49,10 +52,28 @@ def now() -> float:
 
 def pack(*arguments: Argument) -> bytes:
     """A request as it is sent."""
-    parts = [b"*%d\r\n" % len(arguments)]
+    return b"*%d\r\n%b" % (len(arguments), _packed(arguments))
+
+
+def pack_script(name: bytes, script: bytes, keys: Sequence[bytes], arguments: Sequence[Argument]) -> bytes:
+    """The call of a script as it is sent."""
+    head = _head(name, script, tuple(keys))
+    return b"*%d\r\n%b%b" % (3 + len(keys) + len(arguments), head, _packed(arguments))
+
+
+@functools.lru_cache(256)
+def _head(name: bytes, script: bytes, keys: tuple[bytes, ...]) -> bytes:
+    """What the calls of a script for one segment have in common."""
+    return _packed((name, script, len(keys), *keys))
+
+
+def _packed(arguments: Iterable[Argument]) -> bytes:
+    parts: list[bytes] = []
     for argument in arguments:
         data = argument if isinstance(argument, bytes) else b"%d" % argument
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+        length = len(data)
+        # A format for each argument takes half as long again.
+        parts += (_LENGTHS[length] if length < 64 else b"$%d\r\n" % length, data, b"\r\n")
     return b"".join(parts)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from shmvar._errors import Error, IncompatibleSegmentError, SegmentAccessError, SegmentUnavailableError
 from shmvar._remote import acks, connections, locate, refusals
 from shmvar._remote.callers import callers_own
-from shmvar._remote.connections import LOST, SLOWEST, Argument, exceptions, generation, now, pack
+from shmvar._remote.connections import LOST, SLOWEST, Argument, exceptions, generation, now, pack, pack_script
 from shmvar._remote.pool import Pool
 from shmvar._remote.refusals import OutOfMemory, Passing, UnknownScript
 from shmvar._remote.waited import Waited, unavailable
@@ -85,7 +85,7 @@ class Link(Pool):
         count = len(keys)
         only = b"_RO" if readonly and script.reads else b""
         waited.whole = count > 1 and not script.reads
-        known = pack(b"EVALSHA" + only, script.sha, count, *keys, *arguments)
+        known = pack_script(b"EVALSHA" + only, script.sha, keys, arguments)
         try:
             return self.run([known], waited)[0]
         except UnknownScript:
