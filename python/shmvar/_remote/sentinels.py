@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import threading
 from typing import Any
 
 from shmvar._errors import Error, IncompatibleSegmentError, SegmentAccessError
@@ -90,9 +89,8 @@ class Sentinels:
         try:
             self.look_at = now() + LOOK
             wait = wait and self._prompt
-            threading.Thread(
-                target=self._look, args=(ask, found, starts, heard), name="shmvar-sentinels", daemon=True
-            ).start()
+            # Not a Thread, whose `start` waits for it: a child that a signal handler forks there would wait for ever.
+            _thread.start_new_thread(self._look, (ask, found, starts, heard))
         except BaseException as error:
             starts.append(None)
             if not isinstance(error, RuntimeError):
