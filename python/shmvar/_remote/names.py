@@ -1,4 +1,4 @@
-"""What segments and variables are called on the server: docs/remote.md, "Layout"."""
+"""What segments and variables are called on the server: docs/remote-format.md."""
 
 from __future__ import annotations
 

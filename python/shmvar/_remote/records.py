@@ -1,4 +1,4 @@
-"""Values as they are stored on the server, and back: docs/remote.md, "Records".
+"""Values as they are stored on the server, and back: docs/remote-format.md.
 
 Whoever reaches the server may have written a record: everything in it is checked before it is used.
 """
