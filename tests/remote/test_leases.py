@@ -664,7 +664,7 @@ def test_a_coroutine_that_is_closed_lets_go(seg):
     loop.close()
     del task
     gc.collect()
-    assert not seg.lock("l").locked()
+    helpers.until(lambda: not seg.lock("l").locked())
 
 
 def test_a_task_that_is_cancelled_while_it_asks_or_waits_has_nothing(seg):

@@ -274,7 +274,9 @@ class RemoteLock:
             return
         try:
             begun.append(hold)
-            requests.held.drop(hold)
+            if not requests.held.drop(hold):
+                # Its task was collected meanwhile: the thread that renews lets it go.
+                return
             what = f"the release of lock {shown(self._field)}"
             if hold.lost:
                 raise requests.lost(self._field, what)
@@ -283,7 +285,8 @@ class RemoteLock:
             hold.presence.end(hold)
         except LockLostError:
             hold.lost = True
-            hold.presence.end(hold)
+            # If it is there after all, it goes.
+            hold.presence.undone(hold)
             raise
         except BaseException:
             # Interrupted, or there is no server: it is not ours any more, whatever becomes of this.

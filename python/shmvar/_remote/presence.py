@@ -274,6 +274,14 @@ class Keeper:
         self.wake()
 
     def _serve(self) -> None:
+        while True:
+            try:
+                return self._work()
+            except Exception:
+                # There is no memory, say, and nobody hears of it here: what is held must be kept nevertheless.
+                self._alarm.acquire(timeout=_AGAIN)
+
+    def _work(self) -> None:
         while self.made_in == generation():
             failed = self._make_calls()
             for presence in list(self._presences):
@@ -316,7 +324,11 @@ class Keeper:
         if presence.used:
             presence.idle_at = None
             if presence.due <= now():
-                presence.renew()
+                try:
+                    presence.renew()
+                except Exception:
+                    # The system has no more files or threads, say. Others must not lose what they hold for it.
+                    presence.due = now() + _AGAIN
         elif presence.idle_at is None:
             presence.idle_at = now()
         elif now() - presence.idle_at >= _LINGER:
@@ -326,6 +338,10 @@ class Keeper:
                 self._presences[presence] = None
             else:
                 presence.close()
+                if presence.used:
+                    # SYNC: who began to use it meanwhile may have found the subscription that is closed now.
+                    presence.due = 0.0
+                    self._presences[presence] = None
 
 
 _presences: weakref.WeakValueDictionary[tuple[int, bytes], Presence] = weakref.WeakValueDictionary()

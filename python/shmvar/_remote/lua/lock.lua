@@ -52,6 +52,8 @@ local function state_of(name, text)
         if name == field then damaged('the record of the lock ' .. string.sub(name, 2)) end
         return 'held'
     end
+    -- A thread of the owner's own process is itself the proof that it lives.
+    if owner == process then return 'held' end
     if not states[owner] then
         local state, mark = owner_state(owner, now, grace)
         states[owner] = state
@@ -90,6 +92,7 @@ if text then
 end
 if ARGV[3] == '1' then idle = rarely().idle_slots(now, 4) end
 may('HSET', locks, field, token)
+may('SPUBLISH', prefix .. 'w', '')
 if marks[1] then may('HSET', sessions, process, '') end
 if gone[1] then may('HDEL', locks, gone[1]) end
 answer = 'o' .. fence
@@ -99,4 +102,6 @@ for _, name in ipairs(gone) do redis.call('HDEL', locks, name) end
 for _, name in ipairs(ended) do redis.call('HDEL', sessions, name) end
 if marks[1] then redis.call('HSET', sessions, unpack(marks)) end
 redis.call('HSET', locks, field, token .. ' ' .. fence)
+-- Who is told of all changes need not look for what had this version.
+redis.call('SPUBLISH', prefix .. 'w', '=' .. fence)
 return answer

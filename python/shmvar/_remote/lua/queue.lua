@@ -101,7 +101,10 @@ if grace > 0 and held > 0 and (now - looked >= 50000 or looked > now or waits + 
     for ticket, entry in pairs(entries()) do
         if entry[2] ~= '-' then
             local owner = string.match(entry[2], '^[^.]*')
-            if not states[owner] then
+            if op == 'take' and owner == string.match(ARGV[6], '^[^.]*') then
+                -- Who asks lives.
+                states[owner] = 'held'
+            elseif not states[owner] then
                 states[owner], marks[owner] = owner_state(owner, now, grace)
                 if states[owner] == 'dying' then dying = dying + 1 end
             end
