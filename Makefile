@@ -136,7 +136,7 @@ soak: .venv/test
 
 remote-soak: .venv/test
 	SHMVAR_REMOTE_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) .venv/bin/pytest --timeout=0 -k "killed_all" tests/remote/test_exactly_once.py \
-		tests/remote/test_waiting.py
+		tests/remote/test_waits_on_servers.py
 	SHMVAR_REMOTE_SECONDS=$$(( $(SOAK_MINUTES) * 60 )) .venv/bin/pytest --timeout=0 tests/remote/test_failover.py tests/remote/test_migration.py
 	.venv/bin/python tests/soak/both_ends.py --minutes $(SOAK_MINUTES)
 
