@@ -9,7 +9,9 @@ import pytest
 from helpers import failovers, servers
 
 import shmvar
+from shmvar._remote import blobs
 from shmvar._remote.locate import slot_of
+from shmvar._remote.records import CHUNK, Stored
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]
 
@@ -179,6 +181,26 @@ def test_while_a_slot_is_on_its_way_reads_go_on_and_changes_wait(cluster, place)
         move.end()
     thread.join(60)
     assert results == [2] and segment["b"] == 2
+
+
+def test_chunks_that_are_sent_while_their_slot_is_on_its_way_are_at_one_node(cluster, place):
+    """Several at once would all go to the other node with one of them, also those that are here: moving meets both."""
+    url, slot = place
+    segment = shmvar.attach(url.replace("timeout=60", "timeout=5"))
+    move, value = Move(cluster, slot), Stored(bytes(LARGE))
+
+    def at(node):
+        return sum(value.blob in name for name in node.call("CLUSTER", "GETKEYSINSLOT", slot, 10_000))
+
+    upload = blobs.Upload(segment._open, segment._requests.data, [value])
+    move.begin()
+    try:
+        upload.send()
+        assert (at(move.source), at(move.target)) == (0, -(-value.total // CHUNK))
+    finally:
+        upload.drop()
+        move.end()
+    assert len(segment["large"]) == LARGE
 
 
 def test_a_change_at_a_node_whose_slot_leaves_changes_nothing_until_it_has_left(cluster, place):

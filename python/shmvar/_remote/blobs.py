@@ -89,6 +89,8 @@ class Upload:
 def upload(link: Link, data: bytes, stored: Stored, life: bytes, end: float) -> None:
     """Sends the chunks of one value, each with `life` milliseconds to live, from the memory where they are."""
     tail = b"\r\n$2\r\nNX\r\n$2\r\nPX\r\n$%d\r\n%b\r\n" % (len(life), life)
+    # While a slot is on its way, each chunk is at one of two nodes, and is asked for where it is.
+    together = 1 if link.of_slot else _TOGETHER
     requests: list[bytes | memoryview] = []
     count = size = 0
     for number, pieces in enumerate(_chunks(stored.parts)):
@@ -98,7 +100,7 @@ def upload(link: Link, data: bytes, stored: Stored, life: bytes, end: float) -> 
         head = b"*6\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, length)
         requests += head, *pieces, tail
         count, size = count + 1, size + length
-        if count == _TOGETHER:
+        if count == together:
             _send(link, requests, count, size, end)
             requests, count, size = [], 0, 0
     if count:

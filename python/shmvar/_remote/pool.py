@@ -58,6 +58,11 @@ class Pool:
         self._patience = min(server.timeout / 2, 2.0) if server.acks or server.fsync else 0.0
         _all.add(self)
 
+    @property
+    def of_slot(self) -> bool:
+        """Whether it is that of one slot of a cluster, which may be on its way to another node."""
+        return self._base is not None
+
     def __del__(self) -> None:
         self.close()
 
