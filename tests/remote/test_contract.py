@@ -122,7 +122,6 @@ DIFFERENT = {
     },
     "waiting_any": {
         "test_killed_waiters_leave_nothing_behind": INFO,
-        "test_tasks_that_are_cancelled_leave_the_others_waiting": CLASS,
     },
     "versions": {
         "test_a_reader_beside_a_batch_that_nobody_finishes_is_told_so": ONE_INSTANT,

@@ -115,18 +115,27 @@ def test_the_sentinels_are_asked_on_a_connection_that_is_kept(watched, name):
         segment.get("a")
         helpers.until(lambda: link._locator._starts, what="the end of the questions")
 
-    look()
+    def all_answer():
+        look()
+        return not link._locator._failed
+
     asked, opened = [], []
-    ask, open_one = link._ask, links_opened(opened)
+    ask = link._ask
 
     def counted(*arguments, **named):
         asked.append(arguments)
         return ask(*arguments, **named)
 
     link._ask = counted
-    with open_one:
-        for _ in range(3):
-            look()
+    for _ in range(5):
+        # One that a busy machine has held up rests for some seconds, and is asked on a new connection.
+        helpers.until(all_answer, 30)
+        asked.clear(), opened.clear()
+        with links_opened(opened):
+            for _ in range(3):
+                look()
+        if not link._locator._failed:
+            break
     # Each of three sentinels has two questions.
     assert len(asked) == 3 * 3 * 2 and not opened
 
