@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from typing import Any, Self
 
-    from shmvar._remote.subscription import Signal
+    from shmvar._remote.subscription import _Signal
 
     _Change = tuple[int | str, int]
 
@@ -34,7 +34,7 @@ class Signals:
     """Wakes all that sleep in one iterator. It does not know the iterator, which would never be collected then."""
 
     def __init__(self) -> None:
-        self.sleepers: dict[Signal, None] = {}
+        self.sleepers: dict[_Signal, None] = {}
 
     def set(self) -> None:
         for signal in list(self.sleepers):
@@ -194,7 +194,7 @@ class RemoteChanges:
         return self._closed or self._made_in != generation()
 
     @contextlib.contextmanager
-    def _sleeping(self, signal: Signal) -> Iterator[None]:
+    def _sleeping(self, signal: _Signal) -> Iterator[None]:
         self._signals.sleepers[signal] = None
         try:
             yield

@@ -61,10 +61,12 @@ def pack_script(name: bytes, script: bytes, keys: Sequence[bytes], arguments: Se
     return b"*%d\r\n%b%b" % (3 + len(keys) + len(arguments), head, _packed(arguments))
 
 
-@functools.lru_cache(256)
-def _head(name: bytes, script: bytes, keys: tuple[bytes, ...]) -> bytes:
+def _head_of(name: bytes, script: bytes, keys: tuple[bytes, ...]) -> bytes:
     """What the calls of a script for one segment have in common."""
     return _packed((name, script, len(keys), *keys))
+
+
+_head = functools.lru_cache(256)(_head_of)
 
 
 def _packed(arguments: Iterable[Argument]) -> bytes:

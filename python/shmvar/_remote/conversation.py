@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from shmvar._remote.messages import Message
 
-    class Hearer(Protocol):
+    class _Hearer(Protocol):
         """Who is told what the server says."""
 
         def message(self, channel: bytes, data: bytes) -> None: ...
@@ -61,7 +61,7 @@ class _Request:
 class Conversation:
     """A connection. `near` is a socket that ends `rest` when another thread wants something."""
 
-    def __init__(self, connection: Any, near: socket.socket, hearer: Hearer) -> None:
+    def __init__(self, connection: Any, near: socket.socket, hearer: _Hearer) -> None:
         self._connection = connection
         self._hearer = hearer
         self._sock = connection._sock

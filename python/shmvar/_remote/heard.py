@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from shmvar._remote.handle import Handle
-    from shmvar._remote.subscription import Signal, ThreadSignal
+    from shmvar._remote.subscription import ThreadSignal, _Signal
 
 _MESSAGES = 16_384
 """Of a reader that does not step. Beyond, everything is looked at."""
@@ -40,7 +40,7 @@ class Heard:
     """What one iterator knows. One thread at a time uses it."""
 
     def __init__(
-        self, segment: Handle, newer_than: Any, prefix: str | None, signal: Signal, sleeper: ThreadSignal
+        self, segment: Handle, newer_than: Any, prefix: str | None, signal: _Signal, sleeper: ThreadSignal
     ) -> None:
         """`signal` is told of what is heard, and tells `sleeper`."""
         if prefix is not None and not isinstance(prefix, str):

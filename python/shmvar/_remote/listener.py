@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from shmvar._remote.link import Link
-    from shmvar._remote.subscription import Signal
+    from shmvar._remote.subscription import _Signal
 
 _LINGER = 5.0
 """Seconds for which a subscription stays that nobody uses: a wait in a loop would otherwise pay for one each time."""
@@ -81,7 +81,7 @@ class Listener:
         on_message: Callable[[bytes | None, bytes], object] | None = None,
         *,
         run: bool = False,
-        signal: Signal | None = None,
+        signal: _Signal | None = None,
         limit: int = 1000,
     ) -> Subscription:
         """Subscribes to channels of one segment, until the subscription is closed.

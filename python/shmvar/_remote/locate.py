@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from shmvar._remote.url import Server
 
-    Ask = Callable[..., Any]
+    _Ask = Callable[..., Any]
     """Asks a node, or a sentinel, on a connection of its own: the address, then the words of the request."""
 
 SLOTS = 16384
@@ -32,7 +32,7 @@ class Fixed:
     def __init__(self, server: Server) -> None:
         self._addresses: list[Address] = [server.path] if server.path else list(server.hosts)
 
-    def where(self, ask: Ask) -> Address:
+    def where(self, ask: _Ask) -> Address:
         if len(self._addresses) > 1:
             why: Exception | None = None
             for address in list(self._addresses):
@@ -61,7 +61,7 @@ class Nodes:
         self._slots: dict[int, Address] = {}
         self._nodes: list[Address] = []
 
-    def of(self, slot: int, doubted: bool, failed: Address | None, ask: Ask) -> Address:
+    def of(self, slot: int, doubted: bool, failed: Address | None, ask: _Ask) -> Address:
         """The address of the primary of a slot. `failed`: the one that is in doubt, which is asked last."""
         if doubted or slot not in self._slots:
             self.look(failed, ask)
@@ -69,7 +69,7 @@ class Nodes:
             raise exceptions.ConnectionError(f"no node of the cluster serves slot {slot}")
         return self._slots[slot]
 
-    def primaries(self, ask: Ask) -> list[int]:
+    def primaries(self, ask: _Ask) -> list[int]:
         """A slot of each primary."""
         self.look(None, ask)
         first: dict[Address, int] = {}
@@ -83,7 +83,7 @@ class Nodes:
         if address not in self._nodes:
             self._nodes.append(address)
 
-    def look(self, failed: Address | None, ask: Ask) -> None:
+    def look(self, failed: Address | None, ask: _Ask) -> None:
         """Asks one node after the other where the slots are."""
         why: Exception | None = None
         for node in self._all(failed):
@@ -113,7 +113,7 @@ class OfSlot:
         self._nodes, self.slot = nodes, slot
         self._doubted, self._failed = False, None  # type: tuple[bool, Address | None]
 
-    def where(self, ask: Ask) -> Address:
+    def where(self, ask: _Ask) -> Address:
         found = self._nodes.of(self.slot, self._doubted, self._failed, ask)
         self._doubted = False
         return found

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Self, SupportsIndex
 
-    from shmvar._remote.near import Ticket
+    from shmvar._remote.near import _Ticket
 
     _Index = SupportsIndex | str
     _Ttl = float | timedelta | None
@@ -226,7 +226,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
         return self.get_many(indices) if self._near is None else self._near.many(self, indices)
 
     def _many(
-        self, names: dict[bytes, int | str], at_once: bool = False, ticket: Ticket = None
+        self, names: dict[bytes, int | str], at_once: bool = False, ticket: _Ticket = None
     ) -> dict[int | str, Any] | None:
         """The values of those that are there, of one instant. None: one was replaced meanwhile."""
         if not names:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from shmvar._remote.url import Url
 
     # The first argument is the handle. Its class stands above this file.
-    Find = Callable[[Any, Any], "tuple[Any] | None"]
-    Ticket = tuple[float, float] | None
+    _Find = Callable[[Any, Any], "tuple[Any] | None"]
+    _Ticket = tuple[float, float] | None
 
 
 class Near:
@@ -61,9 +61,9 @@ class Near:
         self.memory = memory
         segment = memory.segment
         get, view = (None, None) if segment is None else (segment.get, segment.view)
-        self.find: Find = _finder(get, memory, self._held, fetched)
+        self.find: _Find = _finder(get, memory, self._held, fetched)
         """The value of an index that the caller gave, in a tuple; None if it is missing."""
-        self.hit: Find = _finder(get, memory, self._held, _nothing)
+        self.hit: _Find = _finder(get, memory, self._held, _nothing)
         """The same; None where the server would have to be asked."""
         self._viewed = _finder(view, memory, self._held, _fetched_to_view)
 
@@ -86,7 +86,7 @@ class Near:
             return (memoryview(found[0]).toreadonly(),)
         return found
 
-    def begin(self) -> Ticket:
+    def begin(self) -> _Ticket:
         """Before the server is asked: what an entry of its answer will be of. None: nothing is cached now."""
         if self._made_in != generation():
             # A forked child has no thread yet.
@@ -99,7 +99,7 @@ class Near:
         epoch = words[EPOCH]
         return (epoch, words[HEARD]) if epoch and words[ALIVE] > clock_gettime(CLOCK_BOOTTIME) else None
 
-    def keep(self, ticket: Ticket, index: int | str, record: Record, value: Any) -> None:
+    def keep(self, ticket: _Ticket, index: int | str, record: Record, value: Any) -> None:
         """Stores what the server has answered, whose floor was raised already."""
         memory = self.memory
         if ticket is None or record.deadline is not None or index == CONTROL:
@@ -152,7 +152,7 @@ class Near:
         return found
 
 
-def _finder(get: Any, memory: Memory | NoMemory, held: Held, missed: Find) -> Find:
+def _finder(get: Any, memory: Memory | NoMemory, held: Held, missed: _Find) -> _Find:
     words = memory.words
     # What a function finds in its own closure is quicker to reach than attributes and globals.
     alive, epoch, clock, boot = ALIVE, EPOCH, clock_gettime, CLOCK_BOOTTIME

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from shmvar._remote.queue_base import ServerQueue
-    from shmvar._remote.queue_waiting import Attempt
+    from shmvar._remote.queue_waiting import _Attempt
     from shmvar._remote.subscription import Subscription
 
     _T = TypeVar("_T")
@@ -74,7 +74,7 @@ async def wait(
     queue: ServerQueue,
     room: bool,
     seconds: float | None,
-    attempt: Attempt[_T],
+    attempt: _Attempt[_T],
     undo: Callable[[], object] | None = None,
 ) -> _T | None:
     """What `attempt` returns as soon as that is not None. None: it never was for so many seconds."""

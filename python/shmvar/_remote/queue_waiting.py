@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeVar
 
     from shmvar._remote.queue_base import ServerQueue
-    from shmvar._remote.subscription import Signal, Subscription
+    from shmvar._remote.subscription import Subscription, _Signal
 
     _T = TypeVar("_T", covariant=True)
 
-    class Attempt(Protocol[_T]):
+    class _Attempt(Protocol[_T]):
         """One call of a queue, which may be tried several times."""
 
         nap: float
@@ -48,7 +48,7 @@ def nap_while(held: int, dying: int) -> float:
     return DYING_POLL if dying else HELD_POLL if held else LONGEST
 
 
-def subscribed(queue: ServerQueue, room: bool, signal: Signal | None = None) -> Subscription:
+def subscribed(queue: ServerQueue, room: bool, signal: _Signal | None = None) -> Subscription:
     """A subscription to what the queue says of items or, with `room`, of room."""
     segment = queue.segment
     data = segment._requests.data
@@ -62,7 +62,7 @@ def tell(messages: list[tuple[bytes, bytes]] | None) -> bool:
     return messages is None or any(not name.endswith(b":*") or text.startswith(b"gone") for name, text in messages)
 
 
-def wait(queue: ServerQueue, room: bool, seconds: float | None, attempt: Attempt[_T]) -> _T | None:
+def wait(queue: ServerQueue, room: bool, seconds: float | None, attempt: _Attempt[_T]) -> _T | None:
     """What `attempt` returns as soon as that is not None. None: it never was for so many seconds."""
     until = math.inf if seconds is None else now() + seconds
     got = attempt()

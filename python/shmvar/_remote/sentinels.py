@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shmvar._remote.locate import Ask
+    from shmvar._remote.locate import _Ask
     from shmvar._remote.url import Server
 
 LOOK = 0.5
@@ -46,7 +46,7 @@ class Sentinels:
         self.look_at = 0.0
         """When they are to be asked again, by `connections.now`."""
 
-    def where(self, ask: Ask) -> Address:
+    def where(self, ask: _Ask) -> Address:
         """Asks the sentinels, and remembers the answer until there is a doubt."""
         found = self._known
         if found is None:
@@ -63,7 +63,7 @@ class Sentinels:
         """In a forked child: the thread that asks is the parent's."""
         self._starts, self._prompt = [None], True
 
-    def look(self, ask: Ask, found: Callable[[Address], object], wait: bool) -> None:
+    def look(self, ask: _Ask, found: Callable[[Address], object], wait: bool) -> None:
         """Asks them in another thread, though nothing failed, if they were not asked just now.
 
         A planned failover by sentinels leaves the old primary as it was for some ten seconds: it takes changes, which
@@ -100,7 +100,7 @@ class Sentinels:
         if wait:
             heard.acquire(timeout=_PATIENCE)
 
-    def _look(self, ask: Ask, found: Callable[[Address], object], starts: list[None], heard: Any) -> None:
+    def _look(self, ask: _Ask, found: Callable[[Address], object], starts: list[None], heard: Any) -> None:
         begun = now()
         answered = False
         try:
@@ -121,7 +121,7 @@ class Sentinels:
             self.look_at = now() + LOOK
             starts.append(None)
 
-    def _find(self, ask: Ask, findings: int | None) -> Address | None:
+    def _find(self, ask: _Ask, findings: int | None) -> Address | None:
         """Asks all but those that are known not to answer. Where none is left, or none answers, it asks those, too.
 
         None: `findings` is given, and there was another finding meanwhile, which is newer.
@@ -150,7 +150,7 @@ class Sentinels:
         self._epoch, self._last, self._known = epoch, address, address
         return address
 
-    def _retry(self, ask: Ask) -> None:
+    def _retry(self, ask: _Ask) -> None:
         """Asks those that gave no answer whether they do again."""
         for host, due in list(self._failed.items()):
             if now() >= due:
@@ -159,7 +159,7 @@ class Sentinels:
                 except (*LOST, exceptions.RedisError, Error):
                     pass
 
-    def _answer(self, host: Address, ask: Ask) -> tuple[int, Address]:
+    def _answer(self, host: Address, ask: _Ask) -> tuple[int, Address]:
         """What one sentinel says: the epoch of the last failover, and the address."""
         try:
             # The epoch first: with an address of later than the epoch nobody who knows more is outvoted.

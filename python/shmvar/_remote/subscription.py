@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from shmvar._errors import Error
     from shmvar._remote.link import Link
 
-    class Signal(Protocol):
+    class _Signal(Protocol):
         """What is told, by any thread, that there may be something new."""
 
         def set(self) -> None: ...
 
-    class Listener(Protocol):
+    class _Listener(Protocol):
         """What a subscription needs of `listener.Listener`."""
 
         made_in: int
@@ -125,11 +125,11 @@ class Subscription:
     def __init__(
         self,
         link: Link,
-        listener_of: Callable[[Link], Listener],
+        listener_of: Callable[[Link], _Listener],
         names: tuple[bytes, ...],
         on_message: Callable[[bytes | None, bytes], object] | None,
         wants_run: bool,
-        signal: Signal | None,
+        signal: _Signal | None,
         limit: int,
     ) -> None:
         self.names = names
@@ -147,7 +147,7 @@ class Subscription:
         self.lost_some = False
         """Whether the last call said to look again because messages may be missing, not because time has passed."""
         self._look_at = math.inf
-        self.listener: Listener
+        self.listener: _Listener
         self._join()
 
     def __enter__(self) -> Self:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator, Iterable, Sequence
     from typing import Any, SupportsIndex
 
-    from shmvar._remote.subscription import Signal, Subscription
+    from shmvar._remote.subscription import Subscription, _Signal
 
     _Index = SupportsIndex | str
     _Found = tuple[int, int] | None
@@ -168,7 +168,7 @@ class Waiting(Handle):
             self._near.told(plain[found[0]], found[1])
         return found
 
-    def _subscribed(self, plain: Sequence[int | str], signal: Signal | None = None) -> Subscription:
+    def _subscribed(self, plain: Sequence[int | str], signal: _Signal | None = None) -> Subscription:
         data = self._requests.data
         if len(plain) > _CHANNELS:
             names = [data + b"w"]
