@@ -183,6 +183,32 @@ def test_while_a_slot_is_on_its_way_reads_go_on_and_changes_wait(cluster, place)
     assert results == [2] and segment["b"] == 2
 
 
+def test_a_destroy_while_the_slot_is_on_its_way_waits_and_leaves_all_as_it_is(cluster, place):
+    url, slot = place
+    # Every key that the script declares is there, that of an earlier destroy, too: the server itself refuses nothing.
+    shmvar.destroy(url)
+    segment = shmvar.attach(url.replace("timeout=60", "timeout=1"), 1 << 30)
+    segment["large"] = bytes(LARGE)
+    segment.put("ttl", 1, ttl=1000)
+    assert segment.lock("l").acquire()
+    segment.queue("q").put(bytes(1 << 20))
+    move = Move(cluster, slot)
+    move.begin()
+    try:
+        # The list of large items is at the other node, their chunks are not.
+        move.some(key for key in move.names() if key.endswith(b":k"))
+        with pytest.raises(shmvar.SegmentUnavailableError):
+            segment.destroy()
+    finally:
+        move.end()
+    assert len(segment["large"]) == LARGE and segment.queue("q").get() == bytes(1 << 20)
+    segment.destroy()
+    assert move.names() == [] and move.target.call("CLUSTER", "GETKEYSINSLOT", slot, 10) in (
+        [],
+        [segment._requests.prefix + b":gone"],
+    )
+
+
 def test_chunks_that_are_sent_while_their_slot_is_on_its_way_are_at_one_node(cluster, place):
     """Several at once would all go to the other node with one of them, also those that are here: moving meets both."""
     url, slot = place

@@ -10,6 +10,8 @@ if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then
     return 'o'
 end
 local rare, prefix = rarely(), string.sub(KEYS[2], 1, -2)
+-- No key has this name: see `answered`. Otherwise what is at the other node already would look as if it were not there.
+redis.call('EXISTS', prefix .. '-')
 local blobs = redis.pcall('HGETALL', KEYS[4])
 if blobs.err then blobs = {} end
 local queues, items = redis.pcall('HKEYS', prefix .. 'q'), redis.pcall('HGETALL', prefix .. 'k')
