@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from shmvar._core import CheckReport, SegmentInfo, VariableInfo
     from shmvar._remote.aio import Aio
+    from shmvar._remote.records import Record
     from shmvar._remote.url import Url
 
     _Index = SupportsIndex | str
@@ -216,42 +217,40 @@ class RemoteSegment(Changing, Locking, Mapping, Queues, Waiting):
 
     def stat(self, index: _Index) -> VariableInfo:
         plain = plain_index(index)
+        found = self._bytes_of(plain)
+        if found is None:
+            raise KeyError(index)
+        record, left, kind, body = found
+        ends = None if left is None else round(left * 1e9)
+        return _variable_info(record.charged(plain), record.version, ends, type_of(kind, body))
+
+    def _bytes_of(self, plain: int | str) -> tuple[Record, float | None, bytes, bytes] | None:
+        """A variable, of one instant: record, seconds until it expires, kind and bytes of its value. None: missing."""
         until, vain = 0.0, 0
         while (found := self._record(plain)) is not None:
             record, left = found
-            kind, body = record.kind, record.payload
-            if kind == b"b":
-                whole = self._blob(plain, record, vain >= VAIN)
-                if whole is None:
-                    self._replaced(plain, until)
-                    until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
-                    continue
-                kind, body = whole
-            ends = None if left is None else round(left * 1e9)
-            return _variable_info(record.charged(plain), record.version, ends, type_of(kind, body))
-        raise KeyError(index)
+            if record.kind != b"b":
+                return record, left, record.kind, record.payload
+            whole = self._blob(plain, record, vain >= VAIN)
+            if whole is not None:
+                return record, left, *whole
+            self._replaced(plain, until)
+            until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
+        return None
 
     def _pickled(self, index: _Index) -> tuple[bytes, float | None] | None:
         """The pickle of a variable with its buffers in it, and the seconds until it expires, of one instant."""
         plain = plain_index(index)
-        until, vain = 0.0, 0
-        while (found := self._record(plain)) is not None:
-            record, left = found
-            kind, body = record.kind, record.payload
-            if kind == b"b":
-                whole = self._blob(plain, record, vain >= VAIN)
-                if whole is None:
-                    self._replaced(plain, until)
-                    until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
-                    continue
-                kind, body = whole
-            if kind in (b"i", b"f"):
-                kind, body = b"p", _encode_value(record.value(plain, False))[1]
-            pickle = _value_pickle(kind == b"o", body)
-            if pickle is None:
-                raise CorruptSegmentError(f"index {plain!r}: its table of buffers is damaged")
-            return pickle, left
-        return None
+        found = self._bytes_of(plain)
+        if found is None:
+            return None
+        record, left, kind, body = found
+        if kind in (b"i", b"f"):
+            kind, body = b"p", _encode_value(record.value(plain, False))[1]
+        pickle = _value_pickle(kind == b"o", body)
+        if pickle is None:
+            raise CorruptSegmentError(f"index {plain!r}: its table of buffers is damaged")
+        return pickle, left
 
     def _put_pickle(self, index: _Index, pickle: bytes, ttl: float | None) -> None:
         """Stores bytes that are a pickle."""
