@@ -98,10 +98,11 @@ class Director:
         self.finish()
 
     def started(self) -> None:
-        """Starts a process for each lane that has none."""
+        """Starts a process for each lane that has none: in a new interpreter the first one, and a fifth of the others."""
         for lane in range(self.plan.workers):
             if lane not in self.processes.of_lane:
-                forked = self.random.random() < 0.8
+                # A short soak has so few starts that chance alone may give none of one kind.
+                forked = self.counts["starts: new interpreter"] > 0 and self.random.random() < 0.8
                 self.processes.start(lane, forked)
                 self.counts["starts: forked" if forked else "starts: new interpreter"] += 1
 
