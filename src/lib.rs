@@ -114,12 +114,13 @@ pub use crate::{
     coordination::queue_look::QueueInfo,
     error::{Error, Lack, Result},
     format::Eviction,
+    heap::memory_map::MemoryUse,
     key::{INDEX_MAX, Index, IndexBuf, KEY_MAX, Key},
     os::ftok,
     process::wait_policy::{Blocking, WaitPolicy},
     segment::{
-        LockGuard, Options, Report, Segment, SegmentInfo, SharedBytes, Standing, TakenBytes, VariableInfo, destroy,
-        exists, segments,
+        Activity, AttachedProcess, LockGuard, Options, Report, Segment, SegmentInfo, SharedBytes, Standing, TakenBytes,
+        VariableInfo, destroy, exists, segments,
     },
     variables::{add::Number, change::Condition},
 };

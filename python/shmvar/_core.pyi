@@ -35,6 +35,7 @@ __all__ = [
     "TakenItem",
     "VariableInfo",
     "__version__",
+    "_activity",
     "_buffers_of",
     "_check_report",
     "_decode_apart",
@@ -43,8 +44,10 @@ __all__ = [
     "_decode_value",
     "_encode_parts",
     "_encode_value",
+    "_first",
     "_get_pickle",
     "_look",
+    "_memory",
     "_pickle_fault",
     "_put_pickle",
     "_queue",
@@ -1591,9 +1594,17 @@ def _variable_info(
 def _check_report(counts: tuple[list[int], list[int], list[int]]) -> CheckReport: ...
 
 # For the tests only. The decoder of containers, without the unpickler: a tuple of the value alone, or None if the
-# pickle is left to the unpickler. And the decoder for values that are not trusted.
+# pickle is left to the unpickler.
 def _decode_containers(data: bytes) -> tuple[Any] | None: ...
-def _decode_data_only(data: bytes, buffers: Iterable[Any] = ...) -> Any: ...
+
+# The decoder for values that are not trusted; displays read every value with it, in a few milliseconds (`preview`).
+def _decode_data_only(data: bytes, buffers: Iterable[Any] = ..., *, preview: bool = False) -> Any: ...
+
+# For displays; none of these waits for a lock. At most `count` indexes, in no particular order. What the memory is used
+# for, in bytes: all of it, and `cells` parts of the addresses in use. What goes on at this moment.
+def _first(segment: Segment, count: int) -> list[int | str]: ...
+def _memory(segment: Segment, cells: int) -> tuple[dict[str, int], list[dict[str, int]]]: ...
+def _activity(segment: Segment) -> dict[str, Any]: ...
 
 # For iterations. The value of a variable, or `default`; in a segment that evicts, that is no use of the variable.
 def _look(segment: Segment, index: int | str, default: Any) -> Any: ...

@@ -9,6 +9,7 @@
 //! | `span_writer` | copying a large record into a reserved span |
 //! | `slabs` | finding a free block, making slabs, freeing them |
 //! | `occupancy` | how many bytes are present, free or retired |
+//! | `memory_map` | what each part of the arena is used for, for displays |
 //! | `pin_pages` | giving back the pages of pin bitmaps |
 //!
 //! # Why a type of its own
@@ -22,6 +23,7 @@
 //! the compiler does not find it. The same holds for [`HeapWriter`] and [`Writer`]. (The few calls that must go up are
 //! listed in the trait [`FloorsAbove`](crate::process::writer::FloorsAbove).)
 
+pub mod memory_map;
 pub mod occupancy;
 pub mod pin_pages;
 pub mod reserve;

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::key::IndexBuf;
 use crate::process::held_locks::LockOwner;
 use crate::py::convert;
+use crate::py::displays;
 use crate::py::errors;
 use crate::py::greenlets;
 use crate::py::lock_owner;
@@ -163,6 +164,19 @@ impl PyLock {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let key = convert::key_object(py, self.inner().key())?;
         Ok(format!("<shmvar.Lock {} of segment {}>", self.name.as_index(), key.bind(py).repr()?))
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        displays::html(slf.as_any())
+    }
+
+    #[pyo3(signature = (include = None, exclude = None))]
+    fn _repr_mimebundle_<'py>(
+        slf: &Bound<'py, Self>,
+        include: Option<&Bound<'py, PyAny>>,
+        exclude: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        displays::mimebundle(slf.as_any(), include, exclude)
     }
 
     /// The place of a task that begins to wait.

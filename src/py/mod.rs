@@ -8,6 +8,7 @@
 //! | `remote` | what segments on a server need of the core |
 //! | `segment`, `lock`, `queue`, `changes`, `info` | the classes `Segment`, `Lock`, `Queue`, `Changes`, and what `info`, `stat` and `check` return |
 //! | `inspect`, `command_line` | functions for the command-line program |
+//! | `displays` | what displays need, in a notebook and on a terminal |
 //! | `encode`, `numpy` | from values to pickles; how numpy's arrays are pickled |
 //! | `decode`, `pickle` | from pickles to values |
 //! | `data_only` | the decoder that runs no code, for segments that are not trusted |
@@ -35,6 +36,7 @@ mod convert;
 mod create;
 mod data_only;
 mod decode;
+mod displays;
 #[allow(unsafe_code, reason = "an allocator")]
 mod emergency_memory;
 mod encode;

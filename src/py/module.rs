@@ -1,8 +1,8 @@
 //! Registers the classes and functions of `shmvar._core`. Each is defined in the file of its subject.
 
 use crate::py::{
-    buffer_views, changes, command_line, data_only, decode, info, inspect, interpreter, lock, numpy, open, queue,
-    remote, segment,
+    buffer_views, changes, command_line, data_only, decode, displays, info, inspect, interpreter, lock, numpy, open,
+    queue, remote, segment,
 };
 use pyo3::prelude::*;
 
@@ -35,6 +35,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, data_only::{_decode_data_only});
     functions!(module, decode::{_decode_containers});
     functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
+    functions!(module, displays::{_activity, _first, _memory});
     functions!(module, inspect::{_survey});
     functions!(module, remote::{_buffers_of, _decode_apart, _decode_value, _encode_parts, _encode_value, _unfilled});
     functions!(module, remote::{_value_pickle, _value_type});

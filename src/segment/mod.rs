@@ -17,6 +17,7 @@
 //! * `unlink`: destroying, by key or by handle
 //! * `orphan`: lock objects that no segment names
 //! * `info`: a segment and a variable, in numbers; the list of all segments
+//! * `activity`: what goes on at this moment, for displays: nothing in it waits
 //! * `inspect`: every object under our names, for `doctor`
 //! * `check/`: the self-check of every invariant
 //! * `identify`: reading what an object says of itself, before it is believed
@@ -26,6 +27,7 @@
 //! * `options`: how to attach
 //! * `batch_tests`, `changes_tests`: tests of batches and of changes in what only the crate itself can arrange
 
+mod activity;
 mod atomic_ops;
 mod attach;
 mod attached;
@@ -58,6 +60,7 @@ mod trust;
 mod unlink;
 mod value_ops;
 
+pub use crate::segment::activity::{Activity, AttachedProcess};
 pub use crate::segment::atomic_ops::LockGuard;
 pub use crate::segment::check::Report;
 pub use crate::segment::handle::Segment;

@@ -1,8 +1,10 @@
-//! Finding any variable: the table from a random hash on, once round. `popitem` of the Python interface uses it.
+//! Finding any variable: the table from a random hash on, once round. `popitem` of the Python interface uses it. And
+//! finding a few of very many, for displays.
 //!
 //! The looks are those of "Iteration" in docs/protocol.md. A pass over all variables is `scan.rs`.
 
 use crate::error::Result;
+use crate::fallible;
 use crate::key::IndexBuf;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::backoff::{Backoff, Obstacle};
@@ -72,6 +74,26 @@ impl Variables {
                 }
             }
         }
+    }
+
+    /// Returns the indexes of at most `count` variables: those with the lowest hashes.
+    pub fn first_indexes(&self, count: usize, policy: &dyn WaitPolicy) -> Result<Vec<IndexBuf>> {
+        let (mut found, mut backoff, mut hash, mut slot) = (Vec::new(), Backoff::default(), 0, 1);
+        while found.len() < count {
+            match reading!(self, policy, |access| self.search_rest_of_leaf(hash, slot, access))? {
+                Step::Variable(index, next) => {
+                    fallible::push(&mut found, index, "a list of indexes")?;
+                    slot = next;
+                }
+                Step::Again => backoff.again(Obstacle::Changed, self, policy)?,
+                Step::End(None) => break,
+                Step::End(Some(end)) => {
+                    (hash, slot) = (end, 1);
+                    policy.interrupted()?;
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Looks at the rest of a leaf, within one read section.

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from shmvar import _preview
 from shmvar.cli import main as cli
 from shmvar.cli import printing
 
@@ -62,12 +63,12 @@ def test_wrong_options_are_a_matter_of_usage(shown, key, capsys, wrong):
 @pytest.mark.parametrize("how", ["index", "size", "expires"])
 def test_what_vanishes_meanwhile_is_left_out(seg, key, capsys, monkeypatch, how):
     seg.update(dict.fromkeys(range(5), 1))
-    order = printing.index_order
+    order = _preview.order
 
     def removes(index):
         seg.remove(3)
         return order(index)
 
-    monkeypatch.setattr(printing, "index_order", removes)
+    monkeypatch.setattr(_preview, "order", removes)
     assert cli.main(["show", key, "--sort", how, "--json"]) == 0
     assert [row["index"] for row in json.loads(capsys.readouterr().out)] == [0, 1, 2, 4]

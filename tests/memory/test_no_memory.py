@@ -15,6 +15,9 @@ PARENT = Path(__file__).with_name("calls_without_memory.py")
 ENDS = ("right", "MemoryError", "no address space", "no thread", "the interpreter itself")
 #: Methods that users do not call, or that are tested through another one.
 INTERNAL = (
+    "_ipython_key_completions_",
+    "_repr_html_",
+    "_repr_mimebundle_",
     "_late",
     "_mark",
     "_mark_all",

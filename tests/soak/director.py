@@ -98,7 +98,9 @@ class Director:
         self.finish()
 
     def started(self) -> None:
-        """Starts a process for each lane that has none: in a new interpreter the first one, and a fifth of the others."""
+        """Starts a process for each lane that has none: the first one, and a fifth of the others, in a new
+        interpreter.
+        """
         for lane in range(self.plan.workers):
             if lane not in self.processes.of_lane:
                 # A short soak has so few starts that chance alone may give none of one kind.

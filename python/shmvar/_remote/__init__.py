@@ -11,6 +11,7 @@ client library nor the time to import it.
 | `waiting` | `wait` and its kin |
 | `changes`, `heard` | every change of a segment |
 | `handle` | what every call needs |
+| `displayed` | how they look in a notebook |
 | `identity` | which segment a URL and an id mean |
 | `arguments` | arguments of calls |
 | `names`, `records` | keys and fields on the server; values to bytes and back |

@@ -10,6 +10,7 @@ import weakref
 from shmvar._core import Lock
 from shmvar._errors import Error, LockLostError, WaitTimeoutError
 from shmvar._remote import owners, scripts
+from shmvar._remote.displayed import Displayed
 from shmvar._remote.link import now
 from shmvar._remote.numbered import shown
 from shmvar._remote.owners import Hold
@@ -78,7 +79,7 @@ def _exit(self: RemoteLock, *_exception: type[BaseException] | BaseException | T
     self._leave(_exception, [])
 
 
-class RemoteLock:
+class RemoteLock(Displayed):
     """A named lock of a segment on a server, shared by every process that is attached: `Segment.lock` makes one.
 
     `with` takes it for the running thread, `async with` for the running task. Both may take it several times.

@@ -6,6 +6,7 @@ from operator import index as _int_of
 
 from shmvar._core import Queue, TakenItem, _pickle_fault
 from shmvar._remote import queue_tasks
+from shmvar._remote.displayed import Displayed
 from shmvar._remote.queue_base import ServerQueue
 from shmvar._remote.queue_calls import Get, Put, Take
 from shmvar._remote.queue_holds import Block
@@ -25,7 +26,7 @@ _PORTION = 256
 """Items that are asked for at a time."""
 
 
-class RemoteQueue(ServerQueue):
+class RemoteQueue(Displayed, ServerQueue):
     """A queue of a segment on a server: the interface of `shmvar.Queue`."""
 
     __slots__ = ()

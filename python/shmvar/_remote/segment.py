@@ -19,6 +19,7 @@ from shmvar._errors import CorruptSegmentError, SegmentNotFoundError, Unsupporte
 from shmvar._remote import scripts
 from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
 from shmvar._remote.changes import Changing
+from shmvar._remote.displayed import Displayed
 from shmvar._remote.handle import VAIN
 from shmvar._remote.identity import destroy_id, known, with_key
 from shmvar._remote.link import Link, link_to
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     _Ttl = float | timedelta | None
 
 
-class RemoteSegment(Changing, Locking, Mapping, Queues, Waiting):
+class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
     """A handle on a segment on a Valkey or Redis server: the interface of `Segment`.
 
     `shmvar.attach` opens one for a URL. docs/remote.md says what is the same and what differs.
@@ -342,6 +343,11 @@ class RemoteSegment(Changing, Locking, Mapping, Queues, Waiting):
 
     def __repr__(self) -> str:
         return f"<shmvar.RemoteSegment {self._url.public}{', detached' if self._link is None else ''}>"
+
+    def _ipython_key_completions_(self) -> list[int | str]:
+        from shmvar import _display
+
+        return _display.completions(self)
 
     def _compare(self, index: int | str, found: tuple[Any, Any] | None, stored: Stored, ttl: bytes) -> bool:
         """Stores a value if the variable is still as it was found."""

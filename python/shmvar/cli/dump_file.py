@@ -19,10 +19,10 @@ from dataclasses import dataclass, fields
 from typing import IO, Any
 
 import shmvar
+from shmvar import _preview
 from shmvar._copying import consistent
 from shmvar._copying import put_pickle as _put_pickle
 from shmvar._core import _pickle_fault
-from shmvar.cli import printing
 
 HEADER = b"shmvar dump 1\n"
 INDEX_MAX = 1024  # bytes of UTF-8
@@ -65,7 +65,7 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
 
     write(HEADER)
     count = 0
-    for index in sorted(segment.keys(), key=printing.index_order):
+    for index in sorted(segment.keys(), key=_preview.order):
         pickle, expires_in = consistent(segment, index)
         if pickle is None:
             continue  # it vanished meanwhile
@@ -76,7 +76,7 @@ def dump(segment: shmvar.Segment, file: IO[bytes]) -> int:
         write(b"\n")
         count += 1
     items = 0
-    for name in sorted(segment.info().queues, key=printing.index_order):
+    for name in sorted(segment.info().queues, key=_preview.order):
         for pickle in _items(segment.queue(name)):
             if fault := _pickle_fault(pickle):
                 raise shmvar.CorruptSegmentError(

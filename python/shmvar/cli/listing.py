@@ -2,12 +2,11 @@
 
 import argparse
 import math
-import reprlib
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import shmvar
-from shmvar.cli import arguments, array_head, opening, printing, urls
+from shmvar import _preview, _text
+from shmvar.cli import arguments, opening, printing, urls
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names
 
@@ -19,12 +18,6 @@ _NOT_OF_SERVERS = ("uid", "perm", "attached", "evict", "evicted", "held", "spare
 # What a narrow terminal does without first.
 SPARE_SEGMENT_TITLES = ("CREATED", "MEMORY", "PROCS", "MODE", "OWNER", "SIZE", "USED")
 SPARE_VARIABLE_TITLES = ("VERSION", "EXPIRES", "SIZE", "TYPE")
-# For JSON. An array in place has a dtype and a shape.
-_STAT_FIELDS = ("index", "size", "version", "expires_in", "type", "viewable", "in_place")
-VARIABLE_FIELDS = (*_STAT_FIELDS, "dtype", "shape", "repr", "error")
-LARGEST_SHOWN = 64 << 10  # bytes; a larger value is not read for the sake of its first characters
-SHOWN_WIDTH = 60  # characters
-_MISSING = object()
 
 
 def add_commands(commands: Commands) -> None:
@@ -78,17 +71,17 @@ def _segments(url: str | None) -> list[shmvar.SegmentInfo]:
 
 
 def _server_row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
-    sizes = (printing.size(info.used), printing.size(info.size), printing.size(info.resident))
+    sizes = (_text.size(info.used), _text.size(info.size), _text.size(info.resident))
     return (repr(info.key), str(info.count), *sizes, printing.time(info.created_at, "minutes"))
 
 
 def _segment_row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
-    what = repr(info.key) if info.key is not None else printing.one_line(f"/dev/shm/{info.name}")
+    what = repr(info.key) if info.key is not None else _text.one_line(f"/dev/shm/{info.name}")
     rights = (printing.user(info.uid), printing.mode(info.perm))
-    state = info.state if info.why is None else printing.one_line(f"{info.state}: {info.why}")
+    state = info.state if info.why is None else _text.one_line(f"{info.state}: {info.why}")
     if info.state != "usable":  # nothing is known of its contents
-        return (what, "-", "-", "-", printing.size(info.resident), "-", *rights, "-", state)
-    sizes = (printing.size(info.used), printing.size(info.size), printing.size(info.resident))
+        return (what, "-", "-", "-", _text.size(info.resident), "-", *rights, "-", state)
+    sizes = (_text.size(info.used), _text.size(info.size), _text.size(info.resident))
     created = printing.time(info.created_at, "minutes")
     return (what, str(info.count), *sizes, str(info.attached), *rights, created, state)
 
@@ -107,7 +100,7 @@ def _info(args: argparse.Namespace) -> int:
     shown |= {"uid": f"{info.uid} ({printing.user(info.uid)})", "created_at": printing.time(info.created_at)}
     for field in ("size", "used", "free", "largest_put", "resident", "held", "spare"):
         number = shown[field]
-        shown[field] = f"{number:,} bytes" if number < 1024 else f"{number:,} bytes ({printing.size(number)})"
+        shown[field] = f"{number:,} bytes" if number < 1024 else f"{number:,} bytes ({_text.size(number)})"
     shown["evict"] = info.evict or "nothing"
     shown["locks"] = ", ".join(map(printing.lock, printing.locks(info))) or "none held"
     shown["queues"] = ", ".join(map(printing.queue, printing.queues(info))) or "none"
@@ -125,7 +118,7 @@ def _show(args: argparse.Namespace) -> int:
         indexes = _sorted(segment, args.prefix, args.sort)
         if args.reverse:
             indexes.reverse()
-        found = list(_variables(segment, indexes[: args.limit]))
+        found = list(_preview.variables(segment, indexes[: args.limit]))
     if args.json:
         print(printing.as_json(found))
     elif found:
@@ -139,7 +132,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _sorted(segment: shmvar.Segment, prefix: str | None, order: str) -> list[int | str]:
     """The indexes of all variables, or of those with a prefix, in this order; equal ones by index."""
-    indexes = sorted(segment.keys() if prefix is None else segment.keys(prefix), key=printing.index_order)
+    indexes = sorted(segment.keys() if prefix is None else segment.keys(prefix), key=_preview.order)
     if order == "index":
         return indexes
     place: dict[int | str, float] = {}
@@ -156,52 +149,6 @@ def _sorted(segment: shmvar.Segment, prefix: str | None, order: str) -> list[int
     return sorted(place, key=place.__getitem__)
 
 
-def _variables(segment: shmvar.Segment, indexes: Iterable[int | str]) -> Iterator[dict[str, Any]]:
-    """The `VARIABLE_FIELDS` of each of these variables: what `stat` says, and a short text of the value.
-
-    `repr` is None where the value is large, or needs code to be rebuilt.
-    """
-    for index in indexes:
-        try:
-            found = segment.stat(index)
-            head = array_head.dtype_and_shape(segment._stream(index)) if found.in_place else (None, None)
-            shown = {"index": index, **found._asdict(), "dtype": head[0], "shape": head[1]}
-        except KeyError:
-            continue  # it vanished meanwhile
-        except shmvar.CorruptSegmentError as error:
-            yield dict.fromkeys(VARIABLE_FIELDS) | {"index": index, "error": str(error)}
-            continue
-        text, error_text = _short(segment, index) if found.size <= LARGEST_SHOWN else (None, None)
-        yield shown | {"repr": text, "error": error_text}
-
-
-def _short(segment: shmvar.Segment, index: int | str) -> tuple[str | None, str | None]:
-    """A short text of a value, and an error; either is None."""
-    try:
-        value = segment.get(index, _MISSING)
-    except shmvar.UntrustedValueError:
-        return None, None
-    except Exception as error:  # decoding a damaged value may raise anything
-        return None, f"{type(error).__name__}: {error}"
-    if value is _MISSING:
-        return None, "it was removed meanwhile"
-    text = _ShortRepr().repr(value)
-    return (text if len(text) <= SHOWN_WIDTH else text[: SHOWN_WIDTH - 1] + "…"), None
-
-
-class _ShortRepr(reprlib.Repr):
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = SHOWN_WIDTH
-        self.maxlevel = 3
-
-    def repr1(self, x: Any, level: int) -> str:
-        # The time that the digits of a large int take grows with the square of their number.
-        if isinstance(x, int) and x.bit_length() > 4096:
-            return f"<int of {x.bit_length()} bits>"
-        return super().repr1(x, level)
-
-
 def _variable_row(variable: dict[str, Any]) -> tuple[str, ...]:
     """One line each, also in a file: an index or a value may hold line ends."""
     expires = "" if variable["expires_in"] is None else f"{variable['expires_in']:.1f} s"
@@ -209,6 +156,6 @@ def _variable_row(variable: dict[str, Any]) -> tuple[str, ...]:
     if variable["in_place"] and variable["error"] is None:
         shape = "" if variable["shape"] is None else f" {tuple(variable['shape'])}"
         text = f"in place: {variable['dtype'] or 'bytes'}{shape}"
-    size = "" if variable["size"] is None else printing.size(variable["size"])
+    size = "" if variable["size"] is None else _text.size(variable["size"])
     row = (repr(variable["index"]), variable["type"] or "", size, str(variable["version"] or ""), expires, text or "…")
-    return tuple(map(printing.one_line, row))
+    return tuple(map(_text.one_line, row))

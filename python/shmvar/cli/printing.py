@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import shmvar
+from shmvar import _preview, _text
 
 # So many characters of the first and of the last column of a table are shown before other columns are.
 LEAST_WIDTH = 24
@@ -21,16 +22,6 @@ def as_json(value: Any) -> str:
 def on_terminal() -> bool:
     """Whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
-
-
-def harmless(text: str) -> str:
-    """`text` with escapes for control characters: a stored text must not command the terminal that shows it."""
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
-
-
-def one_line(text: str) -> str:
-    """`text`, harmless and without line ends and tabs: it takes one line, and one column of a table."""
-    return harmless(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def table(
@@ -123,7 +114,7 @@ def styled(line: str, style: str = "", *, hanging: int = 0) -> None:
     On a terminal a long line is broken between words, and what follows is indented by `hanging`, or by less where that
     would be half of the terminal.
     """
-    line = one_line(line)
+    line = _text.one_line(line)
     if not on_terminal():
         print(line)
         return
@@ -137,14 +128,6 @@ def styled(line: str, style: str = "", *, hanging: int = 0) -> None:
         part.rstrip()
         console.print(start + part)
         start = Text(" " * hanging)
-
-
-def size(number: int) -> str:
-    """A number of bytes, in the largest unit that it fills."""
-    for unit, shift in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if number >= 1 << shift:
-            return f"{number / (1 << shift):.1f} {unit}"
-    return f"{number} B"
 
 
 def user(uid: int) -> str:
@@ -186,24 +169,21 @@ def locks(info: shmvar.SegmentInfo) -> list[dict[str, Any]]:
 
 def queues(info: shmvar.SegmentInfo) -> list[dict[str, Any]]:
     """The queues that have items, for JSON: as a list, for the reason of `locks`."""
-    return [{"name": name, **info.queues[name]} for name in sorted(info.queues, key=index_order)]
+    return [{"name": name, **info.queues[name]} for name in sorted(info.queues, key=_preview.order)]
 
 
 def queue(found: dict[str, Any]) -> str:
     """One of `queues`, for people."""
-    return one_line(f"{found['name']!r}: {found['waiting']} wait, {found['held']} held, {size(found['used'])}")
+    return _text.one_line(
+        f"{found['name']!r}: {found['waiting']} wait, {found['held']} held, {_text.size(found['used'])}"
+    )
 
 
 def lock(found: dict[str, Any]) -> str:
     """One of `locks`, for people: its name, which may hold any text, and the pid of its owner."""
-    return one_line(f"{found['name']!r} by {found['pid']}")
+    return _text.one_line(f"{found['name']!r} by {found['pid']}")
 
 
 def no_form(json: bool, error: Exception) -> str:
     """Why a value cannot be printed, after its `as_json` (or its `repr`) has raised `error`."""
     return f"no form as {'JSON' if json else 'text'}: {type(error).__name__}: {error}"
-
-
-def index_order(index: int | str) -> tuple[bool, int | str]:
-    """A key for sorting indexes: numbers first, then texts."""
-    return isinstance(index, str), index

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 import shmvar
+from shmvar import _text
 from shmvar.cli import arguments, opening, printing, suggestions, urls
 from shmvar.cli.outcome import DONE, Refused
 from shmvar.cli.parser import Commands, add_creation, add_json, add_names, add_trust
@@ -72,7 +73,7 @@ def _get(args: argparse.Namespace) -> int:
         text = printing.as_json(value) if args.json else value if isinstance(value, str) else repr(value)
     except Exception as error:  # it has no form as JSON, it is an int of too many digits, or its `__repr__` raises
         raise Refused(f"the value has {printing.no_form(args.json, error)}") from None
-    print(printing.harmless(text) if printing.on_terminal() else text)
+    print(_text.harmless(text) if printing.on_terminal() else text)
     return DONE
 
 

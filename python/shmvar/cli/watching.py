@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import shmvar
+from shmvar import _text
 from shmvar.cli import arguments, opening, printing
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names, add_trust
@@ -42,7 +43,7 @@ def _watch(args: argparse.Namespace) -> int:
         changes = of_some(segment, args.index, args.timeout) if args.index else of_all(segment, args.timeout)
         try:
             for number, change in enumerate(changes, 1):
-                print(_text(change, args.json), flush=True)
+                print(_line(change, args.json), flush=True)
                 if number == args.count:
                     break
         except KeyboardInterrupt:
@@ -106,7 +107,7 @@ def _read(segment: shmvar.Segment, index: int | str, version: int) -> Change:
     return Change(index, version, value)
 
 
-def _text(change: Change, as_json: bool) -> str:
+def _line(change: Change, as_json: bool) -> str:
     """A change as one line."""
     text, error = "gone", change.error
     if change.version and error is None:
@@ -115,8 +116,8 @@ def _text(change: Change, as_json: bool) -> str:
         except Exception as failure:  # as for `get`
             error = printing.no_form(as_json, failure)
     if not as_json:
-        shown = printing.one_line(f"<{error}>" if error else text)
-        return f"{printing.one_line(repr(change.index))}\t{change.version}\t{shown}"
+        shown = _text.one_line(f"<{error}>" if error else text)
+        return f"{_text.one_line(repr(change.index))}\t{change.version}\t{shown}"
     there = bool(change.version)
     head = printing.as_json({"index": change.index, "version": change.version, "there": there, "error": error})
     return f'{head[:-1]}, "value": {text if there and error is None else "null"}}}'

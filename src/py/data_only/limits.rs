@@ -52,5 +52,12 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The limits for a value that is only looked at, one of many: some milliseconds, whatever it is.
+    pub fn of_preview() -> Self {
+        Limits { cpu_base_ns: 5_000_000, cpu_ns_per_byte: 200, memory_base: 1 << 20, ..Limits::default() }
+    }
+}
+
 /// An int of more bytes is not combined with values that calculate with it in quadratic time.
 pub(super) const WIDE_INT: usize = 2_048;

@@ -61,15 +61,17 @@ fn decode_over<'py>(
     Ok(decoder.run()?.unbind())
 }
 
-/// Decodes a pickle, for the tests only.
+/// Decodes a pickle. With `preview` it may take no longer than what is only looked at.
 #[pyfunction]
-#[pyo3(signature = (data, buffers = Vec::new()))]
+#[pyo3(signature = (data, buffers = Vec::new(), *, preview = false))]
 pub fn _decode_data_only<'py>(
     py: Python<'py>,
     data: &[u8],
     buffers: Vec<Bound<'py, PyByteArray>>,
+    preview: bool,
 ) -> PyResult<Py<PyAny>> {
-    decode(py, data, buffers, ReadMode::Own, &Limits::default()).map_err(|error| to_pyerr(py, error))
+    let limits = if preview { Limits::of_preview() } else { Limits::default() };
+    decode(py, data, buffers, ReadMode::Own, &limits).map_err(|error| to_pyerr(py, error))
 }
 
 /// Decodes a pickle, for the fuzz target: the value, or why there is none.

@@ -1,6 +1,7 @@
 //! `shmvar.CheckReport`: what `Segment.check` returns.
 
 use super::fields::{Reduced, fields, reduce, repr};
+use crate::py::displays;
 use crate::segment::Report;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -106,6 +107,19 @@ impl PyCheckReport {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         repr("CheckReport", &Self::_asdict(slf)?)
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        displays::html(slf.as_any())
+    }
+
+    #[pyo3(signature = (include = None, exclude = None))]
+    fn _repr_mimebundle_<'py>(
+        slf: &Bound<'py, Self>,
+        include: Option<&Bound<'py, PyAny>>,
+        exclude: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        displays::mimebundle(slf.as_any(), include, exclude)
     }
 }
 

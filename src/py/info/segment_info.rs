@@ -5,6 +5,7 @@ use crate::coordination::queue_look::QueueInfo;
 use crate::format::Eviction;
 use crate::py::convert::{self, index_object, key_object};
 use crate::py::create;
+use crate::py::displays;
 use crate::segment::{SegmentInfo, Standing};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -165,6 +166,19 @@ impl PySegmentInfo {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         repr("SegmentInfo", &Self::_asdict(slf)?)
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        displays::html(slf.as_any())
+    }
+
+    #[pyo3(signature = (include = None, exclude = None))]
+    fn _repr_mimebundle_<'py>(
+        slf: &Bound<'py, Self>,
+        include: Option<&Bound<'py, PyAny>>,
+        exclude: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        displays::mimebundle(slf.as_any(), include, exclude)
     }
 }
 

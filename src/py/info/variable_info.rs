@@ -1,6 +1,7 @@
 //! `shmvar.VariableInfo`: what `Segment.stat` returns.
 
 use super::fields::{NANO, Reduced, fields, reduce, repr};
+use crate::py::displays;
 use crate::segment::VariableInfo;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -61,6 +62,19 @@ impl PyVariableInfo {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         repr("VariableInfo", &Self::_asdict(slf)?)
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        displays::html(slf.as_any())
+    }
+
+    #[pyo3(signature = (include = None, exclude = None))]
+    fn _repr_mimebundle_<'py>(
+        slf: &Bound<'py, Self>,
+        include: Option<&Bound<'py, PyAny>>,
+        exclude: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        displays::mimebundle(slf.as_any(), include, exclude)
     }
 }
 

@@ -6,6 +6,7 @@ use super::taken_item::PyTakenItem;
 use crate::coordination::AsCoordination;
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
+use crate::py::displays;
 use crate::py::segment::PySegment;
 use crate::py::wait::PyWait;
 use pyo3::prelude::*;
@@ -145,6 +146,19 @@ impl PyQueue {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let key = convert::key_object(py, self.inner().key())?;
         Ok(format!("<shmvar.Queue {} of segment {}>", self.name.as_index(), key.bind(py).repr()?))
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        displays::html(slf.as_any())
+    }
+
+    #[pyo3(signature = (include = None, exclude = None))]
+    fn _repr_mimebundle_<'py>(
+        slf: &Bound<'py, Self>,
+        include: Option<&Bound<'py, PyAny>>,
+        exclude: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        displays::mimebundle(slf.as_any(), include, exclude)
     }
 
     // The methods from here on are for `shmvar._queue`.

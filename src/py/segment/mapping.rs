@@ -142,15 +142,17 @@ pub fn repr<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, Py
     let inner = segment.inner();
     let key = convert::key_object(py, inner.key())?;
     let key = key.bind(py).repr()?.to_string_lossy().into_owned();
-    let numbers = segment.call(py, |policy| match (inner.len_with(policy), inner.info_with(policy)) {
-        (Err(Error::Interrupted), _) | (_, Err(Error::Interrupted)) => Err(Error::Interrupted),
-        numbers => Ok(numbers),
+    let numbers = segment.call(py, |policy| match inner.len_with(policy) {
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        // Not `info`, which may have to wait for a writer.
+        count => Ok(count.and_then(|count| inner.activity().map(|found| (count, found)))),
     })?;
     let text = match numbers {
-        (Ok(count), Ok(info)) => {
-            format!("<shmvar.Segment key={key} variables={count} used={} size={}>", info.used, info.size)
+        Ok((count, found)) => {
+            format!("<shmvar.Segment key={key} variables={count} used={} size={}>", found.used, found.size)
         }
-        _ => format!("<shmvar.Segment key={key} detached>"),
+        Err(Error::Detached) => format!("<shmvar.Segment key={key} detached>"),
+        Err(error) => format!("<shmvar.Segment key={key} unreadable: {error}>"),
     };
     create::text(py, &text)
 }

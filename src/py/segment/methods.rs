@@ -11,6 +11,7 @@ use crate::format::Eviction;
 use crate::py::changes::{PyChanges, changes};
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
+use crate::py::displays;
 use crate::py::errors;
 use crate::py::info::{PyCheckReport, PySegmentInfo, PyVariableInfo};
 use crate::py::lock::PyLock;
@@ -80,6 +81,23 @@ impl PySegment {
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         mapping::repr(self, py)
+    }
+
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        displays::html(slf.as_any())
+    }
+
+    #[pyo3(signature = (include = None, exclude = None))]
+    fn _repr_mimebundle_<'py>(
+        slf: &Bound<'py, Self>,
+        include: Option<&Bound<'py, PyAny>>,
+        exclude: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        displays::mimebundle(slf.as_any(), include, exclude)
+    }
+
+    fn _ipython_key_completions_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        displays::completions(slf.as_any())
     }
 
     #[doc = stub!(Segment.__enter__)]

@@ -1,5 +1,6 @@
 """Prints facts and findings for people."""
 
+from shmvar import _text
 from shmvar.cli import printing
 from shmvar.cli.doctor.findings import Facts, Finding
 
@@ -110,4 +111,4 @@ def _object(seen: Facts) -> str:
 
 
 def _size(number: int | None) -> str:
-    return "no limit" if number is None else printing.size(number)
+    return "no limit" if number is None else _text.size(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shmvar.cli import printing
+from shmvar import _text
 from shmvar.cli.doctor.findings import NEARLY_FULL, finding
 from shmvar.cli.doctor.server import rights
 
@@ -245,5 +245,5 @@ def _numbers(version: str | None) -> tuple[int, ...]:
 def nearly_full(about: str, info: Facts) -> Iterator[Finding]:
     """A segment that has little room left."""
     if info["used"] > NEARLY_FULL * info["size"]:
-        text = f"{printing.size(info['used'])} of {printing.size(info['size'])} are used"
+        text = f"{_text.size(info['used'])} of {_text.size(info['size'])} are used"
         yield finding("warning", about, text, "remove variables, or raise its limit: attach(url, size), resize(size)")

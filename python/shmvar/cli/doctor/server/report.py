@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shmvar import _text
 from shmvar.cli import printing
 from shmvar.cli.doctor.server import rights
 
@@ -40,16 +41,16 @@ def sections(found: Facts) -> list[tuple[str, list[Row]]]:
 def _server(server: Facts) -> list[Row]:
     memory, kept, limits = server["memory"], server["persistence"], server["limits"]
     rows = [("version", f"{server['software'] or 'unseen'} {server['version'] or ''}".strip())]
-    rows.append(("role", f"{_text(server['role'])}, {_text(server['mode'])}"))
+    rows.append(("role", f"{_fact(server['role'])}, {_fact(server['mode'])}"))
     limit = "no maxmemory" if memory["limit"] == 0 else f"maxmemory {_size(memory['limit'])}"
-    rows.append(("memory", f"{_size(memory['used'])} used, {limit}, {_text(memory['policy'])}"))
-    file = {True: f"append-only file, fsync {_text(kept['fsync'])}", False: "no append-only file", None: "unseen"}
-    snapshots = "no snapshots" if kept["snapshots"] == "" else f"snapshots {_text(kept['snapshots'])}"
+    rows.append(("memory", f"{_size(memory['used'])} used, {limit}, {_fact(memory['policy'])}"))
+    file = {True: f"append-only file, fsync {_fact(kept['fsync'])}", False: "no append-only file", None: "unseen"}
+    snapshots = "no snapshots" if kept["snapshots"] == "" else f"snapshots {_fact(kept['snapshots'])}"
     rows.append(("persistence", f"{file[kept['append_only']]}; {snapshots}"))
     fewest, lag = server["min_replicas_to_write"], server["min_replicas_max_lag"]
-    rows.append(("replicas", f"{len(server['replicas'])}; min-replicas-to-write {_text(fewest)}, max-lag {_text(lag)}"))
+    rows.append(("replicas", f"{len(server['replicas'])}; min-replicas-to-write {_fact(fewest)}, max-lag {_fact(lag)}"))
     if (cluster := server["cluster"]) is not None:
-        rows.append(("cluster", f"{_text(cluster['state'])}, {_text(cluster['known_nodes'])} nodes"))
+        rows.append(("cluster", f"{_fact(cluster['state'])}, {_fact(cluster['known_nodes'])} nodes"))
     rows.append(("clock", _clock(server["clock"], "this machine's")))
     buffers = limits["client_output_buffer_limit"]
     texts = [f"{name} {' '.join(map(str, numbers))}" for name, numbers in (buffers or {}).items()]
@@ -57,7 +58,7 @@ def _server(server: Facts) -> list[Row]:
     rows.append(("output buffers", ", ".join(texts) or "unseen"))
     busy = limits["busy_reply_threshold"]
     rows.append(("scripts", "unseen" if busy is None else f"slow after {busy} ms"))
-    rows.append(("connections", f"{_text(limits['clients'])} of {_text(limits['max_clients'])}"))
+    rows.append(("connections", f"{_fact(limits['clients'])} of {_fact(limits['max_clients'])}"))
     return rows
 
 
@@ -65,7 +66,7 @@ def _replica(replica: Facts, primary: Facts | None) -> list[Row]:
     clock = replica["clock"]
     if clock is not None and primary is not None:
         clock = {"ahead": clock["ahead"] - primary["ahead"], "within": clock["within"] + primary["within"]}
-    state = f"{_text(replica['state'])}, {_text(replica['lag'])} s behind"
+    state = f"{_fact(replica['state'])}, {_fact(replica['lag'])} s behind"
     return [("state", state), ("clock", _clock(clock, "the primary's"))]
 
 
@@ -96,8 +97,8 @@ def _segment(segment: Facts) -> list[Row]:
 
 
 def _size(number: int | None) -> str:
-    return "unseen" if number is None else printing.size(number)
+    return "unseen" if number is None else _text.size(number)
 
 
-def _text(fact: object) -> str:
+def _fact(fact: object) -> str:
     return "unseen" if fact is None else str(fact)
