@@ -7,12 +7,15 @@ use crate::fallible;
 use crate::format::{PARTICIPANTS, SLEEPER, WAKE_WORDS, WATCHER};
 use crate::heap::AsHeap;
 use crate::heap::memory_map::MemoryUse;
+#[cfg(feature = "python")]
 use crate::key::IndexBuf;
 use crate::os::object;
 use crate::process::attachment::Attachment;
+#[cfg(feature = "python")]
 use crate::process::wait_policy::WaitPolicy;
 use crate::segment::handle::Segment;
 use crate::sync::lock_word;
+#[cfg(feature = "python")]
 use crate::variables::AsVariables;
 use std::sync::atomic::Ordering;
 
@@ -82,6 +85,7 @@ impl Segment {
     ///
     /// # Errors
     /// As of any read.
+    #[cfg(feature = "python")]
     pub fn first_indexes(&self, count: usize, policy: &dyn WaitPolicy) -> Result<Vec<IndexBuf>> {
         self.attachment()?.variables().first_indexes(count, policy)
     }
