@@ -56,7 +56,7 @@ def size(value: int) -> str:
     """Return a number of bytes in the largest unit that it fills: `1.5 MiB`."""
     for unit, shift in _UNITS:
         if value >= 1 << shift:
-            return f"{value / (1 << shift):,.1f} {unit}"
+            return f"{value / (1 << shift):.1f} {unit}"
     return f"{value} B"
 
 
