@@ -129,14 +129,15 @@ fn activity_of(att: &Attachment) -> Result<Activity> {
     })
 }
 
-/// At least so many threads wait: the sleepers' marks on all wake words.
+/// At least so many threads wait: the sleepers' marks on all wake words. Who watches all changes has a mark on each of
+/// the words, so the watchers count as one.
 fn waiting(att: &Attachment) -> u32 {
-    let words = (0..WAKE_WORDS).filter_map(|word| att.wake_word(word));
-    words
-        .map(|pair| {
-            let changed = pair.changed.waits.load(Ordering::Relaxed) & (SLEEPER | WATCHER);
-            let released = pair.released.waits.load(Ordering::Relaxed) & !WATCHER;
-            changed.count_ones() + released.count_ones()
-        })
-        .sum()
+    let (mut sleepers, mut watched) = (0, false);
+    for pair in (0..WAKE_WORDS).filter_map(|word| att.wake_word(word)) {
+        let changed = pair.changed.waits.load(Ordering::Relaxed);
+        let released = pair.released.waits.load(Ordering::Relaxed);
+        sleepers += (changed & SLEEPER).count_ones() + (released & !WATCHER).count_ones();
+        watched |= (changed | released) & WATCHER != 0;
+    }
+    sleepers + u32::from(watched)
 }

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import helpers
@@ -42,6 +43,17 @@ def test_waiters_and_readers_through_a_read_only_handle(seg, key, children):
         pids = {process.pid for process in waiters}
         helpers.until(lambda: pids <= {p["pid"] for p in _activity(reader)["participants"]}, 60, "the processes")
         assert _memory(reader, 4)[0].keys() == set(USES)
+
+
+def test_who_watches_all_changes_counts_as_one(seg):
+    changes = seg.changes()
+    watcher = threading.Thread(target=lambda: list(changes), daemon=True)
+    watcher.start()
+    helpers.until(lambda: _activity(seg)["waiting"] == 1, 60, "the watcher")
+    seg["x"] = 1
+    helpers.until(lambda: _activity(seg)["waiting"] == 1, 60, "the watcher")
+    changes.close()
+    watcher.join(60)
 
 
 def test_nothing_waits_for_a_writer_that_is_stopped(seg, key, children):
