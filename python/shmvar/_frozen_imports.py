@@ -28,6 +28,7 @@ from shmvar._errors import Error as Error
 from shmvar._greenlets import place as place
 from shmvar._mapping_views import SegmentKeys as SegmentKeys
 from shmvar._memoize import memoize as memoize
+from shmvar._missing_names import explained as explained
 from shmvar._queue import enter as enter_queue  # noqa: F401
 from shmvar._queue_errors import QueueEmptyError as QueueEmptyError
 from shmvar._read_only_arrays import loads as loads

@@ -17,6 +17,9 @@ pub const UNKNOWN: &str = "unknown";
 const MAX_STEPS: usize = 1 << 22;
 /// The largest number of bytes of a module's or class's name that are shown.
 const MAX_NAME: usize = 128;
+/// The largest number of names that [`names`] returns.
+#[cfg(any(feature = "python", test))]
+const MAX_NAMES: usize = 10_000;
 
 /// A type that an opcode makes without naming it.
 #[derive(Clone, Copy)]
@@ -123,6 +126,21 @@ pub fn name_needed_from(pickle: &[u8], module: &str) -> Option<String> {
         name.module.strip_prefix(module.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'.')
     };
     scan.globals.iter().find(within).map(|name| dotted(name.module, name.name))
+}
+
+/// Returns the classes and functions that a pickle names, as module and name, in the order in which unpickling looks
+/// them up; the first ones if there are very many. A name that is not UTF-8 is left out, and so are those of Python 2,
+/// which unpickling translates.
+#[cfg(any(feature = "python", test))]
+pub fn names(pickle: &[u8]) -> Vec<(&str, &str)> {
+    let mut scan = TypeScan { data: pickle, stack: Stack::new(), globals: Vec::new(), proto: 0 };
+    let _ = scan.run(); // A damaged pickle is executed as far as it can be read.
+    if scan.proto < 3 {
+        return Vec::new();
+    }
+    scan.globals.truncate(MAX_NAMES);
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    scan.globals.iter().filter_map(|global| Some((text(global.module)?, text(global.name)?))).collect()
 }
 
 impl<'a> TypeScan<'a> {
@@ -416,11 +434,21 @@ pub(crate) fn dotted(module: &[u8], name: &[u8]) -> String {
     format!("{}.{}", printable(module), printable(name))
 }
 
-/// Returns a name, cut to [`MAX_NAME`] bytes, in which control characters are replaced by `?`.
+/// Returns a name, cut to [`MAX_NAME`] bytes, in which `?` stands for each character that controls a terminal, that
+/// cannot be seen, or that turns the direction of the text around it.
 fn printable(name: &[u8]) -> String {
     let short = &name[..name.len().min(MAX_NAME)];
-    let shown = |c: char| if c.is_control() { '?' } else { c };
+    let shown = |c: char| if is_printable(c) { c } else { '?' };
     String::from_utf8_lossy(short).chars().map(shown).collect()
+}
+
+/// Whether a character is shown as itself. The standard library has no such question, but its `Debug` escapes what is
+/// not; alone or first in a text also what combines with the character before, which names in many scripts need.
+fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    ['a', c].iter().collect::<String>().escape_debug().count() == 2
 }
 
 #[cfg(test)]

@@ -126,6 +126,26 @@ fn a_hostile_name_stays_short_and_printable() {
 }
 
 #[test]
+fn a_name_has_no_marks_of_direction_and_keeps_its_own_letters() {
+    let named = |name: &str| type_name(&[b"\x80\x03capp\n", name.as_bytes(), b"\n)R."].concat());
+    assert_eq!(named("Pris\u{202e}ecalP\u{2066}\u{200b}\u{2028}\u{9b}\u{feff}"), "app.Pris?ecalP?????");
+    for letters in ["Größe", "बिन्दु", "点", "Ка́рта"] {
+        assert_eq!(named(letters), format!("app.{letters}"));
+    }
+}
+
+#[test]
+fn the_names_of_a_pickle_are_in_the_order_of_unpickling() {
+    let pickle =
+        b"\x80\x04(\x8c\x08__main__\x94\x8c\x0bOuter.Inner\x94\x93)\x81cgone\xff\nA\nh\x00\x8c\x01B\x93cx\nf\nt.";
+    assert_eq!(names(pickle), [("__main__", "Outer.Inner"), ("__main__", "B"), ("x", "f")]);
+    assert_eq!(names(&pickle[..40]), [("__main__", "Outer.Inner")]);
+    assert!(names(b"\x80\x02citertools\nizip\n.").is_empty());
+    let many = [b"\x80\x03(".to_vec(), b"ca\nb\n".repeat(2 * MAX_NAMES), b"t.".to_vec()].concat();
+    assert_eq!(names(&many).len(), MAX_NAMES);
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "a million steps")]
 fn a_long_walk_ends_with_the_outermost_type() {
     let mut pickle = b"\x80\x04]\x94(".to_vec();

@@ -17,6 +17,8 @@ arrays              arrays to store
 array_opcodes       pickles of arrays that no pickler writes
 data_only_values    values that the data-only decoder takes, as hypothesis draws them
 indexes             what may stand for an index
+kernels             kernels of IPython, as a notebook has them
+main_classes        values of classes that another process's `__main__` defines, and every call that reads one
 in_place            is the memory of what was written in place given back?
 value_comparison    is a decoded value what pickle makes of it?
 """

@@ -37,7 +37,16 @@ impl fmt::Display for DataOnlyError {
         match self {
             DataOnlyError::Damaged { at, why } => write!(f, "damaged pickle: {why} (at byte {at})"),
             DataOnlyError::NeedsCode { what } => {
-                write!(f, "the value needs {what}, and this segment is not trusted: only plain data is decoded")
+                write!(f, "the value needs {what}, and this segment is not trusted: only plain data is decoded")?;
+                if ["__main__.", "__mp_main__."].iter().any(|main| what.starts_with(main)) {
+                    // `trust=True` alone would not help. That a pickle within a `bytes` can be unpickled by hand is not
+                    // said here: who may have written it is just what is in doubt.
+                    f.write_str(
+                        "; it was defined in a notebook, a script or python -c, so only that process has it: what \
+                         others read belongs in a module that they can import",
+                    )?;
+                }
+                Ok(())
             }
             DataOnlyError::Missing { module } => {
                 write!(f, "the value holds something of {module}, which is not installed here or cannot be imported")

@@ -6,7 +6,7 @@ use crate::py::calls;
 use crate::py::create;
 use crate::py::data_only::DataOnlyError;
 use crate::py::errors::raise_text;
-use pyo3::exceptions::{PyException, PyImportError};
+use pyo3::exceptions::{PyAttributeError, PyException, PyImportError, PyModuleNotFoundError};
 use pyo3::prelude::*;
 
 /// What a value belongs to, for the text of an exception.
@@ -51,8 +51,9 @@ pub fn damage(py: Python<'_>, error: PyErr, of: ValueOf<'_>, len: usize) -> PyEr
     damage
 }
 
-/// The exception for an error that `loads` raised. If the bytes are not a pickle, the value is damaged. Otherwise (a
-/// class is missing here, a `__setstate__` raises) it is the error itself, with a note that says where it came from.
+/// The exception for an error that `loads` raised. If the bytes are not a pickle, the value is damaged. If a class, a
+/// function or its module is missing here, the exception says so. Otherwise (a `__setstate__` raises) it is the error
+/// itself. In both cases a note says where it came from.
 #[cold]
 pub fn explain(py: Python<'_>, error: PyErr, of: ValueOf<'_>, pickle: &[u8]) -> PyErr {
     if !error.is_instance_of::<PyException>(py) {
@@ -67,6 +68,38 @@ pub fn explain(py: Python<'_>, error: PyErr, of: ValueOf<'_>, pickle: &[u8]) -> 
     let needed = missing.and_then(|module| kind::name_needed_from(pickle, &module.extract::<String>().ok()?));
     let needed = needed.map_or_else(String::new, |name| format!(", which needs {name}"));
     let note = format!("while reading {of}, a value of {} bytes{needed}", pickle.len());
+    let error = of_missing_name(py, error, of, pickle);
     let _ = create::text(py, &note).and_then(|note| calls::method(error.value(py), c"add_note", [note.into_any()]));
     error
+}
+
+/// The exception for a value that names a class or function which this process lacks. Any other error stays as it is.
+#[cold]
+fn of_missing_name(py: Python<'_>, error: PyErr, of: ValueOf<'_>, pickle: &[u8]) -> PyErr {
+    let class = error.get_type(py);
+    if !class.is(py.get_type::<PyAttributeError>()) && !class.is(py.get_type::<PyModuleNotFoundError>()) {
+        return error;
+    }
+    let asked = (|| {
+        let names = kind::names(pickle).into_iter().map(|(module, name)| {
+            let both = [create::text(py, module)?, create::text(py, name)?];
+            create::tuple(py, both.into_iter().map(|text| Ok(text.into_any()))).map(Bound::into_any)
+        });
+        let names = create::list(py, create::collect(names)?.into_iter().map(Ok))?;
+        let of = create::text(py, &of.to_string())?;
+        let explained = calls::attribute(py, c"shmvar._missing_names", c"explained")?;
+        let raised = error.clone_ref(py).into_value(py).into_bound(py).into_any();
+        calls::call(&explained, [raised, of.into_any(), names.into_any()], None)
+    })();
+    match asked {
+        Ok(better) if !better.is_none() => {
+            let better = PyErr::from_value(better);
+            better.set_cause(py, Some(error));
+            better
+        }
+        Ok(_) => error,
+        // Without memory for a better one the error itself is raised. Ctrl-C is no `Exception`.
+        Err(failed) if failed.is_instance_of::<PyException>(py) => error,
+        Err(interrupt) => interrupt,
+    }
 }
