@@ -43,6 +43,7 @@ RUST: Floors = [
 ]
 PYTHON: Floors = [
     ("program", ["__main__"]),
+    ("magics", ["notebook/_magics"]),  # keys are read as the command line reads them
     ("cli", ["cli"]),
     ("package", ["__init__"]),
     ("modules", ["*"]),

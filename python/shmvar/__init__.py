@@ -71,6 +71,8 @@ from shmvar._php_functions import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any as _Any
+
     from shmvar._queue_errors import QueueEmptyError as QueueEmptyError
     from shmvar._queue_errors import QueueFullError as QueueFullError
     from shmvar._remote.segment import RemoteSegment as RemoteSegment
@@ -94,6 +96,23 @@ def __getattr__(name: str) -> type:
 
         return RemoteSegment
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def load_ipython_extension(ipython: object) -> None:
+    """Add the magics `%shm`, `%shm_watch`, `%shm_push` and `%shm_pull` to IPython: `%load_ext shmvar`."""
+    _magics().load(ipython)
+
+
+def unload_ipython_extension(ipython: object) -> None:
+    """Take them away again: `%unload_ext shmvar`."""
+    _magics().unload(ipython)
+
+
+def _magics() -> "_Any":
+    # By name, because that module stands above this one: it uses the command line's.
+    import importlib
+
+    return importlib.import_module("shmvar.notebook._magics")
 
 
 def _never_called() -> None:

@@ -1,0 +1,225 @@
+"""The magics of `%load_ext shmvar`, in a real shell of IPython."""
+
+import builtins
+import re
+
+import pytest
+
+import shmvar
+
+pytest.importorskip("IPython", reason="needs IPython")
+
+from helpers.shown_html import shown
+
+
+@pytest.fixture(scope="module")
+def shell():
+    """A shell that keeps no history, and collects what it displays."""
+    from IPython.core.displaypub import CapturingDisplayPublisher
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    made = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    made.display_pub = CapturingDisplayPublisher(shell=made, parent=made)
+    saved = InteractiveShell._instance
+    InteractiveShell._instance = made  # what `display` asks
+    yield made
+    InteractiveShell._instance = saved
+    for name in ("get_ipython", "display", "__IPYTHON__"):
+        vars(builtins).pop(name, None)
+
+
+@pytest.fixture
+def run(shell, capsys):
+    """Runs a cell; returns what it displays, prints, and says in an error."""
+    shell.run_line_magic("load_ext", "shmvar")
+
+    def run(cell):
+        shell.display_pub.outputs.clear()
+        capsys.readouterr()
+        result = shell.run_cell(cell)
+        said = capsys.readouterr()
+        return {
+            "data": [output["data"] for output in shell.display_pub.outputs],
+            "printed": said.out,
+            "error": result.error_in_exec,
+            "said": said.err + said.out,
+        }
+
+    yield run
+    shell.user_ns.clear()
+    shell.init_user_ns()
+    shell.run_line_magic("unload_ext", "shmvar")
+
+
+def refused(ran, text):
+    """Whether the cell ended in one line that says this."""
+    from IPython.core.error import UsageError
+
+    assert type(ran["error"]) is UsageError and text in str(ran["error"]), ran
+    assert "Traceback" not in ran["said"] and len([line for line in ran["said"].splitlines() if line]) == 1
+
+
+def test_shm_lists_segments(run, new_key):
+    keys = [new_key(), new_key(int)]
+    for key in keys:
+        with shmvar.attach(key, 1 << 20) as seg:
+            seg.put_many(dict.fromkeys(range(1500), 1))
+    [data] = run("%shm")["data"]
+    found = shown(data["text/html"])
+    for key in keys:
+        [row] = [row for row in found.rows() if row[0] == repr(key)]
+        assert row[1] == "1,500" and row[3] == "1.0 MiB" and row[-1] == "usable"
+        assert re.search(rf"^{re.escape(repr(key))} +1,500 ", data["text/plain"], re.M)
+
+
+def test_shm_key_shows_one_and_lets_go_of_it(run, new_key):
+    text, number = new_key(), new_key(int)
+    for key in (text, number):
+        with shmvar.attach(key) as seg:
+            seg["x"] = f"value of {key}"
+    for word, key in ((text, text), (f"'{text}'", text), (number, number), (hex(number), number)):
+        [data] = run(f"%shm {word}")["data"]
+        found = shown(data["text/html"])
+        assert repr(key) in found.text and found.rows()[0][5] == repr(f"value of {key}")
+        assert "read-only" not in found.text and "0 processes attached" in found.text
+        assert repr(f"value of {key}") in data["text/plain"] and repr(key) in data["text/plain"]
+
+
+def test_shm_of_a_key_with_spaces_or_that_is_a_number_in_quotes(run, new_key):
+    odd = new_key() + " and 'more'"
+    with shmvar.attach(odd) as seg:
+        try:
+            assert repr(odd) in shown(run(f"%shm {odd!r}")["data"][0]["text/html"]).text
+        finally:
+            seg.destroy()
+    refused(run("%shm '4711'"), 'no segment of key "4711"')
+
+
+def test_shm_refuses_in_one_line(run, new_key):
+    key = new_key()
+    with shmvar.attach(key):
+        refused(run(f"%shm {key}x"), f"did you mean {key!r}?")
+        refused(run(f"%shm {key} {key}"), "one KEY")
+        refused(run("%shm " + "k" * 200), "128")
+        refused(run("%shm valkey://user:secret@[bad/#k"), "")
+        assert "secret" not in run("%shm valkey://user:secret@[bad/#k")["said"]
+
+
+def test_push_and_pull_move_variables_by_name(run, shell, new_key):
+    key = new_key()
+    assert run("prices = {'apples': 3}; total = 5.5")["error"] is None
+    ran = run(f"%shm_push {key} prices total prices")
+    assert ran["error"] is None and ran["printed"] == f"pushed to {key}: prices, total\n"
+    with shmvar.attach(key, create=False) as seg:
+        assert seg.copy() == {"prices": {"apples": 3}, "total": 5.5}
+        seg.put_many({"total": 7, "new": [1], 5: "a number", "two words": 1, "for": 1, "print": 1, "_hidden": 1})
+    ran = run(f"%shm_pull {key} total")
+    assert ran["printed"] == f"pulled from {key}: total\nreplaced: total\n" and shell.user_ns["total"] == 7
+    assert "new" not in shell.user_ns
+    ran = run(f"del prices, total\n%shm_pull {key}")
+    assert ran["printed"] == f"pulled from {key}: new, prices, total\n"
+    assert shell.user_ns["prices"] == {"apples": 3} and shell.user_ns["new"] == [1]
+    assert "two words" not in shell.user_ns and "_hidden" not in shell.user_ns and "print" not in shell.user_ns
+
+
+def test_pull_without_names_replaces_no_code(run, shell, new_key):
+    key = new_key()
+    with shmvar.attach(key) as seg:
+        seg.put_many({"np": 1, "work": 2, "Made": 3, "data": 4, "exit": 5, "In": 6})
+    run("import math as np\ndef work(): pass\nclass Made: pass\ndata = 0\n")
+    hidden = shell.user_ns["In"]
+    ran = run(f"%shm_pull {key}")
+    assert f"pulled from {key}: data\nreplaced: data\n" in ran["printed"] and "Made, np, work" in ran["printed"]
+    assert shell.user_ns["np"].__name__ == "math" and shell.user_ns["data"] == 4 and shell.user_ns["In"] is hidden
+    run(f"%shm_pull {key} np")
+    assert shell.user_ns["np"] == 1  # this is what was said
+
+
+def test_a_name_that_is_missing_moves_nothing(run, shell, new_key):
+    key = new_key()
+    run("a = 1")
+    refused(run(f"%shm_push {key} a b c"), "no such variable in this notebook: b, c. Nothing was pushed")
+    assert not shmvar.exists(key)
+    with shmvar.attach(key) as seg:
+        seg["x"] = 1
+    refused(run(f"%shm_pull {key} x y"), "no variable y in")
+    assert "x" not in shell.user_ns
+    for name in ("for", "5", "a.b", "print", "'x'"):
+        refused(run(f"%shm_pull {key} x {name}"), name)
+    assert "x" not in shell.user_ns
+    refused(run("%shm_push"), "%shm_push KEY name")
+    refused(run(f"%shm_push {key}"), "%shm_push KEY name")
+    refused(run("%shm_pull"), "%shm_pull KEY")
+    refused(run("%shm_watch"), "%shm_watch KEY")
+    refused(run(f"%shm_pull {key}-none x"), "no segment")
+
+
+def test_a_push_that_fails_leaves_no_segment_behind(run, new_key):
+    key = new_key()
+    run("f = lambda: 0; a = 1")
+    ran = run(f"%shm_push {key} a f")
+    assert ran["error"] is not None and not shmvar.exists(key)
+
+
+def test_pull_is_of_one_instant_and_push_is_one_batch(run, new_key, monkeypatch):
+    """Each is one call, so nobody sees half."""
+    key = new_key()
+    run("a = 1; b = 2")
+    run(f"%shm_push {key} a b")
+    with shmvar.attach(key) as seg:
+        assert {seg.version("a"), seg.version("b")} and abs(seg.version("a") - seg.version("b")) <= 1
+
+
+class Own:
+    """A class that data-only decoding refuses."""
+
+
+def test_an_untrusted_value_is_refused_with_its_own_error(run, shell, new_key):
+    key = new_key()
+    with shmvar.attach(key, perm=0o666) as seg:
+        seg.put_many({"plain": 1, "own": Own()})
+    ran = run(f"%shm_pull {key} plain own")
+    assert isinstance(ran["error"], shmvar.UntrustedValueError) and "plain" not in shell.user_ns
+
+
+def test_more_variables_than_a_notebook_wants_are_refused(run, shell, new_key, monkeypatch):
+    from shmvar.notebook import _magics
+
+    monkeypatch.setattr(_magics, "MOST_PULLED", 3)
+    key = new_key()
+    with shmvar.attach(key) as seg:
+        seg.put_many({f"name{number}": 1 for number in range(4)})
+    refused(run(f"%shm_pull {key}"), "4 variables have names: say which")
+    assert "name1" not in shell.user_ns
+
+
+def complete(shell, line):
+    from IPython.core.completer import provisionalcompleter
+
+    with provisionalcompleter():
+        return [line[: found.start] + found.text for found in shell.Completer.completions(line, len(line))]
+
+
+def test_keys_and_names_are_completed(run, shell, new_key):
+    key, odd = new_key(), new_key() + "\n'x"
+    run("pears = 1; _hidden = 1")
+    with shmvar.attach(key) as seg, shmvar.attach(odd) as other:
+        try:
+            seg.put_many({"apples": 1, "two words": 1, 5: 1})
+            for magic in ("shm", "shm_watch", "shm_push", "shm_pull"):
+                assert complete(shell, f"%{magic} {key[:-1]}").count(f"%{magic} {key}") == 1
+                assert not [line for line in complete(shell, f"%{magic} {odd[:-3]}") if "\n" in line]
+            assert f"%shm_pull {key} apples" in complete(shell, f"%shm_pull {key} app")
+            assert not [line for line in complete(shell, f"%shm_pull {key} two") if "words" in line]
+            assert f"%shm_push {key} pears" in complete(shell, f"%shm_push {key} pe")
+            assert complete(shell, "%shm_pull no-such-segment ap") is not None
+        finally:
+            other.destroy()
+
+
+def test_unloading_takes_them_away(run, shell):
+    assert complete(shell, "%shm_pu") == ["%shm_pull", "%shm_push"]
+    shell.run_line_magic("unload_ext", "shmvar")
+    assert complete(shell, "%shm_pu") == [] and "not found" in run("%shm")["said"]
+    shell.run_line_magic("load_ext", "shmvar")
