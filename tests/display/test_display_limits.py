@@ -51,8 +51,31 @@ def test_of_a_million_variables_a_hundred_are_read_and_the_rest_is_counted(milli
     html = _display.html(million)
     found = shown(html)
     assert "1,000,001 variables" in found.text and "… 999,901 more" in found.text and len(found.rows()) == 100
-    assert reads == {"variables": 100, "first": [100]}
+    assert reads == {"variables": 100, "first": [facts.ORDERED]}
     assert len(html) < LONGEST
+
+
+def test_of_a_million_variables_nothing_looks_at_all(million, monkeypatch):
+    """Where some expire, `info` and `len` look at every variable."""
+    for name in ("info", "__len__", "__iter__", "keys"):
+        monkeypatch.setattr(shmvar.Segment, name, None)
+    assert "1,000,001 variables" in shown(_display.html(million)).text
+
+
+def test_where_the_memory_is_almost_full_nothing_asks_what_would_fit(seg, monkeypatch):
+    """`info` would wait for a writer to find that out, and move what is stored."""
+    lock = seg.lock("mine")
+    lock.acquire()
+    assert "'mine' by" in shown(_display.html(seg)).text
+
+    class Little:
+        f_bavail, f_frsize = 1000, 4096
+
+    monkeypatch.setattr(facts.os, "statvfs", lambda _: Little)
+    monkeypatch.setattr(shmvar.Segment, "info", None)
+    found = shown(_display.html(seg))
+    assert "locks" not in found.text and "unavailable" not in found.text
+    assert "held" in shown(_display.html(lock)).text
 
 
 def test_of_a_million_variables_some_thousand_are_offered(million):
@@ -83,7 +106,7 @@ def test_a_variable_that_vanishes_or_is_damaged_after_the_time_is_no_error(seg, 
     seg.put_many({1: 1, 2: 2, 3: 3})
     monkeypatch.setattr(facts, "READING", -1)
     assert [row[0] for row in shown(_display.html(seg)).rows()] == ["1", "2", "3"]
-    monkeypatch.setattr(_preview, "first", lambda *_: ([1, 2, 4], 3))
+    monkeypatch.setattr(_preview, "first", lambda *_: ([1, 2, 4], 3))  # 4 is gone by now
     assert [row[0] for row in shown(_display.html(seg)).rows()] == ["1", "2"]
 
 
@@ -102,10 +125,12 @@ def test_values_of_60_kib_and_the_longest_names_make_no_long_display(seg):
 
 def test_arrays_and_large_values_are_not_read(seg, monkeypatch):
     numpy = pytest.importorskip("numpy")
-    seg.put_many({number: numpy.zeros(20_000) for number in range(100)})
-    monkeypatch.setattr(numpy, "frombuffer", None)
+    seg.put_many({number: numpy.zeros(20_000) for number in range(50)})
+    seg.put_many({50 + number: list(range(30_000)) for number in range(50)})
+    decoded = []
+    monkeypatch.setattr(_preview, "_decode_data_only", lambda *args, **options: decoded.append(args))
     rows = shown(_display.html(seg)).rows()
-    assert len(rows) == 100 and {row[5] for row in rows} == {"…"}
+    assert not decoded and [row[5] for row in rows] == ["array: <f8 (20000,)"] * 50 + ["…"] * 50
 
 
 def test_many_segments_make_no_long_table(new_key):

@@ -46,6 +46,12 @@ def test_numbers_have_separators_and_more_variables_are_counted(seg):
     assert len(found.rows()) == 100
 
 
+def test_of_some_thousand_the_first_ones_in_order_are_shown(seg):
+    seg.put_many({number: number for number in range(4_000)})
+    seg["text"] = seg[-1] = 0
+    assert [row[0] for row in of(seg).rows()] == [str(number) for number in range(-1, 99)]
+
+
 def test_a_hundred_variables_are_all_shown(seg):
     seg.put_many({number: number for number in range(100)})
     found = of(seg)
@@ -108,11 +114,13 @@ def test_arrays_in_place_and_large_ones_are_described_and_not_read(seg):
     numpy = pytest.importorskip("numpy")
     seg.array("field", shape=(3, 4), dtype="f4")
     seg.buffer("ring", 1000)
-    seg["large"] = numpy.zeros(100_000)
+    seg["large"] = numpy.zeros((250, 400))
+    seg["dict of one"] = {"array": numpy.zeros(100_000)}
     rows = {row[0]: row for row in of(seg).rows()}
     assert rows["'field'"][5].startswith("in place: ") and "(3, 4)" in rows["'field'"][5]
     assert rows["'ring'"][5].startswith("in place: bytes")
-    assert rows["'large'"][1] == "numpy.ndarray" and rows["'large'"][5] == "…"
+    assert rows["'large'"][1] == "numpy.ndarray" and rows["'large'"][5] == "array: <f8 (250, 400)"
+    assert rows["'dict of one'"][5] == "…"
 
 
 def test_a_damaged_value_is_said_to_be_and_the_others_are_shown(key):

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 
-from shmvar import _core, _preview
+from shmvar import _array_head, _core, _preview
 from shmvar._errors import CorruptSegmentError, DetachedError, SegmentNotFoundError
 
 TYPE_CHECKING = False
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 MOST_ROWS = 100
+ORDERED = 5_000
+"""Variables of which the first ones are the first in order; of more, they are any."""
 CELLS = 64
 """Of the map of the memory."""
 WIDTH = 60
@@ -101,8 +103,8 @@ def _look(segment: Any, facts: Facts) -> None:
 
 
 def _read_rows(segment: Any, facts: Facts) -> None:
-    indexes, facts.total = _preview.first(segment, MOST_ROWS)
-    facts.rows = list(_rows(segment, indexes))
+    indexes, facts.total = _preview.first(segment, ORDERED)
+    facts.rows = list(_rows(segment, indexes[:MOST_ROWS]))
 
 
 def _read_names(segment: Any, facts: Facts) -> None:
@@ -114,7 +116,7 @@ def _rows(segment: Any, indexes: Iterable[int | str]) -> Iterator[dict[str, Any]
     end = time.thread_time() + READING
     for index in indexes:
         if time.thread_time() < end:
-            yield from _preview.variables(segment, [index], WIDTH)
+            yield from (_with_shape(segment, found) for found in _preview.variables(segment, [index], WIDTH))
             continue
         with contextlib.suppress(KeyError):
             try:
@@ -122,6 +124,16 @@ def _rows(segment: Any, indexes: Iterable[int | str]) -> Iterator[dict[str, Any]
             except CorruptSegmentError as error:
                 found = {"error": str(error)}
             yield dict.fromkeys(_preview.VARIABLE_FIELDS) | {"index": index} | found
+
+
+def _with_shape(segment: Any, variable: dict[str, Any]) -> dict[str, Any]:
+    """A variable, with the dtype and the shape of an array that is too large to be read."""
+    # Where a view copies little, the pickle is short, and what is large stands beside it.
+    if variable["repr"] is None and variable["type"] == "numpy.ndarray" and variable["viewable"]:
+        with contextlib.suppress(KeyError, CorruptSegmentError):
+            dtype, shape = _array_head.dtype_and_shape(segment._stream(variable["index"]))
+            return variable | {"dtype": dtype, "shape": shape}
+    return variable
 
 
 def _read_memory(segment: Any, facts: Facts) -> None:

@@ -57,9 +57,11 @@ def _value(variable: dict[str, Any]) -> tuple[str, str | None]:
     """A short text of the value. If it stands for one that is not shown, also why that is."""
     if variable["error"] is not None:
         return _text.cut(_text.one_line(f"not readable: {variable['error']}"), 2 * _VALUE), ""
+    shape = "" if variable["shape"] is None else f" {tuple(variable['shape'])}"
     if variable["in_place"]:
-        shape = "" if variable["shape"] is None else f" {tuple(variable['shape'])}"
         return _text.cut(_text.one_line(f"in place: {variable['dtype'] or 'bytes'}{shape}"), _VALUE), None
     if variable["repr"] is not None:
         return _text.cut(_text.one_line(variable["repr"]), _VALUE), None
+    if variable["dtype"] is not None:
+        return _text.cut(_text.one_line(f"array: {variable['dtype']}{shape}"), _VALUE), None
     return "…", "large, or it needs code to be rebuilt: a display does not read it"
