@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT = 300
 """Characters of a message. What is longer is cut: an error may quote a name of a kilobyte."""
+LONGEST_NAME = 140
 ACCENT, WARNING = "#3b82f6", "#d97706"
 TRACK = "rgba(128,128,128,0.25)"
 
@@ -57,6 +58,16 @@ def quiet(text: str, title: str | None = None) -> Html:
     return element("span", text, class_="sv-quiet", style="opacity:0.7", title=title)
 
 
+def fact(*parts: str, title: str | None = None) -> Html:
+    """One thing in a line of several, apart from the next one, and itself not broken."""
+    return element("span", *parts, style="margin-right:14px;white-space:nowrap", title=title)
+
+
+def name(kind: str, name: str) -> Html:
+    """What a display is of, in its head line."""
+    return element("span", quiet(f"{kind} "), code(name, LONGEST_NAME), class_="sv-key", style="margin-right:14px")
+
+
 def badge(text: str, warning: bool = False, title: str | None = None) -> Html:
     """A word that stands out."""
     colour = WARNING if warning else "#6b7280"
@@ -89,7 +100,11 @@ def bar(part: int, whole: int, label: str, width: int = 110) -> Html:
 
 def facts(pairs: Iterable[tuple[str, str]]) -> Html:
     """A table of names and what they are, one in a line."""
-    rows = [element("tr", element("th", name, scope="row"), element("td", what)) for name, what in pairs]
+    left = "text-align:left"
+    rows = [
+        element("tr", element("th", name, scope="row", style=left), element("td", what, style=left))
+        for name, what in pairs
+    ]
     return element("table", element("tbody", *rows), class_="sv-facts")
 
 

@@ -6,7 +6,7 @@ import os
 
 from shmvar import _text
 from shmvar._core import Segment
-from shmvar._display.elements import Html, badge, bar, code, element, joined, message, quiet
+from shmvar._display.elements import Html, badge, bar, element, fact, joined, message, name, quiet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ _TOLD = {
 def of(segment: Any, facts: Facts, handle: bool = True) -> Html:
     """The head line, and what else has to be said before the table; with `handle`, also of the handle."""
     here = isinstance(segment, Segment)
-    name = code(repr(segment.key) if here else segment.url, 140)
-    said = [element("span", quiet("segment "), name, class_="sv-key sv-fact")]
+    said = [name("segment", repr(segment.key) if here else segment.url)]
     if facts.numbers is not None:
         said += [fact(plural(facts.total, "variable")), used(facts.numbers["used"], facts.numbers["size"])]
         said += _rights(segment, facts.numbers) if here else []
@@ -45,12 +44,7 @@ def used(part: int, whole: int) -> Html:
     """How much of a size is used: a bar and the numbers."""
     share = f"{100 * part / whole:.0f} %" if whole else "0 %"
     numbers = f"{_text.size(part)} of {_text.size(whole)}"
-    return element("span", bar(part, whole, f"{numbers} used, {share}"), f"{numbers} ({share})", class_="sv-fact")
-
-
-def fact(text: str, title: str | None = None) -> Html:
-    """One thing in a line of several."""
-    return element("span", text, class_="sv-fact", title=title)
+    return fact(bar(part, whole, f"{numbers} used, {share}"), f"{numbers} ({share})")
 
 
 def spaced(parts: list[Html]) -> list[Html]:
@@ -64,14 +58,14 @@ def plural(number: int, thing: str, things: str = "") -> str:
 
 
 def _rights(segment: Segment, numbers: dict[str, Any]) -> list[Html]:
-    said = [fact(f"mode {numbers['perm']:03o}", "who may read and write, as for a file")]
+    said = [fact(f"mode {numbers['perm']:03o}", title="who may read and write, as for a file")]
     if numbers["uid"] != os.geteuid():
         said.append(badge(f"of user {numbers['uid']}", title="the segment belongs to another user"))
     processes = numbers["participants"]
     pids = ", ".join(str(process["pid"]) for process in processes[:_MOST_NAMES])
     pids += ", …" if len(processes) > _MOST_NAMES else ""
     pids = f"for writing: {pids}" if pids else "for writing; who only reads is not known"
-    said.append(fact(f"{plural(len(processes), 'process', 'processes')} attached", pids))
+    said.append(fact(f"{plural(len(processes), 'process', 'processes')} attached", title=pids))
     if segment.evict:
         said.append(badge(f"evicts: {segment.evict}", title=f"{plural(numbers['evicted'], 'variable')} evicted so far"))
     return said

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from shmvar import _text
-from shmvar._display.elements import TRACK, Html, element, joined, quiet
+from shmvar._display.elements import TRACK, Html, element, fact, joined, quiet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,5 +73,5 @@ def _legend(totals: dict[str, int]) -> Html:
         style = (
             f"display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:5px;background-color:{colour}"
         )
-        parts += [element("span", element("span", style=style), f"{name} {_text.size(totals.get(kind, 0))}"), " "]
-    return element("div", quiet("memory "), *parts, class_="sv-line sv-legend")
+        parts += [fact(element("span", style=style), f"{name} {_text.size(totals.get(kind, 0))}"), " "]
+    return element("div", quiet("memory "), *parts, class_="sv-line")

@@ -8,7 +8,7 @@ import sys
 from shmvar import _core, _text
 from shmvar._display import facts as facts_of_segments
 from shmvar._display import head
-from shmvar._display.elements import Html, badge, code, element, facts, joined, message, quiet
+from shmvar._display.elements import LONGEST_NAME, Html, badge, code, element, fact, facts, joined, message, name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,20 +19,19 @@ if TYPE_CHECKING:
 def of(object: Any) -> Html | None:
     """The display of one of these objects; None for anything else."""
     made = _MAKERS.get(type(object))
-    for module, name, maker in _OF_SERVERS:
-        kind = getattr(sys.modules.get(module), name, None)
+    for module, class_, maker in _OF_SERVERS:
+        kind = getattr(sys.modules.get(module), class_, None)
         if kind is not None and isinstance(object, kind):
             made = maker
     return None if made is None else made(object)
 
 
 def _segment_info(info: Any) -> Html:
-    name = code(f"/dev/shm/{info.name}" if info.key is None else repr(info.key), 140)
-    said = [element("span", quiet("segment "), name, class_="sv-key sv-fact")]
+    said = [name("segment", f"/dev/shm/{info.name}" if info.key is None else repr(info.key))]
     if info.state != "usable":
         line = element("div", *said, badge(info.state, warning=True), info.why or "", class_="sv-line")
         return joined(line, facts([("memory", _text.size(info.resident)), ("owner", f"user {info.uid}")]))
-    said += [head.fact(head.plural(info.count, "variable")), head.used(info.used, info.size)]
+    said += [fact(head.plural(info.count, "variable")), head.used(info.used, info.size)]
     pairs = [
         ("free", _bytes(info.free)),
         ("longest bytes that fit", _bytes(info.largest_put)),
@@ -103,7 +102,7 @@ def _lock(lock: Any) -> Html:
 
     pairs = [("of", _segment_name(lock.segment)), ("state", _asked(lock.segment, state))]
     pairs.append(("timeout", "none: waits without end" if lock.timeout is None else _text.seconds(lock.timeout)))
-    return joined(element("div", quiet("lock "), code(repr(lock.name), 140), class_="sv-line sv-key"), facts(pairs))
+    return joined(element("div", name("lock", repr(lock.name)), class_="sv-line"), facts(pairs))
 
 
 def _queue(queue: Any) -> Html:
@@ -114,7 +113,7 @@ def _queue(queue: Any) -> Html:
         return f"{said}, {_text.number(found['held'])} taken, {_text.size(found['used'])}" if found else said
 
     pairs = [("of", _segment_name(queue.segment)), ("items", _asked(queue.segment, items))]
-    return joined(element("div", quiet("queue "), code(repr(queue.name), 140), class_="sv-line sv-key"), facts(pairs))
+    return joined(element("div", name("queue", repr(queue.name)), class_="sv-line"), facts(pairs))
 
 
 def _asked(segment: Any, question: Callable[[], str]) -> str:
@@ -127,7 +126,7 @@ def _asked(segment: Any, question: Callable[[], str]) -> str:
 
 def _segment_name(segment: Any) -> Html:
     here = isinstance(segment, _core.Segment)
-    return joined("segment ", code(repr(segment.key) if here else segment.url, 140))
+    return joined("segment ", code(repr(segment.key) if here else segment.url, LONGEST_NAME))
 
 
 def _bytes(number: int) -> str:

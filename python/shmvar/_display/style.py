@@ -15,7 +15,6 @@ SHEET = (
     ".shmvar.shmvar code{background:none;color:inherit;padding:0;font-family:var(--jp-code-font-family,"
     "var(--vscode-editor-font-family,monospace));font-size:12px;white-space:pre}"
     ".shmvar .sv-line{margin:0 0 4px;overflow-wrap:anywhere}"
-    ".shmvar .sv-line .sv-fact{margin-right:14px;white-space:nowrap}"
     ".shmvar.shmvar .sv-key code{font-size:14px;font-weight:600;white-space:pre-wrap}"
     ".shmvar .sv-badge{font-size:11px}"
     ".shmvar .sv-box{border:1px solid var(--sv-line);border-radius:4px;margin:4px 0}"
@@ -35,5 +34,4 @@ SHEET = (
     ".shmvar .sv-facts tbody tr:nth-child(odd){background:none}"
     ".shmvar .sv-table tbody tr:nth-child(even){background:rgba(128,128,128,.08)}"
     ".shmvar .sv-table tbody tr:hover{background:rgba(128,128,128,.16)}"
-    ".shmvar .sv-legend span{margin-right:14px;white-space:nowrap}"
 )
