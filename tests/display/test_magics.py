@@ -69,7 +69,7 @@ def test_shm_lists_segments(run, new_key):
     found = shown(data["text/html"])
     for key in keys:
         [row] = [row for row in found.rows() if row[0] == repr(key)]
-        assert row[1] == "1,500" and row[3] == "1.0 MiB" and row[-1] == "usable"
+        assert row[1] == "1,500" and row[3] == "1.0 MiB" and row[6] == "usable"
         assert re.search(rf"^{re.escape(repr(key))} +1,500 ", data["text/plain"], re.M)
 
 

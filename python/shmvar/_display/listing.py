@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from shmvar._core import SegmentInfo
 
-TITLES = ("key", "variables", "used", "size", "memory", "processes", "owner", "mode", "created", "state")
+TITLES = ("key", "variables", "used", "size", "memory", "processes", "state", "owner", "mode", "created")
 OF_SERVERS = ("key", "variables", "used", "size", "memory", "created")
 """A server says nothing of owner, mode and processes of a segment."""
 _NUMBERS = ("variables", "size", "memory", "processes")

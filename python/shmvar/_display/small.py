@@ -110,7 +110,7 @@ def _queue(queue: Any) -> Html:
         most = f" of {_text.number(queue.maxsize)}" if queue.maxsize > 0 else ""
         said = f"{head.plural(queue.qsize(), 'item')}{most} waiting"
         found = facts_of_segments.named(queue.segment)[1].get(queue.name)
-        return f"{said}, {_text.number(found['held'])} taken, {_text.size(found['used'])}" if found else said
+        return f"{said}, {_text.number(found['held'])} taken, {_text.size(found['used'])} charged" if found else said
 
     pairs = [("of", _segment_name(queue.segment)), ("items", _asked(queue.segment, items))]
     return joined(element("div", name("queue", repr(queue.name)), class_="sv-line"), facts(pairs))
