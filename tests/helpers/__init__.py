@@ -11,6 +11,7 @@ segment_file        the bytes of a segment, by docs/format.md
 event_loops         a coroutine with a time limit
 servers             Valkey or Redis, and a proxy before it that cuts
 shown_html          the HTML of a display, taken apart by a strict reader
+screens             a command on a terminal of some size, and what is on its screen
 pages               the Python of README and of docs/, and a program that runs it as pasted
 child_functions     what the children of multiprocessing run
 installed_programs  servers and tools from the package index
