@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import shmvar
 from shmvar.cli import copying, dumping, listing, urls, values, watching
+from shmvar.cli.completion import answer
+from shmvar.cli.completion import command as completion
 from shmvar.cli.demo import command as demo
 from shmvar.cli.doctor import command as doctor
 from shmvar.cli.outcome import BROKEN_PIPE, INTERRUPTED, REFUSED, USAGE, Refused
@@ -15,7 +17,7 @@ from shmvar.cli.parser import Commands
 def commands() -> Commands:
     """All commands, in the order in which the help lists them."""
     found = Commands()
-    for module in (values, listing, watching, dumping, copying, doctor, demo):
+    for module in (values, listing, watching, dumping, copying, doctor, demo, completion):
         module.add_commands(found)
     return found
 
@@ -24,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command of a command line (of this process's if `argv` is None), and returns its exit status."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a text may hold what the terminal cannot show
+    question = answer.asked(argv)
+    if question is not None:
+        return answer.answer(question, commands)
     args = commands().parse(argv)
     try:
         status: int = args.run(args)

@@ -40,7 +40,7 @@ class Commands:
     """All commands. `parse` turns a command line into `args`; `args.run(args)` returns the exit status."""
 
     def __init__(self) -> None:
-        self._parser = _Parser(
+        self.parser = _Parser(
             prog="shmvar",
             description="Python values shared between processes, by number, through memory.",
             epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text; in quotes of its "
@@ -50,17 +50,17 @@ class Commands:
             "Exit status: 0 done, "
             "1 not found or refused, 2 wrong usage. Arguments that begin with - and are no numbers come after --.",
         )
-        self._parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
-        self._parser.set_defaults(run=self._help, parser=self._parser)
-        self._commands = self._parser.add_subparsers(metavar="COMMAND", title="commands")
+        self.parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
+        self.parser.set_defaults(run=self._help, parser=self.parser)
+        self._commands = self.parser.add_subparsers(metavar="COMMAND", title="commands")
 
     def _help(self, _args: argparse.Namespace) -> int:
-        self._parser.print_help()
+        self.parser.print_help()
         return DONE
 
     def parse(self, words: Sequence[str] | None) -> argparse.Namespace:
         """The arguments of a command line (of this process's if `words` is None). Ends the program if it is wrong."""
-        args, unknown = self._parser.parse_known_args(words)
+        args, unknown = self.parser.parse_known_args(words)
         if unknown:
             args.parser.unknown(unknown)
         return args
