@@ -124,7 +124,9 @@ def test_in_an_open_quote_bash_inserts_what_belongs_there(bash, new_key, quote):
         assert arguments.name(words[2]) == index, (index, words)
 
 
-def test_keys_commands_options_choices_and_files_are_completed_and_nothing_unknown_is_looked_up(shell, seg, key, tmp_path):
+def test_keys_commands_options_choices_and_files_are_completed_and_nothing_unknown_is_looked_up(
+    shell, seg, key, tmp_path
+):
     seg["only"] = 1
     for text in ("$(touch PWNED);`touch PWNED`", "'line\nend"):
         shmvar.attach(key + text, 1 << 20).detach()

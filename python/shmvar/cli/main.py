@@ -12,12 +12,13 @@ from shmvar.cli.demo import command as demo
 from shmvar.cli.doctor import command as doctor
 from shmvar.cli.outcome import BROKEN_PIPE, INTERRUPTED, REFUSED, USAGE, Refused
 from shmvar.cli.parser import Commands
+from shmvar.cli.top import command as top
 
 
 def commands() -> Commands:
     """All commands, in the order in which the help lists them."""
     found = Commands()
-    for module in (values, listing, watching, dumping, copying, doctor, demo, completion):
+    for module in (values, listing, top, watching, dumping, copying, doctor, demo, completion):
         module.add_commands(found)
     return found
 

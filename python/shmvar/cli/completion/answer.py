@@ -1,8 +1,8 @@
 """Answers a shell that asks what may stand at the cursor: `shmvar __complete SHELL LINE [WORDBREAKS]`.
 
-LINE is what is typed up to the cursor. The first line of the answer is `files`, for names of files, or `words`; each line
-after it is a word: for bash as it is to be inserted, for the others as it is, a tab, and what it means. No line holds a
-control character. Where anything goes wrong there is no answer: a TAB must not write over what somebody types.
+LINE is what is typed up to the cursor. The first line of the answer is `files`, for names of files, or `words`; each
+line after it is a word: for bash as it is to be inserted, for the others as it is, a tab, and what it means. No word
+has a control character. Where anything goes wrong there is no answer: a TAB must not write over what somebody types.
 """
 
 import re

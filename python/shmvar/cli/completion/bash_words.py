@@ -1,8 +1,8 @@
 """How a word is inserted in bash, which replaces only the last piece of what is typed, and quotes nothing by itself.
 
 readline looks for the last character of `COMP_WORDBREAKS` (`:`, `=` and quotes are among them) that is not quoted, or
-for the quote that is open, and puts what it gets in place of what follows. Here that piece is found in the same way, and
-the word is written so that the shell reads it back as it is: nothing in it is expanded, whatever it is.
+for the quote that is open, and puts what it gets in place of what follows. Here that piece is found in the same way,
+and the word is written so that the shell reads it back as it is: nothing in it is expanded, whatever it is.
 """
 
 import string

@@ -3,7 +3,9 @@
 import sys
 
 import shmvar
-from shmvar.cli import arguments, printing, urls
+from shmvar import _preview, _text
+from shmvar._core import _activity, _first
+from shmvar.cli import arguments, urls
 
 MOST = 300
 """So many are offered: more could not be read by anybody."""
@@ -51,7 +53,7 @@ def keys(typed: str) -> list[tuple[str, str]]:
 def _about(info: shmvar.SegmentInfo) -> str:
     if info.state != "usable":
         return info.state
-    return f"{info.count:,} variables, {printing.size(info.used)}"
+    return f"{info.count:,} variables, {_text.size(info.used)}"
 
 
 def indexes(key: int | str, typed: str) -> list[tuple[str, str]]:
@@ -59,19 +61,15 @@ def indexes(key: int | str, typed: str) -> list[tuple[str, str]]:
     if urls.is_url(key):
         return []
     with shmvar.attach(key, create=False, readonly=True, trust=False) as segment:
-        if len(segment) <= LOOKED_AT:
-            found = list(segment)
-        else:
-            from shmvar._core import _first
-
-            found = _first(segment, _FIRST)
+        few = _activity(segment)["count"] <= LOOKED_AT
+        found = list(segment) if few else _first(segment, _FIRST)
     return _words(dict.fromkeys(found, ""), typed)
 
 
 def _words(found: dict[int | str, str], typed: str) -> list[tuple[str, str]]:
     """Numbers first, then texts."""
     words = []
-    for name in sorted(found, key=printing.index_order):
+    for name in sorted(found, key=_preview.order):
         word = word_of(name, typed)
         if word is not None:
             words.append((word, found[name]))

@@ -1,0 +1,181 @@
+"""The columns, which of them a width has room for, and what stands in them."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from shmvar import _text
+from shmvar.cli.top.facts import USABLE, Row
+
+LEAST_KEY = 12
+"""The key has at least so much room: for its sake other columns are left out."""
+
+MOST_KEY = 60
+
+
+class Marks(NamedTuple):
+    """Characters that not every terminal has."""
+
+    full: str
+    parts: str  # of a character of a bar, from empty to nearly full
+    empty: str
+    descending: str
+    ascending: str
+    line: str
+    dot: str
+    keys: str
+
+
+FINE = Marks("█", " ▏▎▍▌▋▊▉", "░", "▼", "▲", "─", "·", "↑↓")
+PLAIN = Marks("#", " ", ".", "v", "^", "-", "-", "jk")
+
+
+def marks_for(encoding: str) -> Marks:
+    """Those that can be written in this encoding."""
+    try:
+        "".join(FINE).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return PLAIN
+    return FINE
+
+
+class Column(NamedTuple):
+    """A column of numbers. A width of 0: what is left."""
+
+    title: str
+    width: int
+    order: str | None
+    text: Callable[[Row], str]
+    style: Callable[[Row], str]
+
+
+def rate(number: float | None) -> str:
+    """Changes a second, in at most 7 characters."""
+    if number is None:
+        return "-"
+    if 0 < number < 9.95:
+        return f"{number:.1f}"
+    for unit, least in (("G", 1e9), ("M", 1e6)):
+        if number >= least:
+            return f"{number / least:.1f}{unit}"
+    return f"{number:,.0f}"
+
+
+def percent(part: float | None) -> str:
+    """A part of a whole: never 100% as long as it is not the whole."""
+    if part is None:
+        return "-"
+    return f"{min(int(part * 100), 999)}%"
+
+
+def bar(part: float, width: int, marks: Marks) -> str:
+    """A bar that is filled so far; whatever is there shows."""
+    part = min(max(part, 0.0), 1.0)
+    eighths = int(part * width * 8)
+    if part > 0:
+        eighths = max(eighths, 1)
+    whole, rest = divmod(eighths, 8)
+    piece = marks.parts[rest] if rest and len(marks.parts) > rest else ""
+    if not piece and rest and not whole:
+        piece = marks.full
+    return (marks.full * whole + piece).ljust(width, marks.empty)[:width]
+
+
+def full_style(part: float | None) -> str:
+    """Green, yellow from 70 % on, red from 90 % on."""
+    return "" if part is None else "green" if part < 0.7 else "yellow" if part < 0.9 else "red"
+
+
+def name_of(row: Row) -> str:
+    """What a row is called: a key as Python shows it, a URL, or the object in the file system."""
+    if row.url:
+        return _text.one_line(str(row.key))
+    return _text.one_line(repr(row.key) if row.key is not None else f"/dev/shm/{row.name}")
+
+
+def state_of(row: Row) -> str:
+    """The last column, and what stands in place of the numbers where there are none."""
+    if row.state != USABLE:
+        return _text.one_line(row.state if row.why is None else f"{row.state}: {row.why}")
+    if row.writer is not None:
+        return f"process {row.writer} writes"
+    return _text.one_line(row.why or row.state)
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else _text.number(number)
+
+
+def _size(number: int | None) -> str:
+    return "-" if number is None else _text.size(number)
+
+
+def _if_any(style: str) -> Callable[[int | float | None], str]:
+    return lambda number: style if number else "dim"
+
+
+_busy, _alive, _waits, _kept = _if_any("bold"), _if_any(""), _if_any("cyan"), _if_any("magenta")
+
+USE = "USE"
+COLUMNS = (
+    Column("VARS", 9, "vars", lambda row: _count(row.count), lambda row: _alive(row.count)),
+    Column("USED", 10, "used", lambda row: _size(row.used), lambda row: _alive(row.used)),
+    Column("SIZE", 10, None, lambda row: _size(row.size), lambda _: ""),
+    Column(USE, 10, "full", lambda row: percent(row.full), lambda row: full_style(row.full)),
+    Column("CHG/S", 8, "changes", lambda row: rate(row.rate), lambda row: _busy(row.rate)),
+    Column("PROCS", 5, "procs", lambda row: _count(row.processes), lambda row: _alive(row.processes)),
+    Column("WAIT", 4, "waiting", lambda row: _count(row.waiting), lambda row: _waits(row.waiting)),
+    Column("HELD", 10, "held", lambda row: _size(row.held), lambda row: _kept(row.held)),
+    Column("MEMORY", 10, "memory", lambda row: _size(row.resident), lambda _: ""),
+    Column("STATE", 0, None, state_of, lambda row: "" if row.writer is not None else "dim"),
+)
+_DROPPED = ("STATE", "MEMORY", "SIZE", "USED", "HELD", "WAIT", "VARS", "PROCS", "CHG/S")
+_STATE = 16  # what the state needs to be shown
+_WIDE = 120
+_WIDER_USE = 17
+
+
+class Layout(NamedTuple):
+    """The columns that are shown beside the key, with their widths, and the spaces between two."""
+
+    key: int
+    columns: tuple[tuple[Column, int], ...]
+    gap: int
+
+    @property
+    def width(self) -> int:
+        """Of all of them."""
+        return self.key + sum(width + self.gap for _, width in self.columns)
+
+
+def layout(width: int, longest: int) -> Layout:
+    """What a screen of this width shows, where the longest key takes `longest` columns."""
+    gap = 2 if width >= _WIDE else 1
+    columns = list(COLUMNS)
+    wanted = min(longest, MOST_KEY)
+
+    def left() -> int:
+        return width - sum(_width(column, width) + gap for column in columns)
+
+    for title in _DROPPED:
+        # What matters less goes first, until keys have room.
+        if left() >= max(LEAST_KEY, min(wanted, width // 5)):
+            break
+        columns = [column for column in columns if column.title != title]
+    key = min(max(wanted, LEAST_KEY), left()) if any(column.title == "STATE" for column in columns) else left()
+    state = left() - key + _STATE
+    return Layout(
+        max(key, 1),
+        tuple((column, state if column.title == "STATE" else _width(column, width)) for column in columns),
+        gap,
+    )
+
+
+def _width(column: Column, screen: int) -> int:
+    if column.title == "STATE":
+        return _STATE
+    return _WIDER_USE if column.title == USE and screen >= _WIDE else column.width
+
+
+def longest_name(names: Sequence[str], length: Callable[[str], int]) -> int:
+    """How many columns the longest of these names takes; names of more than a screen are not measured."""
+    return max((length(name[: 2 * MOST_KEY]) for name in names), default=0)

@@ -1,0 +1,39 @@
+"""The command `top`."""
+
+import argparse
+import os
+
+from shmvar.cli import arguments, printing
+from shmvar.cli.parser import Commands, add_json, add_names
+from shmvar.cli.top import sorting
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds it to the parser."""
+    text = "show all segments live: use, changes a second, processes, waiters, memory; q quits, ? helps"
+    top = commands.add("top", _top, text)
+    add_names(top, "KEY", nargs="*", help="only these segments; a URL of a segment on a server, too")
+    top.add_argument("--sort", choices=tuple(sorting.ORDERS), default=sorting.DEFAULT, help="the order to begin with")
+    top.add_argument("--reverse", action="store_true", help="the other way round")
+    every = "how long from one look to the next (1)"
+    top.add_argument("--interval", type=arguments.seconds_of_a_day, default=1.0, metavar="SECONDS", help=every)
+    top.add_argument("--count", type=arguments.count, metavar="N", help="end after N looks")
+    once = "print one plain table, after one interval; so it is where stdout is no terminal, too"
+    top.add_argument("--once", action="store_true", help=once)
+    add_json(top)
+
+
+def _top(args: argparse.Namespace) -> int:
+    live = printing.on_terminal() and not args.once and not args.json and os.environ.get("TERM", "dumb") != "dumb"
+    if live:
+        from shmvar.cli.top import loop
+        from shmvar.cli.top.drawing import View
+
+        view = View(order=args.sort, reverse=args.reverse, interval=args.interval)
+        return loop.run(args.key, view, args.count)
+    from shmvar.cli.top import plain
+
+    count = 1 if args.once else args.count
+    if count is None and not args.json and not printing.on_terminal():
+        count = 1
+    return plain.run(args.key, args.sort, args.reverse, args.interval, count, json=args.json)

@@ -1,0 +1,44 @@
+"""The order of the rows."""
+
+from collections.abc import Callable, Iterable
+
+from shmvar import _preview
+from shmvar.cli.top.facts import USABLE, Row
+
+_Place = Callable[[Row], float | int | None]
+
+ORDERS: dict[str, _Place | None] = {
+    "key": None,
+    "vars": lambda row: row.count,
+    "used": lambda row: row.used,
+    "full": lambda row: row.full,
+    "changes": lambda row: row.rate,
+    "procs": lambda row: row.processes,
+    "waiting": lambda row: row.waiting,
+    "held": lambda row: row.held,
+    "memory": lambda row: row.resident,
+}
+"""What can be sorted by, in the order of the columns. Numbers: the largest first. Keys: as they are."""
+
+DEFAULT = "changes"
+
+
+def next_order(order: str, step: int) -> str:
+    """The order beside this one; after the last comes the first."""
+    names = list(ORDERS)
+    return names[(names.index(order) + step) % len(names)]
+
+
+def ordered(rows: Iterable[Row], order: str, reverse: bool) -> list[Row]:
+    """The rows in this order; equal ones by key. What is unknown, and what is no segment, comes last in any case."""
+    by_key = sorted(
+        rows, key=lambda row: (row.key is None, _preview.order(row.key if row.key is not None else row.name))
+    )
+    place = ORDERS[order]
+    known = [row for row in by_key if row.state == USABLE and (place is None or place(row) is not None)]
+    shown = set(map(id, known))
+    if place is not None:
+        known.sort(key=place, reverse=not reverse)  # type: ignore[arg-type]
+    elif reverse:
+        known.reverse()
+    return known + [row for row in by_key if id(row) not in shown]
