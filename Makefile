@@ -163,6 +163,7 @@ clean:
 # One by one: of those that cannot be installed here, the tests are skipped.
 .venv/programs: .venv/test
 	@$(call install_each,programs,what tests it is skipped)
+	@$(call install_each,jupyter,what tests it is skipped)
 	@touch $@
 
 .venv/peers: .venv/test

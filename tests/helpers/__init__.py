@@ -15,6 +15,10 @@ screens             a command on a terminal of some size, and what is on its scr
 pages               the Python of README and of docs/, and a program that runs it as pasted
 child_functions     what the children of multiprocessing run
 installed_programs  servers and tools from the package index
+process_trees       all that a process has started, and its end
+browser             headless Chromium
+jupyter             a Jupyter server
+notebook_pages      a notebook in a page of the browser
 arrays              arrays to store
 array_opcodes       pickles of arrays that no pickler writes
 data_only_values    values that the data-only decoder takes, as hypothesis draws them
