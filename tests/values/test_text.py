@@ -55,7 +55,15 @@ def test_only_the_beginning_of_a_long_text_is_measured():
 
 def test_numbers():
     assert [_text.number(n) for n in (0, 999, 1_000_000)] == ["0", "999", "1,000,000"]
-    sizes = {0: "0 B", 1023: "1023 B", 1_048_000: "1023.4 KiB", 1536: "1.5 KiB", 5 << 20: "5.0 MiB", 3 << 30: "3.0 GiB", 8 << 40: "8.0 TiB"}
+    sizes = {
+        0: "0 B",
+        1023: "1023 B",
+        1_048_000: "1023.4 KiB",
+        1536: "1.5 KiB",
+        5 << 20: "5.0 MiB",
+        3 << 30: "3.0 GiB",
+        8 << 40: "8.0 TiB",
+    }
     assert {n: _text.size(n) for n in sizes} == sizes
     assert _text.size(sys.maxsize) == "8388608.0 TiB"
     times = {0: "0.0 s", 3.21: "3.2 s", 59.4: "59 s", 119: "119 s", 300: "5 min", 7300: "2 h", 259_300: "3 d"}
