@@ -59,7 +59,8 @@ def test_of_a_million_variables_nothing_looks_at_all(million, monkeypatch):
     """Where some expire, `info` and `len` look at every variable."""
     for name in ("info", "__len__", "__iter__", "keys"):
         monkeypatch.setattr(shmvar.Segment, name, None)
-    assert "1,000,001 variables" in shown(_display.html(million)).text
+    found = shown(_display.html(million))
+    assert "1,000,001 variables" in found.text and "unavailable" not in found.text and len(found.rows()) == 100
 
 
 def test_where_the_memory_is_almost_full_nothing_asks_what_would_fit(seg, monkeypatch):

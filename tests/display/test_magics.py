@@ -1,6 +1,7 @@
 """The magics of `%load_ext shmvar`, in a real shell of IPython."""
 
 import builtins
+import importlib
 import re
 
 import pytest
@@ -162,13 +163,44 @@ def test_a_push_that_fails_leaves_no_segment_behind(run, new_key):
     assert ran["error"] is not None and not shmvar.exists(key)
 
 
-def test_pull_is_of_one_instant_and_push_is_one_batch(run, new_key, monkeypatch):
+def test_pull_is_of_one_instant_and_push_is_one_batch(run, shell, new_key, monkeypatch):
     """Each is one call, so nobody sees half."""
     key = new_key()
+    for name in ("put", "get", "update", "copy", "items", "__getitem__", "__setitem__"):
+        monkeypatch.setattr(shmvar.Segment, name, None)
     run("a = 1; b = 2")
-    run(f"%shm_push {key} a b")
-    with shmvar.attach(key) as seg:
-        assert {seg.version("a"), seg.version("b")} and abs(seg.version("a") - seg.version("b")) <= 1
+    assert run(f"%shm_push {key} a b")["error"] is None
+    run("a = b = 0")
+    assert run(f"%shm_pull {key} a b")["error"] is None and shell.user_ns["a"] == 1
+    run("a = b = 0")
+    assert run(f"%shm_pull {key}")["error"] is None and shell.user_ns["b"] == 2
+
+
+def test_watch_shows_the_widget_or_says_what_to_install(run, new_key, monkeypatch):
+    notebook = importlib.import_module("shmvar.notebook")
+    key, watched = new_key(), []
+
+    class Widget:
+        def __init__(self, segment):
+            watched.append(segment)
+
+        def _repr_html_(self):
+            return "<i>a widget</i>"
+
+    monkeypatch.setattr(notebook, "watch", Widget, raising=False)
+    with shmvar.attach(key):
+        [data] = run(f"%shm_watch {key}")["data"]
+        assert data["text/html"] == "<i>a widget</i>" and watched[0].key == key and not watched[0].detached
+        refused(run(f"%shm_watch {key}-none"), "no segment")
+
+        def missing(segment):
+            watched.append(segment)
+            raise ModuleNotFoundError("pip install shmvar[notebook]")
+
+        monkeypatch.setattr(notebook, "watch", missing)
+        refused(run(f"%shm_watch {key}"), "pip install shmvar[notebook]")
+        assert watched[-1].detached and len(watched) == 2
+        watched[0].detach()
 
 
 class Own:

@@ -202,6 +202,8 @@ def test_no_code_of_a_value_is_run_although_the_handle_trusts(seg):
 
 
 def test_what_cannot_be_shown_is_named_and_never_raised(seg, monkeypatch):
+    seg["x"] = 1
+
     def fails(*_):
         raise RuntimeError("<b>broken\n</b>")
 
@@ -210,9 +212,10 @@ def test_what_cannot_be_shown_is_named_and_never_raised(seg, monkeypatch):
             patch.setattr(module, name, fails)
             found = of(seg)
             assert "RuntimeError: <b>broken\\n</b>" in found.text and repr(seg.key) in found.text
+            assert "not shown" not in found.text and len(found.tables) == (name != "first")
     monkeypatch.setattr(sys.modules["shmvar._display.head"], "of", fails)
     found = of(seg)
-    assert "RuntimeError" in found.text and repr(seg.key) in found.text
+    assert "RuntimeError" in found.text and "not shown" in found.text and repr(seg.key) in found.text
 
 
 def test_the_bundle_has_both_forms_or_those_that_are_asked_for(seg):
