@@ -71,6 +71,7 @@ def test_a_server_that_does_not_answer_is_given_up_soon(own_server):
             found = shown(seg._repr_html_())
             assert "unavailable" in found.text and "has not answered within 1 s" in found.text
             assert "has not answered" in shown(lock._repr_html_()).text
+            assert seg._ipython_key_completions_() == []
         helpers.until(lambda: len(shown(seg._repr_html_()).tables) == 1)
 
 

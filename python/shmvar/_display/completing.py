@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shmvar import _preview
+from shmvar._display import facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,5 +15,5 @@ MOST = 2_000
 
 def indexes(segment: Any) -> list[int | str]:
     """Indexes of a segment, texts first: numbers are typed as fast as chosen."""
-    found, _total = _preview.first(segment, MOST)
+    found, _total = facts.asked(segment, lambda: _preview.first(segment, MOST))
     return sorted(found, key=lambda index: (isinstance(index, int), index))
