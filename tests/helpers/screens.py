@@ -40,14 +40,15 @@ class Terminal:
             self._tell_size()
             self.settings_before = termios.tcgetattr(self.leader)
             words = program if whole else (sys.executable, "-m", "shmvar", *program)
+            # The terminal that the leader of a session opens is the controlling one. A `preexec_fn` would do that, too,
+            # but it makes `Popen` fork, and forked children of this process count as attached to its segments.
             self.child = subprocess.Popen(
-                [str(word) for word in words],
+                ["sh", "-c", 'exec "$@" <>"$0"', os.ttyname(follower), *map(str, words)],
                 stdin=follower,
                 stdout=follower if stdout == "terminal" else subprocess.PIPE,
                 stderr=follower,
                 env=environment(**variables),
                 start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(follower, termios.TIOCSCTTY, 0),
             )
         except BaseException:
             os.close(self.leader)
