@@ -44,7 +44,7 @@ def test_it_filters_and_limits(shown):
 
 def test_on_a_terminal_it_says_that_there_are_more(shown, key, capsys, monkeypatch):
     monkeypatch.setattr(printing, "on_terminal", lambda: True)
-    for options, last in ((["--limit", "2"], "4 more"), (["--limit", "2", "--prefix", "user"], "1 more")):
+    for options, last in ((["--limit", "2"], "… 4 more"), (["--limit", "2", "--prefix", "user"], "… 1 more")):
         assert cli.main(["show", key, *options]) == 0
         assert capsys.readouterr().out.splitlines()[-1].strip() == last
     for options in ([], ["--limit", "6"], ["--prefix", "none", "--limit", "1"]):

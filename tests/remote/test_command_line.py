@@ -193,8 +193,9 @@ def test_a_list_and_a_copy_of_many_show_how_far_they_are(server, key, new_key, s
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", terminal)
             patch.setenv("TERM", "xterm")
-            # A status is drawn several times a second; each of what it is told is drawn here.
-            patch.setattr("rich.status.Status.update", lambda _, text, to=terminal: to.write(text + "\n"))
+            # A bar is drawn several times a second, if it takes a while; each of what it is told is drawn here.
+            patch.setattr("shmvar.cli.progress.SHOWN_AFTER", 0.0)
+            patch.setattr("shmvar.cli.progress.EVERY", 0.0)
             assert main.main(words) in (0, 1)
         what = "variables" if words[0] == "copy" else "segments"
         assert f" of {20 if words[0] == 'copy' else ''}" in terminal.getvalue() and what in terminal.getvalue()

@@ -1,20 +1,240 @@
-"""The screens of the commands on a terminal: what is there, and what a terminal of another kind has instead."""
+"""`ls`, `show`, `info` and `doctor` on terminals: what fits, what is cut, what a colour means, and hostile texts."""
 
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
 from helpers import screens
 
 import shmvar
 
+WIDTHS = [40, 80, 200]
+KINDS = {"colours": {}, "NO_COLOR": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}
+HOSTILE = "\x1b]0;title\x07\x1b[31mred\x1b[0m\u202eturned\u2066 [bold red]markup[/] \x9b2J\r\x08"
+EACH = """
+import sys
+from shmvar.cli.main import main
+for words in sys.argv[1].split(";"):
+    print("@", words, flush=True)
+    main(words.split(","))
+"""
 
-def test_on_a_terminal_there_are_columns_and_a_bold_title(seg, key):
+
+def each(*commands, **options):
+    """What several commands show, one after the other; returns the `Terminal` and the lines of each."""
+    words = ";".join(",".join(map(str, command)) for command in commands)
+    found = screens.run(sys.executable, "-c", EACH, words, whole=True, **options)
+    parts = "\n".join(found.everything()).split("@ ")[1:]
+    return found, [part.splitlines()[1:] for part in parts]
+
+
+@pytest.fixture
+def evil(monkeypatch):
+    """An instance of a class whose name is hostile, in a module whose name is, too."""
+    module = types.ModuleType("evil")
+    kind = type(HOSTILE, (), {"__module__": "evil", "__qualname__": HOSTILE})
+    setattr(module, HOSTILE, kind)
+    monkeypatch.setitem(sys.modules, "evil", module)
+    return kind()
+
+
+@pytest.fixture
+def filled(key, evil, private_shm):
+    """A segment with everything that is hard to show, beside a file that is no segment."""
+    with shmvar.attach(key, 16 << 20) as segment:
+        segment.update(
+            {
+                1: "short",
+                HOSTILE: HOSTILE * 10,
+                "class": evil,
+                "million": "x" * 500 + "y" * (1 << 20),
+                "long": "word " * 1000,
+                "wide": "値は日本語です" * 100,
+                "日本語のキー": "😀" * 100,
+                "accents": "e\u0301" * 300,
+                "[red]index[/red]": "[link=file:///]here[/link]",
+                "list": [list(range(100))] * 100,
+                "image": bytes(70_000),
+                "number": 10**300,
+            }
+        )
+        segment.put("soon", 1, ttl=5)
+        segment.put("later", 1, ttl=5e5)
+        segment.array("grid", (10, 20), "f4")
+        segment.queue(HOSTILE).put(HOSTILE)
+        with segment.lock(HOSTILE + "!"):
+            (stray := Path("/dev/shm/shmvar.i.77")).write_bytes(HOSTILE.encode())
+            yield segment
+            stray.unlink()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_terminal_and_nothing_hostile_reaches_it(filled, width, kind):
+    commands = [["ls"], ["show", filled.key], ["info", filled.key], ["doctor"]]
+    found, parts = each(*commands, columns=width, **KINDS[kind])
+    assert found.too_long() == [] and found.left_alone() and len(parts) == 4
+    assert all(parts) and repr(filled.key) in "".join(line.split(" ")[0] for line in parts[0])
+    assert found.escapes() == (kind == "colours")
+    text = found.raw.decode()
+    for char in "\x07\x08\x9b\u202e\u2066":
+        assert char not in text
+    assert "\x1b]" not in text and "\x1b[31mred" not in text
+    # What looks like markup of `rich` is shown as it is.
+    assert "'[red]index[/red]'" in "".join(line[: width // 2].strip() for line in parts[1]).replace("\n", "")
+    assert "evil" in text or width == 40
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_columns_are_aligned_and_long_values_are_cut_at_the_end(filled, width):
+    found = screens.run("show", filled.key, columns=width)
+    screen = found.screen(lines=200)
+    lines = [[screen.buffer[at][column].data for column in range(width)] for at in range(len(found.everything()))]
+    titles = "".join(lines[0])
+    value = titles.index("VALUE")
+    ends = {}
+    for line in lines[1:]:
+        assert line[value - 2 : value] == [" ", " "]
+        assert line[value] != " " or "".join(line[value:]).strip() == ""  # the second line of a long index
+        ends["".join(line[: value - 2]).split("  ")[0].strip()] = "".join(line[value:]).rstrip()
+    for index in ("'long'", "'wide'", "'日本語のキー'", "'million'"):
+        shown = ends.get(index, "")
+        assert shown.endswith("…") if index != "'million'" else "not read" in shown
+    assert ends["1"] == "'short'"
+    if width == 200:
+        at = titles.index("SIZE") + len("SIZE")  # sizes end below the end of the title
+        assert all(line[at - 1] in "B" and line[at] == " " for line in lines[1:] if line[value] != " ")
+
+
+def test_colours_mean_something_and_never_stand_alone(new_key, private_shm):
+    full, filling, empty = (shmvar.attach(new_key(), 1 << 20) for _ in range(3))
+    try:
+        full["x"], filling["x"] = bytes(1_030_000), bytes(880_000)
+        found = screens.run("ls", columns=100)
+        rows = found.everything()
+        for segment, percent, colour in ((full, "98 %", "red"), (filling, "84 %", "brown"), (empty, "0 %", "default")):
+            (at,) = [at for at, line in enumerate(rows) if line.startswith(repr(segment.key))]
+            assert f" {percent} " in rows[at]
+            assert found.screen(lines=20).buffer[at][rows[at].index(" %") - 1].fg == colour
+        full.put("soon", 1, ttl=5)
+        full.put("within a minute", 1, ttl=50)
+        full.put("later", 1, ttl=5000)
+        found = screens.run("show", full.key, columns=120)
+        shown = found.coloured()
+        assert [style for text, style in shown.items() if text.endswith(" s")] == ["red bold", "brown"]
+        assert shown["int"] == "cyan" and shown["bytes"] == "magenta" and "83 min" in "".join(found.everything())
+    finally:
+        for segment in (full, filling, empty):
+            segment.destroy()
+
+
+def test_doctor_marks_what_is_a_problem(seg, private_shm):
+    (stray := Path("/dev/shm/shmvar.i.77")).write_bytes(b"no segment")
+    try:
+        found = screens.run("doctor", status=1)
+        plain = screens.run("doctor", status=1, NO_COLOR="1")
+    finally:
+        stray.unlink()
+    assert found.coloured()["problem:"] == "red bold"
+    lines = [line.strip() for line in plain.everything()]
+    assert f"✓ segment {seg.key!r}" in lines and any(line.startswith("check") and "✓ sound" in line for line in lines)
+    assert lines[-1] == "✗ 1 problem" and any(line.startswith("✗ problem: /dev/shm/shmvar.i.77") for line in lines)
+    assert screens.run("doctor", status=0, NO_COLOR="1").everything()[-1] == "✓ healthy"
+
+
+# --- what is no terminal with colours
+
+
+def plain(*words, **variables):
+    done = subprocess.run(
+        [sys.executable, "-m", "shmvar", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=screens.environment(**variables),
+    )
+    assert not done.stderr
+    return done.stdout
+
+
+def test_a_pipe_gets_plain_text_whatever_the_environment_says(filled):
+    lines = plain("show", filled.key).splitlines()
+    assert lines[0] == "INDEX\tTYPE\tSIZE\tVERSION\tEXPIRES\tVALUE" and len(lines) == len(filled) + 1
+    assert {line.count("\t") for line in lines} == {5} and not any("\x1b" in line for line in lines)
+    info = plain("info", filled.key).splitlines()
+    assert info[0] == f"key\t{filled.key!r}" and {line.count("\t") for line in info} == {1}
+    assert plain("ls", FORCE_COLOR="1", TTY_COMPATIBLE="1") == plain("ls", NO_COLOR="1") == plain("ls", TERM="dumb")
+    assert plain("ls").splitlines()[0].startswith("KEY\tCOUNT\tUSED\tSIZE\t")
+    found = screens.run("show", filled.key, "--limit", 3, stdout="pipe")
+    assert found.printed.decode().splitlines() == lines[:4] and found.raw == b""
+
+
+@pytest.mark.parametrize(("value", "colours"), [(None, True), ("", True), ("0", False), ("1", False)])
+def test_no_color_counts_where_it_is_not_empty(seg, value, colours):
     seg["one"] = 1
-    found = screens.run("show", key)
-    assert found.shown()[0].split()[0] == "INDEX" and found.shown()[1].startswith("'one' ")
-    assert found.escapes() and found.coloured() and not found.too_long()
-    assert found.left_alone()
+    found = screens.run("show", seg.key, NO_COLOR=value)
+    assert found.escapes() == colours and found.shown()[0].split()[:2] == ["INDEX", "TYPE"]
 
 
-def test_stdout_in_a_pipe_is_plain_beside_a_terminal(seg, key):
-    seg["one"] = 1
-    found = screens.run("show", key, stdout="pipe")
-    assert found.printed.decode().splitlines()[0] == "INDEX\tTYPE\tSIZE\tVERSION\tEXPIRES\tVALUE"
-    assert found.raw == b"" and shmvar.attach(key).get("one") == 1
+def test_without_rich_a_terminal_has_plain_text(seg):
+    seg["one"] = HOSTILE
+    program = f"import sys; sys.modules['rich'] = None{EACH}"
+    words = f"ls;show,{seg.key};info,{seg.key};doctor;watch,{seg.key},--timeout,0.1"
+    found = screens.run(sys.executable, "-c", program, words, whole=True, columns=200, lines=100)
+    # A tab is a byte that moves the cursor to the next eighth column.
+    assert b"INDEX\tTYPE\tSIZE" in found.raw and b"\x1b" not in found.raw and b"Traceback" not in found.raw
+    assert f"segment {seg.key!r}" in "\n".join(found.everything())
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_ascii(filled):
+    commands = [["ls"], ["show", filled.key], ["info", filled.key], ["doctor"]]
+    found, parts = each(*commands, PYTHONIOENCODING="ascii", NO_COLOR="1")
+    assert found.raw.isascii() and found.too_long() == [] and not found.escapes()
+    assert "====" in "".join(map("".join, parts)) or "...." in "".join(parts[0])
+    assert all("\\u2501" not in line and "\\u2500" not in line for part in parts for line in part)
+    assert any(line.endswith("...") for line in parts[1])
+
+
+# --- how much
+
+
+def test_show_has_a_first_part_on_a_terminal_and_all_in_a_pipe(seg):
+    seg.update(dict.fromkeys(range(1200), 1))
+    lines = screens.run("show", seg.key).everything()
+    assert len(lines) == 1002 and lines[-2].split()[0] == "999" and lines[-1].startswith("… 200 more: --limit N")
+    lines = screens.run("show", seg.key, "--limit", "1100").everything()
+    assert len(lines) == 1102 and lines[-1] == "… 100 more"
+    assert len(screens.run("show", seg.key, "--limit", "1200").everything()) == 1201
+    assert len(plain("show", seg.key).splitlines()) == 1201
+
+
+def test_info_of_a_terminal_has_a_bar_and_a_map(seg):
+    seg["value"] = bytes(100_000)
+    view = seg.view("value")
+    del seg["value"]
+    lines = screens.run("info", seg.key, NO_COLOR="1").shown()
+    assert len(lines) <= 22  # the title is still there, above the next prompt
+    assert lines[0] == f"{seg.key!r}  0 variables" and "0 %" in lines[1] and lines[1].endswith("of 1.0 GiB")
+    assert "▓" in lines[2] and "▓ held by views 100.0 KiB" in lines[3]
+    assert any(line.split()[:2] == ["held", "102,400"] for line in lines)
+    del view
+
+
+def test_locks_and_queues_have_a_line_each_and_the_dead_are_named(seg, children):
+    import helpers
+
+    child = helpers.start(helpers.HOLD_A_LOCK, seg.key)
+    children.append(child)
+    seg.queue("jobs").put(1)
+    with seg.lock("b"):
+        lines = [line.split(maxsplit=1) for line in screens.run("info", seg.key, lines=50).shown()]
+        assert ["locks", f"'a' by {child.pid}"] in lines and ["'b'", f"by {os.getpid()}"] in lines
+        assert any(line[0] == "queues" and line[1].startswith("'jobs': 1 wait") for line in lines if line)
+        child.kill()
+        child.wait()
+        found = screens.run("info", seg.key, lines=50)
+        assert found.coloured()["a process died, and nobody has cleaned up yet"] == "brown"
+        assert ["attached", f"1: {os.getpid()}"] in [line.split(maxsplit=1) for line in found.shown()]

@@ -1,8 +1,12 @@
 """The commands `ls`, `info` and `show`: lists of segments and of variables, and facts about a segment."""
 
+from __future__ import annotations
+
 import argparse
+import itertools
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import shmvar
 from shmvar import _preview, _text
@@ -10,14 +14,15 @@ from shmvar.cli import arguments, opening, printing, urls
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names
 
+if TYPE_CHECKING:
+    from shmvar.cli.screen import Screen
+
 SEGMENT_TITLES = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "PROCS", "OWNER", "MODE", "CREATED", "STATE")
 VARIABLE_TITLES = ("INDEX", "TYPE", "SIZE", "VERSION", "EXPIRES", "VALUE")
 # A server says nothing of owner, mode and processes of a segment.
 SERVER_TITLES = ("KEY", "COUNT", "USED", "SIZE", "MEMORY", "CREATED")
 _NOT_OF_SERVERS = ("uid", "perm", "attached", "evict", "evicted", "held", "spare")
-# What a narrow terminal does without first.
-SPARE_SEGMENT_TITLES = ("CREATED", "MEMORY", "PROCS", "MODE", "OWNER", "SIZE", "USED")
-SPARE_VARIABLE_TITLES = ("VERSION", "EXPIRES", "SIZE", "TYPE")
+MOST_ON_SCREEN = 1000  # variables, where nobody asks for more; a pipe gets all
 
 
 def add_commands(commands: Commands) -> None:
@@ -50,13 +55,17 @@ def _ls(args: argparse.Namespace) -> int:
         unknown = {"locks", "queues"}
         known = [{name: part for name, part in printing.facts(i).items() if name not in unknown} for i in found]
         print(printing.as_json(known))
-    elif found and urls.is_url(args.url):
-        spare = [title for title in SPARE_SEGMENT_TITLES if title in SERVER_TITLES]
-        printing.table(SERVER_TITLES, map(_server_row, found), spare=spare)
-    elif found:
-        printing.table(SEGMENT_TITLES, map(_segment_row, found), spare=SPARE_SEGMENT_TITLES)
-    elif printing.on_terminal():
-        print("no segments")
+    elif not found:
+        if printing.on_terminal():
+            print("no segments")
+    elif (screen := printing.screen()) is not None:
+        from shmvar.cli import segment_screens
+
+        segment_screens.segments(screen, found, of_server=urls.is_url(args.url))
+    elif urls.is_url(args.url):
+        printing.table(SERVER_TITLES, map(_server_row, found))
+    else:
+        printing.table(SEGMENT_TITLES, map(_segment_row, found))
     return DONE
 
 
@@ -92,10 +101,19 @@ def _segment_row(info: shmvar.SegmentInfo) -> tuple[str, ...]:
 def _info(args: argparse.Namespace) -> int:
     with opening.for_reading(args) as segment:
         info = segment.info()
-        url = None if isinstance(segment, shmvar.Segment) else segment.url
-    if args.json:
-        print(printing.as_json(printing.facts(info) | printing.named(info)))
-        return DONE
+        if args.json:
+            print(printing.as_json(printing.facts(info) | printing.named(info)))
+        elif (screen := printing.screen()) is not None:
+            from shmvar.cli import segment_screens
+
+            segment_screens.facts(screen, segment, info, _facts(segment, info))
+        else:
+            printing.table((), _facts(segment, info).items())
+    return DONE
+
+
+def _facts(segment: shmvar.Segment, info: shmvar.SegmentInfo) -> dict[str, str]:
+    """Each field of a segment's `info`, for people."""
     shown = printing.facts(info) | {"key": repr(info.key), "count": str(info.count)}
     shown |= {"uid": f"{info.uid} ({printing.user(info.uid)})", "created_at": printing.time(info.created_at)}
     for field in ("size", "used", "free", "largest_put", "resident", "held", "spare"):
@@ -104,30 +122,55 @@ def _info(args: argparse.Namespace) -> int:
     shown["evict"] = info.evict or "nothing"
     shown["locks"] = ", ".join(map(printing.lock, printing.locks(info))) or "none held"
     shown["queues"] = ", ".join(map(printing.queue, printing.queues(info))) or "none"
-    if url is not None:
-        shown = {"url": url} | {field: value for field, value in shown.items() if field not in _NOT_OF_SERVERS}
-    printing.table((), ((field, str(value)) for field, value in shown.items()))
-    return DONE
+    if not isinstance(segment, shmvar.Segment):
+        shown = {"url": segment.url} | {field: value for field, value in shown.items() if field not in _NOT_OF_SERVERS}
+    return {field: str(value) for field, value in shown.items()}
 
 
 # --- show
 
 
 def _show(args: argparse.Namespace) -> int:
+    screen = None if args.json else printing.screen()
+    limit = args.limit
+    if limit is None and screen is not None:
+        limit = MOST_ON_SCREEN
     with opening.for_reading(args) as segment:
         indexes = _sorted(segment, args.prefix, args.sort)
         if args.reverse:
             indexes.reverse()
-        found = list(_preview.variables(segment, indexes[: args.limit]))
-    if args.json:
-        print(printing.as_json(found))
-    elif found:
-        printing.table(VARIABLE_TITLES, map(_variable_row, found), spare=SPARE_VARIABLE_TITLES, cut_last=True)
-        if args.limit is not None and len(indexes) > args.limit and printing.on_terminal():
-            print(f"{len(indexes) - args.limit} more")
+        # On a screen a value is cut where its column ends, which is before the end of a text that is twice as wide.
+        width = _preview.WIDTH if screen is None else 2 * screen.width
+        found = _preview.variables(segment, indexes[:limit], width)
+        if args.json:
+            print(printing.as_json(list(found)))
+        elif screen is not None:
+            _show_on(screen, list(found), len(indexes), limit, args.limit)
+        else:
+            _print(found)
+    return DONE
+
+
+def _show_on(screen: Screen, found: list[dict[str, Any]], all: int, limit: int, asked: int | None) -> None:
+    from shmvar.cli import segment_screens
+
+    if not found:
+        print("no variables")
+        return
+    segment_screens.variables(screen, found)
+    if all > limit:
+        more = f"… {all - limit:,} more"
+        hint = "" if asked is not None else ": --limit N shows N of them, --prefix TEXT those that begin so"
+        screen.line(screen.own(more + hint, "secondary"))
+
+
+def _print(found: Iterable[dict[str, Any]]) -> None:
+    """Plain text, of each variable as it is read: there may be a million."""
+    rows = map(_variable_row, found)
+    if (first := next(rows, None)) is not None:
+        printing.table(VARIABLE_TITLES, itertools.chain([first], rows))
     elif printing.on_terminal():
         print("no variables")
-    return DONE
 
 
 def _sorted(segment: shmvar.Segment, prefix: str | None, order: str) -> list[int | str]:

@@ -1,15 +1,20 @@
 """How things are printed: for people on a terminal, for programs in a pipe, and as JSON."""
 
+from __future__ import annotations
+
 import contextlib
+import itertools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import shmvar
 from shmvar import _preview, _text
+from shmvar.cli.progress import Progress, for_terminal
 
-# So many characters of the first and of the last column of a table are shown before other columns are.
-LEAST_WIDTH = 24
+if TYPE_CHECKING:
+    from shmvar.cli.screen import Screen
 
 
 def as_json(value: Any) -> str:
@@ -24,110 +29,56 @@ def on_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def table(
-    titles: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    spare: Sequence[str] = (),
-    cut_last: bool = False,
-) -> None:
-    """Prints `rows` in columns, below `titles` if there are any.
+def escapes() -> bool:
+    """Whether a terminal may get escape sequences: colours, and going back. See https://no-color.org."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
 
-    In a pipe the columns are separated by tabs, and nothing is wrapped or shortened: for grep and cut. On a terminal
-    the first and the last column are what people look for. Where they have too little room, columns of `spare` are left
-    out, in this order; then these two are wrapped, or, with `cut_last`, the last one is shortened.
-    """
+
+def screen() -> Screen | None:
+    """What prints columns and colours on a terminal. None: there is no terminal, or no `rich`, and text is plain."""
     if not on_terminal():
-        for row in ([titles] if titles else []) + list(rows):
-            print("\t".join(row))
-        return
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    rows = list(rows)
-    console = Console(highlight=False)
-    widths = [max(map(cell_len, column)) for column in zip(*([titles] if titles else []), *rows, strict=True)]
-    shown = _columns(widths, [titles.index(title) for title in spare], console.width)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=bool(titles))
-    first, last = _ends(widths, shown, console.width)
-    for at in shown:
-        width = {0: first, len(widths) - 1: last}.get(at, widths[at])
-        cut = cut_last and at == len(widths) - 1
-        table.add_column(
-            titles[at] if titles else "",
-            width=width,
-            no_wrap=cut or at not in (0, len(widths) - 1),
-            overflow="ellipsis" if cut else "fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(row[at]) for at in shown))
-    console.print(table)
+        return None
+    try:
+        from shmvar.cli.screen import Screen
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "rich":
+            raise
+        return None
+    return Screen(escapes=escapes() and sys.stdout.isatty())
 
 
-def _columns(widths: Sequence[int], spare: Sequence[int], width: int) -> list[int]:
-    """The columns that are shown on a terminal of this width."""
-    enough = min(widths[0], LEAST_WIDTH) + min(widths[-1], LEAST_WIDTH)
-    shown = list(range(len(widths)))
-    for at in spare:
-        if _room(widths, shown, width) < enough:
-            shown.remove(at)
-    # A wide column may have to go after narrow ones that have room without it.
-    for at in reversed(spare):
-        if at not in shown and _room(widths, [*shown, at], width) >= enough:
-            shown = sorted([*shown, at])
-    return shown
-
-
-def _room(widths: Sequence[int], shown: Sequence[int], width: int) -> int:
-    """What the other columns leave for the first and the last one. There are two spaces between columns."""
-    others = sum(widths[at] for at in shown if at not in (0, len(widths) - 1))
-    return width - others - 2 * (len(shown) - 1)
-
-
-def _ends(widths: Sequence[int], shown: Sequence[int], width: int) -> tuple[int, int]:
-    """The widths of the first and the last column: where both are too wide, each has half of the room."""
-    room = max(_room(widths, shown, width), 2)
-    first = min(widths[0], max(room - widths[-1], room // 2))
-    return first, max(min(widths[-1], room - first), 1)
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints `rows` with tabs between columns, below `titles` if there are any: for grep and cut, nothing is cut."""
+    for row in itertools.chain([titles] if titles else [], rows):
+        print("\t".join(row))
 
 
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that shows on a terminal how many of how many are done; it is wiped away at the end.
+def progress(what: str) -> Iterator[Progress | Callable[..., None]]:
+    """Gives a function that is called with how many of how many `what` are done; of "bytes", with numbers of bytes.
 
-    It writes to stderr, so what is printed meanwhile can go to a file.
+    On a terminal this shows a bar, if it takes longer than a moment; it is wiped away at the end. It writes to stderr,
+    so what is printed meanwhile can go to a file.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda _done, _all: None
+    bar = for_terminal(what, escapes=escapes())
+    if bar is None:
+        yield lambda *_: None
         return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as status:
-        yield lambda done, all: status.update(f"{done:,} of {all:,} {what}")
+    try:
+        yield bar
+    finally:
+        bar.wipe()
 
 
 def styled(line: str, style: str = "", *, hanging: int = 0) -> None:
-    """Prints `one_line` of a line (it may have names that others chose); on a terminal in a style of `rich`.
+    """Prints `one_line` of a line (it may have names that others chose); on a terminal in one of `screen.STYLES`.
 
-    On a terminal a long line is broken between words, and what follows is indented by `hanging`, or by less where that
-    would be half of the terminal.
+    On a terminal a long line is broken between words, and what follows is indented by `hanging`.
     """
-    line = _text.one_line(line)
-    if not on_terminal():
-        print(line)
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False, soft_wrap=True)
-    hanging = min(hanging, console.width // 2)
-    start, rest = Text(line[:hanging], style), Text(line[hanging:], style)
-    for part in rest.wrap(console, max(console.width - hanging, 1)) or [rest]:
-        part.rstrip()
-        console.print(start + part)
-        start = Text(" " * hanging)
+    if (found := screen()) is not None:
+        found.line(found.text(line, style), hanging=hanging)
+    else:
+        print(_text.one_line(line))
 
 
 def user(uid: int) -> str:

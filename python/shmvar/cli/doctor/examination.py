@@ -5,6 +5,7 @@ import time
 
 import shmvar
 from shmvar._core import _survey
+from shmvar.cli import printing
 from shmvar.cli.doctor import machine, machine_facts, objects, segments
 from shmvar.cli.doctor.findings import Facts
 
@@ -13,14 +14,15 @@ def examine(repair: bool) -> Facts:
     """Everything there is to say, as plain data. `repair`: also repairs what is safe to repair."""
     looked_at = time.time()
     facts = machine_facts.survey()
-    found: list[Facts] = []
     findings = list(machine.findings(facts))
-    for seen in () if "error" in facts["memory_file_system"] else _survey():
-        found.append(seen)
-        if seen["kind"] == "segment":
-            findings += segments.findings(seen, facts, repair)
-        else:
-            findings += objects.findings(seen, repair)
+    found = [] if "error" in facts["memory_file_system"] else _survey()
+    with printing.progress("objects") as told:
+        for number, seen in enumerate(found):
+            told(number, len(found))
+            if seen["kind"] == "segment":
+                findings += segments.findings(seen, facts, repair, told)
+            else:
+                findings += objects.findings(seen, repair)
     findings += machine.findings_of_logouts(found, facts)
     return {
         "shmvar": shmvar.__version__,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator
 
@@ -12,21 +13,25 @@ from shmvar.cli.doctor.findings import NEARLY_FULL, Facts, Finding, finding, may
 from shmvar.cli.doctor.machine_facts import SHM
 
 CHECK_WITHIN = 300  # seconds, for one segment
+TOLD_EVERY = 0.1  # seconds
 # What a segment may take of memory without a warning: so many times what is stored, and so many bytes
 # (docs/guide.md, "How much memory it takes").
 KEPT_TIMES = 2.25
 KEPT = 72 << 20
 
 
-def findings(seen: Facts, facts: Facts, repair: bool) -> Iterator[Finding]:
-    """Checks the segment `seen`, and repairs it if `repair`. Adds what it learns of the segment to `seen`."""
+def findings(seen: Facts, facts: Facts, repair: bool, told: Callable[[], None]) -> Iterator[Finding]:
+    """Checks the segment `seen`, and repairs it if `repair`. Adds what it learns of the segment to `seen`.
+
+    `told` is called now and then while the check goes on.
+    """
     about = f"segment {seen['key']!r}"
     path = f"{SHM}/{seen['name']}"
     write = repair and os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
     dead = [participant for participant in seen["participants"] if participant["alive"] is False]
     seen["dead"] = len(dead)
     seen["writer_died"] = seen["writer"] in {participant["number"] for participant in dead}
-    found = in_child(lambda: visit(seen["key"], write))
+    found = in_child(lambda: visit(seen["key"], write), told)
     if found["result"] == "gone":
         seen["kind"] = "gone"
         return
@@ -131,7 +136,7 @@ def visit(key: int | str, write: bool) -> Facts:
         return found | {"why": str(error) or type(error).__name__}
 
 
-def in_child(act: Callable[[], Facts]) -> Facts:
+def in_child(act: Callable[[], Facts], told: Callable[[], None]) -> Facts:
     """What `act` returns, in a forked child: a process that may write can cut a segment short, which kills a reader."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -146,6 +151,8 @@ def in_child(act: Callable[[], Facts]) -> Facts:
     os.close(writer)
     try:
         with open(reader, "rb") as pipe:
+            while not select.select([pipe], [], [], TOLD_EVERY)[0]:
+                told()
             written = pipe.read()
     finally:
         _, status = os.waitpid(child, 0)

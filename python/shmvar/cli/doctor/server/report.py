@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from shmvar import _text
 from shmvar.cli import printing
+from shmvar.cli.doctor.findings import Row
 from shmvar.cli.doctor.server import rights
 
 if TYPE_CHECKING:
     from shmvar.cli.doctor.findings import Facts
-    from shmvar.cli.doctor.report import Row
 
 MOST = 200
 """Segments that are shown."""
@@ -28,37 +28,38 @@ def sections(found: Facts) -> list[tuple[str, list[Row]]]:
         for replica in one["replicas"]:
             shown.append((f"replica {replica['host']}:{replica['port']}", _replica(replica, one["clock"])))
     if found["rights"] is not None:
-        shown.append((f"user {server['user']}", [("rights", _rights(found["rights"]))]))
+        shown.append((f"user {server['user']}", [Row("rights", _rights(found["rights"]))]))
     for segment in found["segments"][:MOST]:
         shown.append((f"segment {segment['key']!r}", _segment(segment)))
     if len(found["segments"]) > MOST:
-        shown.append(("other segments", [("…", f"{len(found['segments']) - MOST} more")]))
+        shown.append(("other segments", [Row("…", f"{len(found['segments']) - MOST} more")]))
     if found["unseen"]:
-        shown.append(("cannot be seen", [("refused", ", ".join(found["unseen"]))]))
+        shown.append(("cannot be seen", [Row("refused", ", ".join(found["unseen"]))]))
     return shown
 
 
 def _server(server: Facts) -> list[Row]:
     memory, kept, limits = server["memory"], server["persistence"], server["limits"]
-    rows = [("version", f"{server['software'] or 'unseen'} {server['version'] or ''}".strip())]
-    rows.append(("role", f"{_fact(server['role'])}, {_fact(server['mode'])}"))
+    rows = [Row("version", f"{server['software'] or 'unseen'} {server['version'] or ''}".strip())]
+    rows.append(Row("role", f"{_fact(server['role'])}, {_fact(server['mode'])}"))
     limit = "no maxmemory" if memory["limit"] == 0 else f"maxmemory {_size(memory['limit'])}"
-    rows.append(("memory", f"{_size(memory['used'])} used, {limit}, {_fact(memory['policy'])}"))
+    rows.append(Row("memory", f"{_size(memory['used'])} used, {limit}, {_fact(memory['policy'])}"))
     file = {True: f"append-only file, fsync {_fact(kept['fsync'])}", False: "no append-only file", None: "unseen"}
     snapshots = "no snapshots" if kept["snapshots"] == "" else f"snapshots {_fact(kept['snapshots'])}"
-    rows.append(("persistence", f"{file[kept['append_only']]}; {snapshots}"))
+    rows.append(Row("persistence", f"{file[kept['append_only']]}; {snapshots}"))
     fewest, lag = server["min_replicas_to_write"], server["min_replicas_max_lag"]
-    rows.append(("replicas", f"{len(server['replicas'])}; min-replicas-to-write {_fact(fewest)}, max-lag {_fact(lag)}"))
+    least = f"min-replicas-to-write {_fact(fewest)}, max-lag {_fact(lag)}"
+    rows.append(Row("replicas", f"{len(server['replicas'])}; {least}"))
     if (cluster := server["cluster"]) is not None:
-        rows.append(("cluster", f"{_fact(cluster['state'])}, {_fact(cluster['known_nodes'])} nodes"))
-    rows.append(("clock", _clock(server["clock"], "this machine's")))
+        rows.append(Row("cluster", f"{_fact(cluster['state'])}, {_fact(cluster['known_nodes'])} nodes"))
+    rows.append(Row("clock", _clock(server["clock"], "this machine's")))
     buffers = limits["client_output_buffer_limit"]
     texts = [f"{name} {' '.join(map(str, numbers))}" for name, numbers in (buffers or {}).items()]
-    rows.append(("strings", f"proto-max-bulk-len {_size(limits['proto_max_bulk_len'])}"))
-    rows.append(("output buffers", ", ".join(texts) or "unseen"))
+    rows.append(Row("strings", f"proto-max-bulk-len {_size(limits['proto_max_bulk_len'])}"))
+    rows.append(Row("output buffers", ", ".join(texts) or "unseen"))
     busy = limits["busy_reply_threshold"]
-    rows.append(("scripts", "unseen" if busy is None else f"slow after {busy} ms"))
-    rows.append(("connections", f"{_fact(limits['clients'])} of {_fact(limits['max_clients'])}"))
+    rows.append(Row("scripts", "unseen" if busy is None else f"slow after {busy} ms"))
+    rows.append(Row("connections", f"{_fact(limits['clients'])} of {_fact(limits['max_clients'])}"))
     return rows
 
 
@@ -67,7 +68,7 @@ def _replica(replica: Facts, primary: Facts | None) -> list[Row]:
     if clock is not None and primary is not None:
         clock = {"ahead": clock["ahead"] - primary["ahead"], "within": clock["within"] + primary["within"]}
     state = f"{_fact(replica['state'])}, {_fact(replica['lag'])} s behind"
-    return [("state", state), ("clock", _clock(clock, "the primary's"))]
+    return [Row("state", state), Row("clock", _clock(clock, "the primary's"))]
 
 
 def _clock(clock: Facts | None, whose: str) -> str:
@@ -87,12 +88,14 @@ def _rights(may: Facts) -> str:
 
 def _segment(segment: Facts) -> list[Row]:
     info, check = segment["info"], segment["check"]
-    rows = [("url", segment["url"])]
+    rows = [Row("url", segment["url"])]
     if info:
         largest = f", largest put {_size(info['largest_put'])}"
-        rows.append(("created", printing.time(info["created_at"])))
-        rows.append(("values", f"{info['count']}, {_size(info['used'])} of {_size(info['size'])}{largest}"))
-    rows.append(("check", check["result"] + (f": {check['why']}" if "why" in check else "")))
+        rows.append(Row("created", printing.time(info["created_at"])))
+        share = info["used"] / info["size"] if info["size"] else None
+        text = f"{info['count']}, {_size(info['used'])} of {_size(info['size'])}{largest}"
+        rows.append(Row("values", text, share=share))
+    rows.append(Row("check", check["result"] + (f": {check['why']}" if "why" in check else "")))
     return rows
 
 
