@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from shmvar import _preview
+from shmvar.cli import listing, printing
 from shmvar.cli import main as cli
-from shmvar.cli import printing
 
 
 @pytest.fixture
@@ -63,12 +62,13 @@ def test_wrong_options_are_a_matter_of_usage(shown, key, capsys, wrong):
 @pytest.mark.parametrize("how", ["index", "size", "expires"])
 def test_what_vanishes_meanwhile_is_left_out(seg, key, capsys, monkeypatch, how):
     seg.update(dict.fromkeys(range(5), 1))
-    order = _preview.order
+    by_index = listing._by_index
 
-    def removes(index):
+    def removes(indexes):
+        found = by_index(indexes)
         seg.remove(3)
-        return order(index)
+        return found
 
-    monkeypatch.setattr(_preview, "order", removes)
+    monkeypatch.setattr(listing, "_by_index", removes)
     assert cli.main(["show", key, "--sort", how, "--json"]) == 0
     assert [row["index"] for row in json.loads(capsys.readouterr().out)] == [0, 1, 2, 4]
