@@ -12,6 +12,7 @@ event_loops         a coroutine with a time limit
 servers             Valkey or Redis, and a proxy before it that cuts
 shown_html          the HTML of a display, taken apart by a strict reader
 screens             a command on a terminal of some size, and what is on its screen
+live_screens        the same for a program that draws on one screen for long
 pages               the Python of README and of docs/, and a program that runs it as pasted
 child_functions     what the children of multiprocessing run
 installed_programs  servers and tools from the package index

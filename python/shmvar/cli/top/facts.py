@@ -93,6 +93,7 @@ def as_json(row: Row) -> dict[str, Any]:
         "used": row.used,
         "size": row.size,
         "changes_per_second": row.rate if row.rate is None or math.isfinite(row.rate) else None,
+        "changes": row.changes,
         "attached": row.processes,
         "waiting": row.waiting,
         "held": row.held,

@@ -1,8 +1,8 @@
 """The process that looks, and this process's end of it.
 
 Whoever may write to a segment can cut it short at the wrong moment, which kills a process that reads it (SIGBUS), or
-can make a reader wait. So the looking is done by a child, which tells what it sees line by line. If it dies or takes too
-long, the segment that it was at is left alone for a while, and another child goes on.
+can make a reader wait. So the looking is done by a child, which tells what it sees line by line. If it dies or takes
+too long, the segment that it was at is left alone for a while, and another child goes on.
 """
 
 import contextlib
