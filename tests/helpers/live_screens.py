@@ -1,6 +1,7 @@
 """A program on a terminal that draws on one screen for long: only what is new is drawn by `pyte`."""
 
 import pyte
+
 from helpers.screens import Terminal
 
 

@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import helpers
 import pytest
@@ -61,7 +58,9 @@ def test_the_screen_is_filled_and_no_line_is_longer(seg, key, columns, lines):
         quit(terminal)
 
 
-@pytest.mark.parametrize(("columns", "titles"), [(40, "KEY USE CHG/S PROCS"), (80, "KEY VARS USED USE CHG/S PROCS WAIT HELD")])
+@pytest.mark.parametrize(
+    ("columns", "titles"), [(40, "KEY USE CHG/S PROCS"), (80, "KEY VARS USED USE CHG/S PROCS WAIT HELD")]
+)
 def test_what_matters_most_fits(seg, key, columns, titles):
     seg["n"] = 1
     with top(columns=columns) as terminal:
