@@ -119,7 +119,7 @@ def test_what_is_no_sound_segment_is_listed_with_the_reason(seg, key, new_key):
 
 @pytest.mark.skipif(not helpers.IS_ROOT, reason="needs root, for another user")
 def test_a_segment_that_this_user_may_not_read_is_refused_and_nothing_more(seg, key):
-    modules = "from shmvar.cli import main\nfrom shmvar.cli.top import plain\nimport datetime, json\n"
+    modules = "from shmvar.cli import main\nfrom shmvar.cli.top import plain\nimport datetime, json\nmain.commands()\n"
     drop = modules + helpers.as_user()["drop"]
     done = helpers.run("sys.exit(main.main(['top', '--json', '--once', '--interval', '0.05']))", drop=drop)
     (row,) = json.loads(done.stdout)["segments"]

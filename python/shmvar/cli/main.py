@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import shmvar
-from shmvar.cli import copying, dumping, listing, urls, values, watching
+from shmvar.cli import copying, dumping, listing, manual, urls, values, watching
 from shmvar.cli.completion import answer
 from shmvar.cli.completion import command as completion
 from shmvar.cli.demo import command as demo
@@ -18,7 +18,7 @@ from shmvar.cli.top import command as top
 def commands() -> Commands:
     """All commands, in the order in which the help lists them."""
     found = Commands()
-    for module in (values, listing, top, watching, dumping, copying, doctor, demo, completion):
+    for module in (values, listing, top, watching, dumping, copying, doctor, demo, completion, manual):
         module.add_commands(found)
     return found
 
