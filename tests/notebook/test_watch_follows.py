@@ -245,11 +245,11 @@ def test_detached_before_it_begins_it_says_so(key, browser, follow):
 
 
 def test_where_nobody_answers_it_says_that_it_pauses_and_ends(seg, browser, follow):
-    lost = []
-    following = follow(lost=lambda: bool(lost), asked=lambda: 7)
-    lost.append(True)
-    seg.add("a")
+    following = follow(asked=lambda: 7)
+    assert browser.last["asked"] == 7
+    following.pause()
     has_ended(following)
+    assert not following.goes_on
     assert browser.last["state"] == NOBODY and browser.last["asked"] == 7
 
 

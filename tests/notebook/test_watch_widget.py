@@ -1,5 +1,6 @@
 """The widget of `watch`: what it takes, when it follows, what it leaves behind. The test plays the browser."""
 
+import asyncio
 import gc
 import os
 import threading
@@ -14,7 +15,7 @@ import shmvar.notebook
 anywidget = pytest.importorskip("anywidget", reason="anywidget is not installed")
 import ipywidgets  # noqa: E402 - it comes with anywidget
 
-from shmvar.notebook import _front_end  # noqa: E402
+from shmvar.notebook import _front_end, _widget  # noqa: E402
 
 NAMES = ("shmvar-watch", "shmvar-show")
 
@@ -163,6 +164,36 @@ def test_a_destroyed_segment_ends_it_and_the_text_says_so(key, kernel):
     helpers.until(lambda: not threads())
     segment.detach()
     assert repr(widget) == "<shmvar.notebook.watch: the handle was detached>"
+
+
+def test_a_page_that_vanished_without_a_word_is_asked_for_when_another_goes(seg, kernel, monkeypatch):
+    monkeypatch.setattr(_widget, "ANSWER_WITHIN", 0.1)
+    monkeypatch.setattr(_widget, "_LATE", 0.1)
+
+    async def main():
+        widget = shmvar.notebook.watch(seg)
+        widget._repr_mimebundle_()
+        for view in ("vanished", "closed", "open"):
+            say(widget, kind="view", view=view, visible=True)
+        say(widget, kind="gone", view="closed")
+        while not widget.picture.get("asked"):
+            await asyncio.sleep(0.01)
+        say(widget, kind="view", view="open", visible=True)  # the answer
+        while "vanished" in widget._views._views:
+            await asyncio.sleep(0.01)
+        assert widget.picture["state"] == "live" and len(threads()) == 2
+        say(widget, kind="view", view="vanished too", visible=True)
+        say(widget, kind="gone", view="open")
+        while widget.picture["state"] != "paused":
+            await asyncio.sleep(0.01)
+        while threads():
+            await asyncio.sleep(0.01)
+        say(widget, kind="view", view="came back", visible=True)
+        while widget.picture["state"] != "live":
+            await asyncio.sleep(0.01)
+        assert len(threads()) == 2
+
+    asyncio.run(main())
 
 
 def test_what_a_browser_sends_may_be_anything(seg, kernel):

@@ -43,16 +43,16 @@ class Following:
         indices: Sequence[int | str] | None,
         rows: int,
         send: Callable[[dict[str, Any]], None],
-        lost: Callable[[], bool] = lambda: False,
         asked: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`send` is called with pictures, in a thread. It raises an exception when there is nobody to send them to."""
+        """Both functions are called in a thread. `send` gets pictures, and raises an exception when there is nobody to
+        send them to; `asked` says how often the browser was asked, this time included.
+        """
         self._segment = segment
         self._wanted = None if indices is None else frozenset(indices)
         self._rows = rows
         self._pictures = Pictures(segment, indices, rows)
         self._send = send
-        self._lost = lost
         self._asked = asked
         self._pid = os.getpid()
         self._some = threading.Condition()
@@ -62,13 +62,14 @@ class Following:
         self._news = False
         self._hidden_since: float | None = None
         self._stopped = False
-        self._why: str | None = None
+        self._end: tuple[str, str] | None = None
+        """The state in which it ends by itself, and why."""
         self.threads: list[threading.Thread] = []
 
     @property
     def goes_on(self) -> bool:
         """Whether it follows, and has not ended by itself."""
-        return self._pid == os.getpid() and bool(self.threads) and not self._stopped and self._why is None
+        return self._pid == os.getpid() and bool(self.threads) and not self._stopped and self._end is None
 
     def start(self) -> None:
         """Starts the threads. Raises `RuntimeError` if the system has no more."""
@@ -104,8 +105,14 @@ class Following:
             elif not visible and self._hidden_since is None:
                 self._hidden_since = time.monotonic()
 
+    def pause(self) -> None:
+        """Tells a browser that may be there after all that it ends, and lets both threads end."""
+        self._end_with(NOBODY, "")
+
     def again(self) -> None:
         """Sends what is to be seen, though nothing has changed."""
+        if self._pid != os.getpid():
+            return
         with self._some:
             self._news = True
             self._some.notify_all()
@@ -126,14 +133,11 @@ class Following:
                 if self._is_idle():
                     break
         except Exception as error:
-            with self._some:
-                self._why = why_ended(error)
-                self._some.notify_all()
+            self._end_with(ENDED, why_ended(error))
         finally:
             with self._some:
                 changes_then, self._changes = self._changes, None
-                if self._why is None:
-                    self._stopped = True
+                self._stopped = self._stopped or self._end is None
                 self._some.notify_all()
             if changes_then is not None:
                 changes_then.close()
@@ -144,6 +148,14 @@ class Following:
             if not self._news:
                 self._news = True
                 self._some.notify_all()
+
+    def _end_with(self, state: str, why: str) -> None:
+        with self._some:
+            self._end = self._end or (state, why)
+            changes, self._changes = self._changes, None
+            self._some.notify_all()
+        if changes is not None:
+            changes.close()
 
     def _is_idle(self) -> bool:
         """Whether it has been hidden for so long that nothing of what was counted before would be seen."""
@@ -161,26 +173,24 @@ class Following:
     def _tell_once(self) -> bool:
         """Waits for news and sends them. Returns whether it goes on."""
         with self._some:
-            while not (self._stopped or self._why is not None or (self._news and self._hidden_since is None)):
+            while not (self._stopped or self._end is not None or (self._news and self._hidden_since is None)):
                 self._some.wait()
             if self._stopped:
                 return False
-            self._news, why = False, self._why
+            self._news = False
         began = time.monotonic()
-        state, text = (ENDED, why) if why is not None else (NOBODY, "") if self._lost() else (LIVE, "")
         try:
             picture = self._picture(began)
         except Exception as error:
-            state, text = ENDED, why or why_ended(error)
+            self._end_with(ENDED, why_ended(error))
             picture = self._pictures.last()
-        picture |= {"state": state, "why": text, "asked": self._asked()}
+        end = self._end
+        state, why = end or (LIVE, "")
         try:
-            self._send(picture)
+            self._send(picture | {"state": state, "why": why, "asked": self._asked()})
         except Exception:
             return False
-        if state != LIVE:
-            with self._some:
-                self._why = self._why or text
+        if end is not None:
             return False
         rest = max(INTERVAL, _TIMES * (time.monotonic() - began))
         with self._some:

@@ -8,6 +8,7 @@ runs, and that is when people watch. What a browser says is in `_views`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
 from pathlib import Path
@@ -18,7 +19,7 @@ import traitlets
 from shmvar.notebook import _front_end
 from shmvar.notebook._follow import ENDED, Following, why_ended
 from shmvar.notebook._picture import as_text
-from shmvar.notebook._views import Views
+from shmvar.notebook._views import ANSWER_WITHIN, Views
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from shmvar._core import Segment
 
 _HERE = Path(__file__).parent
+_LATE = 1.0
+"""Seconds after which an event loop that was to do something was busy."""
 
 
 class Watch(anywidget.AnyWidget):  # type: ignore[misc]  # its types are not there where it is not installed
@@ -45,7 +48,7 @@ class Watch(anywidget.AnyWidget):  # type: ignore[misc]  # its types are not the
         self._rows = rows
         self._following: Following | None = None
         self._views: Views | None = None
-        self._asked = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__()
         self.on_msg(_heard)
 
@@ -72,8 +75,11 @@ class Watch(anywidget.AnyWidget):  # type: ignore[misc]  # its types are not the
         if self.comm is None:
             return
         if self._views is None:
-            self._views = Views(time.monotonic(), _soon())
+            self._views = Views(time.monotonic())
+            self._loop = _loop()
             self.comm.on_close(_of(self, lambda widget, _message: widget._stop()))
+        else:
+            self._views.expect(time.monotonic())
         self._go_on(True)
 
     def _go_on(self, visible: bool) -> None:
@@ -83,9 +89,8 @@ class Watch(anywidget.AnyWidget):  # type: ignore[misc]  # its types are not the
             following.set_visible(visible)
         elif visible:
             self._stop()
-            lost = _of(self, lambda widget: widget._are_lost(), True)
-            asked = _of(self, lambda widget: 0 if widget._views is None else widget._views.asked, 0)
-            self._following = Following(self._segment, self._indices, self._rows, _sender(self), lost, asked)
+            asked = _of(self, lambda widget: widget._ask(False), 0)
+            self._following = Following(self._segment, self._indices, self._rows, _sender(self), asked)
             self._following.start()
 
     def _stop(self) -> None:
@@ -94,12 +99,25 @@ class Watch(anywidget.AnyWidget):  # type: ignore[misc]  # its types are not the
             self._following = None
             following.stop()
 
-    def _are_lost(self) -> bool:
-        views = self._views
-        if views is None or not views.are_lost(time.monotonic()):
-            return False
-        views.forget()
-        return True
+    def _ask(self, at_once: bool) -> int:
+        """Asks the views who is there if it is time for that. Called when a picture is about to be sent."""
+        views, loop, now = self._views, self._loop, time.monotonic()
+        if views is None or loop is None:
+            return 0
+        if views.ask(now, at_once):
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the kernel ends
+                loop.call_soon_threadsafe(_look_for_answers, loop, _of(self, Watch._forget), now, ANSWER_WITHIN)
+        return views.asked
+
+    def _forget(self, since: float) -> None:
+        """Ends, or pauses, if no view has answered since then."""
+        views, following = self._views, self._following
+        if views is not None and following is not None:
+            views.forget(since)
+            if views.are_none:
+                following.pause()
+            else:
+                following.set_visible(views.are_visible)
 
     def _hear(self, message: Any) -> None:
         """What a browser says: that one of its views is there, visible or not, or that it goes."""
@@ -110,10 +128,14 @@ class Watch(anywidget.AnyWidget):  # type: ignore[misc]  # its types are not the
         views = self._views
         if views is None:
             return
-        if message.get("kind") == "gone":
-            views.gone(view)
-        else:
+        if message.get("kind") != "gone":
             views.heard(view, bool(message.get("visible")), time.monotonic())
+        else:
+            views.gone(view)
+            if self._following is not None and not views.are_none:
+                # The others may be of a page that is not there any more.
+                self._ask(True)
+                self._following.again()
         if views.are_none:
             self._stop()
         else:
@@ -148,12 +170,28 @@ def _sender(widget: Watch) -> Callable[[dict[str, Any]], None]:
     return send
 
 
-def _soon() -> Callable[[Callable[[], None]], object] | None:
-    """Runs a function in the kernel's event loop, if the kernel has one."""
+def _loop() -> asyncio.AbstractEventLoop | None:
+    """The kernel's event loop, which hears the browser."""
     try:
-        return asyncio.get_running_loop().call_soon_threadsafe
+        return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def _look_for_answers(
+    loop: asyncio.AbstractEventLoop, forget: Callable[[float], Any], since: float, seconds: float
+) -> None:
+    """Calls `forget(since)` in the event loop after so many seconds, if the loop was free to hear answers before."""
+    due = loop.time() + seconds
+
+    def look() -> None:
+        if loop.time() - due > _LATE:
+            # A cell ran. What was said meanwhile is heard now.
+            _look_for_answers(loop, forget, since, seconds)
+        else:
+            loop.call_later(_LATE, forget, since)
+
+    loop.call_at(due, look)
 
 
 __all__ = ["ENDED", "Watch"]

@@ -312,6 +312,7 @@ function render({ model, el }) {
   let told = null;
   let answered = 0;
   let timer = null;
+  let leaving = null;
 
   const isVisible = () => inSight && !document.hidden;
 
@@ -357,9 +358,17 @@ function render({ model, el }) {
   answered = first?.asked ?? 0;
   // This one may have been made long ago: it was kept for a page that is loaded anew, or with the notebook.
   table.show(first, Math.max(0, Date.now() / 1000 - (first?.wall ?? 0)), false);
-  const onVisibility = () => tell(false);
+  // A page that goes is hidden, too, after it has said so.
+  const onVisibility = () => leaving === null && tell(false);
   const onShow = (event) => event.persisted && tell(true);
-  const onHide = () => say({ kind: "gone" });
+  // A page that goes may have no time left at `pagehide`. If it stays after all, this view is there again.
+  const onHide = () => {
+    say({ kind: "gone" });
+    leaving ??= setTimeout(() => {
+      leaving = null;
+      tell(true);
+    }, 1000);
+  };
   const observer = new IntersectionObserver((entries) => {
     inSight = entries[entries.length - 1].isIntersecting;
     tell(false);
@@ -368,14 +377,17 @@ function render({ model, el }) {
   model.on("change:picture", showNext);
   document.addEventListener("visibilitychange", onVisibility);
   window.addEventListener("pageshow", onShow);
+  window.addEventListener("beforeunload", onHide);
   window.addEventListener("pagehide", onHide);
 
   return () => {
     observer.disconnect();
     clearTimeout(timer);
+    clearTimeout(leaving);
     model.off("change:picture", showNext);
     document.removeEventListener("visibilitychange", onVisibility);
     window.removeEventListener("pageshow", onShow);
+    window.removeEventListener("beforeunload", onHide);
     window.removeEventListener("pagehide", onHide);
     say({ kind: "gone" });
   };
