@@ -22,7 +22,12 @@ SMALL_SHM = "size=64m"
 """What a container has unless it is told otherwise."""
 
 # What a block needs that may be missing here: a pattern in its source, and a module.
-NEEDS = {r"\bnumpy\b|\bnp\.|\.array\(": "numpy", r"\bpandas\b|\bpd\.": "pandas", r"notebook\.watch": "anywidget"}
+NEEDS = {
+    r"\bnumpy\b|\bnp\.|\.array\(": "numpy",
+    r"\bpandas\b|\bpd\.": "pandas",
+    r"\bimport cloudpickle\b": "cloudpickle",
+    r"notebook\.watch": "anywidget",
+}
 SERVER = "a server"
 """What a block with a URL needs. It waits for another program, too: tests/remote/test_past_one_machine.py runs it."""
 
