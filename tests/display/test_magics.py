@@ -87,6 +87,23 @@ def test_shm_key_shows_one_and_lets_go_of_it(run, new_key):
         assert repr(f"value of {key}") in data["text/plain"] and repr(key) in data["text/plain"]
 
 
+def test_in_a_terminal_each_variable_is_one_line(run, new_key):
+    numpy = pytest.importorskip("numpy")
+    key = new_key()
+    with shmvar.attach(key) as seg:
+        seg.put_many({"a\nb\x1b": numpy.zeros((3, 2)), "text": "one\ntwo\x1b[31m\u202e", "long" * 99: 1})
+        seg.put_many({number: number for number in range(30)})
+        lines = run(f"%shm {key}")["data"][0]["text/plain"].splitlines()
+    assert len(lines) == 1 + 1 + 20 + 1 and lines[-1] == "… 13 more"
+    with shmvar.attach(key) as seg:
+        seg.put_many({number: 0 for number in range(30)})
+        for number in range(30):
+            del seg[number]
+        lines = run(f"%shm {key}")["data"][0]["text/plain"].splitlines()
+    assert len(lines) == 1 + 1 + 3 and all(line.isprintable() and len(line) < 160 for line in lines)
+    assert "array([[0., 0.],\\n" in lines[2] and "'a\\nb\\x1b'" in lines[2]
+
+
 def test_shm_of_a_key_with_spaces_or_that_is_a_number_in_quotes(run, new_key):
     odd = new_key() + " and 'more'"
     with shmvar.attach(odd) as seg:
