@@ -84,18 +84,31 @@ def test_a_password_of_the_url_is_not_shown(own_server):
         seg.destroy()
 
 
+SHELL = """
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+shell.run_line_magic("load_ext", "shmvar")
+for line in sys.argv[1:]:
+    shell.user_ns["number"] = shell.user_ns.get("number", 0) + 1
+    assert shell.run_cell("%shm" + line).success
+"""
+
+
 def test_the_magics_take_urls(seg, key, server):
     pytest.importorskip("IPython", reason="needs IPython")
     seg["number"] = 41
-    shell = f"""
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
-shell = InteractiveShell.instance(config=Config({{"HistoryManager": {{"enabled": False}}}}))
-shell.run_line_magic("load_ext", "shmvar")
-for line in ("", " {key}", "_pull {key} number", "_push {key} number"):
-    shell.user_ns["number"] = shell.user_ns.get("number", 0) + 1  # 42, when 41 was pulled before
-    assert shell.run_cell("%shm" + (line or " {server.url().rstrip("#")}")).success
-"""
-    said = helpers.run(shell).stdout
-    assert repr(seg.key) in said and seg.url in said and "owner" not in said and "'number'" in said
-    assert seg["number"] == 42
+    of_server = server.url().rstrip("#")
+    said = helpers.run(SHELL, f" {of_server}", f" {key}", f"_pull {key} number", f"_push {key} number").stdout
+    assert repr(seg.key) in said and seg.url in said and "'number'" in said and "owner" not in said
+    assert seg["number"] == 42  # what was pulled, and 1
+
+
+def test_the_magics_say_no_password(own_server):
+    pytest.importorskip("IPython", reason="needs IPython")
+    one = own_server("--requirepass", "s3cret", port=servers.free_port())
+    key = one.tcp("test", credentials=":s3cret@")
+    said = helpers.run(SHELL, f"_push {key} number", f"_pull {key} number", f"_pull {key}", f" {key}")
+    assert "s3cret" not in said.stdout + said.stderr and "pulled from valkey://" in said.stdout
+    shmvar.destroy(key)
