@@ -2,6 +2,7 @@
 
 import builtins
 import importlib
+import os
 import re
 
 import pytest
@@ -263,6 +264,9 @@ def test_keys_and_names_are_completed(run, shell, new_key):
             assert not [line for line in complete(shell, f"%shm_pull {key} two") if "words" in line]
             assert f"%shm_push {key} pears" in complete(shell, f"%shm_push {key} pe")
             assert complete(shell, "%shm_pull no-such-segment ap") is not None
+            with shmvar.attach(f"{os.getpid()}77777777") as digits:  # a text, which this word does not name
+                assert not complete(shell, f"%shm {digits.key[:-2]}")
+                digits.destroy()
         finally:
             other.destroy()
 
