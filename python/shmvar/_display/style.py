@@ -3,8 +3,7 @@
 It begins with the class of our own, so it touches nothing else on the page, and it may stand there several times. The
 colours are the page's: JupyterLab's and VS Code's variables, and elsewhere what the page has for text and background.
 (`Canvas` is the background of a page, dark where the page says that it is. A page that stays white while the system is
-dark must not get dark cells, so what the system prefers counts only where the page follows it.) A class that is named
-twice counts for more than the rules of notebooks for all of their HTML.
+dark must not get dark cells, so what the system prefers counts only where the page follows it.)
 """
 
 SHEET = (
@@ -12,10 +11,10 @@ SHEET = (
     "--sv-back:var(--jp-layout-color0,var(--vscode-editor-background,Canvas));"
     "color:var(--jp-content-font-color1,var(--vscode-foreground,inherit));"
     "font-size:13px;line-height:1.5;max-width:100%}"
-    ".shmvar.shmvar code{background:none;color:inherit;padding:0;font-family:var(--jp-code-font-family,"
+    ".shmvar code{background:none!important;color:inherit;padding:0!important;font-family:var(--jp-code-font-family,"
     "var(--vscode-editor-font-family,monospace));font-size:12px;white-space:pre}"
     ".shmvar .sv-line{margin:0 0 4px;overflow-wrap:anywhere}"
-    ".shmvar.shmvar .sv-key code{font-size:14px;font-weight:600;white-space:pre-wrap}"
+    ".shmvar .sv-key code{font-size:14px;font-weight:600;white-space:pre-wrap}"
     ".shmvar .sv-badge{font-size:11px}"
     ".shmvar .sv-box{border:1px solid var(--sv-line);border-radius:4px;margin:4px 0}"
     ".shmvar .sv-bar,.shmvar .sv-map span{forced-color-adjust:none}"
