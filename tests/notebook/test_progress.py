@@ -302,6 +302,16 @@ def test_many_processes_add_and_a_pipe_has_lines_without_control_characters(seg,
     assert all(line.isprintable() for line in told)
 
 
+def test_it_leaves_no_thread_behind(key, seg):
+    seg["done"] = 1
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
+    program = "import threading\n" + PROGRAM + "print(threading.enumerate())"
+    with on_terminal(program, key, 1) as (child, text):
+        assert child.wait(60) == 0, text()
+        out, shown = child.stdout.read(), text()
+    assert "1/1" in shown and out.count("started") == 1, out
+
+
 def test_a_program_without_stderr_waits_all_the_same(seg, monkeypatch):
     seg["done"] = 2
     monkeypatch.setattr(sys, "stderr", None)

@@ -262,19 +262,27 @@ def test_nothing_is_shown_before_the_first_picture_and_nothing_breaks(page):
     assert column(page, "index") == ["'done'"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_can_be_read_in_both_themes_where_no_front_end_gives_colours(browser, scheme):
+VSCODE = ":root { --vscode-editor-background: #1f1f1f; --vscode-editor-foreground: #cccccc;"
+VSCODE += " --vscode-descriptionForeground: #9d9d9d; --vscode-errorForeground: #f85149;"
+VSCODE += " --jp-content-font-color1: #212121; --jp-content-font-color2: #616161 }"
+
+
+@pytest.mark.parametrize(
+    "scheme, colours, ground",
+    [("light", "", "rgb(255, 255, 255)"), ("dark", "", "rgb(18, 18, 18)"), ("light", VSCODE, "rgb(31, 31, 31)")],
+    ids=["light", "dark", "VS Code, dark, which puts widgets on white"],
+)
+def test_text_can_be_read_in_every_theme(browser, scheme, colours, ground):
     page = browser.new_page(color_scheme=scheme)
+    style = FOLDER.joinpath("widget.css").read_text("utf-8")
     page.set_content(
-        f"<style>:root {{ color-scheme: light dark }} {FOLDER.joinpath('widget.css').read_text('utf-8')}</style>"
-        "<div class='shmvar-watch'><span class='shmvar-state'>text</span></div>"
+        f"<style>:root {{ color-scheme: light dark }} {colours} {style}</style>"
+        "<div class='shmvar-watch'><span class='shmvar-state'>text</span><span class='shmvar-more'>text</span></div>"
     )
-    back = "getComputedStyle(document.documentElement).backgroundColor"
-    colours = page.evaluate("[...document.querySelectorAll('div, span')].map(e => getComputedStyle(e).color)")
-    ground = 1.0 if scheme == "light" else luminance("rgb(18, 18, 18)")  # what Chromium draws
-    assert page.evaluate(back)
-    for colour in colours:
-        light, dark = sorted((luminance(colour), ground), reverse=True)
+    own = page.evaluate("getComputedStyle(document.querySelector('div')).backgroundColor")
+    assert own == (ground if colours else "rgba(0, 0, 0, 0)")
+    for colour in page.evaluate("[...document.querySelectorAll('div, span')].map(e => getComputedStyle(e).color)"):
+        light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 4.5, f"{colour} is too faint"
     page.close()
 

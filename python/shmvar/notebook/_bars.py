@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _CELLS = 30
+_FONT = "font-size:var(--jp-ui-font-size1,13px)"
 _TENTHS = 10
 
 
@@ -155,7 +156,7 @@ class _Notebook:
     def _repr_html_(self) -> str:
         desc, text = html(self._state.desc), html(f"{self._state.percent()} · {self._state.text()}")
         return (
-            f'<label style="display:flex;gap:1em;align-items:center;flex-wrap:wrap"><span>{desc}</span>'
+            f'<label style="display:flex;gap:1em;align-items:center;flex-wrap:wrap;{_FONT}"><span>{desc}</span>'
             f'<progress max="1" value="{self._state.part:.4f}" style="width:20em"></progress>'
             f"<span>{text}</span></label>"
         )
@@ -178,8 +179,10 @@ class _Tqdm:
                 from tqdm import tqdm
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                # It is drawn when it is told of something new, which is not too often.
-                bar = tqdm(desc=desc, total=total, initial=done, mininterval=0, miniters=0)
+                # No thread watches it, and it is drawn when it is told of something new, which is not too often.
+                bar = type("Bar", (tqdm,), {"monitor_interval": 0})(
+                    desc=desc, total=total, initial=done, mininterval=0, miniters=0
+                )
         except ImportError:
             return None
         return cls(bar)
