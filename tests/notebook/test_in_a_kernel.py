@@ -91,7 +91,7 @@ def model(front_end, seg, key):
     request = front_end.start("shmvar.notebook.watch(segment)")
     helpers.until(lambda: front_end.is_idle(request))
     (shown,) = front_end.of("execute_result", request) + front_end.of("display_data", request)
-    assert shown["data"]["text/plain"].startswith(f"shmvar {key!r}: 1 variables")
+    assert shown["data"]["text/plain"].startswith(f"shmvar {key!r}: 1 variable,")
     yield shown["data"][VIEW]["model_id"]
     front_end.run("import ipywidgets; ipywidgets.Widget.close_all(); segment.detach()")
     helpers.until(lambda: front_end.run(f"print({THREADS})").strip() == "[]")

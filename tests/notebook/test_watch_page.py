@@ -327,6 +327,8 @@ def test_the_names_of_the_page_are_those_of_the_package():
     script = FOLDER.joinpath("widget.js").read_text("utf-8")
     from shmvar.notebook import _rates
     from shmvar.notebook._follow import ENDED, NOBODY
+    from shmvar.notebook._picture import UNREAD
 
     assert f"const WINDOW = {_rates.WINDOW};" in script and f"const RECENT = {_rates.RECENT};" in script
+    assert f'const UNREAD = "{UNREAD}";' in script
     assert f'"{ENDED}"' in script and f'"{NOBODY}"' in script

@@ -50,7 +50,7 @@ def shown(widget):
 def test_nothing_runs_before_it_is_displayed_in_a_notebook(seg):
     seg["a"] = 1
     widget = shmvar.notebook.watch(seg)
-    assert repr(widget).splitlines()[0].startswith(f"shmvar {seg.key!r}: 1 variables")
+    assert repr(widget).splitlines()[0].startswith(f"shmvar {seg.key!r}: 1 variable,")
     bundle, _ = widget._repr_mimebundle_()
     assert bundle["text/plain"] == repr(widget) and not threads()
 

@@ -10,6 +10,7 @@ import time
 from typing import Any, NamedTuple
 
 from shmvar._core import Segment, _activity
+from shmvar._display import columns
 from shmvar._preview import first, order, variables
 from shmvar._text import cut, number, one_line, size
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 LIVE = "live"
 WIDTH = 60
 """Characters of a value, and of an index, that are shown."""
+UNREAD = "…"
+"""Stands for a value that is large, or that needs code to be rebuilt."""
 _TYPE_WIDTH = 32
 _WHOLE_WIDTH = 1024
 """Characters of an index that are shown where one asks for more."""
@@ -164,17 +167,25 @@ _NOTHING = {"type": "", "size": "", "version": 0, "wrong": False}
 
 def _cell(found: dict[str, Any]) -> dict[str, Any]:
     """What is shown of a variable."""
-    error, text = found["error"], found["repr"]
-    if error is None and text is None:
-        shape = found["shape"]
-        text = "" if shape is None else f"{found['dtype']}, shape {tuple(shape)!r}"
     return {
         "type": cut(one_line(found["type"] or ""), _TYPE_WIDTH),
         "size": "" if found["size"] is None else size(found["size"]),
         "version": found["version"] or 0,
-        "text": cut(one_line(text if error is None else error), WIDTH),
-        "wrong": error is not None,
+        "text": cut(one_line(_value(found)), WIDTH),
+        "wrong": found["error"] is not None,
     }
+
+
+def _value(found: dict[str, Any]) -> str:
+    """The value in short, or what stands for one that is not read; as the display of a segment has it."""
+    if found["error"] is not None:
+        return f"not readable: {found['error']}"
+    shape = "" if found["shape"] is None else f" {tuple(found['shape'])!r}"
+    if found["in_place"]:
+        return f"in place: {found['dtype'] or 'bytes'}{shape}"
+    if found["repr"] is not None:
+        return str(found["repr"])
+    return UNREAD if found["dtype"] is None else f"array: {found['dtype']}{shape}"
 
 
 def _charged(segment: Segment) -> tuple[int, int, int]:
@@ -198,10 +209,13 @@ def as_text(segment: Segment, indices: Sequence[int | str] | None, rows: int) ->
     pictures = Pictures(segment, indices, rows)
     picture = pictures.make(pictures.look(Rates(0.0), 0.0))
     head = picture["head"]
-    lines = [f"shmvar {head['key']}: {head['count']} variables, {head['used']} of {head['size']} used"]
+    many = "variable" if head["count"] == "1" else "variables"
+    lines = [f"shmvar {head['key']}: {head['count']} {many}, {head['used']} of {head['size']} used"]
     titles = ("INDEX", "TYPE", "SIZE", "VERSION", "VALUE")
-    table = [titles, *((r["index"], r["type"], r["size"], str(r["version"] or ""), r["text"]) for r in picture["rows"])]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    if len(table) > 1:
-        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
+    table = [
+        (r["index"], r["type"], r["size"], number(r["version"]) if r["version"] else "", r["text"])
+        for r in picture["rows"]
+    ]
+    if table:
+        lines.append(columns.of(titles, table, (2, 3)))
     return "\n".join([*lines, picture["more"]] if picture["more"] else lines)

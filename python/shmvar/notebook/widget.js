@@ -9,6 +9,7 @@ const RECENT = 5; // seconds that "changes a second" is an average of
 const STEP = 2; // units of the drawing for each second
 const HEIGHT = 16;
 const ORDER_AFTER = 1000; // milliseconds between two orders of the rows, at least
+const UNREAD = "…"; // as in `_picture.py`
 const SVG = "http://www.w3.org/2000/svg";
 
 const COLUMNS = [
@@ -127,6 +128,7 @@ class Row {
     setText(this.cells.size, data.size);
     setText(this.cells.version, data.version ? withCommas(data.version) : "");
     setText(this.cells.text, data.text);
+    this.cells.text.title = data.text === UNREAD ? "large, or it needs code to be rebuilt: it is not read" : data.text;
     this.line.classList.toggle("shmvar-gone", data.gone);
     this.cells.text.classList.toggle("shmvar-wrong", data.wrong);
     if (flash && before !== null && before.version !== data.version) {
