@@ -10,6 +10,7 @@ import pytest
 from helpers import screens
 
 import shmvar
+from shmvar.cli import listing
 
 WIDTHS = [40, 80, 200]
 KINDS = {"colours": {}, "NO_COLOR": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}
@@ -202,13 +203,19 @@ def test_a_terminal_that_knows_ascii_alone_gets_ascii(filled):
 
 
 def test_show_has_a_first_part_on_a_terminal_and_all_in_a_pipe(seg):
-    seg.update(dict.fromkeys(range(1200), 1))
-    lines = screens.run("show", seg.key).everything()
-    assert len(lines) == 1002 and lines[-2].split()[0] == "999" and lines[-1].startswith("… 200 more: --limit N")
-    lines = screens.run("show", seg.key, "--limit", "1100").everything()
-    assert len(lines) == 1102 and lines[-1] == "… 100 more"
-    assert len(screens.run("show", seg.key, "--limit", "1200").everything()) == 1201
-    assert len(plain("show", seg.key).splitlines()) == 1201
+    seg.update(dict.fromkeys(range(25), 1))
+    assert listing.MOST_ON_SCREEN == 1000
+    program = f"from shmvar.cli import listing; listing.MOST_ON_SCREEN = 20{EACH}"
+    shown = [f"show,{seg.key}", f"show,{seg.key},--limit,22", f"show,{seg.key},--limit,25"]
+    found = screens.run(sys.executable, "-c", program, ";".join(shown), whole=True)
+    first, second, third = "\n".join(found.everything()).split("@ ")[1:]
+    lines = first.splitlines()[1:]
+    assert len(lines) == 22 and lines[-2].split()[0] == "19" and lines[-1].startswith("… 5 more: --limit N")
+    lines = second.splitlines()[1:]
+    assert len(lines) == 24 and lines[-1] == "… 3 more"
+    assert len(third.splitlines()[1:]) == 26
+    found = screens.run(sys.executable, "-c", program, shown[0], whole=True, stdout="pipe")
+    assert len(found.printed.decode().splitlines()[1:]) == 26
 
 
 def test_info_of_a_terminal_has_a_bar_and_a_map(seg):

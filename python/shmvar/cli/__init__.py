@@ -9,11 +9,13 @@ Nothing else in the package imports these modules, and they are no interface for
 | `arguments` | reads the words of a command line: keys, indexes, values, sizes, times |
 | `opening` | opens the segment that a command line names |
 | `outcome` | exit statuses, and the error of a command that refuses |
-| `printing` | text for people and for JSON: tables, sizes, times, owners; text that cannot command the terminal |
+| `printing` | text for people and for JSON: tables, times, owners; whether there is a terminal with colours |
+| `screen` | what is shown on a terminal: what colours mean, bars, columns that fit |
+| `progress` | a bar on stderr for what takes a while |
 | `urls` | keys that are URLs of segments on a server, and texts without their passwords |
 | `values` | the commands `put`, `get`, `has` and `remove` |
-| `listing` | the commands `ls`, `info` and `show` |
-| `watching` | the command `watch` |
+| `listing` | the commands `ls`, `info` and `show`; `segment_screens`: what they have on a terminal |
+| `watching` | the command `watch`; `watch_screen`: what it has on a terminal |
 | `dumping` | the commands `dump` and `load` |
 | `copying` | the command `copy` |
 | `dump_file` | the format of a dump: writing, reading and checking one |

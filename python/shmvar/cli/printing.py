@@ -47,8 +47,16 @@ def screen() -> Screen | None:
     return Screen(escapes=escapes() and sys.stdout.isatty())
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints `rows` with tabs between columns, below `titles` if there are any: for grep and cut, nothing is cut."""
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequence[str] = ()) -> None:
+    """Prints `rows` in columns, below `titles` if there are any.
+
+    In a pipe there are tabs between columns, and nothing is wrapped or cut: for grep and cut. On a terminal the first
+    and the last column are what people look for; where they have too little room, columns of `spare` are left out, in
+    this order.
+    """
+    if (found := screen()) is not None:
+        found.plain_table(titles, rows, spare)
+        return
     for row in itertools.chain([titles] if titles else [], rows):
         print("\t".join(row))
 

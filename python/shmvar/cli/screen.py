@@ -174,6 +174,14 @@ class Screen:
                 cells.append(self._wrapped(row[at], widths[at]) if wraps else [self.cut(row[at], widths[at])])
             self.print(*self._row(cells, [widths[at] for at in shown], [columns[at].right for at in shown]))
 
+    def plain_table(self, titles: Sequence[str], rows: Iterable[Sequence[str]], spare: Sequence[str]) -> None:
+        """A table without colours; the columns of `spare` are left out in this order."""
+        texts = [[self.text(cell) for cell in row] for row in rows]
+        if texts:
+            rank = {title: len(spare) - at for at, title in enumerate(spare)}
+            columns = [Column(title, rank.get(title, 0)) for title in titles or [""] * len(texts[0])]
+            self.table(columns, texts)
+
     def _row(self, cells: list[list[Text]], widths: list[int], right: list[bool]) -> list[Text]:
         """The lines of a row; a cell may have several."""
         lines = []

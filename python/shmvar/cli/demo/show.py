@@ -28,7 +28,7 @@ def run(seconds: float, *, as_json: bool) -> int:
                 pass
         else:
             print(INTRO, flush=True)
-            (_live if printing.on_terminal() else _lines)(stage, seconds)
+            (_live if printing.screen() is not None and printing.escapes() else _lines)(stage, seconds)
         account = stage.account()
     if as_json:
         import json
@@ -45,7 +45,7 @@ def _exit(number: int, _frame: object) -> None:
 
 
 def _lines(stage: Stage, seconds: float) -> None:
-    """A line a second, where stdout is no terminal."""
+    """A line a second, where stdout is no terminal on which a table can change."""
     due = 1
     for passed in play(stage, seconds):
         if passed >= due:
