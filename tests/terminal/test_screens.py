@@ -1,6 +1,7 @@
 """`ls`, `show`, `info` and `doctor` on terminals: what fits, what is cut, what a colour means, and hostile texts."""
 
 import os
+import re
 import subprocess
 import sys
 import types
@@ -10,7 +11,9 @@ import pytest
 from helpers import screens
 
 import shmvar
-from shmvar.cli import listing
+from shmvar.cli import listing, screen, segment_screens
+
+ROOT = Path(__file__).parents[2]
 
 WIDTHS = [40, 80, 200]
 KINDS = {"colours": {}, "NO_COLOR": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}
@@ -92,8 +95,8 @@ def test_nothing_is_wider_than_the_terminal_and_nothing_hostile_reaches_it(fille
 @pytest.mark.parametrize("width", WIDTHS)
 def test_columns_are_aligned_and_long_values_are_cut_at_the_end(filled, width):
     found = screens.run("show", filled.key, columns=width)
-    screen = found.screen(lines=200)
-    lines = [[screen.buffer[at][column].data for column in range(width)] for at in range(len(found.everything()))]
+    shown = found.screen(lines=200)
+    lines = [[shown.buffer[at][column].data for column in range(width)] for at in range(len(found.everything()))]
     titles = "".join(lines[0])
     value = titles.index("VALUE")
     ends = {}
@@ -146,6 +149,19 @@ def test_doctor_marks_what_is_a_problem(seg, private_shm):
     assert screens.run("doctor", status=0, NO_COLOR="1").everything()[-1] == "✓ healthy"
 
 
+def test_the_guide_says_from_when_on_a_colour_warns():
+    chapter = re.search(r"^## In a terminal\n(.*?)^## ", (ROOT / "docs" / "guide.md").read_text(), re.M | re.S)[1]
+    for colour, style in {"red": "bad", "yellow": "attention", "green": "good", "dim": "secondary"}.items():
+        assert colour in screen.STYLES[style] and re.search(rf"^\| {colour} \| ", chapter, re.M)
+    assert all(mark in chapter for mark in screen.MARKS.values())
+    assert all(f"`{use.char}`" in chapter for use in segment_screens.MAP.values())
+    assert f"full to {screen.FULL:.0%}".replace("%", " %") in chapter
+    assert f"full to {screen.FILLING:.0%}".replace("%", " %") in chapter
+    assert screen.level(0.95) == "bad" and screen.level(0.8) == "attention" and screen.level(0.79) == "good"
+    assert f"expires within {screen.VERY_SOON:.0f} seconds" in chapter.replace("that expires", "expires")
+    assert (screen.of_expiry(9.9), screen.of_expiry(59.9), screen.of_expiry(60)) == ("bad", "attention", "secondary")
+
+
 # --- what is no terminal with colours
 
 
@@ -171,6 +187,14 @@ def test_a_pipe_gets_plain_text_whatever_the_environment_says(filled):
     assert plain("ls").splitlines()[0].startswith("KEY\tCOUNT\tUSED\tSIZE\t")
     found = screens.run("show", filled.key, "--limit", 3, stdout="pipe")
     assert found.printed.decode().splitlines() == lines[:4] and found.raw == b""
+
+
+def test_a_pipe_does_not_pay_for_rich(seg):
+    seg["one"] = 1
+    words = f"ls;show,{seg.key};info,{seg.key};doctor;watch,{seg.key},one,--timeout,0.1"
+    program = f"{EACH}\nassert not [name for name in sys.modules if name.partition('.')[0] == 'rich']; print('none')"
+    found = screens.run(sys.executable, "-c", program, words, whole=True, stdout="pipe")
+    assert found.printed.decode().splitlines()[-1] == "none"
 
 
 @pytest.mark.parametrize(("value", "colours"), [(None, True), ("", True), ("0", False), ("1", False)])

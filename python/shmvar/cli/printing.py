@@ -31,7 +31,12 @@ def on_terminal() -> bool:
 
 def escapes() -> bool:
     """Whether a terminal may get escape sequences: colours, and going back. See https://no-color.org."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
+    return not os.environ.get("NO_COLOR") and not is_dumb()
+
+
+def is_dumb() -> bool:
+    """Whether a terminal cannot go back on its line, or nobody has said what it can."""
+    return os.environ.get("TERM", "") in ("", "dumb", "unknown")
 
 
 def screen() -> Screen | None:
@@ -68,7 +73,7 @@ def progress(what: str) -> Iterator[Progress | Callable[..., None]]:
     On a terminal this shows a bar, if it takes longer than a moment; it is wiped away at the end. It writes to stderr,
     so what is printed meanwhile can go to a file.
     """
-    bar = for_terminal(what, escapes=escapes())
+    bar = None if is_dumb() else for_terminal(what, escapes=escapes())
     if bar is None:
         yield lambda *_: None
         return

@@ -80,7 +80,7 @@ class Progress:
 
 
 def for_terminal(what: str, *, escapes: bool) -> Progress | None:
-    """The bar, where stderr is a terminal that can go back to the beginning of a line."""
-    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+    """The bar, where stderr is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
         return None
     return Progress(what, sys.stderr, escapes=escapes)

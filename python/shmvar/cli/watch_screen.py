@@ -22,6 +22,7 @@ class Lines:
     def __init__(self, screen: Screen, indexes: Iterable[int | str]) -> None:
         self._screen = screen
         self._index = max((cell_len(_text.one_line(repr(index))) for index in indexes), default=0)
+        self._version = VERSION
         own = screen.own
         self._print(own("TIME", "title"), own("INDEX", "title"), own("VERSION", "title"), own("VALUE", "title"))
 
@@ -50,7 +51,8 @@ class Lines:
             line.append_text(self._column(time, 8 if width < NARROW else 12))
         line.append_text(self._column(index, max(min(self._index, width // 3), LEAST_INDEX)))
         if width >= NARROW:
-            line.append(" " * (VERSION - len(version))).append_text(self._column(version, len(version)))
+            self._version = max(self._version, len(version))  # on a server they are long
+            line.append(" " * (self._version - len(version))).append_text(self._column(version, len(version)))
         screen.print(screen.cut(line.append_text(value)))
 
     def _column(self, text: Text, width: int) -> Text:

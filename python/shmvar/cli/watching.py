@@ -1,12 +1,12 @@
 """The command `watch`: a line for each change of some variables, or of any variable of a segment."""
 
 import argparse
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import shmvar
 from shmvar import _text
+from shmvar._core import _first
 from shmvar.cli import arguments, opening, printing
 from shmvar.cli.outcome import DONE
 from shmvar.cli.parser import Commands, add_json, add_names, add_trust
@@ -74,7 +74,9 @@ def _shown(segment: shmvar.Segment, args: argparse.Namespace) -> Callable[[Chang
         return lambda change: print(_line(change, args.json), flush=True)
     from shmvar.cli.watch_screen import Lines
 
-    lines = Lines(screen, args.index or itertools.islice(segment, LOOKED_AT))
+    # On a server some could not be had without all.
+    there = _first(segment, LOOKED_AT) if isinstance(segment, shmvar.Segment) else ()
+    lines = Lines(screen, args.index or there)
 
     def show(change: Change) -> None:
         text, error = _value(change, False)
