@@ -189,3 +189,21 @@ def run(*program, status=0, **options):
     """Runs a command to its end; returns its `Terminal`, to be asked what was shown."""
     with Terminal(*program, **options) as terminal:
         return terminal.ended(status)
+
+
+EACH = """
+import sys
+from shmvar.cli.main import main
+for words in sys.argv[1].split(";"):
+    print("@@@", words.partition(",")[0], flush=True)
+    main(words.split(","))
+"""
+"""Runs several commands in one process: `ls;show,KEY`."""
+
+
+def each(*commands, **options):
+    """Runs several commands, one after the other, in one process; returns its `Terminal` and the lines of each."""
+    words = ";".join(",".join(map(str, command)) for command in commands)
+    found = run(sys.executable, "-c", EACH, words, whole=True, **options)
+    parts = "\n".join(found.everything()).split("@@@ ")[1:]
+    return found, [part.splitlines()[1:] for part in parts]

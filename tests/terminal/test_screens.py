@@ -18,21 +18,6 @@ ROOT = Path(__file__).parents[2]
 WIDTHS = [40, 80, 200]
 KINDS = {"colours": {}, "NO_COLOR": {"NO_COLOR": "1"}, "dumb": {"TERM": "dumb"}}
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\x1b[0m\u202eturned\u2066 [bold red]markup[/] \x9b2J\r\x08"
-EACH = """
-import sys
-from shmvar.cli.main import main
-for words in sys.argv[1].split(";"):
-    print("@", words, flush=True)
-    main(words.split(","))
-"""
-
-
-def each(*commands, **options):
-    """What several commands show, one after the other; returns the `Terminal` and the lines of each."""
-    words = ";".join(",".join(map(str, command)) for command in commands)
-    found = screens.run(sys.executable, "-c", EACH, words, whole=True, **options)
-    parts = "\n".join(found.everything()).split("@ ")[1:]
-    return found, [part.splitlines()[1:] for part in parts]
 
 
 @pytest.fixture
@@ -79,7 +64,7 @@ def filled(key, evil, private_shm):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_terminal_and_nothing_hostile_reaches_it(filled, width, kind):
     commands = [["ls"], ["show", filled.key], ["info", filled.key], ["doctor"]]
-    found, parts = each(*commands, columns=width, **KINDS[kind])
+    found, parts = screens.each(*commands, columns=width, **KINDS[kind])
     assert found.too_long() == [] and found.left_alone() and len(parts) == 4
     assert all(parts) and repr(filled.key) in "".join(line.split(" ")[0] for line in parts[0])
     assert found.escapes() == (kind == "colours")
@@ -192,7 +177,9 @@ def test_a_pipe_gets_plain_text_whatever_the_environment_says(filled):
 def test_a_pipe_does_not_pay_for_rich(seg):
     seg["one"] = 1
     words = f"ls;show,{seg.key};info,{seg.key};doctor;watch,{seg.key},one,--timeout,0.1"
-    program = f"{EACH}\nassert not [name for name in sys.modules if name.partition('.')[0] == 'rich']; print('none')"
+    program = (
+        f"{screens.EACH}\nassert not [name for name in sys.modules if name.partition('.')[0] == 'rich']; print('none')"
+    )
     found = screens.run(sys.executable, "-c", program, words, whole=True, stdout="pipe")
     assert found.printed.decode().splitlines()[-1] == "none"
 
@@ -206,7 +193,7 @@ def test_no_color_counts_where_it_is_not_empty(seg, value, colours):
 
 def test_without_rich_a_terminal_has_plain_text(seg):
     seg["one"] = HOSTILE
-    program = f"import sys; sys.modules['rich'] = None{EACH}"
+    program = f"import sys; sys.modules['rich'] = None{screens.EACH}"
     words = f"ls;show,{seg.key};info,{seg.key};doctor;watch,{seg.key},--timeout,0.1"
     found = screens.run(sys.executable, "-c", program, words, whole=True, columns=200, lines=100)
     # A tab is a byte that moves the cursor to the next eighth column.
@@ -216,7 +203,7 @@ def test_without_rich_a_terminal_has_plain_text(seg):
 
 def test_a_terminal_that_knows_ascii_alone_gets_ascii(filled):
     commands = [["ls"], ["show", filled.key], ["info", filled.key], ["doctor"]]
-    found, parts = each(*commands, PYTHONIOENCODING="ascii", NO_COLOR="1")
+    found, parts = screens.each(*commands, PYTHONIOENCODING="ascii", NO_COLOR="1")
     assert found.raw.isascii() and found.too_long() == [] and not found.escapes()
     assert "====" in "".join(map("".join, parts)) or "...." in "".join(parts[0])
     assert all("\\u2501" not in line and "\\u2500" not in line for part in parts for line in part)
@@ -229,10 +216,10 @@ def test_a_terminal_that_knows_ascii_alone_gets_ascii(filled):
 def test_show_has_a_first_part_on_a_terminal_and_all_in_a_pipe(seg):
     seg.update(dict.fromkeys(range(25), 1))
     assert listing.MOST_ON_SCREEN == 1000
-    program = f"from shmvar.cli import listing; listing.MOST_ON_SCREEN = 20{EACH}"
+    program = f"from shmvar.cli import listing; listing.MOST_ON_SCREEN = 20{screens.EACH}"
     shown = [f"show,{seg.key}", f"show,{seg.key},--limit,22", f"show,{seg.key},--limit,25"]
     found = screens.run(sys.executable, "-c", program, ";".join(shown), whole=True)
-    first, second, third = "\n".join(found.everything()).split("@ ")[1:]
+    first, second, third = "\n".join(found.everything()).split("@@@ ")[1:]
     lines = first.splitlines()[1:]
     assert len(lines) == 22 and lines[-2].split()[0] == "19" and lines[-1].startswith("… 5 more: --limit N")
     lines = second.splitlines()[1:]
