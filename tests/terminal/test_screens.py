@@ -256,3 +256,17 @@ def test_locks_and_queues_have_a_line_each_and_the_dead_are_named(seg, children)
         found = screens.run("info", seg.key, lines=50)
         assert found.coloured()["a process died, and nobody has cleaned up yet"] == "brown"
         assert ["attached", f"1: {os.getpid()}"] in [line.split(maxsplit=1) for line in found.shown()]
+
+
+def test_an_index_of_the_greatest_length_is_shown_whole(seg):
+    index = "\x01" * 1024
+    seg[index] = 1
+    found = screens.run("show", seg.key, columns=60, NO_COLOR="1")
+    titles, *lines = found.everything()
+    width = titles.index(titles.split()[1])
+    assert "".join(line[:width].strip() for line in lines) == repr(index) and found.too_long() == []
+
+
+def test_where_a_terminal_cannot_go_back_the_demo_has_lines(private_shm):
+    found = screens.run("demo", "--seconds", "1", NO_COLOR="1")
+    assert not found.escapes() and "Nothing lost, nothing torn." in found.everything()

@@ -42,7 +42,7 @@ SOON, VERY_SOON = 60.0, 10.0  # seconds until a variable expires
 
 LEAST_WIDTH = 24  # So many cells of the first and of the last column are shown before other columns are.
 MIDDLE = 24  # A column between them has so many cells at most, or a fifth of the terminal; what is longer is cut.
-LONGEST = 4096  # characters of one text that are looked at
+LONGEST = 8192  # characters of one text that are looked at: no index is longer, with escapes
 BAR = 10  # cells
 PERCENT = 6  # cells behind a bar
 GAP = 2  # cells between columns

@@ -24,7 +24,7 @@ def show(screen: Screen, sections: list[tuple[str, list[Row]]], findings: list[F
         screen.print(Text())
     for finding in findings:
         _finding(screen, finding)
-    screen.print(_conclusion(screen, findings))
+    screen.line(_conclusion(screen, findings), hanging=2)
 
 
 def _rows(screen: Screen, rows: list[Row]) -> None:
