@@ -56,7 +56,7 @@ def clock(monkeypatch):
 
 def drawn(terminal):
     """Each line that was drawn, without what goes back and wipes."""
-    return [re.sub(r"\x1b\[K", "", line).rstrip() for line in terminal.getvalue().split("\r")[1:]]
+    return [re.sub(r"\x1b\[[0-9;]*[Km]", "", line).rstrip() for line in terminal.getvalue().split("\r")[1:]]
 
 
 def test_it_shows_how_much_is_done_and_how_long_it_will_take(terminal, clock):

@@ -35,23 +35,27 @@ class Progress:
         now = time.monotonic()
         if now >= self._due:
             self._due = now + EVERY
-            self._write(self._line(now - self._began))
+            self._write(*self._line(now - self._began))
 
     def wipe(self) -> None:
         """Removes it from the screen."""
         if self._drawn:
-            self._write("")
+            self._write("", "", "")
             self._terminal.write("\r")
             self._terminal.flush()
 
-    def _write(self, line: str) -> None:
-        """Draws over what was drawn before."""
-        rest = "\x1b[K" if self._escapes else " " * (self._drawn - len(line))
-        self._terminal.write(f"\r{line}{rest}")
+    def _write(self, full: str, rest: str, text: str) -> None:
+        """Draws over what was drawn before: the two parts of the bar, and the text."""
+        length = len(full) + len(rest) + len(text)
+        if self._escapes:
+            bar = f"\x1b[32m{full}\x1b[0;2m{rest}\x1b[0m" if full or rest else ""
+            self._terminal.write(f"\r{bar}{text}\x1b[K")
+        else:
+            self._terminal.write(f"\r{full}{rest}{text}{' ' * (self._drawn - length)}")
         self._terminal.flush()
-        self._drawn = max(len(line), 1)
+        self._drawn = max(length, 1)
 
-    def _line(self, passed: float) -> str:
+    def _line(self, passed: float) -> tuple[str, str, str]:
         from shmvar import _text
 
         number = _text.size if self._what == "bytes" else _text.number
@@ -64,7 +68,7 @@ class Progress:
             return self._fitting(f"{counts}, {_text.seconds(passed / share * (1 - share))} left", share)
         return self._fitting(f"{counts}, {_text.seconds(passed)}", share)
 
-    def _fitting(self, text: str, share: float) -> str:
+    def _fitting(self, text: str, share: float) -> tuple[str, str, str]:
         """A bar before the text, where there is room for both; one cell of the line stays free, so nothing wraps."""
         try:
             width = os.get_terminal_size(self._terminal.fileno()).columns
@@ -73,10 +77,10 @@ class Progress:
         width = (width or 80) - 1
         room = min(width - max(len(text), TEXT) - 2, WIDEST)
         if room < 5 or not self._all:
-            return text[:width]
+            return "", "", text[:width]
         full, rest = ("━", "─") if (self._terminal.encoding or "").lower().startswith("utf") else ("=", ".")
         cells = int(share * room)
-        return f"{full * cells}{rest * (room - cells)}  {text}"
+        return full * cells, rest * (room - cells), f"  {text}"
 
 
 def for_terminal(what: str, *, escapes: bool) -> Progress | None:
