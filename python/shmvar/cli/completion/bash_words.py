@@ -59,6 +59,8 @@ def _quoted(rest: str, quote: str) -> str:
     else:
         # `!` stands for the history even there, and a backslash before it would stay.
         text = "".join({"!": "\"'!'\""}.get(c, f"\\{c}" if c in '\\"$`' else c) for c in rest)
-    # readline takes the opening quote away before a text that begins with one, and adds no closing one to a text that
-    # ends with one: then the text has to bring it.
+    # readline takes the opening quote away before a text that begins with one, and adds no closing one after one: then
+    # the text has to bring them.
+    if not text:
+        return quote * 2
     return quote * text.startswith(quote) + text + quote * text.endswith(quote)

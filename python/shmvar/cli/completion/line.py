@@ -3,31 +3,29 @@
 What only the shell could know (`$variables`, the output of commands) makes a word unknown: nothing is looked up for it.
 """
 
-from dataclasses import dataclass, field
-
 _OPERATORS = ";&|(\n"
 _REDIRECTIONS = "<>"
 _ESCAPED_IN_DOUBLE_QUOTES = '\\"$`'
 
 
-@dataclass
 class Line:
     """The words before the cursor, and the one that ends at it."""
 
-    words: list[str | None] = field(default_factory=list)
-    """The whole words of the last command, with the command itself; None stands for one that is unknown."""
+    def __init__(self) -> None:
+        self.words: list[str | None] = []
+        """The whole words of the last command, with the command itself; None stands for one that is unknown."""
 
-    typed: str | None = ""
-    """The word at the cursor, as far as it is typed, without quotes. None if it is unknown."""
+        self.typed: str | None = ""
+        """The word at the cursor, as far as it is typed, without quotes. None if it is unknown."""
 
-    quote: str = ""
-    """The quote that is open at the cursor, or nothing."""
+        self.quote = ""
+        """The quote that is open at the cursor, or nothing."""
 
-    pieces: dict[int, str] = field(default_factory=dict)
-    """What has been read of the word at the cursor before each position of the line at which it goes on."""
+        self.pieces: dict[int, str] = {}
+        """What has been read of the word at the cursor before each position of the line at which it goes on."""
 
-    to_file: bool = False
-    """Whether the word at the cursor is the file of a redirection."""
+        self.to_file = False
+        """Whether the word at the cursor is the file of a redirection."""
 
 
 class _Reader:

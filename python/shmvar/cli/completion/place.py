@@ -79,7 +79,8 @@ def offers(parser: argparse.ArgumentParser, words: Sequence[str | None], typed: 
 
 
 def _options(place: _Place, typed: str) -> Offers:
-    long = {name: action for name, action in place.options.items() if name.startswith("--")}
+    long = {name: action for name, action in place.options.items() if name.startswith("--") and name != "--help"}
+    long |= {name: action for name, action in place.options.items() if name == "--help"}  # it comes last
     return [
         (name, action.help or "")
         for name, action in long.items()

@@ -1,11 +1,14 @@
 """The order of the rows."""
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from shmvar import _preview
-from shmvar.cli.top.facts import USABLE, Row
 
-_Place = Callable[[Row], float | int | None]
+if TYPE_CHECKING:
+    from shmvar.cli.top.facts import Row
+
+_Place = Callable[["Row"], float | int | None]
 
 ORDERS: dict[str, _Place | None] = {
     "key": None,
@@ -29,8 +32,10 @@ def next_order(order: str, step: int) -> str:
     return names[(names.index(order) + step) % len(names)]
 
 
-def ordered(rows: Iterable[Row], order: str, reverse: bool) -> list[Row]:
+def ordered(rows: "Iterable[Row]", order: str, reverse: bool) -> "list[Row]":
     """The rows in this order; equal ones by key. What is unknown, and what is no segment, comes last in any case."""
+    from shmvar.cli.top.facts import USABLE
+
     by_key = sorted(
         rows, key=lambda row: (row.key is None, _preview.order(row.key if row.key is not None else row.name))
     )
