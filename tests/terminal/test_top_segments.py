@@ -238,18 +238,17 @@ def test_a_key_that_arrives_in_pieces_is_one_key():
 
 
 @pytest.mark.parametrize("marks", [columns.FINE, columns.PLAIN])
-def test_a_bar_has_its_width_and_shows_whatever_is_there(marks):
+def test_a_bar_has_its_width_and_is_neither_empty_nor_full_where_the_segment_is_not(marks):
     for width in (1, 5, 12):
-        for eighths in range(-1, width * 8 + 3):
-            bar = columns.bar(eighths / (width * 8), width, marks)
-            assert len(bar) == width and (bar == marks.empty * width) == (eighths <= 0)
-        assert columns.bar(1.0, width, marks) == marks.full * width
-        assert columns.bar(1e-9, width, marks) != marks.empty * width
-    assert [columns.rate(number) for number in (None, 0, 0.04, 9.9, 123456, 2.5e6)] == [
-        "-",
-        "0",
-        "0.0",
-        "9.9",
-        "123,456",
-        "2.5M",
-    ]
+        for part in range(-1, width * 8 + 3):
+            share = part / (width * 8)
+            filled, rest = columns.bar(share, width, marks)
+            assert len(filled + rest) == width and bool(filled) == (part > 0)
+            assert (filled == marks.full * width) == (share >= 1)
+    assert [columns.percent(share) for share in (None, 0, 1e-9, 0.5, 0.9999, 1, 2)] == (
+        ["-", "0%", "<1%", "50%", "99%", "100%", "100%"]
+    )
+    rates = [columns.rate(number) for number in (None, 0, 0.04, 9.9, 123456, 2.5e6)]
+    assert rates == ["-", "0", "0.0", "9.9", "123,456", "2.5M"]
+    styles = [columns.full_style(0.5), columns.full_style(0.9), columns.full_style(0.97), columns.full_style(1.0, True)]
+    assert styles == ["green", "yellow", "bold red", "green"]

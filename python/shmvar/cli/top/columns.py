@@ -16,7 +16,7 @@ class Marks(NamedTuple):
     """Characters that not every terminal has."""
 
     full: str
-    parts: str  # of a character of a bar, from empty to nearly full
+    half: str
     empty: str
     descending: str
     ascending: str
@@ -25,8 +25,8 @@ class Marks(NamedTuple):
     keys: str
 
 
-FINE = Marks("█", " ▏▎▍▌▋▊▉", "░", "▼", "▲", "─", "·", "↑↓")
-PLAIN = Marks("#", " ", ".", "v", "^", "-", "-", "jk")
+FINE = Marks("━", "╸", "─", "▼", "▲", "─", "·", "↑↓")
+PLAIN = Marks("=", "-", ".", "v", "^", "-", "-", "jk")
 
 
 def marks_for(encoding: str) -> Marks:
@@ -61,28 +61,31 @@ def rate(number: float | None) -> str:
 
 
 def percent(part: float | None) -> str:
-    """A part of a whole: never 100% as long as it is not the whole."""
+    """A part of a whole: neither nothing nor all of it where it is not."""
     if part is None:
         return "-"
-    return f"{min(int(part * 100), 999)}%"
+    if 0 < part < 0.005:
+        return "<1%"
+    return f"{_between(round(min(part, 1.0) * 100), part, 100)}%"
 
 
-def bar(part: float, width: int, marks: Marks) -> str:
-    """A bar that is filled so far; whatever is there shows."""
+def bar(part: float, width: int, marks: Marks) -> tuple[str, str]:
+    """A bar: what is in use, in halves of a character, and the rest of it."""
     part = min(max(part, 0.0), 1.0)
-    eighths = int(part * width * 8)
-    if part > 0:
-        eighths = max(eighths, 1)
-    whole, rest = divmod(eighths, 8)
-    piece = marks.parts[rest] if rest and len(marks.parts) > rest else ""
-    if not piece and rest and not whole:
-        piece = marks.full
-    return (marks.full * whole + piece).ljust(width, marks.empty)[:width]
+    whole, half = divmod(_between(round(part * 2 * width), part, 2 * width), 2)
+    return marks.full * whole + marks.half * half, marks.empty * (width - whole - half)
 
 
-def full_style(part: float | None) -> str:
-    """Green, yellow from 70 % on, red from 90 % on."""
-    return "" if part is None else "green" if part < 0.7 else "yellow" if part < 0.9 else "red"
+def _between(number: int, part: float, most: int) -> int:
+    """`number`, but never 0 of something, and never all where something is missing."""
+    return min(max(number, 1 if part > 0 else 0), most - 1 if part < 1 else most)
+
+
+def full_style(part: float | None, evicts: bool = False) -> str:
+    """As in all commands; a segment that evicts is as full as it is meant to be."""
+    if part is None:
+        return ""
+    return "green" if evicts or part < 0.8 else "yellow" if part < 0.95 else "bold red"
 
 
 def name_of(row: Row) -> str:
@@ -113,14 +116,14 @@ def _if_any(style: str) -> Callable[[int | float | None], str]:
     return lambda number: style if number else "dim"
 
 
-_busy, _alive, _waits, _kept = _if_any("bold"), _if_any(""), _if_any("cyan"), _if_any("magenta")
+_busy, _alive, _waits, _kept = _if_any("bold"), _if_any(""), _if_any("bold"), _if_any("yellow")
 
 USE = "USE"
 COLUMNS = (
     Column("VARS", 9, "vars", lambda row: _count(row.count), lambda row: _alive(row.count)),
     Column("USED", 10, "used", lambda row: _size(row.used), lambda row: _alive(row.used)),
     Column("SIZE", 10, None, lambda row: _size(row.size), lambda _: ""),
-    Column(USE, 10, "full", lambda row: percent(row.full), lambda row: full_style(row.full)),
+    Column(USE, 10, "full", lambda row: percent(row.full), lambda row: full_style(row.full, row.evicts)),
     Column("CHG/S", 8, "changes", lambda row: rate(row.rate), lambda row: _busy(row.rate)),
     Column("PROCS", 5, "procs", lambda row: _count(row.processes), lambda row: _alive(row.processes)),
     Column("WAIT", 4, "waiting", lambda row: _count(row.waiting), lambda row: _waits(row.waiting)),

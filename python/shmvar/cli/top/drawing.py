@@ -72,6 +72,9 @@ def frame(view: View, width: int, height: int, marks: Marks) -> list[Text]:
     if view.detailed:
         lines += _details(view, width, marks, _details_height(view, height))
     lines = [*lines[: height - 1], _keys(view, width, marks)]
+    if marks is columns.PLAIN:
+        for line in lines:
+            line.plain = line.plain.replace("…", "~").encode("ascii", "replace").decode()
     return [_fitted(line, width) for line in lines][-height:]
 
 
@@ -111,9 +114,8 @@ def _memory(view: View, width: int, marks: Marks) -> Text:
     used, whole = view.memory
     part = used / whole
     about = f" {columns.percent(part):>4}  {_text.size(used)} of {_text.size(whole)} of shared memory in use"
-    bar = columns.bar(part, min(20, max(width // 8, 5)), marks)
-    filled = bar.rstrip(marks.empty)
-    line = Text.assemble((filled, columns.full_style(part)), (bar[len(filled) :], "dim"))
+    filled, rest = columns.bar(part, min(20, max(width // 8, 5)), marks)
+    line = Text.assemble((filled, columns.full_style(part)), (rest, "dim"))
     return line.append(
         about if len(about) + line.cell_len <= width else f" {columns.percent(part):>4} of shared memory"
     )
@@ -137,7 +139,7 @@ def _row(row: Row, name: str, plan: Layout, width: int, marks: Marks, selected: 
     cut = set_cell_size(_text.cut(name, plan.key, cell_len), plan.key)
     line.append(cut, "bold" if usable else "")
     if not usable:
-        style = "red" if row.state == "damaged" else "yellow"
+        style = "yellow" if row.state in ("missing", "busy") else "bold red"
         return line.append(
             " " * plan.gap + _text.cut(columns.state_of(row), width - plan.key - plan.gap, cell_len), style
         )
@@ -150,9 +152,8 @@ def _row(row: Row, name: str, plan: Layout, width: int, marks: Marks, selected: 
 def _cell(line: Text, column: Column, room: int, row: Row, marks: Marks) -> None:
     text, style = column.text(row), column.style(row)
     if column.title == columns.USE and row.full is not None:
-        bar = columns.bar(row.full, room - 5, marks)
-        filled = bar.rstrip(marks.empty)
-        line.append(filled, style).append(bar[len(filled) :], "dim").append(f"{text:>5}")
+        filled, rest = columns.bar(row.full, room - 5, marks)
+        line.append(filled, style).append(rest, "dim").append(f"{text:>5}", "" if style == "green" else style)
         return
     text = set_cell_size(_text.cut(text, room, cell_len), room) if column.title == "STATE" else text.rjust(room)
     line.append(text, style)

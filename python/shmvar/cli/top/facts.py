@@ -31,6 +31,7 @@ class Row:
     held: int | None = None
     spare: int | None = None
     evicted: int | None = None
+    evicts: bool = False
     writer: int | None = None  # the pid of who holds the writer lock at this moment
     rate: float | None = None  # changes a second
 

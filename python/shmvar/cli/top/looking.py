@@ -43,6 +43,7 @@ def _of(info: shmvar.SegmentInfo) -> Facts:
     facts |= {"perm": info.perm, "created_at": info.created_at, "resident": info.resident}
     if info.state == "usable":
         facts |= {"count": info.count, "used": info.used, "size": info.size, "processes": info.attached}
+        facts["evicts"] = info.evict is not None
     return facts
 
 
