@@ -250,5 +250,3 @@ def test_a_bar_has_its_width_and_is_neither_empty_nor_full_where_the_segment_is_
     )
     rates = [columns.rate(number) for number in (None, 0, 0.04, 9.9, 123456, 2.5e6)]
     assert rates == ["-", "0", "0.0", "9.9", "123,456", "2.5M"]
-    styles = [columns.full_style(0.5), columns.full_style(0.9), columns.full_style(0.97), columns.full_style(1.0, True)]
-    assert styles == ["green", "yellow", "bold red", "green"]

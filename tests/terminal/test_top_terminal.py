@@ -39,6 +39,16 @@ def test_signals_that_end_it(number):
         assert terminal.left_alone()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_although_the_terminal_takes_nothing(number):
+    with top() as terminal:
+        terminal.type("\x13")  # Ctrl-S
+        terminal.until(lambda: not terminal.read(0.6))
+        os.kill(terminal.child.pid, number)
+        terminal.ended(0 if number == signal.SIGINT else 128 + number)
+        assert terminal.left_alone()
+
+
 def test_an_error_inside_is_printed_on_the_screen_that_was_there_before():
     code = """
     import sys
@@ -112,7 +122,9 @@ def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on(tmp_path):
         command = f"{sys.executable} -m shmvar top --interval 0.1"
         terminal.type(f"stty -g >{tmp_path}/before; {command}\n")
         for turn in range(2):
-            terminal.until(lambda: shows(terminal, "changes/s"))
+            terminal.until(
+                lambda: shows_top(terminal) and terminal.raw.rpartition(b"\x1b[?1049h")[2].count(b"changes/s")
+            )
             terminal.type("\x1a")
             terminal.until(lambda turn=turn: terminal.raw.count(b"Stopped") == turn + 1)
             terminal.type(f"stty -g >{tmp_path}/stopped; echo at $((40 + 2))\n")

@@ -19,6 +19,9 @@ Nothing else in the package imports these modules, and they are no interface for
 | `dumping` | the commands `dump` and `load` |
 | `copying` | the command `copy` |
 | `dump_file` | the format of a dump: writing, reading and checking one |
+| `top/` | the command `top` |
+| `completion/` | the command `completion`, and what shells ask at a TAB |
+| `manual` | the command `manual`: the manual page |
 | `doctor/` | the command `doctor` |
 | `demo/` | the command `demo` |
 

@@ -4,6 +4,10 @@ The script of each shell is a few lines that hand on the line up to the cursor; 
 Python. So one place knows the commands, the live keys and how each must be typed. A shell never evaluates what it gets:
 it inserts words that are quoted for it.
 
+Why not `argcomplete` or `shtab`: a script of `shtab` is written once and knows no live keys; `argcomplete` asks Python
+at each TAB as this does, but needs a package at run time, and hands words over as they are: what has control
+characters, reads as a number or begins with a dash would not arrive as the key that it is.
+
 | file | what it does |
 | --- | --- |
 | `command` | the command `completion`, which prints a script |

@@ -39,7 +39,7 @@ def marks_for(encoding: str) -> Marks:
 
 
 class Column(NamedTuple):
-    """A column of numbers. A width of 0: what is left."""
+    """A column of numbers. A width of 0: what is left. `style` gives a name in `STYLES` of `screen`, or nothing."""
 
     title: str
     width: int
@@ -81,13 +81,6 @@ def _between(number: int, part: float, most: int) -> int:
     return min(max(number, 1 if part > 0 else 0), most - 1 if part < 1 else most)
 
 
-def full_style(part: float | None, evicts: bool = False) -> str:
-    """As in all commands; a segment that evicts is as full as it is meant to be."""
-    if part is None:
-        return ""
-    return "green" if evicts or part < 0.8 else "yellow" if part < 0.95 else "bold red"
-
-
 def name_of(row: Row) -> str:
     """What a row is called: a key as Python shows it, a URL, or the object in the file system."""
     if row.url:
@@ -113,23 +106,23 @@ def _size(number: int | None) -> str:
 
 
 def _if_any(style: str) -> Callable[[int | float | None], str]:
-    return lambda number: style if number else "dim"
+    return lambda number: style if number else "secondary"
 
 
-_busy, _alive, _waits, _kept = _if_any("bold"), _if_any(""), _if_any("bold"), _if_any("yellow")
+_busy, _alive, _kept = _if_any("title"), _if_any(""), _if_any("attention")
 
 USE = "USE"
 COLUMNS = (
     Column("VARS", 9, "vars", lambda row: _count(row.count), lambda row: _alive(row.count)),
     Column("USED", 10, "used", lambda row: _size(row.used), lambda row: _alive(row.used)),
     Column("SIZE", 10, None, lambda row: _size(row.size), lambda _: ""),
-    Column(USE, 10, "full", lambda row: percent(row.full), lambda row: full_style(row.full, row.evicts)),
+    Column(USE, 10, "full", lambda row: percent(row.full), lambda row: ""),
     Column("CHG/S", 8, "changes", lambda row: rate(row.rate), lambda row: _busy(row.rate)),
     Column("PROCS", 5, "procs", lambda row: _count(row.processes), lambda row: _alive(row.processes)),
-    Column("WAIT", 4, "waiting", lambda row: _count(row.waiting), lambda row: _waits(row.waiting)),
+    Column("WAIT", 4, "waiting", lambda row: _count(row.waiting), lambda row: _busy(row.waiting)),
     Column("HELD", 10, "held", lambda row: _size(row.held), lambda row: _kept(row.held)),
     Column("MEMORY", 10, "memory", lambda row: _size(row.resident), lambda _: ""),
-    Column("STATE", 0, None, state_of, lambda row: "" if row.writer is not None else "dim"),
+    Column("STATE", 0, None, state_of, lambda row: "" if row.writer is not None else "secondary"),
 )
 _DROPPED = ("STATE", "MEMORY", "SIZE", "USED", "HELD", "WAIT", "VARS", "PROCS", "CHG/S")
 _STATE = 16  # what the state needs to be shown

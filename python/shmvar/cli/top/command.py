@@ -25,7 +25,7 @@ def add_commands(commands: Commands) -> None:
 
 def _top(args: argparse.Namespace) -> int:
     live = printing.on_terminal() and not args.once and not args.json and os.environ.get("TERM", "dumb") != "dumb"
-    if live:
+    if live and _can_draw():
         from shmvar.cli.top import loop
         from shmvar.cli.top.drawing import View
 
@@ -37,3 +37,10 @@ def _top(args: argparse.Namespace) -> int:
     if count is None and not args.json and not printing.on_terminal():
         count = 1
     return plain.run(args.key, args.sort, args.reverse, args.interval, count, json=args.json)
+
+
+def _can_draw() -> bool:
+    """Whether there is what draws the screen; where it is missing, every command prints plain text."""
+    import importlib.util
+
+    return importlib.util.find_spec("rich") is not None

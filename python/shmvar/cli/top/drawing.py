@@ -7,10 +7,12 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from shmvar import _text
+from shmvar.cli.screen import STYLES, level
 from shmvar.cli.top import columns
 from shmvar.cli.top.columns import Column, Layout, Marks
 from shmvar.cli.top.facts import USABLE, Details, Row
 
+TITLE, SECONDARY = STYLES["title"], STYLES["secondary"]
 HELP = (
     ("up, k / down, j", "select the segment above, below"),
     ("page up, page down", "a screen up, down"),
@@ -62,9 +64,9 @@ def frame(view: View, width: int, height: int, marks: Marks) -> list[Text]:
     lines = [_head(view, width, marks), _memory(view, width, marks), _titles(view, plan, marks)]
     room = body_height(view, height)
     if view.helps:
-        body = [Text.assemble(" ", (f"{keys:<20}", "bold"), about) for keys, about in HELP]
+        body = [Text.assemble(" ", (f"{keys:<20}", TITLE), about) for keys, about in HELP]
     elif not view.rows:
-        body = [Text(" " + (view.error or "no segments"), "red" if view.error else "dim")]
+        body = [Text(" " + (view.error or "no segments"), STYLES["bad" if view.error else "secondary"])]
     else:
         shown = list(zip(view.rows, names, strict=True))[view.first : view.first + room]
         body = [_row(row, name, plan, width, marks, row.name == view.selected) for row, name in shown]
@@ -95,16 +97,16 @@ def _head(view: View, width: int, marks: Marks) -> Text:
     facts = [f"{number:,} segment{'' if number == 1 else 's'}"]
     facts.append(f"{columns.rate(sum(rates) if rates else None)} changes/s")
     facts.append(f"{sum(row.count or 0 for row in usable):,} variables")
-    line = Text("shmvar top", "bold")
+    line = Text("shmvar top", TITLE)
     if view.paused:
         line.append(" ").append(" paused ", "black on yellow")
     separator = f" {marks.dot} "
     clock = f"every {view.interval:g} s  {datetime.datetime.fromtimestamp(view.at):%H:%M:%S}"
     for number, fact in enumerate(facts):
         if line.cell_len + len(fact) + 3 <= width:
-            line.append("  " if not number else separator, "dim").append(fact)
+            line.append("  " if not number else separator, SECONDARY).append(fact)
     missing = width - line.cell_len - len(clock)
-    return line.append(" " * missing).append(clock, "dim") if missing >= 2 else line
+    return line.append(" " * missing).append(clock, SECONDARY) if missing >= 2 else line
 
 
 def _memory(view: View, width: int, marks: Marks) -> Text:
@@ -115,7 +117,7 @@ def _memory(view: View, width: int, marks: Marks) -> Text:
     part = used / whole
     about = f" {columns.percent(part):>4}  {_text.size(used)} of {_text.size(whole)} of shared memory in use"
     filled, rest = columns.bar(part, min(20, max(width // 8, 5)), marks)
-    line = Text.assemble((filled, columns.full_style(part)), (rest, "dim"))
+    line = Text.assemble((filled, STYLES[level(part)]), (rest, SECONDARY))
     return line.append(
         about if len(about) + line.cell_len <= width else f" {columns.percent(part):>4} of shared memory"
     )
@@ -137,9 +139,9 @@ def _row(row: Row, name: str, plan: Layout, width: int, marks: Marks, selected: 
     line = Text(style="reverse" if selected else "")
     usable = row.state == USABLE
     cut = set_cell_size(_text.cut(name, plan.key, cell_len), plan.key)
-    line.append(cut, "bold" if usable else "")
+    line.append(cut, TITLE if usable else "")
     if not usable:
-        style = "yellow" if row.state in ("missing", "busy") else "bold red"
+        style = STYLES["attention" if row.state in ("missing", "busy") else "bad"]
         return line.append(
             " " * plan.gap + _text.cut(columns.state_of(row), width - plan.key - plan.gap, cell_len), style
         )
@@ -150,10 +152,13 @@ def _row(row: Row, name: str, plan: Layout, width: int, marks: Marks, selected: 
 
 
 def _cell(line: Text, column: Column, room: int, row: Row, marks: Marks) -> None:
-    text, style = column.text(row), column.style(row)
+    text, style = column.text(row), STYLES.get(column.style(row), "")
     if column.title == columns.USE and row.full is not None:
+        # A segment that evicts is as full as it is meant to be.
+        name = "good" if row.evicts else level(row.full)
         filled, rest = columns.bar(row.full, room - 5, marks)
-        line.append(filled, style).append(rest, "dim").append(f"{text:>5}", "" if style == "green" else style)
+        line.append(filled, STYLES[name]).append(rest, SECONDARY)
+        line.append(f"{text:>5}", "" if name == "good" else STYLES[name])
         return
     text = set_cell_size(_text.cut(text, room, cell_len), room) if column.title == "STATE" else text.rjust(room)
     line.append(text, style)
@@ -165,7 +170,7 @@ def _details(view: View, width: int, marks: Marks, height: int) -> list[Text]:
         return []
     row = next((row for row in view.rows if row.name == view.selected), None)
     title = "" if row is None else _text.cut(columns.name_of(row), max(width - 6, 1), cell_len)
-    head = Text.assemble((marks.line * 2 + " ", "dim"), (title, "bold"), (" " + marks.line * width, "dim"))
+    head = Text.assemble((marks.line * 2 + " ", SECONDARY), (title, TITLE), (" " + marks.line * width, SECONDARY))
     head.truncate(width)
     lines = [head]
     if row is not None:
@@ -175,7 +180,7 @@ def _details(view: View, width: int, marks: Marks, height: int) -> list[Text]:
 
 def _pair(title: str, text: str, width: int) -> Text:
     room = max(width - 13, 1)
-    return Text.assemble((f"{title:<11}  ", "dim"), _text.cut(_text.one_line(text), room, cell_len))
+    return Text.assemble((f"{title:<11}  ", SECONDARY), _text.cut(_text.one_line(text), room, cell_len))
 
 
 def _pairs(row: Row, details: Details | None) -> list[tuple[str, str]]:
@@ -225,5 +230,5 @@ def _keys(view: View, width: int, marks: Marks) -> Text:
     for key, about in hints:
         if line.cell_len + len(key) + len(about) + 4 > width:
             break
-        line.append(f" {key} ", "reverse" if width >= _NARROW else "bold").append(f" {about} ")
+        line.append(f" {key} ", "reverse" if width >= _NARROW else TITLE).append(f" {about} ")
     return line

@@ -14,7 +14,7 @@ from shmvar.cli.top.drawing import View
 from shmvar.cli.top.facts import Rates, Sample
 from shmvar.cli.top.keys import Keys
 from shmvar.cli.top.observer import Observer
-from shmvar.cli.top.terminal import ENDS, Terminal
+from shmvar.cli.top.terminal import ENDS, Interrupted, Terminal
 
 SHM = "/dev/shm"
 
@@ -117,7 +117,10 @@ def run(wanted: list[int | str], view: View, count: int | None) -> int:
     observer = Observer(wanted)
     try:
         with Terminal() as terminal:
-            return _shown(observer, terminal, Screen(view), count)
+            try:
+                return _shown(observer, terminal, Screen(view), count)
+            except Interrupted:
+                return _signals(terminal) or DONE
     finally:
         observer.close()
 

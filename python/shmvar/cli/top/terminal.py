@@ -17,12 +17,21 @@ from typing import Any, Self
 
 _TAKE = "\x1b[?1049h\x1b[?25l\x1b[2J"
 _GIVE_BACK = "\x1b[0m\x1b[?25h\x1b[?1049l"
+_PIECE = 256  # bytes that a terminal takes at once, if it takes any
+_PATIENCE = 0.5  # seconds
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SIGNALS = (*ENDS, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
 
 
+class Interrupted(Exception):
+    """A signal that ends the program arrived while the terminal took nothing (Ctrl-S, a connection that hangs)."""
+
+
 class Terminal:
-    """A context manager. In it, signals are noted (`signals`) instead of acted on, and `wake` is readable then."""
+    """A context manager. In it, signals are noted (`signals`) instead of acted on, and `wake` is readable then.
+
+    Writing raises `Interrupted` rather than to wait on after a signal that ends the program.
+    """
 
     def __init__(self) -> None:
         self.out = sys.stdout.fileno()
@@ -60,9 +69,7 @@ class Terminal:
 
     def signals(self) -> list[int]:
         """The signals since the last call."""
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self.wake, 512):
-                pass
+        self._quieten()
         noted, self._noted = self._noted, []
         return noted
 
@@ -80,11 +87,16 @@ class Terminal:
         if not self.taken:
             return
         self.taken = False
-        with contextlib.suppress(OSError):
-            self._write(_GIVE_BACK)
+        with contextlib.suppress(OSError, termios.error):
+            if not select.select([], [self.out], [], _PATIENCE)[1]:
+                # As Ctrl-Q does: what Ctrl-S has stopped goes on only after it was stopped in this way, too.
+                termios.tcflow(self.out, termios.TCOOFF)
+                termios.tcflow(self.out, termios.TCOON)
+            if select.select([], [self.out], [], _PATIENCE)[1]:
+                os.write(self.out, _GIVE_BACK.encode())
         if self._before is not None and self.keyboard is not None:
             with contextlib.suppress(termios.error, OSError):
-                termios.tcsetattr(self.keyboard, termios.TCSADRAIN, self._before)
+                termios.tcsetattr(self.keyboard, termios.TCSANOW, self._before)
         self._before = None
 
     def stop(self) -> None:
@@ -125,7 +137,19 @@ class Terminal:
     def _write(self, text: str) -> None:
         data = text.encode(sys.stdout.encoding or "utf-8", "backslashreplace")
         while data:
-            data = data[os.write(self.out, data) :]
+            if any(number in ENDS for number in self._noted):
+                raise Interrupted
+            writable = select.select([self.wake], [self.out], [])[1]
+            if writable:
+                data = data[os.write(self.out, data[:_PIECE]) :]
+            else:
+                self._quieten()
+
+    def _quieten(self) -> None:
+        """Takes what the signals have written into the pipe; they stay noted."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.wake, 512):
+                pass
 
     def wait(self, others: Sequence[Any], seconds: float) -> list[Any]:
         """Waits for a key, a signal or one of `others`; returns which are there: "key", "signal", or of `others`."""
