@@ -43,9 +43,16 @@ COMMANDS = {
     "load": ["load KEY DUMP", "load KEY DUMP --size 64M"],
     "copy": ["copy KEY LOCAL", "copy LOCAL KEY", "copy KEY OTHER a"],
     "doctor": ["doctor SERVER", "doctor KEY --json", "doctor SERVER --no-fix"],
+    "top": ["top KEY --once --interval 0.05", "top KEY --json --once --interval 0.05"],
     "demo": [],
+    "completion": [],
+    "manual": [],
 }
-WITHOUT = {"demo": "it makes segments of its own, of this machine"}
+WITHOUT = {
+    "demo": "it makes segments of its own, of this machine",
+    "completion": "it prints a script",
+    "manual": "it prints a page",
+}
 
 
 def test_every_command_is_here():
@@ -106,7 +113,8 @@ def test_what_only_a_segment_of_this_machine_has_is_said(key, new_key, seg, run,
     assert not shmvar.exists(words["OTHER"])
 
 
-@pytest.mark.parametrize("name", [name for name, lines in COMMANDS.items() if lines and name != "doctor"])
+# The doctor has a finding, and `top` a row for it.
+@pytest.mark.parametrize("name", [name for name, lines in COMMANDS.items() if lines and name not in ("doctor", "top")])
 def test_a_server_that_cannot_be_reached_is_one_line(run, tmp_path, name):
     shmvar_file = tmp_path / "dump"
     shmvar_file.write_bytes(b"shmvar dump 1\n" + b'{"variables": 0, "sha256": "')

@@ -12,7 +12,7 @@ def add_commands(commands: Commands) -> None:
     """Adds it to the parser."""
     text = "show all segments live: use, changes a second, processes, waiters, memory; q quits, ? helps"
     top = commands.add("top", _top, text)
-    add_names(top, "KEY", nargs="*", help="only these segments; a URL of a segment on a server, too")
+    add_names(top, "KEY", nargs="*", help="only these: keys, or the URL of a segment on a server")
     top.add_argument("--sort", choices=tuple(sorting.ORDERS), default=sorting.DEFAULT, help="the order to begin with")
     top.add_argument("--reverse", action="store_true", help="the other way round")
     every = "how long from one look to the next (1)"

@@ -92,11 +92,10 @@ def _fitted(line: Text, width: int) -> Text:
 
 def _head(view: View, width: int, marks: Marks) -> Text:
     usable = [row for row in view.rows if row.state == USABLE]
-    number = len(view.rows)
     rates = [row.rate for row in usable if row.rate is not None]
-    facts = [f"{number:,} segment{'' if number == 1 else 's'}"]
+    facts = [_many(len(view.rows), "segment")]
     facts.append(f"{columns.rate(sum(rates) if rates else None)} changes/s")
-    facts.append(f"{sum(row.count or 0 for row in usable):,} variables")
+    facts.append(_many(sum(row.count or 0 for row in usable), "variable"))
     line = Text("shmvar top", TITLE)
     if view.paused:
         line.append(" ").append(" paused ", "black on yellow")
@@ -107,6 +106,10 @@ def _head(view: View, width: int, marks: Marks) -> Text:
             line.append("  " if not number else separator, SECONDARY).append(fact)
     missing = width - line.cell_len - len(clock)
     return line.append(" " * missing).append(clock, SECONDARY) if missing >= 2 else line
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _memory(view: View, width: int, marks: Marks) -> Text:
@@ -188,18 +191,17 @@ def _pairs(row: Row, details: Details | None) -> list[tuple[str, str]]:
     pairs = []
     if row.state != USABLE:
         return [("state", columns.state_of(row))]
-    sizes = (
-        f"{_text.size(row.used or 0)} used of {_text.size(row.size or 0)}, {_text.size(row.resident or 0)} of memory"
-    )
+    sizes = f"{_text.size(row.used or 0)} used of {_text.size(row.size or 0)}"
+    if row.resident is not None:
+        sizes += f", {_text.size(row.resident)} of memory"
     if row.held is not None and row.spare is not None:
         sizes += f", of which {_text.size(row.held)} held by views and {_text.size(row.spare)} free and kept"
     pairs.append(("size", sizes))
     if details is None or details.name != row.name:
         return pairs
     if row.created_at:
-        pairs.append(
-            ("created", f"{datetime.datetime.fromtimestamp(row.created_at):%Y-%m-%d %H:%M:%S}, mode {row.perm:03o}")
-        )
+        created = f"{datetime.datetime.fromtimestamp(row.created_at):%Y-%m-%d %H:%M:%S}"
+        pairs.append(("created", created if row.url else f"{created}, mode {row.perm:03o}"))
     if details.note:
         pairs.append(("note", details.note))
     commands = {pid: command for pid, command, _ in details.processes}

@@ -87,7 +87,7 @@ def as_json(row: Row) -> dict[str, Any]:
     """A row for programs, with the names that `shmvar ls --json` has where it says the same."""
     known = {
         "key": row.key,
-        "name": row.name,
+        "name": row.key if row.url else row.name,  # a URL may have a password
         "state": row.state,
         "why": row.why,
         "count": row.count,

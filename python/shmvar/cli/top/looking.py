@@ -55,7 +55,10 @@ def activity(facts: Facts) -> Facts:
         with shmvar.attach(facts["key"], create=False, readonly=True, trust=False) as segment:
             return _seen(_activity(segment))
     except Exception as error:  # of whatever kind: the others are shown all the same
-        return {"why": urls.shown(_text.one_line(str(error) or type(error).__name__))}
+        why: Facts = {"why": urls.shown(_text.one_line(str(error) or type(error).__name__))}
+        if facts.get("url"):
+            why["state"] = "missing" if isinstance(error, shmvar.SegmentNotFoundError) else "refused"
+        return why
 
 
 def _seen(found: Facts) -> Facts:
@@ -74,7 +77,8 @@ def _on_server(url: str) -> Facts:
         if gone is not None:
             gone.detach()
         raise
-    return {name: getattr(info, name) for name in ("count", "used", "size", "resident", "created_at")}
+    facts = {name: getattr(info, name) for name in ("count", "used", "size", "created_at")}
+    return facts | {"resident": info.resident or None}  # a reader may not be told
 
 
 def details(facts: Facts) -> Facts:

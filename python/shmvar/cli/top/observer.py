@@ -116,8 +116,6 @@ class Observer:
             row = Row(**facts)
             if row.name in self._left_alone:
                 _, row.state, row.why = self._left_alone[row.name]
-            elif row.url and row.count is None:
-                row.state = "missing"
             rows.append(row)
         details = Details(**self._details) if self._details else None
         sample = Sample(rows, details, self._error)
