@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import shmvar
+from shmvar import _text
 from shmvar.cli import copying, dumping, listing, manual, urls, values, watching
 from shmvar.cli.completion import answer
 from shmvar.cli.completion import command as completion
@@ -60,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: BaseException) -> None:
     """Prints an error as one line."""
-    line = urls.shown(" ".join(str(error).split())) or type(error).__name__
+    # What a value's own code raises, with `--trust`, may have any text.
+    line = _text.one_line(urls.shown(" ".join(str(error).split()))) or type(error).__name__
     print(f"shmvar: {line}", file=sys.stderr)
 
 

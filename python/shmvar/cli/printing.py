@@ -21,7 +21,12 @@ def as_json(value: Any) -> str:
     """`value` as one line of JSON. Raises `TypeError` or `ValueError` where it has no such form."""
     import json
 
-    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    # JSON itself escapes the control characters of ASCII only: neither those of C1, which a terminal obeys as well, nor
+    # marks of writing direction.
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def on_terminal() -> bool:
