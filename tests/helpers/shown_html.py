@@ -95,7 +95,7 @@ class Shown(HTMLParser):
 def shown(html):
     """Takes a display apart, and fails if anything in it is not as it should be."""
     found = Shown(html)
-    assert found.html.startswith('<div class="shmvar"><style>')
+    assert found.html.startswith('<div class="shmvar mathjax_ignore tex2jax_ignore"><style>')
     [sheet] = found.sheets
     assert "<" not in sheet and "url(" not in sheet and "@import" not in sheet and "expression" not in sheet
     selectors = [selector for rule in sheet.split("}") if rule for selector in rule.partition("{")[0].split(",")]

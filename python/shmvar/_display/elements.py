@@ -42,8 +42,13 @@ def joined(*parts: str) -> Html:
 
 
 def document(*parts: str) -> Html:
-    """A whole display: the parts with the style sheet that is theirs alone."""
-    return element("div", Html(f"<style>{SHEET}</style>"), *parts, class_="shmvar")
+    """A whole display: the parts with the style sheet that is theirs alone.
+
+    JupyterLab hands each output to MathJax, which would draw what stands between dollars in a name as a formula, with
+    the styles and addresses in it. The two other classes are what its versions 3 and 2 leave alone.
+    """
+    classes = "shmvar mathjax_ignore tex2jax_ignore"
+    return element("div", Html(f"<style>{SHEET}</style>"), *parts, class_=classes)
 
 
 def code(text: str, width: int = LONGEST_TEXT) -> Html:
