@@ -120,7 +120,10 @@ class Screen:
         It is indented by less where that would be half of the terminal.
         """
         hanging = min(hanging, self.width // 2)
-        start, rest = line[:hanging], line[hanging:]
+        at = hanging
+        while cell_len(line.plain[:at]) > hanging:  # a name of wide characters reaches further than it is long
+            at -= 1
+        start, rest = line[:at], line[at:]
         parts = self._wrapped(rest, max(self.width - hanging, 1))
         lines = []
         for part in parts:
