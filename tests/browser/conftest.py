@@ -1,4 +1,4 @@
-"""One server and one browser for all tests of this folder, and notebooks in pages that are closed after each test."""
+"""One server, one browser and one page of JupyterLab for all tests of this folder; each test opens notebooks in it."""
 
 import shutil
 import tempfile
@@ -35,22 +35,34 @@ def context(chromium):
     return chromium.new_context(viewport={"width": 1280, "height": 900})
 
 
+@pytest.fixture(scope="package")
+def labs():
+    """The page of JupyterLab, if there is one: it takes seconds to load, and a notebook in it does not."""
+    return []
+
+
 @pytest.fixture
-def open_notebook(server, context, new_key):
-    """Writes a notebook with some cells and opens it in a page. Nothing may have gone wrong in it until the end."""
+def open_notebook(server, context, labs, new_key):
+    """Writes a notebook with some cells and opens it. Nothing may go wrong in its page until the end of the test."""
     opened = []
 
     def open_one(*cells, place="JupyterLab"):
         name = f"{new_key()}.ipynb"
         server.write(name, cells)
-        page = notebook_pages.NotebookPage(context, server, name, place)
-        opened.append((name, page))
-        return page
+        if place == "JupyterLab" and not labs:
+            labs.append(notebook_pages.Frame(context, server, place))
+        frame = labs[0] if place == "JupyterLab" else notebook_pages.Frame(context, server, place, name)
+        opened.append(notebook_pages.Notebook(frame, name))
+        return opened[-1]
 
     yield open_one
     wrong = []
-    for name, page in opened:
-        wrong += page.complaints()
-        page.page.close()
-        server.end_kernel(name)
+    for notebook in opened:
+        wrong += notebook.frame.complaints()
+        if notebook.frame in labs and not notebook.page.locator("dialog").count():
+            notebook.close()
+        else:  # a page of its own, or one that a test that failed has left in some state
+            labs[:] = [lab for lab in labs if lab is not notebook.frame]
+            notebook.page.close()
+        server.end_kernel(notebook.name)
     assert not wrong, wrong

@@ -39,9 +39,6 @@ print("whole" if whole else "torn")
 """
 
 
-KERNEL = "jupyterapp.shell.currentWidget.sessionContext.session.kernel"
-
-
 def test_two_kernels_share_values_and_one_is_killed_while_it_changes_some_under_a_lock(key, open_notebook):
     one = open_notebook(ATTACH.format(key=key), "seg['words'] = {'from': 'one'}", CHANGE, "seg['seen']")
     two = open_notebook(ATTACH.format(key=key), "seg['words']", LOOK)
@@ -59,7 +56,7 @@ def test_two_kernels_share_values_and_one_is_killed_while_it_changes_some_under_
         said = one.page.get_by_role("dialog").filter(has_text="appears to have died")
         said.wait_for()
         one.page.add_locator_handler(said, lambda dialog: dialog.get_by_role("button", name="OK").click())
-        one.until(lambda: one.page.evaluate(f"{KERNEL}.status") == "idle")
+        one.until(lambda: one.status() == "idle")
         assert int(one.said(0)) not in pids
         assert one.said(3).endswith(str(segment["seen"]))
         assert segment["seen"] >= 20

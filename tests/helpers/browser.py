@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+LEGIBLE = (Path(__file__).parent / "legible.js").read_text()
 
 
 def program():
@@ -84,3 +87,7 @@ class Page:
             assert time.monotonic() < end_at, f"it did not happen within {PATIENCE} s; {self.wrong}"
             self.page.wait_for_timeout(50)
         return found
+
+    def hard_to_read(self, element):
+        """Texts within it whose contrast to what is behind them is below 4.5, which is the least for a text to read."""
+        return element.evaluate(LEGIBLE)

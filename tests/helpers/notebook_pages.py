@@ -1,25 +1,14 @@
-"""A notebook in a page of JupyterLab or Notebook 7: its cells are run and looked at, as a person does it."""
+"""Notebooks in a page of JupyterLab or Notebook 7: their cells are run and looked at, as a person does it."""
 
-import itertools
 import re
 
 from helpers import browser
 
-PLACES = {
-    # Each page in a workspace of its own: the default one opens what another page has open, too.
-    "JupyterLab": "lab/workspaces/{number}/tree/{name}",
-    "Notebook": "notebooks/{name}",
+PLACES = {"JupyterLab": "lab", "Notebook": "notebooks/{name}"}
+THERE = {
+    "JupyterLab": "async () => window.jupyterapp && (await jupyterapp.restored, true)",
+    "Notebook": "() => Boolean(window.jupyterapp)",
 }
-NUMBERS = itertools.count(1)
-
-READY = """async () => {
-    const notebook = window.jupyterapp?.shell.currentWidget;
-    if (!notebook?.sessionContext) return false;
-    await notebook.context.ready;
-    await notebook.sessionContext.ready;
-    await notebook.sessionContext.session.kernel.info;
-    return true;
-}"""
 
 # What these pages say with a notebook that has nothing to do with us, too.
 ALLOWED = {
@@ -29,19 +18,36 @@ ALLOWED = {
     "Notebook": [r"exception: Cannot read properties of undefined \(reading 'schema'\)", r".*filebrowser:open-path"],
 }
 
+FIND = "const found = [...jupyterapp.shell.widgets('main')].find(one => one.context?.path === name);"
+OPEN = "name => void jupyterapp.commands.execute('docmanager:open', { path: name, factory: 'Notebook' })"
+READY = f"""async name => {{
+    if (!window.jupyterapp) return null;
+    {FIND}
+    if (!found?.sessionContext) return null;
+    await found.context.ready;
+    await found.sessionContext.ready;
+    if (!found.sessionContext.session?.kernel) return null;
+    await found.sessionContext.session.kernel.info;
+    return found.id;
+}}"""
+STATUS = f"name => {{ {FIND} return found.sessionContext.session?.kernel?.status; }}"
+SHOW = f"name => {{ {FIND} jupyterapp.shell.activateById(found.id); }}"
+CLOSE = f"name => {{ {FIND} found?.dispose(); }}"
 
-class NotebookPage(browser.Page):
-    """A notebook of a server (`helpers.jupyter`), whose kernel is ready."""
 
-    def __init__(self, context, server, name, place="JupyterLab"):
+class Frame(browser.Page):
+    """A page in which notebooks are opened: JupyterLab has a tab for each, Notebook 7 a page for one."""
+
+    def __init__(self, context, server, place, name=""):
         super().__init__(context)
         self.place = place
-        self.page.goto(server.url(PLACES[place].format(name=name, number=next(NUMBERS))))
-        self.until(lambda: self.page.evaluate(READY))
+        self.page.goto(server.url(PLACES[place].format(name=name)))
+        self.until(lambda: self.page.evaluate(THERE[place]))
 
     def complaints(self):
-        """What went wrong in the page, but for what is known to be of the page itself."""
-        return [text for text in self.wrong if not any(re.match(known, text) for known in ALLOWED[self.place])]
+        """What went wrong since this was asked last, but for what is known to be of the page itself."""
+        wrong, self.wrong[:] = list(self.wrong), []
+        return [text for text in wrong if not any(re.match(known, text) for known in ALLOWED[self.place])]
 
     def command(self, name, **arguments):
         """Gives a command, as a menu does; does not wait for what comes of it."""
@@ -53,8 +59,32 @@ class NotebookPage(browser.Page):
         self.page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for(state="attached")
         self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
+
+class Notebook:
+    """A notebook that is open in such a page, with its kernel."""
+
+    def __init__(self, frame, name):
+        self.frame, self.page, self.until, self.name = frame, frame.page, frame.until, name
+        if frame.place == "JupyterLab":
+            self.page.evaluate(OPEN, name)
+        panel = self.until(lambda: self.page.evaluate(READY, name))
+        self.panel = self.page.locator(f"[id='{panel}']")
+
+    def status(self):
+        """Of the kernel, as the page knows it."""
+        return self.page.evaluate(STATUS, self.name)
+
+    def close(self):
+        """Closes its tab, unsaved."""
+        self.page.evaluate(CLOSE, self.name)
+
     def cell(self, number):
-        return self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+        return self.panel.locator(".jp-CodeCell").nth(number)
+
+    def choose(self, number):
+        """Makes a cell the one that commands are about."""
+        self.page.evaluate(SHOW, self.name)
+        self.cell(number).locator(".jp-InputArea-prompt").click()
 
     def prompt(self, number):
         """What stands left of a cell: "[ ]:", "[*]:" while it runs, then its number."""
@@ -62,9 +92,9 @@ class NotebookPage(browser.Page):
 
     def begin(self, number):
         """Runs a cell; waits until it has begun."""
+        self.choose(number)
         before = self.prompt(number)
-        self.cell(number).locator(".jp-InputArea-prompt").click()
-        self.command("notebook:run-cell")
+        self.frame.command("notebook:run-cell")
         self.until(lambda: self.prompt(number) != before)
 
     def run(self, number):
