@@ -34,10 +34,14 @@ def in_shell(key, code):
 
 def test_a_segment_as_the_last_line_of_a_cell_is_html_with_its_repr_beside_it(seg, key):
     seg["x"] = "value"
-    for name in ("seg", "seg.info()", "seg.stat('x')", "seg.check()", "seg.lock()"):
-        code = f"bundle = shell.display_formatter.format({name})\nprint(json.dumps([*bundle, repr({name})]))"
-        code = f"shell.user_ns['shown'] = {name}\n{code}"
-        bundle, metadata, text = json.loads(in_shell(key, code))
+    code = """
+for shown in (seg, seg.info(), seg.stat("x"), seg.check(), seg.lock(), seg.queue()):
+    print(json.dumps([*shell.display_formatter.format(shown), repr(shown)]))
+"""
+    lines = in_shell(key, code).splitlines()
+    assert len(lines) == 6
+    for line in lines:
+        bundle, metadata, text = json.loads(line)
         assert set(bundle) == {"text/html", "text/plain"} and metadata == {}
         assert shown(bundle["text/html"]).text and bundle["text/plain"] == text
 
@@ -49,25 +53,26 @@ def index_of(completed):
     return ast.literal_eval(text if text.endswith(quote) and len(text) > 1 else text + quote)
 
 
-@pytest.mark.parametrize(
-    "line, then",
-    [
-        ('seg["pri', ["price", "prices"]),
-        ("seg['pri", ["price", "prices"]),
-        ("seg[12", [12, 123, 1200]),
-        ('seg["<', ["<b>"]),
-        ('seg["it', ["it's"]),
-        ("seg['say", ['say "no"']),
-        ('seg["12', ["12x"]),
-        ('seg["a', ["a\nb\x1b\u202e"]),
-        ('seg["none', []),
-    ],
-)
-def test_indexes_are_completed(seg, key, line, then):
+LINES = {
+    'seg["pri': ["price", "prices"],
+    "seg['pri": ["price", "prices"],
+    "seg[12": [12, 123, 1200],
+    'seg["<': ["<b>"],
+    'seg["it': ["it's"],
+    "seg['say": ['say "no"'],
+    'seg["12': ["12x"],
+    'seg["a': ["a\nb\x1b\u202e"],
+    'seg["none': [],
+}
+"""What was typed, and the indexes that are offered."""
+
+
+def test_indexes_are_completed(seg, key):
     indexes = ["price", "prices", 12, 123, 1200, -7, "12x", "<b>", "it's", 'say "no"', "a\nb\x1b\u202e"]
     seg.put_many(dict.fromkeys(indexes))
-    completed = json.loads(in_shell(key, f"print(json.dumps(complete({line!r})))"))
-    assert sorted(map(index_of, completed)) == sorted(then)
+    completed = json.loads(in_shell(key, f"print(json.dumps([complete(line) for line in {list(LINES)}]))"))
+    for (line, then), found in zip(LINES.items(), completed, strict=True):
+        assert sorted(map(index_of, found)) == sorted(then), line
 
 
 def test_an_open_bracket_offers_texts_first_and_escapes_what_they_hold(seg, key):
