@@ -50,6 +50,16 @@ def key_of(prefix: bytes) -> int | str | None:
         return None
 
 
+def shown(name: int | str) -> str:
+    """The name of a variable, lock or queue in an error, as errors of segments of this machine have it.
+
+    What commands a terminal, cannot be seen, or turns the text around is escaped: anybody may have chosen the name.
+    """
+    if isinstance(name, int):
+        return str(name)
+    return '"' + "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in name) + '"'
+
+
 def plain_index(index: Any) -> int | str:
     """The exact int or str that stands for an index. Raises what a segment of this machine raises."""
     kind = type(index)

@@ -13,7 +13,7 @@ import secrets
 import weakref
 
 from shmvar._errors import LockLostError, SegmentFullError, SegmentNotFoundError, SegmentUnavailableError
-from shmvar._remote import scripts
+from shmvar._remote import names, scripts
 from shmvar._remote.link import Link, OutOfMemory, generation
 from shmvar._remote.owners import held_of
 
@@ -180,7 +180,7 @@ class Requests:
 def shown(field: bytes) -> str:
     """The name of a lock in an error."""
     text = field[1:].decode(errors="replace")
-    return f'"{text}"' if field[:1] == b"s" else text
+    return names.shown(text) if field[:1] == b"s" else text
 
 
 _all: weakref.WeakSet[Requests] = weakref.WeakSet()

@@ -7,10 +7,11 @@ from operator import index as _int_of
 from shmvar._core import Queue, TakenItem, _pickle_fault
 from shmvar._remote import queue_tasks
 from shmvar._remote.displayed import Displayed
+from shmvar._remote.names import shown
 from shmvar._remote.queue_base import ServerQueue
 from shmvar._remote.queue_calls import Get, Put, Take
 from shmvar._remote.queue_holds import Block
-from shmvar._remote.queue_items import Item, shown
+from shmvar._remote.queue_items import Item
 from shmvar._remote.queue_waiting import wait
 from shmvar._remote.records import Stored
 

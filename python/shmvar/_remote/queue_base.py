@@ -7,8 +7,8 @@ import math
 from shmvar._errors import SegmentFullError
 from shmvar._queue_errors import QueueEmptyError
 from shmvar._remote import blobs, scripts
-from shmvar._remote.names import field_of
-from shmvar._remote.queue_items import as_item, queues_of, shown, within
+from shmvar._remote.names import field_of, shown
+from shmvar._remote.queue_items import as_item, queues_of, within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

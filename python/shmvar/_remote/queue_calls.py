@@ -7,8 +7,9 @@ import weakref
 
 from shmvar._errors import CorruptSegmentError, Error, LockLostError, SegmentFullError
 from shmvar._queue_errors import QueueFullError
+from shmvar._remote.names import shown
 from shmvar._remote.queue_holds import Block, Hold
-from shmvar._remote.queue_items import Item, shown, within
+from shmvar._remote.queue_items import Item, within
 from shmvar._remote.queue_waiting import LONGEST, ROOM_POLL, nap_of
 from shmvar._remote.records import Stored
 from shmvar._untrusted_error import UntrustedValueError

@@ -14,9 +14,10 @@ from shmvar._errors import (
 )
 from shmvar._remote import scripts
 from shmvar._remote.link import generation, now
+from shmvar._remote.names import shown
 from shmvar._remote.owners import next_token
 from shmvar._remote.presence import presence_of
-from shmvar._remote.queue_items import Item, shown, taken
+from shmvar._remote.queue_items import Item, taken
 from shmvar._remote.queue_waiting import LONGEST, nap_of
 
 TYPE_CHECKING = False

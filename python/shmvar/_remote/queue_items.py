@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 
 from shmvar._core import _decode_value, _encode_value, _value_pickle
 from shmvar._errors import CorruptSegmentError
-from shmvar._remote.names import index_of
+from shmvar._remote.names import index_of, shown
 from shmvar._remote.records import Record, decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-
-def shown(name: int | str) -> str:
-    """A name in errors, as those of segments of this machine have it."""
-    if isinstance(name, int):
-        return str(name)
-    return '"' + re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\u{{{ord(found[0]):x}}}", name) + '"'
 
 
 @contextmanager

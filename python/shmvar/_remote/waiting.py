@@ -17,7 +17,7 @@ from shmvar._remote.arguments import version_of
 from shmvar._remote.connections import now
 from shmvar._remote.handle import Handle
 from shmvar._remote.listener import listener_of
-from shmvar._remote.names import field_of, plain_index
+from shmvar._remote.names import field_of, plain_index, shown
 from shmvar._remote.notices import DEADLINE, REMOVED, STORED, notice_of
 from shmvar._remote.records import Record
 from shmvar._remote.subscription import LOOK, TaskSignal
@@ -343,7 +343,7 @@ def _is_last(data: bytes, seen: int | None) -> bool:
 
 
 def _shown(index: int | str) -> str:
-    text = str(index) if isinstance(index, int) else f'"{index}"'
+    text = shown(index)
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
