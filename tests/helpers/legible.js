@@ -1,7 +1,12 @@
 // The texts within an element that are hard to read: each with its contrast, colour and ground, if the contrast is below 4.5.
 (root) => {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const known = new Map();
   function parts(color) {
+    if (!known.has(color)) known.set(color, drawn(color));
+    return known.get(color);
+  }
+  function drawn(color) {
     canvas.clearRect(0, 0, 1, 1);
     canvas.fillStyle = color;
     canvas.fillRect(0, 0, 1, 1);

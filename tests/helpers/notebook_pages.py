@@ -12,7 +12,8 @@ THERE = {
 
 # What these pages say with a notebook that has nothing to do with us, too.
 ALLOWED = {
-    "JupyterLab": [],
+    # What JupyterLab, its debugger too, had asked a kernel that was killed.
+    "JupyterLab": [r"(console|exception): .*Canceled future for \w+ message before replies were done"],
     # Notebook 7.6, before a cell has run: plugins of JupyterLab ask for settings and for a file browser that are not
     # on its page.
     "Notebook": [r"exception: Cannot read properties of undefined \(reading 'schema'\)", r".*filebrowser:open-path"],
