@@ -104,8 +104,9 @@ pub use py::{fuzz_containers, fuzz_data_only};
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub use crate::{
-    coordination::{AsCoordination, changes::Changes, changes_wait::Step, wait_any::Awaited},
+    coordination::{AsCoordination, changes::Changes, changes_wait::Step, dump::Dumped, wait_any::Awaited},
     heap::AsHeap,
+    segment::{DumpError, DumpPlan, DumpReader, DumpValue},
     variables::{AsVariables, leaf::TableOf},
 };
 

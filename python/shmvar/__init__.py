@@ -45,6 +45,7 @@ from shmvar._copying import copy
 from shmvar._errors import (
     CorruptSegmentError,
     DetachedError,
+    DumpError,
     Error,
     IncompatibleSegmentError,
     LockLostError,
@@ -129,6 +130,7 @@ __all__ = [
     "CheckReport",
     "CorruptSegmentError",
     "DetachedError",
+    "DumpError",
     "Error",
     "IncompatibleSegmentError",
     "Lock",

@@ -14,7 +14,7 @@ from collections.abc import (
 )
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, NoReturn, ParamSpec, Protocol, Self, SupportsIndex, TypeVar, final, overload
+from typing import IO, Any, Literal, NoReturn, ParamSpec, Protocol, Self, SupportsIndex, TypeVar, final, overload
 
 from numpy import floating
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -42,13 +42,18 @@ __all__ = [
     "_decode_containers",
     "_decode_data_only",
     "_decode_value",
+    "_dump",
+    "_dump_plan",
+    "_dump_values",
     "_encode_parts",
     "_encode_value",
     "_first",
     "_get_pickle",
+    "_load_variables",
     "_look",
     "_memory",
     "_pickle_fault",
+    "_put_item",
     "_put_pickle",
     "_queue",
     "_reattach",
@@ -57,6 +62,7 @@ __all__ = [
     "_segment_info",
     "_survey",
     "_unfilled",
+    "_value_in_band",
     "_value_pickle",
     "_value_type",
     "_variable_info",
@@ -812,6 +818,57 @@ class Segment(MutableMapping[Any, Any]):
         Raises:
             ReadOnlyError: the handle is read-only.
             SegmentBusyError: a stopped process has blocked the segment itself for 10 s.
+        """
+
+    def dump(self, file: str | bytes | os.PathLike[str] | os.PathLike[bytes] | IO[bytes]) -> int:
+        """Save everything to a file, as of one instant, and return how many variables there are.
+
+        The file has all variables with their time to live, and the items of all queues, as they were
+        at one instant during the call, whatever others write meanwhile. They are not kept waiting
+        but for some milliseconds. Arrays in place are dumped as such; their bytes are copied while
+        others may store into them. An item that somebody has taken is dumped as if it waited. No
+        value's code is run. What is copied is pinned, so `info().held` may grow meanwhile.
+
+        The memory that the call takes does not depend on how long the values are. The file replaces
+        an older one when it is whole and on the disk; it is readable by this user alone. If the call
+        fails, the older file stays. `load` brings it back, from any version that is no older.
+
+        Through a read-only handle the dump is of one instant, too, and succeeds once nobody has
+        changed anything during a pass over the table.
+
+        Args:
+            file: a path, or a file open for writing bytes, which may be a pipe.
+
+        Raises:
+            CorruptSegmentError: a variable is damaged; the text names it.
+            SegmentBusyError: the handle is read-only, and others changed something all the time for
+                10 s; or a stopped process has blocked the segment itself for 10 s.
+            OSError: the file could not be written.
+        """
+
+    def load(self, file: str | bytes | os.PathLike[str] | os.PathLike[bytes] | IO[bytes]) -> int:
+        """Store what a dump has over what is there, and return how many variables it has.
+
+        The whole dump is verified first. Then its variables are stored at one instant, as by
+        `put_many`: nobody who reads with `get_many` sees a part of them, and a process that is killed
+        has stored all or none. Each has as much of its time to live left as at the dump. What the
+        dump does not have stays. Items are then put at the ends of their queues, one after the other.
+        No value's code is run; whoever reads a value from a segment that is trusted runs the code
+        that the value needs, so who made the dump is up to you to know.
+
+        Values of more than 21 KiB are written into the segment as they are read. The others are
+        gathered in the memory of this process, which takes about twice their bytes.
+
+        Args:
+            file: a path, or a file open for reading bytes, from where it stands to its end. What
+                cannot be read twice, such as a pipe, is copied to a temporary file first.
+
+        Raises:
+            DumpError: the file is no dump, or a damaged one; nothing has changed.
+            SegmentFullError: it does not fit, variables and items together; nothing has changed. (Only
+                if others take the room of the items meanwhile, the text says how many were put.)
+            ReadOnlyError: the handle is read-only.
+            OSError: the file could not be read.
         """
 
     def detach(self) -> None:
@@ -1608,6 +1665,36 @@ def _activity(segment: Segment) -> dict[str, Any]: ...
 
 # For iterations. The value of a variable, or `default`; in a segment that evicts, that is no use of the variable.
 def _look(segment: Segment, index: int | str, default: Any) -> Any: ...
+
+# For `shmvar._dump`. What a whole dump says, but for its values.
+@final
+class _DumpPlan:
+    variables: int
+    items: int
+    sha256: str
+
+# Writes a dump, but for its last line, with `write`. Returns how many variables and items there are, for how many
+# nanoseconds the writer lock was held, and how many passes over the table there were.
+def _dump(segment: Segment, write: Callable[[bytes], Any]) -> tuple[int, int, int, int]: ...
+# Reads a dump of `len` bytes to its end with `read`, which is given how many bytes are wanted at most. Raises
+# `DumpError`; the checksum is left to the caller.
+def _dump_plan(read: Callable[[int], bytes], len: int) -> _DumpPlan: ...
+# Stores the variables of a dump, or none. `verify` is called when all of it was read, before anything is stored.
+def _load_variables(
+    segment: Segment, plan: _DumpPlan, read: Callable[[int], bytes], verify: Callable[[], Any]
+) -> None: ...
+# Calls `each` with each value of a dump that counts: its index or the name of its queue, whether it is an item, whether
+# it has buffers beside its pickle, its bytes, and the seconds that it has left to live. `items`: with items alone.
+def _dump_values(
+    plan: _DumpPlan,
+    read: Callable[[int], bytes],
+    each: Callable[[int | str, bool, bool, bytes, float | None], Any],
+    items: bool,
+) -> None: ...
+# The pickle of a value with buffers, with the buffers inside.
+def _value_in_band(value: bytes) -> bytes: ...
+# Puts the bytes of an item of a dump at the end of a queue, if there is room now.
+def _put_item(segment: Segment, name: int | str, has_buffers: bool, value: bytes) -> None: ...
 
 # For `shmvar dump` and `load`. The pickle of a variable with its buffers in it, or None if the variable is missing;
 # storing a pickle as it is; why bytes are not one whole pickle, or None if they are.

@@ -101,6 +101,10 @@ class IncompatibleSegmentError(Error, ValueError):
     """The object with this name is no segment of this package, or one of another format version. It was not changed."""
 
 
+class DumpError(Error, ValueError):
+    """The file is no dump, or a damaged one. The text names the place. Nothing was loaded."""
+
+
 class CorruptSegmentError(Error, ValueError):
     """The contents of the segment are damaged. The text names the place."""
 

@@ -24,6 +24,7 @@ import uuid as uuid
 from shmvar._arrays_in_place import make as make
 from shmvar._core import Segment as Segment
 from shmvar._display import html as html
+from shmvar._dump import dump as dump
 from shmvar._errors import Error as Error
 from shmvar._greenlets import place as place
 from shmvar._mapping_views import SegmentKeys as SegmentKeys

@@ -15,13 +15,18 @@
 //! | `arrays` | which arrays of a pickle a reader may write, and changing that |
 //! | `lone_array` | the pickle of a value that is one array: reading and writing it without a pickler |
 //! | `buffers` | values with out-of-band buffers: layout, parsing, and a pickle without buffers |
+//! | `value_check` | whether bytes that come piece by piece are a whole value |
+//! | `dump_line`, `flat_json` | the lines of a dump: writing and reading them; the JSON that they are |
 
 pub mod arrays;
 pub mod buffers;
 pub mod code;
+pub mod dump_line;
+pub mod flat_json;
 pub mod kind;
 pub mod lone_array;
 pub mod opcode;
 pub mod scalar;
 pub mod stack;
+pub mod value_check;
 pub mod writer;

@@ -84,6 +84,13 @@ pub struct OpError {
     pub why: &'static str,
 }
 
+impl OpError {
+    /// Returns whether the bytes end within the opcode: with more of them it may be one.
+    pub fn is_end(&self) -> bool {
+        self.why == ENDS_EARLY
+    }
+}
+
 impl fmt::Display for OpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at byte {}", self.why, self.at)
@@ -118,6 +125,11 @@ impl<'a> OpReader<'a> {
     /// Returns the offset of the opcode that was returned last.
     pub fn op_at(&self) -> usize {
         self.op_at
+    }
+
+    /// Returns the offset of the byte behind the opcode that was returned last.
+    pub fn at(&self) -> usize {
+        self.at
     }
 
     /// Reads the next opcode. After an error the reader must not be used any more.

@@ -22,6 +22,7 @@
 //! | [`queue_take`] | getting and taking an item, waiting for one, takers that are dead |
 //! | [`queue_finish`] | an item is done or given back; removing all items |
 //! | [`queue_look`] | looking at queues without the writer lock |
+//! | [`dump`], [`queue_dump`] | a dump of everything, as of one instant; the items of all queues for it |
 //! | [`thread_locks`] | which segments a thread has locks in |
 //! | [`wait`] | waiting for a variable to change, watchers |
 //! | [`wait_any`] | waiting for the first of several variables to change |
@@ -33,6 +34,7 @@
 pub mod above;
 pub mod changes;
 pub mod changes_wait;
+pub mod dump;
 mod known;
 pub mod lock_acquire;
 pub mod lock_limit;
@@ -42,6 +44,7 @@ pub mod lock_state;
 pub mod lock_turn;
 #[cfg(feature = "python")]
 pub mod lock_watch;
+pub mod queue_dump;
 pub mod queue_edit;
 pub mod queue_finish;
 pub mod queue_keys;

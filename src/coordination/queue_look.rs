@@ -55,14 +55,24 @@ impl Coordination {
 
     /// Reads a queue that a pass found. `None`: it is none, or changed meanwhile.
     fn read_queue_info(&self, pass: &ScanPass<'_>, found: &Found) -> Result<Option<QueueInfo>> {
+        Ok(self.read_queue_found(pass, found)?.map(|(name, found, state)| self.info_of(name, &found, &state)))
+    }
+
+    /// Reads what the record of a queue says that a pass found: its name, its slot as it was then, and its state. `None`: it
+    /// is none, or changed meanwhile.
+    pub(super) fn read_queue_found(
+        &self,
+        pass: &ScanPass<'_>,
+        found: &Found,
+    ) -> Result<Option<(IndexBuf, Found, QueueState)>> {
         let mut found = *found;
         // A queue changes with each item, so one look may be one too few.
         for _ in 0..crate::variables::scan::ATTEMPTS_PER_SLOT {
             if !found.content.is_entry() || !found.content.is_queue() {
                 return Ok(None);
             }
-            if let Some(info) = self.queue_info_if_unchanged(&found)? {
-                return Ok(Some(info));
+            if let Some((name, state)) = self.queue_if_unchanged(&found)? {
+                return Ok(Some((name, found, state)));
             }
             let Some(now) = pass.reload(&found)? else { return Ok(None) };
             found = now;
@@ -71,7 +81,7 @@ impl Coordination {
         Ok(None)
     }
 
-    fn queue_info_if_unchanged(&self, found: &Found) -> Result<Option<QueueInfo>> {
+    fn queue_if_unchanged(&self, found: &Found) -> Result<Option<(IndexBuf, QueueState)>> {
         let Some(name) = self.index_if_unchanged(found)? else { return Ok(None) };
         let (mut scratch, len) = (Scratch::new(), found.content.record_len());
         if found.content.kind() != Kind::Record {
@@ -83,7 +93,7 @@ impl Coordination {
         let bytes = scratch.bytes().get(found.content.prefix_len() as usize..);
         let size = self.identity.geometry.length;
         let state = QueueState::parse(bytes.unwrap_or_default(), found.content.has_second_head(), Parts::All, size)?;
-        Ok(Some(self.info_of(name, found, &state)))
+        Ok(Some((name, state)))
     }
 
     /// Returns how many items living processes hold. (A handle that may not ask takes a holder for alive.)

@@ -35,9 +35,6 @@ impl Heap {
 
     /// Copies a large record into a span that was reserved for it: `lead` bytes that are left out, then `prefix`
     /// (expiry and key), then the parts of the value. No lock is held meanwhile, and no user code runs.
-    ///
-    /// If the memory file system is full, memory is reclaimed once. If it is still full, the pages of the span are
-    /// given back before the call fails.
     pub fn fill_span<'a>(
         &'a self,
         span: ReservedSpan<'a>,
@@ -49,27 +46,65 @@ impl Heap {
         let len = lead + prefix.len() as u64 + value.iter().map(|part| part.len() as u64).sum::<u64>();
         let filled = FilledSpan { span };
         crash_point!("span-taken");
+        self.until_written(&filled, len, policy, &mut || self.write_span(&filled.span, lead, prefix, value, policy))?;
+        crash_point!("span-filled");
+        Ok(filled)
+    }
+
+    /// Reserves a span for a large record of `len` bytes that comes piece by piece: see [`Heap::fill_piece`]. The caller is
+    /// inside `enter_call` until the span is published or freed.
+    pub fn begin_span(&self, lead: u64, len: u64, policy: &dyn WaitPolicy) -> Result<FilledSpan<'_>> {
+        let filled = FilledSpan { span: self.reserve_span(granules_of(lead + len), policy)? };
+        crash_point!("span-taken");
+        Ok(filled)
+    }
+
+    /// Copies bytes of a large record into its span, from `at` bytes behind the start of the span. The caller copies all of
+    /// them, in order, before the span is published.
+    pub fn fill_piece(&self, filled: &FilledSpan<'_>, at: u64, piece: &[u8], policy: &dyn WaitPolicy) -> Result<()> {
+        let offset = self.identity.geometry.granule_at(filled.span.granule) + at;
+        if at.saturating_add(piece.len() as u64) > filled.span.len * GRANULE {
+            return Err(Error::Invalid("more bytes than the span has".into()));
+        }
+        self.until_written(filled, at + piece.len() as u64, policy, &mut || {
+            let mut wrote = Ok(Ok(()));
+            let mut write = || wrote = self.with_file(|fd| object::write_at(fd, piece, offset));
+            match piece.len() < ALLOW_THREADS_FROM {
+                true => write(),
+                false => policy.allow_threads(&mut write),
+            }
+            wrote
+        })
+    }
+
+    /// Writes into a span. If the memory file system is full, memory is reclaimed once. If it is still full, the pages of the
+    /// span are given back before the call fails. `len`: the bytes that are needed, for the error.
+    fn until_written(
+        &self,
+        filled: &FilledSpan<'_>,
+        len: u64,
+        policy: &dyn WaitPolicy,
+        write: &mut dyn FnMut() -> Result<rustix::io::Result<()>>,
+    ) -> Result<()> {
         let mut reclaimed = false;
         loop {
-            match self.write_span(&filled.span, lead, prefix, value, policy)? {
-                Ok(()) => break,
+            match write()? {
+                Ok(()) => return Ok(()),
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) if !reclaimed => {
                     reclaimed = true;
                     self.reclaim_memory(policy)?;
                 }
                 Err(Errno::NOSPC | Errno::NOMEM | Errno::DQUOT) => {
-                    self.punch_unpublished(&filled, policy)?;
+                    self.punch_unpublished(filled, policy)?;
                     return Err(file_system_full(len));
                 }
                 Err(Errno::FBIG) => {
-                    self.punch_unpublished(&filled, policy)?;
+                    self.punch_unpublished(filled, policy)?;
                     return Err(beyond_file_limit(len, self.identity.geometry.length));
                 }
                 Err(error) => return Err(Error::system("storing a value", error)),
             }
         }
-        crash_point!("span-filled");
-        Ok(filled)
     }
 
     /// Copies the record into the span. The inner result is that of the system call, for a caller that may try again.

@@ -7,6 +7,7 @@ use crate::key::{Index, Key};
 use crate::os::object;
 use crate::py::calls;
 use crate::py::create;
+use crate::segment::DumpError;
 use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
@@ -41,6 +42,15 @@ pub fn of_variable(py: Python<'_>, key: &Key, index: &Index<'_>, error: Error) -
 pub fn of_queue(py: Python<'_>, key: &Key, queue: &Index<'_>, error: Error) -> PyErr {
     let text = named(key, &format!(", queue {queue}"), error.to_string());
     with_text(py, error, text)
+}
+
+/// The exception for a dump that cannot be read.
+#[cold]
+pub fn of_dump(py: Python<'_>, error: DumpError, of_other: impl FnOnce(Error) -> PyErr) -> PyErr {
+    match error {
+        DumpError::Damaged(text) => raise_text(py, c"DumpError", &text),
+        DumpError::Other(error) => of_other(error),
+    }
 }
 
 /// The exception for an error about a file of the caller: the built-in class, because it is not about a segment.

@@ -9,6 +9,7 @@
 //! | `segment`, `lock`, `queue`, `changes`, `info` | the classes `Segment`, `Lock`, `Queue`, `Changes`, and what `info`, `stat` and `check` return |
 //! | `inspect`, `command_line` | functions for the command-line program |
 //! | `displays` | what displays need, in a notebook and on a terminal |
+//! | `dump` | dumps: writing and reading them |
 //! | `encode`, `numpy` | from values to pickles; how numpy's arrays are pickled |
 //! | `decode`, `pickle` | from pickles to values |
 //! | `data_only` | the decoder that runs no code, for segments that are not trusted |
@@ -37,6 +38,7 @@ mod create;
 mod data_only;
 mod decode;
 mod displays;
+mod dump;
 #[allow(unsafe_code, reason = "an allocator")]
 mod emergency_memory;
 mod encode;

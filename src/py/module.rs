@@ -1,8 +1,8 @@
 //! Registers the classes and functions of `shmvar._core`. Each is defined in the file of its subject.
 
 use crate::py::{
-    buffer_views, changes, command_line, data_only, decode, displays, info, inspect, interpreter, lock, numpy, open,
-    queue, remote, segment,
+    buffer_views, changes, command_line, data_only, decode, displays, dump, info, inspect, interpreter, lock, numpy,
+    open, queue, remote, segment,
 };
 use pyo3::prelude::*;
 
@@ -20,6 +20,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // This must precede the first class: classes are kept in statics, which may belong to another interpreter.
     interpreter::claim(module.py())?;
     module.add_class::<changes::PyChanges>()?;
+    module.add_class::<dump::PyDumpPlan>()?;
     module.add_class::<info::PyCheckReport>()?;
     module.add_class::<info::PySegmentInfo>()?;
     module.add_class::<info::PyVariableInfo>()?;
@@ -36,6 +37,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, decode::{_decode_containers});
     functions!(module, command_line::{_get_pickle, _pickle_fault, _put_pickle, _remove_stale, _repair});
     functions!(module, displays::{_activity, _first, _memory});
+    functions!(module, dump::{_dump, _dump_plan, _dump_values, _load_variables, _put_item, _value_in_band});
     functions!(module, inspect::{_survey});
     functions!(module, remote::{_buffers_of, _decode_apart, _decode_value, _encode_parts, _encode_value, _unfilled});
     functions!(module, remote::{_value_pickle, _value_type});

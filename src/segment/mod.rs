@@ -3,6 +3,7 @@
 //! * `value_ops`: single variables: put, get, remove
 //! * `atomic_ops`: what processes do together: versions, counters, waiting, named locks, several variables at once
 //! * `queue_ops`: queues
+//! * `dump`, `load`: everything to a stream, as of one instant, and back; `dump_reader`: what a dump says, when it is read
 //! * `shared_bytes`: bytes that processes change where they lie
 //! * `pinned_value`: a pinned value, for the tests of recovery
 //! * `repair`: repairing on request; removing stale objects
@@ -37,6 +38,8 @@ mod batch_tests;
 mod changes_tests;
 mod check;
 mod create;
+mod dump;
+mod dump_reader;
 mod handle;
 mod identify;
 mod info;
@@ -44,6 +47,7 @@ mod initialise;
 #[cfg(feature = "python")]
 mod inspect;
 mod limit;
+mod load;
 mod open;
 mod open_errors;
 mod options;
@@ -63,6 +67,7 @@ mod value_ops;
 pub use crate::segment::activity::{Activity, AttachedProcess};
 pub use crate::segment::atomic_ops::LockGuard;
 pub use crate::segment::check::Report;
+pub use crate::segment::dump_reader::{DumpError, DumpPlan, DumpReader, DumpValue};
 pub use crate::segment::handle::Segment;
 pub use crate::segment::info::{SegmentInfo, Standing, VariableInfo, segments};
 #[cfg(feature = "python")]

@@ -16,6 +16,7 @@ use crate::variables::batch_apply::{LIST, OwnEntries};
 use crate::variables::batch_entries::{BatchEntries, BatchList};
 use crate::variables::batch_set::suits_a_set;
 use crate::variables::batch_shortage::{BATCH, BatchNeeds, Shortage};
+use crate::variables::dump_locked::forked;
 use crate::variables::evict::{Charges, Evictions};
 use crate::variables::leaf::{Leaf, TableOf, is_full};
 use crate::variables::publish::limit_reached;
@@ -34,6 +35,28 @@ const LOCKED_LIST_MAX: usize = 32 << 10;
 /// Returns whether the index of one of a few plans has a hash.
 fn has_hash(plans: &[StorePlan<'_>], hash: u64) -> bool {
     plans.iter().any(|plan| plan.hash == hash)
+}
+
+/// Private to the process: the values of a batch that have spans of their own.
+enum Apart<'v, 'a> {
+    /// They are still to be stored in spans.
+    Values(&'v [Stored<'v>]),
+    /// They are in these spans.
+    Filled(Vec<Option<FilledSpan<'a>>>),
+}
+
+impl<'a> Apart<'_, 'a> {
+    /// The batch has begun and owns the spans that its list names. Returns the others, which are to be freed.
+    fn published(&mut self, list: &BatchList) -> Vec<Option<FilledSpan<'a>>> {
+        let Apart::Filled(filled) = self else { return Vec::new() };
+        let mut filled = std::mem::take(filled);
+        for value in list.span_values() {
+            if let Some(filled) = filled.get_mut(value).and_then(Option::take) {
+                filled.span.published();
+            }
+        }
+        filled
+    }
 }
 
 impl Variables {
@@ -57,6 +80,25 @@ impl Variables {
 
     /// The same for entries that were made already. `apart` are the values of those that have spans of their own.
     pub fn put_entries(&self, entries: BatchEntries, apart: &[Stored<'_>], policy: &dyn WaitPolicy) -> Result<()> {
+        self.put_entries_apart(entries, &mut Apart::Values(apart), policy)
+    }
+
+    /// The same where these spans are filled already. The caller is inside `enter_call` since the first was reserved.
+    pub fn put_entries_filled(
+        &self,
+        entries: BatchEntries,
+        filled: Vec<Option<FilledSpan<'_>>>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
+        self.put_entries_apart(entries, &mut Apart::Filled(filled), policy)
+    }
+
+    fn put_entries_apart(
+        &self,
+        entries: BatchEntries,
+        apart: &mut Apart<'_, '_>,
+        policy: &dyn WaitPolicy,
+    ) -> Result<()> {
         let mut list = entries.sorted()?;
         // Those that wait for what was evicted are woken when this is dropped, after the writer lock.
         let mut evictions = None;
@@ -148,7 +190,7 @@ impl Variables {
     fn put_list<'a>(
         &'a self,
         list: &mut BatchList,
-        apart: &[Stored<'_>],
+        apart: &mut Apart<'_, '_>,
         evictions: &mut Option<Evictions<'a>>,
         policy: &dyn WaitPolicy,
     ) -> Result<()> {
@@ -177,6 +219,14 @@ impl Variables {
             for filled in &spans {
                 still_owned &= writer.owns(filled.span.granule)?;
             }
+            if let Apart::Filled(own) = &*apart {
+                for filled in own.iter().flatten() {
+                    if !writer.owns(filled.span.granule)? {
+                        drop(writer);
+                        return Err(forked(self));
+                    }
+                }
+            }
             if !still_owned {
                 // The spans are the parent's: a signal handler forked, and this is the child. It begins anew.
                 self.release_within_call(writer, &mut call_guard);
@@ -201,10 +251,13 @@ impl Variables {
                 writer.begin_batch(granule << 8 | LIST, change)?;
                 // The batch has begun and owns the spans: it will be made, whichever process dies.
                 spans.into_iter().for_each(|filled| filled.span.published());
+                // Those of values that were replaced by later ones for the same index are freed after the batch.
+                let unneeded = apart.published(list);
                 let count = self.state().count.load(Ordering::Relaxed);
                 let outcome = writer.apply_entries(&mut scratch, &mut OwnEntries { list, places: &places, next: 0 });
                 writer.drop_if_corrupt(outcome)?;
                 self.batch_is_made(writer, count, list.hashes(), policy);
+                drop(unneeded);
                 return Ok(());
             }
             if let (Shortage::Limit(charges), Some(_)) = (&shortage, self.eviction) {
@@ -275,10 +328,20 @@ impl Variables {
     fn fill_spans<'a>(
         &'a self,
         list: &mut BatchList,
-        apart: &[Stored<'_>],
+        apart: &Apart<'_, '_>,
         policy: &dyn WaitPolicy,
     ) -> Result<Vec<FilledSpan<'a>>> {
         let mut spans = Vec::new();
+        let apart = match apart {
+            Apart::Values(values) => *values,
+            Apart::Filled(filled) => {
+                for number in 0..list.spans() {
+                    let filled = filled.get(list.span(number)?.1).and_then(Option::as_ref);
+                    list.set_span(number, filled.ok_or_else(|| forked(self))?.span.granule);
+                }
+                return Ok(spans);
+            }
+        };
         for number in 0..list.spans() {
             let (entry, value) = list.span(number)?;
             let content = entry.content;

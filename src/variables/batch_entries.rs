@@ -27,6 +27,8 @@ pub struct BatchEntries {
     order: Vec<(u64, usize)>,
     /// Number of values that are not in `bytes`: their entries have this number in place of the granule.
     apart: usize,
+    /// Bytes that the limit has to have room for besides, when the batch begins.
+    pub besides: u64,
 }
 
 /// Private to the process: the list of a batch, as it is stored in its span, but for the granules of values that are to have
@@ -42,6 +44,8 @@ pub struct BatchList {
     pub blocks: [u64; CLASSES.len()],
     /// What the variables are charged.
     pub charge: u64,
+    /// See [`BatchEntries::besides`].
+    pub besides: u64,
 }
 
 impl BatchEntries {
@@ -49,7 +53,7 @@ impl BatchEntries {
     pub fn new(hash_key: [u64; 2], len: usize) -> Result<Self> {
         let mut bytes = fallible::with_room(HEAD + len.saturating_mul(EXPECTED), ENTRIES)?;
         bytes.resize(HEAD, 0);
-        Ok(BatchEntries { hash_key, bytes, order: fallible::with_room(len, ENTRIES)?, apart: 0 })
+        Ok(BatchEntries { hash_key, bytes, order: fallible::with_room(len, ENTRIES)?, apart: 0, besides: 0 })
     }
 
     /// Appends a value. Returns `false` if it was not copied, because it is to have a span of its own: its bytes are asked
@@ -118,6 +122,7 @@ impl BatchEntries {
             spans: Vec::new(),
             blocks: [0; CLASSES.len()],
             charge: 0,
+            besides: self.besides,
         };
         list.bytes.resize(HEAD, 0);
         for (_, place) in &mut list.order {
@@ -202,6 +207,11 @@ impl BatchList {
     pub fn span(&self, number: usize) -> Result<(BatchEntry<'_>, usize)> {
         let (at, value) = self.spans[number];
         Ok((BatchEntry::at(&self.bytes, at)?, value))
+    }
+
+    /// Returns the numbers of all values that have spans of their own.
+    pub fn span_values(&self) -> impl Iterator<Item = usize> {
+        self.spans.iter().map(|(_, value)| *value)
     }
 
     /// Says at which granule one of these values is.

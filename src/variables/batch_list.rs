@@ -43,13 +43,19 @@ impl<'a> BatchEntry<'a> {
         let word = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("eight bytes"));
         let content = Content { word: 0, rest: [word(0), word(8), word(16)] };
         let named_or_in_place = content.is_name() || content.is_in_place();
-        let sound = content.prefix_len() <= content.record_len() && !named_or_in_place;
+        let sound = content.prefix_len() <= content.record_len() && !content.is_name();
         let len = match content.kind() {
             Kind::Inline if !content.is_text() && !content.expires() && !named_or_in_place => 0,
-            Kind::Record if sound && content.record_len() <= RECORD_MAX && !content.has_buffers() => {
+            Kind::Record
+                if sound && content.record_len() <= RECORD_MAX && !content.has_buffers() && !named_or_in_place =>
+            {
                 content.record_len()
             }
-            Kind::Span if sound && content.prefix_len() <= RECORD_MAX => content.prefix_len(),
+            Kind::Span
+                if sound && content.prefix_len() <= RECORD_MAX && (content.has_buffers() || !content.is_in_place()) =>
+            {
+                content.prefix_len()
+            }
             _ => return None,
         } as usize;
         let padded = len.next_multiple_of(8);

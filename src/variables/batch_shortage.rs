@@ -41,6 +41,8 @@ pub(super) struct BatchNeeds {
     pub obtained: [u32; CLASSES.len()],
     /// What the records are charged.
     pub charge: u64,
+    /// Bytes that the limit has to have room for besides.
+    besides: u64,
 }
 
 impl BatchNeeds {
@@ -53,13 +55,13 @@ impl BatchNeeds {
             }
         }
         let charge = plans.iter().map(StorePlan::charge).fold(0, u64::saturating_add);
-        BatchNeeds { blocks, accept_crowded: false, obtained: [0; CLASSES.len()], charge }
+        BatchNeeds { blocks, accept_crowded: false, obtained: [0; CLASSES.len()], charge, besides: 0 }
     }
 
     /// Tells what a list needs.
     pub(super) fn of_list(list: &BatchList) -> Self {
-        let (blocks, charge) = (list.blocks, list.charge);
-        BatchNeeds { blocks, accept_crowded: false, obtained: [0; CLASSES.len()], charge }
+        let (blocks, charge, besides) = (list.blocks, list.charge, list.besides);
+        BatchNeeds { blocks, accept_crowded: false, obtained: [0; CLASSES.len()], charge, besides }
     }
 }
 
@@ -110,7 +112,7 @@ impl VariablesWriter<'_> {
         let counters = self.change().counters;
         // Leaves, the first hash in each, and how many more entries each has to take.
         let (mut last_leaf, mut growing) = (LastLeaf::default(), Vec::<(Leaf, u64, u64)>::new());
-        let (mut old_charge, mut new_charge, mut probes_left) = (0_u64, 0_u64, PROBES_AT_FIRST);
+        let (mut old_charge, mut new_charge, mut probes_left) = (0_u64, needs.besides, PROBES_AT_FIRST);
         for one in wanted {
             let (name, hash, charge, ahead) = one?;
             probes_left += PROBES_PER_ENTRY;

@@ -247,7 +247,7 @@ impl Variables {
     }
 
     /// Returns whether the memory file system has no room for so many bytes.
-    pub(super) fn memory_is_short(&self, needed: u64) -> Result<bool> {
+    pub fn memory_is_short(&self, needed: u64) -> Result<bool> {
         Ok(!self.memory_came_free(needed)?)
     }
 

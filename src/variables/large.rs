@@ -17,6 +17,7 @@ use crate::process::wait_policy::{ALLOW_THREADS_FROM, WaitPolicy};
 use crate::variables::Variables;
 use crate::variables::evict::Evictions;
 use crate::variables::found::{ContentSource, Found};
+use crate::variables::stored::Layout;
 
 /// The name of a value's bytes in the error for a lack of memory.
 const VALUE: &str = "a value";
@@ -47,6 +48,15 @@ impl<'a> LargeValue<'a> {
     /// Returns the number of bytes of the value: its pickle, and where it has buffers, those and their table.
     pub fn len(&self) -> u64 {
         self.found.content.record_len() - self.found.content.prefix_len()
+    }
+
+    /// Returns what the bytes of the value are.
+    pub fn layout(&self) -> Layout {
+        match (self.found.content.has_buffers(), self.found.content.is_in_place()) {
+            (false, _) => Layout::Pickle,
+            (true, false) => Layout::Buffers,
+            (true, true) => Layout::InPlace,
+        }
     }
 
     /// Returns the version of the variable.

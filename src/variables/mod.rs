@@ -15,6 +15,8 @@
 //! | [`snapshot`], `snapshot_fast` | reading several as of one instant: in any case, and in the usual one |
 //! | [`scan`], `table_iter` | all slots of a table; any variable |
 //! | [`changes_pass`] | what has changed since a version, and what expires |
+//! | [`dump_pass`], [`dump_locked`], `dump_notes` | passes of a dump without a lock, the last one under it; what is remembered between them |
+//! | [`dump_log`] | what a dump writes |
 //! | [`stored`], [`store_plan`], [`publish`] | the value to be stored, where it goes, the commit |
 //! | [`change`], [`add`] | put and remove; adding to a number |
 //! | [`in_place`], [`touch`] | making values that are changed where they lie; a new version for what is there |
@@ -43,6 +45,10 @@ pub mod clear;
 pub mod compact;
 pub mod defrag;
 pub mod directory;
+pub mod dump_locked;
+pub mod dump_log;
+mod dump_notes;
+pub mod dump_pass;
 pub mod evict;
 pub mod expire;
 pub mod expiry;

@@ -25,7 +25,9 @@ import shmvar._memoize
 import shmvar._queue
 import shmvar._queue_errors
 import shmvar._read_only_arrays
-import shmvar.cli.dump_file
+import shmvar._dump.files
+import shmvar._dump.reading
+import shmvar._dump.writing
 
 KIB, MIB = 1 << 10, 1 << 20
 MANY = 400_000
@@ -51,8 +53,7 @@ def fill():
     segment.buffer("buffer", LARGE)
     few = shmvar.attach(key + "-few", 1 << 28)
     fill_few(few)
-    with open(archive, "wb") as file:
-        shmvar.cli.dump_file.dump(few, file)
+    few.dump(archive)
 
 
 def fill_few(few=None):
@@ -130,13 +131,11 @@ def held(handle=seg):
 
 def dumped():
     out = io.BytesIO()
-    shmvar.cli.dump_file.dump(few, out)
-    return len(out.getvalue()) > FEW
+    return few.dump(out) >= FEW and len(out.getvalue()) > FEW
 
 
 def loaded():
-    with open(archive, "rb") as file:
-        return sum(1 for _ in shmvar.cli.dump_file.load(few, file)) > FEW
+    return few.load(archive) >= FEW
 
 
 def attached():
@@ -355,8 +354,8 @@ CALLS = {
     "SegmentInfo": lambda: pickle.loads(pickle.dumps(info)) == info and info._asdict()["count"] >= FEW and repr(info),
     "VariableInfo": lambda: pickle.loads(pickle.dumps(stat)) == stat and stat._asdict()["type"] == "dict",
     "CheckReport": lambda: pickle.loads(pickle.dumps(report)) == report and repr(report),
-    "cli.dump_file.dump": dumped,
-    "cli.dump_file.load": loaded,
+    "Segment.dump": dumped,
+    "Segment.load": loaded,
     "_core._survey": lambda: any(one["name"].startswith("shmvar") for one in shmvar._core._survey()),
 }
 

@@ -75,6 +75,8 @@ class Aio:
     check = _mirror(Segment.check)
     resize = _mirror(Segment.resize)
     trim = _mirror(Segment.trim)
+    dump = _mirror(Segment.dump)
+    load = _mirror(Segment.load)
     destroy = _mirror(Segment.destroy)
 
     async def get(self, index: _Index, default: Any = None) -> Any:

@@ -239,8 +239,11 @@ class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
             until, vain = until or time.monotonic() + self._url.server.timeout, vain + 1
         return None
 
-    def _pickled(self, index: _Index) -> tuple[bytes, float | None] | None:
-        """The pickle of a variable with its buffers in it, and the seconds until it expires, of one instant."""
+    def _stored_bytes(self, index: _Index) -> tuple[bool, bytes, float | None] | None:
+        """A variable as a segment of this machine stores it, of one instant.
+
+        Whether it has buffers beside its pickle, its bytes, and the seconds until it expires.
+        """
         plain = plain_index(index)
         found = self._bytes_of(plain)
         if found is None:
@@ -248,10 +251,36 @@ class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
         record, left, kind, body = found
         if kind in (b"i", b"f"):
             kind, body = b"p", _encode_value(record.value(plain, False))[1]
-        pickle = _value_pickle(kind == b"o", body)
+        return kind == b"o", body, left
+
+    def _pickled(self, index: _Index) -> tuple[bytes, float | None] | None:
+        """The pickle of a variable with its buffers in it, and the seconds until it expires, of one instant."""
+        found = self._stored_bytes(index)
+        if found is None:
+            return None
+        has_buffers, body, left = found
+        pickle = _value_pickle(has_buffers, body)
         if pickle is None:
-            raise CorruptSegmentError(f"index {plain!r}: its table of buffers is damaged")
+            raise CorruptSegmentError(f"index {plain_index(index)!r}: its table of buffers is damaged")
         return pickle, left
+
+    def _put_stored(self, index: _Index, has_buffers: bool, body: bytes, ttl: float | None) -> None:
+        """Stores bytes as `_stored_bytes` gives them, which were checked."""
+        plain, life = plain_index(index), ttl_of(ttl)
+        self._writable()
+        self._single(plain, b"put", Stored.of_body(b"o", body) if has_buffers else Stored.of_pickle(body), life)
+
+    def dump(self, file: Any) -> int:
+        """Save everything to a file. As `Segment.dump`, but each variable is as of an instant of its own."""
+        from shmvar import _dump
+
+        return _dump.dump(self, file)
+
+    def load(self, file: Any) -> int:
+        """Store what a dump has. As `Segment.load`, but one variable after the other, once the dump is verified."""
+        from shmvar import _dump
+
+        return _dump.load(self, file)
 
     def _put_pickle(self, index: _Index, pickle: bytes, ttl: float | None) -> None:
         """Stores bytes that are a pickle."""

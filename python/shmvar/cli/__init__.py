@@ -18,7 +18,6 @@ Nothing else in the package imports these modules, and they are no interface for
 | `watching` | the command `watch`; `watch_screen`: what it has on a terminal |
 | `dumping` | the commands `dump` and `load` |
 | `copying` | the command `copy` |
-| `dump_file` | the format of a dump: writing, reading and checking one |
 | `top/` | the command `top` |
 | `completion/` | the command `completion`, and what shells ask at a TAB |
 | `manual` | the command `manual`: the manual page |

@@ -1,20 +1,32 @@
-"""The commands `dump` and `load`: all variables of a segment, to a file and back."""
+"""The commands `dump` and `load`: everything in a segment, to a file and back."""
 
 import argparse
+import os
+import sys
+import time
 
 import shmvar
-from shmvar.cli import opening, printing
+from shmvar import _dump as dumps
+from shmvar import _text
+from shmvar._core import _activity
+from shmvar.cli import arguments, opening, printing
 from shmvar.cli.outcome import DONE, Refused
 from shmvar.cli.parser import Commands, add_creation, add_names
 
 
 def add_commands(commands: Commands) -> None:
     """Adds them to the parser."""
-    dump = commands.add("dump", _dump, "save the variables of a segment to a file, as they are stored")
+    dump = commands.add("dump", _dump, "save everything in a segment to a file, as of one instant")
     add_names(dump, "KEY")
     dump.add_argument("file", metavar="FILE", help="- stands for stdout")
+    dump.add_argument(
+        "--every",
+        type=arguments.seconds,
+        metavar="SECONDS",
+        help="again and again, until Ctrl-C; FILE has the last dump",
+    )
 
-    text = "store the variables of a dump over what is there; create the segment if there is none"
+    text = "store what a dump has over what is there; create the segment if there is none"
     load = commands.add("load", _load, text)
     add_names(load, "KEY")
     load.add_argument("file", metavar="FILE", help="- stands for stdin")
@@ -22,31 +34,60 @@ def add_commands(commands: Commands) -> None:
 
 
 def _dump(args: argparse.Namespace) -> int:
-    from shmvar.cli import dump_file
-
     if args.file == "-" and printing.on_terminal():
         raise Refused("a dump is not text for a terminal: give a FILE, or redirect the output")
-    with opening.for_reading(args) as segment, dump_file.created(args.file) as file:
-        dump_file.dump(segment, file)
-        file.flush()
+    if args.file == "-" and args.every is not None:
+        raise Refused("--every replaces a file with each dump: give a FILE")
+    with _attached(args.key) as segment:
+        if args.every is not None:
+            return _dump_every(segment, args.file, args.every)
+        _dump_once(segment, args.file)
     return DONE
+
+
+def _attached(key: int | str) -> shmvar.Segment:
+    """For writing where that is allowed: only then can a dump keep writers out for a moment."""
+    try:
+        return opening.existing(key)
+    except (shmvar.SegmentAccessError, shmvar.SegmentBusyError):
+        return opening.existing(key, readonly=True)
+
+
+def _dump_once(segment: shmvar.Segment, path: str) -> int:
+    with printing.progress("bytes") as told:
+        return dumps.dump(segment, sys.stdout.buffer if path == "-" else path, told)
+
+
+def _dump_every(segment: shmvar.Segment, path: str, seconds: float) -> int:
+    """Dumps until Ctrl-C. A dump that takes longer than the pause is followed by the next one at once."""
+    try:
+        while True:
+            began = time.monotonic()
+            if isinstance(segment, shmvar.Segment) and _activity(segment)["gone"]:
+                named = opening.named(segment)
+                raise Refused(
+                    f"the segment {named} was destroyed; {_text.one_line(path)} has what it was at the last dump"
+                )
+            variables = _dump_once(segment, path)
+            size = _text.size(os.stat(path).st_size)
+            print(f"{time.strftime('%H:%M:%S')}  {_text.number(variables)} variables, {size}", flush=True)
+            time.sleep(max(began + seconds - time.monotonic(), 0))
+    except KeyboardInterrupt:
+        return DONE  # the usual end
 
 
 def _load(args: argparse.Namespace) -> int:
-    from shmvar.cli import dump_file
-
-    with dump_file.opened(args.file) as file:
+    with opening.or_created(args.key, args) as segment, printing.progress("bytes") as told:
         try:
-            variables, items = dump_file.verify(file)
-        except dump_file.DamagedDump as error:
-            raise Refused(f"{error}; nothing was loaded") from None
-        file.seek(0)
-        loaded = 0
-        with opening.or_created(args.key, args) as segment:
-            try:
-                for _ in dump_file.load(segment, file):
-                    loaded += 1
-            except (shmvar.Error, OSError, MemoryError, ValueError, OverflowError) as error:
-                what = "variables and items" if items else "variables"
-                raise Refused(f"{loaded} of {variables + items} {what} were loaded: {error}") from None
+            dumps.load(segment, sys.stdin.buffer if args.file == "-" else args.file, told)
+        except shmvar.DumpError as error:
+            raise Refused(_with(str(error), "nothing was loaded")) from None
+        except shmvar.SegmentFullError as error:
+            raise Refused(
+                _with(str(error), "loaded" if "were loaded" in str(error) else "nothing was loaded")
+            ) from None
     return DONE
+
+
+def _with(text: str, outcome: str) -> str:
+    return text if outcome in text else f"{text}; {outcome}"

@@ -8,6 +8,7 @@ use super::variable::{missing, read, remove, store};
 use super::{atomic_ops, batches, contents, in_place, mapping, waiting, waiting_any};
 use crate::coordination::AsCoordination;
 use crate::format::Eviction;
+use crate::py::calls;
 use crate::py::changes::{PyChanges, changes};
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
@@ -589,6 +590,16 @@ impl PySegment {
     #[doc = stub!(Segment.trim)]
     fn trim(&self, py: Python<'_>) -> PyResult<()> {
         self.call(py, |policy| self.inner().trim(policy))
+    }
+
+    #[doc = stub!(Segment.dump)]
+    fn dump<'py>(slf: &Bound<'py, Self>, file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        calls::attribute(slf.py(), c"shmvar._dump", c"dump")?.call1((slf, file))
+    }
+
+    #[doc = stub!(Segment.load)]
+    fn load<'py>(slf: &Bound<'py, Self>, file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        calls::attribute(slf.py(), c"shmvar._dump", c"load")?.call1((slf, file))
     }
 
     #[doc = stub!(Segment.detach)]

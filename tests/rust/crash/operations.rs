@@ -143,6 +143,8 @@ const TABLE: &[&str] = &[
     "free-",
     "summary-",
 ];
+/// The points of a load, which is a batch whose spans are filled piece by piece.
+const LOADING: &[&str] = &["batch-", "cursor-", "many-", "list-", "warm-list-", "record-", "span-"];
 const BATCH: &[&str] = &[
     "batch-",
     "cursor-",
@@ -344,6 +346,11 @@ pub static OPERATIONS: &[Operation] = &[
         .batch()
         .with_pairs_after(&["warm-list-", "batch-begun", "batch-ended"])
         .only(BATCH),
+    op("dump", some_of_each, dump).changes_nothing(),
+    op("load", some_of_each, |s| load(s, &[(1, SPAN), (2, RECORD), (5, INLINE), (7, RECORD), (8, SPAN)]))
+        .batch()
+        .with_pairs_after(&["batch-begun", "span-filled"])
+        .only(LOADING),
     op("put, many, the table grows", fill_the_table, |s| put_many(s, &[(1, INLINE), (2, INLINE)])).batch().only(BATCH),
     op("get, many", some_of_each, |s| {
         let got = s.segment().get_many_pickles(&[0, 2, 5, 99].map(Index::Int)).unwrap();

@@ -4,7 +4,7 @@ use crate::child::{Stage, attach, report, value};
 use crate::common::existing;
 use crate::survivor::MENDING;
 use shmvar::format::{Geometry, ZONE};
-use shmvar::{AsCoordination, Blocking, Condition, Index, LockGuard, Number, Segment, crash_point as crash};
+use shmvar::{AsCoordination, Blocking, Condition, DumpPlan, Index, LockGuard, Number, Segment, crash_point as crash};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -414,4 +414,38 @@ pub fn leave_few(s: &Stage) {
     for index in indexes.iter().filter(|index| matches!(index.as_index(), Index::Int(10_040..))) {
         s.segment().remove(index.as_index()).unwrap();
     }
+}
+
+/// Dumps everything.
+pub fn dump(s: &mut Stage) {
+    let mut len = 0;
+    let mut write = |bytes: &[u8]| {
+        len += bytes.len();
+        Ok(())
+    };
+    let dumped = s.segment().dump(&mut write, &Blocking).unwrap();
+    assert!(dumped.variables > 0 && len > 0);
+}
+
+/// Loads a dump with such variables, and with a text index.
+pub fn load(s: &Stage, items: &[(i64, usize)]) {
+    let mut dump = b"shmvar dump 2\n".to_vec();
+    for (index, len) in items.iter().chain(&[(-1, SPAN)]) {
+        let pickle = if *len == INLINE { b"\x80\x05K\x06.".to_vec() } else { pickle(*len) };
+        let index = if *index < 0 { "\"two\"".to_string() } else { index.to_string() };
+        dump.extend(format!("{{\"index\": {index}, \"length\": {}}}\n", pickle.len()).bytes());
+        dump.extend(pickle);
+        dump.push(b'\n');
+    }
+    dump.extend(format!("{{\"variables\": {}, \"items\": 0, \"sha256\": \"\"}}\n", items.len() + 1).bytes());
+    let read = |at: &mut usize, to: &mut [u8]| {
+        let some = to.len().min(dump.len() - *at);
+        to[..some].copy_from_slice(&dump[*at..*at + some]);
+        *at += some;
+        Ok(some)
+    };
+    let (len, mut first, mut second) = (dump.len() as u64, 0, 0);
+    let plan = DumpPlan::read(&mut |to| read(&mut first, to), len).unwrap();
+    let loaded = s.segment().load_variables(&mut |to| read(&mut second, to), len, &plan, &mut || Ok(()), &Blocking);
+    loaded.unwrap();
 }

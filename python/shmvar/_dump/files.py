@@ -1,0 +1,147 @@
+"""Files of dumps: one that gets its name when it is whole, and one that can be read twice."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import stat
+import tempfile
+
+from shmvar._errors import DumpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import IO
+
+    Told = Callable[[int, int], object]
+    """Is told how much is done, and of how much."""
+
+HEADERS = (b"shmvar dump 1\n", b"shmvar dump 2\n")
+NO_DUMP = (
+    "not a dump of shmvar, or of a later version: it begins neither with 'shmvar dump 1' nor with 'shmvar dump 2'; "
+    "load what `shmvar dump` wrote, with a version that is no older"
+)
+_PIECE = 1 << 20
+_PREFIX = ".shmvar-dump."
+_NAME_MAX = 150  # bytes of the file's own name in that of its temporary file
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[IO[bytes]]:
+    """A file for writing, for this user alone. It replaces the file of that name when it is whole and on the disk.
+
+    What is no file, such as a pipe or a device, is written directly.
+    """
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as device:
+            yield device
+        return
+    folder, name = os.path.split(path)
+    prefix = _PREFIX + os.fsdecode(os.fsencode(name)[:_NAME_MAX]) + "."
+    try:
+        handle, temporary = _created(os.path.join(folder, prefix))
+    except OSError as error:
+        error.filename = path  # the name that was asked for
+        raise
+    try:
+        _remove_stale(folder, prefix, temporary)
+        with open(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    # The new name is on the disk, too. A file system that cannot do that has renamed it all the same.
+    with contextlib.suppress(OSError):
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(at)
+        finally:
+            os.close(at)
+
+
+def _created(prefix: str) -> tuple[int, str]:
+    """A new file, and its name. It is locked as long as it is open: so others see that somebody is at it."""
+    while True:
+        temporary = prefix + secrets.token_hex(4)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):  # a file system without locks; no such file is taken for stale there
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)  # Somebody took it for stale before it was locked.
+
+
+def _remove_stale(folder: str, prefix: str, own: str) -> None:
+    """Removes what dumps to the same name have left that were killed: files that nobody has locked."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if name.startswith(prefix) and path != own:
+                with contextlib.suppress(OSError):
+                    _remove_unlocked(path)
+
+
+def _remove_unlocked(path: str) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def readable_twice(file: IO[bytes]) -> Iterator[tuple[IO[bytes], int, int]]:
+    """A dump that can be read twice, where it begins, and how long it is. What cannot is copied to a temporary file."""
+    try:
+        start = file.tell()
+        end = file.seek(0, os.SEEK_END)
+        file.seek(start)
+        # A pipe or a terminal says that it can be sought in some versions; a device has no end.
+        seekable = end >= start and _is_regular(file)
+    except (OSError, AttributeError, ValueError) as error:
+        if isinstance(error, ValueError) and getattr(file, "closed", False):
+            raise
+        seekable = False
+    if seekable:
+        yield file, start, end - start
+        return
+    with tempfile.TemporaryFile() as copy:
+        begin = _piece(file, len(HEADERS[0]))
+        while begin and len(begin) < len(HEADERS[0]) and (more := _piece(file, len(HEADERS[0]) - len(begin))):
+            begin += more
+        if begin not in HEADERS:
+            raise DumpError(NO_DUMP)  # before an endless source fills the disk
+        copy.write(begin)
+        while piece := _piece(file, _PIECE):
+            copy.write(piece)
+        length = copy.tell()
+        copy.seek(0)
+        yield copy, 0, length
+
+
+def _is_regular(file: IO[bytes]) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (OSError, AttributeError, ValueError):
+        return True  # memory, or an object of somebody's
+
+
+def _piece(file: IO[bytes], most: int) -> bytes:
+    data = file.read(most)
+    if data is None:
+        raise BlockingIOError("a dump is read from a file that blocks")
+    return bytes(data) if not isinstance(data, str) else _refuse_text()
+
+
+def _refuse_text() -> bytes:
+    raise TypeError("a dump is read from a file that is open for reading bytes, not text: open(path, 'rb')")

@@ -1,0 +1,148 @@
+//! A dump: every variable and every item of a queue, as of one instant, while others write.
+//!
+//! Whatever takes long is written without a lock, in passes over the table. A last pass, under the writer lock, compares
+//! versions only: that is the instant. The protocol is "Dumps" in docs/protocol.md.
+
+use crate::coordination::Coordination;
+use crate::coordination::queue_dump::{QueueFinds, QueueNotes};
+use crate::error::{Error, Result};
+use crate::os;
+use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::sleep::Sleep;
+use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
+use crate::sync::bound;
+use crate::variables::dump_locked::DumpFinds;
+use crate::variables::dump_log::{DumpLog, DumpWrite};
+use crate::variables::dump_pass::DumpNotes;
+use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+/// So few changes in a pass are few enough for the last one.
+const FEW: u64 = 1_000;
+/// So many passes at most before the last one is tried, and so many tries of that.
+const PASSES: u32 = 5;
+const TRIES: u32 = 5;
+/// The pause of a dump that cannot keep writers out, between two attempts.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What a dump has written.
+#[derive(Clone, Copy, Debug)]
+pub struct Dumped {
+    /// Variables.
+    pub variables: u64,
+    /// Items of queues.
+    pub items: u64,
+    /// For how long the last pass held the writer lock.
+    pub locked: Duration,
+    /// How many passes over the table there were, the last one included.
+    pub passes: u32,
+}
+
+impl Coordination {
+    /// Writes everything to `write`, piece by piece, but for the last line of the dump, which has a checksum. `locking`: the
+    /// handle may write.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if something is damaged; [`Error::Busy`] if the segment changes all the time and this handle cannot
+    /// keep writers out; what `write` returns.
+    pub fn dump(&self, write: DumpWrite<'_>, locking: bool, policy: &dyn WaitPolicy) -> Result<Dumped> {
+        let mut log = DumpLog::new(write)?;
+        match locking && self.mem.writable() {
+            true => self.dump_locking(&mut log, policy),
+            false => self.dump_looking(&mut log, policy),
+        }
+    }
+
+    /// Dumps with a last pass under the writer lock.
+    fn dump_locking(&self, log: &mut DumpLog<'_>, policy: &dyn WaitPolicy) -> Result<Dumped> {
+        // What is pinned is this process's, so it has to keep its participant number.
+        let _call_guard = self.enter_call();
+        self.register(policy)?;
+        let (mut notes, mut queues, mut passes) = (DumpNotes::default(), QueueNotes::default(), 0);
+        let mut pass = |notes: &mut DumpNotes, queues: &mut QueueNotes, log: &mut DumpLog<'_>| -> Result<u64> {
+            passes += 1;
+            Ok(self.dump_pass(notes, log, policy)? + self.dump_queues(queues, log, policy)?.0)
+        };
+        let mut quiet = bound::quiet(self.state(), self.mem.intent());
+        let mut before = pass(&mut notes, &mut queues, log)?;
+        for _ in 1..PASSES {
+            // Where nothing has changed since the pass began, that was the last one.
+            if quiet.is_some() && quiet == bound::quiet(self.state(), self.mem.intent()) {
+                break;
+            }
+            quiet = bound::quiet(self.state(), self.mem.intent());
+            let changed = pass(&mut notes, &mut queues, log)?;
+            if changed < FEW || changed > before / 2 {
+                break;
+            }
+            before = changed;
+        }
+        for number in 1.. {
+            let whatever = number == TRIES;
+            // Pins are let go where the writer lock is not held, so what was found is dropped after the lock.
+            let (mut finds, mut queue_finds) = (DumpFinds::default(), QueueFinds::default());
+            let writer = self.write(policy)?;
+            let (began, now) = (Instant::now(), os::boottime_ns());
+            // SYNC: as in `bound::quiet`. Whoever described a change since the last pass began has left another serial number,
+            // and this process has the lock after it.
+            let whole = quiet == Some(self.mem.intent().serial.load(Ordering::Relaxed))
+                || (self.dump_locked(&notes, now, whatever, &mut finds)?
+                    && self.dump_queues_locked(&queues, whatever, &mut queue_finds)?);
+            // CRASH: the lock, and pins, which are reaped.
+            crash_point!("dump-compared");
+            let locked = began.elapsed();
+            drop(writer);
+            if whole {
+                // What was noted is not needed any more, and may be large.
+                drop((notes, queues));
+                self.dump_finds(finds, log, policy)?;
+                self.dump_queue_finds(queue_finds, log, policy)?;
+                log.end(now)?;
+                return Ok(Dumped { variables: log.variables, items: log.items, locked, passes: passes + number });
+            }
+            drop((finds, queue_finds));
+            quiet = bound::quiet(self.state(), self.mem.intent());
+            pass(&mut notes, &mut queues, log)?;
+        }
+        Err(Error::corrupt("a pass over the table that takes whatever it finds"))
+    }
+
+    /// Dumps through a handle that may not write: two passes in which nothing is different prove that all of it was so in
+    /// between.
+    fn dump_looking(&self, log: &mut DumpLog<'_>, policy: &dyn WaitPolicy) -> Result<Dumped> {
+        let (mut notes, mut queues, mut backoff) = (DumpNotes::default(), QueueNotes::default(), Backoff::default());
+        let (mut passes, mut began) = (0, None);
+        loop {
+            let quiet = bound::quiet(self.state(), self.mem.intent());
+            let many = self.state().many.load(Ordering::Acquire);
+            if !many.is_multiple_of(2) {
+                backoff.again(Obstacle::HalfMadeBatch, self, policy)?;
+                continue;
+            }
+            self.dump_pass(&mut notes, log, policy)?;
+            let (sum, queued) = (self.names_sum(policy)?, self.state().queued.load(Ordering::Acquire));
+            let (_, whole) = self.dump_queues(&mut queues, log, policy)?;
+            let one_instant = whole && (self.names_sum(policy)? == sum || (queued == 0 && queues.is_empty()));
+            let now = os::boottime_ns();
+            let still = quiet.is_some() && whole && quiet == bound::quiet(self.state(), self.mem.intent());
+            let changed = if still { 0 } else { self.dump_pass(&mut notes, log, policy)? };
+            passes += 2;
+            // SYNC: as in `get_many`: who saw a slot of a batch sees that `many` has changed.
+            fence(Ordering::Acquire);
+            if changed == 0 && (still || one_instant) && self.state().many.load(Ordering::Relaxed) == many {
+                log.end(now)?;
+                let (variables, items) = (log.variables, log.items);
+                return Ok(Dumped { variables, items, locked: Duration::ZERO, passes });
+            }
+            if began.get_or_insert_with(Instant::now).elapsed() >= WAIT_LIMIT {
+                let (key, seconds) = (&self.identity.key, WAIT_LIMIT.as_secs());
+                return Err(Error::Busy(format!(
+                    "key {key}: the segment was changed in each of {passes} passes over it, for {seconds} s: dump it \
+                     through a handle that may write, which can keep writers out for a moment"
+                )));
+            }
+            policy.sleep(&Sleep::pause(PAUSE).short());
+            policy.interrupted()?;
+        }
+    }
+}

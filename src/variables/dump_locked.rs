@@ -1,0 +1,220 @@
+//! The last pass of a dump over the table of the variables, under the writer lock: which instant the dump is of.
+//!
+//! What was written and still has its version is not looked at. Of what has changed since, small records are copied and
+//! large ones pinned; they are written when the lock is released. The protocol is "Dumps" in docs/protocol.md, step 3.
+
+use crate::codec::dump_line::ValueOf;
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::format::Slot;
+use crate::process::access::MappedAccess;
+use crate::process::pages::file_system_full;
+use crate::process::wait_policy::{Blocking, WaitPolicy};
+use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
+use crate::variables::Variables;
+use crate::variables::dump_log::{DumpLog, NO_LINE, index_in};
+use crate::variables::dump_notes::{Loose, NOTES, is_noted, version_of};
+use crate::variables::dump_pass::DumpNotes;
+use crate::variables::expiry::NEVER;
+use crate::variables::found::ContentSource;
+use crate::variables::large::LargeValue;
+use crate::variables::leaf::{Leaf, TableOf};
+use crate::variables::record::record_at;
+use std::sync::atomic::Ordering;
+
+/// So much may have changed since the pass before, in variables and in bytes, that it is copied under the lock.
+const CHANGES_MOST: usize = 32 << 10;
+const BYTES_MOST: usize = 16 << 20;
+
+/// Private to the process: what has changed between the last pass without the lock and the instant of the dump.
+#[derive(Default)]
+pub struct DumpFinds<'a> {
+    /// The lines of variables that are there no more.
+    gone: Vec<u32>,
+    /// Lines, and when their variables expire.
+    moved: Vec<(u32, Option<u64>)>,
+    /// What was not written yet.
+    fresh: Vec<Fresh<'a>>,
+    /// The records of those that are small, one after the other.
+    bytes: Vec<u8>,
+}
+
+/// Private to the process: a variable that was not written yet.
+struct Fresh<'a> {
+    content: Content,
+    expiry: Option<u64>,
+    /// Where its record begins in the bytes, if it is copied there.
+    at: usize,
+    large: Option<LargeValue<'a>>,
+}
+
+impl DumpFinds<'_> {
+    fn is_much(&self, loose: &Loose) -> bool {
+        self.fresh.len() + self.moved.len() + self.gone.len() + loose.len() > CHANGES_MOST
+            || self.bytes.len() > BYTES_MOST
+    }
+}
+
+impl Variables {
+    /// Compares the table with what was noted of it. The caller holds the writer lock. Returns `false` if so much has changed
+    /// that another pass without the lock is better; never with `whatever`.
+    pub fn dump_locked<'a>(
+        &'a self,
+        notes: &DumpNotes,
+        now: u64,
+        whatever: bool,
+        finds: &mut DumpFinds<'a>,
+    ) -> Result<bool> {
+        let (mut loose, mut next, mut hash) = (Loose::default(), 0, Some(0));
+        while let Some(from) = hash {
+            let leaf = self.leaf_of(from, TableOf::Variables)?;
+            if !self.leaf_is_sound(&leaf, MappedAccess)? {
+                return Err(Error::corrupt(format_args!("the leaf {:#x} that a directory names", leaf.word.0)));
+            }
+            let (begin, end) = (leaf.begin(from), leaf.end(from));
+            let mut same = None;
+            while let Some(noted) = notes.0.get(next).filter(|noted| end.is_none_or(|end| noted.begin < end)) {
+                match same.is_none() && loose.is_empty() && noted.is_of(begin, end, leaf.slots) {
+                    true => same = Some(noted),
+                    false => loose.add(noted)?,
+                }
+                next += 1;
+                if !whatever && finds.is_much(&loose) {
+                    return Ok(false);
+                }
+            }
+            let slots = self.mem.slots(leaf.base, leaf.slots + 1)?.iter().skip(1);
+            match same {
+                Some(noted) => {
+                    for ((number, slot), before) in slots.enumerate().zip(&noted.words) {
+                        let word = slot.word.load(Ordering::Relaxed);
+                        if is_noted(word, *before) {
+                            continue;
+                        }
+                        let line = noted.lines[number];
+                        if line != NO_LINE && version_of(word) == version_of(*before) {
+                            self.find_moved(slot, line, finds)?;
+                            continue;
+                        }
+                        if line != NO_LINE {
+                            fallible::push(&mut finds.gone, line, NOTES)?;
+                        }
+                        self.find_fresh((&leaf, number), slot, now, finds)?;
+                    }
+                }
+                None => {
+                    for (number, slot) in slots.enumerate() {
+                        let word = slot.word.load(Ordering::Relaxed);
+                        match loose.take(word) {
+                            _ if word == 0 => {}
+                            Some((_, before)) if is_noted(word, before) => {}
+                            Some((line, _)) => self.find_moved(slot, line, finds)?,
+                            None => self.find_fresh((&leaf, number), slot, now, finds)?,
+                        }
+                    }
+                    for line in loose.end_at(end).into_iter().flatten() {
+                        fallible::push(&mut finds.gone, line, NOTES)?;
+                    }
+                }
+            }
+            if !whatever && finds.is_much(&loose) {
+                return Ok(false);
+            }
+            hash = end;
+        }
+        Ok(true)
+    }
+
+    fn find_moved(&self, slot: &Slot, line: u32, finds: &mut DumpFinds<'_>) -> Result<()> {
+        let content = content_of(slot)?;
+        let expiry = self.expiry_of(&content)?.filter(|expiry| *expiry != NEVER);
+        fallible::push(&mut finds.moved, (line, expiry), NOTES)
+    }
+
+    fn find_fresh<'a>(
+        &'a self,
+        (leaf, number): (&Leaf, usize),
+        slot: &Slot,
+        now: u64,
+        finds: &mut DumpFinds<'a>,
+    ) -> Result<()> {
+        let content = content_of(slot)?;
+        if !content.is_variable() {
+            return Ok(());
+        }
+        let (expiry, at, mut large) = (self.expiry_of(&content)?, finds.bytes.len(), None);
+        if expiry.is_some_and(|expiry| expiry <= now) {
+            return Ok(());
+        }
+        match content.kind() {
+            Kind::Inline => {}
+            Kind::Record => {
+                let place = record_at(self, &content)?.ok_or_else(|| Error::corrupt("a record's place"))?;
+                self.mem.append(place, content.record_len() as usize, &mut finds.bytes)?;
+            }
+            Kind::Span => {
+                let found = leaf.found(leaf.slot_at(number as u64 + 1), content, ContentSource::Slot);
+                // With the writer lock held nothing changes, and this process is registered: nothing waits here.
+                let pinned = self.pin_large(found, &Blocking)?;
+                if !pinned.pinned() {
+                    return Err(file_system_full(self.identity.geometry.pin_unit()));
+                }
+                large = Some(pinned);
+            }
+            _ => return Err(Error::corrupt(format_args!("slot {number} of a leaf"))),
+        }
+        let fresh = Fresh { content, expiry: expiry.filter(|expiry| *expiry != NEVER), at, large };
+        fallible::push(&mut finds.fresh, fresh, NOTES)
+    }
+
+    /// Writes what was found under the lock, which is released by now.
+    pub fn dump_finds(&self, finds: DumpFinds<'_>, log: &mut DumpLog<'_>, policy: &dyn WaitPolicy) -> Result<()> {
+        for line in finds.gone {
+            log.variable_gone(line);
+            log.hand_over_much()?;
+        }
+        for (line, expiry) in finds.moved {
+            log.note_expiry(line, expiry)?;
+        }
+        for Fresh { content, expiry, at, large } in finds.fresh {
+            let (word, prefix_len) = (content.rest[0], content.prefix_len() as usize);
+            let key_len = content.is_text().then_some(content.key_len() as usize);
+            let line = match (large, content.kind()) {
+                (Some(large), _) => {
+                    // What stands before the key may be another expiry by now. The key is where it was.
+                    let mut prefix = fallible::zeros(prefix_len, NOTES)?;
+                    self.read_span(&content, 0, &mut prefix)?;
+                    let of = ValueOf::Variable(index_in(&prefix, word, key_len)?);
+                    log.write_large(of, &large, policy)?.ok_or_else(|| forked(self))?
+                }
+                (None, Kind::Inline) => {
+                    let (bytes, len) = content.inline_bytes();
+                    log.write_value(ValueOf::Variable(index_in(&[], word, key_len)?), &bytes[2..2 + len])?
+                }
+                (None, _) => {
+                    let record = &finds.bytes[at..at + content.record_len() as usize];
+                    let (prefix, value) = record.split_at(prefix_len);
+                    log.write_value(ValueOf::Variable(index_in(prefix, word, key_len)?), value)?
+                }
+            };
+            log.note_expiry(line, expiry)?;
+            log.hand_over_much()?;
+        }
+        Ok(())
+    }
+}
+
+/// The error of a value that is pinned and changes all the same: the process was forked, and this is the child.
+#[cold]
+pub fn forked(att: &Variables) -> Error {
+    let key = &att.identity.key;
+    Error::Busy(format!("key {key}: this process was forked in the middle of the call: call again in the child"))
+}
+
+fn content_of(slot: &Slot) -> Result<Content> {
+    let content = Content { word: slot.begin(), rest: slot.rest() };
+    match content.word & BUSY {
+        0 => Ok(content),
+        _ => Err(Error::corrupt("a slot that is half changed while nobody changes anything")),
+    }
+}
