@@ -65,6 +65,41 @@ def test_a_dump_of_either_loads_into_either(ends, tmp_path):
             numpy.testing.assert_equal(segment["many"], VALUES["many"])
 
 
+def test_arrays_queues_and_what_does_not_fit_in_dumps_of_either(ends, tmp_path):
+    path = tmp_path / "dump"
+    large = {"array": numpy.arange(70_000), "several": [numpy.ones(20_000), b"x" * 40_000], "text": "x" * 50_000}
+    for kind, other in (("local", "remote"), ("remote", "local"), ("remote", "remote")):
+        with shmvar.attach(ends[kind][0]) as segment, shmvar.attach(ends[other][1]) as target:
+            segment.put_many(large)
+            if kind == "local":
+                segment.array("field", 5, "i8")[:] = 7
+            for item in (1, b"2" * 30_000, numpy.arange(9_000)):
+                segment.queue("jobs").put(item)
+            assert segment.dump(path) == len(segment)
+            assert target.load(path) == len(segment) == len(target)
+            for index in segment:
+                numpy.testing.assert_equal(target[index], segment[index])
+            assert [target.queue("jobs").get_nowait() for _ in range(2)] == [1, b"2" * 30_000]
+            assert target.queue("jobs").get_nowait().sum() == numpy.arange(9_000).sum()
+            target.clear(), segment.clear(), segment.queue("jobs").clear()
+            with open(path, "r+b") as file:
+                file.seek(100)
+                file.write(b"?")
+            with pytest.raises(shmvar.DumpError):
+                target.load(path)
+            assert len(target) == 0
+
+
+def test_a_load_on_a_server_says_how_far_it_came(ends, tmp_path):
+    with shmvar.attach(ends["local"][0]) as segment:
+        segment.update({number: b"x" * 100_000 for number in range(30)})
+        segment.dump(tmp_path / "dump")
+    with shmvar.attach(ends["remote"][1], 1_000_000) as target:
+        with pytest.raises(shmvar.SegmentFullError, match="of 30 variables and items were loaded") as caught:
+            target.load(tmp_path / "dump")
+        assert 0 < len(target) < 30 and str(caught.value).startswith(f"{len(target)} of")
+
+
 def test_the_command_line_takes_urls(server, key, capsys):
     def run(*words):
         status = main.main([*words])
