@@ -34,6 +34,7 @@ __all__ = [
     "SegmentInfo",
     "TakenItem",
     "VariableInfo",
+    "_DumpPlan",
     "__version__",
     "_activity",
     "_buffers_of",

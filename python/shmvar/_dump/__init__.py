@@ -17,12 +17,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO, Any
 
-    from shmvar._dump.files import Told
+    from shmvar._dump.files import _Told
 
-    Where = str | bytes | os.PathLike[str] | os.PathLike[bytes] | IO[bytes]
+    _Where = str | bytes | os.PathLike[str] | os.PathLike[bytes] | IO[bytes]
 
 
-def dump(segment: Any, where: Where, told: Told | None = None) -> int:
+def dump(segment: Any, where: _Where, told: _Told | None = None) -> int:
     """`Segment.dump`, of either kind of segment. Returns how many variables there are."""
     from shmvar._dump import files, writing
 
@@ -35,7 +35,7 @@ def dump(segment: Any, where: Where, told: Told | None = None) -> int:
         return writing.write(segment, file, told)
 
 
-def load(segment: Any, where: Where, told: Told | None = None) -> int:
+def load(segment: Any, where: _Where, told: _Told | None = None) -> int:
     """`Segment.load`, of either kind of segment. Returns how many variables there are."""
     from shmvar._dump import files, reading
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import IO
 
-    Told = Callable[[int, int], object]
+    _Told = Callable[[int, int], object]
     """Is told how much is done, and of how much."""
 
 HEADERS = (b"shmvar dump 1\n", b"shmvar dump 2\n")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from shmvar._core import _DumpPlan
-    from shmvar._dump.files import Told
+    from shmvar._dump.files import _Told
 
 _LINE_MAX = 16 << 10
 
@@ -20,7 +20,7 @@ _LINE_MAX = 16 << 10
 class _Source:
     """A dump that is read several times, with the checksum of what comes before its last line."""
 
-    def __init__(self, source: tuple[IO[bytes], int, int], told: Told | None) -> None:
+    def __init__(self, source: tuple[IO[bytes], int, int], told: _Told | None) -> None:
         self._file, self._start, self.length = source
         self._told = told
         self._before = -1  # how often it was read before
@@ -68,7 +68,7 @@ class _Source:
         return self._digest.hexdigest()
 
 
-def load(segment: Segment, source: tuple[IO[bytes], int, int], told: Told | None) -> int:
+def load(segment: Segment, source: tuple[IO[bytes], int, int], told: _Told | None) -> int:
     """Verifies a dump, then stores its variables and puts its items. Returns how many variables there are."""
     dump = _Source(source, told)
     plan = _dump_plan(dump.read, dump.length)

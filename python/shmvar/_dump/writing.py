@@ -13,13 +13,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import IO, Any
 
-    from shmvar._dump.files import Told
+    from shmvar._dump.files import _Told
 
 
 class _Output:
     """Where a dump goes, with the checksum of what has gone there."""
 
-    def __init__(self, file: IO[bytes], told: Told | None, expected: int) -> None:
+    def __init__(self, file: IO[bytes], told: _Told | None, expected: int) -> None:
         self._file = file
         self._told = told
         self._expected = expected
@@ -42,7 +42,7 @@ class _Output:
             self._told(self._expected, self._expected)
 
 
-def write(segment: Segment, file: IO[bytes], told: Told | None) -> int:
+def write(segment: Segment, file: IO[bytes], told: _Told | None) -> int:
     """Writes everything. Returns how many variables there are."""
     if isinstance(segment, Segment):
         output = _Output(file, told, max(_activity(segment)["used"], 1) if told is not None else 1)
