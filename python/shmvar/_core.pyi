@@ -1677,13 +1677,16 @@ class _DumpPlan:
 # Writes a dump, but for its last line, with `write`. Returns how many variables and items there are, for how many
 # nanoseconds the writer lock was held, and how many passes over the table there were.
 def _dump(segment: Segment, write: Callable[[bytes], Any]) -> tuple[int, int, int, int]: ...
+
 # Reads a dump of `len` bytes to its end with `read`, which is given how many bytes are wanted at most. Raises
 # `DumpError`; the checksum is left to the caller.
 def _dump_plan(read: Callable[[int], bytes], len: int) -> _DumpPlan: ...
+
 # Stores the variables of a dump, or none. `verify` is called when all of it was read, before anything is stored.
 def _load_variables(
     segment: Segment, plan: _DumpPlan, read: Callable[[int], bytes], verify: Callable[[], Any]
 ) -> None: ...
+
 # Calls `each` with each value of a dump that counts: its index or the name of its queue, whether it is an item, whether
 # it has buffers beside its pickle, its bytes, and the seconds that it has left to live. `items`: with items alone.
 def _dump_values(
@@ -1692,8 +1695,10 @@ def _dump_values(
     each: Callable[[int | str, bool, bool, bytes, float | None], Any],
     items: bool,
 ) -> None: ...
+
 # The pickle of a value with buffers, with the buffers inside.
 def _value_in_band(value: bytes) -> bytes: ...
+
 # Puts the bytes of an item of a dump at the end of a queue, if there is room now.
 def _put_item(segment: Segment, name: int | str, has_buffers: bool, value: bytes) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Files that are no dumps, damaged ones, and ones that somebody has made to do harm: an error that names the place, always."""
+"""Files that are no dumps, damaged ones, and ones made to do harm: always an error that names the place."""
 
 import hashlib
 import io

@@ -19,15 +19,15 @@ import numpy  # noqa: F401 - what is made of arrays is to be imported before mem
 
 import shmvar
 import shmvar._arrays_in_place
+import shmvar._dump.files
+import shmvar._dump.reading
+import shmvar._dump.writing
 import shmvar._errors
 import shmvar._mapping_views
 import shmvar._memoize
 import shmvar._queue
 import shmvar._queue_errors
 import shmvar._read_only_arrays
-import shmvar._dump.files
-import shmvar._dump.reading
-import shmvar._dump.writing
 
 KIB, MIB = 1 << 10, 1 << 20
 MANY = 400_000
