@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol, TextIO
 
-    class Bar(Protocol):
+    class _Bar(Protocol):
         def show(self, done: float) -> None: ...
         def close(self) -> None: ...
 
@@ -26,7 +26,7 @@ _FONT = "font-size:var(--jp-ui-font-size1,13px)"
 _TENTHS = 10
 
 
-def bar_for(desc: str, total: float, done: float) -> Bar:
+def bar_for(desc: str, total: float, done: float) -> _Bar:
     """The bar for where the program runs, drawn with what is done at the beginning."""
     if _front_end.shell() is not None:
         return _Tqdm.made(desc, total, done, True) or _Notebook(desc, total, done)
