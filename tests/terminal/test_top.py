@@ -64,9 +64,9 @@ def test_the_screen_is_filled_and_no_line_is_longer(seg, key, columns, lines):
 def test_what_matters_most_fits(seg, key, columns, titles):
     seg["n"] = 1
     with top(columns=columns) as terminal:
-        assert terminal.shown()[2].replace("▼", "").split() == titles.split()
-        terminal.until(lambda: row(terminal, key) is not None)
-        assert row(terminal, key).split()[-1] in ("1", "B")
+        terminal.until(lambda: title_of(terminal).replace("▼", "").split() == titles.split())
+        last = "1" if columns == 40 else "B"
+        terminal.until(lambda: row(terminal, key) is not None and row(terminal, key).split()[-1] == last)
         quit(terminal)
 
 
@@ -76,7 +76,7 @@ def test_on_a_wide_screen_there_is_everything(seg, key):
     seg["n"] = 1
     with top(columns=200, lines=50) as terminal:
         titles = "KEY VARS USED SIZE USE CHG/S PROCS WAIT HELD MEMORY STATE"
-        assert terminal.shown()[2].replace("▼", "").split() == titles.split()
+        terminal.until(lambda: title_of(terminal).replace("▼", "").split() == titles.split())
         terminal.until(lambda: row(terminal, key) is not None and "usable" in row(terminal, key))
         size = shmvar.attach(key).info().held >> 10
         terminal.until(lambda: f"{size}.0 KiB" in row(terminal, key))
@@ -123,3 +123,42 @@ def test_lines_of_json_count_the_changes(seg, key, children):
         assert (segment["changes_per_second"] > 0) == (segment["changes"] > before + changes)
         changes = segment["changes"] - before
     assert changes == 1_000
+
+
+def test_keys_sort_reverse_pause_and_explain(new_key):
+    keys = [new_key(int) for _ in range(3)]
+    made = [shmvar.attach(key, 1 << 20) for key in keys]
+    for segment, count in zip(made, (2, 3, 1), strict=True):
+        segment.put_many(dict.fromkeys(range(count), 0))
+
+    def order(terminal):
+        rows = [(line.split() or [""])[0] for line in terminal.shown()[3:6]]
+        return [keys.index(int(name)) for name in rows] if all(name.isdigit() for name in rows) else rows
+
+    with top("--sort", "key") as terminal:
+        terminal.until(lambda: len(terminal.shown()) > 6 and order(terminal) == [0, 1, 2])
+        for typed, mark, wanted in ((">", "▼VARS", [1, 0, 2]), ("r", "▲VARS", [2, 0, 1]), ("<", "KEY ▼", [2, 1, 0])):
+            terminal.type(typed)
+            terminal.until(lambda mark=mark, wanted=wanted: mark in title_of(terminal) and order(terminal) == wanted)
+        terminal.type("p")
+        terminal.until(lambda: shows(terminal, " paused ") and not terminal.read(0.3))
+        made[0]["more"] = 1
+        assert not terminal.read(0.3) and row_of(terminal, keys[0])[1] == "2"
+        terminal.type("p")
+        terminal.until(lambda: row_of(terminal, keys[0])[1] == "3")
+        terminal.type("?")
+        terminal.until(lambda: shows(terminal, "sort by the next column"))
+        terminal.type("\x1b")
+        terminal.until(lambda: not shows(terminal, "sort by the next column"))
+        quit(terminal)
+    for segment in made:
+        segment.detach()
+
+
+def row_of(terminal, key):
+    return next((line.split() for line in terminal.shown() if line.startswith(str(key))), ["", ""])
+
+
+def title_of(terminal):
+    """The line of the titles."""
+    return [*terminal.shown(), "", "", ""][2]

@@ -85,7 +85,6 @@ def test_a_terminal_that_changes_its_size_is_filled_again():
         for columns, lines in ((80, 24), (40, 10), (200, 50)):
             terminal.resize(columns, lines)
             terminal.until(lambda last=lines: len(terminal.shown()) == last and " q " in terminal.shown()[-1][:4])
-            assert all(len(line) <= columns for line in terminal.shown())
         terminal.type("q")
         terminal.ended(0)
         assert terminal.left_alone()

@@ -194,8 +194,10 @@ def _pairs(row: Row, details: Details | None) -> list[tuple[str, str]]:
     sizes = f"{_text.size(row.used or 0)} used of {_text.size(row.size or 0)}"
     if row.resident is not None:
         sizes += f", {_text.size(row.resident)} of memory"
-    if row.held is not None and row.spare is not None:
-        sizes += f", of which {_text.size(row.held)} held by views and {_text.size(row.spare)} free and kept"
+    if row.held:
+        sizes += f", {_text.size(row.held)} held by views"
+    if row.spare:
+        sizes += f", {_text.size(row.spare)} free and kept"
     pairs.append(("size", sizes))
     if details is None or details.name != row.name:
         return pairs

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 _TAKE = "\x1b[?1049h\x1b[?25l\x1b[2J"
 _GIVE_BACK = "\x1b[0m\x1b[?25h\x1b[?1049l"
-_PIECE = 256  # bytes that a terminal takes at once, if it takes any
+_PIECE = 1024  # bytes that a terminal takes at once, if it takes any
 _PATIENCE = 0.5  # seconds
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _SIGNALS = (*ENDS, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH)
