@@ -137,11 +137,6 @@ class Layout(NamedTuple):
     columns: tuple[tuple[Column, int], ...]
     gap: int
 
-    @property
-    def width(self) -> int:
-        """Of all of them."""
-        return self.key + sum(width + self.gap for _, width in self.columns)
-
 
 def layout(width: int, longest: int) -> Layout:
     """What a screen of this width shows, where the longest key takes `longest` columns."""
