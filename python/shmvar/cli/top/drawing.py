@@ -66,7 +66,12 @@ def frame(view: View, width: int, height: int, marks: Marks) -> list[Text]:
     if view.helps:
         body = [Text.assemble(" ", (f"{keys:<20}", TITLE), about) for keys, about in HELP]
     elif not view.rows:
-        body = [Text(" " + (view.error or "no segments"), STYLES["bad" if view.error else "secondary"])]
+        body = [
+            Text(
+                " " + (view.error or ("no segments" if view.at else "looking")),
+                STYLES["bad" if view.error else "secondary"],
+            )
+        ]
     else:
         shown = list(zip(view.rows, names, strict=True))[view.first : view.first + room]
         body = [_row(row, name, plan, width, marks, row.name == view.selected) for row, name in shown]
@@ -100,7 +105,8 @@ def _head(view: View, width: int, marks: Marks) -> Text:
     if view.paused:
         line.append(" ").append(" paused ", "black on yellow")
     separator = f" {marks.dot} "
-    clock = f"every {view.interval:g} s  {datetime.datetime.fromtimestamp(view.at):%H:%M:%S}"
+    time = f"  {datetime.datetime.fromtimestamp(view.at):%H:%M:%S}" if view.at else ""
+    clock = f"every {view.interval:g} s{time}"
     for number, fact in enumerate(facts):
         if line.cell_len + len(fact) + 3 <= width:
             line.append("  " if not number else separator, SECONDARY).append(fact)
