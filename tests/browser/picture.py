@@ -21,7 +21,7 @@ from helpers import browser, jupyter, notebook_pages
 import shmvar
 
 KEY = "simulation"
-VIEW = {"viewport": {"width": 1000, "height": 1030}, "device_scale_factor": 1.5}
+VIEW = {"viewport": {"width": 1000, "height": 960}, "device_scale_factor": 1.5}
 CELLS = [
     'import shmvar, shmvar.notebook\n\nseg = shmvar.attach("simulation")\nseg',
     "shmvar.notebook.watch(seg)",
