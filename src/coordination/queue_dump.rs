@@ -35,6 +35,9 @@ const MISSING_MOST: u32 = 64;
 /// So many bytes of them are copied there.
 const BYTES_MOST: usize = 16 << 20;
 
+/// Looks at the slots of a leaf, copied, with their numbers. `None`: the leaf has to be looked at anew.
+type SeeLeaf<'a> = &'a mut dyn FnMut(&Leaf, &mut dyn Iterator<Item = (u64, Content)>) -> Result<Option<()>>;
+
 /// Private to the process: what a dump remembers of the queues, by their numbers.
 #[derive(Default)]
 pub struct QueueNotes(HashMap<u64, NotedQueue>);
@@ -329,11 +332,7 @@ impl Coordination {
 
     /// Gives `see` the slots of each leaf of the table of the names, copied, with their numbers. `see` returns `None` where
     /// the leaf has to be looked at anew.
-    fn pass_names(
-        &self,
-        policy: &dyn WaitPolicy,
-        see: &mut dyn FnMut(&Leaf, &mut dyn Iterator<Item = (u64, Content)>) -> Result<Option<()>>,
-    ) -> Result<()> {
+    fn pass_names(&self, policy: &dyn WaitPolicy, see: SeeLeaf<'_>) -> Result<()> {
         let (mut scratch, mut backoff, mut hash) = (Scratch::new(), Backoff::default(), Some(0));
         while let Some(from) = hash {
             let copied = reading!(self, policy, |access| self.copy_leaf(from, TableOf::Names, &mut scratch, access))?;
