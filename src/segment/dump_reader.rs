@@ -7,9 +7,9 @@ use crate::codec::dump_line::{self, DumpLine, HEADERS, LINE_MAX, ValueLine};
 use crate::codec::value_check::{ValueCheck, ValueKind};
 use crate::error::Error;
 use crate::fallible;
-use crate::format::{INLINE_MAX, ITEM_KEY, SLOT};
+use crate::format::{INLINE_MAX, ITEM_KEY, QUEUE_HEAD, SLOT};
 use crate::key::IndexBuf;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The name of what is read in the error for a lack of memory.
 const DUMP: &str = "what a dump says";
@@ -50,7 +50,10 @@ pub struct DumpPlan {
     lines: Vec<u64>,
     /// The seconds that variables have left to live, by their lines.
     expires_in: HashMap<u64, f64>,
-    /// How many variables and items count.
+    /// The queues that have items, and what they themselves would be charged.
+    queues: HashSet<IndexBuf>,
+    queue_charge: u64,
+    /// How many variables count.
     pub variables: u64,
     /// How many items count.
     pub items: u64,
@@ -115,6 +118,10 @@ impl DumpPlan {
                         return Err(reader.damaged_at(line_at, "an item that is in place"));
                     }
                     let charge = SLOT + 8 + ITEM_KEY as u64 + value.len;
+                    if !plan.queues.contains(&queue) {
+                        plan.queue_charge += SLOT + QUEUE_HEAD + queue.as_index().record_key().len() as u64;
+                        fallible::replace(&mut plan.queues, queue.clone(), DUMP)?;
+                    }
                     (queue, value, charge.min(CHARGE) | ITEM)
                 }
                 DumpLine::Gone(line) => {
@@ -199,14 +206,15 @@ impl DumpPlan {
         Ok(self)
     }
 
-    /// Returns what all variables, and all items, would be charged, if no two are of one index.
+    /// Returns what all variables would be charged, if no two are of one index, and all items with their queues.
     pub fn charges(&self) -> (u64, u64) {
         let mut sums = [0_u64; 2];
         for line in self.lines.iter().filter(|line| *line & GONE == 0) {
             let sum = &mut sums[usize::from(line & ITEM != 0)];
             *sum = sum.saturating_add(line & CHARGE);
         }
-        (sums[0].saturating_add(8 * self.expires_in.len() as u64), sums[1])
+        let queues = if self.items > 0 { self.queue_charge } else { 0 };
+        (sums[0].saturating_add(8 * self.expires_in.len() as u64), sums[1].saturating_add(queues))
     }
 
     /// Returns whether the value of a line counts.

@@ -127,6 +127,22 @@ def test_f36_what_does_not_fit_changes_nothing(limit, seg, new_key):
         small.check()
 
 
+def test_a_dump_fits_into_a_segment_of_the_size_that_it_takes_and_into_none_that_is_smaller(seg, new_key):
+    seg.update({1: 1, "text": "x" * 300, "large": bytes(70_000)})
+    seg.put("lives", 2, ttl=1000)
+    for name in ("jobs", 5):
+        for item in (1, "x" * 5_000, bytes(40_000)):
+            seg.queue(name).put(item)
+    data, used = dumped(seg), seg.info().used
+    with shmvar.attach(new_key(), used) as again:
+        assert again.load(io.BytesIO(data)) == 4 and again.info().used == used
+        again.check()
+    with shmvar.attach(new_key(), used - 1) as small:
+        with pytest.raises(shmvar.SegmentFullError):
+            small.load(io.BytesIO(data))
+        assert len(small) == 0 and small.info().queues == {} and small.info().used == 0
+
+
 def test_in_a_segment_that_evicts_others_make_room(seg, new_key):
     seg.update({index: "x" * 900 for index in range(500)})
     data = dumped(seg)
