@@ -1,5 +1,5 @@
-//! The JSON of a line of a dump: one object of names and plain values. Nothing in it is nested, so reading it takes no more
-//! memory than the line has, and no stack.
+//! The JSON of a line of a dump: one object of names and plain values. Nothing in it is nested, so reading it takes no
+//! more memory than the line has, and no stack.
 
 use std::fmt::Write;
 

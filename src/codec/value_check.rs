@@ -1,5 +1,5 @@
-//! Whether bytes that come piece by piece are a whole value: a pickle, or a pickle with its table and its buffers. It takes
-//! next to no memory, however long the value is and whatever it claims.
+//! Whether bytes that come piece by piece are a whole value: a pickle, or a pickle with its table and its buffers. It
+//! takes next to no memory, however long the value is and whatever it claims.
 //!
 //! The layout is "Record" in docs/format.md. Dumps look at each value so, when they are written and when they are read.
 
@@ -90,8 +90,8 @@ impl PickleCheck {
         if self.carry.len() > OPCODE_MAX { Err("an opcode that does not end") } else { Ok(()) }
     }
 
-    /// Looks at the whole opcodes that these bytes begin with, and returns how many bytes they take. `behind`: bytes of the
-    /// pickle behind these.
+    /// Looks at the whole opcodes that these bytes begin with, and returns how many bytes they take. `behind`: bytes of
+    /// the pickle behind these.
     fn look(&mut self, bytes: &[u8], behind: u64) -> Result<usize, &'static str> {
         let mut at = 0;
         while at < bytes.len() {

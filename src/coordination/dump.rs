@@ -1,7 +1,7 @@
 //! A dump: every variable and every item of a queue, as of one instant, while others write.
 //!
-//! Whatever takes long is written without a lock, in passes over the table. A last pass, under the writer lock, compares
-//! versions only: that is the instant. The protocol is "Dumps" in docs/protocol.md.
+//! Whatever takes long is written without a lock, in passes over the table. A last pass, under the writer lock,
+//! compares versions only: that is the instant. The protocol is "Dumps" in docs/protocol.md.
 
 use crate::coordination::Coordination;
 use crate::coordination::queue_dump::{QueueFinds, QueueNotes};
@@ -39,12 +39,12 @@ pub struct Dumped {
 }
 
 impl Coordination {
-    /// Writes everything to `write`, piece by piece, but for the last line of the dump, which has a checksum. `locking`: the
-    /// handle may write.
+    /// Writes everything to `write`, piece by piece, but for the last line of the dump, which has a checksum.
+    /// `locking`: the handle may write.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if something is damaged; [`Error::Busy`] if the segment changes all the time and this handle cannot
-    /// keep writers out; what `write` returns.
+    /// [`Error::Corrupt`] if something is damaged; [`Error::Busy`] if the segment changes all the time and this handle
+    /// cannot keep writers out; what `write` returns.
     pub fn dump(&self, write: DumpWrite<'_>, locking: bool, policy: &dyn WaitPolicy) -> Result<Dumped> {
         let mut log = DumpLog::new(write)?;
         match locking && self.mem.writable() {
@@ -83,8 +83,8 @@ impl Coordination {
             let (mut finds, mut queue_finds) = (DumpFinds::default(), QueueFinds::default());
             let writer = self.write(policy)?;
             let (began, now) = (Instant::now(), os::boottime_ns());
-            // SYNC: as in `bound::quiet`. Whoever described a change since the last pass began has left another serial number,
-            // and this process has the lock after it.
+            // SYNC: as in `bound::quiet`. Whoever described a change since the last pass began has left another serial
+            // number, and this process has the lock after it.
             let whole = quiet == Some(self.mem.intent().serial.load(Ordering::Relaxed))
                 || (self.dump_locked(&notes, now, whatever, &mut finds)?
                     && self.dump_queues_locked(&queues, whatever, &mut queue_finds)?);
@@ -107,8 +107,8 @@ impl Coordination {
         Err(Error::corrupt("a pass over the table that takes whatever it finds"))
     }
 
-    /// Dumps through a handle that may not write: two passes in which nothing is different prove that all of it was so in
-    /// between.
+    /// Dumps through a handle that may not write: two passes in which nothing is different prove that all of it was so
+    /// in between.
     fn dump_looking(&self, log: &mut DumpLog<'_>, policy: &dyn WaitPolicy) -> Result<Dumped> {
         let (mut notes, mut queues, mut backoff) = (DumpNotes::default(), QueueNotes::default(), Backoff::default());
         let (mut passes, mut began) = (0, None);

@@ -1,7 +1,7 @@
 //! The items of all queues, for a dump: passes without a lock, the last one under the writer lock.
 //!
-//! An item never changes, and a ticket is given once. So what was written of a queue is compared by its tickets, and a queue
-//! whose slot has the word that was noted is not looked at. The protocol is "Dumps" in docs/protocol.md.
+//! An item never changes, and a ticket is given once. So what was written of a queue is compared by its tickets, and a
+//! queue whose slot has the word that was noted is not looked at. The protocol is "Dumps" in docs/protocol.md.
 
 use crate::codec::dump_line::ValueOf;
 use crate::coordination::Coordination;
@@ -207,8 +207,8 @@ impl Coordination {
         }
     }
 
-    /// Compares the queues with what was noted of them. The caller holds the writer lock. Returns `false` if so much has
-    /// changed that another pass without the lock is better; never with `whatever`.
+    /// Compares the queues with what was noted of them. The caller holds the writer lock. Returns `false` if so much
+    /// has changed that another pass without the lock is better; never with `whatever`.
     pub fn dump_queues_locked<'a>(
         &'a self,
         notes: &QueueNotes,
@@ -294,7 +294,8 @@ impl Coordination {
         Ok(())
     }
 
-    /// Finds all queues that have items: a pass over the table of the names, in which other slots are passed over at once.
+    /// Finds all queues that have items: a pass over the table of the names, in which other slots are passed over at
+    /// once.
     fn found_queues(&self, policy: &dyn WaitPolicy) -> Result<Vec<FoundQueue>> {
         let mut all = Vec::new();
         self.pass_names(policy, &mut |leaf, slots| {
@@ -319,7 +320,8 @@ impl Coordination {
         Ok(all)
     }
 
-    /// Returns a sum over the words of all slots of the table of the names. While it is the same, no item has come or gone.
+    /// Returns a sum over the words of all slots of the table of the names. While it is the same, no item has come or
+    /// gone.
     pub fn names_sum(&self, policy: &dyn WaitPolicy) -> Result<u64> {
         let mut sum = 0_u64;
         let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29);
@@ -330,8 +332,8 @@ impl Coordination {
         Ok(sum)
     }
 
-    /// Gives `see` the slots of each leaf of the table of the names, copied, with their numbers. `see` returns `None` where
-    /// the leaf has to be looked at anew.
+    /// Gives `see` the slots of each leaf of the table of the names, copied, with their numbers. `see` returns `None`
+    /// where the leaf has to be looked at anew.
     fn pass_names(&self, policy: &dyn WaitPolicy, see: SeeLeaf<'_>) -> Result<()> {
         let (mut scratch, mut backoff, mut hash) = (Scratch::new(), Backoff::default(), Some(0));
         while let Some(from) = hash {

@@ -58,8 +58,8 @@ impl Coordination {
         Ok(self.read_queue_found(pass, found)?.map(|(name, found, state)| self.info_of(name, &found, &state)))
     }
 
-    /// Reads what the record of a queue says that a pass found: its name, its slot as it was then, and its state. `None`: it
-    /// is none, or changed meanwhile.
+    /// Reads what the record of a queue says that a pass found: its name, its slot as it was then, and its state.
+    /// `None`: it is none, or changed meanwhile.
     pub(super) fn read_queue_found(
         &self,
         pass: &ScanPass<'_>,

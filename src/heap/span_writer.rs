@@ -51,16 +51,16 @@ impl Heap {
         Ok(filled)
     }
 
-    /// Reserves a span for a large record of `len` bytes that comes piece by piece: see [`Heap::fill_piece`]. The caller is
-    /// inside `enter_call` until the span is published or freed.
+    /// Reserves a span for a large record of `len` bytes that comes piece by piece: see [`Heap::fill_piece`]. The
+    /// caller is inside `enter_call` until the span is published or freed.
     pub fn begin_span(&self, lead: u64, len: u64, policy: &dyn WaitPolicy) -> Result<FilledSpan<'_>> {
         let filled = FilledSpan { span: self.reserve_span(granules_of(lead + len), policy)? };
         crash_point!("span-taken");
         Ok(filled)
     }
 
-    /// Copies bytes of a large record into its span, from `at` bytes behind the start of the span. The caller copies all of
-    /// them, in order, before the span is published.
+    /// Copies bytes of a large record into its span, from `at` bytes behind the start of the span. The caller copies
+    /// all of them, in order, before the span is published.
     pub fn fill_piece(&self, filled: &FilledSpan<'_>, at: u64, piece: &[u8], policy: &dyn WaitPolicy) -> Result<()> {
         let offset = self.identity.geometry.granule_at(filled.span.granule) + at;
         if at.saturating_add(piece.len() as u64) > filled.span.len * GRANULE {
@@ -77,8 +77,8 @@ impl Heap {
         })
     }
 
-    /// Writes into a span. If the memory file system is full, memory is reclaimed once. If it is still full, the pages of the
-    /// span are given back before the call fails. `len`: the bytes that are needed, for the error.
+    /// Writes into a span. If the memory file system is full, memory is reclaimed once. If it is still full, the pages
+    /// of the span are given back before the call fails. `len`: the bytes that are needed, for the error.
     fn until_written(
         &self,
         filled: &FilledSpan<'_>,

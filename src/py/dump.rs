@@ -1,5 +1,5 @@
-//! What `shmvar._dump` needs of the core: writing a dump of a segment, reading one, and loading its variables. The files, the
-//! checksum and the last line are Python's.
+//! What `shmvar._dump` needs of the core: writing a dump of a segment, reading one, and loading its variables. The
+//! files, the checksum and the last line are Python's.
 
 use crate::codec::buffers;
 use crate::codec::value_check::ValueKind;
@@ -82,8 +82,8 @@ fn source<'a>(read: &'a Bound<'_, PyAny>, raised: &'a Raised) -> impl FnMut(&mut
     }
 }
 
-/// Writes a dump, but for its last line, with the function `write`. Returns how many variables and items there are, for how
-/// many nanoseconds the writer lock was held, and how many passes over the table there were.
+/// Writes a dump, but for its last line, with the function `write`. Returns how many variables and items there are, for
+/// how many nanoseconds the writer lock was held, and how many passes over the table there were.
 #[pyfunction]
 pub fn _dump(segment: &Bound<'_, PySegment>, write: &Bound<'_, PyAny>) -> PyResult<(u64, u64, u64, u32)> {
     let (py, inner, raised) = (segment.py(), segment.get().inner(), Raised::default());
@@ -95,8 +95,8 @@ pub fn _dump(segment: &Bound<'_, PySegment>, write: &Bound<'_, PyAny>) -> PyResu
     Ok((dumped.variables, dumped.items, dumped.locked.as_nanos() as u64, dumped.passes))
 }
 
-/// Reads a dump of `len` bytes to its end with the function `read`, which takes how many bytes are wanted at most. Raises
-/// `DumpError` if it is not whole; whether the checksum is right is left to the caller.
+/// Reads a dump of `len` bytes to its end with the function `read`, which takes how many bytes are wanted at most.
+/// Raises `DumpError` if it is not whole; whether the checksum is right is left to the caller.
 #[pyfunction]
 pub fn _dump_plan(read: &Bound<'_, PyAny>, len: u64) -> PyResult<PyDumpPlan> {
     let (py, raised) = (read.py(), Raised::default());
@@ -105,8 +105,8 @@ pub fn _dump_plan(read: &Bound<'_, PyAny>, len: u64) -> PyResult<PyDumpPlan> {
     plan.map(|plan| PyDumpPlan { plan, len }).map_err(|error| errors::of_dump(py, error, other))
 }
 
-/// Stores the variables of a dump at one instant, or none of them. `verify` is called before that, when all of the dump was
-/// read.
+/// Stores the variables of a dump at one instant, or none of them. `verify` is called before that, when all of the dump
+/// was read.
 #[pyfunction]
 pub fn _load_variables(
     segment: &Bound<'_, PySegment>,
@@ -121,8 +121,8 @@ pub fn _load_variables(
     loaded.map_err(|error| errors::of_dump(py, error, |error| raised.or(error, |error| policy.error(error))))
 }
 
-/// Calls `each` for every value of a dump that counts: index, or name of the queue; whether it is an item; whether it has
-/// buffers beside its pickle; its bytes; and the seconds that it has left to live. `items`: for items alone.
+/// Calls `each` for every value of a dump that counts: index, or name of the queue; whether it is an item; whether it
+/// has buffers beside its pickle; its bytes; and the seconds that it has left to live. `items`: for items alone.
 #[pyfunction]
 pub fn _dump_values(
     plan: &Bound<'_, PyDumpPlan>,

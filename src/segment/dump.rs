@@ -8,8 +8,8 @@ use crate::segment::handle::Segment;
 use crate::variables::dump_log::DumpWrite;
 
 impl Segment {
-    /// Writes every variable and every item of a queue, as of one instant, to `write`, piece by piece; but not the last line of
-    /// the dump, which has a checksum.
+    /// Writes every variable and every item of a queue, as of one instant, to `write`, piece by piece; but not the last
+    /// line of the dump, which has a checksum.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt), [`Error::Busy`](crate::Error::Busy), and what `write` returns.

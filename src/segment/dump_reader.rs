@@ -1,7 +1,7 @@
 //! Reading a dump: its lines and its values, piece by piece. Nothing in it is believed before it was looked at.
 //!
-//! A dump is read twice. The first time says which of its values count, and whether it is whole ([`DumpPlan`]); the second
-//! time gives the values. The format is "Dumps" in docs/guide.md.
+//! A dump is read twice. The first time says which of its values count, and whether it is whole ([`DumpPlan`]); the
+//! second time gives the values. The format is "Dumps" in docs/guide.md.
 
 use crate::codec::dump_line::{self, DumpLine, HEADERS, LINE_MAX, ValueLine};
 use crate::codec::value_check::{ValueCheck, ValueKind};

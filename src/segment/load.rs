@@ -1,7 +1,7 @@
 //! Loading a dump: its variables are one batch over what is there.
 //!
-//! Small values are gathered in this process's memory, large ones are written into spans of their own as they are read. None
-//! of it is in the segment before the whole dump was read. The protocol is "Dumps" in docs/protocol.md.
+//! Small values are gathered in this process's memory, large ones are written into spans of their own as they are read.
+//! None of it is in the segment before the whole dump was read. The protocol is "Dumps" in docs/protocol.md.
 
 use crate::error::Result;
 use crate::fallible;
@@ -26,9 +26,9 @@ use std::sync::atomic::Ordering;
 const VALUES: &str = "the values of a dump";
 
 impl Segment {
-    /// Stores the variables of a dump, which was read once for `plan`, at one instant, or none of them. The limit has room for
-    /// its items then. `read` is called when all of it was read, before anything is stored: it says whether what was read is
-    /// the dump of the plan.
+    /// Stores the variables of a dump, which was read once for `plan`, at one instant, or none of them. The limit has
+    /// room for its items then. `read` is called when all of it was read, before anything is stored: it says whether
+    /// what was read is the dump of the plan.
     ///
     /// # Errors
     /// [`Error::Full`](crate::Error::Full) and others; after an error nothing has changed.

@@ -56,8 +56,8 @@ impl DumpFinds<'_> {
 }
 
 impl Variables {
-    /// Compares the table with what was noted of it. The caller holds the writer lock. Returns `false` if so much has changed
-    /// that another pass without the lock is better; never with `whatever`.
+    /// Compares the table with what was noted of it. The caller holds the writer lock. Returns `false` if so much has
+    /// changed that another pass without the lock is better; never with `whatever`.
     pub fn dump_locked<'a>(
         &'a self,
         notes: &DumpNotes,

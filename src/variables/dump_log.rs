@@ -116,8 +116,8 @@ impl<'w> DumpLog<'w> {
         Ok(line)
     }
 
-    /// Writes a large value, piece by piece. The caller holds nothing but pins. Returns the number of its line; `None`: the
-    /// variable changed meanwhile, and what was written of it does not count.
+    /// Writes a large value, piece by piece. The caller holds nothing but pins. Returns the number of its line; `None`:
+    /// the variable changed meanwhile, and what was written of it does not count.
     pub fn write_large(
         &mut self,
         of: ValueOf<'_>,
@@ -196,8 +196,8 @@ impl<'w> DumpLog<'w> {
         Ok(())
     }
 
-    /// Writes what is left to live to each variable that expires, as of an instant; or, of those that have expired then, that
-    /// they do not count. Hands everything over.
+    /// Writes what is left to live to each variable that expires, as of an instant; or, of those that have expired
+    /// then, that they do not count. Hands everything over.
     pub fn end(&mut self, now: u64) -> Result<()> {
         let mut expiries = fallible::collect(self.expiries.drain().map(Ok), LOG)?;
         expiries.sort_unstable();

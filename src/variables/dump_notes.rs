@@ -1,8 +1,8 @@
 //! What a dump remembers of the table between two passes: of each slot the word, and the line of the dump that has its
 //! variable.
 //!
-//! A version is given once. So a variable whose version is the one that was noted is the one that was written, wherever its
-//! slot is by now. The protocol is "Dumps" in docs/protocol.md.
+//! A version is given once. So a variable whose version is the one that was noted is the one that was written, wherever
+//! its slot is by now. The protocol is "Dumps" in docs/protocol.md.
 
 use crate::error::Result;
 use crate::fallible;
@@ -101,8 +101,8 @@ impl Loose {
     }
 }
 
-/// Returns whether the word of a slot is the one that was noted. The lowest bit of a note says whether the variable had an
-/// expiry; in a slot it says that the slot is busy, and then it is not the same.
+/// Returns whether the word of a slot is the one that was noted. The lowest bit of a note says whether the variable had
+/// an expiry; in a slot it says that the slot is busy, and then it is not the same.
 #[inline(always)]
 pub(super) fn is_noted(word: u64, noted: u64) -> bool {
     word == noted & !BUSY

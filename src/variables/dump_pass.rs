@@ -1,7 +1,8 @@
 //! Passes of a dump over the table of the variables, without a lock: what was not written yet is written, and what was
 //! written and is no more is told.
 //!
-//! The protocol is "Dumps" in docs/protocol.md, steps 1 and 2. The last pass, under the writer lock, is `dump_locked.rs`.
+//! The protocol is "Dumps" in docs/protocol.md, steps 1 and 2. The last pass, under the writer lock, is
+//! `dump_locked.rs`.
 
 use crate::codec::dump_line::ValueOf;
 use crate::error::{Error, Result};
@@ -25,7 +26,8 @@ use std::time::{Duration, Instant};
 /// After so long a pass lets the interpreter's other threads go on.
 const TURN: Duration = Duration::from_millis(1);
 
-/// Private to the process: what a dump remembers of the table of the variables, leaf by leaf, in the order of the hashes.
+/// Private to the process: what a dump remembers of the table of the variables, leaf by leaf, in the order of the
+/// hashes.
 #[derive(Default)]
 pub struct DumpNotes(pub(super) Vec<LeafNotes>);
 
