@@ -53,7 +53,8 @@ pub struct Activity {
     pub changes: u64,
     /// Variables that it has evicted.
     pub evicted: u64,
-    /// At least so many threads wait for a variable, a lock or a queue. Of those that share a wake word, one counts.
+    /// About so many threads wait for a variable, a lock or a queue. Of those that share a wake word, one counts. One
+    /// that has given up, or was killed, counts until something changes there or no process is attached.
     pub waiting: u32,
     /// The pid of the owner of the writer lock.
     pub writer: Option<u32>,
@@ -123,13 +124,14 @@ fn activity_of(att: &Attachment) -> Result<Activity> {
         gone: state.gone.load(Ordering::Relaxed) != 0,
         changes: state.version.load(Ordering::Relaxed),
         evicted: state.evicted.load(Ordering::Relaxed),
-        waiting: waiting(att),
+        // A mark stays where its sleeper ended without being woken. Only attached processes make marks.
+        waiting: if processes.is_empty() { 0 } else { waiting(att) },
         writer: owner.map(|participant| participant.pid.load(Ordering::Relaxed)),
         processes,
     })
 }
 
-/// At least so many threads wait: the sleepers' marks on all wake words. Who watches all changes has a mark on each of
+/// About so many threads wait: the sleepers' marks on all wake words. Who watches all changes has a mark on each of
 /// the words, so the watchers count as one.
 fn waiting(att: &Attachment) -> u32 {
     let (mut sleepers, mut watched) = (0, false);

@@ -45,6 +45,15 @@ def test_waiters_and_readers_through_a_read_only_handle(seg, key, children):
         assert _memory(reader, 4)[0].keys() == set(USES)
 
 
+def test_a_mark_that_a_waiter_left_does_not_count_where_no_process_is_attached(seg, key):
+    with pytest.raises(shmvar.WaitTimeoutError):
+        seg.wait("never", 0.05)
+    with shmvar.attach(key, readonly=True) as reader:
+        assert _activity(reader)["waiting"] == 1  # its mark stays, as docs/protocol.md says
+        seg.detach()
+        assert _activity(reader)["waiting"] == 0
+
+
 def test_who_watches_all_changes_counts_as_one(seg):
     changes = seg.changes()
     watcher = threading.Thread(target=lambda: list(changes), daemon=True)
