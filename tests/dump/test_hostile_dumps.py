@@ -1,4 +1,4 @@
-"""Files that are no dumps, damaged ones, and ones made to do harm: always an error that names the place."""
+"""Files that are no dumps, damaged ones, and ones that are made to do harm: an error that names the place, always."""
 
 import hashlib
 import io
