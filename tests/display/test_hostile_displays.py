@@ -1,8 +1,10 @@
 """Whatever a segment holds, and whatever its parts are called, notebooks, reprs and errors show as harmless text."""
 
 import contextlib
+import io
 import json
 import pickle
+import random
 import re
 import sys
 import traceback
@@ -204,6 +206,23 @@ def test_any_text_is_shown_harmless(seg, key, trust, index, value, name):
             shown(bundle["text/html"]), assert_harmless("".join(bundle.values()), MOST)
         for found in _preview.variables(segment, list(segment)):
             assert_harmless(_display.elements.message(ValueError(found["error"])) if found["error"] else "")
+
+
+def test_a_damaged_dump_of_hostile_names_is_refused_in_harmless_words(seg):
+    seg.put_many({text: text for text in TEXTS})
+    whole = io.BytesIO()
+    seg.dump(whole)
+    drawn = random.Random(1)
+    for text in TEXTS * 10:
+        damaged = bytearray(whole.getvalue())
+        at = drawn.randrange(len(damaged))
+        damaged[at : at + drawn.randrange(40)] = text.encode()
+        with contextlib.suppress(shmvar.DumpError):  # what was put there may be what was there
+            seg.load(io.BytesIO(damaged))
+            continue
+        with pytest.raises(shmvar.DumpError) as caught:
+            seg.load(io.BytesIO(damaged))
+        assert_harmless(str(caught.value), 3000)
 
 
 # --- nothing that is displayed is unpickled with trust
