@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import helpers
 import pytest
@@ -14,16 +15,22 @@ WITHOUT_NUMPY = "import sys; sys.modules['numpy'] = sys.modules['pandas'] = None
 
 
 def pasted(page, how, prefix="", start=""):
-    """Pastes a page into a fresh interpreter (`helpers.pages`); returns what that printed."""
+    """Pastes a page into a fresh interpreter (`helpers.pages`); returns what that printed.
+
+    Files that the page makes are in a folder that is removed afterwards.
+    """
     code = f"{start}import sys; from helpers import pages; pages.main(*sys.argv[1:])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, page, how, prefix],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [helpers.TESTS, os.environ.get("PYTHONPATH")]))},
-        timeout=100 * helpers.machine.SLOWER,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", code, page, how, prefix],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, [helpers.TESTS, os.environ.get("PYTHONPATH")]))},
+            timeout=100 * helpers.machine.SLOWER,
+            check=False,
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
