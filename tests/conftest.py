@@ -44,9 +44,16 @@ def pytest_xdist_auto_num_workers(config):
     return 2 * len(os.sched_getaffinity(0))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Puts slow tests first: one that began last would run alone at the end, while the other processes have no work."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    # xdist 3.8 adds the name of the `xdist_group` to a text from which pytest 9.2 no longer makes the id of a test: the
+    # tests of a group would be run by all processes, and each of them would make what they share.
+    for item in items:
+        told = getattr(item, "_nodeid", item.nodeid)
+        if told != item.nodeid and told.startswith(item.nodeid + "@"):
+            item._id = type(item._id).parse(told)
 
 
 def pytest_report_header(config):

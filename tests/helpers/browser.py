@@ -55,7 +55,8 @@ def started(directory):
         everything = set(drivers)
         stack.callback(process_trees.end, everything)
         stack.callback(playwright.stop)
-        chromium = playwright.chromium.launch(executable_path=program(), args=FLAGS, timeout=PATIENCE * 1000)
+        home = os.environ | {"HOME": str(directory)}  # where it notes how it crashed
+        chromium = playwright.chromium.launch(executable_path=program(), args=FLAGS, env=home, timeout=PATIENCE * 1000)
         stack.callback(chromium.close)
         stack.callback(lambda: everything.update(*(process_trees.below(pid) for pid, _ in drivers)))
         yield chromium
