@@ -51,9 +51,9 @@ def pytest_collection_modifyitems(items):
     # xdist 3.8 adds the name of the `xdist_group` to a text from which pytest 9.2 no longer makes the id of a test: the
     # tests of a group would be run by all processes, and each of them would make what they share.
     for item in items:
-        told = getattr(item, "_nodeid", item.nodeid)
-        if told != item.nodeid and told.startswith(item.nodeid + "@"):
-            item._id = type(item._id).parse(told)
+        told, parse = getattr(item, "_nodeid", ""), getattr(type(getattr(item, "_id", None)), "parse", None)
+        if told.startswith(item.nodeid + "@") and parse is not None:
+            item._id = parse(told)
 
 
 def pytest_report_header(config):
