@@ -21,7 +21,7 @@ def add_commands(commands: Commands) -> None:
 def _copy(args: argparse.Namespace) -> int:
     # `from` is a word of Python.
     source_key = getattr(args, "from")
-    with opening.existing(source_key, readonly=True, trust=False) as source:
+    with opening.for_many(source_key) as source:
         wanted = args.index or list(source)
         missing = [index for index in args.index if not source.has(index)]
         if missing:

@@ -135,7 +135,7 @@ def _show(args: argparse.Namespace) -> int:
     limit = args.limit
     if limit is None and screen is not None:
         limit = MOST_ON_SCREEN
-    with opening.for_reading(args) as segment:
+    with opening.for_many(args.key) as segment:
         indexes = _sorted(segment, args.prefix, args.sort)
         if args.reverse:
             indexes.reverse()

@@ -5,13 +5,29 @@ import contextlib
 from collections.abc import Iterator
 
 import shmvar
-from shmvar.cli import suggestions
+from shmvar.cli import suggestions, urls
 from shmvar.cli.outcome import Refused
 
 
 def for_reading(args: argparse.Namespace) -> shmvar.Segment:
     """The segment of `args.key`, which must exist, through a read-only handle. Values run code only with `--trust`."""
     return existing(args.key, readonly=True, trust=getattr(args, "trust", False))
+
+
+def for_many(key: int | str) -> shmvar.Segment:
+    """The segment of a key, which must exist, for reading very many variables. Values run no code.
+
+    The handle may write where the segment is this user's alone: through a read-only one each look at a slot is a call
+    to the kernel, and a list of a million variables takes ten times as long. A segment that others may write to is
+    read so all the same, because they may cut it short; that is an error then, and otherwise a signal.
+    """
+    if not urls.is_url(key):
+        with existing(key, readonly=True) as segment:
+            alone = segment.trusted
+        if alone:
+            with contextlib.suppress(shmvar.SegmentAccessError, shmvar.SegmentBusyError):
+                return existing(key, trust=False)
+    return existing(key, readonly=True, trust=False)
 
 
 def existing(key: int | str, *, readonly: bool = False, trust: bool | None = None) -> shmvar.Segment:
