@@ -13,9 +13,11 @@ WALKERS = 1_000
 
 def simulate(segment: shmvar.Segment, job: int) -> None:
     """Lets many walkers walk, and writes how far they are on average after each step, into a row of "distance"."""
-    distance = segment.array("distance")  # one memory for all processes: nothing is sent back to the notebook
-    angles = np.random.default_rng(job).uniform(0, 2 * np.pi, (WALKERS, STEPS))
-    walkers = np.cumsum(np.exp(1j * angles), axis=1)
-    distance[job] = np.abs(walkers).mean(axis=0)
-    segment.touch("distance")  # who watches it is told
-    segment.add("done")
+    try:
+        distance = segment.array("distance")  # one memory for all processes: nothing is sent back to the notebook
+        angles = np.random.default_rng(job).uniform(0, 2 * np.pi, (WALKERS, STEPS))
+        walkers = np.cumsum(np.exp(1j * angles), axis=1)
+        distance[job] = np.abs(walkers).mean(axis=0)
+        segment.touch("distance")  # who watches it is told
+    finally:
+        segment.add("done")  # a job that fails is done, too: nobody waits for it

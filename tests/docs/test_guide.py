@@ -15,24 +15,25 @@ WITHOUT_NUMPY = "import sys; sys.modules['numpy'] = sys.modules['pandas'] = None
 
 
 def pasted(page, how, prefix="", start=""):
-    """Pastes a page into a fresh interpreter (`helpers.pages`); returns what that printed.
+    """Pastes a page into a fresh interpreter (`helpers.pages`); returns what that printed."""
+    done = python(f"{start}import sys; from helpers import pages; pages.main(*sys.argv[1:])", page, how, prefix)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
-    Files that the page makes are in a folder that is removed afterwards.
-    """
-    code = f"{start}import sys; from helpers import pages; pages.main(*sys.argv[1:])"
+
+def python(code, *arguments):
+    """Runs a program of its own that can import `helpers`, where the files that a page writes are nobody's."""
+    paths = [helpers.TESTS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [sys.executable, "-c", code, page, how, prefix],
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
             cwd=folder,
             capture_output=True,
             text=True,
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join(filter(None, [helpers.TESTS, os.environ.get("PYTHONPATH")]))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, paths))},
             timeout=100 * helpers.machine.SLOWER,
             check=False,
         )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def left_out(printed):
@@ -73,6 +74,34 @@ def test_without_numpy_only_the_blocks_that_need_it_are_left_out(page):
     for at, source in pages.blocks(page):
         if not re.search(r"numpy|\bnp\.|pandas|\.array\(", source):
             assert at not in left or at in here
+
+
+PROGRESS = """
+import sys, traceback
+from helpers import pages
+keys = pages.with_prefix(sys.argv[1])
+import shmvar
+names, sources = {"shmvar": shmvar}, [source for _, source in pages.blocks("docs/guide.md", "Progress")]
+try:
+    for _ in range(2):  # as somebody does who runs a cell again
+        print(sum(pages.run_block(source, names) for source in sources), names["squares"][-1])
+    print(names["jobs"]["done"])
+    assert "return number" in sources[0]
+    sources[0] = sources[0].replace("return number", "return 1 // (number - 5) + number")
+    for source in sources:
+        pages.run_block(source, names)
+except ZeroDivisionError as error:
+    print("raised", names["jobs"]["done"])
+finally:
+    for key in keys:
+        shmvar.destroy(key)
+"""
+
+
+def test_the_progress_of_the_guide_runs_again_in_its_notebook_and_raises_what_a_worker_raised(key):
+    done = python(PROGRESS, key)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == ["1 39601", "1 39601", "200", "raised 200"]
 
 
 def test_what_is_wrong_in_a_page_is_found():
