@@ -115,11 +115,15 @@ def test_shm_of_a_key_with_spaces_or_that_is_a_number_in_quotes(run, new_key):
     refused(run("%shm '4711'"), 'no segment of key "4711"')
 
 
-def test_shm_refuses_in_one_line(run, new_key):
+def test_shm_refuses_in_one_line(run, shell, new_key):
     key = new_key()
     with shmvar.attach(key):
         refused(run(f"%shm {key}x"), f"did you mean {key!r}?")
         refused(run(f"%shm {key} {key}"), "one KEY")
+        for word in (f"'{key}", f'"{key}', f"'{key}'x", "'"):
+            for magic in ("shm", "shm_watch", "shm_pull", "shm_push"):
+                refused(run(f"%{magic} {word} a"), f"no closing quote, or something right behind it: {word}")
+            assert complete(shell, f"%shm_pull {word} x") is not None
         refused(run("%shm " + "k" * 200), "128")
         refused(run("%shm valkey://user:secret@[bad/#k"), "")
         assert "secret" not in run("%shm valkey://user:secret@[bad/#k")["said"]
@@ -179,6 +183,31 @@ def test_a_push_that_fails_leaves_no_segment_behind(run, new_key):
     run("f = lambda: 0; a = 1")
     ran = run(f"%shm_push {key} a f")
     assert ran["error"] is not None and not shmvar.exists(key)
+
+
+class Reduced:
+    """Raises an error of its own when it is pickled."""
+
+    def __reduce__(self):
+        raise LookupError("two\nlines \x1b[31m")
+
+
+def test_a_push_says_which_name_cannot_be_stored_and_why(run, shell, new_key):
+    key = new_key()
+    with shmvar.attach(key, 1 << 20) as seg:
+        seg["small"] = 0
+        run("import math; small = 1; f = lambda: 0; big = bytes(2 << 20)")
+        shell.user_ns["odd"] = Reduced()
+        for name, cause in (("math", TypeError), ("f", Exception), ("odd", LookupError)):
+            ran = run(f"%shm_push {key} small {name}")
+            refused(ran, f"{name} cannot be pickled: {type(ran['error'].__cause__).__name__}: ")
+            assert isinstance(ran["error"].__cause__, cause) and "\x1b" not in ran["said"]
+            assert str(ran["error"]).endswith(". Nothing was pushed")
+        ran = run(f"%shm_push {key} small big")
+        refused(ran, "small, big (the largest is big, 2.0 MiB): SegmentFullError: ")
+        assert isinstance(ran["error"].__cause__, shmvar.SegmentFullError)
+        refused(run(f"%shm_push {key} big"), "big: SegmentFullError: ")
+        assert seg.copy() == {"small": 0}
 
 
 def test_pull_is_of_one_instant_and_push_is_one_batch(run, shell, new_key, monkeypatch):

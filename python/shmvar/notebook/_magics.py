@@ -10,12 +10,13 @@ import argparse
 import builtins
 import contextlib
 import keyword
+import pickle
 import re
 from types import ModuleType
 
 import shmvar
 from shmvar import _text
-from shmvar._display import listing, segment
+from shmvar._display import elements, listing, segment
 from shmvar.cli import arguments, opening, suggestions, urls
 
 TYPE_CHECKING = False
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MAGICS = ("shm", "shm_watch", "shm_push", "shm_pull")
 MOST_PULLED = 1_000
 """Variables that `%shm_pull KEY` takes without being told their names."""
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")
 _WORD = re.compile(r"""'(?:[^'\\]|\\.)*'(?!\S)|"(?:[^"\\]|\\.)*"(?!\S)|\S+""")
 _TOLD = (shmvar.Error, OverflowError, ValueError)
 """Errors that are a matter of usage: there is no such segment, say, or it is another user's."""
@@ -100,7 +102,8 @@ class _Magics:
 
             %shm_push KEY name…
 
-        If there is no such segment, one is made. If one of the names is not there, nothing is stored.
+        If there is no such segment, one is made. If one of the names is not there, cannot be pickled or does not fit,
+        nothing is stored.
         """
         key, *names = _words(line) or [""]
         if not names:
@@ -111,7 +114,11 @@ class _Magics:
             raise _usage(f"no such variable in this notebook: {_listed(missing)}. Nothing was pushed")
         values = {name: space[name] for name in names}
         with contextlib.ExitStack() as stack:
-            _told(stack.enter_context, opening.or_created(arguments.name(key), _NEW)).put_many(values)
+            opened = _told(stack.enter_context, opening.or_created(arguments.name(key), _NEW))
+            try:
+                opened.put_many(values)
+            except Exception as error:  # pickling may raise anything
+                raise _usage(f"{_not_stored(values, error)}. Nothing was pushed") from error
         print(f"pushed to {_shown(key)}: {_listed(names)}")
 
     def shm_pull(self, line: str) -> None:
@@ -121,7 +128,8 @@ class _Magics:
             %shm_pull KEY           every variable whose index is a name
 
         If one of the names is not there, nothing is taken. Without names, what the notebook has under a name is
-        replaced, but no module, no function and no class.
+        replaced, but no module, no function and no class; where more than 1,000 indexes are names, they have to be
+        said.
         """
         key, *names = _words(line) or [""]
         if not key:
@@ -158,6 +166,29 @@ class _Magics:
         return [name for name in names if name not in left], left
 
 
+def _not_stored(values: dict[str, Any], error: Exception) -> str:
+    """Why these could not be stored, with the names that are to blame: the error itself has none."""
+    lengths: dict[str, int] = {}
+    for name, value in values.items():
+        try:
+            lengths[name] = _length(value)
+        except Exception as found:
+            return f"{name} cannot be pickled: {elements.message(found)}"
+    told = elements.message(error).rstrip(".")
+    if not isinstance(error, shmvar.SegmentFullError):
+        return f"{_listed(values)}: {told}"
+    largest = max(lengths, key=lengths.__getitem__)
+    which = "" if len(values) == 1 else f" (the largest is {largest}, {_text.size(lengths[largest])})"
+    return f"{_listed(values)}{which}: {told}"
+
+
+def _length(value: Any) -> int:
+    """Bytes that a value takes as a pickle and beside it."""
+    beside: list[pickle.PickleBuffer] = []
+    short = pickle.dumps(value, 5, buffer_callback=beside.append)
+    return len(short) + sum(buffer.raw().nbytes for buffer in beside)
+
+
 def _usage(text: str) -> Exception:
     """The error that IPython prints as one line, without a traceback."""
     from IPython.core.error import UsageError
@@ -173,7 +204,10 @@ def _shown(text: str) -> str:
 
 def _words(line: str) -> list[str]:
     """The words of a line; one in quotes may have spaces, and keeps its quotes."""
-    return _WORD.findall(line)
+    words: list[str] = _WORD.findall(line)
+    if wrong := [word for word in words if word[0] in "'\"" and not _QUOTED.fullmatch(word)]:
+        raise _usage(f"no closing quote, or something right behind it: {wrong[0]}")
+    return words
 
 
 def _told(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -215,8 +249,8 @@ def _completer(magic: str) -> Callable[[Any, Any], list[str]]:
 
     def complete(ipython: Any, event: Any) -> list[str]:
         before = event.text_until_cursor[: len(event.text_until_cursor) - len(event.symbol)]
-        words = _words(before)
         try:
+            words = _words(before)
             if len(words) <= 1:
                 return list(_keys())
             if magic == "shm_push":
