@@ -255,6 +255,20 @@ def test_what_ended_says_why_and_what_was_removed_is_struck_out(page):
     assert page.locator(".shmvar-ended").count() == 1 and page.locator("tr.shmvar-gone").count() == 0
 
 
+def test_an_index_that_was_not_there_yet_is_not_struck_out(page):
+    from shmvar.notebook._picture import ABSENT
+
+    rows = [row(1, "removed", gone=True, text="removed, or expired"), row(2, "never", gone=True, text=ABSENT)]
+    begin(page, picture(*rows, row(3, "there")))
+    decoration = "cells => cells.map(cell => getComputedStyle(cell).textDecorationLine)"
+    assert page.locator("tbody th").evaluate_all(decoration) == ["line-through", "none", "none"]
+    colour = "cells => cells.map(cell => getComputedStyle(cell).color)"
+    removed, never, there = page.locator("tbody th").evaluate_all(colour)
+    assert removed == never != there
+    put(page, picture(row(1, "removed", gone=True, text="removed, or expired"), row(2, "never"), row(3, "there")))
+    assert page.locator("tr.shmvar-gone").count() == 1 and page.locator("tr.shmvar-absent").count() == 0
+
+
 def test_nothing_is_shown_before_the_first_picture_and_nothing_breaks(page):
     begin(page, {})
     page.wait_for_function("window.said.length === 1")
@@ -327,8 +341,8 @@ def test_the_names_of_the_page_are_those_of_the_package():
     script = FOLDER.joinpath("widget.js").read_text("utf-8")
     from shmvar.notebook import _rates
     from shmvar.notebook._follow import ENDED, NOBODY
-    from shmvar.notebook._picture import UNREAD
+    from shmvar.notebook._picture import ABSENT, UNREAD
 
     assert f"const WINDOW = {_rates.WINDOW};" in script and f"const RECENT = {_rates.RECENT};" in script
-    assert f'const UNREAD = "{UNREAD}";' in script
+    assert f'const UNREAD = "{UNREAD}";' in script and f'const ABSENT = "{ABSENT}";' in script
     assert f'"{ENDED}"' in script and f'"{NOBODY}"' in script

@@ -148,6 +148,25 @@ def test_values_run_no_code_though_the_handle_trusts(seg):
     assert "bomb" in _picture.as_text(seg, None, 50)
 
 
+def test_an_array_that_is_not_read_has_its_dtype_and_shape_as_in_the_display_of_the_segment(seg):
+    numpy = pytest.importorskip("numpy")
+    seg.update({"large": numpy.zeros((1000, 1000)), "little": 1})
+    seg.array("in place", 3)
+    watcher = Watcher(seg)
+    texts = {index: row["text"] for index, row in watcher.rows().items()}
+    assert texts == {
+        "'in place'": "in place: <f8 (3,)",
+        "'large'": "array: <f8 (1000, 1000)",
+        "'little'": "1",
+    }
+    from shmvar._display import facts, variables
+
+    assert {repr(row["index"]): variables._value(row)[0] for row in facts.of(seg).rows} == texts
+    seg["large"] = numpy.zeros(1000000, dtype="i4")
+    watcher.told("large")
+    assert watcher.rows()["'large'"]["text"] == "array: <i4 (1000000,)"
+
+
 def test_damaged_values_are_said_to_be(seg):
     shmvar._core._put_pickle(seg, "damaged", b"\x80\x05Nb.")
     (row,) = Watcher(seg).rows().values()

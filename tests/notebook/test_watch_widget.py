@@ -229,8 +229,11 @@ def test_wrong_arguments_are_refused(seg):
     for rows in (0, -1, 1001):
         with pytest.raises(ValueError, match="rows must be"):
             shmvar.notebook.watch(seg, rows=rows)
-    with pytest.raises(TypeError):
-        shmvar.notebook.watch(seg, rows="many")
+    for rows in ("many", 2.0, None):
+        with pytest.raises(TypeError, match="rows must be an int, not "):
+            shmvar.notebook.watch(seg, rows=rows)
+    with pytest.raises(TypeError, match="indices must be a list of indexes, or None, not int"):
+        shmvar.notebook.watch(seg, 5)
     seg.detach()
     with pytest.raises(shmvar.DetachedError):
         shmvar.notebook.watch(seg, [1])

@@ -116,7 +116,7 @@ def _rows(segment: Any, indexes: Iterable[int | str]) -> Iterator[dict[str, Any]
     end = time.thread_time() + READING
     for index in indexes:
         if time.thread_time() < end:
-            yield from (_with_shape(segment, found) for found in _preview.variables(segment, [index], WIDTH))
+            yield from (with_shape(segment, found) for found in _preview.variables(segment, [index], WIDTH))
             continue
         with contextlib.suppress(KeyError):
             try:
@@ -126,7 +126,7 @@ def _rows(segment: Any, indexes: Iterable[int | str]) -> Iterator[dict[str, Any]
             yield dict.fromkeys(_preview.VARIABLE_FIELDS) | {"index": index} | found
 
 
-def _with_shape(segment: Any, variable: dict[str, Any]) -> dict[str, Any]:
+def with_shape(segment: Any, variable: dict[str, Any]) -> dict[str, Any]:
     """A variable, with the dtype and the shape of an array that is too large to be read."""
     # Where a view copies little, the pickle is short, and what is large stands beside it.
     if variable["repr"] is None and variable["type"] == "numpy.ndarray" and variable["viewable"]:

@@ -10,7 +10,7 @@ import time
 from typing import Any, NamedTuple
 
 from shmvar._core import Segment, _activity
-from shmvar._display import columns
+from shmvar._display import columns, facts
 from shmvar._preview import first, order, variables
 from shmvar._text import cut, number, one_line, size
 
@@ -25,6 +25,8 @@ WIDTH = 60
 """Characters of a value, and of an index, that are shown."""
 UNREAD = "…"
 """Stands for a value that is large, or that needs code to be rebuilt."""
+ABSENT = "not there"
+"""Stands for the value of an index that is followed, and was not there since then."""
 _TYPE_WIDTH = 32
 _WHOLE_WIDTH = 1024
 """Characters of an index that are shown where one asks for more."""
@@ -128,7 +130,8 @@ class Pictures:
         self._ids = {index: name for index in shown if (name := self._ids.get(index)) is not None}
         old = [index for index in shown if self._is_old(index, seen)]
         for found in variables(self._segment, old, WIDTH):
-            self._cells[found["index"]] = _cell(found)
+            here = isinstance(self._segment, Segment)  # a server would be asked once more for each
+            self._cells[found["index"]] = _cell(facts.with_shape(self._segment, found) if here else found)
         for index in old:
             self._read_at[index] = seen.busy[index][1] if index in seen.busy else 0
 
@@ -158,7 +161,7 @@ class Pictures:
             "counts": counts,
         }
         if gone or cell is None:
-            cell = _NOTHING | {"text": "not there" if version is None else "removed, or expired"}
+            cell = _NOTHING | {"text": ABSENT if version is None else "removed, or expired"}
         return row | cell
 
 

@@ -26,7 +26,11 @@ def watch(segment: Segment, indices: Iterable[SupportsIndex | str] | None, rows:
     is_segment(segment)
     if isinstance(indices, str):
         raise TypeError("indices is a str, which is one index: write watch(segment, [index])")
+    if indices is not None and not hasattr(indices, "__iter__"):
+        raise TypeError(f"indices must be a list of indexes, or None, not {type(indices).__name__}")
     chosen = None if indices is None else list(dict.fromkeys(plain_index(segment, index) for index in indices))
+    if not hasattr(rows, "__index__"):
+        raise TypeError(f"rows must be an int, not {type(rows).__name__}")
     rows = int_of(rows)
     if not 1 <= rows <= _MOST_ROWS:
         raise ValueError(f"rows must be from 1 to {_MOST_ROWS}, not {rows}")

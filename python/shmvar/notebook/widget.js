@@ -10,6 +10,7 @@ const STEP = 2; // units of the drawing for each second
 const HEIGHT = 16;
 const ORDER_AFTER = 1000; // milliseconds between two orders of the rows, at least
 const UNREAD = "…"; // as in `_picture.py`
+const ABSENT = "not there"; // as there
 const SVG = "http://www.w3.org/2000/svg";
 
 const COLUMNS = [
@@ -130,6 +131,7 @@ class Row {
     setText(this.cells.text, data.text);
     this.cells.text.title = data.text === UNREAD ? "large, or it needs code to be rebuilt: it is not read" : data.text;
     this.line.classList.toggle("shmvar-gone", data.gone);
+    this.line.classList.toggle("shmvar-absent", data.gone && data.text === ABSENT);
     this.cells.text.classList.toggle("shmvar-wrong", data.wrong);
     if (flash && before !== null && before.version !== data.version) {
       // Another name begins the same animation anew.
