@@ -9,7 +9,7 @@ import pytest
 from helpers.shown_html import shown
 
 import shmvar
-from shmvar import _core
+from shmvar import _core, _text
 from shmvar._display import elements, memory
 
 HEAD = ["index", "type", "size", "version", "expires in", "value"]
@@ -106,7 +106,7 @@ def test_locks_and_queues_are_named_some_of_them(seg):
         seg.lock(f"lock {number}").acquire()
     seg.queue("jobs").put(1)
     text = of(seg).text
-    assert text.count(f"by {os.getpid()}") == 5 and "… 4 more" in text
+    assert text.count(f"by this process (pid {os.getpid()})") == 5 and "… 4 more" in text
     assert "'jobs': 1 item waiting, 0 taken" in text
 
 
@@ -238,6 +238,14 @@ def test_the_map_shows_what_memory_is_used_for(seg):
     assert "held by views 8.0 MiB" in label and "in use 4." in label and totals["held"] >= 8 << 20
     assert "held by views 8.0 MiB" in found.text
     del view
+
+
+def test_the_map_says_that_small_values_are_in_the_table(seg):
+    """With "in use 0 B, table 64 MiB" a million variables would seem to be nowhere."""
+    seg.put_many(dict.fromkeys(range(50_000), 7))
+    totals, _ = _core._memory(seg, 8)
+    assert totals["used"] == 0 and totals["table"] > 50_000 * 32
+    assert f"table and small values {_text.size(totals['table'])}" in of(seg).text
 
 
 def cell(**kinds):

@@ -2,6 +2,7 @@
 
 import os
 
+import helpers
 import pytest
 from helpers.shown_html import shown
 
@@ -46,6 +47,10 @@ def test_facts_about_a_variable(seg):
     told, _ = facts(seg.stat("x"))
     assert told["type"] == "list" and told["size"] == f"{seg.stat('x').size} bytes" and told["expires"] == "in 6 h"
     assert told["version"] == f"{seg.version('x'):,}" and told["in place"] == "no"
+    assert told["view() copies"] == "less than 16 KiB"
+    seg.put_many({"text": "x" * 100_000, "bytes": bytes(100_000)})
+    assert facts(seg.stat("text"))[0]["view() copies"] == "the value, in part or whole"
+    assert facts(seg.stat("bytes"))[0]["view() copies"] == "less than 16 KiB"
     hostile = _core._variable_info(2**40, 1, None, EVIL)
     told, _ = facts(hostile)
     assert told["type"] == EVIL.replace("\u202e", "\\u202e").replace("\x1b", "\\x1b") and told["expires"] == "stays"
@@ -66,7 +71,9 @@ def test_a_lock_free_and_held_and_of_a_detached_handle(seg, key):
     told, text = facts(lock)
     assert told["state"] == "free" and repr(EVIL[:20]) in text and told["of"] == f"segment {key!r}"
     with lock:
-        assert facts(lock)[0]["state"] == f"held by process {os.getpid()}"
+        assert facts(lock)[0]["state"] == f"held by this process (pid {os.getpid()})"
+        other = helpers.run("import sys; print(shmvar.attach(key).lock(sys.argv[2])._repr_html_())", key, EVIL[:20])
+        assert dict(shown(other.stdout.strip()).tables[0])["state"] == f"held by process {os.getpid()}"
     seg.detach()
     assert facts(lock)[0]["state"].startswith("DetachedError")
     assert "text/html" in lock._repr_mimebundle_()

@@ -81,7 +81,7 @@ def others(locks: dict[int | str, int], queues: dict[int | str, dict[str, int]])
     """Locks that are held, and queues that have items."""
     lines = []
     if locks:
-        named = [f"{_name(name)} by {pid}" for name, pid in _some(locks)]
+        named = [f"{_name(name)} by {process(pid)}" for name, pid in _some(locks)]
         lines.append(_line("locks held", named, len(locks)))
     if queues:
         named = [
@@ -90,6 +90,11 @@ def others(locks: dict[int | str, int], queues: dict[int | str, dict[str, int]])
         ]
         lines.append(_line("queues", named, len(queues)))
     return lines
+
+
+def process(pid: int) -> str:
+    """A process of this machine: a number says nothing to somebody who does not know the one of the kernel."""
+    return f"this process (pid {pid})" if pid == os.getpid() else f"process {pid}"
 
 
 def _some(named: dict[int | str, Any]) -> list[tuple[int | str, Any]]:

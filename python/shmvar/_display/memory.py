@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "used": ("in use", "#3b82f6"),
-    "table": ("table", "#0f9f8a"),
+    "table": ("table and small values", "#0f9f8a"),
     "held": ("held by views", "#d97706"),
     "filling": ("being filled or freed", "#db2777"),
     "spare": ("free and warm", "#9aa0a6"),

@@ -56,7 +56,7 @@ def _variable_info(info: Any) -> Html:
             ("size", _bytes(info.size)),
             ("version", _text.number(info.version)),
             ("expires", expires),
-            ("a view of it", "copies little" if info.viewable else "is a copy, in part or whole"),
+            ("view() copies", "less than 16 KiB" if info.viewable else "the value, in part or whole"),
             ("in place", "yes: processes change it where it lies" if info.in_place else "no"),
         ]
     )
@@ -98,7 +98,8 @@ def _lock(lock: Any) -> Html:
         if not lock.locked():
             return "free"
         owner = facts_of_segments.named(lock.segment)[0].get(lock.name)
-        return "held" if owner is None else f"held by process {owner}"
+        here = isinstance(lock.segment, _core.Segment)
+        return "held" if owner is None else f"held by {head.process(owner) if here else f'process {owner}'}"
 
     pairs = [("of", _segment_name(lock.segment)), ("state", _asked(lock.segment, state))]
     pairs.append(("timeout", "none: waits without end" if lock.timeout is None else _text.seconds(lock.timeout)))
