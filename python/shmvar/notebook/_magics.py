@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import builtins
 import contextlib
+import itertools
 import keyword
 import pickle
 import re
@@ -128,23 +129,23 @@ class _Magics:
             %shm_pull KEY           every variable whose index is a name
 
         If one of the names is not there, nothing is taken. Without names, what the notebook has under a name is
-        replaced, but no module, no function and no class; where more than 1,000 indexes are names, they have to be
-        said.
+        replaced, but no module, no function and no class, and names of Python's own (id, sum) are left; where more than
+        1,000 indexes are names, they have to be said.
         """
         key, *names = _words(line) or [""]
         if not key:
             raise _usage("%shm_pull KEY [name…]")
         names = list(dict.fromkeys(names))
-        if wrong := [name for name in names if not _is_name(name)]:
+        if wrong := [name for name in names if not _may_be_named(name)]:
             raise _usage(f"no name for a variable of a notebook: {_listed(wrong)}. Nothing was pulled")
-        space, left = self.ipython.user_ns, list[str]()
+        space, left, builtin = self.ipython.user_ns, list[str](), list[str]()
         with _attached(key) as opened:
             if names:
                 found = opened.get_many(names)
                 if missing := [name for name in names if name not in found]:
                     raise _usage(f"no variable {_listed(missing)} in {_shown(key)}. Nothing was pulled")
             else:
-                names, left = self._all_names(opened)
+                names, left, builtin = self._all_names(opened)
                 found = opened.get_many(names)
         replaced = [str(name) for name in found if name in space]
         space.update(found)
@@ -153,17 +154,21 @@ class _Magics:
             print(f"replaced: {_listed(replaced)}")
         if left:
             print(f"left, because this notebook has code under these names: {_listed(left)}")
+        if builtin:
+            print(f"left, because Python has these names; say them to have them all the same: {_listed(builtin)}")
 
-    def _all_names(self, opened: shmvar.Segment) -> tuple[list[str], list[str]]:
-        """The indexes that are names: those to pull, and those under which the notebook has code."""
+    def _all_names(self, opened: shmvar.Segment) -> tuple[list[str], list[str], list[str]]:
+        """The indexes that are names: those to pull, those of code of the notebook, and those of Python's own."""
         space, hidden = self.ipython.user_ns, self.ipython.user_ns_hidden
-        names = sorted(index for index in opened.keys("") if _is_name(index) and index not in hidden)
-        names = [name for name in names if not name.startswith("_")]
+        texts = (index for index in opened.keys("") if index not in hidden and not index.startswith("_"))
+        names = sorted(itertools.islice(filter(_may_be_named, texts), MOST_PULLED + 1))
         if len(names) > MOST_PULLED:
-            many = _text.number(len(names))
-            raise _usage(f"{many} variables have names: say which, %shm_pull KEY name…. Nothing was pulled")
+            many = _text.number(MOST_PULLED)
+            raise _usage(f"more than {many} variables have names: say which, %shm_pull KEY name…. Nothing was pulled")
+        builtin = [name for name in names if not _is_name(name)]
+        names = [name for name in names if name not in builtin]
         left = [name for name in names if isinstance(space.get(name), ModuleType) or callable(space.get(name))]
-        return [name for name in names if name not in left], left
+        return [name for name in names if name not in left], left, builtin
 
 
 def _not_stored(values: dict[str, Any], error: Exception) -> str:
@@ -239,9 +244,14 @@ def _listed(names: Iterable[str]) -> str:
     return _text.cut(_text.one_line(", ".join(names)), 500)
 
 
+def _may_be_named(index: str) -> bool:
+    """Whether a variable of a notebook may be called that."""
+    return index.isidentifier() and not keyword.iskeyword(index)
+
+
 def _is_name(index: str) -> bool:
-    """Whether a variable of a notebook may be called that, and hides nothing of Python's."""
-    return index.isidentifier() and not keyword.iskeyword(index) and not hasattr(builtins, index)
+    """Whether that also hides nothing of Python's."""
+    return _may_be_named(index) and not hasattr(builtins, index)
 
 
 def _completer(magic: str) -> Callable[[Any, Any], list[str]]:
