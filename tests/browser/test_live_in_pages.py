@@ -99,3 +99,18 @@ def test_a_progress_bar_fills_as_another_process_counts(seg, key, open_notebook)
     seg.add("done", 10)
     page.until(lambda: "40/40" in bar.inner_text() and "*" not in page.prompt(1))
     helpers.until(lambda: seg["done"] == 40)
+
+
+def test_the_live_table_of_a_kernel_that_was_restarted_says_that_it_is_not_live(seg, key, open_notebook):
+    """It would stand there with its last numbers and no changes, while others write."""
+    seg["price"] = 0
+    page = open_notebook(ATTACH.format(key=key), WATCH)
+    page.run(0)
+    page.run(1)
+    row(page, 1, "price").wait_for()
+    page.frame.command("notebook:restart-kernel")
+    page.page.locator(".jp-Dialog button.jp-mod-accept").click()
+    page.until(lambda: "not live any more" in page.cell(1).locator(".shmvar-state").inner_text())
+    page.run(0)
+    page.run(1)
+    page.until(lambda: not page.cell(1).locator(".shmvar-state").inner_text())

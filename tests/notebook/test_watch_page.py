@@ -33,6 +33,7 @@ window.put = (picture) => {
   window.picture = picture;
   listeners.get("change:picture")?.();
 };
+window.tell = (event) => listeners.get(event)?.();
 window.begin = (picture) => {
   window.picture = picture;
   window.end = widget.render({ model: window.model, el: document.getElementById("place") });
@@ -253,6 +254,18 @@ def test_what_ended_says_why_and_what_was_removed_is_struck_out(page):
     put(page, picture(row(1, "done"), state="ended", why="the segment was destroyed"))
     assert page.get_by_role("status").inner_text() == "the segment was destroyed"
     assert page.locator(".shmvar-ended").count() == 1 and page.locator("tr.shmvar-gone").count() == 0
+
+
+def test_a_table_whose_kernel_is_gone_says_so_and_one_that_ended_keeps_its_reason(page):
+    begin(page, picture(row(1, "done")))
+    page.evaluate("tell('comm_live_update')")
+    assert "not live any more" in page.get_by_role("status").inner_text()
+    assert page.locator(".shmvar-ended").count() == 1 and column(page, "index") == ["'done'"]
+    put(page, picture(row(1, "done")))  # it was the connection, which is there again
+    assert page.get_by_role("status").inner_text() == "" and page.locator(".shmvar-ended").count() == 0
+    put(page, picture(row(1, "done"), state="ended", why="the segment was destroyed"))
+    page.evaluate("tell('comm_live_update')")
+    assert page.get_by_role("status").inner_text() == "the segment was destroyed"
 
 
 def test_an_index_that_was_not_there_yet_is_not_struck_out(page):

@@ -11,6 +11,7 @@ const HEIGHT = 16;
 const ORDER_AFTER = 1000; // milliseconds between two orders of the rows, at least
 const UNREAD = "…"; // as in `_picture.py`
 const ABSENT = "not there"; // as there
+const LOST = "not live any more: the kernel was restarted, or the connection to it is lost. Run the cell again";
 const SVG = "http://www.w3.org/2000/svg";
 
 const COLUMNS = [
@@ -261,6 +262,12 @@ class Table {
     this.order(isNew && left.size === this.rows.size);
   }
 
+  // Nothing will come any more, and what stands here would look as if nothing changed.
+  lose() {
+    setText(this.state, LOST);
+    this.root.classList.add("shmvar-ended");
+  }
+
   now() {
     return Math.floor(this.base.at + (performance.now() - this.base.when) / 1000);
   }
@@ -358,6 +365,11 @@ function render({ model, el }) {
     }
   }
 
+  // Tells that the kernel's end of this widget is gone: nothing else does where a kernel is restarted.
+  const onLost = () => {
+    if (model.get("picture")?.state !== "ended") table.lose();
+  };
+
   const first = model.get("picture");
   answered = first?.asked ?? 0;
   // This one may have been made long ago: it was kept for a page that is loaded anew, or with the notebook.
@@ -379,6 +391,7 @@ function render({ model, el }) {
   });
   observer.observe(table.root);
   model.on("change:picture", showNext);
+  model.on("comm_live_update", onLost);
   document.addEventListener("visibilitychange", onVisibility);
   window.addEventListener("pageshow", onShow);
   window.addEventListener("beforeunload", onHide);
@@ -389,6 +402,7 @@ function render({ model, el }) {
     clearTimeout(timer);
     clearTimeout(leaving);
     model.off("change:picture", showNext);
+    model.off("comm_live_update", onLost);
     document.removeEventListener("visibilitychange", onVisibility);
     window.removeEventListener("pageshow", onShow);
     window.removeEventListener("beforeunload", onHide);
