@@ -79,9 +79,13 @@ def test_where_the_memory_is_almost_full_nothing_asks_what_would_fit(seg, monkey
     assert "held" in shown(_display.html(lock)).text
 
 
-def test_of_a_million_variables_some_thousand_are_offered(million):
-    offered = _display.completions(million)
-    assert len(offered) == completing.MOST and len(set(offered)) == len(offered)
+def test_either_all_indexes_are_offered_or_where_they_are_many_none(million, seg):
+    """Of some of them, who asks for another one would see nothing, as if it were not there."""
+    assert _display.completions(million) == []
+    seg.put_many(dict.fromkeys(range(completing.MOST)))
+    assert _display.completions(seg) == list(range(completing.MOST))
+    seg["one more"] = 1
+    assert _display.completions(seg) == []
 
 
 def test_previews_take_a_limited_time_and_the_facts_of_the_others_are_shown(seg, monkeypatch, reads):

@@ -54,7 +54,7 @@ def mimebundle(
 
 
 def completions(segment: Any) -> list[int | str]:
-    """The indexes that IPython offers after `segment[`: some, where there are many. None if they cannot be read."""
+    """The indexes that IPython offers after `segment[`; none where they are many, or cannot be read."""
     from shmvar._display import completing
 
     try:

@@ -9,11 +9,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MOST = 2_000
-"""Indexes that are offered: nobody looks through more, and a segment may have millions."""
+MOST = 10_000
+"""Indexes that are offered: IPython takes some 50 ms to compare them, and a segment may have millions.
+
+Of more than these none is offered. IPython does not say what was typed, so some of them, any, would have to be chosen,
+and whoever gets nothing for an index that is there takes it for missing.
+"""
 
 
 def indexes(segment: Any) -> list[int | str]:
-    """Indexes of a segment, texts first: numbers are typed as fast as chosen."""
-    found, _total = facts.asked(segment, lambda: _preview.first(segment, MOST))
+    """The indexes of a segment, texts first: numbers are typed as fast as chosen. None if there are too many."""
+    found, total = facts.asked(segment, lambda: _preview.first(segment, MOST + 1))
+    if max(len(found), total) > MOST:
+        return []
     return sorted(found, key=lambda index: (isinstance(index, int), index))

@@ -284,7 +284,7 @@ def _keys() -> Iterable[str]:
 
 
 def segment_names(opened: shmvar.Segment) -> list[str]:
-    """Some of the texts among the indexes."""
+    """The texts among the indexes; none where these are many."""
     from shmvar._display import completing
 
     return [index for index in completing.indexes(opened) if isinstance(index, str)]
