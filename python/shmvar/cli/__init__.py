@@ -12,6 +12,7 @@ Nothing else in the package imports these modules, and they are no interface for
 | `printing` | text for people and for JSON: tables, times, owners; whether there is a terminal with colours |
 | `screen` | what is shown on a terminal: what colours mean, bars, columns that fit |
 | `progress` | a bar on stderr for what takes a while |
+| `streams` | standard streams that are closed, or take no more |
 | `urls` | keys that are URLs of segments on a server, and texts without their passwords |
 | `values` | the commands `put`, `get`, `has` and `remove` |
 | `listing` | the commands `ls`, `info` and `show`; `segment_screens`: what they have on a terminal |

@@ -55,7 +55,12 @@ def _attached(key: int | str) -> shmvar.Segment:
 
 def _dump_once(segment: shmvar.Segment, path: str) -> int:
     with printing.progress("bytes") as told:
-        return dumps.dump(segment, sys.stdout.buffer if path == "-" else path, told)
+        try:
+            return dumps.dump(segment, sys.stdout.buffer if path == "-" else path, told)
+        except OSError as error:
+            if path != "-" and error.errno is not None and error.filename is None:
+                error.filename = path  # a write does not know it
+            raise
 
 
 def _dump_every(segment: shmvar.Segment, path: str, seconds: float) -> int:
@@ -77,6 +82,8 @@ def _dump_every(segment: shmvar.Segment, path: str, seconds: float) -> int:
 
 
 def _load(args: argparse.Namespace) -> int:
+    if args.file == "-" and sys.stdin is None:
+        raise Refused("there is no stdin to read the dump from")
     with opening.or_created(args.key, args) as segment, printing.progress("bytes") as told:
         try:
             dumps.load(segment, sys.stdin.buffer if args.file == "-" else args.file, told)

@@ -1,12 +1,11 @@
 """Runs a command. Reading a value never runs code unless `--trust` says so."""
 
-import os
 import sys
 from collections.abc import Sequence
 
 import shmvar
 from shmvar import _text
-from shmvar.cli import copying, dumping, listing, manual, urls, values, watching
+from shmvar.cli import copying, dumping, listing, manual, streams, urls, values, watching
 from shmvar.cli.completion import answer
 from shmvar.cli.completion import command as completion
 from shmvar.cli.demo import command as demo
@@ -26,19 +25,23 @@ def commands() -> Commands:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command of a command line (of this process's if `argv` is None), and returns its exit status."""
+    streams.fill_in()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a text may hold what the terminal cannot show
     question = answer.asked(argv)
     if question is not None:
         return answer.answer(question, commands)
-    args = commands().parse(argv)
     try:
-        status: int = args.run(args)
-        if sys.stdout is not None:
+        try:
+            args = commands().parse(argv)
+        except SystemExit:  # usage is wrong, or `--help` and `--version` have been printed
             sys.stdout.flush()
+            raise
+        status: int = args.run(args)
+        sys.stdout.flush()
         return status
     except BrokenPipeError:
-        _silence()
+        streams.silence()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -51,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(error)  # it says what to install for a segment on a server
         return REFUSED
     except OSError as error:
-        _silence()
+        if (failed := streams.stdout_fails(error)) is not None:
+            streams.silence()
+            error = OSError(f"stdout takes no more: {failed.strerror or failed}")
         _complain(error)
         return REFUSED
     except (ValueError, TypeError, OverflowError) as error:
@@ -64,8 +69,3 @@ def _complain(error: BaseException) -> None:
     # What a value's own code raises, with `--trust`, may have any text.
     line = _text.one_line(urls.shown(" ".join(str(error).split()))) or type(error).__name__
     print(f"shmvar: {line}", file=sys.stderr)
-
-
-def _silence() -> None:
-    """Sends stdout to nowhere: the interpreter flushes it at exit, which would fail as this process's write did."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -28,6 +29,13 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         super().error(urls.shown(message))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Prints a help; unlike that of `argparse`, one that cannot be written is an error."""
+        if message and file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
 
     def unknown(self, words: Sequence[str]) -> None:
         """Fails for words that no argument takes."""
