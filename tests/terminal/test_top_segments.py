@@ -114,7 +114,7 @@ def test_what_is_no_sound_segment_is_listed_with_the_reason(seg, key, new_key):
         terminal.until(lambda: shows(terminal, "damaged: ") and shows(terminal, "foreign: "))
         terminal.type("G k k ")
         ended(terminal)
-    assert looked_at("no such key")["no such key"]["state"] == "missing"
+    assert looked_at("no such key", status=1)["no such key"]["state"] == "missing"
 
 
 @pytest.mark.skipif(not helpers.IS_ROOT, reason="needs root, for another user")

@@ -13,7 +13,7 @@ replaced, and the screen goes on.
 | `observer` | the process that looks, and this process's end of it |
 | `sorting` | the order of the rows |
 | `columns` | the columns, which of them a width has room for, and what stands in them |
-| `drawing` | the lines of the screen |
+| `drawing` | the lines of the screen; `details`: those about the selected segment |
 | `keys` | keys that are pressed |
 | `terminal` | takes the terminal, gives it back however the program ends, and writes what has changed on it |
 | `loop` | the live screen: waits for keys, signals, facts and time |

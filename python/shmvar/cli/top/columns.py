@@ -1,6 +1,6 @@
 """The columns, which of them a width has room for, and what stands in them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 from shmvar import _text
@@ -138,8 +138,11 @@ class Layout(NamedTuple):
     gap: int
 
 
-def layout(width: int, longest: int) -> Layout:
-    """What a screen of this width shows, where the longest key takes `longest` columns."""
+def layout(width: int, longest: int, silent: Container[str] = ()) -> Layout:
+    """What a screen of this width shows, where the longest key takes `longest` columns.
+
+    `silent`: titles of columns that say nothing of any row, and of which a key has the room.
+    """
     gap = 2 if width >= _WIDE else 1
     columns = list(COLUMNS)
     wanted = min(longest, MOST_KEY)
@@ -147,9 +150,9 @@ def layout(width: int, longest: int) -> Layout:
     def left() -> int:
         return width - sum(_width(column, width) + gap for column in columns)
 
-    for title in _DROPPED:
+    for title in sorted(_DROPPED, key=lambda title: title not in silent):
         # What matters less goes first, until keys have room.
-        if left() >= max(LEAST_KEY, min(wanted, width // 5)):
+        if left() >= max(LEAST_KEY, min(wanted, width // 3)):
             break
         columns = [column for column in columns if column.title != title]
     key = min(max(wanted, LEAST_KEY), left()) if any(column.title == "STATE" for column in columns) else left()

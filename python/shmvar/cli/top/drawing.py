@@ -1,6 +1,7 @@
 """The lines of the screen. Whatever comes from a segment is harmless text here, and cut to its column."""
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rich.cells import cell_len, set_cell_size
@@ -8,24 +9,25 @@ from rich.text import Text
 
 from shmvar import _text
 from shmvar.cli.screen import STYLES, level
-from shmvar.cli.top import columns
+from shmvar.cli.top import columns, details
 from shmvar.cli.top.columns import Column, Layout, Marks
-from shmvar.cli.top.facts import USABLE, Details, Row
+from shmvar.cli.top.facts import MISSING, USABLE, Details, Row
 
 TITLE, SECONDARY = STYLES["title"], STYLES["secondary"]
 HELP = (
-    ("up, k / down, j", "select the segment above, below"),
-    ("page up, page down", "a screen up, down"),
-    ("home, g / end, G", "the first one, the last one"),
-    ("space, enter", "show details of the selected segment, or no more"),
-    ("s, > / <", "sort by the next column, by the one before"),
-    ("r", "the other way round"),
-    ("p", "pause: nothing is looked at"),
-    ("?, h", "this list, or no more"),
     ("q, Ctrl-C", "quit"),
+    ("up k, down j", "select a segment"),
+    ("pgup, pgdn", "a screen up, down"),
+    ("home g, end G", "the first, the last one"),
+    ("space, enter", "details, or no more"),
+    ("d, u", "scroll the details"),
+    ("s >, <", "sort by another column"),
+    ("r", "the other way round"),
+    ("p", "pause: look at nothing"),
+    ("?, h", "this list, or no more"),
 )
 _NARROW = 60
-_DETAILS = 9  # lines of them, at most
+_DETAILS, _DETAILS_LOW = 14, 7  # lines of them, at most; where that is more than half of the screen
 
 
 @dataclass
@@ -42,6 +44,8 @@ class View:
     helps: bool = False
     detailed: bool = False
     details: Details | None = None
+    help_first: int = 0  # the line of the help at the top, and that of the details
+    details_first: int = 0
     error: str | None = None
     interval: float = 1.0
     at: float = 0.0  # seconds since 1970
@@ -54,35 +58,70 @@ def body_height(view: View, height: int) -> int:
 
 
 def _details_height(view: View, height: int) -> int:
-    return min(_DETAILS, max((height - 4) // 2, 0)) if view.detailed else 0
+    """Half of the screen; of a low one nearly all of it."""
+    room = height - 4
+    return min(_DETAILS, max(room // 2, min(_DETAILS_LOW, room - 1), 0)) if view.detailed else 0
+
+
+def _names(view: View) -> list[str]:
+    return [columns.name_of(row) for row in view.rows]
+
+
+def _plan(view: View, width: int, names: Sequence[str]) -> Layout:
+    """The columns that are shown. None is there for memory that views hold where none do."""
+    silent = () if view.order == "held" or any(row.held for row in view.rows) else ("HELD",)
+    return columns.layout(width, columns.longest_name(names, cell_len), silent)
+
+
+def orders(view: View, width: int) -> set[str]:
+    """The orders whose column is shown."""
+    return _orders(_plan(view, width, _names(view)))
+
+
+def _orders(plan: Layout) -> set[str]:
+    return {"key", *(column.order for column, _ in plan.columns if column.order)}
 
 
 def frame(view: View, width: int, height: int, marks: Marks) -> list[Text]:
     """Exactly `height` lines of `width` columns."""
-    names = [columns.name_of(row) for row in view.rows]
-    plan = columns.layout(width, columns.longest_name(names, cell_len))
-    lines = [_head(view, width, marks), _memory(view, width, marks), _titles(view, plan, marks)]
-    room = body_height(view, height)
+    names = _names(view)
+    plan = _plan(view, width, names)
+    lines = [_head(view, plan, width, marks)]
     if view.helps:
-        body = [Text.assemble(" ", (f"{keys:<20}", TITLE), about) for keys, about in HELP]
-    elif not view.rows:
-        body = [
-            Text(
-                " " + (view.error or ("no segments" if view.at else "looking")),
-                STYLES["bad" if view.error else "secondary"],
-            )
-        ]
+        lines += _help(view, help_height(height))
     else:
-        shown = list(zip(view.rows, names, strict=True))[view.first : view.first + room]
-        body = [_row(row, name, plan, width, marks, row.name == view.selected) for row, name in shown]
-    lines += (body + [Text()] * room)[:room]
-    if view.detailed:
-        lines += _details(view, width, marks, _details_height(view, height))
+        lines += [_memory(view, width, marks), _titles(view, plan, marks)]
+        lines += _body(view, plan, names, width, body_height(view, height), marks)
+        if view.detailed:
+            lines += _details(view, width, marks, _details_height(view, height))
     lines = [*lines[: height - 1], _keys(view, width, marks)]
     if marks is columns.PLAIN:
         for line in lines:
             line.plain = line.plain.replace("…", "~").encode("ascii", "replace").decode()
     return [_fitted(line, width) for line in lines][-height:]
+
+
+def help_height(height: int) -> int:
+    """How many lines of the help there is room for."""
+    return max(height - 2, 1)
+
+
+def _help(view: View, room: int) -> list[Text]:
+    """What keys do, in place of everything else but the head and the keys at the foot."""
+    view.help_first = min(max(view.help_first, 0), max(len(HELP) - room, 0))
+    lines = [Text.assemble(" ", (f"{keys:<15}", TITLE), about) for keys, about in HELP[view.help_first :]]
+    return (lines + [Text()] * room)[:room]
+
+
+def _body(view: View, plan: Layout, names: Sequence[str], width: int, room: int, marks: Marks) -> list[Text]:
+    """The rows that are shown; or why there are none."""
+    if view.rows:
+        shown = list(zip(view.rows, names, strict=True))[view.first : view.first + room]
+        lines = [_row(row, name, plan, width, marks, row.name == view.selected) for row, name in shown]
+    else:
+        why = view.error or ("no segments" if view.at else "looking")
+        lines = [Text(f" {why}", STYLES["bad" if view.error else "secondary"])]
+    return (lines + [Text()] * room)[:room]
 
 
 def _fitted(line: Text, width: int) -> Text:
@@ -95,10 +134,13 @@ def _fitted(line: Text, width: int) -> Text:
     return line
 
 
-def _head(view: View, width: int, marks: Marks) -> Text:
+def _head(view: View, plan: Layout, width: int, marks: Marks) -> Text:
     usable = [row for row in view.rows if row.state == USABLE]
     rates = [row.rate for row in usable if row.rate is not None]
-    facts = [_many(len(view.rows), "segment")]
+    missing = sum(row.state == MISSING for row in view.rows)
+    facts = [_many(len(view.rows) - missing, "segment") + (f", {missing:,} missing" if missing else "")]
+    if view.order not in _orders(plan):
+        facts.append(f"by {view.order}")  # no title says so
     facts.append(f"{columns.rate(sum(rates) if rates else None)} changes/s")
     facts.append(_many(sum(row.count or 0 for row in usable), "variable"))
     line = Text("shmvar top", TITLE)
@@ -110,8 +152,8 @@ def _head(view: View, width: int, marks: Marks) -> Text:
     for number, fact in enumerate(facts):
         if line.cell_len + len(fact) + 3 <= width:
             line.append("  " if not number else separator, SECONDARY).append(fact)
-    missing = width - line.cell_len - len(clock)
-    return line.append(" " * missing).append(clock, SECONDARY) if missing >= 2 else line
+    space = width - line.cell_len - len(clock)
+    return line.append(" " * space).append(clock, SECONDARY) if space >= 2 else line
 
 
 def _many(number: int, what: str) -> str:
@@ -150,7 +192,7 @@ def _row(row: Row, name: str, plan: Layout, width: int, marks: Marks, selected: 
     cut = set_cell_size(_text.cut(name, plan.key, cell_len), plan.key)
     line.append(cut, TITLE if usable else "")
     if not usable:
-        style = STYLES["attention" if row.state in ("missing", "busy") else "bad"]
+        style = STYLES["attention" if row.state in (MISSING, "busy") else "bad"]
         return line.append(
             " " * plan.gap + _text.cut(columns.state_of(row), width - plan.key - plan.gap, cell_len), style
         )
@@ -178,59 +220,18 @@ def _details(view: View, width: int, marks: Marks, height: int) -> list[Text]:
     if not height:
         return []
     row = next((row for row in view.rows if row.name == view.selected), None)
-    title = "" if row is None else _text.cut(columns.name_of(row), max(width - 6, 1), cell_len)
+    name = "" if row is None else columns.name_of(row)
+    title = _text.cut(name, max(width - 6, 1), cell_len)
     head = Text.assemble((marks.line * 2 + " ", SECONDARY), (title, TITLE), (" " + marks.line * width, SECONDARY))
     head.truncate(width)
-    lines = [head]
-    if row is not None:
-        lines += [_pair(*pair, width) for pair in _pairs(row, view.details)]
-    return (lines + [Text()] * height)[:height]
-
-
-def _pair(title: str, text: str, width: int) -> Text:
-    room = max(width - 13, 1)
-    return Text.assemble((f"{title:<11}  ", SECONDARY), _text.cut(_text.one_line(text), room, cell_len))
-
-
-def _pairs(row: Row, details: Details | None) -> list[tuple[str, str]]:
-    """What is told of the selected segment, the most important first."""
-    pairs = []
-    if row.state != USABLE:
-        return [("state", columns.state_of(row))]
-    sizes = f"{_text.size(row.used or 0)} used of {_text.size(row.size or 0)}"
-    if row.resident is not None:
-        sizes += f", {_text.size(row.resident)} of memory"
-    if row.held:
-        sizes += f", {_text.size(row.held)} held by views"
-    if row.spare:
-        sizes += f", {_text.size(row.spare)} free and kept"
-    pairs.append(("size", sizes))
-    if details is None or details.name != row.name:
-        return pairs
-    if row.created_at:
-        created = f"{datetime.datetime.fromtimestamp(row.created_at):%Y-%m-%d %H:%M:%S}"
-        pairs.append(("created", created if row.url else f"{created}, mode {row.perm:03o}"))
-    if details.note:
-        pairs.append(("note", details.note))
-    commands = {pid: command for pid, command, _ in details.processes}
-    if row.writer is not None:
-        pairs.append(("writer", f"process {_process(row.writer, commands)} has the writer lock"))
-    if not row.url:
-        processes = ", ".join(_process(pid, commands) for pid in commands)
-        pairs.append(("processes", processes or "none is attached for writing"))
-        held = ", ".join(f"{name!r} by {_process(pid, commands)}" for name, pid in details.locks)
-        pairs.append(("locks", held or "none held"))
-    if details.queues:
-        queues = ", ".join(f"{name!r}: {waiting} wait, {taken} taken" for name, waiting, taken in details.queues)
-        pairs.append(("queues", queues))
-    if details.changed:
-        changed = ", ".join(f"{index!r} ({kind})" for index, kind, _ in details.changed)
-        pairs.append(("last change", changed))
-    return pairs
-
-
-def _process(pid: int, commands: dict[int, str]) -> str:
-    return f"{pid} {commands[pid]}" if pid in commands else str(pid)
+    lines = [] if row is None else details.lines(row, view.details, width, whole_name=title != name)
+    room = height - 1
+    view.details_first = min(max(view.details_first, 0), max(len(lines) - room, 0))
+    below = len(lines) - view.details_first - room
+    shown = lines[view.details_first : view.details_first + room]
+    if below > 0 and room > 1:
+        shown[-1] = Text(f" {marks.dot} {_many(below + 1, 'more line')}: d", SECONDARY)
+    return ([head, *shown] + [Text()] * height)[:height]
 
 
 def _keys(view: View, width: int, marks: Marks) -> Text:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-USABLE = "usable"
+USABLE, MISSING = "usable", "missing"
 
 
 @dataclass

@@ -14,6 +14,7 @@ from shmvar.cli.top.drawing import View
 from shmvar.cli.top.facts import Rates, Sample
 from shmvar.cli.top.keys import Keys
 from shmvar.cli.top.observer import Observer
+from shmvar.cli.top.plain import refuse_missing
 from shmvar.cli.top.terminal import ENDS, Interrupted, Terminal
 
 SHM = "/dev/shm"
@@ -39,32 +40,40 @@ class Screen:
     def _sort(self) -> None:
         self.view.rows = sorting.ordered(self.view.rows, self.view.order, self.view.reverse)
 
-    def press(self, key: str, room: int) -> None:
-        """A key, where there is room for so many rows."""
+    def press(self, key: str, width: int, height: int) -> None:
+        """A key, on a screen of this size."""
         view = self.view
+        room = drawing.body_height(view, height)
         steps = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -room, "page down": room}
-        steps |= {"home": -len(view.rows), "g": -len(view.rows), "end": len(view.rows), "G": len(view.rows)}
+        far = len(view.rows) + len(drawing.HELP)
+        steps |= {"home": -far, "g": -far, "end": far, "G": far}
         if key in ("q", "Q"):
             self.ended = True
         elif key in ("?", "h", "H"):
-            view.helps = not view.helps
+            view.helps, view.help_first = not view.helps, 0
         elif key == "escape":
             if view.helps:
                 view.helps = False
             else:
                 view.detailed = False
         elif key in ("space", "enter"):
-            view.detailed = not view.detailed
+            view.detailed, view.details_first = not view.detailed, 0
             view.chosen = True
             view.details = None
+        elif key in ("d", "u"):
+            view.details_first += 1 if key == "d" else -1  # as far as there are lines: `drawing` sees to that
         elif key in ("p", "P"):
             view.paused = not view.paused
         elif key in ("s", ">", "right", "<", "left", "r", "R"):
             if key in ("r", "R"):
                 view.reverse = not view.reverse
             else:
-                view.order = sorting.next_order(view.order, -1 if key in ("<", "left") else 1)
+                step = -1 if key in ("<", "left") else 1
+                view.order = sorting.next_order(view.order, step, drawing.orders(view, width))
             self._sort()
+        elif key in steps and view.helps:
+            last = len(drawing.HELP) - drawing.help_height(height)
+            view.help_first = max(min(view.help_first + steps[key], last), 0)
         elif key in steps:
             self._select(steps[key])
 
@@ -73,7 +82,7 @@ class Screen:
         if rows:
             at = min(max(self._selected() + step, 0), len(rows) - 1)
             self.view.selected, self.view.chosen = rows[at].name, True
-            self.view.details = None
+            self.view.details, self.view.details_first = None, 0
 
     def _selected(self) -> int:
         """Where the selected row is; the first one if there is none."""
@@ -118,14 +127,18 @@ def run(wanted: list[int | str], view: View, count: int | None) -> int:
     try:
         with Terminal() as terminal:
             try:
-                return _shown(observer, terminal, Screen(view), count)
+                status = _shown(observer, terminal, Screen(view), count)
             except Interrupted:
                 return _signals(terminal) or DONE
     finally:
         observer.close()
+    if status is None:
+        refuse_missing(view.rows)
+    return status or DONE
 
 
-def _shown(observer: Observer, terminal: Terminal, screen: Screen, count: int | None) -> int:
+def _shown(observer: Observer, terminal: Terminal, screen: Screen, count: int | None) -> int | None:
+    """Shows the screen until it ends. Returns the exit status, or None if that is because of `count`."""
     view, painter, keys = screen.view, Painter(), Keys()
     due, drawn = time.monotonic(), False
     samples = 0
@@ -150,9 +163,8 @@ def _shown(observer: Observer, terminal: Terminal, screen: Screen, count: int | 
             typed = terminal.typed()
             if typed is None:
                 return DONE
-            room = drawing.body_height(view, terminal.size()[1])
             for key in keys.read(typed):
-                screen.press(key, room)
+                screen.press(key, *terminal.size())
                 drawn = False
                 due = now if key in ("space", "enter", "p", "P") else due
         if "signal" in ready:
@@ -160,9 +172,10 @@ def _shown(observer: Observer, terminal: Terminal, screen: Screen, count: int | 
             if ended is not None:
                 return ended
             drawn = False
-    if samples == count:
-        terminal.show(painter.lines(screen, *terminal.size()))
-    return DONE
+    if samples != count:
+        return DONE
+    terminal.show(painter.lines(screen, *terminal.size()))
+    return None
 
 
 def _signals(terminal: Terminal) -> int | None:

@@ -1,22 +1,26 @@
 """Tables and lines of JSON, where there is no terminal to take, or where a script asks for them."""
 
 import select
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from shmvar import _text
-from shmvar.cli import printing
+from shmvar.cli import printing, suggestions
 from shmvar.cli.outcome import DONE, Refused
 from shmvar.cli.top import columns, sorting
-from shmvar.cli.top.facts import USABLE, Rates, Row, Sample, as_json
+from shmvar.cli.top.facts import MISSING, USABLE, Rates, Row, Sample, as_json
 from shmvar.cli.top.observer import Observer
 
 TITLES = ("KEY", "VARS", "USED", "SIZE", "CHG/S", "PROCS", "WAIT", "HELD", "MEMORY", "STATE")
+_DROPPED = ("MEMORY", "SIZE", "HELD", "USED", "WAIT", "VARS", "PROCS")  # where a terminal is narrow, in this order
 
 
 def run(wanted: list[int | str], order: str, reverse: bool, interval: float, count: int | None, *, json: bool) -> int:
     """Prints so many tables, or lines of JSON; without `count`, until Ctrl-C. Returns the exit status."""
     observer = Observer(wanted)
+    rows: list[Row] = []
+    ended = False
     try:
         for number, sample in enumerate(_samples(observer, interval), 1):
             rows = sorting.ordered(sample.rows, order, reverse)
@@ -25,14 +29,42 @@ def run(wanted: list[int | str], order: str, reverse: bool, interval: float, cou
             else:
                 if number > 1:
                     print()
-                printing.table(TITLES, [_row(row) for row in rows])
-            if number == count:
+                _print(rows, timed=count != 1)
+            ended = number == count
+            if ended:
                 break
     except KeyboardInterrupt:
         pass  # the usual end
     finally:
         observer.close()
+    if ended:
+        refuse_missing(rows)
     return DONE
+
+
+def refuse_missing(rows: Iterable[Row]) -> None:
+    """Raises `Refused` for the first key that somebody asked for and no segment has."""
+    for row in rows:
+        if row.state == MISSING:
+            if row.url or row.key is None:
+                raise Refused(f"there is no segment {columns.name_of(row)}")
+            raise Refused(f"no segment with key {row.key!r}{suggestions.for_key(row.key)}")
+
+
+def _print(rows: list[Row], *, timed: bool) -> None:
+    """A table. A terminal gets numbers at the right, and the time above, where there are several."""
+    cells = [_row(row) for row in rows]
+    if (screen := printing.screen()) is None:
+        printing.table(TITLES, cells)
+    else:
+        from shmvar.cli.screen import Column
+
+        if timed:
+            print(printing.time(time.time()).split()[1])
+        rank = {title: len(_DROPPED) - at for at, title in enumerate(_DROPPED)}
+        shown = [Column(title, rank.get(title, 0), right=title not in ("KEY", "STATE")) for title in TITLES]
+        screen.table(shown, [[screen.text(cell) for cell in row] for row in cells])
+    sys.stdout.flush()
 
 
 def _samples(observer: Observer, interval: float) -> Iterator[Sample]:

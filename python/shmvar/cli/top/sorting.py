@@ -1,6 +1,6 @@
 """The order of the rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING
 
 from shmvar import _preview
@@ -26,10 +26,12 @@ ORDERS: dict[str, _Place | None] = {
 DEFAULT = "changes"
 
 
-def next_order(order: str, step: int) -> str:
-    """The order beside this one; after the last comes the first."""
+def next_order(order: str, step: int, shown: "Container[str]" = ORDERS) -> str:
+    """The order beside this one, of those whose column is `shown`; after the last comes the first."""
     names = list(ORDERS)
-    return names[(names.index(order) + step) % len(names)]
+    at = names.index(order)
+    around = [names[(at + step * number) % len(names)] for number in range(1, len(names))]
+    return next((name for name in around if name in shown), order)
 
 
 def ordered(rows: "Iterable[Row]", order: str, reverse: bool) -> "list[Row]":
