@@ -55,7 +55,8 @@ def number(value: int) -> str:
 def size(value: int) -> str:
     """Return a number of bytes in the largest unit that it fills: `1.5 MiB`."""
     for unit, shift in _UNITS:
-        if value >= 1 << shift:
+        # What would be rounded to 1024.0 of a unit is 1.0 of the next one.
+        if value >= (1 << shift) - ((1 << (shift - 10)) // 20 if shift > 10 else 0):
             return f"{value / (1 << shift):.1f} {unit}"
     return f"{value} B"
 

@@ -1,10 +1,13 @@
 """Exit status 2: an impossible KEY or INDEX is a wrong use of the command, not an error of a value or a segment."""
 
+import argparse
 import json
 
 import pytest
 
 import shmvar
+from shmvar import _text
+from shmvar.cli import arguments
 from shmvar.cli import main as cli
 
 BEYOND = ["99999999999999999999", "-9223372036854775809", "x" * 1025, "é" * 513]
@@ -111,6 +114,53 @@ def test_a_command_that_does_not_exist_is_told_from_those_that_do(capsys):
         cli.main(["xyzzy"])
     said = capsys.readouterr().err
     assert "'xyzzy' is no command" in said and "doctor" in said and "put" in said
+
+
+DASHES = {"put k i -y": "-y", "get k -x": "-x", "put k -x=1": "-x=1", "put k i -- -y": None, "put k": None}
+
+
+@pytest.mark.parametrize("line", DASHES)
+def test_a_word_that_is_taken_for_an_option_is_named(capsys, line, private_shm):
+    word = DASHES[line]
+    try:
+        status = cli.main(line.split())
+    except SystemExit as ended:
+        status = ended.code
+    said = capsys.readouterr().err
+    hint = f"; {word} is read as an option: words that begin with - come after --"
+    assert (hint in said) if word else "read as an option" not in said
+    assert status == (0 if line == "put k i -- -y" else 2)
+    shmvar.destroy("k")
+
+
+@pytest.mark.parametrize("which", ["KEY", "INDEX", "VALUE"])
+def test_a_word_that_is_not_utf8_is_named(capsys, which):
+    words = {"KEY": "k", "INDEX": "i", "VALUE": "1"} | {which: "a\udcff"}
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["put", *words.values()])
+    assert ended.value.code == 2
+    assert f"argument {which}: 'a\\xff' is not UTF-8" in capsys.readouterr().err
+
+
+def test_a_size_is_read_as_it_is_printed():
+    for size in (1, 999, 1 << 10, 3 << 19, 1 << 20, 1 << 30, 5 << 39, 1 << 40):
+        assert arguments.size(_text.size(size)) == size == arguments.size(_text.size(size).replace(" ", "").lower())
+    assert [arguments.size(text) for text in ("4096", "64M", "2G", "1.5G", "2t", "0.5KiB", "7B")] == (
+        [4096, 64 << 20, 2 << 30, 3 << 29, 2 << 40, 512, 7]
+    )
+    for text in ("", "0", "0.0G", "1.5", "1.5B", "-1", "1e3", "5X", "5 ", "1..5G", ".5G", "5KB5", "\u0665", "5Ki"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a size: give a number of bytes from 1 on"):
+            arguments.size(text)
+
+
+def test_the_remedy_of_a_full_segment_is_one_of_the_command_line(capsys, new_key, private_shm, tmp_path):
+    key, other = new_key(), new_key()
+    assert cli.main(["put", key, "i", "1", "--size", "10"]) == 1
+    assert "on the command line: --size with put, load or copy" in capsys.readouterr().err
+    assert cli.main(["put", key, "i", "1" * 500]) == 0
+    assert cli.main(["dump", key, str(tmp_path / "file")]) == 0
+    assert cli.main(["load", other, str(tmp_path / "file"), "--size", "100"]) == 1
+    assert "--size with put" in capsys.readouterr().err
 
 
 # --- what is printed

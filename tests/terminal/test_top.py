@@ -100,8 +100,8 @@ def test_changes_a_second_are_counted_over_the_time_that_passed(seg, key, childr
         child.stdin.flush()
         terminal.until(enough)
         (rate,) = [float(rate.replace(",", "")) for rate in rates if rate not in ("0", "-")]
-        # 1,000 changes in half a second, or in longer if the machine is busy, or in two looks.
-        assert 0 < rate <= 2_000
+        # 1,000 changes in about half a second, or in longer if the machine is busy, or in two looks, one of them late.
+        assert 10 < rate <= 20_000
         quit(terminal)
 
 

@@ -66,5 +66,8 @@ def test_numbers():
     }
     assert {n: _text.size(n) for n in sizes} == sizes
     assert _text.size(sys.maxsize) == "8388608.0 TiB"
+    for shift in (20, 30, 40):
+        almost = [_text.size((1 << shift) - (1 << (shift - 10)) * part // 100) for part in (0, 1, 4, 6, 100)]
+        assert almost[:3] == [_text.size(1 << shift)] * 3 and almost[3].startswith("1023.9 ") and "1023.0" in almost[4]
     times = {0: "0.0 s", 3.21: "3.2 s", 59.4: "59 s", 119: "119 s", 300: "5 min", 7300: "2 h", 259_300: "3 d"}
     assert {t: _text.seconds(t) for t in times} == times

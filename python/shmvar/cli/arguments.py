@@ -4,10 +4,11 @@
 """
 
 import argparse
+import os
 import re
 from typing import Any
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 # One text in quotes, without a prefix, as `repr` writes it.
@@ -19,6 +20,7 @@ def name(text: str) -> int | str:
 
     A text in quotes, as `ls` and `show` print it, is what stands between them, whatever that looks like.
     """
+    utf8(text)
     if re.fullmatch(r"[+-]?[0-9]+", text):
         return int(text)
     if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
@@ -26,6 +28,15 @@ def name(text: str) -> int | str:
     if _QUOTED.fullmatch(text):
         inner = literal(text)
         return inner if isinstance(inner, str) else text
+    return text
+
+
+def utf8(text: str) -> str:
+    """The word, unless it has bytes that are not UTF-8: then it is no key, no index and no value."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{ascii(os.fsencode(text))[1:]} is not UTF-8, which a text must be") from None
     return text
 
 
@@ -68,13 +79,17 @@ def mode(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """A number of bytes, at least 1; K, M and G stand for powers of 1024."""
-    found = re.fullmatch(r"([0-9]+)([KMG]?)", text, re.IGNORECASE)
-    if not found or not int(found[1]):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size: give a number of bytes from 1 on, as in 4096, 64M or 2G"
-        )
-    return int(found[1]) * _UNITS[found[2].upper()]
+    """A number of bytes, at least 1; K, M, G and T stand for powers of 1024. A size is read as it is printed, too."""
+    form = r"([0-9]+)(\.[0-9]{1,9})?(?: ?(?:([KMGT])(?:i?B)?|B))?"
+    found = re.fullmatch(form, text, re.IGNORECASE | re.ASCII)
+    if found:
+        unit = _UNITS[(found[3] or "").upper()]
+        number = int(found[1]) * unit + round(float(found[2] or 0) * unit)
+        if number and (unit > 1 or not found[2]):
+            return number
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a size: give a number of bytes from 1 on, as in 4096, 64M, 1.5G or 2T"
+    )
 
 
 def seconds(text: str, longest: float | None = None) -> float:

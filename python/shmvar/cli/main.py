@@ -68,4 +68,6 @@ def _complain(error: BaseException) -> None:
     """Prints an error as one line."""
     # What a value's own code raises, with `--trust`, may have any text.
     line = _text.one_line(urls.shown(" ".join(str(error).split()))) or type(error).__name__
+    if "attach with a larger size" in line:
+        line += "; on the command line: --size with put, load or copy"
     print(f"shmvar: {line}", file=sys.stderr)

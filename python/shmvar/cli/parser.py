@@ -1,6 +1,7 @@
 """The parser that the modules of commands add their commands and options to."""
 
 import argparse
+import itertools
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
+        self._words: list[str] = []
         self._negative_number_matcher = re.compile(r"-\.?[0-9]")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -27,8 +29,25 @@ class _Parser(argparse.ArgumentParser):
             hint = did_you_mean(value, action.choices) or f"; the commands are {', '.join(action.choices)}"
             self.error(f"{value!r} is no command{hint}")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As `argparse` does it; an error can name words."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._words, namespace)
+
     def error(self, message: str) -> NoReturn:
+        if "arguments are required" in message and (word := self._no_option()):
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            hint = did_you_mean(word.partition("=")[0], known)
+            message += hint or f"; {word} is read as an option: words that begin with - come after --"
         super().error(urls.shown(message))
+
+    def _no_option(self) -> str | None:
+        """The first word that looks like an option and is none."""
+        for word in itertools.takewhile(lambda word: word != "--", self._words):
+            looks = len(word) > 1 and word[0] == "-" and not self._negative_number_matcher.match(word)
+            if looks and word.partition("=")[0] not in self._option_string_actions:
+                return word
+        return None
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Prints a help; unlike that of `argparse`, one that cannot be written is an error."""
@@ -68,6 +87,7 @@ class Commands:
 
     def parse(self, words: Sequence[str] | None) -> argparse.Namespace:
         """The arguments of a command line (of this process's if `words` is None). Ends the program if it is wrong."""
+        args: argparse.Namespace
         args, unknown = self.parser.parse_known_args(words)
         if unknown:
             args.parser.unknown(unknown)
@@ -92,7 +112,7 @@ def add_names(command: argparse.ArgumentParser, *names: str, **options: Any) -> 
 
 def add_creation(command: argparse.ArgumentParser) -> None:
     """Options of a command that creates the segment if there is none: see `opening.or_created`."""
-    limit = "how many bytes the segment may hold (4096, 64M, 2G); raises the limit of an existing one"
+    limit = "how many bytes the segment may hold (4096, 64M, 1.5G, 2T); raises the limit of an existing one"
     command.add_argument("--size", type=arguments.size, help=limit)
     rights = "mode of a new segment, octal (600); a mode that shares also allows opening another user's segment"
     command.add_argument("--perm", type=arguments.mode, default=0o600, help=rights)

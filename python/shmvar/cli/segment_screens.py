@@ -127,7 +127,7 @@ def facts(screen: Screen, segment: shmvar.Segment, info: shmvar.SegmentInfo, sho
     screen.line(_bar(screen, info, max(width, 5)).append_text(sizes))
     local = isinstance(segment, shmvar.Segment)
     if local:
-        _map(screen, segment)
+        _map(screen, segment, info.resident)
     of_several = {"locks": _locks(screen, info), "queues": _queues(screen, info)}
     if local:
         of_several["attached"] = _attached(screen, info)
@@ -174,7 +174,7 @@ def _queues(screen: Screen, info: shmvar.SegmentInfo) -> list[Text]:
     return [screen.text(printing.queue(queue)) for queue in printing.queues(info)] or [screen.own("none", "secondary")]
 
 
-def _map(screen: Screen, segment: shmvar.Segment) -> None:
+def _map(screen: Screen, segment: shmvar.Segment, resident: int) -> None:
     """The addresses that have memory, from the first to the last, and what each kind of it comes to."""
     totals, parts = _core._memory(segment, MAP_PARTS)
     while parts and not any(parts[-1][kind] for kind in MAP if kind != "absent"):
@@ -192,6 +192,9 @@ def _map(screen: Screen, segment: shmvar.Segment) -> None:
         if totals[kind] and kind != "absent":
             legend.append_text(screen.own(char, kind)).append_text(screen.own(f" {name} {_text.size(totals[kind])}  "))
     if len(legend):
+        rest = resident - sum(bytes for kind, bytes in totals.items() if kind != "absent")
+        if rest > 0:  # heads, lists of free memory, who is attached and who waits
+            legend.append_text(screen.own(f"its own {_text.size(rest)}", "secondary"))
         screen.line(legend)
 
 

@@ -17,7 +17,7 @@ def add_commands(commands: Commands) -> None:
     put = commands.add("put send", _put, "store a value; create the segment if there is none")
     add_names(put, "KEY", "INDEX")
     what = "a Python literal if it reads as one, otherwise a text; - is read from stdin, \"'-'\" is a dash"
-    put.add_argument("value", metavar="VALUE", help=what)
+    put.add_argument("value", metavar="VALUE", type=arguments.utf8, help=what)
     put.add_argument("--json", action="store_true", help="VALUE is JSON")
     put.add_argument("--ttl", type=arguments.seconds, metavar="SECONDS", help="the variable is gone after this time")
     add_creation(put)

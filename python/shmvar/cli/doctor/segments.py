@@ -50,7 +50,8 @@ def findings(seen: Facts, facts: Facts, repair: bool, told: Callable[[], None]) 
     evicts = bool(seen["info"] and seen["info"]["evict"])  # then it is as full as it is meant to be
     if seen["used"] > NEARLY_FULL * seen["size"] and not evicts:
         text = f"{seen['used']} of {seen['size']} bytes are used"
-        yield finding("warning", about, text, "remove variables, or raise its limit: attach(key, size), resize(size)")
+        remedy = "remove variables, or raise its limit: attach(key, size), resize(size), or shmvar put with --size"
+        yield finding("warning", about, text, remedy)
 
 
 def _of_dead(about: str, seen: Facts, reaped: int, repair: bool) -> Iterator[Finding]:

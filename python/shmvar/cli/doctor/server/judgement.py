@@ -246,4 +246,5 @@ def nearly_full(about: str, info: Facts) -> Iterator[Finding]:
     """A segment that has little room left."""
     if info["used"] > NEARLY_FULL * info["size"]:
         text = f"{_text.size(info['used'])} of {_text.size(info['size'])} are used"
-        yield finding("warning", about, text, "remove variables, or raise its limit: attach(url, size), resize(size)")
+        remedy = "remove variables, or raise its limit: attach(url, size), resize(size), or shmvar put with --size"
+        yield finding("warning", about, text, remedy)
