@@ -14,8 +14,8 @@ TABLE = ["top", "--once", "--interval", "0.05"]
 def run(redirected, *words, **variables):
     """A command as `sh` starts it, with descriptors redirected or closed: its exit status, stdout and stderr."""
     command = ["sh", "-c", f'exec "$@" {redirected}', "sh", sys.executable, "-m", "shmvar", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | variables)
-    return done.returncode, done.stdout, done.stderr
+    done = subprocess.run(command, capture_output=True, timeout=60, env=os.environ | variables)
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode()
 
 
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
@@ -59,3 +59,15 @@ def test_a_file_that_takes_no_more_is_named(seg, key):
     seg["n"] = 1
     status, _, err = run("", "dump", key, "/dev/full")
     assert (status, err) == (1, "shmvar: [Errno 28] No space left on device: '/dev/full'\n")
+
+
+def test_dev_stdout_is_stdout(seg, key, tmp_path):
+    seg["n"] = 1
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    assert run(f">>{log}", "dump", key, "/dev/stdout") == (0, "", "")
+    assert log.read_bytes().startswith(b"before\nshmvar dump ")
+    status, out, err = run("| cat", "dump", key, "/dev/stdout")
+    assert (status, err) == (0, "") and out.startswith("shmvar dump ")
+    status, _, err = run("", "dump", key, "/dev/stdout", "--every", "1")
+    assert status == 1 and "--every replaces a file" in err

@@ -273,3 +273,25 @@ def test_every_needs_a_file_that_it_can_replace(seg, key, capsys):
     assert cli.main(["dump", "--every", "1", key, "-"]) == 1
     assert "give a FILE" in capsys.readouterr().err
     assert pathlib.Path("-").exists() is False
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}", "link"])
+def test_a_descriptor_by_its_name_is_written_to_and_its_file_stays(seg, new_key, tmp_path, name):
+    seg["i"] = 5
+    with open(tmp_path / "log", "wb") as log:
+        log.write(b"before\n")
+        log.flush()
+        os.symlink(f"/dev/fd/{log.fileno()}", tmp_path / "link")
+        inode = os.stat(tmp_path / "log").st_ino
+        assert seg.dump(str(tmp_path / "link") if name == "link" else name.format(log.fileno())) == 1
+        log.write(b"after\n")
+    text = (tmp_path / "log").read_bytes()
+    assert text.startswith(b"before\nshmvar dump ") and text.endswith(b"after\n")
+    assert os.stat(tmp_path / "log").st_ino == inode and len(os.listdir(tmp_path)) == 2
+
+
+def test_a_link_to_a_file_is_followed_and_a_descriptor_that_is_closed_is_an_error(seg, tmp_path):
+    os.symlink("file", tmp_path / "link")
+    assert seg.dump(tmp_path / "link") == 0 and (tmp_path / "file").exists() and (tmp_path / "link").is_symlink()
+    with pytest.raises(OSError):
+        seg.dump("/dev/fd/9999")

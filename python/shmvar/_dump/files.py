@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -26,6 +27,8 @@ NO_DUMP = (
 )
 _PIECE = 1 << 20
 _PREFIX = ".shmvar-dump."
+_LINKS = 40  # that are followed
+_DESCRIPTORS = re.compile(r"/proc/[0-9]+(/task/[0-9]+)?/fd/[0-9]+")
 _NAME_MAX = 150  # bytes of the file's own name in that of its temporary file
 
 
@@ -33,8 +36,13 @@ _NAME_MAX = 150  # bytes of the file's own name in that of its temporary file
 def replacing(path: str) -> Iterator[IO[bytes]]:
     """A file for writing, for this user alone. It replaces the file of that name when it is whole and on the disk.
 
-    What is no file, such as a pipe or a device, is written directly.
+    What is no file, such as a pipe or a device, is written directly. So is a descriptor by its name, such as
+    /dev/stdout: whoever opened it may have written to its file before, and goes on to do so.
     """
+    if (link := descriptor_link(path)) is not None:
+        with open(_opened(link), "wb") as there:
+            yield there
+        return
     path = os.path.realpath(path)
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "wb") as device:
@@ -65,6 +73,37 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
             os.fsync(at)
         finally:
             os.close(at)
+
+
+def descriptor_link(path: str) -> str | None:
+    """The link /proc/PID/fd/N that a path leads to, if it does; `os.path.realpath` would follow that, too."""
+    for _ in range(_LINKS):
+        folder, name = os.path.split(path)
+        folder = os.path.realpath(folder)
+        path = os.path.join(folder, name)
+        if _DESCRIPTORS.fullmatch(path):
+            return path
+        try:
+            path = os.path.join(folder, os.readlink(path))
+        except OSError:
+            return None
+    return None
+
+
+def is_stdout(path: str) -> bool:
+    """Whether a path is one of the names of this process's stdout."""
+    link = descriptor_link(path)
+    return link is not None and link.startswith(f"/proc/{os.getpid()}/") and link.endswith("/fd/1")
+
+
+def _opened(link: str) -> int:
+    """A descriptor of this process again, at the same place of its file; or what another process has open."""
+    pid, number = link.split("/")[2], int(os.path.basename(link))
+    try:
+        return os.dup(number) if pid == str(os.getpid()) else os.open(link, os.O_WRONLY | os.O_APPEND)
+    except OSError as error:
+        error.filename = link
+        raise
 
 
 def _created(prefix: str) -> tuple[int, str]:

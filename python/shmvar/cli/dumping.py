@@ -9,6 +9,7 @@ import shmvar
 from shmvar import _dump as dumps
 from shmvar import _text
 from shmvar._core import _activity
+from shmvar._dump.files import is_stdout
 from shmvar.cli import arguments, opening, printing
 from shmvar.cli.outcome import DONE, Refused
 from shmvar.cli.parser import Commands, add_creation, add_names
@@ -34,6 +35,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _dump(args: argparse.Namespace) -> int:
+    if is_stdout(args.file):
+        args.file = "-"
     if args.file == "-" and printing.on_terminal():
         raise Refused("a dump is not text for a terminal: give a FILE, or redirect the output")
     if args.file == "-" and args.every is not None:

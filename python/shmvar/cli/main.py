@@ -14,6 +14,8 @@ from shmvar.cli.outcome import BROKEN_PIPE, INTERRUPTED, REFUSED, USAGE, Refused
 from shmvar.cli.parser import Commands
 from shmvar.cli.top import command as top
 
+_LIMIT = "attach with a larger size"  # what an error advises
+
 
 def commands() -> Commands:
     """All commands, in the order in which the help lists them."""
@@ -68,6 +70,5 @@ def _complain(error: BaseException) -> None:
     """Prints an error as one line."""
     # What a value's own code raises, with `--trust`, may have any text.
     line = _text.one_line(urls.shown(" ".join(str(error).split()))) or type(error).__name__
-    if "attach with a larger size" in line:
-        line += "; on the command line: --size with put, load or copy"
+    line = line.replace(_LIMIT, f"{_LIMIT} (on the command line: --size with put, load or copy)")
     print(f"shmvar: {line}", file=sys.stderr)

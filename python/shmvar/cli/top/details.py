@@ -59,7 +59,7 @@ def _pairs(row: Row, details: Details | None) -> list[tuple[str, str]]:
         sizes += f", {_text.size(row.spare)} free and kept"
     pairs.append(("size", sizes))
     if row.waiting:
-        pairs.append(("waiting", f"{row.waiting} at least, for a change or for a lock"))
+        pairs.append(("waiting", f"about {row.waiting}, for a change or for a lock"))
     if details is None or details.name != row.name:
         return pairs
     if details.note:
