@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import shlex
 import signal
 import struct
 import subprocess
@@ -14,6 +15,8 @@ import helpers
 import pytest
 
 import shmvar
+from shmvar.cli import main as cli
+from shmvar.cli.doctor import segments
 
 pytestmark = pytest.mark.usefixtures("private_shm")
 SHM = helpers.SHM
@@ -156,6 +159,15 @@ def test_a_damaged_segment_is_a_problem_and_stays_as_it_is(seg, key):
         assert status == 1 and said.endswith("1 problem\n")
         raw.write(raw.COUNT, sound)
     assert examine()[1] == 0
+
+
+def test_the_remedy_of_damage_is_a_command_that_names_the_segment():
+    for key in (5, -5, "5", "-x", "it's", "a b", "\x1b[2J", "\udcff", "'q'", "0x1f", "$(ls)", "北京"):
+        command = segments._removal(key)
+        assert command.isprintable()
+        words = shlex.split(command)
+        assert words[:2] == ["shmvar", "remove"]
+        assert cli.commands().parse(words[1:]).key == key
 
 
 def test_a_damaged_identity_is_a_problem(key):

@@ -3,12 +3,13 @@
 import json
 import os
 import select
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 
 import shmvar
 from shmvar._core import _repair
-from shmvar.cli import printing
+from shmvar.cli import arguments, printing
 from shmvar.cli.doctor.findings import NEARLY_FULL, Facts, Finding, finding, may_repair
 from shmvar.cli.doctor.machine_facts import SHM
 
@@ -75,21 +76,24 @@ def _of_check(about: str, seen: Facts, found: Facts) -> Iterator[Finding]:
     match found["result"]:
         case "damaged":
             remedy = (
-                "save what can still be read (shmvar show, get, dump), then, in Python, "
-                f"shmvar.destroy({seen['key']!r}); a damaged segment is not repaired: nobody knows what was in it"
+                "save what can still be read (shmvar show, get, dump), then run "
+                f"{_removal(seen['key'])}; a damaged segment is not repaired: nobody knows what was in it"
             )
             yield finding(level, about, found["why"], remedy)
         case "busy":
             remedy = found.pop("remedy", "let that process go on (kill -CONT PID), or end it")
             yield finding(level, about, found["why"], remedy)
         case "killed":
-            remedy = (
-                f"in Python, shmvar.destroy({seen['key']!r}), if the object was cut short; make room, if the memory "
-                "file system is full"
-            )
+            remedy = f"run {_removal(seen['key'])}, if the object was cut short; make room, if the memory file system is full"
             yield finding(level, about, found["why"], remedy)
         case "not checked" if ours:
             yield finding("warning", about, f"not checked: {found['why']}", "run it as a user who may read the segment")
+
+
+def _removal(key: int | str) -> str:
+    """The command that destroys a segment, as a shell takes it."""
+    word = str(key) if str(key).isprintable() and arguments.name(str(key)) == key else repr(key)
+    return f"shmvar remove {'-- ' if word.startswith('-') and isinstance(key, str) else ''}{shlex.quote(word)}"
 
 
 def _of_memory(about: str, info: Facts | None) -> Iterator[Finding]:
