@@ -176,3 +176,12 @@ def test_modes_in_json_are_octal_text(new_key, private_shm, capsys):
                 (info,) = [found] if isinstance(found, dict) else [each for each in found if each["key"] == key]
                 assert info["perm"] == text and int(info["perm"], 8) == segment.info().perm == perm
             segment.destroy()
+
+
+def test_damage_that_a_command_meets_names_the_command_that_says_more(capsys, monkeypatch, private_shm):
+    def damaged(_args):
+        raise shmvar.CorruptSegmentError("key 5: the segment is damaged")
+
+    monkeypatch.setattr("shmvar.cli.listing._ls", damaged)
+    assert cli.main(["ls"]) == 1
+    assert capsys.readouterr().err == "shmvar: key 5: the segment is damaged; shmvar doctor says what to do\n"

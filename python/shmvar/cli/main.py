@@ -71,4 +71,6 @@ def _complain(error: BaseException) -> None:
     # What a value's own code raises, with `--trust`, may have any text.
     line = _text.one_line(urls.shown(" ".join(str(error).split()))) or type(error).__name__
     line = line.replace(_LIMIT, f"{_LIMIT} (on the command line: --size with put, load or copy)")
+    if isinstance(error, shmvar.CorruptSegmentError):
+        line += "; shmvar doctor says what to do"
     print(f"shmvar: {line}", file=sys.stderr)

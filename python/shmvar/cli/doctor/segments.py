@@ -84,7 +84,7 @@ def _of_check(about: str, seen: Facts, found: Facts) -> Iterator[Finding]:
             remedy = found.pop("remedy", "let that process go on (kill -CONT PID), or end it")
             yield finding(level, about, found["why"], remedy)
         case "killed":
-            remedy = f"run {_removal(seen['key'])}, if the object was cut short; make room, if the memory file system is full"
+            remedy = f"run {_removal(seen['key'])}, if the object was cut short; make room, if /dev/shm is full"
             yield finding(level, about, found["why"], remedy)
         case "not checked" if ours:
             yield finding("warning", about, f"not checked: {found['why']}", "run it as a user who may read the segment")
