@@ -14,6 +14,7 @@ use crate::sync::bound;
 use crate::variables::dump_locked::DumpFinds;
 use crate::variables::dump_log::{DumpLog, DumpWrite};
 use crate::variables::dump_pass::DumpNotes;
+use crate::variables::leaf::TableOf;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
@@ -86,7 +87,7 @@ impl Coordination {
             // SYNC: as in `bound::quiet`. Whoever described a change since the last pass began has left another serial
             // number, and this process has the lock after it.
             let whole = quiet == Some(self.mem.intent().serial.load(Ordering::Relaxed))
-                || (self.dump_locked(&notes, now, whatever, &mut finds)?
+                || (self.dump_locked((&notes, log), now, whatever, &mut finds)?
                     && self.dump_queues_locked(&queues, whatever, &mut queue_finds)?);
             // CRASH: the lock, and pins, which are reaped.
             crash_point!("dump-compared");
@@ -119,6 +120,8 @@ impl Coordination {
                 backoff.again(Obstacle::HalfMadeBatch, self, policy)?;
                 continue;
             }
+            // With its rounds: where they are the same, no slot's count of moves went round.
+            let root = self.root_word(TableOf::Variables).load(Ordering::Acquire);
             self.dump_pass(&mut notes, log, policy)?;
             let (sum, queued) = (self.names_sum(policy)?, self.state().queued.load(Ordering::Acquire));
             let (_, whole) = self.dump_queues(&mut queues, log, policy)?;
@@ -129,7 +132,9 @@ impl Coordination {
             passes += 2;
             // SYNC: as in `get_many`: who saw a slot of a batch sees that `many` has changed.
             fence(Ordering::Acquire);
-            if changed == 0 && (still || one_instant) && self.state().many.load(Ordering::Relaxed) == many {
+            let same = self.state().many.load(Ordering::Relaxed) == many
+                && self.root_word(TableOf::Variables).load(Ordering::Relaxed) == root;
+            if changed == 0 && (still || one_instant) && same {
                 log.end(now)?;
                 let (variables, items) = (log.variables, log.items);
                 return Ok(Dumped { variables, items, locked: Duration::ZERO, passes });

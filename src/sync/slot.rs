@@ -13,7 +13,7 @@ pub const BUSY: u64 = 1;
 /// The lowest bit of the part of the word that counts how often the record was moved.
 const MOVES_SHIFT: u32 = 53;
 /// The number of bits in that part.
-const MOVES_BITS: u32 = 64 - MOVES_SHIFT;
+pub const MOVES_BITS: u32 = 64 - MOVES_SHIFT;
 
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

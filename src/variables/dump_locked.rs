@@ -13,7 +13,7 @@ use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
 use crate::variables::Variables;
 use crate::variables::dump_log::{DumpLog, NO_LINE, index_in};
-use crate::variables::dump_notes::{Loose, NOTES, is_noted, version_of};
+use crate::variables::dump_notes::{Loose, NOTES, expires, is_noted, may_have_gone_round, version_of};
 use crate::variables::dump_pass::DumpNotes;
 use crate::variables::expiry::NEVER;
 use crate::variables::found::ContentSource;
@@ -60,12 +60,13 @@ impl Variables {
     /// changed that another pass without the lock is better; never with `whatever`.
     pub fn dump_locked<'a>(
         &'a self,
-        notes: &DumpNotes,
+        (notes, log): (&DumpNotes, &DumpLog<'_>),
         now: u64,
         whatever: bool,
         finds: &mut DumpFinds<'a>,
     ) -> Result<bool> {
         let (mut loose, mut next, mut hash) = (Loose::default(), 0, Some(0));
+        let serial = self.mem.intent().serial.load(Ordering::Relaxed);
         while let Some(from) = hash {
             let leaf = self.leaf_of(from, TableOf::Variables)?;
             if !self.leaf_is_sound(&leaf, MappedAccess)? {
@@ -88,10 +89,13 @@ impl Variables {
                 Some(noted) => {
                     for ((number, slot), before) in slots.enumerate().zip(&noted.words) {
                         let word = slot.word.load(Ordering::Relaxed);
+                        let line = noted.lines[number];
                         if is_noted(word, *before) {
+                            if line != NO_LINE && may_have_gone_round(serial, noted.serial) {
+                                self.find_expiry(slot, (line, *before), log, finds)?;
+                            }
                             continue;
                         }
-                        let line = noted.lines[number];
                         if line != NO_LINE && version_of(word) == version_of(*before) {
                             self.find_moved(slot, line, finds)?;
                             continue;
@@ -103,11 +107,16 @@ impl Variables {
                     }
                 }
                 None => {
+                    let round_from = loose.serial;
                     for (number, slot) in slots.enumerate() {
                         let word = slot.word.load(Ordering::Relaxed);
                         match loose.take(word) {
                             _ if word == 0 => {}
-                            Some((_, before)) if is_noted(word, before) => {}
+                            Some((line, before)) if is_noted(word, before) => {
+                                if may_have_gone_round(serial, round_from) {
+                                    self.find_expiry(slot, (line, before), log, finds)?;
+                                }
+                            }
                             Some((line, _)) => self.find_moved(slot, line, finds)?,
                             None => self.find_fresh((&leaf, number), slot, now, finds)?,
                         }
@@ -123,6 +132,25 @@ impl Variables {
             hash = end;
         }
         Ok(true)
+    }
+
+    /// Looks at the expiry of a variable whose slot has the word that was noted, but may have got it anew.
+    fn find_expiry(
+        &self,
+        slot: &Slot,
+        (line, noted): (u32, u64),
+        log: &DumpLog<'_>,
+        finds: &mut DumpFinds<'_>,
+    ) -> Result<()> {
+        let content = content_of(slot)?;
+        if !expires(&content, noted) {
+            return Ok(());
+        }
+        let expiry = self.expiry_of(&content)?.filter(|expiry| *expiry != NEVER);
+        if expiry != log.expiry_of(line) {
+            fallible::push(&mut finds.moved, (line, expiry), NOTES)?;
+        }
+        Ok(())
     }
 
     fn find_moved(&self, slot: &Slot, line: u32, finds: &mut DumpFinds<'_>) -> Result<()> {

@@ -196,6 +196,11 @@ impl<'w> DumpLog<'w> {
         Ok(())
     }
 
+    /// Returns the expiry that was noted of a value line.
+    pub fn expiry_of(&self, line: u32) -> Option<u64> {
+        self.expiries.get(&line).copied()
+    }
+
     /// Writes what is left to live to each variable that expires, as of an instant; or, of those that have expired
     /// then, that they do not count. Hands everything over.
     pub fn end(&mut self, now: u64) -> Result<()> {

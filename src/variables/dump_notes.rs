@@ -6,19 +6,24 @@
 
 use crate::error::Result;
 use crate::fallible;
-use crate::sync::slot::{BUSY, Content};
+use crate::format::LeafWord;
+use crate::sync::slot::{BUSY, Content, MOVES_BITS};
 use crate::variables::dump_log::NO_LINE;
+use crate::variables::leaf::Leaf;
 use std::collections::HashMap;
 
 /// The name of the notes in the error for a lack of memory.
 pub(super) const NOTES: &str = "what a dump has written";
 
 /// Private to the process: what was noted of the slots of one leaf.
-#[derive(Default)]
 pub(super) struct LeafNotes {
     /// The range of hashes of the leaf: its first, and the first behind it.
     pub begin: u64,
     pub end: Option<u64>,
+    /// The directory's word of the leaf: another leaf of the same range and size has another one.
+    pub word: LeafWord,
+    /// The serial number of the last change before the leaf was looked at, or an earlier one.
+    pub serial: u64,
     /// The words of the slots. 0: the slot was never used, or nothing is known of it.
     pub words: Vec<u64>,
     /// The lines of their variables.
@@ -32,6 +37,8 @@ pub(super) struct Loose {
     by_version: HashMap<u64, (u32, u64)>,
     /// The first hash behind those leaves. `Some(None)`: there is none.
     end: Option<Option<u64>>,
+    /// The lowest serial number among the notes of those leaves.
+    pub serial: u64,
 }
 
 /// Returns the version in the word of a slot.
@@ -49,11 +56,13 @@ pub(super) fn is_behind(end: Option<u64>, other: Option<u64>) -> bool {
 }
 
 impl LeafNotes {
-    /// Notes nothing of a leaf of so many slots.
-    pub fn new(begin: u64, end: Option<u64>, slots: u64) -> Result<Self> {
-        let mut lines = fallible::with_room(slots as usize, NOTES)?;
-        lines.resize(slots as usize, NO_LINE);
-        Ok(LeafNotes { begin, end, words: fallible::zeros(slots as usize, NOTES)?, lines })
+    /// Notes nothing of a leaf, for the hash `from`.
+    pub fn new(leaf: &Leaf, from: u64, serial: u64) -> Result<Self> {
+        let slots = leaf.slots as usize;
+        let mut lines = fallible::with_room(slots, NOTES)?;
+        lines.resize(slots, NO_LINE);
+        let words = fallible::zeros(slots, NOTES)?;
+        Ok(LeafNotes { begin: leaf.begin(from), end: leaf.end(from), word: leaf.word, serial, words, lines })
     }
 
     /// Returns whether these are notes of a leaf of the same range and size.
@@ -79,6 +88,7 @@ impl Loose {
         for (word, line) in notes.words.iter().zip(&notes.lines).filter(|(_, line)| **line != NO_LINE) {
             self.by_version.insert(version_of(*word), (*line, *word));
         }
+        self.serial = if self.is_empty() { notes.serial } else { self.serial.min(notes.serial) };
         let end = self.end.get_or_insert(notes.end);
         if is_behind(notes.end, *end) {
             *end = notes.end;
@@ -103,7 +113,20 @@ impl Loose {
 
 /// Returns whether the word of a slot is the one that was noted. The lowest bit of a note says whether the variable had
 /// an expiry; in a slot it says that the slot is busy, and then it is not the same.
+///
+/// The same word is no proof that the expiry is the same one, see [`may_have_gone_round`].
 #[inline(always)]
 pub(super) fn is_noted(word: u64, noted: u64) -> bool {
     word == noted & !BUSY
+}
+
+/// Returns whether a slot's count of moves may have gone round since the serial number `noted`, so that the word is the
+/// one that was noted, and the expiry is another one. Each change moves a slot once at most.
+pub(super) fn may_have_gone_round(serial: u64, noted: u64) -> bool {
+    serial.wrapping_sub(noted) >= 1 << MOVES_BITS
+}
+
+/// Returns whether a variable has an expiry, or had one when its word was noted.
+pub(super) fn expires(content: &Content, noted: u64) -> bool {
+    content.expires() || noted & BUSY == BUSY
 }

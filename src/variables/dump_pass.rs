@@ -13,14 +13,15 @@ use crate::os::mem::Scratch;
 use crate::process::access::{Access, MappedAccess, PreadAccess, reading};
 use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::wait_policy::WaitPolicy;
-use crate::sync::slot::{BUSY, Kind};
+use crate::sync::slot::{BUSY, Content, Kind};
 use crate::variables::Variables;
 use crate::variables::dump_log::{DumpLog, NO_LINE, index_in};
-use crate::variables::dump_notes::{LeafNotes, Loose, NOTES, is_noted, version_of};
+use crate::variables::dump_notes::{LeafNotes, Loose, NOTES, expires, is_noted, may_have_gone_round, version_of};
 use crate::variables::expiry::{NEVER, expiry_in};
 use crate::variables::found::Found;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::scan::{ATTEMPTS_PER_SLOT, ScanPass};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// After so long a pass lets the interpreter's other threads go on.
@@ -48,6 +49,8 @@ struct Differing {
     fresh: Vec<u32>,
     /// Of their variables only the expiry, or the place, may have changed.
     moved: Vec<u32>,
+    /// They have the word that was noted, but their count of moves may have gone round: the expiry may have changed.
+    again: Vec<u32>,
 }
 
 impl Variables {
@@ -58,6 +61,8 @@ impl Variables {
         let (mut loose, mut changed, mut scratch) = (Loose::default(), 0, Scratch::new());
         let (mut backoff, mut hash, mut since) = (Backoff::default(), Some(0), Instant::now());
         while let Some(from) = hash {
+            // SYNC: acquire, so the slots are loaded after it.
+            let serial = self.mem.intent().serial.load(Ordering::Acquire);
             let copied =
                 reading!(self, policy, |access| self.copy_leaf(from, TableOf::Variables, &mut scratch, access));
             let Some(leaf) = copied? else {
@@ -77,18 +82,27 @@ impl Variables {
                     false => loose.add(&noted)?,
                 }
             }
-            let words = scratch.bytes().chunks_exact(SLOT as usize).skip(1);
-            let words = words.map(|slot| u64::from_ne_bytes(slot[..8].try_into().expect("eight bytes")));
+            let slots = scratch.bytes().chunks_exact(SLOT as usize).skip(1).map(|slot| {
+                let word = |at: usize| u64::from_ne_bytes(slot[at..at + 8].try_into().expect("eight bytes"));
+                Content { word: word(0), rest: [word(8), word(16), word(24)] }
+            });
+            // A leaf that replaces another one may have had, and lost, what neither look has found.
+            changed += u64::from(same.as_ref().is_none_or(|noted| noted.word != leaf.word));
             let (mut noted, differing) = match same {
-                Some(noted) => compare(noted, words, log)?,
-                None => find(LeafNotes::new(begin, end, leaf.slots)?, words, &mut loose)?,
+                Some(noted) => compare(noted, serial, slots, log)?,
+                None => find(LeafNotes::new(&leaf, from, serial)?, slots, &mut loose)?,
             };
+            noted.word = leaf.word;
             for line in loose.end_at(end).into_iter().flatten() {
                 log.variable_gone(line);
                 changed += 1;
             }
             changed += (differing.fresh.len() + differing.moved.len()) as u64;
-            self.dump_slots(&leaf, &mut noted, &differing, (log, &mut scratch), policy)?;
+            let (moved, settled) = self.dump_slots(&leaf, &mut noted, &differing, (log, &mut scratch), policy)?;
+            changed += moved;
+            if settled {
+                noted.serial = serial;
+            }
             fallible::push(&mut notes.0, noted, NOTES)?;
             log.hand_over_much()?;
             if since.elapsed() >= TURN {
@@ -122,6 +136,8 @@ impl Variables {
     }
 
     /// Writes what is in these slots of a leaf, and notes it. What does not stand still is left to the next pass.
+    /// Returns how many have another expiry although their words are the same, and whether each slot that was written
+    /// before was looked at.
     fn dump_slots(
         &self,
         leaf: &Leaf,
@@ -129,29 +145,36 @@ impl Variables {
         differing: &Differing,
         (log, scratch): (&mut DumpLog<'_>, &mut Scratch),
         policy: &dyn WaitPolicy,
-    ) -> Result<()> {
+    ) -> Result<(u64, bool)> {
+        let (mut changed, mut settled) = (0, true);
         for slot in &differing.fresh {
             if let Some((word, line)) = self.dump_slot(leaf, *slot, (&mut *log, &mut *scratch), policy)? {
                 (noted.words[*slot as usize], noted.lines[*slot as usize]) = (word, line);
             }
             log.hand_over_much()?;
         }
-        for slot in &differing.moved {
-            let at = *slot as usize;
-            let Looked::Variable(found) = reading!(self, |access| self.look_at_slot(leaf, *slot, scratch, access))?
-            else {
-                continue;
+        let moved = differing.moved.iter().map(|slot| (*slot, true));
+        for (slot, is_counted) in moved.chain(differing.again.iter().map(|slot| (*slot, false))) {
+            let at = slot as usize;
+            let found = match reading!(self, |access| self.look_at_slot(leaf, slot, scratch, access))? {
+                Looked::Variable(found) if found.content.version() == version_of(noted.words[at]) => found,
+                _ => {
+                    settled = false;
+                    continue;
+                }
             };
-            if found.content.version() != version_of(noted.words[at]) {
+            let expiry = self.read_expiry(&found)?.filter(|expiry| *expiry != NEVER);
+            if !self.is_unchanged(&found)? {
+                settled = false;
                 continue;
             }
-            let expiry = self.read_expiry(&found)?;
-            if self.is_unchanged(&found)? {
-                log.note_expiry(noted.lines[at], expiry.filter(|expiry| *expiry != NEVER))?;
-                noted.words[at] = found.content.word | u64::from(expiry.is_some());
+            if expiry != log.expiry_of(noted.lines[at]) {
+                log.note_expiry(noted.lines[at], expiry)?;
+                changed += u64::from(!is_counted);
             }
+            noted.words[at] = found.content.word | u64::from(found.content.expires());
         }
-        Ok(())
+        Ok((changed, settled))
     }
 
     /// Writes what is in a slot. Returns what is to be noted; `None`: it did not stand still.
@@ -233,13 +256,17 @@ impl Variables {
 /// Compares the slots of a leaf with what was noted of the same leaf.
 fn compare(
     mut noted: LeafNotes,
-    words: impl Iterator<Item = u64>,
+    serial: u64,
+    slots: impl Iterator<Item = Content>,
     log: &mut DumpLog<'_>,
 ) -> Result<(LeafNotes, Differing)> {
     let mut differing = Differing::default();
-    for (slot, word) in words.enumerate() {
-        let (before, line) = (noted.words[slot], noted.lines[slot]);
+    for (slot, content) in slots.enumerate() {
+        let (word, before, line) = (content.word, noted.words[slot], noted.lines[slot]);
         if is_noted(word, before) {
+            if line != NO_LINE && expires(&content, before) && may_have_gone_round(serial, noted.serial) {
+                fallible::push(&mut differing.again, slot as u32, NOTES)?;
+            }
             continue;
         }
         if line != NO_LINE && version_of(word) == version_of(before) {
@@ -256,9 +283,17 @@ fn compare(
 }
 
 /// Finds the variables of a leaf among those of leaves that are there no more.
-fn find(mut noted: LeafNotes, words: impl Iterator<Item = u64>, loose: &mut Loose) -> Result<(LeafNotes, Differing)> {
-    let mut differing = Differing::default();
-    for (slot, word) in words.enumerate().filter(|(_, word)| *word != 0) {
+fn find(
+    mut noted: LeafNotes,
+    slots: impl Iterator<Item = Content>,
+    loose: &mut Loose,
+) -> Result<(LeafNotes, Differing)> {
+    let (mut differing, serial) = (Differing::default(), noted.serial);
+    if !loose.is_empty() {
+        noted.serial = loose.serial;
+    }
+    for (slot, content) in slots.enumerate().filter(|(_, content)| content.word != 0) {
+        let word = content.word;
         let Some((line, before)) = loose.take(word) else {
             fallible::push(&mut differing.fresh, slot as u32, NOTES)?;
             continue;
@@ -266,6 +301,8 @@ fn find(mut noted: LeafNotes, words: impl Iterator<Item = u64>, loose: &mut Loos
         (noted.words[slot], noted.lines[slot]) = (before, line);
         if !is_noted(word, before) {
             fallible::push(&mut differing.moved, slot as u32, NOTES)?;
+        } else if expires(&content, before) && may_have_gone_round(serial, noted.serial) {
+            fallible::push(&mut differing.again, slot as u32, NOTES)?;
         }
     }
     Ok((noted, differing))
