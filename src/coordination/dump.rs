@@ -82,13 +82,14 @@ impl Coordination {
             let whatever = number == TRIES;
             // Pins are let go where the writer lock is not held, so what was found is dropped after the lock.
             let (mut finds, mut queue_finds) = (DumpFinds::default(), QueueFinds::default());
+            let words = queues.by_word()?;
             let writer = self.write(policy)?;
             let (began, now) = (Instant::now(), os::boottime_ns());
             // SYNC: as in `bound::quiet`. Whoever described a change since the last pass began has left another serial
             // number, and this process has the lock after it.
             let whole = quiet == Some(self.mem.intent().serial.load(Ordering::Relaxed))
                 || (self.dump_locked((&notes, log), now, whatever, &mut finds)?
-                    && self.dump_queues_locked(&queues, whatever, &mut queue_finds)?);
+                    && self.dump_queues_locked((&queues, &words), whatever, &mut queue_finds)?);
             // CRASH: the lock, and pins, which are reaped.
             crash_point!("dump-compared");
             let locked = began.elapsed();

@@ -91,6 +91,14 @@ impl QueueNotes {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Returns the numbers of the queues that were written whole, by the words of their slots.
+    pub fn by_word(&self) -> Result<HashMap<u64, u64>> {
+        let mut numbers = HashMap::new();
+        fallible::reserve_in_map(&mut numbers, self.0.len(), ITEMS)?;
+        numbers.extend(self.0.iter().filter(|(_, queue)| queue.word != 0).map(|(number, queue)| (queue.word, *number)));
+        Ok(numbers)
+    }
 }
 
 fn set_of<T: Eq + Hash>(all: impl ExactSizeIterator<Item = T>) -> Result<HashSet<T>> {
@@ -142,9 +150,12 @@ impl Coordination {
         log: &mut DumpLog<'_>,
         policy: &dyn WaitPolicy,
     ) -> Result<(u64, bool)> {
-        let (found, mut scratch) = (self.found_queues(policy)?, Scratch::new());
-        let (mut changed, mut whole) = (0, true);
-        let numbers = set_of(found.iter().map(|queue| queue.state.queue))?;
+        let words = notes.by_word()?;
+        let (found, same) = self.found_queues(&words, policy)?;
+        let (mut changed, mut whole, mut scratch) = (0, true, Scratch::new());
+        let mut numbers = set_of(found.iter().map(|queue| queue.state.queue))?;
+        fallible::reserve_in_set(&mut numbers, same.len(), ITEMS)?;
+        numbers.extend(same);
         let ended = notes.0.keys().filter(|number| !numbers.contains(*number)).copied();
         for number in fallible::collect(ended.map(Ok), ITEMS)? {
             for (_, line) in notes.0.remove(&number).unwrap_or_default().items {
@@ -156,9 +167,6 @@ impl Coordination {
         for FoundQueue { name, word, state } in found {
             fallible::reserve_in_map(&mut notes.0, 1, ITEMS)?;
             let noted = notes.0.entry(state.queue).or_default();
-            if noted.word == word {
-                continue;
-            }
             let Difference { gone, fresh } = difference(&noted.items, &state)?;
             changed += (gone.len() + fresh.len()) as u64;
             let lines = set_of(gone.into_iter())?;
@@ -211,19 +219,17 @@ impl Coordination {
     /// has changed that another pass without the lock is better; never with `whatever`.
     pub fn dump_queues_locked<'a>(
         &'a self,
-        notes: &QueueNotes,
+        (notes, words): (&QueueNotes, &HashMap<u64, u64>),
         whatever: bool,
         finds: &mut QueueFinds<'a>,
     ) -> Result<bool> {
-        let (found, mut scratch, mut seen) = (self.found_queues(&Blocking)?, Scratch::new(), HashSet::new());
+        let (found, same) = self.found_queues(words, &Blocking)?;
+        let (mut seen, mut scratch) = (set_of(same.into_iter())?, Scratch::new());
         fallible::reserve_in_set(&mut seen, found.len(), ITEMS)?;
         let nothing = NotedQueue::default();
-        for FoundQueue { name, word, state } in found {
+        for FoundQueue { name, state, .. } in found {
             seen.insert(state.queue);
             let noted = notes.0.get(&state.queue).unwrap_or(&nothing);
-            if noted.word == word {
-                continue;
-            }
             let Difference { gone, fresh } = difference(&noted.items, &state)?;
             fallible::reserve(&mut finds.gone, gone.len(), ITEMS)?;
             finds.gone.extend(gone);
@@ -295,13 +301,18 @@ impl Coordination {
     }
 
     /// Finds all queues that have items: a pass over the table of the names, in which other slots are passed over at
-    /// once.
-    fn found_queues(&self, policy: &dyn WaitPolicy) -> Result<Vec<FoundQueue>> {
-        let mut all = Vec::new();
+    /// once. `words`: the numbers of queues by the words of their slots. Of those that have such a word the number alone
+    /// is returned, and nothing else of them is looked at.
+    fn found_queues(&self, words: &HashMap<u64, u64>, policy: &dyn WaitPolicy) -> Result<(Vec<FoundQueue>, Vec<u64>)> {
+        let (mut all, mut same) = (Vec::new(), fallible::with_room(words.len(), ITEMS)?);
         self.pass_names(policy, &mut |leaf, slots| {
             let pass = ScanPass::new(self, *leaf, TableOf::Names);
             for (number, content) in slots {
                 if content.word == 0 || !(content.word & BUSY == 1 || (content.is_entry() && content.is_queue())) {
+                    continue;
+                }
+                if let Some(number) = words.get(&content.word) {
+                    fallible::push(&mut same, *number, ITEMS)?;
                     continue;
                 }
                 let look = || reading!(self, |access| pass.slot(leaf.slot_at(number), access));
@@ -317,7 +328,7 @@ impl Coordination {
         last.extend(all.into_iter().map(|queue: FoundQueue| (queue.state.queue, queue)));
         let mut all = fallible::collect(last.into_values().map(Ok), ITEMS)?;
         all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Ok(all)
+        Ok((all, same))
     }
 
     /// Returns a sum over the words of all slots of the table of the names. While it is the same, no item has come or
@@ -362,6 +373,7 @@ impl Coordination {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coordination::AsCoordination;
     use crate::coordination::queue_state::QueueEntry;
 
     fn state(taken: &[u64], head: u64, tail: u64) -> QueueState {
@@ -386,5 +398,29 @@ mod tests {
             assert_eq!((found.gone, found.fresh), (gone, fresh), "{taken:?} {head} {tail}");
         }
         assert_eq!(difference(&[], &state(&[1], 3, 5)).unwrap().fresh, [1, 3, 4]);
+    }
+
+    #[test]
+    fn a_queue_with_the_word_that_was_noted_is_not_read() {
+        let key = crate::key::Key::text(&format!("queue-dump-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        for name in 0..40_i64 {
+            assert!(segment.queue_put(name, b"item", None).unwrap());
+        }
+        let attachment = segment.attachment().unwrap();
+        let (all, mut notes) = (attachment.coordination(), QueueNotes::default());
+        let mut written = 0;
+        let mut write = |bytes: &[u8]| -> Result<()> {
+            written += bytes.len();
+            Ok(())
+        };
+        let mut log = DumpLog::new(&mut write).unwrap();
+        assert_eq!(all.dump_queues(&mut notes, &mut log, &Blocking).unwrap(), (40, true));
+        let (found, same) = all.found_queues(&notes.by_word().unwrap(), &Blocking).unwrap();
+        assert_eq!((found.len(), same.len()), (0, 40));
+        assert!(segment.queue_put(7_i64, b"item", None).unwrap());
+        let (found, same) = all.found_queues(&notes.by_word().unwrap(), &Blocking).unwrap();
+        assert_eq!((found.len(), same.len()), (1, 39));
+        segment.destroy().unwrap();
     }
 }
