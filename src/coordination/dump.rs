@@ -47,7 +47,7 @@ impl Coordination {
     /// [`Error::Corrupt`] if something is damaged; [`Error::Busy`] if the segment changes all the time and this handle
     /// cannot keep writers out; what `write` returns.
     pub fn dump(&self, write: DumpWrite<'_>, locking: bool, policy: &dyn WaitPolicy) -> Result<Dumped> {
-        let mut log = DumpLog::new(write)?;
+        let mut log = DumpLog::new(write, &self.identity.key)?;
         match locking && self.mem.writable() {
             true => self.dump_locking(&mut log, policy),
             false => self.dump_looking(&mut log, policy),

@@ -17,8 +17,7 @@ use crate::process::backoff::{Backoff, Obstacle};
 use crate::process::pages::file_system_full;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::slot::{BUSY, Content};
-use crate::variables::dump_locked::forked;
-use crate::variables::dump_log::DumpLog;
+use crate::variables::dump_log::{DumpLog, forked};
 use crate::variables::large::LargeValue;
 use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::read::FoundValue;
@@ -292,7 +291,7 @@ impl Coordination {
         for FreshItem { name, at, large } in finds.fresh {
             let of = ValueOf::Item(finds.names[name].as_index());
             match large {
-                Some(large) => drop(log.write_large(of, &large, policy)?.ok_or_else(|| forked(self))?),
+                Some(large) => drop(log.write_large(of, &large, policy)?.ok_or_else(|| forked(&self.identity.key))?),
                 None => drop(log.write_value(of, &finds.bytes[at.0..at.1])?),
             }
             log.hand_over_much()?;
@@ -414,7 +413,7 @@ mod tests {
             written += bytes.len();
             Ok(())
         };
-        let mut log = DumpLog::new(&mut write).unwrap();
+        let mut log = DumpLog::new(&mut write, &all.identity.key).unwrap();
         assert_eq!(all.dump_queues(&mut notes, &mut log, &Blocking).unwrap(), (40, true));
         let (found, same) = all.found_queues(&notes.by_word().unwrap(), &Blocking).unwrap();
         assert_eq!((found.len(), same.len()), (0, 40));

@@ -16,7 +16,7 @@ use crate::variables::batch_apply::{LIST, OwnEntries};
 use crate::variables::batch_entries::{BatchEntries, BatchList};
 use crate::variables::batch_set::suits_a_set;
 use crate::variables::batch_shortage::{BATCH, BatchNeeds, Shortage};
-use crate::variables::dump_locked::forked;
+use crate::variables::dump_log::forked;
 use crate::variables::evict::{Charges, Evictions};
 use crate::variables::leaf::{Leaf, TableOf, is_full};
 use crate::variables::publish::limit_reached;
@@ -223,7 +223,7 @@ impl Variables {
                 for filled in own.iter().flatten() {
                     if !writer.owns(filled.span.granule)? {
                         drop(writer);
-                        return Err(forked(self));
+                        return Err(forked(&self.identity.key));
                     }
                 }
             }
@@ -337,7 +337,7 @@ impl Variables {
             Apart::Filled(filled) => {
                 for number in 0..list.spans() {
                     let filled = filled.get(list.span(number)?.1).and_then(Option::as_ref);
-                    list.set_span(number, filled.ok_or_else(|| forked(self))?.span.granule);
+                    list.set_span(number, filled.ok_or_else(|| forked(&self.identity.key))?.span.granule);
                 }
                 return Ok(spans);
             }

@@ -12,7 +12,7 @@ use crate::process::pages::file_system_full;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
 use crate::variables::Variables;
-use crate::variables::dump_log::{DumpLog, NO_LINE, index_in};
+use crate::variables::dump_log::{DumpLog, NO_LINE, forked, index_in};
 use crate::variables::dump_notes::{Loose, NOTES, expires, is_noted, may_have_gone_round, version_of};
 use crate::variables::dump_pass::DumpNotes;
 use crate::variables::expiry::NEVER;
@@ -213,7 +213,7 @@ impl Variables {
                     let mut prefix = fallible::zeros(prefix_len, NOTES)?;
                     self.read_span(&content, 0, &mut prefix)?;
                     let of = ValueOf::Variable(index_in(&prefix, word, key_len)?);
-                    log.write_large(of, &large, policy)?.ok_or_else(|| forked(self))?
+                    log.write_large(of, &large, policy)?.ok_or_else(|| forked(&self.identity.key))?
                 }
                 (None, Kind::Inline) => {
                     let (bytes, len) = content.inline_bytes();
@@ -230,13 +230,6 @@ impl Variables {
         }
         Ok(())
     }
-}
-
-/// The error of a value that is pinned and changes all the same: the process was forked, and this is the child.
-#[cold]
-pub fn forked(att: &Variables) -> Error {
-    let key = &att.identity.key;
-    Error::Busy(format!("key {key}: this process was forked in the middle of the call: call again in the child"))
 }
 
 fn content_of(slot: &Slot) -> Result<Content> {

@@ -6,7 +6,8 @@ use crate::codec::dump_line::{self, ValueLine, ValueOf};
 use crate::codec::value_check::{ValueCheck, ValueKind};
 use crate::error::{Error, Result};
 use crate::fallible;
-use crate::key::Index;
+use crate::key::{Index, Key};
+use crate::os::fork;
 use crate::process::wait_policy::WaitPolicy;
 use crate::variables::large::LargeValue;
 use crate::variables::stored::Layout;
@@ -25,6 +26,10 @@ pub type DumpWrite<'w> = &'w mut dyn FnMut(&[u8]) -> Result<()>;
 /// Private to the process: what a dump has written so far.
 pub struct DumpLog<'w> {
     write: DumpWrite<'w>,
+    /// The segment's key, for errors.
+    key: Key,
+    /// The epoch of the process that began the dump. In a forked child the file is the parent's.
+    epoch: u32,
     /// What was not handed over yet.
     buffer: Vec<u8>,
     /// Value lines.
@@ -64,11 +69,27 @@ fn damaged(of: ValueOf<'_>, why: impl std::fmt::Display) -> Error {
     })
 }
 
+/// Hands over bytes, if this is the process that began the dump, and is so afterwards: the function may fork.
+fn write_here(write: &mut dyn FnMut(&[u8]) -> Result<()>, bytes: &[u8], (epoch, key): (u32, &Key)) -> Result<()> {
+    if epoch == fork::epoch() {
+        write(bytes)?;
+    }
+    if epoch == fork::epoch() { Ok(()) } else { Err(forked(key)) }
+}
+
+/// The error of a dump in a child that was forked in the middle of it.
+#[cold]
+pub fn forked(key: &Key) -> Error {
+    Error::Busy(format!("key {key}: this process was forked in the middle of the call: call again in the child"))
+}
+
 impl<'w> DumpLog<'w> {
     /// Begins a dump.
-    pub fn new(write: DumpWrite<'w>) -> Result<Self> {
+    pub fn new(write: DumpWrite<'w>, key: &Key) -> Result<Self> {
         let mut log = DumpLog {
             write,
+            key: key.clone(),
+            epoch: fork::epoch(),
             buffer: fallible::with_room(PIECE * 2, LOG)?,
             lines: 0,
             variables: 0,
@@ -87,7 +108,7 @@ impl<'w> DumpLog<'w> {
 
     /// Hands over what is there.
     pub fn hand_over(&mut self) -> Result<()> {
-        (self.write)(&self.buffer)?;
+        write_here(self.write, &self.buffer, (self.epoch, &self.key))?;
         self.buffer.clear();
         Ok(())
     }
@@ -132,6 +153,10 @@ impl<'w> DumpLog<'w> {
         if !large.check_resident(0, len).map_err(naming)? {
             return Ok(None);
         }
+        // Without a pin it may have been replaced by now. Then not one byte of it is written.
+        if !large.stays()? {
+            return Ok(None);
+        }
         let kind = kind_of(large.layout());
         let line = self.begin_value(of, ValueLine { len, kind })?;
         let (mut at, mut whole, mut check) = (0, true, ValueCheck::new(kind, len));
@@ -152,9 +177,9 @@ impl<'w> DumpLog<'w> {
             match piece.len() < PIECE {
                 true => self.buffer.extend_from_slice(piece),
                 false => {
-                    (self.write)(&self.buffer)?;
+                    write_here(self.write, &self.buffer, (self.epoch, &self.key))?;
                     self.buffer.clear();
-                    (self.write)(piece)?;
+                    write_here(self.write, piece, (self.epoch, &self.key))?;
                 }
             }
         }

@@ -150,6 +150,11 @@ impl<'a> LargeValue<'a> {
         self.pin.as_ref().is_some_and(Pin::is_own)
     }
 
+    /// Returns whether the value is still the variable's, or a pin keeps it.
+    pub fn stays(&self) -> Result<bool> {
+        Ok(self.pinned() || self.att.value_stays(&self.found)?)
+    }
+
     /// Returns the attachment in whose segment the value is.
     #[cfg(feature = "python")]
     pub fn attachment(&self) -> &'a Variables {
