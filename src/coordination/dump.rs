@@ -8,10 +8,11 @@ use crate::coordination::queue_dump::{QueueFinds, QueueNotes};
 use crate::error::{Error, Result};
 use crate::os;
 use crate::process::backoff::{Backoff, Obstacle};
+use crate::process::pages::file_system_full;
 use crate::process::sleep::Sleep;
 use crate::process::wait_policy::{WAIT_LIMIT, WaitPolicy};
 use crate::sync::bound;
-use crate::variables::dump_locked::DumpFinds;
+use crate::variables::dump_locked::{BYTES_MOST, CHANGES_MOST, Compared, DumpFinds};
 use crate::variables::dump_log::{DumpLog, DumpWrite};
 use crate::variables::dump_pass::DumpNotes;
 use crate::variables::leaf::TableOf;
@@ -23,6 +24,9 @@ const FEW: u64 = 1_000;
 /// So many passes at most before the last one is tried, and so many tries of that.
 const PASSES: u32 = 5;
 const TRIES: u32 = 5;
+/// So many passes at most between two tries. They write into memory, so each meets what was changed in the short time
+/// of the one before.
+const PASSES_THEN: u32 = 8;
 /// The pause of a dump that cannot keep writers out, between two attempts.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -44,8 +48,9 @@ impl Coordination {
     /// `locking`: the handle may write.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if something is damaged; [`Error::Busy`] if the segment changes all the time and this handle
-    /// cannot keep writers out; what `write` returns.
+    /// [`Error::Corrupt`] if something is damaged; [`Error::Busy`] if more changes all the time than a dump can catch up
+    /// with, or anything while this handle cannot keep writers out; [`Error::Full`] if there is no memory for a pin; what
+    /// `write` returns.
     pub fn dump(&self, write: DumpWrite<'_>, locking: bool, policy: &dyn WaitPolicy) -> Result<Dumped> {
         let mut log = DumpLog::new(write, &self.identity.key)?;
         match locking && self.mem.writable() {
@@ -78,35 +83,68 @@ impl Coordination {
             }
             before = changed;
         }
-        for number in 1.. {
-            let whatever = number == TRIES;
+        let (mut vain, mut unpinned, mut looks, mut last) = (0, 0, 0, (0, 0));
+        loop {
             // Pins are let go where the writer lock is not held, so what was found is dropped after the lock.
             let (mut finds, mut queue_finds) = (DumpFinds::default(), QueueFinds::default());
             let words = queues.by_word()?;
+            looks += 1;
             let writer = self.write(policy)?;
             let (began, now) = (Instant::now(), os::boottime_ns());
             // SYNC: as in `bound::quiet`. Whoever described a change since the last pass began has left another serial
             // number, and this process has the lock after it.
-            let whole = quiet == Some(self.mem.intent().serial.load(Ordering::Relaxed))
-                || (self.dump_locked((&notes, log), now, whatever, &mut finds)?
-                    && self.dump_queues_locked((&queues, &words), whatever, &mut queue_finds)?);
+            let compared = match quiet == Some(self.mem.intent().serial.load(Ordering::Relaxed)) {
+                true => Compared::Whole,
+                false => match self.dump_locked((&notes, log), now, &mut finds)? {
+                    Compared::Whole => self.dump_queues_locked((&queues, &words), finds.sizes(), &mut queue_finds)?,
+                    other => other,
+                },
+            };
             // CRASH: the lock, and pins, which are reaped.
             crash_point!("dump-compared");
             let locked = began.elapsed();
             drop(writer);
-            if whole {
+            if compared == Compared::Whole {
                 // What was noted is not needed any more, and may be large.
                 drop((notes, queues));
+                log.defer(false)?;
                 self.dump_finds(finds, log, policy)?;
                 self.dump_queue_finds(queue_finds, log, policy)?;
                 log.end(now)?;
-                return Ok(Dumped { variables: log.variables, items: log.items, locked, passes: passes + number });
+                return Ok(Dumped { variables: log.variables, items: log.items, locked, passes: passes + looks });
             }
             drop((finds, queue_finds));
-            quiet = bound::quiet(self.state(), self.mem.intent());
-            pass(&mut notes, &mut queues, log)?;
+            // A value without a pin is written without one, if it stays as long as that takes.
+            let is_unpinned = compared == Compared::Unpinned;
+            *(if is_unpinned { &mut unpinned } else { &mut vain }) += 1;
+            if unpinned > TRIES {
+                return Err(file_system_full(self.identity.geometry.pin_unit()));
+            }
+            if vain > TRIES {
+                return Err(self.too_much(last));
+            }
+            log.defer(!is_unpinned)?;
+            for number in 0..if is_unpinned { 1 } else { PASSES_THEN } {
+                let (before, earlier) = (log.len(), last);
+                quiet = bound::quiet(self.state(), self.mem.intent());
+                last = (pass(&mut notes, &mut queues, log)?, log.len() - before);
+                let is_little = last.0 < CHANGES_MOST as u64 / 4 && last.1 < BYTES_MOST as u64 / 4;
+                if is_little || (number > 0 && last.0 > earlier.0 / 2 && last.1 > earlier.1 / 2) {
+                    break;
+                }
+            }
         }
-        Err(Error::corrupt("a pass over the table that takes whatever it finds"))
+    }
+
+    /// The error of a dump that did not catch up with those who write.
+    #[cold]
+    fn too_much(&self, (changed, bytes): (u64, u64)) -> Error {
+        let (key, mib, most) = (&self.identity.key, bytes.div_ceil(1 << 20), BYTES_MOST >> 20);
+        Error::Busy(format!(
+            "key {key}: others change more than a dump can catch up with: {changed} variables and items ({mib} MiB) \
+             while it looked at all of them once; at most {CHANGES_MOST} ({most} MiB) are copied while writers wait: \
+             let some of those who write pause, or dump when less is changed"
+        ))
     }
 
     /// Dumps through a handle that may not write: two passes in which nothing is different prove that all of it was so

@@ -14,9 +14,9 @@ use crate::key::IndexBuf;
 use crate::os::mem::Scratch;
 use crate::process::access::{MappedAccess, PreadAccess, reading};
 use crate::process::backoff::{Backoff, Obstacle};
-use crate::process::pages::file_system_full;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::slot::{BUSY, Content};
+use crate::variables::dump_locked::{BYTES_MOST, CHANGES_MOST, Compared};
 use crate::variables::dump_log::{DumpLog, forked};
 use crate::variables::large::LargeValue;
 use crate::variables::leaf::{Leaf, TableOf};
@@ -27,12 +27,8 @@ use std::hash::Hash;
 
 /// The name of the notes in the error for a lack of memory.
 const ITEMS: &str = "the items that a dump has written";
-/// So many items may have come or gone since the pass before that it is looked at them under the lock.
-const CHANGES_MOST: usize = 32 << 10;
 /// So many items that follow each other may be missing of a queue that is not damaged altogether.
 const MISSING_MOST: u32 = 64;
-/// So many bytes of them are copied there.
-const BYTES_MOST: usize = 16 << 20;
 
 /// Looks at the slots of a leaf, copied, with their numbers. `None`: the leaf has to be looked at anew.
 type SeeLeaf<'a> = &'a mut dyn FnMut(&Leaf, &mut dyn Iterator<Item = (u64, Content)>) -> Result<Option<()>>;
@@ -214,14 +210,14 @@ impl Coordination {
         }
     }
 
-    /// Compares the queues with what was noted of them. The caller holds the writer lock. Returns `false` if so much
-    /// has changed that another pass without the lock is better; never with `whatever`.
+    /// Compares the queues with what was noted of them. The caller holds the writer lock. `besides`: so many changes,
+    /// and bytes that were copied, were found already.
     pub fn dump_queues_locked<'a>(
         &'a self,
         (notes, words): (&QueueNotes, &HashMap<u64, u64>),
-        whatever: bool,
+        besides: (usize, usize),
         finds: &mut QueueFinds<'a>,
-    ) -> Result<bool> {
+    ) -> Result<Compared> {
         let (found, same) = self.found_queues(words, &Blocking)?;
         let (mut seen, mut scratch) = (set_of(same.into_iter())?, Scratch::new());
         fallible::reserve_in_set(&mut seen, found.len(), ITEMS)?;
@@ -238,8 +234,8 @@ impl Coordination {
             };
             let mut in_a_row = 0;
             for ticket in fresh {
-                if !whatever && (finds.fresh.len() > CHANGES_MOST || finds.bytes.len() > BYTES_MOST) {
-                    return Ok(false);
+                if besides.0 + finds.fresh.len() > CHANGES_MOST || besides.1 + finds.bytes.len() > BYTES_MOST {
+                    return Ok(Compared::TooMuch);
                 }
                 let key = ItemKey::new(state.queue, ticket);
                 // What is missing is damaged: the other items are dumped, if there are any.
@@ -263,7 +259,7 @@ impl Coordination {
                         None
                     }
                     FoundValue::Large(large) if large.pinned() => Some(large),
-                    FoundValue::Large(_) => return Err(file_system_full(self.identity.geometry.pin_unit())),
+                    FoundValue::Large(_) => return Ok(Compared::Unpinned),
                     FoundValue::Inline { .. } => return Err(Error::corrupt("an item in its slot")),
                 };
                 let at = (start, finds.bytes.len());
@@ -274,7 +270,7 @@ impl Coordination {
             fallible::reserve(&mut finds.gone, queue.items.len(), ITEMS)?;
             finds.gone.extend(queue.items.iter().map(|(_, line)| *line));
         }
-        Ok(true)
+        Ok(Compared::Whole)
     }
 
     /// Writes what was found under the lock, which is released by now.

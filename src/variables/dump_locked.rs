@@ -8,7 +8,6 @@ use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::Slot;
 use crate::process::access::MappedAccess;
-use crate::process::pages::file_system_full;
 use crate::process::wait_policy::{Blocking, WaitPolicy};
 use crate::sync::slot::{BUSY, Content, Kind, Seqlock};
 use crate::variables::Variables;
@@ -22,9 +21,20 @@ use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::record::record_at;
 use std::sync::atomic::Ordering;
 
-/// So much may have changed since the pass before, in variables and in bytes, that it is copied under the lock.
-const CHANGES_MOST: usize = 32 << 10;
-const BYTES_MOST: usize = 16 << 20;
+/// So much may have changed since the pass before, in variables and items and in bytes, that it is copied under the lock.
+pub const CHANGES_MOST: usize = 32 << 10;
+pub const BYTES_MOST: usize = 16 << 20;
+
+/// How a comparison under the lock has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// All that has changed was found.
+    Whole,
+    /// More has changed than is copied while others wait.
+    TooMuch,
+    /// There is no memory for the pin of a large value that has changed.
+    Unpinned,
+}
 
 /// Private to the process: what has changed between the last pass without the lock and the instant of the dump.
 #[derive(Default)]
@@ -37,6 +47,8 @@ pub struct DumpFinds<'a> {
     fresh: Vec<Fresh<'a>>,
     /// The records of those that are small, one after the other.
     bytes: Vec<u8>,
+    /// Why the comparison does not go on.
+    ended: Option<Compared>,
 }
 
 /// Private to the process: a variable that was not written yet.
@@ -49,22 +61,26 @@ struct Fresh<'a> {
 }
 
 impl DumpFinds<'_> {
-    fn is_much(&self, loose: &Loose) -> bool {
-        self.fresh.len() + self.moved.len() + self.gone.len() + loose.len() > CHANGES_MOST
-            || self.bytes.len() > BYTES_MOST
+    /// Returns how the comparison has ended already, if it has.
+    fn end(&self, loose: &Loose) -> Option<Compared> {
+        let (changes, _) = self.sizes();
+        self.ended.or_else(|| (changes + loose.len() > CHANGES_MOST).then_some(Compared::TooMuch))
+    }
+
+    /// Returns how much was found: changes, and bytes that were copied.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.fresh.len() + self.moved.len() + self.gone.len(), self.bytes.len())
     }
 }
 
 impl Variables {
-    /// Compares the table with what was noted of it. The caller holds the writer lock. Returns `false` if so much has
-    /// changed that another pass without the lock is better; never with `whatever`.
+    /// Compares the table with what was noted of it. The caller holds the writer lock.
     pub fn dump_locked<'a>(
         &'a self,
         (notes, log): (&DumpNotes, &DumpLog<'_>),
         now: u64,
-        whatever: bool,
         finds: &mut DumpFinds<'a>,
-    ) -> Result<bool> {
+    ) -> Result<Compared> {
         let (mut loose, mut next, mut hash) = (Loose::default(), 0, Some(0));
         let serial = self.mem.intent().serial.load(Ordering::Relaxed);
         while let Some(from) = hash {
@@ -80,8 +96,8 @@ impl Variables {
                     false => loose.add(noted)?,
                 }
                 next += 1;
-                if !whatever && finds.is_much(&loose) {
-                    return Ok(false);
+                if let Some(end) = finds.end(&loose) {
+                    return Ok(end);
                 }
             }
             let slots = self.mem.slots(leaf.base, leaf.slots + 1)?.iter().skip(1);
@@ -126,12 +142,12 @@ impl Variables {
                     }
                 }
             }
-            if !whatever && finds.is_much(&loose) {
-                return Ok(false);
+            if let Some(end) = finds.end(&loose) {
+                return Ok(end);
             }
             hash = end;
         }
-        Ok(true)
+        Ok(Compared::Whole)
     }
 
     /// Looks at the expiry of a variable whose slot has the word that was noted, but may have got it anew.
@@ -167,7 +183,7 @@ impl Variables {
         finds: &mut DumpFinds<'a>,
     ) -> Result<()> {
         let content = content_of(slot)?;
-        if !content.is_variable() {
+        if !content.is_variable() || finds.ended.is_some() {
             return Ok(());
         }
         let (expiry, at, mut large) = (self.expiry_of(&content)?, finds.bytes.len(), None);
@@ -177,6 +193,10 @@ impl Variables {
         match content.kind() {
             Kind::Inline => {}
             Kind::Record => {
+                if at + content.record_len() as usize > BYTES_MOST {
+                    finds.ended = Some(Compared::TooMuch);
+                    return Ok(());
+                }
                 let place = record_at(self, &content)?.ok_or_else(|| Error::corrupt("a record's place"))?;
                 self.mem.append(place, content.record_len() as usize, &mut finds.bytes)?;
             }
@@ -185,7 +205,8 @@ impl Variables {
                 // With the writer lock held nothing changes, and this process is registered: nothing waits here.
                 let pinned = self.pin_large(found, &Blocking)?;
                 if !pinned.pinned() {
-                    return Err(file_system_full(self.identity.geometry.pin_unit()));
+                    finds.ended = Some(Compared::Unpinned);
+                    return Ok(());
                 }
                 large = Some(pinned);
             }

@@ -17,6 +17,10 @@ use std::collections::HashMap;
 pub const NO_LINE: u32 = u32::MAX;
 /// What is written is handed over in pieces of about this many bytes.
 const PIECE: usize = 256 << 10;
+/// While a dump catches up with writers, so much is kept in memory before it is handed over.
+const DEFERRED: usize = 64 << 20;
+/// Variables that are longer are not written then: they are pinned when writers are kept out, which copies nothing.
+const LARGE_THEN: u64 = 1 << 20;
 /// The name of the log in the error for a lack of memory.
 const LOG: &str = "a dump";
 
@@ -32,6 +36,10 @@ pub struct DumpLog<'w> {
     epoch: u32,
     /// What was not handed over yet.
     buffer: Vec<u8>,
+    /// How much was handed over.
+    handed: u64,
+    /// More of it is kept in the buffer: handing it over may be slow, as the disk is.
+    deferred: bool,
     /// Value lines.
     lines: u32,
     /// Variables that count, and items.
@@ -91,6 +99,8 @@ impl<'w> DumpLog<'w> {
             key: key.clone(),
             epoch: fork::epoch(),
             buffer: fallible::with_room(PIECE * 2, LOG)?,
+            handed: 0,
+            deferred: false,
             lines: 0,
             variables: 0,
             items: 0,
@@ -103,12 +113,27 @@ impl<'w> DumpLog<'w> {
 
     /// Hands over what is there, if that is much. The caller holds nothing but pins.
     pub fn hand_over_much(&mut self) -> Result<()> {
-        if self.buffer.len() >= PIECE { self.hand_over() } else { Ok(()) }
+        let much = if self.deferred { DEFERRED } else { PIECE };
+        if self.buffer.len() >= much { self.hand_over() } else { Ok(()) }
+    }
+
+    /// From now on much is kept in memory, or no more than a piece. The caller holds nothing but pins.
+    pub fn defer(&mut self, deferred: bool) -> Result<()> {
+        self.deferred = deferred;
+        if self.buffer.len() >= DEFERRED / 2 { self.hand_over() } else { self.hand_over_much() }
+    }
+
+    /// Returns how many bytes were written so far, handed over or not.
+    pub fn len(&self) -> u64 {
+        self.handed + self.buffer.len() as u64
     }
 
     /// Hands over what is there.
     pub fn hand_over(&mut self) -> Result<()> {
-        write_here(self.write, &self.buffer, (self.epoch, &self.key))?;
+        for piece in self.buffer.chunks(PIECE * 4) {
+            write_here(self.write, piece, (self.epoch, &self.key))?;
+        }
+        self.handed += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
@@ -138,7 +163,7 @@ impl<'w> DumpLog<'w> {
     }
 
     /// Writes a large value, piece by piece. The caller holds nothing but pins. Returns the number of its line; `None`:
-    /// the variable changed meanwhile, and what was written of it does not count.
+    /// the variable changed meanwhile, and what was written of it does not count; or it is long and this is deferred.
     pub fn write_large(
         &mut self,
         of: ValueOf<'_>,
@@ -150,6 +175,9 @@ impl<'w> DumpLog<'w> {
             other => other,
         };
         let len = large.len();
+        if self.deferred && len > LARGE_THEN && matches!(of, ValueOf::Variable(_)) {
+            return Ok(None);
+        }
         if !large.check_resident(0, len).map_err(naming)? {
             return Ok(None);
         }
@@ -174,12 +202,16 @@ impl<'w> DumpLog<'w> {
                 false => piece.fill(0),
             }
             at += piece.len() as u64;
-            match piece.len() < PIECE {
-                true => self.buffer.extend_from_slice(piece),
+            match piece.len() < PIECE || self.deferred {
+                true => {
+                    fallible::reserve(&mut self.buffer, piece.len() + 1, LOG)?;
+                    self.buffer.extend_from_slice(piece);
+                }
                 false => {
                     write_here(self.write, &self.buffer, (self.epoch, &self.key))?;
-                    self.buffer.clear();
                     write_here(self.write, piece, (self.epoch, &self.key))?;
+                    self.handed += (self.buffer.len() + piece.len()) as u64;
+                    self.buffer.clear();
                 }
             }
         }
@@ -248,4 +280,35 @@ pub fn index_in(prefix: &[u8], index_word: u64, key_len: Option<usize>) -> Resul
     let key = prefix.len().checked_sub(key_len).and_then(|start| prefix.get(start..));
     let text = key.and_then(|key| std::str::from_utf8(key).ok()).filter(|text| text.len() <= crate::key::INDEX_MAX);
     text.map(Index::Text).ok_or_else(|| Error::corrupt("a text index"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::wait_policy::Blocking;
+    use crate::variables::AsVariables;
+
+    #[test]
+    fn of_a_value_that_has_changed_before_it_is_pinned_nothing_is_written() {
+        let key = Key::text(&format!("dump-log-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key.clone(), &crate::Options::default()).unwrap();
+        let put = |byte: u8| segment.put("large", &vec![byte; 500_000]).unwrap();
+        put(1);
+        let attachment = segment.attachment().unwrap();
+        let (all, mut scratch) = (attachment.variables(), crate::os::mem::Scratch::new());
+        let mut write = |_: &[u8]| -> Result<()> { Ok(()) };
+        let mut log = DumpLog::new(&mut write, &key).unwrap();
+        let (index, start) = (Index::Text("large"), log.len());
+        for (is_replaced, written) in [(true, false), (false, true)] {
+            let found = all.find(&index, &mut scratch, &Blocking).unwrap().unwrap();
+            if is_replaced {
+                put(2);
+            }
+            let large = all.pin_large(found, &Blocking).unwrap();
+            assert_eq!(large.pinned(), !is_replaced);
+            let line = log.write_large(ValueOf::Variable(index), &large, &Blocking).unwrap();
+            assert_eq!((line.is_some(), log.len() > start), (written, written));
+        }
+        segment.destroy().unwrap();
+    }
 }

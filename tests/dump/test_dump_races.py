@@ -1,7 +1,9 @@
 """What others change while a dump is under way, from within the function that it writes with: at known moments."""
 
 import io
+import os
 
+import helpers
 import pytest
 
 import shmvar
@@ -47,3 +49,125 @@ def test_leases_that_are_renewed_until_their_moves_went_round_are_dumped_as_they
         again.load(io.BytesIO(file.getvalue()))
         assert {again.stat(f"lease {number}").expires_in > 500 for number in range(LEASES)} == {True}
         again.destroy()
+
+
+def test_a_fork_within_the_writing_is_an_error_in_the_child(seg):
+    """The parent's dump goes on, and the child writes nothing of it."""
+    for number in range(4):
+        seg[number] = bytes(700_000)
+    children = []
+
+    def fork(_):
+        child = os.fork()
+        if child:
+            children.append(child)
+            # The whole of the child's call is over before the parent writes on.
+            statuses.append(os.waitpid(child, 0)[1])
+        else:
+            children.append(None)
+
+    statuses = []
+    file = Beside(fork, 1)
+    try:
+        count, text = seg.dump(file), ""
+    except shmvar.SegmentBusyError as error:
+        count, text = None, str(error)
+    finally:
+        if None in children:
+            os._exit(0 if count is None and "forked in the middle" in text else 1)
+    assert count == 4 and statuses == [0]
+
+
+def test_the_last_passes_write_into_memory_however_slow_the_file_is(seg, new_key):
+    """What changes as long as the file is written to would never be little. It was copied under the lock in the end."""
+    values = {number: bytes([number % 250]) * 15_000 for number in range(1200)}
+    seg.update(values)
+    turns = []
+
+    def change(_):
+        turns.append(1)
+        if len(turns) % 4 == 0:
+            seg.update(values)
+
+    file = Beside(change, 10_000)
+    assert seg.dump(file) == 1200
+    assert len(file.getvalue()) < 5 * 1200 * 15_000
+    with shmvar.attach(new_key(), 64 << 20) as again:
+        assert again.load(io.BytesIO(file.getvalue())) == 1200
+        assert dict(again) == values
+        again.destroy()
+
+
+TOO_MUCH = """
+import io, signal
+segment = shmvar.attach(key, 200 << 20)
+values = {number: b"x" * 15_000 for number in range(2700)}
+segment.update(values)
+
+def change(*_):
+    segment.update(values)
+    signal.setitimer(signal.ITIMER_REAL, 0.005)
+
+signal.signal(signal.SIGALRM, change)
+change()
+try:
+    segment.dump(io.BytesIO())
+except shmvar.SegmentBusyError as error:
+    text = str(error)
+else:
+    text = "dumped"
+signal.setitimer(signal.ITIMER_REAL, 0)
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+print(text)
+assert segment.dump(io.BytesIO()) == 2700 and segment.info().held == 0
+"""
+
+
+def test_where_too_much_changes_all_the_time_the_error_says_how_much(seg, key):
+    """Handlers of signals run between two looks at leaves, so nothing is ever as it was looked at."""
+    seg.destroy()
+    text = helpers.run(TOO_MUCH, key).stdout
+    assert "others change more than a dump can catch up with" in text and "MiB) while it looked" in text
+    assert "let some of those who write pause" in text
+
+
+NO_PAGE = """
+import io, os, subprocess
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "none", "/dev/shm"], check=True)
+times = int(sys.argv[2])
+segment = shmvar.attach("full", 32 << 20)
+for number in range(4):
+    segment[number] = bytes([number]) * 1_000_000
+segment[0] = bytes(1_000_000)
+with open("/dev/shm/filler", "wb") as filler:
+    try:
+        while True:
+            os.write(filler.fileno(), bytes(4096))
+    except OSError:
+        pass
+
+class File(io.BytesIO):
+    left = times
+    def write(self, data):
+        if self.left:
+            self.left -= 1
+            segment[0] = bytes([self.left % 250 + 1]) * 900_000
+        return super().write(data)
+
+file = File()
+try:
+    print(segment.dump(file))
+except shmvar.SegmentFullError as error:
+    print("full", error)
+os.unlink("/dev/shm/filler")
+if times < 100:
+    loaded = shmvar.attach("loaded", 16 << 20)
+    assert loaded.load(io.BytesIO(file.getvalue())) == 4 and loaded[0] == segment[0] == bytes([1]) * 900_000
+"""
+
+
+@helpers.needs_mounts
+@pytest.mark.parametrize(("times", "text"), [(18, "4"), (100_000, "full")])
+def test_without_a_page_for_a_pin_a_large_value_that_changes_is_looked_at_again(times, text):
+    out = helpers.run(NO_PAGE, "", times, prefix=("unshare", "-m")).stdout
+    assert out.startswith(text) and (text == "4" or "/dev/shm" in out)
