@@ -868,8 +868,12 @@ class Segment(MutableMapping[Any, Any]):
             DumpError: the file is no dump, or a damaged one; nothing has changed.
             SegmentFullError: it does not fit, variables and items together; nothing has changed. (Only
                 if others take the room of the items meanwhile, the text says how many were put.)
+            SegmentBusyError: a stopped process has blocked the segment for 10 s.
             ReadOnlyError: the handle is read-only.
-            OSError: the file could not be read.
+            OSError: the file could not be read; nothing has changed.
+
+        Whatever ends the call while it puts items says how many there are in their queues: in its
+        text, or in a note (`__notes__`). All variables are stored by then.
         """
 
     def detach(self) -> None:
@@ -1682,18 +1686,16 @@ def _dump(segment: Segment, write: Callable[[bytes], Any]) -> tuple[int, int, in
 # `DumpError`; the checksum is left to the caller.
 def _dump_plan(read: Callable[[int], bytes], len: int) -> _DumpPlan: ...
 
-# Stores the variables of a dump, or none. `verify` is called when all of it was read, before anything is stored.
+# Stores the variables of a dump, or none. `verify` is called when all of it was read, before anything is stored. The
+# items are given to `items`, each with `begin(name, has_buffers, length)` and then, in pieces, `write(bytes)`.
 def _load_variables(
-    segment: Segment, plan: _DumpPlan, read: Callable[[int], bytes], verify: Callable[[], Any]
+    segment: Segment, plan: _DumpPlan, read: Callable[[int], bytes], items: Any, verify: Callable[[], Any]
 ) -> None: ...
 
 # Calls `each` with each value of a dump that counts: its index or the name of its queue, whether it is an item, whether
-# it has buffers beside its pickle, its bytes, and the seconds that it has left to live. `items`: with items alone.
+# it has buffers beside its pickle, its bytes, and the seconds that it has left to live.
 def _dump_values(
-    plan: _DumpPlan,
-    read: Callable[[int], bytes],
-    each: Callable[[int | str, bool, bool, bytes, float | None], Any],
-    items: bool,
+    plan: _DumpPlan, read: Callable[[int], bytes], each: Callable[[int | str, bool, bool, bytes, float | None], Any]
 ) -> None: ...
 
 # The pickle of a value with buffers, with the buffers inside.

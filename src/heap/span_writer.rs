@@ -176,7 +176,7 @@ impl Heap {
 
     /// Gives back the pages of a span whose value could not be stored, so that the memory file system is no fuller than
     /// before. Sticky granules are left out, because a reader may still look into them.
-    fn punch_unpublished(&self, filled: &FilledSpan<'_>, policy: &dyn WaitPolicy) -> Result<()> {
+    pub fn punch_unpublished(&self, filled: &FilledSpan<'_>, policy: &dyn WaitPolicy) -> Result<()> {
         let (granule, len) = (filled.span.granule, filled.span.len);
         let writer = self.write(policy)?;
         if !writer.owns(granule)? {

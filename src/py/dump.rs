@@ -11,15 +11,19 @@ use crate::py::create;
 use crate::py::errors;
 use crate::py::segment::PySegment;
 use crate::py::wait::PyWait;
-use crate::segment::{DumpPlan, DumpReader};
+use crate::segment::{DumpPlan, DumpReader, ItemPart};
 use crate::variables::dump_log::layout_of;
 use crate::variables::stored::{Stored, ValueSource};
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+
+/// How long an item waits for the writer lock.
+const LOCK_SECONDS: u32 = 10;
 
 /// What a whole dump says, but for its values.
 #[pyclass(frozen, name = "_DumpPlan", module = "shmvar._core")]
@@ -106,40 +110,45 @@ pub fn _dump_plan(read: &Bound<'_, PyAny>, len: u64) -> PyResult<PyDumpPlan> {
 }
 
 /// Stores the variables of a dump at one instant, or none of them. `verify` is called before that, when all of the dump
-/// was read.
+/// was read. The items are given to `items`, each with `begin(name, has_buffers, length)` and `write(bytes)`.
 #[pyfunction]
 pub fn _load_variables(
     segment: &Bound<'_, PySegment>,
     plan: &Bound<'_, PyDumpPlan>,
     read: &Bound<'_, PyAny>,
+    items: &Bound<'_, PyAny>,
     verify: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let (py, inner, raised) = (segment.py(), segment.get().inner(), Raised::default());
     let (policy, plan) = (PyWait::new(py, inner.key()), plan.get());
     let mut all_read = || raised.keep(verify.call0()).map(drop);
-    let loaded = inner.load_variables(&mut source(read, &raised), plan.len, &plan.plan, &mut all_read, &policy);
+    let mut keep = |part: ItemPart<'_>| {
+        let kept = match part {
+            ItemPart::Begins(value) => convert::index_object(py, &value.index).and_then(|name| {
+                let has_buffers = value.value.kind != ValueKind::Pickle;
+                items.call_method1(intern!(py, "begin"), (name, has_buffers, value.value.len))
+            }),
+            ItemPart::Piece(bytes) => {
+                create::bytes(py, bytes).and_then(|bytes| items.call_method1(intern!(py, "write"), (bytes,)))
+            }
+        };
+        raised.keep(kept).map(drop)
+    };
+    let (mut source, len) = (source(read, &raised), plan.len);
+    let loaded = inner.load_variables(&mut source, len, &plan.plan, &mut keep, &mut all_read, &policy);
     loaded.map_err(|error| errors::of_dump(py, error, |error| raised.or(error, |error| policy.error(error))))
 }
 
 /// Calls `each` for every value of a dump that counts: index, or name of the queue; whether it is an item; whether it
-/// has buffers beside its pickle; its bytes; and the seconds that it has left to live. `items`: for items alone.
+/// has buffers beside its pickle; its bytes; and the seconds that it has left to live.
 #[pyfunction]
-pub fn _dump_values(
-    plan: &Bound<'_, PyDumpPlan>,
-    read: &Bound<'_, PyAny>,
-    each: &Bound<'_, PyAny>,
-    items: bool,
-) -> PyResult<()> {
+pub fn _dump_values(plan: &Bound<'_, PyDumpPlan>, read: &Bound<'_, PyAny>, each: &Bound<'_, PyAny>) -> PyResult<()> {
     let (py, raised, plan) = (read.py(), Raised::default(), plan.get());
     let other = |error| raised.or(error, |error| errors::to_py(py, error));
     let mut source = source(read, &raised);
     let mut give = || {
         let (mut reader, mut bytes) = (DumpReader::new(&mut source, plan.len)?, Vec::new());
         while let Some(value) = reader.next(&plan.plan)? {
-            if items && !value.is_item {
-                reader.pass_value()?;
-                continue;
-            }
             bytes.clear();
             reader.take_value(&mut bytes)?;
             let has_buffers = value.value.kind != ValueKind::Pickle;
@@ -185,16 +194,28 @@ pub fn _put_item(
     if let Err(why) = crate::codec::value_check::check_value(kind, value) {
         return Err(errors::builtin::<PyValueError>(why));
     }
-    let stored = Stored { parts: &[value], layout: layout_of(kind), expiry: None };
-    let (source, next_collection) = (ValueSource::OwnMemory, &AtomicU64::new(0));
-    let item = NewItem { stored, source, most: u64::MAX, next_collection };
-    let put = inner
-        .for_change()
-        .and_then(|att| att.coordination().queue_put(&name, item, Some(Duration::from_secs(1)), &policy))
-        .map_err(|error| policy.error(error))?;
-    match put {
-        PutOutcome::Put => Ok(()),
-        PutOutcome::SegmentFull(error) => Err(errors::of_queue(segment.py(), inner.key(), &name, error)),
-        _ => Err(errors::raise_text(segment.py(), c"SegmentBusyError", "another process held the writer lock")),
+    // For the writer lock it waits as long as any other change, but not for room.
+    for _ in 0..LOCK_SECONDS {
+        let stored = Stored { parts: &[value], layout: layout_of(kind), expiry: None };
+        let (source, next_collection) = (ValueSource::OwnMemory, &AtomicU64::new(0));
+        let item = NewItem { stored, source, most: u64::MAX, next_collection };
+        let put = inner
+            .for_change()
+            .and_then(|att| att.coordination().queue_put(&name, item, Some(Duration::from_secs(1)), &policy))
+            .map_err(|error| policy.error(error))?;
+        match put {
+            PutOutcome::Put => return Ok(()),
+            PutOutcome::SegmentFull(error) => {
+                return Err(errors::of_queue(segment.py(), inner.key(), &name, error));
+            }
+            _ => {}
+        }
     }
+    let text = format!(
+        "key {}, queue {name}: another process held the writer lock for {LOCK_SECONDS} s; \
+         `shmvar doctor {}` names it",
+        inner.key(),
+        inner.key()
+    );
+    Err(errors::raise_text(segment.py(), c"SegmentBusyError", &text))
 }

@@ -3,7 +3,7 @@
 //! Small values are gathered in this process's memory, large ones are written into spans of their own as they are read.
 //! None of it is in the segment before the whole dump was read. The protocol is "Dumps" in docs/protocol.md.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fallible;
 use crate::format::RECORD_MAX;
 use crate::heap::span_writer::FilledSpan;
@@ -25,10 +25,19 @@ use std::sync::atomic::Ordering;
 /// The name of the values in the error for a lack of memory.
 const VALUES: &str = "the values of a dump";
 
+/// A part of an item of a dump, as it is read.
+pub enum ItemPart<'a> {
+    /// The next item begins: its queue, and how long its value is.
+    Begins(&'a DumpValue),
+    /// The next bytes of its value.
+    Piece(&'a [u8]),
+}
+
 impl Segment {
     /// Stores the variables of a dump, which was read once for `plan`, at one instant, or none of them. The limit has
     /// room for its items then. `read` is called when all of it was read, before anything is stored: it says whether
-    /// what was read is the dump of the plan.
+    /// what was read is the dump of the plan. `keep` is given the items, piece by piece, before that: the caller puts
+    /// them afterwards, from what it kept, so that no byte is put that nobody has verified.
     ///
     /// # Errors
     /// [`Error::Full`](crate::Error::Full) and others; after an error nothing has changed.
@@ -37,6 +46,7 @@ impl Segment {
         source: DumpSource<'_>,
         len: u64,
         plan: &DumpPlan,
+        keep: &mut dyn FnMut(ItemPart<'_>) -> Result<()>,
         read: &mut dyn FnMut() -> Result<()>,
         policy: &dyn WaitPolicy,
     ) -> std::result::Result<(), DumpError> {
@@ -52,41 +62,72 @@ impl Segment {
         let _call_guard = att.enter_call();
         let mut entries = BatchEntries::new(att.identity.hash_key, plan.variables as usize)?;
         entries.besides = besides;
-        let (mut reader, mut filled, mut small) = (DumpReader::new(source, len)?, Vec::new(), Vec::new());
-        let now = os::boottime_ns();
-        while let Some(value) = reader.next(plan)? {
-            if value.is_item {
-                reader.pass_value()?;
-                continue;
-            }
-            let DumpValue { index, value, expires_in, .. } = value;
-            let (index, expiry) = (index.as_index(), expires_in.map(|seconds| expiry_after(now, seconds)));
-            let layout = layout_of(value.kind);
-            let prefix = index.record_key().len() as u64 + if expiry.is_some() { 8 } else { 0 };
-            if layout == Layout::Pickle && prefix.saturating_add(value.len) <= RECORD_MAX {
-                small.clear();
-                reader.take_value(&mut small)?;
-                entries.push(&index, Stored { parts: &[&small], layout, expiry })?;
-            } else {
-                let stored = Stored { parts: &[], layout, expiry };
-                entries.push_apart(&index, stored, value.len)?;
-                let span = fill_from(att, &index, stored, value.len, &mut reader, policy)?;
-                fallible::push(&mut filled, Some(span), VALUES)?;
-            }
+        let (mut reader, mut filled) = (DumpReader::new(source, len)?, Vec::new());
+        let mut gathered = gather(att, &mut reader, plan, &mut entries, &mut filled, keep, policy);
+        if gathered.is_ok() {
+            gathered = read().map_err(DumpError::from).and_then(|()| room_for_items(att, besides, policy));
         }
-        read()?;
-        // The items are put afterwards. What others take meanwhile cannot be kept for them.
-        if besides > 0 && att.memory_is_short(besides)? {
-            att.reclaim_memory(policy)?;
-            if att.memory_is_short(besides)? {
-                return Err(file_system_full(besides).into());
+        if let Err(error) = gathered {
+            // Where pages are short, the ones that were obtained for nothing are not kept for later.
+            if matches!(error, DumpError::Other(Error::Full { .. })) {
+                for span in filled.iter().flatten() {
+                    let _ = att.punch_unpublished(span, policy);
+                }
             }
+            return Err(error);
         }
         match plan.variables {
             0 => Ok(()),
             _ => Ok(att.put_entries_filled(entries, filled, policy)?),
         }
     }
+}
+
+/// Reads all values: small ones into the entries of the batch, large ones into spans, items to whoever keeps them.
+fn gather<'a>(
+    att: &'a Variables,
+    reader: &mut DumpReader<'_>,
+    plan: &DumpPlan,
+    entries: &mut BatchEntries,
+    filled: &mut Vec<Option<FilledSpan<'a>>>,
+    keep: &mut dyn FnMut(ItemPart<'_>) -> Result<()>,
+    policy: &dyn WaitPolicy,
+) -> std::result::Result<(), DumpError> {
+    let (now, mut small) = (os::boottime_ns(), Vec::new());
+    while let Some(value) = reader.next(plan)? {
+        if value.is_item {
+            keep(ItemPart::Begins(&value))?;
+            reader.each_piece(&mut |piece| Ok(keep(ItemPart::Piece(piece))?))?;
+            reader.end_value()?;
+            continue;
+        }
+        let DumpValue { index, value, expires_in, .. } = value;
+        let (index, expiry) = (index.as_index(), expires_in.map(|seconds| expiry_after(now, seconds)));
+        let layout = layout_of(value.kind);
+        let prefix = index.record_key().len() as u64 + if expiry.is_some() { 8 } else { 0 };
+        if layout == Layout::Pickle && prefix.saturating_add(value.len) <= RECORD_MAX {
+            small.clear();
+            reader.take_value(&mut small)?;
+            entries.push(&index, Stored { parts: &[&small], layout, expiry })?;
+        } else {
+            let stored = Stored { parts: &[], layout, expiry };
+            entries.push_apart(&index, stored, value.len)?;
+            let span = fill_from(att, &index, stored, value.len, reader, policy)?;
+            fallible::push(filled, Some(span), VALUES)?;
+        }
+    }
+    Ok(())
+}
+
+/// The items are put afterwards. What others take meanwhile cannot be kept for them.
+fn room_for_items(att: &Variables, besides: u64, policy: &dyn WaitPolicy) -> std::result::Result<(), DumpError> {
+    if besides > 0 && att.memory_is_short(besides)? {
+        att.reclaim_memory(policy)?;
+        if att.memory_is_short(besides)? {
+            return Err(file_system_full(besides).into());
+        }
+    }
+    Ok(())
 }
 
 /// When a variable expires that has so many seconds left.

@@ -72,6 +72,7 @@ pub use crate::segment::handle::Segment;
 pub use crate::segment::info::{SegmentInfo, Standing, VariableInfo, segments};
 #[cfg(feature = "python")]
 pub use crate::segment::inspect::{ObjectKind, ObjectReport, SegmentReport, inspect};
+pub use crate::segment::load::ItemPart;
 pub use crate::segment::options::Options;
 #[cfg(feature = "crash-points")]
 pub use crate::segment::pinned_value::PinnedValue;

@@ -47,6 +47,30 @@ def test_f41_a_load_for_which_there_are_no_pages_changes_nothing(what, seg, tmp_
     helpers.run(LOAD, "", tmp_path / "dump", prefix=("unshare", "-m"))
 
 
+GIVES_BACK = """
+import subprocess
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=70m", "none", "/dev/shm"], check=True)
+segment = shmvar.attach("small", 64 << 20)
+subprocess.run(["mount", "-o", "remount,size=6m", "/dev/shm"], check=True)
+def free():
+    there = os.statvfs("/dev/shm")
+    return there.f_bavail * there.f_frsize
+before = free()
+try:
+    segment.load(sys.argv[2])
+except shmvar.SegmentFullError:
+    print(before - free())
+"""
+
+
+@helpers.needs_mounts
+def test_what_a_load_obtained_for_nothing_is_given_back(seg, tmp_path):
+    seg.update({number: bytes([number]) * 1_000_000 for number in range(9)})
+    seg.dump(tmp_path / "dump")
+    kept = int(helpers.run(GIVES_BACK, "", tmp_path / "dump", prefix=("unshare", "-m")).stdout)
+    assert kept < 500_000, "of 4 MB; others need it, too"
+
+
 def test_a_limit_that_is_reached_tells_the_numbers(seg, new_key, tmp_path):
     seg.update({number: bytes(30_000) for number in range(100)})
     seg.dump(tmp_path / "dump")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from shmvar._core import Segment, _dump_plan, _dump_values, _load_variables, _put_item, _value_in_band
+from shmvar._core import Segment, _dump_plan, _dump_values, _load_variables, _value_in_band
+from shmvar._dump.items import Items
 from shmvar._errors import DumpError, SegmentFullError
 
 TYPE_CHECKING = False
@@ -18,13 +19,12 @@ _LINE_MAX = 16 << 10
 
 
 class _Source:
-    """A dump that is read several times, with the checksum of what comes before its last line."""
+    """A dump that is read twice, with the checksum of what comes before its last line."""
 
     def __init__(self, source: tuple[IO[bytes], int, int], told: _Told | None) -> None:
         self._file, self._start, self.length = source
         self._told = told
         self._before = -1  # how often it was read before
-        self.times = 2
         self._last = self._last_line()
         self.begin()
 
@@ -59,8 +59,8 @@ class _Source:
         self._digest.update(data[:before_last] if before_last < len(data) else data)
         self._at += len(data)
         if self._told is not None:
-            all = self.length * self.times
-            self._told(min(self._before * self.length + self._at, all), max(all, 1))
+            twice = self.length * 2
+            self._told(min(self._before * self.length + self._at, twice), max(twice, 1))
         return data
 
     @property
@@ -74,7 +74,6 @@ def load(segment: Segment, source: tuple[IO[bytes], int, int], told: _Told | Non
     plan = _dump_plan(dump.read, dump.length)
     if dump.sha256 != plan.sha256:
         raise DumpError("the dump is damaged: its checksum does not match; dump again, or copy the file again")
-    dump.times = 3 if plan.items and isinstance(segment, Segment) else 2
     if isinstance(segment, Segment):
         _load_here(segment, dump, plan)
     else:
@@ -83,26 +82,14 @@ def load(segment: Segment, source: tuple[IO[bytes], int, int], told: _Told | Non
 
 
 def _load_here(segment: Segment, dump: _Source, plan: _DumpPlan) -> None:
-    done = 0
-
     def verify() -> None:
         if dump.sha256 != plan.sha256:
             raise DumpError("the dump was changed while it was read; nothing was loaded: load it again")
 
-    def put(name: int | str, _item: bool, has_buffers: bool, value: bytes, _life: float | None) -> None:
-        nonlocal done
-        try:
-            _put_item(segment, name, has_buffers, value)
-        except SegmentFullError as error:
-            text = f"all variables and {done} of {plan.items} items were loaded, then there was no room left: {error}"
-            raise SegmentFullError(text, error.needed, error.free, error.size) from None
-        done += 1
-
     dump.begin()
-    _load_variables(segment, plan, dump.read, verify)
-    if plan.items:
-        dump.begin()
-        _dump_values(plan, dump.read, put, True)
+    with Items() as items:
+        _load_variables(segment, plan, dump.read, items, verify)
+        items.put(segment, plan)
 
 
 def _load_there(segment: Any, dump: _Source, plan: _DumpPlan) -> None:
@@ -119,10 +106,14 @@ def _load_there(segment: Any, dump: _Source, plan: _DumpPlan) -> None:
 
     dump.begin()
     try:
-        _dump_values(plan, dump.read, put, False)
-    except Exception as error:
+        _dump_values(plan, dump.read, put)
+        if dump.sha256 != plan.sha256:
+            raise DumpError("the dump was changed while it was read: load it again")
+    except BaseException as error:
         text = f"{done} of {plan.variables + plan.items} variables and items were loaded"
         if isinstance(error, SegmentFullError):
             raise SegmentFullError(f"{text}: {error}", error.needed, error.free, error.size) from None
+        if isinstance(error, DumpError):
+            raise DumpError(f"{error}; {text}") from None
         error.add_note(text)
         raise

@@ -90,14 +90,18 @@ def _load(args: argparse.Namespace) -> int:
     with opening.or_created(args.key, args) as segment, printing.progress("bytes") as told:
         try:
             dumps.load(segment, sys.stdin.buffer if args.file == "-" else args.file, told)
-        except shmvar.DumpError as error:
-            raise Refused(_with(str(error), "nothing was loaded")) from None
-        except shmvar.SegmentFullError as error:
-            raise Refused(
-                _with(str(error), "loaded" if "were loaded" in str(error) else "nothing was loaded")
-            ) from None
+        except Exception as error:
+            raise _said(error) from None
     return DONE
 
 
-def _with(text: str, outcome: str) -> str:
-    return text if outcome in text else f"{text}; {outcome}"
+def _said(error: Exception) -> Exception:
+    """The error that a load ends with, with what was loaded."""
+    notes = [note for note in getattr(error, "__notes__", ()) if "were loaded" in note]
+    if notes:
+        return Refused("; ".join([str(error), *notes]))
+    if isinstance(error, shmvar.DumpError | shmvar.SegmentFullError):
+        text = str(error)
+        told = "were loaded" in text or "nothing was loaded" in text
+        return Refused(text if told else f"{text}; nothing was loaded")
+    return error

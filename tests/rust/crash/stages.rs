@@ -3,8 +3,9 @@
 use crate::child::{Stage, attach, report, value};
 use crate::common::existing;
 use crate::survivor::MENDING;
+use shmvar::crash_point as crash;
 use shmvar::format::{Geometry, ZONE};
-use shmvar::{AsCoordination, Blocking, Condition, DumpPlan, Index, LockGuard, Number, Segment, crash_point as crash};
+use shmvar::{AsCoordination, Blocking, Condition, DumpPlan, Index, ItemPart, LockGuard, Number, Segment};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -446,6 +447,8 @@ pub fn load(s: &Stage, items: &[(i64, usize)]) {
     };
     let (len, mut first, mut second) = (dump.len() as u64, 0, 0);
     let plan = DumpPlan::read(&mut |to| read(&mut first, to), len).unwrap();
-    let loaded = s.segment().load_variables(&mut |to| read(&mut second, to), len, &plan, &mut || Ok(()), &Blocking);
+    let (mut source, mut keep, mut all_read) =
+        (|to: &mut [u8]| read(&mut second, to), |_: ItemPart<'_>| Ok(()), || Ok(()));
+    let loaded = s.segment().load_variables(&mut source, len, &plan, &mut keep, &mut all_read, &Blocking);
     loaded.unwrap();
 }
