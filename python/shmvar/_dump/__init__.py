@@ -5,6 +5,7 @@
 | `files` | files that are replaced when they are whole, and files that are read twice |
 | `writing` | a dump of a segment of this machine, or of one on a server |
 | `reading` | a load into one of either kind |
+| `items` | the items of a load, from when they were verified until they are put |
 
 The format is described in docs/guide.md, "Dumps", how a dump is of one instant in docs/protocol.md, "Dumps".
 """
@@ -28,8 +29,9 @@ def dump(segment: Any, where: _Where, told: _Told | None = None) -> int:
 
     if not isinstance(where, str | bytes | os.PathLike):
         if not hasattr(where, "write"):
-            what = type(where).__name__
-            raise TypeError(f"a dump goes to a path or to a file that is open for writing, not to {what}")
+            raise TypeError(f"{files.FOR_WRITING}; not to {type(where).__name__}")
+        if files.is_text(where) or not _may(where, "writable"):
+            raise TypeError(files.FOR_WRITING)
         return writing.write(segment, where, told)
     with files.replacing(os.fsdecode(where)) as file:
         return writing.write(segment, file, told)
@@ -39,11 +41,19 @@ def load(segment: Any, where: _Where, told: _Told | None = None) -> int:
     """`Segment.load`, of either kind of segment. Returns how many variables there are."""
     from shmvar._dump import files, reading
 
+    segment.put_many({})  # a handle that may not do that reads nothing
     if isinstance(where, str | bytes | os.PathLike):
         with open(where, "rb") as file, files.readable_twice(file) as source:
             return reading.load(segment, source, told)
     if not hasattr(where, "read"):
-        what = type(where).__name__
-        raise TypeError(f"a dump is read from a path or from a file that is open for reading, not {what}")
+        raise TypeError(f"{files.FOR_READING}; not from {type(where).__name__}")
+    if files.is_text(where) or not _may(where, "readable"):
+        raise TypeError(files.FOR_READING)
     with files.readable_twice(where) as source:
         return reading.load(segment, source, told)
+
+
+def _may(file: Any, what: str) -> bool:
+    """Whether a file can be read, or written; or does not say so, or is closed, which has an error of its own."""
+    asked = getattr(file, what, None)
+    return getattr(file, "closed", False) is True or asked is None or bool(asked())

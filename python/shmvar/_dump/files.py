@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import io
 import os
 import re
 import secrets
@@ -25,6 +27,8 @@ NO_DUMP = (
     "not a dump of shmvar, or of a later version: it begins neither with 'shmvar dump 1' nor with 'shmvar dump 2'; "
     "load what `shmvar dump` wrote, with a version that is no older"
 )
+FOR_WRITING = "a dump goes to a path or to a file that is open for writing bytes: open(path, 'wb')"
+FOR_READING = "a dump is read from a path or from a file that is open for reading bytes, not text: open(path, 'rb')"
 _PIECE = 1 << 20
 _PREFIX = ".shmvar-dump."
 _LINKS = 40  # that are followed
@@ -43,36 +47,86 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
         with open(_opened(link), "wb") as there:
             yield there
         return
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
+    target = _target(path)
+    if target is None:
         with open(path, "wb") as device:
             yield device
         return
-    folder, name = os.path.split(path)
+    folder, name = os.path.split(target)
     prefix = _PREFIX + os.fsdecode(os.fsencode(name)[:_NAME_MAX]) + "."
-    try:
+    with _errors_about(path):
         handle, temporary = _created(os.path.join(folder, prefix))
-    except OSError as error:
-        error.filename = path  # the name that was asked for
-        raise
+    process = os.getpid()
     try:
         _remove_stale(folder, prefix, temporary)
         with open(handle, "wb") as file:
-            yield file
+            try:
+                yield file
+            finally:
+                if os.getpid() != process:
+                    _let_go(handle)
             file.flush()
-            os.fsync(file.fileno())
-            os.replace(temporary, path)
+            with _errors_about(path):
+                os.fsync(file.fileno())
+                os.replace(temporary, target)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        if os.getpid() == process:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
         raise
-    # The new name is on the disk, too. A file system that cannot do that has renamed it all the same.
-    with contextlib.suppress(OSError):
-        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(at)
-        finally:
-            os.close(at)
+    with _errors_about(path):
+        _sync_folder(folder)
+
+
+def _target(path: str) -> str | None:
+    """The name of the file that is replaced; None: what is there is to be opened and written."""
+    try:
+        there = os.stat(path)  # follows no link that the system keeps from being followed
+    except FileNotFoundError:
+        if not path:
+            raise
+        if os.path.basename(path) in ("", ".", ".."):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path) from None
+        return os.path.realpath(path)
+    if not stat.S_ISREG(there.st_mode):
+        return None
+    target = os.path.realpath(path)
+    # The name of a descriptor, in /proc or /dev/fd, may lead to a file that has no name any more.
+    try:
+        return target if os.path.samestat(there, os.stat(target)) else None
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def _errors_about(path: str) -> Iterator[None]:
+    """An error has the name that was asked for, not that of a temporary file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _let_go(handle: int) -> None:
+    """What a forked child has in its buffer does not go into its parent's file."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, handle, inheritable=False)
+    os.close(nowhere)
+
+
+def _sync_folder(folder: str) -> None:
+    """Writes the new name to the disk, too. A file system that cannot do that has renamed the file all the same."""
+    try:
+        at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return  # a folder that this user may write to, but not read
+    try:
+        os.fsync(at)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        os.close(at)
 
 
 def descriptor_link(path: str) -> str | None:
@@ -111,11 +165,18 @@ def _created(prefix: str) -> tuple[int, str]:
     while True:
         temporary = prefix + secrets.token_hex(4)
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with contextlib.suppress(OSError):  # a file system without locks; no such file is taken for stale there
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(handle).st_nlink:
+            is_stale = not os.fstat(handle).st_nlink  # Somebody took it for stale before it was locked, and removed it;
+        except BlockingIOError:
+            is_stale = True  # or is about to.
+        except OSError:
+            is_stale = False  # a file system without locks; no such file is taken for stale there
+        if not is_stale:
             return handle, temporary
-        os.close(handle)  # Somebody took it for stale before it was locked.
+        os.close(handle)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
 
 
 def _remove_stale(folder: str, prefix: str, own: str) -> None:
@@ -146,12 +207,14 @@ def readable_twice(file: IO[bytes]) -> Iterator[tuple[IO[bytes], int, int]]:
         end = file.seek(0, os.SEEK_END)
         file.seek(start)
         # A pipe or a terminal says that it can be sought in some versions; a device has no end.
-        seekable = end >= start and _is_regular(file)
+        seekable = _is_regular(file)
     except (OSError, AttributeError, ValueError) as error:
         if isinstance(error, ValueError) and getattr(file, "closed", False):
             raise
         seekable = False
     if seekable:
+        if 0 < end <= start:
+            raise DumpError("the file stands at its end, and is read from where it stands: seek(0), then load it")
         yield file, start, end - start
         return
     with tempfile.TemporaryFile() as copy:
@@ -176,11 +239,20 @@ def _is_regular(file: IO[bytes]) -> bool:
 
 
 def _piece(file: IO[bytes], most: int) -> bytes:
-    data = file.read(most)
+    return piece(file.read(most), most)
+
+
+def piece(data: object, most: int) -> bytes:
+    """What a file's `read` has returned, if it is at most so many bytes."""
     if data is None:
         raise BlockingIOError("a dump is read from a file that blocks")
-    return bytes(data) if not isinstance(data, str) else _refuse_text()
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(FOR_READING)
+    if len(data) > most:
+        raise ValueError(f"the file's read({most}) has to return {most} bytes at most, and returned {len(data)}")
+    return bytes(data)
 
 
-def _refuse_text() -> bytes:
-    raise TypeError("a dump is read from a file that is open for reading bytes, not text: open(path, 'rb')")
+def is_text(file: object) -> bool:
+    """Whether a file is open for text. (`tempfile` wraps its files.)"""
+    return isinstance(file, io.TextIOBase) or isinstance(getattr(file, "file", None), io.TextIOBase)

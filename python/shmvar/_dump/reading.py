@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from shmvar._core import Segment, _dump_plan, _dump_values, _load_variables, _value_in_band
+from shmvar._dump.files import piece
 from shmvar._dump.items import Items
 from shmvar._errors import DumpError, SegmentFullError
 
@@ -33,17 +34,12 @@ class _Source:
         begin = max(self.length - _LINE_MAX, 0)
         self._file.seek(self._start + begin)
         end = b""
-        while len(end) < self.length - begin and (piece := self._piece(self.length - begin - len(end))):
-            end += piece
+        while len(end) < self.length - begin and (more := self._piece(self.length - begin - len(end))):
+            end += more
         return begin + end.rfind(b"\n", 0, max(len(end) - 1, 0)) + 1
 
     def _piece(self, most: int) -> bytes:
-        data = self._file.read(most)
-        if isinstance(data, str):
-            raise TypeError("a dump is read from a file that is open for reading bytes, not text: open(path, 'rb')")
-        if data is None:
-            raise BlockingIOError("a dump is read from a file that blocks")
-        return bytes(data)
+        return piece(self._file.read(most), most)
 
     def begin(self) -> None:
         """Begins to read it from its start."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 
 from shmvar import _preview
 from shmvar._core import Segment, _activity, _dump, _pickle_fault, _value_in_band
@@ -21,21 +23,27 @@ class _Output:
 
     def __init__(self, file: IO[bytes], told: _Told | None, expected: int) -> None:
         self._file = file
+        self._process = os.getpid()
         self._told = told
         self._expected = expected
         self._done = 0
         self._digest = hashlib.sha256()
 
+    def _write(self, data: bytes) -> None:
+        _write_all(self._file, data)
+        if os.getpid() != self._process:
+            raise RuntimeError("this process was forked while its parent wrote a dump: the dump is the parent's")
+
     def write(self, data: bytes) -> None:
         self._digest.update(data)
-        _write_all(self._file, data)
+        self._write(data)
         self._done += len(data)
         if self._told is not None:
             self._told(min(self._done, self._expected), self._expected)
 
     def end(self, variables: int, items: int) -> None:
         last = {"variables": variables, "items": items, "sha256": self._digest.hexdigest()}
-        _write_all(self._file, _line(last))
+        self._write(_line(last))
         if flush := getattr(self._file, "flush", None):
             flush()
         if self._told is not None:
@@ -58,7 +66,7 @@ def _write_remote(segment: Any, output: _Output) -> tuple[int, int]:
     """Writes what is on a server: each variable as of one instant, but not all of them as of the same."""
     output.write(b"shmvar dump 2\n")
     variables = items = 0
-    for index in sorted(segment.keys(), key=_preview.order):
+    for index in sorted(set(segment.keys()), key=_preview.order):
         found = segment._stored_bytes(index)
         if found is None:
             continue  # it vanished meanwhile
@@ -97,5 +105,11 @@ def _write_all(file: IO[bytes], data: bytes) -> None:
     while view:
         done = file.write(view)
         if done is None:
-            raise BlockingIOError("a dump goes to a file that blocks")
+            if isinstance(file, io.RawIOBase):
+                raise BlockingIOError("a dump goes to a file that blocks")
+            return  # an object of somebody's, whose `write` says nothing
+        if not 0 < done <= len(view):
+            raise OSError(
+                f"the file's write() has to return how many of {len(view)} bytes it took, and returned {done}"
+            )
         view = view[done:]
