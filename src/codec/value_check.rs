@@ -20,6 +20,8 @@ pub struct PickleCheck {
     skip: u64,
     /// How many buffers beside it the pickle may still name.
     buffers: u64,
+    /// It has a buffer that may not be changed.
+    is_readonly: bool,
     values: bool,
     ended: bool,
 }
@@ -42,7 +44,7 @@ fn counted(bytes: &[u8]) -> Option<(usize, u64)> {
 impl PickleCheck {
     /// Begins to look at a pickle of `len` bytes, which may name so many buffers beside it.
     pub fn new(len: u64, buffers: u64) -> Self {
-        PickleCheck { left: len, carry: Vec::new(), skip: 0, buffers, values: false, ended: false }
+        PickleCheck { left: len, carry: Vec::new(), skip: 0, buffers, is_readonly: false, values: false, ended: false }
     }
 
     /// Looks at the next bytes, which are no more than are left.
@@ -145,7 +147,8 @@ impl PickleCheck {
             Op::NextBuffer if self.buffers == 0 => return Err("a buffer that is not within the value"),
             Op::NextBuffer => (self.buffers, self.values) = (self.buffers - 1, true),
             Op::PersId | Op::BinPersId => return Err("a persistent id"),
-            Op::Proto(_) | Op::Frame(_) | Op::Mark | Op::ReadonlyBuffer => {}
+            Op::ReadonlyBuffer => self.is_readonly = true,
+            Op::Proto(_) | Op::Frame(_) | Op::Mark => {}
             _ => self.values = true,
         }
         Ok(())
@@ -260,6 +263,9 @@ impl ValueCheck {
     /// # Errors
     /// Why this is no such value.
     pub fn end(&self) -> Result<(), &'static str> {
+        if self.kind == ValueKind::InPlace && (self.pickle.buffers > 0 || self.pickle.is_readonly) {
+            return Err("it is in place, and its pickle has no buffer that can be changed");
+        }
         match self.next {
             Next::Buffers => self.pickle.end(),
             Next::Pickle(0) => self.pickle.end(),

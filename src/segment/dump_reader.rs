@@ -10,6 +10,7 @@ use crate::fallible;
 use crate::format::{INLINE_MAX, ITEM_KEY, QUEUE_HEAD, SLOT};
 use crate::key::IndexBuf;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 
 /// The name of what is read in the error for a lack of memory.
 const DUMP: &str = "what a dump says";
@@ -101,6 +102,8 @@ impl DumpPlan {
         let (mut reader, mut plan) = (DumpReader::new(source, len)?, DumpPlan::default());
         // The first value of each that is none: which line it is does not matter if it does not count.
         let mut faults = HashMap::new();
+        // For each value line a hash of its index: no two that count are of one variable.
+        let (keys, mut hashes) = (RandomState::new(), Vec::new());
         loop {
             let line_at = reader.offset;
             let line = reader.next_line()?;
@@ -141,7 +144,7 @@ impl DumpPlan {
                 }
                 DumpLine::End(variables, items, sha256) => {
                     plan.sha256 = sha256;
-                    return plan.ended(&mut reader, line_at, (variables, items), &faults);
+                    return plan.ended(&mut reader, line_at, (variables, items), &faults, hashes);
                 }
             };
             let what = || match charge & ITEM {
@@ -149,6 +152,7 @@ impl DumpPlan {
                 _ => format!("an item of queue {}", index.as_index()),
             };
             fallible::push(&mut plan.lines, charge, DUMP)?;
+            fallible::push(&mut hashes, keys.hash_one(&index), DUMP)?;
             if value.len > reader.left() {
                 let (what, left, len) = (what(), reader.left(), value.len);
                 return Err(DumpError::Damaged(format!(
@@ -181,6 +185,7 @@ impl DumpPlan {
         line_at: u64,
         (variables, items): (u64, u64),
         faults: &HashMap<usize, (u64, String)>,
+        mut hashes: Vec<u64>,
     ) -> Result<Self, DumpError> {
         if reader.left() > 0 || reader.fill()? {
             return Err(reader.damaged_at(reader.offset, "something follows its end"));
@@ -202,6 +207,15 @@ impl DumpPlan {
                 line_at,
                 &format!("it has {own} variables and {own_items} items, and says {variables} and {items}"),
             ));
+        }
+        // Dumps of version 1 were of no instant, so a variable may be there twice; the last one counts.
+        if reader.version > 1 {
+            let mut lines = self.lines.iter();
+            hashes.retain(|_| lines.next().is_some_and(|line| line & (GONE | ITEM) == 0));
+            hashes.sort_unstable();
+            if hashes.windows(2).any(|two| two[0] == two[1]) {
+                return Err(reader.damaged_at(line_at, "it has two values of one variable"));
+            }
         }
         Ok(self)
     }

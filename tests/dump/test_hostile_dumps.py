@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import struct
 
 import helpers
 import pytest
@@ -145,10 +146,13 @@ def test_counts_that_are_not_true(target):
         assert "it has 1 variables" in refused(target, sealed(HEAD + line(1, NONE), variables, items))
 
 
-def test_of_indexes_that_repeat_the_last_counts(seg):
-    body = HEAD + b"".join(line(7, pickle.dumps(number)) for number in range(50))
-    body += b"".join(line("large", pickle.dumps(bytes([number]) * 30_000)) for number in range(5))
-    seg.load(io.BytesIO(sealed(body, 55)))
+def test_of_indexes_that_repeat_in_a_dump_of_version_1_the_last_counts(seg):
+    """Such dumps were of no instant."""
+    body = b"shmvar dump 1\n"
+    body += b"".join(line(7, pickle.dumps(number), expires_in=None) for number in range(50))
+    body += b"".join(line("large", pickle.dumps(bytes([number]) * 30_000), expires_in=None) for number in range(5))
+    end = json.dumps({"variables": 55, "sha256": hashlib.sha256(body).hexdigest()}).encode()
+    seg.load(io.BytesIO(body + end + b"\n"))
     assert dict(seg) == {7: 49, "large": bytes([4]) * 30_000}
     seg.check()
     seg.clear()
@@ -238,3 +242,32 @@ def test_many_tiny_variables_take_memory_in_proportion_to_the_file(seg, tmp_path
     (tmp_path / "dump").write_bytes(sealed(body, 50_000))
     said = helpers.run(LIMITED, seg.key, tmp_path / "dump", 0).stdout.splitlines()
     assert int(said[-1]) < 40 and len(seg) == 50_000, said
+
+
+def in_place(pickle):
+    """A value in place of eight bytes with this pickle, which may be wrong."""
+    start = -(-(32 + len(pickle)) // 64) * 64
+    return struct.pack("<QQQQ", 1, len(pickle), start, 8) + pickle + bytes(start - 32 - len(pickle) + 8)
+
+
+def test_what_is_in_place_has_a_buffer_that_can_be_changed(target, new_key):
+    for pickled in (NONE, b"\x80\x05K\x01.", b"\x80\x05\x97\x98."):
+        text = refused(target, sealed(HEAD + line("p", in_place(pickled), kind="in place"), 1))
+        assert 'variable "p"' in text and "no buffer that can be changed" in text
+    with shmvar.attach(new_key()) as segment:
+        for kind, pickled in (("in place", b"\x80\x05\x97."), ("buffers", b"\x80\x05\x97\x98."), ("buffers", NONE)):
+            data = sealed(HEAD + line("p", in_place(pickled), kind=kind), 1)
+            assert segment.load(io.BytesIO(data)) == 1
+            segment.check()
+
+
+def test_two_values_of_one_variable_are_none(target, new_key):
+    for index in (7, "seven"):
+        twice = HEAD + line(index, NONE) + line(1, NONE) + line(index, b"K\x01.")
+        assert "two values of one variable" in refused(target, sealed(twice, 3))
+        with shmvar.attach(new_key()) as segment:
+            assert segment.load(io.BytesIO(sealed(twice + b'{"gone": 0}\n', 2))) == 2
+            assert segment[index] == 1
+            # A queue may have the name of a variable, and as many items as it likes.
+            item = json.dumps({"queue": index, "length": 2}).encode() + b"\n" + NONE + b"\n"
+            assert segment.load(io.BytesIO(sealed(HEAD + line(index, NONE) + item + item, 1, 2))) == 1
