@@ -54,6 +54,8 @@ def load(segment: Any, where: _Where, told: _Told | None = None) -> int:
 
 
 def _may(file: Any, what: str) -> bool:
-    """Whether a file can be read, or written; or does not say so, or is closed, which has an error of its own."""
-    asked = getattr(file, what, None)
-    return getattr(file, "closed", False) is True or asked is None or bool(asked())
+    """Whether a file that is open can be read, or written. Objects of others' classes often say no, and can."""
+    import io
+
+    own = isinstance(file, io.FileIO | io.BufferedReader | io.BufferedWriter | io.BufferedRandom)
+    return not own or file.closed or bool(getattr(file, what)())
