@@ -825,12 +825,13 @@ class Segment(MutableMapping[Any, Any]):
         """Save everything to a file, as of one instant, and return how many variables there are.
 
         The file has all variables with their time to live, and the items of all queues, as they were
-        at one instant during the call, whatever others write meanwhile. They are not kept waiting
-        but for some milliseconds. Arrays in place are dumped as such; their bytes are copied while
+        at one instant during the call, whatever others write meanwhile. They are kept waiting while
+        versions are compared, and 16 MiB or 32,768 variables copied, at most. Arrays in place are dumped as such; their bytes are copied while
         others may store into them. An item that somebody has taken is dumped as if it waited. No
         value's code is run. What is copied is pinned, so `info().held` may grow meanwhile.
 
-        The memory that the call takes does not depend on how long the values are. The file replaces
+        The memory that the call takes does not depend on how long the values are: it is some
+        megabytes, and up to 100 MiB beside others who change much. The file replaces
         an older one when it is whole and on the disk; it is readable by this user alone. If the call
         fails, the older file stays. `load` brings it back, from any version that is no older.
 
@@ -842,8 +843,12 @@ class Segment(MutableMapping[Any, Any]):
 
         Raises:
             CorruptSegmentError: a variable is damaged; the text names it.
-            SegmentBusyError: the handle is read-only, and others changed something all the time for
-                10 s; or a stopped process has blocked the segment itself for 10 s.
+            SegmentBusyError: others change more all the time than the dump can catch up with; the
+                text says how much. Or the handle is read-only, and others changed something all the
+                time for 10 s; or a stopped process has blocked the segment itself for 10 s; or this
+                process was forked in the middle of the call.
+            SegmentFullError: a large value was replaced all the time, and the memory file system is
+                full, so that it could not be pinned.
             OSError: the file could not be written.
         """
 

@@ -98,39 +98,6 @@ def test_the_last_passes_write_into_memory_however_slow_the_file_is(seg, new_key
         again.destroy()
 
 
-TOO_MUCH = """
-import io, signal
-segment = shmvar.attach(key, 200 << 20)
-values = {number: b"x" * 15_000 for number in range(2700)}
-segment.update(values)
-
-def change(*_):
-    segment.update(values)
-    signal.setitimer(signal.ITIMER_REAL, 0.005)
-
-signal.signal(signal.SIGALRM, change)
-change()
-try:
-    segment.dump(io.BytesIO())
-except shmvar.SegmentBusyError as error:
-    text = str(error)
-else:
-    text = "dumped"
-signal.setitimer(signal.ITIMER_REAL, 0)
-signal.signal(signal.SIGALRM, signal.SIG_IGN)
-print(text)
-assert segment.dump(io.BytesIO()) == 2700 and segment.info().held == 0
-"""
-
-
-def test_where_too_much_changes_all_the_time_the_error_says_how_much(seg, key):
-    """Handlers of signals run between two looks at leaves, so nothing is ever as it was looked at."""
-    seg.destroy()
-    text = helpers.run(TOO_MUCH, key).stdout
-    assert "others change more than a dump can catch up with" in text and "MiB) while it looked" in text
-    assert "let some of those who write pause" in text
-
-
 NO_PAGE = """
 import io, os, subprocess
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60m", "none", "/dev/shm"], check=True)
