@@ -48,9 +48,9 @@ impl Coordination {
     /// `locking`: the handle may write.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if something is damaged; [`Error::Busy`] if more changes all the time than a dump can catch up
-    /// with, or anything while this handle cannot keep writers out; [`Error::Full`] if there is no memory for a pin; what
-    /// `write` returns.
+    /// [`Error::Corrupt`] if something is damaged; [`Error::Busy`] if more changes all the time than a dump can catch
+    /// up with, or anything while this handle cannot keep writers out; [`Error::Full`] if there is no memory for a
+    /// pin; what `write` returns.
     pub fn dump(&self, write: DumpWrite<'_>, locking: bool, policy: &dyn WaitPolicy) -> Result<Dumped> {
         let mut log = DumpLog::new(write, &self.identity.key)?;
         match locking && self.mem.writable() {
@@ -125,9 +125,9 @@ impl Coordination {
             }
             log.defer(!is_unpinned)?;
             for number in 0..if is_unpinned { 1 } else { PASSES_THEN } {
-                let (before, earlier) = (log.len(), last);
+                let (before, earlier) = (log.written(), last);
                 quiet = bound::quiet(self.state(), self.mem.intent());
-                last = (pass(&mut notes, &mut queues, log)?, log.len() - before);
+                last = (pass(&mut notes, &mut queues, log)?, log.written() - before);
                 let is_little = last.0 < CHANGES_MOST as u64 / 4 && last.1 < BYTES_MOST as u64 / 4;
                 if is_little || (number > 0 && last.0 > earlier.0 / 2 && last.1 > earlier.1 / 2) {
                     break;

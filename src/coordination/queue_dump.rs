@@ -287,7 +287,9 @@ impl Coordination {
         for FreshItem { name, at, large } in finds.fresh {
             let of = ValueOf::Item(finds.names[name].as_index());
             match large {
-                Some(large) => drop(log.write_large(of, &large, policy)?.ok_or_else(|| forked(&self.identity.key))?),
+                Some(large) => {
+                    log.write_large(of, &large, policy)?.ok_or_else(|| forked(&self.identity.key))?;
+                }
                 None => drop(log.write_value(of, &finds.bytes[at.0..at.1])?),
             }
             log.hand_over_much()?;

@@ -21,7 +21,8 @@ use crate::variables::leaf::{Leaf, TableOf};
 use crate::variables::record::record_at;
 use std::sync::atomic::Ordering;
 
-/// So much may have changed since the pass before, in variables and items and in bytes, that it is copied under the lock.
+/// So much may have changed since the pass before, in variables and items and in bytes, that it is copied under the
+/// lock.
 pub const CHANGES_MOST: usize = 32 << 10;
 pub const BYTES_MOST: usize = 16 << 20;
 

@@ -124,7 +124,7 @@ impl<'w> DumpLog<'w> {
     }
 
     /// Returns how many bytes were written so far, handed over or not.
-    pub fn len(&self) -> u64 {
+    pub fn written(&self) -> u64 {
         self.handed + self.buffer.len() as u64
     }
 
@@ -298,7 +298,7 @@ mod tests {
         let (all, mut scratch) = (attachment.variables(), crate::os::mem::Scratch::new());
         let mut write = |_: &[u8]| -> Result<()> { Ok(()) };
         let mut log = DumpLog::new(&mut write, &key).unwrap();
-        let (index, start) = (Index::Text("large"), log.len());
+        let (index, start) = (Index::Text("large"), log.written());
         for (is_replaced, written) in [(true, false), (false, true)] {
             let found = all.find(&index, &mut scratch, &Blocking).unwrap().unwrap();
             if is_replaced {
@@ -307,7 +307,7 @@ mod tests {
             let large = all.pin_large(found, &Blocking).unwrap();
             assert_eq!(large.pinned(), !is_replaced);
             let line = log.write_large(ValueOf::Variable(index), &large, &Blocking).unwrap();
-            assert_eq!((line.is_some(), log.len() > start), (written, written));
+            assert_eq!((line.is_some(), log.written() > start), (written, written));
         }
         segment.destroy().unwrap();
     }
