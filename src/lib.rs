@@ -106,7 +106,7 @@ pub use py::{fuzz_containers, fuzz_data_only};
 pub use crate::{
     coordination::{AsCoordination, changes::Changes, changes_wait::Step, dump::Dumped, wait_any::Awaited},
     heap::AsHeap,
-    segment::{DumpError, DumpPlan, DumpReader, DumpValue},
+    segment::{DumpError, DumpPlan, DumpReader, DumpValue, ItemPart},
     variables::{AsVariables, leaf::TableOf},
 };
 

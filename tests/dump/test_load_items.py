@@ -9,6 +9,7 @@ import helpers
 import pytest
 
 import shmvar
+from shmvar import _dump as dumps
 from shmvar._dump import items as kept
 from shmvar.cli import main as cli
 
@@ -107,3 +108,38 @@ def test_a_writer_that_is_stopped_for_some_seconds_is_waited_for(seg, key, dump,
     seg.load(io.BytesIO(dump))
     stopped[0].join()
     assert seg.queue("jobs").qsize() == 50
+
+
+def test_a_file_that_changes_while_it_is_loaded_into_a_server_is_told(dump):
+    """There is no batch on a server: what was read is stored already."""
+
+    class Server:
+        stored = ()
+
+        def put_many(self, values):
+            assert values == {}
+
+        def _put_stored(self, index, *_):
+            self.stored += (index,)
+
+        def queue(self, name):
+            return self
+
+        def _put_pickle(self, pickle):
+            self.stored += (pickle,)
+
+    class Changing(io.BytesIO):
+        def seek(self, at, whence=0):
+            self.begun += at == 0 and whence == 0
+            return super().seek(at, whence)
+
+        def read(self, most=-1):
+            data = super().read(most)
+            return data.replace(b"item", b"EVIL") if self.begun > 2 else data
+
+        begun = 0
+
+    server = Server()
+    with pytest.raises(shmvar.DumpError, match="51 of 51 variables and items were loaded"):
+        dumps.load(server, Changing(dump))
+    assert len(server.stored) == 51
