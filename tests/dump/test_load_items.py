@@ -37,9 +37,11 @@ def test_a_file_that_changes_once_it_was_verified_is_no_matter(how, memory, seg,
                 return data
             if how == "fail":
                 raise OSError(5, "a disk that is broken")
-            return {"change": data.replace(b"item", b"EVIL"), "rename": data.replace(b'"jobs"', b'"jabs"'), "cut": b""}[
-                how
-            ]
+            return {
+                "change": data.replace(b"item0", b"EVIL0"),
+                "rename": data.replace(b'"jobs"', b'"jabs"'),
+                "cut": b"",
+            }[how]
 
     assert seg.load(Changing(dump)) == 1
     queue = seg.queue("jobs")
@@ -135,7 +137,7 @@ def test_a_file_that_changes_while_it_is_loaded_into_a_server_is_told(dump):
 
         def read(self, most=-1):
             data = super().read(most)
-            return data.replace(b"item", b"EVIL") if self.begun > 2 else data
+            return data.replace(b"item0", b"EVIL0") if self.begun > 2 else data
 
         begun = 0
 
