@@ -15,6 +15,7 @@ import shmvar
 from shmvar._core import _get_pickle, _put_pickle
 
 
+@pytest.mark.timeout(1800)  # two minutes on a quiet machine
 @pytest.mark.slow
 def test_100_000_values_come_back_as_from_pickle_and_each_reads_what_the_other_wrote(seg):
     taken = 0
