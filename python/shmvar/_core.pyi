@@ -826,14 +826,15 @@ class Segment(MutableMapping[Any, Any]):
 
         The file has all variables with their time to live, and the items of all queues, as they were
         at one instant during the call, whatever others write meanwhile. They are kept waiting while
-        versions are compared, and 16 MiB or 32,768 variables copied, at most. Arrays in place are dumped as such; their bytes are copied while
-        others may store into them. An item that somebody has taken is dumped as if it waited. No
-        value's code is run. What is copied is pinned, so `info().held` may grow meanwhile.
+        versions are compared, and 16 MiB or 32,768 variables copied, at most. An item that somebody
+        has taken is dumped as if it waited. Arrays in place are dumped as such; their bytes are
+        copied while others may store into them. No value's code is run. What is copied is pinned, so
+        `info().held` may grow meanwhile.
 
         The memory that the call takes does not depend on how long the values are: it is some
-        megabytes, and up to 100 MiB beside others who change much. The file replaces
-        an older one when it is whole and on the disk; it is readable by this user alone. If the call
-        fails, the older file stays. `load` brings it back, from any version that is no older.
+        megabytes, and up to 100 MiB beside others who change much. The file replaces an older one
+        when it is whole and on the disk; it is readable by this user alone. If the call fails, the
+        older file stays. `load` brings it back, from any version that is no older.
 
         Through a read-only handle the dump is of one instant, too, and succeeds once nobody has
         changed anything during a pass over the table.
