@@ -13,8 +13,7 @@ import shmvar
 def pytest_collection_modifyitems(items):
     """What differs from a segment of this machine must fail: test_contract.py says by which row."""
     for item in items:
-        row_of = getattr(getattr(item, "module", None), "row_of", None)
-        row = row_of(item) if row_of else None
+        row = item.module.row_of(item) if item.path.name == "test_contract.py" else None
         if row:
             item.add_marker(pytest.mark.xfail(reason=row, strict=True))
 
