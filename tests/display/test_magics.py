@@ -4,6 +4,7 @@ import builtins
 import importlib
 import os
 import re
+import sys
 
 import pytest
 
@@ -21,12 +22,14 @@ def shell():
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
+    main = sys.modules["__main__"]  # a shell puts a module of its own there, which children could not be started with
     made = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
     made.display_pub = CapturingDisplayPublisher(shell=made, parent=made)
     saved = InteractiveShell._instance
     InteractiveShell._instance = made  # what `display` asks
     yield made
     InteractiveShell._instance = saved
+    sys.modules["__main__"] = main
     for name in ("get_ipython", "display", "__IPYTHON__"):
         vars(builtins).pop(name, None)
 
