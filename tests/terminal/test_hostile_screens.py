@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from helpers import screens
 from helpers.hostile_texts import TEXTS, assert_harmless, assert_of_terminal, fill, for_key, left_by, plant
+from helpers.live_screens import LiveTerminal
 
 import shmvar
 from shmvar.cli import main as cli
@@ -198,10 +199,12 @@ def test_no_command_without_trust_sets_a_bomb_off(seg, key, new_key, in_pipe, tm
     with screens.Terminal("watch", key, columns=80) as shown:
         shown.until(lambda: seg.touch("alone") and "alone" in "".join(shown.shown()), what="the change")
         shown.interrupted()
-    with screens.Terminal("top", key, "--interval", "0.1", columns=80) as shown:
-        shown.until(lambda: key[:9] in "".join(shown.shown()), what="the segment")
-        shown.type(" ")  # the details of a segment
-        shown.interrupted()
+    with LiveTerminal("top", key, "--interval", "0.1", columns=80) as top:
+        top.until(lambda: key[:9] in "".join(top.shown()), what="the segment")
+        top.type(" ")  # the details of a segment, where the queues push what changed last off the screen
+        scrolled = lambda: [seg.touch("alone"), top.type("d"), "last change" in "".join(top.shown())][-1]  # noqa: E731
+        top.until(scrolled, what="the last change")
+        top.interrupted()
     dump.unlink()
     assert left_by(tmp_path) == []
     in_pipe(["get", "--trust", key, "alone"])
