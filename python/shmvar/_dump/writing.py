@@ -9,7 +9,7 @@ import os
 
 from shmvar import _preview
 from shmvar._core import Segment, _activity, _dump, _pickle_fault, _value_in_band
-from shmvar._errors import CorruptSegmentError
+from shmvar._errors import CorruptSegmentError, SegmentBusyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class _Output:
     def _write(self, data: bytes) -> None:
         _write_all(self._file, data)
         if os.getpid() != self._process:
-            raise RuntimeError("this process was forked while its parent wrote a dump: the dump is the parent's")
+            raise SegmentBusyError("this process was forked in the middle of the call: call again in the child")
 
     def write(self, data: bytes) -> None:
         self._digest.update(data)
