@@ -41,19 +41,12 @@ def _dump(args: argparse.Namespace) -> int:
         raise Refused("a dump is not text for a terminal: give a FILE, or redirect the output")
     if args.file == "-" and args.every is not None:
         raise Refused("--every replaces a file with each dump: give a FILE")
-    with _attached(args.key) as segment:
+    # Only a handle that may write can keep writers out for a moment.
+    with opening.writing_if_allowed(args.key) as segment:
         if args.every is not None:
             return _dump_every(segment, args.file, args.every)
         _dump_once(segment, args.file)
     return DONE
-
-
-def _attached(key: int | str) -> shmvar.Segment:
-    """For writing where that is allowed: only then can a dump keep writers out for a moment."""
-    try:
-        return opening.existing(key)
-    except (shmvar.SegmentAccessError, shmvar.SegmentBusyError):
-        return opening.existing(key, readonly=True)
 
 
 def _dump_once(segment: shmvar.Segment, path: str) -> int:

@@ -25,9 +25,16 @@ def for_many(key: int | str) -> shmvar.Segment:
         with existing(key, readonly=True) as segment:
             alone = segment.trusted
         if alone:
-            with contextlib.suppress(shmvar.SegmentAccessError, shmvar.SegmentBusyError):
-                return existing(key, trust=False)
+            return writing_if_allowed(key, trust=False)
     return existing(key, readonly=True, trust=False)
+
+
+def writing_if_allowed(key: int | str, trust: bool | None = None) -> shmvar.Segment:
+    """The segment of a key, which must exist: for writing, or for reading where this user may do no more."""
+    try:
+        return existing(key, trust=trust)
+    except (shmvar.SegmentAccessError, shmvar.SegmentBusyError):
+        return existing(key, readonly=True, trust=trust)
 
 
 def existing(key: int | str, *, readonly: bool = False, trust: bool | None = None) -> shmvar.Segment:

@@ -55,7 +55,8 @@ def add_commands(commands: Commands) -> None:
 
 
 def _watch(args: argparse.Namespace) -> int:
-    with _attached(args.key, args.trust) as segment:
+    # Only a handle that may write is notified of changes.
+    with opening.writing_if_allowed(args.key, args.trust) as segment:
         changes = of_some(segment, args.index, args.timeout) if args.index else of_all(segment, args.timeout)
         show = _shown(segment, args)
         try:
@@ -83,14 +84,6 @@ def _shown(segment: shmvar.Segment, args: argparse.Namespace) -> Callable[[Chang
         lines.change(change.index, change.version, change.type, text, error, refused=change.refused)
 
     return show
-
-
-def _attached(key: int | str, trust: bool) -> shmvar.Segment:
-    """For writing where that is allowed: only then is the process notified of changes."""
-    try:
-        return opening.existing(key, trust=trust)
-    except (shmvar.SegmentAccessError, shmvar.SegmentBusyError):
-        return opening.existing(key, readonly=True, trust=trust)
 
 
 def of_some(segment: shmvar.Segment, indices: list[int | str], timeout: float | None) -> Iterator[Change]:
