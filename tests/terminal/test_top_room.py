@@ -56,7 +56,7 @@ def test_details_are_broken_into_lines_and_scrolled(seg, key, columns, lines):
     for number in range(30):
         seg[f"the variable of number {number}"] = number
     seg.lock("some lock").acquire()
-    with top(columns=columns, lines=lines) as terminal:
+    with top(key, columns=columns, lines=lines) as terminal:
         terminal.type(" ")
         terminal.until(lambda: shows(terminal, "size") and shows(terminal, "more lines: d"))
         seen = ""
@@ -104,7 +104,7 @@ def test_memory_that_views_hold_has_its_column_and_a_key_that_is_cut_is_whole_in
         segment["n"] = bytes(40_000)
         view = segment.view("n")
         segment["n"] = 1
-        with top(columns=80) as terminal:
+        with top(key, columns=80) as terminal:
             terminal.until(lambda: shows(terminal, "HELD") and shows(terminal, "…"))
             terminal.type(" ")
             told = lambda: " ".join(" ".join(terminal.shown()).split())  # noqa: E731

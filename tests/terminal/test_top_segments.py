@@ -141,7 +141,7 @@ def test_a_stopped_writer_holds_nothing_up_and_is_named(seg, key, children):
     with helpers.Raw(seg) as raw:
         raw.hold_lock(child.pid)
         os.kill(child.pid, signal.SIGSTOP)
-        with top(columns=200) as terminal:
+        with top(key, columns=200) as terminal:
             terminal.type(" ")
             terminal.until(lambda: shows(terminal, f"process {child.pid} writes"))
             terminal.until(lambda: shows(terminal, "has the writer lock"))
@@ -154,7 +154,7 @@ def test_details_name_processes_locks_and_what_changed_last(seg, key, children):
     child = helpers.start(helpers.HOLD_A_LOCK, key)
     children.append(child)
     seg["first"], seg["\x1blast"] = 1, "text"
-    with top(columns=120, lines=30) as terminal:
+    with top(key, columns=120, lines=30) as terminal:
         terminal.type(" ")
         terminal.until(lambda: shows(terminal, "last change"))
         text = "\n".join(terminal.shown())
