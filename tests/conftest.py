@@ -1,5 +1,6 @@
 """For every test: keys of its own, a check that nothing is left behind, a private /dev/shm where that is possible."""
 
+import asyncio
 import gc
 import itertools
 import os
@@ -54,6 +55,13 @@ def pytest_collection_modifyitems(items):
         told, parse = getattr(item, "_nodeid", ""), getattr(type(getattr(item, "_id", None)), "parse", None)
         if told.startswith(item.nodeid + "@") and parse is not None:
             item._id = parse(told)
+
+
+def pytest_runtest_setup(item):
+    # Playwright drives its browser by an event loop that stays entered in this thread. If a fixture keeps the browser for
+    # longer than its tests, each later test of this process that uses asyncio fails, and says nothing of the reason.
+    if asyncio._get_running_loop() is not None and "chromium" not in item.fixturenames:
+        pytest.fail("an event loop runs in the thread of the tests: a browser of an earlier test has not ended")
 
 
 def pytest_report_header(config):

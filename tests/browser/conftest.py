@@ -1,4 +1,9 @@
-"""One server, one browser and one page of JupyterLab for all tests of this folder; each test opens notebooks in it."""
+"""One server for all tests of this folder, one browser and one page of JupyterLab for each of its files.
+
+Each test opens notebooks in that page. The browser ends with its file, because Playwright leaves an event loop running in
+the thread for as long as it drives one: no other test of the process could use `asyncio.run` meanwhile. A scope "package"
+would not do: this folder has no `__init__.py`, and pytest then ends what has that scope with the whole run.
+"""
 
 import shutil
 import tempfile
@@ -8,7 +13,7 @@ import pytest
 from helpers import browser, jupyter, notebook_pages
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def directory():
     """A directory whose path is short: the sockets that a browser makes in it may have paths of 107 bytes only."""
     path = Path(tempfile.mkdtemp(prefix="shmvar-browser-"))
@@ -16,26 +21,26 @@ def directory():
     shutil.rmtree(path)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def server(directory):
     with jupyter.Server(directory) as server:
         yield server
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium(directory):
-    (directory / "browser").mkdir()
-    with browser.started(directory / "browser") as chromium:
+    profile = tempfile.mkdtemp(prefix="browser-", dir=directory)
+    with browser.started(profile) as chromium:
         yield chromium
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def context(chromium):
     """What the pages share: the cache, so that the second one is there sooner, and the cookie of the server."""
     return chromium.new_context(viewport={"width": 1280, "height": 900})
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def labs():
     """The page of JupyterLab, if there is one: it takes seconds to load, and a notebook in it does not."""
     return []
