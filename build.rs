@@ -1,23 +1,29 @@
-//! Docstrings for the extension module: they are written in `python/shmvar/_core.pyi` and nowhere else.
+//! Docstrings for the extension module: they are written in its stubs and nowhere else. `python/shmvar/_core.pyi` is the
+//! stub of `shmvar._core`, `python/shmvar/php/_native.pyi` that of what `shmvar.php` has in it.
 //!
-//! Makes a macro with a rule for each item that the stub documents: `#[doc = stub!(Segment.put)]` is what it says of
-//! `Segment.put`, and does not compile if it says nothing.
+//! Makes a macro with a rule for each item that the stubs document: `#[doc = stub!(Segment.put)]` is what it says of
+//! `Segment.put`, and does not compile if it says nothing. Names of `shmvar.php` begin with `php.`.
 
 use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
 
-const STUB: &str = "python/shmvar/_core.pyi";
+/// The stubs, and the module whose name stands before those of its items: `stub!(php.Segment.put)`.
+const STUBS: [(&str, &str); 2] = [("python/shmvar/_core.pyi", ""), ("python/shmvar/php/_native.pyi", "php.")];
 
 fn main() {
-    println!("cargo::rerun-if-changed={STUB}");
+    for (stub, _) in STUBS {
+        println!("cargo::rerun-if-changed={stub}");
+    }
     if env::var_os("CARGO_FEATURE_PYTHON").is_none() {
         return;
     }
-    let stub = fs::read_to_string(STUB).unwrap_or_else(|error| panic!("{STUB}: {error}"));
     let mut rules = String::new();
-    for (item, text) in docstrings(&stub) {
-        writeln!(rules, "    ({item}) => {{ {text:?} }};").unwrap();
+    for (path, module) in STUBS {
+        let stub = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        for (item, text) in docstrings(&stub) {
+            writeln!(rules, "    ({module}{item}) => {{ {text:?} }};").unwrap();
+        }
     }
     let directory = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let path = Path::new(&directory).join("stub.rs");

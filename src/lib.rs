@@ -47,7 +47,7 @@
 //! # Floors
 //!
 //! Arrows point down: `py` → `segment` → `coordination` → `variables` → `heap` → `process` → `arena` → `os` → `codec` →
-//! `sync` → `format`. Only `py` knows Python, only `os` makes system calls. `unsafe` stands in `os`, in
+//! `sync` → `format`; `php` stands beside them, on `os` alone. Only `py` knows Python, only `os` makes system calls. `unsafe` stands in `os`, in
 //! `sync::revocable`, in the marker impls of `format::layout`, and in `py`.
 #![deny(unsafe_code)]
 
@@ -85,6 +85,8 @@ mod heap;
 mod key;
 #[cfg(not(loom))]
 mod os;
+#[cfg(not(loom))]
+pub mod php;
 #[cfg(not(loom))]
 mod process;
 #[cfg(all(feature = "python", not(loom)))]

@@ -8,7 +8,8 @@ The rules, for `src/` and for `python/`:
 
 1. No circle: no file depends on itself through other files, on whatever floors they are.
 2. No import upward: a file uses its own floor and those below, as the lists here order them.
-3. An inherent `impl` block stands in the file that defines its type, or in that file's folder or below. Otherwise
+3. A floor that stands beside the others (`BESIDE`) uses only those that are named there.
+4. An inherent `impl` block stands in the file that defines its type, or in that file's folder or below. Otherwise
    methods would hide what rules 1 and 2 look for: a method call names no file.
 
 What counts as a use of another file is described in `rust_arrows.py` and `python_arrows.py`. Tests are left out.
@@ -29,6 +30,7 @@ Floors = list[tuple[str, list[str]]]
 RUST: Floors = [
     ("crate", ["lib", "fuzzing"]),
     ("py", ["py"]),
+    ("php", ["php"]),
     ("segment", ["segment"]),
     ("coordination", ["coordination"]),
     ("variables", ["variables"]),
@@ -48,6 +50,8 @@ PYTHON: Floors = [
     ("package", ["__init__"]),
     ("modules", ["*"]),
 ]
+# A floor that stands beside the others, not on them: those that it uses, and no more.
+BESIDE: dict[str, set[str]] = {"php": {"os", "ground"}}
 # Inherent `impl` blocks that may stand elsewhere: (file, type), and why.
 IMPL_ELSEWHERE: dict[tuple[str, str], str] = {}
 
@@ -85,6 +89,18 @@ class Column:
             if here is not None and there is not None and there < here:
                 low, high = self.floors[here][0], self.floors[there][0]
                 found.append(f"{place(arrow)}: upward, from {low} to {high}: uses {used(arrow)}")
+        return found
+
+    def beside(self) -> list[str]:
+        """Every use that a floor beside the others makes of one that is not among those named for it."""
+        found = []
+        for arrow in self.arrows:
+            here, there = self.floor_of(arrow.source), self.floor_of(arrow.target)
+            if here is None or there is None or here >= there:
+                continue  # what leads upward is found by `upward`
+            low, high = self.floors[there][0], self.floors[here][0]
+            if low not in BESIDE.get(high, {low}):
+                found.append(f"{place(arrow)}: {high} stands beside {low}: uses {used(arrow)}")
         return found
 
     def circles(self, every: bool) -> list[str]:
@@ -205,7 +221,7 @@ def main() -> int:
             print(*(column.names() if options.list else []), *(column.between() if options.arrows else []), sep="\n")
         return 0
     broken = [line for column in both for line in column.circles(options.every_circle)]
-    broken += [line for column in both for line in column.upward()] + wrong
+    broken += [line for column in both for line in column.upward() + column.beside()] + wrong
     if broken:
         print(*broken, sep="\n")
         return 1

@@ -53,6 +53,7 @@ __all__ = [
     "_load_variables",
     "_look",
     "_memory",
+    "_php_members",
     "_pickle_fault",
     "_put_item",
     "_put_pickle",
@@ -1715,6 +1716,9 @@ def _put_item(segment: Segment, name: int | str, has_buffers: bool, value: bytes
 def _get_pickle(segment: Segment, index: int | str) -> bytes | None: ...
 def _put_pickle(segment: Segment, index: int | str, pickle: bytes, ttl: float | None = None) -> None: ...
 def _pickle_fault(pickle: bytes) -> str | None: ...
+
+# For `shmvar.php._native`. The classes and functions of `shmvar.php`, by name, made by the first call.
+def _php_members() -> dict[str, Any]: ...
 
 # For `shmvar doctor`. Repairs what dead processes left in a segment, and returns how many there were.
 def _repair(segment: Segment) -> int: ...

@@ -14,6 +14,7 @@
 //! | `decode`, `pickle` | from pickles to values |
 //! | `data_only` | the decoder that runs no code, for segments that are not trusted |
 //! | `read_mode`, `read_only`, `buffer_views` | independent values, or read-only ones over the segment's memory |
+//! | `php` | the classes and functions of `shmvar.php` |
 //! | `wait`, `greenlets`, `lock_owner` | how calls wait, also among greenlets; who owns a lock |
 //! | `convert`, `errors` | arguments from Python, exceptions to Python |
 //! | `collector` | pausing the garbage collector |
@@ -53,6 +54,7 @@ mod lock_owner;
 mod module;
 mod numpy;
 mod open;
+mod php;
 #[allow(unsafe_code, reason = "a search in a pickle")]
 mod pickle;
 mod queue;

@@ -2,7 +2,7 @@
 
 use crate::py::{
     buffer_views, changes, command_line, data_only, decode, displays, dump, info, inspect, interpreter, lock, numpy,
-    open, queue, remote, segment,
+    open, php, queue, remote, segment,
 };
 use pyo3::prelude::*;
 
@@ -41,6 +41,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     functions!(module, inspect::{_survey});
     functions!(module, remote::{_buffers_of, _decode_apart, _decode_value, _encode_parts, _encode_value, _unfilled});
     functions!(module, remote::{_value_pickle, _value_type});
+    functions!(module, php::{_php_members});
     functions!(module, queue::{_queue});
     functions!(module, segment::{_look});
     // Every read runs with the interpreter attached. Where the interpreter has a lock, only one thread at a time reads.

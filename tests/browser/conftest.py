@@ -1,8 +1,8 @@
 """One server for all tests of this folder, one browser and one page of JupyterLab for each of its files.
 
-Each test opens notebooks in that page. The browser ends with its file, because Playwright leaves an event loop running in
-the thread for as long as it drives one: no other test of the process could use `asyncio.run` meanwhile. A scope "package"
-would not do: this folder has no `__init__.py`, and pytest then ends what has that scope with the whole run.
+Each test opens notebooks in that page. The browser ends with its file, because Playwright leaves an event loop running
+in the thread for as long as it drives one: no other test of the process could use `asyncio.run` meanwhile. A scope
+"package" would not do: this folder has no `__init__.py`, and pytest then ends what has that scope with the whole run.
 """
 
 import shutil

@@ -184,6 +184,21 @@ def test_what_a_macro_call_defines_is_of_its_file(check):
     assert "src/heap/low.rs" in "".join(check(GOOD | files, "--list"))
 
 
+def test_a_floor_beside_the_others_uses_only_what_is_named_for_it(check):
+    tree = GOOD | {
+        "src/lib.rs": "mod heap;\nmod php;\nmod py;\npub mod error;\n",
+        "src/error.rs": "pub struct Error;\n",
+        "src/php.rs": "use crate::error::Error;\n\nuse crate::heap::Low;\npub struct Chain;\n",
+    }
+    (line,) = check(tree)
+    assert line.startswith("src/php.rs:3: php stands beside heap: uses ")
+    tree["src/php.rs"] = "use crate::error::Error;\npub struct Chain;\n"
+    assert check(tree) == []
+    tree["src/heap/mod.rs"] = GOOD["src/heap/mod.rs"] + "use crate::php::Chain;\n"
+    (line,) = check(tree)
+    assert line.startswith("src/heap/mod.rs:") and ": upward, from heap to php: uses " in line
+
+
 def test_a_file_without_a_floor_is_named(check):
     lines = check(GOOD | {"src/lib.rs": "mod heap;\nmod py;\nmod cellar;\n", "src/cellar.rs": ""})
     assert lines == ["src/cellar.rs:1: stands on no floor: name it in the list in tools/floors.py"]
