@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_runtest_setup(item):
     # Playwright drives its browser by an event loop that stays entered in this thread. If a fixture keeps the browser
-    # for longer than its tests, each later test of this process that uses asyncio fails, and says nothing of the reason.
+    # for longer than its tests, each later test of this process that uses asyncio fails without a word of the reason.
     if asyncio._get_running_loop() is not None and "chromium" not in item.fixturenames:
         pytest.fail("an event loop runs in the thread of the tests: a browser of an earlier test has not ended")
 
