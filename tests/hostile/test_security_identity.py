@@ -2,12 +2,14 @@
 destroys it by key, and the error of an attach says how. Needs root, to become another user."""
 
 import contextlib
+import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import helpers
 import pytest
@@ -191,17 +193,20 @@ def test_a_segment_that_its_owner_may_not_open_is_listed_and_destroyed_all_the_s
 
 @pytest.fixture
 def unprotected():
-    """The kernel setting under which any user may link to any file."""
-    with open("/proc/sys/fs/protected_hardlinks") as file:
-        before = file.read()
-    try:
-        with open("/proc/sys/fs/protected_hardlinks", "w") as file:
-            file.write("0")
-    except OSError:
-        pytest.skip("fs.protected_hardlinks cannot be changed here")
-    yield
-    with open("/proc/sys/fs/protected_hardlinks", "w") as file:
-        file.write(before)
+    """The kernel setting under which any user may link to any file.
+
+    It is one for the whole machine: a lock on its file keeps the processes that run tests from changing it back for one
+    another, and from taking for the old value what another of them has set.
+    """
+    with open("/proc/sys/fs/protected_hardlinks") as setting:
+        fcntl.flock(setting, fcntl.LOCK_EX)
+        before = setting.read()
+        try:
+            Path(setting.name).write_text("0")
+        except OSError:
+            pytest.skip("fs.protected_hardlinks cannot be changed here")
+        yield
+        Path(setting.name).write_text(before)
 
 
 def test_a_link_to_a_segment_of_mode_600_keeps_nobody_from_it(key, harmed, unprotected):
