@@ -38,6 +38,8 @@ def pytest_configure(config):
 
 
 PRIVATE = pytest.StashKey[bool]()
+BROWSERS = ("browser", "page")
+"""The groups of the tests that drive a browser."""
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -60,7 +62,8 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     # Playwright drives its browser by an event loop that stays entered in this thread. If a fixture keeps the browser
     # for longer than its tests, each later test of this process that uses asyncio fails without a word of the reason.
-    if asyncio._get_running_loop() is not None and "chromium" not in item.fixturenames:
+    group = item.get_closest_marker("xdist_group")
+    if asyncio._get_running_loop() is not None and not (group and group.args[0] in BROWSERS):
         pytest.fail("an event loop runs in the thread of the tests: a browser of an earlier test has not ended")
 
 
