@@ -34,7 +34,7 @@ define install_each
 	done
 endef
 
-.PHONY: demo test build rust loom crash python check quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
+.PHONY: demo test build build-core build-loom rust loom crash python check quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -45,10 +45,17 @@ demo: .venv/demo
 test: build
 	@$(MAKE) --no-print-directory --keep-going --jobs=4 --output-sync=target rust loom crash python
 
-# All that `test` needs, before its clock starts. The two builds of the core share a directory, so they follow each other.
-build: .venv/programs
+# All that `test` needs, before its clock starts. Each of the three has a directory of its own for what it builds, and waits
+# for a linker or for packages some of its time.
+build:
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target .venv/programs build-core build-loom
+
+# The two builds of the core share a directory, so they follow each other.
+build-core:
 	$(RUST) --no-run
 	$(CRASH) --no-run
+
+build-loom:
 	$(LOOM) --no-run
 
 RUST = cargo test $(CORE) --profile checked --no-fail-fast
