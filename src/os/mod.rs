@@ -17,6 +17,7 @@
 //! | `futex` | sleeping on a word, and waking |
 //! | `fork` | noticing a fork; a mutex that survives one |
 //! | `lease` | asking whether a file is open anywhere |
+//! | `sysv_sem` | sets of System V semaphores |
 #![allow(unsafe_code, reason = "system calls")]
 
 pub mod bytelock;
@@ -30,6 +31,7 @@ pub mod mem;
 pub mod object;
 mod opaque_copy;
 mod scratch;
+pub mod sysv_sem;
 
 use crate::error::{Error, Result};
 use rustix::time::{ClockId, clock_gettime};

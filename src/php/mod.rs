@@ -5,3 +5,9 @@
 //!
 //! | file or folder | what is in it |
 //! | --- | --- |
+//! | `semaphore`, `semaphore_errors` | PHP's semaphores, and their errors |
+//! | `waiting` | how a call waits in the kernel |
+
+pub mod semaphore;
+mod semaphore_errors;
+pub mod waiting;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// The number of an `int`, or of an object with `__index__`; `None` for other objects. Fails if it needs more than 64
 /// bits. `what` names the argument in the message.
-fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
+pub fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
     let Some(number) = as_int(object)? else { return Ok(None) };
     number.extract::<i64>().map(Some).map_err(|_| {
         let shown = object.repr().map_or_else(|_| "it".into(), |repr| repr.to_string_lossy().into_owned());
@@ -23,7 +23,7 @@ fn integer(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
 }
 
 /// The result of `operator.index`; `None` for an object without `__index__`. Errors of `__index__` pass unchanged.
-fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>> {
+pub fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyInt>>> {
     if let Ok(number) = object.cast::<PyInt>() {
         return Ok(Some(number.clone()));
     }

@@ -41,24 +41,36 @@ fn threads(py: Python<'_>) -> PyResult<Option<&'static Threads>> {
     Ok(Some(threads))
 }
 
-/// The owner that the caller is when it takes a lock. `threading` is looked at each time, because a program may patch
-/// it at any time.
+/// The owner that the caller is when it takes a lock of a segment.
 #[inline]
 pub fn current_owner(py: Python<'_>, segment: &Segment) -> PyResult<LockOwner> {
-    let Some(threads) = threads(py)? else { return Ok(segment.thread()) };
+    current(py, segment.thread())
+}
+
+/// The owner that the caller is when it releases a lock of a segment.
+#[inline]
+pub fn releasing_owner(py: Python<'_>, segment: &Segment) -> PyResult<LockOwner> {
+    releasing(py, segment.thread())
+}
+
+/// The owner that the caller is when it takes something; `thread` is the running thread. `threading` is looked at each
+/// time, because a program may patch it at any time.
+#[inline]
+pub fn current(py: Python<'_>, thread: LockOwner) -> PyResult<LockOwner> {
+    let Some(threads) = threads(py)? else { return Ok(thread) };
     let get_ident = threads.names.bind(py).get_item(pyo3::intern!(py, "get_ident"))?;
     match (get_ident, &threads.builtin) {
-        (Some(get_ident), Some(builtin)) if get_ident.is(builtin) => Ok(segment.thread()),
-        (Some(get_ident), _) => greenlet(&get_ident).map(|greenlet| segment.thread().as_greenlet(greenlet)),
-        (None, _) => Ok(segment.thread()),
+        (Some(get_ident), Some(builtin)) if get_ident.is(builtin) => Ok(thread),
+        (Some(get_ident), _) => greenlet(&get_ident).map(|greenlet| thread.as_greenlet(greenlet)),
+        (None, _) => Ok(thread),
     }
 }
 
-/// The owner that the caller is when it releases a lock. A lock that was taken before the program was patched belongs
-/// to the thread, so any greenlet of the thread may release it.
+/// The owner that the caller is when it releases something. What was taken before the program was patched belongs to
+/// the thread, so any greenlet of the thread may release it.
 #[inline]
-pub fn releasing_owner(py: Python<'_>, segment: &Segment) -> PyResult<LockOwner> {
-    if greenlets::were_used() { current_owner(py, segment) } else { Ok(segment.thread()) }
+pub fn releasing(py: Python<'_>, thread: LockOwner) -> PyResult<LockOwner> {
+    if greenlets::were_used() { current(py, thread) } else { Ok(thread) }
 }
 
 /// The number of the running greenlet. It is 0 for the greenlet in which the thread began, which counts as the thread.

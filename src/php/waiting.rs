@@ -1,0 +1,81 @@
+//! How a call waits in the kernel: other threads of the program run meanwhile, and it may be interrupted.
+
+use crate::error::Result;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// What a caller does while a call waits for it.
+pub trait Waits {
+    /// Runs a call that blocks the thread.
+    fn block(&self, call: &mut (dyn FnMut() + Send));
+
+    /// Called between two attempts. An error ends the wait.
+    fn interrupted(&self) -> Result<()>;
+
+    /// Sleeps this long by other means than blocking the thread, and returns `true`; or returns `false` at once if
+    /// the thread may be blocked.
+    fn pause(&self, pause: Duration) -> Result<bool>;
+}
+
+/// Waits without anything else to do.
+pub struct Plainly;
+
+impl Waits for Plainly {
+    fn block(&self, call: &mut (dyn FnMut() + Send)) {
+        call();
+    }
+    fn interrupted(&self) -> Result<()> {
+        Ok(())
+    }
+    fn pause(&self, _pause: Duration) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+/// The thread looks up this often. A signal that comes between a look and the system call is seen after this time.
+const SLICE: Duration = Duration::from_secs(5);
+/// A thread that must not block asks for the first time after this pause; the later ones are a quarter of the time
+/// waited so far.
+const PAUSE: Duration = Duration::from_micros(500);
+/// No such pause is longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// When a wait ends. `None`: never.
+pub type Deadline = Option<Instant>;
+
+/// Returns the deadline of a wait that begins now. A time that no clock can count is without end.
+pub fn deadline(timeout: Option<Duration>) -> Deadline {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
+}
+
+/// Repeats `attempt`, which may block for the time that it is given, until it returns something else than `EAGAIN` or
+/// `EINTR`. Returns `None` if the deadline comes first. There is always one attempt that does not block.
+pub fn wait_for<T: Send>(
+    deadline: Deadline,
+    waits: &dyn Waits,
+    attempt: &(dyn Fn(Duration) -> io::Result<T> + Sync),
+) -> Result<io::Result<Option<T>>> {
+    let mut began = None;
+    let mut outcome = attempt(Duration::ZERO);
+    loop {
+        match outcome {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
+            other => return Ok(other.map(Some)),
+        }
+        waits.interrupted()?;
+        let now = Instant::now();
+        let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(now));
+        if left.is_zero() {
+            return Ok(Ok(None));
+        }
+        let waited = now - *began.get_or_insert(now);
+        if waits.pause((waited / 4).clamp(PAUSE, LONGEST_PAUSE).min(left))? {
+            outcome = attempt(Duration::ZERO);
+        } else {
+            // `EAGAIN` stands for an attempt that did not run.
+            let mut result = Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            waits.block(&mut || result = attempt(left.min(SLICE)));
+            outcome = result;
+        }
+    }
+}

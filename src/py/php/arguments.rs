@@ -1,0 +1,56 @@
+//! Arguments that all of PHP's System V objects have: keys and permissions.
+
+use crate::py::convert;
+use crate::py::errors;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBool;
+
+/// The name of an object's class, for messages.
+pub fn class_of(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string())
+}
+
+/// An object as a message shows it.
+pub fn shown(object: &Bound<'_, PyAny>) -> String {
+    object.repr().map_or_else(|_| "it".into(), |repr| repr.to_string_lossy().chars().take(40).collect())
+}
+
+/// An int, which is no bool. `what` names the argument in messages. `None`: it needs more than 64 bits.
+pub fn int(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Option<i64>> {
+    if !object.is_instance_of::<PyBool>() {
+        if let Some(number) = convert::as_int(object)? {
+            return Ok(number.extract().ok());
+        }
+    }
+    Err(errors::builtin::<PyTypeError>(format!("{what} must be an int, not {}", class_of(object))))
+}
+
+/// A key of something that `what` names: a number of 32 bits, signed or not.
+pub fn key(object: &Bound<'_, PyAny>, what: &str) -> PyResult<i32> {
+    match int(object, "a key")? {
+        Some(0) => Err(errors::builtin::<PyValueError>(format!(
+            "key 0 is no key: for it the system makes a new {what} each time, which no other program can open; choose \
+             another number, or make one of a file with ftok"
+        ))),
+        // The upper half is what negative keys are called in `ipcs`.
+        Some(number @ -0x8000_0000..=0xffff_ffff) => Ok(number as i32),
+        _ => Err(errors::builtin::<PyValueError>(format!(
+            "key {} is beyond 32 bits: a key is in -2**31 .. 2**32 - 1 (PHP takes the lower 32 bits of such a number: \
+             give those, as `key & 0xffffffff`)",
+            shown(object)
+        ))),
+    }
+}
+
+/// The nine bits of permissions.
+pub fn permissions(object: Option<&Bound<'_, PyAny>>) -> PyResult<u32> {
+    let Some(object) = object else { return Ok(0o666) };
+    match int(object, "permissions")? {
+        Some(bits @ 0..=0o777) => Ok(bits as u32),
+        _ => Err(errors::builtin::<PyValueError>(format!(
+            "permissions are nine bits, 0 to 0o777, as 0o666: not {}",
+            shown(object)
+        ))),
+    }
+}

@@ -1,0 +1,196 @@
+//! `shmvar.php.Semaphore`: one of PHP's semaphores, for threads and greenlets.
+//!
+//! The protocol is in [`crate::php::semaphore`]; who holds it is decided in `lock_owner`.
+
+use crate::error::Error;
+use crate::php::semaphore::{MAX_ACQUIRE, Owner, Semaphore};
+use crate::process::held_locks::LockOwner;
+use crate::py::convert;
+use crate::py::errors;
+use crate::py::lock_owner;
+use crate::py::php::arguments;
+use crate::py::php::waits::PyWaits;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::time::Duration;
+
+#[doc = stub!(php.Semaphore)]
+#[pyclass(frozen, weakref, name = "Semaphore", module = "shmvar.php")]
+pub struct PySemaphore {
+    inner: Semaphore,
+    permissions: u32,
+}
+
+/// The semaphore is held until this is dropped.
+pub struct Guard<'a> {
+    semaphore: &'a Semaphore,
+    owner: Owner,
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // If somebody has removed the semaphore meanwhile, nobody waits for it.
+        let _ = self.semaphore.release(self.owner);
+    }
+}
+
+fn owner_of(owner: LockOwner) -> Owner {
+    Owner { thread: owner.id, greenlet: owner.greenlet }
+}
+
+fn current_owner(py: Python<'_>) -> PyResult<Owner> {
+    lock_owner::current(py, LockOwner::thread(0)).map(owner_of)
+}
+
+fn releasing_owner(py: Python<'_>) -> PyResult<Owner> {
+    lock_owner::releasing(py, LockOwner::thread(0)).map(owner_of)
+}
+
+impl PySemaphore {
+    /// Takes the semaphore for the time of one call; a thread that holds it already does not wait.
+    #[inline]
+    pub fn hold(&self, py: Python<'_>) -> PyResult<Guard<'_>> {
+        let owner = current_owner(py)?;
+        self.take(py, owner, None)?;
+        Ok(Guard { semaphore: &self.inner, owner })
+    }
+
+    /// Checks that this semaphore lets in one at a time, as the lock of a segment has to.
+    pub fn must_be_lock(&self, py: Python<'_>) -> PyResult<()> {
+        let key = self.inner.key();
+        if self.inner.max_acquire() != 1 {
+            return Err(errors::builtin::<PyValueError>(format!(
+                "lock= needs a semaphore that one at a time holds: max_acquire is {}, not 1 (key {key}, 0x{key:08x})",
+                self.inner.max_acquire()
+            )));
+        }
+        match self.inner.free_places().map_err(|error| self.error(py, error))? {
+            0 | 1 => Ok(()),
+            free => Err(errors::builtin::<PyValueError>(format!(
+                "lock= needs a semaphore that one at a time holds: of the one with key {key} (0x{key:08x}), {free} places \
+                 are free, because whoever opened it first gave it more; close it everywhere, and open it with 1"
+            ))),
+        }
+    }
+
+    fn take(&self, py: Python<'_>, owner: Owner, timeout: Option<Duration>) -> PyResult<bool> {
+        let waits = PyWaits::new(py);
+        self.inner.acquire(owner, timeout, &waits).map_err(|error| match error {
+            Error::Interrupted => waits.error(error),
+            error => self.error(py, error),
+        })
+    }
+
+    #[cold]
+    fn error(&self, py: Python<'_>, error: Error) -> PyErr {
+        match error {
+            Error::Detached => {
+                let key = self.inner.key();
+                let text = format!("semaphore with key {key} (0x{key:08x}): this handle was closed: open another one");
+                errors::raise_text(py, c"DetachedError", &text)
+            }
+            error => errors::to_py(py, error),
+        }
+    }
+}
+
+#[pymethods]
+impl PySemaphore {
+    #[new]
+    #[pyo3(signature = (key, max_acquire = None, permissions = None))]
+    fn new(
+        py: Python<'_>,
+        key: &Bound<'_, PyAny>,
+        max_acquire: Option<&Bound<'_, PyAny>>,
+        permissions: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let key = arguments::key(key, "semaphore")?;
+        let max_acquire = max_acquire.map_or(Ok(Some(1)), |most| arguments::int(most, "max_acquire"))?;
+        let Some(most) = max_acquire.filter(|most| (1..=MAX_ACQUIRE.into()).contains(most)) else {
+            let given = max_acquire.map_or("a larger number".to_owned(), |most| most.to_string());
+            return Err(errors::builtin::<PyValueError>(format!(
+                "max_acquire says how many may hold the semaphore at once, 1 to {MAX_ACQUIRE}: not {given}"
+            )));
+        };
+        let permissions = arguments::permissions(permissions)?;
+        let waits = PyWaits::new(py);
+        let inner = Semaphore::open(key, most as u16, permissions, &waits).map_err(|error| waits.error(error))?;
+        Ok(PySemaphore { inner, permissions })
+    }
+
+    #[getter]
+    fn key(&self) -> i32 {
+        self.inner.key()
+    }
+
+    #[getter]
+    fn id(&self) -> i32 {
+        self.inner.id()
+    }
+
+    #[getter]
+    fn max_acquire(&self) -> u16 {
+        self.inner.max_acquire()
+    }
+
+    #[getter]
+    fn held(&self, py: Python<'_>) -> PyResult<u32> {
+        Ok(self.inner.held(releasing_owner(py)?))
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.inner.is_closed()
+    }
+
+    #[pyo3(signature = (timeout = None))]
+    fn acquire(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        self.take(py, current_owner(py)?, convert::timeout(timeout)?)
+    }
+
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        if self.inner.release(releasing_owner(py)?).map_err(|error| self.error(py, error))? {
+            return Ok(());
+        }
+        let key = self.inner.key();
+        Err(errors::builtin::<PyRuntimeError>(format!(
+            "cannot release the semaphore with key {key} (0x{key:08x}): this thread has not acquired it through this \
+             handle ({} other threads of this process have); whoever acquires it releases it",
+            self.inner.holders()
+        )))
+    }
+
+    fn remove(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.remove().map_err(|error| self.error(py, error))
+    }
+
+    fn close(&self) {
+        self.inner.close();
+    }
+
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        slf.get().take(py, current_owner(py)?, None)?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.release(py)
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (i32, u16, u32))> {
+        let this = slf.get();
+        if this.inner.is_closed() {
+            return Err(this.error(slf.py(), Error::Detached));
+        }
+        let arguments = (this.inner.key(), this.inner.max_acquire(), this.permissions);
+        Ok((slf.get_type().into_any(), arguments))
+    }
+
+    fn __repr__(&self) -> String {
+        let key = self.inner.key();
+        let closed = if self.inner.is_closed() { ", closed" } else { "" };
+        format!("<shmvar.php.Semaphore 0x{key:08x}, max_acquire {}{closed}>", self.inner.max_acquire())
+    }
+}
