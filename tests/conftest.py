@@ -10,7 +10,7 @@ from pathlib import Path
 
 import helpers
 import pytest
-from helpers import child_functions
+from helpers import child_functions, system_v
 from hypothesis import HealthCheck, settings
 
 import shmvar
@@ -35,6 +35,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "xdist_group(name): run by one process, because they share what is dear to make")
     # No test meets, lists or damages a segment of somebody else: each process that runs tests has its own /dev/shm.
     config.stash[PRIVATE] = helpers.private_shm("size=75%")
+    # So it is with System V objects; elsewhere their keys are drawn at random.
+    system_v.private_namespace()
 
 
 PRIVATE = pytest.StashKey[bool]()
@@ -120,6 +122,27 @@ def new_key():
 def key(new_key):
     """A text key of the test's own."""
     return new_key()
+
+
+@pytest.fixture
+def new_php_key():
+    """Makes keys of System V objects that nobody else has. After the test the objects are removed and must be gone."""
+    made = set()
+
+    def make():
+        key = system_v.unused_key()
+        made.add(key)
+        return key
+
+    yield make
+    system_v.remove(system_v.objects(made))
+    system_v.assert_gone(lambda: system_v.objects(made))
+
+
+@pytest.fixture
+def php_key(new_php_key):
+    """Such a key."""
+    return new_php_key()
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ hostile_texts       texts that would command a terminal or a browser, and values
 golden_dumps        the values of the golden dumps
 in_place            is the memory of what was written in place given back?
 value_comparison    is a decoded value what pickle makes of it?
+php                 real PHP: programs in it, and a process that evaluates what it is told
+system_v            System V objects and the bytes of PHP's segments, without the code under test
 """
 
 from helpers.forks import fork, in_child, kill, reap

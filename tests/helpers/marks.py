@@ -2,6 +2,7 @@
 
 import pytest
 
+from helpers import php
 from helpers.machine import IS_ROOT, unshare_works
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: other users, mounts")
@@ -9,3 +10,4 @@ needs_mounts = pytest.mark.skipif(not unshare_works("-m"), reason="needs root an
 needs_pid_namespaces = pytest.mark.skipif(
     not unshare_works("-p", "-f", "--mount-proc"), reason="needs root and `unshare -p -f --mount-proc`"
 )
+needs_php = pytest.mark.skipif(not php.available(), reason="needs php-cli with sysvshm, which .ci/run installs")
