@@ -5,3 +5,6 @@
 //!
 //! | file or folder | what is in it |
 //! | --- | --- |
+//! | `serialize` | the format of `serialize`: a strict reader and a writer |
+
+pub mod serialize;
