@@ -36,11 +36,6 @@ impl Writer {
         &self.out
     }
 
-    /// What was written, as a vector.
-    pub fn into_text(self) -> Vec<u8> {
-        self.out
-    }
-
     /// The largest size that the text may have.
     pub fn most(&self) -> usize {
         self.most

@@ -28,4 +28,5 @@ mod text;
 #[allow(unsafe_code, reason = "the quickest calls of the interpreter's C interface")]
 mod walk;
 
-pub use text::{DumpOptions, text, with_text};
+#[allow(unused_imports, reason = "segments and queues use them")]
+pub use text::{DumpOptions, with_text};

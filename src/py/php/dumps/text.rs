@@ -65,10 +65,3 @@ pub fn with_text<R>(value: &Bound<'_, PyAny>, options: &DumpOptions, with: impl 
     walk::write(value, options, &mut writer)?;
     Ok(with(writer.text()))
 }
-
-/// The text of a value.
-pub fn text(value: &Bound<'_, PyAny>, options: &DumpOptions) -> PyResult<Vec<u8>> {
-    let mut writer = Writer::new(options.max_size);
-    walk::write(value, options, &mut writer)?;
-    Ok(writer.into_text())
-}

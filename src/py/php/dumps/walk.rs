@@ -119,6 +119,8 @@ impl<'py> Walk<'_, 'py> {
                 if let Some(text) = utf8(object) {
                     return Ok(self.writer.string(text)?);
                 }
+                // It has lone surrogates, or there is no memory. The other way finds out.
+                ffi::PyErr_Clear();
             } else if class == &raw mut ffi::PyLong_Type {
                 let mut overflow = 0;
                 let number = ffi::PyLong_AsLongLongAndOverflow(object, &mut overflow);

@@ -19,5 +19,7 @@ mod options;
 #[allow(unsafe_code, reason = "the quickest calls of the interpreter's C interface")]
 mod value;
 
+#[allow(unused_imports, reason = "segments and queues use them")]
 pub use options::LoadOptions;
+#[allow(unused_imports, reason = "segments and queues use them")]
 pub use value::{LoadError, value};

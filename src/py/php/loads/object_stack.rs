@@ -42,12 +42,6 @@ impl ObjectStack {
         self.0[at]
     }
 
-    /// The objects from `start` on.
-    #[inline(always)]
-    pub fn from(&self, start: usize) -> &[*mut ffi::PyObject] {
-        &self.0[start..]
-    }
-
     /// Moves the references from `start` on to `take`, which gets a number from 0 on and an owned reference.
     #[inline(always)]
     pub fn move_from(&mut self, start: usize, mut take: impl FnMut(usize, *mut ffi::PyObject)) {
