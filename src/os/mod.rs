@@ -17,6 +17,8 @@
 //! | `futex` | sleeping on a word, and waking |
 //! | `fork` | noticing a fork; a mutex that survives one |
 //! | `lease` | asking whether a file is open anywhere |
+//! | `sysv_msg` | System V message queues |
+//! | `sysv_raw` | System V segments as bytes |
 //! | `sysv_sem` | sets of System V semaphores |
 #![allow(unsafe_code, reason = "system calls")]
 
@@ -31,6 +33,8 @@ pub mod mem;
 pub mod object;
 mod opaque_copy;
 mod scratch;
+pub mod sysv_msg;
+pub mod sysv_raw;
 pub mod sysv_sem;
 
 use crate::error::{Error, Result};

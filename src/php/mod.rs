@@ -5,9 +5,16 @@
 //!
 //! | file or folder | what is in it |
 //! | --- | --- |
+//! | `message_queue`, `message_queue_errors` | message queues, and their errors |
 //! | `semaphore`, `semaphore_errors` | PHP's semaphores, and their errors |
+//! | `serialize` | the format of `serialize`: a strict reader and a writer |
+//! | `shmop` | raw segments |
 //! | `waiting` | how a call waits in the kernel |
 
+pub mod message_queue;
+mod message_queue_errors;
 pub mod semaphore;
 mod semaphore_errors;
+pub mod serialize;
+pub mod shmop;
 pub mod waiting;

@@ -10,7 +10,7 @@ use crate::php::semaphore_errors::{Action, Named};
 use crate::php::waiting::{self, Deadline, Waits, wait_for};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The value of this one is the number of free places.
 const PLACES: u16 = 0;
@@ -108,17 +108,24 @@ impl Semaphore {
     /// [`Error::Incompatible`] if something else has this key, [`Error::Access`] without the permission,
     /// [`Error::Busy`] if somebody else is in the middle of opening it and does not go on.
     pub fn open(key: i32, max_acquire: u16, permissions: u32, waits: &dyn Waits) -> Result<Self> {
-        let id = sysv_sem::get(key, SEMAPHORES, permissions, true)
-            .map_err(|error| Named { key, id: -1 }.error(Action::Get(permissions), error))?;
-        let semaphore = Semaphore {
-            name: Named { key, id },
-            max_acquire,
-            state: ForkMutex::default(),
-            closed: AtomicBool::new(false),
-            removed: AtomicBool::new(false),
-        };
-        semaphore.open_here(None, waits)?;
-        Ok(semaphore)
+        let begun = Instant::now();
+        loop {
+            let id = sysv_sem::get(key, SEMAPHORES, permissions, true)
+                .map_err(|error| Named { key, id: -1 }.error(Action::Get(permissions), error))?;
+            let semaphore = Semaphore {
+                name: Named { key, id },
+                max_acquire,
+                state: ForkMutex::default(),
+                closed: AtomicBool::new(false),
+                removed: AtomicBool::new(false),
+            };
+            match semaphore.open_here(None, waits) {
+                Ok(_) => return Ok(semaphore),
+                // Somebody has removed the set just now: there will be a new one.
+                Err(Error::NotFound(_)) if begun.elapsed() < OPENING => waits.interrupted()?,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The key.
@@ -253,8 +260,7 @@ impl Semaphore {
             Ok(Some(Taken::Place)) => {
                 let mut state = self.state.lock();
                 if self.is_closed() {
-                    drop(state);
-                    let _ = sysv_sem::operate(self.name.id, &[undone(PLACES, 1)], Duration::ZERO);
+                    self.give_back(&mut state, 1);
                     return Err(Error::Detached);
                 }
                 // There has been room for this since the call began.
@@ -280,6 +286,10 @@ impl Semaphore {
             return Ok(true);
         }
         state.holders.swap_remove(at);
+        if self.is_closed() {
+            self.give_back(&mut state, 1);
+            return Ok(true);
+        }
         // SYNC: the mutex is held, so the handle is not given back before the place is.
         match sysv_sem::operate(self.name.id, &[undone(PLACES, 1)], Duration::ZERO) {
             Err(error) if !self.removed.load(Ordering::Relaxed) => Err(self.name.error(Action::Release, error)),
@@ -314,43 +324,49 @@ impl Semaphore {
         Ok(())
     }
 
-    /// Gives the handle back, and every place that is held through it. A second call does nothing.
-    pub fn close(&self) {
+    /// Gives back the handle, and what `owner` holds through it. What other threads hold stays theirs: then the handle is
+    /// given back when the last of them has let go. A second call does nothing.
+    pub fn close(&self, owner: Owner) {
         let mut state = self.state.lock();
         self.closed.store(true, Ordering::SeqCst);
         state.of_this_process();
-        self.give_back(&mut state);
+        let at = state.holders.iter().position(|holder| holder.owner == owner);
+        let place = at.map(|at| state.holders.swap_remove(at)).is_some();
+        self.give_back(&mut state, i16::from(place));
     }
 
     fn check_open(&self) -> Result<()> {
         if self.is_closed() { Err(Error::Detached) } else { Ok(()) }
     }
 
-    /// Gives a closed handle back, unless a call may still take a place: then the last of them does it.
+    /// Gives back `places` of a closed handle, and with the last place and the last call the handle itself.
     ///
     /// SYNC: whoever opens next and finds itself alone sets the number of free places, so none may be taken or given
     /// back by a process that is not counted.
-    fn give_back(&self, state: &mut State) {
-        let places = state.holders.len() as i16;
-        state.holders.clear();
-        if state.calls > 0 {
-            if places > 0 {
-                let _ = sysv_sem::operate(self.name.id, &[undone(PLACES, places)], Duration::ZERO);
-            }
-        } else if std::mem::take(&mut state.open) {
-            let both = [undone(HANDLES, -1), undone(PLACES, places)];
-            let operations = if places > 0 { &both[..] } else { &both[..1] };
-            // If somebody has set the values to others meanwhile, at least nobody is kept out.
-            if sysv_sem::operate(self.name.id, operations, Duration::ZERO).is_err() && places > 0 {
-                let _ = sysv_sem::operate(self.name.id, &both[1..], Duration::ZERO);
-            }
+    fn give_back(&self, state: &mut State, places: i16) {
+        let both = [undone(PLACES, places), undone(HANDLES, -1)];
+        let last = state.calls == 0 && state.holders.is_empty() && std::mem::take(&mut state.open);
+        let operations = match (places > 0, last) {
+            (true, true) => &both[..],
+            (true, false) => &both[..1],
+            (false, true) => &both[1..],
+            (false, false) => return,
+        };
+        // If somebody has set the count of handles to 0 meanwhile, at least nobody is kept out.
+        if sysv_sem::operate(self.name.id, operations, Duration::ZERO).is_err() && places > 0 && last {
+            let _ = sysv_sem::operate(self.name.id, &both[..1], Duration::ZERO);
         }
     }
 }
 
 impl Drop for Semaphore {
     fn drop(&mut self) {
-        self.close();
+        let mut state = self.state.lock();
+        state.of_this_process();
+        // Nobody can let go any more.
+        let places = state.holders.len() as i16;
+        state.holders.clear();
+        self.give_back(&mut state, places);
     }
 }
 
@@ -369,7 +385,7 @@ impl Drop for Call<'_> {
         if state.epoch == self.epoch && self.epoch == fork::epoch() {
             state.calls -= 1;
             if self.semaphore.is_closed() {
-                self.semaphore.give_back(&mut state);
+                self.semaphore.give_back(&mut state, 0);
             }
         }
     }

@@ -79,3 +79,49 @@ pub fn wait_for<T: Send>(
         }
     }
 }
+
+/// While a call polls, it asks for the first time after this pause; the later ones are an eighth of the time waited so
+/// far.
+const POLL: Duration = Duration::from_micros(20);
+/// No such pause is longer. It is what a poll costs: 200 system calls in a second, at most, and half of this on average
+/// until a message is noticed.
+const LONGEST_POLL: Duration = Duration::from_millis(5);
+
+/// Repeats `attempt` until it returns something else than `EAGAIN`, `ENOMSG` or `EINTR`, for calls that the kernel gives
+/// no timeout. Without a timeout, `attempt` is told to block; with one, it is repeated after pauses. Returns `None` if
+/// the time is over. There is always one attempt that does not block.
+pub fn wait_or_poll<T: Send>(
+    timeout: Option<Duration>,
+    waits: &dyn Waits,
+    attempt: &mut (dyn FnMut(bool) -> io::Result<T> + Send),
+) -> Result<io::Result<Option<T>>> {
+    let mut began = None;
+    let mut outcome = attempt(false);
+    loop {
+        match outcome {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMSG | libc::EINTR)) => {}
+            other => return Ok(other.map(Some)),
+        }
+        waits.interrupted()?;
+        let now = Instant::now();
+        let waited = now - *began.get_or_insert(now);
+        let left = timeout.map(|timeout| timeout.saturating_sub(waited));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(Ok(None));
+        }
+        if waits.pause((waited / 4).clamp(PAUSE, LONGEST_PAUSE).min(left.unwrap_or(LONGEST_PAUSE)))? {
+            outcome = attempt(false);
+        } else {
+            let mut result = Err(io::Error::from_raw_os_error(libc::EAGAIN));
+            let pause = left.map(|left| (waited / 8).clamp(POLL, LONGEST_POLL).min(left));
+            waits.block(&mut || match pause {
+                None => result = attempt(true),
+                Some(pause) => {
+                    std::thread::sleep(pause);
+                    result = attempt(false);
+                }
+            });
+            outcome = result;
+        }
+    }
+}

@@ -4,6 +4,7 @@ import ctypes
 import gc
 import itertools
 import os
+import re
 import struct
 import time
 
@@ -202,3 +203,35 @@ def make(key, content):
     """Makes a segment of these bytes."""
     with RawSegment(key, len(content)) as segment:
         segment[:] = content
+
+
+def newer_php_accepts(raw):
+    """Would the header check of PHP's development branch let this segment in?"""
+    start, end, free, total = raw.header
+    return HEADER <= total <= raw.size and HEADER <= start <= end <= total and 0 <= free <= total - end
+
+
+def room_for(raw, index):
+    """The largest chunk that a put of this index can make room for: what is free, gaps, and its own old chunk."""
+    others = sum(own_size(text) for _, key, text in raw.chunks() if key != index)
+    return raw.free + raw.end - raw.start - others
+
+
+def gaps(raw):
+    """Bytes between `start` and `end` that belong to no chunk."""
+    return raw.end - raw.start - sum(own_size(text) for _, _, text in raw.chunks())
+
+
+def names(error, key, *numbers):
+    """Does the text of an error name the key (in decimal or as `ipcs` shows it) and each of the numbers?"""
+    text = str(error)
+    words = set(re.findall(r"-?\w+", text))
+    shown = {str(key), f"0x{key & 0xFFFF_FFFF:08x}", f"0x{key & 0xFFFF_FFFF:x}"}
+    missing = [number for number in numbers if str(number) not in words]
+    assert shown & words and not missing, f"{text!r} does not name key {key} or {missing}"
+    return True
+
+
+def numbers(error):
+    """The numbers in the text of an error."""
+    return [int(word) for word in re.findall(r"-?\b\d+\b", str(error))]

@@ -18,7 +18,7 @@ def nothing_is_left_in_system_v():
 
 
 @pytest.fixture
-def php():
+def in_php():
     """A PHP process that evaluates what it is told."""
     process = real_php.Process()
     yield process

@@ -10,9 +10,11 @@ use crate::py::errors;
 use crate::py::lock_owner;
 use crate::py::php::arguments;
 use crate::py::php::waits::PyWaits;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 #[doc = stub!(php.Semaphore)]
@@ -35,16 +37,40 @@ impl Drop for Guard<'_> {
     }
 }
 
-fn owner_of(owner: LockOwner) -> Owner {
-    Owner { thread: owner.id, greenlet: owner.greenlet }
+/// Numbers of greenlets that no other greenlet ever gets: the interpreter's own may be given again, and a greenlet may
+/// have ended without releasing the semaphore.
+#[cold]
+fn greenlet_number(py: Python<'_>) -> PyResult<u64> {
+    static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Each greenlet has its own, because the program has let its library patch `threading`.
+    let local = LOCAL.get_or_try_init(py, || py.import("threading")?.getattr("local")?.call0().map(Bound::unbind))?;
+    let (local, name) = (local.bind(py), pyo3::intern!(py, "number"));
+    match local.getattr(name) {
+        Ok(number) => number.extract(),
+        Err(error) if error.is_instance_of::<PyAttributeError>(py) => {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            local.setattr(name, number)?;
+            Ok(number)
+        }
+        Err(error) => Err(error),
+    }
 }
 
+#[inline]
+fn owner_of(py: Python<'_>, owner: LockOwner) -> PyResult<Owner> {
+    let greenlet = if owner.greenlet == 0 { 0 } else { greenlet_number(py)? };
+    Ok(Owner { thread: owner.id, greenlet })
+}
+
+#[inline]
 fn current_owner(py: Python<'_>) -> PyResult<Owner> {
-    lock_owner::current(py, LockOwner::thread(0)).map(owner_of)
+    owner_of(py, lock_owner::current(py, LockOwner::thread(0))?)
 }
 
+#[inline]
 fn releasing_owner(py: Python<'_>) -> PyResult<Owner> {
-    lock_owner::releasing(py, LockOwner::thread(0)).map(owner_of)
+    owner_of(py, lock_owner::releasing(py, LockOwner::thread(0))?)
 }
 
 impl PySemaphore {
@@ -53,7 +79,29 @@ impl PySemaphore {
     pub fn hold(&self, py: Python<'_>) -> PyResult<Guard<'_>> {
         let owner = current_owner(py)?;
         self.take(py, owner, None)?;
-        Ok(Guard { semaphore: &self.inner, owner })
+        let guard = Guard { semaphore: &self.inner, owner };
+        // A thread that held it before has looked before.
+        if self.inner.held(owner) == 1 {
+            self.must_exclude_others(py)?;
+        }
+        Ok(guard)
+    }
+
+    /// Checks that nobody else can get in while this thread holds the semaphore.
+    fn must_exclude_others(&self, py: Python<'_>) -> PyResult<()> {
+        match self.inner.free_places().map_err(|error| self.error(py, error))? {
+            0 => Ok(()),
+            free => Err(self.too_many_places(free)),
+        }
+    }
+
+    #[cold]
+    fn too_many_places(&self, free: i32) -> PyErr {
+        let key = self.inner.key();
+        errors::builtin::<PyValueError>(format!(
+            "lock= needs a semaphore that one at a time holds: of the one with key {key} (0x{key:08x}), {free} more may be \
+             held meanwhile, because whoever opened it first gave it more than 1; close it everywhere, and open it with 1"
+        ))
     }
 
     /// Checks that this semaphore lets in one at a time, as the lock of a segment has to.
@@ -67,10 +115,7 @@ impl PySemaphore {
         }
         match self.inner.free_places().map_err(|error| self.error(py, error))? {
             0 | 1 => Ok(()),
-            free => Err(errors::builtin::<PyValueError>(format!(
-                "lock= needs a semaphore that one at a time holds: of the one with key {key} (0x{key:08x}), {free} places \
-                 are free, because whoever opened it first gave it more; close it everywhere, and open it with 1"
-            ))),
+            free => Err(self.too_many_places(free - 1)),
         }
     }
 
@@ -119,36 +164,43 @@ impl PySemaphore {
         Ok(PySemaphore { inner, permissions })
     }
 
+    #[doc = stub!(php.Semaphore.key)]
     #[getter]
     fn key(&self) -> i32 {
         self.inner.key()
     }
 
+    #[doc = stub!(php.Semaphore.id)]
     #[getter]
     fn id(&self) -> i32 {
         self.inner.id()
     }
 
+    #[doc = stub!(php.Semaphore.max_acquire)]
     #[getter]
     fn max_acquire(&self) -> u16 {
         self.inner.max_acquire()
     }
 
+    #[doc = stub!(php.Semaphore.held)]
     #[getter]
     fn held(&self, py: Python<'_>) -> PyResult<u32> {
         Ok(self.inner.held(releasing_owner(py)?))
     }
 
+    #[doc = stub!(php.Semaphore.closed)]
     #[getter]
     fn closed(&self) -> bool {
         self.inner.is_closed()
     }
 
+    #[doc = stub!(php.Semaphore.acquire)]
     #[pyo3(signature = (timeout = None))]
     fn acquire(&self, py: Python<'_>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         self.take(py, current_owner(py)?, convert::timeout(timeout)?)
     }
 
+    #[doc = stub!(php.Semaphore.release)]
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         if self.inner.release(releasing_owner(py)?).map_err(|error| self.error(py, error))? {
             return Ok(());
@@ -161,24 +213,30 @@ impl PySemaphore {
         )))
     }
 
+    #[doc = stub!(php.Semaphore.remove)]
     fn remove(&self, py: Python<'_>) -> PyResult<()> {
         self.inner.remove().map_err(|error| self.error(py, error))
     }
 
-    fn close(&self) {
-        self.inner.close();
+    #[doc = stub!(php.Semaphore.close)]
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.close(releasing_owner(py)?);
+        Ok(())
     }
 
+    #[doc = stub!(php.Semaphore.__enter__)]
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
         slf.get().take(py, current_owner(py)?, None)?;
         Ok(slf)
     }
 
+    #[doc = stub!(php.Semaphore.__exit__)]
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.release(py)
     }
 
+    #[doc = stub!(php.Semaphore.__reduce__)]
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (i32, u16, u32))> {
         let this = slf.get();
         if this.inner.is_closed() {

@@ -1,0 +1,68 @@
+//! Numbers of other classes than `int` and `float`, and what to do with what PHP does not have.
+
+use super::stop::Stop;
+use crate::py::numpy::python_number;
+use pyo3::prelude::*;
+use pyo3::types::PyInt;
+
+/// The `int`, `float` or `bool` of Python that equals a number of another class. `None` for what is no number.
+#[cold]
+pub(super) fn number<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let class = object.get_type();
+    let name = class.name()?.to_string();
+    if module_of(object) == "numpy" {
+        return match &name[..] {
+            "bool" | "bool_" => Ok(Some(object.is_truthy()?.into_pyobject(object.py())?.to_owned().into_any())),
+            // It has more digits than a float.
+            "longdouble" | "ndarray" => Ok(None),
+            _ => python_number(object),
+        };
+    }
+    if !class.hasattr("__index__")? {
+        return Ok(None);
+    }
+    let number = object.call_method0("__index__")?;
+    Ok(number.is_instance_of::<PyInt>().then_some(number))
+}
+
+fn module_of(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().module().map_or_else(|_| String::new(), |module| module.to_string_lossy().into_owned())
+}
+
+/// Why an object is refused, and what to write instead.
+#[cold]
+pub(super) fn refusal(object: &Bound<'_, PyAny>) -> Stop {
+    let class = object.get_type();
+    let name = class.name().map_or_else(|_| "?".into(), |name| name.to_string());
+    let module = module_of(object);
+    let has = |attribute: &str| class.hasattr(attribute).unwrap_or(false);
+    let remedy = match (&module[..], &name[..]) {
+        ("builtins", "set" | "frozenset") => "sorted(value) or list(value)",
+        ("builtins", "complex") => "[value.real, value.imag]",
+        ("decimal", "Decimal") => "str(value)",
+        ("fractions", "Fraction") => "str(value), or float(value) if it may be rounded",
+        ("datetime", "datetime" | "date" | "time") => "value.isoformat()",
+        ("datetime", "timedelta") => "value.total_seconds()",
+        ("uuid", "UUID") => "str(value)",
+        ("numpy", "longdouble") => "float(value), which rounds it",
+        ("numpy", _) => "value.tolist()",
+        _ if has("__members__") || has("_member_map_") => "value.value, or a php.PhpEnum",
+        _ if has("__dataclass_fields__") => "dataclasses.asdict(value), or a php.PhpObject",
+        _ if has("__fspath__") => "str(value)",
+        _ if has("keys") && has("__getitem__") => "dict(value)",
+        _ if has("__iter__") => "list(value)",
+        _ => "a dict, a list or a php.PhpObject made of it",
+    };
+    let class = if module == "builtins" || module.is_empty() { name } else { format!("{module}.{name}") };
+    Stop::Refused(format!("PHP has nothing like an object of class {class}. Remedy: {remedy}"))
+}
+
+/// Why an int is refused.
+#[cold]
+pub(super) fn too_large(object: &Bound<'_, PyAny>) -> Stop {
+    let bits = object.call_method0("bit_length").and_then(|bits| bits.extract::<u64>()).unwrap_or(64);
+    Stop::Refused(format!(
+        "the int needs {} bits, but PHP's ints have 64. Remedy: a str, or a float if it may be rounded",
+        bits + 1
+    ))
+}

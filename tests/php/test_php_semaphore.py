@@ -1,0 +1,406 @@
+"""PHP's semaphores: who holds one, in Python and in PHP; wrong arguments; what is no semaphore of PHP's."""
+
+import copy
+import gc
+import os
+import pickle
+import threading
+
+import helpers
+import pytest
+from helpers import php_semaphores, programs, system_v
+
+import shmvar
+from shmvar import php
+
+IN_PHP = "$s = sem_get($a[0]); return sem_acquire($s, true) && sem_release($s);"
+
+
+def in_thread(function, *args):
+    """What a function returns in another thread."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(function(*args)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_a_thread_holds_it_as_often_as_it_acquired_it_and_others_do_not(php_key):
+    semaphore = php.Semaphore(php_key)
+    assert semaphore.key == php_key and semaphore.max_acquire == 1 and semaphore.held == 0
+    assert semaphore.acquire() is True and semaphore.acquire(0) is True and semaphore.held == 2
+    with semaphore as entered:
+        assert entered is semaphore and semaphore.held == 3
+        assert in_thread(lambda: (semaphore.held, semaphore.acquire(0), semaphore.acquire(0.01))) == (0, False, False)
+    semaphore.release()
+    assert not in_thread(semaphore.acquire, 0)
+    semaphore.release()
+    assert semaphore.held == 0 and php_semaphores.values(semaphore.id) == (1, 1, 0)
+    assert in_thread(lambda: (semaphore.acquire(0), semaphore.release())) == (True, None)
+
+
+def test_whoever_does_not_hold_it_cannot_release_it(php_key):
+    semaphore = php.Semaphore(php_key)
+    with pytest.raises(RuntimeError, match=rf"{php_key} .*not acquired it through this handle \(0 other threads"):
+        semaphore.release()
+    with semaphore:
+
+        def release():
+            with pytest.raises(RuntimeError, match=r"\(1 other threads of this process have\)"):
+                semaphore.release()
+
+        in_thread(release)
+        assert semaphore.held == 1
+    assert php_semaphores.values(semaphore.id) == (1, 1, 0)
+
+
+def test_a_second_handle_is_somebody_else(php_key):
+    one, two = php.Semaphore(php_key), php.Semaphore(php_key)
+    assert one.id == two.id and php_semaphores.values(one.id) == (1, 2, 0)
+    with one:
+        assert not two.acquire(0) and two.held == 0
+    with two:
+        assert not one.acquire(0)
+
+
+@helpers.needs_php
+def test_php_and_python_keep_each_other_out(php_key, in_php):
+    semaphore = php.Semaphore(php_key)
+    with semaphore:
+        assert in_php("$s = sem_get($a[0]); return sem_acquire($s, true);", php_key) is False
+    assert in_php("return sem_acquire($s, true);") is True
+    assert semaphore.acquire(0) is False and semaphore.acquire(0.02) is False
+    in_php("return sem_release($s);")
+    assert semaphore.acquire(0)
+    # PHP opens another handle while Python holds the semaphore: the places stay what they are.
+    assert in_php("unset($s);") is None
+    assert in_php(IN_PHP, php_key) is False
+    semaphore.release()
+    assert in_php(IN_PHP, php_key) is True
+
+
+@helpers.needs_php
+@pytest.mark.parametrize("python_first", [True, False])
+def test_whoever_opens_it_first_says_how_many_may_hold_it(php_key, in_php, python_first):
+    if python_first:
+        semaphore = php.Semaphore(php_key, 2)
+        in_php("$one = sem_get($a[0], 1); $two = sem_get($a[0], 7);", php_key)
+    else:
+        in_php("$one = sem_get($a[0], 2); $two = sem_get($a[0], 7);", php_key)
+        semaphore = php.Semaphore(php_key, 1)
+    assert php_semaphores.values(semaphore.id) == (2, 3, 0)
+    with semaphore:
+        assert in_php("return [sem_acquire($one, true), sem_acquire($two, true)];") == [True, False]
+        in_php("unset($one);")
+        assert in_php("return sem_acquire($two, true);") is True
+    assert semaphore.acquire(0)
+    semaphore.close()
+    # PHP has released the place that `$one` held; the one of `$two` is left.
+    assert php_semaphores.values(semaphore.id) == (1, 1, 0)
+
+
+@helpers.needs_php
+def test_several_may_hold_it_if_that_was_asked_for(php_key, in_php):
+    semaphore = php.Semaphore(php_key, 3)
+    with semaphore:
+        assert in_thread(semaphore.acquire, 0)
+        assert in_php("$s = sem_get($a[0], 3); return [sem_acquire($s, true), sem_acquire($s, true)];", php_key) == [
+            True,
+            False,
+        ]
+    identity = semaphore.id
+    semaphore.close()
+    assert php_semaphores.values(identity) == (1, 2, 0)
+    del semaphore  # nobody can release the place of the thread that has ended
+    gc.collect()
+    assert php_semaphores.values(identity) == (2, 1, 0)
+
+
+def test_what_other_threads_hold_through_a_handle_stays_theirs_when_it_is_closed(php_key):
+    semaphore, held, closed = php.Semaphore(php_key, 2), threading.Event(), threading.Event()
+    values = []
+
+    def hold():
+        with semaphore:
+            held.set()
+            closed.wait(60)
+            values.append(php_semaphores.values(semaphore.id))
+        values.append(php_semaphores.values(semaphore.id))
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    semaphore.acquire()
+    semaphore.close()
+    closed.set()
+    thread.join(60)
+    assert values == [(1, 1, 0), (2, 0, 0)]
+    with pytest.raises(shmvar.DetachedError):
+        semaphore.release()
+
+
+@helpers.needs_php
+def test_a_handle_that_goes_gives_back_what_it_holds(php_key, in_php):
+    in_php("$s = sem_get($a[0]);", php_key)
+    semaphore = php.Semaphore(php_key)
+    identity = semaphore.id
+    semaphore.acquire()
+    semaphore.acquire()
+    assert php_semaphores.values(identity) == (0, 2, 0)
+    del semaphore
+    gc.collect()
+    assert php_semaphores.values(identity) == (1, 1, 0)
+    semaphore = php.Semaphore(php_key)
+    semaphore.acquire()
+    semaphore.close()
+    semaphore.close()
+    assert php_semaphores.values(identity) == (1, 1, 0) and semaphore.closed
+    for call in (semaphore.acquire, semaphore.release, semaphore.remove, semaphore.__enter__, semaphore.__reduce__):
+        with pytest.raises(shmvar.DetachedError, match=f"{php_key} .*closed"):
+            call()
+
+
+def test_php_opens_what_python_has_closed_and_the_other_way_round(php_key):
+    semaphore = php.Semaphore(php_key, 4)
+    identity = semaphore.id
+    semaphore.close()
+    assert php_semaphores.values(identity) == (4, 0, 0)
+    # The last one is gone: the next one decides anew.
+    semaphore = php.Semaphore(php_key, 1)
+    assert semaphore.id == identity and php_semaphores.values(identity) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("how", ["exit", "kill", "exception", "thread"])
+def test_a_process_that_ends_gives_back_what_it_held(php_key, how):
+    semaphore = php.Semaphore(php_key)
+    code = """
+        import threading
+        from shmvar import php
+        semaphore = php.Semaphore(int(key))
+        take = lambda: [semaphore.acquire() for _ in range(3)]
+        if sys.argv[2] == "thread":
+            thread = threading.Thread(target=take)
+            thread.start()
+            thread.join()
+        else:
+            take()
+        keep = [semaphore]
+        keep.append(keep)
+        print("held", flush=True)
+        input()
+        if sys.argv[2] == "exception":
+            raise SystemExit(3)
+        if sys.argv[2] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    child = programs.start(code, php_key, how)
+    assert php_semaphores.values(semaphore.id) == (0, 2, 0) and not semaphore.acquire(0)
+    child.communicate("\n", timeout=60)
+    assert php_semaphores.values(semaphore.id) == (1, 1, 0)
+    assert semaphore.acquire(0)
+
+
+@helpers.needs_php
+def test_php_that_is_killed_gives_back_what_it_held(php_key, new_php):
+    semaphore, other = php.Semaphore(php_key), new_php()
+    assert other("$s = sem_get($a[0]); return sem_acquire($s);", php_key) is True
+    assert not semaphore.acquire(0)
+    other.kill()
+    assert semaphore.acquire(0) and php_semaphores.values(semaphore.id) == (0, 1, 0)
+
+
+@helpers.needs_php
+def test_the_functions_do_what_those_of_php_do(php_key, in_php):
+    semaphore = php.sem_get(php_key, 1, 0o600, True)
+    assert type(semaphore) is php.Semaphore
+    assert php.sem_acquire(semaphore) is True and php.sem_acquire(semaphore, True) is True
+    assert php.sem_release(semaphore) is True and php.sem_release(semaphore) is True
+    with pytest.raises(RuntimeError):
+        php.sem_release(semaphore)
+    in_php("$s = sem_get($a[0], 1, 0600); sem_acquire($s);", php_key)
+    assert php.sem_acquire(semaphore, non_blocking=True) is False
+    assert php.sem_remove(semaphore) is True
+    with pytest.raises(shmvar.SegmentNotFoundError):
+        php.sem_remove(semaphore)
+    kept = php.sem_get(php_key, auto_release=False)
+    identity = kept.id
+    kept.acquire()
+    del kept
+    gc.collect()
+    assert php_semaphores.values(identity) == (0, 1, 0)
+    for wrong in (None, 5, "x"):
+        with pytest.raises(TypeError):
+            php.sem_acquire(wrong)
+
+
+def test_a_pickled_handle_opens_the_semaphore_again(php_key):
+    semaphore = php.Semaphore(php_key, 2, 0o640)
+    again = pickle.loads(pickle.dumps(semaphore))
+    assert (again.key, again.id, again.max_acquire) == (semaphore.key, semaphore.id, 2)
+    with semaphore:
+        assert again.held == 0 and copy.copy(semaphore).held == 0
+    gc.collect()
+    assert php_semaphores.values(semaphore.id) == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ((0,), ValueError, "key 0 is no key"),
+        ((2**32,), ValueError, "beyond 32 bits"),
+        ((-(2**31) - 1,), ValueError, "beyond 32 bits"),
+        ((10**30,), ValueError, "beyond 32 bits"),
+        ((True,), TypeError, "must be an int, not bool"),
+        (("1",), TypeError, "must be an int, not str"),
+        ((1.0,), TypeError, "must be an int, not float"),
+        ((None,), TypeError, "must be an int, not NoneType"),
+        ((5, 0), ValueError, "1 to 32767: not 0"),
+        ((5, -1), ValueError, "1 to 32767: not -1"),
+        ((5, 32768), ValueError, "1 to 32767: not 32768"),
+        ((5, 2**70), ValueError, "1 to 32767: not a larger number"),
+        ((5, "1"), TypeError, "must be an int, not str"),
+        ((5, 1, 0o1000), ValueError, "nine bits"),
+        ((5, 1, -1), ValueError, "nine bits"),
+        ((5, 1, "0666"), TypeError, "must be an int, not str"),
+    ],
+)
+def test_wrong_arguments_are_refused_and_nothing_is_made(arguments, error, text):
+    before = system_v.objects()
+    with pytest.raises(error, match=text):
+        php.Semaphore(*arguments)
+    assert system_v.objects() == before
+
+
+def test_keys_of_the_upper_half_are_the_negative_ones(php_key):
+    key = php_key | 0x8000_0000
+    try:
+        semaphore = php.Semaphore(key)
+        assert semaphore.key == key - 2**32 == php.Semaphore(key - 2**32).key
+    finally:
+        system_v.remove(system_v.objects({key - 2**32}))
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), "x", b"1"])
+def test_a_wrong_timeout_is_refused(php_key, wrong):
+    semaphore = php.Semaphore(php_key)
+    with pytest.raises((ValueError, TypeError)):
+        semaphore.acquire(wrong)
+    assert semaphore.held == 0
+    assert semaphore.acquire(float("inf")) and semaphore.acquire(1e300)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_set_of_another_program_is_refused_and_stays_as_it_is(php_key, count):
+    identity = php_semaphores.get(php_key, count)
+    with pytest.raises(shmvar.IncompatibleSegmentError, match=f"{php_key} .*fewer than 3 semaphores"):
+        php.Semaphore(php_key)
+    assert php_semaphores._libc.semctl(identity, 0, php_semaphores.GETVAL) == 0
+
+
+@helpers.needs_php
+def test_a_set_of_four_semaphores_is_taken_as_php_takes_it(php_key, in_php):
+    php_semaphores.get(php_key, 4)
+    semaphore = php.Semaphore(php_key)
+    with semaphore:
+        assert in_php(IN_PHP, php_key) is False
+    assert in_php(IN_PHP, php_key) is True
+
+
+@helpers.needs_root
+def test_without_permission_the_error_names_owner_and_mode(php_key):
+    semaphore = php.Semaphore(php_key, 1, 0o600)
+    code = """
+        from shmvar import php
+        try:
+            php.Semaphore(int(key))
+        except shmvar.SegmentAccessError as error:
+            print(error)
+    """
+    said = programs.run(code, php_key, **programs.as_user()).stdout
+    assert "user 65534" in said and f"key {php_key}" in said and "0o666 asks for more" in said
+    assert semaphore.acquire(0)
+
+
+@helpers.needs_root
+def test_another_user_may_use_it_and_not_remove_it(php_key):
+    php.Semaphore(php_key, 1, 0o666).close()
+    code = """
+        from shmvar import php
+        semaphore = php.Semaphore(int(key))
+        with semaphore:
+            try:
+                semaphore.remove()
+            except shmvar.SegmentAccessError as error:
+                print(error)
+    """
+    said = programs.run(code, php_key, **programs.as_user()).stdout
+    assert "belongs to uid 0 and has mode 0666; only its owner" in said
+
+
+@helpers.needs_root
+@pytest.mark.skipif(not system_v.private_namespace(), reason="changes the limits of an IPC namespace")
+def test_where_the_machine_has_no_more_semaphores_the_error_has_its_limits(php_key):
+    with open("/proc/sys/kernel/sem") as file:
+        before = file.read()
+    try:
+        with open("/proc/sys/kernel/sem", "w") as file:
+            file.write("3 3 10 1")
+        php_semaphores.get(php_key + 1)
+        with pytest.raises(shmvar.SegmentSystemError, match="1 sets and 3 semaphores, /proc/sys/kernel/sem") as caught:
+            php.Semaphore(php_key)
+        assert caught.value.errno == 28
+    finally:
+        with open("/proc/sys/kernel/sem", "w") as file:
+            file.write(before)
+        system_v.remove(system_v.objects({php_key + 1}))
+
+
+STEPS = [
+    (),
+    (php_semaphores.enter,),
+    (php_semaphores.enter, lambda identity: php_semaphores.set_up(identity, 1)),
+    (php_semaphores.enter, lambda identity: php_semaphores.set_up(identity, 1), php_semaphores.leave_set_up),
+]
+
+
+@pytest.mark.parametrize("opened", [0, 1])
+@pytest.mark.parametrize("steps", range(len(STEPS)))
+def test_a_kill_at_any_step_of_opening_is_repaired_by_whoever_opens_next(php_key, steps, opened):
+    identity = php_semaphores.get(php_key)
+    holder = php.Semaphore(php_key) if opened else None
+    if holder:
+        holder.acquire()
+
+    def die():
+        for step in STEPS[steps]:
+            step(identity)
+        os.kill(os.getpid(), 9)
+
+    assert helpers.reap(helpers.fork(die)) == -9
+    semaphore = php.Semaphore(php_key)
+    assert php_semaphores.values(identity) == (1 - opened, 1 + opened, 0)
+    assert semaphore.acquire(0) is not bool(opened)
+
+
+def test_kills_at_random_moments_leave_the_values_right(php_key):
+    """Whatever processes open, hold and close: killed, they leave one free place and no open handle."""
+    first = php.Semaphore(php_key)
+    identity = first.id
+    first.close()
+
+    def work():
+        while True:
+            with php.Semaphore(php_key):
+                pass
+
+    for turn in range(60):
+        children = [helpers.fork(work) for _ in range(2)]
+        helpers.waiting.time.sleep(0.002 + turn % 7 * 0.003)
+        for child in children:
+            helpers.kill(child)
+        places, handles, opening = php_semaphores.values(identity)
+        assert (handles, opening) == (0, 0)
+        semaphore = php.Semaphore(php_key)
+        assert php_semaphores.values(identity) == (1, 1, 0)
+        assert semaphore.acquire(0), (turn, places)
+        semaphore.close()
