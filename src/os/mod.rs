@@ -20,6 +20,7 @@
 //! | `sysv_msg` | System V message queues |
 //! | `sysv_raw` | System V segments as bytes |
 //! | `sysv_sem` | sets of System V semaphores |
+//! | `sysv_shm` | System V segments: system calls, maps, checked access to their bytes |
 #![allow(unsafe_code, reason = "system calls")]
 
 pub mod bytelock;
@@ -36,6 +37,7 @@ mod scratch;
 pub mod sysv_msg;
 pub mod sysv_raw;
 pub mod sysv_sem;
+pub mod sysv_shm;
 
 use crate::error::{Error, Result};
 use rustix::time::{ClockId, clock_gettime};

@@ -1,7 +1,7 @@
 //! What PHP shares through System V: segments of `shm_attach`, semaphores, message queues, raw segments, and the text
 //! that `serialize` makes of a value. `docs/php.md` is the authority.
 //!
-//! This floor stands beside `segment`, which does not know it, and uses `os` alone.
+//! This floor stands beside `segment`, which does not know it, and uses `os` and `sync` alone.
 //!
 //! | file or folder | what is in it |
 //! | --- | --- |
@@ -10,6 +10,19 @@
 //! | `serialize` | the format of `serialize`: a strict reader and a writer |
 //! | `shmop` | raw segments |
 //! | `waiting` | how a call waits in the kernel |
+//! | [`layout`] | where the numbers of a segment stand, the sizes of chunks |
+//! | [`header`] | the header: reading, checking and changing it |
+//! | [`chain`] | the chain of chunks: walking it, checking each |
+//! | [`read`] | reading a variable without a lock |
+//! | [`writer`] | the steps that changes are made of |
+//! | [`put`] | storing a variable |
+//! | [`remove`] | removing one, or all |
+//! | [`close_gaps`] | moving chunks down, giving back what is left |
+//! | [`unfinished`] | where each change begins, and what it does with one that was not finished |
+//! | [`format_new`] | the header of a new segment |
+//! | [`attach`] | finding or creating a segment by its key |
+//! | [`segment`] | the handle |
+//! | `tests` | tests of all that |
 
 pub mod message_queue;
 mod message_queue_errors;
@@ -18,3 +31,18 @@ mod semaphore_errors;
 pub mod serialize;
 pub mod shmop;
 pub mod waiting;
+
+mod attach;
+mod chain;
+mod close_gaps;
+mod format_new;
+mod header;
+mod layout;
+mod put;
+mod read;
+mod remove;
+pub mod segment;
+#[cfg(test)]
+mod tests;
+mod unfinished;
+mod writer;

@@ -1,0 +1,287 @@
+//! The handle on one of PHP's segments.
+
+use crate::error::{Error, Result};
+use crate::fallible;
+use crate::os::fork::ForkMutex;
+use crate::os::mem::Scratch;
+use crate::os::sysv_shm::{self, Mapping};
+use crate::php::attach::{self, is_gone, name, with_name};
+use crate::php::chain::{each, twice};
+use crate::php::header::Header;
+use crate::php::layout::UNFINISHED;
+use crate::php::put::{self, Habit};
+use crate::php::{read, remove};
+use crate::sync::revocable::{Revocable, RevocableGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A handle has the habit of replacing often from this number of replacements on.
+const OFTEN: u32 = 16;
+/// Places of a region, so many that a reader without a lock is lapped only by that many changes.
+const PLACES: u64 = 8;
+/// Places of a region if nobody reads without the lock.
+const PLACES_QUIET: u64 = 2;
+
+/// A handle on a segment. Any number of threads may use it.
+pub struct Segment {
+    mapping: Revocable<Mapping>,
+    /// One thread of this process changes something at a time.
+    changing: ForkMutex<()>,
+    /// How often a variable was replaced and moved.
+    replacements: AtomicU32,
+    key: i32,
+    id: i32,
+    size: u64,
+    created: bool,
+}
+
+/// What a segment is like.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Info {
+    pub key: i32,
+    pub id: i32,
+    /// The size that the kernel tells.
+    pub size: u64,
+    /// The size that the header tells.
+    pub total: u64,
+    /// Bytes between the first chunk and the end of the last one.
+    pub used: u64,
+    /// Bytes that PHP may still use.
+    pub free: u64,
+    /// Number of variables.
+    pub count: u64,
+    pub permissions: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// How often the segment is mapped, by all processes.
+    pub attached: u64,
+    pub creator_pid: i32,
+    /// The process that mapped or unmapped it last, or 0.
+    pub last_pid: i32,
+    /// Seconds since 1970, or 0 for never.
+    pub attached_at: i64,
+    /// Seconds since 1970, or 0 for never.
+    pub detached_at: i64,
+    /// Seconds since 1970.
+    pub changed_at: i64,
+    /// The key is free already, and the segment goes with its last map.
+    pub removed: bool,
+}
+
+impl Segment {
+    /// Attaches to the segment with a key. `create` tells whether it is created; `None` is: if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Exists`], [`Error::Access`], [`Error::Incompatible`], [`Error::Corrupt`],
+    /// [`Error::Invalid`], [`Error::System`].
+    pub fn attach(key: i32, size: u64, permissions: u32, create: Option<bool>) -> Result<Self> {
+        let attached = attach::attach(key, size, permissions, create)?;
+        Ok(Segment {
+            size: attached.map.size(),
+            mapping: Revocable::new(Arc::new(attached.map)),
+            changing: ForkMutex::new(()),
+            replacements: AtomicU32::new(0),
+            key,
+            id: attached.id,
+            created: attached.created,
+        })
+    }
+
+    /// Calls `with` with a private copy of a variable's text, and the offset of the text in the segment. Returns `None`
+    /// if there is no such variable.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], [`Error::Memory`], and [`Error::Busy`] if other
+    /// processes change the variable all the time.
+    #[inline]
+    pub fn read<R>(&self, index: i64, with: impl FnOnce(&[u8], u64) -> R) -> Result<Option<R>> {
+        let mut copy = Scratch::new();
+        let map = self.map()?;
+        let found = read::read(&map, index, &mut copy).map_err(|error| with_name(self.key, error))?;
+        drop(map);
+        Ok(found.map(|offset| with(copy.bytes(), offset)))
+    }
+
+    /// Stores a variable. With `quiet`, nobody reads meanwhile: everybody takes the lock.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], and [`Error::Invalid`] for the
+    /// index of gaps.
+    #[inline]
+    pub fn put(&self, index: i64, text: &[u8], quiet: bool) -> Result<()> {
+        let (map, _changing) = (self.map()?, self.changing.lock());
+        let replaced = put::put(&map, index, text, self.habit(quiet), quiet);
+        if replaced.map_err(|error| with_name(self.key, error))? {
+            let replacements = self.replacements.load(Ordering::Relaxed);
+            self.replacements.store(replacements.saturating_add(1), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Returns `true` if there is a variable with this index.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`].
+    pub fn has(&self, index: i64) -> Result<bool> {
+        read::has(&*self.map()?, index).map_err(|error| with_name(self.key, error))
+    }
+
+    /// Removes a variable. Returns `false` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`].
+    pub fn remove(&self, index: i64) -> Result<bool> {
+        let (map, _changing) = (self.map()?, self.changing.lock());
+        remove::remove(&map, index, self.habit(false)).map_err(|error| with_name(self.key, error))
+    }
+
+    /// Removes all variables.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`].
+    pub fn clear(&self) -> Result<()> {
+        let (map, _changing) = (self.map()?, self.changing.lock());
+        remove::clear(&map).map_err(|error| with_name(self.key, error))
+    }
+
+    /// Returns the indexes of all variables, in the order of the chain.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Corrupt`] (also if an index occurs twice), [`Error::Incompatible`].
+    pub fn indexes(&self) -> Result<Vec<i64>> {
+        read::patiently(|| indexes(&*self.map()?)).map_err(|error| with_name(self.key, error))
+    }
+
+    /// Returns what the segment is like.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], [`Error::System`].
+    pub fn info(&self) -> Result<Info> {
+        let map = self.map()?;
+        let (header, count) = read::patiently(|| Ok((Header::read(&map)?, indexes(&map)?.len() as u64)))
+            .map_err(|error| with_name(self.key, error))?;
+        let status = sysv_shm::status(self.id).map_err(|error| {
+            Error::io(format!("asking about the segment of PHP's with key {}", name(self.key)), error)
+        })?;
+        Ok(Info {
+            key: self.key,
+            id: self.id,
+            size: self.size,
+            total: header.total,
+            used: header.end - header.start,
+            free: header.free,
+            count,
+            permissions: status.permissions,
+            uid: status.uid,
+            gid: status.gid,
+            attached: status.attached,
+            creator_pid: status.creator_pid,
+            last_pid: status.last_pid,
+            attached_at: status.attached_at,
+            detached_at: status.detached_at,
+            changed_at: status.changed_at,
+            removed: status.removed,
+        })
+    }
+
+    /// Removes the segment: its key is free at once. Handles that have it attached go on working, as in PHP. Does nothing
+    /// if it was removed before.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Access`] if another user owns it, [`Error::System`].
+    pub fn destroy(&self) -> Result<()> {
+        let _map = self.map()?;
+        match sysv_shm::remove(self.id) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => Err(Error::Access(format!(
+                "the segment of PHP's with key {} can be removed by its owner alone",
+                name(self.key)
+            ))),
+            Err(error) if !is_gone(&error) => {
+                Err(Error::io(format!("removing the segment of PHP's with key {}", name(self.key)), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Detaches the handle. Calls of other threads that have begun end first. Does nothing if it was detached before.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn detach(&self) -> Result<()> {
+        if let Some(map) = self.mapping.get() {
+            self.tidy(&map);
+        }
+        self.mapping.revoke();
+        Ok(())
+    }
+
+    /// Returns the key.
+    pub fn key(&self) -> i32 {
+        self.key
+    }
+
+    /// Returns the id of the segment.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// Returns the size that the kernel tells.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Returns `true` if this handle has created the segment.
+    pub fn created(&self) -> bool {
+        self.created
+    }
+
+    /// Returns `true` if the handle was detached.
+    pub fn is_detached(&self) -> bool {
+        self.mapping.is_revoked()
+    }
+
+    /// Returns the map, for as long as the result lives.
+    #[inline(always)]
+    fn map(&self) -> Result<RevocableGuard<'_, Mapping>> {
+        self.mapping.get().ok_or(Error::Detached)
+    }
+
+    /// Returns what this handle does with gaps.
+    #[inline(always)]
+    fn habit(&self, quiet: bool) -> Habit {
+        if self.replacements.load(Ordering::Relaxed) < OFTEN {
+            Habit::Seldom
+        } else {
+            Habit::Often(if quiet { PLACES_QUIET } else { PLACES })
+        }
+    }
+
+    /// Closes the gaps that this handle has left.
+    fn tidy(&self, map: &Mapping) {
+        if self.replacements.load(Ordering::Relaxed) >= OFTEN {
+            let _changing = self.changing.lock();
+            // A segment that is damaged stays as it is.
+            let _ = remove::tidy(map);
+        }
+    }
+}
+
+/// Returns the indexes of all variables in order, each once.
+fn indexes(map: &Mapping) -> Result<Vec<i64>> {
+    let header = Header::read(map)?;
+    let mut all = Vec::new();
+    each(map, &header, |chunk| fallible::push(&mut all, (chunk.key, chunk.at), "the indexes of a segment of PHP's"))?;
+    let mut sorted = fallible::collect(all.iter().copied().map(Ok), "the indexes of a segment of PHP's")?;
+    sorted.sort_unstable();
+    let mut twice_at: Vec<u64> = Vec::new();
+    for pair in sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+        if header.marks & UNFINISHED == 0 {
+            return Err(twice(pair[1].0, pair[1].1));
+        }
+        fallible::push(&mut twice_at, pair[1].1, "the indexes that occur twice")?;
+    }
+    twice_at.sort_unstable();
+    let each = all.iter().filter(|(_, at)| twice_at.binary_search(at).is_err());
+    fallible::collect(each.map(|(index, _)| Ok(*index)), "the indexes of a segment of PHP's")
+}
