@@ -83,6 +83,12 @@ pub fn remove(id: i32) -> std::io::Result<()> {
     id_or_error(unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) }).map(drop)
 }
 
+/// Returns `true` if there is no process with this pid in this pid namespace. A pid of 0 is that of a process elsewhere.
+pub fn is_gone(pid: i32) -> bool {
+    // SAFETY: signal 0 is never delivered.
+    pid > 0 && unsafe { libc::kill(pid, 0) } < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
+}
+
 /// Returns the result of a system call, or the error that it left in `errno`.
 fn id_or_error(result: i32) -> std::io::Result<i32> {
     if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) }
@@ -92,9 +98,9 @@ fn id_or_error(result: i32) -> std::io::Result<i32> {
 pub struct Mapping {
     base: *mut u8,
     size: u64,
-    /// The memory belongs to a test and is not unmapped.
+    /// The memory of a test, which is not mapped at all.
     #[cfg(test)]
-    borrowed: bool,
+    memory: Option<Box<[AtomicU64]>>,
 }
 
 // SAFETY: a map is an address range, and its bytes are reached through atomics and opaque copies alone.
@@ -114,19 +120,23 @@ impl Mapping {
             base: base.cast(),
             size: 0,
             #[cfg(test)]
-            borrowed: false,
+            memory: None,
         };
         mapping.size = status(id)?.size;
         Ok(mapping)
     }
 
-    /// Wraps memory of a test.
-    ///
-    /// # Safety
-    /// `base` is a multiple of 8 and valid for `size` bytes for as long as the result lives.
+    /// Makes a segment of zeros for a test, which the kernel does not know.
     #[cfg(test)]
-    pub unsafe fn of_test(base: *mut u8, size: u64) -> Self {
-        Mapping { base, size, borrowed: true }
+    pub fn in_memory(size: u64) -> Self {
+        let memory: Box<[AtomicU64]> = (0..size.div_ceil(8)).map(|_| AtomicU64::new(0)).collect();
+        Mapping { base: memory.as_ptr().cast_mut().cast(), size, memory: Some(memory) }
+    }
+
+    /// Returns the words of a test's segment.
+    #[cfg(test)]
+    pub fn words(&self) -> &[AtomicU64] {
+        self.memory.as_deref().unwrap_or_default()
     }
 
     /// Returns the size that the kernel tells.
@@ -257,22 +267,27 @@ impl Mapping {
         Ok(())
     }
 
-    /// Copies `len` bytes, a multiple of 8, to another place. The places may overlap if the other one is lower.
+    /// Copies `len` bytes to another place, and zeros behind them up to the next multiple of 8. The places may overlap if
+    /// the other one is lower.
     pub fn copy(&self, from: u64, to: u64, len: u64) -> Result<()> {
-        let (source, target) = (self.pointer(from, len)?, self.pointer(to, len)?);
-        debug_assert!(to <= from || to >= from + len);
-        if (to + len <= from || from + len <= to) && len >= WORDWISE as u64 && !cfg!(test) {
-            // SAFETY: both places are mapped, and do not overlap.
-            unsafe { opaque_copy(target, source, len as usize) };
-            return Ok(());
-        }
+        let room = len.next_multiple_of(8);
+        let (source, target) = (self.pointer(from, room)?, self.pointer(to, room)?);
+        debug_assert!(to <= from || to >= from + room);
+        let apart = to + room <= from || from + room <= to;
+        let whole = if apart && len >= WORDWISE as u64 && !cfg!(test) { len / 8 } else { 0 };
+        // SAFETY: both places are mapped, and do not overlap unless nothing is copied here.
+        unsafe { opaque_copy(target, source, whole as usize * 8) };
         let (source, target) = (source.cast::<AtomicU64>(), target.cast::<AtomicU64>());
-        for i in 0..(len / 8) as usize {
+        for i in whole as usize..(room / 8) as usize {
+            // SAFETY: the word is mapped and aligned.
+            let word = unsafe { (*source.add(i)).load(Ordering::Relaxed) };
+            let rest = len - i as u64 * 8;
+            let word = if rest < 8 { word & ((1 << (rest * 8)) - 1) } else { word };
             #[cfg(test)]
             crash::step();
-            // SAFETY: both words are mapped and aligned. The words are written in ascending order, so no word of a
-            // higher place is written before it was read.
-            unsafe { (*target.add(i)).store((*source.add(i)).load(Ordering::Relaxed), Ordering::Relaxed) };
+            // SAFETY: as above. The words are written in ascending order, so no word of a higher place is written before
+            // it was read.
+            unsafe { (*target.add(i)).store(word, Ordering::Relaxed) };
             #[cfg(test)]
             crash::look(self);
         }
@@ -283,7 +298,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         #[cfg(test)]
-        if self.borrowed {
+        if self.memory.is_some() {
             return;
         }
         // SAFETY: this map is unmapped once, here, and everything that borrowed from it is gone.

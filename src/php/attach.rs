@@ -2,14 +2,14 @@
 
 use crate::error::{Error, Result};
 use crate::os::sysv_shm::{self, Mapping};
-use crate::php::format_new::{format_new, is_blank, is_formatted};
+use crate::php::format_new::{format_new, is_begun, is_blank};
 use crate::php::header::Header;
 use crate::php::layout::HEADER;
 use std::io;
 use std::time::{Duration, Instant};
 
 /// How long a segment that another process has created is waited for until it is formatted.
-const FORMATTED_WITHIN: Duration = Duration::from_secs(1);
+const FORMATTED_WITHIN: Duration = Duration::from_millis(100);
 /// How often a segment that is removed while it is attached is looked for again.
 const ATTEMPTS: u32 = 1_000;
 
@@ -105,24 +105,38 @@ fn find_or_create(key: i32, size: u64, permissions: u32, create: Option<bool>) -
 
 /// Waits until the creator of a segment has formatted it. A segment with other bytes is no segment of PHP's.
 fn wait_until_formatted(map: &Mapping, id: i32) -> Result<()> {
+    if map.size() < HEADER {
+        return Ok(());
+    }
     let give_up = Instant::now() + FORMATTED_WITHIN;
     let mut pause = Duration::from_micros(20);
-    while map.size() >= HEADER && !is_formatted(map)? && is_blank(map)? {
+    while is_blank(map)? {
         if Instant::now() > give_up {
-            return Err(Error::Incompatible(format!(
-                "its creator has not formatted it within {} s, and may be dead: remove it (ipcrm -m {id}), or attach to it \
-                 from PHP, which formats it",
-                FORMATTED_WITHIN.as_secs()
-            )));
+            // CRASH: whoever created it was killed before the magic was there, or will be heard of no more.
+            return if has_no_creator(id) { format_new(map) } else { Err(never_formatted(id)) };
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
     }
-    // Whoever formats it stores the magic last; PHP stores it first, and the other numbers a few instructions later.
-    while map.size() >= HEADER && Header::read(map).is_err() && is_formatted(map)? && Instant::now() < give_up {
+    // PHP stores the magic first, and the other numbers a few instructions later; this package stores it last.
+    while Header::read(map).is_err() && is_begun(map)? && Instant::now() < give_up {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
+}
+
+/// Returns `true` if nobody else is attached to a segment, and the process that created it is gone.
+fn has_no_creator(id: i32) -> bool {
+    sysv_shm::status(id).is_ok_and(|status| status.attached <= 1 && sysv_shm::is_gone(status.creator_pid))
+}
+
+/// Returns the error for a segment that is blank.
+fn never_formatted(id: i32) -> Error {
+    let wait = FORMATTED_WITHIN.as_millis();
+    Error::Incompatible(format!(
+        "its first bytes are zero, and the process that created it has not formatted it within {wait} ms: attach again, or \
+         remove it (ipcrm -m {id})"
+    ))
 }
 
 /// Returns `true` if a segment was removed while this process was about to use it.

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::os::sysv_shm::Mapping;
 use crate::php::header::Header;
-use crate::php::layout::{GAP, NEXT, START, TEXT, own_size};
+use crate::php::layout::{FREE, PREPARED, TEXT, is_reserved, own_size};
 use std::sync::atomic::Ordering;
 
 /// Private to the process: the numbers of a chunk, which were checked when they were read.
@@ -43,43 +43,23 @@ impl Chunk {
         self.at + self.next
     }
 
-    /// Bytes that the chunk needs: less than `next` if there is a gap behind it.
+    /// Bytes that a copy of the chunk takes.
+    #[inline(always)]
+    pub fn own(&self) -> u64 {
+        own_size(self.length)
+    }
+
+    /// Bytes that are no gap: all but the slack, and none of a chunk `FREE`.
     #[inline(always)]
     pub fn needs(&self) -> u64 {
-        if self.key == GAP { 0 } else { own_size(self.length).min(self.next) }
-    }
-}
-
-/// Private to the process: the number that leads to a chunk: `start`, or `next` of the chunk before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Where the number stands.
-    offset: u64,
-    /// What it counts from.
-    from: u64,
-}
-
-impl Link {
-    /// The link of the first chunk.
-    pub const FIRST: Link = Link { offset: START, from: 0 };
-
-    /// The link of the chunk behind the one that begins here.
-    #[inline(always)]
-    pub fn behind(at: u64) -> Link {
-        Link { offset: at + NEXT, from: at }
+        if self.key == FREE { 0 } else { self.own().min(self.next) }
     }
 
-    /// Makes the link lead to the chunk that begins here. The link of the first chunk is changed by
-    /// [`Writer::link`](crate::php::writer::Writer::link), for `start` has a rule of its own.
+    /// Where the slack of the chunk begins. A chunk `FREE` keeps its three numbers, and room for what its length says: that
+    /// is more than nothing if a process was killed before it made the length zero.
     #[inline(always)]
-    pub fn store(self, map: &Mapping, at: u64) -> Result<()> {
-        map.store(self.offset, (at - self.from) as i64)
-    }
-
-    /// Returns `true` if this is the link of the first chunk.
-    #[inline(always)]
-    pub fn is_first(self) -> bool {
-        self.offset == START
+    pub fn slack_at(&self) -> u64 {
+        if self.key == FREE { self.at + TEXT + self.length.next_multiple_of(8) } else { self.at + self.needs() }
     }
 }
 
@@ -90,7 +70,7 @@ pub fn find(map: &Mapping, header: &Header, index: i64) -> Result<Option<Chunk>>
     while at < header.end {
         let chunk = Chunk::read(map, at, header.end)?;
         if chunk.key == index {
-            return Ok((index != GAP).then_some(chunk));
+            return Ok((!is_reserved(index)).then_some(chunk));
         }
         at = chunk.following();
     }
@@ -98,49 +78,76 @@ pub fn find(map: &Mapping, header: &Header, index: i64) -> Result<Option<Chunk>>
 }
 
 /// Private to the process: a chunk with what stands before it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The chunk.
     pub chunk: Chunk,
-    /// Its link.
-    pub link: Link,
-    /// Where the chunk before it ends, without the gap behind that one.
-    pub gap_at: u64,
+    /// The chunk before it; `None` if it is the first.
+    pub before: Option<u64>,
+    /// Where the slack before it begins. It has none if it is the first.
+    pub slack_at: u64,
+}
+
+/// Private to the process: a gap in which a new chunk has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The chunk whose slack it is, or a chunk `FREE`.
+    pub of: u64,
+    /// Where the new chunk begins: at `of` itself, or in its slack.
+    pub place: u64,
+    /// Where the next chunk begins.
+    pub following: u64,
 }
 
 /// Private to the process: what a walk over the whole chain has found.
 #[derive(Clone, Copy, Debug)]
 pub struct Survey {
-    /// The chunk with the index.
+    /// The first chunk with the index.
     pub found: Option<Found>,
-    /// Bytes of all gaps, the one before the first chunk among them.
+    /// Where the second one is, if the index occurs twice.
+    pub twice: Option<u64>,
+    /// The first gap with room for a new chunk.
+    pub fit: Option<Gap>,
+    /// A chunk `PREPARED`.
+    pub prepared: Option<Chunk>,
+    /// Bytes of all gaps.
     pub gaps: u64,
+    /// The last chunk; 0 if there is none.
+    pub last: u64,
 }
 
-/// Walks the whole chain, checks each chunk, and looks for an index.
+/// Walks the whole chain, checks each chunk, looks for an index, and for a gap for a chunk of `own` bytes.
 ///
 /// # Errors
-/// [`Error::Corrupt`], also if the index occurs twice.
+/// [`Error::Corrupt`].
 #[inline]
-pub fn survey(map: &Mapping, header: &Header, index: i64) -> Result<Survey> {
-    let mut found = None;
-    let (mut at, mut link, mut gap_at) = (header.start, Link::FIRST, header.base());
-    let mut needed = 0;
+pub fn survey(map: &Mapping, header: &Header, index: i64, own: u64) -> Result<Survey> {
+    let mut survey = Survey { found: None, twice: None, fit: None, prepared: None, gaps: 0, last: 0 };
+    let (mut at, mut slack_at, mut needed) = (header.start, header.start, 0);
     while at < header.end {
         let chunk = Chunk::read(map, at, header.end)?;
         if chunk.key == index {
-            if found.is_some() {
-                return Err(twice(index, at));
+            let before = (at != header.start).then_some(survey.last);
+            match survey.found {
+                None => survey.found = Some(Found { chunk, before, slack_at }),
+                Some(_) => survey.twice = survey.twice.or(Some(at)),
             }
-            found = Some(Found { chunk, link, gap_at });
         }
         let needs = chunk.needs();
+        // The gap is that of a whole chunk `FREE`, or the slack. Either begins behind what is needed.
+        if chunk.next - needs >= own && survey.fit.is_none() {
+            survey.fit = Some(Gap { of: at, place: at + needs, following: chunk.following() });
+        }
+        if chunk.key == PREPARED {
+            survey.prepared = Some(chunk);
+        }
         needed += needs;
-        gap_at = at + needs.max(TEXT);
-        link = Link::behind(at);
+        slack_at = chunk.slack_at();
+        survey.last = at;
         at = chunk.following();
     }
-    Ok(Survey { found, gaps: header.end - header.base() - needed })
+    survey.gaps = header.end - header.start - needed;
+    Ok(survey)
 }
 
 /// Calls `with` for each chunk of the chain that is a variable, in order.
@@ -148,7 +155,7 @@ pub fn each(map: &Mapping, header: &Header, mut with: impl FnMut(Chunk) -> Resul
     let mut at = header.start;
     while at < header.end {
         let chunk = Chunk::read(map, at, header.end)?;
-        if chunk.key != GAP {
+        if !is_reserved(chunk.key) {
             with(chunk)?;
         }
         at = chunk.following();
@@ -170,10 +177,4 @@ fn wrong_chunk(at: u64, key: i64, length: u64, next: u64, end: u64) -> Error {
         "variable {key} at offset {at} says that its text has {length} bytes and that the next one is {next} bytes further, \
          but the last one ends at {end}"
     ))
-}
-
-/// Returns the error for an index that occurs twice.
-#[cold]
-pub fn twice(index: i64, at: u64) -> Error {
-    Error::Corrupt(format!("variable {index} occurs twice, the second time at offset {at}"))
 }

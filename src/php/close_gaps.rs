@@ -2,123 +2,133 @@
 //! in `docs/php.md`.
 
 use crate::error::Result;
-use crate::os::sysv_shm::Mapping;
-use crate::php::chain::{Chunk, Link};
-use crate::php::header::Header;
-use crate::php::layout::{GAP, HEADER, LENGTH, TEXT};
+use crate::php::chain::{Chunk, Found};
+use crate::php::layout::{FREE, LENGTH, PREPARED, SMALLEST, TEXT};
 use crate::php::writer::Writer;
 
-/// The ways in which a chunk comes to a lower place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Move {
-    /// It is there, or cannot be moved.
-    None,
-    /// Copied, because the places do not overlap.
-    Copy,
-    /// Copied to `end` and from there.
-    Twice,
-    /// Its numbers are written first, with an empty text.
-    Emptied,
+/// Where the next chunk would be if there were no gap before it.
+#[derive(Clone, Copy)]
+struct Target {
+    /// The chunk before. It is the first one and `FREE` if it is the target itself.
+    of: u64,
+    /// Where the gap begins.
+    to: u64,
 }
 
-/// Chooses how a chunk is moved down to `to`, if `free` bytes are free behind `end`.
-fn way(chunk: &Chunk, to: u64, free: u64) -> Move {
-    let (needs, gap) = (chunk.needs(), chunk.at - to);
-    if gap == 0 {
-        Move::None
-    } else if needs <= gap {
-        Move::Copy
-    } else if needs <= free {
-        Move::Twice
-    } else if gap >= TEXT {
-        Move::Emptied
-    } else {
-        Move::None
+impl Target {
+    /// The next chunk takes the place of the first chunk, which is `FREE`.
+    fn is_first(self) -> bool {
+        self.of == self.to
     }
 }
 
-/// Closes the gaps.
-pub fn close_gaps(writer: &mut Writer<'_>) -> Result<()> {
-    writer.begin()?;
-    let (mut link, mut to, mut at) = (Link::FIRST, writer.header.base(), writer.header.start);
+/// Closes the gaps. With `complete`, also where that takes a store that a kill makes a loss.
+pub fn close_gaps(writer: &mut Writer<'_>, complete: bool) -> Result<()> {
+    let start = writer.header.start;
+    let mut target = Target { of: start, to: start };
+    let mut at = start;
     while at < writer.header.end {
         let chunk = Chunk::read(writer.map, at, writer.header.end)?;
-        let following = chunk.following();
-        if chunk.key == GAP {
-            if following == writer.header.end {
-                writer.header.lower_end(writer.map, at)?;
-            } else if link.is_first() && !writer.header.owns_start() {
-                (link, to) = (Link::behind(at), at + TEXT);
+        at = chunk.following();
+        if chunk.key == FREE {
+            if chunk.at == start {
+                continue;
+            } else if at == writer.header.end {
+                writer.header.lower_end(writer.map, chunk.at)?;
             } else {
-                writer.link(link, following)?;
+                writer.lead(target.of, at)?;
             }
-            at = following;
-            continue;
+        } else if chunk.at == start {
+            target.to = chunk.slack_at();
+        } else if let Some(place) = move_down(writer, &chunk, target, complete)? {
+            let needs = if place == chunk.at { chunk.needs() } else { chunk.own() };
+            target = Target { of: place, to: place + needs };
         }
-        let place = match way(&chunk, to, writer.header.free) {
-            Move::None => at,
-            Move::Copy => {
-                writer.copy_chunk(&chunk, to, following)?;
-                writer.link(link, to)?;
-                to
-            }
-            Move::Twice => {
-                move_twice(writer, &chunk, link, to)?;
-                to
-            }
-            Move::Emptied => {
-                move_emptied(writer, &chunk, link, to)?;
-                to
-            }
-        };
-        (link, to, at) = (Link::behind(place), place + chunk.needs(), following);
     }
-    writer.cut_tail(link, to)?;
-    writer.finish()
+    give_back(writer, target)
 }
 
-/// Moves a chunk to `end`, and from there to its new place, which overlaps the old one.
-fn move_twice(writer: &mut Writer<'_>, chunk: &Chunk, link: Link, to: u64) -> Result<()> {
-    let (last, following) = (writer.header.end, chunk.following());
-    let copy = Chunk { at: last, next: chunk.needs(), ..*chunk };
-    writer.copy_chunk(chunk, last, copy.following())?;
-    writer.header.raise_end(writer.map, copy.next)?;
-    // CRASH: until here the index is in the chain twice, with the same text.
-    writer.link(link, following)?;
-    writer.copy_chunk(&copy, to, following)?;
-    writer.link(link, to)?;
-    // CRASH: until here it is so again.
-    writer.header.lower_end(writer.map, last)
+/// Moves a chunk to the target, or to `end`, or not at all. Returns where it is after that; `None` stands for `end`.
+fn move_down(writer: &mut Writer<'_>, chunk: &Chunk, target: Target, complete: bool) -> Result<Option<u64>> {
+    let Target { of, to } = target;
+    let (gap, own, following) = (chunk.at - to, chunk.own(), chunk.following());
+    let found = Found { chunk: *chunk, before: Some(of), slack_at: to };
+    if gap == 0 {
+        return Ok(Some(chunk.at));
+    }
+    if own <= gap {
+        if target.is_first() {
+            writer.copy_chunk(chunk, to, PREPARED, gap)?;
+            writer.exchange(&found, to, chunk.key, own)?;
+        } else {
+            // SYNC, CRASH: the store of the link publishes the copy and unlinks the chunk.
+            writer.copy_chunk(chunk, to, chunk.key, following - to)?;
+            writer.lead(of, to)?;
+        }
+        return Ok(Some(to));
+    }
+    if own <= writer.header.free {
+        let last = writer.header.end;
+        writer.copy_chunk(chunk, last, PREPARED, own)?;
+        writer.header.raise_end(writer.map, own)?;
+        writer.exchange(&found, last, chunk.key, own)?;
+        return Ok(None);
+    }
+    if complete && gap >= TEXT {
+        move_over_itself(writer, chunk, target)?;
+        return Ok(Some(to));
+    }
+    Ok(Some(chunk.at))
 }
 
-/// Moves a chunk to a place that overlaps the old one, when there is no room for a second copy.
-fn move_emptied(writer: &mut Writer<'_>, chunk: &Chunk, link: Link, to: u64) -> Result<()> {
-    writer.write_numbers(to, chunk.key, 0, chunk.following() - to)?;
-    writer.link(link, to)?;
+/// Moves a chunk to a target that overlaps it, when there is no room for a second copy.
+fn move_over_itself(writer: &Writer<'_>, chunk: &Chunk, target: Target) -> Result<()> {
+    let Target { of, to } = target;
+    let following = chunk.following();
+    if target.is_first() {
+        writer.map.store(to + LENGTH, 0)?;
+        writer.lead(to, following)?;
+        // CRASH: between these two stores, the variable is lost.
+        writer.map.store(to, chunk.key)?;
+    } else {
+        writer.write_empty(to, chunk.key, following - to)?;
+        writer.lead(of, to)?;
+    }
     // CRASH: until the length is stored, the variable has an empty text, which no reader takes for a value.
-    writer.map.copy(chunk.at + TEXT, to + TEXT, chunk.needs() - TEXT)?;
+    writer.map.copy(chunk.at + TEXT, to + TEXT, chunk.length)?;
+    writer.clear_trailer(to, chunk.own())?;
     writer.map.store(to + LENGTH, chunk.length as i64)
 }
 
-/// Returns how many bytes would be free if the chunk at `without` were removed and the gaps closed.
-pub fn free_when_closed(map: &Mapping, header: &Header, without: Option<u64>) -> Result<u64> {
-    let (mut free, mut end) = (header.free, header.end);
-    let (mut to, mut at, mut first) = (header.base(), header.start, true);
-    while at < end {
-        let chunk = Chunk::read(map, at, end)?;
-        if chunk.key == GAP || without == Some(at) {
-            if chunk.following() == end {
-                free += end - at;
-                end = at;
-            } else if first && !header.owns_start() {
-                to = at + TEXT;
-            }
-        } else {
-            to = if way(&chunk, to, free) == Move::None { at } else { to } + chunk.needs();
+/// Gives back what is behind the last chunk, if it is enough for a chunk.
+fn give_back(writer: &mut Writer<'_>, target: Target) -> Result<()> {
+    let gap = writer.header.end - target.to;
+    if gap > 0 && target.is_first() {
+        let start = target.to;
+        return writer.header.lower_end(writer.map, start);
+    }
+    if gap < SMALLEST {
+        return Ok(());
+    }
+    writer.write_empty(target.to, FREE, gap)?;
+    writer.lead(target.of, target.to)?;
+    writer.header.lower_end(writer.map, target.to)
+}
+
+/// Returns how many bytes would be free, at least, if the chunk at `without` were removed and the gaps closed completely.
+pub fn free_when_closed(writer: &Writer<'_>, without: Option<u64>) -> Result<u64> {
+    let header = &writer.header;
+    let (mut to, mut at, mut moves) = (header.start, header.start, false);
+    while at < header.end {
+        let chunk = Chunk::read(writer.map, at, header.end)?;
+        if chunk.key != FREE && without != Some(at) {
+            let gap = at - to;
+            // Once a chunk can be moved, the gap is large enough for all behind it, or has room for three numbers.
+            moves |= gap >= TEXT || gap > 0 && chunk.own() <= header.free;
+            to = if moves { to + chunk.own() } else { at + chunk.needs() };
         }
-        first = false;
         at = chunk.following();
     }
-    debug_assert!(to >= HEADER && to <= end);
-    Ok(if end - to >= TEXT { free + (end - to) } else { free })
+    let gap = header.end.saturating_sub(to);
+    Ok(if gap >= SMALLEST || to == header.start { header.free + gap } else { header.free })
 }

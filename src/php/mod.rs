@@ -15,10 +15,12 @@
 //! | [`chain`] | the chain of chunks: walking it, checking each |
 //! | [`read`] | reading a variable without a lock |
 //! | [`writer`] | the steps that changes are made of |
+//! | [`change`] | where each change begins, and what it does with one that was not finished |
 //! | [`put`] | storing a variable |
+//! | [`replace`] | where the new chunk of a variable goes |
 //! | [`remove`] | removing one, or all |
 //! | [`close_gaps`] | moving chunks down, giving back what is left |
-//! | [`unfinished`] | where each change begins, and what it does with one that was not finished |
+//! | [`patience`] | looking again where another process is in the middle of a change |
 //! | [`format_new`] | the header of a new segment |
 //! | [`attach`] | finding or creating a segment by its key |
 //! | [`segment`] | the handle |
@@ -34,15 +36,17 @@ pub mod waiting;
 
 mod attach;
 mod chain;
+mod change;
 mod close_gaps;
 mod format_new;
 mod header;
 mod layout;
+mod patience;
 mod put;
 mod read;
 mod remove;
+mod replace;
 pub mod segment;
 #[cfg(test)]
 mod tests;
-mod unfinished;
 mod writer;

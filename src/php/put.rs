@@ -2,181 +2,95 @@
 
 use crate::error::{Error, Lack, Result};
 use crate::os::sysv_shm::Mapping;
-use crate::php::chain::{Found, Survey, survey};
+use crate::php::chain::Survey;
+use crate::php::change::begin;
 use crate::php::close_gaps::{close_gaps, free_when_closed};
-use crate::php::layout::{GAP, LENGTH, TEXT, own_size};
-use crate::php::unfinished::writer;
+use crate::php::layout::{is_reserved, own_size};
+use crate::php::replace::replace;
 use crate::php::writer::Writer;
 
-/// How a handle stores: what it does with gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Habit {
-    /// It closes all gaps at once.
-    Seldom,
-    /// It replaces often. Gaps stay, and a variable gets a region of so many places.
-    Often(u64),
-}
-
-/// Stores a variable. Returns `true` if it replaced one other than in place or in a gap.
-///
-/// With `quiet`, nobody reads without the lock.
+/// Stores a variable. Returns `true` if it replaced one. `often` tells whether the handle replaces often.
 ///
 /// # Errors
-/// [`Error::Full`] and [`Error::Corrupt`]; nothing has changed then.
+/// [`Error::Full`], [`Error::Corrupt`], [`Error::Incompatible`], [`Error::Invalid`]; nothing has changed then.
 #[inline]
-pub fn put(map: &Mapping, index: i64, text: &[u8], habit: Habit, quiet: bool) -> Result<bool> {
-    if index == GAP {
-        return Err(reserved());
+pub fn put(map: &Mapping, index: i64, text: &[u8], often: bool) -> Result<bool> {
+    if is_reserved(index) {
+        return Err(reserved(index));
     }
-    let mut writer = writer(map)?;
-    let survey = survey(map, &writer.header, index)?;
     let own = own_size(text.len() as u64);
-    let Some(old) = survey.found else {
-        add(&mut writer, index, text, own, survey.gaps)?;
-        settle(&mut writer, habit)?;
-        return Ok(false);
+    let (mut writer, survey) = begin(map, index, own)?;
+    if let Some(at) = survey.twice {
+        return Err(twice(index, at));
+    }
+    let gaps = match &survey.found {
+        Some(old) => replace(&mut writer, index, text, own, old, &survey, often)?,
+        None => add(&mut writer, index, text, own, &survey)?,
     };
-    if quiet && text.len() as u64 == old.chunk.length && (1..=8).contains(&text.len()) {
-        // CRASH: one store, and so the old value or the new one.
-        map.copy_in(old.chunk.at + TEXT, text)?;
-        return Ok(false);
+    if gaps_must_go(&writer, gaps) {
+        close_gaps(&mut writer, false)?;
     }
-    if let Some(place) = gap_beside(&old, own) {
-        // SYNC, CRASH: one store of the link publishes the new chunk and unlinks the old one.
-        writer.write(place, index, text, old.chunk.following() - place)?;
-        writer.link(old.link, place)?;
-        if habit == Habit::Seldom {
-            settle(&mut writer, habit)?;
-        }
-        return Ok(false);
-    }
-    replace(&mut writer, index, text, own, &old, &survey, habit)?;
-    settle(&mut writer, habit)?;
-    Ok(true)
+    Ok(survey.found.is_some())
 }
 
-/// Returns where a chunk of `own` bytes fits into the gap behind a chunk, or into the one before it.
-#[inline(always)]
-fn gap_beside(old: &Found, own: u64) -> Option<u64> {
-    let behind = old.chunk.at + old.chunk.needs();
-    if old.chunk.following() - behind >= own {
-        Some(behind)
-    } else if old.chunk.at - old.gap_at >= own {
-        Some(old.gap_at)
-    } else {
-        None
+/// Stores a new variable. Returns the bytes of all gaps after that.
+fn add(writer: &mut Writer<'_>, index: i64, text: &[u8], own: u64, survey: &Survey) -> Result<u64> {
+    if let Some(gap) = &survey.fit {
+        writer.write_into(gap, index, text, false)?;
+        return Ok(survey.gaps - own);
     }
-}
-
-/// Stores a new variable.
-fn add(writer: &mut Writer<'_>, index: i64, text: &[u8], own: u64, gaps: u64) -> Result<()> {
+    let mut gaps = survey.gaps;
     if own > writer.header.free {
-        let free = if gaps == 0 { writer.header.free } else { free_when_closed(writer.map, &writer.header, None)? };
+        let free = free_when_closed(writer, None)?;
         if own > free {
-            return Err(full(index, own, free, writer.header.total));
+            return Err(full(index, own, free, writer));
         }
-        close_gaps(writer)?;
+        close_gaps(writer, true)?;
+        gaps = 0;
     }
-    writer.begin()?;
-    writer.append(index, text, own)?;
-    writer.finish()
+    writer.append(index, text, own, false)?;
+    Ok(gaps)
 }
 
-/// Replaces a variable where no gap beside it fits.
-fn replace(
-    writer: &mut Writer<'_>,
-    index: i64,
-    text: &[u8],
-    own: u64,
-    old: &Found,
-    survey: &Survey,
-    habit: Habit,
-) -> Result<()> {
-    let chunk = &old.chunk;
-    if own <= writer.header.free {
-        let region = region(writer, own, survey.gaps, habit);
-        writer.begin()?;
-        let last = writer.header.end;
-        writer.append(index, text, region)?;
-        // CRASH: until here the index is in the chain twice, and the old value counts.
-        let at_start_of_others = old.link.is_first() && !writer.header.owns_start();
-        writer.unlink(old)?;
-        if region == own && own == chunk.needs() && !at_start_of_others {
-            writer.write(chunk.at, index, text, chunk.next)?;
-            writer.link(old.link, chunk.at)?;
-            // CRASH: until here the index is in the chain twice, with the new value.
-            writer.header.lower_end(writer.map, last)?;
-        }
-        return writer.finish();
-    }
-    if own <= chunk.next {
-        return replace_in_place(writer, index, text, chunk.at);
-    }
-    let free = free_when_closed(writer.map, &writer.header, Some(chunk.at))?;
-    if own > free {
-        return Err(full(index, own, free, writer.header.total));
-    }
-    writer.begin()?;
-    writer.unlink(old)?;
-    // CRASH: until it is appended, this variable is lost.
-    close_gaps(writer)?;
-    writer.begin()?;
-    writer.append(index, text, own)?;
-    writer.finish()
+/// Returns `true` if so many bytes of gaps may not stay after a put.
+#[inline(always)]
+pub fn gaps_must_go(writer: &Writer<'_>, gaps: u64) -> bool {
+    gaps > gaps_max(writer) || gaps > 0 && writer.header.free < writer.header.total / 2
 }
 
-/// Replaces a variable by one that fits into its place, when there is no room for two.
-fn replace_in_place(writer: &mut Writer<'_>, index: i64, text: &[u8], at: u64) -> Result<()> {
-    writer.begin()?;
-    writer.map.store(at, GAP)?;
-    // CRASH: from here on until the index is stored again, this variable is lost.
-    writer.map.copy_in(at + TEXT, text)?;
-    writer.map.store(at + LENGTH, text.len() as i64)?;
-    writer.map.store(at, index)?;
-    writer.finish()
-}
-
-/// Returns the bytes that the new chunk of a variable takes: a region if the handle replaces often and there is plenty
-/// of room, and else the chunk alone.
-fn region(writer: &Writer<'_>, own: u64, gaps: u64, habit: Habit) -> u64 {
-    let header = &writer.header;
-    match habit {
-        Habit::Often(places) => match own.checked_mul(places) {
-            // The old place becomes a gap, too, of about the size of the new one.
-            Some(bytes) if gaps.saturating_add(bytes) <= header.total / 8 && bytes <= header.free => {
-                if header.free - bytes >= header.total / 2 { bytes } else { own }
-            }
-            _ => own,
-        },
-        Habit::Seldom => own,
-    }
-}
-
-/// Closes gaps, unless they may stay.
-pub fn settle(writer: &mut Writer<'_>, habit: Habit) -> Result<()> {
-    let gaps = survey(writer.map, &writer.header, GAP)?.gaps;
-    let header = &writer.header;
-    let may_stay = matches!(habit, Habit::Often(_)) && gaps <= header.total / 8 && header.free >= header.total / 2;
-    if gaps == 0 || may_stay { Ok(()) } else { close_gaps(writer) }
+/// Bytes of gaps that may stay after a put.
+#[inline(always)]
+pub fn gaps_max(writer: &Writer<'_>) -> u64 {
+    writer.header.total / 32
 }
 
 /// Returns the error for a text that does not fit.
 #[cold]
-pub fn full(index: i64, needed: u64, free: u64, total: u64) -> Error {
+pub fn full(index: i64, needed: u64, free: u64, writer: &Writer<'_>) -> Error {
     Error::Full {
         needed,
         free,
-        size: total,
+        size: writer.header.total,
         remedy: format!(
-            "variable {index} was not stored: remove variables, or make a larger segment (PHP fixes the size when it is \
-             created)"
+            "variable {index} is as it was: remove others, or destroy the segment and let it be made again with a larger size"
         ),
         lack: Lack::Other,
     }
 }
 
-/// Returns the error for the index of gaps.
+/// Returns the error for an index that occurs twice.
 #[cold]
-fn reserved() -> Error {
-    Error::Invalid(format!("index {GAP} stands for a gap in a segment: take any other one"))
+fn twice(index: i64, at: u64) -> Error {
+    Error::Corrupt(format!(
+        "variable {index} occurs twice, the second time at offset {at} (a process was killed in a put): remove it, which \
+         removes both, and store it again"
+    ))
+}
+
+/// Returns the error for an index that no variable has.
+#[cold]
+fn reserved(index: i64) -> Error {
+    Error::Invalid(format!(
+        "index {index} is reserved: it marks room in a segment that is not in use; take any other one"
+    ))
 }

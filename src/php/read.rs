@@ -6,87 +6,90 @@ use crate::os::sysv_shm::Mapping;
 use crate::php::chain::{Chunk, find};
 use crate::php::header::Header;
 use crate::php::layout::TEXT;
-use std::time::Duration;
+use crate::php::patience::{LOOKS, pause};
+use std::sync::atomic::{Ordering, fence};
 
 /// Of a longer text, only the ends are compared with the copy.
 const SHORT: usize = 512;
-/// A read that finds damage looks so often: another process may be in the middle of a change.
-const LOOKS: u32 = 20;
-/// A read that is always overtaken by changes gives up after so many attempts.
-const ATTEMPTS: u32 = 100_000;
+
+/// What one look has found: the offset of the text that was copied, or that there is no such variable. The outer `None`
+/// says that something changed meanwhile.
+type Look = Result<Option<Option<u64>>>;
 
 /// Copies the text of a variable, and returns its offset. Returns `None` if there is no such variable.
+///
+/// # Errors
+/// [`Error::Incompatible`], [`Error::Corrupt`], [`Error::Memory`], and [`Error::Busy`] if it changes all the time.
 #[inline]
 pub fn read(map: &Mapping, index: i64, copy: &mut Scratch) -> Result<Option<u64>> {
-    match attempt(map, index, copy) {
+    match look(map, index, copy) {
         Ok(Some(found)) => Ok(found),
-        other => read_again(map, index, copy, other),
+        _ => again(index, || look(map, index, copy)),
     }
 }
 
-/// Reads until what was read did not change meanwhile.
+/// Returns `true` if there is a variable with this index.
+///
+/// # Errors
+/// Those of [`read`].
+#[inline]
+pub fn has(map: &Mapping, index: i64) -> Result<bool> {
+    let look = || look_for(map, index);
+    let found = match look() {
+        Ok(Some(found)) => found,
+        _ => again(index, look)?,
+    };
+    Ok(found.is_some())
+}
+
+/// Looks until nothing changes meanwhile.
 #[cold]
-fn read_again(
-    map: &Mapping,
-    index: i64,
-    copy: &mut Scratch,
-    mut last: Result<Option<Option<u64>>>,
-) -> Result<Option<u64>> {
-    let mut looks = 0;
-    for attempts in 0..ATTEMPTS {
-        match last {
+fn again(index: i64, mut look: impl FnMut() -> Look) -> Result<Option<u64>> {
+    for number in 1..LOOKS {
+        match look() {
             Ok(Some(found)) => return Ok(found),
-            Ok(None) => {}
-            Err(error @ Error::Corrupt(_)) => {
-                looks += 1;
-                if looks == LOOKS {
-                    return Err(error);
-                }
-                std::thread::sleep(Duration::from_micros(10));
-            }
+            Ok(None) | Err(Error::Corrupt(_)) => pause(number),
             Err(error) => return Err(error),
         }
-        if attempts % 64 == 63 {
-            std::thread::yield_now();
-        }
-        last = attempt(map, index, copy);
     }
-    Err(Error::Busy(format!(
-        "variable {index} was changed {ATTEMPTS} times while it was read: give the handles of both sides a lock (lock=)"
-    )))
+    look()?.ok_or_else(|| {
+        Error::Busy(format!(
+            "variable {index} could not be read: all of {LOOKS} attempts were overtaken by changes; take a lock on both sides \
+             (lock=)"
+        ))
+    })
 }
 
-/// Reads once. Returns `None` if something changed meanwhile.
+/// Copies the text once.
 #[inline(always)]
-fn attempt(map: &Mapping, index: i64, copy: &mut Scratch) -> Result<Option<Option<u64>>> {
+fn look(map: &Mapping, index: i64, copy: &mut Scratch) -> Look {
     let header = Header::read(map)?;
-    let Some(chunk) = find(map, &header, index)? else {
-        return Ok((Header::read(map)? == header).then_some(None));
-    };
+    let Some(chunk) = find(map, &header, index)? else { return Ok(unchanged(map, &header)?.then_some(None)) };
     let offset = chunk.at + TEXT;
     map.read_scratch(offset, chunk.length as usize, copy)?;
-    // SYNC: everything above is loaded before the comparisons below.
-    std::sync::atomic::fence(std::sync::atomic::Ordering::Acquire);
-    let same = Header::read(map)? == header
+    // SYNC: everything above is loaded before the comparisons. Equal numbers and an equal text mean that nobody wrote
+    // here between the two passes, or wrote the same again.
+    fence(Ordering::Acquire);
+    let same = unchanged(map, &header)?
         && Chunk::read(map, chunk.at, header.end)? == chunk
         && still_is(map, offset, copy.bytes())?;
     Ok(same.then_some(Some(offset)))
 }
 
-/// Returns `true` if there is a variable with this index.
-#[inline]
-pub fn has(map: &Mapping, index: i64) -> Result<bool> {
-    for _ in 1..LOOKS {
-        if let Ok(header) = Header::read(map) {
-            if let Ok(found) = find(map, &header, index) {
-                if found.is_some() || Header::read(map).is_ok_and(|now| now == header) {
-                    return Ok(found.is_some());
-                }
-            }
-        }
-        std::thread::sleep(Duration::from_micros(10));
+/// Looks for a variable once, and copies nothing.
+#[inline(always)]
+fn look_for(map: &Mapping, index: i64) -> Look {
+    let header = Header::read(map)?;
+    match find(map, &header, index)? {
+        Some(chunk) => Ok(Some(Some(chunk.at))),
+        None => Ok(unchanged(map, &header)?.then_some(None)),
     }
-    Ok(find(map, &Header::read(map)?, index)?.is_some())
+}
+
+/// Returns `true` if the header is as it was.
+#[inline(always)]
+fn unchanged(map: &Mapping, header: &Header) -> Result<bool> {
+    Ok(Header::read(map)? == *header)
 }
 
 /// Returns `true` if the bytes in the segment are those of the copy. Of a long one, only the ends are compared.
@@ -97,15 +100,4 @@ fn still_is(map: &Mapping, offset: u64, copy: &[u8]) -> Result<bool> {
     }
     let tail = (copy.len() - 64) & !7;
     Ok(map.still_is(offset, &copy[..64])? && map.still_is(offset + tail as u64, &copy[tail..])?)
-}
-
-/// Repeats a look at the whole segment that finds damage, for another process may be in the middle of a change.
-pub fn patiently<R>(look: impl Fn() -> Result<R>) -> Result<R> {
-    for _ in 1..LOOKS {
-        match look() {
-            Err(Error::Corrupt(_)) => std::thread::sleep(Duration::from_micros(10)),
-            other => return other,
-        }
-    }
-    look()
 }

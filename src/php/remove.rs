@@ -1,41 +1,45 @@
-//! Removing a variable, or all of them. "Order of stores" in `docs/php.md`.
+//! Removing a variable, or all of them. "Removing" in `docs/php.md`.
 
 use crate::error::Result;
 use crate::os::sysv_shm::Mapping;
-use crate::php::chain::survey;
+use crate::php::change::begin;
 use crate::php::close_gaps::close_gaps;
 use crate::php::header::Header;
-use crate::php::layout::GAP;
-use crate::php::put::{Habit, settle};
-use crate::php::unfinished::writer;
+use crate::php::layout::is_reserved;
+use crate::php::patience::patiently;
 
-/// Removes a variable. Returns `false` if there is none.
-pub fn remove(map: &Mapping, index: i64, habit: Habit) -> Result<bool> {
-    let mut writer = writer(map)?;
-    let Some(found) = survey(map, &writer.header, index)?.found.filter(|_| index != GAP) else { return Ok(false) };
-    writer.begin()?;
-    // CRASH: one store takes it out of the chain.
-    writer.unlink(&found)?;
-    writer.finish()?;
-    settle(&mut writer, habit)?;
-    Ok(true)
-}
-
-/// Removes all variables.
-pub fn clear(map: &Mapping) -> Result<()> {
-    let mut writer = writer(map)?;
-    survey(map, &writer.header, GAP)?;
-    writer.begin()?;
-    let start = writer.header.start;
-    writer.header.lower_end(map, start)?;
-    close_gaps(&mut writer)
-}
-
-/// Closes the gaps that were left by a handle that replaced often.
-pub fn tidy(map: &Mapping) -> Result<()> {
-    let header = Header::read(map)?;
-    if survey(map, &header, GAP)?.gaps == 0 {
-        return Ok(());
+/// Removes a variable, as often as its index occurs. Returns `false` if there is none.
+pub fn remove(map: &Mapping, index: i64) -> Result<bool> {
+    if is_reserved(index) {
+        return Ok(false);
     }
-    settle(&mut writer(map)?, Habit::Seldom)
+    let mut removed = false;
+    loop {
+        let (mut writer, survey) = begin(map, index, u64::MAX)?;
+        let Some(found) = survey.found else {
+            if removed {
+                close_gaps(&mut writer, false)?;
+            }
+            return Ok(removed);
+        };
+        // CRASH: one store takes it out of the chain.
+        if found.before.is_some() && found.chunk.following() == writer.header.end {
+            writer.header.lower_end(map, found.chunk.at)?;
+        } else {
+            writer.unlink(&found)?;
+            writer.empty(&found)?;
+        }
+        removed = true;
+        if survey.twice.is_none() {
+            close_gaps(&mut writer, false)?;
+            return Ok(true);
+        }
+    }
+}
+
+/// Removes all variables. The chain may be damaged: nobody walks it any more.
+pub fn clear(map: &Mapping) -> Result<()> {
+    let mut header = patiently(|| Header::read_to_change(map))?;
+    let start = header.start;
+    if header.end == start { Ok(()) } else { header.lower_end(map, start) }
 }

@@ -6,28 +6,23 @@ use crate::os::fork::ForkMutex;
 use crate::os::mem::Scratch;
 use crate::os::sysv_shm::{self, Mapping};
 use crate::php::attach::{self, is_gone, name, with_name};
-use crate::php::chain::{each, twice};
+use crate::php::chain::each;
 use crate::php::header::Header;
-use crate::php::layout::UNFINISHED;
-use crate::php::put::{self, Habit};
-use crate::php::{read, remove};
+use crate::php::patience::patiently;
+use crate::php::{put, read, remove};
 use crate::sync::revocable::{Revocable, RevocableGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A handle has the habit of replacing often from this number of replacements on.
+/// A handle replaces often from this number of replacements on.
 const OFTEN: u32 = 16;
-/// Places of a region, so many that a reader without a lock is lapped only by that many changes.
-const PLACES: u64 = 8;
-/// Places of a region if nobody reads without the lock.
-const PLACES_QUIET: u64 = 2;
 
 /// A handle on a segment. Any number of threads may use it.
 pub struct Segment {
     mapping: Revocable<Mapping>,
     /// One thread of this process changes something at a time.
     changing: ForkMutex<()>,
-    /// How often a variable was replaced and moved.
+    /// How many variables this handle has replaced, up to [`OFTEN`].
     replacements: AtomicU32,
     key: i32,
     id: i32,
@@ -103,18 +98,18 @@ impl Segment {
         Ok(found.map(|offset| with(copy.bytes(), offset)))
     }
 
-    /// Stores a variable. With `quiet`, nobody reads meanwhile: everybody takes the lock.
+    /// Stores a variable. `quiet` tells that everybody takes a lock; the order of stores is the same today.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], and [`Error::Invalid`] for the
-    /// index of gaps.
+    /// reserved indexes.
     #[inline]
-    pub fn put(&self, index: i64, text: &[u8], quiet: bool) -> Result<()> {
+    pub fn put(&self, index: i64, text: &[u8], _quiet: bool) -> Result<()> {
         let (map, _changing) = (self.map()?, self.changing.lock());
-        let replaced = put::put(&map, index, text, self.habit(quiet), quiet);
-        if replaced.map_err(|error| with_name(self.key, error))? {
-            let replacements = self.replacements.load(Ordering::Relaxed);
-            self.replacements.store(replacements.saturating_add(1), Ordering::Relaxed);
+        let replacements = self.replacements.load(Ordering::Relaxed);
+        let replaced = put::put(&map, index, text, replacements == OFTEN);
+        if replaced.map_err(|error| with_name(self.key, error))? && replacements < OFTEN {
+            self.replacements.store(replacements + 1, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -133,7 +128,7 @@ impl Segment {
     /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`].
     pub fn remove(&self, index: i64) -> Result<bool> {
         let (map, _changing) = (self.map()?, self.changing.lock());
-        remove::remove(&map, index, self.habit(false)).map_err(|error| with_name(self.key, error))
+        remove::remove(&map, index).map_err(|error| with_name(self.key, error))
     }
 
     /// Removes all variables.
@@ -148,9 +143,9 @@ impl Segment {
     /// Returns the indexes of all variables, in the order of the chain.
     ///
     /// # Errors
-    /// [`Error::Detached`], [`Error::Corrupt`] (also if an index occurs twice), [`Error::Incompatible`].
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`].
     pub fn indexes(&self) -> Result<Vec<i64>> {
-        read::patiently(|| indexes(&*self.map()?)).map_err(|error| with_name(self.key, error))
+        patiently(|| indexes(&*self.map()?)).map_err(|error| with_name(self.key, error))
     }
 
     /// Returns what the segment is like.
@@ -159,7 +154,7 @@ impl Segment {
     /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], [`Error::System`].
     pub fn info(&self) -> Result<Info> {
         let map = self.map()?;
-        let (header, count) = read::patiently(|| Ok((Header::read(&map)?, indexes(&map)?.len() as u64)))
+        let (header, count) = patiently(|| Ok((Header::read(&map)?, indexes(&map)?.len() as u64)))
             .map_err(|error| with_name(self.key, error))?;
         let status = sysv_shm::status(self.id).map_err(|error| {
             Error::io(format!("asking about the segment of PHP's with key {}", name(self.key)), error)
@@ -204,14 +199,12 @@ impl Segment {
         }
     }
 
-    /// Detaches the handle. Calls of other threads that have begun end first. Does nothing if it was detached before.
+    /// Detaches the handle. Calls of other threads that have begun end first. Nothing is stored in the segment, and gaps
+    /// stay. Does nothing if it was detached before.
     ///
     /// # Errors
     /// None today.
     pub fn detach(&self) -> Result<()> {
-        if let Some(map) = self.mapping.get() {
-            self.tidy(&map);
-        }
         self.mapping.revoke();
         Ok(())
     }
@@ -246,42 +239,20 @@ impl Segment {
     fn map(&self) -> Result<RevocableGuard<'_, Mapping>> {
         self.mapping.get().ok_or(Error::Detached)
     }
-
-    /// Returns what this handle does with gaps.
-    #[inline(always)]
-    fn habit(&self, quiet: bool) -> Habit {
-        if self.replacements.load(Ordering::Relaxed) < OFTEN {
-            Habit::Seldom
-        } else {
-            Habit::Often(if quiet { PLACES_QUIET } else { PLACES })
-        }
-    }
-
-    /// Closes the gaps that this handle has left.
-    fn tidy(&self, map: &Mapping) {
-        if self.replacements.load(Ordering::Relaxed) >= OFTEN {
-            let _changing = self.changing.lock();
-            // A segment that is damaged stays as it is.
-            let _ = remove::tidy(map);
-        }
-    }
 }
 
 /// Returns the indexes of all variables in order, each once.
 fn indexes(map: &Mapping) -> Result<Vec<i64>> {
+    const WHAT: &str = "the indexes of a segment of PHP's";
     let header = Header::read(map)?;
     let mut all = Vec::new();
-    each(map, &header, |chunk| fallible::push(&mut all, (chunk.key, chunk.at), "the indexes of a segment of PHP's"))?;
-    let mut sorted = fallible::collect(all.iter().copied().map(Ok), "the indexes of a segment of PHP's")?;
+    each(map, &header, |chunk| fallible::push(&mut all, (chunk.key, chunk.at), WHAT))?;
+    let mut sorted = fallible::collect(all.iter().copied().map(Ok), WHAT)?;
     sorted.sort_unstable();
-    let mut twice_at: Vec<u64> = Vec::new();
-    for pair in sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
-        if header.marks & UNFINISHED == 0 {
-            return Err(twice(pair[1].0, pair[1].1));
-        }
-        fallible::push(&mut twice_at, pair[1].1, "the indexes that occur twice")?;
-    }
-    twice_at.sort_unstable();
-    let each = all.iter().filter(|(_, at)| twice_at.binary_search(at).is_err());
-    fallible::collect(each.map(|(index, _)| Ok(*index)), "the indexes of a segment of PHP's")
+    // A process that is killed in a put may leave an index twice. The first one counts.
+    let again = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| Ok(pair[1].1));
+    let mut again = fallible::collect(again, WHAT)?;
+    again.sort_unstable();
+    let first = all.iter().filter(|(_, at)| again.binary_search(at).is_err());
+    fallible::collect(first.map(|(index, _)| Ok(*index)), WHAT)
 }

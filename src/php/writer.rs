@@ -3,9 +3,9 @@
 
 use crate::error::Result;
 use crate::os::sysv_shm::Mapping;
-use crate::php::chain::{Chunk, Found, Link};
+use crate::php::chain::{Chunk, Found, Gap, find};
 use crate::php::header::Header;
-use crate::php::layout::{GAP, HEADER, LENGTH, NEXT, START_IS_OURS, TEXT, own_size};
+use crate::php::layout::{END, FREE, FREE_BYTES, LENGTH, NEXT, PREPARED, TEXT, is_reserved, own_size};
 
 /// Private to the process: a segment that one call changes, and its header as this call has left it.
 pub struct Writer<'a> {
@@ -16,89 +16,116 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Marks that a change is under way.
+    /// Writes a chunk where no chunk of the chain is. `trailer` is the number behind the text.
     #[inline(always)]
-    pub fn begin(&mut self) -> Result<()> {
-        self.header.begin(self.map)
-    }
-
-    /// Marks that no change is under way.
-    #[inline(always)]
-    pub fn finish(&mut self) -> Result<()> {
-        self.header.finish(self.map)
-    }
-
-    /// Writes a chunk where no chunk of the chain is.
-    #[inline(always)]
-    pub fn write(&self, at: u64, index: i64, text: &[u8], next: u64) -> Result<()> {
-        self.write_numbers(at, index, text.len() as u64, next)?;
+    fn write_as(&self, at: u64, key: i64, text: &[u8], trailer: i64, next: u64) -> Result<()> {
+        let own = own_size(text.len() as u64);
         self.map.copy_in(at + TEXT, text)?;
-        // The eight bytes behind the text belong to the chunk, too; PHP's parser may look at the first of them.
-        let written = TEXT + text.len().next_multiple_of(8) as u64;
-        if own_size(text.len() as u64).min(next) > written {
-            self.map.store(at + written, 0)?;
-        }
-        Ok(())
+        self.map.store(at + own - 8, trailer)?;
+        self.map.store(at + LENGTH, text.len() as i64)?;
+        self.map.store(at + NEXT, next as i64)?;
+        // SYNC: the key comes last: a reader that arrives by an old number finds the old key, or the whole chunk.
+        self.map.store(at, key)
     }
 
-    /// Writes the three numbers of a chunk.
+    /// Writes a chunk into a gap and links it there, under its index or (`prepared`) with its index behind its text.
     #[inline(always)]
-    pub fn write_numbers(&self, at: u64, index: i64, length: u64, next: u64) -> Result<()> {
-        self.map.store(at, index)?;
-        self.map.store(at + LENGTH, length as i64)?;
-        self.map.store(at + NEXT, next as i64)
+    pub fn write_into(&self, gap: &Gap, index: i64, text: &[u8], prepared: bool) -> Result<()> {
+        let (key, trailer) = if prepared { (PREPARED, index) } else { (index, 0) };
+        self.write_as(gap.place, key, text, trailer, gap.following - gap.place)?;
+        if gap.of != gap.place { self.lead(gap.of, gap.place) } else { Ok(()) }
     }
 
-    /// Makes a link lead to the chunk that begins here. A `start` that is raised is marked as this package's first.
+    /// Appends a chunk that takes `next` bytes.
     #[inline(always)]
-    pub fn link(&mut self, link: Link, at: u64) -> Result<()> {
-        if !link.is_first() {
-            return link.store(self.map, at);
-        }
-        let ours = if self.header.owns_start() { START_IS_OURS } else { 0 };
-        // CRASH: the mark may stand without a need for it while `start` is 40, never the other way round.
-        self.header.set_marks(self.map, self.header.marks | ours)?;
-        link.store(self.map, at)?;
-        self.header.start = at;
-        let marks = if at == HEADER { self.header.marks & !START_IS_OURS } else { self.header.marks };
-        self.header.set_marks(self.map, marks)
-    }
-
-    /// Appends a chunk and publishes it. There are `next` bytes free.
-    #[inline(always)]
-    pub fn append(&mut self, index: i64, text: &[u8], next: u64) -> Result<()> {
-        self.write(self.header.end, index, text, next)?;
+    pub fn append(&mut self, index: i64, text: &[u8], next: u64, prepared: bool) -> Result<()> {
+        let (key, trailer) = if prepared { (PREPARED, index) } else { (index, 0) };
+        self.write_as(self.header.end, key, text, trailer, next)?;
         self.header.raise_end(self.map, next)
     }
 
-    /// Takes a chunk out of the chain. Its bytes are a gap after that, or free if it was the last one.
+    /// Appends a chunk `FREE`.
+    pub fn append_free(&mut self, next: u64) -> Result<()> {
+        self.write_empty(self.header.end, FREE, next)?;
+        self.header.raise_end(self.map, next)
+    }
+
+    /// Writes a chunk without a text where no chunk of the chain is.
+    pub fn write_empty(&self, at: u64, key: i64, next: u64) -> Result<()> {
+        self.map.store(at + LENGTH, 0)?;
+        self.map.store(at + NEXT, next as i64)?;
+        self.map.store(at, key)
+    }
+
+    /// Makes the `next` of a chunk lead to the chunk that begins at `to`.
     #[inline(always)]
-    pub fn unlink(&mut self, found: &Found) -> Result<()> {
-        let Found { chunk, link, .. } = *found;
-        if chunk.following() == self.header.end {
-            return self.header.lower_end(self.map, chunk.at);
-        }
-        if link.is_first() && !self.header.owns_start() {
-            // Below lie bytes of another program, and `start` is where they end.
-            return self.map.store(chunk.at, GAP);
-        }
-        self.link(link, chunk.following())
+    pub fn lead(&self, from: u64, to: u64) -> Result<()> {
+        self.map.store(from + NEXT, (to - from) as i64)
     }
 
-    /// Gives back the gap from `at` to `end`, which is behind the chunk with this link, if a chunk fits into it.
-    pub fn cut_tail(&mut self, link: Link, at: u64) -> Result<()> {
-        let gap = self.header.end - at;
-        if gap < TEXT {
-            return Ok(());
+    /// Takes a chunk out of the chain. Its bytes become a gap.
+    #[inline(always)]
+    pub fn unlink(&self, found: &Found) -> Result<()> {
+        match found.before {
+            Some(before) => self.lead(before, found.chunk.following()),
+            None => self.map.store(found.chunk.at, FREE),
         }
-        self.write_numbers(at, GAP, 0, gap)?;
-        self.link(link, at)?;
-        self.header.lower_end(self.map, at)
     }
 
-    /// Copies the bytes that a chunk needs to a place that is not in the chain. The copy leads to `following`.
-    pub fn copy_chunk(&self, chunk: &Chunk, to: u64, following: u64) -> Result<()> {
-        self.write_numbers(to, chunk.key, chunk.length, following - to)?;
-        self.map.copy(chunk.at + TEXT, to + TEXT, chunk.needs() - TEXT)
+    /// Makes all of a chunk its slack, if it is the first one and was unlinked.
+    #[inline(always)]
+    pub fn empty(&self, found: &Found) -> Result<()> {
+        if found.before.is_none() { self.map.store(found.chunk.at + LENGTH, 0) } else { Ok(()) }
+    }
+
+    /// Publishes a chunk `PREPARED` of `own` bytes in place of the one that is unlinked.
+    #[inline(always)]
+    pub fn exchange(&self, old: &Found, at: u64, index: i64, own: u64) -> Result<()> {
+        self.unlink(old)?;
+        // CRASH: between these two stores, the index is missing.
+        self.map.store(at, index)?;
+        self.clear_trailer(at, own)?;
+        self.empty(old)
+    }
+
+    /// Publishes a chunk `PREPARED` in place of the last one, which is cut off.
+    pub fn cut_off_for(&mut self, last: u64, at: u64, index: i64) -> Result<()> {
+        let bytes = self.header.end - last;
+        self.header.end = last;
+        self.map.store(END, last as i64)?;
+        // CRASH: between these two stores, the index is missing.
+        self.map.store(at, index)?;
+        self.header.free += bytes;
+        self.map.store(FREE_BYTES, self.header.free as i64)
+    }
+
+    /// Makes the last 8 bytes of a chunk of `own` bytes zero.
+    #[inline(always)]
+    pub fn clear_trailer(&self, at: u64, own: u64) -> Result<()> {
+        self.map.store(at + own - 8, 0)
+    }
+
+    /// Finishes what a killed process has left: gives a chunk `PREPARED` its index, or makes it a gap.
+    #[cold]
+    pub fn resolve(&self, chunk: &Chunk) -> Result<()> {
+        let trailer = chunk.at + chunk.own() - 8;
+        let has_trailer = chunk.own() <= chunk.next;
+        let index = if has_trailer { self.map.load(trailer)? } else { FREE };
+        if is_reserved(index) || find(self.map, &self.header, index)?.is_some() {
+            return self.map.store(chunk.at, FREE);
+        }
+        self.map.store(chunk.at, index)?;
+        self.map.store(trailer, 0)
+    }
+
+    /// Copies the text of a chunk, the number `trailer` behind it, and its three numbers, the key last, to a lower place
+    /// that is not in the chain, or to one behind `end`.
+    pub fn copy_chunk(&self, chunk: &Chunk, to: u64, key: i64, next: u64) -> Result<()> {
+        let trailer = if key == PREPARED { chunk.key } else { 0 };
+        self.map.copy(chunk.at + TEXT, to + TEXT, chunk.length)?;
+        self.map.store(to + chunk.own() - 8, trailer)?;
+        self.map.store(to + LENGTH, chunk.length as i64)?;
+        self.map.store(to + NEXT, next as i64)?;
+        self.map.store(to, key)
     }
 }
