@@ -1,4 +1,5 @@
-//! Floats as PHP spells them with `serialize_precision = -1`: the fewest digits that give the same float again.
+//! Floats as PHP spells them with `serialize_precision = -1`: the fewest digits that give the same float again, and of
+//! several such the nearest; of two equally near the one whose last digit is even.
 
 use std::io::Write;
 
@@ -21,7 +22,9 @@ pub fn float_text(number: f64, to: &mut [u8; LONGEST]) -> usize {
     let mut rest = &mut scratch[..];
     let _ = write!(rest, "{number:e}");
     let left = rest.len();
-    let text = &scratch[..LONGEST - left];
+    let written = LONGEST - left;
+    halve_to_even(number, &mut scratch[..written]);
+    let text = &scratch[..written];
     let (sign, text) = text.strip_prefix(b"-").map_or((&b""[..], text), |text| (&b"-"[..], text));
     let split = text.iter().position(|&byte| byte == b'e').unwrap_or(text.len());
     let exponent = std::str::from_utf8(&text[split..]).ok().and_then(|text| text.get(1..)?.parse().ok()).unwrap_or(0);
@@ -47,6 +50,56 @@ pub fn float_text(number: f64, to: &mut [u8; LONGEST]) -> usize {
         Some((whole, [])) => put(to, &[sign, first, whole]),
         Some((whole, part)) => put(to, &[sign, first, whole, b".", part]),
         None => put(to, &[sign, first, others, &ZEROS[..whole - others.len()]]),
+    }
+}
+
+/// Rust spells some floats that lie just between two shortest spellings with an odd last digit. This puts the even one
+/// in its place. `text` is Rust's spelling with an exponent.
+fn halve_to_even(number: f64, text: &mut [u8]) {
+    let end = text.iter().position(|&byte| byte == b'e').unwrap_or(text.len());
+    let Some(last) = end.checked_sub(1).filter(|&last| text[last] % 2 == 1) else { return };
+    let (mut digits, mut point) = (0_u64, None);
+    for (at, &byte) in text[..end].iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => digits = digits * 10 + u64::from(byte - b'0'),
+            b'.' => point = Some(at),
+            _ => {}
+        }
+    }
+    let spelled = std::str::from_utf8(&text[end..]).ok().and_then(|text| text.get(1..)?.parse::<i32>().ok());
+    let behind_point = point.map_or(0, |point| last - point) as i32;
+    // The float would be so many units of ten to this power.
+    let power = spelled.unwrap_or(0) - behind_point - 1;
+    let up = match (is_exactly(number, digits * 10 - 5, power), is_exactly(number, digits * 10 + 5, power)) {
+        (true, _) => false,
+        (_, true) => true,
+        _ => return,
+    };
+    let odd = text[last];
+    text[last] = if up { odd + 1 } else { odd - 1 };
+    // Next to a power of two, only one of the two gives the float again.
+    let same = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok()) == Some(number);
+    if !same || text[last] > b'9' {
+        text[last] = odd;
+    }
+}
+
+/// Whether a float is exactly, but for its sign, `digits` times ten to this power.
+fn is_exactly(number: f64, digits: u64, power: i32) -> bool {
+    let bits = number.to_bits();
+    let (exponent, fraction) = ((bits >> 52 & 0x7ff) as i32, bits & ((1 << 52) - 1));
+    let whole = if exponent == 0 { fraction } else { fraction | 1 << 52 };
+    // Each as an odd number and a power of two; then the fives of ten go to the side where they multiply.
+    let twos = whole.trailing_zeros() as i32 + exponent.max(1) - 1075;
+    let (odd, other) = (whole >> whole.trailing_zeros(), digits >> digits.trailing_zeros());
+    if twos != digits.trailing_zeros() as i32 + power {
+        return false;
+    }
+    let fives = 5_u64.checked_pow(power.unsigned_abs());
+    match (fives, power < 0) {
+        (Some(fives), true) => odd.checked_mul(fives) == Some(other),
+        (Some(fives), false) => other.checked_mul(fives) == Some(odd),
+        (None, _) => false,
     }
 }
 
@@ -93,6 +146,8 @@ mod tests {
             (f64::MAX, "1.7976931348623157E+308"),
             (-2.2250738585072014e-308, "-2.2250738585072014E-308"),
             (-0.00012345678901234567, "-0.00012345678901234567"),
+            (-1261476922904082.25, "-1261476922904082.2"),
+            (1261476922904082.75, "1261476922904082.8"),
             (f64::INFINITY, "INF"),
             (f64::NEG_INFINITY, "-INF"),
             (-f64::NAN, "NAN"),
