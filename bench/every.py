@@ -30,6 +30,7 @@ WITH_ROWS = (
     "eviction",
     "instructions",
     "system_calls",
+    "php_serialize",
 )
 """They hold shmvar against a reference, by `ratios.py`."""
 OTHERS = {
