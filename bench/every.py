@@ -30,7 +30,7 @@ WITH_ROWS = (
     "eviction",
     "instructions",
     "system_calls",
-    "php_serialize",
+    "php_segment",
 )
 """They hold shmvar against a reference, by `ratios.py`."""
 OTHERS = {

@@ -50,3 +50,5 @@ pub mod segment;
 #[cfg(test)]
 mod tests;
 mod writer;
+
+pub use layout::own_size;

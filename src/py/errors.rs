@@ -78,7 +78,7 @@ fn named(key: &Key, index: &str, text: String) -> String {
 }
 
 /// The exception for an error, with the text that was made of it.
-fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
+pub fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
     let class = match &error {
         Error::NotFound(_) => c"SegmentNotFoundError",
         Error::Exists(_) => c"SegmentExistsError",

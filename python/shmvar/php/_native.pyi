@@ -1,11 +1,271 @@
 """What `shmvar.php` has in the extension module."""
 
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, MutableMapping, ValuesView
 from types import TracebackType
-from typing import Any, Literal, Self, SupportsIndex, final
+from typing import Any, Literal, Self, SupportsIndex, TypeVar, final, overload
 
+from shmvar.php._info import SegmentInfo
 from shmvar.php._message_queue_info import MessageQueueInfo
 
-__all__ = ["MessageQueue", "Semaphore", "Shmop", "msg_queue_exists"]
+_T = TypeVar("_T")
+
+__all__ = [
+    "MessageQueue",
+    "Segment",
+    "Semaphore",
+    "Shmop",
+    "_reattach",
+    "attach",
+    "dumps",
+    "loads",
+    "msg_queue_exists",
+]
+
+@final
+class Segment(MutableMapping[int, Any]):
+    """A handle on one of PHP's segments: a mutable mapping from indexes to values, as PHP's `shm_get_var` has them.
+
+    `attach` opens one. Any number of threads may use a handle, and a forked child may use the handles that
+    it inherited.
+
+    >>> from shmvar import php
+    >>> segment = php.attach(0x50485001)
+    >>> segment[1] = {"job": 7, "done": False}      # PHP: shm_put_var($shm, 1, ["job" => 7, "done" => false])
+    >>> segment[1]
+    {'job': 7, 'done': False}
+    >>> segment.destroy()
+
+    An index is an `int` (or anything with `__index__`) that fits 64 signed bits. Any other number raises
+    `OverflowError`, any other type `TypeError`: PHP has no texts for indexes. Two indexes stand for other things in
+    a segment, -2**63 + 1 and -2**63 + 2: storing under them raises `ValueError`.
+
+    A value is whatever `dumps` takes: None, `bool`, `int`, `float`, `str`, `bytes`, `list`, `dict`, `PhpObject`,
+    `PhpEnum`, and what holds those. Reading gives an independent value, as `loads` makes it with the options
+    `strings` and `arrays` of `attach`; it never makes an object of a class of the program, and runs no code of
+    its own. To change what is stored, put the changed value back.
+
+    PHP takes no lock, and two writers at the same time damage the segment, even if each keeps to indexes of its
+    own. With `lock=`, each call holds PHP's semaphore while it looks into the segment, and PHP is to hold it
+    around its own calls (`sem_acquire`, `sem_release`). `update`, `pop`, `popitem`, `setdefault`, `clear` and `copy`
+    hold it once, so nobody else who takes it comes in between. What takes several calls is put into a block:
+
+    >>> semaphore = php.Semaphore(0x50485001)
+    >>> segment = php.attach(0x50485001, lock=semaphore)
+    >>> segment[1] = 0
+    >>> with semaphore:
+    ...     segment[1] += 1
+    >>> segment.destroy()
+    >>> semaphore.remove()
+
+    After `detach`, every call raises `DetachedError`. Where the segment turns out to be damaged, a call raises
+    `CorruptSegmentError` and changes nothing; the text names the key, and the index and the offset where there
+    is one. A call that fails changes nothing.
+
+    A handle can be pickled: it attaches to the segment of its key again, which must be there, with the same lock.
+    """
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def __getitem__(self, index: SupportsIndex, /) -> Any:
+        """Return the value under `index`.
+
+        Raises:
+            KeyError: there is no such variable.
+            CorruptSegmentError: the segment, or the text of the value, is damaged.
+            MemoryError: this process has no memory for the value, or it needs more than `loads` allows.
+        """
+
+    def __setitem__(self, index: SupportsIndex, value: Any, /) -> None:
+        """Store `value` under `index`, as `put` does."""
+
+    def __delitem__(self, index: SupportsIndex, /) -> None:
+        """Remove the variable `index`. Raises `KeyError` if there is none."""
+
+    def __contains__(self, index: object, /) -> bool: ...
+    def __len__(self) -> int:
+        """Return the number of variables that are in the segment now."""
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the indexes that are there now: a snapshot, in the order of the segment.
+
+        PHP puts a variable that it stores at the end, also one that it replaces.
+        """
+
+    def __eq__(self, other: object, /) -> bool:
+        """Return whether `other` is a mapping with equal items."""
+
+    def __repr__(self) -> str:
+        """Return the key, and numbers where the handle is attached. It does not wait for the lock."""
+
+    def __enter__(self) -> Self:
+        """Return the handle. Leaving the block detaches it; the segment and its variables stay."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None:
+        """Detach the handle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the handle: its key, its options and its lock. Unpickling attaches to the segment that is there.
+
+        Raises:
+            DetachedError: the handle is detached.
+        """
+
+    @property
+    def key(self) -> int:
+        """The key, as a signed number of 32 bits: `attach(0xffffffff).key` is -1. PHP takes both."""
+
+    @property
+    def id(self) -> int:
+        """The number that the system gave the segment, `shmid` in `ipcs -m`."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes the segment has, as the kernel knows it."""
+
+    @property
+    def created(self) -> bool:
+        """Whether this handle made the segment."""
+
+    @property
+    def detached(self) -> bool:
+        """Whether the handle was detached."""
+
+    @property
+    def lock(self) -> Semaphore | None:
+        """The semaphore that each call holds, or None."""
+
+    @property
+    def strings(self) -> Literal["auto", "bytes"]:
+        """What a string of PHP's becomes: see `attach`."""
+
+    @property
+    def arrays(self) -> Literal["auto", "dict"]:
+        """What an array of PHP's becomes: see `attach`."""
+
+    def put(self, index: SupportsIndex, value: Any) -> None:
+        """Store `value` under `index`, whole or not at all: a put that fails changes nothing.
+
+        >>> segment.put(1, ["a", "b"])      # PHP: shm_put_var($shm, 1, ["a", "b"]);
+
+        Args:
+            index: of the variable, which is replaced if it is there.
+            value: anything that `dumps` takes. It is serialized before the lock is taken.
+
+        Raises:
+            SerializeError: PHP cannot hold the value; the text names the place in it. (OverflowError,
+                TypeError: it is the index that is wrong.)
+            SegmentFullError: the value does not fit, not even in place of the old one, which is still there.
+            CorruptSegmentError: the segment is damaged.
+        """
+
+    @overload
+    def get(self, index: SupportsIndex, default: None = None) -> Any | None: ...
+    @overload
+    def get(self, index: SupportsIndex, default: _T) -> Any | _T:
+        """Return the value under `index`, or `default` if there is none.
+
+        >>> segment.get(1, "nothing")       # PHP: shm_has_var($shm, 1) ? shm_get_var($shm, 1) : "nothing"
+
+        Raises:
+            CorruptSegmentError, MemoryError: as for `segment[index]`.
+        """
+
+    def raw(self, index: SupportsIndex) -> bytes:
+        """Return the text under `index`, as PHP's `serialize` made it. `loads` makes a value of it.
+
+        Raises:
+            KeyError: there is no such variable.
+            CorruptSegmentError: the segment is damaged. The text itself is not looked at.
+        """
+
+    def has(self, index: SupportsIndex) -> bool:
+        """Return whether there is a variable `index`."""
+
+    def remove(self, index: SupportsIndex) -> None:
+        """Remove the variable `index`. Raises `KeyError` if there is none."""
+
+    @overload
+    def pop(self, index: SupportsIndex, /) -> Any: ...
+    @overload
+    def pop(self, index: SupportsIndex, default: _T, /) -> Any | _T:
+        """Remove the variable `index` and return its value, or `default` if there is none.
+
+        Raises:
+            KeyError: there is no such variable, and no default.
+            CorruptSegmentError, MemoryError: as for `segment[index]`. Nothing was removed.
+        """
+
+    def popitem(self) -> tuple[int, Any]:
+        """Remove the last variable of the segment, and return its index and its value.
+
+        Raises:
+            KeyError: there is none.
+            CorruptSegmentError, MemoryError: as for `segment[index]`. Nothing was removed.
+        """
+
+    def setdefault(self, index: SupportsIndex, default: Any = None) -> Any:
+        """Return the value under `index`; if there is none, store `default` and return it.
+
+        Raises:
+            SerializeError, SegmentFullError: as for `put`.
+            CorruptSegmentError, MemoryError: as for `segment[index]`.
+        """
+
+    @overload  # type: ignore[override]
+    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /) -> None: ...
+    @overload
+    def update(self, other: Mapping[Any, Any] | Iterable[tuple[Any, Any]] = (), /, **named: Any) -> None:
+        """Store every item of a mapping, or every pair of an iterable: of one index, the last.
+
+        All values are serialized, and it is made sure that there is room for all, before the first is stored.
+        (Named arguments are refused, as their names are no indexes.)
+
+        Raises:
+            SerializeError, SegmentFullError: as for `put`. Nothing was stored, unless another writer took the
+                room meanwhile who does not take the lock.
+        """
+
+    def clear(self) -> None:
+        """Remove all variables."""
+
+    def copy(self) -> dict[int, Any]:
+        """Return a new dict of all items, in the order of the segment."""
+
+    def keys(self) -> KeysView[int]:
+        """Return a view of the indexes, like `dict.keys`. Each iteration walks over those that are there then."""
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values, like `dict.values`. An iteration skips what vanishes meanwhile.
+
+        Each value is read when it is its turn. Where all are to be of the same moment, use `copy`.
+        """
+
+    def items(self) -> ItemsView[int, Any]:
+        """Return a view of pairs of index and value, like `dict.items`; see `values`."""
+
+    def info(self) -> SegmentInfo:
+        """Return facts about the segment: its sizes, its owner, who is attached."""
+
+    def detach(self) -> None:
+        """Detach the handle, which cannot be used afterwards. The segment and its variables stay.
+
+        A handle that nobody uses any more detaches by itself. Detaching twice does no harm.
+        """
+
+    def destroy(self) -> None:
+        """Remove the segment from the system: its key is free from now on.
+
+        As in PHP, handles on it go on working, this one too, in all processes, until they are detached; whoever
+        attaches to the key from now on gets another segment. PHP: `shm_remove`.
+
+        Raises:
+            SegmentAccessError: it belongs to another user.
+        """
+
+    # The text of a variable, or None; stores a text, which nobody looks at.
+    def _get_text(self, index: SupportsIndex) -> bytes | None: ...
+    def _put_text(self, index: SupportsIndex, text: bytes) -> None: ...
 
 @final
 class Semaphore:
@@ -397,3 +657,48 @@ def loads(
         UnserializeError: the text is damaged, something follows the value, an int is beyond 64 bits, or a limit is
             exceeded. `offset` says where.
     """
+
+def attach(
+    key: SupportsIndex,
+    size: SupportsIndex = 10000,
+    permissions: SupportsIndex = 0o666,
+    *,
+    create: bool | None = None,
+    lock: Semaphore | None = None,
+    strings: Literal["auto", "bytes"] = "auto",
+    arrays: Literal["auto", "dict"] = "auto",
+) -> Segment:
+    """Open the segment `key` that PHP's `shm_attach` opens, or create it if there is none.
+
+    >>> segment = php.attach(0x50485001)        # PHP: $shm = shm_attach(0x50485001);
+
+    Args:
+        key: a number of 32 bits, signed or not: -1 and 0xffffffff are the same key. `ftok` makes one of a file.
+        size: how many bytes a segment has that this call creates; at least 40, of which PHP takes 40 for
+            itself. A variable takes its serialized text, rounded up to a multiple of 8, and 32 bytes more.
+            An existing segment keeps the size that it has.
+        permissions: the nine bits of a segment that this call creates, exactly: the umask does not apply. As
+            for PHP, the default lets every user of the machine read and write. Whoever is to attach needs both.
+        create: None opens or creates the segment. True must create it, False must find it.
+        lock: a `Semaphore` with a `max_acquire` of 1, which each call on the segment then holds. None: the
+            program itself sees to it that nobody else writes meanwhile, PHP included.
+        strings: what a string of PHP's becomes, which is a row of bytes there: with "auto" a `str` if it is
+            UTF-8, else `bytes`; with "bytes" always `bytes`, except for keys of arrays and names of properties.
+        arrays: what an array of PHP's becomes: with "auto" a `list` if its keys are 0, 1, 2 and so on, else a
+            `dict`; with "dict" always a `dict`.
+
+    Raises:
+        TypeError, ValueError, OverflowError: an argument is wrong. Key 0 is refused, for which the system makes a
+            new segment each time, and so is a key beyond 32 bits, of which PHP takes the lower 32.
+        SegmentNotFoundError: `create` is False, and there is none.
+        SegmentExistsError: `create` is True, and there is one.
+        SegmentAccessError: the system refuses. PHP and this call need the right to read and to write.
+        IncompatibleSegmentError: the segment is none of PHP's: another program made it. It was not changed.
+        CorruptSegmentError: it is one of PHP's, with a damaged header.
+        MemoryError, SegmentSystemError: the system has no memory for it, or has as many segments as it may have.
+    """
+
+# What unpickles a `Segment`.
+def _reattach(
+    key: int, lock: Semaphore | None, strings: Literal["auto", "bytes"], arrays: Literal["auto", "dict"]
+) -> Segment: ...

@@ -24,5 +24,6 @@ mod variable;
 mod waiting;
 mod waiting_any;
 
+pub use batches::items;
 pub use contents::_look;
 pub use handle::PySegment;

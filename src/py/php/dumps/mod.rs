@@ -28,5 +28,4 @@ mod text;
 #[allow(unsafe_code, reason = "the quickest calls of the interpreter's C interface")]
 mod walk;
 
-#[allow(unused_imports, reason = "segments and queues use them")]
 pub use text::{DumpOptions, with_text};

@@ -19,7 +19,5 @@ mod options;
 #[allow(unsafe_code, reason = "the quickest calls of the interpreter's C interface")]
 mod value;
 
-#[allow(unused_imports, reason = "segments and queues use them")]
-pub use options::LoadOptions;
-#[allow(unused_imports, reason = "segments and queues use them")]
+pub use options::{LoadOptions, arrays_are_dicts, strings_are_bytes};
 pub use value::{LoadError, value};
