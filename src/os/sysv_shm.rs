@@ -254,13 +254,12 @@ impl Mapping {
             #[cfg(test)]
             crash::look(self);
         }
-        for (i, part) in from.chunks(8).enumerate().skip(whole) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
+        for i in whole..from.len().div_ceil(8) {
+            let word = word_at(from, i * 8);
             #[cfg(test)]
             crash::step();
             // SAFETY: the word is mapped, for the length was rounded up, and aligned. Readers may race.
-            unsafe { (*words.add(i)).store(u64::from_ne_bytes(word), Ordering::Relaxed) };
+            unsafe { (*words.add(i)).store(word, Ordering::Relaxed) };
             #[cfg(test)]
             crash::look(self);
         }
@@ -275,8 +274,10 @@ impl Mapping {
         debug_assert!(to <= from || to >= from + room);
         let apart = to + room <= from || from + room <= to;
         let whole = if apart && len >= WORDWISE as u64 && !cfg!(test) { len / 8 } else { 0 };
-        // SAFETY: both places are mapped, and do not overlap unless nothing is copied here.
-        unsafe { opaque_copy(target, source, whole as usize * 8) };
+        if whole > 0 {
+            // SAFETY: both places are mapped, and do not overlap.
+            unsafe { opaque_copy(target, source, whole as usize * 8) };
+        }
         let (source, target) = (source.cast::<AtomicU64>(), target.cast::<AtomicU64>());
         for i in whole as usize..(room / 8) as usize {
             // SAFETY: the word is mapped and aligned.
@@ -304,6 +305,20 @@ impl Drop for Mapping {
         // SAFETY: this map is unmapped once, here, and everything that borrowed from it is gone.
         let _ = unsafe { libc::shmdt(self.base.cast()) };
     }
+}
+
+/// Returns the 8 bytes from `at` on, zeros for those behind the end. A copy of so few bytes by a call of the C library
+/// would take longer than all the rest of a put.
+#[inline(always)]
+fn word_at(bytes: &[u8], at: usize) -> u64 {
+    let word = |at: usize| bytes[at..].first_chunk().map(|word| u64::from_le_bytes(*word));
+    if let Some(word) = word(at) {
+        return word;
+    }
+    if let Some(word) = bytes.len().checked_sub(8).and_then(word) {
+        return word >> (64 - (bytes.len() - at) * 8);
+    }
+    bytes[at..].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Returns the error for bytes that do not lie within the segment.

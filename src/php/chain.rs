@@ -64,7 +64,7 @@ impl Chunk {
 }
 
 /// Returns the first chunk with an index. What lies behind it is not looked at.
-#[inline]
+#[inline(always)]
 pub fn find(map: &Mapping, header: &Header, index: i64) -> Result<Option<Chunk>> {
     let mut at = header.start;
     while at < header.end {
@@ -120,7 +120,7 @@ pub struct Survey {
 ///
 /// # Errors
 /// [`Error::Corrupt`].
-#[inline]
+#[inline(always)]
 pub fn survey(map: &Mapping, header: &Header, index: i64, own: u64) -> Result<Survey> {
     let mut survey = Survey { found: None, twice: None, fit: None, prepared: None, gaps: 0, last: 0 };
     let (mut at, mut slack_at, mut needed) = (header.start, header.start, 0);

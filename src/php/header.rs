@@ -28,7 +28,8 @@ impl Header {
         let Ok(numbers) = map.numbers::<5>(0) else { return Err(no_magic(map)) };
         let first = numbers[0].load(Ordering::Relaxed) as u64;
         // SYNC: acquire: chunks up to `end` were written before `end` was raised.
-        let [start, end, free, total] = [1, 2, 3, 4].map(|i| numbers[i].load(Ordering::Acquire) as u64);
+        let number = |i: usize| numbers[i].load(Ordering::Acquire) as u64;
+        let (start, end, free, total) = (number(1), number(2), number(3), number(4));
         if first & MAGIC_BITS != MAGIC {
             return Err(no_magic(map));
         }
