@@ -99,8 +99,9 @@ pub struct Gap {
     pub following: u64,
 }
 
-/// Private to the process: what a walk over the whole chain has found.
-#[derive(Clone, Copy, Debug)]
+/// Private to the process: what a walk over the whole chain has found. It is large, so it is filled where it lies: to move
+/// it would take a fifth of a put.
+#[derive(Debug, Default)]
 pub struct Survey {
     /// The first chunk with the index.
     pub found: Option<Found>,
@@ -112,8 +113,6 @@ pub struct Survey {
     pub prepared: Option<Chunk>,
     /// Bytes of all gaps.
     pub gaps: u64,
-    /// The last chunk; 0 if there is none.
-    pub last: u64,
 }
 
 /// Walks the whole chain, checks each chunk, looks for an index, and for a gap for a chunk of `own` bytes.
@@ -121,13 +120,14 @@ pub struct Survey {
 /// # Errors
 /// [`Error::Corrupt`].
 #[inline(always)]
-pub fn survey(map: &Mapping, header: &Header, index: i64, own: u64) -> Result<Survey> {
-    let mut survey = Survey { found: None, twice: None, fit: None, prepared: None, gaps: 0, last: 0 };
+pub fn survey(map: &Mapping, header: &Header, index: i64, own: u64, survey: &mut Survey) -> Result<()> {
+    (survey.found, survey.twice, survey.fit, survey.prepared) = (None, None, None, None);
+    let mut last = 0;
     let (mut at, mut slack_at, mut needed) = (header.start, header.start, 0);
     while at < header.end {
         let chunk = Chunk::read(map, at, header.end)?;
         if chunk.key == index {
-            let before = (at != header.start).then_some(survey.last);
+            let before = (at != header.start).then_some(last);
             match survey.found {
                 None => survey.found = Some(Found { chunk, before, slack_at }),
                 Some(_) => survey.twice = survey.twice.or(Some(at)),
@@ -143,11 +143,11 @@ pub fn survey(map: &Mapping, header: &Header, index: i64, own: u64) -> Result<Su
         }
         needed += needs;
         slack_at = chunk.slack_at();
-        survey.last = at;
+        last = at;
         at = chunk.following();
     }
     survey.gaps = header.end - header.start - needed;
-    Ok(survey)
+    Ok(())
 }
 
 /// Calls `with` for each chunk of the chain that is a variable, in order.

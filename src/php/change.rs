@@ -2,39 +2,39 @@
 //! in a change.
 
 use crate::error::Result;
-use crate::os::sysv_shm::Mapping;
 use crate::php::chain::{Survey, survey};
 use crate::php::header::Header;
 use crate::php::patience::patiently;
 use crate::php::writer::Writer;
 
-/// Begins a change of a variable, whose new chunk takes `own` bytes.
+/// Begins a change of a variable, whose new chunk takes `own` bytes. The header of the writer and `found` are filled where
+/// they lie, for to move them costs as much as the walk.
 ///
 /// # Errors
 /// [`Error::Incompatible`](crate::error::Error::Incompatible), [`Error::Corrupt`](crate::error::Error::Corrupt).
 #[inline(always)]
-pub fn begin(map: &Mapping, index: i64, own: u64) -> Result<(Writer<'_>, Survey)> {
-    match look(map, index, own) {
-        Ok((writer, survey)) if survey.prepared.is_none() => Ok((writer, survey)),
-        _ => begin_patiently(map, index, own),
+pub fn begin(writer: &mut Writer<'_>, index: i64, own: u64, found: &mut Survey) -> Result<()> {
+    if look(writer, index, own, found).is_ok() && found.prepared.is_none() {
+        return Ok(());
     }
+    begin_patiently(writer, index, own, found)
 }
 
 /// Begins a change where another was not finished, or where PHP is in the middle of one.
 #[cold]
-fn begin_patiently(map: &Mapping, index: i64, own: u64) -> Result<(Writer<'_>, Survey)> {
+#[inline(never)]
+fn begin_patiently(writer: &mut Writer<'_>, index: i64, own: u64, found: &mut Survey) -> Result<()> {
     loop {
-        let (writer, survey) = patiently(|| look(map, index, own))?;
+        patiently(|| look(writer, index, own, found))?;
         // Each turn leaves one chunk less that is prepared.
-        let Some(chunk) = survey.prepared else { return Ok((writer, survey)) };
+        let Some(chunk) = found.prepared else { return Ok(()) };
         writer.resolve(&chunk)?;
     }
 }
 
 /// Looks at the whole segment.
 #[inline(always)]
-fn look(map: &Mapping, index: i64, own: u64) -> Result<(Writer<'_>, Survey)> {
-    let header = Header::read_to_change(map)?;
-    let survey = survey(map, &header, index, own)?;
-    Ok((Writer { map, header }, survey))
+fn look(writer: &mut Writer<'_>, index: i64, own: u64, found: &mut Survey) -> Result<()> {
+    writer.header = Header::read_to_change(writer.map)?;
+    survey(writer.map, &writer.header, index, own, found)
 }

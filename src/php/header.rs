@@ -6,7 +6,7 @@ use crate::php::layout::{END, FREE_BYTES, HEADER, MAGIC, MAGIC_BITS};
 use std::sync::atomic::Ordering;
 
 /// Private to the process: the numbers of a header, which were checked when they were read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// Where the first chunk begins.
     pub start: u64,

@@ -17,7 +17,7 @@ pub fn pause(look: u32) {
 }
 
 /// Repeats a look at the segment that finds damage.
-pub fn patiently<R>(look: impl Fn() -> Result<R>) -> Result<R> {
+pub fn patiently<R>(mut look: impl FnMut() -> Result<R>) -> Result<R> {
     for number in 1..LOOKS {
         match look() {
             Err(Error::Corrupt(_)) => pause(number),

@@ -5,6 +5,7 @@ use crate::os::sysv_shm::Mapping;
 use crate::php::chain::Survey;
 use crate::php::change::begin;
 use crate::php::close_gaps::{close_gaps, free_when_closed};
+use crate::php::header::Header;
 use crate::php::layout::{is_reserved, own_size};
 use crate::php::replace::replace;
 use crate::php::writer::Writer;
@@ -19,7 +20,9 @@ pub fn put(map: &Mapping, index: i64, text: &[u8], often: bool) -> Result<bool> 
         return Err(reserved(index));
     }
     let own = own_size(text.len() as u64);
-    let (mut writer, survey) = begin(map, index, own)?;
+    let mut survey = Survey::default();
+    let mut writer = Writer { map, header: Header::default() };
+    begin(&mut writer, index, own, &mut survey)?;
     if let Some(at) = survey.twice {
         return Err(twice(index, at));
     }

@@ -2,11 +2,13 @@
 
 use crate::error::Result;
 use crate::os::sysv_shm::Mapping;
+use crate::php::chain::Survey;
 use crate::php::change::begin;
 use crate::php::close_gaps::close_gaps;
 use crate::php::header::Header;
 use crate::php::layout::is_reserved;
 use crate::php::patience::patiently;
+use crate::php::writer::Writer;
 
 /// Removes a variable, as often as its index occurs. Returns `false` if there is none.
 pub fn remove(map: &Mapping, index: i64) -> Result<bool> {
@@ -15,7 +17,9 @@ pub fn remove(map: &Mapping, index: i64) -> Result<bool> {
     }
     let mut removed = false;
     loop {
-        let (mut writer, survey) = begin(map, index, u64::MAX)?;
+        let mut survey = Survey::default();
+        let mut writer = Writer { map, header: Header::default() };
+        begin(&mut writer, index, u64::MAX, &mut survey)?;
         let Some(found) = survey.found else {
             if removed {
                 close_gaps(&mut writer, false)?;

@@ -63,3 +63,35 @@ fn a_handle_creates_stores_reads_and_removes() {
     let info = other.info().unwrap();
     assert!(info.count == 1 && info.attached == 1 && info.free >= 9_960 - 40 - 10_000 / 32, "{info:?}");
 }
+
+#[test]
+fn one_of_many_who_attach_first_creates_the_segment() {
+    for _ in 0..20 {
+        let key = Key::new();
+        let number = key.0;
+        let attach = move |index: i64| {
+            let segment = Segment::attach(number, 10_000, 0o600, None).unwrap();
+            (segment.created(), segment.has(index).unwrap())
+        };
+        let created: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|index| scope.spawn(move || attach(index))).collect();
+            threads.into_iter().map(|thread| usize::from(thread.join().unwrap().0)).sum()
+        });
+        assert_eq!(created, 1);
+    }
+}
+
+#[test]
+fn a_segment_of_others_is_never_formatted() {
+    // Its creator lives, and may still format it.
+    let key = Key::new();
+    sysv_shm::create(key.0, 4_096, 0o600).unwrap();
+    assert!(matches!(Segment::attach(key.0, 4_096, 0o600, None), Err(Error::Incompatible(_))));
+    let map = sysv_shm::Mapping::new(sysv_shm::find(key.0).unwrap()).unwrap();
+    map.store(0, 0x1234).unwrap();
+    assert!(matches!(Segment::attach(key.0, 4_096, 0o600, Some(false)), Err(Error::Incompatible(_))));
+    assert_eq!(map.load(0).unwrap(), 0x1234);
+    let short = Key::new();
+    sysv_shm::create(short.0, 8, 0o600).unwrap();
+    assert!(matches!(Segment::attach(short.0, 8, 0o600, None), Err(Error::Incompatible(_))));
+}

@@ -4,9 +4,9 @@ use super::php::{self, Variables, segment, text, variables};
 use crate::error::Error;
 use crate::os::mem::Scratch;
 use crate::os::sysv_shm::Mapping;
-use crate::php::chain::{Chunk, survey};
+use crate::php::chain::Chunk;
 use crate::php::header::Header;
-use crate::php::layout::{FREE, own_size};
+use crate::php::layout::own_size;
 use crate::php::{put, read, remove};
 use proptest::prelude::*;
 
@@ -76,7 +76,7 @@ proptest! {
             match step {
                 Step::Put(index, len, byte, often) => {
                     let value = vec![byte; len];
-                    let gaps = survey(&map, &header, FREE, u64::MAX).unwrap().gaps;
+                    let gaps = header.end - header.start - php::needed(&map);
                     let old = model.get(&index).map_or(0, |old| own_size(old.len() as u64));
                     match put::put(&map, index, &value, often) {
                         Ok(replaced) => prop_assert_eq!(model.insert(index, value).is_some(), replaced),
@@ -110,7 +110,7 @@ proptest! {
                         continue;
                     }
                     // The last chunk gets it.
-                    let last = survey(&map, &header, FREE, u64::MAX).unwrap().last;
+                    let last = php::last(&map);
                     php::set(&map, last + 16, (header.end - last + bytes) as i64);
                     php::set(&map, 16, (header.end + bytes) as i64);
                     php::set(&map, 24, (header.free - bytes) as i64);

@@ -48,6 +48,20 @@ pub fn get(map: &Mapping, offset: i64) -> i64 {
     map.words()[offset as usize / 8].load(Ordering::Relaxed) as i64
 }
 
+/// Returns where the last chunk begins. There is one.
+pub fn last(map: &Mapping) -> u64 {
+    let (mut at, end) = (get(map, 8), get(map, 16));
+    while at + get(map, at + 16) < end {
+        at += get(map, at + 16);
+    }
+    at as u64
+}
+
+/// Returns the bytes of all chunks that are no gap.
+pub fn needed(map: &Mapping) -> u64 {
+    variables(map).values().map(|text| own_size(text.len() as u64)).sum()
+}
+
 /// PHP's search.
 pub fn find(map: &Mapping, key: i64) -> Option<i64> {
     let (start, end) = (get(map, 8), get(map, 16));
