@@ -210,3 +210,58 @@ fn digits(mut number: u64, to: &mut [u8], end: usize) -> usize {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_token_is_spelled_as_php_spells_it() {
+        let mut writer = Writer::new(1000);
+        writer.array(2).unwrap();
+        writer.int(0).unwrap();
+        writer.object(b"A\\B", 1).unwrap();
+        writer.string("é".as_bytes()).unwrap();
+        writer.int(i64::MIN).unwrap();
+        writer.end().unwrap();
+        writer.int(i64::MAX).unwrap();
+        writer.enum_case(b"Suit", b"H").unwrap();
+        writer.custom(b"S", b"abc").unwrap();
+        writer.same_object(10).unwrap();
+        writer.null().unwrap();
+        writer.bool(true).unwrap();
+        for number in [1.0, -1.0, 0.0, -0.0, 1e15, 9007199254740993.0, 1e16, 0.5, f64::NAN] {
+            writer.float(number).unwrap();
+        }
+        let text = "a:2:{i:0;O:3:\"A\\B\":1:{s:2:\"é\";i:-9223372036854775808;}i:9223372036854775807;E:6:\"Suit:H\";\
+            C:1:\"S\":3:{abc}r:10;N;b:1;d:1;d:-1;d:0;d:-0;d:1000000000000000;d:9007199254740992;d:10000000000000000;\
+            d:0.5;d:NAN;";
+        assert_eq!(std::str::from_utf8(writer.text()).unwrap(), text);
+    }
+
+    #[test]
+    fn a_text_never_exceeds_its_largest_size() {
+        let mut writer = Writer::new(9);
+        writer.int(5).unwrap();
+        assert_eq!(writer.string(b""), Err(Unwritten::TooLong));
+        assert_eq!(writer.text(), b"i:5;");
+        assert_eq!(writer.int(-10), Err(Unwritten::TooLong));
+        writer.int(10).unwrap();
+        assert_eq!(writer.null(), Err(Unwritten::TooLong));
+    }
+
+    #[test]
+    fn a_short_string_is_the_same_in_a_place_of_its_own() {
+        for len in 0..60 {
+            let string = vec![b'x'; len];
+            let mut writer = Writer::new(1000);
+            writer.string(&string).unwrap();
+            let mut place = [0; 64];
+            if let Some(text) = string_text(&string, &mut place) {
+                assert_eq!(text, writer.text());
+            } else {
+                assert!(len > 30);
+            }
+        }
+    }
+}
