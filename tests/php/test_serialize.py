@@ -119,10 +119,11 @@ def test_an_enum_and_an_object_with_data_of_its_own_have_numbers():
     assert php.dumps(value) == text
 
 
-def test_a_value_whose_key_occurs_again_can_be_referred_to():
-    assert php.loads(b's:1:"a";') == "a"
-    value = php.loads(b'a:3:{s:1:"a";a:1:{i:0;i:5;}s:1:"a";i:1;s:1:"b";R:2;}')
-    assert value == {"a": 1, "b": [5]}
+def test_references_beside_a_key_that_occurs_twice_are_refused():
+    # In PHP they go to the place: to 1 in the first text, and to themselves in the second, which PHP refuses.
+    for text in (b'a:3:{s:1:"a";a:1:{i:0;i:5;}s:1:"a";i:1;s:1:"b";R:2;}', b"a:2:{i:0;a:0:{}i:0;R:2;}"):
+        with pytest.raises(php.UnserializeError, match="a key occurs twice"):
+            php.loads(text)
 
 
 def test_the_same_list_twice_is_two_arrays():

@@ -71,6 +71,9 @@ pub enum Why {
         /// The argument with which the limit is set.
         argument: &'static str,
     },
+    /// A key occurs twice in this array or object, and the text has references: in PHP they go to the place of a value,
+    /// and so would be to another value from the second key on.
+    KeyAgain,
     /// Keys that take too long to put into a dict.
     SlowKeys,
     /// There is no memory for so many bytes.
@@ -109,6 +112,7 @@ impl fmt::Display for Why {
             Why::Limit { what, limit, argument } => {
                 write!(to, "more than {limit} {what}. Remedy: a larger {argument}, if the text is trusted")
             }
+            Why::KeyAgain => write!(to, "a key occurs twice in what ends here, and the text has references"),
             Why::SlowKeys => write!(to, "the int keys of this array collide in a dict, which takes too long"),
             Why::NoMemory(asked) => write!(to, "no memory for {asked} bytes"),
         }

@@ -1,6 +1,7 @@
 //! `php.dumps`.
 
-use super::text::{DumpOptions, with_text};
+use super::options::DumpOptions;
+use super::text::with_text;
 use crate::py::create;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

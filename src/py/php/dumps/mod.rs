@@ -10,6 +10,7 @@
 //! | `other` | numbers of other classes; what to do with what PHP does not have |
 //! | `place` | where in the value something is |
 //! | `stop` | why a walk ends early, and the exceptions |
+//! | `options` | what the caller may choose |
 //! | `function` | `php.dumps` |
 
 pub mod function;
@@ -17,6 +18,7 @@ pub mod function;
 mod keys;
 #[allow(unsafe_code, reason = "the quickest calls of the interpreter's C interface")]
 mod open;
+mod options;
 mod other;
 #[allow(unsafe_code, reason = "the quickest calls of the interpreter's C interface")]
 mod place;
@@ -28,4 +30,5 @@ mod text;
 #[allow(unsafe_code, reason = "the quickest calls of the interpreter's C interface")]
 mod walk;
 
-pub use text::{DumpOptions, with_text};
+pub use options::DumpOptions;
+pub use text::with_text;

@@ -1,25 +1,11 @@
 //! The text of a value: short scalars at once, everything else by a walk.
 
+use super::options::DumpOptions;
 use super::strings::{bytes_of, utf8};
 use super::walk;
 use crate::php::serialize::{LONGEST_FLOAT, LONGEST_INT, Writer, float_text, int_text, string_text};
 use pyo3::ffi;
 use pyo3::prelude::*;
-
-/// The most that a text may be.
-#[derive(Clone, Copy, Debug)]
-pub struct DumpOptions {
-    /// Containers inside each other.
-    pub max_depth: usize,
-    /// Bytes.
-    pub max_size: usize,
-}
-
-impl Default for DumpOptions {
-    fn default() -> Self {
-        DumpOptions { max_depth: 4096, max_size: 1 << 30 }
-    }
-}
 
 /// The longest text of a string that is made on the stack.
 const SHORT: usize = 256;

@@ -6,11 +6,11 @@
 
 use super::keys;
 use super::open::{Kind, Next, Open, OpenContainers};
+use super::options::DumpOptions;
 use super::other;
 use super::place::place;
 use super::stop::{self, Stop};
 use super::strings::{bytes_of, copied, escaped, utf8};
-use super::text::DumpOptions;
 use crate::atomic::calls_are_serialized;
 use crate::php::serialize::{Writer, is_class_name};
 use crate::py::create::{self, new_reference};

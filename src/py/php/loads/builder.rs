@@ -243,8 +243,11 @@ impl Builder<'_> {
                 return Err(Stop::Raised);
             }
         }
-        // A key that occurred again has dropped a value, to which a reference may yet be made: `values` has it, too.
         self.stack.truncate(base);
+        // SAFETY: it is a dict.
+        if self.numbered.is_some() && unsafe { ffi::PyDict_Size(dict) } as usize != pairs {
+            return Err(Damage { offset, why: Why::KeyAgain }.into());
+        }
         Ok(())
     }
 
