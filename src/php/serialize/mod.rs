@@ -1,7 +1,7 @@
 //! PHP's `serialize` format: reading and writing its texts. Nothing here knows Python.
 //!
-//! The reader believes no number of a text before it has compared it with the bytes that are left, does not recurse, and
-//! allocates only what the bytes that it has read can account for.
+//! The reader believes no number of a text before it has compared it with the bytes that are left, does not recurse,
+//! and allocates only what the bytes that it has read can account for.
 //!
 //! | file | what |
 //! | --- | --- |

@@ -41,8 +41,8 @@ pub trait Visitor {
     fn reference(&mut self, reference: Reference, offset: usize) -> Result<(), Self::Error>;
 }
 
-/// Reads a text that is one value and nothing behind it. `frames` is empty, and may have memory from another walk; after
-/// an error it has the arrays and objects that were open.
+/// Reads a text that is one value and nothing behind it. `frames` is empty, and may have memory from another walk;
+/// after an error it has the arrays and objects that were open.
 #[inline(always)]
 pub fn walk<V: Visitor>(
     text: &[u8],

@@ -130,6 +130,7 @@ fn has_index(key: &Bound<'_, PyAny>) -> PyResult<bool> {
 #[cold]
 fn numeric(number: i64) -> Stop {
     Stop::RefusedAround(format!(
-        "the key \"{number}\" would become the int {number} in PHP, and merge with it. Remedy: the int {number} as the key"
+        "the key \"{number}\" would become the int {number} in PHP, and merge with it. Remedy: the int {number} as \
+         the key"
     ))
 }

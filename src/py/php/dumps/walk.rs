@@ -1,8 +1,8 @@
 //! The walk through a value, without recursion.
 //!
 //! No Python code runs while borrowed references are held: plain scalars and keys are written without any. Before
-//! anything else is looked at, it is held by a reference of its own, and each container compares its length with what it
-//! was at every step.
+//! anything else is looked at, it is held by a reference of its own, and each container compares its length with what
+//! it was at every step.
 
 use super::keys;
 use super::open::{Kind, Next, Open, OpenContainers};

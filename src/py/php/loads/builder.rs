@@ -1,8 +1,8 @@
 //! The visitor that builds values.
 //!
-//! Most texts have no references. So the first walk keeps no table of values, and decides at the end of an array whether
-//! it is a list. The first reference ends that walk: another one finds out which arrays are lists, and a third one makes
-//! each array where it begins, so that what is inside can refer to it.
+//! Most texts have no references. So the first walk keeps no table of values, and decides at the end of an array
+//! whether it is a list. The first reference ends that walk: another one finds out which arrays are lists, and a third
+//! one makes each array where it begins, so that what is inside can refer to it.
 
 use super::memory::{self, Memory};
 use super::object_stack::{NoRoom, ObjectStack};
