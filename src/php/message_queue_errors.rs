@@ -68,8 +68,8 @@ impl Named {
                 };
                 let remedy = match action {
                     Action::Change | Action::Remove => {
-                        "only its owner, its maker or root may do that, and only root may raise its msg_qbytes above \
-                         kernel.msgmnb"
+                        "only its owner, its maker or root may do that, and only who has CAP_SYS_RESOURCE may raise its \
+                         msg_qbytes above kernel.msgmnb"
                     }
                     _ => "its owner has to make it with permissions that let this user do that",
                 };

@@ -32,6 +32,12 @@ VALUES = [
 ]
 
 
+def as_user():
+    """Options for a program of another user. It imports what it needs before it becomes that user."""
+    options = programs.as_user()
+    return {**options, "drop": "from shmvar import php\n" + options["drop"]}
+
+
 @pytest.fixture
 def queue(php_key):
     return php.MessageQueue(php_key)
@@ -352,7 +358,7 @@ def test_without_permission_the_error_names_owner_and_mode(php_key):
                 print(error)
         print(queue.receive())
     """
-    said = programs.run(code, php_key, **programs.as_user()).stdout.splitlines()
+    said = programs.run(code, php_key, **as_user()).stdout.splitlines()
     assert len(said) == 4 and all("has mode 0644" in line and f"key {php_key} " in line for line in said[:3])
     assert said[3] == "(1, 'secret')"
 
@@ -361,7 +367,7 @@ def test_without_permission_the_error_names_owner_and_mode(php_key):
 @pytest.mark.skipif(not system_v.private_namespace(), reason="changes the limits of an IPC namespace")
 def test_limits_of_the_kernel_are_in_the_errors_and_longer_messages_come(queue, new_php_key):
     limits = {}
-    for name in ("msgmax", "msgmni"):
+    for name in ("msgmax", "msgmnb", "msgmni"):
         with open(f"/proc/sys/kernel/{name}") as file:
             limits[name] = file.read()
 
@@ -371,6 +377,7 @@ def test_limits_of_the_kernel_are_in_the_errors_and_longer_messages_come(queue, 
 
     try:
         set_limit("msgmax", 200_000)
+        set_limit("msgmnb", 300_000)
         queue.set(max_bytes=300_000)
         assert queue.send(b"z" * 200_000, serialize=False)
         set_limit("msgmax", 1000)

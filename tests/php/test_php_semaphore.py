@@ -16,6 +16,12 @@ from shmvar import php
 IN_PHP = "$s = sem_get($a[0]); return sem_acquire($s, true) && sem_release($s);"
 
 
+def as_user():
+    """Options for a program of another user. It imports what it needs before it becomes that user."""
+    options = programs.as_user()
+    return {**options, "drop": "from shmvar import php\n" + options["drop"]}
+
+
 def in_thread(function, *args):
     """What a function returns in another thread."""
     found = []
@@ -316,7 +322,7 @@ def test_without_permission_the_error_names_owner_and_mode(php_key):
         except shmvar.SegmentAccessError as error:
             print(error)
     """
-    said = programs.run(code, php_key, **programs.as_user()).stdout
+    said = programs.run(code, php_key, **as_user()).stdout
     assert "user 65534" in said and f"key {php_key}" in said and "0o666 asks for more" in said
     assert semaphore.acquire(0)
 
@@ -333,7 +339,7 @@ def test_another_user_may_use_it_and_not_remove_it(php_key):
             except shmvar.SegmentAccessError as error:
                 print(error)
     """
-    said = programs.run(code, php_key, **programs.as_user()).stdout
+    said = programs.run(code, php_key, **as_user()).stdout
     assert "belongs to uid 0 and has mode 0666; only its owner" in said
 
 

@@ -14,11 +14,18 @@ from shmvar import php
 GROUND = bytes(range(100))
 
 
+def as_user():
+    """Options for a program of another user. It imports what it needs before it becomes that user."""
+    options = programs.as_user()
+    return {**options, "drop": "from shmvar import php\n" + options["drop"]}
+
+
 @pytest.fixture
 def raw(php_key):
     made = php.Shmop(php_key, "n", 0o600, 100)
     made.write(GROUND)
-    return made
+    yield made
+    made.close()
 
 
 def as_bytes(back):
@@ -50,6 +57,10 @@ def test_a_mode_does_what_it_does_in_php(new_php_key, in_php, mode, exists):
         segment = php.Shmop(ours, mode, 0o600, 50)
     except (shmvar.SegmentNotFoundError, shmvar.SegmentExistsError):
         assert not opened
+        segment = None
+    if segment is None:
+        for made in keep:
+            made.close()
         return
     assert opened and segment.size == in_php("return shmop_size($m);") == (64 if exists else 50)
     assert segment.readonly is (mode == "a")
@@ -58,7 +69,9 @@ def test_a_mode_does_what_it_does_in_php(new_php_key, in_php, mode, exists):
             segment.write(b"x")
     else:
         segment.write(b"x")
-    assert len(keep) == 2 * exists
+    segment.close()
+    for made in keep:
+        made.close()
 
 
 @helpers.needs_php
@@ -186,6 +199,6 @@ def test_without_permission_the_error_names_owner_and_mode(php_key):
             except shmvar.SegmentAccessError as error:
                 print(error)
     """
-    said = programs.run(code, php_key, **programs.as_user()).stdout.splitlines()
+    said = programs.run(code, php_key, **as_user()).stdout.splitlines()
     assert said[0] == "10" and len(said) == 3
     assert all("user 65534" in line and "of uid 0 with mode 0604" in line for line in said[1:])

@@ -497,8 +497,8 @@ class MessageQueue:
         """Change the queue: its owner, its permissions, or how many bytes may wait in it. None: it stays.
 
         Raises:
-            SegmentAccessError: only its owner, its maker and root may do that; more bytes than `kernel.msgmnb`, only
-                root.
+            SegmentAccessError: only its owner, its maker and root may do that. More bytes than `kernel.msgmnb` need
+                CAP_SYS_RESOURCE.
         """
 
     def remove(self) -> None:
