@@ -95,11 +95,17 @@ def _of_server(segment: "Any", index: "int | str") -> bytes | None:
 
 def cut(value: "Any", width: int = WIDTH) -> str:
     """Return the `repr` of a value that is plain data, at most `width` characters of it."""
-    text = _ShortRepr(width).repr(value)
+    return shortened(ShortRepr(width).repr(value), width)
+
+
+def shortened(text: str, width: int) -> str:
+    """Return `text`, or its beginning and `…` where it has more than `width` characters."""
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
-class _ShortRepr(reprlib.Repr):
+class ShortRepr(reprlib.Repr):
+    """Makes the text; a subclass may know more types."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.maxstring = self.maxother = width

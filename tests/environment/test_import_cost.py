@@ -19,7 +19,7 @@ FOR_DISPLAYS = {
     *("html", "json", "pickletools", "argparse", "difflib", "textwrap", "shutil", "logging", "asyncio", "typing", "re"),
     *("inspect", "traceback", "threading", "datetime", "pwd", "numpy", "pickle", "subprocess", "importlib.metadata"),
 }
-PARTS = {"_display", "_preview", "_text", "_dump", "_missing_names", "_remote", "cli", "notebook"}
+PARTS = {"_display", "_preview", "_text", "_dump", "_missing_names", "_remote", "cli", "notebook", "php"}
 
 
 def imported_by(code, *, site=False):

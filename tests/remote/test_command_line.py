@@ -42,6 +42,7 @@ COMMANDS = {
     "dump": ["dump KEY FILE"],
     "load": ["load KEY DUMP", "load KEY DUMP --size 64M"],
     "copy": ["copy KEY LOCAL", "copy LOCAL KEY", "copy KEY OTHER a"],
+    "php": [],
     "doctor": ["doctor SERVER", "doctor KEY --json", "doctor SERVER --no-fix"],
     "top": ["top KEY --once --interval 0.05", "top KEY --json --once --interval 0.05"],
     "demo": [],
@@ -49,6 +50,7 @@ COMMANDS = {
     "manual": [],
 }
 WITHOUT = {
+    "php": "what PHP shares is of this machine",
     "demo": "it makes segments of its own, of this machine",
     "completion": "it prints a script",
     "manual": "it prints a page",

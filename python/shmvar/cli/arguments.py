@@ -31,6 +31,22 @@ def name(text: str) -> int | str:
     return text
 
 
+def php_key(text: str) -> int:
+    """A KEY of PHP's, decimal or hexadecimal. Whether it has 32 bits is said by who attaches."""
+    number = name(text)
+    if isinstance(number, int):
+        return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no key of PHP's, which are numbers of 32 bits: 4711, -5, 0x1267")
+
+
+def php_index(text: str) -> int:
+    """An INDEX of a segment of PHP's."""
+    number = name(text)
+    if isinstance(number, int):
+        return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no index of PHP's, which are numbers: 1, -5, 0x1f")
+
+
 def utf8(text: str) -> str:
     """The word, unless it has bytes that are not UTF-8: then it is no key, no index and no value."""
     try:

@@ -12,6 +12,7 @@ from shmvar.cli.demo import command as demo
 from shmvar.cli.doctor import command as doctor
 from shmvar.cli.outcome import BROKEN_PIPE, INTERRUPTED, REFUSED, USAGE, Refused
 from shmvar.cli.parser import Commands
+from shmvar.cli.php import command as php
 from shmvar.cli.top import command as top
 
 _LIMIT = "attach with a larger size"  # what an error advises
@@ -20,7 +21,7 @@ _LIMIT = "attach with a larger size"  # what an error advises
 def commands() -> Commands:
     """All commands, in the order in which the help lists them."""
     found = Commands()
-    for module in (values, listing, top, watching, dumping, copying, doctor, demo, completion, manual):
+    for module in (values, listing, top, watching, dumping, copying, php, doctor, demo, completion, manual):
         module.add_commands(found)
     return found
 

@@ -43,6 +43,7 @@ ENVIRONMENT = (
 FILES = (
     ("/dev/shm/shmvar.i.*, /dev/shm/shmvar.s.*", "Segments with keys that are numbers, and texts."),
     ("/dev/shm/shmvar-lock.*", "What processes that may only read need of a segment."),
+    ("/proc/sysvipc/shm", "What the kernel lists of the segments that PHP shares."),
 )
 
 EXAMPLES = (
@@ -55,6 +56,7 @@ EXAMPLES = (
     ("Wait for a change, at most a minute", "shmvar watch orders total --count 1 --timeout 60"),
     ("Save a segment, and store it again", "shmvar dump orders orders.dump\nshmvar load orders orders.dump"),
     ("Copy it to a server", "SHMVAR_PASSWORD=... shmvar copy orders valkey://host/#orders"),
+    ("What PHP shares", "shmvar php ls\nshmvar php show 0x1267 --lock 0x1267"),
     ("Is everything all right?", "shmvar doctor"),
     ("Keys and indexes at a TAB, in bash", 'eval "$(shmvar completion bash)"'),
 )
@@ -89,9 +91,7 @@ def _lines(parser: argparse.ArgumentParser) -> Iterator[str]:
     yield from _section("DESCRIPTION")
     yield from _text(DESCRIPTION)
     yield from _section("COMMANDS")
-    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    for listed in subparsers._choices_actions:
-        yield from _command(listed, subparsers)
+    yield from _commands(parser)
     yield from _section("KEYS AND INDEXES")
     yield from _text(KEYS)
     yield from _section("EXIT STATUS")
@@ -116,13 +116,22 @@ def _lines(parser: argparse.ArgumentParser) -> Iterator[str]:
         yield ".RE"
 
 
+def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The commands below a parser, each with those below itself."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for listed in action._choices_actions:
+                yield from _command(listed, action)
+                yield from _commands(action.choices[listed.dest])
+
+
 def _command(
     listed: argparse.Action, subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 ) -> Iterator[str]:
     """A command: how it is called, what it does, its arguments and options."""
     command = subparsers.choices[listed.dest]
     aliases = [name for name, other in subparsers.choices.items() if other is command and name != listed.dest]
-    yield f'.SS "{_escaped(listed.dest)}"'
+    yield f'.SS "{_escaped(command.prog.partition(" ")[2])}"'
     usage = " ".join(filter(None, map(_usage, command._actions)))
     yield rf"\fB{_escaped(command.prog)}\fR {usage}".rstrip()
     yield ".PP"
@@ -131,6 +140,9 @@ def _command(
     for action in command._actions:
         if action.help and action.dest != "help" and action.help != argparse.SUPPRESS:
             yield from _item(_call(action), f"{_sentence(action.help)}")
+    if command.epilog:
+        yield ".PP"
+        yield from _text(command.epilog)
 
 
 def _usage(action: argparse.Action) -> str:
@@ -139,6 +151,8 @@ def _usage(action: argparse.Action) -> str:
         return ""
     if action.option_strings:
         return f"[{_call(action)}]"
+    if isinstance(action, argparse._SubParsersAction):
+        return r"\fICOMMAND\fR [\fIARGUMENT\fR ...]"
     name = rf"\fI{_escaped(_name(action))}\fR"
     return {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name)
 

@@ -63,35 +63,17 @@ class _Parser(argparse.ArgumentParser):
         self.error(f"unrecognized arguments: {' '.join(words)}{next(filter(None, hints), '')}")
 
 
-class Commands:
-    """All commands. `parse` turns a command line into `args`; `args.run(args)` returns the exit status."""
+class CommandGroup:
+    """Commands below a parser, which alone prints its help."""
 
-    def __init__(self) -> None:
-        self.parser = _Parser(
-            prog="shmvar",
-            description="Python values shared between processes, by number, through memory.",
-            epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text; in quotes of its "
-            "own, as ls and show print it, it is a text in any case: \"'5'\". A KEY that is a URL is of a segment on a "
-            "Valkey or Redis server: valkey://host/#KEY (valkeys:// over TLS, valkey+unix:///socket#KEY), "
-            "with the password in SHMVAR_PASSWORD or a password_file=, for others can see the words of a command. "
-            "Exit status: 0 done, "
-            "1 not found or refused, 2 wrong usage. Arguments that begin with - and are no numbers come after --.",
-        )
-        self.parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
         self.parser.set_defaults(run=self._help, parser=self.parser)
         self._commands = self.parser.add_subparsers(metavar="COMMAND", title="commands")
 
     def _help(self, _args: argparse.Namespace) -> int:
         self.parser.print_help()
         return DONE
-
-    def parse(self, words: Sequence[str] | None) -> argparse.Namespace:
-        """The arguments of a command line (of this process's if `words` is None). Ends the program if it is wrong."""
-        args: argparse.Namespace
-        args, unknown = self.parser.parse_known_args(words)
-        if unknown:
-            args.parser.unknown(unknown)
-        return args
 
     def add(self, names: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         """A command, to which options can be added. `names`: its name and aliases; `text`: its line in the help."""
@@ -101,6 +83,37 @@ class Commands:
         )
         command.set_defaults(run=run, parser=command)
         return command
+
+
+class Commands(CommandGroup):
+    """All commands. `parse` turns a command line into `args`; `args.run(args)` returns the exit status."""
+
+    def __init__(self) -> None:
+        parser = _Parser(
+            prog="shmvar",
+            description="Python values shared between processes, by number, through memory.",
+            epilog="A KEY or INDEX is an int if it reads as one (0x... too), otherwise a text; in quotes of its "
+            "own, as ls and show print it, it is a text in any case: \"'5'\". A KEY that is a URL is of a segment on a "
+            "Valkey or Redis server: valkey://host/#KEY (valkeys:// over TLS, valkey+unix:///socket#KEY), "
+            "with the password in SHMVAR_PASSWORD or a password_file=, for others can see the words of a command. "
+            "Exit status: 0 done, "
+            "1 not found or refused, 2 wrong usage. Arguments that begin with - and are no numbers come after --.",
+        )
+        parser.add_argument("--version", action="version", version=f"shmvar {shmvar.__version__}")
+        super().__init__(parser)
+
+    def parse(self, words: Sequence[str] | None) -> argparse.Namespace:
+        """The arguments of a command line (of this process's if `words` is None). Ends the program if it is wrong."""
+        args: argparse.Namespace
+        args, unknown = self.parser.parse_known_args(words)
+        if unknown:
+            args.parser.unknown(unknown)
+        return args
+
+    def group(self, name: str, text: str, *, epilog: str) -> CommandGroup:
+        """A command that has commands of its own."""
+        described = f"{text[0].upper()}{text[1:]}."
+        return CommandGroup(self._commands.add_parser(name, help=text, description=described, epilog=epilog))
 
 
 def add_names(command: argparse.ArgumentParser, *names: str, **options: Any) -> None:

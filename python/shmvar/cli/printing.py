@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from shmvar.cli.screen import Screen
 
 
-def as_json(value: Any) -> str:
-    """`value` as one line of JSON. Raises `TypeError` or `ValueError` where it has no such form."""
+def as_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
+    """`value` as one line of JSON. Raises `TypeError` or `ValueError` where it has no such form.
+
+    `default` makes something that has one of what has none.
+    """
     import json
 
-    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=default)
     if text.isprintable():
         return text
     # JSON itself escapes the control characters of ASCII only: neither those of C1, which a terminal obeys as well, nor

@@ -1,9 +1,11 @@
-"""Standard streams that the caller has closed (`>&-`), and which errors are those of stdout."""
+"""Standard streams: what stdin says, which of them the caller has closed (`>&-`), which errors are those of stdout."""
 
 import errno
 import io
 import os
 import sys
+
+from shmvar.cli.outcome import Refused
 
 _OF_WRITING = (errno.EBADF, errno.EIO, errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 
@@ -29,6 +31,16 @@ def _is_open(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def stdin_text() -> str:
+    """All of stdin as text, without the line end that `get` prints after a value."""
+    if sys.stdin is None:
+        raise Refused("there is no stdin to read the value from")
+    try:
+        return sys.stdin.buffer.read().decode().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise Refused(f"what stdin gives is no text in UTF-8: {error}") from None
 
 
 def stdout_fails(error: OSError) -> OSError | None:

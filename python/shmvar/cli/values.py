@@ -1,11 +1,10 @@
 """The commands `put`, `get`, `has` and `remove`: one variable of a segment."""
 
 import argparse
-import sys
 
 import shmvar
 from shmvar import _text
-from shmvar.cli import arguments, opening, printing, suggestions, urls
+from shmvar.cli import arguments, opening, printing, streams, suggestions, urls
 from shmvar.cli.outcome import DONE, Refused
 from shmvar.cli.parser import Commands, add_creation, add_json, add_names, add_trust
 
@@ -36,21 +35,11 @@ def add_commands(commands: Commands) -> None:
 
 
 def _put(args: argparse.Namespace) -> int:
-    text = _from_stdin() if args.value == "-" else args.value
+    text = streams.stdin_text() if args.value == "-" else args.value
     value = arguments.json_value(text) if args.json else arguments.literal(text)
     with opening.or_created(args.key, args) as segment:
         segment.put(args.index, value, ttl=args.ttl)
     return DONE
-
-
-def _from_stdin() -> str:
-    """All of stdin as text, without the line end that `get` prints after a value."""
-    if sys.stdin is None:
-        raise Refused("there is no stdin to read the value from")
-    try:
-        return sys.stdin.buffer.read().decode().removesuffix("\n")
-    except UnicodeDecodeError as error:
-        raise Refused(f"what stdin gives is no text in UTF-8: {error}") from None
 
 
 def _get(args: argparse.Namespace) -> int:

@@ -66,6 +66,25 @@ def indexes(key: int | str, typed: str) -> list[tuple[str, str]]:
     return _words(dict.fromkeys(found, ""), typed)
 
 
+def php_keys(typed: str) -> list[tuple[str, str]]:
+    """The keys of PHP's segments, decimal, or hexadecimal where somebody has begun so."""
+    from shmvar.cli.php import kernel
+
+    found = kernel.keys_of_php()
+    if typed[:2].lower() != "0x":
+        return _words(dict.fromkeys(found, ""), typed)
+    words = [f"{typed[:2]}{key & 0xFFFFFFFF:08x}" for key in found]
+    return [(word, "") for word in words if word.startswith(typed)][:MOST]
+
+
+def php_indexes(key: int, typed: str) -> list[tuple[str, str]]:
+    """The indexes of a segment of PHP's."""
+    from shmvar import php
+
+    with php.attach(key, create=False) as segment:
+        return _words(dict.fromkeys(segment, ""), typed)
+
+
 def _words(found: dict[int | str, str], typed: str) -> list[tuple[str, str]]:
     """Numbers first, then texts."""
     words = []

@@ -94,6 +94,11 @@ def _values(place: _Place, action: argparse.Action, typed: str) -> Offers | None
         return _commands(action, typed)
     if action.choices is not None:
         return [(choice, "") for choice in map(str, action.choices) if choice.startswith(typed)]
+    if action.type is arguments.php_key:
+        return names.php_keys(typed)
+    if action.type is arguments.php_index:
+        key = place.given.get("key")
+        return [] if key is None else names.php_indexes(arguments.php_key(key), typed)
     if action.metavar in _KEYS:
         return [] if urls.is_url(typed) else names.keys(typed)
     if action.metavar == "INDEX":

@@ -1,0 +1,70 @@
+"""All System V segments of this machine, as the kernel lists them, and which of them are PHP's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import shmvar
+
+LIST = "/proc/sysvipc/shm"
+MAGIC = b"PHP_SM\0"
+
+
+class Listed(NamedTuple):
+    """A line of the kernel's list."""
+
+    key: int
+    id: int
+    size: int
+    perm: int
+    uid: int
+    attached: int
+
+
+def listed() -> list[Listed]:
+    """Those that have a key, by key. One that was removed has none, and nobody finds it any more."""
+    with open(LIST, encoding="ascii") as file:
+        names = file.readline().split()
+        lines = [dict(zip(names, line.split(), strict=False)) for line in file]
+    found = [
+        Listed(
+            key=int(line["key"]),
+            id=int(line["shmid"]),
+            size=int(line["size"]),
+            perm=int(line["perms"], 8) & 0o777,
+            uid=int(line["uid"]),
+            attached=int(line["nattch"]),
+        )
+        for line in lines
+    ]
+    return sorted(one for one in found if one.key)
+
+
+def is_php(key: int) -> bool | None:
+    """Whether the segment of a key begins as PHP's do. None: this user may not look.
+
+    It is attached for reading, for the moment of the look, and nothing is written. Raises `SegmentNotFoundError` if it
+    has vanished meanwhile.
+    """
+    from shmvar import php
+
+    try:
+        opened = php.shmop_open(key, "a", 0, 0)
+    except shmvar.SegmentAccessError:
+        return None
+    try:
+        return php.shmop_size(opened) >= len(MAGIC) and php.shmop_read(opened, 0, len(MAGIC)) == MAGIC
+    finally:
+        php.shmop_close(opened)
+
+
+def keys_of_php() -> list[int]:
+    """Those of all segments that are PHP's."""
+    return [one.key for one in listed() if _surely_php(one.key)]
+
+
+def _surely_php(key: int) -> bool:
+    try:
+        return is_php(key) is True
+    except (shmvar.Error, OSError):
+        return False

@@ -1,0 +1,75 @@
+"""Opens the segment of PHP's that a command line names, within the semaphore that it names."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import shmvar
+from shmvar.cli.outcome import Refused
+
+if TYPE_CHECKING:
+    from shmvar import php
+
+
+@contextlib.contextmanager
+def existing(args: argparse.Namespace) -> Iterator[php.Segment]:
+    """The segment of `args.key`, which must exist, while the semaphore of `args.lock` is held."""
+    from shmvar import php
+
+    with _held(args.lock) as lock:
+        try:
+            segment = php.attach(args.key, create=False, lock=lock)
+        except shmvar.SegmentNotFoundError as error:
+            raise Refused(f"{error}{_of_ours(args.key)}") from None
+        with segment:
+            yield segment
+
+
+@contextlib.contextmanager
+def or_created(args: argparse.Namespace) -> Iterator[php.Segment]:
+    """The segment of `args.key`, created if there is none. One that is new and empty goes if the command fails."""
+    from shmvar import php
+
+    with _held(args.lock) as lock, php.attach(args.key, args.size, args.perm, lock=lock) as segment:
+        try:
+            yield segment
+        except BaseException:
+            with contextlib.suppress(shmvar.Error, OSError):
+                info = segment.info()
+                if segment.created and info.count == 0 and info.attached == 1:
+                    segment.destroy()
+            raise
+
+
+@contextlib.contextmanager
+def _held(key: int | None) -> Iterator[php.Semaphore | None]:
+    """The semaphore of a key, which is held meanwhile. None: nobody asked for one."""
+    from shmvar import php
+
+    if key is None:
+        yield None
+        return
+    with contextlib.closing(php.Semaphore(key)) as semaphore, semaphore:
+        yield semaphore
+
+
+def _of_ours(key: int) -> str:
+    """The end of a message about a segment that PHP does not have: this package may have one with its key."""
+    try:
+        found = shmvar.exists(key)
+    except (shmvar.Error, OSError):
+        return ""
+    return f"; shmvar itself has a segment {key}: leave out the word php" if found else ""
+
+
+def missing(segment: php.Segment, index: int) -> Refused:
+    """The error of a variable that is not there."""
+    return Refused(f"no variable {index} in PHP's segment {named(segment.key)}")
+
+
+def named(key: int) -> str:
+    """A key as messages and tables show it, in both of the forms that people use."""
+    return f"{key} (0x{key & 0xFFFFFFFF:08x})"
