@@ -1,6 +1,7 @@
 """PHP's System V shared memory functions, with their names and argument order, over the segments of `shmvar.attach`.
 
-They raise an error where PHP warns and returns false. PHP's own segments have another format and cannot be opened.
+They raise an error where PHP warns and returns false. PHP's own segments have another format and cannot be opened here:
+`shmvar.php` has functions of the same names for those.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def test_each_python_block_is_marked_as_such():
     for page in PAGES:
         text = (pages.ROOT / page).read_text()
         marks = re.findall(r"^```(\w*)$", text, re.M)
-        assert marks.count("") >= len(marks) / 2 and set(marks) <= {"", "python", "rust", "yaml"}
+        assert marks.count("") >= len(marks) / 2 and set(marks) <= {"", "python", "rust", "yaml", "php"}
         prose = re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M)
         assert not re.search(r"^    (import|from|with|def|[\w.]+ =) ", prose, re.M)
 

@@ -32,22 +32,37 @@ SERVER = "a server"
 """What a block with a URL needs. It waits for another program, too: tests/remote/test_past_one_machine.py runs it."""
 
 
+PHP = "PHP's objects"
+"""What a block needs that shares something with PHP, under keys of few bits, which others may have, too:
+tests/php/test_php_guide.py runs such blocks, with keys of its own."""
+WITH_PHP = r"\bphp\.|\bimport php\b|\bsemaphore\b|What PHP stored"
+
+
 def blocks(page: str, heading: str | None = None) -> Iterator[tuple[int, str]]:
     """Yields the line in the page and the source of each block of Python, or of those below a heading."""
+    return ((at, source) for at, language, source in of_languages(page, heading) if language == "python")
+
+
+def of_languages(page: str, heading: str | None = None) -> Iterator[tuple[int, str, str]]:
+    """Yields the line in the page, the language and the source of each block that has one."""
     text = (ROOT / page).read_text()
     start, end = 0, len(text)
     if heading is not None:
-        found = re.search(rf"^(#+) {re.escape(heading)}\n", text, re.MULTILINE)
-        following = re.compile(rf"^#{{1,{len(found[1])}}} ", re.MULTILINE).search(text, found.end())
+        # A remark in a block may look like a heading.
+        prose = re.sub(r"^```.*?^```$", lambda block: " " * len(block[0]), text, flags=re.DOTALL | re.MULTILINE)
+        found = re.search(rf"^(#+) {re.escape(heading)}\n", prose, re.MULTILINE)
+        following = re.compile(rf"^#{{1,{len(found[1])}}} ", re.MULTILINE).search(prose, found.end())
         start, end = found.end(), following.start() if following else end
-    for found in re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE).finditer(text, start, end):
-        yield text.count("\n", 0, found.start()) + 2, found[1]
+    for found in re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE).finditer(text, start, end):
+        yield text.count("\n", 0, found.start()) + 2, found[1], found[2]
 
 
 def lacks(source: str) -> str | None:
     """What this block needs that is not here."""
     if "valkey://" in source:
         return SERVER
+    if re.search(WITH_PHP, source):
+        return PHP
     for pattern, module in NEEDS.items():
         if re.search(pattern, source) and not _importable(module):
             return module

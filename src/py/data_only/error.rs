@@ -45,6 +45,11 @@ impl fmt::Display for DataOnlyError {
                         "; it was defined in a notebook, a script or python -c, so only that process has it: what \
                          others read belongs in a module that they can import",
                     )?;
+                } else if what.starts_with("shmvar.php.") {
+                    f.write_str(
+                        "; it stands for what PHP has and Python has not: store what is in it (its properties, a dict), or \
+                         attach with trust=True if you know everybody who may write to this segment",
+                    )?;
                 }
                 Ok(())
             }
