@@ -123,3 +123,25 @@ def test_the_command_line_takes_urls(server, key, capsys):
     assert status in (1, 2) and "no option no" in said.err
     status, said = run("ls", "somewhere")
     assert status in (1, 2) and "URL" in said.err
+
+
+def test_values_go_between_php_and_a_server(new_key, php_key):
+    from shmvar import php
+
+    values = {1: {"text": "é", "bytes": b"\xff"}, -2: [1, 2.5, None], 3: "x" * 100_000}
+    with shmvar.attach(new_key()) as remote, php.attach(php_key, 1 << 20) as segment:
+        remote.put_many(values)
+        assert shmvar.copy(remote, segment) == 3 and dict(segment) == values
+        remote.clear()
+        segment[4] = php.PhpObject("Point", {"x": 1})
+        assert shmvar.copy(segment, remote) == 4 and remote.get_many([1, -2, 3]) == values
+        # Nothing on a server is trusted: an object comes back where somebody says so.
+        with pytest.raises(shmvar.UntrustedValueError, match=r"variable 4 .*trust=True"):
+            shmvar.copy(remote, segment, [4])
+        with shmvar.attach(remote.url, create=False, trust=True) as trusting:
+            segment.clear()
+            assert shmvar.copy(trusting, segment, [4]) == 1 and segment[4] == php.PhpObject("Point", {"x": 1})
+        remote["text"] = 1
+        with pytest.raises(shmvar.UnsupportedError, match=r"'text'.*nothing was copied"):
+            shmvar.copy(remote, segment)
+        segment.destroy()
