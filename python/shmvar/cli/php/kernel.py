@@ -49,13 +49,10 @@ def is_php(key: int) -> bool | None:
     from shmvar import php
 
     try:
-        opened = php.shmop_open(key, "a", 0, 0)
+        with php.Shmop(key, "a") as opened:
+            return opened.size >= len(MAGIC) and opened.read(0, len(MAGIC)) == MAGIC
     except shmvar.SegmentAccessError:
         return None
-    try:
-        return php.shmop_size(opened) >= len(MAGIC) and php.shmop_read(opened, 0, len(MAGIC)) == MAGIC
-    finally:
-        php.shmop_close(opened)
 
 
 def keys_of_php() -> list[int]:
