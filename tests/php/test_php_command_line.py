@@ -117,7 +117,7 @@ def test_a_new_segment_has_the_size_and_the_mode_that_were_asked_for(php_key, ru
 
 
 @pytest.mark.parametrize(
-    ("words", "why"), [(["{1, 2}"], "set"), ([str(2**63)], "64 bits"), (["x" * 200, "--size", "100"], "bytes")]
+    ("words", "why"), [(["{1, 2}"], "set"), ([str(2**63)], "ints have 64"), (["x" * 200, "--size", "100"], "bytes")]
 )
 def test_a_put_that_fails_leaves_no_new_segment_and_changes_no_old_one(php_key, run, words, why):
     status, _, error = run("put", php_key, 1, *words)

@@ -22,8 +22,8 @@ def existing(args: argparse.Namespace) -> Iterator[php.Segment]:
     with _held(args.lock) as lock:
         try:
             segment = php.attach(args.key, create=False, lock=lock)
-        except shmvar.SegmentNotFoundError as error:
-            raise Refused(f"{error}{_of_ours(args.key)}") from None
+        except shmvar.SegmentNotFoundError:
+            raise Refused(f"no segment of PHP's with key {named(args.key)}{_of_ours(args.key)}") from None
         with segment:
             yield segment
 
