@@ -66,16 +66,12 @@ def _segment(one: kernel.Listed) -> dict[str, Any] | None:
         return facts | {"state": "unknown", "why": str(error)}
 
 
-def state(facts: dict[str, Any]) -> str:
-    """The state of a segment, for people: one line."""
-    return _text.one_line(facts["state"] if facts["why"] is None else f"{facts['state']}: {facts['why']}")
-
-
 def _segment_row(facts: dict[str, Any]) -> tuple[str, ...]:
     known = facts["count"] is not None
+    state = _text.one_line(facts["state"] if facts["why"] is None else f"{facts['state']}: {facts['why']}")
     contents = (str(facts["count"]), _text.size(facts["used"])) if known else ("-", "-")
     rights = (str(facts["attached"]), printing.user(facts["uid"]), facts["perm"])
-    return (str(facts["key"]), facts["hex"], *contents, _text.size(facts["size"]), *rights, state(facts))
+    return (str(facts["key"]), facts["hex"], *contents, _text.size(facts["size"]), *rights, state)
 
 
 # --- info

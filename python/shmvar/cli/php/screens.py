@@ -9,7 +9,7 @@ from rich.text import Text
 
 from shmvar import _text
 from shmvar.cli import printing
-from shmvar.cli.php import listing, opening
+from shmvar.cli.php import opening
 from shmvar.cli.screen import PERCENT, Column, Screen
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def segments(screen: Screen, found: Sequence[dict[str, Any]]) -> None:
 def _segment(screen: Screen, facts: dict[str, Any]) -> list[Text]:
     none = screen.own("-", "secondary")
     known = facts["count"] is not None
+    state = facts["state"] if facts["why"] is None else f"{facts['state']}: {facts['why']}"
     return [
         screen.own(str(facts["key"])),
         screen.own(facts["hex"], "secondary"),
@@ -54,7 +55,7 @@ def _segment(screen: Screen, facts: dict[str, Any]) -> list[Text]:
         screen.own(str(facts["attached"]), "" if facts["attached"] else "secondary"),
         screen.text(printing.user(facts["uid"]), "secondary"),
         screen.own(facts["perm"], "secondary"),
-        screen.text(listing.state(facts), STATES.get(facts["state"], "attention")),
+        screen.text(state, STATES.get(facts["state"], "attention")),
     ]
 
 

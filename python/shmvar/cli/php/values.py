@@ -18,16 +18,17 @@ _MISSING: Any = object()
 def get(args: argparse.Namespace) -> int:
     """Prints a value. An object is data: its class is a name."""
     with opening.existing(args) as segment:
-        found = segment._get_text(args.index) if args.raw else segment.get(args.index, _MISSING)
-    if found is None if args.raw else found is _MISSING:
+        text = segment._get_text(args.index) if args.raw else None
+        found = None if args.raw else segment.get(args.index, _MISSING)
+    if (text is None) if args.raw else found is _MISSING:
         raise opening.missing(segment, args.index)
-    if args.raw:
-        return _print_bytes(found)
+    if text is not None:
+        return _print_bytes(text)
     try:
-        text = printing.as_json(found, _as_data) if args.json else found if isinstance(found, str) else repr(found)
+        shown = printing.as_json(found, _as_data) if args.json else found if isinstance(found, str) else repr(found)
     except Exception as error:  # it has no form as JSON, it is nested too deeply, or it holds itself
         raise Refused(f"the value has {printing.no_form(args.json, error)}") from None
-    print(_text.harmless(text) if printing.on_terminal() else text)
+    print(_text.harmless(shown) if printing.on_terminal() else shown)
     return DONE
 
 
