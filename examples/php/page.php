@@ -25,7 +25,7 @@ function result_of(array $job): ?array
 {
     $semaphore = sem_get(KEY, 1, PERMISSIONS);
     $segment = shm_attach(KEY, SIZE, PERMISSIONS);
-    $number = random_int(1, PHP_INT_MAX);
+    $number = random_int(1, 1 << 62);
 
     sem_acquire($semaphore);
     $stored = shm_put_var($segment, $number, $job);
