@@ -3,6 +3,9 @@
 //!
 //! Makes a macro with a rule for each item that the stubs document: `#[doc = stub!(Segment.put)]` is what it says of
 //! `Segment.put`, and does not compile if it says nothing. Names of `shmvar.php` begin with `php.`.
+//!
+//! Before that: on a system that shmvar is not written for, the build ends here, with the reason, rather than in the
+//! hundred errors that the compiler would find.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -14,6 +17,10 @@ const STUBS: [(&str, &str); 2] = [("python/shmvar/_core.pyi", ""), ("python/shmv
 fn main() {
     for (stub, _) in STUBS {
         println!("cargo::rerun-if-changed={stub}");
+    }
+    if !is_written_for(&target("OS"), &target("ARCH")) {
+        refuse();
+        return;
     }
     if env::var_os("CARGO_FEATURE_PYTHON").is_none() {
         return;
@@ -28,6 +35,33 @@ fn main() {
     let directory = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let path = Path::new(&directory).join("stub.rs");
     fs::write(path, format!("macro_rules! stub {{\n{rules}}}\n")).unwrap();
+}
+
+/// What the crate is built for, in the words of `cfg(target_os)` and its kin.
+fn target(what: &str) -> String {
+    env::var(format!("CARGO_CFG_TARGET_{what}")).expect("cargo sets it")
+}
+
+/// Is shmvar written for this system? `src/os/opaque_copy.rs` has the copies of these processors.
+fn is_written_for(system: &str, processor: &str) -> bool {
+    system == "linux" && ["x86_64", "aarch64"].contains(&processor)
+}
+
+/// Ends the build. Cargo prints each of these lines as an error, and pip prints what Cargo does.
+fn refuse() {
+    println!(
+        "cargo::error=shmvar runs on Linux, x86-64 or aarch64. This build is for {}, {}.",
+        target("OS"),
+        target("ARCH")
+    );
+    for line in [
+        "It promises that a process may be killed at any instruction, and that the others lose nothing and go on.",
+        "That rests on what Linux has and no other system offers in this form: locks that the kernel drops with their",
+        "process (F_OFD_SETLK), futexes, memory files with holes, /proc. Without them it would be a promise without proof.",
+        "On macOS and Windows run the program in a Linux container, in a virtual machine or in WSL 2.",
+    ] {
+        println!("cargo::error={line}");
+    }
 }
 
 /// Every `class`, `class.method` and `function` that has a docstring, and `_core` itself.
