@@ -160,7 +160,7 @@ clean:
 # A stamp for each set of packages that was installed.
 .venv/demo: .venv/bin/python $(SOURCES)
 	@echo "Building the extension module; the first time takes a minute or two."
-	.venv/bin/$(PIP) .
+	.venv/bin/$(PIP) ".[cli]"
 	@touch $@
 
 .venv/test: .venv/demo

@@ -191,16 +191,6 @@ def test_no_color_counts_where_it_is_not_empty(seg, value, colours):
     assert found.escapes() == colours and found.shown()[0].split()[:2] == ["INDEX", "TYPE"]
 
 
-def test_without_rich_a_terminal_has_plain_text(seg):
-    seg["one"] = HOSTILE
-    program = f"import sys; sys.modules['rich'] = None{screens.EACH}"
-    words = f"ls;show,{seg.key};info,{seg.key};doctor;watch,{seg.key},--timeout,0.1"
-    found = screens.run(sys.executable, "-c", program, words, whole=True, columns=200, lines=100)
-    # A tab is a byte that moves the cursor to the next eighth column.
-    assert b"INDEX\tTYPE\tSIZE" in found.raw and b"\x1b" not in found.raw and b"Traceback" not in found.raw
-    assert f"segment {seg.key!r}" in "\n".join(found.everything())
-
-
 def test_a_terminal_that_knows_ascii_alone_gets_ascii(filled):
     commands = [["ls"], ["show", filled.key], ["info", filled.key], ["doctor"]]
     found, parts = screens.each(*commands, PYTHONIOENCODING="ascii", NO_COLOR="1")

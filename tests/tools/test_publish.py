@@ -112,7 +112,7 @@ def test_the_crate_and_the_package_are_described_alike():
     "system, processor", [("macos", "aarch64"), ("windows", "x86_64"), ("linux", "riscv64"), ("android", "aarch64")]
 )
 def test_a_build_for_another_system_ends_with_the_reason(build_script, system, processor):
-    said = build_script(system, processor)
+    said = [line for line in build_script(system, processor) if not line.startswith("cargo::rerun-if-changed=")]
     assert said[0].endswith(f"This build is for {system}, {processor}.")
     assert all(line.startswith("cargo::error=") and len(line) < 140 for line in said)
     assert "Linux container" in said[-1]

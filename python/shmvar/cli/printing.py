@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from shmvar.cli.screen import Screen
 
 
+MEASURED = 200
+"""Rows that say how wide columns are on a terminal without `rich`: there may be a million."""
+
+
 def as_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
     """`value` as one line of JSON. Raises `TypeError` or `ValueError` where it has no such form.
 
@@ -65,13 +69,32 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, spare: Sequen
 
     In a pipe there are tabs between columns, and nothing is wrapped or cut: for grep and cut. On a terminal the first
     and the last column are what people look for; where they have too little room, columns of `spare` are left out, in
-    this order.
+    this order. Without `rich`, a terminal gets columns that nothing is left out of.
     """
     if (found := screen()) is not None:
         found.plain_table(titles, rows, spare)
         return
-    for row in itertools.chain([titles] if titles else [], rows):
-        print("\t".join(row))
+    rows = itertools.chain([titles] if titles else [], rows)
+    for line in _aligned(rows) if on_terminal() else map("\t".join, rows):
+        print(line)
+
+
+def _aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Rows as lines, in columns as wide as the first of them need; what comes later may be wider."""
+    rows = iter(rows)
+    first = list(itertools.islice(rows, MEASURED))
+    widths = [max(map(_cells, column)) for column in itertools.zip_longest(*first, fillvalue="")]
+    for row in itertools.chain(first, rows):
+        yield "  ".join(cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=False)).rstrip()
+
+
+def _cells(text: str) -> int:
+    """About how many cells of a terminal a text takes: what counts is that columns stand below one another."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char) for char in text)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 
 from shmvar.cli import arguments, printing
 from shmvar.cli.parser import Commands, add_json, add_names
@@ -31,6 +32,8 @@ def _top(args: argparse.Namespace) -> int:
 
         view = View(order=args.sort, reverse=args.reverse, interval=args.interval)
         return loop.run(args.key, view, args.count)
+    if live:
+        print("shmvar: tables instead of the live screen, which needs: pip install 'shmvar[cli]'", file=sys.stderr)
     from shmvar.cli.top import plain
 
     count = 1 if args.once else args.count
