@@ -2,7 +2,8 @@
 #
 #   make demo    processes share values and are killed; see what is lost
 #   make test    all that must pass: builds, then runs `rust`, `loom`, `crash` and `python` at the same time
-#   make check   format, lint, types
+#   make check   format, lint, types, floors, public names
+#   make api     writes docs/api.txt anew, which `check` compares the public names of the package with
 #   make quick   a fast loop while writing code
 #   make bench   speed, as ratios, each with its aim; ends with the aims that are missed
 #   make bench-core   instructions of the parts that calls consist of, counted by valgrind
@@ -34,7 +35,18 @@ define install_each
 	done
 endef
 
-.PHONY: demo test build build-core build-loom rust loom crash python check quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
+# The interface of the crate, without Python, against that of the last release: its tag.
+define compare_crate
+if ! cargo semver-checks --version >/dev/null 2>&1; then \
+	echo "skipped: cargo-semver-checks is not installed (cargo install --locked cargo-semver-checks)"; \
+elif ! tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null); then \
+	echo "skipped: cargo semver-checks has no release to compare with: there is no tag v*"; \
+else \
+	cargo semver-checks --only-explicit-features --baseline-rev "$$tag"; \
+fi
+endef
+
+.PHONY: demo test build build-core build-loom rust loom crash python check api quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -87,7 +99,12 @@ check: .venv/lint
 	.venv/bin/mypy --strict tools
 	.venv/bin/mypy --strict tests/api/test_typed_use.py
 	.venv/bin/python tools/floors.py
+	.venv/bin/python tools/public_names.py
+	@$(compare_crate)
 	cd .venv && bin/stubtest --mypy-config-file $(CURDIR)/pyproject.toml --ignore-unused-allowlist shmvar $(addprefix --allowlist $(CURDIR)/,$(wildcard tests/stubtest_allowlist.txt))
+
+api:
+	$(PYTHON) tools/public_names.py --write
 
 quick: .venv-quick/test
 	cargo test $(CORE) --lib
