@@ -1,4 +1,5 @@
-"""Fills docs/performance.md: the tables between its markers, and the plots in docs/plots, from what two runs found.
+"""Fills docs/performance.md: the tables between its markers, and the plots in docs/plots, from what two runs found. The
+table of docs/compared.md is filled, too.
 
     make performance       both runs, and this program: a quarter of an hour
     python bench/page.py   only this program, from docs/plots/rows.json and docs/plots/peers.json
@@ -18,6 +19,7 @@ from stores.report import factor, short, table
 
 FOLDER = Path(__file__).parents[1] / "docs"
 PAGE, PLOTS = FOLDER / "performance.md", FOLDER / "plots"
+COMPARED = FOLDER / "compared.md"
 MARKER = re.compile(r"(<!-- begin: (.+?) -->\n).*?(<!-- end: \2 -->)", re.S)
 GREEN, RED, GREY = "#2a7f62", "#c0504d", "#7f7f7f"
 
@@ -67,6 +69,12 @@ def parts(found: dict, peers: dict) -> dict[str, str]:
     texts["peers: pairs"], texts["peers: faults"] = report.pairs(peers), report.faults(peers)
     texts["peers: ahead"] = report.ahead(peers)
     return texts
+
+
+def pages(found: dict, peers: dict) -> dict[Path, str]:
+    """Each page as it should be."""
+    texts = {PAGE: parts(found, peers), COMPARED: {"compared": report.compared(peers)}}
+    return {page: filled(page.read_text(), text) for page, text in texts.items()}
 
 
 def filled(page: str, texts: dict[str, str]) -> str:
@@ -142,15 +150,16 @@ def draw(found: dict, peers: dict) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="only say whether the page has what the two files say")
+    parser.add_argument("--check", action="store_true", help="only say whether the pages have what the two files say")
     check = parser.parse_args().check
     found, peers = (json.loads((PLOTS / f"{name}.json").read_text()) for name in ("rows", "peers"))
-    page = PAGE.read_text()
-    new = filled(page, parts(found, peers))
+    new = {page: text for page, text in pages(found, peers).items() if page.read_text() != text}
     if check:
-        print("" if new == page else "docs/performance.md is not what docs/plots/*.json say: python bench/page.py")
-        return new != page
-    PAGE.write_text(new)
+        for page in new:
+            print(f"docs/{page.name} is not what docs/plots/*.json say: python bench/page.py")
+        return bool(new)
+    for page, text in new.items():
+        page.write_text(text)
     draw(found, peers)
     return 0
 

@@ -115,6 +115,26 @@ def faults(found: dict) -> str:
     return table(head, lines)
 
 
+COMPARED = ("shmvar", "Redis", "LMDB", "diskcache", "SharedMemory + pickle", "SharedMemory + numpy", "Manager dict")
+
+
+def compared(found: dict) -> str:
+    """What docs/compared.md shows of some stores, without the ratios."""
+    columns = [("int", "get"), ("int", "put"), ("dict", "get"), ("array", "view, first element"), ("array", "put")]
+    lines = []
+    for name in COMPARED:
+        store = found["stores"].get(name, {"rows": []})
+        rows, tests = rows_of(store), tests_of(store)
+        times = [short(rows[column]["ns"]) if column in rows else "-" for column in columns]
+        kills, torn = tests.get("kills", {}), tests.get("torn", {})
+        added = short(tests["counter"]["ns"]) if "ns" in tests.get("counter", {}) else "-"
+        read = f"{torn['torn']:,} of {torn['reads']:,}" if "torn" in torn else "-"
+        clean = f"{kills['clean']} of {kills['rounds']}" if "clean" in kills else "-"
+        lines.append([name, *times, added, read, clean])
+    head = ["", *(f"{TEXT[kind]}: {call}" for kind, call in columns)]
+    return table([*head, "one addition, two at once", "torn reads", "clean after a kill"], lines)
+
+
 def versions(found: dict) -> str:
     stores = [[name, store["version"], store.get("note", "")] for name, store in found["stores"].items()]
     skipped = [[name, "skipped", how] for name, how in found["skipped"].items()]
