@@ -46,7 +46,7 @@ else \
 fi
 endef
 
-.PHONY: demo test build build-core build-loom rust loom crash python check api quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
+.PHONY: demo test build build-core build-loom rust loom crash python check api site quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -105,6 +105,10 @@ check: .venv/lint
 
 api:
 	$(PYTHON) tools/public_names.py --write
+
+# In an environment of its own: it looks at sources only, so nothing has to be built for it.
+site: .venv-site/site
+	.venv-site/bin/python tools/docs_site/build.py
 
 quick: .venv-quick/test
 	cargo test $(CORE) --lib
@@ -168,7 +172,7 @@ fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000
 
 clean:
-	rm -rf .venv .venv-quick target-loom target-benches fuzz/target
+	rm -rf .venv .venv-quick .venv-site site target-site target-loom target-benches fuzz/target
 	cargo clean
 
 %/bin/python:
@@ -196,6 +200,12 @@ clean:
 
 .venv/lint: .venv/test
 	.venv/bin/$(PIP) ".[test,lint]"
+	@touch $@
+
+.venv-site/site: .venv-site/bin/python pyproject.toml
+	@$< -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"], sep="\n")' \
+		>.venv-site/packages
+	.venv-site/bin/$(PIP) -r .venv-site/packages
 	@touch $@
 
 # Without optimisation: built in seconds.
