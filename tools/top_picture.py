@@ -4,12 +4,12 @@ It is drawn by the program itself, of the segments that are there. Run something
 """
 
 import argparse
-import io
 import select
 import time
 
-from rich.console import Console
 from rich.text import Text
+from terminal_picture import picture as picture_of
+from terminal_picture import recorder
 
 from shmvar.cli.top import columns, drawing, loop, sorting
 from shmvar.cli.top.observer import Observer
@@ -33,12 +33,10 @@ def picture(width: int, height: int, order: str, details: int | None, seconds: f
     finally:
         observer.close()
     screen.scroll(drawing.body_height(view, height))
-    console = Console(
-        record=True, width=width, height=height, file=io.StringIO(), force_terminal=True, color_system="truecolor"
-    )
+    console = recorder(width, height)
     lines = drawing.frame(view, width, height, columns.FINE)
     console.print(Text("\n").join(lines), no_wrap=True, overflow="ignore", crop=False)
-    return console.export_svg(title="shmvar top")
+    return picture_of(console, "shmvar top")
 
 
 def main() -> None:

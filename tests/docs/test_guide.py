@@ -131,7 +131,7 @@ def test_each_python_block_is_marked_as_such():
 
 def test_readme_says_how_to_install_before_it_says_what_to_run():
     text = (pages.ROOT / "README.md").read_text()
-    places = [text.index(part) for part in ("pip install .", "```python", "make demo", "## A short tour")]
+    places = [text.index(part) for part in ("pip install shmvar", "```python", "shmvar demo", "## A short tour")]
     assert places == sorted(places)
 
 

@@ -2,12 +2,16 @@
 
 import os
 import signal
+from typing import TYPE_CHECKING
 
 from shmvar.cli import printing
 from shmvar.cli.demo import board
 from shmvar.cli.demo.samples import PAYLOAD
 from shmvar.cli.demo.stage import Account, Stage, play
 from shmvar.cli.outcome import DONE, REFUSED
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 INTRO = f"""\
 {board.WRITERS} processes write and {board.READERS} read, all on one segment of shared memory. Ten times
@@ -35,7 +39,7 @@ def run(seconds: float, *, as_json: bool) -> int:
 
         print(json.dumps(account._asdict() | {"speed": account.speed, "good": account.good}))
     else:
-        print(_text(account))
+        print(text(account))
     return DONE if account.good else REFUSED
 
 
@@ -57,31 +61,35 @@ def _lines(stage: Stage, seconds: float) -> None:
 
 def _live(stage: Stage, seconds: float) -> None:
     """A table that changes ten times a second, on a terminal."""
-    from rich import box
     from rich.live import Live
-    from rich.table import Table
 
-    def table(passed: float) -> Table:
-        made = Table(box=box.SIMPLE, title=f"{passed:.1f} of {seconds:g} s", pad_edge=False)
-        made.add_column("process")
-        for title in ("pid", "put", "got", "killed", "lost", "torn"):
-            made.add_column(title, justify="right")
-        for worker, process in enumerate(stage.workers):
-            role, row = "writer" if worker < board.WRITERS else "reader", board.row(worker)
-            fields = (board.PUTS, board.GETS, board.LOST, board.TORN)
-            put, got, lost, torn = (f"{stage.words[row + field]:,}" for field in fields)
-            made.add_row(role, str(process.pid), put, got, str(stage.killed[worker]), lost, torn)
-        return made
-
-    with Live(table(0.0), auto_refresh=False, transient=True) as live:
+    with Live(table(stage, 0.0, seconds), auto_refresh=False, transient=True) as live:
         shown = 0.0
         for passed in play(stage, seconds):
             if passed - shown >= 0.1:
-                live.update(table(passed), refresh=True)
+                live.update(table(stage, passed, seconds), refresh=True)
                 shown = passed
 
 
-def _text(account: Account) -> str:
+def table(stage: Stage, passed: float, seconds: float) -> "Table":
+    """What each process has done after so many of the seconds."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE, title=f"{passed:.1f} of {seconds:g} s", pad_edge=False)
+    made.add_column("process")
+    for title in ("pid", "put", "got", "killed", "lost", "torn"):
+        made.add_column(title, justify="right")
+    for worker, process in enumerate(stage.workers):
+        role, row = "writer" if worker < board.WRITERS else "reader", board.row(worker)
+        fields = (board.PUTS, board.GETS, board.LOST, board.TORN)
+        put, got, lost, torn = (f"{stage.words[row + field]:,}" for field in fields)
+        made.add_row(role, str(process.pid), put, got, str(stage.killed[worker]), lost, torn)
+    return made
+
+
+def text(account: Account) -> str:
+    """The account, for people."""
     rows = [
         ("put", f"{account.puts:,}", f"values of up to {PAYLOAD >> 10} KiB"),
         ("got", f"{account.gets:,}", "values, each one checked"),
