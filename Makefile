@@ -35,6 +35,14 @@ define install_each
 	done
 endef
 
+# Installs the packages of an extra into an environment, without the package itself.
+define install_group
+@$(1)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(2)"], sep="\n")' \
+	>$(1)/packages
+$(1)/bin/$(PIP) -r $(1)/packages
+@touch $(1)/$(2)
+endef
+
 # The interface of the crate, without Python, against that of the last release: its tag.
 define compare_crate
 if ! cargo semver-checks --version >/dev/null 2>&1; then \
@@ -46,7 +54,7 @@ else \
 fi
 endef
 
-.PHONY: demo test build build-core build-loom rust loom crash python check api site quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
+.PHONY: demo test build build-core build-loom rust loom crash python check api site wheels quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo
@@ -110,6 +118,10 @@ api:
 site: .venv-site/site
 	.venv-site/bin/python tools/docs_site/build.py
 
+# Of what is committed. Part of it: WHEELS_OPTIONS="--only x86_64-unknown-linux-gnu"; what it would do: "--dry-run".
+wheels: .venv-wheels/wheels
+	.venv-wheels/bin/python tools/wheels.py $(WHEELS_OPTIONS)
+
 quick: .venv-quick/test
 	cargo test $(CORE) --lib
 	.venv-quick/bin/pytest -x -m "not slow" tests/api tests/values/test_values.py
@@ -172,7 +184,7 @@ fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000
 
 clean:
-	rm -rf .venv .venv-quick .venv-site site target-site target-loom target-benches fuzz/target
+	rm -rf .venv .venv-quick .venv-site .venv-wheels site target-site target-wheels target-loom target-benches fuzz/target
 	cargo clean
 
 %/bin/python:
@@ -203,10 +215,10 @@ clean:
 	@touch $@
 
 .venv-site/site: .venv-site/bin/python pyproject.toml
-	@$< -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"], sep="\n")' \
-		>.venv-site/packages
-	.venv-site/bin/$(PIP) -r .venv-site/packages
-	@touch $@
+	$(call install_group,.venv-site,site)
+
+.venv-wheels/wheels: .venv-wheels/bin/python pyproject.toml
+	$(call install_group,.venv-wheels,wheels)
 
 # Without optimisation: built in seconds.
 .venv-quick/test: .venv-quick/bin/python $(SOURCES)
