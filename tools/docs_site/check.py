@@ -19,6 +19,8 @@ RUN_BY = {
     "docs/recipes.md": "tests/docs/test_guide.py",
     "docs/remote-format.md": "tests/remote/test_format_page.py",
 }
+# The examples of docstrings, which the reference shows, are run by this one.
+DOCSTRINGS_TEST = "tests/docs/test_docstring_examples.py"
 EXAMPLES, EXAMPLES_TESTS = "examples", ("tests/docs", "tests/remote", "tests/values", "tests/processes")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
@@ -36,7 +38,11 @@ def blocks(made: dict[str, str], root: Path) -> list[str]:
         if Path(page).name not in (root / test).read_text(encoding="utf-8"):
             wrong.append(f"{test} does not name {page}, whose blocks it should run")
         tested |= set(python_blocks((root / page).read_text(encoding="utf-8")))
+    if not (root / DOCSTRINGS_TEST).exists():
+        wrong.append(f"{DOCSTRINGS_TEST} is not there, which runs the examples of the reference")
     for path, text in made.items():
+        if "```pycon" in text and not path.startswith("reference/"):
+            wrong.append(f"{path}: no test runs the examples at a prompt")
         if path == EXAMPLES:
             continue
         wrong += [
