@@ -57,7 +57,9 @@ def test_a_part_of_it_is_only_that(tmp_path):
     lines = dry(tmp_path, "--only", "aarch64-unknown-linux-musl", "--no-tests", "--home", "https://example.org/x")
     built = [line for line in lines if " build " in line]
     assert len(built) == 1 and "aarch64-unknown-linux-musl" in built[0]
-    assert any("--home https://example.org/x" in line for line in lines) and not any("-m pytest" in line for line in lines)
+    assert any("--home https://example.org/x" in line for line in lines) and not any(
+        "-m pytest" in line for line in lines
+    )
 
 
 def test_builds_that_are_not_the_same_bytes_and_wheels_that_are_too_large_are_found(tmp_path, wheels):
