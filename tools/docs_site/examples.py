@@ -6,10 +6,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LANGUAGES = {".py": "python", ".rs": "rust"}
+# What to read first; what is not named here comes after these.
+ORDER = (
+    "two_scripts",
+    "work_queue.py",
+    "multiprocessing_pool.py",
+    "thread_pool.py",
+    "parallel_fill.py",
+    "ring_buffer.py",
+)
+LAST = ("remote", "notebooks", "exchange.py", "exchange.rs")
 HEAD = """\
 # Examples
 
-Programs that run as they stand; the tests run each of them. In the sources they are the folder `examples`.
+Programs that run as they stand; the tests run them. In the sources they are the folder `examples`.
 """
 
 
@@ -19,21 +29,27 @@ def page(folder: Path, linked: Callable[[str, str], str]) -> str:
     `linked`: turns the links of a text that stands in that file.
     """
     parts = [HEAD]
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=place):
         if path.suffix in LANGUAGES:
             parts += [f"## {path.name}\n", code(path)]
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name != "__pycache__":
+        elif path.is_dir() and path.name != "__pycache__":
             parts.append(f"## {path.name}\n")
             for file in sorted(path.iterdir()):
                 if file.suffix in LANGUAGES:
                     parts += [f"### {path.name}/{file.name}\n", code(file)]
                 elif file.suffix == ".ipynb":
-                    parts += [
-                        f"### {path.name}/{file.name}\n",
-                        *(linked(part, f"examples/{path.name}/{file.name}") for part in cells(file)),
-                    ]
+                    texts = (linked(part, f"examples/{path.name}/{file.name}") for part in cells(file))
+                    parts += [f"### {path.name}/{file.name}\n", *texts]
     return "\n".join(parts)
+
+
+def place(path: Path) -> tuple[int, str]:
+    """Where an example comes, as a key to sort by."""
+    if path.name in ORDER:
+        return ORDER.index(path.name), ""
+    if path.name in LAST:
+        return len(ORDER) + 1 + LAST.index(path.name), ""
+    return len(ORDER), path.name
 
 
 def code(path: Path) -> str:

@@ -50,7 +50,7 @@ GROUPS = [
     Group("together", "Locks, queues, changes", "shmvar", _of("Lock", "Queue", "TakenItem", "Changes")),
     Group("facts", "What is known of a segment", "shmvar", _of("SegmentInfo", "VariableInfo", "CheckReport")),
     Group("errors", "Errors", "shmvar", _is_error),
-    Group("remote-segment", "Segments on a server", "shmvar", _of("RemoteSegment")),
+    Group("remote-segment", "RemoteSegment", "shmvar", _of("RemoteSegment")),
     Group("php-functions", "The functions of PHP", "shmvar", lambda name: name.startswith("shm_")),
     Group("notebook", "shmvar.notebook", "shmvar.notebook", lambda name: True),
     Group("php-errors", "Errors of shmvar.php", "shmvar.php", _is_error),
