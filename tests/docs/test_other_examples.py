@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ def example(key, tmp_path):
 
     def run(name, *words):
         text = (EXAMPLES / name).read_text()
-        changed = re.sub(r'"example-\w+"|\b31_415\b', repr(key), text)
+        changed = re.sub(r'"example-\w+"|\b(?:31_415|987654)\b', repr(key), text)
         assert changed != text
         program = tmp_path / name
         program.write_text(changed)
@@ -59,6 +60,15 @@ def test_python_asks_and_prints_what_was_answered(example, key):
     assert done.returncode == 0 and json.loads(done.stdout.replace("'", '"'))["mean"] == 3.875
     assert not shmvar.exists(key)
     assert example("exchange.py").returncode == 2
+
+
+def test_the_program_of_phps_functions_does_what_the_readme_says(example):
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    session = re.findall(r"^    \$ python examples/shared_memory.py (.*)\n    (.*)$", readme, re.M)
+    assert [words.split()[0] for words, _ in session] == ["send", "get", "delete"]
+    for words, said in session:
+        done = example("shared_memory.py", *shlex.split(words))
+        assert done.returncode == 0 and done.stdout == f"{said}\n", done.stderr
 
 
 def test_the_program_in_rust_is_compiled_with_the_tests():

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-LANGUAGES = {".py": "python", ".rs": "rust"}
+LANGUAGES = {".py": "python", ".rs": "rust", ".php": "php"}
 # What to read first; what is not named here comes after these.
 ORDER = (
     "two_scripts",
@@ -15,7 +15,7 @@ ORDER = (
     "parallel_fill.py",
     "ring_buffer.py",
 )
-LAST = ("remote", "notebooks", "exchange.py", "exchange.rs")
+LAST = ("remote", "php", "notebooks", "exchange.py", "exchange.rs")
 HEAD = """\
 # Examples
 

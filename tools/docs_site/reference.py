@@ -112,11 +112,21 @@ class Reference:
             parts += self._directive(name, "``````")
         return "\n".join(parts)
 
+    def _qualified(self, said: str, name: Name) -> str:
+        """A signature in which names of `shmvar` are called so: its modules have classes of the same names."""
+
+        def full(found: re.Match[str]) -> str:
+            own, outer = f"{name.module}.{found[0]}", f"shmvar.{found[0]}"
+            return outer if own not in self.known and outer in self.known else found[0]
+
+        return re.sub(r"(?<![\w.'\"])[A-Z]\w+\b", full, said)
+
     def _directive(self, name: Name, fence: str) -> Iterator[str]:
+        signatures = [self._qualified(said, name) for said in name.signatures]
         directive = {"constant": "data"}.get(name.kind, name.kind)
         short = name.path
         if name.kind in ("property", "attribute", "constant"):
-            said = name.signatures[0]
+            said = signatures[0]
             kind = said.removeprefix(" -> ").removeprefix(": ") if not said.startswith(" = ") else ""
             yield f"{fence}{{py:{directive}}} {short}"
             if kind:
@@ -124,10 +134,10 @@ class Reference:
             elif said:
                 yield f":value: {said.removeprefix(' = ')}"
         else:
-            *before, last = name.signatures
+            *before, last = signatures
             if name.kind == "class":
                 init = next((member for member in name.members if member.path == f"{name.path}.__init__"), None)
-                last = init.signatures[-1].removesuffix(" -> None") if init is not None else ""
+                last = self._qualified(init.signatures[-1], name).removesuffix(" -> None") if init is not None else ""
             for said in before:
                 yield f"{fence}{{py:{directive}}} {short}{said}\n:no-index:\n{fence}\n"
             yield f"{fence}{{py:{directive}}} {short}{last}"
