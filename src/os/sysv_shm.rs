@@ -83,7 +83,8 @@ pub fn remove(id: i32) -> std::io::Result<()> {
     id_or_error(unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) }).map(drop)
 }
 
-/// Returns `true` if there is no process with this pid in this pid namespace. A pid of 0 is that of a process elsewhere.
+/// Returns `true` if there is no process with this pid in this pid namespace. A pid of 0 is that of a process
+/// elsewhere.
 pub fn is_gone(pid: i32) -> bool {
     // SAFETY: signal 0 is never delivered.
     pid > 0 && unsafe { libc::kill(pid, 0) } < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
@@ -266,8 +267,8 @@ impl Mapping {
         Ok(())
     }
 
-    /// Copies `len` bytes to another place, and zeros behind them up to the next multiple of 8. The places may overlap if
-    /// the other one is lower.
+    /// Copies `len` bytes to another place, and zeros behind them up to the next multiple of 8. The places may overlap
+    /// if the other one is lower.
     pub fn copy(&self, from: u64, to: u64, len: u64) -> Result<()> {
         let room = len.next_multiple_of(8);
         let (source, target) = (self.pointer(from, room)?, self.pointer(to, room)?);
@@ -286,8 +287,8 @@ impl Mapping {
             let word = if rest < 8 { word & ((1 << (rest * 8)) - 1) } else { word };
             #[cfg(test)]
             crash::step();
-            // SAFETY: as above. The words are written in ascending order, so no word of a higher place is written before
-            // it was read.
+            // SAFETY: as above. The words are written in ascending order, so no word of a higher place is written
+            // before it was read.
             unsafe { (*target.add(i)).store(word, Ordering::Relaxed) };
             #[cfg(test)]
             crash::look(self);

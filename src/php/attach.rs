@@ -65,8 +65,8 @@ fn check_arguments(key: i32, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// Returns the id of the segment, and whether it was created by this call. Returns `None` if another process has created
-/// or removed it in between.
+/// Returns the id of the segment, and whether it was created by this call. Returns `None` if another process has
+/// created or removed it in between.
 fn find_or_create(key: i32, size: u64, permissions: u32, create: Option<bool>) -> Result<Option<(i32, bool)>> {
     if create != Some(true) {
         match sysv_shm::find(key) {
@@ -134,8 +134,8 @@ fn has_no_creator(id: i32) -> bool {
 fn never_formatted(id: i32) -> Error {
     let wait = FORMATTED_WITHIN.as_millis();
     Error::Incompatible(format!(
-        "its first bytes are zero, and the process that created it has not formatted it within {wait} ms: attach again, or \
-         remove it (ipcrm -m {id})"
+        "its first bytes are zero, and the process that created it did not format it within {wait} ms: attach again, \
+         or remove it (ipcrm -m {id})"
     ))
 }
 
@@ -166,8 +166,8 @@ fn no_access(key: i32, id: i32) -> Error {
     let whose = sysv_shm::status(id).map(|s| format!("of user {} with permissions {:#o}", s.uid, s.permissions));
     let whose = whose.unwrap_or_else(|_| "of another user".into());
     Error::Access(format!(
-        "the segment of PHP's with key {} is {whose}, and must be readable and writable: attach as its owner, or create it \
-         with other permissions",
+        "the segment of PHP's with key {} is {whose}, and must be readable and writable: be its owner, or create \
+         it with other permissions",
         name(key)
     ))
 }
@@ -178,7 +178,7 @@ fn creation_error(key: i32, size: u64, error: io::Error) -> Error {
     let remedy = match error.raw_os_error() {
         Some(libc::EINVAL) => "it is larger than the system allows (kernel.shmmax)",
         Some(libc::ENOSPC) => {
-            "the system has no more segments or pages for them (kernel.shmmni, kernel.shmall): remove segments (ipcs -m)"
+            "the system has no more segments or pages for them (kernel.shmmni, kernel.shmall): remove some (ipcs -m)"
         }
         Some(libc::ENOMEM) => "the system has not so much memory",
         Some(libc::EACCES | libc::EPERM) => return Error::Access(format!("{action}: {error}")),

@@ -55,8 +55,8 @@ impl Chunk {
         if self.key == FREE { 0 } else { self.own().min(self.next) }
     }
 
-    /// Where the slack of the chunk begins. A chunk `FREE` keeps its three numbers, and room for what its length says: that
-    /// is more than nothing if a process was killed before it made the length zero.
+    /// Where the slack of the chunk begins. A chunk `FREE` keeps its three numbers, and room for what its length says:
+    /// that is more than nothing if a process was killed before it made the length zero.
     #[inline(always)]
     pub fn slack_at(&self) -> u64 {
         if self.key == FREE { self.at + TEXT + self.length.next_multiple_of(8) } else { self.at + self.needs() }
@@ -99,8 +99,8 @@ pub struct Gap {
     pub following: u64,
 }
 
-/// Private to the process: what a walk over the whole chain has found. It is large, so it is filled where it lies: to move
-/// it would take a fifth of a put.
+/// Private to the process: what a walk over the whole chain has found. It is large, so it is filled where it lies: to
+/// move it would take a fifth of a put.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The first chunk with the index.
@@ -174,7 +174,7 @@ fn cut_off(at: u64, end: u64) -> Error {
 fn wrong_chunk(at: u64, key: i64, length: u64, next: u64, end: u64) -> Error {
     let (length, next) = (length as i64, next as i64);
     Error::Corrupt(format!(
-        "variable {key} at offset {at} says that its text has {length} bytes and that the next one is {next} bytes further, \
-         but the last one ends at {end}"
+        "variable {key} at offset {at} says that its text has {length} bytes and that the next one is {next} bytes \
+         further, but the last one ends at {end}"
     ))
 }

@@ -1,5 +1,5 @@
-//! Where every change begins: reading the header, walking the chain, and finishing what a process has left that was killed
-//! in a change.
+//! Where every change begins: reading the header, walking the chain, and finishing what a process has left that was
+//! killed in a change.
 
 use crate::error::Result;
 use crate::php::chain::{Survey, survey};
@@ -7,8 +7,8 @@ use crate::php::header::Header;
 use crate::php::patience::patiently;
 use crate::php::writer::Writer;
 
-/// Begins a change of a variable, whose new chunk takes `own` bytes. The header of the writer and `found` are filled where
-/// they lie, for to move them costs as much as the walk.
+/// Begins a change of a variable, whose new chunk takes `own` bytes. The header of the writer and `found` are filled
+/// where they lie, for to move them costs as much as the walk.
 ///
 /// # Errors
 /// [`Error::Incompatible`](crate::error::Error::Incompatible), [`Error::Corrupt`](crate::error::Error::Corrupt).

@@ -115,7 +115,8 @@ fn give_back(writer: &mut Writer<'_>, target: Target) -> Result<()> {
     writer.header.lower_end(writer.map, target.to)
 }
 
-/// Returns how many bytes would be free, at least, if the chunk at `without` were removed and the gaps closed completely.
+/// Returns how many bytes would be free, at least, if the chunk at `without` were removed and the gaps closed
+/// completely.
 pub fn free_when_closed(writer: &Writer<'_>, without: Option<u64>) -> Result<u64> {
     let header = &writer.header;
     let (mut to, mut at, mut moves) = (header.start, header.start, false);

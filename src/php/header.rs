@@ -96,7 +96,7 @@ fn no_magic(map: &Mapping) -> Error {
 fn wrong_numbers([start, end, free, total]: [u64; 4], size: u64) -> Error {
     let [start, end, free, total] = [start, end, free, total].map(|number| number as i64);
     Error::Corrupt(format!(
-        "its header, at offset 8, is wrong: start {start}, end {end}, free {free}, total {total} of {size} bytes; remove it \
-         (ipcrm -m) and let it be made again"
+        "its header (offset 8) is wrong: start {start}, end {end}, free {free}, total {total} of {size} bytes; remove \
+         it (ipcrm -m) and let it be made again"
     ))
 }

@@ -18,6 +18,7 @@
 //! | [`change`] | where each change begins, and what it does with one that was not finished |
 //! | [`put`] | storing a variable |
 //! | [`replace`] | where the new chunk of a variable goes |
+//! | [`room`] | how much room a put may leave in gaps |
 //! | [`remove`] | removing one, or all |
 //! | [`close_gaps`] | moving chunks down, giving back what is left |
 //! | [`patience`] | looking again where another process is in the middle of a change |
@@ -46,6 +47,7 @@ mod put;
 mod read;
 mod remove;
 mod replace;
+mod room;
 pub mod segment;
 #[cfg(test)]
 mod tests;

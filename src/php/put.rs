@@ -1,6 +1,6 @@
 //! Storing a variable. "Order of stores" in `docs/php.md`.
 
-use crate::error::{Error, Lack, Result};
+use crate::error::{Error, Result};
 use crate::os::sysv_shm::Mapping;
 use crate::php::chain::Survey;
 use crate::php::change::begin;
@@ -8,6 +8,7 @@ use crate::php::close_gaps::{close_gaps, free_when_closed};
 use crate::php::header::Header;
 use crate::php::layout::{is_reserved, own_size};
 use crate::php::replace::replace;
+use crate::php::room::{full, gaps_must_go};
 use crate::php::writer::Writer;
 
 /// Stores a variable. Returns `true` if it replaced one. `often` tells whether the handle replaces often.
@@ -55,38 +56,12 @@ fn add(writer: &mut Writer<'_>, index: i64, text: &[u8], own: u64, survey: &Surv
     Ok(gaps)
 }
 
-/// Returns `true` if so many bytes of gaps may not stay after a put.
-#[inline(always)]
-pub fn gaps_must_go(writer: &Writer<'_>, gaps: u64) -> bool {
-    gaps > gaps_max(writer) || gaps > 0 && writer.header.free < writer.header.total / 2
-}
-
-/// Bytes of gaps that may stay after a put.
-#[inline(always)]
-pub fn gaps_max(writer: &Writer<'_>) -> u64 {
-    writer.header.total / 32
-}
-
-/// Returns the error for a text that does not fit.
-#[cold]
-pub fn full(index: i64, needed: u64, free: u64, writer: &Writer<'_>) -> Error {
-    Error::Full {
-        needed,
-        free,
-        size: writer.header.total,
-        remedy: format!(
-            "variable {index} is as it was: remove others, or destroy the segment and let it be made again with a larger size"
-        ),
-        lack: Lack::Other,
-    }
-}
-
 /// Returns the error for an index that occurs twice.
 #[cold]
 fn twice(index: i64, at: u64) -> Error {
     Error::Corrupt(format!(
-        "variable {index} occurs twice, the second time at offset {at} (a process was killed in a put): remove it, which \
-         removes both, and store it again"
+        "variable {index} occurs twice, the second time at offset {at} (a process was killed in a put): remove it, \
+         which removes both, and store it again"
     ))
 }
 

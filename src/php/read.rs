@@ -54,8 +54,8 @@ fn again(index: i64, mut look: impl FnMut() -> Look) -> Result<Option<u64>> {
     }
     look()?.ok_or_else(|| {
         Error::Busy(format!(
-            "variable {index} could not be read: all of {LOOKS} attempts were overtaken by changes; take a lock on both sides \
-             (lock=)"
+            "variable {index} could not be read: all {LOOKS} attempts were overtaken by changes; take a lock on both \
+             sides (lock=)"
         ))
     })
 }

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::php::chain::{Found, Gap, Survey};
 use crate::php::close_gaps::{close_gaps, free_when_closed};
-use crate::php::put::{full, gaps_max, gaps_must_go};
+use crate::php::room::{full, gaps_max, gaps_must_go};
 use crate::php::writer::Writer;
 
 /// Slack behind the new chunk of a variable that is replaced often, in chunks of its size.
@@ -129,8 +129,8 @@ fn beside(old: &Found, own: u64) -> Option<Gap> {
     }
 }
 
-/// Returns how much slack the new chunk of a variable gets that is replaced often. 0 if there is slack beside the old one
-/// already, or too little room in the segment.
+/// Returns how much slack the new chunk of a variable gets that is replaced often. 0 if there is slack beside the old
+/// one already, or too little room in the segment.
 #[inline(always)]
 fn slack(writer: &Writer<'_>, own: u64, old: &Found, gaps: u64) -> u64 {
     let header = &writer.header;

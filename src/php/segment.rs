@@ -87,8 +87,8 @@ impl Segment {
     /// if there is no such variable.
     ///
     /// # Errors
-    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], [`Error::Memory`], and [`Error::Busy`] if other
-    /// processes change the variable all the time.
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], [`Error::Memory`], and [`Error::Busy`] if
+    /// other processes change the variable all the time.
     #[inline]
     pub fn read<R>(&self, index: i64, with: impl FnOnce(&[u8], u64) -> R) -> Result<Option<R>> {
         let mut copy = Scratch::new();
@@ -101,8 +101,8 @@ impl Segment {
     /// Stores a variable. `quiet` tells that everybody takes a lock; the order of stores is the same today.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], and [`Error::Invalid`] for the
-    /// reserved indexes.
+    /// [`Error::Full`], [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], and [`Error::Invalid`] for
+    /// the reserved indexes.
     #[inline]
     pub fn put(&self, index: i64, text: &[u8], _quiet: bool) -> Result<()> {
         let (map, _changing) = (self.map()?, self.changing.lock());
@@ -180,8 +180,8 @@ impl Segment {
         })
     }
 
-    /// Removes the segment: its key is free at once. Handles that have it attached go on working, as in PHP. Does nothing
-    /// if it was removed before.
+    /// Removes the segment: its key is free at once. Handles that have it attached go on working, as in PHP. Does
+    /// nothing if it was removed before.
     ///
     /// # Errors
     /// [`Error::Detached`], [`Error::Access`] if another user owns it, [`Error::System`].
@@ -199,8 +199,8 @@ impl Segment {
         }
     }
 
-    /// Detaches the handle. Calls of other threads that have begun end first. Nothing is stored in the segment, and gaps
-    /// stay. Does nothing if it was detached before.
+    /// Detaches the handle. Calls of other threads that have begun end first. Nothing is stored in the segment, and
+    /// gaps stay. Does nothing if it was detached before.
     ///
     /// # Errors
     /// None today.

@@ -118,8 +118,8 @@ impl Writer<'_> {
         self.map.store(trailer, 0)
     }
 
-    /// Copies the text of a chunk, the number `trailer` behind it, and its three numbers, the key last, to a lower place
-    /// that is not in the chain, or to one behind `end`.
+    /// Copies the text of a chunk, the number `trailer` behind it, and its three numbers, the key last, to a lower
+    /// place that is not in the chain, or to one behind `end`.
     pub fn copy_chunk(&self, chunk: &Chunk, to: u64, key: i64, next: u64) -> Result<()> {
         let trailer = if key == PREPARED { chunk.key } else { 0 };
         self.map.copy(chunk.at + TEXT, to + TEXT, chunk.length)?;

@@ -1,0 +1,30 @@
+//! How much room a put may leave in gaps, and the error if there is too little. "Closing gaps" in `docs/php.md`.
+
+use crate::error::{Error, Lack};
+use crate::php::writer::Writer;
+
+/// Returns `true` if so many bytes of gaps may not stay after a put.
+#[inline(always)]
+pub fn gaps_must_go(writer: &Writer<'_>, gaps: u64) -> bool {
+    gaps > gaps_max(writer) || gaps > 0 && writer.header.free < writer.header.total / 2
+}
+
+/// Bytes of gaps that may stay after a put.
+#[inline(always)]
+pub fn gaps_max(writer: &Writer<'_>) -> u64 {
+    writer.header.total / 32
+}
+
+/// Returns the error for a text that does not fit.
+#[cold]
+pub fn full(index: i64, needed: u64, free: u64, writer: &Writer<'_>) -> Error {
+    Error::Full {
+        needed,
+        free,
+        size: writer.header.total,
+        remedy: format!(
+            "variable {index} is as it was: remove others, or destroy the segment and let it be made again with more bytes"
+        ),
+        lack: Lack::Other,
+    }
+}
