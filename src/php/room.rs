@@ -23,7 +23,7 @@ pub fn full(index: i64, needed: u64, free: u64, writer: &Writer<'_>) -> Error {
         free,
         size: writer.header.total,
         remedy: format!(
-            "variable {index} is as it was: remove others, or destroy the segment and let it be made again with more bytes"
+            "variable {index} is as it was: remove others, or destroy the segment and make it again with more bytes"
         ),
         lack: Lack::Other,
     }
