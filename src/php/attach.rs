@@ -36,8 +36,17 @@ pub fn attach(key: i32, size: u64, permissions: u32, create: Option<bool>) -> Re
             Ok(map) => map,
             // It was removed in between.
             Err(error) if is_gone(&error) => continue,
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) => return Err(no_access(key, id)),
-            Err(error) => return Err(Error::io(action(), error)),
+            Err(error) => {
+                let error = match error.raw_os_error() {
+                    Some(libc::EACCES) => no_access(key, id),
+                    _ => Error::io(action(), error),
+                };
+                if created {
+                    // Nobody else could attach to it either, and its key would be lost until somebody removes it.
+                    let _ = sysv_shm::remove(id);
+                }
+                return Err(error);
+            }
         };
         if created {
             format_new(&map).map_err(|error| with_name(key, error))?;

@@ -53,4 +53,4 @@ pub mod segment;
 mod tests;
 mod writer;
 
-pub use layout::own_size;
+pub use layout::{is_reserved, own_size};

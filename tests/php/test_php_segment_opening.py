@@ -327,3 +327,17 @@ def test_only_the_owner_removes_it(php_key):
     said = helpers.run(code, php_key, **other_user()).stdout
     assert f"0x{php_key:08x}" in said and "remove" in said, said
     assert segment == {1: 1} and php.attach(php_key, create=False).id == segment.id
+
+
+@helpers.needs_root
+@pytest.mark.parametrize("permissions", [0, 0o400, 0o200])
+def test_whoever_asks_for_too_few_rights_makes_nothing(php_key, permissions):
+    """In PHP the key would stay wedged."""
+    code = f"""
+        try:
+            php.attach(int(key), 1000, {permissions})
+        except (ValueError, shmvar.SegmentAccessError) as error:
+            print(error)
+        """
+    said = helpers.run(code, php_key, **other_user()).stdout
+    assert said and not system_v.objects({php_key})

@@ -6,8 +6,8 @@ use super::index::index_of;
 use super::mapping;
 use super::variable::{copy_of, store_held};
 use crate::error::{Error, Lack};
-use crate::php::own_size;
 use crate::php::segment::Segment;
+use crate::php::{is_reserved, own_size};
 use crate::py::create;
 use crate::py::php::dumps::{self, DumpOptions};
 use crate::py::segment::items;
@@ -77,6 +77,10 @@ fn arrange(segment: &PySegment, entries: &mut [Entry]) -> Result<(), Error> {
         return segment.inner().has(0).map(drop); // a handle that is detached says so
     }
     let inner = segment.inner();
+    if let Some(entry) = entries.iter().find(|entry| is_reserved(entry.index)) {
+        // The core refuses it, and nothing was stored yet.
+        return inner.put(entry.index, &entry.text, true);
+    }
     let mut there = HashSet::<i64>::new();
     let indexes = inner.indexes()?;
     let no_memory = |_| Error::Memory { asked: 8 * indexes.len() as u64, what: "a list of indexes" };
