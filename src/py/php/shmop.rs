@@ -166,7 +166,7 @@ impl PyShmop {
         self.inner.size() as usize
     }
 
-    /// What is there when it is unpickled is opened; nothing is made then.
+    // What is there when it is unpickled is opened; nothing is made then.
     #[doc = stub!(php.Shmop.__reduce__)]
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (i32, &'static str))> {
         let this = slf.get();
