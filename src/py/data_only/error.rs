@@ -47,8 +47,8 @@ impl fmt::Display for DataOnlyError {
                     )?;
                 } else if what.starts_with("shmvar.php.") {
                     f.write_str(
-                        "; it stands for what PHP has and Python has not: store what is in it (its properties, a dict), or \
-                         attach with trust=True if you know everybody who may write to this segment",
+                        "; it stands for what PHP has and Python has not: store what is in it (its properties, a \
+                         dict), or attach with trust=True if you know everybody who may write to this segment",
                     )?;
                 }
                 Ok(())
