@@ -54,9 +54,7 @@ def blocks(made: dict[str, str], root: Path) -> list[str]:
             # Tests name a file with or without its suffix; a module is named by the notebook that imports it.
             named = re.compile(rf"\b{example.stem}({re.escape(example.suffix)}|\")")
             importing = [file.read_text(encoding="utf-8") for file in example.parent.glob("*.ipynb")]
-            if not any(map(named.search, texts)) and not any(
-                f"import {example.stem}" in text for text in importing
-            ):
+            if not any(map(named.search, texts)) and not any(f"import {example.stem}" in text for text in importing):
                 wrong.append(f"{EXAMPLES}: no test names {example.relative_to(root)}")
     return wrong
 

@@ -173,6 +173,10 @@ class Reference:
         for member in said:
             if member not in plain:
                 yield from self._directive(member, fence)
+        # The fields of a named tuple: their text is that of the class.
+        for member in name.members:
+            if member.kind == "attribute" and not member.doc and member.signatures[0]:
+                yield from self._directive(member, fence)
 
     # --- docstrings
 
