@@ -47,8 +47,8 @@
 //! # Floors
 //!
 //! Arrows point down: `py` → `segment` → `coordination` → `variables` → `heap` → `process` → `arena` → `os` → `codec` →
-//! `sync` → `format`; `php` stands beside them, on `os` alone. Only `py` knows Python, only `os` makes system calls. `unsafe` stands in `os`, in
-//! `sync::revocable`, in the marker impls of `format::layout`, and in `py`.
+//! `sync` → `format`; `php` stands beside them, on `os` and `sync` alone. Only `py` knows Python, only `os` makes system
+//! calls. `unsafe` stands in `os`, in `sync::revocable`, in the marker impls of `format::layout`, and in `py`.
 #![deny(unsafe_code)]
 
 #[macro_use]

@@ -33,3 +33,7 @@ class UnserializeError(Error, ValueError):
 
     def __reduce__(self) -> tuple[type[UnserializeError], tuple[str, int]]:
         return type(self), (str(self), self.offset)
+
+
+for _class in (SerializeError, UnserializeError):
+    _class.__module__ = "shmvar.php"

@@ -150,3 +150,7 @@ class PhpCustom(_Frozen):
 
     def __reduce__(self) -> tuple[type[PhpCustom], tuple[str, bytes]]:
         return type(self), (self.class_name, self.data)
+
+
+for _class in (PhpObject, PhpEnum, PhpCustom):
+    _class.__module__ = "shmvar.php"  # pickles name it, and outlive the file that a class is in
