@@ -31,6 +31,8 @@ golden_dumps        the values of the golden dumps
 in_place            is the memory of what was written in place given back?
 value_comparison    is a decoded value what pickle makes of it?
 php                 real PHP: programs in it, and a process that evaluates what it is told
+php_values          values that PHP can hold, as hypothesis draws them
+php_damage          damaged PHP segments by the number, and what the document says of each
 system_v            System V objects and the bytes of PHP's segments, without the code under test
 """
 

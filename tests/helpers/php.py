@@ -78,7 +78,11 @@ function _in($v) {
     return $made;
 }
 $_warnings = [];
-set_error_handler(function ($level, $text) { global $_warnings; $_warnings[] = $text; return true; });
+set_error_handler(function ($level, $text) {
+    global $_warnings;
+    if (error_reporting() & $level) $_warnings[] = $text;
+    return true;
+});
 while (($_line = fgets(STDIN)) !== false) {
     [$_code, $a] = json_decode($_line, true, 100000, JSON_THROW_ON_ERROR);
     $a = _in($a);
@@ -109,9 +113,9 @@ class Process:
     """A PHP process that evaluates what it is told, one piece of code after another.
 
     `php('return $a[0] + 1;', 2)` is 3: `$a` holds the arguments, and other variables stay from call to call. A warning
-    is a failure, except in `warned`, which returns the value and the texts of the warnings. What PHP throws is raised
-    as `Thrown`. Arrays with keys 0, 1, 2, … come as lists, others as dicts; text that is no UTF-8 comes as bytes.
-    Objects cannot be returned (only their class is told): let PHP serialize them.
+    that no `@` silences is a failure, except in `warned`, which returns the value and the texts of the warnings. What
+    PHP throws is raised as `Thrown`. Arrays with keys 0, 1, 2, … come as lists, others as dicts; text that is no UTF-8
+    comes as bytes. Objects cannot be returned (only their class is told): let PHP serialize them.
     """
 
     def __init__(self, prefix=(), **options):

@@ -13,6 +13,8 @@ from helpers.machine import SLOWER
 IPC_CREAT, IPC_EXCL, IPC_RMID = 0o1000, 0o2000, 0
 HEADER = 40
 MAGIC = b"PHP_SM\0"
+FREE, PREPARED = -(2**63) + 1, -(2**63) + 2
+"""The two reserved indexes: a chunk without a value, and a value that is not yet published."""
 FIELDS = {"start": 8, "end": 16, "free": 24, "total": 32}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -124,7 +126,7 @@ class RawSegment:
         self.detach()
 
     def __getitem__(self, where):
-        return bytes(self.memory[where])
+        return bytes(self.memory[where]) if isinstance(where, slice) else self.memory[where]
 
     def __setitem__(self, where, content):
         self.memory[where] = content
@@ -151,17 +153,26 @@ class RawSegment:
         """(start, end, free, total)"""
         return struct.unpack_from("<4q", self.memory, 8)
 
-    def chunks(self):
-        """The chunks of a sound chain, in order, as (offset, key, text)."""
+    def all_chunks(self):
+        """The chunks of a sound chain, in order, as (offset, key, text, next)."""
         found, position = [], self.start
         while position < self.end:
             key, length, following = struct.unpack_from("<3q", self.memory, position)
             assert length >= 0 and following >= 24 + length and following % 8 == 0, (position, length, following)
             assert position + following <= self.end <= self.size, (position, following, self.end)
-            found.append((position, key, self[position + 24 : position + 24 + length]))
+            found.append((position, key, self[position + 24 : position + 24 + length], following))
             position += following
         assert position == self.end, (position, self.end)
         return found
+
+    def chunks(self):
+        """The variables of a sound chain, in order, as (offset, key, text)."""
+        return [(at, key, text) for at, key, text, _ in self.all_chunks() if key not in (FREE, PREPARED)]
+
+    def prepared(self):
+        """The values that are written and not yet published, by their indexes."""
+        each = [(at, text) for at, key, text, _ in self.all_chunks() if key == PREPARED]
+        return {self.number(at + own_size(text) - 8): text for at, text in each}
 
     def texts(self):
         """The texts by their keys; no key may be there twice."""
@@ -190,12 +201,12 @@ def chunk(key, text, *, length=None, following=None, gap=0):
     return (head + text).ljust(size, b"\0")
 
 
-def segment_bytes(chunks, size, *, private=b"", magic=MAGIC, marks=0, **fields):
+def segment_bytes(chunks, size, *, private=b"", magic=MAGIC, byte_7=0, **fields):
     """The bytes of a segment with these chunks (bytes); any field of the header may be a lie."""
     start = HEADER + len(private)
     body = b"".join(chunks)
     true = {"start": start, "end": start + len(body), "free": size - start - len(body), "total": size, **fields}
-    header = magic[:7] + bytes([marks]) + struct.pack("<4q", *(true[name] for name in FIELDS))
+    header = magic[:7] + bytes([byte_7]) + struct.pack("<4q", *(true[name] for name in FIELDS))
     return (header + private + body).ljust(size, b"\0")
 
 
@@ -211,6 +222,11 @@ def newer_php_accepts(raw):
     return HEADER <= total <= raw.size and HEADER <= start <= end <= total and 0 <= free <= total - end
 
 
+def prepared_chunk(index, text):
+    """The bytes of a chunk whose value is not yet published."""
+    return chunk(PREPARED, text)[:-8] + struct.pack("<q", index)
+
+
 def room_for(raw, index):
     """The largest chunk that a put of this index can make room for: what is free, gaps, and its own old chunk."""
     others = sum(own_size(text) for _, key, text in raw.chunks() if key != index)
@@ -218,7 +234,7 @@ def room_for(raw, index):
 
 
 def gaps(raw):
-    """Bytes between `start` and `end` that belong to no chunk."""
+    """Bytes between `start` and `end` that hold no variable."""
     return raw.end - raw.start - sum(own_size(text) for _, _, text in raw.chunks())
 
 
