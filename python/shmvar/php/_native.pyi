@@ -9,18 +9,6 @@ from shmvar.php._message_queue_info import MessageQueueInfo
 
 _T = TypeVar("_T")
 
-__all__ = [
-    "MessageQueue",
-    "Segment",
-    "Semaphore",
-    "Shmop",
-    "_reattach",
-    "attach",
-    "dumps",
-    "loads",
-    "msg_queue_exists",
-]
-
 @final
 class Segment(MutableMapping[int, Any]):
     """A handle on one of PHP's segments: a mutable mapping from indexes to values, as PHP's `shm_get_var` has them.
@@ -186,7 +174,7 @@ class Segment(MutableMapping[int, Any]):
         """Remove the variable `index`. Raises `KeyError` if there is none."""
 
     @overload
-    def pop(self, index: SupportsIndex, /) -> Any: ...
+    def pop(self, index: SupportsIndex) -> Any: ...
     @overload
     def pop(self, index: SupportsIndex, default: _T, /) -> Any | _T:
         """Remove the variable `index` and return its value, or `default` if there is none.

@@ -56,7 +56,7 @@ impl PyMessageQueue {
 #[pymethods]
 impl PyMessageQueue {
     #[new]
-    #[pyo3(signature = (key, permissions = None))]
+    #[pyo3(signature = (key, permissions = None), text_signature = "(key, permissions=0o666)")]
     fn new(py: Python<'_>, key: &Bound<'_, PyAny>, permissions: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let (key, permissions) = (arguments::key(key, "queue")?, arguments::permissions(permissions)?);
         let inner = MessageQueue::open(key, permissions).map_err(|error| errors::to_py(py, error))?;
@@ -76,7 +76,10 @@ impl PyMessageQueue {
     }
 
     #[doc = stub!(php.MessageQueue.send)]
-    #[pyo3(signature = (message, r#type = None, *, serialize = true, timeout = None))]
+    #[pyo3(
+        signature = (message, r#type = None, *, serialize = true, timeout = None),
+        text_signature = "($self, message, type=1, *, serialize=True, timeout=None)"
+    )]
     fn send(
         &self,
         message: &Bound<'_, PyAny>,
@@ -99,9 +102,13 @@ impl PyMessageQueue {
     }
 
     #[doc = stub!(php.MessageQueue.receive)]
-    #[pyo3(signature = (
-        r#type = None, *, max_size = None, unserialize = true, timeout = None, except_ = false, truncate = false
-    ))]
+    #[pyo3(
+        signature = (
+            r#type = None, *, max_size = None, unserialize = true, timeout = None, except_ = false, truncate = false
+        ),
+        text_signature = "($self, type=0, *, max_size=None, unserialize=True, timeout=None, except_=False, \
+            truncate=False)"
+    )]
     #[allow(clippy::too_many_arguments, reason = "as the stub has them")]
     fn receive<'py>(
         &self,

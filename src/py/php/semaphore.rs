@@ -143,7 +143,10 @@ impl PySemaphore {
 #[pymethods]
 impl PySemaphore {
     #[new]
-    #[pyo3(signature = (key, max_acquire = None, permissions = None))]
+    #[pyo3(
+        signature = (key, max_acquire = None, permissions = None),
+        text_signature = "(key, max_acquire=1, permissions=0o666)"
+    )]
     fn new(
         py: Python<'_>,
         key: &Bound<'_, PyAny>,

@@ -50,7 +50,10 @@ impl PyShmop {
 #[pymethods]
 impl PyShmop {
     #[new]
-    #[pyo3(signature = (key, mode, permissions = None, size = None))]
+    #[pyo3(
+        signature = (key, mode, permissions = None, size = None),
+        text_signature = "(key, mode, permissions=0o666, size=0)"
+    )]
     fn new(
         py: Python<'_>,
         key: &Bound<'_, PyAny>,
@@ -110,7 +113,7 @@ impl PyShmop {
     }
 
     #[doc = stub!(php.Shmop.read)]
-    #[pyo3(signature = (offset = None, size = None))]
+    #[pyo3(signature = (offset = None, size = None), text_signature = "($self, offset=0, size=0)")]
     fn read<'py>(
         &self,
         py: Python<'py>,
@@ -129,7 +132,7 @@ impl PyShmop {
     }
 
     #[doc = stub!(php.Shmop.write)]
-    #[pyo3(signature = (data, offset = None))]
+    #[pyo3(signature = (data, offset = None), text_signature = "($self, data, offset=0)")]
     fn write(&self, data: &Bound<'_, PyAny>, offset: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
         let (py, offset) = (data.py(), bytes(offset, "offset")?);
         let map = self.inner.map().map_err(|error| self.error(py, error))?;

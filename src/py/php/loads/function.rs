@@ -11,7 +11,11 @@ use pyo3::types::{PyBytes, PyString};
 
 #[doc = stub!(php.loads)]
 #[pyfunction]
-#[pyo3(signature = (data, *, strings=None, arrays=None, max_depth=4096, max_values=10_000_000, max_memory=1 << 30))]
+#[pyo3(
+    signature = (data, *, strings=None, arrays=None, max_depth=4096, max_values=10_000_000, max_memory=1 << 30),
+    text_signature = "(data, *, strings='auto', arrays='auto', max_depth=4096, max_values=10000000, \
+        max_memory=1073741824)"
+)]
 pub fn loads(
     data: &Bound<'_, PyAny>,
     strings: Option<&Bound<'_, PyAny>>,
