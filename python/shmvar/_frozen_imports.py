@@ -36,6 +36,12 @@ from shmvar._read_only_arrays import loads as loads
 from shmvar._task_queue import enter as enter
 from shmvar._task_watcher import Watcher as Watcher
 from shmvar._untrusted_error import UntrustedValueError as UntrustedValueError
+from shmvar.php._errors import UnserializeError as UnserializeError
+from shmvar.php._info import SegmentInfo as SegmentInfo
+from shmvar.php._message_queue_info import MessageQueueInfo as MessageQueueInfo
+from shmvar.php._native import _reattach as _reattach
+from shmvar.php._values import PhpObject as PhpObject
+from shmvar.php._views import SegmentItems as SegmentItems
 
 with contextlib.suppress(ImportError):  # for programs that have segments on a server
     import shmvar._remote as _remote  # noqa: F401
