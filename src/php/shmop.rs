@@ -71,7 +71,10 @@ impl Shmop {
                 }
             }
             match sysv_raw::create(key, size, permissions) {
-                Ok(id) => return Self::attach(key, id, mode, size, fail),
+                Ok(id) => {
+                    // Where it cannot be attached, for lack of addresses or of rights, nothing stays.
+                    return Self::attach(key, id, mode, size, fail).inspect_err(|_| drop(sysv_raw::remove(id)));
+                }
                 // Somebody else has made it just now.
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) && mode == Mode::Create => {}
                 Err(error) => return Err(fail(-1, error)),

@@ -16,6 +16,7 @@ import sys
 import time
 
 import numpy  # noqa: F401 - what is made of arrays is to be imported before memory is short
+import php_calls_without_memory as of_php  # a neighbour of this file
 
 import shmvar
 import shmvar._arrays_in_place
@@ -39,7 +40,7 @@ PLAIN = {"a": [1, 2.5, "x"], "b": (None, True)}
 #: Indexes that the calls below change: compared before and after.
 TOUCHED = (1, 2, 3, 4, 5, 6, 7, 8, 9, MANY + 1, "text 000007", "large", "plain", "new", MANY * 2, MANY * 2 + 29_999)
 
-key, archive = sys.argv[1:]
+key, archive = sys.argv[1:3]
 libc = ctypes.CDLL(None)
 
 
@@ -378,7 +379,7 @@ def used(line):
 def fingerprint():
     # Asks for little memory: what this process frees, its children could use.
     versions = [seg.version(index) for index in TOUCHED]
-    return (seg.info().used, few.info().used, len(few), few.version("ttl"), versions)
+    return (seg.info().used, few.info().used, len(few), few.version("ttl"), versions, of_php.fingerprint())
 
 
 def limited(call, kind, extra, *, warm, thorough):
@@ -429,7 +430,7 @@ def in_child(call, kind, extra, **how):
 
 
 def try_all(call):
-    rows, at_first = [], fingerprint()
+    rows, at_first, filled = [], fingerprint(), of_php.fingerprint()
     for kind in KINDS:
         for extra in STEPS:
             before = fingerprint()
@@ -449,6 +450,8 @@ def try_all(call):
             rows.append([kind, extra // KIB, said])
             if len(few) < FEW:
                 elsewhere(fill_few)
+            if of_php.fingerprint() != filled:
+                elsewhere(of_php.fill)
     if fingerprint() != at_first:
         elsewhere(check)
     return rows
@@ -461,6 +464,8 @@ def check():
 
 
 if __name__ == "__main__":
+    CALLS |= of_php.CALLS
+    elsewhere(of_php.fill)
     print(json.dumps(sorted(CALLS)), flush=True)
     for name in sys.stdin:
         began = time.monotonic()
@@ -469,3 +474,4 @@ if __name__ == "__main__":
     elsewhere(check)
     seg.destroy()
     few.destroy()
+    of_php.remove()

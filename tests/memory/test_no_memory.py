@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import system_v
 
 import shmvar
+from shmvar import php
 
 PARENT = Path(__file__).with_name("calls_without_memory.py")
+OF_PHP = Path(__file__).with_name("php_calls_without_memory.py")
 #: How a call may end. A lack of address space or of threads is reported as such.
 ENDS = ("right", "MemoryError", "no address space", "no thread", "the interpreter itself")
 #: Methods that users do not call, or that are tested through another one.
@@ -50,6 +53,9 @@ INTERNAL = (
     "_try_get",
     "_try_put",
     "_try_put_pickle",
+    "_get_text",
+    "_put_text",
+    "_send_now",
 )
 
 
@@ -65,18 +71,27 @@ def public():
     names |= {f"TakenItem.{name}" for name in set(dir(shmvar.TakenItem)) - plain}
     functions = {name for name in shmvar.__all__ if callable(getattr(shmvar, name))}
     errors = {name for name in functions if isinstance(getattr(shmvar, name), type) and name.endswith("Error")}
-    return names | functions - errors - {"Segment", "Lock", "Changes", "Queue", "TakenItem"}
+    return names | of_php(plain) | functions - errors - {"Segment", "Lock", "Changes", "Queue", "TakenItem"}
+
+
+def of_php(plain):
+    """The same of `shmvar.php`."""
+    functions = {name for name in php.__all__ if callable(getattr(php, name))}
+    names = {name for name in functions if not name.endswith("Error")} - {"Segment"}
+    for name in ("Segment", "Semaphore", "MessageQueue", "Shmop"):
+        names |= {f"{name}.{member}" for member in set(dir(getattr(php, name))) - plain}
+    return {f"php.{name}" for name in names}
 
 
 class Parent:
     """The process whose children run out of memory."""
 
-    def __init__(self, key, archive):
+    def __init__(self, key, archive, php_keys):
         # A process that printed a backtrace without memory hung once.
         # The threads of numpy's libraries leave stacks behind, in which others then begin without memory.
         environment = {**os.environ, "RUST_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, str(PARENT), key, archive],
+            [sys.executable, str(PARENT), key, archive, *map(str, php_keys)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -96,20 +111,25 @@ class Parent:
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory):
     key = f"test-no-memory-{os.getpid()}"
-    asked = Parent(key, str(tmp_path_factory.mktemp("no-memory") / "archive"))
+    php_keys = [system_v.unused_key() for _ in range(4)]
+    asked = Parent(key, str(tmp_path_factory.mktemp("no-memory") / "archive"), php_keys)
     yield asked
     asked.process.stdin.close()
     status = asked.process.wait(60)
     for name in (key, key + "-few"):
         shmvar.destroy(name)
-    assert status == 0
+    left = system_v.objects(set(php_keys))
+    system_v.remove(left)
+    assert (status, left) == (0, set())
 
 
 def names():
     """Reads the table of calls from the source, without running it."""
-    source = PARENT.read_text()
-    table = source[source.index("\nCALLS = {") : source.index("\n}\n", source.index("\nCALLS = {"))]
-    return [line.split('"')[1] for line in table.splitlines() if line.startswith('    "')]
+    found = []
+    for source in (PARENT.read_text(), OF_PHP.read_text()):
+        table = source[source.index("\nCALLS = {") : source.index("\n}\n", source.index("\nCALLS = {"))]
+        found += [line.split('"')[1] for line in table.splitlines() if line.startswith('    "')]
+    return found
 
 
 def test_every_public_call_is_tried(parent):
