@@ -208,7 +208,9 @@ def test_update_stores_what_fits_only_after_others_have_shrunk(php_key):
 
 
 @pytest.mark.parametrize(
-    "index", [True, numpy.int32(1), numpy.uint64(1), Indexed(1), IntEnum("Number", "one").one], ids=repr
+    "index",
+    [True, numpy.int32(1), numpy.uint64(1), Indexed(1), IntEnum("Number", "one").one],
+    ids=lambda index: type(index).__name__,
 )
 def test_whatever_has_an_index_is_one(segment, index):
     segment[index] = "x"
