@@ -31,6 +31,7 @@ WITH_ROWS = (
     "instructions",
     "system_calls",
     "php_segment",
+    "php_serialize",
 )
 """They hold shmvar against a reference, by `ratios.py`."""
 OTHERS = {

@@ -299,7 +299,7 @@ def shared_cycle():
         (PhpObject("C", {"p": {3}}), "value['p']", "set"),
         (PhpEnum("Suit", ""), "value", "name of the case"),
     ],
-    ids=repr,
+    ids=lambda value: "an object" if type(value) is object else ascii(value),
 )
 def test_what_php_cannot_hold_is_refused_with_its_place(value, place, words):
     with pytest.raises(php.SerializeError) as raised:
