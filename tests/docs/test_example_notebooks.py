@@ -55,9 +55,22 @@ def run(key, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         cells = [cell for cell in read(path).cells if cell.cell_type == "code"]
         assert not shmvar.exists(key), "its last cell destroys the segment"
-        return {cell.id: "\n".join(map(shown, cell.outputs)).strip() for cell in cells}
+        return {cell.id: all_shown(cell.outputs) for cell in cells}
 
     return run_one
+
+
+def all_shown(outputs):
+    """What a cell has shown. What it printed may come in several outputs, cut anywhere: on a busy machine it does."""
+    texts, last = [], None
+    for output in outputs:
+        stream = output.get("name")
+        if stream is not None and stream == last:
+            texts[-1] += output.text
+        else:
+            texts.append(shown(output))
+        last = stream
+    return "\n".join(texts).strip()
 
 
 def shown(output):

@@ -33,7 +33,16 @@ value_comparison    is a decoded value what pickle makes of it?
 php                 real PHP: programs in it, and a process that evaluates what it is told
 php_values          values that PHP can hold, as hypothesis draws them
 php_damage          damaged PHP segments by the number, and what the document says of each
+php_semaphores      PHP's semaphores, each step of opening one, without the code under test
+php_texts           texts of PHP's `serialize`, and texts that PHP does not read
 system_v            System V objects and the bytes of PHP's segments, without the code under test
+
+caches              a cache that evicts by last use, exactly, and what programs ask a cache for
+changes             what an iterator over changes has to tell
+containers          containers of scalars, as the core and as pickle write and read them
+clusters            servers that stand in for each other
+failovers           what goes on while a primary is replaced
+remote_queues       queues on a server
 """
 
 from helpers.forks import fork, in_child, kill, reap
