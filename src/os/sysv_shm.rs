@@ -167,6 +167,17 @@ impl Mapping {
         Ok(unsafe { &*first.cast() })
     }
 
+    /// Returns so many numbers from an offset on.
+    ///
+    /// # Errors
+    /// Those of [`Mapping::numbers`].
+    #[inline(always)]
+    pub fn many_numbers(&self, offset: u64, count: u64) -> Result<&[AtomicI64]> {
+        let first = self.pointer(offset, count.saturating_mul(8))?;
+        // SAFETY: the bytes are mapped and aligned, and any value is one of a number.
+        Ok(unsafe { std::slice::from_raw_parts(first.cast(), count as usize) })
+    }
+
     /// Loads a number.
     #[inline(always)]
     pub fn load(&self, offset: u64) -> Result<i64> {

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::os::sysv_shm::Mapping;
 use crate::php::header::Header;
 use crate::php::layout::{FREE, PREPARED, TEXT, is_reserved, own_size};
+use crate::php::run::{Lengths, Run};
 use std::sync::atomic::Ordering;
 
 /// Private to the process: the numbers of a chunk, which were checked when they were read.
@@ -66,13 +67,16 @@ impl Chunk {
 /// Returns the first chunk with an index. What lies behind it is not looked at.
 #[inline(always)]
 pub fn find(map: &Mapping, header: &Header, index: i64) -> Result<Option<Chunk>> {
-    let mut at = header.start;
+    let (mut at, mut run) = (header.start, Run::default());
     while at < header.end {
         let chunk = Chunk::read(map, at, header.end)?;
         if chunk.key == index {
             return Ok((!is_reserved(index)).then_some(chunk));
         }
         at = chunk.following();
+        if run.goes_on(&chunk) {
+            at = run.end(map, at, header.end, &Lengths::any(chunk.next), |key| key == index)?;
+        }
     }
     Ok(None)
 }
@@ -122,7 +126,7 @@ pub struct Survey {
 #[inline(always)]
 pub fn survey(map: &Mapping, header: &Header, index: i64, own: u64, survey: &mut Survey) -> Result<()> {
     (survey.found, survey.twice, survey.fit, survey.prepared) = (None, None, None, None);
-    let mut last = 0;
+    let (mut last, mut run) = (0, Run::default());
     let (mut at, mut slack_at, mut needed) = (header.start, header.start, 0);
     while at < header.end {
         let chunk = Chunk::read(map, at, header.end)?;
@@ -145,6 +149,14 @@ pub fn survey(map: &Mapping, header: &Header, index: i64, own: u64, survey: &mut
         slack_at = chunk.slack_at();
         last = at;
         at = chunk.following();
+        if run.goes_on(&chunk) {
+            let lengths = Lengths::without_slack(chunk.next);
+            let behind = run.end(map, at, header.end, &lengths, |key| key == index || is_reserved(key))?;
+            if behind > at {
+                needed += behind - at;
+                (last, slack_at, at) = (behind - chunk.next, behind, behind);
+            }
+        }
     }
     survey.gaps = header.end - header.start - needed;
     Ok(())

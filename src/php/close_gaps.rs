@@ -3,7 +3,8 @@
 
 use crate::error::Result;
 use crate::php::chain::{Chunk, Found};
-use crate::php::layout::{FREE, LENGTH, PREPARED, SMALLEST, TEXT};
+use crate::php::layout::{FREE, LENGTH, PREPARED, SMALLEST, TEXT, is_reserved};
+use crate::php::run::{Lengths, Run};
 use crate::php::writer::Writer;
 
 /// Where the next chunk would be if there were no gap before it.
@@ -26,7 +27,7 @@ impl Target {
 pub fn close_gaps(writer: &mut Writer<'_>, complete: bool) -> Result<()> {
     let start = writer.header.start;
     let mut target = Target { of: start, to: start };
-    let mut at = start;
+    let (mut at, mut run) = (start, Run::default());
     while at < writer.header.end {
         let chunk = Chunk::read(writer.map, at, writer.header.end)?;
         at = chunk.following();
@@ -43,6 +44,15 @@ pub fn close_gaps(writer: &mut Writer<'_>, complete: bool) -> Result<()> {
         } else if let Some(place) = move_down(writer, &chunk, target, complete)? {
             let needs = if place == chunk.at { chunk.needs() } else { chunk.own() };
             target = Target { of: place, to: place + needs };
+        }
+        if run.goes_on(&chunk) && target.to == at {
+            // There is no gap here, so chunks that leave none stay.
+            let lengths = Lengths::without_slack(chunk.next);
+            let behind = run.end(writer.map, at, writer.header.end, &lengths, is_reserved)?;
+            if behind > at {
+                target = Target { of: behind - chunk.next, to: behind };
+                at = behind;
+            }
         }
     }
     give_back(writer, target)

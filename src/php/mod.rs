@@ -13,6 +13,7 @@
 //! | [`layout`] | where the numbers of a segment stand, the sizes of chunks |
 //! | [`header`] | the header: reading, checking and changing it |
 //! | [`chain`] | the chain of chunks: walking it, checking each |
+//! | [`run`] | walking faster over chunks of one size |
 //! | [`read`] | reading a variable without a lock |
 //! | [`writer`] | the steps that changes are made of |
 //! | [`change`] | where each change begins, and what it does with one that was not finished |
@@ -48,6 +49,7 @@ mod read;
 mod remove;
 mod replace;
 mod room;
+mod run;
 pub mod segment;
 #[cfg(test)]
 mod tests;

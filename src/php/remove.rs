@@ -29,6 +29,9 @@ pub fn remove(map: &Mapping, index: i64) -> Result<bool> {
         // CRASH: one store takes it out of the chain.
         if found.before.is_some() && found.chunk.following() == writer.header.end {
             writer.header.lower_end(map, found.chunk.at)?;
+            if survey.gaps == 0 {
+                return Ok(true);
+            }
         } else {
             writer.unlink(&found)?;
             writer.empty(&found)?;
