@@ -18,7 +18,7 @@
 //! | `fork` | noticing a fork; a mutex that survives one |
 //! | `lease` | asking whether a file is open anywhere |
 //! | `sysv_msg` | System V message queues |
-//! | `sysv_raw` | System V segments as bytes |
+//! | `sysv_raw` | maps of System V segments as bytes, perhaps for reading alone |
 //! | `sysv_sem` | sets of System V semaphores |
 //! | `sysv_shm` | System V segments: system calls, maps, checked access to their bytes |
 #![allow(unsafe_code, reason = "system calls")]

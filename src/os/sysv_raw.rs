@@ -2,39 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::os::opaque_copy::opaque_copy;
+use crate::os::sysv_shm::status;
 use std::io;
-
-/// Returns the id of the segment with a key.
-pub fn find(key: i32) -> io::Result<i32> {
-    // SAFETY: the call takes three numbers.
-    checked(unsafe { libc::shmget(key, 0, 0) })
-}
-
-/// Makes the segment with a key. Fails with `EEXIST` if there is one.
-pub fn create(key: i32, size: u64, permissions: u32) -> io::Result<i32> {
-    let flags = (permissions & 0o777) as i32 | libc::IPC_CREAT | libc::IPC_EXCL;
-    // SAFETY: the call takes three numbers.
-    checked(unsafe { libc::shmget(key, size as usize, flags) })
-}
-
-/// Returns the size of a segment, the uid of its owner and its nine bits of permissions.
-pub fn status(id: i32) -> io::Result<(u64, u32, u32)> {
-    // SAFETY: the struct consists of integers, and all zeros is a valid value of it.
-    let mut found: libc::shmid_ds = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel fills the struct during the call.
-    checked(unsafe { libc::shmctl(id, libc::IPC_STAT, &mut found) })?;
-    Ok((found.shm_segsz as u64, found.shm_perm.uid, u32::from(found.shm_perm.mode) & 0o777))
-}
-
-/// Removes a segment: its key is free at once, and its memory when nobody has it mapped any more.
-pub fn remove(id: i32) -> io::Result<()> {
-    // SAFETY: this command takes no buffer.
-    checked(unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) }).map(drop)
-}
-
-fn checked(outcome: i32) -> io::Result<i32> {
-    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(outcome) }
-}
 
 /// Private to the process: a map of a segment, which is unmapped when it is dropped.
 pub struct RawMap {
@@ -58,7 +27,7 @@ impl RawMap {
             return Err(io::Error::last_os_error());
         }
         let mut map = RawMap { base: base.cast(), size: 0, readonly };
-        map.size = status(id)?.0;
+        map.size = status(id)?.size;
         Ok(map)
     }
 

@@ -205,13 +205,8 @@ impl Mapping {
         if len > SCRATCH_SMALL {
             let large = to.large();
             large.clear();
-            fallible::reserve(large, len, "the text of a variable")?;
-            // SAFETY: room for `len` bytes was reserved, and all of them are written before the length is set.
-            unsafe {
-                opaque_copy(large.as_mut_ptr(), from, len);
-                large.set_len(len);
-            }
-            return Ok(());
+            // SAFETY: the source is mapped.
+            return unsafe { fill(large, from, len, "the text of a variable") };
         }
         // The last word may reach past the end of the segment, whose size need not be a multiple of 8.
         let words = len / 8 + usize::from(len & 7 != 0 && offset + len.next_multiple_of(8) as u64 <= self.size);
@@ -231,6 +226,14 @@ impl Mapping {
         }
         to.small_len = Some(len);
         Ok(())
+    }
+
+    /// Returns a private copy of `len` bytes from an offset on.
+    pub fn copy_out(&self, offset: u64, len: u64, what: &'static str) -> Result<Vec<u8>> {
+        let (from, mut copy) = (self.pointer(offset, len)?, Vec::new());
+        // SAFETY: the source is mapped.
+        unsafe { fill(&mut copy, from, len as usize, what)? };
+        Ok(copy)
     }
 
     /// Returns `true` if the bytes at an offset are these.
@@ -331,6 +334,21 @@ fn word_at(bytes: &[u8], at: usize) -> u64 {
         return word >> (64 - (bytes.len() - at) * 8);
     }
     bytes[at..].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+/// Makes an empty vector a copy of `len` bytes, which others may change meanwhile. `what` says what the memory is for.
+///
+/// # Safety
+/// The bytes are mapped.
+#[inline]
+unsafe fn fill(to: &mut Vec<u8>, from: *const u8, len: usize, what: &'static str) -> Result<()> {
+    fallible::reserve(to, len, what)?;
+    // SAFETY: room for `len` bytes was reserved, and all of them are written before the length is set.
+    unsafe {
+        opaque_copy(to.as_mut_ptr(), from, len);
+        to.set_len(len);
+    }
+    Ok(())
 }
 
 /// Returns the error for bytes that do not lie within the segment.

@@ -24,11 +24,22 @@ impl Chunk {
     /// Reads the chunk at an offset, which lies before `end`.
     #[inline(always)]
     pub fn read(map: &Mapping, at: u64, end: u64) -> Result<Self> {
-        let Some(room) = (end - at).checked_sub(TEXT) else { return Err(cut_off(at, end)) };
+        if end - at < TEXT {
+            return Err(cut_off(at, end));
+        }
         let numbers = map.numbers::<3>(at)?;
-        let key = numbers[0].load(Ordering::Relaxed);
-        let length = numbers[1].load(Ordering::Relaxed) as u64;
-        let next = numbers[2].load(Ordering::Acquire) as u64;
+        let (key, length) = (numbers[0].load(Ordering::Relaxed), numbers[1].load(Ordering::Relaxed));
+        Self::checked(at, Some([key, length, numbers[2].load(Ordering::Acquire)]), end)
+    }
+
+    /// Checks the numbers of the chunk at an offset, which lies before `end`. `None` stands for numbers that `end` cuts
+    /// off.
+    #[inline(always)]
+    pub fn checked(at: u64, numbers: Option<[i64; 3]>, end: u64) -> Result<Self> {
+        let (Some([key, length, next]), Some(room)) = (numbers, (end - at).checked_sub(TEXT)) else {
+            return Err(cut_off(at, end));
+        };
+        let (length, next) = (length as u64, next as u64);
         // What there is behind the three numbers. It is huge if `next` is negative or too small; and huge when turned
         // if it is no multiple of 8.
         let behind = next.wrapping_sub(TEXT);

@@ -24,6 +24,7 @@
 //! | [`close_gaps`] | moving chunks down, giving back what is left |
 //! | [`patience`] | looking again where another process is in the middle of a change |
 //! | [`format_new`] | the header of a new segment |
+//! | [`variables`] | the list of all variables, a private copy of all |
 //! | [`attach`] | finding or creating a segment by its key |
 //! | [`segment`] | the handle |
 //! | `tests` | tests of all that |
@@ -53,6 +54,7 @@ mod run;
 pub mod segment;
 #[cfg(test)]
 mod tests;
+mod variables;
 mod writer;
 
 pub use layout::{is_reserved, own_size};

@@ -6,9 +6,9 @@ use crate::os::fork::ForkMutex;
 use crate::os::mem::Scratch;
 use crate::os::sysv_shm::{self, Mapping};
 use crate::php::attach::{self, is_gone, name, with_name};
-use crate::php::chain::each;
 use crate::php::header::Header;
 use crate::php::patience::patiently;
+use crate::php::variables::{Snapshot, variables};
 use crate::php::{put, read, remove};
 use crate::sync::revocable::{Revocable, RevocableGuard};
 use std::sync::Arc;
@@ -145,7 +145,38 @@ impl Segment {
     /// # Errors
     /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`].
     pub fn indexes(&self) -> Result<Vec<i64>> {
-        patiently(|| indexes(&*self.map()?)).map_err(|error| with_name(self.key, error))
+        let lengths = self.lengths()?.into_iter();
+        fallible::collect(lengths.map(|(index, _)| Ok(index)), "the indexes of a segment of PHP's")
+    }
+
+    /// Returns index and length of the text of all variables, in the order of the chain.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`].
+    pub fn lengths(&self) -> Result<Vec<(i64, u64)>> {
+        let all = patiently(|| variables(&*self.map()?)).map_err(|error| with_name(self.key, error))?;
+        fallible::collect(all.iter().map(|chunk| Ok((chunk.key, chunk.length))), "the variables of a segment of PHP's")
+    }
+
+    /// Calls `with` with index, text and the offset of the text of each variable, in the order of the chain. They are
+    /// of one moment, unless the segment changes all the time, or there is no memory for a copy of all: then each text
+    /// is read as [`Segment::read`] does. `with` may do what it likes, also detach.
+    ///
+    /// # Errors
+    /// Those of [`Segment::read`], and what `with` returns.
+    pub fn each<E, F>(&self, mut with: F) -> std::result::Result<(), E>
+    where
+        E: From<Error>,
+        F: FnMut(i64, &[u8], u64) -> std::result::Result<(), E>,
+    {
+        let snapshot = Snapshot::take(&*self.map()?);
+        if let Some(snapshot) = snapshot {
+            return snapshot.iter().try_for_each(|(index, text, offset)| with(index, text, offset));
+        }
+        for index in self.indexes()? {
+            self.read(index, |text, offset| with(index, text, offset))?.transpose()?;
+        }
+        Ok(())
     }
 
     /// Returns what the segment is like.
@@ -154,7 +185,7 @@ impl Segment {
     /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`], [`Error::System`].
     pub fn info(&self) -> Result<Info> {
         let map = self.map()?;
-        let (header, count) = patiently(|| Ok((Header::read(&map)?, indexes(&map)?.len() as u64)))
+        let (header, count) = patiently(|| Ok((Header::read(&map)?, variables(&map)?.len() as u64)))
             .map_err(|error| with_name(self.key, error))?;
         let status = sysv_shm::status(self.id).map_err(|error| {
             Error::io(format!("asking about the segment of PHP's with key {}", name(self.key)), error)
@@ -239,20 +270,4 @@ impl Segment {
     fn map(&self) -> Result<RevocableGuard<'_, Mapping>> {
         self.mapping.get().ok_or(Error::Detached)
     }
-}
-
-/// Returns the indexes of all variables in order, each once.
-fn indexes(map: &Mapping) -> Result<Vec<i64>> {
-    const WHAT: &str = "the indexes of a segment of PHP's";
-    let header = Header::read(map)?;
-    let mut all = Vec::new();
-    each(map, &header, |chunk| fallible::push(&mut all, (chunk.key, chunk.at), WHAT))?;
-    let mut sorted = fallible::collect(all.iter().copied().map(Ok), WHAT)?;
-    sorted.sort_unstable();
-    // A process that is killed in a put may leave an index twice. The first one counts.
-    let again = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| Ok(pair[1].1));
-    let mut again = fallible::collect(again, WHAT)?;
-    again.sort_unstable();
-    let first = all.iter().filter(|(_, at)| again.binary_search(at).is_err());
-    fallible::collect(first.map(|(index, _)| Ok(*index)), WHAT)
 }

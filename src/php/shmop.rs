@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::os;
 use crate::os::fork::ForkMutex;
-use crate::os::sysv_raw::{self, RawMap};
+use crate::os::sysv_raw::RawMap;
+use crate::os::sysv_shm;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -64,16 +65,16 @@ impl Shmop {
         let fail = |id: i32, error| open_error(key, id, mode, size, error);
         loop {
             if mode != Mode::New {
-                match sysv_raw::find(key) {
+                match sysv_shm::find(key) {
                     Ok(id) => return Self::attach(key, id, mode, size, fail),
                     Err(error) if error.raw_os_error() == Some(libc::ENOENT) && mode.creates() => {}
                     Err(error) => return Err(fail(-1, error)),
                 }
             }
-            match sysv_raw::create(key, size, permissions) {
+            match sysv_shm::create(key, size, permissions) {
                 Ok(id) => {
                     // Where it cannot be attached, for lack of addresses or of rights, nothing stays.
-                    return Self::attach(key, id, mode, size, fail).inspect_err(|_| drop(sysv_raw::remove(id)));
+                    return Self::attach(key, id, mode, size, fail).inspect_err(|_| drop(sysv_shm::remove(id)));
                 }
                 // Somebody else has made it just now.
                 Err(error) if error.raw_os_error() == Some(libc::EEXIST) && mode == Mode::Create => {}
@@ -135,7 +136,7 @@ impl Shmop {
 
     /// Removes the segment: its key is free at once, its memory when nobody has it open any more.
     pub fn delete(&self) -> Result<()> {
-        sysv_raw::remove(self.id).map_err(|error| match error.raw_os_error() {
+        sysv_shm::remove(self.id).map_err(|error| match error.raw_os_error() {
             Some(libc::EIDRM | libc::EINVAL) => {
                 Error::NotFound(format!("{}: the segment (id {}) was removed before", Key(self.key), self.id))
             }
@@ -152,8 +153,8 @@ impl Shmop {
 
 /// Whose a segment is, for messages.
 fn owner(id: i32) -> String {
-    match sysv_raw::status(id) {
-        Ok((_, uid, mode)) => format!(" of uid {uid} with mode 0{mode:03o}"),
+    match sysv_shm::status(id) {
+        Ok(status) => format!(" of uid {} with mode 0{:03o}", status.uid, status.permissions),
         Err(_) => String::new(),
     }
 }

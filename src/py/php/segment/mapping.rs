@@ -3,7 +3,7 @@
 
 use super::handle::PySegment;
 use super::index::index_of;
-use super::variable::{read_held, remove_held, store_held};
+use super::variable::{each_held, read_held, remove_held, store_held};
 use crate::error::Error;
 use crate::py::calls;
 use crate::py::create;
@@ -73,12 +73,10 @@ pub fn indexes<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py,
 pub fn copy<'py>(segment: &PySegment, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let items = create::dict(py)?;
     let _held = segment.hold(py)?;
-    for index in segment.inner().indexes().map_err(|error| segment.error(py, error))? {
-        if let Some(value) = read_held(segment, py, index)? {
-            create::insert(&items, create::int(py, index)?.as_any(), &value)?;
-        }
-        py.check_signals()?;
-    }
+    each_held(segment, py, |index, value| {
+        create::insert(&items, create::int(py, index)?.as_any(), &value)?;
+        py.check_signals()
+    })?;
     Ok(items)
 }
 

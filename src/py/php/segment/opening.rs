@@ -72,8 +72,10 @@ fn open(
 /// The argument `lock`.
 fn lock_of(object: &Bound<'_, PyAny>) -> PyResult<Py<PySemaphore>> {
     let Ok(semaphore) = object.cast::<PySemaphore>() else {
-        let name = object.get_type().name().map_or_else(|_| "?".into(), |name| name.to_string());
-        return Err(errors::builtin::<PyTypeError>(format!("lock must be a shmvar.php.Semaphore or None, not {name}")));
+        let class = arguments::class_of(object);
+        return Err(errors::builtin::<PyTypeError>(format!(
+            "lock must be a shmvar.php.Semaphore or None, not {class}"
+        )));
     };
     semaphore.get().must_be_lock(object.py())?;
     Ok(semaphore.clone().unbind())

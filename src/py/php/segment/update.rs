@@ -6,14 +6,13 @@ use super::index::index_of;
 use super::mapping;
 use super::variable::{copy_of, store_held};
 use crate::error::{Error, Lack};
-use crate::php::segment::Segment;
 use crate::php::{is_reserved, own_size};
 use crate::py::create;
 use crate::py::php::dumps::{self, DumpOptions};
 use crate::py::segment::items;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// A variable that is to be stored.
 struct Entry {
@@ -81,23 +80,19 @@ fn arrange(segment: &PySegment, entries: &mut [Entry]) -> Result<(), Error> {
         // The core refuses it, and nothing was stored yet.
         return inner.put(entry.index, &entry.text, true);
     }
-    let mut there = HashSet::<i64>::new();
-    let indexes = inner.indexes()?;
-    let no_memory = |_| Error::Memory { asked: 8 * indexes.len() as u64, what: "a list of indexes" };
-    there.try_reserve(indexes.len()).map_err(no_memory)?;
-    there.extend(&indexes);
+    let lengths = inner.lengths()?;
+    let mut there = HashMap::<i64, u64>::new();
+    let no_memory = |_| Error::Memory { asked: 16 * lengths.len() as u64, what: "a list of indexes" };
+    there.try_reserve(lengths.len()).map_err(no_memory)?;
+    there.extend(lengths.iter().copied());
     for entry in entries.iter_mut() {
-        entry.grows = own_size(entry.text.len() as u64).into();
-        if !there.contains(&entry.index) {
-            continue;
-        }
-        let old = inner.read(entry.index, |text, _| own_size(text.len() as u64))?;
-        entry.grows -= i128::from(old.unwrap_or(0));
+        let old = there.get(&entry.index).map_or(0, |&length| own_size(length));
+        entry.grows = i128::from(own_size(entry.text.len() as u64)) - i128::from(old);
     }
     let info = inner.info()?;
     let (needed, mut free) = (entries.iter().map(|entry| entry.grows).sum::<i128>(), i128::from(info.free));
     if needed > free {
-        free += gaps(inner, &indexes, info.used)?;
+        free += gaps(&lengths, info.used);
     }
     if needed > free {
         return Err(Error::Full {
@@ -124,10 +119,7 @@ fn arrange(segment: &PySegment, entries: &mut [Entry]) -> Result<(), Error> {
 
 /// The bytes between the variables: room that the core uses where it needs it, and that is not counted as free.
 #[cold]
-fn gaps(inner: &Segment, indexes: &[i64], used: u64) -> Result<i128, Error> {
-    let mut taken = 0;
-    for &index in indexes {
-        taken += inner.read(index, |text, _| own_size(text.len() as u64))?.unwrap_or(0);
-    }
-    Ok((i128::from(used) - i128::from(taken)).max(0))
+fn gaps(lengths: &[(i64, u64)], used: u64) -> i128 {
+    let taken: u64 = lengths.iter().map(|&(_, length)| own_size(length)).sum();
+    (i128::from(used) - i128::from(taken)).max(0)
 }

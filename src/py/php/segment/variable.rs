@@ -2,6 +2,7 @@
 
 use super::handle::PySegment;
 use super::index::index_of;
+use crate::error::Error;
 use crate::php::serialize::Why;
 use crate::py::calls;
 use crate::py::create;
@@ -36,6 +37,37 @@ pub fn read_held<'py>(segment: &PySegment, py: Python<'py>, index: i64) -> PyRes
         Ok(Some(Err(_))) => read_again(segment, py, index),
         Err(error) => Err(segment.error_at(py, index, error)),
     }
+}
+
+/// Why not all variables were read.
+enum Failure {
+    Core(Error),
+    Raised(PyErr),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Core(error)
+    }
+}
+
+/// Calls `with` with index and value of all variables, in the order of the chain, while the lock is held.
+pub fn each_held<'py>(
+    segment: &PySegment,
+    py: Python<'py>,
+    mut with: impl FnMut(i64, Bound<'py, PyAny>) -> PyResult<()>,
+) -> PyResult<()> {
+    let done = segment.inner().each(|index, text, _| {
+        let value = match loads::value(py, text, segment.options()) {
+            Ok(value) => Some(value.into_bound(py)),
+            Err(_) => read_again(segment, py, index).map_err(Failure::Raised)?,
+        };
+        value.map_or(Ok(()), |value| with(index, value)).map_err(Failure::Raised)
+    });
+    done.map_err(|failure| match failure {
+        Failure::Core(error) => segment.error(py, error),
+        Failure::Raised(error) => error,
+    })
 }
 
 /// Reads a variable whose text could not be parsed. A writer that takes no lock may have been about to move it: then it
