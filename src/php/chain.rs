@@ -85,7 +85,7 @@ pub fn find(map: &Mapping, header: &Header, index: i64) -> Result<Option<Chunk>>
             return Ok((!is_reserved(index)).then_some(chunk));
         }
         at = chunk.following();
-        if run.goes_on(&chunk) {
+        if run.goes_on(chunk.next) {
             at = run.end(map, at, header.end, &Lengths::any(chunk.next), |key| key == index)?;
         }
     }
@@ -160,7 +160,7 @@ pub fn survey(map: &Mapping, header: &Header, index: i64, own: u64, survey: &mut
         slack_at = chunk.slack_at();
         last = at;
         at = chunk.following();
-        if run.goes_on(&chunk) {
+        if run.goes_on(chunk.next) {
             let lengths = Lengths::without_slack(chunk.next);
             let behind = run.end(map, at, header.end, &lengths, |key| key == index || is_reserved(key))?;
             if behind > at {

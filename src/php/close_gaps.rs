@@ -45,7 +45,7 @@ pub fn close_gaps(writer: &mut Writer<'_>, complete: bool) -> Result<()> {
             let needs = if place == chunk.at { chunk.needs() } else { chunk.own() };
             target = Target { of: place, to: place + needs };
         }
-        if run.goes_on(&chunk) && target.to == at {
+        if run.goes_on(chunk.next) && target.to == at {
             // There is no gap here, so chunks that leave none stay.
             let lengths = Lengths::without_slack(chunk.next);
             let behind = run.end(writer.map, at, writer.header.end, &lengths, is_reserved)?;

@@ -4,7 +4,6 @@
 
 use crate::error::Result;
 use crate::os::sysv_shm::Mapping;
-use crate::php::chain::Chunk;
 use crate::php::layout::TEXT;
 use std::sync::atomic::Ordering;
 
@@ -39,16 +38,17 @@ impl Lengths {
 }
 
 impl Run {
-    /// Takes note of a chunk. Returns `true` if the next ones are expected to be like it.
+    /// Takes note of the `next` of a chunk that was checked. Returns `true` if the chunks behind it are expected to be
+    /// like it.
     #[inline(always)]
-    pub fn goes_on(&mut self, chunk: &Chunk) -> bool {
-        self.alike = if chunk.next == self.next { self.alike + 1 } else { 0 };
-        self.next = chunk.next;
+    pub fn goes_on(&mut self, next: u64) -> bool {
+        self.alike = if next == self.next { self.alike + 1 } else { 0 };
+        self.next = next;
         self.alike >= ALIKE
     }
 
     /// Returns where the first chunk from `at` on begins that is not like those before: by its `next`, by its length,
-    /// or because `other` says so of its key. All before it were checked as [`Chunk::read`] does.
+    /// or because `other` says so of its key. All before it were checked as `Chunk::read` does.
     #[inline(always)]
     pub fn end(
         &mut self,

@@ -124,6 +124,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::excessive_precision, reason = "exact halves between two texts")]
     fn floats_are_spelled_as_php_spells_them() {
         for (number, text) in [
             (1.0, "1"),

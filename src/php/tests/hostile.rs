@@ -2,6 +2,7 @@
 
 use super::php::{self, Random, restore, segment, snapshot};
 use crate::os::mem::Scratch;
+use crate::php::variables::Snapshot;
 use crate::php::{put, read, remove};
 use std::sync::atomic::Ordering;
 
@@ -33,6 +34,7 @@ fn no_bytes_make_a_call_panic() {
         let mut end = |is_ok: bool| if is_ok { values += 1 } else { errors += 1 };
         end(read::read(&map, random.below(8) as i64, &mut copy).is_ok());
         end(read::has(&map, 77).is_ok());
+        end(Snapshot::take(&map).is_some_and(|all| all.iter().map(|(_, text, _)| text.len()).sum::<usize>() < 600));
         for len in [4, random.below(500) as usize] {
             for index in [random.below(8) as i64, 50] {
                 end(put::put(&map, index, &vec![1; len], round % 3 == 0).is_ok());

@@ -7,6 +7,7 @@ use crate::os::sysv_shm::Mapping;
 use crate::php::chain::Chunk;
 use crate::php::header::Header;
 use crate::php::layout::own_size;
+use crate::php::variables::Snapshot;
 use crate::php::{put, read, remove};
 use proptest::prelude::*;
 
@@ -53,6 +54,10 @@ fn check(map: &Mapping, model: &Variables, before_start: &[u64]) {
         assert!(read::read(map, *index, &mut copy).unwrap().is_some() && read::has(map, *index).unwrap());
         assert_eq!(copy.bytes(), value);
     }
+    let all = Snapshot::take(map).unwrap();
+    assert_eq!(&all.iter().map(|(index, text, _)| (index, text.to_vec())).collect::<Variables>(), model);
+    assert!(all.iter().all(|(_, text, offset)| map.still_is(offset, text).unwrap()));
+    assert_eq!(all.iter().count(), model.len());
     assert!(!read::has(map, 99).unwrap() && read::read(map, 99, &mut copy).unwrap().is_none());
     assert_eq!(&php::snapshot(map)[5..][..before_start.len()], before_start);
 }

@@ -180,9 +180,9 @@ impl<'py> Walk<'_, 'py> {
             return Ok(self.writer.string(bytes.as_bytes())?);
         }
         match other::number(object)? {
-            // SAFETY: it is held, and is an int, a float or a bool.
             Some(number) => {
                 self.numbers -= 1;
+                // SAFETY: it is held, and is an int, a float or a bool.
                 unsafe { self.value(number.as_ptr()) }
             }
             None => Err(other::refusal(object)),
@@ -297,10 +297,14 @@ impl<'py> Walk<'_, 'py> {
         }
         let class = self.name(object, &self.classes.class_name, "the class name")?;
         let data = object.getattr(self.classes.data.bind(self.py))?;
-        // SAFETY: it is a `bytes` if it is written, and held.
+        // SAFETY: it is an object, and held.
         match unsafe { ffi::PyBytes_Check(data.as_ptr()) } {
             0 => Err(Stop::Refused("the data of a PhpCustom is bytes".into())),
-            _ => Ok(self.writer.custom(&class, unsafe { bytes_of(data.as_ptr()) })?),
+            _ => {
+                // SAFETY: it is a `bytes`, and held.
+                let data = unsafe { bytes_of(data.as_ptr()) };
+                Ok(self.writer.custom(&class, data)?)
+            }
         }
     }
 }

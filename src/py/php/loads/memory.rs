@@ -33,8 +33,8 @@ pub fn text(text: &str) -> u64 {
     // Each character takes as many bytes as the widest one.
     let widest = text.bytes().max().unwrap_or(0);
     let width = match widest {
-        ..0xc4 => 1,
-        ..0xf0 => 2,
+        0..0xc4 => 1,
+        0xc4..0xf0 => 2,
         _ => 4,
     };
     // The text in UTF-8, too, once somebody has asked for it.
