@@ -83,13 +83,6 @@ pub fn remove(id: i32) -> std::io::Result<()> {
     id_or_error(unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) }).map(drop)
 }
 
-/// Returns `true` if there is no process with this pid in this pid namespace. A pid of 0 is that of a process
-/// elsewhere.
-pub fn is_gone(pid: i32) -> bool {
-    // SAFETY: signal 0 is never delivered.
-    pid > 0 && unsafe { libc::kill(pid, 0) } < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH)
-}
-
 /// Returns the result of a system call, or the error that it left in `errno`.
 fn id_or_error(result: i32) -> std::io::Result<i32> {
     if result < 0 { Err(std::io::Error::last_os_error()) } else { Ok(result) }

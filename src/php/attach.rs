@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::os::sysv_shm::{self, Mapping};
-use crate::php::format_new::{format_new, is_begun, is_blank};
+use crate::php::format_new::{format_new, is_begun, is_blank, is_formatted};
 use crate::php::header::Header;
 use crate::php::layout::HEADER;
 use std::io;
@@ -51,7 +51,8 @@ pub fn attach(key: i32, size: u64, permissions: u32, create: Option<bool>) -> Re
         if created {
             format_new(&map).map_err(|error| with_name(key, error))?;
         } else {
-            wait_until_formatted(&map, id).and_then(|()| Header::read(&map)).map_err(|error| with_name(key, error))?;
+            let formatted = wait_until_formatted(&map, key, id).and_then(|()| Header::read(&map));
+            formatted.map_err(|error| with_name(key, error))?;
         }
         return Ok(Attached { map, id, created });
     }
@@ -112,8 +113,9 @@ fn find_or_create(key: i32, size: u64, permissions: u32, create: Option<bool>) -
     }
 }
 
-/// Waits until the creator of a segment has formatted it. A segment with other bytes is no segment of PHP's.
-fn wait_until_formatted(map: &Mapping, id: i32) -> Result<()> {
+/// Waits until the creator of a segment has formatted it. A segment with other bytes is no segment of PHP's, and one of
+/// zeros may be anybody's: it is never formatted here.
+fn wait_until_formatted(map: &Mapping, key: i32, id: i32) -> Result<()> {
     if map.size() < HEADER {
         return Ok(());
     }
@@ -121,8 +123,7 @@ fn wait_until_formatted(map: &Mapping, id: i32) -> Result<()> {
     let mut pause = Duration::from_micros(20);
     while is_blank(map)? {
         if Instant::now() > give_up {
-            // CRASH: whoever created it was killed before the magic was there, or will be heard of no more.
-            return if has_no_creator(id) { format_new(map) } else { Err(never_formatted(id)) };
+            return Err(never_formatted(key, id));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
@@ -131,20 +132,17 @@ fn wait_until_formatted(map: &Mapping, id: i32) -> Result<()> {
     while Header::read(map).is_err() && is_begun(map)? && Instant::now() < give_up {
         std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(())
+    // CRASH: this package was killed while it formatted the segment.
+    if is_begun(map)? && !is_formatted(map)? { Err(never_formatted(key, id)) } else { Ok(()) }
 }
 
-/// Returns `true` if nobody else is attached to a segment, and the process that created it is gone.
-fn has_no_creator(id: i32) -> bool {
-    sysv_shm::status(id).is_ok_and(|status| status.attached <= 1 && sysv_shm::is_gone(status.creator_pid))
-}
-
-/// Returns the error for a segment that is blank.
-fn never_formatted(id: i32) -> Error {
+/// Returns the error for a segment that has no magic, and nothing else either.
+fn never_formatted(key: i32, id: i32) -> Error {
     let wait = FORMATTED_WITHIN.as_millis();
     Error::Incompatible(format!(
-        "its first bytes are zero, and the process that created it did not format it within {wait} ms: attach again, \
-         or remove it (ipcrm -m {id})"
+        "its first bytes are zero, and nobody has formatted it within {wait} ms. It may be another program's; if its \
+         creator was killed, remove it (ipcrm -m {id}, or shmop_delete(shmop_open({key}, 'w', 0, 0)) of shmvar.php) \
+         and attach again"
     ))
 }
 

@@ -128,10 +128,15 @@ fn give_back(writer: &mut Writer<'_>, target: Target) -> Result<()> {
 /// Returns how many bytes would be free, at least, if the chunk at `without` were removed and the gaps closed
 /// completely.
 pub fn free_when_closed(writer: &Writer<'_>, without: Option<u64>) -> Result<u64> {
+    free_when_closed_as(writer, without, |chunk| chunk)
+}
+
+/// The same, where chunks count as what `seen` makes of them.
+pub fn free_when_closed_as(writer: &Writer<'_>, without: Option<u64>, seen: impl Fn(Chunk) -> Chunk) -> Result<u64> {
     let header = &writer.header;
     let (mut to, mut at, mut moves) = (header.start, header.start, false);
     while at < header.end {
-        let chunk = Chunk::read(writer.map, at, header.end)?;
+        let chunk = seen(Chunk::read(writer.map, at, header.end)?);
         if chunk.key != FREE && without != Some(at) {
             let gap = at - to;
             // Once a chunk can be moved, the gap is large enough for all behind it, or has room for three numbers.

@@ -6,7 +6,7 @@ use crate::php::header::Header;
 use crate::php::layout::{END, FREE_BYTES, HEADER, MAGIC, MAGIC_BITS, START, TOTAL};
 
 /// Returns `true` if the segment has PHP's magic.
-fn is_formatted(map: &Mapping) -> Result<bool> {
+pub fn is_formatted(map: &Mapping) -> Result<bool> {
     Ok(map.load(0)? as u64 & MAGIC_BITS == MAGIC)
 }
 
@@ -36,7 +36,7 @@ pub fn format_new(map: &Mapping) -> Result<()> {
     let numbers = [START, END, FREE_BYTES, TOTAL].map(|offset| map.load(offset));
     let [start, end, free, total] = numbers.map(|number| number.unwrap_or(-1));
     let is_empty = start == HEADER as i64 && end == start;
-    let fits = end <= total && total <= map.size() as i64 && (0..=total - end).contains(&free);
+    let fits = end <= total && total <= map.size() as i64 && (0..=total.wrapping_sub(end)).contains(&free);
     if is_empty && !fits {
         map.store(FREE_BYTES, 0)?;
         map.store(TOTAL, map.size() as i64)?;

@@ -41,23 +41,28 @@ impl Header {
         Ok(Header { start, end, free, total })
     }
 
-    /// Reads the header for a call that changes something, which believes `free`, too.
+    /// Reads the header for a call that changes something, which believes `free`, too. Nothing is stored.
     ///
     /// # Errors
-    /// Those of [`Header::read`].
-    #[inline(always)]
+    /// Those of [`Header::read`], and [`Error::Corrupt`] if `free` is negative.
     pub fn read_to_change(map: &Mapping) -> Result<Self> {
         let mut header = Self::read(map)?;
-        let rest = header.total - header.end;
-        if header.free > rest {
-            if (header.free as i64) < 0 {
-                return Err(wrong_numbers([header.start, header.end, header.free, header.total], map.size()));
-            }
-            // PHP itself has this between two stores, and was killed there.
-            header.free = rest;
-            map.store(FREE_BYTES, rest as i64)?;
+        if (header.free as i64) < 0 {
+            return Err(wrong_numbers([header.start, header.end, header.free, header.total], map.size()));
         }
+        // PHP itself has more than the rest between two stores, and was killed there.
+        header.free = header.usable();
         Ok(header)
+    }
+
+    /// Bytes that a put may use: `free`, but never more than there are, and none if it is negative.
+    pub fn usable(&self) -> u64 {
+        if (self.free as i64) < 0 { 0 } else { self.free.min(self.total - self.end) }
+    }
+
+    /// Stores `free` as [`Header::read_to_change`] has it, if the segment has another number.
+    pub fn mend_free(&self, map: &Mapping) -> Result<()> {
+        if map.load(FREE_BYTES)? == self.free as i64 { Ok(()) } else { map.store(FREE_BYTES, self.free as i64) }
     }
 
     /// Raises `end` by bytes that a chunk was written to, and lowers `free` before.

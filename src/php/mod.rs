@@ -17,6 +17,7 @@
 //! | [`read`] | reading a variable without a lock |
 //! | [`writer`] | the steps that changes are made of |
 //! | [`change`] | where each change begins, and what it does with one that was not finished |
+//! | [`unfinished`] | what a process has left that was killed in a change, and what it will be |
 //! | [`put`] | storing a variable |
 //! | [`replace`] | where the new chunk of a variable goes |
 //! | [`room`] | how much room a put may leave in gaps |
@@ -54,6 +55,7 @@ mod run;
 pub mod segment;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod variables;
 mod writer;
 

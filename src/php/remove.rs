@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::os::sysv_shm::Mapping;
 use crate::php::chain::Survey;
-use crate::php::change::begin;
+use crate::php::change::{NO_CHUNK, begin};
 use crate::php::close_gaps::close_gaps;
 use crate::php::header::Header;
 use crate::php::layout::is_reserved;
@@ -19,7 +19,7 @@ pub fn remove(map: &Mapping, index: i64) -> Result<bool> {
     loop {
         let mut survey = Survey::default();
         let mut writer = Writer { map, header: Header::default() };
-        begin(&mut writer, index, u64::MAX, &mut survey)?;
+        begin(&mut writer, index, NO_CHUNK, &mut survey)?;
         let Some(found) = survey.found else {
             if removed {
                 close_gaps(&mut writer, false)?;
@@ -47,6 +47,7 @@ pub fn remove(map: &Mapping, index: i64) -> Result<bool> {
 /// Removes all variables. The chain may be damaged: nobody walks it any more.
 pub fn clear(map: &Mapping) -> Result<()> {
     let mut header = patiently(|| Header::read_to_change(map))?;
+    header.mend_free(map)?;
     let start = header.start;
     if header.end == start { Ok(()) } else { header.lower_end(map, start) }
 }

@@ -196,7 +196,7 @@ impl Segment {
             size: self.size,
             total: header.total,
             used: header.end - header.start,
-            free: header.free,
+            free: header.usable(),
             count,
             permissions: status.permissions,
             uid: status.uid,

@@ -3,9 +3,9 @@
 
 use crate::error::Result;
 use crate::os::sysv_shm::Mapping;
-use crate::php::chain::{Chunk, Found, Gap, find};
+use crate::php::chain::{Chunk, Found, Gap};
 use crate::php::header::Header;
-use crate::php::layout::{END, FREE, FREE_BYTES, LENGTH, NEXT, PREPARED, TEXT, is_reserved, own_size};
+use crate::php::layout::{END, FREE, FREE_BYTES, LENGTH, NEXT, PREPARED, TEXT, own_size};
 
 /// Private to the process: a segment that one call changes, and its header as this call has left it.
 pub struct Writer<'a> {
@@ -103,19 +103,6 @@ impl Writer<'_> {
     #[inline(always)]
     pub fn clear_trailer(&self, at: u64, own: u64) -> Result<()> {
         self.map.store(at + own - 8, 0)
-    }
-
-    /// Finishes what a killed process has left: gives a chunk `PREPARED` its index, or makes it a gap.
-    #[cold]
-    pub fn resolve(&self, chunk: &Chunk) -> Result<()> {
-        let trailer = chunk.at + chunk.own() - 8;
-        let has_trailer = chunk.own() <= chunk.next;
-        let index = if has_trailer { self.map.load(trailer)? } else { FREE };
-        if is_reserved(index) || find(self.map, &self.header, index)?.is_some() {
-            return self.map.store(chunk.at, FREE);
-        }
-        self.map.store(chunk.at, index)?;
-        self.map.store(trailer, 0)
     }
 
     /// Copies the text of a chunk, the number `trailer` behind it, and its three numbers, the key last, to a lower

@@ -83,11 +83,18 @@ fn one_of_many_who_attach_first_creates_the_segment() {
 
 #[test]
 fn a_segment_of_others_is_never_formatted() {
-    // Its creator lives, and may still format it.
+    // Its creator lives, and formats it no more.
     let key = Key::new();
     sysv_shm::create(key.0, 4_096, 0o600).unwrap();
     assert!(matches!(Segment::attach(key.0, 4_096, 0o600, None), Err(Error::Incompatible(_))));
     let map = sysv_shm::Mapping::new(sysv_shm::find(key.0).unwrap()).unwrap();
+    assert_eq!(map.load(0).unwrap(), 0);
+    // A process of this package was killed before it stored the magic: the header alone is not believed.
+    for (offset, number) in [(8, 40), (16, 40), (24, 4_056), (32, 4_096)] {
+        map.store(offset, number).unwrap();
+    }
+    assert!(matches!(Segment::attach(key.0, 4_096, 0o600, None), Err(Error::Incompatible(_))));
+    assert_eq!(map.load(0).unwrap(), 0);
     map.store(0, 0x1234).unwrap();
     assert!(matches!(Segment::attach(key.0, 4_096, 0o600, Some(false)), Err(Error::Incompatible(_))));
     assert_eq!(map.load(0).unwrap(), 0x1234);

@@ -1,9 +1,10 @@
-//! Damaged segments: every call ends with a value or an error.
+//! Damaged segments: every call ends with a value or an error, and what is refused has stored nothing.
 
 use super::php::{self, Random, restore, segment, snapshot};
 use crate::os::mem::Scratch;
+use crate::php::layout::PREPARED;
 use crate::php::variables::Snapshot;
-use crate::php::{put, read, remove};
+use crate::php::{own_size, put, read, remove};
 use std::sync::atomic::Ordering;
 
 #[test]
@@ -29,6 +30,13 @@ fn no_bytes_make_a_call_panic() {
             };
             php::set(&map, offset, number);
         }
+        if random.below(8) == 0 && map.size() >= 136 {
+            // A put was killed, and `free` is what PHP leaves between two stores.
+            let length = php::get(&map, 48).clamp(0, 60) as u64;
+            php::set(&map, 40, PREPARED);
+            php::set(&map, 40 + own_size(length) - 8, random.below(60) as i64);
+            php::set(&map, 24, php::get(&map, 24).wrapping_add(random.below(2) as i64 * 64));
+        }
         let damaged = snapshot(&map);
         let mut copy = Scratch::new();
         let mut end = |is_ok: bool| if is_ok { values += 1 } else { errors += 1 };
@@ -37,11 +45,19 @@ fn no_bytes_make_a_call_panic() {
         end(Snapshot::take(&map).is_some_and(|all| all.iter().map(|(_, text, _)| text.len()).sum::<usize>() < 600));
         for len in [4, random.below(500) as usize] {
             for index in [random.below(8) as i64, 50] {
-                end(put::put(&map, index, &vec![1; len], round % 3 == 0).is_ok());
+                let is_ok = put::put(&map, index, &vec![1; len], round % 3 == 0).is_ok();
+                end(is_ok);
+                assert!(
+                    is_ok || snapshot(&map) == damaged,
+                    "round {round}: a put was refused and has stored something"
+                );
                 restore(&map, &damaged);
             }
         }
-        end(remove::remove(&map, random.below(8) as i64).is_ok());
+        let removed = remove::remove(&map, random.below(8) as i64);
+        end(removed.is_ok());
+        let refused = !matches!(removed, Ok(true));
+        assert!(!refused || snapshot(&map) == damaged, "round {round}: nothing was removed and something was stored");
         restore(&map, &damaged);
         end(remove::clear(&map).is_ok());
     }

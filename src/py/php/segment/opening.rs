@@ -64,7 +64,9 @@ fn open(
         // wait: the caller's parent may hold the lock until this process has attached.
         let held = lock.as_ref().filter(|_| create != Some(false));
         let _held = held.map(|lock| lock.get().hold(py)).transpose()?;
-        Segment::attach(key, size, permissions, create).map_err(|error| error_of(py, key, error))?
+        // Other threads run meanwhile: one of them may be formatting the segment that is waited for.
+        let attached = py.detach(|| Segment::attach(key, size, permissions, create));
+        attached.map_err(|error| error_of(py, key, error))?
     };
     Ok(PySegment::from_core(segment, lock, options))
 }
