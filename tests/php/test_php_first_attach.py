@@ -6,12 +6,17 @@ to 27 of 100 rounds, and PHP may format what Python has just made. Python never 
 
 import os
 import random
+import re
+import subprocess
+import threading
 import time
 
 import helpers
 import pytest
+from helpers import php as real_php
 from helpers import system_v
 
+import shmvar
 from shmvar import php
 
 pytestmark = helpers.needs_php
@@ -99,15 +104,48 @@ def test_a_segment_that_is_made_and_not_yet_formatted_is_waited_for(php_key):
             helpers.reap(pid)
 
 
-def test_a_segment_whose_maker_died_before_it_was_formatted_is_formatted_by_who_waited(php_key, in_php):
+def test_a_thread_of_the_same_process_may_format_what_is_waited_for(php_key):
+    """Attaching waits without the interpreter."""
+    with system_v.RawSegment(php_key, 10_000, 0o666) as raw:
+
+        def finish():
+            time.sleep(0.01)
+            raw.set(start=40, end=40, total=10_000, free=9960)
+            raw[:6] = b"PHP_SM"
+
+        thread = threading.Thread(target=finish)
+        thread.start()
+        try:
+            with php.attach(php_key) as segment:
+                assert not segment.created and len(segment) == 0
+        finally:
+            thread.join()
+
+
+@pytest.mark.parametrize("remedy", ["ipcrm", "shmop", "php"])
+@pytest.mark.parametrize("header", [(0, 0, 0, 0), (40, 40, 9960, 10_000)], ids=["blank", "without the magic"])
+def test_zeros_of_a_maker_that_died_are_not_formatted_and_the_remedies_of_the_error_work(php_key, remedy, header):
+    """They may be another program's. (PHP formats whatever it finds.)"""
+
     def make():
-        system_v.RawSegment(php_key, 10_000, 0o666)
+        with system_v.RawSegment(php_key, 10_000, 0o666) as raw:
+            raw.set(**dict(zip(("start", "end", "free", "total"), header, strict=True)))
 
     helpers.in_child(make)
+    with pytest.raises(shmvar.IncompatibleSegmentError) as caught:
+        php.attach(php_key, 5000)
+    with system_v.RawSegment(php_key) as raw:
+        assert raw.header == header and not any(raw[:8]) and not any(raw[40:])
+    (named,) = re.findall(r"\((ipcrm -m \d+), or (.*) of shmvar.php\)", str(caught.value))
+    if remedy == "ipcrm":
+        subprocess.run(named[0].split(), check=True, timeout=60)
+    elif remedy == "shmop":
+        eval(named[1], vars(php))  # noqa: S307
+    else:
+        real_php.run("shm_attach($argv[1]);", php_key)
     with php.attach(php_key, 5000) as segment:
         segment[1] = "here"
-        assert segment.size == 10_000 and segment.info().total == 10_000
-        assert in_php("return shm_get_var(shm_attach($a[0]), 1);", php_key) == "here"
+        assert segment.created is (remedy != "php") and segment[1] == "here"
 
 
 def test_of_two_handles_the_second_never_formats_anew(php_key, in_php):

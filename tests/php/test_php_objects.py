@@ -49,7 +49,7 @@ OBJECTS = {
     "(object)[]": PhpObject("stdClass"),
     "(object)['a' => 1, 'b' => [true]]": PhpObject("stdClass", {"a": 1, "b": [True]}),
     "(object)[5 => 'five', 0 => 'zero']": PhpObject("stdClass", {"5": "five", "0": "zero"}),
-    '(object)["\\xff" => 1]': PhpObject("stdClass", {b"\xff": 1}),
+    '(object)["\\xff" => 1]': PhpObject("stdClass", {"\udcff": 1}),
     "new Point": PhpObject("Point", {"x": 1, "\0*\0y": 2.5, "\0Point\0z": "é", "next": None}),
     "new Asleep": PhpObject("Asleep", {"a": 1, "\0Asleep\0c": 3}),
     "new Own('o')": PhpObject("Own", {"k": "o", 5: [1, 2]}),

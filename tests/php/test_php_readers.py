@@ -18,8 +18,9 @@ from shmvar import php
 pytestmark = [helpers.needs_php, pytest.mark.slow]
 
 SECONDS = 3.0
-MOST = 1e-4
-"""Of 10,000 reads one may be bad, on a machine so busy that readers are often halted: 200 times fewer than with PHP."""
+FEW = 20
+"""So many bad reads are let pass beside one for each time that the reader was halted: a reader is wrong only if it stands
+still (`docs/php.md`), and it stands still when the kernel takes its processor away."""
 
 READER = r"""
 [, $key, $count, $size, $seconds] = $argv;
@@ -33,7 +34,12 @@ set_error_handler(function ($level, $text) {
     return true;
 });
 $last = array_fill(0, $count, null);
+function halts() {
+    preg_match_all('/ctxt_switches:\s*(\d+)/', file_get_contents('/proc/self/status'), $found);
+    return array_sum($found[1]);
+}
 echo "go\n";
+$halts = halts();
 $end = microtime(true) + $seconds;
 while (microtime(true) < $end) {
     for ($turn = 0; $turn < 500; $turn++) {
@@ -60,7 +66,7 @@ while (microtime(true) < $end) {
         }
     }
 }
-echo json_encode([$reads, $missing, $corrupted, $wrong, $older, $examples]), "\n";
+echo json_encode([$reads, $missing, $corrupted, $wrong, $older, halts() - $halts, $examples]), "\n";
 """
 
 
@@ -90,15 +96,16 @@ def test_php_reads_right_values_while_python_writes(php_key, children, count, si
                 segment.put(index, value(index, numbers[index], size, draw))
                 writes += 1
         took = time.monotonic() - began
-        reads, missing, corrupted, wrong, older, examples = json.loads(reader.stdout.read())
+        reads, missing, corrupted, wrong, older, halts, examples = json.loads(reader.stdout.read())
         bad = missing + corrupted + wrong + older
         with capsys.disabled():
             print(
                 f"\nPHP reads {count} x {size}: {bad} bad of {reads:,} reads ({bad / reads:.1e}; {missing} missing, "
-                f"{corrupted} damaged, {wrong} wrong, {older} older) beside {writes / took:,.0f} writes/s {examples}"
+                f"{corrupted} damaged, {wrong} wrong, {older} older), halted {halts} times, beside "
+                f"{writes / took:,.0f} writes/s {examples}"
             )
         assert reads > 10_000 and writes > 1000
-        assert bad <= 20 + reads * MOST
+        assert bad <= FEW + halts
         assert segment.info().count == count
         last = {index: segment[index] for index in range(count)}
         assert all(is_right(found, index, size) for index, found in last.items())
@@ -139,6 +146,12 @@ print(writes)
 """
 
 
+def halted():
+    """How often this thread's processor was taken away."""
+    with open("/proc/thread-self/status") as status:
+        return sum(int(line.split()[1]) for line in status if "ctxt_switches" in line)
+
+
 def is_right(found, index, size):
     if size == "int":
         return type(found) is int and found % 100 == index
@@ -167,6 +180,7 @@ def test_python_reads_right_values_or_tells_an_error_while_another_writes(
             child = helpers.start(PYTHON_WRITER, php_key, count, size, tmp_path / "end")
         children.append(child)
         right = missing = damaged = wrong = turns = 0
+        halts = -halted()
         for _ in helpers.looks(seconds=SECONDS):
             for _ in range(500):
                 index = turns % count
@@ -182,16 +196,17 @@ def test_python_reads_right_values_or_tells_an_error_while_another_writes(
                         right += 1
                     else:
                         wrong += 1
+        halts += halted()
         (tmp_path / "end").touch()
         writes = int(child.communicate("end\n", timeout=60)[0])
         with capsys.disabled():
             print(
                 f"\nPython reads {count} x {size} beside {writer}: {missing} missing, {damaged} damaged, {wrong} wrong "
-                f"of {turns:,} reads, beside {writes / SECONDS:,.0f} writes/s"
+                f"of {turns:,} reads, halted {halts} times, beside {writes / SECONDS:,.0f} writes/s"
             )
         assert right > 1000 and writes > 1000
         if writer == "python":
-            assert missing + damaged + wrong <= 20 + turns * MOST
+            assert missing + damaged + wrong <= FEW + halts
         else:
             assert wrong <= 20 + turns * 0.035  # no worse than PHP's own readers
         assert all(is_right(segment[index], index, size) for index in range(count))
