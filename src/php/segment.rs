@@ -179,6 +179,14 @@ impl Segment {
         Ok(())
     }
 
+    /// Fails as each change does for which the header is too damaged.
+    ///
+    /// # Errors
+    /// [`Error::Detached`], [`Error::Corrupt`], [`Error::Incompatible`].
+    pub fn check_header(&self) -> Result<()> {
+        patiently(|| Header::read_to_change(&*self.map()?).map(drop)).map_err(|error| with_name(self.key, error))
+    }
+
     /// Returns what the segment is like.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 """Damaged PHP segments by the number, and what `docs/php.md` says of each: a second reader, in a few lines of Python.
 
-`storm(seeds, notes)` is run in a child process: it makes one segment for each seed, damages it, calls what there is, and
-compares each outcome with what the document says.
+`storm(seeds, notes)` is run in a child process: it makes one segment for each seed, damages it, calls what there is,
+and compares each outcome with what the document says.
 """
 
 import collections

@@ -19,8 +19,8 @@ pytestmark = [helpers.needs_php, pytest.mark.slow]
 
 SECONDS = 3.0
 FEW = 20
-"""So many bad reads are let pass beside one for each time that the reader was halted: a reader is wrong only if it stands
-still (`docs/php.md`), and it stands still when the kernel takes its processor away."""
+"""So many bad reads are let pass beside one for each time that the reader was halted: a reader is wrong only if it
+stands still (`docs/php.md`), and it stands still when the kernel takes its processor away."""
 
 READER = r"""
 [, $key, $count, $size, $seconds] = $argv;

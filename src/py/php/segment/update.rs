@@ -80,6 +80,7 @@ fn arrange(segment: &PySegment, entries: &mut [Entry]) -> Result<(), Error> {
         // The core refuses it, and nothing was stored yet.
         return inner.put(entry.index, &entry.text, true);
     }
+    inner.check_header()?;
     let lengths = inner.lengths()?;
     let mut there = HashMap::<i64, u64>::new();
     let no_memory = |_| Error::Memory { asked: 16 * lengths.len() as u64, what: "a list of indexes" };
