@@ -145,8 +145,9 @@ def test_without_room_for_old_and_new_a_kill_costs_at_most_two_variables(php_key
             finally:
                 helpers.kill(pid)
             assert system_v.newer_php_accepts(raw), raw.header
-            with contextlib.suppress(KeyError):
-                del segment[99]  # a change ends what was begun
+            with contextlib.suppress(shmvar.SegmentFullError):
+                segment[99] = None  # a change that succeeds ends what was begun
+                del segment[99]
             gone = []
             for index in range(10):
                 try:
@@ -198,7 +199,7 @@ def test_the_semaphore_comes_free_when_its_holder_is_killed(php_key, in_php, chi
     semaphore = php.Semaphore(php_key)
     segment = php.attach(php_key, 16_000, lock=semaphore)
     damaged = 0
-    for number in range(KILLS // 2):
+    for number in range(KILLS // 4):
         kinds = {"php": [True], "python": [False], "both": [True, False]}[victim]
         each = [
             (php_programs.start if is_php else helpers.start)([PYTHON_WORKS, PHP_WORKS][is_php], php_key)
@@ -227,7 +228,7 @@ def test_the_semaphore_comes_free_when_its_holder_is_killed(php_key, in_php, chi
             segment = php.attach(php_key, 16_000, lock=semaphore)
     segment.detach()
     semaphore.close()
-    print(f"{damaged} of {KILLS // 2} kills left damage")
+    print(f"{damaged} of {KILLS // 4} kills left damage")
 
 
 def test_a_process_that_is_stopped_at_any_moment_shows_phps_newer_check_a_sound_header(php_key):

@@ -209,7 +209,7 @@ anything = st.recursive(
 def test_objects_that_python_makes_are_what_php_reads_and_would_have_written(shared):
     segment, in_php, raw = shared
 
-    @hypothesis_settings(max_examples=400)
+    @hypothesis_settings(max_examples=200)
     @given(anything)
     def check(value):
         segment[1] = value
@@ -237,7 +237,7 @@ def webs(draw):
 def test_webs_of_objects_have_the_numbers_that_php_gives_them(shared):
     segment, in_php, raw = shared
 
-    @hypothesis_settings(max_examples=400)
+    @hypothesis_settings(max_examples=200)
     @given(webs())
     def check(value):
         segment[1] = value

@@ -90,7 +90,7 @@ def test_what_python_takes_of_20000_damaged_texts_php_takes_for_the_same(in_php,
 
 
 def test_texts_that_hypothesis_damages(in_php):
-    @hypothesis_settings(max_examples=200)
+    @hypothesis_settings(max_examples=100)
     @given(st.lists(st.tuples(drawn.values, st.integers(0, 2**32)), min_size=1, max_size=20))
     def check(pairs):
         texts = []

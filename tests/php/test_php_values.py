@@ -32,7 +32,7 @@ def shared(php_key, in_php):
 def test_what_python_puts_is_what_php_reads_and_would_have_written(shared):
     segment, in_php, raw = shared
 
-    @hypothesis_settings(max_examples=600)
+    @hypothesis_settings(max_examples=200)
     @given(drawn.values)
     @example({})
     @example([[], {}, {0: 1}, {1: 0}, {0: {0: {}}}])
@@ -53,7 +53,7 @@ def test_what_python_puts_is_what_php_reads_and_would_have_written(shared):
 def test_what_php_puts_is_what_python_reads_and_would_have_written(shared):
     segment, in_php, raw = shared
 
-    @hypothesis_settings(max_examples=600)
+    @hypothesis_settings(max_examples=200)
     @given(drawn.values)
     def check(value):
         in_php("shm_put_var($s, 2, $a[0]);", value)
@@ -196,7 +196,7 @@ def test_large_values_go_both_ways(php_key, in_php):
             del segment[2]
 
 
-@hypothesis_settings(max_examples=300)
+@hypothesis_settings(max_examples=200)
 @given(drawn.values, st.sampled_from(["auto", "bytes"]), st.sampled_from(["auto", "dict"]))
 def test_dumps_and_loads_are_each_others_inverse_with_every_option(value, strings, arrays):
     text = php.dumps(value)
