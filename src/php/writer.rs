@@ -20,11 +20,13 @@ impl Writer<'_> {
     #[inline(always)]
     fn write_as(&self, at: u64, key: i64, text: &[u8], trailer: i64, next: u64) -> Result<()> {
         let own = own_size(text.len() as u64);
+        // SYNC: a reader that still stands on the chunk that was here sees at its last look that the key is another one.
+        self.map.store(at, FREE)?;
         self.map.copy_in(at + TEXT, text)?;
         self.map.store(at + own - 8, trailer)?;
         self.map.store(at + LENGTH, text.len() as i64)?;
         self.map.store(at + NEXT, next as i64)?;
-        // SYNC: the key comes last: a reader that arrives by an old number finds the old key, or the whole chunk.
+        // SYNC: the key comes last: a reader that arrives by an old number finds no key of its own, or the whole chunk.
         self.map.store(at, key)
     }
 
@@ -109,6 +111,7 @@ impl Writer<'_> {
     /// place that is not in the chain, or to one behind `end`.
     pub fn copy_chunk(&self, chunk: &Chunk, to: u64, key: i64, next: u64) -> Result<()> {
         let trailer = if key == PREPARED { chunk.key } else { 0 };
+        self.map.store(to, FREE)?;
         self.map.copy(chunk.at + TEXT, to + TEXT, chunk.length)?;
         self.map.store(to + chunk.own() - 8, trailer)?;
         self.map.store(to + LENGTH, chunk.length as i64)?;
