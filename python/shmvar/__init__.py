@@ -82,7 +82,12 @@ if TYPE_CHECKING:
 _MutableMapping.register(Segment)
 
 
-def __getattr__(name: str) -> type:
+def __getattr__(name: str) -> "_Any":
+    if name == "php":
+        # By name, because that module stands above this one. Who never asks for it does not pay for it.
+        import importlib
+
+        return importlib.import_module("shmvar.php")
     if name == "UntrustedValueError":
         from shmvar._untrusted_error import UntrustedValueError
 

@@ -47,7 +47,7 @@ def copy(
     """
     if isinstance(indices, str):
         raise TypeError("indices is a str, which is one index: write copy(source, target, [index])")
-    if _is_php(source) or _is_php(target):
+    if is_php(source) or is_php(target):
         from shmvar.php import _bridge
 
         return _bridge.copy(source, target, indices)
@@ -60,7 +60,7 @@ def copy(
     return count
 
 
-def _is_php(segment: object) -> TypeIs[PhpSegment]:
+def is_php(segment: object) -> TypeIs[PhpSegment]:
     """Whether it is one of PHP's. Where nobody has imported that module, nobody has one."""
     php = sys.modules.get("shmvar.php")
     return php is not None and isinstance(segment, php.Segment)

@@ -6,6 +6,7 @@ They raise an error where PHP warns and returns false. PHP's own segments have a
 
 from __future__ import annotations
 
+from shmvar._copying import is_php
 from shmvar._core import Segment, attach
 
 TYPE_CHECKING = False  # not from `typing`, whose import costs more than the rest of the package
@@ -32,33 +33,42 @@ def shm_put_var(
 
     Raises `SegmentFullError` when the value does not fit; the old value is still there then.
     """
-    segment.put(index, value, ttl=ttl)
+    _ours(segment, "shm_put_var").put(index, value, ttl=ttl)
     return True
 
 
 def shm_get_var(segment: Segment, index: int | str) -> Any:
     """Return the value under `index`. Raises `KeyError` when there is none."""
-    return segment[index]
+    return _ours(segment, "shm_get_var")[index]
 
 
 def shm_has_var(segment: Segment, index: int | str) -> bool:
     """Return whether there is a variable `index`."""
-    return segment.has(index)
+    return _ours(segment, "shm_has_var").has(index)
 
 
 def shm_remove_var(segment: Segment, index: int | str) -> Literal[True]:
     """Remove the variable `index`. Raises `KeyError` when there is none."""
-    del segment[index]
+    del _ours(segment, "shm_remove_var")[index]
     return True
 
 
 def shm_remove(segment: Segment) -> Literal[True]:
     """Unlink the segment: its key is free from now on. Handles on it work until they are detached."""
-    segment.destroy()
+    _ours(segment, "shm_remove").destroy()
     return True
 
 
 def shm_detach(segment: Segment) -> Literal[True]:
     """Detach the handle. The segment and its variables stay."""
-    segment.detach()
+    _ours(segment, "shm_detach").detach()
     return True
+
+
+def _ours(segment: Segment, function: str) -> Segment:
+    """The handle, once it is known to be none of PHP's."""
+    if type(segment) is not Segment and is_php(segment):
+        raise TypeError(
+            f"shmvar.{function} takes a segment of shmvar.attach, not a shmvar.php.Segment: call shmvar.php.{function}"
+        )
+    return segment

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from shmvar._core import Segment as OurSegment
 from shmvar._errors import DetachedError
 from shmvar.php._native import Segment, attach
 
@@ -39,7 +40,7 @@ def shm_remove(shm: Segment) -> Literal[True]:
 
 def shm_has_var(shm: Segment, key: SupportsIndex) -> bool:
     """Return whether there is a variable `key`."""
-    return Segment.has(shm, key)
+    return _segment(shm, "shm_has_var").has(key)
 
 
 def shm_put_var(shm: Segment, key: SupportsIndex, value: Any) -> Literal[True]:
@@ -48,18 +49,18 @@ def shm_put_var(shm: Segment, key: SupportsIndex, value: Any) -> Literal[True]:
     Raises `SegmentFullError` when the value does not fit, and `SerializeError` when PHP cannot hold it; the old value
     is still there then, which PHP would have removed.
     """
-    Segment.put(shm, key, value)
+    _segment(shm, "shm_put_var").put(key, value)
     return True
 
 
 def shm_get_var(shm: Segment, key: SupportsIndex) -> Any:
     """Return the value under `key`. Raises `KeyError` when there is none."""
-    return Segment.__getitem__(shm, key)
+    return _segment(shm, "shm_get_var")[key]
 
 
 def shm_remove_var(shm: Segment, key: SupportsIndex) -> Literal[True]:
     """Remove the variable `key`. Raises `KeyError` when there is none."""
-    Segment.remove(shm, key)
+    _segment(shm, "shm_remove_var").remove(key)
     return True
 
 
@@ -96,5 +97,7 @@ def ftok(filename: str | bytes | os.PathLike[str] | os.PathLike[bytes], project_
 def _segment(shm: Segment, function: str) -> Segment:
     """The handle, once it is known to be one."""
     if not isinstance(shm, Segment):
-        raise TypeError(f"{function} takes a shmvar.php.Segment, not {type(shm).__name__}")
+        of, other = type(shm).__module__, isinstance(shm, OurSegment)
+        text = f"shmvar.php.{function} takes a shmvar.php.Segment, not {of}.{type(shm).__qualname__}"
+        raise TypeError(f"{text}: call shmvar.{function}" if other or of.startswith("shmvar._remote") else text)
     return shm
