@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from operator import index as as_int
 
-from shmvar._errors import Error, UnsupportedError
+from shmvar._errors import Error, SegmentFullError, UnsupportedError
 from shmvar.php._errors import SerializeError
 from shmvar.php._native import Segment
 
 TYPE_CHECKING = False  # not from `typing`, whose import costs more than this module
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, SupportsIndex
 
 _MISSING: Any = object()
@@ -22,7 +22,17 @@ def copy(source: Any, target: Any, indices: Iterable[SupportsIndex | str] | None
     if isinstance(target, Segment):
         _refuse_texts(source, wanted, all_of_it=indices is None)
     between = _text if isinstance(source, Segment) and isinstance(target, Segment) else _value
-    return sum(between(source, target, index) for index in wanted)
+    return sum(_one(between, source, target, index) for index in wanted)
+
+
+def _one(between: Callable[[Any, Any, Any], bool], source: Any, target: Any, index: SupportsIndex | str) -> bool:
+    """Copies a variable. Whoever reads the error knows how far this came."""
+    try:
+        return between(source, target, index)
+    except (SegmentFullError, ValueError) as error:
+        if not isinstance(error, SerializeError):
+            error.args = (f"{error}; those before it were copied", *error.args[1:])
+        raise
 
 
 def _refuse_texts(source: Any, wanted: list[SupportsIndex | str], *, all_of_it: bool) -> None:
