@@ -20,7 +20,7 @@ from shmvar.cli.completion import place
 from shmvar.cli.php import kernel
 
 GETNCNT = 14
-COMMANDS = ["ls", "info K", "show K", "get K 1", "put K 1 1", "remove K 1", "destroy K"]
+COMMANDS = ["ls", "info K", "show K", "get K 1", "put K 1 1", "remove K 1", "clear K", "destroy K"]
 
 
 @pytest.fixture

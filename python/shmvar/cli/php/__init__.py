@@ -4,7 +4,7 @@
 | --- | --- |
 | `command` | adds the commands to the parser |
 | `listing` | `ls`, `info` and `show`; what they have on a terminal: `screens` |
-| `values` | `get`, `put`, `remove` and `destroy` |
+| `values` | `get`, `put`, `remove`, `clear` and `destroy` |
 | `opening` | the segment of a KEY, and the semaphore of `--lock` around it |
 | `kernel` | all System V segments, and which of them are PHP's |
 | `preview` | a variable in a line |

@@ -52,6 +52,9 @@ def add_commands(commands: Commands) -> None:
     remove = _add(group, "remove", values.remove, "remove a variable of a segment of PHP's")
     _add_key(remove, index=True)
 
+    text = "remove all variables of a segment of PHP's, also of a damaged one; those attached go on with it"
+    _add_key(_add(group, "clear", values.clear, text))
+
     destroy = _add(group, "destroy", values.destroy, "remove a segment of PHP's; those attached keep it until they end")
     _add_key(destroy)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import shmvar
 
 LIST = "/proc/sysvipc/shm"
+SEMAPHORES = "/proc/sysvipc/sem"
 MAGIC = b"PHP_SM\0"
 
 
@@ -23,9 +24,6 @@ class Listed(NamedTuple):
 
 def listed() -> list[Listed]:
     """Those that have a key, by key. One that was removed has none, and nobody finds it any more."""
-    with open(LIST, encoding="ascii") as file:
-        names = file.readline().split()
-        lines = [dict(zip(names, line.split(), strict=False)) for line in file]
     found = [
         Listed(
             key=int(line["key"]),
@@ -35,9 +33,26 @@ def listed() -> list[Listed]:
             uid=int(line["uid"]),
             attached=int(line["nattch"]),
         )
-        for line in lines
+        for line in _lines(LIST)
     ]
     return sorted(one for one in found if one.key)
+
+
+def _lines(path: str) -> list[dict[str, str]]:
+    """The lines of a list of the kernel's, each by the names of its columns. Everybody may read it."""
+    with open(path, encoding="ascii") as file:
+        names = file.readline().split()
+        return [dict(zip(names, line.split(), strict=False)) for line in file]
+
+
+def signed(key: int) -> int:
+    """A key as the kernel's lists have it."""
+    return (key + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def has_semaphore(key: int) -> bool:
+    """Whether there is a set of semaphores with this key. Nothing is made or opened."""
+    return any(int(line["key"]) == signed(key) for line in _lines(SEMAPHORES))
 
 
 def is_php(key: int) -> bool | None:

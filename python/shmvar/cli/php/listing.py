@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import struct
 from typing import Any
 
 import shmvar
@@ -79,8 +80,12 @@ def _segment_row(facts: dict[str, Any]) -> tuple[str, ...]:
 
 def info(args: argparse.Namespace) -> int:
     """Facts about a segment."""
-    with opening.existing(args) as segment:
-        found = segment.info()
+    try:
+        with opening.existing(args) as segment:
+            found = segment.info()
+    except shmvar.CorruptSegmentError as error:
+        _print_damaged(args, error)
+        raise
     facts = {field: getattr(found, field) for field in INFO_FIELDS}
     if args.json:
         print(printing.as_json(facts | {"permissions": printing.mode(found.permissions)}))
@@ -100,6 +105,23 @@ def info(args: argparse.Namespace) -> int:
     else:
         printing.table((), rows.items())
     return DONE
+
+
+def _print_damaged(args: argparse.Namespace, error: shmvar.CorruptSegmentError) -> None:
+    """What the kernel and the header say of a segment that is damaged."""
+    from shmvar import php
+
+    key = kernel.signed(args.key)
+    with php.Shmop(key, "a") as opened:
+        numbers = struct.unpack("<4q", opened.read(8, 32))
+    facts: dict[str, Any] = next((one._asdict() for one in kernel.listed() if one.key == key), {"key": key})
+    facts |= dict(zip(("start", "end", "free", "total"), numbers, strict=True))
+    facts["permissions"] = printing.mode(facts.pop("perm", 0))
+    if args.json:
+        print(printing.as_json(facts | {"damage": str(error)}))
+    else:
+        rows = facts | {"key": opening.named(key)}
+        printing.table((), [(field, str(value)) for field, value in rows.items()])
 
 
 # --- show

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import shmvar
 from shmvar.cli.outcome import Refused
+from shmvar.cli.php import kernel
 
 if TYPE_CHECKING:
     from shmvar import php
@@ -46,12 +47,17 @@ def or_created(args: argparse.Namespace) -> Iterator[php.Segment]:
 
 @contextlib.contextmanager
 def _held(key: int | None) -> Iterator[php.Semaphore | None]:
-    """The semaphore of a key, which is held meanwhile. None: nobody asked for one."""
+    """The semaphore of a key, which is held meanwhile, and never made. None: nobody asked for one."""
     from shmvar import php
 
     if key is None:
         yield None
         return
+    if not kernel.has_semaphore(key):
+        text = (
+            f"no semaphore of PHP's with key {named(key)}; whoever uses the segment makes it (sem_get), this does not"
+        )
+        raise Refused(text)
     with contextlib.closing(php.Semaphore(key)) as semaphore, semaphore:
         yield semaphore
 

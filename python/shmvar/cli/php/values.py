@@ -1,4 +1,4 @@
-"""The commands `php get`, `php put`, `php remove` and `php destroy`."""
+"""The commands `php get`, `php put`, `php remove`, `php clear` and `php destroy`."""
 
 from __future__ import annotations
 
@@ -74,6 +74,13 @@ def remove(args: argparse.Namespace) -> int:
             if isinstance(error, shmvar.Error):
                 raise
             raise opening.missing(segment, args.index) from None
+    return DONE
+
+
+def clear(args: argparse.Namespace) -> int:
+    """Removes all variables, those of a damaged segment, too. Whoever is attached stays attached."""
+    with opening.existing(args) as segment:
+        segment.clear()
     return DONE
 
 

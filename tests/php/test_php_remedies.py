@@ -1,0 +1,105 @@
+"""What the errors of `shmvar.php` advise works when it is done; and mix-ups of the two packages are told."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import shmvar
+from shmvar import php
+from shmvar.cli import main
+
+
+@pytest.fixture
+def segment(php_key):
+    with php.attach(php_key, 10_000, create=True) as segment:
+        yield segment
+        segment.destroy()
+
+
+@pytest.mark.parametrize(
+    "name", ["shm_put_var", "shm_get_var", "shm_has_var", "shm_remove_var", "shm_remove", "shm_detach"]
+)
+def test_a_segment_of_the_other_package_is_named_with_the_function_that_takes_it(segment, key, name):
+    arguments = {"shm_put_var": (1, 1), "shm_remove": (), "shm_detach": ()}.get(name, (1,))
+    with pytest.raises(TypeError, match=rf"shmvar\.Segment: call shmvar\.{name}$"):
+        getattr(php, name)(shmvar.attach(key), *arguments)
+    with pytest.raises(TypeError, match=rf"not a shmvar\.php\.Segment: call shmvar\.php\.{name}$"):
+        getattr(shmvar, name)(segment, *arguments)
+    assert not segment.detached and list(segment) == []
+
+
+def test_the_module_comes_when_it_is_asked_for_and_not_before():
+    code = "import sys, shmvar; assert 'shmvar.php' not in sys.modules; print(shmvar.php.dumps(1).decode())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "i:1;\n"
+
+
+def test_a_copy_that_stops_says_that_the_variables_before_it_were_copied(segment, key):
+    source = shmvar.attach(key)
+    source[1], source[2] = "a", "b" * 20_000
+    with pytest.raises(shmvar.SegmentFullError, match="those before it were copied") as full:
+        shmvar.copy(source, segment, [1, 2])
+    assert dict(segment) == {1: "a"} and full.value.needed > 20_000
+    source[2], source[-1] = "b", "c"
+    reserved = -(1 << 63) + 1
+    source[reserved] = 1
+    with pytest.raises(ValueError, match=r"reserved.*those before it were copied"):
+        shmvar.copy(source, segment, [2, reserved])
+    assert segment[2] == "b"
+
+
+def run(capfd, *words):
+    status = main.main(["php", *map(str, words)])
+    return status, *capfd.readouterr()
+
+
+@pytest.mark.parametrize("words", ["show K", "info K", "get K 1", "put K 1 1", "remove K 1", "clear K", "destroy K"])
+def test_a_command_makes_no_semaphore(segment, new_php_key, capfd, words):
+    lock, segment[1] = new_php_key(), 7
+    command = words.replace("K", str(segment.key)).split()
+    status, _, said = run(capfd, *command, "--lock", lock)
+    assert status == 1 and f"no semaphore of PHP's with key {lock}" in said
+    assert segment[1] == 7
+    there = [line.split()[0] for line in Path("/proc/sysvipc/sem").read_text().splitlines()]
+    assert str(lock) not in there
+
+
+def test_a_put_without_the_semaphore_makes_no_segment(new_php_key, capfd):
+    key, lock = new_php_key(), new_php_key()
+    assert run(capfd, "put", key, 1, 1, "--lock", lock)[0] == 1
+    with pytest.raises(shmvar.SegmentNotFoundError):
+        php.attach(key, create=False)
+    (semaphore := php.Semaphore(lock)).close()
+    assert run(capfd, "put", key, 1, 1, "--lock", lock)[0] == 0
+    with php.attach(key, create=False) as made:
+        assert made[1] == 1
+        made.destroy()
+    php.Semaphore(lock).remove()
+    assert semaphore.closed
+
+
+def damage(segment):
+    """As a put of PHP's leaves it that was killed: the second variable reaches behind the end. Returns its offset."""
+    segment[1], segment[2] = "first", "second"
+    text = segment.raw(2)
+    with php.Shmop(segment.key, "w") as opened:
+        whole = opened.read(0, opened.size)
+        at = whole.index(text) - 24
+        opened.write((1 << 20).to_bytes(8, "little"), at + 8)
+    return at
+
+
+def test_clear_mends_a_damaged_segment_and_info_shows_what_there_is(segment, capfd):
+    at = damage(segment)
+    status, out, said = run(capfd, "info", segment.key)
+    assert status == 1 and f"at offset {at}" in said
+    assert re.search(r"^total\t10000$", out, re.M) and re.search(r"^start\t40$", out, re.M)
+    assert re.search(rf"^id\t{segment.id}$", out, re.M)
+    status, out, _ = run(capfd, "info", segment.key, "--json")
+    assert status == 1 and f"at offset {at}" in out
+    assert run(capfd, "clear", segment.key) == (0, "", "")
+    assert dict(segment) == {}
+    segment[2] = "again"
+    assert segment[2] == "again"
