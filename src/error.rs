@@ -51,6 +51,8 @@ pub enum Error {
     Detached,
     /// An argument is out of its range.
     Invalid(String),
+    /// The caller would wait for itself.
+    Deadlock(String),
     /// An index or a key is too large for its type.
     Overflow(String),
     /// The caller was interrupted while it waited. Only the caller knows the reason.
@@ -97,6 +99,7 @@ impl fmt::Display for Error {
             | Error::Exists(text)
             | Error::Access(text)
             | Error::Busy(text)
+            | Error::Deadlock(text)
             | Error::Incompatible(text)
             | Error::Corrupt(text)
             | Error::Invalid(text)

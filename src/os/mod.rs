@@ -18,6 +18,7 @@
 //! | `fork` | noticing a fork; a mutex that survives one |
 //! | `lease` | asking whether a file is open anywhere |
 //! | `sysv_msg` | System V message queues |
+//! | `sysv_owner` | whose a System V object is, as the kernel's lists say |
 //! | `sysv_raw` | maps of System V segments as bytes, perhaps for reading alone |
 //! | `sysv_sem` | sets of System V semaphores |
 //! | `sysv_shm` | System V segments: system calls, maps, checked access to their bytes |
@@ -35,6 +36,7 @@ pub mod object;
 mod opaque_copy;
 mod scratch;
 pub mod sysv_msg;
+pub mod sysv_owner;
 pub mod sysv_raw;
 pub mod sysv_sem;
 pub mod sysv_shm;

@@ -16,15 +16,6 @@ pub struct Operation {
     pub undo: bool,
 }
 
-/// Who may use a set, and how many semaphores it has.
-#[derive(Clone, Copy, Debug)]
-pub struct Status {
-    /// The nine bits of permissions.
-    pub mode: u32,
-    /// The user who owns the set.
-    pub uid: u32,
-}
-
 /// Returns the id of the set with a key, and makes the set if there is none and `create` is true. An existing set must
 /// have `semaphores` semaphores or more.
 pub fn get(key: i32, semaphores: u16, permissions: u32, create: bool) -> io::Result<i32> {
@@ -71,15 +62,6 @@ pub fn set_value(id: i32, semaphore: u16, value: u16) -> io::Result<()> {
 pub fn last_pid(id: i32, semaphore: u16) -> io::Result<i32> {
     // SAFETY: this command takes no further argument.
     checked(unsafe { libc::semctl(id, i32::from(semaphore), libc::GETPID) })
-}
-
-/// Returns the status of a set.
-pub fn status(id: i32) -> io::Result<Status> {
-    // SAFETY: the struct consists of integers, and all zeros is a valid value of it.
-    let mut status: libc::semid_ds = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel fills the struct during the call.
-    checked(unsafe { libc::semctl(id, 0, libc::IPC_STAT, &mut status) })?;
-    Ok(Status { mode: u32::from(status.sem_perm.mode) & 0o777, uid: status.sem_perm.uid })
 }
 
 /// Removes a set at once. Whoever waits in it gets `EIDRM`.

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `message_queue`, `message_queue_errors` | message queues, and their errors |
 //! | `semaphore`, `semaphore_errors` | PHP's semaphores, and their errors |
+//! | `semaphore_holders` | which thread holds a semaphore through another handle |
 //! | `serialize` | the format of `serialize`: a strict reader and a writer |
 //! | `shmop` | raw segments |
 //! | `waiting` | how a call waits in the kernel |
@@ -34,6 +35,7 @@ pub mod message_queue;
 mod message_queue_errors;
 pub mod semaphore;
 mod semaphore_errors;
+mod semaphore_holders;
 pub mod serialize;
 pub mod shmop;
 pub mod waiting;

@@ -7,8 +7,10 @@ use crate::fallible;
 use crate::os::fork::{self, ForkMutex};
 use crate::os::sysv_sem::{self, Operation};
 use crate::php::semaphore_errors::{Action, Named};
+use crate::php::semaphore_holders::{self, Places};
 use crate::php::waiting::{self, Deadline, Waits, wait_for};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -82,11 +84,19 @@ impl State {
     }
 }
 
+impl Places for ForkMutex<State> {
+    fn is_held(&self, thread: u64, greenlet: u64) -> bool {
+        let mut state = self.lock();
+        state.of_this_process();
+        state.holder(Owner { thread, greenlet }).is_some()
+    }
+}
+
 /// Private to the process: a handle on one of PHP's semaphores. It is given back when it is dropped.
 pub struct Semaphore {
     name: Named,
     max_acquire: u16,
-    state: ForkMutex<State>,
+    state: Arc<ForkMutex<State>>,
     closed: AtomicBool,
     /// This handle has removed the semaphore.
     removed: AtomicBool,
@@ -115,12 +125,15 @@ impl Semaphore {
             let semaphore = Semaphore {
                 name: Named { key, id },
                 max_acquire,
-                state: ForkMutex::default(),
+                state: Arc::default(),
                 closed: AtomicBool::new(false),
                 removed: AtomicBool::new(false),
             };
             match semaphore.open_here(None, waits) {
-                Ok(_) => return Ok(semaphore),
+                Ok(_) => {
+                    semaphore_holders::add(id, &semaphore.state);
+                    return Ok(semaphore);
+                }
                 // Somebody has removed the set just now: there will be a new one.
                 Err(Error::NotFound(_)) if begun.elapsed() < OPENING => waits.interrupted()?,
                 Err(error) => return Err(error),
@@ -193,7 +206,8 @@ impl Semaphore {
     ///
     /// # Errors
     /// [`Error::Interrupted`] and whatever else `waits` ends the wait with; [`Error::NotFound`] if the semaphore was
-    /// removed; [`Error::Detached`] if the handle is closed. Then nothing is held that was not held before.
+    /// removed; [`Error::Detached`] if the handle is closed; [`Error::Deadlock`] if the owner would wait for what it
+    /// holds itself, through other handles. Then nothing is held that was not held before.
     pub fn acquire(&self, owner: Owner, timeout: Option<Duration>, waits: &dyn Waits) -> Result<bool> {
         let mut deadline = None;
         loop {
@@ -237,6 +251,7 @@ impl Semaphore {
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 return Ok(Some(false));
             }
+            self.check_others(owner)?;
             *deadline = deadline.or_else(|| waiting::deadline(timeout));
             taken = wait_for(*deadline, waits, &|at_most| {
                 if fork::epoch() != call.epoch {
@@ -268,6 +283,13 @@ impl Semaphore {
                 Ok(Some(true))
             }
         }
+    }
+
+    /// Checks, where no place is free, that not all of them are held by the owner itself, through other handles.
+    #[cold]
+    fn check_others(&self, owner: Owner) -> Result<()> {
+        let held = semaphore_holders::held(self.name.id, owner.thread, owner.greenlet);
+        if held < self.max_acquire.into() { Ok(()) } else { Err(self.name.deadlock(held)) }
     }
 
     /// Gives back what one acquisition took. Returns `false` if the owner holds nothing.

@@ -1,6 +1,7 @@
 //! The errors of a semaphore, with its key, the numbers and what to do.
 
 use crate::error::Error;
+use crate::os::sysv_owner::{self, Kind};
 use crate::os::{self, sysv_sem};
 use std::fmt;
 use std::io;
@@ -82,19 +83,31 @@ impl Named {
     /// Why the system refuses access.
     fn refused(&self, action: Action) -> String {
         let euid = os::euid();
-        let set = match sysv_sem::status(self.id) {
-            Ok(status) => format!("it belongs to uid {} and has mode 0{:03o}", status.uid, status.mode),
-            Err(_) => "its mode does not let this user look at it".to_owned(),
-        };
+        let found = sysv_owner::owner(Kind::Semaphores, self.key);
+        let set = found.map_or_else(|| "it belongs to somebody else".to_owned(), |owner| owner.to_string());
         let remedy = match action {
-            Action::Get(permissions) => format!(
-                "permissions=0o{permissions:o} asks for more than the set grants: its owner has to make it with more, \
-                 or this call to ask for less"
+            // The kernel takes the three digits together.
+            Action::Get(permissions) if permissions & 0o111 != 0 => format!(
+                "permissions=0o{permissions:o} asks for the right to execute, too: ask for 0o{:o}",
+                permissions & 0o666
             ),
             Action::Remove => "only its owner, its maker or root may do that".to_owned(),
-            _ => "its owner has to make it with permissions that let this user read and write".to_owned(),
+            _ => "its owner, or root, has to remove it (ipcrm -S), and to make it with permissions that let this user \
+                  read and write, as 0o666"
+                .to_owned(),
         };
         format!("{self}: {action}: the system refuses user {euid}: {set}; {remedy}")
+    }
+
+    /// The error for a thread that would wait for itself.
+    #[cold]
+    pub fn deadlock(&self, places: usize) -> Error {
+        let it = if places == 1 { "it".to_owned() } else { format!("all {places} places of it") };
+        Error::Deadlock(format!(
+            "{self}: cannot acquire it: this thread holds {it} through another handle, and would wait for itself for \
+             ever; use the same handle, which counts (of a segment with lock=: `with segment.lock:`), or release it \
+             first"
+        ))
     }
 
     /// The error for a set that another process opens and does not finish.

@@ -9,7 +9,7 @@ use crate::py::calls;
 use crate::py::create;
 use crate::segment::DumpError;
 use pyo3::PyTypeInfo;
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use std::ffi::CStr;
 
@@ -23,7 +23,7 @@ pub fn to_py(py: Python<'_>, error: Error) -> PyErr {
 /// The exception for an error about a segment. Its text names the segment by the user's key.
 #[cold]
 pub fn of_segment(py: Python<'_>, key: &Key, error: Error) -> PyErr {
-    if matches!(error, Error::Invalid(_) | Error::Overflow(_) | Error::Interrupted) {
+    if matches!(error, Error::Invalid(_) | Error::Overflow(_) | Error::Deadlock(_) | Error::Interrupted) {
         return to_py(py, error); // It is about an argument, not about the segment.
     }
     let text = named(key, "", error.to_string());
@@ -98,6 +98,7 @@ pub fn with_text(py: Python<'_>, error: Error, text: String) -> PyErr {
         Error::Memory { .. } => return builtin::<PyMemoryError>(text),
         Error::System { source, .. } => return system(py, source, text),
         Error::Overflow(_) => return builtin::<PyOverflowError>(text),
+        Error::Deadlock(_) => return builtin::<PyRuntimeError>(text),
         Error::Invalid(_) | Error::Pickle(_) | Error::Interrupted => return builtin::<PyValueError>(text),
     };
     raise_text(py, class, &text)

@@ -323,8 +323,67 @@ def test_without_permission_the_error_names_owner_and_mode(php_key):
             print(error)
     """
     said = programs.run(code, php_key, **as_user()).stdout
-    assert "user 65534" in said and f"key {php_key}" in said and "0o666 asks for more" in said
+    assert "user 65534" in said and f"key {php_key}" in said and "uid 0 and has mode 0600; its owner, or root" in said
     assert semaphore.acquire(0)
+
+
+def test_a_thread_that_would_wait_for_itself_is_told(php_key):
+    first, second = php.sem_get(php_key), php.sem_get(php_key)
+    with first:
+        for timeout in (None, 5):
+            with pytest.raises(RuntimeError, match=rf"key {php_key} .*through another handle.*with segment.lock:"):
+                second.acquire(timeout)
+        with pytest.raises(RuntimeError, match="through another handle"):
+            php.attach(php_key, lock=second)
+        with pytest.raises(shmvar.SegmentNotFoundError):
+            php.attach(php_key, create=False)
+        assert second.acquire(0) is False and second.held == 0
+        # Another thread waits, and gets it when it is free.
+        assert in_thread(second.acquire, 0.01) is False
+    with php.attach(php_key, lock=second) as segment, segment.lock:
+        segment[1] = 2
+        assert segment[1] == 2
+        segment.destroy()
+    assert second.acquire(0) and not first.acquire(0)
+    second.close()
+    assert first.acquire()
+
+
+def test_of_more_places_it_may_hold_all_but_not_wait_for_one_of_them(php_key):
+    handles = [php.Semaphore(php_key, 2) for _ in range(3)]
+    assert handles[0].acquire() and handles[1].acquire()
+    with pytest.raises(RuntimeError, match="all 2 places"):
+        handles[2].acquire()
+    handles[0].release()
+    assert in_thread(lambda: handles[0].acquire())
+    assert not handles[2].acquire(0.01)  # another thread holds one, and may give it back
+
+
+def test_a_forked_child_holds_nothing_of_what_its_parent_holds(php_key):
+    first, second = php.Semaphore(php_key), php.Semaphore(php_key)
+    with first:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os._exit(0 if second.acquire(0.01) is False else 1)
+            except BaseException:
+                os._exit(2)
+        assert os.waitpid(pid, 0)[1] == 0
+
+
+@helpers.needs_root
+def test_a_right_that_is_not_needed_is_not_asked_for(php_key):
+    php.Semaphore(php_key, 1, 0o666).close()
+    code = """
+        from shmvar import php
+        for permissions in (0o777, 0o666):
+            try:
+                print(php.Semaphore(int(key), 1, permissions).acquire(0))
+            except shmvar.SegmentAccessError as error:
+                print(error)
+    """
+    said = programs.run(code, php_key, **as_user()).stdout.splitlines()
+    assert "uid 0 and has mode 0666" in said[0] and said[0].endswith("ask for 0o666") and said[1] == "True"
 
 
 @helpers.needs_root
