@@ -47,7 +47,7 @@ fn add(writer: &mut Writer<'_>, index: i64, text: &[u8], own: u64, survey: &Surv
     if own > writer.header.free {
         let free = free_when_closed(writer, None)?;
         if own > free {
-            return Err(full(index, own, free, writer));
+            return Err(full(index, own, free, 0, writer));
         }
         close_gaps(writer, true)?;
         gaps = 0;

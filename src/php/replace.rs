@@ -105,7 +105,7 @@ fn replace_alone(
     }
     let free = free_when_closed(writer, Some(chunk.at))?;
     if own > free {
-        return Err(full(index, own, free, writer));
+        return Err(full(index, own, free, old.chunk.needs(), writer));
     }
     writer.unlink(old)?;
     // CRASH: from here on until the new chunk is published, this variable is lost.

@@ -15,16 +15,20 @@ pub fn gaps_max(writer: &Writer<'_>) -> u64 {
     writer.header.total / 32
 }
 
-/// Returns the error for a text that does not fit.
+/// Returns the error for a text that does not fit. `old` is the size of the variable that it would have replaced, or 0.
 #[cold]
-pub fn full(index: i64, needed: u64, free: u64, writer: &Writer<'_>) -> Error {
+pub fn full(index: i64, needed: u64, free: u64, old: u64, writer: &Writer<'_>) -> Error {
+    let is_left = match old {
+        0 => "nothing was stored".to_owned(),
+        old => format!("variable {index} is as it was, and its {old} bytes are counted as free"),
+    };
+    let others = writer.header.end - writer.header.start > old && free < writer.header.total - writer.header.start;
+    let others = if others { "remove others, or " } else { "" };
     Error::Full {
         needed,
         free,
         size: writer.header.total,
-        remedy: format!(
-            "variable {index} is as it was: remove others, or destroy the segment and make it again with more bytes"
-        ),
+        remedy: format!("{is_left}: {others}destroy the segment and make it again with more bytes"),
         lack: Lack::Other,
     }
 }
