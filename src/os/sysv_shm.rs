@@ -92,6 +92,7 @@ fn id_or_error(result: i32) -> std::io::Result<i32> {
 pub struct Mapping {
     base: *mut u8,
     size: u64,
+    id: i32,
     /// The memory of a test, which is not mapped at all.
     #[cfg(test)]
     memory: Option<Box<[AtomicU64]>>,
@@ -113,6 +114,7 @@ impl Mapping {
         let mut mapping = Mapping {
             base: base.cast(),
             size: 0,
+            id,
             #[cfg(test)]
             memory: None,
         };
@@ -124,7 +126,7 @@ impl Mapping {
     #[cfg(test)]
     pub fn in_memory(size: u64) -> Self {
         let memory: Box<[AtomicU64]> = (0..size.div_ceil(8)).map(|_| AtomicU64::new(0)).collect();
-        Mapping { base: memory.as_ptr().cast_mut().cast(), size, memory: Some(memory) }
+        Mapping { base: memory.as_ptr().cast_mut().cast(), size, id: -1, memory: Some(memory) }
     }
 
     /// Returns the words of a test's segment.
@@ -137,6 +139,11 @@ impl Mapping {
     #[inline(always)]
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Returns the kernel's number of the segment.
+    pub fn id(&self) -> i32 {
+        self.id
     }
 
     /// Returns the address of `len` bytes at an offset that is a multiple of 8.

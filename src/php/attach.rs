@@ -1,6 +1,8 @@
 //! Finding or creating a segment by its key.
 
 use crate::error::{Error, Result};
+use crate::os;
+use crate::os::sysv_owner::{self, Kind};
 use crate::os::sysv_shm::{self, Mapping};
 use crate::php::format_new::{format_new, is_begun, is_blank, is_formatted};
 use crate::php::header::Header;
@@ -38,7 +40,7 @@ pub fn attach(key: i32, size: u64, permissions: u32, create: Option<bool>) -> Re
             Err(error) if is_gone(&error) => continue,
             Err(error) => {
                 let error = match error.raw_os_error() {
-                    Some(libc::EACCES) => no_access(key, id),
+                    Some(libc::EACCES) => no_access(key),
                     _ => Error::io(action(), error),
                 };
                 if created {
@@ -103,8 +105,7 @@ fn find_or_create(key: i32, size: u64, permissions: u32, create: Option<bool>) -
         Err(error) if error.raw_os_error() == Some(libc::EEXIST) => match create {
             Some(true) => Err(Error::Exists(format!(
                 "there is already a segment with key {}: attach with create=None or create=False, or remove it \
-                 (ipcrm -M {})",
-                name(key),
+                 (destroy() of its handle; ipcrm -M {key:#010x})",
                 name(key)
             ))),
             _ => Ok(None),
@@ -169,13 +170,14 @@ pub fn with_name(key: i32, error: Error) -> Error {
 }
 
 /// Returns the error for a segment that the system gives no access to.
-fn no_access(key: i32, id: i32) -> Error {
-    let whose = sysv_shm::status(id).map(|s| format!("of user {} with permissions {:#o}", s.uid, s.permissions));
-    let whose = whose.unwrap_or_else(|_| "of another user".into());
+fn no_access(key: i32) -> Error {
+    let found = sysv_owner::owner(Kind::Segment, key);
+    let whose = found.map_or_else(|| "it belongs to somebody else".to_owned(), |owner| owner.to_string());
     Error::Access(format!(
-        "the segment of PHP's with key {} is {whose}, and must be readable and writable: be its owner, or create \
-         it with other permissions",
-        name(key)
+        "the segment of PHP's with key {}: the system refuses user {}: {whose}; its owner, or root, has to remove it and \
+         to make it with permissions that let this user read and write, as 0o666",
+        name(key),
+        os::euid()
     ))
 }
 

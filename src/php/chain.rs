@@ -186,10 +186,13 @@ pub fn each(map: &Mapping, header: &Header, mut with: impl FnMut(Chunk) -> Resul
     Ok(())
 }
 
+/// What helps against a damaged chain.
+const REMEDY: &str = "the variables before it can still be read; clear() empties the segment, destroy() removes it";
+
 /// Returns the error for a chunk that begins too close to `end`.
 #[cold]
 fn cut_off(at: u64, end: u64) -> Error {
-    Error::Corrupt(format!("a variable begins at offset {at}, but the last one ends at {end}"))
+    Error::Corrupt(format!("a variable begins at offset {at}, but the last one ends at {end}; {REMEDY}"))
 }
 
 /// Returns the error for a chunk whose numbers cannot be right.
@@ -198,6 +201,6 @@ fn wrong_chunk(at: u64, key: i64, length: u64, next: u64, end: u64) -> Error {
     let (length, next) = (length as i64, next as i64);
     Error::Corrupt(format!(
         "variable {key} at offset {at} says that its text has {length} bytes and that the next one is {next} bytes \
-         further, but the last one ends at {end}"
+         further, but the last one ends at {end}; {REMEDY}"
     ))
 }

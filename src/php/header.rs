@@ -36,7 +36,7 @@ impl Header {
         // A number that is negative is larger than every size.
         let ordered = HEADER <= start && start <= end && end <= total && total <= map.size();
         if !ordered || (start | end) & 7 != 0 {
-            return Err(wrong_numbers([start, end, free, total], map.size()));
+            return Err(wrong_numbers([start, end, free, total], map));
         }
         Ok(Header { start, end, free, total })
     }
@@ -48,7 +48,7 @@ impl Header {
     pub fn read_to_change(map: &Mapping) -> Result<Self> {
         let mut header = Self::read(map)?;
         if (header.free as i64) < 0 {
-            return Err(wrong_numbers([header.start, header.end, header.free, header.total], map.size()));
+            return Err(wrong_numbers([header.start, header.end, header.free, header.total], map));
         }
         // PHP itself has more than the rest between two stores, and was killed there.
         header.free = header.usable();
@@ -92,16 +92,19 @@ impl Header {
 fn no_magic(map: &Mapping) -> Error {
     let size = map.size();
     Error::Incompatible(format!(
-        "its {size} bytes do not begin with PHP's mark (PHP_SM), so shm_attach did not make it"
+        "its {size} bytes do not begin with PHP's mark (PHP_SM), so shm_attach did not make it; take another key, or \
+         remove it, if it is nobody's (ipcrm -m {})",
+        map.id()
     ))
 }
 
 /// Returns the error for a header whose numbers cannot be right.
 #[cold]
-fn wrong_numbers([start, end, free, total]: [u64; 4], size: u64) -> Error {
+fn wrong_numbers([start, end, free, total]: [u64; 4], map: &Mapping) -> Error {
+    let (size, id) = (map.size(), map.id());
     let [start, end, free, total] = [start, end, free, total].map(|number| number as i64);
     Error::Corrupt(format!(
         "its header (offset 8) is wrong: start {start}, end {end}, free {free}, total {total} of {size} bytes; remove \
-         it (ipcrm -m) and let it be made again"
+         it (ipcrm -m {id}) and let it be made again"
     ))
 }
