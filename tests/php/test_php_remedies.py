@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import programs
+from helpers.marks import needs_root
 
 import shmvar
 from shmvar import php
@@ -93,6 +95,11 @@ def damage(segment):
 
 def test_clear_mends_a_damaged_segment_and_info_shows_what_there_is(segment, capfd):
     at = damage(segment)
+    with pytest.raises(
+        shmvar.CorruptSegmentError, match=r"before it can still be read; clear\(\) empties.*destroy\(\)"
+    ):
+        segment[2]
+    assert segment[1] == "first"
     status, out, said = run(capfd, "info", segment.key)
     assert status == 1 and f"at offset {at}" in said
     assert re.search(r"^total\t10000$", out, re.M) and re.search(r"^start\t40$", out, re.M)
@@ -103,3 +110,80 @@ def test_clear_mends_a_damaged_segment_and_info_shows_what_there_is(segment, cap
     assert dict(segment) == {}
     segment[2] = "again"
     assert segment[2] == "again"
+
+
+def in_shell(error):
+    """Runs the command that an error has in brackets."""
+    command = re.search(r"ipcrm -[mM] \w+", str(error)).group()
+    subprocess.run(command, shell=True, check=True, timeout=60)
+
+
+def test_the_command_of_an_error_removes_the_segment(segment):
+    with pytest.raises(shmvar.SegmentExistsError) as exists:
+        php.attach(segment.key, create=True)
+    in_shell(exists.value)
+    with pytest.raises(shmvar.SegmentNotFoundError):
+        php.attach(segment.key, create=False)
+    for offset, number in ((16, 1 << 40), (0, 1)):
+        made = php.attach(segment.key, create=True)
+        with php.Shmop(segment.key, "w") as opened:
+            opened.write(number.to_bytes(8, "little"), offset)
+        with pytest.raises((shmvar.CorruptSegmentError, shmvar.IncompatibleSegmentError)) as damaged:
+            php.attach(segment.key)
+        in_shell(damaged.value)
+        made.detach()
+        with pytest.raises(shmvar.SegmentNotFoundError):
+            php.attach(segment.key, create=False)
+
+
+def test_a_segment_that_is_full_says_what_is_left_and_what_is_counted(php_key):
+    with php.attach(php_key, 1000, create=True) as segment:
+        with pytest.raises(shmvar.SegmentFullError, match="nothing was stored: destroy the segment"):
+            segment[1] = "x" * 2000
+        segment[1] = "x" * 500
+        text = "variable 1 is as it was, and its 544 bytes are counted as free: destroy the segment"
+        with pytest.raises(shmvar.SegmentFullError, match=text):
+            segment[1] = "x" * 2000
+        segment[2] = 1
+        with pytest.raises(shmvar.SegmentFullError, match="counted as free: remove others, or destroy"):
+            segment[1] = "x" * 2000
+        with pytest.raises(shmvar.SegmentFullError, match="nothing was stored: remove others, or destroy"):
+            segment[3] = "x" * 2000
+        segment.destroy()
+
+
+def test_no_limit_is_none():
+    text = php.dumps([0] * 1000)
+    for limits in ({"max_values": 1000}, {"max_memory": 1000}):
+        with pytest.raises(php.UnserializeError, match=f"Remedy: a larger {next(iter(limits))}"):
+            php.loads(text, **limits)
+        assert php.loads(text, **dict.fromkeys(limits)) == [0] * 1000
+
+
+def test_a_message_that_is_no_text_is_told_with_all_there_is_to_know(php_key):
+    queue = php.MessageQueue(php_key)
+    queue.send(b"not serialized", 7, serialize=False)
+    with pytest.raises(php.UnserializeError) as caught:
+        queue.receive()
+    said, message = str(caught.value), caught.value.message
+    assert f"key {php_key}" in said and "type 7 was taken from the queue" in said and "its 14 bytes" in said
+    assert message == (7, b"not serialized") and "error.message" in said and caught.value.offset == 0
+    queue.send(b"not serialized", 7, serialize=False)
+    assert "receive(unserialize=False)" in said and queue.receive(unserialize=False) == (7, b"not serialized")
+    queue.remove()
+
+
+@needs_root
+def test_a_segment_of_another_user_is_named_with_owner_and_mode(php_key):
+    segment = php.attach(php_key, 1000, 0o600, create=True)
+    code = """
+        from shmvar import php
+        try:
+            php.attach(int(key))
+        except shmvar.SegmentAccessError as error:
+            print(error)
+    """
+    options = programs.as_user()
+    said = programs.run(code, php_key, **{**options, "drop": "from shmvar import php\n" + options["drop"]}).stdout
+    assert "refuses user 65534: it belongs to uid 0 and has mode 0600; its owner, or root, has to remove it" in said
+    segment.destroy()

@@ -623,8 +623,8 @@ def loads(
     strings: Literal["auto", "bytes"] = "auto",
     arrays: Literal["auto", "dict"] = "auto",
     max_depth: int = 4096,
-    max_values: int = 10_000_000,
-    max_memory: int = 1 << 30,
+    max_values: int | None = 10_000_000,
+    max_memory: int | None = 1 << 30,
 ) -> Any:
     """The value of a text that PHP's `serialize` has made.
 
@@ -639,8 +639,8 @@ def loads(
         arrays: "auto" makes a list of an array with the keys 0, 1, 2 ... in this order (an empty one, too), and a dict
             of any other; "dict" makes a dict of every array.
         max_depth: how many arrays and objects may be inside each other.
-        max_values: how many values the text may have.
-        max_memory: how many bytes the values may take, by estimate.
+        max_values: how many values the text may have. None: no limit.
+        max_memory: how many bytes the values may take, by estimate. None: no limit.
 
     Raises:
         UnserializeError: the text is damaged, something follows the value, an int is beyond 64 bits, or a limit is

@@ -148,7 +148,7 @@ impl PyMessageQueue {
         };
         let (kind, bytes) = (message.kind(), message.bytes());
         let value = match unserialize {
-            true => message_text::unserialize(py, kind, bytes)?,
+            true => message_text::unserialize(py, self.inner.key(), kind, bytes)?,
             false => create::bytes(py, bytes)?.into_any(),
         };
         let kind = create::int(py, kind)?.into_any();

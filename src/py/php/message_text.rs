@@ -5,7 +5,7 @@ use crate::py::create;
 use crate::py::errors;
 use crate::py::php::arguments;
 use crate::py::php::dumps::{DumpOptions, with_text};
-use crate::py::php::loads::{self, LoadOptions};
+use crate::py::php::loads::{self, LoadError, LoadOptions};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -42,12 +42,21 @@ pub fn own_bytes<T>(object: &Bound<'_, PyAny>, what: &str, act: impl FnOnce(&[u8
 }
 
 /// The value of a message. If it cannot be had, the exception has what was received, which is in the queue no more.
-pub fn unserialize<'py>(py: Python<'py>, kind: i64, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let value = loads::value(py, bytes, &LoadOptions::default()).map_err(|error| error.into_py(py));
+pub fn unserialize<'py>(py: Python<'py>, key: i32, kind: i64, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let value = loads::value(py, bytes, &LoadOptions::default()).map_err(|error| match error {
+        LoadError::Raised(error) => error,
+        LoadError::Damage(damage) => {
+            let text = format!(
+                "queue with key {key} (0x{key:08x}): the message of type {kind} was taken from the queue, and its \
+                 {} bytes cannot be unserialized: {damage}; error.message has its type and its bytes, and \
+                 receive(unserialize=False) gives bytes as they are",
+                bytes.len()
+            );
+            loads::unserialize_error(py, &text, damage.offset)
+        }
+    });
     value.map(|value| value.into_bound(py)).inspect_err(|error| {
         let value = error.value(py);
         let _ = create::bytes(py, bytes).and_then(|bytes| value.setattr("message", (kind, bytes)));
-        let note = "the message was received, and is in the queue no more; `error.message` is its type and its bytes";
-        let _ = value.call_method1("add_note", (note,));
     })
 }

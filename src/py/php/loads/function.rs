@@ -12,7 +12,9 @@ use pyo3::types::{PyBytes, PyString};
 #[doc = stub!(php.loads)]
 #[pyfunction]
 #[pyo3(
-    signature = (data, *, strings=None, arrays=None, max_depth=4096, max_values=10_000_000, max_memory=1 << 30),
+    signature = (
+        data, *, strings=None, arrays=None, max_depth=4096, max_values=Some(10_000_000), max_memory=Some(1 << 30)
+    ),
     text_signature = "(data, *, strings='auto', arrays='auto', max_depth=4096, max_values=10000000, \
         max_memory=1073741824)"
 )]
@@ -21,15 +23,15 @@ pub fn loads(
     strings: Option<&Bound<'_, PyAny>>,
     arrays: Option<&Bound<'_, PyAny>>,
     max_depth: usize,
-    max_values: u64,
-    max_memory: u64,
+    max_values: Option<u64>,
+    max_memory: Option<u64>,
 ) -> PyResult<Py<PyAny>> {
     let py = data.py();
     let options = LoadOptions {
         bytes: strings.map(strings_are_bytes).transpose()?.unwrap_or(false),
         dicts: arrays.map(arrays_are_dicts).transpose()?.unwrap_or(false),
-        limits: Limits { depth: max_depth, values: max_values },
-        max_memory,
+        limits: Limits { depth: max_depth, values: max_values.unwrap_or(u64::MAX) },
+        max_memory: max_memory.unwrap_or(u64::MAX),
     };
     if let Ok(bytes) = data.cast::<PyBytes>() {
         return value(py, bytes.as_bytes(), &options).map_err(|error| error.into_py(py));

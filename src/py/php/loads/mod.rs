@@ -20,4 +20,4 @@ mod options;
 mod value;
 
 pub use options::{LoadOptions, arrays_are_dicts, strings_are_bytes};
-pub use value::{LoadError, value};
+pub use value::{LoadError, unserialize_error, value};

@@ -24,13 +24,18 @@ impl LoadError {
             LoadError::Raised(error) => return error,
             LoadError::Damage(damage) => damage,
         };
-        let class = calls::attribute(py, c"shmvar.php._errors", c"UnserializeError");
-        let error = class.and_then(|class| {
-            let text = create::text(py, &damage.to_string())?.into_any();
-            calls::call(&class, [text, create::uint(py, damage.offset as u64)?.into_any()], None)
-        });
-        error.map_or_else(|error| error, PyErr::from_value)
+        unserialize_error(py, &damage.to_string(), damage.offset)
     }
+}
+
+/// `php.UnserializeError` with a text and an offset.
+#[cold]
+pub fn unserialize_error(py: Python<'_>, text: &str, offset: usize) -> PyErr {
+    let error = calls::attribute(py, c"shmvar.php._errors", c"UnserializeError").and_then(|class| {
+        let arguments = [create::text(py, text)?.into_any(), create::uint(py, offset as u64)?.into_any()];
+        calls::call(&class, arguments, None)
+    });
+    error.map_or_else(|error| error, PyErr::from_value)
 }
 
 impl From<Damage> for LoadError {

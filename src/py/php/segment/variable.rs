@@ -4,7 +4,6 @@ use super::handle::PySegment;
 use super::index::index_of;
 use crate::error::Error;
 use crate::php::serialize::Why;
-use crate::py::calls;
 use crate::py::create;
 use crate::py::errors;
 use crate::py::php::dumps::{self, DumpOptions};
@@ -109,10 +108,14 @@ fn damaged(segment: &PySegment, py: Python<'_>, index: i64, offset: u64, error: 
         LoadError::Damage(damage) => *damage,
         LoadError::Raised(_) => return error.into_py(py),
     };
-    if matches!(damage.why, Why::Limit { .. } | Why::SlowKeys) {
-        let text =
-            format!("the text of its value asks for too much: {}; raw({index}) has the text for loads", damage.why);
-        return too_much(py, &segment.named_at(index, &text), damage.offset);
+    let remedy = match damage.why {
+        Why::Limit { .. } => Some(format!("loads(segment.raw({index}), max_values=None, max_memory=None) reads it")),
+        Why::SlowKeys => Some(format!("raw({index}) returns the text")),
+        _ => None,
+    };
+    if let Some(remedy) = remedy {
+        let text = format!("the text of its value asks for too much: {}; {remedy}", damage.why);
+        return loads::unserialize_error(py, &segment.named_at(index, &text), damage.offset);
     }
     let text = format!(
         "the text of its value, at offset {offset}, is damaged at offset {}: {}; store the variable anew, or remove it \
@@ -123,15 +126,6 @@ fn damaged(segment: &PySegment, py: Python<'_>, index: i64, offset: u64, error: 
     let corrupt = errors::raise_text(py, c"CorruptSegmentError", &segment.named_at(index, &text));
     corrupt.set_cause(py, Some(error.into_py(py)));
     corrupt
-}
-
-/// `UnserializeError` for a text that is not damaged, and asks for more than a handle allows.
-fn too_much(py: Python<'_>, text: &str, offset: usize) -> PyErr {
-    let error = calls::attribute(py, c"shmvar.php._errors", c"UnserializeError").and_then(|class| {
-        let arguments = [create::text(py, text)?.into_any(), create::uint(py, offset as u64)?.into_any()];
-        calls::call(&class, arguments, None)
-    });
-    error.map_or_else(|error| error, PyErr::from_value)
 }
 
 /// A variable's text. `None` if the variable is missing.
