@@ -251,7 +251,9 @@ impl Semaphore {
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 return Ok(Some(false));
             }
-            self.check_others(owner)?;
+            if timeout.is_none() {
+                self.check_others(owner)?;
+            }
             *deadline = deadline.or_else(|| waiting::deadline(timeout));
             taken = wait_for(*deadline, waits, &|at_most| {
                 if fork::epoch() != call.epoch {
