@@ -92,9 +92,11 @@ impl Named {
                 permissions & 0o666
             ),
             Action::Remove => "only its owner, its maker or root may do that".to_owned(),
-            _ => "its owner, or root, has to remove it (ipcrm -S), and to make it with permissions that let this user \
-                  read and write, as 0o666"
-                .to_owned(),
+            _ => format!(
+                "its owner, or root, has to remove it (ipcrm -S 0x{:08x}), and to make it with permissions that let this \
+                 user read and write, as 0o666",
+                self.key
+            ),
         };
         format!("{self}: {action}: the system refuses user {euid}: {set}; {remedy}")
     }

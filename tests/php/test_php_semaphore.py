@@ -323,7 +323,11 @@ def test_without_permission_the_error_names_owner_and_mode(php_key):
             print(error)
     """
     said = programs.run(code, php_key, **as_user()).stdout
-    assert "user 65534" in said and f"key {php_key}" in said and "uid 0 and has mode 0600; its owner, or root" in said
+    assert (
+        "user 65534" in said
+        and f"key {php_key}" in said
+        and f"uid 0 and has mode 0600; its owner, or root, has to remove it (ipcrm -S 0x{php_key:08x})" in said
+    )
     assert semaphore.acquire(0)
 
 
