@@ -51,12 +51,12 @@ impl Unfinished {
     pub fn has_room(self, writer: &Writer<'_>, index: i64, own: u64) -> Result<bool> {
         let header = &writer.header;
         let mut fits = own <= header.free;
-        let mut old = None;
+        let (mut old, mut old_needs) = (None, 0);
         let (mut at, mut slack_at) = (header.start, header.start);
         while at < header.end {
             let chunk = self.seen(Chunk::read(writer.map, at, header.end)?);
             if chunk.key == index {
-                old = Some(at);
+                (old, old_needs) = (Some(at), chunk.needs());
                 // The new chunk may take the place of the old one, and all slack beside it.
                 fits |= own <= chunk.following() - slack_at;
             }
@@ -68,7 +68,7 @@ impl Unfinished {
             return Ok(true);
         }
         let free = free_when_closed_as(writer, old, |chunk| self.seen(chunk))?;
-        if own <= free { Ok(true) } else { Err(full(index, own, free, writer)) }
+        if own <= free { Ok(true) } else { Err(full(index, own, free, old_needs, writer)) }
     }
 
     /// Gives the chunk `PREPARED` that counts its index, and makes the others gaps.

@@ -226,8 +226,8 @@ class Segment(MutableMapping[int, Any]):
     def values(self) -> ValuesView[Any]:
         """Return a view of the values, like `dict.values`. An iteration skips what vanishes meanwhile.
 
-        Each value is looked for when it is its turn, from the first variable on. Where all are to be of the same moment,
-        or are many, use `copy`, which goes over the segment once.
+        Each value is looked for when it is its turn, from the first variable on. Where all are to be of the same
+        moment, or are many, use `copy`, which goes over the segment once.
         """
 
     def items(self) -> ItemsView[int, Any]:
