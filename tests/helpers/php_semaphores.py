@@ -57,3 +57,18 @@ def set_up(identity, most):
 def leave_set_up(identity):
     """The third step."""
     operate(identity, (2, -1, SEM_UNDO))
+
+
+def add_under(semaphore, path, times):
+    """Adds to the number in a file, so many times, each time with the semaphore held. Spawned children import it."""
+    for _ in range(times):
+        with semaphore:
+            add(path)
+
+
+def add(path):
+    """Adds one to the number in a file, as somebody does who believes that nobody else does."""
+    with open(path, "r+b", buffering=0) as file:
+        number = int(file.read())
+        file.seek(0)
+        file.write(b"%d" % (number + 1))

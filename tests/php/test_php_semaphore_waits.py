@@ -374,28 +374,15 @@ def select_ready(file):
     return bool(select.select([file], [], [], 0)[0])
 
 
-def add_under(semaphore, path, times):
-    for _ in range(times):
-        with semaphore:
-            add(path)
-
-
-def add(path):
-    with open(path, "r+b", buffering=0) as file:
-        number = int(file.read())
-        file.seek(0)
-        file.write(b"%d" % (number + 1))
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_processes_of_multiprocessing_share_it(php_key, tmp_path, method):
     path = tmp_path / "count"
     path.write_text("0")
     context, semaphore = multiprocessing.get_context(method), php.Semaphore(php_key)
-    children = [context.Process(target=add_under, args=(semaphore, path, 200)) for _ in range(3)]
+    children = [context.Process(target=php_semaphores.add_under, args=(semaphore, path, 200)) for _ in range(3)]
     for child in children:
         child.start()
-    add_under(semaphore, path, 200)
+    php_semaphores.add_under(semaphore, path, 200)
     for child in children:
         child.join(200)
     assert [child.exitcode for child in children] == [0] * 3 and path.read_text() == "800"
@@ -422,12 +409,12 @@ def test_no_update_is_lost_between_php_and_python(php_key, tmp_path):
     """
     sides = [real_php.start(code.replace("\\n", "\\\\n"), php_key, path, times) for _ in range(2)]
     semaphore = php.Semaphore(php_key)
-    thread = threading.Thread(target=add_under, args=(semaphore, path, times))
+    thread = threading.Thread(target=php_semaphores.add_under, args=(semaphore, path, times))
     for side in sides:
         side.stdin.write("\n")
         side.stdin.flush()
     thread.start()
-    add_under(semaphore, path, times)
+    php_semaphores.add_under(semaphore, path, times)
     thread.join(200)
     for side in sides:
         side.communicate(timeout=200)
