@@ -97,9 +97,9 @@ def test_an_error_of_another_mapping_comes_through(seg):
         seg | Lies({7: 7})
 
 
-def test_a_value_that_cannot_be_read_is_an_error_of_the_copy(seg, other):
+def test_a_value_that_cannot_be_read_is_an_error_of_the_copy(key, seg, other):
     seg.update({1: 1, 2: types.SimpleNamespace(a=1)})
-    with shmvar.attach(seg.key, trust=False) as untrusted:
+    with shmvar.attach(key, trust=False) as untrusted:
         for call in (untrusted.copy, lambda: other.update(untrusted), lambda: untrusted | {}, lambda: {} | untrusted):
             with pytest.raises(shmvar.UntrustedValueError):
                 call()

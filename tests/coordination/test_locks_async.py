@@ -131,9 +131,7 @@ def test_a_holder_in_another_process_lets_go_or_is_killed(seg, key, children):
                 loop.call_later(0.2, child.kill)
             async with seg.lock("a", timeout=30):
                 assert seg.info().locks == {"a": os.getpid()}
-                refused = await asyncio.to_thread(
-                    helpers.run, "print(shmvar.attach(key).lock('a').acquire(0.1))", seg.key
-                )
+                refused = await asyncio.to_thread(helpers.run, "print(shmvar.attach(key).lock('a').acquire(0.1))", key)
                 assert refused.stdout == "False\n"
 
     run(main())

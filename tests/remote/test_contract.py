@@ -53,7 +53,6 @@ DIFFERENT = {
         "test_the_loop_goes_on_while_a_large_segment_was_cleared_or_all_is_told*True*": CHANGES,
     },
     "dict_manners": {
-        "test_a_value_that_cannot_be_read_is_an_error_of_the_copy": TRUST,
         "test_a_variable_that_was_listed_and_is_gone_is_left_out": TRUST,
         "test_copy_copy_is_another_handle_on_the_same_segment": CLASS,
         "test_ior_is_put_many_and_the_segment_stays_itself": CLASS,
@@ -75,7 +74,6 @@ DIFFERENT = {
         "test_slots_that_locks_left_are_taken_by_others_and_by_the_same_lock_again": CHECK,
     },
     "locks_async": {
-        "test_a_holder_in_another_process_lets_go_or_is_killed": CLASS,
         "test_f5_a_timeout_holds_while_a_stopped_process_holds_the_segment_up": STOPPED,
     },
     "locks_async_many": {
@@ -83,7 +81,6 @@ DIFFERENT = {
         "test_the_tries_of_many_tasks_are_in_proportion_to_their_number": TASKS,
     },
     "locks_processes": {
-        "test_f56_a_forked_child_does_not_own_its_parents_lock_and_its_exit_lets_nothing_go": CLASS,
         "test_f5_timeouts_hold_while_a_stopped_process_holds_the_segment_up": STOPPED,
         "test_the_lock_of_a_killed_process_is_handed_on": KILLED,
     },
