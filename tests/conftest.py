@@ -69,6 +69,13 @@ def pytest_runtest_setup(item):
         pytest.fail("an event loop runs in the thread of the tests: a browser of an earlier test has not ended")
 
 
+def pytest_collection_finish():
+    # What was collected, thousands of tests, stays until the end: no collection of garbage has to look at it again, and
+    # no child that a test forks copies it.
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
     # Where a test is expected to fail, pytest takes a failure of what cleans up after the test for the expected one.

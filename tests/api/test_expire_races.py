@@ -93,7 +93,11 @@ def test_what_ends_a_time_to_live_also_ends_one_that_expire_gave(seg):
 # --- readers
 
 
-LARGE = {"bytes": b"x" * 40_000_000, "array": numpy.arange(5_000_000), "pickle": "x" * 20_000_000}
+LARGE = {
+    "bytes": lambda: b"x" * 40_000_000,
+    "array": lambda: numpy.arange(5_000_000),
+    "pickle": lambda: "x" * 20_000_000,
+}
 SLIDE = """
 s = shmvar.attach(key)
 print("ready", flush=True)
@@ -107,7 +111,7 @@ while "end" not in s:
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_value_is_read_while_its_time_slides_all_the_time(seg, key, name, readonly):
     """A copy of it lasts longer than the time between two of these, and longer than 2,048 of them."""
-    value = LARGE[name]
+    value = LARGE[name]()
     seg[1] = seg["odd"] = value
     with shmvar.attach(key, readonly=readonly) as handle:
         process = helpers.start(SLIDE, key)

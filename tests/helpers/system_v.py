@@ -74,7 +74,8 @@ def remove(found):
 
 def assert_gone(look, timeout=5.0):
     """Waits until `look()` finds no object: a segment goes with the last process that has it attached."""
-    gc.collect()
+    if look():
+        gc.collect()  # by it a handle goes that refers to itself
     until = time.monotonic() + timeout * SLOWER
     while look() and time.monotonic() < until:
         time.sleep(0.02)

@@ -98,18 +98,18 @@ def test_bytes_that_change_all_the_time_harm_nobody(php_key, tmp_path):
 
 
 BOMBS = {
-    "an array of a thousand million": b"a:1000000000:{",
-    "a string of a thousand million": b's:1000000000:"',
-    "nesting": b"a:1:{i:0;" * 200_000 + b"N;" + b"}" * 200_000,
-    "nesting without an end": b"a:1:{i:0;" * 1_000_000,
-    "nesting of objects": b'O:1:"A":1:{s:1:"a";' * 100_000,
-    "many small arrays": b"a:400000:{" + b"".join(b"i:%d;a:0:{}" % n for n in range(400_000)) + b"}",
-    "references to references": b"a:3:{i:0;a:1:{i:0;R:1;}i:1;R:2;i:2;R:3;}",
-    "doubling": b"a:2:{i:0;a:1:{i:0;i:1;}i:1;R:2;}",
-    "colliding keys": b"a:200000:{" + b"".join(b"i:%d;N;" % (n << 40) for n in range(200_000)) + b"}",
-    "a length of many digits": b"s:" + b"9" * 1_000_000 + b':"',
-    "a number of many digits": b"i:" + b"9" * 1_000_000 + b";",
-    "a float of many digits": b"d:0." + b"1" * 1_000_000 + b";",
+    "an array of a thousand million": lambda: b"a:1000000000:{",
+    "a string of a thousand million": lambda: b's:1000000000:"',
+    "nesting": lambda: b"a:1:{i:0;" * 200_000 + b"N;" + b"}" * 200_000,
+    "nesting without an end": lambda: b"a:1:{i:0;" * 1_000_000,
+    "nesting of objects": lambda: b'O:1:"A":1:{s:1:"a";' * 100_000,
+    "many small arrays": lambda: b"a:400000:{" + b"".join(b"i:%d;a:0:{}" % n for n in range(400_000)) + b"}",
+    "references to references": lambda: b"a:3:{i:0;a:1:{i:0;R:1;}i:1;R:2;i:2;R:3;}",
+    "doubling": lambda: b"a:2:{i:0;a:1:{i:0;i:1;}i:1;R:2;}",
+    "colliding keys": lambda: b"a:200000:{" + b"".join(b"i:%d;N;" % (n << 40) for n in range(200_000)) + b"}",
+    "a length of many digits": lambda: b"s:" + b"9" * 1_000_000 + b':"',
+    "a number of many digits": lambda: b"i:" + b"9" * 1_000_000 + b";",
+    "a float of many digits": lambda: b"d:0." + b"1" * 1_000_000 + b";",
 }
 
 
@@ -119,7 +119,7 @@ VALUES_OR_ERRORS = (shmvar.CorruptSegmentError, php.UnserializeError, list, dict
 
 @pytest.mark.parametrize("what", BOMBS)
 def test_a_text_that_is_a_bomb_is_a_value_or_an_error_within_the_limits(php_key, what):
-    text = BOMBS[what]
+    text = BOMBS[what]()
 
     def work():
         resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))

@@ -78,43 +78,50 @@ BASE = np.arange(float(COUNT))
 TEXT = np.zeros(COUNT // 4, "U8")
 TEXT[:] = ["text", "é😀", "", "longer"] * (len(TEXT) // 4)
 KINDS = {
-    "datetime64": BASE.astype("M8[s]"),
-    "timedelta64": BASE.astype("m8[25us]"),
-    "dates in Fortran's order": np.asfortranarray(BASE.astype("M8[ns]").reshape(512, -1)),
-    "dates with steps": BASE.astype("M8[ms]")[::3],
-    "swapped dates": BASE.astype(">M8[D]"),
-    "every second column": BASE.reshape(-1, 4)[:, ::2],
-    "reversed": BASE[::-1],
-    "reversed twice": BASE.reshape(512, -1)[::-1, ::-1],
-    "transposed part": BASE.reshape(64, 64, -1)[:, :50].transpose(2, 0, 1),
-    "broadcast": np.broadcast_to(np.arange(3.0), (COUNT // 3, 3)),
-    "broadcast of one": np.broadcast_to(np.float32(7), (512, COUNT // 256)),
-    "swapped with steps": BASE.astype(">f4")[::2],
-    "half with steps": (BASE % 2000).astype("f2")[::2],
-    "complex with steps": BASE.astype("c16")[::2],
-    "bool with steps": (BASE % 3 == 0)[::2],
-    "bytes with steps": np.array([b"ab", b""] * (COUNT // 4), "S8")[::2],
-    "text with steps": TEXT[::2],
-    "void with steps": filled("V12")[::2],
-    "struct with dates": filled(STRUCT, 1000).repeat(90),
-    "field of a struct": np.zeros(COUNT // 8, [("a", "f8"), ("b", "i4")])["a"],
-    "read-only": np.frombuffer(BASE.tobytes(), "M8[s]"),
-    "subclass": BASE.view(Plain),
-    "subclass with steps": BASE.view(Plain)[::2],
-    "subclass of dates in Fortran's order": np.asfortranarray(BASE.astype("M8[s]").reshape(512, -1)).view(Plain),
-    "subclass with an attribute": Finalized(BASE),
-    "matrix": matrix(BASE.reshape(512, -1)),
-    "recarray": np.rec.fromarrays([BASE, BASE.astype("i4")], names="x,y"),
-    "recarray with steps": np.rec.fromarrays([BASE, BASE.astype("M8[s]")], names="x,y")[::2],
-    "char": np.char.array(["a", "bc"] * (COUNT // 8)),
-    "masked": np.ma.masked_less(BASE, 5),
-    "masked dates": np.ma.masked_array(BASE.astype("M8[s]"), BASE % 2 == 0, fill_value=np.datetime64("2020", "s")),
-    "masked with steps": np.ma.masked_less(BASE.reshape(-1, 4), 5)[:, ::2],
-    "masked without a mask": np.ma.array(BASE),
-    "masked hard": np.ma.array(BASE, mask=BASE > 9, hard_mask=True, fill_value=-1.5),
-    "masked struct": np.ma.array(np.zeros(COUNT // 2, "f8,i8"), mask=[(True, False), (False, False)] * (COUNT // 4)),
-    "masked subclass of data": np.ma.array(BASE.view(Plain), mask=BASE > 9),
+    "datetime64": lambda: BASE.astype("M8[s]"),
+    "timedelta64": lambda: BASE.astype("m8[25us]"),
+    "dates in Fortran's order": lambda: np.asfortranarray(BASE.astype("M8[ns]").reshape(512, -1)),
+    "dates with steps": lambda: BASE.astype("M8[ms]")[::3],
+    "swapped dates": lambda: BASE.astype(">M8[D]"),
+    "every second column": lambda: BASE.reshape(-1, 4)[:, ::2],
+    "reversed": lambda: BASE[::-1],
+    "reversed twice": lambda: BASE.reshape(512, -1)[::-1, ::-1],
+    "transposed part": lambda: BASE.reshape(64, 64, -1)[:, :50].transpose(2, 0, 1),
+    "broadcast": lambda: np.broadcast_to(np.arange(3.0), (COUNT // 3, 3)),
+    "broadcast of one": lambda: np.broadcast_to(np.float32(7), (512, COUNT // 256)),
+    "swapped with steps": lambda: BASE.astype(">f4")[::2],
+    "half with steps": lambda: (BASE % 2000).astype("f2")[::2],
+    "complex with steps": lambda: BASE.astype("c16")[::2],
+    "bool with steps": lambda: (BASE % 3 == 0)[::2],
+    "bytes with steps": lambda: np.array([b"ab", b""] * (COUNT // 4), "S8")[::2],
+    "text with steps": lambda: TEXT[::2],
+    "void with steps": lambda: filled("V12")[::2],
+    "struct with dates": lambda: filled(STRUCT, 1000).repeat(90),
+    "field of a struct": lambda: np.zeros(COUNT // 8, [("a", "f8"), ("b", "i4")])["a"],
+    "read-only": lambda: np.frombuffer(BASE.tobytes(), "M8[s]"),
+    "subclass": lambda: BASE.view(Plain),
+    "subclass with steps": lambda: BASE.view(Plain)[::2],
+    "subclass of dates in Fortran's order": lambda: np.asfortranarray(BASE.astype("M8[s]").reshape(512, -1)).view(
+        Plain
+    ),
+    "subclass with an attribute": lambda: Finalized(BASE),
+    "matrix": lambda: matrix(BASE.reshape(512, -1)),
+    "recarray": lambda: np.rec.fromarrays([BASE, BASE.astype("i4")], names="x,y"),
+    "recarray with steps": lambda: np.rec.fromarrays([BASE, BASE.astype("M8[s]")], names="x,y")[::2],
+    "char": lambda: np.char.array(["a", "bc"] * (COUNT // 8)),
+    "masked": lambda: np.ma.masked_less(BASE, 5),
+    "masked dates": lambda: np.ma.masked_array(
+        BASE.astype("M8[s]"), BASE % 2 == 0, fill_value=np.datetime64("2020", "s")
+    ),
+    "masked with steps": lambda: np.ma.masked_less(BASE.reshape(-1, 4), 5)[:, ::2],
+    "masked without a mask": lambda: np.ma.array(BASE),
+    "masked hard": lambda: np.ma.array(BASE, mask=BASE > 9, hard_mask=True, fill_value=-1.5),
+    "masked struct": lambda: np.ma.array(
+        np.zeros(COUNT // 2, "f8,i8"), mask=[(True, False), (False, False)] * (COUNT // 4)
+    ),
+    "masked subclass of data": lambda: np.ma.array(BASE.view(Plain), mask=BASE > 9),
 }
+"""Made when they are wanted: each process that runs tests loads this file, and a fork of it copies what it has."""
 
 
 def arrays_of(value):
@@ -172,7 +179,7 @@ def test_the_mask_of_a_view_is_read_only_however_short_it_is(big, count, part):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_f48_an_array_of_any_kind_is_viewed_in_the_segment_and_equal(big, name):
-    value = KINDS[name]
+    value = KINDS[name]()
     before = value.tobytes(), value.flags.writeable
     big[1] = value
     assert (value.tobytes(), value.flags.writeable) == before
@@ -200,7 +207,7 @@ def test_f48_an_array_of_any_kind_is_viewed_in_the_segment_and_equal(big, name):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_put_takes_a_contiguous_copy_at_most_beside_the_value(big, name):
     """The peak of what Python and numpy allocate, in bytes."""
-    value = KINDS[name]
+    value = KINDS[name]()
     big[1] = value
     tracemalloc.start()
     try:
@@ -221,17 +228,17 @@ def name_of(value):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_what_is_stored_is_a_pickle_that_needs_numpy_alone(big, name):
-    big[1] = KINDS[name]
+    big[1] = value = KINDS[name]()
     data = shmvar._core._get_pickle(big, 1)
     names = {str(argument) for _, argument, _ in pickletools.genops(data) if isinstance(argument, str)}
     assert not any("shmvar" in each for each in names)
     code = "import sys, pickle; assert 'shmvar' not in sys.modules; v = pickle.load(sys.stdin.buffer)"
-    if isinstance(KINDS[name], (Plain, Finalized)) or "subclass" in name:
-        assert_alike(pickle.loads(data), KINDS[name])
+    if isinstance(value, (Plain, Finalized)) or "subclass" in name:
+        assert_alike(pickle.loads(data), value)
         return
     code += "; print(type(v).__name__, v.dtype.str, v.shape, 'shmvar' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, timeout=60)
-    value = KINDS[name]
+    value = KINDS[name]()
     assert run.stdout.decode().split() == f"{type(value).__name__} {value.dtype.str} {value.shape} False".split(), run
 
 
@@ -512,10 +519,10 @@ def test_values_that_numpy_pickled_are_read_as_before(big, name):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_pickle_with_the_memory_within_it_is_viewed_read_only(big, name):
     """Stored as `shmvar load` does: the buffers are within the pickle."""
-    big[1] = KINDS[name]
+    big[1] = KINDS[name]()
     shmvar._core._put_pickle(big, 2, shmvar._core._get_pickle(big, 1))
     for found in (big[2], big.view(2)):
-        assert_alike(found, KINDS[name])
+        assert_alike(found, KINDS[name]())
     assert all(not array.flags.writeable for array in (big.view(2), np.ma.getdata(big.view(2))))
     assert big[2].flags.writeable and not big.stat(2).viewable
 
