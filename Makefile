@@ -1,6 +1,6 @@
 # Needs Rust (cargo) and Python 3.11 or newer with its venv module; everything else goes into .venv and target.
 #
-#   make demo    processes share values and are killed; see what is lost
+#   make demo    processes share values and are killed; see what is lost. From nothing it takes some 100 s of processor time
 #   make test    all that must pass: builds, then runs `rust`, `loom`, `crash` and `python` at the same time
 #   make check   format, lint, types, floors, public names
 #   make api     writes docs/api.txt anew, which `check` compares the public names of the package with
@@ -57,8 +57,9 @@ endef
 .PHONY: demo test build build-core build-loom rust loom crash python check api site wheels quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
 .DELETE_ON_ERROR:
 
-demo: .venv/demo
-	.venv/bin/shmvar demo
+demo: .venv-demo/demo
+	@echo "3 of 3: the demo. This build is not optimised: its speed is no measure."
+	.venv-demo/bin/shmvar demo
 
 # Side by side, because many tests wait. The output of each of the four is printed as a whole when it ends; if one fails, the
 # others still run, and `make test` fails.
@@ -184,20 +185,31 @@ fuzz-plain: .venv/test
 	PYO3_PYTHON=$(CURDIR)/.venv/bin/python sh fuzz/plain.sh -max_total_time=$(FUZZ_SECONDS) -max_len=2000
 
 clean:
-	rm -rf .venv .venv-quick .venv-site .venv-wheels site target-site target-wheels target-loom target-benches fuzz/target
+	rm -rf .venv .venv-demo .venv-quick .venv-site .venv-wheels site target-site target-wheels target-loom target-benches fuzz/target
 	cargo clean
 
 %/bin/python:
 	$(PYTHON) -m venv $*
 
-# A stamp for each set of packages that was installed.
-.venv/demo: .venv/bin/python $(SOURCES)
-	@echo "Building the extension module; the first time takes a minute or two."
-	.venv/bin/$(PIP) ".[cli]"
+# A stamp for each set of packages that was installed. What is tested and measured is what is released.
+.venv/test: .venv/bin/python $(SOURCES)
+	@echo "Building the extension module as it is released; the first time takes some minutes."
+	.venv/bin/$(PIP) ".[test]"
 	@touch $@
 
-.venv/test: .venv/demo
-	.venv/bin/$(PIP) ".[test]"
+# In an environment of its own: a build without optimisation, by maturin itself, because pip would hide that it moves.
+# Rich is for colours; the demo does without.
+.venv-demo/demo: $(SOURCES)
+	@echo "1 of 3: an environment for Python, $(@D), with the tool that builds."
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/$(PIP) $$($(@D)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])')
+	@$(@D)/bin/$(PIP) $$($(@D)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["cli"])') \
+		|| echo "rich cannot be installed here: the demo prints plain lines"
+	@echo "2 of 3: $$(cargo tree --locked --edges normal,build --prefix none --no-dedupe | sort --unique | wc -l) crates." \
+		"The last one, shmvar, takes a third of the time."
+	@rm -rf $(@D)/wheel
+	$(@D)/bin/maturin build --profile demo --locked --interpreter $(@D)/bin/python --out $(@D)/wheel
+	@$(@D)/bin/$(PIP) --no-index --no-deps --force-reinstall $(@D)/wheel/*.whl
 	@touch $@
 
 # One by one: of those that cannot be installed here, the tests are skipped.
