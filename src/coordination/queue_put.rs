@@ -175,7 +175,8 @@ impl Coordination {
         evictions: &mut Option<Evictions<'a>>,
         policy: &dyn WaitPolicy,
     ) -> Result<PutOutcome> {
-        let (mut filled, mut call_guard) = (None::<FilledSpan<'_>>, None::<CallGuard<'_>>);
+        // Dropped in the reverse order, as in `Variables::put`: the call ends after the span.
+        let (mut call_guard, mut filled) = (None::<CallGuard<'_>>, None::<FilledSpan<'_>>);
         let (mut around, mut backoff, mut scratch) = (WorkArounds::default(), Backoff::default(), Scratch::new());
         let now = os::boottime_ns().clamp(1, i64::MAX as u64);
         let stored = Stored { expiry: Some(now), ..item.stored };

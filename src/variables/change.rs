@@ -103,8 +103,10 @@ impl Variables {
     ) -> Result<Option<u64>> {
         index.check_length()?;
         let mut plan = StorePlan::new(index.into(), stored, self.identity.hash_key)?;
-        let (mut filled, mut call_guard, mut collected, mut no_larger_leaf) =
-            (None::<FilledSpan<'_>>, None, false, false);
+        // Dropped in the reverse order: a span that is not published is freed in the name of this process's number, so
+        // the call that keeps the number ends last.
+        let (mut call_guard, mut filled, mut collected, mut no_larger_leaf) =
+            (None, None::<FilledSpan<'_>>, false, false);
         let (mut backoff, mut held) = (Backoff::default(), None);
         loop {
             backoff.again(Obstacle::MemoryTaken, self, policy)?;

@@ -3,13 +3,21 @@
 mod common;
 
 use common::{Fresh, existing};
-use shmvar::{Blocking, Segment};
+use shmvar::{Blocking, Condition, Error, Index, Segment, WaitPolicy};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// One test of this program at a time: they count the descriptors of the process, and another test's would be among them.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Detaching the last handle must not release the participant number while a put still fills a span.
 #[test]
 fn f13_a_handle_detached_in_the_middle_of_a_large_put_loses_nothing() {
+    let _alone = alone();
     let fresh = Fresh::new("detach", 1 << 30);
     fresh.segment.detach();
     let value = vec![7; 30 << 20];
@@ -21,19 +29,58 @@ fn f13_a_handle_detached_in_the_middle_of_a_large_put_loses_nothing() {
             handle.detach();
             match put.join().unwrap() {
                 Ok(()) | Err(shmvar::Error::Detached) => {}
-                Err(error) => panic!("{error}"),
+                Err(error) => panic!("round {round}: {error}"),
             }
         });
         let handle = existing(&fresh.key);
-        let report = handle.check().unwrap();
-        assert_eq!(report.busy, 0, "round {round}: a span is still being filled by nobody");
-        assert_eq!(handle.info().unwrap().attached, 1);
+        let report = handle.check().unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let attached = handle.info().unwrap().attached;
+        assert_eq!(report.busy, 0, "round {round}: a span is still being filled by nobody, {attached} attached");
+        assert_eq!(attached, 1, "round {round}: {report:?}");
         handle.clear().unwrap();
     }
 }
 
+/// Does something once, while a value is copied without a lock.
+struct Meanwhile<F: Fn()>(F);
+
+impl<F: Fn()> WaitPolicy for Meanwhile<F> {
+    fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+        slow();
+        (self.0)();
+    }
+    fn interrupted(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The put is refused when its span is filled already, and only it still keeps the process's number.
+#[test]
+fn f13_a_large_put_that_is_refused_after_the_last_handle_was_detached_leaves_no_span() {
+    let _alone = alone();
+    let fresh = Fresh::new("refused", 64 << 20);
+    fresh.segment.put(1, &1).unwrap();
+    let version = fresh.segment.version(1).unwrap();
+    let handle = existing(&fresh.key);
+    let policy = Meanwhile(|| {
+        if !handle.detached() {
+            handle.put(1, &2).unwrap();
+            handle.detach();
+            fresh.segment.detach();
+        }
+    });
+    let put = handle.put_pickle(&Index::Int(1), &[&[b'.'; 1 << 20]], Condition::Version(version), &policy);
+    assert_eq!(put.unwrap(), None);
+    assert!(handle.detached() && fresh.segment.detached());
+    let handle = existing(&fresh.key);
+    let report = handle.check().unwrap();
+    assert_eq!((report.busy, report.live), (0, 0), "a span is still being filled by nobody: {report:?}");
+    assert_eq!(handle.info().unwrap().attached, 1);
+}
+
 #[test]
 fn attaching_and_detaching_in_many_threads_leaves_one_segment_and_no_descriptor() {
+    let _alone = alone();
     let fresh = Fresh::new("threads", 1 << 20);
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = count();
