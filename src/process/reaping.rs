@@ -3,7 +3,7 @@
 //! "Death" in `docs/protocol.md`.
 
 use crate::error::Result;
-use crate::format::{PARTICIPANTS, PIN_UNITS, SpanEntry, SpanState};
+use crate::format::{PARTICIPANTS, PIN_UNITS, Participant, SpanEntry, SpanState};
 use crate::process::attachment::Attachment;
 use crate::process::lock_slices::LOCK_SLICE;
 use crate::process::reaping_progress::{ReapingProgress, ReapingStage};
@@ -182,12 +182,8 @@ impl Writer<'_> {
                     }
                 }
             }
-            ReapingStage::Pins(PIN_UNITS, false) => self.unmark_pin_units(number),
-            ReapingStage::Pins(PIN_UNITS, true) => ReapingStage::Sweep(0),
-            ReapingStage::Pins(unit, pinned) => {
-                let word = &record.pin_units[(unit / 64) as usize];
-                let present = word.load(Ordering::Relaxed) >> (unit % 64) & 1 == 1;
-                if present {
+            ReapingStage::Pins(from, pinned) => match next_part(record, from) {
+                Some(unit) => {
                     let geometry = &self.att.identity.geometry;
                     let len = geometry.pin_unit();
                     let start = unit * len;
@@ -195,9 +191,11 @@ impl Writer<'_> {
                     let offset = geometry.pins + u64::from(number) * geometry.pin_stride + start;
                     self.att.mem.zero(offset, len as usize)?;
                     crash_point!("pin-bits-cleared");
+                    ReapingStage::Pins(unit + 1, true)
                 }
-                ReapingStage::Pins(unit + 1, pinned || present)
-            }
+                None if pinned => ReapingStage::Sweep(0),
+                None => self.unmark_pin_units(number),
+            },
             ReapingStage::Sweep(granule) => match self.sweep_some(granule)? {
                 Some(granule) => ReapingStage::Sweep(granule),
                 None => self.unmark_pin_units(number),
@@ -217,6 +215,12 @@ impl Writer<'_> {
     }
 }
 
+/// Returns the next part of a participant's pin bitmap that is present, from the part `from` on.
+fn next_part(record: &Participant, from: u64) -> Option<u64> {
+    let present = |unit: &u64| record.pin_units[(unit / 64) as usize].load(Ordering::Relaxed) >> (unit % 64) & 1 == 1;
+    (from..PIN_UNITS).find(present)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +228,36 @@ mod tests {
     use crate::key::{Index, Key};
     use crate::process::held_locks::LockOwner;
     use std::time::Duration;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn a_reaping_makes_no_step_for_a_part_of_the_pin_bitmap_that_is_not_there() {
+        let key = Key::text(&format!("reaping-pins-{}", crate::os::pid())).unwrap();
+        let segment = crate::Segment::attach(key, &crate::Options::default()).unwrap();
+        let att = &*segment.attachment().unwrap();
+        let number = att.number_now().unwrap();
+        let record = att.participant(number).unwrap();
+        let mut steps_with = |parts: [u64; 2]| {
+            // As if this process were dead.
+            record.pin_units.iter().zip(parts).for_each(|(word, parts)| word.store(parts, Ordering::Relaxed));
+            let (mut reaping, mut stages) = (att.reaping_of(number), Vec::new());
+            let mut writer = att.write(&Blocking).unwrap();
+            while reaping.stage != ReapingStage::End {
+                reaping.stage = writer.reap_step(&reaping).unwrap();
+                stages.push(reaping.stage);
+            }
+            assert!(record.pin_units.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+            stages.retain(|stage| matches!(stage, ReapingStage::Pins(..)));
+            stages
+        };
+        assert_eq!(steps_with([0, 0]), [ReapingStage::Pins(0, false)]);
+        let last = PIN_UNITS - 1;
+        assert_eq!(
+            steps_with([1, 1 << 63]),
+            [ReapingStage::Pins(0, false), ReapingStage::Pins(1, true), ReapingStage::Pins(last + 1, true)]
+        );
+        segment.destroy().unwrap();
+    }
 
     #[test]
     #[cfg_attr(miri, ignore = "files and futexes")]

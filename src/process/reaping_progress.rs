@@ -21,7 +21,8 @@ pub enum ReapingStage {
     Locks(u64),
     /// Frees the unpublished spans from this granule on.
     Spans(u64),
-    /// Clears this part of the pin bitmap. `true`: an earlier part was present, so a sweep is due afterwards.
+    /// Clears the next part of the pin bitmap that is present, from this one on. `true`: an earlier part was present, so
+    /// a sweep is due afterwards.
     Pins(u64, bool),
     /// Frees retired spans that no participant has pinned any more, from this granule on.
     Sweep(u64),
