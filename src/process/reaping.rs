@@ -237,7 +237,7 @@ mod tests {
         let att = &*segment.attachment().unwrap();
         let number = att.number_now().unwrap();
         let record = att.participant(number).unwrap();
-        let mut steps_with = |parts: [u64; 2]| {
+        let steps_with = |parts: [u64; 2]| {
             // As if this process were dead.
             record.pin_units.iter().zip(parts).for_each(|(word, parts)| word.store(parts, Ordering::Relaxed));
             let (mut reaping, mut stages) = (att.reaping_of(number), Vec::new());

@@ -229,6 +229,47 @@ mod tests {
         segment.destroy().unwrap();
     }
 
+    /// Does something once, after what is slow: a value that was copied without a lock.
+    struct Meanwhile<F: Fn()>(F);
+
+    impl<F: Fn()> WaitPolicy for Meanwhile<F> {
+        fn allow_threads(&self, slow: &mut (dyn FnMut() + Send)) {
+            slow();
+            (self.0)();
+        }
+        fn interrupted(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "files and futexes")]
+    fn f13_a_large_item_that_finds_no_room_after_the_last_handle_was_detached_leaves_no_span() {
+        let mine = segment("detached", 64 << 20);
+        let policy = Meanwhile(|| {
+            if !mine.detached() {
+                assert!(mine.queue_put("jobs", b"the one that fits", None).unwrap());
+                mine.detach();
+            }
+        });
+        let parts: &[&[u8]] = &[&[b'.'; 1 << 20]];
+        let item = NewItem {
+            stored: Stored { parts, layout: Layout::Pickle, expiry: None },
+            source: ValueSource::Anywhere,
+            most: 1,
+            next_collection: &AtomicU64::new(0),
+        };
+        let put = {
+            let handle = mine.for_change().unwrap();
+            handle.coordination().queue_put(&"jobs".into(), item, Some(Duration::ZERO), &policy).unwrap()
+        };
+        assert!(matches!(put, PutOutcome::QueueFull) && mine.detached());
+        let again = segment("detached", 64 << 20);
+        let report = again.check().unwrap();
+        assert_eq!((report.busy, again.info().unwrap().attached), (0, 1), "{report:?}");
+        again.destroy().unwrap();
+    }
+
     #[test]
     #[cfg_attr(miri, ignore = "files and futexes")]
     fn locks_beside_a_long_queue_are_counted_without_its_items() {
