@@ -10,6 +10,7 @@ import uuid
 
 import numpy as np
 
+PLAIN = {int, str, bytes, bool, type(None)}
 MUTABLE = (list, dict, set, bytearray, collections.deque, array.array, np.ndarray)
 
 
@@ -30,6 +31,10 @@ def same(one, other):
         a, b = todo.pop()
         if type(a) is not type(b):
             return False
+        if type(a) in PLAIN:
+            if a != b:
+                return False
+            continue
         if isinstance(a, MUTABLE):
             if id(a) in partner:
                 if partner[id(a)] != id(b):
@@ -46,7 +51,10 @@ def same(one, other):
             todo.extend(zip(a.keys(), b.keys(), strict=True))
             todo.extend(zip(a.values(), b.values(), strict=True))
         elif isinstance(a, (set, frozenset)):
-            if sorted(map(canon, a)) != sorted(map(canon, b)):
+            if PLAIN.issuperset(map(type, a)):
+                if {(type(item), item) for item in a} != {(type(item), item) for item in b}:
+                    return False
+            elif sorted(map(canon, a)) != sorted(map(canon, b)):
                 return False
         elif isinstance(a, np.ndarray):
             if not same_array(a, b):
