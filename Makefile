@@ -4,6 +4,7 @@
 #   make test    all that must pass: builds, then runs `rust`, `loom`, `crash` and `python` at the same time
 #   make check   format, lint, types, floors, public names
 #   make api     writes docs/api.txt anew, which `check` compares the public names of the package with
+#   make pythons  installs the wheel of this build into each Python that is here, and runs the quick tests
 #   make quick   a fast loop while writing code
 #   make bench   speed, as ratios, each with its aim; ends with the aims that are missed
 #   make bench-core   instructions of the parts that calls consist of, counted by valgrind
@@ -54,7 +55,7 @@ else \
 fi
 endef
 
-.PHONY: demo test build build-core build-loom rust loom crash python check api site wheels quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
+.PHONY: demo test build build-core build-loom rust loom crash python check api site wheels pythons quick search fuzz fuzz-plain bench bench-core bench-peers performance soak remote-soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv-demo/demo
@@ -122,6 +123,13 @@ site: .venv-site/site
 # Of what is committed. Part of it: WHEELS_OPTIONS="--only x86_64-unknown-linux-gnu"; what it would do: "--dry-run".
 wheels: .venv-wheels/wheels
 	.venv-wheels/bin/python tools/wheels.py $(WHEELS_OPTIONS)
+
+# The wheel of this build (nothing is compiled again), on each Python that is here. Other tests, or all of them:
+# PYTHONS_OPTIONS="-- tests/memory".
+pythons: .venv/demo
+	@rm -rf .venv/wheel
+	.venv/bin/python -m pip --quiet --disable-pip-version-check wheel --no-deps --wheel-dir .venv/wheel .
+	.venv/bin/python tools/pythons.py -n .venv/wheel $(PYTHONS_OPTIONS)
 
 quick: .venv-quick/test
 	cargo test $(CORE) --lib

@@ -1,26 +1,33 @@
 """Builds the wheels and the source distribution that are published, and checks them: `make wheels`.
 
-    python tools/wheels.py [--out dist] [--home URL] [--site URL] [--only TARGET] [--again] [--dry-run]
+    python tools/wheels.py [--out dist] [--home URL] [--site URL] [--only TARGET] [--all] [--again] [--dry-run]
 
 What is built is what is committed: a tree of its own, made by `git archive` and `tools/publish.py`. One machine builds
 for all (maturin, with zig as the linker), for the stable ABI of Python, so there are four wheels, and one more for each
-free-threaded interpreter that is found. With `--again` everything is built a second time, from nothing, and must be the
-same bytes: the time within the archives is that of the commit, paths of this machine are not in the binaries, and
-versions are those of Cargo.lock.
+free-threaded interpreter that is found. A target whose standard library is not installed is skipped and named, as is an
+interpreter that is not here; the last line says what was built and what was not. With `--all`, as a release is made,
+the standard libraries are fetched, and whatever is missing is an error.
 
-The checks: `twine check --strict`, `check-wheel-contents`, `auditwheel show`, and a limit of size. A wheel that can run
-here is installed into a fresh environment, from a folder and without an index, and the quick tests run on it.
+With `--again` everything is built a second time, from nothing, in another folder, and must be the same bytes: the time
+within the archives is that of the commit, paths of this machine are not in the binaries, and versions are those of
+Cargo.lock.
+
+The checks: `twine check --strict`, `check-wheel-contents`, `auditwheel` (the name of the wheel says no newer system
+than its symbols need), and a limit of size. What can run here is then installed and tested by `tools/pythons.py`.
 """
 
 import argparse
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pythons
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 800_000  # bytes of a wheel
@@ -31,8 +38,6 @@ TARGETS = {
     "x86_64-unknown-linux-musl": "musllinux_1_2",
     "aarch64-unknown-linux-musl": "musllinux_1_2",
 }
-FREE_THREADED = ("python3.14t", "python3.15t")  # those that PyO3 supports
-QUICK = ["-x", "-q", "-m", "not slow", "tests/api", "tests/values/test_values.py"]
 
 
 class Steps:
@@ -42,13 +47,9 @@ class Steps:
         self.dry = dry
 
     def run(self, *words: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
-        """Runs a command that must succeed."""
-        said = shlex.join(map(str, words))
-        print(
-            f"$ {' '.join(f'{name}={shlex.quote(value)}' for name, value in (env or {}).items())} {said}".replace(
-                "$  ", "$ "
-            )
-        )
+        """Runs a command that must succeed, and says so; not where programs are looked for, which is long."""
+        set_ = [f"{name}={shlex.quote(value)}" for name, value in (env or {}).items() if name != "PATH"]
+        print("$", *set_, shlex.join(map(str, words)), flush=True)
         if not self.dry:
             subprocess.run([*map(str, words)], check=True, cwd=cwd, env=os.environ | (env or {}))
 
@@ -73,28 +74,52 @@ def environment(folder: Path, target: str) -> dict[str, str]:
     flags = [f"--remap-path-prefix={folder}=/shmvar", f"--remap-path-prefix={cargo}=/cargo"]
     if target.endswith("-musl"):
         flags.append("-Ctarget-feature=-crt-static")  # a library that is loaded cannot bring a libc of its own
+    here = Path(sys.executable).parent
     return {
         "SOURCE_DATE_EPOCH": committed,
         "RUSTFLAGS": " ".join(flags),
+        # Zig is a package of this environment, which need not be the first Python that is found.
+        "CARGO_ZIGBUILD_PYTHON_PATH": sys.executable,
+        "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
         "CARGO_TARGET_DIR": str(folder.parent / "target"),
     }
 
 
-def build(steps: Steps, folder: Path, out: Path, targets: list[str]) -> None:
+def here(target: str) -> bool:
+    """Whether the compiler has the standard library of a target."""
+    command = ["rustc", "--print", "target-libdir", "--target", target]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode == 0 and any(Path(done.stdout.strip()).glob("libstd-*.rlib"))
+
+
+def possible(steps: Steps, targets: list[str], every: bool) -> tuple[list[str], list[str]]:
+    """Those that can be built for, and what is missing for the others. With `every`, what can be fetched is."""
+    if every:
+        steps.run("rustup", "target", "add", *targets)
+    missing = [target for target in targets if not steps.dry and not here(target)]
+    return [target for target in targets if target not in missing], [
+        f"the standard library for {target} is not installed (rustup target add {target})" for target in missing
+    ]
+
+
+def free_threaded(steps: Steps) -> tuple[list[Path], list[str]]:
+    """The interpreters that have no stable ABI and are here, and what is said of the others."""
+    found = {name: pythons.find(name) for name in pythons.FREE_THREADED}
+    return [path for path in found.values() if path], [
+        f"{name} is not here, so no wheel is built for it" for name, path in found.items() if path is None
+    ]
+
+
+def build(steps: Steps, folder: Path, out: Path, targets: list[str], interpreters: list[Path]) -> None:
     """The source distribution and all wheels."""
     maturin = [sys.executable, "-m", "maturin"]
     steps.run(*maturin, "sdist", "--out", out, cwd=folder, env=environment(folder, ""))
-    steps.run("rustup", "target", "add", *targets)
-    for target in targets:
-        words = ["build", "--release", "--locked", "--zig", "--target", target, "--compatibility", TARGETS[target]]
-        steps.run(*maturin, *words, "--out", out, cwd=folder, env=environment(folder, target))
     native = f"{platform.machine()}-unknown-linux-gnu"
-    for name in FREE_THREADED:
-        if (found := shutil.which(name)) is None:
-            print(f"skipped: {name} is not here, so no wheel is built for it")
-        elif native in targets:
-            words = ["build", "--release", "--locked", "--zig", "--target", native, "--compatibility", TARGETS[native]]
-            steps.run(*maturin, *words, "-i", found, "--out", out, cwd=folder, env=environment(folder, native))
+    wanted: list[tuple[str, list[object]]] = [(target, []) for target in targets]
+    wanted += [(native, ["-i", path]) for path in interpreters if native in targets]
+    for target, interpreter in wanted:
+        words = ["build", "--release", "--locked", "--zig", "--target", target, "--compatibility", TARGETS[target]]
+        steps.run(*maturin, *words, *interpreter, "--out", out, cwd=folder, env=environment(folder, target))
 
 
 def same(first: Path, second: Path) -> list[str]:
@@ -114,29 +139,46 @@ def check(steps: Steps, out: Path) -> list[str]:
     wheels = [file for file in files if file.suffix == ".whl"]
     steps.run(sys.executable, "-m", "twine", "check", "--strict", *files)
     steps.run(sys.executable, "-m", "check_wheel_contents", *wheels)
-    for wheel in wheels:
-        steps.run(sys.executable, "-m", "auditwheel", "show", wheel)
-    return [
+    wrong = [
         f"{wheel.name} has {wheel.stat().st_size:,} bytes, more than {LARGEST:,}"
         for wheel in wheels
         if wheel.stat().st_size > LARGEST
     ]
+    for wheel in wheels:
+        steps.run(sys.executable, "-m", "auditwheel", "show", wheel)
+        if not steps.dry and (newer := audited(wheel)):
+            wrong.append(newer)
+    return wrong
 
 
-def try_out(steps: Steps, out: Path, work: Path) -> None:
+def audited(wheel: Path) -> str:
+    """What is wrong with the name of a wheel: it needs a newer system. Nothing if auditwheel agrees with it."""
+    command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
+    told = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    return contradicted(wheel.name, told)
+
+
+def contradicted(name: str, told: str) -> str:
+    """What is wrong with a name, by the first platform that auditwheel has told of."""
+    tag = r"(many|musl)linux_(\d+)_(\d+)_(\w+)"
+    named = [re.fullmatch(tag, part) for part in name.removesuffix(".whl").split("-")[-1].split(".")]
+    oldest = next((found.groups() for found in named if found), None)
+    needed = re.search(r'following platform tag: "([^"]*)"', told)
+    found = needed and re.fullmatch(tag, needed[1])
+    if oldest and found and (found[1], found[4]) == (oldest[0], oldest[3]):
+        true = (int(found[2]), int(found[3])) <= (int(oldest[1]), int(oldest[2]))
+    else:
+        true = False
+    if true:
+        return ""
+    return f"{name} needs {needed[1] if needed else 'a system that auditwheel does not know'}"
+
+
+def try_out(steps: Steps, out: Path, targets: list[str]) -> None:
     """Installs what this machine can run, without an index, and runs the quick tests on it."""
     # The loader of glibc alone runs manylinux; pip picks the wheel that fits the interpreter.
-    interpreters = [sys.executable, *filter(None, map(shutil.which, FREE_THREADED))]
-    for number, interpreter in enumerate(interpreters):
-        place = work / f"try-{number}"
-        if not steps.dry:
-            shutil.rmtree(place, ignore_errors=True)
-        steps.run(interpreter, "-m", "venv", place)
-        python = place / "bin/python"
-        steps.run(python, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", out, "shmvar")
-        steps.run(place / "bin/shmvar", "--version")
-        steps.run(python, "-m", "pip", "install", "--quiet", "--find-links", out, "shmvar[test]")
-        steps.run(python, "-m", "pytest", "-p", "no:cacheprovider", *QUICK, cwd=ROOT)
+    if f"{platform.machine()}-unknown-linux-gnu" in targets:
+        steps.run(sys.executable, ROOT / "tools/pythons.py", out)
 
 
 def main() -> int:
@@ -147,6 +189,9 @@ def main() -> int:
     parser.add_argument("--home", default="", metavar="URL", help="where the repository can be read")
     parser.add_argument("--site", default="", metavar="URL", help="where the built site is")
     parser.add_argument("--only", action="append", choices=tuple(TARGETS), help="this target; may be given again")
+    parser.add_argument(
+        "--all", action="store_true", help="fetch what is missing; what then is still missing is an error"
+    )
     parser.add_argument("--again", action="store_true", help="build everything twice, and compare the bytes")
     parser.add_argument("--no-tests", action="store_true", help="do not install what can run here")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands")
@@ -155,24 +200,32 @@ def main() -> int:
     if not options.dry_run:
         shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
-    targets = options.only or list(TARGETS)
-    # Both times in the same place: how a crate is called in a binary may depend on where it was.
-    source = work / "build" / "source"
-    tree(steps, source, options.home, options.site)
-    build(steps, source, out, targets)
+    targets, missing = possible(steps, options.only or list(TARGETS), options.all)
+    interpreters, not_here = free_threaded(steps)
+    for line in missing + not_here:
+        print(f"skipped: {line}", flush=True)
+    # Of the free-threaded interpreters a release has at least one.
+    if not targets or (options.all and not options.dry_run and (missing or not interpreters)):
+        print("nothing is built" if options.all else "nothing can be built", file=sys.stderr)
+        return 1
+    tree(steps, work / "first" / "source", options.home, options.site)
+    build(steps, work / "first" / "source", out, targets, interpreters)
     wrong = check(steps, out)
     if options.again:
-        tree(steps, source, options.home, options.site)
-        build(steps, source, work / "again", targets)
+        # In another folder, with a name of another length.
+        tree(steps, work / "the-second" / "source", options.home, options.site)
+        build(steps, work / "the-second" / "source", work / "again", targets, interpreters)
         if not options.dry_run:
             wrong += [f"{name}: two builds of one commit are not the same bytes" for name in same(out, work / "again")]
     if not options.no_tests:
-        try_out(steps, out, work)
+        try_out(steps, out, targets)
     for line in wrong:
         print(line, file=sys.stderr)
     if not wrong and not options.dry_run:
         for file in sorted(out.iterdir()):
             print(f"{digest(file)}  {file.name}  {file.stat().st_size:,} bytes")
+    built = [*targets, *(path.name for path in interpreters)]
+    print(f"built for: {', '.join(built)}; not built: {'; '.join(missing + not_here) or 'nothing'}")
     return 1 if wrong else 0
 
 

@@ -21,6 +21,16 @@ def wheels(monkeypatch):
     return wheels
 
 
+@pytest.fixture
+def no_targets(monkeypatch, tmp_path):
+    """A compiler that has the standard library of no target, and a rustup that fetches none."""
+    for name, line in (("rustc", "echo /nowhere"), ("rustup", f"echo $* >>{tmp_path}/asked")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return tmp_path / "asked"
+
+
 def dry(tmp_path, *options):
     command = [sys.executable, PROGRAM, "--dry-run", "--out", tmp_path / "dist", "--work", tmp_path / "work", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -36,7 +46,8 @@ def test_it_builds_for_each_system_of_the_issue_and_once_more_to_compare(tmp_pat
         found = [
             line for line in built if f"--target {target} --compatibility {oldest} " in line and " -i " not in line
         ]
-        assert len(found) == 2 and found[0].replace("/dist", "/work/again") == found[1]
+        again = found[0].replace("/dist", "/work/again").replace("/work/first/", "/work/the-second/")
+        assert len(found) == 2 and again == found[1] != found[0], "the second time in another folder"
         assert all("--locked --zig" in line and re.search(r"SOURCE_DATE_EPOCH=\d{10}", line) for line in found)
         assert ("-crt-static" in found[0]) == target.endswith("musl")
     first = "\n".join(lines)
@@ -46,7 +57,7 @@ def test_it_builds_for_each_system_of_the_issue_and_once_more_to_compare(tmp_pat
         "maturin sdist",
         "twine check --strict",
         "check_wheel_contents",
-        "--no-index",
+        "tools/pythons.py",
     ):
         assert step in first
     assert {oldest for oldest in wheels.TARGETS.values()} == {"manylinux2014", "musllinux_1_2"}
@@ -57,9 +68,43 @@ def test_a_part_of_it_is_only_that(tmp_path):
     lines = dry(tmp_path, "--only", "aarch64-unknown-linux-musl", "--no-tests", "--home", "https://example.org/x")
     built = [line for line in lines if " build " in line]
     assert len(built) == 1 and "aarch64-unknown-linux-musl" in built[0]
+    assert "built for: aarch64-unknown-linux-musl; not built: " in lines[-1]
     assert any("--home https://example.org/x" in line for line in lines) and not any(
-        "-m pytest" in line for line in lines
+        "tools/pythons.py" in line for line in lines
     )
+
+
+@pytest.mark.parametrize("options", [[], ["--all"]])
+def test_a_target_that_cannot_be_built_for_is_named_and_in_a_release_is_an_error(tmp_path, no_targets, options):
+    work = ["--out", tmp_path / "dist", "--work", tmp_path / "work"]
+    done = subprocess.run([sys.executable, PROGRAM, *work, *options], capture_output=True, text=True)
+    for target in ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-musl"):
+        line = f"skipped: the standard library for {target} is not installed (rustup target add {target})"
+        assert line in done.stdout.splitlines()
+    assert done.returncode == 1 and ("nothing is built" if options else "nothing can be built") in done.stderr
+    assert no_targets.exists() == bool(options), "nothing is fetched that nobody asked for"
+
+
+def test_of_several_targets_those_that_can_be_are_built_unless_all_are_asked_for(monkeypatch, wheels):
+    monkeypatch.setattr(wheels, "here", lambda target: target.startswith("x86_64"))
+    dry, asked = wheels.Steps(dry=False), []
+    monkeypatch.setattr(dry, "run", lambda *words, **more: asked.append(words))
+    targets, missing = wheels.possible(dry, list(wheels.TARGETS), every=False)
+    assert targets == ["x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl"] and not asked
+    assert [line.split()[4] for line in missing] == ["aarch64-unknown-linux-gnu", "aarch64-unknown-linux-musl"]
+    assert wheels.possible(dry, list(wheels.TARGETS), every=True) == (targets, missing)
+    assert asked == [("rustup", "target", "add", *wheels.TARGETS)]
+
+
+def test_a_name_that_says_an_older_system_than_is_needed_is_found(wheels):
+    told = 'shmvar is consistent with the following platform tag: "{}". The wheel references …'.format
+    name = "shmvar-0.1.0-cp311-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+    for fine in ("manylinux_2_17_x86_64", "manylinux_2_5_x86_64"):
+        assert wheels.contradicted(name, told(fine)) == ""
+    for other in ("manylinux_2_34_x86_64", "manylinux_2_17_aarch64", "musllinux_1_2_x86_64", "linux_x86_64"):
+        assert wheels.contradicted(name, told(other)) == f"{name} needs {other}"
+    assert wheels.contradicted(name, "") and wheels.contradicted(name.replace("many", "musl"), told(fine))
+    assert wheels.contradicted("shmvar-0.1.0-cp311-abi3-musllinux_1_2_aarch64.whl", told("musllinux_1_2_aarch64")) == ""
 
 
 def test_builds_that_are_not_the_same_bytes_and_wheels_that_are_too_large_are_found(tmp_path, wheels):
@@ -91,7 +136,8 @@ def test_the_workflow_does_what_the_tools_here_can_do():
     assert [version for version in jobs["manylinux"]["strategy"]["matrix"]["python"] if "t" not in version] == versions
     text = WORKFLOW.read_text()
     assert re.search(r"^wheels: ", (ROOT / "Makefile").read_text(), re.M) and "make wheels " in text
-    for option in re.findall(r"--(?:no-tests|home|again|only)\b", text):
+    assert re.search(r'make wheels .*WHEELS_OPTIONS="--all ', text), "a release is whole or not made"
+    for option in re.findall(r"--(?:all|no-tests|home|again|only)\b", text):
         assert f'"{option}"' in PROGRAM.read_text()
     for path in re.findall(r"\btests/[\w/.]+", text):
         assert (ROOT / path).exists()
