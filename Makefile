@@ -124,12 +124,12 @@ site: .venv-site/site
 wheels: .venv-wheels/wheels
 	.venv-wheels/bin/python tools/wheels.py $(WHEELS_OPTIONS)
 
-# The wheel of this build (nothing is compiled again), on each Python that is here. Other tests, or all of them:
-# PYTHONS_OPTIONS="-- tests/memory".
+# The wheel of this build (nothing is compiled again), on each Python that is here; on the one of `make test` no tests, for
+# they ran there. Other tests: PYTHONS_OPTIONS="-- tests/memory".
 pythons: .venv/demo
 	@rm -rf .venv/wheel
 	.venv/bin/python -m pip --quiet --disable-pip-version-check wheel --no-deps --wheel-dir .venv/wheel .
-	.venv/bin/python tools/pythons.py -n .venv/wheel $(PYTHONS_OPTIONS)
+	.venv/bin/python tools/pythons.py --tested -n .venv/wheel $(PYTHONS_OPTIONS)
 
 quick: .venv-quick/test
 	cargo test $(CORE) --lib

@@ -137,6 +137,8 @@ def tried(name: str, interpreter: Path, dist: Path, place: Path, tests: list[str
     print(f"\n{name}: {interpreter}", flush=True)
     try:
         python = stranger(interpreter, dist, place)
+        if not tests:
+            return True
         packages(python)
         side_by_side = ["-n", "auto", "--dist", "loadgroup"] if parallel else []
         run(python, "-m", "pytest", "-p", "no:cacheprovider", *side_by_side, *tests, cwd=ROOT)
@@ -153,6 +155,9 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="where the environments are made (a folder that is removed)")
     parser.add_argument("--only", action="append", choices=VERSIONS, help="this version; may be given again")
     parser.add_argument("--all", action="store_true", help="a version that is not here is an error")
+    parser.add_argument(
+        "--tested", action="store_true", help="the tests ran on the version that runs this, so not again"
+    )
     parser.add_argument("-n", dest="parallel", action="store_true", help="tests run side by side")
     parser.add_argument("tests", nargs="*", default=QUICK, help="for pytest, after --; the quick tests")
     options = parser.parse_args()
@@ -170,7 +175,8 @@ def main() -> int:
             if not fits(options.dist, name):
                 missing.append(f"{options.dist} has no wheel for {name}")
                 continue
-            went_well = tried(name, interpreter, options.dist.resolve(), work / name, options.tests, options.parallel)
+            tests = [] if options.tested and works(sys.executable, name) else options.tests
+            went_well = tried(name, interpreter, options.dist.resolve(), work / name, tests, options.parallel)
             (good if went_well else bad).append(name)
     for line in missing:
         print(f"skipped: {line}")

@@ -92,6 +92,21 @@ def test_what_is_not_here_is_named_and_an_error_where_all_are_asked_for(tmp_path
     assert end("--only", "python3.13") == 1, "a trial on nothing shows nothing"
 
 
+def test_the_tests_of_the_interpreter_that_ran_them_are_not_run_again(tmp_path, monkeypatch, pythons):
+    monkeypatch.setattr(pythons, "find", lambda name: Path(sys.executable if name == MINE else name))
+    asked = {}
+    monkeypatch.setattr(
+        pythons, "tried", lambda name, path, dist, place, tests, parallel: asked.update({name: tests}) or 1
+    )
+    for abi in ("abi3", MINE.replace("python3.", "cp3")):
+        (tmp_path / f"shmvar-1-cp311-{abi}-linux_x86_64.whl").touch()
+    for options, mine in ([], pythons.QUICK), (["--tested"], []):
+        monkeypatch.setattr(sys, "argv", ["pythons", str(tmp_path), *options])
+        assert (
+            pythons.main() == 0 and asked.pop(MINE) == mine and all(tests == pythons.QUICK for tests in asked.values())
+        )
+
+
 def test_a_folder_without_a_wheel_is_refused(tmp_path):
     done = subprocess.run([sys.executable, PROGRAM, tmp_path], capture_output=True, text=True)
     assert done.returncode == 2 and f"there is no wheel in {tmp_path}" in done.stderr

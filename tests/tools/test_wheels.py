@@ -50,6 +50,7 @@ def test_it_builds_for_each_system_of_the_issue_and_once_more_to_compare(tmp_pat
         assert len(found) == 2 and again == found[1] != found[0], "the second time in another folder"
         assert all("--locked --zig" in line and re.search(r"SOURCE_DATE_EPOCH=\d{10}", line) for line in found)
         assert ("-crt-static" in found[0]) == target.endswith("musl")
+        assert f"CARGO_ZIGBUILD_PYTHON_PATH={sys.executable} " in found[0], "zig is a package of this very environment"
     first = "\n".join(lines)
     for step in (
         "git archive",
