@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FREE_THREADED = ("python3.14t", "python3.15t")  # those that PyO3 supports
 VERSIONS = ("python3.11", "python3.12", "python3.13", "python3.14", *FREE_THREADED)
-QUICK = ["-x", "-q", "-m", "not slow", "tests/api", "tests/values/test_values.py"]
+QUICK = ["-q", "-m", "not slow", "tests/api", "tests/values/test_values.py"]
 # Prints its name, if it is what it is called and can make environments.
 WHAT = (
     "import ensurepip, sys, sysconfig, venv; "
