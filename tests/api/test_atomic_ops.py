@@ -1,6 +1,7 @@
 """Versions, exchanges, `modify`: changes that depend on what is there."""
 
 import contextlib
+import pickle
 import threading
 import time
 
@@ -53,7 +54,9 @@ def test_what_changes_nothing_leaves_the_version(seg):
         seg.modify(1, lambda old: 1 // 0)
     with pytest.raises(TypeError):
         seg.add(1, "1")
-    with pytest.raises(AttributeError):
+    with pytest.raises(Exception) as expected:
+        pickle.dumps(lambda: None)  # from 3.14 on a PicklingError, before an AttributeError
+    with pytest.raises(expected.type):
         seg[1] = lambda: None
     seg.trim()
     seg.resize(5 << 20)
