@@ -25,6 +25,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pythons
@@ -151,6 +152,17 @@ def check(steps: Steps, out: Path) -> list[str]:
     return wrong
 
 
+def leaks(wheel: Path, folders: list[Path]) -> list[str]:
+    """What in a wheel names a folder of this machine: it is nobody's business, and not the same elsewhere."""
+    with zipfile.ZipFile(wheel) as archive:
+        return [
+            f"{wheel.name}: {name} has the name of {folder}"
+            for name in archive.namelist()
+            for folder in folders
+            if bytes(folder) in archive.read(name)
+        ]
+
+
 def audited(wheel: Path) -> str:
     """What is wrong with the name of a wheel: it needs a newer system. Nothing if auditwheel agrees with it."""
     command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
@@ -211,6 +223,8 @@ def main() -> int:
     tree(steps, work / "first" / "source", options.home, options.site)
     build(steps, work / "first" / "source", out, targets, interpreters)
     wrong = check(steps, out)
+    for wheel in out.glob("*.whl"):
+        wrong += leaks(wheel, [work, Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))])
     if options.again:
         # In another folder, with a name of another length.
         tree(steps, work / "the-second" / "source", options.home, options.site)

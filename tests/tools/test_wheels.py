@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,15 @@ def test_a_name_that_says_an_older_system_than_is_needed_is_found(wheels):
         assert wheels.contradicted(name, told(other)) == f"{name} needs {other}"
     assert wheels.contradicted(name, "") and wheels.contradicted(name.replace("many", "musl"), told(fine))
     assert wheels.contradicted("shmvar-0.1.0-cp311-abi3-musllinux_1_2_aarch64.whl", told("musllinux_1_2_aarch64")) == ""
+
+
+def test_a_folder_of_this_machine_in_a_wheel_is_found(tmp_path, wheels):
+    wheel = tmp_path / "x.whl"
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fine.so", bytes(1000) + b"/shmvar/src/lib.rs")
+        archive.writestr("list.json", f'"path+file://{tmp_path}/source"' * 9)
+    assert wheels.leaks(wheel, [tmp_path, Path("/nowhere")]) == [f"x.whl: list.json has the name of {tmp_path}"]
+    assert wheels.leaks(wheel, [Path("/nowhere")]) == []
 
 
 def test_builds_that_are_not_the_same_bytes_and_wheels_that_are_too_large_are_found(tmp_path, wheels):
