@@ -126,7 +126,7 @@ wheels: .venv-wheels/wheels
 
 # The wheel of this build (nothing is compiled again), on each Python that is here; on the one of `make test` no tests, for
 # they ran there. Other tests: PYTHONS_OPTIONS="-- tests/memory".
-pythons: .venv/demo
+pythons: .venv/test
 	@rm -rf .venv/wheel
 	.venv/bin/python -m pip --quiet --disable-pip-version-check wheel --no-deps --wheel-dir .venv/wheel .
 	.venv/bin/python tools/pythons.py --tested -n .venv/wheel $(PYTHONS_OPTIONS)
