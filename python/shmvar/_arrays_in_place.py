@@ -17,9 +17,10 @@ import numpy as np
 if TYPE_CHECKING:
     from shmvar._core import Segment
 
-# Flags of dtypes whose items are not bytes that mean the same in every process: references, pointers, and others that
-# must be constructed.
-_NOT_BYTES = 0x107
+# Flags of dtypes whose items are not bytes that mean the same in every process: references and pointers; and of those
+# that must be constructed. numpy 2.5 gives the last to structs with bytes between their fields, too.
+_REFERENCES = 0x7
+_CONSTRUCTED = 0x100
 
 
 class _Description:
@@ -118,10 +119,19 @@ def _is_open(dtype: np.dtype[Any]) -> bool:
     return dtype.itemsize == 0 or (dtype.kind in "Mm" and np.datetime_data(dtype)[0] == "generic")
 
 
-def _refuse_objects(dtype: np.dtype[Any], index: Any) -> None:
+def _is_bytes(dtype: np.dtype[Any]) -> bool:
+    """Return whether the items of a dtype are bytes that mean the same in every process."""
     # numpy 1 gives the flags as a byte with a sign.
     flags = dtype.flags & 0xFF if dtype.flags < 0 else dtype.flags
-    if dtype.hasobject or dtype.kind == "T" or flags & _NOT_BYTES:
+    if dtype.hasobject or dtype.kind == "T" or flags & _REFERENCES:
+        return False
+    if not flags & _CONSTRUCTED:
+        return True
+    return dtype.names is not None and all(_is_bytes(dtype[name].base) for name in dtype.names)
+
+
+def _refuse_objects(dtype: np.dtype[Any], index: Any) -> None:
+    if not _is_bytes(dtype):
         raise TypeError(
             f"an array in place cannot have the dtype {dtype}, whose items are objects of one process: store it as a "
             f"plain value, segment[{index!r}] = ..."

@@ -71,6 +71,11 @@ def shows_the_way(text, name):
     return all(part in text for part in parts)
 
 
+def is_said_to_be_missing(name, text):
+    """Whether the unpickler's own words are in a text: up to Python 3.13 other ones than from 3.14 on."""
+    return f"Can't get attribute {name!r}" in text or f"has no attribute {name!r}" in text
+
+
 class Raises:
     """Unpickling it calls `raise_it`."""
 

@@ -7,7 +7,7 @@ import types
 
 import helpers
 import pytest
-from helpers.main_classes import DEFINED, NAMES, READS, Raises, shows_the_way, store
+from helpers.main_classes import DEFINED, NAMES, READS, Raises, is_said_to_be_missing, shows_the_way, store
 
 import shmvar
 
@@ -20,7 +20,7 @@ def test_every_read_says_what_is_missing_and_names_the_way_out(seg, key, read):
     assert type(caught.value) is AttributeError  # what the unpickler raises, and what callers catch
     assert shows_the_way(str(caught.value), "Point") and str(caught.value).startswith('index "p": ')
     assert any('index "p"' in note for note in caught.value.__notes__)
-    assert "Can't get attribute 'Point'" in str(caught.value.__cause__)
+    assert is_said_to_be_missing("Point", str(caught.value.__cause__))
     assert seg.stat("p").type == "__main__.Point" and len(seg) == 1
 
 
@@ -271,7 +271,9 @@ def test_a_modules_own_getattr_decides_whether_a_name_is_missing(seg, monkeypatc
     assert seg[0] == [{}]
     with pytest.raises(RuntimeError, match="Strange"):
         seg[1]
-    with pytest.raises(AttributeError, match="has no Absent: it is another version"):
+    # From Python 3.14 on, the unpickler lets the module's own words through.
+    says = "Absent\nwhile reading" if sys.version_info >= (3, 14) else "has no Absent: it is another version"
+    with pytest.raises(AttributeError, match=says):
         seg[2]
 
 
@@ -303,5 +305,6 @@ def test_a_pickle_that_names_very_much_ends(seg):
         seg[1]
     # The names that are here come first, so many that the missing one is not looked for.
     shmvar._core._put_pickle(seg, 1, b"\x80\x04(" + b"cos\nopen\n" * 30_000 + b"c__main__\nA\nt.")
-    with pytest.raises(AttributeError, match="Can't get attribute 'A'"):
+    with pytest.raises(AttributeError) as caught:
         seg[1]
+    assert is_said_to_be_missing("A", str(caught.value))

@@ -11,9 +11,12 @@ use pyo3::types::{PyDict, PyString, PyType};
 
 static NUMPY: PyOnceLock<Numpy> = PyOnceLock::new();
 
-/// Flags of numpy's dtypes whose items must not be stored as bytes: they are references, pickled as a list, pointers,
-/// or not trivially copyable.
-pub const NOT_BYTES: u64 = 0x107;
+/// Flags of numpy's dtypes whose items must not be stored as bytes: they are references, pickled as a list, or
+/// pointers.
+const REFERENCES: u64 = 0x7;
+/// The flag of those that are not trivially copyable. numpy 2.5 gives it to structs with bytes between their fields,
+/// too, which have nothing but bytes.
+const CONSTRUCTED: u64 = 0x100;
 
 /// Numbers of numpy's dtypes: objects, structs, dates, time spans and `float16`. The dtypes from `USERS` on are not
 /// numpy's own.
@@ -43,10 +46,24 @@ pub struct Numpy {
     layout_is_known: bool,
 }
 
-/// The flags of a dtype. numpy 1 gives them as a byte with a sign.
-pub fn flags_of(dtype: &Bound<'_, PyAny>) -> PyResult<u64> {
+/// Whether the items of a dtype are bytes that mean the same in every process.
+pub fn is_bytes(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
     let flags: i64 = dtype.getattr(pyo3::intern!(dtype.py(), "flags"))?.extract()?;
-    Ok(if flags < 0 { u64::from(flags as u8) } else { flags as u64 })
+    // numpy 1 gives them as a byte with a sign.
+    let flags = if flags < 0 { u64::from(flags as u8) } else { flags as u64 };
+    if flags & (REFERENCES | CONSTRUCTED) != CONSTRUCTED {
+        return Ok(flags & REFERENCES == 0);
+    }
+    let names = dtype.getattr(pyo3::intern!(dtype.py(), "names"))?;
+    if names.is_none() {
+        return Ok(false);
+    }
+    for name in names.try_iter()? {
+        if !is_bytes(&dtype.get_item(name?)?.getattr(pyo3::intern!(dtype.py(), "base"))?)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl Numpy {

@@ -6,7 +6,7 @@
 //! numpy's `_reconstruct` would have rebuilt from its copy: an array of the same class, with `__array_finalize__`
 //! called on `None`, without state.
 
-use super::imported::{NOT_BYTES, Numpy, flags_of, imported};
+use super::imported::{Numpy, imported, is_bytes};
 use super::writable_memory::WritableMemory;
 use crate::codec::buffers::OUT_OF_BAND;
 use crate::py::calls;
@@ -76,7 +76,7 @@ pub fn reduced<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let plain = if exact { array.clone() } else { view()? };
     let dtype = plain.getattr("dtype")?;
     let bytes = plain.getattr("nbytes")?.extract::<usize>()?;
-    if bytes < OUT_OF_BAND || flags_of(&dtype)? & NOT_BYTES != 0 {
+    if bytes < OUT_OF_BAND || !is_bytes(&dtype)? {
         return usual();
     }
     if is_masked(&class)? {
