@@ -26,6 +26,15 @@ ROOT = Path(__file__).resolve().parent.parent
 FREE_THREADED = ("python3.14t", "python3.15t")  # those that PyO3 supports
 VERSIONS = ("python3.11", "python3.12", "python3.13", "python3.14", *FREE_THREADED)
 QUICK = ["-q", "-m", "not slow", "tests/api", "tests/values/test_values.py"]
+# Those of what Pythons differ in: pickles, arrays, words of errors, tasks, forks, other interpreters of a process.
+SOME = {
+    "api": ("segment", "mapping", "atomic_ops", "dict_manners", "errors", "memoize"),
+    "values": ("values", "main_classes", "in_place", "views", "text", "reentrancy"),
+    "coordination": ("locks", "locks_async", "waiting_async", "queues_async"),
+    "processes": ("fork",),
+    "environment": ("interpreters",),
+}
+FEW = ["-q", "-m", "not slow", *(f"tests/{folder}/test_{name}.py" for folder in SOME for name in SOME[folder])]
 # Prints its name, if it is what it is called and can make environments.
 WHAT = (
     "import ensurepip, sys, sysconfig, venv; "
@@ -158,9 +167,11 @@ def main() -> int:
     parser.add_argument(
         "--tested", action="store_true", help="the tests ran on the version that runs this, so not again"
     )
+    parser.add_argument("--few", action="store_true", help="of the quick tests only those of what Pythons differ in")
     parser.add_argument("-n", dest="parallel", action="store_true", help="tests run side by side")
-    parser.add_argument("tests", nargs="*", default=QUICK, help="for pytest, after --; the quick tests")
+    parser.add_argument("tests", nargs="*", help="for pytest, after --; the quick tests")
     options = parser.parse_args()
+    chosen = options.tests or (FEW if options.few else QUICK)
     if not list(options.dist.glob("shmvar-*.whl")):
         parser.error(f"there is no wheel in {options.dist}")
     good: list[str] = []
@@ -175,7 +186,7 @@ def main() -> int:
             if not fits(options.dist, name):
                 missing.append(f"{options.dist} has no wheel for {name}")
                 continue
-            tests = [] if options.tested and works(sys.executable, name) else options.tests
+            tests = [] if options.tested and works(sys.executable, name) else chosen
             went_well = tried(name, interpreter, options.dist.resolve(), work / name, tests, options.parallel)
             (good if went_well else bad).append(name)
     for line in missing:

@@ -100,11 +100,16 @@ def test_the_tests_of_the_interpreter_that_ran_them_are_not_run_again(tmp_path, 
     )
     for abi in ("abi3", MINE.replace("python3.", "cp3")):
         (tmp_path / f"shmvar-1-cp311-{abi}-linux_x86_64.whl").touch()
-    for options, mine in ([], pythons.QUICK), (["--tested"], []):
-        monkeypatch.setattr(sys, "argv", ["pythons", str(tmp_path), *options])
-        assert (
-            pythons.main() == 0 and asked.pop(MINE) == mine and all(tests == pythons.QUICK for tests in asked.values())
-        )
+    for options, others in ([], pythons.QUICK), (["--few"], pythons.FEW), (["--few", "--", "tests/x"], ["tests/x"]):
+        for tested in [], ["--tested"]:
+            monkeypatch.setattr(sys, "argv", ["pythons", *tested, *options[:1], str(tmp_path), *options[1:]])
+            assert pythons.main() == 0 and asked.pop(MINE) == ([] if tested else others)
+            assert asked and all(tests == others for tests in asked.values())
+
+
+def test_the_few_tests_are_there(pythons):
+    files = [word for word in pythons.FEW if word.startswith("tests/")]
+    assert len(files) > 10 and [file for file in files if not (ROOT / file).is_file()] == []
 
 
 def test_a_folder_without_a_wheel_is_refused(tmp_path):
