@@ -289,7 +289,8 @@ while time.monotonic() < until or caught <= 20:
     except RuntimeError:
         pass
     else:
-        raise AssertionError("it was still held")
+        # From 3.14 on, the interpreter runs signal handlers between `__enter__` and the block, with any lock.
+        assert sys.version_info >= (3, 14), "it was still held"
 print(caught, flush=True)
 """
 STEADY = """
