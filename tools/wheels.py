@@ -31,6 +31,7 @@ from pathlib import Path
 import pythons
 
 ROOT = Path(__file__).resolve().parent.parent
+UNWINDER = "libgcc_s.so.1"
 LARGEST = 2_500_000  # bytes of a wheel: docs/architecture.md, "The size of a wheel"
 # The target of Rust, and the oldest system that the wheel runs on: the name that pip knows it by.
 TARGETS = {
@@ -75,6 +76,8 @@ def environment(folder: Path, target: str) -> dict[str, str]:
     flags = [f"--remap-path-prefix={folder}=/shmvar", f"--remap-path-prefix={cargo}=/cargo"]
     if target.endswith("-musl"):
         flags.append("-Ctarget-feature=-crt-static")  # a library that is loaded cannot bring a libc of its own
+    elif unwinder := unwinder_of(target):
+        flags.append(f"-Clink-arg={unwinder}")
     here = Path(sys.executable).parent
     return {
         "SOURCE_DATE_EPOCH": committed,
@@ -84,6 +87,23 @@ def environment(folder: Path, target: str) -> dict[str, str]:
         "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
         "CARGO_TARGET_DIR": str(folder.parent / "target"),
     }
+
+
+def unwinder_of(target: str) -> Path | None:
+    """The library that unwinds stacks on a system with glibc, for the linker: None if it is not here.
+
+    glibc ends a thread by unwinding its stack with this library, and so does CPython up to 3.13 with the threads that
+    wait when it ends. Left to itself, zig puts an unwinder of its own into the wheel. Two of them on one stack end in
+    SIGSEGV.
+    """
+    machine = target.partition("-")[0]
+    for compiler in [f"{machine}-linux-gnu-gcc", *(["cc"] if machine == platform.machine() else [])]:
+        if shutil.which(compiler):
+            command = [compiler, f"-print-file-name={UNWINDER}"]
+            found = Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+            if found.is_absolute():
+                return found.resolve()
+    return None
 
 
 def here(target: str) -> bool:
@@ -97,10 +117,14 @@ def possible(steps: Steps, targets: list[str], every: bool) -> tuple[list[str], 
     """Those that can be built for, and what is missing for the others. With `every`, what can be fetched is."""
     if every:
         steps.run("rustup", "target", "add", *targets)
-    missing = [target for target in targets if not steps.dry and not here(target)]
-    return [target for target in targets if target not in missing], [
-        f"the standard library for {target} is not installed (rustup target add {target})" for target in missing
-    ]
+    missing = {}
+    for target in [] if steps.dry else targets:
+        machine = target.partition("-")[0]
+        if not here(target):
+            missing[target] = f"the standard library for {target} is not installed (rustup target add {target})"
+        elif target.endswith("-gnu") and unwinder_of(target) is None:
+            missing[target] = f"{UNWINDER} for {target} is not here ({machine}-linux-gnu-gcc brings it)"
+    return [target for target in targets if target not in missing], list(missing.values())
 
 
 def free_threaded(steps: Steps) -> tuple[list[Path], list[str]]:
@@ -149,6 +173,8 @@ def check(steps: Steps, out: Path) -> list[str]:
         steps.run(sys.executable, "-m", "auditwheel", "show", wheel)
         if not steps.dry and (newer := audited(wheel)):
             wrong.append(newer)
+        if not steps.dry and "manylinux" in wheel.name and not unwinds_with_the_system(wheel):
+            wrong.append(f"{wheel.name} does not load {UNWINDER}: a thread that waits when Python ends is a SIGSEGV")
     return wrong
 
 
@@ -161,6 +187,13 @@ def leaks(wheel: Path, folders: list[Path]) -> list[str]:
             for folder in folders
             if bytes(folder) in archive.read(name)
         ]
+
+
+def unwinds_with_the_system(wheel: Path) -> bool:
+    """Whether its extension module loads the library that glibc unwinds with."""
+    with zipfile.ZipFile(wheel) as archive:
+        modules = [archive.read(name) for name in archive.namelist() if name.endswith(".so")]
+    return bool(modules) and all(UNWINDER.encode() in module for module in modules)
 
 
 def audited(wheel: Path) -> str:

@@ -1,6 +1,8 @@
 """What is released is built as the workflow and `make wheels` say, and two builds that differ are found."""
 
+import platform
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -152,3 +154,19 @@ def test_the_workflow_does_what_the_tools_here_can_do():
         assert f'"{option}"' in PROGRAM.read_text()
     for path in re.findall(r"\btests/[\w/.]+", text):
         assert (ROOT / path).exists()
+
+
+def test_a_wheel_that_unwinds_by_itself_is_found(tmp_path, wheels):
+    """glibc unwinds the stack of a thread that ends with its own library: another one in the wheel meets that stack."""
+    for name, content in ("good", b"\0libgcc_s.so.1\0libc.so.6\0"), ("bad", b"\0libc.so.6\0"):
+        with zipfile.ZipFile(tmp_path / f"{name}.whl", "w") as archive:
+            archive.writestr("shmvar/_core.abi3.so", content)
+            archive.writestr("shmvar/text.py", "libgcc_s.so.1")
+    assert wheels.unwinds_with_the_system(tmp_path / "good.whl")
+    assert not wheels.unwinds_with_the_system(tmp_path / "bad.whl")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+def test_the_unwinder_of_this_machine_is_found_and_of_others_only_with_their_compiler(wheels):
+    assert wheels.unwinder_of(f"{platform.machine()}-unknown-linux-gnu").name.startswith("libgcc_s.so")
+    assert wheels.unwinder_of("riscv64-unknown-linux-gnu") is None or shutil.which("riscv64-linux-gnu-gcc")
