@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import resource
+import sys
 import time
 import weakref
 
@@ -245,7 +246,10 @@ def test_timeouts_and_cancellation_at_random_leave_nothing_held_and_nobody_forgo
     assert seg.lock("m").acquire(5) and seg.lock("m").release() is None
 
 
-def test_a_loop_that_is_closed_or_stopped_with_waiters_holds_up_nobody_else(seg):
+def test_a_loop_that_is_closed_or_stopped_with_waiters_holds_up_nobody_else(seg, monkeypatch):
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: complaints.append(str(told.exc_value)))
+
     async def wait():
         async with seg.lock("m"):
             pytest.fail("taken")
@@ -281,6 +285,7 @@ def test_a_loop_that_is_closed_or_stopped_with_waiters_holds_up_nobody_else(seg)
     seen = [weakref.ref(task) for task in left]
     del left, task
     helpers.until(lambda: gc.collect() >= 0 and not any(ref() for ref in seen), what="nothing keeps the tasks: it")
+    assert not complaints, "a task whose loop is closed ends without a word"
     assert seg.lock("m").acquire(5) and seg.lock("m").release() is None
 
 

@@ -10,13 +10,20 @@ THERE = {
     "Notebook": "() => Boolean(window.jupyterapp)",
 }
 
+# Both pages ask every 10 s which kernels and sessions there are. Jupyter's server cannot tell while a kernel starts:
+# it has no `last_activity` yet.
+LISTS = r"console: Failed to load resource: .* status of 500 .*/api/(kernels|sessions)\?\d+\)"
 # What these pages say with a notebook that has nothing to do with us, too.
 ALLOWED = {
     # What JupyterLab, its debugger too, had asked a kernel that was killed.
-    "JupyterLab": [r"(console|exception): .*Canceled future for \w+ message before replies were done"],
+    "JupyterLab": [LISTS, r"(console|exception): .*Canceled future for \w+ message before replies were done"],
     # Notebook 7.6, before a cell has run: plugins of JupyterLab ask for settings and for a file browser that are not
     # on its page.
-    "Notebook": [r"exception: Cannot read properties of undefined \(reading 'schema'\)", r".*filebrowser:open-path"],
+    "Notebook": [
+        LISTS,
+        r"exception: Cannot read properties of undefined \(reading 'schema'\)",
+        r".*filebrowser:open-path",
+    ],
 }
 
 FIND = "const found = [...jupyterapp.shell.widgets('main')].find(one => one.context?.path === name);"

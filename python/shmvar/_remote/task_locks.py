@@ -93,9 +93,11 @@ async def _turn(line: _Line, lock: Any, until: float) -> None:
             await asyncio.wait([asking], timeout=min(left, _DETACHED_POLL))
         asking.result()
     except BaseException:
-        # At the end of a program each task is cancelled, this one's own, too.
-        if not asking.cancel() and not asking.cancelled():
-            line.leave()
+        # The loop is closed: nobody waits any more.
+        with suppress(RuntimeError):
+            # At the end of a program each task is cancelled, this one's own, too.
+            if not asking.cancel() and not asking.cancelled():
+                line.leave()
         raise
 
 
