@@ -26,11 +26,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FREE_THREADED = ("python3.14t", "python3.15t")  # those that PyO3 supports
 VERSIONS = ("python3.11", "python3.12", "python3.13", "python3.14", *FREE_THREADED)
 QUICK = ["-q", "-m", "not slow", "tests/api", "tests/values/test_values.py"]
-# Those of what Pythons differ in, and only quick ones of them: pickles, arrays, words of errors, tasks.
+# Those of what Pythons differ in, and only quick ones of them: pickles, arrays, words of errors, tasks, interpreters.
 SOME = {
     "api": ("segment", "mapping", "atomic_ops", "errors", "memoize"),
     "values": ("values", "main_classes", "in_place", "text", "reentrancy"),
     "coordination": ("locks_async", "queues_async"),
+    "environment": ("interpreters",),
 }
 FEW = ["-q", "-m", "not slow", *(f"tests/{folder}/test_{name}.py" for folder in SOME for name in SOME[folder])]
 # Prints its name, if it is what it is called and can make environments.

@@ -13,9 +13,6 @@ is a `shmvar.Error`.
 
 from _collections_abc import MutableMapping as _MutableMapping
 
-# Imported now: when `keys` is called for the first time, there may be no permission left to read the file.
-from shmvar._mapping_views import SegmentKeys as _SegmentKeys  # noqa: F401
-
 try:
     from shmvar._core import (
         Changes,
@@ -34,7 +31,8 @@ try:
         segments,
     )
 except ImportError as _error:
-    # CPython refuses an interpreter that has a lock of its own, and says no more than that.
+    # CPython refuses an interpreter that has a lock of its own, and says no more than that. So this is the first
+    # import of it: a module that imports it, too, comes later.
     if "does not support loading in subinterpreters" not in str(_error):
         raise
     from shmvar._errors import ANOTHER_INTERPRETER as _TEXT
@@ -60,6 +58,9 @@ from shmvar._errors import (
     UnsupportedError,
     WaitTimeoutError,
 )
+
+# Imported now: when `keys` is called for the first time, there may be no permission left to read the file.
+from shmvar._mapping_views import SegmentKeys as _SegmentKeys  # noqa: F401
 from shmvar._php_functions import (
     shm_attach,
     shm_detach,
