@@ -18,6 +18,7 @@ than its symbols need), and a limit of size. What can run here is then installed
 
 import argparse
 import hashlib
+import json
 import os
 import platform
 import re
@@ -27,6 +28,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pythons
 
@@ -170,7 +172,7 @@ def check(steps: Steps, out: Path) -> list[str]:
         if wheel.stat().st_size > LARGEST
     ]
     for wheel in wheels:
-        steps.run(sys.executable, "-m", "auditwheel", "show", wheel)
+        steps.run(*show(wheel))
         if not steps.dry and (newer := audited(wheel)):
             wrong.append(newer)
         if not steps.dry and "manylinux" in wheel.name and not unwinds_with_the_system(wheel):
@@ -198,25 +200,34 @@ def unwinds_with_the_system(wheel: Path) -> bool:
 
 def audited(wheel: Path) -> str:
     """What is wrong with the name of a wheel: it needs a newer system. Nothing if auditwheel agrees with it."""
-    command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
-    told = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    return contradicted(wheel.name, told)
+    told = subprocess.run(show(wheel, "--json"), capture_output=True, text=True, check=True).stdout
+    return contradicted(wheel.name, json.loads(told))
 
 
-def contradicted(name: str, told: str) -> str:
-    """What is wrong with a name, by the first platform that auditwheel has told of."""
+def show(wheel: Path, *options: str) -> list[str]:
+    """The command that tells what a wheel needs. It searches no folder of this machine, which may have another libc:
+    there `libc.so` is no library at all, and auditwheel ends with an error."""
+    return [sys.executable, "-m", "auditwheel", "show", "--ldpaths", "", *options, str(wheel)]
+
+
+def contradicted(name: str, told: dict[str, Any]) -> str:
+    """What is wrong with a name, by what auditwheel has told of the wheel.
+
+    A wheel for musl needs musl's one library. Zig has it linked by the name that musl gives it, auditwheel knows that
+    of Alpine only (`libc.musl-x86_64.so.1`), and musl's loader takes any `libc.` for itself (`ldso/dynlink.c`,
+    `load_library`). So where that library is all that auditwheel complains about, what is asked for is the symbols.
+    """
     tag = r"(many|musl)linux_(\d+)_(\d+)_(\w+)"
     named = [re.fullmatch(tag, part) for part in name.removesuffix(".whl").split("-")[-1].split(".")]
     oldest = next((found.groups() for found in named if found), None)
-    needed = re.search(r'following platform tag: "([^"]*)"', told)
-    found = needed and re.fullmatch(tag, needed[1])
+    musl = oldest and oldest[0] == "musl" and list(told["external_libs"]) == ["libc.so"]
+    needed = told["sym_tag" if musl else "overall_tag"]
+    found = re.fullmatch(tag, needed)
     if oldest and found and (found[1], found[4]) == (oldest[0], oldest[3]):
         true = (int(found[2]), int(found[3])) <= (int(oldest[1]), int(oldest[2]))
     else:
         true = False
-    if true:
-        return ""
-    return f"{name} needs {needed[1] if needed else 'a system that auditwheel does not know'}"
+    return "" if true else f"{name} needs {needed}, and of libraries {', '.join(told['external_libs']) or 'no other'}"
 
 
 def try_out(steps: Steps, out: Path, targets: list[str]) -> None:

@@ -37,7 +37,7 @@ pub fn operate(id: i32, operations: &[Operation], at_most: Duration) -> io::Resu
             libc::sembuf { sem_num: operation.semaphore, sem_op: operation.change, sem_flg: flags as libc::c_short };
     }
     let limit = libc::timespec {
-        tv_sec: at_most.as_secs().min(i64::MAX as u64) as libc::time_t,
+        tv_sec: i64::try_from(at_most.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: at_most.subsec_nanos().into(),
     };
     let limit = if at_most.is_zero() { std::ptr::null() } else { std::ptr::from_ref(&limit) };

@@ -100,15 +100,30 @@ def test_of_several_targets_those_that_can_be_are_built_unless_all_are_asked_for
     assert asked == [("rustup", "target", "add", *wheels.TARGETS)]
 
 
+def told(tag, *libraries, symbols=None):
+    """What auditwheel says of a wheel."""
+    return {"overall_tag": tag, "sym_tag": symbols or tag, "external_libs": dict.fromkeys(libraries)}
+
+
 def test_a_name_that_says_an_older_system_than_is_needed_is_found(wheels):
-    told = 'shmvar is consistent with the following platform tag: "{}". The wheel references …'.format
     name = "shmvar-0.1.0-cp311-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
     for fine in ("manylinux_2_17_x86_64", "manylinux_2_5_x86_64"):
         assert wheels.contradicted(name, told(fine)) == ""
     for other in ("manylinux_2_34_x86_64", "manylinux_2_17_aarch64", "musllinux_1_2_x86_64", "linux_x86_64"):
-        assert wheels.contradicted(name, told(other)) == f"{name} needs {other}"
-    assert wheels.contradicted(name, "") and wheels.contradicted(name.replace("many", "musl"), told(fine))
-    assert wheels.contradicted("shmvar-0.1.0-cp311-abi3-musllinux_1_2_aarch64.whl", told("musllinux_1_2_aarch64")) == ""
+        assert wheels.contradicted(name, told(other)) == f"{name} needs {other}, and of libraries no other"
+    another = told("linux_x86_64", "libfoo.so", symbols="manylinux_2_17_x86_64")
+    assert wheels.contradicted(name, another) == f"{name} needs linux_x86_64, and of libraries libfoo.so"
+    assert wheels.contradicted(name.replace("many", "musl"), told(fine))
+
+
+def test_a_wheel_for_musl_needs_the_library_of_musl_and_no_other(wheels):
+    name, fine = "shmvar-0.1.0-cp311-abi3-musllinux_1_2_aarch64.whl", "musllinux_1_2_aarch64"
+    assert wheels.contradicted(name, told(fine)) == ""
+    assert wheels.contradicted(name, told("linux_aarch64", "libc.so", symbols=fine)) == ""
+    for symbols in ("musllinux_1_3_aarch64", "musllinux_1_2_x86_64", "manylinux_2_17_aarch64", "linux_aarch64"):
+        assert wheels.contradicted(name, told("linux_aarch64", "libc.so", symbols=symbols))
+    for libraries in (["libc.so", "libgcc_s.so.1"], ["libgcc_s.so.1"], []):
+        assert wheels.contradicted(name, told("linux_aarch64", *libraries, symbols=fine))
 
 
 def test_a_folder_of_this_machine_in_a_wheel_is_found(tmp_path, wheels):
