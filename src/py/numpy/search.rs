@@ -52,7 +52,7 @@ fn is_free_of_arrays(numpy: Option<&Numpy>, value: &Bound<'_, PyAny>, looks: &mu
     let class = unsafe { ffi::Py_TYPE(object) };
     let mut each = |item: *mut ffi::PyObject| {
         *looks = looks.saturating_sub(1);
-        // SAFETY: the item is borrowed from a container that nobody changes meanwhile.
+        // SAFETY: the item was borrowed from a container that did not change since; from here on it is owned.
         unsafe {
             *looks > 0
                 && (is_scalar(item) || is_free_of_arrays(numpy, &Bound::from_borrowed_ptr(py, item), looks, deep - 1))
@@ -63,7 +63,8 @@ fn is_free_of_arrays(numpy: Option<&Numpy>, value: &Bound<'_, PyAny>, looks: &mu
     } else if class == &raw mut ffi::PyDict_Type {
         with_critical_section(value, || {
             let (mut at, mut key, mut item) = (0, std::ptr::null_mut(), std::ptr::null_mut());
-            // SAFETY: it is a dict that does not change: nothing in the loop runs Python code, and other threads wait.
+            // SAFETY: it is a dict that does not change while this asks for its next item. It may change while a look
+            // at an item waits for another container, whose lock is then held instead of this one; `at` fits any dict.
             // Keys need no look: no array is a key, nor in one, unless a class hashes it by its address.
             while unsafe { ffi::PyDict_Next(object, &mut at, &mut key, &mut item) } != 0 {
                 if !each(item) {
@@ -74,8 +75,18 @@ fn is_free_of_arrays(numpy: Option<&Numpy>, value: &Bound<'_, PyAny>, looks: &mu
         })
     } else if class == &raw mut ffi::PyList_Type {
         with_critical_section(value, || {
-            // SAFETY: it is a list that does not change, as the dict above.
-            unsafe { (0..ffi::PyList_Size(object)).all(|at| each(ffi::PyList_GetItem(object, at))) }
+            let mut at = 0;
+            // SAFETY: it is a list that may become shorter during a look at an item, as the dict above. So its length
+            // is read each time.
+            unsafe {
+                while at < ffi::PyList_Size(object) {
+                    if !each(ffi::PyList_GetItem(object, at)) {
+                        return false;
+                    }
+                    at += 1;
+                }
+                true
+            }
         })
     } else if class == &raw mut ffi::PyTuple_Type {
         // SAFETY: it is a tuple, which never changes.
