@@ -6,7 +6,7 @@ import pickletools
 
 import helpers
 import pytest
-from helpers.containers import PROTOCOLS, Draw, agree, decode, stored, written_by_core
+from helpers.containers import PROTOCOLS, Draw, agree, by_core, decode, stored, written_by_core
 from helpers.value_comparison import same
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from shmvar._core import _get_pickle, _put_pickle
 
 @pytest.mark.timeout(1800)  # two minutes on a quiet machine
 @pytest.mark.slow
+@by_core
 def test_100_000_values_come_back_as_from_pickle_and_each_reads_what_the_other_wrote(seg):
     taken = 0
     for seed in range(100_000):
@@ -148,6 +149,7 @@ def test_what_is_unusual_is_left_to_the_unpickler_and_its_error_says_the_index(s
 # --- identity
 
 
+@by_core
 def test_what_is_shared_comes_back_shared_and_what_is_equal_but_two_objects_as_two(seg):
     inner, text, pair = [1], "a text of some length" * 2, (1, 2)
     other = list(inner)

@@ -10,7 +10,7 @@ import threading
 import tracemalloc
 
 import pytest
-from helpers.containers import decode, stored, written_by_core
+from helpers.containers import by_core, decode, stored, written_by_core
 from helpers.value_comparison import same
 
 import shmvar
@@ -65,6 +65,7 @@ def test_any_other_class_inside_leaves_the_whole_value_to_the_pickler(seg, value
         assert decode(data) is None or b"bytearray" in repr(value).encode()
 
 
+@by_core
 def test_a_shape_that_was_refused_is_tried_again_later(seg):
     for _ in range(200):
         assert not written_by_core(stored(seg, {"when": 3j, "x": 1}))
@@ -111,6 +112,7 @@ def test_a_pickle_deeper_than_any_stack_is_read(seg):
     assert value == []
 
 
+@by_core
 def test_a_shape_is_told_by_its_first_key_not_by_the_key_s_address(seg):
     tried = 0
     for n in range(400):
@@ -120,6 +122,7 @@ def test_a_shape_is_told_by_its_first_key_not_by_the_key_s_address(seg):
     assert any(written_by_core(stored(seg, {"when": 3, "n": 1})) for _ in range(64))
 
 
+@by_core
 def test_of_values_that_alternate_those_without_an_object_have_their_turn(seg):
     written = [written_by_core(stored(seg, {"either": 1.5 if n % 2 else 3j})) for n in range(200)]
     assert sum(written) > 50

@@ -29,6 +29,6 @@ mod search;
 mod writable_memory;
 
 pub use lone_array::{ArrayMaker, PickledArray, is_array, pickled, prepare, remember};
-pub use number::python_number;
+pub use number::{is_bool, python_number};
 pub use reducers::Reducers;
 pub use search::may_hold_arrays;

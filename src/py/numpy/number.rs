@@ -20,3 +20,10 @@ pub fn python_number<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'
     }
     Ok(None)
 }
+
+/// Whether an object is a bool of numpy. In numpy up to 2.2 such a bool has an `__index__`, as if it were an int.
+#[cold]
+pub fn is_bool(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let Some(numpy) = whole_numpy(object.py())? else { return Ok(false) };
+    object.is_instance(&numpy.getattr("bool_")?)
+}

@@ -90,7 +90,7 @@ fn amount(object: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
     if object.is_instance_of::<PyFloat>() {
         return Ok(Some(Number::Float(object.extract()?)));
     }
-    if object.is_instance_of::<PyInt>() || object.get_type().hasattr("__index__")? {
+    if object.is_instance_of::<PyInt>() || object.get_type().hasattr("__index__")? && !numpy::is_bool(object)? {
         return Ok(object.extract::<i64>().ok().map(Number::Int));
     }
     match numpy::python_number(object)? {
