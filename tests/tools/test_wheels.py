@@ -106,7 +106,7 @@ def told(tag, *libraries, symbols=None):
 
 
 def test_a_name_that_says_an_older_system_than_is_needed_is_found(wheels):
-    name = "shmvar-0.1.0-cp311-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+    name = "shmvar-0.2.0-cp311-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
     for fine in ("manylinux_2_17_x86_64", "manylinux_2_5_x86_64"):
         assert wheels.contradicted(name, told(fine)) == ""
     for other in ("manylinux_2_34_x86_64", "manylinux_2_17_aarch64", "musllinux_1_2_x86_64", "linux_x86_64"):
@@ -117,7 +117,7 @@ def test_a_name_that_says_an_older_system_than_is_needed_is_found(wheels):
 
 
 def test_a_wheel_for_musl_needs_the_library_of_musl_and_no_other(wheels):
-    name, fine = "shmvar-0.1.0-cp311-abi3-musllinux_1_2_aarch64.whl", "musllinux_1_2_aarch64"
+    name, fine = "shmvar-0.2.0-cp311-abi3-musllinux_1_2_aarch64.whl", "musllinux_1_2_aarch64"
     assert wheels.contradicted(name, told(fine)) == ""
     assert wheels.contradicted(name, told("linux_aarch64", "libc.so", symbols=fine)) == ""
     for symbols in ("musllinux_1_3_aarch64", "musllinux_1_2_x86_64", "manylinux_2_17_aarch64", "linux_aarch64"):
