@@ -83,6 +83,28 @@ def test_without_the_replica_each_change_is_an_error_with_the_true_numbers(pair,
     shmvar.destroy(local.url.replace("#", "#new-"))
 
 
+def test_a_server_that_falls_silent_after_an_answer_that_is_not_enough_is_told_with_both(pair, name):
+    segment = shmvar.attach(pair.primary.url(name, acks=1, timeout=1.2))
+    segment.add("n")  # the server knows the script from now on
+    real, answered = segment._link._answers, []
+
+    def answers(connection, count):
+        found = real(connection, count)
+        answered.append(found)
+        pair.primary.process.send_signal(signal.SIGSTOP)
+        return found
+
+    segment._link._answers = answers
+    told = r"0 of the 1 replicas .*, and then there was no answer \(timed out\); the add to 'n' was applied there"
+    try:
+        with silent(pair), pytest.raises(shmvar.SegmentUnavailableError, match=told) as caught:
+            segment.add("n")
+    finally:
+        pair.primary.process.send_signal(signal.SIGCONT)
+        del segment._link._answers
+    assert answered and caught.value.maybe_applied is True
+
+
 def test_a_replica_that_comes_back_in_time_makes_the_change_return(pair, name):
     segment = shmvar.attach(pair.primary.url(name, acks=1, timeout=60))
     segment["n"] = 0
@@ -100,7 +122,7 @@ def test_a_replica_that_comes_back_in_time_makes_the_change_return(pair, name):
 
 def test_more_replicas_than_there_are_is_an_error_that_counts_them(pair, name):
     with pytest.raises(shmvar.SegmentUnavailableError, match="1 of the 2 replicas"):
-        shmvar.attach(pair.primary.url(name, acks=2, timeout=0.3))
+        shmvar.attach(pair.primary.url(name, acks=2, timeout=2))
 
 
 def test_reads_and_an_attach_that_finds_need_no_replica(pair, name):

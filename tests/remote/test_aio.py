@@ -179,7 +179,7 @@ def test_the_tasks_own_context_is_seen_by_the_function(seg):
 
 def test_calls_that_waited_for_a_thread_while_the_server_was_away_are_not_begun(own_server):
     server = own_server()
-    seg = shmvar.attach(server.url("k", timeout=0.5))
+    seg = shmvar.attach(server.url("k", timeout=1))
 
     async def main():
         began = time.monotonic()

@@ -380,7 +380,7 @@ def test_a_server_that_stands_still_counts_each_add_once(own_server):
 
 def test_when_time_is_up_the_error_says_whether_it_may_have_been_applied(own_server):
     still = own_server()
-    segment = shmvar.attach(still.url("up", timeout=0.4))
+    segment = shmvar.attach(still.url("up", timeout=1.5))
     segment["n"] = 1
     with still.stopped():
         with pytest.raises(shmvar.SegmentUnavailableError, match="add to 'n' may have been applied") as caught:

@@ -619,7 +619,7 @@ def test_a_taking_that_is_interrupted_leaves_nothing_though_a_copy_comes_late(se
 
 def test_a_release_that_cannot_reach_the_server_is_made_when_it_is_back(own_server):
     still = own_server()
-    segment, other = shmvar.attach(still.url("still", timeout=0.3)), shmvar.attach(still.url("still"))
+    segment, other = shmvar.attach(still.url("still", timeout=1.5)), shmvar.attach(still.url("still"))
     lock = segment.lock("l")
     lock.acquire()
     with still.stopped():

@@ -313,7 +313,7 @@ def test_an_interrupt_between_the_server_and_the_block_gives_the_item_back(seg, 
 
 
 def test_the_end_of_a_block_that_did_not_arrive_in_time_is_made_up_for(seg, key, proxy):
-    jobs = shmvar.attach(options(through(proxy, key), timeout=0.5)).queue("jobs")
+    jobs = shmvar.attach(options(through(proxy, key), timeout=1.5)).queue("jobs")
     jobs.put("work")
     item = jobs.take()
     item.__enter__()

@@ -197,7 +197,7 @@ def calls_on(seg, index):
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
 def test_a_hostile_record_is_data_or_a_typed_error(server, new_key, number):
     key = new_key()
-    seg = shmvar.attach(key.replace("#", "?timeout=0.3#"))
+    seg = shmvar.attach(key.replace("#", "?timeout=1#"))
     seg["other"] = "kept"
     data = HOSTILE[number]
     server.call("HSET", seg._variables, "sbad", data)
@@ -211,7 +211,7 @@ def test_a_hostile_record_is_data_or_a_typed_error(server, new_key, number):
 @pytest.mark.parametrize("turn", range(3))
 def test_any_changed_byte_of_what_the_server_has_is_data_or_a_typed_error(server, new_key, turn):
     rng = random.Random(turn)
-    key = new_key().replace("#", "?timeout=0.2#")
+    key = new_key().replace("#", "?timeout=1#")
     for _ in range(40):
         seg = shmvar.attach(key)
         seg.put_many({"n": 5, "x": {"a": [1, 2.5]}, "a": numpy.arange(3000)}, ttl=rng.choice([None, 100]))

@@ -256,7 +256,7 @@ def test_what_is_no_primary_is_refused_though_the_sentinels_name_it(claimants, w
         one.says = replica.port
     url = url_of(claimants, name)
     with pytest.raises(shmvar.SegmentUnavailableError, match="is no primary"):
-        shmvar.attach(url.replace("#", "&timeout=0.5#"), readonly=True)
+        shmvar.attach(url.replace("#", "&timeout=2#"), readonly=True)
     for one in claimants:
         one.says = watched.primary.port
     # It is asked without a right of its own.

@@ -38,8 +38,11 @@ def unavailable(server: Server, place: str, reached: bool, why: str, waited: Wai
     """The error of a request that had no answer in time, or none that is enough."""
     maybe = waited.unsure and waited.changes
     what = f"; {waited.changes} may have been applied, or may yet be" if maybe else ""
-    if why and why == waited.short:
-        text = f"{place}: after {server.timeout:g} s {why}; {waited.changes} was applied there, and may be lost"
+    if waited.short:
+        # The last try may have ended in another way than an earlier one that was answered.
+        then = "" if why == waited.short else f", and then there was no answer ({why})"
+        text = f"{place}: after {server.timeout:g} s {waited.short}{then}; {waited.changes} was applied there, and may"
+        text += " be lost"
     elif reached:
         text = f"{place} has not answered for {server.timeout:g} s ({why}){what}"
     else:
