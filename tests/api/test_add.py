@@ -148,6 +148,22 @@ NOT_NUMBERS = [
 ]
 
 
+class OldBool:
+    """As numpy's bools up to 2.2, which have an `__index__`."""
+
+    def __index__(self):
+        return 1
+
+
+def test_a_bool_of_numpy_that_has_an_index_is_no_amount(seg, monkeypatch):
+    seg[1] = 5
+    assert seg.add(1, OldBool()) == 6
+    monkeypatch.setattr(numpy, "bool_", OldBool)
+    with pytest.raises(TypeError, match="the amount is OldBool"):
+        seg.add(1, OldBool())
+    assert seg[1] == 6
+
+
 @pytest.mark.parametrize("wrong", [*NOT_NUMBERS, numpy.zeros(3), numpy.array(1.5)], ids=repr)
 def test_other_scalars_of_numpy_are_refused(seg, wrong):
     seg[1], seg[2] = wrong, 5

@@ -261,6 +261,19 @@ def test_numbers_of_numpy_are_numbers():
         php.dumps(numpy.arange(3))
 
 
+def test_a_bool_of_numpy_is_no_key_though_it_has_an_index(monkeypatch):
+    """Up to numpy 2.2 its bools have an `__index__`, as if they were ints."""
+    numpy = pytest.importorskip("numpy")
+    with pytest.raises(php.SerializeError, match="Remedy: the int 0 or 1"):
+        php.dumps({numpy.bool_(True): 1})
+    old = type("OldBool", (), {"__index__": lambda self: 1})
+    assert php.dumps({old(): 1}) == b"a:1:{i:1;i:1;}" and php.dumps([old()]) == b"a:1:{i:0;i:1;}"
+    monkeypatch.setattr(numpy, "bool_", old)
+    with pytest.raises(php.SerializeError, match="of class OldBool, but PHP's keys are int or str"):
+        php.dumps({old(): 1})
+    assert php.dumps([old()]) == b"a:1:{i:0;b:1;}"
+
+
 class Plain(enum.Enum):
     A = 1
 

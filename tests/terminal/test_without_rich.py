@@ -53,11 +53,11 @@ def test_without_rich_top_prints_tables_and_says_what_is_missing(seg):
 
 
 def test_without_rich_the_demo_prints_lines():
-    # There is a line for each second in which it got a processor.
+    # Of five seconds its process gets a processor in one at least, however busy the machine; the first line is of 1 s.
     found = without_rich("demo,--seconds,5")
     said = "\n".join(found.everything())
     assert "Nothing lost, nothing torn." in said and b"\x1b" not in found.raw
-    assert re.search(r"^ +[1-5] s +[\d,]+ calls +\d+ kills +0 lost +0 torn", said, re.M), said
+    assert re.search(r"^ +1 s +[\d,]+ calls +\d+ kills +0 lost +0 torn", said, re.M), said
 
 
 def test_the_library_needs_nothing_but_python(key):

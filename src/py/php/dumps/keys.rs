@@ -7,6 +7,7 @@ use super::place::shown;
 use super::stop::Stop;
 use super::strings::{bytes_of, escaped, utf8};
 use crate::php::serialize::{Writer, numeric_key};
+use crate::py::numpy::is_bool;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
@@ -102,7 +103,7 @@ fn of<'a>(key: &'a Bound<'_, PyAny>, is_object: bool) -> Result<Key<'a>, Stop> {
         let class = key.get_type().name()?.to_string();
         let shown = shown(Some(key.clone()));
         let remedy = match &class[..] {
-            "bool" => "the int 0 or 1",
+            "bool" | "bool_" => "the int 0 or 1",
             "NoneType" => "the empty str",
             "tuple" => "a str made of it, or dicts inside each other",
             _ => "an int or a str",
@@ -124,7 +125,7 @@ fn of<'a>(key: &'a Bound<'_, PyAny>, is_object: bool) -> Result<Key<'a>, Stop> {
 }
 
 fn has_index(key: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(key.is_instance_of::<PyInt>() || key.get_type().hasattr("__index__")?)
+    Ok(key.is_instance_of::<PyInt>() || key.get_type().hasattr("__index__")? && !is_bool(key)?)
 }
 
 #[cold]

@@ -1,7 +1,7 @@
 //! Numbers of other classes than `int` and `float`, and what to do with what PHP does not have.
 
 use super::stop::Stop;
-use crate::py::numpy::python_number;
+use crate::py::numpy::{is_bool, python_number};
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
@@ -9,10 +9,11 @@ use pyo3::types::PyInt;
 #[cold]
 pub(super) fn number<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let class = object.get_type();
-    let name = class.name()?.to_string();
+    if is_bool(object)? {
+        return Ok(Some(object.is_truthy()?.into_pyobject(object.py())?.to_owned().into_any()));
+    }
     if module_of(object) == "numpy" {
-        return match &name[..] {
-            "bool" | "bool_" => Ok(Some(object.is_truthy()?.into_pyobject(object.py())?.to_owned().into_any())),
+        return match &class.name()?.to_string()[..] {
             // It has more digits than a float.
             "longdouble" | "ndarray" => Ok(None),
             _ => python_number(object),
