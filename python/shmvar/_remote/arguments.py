@@ -77,7 +77,7 @@ def amount_of(amount: Any) -> int | float:
             return int(amount)
         if hasattr(type(amount), "__index__") and not (numpy and isinstance(amount, numpy.ndarray)):
             return int(_int_of(amount))
-    raise TypeError(f"the amount must be an int or a float, not {type(amount).__name__}")
+    raise TypeError(f"add: the amount is {type(amount).__name__}, not an int or a float")
 
 
 def items_of(mapping: Any) -> Iterable[tuple[Any, Any]]:
