@@ -174,6 +174,16 @@ def test_other_scalars_of_numpy_are_refused(seg, wrong):
     assert (seg.version(1), seg.version(2)) == before and 3 not in seg
 
 
+@pytest.mark.parametrize("amount", [1, 0.5, 2**70])
+@pytest.mark.parametrize("index", [5, "na'me"])
+def test_the_error_of_a_value_that_is_no_number_names_the_index_and_the_type(seg, index, amount):
+    seg[index] = "text"
+    with pytest.raises(TypeError) as caught:
+        seg.add(index, amount)
+    name = 5 if index == 5 else '"na\'me"'
+    assert str(caught.value) == f"add: the value of index {name} is str, not an int or a float"
+
+
 def test_add_does_not_import_numpy(seg, key):
     seg[1], seg[2] = 1, 2**70
     code = """

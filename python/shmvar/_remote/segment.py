@@ -25,7 +25,7 @@ from shmvar._remote.identity import destroy_id, known, with_key
 from shmvar._remote.link import Link, link_to
 from shmvar._remote.locking import Locking
 from shmvar._remote.mapping import Mapping
-from shmvar._remote.names import plain_index, prefix_of
+from shmvar._remote.names import plain_index, prefix_of, shown
 from shmvar._remote.queues import Queues
 from shmvar._remote.records import INLINE, Stored, type_of
 from shmvar._remote.waiting import Waiting
@@ -166,7 +166,8 @@ class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
                     old = amount_of(found[0])
                 except TypeError:
                     name = type(found[0]).__name__
-                    raise TypeError(f"index {plain!r} has a value of type {name}, which is no int or float") from None
+                    wrong = f"the value of index {shown(plain)} is {name}, not an int or a float"
+                    raise TypeError(f"add: {wrong}") from None
             keeps = life if found is None else b"keep"
             if self._compare(plain, found, Stored(old + number), keeps):
                 return old + number
