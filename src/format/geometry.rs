@@ -2,10 +2,10 @@
 //!
 //! The sizes follow from the number of granules, as "Overall" in `docs/format.md` states.
 
-use crate::format::layout::{
-    BLOCK_EDITS, FIRST_RUN_KIND, FORMAT, INLINE_MAX, ITEM_KEY, IntentArea, PARTICIPANTS, PIN_UNITS, QUEUE_ENTRY,
-    QUEUE_HEAD, READERS, REMOVALS, SET_SLOTS, SPAN_EDITS, STAMPS_MAX, STAMPS_MIN_BITS, STAMPS_PER_GRANULE, State,
-    WAKE_WORDS, ZONE, ZONE_META, at,
+use crate::format::layout::{FIRST_RUN_KIND, IntentArea, REMOVALS, State, WAKE_WORDS};
+use crate::format::numbers::{
+    BLOCK_EDITS, FORMAT, INLINE_MAX, ITEM_KEY, PARTICIPANTS, PIN_UNITS, QUEUE_ENTRY, QUEUE_HEAD, READERS, SET_SLOTS,
+    SPAN_EDITS, STAMPS_MAX, STAMPS_MIN_BITS, STAMPS_PER_GRANULE, ZONE, ZONE_META, at,
 };
 use crate::format::root::{DEPTH_MAX, LEAF_MAX, SLOT};
 use crate::format::size_class::{CLASSES, SLAB_HEAD, slab_granules};

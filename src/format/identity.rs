@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::geometry::{Geometry, fingerprint};
-use crate::format::layout::{BYTE_ORDER, FORMAT, IDENTITY_LEN, MAGIC, ZONE};
+use crate::format::numbers::{BYTE_ORDER, FORMAT, IDENTITY_LEN, MAGIC, ZONE};
 use crate::hash;
 use crate::key::{KEY_MAX, Key};
 

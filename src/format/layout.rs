@@ -1,83 +1,19 @@
-//! The structs in shared memory, and the sizes and offsets of the fixed part, as `docs/format.md` states them.
+//! The structs in shared memory, as `docs/format.md` states them.
 //!
 //! Every field is an atomic, because another process may store to it at any time. The compiler checks sizes and offsets
 //! at the end of this file. Structs that are private to a process stand elsewhere.
 
 use crate::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use crate::format::numbers::{BLOCK_EDITS, READERS, SET_BLOCKS, SET_SLOTS, SPAN_EDITS, ZONE};
+#[cfg(not(loom))]
+use crate::format::numbers::{PARTICIPANTS, ZONE_META, at};
 #[cfg(not(loom))]
 use crate::format::root::SLOT;
 use crate::format::size_class::CLASSES;
 #[cfg(not(loom))]
 use crate::format::size_class::SLAB_HEAD;
+#[cfg(not(loom))]
 use crate::format::span_entry::GRANULE;
-
-/// The first bytes of every segment: `\x89SHMVAR\n`.
-pub const MAGIC: [u8; 8] = *b"\x89SHMVAR\n";
-/// The version of the format.
-pub const FORMAT: u32 = 4;
-/// A number whose bytes stand in another order on a machine with another byte order.
-pub const BYTE_ORDER: u32 = 0x0102_0304;
-/// Bytes of a page, as the format counts pages. Used where the kernel is asked for memory.
-pub const PAGE: u64 = GRANULE;
-/// Granules of a zone.
-pub const ZONE: u64 = 4_096;
-/// Bytes of a zone's metadata.
-pub const ZONE_META: u64 = 45_056;
-/// Number of participants that a segment can have. Participant numbers are below this.
-pub const PARTICIPANTS: u32 = 1_024;
-/// Number of reader words that each participant has.
-pub const READERS: usize = 64;
-/// Number of equal parts of a pin bitmap. Each part is made present when it is first needed.
-pub const PIN_UNITS: u64 = 128;
-/// Bytes of the table of stamps for each granule of the arena, at most.
-pub const STAMPS_PER_GRANULE: u64 = 16;
-/// Bytes of the table of stamps, at most: every segment has the addresses of it, whether it evicts or not.
-pub const STAMPS_MAX: u64 = 64 << 20;
-/// Binary logarithm of the least number of stamps: one page.
-pub const STAMPS_MIN_BITS: u32 = 12;
-/// Largest pickle that is stored inside a slot, in bytes.
-pub const INLINE_MAX: usize = 14;
-/// Bytes of a queue's record behind the name and before its two lists of entries.
-pub const QUEUE_HEAD: u64 = 72;
-/// Bytes of an entry of a queue's record.
-pub const QUEUE_ENTRY: u64 = 16;
-/// The most entries that a queue's record has.
-pub const QUEUE_ENTRIES: u64 = 640;
-/// Characters of an item's key.
-pub const ITEM_KEY: usize = 16;
-/// Most span edits that one change can have.
-pub const SPAN_EDITS: usize = 8;
-/// Most block edits that one change can have.
-pub const BLOCK_EDITS: usize = 2;
-/// Most slots that one change can have, where it is a set: several slots that change at one instant. (A model has
-/// fewer, since each of their words costs time there.)
-pub const SET_SLOTS: usize = if cfg!(loom) { 2 } else { 16 };
-/// Most block edits of a set: for each slot, the block that becomes used and the one that becomes free.
-pub const SET_BLOCKS: usize = 2 * SET_SLOTS;
-/// Versions stay below this, because a slot's word has 52 bits for the version.
-pub const VERSION_MAX: u64 = 1 << 52;
-/// Set in the lock word while a process waits for the writer lock.
-pub const WAITERS: u32 = 1 << 31;
-
-/// File offsets of the fixed part.
-pub mod at {
-    /// The identity.
-    pub const IDENTITY: u64 = 0;
-    /// The [`super::State`].
-    pub const STATE: u64 = 4_096;
-    /// The [`super::RemovalRing`].
-    pub const REMOVALS: u64 = 6_080;
-    /// The [`super::IntentArea`].
-    pub const INTENT: u64 = 8_192;
-    /// The [`super::WakeWordPair`]s.
-    pub const WAKE: u64 = 12_288;
-    /// The [`super::Participant`] records.
-    pub const PARTICIPANTS: u64 = 16_384;
-    /// The [`super::Readers`], which are the reader words of all participants.
-    pub const READERS: u64 = 81_920;
-    /// The summary: one [`super::ZoneGroup`] for each 64 zones.
-    pub const SUMMARY: u64 = 606_208;
-}
 
 /// A type that may be borrowed in shared memory: it consists of atomics only, and any bytes are a valid value of it.
 ///
@@ -90,21 +26,18 @@ unsafe impl Shared for AtomicU32 {}
 // SAFETY: an atomic integer has no invalid values.
 unsafe impl Shared for AtomicU64 {}
 
-/// Bytes of the identity. It is not a struct: its bytes are parsed in [`crate::format::identity`].
-pub const IDENTITY_LEN: usize = 248;
-
 /// Shared, at 4,096: the fields that every change touches. They stand on four lines of 64 bytes that are written at
 /// different rates; that is why the struct has so many fields, and why it has padding.
 #[repr(C, align(64))]
 pub struct State {
-    /// The writer lock: 0 if it is free, else the owner's participant number + 1, with [`WAITERS`] if a process waits.
+    /// The writer lock: 0 if it is free, else the owner's participant number + 1, with [`WAITERS`](crate::format::numbers::WAITERS) if a process waits.
     pub lock: AtomicU32,
-    _lock_word: AtomicU32,
+    pub(super) _lock_word: AtomicU32,
     /// The part of `used` that is charged for queues and their items.
     pub queued: AtomicU64,
     /// Number of variables that were made since the clock of the stamps was last advanced.
     pub inserted: AtomicU64,
-    _lock_line: [AtomicU64; 5],
+    pub(super) _lock_line: [AtomicU64; 5],
     /// The root of the table of the variables: see [`Root`](crate::format::root::Root).
     pub root: AtomicU64,
     /// The root of the table of the names.
@@ -121,7 +54,7 @@ pub struct State {
     pub evict: AtomicU32,
     /// Binary logarithm of the number of stamps; 0: there are none.
     pub stamps: AtomicU32,
-    _read_line: [AtomicU64; 2],
+    pub(super) _read_line: [AtomicU64; 2],
     /// The last version that was given to a change.
     pub version: AtomicU64,
     /// Sum of all charges, in bytes.
@@ -147,13 +80,13 @@ pub struct State {
     pub cursor: AtomicU64,
     /// The word that watchers sleep on.
     pub watch: AtomicU32,
-    _watch: AtomicU32,
+    pub(super) _watch: AtomicU32,
     /// Number of granules in retired spans.
     pub retired: AtomicU64,
     /// The clock of the stamps, which store its low 8 bits.
     pub clock: AtomicU32,
-    _clock: AtomicU32,
-    _many_line: [AtomicU64; 2],
+    pub(super) _clock: AtomicU32,
+    pub(super) _many_line: [AtomicU64; 2],
 }
 
 /// Shared, 256 of them at 12,288: the two wake words of the variables and locks whose hashes share this place.
@@ -193,7 +126,7 @@ pub const REMOVALS: usize = if cfg!(loom) { 4 } else { 128 };
 pub struct RemovalRing {
     /// Number of removals that were noted since the segment was made.
     pub removals: AtomicU64,
-    _pad: [AtomicU64; 7],
+    pub(super) _pad: [AtomicU64; 7],
     /// The last removals: number *n* is at *n* modulo [`REMOVALS`].
     pub entries: [Removal; REMOVALS],
 }
@@ -205,19 +138,6 @@ pub struct Removal {
     pub word: AtomicU64,
     /// The integer index, or the hash of a text index.
     pub index: AtomicU64,
-}
-
-#[cfg(any(loom, test))]
-impl RemovalRing {
-    /// Returns a ring of zeros, for models and tests.
-    pub fn zeroed() -> Self {
-        let zero = || AtomicU64::new(0);
-        RemovalRing {
-            removals: zero(),
-            _pad: std::array::from_fn(|_| zero()),
-            entries: std::array::from_fn(|_| Removal { word: zero(), index: zero() }),
-        }
-    }
 }
 
 /// Number of [`WakeWordPair`]s.
@@ -237,7 +157,7 @@ pub struct Slot {
 pub struct LeafHead {
     /// Number of slots that are not empty `<< 32 |` number of slots that hold a variable or a lock.
     pub counts: AtomicU64,
-    _rest: [AtomicU64; 3],
+    pub(super) _rest: [AtomicU64; 3],
 }
 
 /// Shared: one edit of the span map, in the intent.
@@ -322,7 +242,7 @@ pub struct IntentArea {
     pub expiry: AtomicU64,
     /// The new [`State::queued`], with a set of names.
     pub queued: AtomicU64,
-    _pad: [AtomicU64; 1],
+    pub(super) _pad: [AtomicU64; 1],
     /// The edits of the span map.
     pub spans: [SpanEditArea; SPAN_EDITS],
     /// The slots of a set: several that change at one instant.
@@ -348,7 +268,7 @@ pub struct Participant {
     pub pin_units: [AtomicU64; 2],
     /// 1 once this participant has acquired a named lock, or has asked for one.
     pub locks: AtomicU64,
-    _pad: AtomicU64,
+    pub(super) _pad: AtomicU64,
 }
 
 /// Shared, 1,024 of them at 81,920: the reader words of a participant.
@@ -406,92 +326,6 @@ pub struct ZoneMeta {
     pub nonfull_slabs: [[AtomicU64; 16]; CLASSES.len()],
 }
 
-#[cfg(loom)]
-impl State {
-    /// Returns a state of zeros, for the models.
-    pub fn zeroed() -> Self {
-        let (zero, half) = (|| AtomicU64::new(0), || AtomicU32::new(0));
-        State {
-            lock: half(),
-            _lock_word: half(),
-            queued: zero(),
-            inserted: zero(),
-            _lock_line: std::array::from_fn(|_| zero()),
-            root: zero(),
-            names: zero(),
-            zones: zero(),
-            limit: zero(),
-            participants_top: half(),
-            gone: half(),
-            evict: half(),
-            stamps: half(),
-            _read_line: std::array::from_fn(|_| zero()),
-            version: zero(),
-            used: zero(),
-            count: zero(),
-            expiring: zero(),
-            doomed: zero(),
-            doomed_at: zero(),
-            evicted: zero(),
-            trims: zero(),
-            many: zero(),
-            batch: zero(),
-            cursor: zero(),
-            watch: half(),
-            _watch: half(),
-            retired: zero(),
-            clock: half(),
-            _clock: half(),
-            _many_line: std::array::from_fn(|_| zero()),
-        }
-    }
-}
-
-#[cfg(loom)]
-impl IntentArea {
-    /// Returns an intent of zeros, for the models.
-    pub fn zeroed() -> Self {
-        let zero = || AtomicU64::new(0);
-        IntentArea {
-            valid: zero(),
-            serial: zero(),
-            slot: zero(),
-            content: std::array::from_fn(|_| zero()),
-            leaf: zero(),
-            counts: zero(),
-            root: zero(),
-            names: zero(),
-            zones: zero(),
-            version: zero(),
-            used: zero(),
-            count: zero(),
-            expiring: zero(),
-            lengths: zero(),
-            blocks: std::array::from_fn(|_| zero()),
-            many: zero(),
-            batch: zero(),
-            cursor: zero(),
-            doomed: zero(),
-            doomed_at: zero(),
-            words_at: zero(),
-            words: zero(),
-            word: std::array::from_fn(|_| zero()),
-            expiry_at: zero(),
-            expiry: zero(),
-            queued: zero(),
-            _pad: std::array::from_fn(|_| zero()),
-            spans: std::array::from_fn(|_| SpanEditArea { granule: zero(), before: zero(), after: zero() }),
-            set: std::array::from_fn(|_| SetSlotArea {
-                slot: zero(),
-                content: std::array::from_fn(|_| zero()),
-                leaf: zero(),
-                counts: zero(),
-            }),
-            set_blocks: std::array::from_fn(|_| zero()),
-        }
-    }
-}
-
 macro_rules! shared {
     ($($name:ty),*) => {$(
         // SAFETY: the struct is `repr(C)` and made of atomics only; its definition is in this file.
@@ -547,8 +381,3 @@ const _: () = {
     assert!(offset_of!(ZoneMeta, free) == 32_768 && offset_of!(ZoneMeta, nonfull_slabs) == 34_816);
     assert!(size_of::<ZoneMeta>() <= ZONE_META as usize && ZONE_META.is_multiple_of(GRANULE));
 };
-
-/// Returns the number of granules that a span needs to hold `bytes` bytes. It is at least 1.
-pub fn granules_of(bytes: u64) -> u64 {
-    bytes.div_ceil(GRANULE).max(1)
-}

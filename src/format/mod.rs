@@ -7,7 +7,9 @@
 //!
 //! | file | what is in it |
 //! | --- | --- |
-//! | `layout` | the structs in shared memory, with the sizes and offsets of the fixed part |
+//! | `numbers` | the numbers of the format: sizes, limits and the offsets of the fixed part |
+//! | `layout` | the structs in shared memory |
+//! | `zeroed` | these structs, all zeros, for models and tests |
 //! | `span_entry` | an entry of the span map: what a run of granules is used for |
 //! | `size_class` | the block sizes of slabs |
 //! | `span_lead` | where a record begins within its span |
@@ -23,15 +25,19 @@ pub mod geometry;
 pub mod identity;
 #[allow(unsafe_code, reason = "marker impls")]
 pub mod layout;
+pub mod numbers;
 pub mod root;
 pub mod size_class;
 pub mod slot_flags;
 pub mod span_entry;
 pub mod span_lead;
+#[cfg(any(loom, test))]
+mod zeroed;
 
 pub use crate::format::eviction::Eviction;
 pub use crate::format::geometry::{Geometry, fingerprint};
 pub use crate::format::layout::*;
+pub use crate::format::numbers::*;
 pub use crate::format::root::{DEPTH_MAX, LEAF_MAX, LeafWord, Root, SLOT, SLOTS_OF_GRANULE};
 pub use crate::format::size_class::{
     CLASSES, RECORD_MAX, SLAB_HEAD, blocks_of, class_of, slab_granules, slab_has_all_pages,
