@@ -43,6 +43,7 @@ containers          containers of scalars, as the core and as pickle write and r
 clusters            servers that stand in for each other
 failovers           what goes on while a primary is replaced
 remote_queues       queues on a server
+remote_locks        named locks on a server
 near_caches         near caches of segments on a server
 """
 
