@@ -45,6 +45,7 @@ failovers           what goes on while a primary is replaced
 remote_queues       queues on a server
 remote_locks        named locks on a server
 near_caches         near caches of segments on a server
+subscriptions       subscriptions to the channels of a segment on a server
 """
 
 from helpers.forks import fork, in_child, kill, reap

@@ -1,11 +1,8 @@
-"""The thread that listens to a server: its subscriptions stand, come back after each loss, and end with the process."""
+"""The thread that listens to a server: its subscriptions stand, come back after each loss, and end with their users."""
 
 import contextlib
-import os
 import random
-import select
 import signal
-import socket
 import threading
 import time
 
@@ -16,31 +13,12 @@ from helpers import servers
 import shmvar
 
 pytest.importorskip("redis")
-from shmvar._remote import conversation, link, listener, renewals
+from helpers.subscriptions import channel_of, killed, numsub, soon, subscribed
+
+from shmvar._remote import conversation, listener, renewals
 from shmvar._remote import subscription as subscription_module
 from shmvar._remote.connections import now
 from shmvar._remote.listener import listener_of
-from shmvar._remote.messages import BadMessage, Parser, Refusal
-
-
-def channel_of(segment, name=b"c:sx"):
-    return segment._requests.data + name
-
-
-def subscribed(segment, *names, **options):
-    return listener_of(segment._open).subscribe([channel_of(segment, name) for name in names], **options)
-
-
-def soon():
-    return now() + 30
-
-
-def numsub(server, channel):
-    return server.call("PUBSUB", "SHARDNUMSUB", channel)[1]
-
-
-def killed(server):
-    return server.call("CLIENT", "KILL", "TYPE", "pubsub")
 
 
 def all_of(subscription, count):
@@ -50,149 +28,6 @@ def all_of(subscription, count):
         assert heard is None or heard, found
         found += heard or ()
     return found
-
-
-# --- what the server says
-
-
-def test_messages_are_taken_apart_wherever_their_bytes_are_parted():
-    data = b"*3\r\n$8\r\nsmessage\r\n$1\r\nc\r\n$4\r\n\r\n\r\n\r\n+PONG\r\n-NOPERM no\r\n"
-    data += b"*2\r\n$4\r\npong\r\n$0\r\n\r\n:5\r\n$-1\r\n"
-    for first in range(len(data)):
-        for second in range(first, len(data), 7):
-            parser = Parser()
-            found = [
-                message for part in (data[:first], data[first:second], data[second:]) for message in parser.feed(part)
-            ]
-            assert found[:2] == [[b"smessage", b"c", b"\r\n\r\n"], b"PONG"] and isinstance(found[2], Refusal)
-            assert found[3:] == [[b"pong", b""], 5, None] and str(found[2]) == "NOPERM no"
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"*4\r\n",
-        b"*999999999999\r\n",
-        b"*-5\r\n",
-        b"$70000\r\n",
-        b"$99999999999999999999999\r\n",
-        b"$1_0\r\n",
-        b"$2\r\nabc\r\n",
-        b"*1\r\n*1\r\n$1\r\na\r\n",
-        b"*1\r\n-ERR\r\n",
-        b"+" + b"x" * 600,
-        b"%2\r\n",
-        b"hello\r\n",
-        b"\r\n",
-        b"\0\0\r\n",
-    ],
-)
-def test_what_is_no_message_is_refused_and_never_kept(data):
-    with pytest.raises(BadMessage):
-        Parser().feed(data)
-
-
-class Ears:
-    """Notes what a conversation tells."""
-
-    def __init__(self):
-        self.told = []
-
-    def __getattr__(self, name):
-        return lambda *what: self.told.append((name, *what))
-
-
-@pytest.fixture
-def talk():
-    """A conversation, and the other end of its connection."""
-    ours, theirs = socket.socketpair()
-    near, far = socket.socketpair()
-
-    class Connection:
-        _sock = ours
-
-        def disconnect(self):
-            ours.close()
-
-    ears = Ears()
-    found = conversation.Conversation(Connection(), near, ears)
-    yield found, theirs, ears
-    found.close()
-    for one in (theirs, near, far):
-        one.close()
-
-
-def said(talk, data):
-    found, theirs, ears = talk
-    theirs.sendall(data)
-    found.rest()
-    found.receive()
-    return ears.told
-
-
-def word(kind, name):
-    return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n:1\r\n" % (len(kind), kind, len(name), name)
-
-
-def test_answers_go_to_the_requests_in_their_order(talk):
-    found, theirs, _ = talk
-    found.ask_run()
-    found.ask([b"p{a}x", b"p{a}y"])
-    assert said(talk, b"$24\r\nredis:1\r\nrun_id:abc123\r\n\r\n") == [("server_runs", b"abc123")]
-    assert said(talk, word(b"ssubscribe", b"p{a}x"))[1:] == [("stands", b"p{a}x")]
-    told = said(talk, word(b"ssubscribe", b"p{a}y") + b"*3\r\n$8\r\nsmessage\r\n$5\r\np{a}x\r\n$1\r\n7\r\n")
-    assert told[2:] == [("stands", b"p{a}y"), ("answered", [b"p{a}x", b"p{a}y"]), ("message", b"p{a}x", b"7")]
-    found.ask([b"p{a}z"])
-    assert said(talk, b"-NOPERM no channel\r\n")[5][:2] == ("refused", [b"p{a}z"])
-    assert b"SSUBSCRIBE" in theirs.recv(1000)
-
-
-@pytest.mark.parametrize("asked", ["nothing", "ping", "another", "itself"])
-def test_a_subscription_that_the_server_ends_unasked_has_moved(talk, asked):
-    found = talk[0]
-    found.ask([b"c"])
-    said(talk, word(b"ssubscribe", b"c"))
-    if asked == "ping":
-        found._next_ping = 0
-        assert found.ping_is_due()
-    elif asked != "nothing":
-        found.drop([b"c" if asked == "itself" else b"d"])
-    if asked == "itself":
-        said(talk, word(b"sunsubscribe", b"c"))
-    else:
-        with pytest.raises(conversation.Moved):
-            said(talk, word(b"sunsubscribe", b"c"))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [word(b"ssubscribe", b"other"), b"+OK\r\n", b":1\r\n", b"-MOVED 5 1.2.3.4:5\r\n", b"*2\r\n$1\r\na\r\n:1\r\n"],
-)
-def test_an_answer_that_does_not_fit_ends_the_connection(talk, data):
-    talk[0].ask([b"c"])
-    with pytest.raises((BadMessage, ConnectionError)):
-        said(talk, data)
-
-
-def test_any_bytes_end_the_connection_or_are_messages(talk):
-    draw = random.Random(5)
-    pieces = [
-        b"*3\r\n",
-        b"$1\r\na\r\n",
-        b"smessage",
-        b"$8\r\nsmessage\r\n",
-        b":1\r\n",
-        b"\r\n",
-        b"-ERR\r\n",
-        b"+PONG\r\n",
-    ]
-    for _ in range(2000):
-        parser = Parser()
-        with contextlib.suppress(BadMessage):
-            for message in parser.feed(b"".join(draw.choice(pieces) for _ in range(9))):
-                with contextlib.suppress(BadMessage, ConnectionError, conversation.Moved):
-                    talk[0]._take(message)
-        assert len(parser._data) < 1000
 
 
 # --- subscriptions
@@ -430,135 +265,6 @@ def test_a_signal_handler_may_wait_within_a_wait(seg):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert len(done) > 5
-
-
-# --- processes
-
-
-PRESENT = """
-import os
-from shmvar._remote.connections import now
-from shmvar._remote.listener import listener_of
-s = shmvar.attach(key)
-sub = listener_of(s._open).subscribe([s._requests.data + b"p:me"], run=True)
-assert sub.stands(now() + 30)
-"""
-
-
-def test_a_forked_child_does_not_keep_the_presence_of_its_parent(seg, key, server, children):
-    code = (
-        f"{PRESENT}\nif os.fork() == 0:\n    sys.stdin.read()\n    os._exit(0)\nprint('go', flush=True)\ntime.sleep(99)"
-    )
-    child = helpers.start(code, key)
-    children.append(child)
-    channel = channel_of(seg, b"p:me")
-    assert numsub(server, channel) == 1
-    os.kill(child.pid, signal.SIGKILL)
-    # The child of the child lives, and has what was open at the fork but for this connection.
-    helpers.until(lambda: numsub(server, channel) == 0, 20)
-
-
-def test_a_fork_while_it_connects_does_not_keep_it_either(seg, server, monkeypatch):
-    """The connection is thrown away, for both."""
-    opened, pids = link.Link.connect, []
-
-    def connect(self, until):
-        connection = opened(self, until)
-        if threading.current_thread().name == "shmvar-listener" and not pids:
-            pid = os.fork()
-            if pid == 0:
-                select.select([], [], [], 30)
-                os._exit(0)
-            pids.append(pid)
-        return connection
-
-    monkeypatch.setattr(link.Link, "connect", connect)
-    killed(server)
-    with subscribed(seg, b"p:fork") as subscription:
-        helpers.until(lambda: pids and subscription.standing, 30)
-        channel = channel_of(seg, b"p:fork")
-        assert numsub(server, channel) == 1
-        # As if this process had died: whoever has the connection, too, keeps it open.
-        before = subscription.listener.number
-        subscription.listener._conversation._sock.close()
-        helpers.until(lambda: subscription.listener.number > before and subscription.standing, 30)
-        assert numsub(server, channel) == 1
-    os.kill(pids[0], signal.SIGKILL)
-    os.waitpid(pids[0], 0)
-
-
-@pytest.mark.parametrize("how", ["at its end", "by sys.exit", "by an exception"])
-def test_a_program_ends_though_it_is_present(key, seg, how):
-    ends = {"at its end": "", "by sys.exit": "sys.exit(0)", "by an exception": "raise SystemExit"}
-    began = time.monotonic()
-    done = helpers.run(f"{PRESENT}\n{ends[how]}", key)
-    assert (done.stdout, done.stderr) == ("", "") and time.monotonic() - began < 30
-
-
-def test_threads_wait_in_children_forked_while_the_parent_waits(seg):
-    """The listener may be in the middle of anything at the fork."""
-    stop = threading.Event()
-
-    def busy():
-        while not stop.is_set():
-            with subscribed(seg, b"c:i%d" % random.randrange(1000)) as subscription:
-                subscription.stands(soon())
-
-    threads = [threading.Thread(target=busy) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        pids = [helpers.fork(lambda: seg.wait("never", 30, newer_than=5)) for _ in range(10)]
-        assert [helpers.reap(pid) for pid in pids] == [0] * 10
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(60)
-
-
-@pytest.mark.parametrize("lacks", ["files", "threads"])
-def test_without_files_or_threads_it_is_a_typed_error_and_goes_on_later(seg, monkeypatch, lacks):
-    def none(*_):
-        raise OSError(24, "Too many open files") if lacks == "files" else RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(listener, "_listeners", {})
-    monkeypatch.setattr(*((listener.socket, "socketpair") if lacks == "files" else (threading.Thread, "start")), none)
-    for _ in range(2):
-        with pytest.raises(shmvar.SegmentUnavailableError, match=f"no more {lacks}"):
-            seg.wait("x", 5)
-    monkeypatch.undo()
-    with pytest.raises(shmvar.WaitTimeoutError):
-        seg.wait("x", 0.1)
-
-
-def test_a_process_that_has_no_file_for_a_moment_listens_again(key, seg):
-    """Its connection is killed while every file is taken: the thread goes on trying."""
-    code = """
-    import os, resource, redis
-    from shmvar._remote.connections import now
-    s = shmvar.attach(key)
-    seen = s.version("x")
-    try:
-        s.wait("x", 0.1)
-    except shmvar.WaitTimeoutError:
-        pass
-    client = redis.Redis(unix_socket_path=sys.argv[2])
-    client.ping()
-    one = s._subscribed(["x"])
-    assert one.stands(now() + 30)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-    client.client_kill_filter(_type="pubsub")
-    end = now() + 30
-    while one.standing and now() < end:
-        time.sleep(0.01)
-    time.sleep(0.2)
-    assert not one.standing
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert one.stands(now() + 30)
-    print("stands")
-    """
-    assert helpers.run(code, key, key.partition("://")[2].partition("#")[0].partition("?")[0]).stdout == "stands\n"
 
 
 # --- renewals
