@@ -44,6 +44,7 @@ clusters            servers that stand in for each other
 failovers           what goes on while a primary is replaced
 remote_queues       queues on a server
 remote_locks        named locks on a server
+server_doctor       what `shmvar doctor URL` found
 near_caches         near caches of segments on a server
 subscriptions       subscriptions to the channels of a segment on a server
 """

@@ -2,12 +2,14 @@
 
 import gc
 import itertools
+import json
 import os
 
 import pytest
 from helpers import clusters, servers
 
 import shmvar
+from shmvar.cli import main
 
 
 def pytest_collection_modifyitems(items):
@@ -121,3 +123,22 @@ def cluster(server):
     started = clusters.Cluster(server.options[0])
     yield started
     started.end()
+
+
+@pytest.fixture
+def doctor(capsys):
+    """Runs `shmvar doctor`; returns what it found, as JSON, and checks that the exit status says the same."""
+
+    def examine(url, *options):
+        status = main.main(["doctor", url, "--json", *options])
+        said = capsys.readouterr()
+        found = json.loads(said.out)
+        assert found["healthy"] == (status == 0) and not said.err
+        assert all(finding["remedy"] for finding in found["findings"] if finding["level"] != "repaired")
+        shown = main.main(["doctor", url, "--no-fix", *options])
+        said = capsys.readouterr().out
+        assert shown == status or "repaired" in [finding["level"] for finding in found["findings"]]
+        assert said.splitlines()[-1] == "healthy" or "problem" in said.splitlines()[-1]
+        return found
+
+    return examine

@@ -1,7 +1,5 @@
 """`shmvar doctor URL`: what it sees of a server and its segments, what it says and repairs; and its exit status."""
 
-import json
-import random
 import shutil
 import socket
 import threading
@@ -10,36 +8,13 @@ import time
 import helpers
 import pytest
 from helpers import servers
+from helpers.server_doctor import of, problem
 
 import shmvar
 from shmvar._remote import blobs
 from shmvar._remote.records import Stored
 from shmvar.cli import main
-from shmvar.cli.doctor.server import asking, examination, judgement, rights, segments
-
-
-@pytest.fixture
-def doctor(capsys):
-    """Runs the command; returns what it found, as JSON, and checks that the exit status says the same."""
-
-    def examine(url, *options):
-        status = main.main(["doctor", url, "--json", *options])
-        said = capsys.readouterr()
-        found = json.loads(said.out)
-        assert found["healthy"] == (status == 0) and not said.err
-        assert all(finding["remedy"] for finding in found["findings"] if finding["level"] != "repaired")
-        shown = main.main(["doctor", url, "--no-fix", *options])
-        said = capsys.readouterr().out
-        assert shown == status or "repaired" in [finding["level"] for finding in found["findings"]]
-        assert said.splitlines()[-1] == "healthy" or "problem" in said.splitlines()[-1]
-        return found
-
-    return examine
-
-
-def of(found, level, about=""):
-    return [f["text"] for f in found["findings"] if f["level"] == level and about in f["about"]]
-
+from shmvar.cli.doctor.server import asking, examination, rights, segments
 
 # --- a server that is well
 
@@ -89,76 +64,6 @@ def test_a_server_as_it_comes_is_healthy_with_warnings(own_server, doctor, capsy
     main.main(["doctor", own.url()])
     said = capsys.readouterr().out
     assert f"server {own.socket}" in said and "noeviction" in said and said.endswith("healthy\n")
-
-
-# --- rights
-
-
-@pytest.fixture(scope="module")
-def guarded(server):
-    if not servers.PAGE.exists():
-        pytest.skip("the page is not beside the tests")
-    started = servers.Server(server.options[0], port=servers.free_port())
-    for name in ("app", "reader"):
-        assert started.call("ACL", "SETUSER", name, "on", f">{name}-secret", *servers.rights(name)) == b"OK"
-    with shmvar.attach(started.tcp("here")) as segment:
-        segment["large"] = b"x" * 100_000
-    yield started
-    started.end()
-
-
-def test_who_has_the_rights_of_the_page_sees_segments_and_no_settings(guarded, doctor):
-    found = doctor(guarded.tcp("", "app:app-secret@"))
-    assert found["healthy"] and set(found["unseen"]) == {"CONFIG GET", "TTL"} and not of(found, "problem")
-    assert found["server"]["limits"]["proto_max_bulk_len"] is None and found["server"]["user"] == "app"
-    assert [seen["check"]["result"] for seen in found["segments"]] == ["sound"]
-    assert not found["rights"]["lacking"].keys() & {rights.READING, rights.CHANGES, "the list of segments"}
-
-
-def test_who_only_reads_lacks_nothing_for_that(guarded, doctor):
-    found = doctor(guarded.tcp("here", "reader:reader-secret@"))
-    assert found["healthy"] and not of(found, "problem") and not of(found, "problem", "user")
-    assert not [text for text in of(found, "warning", "user") if "for waiting" not in text]
-    assert "CONFIG GET" in found["unseen"] and rights.reads_only(found["rights"])
-    assert [seen["check"]["result"] for seen in found["segments"]] == ["sound"]
-
-
-def test_each_right_of_the_page_is_asked_for():
-    if not servers.PAGE.exists():
-        pytest.skip("the page is not beside the tests")
-    asked = {*rights.SCRIPTS, *rights.SCRIPTS_OF_READERS, *rights.CONNECTING}
-    asked |= {right for needs in rights.NEEDS.values() for right in needs.split()}
-    for name in ("app", "reader"):
-        granted = {word[1:] for word in servers.rights(name) if word.startswith("+")}
-        assert not granted - asked, "shmvar.cli.doctor.server.rights.NEEDS has not all rights of docs/remote.md"
-
-
-def test_each_right_that_is_missing_is_named_with_its_remedy(guarded):
-    url = guarded.tcp("here", "app:app-secret@")
-    granted = [word[1:] for word in servers.rights("app") if word.startswith("+")]
-    for right in granted:
-        if right in rights.CONNECTING:
-            continue
-        guarded.call("ACL", "SETUSER", "app", f"-{right}")
-        found = examination.examine(url, False)
-        guarded.call("ACL", "SETUSER", "app", f"+{right}")
-        named = [f for f in found["findings"] if f["about"] == "user app" and f"+{right}" in f["remedy"]]
-        if right == "evalsha":  # the text of a script goes with EVAL
-            named = named or [f for f in found["findings"] if "may not run scripts" in f["text"]]
-        for what in rights.ON_DEMAND:  # who needs it says so in the URL, or uses a cluster
-            if right in rights.NEEDS[what].split():
-                named = [found["rights"]["lacking"][what]]
-        assert named, f"{right}: {found['findings']}"
-        if right in " ".join(rights.NEEDS[what] for what in (rights.READING, rights.CHANGES)).split():
-            assert named[0]["level"] == "problem", right
-
-
-def test_without_the_right_to_the_keys_everything_is_missing(guarded):
-    guarded.call("ACL", "SETUSER", "other", "on", ">word", *servers.rights("app"), "resetkeys", "~other:*")
-    found = examination.examine(guarded.tcp("here", "other:word@"), False)
-    (lacks,) = [f for f in found["findings"] if "for reading" in f["text"]]
-    assert "hget" in lacks["text"] and "~shmvar:*" in lacks["remedy"] and not found["healthy"]
-    assert not [f for f in found["findings"] if f["level"] == "repaired"]
 
 
 # --- settings
@@ -248,152 +153,6 @@ def test_by_way_of_sentinels_it_looks_at_the_primary(watched, doctor):
     assert len(found["server"]["replicas"]) == 2 and all(one["reached"] for one in found["server"]["replicas"])
     assert not [text for text in of(found, "problem", "server") if "acks" in text]
     assert [text for text in of(doctor(watched.url("", acks=5)), "problem") if "acks=5" in text]
-
-
-JUNK = [
-    asking.UNSEEN,
-    None,
-    b"",
-    b"\xff\x00" * 50,
-    0,
-    -1,
-    10**30,
-    [],
-    [None],
-    [b"0", b"x"],
-    [b"0", [None, 5, b"shmvar:{", b"shmvar:{sx}", b"shmvar:{sx}:000000000000:b:", b"shmvar:{%%}:0123456789ab:v"]],
-    [[[]]],
-    [b"9" * 30, b"1"],
-    b"redis_version:\r\nconnected_slaves:9999999999999999999\r\nslave0:ip=,port=x,state\r\ncluster_enabled:1\r\n",
-    b"redis_version:9.9\r\nmaxmemory:-1\r\nmaxmemory_policy:allkeys\r\nrole:\x1b[2J\r\nconnected_slaves:1\r\nslave0:\r\n",
-    [b"client-output-buffer-limit", b"normal x 1 1 slave 1", b"busy-reply-threshold", b"many", b"save"],
-]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_whatever_a_server_answers_the_doctor_comes_to_an_end(server, key, seg, monkeypatch, capsys, seed):
-    """Whoever answers is believed nothing: no answer is an exception of the program, or a command to the terminal."""
-    chance = random.Random(seed)
-    ask = asking.Server.ask
-    monkeypatch.setattr(asking.Server, "ask", lambda *words, **named: chance.choice([*JUNK, ask(*words, **named)]))
-    for _ in range(60):
-        assert main.main(["doctor", server.url() if chance.random() < 0.5 else key, "--no-fix"]) in (0, 1)
-        said = capsys.readouterr()
-        assert not said.err and "\x1b" not in said.out
-
-
-def made_up(**changes):
-    """Facts of a sound primary with a replica, changed."""
-    facts = {
-        "place": "h:1",
-        "software": "Valkey",
-        "version": "8.1.0",
-        "mode": "standalone",
-        "role": "master",
-        "primary_link": None,
-        "memory": {"used": 1, "limit": 100, "policy": "noeviction", "evicted": 0},
-        "persistence": {
-            "append_only": True,
-            "fsync": "everysec",
-            "snapshots": "",
-            "append_only_works": True,
-            "snapshots_work": True,
-        },
-        "replicas": [{"host": "r", "port": 2, "state": "online", "lag": 0, "clock": {"ahead": 0.0, "within": 0.01}}],
-        "min_replicas_to_write": 1,
-        "cluster": None,
-        "limits": dict.fromkeys(
-            ["proto_max_bulk_len", "client_output_buffer_limit", "busy_reply_threshold", "clients", "max_clients"]
-        ),
-        "clock": {"ahead": 0.0, "within": 0.01},
-    }
-    for name, value in changes.items():
-        facts[name] = {**facts[name], **value} if isinstance(facts[name], dict) else value
-    return facts
-
-
-MADE_UP = {
-    "too old": ({"software": "Redis", "version": "6.2.14"}, "problem", "too old"),
-    "full": ({"memory": {"used": 99}}, "warning", "are used"),
-    "evicted": ({"memory": {"evicted": 7, "policy": "volatile-lru"}}, "warning", "has deleted 7 keys"),
-    "disk": ({"persistence": {"append_only_works": False}}, "problem", "MISCONF"),
-    "snapshot": ({"persistence": {"snapshots_work": False}}, "problem", "MISCONF"),
-    "replica is late": (
-        {"replicas": [{"host": "r", "port": 2, "state": "wait_bgsave", "lag": 0, "clock": None}]},
-        "warning",
-        "not there yet",
-    ),
-    "replica is behind": (
-        {"replicas": [{"host": "r", "port": 2, "state": "online", "clock": {"ahead": -3.0, "within": 0.01}}]},
-        "problem",
-        "given a second time",
-    ),
-    "replica is ahead": (
-        {"replicas": [{"host": "r", "port": 2, "state": "online", "clock": {"ahead": 3.0, "within": 0.01}}]},
-        "warning",
-        "expire so much earlier",
-    ),
-    "clock": ({"clock": {"ahead": -500.0}, "replicas": []}, "warning", "500 s behind this machine's"),
-    "lost primary": ({"role": "replica", "primary_link": "down"}, "problem", "lost its primary"),
-    "cluster is down": (
-        {
-            "cluster": {
-                "state": "fail",
-                "slots_fail": 5,
-                "slots_assigned": 16000,
-                "known_nodes": 3,
-                "node_timeout": None,
-            }
-        },
-        "problem",
-        "cluster_state fail",
-    ),
-    "failover is slow": (
-        {"cluster": {"state": "ok", "slots_fail": 0, "slots_assigned": 16384, "known_nodes": 6, "node_timeout": 15000}},
-        "warning",
-        "takes up to 30 s",
-    ),
-    "connections": ({"limits": {"clients": 99, "max_clients": 100}}, "warning", "99 of 100 connections"),
-}
-
-
-class Place:
-    """What a URL says of a server."""
-
-    path, hosts, password, cert, tls, evicting, acks = "/socket", (), None, None, False, False, 0
-    timeout, lease, fsync = 10.0, 10.0, False
-
-
-def test_of_a_sound_primary_nothing_is_said():
-    assert list(judgement.findings(made_up(), Place)) == []
-
-
-@pytest.mark.parametrize("name", MADE_UP)
-def test_what_no_test_can_make_is_judged_from_facts(name):
-    changes, level, text = MADE_UP[name]
-    facts = made_up()
-    facts |= {"cluster": changes.pop("cluster")} if "cluster" in changes else {}
-    facts |= {n: {**facts[n], **v} if isinstance(facts[n], dict) and n != "cluster" else v for n, v in changes.items()}
-    found = list(judgement.findings(facts, Place))
-    assert [f for f in found if f["level"] == level and text in f["text"] and f["remedy"]], found
-
-
-def test_acks_need_replicas():
-    class WithAcks(Place):
-        acks = 1
-
-    assert [f["level"] for f in judgement.findings(made_up(), WithAcks)] == ["warning"]
-    assert [f["level"] for f in judgement.findings(made_up(replicas=[]), WithAcks)] == ["problem"]
-
-
-def test_a_server_that_lets_everybody_in_from_the_network_is_named():
-    class Open(Place):
-        path, hosts = "", (("10.0.0.1", 6379),)
-
-    texts = [f["text"] for f in judgement.findings(made_up(), Open)]
-    assert [text for text in texts if "no password" in text] and [
-        text for text in texts if "go over the network" in text
-    ]
 
 
 # --- segments, and what is left
@@ -494,27 +253,11 @@ def test_a_large_value_that_is_stored_meanwhile_is_no_orphan(server, key, seg, m
 # --- servers that are none, or not for us
 
 
-def problem(found):
-    (finding,) = found["findings"]
-    assert finding["level"] == "problem" and found["server"] is None and finding["remedy"]
-    return finding
-
-
 def test_a_server_that_cannot_be_reached(doctor, tmp_path):
     for url in (f"valkey://127.0.0.1:{servers.free_port()}/", f"valkey+unix://{tmp_path}/none#5"):
         with helpers.promptly():
             found = problem(doctor(url))
         assert "cannot be reached" in found["text"] and "start the server" in found["remedy"]
-
-
-@pytest.mark.parametrize("credentials", ["", "app:wrong-word@", "nobody:wrong-word@", ":wrong-word@"])
-def test_a_wrong_password(guarded, own_server, doctor, credentials):
-    closed = guarded if credentials else own_server("--requirepass", "other", port=servers.free_port())
-    if credentials.startswith(":"):
-        closed = own_server("--requirepass", "other", port=servers.free_port())
-    with helpers.promptly():
-        found = problem(doctor(closed.tcp("x", credentials)))
-    assert "SHMVAR_PASSWORD" in found["remedy"] and "wrong-word" not in json.dumps(found)
 
 
 def test_a_server_that_is_too_old(server, doctor, monkeypatch):
