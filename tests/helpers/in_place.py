@@ -1,6 +1,9 @@
-"""What is written in place: the memory that is still in somebody's hands, and whether all of it was given back."""
+"""What is written in place: whether it is a plain value or a copy now, and whether all its memory was given back."""
 
 import gc
+
+import numpy as np
+import pytest
 
 from helpers.waiting import until
 
@@ -29,3 +32,19 @@ def freed(segment):
     info = segment.info()
     assert info.held == 0 == info.used and info.resident <= EMPTY, info
     assert segment.check().busy == 0
+
+
+def is_a_copy(seg, found, value=(0, 1, 2, 3)):
+    """Fails unless it is an array of the caller's own; it is changed, and what is stored is not."""
+    assert type(found) is np.ndarray and found.dtype == "f8" and found.tolist() == list(value)
+    assert found.flags.writeable
+    found[:] = -1
+    if "field" in seg:
+        assert -1 not in seg["field"]
+
+
+def is_plain(seg, index="field"):
+    """Fails unless a plain variable is there."""
+    assert not seg.stat(index).in_place
+    with pytest.raises(ValueError, match=str(index)):
+        seg.array(index)
