@@ -29,7 +29,7 @@ main_classes        values of classes that another process's `__main__` defines,
 hostile_texts       texts that would command a terminal or a browser, and values that are bombs
 local_doctor        `shmvar doctor` in a process of its own, and what it found
 golden_dumps        the values of the golden dumps
-in_place            is what was written in place a copy or plain now, and is its memory given back?
+in_place            is it written in place, a copy or plain, and is all its memory given back?
 value_comparison    is a decoded value what pickle makes of it?
 php                 real PHP: programs in it, and a process that evaluates what it is told
 php_values          values that PHP can hold, as hypothesis draws them

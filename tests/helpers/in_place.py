@@ -1,4 +1,4 @@
-"""What is written in place: whether it is a plain value or a copy now, and whether all its memory was given back."""
+"""What is written in place: whether it is that, a copy or a plain value, and whether its memory was given back."""
 
 import gc
 
@@ -32,6 +32,15 @@ def freed(segment):
     info = segment.info()
     assert info.held == 0 == info.used and info.resident <= EMPTY, info
     assert segment.check().busy == 0
+
+
+def is_in_place(found, like, order="C"):
+    """Fails unless it is an exact, writable, aligned array as `like`, over memory that is not its own."""
+    assert type(found) is np.ndarray and found.dtype == like.dtype and found.shape == like.shape
+    assert found.flags.writeable and found.flags.aligned and not found.flags.owndata
+    assert found.flags.f_contiguous if order == "F" else found.flags.c_contiguous
+    assert found.ctypes.data % 64 == 0
+    assert found.tobytes() == np.ascontiguousarray(like).tobytes()
 
 
 def is_a_copy(seg, found, value=(0, 1, 2, 3)):
