@@ -9,6 +9,8 @@ from helpers.waiting import until
 
 EMPTY = 256 << 10
 """What an empty segment takes at most, after a trim."""
+SIZE = 100_000
+"""Items of 8 bytes of an array that is large enough to be worth freeing."""
 
 
 def held(segment):

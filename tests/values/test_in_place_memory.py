@@ -1,29 +1,17 @@
-"""The memory of what is written in place: held while anything is over it, freed with the last of it, never moved."""
+"""The memory of what is written in place is held while anything is over it, and freed with the last of it."""
 
 import copy
 import ctypes
 import gc
-import os
 import pickle
 import struct
-import threading
 
-import helpers
 import numpy as np
 import pytest
 from helpers.arrays import MIB
-from helpers.in_place import freed, held
+from helpers.in_place import SIZE, freed, held
 
 import shmvar
-
-SIZE = 100_000
-"""Items of 8 bytes."""
-
-
-def taken(segment):
-    """The bytes of the memory file system that the object takes."""
-    return os.stat(helpers.path_of(segment)).st_blocks * 512
-
 
 # --- who keeps it
 
@@ -200,41 +188,6 @@ def test_it_stays_valid_and_writable_whatever_happens(key, end, kind):
     other.detach()
 
 
-def test_it_outlives_every_handle_and_the_segment(key):
-    segment = shmvar.attach(key)
-    field, raw = segment.array(1, SIZE), segment.buffer(2, SIZE)
-    segment.destroy()
-    segment.detach()
-    del segment
-    gc.collect()
-    with shmvar.attach(key) as anew:
-        assert anew.created and len(anew) == 0
-        other = anew.array(1, SIZE)
-        other[:] = 1
-        field[:], raw[:] = 2, b"x" * SIZE
-        assert (other == 1).all() and (field == 2).all() and raw == b"x" * SIZE
-    maps = helpers.count_mappings()
-    del field, raw, other
-    gc.collect()
-    assert helpers.count_mappings() <= maps
-
-
-def test_with_the_last_of_it_the_maps_and_descriptors_of_a_detached_segment_are_gone(key):
-    def use(number):
-        with shmvar.attach(key) as segment:
-            field = segment.array(number, SIZE)
-            raw = segment.buffer(-1 - number, 100)
-        field[:], raw[0] = number, 1
-        return float(field[-1])
-
-    use(0)
-    descriptors, maps = helpers.count_descriptors(), helpers.count_mappings()
-    for number in range(20):
-        assert use(number) == number
-    gc.collect()
-    assert helpers.count_descriptors() <= descriptors and helpers.count_mappings() <= maps + 2
-
-
 def test_many_objects_over_one_hold_it_together(big):
     big.array(1, SIZE)
     objects = [big.array(1) for _ in range(3000)] + [big.view(1) for _ in range(3000)]
@@ -286,107 +239,6 @@ def test_what_was_removed_while_nobody_held_it_is_free_at_once(seg):
     assert seg.info().resident < 4 * 8 * SIZE + MIB
     seg.trim()
     freed(seg)
-
-
-def test_info_counts_what_is_held_spare_and_used(seg):
-    field = seg.array(1, MIB)
-    info = seg.info()
-    assert info.used >= 8 * MIB and info.held == 0 and info.resident >= 8 * MIB <= taken(seg)
-    seg.remove(1)
-    info = seg.info()
-    assert info.used == 0 and 8 * MIB <= info.held < 9 * MIB and info.resident >= 8 * MIB
-    seg.trim()
-    assert seg.info().held >= 8 * MIB and taken(seg) >= 8 * MIB
-    del field
-    seg["a change"] = 0
-    info = seg.info()
-    assert info.held == 0 and (info.spare >= 7 * MIB or info.resident < MIB)
-    seg.trim()
-    assert seg.info().spare <= MIB // 4 and taken(seg) < MIB
-
-
-# --- trim and moving
-
-
-def test_trim_and_what_moves_others_never_moves_it(key):
-    with shmvar.attach(key, 1 << 30) as segment:
-        fields, unheld = {}, {}
-        for number in range(60):
-            segment[f"large {number}"] = bytes([number]) * (300_000 + 7000 * number)
-            segment[f"small {number}"] = bytes([number]) * 300
-            if number % 6 == 0:
-                fields[number] = segment.array(number, SIZE, initial=number)
-            if number % 6 == 3:
-                segment.array(number, SIZE, initial=number)
-                unheld[number] = bytes([number]) * 100
-                segment.buffer(f"raw {number}", 100)[:] = unheld[number]
-        addresses = {number: field.ctypes.data for number, field in fields.items()}
-        for turn in range(3):
-            for number in range(turn, 60, 4):
-                segment.remove(f"large {number}")
-                segment.remove(f"small {number}")
-            segment.trim()
-            for number, field in fields.items():
-                assert (field == number).all()
-                field[turn] = -1.0
-                again = segment.array(number)
-                assert again[turn] == -1 and again.ctypes.data == addresses[number]
-                again[turn] = number
-                assert field[turn] == number
-            for number, value in unheld.items():
-                assert (segment.array(number) == number).all() and segment.buffer(f"raw {number}") == value
-            segment.check()
-        rest = [number for number in range(60) if number % 4 == 3]
-        assert all(segment[f"large {n}"] == bytes([n]) * (300_000 + 7000 * n) for n in rest)
-        assert all(segment[f"small {n}"] == bytes([n]) * 300 for n in rest)
-
-
-def test_trim_gives_back_what_is_free_around_it(key):
-    with shmvar.attach(key, 1 << 30) as segment:
-        segment["large"] = bytes(64 * MIB)
-        field = segment.array("field", SIZE)
-        segment["more"] = bytes(64 * MIB)
-        del segment["large"], segment["more"]
-        segment.trim()
-        assert taken(segment) < 3 * 8 * SIZE
-        field[:] = 1
-        assert (segment["field"] == 1).all()
-        segment.check()
-
-
-def test_writers_trims_and_other_values_at_the_same_time(key):
-    with shmvar.attach(key, 1 << 30) as segment:
-        fields = [segment.array(number, 20_000) for number in range(3)]
-        stop = []
-
-        def write(number):
-            turn = 0
-            while not stop:
-                turn += 1
-                fields[number][:] = turn
-                assert (fields[number] == turn).all() and segment.array(number)[turn % 20_000] == turn
-
-        def others():
-            for turn in range(40):
-                for number in range(10, 30):
-                    if (turn + number) % 3:
-                        segment[number] = bytes([turn]) * (number * 9000)
-                    else:
-                        segment.remove(number)
-                segment.trim()
-                for number in range(10, 30):
-                    value = segment.get(number, b"")
-                    assert value == value[:1] * len(value)
-            stop.append(1)
-
-        def work(number):
-            try:
-                (write if number < 3 else lambda _: others())(number)
-            finally:
-                stop.append(1)
-
-        helpers.in_threads(work, 4)
-        segment.check()
 
 
 # --- copies
@@ -477,150 +329,3 @@ def test_whole_array_arithmetic_is_on_the_memory_itself(seg):
     field -= other
     assert not field.any() and (seg[2] == np.arange(SIZE) * 2).all()
     assert seg.array(1).ctypes.data == field.ctypes.data
-
-
-# --- ends of programs and of handles
-
-ENDING = """
-import gc, threading
-import numpy as np
-segment = shmvar.attach(key, create=False)
-field, raw = segment.array("field", 50_000), segment.buffer("raw", 50_000)
-piece, window, seen = field[5:], memoryview(field)[3:], segment.view("field")
-
-class Holder:
-    def __init__(self, array):
-        self.array, self.itself = array, self
-    def __del__(self):
-        self.array[0] += 1
-
-holder = Holder(segment.array("field"))
-sys.kept = Holder(segment.array("field"))
-
-def work(segment):
-    while True:
-        segment.array("field")[1] += 1
-        segment.buffer(f"new {threading.get_ident()}", 1000)
-        segment.remove(f"new {threading.get_ident()}")
-
-for _ in range(2):
-    threading.Thread(target=work, args=(segment,), daemon=True).start()
-if sys.argv[2] == "replaced":
-    raw = segment.array("raw", 3) if segment.remove("raw") else None
-if sys.argv[2] == "detached":
-    with shmvar.attach(key) as other:
-        raw = other.array("raw", 3) if other.remove("raw") else None
-if sys.argv[2] == "error":
-    raise SystemExit(field[5:8].tolist() == [0, 0, 0] and 7)
-time.sleep(0.05)
-"""
-
-
-@pytest.mark.parametrize("how", ["alive", "replaced", "detached", "error"])
-def test_a_program_that_ends_with_arrays_prints_nothing_and_leaves_nothing(seg, key, how):
-    done = helpers.run(ENDING, key, how, check=False)
-    assert (done.returncode, done.stdout) == (7 if how == "error" else 0, ""), done
-    assert not done.stderr
-    freed(seg)
-
-
-def test_handles_that_are_detached_while_others_open_arrays_through_them(key):
-    with shmvar.attach(key) as segment:
-        segment.array("field", 20_000, "i8", initial=7)
-        handles, stop = [shmvar.attach(key)], []
-
-        def work(number):
-            try:
-                turn = 0
-                for _ in helpers.looks(seconds=1, turns=100):
-                    if stop:
-                        break
-                    turn += 1
-                    if number == 0:
-                        handles.append(shmvar.attach(key))
-                        handles.pop(0).detach()
-                        continue
-                    try:
-                        found = handles[0].array("field")
-                        handles[0].buffer(f"of {number}", 10)[0] = turn % 256
-                        handles[0].touch("field")
-                        handles[0].remove(f"of {number}")
-                    except shmvar.DetachedError:
-                        continue
-                    assert found[0] == found[-1] == 7 and found.shape == (20_000,)
-            finally:
-                stop.append(number)
-
-        helpers.in_threads(work, 4)
-        for handle in handles:
-            handle.detach()
-        freed(segment)
-
-
-# --- threads of one process
-
-
-@pytest.mark.parametrize("given", ["zeros", "initial"])
-def test_threads_that_race_to_make_one_have_one_memory(key, given):
-    count, rounds = 8, 40
-    meet = threading.Barrier(count)
-    winners = [set() for _ in range(rounds)]
-    with shmvar.attach(key) as segment:
-
-        def work(number):
-            try:
-                with shmvar.attach(key) as own:
-                    handle = own if number % 2 else segment
-                    for turn in range(rounds):
-                        meet.wait(300)
-                        if given == "zeros":
-                            field = handle.array(turn, 5000, "i8")
-                        else:
-                            field = handle.array(turn, initial=np.full(5000, number + 1))
-                        first = int(field[0])
-                        assert (field[: 5000 - count] == first).all(), "half made"
-                        field[5000 - 1 - number] = -1 - number
-                        winners[turn].add(first)
-                        meet.wait(300)
-                        assert field[: -count - 1 : -1].tolist() == [-1 - n for n in range(count)]
-            except BaseException:
-                meet.abort()
-                raise
-
-        helpers.in_threads(work, count)
-        assert all(len(each) == 1 for each in winners) and len(segment) == rounds
-        assert held(segment) == 0
-        segment.clear()
-        freed(segment)
-
-
-def test_threads_make_remove_replace_and_write_at_the_same_time(key):
-    with shmvar.attach(key) as segment:
-        stop = []
-
-        def work(number):
-            turn = 0
-            try:
-                while not stop:
-                    turn += 1
-                    try:
-                        field = segment.array(turn % 3, initial=np.full(3000, 5))
-                    except ValueError as error:
-                        assert not isinstance(error, shmvar.Error), error  # a plain variable is there
-                    else:
-                        assert (field >= 5).all() and field.shape == (3000,)
-                        field[number] += 1
-                    if number == 0:
-                        segment.remove(turn % 3)
-                    elif number == 1:
-                        segment[turn % 3] = b"\xff" * 30_000
-                    elif number == 2 and turn % 5 == 0:
-                        segment.clear()
-                    if number == 0 and turn >= 500:
-                        break
-            finally:
-                stop.append(1)
-
-        helpers.in_threads(work, 4)
-        segment.clear()
-        freed(segment)
