@@ -21,6 +21,7 @@ browser             headless Chromium
 jupyter             a Jupyter server
 notebook_pages      a notebook in a page of the browser
 arrays              arrays to store
+array_kinds         arrays of every kind that numpy would copy, and is what was read equal to one?
 array_opcodes       pickles of arrays that no pickler writes
 data_only_values    values that the data-only decoder takes, as hypothesis draws them
 indexes             what may stand for an index
