@@ -29,6 +29,7 @@ kernels             kernels of IPython, as a notebook has them
 main_classes        values of classes that another process's `__main__` defines, and every call that reads one
 hostile_texts       texts that would command a terminal or a browser, and values that are bombs
 local_doctor        `shmvar doctor` in a process of its own, and what it found
+segment_damage      edits that damage a segment, and undo them
 golden_dumps        the values of the golden dumps
 in_place            is it written in place, a copy or plain, and is all its memory given back?
 value_comparison    is a decoded value what pickle makes of it?

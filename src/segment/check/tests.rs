@@ -1,5 +1,5 @@
 //! Checks whose every slice is one step, with changes by others between the steps. Damage by kinds is in
-//! `tests/test_check.py`. Protocol: docs/protocol.md, "Check".
+//! `test_check.py` and `test_check_structures.py`. Protocol: docs/protocol.md, "Check".
 
 use super::report::Report;
 use super::slices::check_in_slices;
