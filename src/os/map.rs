@@ -68,9 +68,10 @@ impl Mapping {
     /// The crate keeps its descriptor to itself. When it unmaps, it closes the number of that descriptor, even if the
     /// number is another file's by then (after `os.closerange`, and a new file). So the number must be known. It is
     /// that of the descriptor that was given up, unless another thread opens a file at this very moment.
-    /// [`Mapping::descriptor`] lends it.
+    /// [`Mapping::descriptor`] lends it. Where a standard stream is closed the crate would get that number, and keep it
+    /// (it takes a 0 for no descriptor when it closes); so it is not asked then.
     pub fn named(name: &str, in_exchange: OwnedFd, status: &Status) -> Option<Self> {
-        if fills_new_maps() {
+        if fills_new_maps() || is_a_stream_closed() {
             return None;
         }
         let number = in_exchange.as_raw_fd();
@@ -304,6 +305,12 @@ impl Drop for PrivateMap {
     fn drop(&mut self) {
         PRIVATE_MAPS.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Returns `true` if this program has closed one of its standard streams, so that the next file gets that number.
+fn is_a_stream_closed() -> bool {
+    // SAFETY: the numbers are only asked for their flags.
+    [0, 1, 2].iter().any(|number| rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(*number) }).is_err())
 }
 
 /// Returns `true` if this is a descriptor of the object with that status. User code may have closed the descriptor, and

@@ -68,14 +68,22 @@ fn path(name: impl AsRef<OsStr>) -> PathBuf {
 pub fn open(name: impl AsRef<OsStr>, write: bool) -> rustix::io::Result<OwnedFd> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    fs::open(path(name), flags, Mode::empty())
+    beyond_the_streams(fs::open(path(name), flags, Mode::empty())?)
+}
+
+/// Gives a descriptor another number if it has that of a standard stream, which is so where the program closed one. C
+/// libraries print to these numbers whatever is behind them: the text of an error would be written over the segment.
+fn beyond_the_streams(fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    const STREAMS: i32 = 3;
+    if fd.as_raw_fd() >= STREAMS { Ok(fd) } else { rustix::io::fcntl_dupfd_cloexec(&fd, STREAMS) }
 }
 
 /// Opens the object of a descriptor again: the result is a new open file description of it.
 pub fn reopen(fd: BorrowedFd<'_>, write: bool) -> rustix::io::Result<OwnedFd> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     // Without `NONBLOCK` the call would wait for a process that has a lease on the object.
-    fs::open(by_descriptor(fd), access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+    let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    beyond_the_streams(fs::open(by_descriptor(fd), flags, Mode::empty())?)
 }
 
 /// Returns a path that leads to the object of a descriptor.
@@ -108,7 +116,8 @@ impl Unpublished {
     /// Creates an empty object that will have exactly this mode. Until it is published, only its maker can open it.
     pub fn new(mode: u32) -> rustix::io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let made = match fs::open(DIR, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
+        let opened = fs::open(DIR, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR);
+        let made = match opened.and_then(beyond_the_streams) {
             // Without /proc, an object without a name could neither be given one nor be opened again. So it gets a
             // temporary name.
             Ok(fd) if fs::stat(by_descriptor(fd.as_fd())).is_ok() => {
@@ -134,7 +143,7 @@ impl Unpublished {
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
         let name = format!("{TEMPORARY_PREFIX}{:016x}", u64::from_ne_bytes(bytes));
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let fd = fs::open(path(&name), flags, Mode::RUSR | Mode::WUSR)?;
+        let fd = beyond_the_streams(fs::open(path(&name), flags, Mode::RUSR | Mode::WUSR)?)?;
         Ok(Unpublished { fd: Some(fd), mode, temporary: Some(name) })
     }
 
