@@ -47,6 +47,8 @@ pub struct Owner {
 struct Holder {
     owner: Owner,
     depth: u32,
+    /// No other place was free after this one was taken.
+    known_alone: bool,
 }
 
 /// Private to the process: what it knows of a handle.
@@ -281,7 +283,7 @@ impl Semaphore {
                     return Err(Error::Detached);
                 }
                 // There has been room for this since the call began.
-                state.holders.push(Holder { owner, depth: 1 });
+                state.holders.push(Holder { owner, depth: 1, known_alone: false });
                 Ok(Some(true))
             }
         }
@@ -326,6 +328,22 @@ impl Semaphore {
         let mut state = self.state.lock();
         state.of_this_process();
         state.holder(owner).map_or(0, |holder| holder.depth)
+    }
+
+    /// Returns whether it was noted, since the owner took its place, that no other place was free.
+    pub fn is_known_alone(&self, owner: Owner) -> bool {
+        let mut state = self.state.lock();
+        state.of_this_process();
+        state.holder(owner).is_some_and(|holder| holder.known_alone)
+    }
+
+    /// Notes that no other place was free after the owner had taken its own.
+    pub fn note_alone(&self, owner: Owner) {
+        let mut state = self.state.lock();
+        state.of_this_process();
+        if let Some(holder) = state.holder(owner) {
+            holder.known_alone = true;
+        }
     }
 
     /// How many threads of this process hold the semaphore through this handle.

@@ -265,6 +265,17 @@ def test_ctrl_c_ends_the_wait_for_the_semaphore(segment):
         assert child.communicate(timeout=60 * helpers.machine.SLOWER)[1] == "" and child.returncode == 130
 
 
+@pytest.mark.parametrize("command", COMMANDS[1:])
+def test_with_a_lock_that_two_may_hold_a_command_does_nothing(segment, run, command):
+    segment[1] = "old"
+    several = php.Semaphore(segment.key, 2)
+    words = [segment.key if word == "K" else word for word in command.split()]
+    status, out, error = run(*words, "--lock", segment.key)
+    assert status and not out and "1 more may be held meanwhile" in error
+    assert dict(segment) == {1: "old"} and several.acquire(0) and several.acquire(0)
+    several.close()
+
+
 # --- wrong uses
 
 

@@ -49,6 +49,33 @@ def test_a_semaphore_for_several_is_refused_and_the_remedy_works(new_php_key, pl
         segment[1] = 1
 
 
+def test_whoever_holds_one_of_several_places_gets_the_error_too(php_key):
+    """Others gave the semaphore two places, and hold none of them, or none any more."""
+    several, lock = php.Semaphore(php_key, 2), php.Semaphore(php_key)
+    with php.attach(php_key) as plain:
+        plain[1] = "old"
+        # While the other place is taken nobody can tell.
+        assert several.acquire(0)
+        segment = php.attach(php_key, create=False, lock=lock)
+        several.release()
+        for _ in range(2):
+            with lock:
+                for _ in range(2):
+                    with pytest.raises(ValueError, match="1 more may be held meanwhile"):
+                        segment[1] = "new"
+                with pytest.raises(ValueError, match="1 more may be held meanwhile"):
+                    php.attach(php_key, create=False, lock=lock)
+                assert lock.held == 1 and several.acquire(0)
+                several.release()
+        with pytest.raises(ValueError, match="1 more may be held meanwhile"):
+            segment[1] = "new"
+        assert plain[1] == "old" and lock.held == 0
+    several.close()
+    with pytest.raises(ValueError, match="1 more may be held meanwhile"):
+        segment[1] = "new"
+    lock.close()
+
+
 def test_a_block_and_the_calls_in_it_do_not_wait_for_each_other(locked, semaphore):
     locked[1] = 0
     with semaphore:

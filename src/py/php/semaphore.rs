@@ -80,9 +80,10 @@ impl PySemaphore {
         let owner = current_owner(py)?;
         self.take(py, owner, None)?;
         let guard = Guard { semaphore: &self.inner, owner };
-        // A thread that held it before has looked before.
-        if self.inner.held(owner) == 1 {
+        // Once for each time that the place is taken, be it by this call or by a `with` around it.
+        if !self.inner.is_known_alone(owner) {
             self.must_exclude_others(py)?;
+            self.inner.note_alone(owner);
         }
         Ok(guard)
     }
@@ -113,9 +114,11 @@ impl PySemaphore {
                 self.inner.max_acquire()
             )));
         }
-        match self.inner.free_places().map_err(|error| self.error(py, error))? {
-            0 | 1 => Ok(()),
-            free => Err(self.too_many_places(free - 1)),
+        // The place of this thread is no free one, if it has it.
+        let own = i32::from(self.inner.held(current_owner(py)?) == 0);
+        match self.inner.free_places().map_err(|error| self.error(py, error))? - own {
+            ..=0 => Ok(()),
+            more => Err(self.too_many_places(more)),
         }
     }
 
