@@ -26,21 +26,23 @@ WIDTH = 60
 """Characters of the text of a value, if the caller does not say."""
 
 
-def first(segment: Segment, count: int) -> "tuple[list[int | str], int]":
-    """Return at most `count` indexes, numbers first, and how many variables there are.
+def first(segment: Segment, count: int) -> "tuple[list[int | str], int, int]":
+    """Return at most `count` indexes, numbers first, how many variables there are, and how many are half changed.
 
-    Where there are more, these are any of them: to find the first ones in order, all would have to be looked at.
+    Where there are more, these are any of them: to find the first ones in order, all would have to be looked at. Those
+    that are half changed, by somebody who was stopped or by damage, are not among the indexes.
     """
+    half_changed = 0
     if isinstance(segment, Segment):
-        indexes = _first(segment, count)
+        indexes, half_changed = _first(segment, count)
         # Not `len`, which looks at all variables for those that have expired.
-        there: int = _activity(segment)["count"] if len(indexes) == count else len(indexes)
+        there: int = _activity(segment)["count"] if len(indexes) == count else len(indexes) + half_changed
     else:
         indexes = list(segment)
         there = len(indexes)
     # One that moves while the table grows may come twice.
     indexes = sorted(set(indexes), key=order)[:count]
-    return indexes, max(there, len(indexes))
+    return indexes, max(there, len(indexes)), half_changed
 
 
 def order(index: "int | str") -> "tuple[bool, int | str]":

@@ -30,13 +30,15 @@ pub fn completions<'py>(segment: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAn
     calls::attribute(segment.py(), c"shmvar._display", c"completions")?.call1((segment,))
 }
 
-/// The indexes of at most `count` variables, in no particular order; cheap however many there are.
+/// The indexes of at most `count` variables, in no particular order; cheap however many there are. With them comes the
+/// number of slots that were passed over because they are half changed.
 #[pyfunction]
-pub fn _first<'py>(segment: &Bound<'py, PySegment>, count: usize) -> PyResult<Bound<'py, PyList>> {
+pub fn _first<'py>(segment: &Bound<'py, PySegment>, count: usize) -> PyResult<(Bound<'py, PyList>, usize)> {
     let py = segment.py();
     let segment = segment.get();
-    let indexes = segment.call(py, |policy| segment.inner().first_indexes(count, policy))?;
-    create::list(py, indexes.iter().map(|index| Ok(convert::index_object(py, index)?.into_bound(py))))
+    let found = segment.call(py, |policy| segment.inner().first_indexes(count, policy))?;
+    let indexes = found.indexes.iter().map(|index| Ok(convert::index_object(py, index)?.into_bound(py)));
+    Ok((create::list(py, indexes)?, found.half_changed))
 }
 
 /// What the memory is used for, in bytes: all of it, and `cells` parts of the addresses in use.

@@ -7,8 +7,6 @@ use crate::fallible;
 use crate::format::{PARTICIPANTS, SLEEPER, WAKE_WORDS, WATCHER};
 use crate::heap::AsHeap;
 use crate::heap::memory_map::MemoryUse;
-#[cfg(feature = "python")]
-use crate::key::IndexBuf;
 use crate::os::object;
 use crate::process::attachment::Attachment;
 #[cfg(feature = "python")]
@@ -17,6 +15,8 @@ use crate::segment::handle::Segment;
 use crate::sync::lock_word;
 #[cfg(feature = "python")]
 use crate::variables::AsVariables;
+#[cfg(feature = "python")]
+use crate::variables::table_iter::FirstIndexes;
 use std::sync::atomic::Ordering;
 
 /// A process that is attached for writing.
@@ -87,7 +87,7 @@ impl Segment {
     /// # Errors
     /// As of any read.
     #[cfg(feature = "python")]
-    pub fn first_indexes(&self, count: usize, policy: &dyn WaitPolicy) -> Result<Vec<IndexBuf>> {
+    pub fn first_indexes(&self, count: usize, policy: &dyn WaitPolicy) -> Result<FirstIndexes> {
         self.attachment()?.variables().first_indexes(count, policy)
     }
 }

@@ -39,7 +39,7 @@ while True:
 def sound(html):
     """A display that says of nothing that it could not be shown."""
     found = shown(html)
-    for word in ("unavailable", "damaged", "not shown", "not readable: C", "not readable: S"):
+    for word in ("unavailable", "half changed", "damaged", "not shown", "not readable: C", "not readable: S"):
         assert word not in found.text, found.text
     return found
 

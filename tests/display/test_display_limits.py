@@ -111,7 +111,7 @@ def test_a_variable_that_vanishes_or_is_damaged_after_the_time_is_no_error(seg, 
     seg.put_many({1: 1, 2: 2, 3: 3})
     monkeypatch.setattr(facts, "READING", -1)
     assert [row[0] for row in shown(_display.html(seg)).rows()] == ["1", "2", "3"]
-    monkeypatch.setattr(_preview, "first", lambda *_: ([1, 2, 4], 3))  # 4 is gone by now
+    monkeypatch.setattr(_preview, "first", lambda *_: ([1, 2, 4], 3, 0))  # 4 is gone by now
     assert [row[0] for row in shown(_display.html(seg)).rows()] == ["1", "2"]
 
 

@@ -81,10 +81,10 @@ def test_ints_that_collide_take_a_preview_some_milliseconds_and_not_seconds():
 @pytest.mark.parametrize("count", [1, 10, 100])
 def test_the_first_of_many(seg, count):
     seg.update({index: 1 for n in range(300) for index in (n, f"t{n}")})
-    indexes, there = _preview.first(seg, count)
+    indexes, there, _ = _preview.first(seg, count)
     assert there == 600 and len(indexes) == count == len(set(indexes)) and set(indexes) <= set(seg)
     assert indexes == sorted(indexes, key=_preview.order)
-    assert _preview.first(seg, 1000) == (sorted(seg, key=_preview.order), 600)
+    assert _preview.first(seg, 1000) == (sorted(seg, key=_preview.order), 600, 0)
 
 
 def test_the_first_of_many_do_not_read_the_others(seg, monkeypatch):
@@ -92,6 +92,6 @@ def test_the_first_of_many_do_not_read_the_others(seg, monkeypatch):
     seg.put("short", 1, ttl=1e-9)
     monkeypatch.setattr(shmvar.Segment, "__len__", None, raising=False)
     time.sleep(0.01)
-    indexes, there = _preview.first(seg, 6_000)
+    indexes, there, _ = _preview.first(seg, 6_000)
     assert len(indexes) == there == 5_000  # what has expired is not shown
     assert _preview.first(seg, 10)[1] >= 5_000

@@ -19,7 +19,7 @@ and whoever gets nothing for an index that is there takes it for missing.
 
 def indexes(segment: Any) -> list[int | str]:
     """The indexes of a segment, texts first: numbers are typed as fast as chosen. None if there are too many."""
-    found, total = facts.asked(segment, lambda: _preview.first(segment, MOST + 1))
+    found, total, _ = facts.asked(segment, lambda: _preview.first(segment, MOST + 1))
     if max(len(found), total) > MOST:
         return []
     return sorted(found, key=lambda index: (isinstance(index, int), index))

@@ -13,7 +13,7 @@ import threading
 import time
 
 from shmvar import _array_head, _core, _preview
-from shmvar._errors import CorruptSegmentError, DetachedError, SegmentNotFoundError
+from shmvar._errors import CorruptSegmentError, DetachedError, SegmentBusyError, SegmentNotFoundError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class Facts:
 
     def __init__(self) -> None:
         self.state = ""
-        """ "", or what a reader should know before all else: "detached", "destroyed", "damaged", "unavailable"."""
+        """ "", or what a reader should know before all else: "detached", "destroyed", "damaged",
+        "half changed", "unavailable"."""
         self.why: BaseException | None = None
         self.numbers: dict[str, Any] | None = None
         """Those of `_activity`; of a server `used` and `size`."""
@@ -103,11 +104,26 @@ def _look(segment: Any, facts: Facts) -> None:
 
 
 def _read_rows(segment: Any, facts: Facts) -> None:
-    indexes, facts.total = _preview.first(segment, ORDERED)
-    facts.rows = list(_rows(segment, indexes[:MOST_ROWS]))
+    indexes, facts.total, half_changed = _preview.first(segment, ORDERED)
+    if not half_changed:
+        facts.rows = list(_rows(segment, indexes[:MOST_ROWS]))
+        return
+    # To look at a variable whose search comes by one that is half changed would take the lock, or wait for seconds.
+    facts.rows = [dict.fromkeys(_preview.VARIABLE_FIELDS) | {"index": index} for index in indexes[:MOST_ROWS]]
+    variables, are = ("a variable", "is") if half_changed == 1 else (f"{half_changed} variables", "are")
+    facts.failed(
+        SegmentBusyError(
+            f"{variables} {are} half changed and not shown, the others without their values: the process that changes "
+            f"it is stopped or was killed, or the segment is damaged; `check()` of a handle that may write repairs it "
+            "or names the damage"
+        )
+    )
+    facts.state = "half changed"
 
 
 def _read_names(segment: Any, facts: Facts) -> None:
+    if facts.state == "half changed":  # `info` may have to look at each variable
+        return
     facts.locks, facts.queues = named(segment)
 
 
@@ -149,7 +165,7 @@ def _of_server(segment: Any) -> Facts:
         info = segment.info()
         facts.total, facts.locks, facts.queues = info.count, info.locks, info.queues
         facts.numbers = {"used": info.used, "size": info.size}
-        indexes, facts.total = _preview.first(segment, MOST_ROWS)
+        indexes, facts.total, _ = _preview.first(segment, MOST_ROWS)
         for index in indexes:
             if facts.rows and time.monotonic() > end:
                 break

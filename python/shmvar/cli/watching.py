@@ -76,7 +76,7 @@ def _shown(segment: shmvar.Segment, args: argparse.Namespace) -> Callable[[Chang
     from shmvar.cli.watch_screen import Lines
 
     # On a server some could not be had without all.
-    there = _first(segment, LOOKED_AT) if isinstance(segment, shmvar.Segment) else ()
+    there = _first(segment, LOOKED_AT)[0] if isinstance(segment, shmvar.Segment) else ()
     lines = Lines(screen, args.index or there)
 
     def show(change: Change) -> None:

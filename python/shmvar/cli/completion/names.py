@@ -62,7 +62,7 @@ def indexes(key: int | str, typed: str) -> list[tuple[str, str]]:
         return []
     with shmvar.attach(key, create=False, readonly=True, trust=False) as segment:
         few = _activity(segment)["count"] <= LOOKED_AT
-        found = list(segment) if few else _first(segment, _FIRST)
+        found, _ = _first(segment, LOOKED_AT if few else _FIRST)
     return _words(dict.fromkeys(found, ""), typed)
 
 

@@ -98,7 +98,7 @@ def details(facts: Facts) -> Facts:
             info = segment.info()
             found["locks"] = list(info.locks.items())
             found["queues"] = [(name, queue["waiting"], queue["held"]) for name, queue in info.queues.items()]
-            found["changed"] = list(_latest(segment, set(_first(segment, LOOKED_AT))))
+            found["changed"] = list(_latest(segment, set(_first(segment, LOOKED_AT)[0])))
     except Exception as error:
         found["note"] = _text.one_line(str(error) or type(error).__name__)
     return found
