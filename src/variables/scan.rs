@@ -140,6 +140,7 @@ impl<'a> ScanPass<'a> {
                 ContentSource::Intent(serial) => Change::is_current(intent, serial.get()),
             };
             if !self.att.is_in_force_with(&self.leaf, self.table, access)? {
+                self.busy.set(None);
                 self.given_up.set(true);
                 return Ok(None);
             }
