@@ -739,9 +739,10 @@ class Segment(MutableMapping[Any, Any]):
         compared by their pickles: equal ones may be computed twice, and what cannot be pickled
         raises what pickling raises.
 
-        A result that cannot be pickled, or has no room in the segment, is returned and not stored:
-        then those who wait compute one after the other. Through a read-only handle, what is not
-        stored is computed without waiting for anybody, and returned.
+        A result that cannot be pickled, has no room in the segment, or cannot be stored because the
+        segment is blocked or its server does not answer, is returned and not stored: then those who
+        wait compute one after the other. Through a read-only handle, what is not stored is computed
+        without waiting for anybody, and returned.
 
         Args:
             function: what is called; None returns a decorator.

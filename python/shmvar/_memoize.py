@@ -15,7 +15,7 @@ import struct
 from collections import namedtuple
 from hashlib import blake2b
 
-from shmvar._errors import Error, LockLostError, SegmentFullError
+from shmvar._errors import Error, LockLostError, SegmentBusyError, SegmentFullError, SegmentUnavailableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ CacheInfo.__doc__ = "How often this process found a result (hits), and how often
 _DIGEST = 16
 """Bytes of a digest. It is followed by nothing, so an index of a function is its name, a colon and so many digits."""
 _MISSING = object()
+_PASSING = (LockLostError, SegmentBusyError, SegmentUnavailableError)
+"""What storing a result, or the end of its lock, may raise though nothing is wrong with it: it is returned then."""
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _REMEMBERED = 4096
 """So many indexes each function remembers, at most, each of at most `_SHORT` bytes of arguments."""
@@ -138,10 +140,10 @@ def _name(function: Callable[..., Any]) -> str:
 
 
 def _store(segment: Segment, index: str, value: Any, ttl: Any) -> None:
-    """Stores a result, if there is room and if it can be pickled."""
+    """Stores a result, if there is room, if it can be pickled, and if the segment takes it."""
     try:
         segment.put(index, value, ttl=ttl)
-    except (SegmentFullError, LockLostError):
+    except (SegmentFullError, *_PASSING):
         pass  # Who has lost the lock stores nothing: another one has the lock by now.
     except Error:
         raise
@@ -196,7 +198,7 @@ def _of_function(segment: Segment, function: Callable[..., Any], ttl: Any, index
                     known = True
                     _store(segment, index, value, ttl)
                     return value
-            except LockLostError:
+            except _PASSING:
                 if not known:
                     raise
                 return value
@@ -244,7 +246,7 @@ def _of_coroutine(segment: Segment, function: Callable[..., Any], ttl: Any, inde
                     known = True
                     _store(segment, index, value, ttl)
                     return value
-            except LockLostError:
+            except _PASSING:
                 if not known:
                     raise
                 return value

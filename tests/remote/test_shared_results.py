@@ -5,6 +5,7 @@ import os
 import signal
 
 import helpers
+import pytest
 from helpers.machine import SLOWER
 from helpers.remote_queues import options
 
@@ -94,3 +95,81 @@ def test_an_error_of_the_function_for_a_lock_that_it_lost_is_its_own(seg):
 def test_the_program_of_a_user_shares_results_between_segments_of_one_url(seg, key):
     code = "s = shmvar.attach(key); print(s.memoize(len, name='length')('abc'), len(s))"
     assert [helpers.run(code, key).stdout.split() for _ in "ab"] == [["3", "1"]] * 2
+
+
+OUTAGES = ["stands still", "is gone"]
+
+
+@pytest.fixture(params=OUTAGES)
+def outage(request, own_server):
+    """A server, a segment on it, and a function that takes the server away."""
+    server = own_server()
+
+    def begin():
+        if request.param == "is gone":
+            server.kill()
+        else:
+            server.process.send_signal(signal.SIGSTOP)
+
+    yield server, shmvar.attach(server.url("outage", timeout=1)), begin
+    if request.param != "is gone":
+        server.process.send_signal(signal.SIGCONT)
+
+
+def test_a_result_is_returned_though_the_server_went_away_meanwhile(outage):
+    _, segment, begin = outage
+
+    @segment.memoize(name="costly")
+    def costly(number):
+        begin()
+        return [number]
+
+    with helpers.promptly(20):
+        assert costly(5) == [5]
+    # What cannot even be asked for is not computed.
+    with helpers.promptly(20), pytest.raises(shmvar.SegmentUnavailableError):
+        costly(6)
+    assert costly.cache_info() == (0, 1)
+
+
+def test_a_result_of_a_coroutine_is_returned_though_the_server_went_away_meanwhile(outage):
+    _, segment, begin = outage
+
+    @segment.memoize(name="costly")
+    async def costly(number):
+        begin()
+        return [number]
+
+    with helpers.promptly(20):
+        assert asyncio.run(costly(5)) == [5]
+    assert costly.cache_info() == (0, 1)
+
+
+def test_after_the_outage_results_are_stored_again_and_nothing_is_locked(own_server):
+    server = own_server()
+    segment = shmvar.attach(server.url("outage", timeout=1))
+    computed = []
+
+    @segment.memoize(name="costly")
+    def costly():
+        computed.append(1)
+        if len(computed) == 1:
+            server.process.send_signal(signal.SIGSTOP)
+        return len(computed)
+
+    assert costly() == 1
+    server.process.send_signal(signal.SIGCONT)
+    # The late copy of the put, if the server has it yet, or a new result.
+    with helpers.promptly(20):
+        assert costly() in (1, 2) and costly() == segment[costly.index()]
+    helpers.until(lambda: not segment.info().locks)
+
+
+def test_an_error_of_the_function_for_a_server_that_does_not_answer_is_its_own(seg):
+    @seg.memoize(name="asks")
+    def asks():
+        raise shmvar.SegmentUnavailableError("of the function")
+
+    with pytest.raises(shmvar.SegmentUnavailableError, match="of the function"):
+        asks()
+    assert len(seg) == 0
