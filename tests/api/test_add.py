@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from http import HTTPStatus
 
 import helpers
 import numpy
@@ -212,6 +213,31 @@ def test_a_value_of_a_subclass_is_added_to_as_a_number_or_refused_whole(seg, val
         assert seg.add(1, 1) == 5 == seg[1]
     except TypeError:
         assert seg.get_versioned(1) == before and type(seg[1]) is type(value)
+
+
+@pytest.mark.parametrize("value", [Count(4), Weight(4), HTTPStatus.OK, numpy.timedelta64(3, "s")], ids=repr)
+@pytest.mark.parametrize("amount", [1, 0.5, 2**70])
+def test_a_value_of_a_subclass_that_is_read_as_one_is_refused(key, value, amount):
+    with shmvar.attach(key, trust=True) as segment:
+        segment[1] = value
+        before = segment.get_versioned(1)
+        with pytest.raises(TypeError, match=f"index 1 is {type(value).__name__}, not an int"):
+            segment.add(1, amount)
+        assert segment.get_versioned(1) == before and type(segment[1]) is type(value)
+
+
+@pytest.mark.parametrize("start", [None, 5, 0.5, 2**70])
+def test_an_array_of_one_int_without_dimensions_is_an_amount_and_no_other_array_is(seg, start):
+    if start is not None:
+        seg[1] = start
+    for array in (numpy.array(5), numpy.array(2**64 - 1, numpy.uint64)):
+        total = (start or 0) + int(array)
+        assert seg.add(1, array) == total == seg[1] and type(seg[1]) is type(total)
+        start = total
+    for wrong in (numpy.array([5]), numpy.array(5.0), numpy.array(True)):
+        with pytest.raises(TypeError):
+            seg.add(1, wrong)
+    assert seg[1] == start
 
 
 def test_add_keeps_a_time_to_live(seg):

@@ -274,3 +274,19 @@ def test_changes_by_a_forked_child_are_seen(seg):
     seg[1] = 5
     helpers.in_child(lambda: (seg.add(1), seg.modify(1, lambda old: old * 2), seg.compare_and_put(2, 0, "child")))
     assert dict(seg) == {1: 12, 2: "child"}
+
+
+class Unreadable:
+    """Is pickled, and cannot be rebuilt."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def test_setdefault_that_stores_returns_the_default_itself(seg):
+    for value in ([1], {"a": [2]}, b"x" * 100_000, Unreadable()):
+        assert seg.setdefault("n", value) is value and seg.version("n")
+        if not isinstance(value, Unreadable):
+            there = seg.setdefault("n", None)
+            assert there == value and there is not value
+        seg.remove("n")

@@ -193,7 +193,9 @@ def suite(module):
     return type(f"Test_{module}", (), members)
 
 
-SUITES = sorted({*DIFFERENT, "ttl_of_changes", "waiting", "waiting_any", "waiting_async", "locks_bound"})
+SAME = {"handles_as_objects", "locks_bound", "ttl_of_changes", "waiting_async", "wrong_arguments"}
+"""Modules of which everything is the same."""
+SUITES = sorted({*DIFFERENT, *SAME})
 for module in SUITES:
     globals()[f"Test_{module}"] = suite(module)
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from operator import index as _int_of
 
-from shmvar._errors import DetachedError
+from shmvar._errors import DetachedError, ReadOnlyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,14 @@ _YEARS = 2**53
 """Microseconds: more than any deadline can lie ahead."""
 
 
+def float_of(number: Any) -> float:
+    """The float that an object stands for. Raises TypeError for what is no number.
+
+    `float` itself reads texts and buffers, too: a `memoryview` of b"5" would be five seconds.
+    """
+    return math.ldexp(number, 0)
+
+
 def ttl_of(ttl: Any) -> bytes:
     """A time to live in microseconds; empty: none."""
     if ttl is None:
@@ -31,12 +39,10 @@ def ttl_of(ttl: Any) -> bytes:
         seconds = ttl.total_seconds()
     else:
         try:
-            if isinstance(ttl, str | bytes | bytearray):
-                raise TypeError
-            seconds = float(ttl)
+            seconds = float_of(ttl)
         except OverflowError:
             raise OverflowError("ttl is more seconds than a float can count") from None
-        except TypeError:
+        except Exception:
             raise TypeError(f"ttl must be None, seconds or a timedelta, not {type(ttl).__name__}") from None
     if not math.isfinite(seconds) or seconds <= 0:
         raise ValueError(f"ttl must be None or more than 0 seconds, not {seconds}")
@@ -69,15 +75,36 @@ def amount_of(amount: Any) -> int | float:
     """What `add` adds: numpy's numbers count, bools do not."""
     if type(amount) is int or type(amount) is float:
         return amount
-    numpy: Any = sys.modules.get("numpy")
-    if not isinstance(amount, bool) and not (numpy and isinstance(amount, numpy.bool_)):
-        if isinstance(amount, float) or (numpy and isinstance(amount, numpy.floating)):
-            return float(amount)
-        if isinstance(amount, int) or (numpy and isinstance(amount, numpy.integer)):
-            return int(amount)
-        if hasattr(type(amount), "__index__") and not (numpy and isinstance(amount, numpy.ndarray)):
+    if not isinstance(amount, bool | _of_numpy("bool_")):
+        if isinstance(amount, float | _of_numpy("floating")):
+            return float_of(amount)
+        # For numpy a time span is an int, too, but one without `__index__`.
+        if hasattr(type(amount), "__index__"):
             return int(_int_of(amount))
     raise TypeError(f"add: the amount is {type(amount).__name__}, not an int or a float")
+
+
+def number_of(value: Any) -> int | float | None:
+    """The stored number to which `add` adds. None: it is no exact int or float of Python's, and none of numpy's.
+
+    An `IntEnum`, say, would be replaced by a plain number.
+    """
+    if type(value) is int or type(value) is float:
+        return value
+    if isinstance(value, _of_numpy("floating")):
+        return float_of(value)
+    if isinstance(value, _of_numpy("integer")) and hasattr(type(value), "__index__"):
+        return int(_int_of(value))
+    return None
+
+
+def _of_numpy(name: str) -> Any:
+    """A class of numpy. There are no objects of it where nobody has imported numpy: then a class of nothing."""
+    return getattr(sys.modules.get("numpy"), name, _Nothing)
+
+
+class _Nothing:
+    """No object is one of these."""
 
 
 def items_of(mapping: Any) -> Iterable[tuple[Any, Any]]:
@@ -113,4 +140,8 @@ def _pause(number: int) -> None:
 
 
 def detached(name: str) -> DetachedError:
-    return DetachedError(f"this handle of {name} was detached")
+    return DetachedError(f"{name}: the handle is detached: attach again")
+
+
+def read_only(name: str) -> ReadOnlyError:
+    return ReadOnlyError(f"{name}: the handle is read-only: attach without readonly=True to change the segment")

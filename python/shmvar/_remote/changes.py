@@ -20,7 +20,7 @@ from shmvar._remote.waiting import timeout_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
-    from typing import Any, Self
+    from typing import Any, NoReturn, Self
 
     from shmvar._remote.subscription import _Signal
 
@@ -92,8 +92,10 @@ class _Step:
 class RemoteChanges:
     """Every change of a segment, from `RemoteSegment.changes`: the interface of `Changes`."""
 
+    # Until the first look is made there is nothing that the destructor could end, however early an interrupt came.
+    _closed = True
+
     def __init__(self, segment: Handle, newer_than: Any, prefix: str | None, timeout: float | None) -> None:
-        self._closed = True
         self._segment = segment
         self._timeout = timeout
         self._made_in = generation()
@@ -125,6 +127,10 @@ class RemoteChanges:
 
     def __del__(self) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would take what the other one is to be told, and end it with itself.
+        raise TypeError("cannot pickle 'shmvar.RemoteChanges' object")
 
     def __repr__(self) -> str:
         return f"<shmvar.Changes of segment {self._segment._url.key!r}{', closed' if self._has_ended() else ''}>"

@@ -6,9 +6,9 @@ import math
 import os
 import time
 
-from shmvar._errors import CorruptSegmentError, Error, ReadOnlyError, SegmentBusyError, SegmentFullError
+from shmvar._errors import CorruptSegmentError, Error, SegmentBusyError, SegmentFullError
 from shmvar._remote import blobs, scripts
-from shmvar._remote.arguments import detached
+from shmvar._remote.arguments import detached, read_only
 from shmvar._remote.link import Link, OutOfMemory
 from shmvar._remote.names import field_of
 from shmvar._remote.numbered import Requests
@@ -76,7 +76,7 @@ class Handle:
     def _change(self, script: Script, arguments: Sequence[bytes], what: str, end: float = math.inf) -> bytes:
         link = self._open
         if self._readonly:
-            raise ReadOnlyError(f"{self._requests.name} was attached with readonly=True")
+            raise read_only(self._requests.name)
         try:
             return self._requests.change(link, script, arguments, what, end)
         except SegmentFullError as full:

@@ -6,10 +6,9 @@ import time
 from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from typing import Any
 
-from shmvar._errors import ReadOnlyError
 from shmvar._mapping_views import SegmentKeys, SegmentKeysWithPrefix
 from shmvar._remote import scripts
-from shmvar._remote.arguments import MISSING, items_of, ttl_of, turns
+from shmvar._remote.arguments import MISSING, items_of, read_only, ttl_of, turns
 from shmvar._remote.handle import VAIN, Handle
 from shmvar._remote.names import field_of, index_of, plain_index
 from shmvar._remote.records import Record, Stored, small_int
@@ -94,6 +93,14 @@ class Mapping(Handle, MutableMapping[Any, Any]):
             return NotImplemented
         return self.copy() == _as_dict(other)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """An array of one object, the segment: numpy would take a class of Python's that has items for a sequence."""
+        import numpy
+
+        array = numpy.empty((), object)
+        array[()] = self
+        return array if dtype is None else array.astype(dtype)
+
     def __or__(self, other: abc.Mapping[Any, Any], /) -> dict[Any, Any]:
         if not hasattr(other, "keys"):
             return NotImplemented
@@ -173,8 +180,7 @@ class Mapping(Handle, MutableMapping[Any, Any]):
                 return found[0]
             stored = stored or Stored(default)
             if self._single(plain, b"put", stored, life, b"0") != b"n":
-                # Every caller gets what the others get: a copy.
-                return self._copy_of(plain, stored)
+                return default
             turn()
         raise AssertionError
 
@@ -270,20 +276,15 @@ class Mapping(Handle, MutableMapping[Any, Any]):
 
     def _within_limit(self, count: int) -> None:
         if count > BATCH_LIMIT:
-            raise ValueError(f"a batch has {BATCH_LIMIT} variables at most: the server stands still meanwhile")
+            raise ValueError(
+                f"a batch has {BATCH_LIMIT} variables at most, for the server stands still meanwhile: split it"
+            )
 
     def _writable(self) -> None:
         """Raises before a value is pickled for a handle that can store none."""
         self._open  # noqa: B018 - it raises DetachedError
         if self._readonly:
-            raise ReadOnlyError(f"{self._requests.name} was attached with readonly=True")
-
-    def _copy_of(self, index: int | str, stored: Stored) -> Any:
-        from shmvar._remote.records import decode
-
-        kind = stored.payload[:1] if stored.total else stored.kind
-        # The caller's own value, which this process has pickled just now.
-        return decode(index, kind, stored.body or stored.payload, True)
+            raise read_only(self._requests.name)
 
 
 def _as_dict(mapping: Any) -> dict[Any, Any]:

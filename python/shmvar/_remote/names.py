@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-")
 PREFIX = b"shmvar:{"
+_SHORT = {"\0": "\\0", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+"""Escapes of characters that have one of their own."""
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
@@ -23,7 +25,7 @@ def checked_key(key: int | str) -> int | str:
         if not 1 <= length <= 128:
             raise OverflowError(f"a key must have 1 to 128 bytes of UTF-8, not {length}")
     elif not _LEAST <= key <= _MOST:
-        raise OverflowError(f"key {key} is outside of -2**63 .. 2**63 - 1")
+        raise OverflowError(f"key {str(key)[:40]} is outside of -2**63 .. 2**63 - 1")
     return key
 
 
@@ -57,7 +59,21 @@ def shown(name: int | str) -> str:
     """
     if isinstance(name, int):
         return str(name)
-    return '"' + "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in name) + '"'
+    return '"' + "".join(map(_shown, name)) + '"'
+
+
+def _shown(character: str) -> str:
+    if character.isascii():
+        short = _SHORT.get(character)
+        if short is not None:
+            return short
+    else:
+        import unicodedata
+
+        # A mark is drawn over the character before it.
+        if unicodedata.category(character) in ("Mn", "Me"):
+            return f"\\u{{{ord(character):x}}}"
+    return character if character.isprintable() else f"\\u{{{ord(character):x}}}"
 
 
 def plain_index(index: Any) -> int | str:

@@ -6,6 +6,7 @@ from operator import index as _int_of
 
 from shmvar._core import Queue, TakenItem, _pickle_fault
 from shmvar._remote import queue_tasks
+from shmvar._remote.arguments import float_of
 from shmvar._remote.displayed import Displayed
 from shmvar._remote.names import shown
 from shmvar._remote.queue_base import ServerQueue
@@ -19,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from types import TracebackType
-    from typing import Any
+    from typing import Any, NoReturn
 
     from shmvar._remote.mapping import Mapping
 
@@ -170,6 +171,10 @@ class RemoteTakenItem(Block):
     ) -> Coroutine[Any, Any, None]:
         return queue_tasks.tried(lambda: self._leave(exception is not None))
 
+    def __reduce__(self) -> NoReturn:
+        # A copy would have the same item, and give it back as soon as nobody refers to the copy.
+        raise TypeError("cannot pickle 'shmvar.RemoteTakenItem' object")
+
     def __repr__(self) -> str:
         held = "taken" if self._hold is not None else "not taken"
         return f"<shmvar.RemoteTakenItem of queue {shown(self._queue.name)}, {held}>"
@@ -195,11 +200,7 @@ def seconds_of(timeout: Any) -> float | None:
     """A timeout. None: without end."""
     if timeout is None:
         return None
-    if isinstance(timeout, str | bytes | bytearray) or not (
-        hasattr(type(timeout), "__float__") or hasattr(type(timeout), "__index__")
-    ):
-        raise TypeError(f"timeout must be None or seconds, not {type(timeout).__name__}")
-    seconds = float(timeout)
+    seconds = float_of(timeout)
     if not seconds >= 0:
         raise ValueError(f"timeout must be None or at least 0 seconds, not {seconds}")
     return None if seconds > 1e9 else seconds
@@ -208,7 +209,10 @@ def seconds_of(timeout: Any) -> float | None:
 def maxsize_of(maxsize: Any) -> int:
     if not hasattr(type(maxsize), "__index__"):
         raise TypeError(f"maxsize must be an int, not {type(maxsize).__name__}")
-    return _int_of(maxsize)
+    number = int(_int_of(maxsize))
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError("maxsize is outside of -2**63 .. 2**63 - 1")
+    return number
 
 
 def _document() -> None:

@@ -181,7 +181,9 @@ def type_of(kind: bytes, body: bytes) -> str:
     """The name of the type of a value, found without running code."""
     if kind in (b"i", b"f"):
         return "int" if kind == b"i" else "float"
-    return _value_type(kind == b"o", body)
+    name = _value_type(kind == b"o", body)
+    # All of the value is one buffer beside its pickle, and it is read as this.
+    return "memoryview" if name == "buffer" else name
 
 
 def _corrupt(index: int | str, why: str) -> CorruptSegmentError:

@@ -15,9 +15,9 @@ from shmvar._core import (
     _value_pickle,
     _variable_info,
 )
-from shmvar._errors import CorruptSegmentError, SegmentNotFoundError, UnsupportedError
+from shmvar._errors import CorruptSegmentError, SegmentFullError, SegmentNotFoundError, UnsupportedError
 from shmvar._remote import scripts
-from shmvar._remote.arguments import MISSING, amount_of, size_of, ttl_of, turns, version_of
+from shmvar._remote.arguments import MISSING, amount_of, number_of, size_of, ttl_of, turns, version_of
 from shmvar._remote.changes import Changing
 from shmvar._remote.displayed import Displayed
 from shmvar._remote.handle import VAIN
@@ -76,7 +76,7 @@ class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
     @property
     def evict(self) -> None:
         """Always None: a segment on a server evicts nothing."""
-        return None
+        self._open  # noqa: B018 - it raises DetachedError
 
     @property
     def created(self) -> bool:
@@ -162,12 +162,10 @@ class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
             if found is None:
                 old: Any = 0
             else:
-                try:
-                    old = amount_of(found[0])
-                except TypeError:
+                old = number_of(found[0])
+                if old is None:
                     name = type(found[0]).__name__
-                    wrong = f"the value of index {shown(plain)} is {name}, not an int or a float"
-                    raise TypeError(f"add: {wrong}") from None
+                    raise TypeError(f"add: the value of index {shown(plain)} is {name}, not an int or a float")
             keeps = life if found is None else b"keep"
             if self._compare(plain, found, Stored(old + number), keeps):
                 return old + number
@@ -309,7 +307,14 @@ class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
         return _segment_info(self.key, name, words, [0, 2**32 - 1, 0], lists, ("usable", None, None))
 
     def resize(self, size: SupportsIndex) -> None:
-        self._change(scripts.SEGMENT, (b"size", size_of(size)), "the resize")
+        try:
+            self._change(scripts.SEGMENT, (b"size", size_of(size)), "the resize")
+        except SegmentFullError as full:
+            if not full.needed:
+                raise
+            remedy = f"the limit cannot go below the {full.needed} bytes that are used: remove variables first"
+            text = f"{str(full).rpartition('; ')[0]}; {remedy}"
+            raise SegmentFullError(text, full.needed, full.free, full.size) from None
 
     def trim(self) -> None:
         """Remove what has expired. A server gives memory back by itself."""
@@ -353,6 +358,14 @@ class RemoteSegment(Changing, Displayed, Locking, Mapping, Queues, Waiting):
 
     def __exit__(self, *_exception: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.detach()
+
+    def __copy__(self) -> RemoteSegment:
+        """Another handle on this very segment. The password of the URL does not leave this process."""
+        self._open  # noqa: B018 - it raises DetachedError
+        return _again(self._url, self.key, self._requests.id, self._readonly, self._trust)
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> RemoteSegment:
+        return self.__copy__()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the handle, without a password of its URL. Unpickling attaches to this very segment again.
@@ -400,6 +413,11 @@ def reattach(text: str, segment: bytes, readonly: bool, trust: bool | None, pass
     url, key = with_key(text)
     if password is not None:
         url = dataclasses.replace(url, server=dataclasses.replace(url.server, password=password), has_password=True)
+    return _again(url, key, segment, readonly, trust)
+
+
+def _again(url: Url, key: int | str, segment: bytes, readonly: bool, trust: bool | None) -> RemoteSegment:
+    """Another handle on the segment with this id."""
     found = find(url, link_to(url.server, prefix_of(key)), key, readonly, trust)
     if found._requests.id != segment:
         raise SegmentNotFoundError(f"the segment {url.public} that was pickled is gone; there is another one")

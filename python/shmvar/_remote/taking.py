@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from shmvar._errors import ReadOnlyError, SegmentFullError
+from shmvar._errors import SegmentFullError
 from shmvar._remote import owners, scripts
-from shmvar._remote.arguments import detached
+from shmvar._remote.arguments import detached, float_of, read_only
 from shmvar._remote.link import now
 from shmvar._remote.listener import listener_of
 from shmvar._remote.numbered import shown
@@ -114,7 +114,7 @@ def writable(segment: Handle) -> None:
     """Raises DetachedError, or ReadOnlyError for a handle that can take nothing."""
     segment._open  # noqa: B018 - it raises DetachedError
     if segment._readonly:
-        raise ReadOnlyError(f"{segment._requests.name} was attached with readonly=True")
+        raise read_only(segment._requests.name)
 
 
 def held_locks(segment: Handle, *field: bytes) -> Any:
@@ -131,9 +131,7 @@ def seconds_of(timeout: Any) -> float | None:
     """A timeout. None: without end."""
     if timeout is None:
         return None
-    if isinstance(timeout, str | bytes) or not (hasattr(timeout, "__float__") or hasattr(timeout, "__index__")):
-        raise TypeError(f"must be real number, not {type(timeout).__name__}")
-    seconds = float(timeout)
+    seconds = float_of(timeout)
     if math.isnan(seconds) or seconds < 0:
         raise ValueError(f"timeout must be None or at least 0 seconds, not {timeout}")
     return seconds if seconds < 2**63 else None

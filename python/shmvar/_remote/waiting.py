@@ -13,7 +13,7 @@ from collections.abc import Mapping as AnyMapping
 
 from shmvar._errors import WaitTimeoutError
 from shmvar._remote import scripts
-from shmvar._remote.arguments import version_of
+from shmvar._remote.arguments import float_of, version_of
 from shmvar._remote.connections import now
 from shmvar._remote.handle import Handle
 from shmvar._remote.listener import listener_of
@@ -279,12 +279,7 @@ def timeout_of(timeout: Any) -> float | None:
     """The longest time to wait, in seconds. None: without end."""
     if timeout is None:
         return None
-    if isinstance(timeout, str | bytes | bytearray):
-        raise TypeError(f"must be real number, not {type(timeout).__name__}")
-    try:
-        seconds = float(timeout)
-    except TypeError:
-        raise TypeError(f"must be real number, not {type(timeout).__name__}") from None
+    seconds = float_of(timeout)
     if not seconds >= 0:
         raise ValueError(f"timeout must be None or at least 0 seconds, not {seconds:g}")
     # More than a clock can count is without end.
@@ -343,12 +338,13 @@ def _is_last(data: bytes, seen: int | None) -> bool:
 
 
 def _shown(index: int | str) -> str:
+    """The beginning of a name, among those of several."""
     text = shown(index)
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _late(index: int | str, limit: float | None) -> WaitTimeoutError:
-    return WaitTimeoutError(f"index {_shown(index)} did not change within {limit or 0:g} s")
+    return WaitTimeoutError(f"index {shown(index)} did not change within {limit or 0:g} s")
 
 
 def _late_any(plain: Sequence[int | str], limit: float | None) -> WaitTimeoutError:
