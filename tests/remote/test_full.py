@@ -198,6 +198,37 @@ def test_what_frees_and_what_reads_works_on_a_server_without_memory(full, squeez
         assert squeezed.info().used == 0 and not full.call("KEYS", squeezed._requests.data + b"b:*")
 
 
+@pytest.mark.parametrize("create", [None, False])
+def test_attach_raises_the_limit_on_a_server_without_memory_and_never_lowers_it(full, squeezed, create):
+    key, size = squeezed.url, squeezed.size
+    for asked in (size * 4, size * 2, 1):
+        with helpers.promptly():
+            assert shmvar.attach(key, asked, create=create).size == size * 4 == squeezed.size
+    with pytest.raises(shmvar.SegmentExistsError):
+        shmvar.attach(key, size * 8, create=True)
+    assert squeezed.size == size * 4
+    with pytest.raises(shmvar.SegmentNotFoundError):
+        shmvar.attach(key + "-another", create=False)
+
+
+def test_where_nothing_can_be_created_the_error_names_what_helps(full, squeezed):
+    for create in (None, True):
+        with pytest.raises(shmvar.SegmentFullError, match="Remedies: a larger maxmemory; fewer variables"):
+            shmvar.attach(squeezed.url + "-another", create=create)
+
+
+def test_a_batch_of_too_many_variables_says_to_split_it(tight, monkeypatch):
+    from shmvar._remote import mapping
+
+    monkeypatch.setattr(mapping, "BATCH_LIMIT", 4)
+    for call in (lambda: tight.put_many(dict.fromkeys(range(5))), lambda: tight.get_many(range(5))):
+        with pytest.raises(ValueError, match=r"a batch has 4 variables at most.*: split it"):
+            call()
+    tight.clear()
+    tight.put_many(dict.fromkeys(range(4)))
+    assert len(tight.get_many(range(4))) == 4
+
+
 def test_a_server_that_is_emptied_takes_values_again(full, squeezed):
     """By the way that a user has: remove what is there until it fits."""
     used = int(full.call("INFO", "memory")["used_memory"])

@@ -49,24 +49,27 @@ def attach(
     link = link_to(url.server, prefix)
     own = secrets.token_hex(6).encode()
     mode = {None: b"any", True: b"new", False: b"old"}[create]
-    arguments, waited = (own, limit, mode), link.waited("the attach", acked=False)
+    waited = link.waited("the attach", acked=False)
+    script, arguments = scripts.ATTACH, (own, limit, mode)
     try:
-        answer = link.script(scripts.ATTACH, (prefix,), arguments, waited)
-        if (url.server.acks or url.server.fsync) and isinstance(answer, list) and (answer[1] == 1 or limit):
-            # Something was written. Whoever only finds a segment needs no replica for it.
-            waited.acked = True
-            answer = link.script(scripts.ATTACH, (prefix,), arguments, waited)
+        answer = link.script(script, (prefix,), arguments, waited)
     except OutOfMemory as error:
-        # What is there can be opened all the same, and emptied.
-        try:
-            there = find(url, link, key, False, trust)
-        except SegmentNotFoundError:
-            if create is False:
-                raise
-            raise SegmentFullError(f"segment {url.public}: the server's memory is full ({error})") from None
-        if create:
-            raise SegmentExistsError(f"there is a segment {url.public} already") from None
-        return there
+        # Only what creates takes memory: what is there can be opened, get a larger limit, and be emptied.
+        # Whoever must create it changes nothing of another one's.
+        script, arguments = scripts.ATTACH_OLD, (own, b"" if create else limit, b"old")
+        answer = link.script(script, (prefix,), arguments, waited)
+        if answer == b"missing" and create is not False:
+            raise SegmentFullError(
+                f"segment {url.public}: the server's memory is full ({error}); nothing was created. Remedies: a larger "
+                "maxmemory; fewer variables in other segments, which `shmvar ls` lists for the URL of the server"
+            ) from None
+        if create and isinstance(answer, list) and answer[1] == 0:
+            known(url, answer[3], answer[0])
+            answer = b"exists"
+    if (url.server.acks or url.server.fsync) and isinstance(answer, list) and (answer[1] == 1 or limit):
+        # Something was written. Whoever only finds a segment needs no replica for it.
+        waited.acked = True
+        answer = link.script(script, (prefix,), arguments, waited)
     if answer == b"missing":
         raise SegmentNotFoundError(f"there is no segment {url.public}")
     if answer == b"exists":

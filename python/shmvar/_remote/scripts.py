@@ -32,6 +32,8 @@ SINGLE_FREES = Script("single", "allow-oom")
 BATCH = Script("batch")
 SEGMENT = Script("segment", "allow-oom")
 ATTACH = Script("attach")
+ATTACH_OLD = Script("attach", "allow-oom")
+"""For what must be there: a server without memory opens it, and gives it a larger limit."""
 DESTROY = Script("destroy", "allow-oom")
 READ = Script("read", "no-writes")
 CHECK = Script("check", "no-writes")
