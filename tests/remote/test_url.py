@@ -98,8 +98,49 @@ def test_what_is_wrong_is_a_value_error_that_names_it(text):
         shmvar.attach(text)
 
 
+MANY = "5" * 5000
+
+
+@pytest.mark.parametrize("name", ["db", "acks", "fsync"])
+def test_a_number_of_thousands_of_digits_is_as_wrong_as_others(name):
+    url = f"valkey://host/{MANY}#5" if name == "db" else f"valkey://host/?{name}={MANY}#5"
+    with pytest.raises(ValueError, match=f"{name} must be a number from 0 to \\d+, not '5{{40}}'$"):
+        shmvar.attach(url)
+    if name == "db":
+        with pytest.raises(ValueError, match="db must be a number"):
+            shmvar.attach(f"valkey+unix:///x?db={MANY}#5")
+
+
+def test_zeros_before_the_digits_of_a_key_do_not_count():
+    from shmvar._remote.url import parse
+
+    for text, key in {"0" * 5000: 0, "-" + "0" * 5000 + "5": -5, "0x" + "0" * 5000 + "1f": 31, "+0X0": 0}.items():
+        assert parse(f"valkey://h/#{text}").key == key
+
+
+@pytest.mark.parametrize("path", ["missing", ".", "binary", "%00", ""])
+def test_a_password_file_that_cannot_be_read_is_a_value_error_that_names_it(tmp_path, path):
+    (tmp_path / "binary").write_bytes(b"\xff" * 20)
+    file = path and f"{tmp_path}/{path}"
+    for option in ("password_file", "sentinel=m&sentinel_password_file"):
+        with pytest.raises(
+            ValueError, match=r"password_file '.*' cannot be read: .*Remedy: the path of a file"
+        ) as caught:
+            shmvar.attach(f"valkey://h/?{option}={file}#5")
+        assert repr(str(tmp_path) if path else "")[1:-1] in str(caught.value) and type(caught.value) is ValueError
+        assert r"\xff" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
-    "key, error", [("valkey://h/#" + "x" * 129, OverflowError), (f"redis://h/#{2**63}", OverflowError)]
+    "key, error",
+    [
+        ("valkey://h/#" + "x" * 129, OverflowError),
+        (f"redis://h/#{2**63}", OverflowError),
+        (f"redis://h/#{MANY}", OverflowError),
+        (f"redis://h/#-{MANY}", OverflowError),
+        (f"redis://h/#0x{MANY}", OverflowError),
+    ],
+    ids=["text", "63 bits", "digits", "minus", "hexadecimal"],
 )
 def test_a_key_out_of_range_is_refused_as_on_this_machine(key, error):
     for call in (shmvar.attach, shmvar.destroy, shmvar.exists):

@@ -25,6 +25,8 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _LONGEST = 600
 """Seconds of a time-out. The server forgets a request after a day, and a call must be over long before."""
 _DAY = 86_400
+_LONGEST_NUMBER = 128
+"""Digits of a number. Of far more, `int` says that a limit of Python's should be raised; no key has more characters."""
 _MOST_ACKS = 100
 
 
@@ -191,16 +193,27 @@ def _host(scheme: str, place: str, usual: int) -> tuple[str, int]:
 
 def _secret(options: dict[str, str], file_option: str, variable: str) -> str | None:
     """A password from a file or the environment."""
-    if file_option in options:
-        with open(options[file_option], encoding="utf-8") as file:
+    if file_option not in options:
+        return os.environ.get(variable)
+    path = options[file_option]
+    try:
+        with open(path, encoding="utf-8") as file:
             return file.read().rstrip("\n")
-    return os.environ.get(variable)
+    except UnicodeDecodeError:
+        # The error has what is in the file: it is neither quoted nor handed on.
+        why = "it is no text in UTF-8"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+    raise ValueError(
+        f"{file_option} {path!r} cannot be read: {why}. Remedy: the path of a file that this user may read, with the "
+        "password alone in it"
+    )
 
 
 def _number(name: str, text: str, least: int, most: int = 1 << 31) -> int:
     # `int` takes more than digits: signs, underscores, spaces.
-    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
-        raise ValueError(f"{name} must be a number from {least} to {most}, not {text!r}")
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER) or not least <= int(text) <= most:
+        raise ValueError(f"{name} must be a number from {least} to {most}, not {text[:40]!r}")
     return int(text)
 
 
@@ -241,10 +254,13 @@ def _key(fragment: str) -> int | str | None:
         return None
     if text.startswith("s:") and text != "s:":
         return text[2:]
-    if re.fullmatch(r"[+-]?[0-9]+", text):
-        return int(text)
-    if re.fullmatch(r"[+-]?0[xX][0-9a-fA-F]+", text):
-        return int(text, 16)
+    for pattern, base in ((r"([+-]?)([0-9]+)", 10), (r"([+-]?)0[xX]([0-9a-fA-F]+)", 16)):
+        number = re.fullmatch(pattern, text)
+        if number:
+            digits = number[2].lstrip("0") or "0"
+            if len(digits) > _LONGEST_NUMBER:
+                raise OverflowError(f"key {text[:40]} is outside of -2**63 .. 2**63 - 1")
+            return int(number[1] + digits, base)
     return text
 
 
