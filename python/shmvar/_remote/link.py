@@ -199,7 +199,7 @@ class Link(Pool):
         if ask is not None:
             self._put_aside(connection)
         elif connection.moves == self.moves:
-            self._idle.append(connection)
+            self._give(connection)
         else:
             # The primary was found elsewhere meanwhile.
             connection.disconnect()

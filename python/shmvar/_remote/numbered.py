@@ -15,7 +15,7 @@ import weakref
 from shmvar._errors import LockLostError, SegmentFullError, SegmentNotFoundError, SegmentUnavailableError
 from shmvar._remote import names, scripts
 from shmvar._remote.link import Link, OutOfMemory, generation
-from shmvar._remote.owners import held_of
+from shmvar._remote.owners import Held, held_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class Slot:
 class Requests:
     """The changes of one handle."""
 
+    held = Held()
+    """The locks of the segment that this process holds. None, for a destructor that runs before `__init__` came so far.
+    """
+
     def __init__(self, name: str, prefix: bytes, segment: bytes) -> None:
         self.name = name
         """Of the segment, for errors."""
@@ -49,7 +53,6 @@ class Requests:
         self.data = data
         self.keys = (prefix, data + b"v", data + b"x", data + b"b")
         self.held = held_of(data)
-        """The locks of the segment that this process holds."""
         # Slots that no call uses. `append` and `pop` are atomic.
         self._slots: list[Slot] = []
         _all.add(self)

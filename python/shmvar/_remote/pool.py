@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _LONGEST_QUESTION = 1.0
 """Seconds for which one node or sentinel is asked where the primary is, before the next one."""
+_LONGEST_IDLE = 30.0
+"""Seconds after which a connection is closed that no call needed, while others did."""
 _LONGEST_LOOK = 60.0
 """Seconds for which a thread asks sentinels for whom no call waits."""
 
@@ -29,6 +31,10 @@ class Pool:
     Outside of a cluster there is one pool for each server; in a cluster one for each slot in use, and one that belongs
     to no slot, by which a server is asked what it is.
     """
+
+    # For a destructor that runs because an interrupt came before `__init__` had made the lists.
+    _idle: list[Any] = []  # noqa: RUF012
+    _aside: dict[Address, list[Any]] = {}  # noqa: RUF012
 
     def __init__(self, server: Server, base: Pool | None = None, slot: int = 0) -> None:
         self.server = server
@@ -42,9 +48,9 @@ class Pool:
         else:
             self._locator = Sentinels(server) if server.sentinel else locate.Fixed(server)
         # Connections that nobody uses and on which no answer is outstanding. `append` and `pop` are atomic.
-        self._idle: list[Any] = []
+        self._idle = []
         # Others of that kind by their address: to sentinels, and to nodes that answer for a slot on its way.
-        self._aside: dict[Address, list[Any]] = {}
+        self._aside = {}
         # Those that a call uses. `add` and `discard` are atomic.
         self._busy: set[Any] = set()
         # Whether a connection has ever been made: an address that never answered is not waited for.
@@ -89,6 +95,22 @@ class Pool:
 
     def _take(self) -> Any:
         return _taken(self._idle)
+
+    def _give(self, connection: Any) -> None:
+        """Takes a connection back that nobody uses any more."""
+        idle = self._idle
+        idle.append(connection)
+        # The last one is taken first, so the first one was not needed for the longest time: many threads that made
+        # calls at once may have left it. Two of them go with each call, lest one has to close hundreds.
+        for _ in range(2):
+            try:
+                if len(idle) < 2 or now() < idle[0].until + _LONGEST_IDLE:
+                    return
+                oldest = idle.pop(0)
+            except IndexError:
+                return
+            if oldest.made_in == generation():
+                oldest.disconnect()
 
     def _take_aside(self, address: Address) -> Any:
         return _taken(self._aside.get(address, []))

@@ -63,7 +63,7 @@ def receive(
     finally:
         link._busy.discard(connection)
         if whole:
-            link._idle.append(connection)
+            link._give(connection)
         else:
             # An answer may be outstanding.
             connection.disconnect()
