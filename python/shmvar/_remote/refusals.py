@@ -60,6 +60,13 @@ def refusal(server: Server, place: str, error: Any) -> Passing:
         at = error.host, error.port
         moved = isinstance(error, exceptions.MovedError)
         return Passing(f"its slot is on its way to {at[0]}:{at[1]}", *((at, None) if moved else (None, at)))
+    if isinstance(error, exceptions.ReadOnlyError):
+        # The next try may find it promoted. If nobody does that, the URL has the wrong address.
+        return Passing(
+            f"it says {text.rstrip('.')}. Remedies, if it stays a replica: the address of its primary in the URL; "
+            "readonly=True, to read only",
+            elsewhere=True,
+        )
     if isinstance(error, _DEMOTED) or text.startswith(_DEMOTED_TEXTS):
         return Passing(f"it says {text}", elsewhere=True)
     if isinstance(error, _PASSING) or text.startswith(_PASSING_TEXTS) or any(part in text for part in _IN_SCRIPTS):
