@@ -8,6 +8,9 @@ import sys
 import helpers
 import pytest
 
+import shmvar
+from shmvar import _memoize
+
 PROGRAM = """
 import threading
 seg = shmvar.attach(key)
@@ -185,3 +188,31 @@ def test_indexes_are_the_same_in_every_process_whatever_the_seed_of_hashes(seg, 
     mine = [f.index("a", frozenset(map(str, range(50))), (1, 2.5, None, b"x")), f.index(b=1, a=[{"x": 1}]), f.index()]
     assert answers[0] == answers[1] == mine
     assert mine[2] == "f:fcdf3ecfe876539956eb77f17f503ac1", "results of earlier versions are not found"
+
+
+class Blocked:
+    """A segment that a stopped process holds up by the time that there is something to store."""
+
+    def __init__(self, segment, error):
+        self._segment = segment
+        self._error = error
+
+    def __getattr__(self, name):
+        return getattr(self._segment, name)
+
+    def put(self, *_arguments, **_named):
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [shmvar.SegmentBusyError, shmvar.SegmentUnavailableError, shmvar.SegmentFullError])
+def test_a_result_that_the_segment_does_not_take_now_is_returned(seg, error):
+    calls = []
+    function = _memoize.memoize(Blocked(seg, error("no")), calls.append, None, None, "blocked")
+    assert function(1) is None is function(1) and calls == [1, 1] and len(seg) == 0 and seg.check().locks == 0
+
+
+@pytest.mark.parametrize("error", [shmvar.DetachedError, shmvar.SegmentNotFoundError, shmvar.CorruptSegmentError])
+def test_what_is_wrong_for_good_is_raised_all_the_same(seg, error):
+    function = _memoize.memoize(Blocked(seg, error("wrong")), int, None, None, "wrong")
+    with pytest.raises(error, match="wrong"):
+        function(1)
