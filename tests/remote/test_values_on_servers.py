@@ -190,8 +190,9 @@ def test_random_calls_agree_with_a_dict_and_what_is_kept_twice_agrees_after_each
         assert report.variables == len(model) and report.used == sum(seg.stat(index).size for index in model)
 
 
-def test_setdefault_returns_what_it_stored_though_others_may_not_run_its_code(seg):
-    assert seg.setdefault("evil", Evil()) == 0 and seg.stat("evil").type.endswith("system")
+def test_setdefault_returns_the_default_itself_and_runs_no_code_of_it(seg):
+    evil = Evil()
+    assert seg.setdefault("evil", evil) is evil and seg.stat("evil").type.endswith("system")
 
 
 def expired(server, seg, count):
