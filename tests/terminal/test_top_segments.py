@@ -126,6 +126,25 @@ def test_a_segment_that_this_user_may_not_read_is_refused_and_nothing_more(seg, 
     assert row["state"] == "refused" and row["key"] is None and row["changes_per_second"] is None
 
 
+@pytest.mark.skipif(not helpers.IS_ROOT, reason="needs root, for another user")
+@pytest.mark.parametrize("key", ["test-refused", 880001, "é" * 60], ids=["text", "number", "hashed"])
+def test_a_key_of_a_segment_that_this_user_may_not_read_is_not_missing(key, new_key):
+    modules = "from shmvar.cli import main\nfrom shmvar.cli.top import plain\nimport datetime, difflib, json\nmain.commands()\n"
+    drop = modules + helpers.as_user()["drop"]
+    code = "sys.exit(main.main(['top', '--json', '--once', '--interval', '0.05', *sys.argv[1:]]))"
+    with shmvar.attach(key, 1 << 20), shmvar.attach(new_key(), 1 << 20):
+        try:
+            done = helpers.run(code, key, drop=drop)
+            (row,) = json.loads(done.stdout)["segments"]
+            assert (row["state"], row["why"]) == ("refused", "this user may not read it")
+            assert row["key"] == key and row["changes_per_second"] is None and row["resident"] > 0
+            done = helpers.run(code, key, "no such key", drop=drop, check=False)
+            assert done.returncode == 1 and "'no such key'" in done.stderr
+            assert {row["state"] for row in json.loads(done.stdout)["segments"]} == {"refused", "missing"}
+        finally:
+            shmvar.destroy(key)
+
+
 def test_a_look_takes_no_number_wakes_nobody_and_changes_nothing(seg, key):
     seg["n"] = 1
     before, mark = _activity(seg), os.stat(helpers.path_of(seg)).st_mtime_ns

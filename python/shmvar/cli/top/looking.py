@@ -26,16 +26,35 @@ def names(wanted: list[int | str]) -> list[Facts]:
     """
     keys = [key for key in wanted if not urls.is_url(key)]
     found = []
-    for info in shmvar.segments() if keys or not wanted else ():
+    listed = shmvar.segments() if keys or not wanted else []
+    for info in listed:
         if not wanted or info.key in keys:
             found.append(_of(info))
     there = {facts["key"] for facts in found}
-    for key in keys:
-        if key not in there:
-            found.append({"name": repr(key), "key": key, "state": "missing", "why": "no segment has this key"})
+    found += [_unlisted(key, listed) for key in keys if key not in there]
     for url in filter(urls.is_url, wanted):
         found.append({"name": url, "key": urls.shown(url), "state": "usable", "url": True})
     return found
+
+
+def _unlisted(key: int | str, listed: list[shmvar.SegmentInfo]) -> Facts:
+    """A wanted key that the list does not have: there is no such segment, or the list does not know its key.
+
+    It knows no key of what this user may not read. The error of an attach names the file, as the list does.
+    """
+    try:
+        if shmvar.exists(key):
+            shmvar.attach(key, create=False, readonly=True, trust=False).detach()
+            return {"name": repr(key), "key": key, "state": "usable"}  # made since the list was
+    except shmvar.SegmentNotFoundError:
+        pass
+    except (shmvar.Error, OSError) as error:
+        words = str(error).replace(",", " ").replace(";", " ").split()
+        for info in listed:
+            if info.key is None and f"/dev/shm/{info.name}" in words:
+                return _of(info) | {"key": key}
+        return {"name": repr(key), "key": key, "state": "refused", "why": _text.one_line(str(error))}
+    return {"name": repr(key), "key": key, "state": "missing", "why": "no segment has this key"}
 
 
 def _of(info: shmvar.SegmentInfo) -> Facts:
