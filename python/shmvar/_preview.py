@@ -5,6 +5,7 @@ are rebuilt.
 """
 
 import reprlib
+from itertools import islice
 
 from shmvar._array_head import dtype_and_shape
 from shmvar._core import Segment, _activity, _decode_data_only, _first, _get_pickle
@@ -12,6 +13,7 @@ from shmvar._errors import CorruptSegmentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterable, Iterator
     from typing import Any
 
@@ -118,3 +120,19 @@ class ShortRepr(reprlib.Repr):
         if isinstance(x, int) and x.bit_length() > 4096:
             return f"<int of {x.bit_length()} bits>"
         return super().repr1(x, level)
+
+    def repr_dict(self, x: "dict[Any, Any]", level: int) -> str:
+        # `reprlib` sorts the keys, but the order of a dict is part of what was stored.
+        if not x:
+            return "{}"
+        if level <= 0:
+            return "{" + self.fillvalue + "}"
+        first = islice(x.items(), self.maxdict)
+        parts = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in first]
+        if len(x) > self.maxdict:
+            parts.append(self.fillvalue)
+        return "{" + ", ".join(parts) + "}"
+
+    def repr_deque(self, x: "deque[Any]", level: int) -> str:
+        text = super().repr_deque(x, level)
+        return text if x.maxlen is None else f"{text[:-1]}, maxlen={x.maxlen})"

@@ -1,5 +1,6 @@
 """What displays show of variables: nothing that is stored runs code for it, not in a trusted segment either."""
 
+import collections
 import os
 import pickle
 import time
@@ -95,3 +96,29 @@ def test_the_first_of_many_do_not_read_the_others(seg, monkeypatch):
     indexes, there, _ = _preview.first(seg, 6_000)
     assert len(indexes) == there == 5_000  # what has expired is not shown
     assert _preview.first(seg, 10)[1] >= 5_000
+
+
+def test_a_dict_has_the_order_in_which_it_was_stored(seg):
+    seg.update({1: {"zeta": 1, "alpha": {2: 3, 1: {}}}, 2: dict.fromkeys("fedcba"), 3: {}, 4: [[[{2: 1}]]]})
+    few = "{'f': None, 'e': None, 'd': None, 'c': None, ...}"
+    assert texts(seg) == {1: "{'zeta': 1, 'alpha': {2: 3, 1: {}}}", 2: few, 3: "{}", 4: "[[[{...}]]]"}
+
+
+def test_a_set_is_sorted_because_it_has_no_order(seg):
+    seg.update({1: {"b", "a", "c"}, 2: frozenset(["b", "a"]), 3: {"b", 1}})
+    shown = texts(seg)
+    assert shown.pop(3) in ("{'b', 1}", "{1, 'b'}") and shown == {1: "{'a', 'b', 'c'}", 2: "frozenset({'a', 'b'})"}
+
+
+def test_a_deque_says_how_long_it_may_get(seg):
+    found = [
+        collections.deque([1, 2], 5),
+        collections.deque(maxlen=0),
+        collections.deque([1]),
+        [[[collections.deque([1], 3)]]],
+    ]
+    for value in found[:3]:
+        seg[1] = value
+        assert texts(seg) == {1: repr(value)}
+    seg.update({1: found[3], 2: collections.deque(range(9), 20)})
+    assert texts(seg) == {1: "[[[deque([...], maxlen=3)]]]", 2: "deque([0, 1, 2, 3, 4, 5, ...], maxlen=20)"}
