@@ -170,6 +170,24 @@ def test_pull_without_names_replaces_no_code(run, shell, new_key):
     assert shell.user_ns["np"] == 1  # this is what was said
 
 
+def test_pull_takes_what_startup_files_define_and_says_what_it_leaves(run, shell, new_key):
+    key = new_key()
+    with shmvar.attach(key) as seg:
+        seg.put_many({"rate": 5, "limits": [9], "open": 3, "exit": 4, "In": 5, "Out": 8, "get_ipython": 7, "other": 6})
+    shell.user_ns.update({"rate": 1, "limits": [1]})
+    shell.user_ns_hidden.update(shell.user_ns)  # as IPython does after its startup files
+    try:
+        ran = run(f"%shm_pull {key}")
+    finally:
+        for name in ("rate", "limits"):
+            del shell.user_ns_hidden[name]
+    pulled, replaced, left = ran["printed"].splitlines()
+    assert pulled == f"pulled from {key}: limits, other, rate" and replaced == "replaced: limits, rate"
+    assert left.startswith("left, because Python or IPython has these names") and left.count(":") == 1
+    assert left.endswith(": In, Out, exit, get_ipython, open")
+    assert shell.user_ns["rate"] == 5 and shell.user_ns["limits"] == [9] and shell.user_ns["In"] != 5
+
+
 def test_a_name_that_is_missing_moves_nothing(run, shell, new_key):
     key = new_key()
     run("a = 1")

@@ -129,8 +129,8 @@ def test_a_segment_that_this_user_may_not_read_is_refused_and_nothing_more(seg, 
 @pytest.mark.skipif(not helpers.IS_ROOT, reason="needs root, for another user")
 @pytest.mark.parametrize("key", ["test-refused", 880001, "é" * 60], ids=["text", "number", "hashed"])
 def test_a_key_of_a_segment_that_this_user_may_not_read_is_not_missing(key, new_key):
-    modules = "from shmvar.cli import main\nfrom shmvar.cli.top import plain\nimport datetime, difflib, json\nmain.commands()\n"
-    drop = modules + helpers.as_user()["drop"]
+    modules = "from shmvar.cli import main\nfrom shmvar.cli.top import plain\nimport datetime, difflib, json\n"
+    drop = f"{modules}main.commands()\n" + helpers.as_user()["drop"]
     code = "sys.exit(main.main(['top', '--json', '--once', '--interval', '0.05', *sys.argv[1:]]))"
     with shmvar.attach(key, 1 << 20), shmvar.attach(new_key(), 1 << 20):
         try:

@@ -111,14 +111,8 @@ def test_a_set_is_sorted_because_it_has_no_order(seg):
 
 
 def test_a_deque_says_how_long_it_may_get(seg):
-    found = [
-        collections.deque([1, 2], 5),
-        collections.deque(maxlen=0),
-        collections.deque([1]),
-        [[[collections.deque([1], 3)]]],
-    ]
-    for value in found[:3]:
+    for value in (collections.deque([1, 2], 5), collections.deque(maxlen=0), collections.deque([1])):
         seg[1] = value
         assert texts(seg) == {1: repr(value)}
-    seg.update({1: found[3], 2: collections.deque(range(9), 20)})
+    seg.update({1: [[[collections.deque([1], 3)]]], 2: collections.deque(range(9), 20)})
     assert texts(seg) == {1: "[[[deque([...], maxlen=3)]]]", 2: "deque([0, 1, 2, 3, 4, 5, ...], maxlen=20)"}

@@ -34,6 +34,8 @@ _TOLD = (shmvar.Error, OverflowError, ValueError)
 """Errors that are a matter of usage: there is no such segment, say, or it is another user's."""
 _NEW = argparse.Namespace(size=None, perm=0o600, evict=None)
 """How a segment is made that is not there."""
+_OF_IPYTHON = frozenset(("In", "Out", "display", "exit", "get_ipython", "open", "quit"))
+"""Names that IPython itself gives a notebook. What it calls hidden has all that startup files define, too."""
 _PLAIN_WORD = re.compile(r"[\w./%~-]+")
 """What IPython takes for one word when it completes."""
 
@@ -129,8 +131,8 @@ class _Magics:
             %shm_pull KEY           every variable whose index is a name
 
         If one of the names is not there, nothing is taken. Without names, what the notebook has under a name is
-        replaced, but no module, no function and no class, and names of Python's own (id, sum) are left; where more than
-        1,000 indexes are names, they have to be said.
+        replaced, but no module, no function and no class, and names of Python and IPython (id, sum, In) are left; where
+        more than 1,000 indexes are names, they have to be said.
         """
         key, *names = _words(line) or [""]
         if not key:
@@ -155,12 +157,13 @@ class _Magics:
         if left:
             print(f"left, because this notebook has code under these names: {_listed(left)}")
         if builtin:
-            print(f"left, because Python has these names; say them to have them all the same: {_listed(builtin)}")
+            why = "left, because Python or IPython has these names; say them to have them all the same"
+            print(f"{why}: {_listed(builtin)}")
 
     def _all_names(self, opened: shmvar.Segment) -> tuple[list[str], list[str], list[str]]:
-        """The indexes that are names: those to pull, those of code of the notebook, and those of Python's own."""
-        space, hidden = self.ipython.user_ns, self.ipython.user_ns_hidden
-        texts = (index for index in opened.keys("") if index not in hidden and not index.startswith("_"))
+        """The indexes that are names: those to pull, those of code of the notebook, and those of Python and IPython."""
+        space = self.ipython.user_ns
+        texts = (index for index in opened.keys("") if not index.startswith("_"))
         names = sorted(itertools.islice(filter(_may_be_named, texts), MOST_PULLED + 1))
         if len(names) > MOST_PULLED:
             many = _text.number(MOST_PULLED)
@@ -250,8 +253,8 @@ def _may_be_named(index: str) -> bool:
 
 
 def _is_name(index: str) -> bool:
-    """Whether that also hides nothing of Python's."""
-    return _may_be_named(index) and not hasattr(builtins, index)
+    """Whether that also hides nothing of Python's or IPython's."""
+    return _may_be_named(index) and index not in _OF_IPYTHON and not hasattr(builtins, index)
 
 
 def _completer(magic: str) -> Callable[[Any, Any], list[str]]:
