@@ -57,19 +57,33 @@ def utf8(text: str) -> str:
 
 
 def literal(text: str) -> Any:
-    """A VALUE: a Python literal if the word reads as one, otherwise the text itself."""
+    """A VALUE: a Python literal if the word reads as one, otherwise the text itself.
+
+    Raises `ValueError` for a literal that Python does not read, because it has too many digits or is nested too deeply:
+    nobody means that as a text.
+    """
+    try:
+        return _read(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    from shmvar.cli import literals
+
+    if (why := literals.why_not_read(text, _read)) is not None:
+        raise ValueError(f"VALUE {why}; as a text it has to be in quotes of its own: \"'…'\"")
+    return text
+
+
+def _read(text: str) -> Any:
+    """A Python literal. What is none, or is not read, raises one of many exceptions."""
     import ast
     import warnings
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "\d" is a text like any other
-            parsed = ast.parse(text.lstrip(" \t"), mode="eval")
-        if any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(parsed)):
-            return text  # "..." is a literal, too, but nobody means it as a value
-        return ast.literal_eval(parsed)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "\d" is a text like any other
+        parsed = ast.parse(text.lstrip(" \t"), mode="eval")
+    if any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(parsed)):
+        raise ValueError("... is a literal, too, but nobody means it as a value")
+    return ast.literal_eval(parsed)
 
 
 def json_value(text: str) -> Any:
@@ -82,7 +96,9 @@ def json_value(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse)
     except ValueError as error:
-        raise ValueError(f"VALUE is not JSON: {error}") from None
+        wrong = isinstance(error, json.JSONDecodeError) or str(error).startswith("JSON ")
+        what = "is not JSON" if wrong else "is JSON that Python does not read"  # a number of too many digits
+        raise ValueError(f"VALUE {what}: {error}") from None
     except RecursionError:
         raise ValueError("VALUE is JSON that is nested too deeply") from None
 

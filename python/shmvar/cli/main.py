@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import shmvar
 from shmvar import _text
-from shmvar.cli import copying, dumping, listing, manual, streams, urls, values, watching
+from shmvar.cli import copying, dumping, listing, manual, remedies, streams, urls, values, watching
 from shmvar.cli.completion import answer
 from shmvar.cli.completion import command as completion
 from shmvar.cli.demo import command as demo
@@ -14,8 +14,6 @@ from shmvar.cli.outcome import BROKEN_PIPE, INTERRUPTED, REFUSED, USAGE, Refused
 from shmvar.cli.parser import Commands
 from shmvar.cli.php import command as php
 from shmvar.cli.top import command as top
-
-_LIMIT = "attach with a larger size"  # what an error advises
 
 
 def commands() -> Commands:
@@ -71,7 +69,7 @@ def _complain(error: BaseException) -> None:
     """Prints an error as one line."""
     # What a value's own code raises, with `--trust`, may have any text.
     line = _text.one_line(urls.shown(" ".join(str(error).split()))) or type(error).__name__
-    line = line.replace(_LIMIT, f"{_LIMIT} (on the command line: --size with put, load or copy)")
+    line = remedies.in_words(line)
     if isinstance(error, shmvar.CorruptSegmentError):
         line += "; shmvar doctor says what to do"
     print(f"shmvar: {line}", file=sys.stderr)

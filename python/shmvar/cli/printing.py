@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import shmvar
 from shmvar import _preview, _text
+from shmvar.cli import remedies
 from shmvar.cli.progress import Progress, for_terminal
 
 if TYPE_CHECKING:
@@ -181,4 +182,4 @@ def lock(found: dict[str, Any]) -> str:
 
 def no_form(json: bool, error: Exception) -> str:
     """Why a value cannot be printed, after its `as_json` (or its `repr`) has raised `error`."""
-    return f"no form as {'JSON' if json else 'text'}: {type(error).__name__}: {error}"
+    return remedies.in_words(f"no form as {'JSON' if json else 'text'}: {type(error).__name__}: {error}")

@@ -38,7 +38,13 @@ def _put(args: argparse.Namespace) -> int:
     text = streams.stdin_text() if args.value == "-" else args.value
     value = arguments.json_value(text) if args.json else arguments.literal(text)
     with opening.or_created(args.key, args) as segment:
-        segment.put(args.index, value, ttl=args.ttl)
+        try:
+            segment.put(args.index, value, ttl=args.ttl)
+        except RecursionError:
+            from shmvar.cli import literals
+
+            deep = literals.depth(text)
+            raise ValueError(f"VALUE is nested {deep:,} deep, which is more than can be pickled") from None
     return DONE
 
 
