@@ -185,3 +185,15 @@ def test_damage_that_a_command_meets_names_the_command_that_says_more(capsys, mo
     monkeypatch.setattr("shmvar.cli.listing._ls", damaged)
     assert cli.main(["ls"]) == 1
     assert capsys.readouterr().err == "shmvar: key 5: the segment is damaged; shmvar doctor says what to do\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["get k i --\x1b[31mopt", "\x1b[31mget k", "get k", "info k i\x9b31m\u202e", "php get \x1bk"]
+)
+def test_a_wrong_command_line_is_told_in_one_harmless_line(capsys, line):
+    words = [*line.split(" "), *(["--\x1b[31m\nopt"] if line == "get k" else [])]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.replace("\n", "").isprintable()
+    assert "error: " in said.splitlines()[-1] and "\\x" in said.splitlines()[-1]

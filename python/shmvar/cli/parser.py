@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import shmvar
+from shmvar import _text
 from shmvar.cli import arguments, urls
 from shmvar.cli.outcome import DONE
 from shmvar.cli.suggestions import did_you_mean
@@ -39,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
             known = [name for name in self._option_string_actions if name.startswith("--")]
             hint = did_you_mean(word.partition("=")[0], known)
             message += hint or f"; {word} is read as an option: words that begin with - come after --"
-        super().error(urls.shown(message))
+        super().error(_text.one_line(urls.shown(message)))
 
     def _no_option(self) -> str | None:
         """The first word that looks like an option and is none."""

@@ -25,16 +25,44 @@ MEASURED = 200
 def as_json(value: Any, default: Callable[[Any], Any] | None = None) -> str:
     """`value` as one line of JSON. Raises `TypeError` or `ValueError` where it has no such form.
 
+    `{1: "a", "1": "b"}` has none: of two keys that are the same text in JSON whoever reads it takes one.
+
     `default` makes something that has one of what has none.
     """
     import json
 
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=default)
+    _refuse_merged_keys(value, default)
     if text.isprintable():
         return text
     # JSON itself escapes the control characters of ASCII only: neither those of C1, which a terminal obeys as well, nor
     # marks of writing direction.
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
+def _refuse_merged_keys(value: Any, default: Callable[[Any], Any] | None) -> None:
+    """Raises `ValueError` if two keys of a dict in `value`, which has a form as JSON, are the same text there."""
+    import json
+
+    seen: dict[int, Any] = {}  # one that is in several places is looked at once; kept, for its id stays its own
+    left = [value]
+    while left:
+        found = left.pop()
+        if default is not None and not isinstance(found, (dict, list, tuple, str, int, float, type(None))):
+            found = default(found)
+        if not isinstance(found, (dict, list, tuple)) or id(found) in seen:
+            continue
+        seen[id(found)] = found
+        if isinstance(found, dict):
+            if not all(type(key) is str for key in found):
+                names: dict[str, Any] = {}
+                for key in found:
+                    name = json.dumps({key: 0})
+                    if name in names:
+                        raise ValueError(f"the keys {names[name]!r} and {key!r} of a dict are the same there")
+                    names[name] = key
+            found = found.values()
+        left.extend(found if default else (part for part in found if isinstance(part, (dict, list, tuple))))
 
 
 def on_terminal() -> bool:
