@@ -167,6 +167,24 @@ def test_the_demo_fits_80_columns():
     assert "Nothing lost" in out and max(map(len, lines)) < 80
 
 
+@pytest.mark.parametrize("width", [20, 30, 40, 50, 60, 80, 120])
+def test_the_footer_of_ls_is_whole_at_any_width(seg, private_shm, lines, width):
+    shown = lines(width, "ls")
+    assert all(len(line) <= width for line in shown)
+    footer = " ".join(" ".join(shown[[line.startswith("1 segment") for line in shown].index(True) :]).split())
+    assert re.fullmatch(r"1 segment, [\d.]+ KiB of memory;? /dev/shm [━╸─]+ +<?\d+ % of [\d.]+ [GM]iB", footer)
+    assert len(shown) <= 4 or width < 40
+
+
+@pytest.mark.parametrize("width", [20, 40])
+def test_the_title_of_info_has_the_whole_key(new_key, lines, width):
+    key = new_key() + "-with-a-long-name" * 4
+    with shmvar.attach(key) as segment:
+        shown = lines(width, "info", key)
+        assert "".join(shown).replace(" ", "").startswith(f"{key!r}0variables")
+        segment.destroy()
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_info_hides_nothing(seg, key, lines, width):
     names = [f"a lock with a long name {number}" for number in range(5)]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from rich.cells import cell_len
 from rich.text import Text
 
 import shmvar
@@ -69,9 +70,15 @@ def segments(screen: Screen, found: Sequence[shmvar.SegmentInfo], *, of_server: 
     count = f"{_text.number(len(found))} {'segment' if len(found) == 1 else 'segments'}"
     memory = sum(info.resident for info in found)
     end = screen.own(f"{count}, {_text.size(memory)} of memory", "secondary")
-    if not of_server and (bar := _memory_file_system(screen)):
-        end.append_text(screen.own(f"; {SHM} ", "secondary")).append_text(bar)
-    screen.print(screen.cut(end))
+    if of_server or not (bar := _memory_file_system(screen)):
+        screen.line(end)
+        return
+    whole = end.copy().append_text(screen.own(f"; {SHM} ", "secondary")).append_text(bar)
+    if cell_len(whole.plain) <= screen.width:
+        screen.print(whole)
+    else:
+        screen.line(end)
+        screen.line(screen.own(f"{SHM} ", "secondary").append_text(bar))
 
 
 def _segment(screen: Screen, info: shmvar.SegmentInfo) -> dict[str, Text]:
@@ -121,7 +128,7 @@ def facts(screen: Screen, segment: shmvar.Segment, info: shmvar.SegmentInfo, sho
     """Facts about a segment: how full it is, what its memory is used for, then what is `shown`, field by field."""
     title = screen.text(repr(info.key), "title")
     variables = f"  {_text.number(info.count)} {'variable' if info.count == 1 else 'variables'}"
-    screen.print(screen.cut(title.append_text(screen.own(variables))))
+    screen.line(title.append_text(screen.own(variables)))
     sizes = screen.own(f"  {_text.size(info.used)} of {_text.size(info.size)}")
     width = min(screen.width - len(sizes) - PERCENT, MAP_WIDTH // 2)
     screen.line(_bar(screen, info, max(width, 5)).append_text(sizes))

@@ -38,7 +38,7 @@ def segments(screen: Screen, found: Sequence[dict[str, Any]]) -> None:
     screen.table(SEGMENT_COLUMNS, (_segment(screen, facts) for facts in found))
     many = f"{_text.number(len(found))} {'segment' if len(found) == 1 else 'segments'}"
     size = sum(facts["size"] for facts in found)
-    screen.print(screen.cut(screen.own(f"{many}, {_text.size(size)}", "secondary")))
+    screen.line(screen.own(f"{many}, {_text.size(size)}", "secondary"))
 
 
 def _segment(screen: Screen, facts: dict[str, Any]) -> list[Text]:
@@ -63,7 +63,7 @@ def facts(screen: Screen, info: php.SegmentInfo, shown: dict[str, str]) -> None:
     """Facts about a segment: how full it is, then what is `shown`, field by field."""
     title = screen.text(opening.named(info.key), "title")
     variables = f"  {_text.number(info.count)} {'variable' if info.count == 1 else 'variables'}"
-    screen.print(screen.cut(title.append_text(screen.own(variables))))
+    screen.line(title.append_text(screen.own(variables)))
     sizes = screen.own(f"  {_text.size(info.used)} of {_text.size(info.size)}")
     width = min(screen.width - len(sizes) - PERCENT, WIDEST_BAR)
     screen.line(screen.bar(info.used, info.size, max(width, 5)).append_text(sizes))
