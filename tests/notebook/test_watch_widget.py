@@ -162,8 +162,22 @@ def test_a_destroyed_segment_ends_it_and_the_text_says_so(key, kernel):
     assert widget.picture["why"] == "the segment was destroyed"
     say(widget, kind="view", view="one", visible=True)  # a new view of it
     helpers.until(lambda: not threads())
+    head, why, *_ = repr(widget).splitlines()
+    assert head.startswith(f"shmvar {key!r}: ") and why.startswith("the segment was destroyed: ")
     segment.detach()
     assert repr(widget) == "<shmvar.notebook.watch: the handle was detached>"
+
+
+def test_the_text_of_a_segment_that_another_handle_destroyed_says_so(new_key, kernel):
+    key = new_key()
+    with shmvar.attach(key) as segment:
+        segment["a"] = 1
+        widget = shmvar.notebook.watch(segment, ["a"])
+        assert "destroyed" not in repr(widget)
+        shmvar.destroy(key)
+        said = widget._repr_mimebundle_()[0]["text/plain"]
+        assert "the segment was destroyed: " in said and "'a'" in said
+    widget.close()
 
 
 def test_a_page_that_vanished_without_a_word_is_asked_for_when_another_goes(seg, kernel, monkeypatch):

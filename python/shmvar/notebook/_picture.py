@@ -214,6 +214,8 @@ def as_text(segment: Segment, indices: Sequence[int | str] | None, rows: int) ->
     head = picture["head"]
     many = "variable" if head["count"] == "1" else "variables"
     lines = [f"shmvar {head['key']}: {head['count']} {many}, {head['used']} of {head['size']} used"]
+    if isinstance(segment, Segment) and _activity(segment)["gone"]:
+        lines.append("the segment was destroyed: this handle still reads it, but nobody attaches it any more")
     titles = ("INDEX", "TYPE", "SIZE", "VERSION", "VALUE")
     table = [
         (r["index"], r["type"], r["size"], number(r["version"]) if r["version"] else "", r["text"])
