@@ -1,6 +1,8 @@
 """What `shmvar php show`, `info` and `put` say: the order of arrays, who is attached, and remedies that work."""
 
 import json
+import os
+import time
 
 import pytest
 
@@ -41,3 +43,26 @@ def test_the_remedy_of_a_key_that_php_would_merge_works_on_the_command_line(segm
         "the int 5 as the key: {5: …}, and without --json, for JSON has no such keys"
     )
     assert run("put", segment.key, 30, "{5: 1}")[0] == 0 and segment[30] == {5: 1}
+
+
+def test_info_does_not_count_itself(php_key, run):
+    php.attach(php_key).detach()
+    before = int(time.time())
+    time.sleep(1.1)  # the kernel's times are whole seconds
+
+    def facts():
+        return json.loads(run("info", php_key, "--json")[1])
+
+    first = facts()
+    assert first["attached"] == 0 and first["last_pid"] == os.getpid()
+    assert first["attached_at"] <= before + 1 and first["detached_at"] <= before + 1
+    with php.attach(php_key, create=False):
+        assert facts()["attached"] == 1
+        assert ["attached", "1"] in [line.split() for line in run("info", php_key)[1].splitlines()]
+    [listed] = [one for one in json.loads(run("ls", "--json")[1]) if one["key"] == first["key"]]
+    assert facts()["attached"] == listed["attached"] == 0
+
+
+def test_info_of_what_was_never_attached_but_by_its_maker_says_never(php_key, run):
+    with php.attach(php_key):
+        assert ["detached_at", "never"] in [line.split() for line in run("info", php_key)[1].splitlines()]

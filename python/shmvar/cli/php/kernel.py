@@ -38,6 +38,18 @@ def listed() -> list[Listed]:
     return sorted(one for one in found if one.key)
 
 
+def seen_of(key: int) -> dict[str, int | None]:
+    """What the kernel says of those attached to the segment of a key, before this process is one of them.
+
+    In the words of `php.SegmentInfo`. Nothing where the kernel lists no such segment.
+    """
+    for line in _lines(LIST):
+        if int(line["key"]) == signed(key):
+            times = {"attached_at": int(line["atime"]) or None, "detached_at": int(line["dtime"]) or None}
+            return {"attached": int(line["nattch"]), "last_pid": int(line["lpid"])} | times
+    return {}
+
+
 def _lines(path: str) -> list[dict[str, str]]:
     """The lines of a list of the kernel's, each by the names of its columns. Everybody may read it."""
     with open(path, encoding="ascii") as file:

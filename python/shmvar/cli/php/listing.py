@@ -79,14 +79,15 @@ def _segment_row(facts: dict[str, Any]) -> tuple[str, ...]:
 
 
 def info(args: argparse.Namespace) -> int:
-    """Facts about a segment."""
+    """Facts about a segment. Its own attachment, for the moment of the look, is none of them."""
+    seen: dict[str, int | None] = {}
     try:
-        with opening.existing(args) as segment:
+        with opening.existing(args, lambda: seen.update(kernel.seen_of(args.key))) as segment:
             found = segment.info()
     except shmvar.CorruptSegmentError as error:
         _print_damaged(args, error)
         raise
-    facts = {field: getattr(found, field) for field in INFO_FIELDS}
+    facts = {field: getattr(found, field) for field in INFO_FIELDS} | seen
     if args.json:
         print(printing.as_json(facts | {"permissions": printing.mode(found.permissions)}))
         return DONE

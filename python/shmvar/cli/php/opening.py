@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import shmvar
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def existing(args: argparse.Namespace) -> Iterator[php.Segment]:
-    """The segment of `args.key`, which must exist, while the semaphore of `args.lock` is held."""
+def existing(args: argparse.Namespace, before: Callable[[], object] = lambda: None) -> Iterator[php.Segment]:
+    """The segment of `args.key`, which must exist, while the semaphore of `args.lock` is held.
+
+    `before` is called when it is held, and this process is not attached yet.
+    """
     from shmvar import php
 
     with _held(args.lock) as lock:
+        before()
         try:
             segment = php.attach(args.key, create=False, lock=lock)
         except shmvar.SegmentNotFoundError:
