@@ -237,6 +237,7 @@ def test_the_map_shows_what_memory_is_used_for(seg):
     [label] = [label for label in found.labels if label.startswith("memory: ")]
     assert "held by views 8.0 MiB" in label and "in use 4." in label and totals["held"] >= 8 << 20
     assert "held by views 8.0 MiB" in found.text
+    assert "memory set aside" in found.text and label.endswith("what was never written to takes no memory yet")
     del view
 
 

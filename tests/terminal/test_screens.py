@@ -11,6 +11,7 @@ import pytest
 from helpers import screens
 
 import shmvar
+from shmvar import _core, _text
 from shmvar.cli import listing, screen, segment_screens
 
 ROOT = Path(__file__).parents[2]
@@ -260,3 +261,22 @@ def test_an_index_of_the_greatest_length_is_shown_whole(seg):
 def test_where_a_terminal_cannot_go_back_the_demo_has_lines(private_shm):
     found = screens.run("demo", "--seconds", "1", NO_COLOR="1")
     assert not found.escapes() and "Nothing lost, nothing torn." in found.everything()
+
+
+def test_the_legend_of_the_map_says_what_its_numbers_count(seg):
+    # One value of each of many lengths: each has a slab, most pages of which nobody has written to.
+    lengths = [int(40 * 1.2**n) for n in range(24)]
+    for length in lengths:
+        seg[length] = "x" * length
+    totals, resident = _core._memory(seg, 1)[0], seg.info().resident
+    assert totals["used"] > resident
+    text = " ".join(" ".join(screens.run("info", seg.key, columns=60, lines=50).shown()).split())
+    assert f"set aside: █ in use {_text.size(totals['used'])} " in text
+    assert "(what was never written to takes no memory yet)" in text
+    assert f"resident {resident:,} bytes" in text and "its own" not in text
+    seg.clear()
+    seg["x"] = "x" * 50_000
+    seg.trim()
+    rest = seg.info().resident - sum(size for use, size in _core._memory(seg, 1)[0].items() if use != "absent")
+    text = " ".join(" ".join(screens.run("info", seg.key, columns=60, lines=50).shown()).split())
+    assert rest > 0 and f"its own {_text.size(rest)} or more" in text and "never written" not in text

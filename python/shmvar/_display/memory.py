@@ -24,11 +24,13 @@ KINDS = {
 }
 """What memory is used for, with its colour, from the bottom of a cell to its top. What is left has no memory."""
 _TENTHS = 10
+_UNWRITTEN = "what was never written to takes no memory yet"
 
 
 def of(totals: dict[str, int], cells: Sequence[dict[str, int]]) -> Html:
     """The strip and its legend."""
-    label = "memory: " + ", ".join(f"{name} {_text.size(totals.get(kind, 0))}" for kind, (name, _) in KINDS.items())
+    sizes = ", ".join(f"{name} {_text.size(totals.get(kind, 0))}" for kind, (name, _) in KINDS.items())
+    label = f"memory: set aside are {sizes}; {_UNWRITTEN}"
     return joined(_strip(cells, label), _legend(totals))
 
 
@@ -74,4 +76,4 @@ def _legend(totals: dict[str, int]) -> Html:
             f"display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:5px;background-color:{colour}"
         )
         parts += [fact(element("span", style=style), f"{name} {_text.size(totals.get(kind, 0))}"), " "]
-    return element("div", quiet("memory "), *parts, class_="sv-line")
+    return element("div", quiet("memory set aside "), *parts, class_="sv-line", title=_UNWRITTEN)

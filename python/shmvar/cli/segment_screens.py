@@ -182,7 +182,11 @@ def _queues(screen: Screen, info: shmvar.SegmentInfo) -> list[Text]:
 
 
 def _map(screen: Screen, segment: shmvar.Segment, resident: int) -> None:
-    """The addresses that have memory, from the first to the last, and what each kind of it comes to."""
+    """The addresses that have memory, from the first to the last, and how much is set aside for each use.
+
+    That is counted in whole spans and slabs. A page of them that nobody has written to takes no memory yet, so this may
+    come to more than `resident`.
+    """
     totals, parts = _core._memory(segment, MAP_PARTS)
     while parts and not any(parts[-1][kind] for kind in MAP if kind != "absent"):
         parts.pop()
@@ -194,15 +198,19 @@ def _map(screen: Screen, segment: shmvar.Segment, resident: int) -> None:
         line.append_text(screen.own(MAP[kind].char, kind))
     if width:
         screen.print(line)
-    legend = screen.own("")
-    for kind, (char, name, _) in MAP.items():
-        if totals[kind] and kind != "absent":
-            legend.append_text(screen.own(char, kind)).append_text(screen.own(f" {name} {_text.size(totals[kind])}  "))
-    if len(legend):
-        rest = resident - sum(bytes for kind, bytes in totals.items() if kind != "absent")
-        if rest > 0:  # heads, lists of free memory, who is attached and who waits
-            legend.append_text(screen.own(f"its own {_text.size(rest)}", "secondary"))
-        screen.line(legend)
+    kinds = [kind for kind in MAP if totals[kind] and kind != "absent"]
+    if not kinds:
+        return
+    legend = screen.own("set aside: ", "secondary")
+    for kind in kinds:
+        char, name, _ = MAP[kind]
+        legend.append_text(screen.own(char, kind)).append_text(screen.own(f" {name} {_text.size(totals[kind])}  "))
+    rest = resident - sum(totals[kind] for kind in kinds)
+    if rest > 0:  # heads, lists of free memory, who is attached and who waits; more where something is not written yet
+        legend.append_text(screen.own(f"its own {_text.size(rest)} or more", "secondary"))
+    else:
+        legend.append_text(screen.own("(what was never written to takes no memory yet)", "secondary"))
+    screen.line(legend)
 
 
 # --- show
