@@ -28,7 +28,7 @@ def row(start):
 
 
 def test_the_numbers_are_those_of_the_code():
-    segments = number("src/format/layout.rs", r"pub const FORMAT: u32 = (\d+);")
+    segments = number("src/format/numbers.rs", r"pub const FORMAT: u32 = (\d+);")
     assert int(row("a segment on this machine")[1]) == segments
     assert f"this package reads version {segments}" in TEXT
     assert int(row("a segment on a server")[1]) == number("python/shmvar/_remote/identity.py", r'version != b"(\d+)"')
@@ -41,7 +41,7 @@ def test_the_numbers_are_those_of_the_code():
 
 
 def test_the_table_of_formats_ends_with_that_of_this_version():
-    segments = number("src/format/layout.rs", r"pub const FORMAT: u32 = (\d+);")
+    segments = number("src/format/numbers.rs", r"pub const FORMAT: u32 = (\d+);")
     assert [line for line in TEXT.splitlines() if re.match(rf"\| {segments} \| \d", line)]
     known = re.findall(r"^\| (\d+) \| ", (ROOT / "docs/format.md").read_text().split("## Versions")[1], re.M)
     assert known[-1] == str(segments)
