@@ -54,7 +54,7 @@ def _refuse_merged_keys(value: Any, default: Callable[[Any], Any] | None) -> Non
             continue
         seen[id(found)] = found
         if isinstance(found, dict):
-            if not all(type(key) is str for key in found):
+            if len({type(key) for key in found}) > 1:  # of one type, different keys are different texts
                 names: dict[str, Any] = {}
                 for key in found:
                     name = json.dumps({key: 0})
