@@ -17,6 +17,7 @@
 //! | `futex` | sleeping on a word, and waking |
 //! | `fork` | noticing a fork; a mutex that survives one |
 //! | `lease` | asking whether a file is open anywhere |
+//! | `thread_exit` | threads that somebody else ends in the middle of a call |
 //! | `sysv_msg` | System V message queues |
 //! | `sysv_owner` | whose a System V object is, as the kernel's lists say |
 //! | `sysv_raw` | maps of System V segments as bytes, perhaps for reading alone |
@@ -40,6 +41,8 @@ pub mod sysv_owner;
 pub mod sysv_raw;
 pub mod sysv_sem;
 pub mod sysv_shm;
+#[cfg(feature = "python")]
+pub mod thread_exit;
 
 use crate::error::{Error, Result};
 use rustix::time::{ClockId, clock_gettime};

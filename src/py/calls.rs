@@ -3,6 +3,7 @@
 //! Only for fixed names: nothing here is called with a name from a segment.
 
 use crate::py::create::{self, new_reference};
+use crate::py::interpreter;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -14,6 +15,7 @@ pub const IMMUTABLE: std::ffi::c_ulong = 1 << 8;
 
 /// An attribute of a module, which is imported if necessary.
 pub fn attribute<'py>(py: Python<'py>, module: &CStr, name: &CStr) -> PyResult<Bound<'py, PyAny>> {
+    interpreter::python_code_follows();
     // SAFETY: the interpreter is attached; both texts end with 0.
     unsafe {
         let module: Bound<'py, PyAny> = new_reference(py, ffi::PyImport_ImportModule(module.as_ptr()))?;

@@ -6,6 +6,7 @@ use crate::format::Eviction;
 use crate::key::{Index, IndexBuf, Key};
 use crate::py::create;
 use crate::py::errors;
+use crate::py::interpreter;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyString};
@@ -27,6 +28,7 @@ pub fn as_int<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyI
     if let Ok(number) = object.cast::<PyInt>() {
         return Ok(Some(number.clone()));
     }
+    interpreter::python_code_follows();
     if !object.get_type().hasattr("__index__")? {
         return Ok(None);
     }
@@ -127,6 +129,7 @@ pub fn version(object: &Bound<'_, PyAny>) -> PyResult<u64> {
 /// The longest time to wait, from seconds. `None` means without end.
 pub fn timeout(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(object) = object else { return Ok(None) };
+    interpreter::python_code_follows();
     let seconds = object.extract::<f64>()?;
     if seconds.is_nan() || seconds < 0.0 {
         return Err(errors::builtin::<PyValueError>(format!(
@@ -147,6 +150,7 @@ pub fn ttl(object: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
 }
 
 fn some_ttl(object: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    interpreter::python_code_follows();
     let seconds = match object.extract::<f64>() {
         Ok(seconds) => seconds,
         Err(error) => seconds_of_timedelta(object, &error)?,

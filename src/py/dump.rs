@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::py::convert;
 use crate::py::create;
 use crate::py::errors;
+use crate::py::interpreter;
 use crate::py::segment::PySegment;
 use crate::py::wait::PyWait;
 use crate::segment::{DumpPlan, DumpReader, ItemPart};
@@ -77,6 +78,7 @@ impl Raised {
 
 /// Reads the next bytes of a dump with a function of Python.
 fn source<'a>(read: &'a Bound<'_, PyAny>, raised: &'a Raised) -> impl FnMut(&mut [u8]) -> Result<usize> + 'a {
+    interpreter::python_code_follows();
     move |to| {
         let bytes = raised.keep(read.call1((to.len(),)).and_then(|bytes| Ok(bytes.cast_into::<PyBytes>()?)))?;
         let bytes = bytes.as_bytes();
@@ -92,6 +94,7 @@ fn source<'a>(read: &'a Bound<'_, PyAny>, raised: &'a Raised) -> impl FnMut(&mut
 pub fn _dump(segment: &Bound<'_, PySegment>, write: &Bound<'_, PyAny>) -> PyResult<(u64, u64, u64, u32)> {
     let (py, inner, raised) = (segment.py(), segment.get().inner(), Raised::default());
     let policy = PyWait::new(py, inner.key());
+    interpreter::python_code_follows();
     let mut hand_over = |bytes: &[u8]| -> Result<()> {
         raised.keep(create::bytes(py, bytes).and_then(|bytes| write.call1((bytes,)))).map(drop)
     };

@@ -5,6 +5,7 @@
 //! they are foreign or freed memory. PyO3 checks this only for modules within modules, and by the interpreter's number.
 //! That number is 0 again after a program has ended Python and started it anew.
 
+use crate::os::thread_exit;
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -13,6 +14,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An interpreter owns this library's statics. It stays their owner when it ends, because they hold its objects.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Called before a call runs code of Python: the thread may lose the interpreter's lock there, and not get it again.
+///
+/// Before version 3.14 CPython ends a daemon thread with `pthread_exit` when it would get the lock after the program's
+/// last line. In the middle of a call of this crate that would abort the process. So the thread stands still, as all of
+/// CPython's own have done since 3.14.
+#[inline]
+pub fn python_code_follows() {
+    thread_exit::stand_still_instead(is_finalizing);
+}
+
+/// Whether the interpreter has ended, or is about to. It needs no lock.
+fn is_finalizing() -> bool {
+    // SAFETY: it may be called at any time, by any thread.
+    unsafe { ffi::Py_IsInitialized() == 0 }
+}
 
 /// Claims the module for this interpreter, or fails with the reason. It must be called before anything else in the
 /// module: it uses only what all interpreters of a process share.

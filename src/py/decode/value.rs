@@ -10,6 +10,7 @@ use crate::codec::writer::may_be_containers;
 use crate::py::calls;
 use crate::py::create;
 use crate::py::data_only::{self, Limits};
+use crate::py::interpreter;
 use crate::py::pickle::loads;
 use crate::py::read_mode::ReadMode;
 use crate::py::read_only;
@@ -62,6 +63,7 @@ fn decode_containers(
     trusted: bool,
     mode: ReadMode,
 ) -> PyResult<Py<PyAny>> {
+    interpreter::python_code_follows();
     match read_containers(py, of, pickle, trusted, mode)? {
         Some(value) => Ok(value),
         None => decode_pickle(py, of, create::bytes(py, pickle)?, trusted, mode),
@@ -76,6 +78,7 @@ pub fn decode_object(
     trusted: bool,
     mode: ReadMode,
 ) -> PyResult<Py<PyAny>> {
+    interpreter::python_code_follows();
     match read_containers(py, of, pickle.as_bytes(), trusted, mode)? {
         Some(value) => Ok(value),
         None => decode_pickle(py, of, pickle, trusted, mode),

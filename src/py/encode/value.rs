@@ -6,6 +6,7 @@ use super::encoded::Encoded;
 use super::pickler::pickle;
 use crate::codec::buffers;
 use crate::codec::scalar;
+use crate::py::interpreter;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyFloat, PyInt, PyString};
@@ -50,6 +51,7 @@ pub fn encode<'a, 'py>(value: &'a Bound<'py, PyAny>) -> PyResult<Encoded<'a, 'py
     } else if let Some(truth) = truth(value) {
         return Ok(Encoded::Short(scalar::constant(Some(truth))));
     }
+    interpreter::python_code_follows();
     match containers(value)? {
         Some(bytes) => Ok(Encoded::Containers(bytes)),
         None => pickle(value),

@@ -7,6 +7,7 @@ use crate::coordination::AsCoordination;
 use crate::py::convert::{self, OptionalArgument};
 use crate::py::create;
 use crate::py::displays;
+use crate::py::interpreter;
 use crate::py::segment::PySegment;
 use crate::py::wait::PyWait;
 use pyo3::prelude::*;
@@ -236,6 +237,7 @@ pub fn _queue(segment: Py<PySegment>, name: &Bound<'_, PyAny>, maxsize: i64) -> 
 /// `segment.queue(name, maxsize=...)`
 pub fn queue(slf: &Bound<'_, PySegment>, name: &OptionalArgument, maxsize: &OptionalArgument) -> PyResult<PyQueue> {
     slf.get().inner().attachment().map_err(|error| slf.get().error(slf.py(), error))?;
+    interpreter::python_code_follows();
     let maxsize = maxsize.0.as_ref().map_or(Ok(0), |maxsize| maxsize.bind(slf.py()).extract())?;
     PyQueue::new(slf.clone().unbind(), name.0.as_ref().map(|name| name.bind(slf.py())), maxsize)
 }

@@ -11,6 +11,7 @@ use crate::py::create;
 use crate::py::decode;
 use crate::py::encode;
 use crate::py::errors;
+use crate::py::interpreter;
 use crate::py::numpy;
 use crate::py::read_mode::ReadMode;
 use crate::py::wait::PyWait;
@@ -84,6 +85,9 @@ fn add_by_interpreter(
 
 /// The number that an object adds. `None` for an int of more than 64 bits.
 fn amount(object: &Bound<'_, PyAny>) -> PyResult<Option<Number>> {
+    if !object.is_exact_instance_of::<PyInt>() {
+        interpreter::python_code_follows();
+    }
     if object.is_instance_of::<PyBool>() {
         return Err(not_a_number("the amount", object));
     }
@@ -153,6 +157,7 @@ pub fn modify(
     ttl: Option<Duration>,
 ) -> PyResult<Option<Py<PyAny>>> {
     let py = index.py();
+    interpreter::python_code_follows();
     segment.for_change().map_err(|error| errors::of_segment(py, segment.key(), error))?;
     loop {
         let (old, condition) = match (read(segment, index)?, &default.0) {

@@ -10,6 +10,7 @@ use crate::py::create;
 use crate::py::decode::{self, LargeRead};
 use crate::py::encode::{self, EncodedBatch};
 use crate::py::errors;
+use crate::py::interpreter;
 use crate::py::read_mode::ReadMode;
 use crate::py::wait::PyWait;
 use crate::segment::Segment;
@@ -71,6 +72,7 @@ pub fn put_many(
 /// The items of a mapping or of an iterable of pairs, read as `dict.update` reads them; but of a segment without what
 /// vanishes meanwhile.
 pub fn items<'py>(other: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    interpreter::python_code_follows();
     let mut items = Vec::new();
     if let Ok(dict) = other.cast_exact::<PyDict>() {
         create::reserve(&mut items, dict.len())?;
@@ -114,6 +116,7 @@ pub fn get_many<'py>(segment: &Segment, indices: &Bound<'py, PyAny>) -> PyResult
             "get_many takes several indexes, and a str is one: write get_many([index])",
         ));
     }
+    interpreter::python_code_follows();
     // A tuple keeps the indices alive and in order, whatever the unpickling of values does to the caller's list.
     let tuple = create::tuple_of(indices)?;
     let filler = tuple.as_any().as_borrowed();

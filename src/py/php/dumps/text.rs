@@ -4,6 +4,7 @@ use super::options::DumpOptions;
 use super::strings::{bytes_of, utf8};
 use super::walk;
 use crate::php::serialize::{LONGEST_FLOAT, LONGEST_INT, Writer, float_text, int_text, string_text};
+use crate::py::interpreter;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -47,6 +48,7 @@ pub fn with_text<R>(value: &Bound<'_, PyAny>, options: &DumpOptions, with: impl 
             }
         }
     }
+    interpreter::python_code_follows();
     let mut writer = Writer::new(options.max_size);
     walk::write(value, options, &mut writer)?;
     Ok(with(writer.text()))

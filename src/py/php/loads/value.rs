@@ -5,6 +5,7 @@ use super::options::LoadOptions;
 use crate::php::serialize::{Damage, Scalar, Scanner, Token, Why};
 use crate::py::calls;
 use crate::py::create;
+use crate::py::interpreter;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -80,6 +81,7 @@ pub fn value(py: Python<'_>, text: &[u8], options: &LoadOptions) -> Result<Py<Py
 
 #[inline(never)]
 fn containers(py: Python<'_>, text: &[u8], options: &LoadOptions) -> Result<Py<PyAny>, LoadError> {
+    interpreter::python_code_follows();
     builder::build(py, text, options).map_err(|stop| match stop {
         Stop::Damage(damage) => damage.into(),
         Stop::NoMemory => LoadError::Raised(create::no_memory()),

@@ -1,0 +1,134 @@
+"""F17: a program ends while its daemon threads are in calls that run code of Python, in silence and with status 0.
+
+Before version 3.14 CPython ends such a thread at the moment it would get the interpreter's lock again, and glibc
+unwinds its stack, through the frames of the call.
+"""
+
+import helpers
+import pytest
+
+import shmvar
+
+CODE = """
+import enum, os, pickle, threading
+from dataclasses import dataclass
+from shmvar import php
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    step: int
+
+class Colour(enum.Enum):
+    RED = 1
+
+def slow(*_):
+    time.sleep(0.002)
+    return 1
+
+class Slow:
+    def __reduce__(self):
+        return slow, (slow(),)
+    __index__ = slow
+    def __float__(self):
+        return slow() / 1e6
+    def __del__(self):
+        slow()
+
+def rows():
+    while True:
+        slow()
+        yield 1, 2
+
+class Mapping(dict):
+    def keys(self):
+        return (slow() for _ in range(10**9))
+
+segment = shmvar.attach(key, trust=True)
+segment["status"], segment["colour"], segment["slow"] = Status(1), Colour.RED, Slow()
+many = {n: Status(n) for n in range(100)}
+queue = segment.queue("queue")
+
+class Php:
+    def __iter__(self):
+        return rows()
+
+CALLS = {
+    "get": lambda: segment["status"],
+    "get of an enum": lambda: segment["colour"],
+    "get that takes long": lambda: segment["slow"],
+    "view": lambda: segment.view("slow"),
+    "put": lambda: segment.put("status", Status(1)),
+    "put that takes long": lambda: segment.put("slow", Slow()),
+    "update": lambda: segment.update(many),
+    "update with a generator": lambda: segment.update(rows()),
+    "update with a mapping": lambda: segment.update(Mapping()),
+    "put_many": lambda: segment.put_many({"a": Slow(), "b": Slow()}),
+    "get_many": lambda: segment.get_many(["status", "slow"]),
+    "items": lambda: list(segment.items()),
+    "modify": lambda: segment.modify("number", lambda number: number + slow(), 0),
+    "an index": lambda: segment.get(Slow()),
+    "timeouts": lambda: segment.wait("nothing", Slow()),
+    "add": lambda: segment.add("sum", Slow()),
+    "pop": lambda: (segment.put("x", Slow()), segment.pop("x")),
+    "swap": lambda: segment.swap("slow", Slow()),
+    "setdefault": lambda: (segment.setdefault("y", Slow()), segment.remove("y")),
+    "queue": lambda: (queue.put(Slow()), queue.get()),
+    "memoize": lambda: segment.memoize(slow)(Slow()),
+    "equality": lambda: segment == {"slow": Slow()},
+    "dump": lambda: segment.dump(os.fdopen(os.dup(pipe[1]), "wb")),
+    "php.dumps": lambda: php.dumps([{"a": Slow()}]),
+    "php.loads": lambda: php.loads(b'a:1:{i:0;O:1:"A":1:{s:1:"a";i:5;}}'),
+}
+call, pipe = CALLS[sys.argv[2]], os.pipe()
+
+def again_and_again():
+    while True:
+        try:
+            call()
+        except Exception:
+            pass
+
+for _ in range(2):
+    threading.Thread(target=again_and_again, daemon=True).start()
+time.sleep(0.05)
+"""
+
+
+def calls():
+    """The names of `CALLS`, which is defined in the child."""
+    lines = CODE.partition("CALLS = {")[2].partition("\n}")[0].splitlines()
+    return [line.split('"')[1] for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("call", calls())
+def test_f17_a_daemon_thread_in_a_call_ends_no_program(key, call):
+    for _ in range(5):
+        done = helpers.run(CODE, key, call)
+        assert (done.stdout, done.stderr) == ("", ""), call
+    shmvar.destroy(key)
+
+
+def test_f17_a_thread_that_ends_itself_is_not_held_up(key):
+    """Another library may call `pthread_exit` in a thread that has used a segment: only at the end it stands still."""
+    code = """
+        import ctypes, threading
+        segment = shmvar.attach(key)
+        library = ctypes.CDLL(None)
+
+        @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+        def uses(_):
+            segment[1] = {"a": {1}}
+            return segment[1] and 0
+
+        native = ctypes.c_ulong()
+        for _ in range(3):
+            assert library.pthread_create(ctypes.byref(native), None, uses, None) == 0
+            assert library.pthread_join(native, None) == 0
+        for _ in range(50):
+            thread = threading.Thread(target=lambda: segment.put(1, {"a": {1}}))
+            thread.start()
+            thread.join(30)
+            assert not thread.is_alive()
+    """
+    helpers.run(code, key)
+    shmvar.destroy(key)
