@@ -80,8 +80,9 @@ def plain_index(index: Any) -> int | str:
     """The exact int or str that stands for an index. Raises what a segment of this machine raises."""
     kind = type(index)
     if kind is str:
-        if len(index) > 341 and len(index.encode()) > 1024:
-            raise OverflowError(f"an index of {len(index.encode())} bytes is longer than 1024")
+        # A character has 4 bytes at most.
+        if len(index) > 256 and (length := len(index.encode())) > 1024:
+            raise OverflowError(f"a text index has at most 1024 bytes of UTF-8, this one {length}")
         return index  # type: ignore[no-any-return]
     if kind is int:
         if not _LEAST <= index <= _MOST:
